@@ -1,0 +1,100 @@
+# Every command a user or a contributor needs. Each sets up what it uses: all that has to be there
+# is make, Python 3.11+ and a package index. ARGS passes arguments on: make serve ARGS='--help'
+
+PYTHON ?= python3
+UV ?= uv
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
+COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+PURE := src/openimds/spec/*,src/openimds/model/*,src/openimds/core/*,src/openimds/wire/*
+
+.DEFAULT_GOAL := check
+.DELETE_ON_ERROR:
+.PHONY: help setup serve test check format docs lock bench fuzz clean
+
+help: ## List the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: .venv/.runtime-stamp ## Install the service into .venv and nothing else
+
+serve: .venv/.runtime-stamp ## Run the service
+	@$(BIN)/openimds serve $(ARGS)
+
+# Cover of the pure rooms is a promise about all tests, so a chosen few are not held to it.
+test: .venv/.dev-stamp ## Run the tests; ARGS chooses some of them
+	$(BIN)/python -m pytest --cov=openimds --cov-report=term-missing:skip-covered $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100)
+
+check: .venv/.dev-stamp ## Check format, lint, types and who imports whom
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/.dev-stamp ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: .venv/.dev-stamp ## Write the generated pages and tables again
+	$(BIN)/python scripts/generate_docs.py
+
+bench: .venv/.dev-stamp ## Measure against nginx (needs nginx and wrk)
+	@scripts/bench-tools
+	$(BIN)/python -m bench $(ARGS)
+
+fuzz: .venv/.fuzz-stamp ## Throw broken requests at the parser for a minute
+	$(BIN)/python fuzz/requests.py -max_total_time=60 fuzz/corpus
+
+lock: ## Resolve all dependencies anew (needs uv)
+	$(COMPILE) --output-file requirements.lock --group build pyproject.toml
+	$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock \
+		--group build --extra dev pyproject.toml
+	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
+
+clean: ## Remove .venv, caches and build output
+	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+		build dist htmlcov
+	find src tests bench fuzz scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+
+# What the commands stand on. Messages go to stderr: stdout belongs to `openimds serve`.
+
+.venv/bin/pip:
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@echo 'Making .venv' >&2
+	@$(PYTHON) -m venv .venv
+
+.venv/.runtime-stamp: pyproject.toml requirements.lock | .venv/bin/pip
+	@echo 'Installing requirements.lock' >&2
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(INSTALL_SELF)
+	@touch $@
+
+# The development lock contains the runtime lock, so one installation serves both.
+.venv/.dev-stamp: pyproject.toml requirements.lock requirements-dev.lock | .venv/bin/pip
+	@echo 'Installing requirements-dev.lock' >&2
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(INSTALL_SELF)
+	@touch .venv/.runtime-stamp $@
+
+.venv/.fuzz-stamp: requirements-fuzz.lock .venv/.dev-stamp
+	@echo 'Installing requirements-fuzz.lock' >&2
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock || { \
+		echo 'make fuzz needs atheris, which has wheels for CPython 3.11-3.14 on Linux x86-64.' \
+			'Type: make clean, then make fuzz PYTHON=python3.12' >&2; exit 1; }
+	@touch $@
+
+define CHECK_PYTHON
+import sys
+if sys.version_info < (3, 11):
+    sys.exit('OpenIMDS needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Type: make PYTHON=python3.11 $(MAKECMDGOALS)' % sys.version_info[:2])
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit('$(PYTHON) cannot make a virtual environment. On Debian or Ubuntu type: apt-get install python%d.%d-venv' % sys.version_info[:2])
+endef
+export CHECK_PYTHON

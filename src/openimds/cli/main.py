@@ -1,0 +1,85 @@
+"""The command and its groups, and what happens to errors."""
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from openimds import __version__
+from openimds.errors import ConfigError, Error
+from openimds.settings import CONFIG_VARIABLE, FILE_NAME, Setting, resolve, setting
+
+F = TypeVar("F", bound=Callable[..., Any])
+BAD_CONFIGURATION = 2
+
+
+def options(*names: str) -> Callable[[F], F]:
+    """Return a decorator that adds the options of the named settings, made from their rows."""
+
+    def decorate(function: F) -> F:
+        for name in reversed(names):
+            function = _option(setting(name))(function)
+        return function
+
+    return decorate
+
+
+def _option(row: Setting) -> Callable[[F], F]:
+    is_switch = not row.metavar
+    spelled = f"{row.flag}/--no-{row.flag[2:]}" if is_switch else row.flag
+    shown = ("on" if row.default else "off") if is_switch else row.default
+    about = f"{row.help}  [${row.variable}{f'; default: {shown}' if shown != '' else ''}]"
+    kind = None if is_switch else str
+    return click.option(
+        spelled, row.name, type=kind, default=None, metavar=row.metavar or None, help=about
+    )
+
+
+def values(flags: Mapping[str, object]) -> dict[str, Any]:
+    """Return the value of every setting from flags, environment and file.
+
+    Raises:
+        ConfigError: as `settings.resolve`, or the file is not TOML.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = Path(named or FILE_NAME)
+    file: dict[str, Any] = {}
+    if named or path.exists():
+        try:
+            file = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            said = (error.strerror or str(error)).lower()
+            raise ConfigError(str(path), said, "a file that can be read") from None
+        except ValueError as error:
+            raise ConfigError(str(path), str(error), "TOML text") from None
+    return resolve(flags, os.environ, file)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="openimds")
+def command() -> None:
+    """Serve the Azure Instance Metadata Service to one VM or to a fleet of them.
+
+    Settings come from the flag, else from the environment (OPENIMDS_...), else from the file
+    openimds.toml of this folder (or the one that $OPENIMDS_CONFIG names), else from the default.
+    """
+
+
+def main() -> None:
+    """Run the command; errors that a person can mend are one line on stderr."""
+    from openimds.cli import env, serve, vm
+
+    for one in (serve.command, env.command, vm.command):
+        command.add_command(one)
+    try:
+        command(prog_name="openimds")
+    except ConfigError as error:
+        click.echo(f"openimds: {error}", err=True)
+        sys.exit(BAD_CONFIGURATION)
+    except Error as error:
+        click.echo(f"openimds: {error}", err=True)
+        sys.exit(1)

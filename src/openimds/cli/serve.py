@@ -1,0 +1,37 @@
+"""`openimds serve`."""
+
+import os
+import sys
+
+import click
+import msgspec.json
+
+from openimds.app import configure, run
+from openimds.cli.main import options, values
+from openimds.settings import SETTINGS
+
+
+@click.command("serve")
+@options(*(row.name for row in SETTINGS))
+def command(**flags: object) -> None:
+    """Answer at http://HOST:PORT/metadata until SIGTERM.
+
+    When the port accepts, one line of JSON goes to stdout; on a terminal, a line to paste instead.
+    With neither --fleet nor --document one VM of defaults is served, to every caller.
+    """
+    run(configure(values(flags)), _ready, _tell)
+
+
+def _ready(url: str) -> None:
+    if sys.stdout.isatty():
+        target = f"{url}/metadata/instance?api-version=2021-02-01"
+        click.secho(f"OpenIMDS answers at {url}/metadata", bold=True)
+        click.echo(f'\n  curl -s -H Metadata:true "{target}"\n\nCtrl-C ends it.')
+        return
+    line = {"ready": True, "imds": url, "admin": None, "token_file": None, "pid": os.getpid()}
+    click.echo(msgspec.json.encode(line).decode())
+    sys.stdout.flush()
+
+
+def _tell(sentence: str) -> None:
+    click.echo(f"openimds: {sentence}.", err=True)

@@ -1,0 +1,58 @@
+"""How often one VM may ask, counted exactly.
+
+Azure's window is unknown; ours is a sliding one, which never grants more than `burst` requests in
+any `burst / rate` seconds, wherever the window is laid. With the default burst (one second's worth)
+that is the documented sentence to the letter: at most so many requests in any second. A bucket that
+refills would let twice as many through at the wrong moment.
+"""
+
+from openimds.spec.limits import LIMITS
+
+
+class Window:
+    """The last grants of one VM in one limiter class. Times are seconds on any steady clock."""
+
+    __slots__ = ("_next", "_span_s", "_times")
+
+    def __init__(self, rate_per_s: float, burst: int) -> None:
+        """Grant at most `burst` requests in any `burst / rate_per_s` seconds."""
+        self._times = [float("-inf")] * burst
+        self._span_s = burst / rate_per_s
+        self._next = 0
+
+    def grants(self, now_s: float) -> bool:
+        """Tell whether a request at this time is within the limit, and count it if it is."""
+        at = self._next
+        if now_s - self._times[at] < self._span_s:
+            return False
+        self._times[at] = now_s
+        at += 1
+        self._next = at if at < len(self._times) else 0
+        return True
+
+
+class Slots:
+    """The requests of one VM that are under way at once."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, concurrent: int) -> None:
+        """Let at most `concurrent` requests in at once."""
+        self._free = concurrent
+
+    def enter(self) -> bool:
+        """Tell whether one more may start, and count it if so."""
+        if self._free == 0:
+            return False
+        self._free -= 1
+        return True
+
+    def leave(self) -> None:
+        """One has ended."""
+        self._free += 1
+
+
+def window(limit: str, rate_per_s: float = 0, burst: int = 0) -> Window:
+    """Return a fresh window of a limiter class; zero means what the class's row says."""
+    rate_per_s = rate_per_s or LIMITS[limit].per_s
+    return Window(rate_per_s, burst or max(1, round(rate_per_s)))

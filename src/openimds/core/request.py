@@ -1,0 +1,99 @@
+"""The query that a request target makes."""
+
+from urllib.parse import unquote, unquote_plus
+
+from msgspec import Struct
+
+from openimds.spec.endpoints import CATEGORIES, ENDPOINTS, Category, Endpoint
+
+_ENDPOINTS = {row.path: row for row in ENDPOINTS}
+_ROUTED = tuple(row for row in ENDPOINTS if row.has_routes)
+_CATEGORIES = {row.key: row for row in CATEGORIES}
+
+
+class Query(Struct, frozen=True):
+    """What a request asks, before any check.
+
+    `endpoint` is None for a path that no row has. `parameters` has names in lower case and the
+    first value of each; a name that came twice sets `has_duplicates`.
+    """
+
+    method: str
+    path: str
+    category: Category
+    endpoint: Endpoint | None
+    route: tuple[str, ...]
+    parameters: dict[str, str]
+    has_duplicates: bool
+    has_metadata_header: bool = False
+    is_forwarded: bool = False
+
+
+def query(
+    method: str, target: bytes, *, has_metadata_header: bool = False, is_forwarded: bool = False
+) -> Query:
+    """Return the query of a request line and of the two headers that matter.
+
+    The whole target is decoded before it is split at the first question mark, as IMDS does
+    (`spec.endpoints.ENCODED_QUERY`); dot segments and double slashes are left as they are.
+    """
+    path, pieces = _split(target)
+    endpoint, route = _find(path)
+    parameters = _parameters(pieces)
+    return Query(
+        method=method,
+        path=path,
+        category=_CATEGORIES[endpoint.category] if endpoint else category_of(path),
+        endpoint=endpoint,
+        route=route,
+        parameters=parameters,
+        has_duplicates=len(parameters) < len(pieces),
+        has_metadata_header=has_metadata_header,
+        is_forwarded=is_forwarded,
+    )
+
+
+def category_of(path: str) -> Category:
+    """Return the category that a path belongs to, known or not."""
+    lower = path.lower()
+    for row in CATEGORIES[:-1]:
+        if lower == row.prefix or lower.startswith(row.prefix + "/"):
+            return row
+    return CATEGORIES[-1]
+
+
+def _split(target: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """Return the decoded path, and the decoded names and values of the query."""
+    text = target.decode("latin-1")
+    if not text.startswith("/"):
+        # Absolute form (RFC 9112, 3.2.2): what stands after the authority is the target.
+        _, slashes, rest = text.partition("://")
+        text = "/" + rest.partition("/")[2] if slashes else text
+    raw_path, _, raw_query = text.partition("?")
+    path, _, inner = unquote(raw_path).partition("?")
+    decoded = [piece.partition("=") for piece in inner.split("&") if piece]
+    encoded = [piece.partition("=") for piece in raw_query.split("&") if piece]
+    return path, [
+        *((name, value) for name, _, value in decoded),
+        *((unquote_plus(name), unquote_plus(value)) for name, _, value in encoded),
+    ]
+
+
+def _find(path: str) -> tuple[Endpoint | None, tuple[str, ...]]:
+    """Return the endpoint of a path and the route below it; one trailing slash is no segment."""
+    plain = path.removesuffix("/")
+    lower = plain.lower()
+    exact = _ENDPOINTS.get(lower)
+    if exact:
+        return exact, ()
+    for row in _ROUTED:
+        if lower.startswith(row.path + "/"):
+            return row, tuple(plain[len(row.path) + 1 :].split("/"))
+    return None, ()
+
+
+def _parameters(pieces: list[tuple[str, str]]) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for name, value in pieces:
+        parameters.setdefault(name.lower(), value)
+    return parameters

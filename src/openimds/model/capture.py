@@ -1,0 +1,58 @@
+"""A VM from a captured body of `/metadata/instance`, of any api-version, values untouched."""
+
+from msgspec import Struct
+
+from openimds.errors import ConfigError
+from openimds.model.fleet import build
+from openimds.model.read import Leniency, describe, read
+from openimds.model.tags import settle
+from openimds.model.tree import newest_tree
+from openimds.model.vm import Vm
+from openimds.spec.clouds import CLOUDS, PUBLIC
+
+
+class Capture(Struct, frozen=True):
+    """The VM of a captured body, and the paths of the body that no row knows."""
+
+    vm: Vm
+    set_aside: tuple[str, ...]
+
+
+def capture(body: object, name: str) -> Capture:
+    """Return the VM whose document `body` is; `name` is used if the body has no `compute.name`.
+
+    A body without `compute` is one of a classic VM (imds-wire A.2). Fields that the captured
+    version did not have get their defaults.
+
+    Raises:
+        ConfigError: the body is no instance document.
+    """
+    if not isinstance(body, dict) or not {"compute", "network"} & {
+        str(key).lower() for key in body
+    }:
+        raise ConfigError(
+            "top level", describe(body), "the body of /metadata/instance, with compute and network"
+        )
+    lenient = Leniency([])
+    document = read({**body, **_settled(body)}, newest_tree(), "", lenient)
+    assert isinstance(document, dict)
+    compute = document.get("compute", {})
+    vm = build(
+        compute.get("name") or name,
+        _cloud(compute.get("azEnvironment", "")),
+        document,
+        {"classic": "compute" not in document},
+    )
+    return Capture(vm, tuple(lenient.set_aside))
+
+
+def _settled(body: dict[str, object]) -> dict[str, object]:
+    """Return the members of `body` in which tags may stand, with the tags in both forms."""
+    return {key: settle(body[key], key) for key in body if str(key).lower() == "compute"}
+
+
+def _cloud(said: str) -> str:
+    for name in CLOUDS:
+        if name.lower() == said.lower():
+            return name
+    return PUBLIC

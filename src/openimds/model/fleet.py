@@ -1,0 +1,131 @@
+"""A fleet from the plain value of a fleet file."""
+
+from openimds.errors import ConfigError
+from openimds.model.keys import LOAD_BALANCER, fleet_tree, vm_tree
+from openimds.model.read import describe, nearest, read
+from openimds.model.tags import both, pairs_of, settle
+from openimds.model.tree import newest_tree
+from openimds.model.vm import Fleet, Identities, Reach, Vm
+from openimds.spec.clouds import CLOUDS, PUBLIC
+
+_OF_ONE_VM_ALONE = (("compute", "name"), ("compute", "vmId"), ("compute", "resourceId"))
+
+
+def fleet(value: object) -> Fleet:
+    """Return the fleet that a fleet file describes.
+
+    Raises:
+        ConfigError: with the path inside the file, e.g. `vms.web-1.compute.vmsize`.
+    """
+    if not isinstance(value, dict):
+        raise ConfigError("top level", describe(value), "a mapping with vms")
+    known = fleet_tree().members
+    for name in value:
+        if name not in known:
+            expected = "one of " + ", ".join(known)
+            raise ConfigError(
+                "top level", f'unknown key "{name}"', expected, nearest(str(name), known)
+            )
+    cloud = str(read(value.get("cloud", PUBLIC), known["cloud"], "cloud"))
+    defaults = _keys(value.get("defaults"), "defaults")
+    _refuse_shared(defaults)
+    vms = value.get("vms")
+    if not isinstance(vms, dict) or not vms:
+        raise ConfigError(
+            "vms", describe(vms), "a mapping of VM names to VMs", "Write vms: {vm-1: {}}"
+        )
+    return Fleet({str(name): vm(name, one, cloud, defaults) for name, one in vms.items()})
+
+
+def vm(
+    name: object, value: object, cloud: str = PUBLIC, defaults: dict[str, object] | None = None
+) -> Vm:
+    """Return one VM from its part of a fleet file, over defaults that were read by this module.
+
+    Raises:
+        ConfigError: as `fleet`.
+    """
+    where = f"vms.{name}"
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ConfigError("vms", f"the name {describe(name)}", "a printable string")
+    said = merge(defaults or {}, _keys(value, where))
+    document = {key: said[key] for key in newest_tree().members if key in said}
+    return build(name, cloud, document, said)
+
+
+def build(name: str, cloud: str, document: dict[str, object], said: dict[str, object]) -> Vm:
+    """Return the VM of parts that were read: its document, and the keys beside it."""
+    identities, reach = said.get("identities"), said.get("reach")
+    return Vm(
+        name=name,
+        cloud=CLOUDS[cloud].name,
+        document=document,
+        identities=_identities(identities) if isinstance(identities, dict) else Identities(),
+        availability_set=str(said.get("availabilitySet", "")),
+        load_balancer=_mapping(said.get("loadBalancer")),
+        attested=_mapping(said.get("attested")),
+        classic=said.get("classic") is True,
+        reach=_reach(reach) if isinstance(reach, dict) else Reach(),
+    )
+
+
+def _keys(value: object, where: str) -> dict[str, object]:
+    """Return the keys of one VM (or of the defaults), checked, tags settled."""
+    if isinstance(value, dict):
+        value = {**value}
+        if "compute" in value:
+            value["compute"] = settle(value["compute"], f"{where}.compute")
+        balancer = value.get("loadBalancer")
+        if isinstance(balancer, dict) and "loadbalancer" in balancer:
+            # The body of /metadata/loadbalancer as it was captured, with its one outer member.
+            value["loadBalancer"] = read(
+                balancer["loadbalancer"], LOAD_BALANCER, f"{where}.loadBalancer.loadbalancer"
+            )
+    said = read(value, vm_tree(), where)
+    assert isinstance(said, dict)
+    return said
+
+
+def _refuse_shared(defaults: dict[str, object]) -> None:
+    for part, key in _OF_ONE_VM_ALONE:
+        said = defaults.get(part)
+        if isinstance(said, dict) and key in said:
+            raise ConfigError(
+                f"defaults.{part}.{key}",
+                describe(said[key]),
+                "nothing: every VM has its own",
+                f"Write it under vms.NAME.{part}",
+            )
+    if "reach" in defaults:
+        raise ConfigError(
+            "defaults.reach", "a value", "nothing: every VM has its own", "Write it under vms.NAME"
+        )
+
+
+def merge(under: dict[str, object], over: dict[str, object]) -> dict[str, object]:
+    """Return `over` laid on `under`: objects merge, tags merge by name, all else is replaced."""
+    merged = {**under, **over}
+    for key in under.keys() & over.keys():
+        below, above = under[key], over[key]
+        if isinstance(below, dict) and isinstance(above, dict):
+            merged[key] = merge(below, above)
+    if "tagsList" in under and "tagsList" in over:
+        merged |= both(sorted({**dict(pairs_of(under)), **dict(pairs_of(over))}.items()))
+    return merged
+
+
+def _identities(said: dict[str, object]) -> Identities:
+    return Identities(said.get("system") is True, _texts(said.get("user")))
+
+
+def _reach(said: dict[str, object]) -> Reach:
+    address = said.get("address")
+    return Reach(None if address is None else _texts(address), _texts(said.get("listen")))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _mapping(value: object) -> dict[str, object] | None:
+    return value if isinstance(value, dict) else None

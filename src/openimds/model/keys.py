@@ -1,0 +1,74 @@
+"""The keys of the fleet file beyond the instance document, as a tree like the document's own."""
+
+from functools import cache
+
+from openimds.model.tree import Group, Leaf, Many, Named, Node, newest_tree
+from openimds.spec.clouds import CLOUDS
+from openimds.spec.fields import Kind
+
+
+def _texts(*names: str) -> dict[str, Node]:
+    return {name: Leaf(name) for name in names}
+
+
+_ADDRESSES = _texts("frontendIpAddress", "privateIpAddress")
+_RULE: dict[str, Node] = {
+    **_ADDRESSES,
+    "protocol": Leaf("protocol"),
+    "frontendPort": Leaf("frontendPort", Kind.NUMBER),
+    "backendPort": Leaf("backendPort", Kind.NUMBER),
+}
+LOAD_BALANCER = Group(
+    "loadBalancer",
+    {
+        "publicIpAddresses": Many("publicIpAddresses", Group("", _ADDRESSES)),
+        "inboundRules": Many("inboundRules", Group("", _RULE)),
+        "outboundRules": Many("outboundRules", Group("", _ADDRESSES)),
+    },
+)
+_ATTESTED = Group(
+    "attested",
+    {
+        **_texts("licenseType", "sku", "subscriptionId", "vmId"),
+        "plan": Group("plan", _texts("name", "product", "publisher")),
+    },
+)
+
+
+@cache
+def vm_tree() -> Group:
+    """Return the keys of one VM: the members of its document, and what stands beside them."""
+    return Group(
+        "",
+        {
+            **newest_tree().members,
+            "identities": Group(
+                "identities",
+                {"system": Leaf("system", Kind.BOOLEAN), "user": Many("user", Leaf("user"))},
+            ),
+            "availabilitySet": Leaf("availabilitySet"),
+            "loadBalancer": LOAD_BALANCER,
+            "attested": _ATTESTED,
+            "classic": Leaf("classic", Kind.BOOLEAN),
+            "reach": Group(
+                "reach",
+                {
+                    "address": Many("address", Leaf("address")),
+                    "listen": Many("listen", Leaf("listen")),
+                },
+            ),
+        },
+    )
+
+
+@cache
+def fleet_tree() -> Group:
+    """Return the keys of a fleet file; VMs and their defaults are read by `fleet` itself."""
+    return Group(
+        "",
+        {
+            "cloud": Leaf("cloud", choices=tuple(CLOUDS)),
+            "defaults": Named("defaults", Leaf("")),
+            "vms": Named("vms", Leaf("")),
+        },
+    )

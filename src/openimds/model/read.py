@@ -1,0 +1,131 @@
+"""Read a plain value (of YAML, TOML or JSON) along a tree, or say precisely why not."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from msgspec import Struct
+
+from openimds.errors import ConfigError
+from openimds.model.tree import Group, Leaf, Many, Named, Node
+from openimds.spec.document import OLD_NAMES
+from openimds.spec.fields import Kind
+
+_OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
+_LONGEST_SHOWN = 60
+
+
+class Leniency(Struct):
+    """How a captured body is read: names in any case, old names, unknown members set aside."""
+
+    set_aside: list[str]
+
+
+def read(value: object, node: Node, where: str, lenient: Leniency | None = None) -> object:
+    """Return `value` as far as it fits `node`, in plain dicts and lists.
+
+    Raises:
+        ConfigError: an unknown name or a wrong type.
+    """
+    match node:
+        case Leaf():
+            return _leaf(value, node, where)
+        case Group():
+            return _group(value, node, where, lenient)
+        case Many():
+            if not isinstance(value, list):
+                raise ConfigError(where, describe(value), "a list")
+            return [read(one, node.item, f"{where}[{i}]", lenient) for i, one in enumerate(value)]
+        case Named():
+            members = _members(value, where)
+            return {
+                name: read(one, node.item, f"{where}.{name}", lenient)
+                for name, one in members.items()
+            }
+
+
+def _leaf(value: object, node: Leaf, where: str) -> object:
+    if node.kind is Kind.BOOLEAN:
+        if isinstance(value, bool):
+            return value
+        raise ConfigError(where, describe(value), "true or false")
+    if node.kind is Kind.NUMBER:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise ConfigError(where, describe(value), "a whole number")
+    if not isinstance(value, str):
+        raise ConfigError(where, describe(value), "a string", _quote_hint(value))
+    if node.choices and value not in node.choices:
+        expected = "one of " + ", ".join(node.choices)
+        raise ConfigError(where, describe(value), expected, nearest(value, node.choices))
+    return value
+
+
+def _group(value: object, node: Group, where: str, lenient: Leniency | None) -> dict[str, object]:
+    answer: dict[str, object] = {}
+    for name, one in _members(value, where).items():
+        known = name if name in node.members else lenient and _any_name(name, node)
+        if known:
+            answer[known] = read(one, node.members[known], f"{where}.{name}".lstrip("."), lenient)
+        elif lenient:
+            lenient.set_aside.append(f"{where}.{name}".lstrip("."))
+        else:
+            expected = "one of " + ", ".join(node.members)
+            raise ConfigError(
+                where or "top level", f'unknown key "{name}"', expected, nearest(name, node.members)
+            )
+    return answer
+
+
+def _members(value: object, where: str) -> dict[str, object]:
+    """Return the members of an object; nothing at all (`web-1:` in YAML) is an empty object."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(where or "top level", describe(value), "a mapping of names to values")
+    for name in value:
+        if not isinstance(name, str):
+            raise ConfigError(where, f"the key {describe(name)}", "a string", _quote_hint(name))
+    return value
+
+
+def _any_name(name: str, node: Group) -> str:
+    """Return the member that a captured body means by `name`, or nothing."""
+    for known, member in node.members.items():
+        if name.lower() == known.lower() or name == _OLD_NAMES.get(member.path):
+            return known
+    return ""
+
+
+def describe(value: object) -> str:
+    """Return a value with its type in words, shortened, for an error's `saw …`."""
+    match value:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return f"the boolean {str(value).lower()}"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            text = value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…"
+            return f'the string "{text}"'
+        case list():
+            return f"a list of {len(value)}"
+        case dict():
+            return f"a mapping with {', '.join(map(str, list(value)[:3])) or 'no members'}"
+        case _:
+            return f"a value of type {type(value).__name__}"
+
+
+def _quote_hint(value: object) -> str:
+    if isinstance(value, bool):
+        return f'Write "{str(value).lower()}" in quotes'
+    if isinstance(value, int | float):
+        return f'Write "{value}" in quotes'
+    return ""
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return the sentence that names the likeliest right word, or nothing."""
+    by_lower = {one.lower(): one for one in words}
+    close = get_close_matches(word.lower(), by_lower, 1)
+    return f'Did you mean "{by_lower[close[0]]}"?' if close else ""

@@ -1,0 +1,80 @@
+"""Tags: three ways to write them, one way to keep them.
+
+A person writes a mapping; the document has a string (`name:value;name:value`, nothing escaped) and
+a list of names with values. Both wire forms always say the same. Where only the string is known, a
+piece without a colon belongs to the value before it, because values may hold semicolons.
+"""
+
+from openimds.errors import ConfigError
+from openimds.model.read import describe, read
+from openimds.model.tree import Group, Leaf, Many, Named
+
+_LIST = Many(
+    "tagsList", Group("", {"name": Leaf("tagsList[].name"), "value": Leaf("tagsList[].value")})
+)
+_MAPPING = Named("tags", Leaf("tags"))
+_KEYS = ("tags", "tagsList")
+
+
+def settle(compute: object, where: str) -> object:
+    """Return `compute` with its tags in both wire forms, if it says any; else as it came.
+
+    Raises:
+        ConfigError: neither shape fits, or both are given and differ.
+    """
+    if not isinstance(compute, dict) or not any(key in compute for key in _KEYS):
+        return compute
+    said = [
+        _pairs(compute[key], f"{where}.{key}" if where else key) for key in _KEYS if key in compute
+    ]
+    if len({join(pairs) for pairs in said}) > 1:
+        raise ConfigError(
+            f"{where}.tagsList", "other tags than in tags", "the same tags", "Leave one of them out"
+        )
+    # The list is the sharper form: the string cannot tell a semicolon in a value from a separator.
+    return {**compute, **both(said[-1])}
+
+
+def both(pairs: list[tuple[str, str]]) -> dict[str, object]:
+    """Return the two members of `compute` that the tags make."""
+    listed = [{"name": name, "value": value} for name, value in pairs]
+    return {"tags": join(pairs), "tagsList": listed}
+
+
+def join(pairs: list[tuple[str, str]]) -> str:
+    """Return the string form."""
+    return ";".join(f"{name}:{value}" for name, value in pairs)
+
+
+def pairs_of(compute: dict[str, object]) -> list[tuple[str, str]]:
+    """Return the tags of a `compute` that `settle` has seen."""
+    return _pairs(compute.get("tagsList", []), "tagsList")
+
+
+def _pairs(value: object, where: str) -> list[tuple[str, str]]:
+    match value:
+        case str():
+            return _split(value)
+        case dict():
+            mapping = read(value, _MAPPING, where)
+            assert isinstance(mapping, dict)
+            return sorted(mapping.items())
+        case list():
+            listed = read(value, _LIST, where)
+            assert isinstance(listed, list)
+            return [(str(one.get("name", "")), str(one.get("value", ""))) for one in listed]
+        case _:
+            expected = "a mapping, a list of {name, value}, or a string name:value;name:value"
+            raise ConfigError(where, describe(value), expected)
+
+
+def _split(text: str) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for piece in text.split(";") if text else []:
+        name, colon, value = piece.partition(":")
+        if colon or not pairs:
+            pairs.append((name, value))
+        else:
+            last, before = pairs[-1]
+            pairs[-1] = (last, f"{before};{piece}")
+    return pairs

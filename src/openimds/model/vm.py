@@ -1,0 +1,46 @@
+"""A VM and a fleet of them, as values."""
+
+from msgspec import Struct, field
+
+from openimds.spec.clouds import PUBLIC
+
+
+class Identities(Struct, frozen=True):
+    """The managed identities of a VM; `user` holds resource ids."""
+
+    system: bool = False
+    user: tuple[str, ...] = ()
+
+
+class Reach(Struct, frozen=True):
+    """Who is this VM: source addresses, or listeners of its own.
+
+    No `address` at all (None) means the private addresses of the VM.
+    """
+
+    address: tuple[str, ...] | None = None
+    listen: tuple[str, ...] = ()
+
+
+class Vm(Struct, frozen=True, omit_defaults=True):
+    """One VM: what was said of it.
+
+    `document` is the sparse newest instance document with the members that were said; `complete`
+    in `model.defaults` makes the whole of it.
+    """
+
+    name: str
+    cloud: str = PUBLIC
+    document: dict[str, object] = field(default_factory=dict)
+    identities: Identities = Identities()
+    availability_set: str = ""
+    load_balancer: dict[str, object] | None = None
+    attested: dict[str, object] | None = None
+    classic: bool = False
+    reach: Reach = Reach()
+
+
+class Fleet(Struct, frozen=True):
+    """All VMs by name, in the order of the file."""
+
+    vms: dict[str, Vm]

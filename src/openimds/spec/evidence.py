@@ -1,0 +1,91 @@
+"""Where a row was learned, and how sure we are of it."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Mark(StrEnum):
+    """How good the evidence is, best first."""
+
+    OBSERVED = "observed"
+    """A recorded answer, a captured header, a log line."""
+    CLIENT = "client"
+    """What a shipping client sends and parses with success: working code, not a recording."""
+    DOCUMENTED = "documented"
+    """A document, a swagger file or a design note of Microsoft says so; nobody recorded it."""
+    INFERRED = "inferred"
+    """From mocks, from comments, or by elimination."""
+    CHOSEN = "chosen"
+    """Nobody knows: our choice, to be replaced by a recording."""
+
+
+class Evidence(Struct, frozen=True):
+    """A mark, the keys of `SOURCES` it rests on, and a remark where one is needed."""
+
+    mark: Mark
+    sources: tuple[str, ...] = ()
+    note: str = ""
+
+
+def observed(*sources: str, note: str = "") -> Evidence:
+    """Return evidence from a recording."""
+    return Evidence(Mark.OBSERVED, sources, note)
+
+
+def client(*sources: str, note: str = "") -> Evidence:
+    """Return evidence from what working clients do."""
+    return Evidence(Mark.CLIENT, sources, note)
+
+
+def documented(*sources: str, note: str = "") -> Evidence:
+    """Return evidence from a document only."""
+    return Evidence(Mark.DOCUMENTED, sources, note)
+
+
+def inferred(*sources: str, note: str = "") -> Evidence:
+    """Return evidence that was concluded, not seen."""
+    return Evidence(Mark.INFERRED, sources, note)
+
+
+def chosen(note: str) -> Evidence:
+    """Return the record of a decision where no evidence exists."""
+    return Evidence(Mark.CHOSEN, (), note)
+
+
+SOURCES: dict[str, str] = {
+    "S1": "MicrosoftDocs instance-metadata-service.md, translation of 2021-01-05",
+    "S2": "MicrosoftDocs/azure-compute-docs instance-metadata-service.md, versions to 2025-04-07",
+    "S3": "MicrosoftDocs/azure-compute-docs imds-full-instance-response.md",
+    "S4": "Azure/azure-rest-api-specs, imds data plane, 25 swagger files 2018-02-01 to 2023-07-01",
+    "S5": "MicrosoftDocs/azure-compute-docs linux/scheduled-events.md",
+    "S6": "MicrosoftDocs/entra-docs how-to-use-vm-token.md (2025-02-27)",
+    "S7": "MicrosoftDocs/azure-docs howto- and troubleshoot-load-balancer-imds.md",
+    "S10": "AzureAD/microsoft-authentication-library-for-dotnet, documents and mocks of IMDS",
+    "S11": "Azure/GuestProxyAgent, canonical request notes and pentest notes",
+    "S12": "canonical/cloud-init sources/azure/imds.py and its tests",
+    "S13": "Azure/WALinuxAgent protocol/imds.py and tests/data/imds",
+    "S14": "Azure/azure-init imds.rs and issue 134",
+    "S15": "Azure/azure-container-networking cns/imds client and recorded computeMetadata.json",
+    "S16": "kubernetes-sigs/cloud-provider-azure azure_instance_metadata.go and its tests",
+    "S17": "kubernetes-sigs/dranet pkg/cloudprovider/azure",
+    "S18": "SUSE-Enceladus/azuremetadata fixtures (2020) and cloud-netconfig",
+    "S21": "gravitational/teleport lib/cloud/imds/azure",
+    "S22": "hashicorp/nomad env_azure fingerprint and its early test (2017)",
+    "S23": "chef/ohai azure_metadata mixin",
+    "S25": "sap.sap_operations azure_imds module, pasted output of 2023-10-02",
+    "S26": "a recorded full instance document of 2025-10 with extended=true",
+    "S27": "a Go struct of the full instance document (Cilium, 2024-2025)",
+    "S28": "metadataenum scripts (2026)",
+    "S29": "pasted raw response headers of 2020, 2022, 2024 and 2026",
+    "S30": "issue and pull-request threads of azure-docs, azure-compute-docs, terraform and SDKs",
+    "S31": "README of the 2017-03-01 preview with real output",
+    "S34": "recorded scheduled-events documents (2019, 2024)",
+    "S36": "real format=text output of 2017 in a public post",
+    "S37": "scylladb/scylla-machine-image format=text fixtures",
+    "S38": "Azure/vm-scheduled-events Node sample",
+    "S39": "systemd hardware database entry for Azure IMDS (2026)",
+    "CLIENTS": "about forty unmodified clients, seen on the wire",
+    "HTTP": "RFC 9110 and RFC 9112",
+}
+"""Source keys of the rows, each with what it is. The marks of a row refer to these."""

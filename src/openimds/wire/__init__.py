@@ -1,0 +1,13 @@
+"""The data plane: bytes in, bytes out, for callers who are known by where they come from.
+
+Rules of the room. One process, one event loop; a request is answered inside the call that brought
+its last byte: no task, no await, no lock, no log line. Whatever can be worked out once is a
+prepared reply; answering is looking it up, counting, and one write. Everything a guest can make
+grow has a bound: a request's target, its headers, its body, its time, the connections.
+
+Theory. `conversation` is one connection: it feeds a parser (httptools), and asks `plane` for the
+reply. `plane` is what all connections share: the picture, the counters, the clock. `reply` writes
+heads as they were recorded. `listen` opens sockets, one of which may belong to one VM.
+
+What the room refuses to know: files, stores, keys, the admin API.
+"""

@@ -1,0 +1,247 @@
+"""One connection: bytes to requests, requests to replies.
+
+The parser is httptools. What it leaves open is decided here: sizes are bounded, HTTP/0.9 and a
+missing Host are refused, absolute-form targets are taken, `Expect: 100-continue` is answered, an
+`Upgrade` is ignored, pipelined requests are answered in order in one write.
+
+A chunk that holds exactly one complete request, equal to the byte to one that was answered before,
+is not parsed again: the same bytes mean the same, so its prepared reply is looked up by them.
+"""
+
+import asyncio
+from typing import cast
+
+import httptools
+
+from openimds.wire.plane import Plane, Request, WireEntry, WirePicture
+from openimds.wire.reply import CLOSE, Reply
+
+_BUFFER = bytearray(16384)
+"""Where every connection receives: a chunk is dealt with before the next one is read."""
+_VIEW = memoryview(_BUFFER)
+_SMALL = 2048
+"""Requests up to this size are looked up by their bytes."""
+_NEVER = float("inf")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Conversation(asyncio.BufferedProtocol):
+    """One connection. `vm_name` is set on listeners that belong to one VM."""
+
+    def __init__(self, plane: Plane, vm_name: str = "") -> None:
+        """Prepare for a connection."""
+        self.plane = plane
+        self.deadline_s = _NEVER
+        self._vm_name = vm_name
+        self._peer = ""
+        self._picture: WirePicture | None = None
+        self._entry: WireEntry | None = None
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser = httptools.HttpRequestParser(self)
+        self._out: list[bytes] = []
+        self._is_closing = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the last request."""
+        self._is_idle = True
+        self._in_head = True
+        self._target = b""
+        self._head_bytes = self._body_bytes = self._header_count = self._host_count = 0
+        self._fed_bytes = 0
+        self._has_metadata_header = self._is_forwarded = self._expects = False
+        self._metadata_values: list[bytes] = []
+        self._broken = ""
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, unless there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = self._vm_name or (str(peer[0]) if isinstance(peer, tuple) else "")
+        if not self.plane.connections.add(self, self._peer):
+            self._is_closing = True
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(high=self.plane.bounds.write_high_bytes)
+        self.deadline_s = self.plane.now() + self.plane.bounds.head_s
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.plane.connections.remove(self, self._peer)
+
+    def pause_writing(self) -> None:
+        """Stop reading from a caller who does not read."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
+
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        """Receive into the one buffer."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Answer what has arrived."""
+        data = bytes(_VIEW[:nbytes])
+        if self._is_idle and not self._is_closing:
+            entry = self._caller()
+            reply = entry.replies.by_request.get(data) if entry else None
+            if entry is not None and reply is not None:
+                plane = self.plane
+                now_s = plane.now()
+                if not entry.grants(reply.limit, plane.allowances, now_s):
+                    reply = plane.refused(reply)
+                self.deadline_s = now_s + plane.bounds.idle_s
+                self._transport.write(plane.send(reply))
+                if reply.closes:
+                    self._close()
+                return
+        self._parse(data)
+
+    def expire(self) -> None:
+        """End a connection whose time is up: in silence when idle, with 408 inside a request."""
+        if not self._is_idle:
+            self._transport.write(self.plane.broken("too_slow"))
+        self._close()
+
+    def drain(self) -> None:
+        """End the connection as soon as no request is half read."""
+        if self._is_idle:
+            self._close()
+        else:
+            self.deadline_s = min(self.deadline_s, self.plane.now() + 1)
+
+    # The parser's side.
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request."""
+        if self._is_idle:
+            self._is_idle = False
+            self.deadline_s = self.plane.now() + self.plane.bounds.head_s
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the target; it may come in pieces."""
+        self._target += url
+        if len(self._target) > self.plane.bounds.target_bytes:
+            self._break("target_too_long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Look at the headers that matter, and weigh them all."""
+        self._head_bytes += len(name) + len(value) + 4
+        self._header_count += 1
+        bounds = self.plane.bounds
+        if self._head_bytes > bounds.head_bytes or self._header_count > bounds.header_count:
+            self._break("headers_too_large")
+        match name.lower():
+            case b"metadata":
+                self._metadata_values.append(value.strip().lower())
+            case b"host":
+                self._host_count += 1
+            case b"x-forwarded-for":
+                self._is_forwarded = True
+            case b"expect":
+                self._expects = value.strip().lower() == b"100-continue"
+                if not self._expects:
+                    self._break("expectation_unknown")
+
+    def on_headers_complete(self) -> None:
+        """Check what the parser left open, and go on to the body."""
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._break("malformed")
+        elif version == "1.1" and self._host_count != 1:
+            self._break("host_missing")
+        self._in_head = False
+        self.deadline_s = self.plane.now() + self.plane.bounds.body_s
+        if self._expects and version == "1.1" and not self._broken:
+            self._out.append(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        """Weigh a body; nothing here reads one yet."""
+        self._body_bytes += len(body)
+        if self._body_bytes > self.plane.bounds.body_bytes:
+            self._break("body_too_large")
+
+    def on_message_complete(self) -> None:
+        """Answer a request."""
+        if self._broken or self._is_closing:
+            return
+        method = self._parser.get_method().decode()
+        reply = self._reply(self._request(method))
+        self._out.append(self.plane.send(reply))
+        self._is_closing = reply.closes
+        self._begin()
+        self.deadline_s = self.plane.now() + self.plane.bounds.idle_s
+
+    # Between the two.
+
+    def _parse(self, data: bytes) -> None:
+        self._fed_bytes += len(data)
+        self._raw = data if self._is_idle and len(data) <= _SMALL else b""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The request itself was answered; whatever follows it is read by a fresh parser.
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[upgrade.args[0] :]
+            if rest and not self._is_closing and not self._broken:
+                self._raw = b""
+                self._parse(rest)
+                return
+        except httptools.HttpParserError:
+            self._break("malformed")
+        if self._in_head and self._fed_bytes > self.plane.bounds.head_bytes + len(_BUFFER):
+            self._break("headers_too_large")
+        if self._broken and not self._is_closing:
+            self._out.append(self.plane.broken(self._broken))
+            self._is_closing = True
+        if self._out:
+            self._transport.write(b"".join(self._out))
+            self._out.clear()
+        if self._is_closing:
+            self._close()
+
+    def _request(self, method: str) -> Request:
+        keeps = self._parser.should_keep_alive()
+        is_old = self._parser.get_http_version() == "1.0"
+        connection = CLOSE if not keeps else "keep-alive" if is_old else ""
+        values = self._metadata_values
+        return Request(
+            method=method,
+            target=self._target,
+            has_metadata_header=bool(values) and all(value == b"true" for value in values),
+            is_forwarded=self._is_forwarded,
+            connection=connection,
+        )
+
+    def _reply(self, request: Request) -> Reply:
+        entry = self._caller()
+        if entry is None:
+            return self.plane.stranger(self._peer, request)
+        return self.plane.reply(entry, request, self._raw_request())
+
+    def _raw_request(self) -> bytes:
+        """Return the chunk if it is certain to be this one request and nothing else."""
+        end = b"\r\n\r\n"
+        is_whole = self._raw.endswith(end) and self._raw.count(end) == 1
+        return self._raw if is_whole else b""
+
+    def _caller(self) -> WireEntry | None:
+        """Return who asks, looked up anew when the picture has changed."""
+        picture = self.plane.picture
+        if picture is not self._picture:
+            self._picture = picture
+            name = self._vm_name
+            self._entry = picture.by_name.get(name) if name else picture.caller(self._peer)
+        return self._entry
+
+    def _break(self, key: str) -> None:
+        self._broken = self._broken or key
+
+    def _close(self) -> None:
+        self._is_closing = True
+        self.deadline_s = _NEVER
+        self._transport.close()

@@ -1,0 +1,116 @@
+"""Prepared replies: the bytes of an answer but for its date and its request id."""
+
+from email.utils import formatdate
+from http import HTTPStatus
+from random import SystemRandom
+
+from openimds.core.answer import Answer, Refusal
+from openimds.spec.headers import HEADER_ORDERS, SERVER
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
+_REQUEST_ID = "x-ms-request-id"
+_OVERHEAD_BYTES = 600
+"""What a reply weighs beyond its body, about: its head, its keys, the objects that hold them."""
+
+CLOSE = "close"
+
+
+class Count:
+    """A counter that replies of one endpoint and status move."""
+
+    __slots__ = ("requests",)
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.requests = 0
+
+
+class Reply:
+    """An answer ready to be written.
+
+    `before`, `between` and `after` stand around the request id and the date; where the family has
+    no request id, `between` is empty. `limit` is the limiter class to ask first, and `instead` the
+    reply when that says no.
+    """
+
+    __slots__ = ("after", "before", "between", "closes", "count", "instead", "limit")
+
+    def __init__(
+        self,
+        said: Answer | Refusal,
+        headers: str,
+        count: Count,
+        *,
+        connection: str = "",
+        has_body: bool = True,
+    ) -> None:
+        """Lay out the head in the recorded order of the family `headers`.
+
+        `connection` is the value of the Connection header, empty for none.
+        """
+        fixed = {"Server": SERVER, "Content-Length": str(len(said.body))}
+        more: tuple[tuple[str, str], ...] = ()
+        if isinstance(said, Refusal):
+            self.before = _STATUS_LINES[said.problem.status].encode()
+            fixed["Content-Type"] = said.problem.media
+            more = said.headers
+        else:
+            self.before = _STATUS_LINES[HTTPStatus.OK].encode()
+            fixed["Content-Type"] = said.media
+        names = HEADER_ORDERS[headers].names
+        pieces = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names).split(_BLANK)
+        if connection:
+            more = (*more, ("Connection", connection))
+        pieces[-1] += "".join(f"{name}: {value}\r\n" for name, value in more) + "\r\n"
+        self.before += pieces[0].encode()
+        self.between = pieces[1].encode() if _REQUEST_ID in names else b""
+        self.after = pieces[-1].encode() + (said.body if has_body else b"")
+        self.count = count
+        self.closes = connection == CLOSE
+        self.limit = ""
+        self.instead: Reply | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """About what the reply weighs in memory."""
+        return _OVERHEAD_BYTES + len(self.after)
+
+
+_BLANK = "\0"
+
+
+class Stamps:
+    """The date and the request ids of replies. The date is worked out once a second."""
+
+    def __init__(self) -> None:
+        """Draw the secret part of the request ids."""
+        draw = SystemRandom().getrandbits
+        text = f"{draw(32):08x}-{draw(16):04x}-4{draw(12):03x}-{8 + draw(2):x}{draw(12):03x}-"
+        self._fixed = text.encode()
+        self._number = draw(48)
+        # An odd step visits every 48-bit number once, and tells a guest nothing of the others.
+        self._step = draw(48) | 1
+        self._date = b""
+        self._date_s = -1
+
+    def date(self, utc_s: float) -> bytes:
+        """Return the value of the Date header."""
+        second = int(utc_s)
+        if second != self._date_s:
+            self._date_s = second
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date
+
+    def request_id(self) -> bytes:
+        """Return a new GUID."""
+        self._number = (self._number + self._step) & 0xFFFFFFFFFFFF
+        return b"%s%012x" % (self._fixed, self._number)
+
+    def stamp(self, reply: Reply, utc_s: float) -> bytes:
+        """Return the bytes of a reply as they go out now."""
+        date = self.date(utc_s)
+        if reply.between:
+            return b"".join((reply.before, self.request_id(), reply.between, date, reply.after))
+        return b"".join((reply.before, date, reply.after))

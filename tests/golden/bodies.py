@@ -1,0 +1,63 @@
+"""The errors by name, each with its exact body."""
+
+from dataclasses import replace
+
+from tests.golden.case import Reply, compact
+
+
+def padded(status: int, words: str) -> Reply:
+    """The usual error: one member, braces with a blank inside (K)."""
+    return Reply(status, f'{{ "error": "{words}" }}')
+
+
+def described(words: str) -> Reply:
+    """The identity error (F.3)."""
+    return Reply(400, compact({"error": "invalid_request", "error_description": words}))
+
+
+def as_text(reply: Reply) -> Reply:
+    """The same error for a request with format=text, whose content type nobody recorded."""
+    return replace(reply, content_type=None)
+
+
+def without_body(reply: Reply) -> Reply:
+    """The same error for HEAD."""
+    length = len((reply.body or "").encode())
+    return replace(reply, body="", has_headers={"Content-Length": str(length)})
+
+
+# Recorded or quoted (A.0, F.3, H).
+NO_HEADER = padded(400, "Bad request: . Required metadata header not specified")
+NOT_FOUND = padded(404, "Not found")
+NO_VERSION = Reply(
+    400,
+    '{"error":"Bad request. api-version is invalid or was not specified in the request. '
+    'For more information refer to aka.ms/azureimds",'
+    '"newest-versions":["2025-11-15","2025-11-11","2025-07-24"]}',
+)
+NO_IDENTITY_PATH = Reply(404, '{"error":"Not Found"}')
+NO_IDENTITY_HEADER = replace(
+    described("Required metadata header not specified"), has_headers={"Content-Length": "88"}
+)
+NO_RESOURCE = described("Required query variable 'resource' is missing")
+NO_IDENTITY = replace(described("Identity not found"), has_headers={"Content-Length": "68"})
+NO_BALANCER = Reply(
+    404,
+    '{"error":"No load balancer metadata is found. Please check if your VM is using any '
+    'non-basic SKU load balancer and retry later."}',
+)
+NO_BALANCER_VERSION = Reply(
+    400,
+    r'{"error":"Missing required parameter \"api-version\". '
+    'Please fix the request and retry."}',
+)
+
+# Decided, for want of a recording (K).
+IS_FORWARDED = padded(400, "Bad request: . X-Forwarded-For header is not allowed")
+IS_TWICE = padded(400, "Bad request. Duplicate query parameters are not allowed")
+IS_LEAF = padded(400, "Bad request. A leaf is read with format=text")
+NO_SUCH_FORMAT = padded(400, "Bad request. The format must be json or text")
+NOT_ALLOWED = Reply(405, '{"error":"Not allowed"}', has_headers={"Allow": None})
+
+# Only the status is known.
+BAD_REQUEST = Reply(400)

@@ -1,0 +1,160 @@
+"""Talk to the data plane without sockets: a transport that remembers, a clock that is set."""
+
+import asyncio
+from typing import Any
+
+from openimds.model.fleet import fleet
+from openimds.model.vm import Vm
+from openimds.spec.versions import NEWEST, catalog
+from openimds.view.picture import Allowances, Picture, documented_allowances
+from openimds.wire.conversation import Conversation
+from openimds.wire.plane import Bounds, Plane, WirePicture
+
+UTC_S = 1_795_377_286.0  # Sun, 22 Nov 2026 19:54:46 GMT
+
+
+class Reply:
+    """One answer, taken apart."""
+
+    def __init__(self, head: str, body: bytes) -> None:
+        line, *headers = head.split("\r\n")
+        self.version, status, self.phrase = line.split(" ", 2)
+        self.status = int(status)
+        self.header_list = [
+            (name, value) for name, _, value in (h.partition(": ") for h in headers)
+        ]
+        self.headers = dict(self.header_list)
+        self.body = body
+
+
+def replies(data: bytes, methods: list[str] | None = None) -> list[Reply]:
+    """Take apart the answers in `data`; `methods` tells which belong to HEAD."""
+    found: list[Reply] = []
+    while data:
+        head, end, data = data.partition(b"\r\n\r\n")
+        assert end, head
+        text = head.decode("latin-1")
+        is_head = bool(methods) and methods[len(found)] == "HEAD" if methods else False
+        if text.startswith("HTTP/1.1 100"):
+            found.append(Reply(text, b""))
+            continue
+        size = next(int(h[15:]) for h in text.split("\r\n") if h.startswith("Content-Length:"))
+        size = 0 if is_head else size
+        found.append(Reply(text, data[:size]))
+        data = data[size:]
+    return found
+
+
+class FakeTransport(asyncio.Transport):
+    """Remembers what is written."""
+
+    def __init__(self, peer: object) -> None:
+        super().__init__()
+        self.peer = peer
+        self.written = b""
+        self.is_closed = self.is_aborted = self.is_paused = False
+        self.high: int | None = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.peer if name == "peername" else default
+
+    def write(self, data: Any) -> None:
+        assert not self.is_closed, "written after close"
+        self.written += data
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def abort(self) -> None:
+        self.is_aborted = self.is_closed = True
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high = high
+
+    def take(self) -> bytes:
+        data, self.written = self.written, b""
+        return data
+
+
+class Talk:
+    """One connection to a plane."""
+
+    def __init__(self, plane: Plane, peer: object = ("127.0.0.1", 5), vm_name: str = "") -> None:
+        self.transport = FakeTransport(peer)
+        self.conversation = Conversation(plane, vm_name)
+        self.conversation.connection_made(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """Deliver bytes as a loop would, and return what was written to them."""
+        while data:
+            buffer = self.conversation.get_buffer(-1)
+            size = min(len(data), len(buffer))
+            buffer[:size] = data[:size]
+            self.conversation.buffer_updated(size)
+            data = data[size:]
+            if self.transport.is_closed:
+                break
+        return self.transport.take()
+
+    def ask(self, target: str, method: str = "GET", **headers: str) -> Reply:
+        """Send one request with the Metadata header and return the answer."""
+        return self.ask_raw(target, method, {"Metadata": "true", **headers})
+
+    def ask_raw(self, target: str, method: str, headers: dict[str, str]) -> Reply:
+        """Send one request with exactly these headers, and Host."""
+        (reply,) = replies(self.send(request(target, method, headers)), [method])
+        return reply
+
+
+def request(target: str, method: str = "GET", headers: dict[str, str] | None = None) -> bytes:
+    """Return the bytes of a request."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: 169.254.169.254"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if method in {"POST", "PUT", "PATCH"}:
+        lines.append("Content-Length: 0")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class Time:
+    """A steady clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def a_picture(*vms: Vm, newest: str = NEWEST) -> WirePicture:
+    return Picture(vms or (Vm("vm-1"),), catalog(newest))
+
+
+def a_plane(
+    picture: WirePicture | None = None,
+    *,
+    allowances: Allowances | None = None,
+    now: Time | None = None,
+    bounds: Bounds | None = None,
+) -> Plane:
+    """A plane with the documented limits off unless `allowances` are given."""
+    return Plane(
+        picture or a_picture(),
+        now=now or Time(),
+        utc=lambda: UTC_S,
+        allowances=allowances or {},
+        bounds=bounds or Bounds(),
+    )
+
+
+def limited() -> Allowances:
+    return documented_allowances()
+
+
+def a_fleet(**vms: dict[str, Any]) -> list[Vm]:
+    return list(fleet({"vms": vms}).vms.values())
