@@ -30,10 +30,12 @@ class Subject(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A success: always status 200."""
+    """A success, and what its head has in common with that of a refusal."""
 
     body: bytes
     media: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Refusal(Struct, frozen=True):
@@ -42,6 +44,16 @@ class Refusal(Struct, frozen=True):
     problem: Problem
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def media(self) -> str:
+        """The media type of the row."""
+        return self.problem.media
+
+    @property
+    def status(self) -> int:
+        """The status of the row."""
+        return self.problem.status
 
 
 def answer(query: Query, subject: Subject) -> Answer | Refusal:

@@ -31,27 +31,6 @@ class Window:
         return True
 
 
-class Slots:
-    """The requests of one VM that are under way at once."""
-
-    __slots__ = ("_free",)
-
-    def __init__(self, concurrent: int) -> None:
-        """Let at most `concurrent` requests in at once."""
-        self._free = concurrent
-
-    def enter(self) -> bool:
-        """Tell whether one more may start, and count it if so."""
-        if self._free == 0:
-            return False
-        self._free -= 1
-        return True
-
-    def leave(self) -> None:
-        """One has ended."""
-        self._free += 1
-
-
 def window(limit: str, rate_per_s: float = 0, burst: int = 0) -> Window:
     """Return a fresh window of a limiter class; zero means what the class's row says."""
     rate_per_s = rate_per_s or LIMITS[limit].per_s

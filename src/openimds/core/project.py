@@ -9,7 +9,7 @@ from functools import cache
 
 from msgspec import Struct
 
-from openimds.model.tree import Group, Leaf, Many, Named, Node, grow
+from openimds.model.tree import Group, Many, Node, grow
 from openimds.spec.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES
 from openimds.spec.fields import Field
 
@@ -65,16 +65,9 @@ def _shape(group: Group, version: str) -> Shape:
 
 
 def _member(key: str, node: Node, version: str) -> Member:
-    name = _old_name(node.path, version) or key
-    match node:
-        case Leaf():
-            return Member(name, key, None, is_list=False)
-        case Group():
-            return Member(name, key, _shape(node, version), is_list=False)
-        case Many(item=Group() as item):
-            return Member(name, key, _shape(item, version), is_list=True)
-        case Many() | Named():
-            raise TypeError(node.path)
+    inner = node.item if isinstance(node, Many) else node
+    below = _shape(inner, version) if isinstance(inner, Group) else None
+    return Member(_old_name(node.path, version) or key, key, below, isinstance(node, Many))
 
 
 def _old_name(path: str, version: str) -> str:

@@ -8,7 +8,7 @@ import msgspec.msgpack
 from msgspec import Struct
 
 from openimds.core.answer import Subject
-from openimds.core.limit import Slots, Window, window
+from openimds.core.limit import Window, window
 from openimds.errors import ConfigError
 from openimds.model.defaults import complete, default_address, private_addresses
 from openimds.model.vm import Vm
@@ -40,13 +40,12 @@ def documented_allowances() -> Allowances:
 class Entry(Generic[R]):
     """One VM as the data plane sees it."""
 
-    __slots__ = ("_packed", "_windows", "name", "replies", "slots")
+    __slots__ = ("_packed", "_windows", "name", "replies")
 
     def __init__(self, vm: Vm) -> None:
         """Pack the VM."""
         self.name = vm.name
         self.replies: Replies[R] = Replies()
-        self.slots: Slots | None = None
         self._packed = _pack(vm)
         self._windows: dict[str, Window] | None = None
 

@@ -118,9 +118,8 @@ class Conversation(asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
-        if self._is_idle:
-            self._is_idle = False
-            self.deadline_s = self.plane.now() + self.plane.bounds.head_s
+        self._is_idle = False
+        self.deadline_s = self.plane.now() + self.plane.bounds.head_s
 
     def on_url(self, url: bytes) -> None:
         """Collect the target; it may come in pieces."""

@@ -131,7 +131,8 @@ class Plane:
             seen[address] = 1
             self.on_stranger(address)
         row = problem("unknown_caller", "")
-        return self._prepare(Refusal(row, row.body.encode()), _NOBODY, request)
+        said = Refusal(row, row.body.encode())
+        return self._prepare(said, _NOBODY, request, "stranger")
 
     def broken(self, key: str) -> bytes:
         """Return the last words to a connection whose bytes are no request we take."""
@@ -153,13 +154,14 @@ class Plane:
     def _count_throttled(self, limit: str) -> None:
         self.throttled[limit] = self.throttled.get(limit, 0) + 1
 
-    def _prepare(self, said: Answer | Refusal, asked: Query, request: Request) -> Reply:
-        status = said.problem.status if isinstance(said, Refusal) else 200
-        name = asked.endpoint.key if asked.endpoint else _OTHER
+    def _prepare(
+        self, said: Answer | Refusal, asked: Query, request: Request, counter: str = ""
+    ) -> Reply:
+        name = counter or (asked.endpoint.key if asked.endpoint else _OTHER)
         return Reply(
             said,
             asked.category.headers,
-            self._count(name, status),
+            self._count(name, said.status),
             connection=request.connection,
             has_body=request.method != "HEAD",
         )

@@ -50,21 +50,18 @@ class Reply:
 
         `connection` is the value of the Connection header, empty for none.
         """
-        fixed = {"Server": SERVER, "Content-Length": str(len(said.body))}
-        more: tuple[tuple[str, str], ...] = ()
-        if isinstance(said, Refusal):
-            self.before = _STATUS_LINES[said.problem.status].encode()
-            fixed["Content-Type"] = said.problem.media
-            more = said.headers
-        else:
-            self.before = _STATUS_LINES[HTTPStatus.OK].encode()
-            fixed["Content-Type"] = said.media
+        fixed = {
+            "Content-Type": said.media,
+            "Server": SERVER,
+            "Content-Length": str(len(said.body)),
+        }
+        more = said.headers
         names = HEADER_ORDERS[headers].names
         pieces = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names).split(_BLANK)
         if connection:
             more = (*more, ("Connection", connection))
         pieces[-1] += "".join(f"{name}: {value}\r\n" for name, value in more) + "\r\n"
-        self.before += pieces[0].encode()
+        self.before = (_STATUS_LINES[said.status] + pieces[0]).encode()
         self.between = pieces[1].encode() if _REQUEST_ID in names else b""
         self.after = pieces[-1].encode() + (said.body if has_body else b"")
         self.count = count

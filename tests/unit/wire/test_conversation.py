@@ -1,0 +1,344 @@
+"""One connection: framing, bounds, time; what is said is judged by the goldens."""
+
+import pytest
+
+from openimds.wire.plane import Bounds, Plane
+from tests.support.talk import (
+    UTC_S,
+    Reply,
+    Talk,
+    Time,
+    a_fleet,
+    a_picture,
+    a_plane,
+    replies,
+    request,
+)
+
+INSTANCE = "/metadata/instance?api-version=2021-02-01"
+VERSIONS = "/metadata/versions"
+METADATA = {"Metadata": "true"}
+GET = request(VERSIONS, headers=METADATA)
+
+
+def one(data: bytes) -> Reply:
+    (reply,) = replies(data)
+    return reply
+
+
+def test_headers_stand_as_they_were_recorded_for_instance() -> None:
+    got = Talk(a_plane()).ask(INSTANCE)
+    assert [name for name, _ in got.header_list] == [
+        "Content-Type",
+        "Server",
+        "x-ms-request-id",
+        "Date",
+        "Content-Length",
+    ]
+    assert got.headers["Server"] == "IMDS/150.870.65.1854"
+    assert got.headers["Date"] == "Sun, 22 Nov 2026 19:54:46 GMT"
+    assert int(got.headers["Content-Length"]) == len(got.body)
+
+
+def test_headers_stand_as_they_were_recorded_for_identity() -> None:
+    got = Talk(a_plane()).ask("/metadata/identity/oauth2/token")
+    names = [name for name, _ in got.header_list]
+    assert names == ["Content-Type", "Server", "Date", "Content-Length"]
+
+
+def test_every_answer_has_its_own_request_id() -> None:
+    talk = Talk(a_plane())
+    ids = {talk.ask(INSTANCE).headers["x-ms-request-id"] for _ in range(50)}
+    assert len(ids) == 50
+    assert all(len(one) == 36 and one[14] == "4" and one[19] in "89ab" for one in ids)
+
+
+def test_the_date_follows_the_clock_of_the_wall() -> None:
+    plane = a_plane()
+    talk = Talk(plane)
+    first = talk.ask(INSTANCE).headers["Date"]
+    plane.utc = lambda: UTC_S + 61
+    assert (first[-12:], talk.ask(INSTANCE).headers["Date"][-12:]) == (
+        "19:54:46 GMT",
+        "19:55:47 GMT",
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 50])
+def test_a_request_may_come_in_pieces(size: int) -> None:
+    talk = Talk(a_plane())
+    data = request(INSTANCE, headers=METADATA)
+    written = b"".join(talk.send(data[at : at + size]) for at in range(0, len(data), size))
+    assert one(written).status == 200
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    talk = Talk(a_plane())
+    got = replies(talk.send(GET + request("/x") + request(INSTANCE, headers=METADATA) + GET))
+    assert [reply.status for reply in got] == [200, 404, 200, 200]
+    assert got[0].body == got[3].body
+    assert not talk.transport.is_closed
+
+
+def test_a_request_after_the_last_one_is_not_answered() -> None:
+    talk = Talk(a_plane())
+    last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
+    got = replies(talk.send(last + GET))
+    assert [reply.headers.get("Connection") for reply in got] == ["close"]
+    assert talk.transport.is_closed
+
+
+def test_the_same_bytes_are_answered_without_parsing() -> None:
+    plane = a_plane()
+    talk = Talk(plane)
+    first = one(talk.send(GET))
+    entry = plane.picture.by_name["vm-1"]
+    assert GET in entry.replies.by_request
+    del talk.conversation._parser
+    assert one(talk.send(GET)).body == first.body
+    assert plane.counts["versions", 200].requests == 2
+
+
+def test_the_same_last_bytes_end_the_connection_again() -> None:
+    plane = a_plane()
+    last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
+    Talk(plane).send(last)
+    again = Talk(plane)
+    assert one(again.send(last)).headers["Connection"] == "close"
+    assert again.transport.is_closed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GET + GET,
+        GET + b"GET /x",
+        b"POST /metadata/versions HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
+        GET.replace(b"Host: 169", b"X: " + b"x" * 2048 + b"\r\nHost: 169"),
+    ],
+)
+def test_bytes_that_are_more_than_one_small_request_are_not_kept(data: bytes) -> None:
+    plane = a_plane()
+    Talk(plane).send(data)
+    assert data not in plane.picture.by_name["vm-1"].replies.by_request
+
+
+def test_http_1_0_ends_unless_asked_to_stay() -> None:
+    old = f"GET {VERSIONS} HTTP/1.0\r\nMetadata: true\r\n".encode()
+    talk = Talk(a_plane())
+    got = one(talk.send(old + b"Connection: keep-alive\r\n\r\n"))
+    assert (got.status, got.headers["Connection"]) == (200, "keep-alive")
+    assert not talk.transport.is_closed
+    assert one(talk.send(old + b"\r\n")).headers["Connection"] == "close"
+    assert talk.transport.is_closed
+
+
+@pytest.mark.parametrize(
+    "data, status",
+    [
+        (b"GET /x\r\n\r\n", 400),
+        (b"GET /x HTTP/2.0\r\nHost: x\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET /x HTTP/1.1\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"BREW /x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417),
+        (b"GET /" + b"x" * 4096 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 16384 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 64 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40000, 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n" + b"x" * 65537, 413),
+    ],
+)
+def test_bytes_that_are_no_request_end_the_connection(data: bytes, status: int) -> None:
+    plane = a_plane()
+    talk = Talk(plane)
+    got = one(talk.send(data))
+    assert (got.status, got.headers["Connection"]) == (status, "close")
+    assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert talk.transport.is_closed
+    assert plane.counts["http", status].requests == 1
+
+
+def test_what_came_before_the_broken_bytes_is_answered() -> None:
+    got = replies(Talk(a_plane()).send(GET + b"nonsense\r\n\r\n"))
+    assert [reply.status for reply in got] == [200, 400]
+
+
+def test_a_body_on_get_is_read_and_ignored() -> None:
+    talk = Talk(a_plane())
+    body = GET[:-2] + b"Content-Length: 5\r\n\r\nhello"
+    chunks = GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    assert [reply.status for reply in replies(talk.send(body + chunks + GET))] == [200] * 3
+
+
+def test_expect_is_answered_before_the_body() -> None:
+    talk = Talk(a_plane())
+    head = GET[:-2] + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    assert talk.send(head) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert one(talk.send(b"{}")).status == 200
+
+
+def test_an_upgrade_is_ignored() -> None:
+    talk = Talk(a_plane())
+    upgrade = GET[:-2] + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+    assert [reply.status for reply in replies(talk.send(upgrade + GET))] == [200, 200]
+    assert one(talk.send(upgrade)).status == 200
+    assert one(talk.send(GET)).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        (b"Metadata: true", 200),
+        (b"METADATA:TRUE", 200),
+        (b"Metadata:   True  ", 200),
+        (b"Metadata: true\r\nMetadata: true", 200),
+        (b"Metadata: true\r\nMetadata: false", 400),
+        (b"Metadata: yes", 400),
+        (b"Metadata:", 400),
+        (b"Metadata: true\r\nX-Forwarded-For:", 400),
+        (b"Metadata: true\r\nX-Forwarded-For: 169.254.169.254", 400),
+    ],
+)
+def test_the_two_headers_that_matter(headers: bytes, status: int) -> None:
+    data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n"
+    assert one(Talk(a_plane()).send(data)).status == status
+
+
+def test_head_has_the_headers_of_get_and_no_body() -> None:
+    talk = Talk(a_plane())
+    got, head = talk.ask(INSTANCE), talk.ask(INSTANCE, "HEAD")
+    assert head.headers["Content-Length"] == got.headers["Content-Length"]
+    assert (head.status, head.body) == (200, b"")
+
+
+class TestTime:
+    def test_a_silent_connection_is_closed_without_words(self) -> None:
+        now = Time()
+        plane = a_plane(now=now)
+        talk = Talk(plane)
+        closed = []
+        for at in (1009.9, 1010.0):
+            plane.connections.sweep(at)
+            closed.append(talk.transport.is_closed)
+        assert closed == [False, True]
+        assert talk.transport.take() == b""
+
+    def test_a_head_that_dawdles_gets_408(self) -> None:
+        now = Time()
+        plane = a_plane(now=now)
+        talk = Talk(plane)
+        talk.send(GET)
+        now.now_s += 100
+        talk.send(GET[:20])
+        now.now_s += 9
+        talk.send(GET[20:25])
+        plane.connections.sweep(now.now_s)
+        assert not talk.transport.is_closed
+        plane.connections.sweep(now.now_s + 1)
+        assert one(talk.transport.take()).status == 408
+        assert talk.transport.is_closed
+
+    def test_a_body_that_dawdles_gets_408(self) -> None:
+        now = Time()
+        plane = a_plane(now=now)
+        talk = Talk(plane)
+        talk.send(GET[:-2] + b"Content-Length: 9\r\n\r\n")
+        plane.connections.sweep(now.now_s + 10)
+        assert one(talk.transport.take()).status == 408
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_an_idle_connection_lives_for_two_minutes(self, times: int) -> None:
+        now = Time()
+        plane = a_plane(now=now)
+        talk = Talk(plane)
+        for _ in range(times):
+            talk.send(GET)
+        plane.connections.sweep(now.now_s + 119)
+        assert not talk.transport.is_closed
+        plane.connections.sweep(now.now_s + 120)
+        assert talk.transport.is_closed
+
+    def test_draining_ends_idle_connections_and_hurries_the_others(self) -> None:
+        now = Time()
+        plane = a_plane(now=now)
+        idle, busy = Talk(plane), Talk(plane)
+        busy.send(GET[:9])
+        plane.connections.drain()
+        assert idle.transport.is_closed
+        assert not busy.transport.is_closed
+        plane.connections.sweep(now.now_s + 1)
+        assert busy.transport.is_closed
+
+
+class TestConnections:
+    def test_a_caller_who_does_not_read_is_not_read(self) -> None:
+        talk = Talk(a_plane())
+        assert talk.transport.high == 65536
+        talk.conversation.pause_writing()
+        assert talk.transport.is_paused
+        talk.conversation.resume_writing()
+        assert not talk.transport.is_paused
+
+    def test_too_many_connections_are_turned_away(self) -> None:
+        plane = a_plane(bounds=Bounds(connections=3, connections_per_caller=2))
+        first, second = Talk(plane, ("10.0.0.1", 1)), Talk(plane, ("10.0.0.1", 2))
+        third = Talk(plane, ("10.0.0.1", 3))
+        other, fourth = Talk(plane, ("10.0.0.2", 1)), Talk(plane, ("10.0.0.3", 1))
+        aborted = [one.transport.is_aborted for one in (first, second, third, other, fourth)]
+        assert aborted == [False, False, True, False, True]
+        assert plane.connections.turned_away == 2
+        for one_talk in (third, first):
+            one_talk.conversation.connection_lost(None)
+        assert len(plane.connections) == 2
+        assert not Talk(plane, ("10.0.0.1", 4)).transport.is_aborted
+
+    def test_a_caller_who_has_left_leaves_nothing(self) -> None:
+        plane = a_plane()
+        Talk(plane).conversation.connection_lost(None)
+        assert len(plane.connections) == 0
+        assert plane.connections._by_caller == {}
+
+
+class TestCallers:
+    def fleet(self) -> Plane:
+        return a_plane(
+            a_picture(
+                *a_fleet(
+                    a={"reach": {"address": ["10.0.0.1"]}}, b={"reach": {"address": ["10.0.0.2"]}}
+                )
+            )
+        )
+
+    def name(self, talk: Talk) -> bytes:
+        return talk.ask("/metadata/instance/compute/name?api-version=2021-02-01&format=text").body
+
+    def test_each_source_address_is_its_vm(self) -> None:
+        plane = self.fleet()
+        assert self.name(Talk(plane, ("10.0.0.1", 1))) == b"a"
+        assert self.name(Talk(plane, ("10.0.0.2", 1))) == b"b"
+
+    def test_a_listener_of_its_own_beats_the_address(self) -> None:
+        plane = self.fleet()
+        assert self.name(Talk(plane, ("10.0.0.1", 1), "b")) == b"b"
+        assert self.name(Talk(plane, "", "b")) == b"b"
+
+    def test_nothing_in_a_request_makes_another_vm_of_a_caller(self) -> None:
+        talk = Talk(self.fleet(), ("10.0.0.1", 1))
+        got = talk.ask(
+            "http://10.0.0.2/metadata/instance/compute/name?api-version=2021-02-01&format=text",
+            Forwarded="for=10.0.0.2",
+        )
+        assert got.body == b"a"
+
+    def test_a_new_picture_is_seen_by_the_next_request(self) -> None:
+        plane = a_plane(a_picture(*a_fleet(old={})))
+        talk = Talk(plane)
+        assert self.name(talk) == b"old"
+        plane.picture = a_picture(*a_fleet(new={}))
+        assert self.name(talk) == b"new"

@@ -1,0 +1,127 @@
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from openimds.errors import ConfigError
+from openimds.wire.listen import Tcp, Unix, address, listen
+from tests.support.talk import a_fleet, a_picture, a_plane, replies, request
+
+ASK = request(
+    "/metadata/instance/compute/name?api-version=2021-02-01&format=text",
+    headers={"Metadata": "true", "Connection": "close"},
+)
+
+
+@pytest.mark.parametrize(
+    "text, meant",
+    [
+        ("127.0.0.1:8169", Tcp("127.0.0.1", 8169)),
+        ("localhost:0", Tcp("localhost", 0)),
+        ("[::1]:80", Tcp("::1", 80)),
+        ("unix:/run/x.sock", Unix("/run/x.sock")),
+    ],
+)
+def test_an_address_is_read(text: str, meant: object) -> None:
+    assert address(text, "listen") == meant
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8169", ":8169", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        address(text, "listen")
+    assert str(caught.value) == (
+        f'listen: saw "{text}", expected HOST:PORT, [IPV6]:PORT or unix:/path. Write 127.0.0.1:8169'
+    )
+
+
+def test_a_unix_path_is_absolute() -> None:
+    with pytest.raises(ConfigError, match="expected unix: and an absolute path"):
+        address("unix:run/x.sock", "listen")
+
+
+async def _ask(connection: object) -> bytes:
+    reader, writer = await connection  # type: ignore[misc]
+    writer.write(ASK)
+    data = await reader.read()
+    writer.close()
+    (reply,) = replies(data)
+    return reply.body
+
+
+def test_a_tcp_listener_says_its_real_port() -> None:
+    async def talk() -> tuple[str, bytes]:
+        listener = await listen(a_plane(), "127.0.0.1:0", "listen")
+        host, port = listener.url.removeprefix("http://").split(":")
+        body = await _ask(asyncio.open_connection(host, int(port)))
+        listener.close()
+        return listener.url, body
+
+    url, body = asyncio.run(talk())
+    assert body == b"vm-1"
+    assert not url.endswith(":0")
+
+
+def test_an_ipv6_listener_has_brackets_in_its_url() -> None:
+    async def talk() -> str:
+        listener = await listen(a_plane(), "[::1]:0", "listen")
+        listener.close()
+        return listener.url
+
+    assert asyncio.run(talk()).startswith("http://[::1]:")
+
+
+def test_a_unix_listener_belongs_to_its_vm_and_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "b.sock"
+
+    async def talk() -> bytes:
+        plane = a_plane(a_picture(*a_fleet(a={}, b={})))
+        listener = await listen(plane, f"unix:{path}", "listen", "b")
+        body = await _ask(asyncio.open_unix_connection(str(path)))
+        listener.close()
+        listener.close()
+        return body
+
+    assert asyncio.run(talk()) == b"b"
+    assert not path.exists()
+
+
+def test_a_socket_file_left_behind_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "old.sock"
+    with socket.socket(socket.AF_UNIX) as old:
+        old.bind(str(path))
+
+    async def talk() -> str:
+        listener = await listen(a_plane(), f"unix:{path}", "listen")
+        listener.close()
+        return listener.url
+
+    assert asyncio.run(talk()) == f"unix:{path}"
+
+
+def test_another_servers_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "live.sock"
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(path))
+        live.listen()
+        with pytest.raises(ConfigError, match="another server listens there"):
+            asyncio.run(listen(a_plane(), f"unix:{path}", "listen"))
+    assert path.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="the file exists and is no socket"):
+        asyncio.run(listen(a_plane(), f"unix:{path}", "listen"))
+    assert path.read_text() == "mine"
+
+
+def test_a_port_in_use_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"listen: saw 127.0.0.1:{port} \(.*in use"):
+            asyncio.run(listen(a_plane(), f"127.0.0.1:{port}", "listen"))
