@@ -54,6 +54,9 @@ def _leaf(value: object, node: Leaf, where: str) -> object:
         raise ConfigError(where, describe(value), "a whole number")
     if not isinstance(value, str):
         raise ConfigError(where, describe(value), "a string", _quote_hint(value))
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        # JSON can write half of a surrogate pair; UTF-8, and so the wire, cannot.
+        raise ConfigError(where, "half of a surrogate pair", "text that UTF-8 can carry")
     if node.choices and value not in node.choices:
         expected = "one of " + ", ".join(node.choices)
         raise ConfigError(where, describe(value), expected, nearest(value, node.choices))

@@ -1,0 +1,52 @@
+"""Throw bytes at a connection: `python fuzz/requests.py [options of libFuzzer] [corpus]`.
+
+The first byte of an input says how it is cut into chunks; the rest is what a guest sends. Whatever
+it is, the connection must not raise, and what it writes must be whole HTTP answers with a status
+that some row has.
+"""
+
+import sys
+from pathlib import Path
+
+from openimds.model.vm import Vm
+from openimds.spec.refusals import PROBLEMS
+from openimds.spec.versions import catalog
+from openimds.view.picture import Picture
+from openimds.wire.plane import Plane
+from tests.support.talk import Talk, replies
+
+STATUSES = {row.status for row in PROBLEMS} | {200, 100}
+
+
+def one_input(data: bytes) -> None:
+    """Play one input.
+
+    Raises:
+        AssertionError: an answer is no answer, or has a status that nobody knows.
+    """
+    plane = Plane(Picture([Vm("vm-1")], catalog()), now=lambda: 0.0, utc=lambda: 0.0, allowances={})
+    talk = Talk(plane)
+    size, rest = (data[0] or 1, data[1:]) if data else (1, b"")
+    written = b""
+    for at in range(0, len(rest), size):
+        if talk.transport.is_closed:
+            break
+        written += talk.send(rest[at : at + size])
+    if b"HEAD" not in rest:
+        statuses = {reply.status for reply in replies(written)}
+        assert statuses <= STATUSES, statuses
+
+
+def main() -> None:
+    """Fuzz until told to stop."""
+    import atheris  # noqa: PLC0415 - the tests play the corpus without it
+
+    corpus = Path(__file__).parent / "corpus"
+    corpus.mkdir(exist_ok=True)
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

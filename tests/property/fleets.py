@@ -1,0 +1,44 @@
+"""Strategies: VMs as people write them, documents as they come out."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from openimds.model.fleet import vm
+from openimds.model.tree import Group, Leaf, Many, Node, newest_tree
+from openimds.model.vm import Vm
+from openimds.spec.fields import Kind
+from openimds.spec.versions import GENERAL
+
+VERSIONS = [row.name for row in GENERAL]
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+tag_names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":;"), max_size=6)
+
+
+def values(node: Node) -> st.SearchStrategy[Any]:
+    """Sparse values that fit a tree."""
+    match node:
+        case Leaf(kind=kind):
+            return st.booleans() if kind is Kind.BOOLEAN else texts
+        case Group(members=members):
+            known = {key: values(one) for key, one in members.items() if key not in _TAGS}
+            return st.fixed_dictionaries({}, optional=known)
+        case Many(item=item):
+            return st.lists(values(item), max_size=2)
+        case _:
+            raise TypeError(node)
+
+
+_TAGS = {"tags", "tagsList"}
+
+
+@st.composite
+def vms(draw: st.DrawFn) -> Vm:
+    """VMs with anything said of them."""
+    said = draw(values(newest_tree()))
+    if draw(st.booleans()):
+        said.setdefault("compute", {})["tags"] = draw(st.dictionaries(tag_names, texts, max_size=3))
+    if draw(st.booleans()):
+        said["classic"] = draw(st.booleans())
+    return vm(draw(st.sampled_from(["web-1", "db", "aks-pool-vmss_7"])), said)

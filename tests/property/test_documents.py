@@ -1,0 +1,143 @@
+"""Laws of the document that hold for every VM at every version."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openimds.core.answer import Answer, Refusal, Subject, answer
+from openimds.core.project import project, shape
+from openimds.core.request import query
+from openimds.model.capture import capture
+from openimds.model.defaults import complete
+from openimds.model.vm import Vm
+from openimds.spec.document import FIELDS, OLD_NAMES
+from openimds.spec.versions import catalog
+from tests.property.fleets import VERSIONS, vms
+
+FIRST_PUBLIC = VERSIONS.index(OLD_NAMES[0].before)
+"""From here on no node has another name, and no field ends."""
+
+
+def subject(vm: Vm) -> Subject:
+    return Subject(complete(vm), vm.classic, catalog())
+
+
+def ask(vm: Subject, version: str, route: list[str], form: str = "json") -> Answer | Refusal:
+    path = "/".join(["/metadata/instance", *(quote(one, safe="") for one in route)])
+    target = f"{path}?api-version={version}&format={form}&extended=true"
+    return answer(query("GET", target.encode(), has_metadata_header=True), vm)
+
+
+def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    match node:
+        case dict():
+            for name, member in node.items():
+                yield from leaves(member, (*path, name))
+        case list():
+            for position, element in enumerate(node):
+                yield from leaves(element, (*path, str(position)))
+        case _:
+            yield path, node
+
+
+def nodes(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, node
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    if not isinstance(node, dict | list):
+        return
+    for name, child in children:
+        if isinstance(child, dict | list):
+            yield from nodes(child, (*path, str(name)))
+        else:
+            yield (*path, str(name)), child
+
+
+def test_no_public_field_ever_ends() -> None:
+    assert {row.until for row in FIELDS} == {"", OLD_NAMES[0].before}
+
+
+@given(vms(), st.data())
+def test_a_later_version_has_everything_of_an_earlier_one(vm: Vm, data: st.DataObject) -> None:
+    public = VERSIONS[FIRST_PUBLIC:]
+    earlier = data.draw(st.integers(0, len(public) - 2))
+    later = data.draw(st.integers(earlier + 1, len(public) - 1))
+    document = complete(vm)
+    before = dict(leaves(project(document, shape(public[earlier]))))
+    after = dict(leaves(project(document, shape(public[later]))))
+    assert before.items() <= after.items()
+
+
+@given(vms(), st.sampled_from(VERSIONS), st.data())
+def test_walking_is_indexing(vm: Vm, version: str, data: st.DataObject) -> None:
+    about = subject(vm)
+    whole = ask(about, version, [])
+    assert isinstance(whole, Answer)
+    found = list(nodes(json.loads(whole.body)))
+    route, node = data.draw(st.sampled_from(found))
+    as_json, as_text = ask(about, version, [*route]), ask(about, version, [*route], "text")
+    assert isinstance(as_text, Answer)
+    if isinstance(node, dict | list):
+        assert json.loads(as_json.body) == node
+    else:
+        assert as_json.status == 400
+        text = node if isinstance(node, str) else json.dumps(node)
+        assert as_text.body.decode() == text
+
+
+@given(vms(), st.sampled_from(VERSIONS), st.data())
+def test_a_listing_is_exactly_what_can_be_walked(vm: Vm, version: str, data: st.DataObject) -> None:
+    about = subject(vm)
+    whole = ask(about, version, [])
+    assert isinstance(whole, Answer)
+    directories = [one for one in nodes(json.loads(whole.body)) if isinstance(one[1], dict | list)]
+    route, node = data.draw(st.sampled_from(directories))
+    listing = ask(about, version, [*route], "text")
+    names = listing.body.decode().split("\n") if listing.body else []
+    for name in names:
+        child = ask(about, version, [*route, name.removesuffix("/")])
+        assert child.status == (200 if name.endswith("/") else 400)
+    walkable = list(node) if isinstance(node, dict) else [str(one) for one in range(len(node))]
+    assert [name.removesuffix("/") for name in names] == walkable
+
+
+@given(vms(), st.sampled_from(VERSIONS), st.text(max_size=8))
+def test_what_is_not_listed_is_not_found(vm: Vm, version: str, name: str) -> None:
+    about = subject(vm)
+    whole = ask(about, version, [])
+    assert isinstance(whole, Answer)
+    compute = json.loads(whole.body).get("compute", {})
+    if name.strip("/").lower() in {key.lower() for key in compute} or not name.strip("/"):
+        return
+    assert ask(about, version, ["compute", name, "x"]).status == 404
+
+
+@given(vms(), st.sampled_from(VERSIONS))
+@settings(max_examples=150)
+def test_a_captured_document_comes_out_as_it_went_in(vm: Vm, version: str) -> None:
+    wanted = shape(version, is_classic=vm.classic)
+    before = project(complete(vm), wanted)
+    found = capture(before, "other")
+    assert found.set_aside == ()
+    assert project(complete(found.vm), wanted) == before
+
+
+@given(vms())
+def test_tags_and_tags_list_always_say_the_same(vm: Vm) -> None:
+    compute: Any = complete(vm)["compute"]
+    joined = ";".join(f"{one['name']}:{one['value']}" for one in compute["tagsList"])
+    assert compute["tags"] == joined
+
+
+@given(vms())
+def test_every_leaf_is_text_but_one(vm: Vm) -> None:
+    odd = {path for path, value in leaves(complete(vm)) if not isinstance(value, str)}
+    assert odd == {("extended", "compute", "hasCustomData")}
+
+
+@given(vms())
+def test_the_same_name_and_words_give_the_same_document(vm: Vm) -> None:
+    assert complete(vm) == complete(vm)

@@ -1,0 +1,51 @@
+"""169.254.169.254:80 itself, in a network namespace of its own that ends with the test."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.process import clean_environment
+
+SCRIPT = """
+ip link set lo up
+ip address add 169.254.169.254/32 dev lo
+"$PYTHON" -m openimds serve --listen 169.254.169.254:80 > ready &
+server=$!
+until [ -s ready ]; do kill -0 $server || exit 1; done
+curl -sS -i -H Metadata:true "http://169.254.169.254/metadata/instance?api-version=2021-02-01"
+kill $server
+wait $server
+"""
+
+
+def _why_not() -> str:
+    for tool in ("unshare", "ip", "curl", "sh"):
+        if not shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin"):
+            return f"{tool} is not installed"
+    tried = subprocess.run(["unshare", "-Urn", "true"], capture_output=True, text=True, check=False)
+    return f"no private network namespace here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+@pytest.mark.system
+@pytest.mark.netns
+def test_curl_gets_the_document_at_the_real_address(tmp_path: Path) -> None:
+    why_not = _why_not()
+    if why_not:
+        pytest.skip(why_not)
+    got = subprocess.run(
+        ["unshare", "-Urn", "sh", "-ec", SCRIPT],
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+        env=clean_environment({"PYTHON": sys.executable}),
+    )
+    assert got.returncode == 0, got.stderr
+    head, _, body = got.stdout.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n")
+    assert json.loads(body)["compute"]["name"] == "vm-1"
+    assert json.loads((tmp_path / "ready").read_text())["imds"] == "http://169.254.169.254:80"

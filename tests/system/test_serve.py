@@ -1,0 +1,173 @@
+"""The real process, asked by a real client."""
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from openimds import __version__
+from tests.system.process import run, serving
+
+pytestmark = pytest.mark.system
+
+INSTANCE = "/metadata/instance"
+FLEET = """
+defaults: {compute: {location: northeurope, tags: {team: web}}}
+vms:
+  web-1:
+    compute: {vmSize: Standard_D2s_v5, tags: {env: prod}}
+    reach: {address: [127.0.0.11]}
+  web-2:
+    reach: {address: [127.0.0.12], listen: ["127.0.0.1:0", "unix:SOCKET"]}
+"""
+
+
+def client(url: str, source: str | None = None) -> httpx2.Client:
+    transport = httpx2.HTTPTransport(local_address=source)
+    return httpx2.Client(base_url=url, headers={"Metadata": "true"}, transport=transport)
+
+
+def test_one_vm_out_of_the_box(tmp_path: Path) -> None:
+    with serving(cwd=tmp_path) as server:
+        assert server.ready == {
+            "ready": True,
+            "imds": server.url,
+            "admin": None,
+            "token_file": None,
+            "pid": server.process.pid,
+        }
+        with client(server.url) as guest:
+            got = guest.get(INSTANCE, params={"api-version": "2021-02-01"})
+        assert got.status_code == 200
+        assert got.headers["server"] == "IMDS/150.870.65.1854"
+        assert got.json()["compute"]["name"] == "vm-1"
+        code, said = server.stop()
+    assert (code, said) == (0, "")
+
+
+def test_a_fleet_is_told_apart_and_strangers_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "web-2.sock"
+    (tmp_path / "fleet.yaml").write_text(FLEET.replace("SOCKET", str(path)))
+    leaf = f"{INSTANCE}/compute/name?api-version=2021-02-01&format=text"
+    with serving("--fleet", "fleet.yaml", cwd=tmp_path) as server:
+        for source, status, body in [
+            ("127.0.0.11", 200, "web-1"),
+            ("127.0.0.12", 200, "web-2"),
+            ("127.0.0.13", 404, '{"error":"Not found"}'),
+        ]:
+            with client(server.url, source) as guest:
+                got = guest.get(leaf)
+            assert (got.status_code, got.text) == (status, body)
+        unix = httpx2.HTTPTransport(uds=str(path))
+        with httpx2.Client(transport=unix, headers={"Metadata": "true"}) as guest:
+            assert guest.get(f"http://x{leaf}").text == "web-2"
+        code, said = server.stop()
+    assert code == 0
+    assert said == (
+        "openimds: unknown caller 127.0.0.13: no VM of the fleet has that address, so it gets "
+        "404. Write it under reach.address of the VM that it is.\n"
+    )
+    assert not path.exists()
+
+
+def test_the_limit_is_on_unless_it_is_off(tmp_path: Path) -> None:
+    for switch, late in (("--rate-limit", 429), ("--no-rate-limit", 200)):
+        with serving(switch, cwd=tmp_path) as server, client(server.url) as guest:
+            got = [guest.get("/metadata/versions").status_code for _ in range(6)]
+        assert got == [200] * 5 + [late]
+
+
+def test_a_captured_document_is_served(tmp_path: Path) -> None:
+    body = {"compute": {"name": "real", "vmId": "ID", "newThing": "x"}, "network": {}}
+    (tmp_path / "captured").write_text(json.dumps(body))
+    with serving("--document", "captured", cwd=tmp_path) as server:
+        with client(server.url) as guest:
+            got = guest.get(INSTANCE, params={"api-version": "2023-07-01"}).json()
+        _, said = server.stop()
+    assert (got["compute"]["name"], got["compute"]["vmId"]) == ("real", "ID")
+    assert said == (
+        "openimds: captured: compute.newThing is in no api-version known here and is not served.\n"
+    )
+
+
+def test_settings_come_from_flag_then_environment_then_file(tmp_path: Path) -> None:
+    (tmp_path / "openimds.toml").write_text('newest_version = "2021-02-01"\nrate_limit = false\n')
+    newest = []
+    for arguments, environment in [
+        ((), {}),
+        ((), {"OPENIMDS_NEWEST_VERSION": "2021-01-01"}),
+        (("--newest-version", "2020-12-01"), {"OPENIMDS_NEWEST_VERSION": "2021-01-01"}),
+    ]:
+        with (
+            serving(*arguments, cwd=tmp_path, **environment) as server,
+            client(server.url) as guest,
+        ):
+            newest.append(guest.get("/metadata/versions").json()["apiVersions"][-1])
+    assert newest == ["2021-02-01", "2021-01-01", "2020-12-01"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well_with_connections_open(tmp_path: Path, number: int) -> None:
+    with serving(cwd=tmp_path) as server, client(server.url) as guest:
+        assert guest.get("/metadata/versions").status_code == 200
+        os.kill(server.process.pid, number)
+        assert server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_both_event_loops_serve(tmp_path: Path, loop: str) -> None:
+    with serving("--loop", loop, cwd=tmp_path) as server, client(server.url) as guest:
+        assert guest.get("/metadata/versions").status_code == 200
+
+
+BAD = [
+    (["--fleet", "none.yaml"], "none.yaml: saw no such file or directory, expected a file that"),
+    (["--fleet", "bad.yaml"], 'bad.yaml: vms.a.compute: saw unknown key "vmsize", expected one of'),
+    (["--fleet", "bad.yaml", "--document", "x"], "--document: saw both bad.yaml and x, expected"),
+    (["--document", "bad.yaml"], "bad.yaml: top level: saw a mapping with vms, expected the body"),
+    (["--newest-version", "2020"], 'newest_version: saw "2020", expected a general api-version'),
+    (["--listen", "nonsense"], 'listen: saw "nonsense", expected HOST:PORT'),
+    (["--general-per-s", "0"], '--general-per-s: saw "0", expected a whole number of at least 1'),
+    (["--admin", "x"], '--admin: saw "x", expected one of none'),
+]
+
+
+@pytest.mark.parametrize("arguments, said", BAD)
+def test_bad_configuration_exits_2_and_says_why(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text("vms: {a: {compute: {vmsize: x}}}")
+    got = run("serve", *arguments, cwd=tmp_path)
+    assert got.returncode == 2
+    assert got.stdout == ""
+    assert got.stderr.startswith(f"openimds: {said}")
+    assert got.stderr.count("\n") == 1
+
+
+def test_bad_settings_in_the_environment_or_file_say_where(tmp_path: Path) -> None:
+    got = run("serve", cwd=tmp_path, OPENIMDS_RATE_LIMIT="maybe")
+    assert got.stderr == 'openimds: OPENIMDS_RATE_LIMIT: saw "maybe", expected true or false\n'
+    (tmp_path / "openimds.toml").write_text("ratelimit = true")
+    got = run("serve", cwd=tmp_path)
+    assert got.stderr.startswith('openimds: openimds.toml: saw unknown key "ratelimit", expected')
+    assert got.stderr.endswith('Did you mean "rate_limit"?\n')
+    got = run("serve", cwd=tmp_path, OPENIMDS_CONFIG="other.toml")
+    assert got.stderr == (
+        "openimds: other.toml: saw no such file or directory, expected a file that can be read\n"
+    )
+
+
+def test_a_port_in_use_exits_2(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        got = run("serve", "--listen", f"127.0.0.1:{port}", cwd=tmp_path)
+    assert got.returncode == 2
+    assert "in use" in got.stderr
+
+
+def test_the_version_is_said(tmp_path: Path) -> None:
+    assert run("--version", cwd=tmp_path).stdout == f"openimds, version {__version__}\n"
