@@ -21,23 +21,27 @@ kill $server
 wait $server
 """
 
+PRIVATE = ["unshare", "-Urnpf", "--kill-child"]
+"""Runs a command with a user, a network and processes of its own; nothing of it outlives it."""
 
-def _why_not() -> str:
+
+def why_not() -> str:
+    """Say why there can be no private network here, or nothing."""
     for tool in ("unshare", "ip", "curl", "sh"):
         if not shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin"):
             return f"{tool} is not installed"
-    tried = subprocess.run(["unshare", "-Urn", "true"], capture_output=True, text=True, check=False)
+    tried = subprocess.run([*PRIVATE, "true"], capture_output=True, text=True, check=False)
     return f"no private network namespace here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 @pytest.mark.system
 @pytest.mark.netns
 def test_curl_gets_the_document_at_the_real_address(tmp_path: Path) -> None:
-    why_not = _why_not()
-    if why_not:
-        pytest.skip(why_not)
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
     got = subprocess.run(
-        ["unshare", "-Urn", "sh", "-ec", SCRIPT],
+        [*PRIVATE, "sh", "-ec", SCRIPT],
         capture_output=True,
         cwd=tmp_path,
         timeout=60,

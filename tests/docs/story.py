@@ -1,0 +1,65 @@
+"""Play a page: write its files, run its commands, compare what they print.
+
+A block of `sh` is run; one that starts a server is left running until the next one does. A block of
+`yaml` or `json` whose first line is a comment with a file name is that file. A block of `text` is
+what the block before it prints; `…` stands for anything.
+"""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+from msgspec import Struct
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# ([\w.-]+)\n")
+_SERVERS = re.compile(r"(make|openimds) serve( --\w+ \S+)*\n")
+
+
+class Block(Struct, frozen=True):
+    """One fenced block: what it is, its text, and the line that it starts on."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the fenced blocks of a page."""
+    text = page.read_text("utf-8")
+    return [
+        Block(found[1], found[2], text.count("\n", 0, found.start()) + 1)
+        for found in _BLOCK.finditer(text)
+    ]
+
+
+def script(page: Path, folder: Path) -> str:
+    """Return a shell script that plays a page in a folder, one `N.out` a block; write its files."""
+    lines = ["set -e", "ip link set lo up", "server="]
+    for number, block in enumerate(blocks(page)):
+        named = _FILE.match(block.text)
+        if block.kind in {"yaml", "json"} and named:
+            (folder / named[1]).write_text(block.text[named.end() :])
+        elif block.kind == "sh" and _SERVERS.fullmatch(block.text):
+            lines += [
+                '[ -z "$server" ] || { kill $server; wait $server || true; }',
+                "rm -f ready",
+                f"{block.text.strip()} > ready &",
+                "server=$!",
+                "until [ -s ready ]; do kill -0 $server || exit 1; done",
+            ]
+        elif block.kind == "sh":
+            lines.append(f"{{\n{block.text}}} > {number}.out 2>&1")
+    lines.append('[ -z "$server" ] || kill $server')
+    return "\n".join(lines)
+
+
+def expected(page: Path) -> dict[int, tuple[Block, re.Pattern[str]]]:
+    """Return what the blocks print that are followed by a block of text, by their number."""
+    found = {}
+    every = blocks(page)
+    for number, (block, after) in enumerate(pairwise(every)):
+        if after.kind == "text":
+            pieces = map(re.escape, after.text.strip().split("…"))
+            found[number] = (block, re.compile(".*".join(pieces), re.DOTALL))
+    return found

@@ -1,0 +1,81 @@
+"""What is written is executed or generated."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openimds.settings import SETTINGS
+from openimds.spec.endpoints import ENDPOINTS
+from scripts.generate_docs import ROOT, pages
+from tests.docs.story import blocks, expected, script
+from tests.system.process import clean_environment
+from tests.system.test_real_address import PRIVATE, why_not
+
+STORIES = ["README.md", "docs/use/fleet.md"]
+EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+@pytest.mark.system
+@pytest.mark.netns
+@pytest.mark.parametrize("name", STORIES)
+def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    if subprocess.run(["make", "-q", "setup"], cwd=ROOT, check=False).returncode:
+        pytest.skip("`make serve` would install something first: type make setup")
+    for entry in (*ROOT.glob("[!.]*"), ROOT / ".venv"):
+        (tmp_path / entry.name).symlink_to(entry)
+    binaries = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    got = subprocess.run(
+        [*PRIVATE, "sh", "-c", script(ROOT / name, tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=100,
+        check=False,
+        env=clean_environment({"PATH": binaries}),
+    )
+    assert got.returncode == 0, got.stderr
+    for number, (block, pattern) in expected(ROOT / name).items():
+        printed = (tmp_path / f"{number}.out").read_text().strip()
+        assert pattern.fullmatch(printed), f"line {block.line} prints {printed}"
+
+
+def test_every_block_that_could_be_run_is_on_a_page_that_is() -> None:
+    others = [page for page in EVERY_PAGE if str(page.relative_to(ROOT)) not in STORIES]
+    assert {str(page) for page in others if any(one.kind == "sh" for one in blocks(page))} == set()
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_a_generated_page_is_what_the_rows_say(path: Path) -> None:
+    assert path.read_text("utf-8") == pages()[path], "type: make docs"
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_every_setting_and_endpoint_is_documented() -> None:
+    settings = (ROOT / "docs/use/settings.md").read_text()
+    fidelity = (ROOT / "docs/know/fidelity.md").read_text()
+    assert all(f"`{row.variable}`" in settings for row in SETTINGS)
+    assert all(f"`{row.path}`" in fidelity for row in ENDPOINTS)
+
+
+def test_git_is_told_of_no_path_of_this_machine() -> None:
+    git = shutil.which("git")
+    if not git or not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listed = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [ROOT / name for name in listed.stdout.splitlines()]
+    home = str(ROOT.parent) + "/"
+    guilty = [path for path in names if path.exists() and home.encode() in path.read_bytes()]
+    assert guilty == []
