@@ -34,7 +34,11 @@ def capture(body: object, name: str) -> Capture:
             "top level", describe(body), "the body of /metadata/instance, with compute and network"
         )
     lenient = Leniency([])
-    document = read({**body, **_settled(body)}, newest_tree(), "", lenient)
+    settled = {
+        key: settle(value, key, lenient) if str(key).lower() == "compute" else value
+        for key, value in body.items()
+    }
+    document = read(settled, newest_tree(), "", lenient)
     assert isinstance(document, dict)
     compute = document.get("compute", {})
     vm = build(
@@ -44,11 +48,6 @@ def capture(body: object, name: str) -> Capture:
         {"classic": "compute" not in document},
     )
     return Capture(vm, tuple(lenient.set_aside))
-
-
-def _settled(body: dict[str, object]) -> dict[str, object]:
-    """Return the members of `body` in which tags may stand, with the tags in both forms."""
-    return {key: settle(body[key], key) for key in body if str(key).lower() == "compute"}
 
 
 def _cloud(said: str) -> str:

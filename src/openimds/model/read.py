@@ -87,7 +87,8 @@ def _members(value: object, where: str) -> dict[str, object]:
         raise ConfigError(where or "top level", describe(value), "a mapping of names to values")
     for name in value:
         if not isinstance(name, str):
-            raise ConfigError(where, f"the key {describe(name)}", "a string", _quote_hint(name))
+            seen = f"the key {describe(name)}"
+            raise ConfigError(where or "top level", seen, "a string", _quote_hint(name))
     return value
 
 

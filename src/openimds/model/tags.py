@@ -6,7 +6,7 @@ piece without a colon belongs to the value before it, because values may hold se
 """
 
 from openimds.errors import ConfigError
-from openimds.model.read import describe, read
+from openimds.model.read import Leniency, describe, read
 from openimds.model.tree import Group, Leaf, Many, Named
 
 _LIST = Many(
@@ -16,23 +16,39 @@ _MAPPING = Named("tags", Leaf("tags"))
 _KEYS = ("tags", "tagsList")
 
 
-def settle(compute: object, where: str) -> object:
+def settle(compute: object, where: str, lenient: Leniency | None = None) -> object:
     """Return `compute` with its tags in both wire forms, if it says any; else as it came.
+
+    A string is kept to the letter, and so is a list.
 
     Raises:
         ConfigError: neither shape fits, or both are given and differ.
     """
-    if not isinstance(compute, dict) or not any(key in compute for key in _KEYS):
+    names = _names(compute, lenient) if isinstance(compute, dict) else {}
+    if not isinstance(compute, dict) or not names:
         return compute
-    said = [
-        _pairs(compute[key], f"{where}.{key}" if where else key) for key in _KEYS if key in compute
-    ]
-    if len({join(pairs) for pairs in said}) > 1:
+    said = {
+        known: _pairs(compute[name], f"{where}.{name}".lstrip("."), lenient)
+        for known, name in names.items()
+    }
+    # The list is the sharper form: the string cannot tell a semicolon in a value from a separator.
+    pairs = said.get("tagsList", said.get("tags", []))
+    text = compute.get(names.get("tags"))
+    if not isinstance(text, str):
+        text = join(said.get("tags", pairs))
+    if join(pairs) != text and said.get("tags") != pairs:
         raise ConfigError(
             f"{where}.tagsList", "other tags than in tags", "the same tags", "Leave one of them out"
         )
-    # The list is the sharper form: the string cannot tell a semicolon in a value from a separator.
-    return {**compute, **both(said[-1])}
+    rest = {name: value for name, value in compute.items() if name not in names.values()}
+    return {**rest, **both(pairs), "tags": text}
+
+
+def _names(compute: dict[object, object], lenient: Leniency | None) -> dict[str, object]:
+    """Return under which names the forms of the tags stand; a captured body writes any case."""
+    by_lower = {known.lower(): known for known in _KEYS}
+    found = {by_lower.get(str(name).lower(), ""): name for name in compute}
+    return {known: name for known, name in found.items() if known and (lenient or known == name)}
 
 
 def both(pairs: list[tuple[str, str]]) -> dict[str, object]:
@@ -48,10 +64,10 @@ def join(pairs: list[tuple[str, str]]) -> str:
 
 def pairs_of(compute: dict[str, object]) -> list[tuple[str, str]]:
     """Return the tags of a `compute` that `settle` has seen."""
-    return _pairs(compute.get("tagsList", []), "tagsList")
+    return _pairs(compute.get("tagsList", []), "tagsList", None)
 
 
-def _pairs(value: object, where: str) -> list[tuple[str, str]]:
+def _pairs(value: object, where: str, lenient: Leniency | None) -> list[tuple[str, str]]:
     match value:
         case str():
             return _split(value)
@@ -60,7 +76,7 @@ def _pairs(value: object, where: str) -> list[tuple[str, str]]:
             assert isinstance(mapping, dict)
             return sorted(mapping.items())
         case list():
-            listed = read(value, _LIST, where)
+            listed = read(value, _LIST, where, lenient)
             assert isinstance(listed, list)
             return [(str(one.get("name", "")), str(one.get("value", ""))) for one in listed]
         case _:

@@ -9,10 +9,7 @@ import tomllib
 from collections.abc import Callable
 
 from openimds.errors import ConfigError
-
-
-class _DuplicateNameError(ValueError):
-    """A name twice in one JSON object."""
+from openimds.model.twice import DuplicateNameError
 
 
 def decode(text: bytes, file_name: str) -> object:
@@ -26,16 +23,21 @@ def decode(text: bytes, file_name: str) -> object:
         return _FORMATS.get(ending, _guess)(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(file_name, f"bytes that are not UTF-8 at {error.start}", "text") from None
-    except _DuplicateNameError as error:
+    except DuplicateNameError as error:
         raise ConfigError(file_name, str(error), "each name once") from None
+    except RecursionError:
+        raise ConfigError(file_name, "values nested too deeply", "a fleet or a document") from None
     except ValueError as error:
         expected = {"yml": "YAML"}.get(ending, ending.upper()) if ending in _FORMATS else "YAML"
         raise ConfigError(file_name, str(error), f"{expected} text") from None
 
 
 def _guess(text: str) -> object:
-    """Read text whose name tells nothing: JSON if it looks like it, else YAML, which is wider."""
-    return _json(text) if text.lstrip().startswith("{") else _yaml(text)
+    """Read text whose name tells nothing: JSON if it is, else YAML, which is wider."""
+    try:
+        return _json(text)
+    except json.JSONDecodeError:
+        return _yaml(text)
 
 
 def _json(text: str) -> object:
@@ -47,7 +49,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _DuplicateNameError(f'the name "{twice}" twice in one object')
+        raise DuplicateNameError(f'the name "{twice}" twice in one object')
     return members
 
 
