@@ -2,7 +2,7 @@
 
 from openimds.errors import ConfigError
 from openimds.model.keys import LOAD_BALANCER, fleet_tree, vm_tree
-from openimds.model.read import describe, nearest, read
+from openimds.model.read import describe, nearest, quote_hint, read
 from openimds.model.tags import both, pairs_of, settle
 from openimds.model.tree import newest_tree
 from openimds.model.vm import Fleet, Identities, Reach, Vm
@@ -47,7 +47,8 @@ def vm(
     """
     where = f"vms.{name}"
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise ConfigError("vms", f"the name {describe(name)}", "a printable string")
+        seen = f"the name {describe(name)}"
+        raise ConfigError("vms", seen, "a printable string", quote_hint(name))
     said = merge(defaults or {}, _keys(value, where))
     document = {key: said[key] for key in newest_tree().members if key in said}
     return build(name, cloud, document, said)
@@ -76,7 +77,7 @@ def _keys(value: object, where: str) -> dict[str, object]:
         if "compute" in value:
             value["compute"] = settle(value["compute"], f"{where}.compute")
         balancer = value.get("loadBalancer")
-        if isinstance(balancer, dict) and "loadbalancer" in balancer:
+        if isinstance(balancer, dict) and [*balancer] == ["loadbalancer"]:
             # The body of /metadata/loadbalancer as it was captured, with its one outer member.
             value["loadBalancer"] = read(
                 balancer["loadbalancer"], LOAD_BALANCER, f"{where}.loadBalancer.loadbalancer"

@@ -53,7 +53,7 @@ def _leaf(value: object, node: Leaf, where: str) -> object:
             return value
         raise ConfigError(where, describe(value), "a whole number")
     if not isinstance(value, str):
-        raise ConfigError(where, describe(value), "a string", _quote_hint(value))
+        raise ConfigError(where, describe(value), "a string", quote_hint(value))
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         # JSON can write half of a surrogate pair; UTF-8, and so the wire, cannot.
         raise ConfigError(where, "half of a surrogate pair", "text that UTF-8 can carry")
@@ -88,7 +88,7 @@ def _members(value: object, where: str) -> dict[str, object]:
     for name in value:
         if not isinstance(name, str):
             seen = f"the key {describe(name)}"
-            raise ConfigError(where or "top level", seen, "a string", _quote_hint(name))
+            raise ConfigError(where or "top level", seen, "a string", quote_hint(name))
     return value
 
 
@@ -120,7 +120,8 @@ def describe(value: object) -> str:
             return f"a value of type {type(value).__name__}"
 
 
-def _quote_hint(value: object) -> str:
+def quote_hint(value: object) -> str:
+    """Return what to type instead of a bare number or word, or nothing."""
     if isinstance(value, bool):
         return f'Write "{str(value).lower()}" in quotes'
     if isinstance(value, int | float):

@@ -53,7 +53,7 @@ def _group(path: str, rows: list[tuple[list[str], Field]]) -> Group:
     for (first, *rest), row in rows:
         by_name.setdefault(first, []).append((rest, row))
     members: dict[str, Node] = {}
-    for name in sorted(by_name):
+    for name in sorted(by_name, key=lambda name: name.removesuffix("[]")):
         below, inner = f"{path}.{name}" if path else name, by_name[name]
         if not inner[0][0]:
             members[name] = Leaf(below, inner[0][1].kind, inner[0][1])

@@ -22,19 +22,12 @@ except ImportError:  # pragma: no cover - only where PyYAML was built without li
 _MERGE = "tag:yaml.org,2002:merge"
 _STR = "tag:yaml.org,2002:str"
 _COLLECTIONS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-_TEXT_TAGS = {_STR, "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
+_TEXT_TAGS = {_STR, _MERGE, "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
 _RESOLVERS: dict[str, list[tuple[str, Any]]] = Resolver.yaml_implicit_resolvers
 
 
 _Event: TypeAlias = Any
 """What the parser gives: PyYAML's types do not say which members an event has."""
-
-
-class _Merge:
-    """The key `<<`, which lays other mappings under this one."""
-
-
-_MERGE_KEY = _Merge()
 
 
 def load(text: str) -> object:
@@ -101,8 +94,6 @@ class _Composer:
             tag = _tag(value) if event.implicit[0] and tag is None else _STR
         if tag in _TEXT_TAGS:
             return value
-        if tag == _MERGE:
-            return _MERGE_KEY
         node = yaml.ScalarNode(tag, value, event.start_mark, event.end_mark)
         try:
             return self._scalar_of(node)
@@ -117,31 +108,36 @@ class _Composer:
 
     def _mapping(self) -> dict[object, object]:
         members: dict[object, object] = {}
-        under: list[object] = []
+        under: list[dict[object, object]] | None = None
         while type(event := self._next()) is not yaml.MappingEndEvent:
             if type(event) not in (yaml.ScalarEvent, yaml.AliasEvent):
                 raise ValueError(f"a name that is no scalar{_line(event)}")
-            name = self._value(event)
-            if isinstance(name, _Merge):
-                under.append(self._value(self._next()))
+            if _is_merge(event) and under is None:
+                under = _mappings(self._value(self._next()), event)
                 continue
+            name = self._value(event)
             if isinstance(name, list | dict):
                 raise ValueError(f"a name that is no scalar{_line(event)}")
-            if name in members:
+            if name in members or _is_merge(event):
                 raise DuplicateNameError(f'the name "{name}" twice in one mapping{_line(event)}')
             members[name] = self._value(self._next())
-        return _merged(under, members) if under else members
+        for mapping in under or ():
+            members = mapping | members
+        return members
 
 
-def _merged(under: list[object], members: dict[object, object]) -> dict[object, object]:
-    """Return `members` over the mappings of the merge keys; of those, the first one wins."""
-    mappings = [one for value in under for one in (value if isinstance(value, list) else [value])]
-    merged: dict[object, object] = {}
-    for mapping in reversed(mappings):
-        if not isinstance(mapping, dict):
-            raise ValueError("something other than mappings behind <<")
-        merged |= mapping
-    return merged | members
+def _is_merge(event: _Event) -> bool:
+    """Tell whether a key is the one that lays other mappings under this one."""
+    return bool(event.__class__ is yaml.ScalarEvent and event.implicit[0] and event.value == "<<")
+
+
+def _mappings(value: object, event: _Event) -> list[dict[object, object]]:
+    """Return the mappings behind a merge key; of equal names in them the first one counts."""
+    given = value if isinstance(value, list) else [value]
+    mappings = [one for one in given if isinstance(one, dict)]
+    if len(mappings) < len(given):
+        raise ValueError(f"something other than mappings behind <<{_line(event)}")
+    return mappings
 
 
 def _tag(value: str) -> str:

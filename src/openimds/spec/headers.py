@@ -5,7 +5,7 @@ from msgspec import Struct
 from openimds.spec.evidence import Evidence, observed
 
 SERVER = "IMDS/150.870.65.1854"
-"""The newest recorded value of `Server` (2026-02). Clients look for the word IMDS in it (S10)."""
+"""The newest recorded value of `Server` (2026-02). Some clients look for the word IMDS in it."""
 
 JSON_MEDIA = "application/json; charset=utf-8"
 TEXT_MEDIA = "text/plain; charset=utf-8"

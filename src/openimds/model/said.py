@@ -1,0 +1,31 @@
+"""A VM as people write it: the inverse of `fleet.vm`, for the store, the admin API and exports."""
+
+from openimds.model.vm import Vm
+
+
+def said(vm: Vm) -> dict[str, object]:
+    """Return what was said of a VM, in the shape of a fleet file, without its name.
+
+    Reading the result with `fleet.vm` gives an equal VM.
+    """
+    parts: dict[str, object] = {
+        "identities": _identities(vm) or None,
+        "availabilitySet": vm.availability_set or None,
+        "loadBalancer": vm.load_balancer,
+        "attested": vm.attested,
+        "classic": vm.classic or None,
+        "reach": _reach(vm) or None,
+    }
+    return {**vm.document, **{key: part for key, part in parts.items() if part is not None}}
+
+
+def _identities(vm: Vm) -> dict[str, object]:
+    members: dict[str, object] = {"system": True} if vm.identities.system else {}
+    return {**members, "user": [*vm.identities.user]} if vm.identities.user else members
+
+
+def _reach(vm: Vm) -> dict[str, object]:
+    members: dict[str, object] = {}
+    if vm.reach.address is not None:
+        members["address"] = [*vm.reach.address]
+    return {**members, "listen": [*vm.reach.listen]} if vm.reach.listen else members
