@@ -8,12 +8,8 @@ that some row has.
 import sys
 from pathlib import Path
 
-from openimds.model.vm import Vm
 from openimds.spec.refusals import PROBLEMS
-from openimds.spec.versions import catalog
-from openimds.view.picture import Picture
-from openimds.wire.plane import Plane
-from tests.support.talk import Talk, replies
+from tests.support.talk import Talk, a_plane, replies
 
 STATUSES = {row.status for row in PROBLEMS} | {200, 100}
 
@@ -24,8 +20,7 @@ def one_input(data: bytes) -> None:
     Raises:
         AssertionError: an answer is no answer, or has a status that nobody knows.
     """
-    plane = Plane(Picture([Vm("vm-1")], catalog()), now=lambda: 0.0, utc=lambda: 0.0, allowances={})
-    talk = Talk(plane)
+    talk = Talk(a_plane())
     size, rest = (data[0] or 1, data[1:]) if data else (1, b"")
     written = b""
     for at in range(0, len(rest), size):

@@ -2,234 +2,228 @@
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from openimds.errors import ConfigError
-from openimds.model.capture import capture
-from openimds.model.fleet import fleet
-from openimds.model.text import decode
+from openimds.config import DEFAULT_VM, Config, read_fleet, without_collector
+from openimds.control.desk import DEFAULT, Desk
+from openimds.control.door import Door
+from openimds.control.token import Token
+from openimds.errors import ConfigError, Error
 from openimds.model.vm import Vm
-from openimds.spec.versions import GENERAL, Catalog, catalog
-from openimds.view.picture import Allowance, Allowances
-from openimds.wire.listen import Listener, listen
-from openimds.wire.plane import Bounds, Plane, WirePicture
-
-DEFAULT_VM = "vm-1"
-"""The name of the VM that is served when nobody names one."""
+from openimds.store.memory import MemoryStore
+from openimds.store.port import Store
+from openimds.store.state import State, default_folder
+from openimds.view.picture import Picture
+from openimds.wire.listen import Listener, Tcp, address, listen
+from openimds.wire.plane import Plane, WirePicture
 
 _SWEEP_S = 1.0
 _DRAIN_S = 5.0
-_MIB = 1 << 20
 
 Tell = Callable[[str], None]
 """Says a sentence to the operator."""
 
 
-class Config(Struct, frozen=True):
-    """Everything that `serve` needs, checked."""
+class Ready(Struct, frozen=True):
+    """What a server says when it answers."""
 
-    vms: list[Vm]
-    catalog: Catalog
-    listen: str
-    allowances: Allowances
-    bounds: Bounds
-    loop: str
-    remarks: list[str]
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Load many VMs in half the time: nothing that is read becomes garbage in a circle."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def configure(values: Mapping[str, Any]) -> Config:
-    """Return the configuration that the values of all settings make.
-
-    Raises:
-        ConfigError: files that cannot be read or do not fit, settings that exclude each other.
-    """
-    with _without_collector():
-        vms, remarks = read_vms(values["fleet"], values["document"])
-    bounds = Bounds(
-        connections=values["max_connections"],
-        connections_per_caller=values["max_connections_per_vm"],
-        shelf_bytes=values["cache_mib"] * _MIB,
-    )
-    allowances = {
-        key: Allowance(values[f"{key}_per_s"], values[f"{key}_burst"])
-        for key in ("general", "identity")
-    }
-    return Config(
-        vms=vms,
-        catalog=read_catalog(values["newest_version"]),
-        listen=values["listen"],
-        allowances=allowances if values["rate_limit"] else {},
-        bounds=bounds,
-        loop=values["loop"],
-        remarks=remarks,
-    )
-
-
-def read_catalog(newest: str) -> Catalog:
-    """Return the catalog up to an api-version.
-
-    Raises:
-        ConfigError: there is no such general api-version.
-    """
-    try:
-        return catalog(newest)
-    except KeyError:
-        known = ", ".join(row.name for row in GENERAL[-5:])
-        raise ConfigError(
-            "newest_version", f'"{newest}"', f"a general api-version, such as {known}"
-        ) from None
-
-
-def read_vms(fleet_file: str, document_file: str) -> tuple[list[Vm], list[str]]:
-    """Return the VMs of a fleet file or of a captured document, and remarks for the operator.
-
-    Raises:
-        ConfigError: the file cannot be read or does not fit.
-    """
-    if fleet_file and document_file:
-        raise ConfigError(
-            "--document",
-            f"both {fleet_file} and {document_file}",
-            "a fleet or a document, not both",
-        )
-    if document_file:
-        return _read_document(document_file)
-    if fleet_file:
-        value = _read_file(fleet_file)
-        try:
-            vms = list(fleet(value).vms.values())
-        except ConfigError as error:
-            raise error.inside(fleet_file) from None
-        return vms, _unserved(vms)
-    return [Vm(DEFAULT_VM)], []
-
-
-def _read_document(file: str) -> tuple[list[Vm], list[str]]:
-    try:
-        found = capture(_read_file(file), DEFAULT_VM)
-    except ConfigError as error:
-        raise error.inside(file) from None
-    remarks = [
-        f"{file}: {path} is in no api-version known here and is not served"
-        for path in found.set_aside
-    ]
-    return [found.vm], remarks
-
-
-def _read_file(file: str) -> object:
-    try:
-        text = Path(file).read_bytes()
-    except OSError as error:
-        said = error.strerror or str(error)
-        raise ConfigError(file, said.lower(), "a file that can be read") from None
-    return decode(text, file)
-
-
-def _unserved(vms: list[Vm]) -> list[str]:
-    """Name the keys that are kept but that no endpoint of this release serves yet."""
-    said = {
-        "identities": any(vm.identities.system or vm.identities.user for vm in vms),
-        "loadBalancer": any(vm.load_balancer is not None for vm in vms),
-        "attested": any(vm.attested is not None for vm in vms),
-    }
-    return [
-        f"{key}: kept, but this release does not serve it yet"
-        for key, is_said in said.items()
-        if is_said
-    ]
+    imds: str
+    admin: str | None
+    token_file: str | None
 
 
 class Server:
-    """The data plane with its sockets, inside a running loop."""
+    """All rooms put together, inside a running loop."""
 
     def __init__(self, config: Config, tell: Tell) -> None:
-        """Compile the picture.
+        """Take the state directory and open the store.
 
         Raises:
-            ConfigError: two VMs claim one address or listener.
+            StoreError: the directory is held by another process, or the store cannot be used.
         """
         self.config, self.tell = config, tell
-        with _without_collector():
-            picture: WirePicture = WirePicture(config.vms, config.catalog)
-        loop = asyncio.get_running_loop()
+        self.state = State(Path(config.state).absolute()) if config.state else None
+        picture: WirePicture = Picture(config.catalog, config.cache_bytes)
         self.plane = Plane(
             picture,
-            now=loop.time,
+            now=asyncio.get_running_loop().time,
             utc=time.time,
             allowances=config.allowances,
             bounds=config.bounds,
         )
         self.plane.on_stranger = self._on_stranger
-        self.listeners: list[Listener] = []
-        self._sweeper: asyncio.Task[None] | None = None
+        self.desk = Desk(self._store(), picture, time.time, self._open)
+        self.listeners: dict[str, Listener] = {}
+        self.loop_lag_s = 0.0
+        self._door: Door | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> str:
-        """Open every listener and return the URL of the first.
+    def _store(self) -> Store:
+        if self.state is None:
+            return MemoryStore()
+        # Imported on use: a server that need not remember does not load a database.
+        from openimds.store.sqlite import SqliteStore  # noqa: PLC0415 - see above
+
+        return SqliteStore(self.state.store_path)
+
+    async def start(self) -> Ready:
+        """Load the fleet, open every listener, and say where they are.
 
         Raises:
-            ConfigError: a listener cannot be opened.
+            ConfigError: a listener cannot be opened, or two VMs claim one way in.
+            StoreError: the store cannot be read or written.
         """
-        for remark in (*self.config.remarks, *self.plane.picture.remarks):
-            self.tell(remark)
         _raise_file_limit()
-        try:
-            self.listeners.append(await listen(self.plane, self.config.listen, "listen"))
-            for text, entry in self.plane.picture.by_listener.items():
-                where = f"vms.{entry.name}.reach.listen"
-                self.listeners.append(await listen(self.plane, text, where, entry.name))
-        except ConfigError:
-            await self.stop()
-            raise
-        self._sweeper = asyncio.create_task(self._sweep())
+        with without_collector():
+            await self._load()
+        for remark in (*self.config.remarks, *self.plane.picture.remarks()):
+            self.tell(remark)
+        first = await listen(self.plane, self.config.listen, "listen")
+        self.listeners[""] = first
+        ready = Ready(first.url, None, None)
+        if self.config.admin != "none":
+            ready = self._open_door(first.url)
+        self._tasks.append(asyncio.create_task(self._sweep()))
+        if self.config.fleet:
+            self._tasks.append(asyncio.create_task(self._watch()))
         # What was loaded stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        return self.listeners[0].url
+        return ready
+
+    async def _load(self) -> None:
+        await self.desk.load()
+        if self.config.vms is not None:
+            await self.desk.sync(self.config.vms, self.config.origin, "start")
+        elif not self.plane.picture.by_name:
+            await self.desk.sync([Vm(DEFAULT_VM)], DEFAULT, "start")
+
+    def _open_door(self, imds: str) -> Ready:
+        wanted = address(self.config.admin, "admin")
+        if not isinstance(wanted, Tcp):
+            raise ConfigError("admin", f'"{self.config.admin}"', "HOST:PORT or none")
+        token = Token((self.state.folder if self.state else default_folder()) / "admin-token")
+        self._door = Door(wanted.host, wanted.port, lambda: self._application(token))
+        self._door.open()
+        return Ready(imds, self._door.url, str(token.path))
+
+    def _application(self, token: Token) -> Any:  # noqa: ANN401 - any ASGI application
+        from openimds.control.api import application  # noqa: PLC0415 - on the first knock
+
+        host = address(self.config.admin, "admin")
+        names = {host.host.lower()} if isinstance(host, Tcp) else set()
+        return application(self.desk, token, self.config.admin_hosts | names, Numbers(self))
+
+    async def _open(self, wanted: dict[str, str]) -> None:
+        """Have exactly these listeners of single VMs, beside the first one."""
+        for text in wanted.keys() - self.listeners.keys():
+            name = wanted[text]
+            where = f"vms.{name}.reach.listen"
+            self.listeners[text] = await listen(self.plane, text, where, name)
+        for text in self.listeners.keys() - wanted.keys() - {""}:
+            self.listeners.pop(text).close()
 
     async def stop(self) -> None:
         """Take no new connection, let the open ones end, at most for five seconds."""
-        for listener in self.listeners:
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if self._door:
+            await self._door.close()
+        for listener in self.listeners.values():
             listener.close()
         self.plane.connections.drain()
         deadline = self.plane.now() + _DRAIN_S
         while len(self.plane.connections) and self.plane.now() < deadline:
             self.plane.connections.sweep(self.plane.now())
             await asyncio.sleep(0.01)
-        if self._sweeper:
-            self._sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sweeper
+        self.desk.close()
+        if self.state:
+            self.state.close()
 
     async def _sweep(self) -> None:
         while True:
+            due = self.plane.now() + _SWEEP_S
             await asyncio.sleep(_SWEEP_S)
+            self.loop_lag_s = max(0.0, self.plane.now() - due)
             self.plane.connections.sweep(self.plane.now())
 
-    def _on_stranger(self, address: str) -> None:
+    async def _watch(self) -> None:
+        """Apply every edit of the fleet file; a bad one changes nothing and is told."""
+        from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
+
+        path, folder = await asyncio.to_thread(_watched, self.config.fleet)
+        async for _ in awatch(folder, recursive=False, debounce=100, step=20):
+            try:
+                vms = await asyncio.to_thread(read_fleet, self.config.fleet)
+                changes = await self.desk.sync(vms, "file", f"file {path.name}")
+            except Error as error:
+                self.tell(f"{error}; nothing has changed")
+                continue
+            if changes:
+                self.tell(f"{path.name}: {len(changes)} VMs changed")
+
+    def _on_stranger(self, caller: str) -> None:
         self.tell(
-            f"unknown caller {address}: no VM of the fleet has that address, so it gets 404. "
+            f"unknown caller {caller}: no VM of the fleet has that address, so it gets 404. "
             "Write it under reach.address of the VM that it is"
         )
+
+
+def _watched(fleet: str) -> tuple[Path, Path]:
+    """Return the path of a fleet, and the folder in which edits of it show."""
+    path = Path(fleet).absolute()
+    return path, path if path.is_dir() else path.parent
+
+
+class Numbers:
+    """What the metrics read."""
+
+    def __init__(self, server: Server) -> None:
+        """Read from a server."""
+        self._server = server
+
+    def requests(self) -> dict[tuple[str, int, str], int]:
+        """Return requests by endpoint, status and reason."""
+        counts = self._server.plane.counts
+        return {
+            (key.endpoint, key.status, key.reason): count.requests for key, count in counts.items()
+        }
+
+    def throttled(self) -> dict[str, int]:
+        """Return how often each limiter class said no."""
+        return self._server.plane.throttled
+
+    def gauges(self) -> dict[str, float]:
+        """Return what stands where now."""
+        plane, desk = self._server.plane, self._server.desk
+        return {
+            "openimds_vms": len(plane.picture.by_name),
+            "openimds_connections": len(plane.connections),
+            "openimds_loop_lag_seconds": self._server.loop_lag_s,
+            "openimds_store_revision": desk.revision,
+            "openimds_store_age_seconds": desk.age_s(),
+            "openimds_cache_bytes": plane.picture.shelf.held_bytes,
+            "openimds_cache_vms": len(plane.picture.shelf),
+        }
+
+    def counters(self) -> dict[str, float]:
+        """Return what has happened so far."""
+        plane = self._server.plane
+        return {
+            "openimds_unknown_callers": sum(plane.strangers.values()),
+            "openimds_connections_refused": plane.connections.turned_away,
+        }
 
 
 def _raise_file_limit() -> None:
@@ -239,29 +233,32 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def serve(config: Config, on_ready: Callable[[str], None], tell: Tell) -> None:
+async def serve(config: Config, on_ready: Callable[[Ready], None], tell: Tell) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: something cannot be opened.
+        ConfigError, StoreError: as `Server.start`.
     """
     server = Server(config, tell)
-    url = await server.start()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    on_ready(url)
-    await stopped.wait()
-    await server.stop()
+    try:
+        on_ready(await server.start())
+        await stopped.wait()
+    finally:
+        await server.stop()
 
 
-def run(config: Config, on_ready: Callable[[str], None], tell: Tell) -> None:
+def run(config: Config, on_ready: Callable[[Ready], None], tell: Tell) -> None:
     """Run `serve` on the event loop that was asked for.
 
     Raises:
         ConfigError: uvloop was asked for and is not installed, or as `serve`.
     """
+    # Files that this process makes are its owner's alone.
+    os.umask(0o077)
     with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
         runner.run(serve(config, on_ready, tell))
 

@@ -70,6 +70,11 @@ def _whole(least: int) -> Callable[[object], int]:
     return read
 
 
+def _admin(value: object) -> str:
+    """Read an address; clients find the API by a URL in the same variable, so one will do."""
+    return _text(value).removeprefix("http://").removesuffix("/")
+
+
 def _one_of(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in words:
@@ -80,17 +85,17 @@ def _one_of(*words: str) -> Callable[[object], str]:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("fleet", _text, "", "Fleet file: YAML, TOML or JSON.", "FILE"),
+    Setting("fleet", _text, "", "Fleet file (YAML, TOML or JSON), or a folder of them.", "PATH"),
     Setting(
         "document", _text, "", "A captured body of /metadata/instance; serves that VM.", "FILE"
     ),
     Setting("listen", _text, "127.0.0.1:8169", "Where the data plane listens.", "HOST:PORT"),
     Setting(
-        "admin",
-        _one_of("none"),
-        "none",
-        "Where the admin API listens; this release has none of it yet.",
-        "none",
+        "admin", _admin, "127.0.0.1:8170", "Where the admin API listens, or none.", "HOST:PORT"
+    ),
+    Setting("admin_hosts", _text, "", "More names by which the admin API may be called.", "NAMES"),
+    Setting(
+        "state", _text, "", "Folder that keeps the fleet; without it the process forgets.", "DIR"
     ),
     Setting("rate_limit", _boolean, default=True, help="Limit requests per VM as Azure does."),
     Setting("general_per_s", _whole(1), 5, "Requests a second per VM.", "N"),

@@ -131,8 +131,10 @@ class Time:
         return self.now_s
 
 
-def a_picture(*vms: Vm, newest: str = NEWEST) -> WirePicture:
-    return Picture(vms or (Vm("vm-1"),), catalog(newest))
+def a_picture(*vms: Vm, newest: str = NEWEST, most_bytes: int = 1 << 28) -> WirePicture:
+    picture: WirePicture = Picture(catalog(newest), most_bytes)
+    picture.take(picture.plan(vms or (Vm("vm-1"),)))
+    return picture
 
 
 def a_plane(

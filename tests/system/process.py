@@ -29,13 +29,13 @@ class Serving:
 def serving(*arguments: str, cwd: Path, **environment: str) -> Iterator[Serving]:
     """Start `openimds serve` on a free port and wait for its ready line."""
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--listen", "127.0.0.1:0", *arguments],
+        [*COMMAND, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
         cwd=cwd,
-        env=clean_environment(environment),
+        env=clean_environment({"XDG_STATE_HOME": str(cwd / "state"), **environment}),
     )
     try:
         assert process.stdout
@@ -57,7 +57,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Completed
         cwd=cwd,
         timeout=60,
         check=False,
-        env=clean_environment(environment),
+        env=clean_environment({"XDG_STATE_HOME": str(cwd / "state"), **environment}),
     )
 
 

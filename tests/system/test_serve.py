@@ -36,8 +36,8 @@ def test_one_vm_out_of_the_box(tmp_path: Path) -> None:
         assert server.ready == {
             "ready": True,
             "imds": server.url,
-            "admin": None,
-            "token_file": None,
+            "admin": server.ready["admin"],
+            "token_file": str(tmp_path / "state" / "openimds" / "admin-token"),
             "pid": server.process.pid,
         }
         with client(server.url) as guest:
@@ -132,7 +132,7 @@ BAD = [
     (["--newest-version", "2020"], 'newest_version: saw "2020", expected a general api-version'),
     (["--listen", "nonsense"], 'listen: saw "nonsense", expected HOST:PORT'),
     (["--general-per-s", "0"], '--general-per-s: saw "0", expected a whole number of at least 1'),
-    (["--admin", "x"], '--admin: saw "x", expected one of none'),
+    (["--admin", "x"], 'admin: saw "x", expected HOST:PORT'),
 ]
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,7 +60,29 @@ def values(flags: Mapping[str, object]) -> dict[str, Any]:
     return resolve(flags, os.environ, file)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Loads a command when it is called, so that `serve` starts without what the others need."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of the commands in the order of the help."""
+        return [*_COMMANDS]
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"openimds.cli.{cmd_name}")
+        found: click.Command = module.command
+        return found
+
+
+_COMMANDS = ("serve", "env", "vm", "token", "completion")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="openimds")
 def command() -> None:
     """Serve the Azure Instance Metadata Service to one VM or to a fleet of them.
@@ -71,10 +94,6 @@ def command() -> None:
 
 def main() -> None:
     """Run the command; errors that a person can mend are one line on stderr."""
-    from openimds.cli import env, serve, vm
-
-    for one in (serve.command, env.command, vm.command):
-        command.add_command(one)
     try:
         command(prog_name="openimds")
     except ConfigError as error:

@@ -6,8 +6,9 @@ import sys
 import click
 import msgspec.json
 
-from openimds.app import configure, run
+from openimds.app import Ready, run
 from openimds.cli.main import options, values
+from openimds.config import configure
 from openimds.settings import SETTINGS
 
 
@@ -22,13 +23,22 @@ def command(**flags: object) -> None:
     run(configure(values(flags)), _ready, _tell)
 
 
-def _ready(url: str) -> None:
+def _ready(ready: Ready) -> None:
     if sys.stdout.isatty():
-        target = f"{url}/metadata/instance?api-version=2021-02-01"
-        click.secho(f"OpenIMDS answers at {url}/metadata", bold=True)
-        click.echo(f'\n  curl -s -H Metadata:true "{target}"\n\nCtrl-C ends it.')
+        target = f"{ready.imds}/metadata/instance?api-version=2021-02-01"
+        click.secho(f"OpenIMDS answers at {ready.imds}/metadata", bold=True)
+        click.echo(f'\n  curl -s -H Metadata:true "{target}"\n')
+        if ready.admin:
+            click.echo(f"Admin API: {ready.admin} (token in {ready.token_file})")
+        click.echo("Ctrl-C ends it.")
         return
-    line = {"ready": True, "imds": url, "admin": None, "token_file": None, "pid": os.getpid()}
+    line = {
+        "ready": True,
+        "imds": ready.imds,
+        "admin": ready.admin,
+        "token_file": ready.token_file,
+        "pid": os.getpid(),
+    }
     click.echo(msgspec.json.encode(line).decode())
     sys.stdout.flush()
 

@@ -1,5 +1,7 @@
 """A fleet from the plain value of a fleet file."""
 
+import re
+
 from openimds.errors import ConfigError
 from openimds.model.keys import LOAD_BALANCER, fleet_tree, vm_tree
 from openimds.model.read import describe, nearest, quote_hint, read
@@ -8,6 +10,7 @@ from openimds.model.tree import newest_tree
 from openimds.model.vm import Fleet, Identities, Reach, Vm
 from openimds.spec.clouds import CLOUDS, PUBLIC
 
+_NAME = re.compile("[^/]{1,256}")
 _OF_ONE_VM_ALONE = (("compute", "name"), ("compute", "vmId"), ("compute", "resourceId"))
 
 
@@ -46,12 +49,12 @@ def vm(
         ConfigError: as `fleet`.
     """
     where = f"vms.{name}"
-    if not isinstance(name, str) or not name or not name.isprintable():
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
         seen = f"the name {describe(name)}"
-        raise ConfigError("vms", seen, "a printable string", quote_hint(name))
+        raise ConfigError("vms", seen, "a printable string without /", quote_hint(name))
     said = merge(defaults or {}, _keys(value, where))
     document = {key: said[key] for key in newest_tree().members if key in said}
-    return build(name, cloud, document, said)
+    return build(name, str(said.get("cloud", cloud)), document, said)
 
 
 def build(name: str, cloud: str, document: dict[str, object], said: dict[str, object]) -> Vm:
@@ -113,6 +116,28 @@ def merge(under: dict[str, object], over: dict[str, object]) -> dict[str, object
     if "tagsList" in under and "tagsList" in over:
         merged |= both(sorted({**dict(pairs_of(under)), **dict(pairs_of(over))}.items()))
     return merged
+
+
+def merge_patch(target: object, patch: object) -> object:
+    """Return `target` changed by a JSON merge patch (RFC 7396).
+
+    Tags have two forms in a document: a patch of one of them replaces both.
+    """
+    if not isinstance(patch, dict):
+        return patch
+    members = dict(target) if isinstance(target, dict) else {}
+    if {"tags", "tagsList"} & patch.keys():
+        held = dict(pairs_of(members)) if "tagsList" in members else members.get("tags")
+        for form in ("tags", "tagsList"):
+            members.pop(form, None)
+        if isinstance(patch.get("tags"), dict) and held is not None:
+            members["tags"] = held
+    for key, value in patch.items():
+        if value is None:
+            members.pop(key, None)
+        else:
+            members[key] = merge_patch(members.get(key), value)
+    return members
 
 
 def _identities(said: dict[str, object]) -> Identities:

@@ -42,6 +42,7 @@ def vm_tree() -> Group:
         "",
         {
             **newest_tree().members,
+            "cloud": Leaf("cloud", choices=tuple(CLOUDS)),
             "identities": Group(
                 "identities",
                 {"system": Leaf("system", Kind.BOOLEAN), "user": Many("user", Leaf("user"))},

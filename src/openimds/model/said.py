@@ -1,6 +1,8 @@
 """A VM as people write it: the inverse of `fleet.vm`, for the store, the admin API and exports."""
 
+from openimds.model.tags import as_said
 from openimds.model.vm import Vm
+from openimds.spec.clouds import PUBLIC
 
 
 def said(vm: Vm) -> dict[str, object]:
@@ -9,6 +11,7 @@ def said(vm: Vm) -> dict[str, object]:
     Reading the result with `fleet.vm` gives an equal VM.
     """
     parts: dict[str, object] = {
+        "cloud": vm.cloud if vm.cloud != PUBLIC else None,
         "identities": _identities(vm) or None,
         "availabilitySet": vm.availability_set or None,
         "loadBalancer": vm.load_balancer,
@@ -16,7 +19,10 @@ def said(vm: Vm) -> dict[str, object]:
         "classic": vm.classic or None,
         "reach": _reach(vm) or None,
     }
-    return {**vm.document, **{key: part for key, part in parts.items() if part is not None}}
+    document = dict(vm.document)
+    if isinstance(compute := document.get("compute"), dict):
+        document["compute"] = as_said(compute)
+    return {**document, **{key: part for key, part in parts.items() if part is not None}}
 
 
 def _identities(vm: Vm) -> dict[str, object]:

@@ -57,6 +57,25 @@ def both(pairs: list[tuple[str, str]]) -> dict[str, object]:
     return {"tags": join(pairs), "tagsList": listed}
 
 
+def as_said(compute: dict[str, object]) -> dict[str, object]:
+    """Return a settled `compute` with its tags as a person writes them, where that says it all.
+
+    A mapping can be changed tag by tag. It cannot keep an order of its own, a name twice, or a
+    string that is not the list; then both wire forms stay.
+    """
+    if "tagsList" not in compute:
+        return compute
+    pairs = pairs_of(compute)
+    if (
+        pairs != sorted(set(pairs))
+        or compute["tags"] != join(pairs)
+        or len(dict(pairs)) != len(pairs)
+    ):
+        return compute
+    rest = {key: value for key, value in compute.items() if key not in _KEYS}
+    return {**rest, "tags": dict(pairs)}
+
+
 def join(pairs: list[tuple[str, str]]) -> str:
     """Return the string form."""
     return ";".join(f"{name}:{value}" for name, value in pairs)

@@ -56,7 +56,7 @@ SCHEDULED_EVENTS: tuple[ApiVersion, ...] = (
 
 NEWEST = GENERAL[-1].name
 HOW_MANY_NEWEST = 3
-"""How many versions the `newest-versions` member of an error names, in every recording (S2, S30)."""
+"""How many versions the `newest-versions` of an error names, in every recording (S2, S30)."""
 
 
 class Catalog(Struct, frozen=True):

@@ -14,7 +14,7 @@ from openimds.model.defaults import complete, default_address, private_addresses
 from openimds.model.vm import Vm
 from openimds.spec.limits import LIMITS
 from openimds.spec.versions import Catalog
-from openimds.view.shelf import Replies
+from openimds.view.shelf import Replies, Shelf
 
 R = TypeVar("R")
 _pack = msgspec.msgpack.Encoder().encode
@@ -37,17 +37,30 @@ def documented_allowances() -> Allowances:
     return {key: Allowance(row.per_s) for key, row in LIMITS.items()}
 
 
+class Claims(Struct, frozen=True):
+    """How callers reach one VM: by address, by listener, and by an address that nobody wrote."""
+
+    addresses: tuple[str, ...]
+    listeners: tuple[str, ...]
+    presumed: str
+
+
 class Entry(Generic[R]):
     """One VM as the data plane sees it."""
 
-    __slots__ = ("_packed", "_windows", "name", "replies")
+    __slots__ = ("_packed", "_windows", "claims", "name", "replies")
 
     def __init__(self, vm: Vm) -> None:
         """Pack the VM."""
         self.name = vm.name
         self.replies: Replies[R] = Replies()
-        self._packed = _pack(vm)
+        self.claims = Claims((), (), "")
         self._windows: dict[str, Window] | None = None
+        self.pack(vm)
+
+    def pack(self, vm: Vm) -> None:
+        """Take what is said of the VM now; what it has asked so far still counts."""
+        self._packed = _pack(vm)
 
     @property
     def vm(self) -> Vm:
@@ -73,71 +86,138 @@ class Entry(Generic[R]):
         return counted.grants(now_s)
 
 
+class Step(Struct, frozen=True):
+    """A change of the picture that was found possible: VMs that come or change, names that go."""
+
+    puts: dict[str, Vm]
+    claims: dict[str, Claims]
+    removes: frozenset[str]
+    listeners: dict[str, str]
+    """Every listener after the step, with the name of its VM."""
+
+
 class Picture(Generic[R]):
     """Every VM of a fleet, and the ways in which callers reach them.
 
-    `only` is the VM that answers every caller, when there is just one. `remarks` are sentences for
-    the operator about what was settled in silence.
+    `only` is the VM that answers every caller, when there is just one. `edition` grows with every
+    step. `remarks` are sentences for the operator about what was settled in silence.
     """
 
-    def __init__(self, vms: Iterable[Vm], catalog: Catalog) -> None:
-        """Compile the picture.
-
-        Raises:
-            ConfigError: two VMs claim one address or listener, or an address is none.
-        """
+    def __init__(self, catalog: Catalog, most_bytes: int) -> None:
+        """Begin without VMs; hold at most `most_bytes` of prepared replies."""
         self.catalog = catalog
+        self.shelf: Shelf[R] = Shelf(most_bytes)
+        self.edition = 0
         self.by_name: dict[str, Entry[R]] = {}
-        self.by_address: dict[str, Entry[R]] = {}
-        self.by_listener: dict[str, Entry[R]] = {}
-        self.remarks: list[str] = []
-        presumed: list[tuple[str, Entry[R]]] = []
-        for vm in vms:
-            entry: Entry[R] = Entry(vm)
-            self.by_name[vm.name] = entry
-            written = self._written(vm)
-            for address in written:
-                self._claim(self.by_address, address, entry, "reach.address")
-            for listener in vm.reach.listen:
-                self._claim(self.by_listener, listener, entry, "reach.listen")
-            if not written and vm.reach.address is None:
-                presumed.append((default_address(vm), entry))
-        self._presume(presumed)
-        self.only = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
+        self.only: Entry[R] | None = None
+        self._by_address: dict[str, Entry[R]] = {}
+        self._by_listener: dict[str, str] = {}
+        self._presumed: dict[str, list[Entry[R]]] = {}
 
     def caller(self, address: str) -> Entry[R] | None:
         """Return the VM at a source address as a socket gives it, or None."""
         if self.only is not None:
             return self.only
-        return self.by_address.get(address) or self.by_address.get(_plain(address))
+        return self._at(address) or self._at(_plain(address))
 
-    @staticmethod
-    def _written(vm: Vm) -> list[str]:
-        """Return the addresses that somebody wrote down for a VM, in their normal form."""
-        if vm.reach.address is not None:
-            return [_normal(address, vm.name) for address in vm.reach.address]
-        said = private_addresses(vm)
-        return [address for address in map(_plain, said) if _is_address(address)]
+    def _at(self, address: str) -> Entry[R] | None:
+        written = self._by_address.get(address)
+        return written or next(iter(self._presumed.get(address, ())), None)
 
-    def _claim(self, claims: dict[str, Entry[R]], what: str, entry: Entry[R], where: str) -> None:
-        other = claims.setdefault(what, entry)
-        if other is not entry:
-            raise ConfigError(
-                f"vms.{entry.name}.{where}",
-                f"{what}, which is also that of {other.name}",
-                "one VM to each",
-                "Give one of them another private address, or a reach of its own",
-            )
+    def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> Step:
+        """Return the step that makes all these changes together.
 
-    def _presume(self, presumed: list[tuple[str, Entry[R]]]) -> None:
-        """Add the addresses that are mere defaults, where nobody else has them."""
-        for address, entry in presumed:
-            other = self.by_address.setdefault(address, entry)
-            if other is not entry:
-                self.remarks.append(
-                    f"{entry.name} has no address of its own: its default {address} is that of "
-                    f"{other.name}. Give it network.interface or reach"
-                )
+        Raises:
+            ConfigError: two VMs would claim one address or listener, or an address is none.
+        """
+        new = {vm.name: vm for vm in puts}
+        gone = frozenset(removes)
+        changed = new.keys() | gone
+        claims = {name: _claims(vm) for name, vm in new.items()}
+        addresses: dict[str, str] = {}
+        listeners = {text: name for text, name in self._by_listener.items() if name not in changed}
+        for name, wanted in claims.items():
+            for address in wanted.addresses:
+                owner = self._by_address.get(address)
+                if owner and owner.name not in changed:
+                    addresses[address] = owner.name
+                _claim(addresses, address, name, "reach.address")
+            for listener in wanted.listeners:
+                _claim(listeners, listener, name, "reach.listen")
+        return Step(new, claims, gone, listeners)
+
+    def take(self, step: Step) -> None:
+        """Make a planned step; the next request of every connection sees it."""
+        for name in step.puts.keys() | step.removes:
+            self._forget(name)
+        for name, vm in step.puts.items():
+            self._put(vm, step.claims[name])
+        for name in step.removes:
+            self.by_name.pop(name, None)
+        self._by_listener = step.listeners
+        self.only = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
+        self.edition += 1
+
+    @property
+    def listeners(self) -> dict[str, str]:
+        """Every listener that belongs to a VM, with the VM's name."""
+        return self._by_listener
+
+    def remarks(self) -> list[str]:
+        """Return sentences about addresses that are mere defaults and that others have."""
+        found = []
+        for address, entries in self._presumed.items():
+            first = self._by_address.get(address) or entries[0]
+            found += [
+                f"{entry.name} has no address of its own: its default {address} is that of "
+                f"{first.name}. Give it network.interface or reach"
+                for entry in entries
+                if entry is not first
+            ]
+        return found
+
+    def _put(self, vm: Vm, claims: Claims) -> None:
+        entry = self.by_name.get(vm.name)
+        if entry is None:
+            entry = self.by_name[vm.name] = Entry(vm)
+        entry.pack(vm)
+        entry.claims = claims
+        for address in claims.addresses:
+            self._by_address[address] = entry
+        if claims.presumed:
+            self._presumed.setdefault(claims.presumed, []).append(entry)
+
+    def _forget(self, name: str) -> None:
+        """Take away the ways to a VM; its entry, with its limits, stays until it is removed."""
+        entry = self.by_name.get(name)
+        if entry is None:
+            return
+        claims = entry.claims
+        for address in claims.addresses:
+            self._by_address.pop(address, None)
+        others = [one for one in self._presumed.pop(claims.presumed, ()) if one is not entry]
+        if others:
+            self._presumed[claims.presumed] = others
+        self.shelf.drop(entry.replies)
+
+
+def _claims(vm: Vm) -> Claims:
+    if vm.reach.address is not None:
+        addresses = [_normal(address, vm.name) for address in vm.reach.address]
+        return Claims(tuple(addresses), vm.reach.listen, "")
+    said = [one for one in map(_plain, private_addresses(vm)) if _is_address(one)]
+    return Claims(tuple(said), vm.reach.listen, "" if said else default_address(vm))
+
+
+def _claim(claims: dict[str, str], what: str, name: str, where: str) -> None:
+    other = claims.setdefault(what, name)
+    if other != name:
+        raise ConfigError(
+            f"vms.{name}.{where}",
+            f"{what}, which is also that of {other}",
+            "one VM to each",
+            "Give one of them another private address, or a reach of its own",
+        )
 
 
 def _is_address(text: str) -> bool:

@@ -13,7 +13,7 @@ from typing import cast
 
 import httptools
 
-from openimds.wire.plane import Plane, Request, WireEntry, WirePicture
+from openimds.wire.plane import Plane, Request, WireEntry
 from openimds.wire.reply import CLOSE, Reply
 
 _BUFFER = bytearray(16384)
@@ -34,7 +34,7 @@ class Conversation(asyncio.BufferedProtocol):
         self.deadline_s = _NEVER
         self._vm_name = vm_name
         self._peer = ""
-        self._picture: WirePicture | None = None
+        self._edition = -1
         self._entry: WireEntry | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = httptools.HttpRequestParser(self)
@@ -231,8 +231,8 @@ class Conversation(asyncio.BufferedProtocol):
     def _caller(self) -> WireEntry | None:
         """Return who asks, looked up anew when the picture has changed."""
         picture = self.plane.picture
-        if picture is not self._picture:
-            self._picture = picture
+        if picture.edition != self._edition:
+            self._edition = picture.edition
             name = self._vm_name
             self._entry = picture.by_name.get(name) if name else picture.caller(self._peer)
         return self._entry

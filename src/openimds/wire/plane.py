@@ -1,7 +1,7 @@
 """What all connections share: the picture, the limits, the counters, the clock."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -9,7 +9,6 @@ from openimds.core.answer import Answer, Refusal, answer, throttled
 from openimds.core.request import Query, query
 from openimds.spec.refusals import problem
 from openimds.view.picture import Allowances, Entry, Picture
-from openimds.view.shelf import Shelf
 from openimds.wire.connections import Connections
 from openimds.wire.reply import CLOSE, Count, Reply, Stamps
 
@@ -35,8 +34,15 @@ class Bounds(Struct, frozen=True):
     connections: int = 20000
     connections_per_caller: int = 1024
     strangers: int = 1024
-    shelf_bytes: int = 256 << 20
     write_high_bytes: int = 65536
+
+
+class Counted(NamedTuple):
+    """What a counter counts: answers of one endpoint and status, refusals by their row."""
+
+    endpoint: str
+    status: int
+    reason: str
 
 
 class Request(Struct, frozen=True):
@@ -66,8 +72,8 @@ class Request(Struct, frozen=True):
 class Plane:
     """The data plane without its sockets.
 
-    `now` is a steady clock for limits and time-outs, `utc` the clock of the wall for dates. Setting
-    `picture` changes what every connection answers from its next request on.
+    `now` is a steady clock for limits and time-outs, `utc` the clock of the wall for dates. A
+    step of the picture changes what every connection answers from its next request on.
     """
 
     def __init__(
@@ -85,9 +91,8 @@ class Plane:
         self.allowances = allowances
         self.bounds = bounds
         self.stamps = Stamps()
-        self.shelf: Shelf[Reply] = Shelf(bounds.shelf_bytes)
         self.connections = Connections(bounds.connections, bounds.connections_per_caller)
-        self.counts: dict[tuple[str, int], Count] = {}
+        self.counts: dict[Counted, Count] = {}
         self.throttled: dict[str, int] = {}
         self.strangers: dict[str, int] = {}
         self.on_stranger: Callable[[str], None] = lambda _: None
@@ -109,11 +114,11 @@ class Plane:
             )
             known.limit = asked.category.limit
             known.instead = self._too_soon(asked, request, counts=False)
-            self.shelf.keep(entry.replies, key, known, known.size_bytes + len(key))
+            self.picture.shelf.keep(entry.replies, key, known, known.size_bytes + len(key))
         elif not entry.grants(known.limit, self.allowances, self.now()):
             return self.refused(known)
         if raw:
-            self.shelf.keep(entry.replies, raw, known, len(raw))
+            self.picture.shelf.keep(entry.replies, raw, known, len(raw))
         return known
 
     def refused(self, reply: Reply) -> Reply:
@@ -138,7 +143,7 @@ class Plane:
         """Return the last words to a connection whose bytes are no request we take."""
         row = problem(key, "http")
         said = Refusal(row, row.body.encode())
-        reply = Reply(said, "general", self._count("http", row.status), connection=CLOSE)
+        reply = Reply(said, "general", self._count("http", row.status, key), connection=CLOSE)
         return self.send(reply)
 
     def send(self, reply: Reply) -> bytes:
@@ -161,10 +166,15 @@ class Plane:
         return Reply(
             said,
             asked.category.headers,
-            self._count(name, said.status),
+            self._count(name, said.status, reason_of(said)),
             connection=request.connection,
             has_body=request.method != "HEAD",
         )
 
-    def _count(self, endpoint: str, status: int) -> Count:
-        return self.counts.setdefault((endpoint, status), Count())
+    def _count(self, endpoint: str, status: int, reason: str) -> Count:
+        return self.counts.setdefault(Counted(endpoint, status, reason), Count())
+
+
+def reason_of(said: Answer | Refusal) -> str:
+    """Return the key of a refusal's row, or nothing for an answer."""
+    return said.problem.key if isinstance(said, Refusal) else ""

@@ -22,7 +22,13 @@ def nic(*addresses: str, v6: tuple[str, ...] = ()) -> dict[str, object]:
 
 
 def picture(**vms: dict[str, object]) -> Picture[object]:
-    return Picture(a_fleet(**vms), catalog())
+    made: Picture[object] = Picture(catalog(), 1 << 20)
+    made.take(made.plan(a_fleet(**vms)))
+    return made
+
+
+def addresses(fleet: Picture[object]) -> set[str]:
+    return {*fleet._by_address, *fleet._presumed}
 
 
 def name_of(entry: Entry[object] | None) -> str | None:
@@ -62,8 +68,8 @@ def test_reach_replaces_the_private_addresses() -> None:
 
 def test_reach_of_nothing_is_reached_by_no_address() -> None:
     fleet = picture(a={"reach": {"address": [], "listen": ["127.0.0.1:1"]}}, b=nic("10.0.0.5"))
-    assert set(fleet.by_address) == {"10.0.0.5"}
-    assert name_of(fleet.by_listener["127.0.0.1:1"]) == "a"
+    assert addresses(fleet) == {"10.0.0.5"}
+    assert fleet.listeners == {"127.0.0.1:1": "a"}
 
 
 @pytest.mark.parametrize(
@@ -103,14 +109,14 @@ def test_an_address_twice_in_one_vm_is_no_conflict() -> None:
 def test_a_default_address_reaches_its_vm() -> None:
     fleet = picture(a={}, b={})
     assert name_of(fleet.caller(default_address(Vm("b")))) == "b"
-    assert fleet.remarks == []
+    assert fleet.remarks() == []
 
 
 def test_a_default_address_gives_way_to_a_written_one() -> None:
     taken = default_address(Vm("b"))
     fleet = picture(b={}, a=nic(taken))
     assert name_of(fleet.caller(taken)) == "a"
-    assert fleet.remarks == [
+    assert fleet.remarks() == [
         (
             f"b has no address of its own: its default {taken} is that of a. "
             "Give it network.interface or reach"
@@ -120,7 +126,7 @@ def test_a_default_address_gives_way_to_a_written_one() -> None:
 
 def test_a_captured_address_that_is_none_is_no_way_in() -> None:
     fleet = picture(a=nic("X.X.X.X"), b=nic("10.0.0.5"))
-    assert set(fleet.by_address) == {default_address(Vm("a")), "10.0.0.5"}
+    assert addresses(fleet) == {default_address(Vm("a")), "10.0.0.5"}
 
 
 def test_an_entry_gives_back_its_vm() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from openimds.wire.plane import Bounds, Plane
+from openimds.wire.plane import Bounds, Counted, Plane
 from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
@@ -80,7 +80,7 @@ class TestStrangers:
         ] * 2
         assert told == ["10.9.9.9"]
         assert plane.strangers == {"10.9.9.9": 2}
-        assert plane.counts["stranger", 404].requests == 2
+        assert plane.counts[Counted("stranger", 404, "unknown_caller")].requests == 2
 
     def test_strangers_are_remembered_up_to_a_bound(self) -> None:
         plane, told = self.plane(most=2)
@@ -90,9 +90,9 @@ class TestStrangers:
 
 
 def test_prepared_replies_stay_within_their_bound() -> None:
-    plane = a_plane(bounds=Bounds(shelf_bytes=20_000))
+    plane = a_plane(a_picture(most_bytes=20_000))
     talk = Talk(plane)
     for number in range(50):
         talk.ask(f"{INSTANCE}&x={number}")
-        assert plane.shelf.held_bytes <= 20_000
+        assert plane.picture.shelf.held_bytes <= 20_000
     assert talk.ask(INSTANCE).status == 200

@@ -1,0 +1,99 @@
+"""The admin API from the command line: find the server, ask it, make errors sentences."""
+
+import os
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec.json
+
+from openimds.errors import ConfigError, Error
+from openimds.settings import setting
+from openimds.store.state import default_folder
+
+URL_VARIABLE = "OPENIMDS_ADMIN"
+TOKEN_VARIABLE = "OPENIMDS_TOKEN_FILE"  # noqa: S105 - the name of a variable
+_TOKEN_NAME = "admin-token"  # noqa: S105 - the name of a file
+_TIMEOUT_S = 60
+
+
+class ServerError(Error):
+    """The server cannot be reached, or said no."""
+
+
+class Client:
+    """A connection to the admin API of a running server."""
+
+    def __init__(self, state: str = "") -> None:
+        """Find the server: OPENIMDS_ADMIN and OPENIMDS_TOKEN_FILE, else port and folder of old.
+
+        Raises:
+            ConfigError: there is no token to be read, or the URL is none.
+        """
+        text = os.environ.get(URL_VARIABLE) or setting("admin").default
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        if parts.scheme != "http" or not parts.hostname or not parts.port:
+            raise ConfigError(URL_VARIABLE, f'"{text}"', "http://HOST:PORT")
+        self.url = f"http://{parts.netloc}"
+        folder = Path(state) if state else default_folder()
+        path = Path(os.environ.get(TOKEN_VARIABLE) or folder / _TOKEN_NAME)
+        try:
+            self._token = path.read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                TOKEN_VARIABLE,
+                f"{path} ({error})",
+                "the token file that the server named when it was ready",
+                f"Set {TOKEN_VARIABLE}",
+            ) from None
+        self._http = HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+
+    def ask(
+        self, method: str, path: str, body: object = None, media: str = "application/json"
+    ) -> Any:  # noqa: ANN401 - whatever JSON the server gives
+        """Return the decoded answer of an operation.
+
+        Raises:
+            ServerError: nobody answers, or the answer is a problem.
+        """
+        headers = {"Authorization": f"Bearer {self._token}"}
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = msgspec.json.encode(body), media
+        try:
+            self._http.request(method, path, data, headers)
+            got = self._http.getresponse()
+            text = got.read()
+        except (OSError, HTTPException) as error:
+            raise ServerError(
+                f"{self.url}: {error}; start a server with openimds serve, or say where one is "
+                f"with {URL_VARIABLE}"
+            ) from None
+        if got.status >= HTTPStatus.BAD_REQUEST:
+            raise ServerError(_detail(text, got.status))
+        return msgspec.json.decode(text) if text else None
+
+    def vms(self) -> Iterator[dict[str, Any]]:
+        """Yield every VM, page by page."""
+        cursor = ""
+        while True:
+            page = self.ask("GET", f"/v1/vms?limit=1000{cursor}")
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            cursor = f"&cursor={quote(page['next'])}"
+
+
+def vm_path(name: str, more: str = "") -> str:
+    """Return the path of a VM."""
+    return f"/v1/vms/{quote(name, safe='')}{more}"
+
+
+def _detail(text: bytes, status: int) -> str:
+    try:
+        return str(msgspec.json.decode(text)["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return f"the server answered with status {status}"

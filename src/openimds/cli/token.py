@@ -1,0 +1,19 @@
+"""`openimds token`: the token of the admin API."""
+
+import click
+
+from openimds.cli.client import Client
+from openimds.cli.main import options, values
+
+
+@click.group("token")
+def command() -> None:
+    """Change the token of the admin API."""
+
+
+@command.command("rotate")
+@options("state")
+def rotate(**flags: object) -> None:
+    """Make a new token: it stands in the token file, and the old one ends."""
+    answer = Client(values(flags)["state"]).ask("POST", "/v1/token")
+    click.echo(f"new token in {answer['token_file']}", err=True)

@@ -1,0 +1,198 @@
+"""The one place that changes go through.
+
+A change is a batch: it happens as a whole or not at all. The store is called in a thread of its
+own, one call at a time; the picture changes on the event loop, between two requests.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec.json
+
+from openimds.model.fleet import vm as read_vm
+from openimds.model.said import said
+from openimds.model.vm import Vm
+from openimds.store.port import Change, Store, Stored, Write
+from openimds.view.picture import Picture
+
+T = TypeVar("T")
+
+API = "api"
+DEFAULT = "default"
+"""The origin of the VM that is served when nobody named one; it goes when another one comes."""
+_PAGE = 5000
+
+
+def body_of(vm: Vm) -> bytes:
+    """Return what the store keeps of a VM; equal VMs have equal bodies."""
+    return msgspec.json.encode(said(vm), order="sorted")
+
+
+def vm_of(stored: Stored) -> Vm:
+    """Return the VM of what the store keeps.
+
+    Raises:
+        ConfigError: the body was written by a release that knew other keys.
+    """
+    return read_vm(stored.name, msgspec.json.decode(stored.body))
+
+
+class Desk:
+    """Changes, one after another."""
+
+    def __init__(
+        self,
+        store: Store,
+        picture: Picture[Any],
+        utc: Callable[[], float],
+        open_listeners: Callable[[dict[str, str]], Awaitable[None]],
+    ) -> None:
+        """Stand between a store and a picture.
+
+        `open_listeners` is told every listener that belongs to a VM, before a change is written;
+        it raises ConfigError if one cannot be opened.
+        """
+        self.store, self.picture = store, picture
+        self.revision = 0
+        self._utc = utc
+        self._well_at_s = utc()
+        self._open_listeners = open_listeners
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._turn = asyncio.Lock()
+        self._feeds: set[asyncio.Queue[Change | None]] = set()
+
+    async def load(self) -> None:
+        """Show what the store holds."""
+        vms: list[Vm] = []
+        after = ""
+        while page := await self.ask(self.store.page, after, _PAGE):
+            vms += map(vm_of, page)
+            after = page[-1].name
+        self.revision = await self.ask(self.store.revision)
+        step = self.picture.plan(vms)
+        await self._open_listeners(step.listeners)
+        self.picture.take(step)
+
+    async def ask(self, call: Callable[..., T], *arguments: object) -> T:
+        """Call the store in its thread, and remember that it answered."""
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._thread, call, *arguments)
+        self._well_at_s = self._utc()
+        return answer
+
+    def age_s(self) -> float:
+        """Return how long ago the store last answered."""
+        return self._utc() - self._well_at_s
+
+    async def put(self, vm: Vm, who: str, expected: int | None = None) -> tuple[Stored, bool]:
+        """Make or replace a VM; return it as it is kept now, and whether it is new.
+
+        Raises:
+            ConfigError: another VM has its address or listener, or a listener cannot be opened.
+            ConflictError: it is not at the expected revision (0: it must not exist yet).
+            StoreError: it could not be written.
+        """
+        async with self._turn:
+            write = Write(vm.name, body_of(vm), API, expected)
+            is_new = vm.name not in self.picture.by_name
+            gone = await self._defaults() - {vm.name} if is_new else set()
+            await self._change([write], [vm], gone, who)
+            stored = await self.ask(self.store.get, vm.name)
+            assert stored is not None
+            return stored, is_new
+
+    async def remove(self, name: str, who: str, expected: int | None = None) -> bool:
+        """Remove a VM; tell whether there was one.
+
+        Raises:
+            ConflictError, StoreError: as `put`.
+        """
+        async with self._turn:
+            write = Write(name, None, API, expected)
+            return bool(await self._change([write], [], {name}, who))
+
+    async def sync(self, vms: Iterable[Vm], origin: str, who: str) -> list[Change]:
+        """Make the VMs of an origin what its file says now; return what that changed.
+
+        VMs of other origins are left alone, but for those that the file names.
+
+        Raises:
+            ConfigError, StoreError: as `put`; nothing has changed then.
+        """
+        async with self._turn:
+            wanted = {vm.name: vm for vm in vms}
+            held = await self.ask(self._held)
+            writes = [Write(name, body_of(vm), origin) for name, vm in wanted.items()]
+            writes = [one for one in writes if held.get(one.name) != (one.body, origin)]
+            gone = {
+                name
+                for name, (_, owner) in held.items()
+                if name not in wanted and owner in (origin, DEFAULT)
+            }
+            changed = [wanted[write.name] for write in writes]
+            return await self._change(writes, changed, gone, who)
+
+    def _held(self) -> dict[str, tuple[bytes, str]]:
+        found: dict[str, tuple[bytes, str]] = {}
+        after = ""
+        while page := self.store.page(after, _PAGE):
+            found.update((one.name, (one.body, one.origin)) for one in page)
+            after = page[-1].name
+        return found
+
+    async def _defaults(self) -> set[str]:
+        """Return the name of the VM that nobody asked for, if it is the only one."""
+        only = self.picture.only
+        stored = await self.ask(self.store.get, only.name) if only else None
+        return {stored.name} if stored and stored.origin == DEFAULT else set()
+
+    async def _change(
+        self, writes: list[Write], vms: list[Vm], gone: set[str], who: str
+    ) -> list[Change]:
+        removes = [Write(name, None, API) for name in gone - {write.name for write in writes}]
+        step = self.picture.plan(vms, gone)
+        await self._open_listeners({**self.picture.listeners, **step.listeners})
+        try:
+            changes = await self.ask(self.store.write, [*writes, *removes], who, self._now())
+        except BaseException:
+            await self._open_listeners(self.picture.listeners)
+            raise
+        self.picture.take(step)
+        self.revision = max([self.revision, *(change.revision for change in changes)])
+        await self._open_listeners(step.listeners)
+        for feed in self._feeds:
+            for change in changes:
+                _offer(feed, change)
+        return changes
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._utc(), UTC).isoformat(timespec="milliseconds")
+
+    def subscribe(self) -> "asyncio.Queue[Change | None]":
+        """Return a feed of changes from now on; None in it means that some were lost."""
+        feed: asyncio.Queue[Change | None] = asyncio.Queue(_FEED_LENGTH)
+        self._feeds.add(feed)
+        return feed
+
+    def unsubscribe(self, feed: "asyncio.Queue[Change | None]") -> None:
+        """End a feed."""
+        self._feeds.discard(feed)
+
+    def close(self) -> None:
+        """Wait for the store's last call and close it."""
+        self._thread.submit(self.store.close)
+        self._thread.shutdown()
+
+
+_FEED_LENGTH = 1000
+
+
+def _offer(feed: "asyncio.Queue[Change | None]", change: Change) -> None:
+    """Give a change to a feed; a reader who is too slow is told that it must look anew."""
+    if feed.qsize() < _FEED_LENGTH - 1:
+        feed.put_nowait(change)
+    elif not feed.full():
+        feed.put_nowait(None)

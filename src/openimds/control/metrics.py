@@ -1,0 +1,86 @@
+"""Numbers for Prometheus, read when somebody asks and not before."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+
+class Readings(Protocol):
+    """What the data plane and the store have counted."""
+
+    def requests(self) -> dict[tuple[str, int, str], int]:
+        """Return requests by endpoint, status and reason of the refusal (empty: an answer)."""
+        ...
+
+    def throttled(self) -> dict[str, int]:
+        """Return how often each limiter class said no."""
+        ...
+
+    def gauges(self) -> dict[str, float]:
+        """Return the values of `GAUGES` by name, at this moment."""
+        ...
+
+    def counters(self) -> dict[str, float]:
+        """Return the values of `COUNTERS` by name."""
+        ...
+
+
+GAUGES = {
+    "openimds_vms": "VMs that are served.",
+    "openimds_connections": "Open connections of guests.",
+    "openimds_loop_lag_seconds": "How late the last tick of the event loop was.",
+    "openimds_store_revision": "Number of the last change in the store.",
+    "openimds_store_age_seconds": "Time since the store was last found in order.",
+    "openimds_cache_bytes": "Prepared replies that are held.",
+    "openimds_cache_vms": "VMs with prepared replies.",
+}
+COUNTERS = {
+    "openimds_unknown_callers": "Requests of callers who are no VM, by new addresses.",
+    "openimds_connections_refused": "Connections over the bounds.",
+}
+
+
+class _Reader(Collector):
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        requests = CounterMetricFamily(
+            "openimds_requests", "Answers to guests.", labels=("endpoint", "status")
+        )
+        refusals = CounterMetricFamily(
+            "openimds_refusals", "Refusals by their reason.", labels=("reason",)
+        )
+        by_status: dict[tuple[str, str], int] = {}
+        by_reason: dict[str, int] = {}
+        for (endpoint, status, reason), number in self._readings.requests().items():
+            key = (endpoint, str(status))
+            by_status[key] = by_status.get(key, 0) + number
+            if reason:
+                by_reason[reason] = by_reason.get(reason, 0) + number
+        for labels, number in by_status.items():
+            requests.add_metric(labels, number)
+        for reason, number in by_reason.items():
+            refusals.add_metric((reason,), number)
+        throttled = CounterMetricFamily(
+            "openimds_throttled", "Requests over a limit.", labels=("limit",)
+        )
+        for limit, number in self._readings.throttled().items():
+            throttled.add_metric((limit,), number)
+        yield from (requests, refusals, throttled)
+        for name, value in self._readings.counters().items():
+            yield CounterMetricFamily(name, COUNTERS[name], value=value)
+        for name, value in self._readings.gauges().items():
+            yield GaugeMetricFamily(name, GAUGES[name], value=value)
+
+
+def exposition(readings: Readings) -> bytes:
+    """Return the metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Reader(readings))
+    return generate_latest(registry)

@@ -1,0 +1,85 @@
+"""The admin token: made at first start, for its owner's eyes, in a file.
+
+The file is the truth: whoever replaces its contents has rotated the token.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from openimds.errors import Error
+
+_BYTES = 32
+
+
+class TokenError(Error):
+    """The token file cannot be used."""
+
+
+class Token:
+    """The token in a file of mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the token, or make it.
+
+        Raises:
+            TokenError: the file cannot be read or written, is empty, or others may read it.
+        """
+        self.path = path
+        self._seen = (0, 0)
+        self._text = ""
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not path.exists():
+                self._write(os.O_EXCL)
+        except FileExistsError:
+            pass  # Another server of the same owner was quicker: its token is as good.
+        except OSError as error:
+            raise self._unusable((error.strerror or str(error)).lower()) from None
+        self._read()
+
+    def fits(self, offered: str) -> bool:
+        """Tell whether an offered token is the one, in a time that tells nothing about it."""
+        self._read()
+        return secrets.compare_digest(offered.encode(), self._text.encode())
+
+    def rotate(self) -> None:
+        """Put a new token in place of the old one.
+
+        Raises:
+            TokenError: the file cannot be written; the old token stays.
+        """
+        new = self.path.with_name(f"{self.path.name}.new")
+        try:
+            new.unlink(missing_ok=True)
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(_BYTES) + "\n")
+            new.replace(self.path)
+        except OSError as error:
+            raise self._unusable((error.strerror or str(error)).lower()) from None
+
+    def _write(self, flags: int) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | flags, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(_BYTES) + "\n")
+
+    def _read(self) -> None:
+        try:
+            status = self.path.stat()
+            seen = (status.st_mtime_ns, status.st_ino)
+            if seen == self._seen:
+                return
+            text = self.path.read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            raise self._unusable(str(error)) from None
+        if status.st_mode & 0o077:
+            raise self._unusable(f"mode {status.st_mode & 0o777:o} lets others read it")
+        if not text:
+            raise self._unusable("it is empty")
+        self._seen, self._text = seen, text
+
+    def _unusable(self, seen: str) -> TokenError:
+        return TokenError(
+            f"{self.path}: {seen}; remove it and start again, and a new token is made"
+        )

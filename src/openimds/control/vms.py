@@ -1,0 +1,231 @@
+"""The operations on VMs: read what was sent, ask the desk, say how it went."""
+
+import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from http import HTTPStatus
+from typing import Any
+
+import msgspec.json
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from openimds.control.desk import Desk
+from openimds.control.guard import body_of
+from openimds.control.operations import MERGE_PATCH, MOST_PER_PAGE
+from openimds.control.problem import ProblemError
+from openimds.core.answer import Refusal, answer
+from openimds.core.request import query
+from openimds.model.fleet import merge_patch, vm
+from openimds.model.text import decode
+from openimds.store.port import Stored
+from openimds.view.picture import Entry
+
+_READ_ONLY = ("name", "revision", "origin")
+_DEFAULT_PAGE = 100
+
+
+class Vms:
+    """The handlers that touch VMs."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Serve the VMs of a desk."""
+        self._desk = desk
+
+    async def list_vms(self, request: Request) -> Response:
+        """List the VMs by pages."""
+        limit = whole(request, "limit", _DEFAULT_PAGE, 1, MOST_PER_PAGE)
+        after = _name_in(request.query_params.get("cursor", ""))
+        found = await self._desk.ask(self._desk.store.page, after, limit + 1)
+        page, more = found[:limit], found[limit:]
+        cursor = urlsafe_b64encode(page[-1].name.encode()).decode() if more else None
+        # The bodies are JSON already: a page is put together, not worked out.
+        items = b",".join(map(_whole_body, page))
+        body = b'{"items":[' + items + b'],"next":' + msgspec.json.encode(cursor) + b"}"
+        return _json(body)
+
+    async def get_vm(self, request: Request) -> Response:
+        """Return a VM, or 304 when the caller has it."""
+        stored = await self._stored(request)
+        tags = request.headers.get("if-none-match", "")
+        if _etag(stored) in _list(tags) or tags.strip() == "*":
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_headers(stored))
+        return _json(_whole_body(stored), _headers(stored))
+
+    async def put_vm(self, request: Request) -> Response:
+        """Make or replace a VM."""
+        name = request.path_params["name"]
+        _media(request, "application/json")
+        said = _said(await body_of(request), name)
+        stored, is_new = await self._put(request, name, said, _expected(request))
+        status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+        return _json(_whole_body(stored), _headers(stored), status)
+
+    async def patch_vm(self, request: Request) -> Response:
+        """Change a VM by a merge patch."""
+        name = request.path_params["name"]
+        _media(request, MERGE_PATCH, "application/json")
+        patch = _said(await body_of(request), name)
+        before = await self._stored(request)
+        expected = _expected(request)
+        if expected is None:
+            # Nobody else's change between reading and writing may be lost.
+            expected = before.revision
+        said = merge_patch(msgspec.json.decode(before.body), patch)
+        stored, _ = await self._put(request, name, said, expected)
+        return _json(_whole_body(stored), _headers(stored))
+
+    async def delete_vm(self, request: Request) -> Response:
+        """Remove a VM."""
+        stored = await self._stored(request)
+        expected = _expected(request)
+        work = self._desk.remove(stored.name, who(request), expected)
+        if not await asyncio.shield(work):
+            raise _no_vm(stored.name)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def get_document(self, request: Request) -> Response:
+        """Return the instance document of a VM at an api-version."""
+        name = request.path_params["name"]
+        entry: Entry[Any] | None = self._desk.picture.by_name.get(name)
+        if entry is None:
+            raise _no_vm(name)
+        catalog = self._desk.picture.catalog
+        version = request.query_params.get("api-version", catalog.general[-1])
+        if version not in catalog.known:
+            newest = ", ".join(catalog.newest_first)
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                f'api-version: saw "{version}", expected a general api-version such as {newest}',
+            )
+        target = f"/metadata/instance?api-version={version}".encode()
+        got = answer(query("GET", target, has_metadata_header=True), entry.subject(catalog))
+        assert not isinstance(got, Refusal)
+        return _json(got.body)
+
+    async def _put(
+        self, request: Request, name: str, said: object, expected: int | None
+    ) -> tuple[Stored, bool]:
+        work = self._desk.put(vm(name, said), who(request), expected)
+        return await asyncio.shield(work)
+
+    async def _stored(self, request: Request) -> Stored:
+        name = request.path_params["name"]
+        stored = await self._desk.ask(self._desk.store.get, name)
+        if stored is None:
+            raise _no_vm(name)
+        return stored
+
+
+class _Whole(Struct):
+    """The members that stand before what was said."""
+
+    name: str
+    revision: int
+    origin: str
+
+
+def _whole_body(stored: Stored) -> bytes:
+    head = msgspec.json.encode(_Whole(stored.name, stored.revision, stored.origin))
+    rest = stored.body[1:]
+    return head[:-1] + (b"" if rest == b"}" else b",") + rest
+
+
+def who(request: Request) -> str:
+    """Return who asks, for the audit log."""
+    return f"api {request.client.host if request.client else 'socket'}"
+
+
+def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """Return a whole number of the query.
+
+    Raises:
+        ProblemError: 400, it is none, or out of its bounds.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    digits = len(str(most))
+    if text.isascii() and text.isdecimal() and len(text) <= digits and least <= int(text) <= most:
+        return int(text)
+    detail = f'{name}: saw "{text}", expected a whole number from {least} to {most}'
+    raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+
+
+def _name_in(cursor: str) -> str:
+    try:
+        return urlsafe_b64decode(cursor.encode("ascii")).decode()
+    except ValueError:
+        detail = f'cursor: saw "{cursor}", expected the "next" of the page before'
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
+
+
+def _said(body: bytes, name: str) -> dict[str, object]:
+    """Return the object in a body without the members that are only read.
+
+    Raises:
+        ConfigError, ProblemError: no JSON object, or one of another name.
+    """
+    said = decode(body, "body.json")
+    if not isinstance(said, dict):
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "The body must be a JSON object")
+    if said.get("name", name) != name:
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"name: saw {msgspec.json.encode(said['name']).decode()}, expected the name in the "
+            "path; compute.name is the name that the document shows",
+        )
+    return {key: value for key, value in said.items() if key not in _READ_ONLY}
+
+
+def _media(request: Request, *known: str) -> None:
+    media = request.headers.get("content-type", known[0]).partition(";")[0].strip().lower()
+    if media not in known:
+        raise ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f'Content-Type: saw "{media}", expected {" or ".join(known)}',
+        )
+
+
+def _expected(request: Request) -> int | None:
+    """Return the revision that the caller means to replace; 0: there must be none.
+
+    Raises:
+        ProblemError: 412, a tag that no VM has.
+    """
+    if request.headers.get("if-none-match", "").strip() == "*":
+        return 0
+    tags = _list(request.headers.get("if-match", ""))
+    if not tags or tags == ["*"]:
+        return None
+    text = tags[0].strip('"')
+    if len(tags) > 1 or not text.isascii() or not text.isdecimal() or len(text) > _LONGEST_REVISION:
+        raise ProblemError(
+            HTTPStatus.PRECONDITION_FAILED, "If-Match: expected the one ETag that the VM has"
+        )
+    return int(text)
+
+
+_LONGEST_REVISION = 18
+
+
+def _list(header: str) -> list[str]:
+    return [tag.strip() for tag in header.split(",") if tag.strip()]
+
+
+def _etag(stored: Stored) -> str:
+    return f'"{stored.revision}"'
+
+
+def _headers(stored: Stored) -> dict[str, str]:
+    return {"ETag": _etag(stored)}
+
+
+def _json(
+    body: bytes, headers: dict[str, str] | None = None, status: HTTPStatus = HTTPStatus.OK
+) -> Response:
+    return Response(body, status, headers, "application/json")
+
+
+def _no_vm(name: str) -> ProblemError:
+    return ProblemError(HTTPStatus.NOT_FOUND, f'There is no VM "{name}"; GET /v1/vms lists them')

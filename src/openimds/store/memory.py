@@ -1,0 +1,74 @@
+"""A store that forgets: for servers without a state directory."""
+
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Sequence
+
+from openimds.store.port import Change, Store, Stored, Write, check
+
+MOST_CHANGES = 10_000
+"""How many changes are kept for the feed; memory is not an audit log."""
+
+
+class MemoryStore(Store):
+    """Everything in two tables, gone with the process."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._vms: dict[str, Stored] = {}
+        self._names: list[str] = []
+        self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
+        self._revision = 0
+
+    def get(self, name: str) -> Stored | None:
+        """Return what is kept under a name."""
+        return self._vms.get(name)
+
+    def page(self, after: str, limit: int) -> list[Stored]:
+        """Return up to `limit` VMs whose names come after `after`."""
+        start = bisect_right(self._names, after) if after else 0
+        return [self._vms[name] for name in self._names[start : start + limit]]
+
+    def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
+        """Make all the changes, or none."""
+        changes: list[Change] = []
+        for write in writes:
+            met = self._vms.get(write.name)
+            if check(write, met):
+                number = self._revision + len(changes) + 1
+                before = met.body if met else None
+                changes.append(
+                    Change(number, at, who, write.name, before, write.body, write.origin)
+                )
+        self._apply(changes)
+        return changes
+
+    def _apply(self, changes: list[Change]) -> None:
+        added = []
+        for change in changes:
+            if change.after is None:
+                del self._vms[change.name]
+                del self._names[bisect_right(self._names, change.name) - 1]
+                continue
+            if change.name not in self._vms:
+                added.append(change.name)
+            self._vms[change.name] = Stored(
+                change.name, change.after, change.revision, change.origin
+            )
+        if len(added) == 1:
+            insort(self._names, added[0])
+        elif added:
+            self._names = sorted([*self._names, *added])
+        self._changes.extend(changes)
+        self._revision += len(changes)
+
+    def changes(self, since: int, limit: int) -> list[Change]:
+        """Return up to `limit` changes after `since`, as far as they are still kept."""
+        return [change for change in self._changes if change.revision > since][:limit]
+
+    def revision(self) -> int:
+        """Return the number of the last change."""
+        return self._revision
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

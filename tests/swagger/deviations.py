@@ -1,0 +1,108 @@
+"""Where our documents are knowingly unlike the official swagger, one row each.
+
+A test holds every row against the files: one that no longer applies fails. `evidence` is a section
+of `imds-wire.md`.
+"""
+
+from typing import NamedTuple
+
+
+class Deviation(NamedTuple):
+    """Something at `path` in the versions from `first` to `last`, both included."""
+
+    path: str
+    first: str
+    last: str
+    why: str
+    evidence: str
+
+    def is_about(self, version: str) -> bool:
+        """Tell whether a version is in the range."""
+        return self.first <= version <= self.last
+
+
+NOT_IN_SWAGGER = (
+    Deviation(
+        "compute.customData",
+        "2019-06-01",
+        "2023-07-01",
+        "the swagger drops it, every recorded answer since has it",
+        "C.1 customData (S15, S18), J.7",
+    ),
+    Deviation(
+        "compute.tagsList",
+        "2019-08-15",
+        "2019-11-01",
+        "the swagger forgets it in two versions, a recording of 2019-08-15 has it",
+        "C.1 tagsList (S18), J.7",
+    ),
+)
+"""What our field rows have and the `Instance` definition of a version has not."""
+
+NOT_IN_EXAMPLE = (
+    Deviation(
+        "network",
+        "2018-02-01",
+        "2023-07-01",
+        "no example has it, every definition does",
+        "C.5, swagger-only slips",
+    ),
+    Deviation(
+        "compute.provider",
+        "2018-10-01",
+        "2019-03-11",
+        "the definition has it, the example forgets it",
+        "C.5 (S15, S18)",
+    ),
+    Deviation(
+        "compute.provider",
+        "2019-06-01",
+        "2019-11-01",
+        "the definition has it, the example forgets it",
+        "C.5 (S15, S18)",
+    ),
+    Deviation(
+        "compute.host",
+        "2021-11-15",
+        "2023-07-01",
+        "host and hostGroup are always there, an example shows only the one that is not empty",
+        "C.1 host.id (S26), J.16",
+    ),
+)
+"""What the definition of a version has and its example of GetInstanceMetadata has not."""
+
+NOT_IN_SAMPLE = (
+    Deviation(
+        "compute.customData",
+        "2019-02-01",
+        "2020-10-01",
+        "real documents of these versions have it",
+        "C.5 (S15, S18)",
+    ),
+    Deviation(
+        "compute.provider",
+        "2018-10-01",
+        "2020-10-01",
+        "real documents of these versions have it",
+        "C.5 (S15, S18)",
+    ),
+    Deviation(
+        "compute.tagsList",
+        "2019-06-04",
+        "2020-10-01",
+        "real documents of these versions have it",
+        "C.5 (S15, S18)",
+    ),
+)
+"""What our document has and the samples in the text, said to be of 2020-09-01, have not."""
+
+TOO_EARLY_IN_SAMPLE = (
+    Deviation(
+        "compute.osProfile.disablePasswordAuthentication",
+        "2020-09-01",
+        "2020-09-01",
+        "it came with 2020-10-01",
+        "C.5, B.3",
+    ),
+)
+"""What the samples have and our document of that version has not."""

@@ -1,0 +1,259 @@
+"""Defaults of `compute`: names, scale sets, images, Windows, zones, disks."""
+
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from openimds.model.defaults import complete
+from openimds.model.fleet import vm
+from openimds.model.vm import Vm
+
+GROUP = "/subscriptions/8d10da13/resourceGroups/lab"
+SAID = {"subscriptionId": "8d10da13", "resourceGroupName": "lab"}
+GALLERY = "/SharedGalleries/g/Images/i/Versions/latest"
+
+
+def _compute(vm_name: str = "web-1", /, **said: object) -> dict[str, Any]:
+    compute = complete(vm(vm_name, {"compute": said}))["compute"]
+    assert isinstance(compute, dict)
+    return compute
+
+
+def _image(**said: object) -> dict[str, Any]:
+    return _compute(storageProfile={"imageReference": said})
+
+
+def test_a_vm_of_which_nothing_is_said_is_plain_linux() -> None:
+    compute = _compute()
+    assert {
+        key: compute[key]
+        for key in ("offer", "osType", "priority", "provider", "publisher", "sku", "version")
+    } == {
+        "offer": "ubuntu-24_04-lts",
+        "osType": "Linux",
+        "priority": "",
+        "provider": "Microsoft.Compute",
+        "publisher": "canonical",
+        "sku": "server",
+        "version": "24.04.202510010",
+    }
+    assert compute["storageProfile"]["imageReference"]["version"] == "latest"
+    assert compute["storageProfile"]["osDisk"]["diskSizeGB"] == "30"
+    assert compute["osProfile"] == {
+        "adminUsername": "azureuser",
+        "computerName": "web-1",
+        "disablePasswordAuthentication": "true",
+    }
+
+
+def test_the_resource_id_is_made_of_what_was_said() -> None:
+    assert _compute(**SAID)["resourceId"] == (
+        f"{GROUP}/providers/Microsoft.Compute/virtualMachines/web-1"
+    )
+    assert _compute(**SAID, name="front")["resourceId"].endswith("/virtualMachines/front")
+
+
+@pytest.mark.parametrize(
+    "name,host",
+    [
+        ("web-1", "web-1"),
+        ("web_1_a", "web-1-a"),
+        ("x" * 70, "x" * 64),
+    ],
+)
+def test_a_host_name_has_no_underscore_and_64_letters_at_most(name: str, host: str) -> None:
+    assert _compute(name)["osProfile"]["computerName"] == host
+
+
+@pytest.mark.parametrize(
+    "name,number,host",
+    [
+        ("aks-pool-vmss_0", "0", "aks-pool-vmss000000"),
+        ("aks-pool-vmss_12", "12", "aks-pool-vmss00000c"),
+        ("aks-pool-vmss_36", "36", "aks-pool-vmss000010"),
+        ("aks-pool-vmss_a1", "0", "aks-pool-vmss000000"),
+        ("aks-pool-vmss_\u0663", "0", "aks-pool-vmss000000"),
+        ("5", "5", "aks-pool-vmss000005"),
+    ],
+)
+def test_an_instance_of_a_uniform_scale_set(name: str, number: str, host: str) -> None:
+    compute = _compute(name, **SAID, vmScaleSetName="aks-pool-vmss")
+    assert compute["resourceId"] == (
+        f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/aks-pool-vmss/"
+        f"virtualMachines/{number}"
+    )
+    assert compute["osProfile"]["computerName"] == host
+    assert compute["virtualMachineScaleSet"] == {"id": ""}
+
+
+def test_a_vm_of_a_flexible_scale_set_is_a_vm_like_others() -> None:
+    owner = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/flex"
+    compute = _compute(
+        "flex_f9ae3d85", **SAID, vmScaleSetName="flex", virtualMachineScaleSet={"id": owner}
+    )
+    assert compute["resourceId"] == (
+        f"{GROUP}/providers/Microsoft.Compute/virtualMachines/flex_f9ae3d85"
+    )
+    assert compute["osProfile"]["computerName"] == "flex-f9ae3d85"
+    assert compute["virtualMachineScaleSet"] == {"id": owner}
+
+
+def test_instances_of_one_scale_set_share_a_placement_group() -> None:
+    expected = str(UUID(bytes=sha256(b"openimds\0placement\0set").digest()[:16], version=4))
+    for name in ("set_0", "set_1"):
+        assert _compute(name, vmScaleSetName="set")["placementGroupId"] == expected
+    assert expected == "1aacc35d-7972-418a-889e-c6912e284d40"
+    assert _compute()["placementGroupId"] == ""
+    assert _compute(vmScaleSetName="")["placementGroupId"] == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"osType": "Windows"},
+        {"osType": "windows"},
+        {"publisher": "MicrosoftWindowsServer"},
+        {"publisher": "microsoftwindowsdesktop"},
+        {"storageProfile": {"osDisk": {"osType": "Windows"}}},
+        {"storageProfile": {"imageReference": {"publisher": "MicrosoftWindowsServer"}}},
+    ],
+    ids=str,
+)
+def test_windows_is_known_by_type_disk_or_publisher(said: dict[str, object]) -> None:
+    compute = _compute(**said)
+    assert compute["osType"].lower() == "windows"
+    assert compute["storageProfile"]["osDisk"]["osType"].lower() == "windows"
+    assert compute["osProfile"]["disablePasswordAuthentication"] == ""
+    assert compute["storageProfile"]["osDisk"]["diskSizeGB"] == "127"
+
+
+def test_what_is_said_of_the_system_wins_over_the_publisher() -> None:
+    compute = _compute(osType="Linux", publisher="MicrosoftWindowsServer")
+    assert compute["osType"] == "Linux"
+    assert compute["osProfile"]["disablePasswordAuthentication"] == "true"
+
+
+@pytest.mark.parametrize("word", ["publisher", "offer", "sku"])
+def test_the_words_of_an_image_stand_in_two_places(word: str) -> None:
+    above = _compute(**{word: "x"})
+    assert above["storageProfile"]["imageReference"][word] == above[word] == "x"
+    below = _image(**{word: "x"})
+    assert below["storageProfile"]["imageReference"][word] == below[word] == "x"
+
+
+@pytest.mark.parametrize("key", ["id", "communityGalleryImageId", "sharedGalleryImageId"])
+def test_an_image_of_a_gallery_has_no_marketplace_words(key: str) -> None:
+    compute = _image(**{key: GALLERY})
+    assert [compute[word] for word in ("offer", "publisher", "sku", "version")] == [""] * 4
+    image = compute["storageProfile"]["imageReference"]
+    assert {name: value for name, value in image.items() if value} == {key: GALLERY}
+
+
+def test_an_image_id_that_is_empty_is_the_marketplace() -> None:
+    assert _image(id="")["offer"] == "ubuntu-24_04-lts"
+
+
+@pytest.mark.parametrize(
+    "said,version",
+    [
+        ({"version": "8.4.2023310514"}, "8.4.2023310514"),
+        ({"version": "latest"}, "24.04.202510010"),
+        ({"version": "latest", "exactVersion": "1.2.3"}, "1.2.3"),
+        ({"version": "4.5.6", "exactVersion": "1.2.3"}, "1.2.3"),
+        ({"version": ""}, "24.04.202510010"),
+        ({"id": GALLERY, "version": "1.2.3"}, "1.2.3"),
+        ({"id": GALLERY, "version": "latest"}, ""),
+    ],
+    ids=str,
+)
+def test_the_version_is_concrete_where_the_image_says_it(
+    said: dict[str, object], version: str
+) -> None:
+    assert _image(**said)["version"] == version
+
+
+@pytest.mark.parametrize(
+    "said,expected",
+    [
+        ({"zone": "1"}, "westeurope-az1"),
+        ({"zone": "2", "location": "westus"}, "westus-az2"),
+        ({"zone": ""}, ""),
+        ({}, ""),
+    ],
+    ids=str,
+)
+def test_a_zone_has_a_physical_zone(said: dict[str, object], expected: str) -> None:
+    assert _compute(**said)["physicalZone"] == expected
+
+
+def test_the_os_disk_is_named_after_the_vm() -> None:
+    disk = _compute(**SAID)["storageProfile"]["osDisk"]
+    expected = sha256(b"openimds\0os disk\0web-1").digest()[:16].hex()
+    assert (
+        disk["name"]
+        == f"web-1_OsDisk_1_{expected}"
+        == "web-1_OsDisk_1_6f78354dc4d7389982a0ff12ac86b80d"
+    )
+    assert disk["managedDisk"]["id"] == f"{GROUP}/providers/Microsoft.Compute/disks/{disk['name']}"
+
+
+def test_data_disks_are_numbered_unless_they_say_their_lun() -> None:
+    said = [{}, {"lun": "7"}, {"name": "data", "diskSizeGB": "64"}]
+    disks = _compute(**SAID, storageProfile={"dataDisks": said})["storageProfile"]["dataDisks"]
+    assert [disk["lun"] for disk in disks] == ["0", "7", "2"]
+    names = ["web-1_DataDisk_0", "web-1_DataDisk_7", "data"]
+    assert [disk["name"] for disk in disks] == names
+    assert [disk["managedDisk"]["id"] for disk in disks] == [
+        f"{GROUP}/providers/Microsoft.Compute/disks/{name}" for name in names
+    ]
+    assert [disk["diskSizeGB"] for disk in disks] == ["1024", "1024", "64"]
+    assert {disk["isUltraDisk"] for disk in disks} == {"false"}
+
+
+@pytest.mark.parametrize("user,home", [(None, "azureuser"), ("ada", "ada")])
+def test_a_key_lies_in_the_home_of_the_admin(user: str | None, home: str) -> None:
+    profile = {} if user is None else {"adminUsername": user}
+    keys = [{"keyData": "ssh-rsa A"}, {"keyData": "ssh-rsa B", "path": "/b"}]
+    said = _compute(osProfile=profile, publicKeys=keys)["publicKeys"]
+    assert [key["path"] for key in said] == [f"/home/{home}/.ssh/authorized_keys", "/b"]
+
+
+@pytest.mark.parametrize(
+    "address,prefix,expected",
+    [
+        ("10.144.133.132", "26", "10.144.133.128"),
+        ("10.0.7.9", None, "10.0.7.0"),
+        ("10.0.7.9", "8", "10.0.0.0"),
+        ("X.X.X.X", "24", ""),
+        ("10.0.7.9", "99", ""),
+        ("10.0.7.9", "", ""),
+        ("", "24", ""),
+    ],
+)
+def test_a_subnet_is_the_one_around_the_first_address(
+    address: str, prefix: str | None, expected: str
+) -> None:
+    subnet = {} if prefix is None else {"prefix": prefix}
+    nic = {
+        "ipv4": {"ipAddress": [{"privateIpAddress": address}, {}], "subnet": [subnet, {}]},
+    }
+    whole: Any = complete(vm("web-1", {"network": {"interface": [nic]}}))
+    said = whole["network"]["interface"][0]["ipv4"]["subnet"]
+    assert said[0] == {"address": expected, "dnsservers": [], "prefix": prefix or said[0]["prefix"]}
+    assert said[1]["prefix"] == "24"
+
+
+def test_each_interface_has_its_own_subnet() -> None:
+    nics = [{"ipv4": {"ipAddress": [{"privateIpAddress": f"10.{i}.0.4"}]}} for i in range(2)]
+    whole: Any = complete(vm("web-1", {"network": {"interface": nics}}))
+    said = [nic["ipv4"]["subnet"][0]["address"] for nic in whole["network"]["interface"]]
+    assert said == ["10.0.0.0", "10.1.0.0"]
+
+
+def test_a_subnet_without_an_address_is_the_one_around_the_default() -> None:
+    whole: Any = complete(Vm("web-1"))
+    ipv4 = whole["network"]["interface"][0]["ipv4"]
+    around = ipv4["ipAddress"][0]["privateIpAddress"].rpartition(".")[0]
+    assert ipv4["subnet"] == [{"address": f"{around}.0", "dnsservers": [], "prefix": "24"}]

@@ -1,0 +1,243 @@
+"""What a fleet file must not say, and what the operator is told."""
+
+from datetime import date
+
+import pytest
+
+from openimds.model.fleet import fleet, vm
+from openimds.model.keys import vm_tree
+from openimds.model.read import read
+from openimds.model.tree import Group, Leaf, Many, newest_tree, nodes
+from openimds.spec.fields import Kind
+from tests.unit.model.refused import Refused, refused
+
+MAPPING = "a mapping of names to values"
+LEAVES = [
+    node
+    for node in nodes(newest_tree())
+    if isinstance(node, Leaf) and node.path != "compute.tags"  # Which has three shapes.
+]
+GROUPS = [node for node in nodes(newest_tree()) if isinstance(node, Group)]
+
+
+def _at(path: str, value: object) -> object:
+    """Return a VM that says `value` at a path; every array on the way has one element."""
+    for name in reversed(path.split(".") if path else []):
+        value = {name.removesuffix("[]"): [value] if name.endswith("[]") else value}
+    return value
+
+
+def _where(path: str) -> str:
+    return f"vms.web-1.{path}".rstrip(".").replace("[]", "[0]")
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        (None, Refused("top level", "nothing (null)", "a mapping with vms")),
+        ([], Refused("top level", "a list of 0", "a mapping with vms")),
+        (
+            {"vm": {}},
+            Refused(
+                "top level",
+                'unknown key "vm"',
+                "one of cloud, defaults, vms",
+                'Did you mean "vms"?',
+            ),
+        ),
+        (
+            {"vms": {"a": {}}, 1: 2},
+            Refused("top level", 'unknown key "1"', "one of cloud, defaults, vms"),
+        ),
+        (
+            {},
+            Refused(
+                "vms",
+                "nothing (null)",
+                "a mapping of VM names to VMs",
+                "Write vms: {vm-1: {}}",
+            ),
+        ),
+        (
+            {"vms": {}},
+            Refused(
+                "vms",
+                "a mapping with no members",
+                "a mapping of VM names to VMs",
+                "Write vms: {vm-1: {}}",
+            ),
+        ),
+        (
+            {"vms": ["web-1"]},
+            Refused("vms", "a list of 1", "a mapping of VM names to VMs", "Write vms: {vm-1: {}}"),
+        ),
+        ({"vms": {"a": []}}, Refused("vms.a", "a list of 0", MAPPING)),
+        ({"vms": {"a": "b"}}, Refused("vms.a", 'the string "b"', MAPPING)),
+        ({"defaults": 1, "vms": {"a": {}}}, Refused("defaults", "the number 1", MAPPING)),
+        (
+            {"vms": {"a": {1: {}}}},
+            Refused("vms.a", "the key the number 1", "a string", 'Write "1" in quotes'),
+        ),
+        (
+            {"cloud": "AzureCloud", "vms": {"a": {}}},
+            Refused(
+                "cloud",
+                'the string "AzureCloud"',
+                "one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, "
+                "AzureGermanCloud",
+                'Did you mean "AzureChinaCloud"?',
+            ),
+        ),
+        ({"cloud": None, "vms": {"a": {}}}, Refused("cloud", "nothing (null)", "a string")),
+    ],
+    ids=str,
+)
+def test_the_outer_keys(value: object, expected: Refused) -> None:
+    assert refused(fleet, value) == expected
+
+
+@pytest.mark.parametrize(
+    "name,seen,hint",
+    [
+        ("", 'the name the string ""', ""),
+        ("a\nb", 'the name the string "a\nb"', ""),
+        ("\ud800", 'the name the string "\ud800"', ""),
+        ("a/b", 'the name the string "a/b"', ""),
+        ("x" * 257, f'the name the string "{"x" * 60}…"', ""),
+        (1, "the name the number 1", 'Write "1" in quotes'),
+        (True, "the name the boolean true", 'Write "true" in quotes'),
+        (None, "the name nothing (null)", ""),
+        (date(2025, 1, 1), "the name a value of type date", ""),
+    ],
+    ids=ascii,
+)
+def test_a_bad_name_of_a_vm(name: object, seen: str, hint: str) -> None:
+    error = refused(fleet, {"vms": {name: {}}})
+    assert error == Refused("vms", seen, "a printable string without /", hint)
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda node: node.path)
+def test_an_unknown_key_is_refused_at_every_level_of_the_document(group: Group) -> None:
+    expected = "one of " + ", ".join((group if group.path else vm_tree()).members)
+    error = refused(vm, "web-1", _at(group.path, {"zzz": "1"}))
+    assert error == Refused(_where(group.path), 'unknown key "zzz"', expected)
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=lambda node: node.path)
+def test_a_leaf_of_the_document_has_its_type(leaf: Leaf) -> None:
+    expected = "true or false" if leaf.kind is Kind.BOOLEAN else "a string"
+    error = refused(vm, "web-1", _at(leaf.path, []))
+    assert error == Refused(_where(leaf.path), "a list of 0", expected)
+
+
+@pytest.mark.parametrize(
+    "said,expected",
+    [
+        ({"indentities": {}}, 'Did you mean "identities"?'),
+        ({"availabilityset": "a"}, 'Did you mean "availabilitySet"?'),
+        ({"loadbalancer": {}}, 'Did you mean "loadBalancer"?'),
+        ({"compute": {"vmsize": "x"}}, 'Did you mean "vmSize"?'),
+        ({"compute": {"storageProfile": {"osdisk": {}}}}, 'Did you mean "osDisk"?'),
+        ({"network": {"interfaces": []}}, 'Did you mean "interface"?'),
+        ({"network": {"interface": [{"macAdress": "x"}]}}, 'Did you mean "macAddress"?'),
+        ({"identities": {"users": []}}, 'Did you mean "user"?'),
+        ({"reach": {"adress": []}}, 'Did you mean "address"?'),
+        ({"attested": {"plan": {"nam": "x"}}}, 'Did you mean "name"?'),
+        ({"loadBalancer": {"inboundRule": []}}, 'Did you mean "inboundRules"?'),
+        ({"loadBalancer": {"inboundRules": [{"frontend": 1}]}}, 'Did you mean "frontendPort"?'),
+    ],
+    ids=str,
+)
+def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
+    assert refused(vm, "web-1", said).hint == expected
+
+
+@pytest.mark.parametrize(
+    "said,expected",
+    [
+        ({"classic": "yes"}, Refused("classic", 'the string "yes"', "true or false")),
+        (
+            {"identities": {"system": "true"}},
+            Refused("identities.system", 'the string "true"', "true or false"),
+        ),
+        (
+            {"identities": {"user": "x"}},
+            Refused("identities.user", 'the string "x"', "a list"),
+        ),
+        (
+            {"availabilitySet": 1},
+            Refused("availabilitySet", "the number 1", "a string", 'Write "1" in quotes'),
+        ),
+        (
+            {"reach": {"address": "10.0.0.4"}},
+            Refused("reach.address", 'the string "10.0.0.4"', "a list"),
+        ),
+        (
+            {"reach": {"listen": [8080]}},
+            Refused("reach.listen[0]", "the number 8080", "a string", 'Write "8080" in quotes'),
+        ),
+        (
+            {"loadBalancer": {"inboundRules": [{"frontendPort": "80"}]}},
+            Refused(
+                "loadBalancer.inboundRules[0].frontendPort", 'the string "80"', "a whole number"
+            ),
+        ),
+        (
+            {"loadBalancer": {"loadbalancer": {"inboundRules": [{"backendPort": 1.5}]}}},
+            Refused(
+                "loadBalancer.loadbalancer.inboundRules[0].backendPort",
+                "the number 1.5",
+                "a whole number",
+            ),
+        ),
+        (
+            {"compute": {"version": date(2025, 1, 1)}},
+            Refused("compute.version", "a value of type date", "a string"),
+        ),
+        (
+            {"compute": {"tags": None}},
+            Refused(
+                "compute.tags",
+                "nothing (null)",
+                "a mapping, a list of {name, value}, or a string name:value;name:value",
+            ),
+        ),
+        ({"compute": "x"}, Refused("compute", 'the string "x"', MAPPING)),
+        ({"loadBalancer": "x"}, Refused("loadBalancer", 'the string "x"', MAPPING)),
+    ],
+    ids=str,
+)
+def test_a_wrong_type(said: object, expected: Refused) -> None:
+    inside = expected._replace(where=f"vms.web-1.{expected.where}")
+    assert refused(vm, "web-1", said) == inside
+
+
+def test_a_captured_load_balancer_has_its_one_outer_member_alone() -> None:
+    balancer: dict[str, object] = {"loadbalancer": {}, "inboundRules": []}
+    assert refused(vm, "web-1", {"loadBalancer": balancer}).where == "vms.web-1.loadBalancer"
+
+
+@pytest.mark.parametrize(
+    "path,value",
+    [
+        ("zone", "1\ud800"),
+        ("tags", {"\udfff": "a"}),
+        ("tags", {"a": "\udfff"}),
+        ("tags", "\ud800:"),
+    ],
+)
+def test_half_a_surrogate_pair_is_no_text(path: str, value: object) -> None:
+    error = refused(vm, "web-1", {"compute": {path: value}})
+    assert error.where.startswith(f"vms.web-1.compute.{path}")
+    assert error[1:] == ("half of a surrogate pair", "text that UTF-8 can carry", "")
+
+
+def test_text_beyond_ascii_is_text() -> None:
+    said = {"compute": {"zone": "Zürich \U0001f3e0"}}
+    assert vm("web-1", said).document == said
+
+
+def test_every_array_wants_a_list() -> None:
+    for node in nodes(vm_tree()):
+        if isinstance(node, Many):
+            assert refused(read, "x", node, "here") == Refused("here", 'the string "x"', "a list")

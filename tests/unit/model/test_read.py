@@ -1,0 +1,183 @@
+"""A value is read along a tree, or refused with where, what was seen, what was expected."""
+
+from datetime import date
+
+import pytest
+
+from openimds.model.read import Leniency, describe, nearest, read
+from openimds.model.tree import Group, Leaf, Many, Named
+from openimds.spec.fields import Kind
+from tests.unit.model.refused import Refused, refused
+
+MACHINE = Group(
+    "",
+    {
+        "name": Leaf("name"),
+        "isOn": Leaf("isOn", Kind.BOOLEAN),
+        "port": Leaf("port", Kind.NUMBER),
+        "cloud": Leaf("cloud", choices=("AzurePublicCloud", "AzureChinaCloud")),
+        "disks": Many("disks", Group("disks[]", {"lun": Leaf("disks[].lun")})),
+        "tags": Named("tags", Leaf("tags")),
+    },
+)
+MEMBERS = "one of name, isOn, port, cloud, disks, tags"
+MAPPING = "a mapping of names to values"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"name": "web-1", "isOn": False, "port": 0, "cloud": "AzureChinaCloud"},
+        {"disks": [], "tags": {}},
+        {"disks": [{"lun": "0"}, {}], "tags": {"any name": "prod", "": ""}},
+    ],
+)
+def test_what_fits_comes_back_as_it_was(value: object) -> None:
+    assert read(value, MACHINE, "") == value
+
+
+def test_nothing_at_all_is_an_empty_object() -> None:
+    assert read(None, MACHINE, "vms.web-1") == {}
+    assert read({"tags": None, "disks": [None]}, MACHINE, "") == {"tags": {}, "disks": [{}]}
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        ([], Refused("vm", "a list of 0", MAPPING)),
+        ("web-1", Refused("vm", 'the string "web-1"', MAPPING)),
+        ({"name": None}, Refused("vm.name", "nothing (null)", "a string")),
+        (
+            {"name": 1},
+            Refused("vm.name", "the number 1", "a string", 'Write "1" in quotes'),
+        ),
+        (
+            {"name": 1.5},
+            Refused("vm.name", "the number 1.5", "a string", 'Write "1.5" in quotes'),
+        ),
+        (
+            {"name": True},
+            Refused("vm.name", "the boolean true", "a string", 'Write "true" in quotes'),
+        ),
+        ({"name": {"a": "b"}}, Refused("vm.name", "a mapping with a", "a string")),
+        ({"name": ["a"]}, Refused("vm.name", "a list of 1", "a string")),
+        (
+            {"name": date(2025, 1, 1)},
+            Refused("vm.name", "a value of type date", "a string"),
+        ),
+        ({"isOn": "yes"}, Refused("vm.isOn", 'the string "yes"', "true or false")),
+        ({"isOn": 1}, Refused("vm.isOn", "the number 1", "true or false")),
+        ({"isOn": None}, Refused("vm.isOn", "nothing (null)", "true or false")),
+        ({"port": "80"}, Refused("vm.port", 'the string "80"', "a whole number")),
+        ({"port": 80.0}, Refused("vm.port", "the number 80.0", "a whole number")),
+        ({"port": True}, Refused("vm.port", "the boolean true", "a whole number")),
+        (
+            {"cloud": "azurechinacloud"},
+            Refused(
+                "vm.cloud",
+                'the string "azurechinacloud"',
+                "one of AzurePublicCloud, AzureChinaCloud",
+                'Did you mean "AzureChinaCloud"?',
+            ),
+        ),
+        (
+            {"cloud": "moon"},
+            Refused("vm.cloud", 'the string "moon"', "one of AzurePublicCloud, AzureChinaCloud"),
+        ),
+        ({"disks": {"lun": "0"}}, Refused("vm.disks", "a mapping with lun", "a list")),
+        ({"disks": None}, Refused("vm.disks", "nothing (null)", "a list")),
+        (
+            {"disks": [{}, {"lun": 1}]},
+            Refused("vm.disks[1].lun", "the number 1", "a string", 'Write "1" in quotes'),
+        ),
+        ({"disks": ["0"]}, Refused("vm.disks[0]", 'the string "0"', MAPPING)),
+        (
+            {"disks": [{"lum": "0"}]},
+            Refused("vm.disks[0]", 'unknown key "lum"', "one of lun", 'Did you mean "lun"?'),
+        ),
+        ({"tags": "a:b"}, Refused("vm.tags", 'the string "a:b"', MAPPING)),
+        (
+            {"tags": {"env": 1}},
+            Refused("vm.tags.env", "the number 1", "a string", 'Write "1" in quotes'),
+        ),
+        (
+            {"tags": {1: "a"}},
+            Refused("vm.tags", "the key the number 1", "a string", 'Write "1" in quotes'),
+        ),
+        (
+            {True: "a"},
+            Refused("vm", "the key the boolean true", "a string", 'Write "true" in quotes'),
+        ),
+        ({"NAME": "a"}, Refused("vm", 'unknown key "NAME"', MEMBERS, 'Did you mean "name"?')),
+        ({"prot": 1}, Refused("vm", 'unknown key "prot"', MEMBERS, 'Did you mean "port"?')),
+        ({"xyz": 1}, Refused("vm", 'unknown key "xyz"', MEMBERS)),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(value: object, expected: Refused) -> None:
+    assert refused(read, value, MACHINE, "vm") == expected
+
+
+@pytest.mark.parametrize(
+    "value,where", [({"disk": []}, "top level"), ([], "top level"), ({"isOn": 1}, "isOn")]
+)
+def test_at_the_top_the_path_has_no_dot_in_front(value: object, where: str) -> None:
+    assert refused(read, value, MACHINE, "").where == where
+
+
+def test_a_captured_name_may_be_in_any_letter_case() -> None:
+    lenient = Leniency([])
+    assert read({"NAME": "a", "isON": True}, MACHINE, "", lenient) == {"name": "a", "isOn": True}
+    assert lenient.set_aside == []
+
+
+def test_unknown_members_of_a_capture_are_set_aside_with_their_paths() -> None:
+    lenient = Leniency([])
+    value = {"new": {"a": 1}, "disks": [{}, {"lun": "1", "size": 4}], "tags": {"a": "b"}}
+    assert read(value, MACHINE, "", lenient) == {"disks": [{}, {"lun": "1"}], "tags": {"a": "b"}}
+    assert lenient.set_aside == ["new", "disks[1].size"]
+
+
+def test_a_captured_value_has_to_be_of_its_type_all_the_same() -> None:
+    assert refused(read, {"Port": "80"}, MACHINE, "", Leniency([])) == Refused(
+        "Port", 'the string "80"', "a whole number"
+    )
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        (None, "nothing (null)"),
+        (False, "the boolean false"),
+        (-3, "the number -3"),
+        (0.5, "the number 0.5"),
+        ("", 'the string ""'),
+        ("x" * 60, f'the string "{"x" * 60}"'),
+        ("x" * 61, f'the string "{"x" * 60}…"'),
+        ([], "a list of 0"),
+        ([1, 2], "a list of 2"),
+        ({}, "a mapping with no members"),
+        ({"a": 1, "b": 2, "c": 3, "d": 4}, "a mapping with a, b, c"),
+        ({1: 2}, "a mapping with 1"),
+        (b"x", "a value of type bytes"),
+    ],
+    ids=repr,
+)
+def test_a_value_is_described_with_its_type(value: object, expected: str) -> None:
+    assert describe(value) == expected
+
+
+@pytest.mark.parametrize(
+    "word,expected",
+    [
+        ("vmsize", 'Did you mean "vmSize"?'),
+        ("VMSIZE", 'Did you mean "vmSize"?'),
+        ("vmSizes", 'Did you mean "vmSize"?'),
+        ("locaton", 'Did you mean "location"?'),
+        ("qqq", ""),
+        ("", ""),
+    ],
+)
+def test_the_nearest_right_name_is_found_in_any_letter_case(word: str, expected: str) -> None:
+    assert nearest(word, ["vmSize", "vmId", "location"]) == expected

@@ -1,0 +1,88 @@
+"""A VM is written as people write it, and read back it is the same VM."""
+
+import pytest
+
+from openimds.model.capture import capture
+from openimds.model.fleet import vm
+from openimds.model.said import said
+from openimds.model.vm import Vm
+
+PARTS: dict[str, object] = {
+    "compute": {"vmSize": "Standard_D2s_v5", "tags": "b:1;a:2;3"},
+    "network": {"interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.4"}]}}]},
+    "extended": {"compute": {"hasCustomData": False}},
+    "identities": {"system": True, "user": ["a", "b"]},
+    "availabilitySet": "as-1",
+    "loadBalancer": {"inboundRules": [{"frontendPort": 80}]},
+    "attested": {"plan": {"name": "basic"}},
+    "classic": True,
+    "reach": {"address": ["10.0.0.4"], "listen": ["netns:web-1"]},
+}
+
+
+def _again(one: Vm) -> Vm:
+    return vm(one.name, said(one), one.cloud)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        PARTS,
+        *({key: value} for key, value in PARTS.items()),
+        {"classic": False},
+        {"identities": {"system": True}},
+        {"identities": {"user": ["a"]}},
+        {"identities": {}},
+        {"reach": {"address": []}},
+        {"reach": {"listen": ["netns:web-1"]}},
+        {"reach": {}},
+        {"compute": {}},
+        {"compute": {"tags": ""}},
+        {"compute": {"tags": {"a;b": "c"}}},
+        {"compute": {"name": "front"}},
+    ],
+    ids=str,
+)
+def test_what_was_said_is_read_back(value: object) -> None:
+    one = vm("web-1", value, "AzureChinaCloud")
+    assert _again(one) == one
+
+
+@pytest.mark.parametrize("key", ["loadBalancer", "attested"])
+def test_a_part_that_is_empty_is_read_back_too(key: str) -> None:
+    one = vm("web-1", {key: {}})
+    assert _again(one) == one
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"compute": {"name": "web-1", "tags": "no colon", "azEnvironment": "AZURECHINACLOUD"}},
+        {"network": {"interface": [{"mac": "000D3A00FA89"}]}},
+    ],
+    ids=str,
+)
+def test_a_captured_vm_is_read_back(body: object) -> None:
+    one = capture(body, "vm-1").vm
+    assert _again(one) == one
+
+
+def test_of_a_vm_of_which_nothing_was_said_nothing_is_written() -> None:
+    assert said(Vm("web-1")) == {}
+
+
+def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
+    one = vm("web-1", PARTS)
+    tags = {
+        "tags": "b:1;a:2;3",
+        "tagsList": [{"name": "b", "value": "1"}, {"name": "a", "value": "2;3"}],
+    }
+    assert said(one) == {**PARTS, "compute": {"vmSize": "Standard_D2s_v5", **tags}}
+
+
+def test_writing_changes_nothing_of_the_vm() -> None:
+    one = vm("web-1", PARTS)
+    written = said(one)
+    written.clear()
+    assert one == vm("web-1", PARTS)

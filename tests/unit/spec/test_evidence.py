@@ -1,0 +1,93 @@
+"""Every row says where it was learned, and every source is there for some row."""
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
+from msgspec import Struct
+
+import openimds.spec
+from openimds.spec.clouds import Cloud
+from openimds.spec.endpoints import Category, Endpoint, Parameter
+from openimds.spec.evidence import SOURCES, Evidence, Mark
+from openimds.spec.fields import Field, Rename
+from openimds.spec.headers import HeaderOrder
+from openimds.spec.limits import Limit
+from openimds.spec.problems import Problem
+from openimds.spec.versions import ApiVersion
+
+ROW_TYPES = (
+    ApiVersion,
+    Category,
+    Cloud,
+    Endpoint,
+    Field,
+    HeaderOrder,
+    Limit,
+    Parameter,
+    Problem,
+    Rename,
+)
+
+
+def _structs(value: object) -> Iterator[Struct]:
+    """Yield every struct in a module's value, however deep it stands."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        for one in value:
+            yield from _structs(one)
+    elif isinstance(value, Struct):
+        yield value
+        for name in value.__struct_fields__:
+            yield from _structs(getattr(value, name))
+
+
+MODULES = {
+    module.name: import_module(f"openimds.spec.{module.name}")
+    for module in pkgutil.iter_modules(openimds.spec.__path__)
+}
+STRUCTS = {
+    name: [one for value in vars(module).values() for one in _structs(value)]
+    for name, module in MODULES.items()
+}
+EVIDENCE = [
+    (f"{name}: {one}", one)
+    for name, structs in STRUCTS.items()
+    for one in structs
+    if isinstance(one, Evidence)
+]
+
+
+@pytest.mark.parametrize("row_type", ROW_TYPES, ids=lambda row_type: row_type.__name__)
+def test_the_rows_of_every_table_were_looked_at(row_type: type[Struct]) -> None:
+    assert any(isinstance(one, row_type) for structs in STRUCTS.values() for one in structs)
+
+
+def test_every_row_has_evidence() -> None:
+    rows = [one for structs in STRUCTS.values() for one in structs if isinstance(one, ROW_TYPES)]
+    assert [row for row in rows if not isinstance(getattr(row, "evidence", None), Evidence)] == []
+
+
+def test_every_source_that_a_row_names_is_listed() -> None:
+    assert [where for where, one in EVIDENCE if not set(one.sources) <= SOURCES.keys()] == []
+
+
+def test_without_a_source_it_is_a_guess_and_says_why() -> None:
+    bare = [(where, one) for where, one in EVIDENCE if not one.sources]
+    guesses = (Mark.CHOSEN, Mark.INFERRED)
+    assert [where for where, one in bare if one.mark not in guesses or not one.note] == []
+
+
+def test_what_was_chosen_rests_on_nothing() -> None:
+    assert [where for where, one in EVIDENCE if one.mark is Mark.CHOSEN and one.sources] == []
+
+
+def test_no_source_is_named_twice_in_one_row() -> None:
+    assert [where for where, one in EVIDENCE if len(set(one.sources)) < len(one.sources)] == []
+
+
+def test_every_listed_source_is_used() -> None:
+    used = {source for _, one in EVIDENCE for source in one.sources}
+    assert SOURCES.keys() - used == set()

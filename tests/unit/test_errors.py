@@ -1,0 +1,40 @@
+"""An error says where, what was seen, what was expected and what to type."""
+
+import pickle
+
+import pytest
+
+from openimds.errors import ConfigError, Error
+
+
+def test_the_text_is_one_line() -> None:
+    error = ConfigError("vms.web-1.zone", "the number 1", "a string", 'Write "1" in quotes')
+    assert str(error) == (
+        'vms.web-1.zone: saw the number 1, expected a string. Write "1" in quotes'
+    )
+
+
+def test_without_a_hint_nothing_hangs_behind() -> None:
+    assert str(ConfigError("vms", "nothing (null)", "a mapping")) == (
+        "vms: saw nothing (null), expected a mapping"
+    )
+
+
+@pytest.mark.parametrize("hint", ["", "Write it"])
+def test_seen_from_further_out_only_the_place_is_longer(hint: str) -> None:
+    inner = ConfigError("vms", "nothing (null)", "a mapping", hint)
+    outer = inner.inside("fleet.yaml")
+    assert outer.where == "fleet.yaml: vms"
+    assert (outer.seen, outer.expected, outer.hint) == (inner.seen, inner.expected, hint)
+    assert inner.where == "vms"
+
+
+def test_it_is_one_of_the_errors_that_stop_a_command() -> None:
+    error = ConfigError("vms", "nothing", "a mapping")
+    assert isinstance(error, Error)
+    assert isinstance(error, Exception)
+
+
+def test_it_can_be_carried_to_another_process() -> None:
+    error = ConfigError("vms", "nothing", "a mapping", "Write it")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
