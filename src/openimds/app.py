@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from openimds.config import DEFAULT_VM, Config, read_fleet, without_collector
+from openimds.config import DEFAULT_VM, Config, Watched, read_fleet, without_collector
 from openimds.control.desk import DEFAULT, Desk
 from openimds.control.door import Door
 from openimds.control.token import Token
@@ -162,28 +162,27 @@ class Server:
         """Apply every edit of the fleet file; a bad one changes nothing and is told."""
         from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
 
-        path, folder = await asyncio.to_thread(_watched, self.config.fleet)
-        async for _ in awatch(folder, recursive=False, debounce=100, step=20):
+        watched = await asyncio.to_thread(Watched, self.config.fleet)
+        seen = self.config.vms
+        async for _ in awatch(
+            watched.folder, watch_filter=watched.has, recursive=False, debounce=100, step=20
+        ):
             try:
                 vms = await asyncio.to_thread(read_fleet, self.config.fleet)
-                changes = await self.desk.sync(vms, "file", f"file {path.name}")
+                # A file that was only touched says nothing new: changes by the API stay.
+                changes = [] if vms == seen else await self.desk.sync(vms, "file", watched.who)
+                seen = vms
             except Error as error:
                 self.tell(f"{error}; nothing has changed")
                 continue
             if changes:
-                self.tell(f"{path.name}: {len(changes)} VMs changed")
+                self.tell(f"{watched.path}: {len(changes)} changes applied")
 
     def _on_stranger(self, caller: str) -> None:
         self.tell(
             f"unknown caller {caller}: no VM of the fleet has that address, so it gets 404. "
             "Write it under reach.address of the VM that it is"
         )
-
-
-def _watched(fleet: str) -> tuple[Path, Path]:
-    """Return the path of a fleet, and the folder in which edits of it show."""
-    path = Path(fleet).absolute()
-    return path, path if path.is_dir() else path.parent
 
 
 class Numbers:

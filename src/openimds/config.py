@@ -137,6 +137,23 @@ def read_fleet(file: str) -> list[Vm]:
     return [vm for vm, _ in found.values()]
 
 
+class Watched:
+    """Where edits of a fleet file, or of a folder of them, show."""
+
+    def __init__(self, fleet: str) -> None:
+        """Find the folder that is to be watched."""
+        self.path = Path(fleet).absolute()
+        self.folder = self.path if self.path.is_dir() else self.path.parent
+        self.who = f"file {self.path.name}"
+
+    def has(self, _change: object, changed: str) -> bool:
+        """Tell whether a changed path may be ours; names with two dots are Kubernetes' swaps."""
+        name = Path(changed).name
+        if name.startswith(".."):
+            return True
+        return name.endswith(FILE_ENDINGS) if self.folder == self.path else name == self.path.name
+
+
 def _one_fleet(file: str) -> list[Vm]:
     value = read_file(file)
     try:

@@ -15,7 +15,7 @@ from tests.docs.story import blocks, expected, script
 from tests.system.process import clean_environment
 from tests.system.test_real_address import PRIVATE, why_not
 
-STORIES = ["README.md", "docs/use/fleet.md"]
+STORIES = ["README.md", "docs/use/fleet.md", "docs/use/admin.md"]
 EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
@@ -38,7 +38,7 @@ def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         timeout=100,
         check=False,
-        env=clean_environment({"PATH": binaries}),
+        env=clean_environment({"PATH": binaries, "HOME": str(tmp_path)}),
     )
     assert got.returncode == 0, got.stderr
     for number, (block, pattern) in expected(ROOT / name).items():

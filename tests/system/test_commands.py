@@ -37,11 +37,6 @@ def test_a_vm_is_shown_at_an_api_version(fleet: Path) -> None:
     assert sorted(nic) == ["ipv4", "ipv6", "mac"]
 
 
-def test_the_default_vm_needs_no_file(tmp_path: Path) -> None:
-    got = run("vm", "show", "vm-1", cwd=tmp_path)
-    assert json.loads(got.stdout)["compute"]["name"] == "vm-1"
-
-
 @pytest.mark.parametrize(
     "arguments, said",
     [

@@ -39,7 +39,7 @@ class Client:
             raise ConfigError(URL_VARIABLE, f'"{text}"', "http://HOST:PORT")
         self.url = f"http://{parts.netloc}"
         folder = Path(state) if state else default_folder()
-        path = Path(os.environ.get(TOKEN_VARIABLE) or folder / _TOKEN_NAME)
+        self.token_path = path = Path(os.environ.get(TOKEN_VARIABLE) or folder / _TOKEN_NAME)
         try:
             self._token = path.read_text("ascii").strip()
         except (OSError, ValueError) as error:

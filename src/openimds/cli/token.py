@@ -17,3 +17,10 @@ def rotate(**flags: object) -> None:
     """Make a new token: it stands in the token file, and the old one ends."""
     answer = Client(values(flags)["state"]).ask("POST", "/v1/token")
     click.echo(f"new token in {answer['token_file']}", err=True)
+
+
+@command.command("path")
+@options("state")
+def path(**flags: object) -> None:
+    """Print where the token file is."""
+    click.echo(Client(values(flags)["state"]).token_path)

@@ -1,0 +1,141 @@
+"""The commands that change a running server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.system.process import Serving, run, serving
+
+pytestmark = pytest.mark.system
+
+LEAF = "/metadata/instance/compute/zone?api-version=2021-02-01&format=text"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Serving]:
+    with serving("--state", "lab", cwd=tmp_path) as started:
+        yield started
+
+
+def vm(server: Serving, cwd: Path, *arguments: str) -> tuple[int, str, str]:
+    got = run(
+        "vm",
+        *arguments,
+        cwd=cwd,
+        OPENIMDS_ADMIN=server.ready["admin"],
+        OPENIMDS_TOKEN_FILE=server.ready["token_file"],
+    )
+    return got.returncode, got.stdout, got.stderr
+
+
+def write(folder: Path, name: str, value: object) -> str:
+    (folder / name).write_text(json.dumps(value))
+    return name
+
+
+def test_a_vm_from_birth_to_end(server: Serving, tmp_path: Path) -> None:
+    one = write(tmp_path, "one.json", {"name": "db", "compute": {"zone": "1"}})
+    assert vm(server, tmp_path, "put", one) == (0, "", "db put (revision 2)\n")
+    with httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest:
+        assert guest.get(LEAF).text == "1"
+        patch = write(tmp_path, "patch.json", {"compute": {"zone": "2"}})
+        assert vm(server, tmp_path, "patch", "db", patch) == (0, "", "db changed (revision 4)\n")
+        assert guest.get(LEAF).text == "2"
+    code, shown, _ = vm(server, tmp_path, "show", "db", "--api-version", "2021-02-01")
+    assert (code, json.loads(shown)["compute"]["zone"]) == (0, "2")
+    assert vm(server, tmp_path, "list") == (
+        0,
+        "NAME\tSIZE\tLOCATION\tZONE\tORIGIN\tREVISION\ndb\t\t\t2\tapi\t4\n",
+        "",
+    )
+    assert vm(server, tmp_path, "remove", "db") == (0, "", "db removed\n")
+    assert json.loads(vm(server, tmp_path, "list", "--json")[1]) == []
+
+
+def test_a_fleet_file_is_put_with_its_defaults(server: Serving, tmp_path: Path) -> None:
+    fleet = {"defaults": {"compute": {"zone": "3"}}, "vms": {"a": {}, "b": {"classic": True}}}
+    code, printed, _ = vm(server, tmp_path, "put", write(tmp_path, "f.json", fleet), "--json")
+    assert code == 0
+    assert [(one["name"], one["compute"]) for one in json.loads(printed)] == [
+        ("a", {"zone": "3"}),
+        ("b", {"zone": "3"}),
+    ]
+
+
+def test_a_long_list_comes_in_pages(server: Serving, tmp_path: Path) -> None:
+    fleet: dict[str, dict[str, object]] = {"vms": {f"vm-{number:04}": {} for number in range(1100)}}
+    assert vm(server, tmp_path, "put", write(tmp_path, "f.json", fleet))[0] == 0
+    names = [one["name"] for one in json.loads(vm(server, tmp_path, "list", "--json")[1])]
+    assert names == sorted(fleet["vms"])
+
+
+def test_a_captured_document_is_imported(server: Serving, tmp_path: Path) -> None:
+    body = {"compute": {"name": "real", "zone": "2", "newThing": "x"}, "network": {}}
+    file = write(tmp_path, "captured.json", body)
+    code, _, said = vm(server, tmp_path, "import", file)
+    assert (code, said) == (
+        0,
+        ("real: compute.newThing has no place in the metadata and is left out\n"
+        "real put (revision 2)\n"),
+    )
+    code, printed, _ = vm(server, tmp_path, "import", file, "--dry-run")
+    assert json.loads(printed)["vms"]["real"]["compute"] == {"name": "real", "zone": "2"}
+
+
+@pytest.mark.parametrize(
+    "arguments,code,said",
+    [
+        (["show", "nobody"], 1, 'There is no VM "nobody"; GET /v1/vms lists them'),
+        (["remove", "nobody"], 1, 'There is no VM "nobody"; GET /v1/vms lists them'),
+        (["put", "none.json"], 2, "none.json: saw no such file or directory, expected a file that"),
+        (["put", "bad.json"], 2, 'bad.json: vms.a: saw unknown key "x", expected one of'),
+        (["put", "odd.json"], 2, "odd.json: top level: saw a list of 0, expected a fleet file, or"),
+        (["patch", "vm-1", "bad.json"], 1, 'vms.vm-1: saw unknown key "vms", expected one of'),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    server: Serving, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    write(tmp_path, "bad.json", {"vms": {"a": {"x": 1}}})
+    write(tmp_path, "odd.json", [])
+    got, out, error = vm(server, tmp_path, *arguments)
+    assert (got, out) == (code, "")
+    assert error.startswith(f"openimds: {said}")
+    assert error.count("\n") == 1
+
+
+def test_without_a_server_it_says_what_to_type(tmp_path: Path) -> None:
+    got = run("vm", "list", cwd=tmp_path)
+    assert got.returncode == 2
+    assert "expected the token file that the server named when it was ready" in got.stderr
+    (tmp_path / "token").write_text("x")
+    where = {"OPENIMDS_ADMIN": "http://127.0.0.1:1", "OPENIMDS_TOKEN_FILE": "token"}
+    got = run("vm", "list", cwd=tmp_path, **where)
+    assert got.returncode == 1
+    assert got.stderr.startswith("openimds: http://127.0.0.1:1: ")
+    assert "start a server with openimds serve" in got.stderr
+
+
+def test_the_token_is_rotated_and_the_old_one_ends(server: Serving, tmp_path: Path) -> None:
+    where = {
+        "OPENIMDS_ADMIN": server.ready["admin"],
+        "OPENIMDS_TOKEN_FILE": server.ready["token_file"],
+    }
+    path = Path(run("token", "path", cwd=tmp_path, **where).stdout.strip())
+    old = path.read_text().strip()
+    assert run("token", "rotate", cwd=tmp_path, **where).returncode == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    url = f"{server.ready['admin']}/v1/vms"
+    for token, status in ((old, 401), (path.read_text().strip(), 200)):
+        got = httpx2.get(url, headers={"Authorization": f"Bearer {token}"})
+        assert got.status_code == status
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_of_the_shell(tmp_path: Path, shell: str) -> None:
+    got = run("completion", shell, cwd=tmp_path)
+    assert got.returncode == 0
+    assert f"_OPENIMDS_COMPLETE={shell}_complete" in got.stdout
