@@ -87,12 +87,13 @@ class Conversation(asyncio.BufferedProtocol):
         """Answer what has arrived."""
         data = bytes(_VIEW[:nbytes])
         if self._is_idle and not self._is_closing:
-            entry = self._caller()
-            reply = entry.replies.by_request.get(data) if entry else None
-            if entry is not None and reply is not None:
-                plane = self.plane
+            plane, entry = self.plane, self._caller()
+            reply = (entry.replies if entry else plane.said_to_strangers).by_request.get(data)
+            if reply is not None:
                 now_s = plane.now()
-                if not entry.grants(reply.limit, plane.allowances, now_s):
+                if entry is None:
+                    plane.meet(self._peer)
+                elif not entry.grants(reply.limit, plane.allowances, now_s):
                     reply = plane.refused(reply)
                 self.deadline_s = now_s + plane.bounds.idle_s
                 self._transport.write(plane.send(reply))
@@ -219,7 +220,8 @@ class Conversation(asyncio.BufferedProtocol):
     def _reply(self, request: Request) -> Reply:
         entry = self._caller()
         if entry is None:
-            return self.plane.stranger(self._peer, request)
+            self.plane.meet(self._peer)
+            return self.plane.stranger(request, self._raw_request())
         return self.plane.reply(entry, request, self._raw_request())
 
     def _raw_request(self) -> bytes:

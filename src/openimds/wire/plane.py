@@ -9,6 +9,7 @@ from openimds.core.answer import Answer, Refusal, answer, throttled
 from openimds.core.request import Query, query
 from openimds.spec.refusals import problem
 from openimds.view.picture import Allowances, Entry, Picture
+from openimds.view.shelf import Replies
 from openimds.wire.connections import Connections
 from openimds.wire.reply import CLOSE, Count, Reply, Stamps
 
@@ -95,6 +96,7 @@ class Plane:
         self.counts: dict[Counted, Count] = {}
         self.throttled: dict[str, int] = {}
         self.strangers: dict[str, int] = {}
+        self.said_to_strangers: Replies[Reply] = Replies()
         self.on_stranger: Callable[[str], None] = lambda _: None
 
     def reply(self, entry: WireEntry, request: Request, raw: bytes) -> Reply:
@@ -127,17 +129,23 @@ class Plane:
         assert reply.instead is not None  # Every kept reply has one.
         return reply.instead
 
-    def stranger(self, address: str, request: Request) -> Reply:
-        """Return the reply to a caller who is no VM, and remember the caller."""
+    def meet(self, address: str) -> None:
+        """Remember a caller who is no VM, as long as there are not too many."""
         seen = self.strangers
         if address in seen:
             seen[address] += 1
         elif len(seen) < self.bounds.strangers:
             seen[address] = 1
             self.on_stranger(address)
+
+    def stranger(self, request: Request, raw: bytes) -> Reply:
+        """Return the reply to a caller who is no VM; `raw` as in `reply`."""
         row = problem("unknown_caller", "")
         said = Refusal(row, row.body.encode())
-        return self._prepare(said, _NOBODY, request, "stranger")
+        reply = self._prepare(said, _NOBODY, request, "stranger")
+        if raw:
+            self.picture.shelf.keep(self.said_to_strangers, raw, reply, reply.size_bytes + len(raw))
+        return reply
 
     def broken(self, key: str) -> bytes:
         """Return the last words to a connection whose bytes are no request we take."""

@@ -1,7 +1,7 @@
 import pytest
 
 from openimds.wire.plane import Bounds, Counted, Plane
-from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited
+from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited, request
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
 LEAF = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
@@ -81,6 +81,18 @@ class TestStrangers:
         assert told == ["10.9.9.9"]
         assert plane.strangers == {"10.9.9.9": 2}
         assert plane.counts[Counted("stranger", 404, "unknown_caller")].requests == 2
+
+    def test_a_stranger_is_answered_by_the_bytes_alone_the_next_time(self) -> None:
+        plane, _ = self.plane()
+        talk = Talk(plane, ("10.9.9.9", 1))
+        data = request(INSTANCE)
+        for size in (len(data), 9):
+            pieces = (data[at : at + size] for at in range(0, len(data), size))
+            assert b" 404 " in b"".join(talk.send(piece) for piece in pieces)
+        assert plane.said_to_strangers.by_request.keys() == {data}
+        del talk.conversation._parser
+        assert b" 404 " in talk.send(data)
+        assert plane.strangers == {"10.9.9.9": 3}
 
     def test_strangers_are_remembered_up_to_a_bound(self) -> None:
         plane, told = self.plane(most=2)
