@@ -1,5 +1,6 @@
 """What stands before every operation: the Host check, the token, the size of a body."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -10,6 +11,7 @@ from openimds.control.problem import ProblemError
 from openimds.control.token import Token
 
 MOST_BODY_BYTES = 1 << 20
+MOST_BODY_S = 10
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -52,16 +54,19 @@ async def body_of(request: Request) -> bytes:
     """Return the body of a request.
 
     Raises:
-        ProblemError: 413, as soon as it is too large.
+        ProblemError: 413, as soon as it is too large; 408 when it takes too long.
     """
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            raise ProblemError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The body is larger than {MOST_BODY_BYTES} bytes",
-            )
+    try:
+        async with asyncio.timeout(MOST_BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BODY_BYTES:
+                    detail = f"The body is larger than {MOST_BODY_BYTES} bytes"
+                    raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+    except TimeoutError:
+        detail = f"The body has not come within {MOST_BODY_S} seconds"
+        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
     return body
 
 

@@ -49,7 +49,7 @@ _OK, _CREATED, _GONE = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
 _BAD, _NONE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 _CHANGED, _LARGE = HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _UNFIT, _STORE = HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
-_TYPE = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+_TYPE, _SLOW = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.REQUEST_TIMEOUT
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -78,7 +78,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/vms/{name}",
         "Make a VM, or replace it. The body is that of a VM in a fleet file.",
         {_OK: Body("Vm"), _CREATED: Body("Vm")},
-        (_BAD, _CHANGED, _LARGE, _TYPE, _UNFIT, _STORE),
+        (_BAD, _CHANGED, _LARGE, _SLOW, _TYPE, _UNFIT, _STORE),
         headers=("If-Match", "If-None-Match"),
         takes=Body("VmInput"),
     ),
@@ -88,7 +88,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/vms/{name}",
         "Change a VM by a JSON merge patch (RFC 7396): null removes a member.",
         {_OK: Body("Vm")},
-        (_BAD, _NONE, _CHANGED, _LARGE, _TYPE, _UNFIT, _STORE),
+        (_BAD, _NONE, _CHANGED, _LARGE, _SLOW, _TYPE, _UNFIT, _STORE),
         headers=("If-Match",),
         takes=Body("VmPatch", (MERGE_PATCH, "application/json")),
     ),
