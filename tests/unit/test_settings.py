@@ -171,3 +171,8 @@ def test_an_error_says_where_the_value_was_written(
 def test_a_key_of_the_file_that_is_no_setting_is_refused(key: str, hint: str) -> None:
     expected = Refused(FILE_NAME, f'unknown key "{key}"', f"one of {NAMES}", hint)
     assert refused(resolve, {}, {}, {"listen": "127.0.0.1:1", key: 1}) == expected
+
+
+@pytest.mark.xfail(strict=True, reason="Python reads no number of so many digits")
+def test_a_number_too_long_to_read_is_refused() -> None:
+    assert refused(_one, "cache_mib", "9" * 5000).where == "--cache-mib"

@@ -81,6 +81,11 @@ def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
     assert said(one) == {**PARTS, "compute": {"vmSize": "Standard_D2s_v5", **tags}}
 
 
+def test_tags_are_written_one_by_one_where_a_mapping_says_it_all() -> None:
+    one = vm("web-1", {"compute": {"tags": "a:2;b:1", "zone": "1"}})
+    assert said(one) == {"compute": {"zone": "1", "tags": {"a": "2", "b": "1"}}}
+
+
 def test_writing_changes_nothing_of_the_vm() -> None:
     one = vm("web-1", PARTS)
     written = said(one)

@@ -20,6 +20,7 @@ def _listed(**tags: str) -> list[dict[str, str]]:
 
 LISTED = _listed(env="prod", team="web")
 SETTLED = {"tags": "env:prod;team:web", "tagsList": LISTED}
+OTHERS = Refused("vm.tagsList", "other tags than in tags", "the same tags", "Leave one of them out")
 SHAPES = "a mapping, a list of {name, value}, or a string name:value;name:value"
 
 
@@ -123,12 +124,9 @@ def test_what_a_list_leaves_out_is_empty() -> None:
             {"tagsList": ["a:b"]},
             Refused("vm.tagsList[0]", 'the string "a:b"', "a mapping of names to values"),
         ),
-        (
-            {"tags": "a:b", "tagsList": [{"name": "a", "value": "c"}]},
-            Refused(
-                "vm.tagsList", "other tags than in tags", "the same tags", "Leave one of them out"
-            ),
-        ),
+        ({"tags": "a:b", "tagsList": _listed(a="c")}, OTHERS),
+        ({"tags": {"a": "b"}, "tagsList": _listed(a="c")}, OTHERS),
+        ({"tags": _listed(a="b"), "tagsList": {}}, OTHERS),
     ],
     ids=str,
 )

@@ -96,6 +96,7 @@ def test_an_alias_is_the_same_value_again() -> None:
         ("a: ~", {"a": None}),
         ("a: |\n  x\n  y\n", {"a": "x\ny\n"}),
         ("a: !!seq [1]", {"a": [1]}),
+        ("a: ! [1]", {"a": [1]}),
         ("!!map {a: 1}", {"a": 1}),
         ('"<<": {a: 1}', {"<<": {"a": 1}}),
         ("a: =", {"a": "="}),

@@ -1,0 +1,85 @@
+"""The way in: which tool wrote a value, told by its looks."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from openimds.errors import ConfigError
+from openimds.foreign import objects, state, template
+from openimds.foreign.join import Found, assemble
+from openimds.model.capture import capture
+from openimds.model.fleet import vm
+from openimds.model.read import describe
+from openimds.model.said import said
+
+_UNNAMED = "vm-1"
+
+
+class Shape(Struct, frozen=True):
+    """One sort of input: its name in words, how it looks, how it is read."""
+
+    words: str
+    looks: Callable[[object], bool]
+    read: Callable[[object], tuple[Found, ...]]
+
+
+def read(value: object) -> tuple[Found, ...]:
+    """Return the VMs that a decoded JSON value of another tool describes, in its order.
+
+    Raises:
+        ConfigError: no shape fits, no VM is in there, or something in there cannot be read.
+    """
+    for shape in SHAPES:
+        if shape.looks(value):
+            if found := shape.read(value):
+                return found
+            break
+    expected = "a VM in one of: " + ", ".join(shape.words for shape in SHAPES)
+    raise ConfigError("top level", describe(value), expected)
+
+
+def _is_captured(value: object) -> bool:
+    """Tell whether a value has the members that a document has, as mappings and not as lists."""
+    members = value.items() if isinstance(value, dict) else ()
+    documents = {str(name).lower(): one for name, one in members}
+    network = documents.get("network")
+    interfaces = {str(name).lower() for name in network} if isinstance(network, dict) else set()
+    return isinstance(documents.get("compute"), dict) or "interface" in interfaces
+
+
+def _captured(value: object) -> tuple[Found, ...]:
+    found = capture(value, _UNNAMED)
+    name, document = found.vm.name, said(found.vm)
+    vm(name, document)
+    return (Found(name, document, found.set_aside),)
+
+
+def _templated(value: object) -> tuple[Found, ...]:
+    pieces, read_already = template.pieces(value)
+    return assemble(value, pieces, read_already, template.tail)
+
+
+def _shown(value: object) -> tuple[Found, ...]:
+    return assemble(value, *state.shown(value))
+
+
+def _stored(value: object) -> tuple[Found, ...]:
+    return assemble(value, *state.stored(value))
+
+
+def _printed(value: object) -> tuple[Found, ...]:
+    return assemble(value, objects.pieces(value), set())
+
+
+SHAPES: tuple[Shape, ...] = (
+    Shape("a captured body of /metadata/instance", _is_captured, _captured),
+    Shape("an ARM template (az group export)", template.looks, _templated),
+    Shape("terraform show -json", state.looks_shown, _shown),
+    Shape("a Terraform state file", state.looks_stored, _stored),
+    Shape(
+        "az vm show or az vm list, -d or with az network nic show beside it",
+        lambda value: isinstance(value, dict | list),
+        _printed,
+    ),
+)
+"""Tried in this order; the last takes whatever holds resources."""
