@@ -39,9 +39,12 @@ def application(
     routes = [
         Route(path, _endpoint(guard, verbs), methods=[*verbs]) for path, verbs in by_path.items()
     ]
-    return Starlette(
+    made = Starlette(
         routes=routes, exception_handlers={HTTPException: _unknown, Exception: _broken}
     )
+    # A path is what it says: a slash more is another path, not a detour.
+    made.router.redirect_slashes = False
+    return made
 
 
 def _methods(handlers: object) -> dict[str, Handler]:

@@ -99,9 +99,12 @@ class Desk:
             write = Write(vm.name, body_of(vm), API, expected)
             is_new = vm.name not in self.picture.by_name
             gone = await self._defaults() - {vm.name} if is_new else set()
-            await self._change([write], [vm], gone, who)
+            changes = await self._change([write], [vm], gone, who)
+            made = [change for change in changes if change.name == vm.name]
+            if made:
+                return Stored(vm.name, body_of(vm), made[0].revision, API), is_new
             stored = await self.ask(self.store.get, vm.name)
-            assert stored is not None
+            assert stored is not None  # Nothing had to change, so it was there.
             return stored, is_new
 
     async def remove(self, name: str, who: str, expected: int | None = None) -> bool:
@@ -154,8 +157,8 @@ class Desk:
     ) -> list[Change]:
         removes = [Write(name, None, API) for name in gone - {write.name for write in writes}]
         step = self.picture.plan(vms, gone)
-        await self._open_listeners({**self.picture.listeners, **step.listeners})
         try:
+            await self._open_listeners({**self.picture.listeners, **step.listeners})
             changes = await self.ask(self.store.write, [*writes, *removes], who, self._now())
         except BaseException:
             await self._open_listeners(self.picture.listeners)

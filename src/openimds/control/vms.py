@@ -57,7 +57,10 @@ class Vms:
         name = request.path_params["name"]
         _media(request, "application/json")
         said = _said(await body_of(request), name)
-        stored, is_new = await self._put(request, name, said, _expected(request))
+        expected = _expected(request)
+        if request.headers.get("if-match", "").strip() == "*":
+            expected = (await self._held(name)).revision
+        stored, is_new = await self._put(request, name, said, expected)
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return _json(_whole_body(stored), _headers(stored), status)
 
@@ -108,6 +111,17 @@ class Vms:
     ) -> tuple[Stored, bool]:
         work = self._desk.put(vm(name, said), who(request), expected)
         return await asyncio.shield(work)
+
+    async def _held(self, name: str) -> Stored:
+        """Return the VM that If-Match: * wants to be there.
+
+        Raises:
+            ProblemError: 412, there is none.
+        """
+        stored = await self._desk.ask(self._desk.store.get, name)
+        if stored is None:
+            raise ProblemError(HTTPStatus.PRECONDITION_FAILED, f'There is no VM "{name}" to match')
+        return stored
 
     async def _stored(self, request: Request) -> Stored:
         name = request.path_params["name"]
@@ -199,7 +213,8 @@ def _expected(request: Request) -> int | None:
     if not tags or tags == ["*"]:
         return None
     text = tags[0].strip('"')
-    if len(tags) > 1 or not text.isascii() or not text.isdecimal() or len(text) > _LONGEST_REVISION:
+    is_revision = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_REVISION
+    if len(tags) > 1 or not is_revision or int(text) == 0:
         raise ProblemError(
             HTTPStatus.PRECONDITION_FAILED, "If-Match: expected the one ETag that the VM has"
         )

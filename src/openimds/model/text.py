@@ -5,6 +5,7 @@ one in silence, and a VM would be lost.
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 
@@ -41,7 +42,17 @@ def _guess(text: str) -> object:
 
 
 def _json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_once)
+    value = json.loads(text, object_pairs_hook=_once)
+    if _HALF_OF_A_PAIR.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            # JSON can write half of a surrogate pair; UTF-8, and so the wire, cannot.
+            raise ValueError("half of a surrogate pair, which is no text") from None
+    return value
+
+
+_HALF_OF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

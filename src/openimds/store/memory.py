@@ -32,35 +32,34 @@ class MemoryStore(Store):
     def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
         """Make all the changes, or none."""
         changes: list[Change] = []
+        made: dict[str, Stored | None] = {}
         for write in writes:
-            met = self._vms.get(write.name)
+            name, body, origin = write.name, write.body, write.origin
+            met = made[name] if name in made else self._vms.get(name)
             if check(write, met):
                 number = self._revision + len(changes) + 1
                 before = met.body if met else None
-                changes.append(
-                    Change(number, at, who, write.name, before, write.body, write.origin)
-                )
-        self._apply(changes)
+                changes.append(Change(number, at, who, name, before, body, origin))
+                made[name] = None if body is None else Stored(name, body, number, origin)
+        self._apply(made)
+        self._changes.extend(changes)
+        self._revision += len(changes)
         return changes
 
-    def _apply(self, changes: list[Change]) -> None:
+    def _apply(self, made: dict[str, Stored | None]) -> None:
         added = []
-        for change in changes:
-            if change.after is None:
-                del self._vms[change.name]
-                del self._names[bisect_right(self._names, change.name) - 1]
+        for name, stored in made.items():
+            if stored is None:
+                if self._vms.pop(name, None):
+                    del self._names[bisect_right(self._names, name) - 1]
                 continue
-            if change.name not in self._vms:
-                added.append(change.name)
-            self._vms[change.name] = Stored(
-                change.name, change.after, change.revision, change.origin
-            )
+            if name not in self._vms:
+                added.append(name)
+            self._vms[name] = stored
         if len(added) == 1:
             insort(self._names, added[0])
         elif added:
             self._names = sorted([*self._names, *added])
-        self._changes.extend(changes)
-        self._revision += len(changes)
 
     def changes(self, since: int, limit: int) -> list[Change]:
         """Return up to `limit` changes after `since`, as far as they are still kept."""
