@@ -126,9 +126,8 @@ class Server:
     async def _open(self, wanted: dict[str, str]) -> None:
         """Have exactly these listeners of single VMs, beside the first one."""
         for text in wanted.keys() - self.listeners.keys():
-            name = wanted[text]
-            where = f"vms.{name}.reach.listen"
-            self.listeners[text] = await listen(self.plane, text, where, name)
+            where = f"vms.{wanted[text]}.reach.listen"
+            self.listeners[text] = await listen(self.plane, text, where, is_own=True)
         for text in self.listeners.keys() - wanted.keys() - {""}:
             self.listeners.pop(text).close()
 
@@ -164,9 +163,20 @@ class Server:
 
         watched = await asyncio.to_thread(Watched, self.config.fleet)
         seen = self.config.vms
-        async for _ in awatch(
-            watched.folder, watch_filter=watched.has, recursive=False, debounce=100, step=20
+        is_first = True
+        async for edits in awatch(
+            watched.folder,
+            watch_filter=watched.has,
+            recursive=False,
+            debounce=100,
+            step=20,
+            rust_timeout=1000,
+            yield_on_timeout=True,
         ):
+            # The first look is for an edit that was made before the watching began.
+            if not edits and not is_first:
+                continue
+            is_first = False
             try:
                 vms = await asyncio.to_thread(read_fleet, self.config.fleet)
                 # A file that was only touched says nothing new: changes by the API stay.

@@ -58,12 +58,14 @@ def _boolean(value: object) -> bool:
     return known
 
 
+_MOST_DIGITS = 15
+
+
 def _whole(least: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         text = str(value)
-        if isinstance(value, bool) or not text.isascii() or not text.isdecimal():
-            raise _Unfit(f"a whole number of at least {least}")
-        if int(text) < least:
+        is_whole = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+        if isinstance(value, bool) or not is_whole or int(text) < least:
             raise _Unfit(f"a whole number of at least {least}")
         return int(text)
 

@@ -85,9 +85,9 @@ class FakeTransport(asyncio.Transport):
 class Talk:
     """One connection to a plane."""
 
-    def __init__(self, plane: Plane, peer: object = ("127.0.0.1", 5), vm_name: str = "") -> None:
+    def __init__(self, plane: Plane, peer: object = ("127.0.0.1", 5), listener: str = "") -> None:
         self.transport = FakeTransport(peer)
-        self.conversation = Conversation(plane, vm_name)
+        self.conversation = Conversation(plane, listener)
         self.conversation.connection_made(self.transport)
 
     def send(self, data: bytes) -> bytes:

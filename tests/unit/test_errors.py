@@ -8,10 +8,8 @@ from openimds.errors import ConfigError, Error
 
 
 def test_the_text_is_one_line() -> None:
-    error = ConfigError("vms.web-1.zone", "the number 1", "a string", 'Write "1" in quotes')
-    assert str(error) == (
-        'vms.web-1.zone: saw the number 1, expected a string. Write "1" in quotes'
-    )
+    error = ConfigError("vms.web-1.zone", "the number 1", "a string", "Put it in quotes")
+    assert str(error) == ("vms.web-1.zone: saw the number 1, expected a string. Put it in quotes")
 
 
 def test_without_a_hint_nothing_hangs_behind() -> None:

@@ -173,6 +173,5 @@ def test_a_key_of_the_file_that_is_no_setting_is_refused(key: str, hint: str) ->
     assert refused(resolve, {}, {}, {"listen": "127.0.0.1:1", key: 1}) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="Python reads no number of so many digits")
 def test_a_number_too_long_to_read_is_refused() -> None:
     assert refused(_one, "cache_mib", "9" * 5000).where == "--cache-mib"

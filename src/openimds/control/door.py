@@ -5,6 +5,7 @@ connection, which the kernel keeps in the meantime. It is loaded in a thread: gu
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,8 @@ class Door:
             def capture_signals(self) -> Iterator[None]:
                 yield
 
+        # Bytes that are no HTTP are the caller's affair; a mistake of ours is still said.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             self._make(),
             lifespan="off",

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from openimds.control.problem import ProblemError
@@ -64,6 +64,8 @@ async def body_of(request: Request) -> bytes:
                 if len(body) > MOST_BODY_BYTES:
                     detail = f"The body is larger than {MOST_BODY_BYTES} bytes"
                     raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+    except ClientDisconnect:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "The body ended early") from None
     except TimeoutError:
         detail = f"The body has not come within {MOST_BODY_S} seconds"
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail) from None

@@ -8,7 +8,7 @@ from openimds import __version__
 from openimds.control.operations import OPERATIONS, Body, Operation
 from openimds.control.problem import MEDIA
 from openimds.model.keys import vm_tree
-from openimds.model.tree import Group, Leaf, Many, Named, Node
+from openimds.model.tree import Leaf, Many, Named, Node
 from openimds.spec.fields import Kind
 
 Json = dict[str, Any]
@@ -43,7 +43,7 @@ def of(node: Node) -> Json:
             return {"type": "array", "items": of(node.item)}
         case Named():
             return {"type": "object", "additionalProperties": of(node.item)}
-        case Group():
+        case _:
             members = {name: of(one) for name, one in node.members.items()}
             if node.path == "compute":
                 members = {**members, "tags": _TAGS, "tagsList": _TAGS}

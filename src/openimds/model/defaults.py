@@ -12,7 +12,7 @@ from string import ascii_lowercase, digits
 from typing import Any
 from uuid import UUID
 
-from openimds.model.tree import Group, Leaf, Many, Named, Node, newest_tree
+from openimds.model.tree import Group, Leaf, Many, Node, newest_tree
 from openimds.model.vm import Vm
 from openimds.spec.clouds import CLOUDS
 from openimds.spec.document import FIELDS, ONE_BY_DEFAULT
@@ -26,8 +26,14 @@ _CUSTOM_IMAGE = tuple(
     _IMAGE + name for name in ("id", "communityGalleryImageId", "sharedGalleryImageId")
 )
 
-# The image of a VM that names none: Canonical's marketplace words for Ubuntu 24.04.
-_PUBLISHER, _OFFER, _SKU, _EXACT = "canonical", "ubuntu-24_04-lts", "server", "24.04.202510010"
+# The image of a VM that names none: marketplace words of Ubuntu 24.04 and Windows Server 2022.
+_UBUNTU = {"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"}
+_WINDOWS = {
+    "publisher": "MicrosoftWindowsServer",
+    "offer": "WindowsServer",
+    "sku": "2022-datacenter-azure-edition",
+}
+_UBUNTU_VERSION, _WINDOWS_VERSION = "24.04.202510010", "20348.4294.251009"
 
 Trail = tuple[int, ...]
 """The positions of the arrays on the way to a leaf, outermost first."""
@@ -89,7 +95,7 @@ class _Facts:
                 if not isinstance(said, list):
                     said = [None] if path in ONE_BY_DEFAULT else []
                 return [self.fill(item, one, (*trail, i)) for i, one in enumerate(said)]
-            case Named():
+            case _:
                 raise TypeError(node.path)
 
     def get(self, path: str, trail: Trail = ()) -> str:
@@ -177,7 +183,7 @@ def _is_windows(facts: _Facts) -> bool:
     return facts.get("compute.osType").lower() == "windows"
 
 
-def _image(word: str, otherwise: str) -> Callable[[_Facts, Trail], str]:
+def _image(word: str) -> Callable[[_Facts, Trail], str]:
     """Return the rule for a word that stands in `compute` and in the image reference alike."""
 
     def rule(facts: _Facts, _: Trail) -> str:
@@ -185,16 +191,26 @@ def _image(word: str, otherwise: str) -> Callable[[_Facts, Trail], str]:
             said = facts.said(path)
             if said is not None:
                 return said
-        return "" if facts.is_custom_image() else otherwise
+        if facts.is_custom_image():
+            return ""
+        return (_WINDOWS if _said_windows(facts) else _UBUNTU)[word]
 
     return rule
+
+
+def _said_windows(facts: _Facts) -> bool:
+    """Tell whether somebody said that the system is Windows."""
+    said = facts.said("compute.osType") or facts.said(_PROFILE + "osDisk.osType")
+    return (said or "").lower() == "windows"
 
 
 def _exact_version(facts: _Facts, _: Trail) -> str:
     said = facts.said(_IMAGE + "exactVersion") or facts.said(_IMAGE + "version")
     if said and said != "latest":
         return said
-    return "" if facts.is_custom_image() else _EXACT
+    if facts.is_custom_image():
+        return ""
+    return _WINDOWS_VERSION if _is_windows(facts) else _UBUNTU_VERSION
 
 
 def _physical_zone(facts: _Facts, _: Trail) -> str:
@@ -255,9 +271,9 @@ _RULES: dict[Derived, Callable[[_Facts, Trail], str]] = {
     Derived.OS_TYPE: _os_type,
     Derived.PLACEMENT_GROUP: _placement_group,
     Derived.PHYSICAL_ZONE: _physical_zone,
-    Derived.PUBLISHER: _image("publisher", _PUBLISHER),
-    Derived.OFFER: _image("offer", _OFFER),
-    Derived.SKU: _image("sku", _SKU),
+    Derived.PUBLISHER: _image("publisher"),
+    Derived.OFFER: _image("offer"),
+    Derived.SKU: _image("sku"),
     Derived.IMAGE_VERSION: lambda facts, _: "" if facts.is_custom_image() else "latest",
     Derived.EXACT_VERSION: _exact_version,
     Derived.OS_DISK_SIZE: lambda facts, _: "127" if _is_windows(facts) else "30",

@@ -11,7 +11,12 @@ from openimds.model.vm import Fleet, Identities, Reach, Vm
 from openimds.spec.clouds import CLOUDS, PUBLIC
 
 _NAME = re.compile("[^/]{1,256}")
-_OF_ONE_VM_ALONE = (("compute", "name"), ("compute", "vmId"), ("compute", "resourceId"))
+_OF_ONE_VM_ALONE = (
+    ("compute", "name"),
+    ("compute", "vmId"),
+    ("compute", "resourceId"),
+    ("attested", "vmId"),
+)
 
 
 def fleet(value: object) -> Fleet:

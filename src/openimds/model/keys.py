@@ -6,6 +6,15 @@ from openimds.model.tree import Group, Leaf, Many, Named, Node, newest_tree
 from openimds.spec.clouds import CLOUDS
 from openimds.spec.fields import Kind
 
+_CLOUD = Leaf(
+    "cloud",
+    choices=tuple(CLOUDS),
+    hints={
+        "AzureCloud": "That is az's name of it: write AzurePublicCloud",
+        "AzureUSGovernment": "That is az's name of it: write AzureUSGovernmentCloud",
+    },
+)
+
 
 def _texts(*names: str) -> dict[str, Node]:
     return {name: Leaf(name) for name in names}
@@ -42,7 +51,7 @@ def vm_tree() -> Group:
         "",
         {
             **newest_tree().members,
-            "cloud": Leaf("cloud", choices=tuple(CLOUDS)),
+            "cloud": _CLOUD,
             "identities": Group(
                 "identities",
                 {"system": Leaf("system", Kind.BOOLEAN), "user": Many("user", Leaf("user"))},
@@ -68,7 +77,7 @@ def fleet_tree() -> Group:
     return Group(
         "",
         {
-            "cloud": Leaf("cloud", choices=tuple(CLOUDS)),
+            "cloud": _CLOUD,
             "defaults": Named("defaults", Leaf("")),
             "vms": Named("vms", Leaf("")),
         },

@@ -6,12 +6,14 @@ from difflib import get_close_matches
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.model.tree import Group, Leaf, Many, Named, Node
+from openimds.model.tree import Group, Leaf, Many, Node
 from openimds.spec.document import OLD_NAMES
 from openimds.spec.fields import Kind
 
 _OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
 _LONGEST_SHOWN = 60
+_LARGEST = 65535
+"""The numbers of the model are ports."""
 
 
 class Leniency(Struct):
@@ -35,7 +37,7 @@ def read(value: object, node: Node, where: str, lenient: Leniency | None = None)
             if not isinstance(value, list):
                 raise ConfigError(where, describe(value), "a list")
             return [read(one, node.item, f"{where}[{i}]", lenient) for i, one in enumerate(value)]
-        case Named():
+        case _:
             members = _members(value, where)
             return {
                 name: read(one, node.item, f"{where}.{name}", lenient)
@@ -49,9 +51,9 @@ def _leaf(value: object, node: Leaf, where: str) -> object:
             return value
         raise ConfigError(where, describe(value), "true or false")
     if node.kind is Kind.NUMBER:
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
             return value
-        raise ConfigError(where, describe(value), "a whole number")
+        raise ConfigError(where, describe(value), f"a whole number from 0 to {_LARGEST}")
     if not isinstance(value, str):
         raise ConfigError(where, describe(value), "a string", quote_hint(value))
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -59,7 +61,8 @@ def _leaf(value: object, node: Leaf, where: str) -> object:
         raise ConfigError(where, "half of a surrogate pair", "text that UTF-8 can carry")
     if node.choices and value not in node.choices:
         expected = "one of " + ", ".join(node.choices)
-        raise ConfigError(where, describe(value), expected, nearest(value, node.choices))
+        hint = node.hints.get(value) or nearest(value, node.choices)
+        raise ConfigError(where, describe(value), expected, hint)
     return value
 
 
@@ -67,6 +70,9 @@ def _group(value: object, node: Group, where: str, lenient: Leniency | None) -> 
     answer: dict[str, object] = {}
     for name, one in _members(value, where).items():
         known = name if name in node.members else lenient and _any_name(name, node)
+        if known in answer:
+            seen = f'"{name}" beside another spelling of it'
+            raise ConfigError(f"{where}.{name}".lstrip("."), seen, "each name once")
         if known:
             answer[known] = read(one, node.members[known], f"{where}.{name}".lstrip("."), lenient)
         elif lenient:
@@ -108,7 +114,7 @@ def describe(value: object) -> str:
         case bool():
             return f"the boolean {str(value).lower()}"
         case int() | float():
-            return f"the number {value}"
+            return f"the number {_number(value)}"
         case str():
             text = value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…"
             return f'the string "{text}"'
@@ -120,13 +126,17 @@ def describe(value: object) -> str:
             return f"a value of type {type(value).__name__}"
 
 
+def _number(value: float) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no number of more than 4300 digits.
+        return "of very many digits"
+
+
 def quote_hint(value: object) -> str:
-    """Return what to type instead of a bare number or word, or nothing."""
-    if isinstance(value, bool):
-        return f'Write "{str(value).lower()}" in quotes'
-    if isinstance(value, int | float):
-        return f'Write "{value}" in quotes'
-    return ""
+    """Return what to do about a bare number, word or date where text is wanted, or nothing."""
+    is_scalar = not isinstance(value, str | list | dict | None)
+    return "Put it in quotes" if is_scalar else ""
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -36,7 +36,9 @@ def settle(compute: object, where: str, lenient: Leniency | None = None) -> obje
     text = compute.get(names.get("tags"))
     if not isinstance(text, str):
         text = join(said.get("tags", pairs))
-    if join(pairs) != text and said.get("tags") != pairs:
+    is_mapping = not isinstance(compute.get(names.get("tags")), str)
+    agree = said.get("tags") in (pairs, sorted(pairs) if is_mapping else pairs)
+    if join(pairs) != text and not agree:
         raise ConfigError(
             f"{where}.tagsList", "other tags than in tags", "the same tags", "Leave one of them out"
         )

@@ -60,7 +60,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise DuplicateNameError(f'the name "{twice}" twice in one object')
+        raise DuplicateNameError(f"the name {json.dumps(twice)} twice in one object")
     return members
 
 

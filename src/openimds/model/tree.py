@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from openimds.spec.document import FIELDS
 from openimds.spec.fields import Field, Kind
@@ -17,6 +17,8 @@ class Leaf(Struct, frozen=True):
     kind: Kind = Kind.TEXT
     row: Field | None = None
     choices: tuple[str, ...] = ()
+    hints: dict[str, str] = field(default_factory=dict)
+    """What to say of values that are meant well."""
 
 
 class Group(Struct, frozen=True):
@@ -73,8 +75,8 @@ def nodes(node: Node) -> Iterator[Node]:
                 yield from nodes(member)
         case Many(item=item) | Named(item=item):
             yield from nodes(item)
-        case Leaf():
-            pass
+        case _:  # A leaf has nothing below it.
+            return
 
 
 @cache

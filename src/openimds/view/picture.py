@@ -120,6 +120,10 @@ class Picture(Generic[R]):
             return self.only
         return self._at(address) or self._at(_plain(address))
 
+    def owner(self, listener: str) -> Entry[R] | None:
+        """Return the VM that a listener belongs to now."""
+        return self.by_name.get(self._by_listener.get(listener, ""))
+
     def _at(self, address: str) -> Entry[R] | None:
         written = self._by_address.get(address)
         return written or next(iter(self._presumed.get(address, ())), None)

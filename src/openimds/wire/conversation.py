@@ -26,13 +26,13 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Conversation(asyncio.BufferedProtocol):
-    """One connection. `vm_name` is set on listeners that belong to one VM."""
+    """One connection. `listener` is set where the listener belongs to one VM."""
 
-    def __init__(self, plane: Plane, vm_name: str = "") -> None:
+    def __init__(self, plane: Plane, listener: str = "") -> None:
         """Prepare for a connection."""
         self.plane = plane
         self.deadline_s = _NEVER
-        self._vm_name = vm_name
+        self._listener = listener
         self._peer = ""
         self._edition = -1
         self._entry: WireEntry | None = None
@@ -59,7 +59,7 @@ class Conversation(asyncio.BufferedProtocol):
         """Take the connection, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self._peer = self._vm_name or (str(peer[0]) if isinstance(peer, tuple) else "")
+        self._peer = self._listener or (str(peer[0]) if isinstance(peer, tuple) else "")
         if not self.plane.connections.add(self, self._peer):
             self._is_closing = True
             self._transport.abort()
@@ -235,8 +235,8 @@ class Conversation(asyncio.BufferedProtocol):
         picture = self.plane.picture
         if picture.edition != self._edition:
             self._edition = picture.edition
-            name = self._vm_name
-            self._entry = picture.by_name.get(name) if name else picture.caller(self._peer)
+            listener = self._listener
+            self._entry = picture.owner(listener) if listener else picture.caller(self._peer)
         return self._entry
 
     def _break(self, key: str) -> None:

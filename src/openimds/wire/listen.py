@@ -66,23 +66,24 @@ class Listener(Struct, frozen=True):
             os.unlink(self.path)  # noqa: PTH108 - as above
 
 
-async def listen(plane: Plane, text: str, where: str, vm_name: str = "") -> Listener:
-    """Open one listener.
+async def listen(plane: Plane, text: str, where: str, *, is_own: bool = False) -> Listener:
+    """Open one listener; one of its own answers everybody as the VM that the picture says.
 
     Raises:
         ConfigError: the text is no address, or the address cannot be had.
     """
     wanted = address(text, where)
     loop = asyncio.get_running_loop()
+    own = text if is_own else ""
     try:
         if isinstance(wanted, Unix):
             _free(wanted.path)
             server = await loop.create_unix_server(
-                lambda: Conversation(plane, vm_name), wanted.path, backlog=_BACKLOG
+                lambda: Conversation(plane, own), wanted.path, backlog=_BACKLOG
             )
             return Listener(server, text, wanted.path)
         server = await loop.create_server(
-            lambda: Conversation(plane, vm_name), wanted.host, wanted.port, backlog=_BACKLOG
+            lambda: Conversation(plane, own), wanted.host, wanted.port, backlog=_BACKLOG
         )
     except OSError as error:
         said = error.strerror or str(error)

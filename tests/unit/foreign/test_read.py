@@ -88,8 +88,18 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"tags": []}, "tags", "a list of 0", MAPPING),
     ({"tags": {"a": []}}, "tags.a", "a list of 0", "a string"),
     ({"zones": {}}, "zones", "a mapping with no members", "a list"),
-    ({"platformFaultDomain": 0.5}, "platformFaultDomain", "the number 0.5", "a whole number"),
-    ({"platformFaultDomain": True}, "platformFaultDomain", "the boolean true", "a whole number"),
+    (
+        {"platformFaultDomain": 0.5},
+        "platformFaultDomain",
+        "the number 0.5",
+        "a whole number",
+    ),
+    (
+        {"platformFaultDomain": True},
+        "platformFaultDomain",
+        "the boolean true",
+        "a whole number",
+    ),
     (
         {"platformFaultDomain": 2**70},
         "platformFaultDomain",

@@ -205,7 +205,7 @@ def test_a_list_of_tags_as_powershell_prints_it_is_refused() -> None:
         ),
         (
             {"compute": {"zone": 1}},
-            Refused("compute.zone", "the number 1", "a string", 'Write "1" in quotes'),
+            Refused("compute.zone", "the number 1", "a string", "Put it in quotes"),
         ),
         (
             {"network": {"interface": {}}},
@@ -237,3 +237,10 @@ def test_what_is_no_instance_document_is_refused(body: object, expected: Refused
 
 def test_a_name_that_is_no_string_has_a_place_too() -> None:
     assert refused(capture, {1: {}, "compute": {}}, "vm-1").where == "top level"
+
+
+def test_one_name_in_two_spellings_is_refused() -> None:
+    body = {"compute": {"priority": "Spot", "Priority": "Regular"}}
+    assert refused(capture, body, "vm-1") == Refused(
+        "compute.Priority", '"Priority" beside another spelling of it', "each name once"
+    )

@@ -76,7 +76,7 @@ def _where(path: str) -> str:
         ({"defaults": 1, "vms": {"a": {}}}, Refused("defaults", "the number 1", MAPPING)),
         (
             {"vms": {"a": {1: {}}}},
-            Refused("vms.a", "the key the number 1", "a string", 'Write "1" in quotes'),
+            Refused("vms.a", "the key the number 1", "a string", "Put it in quotes"),
         ),
         (
             {"cloud": "AzureCloud", "vms": {"a": {}}},
@@ -85,7 +85,7 @@ def _where(path: str) -> str:
                 'the string "AzureCloud"',
                 "one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, "
                 "AzureGermanCloud",
-                'Did you mean "AzureChinaCloud"?',
+                "That is az's name of it: write AzurePublicCloud",
             ),
         ),
         ({"cloud": None, "vms": {"a": {}}}, Refused("cloud", "nothing (null)", "a string")),
@@ -104,10 +104,10 @@ def test_the_outer_keys(value: object, expected: Refused) -> None:
         ("\ud800", 'the name the string "\ud800"', ""),
         ("a/b", 'the name the string "a/b"', ""),
         ("x" * 257, f'the name the string "{"x" * 60}…"', ""),
-        (1, "the name the number 1", 'Write "1" in quotes'),
-        (True, "the name the boolean true", 'Write "true" in quotes'),
+        (1, "the name the number 1", "Put it in quotes"),
+        (True, "the name the boolean true", "Put it in quotes"),
         (None, "the name nothing (null)", ""),
-        (date(2025, 1, 1), "the name a value of type date", ""),
+        (date(2025, 1, 1), "the name a value of type date", "Put it in quotes"),
     ],
     ids=ascii,
 )
@@ -166,7 +166,7 @@ def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
         ),
         (
             {"availabilitySet": 1},
-            Refused("availabilitySet", "the number 1", "a string", 'Write "1" in quotes'),
+            Refused("availabilitySet", "the number 1", "a string", "Put it in quotes"),
         ),
         (
             {"reach": {"address": "10.0.0.4"}},
@@ -174,12 +174,14 @@ def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
         ),
         (
             {"reach": {"listen": [8080]}},
-            Refused("reach.listen[0]", "the number 8080", "a string", 'Write "8080" in quotes'),
+            Refused("reach.listen[0]", "the number 8080", "a string", "Put it in quotes"),
         ),
         (
             {"loadBalancer": {"inboundRules": [{"frontendPort": "80"}]}},
             Refused(
-                "loadBalancer.inboundRules[0].frontendPort", 'the string "80"', "a whole number"
+                "loadBalancer.inboundRules[0].frontendPort",
+                'the string "80"',
+                "a whole number from 0 to 65535",
             ),
         ),
         (
@@ -187,12 +189,12 @@ def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
             Refused(
                 "loadBalancer.loadbalancer.inboundRules[0].backendPort",
                 "the number 1.5",
-                "a whole number",
+                "a whole number from 0 to 65535",
             ),
         ),
         (
             {"compute": {"version": date(2025, 1, 1)}},
-            Refused("compute.version", "a value of type date", "a string"),
+            Refused("compute.version", "a value of type date", "a string", "Put it in quotes"),
         ),
         (
             {"compute": {"tags": None}},

@@ -110,11 +110,11 @@ def test_what_a_list_leaves_out_is_empty() -> None:
         ({"tagsList": True}, Refused("vm.tagsList", "the boolean true", SHAPES)),
         (
             {"tags": {"a": 1}},
-            Refused("vm.tags.a", "the number 1", "a string", 'Write "1" in quotes'),
+            Refused("vm.tags.a", "the number 1", "a string", "Put it in quotes"),
         ),
         (
             {"tags": {1: "a"}},
-            Refused("vm.tags", "the key the number 1", "a string", 'Write "1" in quotes'),
+            Refused("vm.tags", "the key the number 1", "a string", "Put it in quotes"),
         ),
         (
             {"tagsList": [{"name": "a", "value": "b"}, {"key": "c"}]},

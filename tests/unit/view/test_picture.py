@@ -149,3 +149,58 @@ def test_limits_are_counted_apart_by_vm_and_class() -> None:
 def test_a_class_without_allowance_is_not_limited() -> None:
     entry: Entry[object] = Entry(Vm("a"))
     assert all(entry.grants("general", {}, 0.0) for _ in range(100))
+
+
+def test_a_step_changes_what_it_names_and_no_more() -> None:
+    fleet = picture(a=nic("10.0.0.1"), b=nic("10.0.0.2"), c={})
+    kept = fleet.by_name["b"]
+    edition = fleet.edition
+    fleet.take(fleet.plan(a_fleet(a=nic("10.0.0.3"), d=nic("10.0.0.1")), ["c"]))
+    assert fleet.by_name["b"] is kept
+    assert fleet.edition == edition + 1
+    names = {at: name_of(fleet.caller(at)) for at in ("10.0.0.1", "10.0.0.2", "10.0.0.3")}
+    assert names == {"10.0.0.1": "d", "10.0.0.2": "b", "10.0.0.3": "a"}
+    assert set(fleet.by_name) == {"a", "b", "d"}
+
+
+def test_two_vms_may_swap_their_addresses_in_one_step() -> None:
+    fleet = picture(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
+    fleet.take(fleet.plan(a_fleet(a=nic("10.0.0.2"), b=nic("10.0.0.1"))))
+    assert (name_of(fleet.caller("10.0.0.1")), name_of(fleet.caller("10.0.0.2"))) == ("b", "a")
+
+
+def test_a_plan_that_fails_changes_nothing() -> None:
+    fleet = picture(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
+    with pytest.raises(ConfigError, match=r"vms.c.reach.address: saw 10.0.0.2, which is also"):
+        fleet.plan(a_fleet(a=nic("10.0.0.9"), c=nic("10.0.0.2")))
+    assert name_of(fleet.caller("10.0.0.1")) == "a"
+    assert set(fleet.by_name) == {"a", "b"}
+
+
+def test_a_change_gives_nobody_a_new_budget() -> None:
+    limits = {"general": Allowance(1)}
+    fleet = picture(a={}, b={})
+    assert fleet.by_name["a"].grants("general", limits, 0.0)
+    fleet.take(fleet.plan(a_fleet(a={"compute": {"zone": "1"}})))
+    assert not fleet.by_name["a"].grants("general", limits, 0.5)
+
+
+def test_one_of_two_with_the_same_default_may_go() -> None:
+    taken = default_address(Vm("b"))
+    fleet = picture(b={}, c={"reach": {"address": [taken]}}, d={})
+    assert name_of(fleet.caller(taken)) == "c"
+    fleet.take(fleet.plan([], ["c"]))
+    assert name_of(fleet.caller(taken)) == "b"
+    fleet.take(fleet.plan([], ["b", "nobody"]))
+    assert name_of(fleet.caller(taken)) == "d"
+
+
+def test_equal_defaults_go_to_the_first_and_then_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("openimds.view.picture.default_address", lambda _: "10.1.1.1")
+    fleet = picture(a={}, b={}, c={})
+    assert name_of(fleet.caller("10.1.1.1")) == "a"
+    assert len(fleet.remarks()) == 2
+    fleet.take(fleet.plan([], ["a"]))
+    assert name_of(fleet.caller("10.1.1.1")) == "b"

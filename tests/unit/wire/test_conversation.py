@@ -311,7 +311,8 @@ class TestCallers:
         return a_plane(
             a_picture(
                 *a_fleet(
-                    a={"reach": {"address": ["10.0.0.1"]}}, b={"reach": {"address": ["10.0.0.2"]}}
+                    a={"reach": {"address": ["10.0.0.1"]}},
+                    b={"reach": {"address": ["10.0.0.2"], "listen": ["unix:/b"]}},
                 )
             )
         )
@@ -326,8 +327,8 @@ class TestCallers:
 
     def test_a_listener_of_its_own_beats_the_address(self) -> None:
         plane = self.fleet()
-        assert self.name(Talk(plane, ("10.0.0.1", 1), "b")) == b"b"
-        assert self.name(Talk(plane, "", "b")) == b"b"
+        assert self.name(Talk(plane, ("10.0.0.1", 1), "unix:/b")) == b"b"
+        assert self.name(Talk(plane, "", "unix:/b")) == b"b"
 
     def test_nothing_in_a_request_makes_another_vm_of_a_caller(self) -> None:
         talk = Talk(self.fleet(), ("10.0.0.1", 1))

@@ -78,8 +78,9 @@ def test_a_unix_listener_belongs_to_its_vm_and_leaves_no_file(tmp_path: Path) ->
     path = tmp_path / "b.sock"
 
     async def talk() -> bytes:
-        plane = a_plane(a_picture(*a_fleet(a={}, b={})))
-        listener = await listen(plane, f"unix:{path}", "listen", "b")
+        b = {"reach": {"listen": [f"unix:{path}"]}}
+        plane = a_plane(a_picture(*a_fleet(a={}, b=b)))
+        listener = await listen(plane, f"unix:{path}", "listen", is_own=True)
         body = await _ask(asyncio.open_unix_connection(str(path)))
         listener.close()
         listener.close()
