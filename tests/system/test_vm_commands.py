@@ -78,8 +78,10 @@ def test_a_captured_document_is_imported(server: Serving, tmp_path: Path) -> Non
     code, _, said = vm(server, tmp_path, "import", file)
     assert (code, said) == (
         0,
-        ("real: compute.newThing has no place in the metadata and is left out\n"
-        "real put (revision 2)\n"),
+        (
+            "real: compute.newThing has no place in the metadata and is left out\n"
+            "real put (revision 2)\n"
+        ),
     )
     code, printed, _ = vm(server, tmp_path, "import", file, "--dry-run")
     assert json.loads(printed)["vms"]["real"]["compute"] == {"name": "real", "zone": "2"}

@@ -1,0 +1,65 @@
+"""`python -m bench`: measure, print, compare with the budgets."""
+
+import argparse
+import sys
+
+from bench import changes, flat, neighbour, protocol, scale, sockets
+from bench.budgets import judge
+from bench.figures import Bench, Plan, Table
+from bench.machine import describe, find
+from bench.report import PAGE, RESULTS, Results, keep, kept, text, write_page
+
+_BENCHES: dict[str, Bench] = {
+    "protocol": protocol.measure,
+    "flat": flat.measure,
+    "sockets": sockets.measure,
+    "scale": scale.measure,
+    "neighbour": neighbour.measure,
+    "changes": changes.measure,
+}
+_TOOLS = ("nginx", "wrk")
+
+
+def main() -> None:
+    """Run the benches that were asked for; a full run is kept."""
+    asked = _arguments()
+    if asked.write_docs:
+        write_page(kept())
+        print(f"wrote docs/know/{PAGE.name} from bench/results/{RESULTS.name}")
+        return
+    names = [name for name in _BENCHES if not asked.only or name in asked.only]
+    missing = [tool for tool in _TOOLS if not find(tool)]
+    if missing and "sockets" in names:
+        sys.exit(f"bench needs {' and '.join(missing)}. Type: make bench")
+    tables: dict[str, Table] = {}
+    for name in names:
+        tables |= _BENCHES[name](Plan(is_quick=asked.quick))
+    verdicts = judge(tables)
+    print(text(tables, verdicts))
+    if asked.quick or asked.only:
+        print("\nA quick or partial run; it is not kept.")
+    else:
+        keep(Results(describe(), tables, verdicts))
+        print(f"\nKept as bench/results/{RESULTS.name}.")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("bench", description="Measure OpenIMDS against its budgets.")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(_BENCHES),
+        metavar="NAME",
+        help="run this one only (may be repeated): " + ", ".join(_BENCHES),
+    )
+    parser.add_argument("--quick", action="store_true", help="few short rounds: does it all work?")
+    parser.add_argument(
+        "--write-docs",
+        action="store_true",
+        help="measure nothing; write docs/know/performance.md from the last full run",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

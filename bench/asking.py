@@ -1,0 +1,85 @@
+"""Asking a server over a real socket, from a source address of one's choice."""
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.servers import Address
+
+_TIME_OUT_S = 10.0
+_END = b"\r\n\r\n"
+_LENGTH = b"\r\nContent-Length: "
+# Linux's own name, which Python does not have: the kernel notes when bytes arrived (socket(7)).
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+
+
+class Line:
+    """A connection that stays open."""
+
+    def __init__(self, address: Address, source: str = "") -> None:
+        """Connect from a source address, or from the one that the kernel picks."""
+        self._socket = socket.create_connection(
+            address, _TIME_OUT_S, source_address=(source, 0) if source else None
+        )
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self.wait_s = 0.0
+
+    def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Send a request and return the status and the body of the answer.
+
+        `wait_s` is then the time until the answer's last bytes arrived at the socket, by the
+        kernel's note: how long this process slept on after that is not the server's doing.
+
+        Raises:
+            RuntimeError: the server closed the connection.
+        """
+        data = b""
+        start = time.time()
+        self._socket.sendall(request)
+        while True:
+            piece, notes, _, _ = self._socket.recvmsg(65536, socket.CMSG_SPACE(_TIMESPEC.size))
+            if not piece:
+                raise RuntimeError("the server closed the connection")
+            data += piece
+            head, end, body = data.partition(_END)
+            if end and len(body) >= int(head.partition(_LENGTH)[2].partition(b"\r\n")[0]):
+                self.wait_s = _arrival_s(notes) - start
+                return int(head[9:12]), body
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
+def _arrival_s(notes: list[tuple[int, int, bytes]]) -> float:
+    for level, kind, data in notes:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return float(seconds + nanoseconds / 1e9)
+    return time.time()
+
+
+@contextmanager
+def line(address: Address, source: str = "") -> Iterator[Line]:
+    """Hold a connection."""
+    made = Line(address, source)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keep this process on one core for a while."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

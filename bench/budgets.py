@@ -1,0 +1,130 @@
+"""The budgets, as rows: what was promised, and where in the tables the figure stands."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from bench import changes, flat, neighbour, protocol, scale, sockets
+from bench.figures import MEASURES, Table
+from bench.stage import NO_METADATA, NO_PATH, TOO_SOON
+
+_EQUAL = 1.05
+"""How far two equal costs may be apart; `protocol` measures one case twice to show it."""
+
+
+class Budget(Struct, frozen=True):
+    """A figure, and the least or the most that it may be; `missing` says why there is none yet."""
+
+    thing: str
+    table: str = ""
+    row: str = ""
+    measure: str = ""
+    most: float | None = None
+    least: float | None = None
+    missing: str = ""
+
+
+class Verdict(Struct, frozen=True):
+    """A budget beside its figure. `is_met` is None where nothing was measured."""
+
+    thing: str
+    budget: str
+    measured: str
+    is_met: bool | None
+
+
+def _answers(loop: str) -> tuple[Budget, ...]:
+    row = sockets.row(sockets.ours(loop), sockets.FEW)
+    return (
+        Budget(f"cached instance GET over sockets ({loop})", "sockets", row, "cpu_us", most=15),
+        Budget(
+            f"cached instance GET beside nginx ({loop})",
+            "sockets",
+            row,
+            "per_cpu_s_times_nginx",
+            least=0.7,
+        ),
+    )
+
+
+def _refusals() -> tuple[Budget, ...]:
+    whats = (NO_METADATA, NO_PATH, TOO_SOON)
+    alone = [
+        Budget(what, "protocol", what, "times_cached", most=_EQUAL)
+        for what in (*whats, protocol.STRANGER)
+    ]
+    real = [
+        Budget(
+            f"{what}, over sockets ({loop})",
+            "refusals",
+            sockets.row(sockets.ours(loop), what),
+            "times_success",
+            most=_EQUAL,
+        )
+        for loop in sockets.LOOPS
+        for what in whats
+    ]
+    return (*alone, *real)
+
+
+def _scales() -> tuple[Budget, ...]:
+    promised = ((1, 0.35, 45.0), (10_000, 1.5, 150.0), (100_000, None, 1000.0))
+    rows: list[Budget] = []
+    for count, ready_s, memory_mb in promised:
+        for ending in ("", "yaml") if count == 1 else ("json", "yaml", scale.KEPT):
+            row = scale.row(count, ending)
+            if ready_s:
+                rows.append(Budget(f"ready: {row}", "scale", row, "ready_s", most=ready_s))
+            rows.append(Budget(f"memory: {row}", "scale", row, "memory_mb", most=memory_mb))
+    return tuple(rows)
+
+
+def _flats() -> tuple[Budget, ...]:
+    return tuple(
+        Budget(what, "flat", flat.row(what, flat.LARGE), "times_small_fleet", most=1.1)
+        for what in (flat.AGAIN, flat.CACHED, flat.FIRST)
+    )
+
+
+BUDGETS: tuple[Budget, ...] = (
+    Budget(protocol.CACHED + ", no sockets", "protocol", protocol.CACHED, "cpu_us", most=15),
+    *(row for loop in sockets.LOOPS for row in _answers(loop)),
+    *_refusals(),
+    *_scales(),
+    *_flats(),
+    Budget(neighbour.LOUD, "neighbour", neighbour.LOUD, "p99_times_idle", most=2),
+    *(
+        Budget(
+            f"an admin change is visible ({engine})",
+            "changes",
+            f"{changes.VISIBLE}, {engine}",
+            "p99_ms",
+            most=50,
+        )
+        for engine in ("memory", "SQLite")
+    ),
+    Budget(
+        "metadata p99 while signing flat out, under 2 times idle",
+        missing="no signing in this release",
+    ),
+)
+"""In the order in which they are printed."""
+
+
+def judge(tables: Mapping[str, Table]) -> list[Verdict]:
+    """Return every budget of which something was measured, or never is yet."""
+    return [_judge(row, tables) for row in BUDGETS if row.missing or row.table in tables]
+
+
+def _judge(row: Budget, tables: Mapping[str, Table]) -> Verdict:
+    if row.missing:
+        return Verdict(row.thing, "", row.missing, None)
+    measure = MEASURES[row.measure]
+    bound, sign = (row.most, "≤") if row.most is not None else (row.least, "≥")
+    budget = f"{sign} {bound:,.10g} {measure.heading}"
+    figures = tables[row.table].rows.get(row.row)
+    if figures is None:
+        return Verdict(row.thing, budget, "not measured", None)
+    found = round(figures[row.measure].median, measure.decimals)
+    is_met = (row.most is None or found <= row.most) and (row.least is None or found >= row.least)
+    return Verdict(row.thing, budget, f"{found:,.{measure.decimals}f}", is_met)

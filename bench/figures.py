@@ -1,0 +1,112 @@
+"""Figures: rounds made into a median and a range, and tables of them."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+
+from msgspec import Struct
+
+
+class Spread(Struct, frozen=True):
+    """The median, the lowest and the highest of so many rounds."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+class Measure(Struct, frozen=True):
+    """What a column shows: its heading in text and how many decimals to print."""
+
+    heading: str
+    decimals: int
+
+
+MEASURES: dict[str, Measure] = {
+    "cpu_us": Measure("CPU µs a request", 1),
+    "times_cached": Measure("times cached GET", 2),
+    "times_small_fleet": Measure("times small fleet", 2),
+    "requests_per_s": Measure("requests/s", 0),
+    "times_nginx": Measure("times nginx", 2),
+    "per_cpu_s_times_nginx": Measure("per CPU s, times nginx", 2),
+    "busy": Measure("core used", 2),
+    "others": Measure("others' share", 2),
+    "times_success": Measure("CPU, times success", 2),
+    "ready_s": Measure("ready after s", 3),
+    "cpu_s": Measure("CPU s", 3),
+    "memory_mb": Measure("resident MB", 1),
+    "asked_mb": Measure("after 1,000 asked", 1),
+    "peak_mb": Measure("peak MB", 1),
+    "file_mb": Measure("file MB", 1),
+    "p50_us": Measure("p50 µs", 0),
+    "p99_us": Measure("p99 µs", 0),
+    "p99_times_idle": Measure("p99, times idle", 2),
+    "noise_per_s": Measure("noise requests/s", 0),
+    "p50_ms": Measure("p50 ms", 2),
+    "p99_ms": Measure("p99 ms", 2),
+    "changes_per_s": Measure("changes/s", 0),
+    "list_s": Measure("whole list s", 2),
+}
+"""Every measure by its key in the results; MB are 1,000,000 bytes."""
+
+Row = dict[str, Spread]
+
+
+class Table(Struct, frozen=True):
+    """Figures by subject and measure."""
+
+    title: str
+    subject: str
+    rows: dict[str, Row]
+
+    def measures(self) -> list[str]:
+        """Return the measures that any row has, in the order of `MEASURES`."""
+        return [key for key in MEASURES if any(key in row for row in self.rows.values())]
+
+
+class Plan(Struct, frozen=True):
+    """How thorough a run is. A quick one shows that everything works, and its figures are rough."""
+
+    is_quick: bool = False
+
+    def rounds(self, full: int) -> int:
+        """Return how many rounds to make where a full run makes `full`."""
+        return min(full, 2) if self.is_quick else full
+
+    def seconds(self, full: float) -> float:
+        """Return how long a round takes where that of a full run takes `full`."""
+        return min(full, 1.0) if self.is_quick else full
+
+
+Bench = Callable[[Plan], dict[str, Table]]
+"""Measures something and returns tables by key."""
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Return the spread of the rounds."""
+    known = sorted(values)
+    return Spread(_short(median(known)), _short(known[0]), _short(known[-1]), len(known))
+
+
+def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
+    """Return the ratio of the medians, with the range of the ratios round by round."""
+    pairs = sorted(a / b for a, b in zip(over, under, strict=True))
+    middle = median(over) / median(under)
+    return Spread(_short(middle), _short(pairs[0]), _short(pairs[-1]), len(pairs))
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return the smallest value that so many percent of the values do not exceed."""
+    known = sorted(values)
+    return known[min(len(known) - 1, int(len(known) * percent / 100))]
+
+
+def progress(text: str) -> None:
+    """Tell whoever waits what is being measured."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def _short(value: float) -> float:
+    """Drop digits that mean nothing, so that files differ only where figures do."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,147 @@
+"""What our own code costs a request: plane and conversation, no sockets, no kernel."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+
+from msgspec import Struct
+
+from bench.figures import Plan, Row, Table, progress, ratio, spread
+from bench.fleets import value
+from bench.stage import (
+    GENEROUS,
+    INSTANCE,
+    METADATA,
+    NO_METADATA,
+    NO_PATH,
+    TOO_SOON,
+    Caller,
+    drive,
+    plane,
+    request,
+)
+from openimds.model.fleet import fleet
+from openimds.model.vm import Vm
+from openimds.view.picture import documented_allowances
+from openimds.wire.plane import Plane
+
+CACHED = "instance document, cached, every check on"
+STRANGER = "404 unknown caller, fleet of 2"
+_TWIN = "(the first case again: what is mere noise)"
+_ROUNDS = 15
+_ROUND_S = 0.04
+_TRIAL = 200
+_PIPELINED = 16
+_NOWHERE = "127.200.0.1"
+
+_numbers = count()
+
+
+class Case(Struct, frozen=True):
+    """Requests of one kind, the plane that gets them, and the status that it has to answer."""
+
+    name: str
+    plane: Plane
+    status: int
+    chunk: Callable[[], bytes]
+    requests: int = 1
+    peer: str = "127.0.0.1"
+
+
+class _Deaf(asyncio.BufferedProtocol):
+    """Answers nothing: what is left is the cost of the stage."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(16384)
+
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, _nbytes: int) -> None:
+        pass
+
+
+def measure(plan: Plan) -> dict[str, Table]:
+    """Return CPU microseconds a request for every case."""
+    cases = _cases()
+    progress(f"protocol: {len(cases)} cases")
+    callers = [_tried(case) for case in cases]
+    seconds: dict[str, list[float]] = {case.name: [] for case in cases}
+    stage: list[float] = []
+    for _ in range(plan.rounds(_ROUNDS)):
+        stage.append(_stage_s())
+        for case, caller in zip(cases, callers, strict=True):
+            seconds[case.name].append(_round_s(case, caller))
+    cached = seconds[CACHED]
+    rows: dict[str, Row] = {
+        name: {"cpu_us": spread(_micro(values)), "times_cached": ratio(values, cached)}
+        for name, values in seconds.items()
+    }
+    rows["(the stage alone, in every figure above)"] = {"cpu_us": spread(_micro(stage))}
+    return {"protocol": Table("CPU a request without sockets", "request", rows)}
+
+
+def _cases() -> list[Case]:
+    one, bounded = plane([Vm("vm-1")], GENEROUS), plane([Vm("vm-1")], documented_allowances())
+    two = plane(list(fleet(value(2)).vms.values()), GENEROUS)
+    leaf = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text"
+    whole = request(INSTANCE, *METADATA)
+    return [
+        Case(CACHED, one, 200, _always(INSTANCE)),
+        Case("one leaf as text, cached", one, 200, _always(leaf)),
+        Case("versions, cached", one, 200, _always("/metadata/versions")),
+        Case("instance document in new bytes (parsed, cached)", one, 200, _new_bytes),
+        Case("instance document, target never seen (rendered)", one, 200, _new_target),
+        Case("16 pipelined (each)", one, 200, lambda: whole * _PIPELINED, _PIPELINED),
+        Case(NO_METADATA, one, 400, lambda: request(INSTANCE)),
+        Case("400 unknown api-version", one, 400, _always(INSTANCE + "9")),
+        Case(NO_PATH, one, 404, _always("/metadata/nothing?api-version=2021-02-01")),
+        Case(TOO_SOON, bounded, 429, _always(INSTANCE)),
+        Case("429 in new bytes (parsed)", bounded, 429, _new_bytes),
+        Case("429, target never seen", bounded, 429, _new_target),
+        Case(STRANGER, two, 404, _always(INSTANCE), peer=_NOWHERE),
+        Case(_TWIN, one, 200, _always(INSTANCE)),
+    ]
+
+
+def _always(target: str) -> Callable[[], bytes]:
+    chunk = request(target, *METADATA)
+    return lambda: chunk
+
+
+def _new_bytes() -> bytes:
+    return request(INSTANCE, *METADATA, f"x-ms-client-request-id: {next(_numbers)}")
+
+
+def _new_target() -> bytes:
+    return request(f"{INSTANCE}&n={next(_numbers)}", *METADATA)
+
+
+def _tried(case: Case) -> Caller:
+    """Return the connection of a case, warm, after a look at what it answers.
+
+    Raises:
+        RuntimeError: that is not what it has to answer.
+    """
+    caller = Caller(case.plane, case.peer)
+    statuses = [caller.status(case.chunk()) for _ in range(_TRIAL)]
+    if statuses[-1] != case.status:
+        raise RuntimeError(f"{case.name}: status {statuses[-1]}")
+    return caller
+
+
+def _round_s(case: Case, caller: Caller) -> float:
+    """Return CPU seconds a request."""
+    trial = [case.chunk() for _ in range(_TRIAL // case.requests)]
+    taken = drive(caller.conversation, trial)
+    chunks = [case.chunk() for _ in range(int(len(trial) * _ROUND_S / taken))]
+    return drive(caller.conversation, chunks) / len(chunks) / case.requests
+
+
+def _stage_s() -> float:
+    chunks = [request(INSTANCE, *METADATA)] * 20000
+    return drive(_Deaf(), chunks) / len(chunks)
+
+
+def _micro(seconds: list[float]) -> list[float]:
+    return [one * 1e6 for one in seconds]

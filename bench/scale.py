@@ -1,0 +1,111 @@
+"""How soon a fleet is ready and what it weighs, by its size and the format of its file."""
+
+import tempfile
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from bench.asking import line
+from bench.figures import Plan, Row, Table, progress, spread
+from bench.fleets import address, asked, name, write
+from bench.servers import Server, openimds
+from bench.stage import INSTANCE, METADATA, request
+
+ASKED = 1000
+_STARTS = {1: 11, 10_000: 5, 100_000: 3}
+_ENDINGS = ("json", "yaml")
+_ADMIN = ("--admin", "127.0.0.1:0")
+KEPT = "kept in a store"
+_OK = 200
+
+
+class Start(Struct):
+    """One way to start the server, and what its starts were like."""
+
+    arguments: tuple[str, ...]
+    count: int
+    file_mb: float = 0.0
+    ready_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+    peak_mb: list[float] = field(default_factory=list)
+    asked_mb: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Start it, ask at most a thousand of its VMs once, and stop it."""
+        with openimds("--no-rate-limit", *_ADMIN, *self.arguments) as server:
+            self.ready_s.append(server.ready_s)
+            self.cpu_s.append(server.cpu_s())
+            self.memory_mb.append(server.memory_mb())
+            self.peak_mb.append(server.memory_mb("VmHWM"))
+            for number in asked(self.count, ASKED):
+                _ask(server, number, self.count)
+            self.asked_mb.append(server.memory_mb())
+
+    def row(self) -> Row:
+        """Return the figures."""
+        row = {
+            "ready_s": spread(self.ready_s),
+            "cpu_s": spread(self.cpu_s),
+            "memory_mb": spread(self.memory_mb),
+            "asked_mb": spread(self.asked_mb),
+            "peak_mb": spread(self.peak_mb),
+        }
+        return {**row, "file_mb": spread([self.file_mb])} if self.file_mb else row
+
+
+def measure(plan: Plan) -> dict[str, Table]:
+    """Return seconds and megabytes by fleet."""
+    rows: dict[str, Row] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        _start_once()
+        for count, times in _STARTS.items():
+            if plan.is_quick and count == max(_STARTS):
+                continue
+            starts = _starts(count, Path(folder))
+            for number in range(plan.rounds(times)):
+                progress(f"scale: fleet of {count:,}, start {number + 1} of {plan.rounds(times)}")
+                for start in starts.values():
+                    start.run()
+            rows |= {what: start.row() for what, start in starts.items()}
+    return {"scale": Table("Start and memory", "fleet", rows)}
+
+
+def _start_once() -> None:
+    """Start a server for nothing: the first start of a checkout compiles its modules."""
+    with openimds():
+        pass
+
+
+def row(count: int, ending: str = "", loop: str = "asyncio") -> str:
+    """Return the name of a row."""
+    many = f"{count:,} VM{'s' if count > 1 else ''}"
+    form = ending.upper() if ending in _ENDINGS else ending
+    return f"{many}, {form or 'no file'}, {loop}"
+
+
+def _starts(count: int, folder: Path) -> dict[str, Start]:
+    loop = ("--loop", "asyncio")
+    starts: dict[str, Start] = {}
+    if count == 1:
+        starts[row(1)] = Start(loop, 1)
+        starts[row(1, "", "uvloop")] = Start(("--loop", "uvloop"), 1)
+    for ending in _ENDINGS:
+        file = write(count, ending, folder)
+        starts[row(count, ending)] = Start(
+            ("--fleet", str(file), *loop), count, file.stat().st_size / 1e6
+        )
+    state = ("--state", str(folder / f"state-{count}"))
+    with openimds("--fleet", str(file), *state):  # Later starts need no file.
+        pass
+    starts[row(count, KEPT)] = Start((*state, *loop), count)
+    return starts
+
+
+def _ask(server: Server, number: int, count: int) -> None:
+    """Ask as a VM and check that the answer is about it."""
+    with line(server.address, address(number)) as one:
+        status, body = one.ask(request(INSTANCE, *METADATA))
+    known = b'"name":' if count == 1 else f'"name":"{name(number)}"'.encode()
+    if status != _OK or known not in body:
+        raise RuntimeError(f"{name(number)} got {status}: {body[:200]!r}")

@@ -1,0 +1,157 @@
+"""The processes that are measured: `openimds serve` and nginx, on loopback, ended by their pid."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from bench.machine import find
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_STOP_S = 10.0
+_LOOPBACK = "127.0.0.1"
+
+# The same answer as ours as near as nginx can: its Server and Connection headers are its own. The
+# request id is fixed, which spares it the work of making one.
+_NGINX = """\
+daemon off;
+master_process off;
+worker_processes 1;
+error_log stderr error;
+pid {folder}/pid;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  server_tokens off;
+  keepalive_requests 1000000000;
+  keepalive_timeout 600s;
+  default_type "application/json; charset=utf-8";
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen {host}:{port} backlog=4096;
+    location = /metadata/instance {{
+      add_header x-ms-request-id 5b1f6d3a-9c52-4e7d-8a3e-0f6c2b7d9e41;
+      return 200 '{body}';
+    }}
+  }}
+}}
+"""
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+
+class Server:
+    """A process that was started here."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[str],
+        address: Address,
+        ready_s: float,
+        ready: dict[str, Any] | None = None,
+    ) -> None:
+        """Keep a process that is ready after so many seconds, and what it said then."""
+        self.address, self.ready_s, self.ready = address, ready_s, ready or {}
+        self._process = process
+        self._files = Path("/proc") / str(process.pid)
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds used so far, in user space and in the kernel."""
+        # The second field is the name in parentheses, which may hold anything.
+        fields = (self._files / "stat").read_text("utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def memory_mb(self, what: str = "VmRSS") -> float:
+        """Return resident memory (`VmRSS`) or the most there ever was (`VmHWM`)."""
+        found = re.search(rf"{what}:\s+(\d+) kB", (self._files / "status").read_text("utf-8"))
+        return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+@contextmanager
+def openimds(*arguments: str, core: int | None = None) -> Iterator[Server]:
+    """Run `openimds serve` with more arguments, on one core if one is named.
+
+    Raises:
+        RuntimeError: it ended before it was ready.
+    """
+    listen = ("--listen", f"{_LOOPBACK}:0", "--admin", "none")
+    command = (sys.executable, "-m", "openimds", "serve", *listen, *arguments)
+    start = time.perf_counter()
+    with TemporaryDirectory() as home, _running(command, core, home) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        ready_s = time.perf_counter() - start
+        if not line:
+            raise RuntimeError(f"not ready: openimds serve {' '.join(arguments)}")
+        ready = json.loads(line)
+        host, _, port = ready["imds"].rpartition("//")[2].rpartition(":")
+        yield Server(process, Address(host, int(port)), ready_s, ready)
+
+
+@contextmanager
+def nginx(body: str, folder: Path, core: int) -> Iterator[Server]:
+    """Run an nginx of one process that answers /metadata/instance with a body."""
+    address = Address(_LOOPBACK, _free_port())
+    config = folder / "nginx.conf"
+    text = _NGINX.format(folder=folder, host=address.host, port=address.port, body=body)
+    config.write_text(text, "utf-8")
+    command = (find("nginx"), "-e", "stderr", "-p", str(folder), "-c", str(config))
+    start = time.perf_counter()
+    with _running(command, core, str(folder)) as process:
+        while not _accepts(address):
+            if process.poll() is not None or time.perf_counter() - start > _STOP_S:
+                raise RuntimeError("nginx did not start")
+            time.sleep(0.02)
+        yield Server(process, address, time.perf_counter() - start)
+
+
+@contextmanager
+def _running(
+    command: tuple[str, ...], core: int | None, home: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that keeps what it keeps unasked, such as tokens, below `home`."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENIMDS_")}
+    environment["XDG_STATE_HOME"] = home
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _accepts(address: Address) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(address) == 0

@@ -1,0 +1,105 @@
+"""The data plane on a stage: real planes and conversations, a transport that leads nowhere."""
+
+import asyncio
+import gc
+import time
+
+from openimds.model.vm import Vm
+from openimds.spec.versions import NEWEST, catalog
+from openimds.view.picture import Allowance, Allowances, Picture
+from openimds.wire.conversation import Conversation
+from openimds.wire.plane import Bounds, Plane, WirePicture
+
+INSTANCE = "/metadata/instance?api-version=2021-02-01"
+METADATA = ("Metadata: true",)
+_HEADERS = ("Host: 169.254.169.254", "User-Agent: curl/8.14.1", "Accept: */*")
+
+NO_METADATA = "400 without the Metadata header"
+NO_PATH = "404 no such path"
+TOO_SOON = "429 over the limit of 5/s"
+"""The refusals that are measured with sockets and without."""
+
+GENEROUS: Allowances = {"general": Allowance(1e7, 5)}
+"""Five requests, as Azure allows, but in so short a time that nobody is ever refused."""
+
+_CACHE_BYTES = 256 << 20
+"""The default of --cache-mib."""
+
+
+class Transport(asyncio.Transport):
+    """Knows a peer and remembers the last write."""
+
+    def __init__(self, peer: str) -> None:
+        """Come from an address."""
+        super().__init__()
+        self.peer = peer
+        self.last: bytes | bytearray | memoryview = b""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Return the peer, and nothing else is known."""
+        return (self.peer, 40000) if name == "peername" else default
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Remember."""
+        self.last = data
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is buffered."""
+
+    def close(self) -> None:
+        """No case here may close: what follows would be answered by nobody."""
+        raise RuntimeError(f"closed after {bytes(self.last)!r}")
+
+    abort = close
+
+
+class Caller:
+    """One connection from one address."""
+
+    def __init__(self, plane: Plane, peer: str) -> None:
+        """Connect."""
+        self.transport = Transport(peer)
+        self.conversation = Conversation(plane)
+        self.conversation.connection_made(self.transport)
+
+    def status(self, chunk: bytes) -> int:
+        """Send a chunk and return the status of the answer."""
+        drive(self.conversation, [chunk])
+        return int(bytes(self.transport.last)[9:12])
+
+
+def drive(conversation: asyncio.BufferedProtocol, chunks: list[bytes]) -> float:
+    """Deliver chunks as an event loop does and return the CPU seconds that it took."""
+    receive, updated = conversation.get_buffer, conversation.buffer_updated
+    start = time.process_time()
+    for chunk in chunks:
+        size = len(chunk)
+        memoryview(receive(-1))[:size] = chunk
+        updated(size)
+    return time.process_time() - start
+
+
+def drive_all(callers: list[Caller], chunk: bytes) -> float:
+    """Deliver one chunk to each caller in turn and return the CPU seconds that it took."""
+    size = len(chunk)
+    start = time.process_time()
+    for caller in callers:
+        conversation = caller.conversation
+        memoryview(conversation.get_buffer(-1))[:size] = chunk
+        conversation.buffer_updated(size)
+    return time.process_time() - start
+
+
+def plane(vms: list[Vm], allowances: Allowances) -> Plane:
+    """Return a plane with real clocks, and settle memory as the server does at its start."""
+    picture: WirePicture = Picture(catalog(NEWEST), _CACHE_BYTES)
+    picture.take(picture.plan(vms))
+    made = Plane(picture, now=time.monotonic, utc=time.time, allowances=allowances, bounds=Bounds())
+    gc.collect()
+    gc.freeze()
+    return made
+
+
+def request(target: str, *headers: str) -> bytes:
+    """Return the bytes of a GET as curl sends it."""
+    return "\r\n".join((f"GET {target} HTTP/1.1", *_HEADERS, *headers, "", "")).encode()

@@ -1,0 +1,374 @@
+"""The real process, administered by a real client and by a machine that reads its OpenAPI."""
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from openimds.control.operations import OPERATIONS
+from tests.system.process import Serving, run, serving
+
+pytestmark = pytest.mark.system
+
+DOCUMENT = "/metadata/instance?api-version=2021-02-01"
+SIZE = "/metadata/instance/compute/vmSize?api-version=2021-02-01&format=text"
+NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+
+
+def admin(server: Serving) -> httpx2.Client:
+    token = Path(server.ready["token_file"]).read_text().strip()
+    return httpx2.Client(
+        base_url=server.ready["admin"], headers={"Authorization": f"Bearer {token}"}
+    )
+
+
+def guest(url: str, source: str | None = None) -> httpx2.Client:
+    transport = httpx2.HTTPTransport(local_address=source)
+    return httpx2.Client(base_url=url, headers={"Metadata": "true"}, transport=transport)
+
+
+def vm(size: str, *addresses: str, listen: tuple[str, ...] = ()) -> dict[str, Any]:
+    reach = {"address": [*addresses], "listen": [*listen]}
+    return {"compute": {"vmSize": size}, "reach": reach}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port: int = bound.getsockname()[1]
+    return port
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_put_is_seen_by_the_guest_that_asks_next(tmp_path: Path) -> None:
+    with (
+        serving("--no-rate-limit", cwd=tmp_path) as server,
+        admin(server) as api,
+        guest(server.url, "127.0.0.21") as one,
+        guest(server.url, "127.0.0.22") as two,
+    ):
+        for number in range(20):
+            for caller, name in ((one, "one"), (two, "two")):
+                size = f"Standard_{name}_{number}"
+                address = {"one": "127.0.0.21", "two": "127.0.0.22"}[name]
+                put = api.put(f"/v1/vms/{name}", json=vm(size, address))
+                assert put.status_code == (200 if number else 201)
+                got = caller.get(SIZE)
+                assert (got.status_code, got.text) == (200, size)
+        assert api.delete("/v1/vms/one").status_code == 204
+        # One is left, and one VM answers every caller.
+        assert one.get(SIZE).text == "Standard_two_19"
+        assert server.stop() == (0, "")
+
+
+def test_a_restart_keeps_what_was_put_and_its_revisions(tmp_path: Path) -> None:
+    with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
+        assert server.ready["token_file"] == str(tmp_path / "kept" / "admin-token")
+        api.put("/v1/vms/web 1", json=vm("Standard_A", "127.0.0.21")).raise_for_status()
+        before = api.get("/v1/vms").json(), api.get("/v1/audit").json()
+        assert server.stop()[0] == 0
+    assert [item["name"] for item in before[0]["items"]] == ["web 1"]
+    with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
+        assert (api.get("/v1/vms").json(), api.get("/v1/audit").json()) == before
+        with guest(server.url, "127.0.0.21") as caller:
+            assert caller.get(SIZE).text == "Standard_A"
+        got = api.put("/v1/vms/web 1", json={}, headers={"If-None-Match": "*"})
+        assert got.status_code == 412
+
+
+def test_the_state_is_its_owners_alone(tmp_path: Path) -> None:
+    with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
+        api.put("/v1/vms/a", json={}).raise_for_status()
+        api.post("/v1/token").raise_for_status()
+        modes = {
+            path.name: path.stat().st_mode & 0o777
+            for path in [tmp_path / "kept", *(tmp_path / "kept").iterdir()]
+        }
+    assert modes.pop("kept") == 0o700
+    assert {"admin-token", "fleet.db", "lock"} <= modes.keys()
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_second_server_on_one_state_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
+    with serving("--state", "kept", cwd=tmp_path) as server:
+        got = run(
+            *("serve", "--state", "kept", "--listen", "127.0.0.1:0", "--admin", "none"),
+            cwd=tmp_path,
+        )
+        assert (got.returncode, got.stdout) == (1, "")
+        assert got.stderr == (
+            f"openimds: {tmp_path / 'kept'}: in use by the process with pid {server.process.pid}; "
+            "end it first, or name another --state\n"
+        )
+        assert server.stop() == (0, "")
+    with serving("--state", "kept", cwd=tmp_path) as server:
+        assert server.stop() == (0, "")
+
+
+def test_a_broken_store_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "fleet.db").write_bytes(b"This is no database at all. " * 100)
+    got = run("serve", "--state", "kept", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    assert got.returncode == 1
+    assert got.stderr == (
+        f"openimds: {tmp_path / 'kept' / 'fleet.db'}: file is not a database; this is no store of "
+        "ours: put a copy back, or move it away to begin anew\n"
+    )
+
+
+def test_guests_are_served_and_changes_refused_while_the_store_is_not_ours(tmp_path: Path) -> None:
+    with (
+        serving("--state", "kept", "--no-rate-limit", cwd=tmp_path) as server,
+        admin(server) as api,
+        guest(server.url) as caller,
+        closing(sqlite3.connect(tmp_path / "kept" / "fleet.db", isolation_level=None)) as other,
+    ):
+        api.put("/v1/vms/a", json=vm("Standard_A", "127.0.0.1")).raise_for_status()
+        other.execute("ALTER TABLE vm RENAME TO hidden")
+        got = api.put("/v1/vms/a", json=vm("Standard_B", "127.0.0.1"))
+        assert (got.status_code, got.headers["content-type"]) == (503, "application/problem+json")
+        assert got.json()["detail"].startswith(str(tmp_path / "kept" / "fleet.db"))
+        assert api.get("/v1/vms").status_code == 503
+        got = caller.get(SIZE)
+        assert (got.status_code, got.text) == (200, "Standard_A")
+        assert api.get("/healthz").status_code == 200
+        assert "openimds_vms 1.0\n" in api.get("/metrics").text
+        other.execute("ALTER TABLE hidden RENAME TO vm")
+        assert api.put("/v1/vms/a", json=vm("Standard_B", "127.0.0.1")).status_code == 200
+        assert caller.get(SIZE).text == "Standard_B"
+        assert server.stop() == (0, "")
+
+
+def test_listeners_of_a_vm_open_move_and_close_with_it(tmp_path: Path) -> None:
+    first, second, path = free_port(), free_port(), tmp_path / "a.sock"
+    with serving("--no-rate-limit", cwd=tmp_path) as server, admin(server) as api:
+        api.put("/v1/vms/other", json={}).raise_for_status()
+        listen = (f"127.0.0.1:{first}", f"unix:{path}")
+        api.put("/v1/vms/a", json=vm("Standard_A", listen=listen)).raise_for_status()
+        with guest(f"http://127.0.0.1:{first}") as caller:
+            assert caller.get(NAME).text == "a"
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path))) as caller:
+            assert caller.get(f"http://x{NAME}", headers={"Metadata": "true"}).text == "a"
+        change = {"reach": {"listen": [f"127.0.0.1:{second}"]}}
+        api.patch("/v1/vms/a", json=change).raise_for_status()
+        assert not is_open(first)
+        assert not path.exists()
+        with guest(f"http://127.0.0.1:{second}") as caller:
+            assert caller.get(NAME).text == "a"
+        assert api.delete("/v1/vms/a").status_code == 204
+        assert not is_open(second)
+        assert server.stop() == (0, "")
+
+
+def test_a_change_that_cannot_open_all_its_listeners_opens_none(tmp_path: Path) -> None:
+    ports = [free_port() for _ in range(8)]
+    with (
+        serving(cwd=tmp_path) as server,
+        admin(server) as api,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        busy = taken.getsockname()[1]
+        listen = tuple(f"127.0.0.1:{port}" for port in (*ports, busy))
+        got = api.put("/v1/vms/a", json=vm("Standard_A", listen=listen))
+        assert got.status_code == 422
+        assert (got.json()["where"], got.json()["expected"]) == (
+            "vms.a.reach.listen",
+            "an address that is free here",
+        )
+        assert api.get("/v1/vms/a").status_code == 404
+        assert not [port for port in ports if is_open(port)]
+
+
+def test_a_wrong_token_or_host_changes_nothing(tmp_path: Path) -> None:
+    with serving(cwd=tmp_path) as server, admin(server) as api:
+        before = api.get("/v1/audit").json()
+        for status, headers in (
+            (401, {"Authorization": "Bearer x"}),
+            (401, {"Authorization": ""}),
+            (421, {"Host": "rebound.example"}),
+        ):
+            assert api.put("/v1/vms/a", json={}, headers=headers).status_code == status
+        assert api.get("/v1/audit").json() == before
+
+
+def test_a_rotated_token_replaces_the_old_one_and_survives_a_restart(tmp_path: Path) -> None:
+    with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as old:
+        assert old.post("/v1/token").json() == {"token_file": server.ready["token_file"]}
+        assert old.get("/v1/vms").status_code == 401
+        with admin(server) as new:
+            assert new.get("/v1/vms").status_code == 200
+    with serving("--state", "kept", cwd=tmp_path) as server:
+        for caller, status in ((old, 401), (new, 200)):
+            headers = {"Authorization": caller.headers["Authorization"]}
+            got = httpx2.get(f"{server.ready['admin']}/v1/vms", headers=headers)
+            assert got.status_code == status
+
+
+def events(lines: Iterator[str], number: int) -> list[dict[str, Any]]:
+    """Return the next so many events of a feed, each as its id and its data."""
+    found: list[dict[str, Any]] = []
+    event: dict[str, Any] = {}
+    while len(found) < number:
+        key, _, value = next(lines).partition(": ")
+        if key == "data":
+            event["data"] = json.loads(value)
+        elif key in ("id", "event"):
+            event[key] = value
+        elif not key and event:
+            found.append(event)
+            event = {}
+    return found
+
+
+def test_changes_are_followed_live_and_from_where_one_left(tmp_path: Path) -> None:
+    with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
+        with api.stream("GET", "/v1/changes", timeout=20) as feed:
+            lines = feed.iter_lines()
+            api.put("/v1/vms/a", json={}).raise_for_status()
+            # The VM of the start goes when the first one comes that somebody asked for.
+            put, gone = events(lines, 2)
+        assert (put["event"], put["data"]["name"], put["data"]["kind"]) == ("change", "a", "put")
+        assert (gone["data"]["name"], gone["data"]["kind"]) == ("vm-1", "remove")
+        api.delete("/v1/vms/a").raise_for_status()
+        assert server.stop() == (0, "")
+    with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
+        headers = {"Last-Event-ID": put["id"]}
+        with api.stream("GET", "/v1/changes", headers=headers, timeout=20) as feed:
+            again, removed = events(feed.iter_lines(), 2)
+        assert again == gone
+        assert (removed["data"]["name"], removed["data"]["kind"]) == ("a", "remove")
+
+
+def test_it_ends_well_and_without_a_word_while_somebody_follows(tmp_path: Path) -> None:
+    with (
+        serving(cwd=tmp_path) as server,
+        admin(server) as api,
+        api.stream("GET", "/v1/changes?since=0", timeout=20) as feed,
+    ):
+        assert events(feed.iter_lines(), 1)[0]["data"]["name"] == "vm-1"
+        assert server.stop() == (0, "")
+
+
+def test_rude_clients_leave_no_trace(tmp_path: Path) -> None:
+    with serving(cwd=tmp_path) as server, admin(server) as api:
+        host, port = server.ready["admin"].removeprefix("http://").split(":")
+        head = f"PUT /v1/vms/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n"
+        head += f"Authorization: {api.headers['Authorization']}\r\n\r\n"
+        for rude in (head.encode() + b"{", b"\x00garbage\r\n\r\n"):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(rude)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
+        assert api.get("/v1/vms/a").status_code == 404
+        assert server.stop() == (0, "")
+
+
+POISON = [
+    b'{"loadBalancer": {"inboundRules": [{"frontendPort": 1%s}]}}' % (b"0" * 30),
+    b'{"loadBalancer": {"inboundRules": [{"frontendPort": -1%s}]}}' % (b"0" * 30),
+    b'{"compute": {"tags": {"\\ud800": "x"}}}',
+    b'{"\\ud800": 1}',
+    b'{"\\ud800": 1, "\\ud800": 2}',
+    b'{"name": "\\ud800"}',
+    b'{"compute": {"zone": {"\\ud800": 1}}}',
+    b'{"compute": {"zone": NaN}}',
+    b"\xff",
+    b"[" * 100_000,
+    b'{"compute":' * 50_000,
+]
+
+
+@pytest.mark.parametrize("body", POISON, ids=range(len(POISON)))
+def test_no_body_is_kept_that_cannot_be_served(tmp_path: Path, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
+        api.put("/v1/vms/a", json={}).raise_for_status()
+        for name, verb in (("a", "PATCH"), ("b", "PUT")):
+            got = api.request(verb, f"/v1/vms/{name}", content=body, headers=headers)
+            assert got.status_code == 422
+            assert got.headers["content-type"] == "application/problem+json"
+        assert [item["name"] for item in api.get("/v1/vms").json()["items"]] == ["a"]
+        assert server.stop() == (0, "")
+    with serving("--state", "kept", cwd=tmp_path) as server:
+        assert server.stop() == (0, "")
+
+
+ENDLESS = "follow_changes"
+"""A machine that reads this answer to its end waits for ever."""
+
+
+BOUNDED = settings(
+    max_examples=int(os.environ.get("OPENIMDS_SCHEMA_EXAMPLES", "20")),
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+CHECKS = {
+    # What is well formed may still be no cursor, no api-version, no tag of what is there.
+    "positive_data_acceptance": {
+        "expected-statuses": ["2xx", "304", "400", "404", "412", "422"],
+    },
+    "negative_data_rejection": {
+        "expected-statuses": ["400", "401", "404", "405", "412", "413", "415", "422"],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The schema of a server that speaks of itself, and is held to it."""
+    folder = tmp_path_factory.mktemp("described")
+    with serving("--state", "kept", cwd=folder) as server, admin(server) as api:
+        for name in ("a", "web 1", "ü"):
+            api.put(f"/v1/vms/{name}", json={}).raise_for_status()
+        url = f"{server.ready['admin']}/openapi.json"
+        schema = schemathesis.openapi.from_url(
+            url, config=schemathesis.Config.from_dict({"checks": CHECKS})
+        )
+
+        @schema.auth(refresh_interval=None)
+        class Bearer:
+            def get(self, case: Any, context: Any) -> str:
+                return Path(server.ready["token_file"]).read_text().strip()
+
+            def set(self, case: Any, data: str, context: Any) -> None:
+                case.headers["Authorization"] = f"Bearer {data}"
+
+        yield schema.exclude(operation_id=[ENDLESS])
+        assert server.stop() == (0, "")
+
+
+FUZZED = [
+    (row.name, mode)
+    for row in OPERATIONS
+    for mode in schemathesis.GenerationMode
+    if row.name != ENDLESS and (mode.is_positive or row.takes or row.queries)
+]
+
+
+@pytest.mark.parametrize("name, mode", FUZZED)
+def test_every_operation_does_what_its_description_says(
+    described: Any, name: str, mode: schemathesis.GenerationMode
+) -> None:
+    operation = described.find_operation_by_id(name)
+
+    @BOUNDED
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        case.call_and_validate()
+
+    check()

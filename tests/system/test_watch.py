@@ -1,0 +1,254 @@
+"""Editing the fleet file while it is served."""
+
+import os
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.system.process import Serving, serving
+
+pytestmark = pytest.mark.system
+
+SIZE = "/metadata/instance/compute/vmSize?api-version=2021-02-01&format=text"
+NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+TIMEOUT_S = 20
+
+
+def fleet(**sizes: str) -> str:
+    """Return a fleet file whose VMs are at 127.0.0.31, 32… in the order of their names."""
+    lines = ["vms:"]
+    for name, size in sizes.items():
+        address = f"127.0.0.{31 + 'abcdef'.index(name)}"
+        lines.append(f"  {name}: {{compute: {{vmSize: {size}}}, reach: {{address: [{address}]}}}}")
+    return "\n".join(lines)
+
+
+class Watched:
+    """A server, its admin API, and everything it says, without waiting for a clock."""
+
+    def __init__(self, server: Serving, api: httpx2.Client, lines: Iterator[str]) -> None:
+        self.server, self.api, self._lines = server, api, lines
+
+    def change(self) -> tuple[str, str, str]:
+        """Wait for the next change: the name, what became of it, and who did it."""
+        for line in self._lines:
+            key, _, value = line.partition(": ")
+            if key == "data":
+                entry = httpx2.Response(200, text=value).json()
+                return entry["name"], entry["kind"], entry["who"]
+        raise AssertionError("the feed has ended")
+
+    def sentence(self) -> str:
+        """Wait for the next line on stderr."""
+        return sentence(self.server)
+
+    def size(self, number: int) -> tuple[int, str]:
+        transport = httpx2.HTTPTransport(local_address=f"127.0.0.{number}")
+        with httpx2.Client(transport=transport, headers={"Metadata": "true"}) as guest:
+            got = guest.get(f"{self.server.url}{SIZE}")
+        return got.status_code, got.text
+
+    def vms(self) -> dict[str, str]:
+        """Return the VMs with their sizes."""
+        items: list[dict[str, Any]] = self.api.get("/v1/vms").raise_for_status().json()["items"]
+        return {item["name"]: item.get("compute", {}).get("vmSize", "") for item in items}
+
+
+def sentence(server: Serving) -> str:
+    """Wait for the next line on stderr; byte by byte, so that none hides in a buffer."""
+    assert server.process.stderr
+    descriptor, said = server.process.stderr.fileno(), b""
+    while not said.endswith(b"\n"):
+        ready, _, _ = select.select([descriptor], [], [], TIMEOUT_S)
+        assert ready, f"nothing more was said than {said!r}"
+        said += os.read(descriptor, 1)
+    return said.decode()
+
+
+@contextmanager
+def watched(path: str, cwd: Path, *arguments: str) -> Iterator[Watched]:
+    with serving("--fleet", path, "--no-rate-limit", *arguments, cwd=cwd) as server:
+        token = Path(server.ready["token_file"]).read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        with (
+            httpx2.Client(
+                base_url=server.ready["admin"], headers=headers, timeout=TIMEOUT_S
+            ) as api,
+            api.stream("GET", "/v1/changes") as feed,
+        ):
+            yield Watched(server, api, feed.iter_lines())
+
+
+def replace(path: Path, text: str) -> None:
+    """Write as most editors do: another file, moved over the old one."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def test_an_edit_is_served(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two"))
+    with watched("fleet.yaml", tmp_path) as server:
+        assert server.size(31) == (200, "One")
+        replace(file, fleet(a="Three", b="Two"))
+        assert server.change() == ("a", "put", "file fleet.yaml")
+        assert (server.size(31), server.size(32)) == ((200, "Three"), (200, "Two"))
+        assert server.sentence() == f"openimds: {file}: 1 changes applied.\n"
+        # The same file, written over in place.
+        file.write_text(fleet(a="Three", b="Four"))
+        assert server.change() == ("b", "put", "file fleet.yaml")
+        assert server.size(32) == (200, "Four")
+
+
+def test_an_edit_right_after_the_ready_line_is_not_missed(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two"))
+    with serving("--fleet", "fleet.yaml", "--no-rate-limit", cwd=tmp_path) as server:
+        replace(file, fleet(a="Three", b="Two"))
+        assert sentence(server) == f"openimds: {file}: 1 changes applied.\n"
+
+
+def test_a_vm_that_leaves_the_file_goes_and_one_that_comes_is_served(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two", c="Three"))
+    with watched("fleet.yaml", tmp_path) as server:
+        replace(file, fleet(b="Two", c="Three", d="Four"))
+        changes = {server.change()[:2], server.change()[:2]}
+        assert changes == {("a", "remove"), ("d", "put")}
+        assert server.size(31) == (404, '{"error":"Not found"}')
+        assert server.size(34) == (200, "Four")
+        assert server.vms() == {"b": "Two", "c": "Three", "d": "Four"}
+
+
+BAD = [
+    ("vms: {a: {compute: {vmsize: X}}}", 'fleet.yaml: vms.a.compute: saw unknown key "vmsize"'),
+    ("vms: {a: [}", "fleet.yaml: "),
+    ("", "fleet.yaml: top level: saw nothing"),
+    (fleet(a="One") + "\n  b: {reach: {address: [127.0.0.31]}}", "vms.b.reach.address: saw 127."),
+    ('vms: {a: {reach: {listen: ["unix:/nowhere/x"]}}}', "vms.a.reach.listen: saw unix:/nowhere"),
+]
+
+
+@pytest.mark.parametrize("text, said", BAD)
+def test_a_bad_edit_changes_nothing_and_is_told(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two"))
+    with watched("fleet.yaml", tmp_path) as server:
+        before = server.api.get("/v1/audit").json()
+        replace(file, text)
+        told = server.sentence()
+        assert told.startswith(f"openimds: {said}")
+        assert told.endswith("; nothing has changed.\n")
+        assert (server.size(31), server.size(32)) == ((200, "One"), (200, "Two"))
+        assert server.api.get("/v1/audit").json() == before
+        # The next good one is taken.
+        replace(file, fleet(a="One", b="Three"))
+        assert server.change()[:2] == ("b", "put")
+        assert server.size(32) == (200, "Three")
+
+
+def test_a_file_that_is_gone_changes_nothing_until_it_is_back(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two"))
+    with watched("fleet.yaml", tmp_path) as server:
+        file.unlink()
+        assert server.sentence() == (
+            "openimds: fleet.yaml: saw no such file or directory, expected a file that can be "
+            "read; nothing has changed.\n"
+        )
+        assert server.size(31) == (200, "One")
+        replace(file, fleet(a="Two", b="Two"))
+        assert server.change()[:2] == ("a", "put")
+        assert server.size(31) == (200, "Two")
+
+
+def test_vms_of_the_api_are_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two"))
+    with watched("fleet.yaml", tmp_path) as server:
+        mine = {"compute": {"vmSize": "Mine"}, "reach": {"address": ["127.0.0.36"]}}
+        server.api.put("/v1/vms/f", json=mine).raise_for_status()
+        assert server.change()[0] == "f"
+        replace(file, fleet(a="Three"))
+        assert {server.change()[:2], server.change()[:2]} == {("a", "put"), ("b", "remove")}
+        assert server.vms() == {"a": "Three", "f": "Mine"}
+        assert server.size(36) == (200, "Mine")
+
+
+def test_another_file_in_the_folder_undoes_no_change_of_the_api(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two"))
+    # The state in the folder of the file: every change of the store is an edit in the folder.
+    with watched("fleet.yaml", tmp_path, "--state", ".") as server:
+        server.api.patch("/v1/vms/a", json={"compute": {"vmSize": "Mine"}}).raise_for_status()
+        assert server.change()[:2] == ("a", "put")
+        (tmp_path / "notes.txt").write_text("unrelated")
+        file.touch()
+        replace(file, "vms: [")
+        assert server.sentence().endswith("; nothing has changed.\n")
+        assert server.vms() == {"a": "Mine", "b": "Two"}
+        replace(file, fleet(a="One", b="Three"))
+        assert "b" in {server.change()[0], server.change()[0]}
+        assert server.vms() == {"a": "One", "b": "Three"}
+
+
+def test_a_folder_of_files_is_one_fleet(tmp_path: Path) -> None:
+    folder = tmp_path / "fleet"
+    folder.mkdir()
+    (folder / "one.yaml").write_text(fleet(a="One"))
+    (folder / "two.json").write_text('{"vms": {"b": {"reach": {"address": ["127.0.0.32"]}}}}')
+    (folder / "notes.txt").write_text("not a fleet")
+    with watched("fleet", tmp_path) as server:
+        assert server.size(31) == (200, "One")
+        (folder / "three.toml").write_text(
+            '[vms.c]\ncompute = {vmSize = "Three"}\nreach = {address = ["127.0.0.33"]}\n'
+        )
+        assert server.change() == ("c", "put", "file fleet")
+        assert server.size(33) == (200, "Three")
+        (folder / "one.yaml").unlink()
+        assert server.change()[:2] == ("a", "remove")
+        assert server.vms() == {"b": "", "c": "Three"}
+        assert server.sentence() == f"openimds: {folder}: 1 changes applied.\n"
+        assert server.sentence() == f"openimds: {folder}: 1 changes applied.\n"
+        replace(folder / "four.yaml", fleet(c="Four"))
+        assert server.sentence() == (
+            f"openimds: {Path('fleet', 'three.toml')}: vms.c: saw a VM that four.yaml names too, "
+            "expected each VM in one file; nothing has changed.\n"
+        )
+
+
+def test_a_listener_that_moves_to_another_vm_answers_as_that_one(tmp_path: Path) -> None:
+    path = tmp_path / "one.sock"
+    text = 'vms: {a: {reach: {listen: ["unix:PATH"]}}, b: {}}'.replace("PATH", str(path))
+    moved = 'vms: {b: {reach: {listen: ["unix:PATH"]}}, a: {}}'.replace("PATH", str(path))
+    (tmp_path / "fleet.yaml").write_text(text)
+
+    def name() -> str:
+        transport = httpx2.HTTPTransport(uds=str(path))
+        with httpx2.Client(transport=transport, headers={"Metadata": "true"}) as guest:
+            return guest.get(f"http://x{NAME}").text
+
+    with watched("fleet.yaml", tmp_path) as server:
+        assert name() == "a"
+        replace(tmp_path / "fleet.yaml", moved)
+        assert {server.change()[0], server.change()[0]} == {"a", "b"}
+        server.sentence()
+        assert name() == "b"
+
+
+def test_a_kept_fleet_goes_on_from_the_file_of_the_next_start(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One", b="Two"))
+    with watched("fleet.yaml", tmp_path, "--state", "kept") as server:
+        mine = {"compute": {"vmSize": "Mine"}, "reach": {"address": ["127.0.0.36"]}}
+        server.api.put("/v1/vms/f", json=mine).raise_for_status()
+    file.write_text(fleet(b="Three"))
+    with watched("fleet.yaml", tmp_path, "--state", "kept") as server:
+        assert server.vms() == {"b": "Three", "f": "Mine"}
+        assert (server.size(32), server.size(36)) == ((200, "Three"), (200, "Mine"))

@@ -1,0 +1,163 @@
+"""A desk, its application and a client, in one event loop and without sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from openimds.control.api import application
+from openimds.control.desk import Desk
+from openimds.control.token import Token
+from openimds.errors import ConfigError
+from openimds.spec.versions import NEWEST, catalog
+from openimds.store.memory import MemoryStore
+from openimds.store.port import StoreError
+from openimds.view.picture import Picture
+
+T = TypeVar("T")
+TAKEN = "127.0.0.1:1"
+
+
+class Numbers:
+    """What the metrics read."""
+
+    def requests(self) -> dict[tuple[str, int, str], int]:
+        return {
+            ("/instance", 200, ""): 3,
+            ("/instance", 400, "no_metadata"): 2,
+            ("/versions", 400, "no_metadata"): 1,
+        }
+
+    def throttled(self) -> dict[str, int]:
+        return {"general": 4}
+
+    def gauges(self) -> dict[str, float]:
+        return {"openimds_vms": 2, "openimds_store_age_seconds": 0.5}
+
+    def counters(self) -> dict[str, float]:
+        return {"openimds_unknown_callers": 7}
+
+
+class FailingStore(MemoryStore):
+    """Fails at the calls that it is told to fail at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: set[str] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "fails" and name in self.fails:
+            return _fail
+        return super().__getattribute__(name)
+
+
+def _fail(*_: object) -> None:
+    raise StoreError("fleet.db: the disk is full")
+
+
+class Office:
+    """Everything behind the admin port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_s = 1_795_377_286.0
+        self.store = FailingStore()
+        self.picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
+        self.opened: list[dict[str, str]] = []
+        self.is_opening = asyncio.Event()
+        self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
+        self.token = Token(folder / "admin-token")
+        self.application = application(self.desk, self.token, frozenset({"host"}), Numbers())
+        self.api = self.client()
+
+    async def _open(self, wanted: dict[str, str]) -> None:
+        self.opened.append(dict(wanted))
+        self.is_opening.set()
+        if TAKEN in wanted:
+            where = f"vms.{wanted[TAKEN]}.reach.listen"
+            raise ConfigError(where, TAKEN, "an address that is free here")
+
+    def client(self, **headers: str) -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(self.application, raise_app_exceptions=False)
+        text = self.token.path.read_text().strip()
+        return httpx2.AsyncClient(
+            base_url="http://localhost:8170",
+            transport=transport,
+            headers={"Authorization": f"Bearer {text}", **headers},
+        )
+
+    @asynccontextmanager
+    async def follow(self, query: str = "", **headers: str) -> AsyncIterator["Feed"]:
+        feed = Feed(self, query, headers)
+        task = asyncio.create_task(feed.run())
+        try:
+            yield feed
+        finally:
+            feed.gone.set()
+            await task
+
+
+class Feed:
+    """One reader of the change feed, spoken to as the web server would."""
+
+    def __init__(self, office: Office, query: str, headers: dict[str, str]) -> None:
+        self.office, self.query = office, query
+        self.headers = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+        self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.gone = asyncio.Event()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def run(self) -> None:
+        text = self.office.token.path.read_text().strip()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "method": "GET",
+            "path": "/v1/changes",
+            "raw_path": b"/v1/changes",
+            "query_string": self.query.encode(),
+            "headers": [
+                (b"host", b"localhost"),
+                (b"authorization", f"Bearer {text}".encode()),
+                *self.headers,
+            ],
+        }
+        await self.office.application(scope, self._receive, self._send)
+        self.messages.put_nowait({"type": "end"})
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        await self.free.wait()
+        self.messages.put_nowait(message)
+
+    async def next(self) -> dict[str, str]:
+        """Wait for the next event, or the end of the answer, which is empty."""
+        while True:
+            message = await self.messages.get()
+            if message["type"] == "end":
+                return {}
+            for event in message.get("body", b"").decode().split("\r\n\r\n"):
+                lines = [line.partition(": ") for line in event.splitlines() if line]
+                if lines:
+                    return {key: value for key, _, value in lines}
+
+
+def at_work(folder: Path, work: Callable[[Office], Awaitable[T]]) -> T:
+    """Run `work` with an office, and close it."""
+
+    async def whole() -> T:
+        office = Office(folder)
+        try:
+            return await work(office)
+        finally:
+            await office.api.aclose()
+            office.store.fails.clear()
+            office.desk.close()
+
+    return asyncio.run(whole())

@@ -1,0 +1,15 @@
+import pytest
+
+from openimds.store import memory
+from openimds.store.memory import MemoryStore
+from openimds.store.port import Write
+
+
+def test_it_keeps_the_latest_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST_CHANGES", 3)
+    store = MemoryStore()
+    for number in range(5):
+        store.write([Write("a", b"%d" % number, "api")], "somebody", "now")
+    assert [change.revision for change in store.changes(0, 10)] == [3, 4, 5]
+    assert store.revision() == 5
+    store.close()
