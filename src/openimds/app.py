@@ -135,8 +135,7 @@ class Server:
         """Take no new connection, let the open ones end, at most for five seconds."""
         for task in self._tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._door:
             await self._door.close()
         for listener in self.listeners.values():
@@ -158,6 +157,13 @@ class Server:
             self.plane.connections.sweep(self.plane.now())
 
     async def _watch(self) -> None:
+        """Watch the fleet file for as long as the system lets us, and say when it does not."""
+        try:
+            await self._apply_edits()
+        except (OSError, RuntimeError) as error:
+            self.tell(f"{self.config.fleet}: {error}; edits are not seen any more")
+
+    async def _apply_edits(self) -> None:
         """Apply every edit of the fleet file; a bad one changes nothing and is told."""
         from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
 

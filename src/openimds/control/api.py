@@ -115,6 +115,8 @@ class _Rest:
 
     async def _events(self, since: int | None) -> AsyncIterator[ServerSentEvent]:
         feed = self._desk.subscribe()
+        if since is not None and since > self._desk.revision:
+            since = 0  # A revision of another life: this store has forgotten, or is a new one.
         try:
             seen = since or 0
             while since is not None:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec.json
 
+from openimds.errors import ConfigError
+from openimds.model.fleet import merge_patch
 from openimds.model.fleet import vm as read_vm
 from openimds.model.said import said
 from openimds.model.vm import Vm
@@ -96,16 +98,38 @@ class Desk:
             StoreError: it could not be written.
         """
         async with self._turn:
-            write = Write(vm.name, body_of(vm), API, expected)
-            is_new = vm.name not in self.picture.by_name
-            gone = await self._defaults() - {vm.name} if is_new else set()
-            changes = await self._change([write], [vm], gone, who)
-            made = [change for change in changes if change.name == vm.name]
-            if made:
-                return Stored(vm.name, body_of(vm), made[0].revision, API), is_new
-            stored = await self.ask(self.store.get, vm.name)
-            assert stored is not None  # Nothing had to change, so it was there.
-            return stored, is_new
+            return await self._put(vm, who, expected)
+
+    async def patch(
+        self, name: str, patch: object, who: str, expected: int | None = None
+    ) -> Stored | None:
+        """Change a VM by a merge patch; return it as it is kept now, or None if there is none.
+
+        Raises:
+            ConfigError, ConflictError, StoreError: as `put`.
+        """
+        async with self._turn:
+            stored = await self.ask(self.store.get, name)
+            if stored is None:
+                return None
+            try:
+                merged = merge_patch(msgspec.json.decode(stored.body), patch)
+            except RecursionError:
+                raise ConfigError("body", "values nested too deeply", "a merge patch") from None
+            changed = read_vm(name, merged)
+            return (await self._put(changed, who, expected))[0]
+
+    async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[Stored, bool]:
+        write = Write(vm.name, body_of(vm), API, expected)
+        is_new = vm.name not in self.picture.by_name
+        gone = await self._defaults() - {vm.name} if is_new else set()
+        changes = await self._change([write], [vm], gone, who)
+        made = [change for change in changes if change.name == vm.name]
+        if made:
+            return Stored(vm.name, body_of(vm), made[0].revision, API), is_new
+        stored = await self.ask(self.store.get, vm.name)
+        assert stored is not None  # Nothing had to change, so it was there.
+        return stored, is_new
 
     async def remove(self, name: str, who: str, expected: int | None = None) -> bool:
         """Remove a VM; tell whether there was one.
@@ -136,7 +160,7 @@ class Desk:
                 if name not in wanted and owner in (origin, DEFAULT)
             }
             changed = [wanted[write.name] for write in writes]
-            return await self._change(writes, changed, gone, who)
+            return await self._change(writes, changed, gone, who, origin)
 
     def _held(self) -> dict[str, tuple[bytes, str]]:
         found: dict[str, tuple[bytes, str]] = {}
@@ -153,9 +177,9 @@ class Desk:
         return {stored.name} if stored and stored.origin == DEFAULT else set()
 
     async def _change(
-        self, writes: list[Write], vms: list[Vm], gone: set[str], who: str
+        self, writes: list[Write], vms: list[Vm], gone: set[str], who: str, origin: str = API
     ) -> list[Change]:
-        removes = [Write(name, None, API) for name in gone - {write.name for write in writes}]
+        removes = [Write(name, None, origin) for name in gone - {write.name for write in writes}]
         step = self.picture.plan(vms, gone)
         try:
             await self._open_listeners({**self.picture.listeners, **step.listeners})

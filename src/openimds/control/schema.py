@@ -14,6 +14,7 @@ from openimds.spec.fields import Kind
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
+_NAME: Json = {**_TEXT, "minLength": 1, "maxLength": 256, "pattern": "^[^/]+$"}
 _NUMBER: Json = {"type": "integer"}
 _TAGS: Json = {
     "oneOf": [
@@ -100,7 +101,7 @@ def _content(body: Body) -> Json:
 
 def _operation(row: Operation) -> Json:
     path = [
-        {"name": name, "in": "path", "required": True, "schema": {**_TEXT, "minLength": 1}}
+        {"name": name, "in": "path", "required": True, "schema": _NAME}
         for name in re.findall(r"{(\w+)}", row.path)
     ]
     query = [

@@ -31,11 +31,11 @@ class Token:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
-                self._write(os.O_EXCL)
+                self._make()
         except FileExistsError:
-            pass  # Another server of the same owner was quicker: its token is as good.
+            raise self._unusable("there is a plain file instead of its directory") from None
         except OSError as error:
-            raise self._unusable((error.strerror or str(error)).lower()) from None
+            raise self._unusable(error) from None
         self._read()
 
     def fits(self, offered: str) -> bool:
@@ -49,20 +49,29 @@ class Token:
         Raises:
             TokenError: the file cannot be written; the old token stays.
         """
-        new = self.path.with_name(f"{self.path.name}.new")
         try:
-            new.unlink(missing_ok=True)
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(_BYTES) + "\n")
-            new.replace(self.path)
+            self._fresh().replace(self.path)
         except OSError as error:
-            raise self._unusable((error.strerror or str(error)).lower()) from None
+            raise self._unusable(error) from None
 
-    def _write(self, flags: int) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | flags, 0o600)
+    def _make(self) -> None:
+        """Put a whole token in its place, unless another server of the owner was quicker."""
+        fresh = self._fresh()
+        try:
+            os.link(fresh, self.path)
+        except FileExistsError:
+            pass  # Its token is as good.
+        finally:
+            fresh.unlink()
+
+    def _fresh(self) -> Path:
+        """Return a file with a new token, beside the real one."""
+        path = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(_BYTES) + "\n")
+        return path
 
     def _read(self) -> None:
         try:
@@ -72,14 +81,16 @@ class Token:
                 return
             text = self.path.read_text("ascii").strip()
         except (OSError, ValueError) as error:
-            raise self._unusable(str(error)) from None
+            raise self._unusable(error) from None
         if status.st_mode & 0o077:
             raise self._unusable(f"mode {status.st_mode & 0o777:o} lets others read it")
         if not text:
             raise self._unusable("it is empty")
         self._seen, self._text = seen, text
 
-    def _unusable(self, seen: str) -> TokenError:
+    def _unusable(self, seen: str | Exception) -> TokenError:
+        if isinstance(seen, OSError):
+            seen = (seen.strerror or str(seen)).lower()
         return TokenError(
             f"{self.path}: {seen}; remove it and start again, and a new token is made"
         )

@@ -1,7 +1,7 @@
 """The operations on VMs: read what was sent, ask the desk, say how it went."""
 
 import asyncio
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,7 @@ from openimds.control.operations import MERGE_PATCH, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.core.answer import Refusal, answer
 from openimds.core.request import query
-from openimds.model.fleet import merge_patch, vm
+from openimds.model.fleet import vm
 from openimds.model.text import decode
 from openimds.store.port import Stored
 from openimds.view.picture import Entry
@@ -69,13 +69,10 @@ class Vms:
         name = request.path_params["name"]
         _media(request, MERGE_PATCH, "application/json")
         patch = _said(await body_of(request), name)
-        before = await self._stored(request)
-        expected = _expected(request)
-        if expected is None:
-            # Nobody else's change between reading and writing may be lost.
-            expected = before.revision
-        said = merge_patch(msgspec.json.decode(before.body), patch)
-        stored, _ = await self._put(request, name, said, expected)
+        work = self._desk.patch(name, patch, who(request), _expected(request))
+        stored = await asyncio.shield(work)
+        if stored is None:
+            raise _no_vm(name)
         return _json(_whole_body(stored), _headers(stored))
 
     async def delete_vm(self, request: Request) -> Response:
@@ -168,7 +165,7 @@ def whole(request: Request, name: str, default: int, least: int, most: int) -> i
 
 def _name_in(cursor: str) -> str:
     try:
-        return urlsafe_b64decode(cursor.encode("ascii")).decode()
+        return b64decode(cursor.encode("ascii"), b"-_", validate=True).decode()
     except ValueError:
         detail = f'cursor: saw "{cursor}", expected the "next" of the page before'
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
@@ -209,12 +206,14 @@ def _expected(request: Request) -> int | None:
     """
     if request.headers.get("if-none-match", "").strip() == "*":
         return 0
-    tags = _list(request.headers.get("if-match", ""))
-    if not tags or tags == ["*"]:
+    if "if-match" not in request.headers:
         return None
-    text = tags[0].strip('"')
+    tags = _list(request.headers["if-match"])
+    if tags == ["*"]:
+        return None
+    text = tags[0].strip('"') if len(tags) == 1 else ""
     is_revision = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_REVISION
-    if len(tags) > 1 or not is_revision or int(text) == 0:
+    if not is_revision or int(text) == 0:
         raise ProblemError(
             HTTPStatus.PRECONDITION_FAILED, "If-Match: expected the one ETag that the VM has"
         )

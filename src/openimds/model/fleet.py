@@ -10,7 +10,8 @@ from openimds.model.tree import newest_tree
 from openimds.model.vm import Fleet, Identities, Reach, Vm
 from openimds.spec.clouds import CLOUDS, PUBLIC
 
-_NAME = re.compile("[^/]{1,256}")
+_NAME = re.compile("[^/\ufffd]{1,256}")
+"""No slash, for a name is a segment of a path; no mark of bytes that were no text."""
 _OF_ONE_VM_ALONE = (
     ("compute", "name"),
     ("compute", "vmId"),

@@ -80,9 +80,15 @@ class SqliteStore(Store):
         self.path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._prepare()
         except sqlite3.Error as error:
             raise _explained(path, error) from error
+        try:
+            self._prepare()
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, sqlite3.Error):
+                raise _explained(path, error) from error
+            raise
 
     def _prepare(self) -> None:
         run = self._db.execute

@@ -605,6 +605,7 @@ def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
         ("since=0", {}, 1),
         ("since=2", {}, 3),
         ("", {"Last-Event-ID": "1"}, 2),
+        ("", {"Last-Event-ID": "500"}, 1),
         ("since=0", {"Last-Event-ID": "2"}, 3),
         ("since=2", {"Last-Event-ID": "x"}, 3),
     ],

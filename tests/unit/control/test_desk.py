@@ -225,3 +225,47 @@ def test_a_change_is_dated_by_the_clock(tmp_path: Path) -> None:
         assert (change.at, change.who) == ("2026-11-22T19:54:46.000+00:00", "api 10.0.0.1")
 
     at_work(tmp_path, work)
+
+
+def test_a_patch_that_nests_without_end_is_refused(tmp_path: Path) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"compute": deep}
+
+    async def work(office: Office) -> None:
+        await office.desk.put(Vm("a"), "me")
+        before = looks(office)
+        with pytest.raises(ConfigError, match="body: saw values nested too deeply"):
+            await office.desk.patch("a", deep, "me")
+        assert looks(office) == before
+
+    at_work(tmp_path, work)
+
+
+def test_a_patch_of_nobody_is_nothing(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        assert await office.desk.patch("nobody", {}, "me") is None
+
+    at_work(tmp_path, work)
+
+
+def test_two_patches_at_once_lose_nothing(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        await office.desk.put(Vm("a"), "me")
+        patches = [{"compute": {"tags": {str(n): "x"}}} for n in range(9)]
+        await asyncio.gather(*(office.desk.patch("a", one, "me") for one in patches))
+        stored = office.store.get("a")
+        assert stored
+        assert vm_of(stored).document["compute"]["tags"].count("x") == 9  # type: ignore[index]
+
+    at_work(tmp_path, work)
+
+
+def test_the_audit_names_the_file_that_took_a_vm_away(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        await office.desk.sync([Vm("a"), Vm("b")], "file", "file x")
+        await office.desk.sync([Vm("a")], "file", "file x")
+        last = office.store.changes(0, 9)[-1]
+        assert (last.name, last.after, last.origin, last.who) == ("b", None, "file", "file x")
+
+    at_work(tmp_path, work)

@@ -65,7 +65,7 @@ def test_rotating_makes_another_one(path: Path) -> None:
     token = Token(path)
     old = text(path)
     # What a rotation that was cut short has left is in nobody's way.
-    path.with_name("admin-token.new").write_text("left")
+    path.with_name(f"admin-token.{os.getpid()}").write_text("left")
     token.rotate()
     assert text(path) != old
     assert token.fits(text(path))
@@ -77,7 +77,7 @@ def test_rotating_makes_another_one(path: Path) -> None:
 def test_a_rotation_that_fails_leaves_the_old_token(path: Path) -> None:
     token = Token(path)
     old = text(path)
-    path.with_name("admin-token.new").mkdir()
+    path.with_name(f"admin-token.{os.getpid()}").mkdir()
     with pytest.raises(TokenError, match="is a directory; remove it and start again"):
         token.rotate()
     assert token.fits(old)
@@ -109,14 +109,14 @@ def test_a_file_without_a_token_is_refused(path: Path, content: bytes, said: str
 def test_a_file_that_has_gone_is_said(path: Path) -> None:
     token = Token(path)
     path.unlink()
-    with pytest.raises(TokenError, match="No such file"):
+    with pytest.raises(TokenError, match="no such file"):
         token.fits("x")
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for where in ("file", "file/below"):
-        with pytest.raises(TokenError, match="ot a directory"):
+        with pytest.raises(TokenError, match=r"(not a|a plain file instead of its) directory"):
             Token(tmp_path / where / "admin-token")
 
 
