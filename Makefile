@@ -48,7 +48,8 @@ bench: .venv/.dev-stamp ## Measure against nginx (needs nginx and wrk)
 	$(BIN)/python -m bench $(ARGS)
 
 fuzz: .venv/.fuzz-stamp ## Throw broken requests at the parser for a minute
-	$(BIN)/python fuzz/requests.py -max_total_time=60 fuzz/corpus
+	@mkdir -p fuzz/found
+	$(BIN)/python -m fuzz.requests -max_total_time=60 fuzz/found fuzz/corpus
 
 lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements.lock --group build pyproject.toml

@@ -1,4 +1,4 @@
-"""Throw bytes at a connection: `python fuzz/requests.py [options of libFuzzer] [corpus]`.
+"""Throw bytes at a connection: `python -m fuzz.requests [options of libFuzzer] [corpus]`.
 
 The first byte of an input says how it is cut into chunks; the rest is what a guest sends. Whatever
 it is, the connection must not raise, and what it writes must be whole HTTP answers with a status
@@ -6,7 +6,6 @@ that some row has.
 """
 
 import sys
-from pathlib import Path
 
 from openimds.spec.refusals import PROBLEMS
 from tests.support.talk import Talk, a_plane, replies
@@ -36,8 +35,6 @@ def main() -> None:
     """Fuzz until told to stop."""
     import atheris  # noqa: PLC0415 - the tests play the corpus without it
 
-    corpus = Path(__file__).parent / "corpus"
-    corpus.mkdir(exist_ok=True)
     atheris.instrument_all()
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()
