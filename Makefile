@@ -56,6 +56,7 @@ lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock \
 		--group build --extra dev pyproject.toml
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
+	$(COMPILE) --output-file requirements-fast.lock --group fast
 
 clean: ## Remove .venv, caches and build output
 	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
@@ -70,9 +71,12 @@ clean: ## Remove .venv, caches and build output
 	@echo 'Making .venv' >&2
 	@$(PYTHON) -m venv .venv
 
-.venv/.runtime-stamp: pyproject.toml requirements.lock | .venv/bin/pip
+# A faster event loop, where it is to be had ready-made; without it the standard one serves.
+.venv/.runtime-stamp: pyproject.toml requirements.lock requirements-fast.lock | .venv/bin/pip
 	@echo 'Installing requirements.lock' >&2
 	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --only-binary :all: --require-hashes -r requirements-fast.lock 2>/dev/null || \
+		echo 'No uvloop for this Python: the standard event loop serves' >&2
 	@$(INSTALL_SELF)
 	@touch $@
 
