@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from openimds.config import DEFAULT_VM, Config, Watched, read_fleet, without_collector
+from openimds.config import DEFAULT_VM, Config, Watched, fingerprint, read_fleet, without_collector
 from openimds.control.desk import DEFAULT, Desk
 from openimds.control.door import Door
 from openimds.control.token import Token
@@ -104,6 +104,7 @@ class Server:
         await self.desk.load()
         if self.config.vms is not None:
             await self.desk.sync(self.config.vms, self.config.origin, "start")
+            self.config.vms.clear()
         elif not self.plane.picture.by_name:
             await self.desk.sync([Vm(DEFAULT_VM)], DEFAULT, "start")
 
@@ -168,7 +169,7 @@ class Server:
         from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
 
         watched = await asyncio.to_thread(Watched, self.config.fleet)
-        seen = self.config.vms
+        seen = self.config.fingerprint
         is_first = True
         async for edits in awatch(
             watched.folder,
@@ -184,10 +185,12 @@ class Server:
                 continue
             is_first = False
             try:
+                now = await asyncio.to_thread(fingerprint, self.config.fleet)
+                if now == seen:
+                    continue  # Only touched: it says nothing new, and changes by the API stay.
                 vms = await asyncio.to_thread(read_fleet, self.config.fleet)
-                # A file that was only touched says nothing new: changes by the API stay.
-                changes = [] if vms == seen else await self.desk.sync(vms, "file", watched.who)
-                seen = vms
+                changes = await self.desk.sync(vms, "file", watched.who)
+                seen = now
             except Error as error:
                 self.tell(f"{error}; nothing has changed")
                 continue
