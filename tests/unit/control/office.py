@@ -20,6 +20,9 @@ from openimds.view.picture import Picture
 T = TypeVar("T")
 TAKEN = "127.0.0.1:1"
 
+MERGE = {"Content-Type": "application/merge-patch+json"}
+JSON = {"Content-Type": "application/json"}
+
 
 class Numbers:
     """What the metrics read."""
