@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from openimds.control.token import Token
 from openimds.errors import ConfigError, Error
 from openimds.model.vm import Vm
 from openimds.store.memory import MemoryStore
-from openimds.store.port import Store
+from openimds.store.port import Change, Store
 from openimds.store.state import State, default_folder
 from openimds.view.picture import Picture
 from openimds.wire.listen import Listener, Tcp, address, listen
@@ -61,6 +62,7 @@ class Server:
             bounds=config.bounds,
         )
         self.plane.on_stranger = self._on_stranger
+        self.plane.on_mistake = lambda error: tell(f"a mistake of ours: {error!r}")
         self.desk = Desk(self._store(), picture, time.time, self._open)
         self.listeners: dict[str, Listener] = {}
         self.loop_lag_s = 0.0
@@ -101,9 +103,9 @@ class Server:
         return ready
 
     async def _load(self) -> None:
-        await self.desk.load()
+        await self.desk.load(is_last=self.config.vms is None)
         if self.config.vms is not None:
-            await self.desk.sync(self.config.vms, self.config.origin, "start")
+            await self._sync(self.config.vms, "start")
             self.config.vms.clear()
         elif not self.plane.picture.by_name:
             await self.desk.sync([Vm(DEFAULT_VM)], DEFAULT, "start")
@@ -124,12 +126,12 @@ class Server:
         names = {host.host.lower()} if isinstance(host, Tcp) else set()
         return application(self.desk, token, self.config.admin_hosts | names, Numbers(self))
 
-    async def _open(self, wanted: dict[str, str]) -> None:
-        """Have exactly these listeners of single VMs, beside the first one."""
+    async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        """Have these listeners of single VMs beside the first one; of the others keep only some."""
         for text in wanted.keys() - self.listeners.keys():
             where = f"vms.{wanted[text]}.reach.listen"
             self.listeners[text] = await listen(self.plane, text, where, is_own=True)
-        for text in self.listeners.keys() - wanted.keys() - {""}:
+        for text in self.listeners.keys() - wanted.keys() - keep - {""}:
             self.listeners.pop(text).close()
 
     async def stop(self) -> None:
@@ -137,6 +139,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.desk.end_feeds()
         if self._door:
             await self._door.close()
         for listener in self.listeners.values():
@@ -189,13 +192,19 @@ class Server:
                 if now == seen:
                     continue  # Only touched: it says nothing new, and changes by the API stay.
                 vms = await asyncio.to_thread(read_fleet, self.config.fleet)
-                changes = await self.desk.sync(vms, "file", watched.who)
+                changes = await self._sync(vms, watched.who)
                 seen = now
             except Error as error:
                 self.tell(f"{error}; nothing has changed")
                 continue
             if changes:
                 self.tell(f"{watched.path}: {len(changes)} changes applied")
+
+    async def _sync(self, vms: list[Vm], who: str) -> list[Change]:
+        try:
+            return await self.desk.sync(vms, self.config.origin, who)
+        except ConfigError as error:
+            raise error.inside(self.config.source) from None
 
     def _on_stranger(self, caller: str) -> None:
         self.tell(

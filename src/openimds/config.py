@@ -22,6 +22,7 @@ DEFAULT_VM = "vm-1"
 """The name of the VM that is served when nobody names one."""
 FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
 _MIB = 1 << 20
+_LARGEST_WINDOW = 10_000
 
 
 class Config(Struct, frozen=True):
@@ -36,6 +37,7 @@ class Config(Struct, frozen=True):
     fingerprint: bytes
     origin: str
     fleet: str
+    source: str
     catalog: Catalog
     listen: str
     admin: str
@@ -60,11 +62,21 @@ def configure(values: Mapping[str, Any]) -> Config:
         key: Allowance(values[f"{key}_per_s"], values[f"{key}_burst"])
         for key in ("general", "identity")
     }
+    for key, allowance in allowances.items():
+        window = allowance.burst or allowance.rate_per_s
+        if window > _LARGEST_WINDOW:
+            raise ConfigError(
+                f"{key}_burst",
+                f"{window:g}",
+                f"at most {_LARGEST_WINDOW}: every VM remembers so many requests",
+                "Write --no-rate-limit, or a smaller burst",
+            )
     return Config(
         vms=found.vms,
         fingerprint=print_before,
         origin=found.origin,
         fleet=values["fleet"],
+        source=values["fleet"] or values["document"],
         catalog=read_catalog(values["newest_version"]),
         listen=values["listen"],
         admin=values["admin"],

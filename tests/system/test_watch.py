@@ -130,8 +130,14 @@ BAD = [
     ("vms: {a: {compute: {vmsize: X}}}", 'fleet.yaml: vms.a.compute: saw unknown key "vmsize"'),
     ("vms: {a: [}", "fleet.yaml: "),
     ("", "fleet.yaml: top level: saw nothing"),
-    (fleet(a="One") + "\n  b: {reach: {address: [127.0.0.31]}}", "vms.b.reach.address: saw 127."),
-    ('vms: {a: {reach: {listen: ["unix:/nowhere/x"]}}}', "vms.a.reach.listen: saw unix:/nowhere"),
+    (
+        fleet(a="One") + "\n  b: {reach: {address: [127.0.0.31]}}",
+        "fleet.yaml: vms.b.reach.address: saw 127.",
+    ),
+    (
+        'vms: {a: {reach: {listen: ["unix:/nowhere/x"]}}}',
+        "fleet.yaml: vms.a.reach.listen: saw unix:/nowhere",
+    ),
 ]
 
 

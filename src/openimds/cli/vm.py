@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import msgspec.json
@@ -75,7 +76,7 @@ def show(name: str, api_version: str, *, is_compact: bool, **flags: object) -> N
         found = read_vms(known["fleet"], known["document"])
         body = _offline(found, name, api_version, known["newest_version"])
     else:
-        version = f"?api-version={api_version}" if api_version else ""
+        version = f"?api-version={quote(api_version, safe='')}" if api_version else ""
         document = _client(flags).ask("GET", vm_path(name, f"/document{version}"))
         body = msgspec.json.encode(document)
     click.echo((body if is_compact else msgspec.json.format(body, indent=2)).decode())
@@ -131,7 +132,10 @@ def import_vms(files: tuple[str, ...], *, dry_run: bool, is_json: bool, **flags:
     from openimds.foreign import read as read_foreign
 
     read = [_read(file) for file in files]
-    found = read_foreign(read[0] if len(read) == 1 else read)
+    try:
+        found = read_foreign(read[0] if len(read) == 1 else read)
+    except ConfigError as error:
+        raise error.inside(", ".join(files)) from None
     for one in found:
         for path in one.left_out:
             click.echo(f"{one.name}: {path} has no place in the metadata and is left out", err=True)

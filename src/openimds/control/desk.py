@@ -6,6 +6,7 @@ own, one call at a time; the picture changes on the event loop, between two requ
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ API = "api"
 DEFAULT = "default"
 """The origin of the VM that is served when nobody named one; it goes when another one comes."""
 _PAGE = 5000
+_SLICE = 200
 
 
 def body_of(vm: Vm) -> bytes:
@@ -50,12 +52,12 @@ class Desk:
         store: Store,
         picture: Picture[Any],
         utc: Callable[[], float],
-        open_listeners: Callable[[dict[str, str]], Awaitable[None]],
+        open_listeners: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]],
     ) -> None:
         """Stand between a store and a picture.
 
-        `open_listeners` is told every listener that belongs to a VM, before a change is written;
-        it raises ConfigError if one cannot be opened.
+        `open_listeners` is told every listener that shall be there, before a change is written,
+        and which others may stay; it raises ConfigError if one cannot be opened.
         """
         self.store, self.picture = store, picture
         self.revision = 0
@@ -66,8 +68,8 @@ class Desk:
         self._turn = asyncio.Lock()
         self._feeds: set[asyncio.Queue[Change | None]] = set()
 
-    async def load(self) -> None:
-        """Show what the store holds."""
+    async def load(self, *, is_last: bool = True) -> None:
+        """Show what the store holds; listeners are opened unless a `sync` is to follow."""
         vms: list[Vm] = []
         after = ""
         while page := await self.ask(self.store.page, after, _PAGE):
@@ -75,7 +77,8 @@ class Desk:
             after = page[-1].name
         self.revision = await self.ask(self.store.revision)
         step = self.picture.plan(vms)
-        await self._open_listeners(step.listeners)
+        if is_last:
+            await self._open_listeners(step.listeners, frozenset())
         self.picture.take(step)
 
     async def ask(self, call: Callable[..., T], *arguments: object) -> T:
@@ -120,16 +123,18 @@ class Desk:
             return (await self._put(changed, who, expected))[0]
 
     async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[Stored, bool]:
-        write = Write(vm.name, body_of(vm), API, expected)
+        held = await self.ask(self.store.get, vm.name)
+        # Who owns a VM does not change by changing it, but for the one that nobody asked for.
+        origin = held.origin if held and held.origin != DEFAULT else API
+        write = Write(vm.name, body_of(vm), origin, expected)
         is_new = vm.name not in self.picture.by_name
         gone = await self._defaults() - {vm.name} if is_new else set()
         changes = await self._change([write], [vm], gone, who)
         made = [change for change in changes if change.name == vm.name]
         if made:
-            return Stored(vm.name, body_of(vm), made[0].revision, API), is_new
-        stored = await self.ask(self.store.get, vm.name)
-        assert stored is not None  # Nothing had to change, so it was there.
-        return stored, is_new
+            return Stored(vm.name, body_of(vm), made[0].revision, origin), is_new
+        assert held is not None  # Nothing had to change, so it was there.
+        return held, is_new
 
     async def remove(self, name: str, who: str, expected: int | None = None) -> bool:
         """Remove a VM; tell whether there was one.
@@ -152,8 +157,12 @@ class Desk:
         async with self._turn:
             wanted = {vm.name: vm for vm in vms}
             held = await self.ask(self._held)
-            writes = [Write(name, body_of(vm), origin) for name, vm in wanted.items()]
-            writes = [one for one in writes if held.get(one.name) != (one.body, origin)]
+            made: list[Write] = []
+            for number, (name, vm) in enumerate(wanted.items()):
+                made.append(Write(name, body_of(vm), origin))
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)  # Guests are answered between the slices.
+            writes = [one for one in made if held.get(one.name) != (one.body, origin)]
             gone = {
                 name
                 for name, (_, owner) in held.items()
@@ -182,14 +191,14 @@ class Desk:
         removes = [Write(name, None, origin) for name in gone - {write.name for write in writes}]
         step = self.picture.plan(vms, gone)
         try:
-            await self._open_listeners({**self.picture.listeners, **step.listeners})
+            await self._open_listeners(step.listeners, self.picture.listeners.keys())
             changes = await self.ask(self.store.write, [*writes, *removes], who, self._now())
         except BaseException:
-            await self._open_listeners(self.picture.listeners)
+            await self._open_listeners({}, self.picture.listeners.keys())
             raise
         self.picture.take(step)
         self.revision = max([self.revision, *(change.revision for change in changes)])
-        await self._open_listeners(step.listeners)
+        await self._open_listeners(step.listeners, frozenset())
         for feed in self._feeds:
             for change in changes:
                 _offer(feed, change)
@@ -207,6 +216,13 @@ class Desk:
     def unsubscribe(self, feed: "asyncio.Queue[Change | None]") -> None:
         """End a feed."""
         self._feeds.discard(feed)
+
+    def end_feeds(self) -> None:
+        """Tell every reader that this is the end."""
+        for feed in self._feeds:
+            while not feed.empty():
+                feed.get_nowait()
+            feed.put_nowait(None)
 
     def close(self) -> None:
         """Wait for the store's last call and close it."""

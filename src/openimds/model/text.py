@@ -58,8 +58,8 @@ _HALF_OF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise DuplicateNameError(f"the name {json.dumps(twice)} twice in one object")
     return members
 

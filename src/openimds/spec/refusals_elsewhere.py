@@ -150,5 +150,6 @@ HTTP: tuple[Problem, ...] = (
     _http("target_too_long", 414, "Request target too long"),
     _http("expectation_unknown", 417, "Expectation failed"),
     _http("headers_too_large", 431, "Request header fields too large"),
+    _http("server_error", 500, "Internal server error"),
 )
 """Refusals of the connection itself; each one ends it."""

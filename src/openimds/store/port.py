@@ -9,7 +9,7 @@ from openimds.errors import Error
 
 
 class Stored(Struct, frozen=True):
-    """A VM as it is kept. `origin` says who manages it: `api`, or `file:` and a name."""
+    """A VM as it is kept. `origin` says who manages it: `api`, `file`, `document`, `default`."""
 
     name: str
     body: bytes

@@ -126,7 +126,9 @@ class Picture(Generic[R]):
 
     def _at(self, address: str) -> Entry[R] | None:
         written = self._by_address.get(address)
-        return written or next(iter(self._presumed.get(address, ())), None)
+        # Where two VMs have one default by chance, neither has it: it must not move between them.
+        presumed = self._presumed.get(address, ())
+        return written or (presumed[0] if len(presumed) == 1 else None)
 
     def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> Step:
         """Return the step that makes all these changes together.
@@ -168,16 +170,17 @@ class Picture(Generic[R]):
         return self._by_listener
 
     def remarks(self) -> list[str]:
-        """Return sentences about addresses that are mere defaults and that others have."""
+        """Return sentences about addresses that are mere defaults and that others have too."""
         found = []
         for address, entries in self._presumed.items():
-            first = self._by_address.get(address) or entries[0]
-            found += [
-                f"{entry.name} has no address of its own: its default {address} is that of "
-                f"{first.name}. Give it network.interface or reach"
-                for entry in entries
-                if entry is not first
-            ]
+            owner = self._by_address.get(address)
+            for entry in entries:
+                others = [one for one in ([owner] if owner else entries) if one is not entry]
+                if others:
+                    found.append(
+                        f"{entry.name} has no address of its own: its default {address} is also "
+                        f"that of {others[0].name}. Give it network.interface or reach"
+                    )
         return found
 
     def _put(self, vm: Vm, claims: Claims) -> None:

@@ -16,7 +16,7 @@ class Replies(Generic[R]):
 
     def __init__(self) -> None:
         """Begin empty."""
-        self.by_request: dict[bytes, R] = {}
+        self.by_request: dict[bytes | str, R] = {}
         self.held_bytes = 0
 
 
@@ -33,7 +33,7 @@ class Shelf(Generic[R]):
         self.held_bytes = 0
         self._order: OrderedDict[int, Replies[R]] = OrderedDict()
 
-    def keep(self, replies: Replies[R], request: bytes, reply: R, size_bytes: int) -> None:
+    def keep(self, replies: Replies[R], request: bytes | str, reply: R, size_bytes: int) -> None:
         """Keep a reply for the next request of the same bytes."""
         if len(replies.by_request) >= MOST_PER_VM:
             self.drop(replies)

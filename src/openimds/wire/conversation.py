@@ -103,7 +103,13 @@ class Conversation(asyncio.BufferedProtocol):
         self._parse(data)
 
     def expire(self) -> None:
-        """End a connection whose time is up: in silence when idle, with 408 inside a request."""
+        """End a connection whose time is up: in silence when idle, with 408 inside a request.
+
+        One that was closed and still has not taken its last words is cut.
+        """
+        if self._is_closing:
+            self._transport.abort()
+            return
         if not self._is_idle:
             self._transport.write(self.plane.broken("too_slow"))
         self._close()
@@ -135,6 +141,8 @@ class Conversation(asyncio.BufferedProtocol):
         bounds = self.plane.bounds
         if self._head_bytes > bounds.head_bytes or self._header_count > bounds.header_count:
             self._break("headers_too_large")
+        if not self._in_head:
+            return  # A trailer behind a chunked body is weighed, and is no header.
         match name.lower():
             case b"metadata":
                 self._metadata_values.append(value.strip().lower())
@@ -191,6 +199,10 @@ class Conversation(asyncio.BufferedProtocol):
                 self._raw = b""
                 self._parse(rest)
                 return
+        except httptools.HttpParserCallbackError as error:
+            # A mistake of ours, wrapped by the parser: not the guest's, and not to be hidden.
+            self.plane.on_mistake(error.__context__ or error)
+            self._break("server_error")
         except httptools.HttpParserError:
             self._break("malformed")
         if self._in_head and self._fed_bytes > self.plane.bounds.head_bytes + len(_BUFFER):
@@ -227,7 +239,8 @@ class Conversation(asyncio.BufferedProtocol):
     def _raw_request(self) -> bytes:
         """Return the chunk if it is certain to be this one request and nothing else."""
         end = b"\r\n\r\n"
-        is_whole = self._raw.endswith(end) and self._raw.count(end) == 1
+        # A request that expects must be answered with 100 Continue each time, so it is parsed.
+        is_whole = self._raw.endswith(end) and self._raw.count(end) == 1 and not self._expects
         return self._raw if is_whole else b""
 
     def _caller(self) -> WireEntry | None:
@@ -244,5 +257,5 @@ class Conversation(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         self._is_closing = True
-        self.deadline_s = _NEVER
+        self.deadline_s = self.plane.now() + self.plane.bounds.close_s
         self._transport.close()

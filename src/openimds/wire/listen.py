@@ -47,7 +47,8 @@ def address(text: str, where: str) -> Tcp | Unix:
         return Unix(path)
     host, colon, port = text.rpartition(":")
     is_port = port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT
-    if not (colon and host and is_port):
+    has_both = host.startswith("[") == host.endswith("]")
+    if not (colon and host and is_port and has_both):
         raise ConfigError(where, f'"{text}"', expected, "Write 127.0.0.1:8169")
     return Tcp(host.removeprefix("[").removesuffix("]"), int(port))
 

@@ -32,6 +32,7 @@ class Bounds(Struct, frozen=True):
     head_s: float = 10.0
     body_s: float = 10.0
     idle_s: float = 120.0
+    close_s: float = 5.0
     connections: int = 20000
     connections_per_caller: int = 1024
     strangers: int = 1024
@@ -55,10 +56,13 @@ class Request(Struct, frozen=True):
     is_forwarded: bool
     connection: str
 
-    def key(self) -> bytes:
-        """Return bytes that differ wherever the reply may differ. No request looks like them."""
+    def key(self) -> str:
+        """Return text that differs wherever the reply may differ.
+
+        It is text so that no bytes of a guest, which are looked up in the same place, can equal it.
+        """
         flags = f"{self.method} {self.has_metadata_header:d}{self.is_forwarded:d}{self.connection} "
-        return flags.encode() + self.target
+        return flags + self.target.decode("latin-1")
 
     def query(self) -> Query:
         """Return what the request asks."""
@@ -96,6 +100,7 @@ class Plane:
         self.counts: dict[Counted, Count] = {}
         self.throttled: dict[str, int] = {}
         self.strangers: dict[str, int] = {}
+        self.on_mistake: Callable[[BaseException], None] = lambda _: None
         self.said_to_strangers: Replies[Reply] = Replies()
         self.on_stranger: Callable[[str], None] = lambda _: None
 

@@ -72,7 +72,8 @@ class Reply:
     @property
     def size_bytes(self) -> int:
         """About what the reply weighs in memory."""
-        return _OVERHEAD_BYTES + len(self.after)
+        instead = self.instead.size_bytes if self.instead else 0
+        return _OVERHEAD_BYTES + len(self.after) + instead
 
 
 _BLANK = "\0"
@@ -82,12 +83,13 @@ class Stamps:
     """The date and the request ids of replies. The date is worked out once a second."""
 
     def __init__(self) -> None:
-        """Draw the secret part of the request ids."""
+        """Draw the fixed part of the request ids."""
         draw = SystemRandom().getrandbits
         text = f"{draw(32):08x}-{draw(16):04x}-4{draw(12):03x}-{8 + draw(2):x}{draw(12):03x}-"
         self._fixed = text.encode()
         self._number = draw(48)
-        # An odd step visits every 48-bit number once, and tells a guest nothing of the others.
+        # An odd step visits every 48-bit number once. The ids are unique, not secret: whoever sees
+        # two of them can tell how many answers went out in between.
         self._step = draw(48) | 1
         self._date = b""
         self._date_s = -1

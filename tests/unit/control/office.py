@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,8 +76,9 @@ class Office:
         self.application = application(self.desk, self.token, frozenset({"host"}), Numbers())
         self.api = self.client()
 
-    async def _open(self, wanted: dict[str, str]) -> None:
-        self.opened.append(dict(wanted))
+    async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        held = self.opened[-1] if self.opened else {}
+        self.opened.append({**{text: held[text] for text in held.keys() & keep}, **wanted})
         self.is_opening.set()
         if TAKEN in wanted:
             where = f"vms.{wanted[TAKEN]}.reach.listen"

@@ -1,5 +1,6 @@
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,7 @@ from openimds.control.desk import DEFAULT, body_of, vm_of
 from openimds.errors import ConfigError
 from openimds.model.fleet import vm
 from openimds.model.vm import Vm
-from openimds.store.port import ConflictError, StoreError
+from openimds.store.port import Change, ConflictError, StoreError
 from tests.unit.control.office import TAKEN, Office, at_work
 
 
@@ -78,16 +79,23 @@ def test_a_change_that_fails_changes_nothing(tmp_path: Path, failing: str) -> No
 def test_listeners_are_open_before_the_change_is_written(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.desk.put(a_vm("a", listen=("unix:/old",)), "me")
-        office.opened.clear()
+        del office.opened[:-1]
         await office.desk.put(a_vm("a", listen=("unix:/new",)), "me")
-        assert office.opened == [{"unix:/old": "a", "unix:/new": "a"}, {"unix:/new": "a"}]
+        assert office.opened[1:] == [{"unix:/old": "a", "unix:/new": "a"}, {"unix:/new": "a"}]
 
     at_work(tmp_path, work)
 
 
 def test_an_answer_is_given_though_the_store_fails_after_the_change(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        office.store.fails = {"get", "page", "changes", "revision"}
+        write = office.store.write
+
+        def write_and_fail(*arguments: Any) -> list[Change]:
+            done = write(*arguments)
+            office.store.fails = {"get", "page", "changes", "revision"}
+            return done
+
+        office.store.write = write_and_fail  # type: ignore[assignment, method-assign]
         await office.desk.put(a_vm("a"), "me")
         assert "a" in office.picture.by_name
 
@@ -267,5 +275,28 @@ def test_the_audit_names_the_file_that_took_a_vm_away(tmp_path: Path) -> None:
         await office.desk.sync([Vm("a")], "file", "file x")
         last = office.store.changes(0, 9)[-1]
         assert (last.name, last.after, last.origin, last.who) == ("b", None, "file", "file x")
+
+    at_work(tmp_path, work)
+
+
+def test_a_vm_of_the_file_stays_the_files_when_it_is_patched(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        await office.desk.sync([Vm("a"), Vm("b")], "file", "file x")
+        stored = await office.desk.patch("a", {"compute": {"zone": "1"}}, "me")
+        assert stored
+        assert stored.origin == "file"
+        await office.desk.sync([Vm("b")], "file", "file x")
+        assert office.picture.by_name.keys() == {"b"}
+
+    at_work(tmp_path, work)
+
+
+def test_readers_are_told_of_the_end(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        feed = office.desk.subscribe()
+        await office.desk.put(Vm("a"), "me")
+        office.desk.end_feeds()
+        assert feed.get_nowait() is None
+        assert feed.empty()
 
     at_work(tmp_path, work)

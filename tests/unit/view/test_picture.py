@@ -118,7 +118,7 @@ def test_a_default_address_gives_way_to_a_written_one() -> None:
     assert name_of(fleet.caller(taken)) == "a"
     assert fleet.remarks() == [
         (
-            f"b has no address of its own: its default {taken} is that of a. "
+            f"b has no address of its own: its default {taken} is also that of a. "
             "Give it network.interface or reach"
         )
     ]
@@ -195,12 +195,11 @@ def test_one_of_two_with_the_same_default_may_go() -> None:
     assert name_of(fleet.caller(taken)) == "d"
 
 
-def test_equal_defaults_go_to_the_first_and_then_to_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openimds.view.picture.default_address", lambda _: "10.1.1.1")
-    fleet = picture(a={}, b={}, c={})
-    assert name_of(fleet.caller("10.1.1.1")) == "a"
+    fleet = picture(a={}, b={}, c={"reach": {"address": []}})
+    assert fleet.caller("10.1.1.1") is None
     assert len(fleet.remarks()) == 2
     fleet.take(fleet.plan([], ["a"]))
     assert name_of(fleet.caller("10.1.1.1")) == "b"
+    assert fleet.remarks() == []

@@ -348,3 +348,46 @@ class TestCallers:
         assert self.name(talk) == b"renamed"
         picture.take(picture.plan([], ["new"]))
         assert talk.ask("/metadata/versions").status == 404
+
+
+def test_no_bytes_of_a_guest_are_taken_for_a_prepared_reply() -> None:
+    plane = a_plane()
+    Talk(plane).send(GET)
+    (key,) = [one for one in plane.picture.by_name["vm-1"].replies.by_request if one != GET]
+    assert isinstance(key, str)
+    assert one(Talk(plane).send(key.encode() + b"\r\n\r\n")).status == 400
+    assert one(Talk(plane).send(key.encode())).status == 400
+
+
+def test_a_trailer_is_no_header() -> None:
+    data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert one(Talk(a_plane()).send(data + b"0\r\nMetadata: true\r\n\r\n")).status == 400
+
+
+def test_every_request_that_expects_is_told_to_continue() -> None:
+    talk = Talk(a_plane())
+    data = GET[:-2] + b"Expect: 100-continue\r\n\r\n"
+    for _ in range(2):
+        assert [reply.status for reply in replies(talk.send(data))] == [100, 200]
+
+
+def test_a_guest_that_does_not_take_its_last_words_is_cut() -> None:
+    now = Time()
+    plane = a_plane(now=now)
+    talk = Talk(plane)
+    talk.send(request(VERSIONS, headers={**METADATA, "Connection": "close"}))
+    plane.connections.sweep(now.now_s + 4)
+    assert not talk.transport.is_aborted
+    plane.connections.sweep(now.now_s + 5)
+    assert talk.transport.is_aborted
+
+
+def test_a_mistake_of_ours_is_told_and_is_not_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BaseException] = []
+    plane = a_plane()
+    plane.on_mistake = told.append
+    monkeypatch.setattr("openimds.wire.plane.answer", lambda *_: 1 // 0)
+    talk = Talk(plane)
+    assert one(talk.send(GET)).status == 500
+    assert talk.transport.is_closed
+    assert [type(error) for error in told] == [ZeroDivisionError]

@@ -28,7 +28,8 @@ def test_an_address_is_read(text: str, meant: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8169", ":8169", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536"]
+    "text",
+    ["", "8169", ":8169", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "[::1:80"],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
