@@ -10,8 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
-PURE := src/openimds/spec/*,src/openimds/model/*,src/openimds/core/*,src/openimds/wire/*,\
-src/openimds/view/*,src/openimds/foreign/*
+PURE := src/openimds/spec/*,src/openimds/model/*,src/openimds/core/*,src/openimds/wire/*,src/openimds/view/*,src/openimds/foreign/*
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
