@@ -115,7 +115,7 @@ class Server:
         if not isinstance(wanted, Tcp):
             raise ConfigError("admin", f'"{self.config.admin}"', "HOST:PORT or none")
         token = Token((self.state.folder if self.state else default_folder()) / "admin-token")
-        self._door = Door(wanted.host, wanted.port, lambda: self._application(token))
+        self._door = Door(wanted.host, wanted.port, lambda: self._application(token), self.tell)
         self._door.open()
         return Ready(imds, self._door.url, str(token.path))
 

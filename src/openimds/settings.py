@@ -139,7 +139,10 @@ def setting(name: str) -> Setting:
 
 
 def resolve(
-    flags: Mapping[str, object], environment: Mapping[str, str], file: Mapping[str, object]
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    file: Mapping[str, object],
+    file_name: str = FILE_NAME,
 ) -> dict[str, Any]:
     """Return the value of every setting, from the first place that has one.
 
@@ -154,23 +157,24 @@ def resolve(
             close = get_close_matches(name, _ROWS, 1)
             hint = f'Did you mean "{close[0]}"?' if close else ""
             raise ConfigError(
-                FILE_NAME, f'unknown key "{name}"', "one of " + ", ".join(_ROWS), hint
+                file_name, f'unknown key "{name}"', "one of " + ", ".join(_ROWS), hint
             )
-    return {row.name: _value(row, flags, environment, file) for row in SETTINGS}
+    told = {key: (f"{file_name}: {key}", value) for key, value in file.items()}
+    return {row.name: _value(row, flags, environment, told) for row in SETTINGS}
 
 
 def _value(
     row: Setting,
     flags: Mapping[str, object],
     environment: Mapping[str, str],
-    file: Mapping[str, object],
+    file: Mapping[str, tuple[str, object]],
 ) -> object:
     if flags.get(row.name) is not None:
         where, value = row.flag, flags[row.name]
     elif row.variable in environment:
         where, value = row.variable, environment[row.variable]
     elif row.name in file:
-        where, value = f"{FILE_NAME}: {row.name}", file[row.name]
+        where, value = file[row.name]
     else:
         return row.default
     try:

@@ -161,6 +161,19 @@ def test_bad_settings_in_the_environment_or_file_say_where(tmp_path: Path) -> No
     )
 
 
+def test_a_bad_value_in_a_named_file_names_that_file(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('general_per_s = "many"')
+    got = run("serve", cwd=tmp_path, OPENIMDS_CONFIG="other.toml")
+    said = 'other.toml: general_per_s: saw "many", expected a whole number of at least 1'
+    assert got.stderr == f"openimds: {said}\n"
+
+
+def test_a_burst_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    got = run("serve", "--general-burst", "999999999999999", cwd=tmp_path)
+    assert got.returncode == 2
+    assert "expected at most 10000: every VM remembers so many requests" in got.stderr
+
+
 def test_a_port_in_use_exits_2(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -57,7 +57,7 @@ def values(flags: Mapping[str, object]) -> dict[str, Any]:
             raise ConfigError(str(path), said, "a file that can be read") from None
         except ValueError as error:
             raise ConfigError(str(path), str(error), "TOML text") from None
-    return resolve(flags, os.environ, file)
+    return resolve(flags, os.environ, file, str(path))
 
 
 class _Commands(click.Group):

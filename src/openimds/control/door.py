@@ -25,13 +25,15 @@ MakeApplication = Callable[[], Any]
 class Door:
     """The listening socket of the admin API, and the server once there is one."""
 
-    def __init__(self, host: str, port: int, make: MakeApplication) -> None:
+    def __init__(
+        self, host: str, port: int, make: MakeApplication, tell: Callable[[str], None]
+    ) -> None:
         """Bind the address; port 0 takes a free one.
 
         Raises:
             ConfigError: the address cannot be had.
         """
-        self._make = make
+        self._make, self._tell = make, tell
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
         try:
@@ -57,8 +59,12 @@ class Door:
         self._task = asyncio.create_task(self._serve())
 
     async def _serve(self) -> None:
-        self._server = await asyncio.to_thread(self._load)
-        await self._server.serve(sockets=[self._socket])
+        try:
+            self._server = await asyncio.to_thread(self._load)
+            await self._server.serve(sockets=[self._socket])
+        except Exception as error:  # noqa: BLE001 - guests are served on; the operator is told
+            self._tell(f"the admin API cannot be served: {error!r}")
+            self._socket.close()
 
     def _load(self) -> "uvicorn.Server":
         import uvicorn  # noqa: PLC0415 - the reason of this module
