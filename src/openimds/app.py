@@ -22,7 +22,7 @@ from openimds.errors import ConfigError, Error
 from openimds.model.vm import Vm
 from openimds.store.memory import MemoryStore
 from openimds.store.port import Change, Store
-from openimds.store.state import State, default_folder
+from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.view.picture import Picture
 from openimds.wire.listen import Listener, Tcp, address, listen
 from openimds.wire.plane import Plane, WirePicture
@@ -114,7 +114,7 @@ class Server:
         wanted = address(self.config.admin, "admin")
         if not isinstance(wanted, Tcp):
             raise ConfigError("admin", f'"{self.config.admin}"', "HOST:PORT or none")
-        token = Token((self.state.folder if self.state else default_folder()) / "admin-token")
+        token = Token((self.state.folder if self.state else default_folder()) / TOKEN_NAME)
         self._door = Door(wanted.host, wanted.port, lambda: self._application(token), self.tell)
         self._door.open()
         return Ready(imds, self._door.url, str(token.path))

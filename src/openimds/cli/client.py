@@ -12,11 +12,10 @@ import msgspec.json
 
 from openimds.errors import ConfigError, Error
 from openimds.settings import setting
-from openimds.store.state import default_folder
+from openimds.store.state import TOKEN_NAME, default_folder
 
 URL_VARIABLE = "OPENIMDS_ADMIN"
 TOKEN_VARIABLE = "OPENIMDS_TOKEN_FILE"  # noqa: S105 - the name of a variable
-_TOKEN_NAME = "admin-token"  # noqa: S105 - the name of a file
 _TIMEOUT_S = 60
 
 
@@ -39,7 +38,7 @@ class Client:
             raise ConfigError(URL_VARIABLE, f'"{text}"', "http://HOST:PORT")
         self.url = f"http://{parts.netloc}"
         folder = Path(state) if state else default_folder()
-        self.token_path = path = Path(os.environ.get(TOKEN_VARIABLE) or folder / _TOKEN_NAME)
+        self.token_path = path = Path(os.environ.get(TOKEN_VARIABLE) or folder / TOKEN_NAME)
         try:
             self._token = path.read_text("ascii").strip()
         except (OSError, ValueError) as error:

@@ -126,13 +126,14 @@ class Desk:
         held = await self.ask(self.store.get, vm.name)
         # Who owns a VM does not change by changing it, but for the one that nobody asked for.
         origin = held.origin if held and held.origin != DEFAULT else API
-        write = Write(vm.name, body_of(vm), origin, expected)
+        body = body_of(vm)
+        write = Write(vm.name, body, origin, expected)
         is_new = vm.name not in self.picture.by_name
         gone = await self._defaults() - {vm.name} if is_new else set()
         changes = await self._change([write], [vm], gone, who)
         made = [change for change in changes if change.name == vm.name]
         if made:
-            return Stored(vm.name, body_of(vm), made[0].revision, origin), is_new
+            return Stored(vm.name, body, made[0].revision, origin), is_new
         assert held is not None  # Nothing had to change, so it was there.
         return held, is_new
 

@@ -8,6 +8,7 @@ from typing import TextIO
 from openimds.store.port import StoreError
 
 STORE_NAME = "fleet.db"
+TOKEN_NAME = "admin-token"  # noqa: S105 - the name of a file
 _LOCK_NAME = "lock"
 
 
