@@ -8,8 +8,9 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
+# Extras stay in the names: to pip a pin of `coverage` is none for `coverage[toml]`.
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
 PURE := src/openimds/spec/*,src/openimds/model/*,src/openimds/core/*,src/openimds/wire/*,src/openimds/view/*,src/openimds/foreign/*
 
 .DEFAULT_GOAL := check
@@ -25,7 +26,7 @@ serve: .venv/.runtime-stamp ## Run the service
 	@$(BIN)/openimds serve $(ARGS)
 
 # Cover of the pure rooms is a promise about all tests, so a chosen few are not held to it.
-test: .venv/.dev-stamp ## Run the tests; ARGS chooses some of them
+test: .venv/.dev-stamp tests/clients/js/node_modules/.stamp .venv/resource-agents/.stamp ## Run the tests; ARGS chooses some of them
 	$(BIN)/python -m pytest --cov=openimds --cov-report=term-missing:skip-covered $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100)
 
@@ -92,6 +93,32 @@ clean: ## Remove .venv, caches and build output
 		echo 'make fuzz needs atheris, which has wheels for CPython 3.11-3.14 on Linux x86-64.' \
 			'Type: make clean, then make fuzz PYTHON=python3.12' >&2; exit 1; }
 	@touch $@
+
+# Clients written in JavaScript, for the tests alone. Where they cannot be had, those tests say so.
+tests/clients/js/node_modules/.stamp: tests/clients/js/package.json
+	@rm -f $@
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+		echo 'node is not installed: the tests of its clients are skipped' >&2; \
+	else \
+		echo 'Installing $<' >&2; \
+		cd $(<D) && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
+			&& touch node_modules/.stamp || \
+			echo 'npm cannot install $<: the tests of its clients are skipped' >&2; \
+	fi
+
+# Agents of Pacemaker for scheduled events, for the tests alone: unpacked, not installed. Tests count
+# their requests, so it is this version that is meant.
+.venv/resource-agents/.stamp: | .venv/bin/pip
+	@if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then \
+		echo 'There is no apt-get here: the tests of Pacemaker agents are skipped' >&2; \
+	else \
+		echo 'Getting resource-agents' >&2; \
+		rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) \
+			&& apt-get download -qq 'resource-agents=1:4.12.0*' >/dev/null 2>&1 \
+			&& dpkg-deb -x resource-agents_*.deb . && touch .stamp || \
+			echo 'apt-get has no resource-agents 4.12.0, which is of Debian 12 (or type: apt-get update):' \
+				'the tests of Pacemaker agents are skipped' >&2; \
+	fi
 
 define CHECK_PYTHON
 import sys

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bench import changes, flat, neighbour, protocol, scale, sockets
+from bench import changes, events, flat, neighbour, protocol, scale, signing, sockets
 from bench.budgets import judge
 from bench.figures import Bench, Plan, Table
 from bench.machine import describe, find
@@ -16,8 +16,10 @@ _BENCHES: dict[str, Bench] = {
     "scale": scale.measure,
     "neighbour": neighbour.measure,
     "changes": changes.measure,
+    "events": events.measure,
+    "signing": signing.measure,
 }
-_TOOLS = ("nginx", "wrk")
+_TOOLS = {"sockets": ("nginx", "wrk"), "signing": ("openssl",)}
 
 
 def main() -> None:
@@ -28,15 +30,18 @@ def main() -> None:
         print(f"wrote docs/know/{PAGE.name} from bench/results/{RESULTS.name}")
         return
     names = [name for name in _BENCHES if not asked.only or name in asked.only]
-    missing = [tool for tool in _TOOLS if not find(tool)]
-    if missing and "sockets" in names:
+    missing = [tool for name in names for tool in _TOOLS.get(name, ()) if not find(tool)]
+    if missing:
         sys.exit(f"bench needs {' and '.join(missing)}. Type: make bench")
     tables: dict[str, Table] = {}
     for name in names:
         tables |= _BENCHES[name](Plan(is_quick=asked.quick))
     verdicts = judge(tables)
     print(text(tables, verdicts))
-    if asked.quick or asked.only:
+    if asked.keep and asked.only and not asked.quick:
+        tables = kept().tables | tables
+        verdicts = judge(tables)
+    if asked.quick or (asked.only and not asked.keep):
         print("\nA quick or partial run; it is not kept.")
     else:
         keep(Results(describe(), tables, verdicts))
@@ -51,6 +56,11 @@ def _arguments() -> argparse.Namespace:
         choices=list(_BENCHES),
         metavar="NAME",
         help="run this one only (may be repeated): " + ", ".join(_BENCHES),
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="with --only: keep its tables in the place of those that were kept before",
     )
     parser.add_argument("--quick", action="store_true", help="few short rounds: does it all work?")
     parser.add_argument(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from bench import changes, flat, neighbour, protocol, scale, sockets
+from bench import changes, flat, neighbour, protocol, scale, signing, sockets
 from bench.figures import MEASURES, Table
 from bench.stage import NO_METADATA, NO_PATH, TOO_SOON
 
@@ -104,8 +104,15 @@ BUDGETS: tuple[Budget, ...] = (
         for engine in ("memory", "SQLite")
     ),
     Budget(
-        "metadata p99 while signing flat out, under 2 times idle",
-        missing="no signing in this release",
+        "cached token GET beside the instance document, no sockets",
+        "signing",
+        signing.row(signing.TOKENS, signing.AGAIN),
+        "times_instance",
+        most=1.5,
+    ),
+    *(
+        Budget(f"metadata while {what} flat out", "minting", what, "p99_times_idle", most=2)
+        for what in signing.MINTED
     ),
 )
 """In the order in which they are printed."""

@@ -26,7 +26,10 @@ class Measure(Struct, frozen=True):
 MEASURES: dict[str, Measure] = {
     "cpu_us": Measure("CPU µs a request", 1),
     "times_cached": Measure("times cached GET", 2),
+    "times_instance": Measure("times instance GET", 2),
     "times_small_fleet": Measure("times small fleet", 2),
+    "made_per_cpu_s": Measure("made per CPU s", 0),
+    "times_openssl": Measure("times openssl speed", 2),
     "requests_per_s": Measure("requests/s", 0),
     "times_nginx": Measure("times nginx", 2),
     "per_cpu_s_times_nginx": Measure("per CPU s, times nginx", 2),
@@ -43,10 +46,13 @@ MEASURES: dict[str, Measure] = {
     "p99_us": Measure("p99 µs", 0),
     "p99_times_idle": Measure("p99, times idle", 2),
     "noise_per_s": Measure("noise requests/s", 0),
+    "made_per_s": Measure("made/s", 0),
     "p50_ms": Measure("p50 ms", 2),
     "p99_ms": Measure("p99 ms", 2),
     "changes_per_s": Measure("changes/s", 0),
     "list_s": Measure("whole list s", 2),
+    "declared_ms": Measure("declared after ms", 1),
+    "seen_ms": Measure("all saw it after ms", 1),
 }
 """Every measure by its key in the results; MB are 1,000,000 bytes."""
 

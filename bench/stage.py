@@ -4,13 +4,26 @@ import asyncio
 import gc
 import time
 
+from openimds.attest.registry import Issuing
+from openimds.core.answer import answer, subject
+from openimds.core.need import Made, Need, NeedsDocument, NeedsToken
+from openimds.core.request import query
+from openimds.core.token import Terms
 from openimds.model.vm import Vm
+from openimds.office.signing import Office
+from openimds.spec.limits import LIMITS
+from openimds.spec.tokens import LIFE_S
 from openimds.spec.versions import NEWEST, catalog
 from openimds.view.picture import Allowance, Allowances, Picture
 from openimds.wire.conversation import Conversation
-from openimds.wire.plane import Bounds, Plane, WirePicture
+from openimds.wire.plane import Maker, Plane, WirePicture
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
+TOKEN = (
+    "/metadata/identity/oauth2/token?api-version=2018-02-01"
+    "&resource=https%3A%2F%2Fmanagement.azure.com%2F"
+)
+ATTESTED = "/metadata/attested/document?api-version=2021-02-01"
 METADATA = ("Metadata: true",)
 _HEADERS = ("Host: 169.254.169.254", "User-Agent: curl/8.14.1", "Accept: */*")
 
@@ -19,8 +32,8 @@ NO_PATH = "404 no such path"
 TOO_SOON = "429 over the limit of 5/s"
 """The refusals that are measured with sockets and without."""
 
-GENEROUS: Allowances = {"general": Allowance(1e7, 5)}
-"""Five requests, as Azure allows, but in so short a time that nobody is ever refused."""
+GENEROUS: Allowances = {key: Allowance(row.per_s * 2e6, row.per_s) for key, row in LIMITS.items()}
+"""As many requests as Azure allows, but in so short a time that nobody is ever refused."""
 
 _CACHE_BYTES = 256 << 20
 """The default of --cache-mib."""
@@ -45,6 +58,10 @@ class Transport(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing is buffered."""
+
+    def is_closing(self) -> bool:
+        """Never: see `close`."""
+        return False
 
     def close(self) -> None:
         """No case here may close: what follows would be answered by nobody."""
@@ -90,14 +107,54 @@ def drive_all(callers: list[Caller], chunk: bytes) -> float:
     return time.process_time() - start
 
 
-def plane(vms: list[Vm], allowances: Allowances) -> Plane:
+class Unasked:
+    """The maker of planes whose guests ask only for what is made already."""
+
+    def held(self, need: Need, _now_s: float) -> Made | None:
+        """Refuse to be asked."""
+        raise AssertionError(need)
+
+    async def make(self, need: Need, _now_s: float) -> Made:
+        """Refuse to be asked."""
+        raise AssertionError(need)
+
+
+def plane(vms: list[Vm], allowances: Allowances, maker: Maker | None = None) -> Plane:
     """Return a plane with real clocks, and settle memory as the server does at its start."""
     picture: WirePicture = Picture(catalog(NEWEST), _CACHE_BYTES)
     picture.take(picture.plan(vms))
-    made = Plane(picture, now=time.monotonic, utc=time.time, allowances=allowances, bounds=Bounds())
+    made = Plane(
+        picture,
+        now=time.monotonic,
+        utc=time.time,
+        allowances=allowances,
+        maker=maker or Unasked(),
+    )
     gc.collect()
     gc.freeze()
     return made
+
+
+def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> Office:
+    """Return a maker that holds at a time what all these VMs need for these targets."""
+    office = Office(Issuing(), Terms(LIFE_S))
+
+    async def make() -> None:
+        for vm in vms:
+            for target in targets:
+                await office.make(need(vm, target, utc_s), utc_s)
+
+    asyncio.run(make())
+    office.close()
+    return office
+
+
+def need(vm: Vm, target: str, utc_s: float) -> NeedsToken | NeedsDocument:
+    """Return what has to be signed for a request of a VM."""
+    asked = query("GET", target.encode(), has_metadata_header=True)
+    found = answer(asked, subject(vm, catalog(NEWEST)), utc_s)
+    assert isinstance(found, NeedsToken | NeedsDocument), found
+    return found
 
 
 def request(target: str, *headers: str) -> bytes:

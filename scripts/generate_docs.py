@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from openimds.settings import SETTINGS
+from openimds.spec import attested, balancer, events, protocols, tokens
+from openimds.spec.clouds import CLOUDS
 from openimds.spec.document import FIELDS, OLD_NAMES
 from openimds.spec.endpoints import (
     CATEGORIES,
@@ -35,6 +37,28 @@ RULES = {
     "the whole target is decoded before it is split at ?": ENCODED_QUERY,
     "a trailing slash is accepted": TRAILING_SLASH,
     "parameters that nobody knows are ignored": UNKNOWN_PARAMETERS,
+}
+TOKENS = {
+    f"a token lives {tokens.LIFE_S} seconds": tokens.LIFE_EVIDENCE,
+    "selectors exclude each other": tokens.EXCLUSIVE_EVIDENCE,
+    "the hosts of mTLS that MSI v2 names": protocols.MTLS_EVIDENCE,
+    "the folder of Arc's challenges": protocols.ARC_FOLDER_EVIDENCE,
+}
+ATTESTED = {
+    f"a document lives {attested.LIFE_S} seconds": attested.LIFE_EVIDENCE,
+    "the nonce of a request without one": attested.STAMP_EVIDENCE,
+    f"a nonce has up to {attested.LONGEST_NONCE} characters": attested.NONCE_EVIDENCE,
+    f"without a nonce it is given again for {attested.KEPT_S} seconds": attested.KEPT_EVIDENCE,
+    "a classic VM's document": attested.CLASSIC_EVIDENCE,
+}
+EVENTS = {
+    "event sources": events.EVENT_SOURCES_EVIDENCE,
+    "the resource type": events.RESOURCE_TYPE_EVIDENCE,
+    f"the Metadata header is wanted from {events.HEADER_SINCE} on": events.HEADER_SINCE_EVIDENCE,
+    f"DocumentIncarnation begins at {events.FIRST_INCARNATION}": events.FIRST_INCARNATION_EVIDENCE,
+    "who has to approve": events.NEEDS_EVIDENCE,
+    "approving an id that is unknown": events.UNKNOWN_ID_EVIDENCE,
+    "activation by the first request": events.ACTIVATION.evidence,
 }
 
 
@@ -120,6 +144,36 @@ def evidence_rows() -> dict[str, list[tuple[str, Evidence]]]:
         "Refusals": [
             (f"{row.category or 'general'}, {row.status}: {row.body.strip()}", row.evidence)
             for row in PROBLEMS
+        ],
+        "Clouds": [(row.name, row.evidence) for row in CLOUDS.values()],
+        "Token answers": [
+            *((f"member {row.name}", row.evidence) for row in tokens.MEMBERS),
+            *((f"claim {row.name}", row.evidence) for row in tokens.CLAIMS),
+            *TOKENS.items(),
+        ],
+        "Other identity protocols": [
+            *(
+                (f"{row.endpoint} {row.version}".strip(), row.evidence)
+                for row in protocols.DIALECTS
+            ),
+            *((f"variables of {row.key}", row.evidence) for row in protocols.WAYS.values()),
+        ],
+        "Attested documents": [
+            *((f"{row.name}, since {row.since}", row.evidence) for row in attested.MEMBERS),
+            *ATTESTED.items(),
+        ],
+        "Load balancer": [
+            (f"{row.name}: {', '.join(row.members)}", row.evidence) for row in balancer.LISTS
+        ],
+        "Scheduled events": [
+            *((f"type {row.name}, since {row.since}", row.evidence) for row in events.TYPES),
+            *((f"occasion {row.name}", row.evidence) for row in events.OCCASIONS),
+            *((f"member {row.name}, since {row.since}", row.evidence) for row in events.MEMBERS),
+            *(
+                (f"step {row.before} by {row.trigger}: {row.after}", row.evidence)
+                for row in events.STEPS
+            ),
+            *EVENTS.items(),
         ],
         "Fields": [(f"{row.path}, since {row.since}", row.evidence) for row in FIELDS],
         "Earlier names": [(f"{row.path}: {row.name}", row.evidence) for row in OLD_NAMES],

@@ -9,24 +9,41 @@ import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from openimds.agenda.agenda import Agenda
+from openimds.agenda.clock import Clock
+from openimds.agenda.hook import Hook, delivery
+from openimds.agenda.making import Making
+from openimds.agenda.scenario import FLEET
+from openimds.attest.registry import Issuing
 from openimds.config import DEFAULT_VM, Config, Watched, fingerprint, read_fleet, without_collector
-from openimds.control.desk import DEFAULT, Desk
 from openimds.control.door import Door
 from openimds.control.token import Token
+from openimds.core.events.bulletin import Activity
+from openimds.core.protocols import variables
+from openimds.core.token import Terms
+from openimds.desk import DEFAULT, Desk
 from openimds.errors import ConfigError, Error
 from openimds.model.vm import Vm
+from openimds.office.signing import Office
+from openimds.readings import Numbers
+from openimds.sign.arc import Challenges
+from openimds.sign.secrets import Secrets
+from openimds.spec.protocols import WAYS
 from openimds.store.memory import MemoryStore
 from openimds.store.port import Change, Store
 from openimds.store.state import TOKEN_NAME, State, default_folder
+from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
 from openimds.wire.listen import Listener, Tcp, address, listen
 from openimds.wire.plane import Plane, WirePicture
 
+_PUBLIC = ("127.0.0.1", 8171)
 _SWEEP_S = 1.0
 _DRAIN_S = 5.0
 
@@ -40,6 +57,7 @@ class Ready(Struct, frozen=True):
     imds: str
     admin: str | None
     token_file: str | None
+    public: str | None = None
 
 
 class Server:
@@ -52,18 +70,40 @@ class Server:
             StoreError: the directory is held by another process, or the store cannot be used.
         """
         self.config, self.tell = config, tell
+        self._tell_once = lru_cache(64)(tell)  # A text that is remembered is not told again.
         self.state = State(Path(config.state).absolute()) if config.state else None
+        self._public = self._bind_public()
+        self.public_url = config.public_url or (self._public.url if self._public else "")
+        issuer = self.public_url if config.issuer == "public" else config.issuer
+        terms = Terms(config.token_life_s, "" if issuer == "azure" else issuer, config.v2_resources)
+        self.entra = self._bind_entra(terms.issuer)
+        elsewhere = self.entra or Nobody(tell, is_told=NOBODY_ASKS in config.remarks)
+        arc = Challenges(Path(config.arc_folder)) if config.arc_folder else None
+        self.office = Office(self._issuing(), terms, elsewhere, arc)
+        self.secrets = Secrets.open(self.state.folder if self.state else None)
+        self.office.registry.check(time.time())
         picture: WirePicture = Picture(config.catalog, config.cache_bytes)
+        forget = self.office.tokens.forget if config.forget_tokens else lambda _: None
+        self.clock = Clock(time.time, is_virtual=config.virtual_clock)
+        self.desk = Desk(self._store(), picture, self.clock, self._open, forget)
+        activity = Activity() if config.events_activation else None
+        self.agenda = Agenda(self.desk, self.clock, tell, activity)
+        self.agenda.on_clock = picture.forget_replies
+        self.hook = (
+            Hook(delivery(config.event_hook), self.desk, tell) if config.event_hook else None
+        )
         self.plane = Plane(
             picture,
             now=asyncio.get_running_loop().time,
-            utc=time.time,
+            utc=self.clock if config.virtual_clock else time.time,
             allowances=config.allowances,
+            maker=Making(self.office, self.agenda),
             bounds=config.bounds,
+            extras=config.extras,
+            secret_of=self.secrets.of,
         )
         self.plane.on_stranger = self._on_stranger
-        self.plane.on_mistake = lambda error: tell(f"a mistake of ours: {error!r}")
-        self.desk = Desk(self._store(), picture, time.time, self._open)
+        self.plane.on_mistake = self._on_mistake
         self.listeners: dict[str, Listener] = {}
         self.loop_lag_s = 0.0
         self._door: Door | None = None
@@ -87,13 +127,18 @@ class Server:
         _raise_file_limit()
         with without_collector():
             await self._load()
+        await self._load_events()
         for remark in (*self.config.remarks, *self.plane.picture.remarks()):
             self.tell(remark)
         first = await listen(self.plane, self.config.listen, "listen")
         self.listeners[""] = first
-        ready = Ready(first.url, None, None)
+        ready = Ready(first.url, None, None, self._public.url if self._public else None)
         if self.config.admin != "none":
-            ready = self._open_door(first.url)
+            ready = self._open_door(ready)
+        if self._public:
+            self._public.open()
+        if self.plane.picture.has_identities:
+            self._tasks.append(asyncio.create_task(self.office.warm(self.plane.utc())))
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self.config.fleet:
             self._tasks.append(asyncio.create_task(self._watch()))
@@ -110,21 +155,91 @@ class Server:
         elif not self.plane.picture.by_name:
             await self.desk.sync([Vm(DEFAULT_VM)], DEFAULT, "start")
 
-    def _open_door(self, imds: str) -> Ready:
-        wanted = address(self.config.admin, "admin")
-        if not isinstance(wanted, Tcp):
-            raise ConfigError("admin", f'"{self.config.admin}"', "HOST:PORT or none")
+    async def _load_events(self) -> None:
+        await self.agenda.load()
+        if self.hook:
+            self.agenda.ledger.on_happening = self.hook.wake
+            self._tasks.append(asyncio.create_task(self.hook.run()))
+        if self.config.plans:
+            try:
+                await self.agenda.begin(FLEET, self.config.plans, is_once=True)
+            except ConfigError as error:
+                raise error.inside(self.config.scenario or self.config.source) from None
+
+    def _issuing(self) -> Issuing:
+        key, certificates = self.config.attest_key, self.config.attest_certificates
+        if bool(key) != bool(certificates):
+            said = "attest_key" if key else "attest_certificates"
+            raise ConfigError(said, "it alone", "attest_key and attest_certificates together")
+        return Issuing(
+            self.state.folder if self.state else None,
+            self.public_url,
+            Path(certificates) if certificates else None,
+            Path(key) if key else None,
+        )
+
+    def _bind_public(self) -> Door | None:
+        """Open the public port; the one that nobody chose gives way to a free one."""
+        if self.config.public == "none":
+            return None
+        if self.config.public != "auto":
+            return Door("public", _tcp(self.config.public, "public"), self._publications, self.tell)
+        try:
+            return Door("public", _PUBLIC, self._publications, self.tell)
+        except ConfigError:
+            return Door("public", (_PUBLIC[0], 0), self._publications, self.tell)
+
+    def _bind_entra(self, issuer: str) -> Entra | None:
+        if not self.config.entra:
+            return None
+        if self.config.entra == FEDERATION and not issuer.startswith("https://"):
+            self.tell(f"Entra fetches the keys of an issuer by https, and this one is {issuer}")
+        return Entra(
+            self.config.entra,
+            issuer=issuer,
+            # The office comes after: it has to know whom to ask.
+            sign=lambda claims, now_s: self.office.sign(claims, now_s),  # noqa: PLW0108 - as said
+            tell=self.tell,
+        )
+
+    def _publications(self) -> Any:  # noqa: ANN401 - any ASGI application
+        from openimds.control.public import application  # noqa: PLC0415 - on the first knock
+        from openimds.office.publish import Publications  # noqa: PLC0415 - as above
+
+        clouds = self.plane.picture.clouds
+        said = Publications(self.public_url, self.office, clouds, self.plane.utc)
+        return application(said, self.tell)
+
+    def _open_door(self, ready: Ready) -> Ready:
         token = Token((self.state.folder if self.state else default_folder()) / TOKEN_NAME)
-        self._door = Door(wanted.host, wanted.port, lambda: self._application(token), self.tell)
+        wanted = _tcp(self.config.admin, "admin")
+        self._door = Door("admin", wanted, lambda: self._application(token), self.tell)
         self._door.open()
-        return Ready(imds, self._door.url, str(token.path))
+        return structs.replace(ready, admin=self._door.url, token_file=str(token.path))
 
     def _application(self, token: Token) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.control.api import application  # noqa: PLC0415 - on the first knock
 
         host = address(self.config.admin, "admin")
         names = {host.host.lower()} if isinstance(host, Tcp) else set()
-        return application(self.desk, token, self.config.admin_hosts | names, Numbers(self))
+        return application(
+            self.desk,
+            token,
+            self.config.admin_hosts | names,
+            Numbers(self.plane, self.desk, self.agenda, self.hook, lambda: self.loop_lag_s),
+            self.office,
+            self._ways_of,
+            agenda=self.agenda,
+        )
+
+    def _ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
+        """Return the variables of each way to tokens that this server has, for a VM's clients."""
+        texts = [text for text in (*vm.reach.listen, "") if text in self.listeners]
+        urls = [self.listeners[text].url for text in texts]
+        url = next((one for one in urls if one.startswith("http")), "")
+        secret, extras = self.secrets.of(vm.name), {"", *self.config.extras}
+        ways = [row.key for row in WAYS.values() if row.setting in extras]
+        return {key: variables(key, url, secret) for key in ways} if url else {}
 
     async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
         """Have these listeners of single VMs beside the first one; of the others keep only some."""
@@ -140,8 +255,9 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.desk.end_feeds()
-        if self._door:
-            await self._door.close()
+        for door in (self._door, self._public):
+            if door:
+                await door.close()
         for listener in self.listeners.values():
             listener.close()
         self.plane.connections.drain()
@@ -149,7 +265,11 @@ class Server:
         while len(self.plane.connections) and self.plane.now() < deadline:
             self.plane.connections.sweep(self.plane.now())
             await asyncio.sleep(0.01)
+        await self.agenda.close()
         self.desk.close()
+        if self.entra:
+            self.entra.close()
+        self.office.close()
         if self.state:
             self.state.close()
 
@@ -191,7 +311,8 @@ class Server:
                 now = await asyncio.to_thread(fingerprint, self.config.fleet)
                 if now == seen:
                     continue  # Only touched: it says nothing new, and changes by the API stay.
-                vms = await asyncio.to_thread(read_fleet, self.config.fleet)
+                # A scenario that was begun goes on as it was.
+                vms, _ = await asyncio.to_thread(read_fleet, self.config.fleet)
                 changes = await self._sync(vms, watched.who)
                 seen = now
             except Error as error:
@@ -206,6 +327,12 @@ class Server:
         except ConfigError as error:
             raise error.inside(self.config.source) from None
 
+    def _on_mistake(self, error: BaseException) -> None:
+        if isinstance(error, Error):  # The operator's or the world's, and not ours.
+            self._tell_once(str(error))
+        else:
+            self.tell(f"a mistake of ours: {error!r}")
+
     def _on_stranger(self, caller: str) -> None:
         self.tell(
             f"unknown caller {caller}: no VM of the fleet has that address, so it gets 404. "
@@ -213,44 +340,11 @@ class Server:
         )
 
 
-class Numbers:
-    """What the metrics read."""
-
-    def __init__(self, server: Server) -> None:
-        """Read from a server."""
-        self._server = server
-
-    def requests(self) -> dict[tuple[str, int, str], int]:
-        """Return requests by endpoint, status and reason."""
-        counts = self._server.plane.counts
-        return {
-            (key.endpoint, key.status, key.reason): count.requests for key, count in counts.items()
-        }
-
-    def throttled(self) -> dict[str, int]:
-        """Return how often each limiter class said no."""
-        return self._server.plane.throttled
-
-    def gauges(self) -> dict[str, float]:
-        """Return what stands where now."""
-        plane, desk = self._server.plane, self._server.desk
-        return {
-            "openimds_vms": len(plane.picture.by_name),
-            "openimds_connections": len(plane.connections),
-            "openimds_loop_lag_seconds": self._server.loop_lag_s,
-            "openimds_store_revision": desk.revision,
-            "openimds_store_age_seconds": desk.age_s(),
-            "openimds_cache_bytes": plane.picture.shelf.held_bytes,
-            "openimds_cache_vms": len(plane.picture.shelf),
-        }
-
-    def counters(self) -> dict[str, float]:
-        """Return what has happened so far."""
-        plane = self._server.plane
-        return {
-            "openimds_unknown_callers": sum(plane.strangers.values()),
-            "openimds_connections_refused": plane.connections.turned_away,
-        }
+def _tcp(text: str, where: str) -> tuple[str, int]:
+    found = address(text, where)
+    if not isinstance(found, Tcp):
+        raise ConfigError(where, f'"{text}"', "HOST:PORT or none")
+    return found.host, found.port
 
 
 def _raise_file_limit() -> None:

@@ -9,12 +9,18 @@ from typing import Any
 
 from msgspec import Struct
 
+from openimds.core.events.plans import Plan
+from openimds.core.events.wishes import plans
 from openimds.errors import ConfigError
 from openimds.model.capture import capture
 from openimds.model.fleet import fleet
+from openimds.model.identities import ENTRA
+from openimds.model.read import describe
 from openimds.model.text import decode
 from openimds.model.vm import Vm
+from openimds.spec.limits import LIMITS
 from openimds.spec.versions import GENERAL, Catalog, catalog
+from openimds.upstream.entra import FEDERATION, NOBODY_ASKS
 from openimds.view.picture import Allowance, Allowances
 from openimds.wire.plane import Bounds
 
@@ -43,11 +49,33 @@ class Config(Struct, frozen=True):
     admin: str
     admin_hosts: frozenset[str]
     state: str
+    public: str
+    public_url: str
+    issuer: str
+    attest_key: str
+    attest_certificates: str
+    token_life_s: int
+    v2_resources: frozenset[str]
+    arc_folder: str
+    msi_v2: bool
+    forget_tokens: bool
+    entra: str
     allowances: Allowances
     bounds: Bounds
     cache_bytes: int
     loop: str
     remarks: list[str]
+    scenario: str = ""
+    plans: tuple[Plan, ...] = ()
+    event_hook: str = ""
+    events_activation: bool = False
+    virtual_clock: bool = False
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """The settings that bring endpoints with them and are given."""
+        given = {"arc_folder": self.arc_folder, "msi_v2": self.msi_v2}
+        return frozenset(name for name, value in given.items() if value)
 
 
 def configure(values: Mapping[str, Any]) -> Config:
@@ -59,7 +87,7 @@ def configure(values: Mapping[str, Any]) -> Config:
     print_before = fingerprint(values["fleet"]) if values["fleet"] else b""
     found = read_vms(values["fleet"], values["document"])
     allowances = {
-        key: Allowance(values[f"{key}_per_s"], values[f"{key}_burst"])
+        key: Allowance(values[f"{key}_per_s"], values[f"{key}_burst"], LIMITS[key].concurrent)
         for key in ("general", "identity")
     }
     for key, allowance in allowances.items():
@@ -80,8 +108,19 @@ def configure(values: Mapping[str, Any]) -> Config:
         catalog=read_catalog(values["newest_version"]),
         listen=values["listen"],
         admin=values["admin"],
-        admin_hosts=frozenset(values["admin_hosts"].lower().replace(",", " ").split()),
+        admin_hosts=frozenset(_names(values["admin_hosts"].lower())),
         state=values["state"],
+        public=values["public"],
+        public_url=values["public_url"],
+        issuer=values["issuer"],
+        attest_key=values["attest_key"],
+        attest_certificates=values["attest_certificates"],
+        token_life_s=values["token_life"],
+        v2_resources=frozenset(_names(values["v2_resources"].lower())),
+        arc_folder=values["arc_folder"],
+        msi_v2=values["msi_v2"],
+        forget_tokens=values["forget_tokens"],
+        entra=_entra(values),
         allowances=allowances if values["rate_limit"] else {},
         bounds=Bounds(
             connections=values["max_connections"],
@@ -89,8 +128,59 @@ def configure(values: Mapping[str, Any]) -> Config:
         ),
         cache_bytes=values["cache_mib"] * _MIB,
         loop=values["loop"],
-        remarks=found.remarks,
+        scenario=values["scenario"],
+        plans=found.plans + read_scenario(values["scenario"]),
+        event_hook=values["event_hook"],
+        events_activation=values["events_activation"],
+        virtual_clock=values["virtual_clock"],
+        remarks=found.remarks + _unasked(found.vms or [], values["entra"]),
     )
+
+
+def _entra(values: Mapping[str, Any]) -> str:
+    """Return how Entra is asked.
+
+    Raises:
+        ConfigError: by tokens of an issuer that Entra could not find.
+    """
+    way, issuer = str(values["entra"]), values["issuer"]
+    is_nowhere = issuer == "public" and values["public"] == "none" and not values["public_url"]
+    if is_nowhere and not way:
+        raise ConfigError(
+            "issuer",
+            '"public" with nothing public',
+            "a listener, or a URL",
+            "Write --public HOST:PORT, --public-url URL, or --issuer URL",
+        )
+    if way and values["virtual_clock"]:
+        raise ConfigError(
+            "entra",
+            f'"{way}" with a virtual clock',
+            "the clock of the wall: Entra's tokens live by it",
+            "Leave out --virtual-clock, or --entra",
+        )
+    if way == FEDERATION and (issuer in ("azure", "") or is_nowhere):
+        raise ConfigError(
+            "entra",
+            f'"{way}" with the issuer {issuer}' + (" and nothing public" if is_nowhere else ""),
+            "an issuer whose discovery document and keys Entra can fetch by https",
+            "Write --issuer public --public-url https://..., or --issuer https://...",
+        )
+    return way
+
+
+def _unasked(vms: list[Vm], way: str) -> list[str]:
+    """Say so where VMs want tokens of Entra and nothing says how to get them."""
+    return [] if way or not any(map(_wants_entra, vms)) else [NOBODY_ASKS]
+
+
+def _wants_entra(vm: Vm) -> bool:
+    held = vm.identities
+    return ENTRA in (held.source, *(one.source for one in held.details.values()))
+
+
+def _names(text: str) -> list[str]:
+    return [name.rstrip("/") for name in text.replace(",", " ").split()]
 
 
 def read_catalog(newest: str) -> Catalog:
@@ -114,6 +204,7 @@ class Found(Struct, frozen=True):
     vms: list[Vm] | None
     origin: str
     remarks: list[str]
+    plans: tuple[Plan, ...] = ()
 
 
 def read_vms(fleet_file: str, document_file: str) -> Found:
@@ -129,13 +220,13 @@ def read_vms(fleet_file: str, document_file: str) -> Found:
         if document_file:
             return _document(document_file)
         if fleet_file:
-            vms = read_fleet(fleet_file)
-            return Found(vms, "file", _unserved(vms))
+            vms, events = read_fleet(fleet_file)
+            return Found(vms, "file", [], events)
     return Found(None, "default", [])
 
 
-def read_fleet(file: str) -> list[Vm]:
-    """Return the VMs of a fleet file, or of all of them in a folder.
+def read_fleet(file: str) -> tuple[list[Vm], tuple[Plan, ...]]:
+    """Return the VMs of a fleet file, or of all of them in a folder, and what shall happen to them.
 
     Raises:
         ConfigError: a file cannot be read or does not fit, or two name one VM.
@@ -144,10 +235,13 @@ def read_fleet(file: str) -> list[Vm]:
     if not folder.is_dir():
         return _one_fleet(file)
     found: dict[str, tuple[Vm, str]] = {}
+    events: tuple[Plan, ...] = ()
     for path in sorted(folder.iterdir()):
         if path.suffix not in FILE_ENDINGS or path.name.startswith("."):
             continue
-        for vm in _one_fleet(str(path)):
+        vms, more = _one_fleet(str(path))
+        events += more
+        for vm in vms:
             if vm.name in found:
                 seen = f"a VM that {found[vm.name][1]} names too"
                 raise ConfigError(f"{path}: vms.{vm.name}", seen, "each VM in one file")
@@ -155,7 +249,24 @@ def read_fleet(file: str) -> list[Vm]:
     if not found:
         expected = "fleet files ending in " + ", ".join(FILE_ENDINGS)
         raise ConfigError(file, "a folder without any", expected)
-    return [vm for vm, _ in found.values()]
+    return [vm for vm, _ in found.values()], events
+
+
+def read_scenario(file: str) -> tuple[Plan, ...]:
+    """Return the lines of a scenario file: a list under `events`, as in a fleet file.
+
+    Raises:
+        ConfigError: it cannot be read or does not fit.
+    """
+    if not file:
+        return ()
+    value = read_file(file)
+    if not isinstance(value, dict) or [*value] != ["events"]:
+        raise ConfigError(file, describe(value), "a mapping with events, and nothing else")
+    try:
+        return plans(value["events"])
+    except ConfigError as error:
+        raise error.inside(file) from None
 
 
 class Watched:
@@ -187,10 +298,11 @@ def fingerprint(fleet: str) -> bytes:
     return known.digest()
 
 
-def _one_fleet(file: str) -> list[Vm]:
+def _one_fleet(file: str) -> tuple[list[Vm], tuple[Plan, ...]]:
     value = read_file(file)
     try:
-        return list(fleet(value).vms.values())
+        read = fleet(value)
+        return list(read.vms.values()), plans(read.events)
     except ConfigError as error:
         raise error.inside(file) from None
 
@@ -219,20 +331,6 @@ def read_file(file: str) -> object:
         said = error.strerror or str(error)
         raise ConfigError(file, said.lower(), "a file that can be read") from None
     return decode(text, file)
-
-
-def _unserved(vms: list[Vm]) -> list[str]:
-    """Name the keys that are kept but that no endpoint of this release serves yet."""
-    said = {
-        "identities": any(vm.identities.system or vm.identities.user for vm in vms),
-        "loadBalancer": any(vm.load_balancer is not None for vm in vms),
-        "attested": any(vm.attested is not None for vm in vms),
-    }
-    return [
-        f"{key}: kept, but this release does not serve it yet"
-        for key, is_said in said.items()
-        if is_said
-    ]
 
 
 @contextmanager

@@ -77,6 +77,22 @@ def _admin(value: object) -> str:
     return _text(value).removeprefix("http://").removesuffix("/")
 
 
+def _url(value: object) -> str:
+    text = _text(value).removesuffix("/")
+    if text and not text.startswith(("http://", "https://")):
+        raise _Unfit("http://... or https://...")
+    return text
+
+
+def _issuer(value: object) -> str:
+    if value in ("azure", "public"):
+        return str(value)
+    try:
+        return _url(value)
+    except _Unfit:
+        raise _Unfit("azure, public, or a URL") from None
+
+
 def _one_of(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in words:
@@ -84,6 +100,10 @@ def _one_of(*words: str) -> Callable[[object], str]:
         return str(value)
 
     return read
+
+
+def _or_nothing(read: Callable[[object], str]) -> Callable[[object], str]:
+    return lambda value: "" if value == "" else read(value)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -98,6 +118,71 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("admin_hosts", _text, "", "More names by which the admin API may be called.", "NAMES"),
     Setting(
         "state", _text, "", "Folder that keeps the fleet; without it the process forgets.", "DIR"
+    ),
+    Setting(
+        "public",
+        _text,
+        "auto",
+        "Where keys and certificates are published; auto is 127.0.0.1:8171 or any free port.",
+        "HOST:PORT",
+    ),
+    Setting(
+        "public_url",
+        _url,
+        "",
+        "By which URL others reach what is published; by default that of the listener.",
+        "URL",
+    ),
+    Setting(
+        "issuer",
+        _issuer,
+        "azure",
+        "Who issues tokens: azure (as in Azure), public (our discovery finds it), or a URL.",
+        "NAME",
+    ),
+    Setting(
+        "attest_key",
+        _text,
+        "",
+        "Key of your own intermediate (PEM), which then signs the leaves of attested documents.",
+        "FILE",
+    ),
+    Setting(
+        "attest_certificates",
+        _text,
+        "",
+        "Your own intermediate and the certificates above it (PEM).",
+        "FILE",
+    ),
+    Setting("token_life", _whole(60), 86400, "How long a token lives.", "SECONDS"),
+    Setting(
+        "forget_tokens",
+        _boolean,
+        default=False,
+        help="Forget the tokens of a VM when it changes; Azure keeps them until they expire.",
+    ),
+    Setting(
+        "entra",
+        _or_nothing(_one_of("federation", "service-principal", "az")),
+        "",
+        "How Entra is asked for tokens of identities with source entra: federation (each in its "
+        "own name), service-principal (AZURE_* variables) or az (who is signed in).",
+        "NAME",
+    ),
+    Setting("v2_resources", _text, "", "Resources whose tokens are of version 2.0.", "NAMES"),
+    Setting(
+        "arc_folder",
+        _text,
+        "",
+        "Serve Azure Arc's way to tokens, with challenges as files in this folder; libraries read "
+        "them in /var/opt/azcmagent/tokens only.",
+        "DIR",
+    ),
+    Setting(
+        "msi_v2",
+        _boolean,
+        default=False,
+        help="Serve version 2 of managed identities: certificates instead of tokens.",
     ),
     Setting("rate_limit", _boolean, default=True, help="Limit requests per VM as Azure does."),
     Setting("general_per_s", _whole(1), 5, "Requests a second per VM.", "N"),
@@ -114,6 +199,28 @@ SETTINGS: tuple[Setting, ...] = (
         "2025-11-15",
         "Newest general api-version that is known, as in a region that lacks later ones.",
         "VERSION",
+    ),
+    Setting(
+        "scenario", _text, "", "Scenario file: scheduled events that come by themselves.", "FILE"
+    ),
+    Setting(
+        "event_hook",
+        _text,
+        "",
+        "Command (JSON on its stdin) or URL (POST) that is told what happens to scheduled events.",
+        "HOOK",
+    ),
+    Setting(
+        "events_activation",
+        _boolean,
+        default=False,
+        help="Show scheduled events only 5 minutes after the first request, as Azure does.",
+    ),
+    Setting(
+        "virtual_clock",
+        _boolean,
+        default=False,
+        help="Let POST /v1/clock set the time of guests: events, tokens, attested documents.",
     ),
     Setting("cache_mib", _whole(1), 256, "Memory for prepared answers, at most.", "MIB"),
     Setting("max_connections", _whole(1), 20000, "Open connections, at most.", "N"),

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w.-]+)\n")
-_SERVERS = re.compile(r"(make|openimds) serve( --\w+ \S+)*\n")
+_SERVERS = re.compile(r"(make|openimds) serve( --[\w-]+( [^-\s]\S*)?)*\n")
 
 
 class Block(Struct, frozen=True):

@@ -15,7 +15,14 @@ from tests.docs.story import blocks, expected, script
 from tests.system.process import clean_environment
 from tests.system.test_real_address import PRIVATE, why_not
 
-STORIES = ["README.md", "docs/use/fleet.md", "docs/use/admin.md"]
+STORIES = [
+    "README.md",
+    "docs/use/admin.md",
+    "docs/use/events.md",
+    "docs/use/attested.md",
+    "docs/use/fleet.md",
+    "docs/use/identity.md",
+]
 EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 

@@ -8,9 +8,11 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openimds.core.answer import Answer, Refusal, Subject, answer
+from openimds.core.answer import Subject, answer
+from openimds.core.answer import subject as subject_of
 from openimds.core.project import project, shape
 from openimds.core.request import query
+from openimds.core.said import Answer, Refusal
 from openimds.model.capture import capture
 from openimds.model.defaults import complete
 from openimds.model.vm import Vm
@@ -23,13 +25,15 @@ FIRST_PUBLIC = VERSIONS.index(OLD_NAMES[0].before)
 
 
 def subject(vm: Vm) -> Subject:
-    return Subject(complete(vm), vm.classic, catalog())
+    return subject_of(vm, catalog())
 
 
 def ask(vm: Subject, version: str, route: list[str], form: str = "json") -> Answer | Refusal:
     path = "/".join(["/metadata/instance", *(quote(one, safe="") for one in route)])
     target = f"{path}?api-version={version}&format={form}&extended=true"
-    return answer(query("GET", target.encode(), has_metadata_header=True), vm)
+    said = answer(query("GET", target.encode(), has_metadata_header=True), vm, 0)
+    assert isinstance(said, Answer | Refusal)
+    return said
 
 
 def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

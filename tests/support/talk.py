@@ -3,12 +3,14 @@
 import asyncio
 from typing import Any
 
+from openimds.core.events.bulletin import document
+from openimds.core.need import Bulletin, Made, Need, NeedsBulletin
 from openimds.model.fleet import fleet
 from openimds.model.vm import Vm
 from openimds.spec.versions import NEWEST, catalog
 from openimds.view.picture import Allowances, Picture, documented_allowances
 from openimds.wire.conversation import Conversation
-from openimds.wire.plane import Bounds, Plane, WirePicture
+from openimds.wire.plane import Bounds, Maker, Plane, WirePicture
 
 UTC_S = 1_795_377_286.0  # Sun, 22 Nov 2026 19:54:46 GMT
 
@@ -64,6 +66,9 @@ class FakeTransport(asyncio.Transport):
 
     def close(self) -> None:
         self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
 
     def abort(self) -> None:
         self.is_aborted = self.is_closed = True
@@ -131,6 +136,18 @@ class Time:
         return self.now_s
 
 
+class Idle:
+    """Makes nothing: for planes that are not asked for what has to be made; no event happens."""
+
+    def held(self, need: Need, now_s: float) -> Made | None:
+        if isinstance(need, NeedsBulletin):
+            return Bulletin(document((), 0, need.version))
+        raise AssertionError(need)
+
+    async def make(self, need: Need, now_s: float) -> Made:
+        raise AssertionError(need)
+
+
 def a_picture(*vms: Vm, newest: str = NEWEST, most_bytes: int = 1 << 28) -> WirePicture:
     picture: WirePicture = Picture(catalog(newest), most_bytes)
     picture.take(picture.plan(vms or (Vm("vm-1"),)))
@@ -143,6 +160,7 @@ def a_plane(
     allowances: Allowances | None = None,
     now: Time | None = None,
     bounds: Bounds | None = None,
+    maker: Maker | None = None,
 ) -> Plane:
     """A plane with the documented limits off unless `allowances` are given."""
     return Plane(
@@ -150,6 +168,7 @@ def a_plane(
         now=now or Time(),
         utc=lambda: UTC_S,
         allowances=allowances or {},
+        maker=maker or Idle(),
         bounds=bounds or Bounds(),
     )
 

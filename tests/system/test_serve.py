@@ -39,6 +39,7 @@ def test_one_vm_out_of_the_box(tmp_path: Path) -> None:
             "admin": server.ready["admin"],
             "token_file": str(tmp_path / "state" / "openimds" / "admin-token"),
             "pid": server.process.pid,
+            "public": server.ready["public"],
         }
         with client(server.url) as guest:
             got = guest.get(INSTANCE, params={"api-version": "2021-02-01"})

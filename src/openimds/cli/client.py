@@ -23,6 +23,14 @@ class ServerError(Error):
     """The server cannot be reached, or said no."""
 
 
+class ChangedError(ServerError):
+    """Somebody else was quicker: what was to be changed is not what it was."""
+
+
+class MissingError(ServerError):
+    """There is nothing of that name."""
+
+
 class Client:
     """A connection to the admin API of a running server."""
 
@@ -51,14 +59,23 @@ class Client:
         self._http = HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
 
     def ask(
-        self, method: str, path: str, body: object = None, media: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        media: str = "application/json",
+        revision: int | None = None,
     ) -> Any:  # noqa: ANN401 - whatever JSON the server gives
-        """Return the decoded answer of an operation.
+        """Return the decoded answer of an operation; a `revision` is what it means to change.
 
         Raises:
+            ChangedError: it is at another revision.
+            MissingError: it is not there.
             ServerError: nobody answers, or the answer is a problem.
         """
         headers = {"Authorization": f"Bearer {self._token}"}
+        if revision is not None:
+            headers["If-Match"] = f'"{revision}"'
         data = None
         if body is not None:
             data, headers["Content-Type"] = msgspec.json.encode(body), media
@@ -71,15 +88,23 @@ class Client:
                 f"{self.url}: {error}; start a server with openimds serve, or say where one is "
                 f"with {URL_VARIABLE}"
             ) from None
+        if got.status == HTTPStatus.PRECONDITION_FAILED:
+            raise ChangedError(_detail(text, got.status))
+        if got.status == HTTPStatus.NOT_FOUND:
+            raise MissingError(_detail(text, got.status))
         if got.status >= HTTPStatus.BAD_REQUEST:
             raise ServerError(_detail(text, got.status))
         return msgspec.json.decode(text) if text else None
 
     def vms(self) -> Iterator[dict[str, Any]]:
         """Yield every VM, page by page."""
+        return self.items("/v1/vms")
+
+    def items(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield every item of a list, page by page."""
         cursor = ""
         while True:
-            page = self.ask("GET", f"/v1/vms?limit=1000{cursor}")
+            page = self.ask("GET", f"{path}?limit=1000{cursor}")
             yield from page["items"]
             if page["next"] is None:
                 return

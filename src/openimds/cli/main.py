@@ -76,7 +76,7 @@ class _Commands(click.Group):
         return found
 
 
-_COMMANDS = ("serve", "env", "vm", "token", "completion")
+_COMMANDS = ("serve", "env", "vm", "event", "clock", "identity", "attest", "token", "completion")
 
 
 @click.group(

@@ -38,6 +38,7 @@ def _ready(ready: Ready) -> None:
         "admin": ready.admin,
         "token_file": ready.token_file,
         "pid": os.getpid(),
+        "public": ready.public,
     }
     click.echo(msgspec.json.encode(line).decode())
     sys.stdout.flush()

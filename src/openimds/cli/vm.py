@@ -13,10 +13,8 @@ import msgspec.json
 from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
 from openimds.config import Found, read_catalog, read_vms
-from openimds.core.answer import Answer, Subject, answer
-from openimds.core.request import query
+from openimds.core.answer import instance_document, subject
 from openimds.errors import ConfigError
-from openimds.model.defaults import complete
 from openimds.model.fleet import fleet
 from openimds.model.read import describe, nearest
 from openimds.model.said import said
@@ -202,13 +200,10 @@ def _offline(found: Found, name: str, version: str, newest: str) -> bytes:
         raise ConfigError("NAME", f'"{name}"', "one of " + ", ".join(known), nearest(name, known))
     catalog = read_catalog(newest)
     asked = version or catalog.general[-1]
-    target = f"/metadata/instance?api-version={asked}".encode()
-    subject = Subject(complete(known[name]), known[name].classic, catalog)
-    got = answer(query("GET", target, has_metadata_header=True), subject)
-    if not isinstance(got, Answer):
+    if asked not in catalog.known:
         likely = ", ".join(catalog.newest_first)
         raise ConfigError("--api-version", f'"{asked}"', f"an api-version such as {likely}")
-    return got.body
+    return instance_document(subject(known[name], catalog), asked)
 
 
 def _of(vm: dict[str, Any], key: str) -> str:

@@ -1,8 +1,10 @@
 """The admin API as an ASGI application: routes from the rows, one shape of error."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from typing import Protocol
 
 import msgspec.json
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -12,27 +14,59 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from openimds.agenda.agenda import Agenda
+from openimds.agenda.happenings import line
 from openimds.control import metrics
-from openimds.control.desk import Desk
+from openimds.control.attested import Attested, Certificates
+from openimds.control.endpoints import Endpoints, WaysOf
+from openimds.control.events import Events, Scenarios, Times
 from openimds.control.guard import Guard, Handler
+from openimds.control.identities import Identities, Keys
 from openimds.control.operations import MOST_PER_PAGE, OPERATIONS, Operation
 from openimds.control.problem import Problem, ProblemError, of_config, response
 from openimds.control.schema import openapi
-from openimds.control.token import Token, TokenError
+from openimds.control.token import Token
 from openimds.control.vms import Vms, whole
-from openimds.errors import ConfigError
-from openimds.store.port import Change, ConflictError, StoreError
+from openimds.desk import Desk
+from openimds.errors import ConfigError, Error
+from openimds.store.port import Change, ConflictError, Happening
 
 _MOST_REVISION = 10**15
 _PAGE = 100
 
 
-def application(
-    desk: Desk, token: Token, hosts: frozenset[str], readings: metrics.Readings
+class Signing(Keys, Protocol):
+    """What signs: the keys of tokens, and the certificates of attested documents."""
+
+    @property
+    def registry(self) -> Certificates:
+        """The certificates."""
+        ...
+
+
+def application(  # noqa: PLR0913, PLR0917 - everything behind the admin port
+    desk: Desk,
+    token: Token,
+    hosts: frozenset[str],
+    readings: metrics.Readings,
+    signing: Signing,
+    ways_of: WaysOf = lambda _: {},
+    *,
+    agenda: Agenda,
 ) -> Starlette:
     """Return the application."""
     guard = Guard(token, hosts)
-    handlers = {**_methods(Vms(desk)), **_methods(_Rest(desk, token, readings))}
+    rooms = (
+        Vms(desk),
+        Endpoints(desk, ways_of),
+        Identities(desk, signing),
+        Attested(desk, signing.registry),
+        Events(agenda, desk),
+        Scenarios(agenda),
+        Times(agenda),
+        _Rest(desk, token, readings),
+    )
+    handlers = {name: one for room in rooms for name, one in _methods(room).items()}
     by_path: dict[str, dict[str, tuple[Operation, Handler]]] = {}
     for row in OPERATIONS:
         by_path.setdefault(row.path, {})[row.method] = (row, handlers[row.name])
@@ -63,7 +97,7 @@ def _endpoint(guard: Guard, verbs: dict[str, tuple[Operation, Handler]]) -> Hand
             return response(of_config(error))
         except ConflictError as error:
             return _refusal(HTTPStatus.PRECONDITION_FAILED, f"{error}; read it again and retry")
-        except (StoreError, TokenError) as error:
+        except Error as error:  # The store's, a token's or a key's: this machine's trouble.
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
     return endpoint
@@ -104,37 +138,42 @@ class _Rest:
         return _json({"items": items, "next": after})
 
     async def follow_changes(self, request: Request) -> Response:
-        """Follow the changes from a revision, or from now on."""
-        since = None
+        """Follow the changes from a revision, or from now on; and what happens to events."""
+        place = Place(None, None)
         if "since" in request.query_params:
-            since = whole(request, "since", 0, 0, _MOST_REVISION)
+            place.since = whole(request, "since", 0, 0, _MOST_REVISION)
         last = request.headers.get("last-event-id", "")
-        if last.isascii() and last.isdecimal():
-            since = min(int(last[:18]), _MOST_REVISION)
-        return EventSourceResponse(self._events(since), ping=15)
+        if found := _PLACE.fullmatch(last):
+            place = Place(*(min(int(text or 0), _MOST_REVISION) for text in found.groups()))
+        return EventSourceResponse(self._events(place), ping=15)
 
-    async def _events(self, since: int | None) -> AsyncIterator[ServerSentEvent]:
-        feed = self._desk.subscribe()
-        if since is not None and since > self._desk.revision:
-            since = 0  # A revision of another life: this store has forgotten, or is a new one.
+    async def _events(self, place: "Place") -> AsyncIterator[ServerSentEvent]:
+        desk, feed = self._desk, self._desk.subscribe()
+        # A number of another life: this store has forgotten, or is a new one.
+        since = 0 if place.since and place.since > desk.revision else place.since
+        number = place.number
+        number = 0 if number and number > desk.last_happening else number
+        at = Place(
+            desk.revision if since is None else since,
+            desk.last_happening if number is None else number,
+        )
         try:
-            seen = since or 0
-            while since is not None:
-                page = await self._desk.ask(self._desk.store.changes, seen, _PAGE)
+            while since is not None and (
+                page := await desk.ask(desk.store.changes, at.since, _PAGE)
+            ):
                 for change in page:
-                    seen = change.revision
-                    yield _event(change)
-                if not page:
-                    break
-            while True:
-                change_or_gap = await feed.get()
-                if change_or_gap is None:
-                    return  # Too slow: the client comes back with Last-Event-ID.
-                if change_or_gap.revision > seen:
-                    seen = change_or_gap.revision
-                    yield _event(change_or_gap)
+                    yield at.event(change)
+            while number is not None and (
+                more := await desk.ask(desk.store.happenings, at.number, _PAGE)
+            ):
+                for happening in more:
+                    yield at.event(happening)
+            while (one := await feed.get()) is not None:
+                if not at.has(one):
+                    yield at.event(one)
+            # Too slow, or the end: the client comes back with Last-Event-ID.
         finally:
-            self._desk.unsubscribe(feed)
+            desk.unsubscribe(feed)
 
     async def rotate_token(self, _: Request) -> Response:
         """Make a new token."""
@@ -178,9 +217,33 @@ def _states(change: Change) -> dict[str, object]:
     }
 
 
-def _event(change: Change) -> ServerSentEvent:
-    data = msgspec.json.encode(_entry(change)).decode()
-    return ServerSentEvent(data, event="change", id=str(change.revision))
+_PLACE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+
+
+class Place:
+    """How far a reader of the feed is: a revision of the VMs, a number of the events' log."""
+
+    def __init__(self, since: int | None, number: int | None) -> None:
+        """Begin after these; None is from now on."""
+        self.since, self.number = since, number
+
+    def has(self, one: Change | Happening) -> bool:
+        """Tell whether the reader has seen this."""
+        if isinstance(one, Change):
+            return one.revision <= (self.since or 0)
+        return one.number <= (self.number or 0)
+
+    def event(self, one: Change | Happening) -> ServerSentEvent:
+        """Return what the reader is told, and remember that."""
+        if isinstance(one, Change):
+            self.since = one.revision
+            kind, data = "change", msgspec.json.encode(_entry(one))
+        else:
+            self.number = one.number
+            kind, data = "event", line(one)
+        # Before the first event the place is a revision alone.
+        place = f"{self.since}-{self.number}" if self.number else str(self.since)
+        return ServerSentEvent(data.decode(), event=kind, id=place)
 
 
 def _json(value: object) -> Response:

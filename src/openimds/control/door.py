@@ -7,33 +7,103 @@ connection, which the kernel keeps in the meantime. It is loaded in a thread: gu
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from openimds.errors import ConfigError
 
 if TYPE_CHECKING:
     import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _Protocol
+else:
+    _Protocol = asyncio.Protocol
 
 _BACKLOG = 128
 _GRACE_S = 2
+_CONNECTIONS = 256
+CALLER_CONNECTIONS = 64
+"""How many connections one address may have: nobody alone can take all that there are."""
+HEAD_S = 10.0
+"""How long a caller may take for the head of a request."""
 
 MakeApplication = Callable[[], Any]
 
 
+class Guarded(_Protocol):
+    """What uvicorn's connection lacks: an end to the patience, and a share of each caller.
+
+    uvicorn has no time-out before the first request, and ends the one between requests with the
+    first byte of the next. Put it before uvicorn's own protocol.
+    """
+
+    callers: ClassVar[Counter[str]]
+    """The open connections by address; those of one door share it."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a head, unless the caller has connections enough."""
+        super().connection_made(transport)
+        self.callers[self._caller] += 1
+        if self.callers[self._caller] > CALLER_CONNECTIONS:
+            transport.abort()
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those that belong to no request under way have to become one soon."""
+        super().data_received(data)
+        cycle: Any = self.cycle  # None before the first request, whatever its type says.
+        is_idle = cycle is None or cycle.response_complete
+        if is_idle and self._head_timer is None and not self.transport.is_closing():
+            self._wait()
+
+    def on_headers_complete(self) -> None:
+        """Begin a request."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self._stop_waiting()
+        self.callers[self._caller] -= 1
+        if not self.callers[self._caller]:
+            del self.callers[self._caller]
+        super().connection_lost(exc)
+
+    @property
+    def _caller(self) -> str:
+        return self.client[0] if self.client else ""
+
+    def _wait(self) -> None:
+        # Aborted and not closed: closing would wait for a caller who does not read.
+        self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
 class Door:
-    """The listening socket of the admin API, and the server once there is one."""
+    """The listening socket of a setting's address, and the server once there is one."""
 
     def __init__(
-        self, host: str, port: int, make: MakeApplication, tell: Callable[[str], None]
+        self,
+        setting: str,
+        address: tuple[str, int],
+        make: MakeApplication,
+        tell: Callable[[str], None],
     ) -> None:
-        """Bind the address; port 0 takes a free one.
+        """Bind the host and port; port 0 takes a free one.
 
         Raises:
             ConfigError: the address cannot be had.
         """
-        self._make, self._tell = make, tell
+        self._make, self._tell, self._setting = make, tell, setting
+        host, port = address
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
         try:
@@ -41,10 +111,10 @@ class Door:
             self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise ConfigError(
-                "admin",
+                setting,
                 f"{host}:{port} ({error.strerror or error})",
                 "an address that is free here",
-                "Write --admin 127.0.0.1:0 for any free port, or --admin none",
+                f"Write --{setting} 127.0.0.1:0 for any free port, or --{setting} none",
             ) from None
         self._socket.settimeout(0)
         bound = self._socket.getsockname()
@@ -63,11 +133,14 @@ class Door:
             self._server = await asyncio.to_thread(self._load)
             await self._server.serve(sockets=[self._socket])
         except Exception as error:  # noqa: BLE001 - guests are served on; the operator is told
-            self._tell(f"the admin API cannot be served: {error!r}")
+            self._tell(f"what listens for --{self._setting} cannot be served: {error!r}")
             self._socket.close()
 
     def _load(self) -> "uvicorn.Server":
         import uvicorn  # noqa: PLC0415 - the reason of this module
+        from uvicorn.protocols.http.httptools_impl import (  # noqa: PLC0415 - as above
+            HttpToolsProtocol,
+        )
 
         class Quiet(uvicorn.Server):
             """A server that leaves the signals to the process that it is part of."""
@@ -76,17 +149,25 @@ class Door:
             def capture_signals(self) -> Iterator[None]:
                 yield
 
+        class Connection(Guarded, HttpToolsProtocol):
+            """A connection of this door."""
+
+            callers: ClassVar[Counter[str]] = Counter()
+
         # Bytes that are no HTTP are the caller's affair; a mistake of ours is still said.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             self._make(),
+            http=Connection,
+            # It would take connections over, and out of the count.
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=_GRACE_S,
-            limit_concurrency=256,
+            limit_concurrency=_CONNECTIONS,
         )
         return Quiet(config)
 

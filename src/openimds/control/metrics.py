@@ -20,6 +20,10 @@ class Readings(Protocol):
         """Return how often each limiter class said no."""
         ...
 
+    def moves(self) -> dict[str, int]:
+        """Return what happened to scheduled events, by what moved them."""
+        ...
+
     def gauges(self) -> dict[str, float]:
         """Return the values of `GAUGES` by name, at this moment."""
         ...
@@ -37,10 +41,15 @@ GAUGES = {
     "openimds_store_age_seconds": "Time since the store was last found in order.",
     "openimds_cache_bytes": "Prepared replies that are held.",
     "openimds_cache_vms": "VMs with prepared replies.",
+    "openimds_events_scheduled": "Scheduled events that have not started.",
+    "openimds_events_started": "Scheduled events that have started.",
 }
 COUNTERS = {
     "openimds_unknown_callers": "Requests of callers who are no VM, by new addresses.",
     "openimds_connections_refused": "Connections over the bounds.",
+    "openimds_event_hook_told": "Happenings that the event hook took.",
+    "openimds_event_hook_failures": "Happenings that the event hook did not take.",
+    "openimds_event_hook_left_out": "Happenings that were too many for the event hook.",
 }
 
 
@@ -72,7 +81,12 @@ class _Reader(Collector):
         )
         for limit, number in self._readings.throttled().items():
             throttled.add_metric((limit,), number)
-        yield from (requests, refusals, throttled)
+        moves = CounterMetricFamily(
+            "openimds_event_moves", "What happened to scheduled events.", labels=("trigger",)
+        )
+        for trigger, number in self._readings.moves().items():
+            moves.add_metric((trigger,), number)
+        yield from (requests, refusals, throttled, moves)
         for name, value in self._readings.counters().items():
             yield CounterMetricFamily(name, COUNTERS[name], value=value)
         for name, value in self._readings.gauges().items():

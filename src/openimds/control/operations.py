@@ -2,54 +2,43 @@
 
 from http import HTTPStatus
 
-from msgspec import Struct
-
-
-class Query(Struct, frozen=True):
-    """A query parameter: its name, its JSON schema, what it is for."""
-
-    name: str
-    schema: dict[str, object]
-    about: str
-
-
-class Body(Struct, frozen=True):
-    """What an operation takes or gives: the name of a schema, or none, and its media types."""
-
-    schema: str
-    media: tuple[str, ...] = ("application/json",)
-
-
-class Operation(Struct, frozen=True):
-    """One operation. `problems` are the statuses of its errors, all in the shape of a problem."""
-
-    name: str
-    method: str
-    path: str
-    about: str
-    answers: dict[int, Body | None]
-    problems: tuple[int, ...] = ()
-    queries: tuple[Query, ...] = ()
-    headers: tuple[str, ...] = ()
-    takes: Body | None = None
-    is_open: bool = False
-
-
-MOST_PER_PAGE = 1000
-_LIMIT = Query(
-    "limit",
-    {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": 100},
-    "How many at the most.",
+from openimds.control.event_rows import EVENT_OPERATIONS
+from openimds.control.rows import (
+    BAD,
+    CHANGED,
+    CREATED,
+    CURSOR,
+    DEFAULT_PAGE,
+    GONE,
+    LARGE,
+    LIMIT,
+    MOST_PER_PAGE,
+    NONE,
+    OK,
+    SINCE,
+    SLOW,
+    STORE,
+    TYPE,
+    UNFIT,
+    VERSION,
+    Body,
+    Operation,
+    Query,
 )
-_CURSOR = Query("cursor", {"type": "string"}, "What `next` of the page before said.")
-_SINCE = Query("since", {"type": "integer", "minimum": 0}, "Only what came after this revision.")
-_VERSION = Query("api-version", {"type": "string"}, "A general api-version; default: the newest.")
 
-_OK, _CREATED, _GONE = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
-_BAD, _NONE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
-_CHANGED, _LARGE = HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-_UNFIT, _STORE = HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
-_TYPE, _SLOW = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.REQUEST_TIMEOUT
+__all__ = [
+    "DEFAULT_PAGE",
+    "MERGE_PATCH",
+    "MOST_PER_PAGE",
+    "OPERATIONS",
+    "PARTS",
+    "Body",
+    "Operation",
+    "Query",
+]
+
+PARTS = ("leaf", "intermediate", "root")
+"""What can be replaced of the chain of attested documents."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -59,17 +48,17 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/vms",
         "List the VMs in the order of their names.",
-        {_OK: Body("VmPage")},
-        (_BAD, _STORE),
-        (_LIMIT, _CURSOR),
+        {OK: Body("VmPage")},
+        (BAD, STORE),
+        (LIMIT, CURSOR),
     ),
     Operation(
         "get_vm",
         "GET",
         "/v1/vms/{name}",
         "Return what is said of a VM.",
-        {_OK: Body("Vm"), HTTPStatus.NOT_MODIFIED: None},
-        (_NONE, _STORE),
+        {OK: Body("Vm"), HTTPStatus.NOT_MODIFIED: None},
+        (NONE, STORE),
         headers=("If-None-Match",),
     ),
     Operation(
@@ -77,8 +66,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "/v1/vms/{name}",
         "Make a VM, or replace it. The body is that of a VM in a fleet file.",
-        {_OK: Body("Vm"), _CREATED: Body("Vm")},
-        (_BAD, _CHANGED, _LARGE, _SLOW, _TYPE, _UNFIT, _STORE),
+        {OK: Body("Vm"), CREATED: Body("Vm")},
+        (BAD, CHANGED, LARGE, SLOW, TYPE, UNFIT, STORE),
         headers=("If-Match", "If-None-Match"),
         takes=Body("VmInput"),
     ),
@@ -87,8 +76,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "PATCH",
         "/v1/vms/{name}",
         "Change a VM by a JSON merge patch (RFC 7396): null removes a member.",
-        {_OK: Body("Vm")},
-        (_BAD, _NONE, _CHANGED, _LARGE, _SLOW, _TYPE, _UNFIT, _STORE),
+        {OK: Body("Vm")},
+        (BAD, NONE, CHANGED, LARGE, SLOW, TYPE, UNFIT, STORE),
         headers=("If-Match",),
         takes=Body("VmPatch", (MERGE_PATCH, "application/json")),
     ),
@@ -97,8 +86,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "DELETE",
         "/v1/vms/{name}",
         "Remove a VM.",
-        {_GONE: None},
-        (_NONE, _CHANGED, _STORE),
+        {GONE: None},
+        (NONE, CHANGED, STORE),
         headers=("If-Match",),
     ),
     Operation(
@@ -106,18 +95,78 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/vms/{name}/document",
         "Return the instance document of a VM as it gets it itself.",
-        {_OK: Body("Document")},
-        (_BAD, _NONE, _STORE),
-        (_VERSION,),
+        {OK: Body("Document")},
+        (BAD, NONE, STORE),
+        (VERSION,),
     ),
+    Operation(
+        "list_vm_identities",
+        "GET",
+        "/v1/vms/{name}/identities",
+        "List the managed identities of a VM with all their ids; `forged` ones give bad tokens.",
+        {OK: Body("IdentityPage")},
+        (NONE, STORE),
+    ),
+    Operation(
+        "list_identities",
+        "GET",
+        "/v1/identities",
+        "List the managed identities of all VMs in the order of the VMs' names.",
+        {OK: Body("IdentityPage")},
+        (BAD, STORE),
+        (LIMIT, CURSOR),
+    ),
+    Operation(
+        "list_keys",
+        "GET",
+        "/v1/keys",
+        "List the keys that sign tokens, the one in use first: names and times, no key.",
+        {OK: Body("KeyPage")},
+        (STORE,),
+    ),
+    Operation(
+        "rotate_key",
+        "POST",
+        "/v1/keys",
+        "Sign tokens with a new key from now on; the old one stays published for a while.",
+        {OK: Body("KeyPage")},
+        (STORE,),
+    ),
+    Operation(
+        "list_certificates",
+        "GET",
+        "/v1/certificates",
+        "Show the CA certificates of attested documents, and all of them as a trust bundle.",
+        {OK: Body("Certificates")},
+        (STORE,),
+    ),
+    Operation(
+        "rotate_certificate",
+        "POST",
+        "/v1/certificates/rotate",
+        "Replace a part of the chain of attested documents; what was there stays published.",
+        {OK: Body("Certificates")},
+        (BAD, STORE),
+        (Query("part", {"type": "string", "enum": [*PARTS]}, "What is replaced."),),
+    ),
+    Operation(
+        "get_endpoints",
+        "GET",
+        "/v1/vms/{name}/endpoints",
+        "Return the variables by which clients of a VM find each way to a token, with its secret.",
+        {OK: Body("Endpoints")},
+        (NONE, STORE),
+    ),
+    *EVENT_OPERATIONS,
     Operation(
         "follow_changes",
         "GET",
         "/v1/changes",
-        "Follow the changes as server-sent events; Last-Event-ID or `since` continues a feed.",
-        {_OK: Body("Change", ("text/event-stream",))},
-        (_BAD, _STORE),
-        (_SINCE,),
+        "Follow the changes of VMs (`change`) and what happens to scheduled events (`event`) as "
+        "server-sent events; Last-Event-ID or `since` continues a feed.",
+        {OK: Body("Change", ("text/event-stream",))},
+        (BAD, STORE),
+        (SINCE,),
         headers=("Last-Event-ID",),
     ),
     Operation(
@@ -125,26 +174,26 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/audit",
         "List the changes with what was there before and after, oldest first.",
-        {_OK: Body("AuditPage")},
-        (_BAD, _STORE),
-        (_LIMIT, _CURSOR),
+        {OK: Body("AuditPage")},
+        (BAD, STORE),
+        (LIMIT, CURSOR),
     ),
     Operation(
         "rotate_token",
         "POST",
         "/v1/token",
         "Make a new token; it stands in the token file, and this one ends.",
-        {_OK: Body("TokenFile")},
-        (_STORE,),
+        {OK: Body("TokenFile")},
+        (STORE,),
     ),
-    Operation("get_health", "GET", "/healthz", "Alive.", {_OK: Body("Health")}, is_open=True),
+    Operation("get_health", "GET", "/healthz", "Alive.", {OK: Body("Health")}, is_open=True),
     Operation(
         "get_readiness",
         "GET",
         "/readyz",
         "Ready: guests are answered and changes can be written.",
-        {_OK: Body("Health")},
-        (_STORE,),
+        {OK: Body("Health")},
+        (STORE,),
         is_open=True,
     ),
     Operation(
@@ -152,7 +201,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/metrics",
         "Numbers for Prometheus.",
-        {_OK: Body("Text", ("text/plain",))},
+        {OK: Body("Text", ("text/plain",))},
         is_open=True,
     ),
     Operation(
@@ -160,7 +209,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/openapi.json",
         "This description.",
-        {_OK: Body("OpenApi")},
+        {OK: Body("OpenApi")},
         is_open=True,
     ),
 )

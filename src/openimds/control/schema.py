@@ -5,8 +5,10 @@ from functools import cache
 from typing import Any
 
 from openimds import __version__
+from openimds.control.event_schema import event_schemas
 from openimds.control.operations import OPERATIONS, Body, Operation
 from openimds.control.problem import MEDIA
+from openimds.model.identities import SOURCES
 from openimds.model.keys import vm_tree
 from openimds.model.tree import Leaf, Many, Named, Node
 from openimds.spec.fields import Kind
@@ -25,6 +27,11 @@ _TAGS: Json = {
             "items": {"type": "object", "properties": {"name": _TEXT, "value": _TEXT}},
         },
     ]
+}
+_WAYS: Json = {
+    "type": "object",
+    "description": "By way (app-service, arc, ...), then by the name of the variable.",
+    "additionalProperties": {"type": "object", "additionalProperties": _TEXT},
 }
 _TYPES = {Kind.TEXT: "string", Kind.BOOLEAN: "boolean", Kind.NUMBER: "integer"}
 READ_ONLY: Json = {
@@ -73,6 +80,21 @@ def schemas() -> Json:
         "origin": _TEXT,
     }
     states = {"before": {"type": ["object", "null"]}, "after": {"type": ["object", "null"]}}
+    identity = {
+        "vm": _TEXT,
+        "kind": {"type": "string", "enum": ["system", "user"]},
+        **dict.fromkeys(("clientId", "principalId", "tenantId"), _TEXT),
+        "source": {"type": "string", "enum": [*SOURCES]},
+        "forged": {"type": "boolean", "description": "Its tokens are bad ones, on request."},
+    }
+    texts = ("subject", "name", "notBefore", "notAfter", "sha256", "pem")
+    certificate = {
+        **dict.fromkeys(texts, _TEXT),
+        "isRoot": {"type": "boolean"},
+        "inUse": {"type": "boolean"},
+    }
+    moment = {"type": ["string", "null"], "format": "date-time"}
+    key = {"kid": _TEXT, **dict.fromkeys(("began", "retired", "publishedUntil"), moment)}
     problem = {
         **dict.fromkeys(("type", "title", "detail", "where", "seen", "expected", "hint"), _TEXT),
         "status": _NUMBER,
@@ -83,9 +105,27 @@ def schemas() -> Json:
         "VmPatch": {"type": "object"},
         "VmPage": _page("Vm"),
         "Document": {"type": "object"},
+        "Endpoints": _object({"vm": _TEXT, "variables": _WAYS}, "vm", "variables"),
         "Change": _object(change, *change),
         "Audit": _object({**change, **states}, *change, *states),
         "AuditPage": _page("Audit"),
+        "Identity": _object({**identity, "resourceId": _TEXT}, *identity),
+        "IdentityPage": _page("Identity"),
+        "Certificate": _object(certificate, *certificate),
+        "Certificates": _object(
+            {
+                "items": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/Certificate"},
+                },
+                "bundle": {**_TEXT, "description": "PEM"},
+            },
+            "items",
+            "bundle",
+        ),
+        "Key": _object(key, *key),
+        "KeyPage": _page("Key"),
+        **event_schemas(),
         "TokenFile": _object({"token_file": _TEXT}, "token_file"),
         "Health": _object({"status": _TEXT}, "status"),
         "Text": _TEXT,

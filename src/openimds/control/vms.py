@@ -10,19 +10,17 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.control.desk import Desk
 from openimds.control.guard import body_of
-from openimds.control.operations import MERGE_PATCH, MOST_PER_PAGE
+from openimds.control.operations import DEFAULT_PAGE, MERGE_PATCH, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
-from openimds.core.answer import Refusal, answer
-from openimds.core.request import query
+from openimds.core.answer import instance_document, subject
+from openimds.desk import Desk
 from openimds.model.fleet import vm
 from openimds.model.text import decode
 from openimds.store.port import Stored
 from openimds.view.picture import Entry
 
 _READ_ONLY = ("name", "revision", "origin")
-_DEFAULT_PAGE = 100
 
 
 class Vms:
@@ -34,7 +32,7 @@ class Vms:
 
     async def list_vms(self, request: Request) -> Response:
         """List the VMs by pages."""
-        limit = whole(request, "limit", _DEFAULT_PAGE, 1, MOST_PER_PAGE)
+        limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
         after = _name_in(request.query_params.get("cursor", ""))
         found = await self._desk.ask(self._desk.store.page, after, limit + 1)
         page, more = found[:limit], found[limit:]
@@ -72,7 +70,7 @@ class Vms:
         work = self._desk.patch(name, patch, who(request), _expected(request))
         stored = await asyncio.shield(work)
         if stored is None:
-            raise _no_vm(name)
+            raise no_vm(name)
         return _json(_whole_body(stored), _headers(stored))
 
     async def delete_vm(self, request: Request) -> Response:
@@ -81,7 +79,7 @@ class Vms:
         expected = _expected(request)
         work = self._desk.remove(stored.name, who(request), expected)
         if not await asyncio.shield(work):
-            raise _no_vm(stored.name)
+            raise no_vm(stored.name)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def get_document(self, request: Request) -> Response:
@@ -89,7 +87,7 @@ class Vms:
         name = request.path_params["name"]
         entry: Entry[Any] | None = self._desk.picture.by_name.get(name)
         if entry is None:
-            raise _no_vm(name)
+            raise no_vm(name)
         catalog = self._desk.picture.catalog
         version = request.query_params.get("api-version", catalog.general[-1])
         if version not in catalog.known:
@@ -98,10 +96,7 @@ class Vms:
                 HTTPStatus.BAD_REQUEST,
                 f'api-version: saw "{version}", expected a general api-version such as {newest}',
             )
-        target = f"/metadata/instance?api-version={version}".encode()
-        got = answer(query("GET", target, has_metadata_header=True), entry.subject(catalog))
-        assert not isinstance(got, Refusal)
-        return _json(got.body)
+        return _json(instance_document(subject(entry.vm, catalog), version))
 
     async def _put(
         self, request: Request, name: str, said: object, expected: int | None
@@ -124,7 +119,7 @@ class Vms:
         name = request.path_params["name"]
         stored = await self._desk.ask(self._desk.store.get, name)
         if stored is None:
-            raise _no_vm(name)
+            raise no_vm(name)
         return stored
 
 
@@ -241,5 +236,6 @@ def _json(
     return Response(body, status, headers, "application/json")
 
 
-def _no_vm(name: str) -> ProblemError:
+def no_vm(name: str) -> ProblemError:
+    """Return the problem of a name that no VM has."""
     return ProblemError(HTTPStatus.NOT_FOUND, f'There is no VM "{name}"; GET /v1/vms lists them')

@@ -1,176 +1,111 @@
-"""Query and VM in, answer or refusal out.
-
-The gates stand in the order of `spec.endpoints.GATES`. Each one is a function that returns a
-refusal or nothing; the first refusal wins.
-"""
+"""Query and VM in; out comes an answer, a refusal, or what has to be made first."""
 
 from collections.abc import Callable
+from math import floor
+from typing import TypeAlias
 
 import msgspec.json
 from msgspec import Struct
 
+from openimds.core import attest, balancer, protocols, token
+from openimds.core.events.bulletin import read_approval
+from openimds.core.events.event import place_of
+from openimds.core.gates import check
+from openimds.core.need import (
+    Approved,
+    Bulletin,
+    Certificate,
+    Challenge,
+    Failed,
+    Made,
+    Need,
+    NeedsApproval,
+    NeedsBulletin,
+    NeedsCertificate,
+    NeedsToken,
+    Signature,
+)
 from openimds.core.project import project, shape
 from openimds.core.request import Query
+from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse
 from openimds.core.walk import MISSING, as_json, as_text, descend, is_leaf
-from openimds.spec.endpoints import Endpoint
-from openimds.spec.headers import JSON_MEDIA, TEXT_MEDIA
-from openimds.spec.problems import Problem
-from openimds.spec.refusals import problem
-from openimds.spec.versions import SCHEDULED_EVENTS, Catalog
-
-_EVENT_VERSIONS = frozenset(row.name for row in SCHEDULED_EVENTS)
+from openimds.model.defaults import complete, default_address, private_addresses
+from openimds.model.identities import principals
+from openimds.model.vm import Vm
+from openimds.spec.headers import TEXT_MEDIA
+from openimds.spec.versions import Catalog
 
 
 class Subject(Struct, frozen=True):
-    """Whom a query is about: the complete newest document of a VM, and what its region knows."""
+    """Whom a query is about: a VM, its complete newest document, and what its region knows."""
 
+    vm: Vm
     document: dict[str, object]
-    is_classic: bool
     catalog: Catalog
+    secret: str = ""
 
 
-class Answer(Struct, frozen=True):
-    """A success, and what its head has in common with that of a refusal."""
-
-    body: bytes
-    media: str
-    status: int = 200
-    headers: tuple[tuple[str, str], ...] = ()
+def subject(vm: Vm, catalog: Catalog, secret: str = "") -> Subject:
+    """Return a VM as `answer` wants it; `secret` is what its callers prove themselves with."""
+    return Subject(vm, complete(vm), catalog, secret)
 
 
-class Refusal(Struct, frozen=True):
-    """A row of the refusals with its blanks filled."""
+def answer(query: Query, subject: Subject, now_s: float) -> Answer | Refusal | Need:
+    """Return what IMDS says to a query about a VM, or what has to be made before it can.
 
-    problem: Problem
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def media(self) -> str:
-        """The media type of the row."""
-        return self.problem.media
-
-    @property
-    def status(self) -> int:
-        """The status of the row."""
-        return self.problem.status
-
-
-def answer(query: Query, subject: Subject) -> Answer | Refusal:
-    """Return what IMDS says to a query about a VM."""
-    refused = check(query, subject.catalog)
+    `now_s` is the time in seconds since 1970.
+    """
+    refused = check(query, subject.catalog, subject.secret)
     if refused:
         return refused
     assert query.endpoint is not None  # The first gate saw to it.
     serve = _SERVED.get(query.endpoint.key)
-    return serve(query, subject) if serve else refuse(query.endpoint.unserved, query)
+    return serve(query, subject, now_s) if serve else refuse(query.endpoint.unserved, query)
 
 
-def check(query: Query, catalog: Catalog) -> Refusal | None:
-    """Return the first refusal of the gates before the document, or None."""
-    for gate in (_path, _verb, _headers, _duplicates):
-        key = gate(query)
-        if key:
-            return refuse(key, query, _blanks_of(query, catalog))
-    assert query.endpoint is not None
-    key = _version(query, query.endpoint, catalog) or _required(query, query.endpoint)
-    return refuse(key, query, _blanks_of(query, catalog)) if key else None
+def instance_document(subject: Subject, version: str) -> bytes:
+    """Return the body of `/metadata/instance` at a version that the catalog knows."""
+    wanted = shape(version, is_classic=subject.vm.classic)
+    return as_json(project(subject.document, wanted))
 
 
-def refuse(key: str, query: Query, blanks: dict[str, str] | None = None) -> Refusal:
-    """Return the refusal `key` in the words of the query's category."""
-    row = problem(key, query.category.key)
-    body = row.body
-    for name, value in (blanks or {}).items():
-        body = body.replace("{" + name + "}", value)
-    allow = ", ".join(query.endpoint.verbs) if query.endpoint else ""
-    headers = tuple((name, allow) for name in row.headers)
-    return Refusal(row, body.encode(), headers)
+def finish(query: Query, need: Need, made: Made, now_s: float) -> Answer | Refusal:
+    """Return the answer once what it needed is made (or could not be)."""
+    if isinstance(made, Failed):
+        return refuse(made.key, query, made.blanks, until_s=now_s)
+    if isinstance(made, Bulletin):
+        return Answer(made.body, until_s=WHILE_HELD)
+    if isinstance(made, Approved):
+        return Answer(b"")
+    if isinstance(made, Signature):
+        return Answer(attest.body(made), until_s=min(made.until_s, floor(now_s) + 1))
+    if isinstance(made, Challenge):
+        return protocols.challenge(query, made, now_s)
+    if isinstance(made, Certificate):
+        assert isinstance(need, NeedsCertificate)
+        return Answer(protocols.credential(need, made))
+    assert isinstance(need, NeedsToken)
+    # The body counts down by the second.
+    return Answer(protocols.body(query, need, made, now_s), until_s=floor(now_s) + 1)
 
 
-def throttled(query: Query) -> Refusal:
-    """Return the refusal of a query that came too soon."""
-    wants_text = _has_formats(query) and query.parameters.get("format", "").lower() == "text"
-    return refuse("throttled_text" if wants_text else "throttled", query)
-
-
-def _has_formats(query: Query) -> bool:
-    return query.endpoint is not None and query.endpoint.has_formats
-
-
-def _blanks_of(query: Query, catalog: Catalog) -> dict[str, str]:
-    """Return every blank that some row may have, as JSON text."""
-    return {
-        "newest": msgspec.json.encode(catalog.newest_first).decode(),
-        "path": _inside_json(query.path),
-        "method": _inside_json(query.method),
-        "value": _inside_json(query.parameters.get("api-version", "")),
-    }
-
-
-def _inside_json(text: str) -> str:
-    return msgspec.json.encode(text).decode()[1:-1]
-
-
-def _path(query: Query) -> str:
-    return "" if query.endpoint else "not_found"
-
-
-def _verb(query: Query) -> str:
-    verbs = query.endpoint.verbs if query.endpoint else ()
-    return "" if query.method in verbs else "verb_not_allowed"
-
-
-def _headers(query: Query) -> str:
-    if not query.has_metadata_header:
-        return "header_missing"
-    return "forwarded" if query.is_forwarded else ""
-
-
-def _duplicates(query: Query) -> str:
-    return "duplicate_parameter" if query.has_duplicates else ""
-
-
-def _version(query: Query, endpoint: Endpoint, catalog: Catalog) -> str:
-    asked = query.parameters.get("api-version", "")
-    match endpoint.versions:
-        case "":
-            return ""
-        case "events":
-            if asked in _EVENT_VERSIONS:
-                return ""
-            # A general version there is answered like an unknown element (recorded, S25).
-            return "not_found" if asked in catalog.known else "version_unknown"
-        case _:
-            if asked in catalog.known and asked >= endpoint.since:
-                return ""
-            return "version_unknown" if asked else "version_missing"
-
-
-def _required(query: Query, endpoint: Endpoint) -> str:
-    for row in endpoint.parameters:
-        if row.missing and not query.parameters.get(row.name):
-            return row.missing
-    return ""
-
-
-def _versions(_: Query, subject: Subject) -> Answer:
+def _versions(_: Query, subject: Subject, _now_s: float) -> Answer:
     body = msgspec.json.encode({"apiVersions": subject.catalog.general})
-    return Answer(body, JSON_MEDIA)
+    return Answer(body)
 
 
-def _instance(query: Query, subject: Subject) -> Answer | Refusal:
+def _instance(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
     return _node(query, descend(_document(query, subject), query.route))
 
 
-def _root(query: Query, subject: Subject) -> Answer | Refusal:
+def _root(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
     return _node(query, {"instance": _document(query, subject)})
 
 
 def _document(query: Query, subject: Subject) -> dict[str, object]:
     wanted = shape(
         query.parameters["api-version"],
-        is_classic=subject.is_classic,
+        is_classic=subject.vm.classic,
         is_extended=query.parameters.get("extended", "").lower() == "true",
     )
     return project(subject.document, wanted)
@@ -184,12 +119,94 @@ def _node(query: Query, node: object) -> Answer | Refusal:
         return Answer(as_text(node), TEXT_MEDIA)
     if wanted != "json":
         return refuse("format_unknown", query)
-    return refuse("leaf_needs_text", query) if is_leaf(node) else Answer(as_json(node), JSON_MEDIA)
+    return refuse("leaf_needs_text", query) if is_leaf(node) else Answer(as_json(node))
 
 
-_SERVED: dict[str, Callable[[Query, Subject], Answer | Refusal]] = {
+def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Need:
+    one = protocols.select(query, principals(subject.vm, subject.document))
+    if isinstance(one, str):
+        return refuse(one, query)
+    is_fresh = query.parameters.get("bypass_cache", "").lower() == "true"
+    need = NeedsToken(
+        subject.vm.name,
+        subject.vm.cloud,
+        one,
+        query.parameters["resource"],
+        is_fresh,
+        outdated=query.parameters.get("token_sha256_to_refresh", "").lower(),
+    )
+    if token.is_resource(need.resource):
+        return protocols.challenged(query, need)
+    return refuse("resource_unknown", query, token.unknown_resource(need, now_s), floor(now_s) + 1)
+
+
+def _identity_info(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
+    """Answer with the tenant of the system-assigned identity (S4)."""
+    for one in principals(subject.vm, subject.document):
+        if one.is_system:
+            return Answer(msgspec.json.encode({"tenantId": one.tenant_id}))
+    return refuse("identity_not_found", query)
+
+
+def _platform(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
+    one = token.select(query, principals(subject.vm, subject.document))
+    if isinstance(one, str):
+        return refuse(one, query)
+    return Answer(protocols.platform(one, subject.document))
+
+
+def _credential(query: Query, subject: Subject, _now_s: float) -> Refusal | Need:
+    one = token.select(query, principals(subject.vm, subject.document))
+    if isinstance(one, str):
+        return refuse(one, query)
+    wanted = protocols.wanted(query, subject.vm, one, subject.document)
+    return refuse(wanted, query) if isinstance(wanted, str) else wanted
+
+
+def _attested(query: Query, subject: Subject, _now_s: float) -> Refusal | Need:
+    need = attest.need(query, subject.vm, subject.document)
+    return refuse(need, query) if isinstance(need, str) else need
+
+
+def _balancer(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
+    said = subject.vm.load_balancer
+    assert query.endpoint is not None
+    if not balancer.is_expected(query, query.endpoint):
+        return refuse("unexpected_request", query)
+    if said is None:
+        return refuse("no_load_balancer", query)
+    first = [*private_addresses(subject.vm), default_address(subject.vm)][0]
+    return Answer(balancer.document(said, first))
+
+
+def _events(query: Query, subject: Subject, _now_s: float) -> Refusal | Need:
+    """Answer with the events of the VM's scope, or take its approval of some of them."""
+    vm = subject.vm.name
+    scope, _ = place_of(subject.vm)
+    if query.method != "POST":
+        return NeedsBulletin(vm, scope, query.parameters["api-version"])
+    event_ids = read_approval(query.body)
+    if event_ids is None:
+        return refuse("malformed_events", query)
+    return NeedsApproval(vm, scope, event_ids)
+
+
+_Serve: TypeAlias = Callable[[Query, Subject, float], Answer | Refusal | Need]
+
+_SERVED: dict[str, _Serve] = {
+    "app_service": _token,
+    "arc": _token,
+    "attested": _attested,
+    "azure_ml": _token,
+    "cloud_shell": _token,
+    "identity_info": _identity_info,
     "instance": _instance,
+    "issue_credential": _credential,
+    "loadbalancer": _balancer,
+    "platform_metadata": _platform,
     "root": _root,
+    "scheduledevents": _events,
+    "token": _token,
     "versions": _versions,
 }
 """What this release serves; every other endpoint answers as a VM that has nothing there."""

@@ -15,7 +15,8 @@ class Query(Struct, frozen=True):
     """What a request asks, before any check.
 
     `endpoint` is None for a path that no row has. `parameters` has names in lower case and the
-    first value of each; a name that came twice sets `has_duplicates`.
+    first value of each; a name that came twice sets `has_duplicates`. `credentials` are the
+    headers that carry a secret, by name in lower case; Azure's other identity protocols have some.
     """
 
     method: str
@@ -27,18 +28,30 @@ class Query(Struct, frozen=True):
     has_duplicates: bool
     has_metadata_header: bool = False
     is_forwarded: bool = False
+    credentials: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
 
 
-def query(
-    method: str, target: bytes, *, has_metadata_header: bool = False, is_forwarded: bool = False
+def query(  # noqa: PLR0913 - all that matters of a request
+    method: str,
+    target: bytes,
+    *,
+    has_metadata_header: bool = False,
+    is_forwarded: bool = False,
+    credentials: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    extras: frozenset[str] = frozenset(),
 ) -> Query:
-    """Return the query of a request line and of the two headers that matter.
+    """Return the query of a request line, of the headers that matter, and of a body.
 
-    The whole target is decoded before it is split at the first question mark, as IMDS does
-    (`spec.endpoints.ENCODED_QUERY`); dot segments and double slashes are left as they are.
+    `extras` are the settings that bring endpoints with them. The whole target is decoded before it
+    is split at the first question mark, as IMDS does (`spec.endpoints.ENCODED_QUERY`); dot segments
+    and double slashes are left as they are.
     """
     path, pieces = _split(target)
-    endpoint, route = _find(path)
+    endpoint, route = _find(path, extras)
+    if endpoint and endpoint.has_form:
+        pieces += _encoded(body.decode("latin-1"))
     parameters = _parameters(pieces)
     return Query(
         method=method,
@@ -50,6 +63,8 @@ def query(
         has_duplicates=len(parameters) < len(pieces),
         has_metadata_header=has_metadata_header,
         is_forwarded=is_forwarded,
+        credentials=credentials,
+        body=body,
     )
 
 
@@ -57,7 +72,7 @@ def category_of(path: str) -> Category:
     """Return the category that a path belongs to, known or not."""
     lower = path.lower()
     for row in CATEGORIES[:-1]:
-        if lower == row.prefix or lower.startswith(row.prefix + "/"):
+        if row.has_rest and (lower == row.prefix or lower.startswith(row.prefix + "/")):
             return row
     return CATEGORIES[-1]
 
@@ -72,19 +87,20 @@ def _split(target: bytes) -> tuple[str, list[tuple[str, str]]]:
     raw_path, _, raw_query = text.partition("?")
     path, _, inner = unquote(raw_path).partition("?")
     decoded = [piece.partition("=") for piece in inner.split("&") if piece]
-    encoded = [piece.partition("=") for piece in raw_query.split("&") if piece]
-    return path, [
-        *((name, value) for name, _, value in decoded),
-        *((unquote_plus(name), unquote_plus(value)) for name, _, value in encoded),
-    ]
+    return path, [*((name, value) for name, _, value in decoded), *_encoded(raw_query)]
 
 
-def _find(path: str) -> tuple[Endpoint | None, tuple[str, ...]]:
+def _encoded(text: str) -> list[tuple[str, str]]:
+    pieces = [piece.partition("=") for piece in text.split("&") if piece]
+    return [(unquote_plus(name), unquote_plus(value)) for name, _, value in pieces]
+
+
+def _find(path: str, extras: frozenset[str]) -> tuple[Endpoint | None, tuple[str, ...]]:
     """Return the endpoint of a path and the route below it; one trailing slash is no segment."""
     plain = path.removesuffix("/")
     lower = plain.lower()
     exact = _ENDPOINTS.get(lower)
-    if exact:
+    if exact and (not exact.setting or exact.setting in extras):
         return exact, ()
     for row in _ROUTED:
         if lower.startswith(row.path + "/"):

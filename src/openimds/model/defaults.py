@@ -47,6 +47,11 @@ def complete(vm: Vm) -> dict[str, object]:
     return answer
 
 
+def text_at(vm: Vm, path: str) -> str:
+    """Return what the complete document says at a path, without making the whole of it."""
+    return _Facts(vm).get(path)
+
+
 def private_addresses(vm: Vm) -> list[str]:
     """Return the private addresses that were said of a VM, IPv4 before IPv6 on each interface."""
     network = vm.document.get("network")

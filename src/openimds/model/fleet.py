@@ -3,15 +3,18 @@
 import re
 
 from openimds.errors import ConfigError
+from openimds.model.identities import SYSTEM
 from openimds.model.keys import LOAD_BALANCER, fleet_tree, vm_tree
 from openimds.model.read import describe, nearest, quote_hint, read
 from openimds.model.tags import both, pairs_of, settle
 from openimds.model.tree import newest_tree
-from openimds.model.vm import Fleet, Identities, Reach, Vm
+from openimds.model.vm import Fleet, Identities, IdentityDetail, Reach, Vm
 from openimds.spec.clouds import CLOUDS, PUBLIC
 
 _NAME = re.compile("[^/\ufffd]{1,256}")
 """No slash, for a name is a segment of a path; no mark of bytes that were no text."""
+_GUID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_IDS = ("clientId", "principalId")
 _OF_ONE_VM_ALONE = (
     ("compute", "name"),
     ("compute", "vmId"),
@@ -43,7 +46,8 @@ def fleet(value: object) -> Fleet:
         raise ConfigError(
             "vms", describe(vms), "a mapping of VM names to VMs", "Write vms: {vm-1: {}}"
         )
-    return Fleet({str(name): vm(name, one, cloud, defaults) for name, one in vms.items()})
+    read_vms = {str(name): vm(name, one, cloud, defaults) for name, one in vms.items()}
+    return Fleet(read_vms, value.get("events"))
 
 
 def vm(
@@ -59,6 +63,8 @@ def vm(
         seen = f"the name {describe(name)}"
         raise ConfigError("vms", seen, "a printable string without /", quote_hint(name))
     said = merge(defaults or {}, _keys(value, where))
+    _refuse_strange_details(said.get("identities"), where)
+    _refuse_odd_ids(said.get("identities"), f"{where}.identities")
     document = {key: said[key] for key in newest_tree().members if key in said}
     return build(name, str(said.get("cloud", cloud)), document, said)
 
@@ -112,6 +118,31 @@ def _refuse_shared(defaults: dict[str, object]) -> None:
         )
 
 
+def _refuse_strange_details(identities: object, where: str) -> None:
+    if not isinstance(identities, dict):
+        return
+    held = [SYSTEM, *_texts(identities.get("user"))]
+    for name in identities.get("details", {}):
+        if name.lower() not in (one.lower() for one in held):
+            raise ConfigError(
+                f"{where}.identities.details",
+                f'"{name}"',
+                "system, or a resource id that stands under user",
+                nearest(name, held),
+            )
+
+
+def _refuse_odd_ids(identities: object, where: str) -> None:
+    if not isinstance(identities, dict):
+        return
+    ids = {f"{where}.tenantId": identities.get("tenantId")}
+    for name, detail in identities.get("details", {}).items():
+        ids |= {f"{where}.details.{name}.{key}": detail.get(key) for key in _IDS}
+    for path, text in ids.items():
+        if text is not None and not _GUID.fullmatch(text):
+            raise ConfigError(path, describe(text), "a GUID, as az ad sp show prints it")
+
+
 def merge(under: dict[str, object], over: dict[str, object]) -> dict[str, object]:
     """Return `over` laid on `under`: objects merge, tags merge by name, all else is replaced."""
     merged = {**under, **over}
@@ -147,7 +178,20 @@ def merge_patch(target: object, patch: object) -> object:
 
 
 def _identities(said: dict[str, object]) -> Identities:
-    return Identities(said.get("system") is True, _texts(said.get("user")))
+    details = said.get("details")
+    return Identities(
+        said.get("system") is True,
+        _texts(said.get("user")),
+        str(said.get("tenantId", "")),
+        str(said.get("source", "")),
+        {name: _detail(one) for name, one in details.items()} if isinstance(details, dict) else {},
+    )
+
+
+def _detail(said: dict[str, object]) -> IdentityDetail:
+    return IdentityDetail(
+        *(str(said.get(name, "")) for name in ("clientId", "principalId", "source"))
+    )
 
 
 def _reach(said: dict[str, object]) -> Reach:

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from openimds.model.identities import SOURCES
 from openimds.model.tree import Group, Leaf, Many, Named, Node, newest_tree
 from openimds.spec.clouds import CLOUDS
 from openimds.spec.fields import Kind
@@ -27,6 +28,15 @@ _RULE: dict[str, Node] = {
     "frontendPort": Leaf("frontendPort", Kind.NUMBER),
     "backendPort": Leaf("backendPort", Kind.NUMBER),
 }
+SCENARIOS = (
+    "expired-leaf",
+    "unknown-intermediate",
+    "wrong-cloud",
+    "stale-nonce",
+    "expired-document",
+    "tampered-payload",
+)
+"""What can be wrong with an attested document, if somebody asks for it."""
 LOAD_BALANCER = Group(
     "loadBalancer",
     {
@@ -39,7 +49,23 @@ _ATTESTED = Group(
     "attested",
     {
         **_texts("licenseType", "sku", "subscriptionId", "vmId"),
+        "scenario": Leaf("scenario", choices=SCENARIOS),
         "plan": Group("plan", _texts("name", "product", "publisher")),
+    },
+)
+
+
+_SOURCE = Leaf("source", choices=SOURCES)
+_IDENTITIES = Group(
+    "identities",
+    {
+        "system": Leaf("system", Kind.BOOLEAN),
+        "user": Many("user", Leaf("user")),
+        "tenantId": Leaf("tenantId"),
+        "source": _SOURCE,
+        "details": Named(
+            "details", Group("", {**_texts("clientId", "principalId"), "source": _SOURCE})
+        ),
     },
 )
 
@@ -52,10 +78,7 @@ def vm_tree() -> Group:
         {
             **newest_tree().members,
             "cloud": _CLOUD,
-            "identities": Group(
-                "identities",
-                {"system": Leaf("system", Kind.BOOLEAN), "user": Many("user", Leaf("user"))},
-            ),
+            "identities": _IDENTITIES,
             "availabilitySet": Leaf("availabilitySet"),
             "loadBalancer": LOAD_BALANCER,
             "attested": _ATTESTED,
@@ -73,12 +96,13 @@ def vm_tree() -> Group:
 
 @cache
 def fleet_tree() -> Group:
-    """Return the keys of a fleet file; VMs and their defaults are read by `fleet` itself."""
+    """Return the keys of a fleet file; VMs, defaults and events are read elsewhere."""
     return Group(
         "",
         {
             "cloud": _CLOUD,
             "defaults": Named("defaults", Leaf("")),
             "vms": Named("vms", Leaf("")),
+            "events": Many("events", Leaf("")),
         },
     )

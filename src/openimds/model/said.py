@@ -1,7 +1,7 @@
 """A VM as people write it: the inverse of `fleet.vm`, for the store, the admin API and exports."""
 
 from openimds.model.tags import as_said
-from openimds.model.vm import Vm
+from openimds.model.vm import IdentityDetail, Vm
 from openimds.spec.clouds import PUBLIC
 
 
@@ -26,8 +26,20 @@ def said(vm: Vm) -> dict[str, object]:
 
 
 def _identities(vm: Vm) -> dict[str, object]:
-    members: dict[str, object] = {"system": True} if vm.identities.system else {}
-    return {**members, "user": [*vm.identities.user]} if vm.identities.user else members
+    held = vm.identities
+    parts: dict[str, object] = {
+        "system": held.system,
+        "user": [*held.user],
+        "tenantId": held.tenant_id,
+        "source": held.source,
+        "details": {name: _detail(one) for name, one in held.details.items()},
+    }
+    return {key: part for key, part in parts.items() if part}
+
+
+def _detail(one: IdentityDetail) -> dict[str, object]:
+    parts = {"clientId": one.client_id, "principalId": one.principal_id, "source": one.source}
+    return {key: part for key, part in parts.items() if part}
 
 
 def _reach(vm: Vm) -> dict[str, object]:

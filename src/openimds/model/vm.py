@@ -5,11 +5,26 @@ from msgspec import Struct, field
 from openimds.spec.clouds import PUBLIC
 
 
-class Identities(Struct, frozen=True):
-    """The managed identities of a VM; `user` holds resource ids."""
+class IdentityDetail(Struct, frozen=True, omit_defaults=True):
+    """What was said of one identity; empty: its ids are worked out, its source is the VM's."""
+
+    client_id: str = ""
+    principal_id: str = ""
+    source: str = ""
+
+
+class Identities(Struct, frozen=True, omit_defaults=True):
+    """The managed identities of a VM; `user` holds resource ids.
+
+    `source` says where their tokens come from, one of `model.identities.SOURCES`; `details` has
+    what was said of single ones, by resource id or `system`.
+    """
 
     system: bool = False
     user: tuple[str, ...] = ()
+    tenant_id: str = ""
+    source: str = ""
+    details: dict[str, IdentityDetail] = field(default_factory=dict)
 
 
 class Reach(Struct, frozen=True):
@@ -41,6 +56,7 @@ class Vm(Struct, frozen=True, omit_defaults=True):
 
 
 class Fleet(Struct, frozen=True):
-    """All VMs by name, in the order of the file."""
+    """All VMs by name, in the order of the file, and what it says of events, as it stands there."""
 
     vms: dict[str, Vm]
+    events: object = None

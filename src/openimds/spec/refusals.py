@@ -5,7 +5,14 @@ from functools import cache
 from openimds.spec.evidence import chosen, client, documented, inferred, observed
 from openimds.spec.headers import TEXT_MEDIA
 from openimds.spec.problems import Problem, find
-from openimds.spec.refusals_elsewhere import HTTP, IDENTITY, LOAD_BALANCER
+from openimds.spec.refusals_elsewhere import (
+    APP_SERVICE,
+    ARC,
+    CLOUD_SHELL,
+    HTTP,
+    IDENTITY,
+    LOAD_BALANCER,
+)
 
 _NEWEST = (
     '{"error":"Bad request. api-version is invalid or was not specified in the request. For more '
@@ -94,6 +101,13 @@ GENERAL: tuple[Problem, ...] = (
     Problem("unavailable", "", 503, '{ "error": "Service unavailable" }', documented("S4")),
     Problem("forbidden", "", 403, '{ "error": "Forbidden" }', documented("S4")),
     Problem(
+        "nonce_unfit",
+        "",
+        400,
+        '{ "error": "Bad request. The nonce must be up to 32 letters, digits, - or _" }',
+        chosen("the bound is documented (S4), the refusal is not recorded"),
+    ),
+    Problem(
         "malformed_events",
         "",
         400,
@@ -102,7 +116,15 @@ GENERAL: tuple[Problem, ...] = (
     ),
 )
 
-PROBLEMS: tuple[Problem, ...] = (*GENERAL, *IDENTITY, *LOAD_BALANCER, *HTTP)
+PROBLEMS: tuple[Problem, ...] = (
+    *GENERAL,
+    *IDENTITY,
+    *LOAD_BALANCER,
+    *APP_SERVICE,
+    *ARC,
+    *CLOUD_SHELL,
+    *HTTP,
+)
 
 
 @cache

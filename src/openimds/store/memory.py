@@ -4,7 +4,9 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 
-from openimds.store.port import Change, Store, Stored, Write, check
+from msgspec.structs import replace
+
+from openimds.store.port import Change, Happening, Moves, Store, Stored, Write, check
 
 MOST_CHANGES = 10_000
 """How many changes are kept for the feed; memory is not an audit log."""
@@ -19,6 +21,11 @@ class MemoryStore(Store):
         self._names: list[str] = []
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._revision = 0
+        self._events: dict[str, bytes] = {}
+        self._incarnations: dict[str, int] = {}
+        self._notes: dict[str, bytes] = {}
+        self._happenings: deque[Happening] = deque(maxlen=MOST_CHANGES)
+        self._last_happening = 0
 
     def get(self, name: str) -> Stored | None:
         """Return what is kept under a name."""
@@ -68,6 +75,41 @@ class MemoryStore(Store):
     def revision(self) -> int:
         """Return the number of the last change."""
         return self._revision
+
+    def events(self) -> list[bytes]:
+        """Return the bodies of all scheduled events, in the order in which they first came."""
+        return [*self._events.values()]
+
+    def incarnations(self) -> dict[str, int]:
+        """Return the incarnation of every scope that ever had an event."""
+        return dict(self._incarnations)
+
+    def note(self, key: str) -> bytes | None:
+        """Return what was noted under a key."""
+        return self._notes.get(key)
+
+    def move(self, moves: Moves) -> list[Happening]:
+        """Write one step of scheduled events."""
+        for table, changes in ((self._events, moves.events), (self._notes, moves.notes)):
+            for key, body in changes.items():
+                if body is None:
+                    table.pop(key, None)
+                else:
+                    table[key] = body
+        self._incarnations |= moves.incarnations
+        first = self._last_happening + 1
+        made = [replace(one, number=number) for number, one in enumerate(moves.happenings, first)]
+        self._happenings.extend(made)
+        self._last_happening += len(made)
+        return made
+
+    def happenings(self, since: int, limit: int) -> list[Happening]:
+        """Return up to `limit` happenings after `since`, as far as they are still kept."""
+        return [one for one in self._happenings if one.number > since][:limit]
+
+    def last_happening(self) -> int:
+        """Return the number of the last happening."""
+        return self._last_happening
 
     def close(self) -> None:
         """There is nothing to let go of."""

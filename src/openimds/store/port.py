@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from openimds.errors import Error
 
@@ -40,6 +40,30 @@ class Change(Struct, frozen=True):
     before: bytes | None
     after: bytes | None
     origin: str
+
+
+class Happening(Struct, frozen=True):
+    """Something that happened to a scheduled event: the line of a log of its own."""
+
+    number: int
+    at: str
+    who: str
+    event_id: str
+    body: bytes
+
+
+class Moves(Struct, frozen=True):
+    """What one step of scheduled events changes; it is written as a whole.
+
+    `events` has the new body of each event that changed, None where it is gone. `incarnations` are
+    those of the scopes that changed, `notes` what else has to be known again, by a key; None
+    removes one. The `number` of a happening that is to be written does not matter.
+    """
+
+    events: dict[str, bytes | None] = field(default_factory=dict)
+    incarnations: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, bytes | None] = field(default_factory=dict)
+    happenings: tuple[Happening, ...] = ()
 
 
 class StoreError(Error):
@@ -81,6 +105,34 @@ class Store(Protocol):
 
     def revision(self) -> int:
         """Return the number of the last change, 0 before the first."""
+        ...
+
+    def events(self) -> list[bytes]:
+        """Return the bodies of all scheduled events, in the order in which they first came."""
+        ...
+
+    def incarnations(self) -> dict[str, int]:
+        """Return the incarnation of every scope that ever had an event."""
+        ...
+
+    def note(self, key: str) -> bytes | None:
+        """Return what was noted under a key."""
+        ...
+
+    def move(self, moves: Moves) -> list[Happening]:
+        """Write one step of scheduled events; return its happenings with their numbers.
+
+        Raises:
+            StoreError: the world failed; nothing was written.
+        """
+        ...
+
+    def happenings(self, since: int, limit: int) -> list[Happening]:
+        """Return up to `limit` happenings with higher numbers than `since`, oldest first."""
+        ...
+
+    def last_happening(self) -> int:
+        """Return the number of the last happening, 0 before the first."""
         ...
 
     def close(self) -> None:

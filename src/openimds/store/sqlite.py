@@ -12,7 +12,18 @@ from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from openimds.store.port import Change, Store, Stored, StoreError, Write, check
+from msgspec.structs import replace
+
+from openimds.store.port import (
+    Change,
+    Happening,
+    Moves,
+    Store,
+    Stored,
+    StoreError,
+    Write,
+    check,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +46,28 @@ STEPS: tuple[str, ...] = (
         origin TEXT NOT NULL
     ) STRICT;
     CREATE INDEX change_by_name ON change (name, revision);
+    """,
+    """
+    CREATE TABLE event (
+        position INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        body BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE scope (
+        name TEXT PRIMARY KEY,
+        incarnation INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE note (
+        key TEXT PRIMARY KEY,
+        body BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE happening (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
     """,
 )
 """The schema, step by step. A step that was released is never changed: a new one is added."""
@@ -174,6 +207,70 @@ class SqliteStore(Store):
     def revision(self) -> int:
         """Return the number of the last change."""
         (number,) = self._db.execute("SELECT coalesce(max(revision), 0) FROM change").fetchone()
+        return int(number)
+
+    @_told
+    def events(self) -> list[bytes]:
+        """Return the bodies of all scheduled events, in the order in which they first came."""
+        rows = self._db.execute("SELECT body FROM event ORDER BY position")
+        return [body for (body,) in rows]
+
+    @_told
+    def incarnations(self) -> dict[str, int]:
+        """Return the incarnation of every scope that ever had an event."""
+        return dict(self._db.execute("SELECT name, incarnation FROM scope"))
+
+    @_told
+    def note(self, key: str) -> bytes | None:
+        """Return what was noted under a key."""
+        row = self._db.execute("SELECT body FROM note WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    @_told
+    def move(self, moves: Moves) -> list[Happening]:
+        """Write one step of scheduled events; it is on the disk when this returns."""
+        run = self._db.execute
+        with self._transaction():
+            for event_id, body in moves.events.items():
+                if body is None:
+                    run("DELETE FROM event WHERE id = ?", (event_id,))
+                else:
+                    run(
+                        "INSERT INTO event (id, body) VALUES (?, ?) "
+                        "ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+                        (event_id, body),
+                    )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO scope VALUES (?, ?)", moves.incarnations.items()
+            )
+            for key, text in moves.notes.items():
+                if text is None:
+                    run("DELETE FROM note WHERE key = ?", (key,))
+                else:
+                    run("INSERT OR REPLACE INTO note VALUES (?, ?)", (key, text))
+            return [self._happen(one) for one in moves.happenings]
+
+    def _happen(self, one: Happening) -> Happening:
+        done = self._db.execute(
+            "INSERT INTO happening (at, who, event_id, body) VALUES (?, ?, ?, ?)",
+            (one.at, one.who, one.event_id, one.body),
+        )
+        return replace(one, number=done.lastrowid or 0)
+
+    @_told
+    def happenings(self, since: int, limit: int) -> list[Happening]:
+        """Return up to `limit` happenings after `since`, oldest first."""
+        rows = self._db.execute(
+            "SELECT number, at, who, event_id, body FROM happening "
+            "WHERE number > ? ORDER BY number LIMIT ?",
+            (since, limit),
+        )
+        return [Happening(*row) for row in rows]
+
+    @_told
+    def last_happening(self) -> int:
+        """Return the number of the last happening."""
+        (number,) = self._db.execute("SELECT coalesce(max(number), 0) FROM happening").fetchone()
         return int(number)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """The picture, its entries, and how callers find theirs."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
@@ -11,7 +12,9 @@ from openimds.core.answer import Subject
 from openimds.core.limit import Window, window
 from openimds.errors import ConfigError
 from openimds.model.defaults import complete, default_address, private_addresses
+from openimds.model.identities import tenant_of
 from openimds.model.vm import Vm
+from openimds.spec.clouds import PUBLIC
 from openimds.spec.limits import LIMITS
 from openimds.spec.versions import Catalog
 from openimds.view.shelf import Replies, Shelf
@@ -22,10 +25,14 @@ _unpack = msgspec.msgpack.Decoder(Vm).decode
 
 
 class Allowance(Struct, frozen=True):
-    """The limits of every VM in one class: requests a second, burst (0: one second's worth)."""
+    """The limits of every VM in one class.
+
+    Requests a second, burst (0: one second's worth), requests under way at once (0: no limit).
+    """
 
     rate_per_s: float
     burst: int = 0
+    concurrent: int = 0
 
 
 Allowances = dict[str, Allowance]
@@ -34,7 +41,18 @@ Allowances = dict[str, Allowance]
 
 def documented_allowances() -> Allowances:
     """Return the limits that Azure documents."""
-    return {key: Allowance(row.per_s) for key, row in LIMITS.items()}
+    return {key: Allowance(row.per_s, concurrent=row.concurrent) for key, row in LIMITS.items()}
+
+
+@lru_cache(maxsize=128)
+def _whole(packed: bytes) -> tuple[Vm, dict[str, object]]:
+    """Return a VM and its complete document; those who ask again and again are not worked out anew.
+
+    Most answers are kept, and need it once. A request that changes something, or that wants what
+    is made for it alone, comes by here each time.
+    """
+    vm = _unpack(packed)
+    return vm, complete(vm)
 
 
 class Claims(Struct, frozen=True):
@@ -48,7 +66,7 @@ class Claims(Struct, frozen=True):
 class Entry(Generic[R]):
     """One VM as the data plane sees it."""
 
-    __slots__ = ("_packed", "_windows", "claims", "name", "replies")
+    __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "replies")
 
     def __init__(self, vm: Vm) -> None:
         """Pack the VM."""
@@ -56,6 +74,7 @@ class Entry(Generic[R]):
         self.replies: Replies[R] = Replies()
         self.claims = Claims((), (), "")
         self._windows: dict[str, Window] | None = None
+        self._under_way: dict[str, int] | None = None
         self.pack(vm)
 
     def pack(self, vm: Vm) -> None:
@@ -67,10 +86,10 @@ class Entry(Generic[R]):
         """The VM, unpacked."""
         return _unpack(self._packed)
 
-    def subject(self, catalog: Catalog) -> Subject:
-        """Return the VM as `core.answer` wants it; this is the slow path of a first request."""
-        vm = self.vm
-        return Subject(complete(vm), vm.classic, catalog)
+    def subject(self, catalog: Catalog, secret: str = "") -> Subject:
+        """Return the VM as `core.answer` wants it; `secret` is what its callers prove."""
+        vm, document = _whole(self._packed)
+        return Subject(vm, document, catalog, secret)
 
     def grants(self, limit: str, allowances: Allowances, now_s: float) -> bool:
         """Tell whether this VM may ask now in a limiter class, and count it if so."""
@@ -84,6 +103,23 @@ class Entry(Generic[R]):
                 return True
             counted = windows[limit] = window(limit, allowance.rate_per_s, allowance.burst)
         return counted.grants(now_s)
+
+    def begin(self, limit: str, allowances: Allowances) -> bool:
+        """Tell whether this VM may have one more request under way in a class, and count it."""
+        counts = self._under_way
+        if counts is None:
+            counts = self._under_way = {}
+        count = counts.get(limit, 0)
+        allowance = allowances.get(limit)
+        if allowance and 0 < allowance.concurrent <= count:
+            return False
+        counts[limit] = count + 1
+        return True
+
+    def end(self, limit: str) -> None:
+        """Count one request less under way; each `begin` that said yes has one."""
+        assert self._under_way is not None
+        self._under_way[limit] -= 1
 
 
 class Step(Struct, frozen=True):
@@ -100,7 +136,8 @@ class Picture(Generic[R]):
     """Every VM of a fleet, and the ways in which callers reach them.
 
     `only` is the VM that answers every caller, when there is just one. `edition` grows with every
-    step. `remarks` are sentences for the operator about what was settled in silence.
+    step. `clouds` has the tenants that are not of the public cloud, with theirs. `remarks`
+    are sentences for the operator about what was settled in silence.
     """
 
     def __init__(self, catalog: Catalog, most_bytes: int) -> None:
@@ -110,6 +147,8 @@ class Picture(Generic[R]):
         self.edition = 0
         self.by_name: dict[str, Entry[R]] = {}
         self.only: Entry[R] | None = None
+        self.clouds: dict[str, str] = {}
+        self.has_identities = False
         self._by_address: dict[str, Entry[R]] = {}
         self._by_listener: dict[str, str] = {}
         self._presumed: dict[str, list[Entry[R]]] = {}
@@ -164,6 +203,12 @@ class Picture(Generic[R]):
         self.only = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
         self.edition += 1
 
+    def forget_replies(self) -> None:
+        """Let every reply be prepared anew, and keep none that is being made meanwhile."""
+        for entry in self.by_name.values():
+            self.shelf.drop(entry.replies)
+        self.edition += 1
+
     @property
     def listeners(self) -> dict[str, str]:
         """Every listener that belongs to a VM, with the VM's name."""
@@ -189,6 +234,9 @@ class Picture(Generic[R]):
             entry = self.by_name[vm.name] = Entry(vm)
         entry.pack(vm)
         entry.claims = claims
+        self.has_identities |= vm.identities.system or bool(vm.identities.user)
+        if vm.cloud != PUBLIC:
+            self.clouds[tenant_of(vm)] = vm.cloud
         for address in claims.addresses:
             self._by_address[address] = entry
         if claims.presumed:

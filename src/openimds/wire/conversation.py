@@ -9,11 +9,12 @@ is not parsed again: the same bytes mean the same, so its prepared reply is look
 """
 
 import asyncio
+from collections import deque
 from typing import cast
 
 import httptools
 
-from openimds.wire.plane import Plane, Request, WireEntry
+from openimds.wire.plane import Plane, Request, Waiting, WireEntry
 from openimds.wire.reply import CLOSE, Reply
 
 _BUFFER = bytearray(16384)
@@ -38,7 +39,8 @@ class Conversation(asyncio.BufferedProtocol):
         self._entry: WireEntry | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = httptools.HttpRequestParser(self)
-        self._out: list[bytes] = []
+        self._out: deque[bytes | asyncio.Task[bytes]] = deque()
+        self._is_waiting = self._is_full = self._is_paused = False
         self._is_closing = False
         self._begin()
 
@@ -51,6 +53,8 @@ class Conversation(asyncio.BufferedProtocol):
         self._fed_bytes = 0
         self._has_metadata_header = self._is_forwarded = self._expects = False
         self._metadata_values: list[bytes] = []
+        self._credentials: list[tuple[str, str]] = []
+        self._body = b""
         self._broken = ""
 
     # The transport's side.
@@ -73,11 +77,24 @@ class Conversation(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Stop reading from a caller who does not read."""
-        self._transport.pause_reading()
+        self._is_full = True
+        self._settle()
 
     def resume_writing(self) -> None:
         """Read again."""
-        self._transport.resume_reading()
+        self._is_full = False
+        self._settle()
+
+    def _settle(self) -> None:
+        """Read while the caller reads too, and nothing has to be made first."""
+        shall_pause = self._is_full or self._is_waiting
+        if shall_pause == self._is_paused:
+            return
+        self._is_paused = shall_pause
+        if shall_pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def get_buffer(self, _sizehint: int) -> bytearray:
         """Receive into the one buffer."""
@@ -86,17 +103,17 @@ class Conversation(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Answer what has arrived."""
         data = bytes(_VIEW[:nbytes])
-        if self._is_idle and not self._is_closing:
+        if self._is_idle and not self._is_closing and not self._out:
             plane, entry = self.plane, self._caller()
             reply = (entry.replies if entry else plane.said_to_strangers).by_request.get(data)
-            if reply is not None:
+            if reply is not None and plane.is_good(reply):
                 now_s = plane.now()
                 if entry is None:
                     plane.meet(self._peer)
                 elif not entry.grants(reply.limit, plane.allowances, now_s):
                     reply = plane.refused(reply)
                 self.deadline_s = now_s + plane.bounds.idle_s
-                self._transport.write(plane.send(reply))
+                self._transport.write(plane.send(reply, plane.utc()))
                 if reply.closes:
                     self._close()
                 return
@@ -107,7 +124,7 @@ class Conversation(asyncio.BufferedProtocol):
 
         One that was closed and still has not taken its last words is cut.
         """
-        if self._is_closing:
+        if self._is_closing or self._out:
             self._transport.abort()
             return
         if not self._is_idle:
@@ -116,7 +133,9 @@ class Conversation(asyncio.BufferedProtocol):
 
     def drain(self) -> None:
         """End the connection as soon as no request is half read."""
-        if self._is_idle:
+        if self._out:
+            self._is_closing = True  # When the last reply is out.
+        elif self._is_idle:
             self._close()
         else:
             self.deadline_s = min(self.deadline_s, self.plane.now() + 1)
@@ -150,6 +169,8 @@ class Conversation(asyncio.BufferedProtocol):
                 self._host_count += 1
             case b"x-forwarded-for":
                 self._is_forwarded = True
+            case b"authorization" | b"secret" | b"x-identity-header":
+                self._credentials.append((name.lower().decode(), value.strip().decode("latin-1")))
             case b"expect":
                 self._expects = value.strip().lower() == b"100-continue"
                 if not self._expects:
@@ -168,19 +189,27 @@ class Conversation(asyncio.BufferedProtocol):
             self._out.append(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
-        """Weigh a body; nothing here reads one yet."""
+        """Collect a body."""
         self._body_bytes += len(body)
         if self._body_bytes > self.plane.bounds.body_bytes:
             self._break("body_too_large")
+        else:
+            self._body += body
 
     def on_message_complete(self) -> None:
         """Answer a request."""
         if self._broken or self._is_closing:
             return
         method = self._parser.get_method().decode()
-        reply = self._reply(self._request(method))
-        self._out.append(self.plane.send(reply))
-        self._is_closing = reply.closes
+        request = self._request(method)
+        reply = self._reply(request)
+        if isinstance(reply, Reply):
+            self._out.append(self.plane.send(reply, self.plane.utc()))
+        else:
+            task = asyncio.get_running_loop().create_task(self.plane.fulfil(reply))
+            task.add_done_callback(self._flush)
+            self._out.append(task)
+        self._is_closing = request.connection == CLOSE
         self._begin()
         self.deadline_s = self.plane.now() + self.plane.bounds.idle_s
 
@@ -210,15 +239,46 @@ class Conversation(asyncio.BufferedProtocol):
         if self._broken and not self._is_closing:
             self._out.append(self.plane.broken(self._broken))
             self._is_closing = True
-        if self._out:
-            self._transport.write(b"".join(self._out))
+        self._flush()
+
+    def _flush(self, _done: object = None) -> None:
+        """Write what is ready, in the order of the requests; until all is, read no more."""
+        ready: list[bytes] = []
+        while self._out:
+            first = self._out[0]
+            if isinstance(first, bytes):
+                ready.append(first)
+            elif first.cancelled():  # The loop ends before the answer was made.
+                self._transport.abort()
+            elif first.done():
+                ready.append(first.result())
+            else:
+                break
+            self._out.popleft()
+        if self._transport.is_closing():
             self._out.clear()
+            return
+        if ready:
+            self._transport.write(b"".join(ready))
+        if self._out:
+            self._is_waiting = True
+            self._settle()
+            self.deadline_s = self.plane.now() + self.plane.bounds.answer_s
+            return
+        if self._is_waiting:
+            self._is_waiting = False
+            self._settle()
+            bounds = self.plane.bounds
+            wait_s = bounds.idle_s if self._is_idle else bounds.head_s
+            self.deadline_s = self.plane.now() + wait_s
         if self._is_closing:
             self._close()
 
     def _request(self, method: str) -> Request:
         keeps = self._parser.should_keep_alive()
         is_old = self._parser.get_http_version() == "1.0"
+        # What follows CONNECT is no HTTP, whatever we said to it.
+        keeps = keeps and method != "CONNECT"
         connection = CLOSE if not keeps else "keep-alive" if is_old else ""
         values = self._metadata_values
         return Request(
@@ -227,9 +287,11 @@ class Conversation(asyncio.BufferedProtocol):
             has_metadata_header=bool(values) and all(value == b"true" for value in values),
             is_forwarded=self._is_forwarded,
             connection=connection,
+            credentials=tuple(sorted(self._credentials)),
+            body=self._body,
         )
 
-    def _reply(self, request: Request) -> Reply:
+    def _reply(self, request: Request) -> Reply | Waiting:
         entry = self._caller()
         if entry is None:
             self.plane.meet(self._peer)

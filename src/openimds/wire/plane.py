@@ -1,12 +1,15 @@
 """What all connections share: the picture, the limits, the counters, the clock."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from math import floor
+from typing import NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from openimds.core.answer import Answer, Refusal, answer, throttled
+from openimds.core.answer import answer, finish
+from openimds.core.need import Made, Need, NeedsToken, Signature
 from openimds.core.request import Query, query
+from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse, throttled
 from openimds.spec.refusals import problem
 from openimds.view.picture import Allowances, Entry, Picture
 from openimds.view.shelf import Replies
@@ -31,6 +34,7 @@ class Bounds(Struct, frozen=True):
     body_bytes: int = 65536
     head_s: float = 10.0
     body_s: float = 10.0
+    answer_s: float = 60.0
     idle_s: float = 120.0
     close_s: float = 5.0
     connections: int = 20000
@@ -55,6 +59,13 @@ class Request(Struct, frozen=True):
     has_metadata_header: bool
     is_forwarded: bool
     connection: str
+    credentials: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether the same request again may have the same reply: it only reads."""
+        return self.method != "POST" and not self.body
 
     def key(self) -> str:
         """Return text that differs wherever the reply may differ.
@@ -62,35 +73,68 @@ class Request(Struct, frozen=True):
         It is text so that no bytes of a guest, which are looked up in the same place, can equal it.
         """
         flags = f"{self.method} {self.has_metadata_header:d}{self.is_forwarded:d}{self.connection} "
-        return flags + self.target.decode("latin-1")
+        secrets = "".join(f"{name}:{value}\n" for name, value in self.credentials)
+        return flags + self.target.decode("latin-1") + (f"\n{secrets}" if secrets else "")
 
-    def query(self) -> Query:
-        """Return what the request asks."""
+    def query(self, extras: frozenset[str] = frozenset()) -> Query:
+        """Return what the request asks where `extras` bring endpoints with them."""
         return query(
             self.method,
             self.target,
             has_metadata_header=self.has_metadata_header,
             is_forwarded=self.is_forwarded,
+            credentials=self.credentials,
+            body=self.body,
+            extras=extras,
         )
+
+
+class Maker(Protocol):
+    """Makes what answers need; the data plane has no key and no store of its own."""
+
+    def held(self, need: Need, now_s: float) -> Made | None:
+        """Return what is there already, or None if it has to be made."""
+        ...
+
+    async def make(self, need: Need, now_s: float) -> Made:
+        """Return it once it is made, or why it could not be."""
+        ...
+
+
+class Waiting(Struct, frozen=True):
+    """A reply that waits for something to be made. `edition` is the picture's at its beginning."""
+
+    entry: WireEntry
+    asked: Query
+    request: Request
+    need: Need
+    raw: bytes
+    edition: int
 
 
 class Plane:
     """The data plane without its sockets.
 
     `now` is a steady clock for limits and time-outs, `utc` the clock of the wall for dates. A
-    step of the picture changes what every connection answers from its next request on.
+    step of the picture changes what every connection answers from its next request on. `extras`
+    are the settings that bring endpoints with them, `secret_of` knows the secrets of the VMs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that connections share
         self,
         picture: WirePicture,
         *,
         now: Callable[[], float],
         utc: Callable[[], float],
         allowances: Allowances,
+        maker: Maker,
         bounds: Bounds = Bounds(),  # noqa: B008 - a frozen value
+        extras: frozenset[str] = frozenset(),
+        secret_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Serve a picture under limits."""
+        self.extras, self.secret_of = extras, secret_of
+        self.maker = maker
         self.picture = picture
         self.now, self.utc = now, utc
         self.allowances = allowances
@@ -104,29 +148,99 @@ class Plane:
         self.said_to_strangers: Replies[Reply] = Replies()
         self.on_stranger: Callable[[str], None] = lambda _: None
 
-    def reply(self, entry: WireEntry, request: Request, raw: bytes) -> Reply:
+    def reply(self, entry: WireEntry, request: Request, raw: bytes) -> Reply | Waiting:
         """Return the reply to a request, prepared before or now; limits are asked first.
 
         `raw` is the request to the byte if it is certain that the same bytes mean the same again;
-        the reply is then found by them the next time, without parsing.
+        the reply is then found by them the next time, without parsing. Where something has to be
+        made first, what comes back is to be handed to `fulfil`.
         """
         key = request.key()
-        known = entry.replies.by_request.get(key)
-        if known is None:
-            asked = request.query()
-            if not entry.grants(asked.category.limit, self.allowances, self.now()):
-                return self._too_soon(asked, request)
-            known = self._prepare(
-                answer(asked, entry.subject(self.picture.catalog)), asked, request
-            )
-            known.limit = asked.category.limit
-            known.instead = self._too_soon(asked, request, counts=False)
-            self.picture.shelf.keep(entry.replies, key, known, known.size_bytes + len(key))
-        elif not entry.grants(known.limit, self.allowances, self.now()):
-            return self.refused(known)
+        known = entry.replies.by_request.get(key) if request.is_plain else None
+        if known is not None and self.is_good(known):
+            if not entry.grants(known.limit, self.allowances, self.now()):
+                return self.refused(known)
+            if raw:
+                self.picture.shelf.keep(entry.replies, raw, known, len(raw))
+            return known
+        asked = request.query(self.extras)
+        if not entry.grants(asked.category.limit, self.allowances, self.now()):
+            return self._too_soon(asked, request)
+        utc_s = self.utc()
+        secret = self.secret_of(entry.name) if asked.credentials else ""
+        said = answer(asked, entry.subject(self.picture.catalog, secret), utc_s)
+        if isinstance(said, Answer | Refusal):
+            return self._kept(entry, asked, request, said, None, None, raw)
+        made = self.maker.held(said, utc_s)
+        if made is not None:
+            done = finish(asked, said, made, utc_s)
+            return self._kept(entry, asked, request, done, said, made, raw)
+        if not entry.begin(asked.category.limit, self.allowances):
+            return self._too_soon(asked, request)
+        return Waiting(entry, asked, request, said, raw, self.picture.edition)
+
+    async def fulfil(self, waiting: Waiting) -> bytes:
+        """Return the bytes of a reply once what it needs is made."""
+        asked, request, entry = waiting.asked, waiting.request, waiting.entry
+        made: Made | None = None
+        try:
+            made = await self.maker.make(waiting.need, self.utc())
+            said = finish(asked, waiting.need, made, self.utc())
+        except Exception as error:  # noqa: BLE001 - a mistake of ours is told and answered with 500
+            self.on_mistake(error)
+            said = refuse("server_error", asked, until_s=0)
+        finally:
+            entry.end(asked.category.limit)
+        if isinstance(waiting.need, NeedsToken) and waiting.need.is_fresh:
+            # What was prepared may say the token that this one has taken the place of.
+            self.picture.shelf.drop(entry.replies)
+        if waiting.edition == self.picture.edition:
+            reply = self._kept(entry, asked, request, said, waiting.need, made, waiting.raw)
+        else:  # The VM may be another one by now: the reply is right, and not right any more.
+            reply = self._prepare(said, asked, request)
+        return self.send(reply, self.utc())
+
+    def is_good(self, reply: Reply) -> bool:
+        """Tell whether a prepared reply still holds, or could be brought up to date at once."""
+        utc_s = self.utc()
+        if utc_s < reply.until_s:
+            return True
+        if reply.need is None or reply.asked is None:
+            return False
+        made = self.maker.held(reply.need, utc_s)
+        if made is None:
+            return False
+        if made is reply.made and isinstance(made, Signature):
+            reply.until_s = min(made.until_s, floor(utc_s) + 1)
+        elif made is not reply.made or reply.until_s != WHILE_HELD:
+            reply.say(finish(reply.asked, reply.need, made, utc_s))
+            reply.made = made
+        return reply.until_s == WHILE_HELD or utc_s < reply.until_s
+
+    def _kept(  # noqa: PLR0913, PLR0917 - the facts of one reply
+        self,
+        entry: WireEntry,
+        asked: Query,
+        request: Request,
+        said: Answer | Refusal,
+        need: Need | None,
+        made: Made | None,
+        raw: bytes,
+    ) -> Reply:
+        """Return the reply to a request, and keep it unless it is for this one time."""
+        reply = self._prepare(said, asked, request)
+        is_over = WHILE_HELD < said.until_s <= self.utc()
+        is_once = is_over or (need is not None and need.is_once)
+        if is_once or not request.is_plain:
+            return reply
+        reply.limit = asked.category.limit
+        reply.instead = self._too_soon(asked, request, counts=False)
+        reply.need, reply.asked, reply.made = need, asked if need else None, made
+        shelf, key = self.picture.shelf, request.key()
+        shelf.keep(entry.replies, key, reply, reply.size_bytes + len(key))
         if raw:
-            self.picture.shelf.keep(entry.replies, raw, known, len(raw))
-        return known
+            shelf.keep(entry.replies, raw, reply, len(raw))
+        return reply
 
     def refused(self, reply: Reply) -> Reply:
         """Return what is said instead of a reply when its limiter class says no, and count that."""
@@ -157,12 +271,12 @@ class Plane:
         row = problem(key, "http")
         said = Refusal(row, row.body.encode())
         reply = Reply(said, "general", self._count("http", row.status, key), connection=CLOSE)
-        return self.send(reply)
+        return self.send(reply, self.utc())
 
-    def send(self, reply: Reply) -> bytes:
+    def send(self, reply: Reply, utc_s: float) -> bytes:
         """Count a reply and return its bytes."""
         reply.count.requests += 1
-        return self.stamps.stamp(reply, self.utc())
+        return self.stamps.stamp(reply, utc_s)
 
     def _too_soon(self, asked: Query, request: Request, *, counts: bool = True) -> Reply:
         if counts:

@@ -1,10 +1,14 @@
 """Prepared replies: the bytes of an answer but for its date and its request id."""
 
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from random import SystemRandom
+from typing import NamedTuple
 
-from openimds.core.answer import Answer, Refusal
+from openimds.core.need import Made, Need
+from openimds.core.request import Query
+from openimds.core.said import Answer, Refusal
 from openimds.spec.headers import HEADER_ORDERS, SERVER
 
 _STATUS_LINES = {
@@ -27,15 +31,53 @@ class Count:
         self.requests = 0
 
 
+class _Head(NamedTuple):
+    """A head without what changes: the pieces around request id, date and length."""
+
+    before: bytes
+    between: bytes
+    after: bytes
+    end: bytes
+
+
+@lru_cache(maxsize=256)
+def _head(family: str, status: int, media: str, more: tuple[tuple[str, str], ...]) -> _Head:
+    """Return the head of all replies of a kind, in the recorded order of its family."""
+    fixed = {"Content-Type": media, "Server": SERVER}
+    names = HEADER_ORDERS[family].names
+    text = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names)
+    *pieces, after, end = text.split(_BLANK)
+    end += "".join(f"{name}: {value}\r\n" for name, value in more) + "\r\n"
+    before = _STATUS_LINES[status] + pieces[0]
+    between = pieces[1] if _REQUEST_ID in names else ""
+    return _Head(before.encode(), between.encode(), after.encode(), end.encode())
+
+
 class Reply:
     """An answer ready to be written.
 
     `before`, `between` and `after` stand around the request id and the date; where the family has
     no request id, `between` is empty. `limit` is the limiter class to ask first, and `instead` the
-    reply when that says no.
+    reply when that says no. From `until_s` on the reply is out of date; if it was made of a `need`
+    that `asked` had, it can be brought up to date in its place; `made` is what it was made of.
     """
 
-    __slots__ = ("after", "before", "between", "closes", "count", "instead", "limit")
+    __slots__ = (
+        "after",
+        "asked",
+        "before",
+        "between",
+        "closes",
+        "count",
+        "has_body",
+        "headers",
+        "instead",
+        "limit",
+        "made",
+        "need",
+        "tail",
+        "until_s",
+    )
 
     def __init__(
         self,
@@ -50,24 +92,25 @@ class Reply:
 
         `connection` is the value of the Connection header, empty for none.
         """
-        fixed = {
-            "Content-Type": said.media,
-            "Server": SERVER,
-            "Content-Length": str(len(said.body)),
-        }
-        more = said.headers
-        names = HEADER_ORDERS[headers].names
-        pieces = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names).split(_BLANK)
-        if connection:
-            more = (*more, ("Connection", connection))
-        pieces[-1] += "".join(f"{name}: {value}\r\n" for name, value in more) + "\r\n"
-        self.before = (_STATUS_LINES[said.status] + pieces[0]).encode()
-        self.between = pieces[1].encode() if _REQUEST_ID in names else b""
-        self.after = pieces[-1].encode() + (said.body if has_body else b"")
+        self.headers, self.has_body = headers, has_body
+        self.tail = (("Connection", connection),) if connection else ()
         self.count = count
         self.closes = connection == CLOSE
         self.limit = ""
         self.instead: Reply | None = None
+        self.need: Need | None = None
+        self.made: Made | None = None
+        self.asked: Query | None = None
+        self.say(said)
+
+    def say(self, said: Answer | Refusal) -> None:
+        """Say this from now on, until its time is over."""
+        more = (*said.headers, *self.tail)
+        head = _head(self.headers, said.status, said.media, more)
+        self.before, self.between = head.before, head.between
+        body = said.body if self.has_body else b""
+        self.after = b"%b%d%b%b" % (head.after, len(said.body), head.end, body)
+        self.until_s = said.until_s
 
     @property
     def size_bytes(self) -> int:

@@ -9,10 +9,14 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from openimds.agenda.agenda import Agenda
+from openimds.agenda.clock import Clock
+from openimds.attest.registry import Issuing, Registry
 from openimds.control.api import application
-from openimds.control.desk import Desk
 from openimds.control.token import Token
+from openimds.desk import Desk
 from openimds.errors import ConfigError
+from openimds.sign.keyring import Keyring, Life
 from openimds.spec.versions import NEWEST, catalog
 from openimds.store.memory import MemoryStore
 from openimds.store.port import StoreError
@@ -38,6 +42,9 @@ class Numbers:
     def throttled(self) -> dict[str, int]:
         return {"general": 4}
 
+    def moves(self) -> dict[str, int]:
+        return {"declared": 5}
+
     def gauges(self) -> dict[str, float]:
         return {"openimds_vms": 2, "openimds_store_age_seconds": 0.5}
 
@@ -62,6 +69,20 @@ def _fail(*_: object) -> None:
     raise StoreError("fleet.db: the disk is full")
 
 
+class Signing:
+    """What signs, as the admin API sees it."""
+
+    def __init__(self, keys: Keyring) -> None:
+        self._keys = keys
+        self.registry = Registry(Issuing(public_url="http://127.0.0.1:8171"))
+
+    def lives(self, now_s: float) -> tuple[Life, ...]:
+        return self._keys.lives(now_s)
+
+    def rotate(self, now_s: float) -> None:
+        self._keys.rotate(now_s)
+
+
 class Office:
     """Everything behind the admin port."""
 
@@ -73,7 +94,13 @@ class Office:
         self.is_opening = asyncio.Event()
         self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
         self.token = Token(folder / "admin-token")
-        self.application = application(self.desk, self.token, frozenset({"host"}), Numbers())
+        self.told: list[str] = []
+        self.agenda = Agenda(self.desk, Clock(lambda: self.now_s), self.told.append)
+        self.keys = Keyring()
+        self.signing = Signing(self.keys)
+        self.application = application(
+            self.desk, self.token, frozenset({"host"}), Numbers(), self.signing, agenda=self.agenda
+        )
         self.api = self.client()
 
     async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from openimds.control import desk as desk_module
+from openimds import desk as desk_module
 from openimds.control.operations import OPERATIONS
 from tests.unit.control.office import Office, at_work
 
@@ -28,6 +28,7 @@ def test_the_metrics_are_prometheus_text(tmp_path: Path) -> None:
             ("openimds_requests_total", "/versions", "400"): 1,
             ("openimds_refusals_total", "no_metadata"): 3,
             ("openimds_throttled_total", "general"): 4,
+            ("openimds_event_moves_total", "declared"): 5,
             ("openimds_unknown_callers_total",): 7,
             ("openimds_vms",): 2,
             ("openimds_store_age_seconds",): 0.5,
@@ -63,7 +64,7 @@ def test_the_description_names_every_operation_and_resolves(tmp_path: Path) -> N
             statuses = {*row.answers, *row.problems, 421, *(() if row.is_open else (401,))}
             assert operation["responses"].keys() == {str(int(one)) for one in statuses}
             names = {one["name"] for one in operation.get("parameters", ())}
-            wanted = {"name"} if "{name}" in row.path else set()
+            wanted = {name for name in ("name", "id") if f"{{{name}}}" in row.path}
             assert names == wanted | {one.name for one in row.queries} | {*row.headers}
             assert ("requestBody" in operation) is bool(row.takes)
         for reference in references(document):

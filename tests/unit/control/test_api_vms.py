@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openimds.control.desk import DEFAULT
+from openimds.desk import DEFAULT
 from openimds.model.vm import Vm
 from openimds.spec.versions import GENERAL
 from tests.unit.control.office import JSON, MERGE, Office, at_work

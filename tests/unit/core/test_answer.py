@@ -4,18 +4,22 @@ import json
 
 import pytest
 
-from openimds.core.answer import Answer, Refusal, Subject, answer, check, refuse, throttled
+from openimds.core.answer import Subject, answer, subject
+from openimds.core.gates import check
 from openimds.core.request import query
-from openimds.model.defaults import complete
+from openimds.core.said import Answer, Refusal, refuse, throttled
 from openimds.model.vm import Vm
 from openimds.spec.versions import NEWEST, catalog
 
 TODAY = catalog()
-SUBJECT = Subject(complete(Vm("web-1")), is_classic=False, catalog=TODAY)
+SUBJECT = subject(Vm("web-1"), TODAY)
+NOW_S = 1_795_377_286.0
 
 
-def say(target: str, method: str = "GET", subject: Subject = SUBJECT) -> Answer | Refusal:
-    return answer(query(method, target.encode(), has_metadata_header=True), subject)
+def say(target: str, method: str = "GET", about: Subject = SUBJECT) -> Answer | Refusal:
+    said = answer(query(method, target.encode(), has_metadata_header=True), about, NOW_S)
+    assert isinstance(said, Answer | Refusal)
+    return said
 
 
 def test_the_first_gate_that_refuses_wins() -> None:
@@ -38,17 +42,16 @@ def test_the_first_gate_that_refuses_wins() -> None:
 
 @pytest.mark.parametrize("newest", ["2021-02-01", "2025-04-07", NEWEST])
 def test_a_region_knows_its_versions_only(newest: str) -> None:
-    subject = Subject(SUBJECT.document, is_classic=False, catalog=catalog(newest))
-    said = say("/metadata/instance?api-version=2099-01-01", subject=subject)
+    region = subject(Vm("web-1"), catalog(newest))
+    said = say("/metadata/instance?api-version=2099-01-01", about=region)
     assert isinstance(said, Refusal)
     assert json.loads(said.body)["newest-versions"][0] == newest
-    listed = say("/metadata/versions", subject=subject)
+    listed = say("/metadata/versions", about=region)
     assert json.loads(listed.body)["apiVersions"][-1] == newest
 
 
 def test_the_documented_error_of_2025_comes_out_to_the_byte() -> None:
-    subject = Subject(SUBJECT.document, is_classic=False, catalog=catalog("2025-04-07"))
-    said = say("/metadata/instance", subject=subject)
+    said = say("/metadata/instance", about=subject(Vm("web-1"), catalog("2025-04-07")))
     assert said.body == (
         b'{"error":"Bad request. api-version is invalid or was not specified in the request. For '
         b'more information refer to aka.ms/azureimds","newest-versions":["2025-04-07",'
@@ -59,7 +62,6 @@ def test_the_documented_error_of_2025_comes_out_to_the_byte() -> None:
 @pytest.mark.parametrize(
     "target, key",
     [
-        ("/metadata/scheduledevents?api-version=2020-07-01", "not_found"),
         ("/metadata/scheduledevents?api-version=2021-12-13", "not_found"),
         ("/metadata/scheduledevents?api-version=2099-01-01", "version_unknown"),
         ("/metadata/scheduledevents", "version_unknown"),
@@ -86,8 +88,8 @@ def test_blanks_are_filled_as_json() -> None:
 
 
 def test_a_classic_vm_has_no_compute() -> None:
-    classic = Subject(SUBJECT.document, is_classic=True, catalog=TODAY)
-    said = say("/metadata/instance/compute?api-version=2021-02-01", subject=classic)
+    classic = subject(Vm("web-1", classic=True), TODAY)
+    said = say("/metadata/instance/compute?api-version=2021-02-01", about=classic)
     assert said == refuse("not_found", query("GET", b"/metadata/instance/compute"))
 
 

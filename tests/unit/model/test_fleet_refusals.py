@@ -41,13 +41,13 @@ def _where(path: str) -> str:
             Refused(
                 "top level",
                 'unknown key "vm"',
-                "one of cloud, defaults, vms",
+                "one of cloud, defaults, vms, events",
                 'Did you mean "vms"?',
             ),
         ),
         (
             {"vms": {"a": {}}, 1: 2},
-            Refused("top level", 'unknown key "1"', "one of cloud, defaults, vms"),
+            Refused("top level", 'unknown key "1"', "one of cloud, defaults, vms, events"),
         ),
         (
             {},

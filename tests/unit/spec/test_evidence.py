@@ -8,26 +8,41 @@ import pytest
 from msgspec import Struct
 
 import openimds.spec
+from openimds.spec import attested, balancer, tokens
 from openimds.spec.clouds import Cloud
 from openimds.spec.endpoints import Category, Endpoint, Parameter
+from openimds.spec.events import Activation, EventType, Member, Occasion, Prefix, Step
 from openimds.spec.evidence import SOURCES, Evidence, Mark
 from openimds.spec.fields import Field, Rename
 from openimds.spec.headers import HeaderOrder
 from openimds.spec.limits import Limit
 from openimds.spec.problems import Problem
+from openimds.spec.protocols import Dialect, Way
 from openimds.spec.versions import ApiVersion
 
 ROW_TYPES = (
+    Activation,
     ApiVersion,
     Category,
     Cloud,
+    Dialect,
     Endpoint,
+    EventType,
     Field,
     HeaderOrder,
     Limit,
+    Member,
+    Occasion,
     Parameter,
+    Prefix,
     Problem,
     Rename,
+    Step,
+    Way,
+    attested.Member,
+    balancer.List,
+    tokens.Claim,
+    tokens.Member,
 )
 
 

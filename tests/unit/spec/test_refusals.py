@@ -13,6 +13,8 @@ from openimds.spec.refusals import PROBLEMS, problem
 
 BLANK = re.compile(r"\{(\w+)\}")
 BLANKS = {"newest": '["2025-11-15"]', "path": "/a", "method": "PUT", "value": 'say \\"no\\"'}
+BLANKS |= dict.fromkeys(("resource", "tenant", "trace", "correlation", "at", "login"), "x")
+BLANKS |= dict.fromkeys(("error", "description"), "x")
 each = pytest.mark.parametrize("row", PROBLEMS, ids=lambda row: f"{row.category}-{row.key}")
 
 
@@ -39,8 +41,8 @@ def test_the_status_is_that_of_an_error(row: Problem) -> None:
 def test_a_json_body_parses_once_its_blanks_are_filled(row: Problem) -> None:
     if row.media == JSON_MEDIA:
         said = json.loads(_filled(row))
-        assert isinstance(said["error"], str)
-        assert said["error"]
+        # App Service has a shape of its own, and where it has not, an object as Cloud Shell has.
+        assert said["message"] if "message" in said else said["error"]
     else:
         assert row.media == TEXT_MEDIA
         assert BLANK.findall(row.body) == []
@@ -50,7 +52,13 @@ def test_a_json_body_parses_once_its_blanks_are_filled(row: Problem) -> None:
 def test_identity_says_what_and_why(row: Problem) -> None:
     """But for an unknown path, whose recorded body has the error alone (S25)."""
     if row.category == "identity" and row.key != "not_found":
-        assert json.loads(row.body).keys() == {"error", "error_description"}
+        members = json.loads(_filled(row)).keys()
+        more = {"error_codes", "timestamp", "trace_id", "correlation_id", "error_uri"}
+        # Entra's own refusals have more, and IMDS hands them on (S10).
+        assert members - (more if row.key == "resource_unknown" else set()) == {
+            "error",
+            "error_description",
+        }
 
 
 @each

@@ -2,7 +2,8 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.model.defaults import default_address
-from openimds.model.vm import Reach, Vm
+from openimds.model.identities import default_tenant
+from openimds.model.vm import Identities, Reach, Vm
 from openimds.spec.versions import catalog
 from openimds.view.picture import Allowance, Entry, Picture
 from tests.support.talk import a_fleet
@@ -133,7 +134,7 @@ def test_an_entry_gives_back_its_vm() -> None:
     vm = Vm("a", document={"compute": {"zone": "1"}}, reach=Reach(("10.0.0.4",), ("unix:/x",)))
     entry: Entry[object] = Entry(vm)
     assert entry.vm == vm
-    assert entry.subject(catalog()).document["compute"]["zone"] == "1"  # type: ignore[index]
+    assert entry.vm.document == {"compute": {"zone": "1"}}
 
 
 def test_limits_are_counted_apart_by_vm_and_class() -> None:
@@ -203,3 +204,18 @@ def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.Monk
     fleet.take(fleet.plan([], ["a"]))
     assert name_of(fleet.caller("10.1.1.1")) == "b"
     assert fleet.remarks() == []
+
+
+def test_tenants_of_other_clouds_are_known_and_whether_anybody_has_an_identity() -> None:
+    fleet: Picture[object] = Picture(catalog(), 1 << 20)
+    fleet.take(fleet.plan([Vm("a")]))
+    assert (fleet.clouds, fleet.has_identities) == ({}, False)
+    tenant = "11111111-2222-3333-4444-555555555555"
+    said = Identities(system=True, tenant_id=tenant)
+    fleet.take(fleet.plan([Vm("b", cloud="AzureChinaCloud", identities=said)]))
+    fleet.take(fleet.plan([Vm("c", cloud="AzureUSGovernmentCloud")]))
+    assert fleet.has_identities
+    assert fleet.clouds == {
+        tenant: "AzureChinaCloud",
+        default_tenant("AzureUSGovernmentCloud"): "AzureUSGovernmentCloud",
+    }

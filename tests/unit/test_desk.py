@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openimds.control.desk import DEFAULT, body_of, vm_of
+from openimds.desk import DEFAULT, body_of, vm_of
 from openimds.errors import ConfigError
 from openimds.model.fleet import vm
 from openimds.model.vm import Vm

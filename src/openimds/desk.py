@@ -18,7 +18,7 @@ from openimds.model.fleet import merge_patch
 from openimds.model.fleet import vm as read_vm
 from openimds.model.said import said
 from openimds.model.vm import Vm
-from openimds.store.port import Change, Store, Stored, Write
+from openimds.store.port import Change, Happening, Store, Stored, Write
 from openimds.view.picture import Picture
 
 T = TypeVar("T")
@@ -53,20 +53,23 @@ class Desk:
         picture: Picture[Any],
         utc: Callable[[], float],
         open_listeners: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]],
+        on_change: Callable[[AbstractSet[str]], None] = lambda _: None,
     ) -> None:
         """Stand between a store and a picture.
 
         `open_listeners` is told every listener that shall be there, before a change is written,
-        and which others may stay; it raises ConfigError if one cannot be opened.
+        and which others may stay; it raises ConfigError if one cannot be opened. `on_change` is
+        told the names of the VMs that are other ones now, or gone.
         """
         self.store, self.picture = store, picture
         self.revision = 0
-        self._utc = utc
+        self.last_happening = 0
+        self.utc = utc
         self._well_at_s = utc()
-        self._open_listeners = open_listeners
+        self._open_listeners, self._on_change = open_listeners, on_change
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
-        self._feeds: set[asyncio.Queue[Change | None]] = set()
+        self._feeds: set[asyncio.Queue[Change | Happening | None]] = set()
 
     async def load(self, *, is_last: bool = True) -> None:
         """Show what the store holds; listeners are opened unless a `sync` is to follow."""
@@ -85,12 +88,12 @@ class Desk:
         """Call the store in its thread, and remember that it answered."""
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._thread, call, *arguments)
-        self._well_at_s = self._utc()
+        self._well_at_s = self.utc()
         return answer
 
     def age_s(self) -> float:
         """Return how long ago the store last answered."""
-        return self._utc() - self._well_at_s
+        return self.utc() - self._well_at_s
 
     async def put(self, vm: Vm, who: str, expected: int | None = None) -> tuple[Stored, bool]:
         """Make or replace a VM; return it as it is kept now, and whether it is new.
@@ -198,6 +201,7 @@ class Desk:
             await self._open_listeners({}, self.picture.listeners.keys())
             raise
         self.picture.take(step)
+        self._on_change({change.name for change in changes})
         self.revision = max([self.revision, *(change.revision for change in changes)])
         await self._open_listeners(step.listeners, frozenset())
         for feed in self._feeds:
@@ -206,15 +210,21 @@ class Desk:
         return changes
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self._utc(), UTC).isoformat(timespec="milliseconds")
+        return datetime.fromtimestamp(self.utc(), UTC).isoformat(timespec="milliseconds")
 
-    def subscribe(self) -> "asyncio.Queue[Change | None]":
-        """Return a feed of changes from now on; None in it means that some were lost."""
-        feed: asyncio.Queue[Change | None] = asyncio.Queue(_FEED_LENGTH)
+    def publish(self, happening: Happening) -> None:
+        """Tell the feeds what happened to a scheduled event."""
+        self.last_happening = happening.number
+        for feed in self._feeds:
+            _offer(feed, happening)
+
+    def subscribe(self) -> "asyncio.Queue[Change | Happening | None]":
+        """Return a feed of changes and happenings from now on; None: some of them were lost."""
+        feed: asyncio.Queue[Change | Happening | None] = asyncio.Queue(_FEED_LENGTH)
         self._feeds.add(feed)
         return feed
 
-    def unsubscribe(self, feed: "asyncio.Queue[Change | None]") -> None:
+    def unsubscribe(self, feed: "asyncio.Queue[Change | Happening | None]") -> None:
         """End a feed."""
         self._feeds.discard(feed)
 
@@ -234,7 +244,7 @@ class Desk:
 _FEED_LENGTH = 1000
 
 
-def _offer(feed: "asyncio.Queue[Change | None]", change: Change) -> None:
+def _offer(feed: "asyncio.Queue[Change | Happening | None]", change: Change | Happening) -> None:
     """Give a change to a feed; a reader who is too slow is told that it must look anew."""
     if feed.qsize() < _FEED_LENGTH - 1:
         feed.put_nowait(change)

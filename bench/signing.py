@@ -1,0 +1,313 @@
+"""Tokens and attested documents: cached, signed on one core, and what others notice meanwhile."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from itertools import count, repeat
+from pathlib import Path
+from random import Random
+
+from msgspec import field
+
+from bench import neighbour, wrk
+from bench.asking import line, pinned
+from bench.figures import Plan, Row, Table, progress, ratio, spread
+from bench.fleets import address, value
+from bench.machine import cores, find
+from bench.mint import MINTERS, TARGETS
+from bench.quiet import Patience, Watch, quiet_rounds
+from bench.servers import Server, openimds
+from bench.stage import (
+    ATTESTED,
+    GENEROUS,
+    INSTANCE,
+    METADATA,
+    TOKEN,
+    Caller,
+    drive,
+    drive_all,
+    need,
+    plane,
+    request,
+    signed,
+)
+from openimds.core.need import NeedsDocument, NeedsToken
+from openimds.model.fleet import fleet
+from openimds.model.vm import Vm
+from openimds.wire.plane import Plane
+
+INSTANCES, TOKENS, DOCUMENTS = "instance document", "token", "attested document"
+AGAIN, EACH, TURN = (
+    "one VM, all in one second",
+    "one VM, every request in another second",
+    "1,000 VMs in turn, a second for each lap",
+)
+MINTED = ("tokens are made", "documents are signed")
+"""What happens flat out while the quiet VMs ask."""
+_CALLERS = 1000
+_REPEATS = 20000
+_SECONDS = 1000
+_LAPS = 3
+_ROUNDS = 15
+
+_RATE_ROUNDS = 7
+_RATE_ROUND_S = 1.0
+_RATE_BATCH = 50
+
+_IDLE = "nobody wants anything signed"
+_QUIET = 50
+_QUIET_PER_S = 2
+_LEAD_S = 1.0
+_MINT_ROUNDS = 6
+_MINT_ROUND_S = 10.0
+_PATIENCE_S = 180.0
+_STRAY_SHARE = 0.01
+_OK = 200
+
+
+def measure(plan: Plan) -> dict[str, Table]:
+    """Return what answers cost when they are cached, when they are made, and to the others."""
+    return {"signing": _cached(plan), "signatures": _rates(plan), "minting": _minting(plan)}
+
+
+def row(what: str, way: str) -> str:
+    """Return the name of a row: what is asked for, and how."""
+    return f"{what}, {way}"
+
+
+# Cached, without sockets.
+
+
+class _Site:
+    """A thousand VMs with an identity, whose tokens and documents are made already.
+
+    The clock of the wall is ours, so that seconds pass when they should. It never goes back, and
+    stays within the life of a token; documents, which are kept for five minutes, are not asked for
+    where it runs fast.
+    """
+
+    def __init__(self, what: str, target: str) -> None:
+        vms = list(fleet(_with_identities(_CALLERS)).vms.values())
+        self._what, self._second_s = what, int(time.time())
+        targets = () if what == INSTANCES else (target,)
+        office = signed(vms, targets, self._second_s)
+        self._plane: Plane = plane(vms, GENEROUS, office)
+        self._chunk = request(target, *METADATA)
+        self._callers = [Caller(self._plane, address(n)) for n in range(_CALLERS)]
+        Random(_CALLERS).shuffle(self._callers)  # As in `flat`.
+        self._stand()
+        for caller in self._callers:
+            status = caller.status(self._chunk)
+            if status != _OK:
+                raise RuntimeError(f"{what}: status {status}")
+
+    def again_s(self) -> float:
+        """Return CPU seconds a request of one VM while no second passes."""
+        return drive(self._callers[-1].conversation, [self._chunk] * _REPEATS) / _REPEATS
+
+    def each_s(self) -> float:
+        """Return CPU seconds a request of one VM that finds its last answer out of date."""
+        # A second passes whenever the clock is looked at, which is at least once a request.
+        clock = count(self._second_s)
+        self._plane.utc = clock.__next__
+        seconds = drive(self._callers[-1].conversation, [self._chunk] * _SECONDS)
+        self._second_s = next(clock)
+        self._stand()
+        return seconds / _SECONDS
+
+    def turn_s(self) -> float:
+        """Return CPU seconds a request of a thousand VMs that ask in turn, once a second each."""
+        seconds = 0.0
+        for _ in range(_LAPS):
+            self._second_s += 1
+            self._stand()
+            seconds += drive_all(self._callers, self._chunk)
+        return seconds / _CALLERS / _LAPS
+
+    def _stand(self) -> None:
+        self._plane.utc = repeat(float(self._second_s)).__next__
+
+
+def _cached(plan: Plan) -> Table:
+    progress(f"signing: cached, {_CALLERS:,} VMs with an identity each")
+    sites = {
+        what: _Site(what, target)
+        for what, target in ((INSTANCES, INSTANCE), (TOKENS, TOKEN), (DOCUMENTS, ATTESTED))
+    }
+    ways: dict[str, Callable[[_Site], float]] = {
+        AGAIN: _Site.again_s,
+        TURN: _Site.turn_s,
+        EACH: _Site.each_s,
+    }
+    cases = [(what, way) for way in ways for what in sites if (what, way) != (DOCUMENTS, EACH)]
+    seconds: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
+    for _ in range(plan.rounds(_ROUNDS)):
+        for what, way in cases:
+            seconds[what, way].append(ways[way](sites[what]))
+    rows: dict[str, Row] = {
+        row(what, way): {
+            "cpu_us": spread(one * 1e6 for one in seconds[what, way]),
+            "times_instance": ratio(seconds[what, way], seconds[INSTANCES, way]),
+        }
+        for what, way in cases
+    }
+    return Table("Tokens and documents, cached, CPU a request without sockets", "request", rows)
+
+
+# Made, on one core.
+
+
+def _rates(plan: Plan) -> Table:
+    vm = Vm("vm-1")
+    vm = fleet({"vms": {vm.name: {"identities": {"system": True}}}}).vms[vm.name]
+    utc_s = time.time()
+    office = signed([vm], (TOKEN, ATTESTED), utc_s)
+    token, document = need(vm, TOKEN, utc_s), need(vm, f"{ATTESTED}&nonce=1234567890", utc_s)
+    assert isinstance(token, NeedsToken)
+    assert isinstance(document, NeedsDocument)
+    makers: dict[str, Callable[[], object]] = {
+        TOKENS: lambda: office.tokens.sign(token, utc_s),
+        DOCUMENTS: lambda: office.documents.sign(document, utc_s),
+    }
+    rates: dict[str, list[float]] = {what: [] for what in makers}
+    openssl: list[float] = []
+    rounds, seconds = plan.rounds(_RATE_ROUNDS), plan.seconds(_RATE_ROUND_S)
+    with pinned(cores()[0]):
+        for number in range(rounds):
+            progress(f"signing: signatures on one core, round {number + 1} of {rounds}")
+            openssl.append(_openssl_per_s(seconds))
+            for what, make in makers.items():
+                rates[what].append(_per_cpu_s(make, seconds))
+    rows: dict[str, Row] = {
+        f"{what}, not cached": {
+            "made_per_cpu_s": spread(made),
+            "times_openssl": ratio(made, openssl),
+        }
+        for what, made in rates.items()
+    }
+    rows["openssl speed rsa2048, signatures"] = {"made_per_cpu_s": spread(openssl)}
+    return Table("Signatures of RSA-2048 on one core", "what", rows)
+
+
+def _per_cpu_s(make: Callable[[], object], seconds: float) -> float:
+    made, start = 0, time.process_time()
+    while (passed := time.process_time() - start) < seconds:
+        for _ in range(_RATE_BATCH):
+            make()
+        made += _RATE_BATCH
+    return made / passed
+
+
+def _openssl_per_s(seconds: float) -> float:
+    """Return signatures a CPU second; the program counts CPU time unless told otherwise."""
+    command = [find("openssl"), "speed", "-seconds", str(max(1, round(seconds))), "rsa2048"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    heads, figures = (one.split() for one in said.splitlines()[-2:])
+    # Newer releases have more columns. `rsa 2048 bits` stands before the figures.
+    return float(dict(zip(heads, figures[3:], strict=True))["sign/s"])
+
+
+# Made flat out, while others ask for metadata.
+
+
+class _Room(neighbour.Room):
+    """How long the quiet VMs wait while something is signed, round by round."""
+
+    busy: list[float] = field(default_factory=list)
+
+    def run(self, server: Server, seconds: float) -> None:
+        """Run a round.
+
+        Raises:
+            RuntimeError: not everybody got what they asked for.
+        """
+        watch = Watch(server.cpu_s)
+        # As in `neighbour`, it begins before the listening and outlasts it.
+        process = self.noise(server, seconds + 2 * _LEAD_S) if self.noise else None
+        time.sleep(_LEAD_S)
+        before, start = server.cpu_s(), time.perf_counter()
+        self.waits.append(_listen(server, seconds))
+        self.busy.append((server.cpu_s() - before) / (time.perf_counter() - start))
+        if process:
+            made, refused, passed = wrk.counts(process)
+            if refused > made * _STRAY_SHARE:
+                raise RuntimeError(f"{refused} of {made} were refused")
+            self.rates.append(made / passed)
+        self.others.append(watch.share())
+
+    def row(self, idle: neighbour.Room) -> Row:
+        """Return the figures."""
+        found = neighbour.Room.row(self, idle)
+        found["busy"] = spread(self.busy[number] for number in quiet_rounds(self.others))
+        if self.rates:
+            found["made_per_s"] = found.pop("noise_per_s")
+        return found
+
+
+def _minting(plan: Plan) -> Table:
+    server_core, client_core = cores()
+    rounds, patience = plan.rounds(_MINT_ROUNDS), Patience(plan.seconds(_PATIENCE_S))
+    rooms = {_IDLE: _Room()}
+    rooms |= {name: _Room(partial(_mint, what)) for name, what in zip(MINTED, TARGETS, strict=True)}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        file = Path(folder) / "fleet.json"
+        file.write_text(json.dumps(_with_identities(MINTERS + _QUIET)), "utf-8")
+        server = stack.enter_context(
+            openimds("--fleet", str(file), "--no-rate-limit", core=server_core)
+        )
+        stack.enter_context(pinned(client_core))
+        _warm(server)
+        for number in range(rounds):
+            progress(f"signing: round {number + 1} of {rounds}, {len(rooms)} loads")
+            for room in rooms.values():
+                patience.wait()
+                room.run(server, plan.seconds(_MINT_ROUND_S))
+    title = f"{_QUIET} quiet VMs ask for metadata while others want something signed"
+    return Table(title, "load", {name: room.row(rooms[_IDLE]) for name, room in rooms.items()})
+
+
+def _mint(what: str, server: Server, seconds: float) -> subprocess.Popen[str]:
+    host, port = server.address
+    command = (sys.executable, "-m", "bench.mint", host, str(port), what, str(seconds))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _warm(server: Server) -> None:
+    """Have the keys and certificates made, which takes longer than any signature."""
+    with line(server.address) as one:
+        for target in (TOKEN, ATTESTED):
+            status, body = one.ask(request(target, *METADATA))
+            if status != _OK:
+                raise RuntimeError(f"{target}: status {status}, {body[:200]!r}")
+
+
+def _listen(server: Server, seconds: float) -> list[float]:
+    """Ask as the quiet VMs do and return how many seconds each answer took."""
+    chunk = request(INSTANCE, *METADATA)
+    waits: list[float] = []
+    with ExitStack() as stack:
+        lines = [
+            stack.enter_context(line(server.address, address(MINTERS + n))) for n in range(_QUIET)
+        ]
+        start = time.perf_counter()
+        for number in range(int(seconds * _QUIET * _QUIET_PER_S)):
+            time.sleep(max(0, start + number / (_QUIET * _QUIET_PER_S) - time.perf_counter()))
+            one = lines[number % _QUIET]
+            status, _ = one.ask(chunk)
+            waits.append(one.wait_s)
+            if status != _OK:
+                raise RuntimeError(f"status {status}")
+    return waits
+
+
+def _with_identities(size: int) -> dict[str, object]:
+    """Return a fleet whose VMs have a system-assigned identity each."""
+    said = value(size)
+    for vm in said["vms"].values():
+        vm["identities"] = {"system": True}
+    return said

@@ -1,0 +1,117 @@
+"""The managed identities of a VM with the ids that a directory gives them.
+
+Ids that nobody said are worked out by a hash, so that the same VM and the same user-assigned
+identity have the same ids on every machine. The system-assigned identity of a uniform scale set
+is the set's: its instances share the ids, as on Azure.
+"""
+
+from hashlib import sha256
+from uuid import UUID
+
+from msgspec import Struct
+
+from openimds.model.vm import IdentityDetail, Vm
+from openimds.spec.clouds import PUBLIC
+
+SYSTEM = "system"
+"""The key of the system-assigned identity among the details."""
+LOCAL, ENTRA, FORGE = "local", "entra", "forge:"
+FORGERIES = (
+    "expired",
+    "not-yet-valid",
+    "wrong-audience",
+    "wrong-issuer",
+    "unknown-key",
+    "bad-signature",
+    "unsigned",
+    "missing-claim",
+)
+"""The bad tokens that a test may ask for by name."""
+SOURCES = (LOCAL, ENTRA, *(FORGE + name for name in FORGERIES))
+"""Where tokens come from: our own signer, Entra itself, or a forgery."""
+
+
+class Principal(Struct, frozen=True):
+    """One identity. `mirid` is the resource that the claim `xms_mirid` names.
+
+    `carrier` is the resource id of the VM (or of its scale set) for a user-assigned identity, and
+    empty for the system-assigned one, which is its own.
+    """
+
+    client_id: str
+    object_id: str
+    tenant_id: str
+    mirid: str
+    carrier: str = ""
+    source: str = LOCAL
+
+    @property
+    def is_system(self) -> bool:
+        """Tell whether this is the system-assigned identity."""
+        return not self.carrier
+
+
+def principals(vm: Vm, document: dict[str, object]) -> tuple[Principal, ...]:
+    """Return the identities of a VM, the system-assigned one first; `document` is its whole one."""
+    held = vm.identities
+    carrier = _carrier(document)
+    tenant = tenant_of(vm)
+    details = {name.lower(): detail for name, detail in held.details.items()}
+
+    def principal(key: str, seed: str, resource: str, carrier: str = "") -> Principal:
+        detail = details.get(key) or IdentityDetail()
+        return Principal(
+            (detail.client_id or _guid("client", seed)).lower(),
+            (detail.principal_id or _guid("principal", seed)).lower(),
+            tenant,
+            # Claims write resourcegroups in lower case where resource ids do not (S33).
+            resource.replace("/resourceGroups/", "/resourcegroups/"),
+            carrier.replace("/resourceGroups/", "/resourcegroups/"),
+            detail.source or held.source or LOCAL,
+        )
+
+    found = []
+    if held.system:
+        is_of_set = "/virtualmachinescalesets/" in carrier.lower()
+        seed = carrier.lower() if is_of_set else vm.name
+        found.append(principal(SYSTEM, f"{SYSTEM}\0{seed}", carrier))
+    for resource in user_ids(vm):
+        key = resource.lower()
+        found.append(principal(key, f"user\0{key}", resource, carrier))
+    return tuple(found)
+
+
+def user_ids(vm: Vm) -> tuple[str, ...]:
+    """Return the resource ids of the user-assigned identities, each once.
+
+    They have no letter case: the way that is written first stands for all.
+    """
+    first: dict[str, str] = {}
+    for resource in vm.identities.user:
+        first.setdefault(resource.lower(), resource)
+    return tuple(first.values())
+
+
+def tenant_of(vm: Vm) -> str:
+    """Return the tenant of a VM."""
+    return vm.identities.tenant_id.lower() or default_tenant(vm.cloud)
+
+
+def default_tenant(cloud: str = PUBLIC) -> str:
+    """Return the tenant of a cloud's VMs that name none; no tenant is in two clouds."""
+    return _guid("tenant", *([] if cloud == PUBLIC else [cloud]))
+
+
+def _carrier(document: dict[str, object]) -> str:
+    """Return the resource that has the identities: the VM, or the uniform set that it is in."""
+    compute = document["compute"]
+    assert isinstance(compute, dict)
+    resource = str(compute["resourceId"])
+    head, middle, _ = resource.partition("/virtualMachines/")
+    is_instance = bool(middle) and "/virtualmachinescalesets/" in head.lower()
+    return head if is_instance else resource
+
+
+def _guid(*parts: str) -> str:
+    seed = sha256("\0".join(("openimds", "identity", *parts)).encode()).digest()
+    return str(UUID(bytes=seed[:16], version=4))

@@ -1,0 +1,68 @@
+"""The numbers of a running server, put together for its metrics."""
+
+from collections.abc import Callable
+
+from openimds.agenda.agenda import Agenda
+from openimds.agenda.hook import Hook
+from openimds.desk import Desk
+from openimds.spec.events import Status
+from openimds.wire.plane import Plane
+
+
+class Numbers:
+    """What the metrics read."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        desk: Desk,
+        agenda: Agenda,
+        hook: Hook | None,
+        loop_lag_s: Callable[[], float],
+    ) -> None:
+        """Read from the parts of a server."""
+        self._plane, self._desk, self._agenda, self._hook = plane, desk, agenda, hook
+        self._loop_lag_s = loop_lag_s
+
+    def requests(self) -> dict[tuple[str, int, str], int]:
+        """Return requests by endpoint, status and reason."""
+        counts = self._plane.counts
+        return {
+            (key.endpoint, key.status, key.reason): count.requests for key, count in counts.items()
+        }
+
+    def throttled(self) -> dict[str, int]:
+        """Return how often each limiter class said no."""
+        return self._plane.throttled
+
+    def moves(self) -> dict[str, int]:
+        """Return what happened to scheduled events, by what moved them."""
+        return self._agenda.ledger.moves
+
+    def gauges(self) -> dict[str, float]:
+        """Return what stands where now."""
+        plane, desk = self._plane, self._desk
+        return {
+            "openimds_vms": len(plane.picture.by_name),
+            "openimds_connections": len(plane.connections),
+            "openimds_loop_lag_seconds": self._loop_lag_s(),
+            "openimds_store_revision": desk.revision,
+            "openimds_store_age_seconds": desk.age_s(),
+            "openimds_cache_bytes": plane.picture.shelf.held_bytes,
+            "openimds_cache_vms": len(plane.picture.shelf),
+            "openimds_events_scheduled": self._agenda.counts()[Status.SCHEDULED],
+            "openimds_events_started": self._agenda.counts()[Status.STARTED],
+        }
+
+    def counters(self) -> dict[str, float]:
+        """Return what has happened so far."""
+        plane = self._plane
+        counted: dict[str, float] = {
+            "openimds_unknown_callers": sum(plane.strangers.values()),
+            "openimds_connections_refused": plane.connections.turned_away,
+        }
+        if hook := self._hook:
+            counted["openimds_event_hook_told"] = hook.told
+            counted["openimds_event_hook_failures"] = hook.failed
+            counted["openimds_event_hook_left_out"] = hook.left_out
+        return counted

@@ -1,0 +1,98 @@
+"""One RSA key in one file of its owner alone."""
+
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from openimds.errors import Error
+
+KEY_BITS = 2048
+_EXPONENT = 65537
+OTHERS = 0o077
+
+
+class KeyFileError(Error):
+    """A file of the state directory that should hold a key or a certificate, and does not."""
+
+
+def new_key(bits: int = KEY_BITS) -> RSAPrivateKey:
+    """Return a fresh key; this takes a tenth of a second or so."""
+    return generate_private_key(_EXPONENT, bits)
+
+
+def read_key(path: Path) -> RSAPrivateKey:
+    """Return the key in a PEM file.
+
+    Raises:
+        KeyFileError: it cannot be read, others may read it, or it holds no RSA key.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_bytes()
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    if mode & OTHERS:
+        raise KeyFileError(
+            f"{path}: saw the mode {mode & 0o777:04o}, expected 0600: others can read this private "
+            f"key. Type chmod 600 {path} if none of them has, else remove the file"
+        )
+    try:
+        key = load_pem_private_key(text, None)
+    except (ValueError, TypeError) as error:
+        raise _unfit(path, plain_reason(error) or "not readable") from None
+    if not isinstance(key, RSAPrivateKey):
+        raise _unfit(path, "a key of another kind")
+    return key
+
+
+def plain_reason(error: Exception) -> str:
+    """Return what cryptography says is wrong, without its brackets and its reading list."""
+    said = str(error).partition("(")[0].partition(" See ")[0]
+    return said.strip(" .").lower()
+
+
+def write_key(path: Path, key: RSAPrivateKey) -> None:
+    """Write a key as PEM (PKCS 8) so that the file is whole or not there, 0600.
+
+    Raises:
+        KeyFileError: it cannot be written.
+    """
+    write_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def write_file(path: Path, text: bytes) -> None:
+    """Write a file of its owner alone so that it is whole or not there, and outlives a power cut.
+
+    Raises:
+        KeyFileError: it cannot be written.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _unfit(path: Path, seen: str) -> KeyFileError:
+    return KeyFileError(
+        f"{path}: saw {seen}, expected an RSA private key in PEM. Put the file back from a copy, "
+        "or remove it: a new key is made, and what the old one signed no longer verifies"
+    )

@@ -1,0 +1,117 @@
+"""What every store engine promises of scheduled events."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openimds.store.port import Happening, Moves, Store, StoreError, Write
+from openimds.store.sqlite import SqliteStore
+from tests.contract.engines import ENGINES, LASTING
+
+AT = "2026-11-22T19:54:46.000Z"
+
+
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened = ENGINES[request.param](tmp_path)
+    yield opened
+    opened.close()
+
+
+def happening(event_id: str, body: bytes = b"{}") -> Happening:
+    return Happening(0, AT, "somebody", event_id, body)
+
+
+def everything(store: Store) -> object:
+    return store.events(), store.incarnations(), store.note("k"), store.happenings(0, 99)
+
+
+def test_an_empty_store_knows_no_event(store: Store) -> None:
+    assert everything(store) == ([], {}, None, [])
+    assert store.last_happening() == 0
+
+
+def test_events_stay_in_the_order_in_which_they_first_came(store: Store) -> None:
+    store.move(Moves({"B": b"b", "A": b"a"}))
+    store.move(Moves({"C": b"c"}))
+    store.move(Moves({"B": b"b2", "A": None, "gone": None}))
+    assert store.events() == [b"b2", b"c"]
+    store.move(Moves({"A": b"again"}))
+    assert store.events() == [b"b2", b"c", b"again"]
+
+
+def test_incarnations_and_notes_are_replaced(store: Store) -> None:
+    store.move(Moves(incarnations={"vm:a": 1, "vm:b": 7}, notes={"k": b"1", "l": b"2"}))
+    store.move(Moves(incarnations={"vm:a": 2}, notes={"k": None, "l": b"3"}))
+    assert store.incarnations() == {"vm:a": 2, "vm:b": 7}
+    assert (store.note("k"), store.note("l")) == (None, b"3")
+
+
+def test_happenings_are_numbered_and_read_by_pages(store: Store) -> None:
+    first = store.move(Moves(happenings=(happening("A", b"1"), happening("B", b"2"))))
+    second = store.move(Moves(happenings=(happening("A", b"3"),)))
+    made = [*first, *second]
+    assert [(one.event_id, one.body, one.who, one.at) for one in made] == [
+        ("A", b"1", "somebody", AT),
+        ("B", b"2", "somebody", AT),
+        ("A", b"3", "somebody", AT),
+    ]
+    numbers = [one.number for one in made]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] > 0
+    assert store.happenings(0, 2) == made[:2]
+    assert store.happenings(numbers[1], 9) == made[2:]
+    assert store.last_happening() == numbers[-1]
+
+
+def test_events_and_vms_do_not_touch_each_other(store: Store) -> None:
+    store.write([Write("a", b"{}", "api")], "somebody", AT)
+    before = store.page("", 9), store.changes(0, 9), store.revision()
+    store.move(Moves({"A": b"a"}, {"vm:a": 1}, {}, (happening("A"),)))
+    assert (store.page("", 9), store.changes(0, 9), store.revision()) == before
+
+
+@pytest.mark.parametrize("engine", LASTING)
+def test_it_remembers_when_it_is_opened_again(engine: str, tmp_path: Path) -> None:
+    store = ENGINES[engine](tmp_path)
+    store.move(Moves({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (happening("A"),)))
+    before = everything(store), store.last_happening()
+    store.close()
+    again = ENGINES[engine](tmp_path)
+    assert (everything(again), again.last_happening()) == before
+    (next_one,) = again.move(Moves(happenings=(happening("B"),)))
+    assert next_one.number > before[1]
+    again.close()
+
+
+def test_a_full_disk_writes_no_part_of_a_step(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "fleet.db")
+    store.move(Moves({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (happening("A"),)))
+    before = everything(store)
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    large = Moves({"A": None, "B": b"x"}, {"vm:a": 2}, {}, (happening("A", b"x" * 100_000),))
+    with pytest.raises(StoreError, match="full"):
+        store.move(large)
+    assert everything(store) == before
+    store.close()
+
+
+def test_a_store_of_the_release_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    from openimds.store import sqlite
+
+    path = tmp_path / "fleet.db"
+    steps = sqlite.STEPS
+    sqlite.STEPS = steps[:1]
+    try:
+        old = SqliteStore(path)
+        old.write([Write("a", b"{}", "api")], "somebody", AT)
+        old.close()
+    finally:
+        sqlite.STEPS = steps
+    store = SqliteStore(path)
+    store.move(Moves({"A": b"a"}))
+    assert store.events() == [b"a"]
+    assert store.revision() == 1
+    store.close()

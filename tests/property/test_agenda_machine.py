@@ -1,0 +1,204 @@
+"""The agenda over SQLite against the model of the calendar: restarts, kills and full disks."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from openimds.agenda.agenda import Agenda
+from openimds.agenda.clock import Clock
+from openimds.core.events.calendar import Refusal
+from openimds.core.events.event import Event
+from openimds.core.events.wishes import Wish
+from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
+from openimds.desk import Desk
+from openimds.model.fleet import fleet
+from openimds.spec.events import Trigger
+from openimds.spec.versions import NEWEST, catalog
+from openimds.store.port import Happening, Moves, StoreError
+from openimds.store.sqlite import SqliteStore
+from openimds.view.picture import Picture
+from tests.property.test_events_machine import FLEET, NOTICE, Model, scopes
+
+T = TypeVar("T")
+SAID: dict[str, Any] = {
+    **{
+        f"p-{n}": {"compute": {"vmScaleSetName": "pool", "placementGroupId": "1"}}
+        for n in (1, 2, 3)
+    },
+    **{f"s-{n}": {"availabilitySet": "as-1"} for n in (1, 2)},
+    "lone": {},
+}
+ORDERS = (Trigger.START, Trigger.COMPLETE, Trigger.CANCEL)
+VERSION = "2024-07-09"
+
+
+class FullStore(SqliteStore):
+    """Has no room at the next step, if it is told so."""
+
+    is_full = False
+
+    def move(self, moves: Moves) -> list[Happening]:
+        if self.is_full:
+            raise StoreError("the disk is full")
+        return super().move(moves)
+
+
+class Machine(RuleBasedStateMachine):
+    """A fleet whose server dies now and then."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.loop = asyncio.new_event_loop()
+        self.now_s = 1_700_000_000.0
+        self.model = Model()
+        self.documents: dict[tuple[str, int], bytes] = {}
+        self.desks: list[Desk] = []
+        self.ids: list[str] = []
+        self.open()
+
+    def open(self) -> None:
+        picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
+        picture.take(picture.plan(fleet({"vms": SAID}).vms.values()))
+        self.store = FullStore(Path(self.folder.name) / "fleet.db")
+        self.desk = Desk(self.store, picture, lambda: self.now_s, self.nothing)
+        self.desks.append(self.desk)
+        self.agenda = Agenda(self.desk, Clock(lambda: self.now_s), lambda _: None)
+        self.run(self.agenda.load())
+
+    async def nothing(self, *_: object) -> None:
+        """No listener is wanted."""
+
+    def run(self, work: Awaitable[T]) -> T:
+        self.model.move(self.now_s)
+        return self.loop.run_until_complete(work)
+
+    @rule(
+        scope=scopes,
+        kind=st.sampled_from(list(NOTICE)),
+        many=st.integers(1, 3),
+        needs=st.sampled_from(["any", "all"]),
+        life_s=st.sampled_from([0, 1, 300, 1e8]),
+        is_failure=st.booleans(),
+    )
+    def declare(  # noqa: PLR0917 - the facts of an event
+        self, scope: str, kind: str, many: int, needs: str, life_s: float, is_failure: bool
+    ) -> None:
+        vms = FLEET[scope][:many]
+        wish = Wish(kind, tuple(vms), needs=needs, life_s=life_s, is_failure=is_failure)
+        (event,) = self.run(self.agenda.declare(wish, "me"))
+        self.ids.append(event.event_id)
+        self.model.declare(
+            {
+                "id": event.event_id,
+                "scope": scope,
+                "type": kind,
+                "vms": vms,
+                "needs": needs,
+                "not_before_s": event.not_before_s,
+                "life_s": life_s,
+                "approved": set(),
+                "started_s": self.now_s if is_failure else None,
+            }
+        )
+
+    @rule(scope=scopes, vm=st.integers(0, 2), pick=st.integers(0, 99), is_full=st.booleans())
+    def approve(self, scope: str, vm: int, pick: int, is_full: bool) -> None:
+        if not self.ids:
+            return
+        event_id, name = self.ids[pick % len(self.ids)], FLEET[scope][vm % len(FLEET[scope])]
+        self.tick()
+        self.store.is_full = is_full
+        need = NeedsApproval(name, scope, (event_id.lower(),))
+        made = self.run(self.agenda.approve(need))
+        self.store.is_full = False
+        event = self.model.known(event_id, scope)
+        if event is None:
+            assert made == Failed("malformed_events")
+        elif event["started_s"] is not None or name in event["approved"]:
+            assert made == Approved()
+        elif is_full:
+            assert made == Failed("unavailable")
+        else:
+            assert made == Approved()
+            event["approved"].add(name)
+            if event["needs"] == "any" or event["approved"] >= set(event["vms"]):
+                self.model.start(event, self.now_s)
+
+    @rule(trigger=st.sampled_from(ORDERS), pick=st.integers(0, 99))
+    def order(self, trigger: Trigger, pick: int) -> None:
+        if not self.ids:
+            return
+        event_id = self.ids[pick % len(self.ids)]
+        got = self.run(self.agenda.order(trigger, event_id, "me"))
+        event = self.model.known(event_id)
+        has_started = event is not None and event["started_s"] is not None
+        is_fine = event is not None and (trigger is Trigger.COMPLETE) == has_started
+        assert isinstance(got, Event if is_fine else Refusal)
+        if event and is_fine and trigger is Trigger.START:
+            self.model.start(event, self.now_s)
+        elif event and is_fine:
+            self.model.end(event)
+
+    @rule(step_s=st.sampled_from([0.5, 1, 30, 299.5, 600, 900, 5000]))
+    def sleep(self, step_s: float) -> None:
+        self.now_s += step_s
+
+    def tick(self) -> None:
+        self.run(self.agenda.set_clock(self.agenda.clock.state))
+
+    @rule(is_killed=st.booleans())
+    def restart(self, is_killed: bool) -> None:
+        """A killed server closes nothing: what it acknowledged has to be in the file."""
+        if not is_killed:
+            self.run(self.agenda.close())
+            self.desk.close()
+            self.desks.remove(self.desk)
+        self.open()
+
+    @invariant()
+    def agrees(self) -> None:
+        self.tick()
+        for scope, vms in FLEET.items():
+            held = [self.agenda.held(NeedsBulletin(vm, scope, VERSION), self.now_s) for vm in vms]
+            assert all(one is held[0] for one in held)
+            body = json.loads(held[0].body)
+            incarnation = body["DocumentIncarnation"]
+            assert incarnation == self.model.incarnations[scope]
+            assert held[0].body == self.documents.setdefault((scope, incarnation), held[0].body)
+            names = ("EventId", "EventStatus", "EventType", "Resources")
+            shown = [tuple(event[name] for name in names) for event in body["Events"]]
+            assert shown == self.model.shown(scope, VERSION)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "loop"):
+            return
+        for desk in self.desks:
+            desk.close()
+        self.loop.close()
+        self.folder.cleanup()
+
+
+def test_nothing_is_lost_whatever_happens_to_the_server() -> None:
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

@@ -1,0 +1,228 @@
+"""Scheduled events with the real process: what operators declare, guests see, hooks are told."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+from tests.system.process import Serving, run, serving
+
+pytestmark = pytest.mark.system
+
+EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
+FLEET = {
+    "vms": {
+        "as-1": {"availabilitySet": "as", "reach": {"address": ["127.0.0.11"]}},
+        "as-2": {"availabilitySet": "as", "reach": {"address": ["127.0.0.12"]}},
+        "lone": {"reach": {"address": ["127.0.0.13"]}},
+    }
+}
+ADDRESSES = {"as-1": "127.0.0.11", "as-2": "127.0.0.12", "lone": "127.0.0.13"}
+QUICK = ("--no-rate-limit", "--state", "state", "--fleet", "fleet.json")
+
+
+@pytest.fixture(autouse=True)
+def _fleet(tmp_path: Path) -> None:
+    (tmp_path / "fleet.json").write_text(json.dumps(FLEET))
+
+
+def guest(server: Serving, vm: str, method: str = "GET", body: str = "") -> tuple[int, Any]:
+    where = urlsplit(server.url).netloc
+    http = HTTPConnection(where, timeout=10, source_address=(ADDRESSES[vm], 0))
+    http.request(method, EVENTS, body or None, {"Metadata": "true"})
+    got = http.getresponse()
+    text = got.read()
+    http.close()
+    return got.status, json.loads(text) if text else None
+
+
+def seen(server: Serving, vm: str) -> Any:
+    status, document = guest(server, vm)
+    assert status == 200
+    return document
+
+
+def command(server: Serving, cwd: Path, *arguments: str) -> Any:
+    """Run a command of ours against a server and return what it printed as JSON."""
+    got = try_command(server, cwd, *arguments, "--json")
+    assert got.returncode == 0, got.stderr
+    return json.loads(got.stdout)
+
+
+def try_command(server: Serving, cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    more = {
+        "OPENIMDS_ADMIN": server.ready["admin"],
+        "OPENIMDS_TOKEN_FILE": server.ready["token_file"],
+    }
+    return run(*arguments, cwd=cwd, **more)
+
+
+def until(is_so: Callable[[], bool], within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def approval(event_id: str) -> str:
+    return json.dumps({"StartRequests": [{"EventId": event_id}]})
+
+
+def test_an_event_is_declared_seen_approved_started_and_over(tmp_path: Path) -> None:
+    with serving(*QUICK, cwd=tmp_path) as server:
+        assert seen(server, "as-1") == {"DocumentIncarnation": 0, "Events": []}
+        made = command(
+            server, tmp_path, "event", "schedule", "Reboot", "--vm", "as-1", "--in", "600"
+        )
+        (event_id,) = [one["id"] for one in made]
+        # The other member sees it as well; the VM outside the set does not.
+        assert seen(server, "as-1") == seen(server, "as-2")
+        (event,) = seen(server, "as-2")["Events"]
+        assert (event["EventId"], event["EventStatus"]) == (event_id, "Scheduled")
+        assert event["Resources"] == ["as-1"]
+        assert seen(server, "lone") == {"DocumentIncarnation": 0, "Events": []}
+        assert guest(server, "lone", "POST", approval(event_id))[0] == 400
+        assert guest(server, "as-2", "POST", approval(event_id)) == (200, None)
+        assert guest(server, "as-2", "POST", approval(event_id)) == (200, None)
+        document = seen(server, "as-1")
+        (event,) = document["Events"]
+        assert (document["DocumentIncarnation"], event["EventStatus"]) == (2, "Started")
+        assert (event["EventId"], event["NotBefore"]) == (event_id, "")
+        assert command(server, tmp_path, "event", "wait", event_id)["approved"] is True
+        command(server, tmp_path, "event", "complete", event_id)
+        assert seen(server, "as-1") == {"DocumentIncarnation": 3, "Events": []}
+        assert command(server, tmp_path, "event", "list") == []
+
+
+def test_one_event_for_each_scope_and_ids_in_any_case(tmp_path: Path) -> None:
+    with serving(*QUICK, cwd=tmp_path) as server:
+        printed = try_command(
+            server, tmp_path, "event", "schedule", "freeze", "--vm", "as-1", "as-2", "lone"
+        )
+        assert printed.returncode == 0, printed.stderr
+        first, second = printed.stdout.split()
+        assert first == first.upper() != second
+        assert [one["EventId"] for one in seen(server, "as-2")["Events"]] == [first]
+        assert [one["EventId"] for one in seen(server, "lone")["Events"]] == [second]
+        command(server, tmp_path, "event", "cancel", first.lower())
+        assert seen(server, "as-1") == {"DocumentIncarnation": 2, "Events": []}
+        gone = try_command(server, tmp_path, "event", "cancel", first)
+        assert (gone.returncode, "there is no event" in gone.stderr) == (1, True)
+        listed = try_command(server, tmp_path, "event", "list").stdout.splitlines()
+        assert listed[1].split("\t")[:3] == [second, "Freeze", "Scheduled"]
+
+
+def test_nothing_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+    with serving(*QUICK, cwd=tmp_path) as server:
+        for kind in ("Reboot", "Redeploy"):
+            command(server, tmp_path, "event", "schedule", kind, "--vm", "as-1", "as-2")
+        first = seen(server, "as-1")["Events"][0]["EventId"]
+        assert guest(server, "as-1", "POST", approval(first)) == (200, None)
+        before = seen(server, "as-1")
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait(timeout=10)
+    with serving(*QUICK, cwd=tmp_path) as server:
+        assert seen(server, "as-2") == before
+        assert (before["DocumentIncarnation"], len(before["Events"])) == (3, 2)
+        (log,) = [command(server, tmp_path, "event", "list")]
+        assert [one["status"] for one in log] == ["Started", "Scheduled"]
+
+
+def test_the_virtual_clock_drives_not_before_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+    with serving(*QUICK, "--virtual-clock", cwd=tmp_path) as server:
+        command(server, tmp_path, "clock", "--now", "2030-01-01T00:00:00Z", "--rate", "0")
+        (event,) = command(server, tmp_path, "event", "schedule", "Freeze", "--vm", "lone")
+        shown = seen(server, "lone")["Events"][0]
+        assert shown["NotBefore"] == "Tue, 01 Jan 2030 00:15:00 GMT"
+        command(server, tmp_path, "clock", "--advance", "899")
+        assert seen(server, "lone")["Events"][0]["EventStatus"] == "Scheduled"
+        command(server, tmp_path, "clock", "--advance", "1")
+        assert seen(server, "lone")["Events"][0]["EventStatus"] == "Started"
+        # Sixty of its seconds in one of ours: the ten minutes until it is gone are ten seconds.
+        command(server, tmp_path, "clock", "--rate", "600")
+        got = command(server, tmp_path, "event", "wait", event["id"], "--gone", "--timeout", "20")
+        assert got["status"] == "gone"
+        assert seen(server, "lone") == {"DocumentIncarnation": 3, "Events": []}
+        command(server, tmp_path, "clock", "--rate", "0")
+        before = command(server, tmp_path, "clock")["now"]
+        server.stop()
+    with serving(*QUICK, "--virtual-clock", cwd=tmp_path) as server:
+        assert command(server, tmp_path, "clock")["now"] == before
+        assert before.startswith("2030-01-01T00:")
+
+
+def test_without_being_asked_for_there_is_no_virtual_clock(tmp_path: Path) -> None:
+    with serving(cwd=tmp_path) as server:
+        got = try_command(server, tmp_path, "clock", "--advance", "1")
+        assert (got.returncode, "--virtual-clock" in got.stderr) == (1, True)
+        assert command(server, tmp_path, "clock")["virtual"] is False
+
+
+def test_the_hook_is_told_each_step_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+    script = tmp_path / "hook.py"
+    script.write_text(
+        "import pathlib, sys\n"
+        "file = pathlib.Path(sys.argv[1]).open('a')\n"
+        "file.write(sys.stdin.read())\n"
+    )
+    told = tmp_path / "told"
+    hook = ("--event-hook", f"{sys.executable} {script} {told}")
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
+
+    def told_since_start(server: Serving) -> float:
+        metrics = urlopen(f"{server.ready['admin']}/metrics", timeout=10).read().decode()
+        (value,) = re.findall(r"^openimds_event_hook_told_total (\S+)$", metrics, re.MULTILINE)
+        return float(value)
+
+    with serving(*QUICK, *hook, cwd=tmp_path) as server:
+        (event,) = command(server, tmp_path, "event", "schedule", "Reboot", "--vm", "lone")
+        # That the hook has written is not that it has ended: what is cut short is told again.
+        until(lambda: told_since_start(server) == 1)
+        server.stop()
+    with serving(*QUICK, *hook, cwd=tmp_path) as server:
+        command(server, tmp_path, "event", "start", event["id"])
+        until(lambda: told_since_start(server) == 1)
+        assert [(one["trigger"], one["after"], one["event"]) for one in lines()] == [
+            ("declared", "Scheduled", event["id"]),
+            ("start", "Started", event["id"]),
+        ]
+
+
+def test_a_scenario_in_the_fleet_file_runs_once_whatever_is_edited(tmp_path: Path) -> None:
+    line = {"type": "Reboot", "vms": ["lone"], "at_s": 60, "notice_s": 30}
+    fleet = {**FLEET, "events": [line]}
+    (tmp_path / "fleet.json").write_text(json.dumps(fleet))
+    with serving(*QUICK, "--virtual-clock", cwd=tmp_path) as server:
+        assert seen(server, "lone")["Events"] == []
+        command(server, tmp_path, "clock", "--rate", "0")
+        command(server, tmp_path, "clock", "--advance", "61")
+        assert [one["EventStatus"] for one in seen(server, "lone")["Events"]] == ["Scheduled"]
+        edited = {"vms": {**FLEET["vms"], "new": {"reach": {"address": ["127.0.0.14"]}}}}
+        (tmp_path / "fleet.json").write_text(json.dumps({**edited, "events": [line]}))
+        until(lambda: len(command(server, tmp_path, "vm", "list")) == 4)
+        command(server, tmp_path, "clock", "--advance", "20")
+        assert seen(server, "lone")["DocumentIncarnation"] == 1
+        server.stop()
+    with serving(*QUICK, "--virtual-clock", cwd=tmp_path) as server:
+        command(server, tmp_path, "clock", "--advance", "5")
+        assert seen(server, "lone")["DocumentIncarnation"] == 1
+
+
+def test_a_scenario_that_does_not_fit_says_where(tmp_path: Path) -> None:
+    bad = {**FLEET, "events": [{"type": "Reboot", "vms": ["alone"]}]}
+    (tmp_path / "fleet.json").write_text(json.dumps(bad))
+    got = run("serve", "--fleet", "fleet.json", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    assert got.returncode == 2
+    assert got.stderr.startswith('openimds: fleet.json: events[0].vms: saw "alone", which is no VM')

@@ -1,0 +1,182 @@
+"""Identities of a running server: what is assigned shows in the next token call."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jwt
+import pytest
+
+from tests.system.process import Serving, run, serving
+
+pytestmark = pytest.mark.system
+
+GROUP = "/subscriptions/s/resourceGroups/Lab/providers"
+CLIENT = "c0000000-0000-0000-0000-000000000001"
+APP = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/app"
+TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+
+
+class Lab:
+    """A server with one VM, a guest of it, and its operator."""
+
+    def __init__(self, server: Serving, folder: Path, guest: httpx2.Client) -> None:
+        self.server, self.folder, self.guest = server, folder, guest
+
+    def identity(self, *arguments: str, fails: int = 0) -> tuple[str, str]:
+        """Run `openimds identity`; return what it printed on stdout and on stderr."""
+        got = run(
+            "identity",
+            *arguments,
+            cwd=self.folder,
+            OPENIMDS_ADMIN=self.server.ready["admin"],
+            OPENIMDS_TOKEN_FILE=self.server.ready["token_file"],
+        )
+        assert got.returncode == fails, got.stderr
+        return got.stdout, got.stderr
+
+    def token(self, more: str = "", status: int = 200) -> dict[str, Any]:
+        """Ask for a token as a guest does; return the body."""
+        got = self.guest.get(TOKEN + more)
+        assert got.status_code == status, got.text
+        body: dict[str, Any] = got.json()
+        return body
+
+    def text(self, more: str = "") -> str:
+        """Return the token itself."""
+        return str(self.token(more)["access_token"])
+
+    def keys(self) -> set[str]:
+        """Return the names of the keys that a stranger finds."""
+        tenant = jwt.decode(self.text(), options={"verify_signature": False})["tid"]
+        body = httpx2.get(f"{self.server.ready['public']}/{tenant}/discovery/keys").json()
+        return {key["kid"] for key in body["keys"]}
+
+
+@contextmanager
+def a_lab(folder: Path, *flags: str) -> Iterator[Lab]:
+    with (
+        serving("--no-rate-limit", *flags, cwd=folder) as server,
+        httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest,
+    ):
+        yield Lab(server, folder, guest)
+
+
+def test_an_identity_from_birth_to_end(tmp_path: Path) -> None:
+    with a_lab(tmp_path) as lab:
+        refused = {"error": "invalid_request", "error_description": "Identity not found"}
+        assert lab.token(status=400) == refused
+        printed, _ = lab.identity("assign", "vm-1", "--system", "--json")
+        (system,) = json.loads(printed)
+        assert lab.token()["client_id"] == system["clientId"]
+        _, said = lab.identity("assign", "vm-1", "--user", APP, "--client-id", CLIENT)
+        assert said == f"vm-1 has the identity {APP}, client id {CLIENT} (revision 3)\n"
+        assert lab.token(f"&client_id={CLIENT}")["client_id"] == CLIENT
+        assert lab.token("&msi_res_id=" + APP.lower())["client_id"] == CLIENT
+        rows = json.loads(lab.identity("list", "--json")[0])
+        assert [(one["vm"], one["kind"]) for one in rows] == [("vm-1", "system"), ("vm-1", "user")]
+        listed, _ = lab.identity("list", "--vm", "vm-1")
+        assert listed.splitlines()[2].split("\t")[2] == CLIENT
+        assert lab.identity("remove", "vm-1", "--user", APP)[1] == (
+            f"vm-1 has lost the identity {APP} (revision 4)\n"
+        )
+        assert lab.token(f"&client_id={CLIENT}", status=400) == refused
+        lab.identity("remove", "vm-1", "--system")
+        assert lab.token(status=400) == refused
+        _, said = lab.identity("remove", "vm-1", "--system", fails=1)
+        assert said.startswith("openimds: vm-1 does not have the system-assigned identity; ")
+
+
+@pytest.mark.parametrize("flags, is_kept", [([], True), (["--forget-tokens"], False)])
+def test_a_token_outlives_its_identity_as_on_azure_unless_it_shall_not(
+    tmp_path: Path, flags: list[str], is_kept: bool
+) -> None:
+    with a_lab(tmp_path, *flags) as lab:
+        lab.identity("assign", "vm-1", "--system")
+        first = lab.text()
+        assert lab.text() == first
+        lab.identity("remove", "vm-1", "--system")
+        lab.token(status=400)
+        lab.identity("assign", "vm-1", "--system")
+        assert (lab.text() == first) is is_kept
+
+
+def test_those_who_assign_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    with a_lab(tmp_path) as lab, ThreadPoolExecutor(4) as pool:
+        names = [f"{APP}-{number}" for number in range(4)]
+        list(pool.map(lambda name: lab.identity("assign", "vm-1", "--user", name), names))
+        rows = json.loads(lab.identity("list", "--json")[0])
+        assert {one["resourceId"] for one in rows} == {*names}
+
+
+def test_a_forged_source_makes_bad_tokens_and_is_pointed_out(tmp_path: Path) -> None:
+    with a_lab(tmp_path) as lab:
+        lab.identity("assign", "vm-1", "--system")
+        good = lab.text()
+        lab.identity("assign", "vm-1", "--system", "--source", "forge:expired")
+        bad = jwt.decode(lab.text(), options={"verify_signature": False})
+        assert bad["exp"] < jwt.decode(good, options={"verify_signature": False})["iat"]
+        listed, said = lab.identity("list")
+        assert "forge:expired" in listed
+        assert said == "1 of these give forged tokens: their source says which\n"
+        lab.identity("assign", "vm-1", "--system", "--source", "local")
+        assert lab.text() == good
+        _, said = lab.identity("assign", "vm-1", "--system", "--source", "forge:x", fails=1)
+        assert "vms.vm-1.identities.details.system.source" in said
+
+
+def test_a_new_key_signs_and_the_old_one_stays_published(tmp_path: Path) -> None:
+    with a_lab(tmp_path, "--state", "lab") as lab:
+        lab.identity("assign", "vm-1", "--system")
+        old = jwt.get_unverified_header(lab.text())["kid"]
+        printed, _ = lab.identity("rotate", "--json")
+        new, before = json.loads(printed)
+        assert (new["retired"], before["kid"]) == (None, old)
+        assert jwt.get_unverified_header(lab.text())["kid"] == old
+        fresh = lab.text("&bypass_cache=true")
+        assert jwt.get_unverified_header(fresh)["kid"] == new["kid"]
+        assert lab.keys() == {old, new["kid"]}
+        listed = (tmp_path / "lab" / "keys" / "keyring.json").read_text()
+        assert [row["kid"] for row in json.loads(listed)["keys"]] == [new["kid"], old]
+
+
+def test_who_wants_tokens_of_entra_is_told_what_to_set(tmp_path: Path) -> None:
+    fleet = {"vms": {"vm-1": {"identities": {"system": True, "source": "entra"}}}}
+    (tmp_path / "fleet.json").write_text(json.dumps(fleet))
+    with a_lab(tmp_path, "--fleet", "fleet.json") as lab:
+        for _ in range(2):
+            assert lab.token(status=500)["error"] == "unknown"
+        code, said = lab.server.stop()
+    assert code == 0
+    assert said.count("Set entra to federation, service-principal or az") == 1
+
+
+def test_an_issuer_that_entra_cannot_fetch_from_is_told(tmp_path: Path) -> None:
+    with a_lab(tmp_path, "--entra", "federation", "--issuer", "public") as lab:
+        public = lab.server.ready["public"]
+        _, said = lab.server.stop()
+    assert f"Entra fetches the keys of an issuer by https, and this one is {public}" in said
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--entra", "x"], '--entra: saw "x", expected one of federation, service-principal, az'),
+        (["--entra", "federation"], 'entra: saw "federation" with the issuer azure, expected an'),
+        (
+            ["--entra", "federation", "--issuer", "public", "--public", "none"],
+            'entra: saw "federation" with the issuer public and nothing public, expected an',
+        ),
+        (["--entra", "service-principal"], 'entra: saw "service-principal" without AZURE_TENANT'),
+    ],
+)
+def test_a_way_to_entra_that_cannot_be_gone_is_refused_at_the_start(
+    tmp_path: Path, flags: list[str], said: str
+) -> None:
+    got = run("serve", "--listen", "127.0.0.1:0", "--admin", "none", *flags, cwd=tmp_path)
+    assert got.returncode == 2
+    assert got.stderr.startswith(f"openimds: {said}")

@@ -1,0 +1,53 @@
+"""The real process, and guests that would have its public port for themselves."""
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from openimds.control.door import CALLER_CONNECTIONS
+from tests.system.process import serving
+
+pytestmark = pytest.mark.system
+
+
+@pytest.mark.parametrize("port", ["public", "admin"])
+def test_silent_connections_of_one_guest_leave_room_for_others(tmp_path: Path, port: str) -> None:
+    with serving("--public", "127.0.0.1:0", cwd=tmp_path) as server, ExitStack() as stack:
+        url = server.ready[port]
+        to = ("127.0.0.1", urlsplit(url).port or 0)
+        silent = [
+            stack.enter_context(
+                socket.create_connection(to, timeout=30, source_address=("127.0.0.31", 0))
+            )
+            for _ in range(300)
+        ]
+        # What is over the share of one address is closed at once, and the rest is kept.
+        for one in silent[CALLER_CONNECTIONS:]:
+            assert one.recv(1) == b""
+        transport = httpx2.HTTPTransport(local_address="127.0.0.32")
+        client = stack.enter_context(httpx2.Client(transport=transport))
+        path = "/pki/bundle.pem" if port == "public" else "/healthz"
+        assert client.get(url + path).status_code == 200
+        assert client.head(url + "/pki/bundle.pem").content == b""
+        silent[0].sendall(b"GET /pki/x.crt HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert silent[0].recv(12) == b"HTTP/1.1 404"
+        assert server.stop() == (0, "")
+
+
+def test_a_torn_key_is_said_once_and_no_guest_sees_the_file(tmp_path: Path) -> None:
+    with serving("--public", "127.0.0.1:0", "--state", "kept", cwd=tmp_path) as server:
+        # Written after the start, which reads what is there.
+        keys = tmp_path / "kept" / "keys"
+        keys.write_text("no folder")
+        with httpx2.Client(base_url=server.ready["public"]) as client:
+            for tenant in ("1", "2", "3"):
+                path = f"/{tenant * 8}-2222-3333-4444-555555555555/discovery/keys"
+                got = client.get(path)
+                assert (got.status_code, str(tmp_path) in got.text) == (503, False)
+        code, said = server.stop()
+    assert code == 0
+    assert said.count(str(keys)) == said.count("\n") == 1

@@ -1,0 +1,401 @@
+"""The agenda over a store that forgets, or fails; time is set by hand."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from openimds.agenda.agenda import Agenda
+from openimds.agenda.clock import Clock
+from openimds.agenda.scenario import FLEET
+from openimds.core.events.bulletin import Activity
+from openimds.core.events.calendar import Reason, Refusal
+from openimds.core.events.event import Event
+from openimds.core.events.wishes import Wish, plans
+from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
+from openimds.desk import Desk
+from openimds.errors import ConfigError
+from openimds.model.fleet import fleet
+from openimds.spec.events import Status, Trigger
+from openimds.spec.versions import NEWEST, catalog
+from openimds.store.port import StoreError
+from openimds.view.picture import Picture
+from tests.unit.control.office import FailingStore
+
+NOW_S = 1_795_377_286.0
+VMS: dict[str, Any] = {
+    "as-1": {"availabilitySet": "as", "compute": {"name": "first"}},
+    "as-2": {"availabilitySet": "AS"},
+    "lone": {},
+}
+REBOOT = Wish("Reboot", ("as-1",))
+
+
+class Room:
+    """An agenda, its store and its wall."""
+
+    def __init__(self, store: FailingStore | None = None, activity: Activity | None = None) -> None:
+        self.store = store or FailingStore()
+        self.now_s = NOW_S
+        self.told: list[str] = []
+        self.picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
+        self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
+        self.clock = Clock(lambda: self.now_s, is_virtual=True)
+        self.agenda = Agenda(self.desk, self.clock, self.told.append, activity)
+
+    async def _open(self, *_: object) -> None:
+        """No listener is ever wanted here."""
+
+    async def load(self) -> "Room":
+        self.picture.take(self.picture.plan(fleet({"vms": VMS}).vms.values()))
+        await self.agenda.load()
+        return self
+
+    def shown(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
+        need = NeedsBulletin("as-1", scope, version)
+        return json.loads(self.agenda.held(need, self.now_s).body)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass as a server that slept does: what is due comes with the next job."""
+        self.now_s += seconds
+        await self.agenda.set_clock(self.clock.state)
+
+    async def approve(self, vm: str, *events: Event, scope: str = "set:as") -> Approved | Failed:
+        ids = tuple(event.event_id for event in events)
+        return await self.agenda.approve(NeedsApproval(vm, scope, ids))
+
+    async def log(self) -> list[tuple[str, str]]:
+        found = await self.desk.ask(self.store.happenings, 0, 999)
+        return [(json.loads(one.body)["trigger"], one.who) for one in found]
+
+    async def close(self) -> None:
+        await self.agenda.close()
+        self.store.fails.clear()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(100_000):
+        if is_so():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(is_so)
+
+
+def play(work: Callable[[Room], Awaitable[None]], **room: Any) -> None:
+    async def whole() -> None:
+        here = await Room(**room).load()
+        try:
+            await work(here)
+        finally:
+            await here.close()
+            here.desk.close()
+
+    asyncio.run(whole())
+
+
+def test_members_see_one_document_object_and_others_do_not() -> None:
+    async def work(room: Room) -> None:
+        (event,) = await room.agenda.declare(REBOOT, "me")
+        assert room.shown()["Events"][0]["Resources"] == ["first"]
+        assert room.shown("vm:lone") == {"DocumentIncarnation": 0, "Events": []}
+        need = NeedsBulletin("as-2", "set:as", "2020-07-01")
+        before = room.agenda.held(need, room.now_s)
+        assert room.agenda.held(need, room.now_s + 99) is before
+        assert await room.approve("as-2", event) == Approved()
+        assert room.agenda.held(need, room.now_s) is not before
+        assert room.shown()["Events"][0]["EventStatus"] == "Started"
+        assert await room.log() == [("declared", "me"), ("approved", "as-2")]
+        assert room.agenda.counts() == {"Scheduled": 0, "Started": 1}
+
+    play(work)
+
+
+def test_an_approval_that_is_not_enough_leaves_the_document_as_it_is() -> None:
+    async def work(room: Room) -> None:
+        wish = Wish("Reboot", ("as-1", "as-2"), needs="all")
+        (event,) = await room.agenda.declare(wish, "me")
+        need = NeedsBulletin("as-2", "set:as", "2020-07-01")
+        before = room.agenda.held(need, room.now_s)
+        assert await room.approve("as-2", event) == Approved()
+        assert room.agenda.held(need, room.now_s) is before
+        kept = room.agenda.get(event.event_id)
+        assert kept
+        assert kept.approvals == ("as-2",)
+        assert await room.approve("as-1", event) == Approved()
+        assert room.shown()["Events"][0]["EventStatus"] == "Started"
+
+    play(work)
+
+
+def test_an_unknown_id_approves_nothing() -> None:
+    async def work(room: Room) -> None:
+        (event,) = await room.agenda.declare(REBOOT, "me")
+        assert await room.approve("lone", event, scope="vm:lone") == Failed("malformed_events")
+        assert room.shown()["DocumentIncarnation"] == 1
+
+    play(work)
+
+
+def test_what_is_not_written_does_not_happen() -> None:
+    async def work(room: Room) -> None:
+        (event,) = await room.agenda.declare(REBOOT, "me")
+        before = room.shown()
+        room.store.fails = {"move"}
+        assert await room.approve("as-1", event) == Failed("unavailable")
+        with pytest.raises(StoreError):
+            await room.agenda.declare(REBOOT, "me")
+        with pytest.raises(StoreError):
+            await room.agenda.order(Trigger.START, event.event_id, "me")
+        assert room.shown() == before
+        assert len(room.agenda.events()) == 1
+        assert room.told == ["as-1 could not approve an event: fleet.db: the disk is full"]
+        room.store.fails.clear()
+        assert await room.approve("as-1", event) == Approved()
+        assert room.shown()["DocumentIncarnation"] == 2
+
+    play(work)
+
+
+def test_a_new_process_goes_on_where_the_old_one_was() -> None:
+    async def work(room: Room) -> None:
+        (first,) = await room.agenda.declare(REBOOT, "me")
+        await room.agenda.declare(Wish("Freeze", ("as-2",), notice_s=60), "me")
+        await room.approve("as-1", first)
+        state = room.clock.planned(offset_s=5)
+        await room.agenda.set_clock(state)
+        again = await Room(room.store).load()
+        assert again.shown() == room.shown()
+        assert again.agenda.events() == room.agenda.events()
+        assert again.clock() == NOW_S + 5
+        assert again.desk.last_happening == 3
+        await again.close()
+        # What came due meanwhile comes at its own time.
+        late = Room(room.store)
+        late.now_s += 100
+        await late.load()
+        assert late.shown()["DocumentIncarnation"] == 4
+        assert [one["EventStatus"] for one in late.shown()["Events"]] == ["Started", "Started"]
+        await late.close()
+        late.desk._thread.shutdown()
+        again.desk._thread.shutdown()
+
+    play(work)
+
+
+def test_time_alone_starts_and_ends_an_event() -> None:
+    async def work(room: Room) -> None:
+        await room.agenda.declare(Wish("Freeze", ("as-2",), notice_s=60, life_s=30), "me")
+        await room.pass_time(59.5)
+        assert room.shown()["Events"][0]["EventStatus"] == "Scheduled"
+        await room.pass_time(0.5)
+        assert room.shown()["Events"][0]["EventStatus"] == "Started"
+        await room.pass_time(3600)
+        assert room.shown() == {"DocumentIncarnation": 3, "Events": []}
+        found = await room.desk.ask(room.store.happenings, 0, 9)
+        assert [(one.who, one.at) for one in found[1:]] == [
+            ("time", "2026-11-22T19:55:46.000Z"),
+            ("time", "2026-11-22T19:56:16.000Z"),
+        ]
+
+    play(work)
+
+
+def test_the_timer_wakes_for_what_is_due_and_tries_again_when_it_could_not_be_written() -> None:
+    async def work(room: Room) -> None:
+        await room.agenda.declare(Wish("Freeze", ("as-2",), notice_s=60), "me")
+        timer = room.agenda.ledger._timer
+        assert timer
+        wait_s = timer.when() - asyncio.get_running_loop().time()
+        assert 29 < wait_s <= 30  # It looks again before: a wall's clock may be set.
+        room.now_s += 60
+        room.store.fails = {"move"}
+        room.agenda.ledger._wake()
+        await until(lambda: bool(room.told))
+        assert room.told == ["an event is late: fleet.db: the disk is full"]
+        retry = room.agenda.ledger._timer
+        assert retry
+        assert retry.when() - asyncio.get_running_loop().time() <= 2
+        room.store.fails.clear()
+        room.agenda.ledger._wake()
+        await until(lambda: room.shown()["Events"][0]["EventStatus"] == "Started")
+
+    play(work)
+
+
+def test_jobs_that_come_together_share_a_write_and_the_mistake_of_one_is_its_own() -> None:
+    async def work(room: Room) -> None:
+        (event,) = await room.agenda.declare(REBOOT, "me")
+
+        def broken(*_: object) -> Any:
+            raise RuntimeError("a mistake of ours")
+
+        made = await asyncio.gather(
+            room.approve("as-1", event),
+            room.agenda.ledger.do(broken),
+            room.agenda.declare(Wish("Freeze", ("lone",)), "me"),
+            return_exceptions=True,
+        )
+        assert made[0] == Approved()
+        assert isinstance(made[1], RuntimeError)
+        assert room.shown()["DocumentIncarnation"] == 2
+        assert room.shown("vm:lone")["DocumentIncarnation"] == 1
+
+    play(work)
+
+
+@pytest.mark.parametrize(
+    "wish, where",
+    [
+        (Wish("Reboot", ("none",)), "vms"),
+        (Wish("Boot", ("as-1",)), "type"),
+        (Wish("Reboot", ("as-1",), notice_s=-1), "in_s"),
+        (Wish("Reboot", ("as-1",), notice_s=1, not_before_s=NOW_S + 9), "not_before"),
+        (Wish("Reboot", ("as-1",), not_before_s=NOW_S - 1), "not_before"),
+        (Wish("Reboot", ("as-1",), not_before_s=NOW_S + 1e10), "notice_s"),
+        (Wish("Reboot", ("as-1",), needs="most"), "needs"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused_with_its_place(wish: Wish, where: str) -> None:
+    async def work(room: Room) -> None:
+        with pytest.raises(ConfigError) as caught:
+            await room.agenda.declare(wish, "me")
+        assert caught.value.where == where
+        assert room.agenda.events() == []
+
+    play(work)
+
+
+def test_not_before_is_what_was_wished_to_the_second() -> None:
+    async def work(room: Room) -> None:
+        room.now_s += 0.3
+        (event,) = await room.agenda.declare(
+            Wish("Reboot", ("as-1",), not_before_s=NOW_S + 77), "me"
+        )
+        assert event.not_before_s == NOW_S + 77
+
+    play(work)
+
+
+def test_the_operator_starts_completes_cancels_and_approves() -> None:
+    async def work(room: Room) -> None:
+        agenda = room.agenda
+        first, second = [
+            (await agenda.declare(Wish("Reboot", ("as-1", "as-2"), needs="all"), "me"))[0]
+            for _ in range(2)
+        ]
+        approved = await agenda.order(Trigger.APPROVED, first.event_id.lower(), "me")
+        assert isinstance(approved, Event)
+        assert (approved.status, approved.approvals) == (Status.STARTED, ("as-1", "as-2"))
+        again = await agenda.order(Trigger.APPROVED, first.event_id, "me")
+        assert again == approved
+        refused = await agenda.order(Trigger.CANCEL, first.event_id, "me")
+        assert isinstance(refused, Refusal)
+        assert refused.reason is Reason.STATUS
+        over = await agenda.order(Trigger.COMPLETE, first.event_id, "me")
+        assert isinstance(over, Event)
+        assert over.status is Status.GONE
+        assert isinstance(await agenda.order(Trigger.START, second.event_id, "me"), Event)
+        for trigger in (Trigger.APPROVED, Trigger.START):
+            gone = await agenda.order(trigger, first.event_id, "me")
+            assert isinstance(gone, Refusal)
+            assert gone.reason is Reason.UNKNOWN
+        (advice,) = await agenda.declare(Wish("SpotRebalanceRecommendation", ("lone",)), "me")
+        refused = await agenda.order(Trigger.APPROVED, advice.event_id, "me")
+        assert isinstance(refused, Refusal)
+        assert {who for _, who in await room.log()} == {"me"}
+
+    play(work)
+
+
+def test_a_scope_that_has_to_ask_first_sees_nothing_for_a_while() -> None:
+    async def work(room: Room) -> None:
+        (event,) = await room.agenda.declare(REBOOT, "me")
+        assert room.shown() == {"DocumentIncarnation": 0, "Events": []}
+        assert await room.approve("as-1", event) == Failed("malformed_events")
+        room.now_s += 299
+        assert room.shown()["Events"] == []
+        room.now_s += 1
+        assert room.shown()["DocumentIncarnation"] == 1
+        assert await room.approve("as-1", event) == Approved()
+
+    play(work, activity=Activity())
+
+
+class TestScenarios:
+    def test_lines_come_in_their_time_and_once(self) -> None:
+        async def work(room: Room) -> None:
+            lines = plans(
+                [
+                    {"type": "Freeze", "vms": ["lone"], "at_s": 10, "life_s": 5, "notice_s": 5},
+                    {"type": "Reboot", "vms": ["as-1", "lone"], "at_s": 60, "every_s": 100},
+                ]
+            )
+            await room.agenda.begin(FLEET, lines, is_once=True)
+            await room.agenda.begin(FLEET, lines, is_once=True)
+            assert room.agenda.events() == []
+            await room.pass_time(10)
+            assert room.shown("vm:lone")["DocumentIncarnation"] == 1
+            await room.pass_time(150)
+            assert [one.event_type for one in room.agenda.events()] == ["Reboot"] * 4
+            times = [one.created_s - NOW_S for one in room.agenda.events()]
+            assert times == [60, 60, 160, 160]
+            # The Freeze came, started and went, and the log knows.
+            assert room.agenda.ledger.moves["over"] == 1
+            again = await Room(room.store).load()
+            again.now_s = room.now_s
+            await again.agenda.begin(FLEET, lines, is_once=True)
+            assert len(again.agenda.events()) == 4
+            await again.close()
+            again.desk._thread.shutdown()
+
+        play(work)
+
+    def test_a_long_jump_goes_through_all_of_it(self) -> None:
+        async def work(room: Room) -> None:
+            line = {"type": "Freeze", "vms": ["lone"], "every_s": 1, "notice_s": 0, "life_s": 0}
+            await room.agenda.begin("soak", plans([line]))
+            await room.pass_time(1000)
+            await until(lambda: room.agenda.book.due_s == NOW_S + 1001)
+            assert room.agenda.ledger.moves == {"declared": 1001, "not-before": 1001, "over": 1001}
+            assert room.shown("vm:lone") == {"DocumentIncarnation": 3003, "Events": []}
+
+        play(work)
+
+    def test_it_can_be_ended_and_begun_anew(self) -> None:
+        async def work(room: Room) -> None:
+            lines = plans([{"type": "Freeze", "vms": ["lone"], "at_s": 5}])
+            await room.agenda.begin("x", lines)
+            assert await room.agenda.end("x")
+            assert not await room.agenda.end("x")
+            await room.pass_time(60)
+            assert room.agenda.events() == []
+            for _ in range(2):
+                await room.agenda.begin("x", lines)
+                await room.pass_time(60)
+            assert len(room.agenda.events()) == 2
+
+        play(work)
+
+    def test_a_vm_that_is_gone_is_left_out_and_told(self) -> None:
+        async def work(room: Room) -> None:
+            line = {"type": "Freeze", "vms": ["lone", "as-1"], "at_s": 5}
+            await room.agenda.begin("x", plans([line]))
+            room.picture.take(room.picture.plan([], ["lone"]))
+            await room.pass_time(5)
+            assert [one.concerned for one in room.agenda.events()] == [("as-1",)]
+            assert room.told == ["a scenario names VMs that are gone: lone"]
+
+        play(work)
+
+    def test_a_vm_that_never_was_is_refused(self) -> None:
+        async def work(room: Room) -> None:
+            with pytest.raises(ConfigError) as caught:
+                await room.agenda.begin("x", plans([{"type": "Freeze", "vms": ["lon"]}]))
+            assert (caught.value.where, caught.value.hint) == (
+                "events[0].vms",
+                'Did you mean "lone"?',
+            )
+
+        play(work)

@@ -1,0 +1,77 @@
+from math import inf
+
+import pytest
+
+from openimds.agenda.clock import Clock, ClockState
+from openimds.errors import ConfigError
+
+NOW_S = 1_795_377_286.0
+
+
+class Wall:
+    def __init__(self) -> None:
+        self.now_s = NOW_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_by_default_it_is_the_walls() -> None:
+    wall = Wall()
+    clock = Clock(wall, ClockState(0, NOW_S, 7))
+    wall.now_s += 5
+    assert clock() == NOW_S + 5
+    assert clock.offset_s == 0
+
+
+def test_it_is_set_put_forward_hurried_and_stopped() -> None:
+    wall = Wall()
+    clock = Clock(wall, is_virtual=True)
+    assert clock() == NOW_S
+    clock.take(clock.planned(offset_s=100, advance_s=20))
+    assert (clock(), clock.offset_s) == (NOW_S + 120, 120)
+    clock.take(clock.planned(rate=60))
+    wall.now_s += 2
+    assert clock() == NOW_S + 240
+    clock.take(clock.planned(now_s=1000.0, rate=0))
+    wall.now_s += 50
+    assert clock() == 1000
+    clock.take(clock.planned(advance_s=-1))
+    assert (clock(), clock.rate) == (999, 0)
+
+
+def test_it_goes_on_from_its_state_as_if_it_had_never_been_away() -> None:
+    wall = Wall()
+    clock = Clock(wall, is_virtual=True)
+    clock.take(clock.planned(offset_s=500, rate=2))
+    again = Clock(wall, clock.state, is_virtual=True)
+    wall.now_s += 10
+    assert again() == clock() == NOW_S + 520
+
+
+def test_it_tells_how_long_to_wait_by_the_wall() -> None:
+    wall = Wall()
+    clock = Clock(wall, is_virtual=True)
+    assert clock.wait_s(NOW_S + 30) == 30
+    assert clock.wait_s(NOW_S - 1) == 0
+    clock.take(clock.planned(rate=60))
+    assert clock.wait_s(NOW_S + 30) == 0.5
+    clock.take(clock.planned(rate=0))
+    assert clock.wait_s(NOW_S + 30) == inf
+    assert clock.wait_s(NOW_S) == 0
+
+
+@pytest.mark.parametrize(
+    "change, where",
+    [
+        ({"now_s": 1.0, "offset_s": 1.0}, "now"),
+        ({"now_s": -1.0}, "now"),
+        ({"offset_s": 1e15}, "now"),
+        ({"rate": -1.0}, "rate"),
+        ({"rate": 10_001.0}, "rate"),
+    ],
+)
+def test_what_no_clock_shows_is_refused(change: dict[str, float], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Clock(Wall(), is_virtual=True).planned(**change)
+    assert caught.value.where == where

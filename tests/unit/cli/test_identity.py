@@ -1,0 +1,264 @@
+"""`openimds identity` against an admin API that a test wrote."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from openimds.cli import client as client_module
+from openimds.cli import identity
+from openimds.cli.client import ChangedError, Client, ServerError
+from openimds.desk import body_of
+from openimds.model.fleet import merge_patch
+from openimds.model.fleet import vm as read_vm
+
+C, P, D = (
+    "c0000000-0000-0000-0000-000000000001",
+    "b0000000-0000-0000-0000-000000000002",
+    "d0000000-0000-0000-0000-000000000003",
+)
+GROUP = "/subscriptions/s/resourceGroups/Lab/providers"
+APP = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/app"
+OPS = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/ops"
+ROW = {
+    "vm": "a",
+    "kind": "system",
+    "clientId": "c",
+    "principalId": "p",
+    "tenantId": "t",
+    "source": "local",
+    "forged": False,
+}
+
+
+class Api:
+    """One VM, changed by merge patches as the desk does it; others may be quicker."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Any] = {}
+        self.revision = 1
+        self.before: list[Callable[[], None]] = []
+        self.asked: list[tuple[str, str, object]] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        media: str = "application/json",
+        revision: int | None = None,
+    ) -> Any:
+        self.asked.append((method, path, body))
+        if path.endswith("/identities") or path.startswith(("/v1/identities", "/v1/keys")):
+            return {"items": self.rows, "next": None}
+        if method == "PATCH":
+            if self.before:
+                self.before.pop()()
+            assert media == "application/merge-patch+json"
+            if revision != self.revision:
+                raise ChangedError("a: it is at another revision; read it again and retry")
+            self.change(body)
+        return {"name": "a", "revision": self.revision, "origin": "api", **self.said}
+
+    def change(self, patch: object) -> None:
+        """Change the VM as a server does: what does not fit is refused."""
+        changed = read_vm("a", merge_patch(self.said, patch))
+        self.said = msgspec.json.decode(body_of(changed))
+        self.revision += 1
+
+    @property
+    def held(self) -> Any:
+        return self.said.get("identities", {})
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
+    made = Api()
+    (tmp_path / "token").write_text("x")
+    monkeypatch.setenv("OPENIMDS_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setattr(Client, "ask", lambda _, *arguments, **named: made.ask(*arguments, **named))
+    return made
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(identity.command, arguments)
+
+
+def done(*arguments: str) -> Result:
+    got = run(*arguments)
+    assert got.exit_code == 0, (got.output, got.exception)
+    return got
+
+
+def test_what_is_assigned_is_added_to_what_is_there(api: Api) -> None:
+    done("assign", "a", "--system")
+    done("assign", "a", "--user", APP, "--client-id", C, "--principal-id", P)
+    done("assign", "a", "--user", OPS, "--source", "entra")
+    assert api.held == {
+        "system": True,
+        "user": [APP, OPS],
+        "details": {APP: {"clientId": C, "principalId": P}, OPS: {"source": "entra"}},
+    }
+
+
+def test_what_is_there_is_changed_and_not_doubled_whatever_the_letters(api: Api) -> None:
+    done("assign", "a", "--user", APP, "--client-id", C)
+    done("assign", "a", "--user", APP.upper(), "--source", "forge:expired")
+    assert api.held["user"] == [APP]
+    assert api.held["details"] == {APP: {"clientId": C, "source": "forge:expired"}}
+    done("assign", "a", "--system", "--client-id", D)
+    done("assign", "a", "--system")
+    assert api.held["details"]["system"] == {"clientId": D}
+
+
+def test_what_is_removed_goes_with_all_that_was_said_of_it(api: Api) -> None:
+    for which in (["--system"], ["--user", APP], ["--user", OPS]):
+        done("assign", "a", *which, "--client-id", C)
+    got = done("remove", "a", "--user", APP.lower())
+    assert got.stderr == f"a has lost the identity {APP.lower()} (revision 5)\n"
+    assert api.held["user"] == [OPS]
+    assert api.held["details"].keys() == {"system", OPS}
+    done("remove", "a", "--system")
+    assert (api.held["user"], api.held["details"].keys()) == ([OPS], {OPS})
+    done("remove", "a", "--user", OPS)
+    assert api.said == {}
+
+
+@pytest.mark.parametrize("which", [["--system"], ["--user", OPS]])
+def test_what_is_not_there_cannot_be_removed(api: Api, which: list[str]) -> None:
+    done("assign", "a", "--user", APP)
+    got = run("remove", "a", *which)
+    assert isinstance(got.exception, identity.NoIdentityError)
+    called = "the identity " + OPS if len(which) > 1 else "the system-assigned identity"
+    shows = f"a does not have {called}; openimds identity list shows what there is"
+    hint = f'. Did you mean "{APP}"?' if len(which) > 1 else ""
+    assert str(got.exception) == shows + hint
+    assert api.held == {"user": [APP]}
+
+
+def test_who_was_quicker_loses_nothing(api: Api) -> None:
+    api.before = [
+        lambda: api.change({"identities": {"user": [OPS]}}),
+        lambda: api.change({"identities": {"user": [OPS, f"{OPS}-2"], "system": True}}),
+    ]
+    done("assign", "a", "--user", APP)
+    assert api.held == {"system": True, "user": [OPS, APP]}
+    api.before = [lambda: api.change({"identities": {"user": [OPS, f"{OPS}-3", APP]}})]
+    done("remove", "a", "--user", APP)
+    assert api.held["user"] == [OPS, f"{OPS}-3"]
+
+
+def test_who_is_never_quick_enough_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "_MOST_TRIES", 3)
+    api.before = [lambda: api.change({"classic": True})] * 9
+    got = run("assign", "a", "--system")
+    assert isinstance(got.exception, ServerError)
+    assert str(got.exception) == "a: it is at another revision; read it again and retry"
+    assert [method for method, _, _ in api.asked].count("PATCH") == 3
+
+
+@pytest.mark.parametrize("command", ["assign", "remove"])
+@pytest.mark.parametrize("which", [[], ["--system", "--user", APP], ["--user", ""]])
+def test_one_identity_is_named_no_more_and_no_less(
+    api: Api, command: str, which: list[str]
+) -> None:
+    got = run(command, "a", *which)
+    assert got.exit_code == 2
+    assert "Name one identity: --system, or --user RESOURCE_ID" in got.stderr
+    assert api.asked == []
+
+
+def test_an_assignment_says_the_client_id_or_the_whole_of_it(api: Api) -> None:
+    api.rows = [ROW, {**ROW, "kind": "user", "resourceId": APP, "clientId": "u"}]
+    got = done("assign", "a", "--system")
+    assert got.stderr == "a has the system-assigned identity, client id c (revision 2)\n"
+    assert got.stdout == ""
+    got = done("assign", "a", "--user", APP.upper(), "--json")
+    assert (json.loads(got.stdout), got.stderr) == ([api.rows[1]], "")
+
+
+def test_a_list_is_columns_for_a_pipe_and_json_for_programs(api: Api) -> None:
+    api.rows = [ROW, {**ROW, "kind": "user", "resourceId": APP}]
+    got = done("list")
+    assert got.stdout == (
+        "VM\tKIND\tCLIENT ID\tPRINCIPAL ID\tSOURCE\tRESOURCE\n"
+        "a\tsystem\tc\tp\tlocal\t\n"
+        f"a\tuser\tc\tp\tlocal\t{APP}\n"
+    )
+    assert got.stderr == ""
+    assert json.loads(done("list", "--json").stdout) == api.rows
+    assert done("list", "--vm", "ä b").stdout == got.stdout
+    assert [path for _, path, _ in api.asked] == [
+        "/v1/identities?limit=1000",
+        "/v1/identities?limit=1000",
+        "/v1/vms/%C3%A4%20b/identities",
+    ]
+
+
+def test_forged_tokens_are_pointed_out(api: Api) -> None:
+    api.rows = [ROW, {**ROW, "source": "forge:unsigned", "forged": True}]
+    got = done("list")
+    assert "forge:unsigned" in got.stdout
+    assert got.stderr == "1 of these give forged tokens: their source says which\n"
+
+
+def test_a_terminal_gets_a_table_of_what_was_said_to_the_letter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    identity._table([{**ROW, "source": "forge:unsigned", "forged": True, "vm": "[red]x"}])
+    printed = capsys.readouterr().out
+    assert "\x1b[1;31mforge:unsigned" in printed
+    head, row = re.sub(r"\x1b\[[\d;]*m", "", printed).splitlines()
+    assert head.split() == ["VM", "KIND", "CLIENT", "ID", "PRINCIPAL", "ID", "SOURCE", "RESOURCE"]
+    # Square brackets are no markup of ours.
+    assert row.split() == ["[red]x", "system", "c", "p", "forge:unsigned"]
+
+
+def test_a_new_key_is_told_with_the_end_of_the_old_one(api: Api) -> None:
+    api.rows = [
+        {"kid": "new", "began": "1", "retired": None, "publishedUntil": None},
+        {"kid": "old", "began": "0", "retired": "1", "publishedUntil": "2026-11-23T21:54:46"},
+    ]
+    got = done("rotate")
+    assert got.stderr == "new signs from now on\nold published until 2026-11-23T21:54:46\n"
+    assert api.asked == [("POST", "/v1/keys", None)]
+    assert json.loads(done("rotate", "--json").stdout) == api.rows
+
+
+def test_a_client_says_what_it_means_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, str]] = []
+
+    class Http:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.status = 412
+
+        def request(self, _m: str, _p: str, _d: object, headers: dict[str, str]) -> None:
+            sent.append(headers)
+
+        def getresponse(self) -> "Http":
+            return self
+
+        def read(self) -> bytes:
+            return b'{"detail": "somebody was quicker"}'
+
+    (tmp_path / "token").write_text("x")
+    monkeypatch.setenv("OPENIMDS_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setattr(client_module, "HTTPConnection", Http)
+    with pytest.raises(ChangedError, match="somebody was quicker"):
+        Client().ask("PATCH", "/v1/vms/a", {}, revision=7)
+    with pytest.raises(ChangedError):
+        Client().ask("PATCH", "/v1/vms/a", {})
+    assert [headers.get("If-Match") for headers in sent] == ['"7"', None]

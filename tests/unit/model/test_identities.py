@@ -1,0 +1,137 @@
+"""The ids of identities: given, or always the same for the same name."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from openimds.errors import ConfigError
+from openimds.model.defaults import complete
+from openimds.model.fleet import fleet, vm
+from openimds.model.identities import FORGERIES, SOURCES, Principal, default_tenant, principals
+from openimds.model.said import said
+from openimds.sign.forge import FORGERIES as FORGED
+
+C1, C2, P1, T = (f"{n}0000000-0000-0000-0000-00000000000a" for n in (1, 2, 3, 4))
+GROUP = "/subscriptions/s/resourceGroups/g"
+APP = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/App"
+OPS = APP.replace("App", "ops")
+
+
+def held(name: str = "web-1", compute: dict[str, Any] | None = None, **identities: Any) -> Any:
+    one = vm(name, {"compute": compute or {}, "identities": identities})
+    return principals(one, complete(one))
+
+
+def test_a_vm_without_identities_has_none() -> None:
+    assert held() == ()
+
+
+def test_the_system_assigned_one_comes_first_and_is_the_vms_own() -> None:
+    compute = {"subscriptionId": "s", "resourceGroupName": "lab"}
+    first, second = held(compute=compute, system=True, user=[APP])
+    assert (first.is_system, second.is_system) == (True, False)
+    assert first.mirid == (
+        "/subscriptions/s/resourcegroups/lab/providers/Microsoft.Compute/virtualMachines/web-1"
+    )
+    assert (first.carrier, second.carrier) == ("", first.mirid)
+    assert second.mirid == APP.replace("resourceGroups", "resourcegroups")
+
+
+def test_ids_are_guids_and_all_different() -> None:
+    found = held(system=True, user=[APP, OPS])
+    ids = [text for one in found for text in (one.client_id, one.object_id)]
+    assert len(set(ids)) == 6
+    assert all(str(UUID(text)) == text for text in ids)
+    assert {one.tenant_id for one in found} == {default_tenant()}
+
+
+def test_a_user_assigned_identity_is_the_same_on_every_vm_in_any_letter_case() -> None:
+    (a,), (b,) = held("a", user=[APP]), held("b", user=[APP.lower()])
+    assert (a.client_id, a.object_id) == (b.client_id, b.object_id)
+    assert a.carrier != b.carrier
+
+
+def test_a_system_assigned_identity_is_one_vms_alone() -> None:
+    (a,), (b,) = held("a", system=True), held("b", system=True)
+    assert a.client_id != b.client_id
+
+
+def test_instances_of_a_uniform_scale_set_share_the_identity_of_the_set() -> None:
+    compute = {"vmScaleSetName": "pool", "subscriptionId": "s", "resourceGroupName": "g"}
+    (a,), (b,) = held("pool_0", compute, system=True), held("pool_1", compute, system=True)
+    assert a == b
+    assert a.mirid.endswith("/providers/Microsoft.Compute/virtualMachineScaleSets/pool")
+
+
+def test_what_was_said_wins() -> None:
+    details = {
+        "system": {"clientId": C1, "principalId": P1},
+        APP.upper(): {"clientId": C2.upper(), "source": "entra"},
+    }
+    first, second = held(
+        system=True, user=[APP], tenantId=T, source="forge:expired", details=details
+    )
+    assert first == Principal(C1, P1, T, first.mirid, "", "forge:expired")
+    assert (second.client_id, second.tenant_id, second.source) == (C2, T, "entra")
+
+
+def test_naming_one_twice_is_naming_it_once() -> None:
+    assert len(held(user=[APP, APP, APP.upper()])) == 1
+
+
+def test_a_detail_of_an_identity_that_is_not_there_is_a_mistake() -> None:
+    with pytest.raises(ConfigError) as caught:
+        vm("a", {"identities": {"user": [APP], "details": {APP + "s": {}}}})
+    assert str(caught.value) == (
+        f'vms.a.identities.details: saw "{APP}s", expected system, or a resource id that stands '
+        f'under user. Did you mean "{APP}"?'
+    )
+
+
+def test_details_may_come_from_the_defaults() -> None:
+    shared = {"identities": {"user": [APP], "details": {APP: {"clientId": C1}}}}
+    one = fleet({"defaults": shared, "vms": {"a": {"identities": {"system": True}}}}).vms["a"]
+    assert [two.client_id for two in principals(one, complete(one))][1] == C1
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [
+        {"system": True, "tenantId": T, "source": "entra"},
+        {"user": [APP], "details": {APP: {"clientId": C1, "principalId": P1, "source": "local"}}},
+        {"details": {"system": {"source": "forge:unsigned"}}},
+    ],
+)
+def test_what_was_said_is_read_back(identities: dict[str, Any]) -> None:
+    one = vm("a", {"identities": identities})
+    assert said(one)["identities"] == identities
+    assert vm("a", said(one)) == one
+
+
+def test_a_source_that_is_none_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match='Did you mean "forge:expired"'):
+        vm("a", {"identities": {"source": "forge:expird"}})
+
+
+def test_every_forgery_that_may_be_asked_for_can_be_made() -> None:
+    assert sorted(FORGERIES) == sorted(FORGED)
+    assert {f"forge:{name}" for name in FORGED} <= {*SOURCES}
+
+
+@pytest.mark.parametrize(
+    "identities, where",
+    [
+        ({"tenantId": "contoso.onmicrosoft.com"}, "tenantId"),
+        ({"system": True, "details": {"system": {"clientId": "x"}}}, "details.system.clientId"),
+        ({"user": [APP], "details": {APP: {"principalId": C1 + "0"}}}, "principalId"),
+    ],
+)
+def test_an_id_that_is_no_guid_is_refused(identities: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError, match="expected a GUID") as caught:
+        vm("a", {"identities": identities})
+    assert where in str(caught.value)
+
+
+def test_no_tenant_is_in_two_clouds_by_default() -> None:
+    assert default_tenant() != default_tenant("AzureChinaCloud")
