@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -87,54 +87,69 @@ class Guarded(_Protocol):
             self._head_timer = None
 
 
+def bind(setting: str, address: tuple[str, int]) -> socket.socket:
+    """Return a socket that listens at the host and port of a setting; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    host, port = address
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            setting,
+            f"{host}:{port} ({error.strerror or error})",
+            "an address that is free here",
+            f"Write --{setting} 127.0.0.1:0 for any free port, or --{setting} none",
+        ) from None
+
+
 class Door:
-    """The listening socket of a setting's address, and the server once there is one."""
+    """The listening sockets of a setting, and the server once there is one."""
 
     def __init__(
         self,
         setting: str,
-        address: tuple[str, int],
+        sockets: Sequence[socket.socket],
         make: MakeApplication,
         tell: Callable[[str], None],
     ) -> None:
-        """Bind the host and port; port 0 takes a free one.
-
-        Raises:
-            ConfigError: the address cannot be had.
-        """
+        """Take listening sockets; `url` is that of the first."""
         self._make, self._tell, self._setting = make, tell, setting
-        host, port = address
+        self._sockets = list(sockets)
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise ConfigError(
-                setting,
-                f"{host}:{port} ({error.strerror or error})",
-                "an address that is free here",
-                f"Write --{setting} 127.0.0.1:0 for any free port, or --{setting} none",
-            ) from None
-        self._socket.settimeout(0)
-        bound = self._socket.getsockname()
+        for one in self._sockets:
+            one.settimeout(0)
+        bound = self._sockets[0].getsockname()
         self.url = f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
 
     def open(self) -> None:
         """Wait for the first knock."""
-        asyncio.get_running_loop().add_reader(self._socket, self._knock)
+        for one in self._sockets:
+            asyncio.get_running_loop().add_reader(one, self._knock)
+
+    def _hear_no_more(self) -> None:
+        for one in self._sockets:
+            asyncio.get_running_loop().remove_reader(one)
+
+    def _close(self) -> None:
+        for one in self._sockets:
+            one.close()
 
     def _knock(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket)
+        self._hear_no_more()
         self._task = asyncio.create_task(self._serve())
 
     async def _serve(self) -> None:
         try:
             self._server = await asyncio.to_thread(self._load)
-            await self._server.serve(sockets=[self._socket])
+            await self._server.serve(sockets=self._sockets)
         except Exception as error:  # noqa: BLE001 - guests are served on; the operator is told
             self._tell(f"what listens for --{self._setting} cannot be served: {error!r}")
-            self._socket.close()
+            self._close()
 
     def _load(self) -> "uvicorn.Server":
         import uvicorn  # noqa: PLC0415 - the reason of this module
@@ -174,11 +189,11 @@ class Door:
     async def close(self) -> None:
         """Answer what is under way, and go."""
         if self._task is None:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            self._hear_no_more()
         elif self._server is None:
             self._task.cancel()
         else:
             self._server.should_exit = True
         if self._task:
             await asyncio.wait({self._task}, timeout=_GRACE_S + 1)
-        self._socket.close()
+        self._close()

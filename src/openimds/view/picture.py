@@ -24,6 +24,10 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Vm).decode
 
 
+VM = "vm:"
+"""Before the name of a VM: a listener that was opened for it by somebody else."""
+
+
 class Allowance(Struct, frozen=True):
     """The limits of every VM in one class.
 
@@ -160,7 +164,9 @@ class Picture(Generic[R]):
         return self._at(address) or self._at(_plain(address))
 
     def owner(self, listener: str) -> Entry[R] | None:
-        """Return the VM that a listener belongs to now."""
+        """Return the VM that a listener belongs to now; one of a VM's own says whose it is."""
+        if listener.startswith(VM):
+            return self.by_name.get(listener.removeprefix(VM))
         return self.by_name.get(self._by_listener.get(listener, ""))
 
     def _at(self, address: str) -> Entry[R] | None:

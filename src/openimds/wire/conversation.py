@@ -16,6 +16,7 @@ import httptools
 
 from openimds.wire.plane import Plane, Request, Waiting, WireEntry
 from openimds.wire.reply import CLOSE, Reply
+from openimds.wire.watch import Heard
 
 _BUFFER = bytearray(16384)
 """Where every connection receives: a chunk is dealt with before the next one is read."""
@@ -23,6 +24,7 @@ _VIEW = memoryview(_BUFFER)
 _SMALL = 2048
 """Requests up to this size are looked up by their bytes."""
 _NEVER = float("inf")
+_NO_REQUEST = Request("", b"", has_metadata_header=False, is_forwarded=False, connection="")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -54,6 +56,7 @@ class Conversation(asyncio.BufferedProtocol):
         self._has_metadata_header = self._is_forwarded = self._expects = False
         self._metadata_values: list[bytes] = []
         self._credentials: list[tuple[str, str]] = []
+        self._headers: list[tuple[str, str]] = []
         self._body = b""
         self._broken = ""
 
@@ -128,7 +131,7 @@ class Conversation(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         if not self._is_idle:
-            self._transport.write(self.plane.broken("too_slow"))
+            self._transport.write(self._last_words("too_slow"))
         self._close()
 
     def drain(self) -> None:
@@ -162,6 +165,8 @@ class Conversation(asyncio.BufferedProtocol):
             self._break("headers_too_large")
         if not self._in_head:
             return  # A trailer behind a chunked body is weighed, and is no header.
+        if self.plane.watcher:
+            self._headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
         match name.lower():
             case b"metadata":
                 self._metadata_values.append(value.strip().lower())
@@ -203,10 +208,11 @@ class Conversation(asyncio.BufferedProtocol):
         method = self._parser.get_method().decode()
         request = self._request(method)
         reply = self._reply(request)
+        heard = self._heard(request) if self.plane.watcher else None
         if isinstance(reply, Reply):
-            self._out.append(self.plane.send(reply, self.plane.utc()))
+            self._out.append(self._say(reply, heard))
         else:
-            task = asyncio.get_running_loop().create_task(self.plane.fulfil(reply))
+            task = asyncio.get_running_loop().create_task(self._fulfil(reply, heard))
             task.add_done_callback(self._flush)
             self._out.append(task)
         self._is_closing = request.connection == CLOSE
@@ -237,7 +243,7 @@ class Conversation(asyncio.BufferedProtocol):
         if self._in_head and self._fed_bytes > self.plane.bounds.head_bytes + len(_BUFFER):
             self._break("headers_too_large")
         if self._broken and not self._is_closing:
-            self._out.append(self.plane.broken(self._broken))
+            self._out.append(self._last_words(self._broken))
             self._is_closing = True
         self._flush()
 
@@ -298,8 +304,37 @@ class Conversation(asyncio.BufferedProtocol):
             return self.plane.stranger(request, self._raw_request())
         return self.plane.reply(entry, request, self._raw_request())
 
+    async def _fulfil(self, waiting: Waiting, heard: Heard | None) -> bytes:
+        return self._say(await self.plane.fulfil(waiting), heard)
+
+    def _say(self, reply: Reply, heard: Heard | None) -> bytes:
+        """Return the bytes of a reply, and let who looks on know."""
+        said = self.plane.send(reply, self.plane.utc())
+        if heard is not None and self.plane.watcher:
+            self.plane.watcher.note(heard, reply, said)
+        return said
+
+    def _last_words(self, key: str) -> bytes:
+        heard = self._heard(_NO_REQUEST) if self.plane.watcher else None
+        return self._say(self.plane.broken(key), heard)
+
+    def _heard(self, request: Request) -> Heard:
+        entry = self._caller()
+        return Heard(
+            utc_s=self.plane.utc(),
+            now_s=self.plane.now(),
+            vm=entry.name if entry else "",
+            peer=self._peer,
+            method=request.method,
+            target=request.target,
+            headers=tuple(self._headers),
+            body=request.body,
+        )
+
     def _raw_request(self) -> bytes:
         """Return the chunk if it is certain to be this one request and nothing else."""
+        if self.plane.watcher:
+            return b""
         end = b"\r\n\r\n"
         # A request that expects must be answered with 100 Continue each time, so it is parsed.
         is_whole = self._raw.endswith(end) and self._raw.count(end) == 1 and not self._expects

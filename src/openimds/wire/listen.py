@@ -12,6 +12,7 @@ import stat
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.view.picture import VM
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Plane
 
@@ -89,9 +90,31 @@ async def listen(plane: Plane, text: str, where: str, *, is_own: bool = False) -
     except OSError as error:
         said = error.strerror or str(error)
         raise ConfigError(where, f"{text} ({said})", "an address that is free here") from None
+    return Listener(server, _url(server))
+
+
+async def listen_on(plane: Plane, given: socket.socket, vm: str = "") -> Listener:
+    """Serve a socket that somebody has opened and bound; with a VM, everybody there is that one.
+
+    Of a unix socket the file is not ours to take away.
+    """
+    own = VM + vm if vm else ""
+    loop = asyncio.get_running_loop()
+    if given.family == socket.AF_UNIX:
+        server = await loop.create_unix_server(
+            lambda: Conversation(plane, own), sock=given, backlog=_BACKLOG
+        )
+        return Listener(server, _UNIX + str(given.getsockname()))
+    server = await loop.create_server(
+        lambda: Conversation(plane, own), sock=given, backlog=_BACKLOG
+    )
+    return Listener(server, _url(server))
+
+
+def _url(server: asyncio.Server) -> str:
     bound = server.sockets[0].getsockname()
     host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return Listener(server, f"http://{host}:{bound[1]}")
+    return f"http://{host}:{bound[1]}"
 
 
 def _free(path: str) -> None:

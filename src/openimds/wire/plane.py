@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import floor
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -14,7 +14,8 @@ from openimds.spec.refusals import problem
 from openimds.view.picture import Allowances, Entry, Picture
 from openimds.view.shelf import Replies
 from openimds.wire.connections import Connections
-from openimds.wire.reply import CLOSE, Count, Reply, Stamps
+from openimds.wire.reply import CLOSE, Count, Counted, Reply, Stamps
+from openimds.wire.watch import Watcher
 
 WireEntry: TypeAlias = Entry[Reply]
 WirePicture: TypeAlias = Picture[Reply]
@@ -41,14 +42,6 @@ class Bounds(Struct, frozen=True):
     connections_per_caller: int = 1024
     strangers: int = 1024
     write_high_bytes: int = 65536
-
-
-class Counted(NamedTuple):
-    """What a counter counts: answers of one endpoint and status, refusals by their row."""
-
-    endpoint: str
-    status: int
-    reason: str
 
 
 class Request(Struct, frozen=True):
@@ -147,6 +140,7 @@ class Plane:
         self.on_mistake: Callable[[BaseException], None] = lambda _: None
         self.said_to_strangers: Replies[Reply] = Replies()
         self.on_stranger: Callable[[str], None] = lambda _: None
+        self.watcher: Watcher | None = None
 
     def reply(self, entry: WireEntry, request: Request, raw: bytes) -> Reply | Waiting:
         """Return the reply to a request, prepared before or now; limits are asked first.
@@ -179,8 +173,8 @@ class Plane:
             return self._too_soon(asked, request)
         return Waiting(entry, asked, request, said, raw, self.picture.edition)
 
-    async def fulfil(self, waiting: Waiting) -> bytes:
-        """Return the bytes of a reply once what it needs is made."""
+    async def fulfil(self, waiting: Waiting) -> Reply:
+        """Return a reply once what it needs is made."""
         asked, request, entry = waiting.asked, waiting.request, waiting.entry
         made: Made | None = None
         try:
@@ -195,10 +189,9 @@ class Plane:
             # What was prepared may say the token that this one has taken the place of.
             self.picture.shelf.drop(entry.replies)
         if waiting.edition == self.picture.edition:
-            reply = self._kept(entry, asked, request, said, waiting.need, made, waiting.raw)
-        else:  # The VM may be another one by now: the reply is right, and not right any more.
-            reply = self._prepare(said, asked, request)
-        return self.send(reply, self.utc())
+            return self._kept(entry, asked, request, said, waiting.need, made, waiting.raw)
+        # The VM may be another one by now: the reply is right, and not right any more.
+        return self._prepare(said, asked, request)
 
     def is_good(self, reply: Reply) -> bool:
         """Tell whether a prepared reply still holds, or could be brought up to date at once."""
@@ -266,12 +259,18 @@ class Plane:
             self.picture.shelf.keep(self.said_to_strangers, raw, reply, reply.size_bytes + len(raw))
         return reply
 
-    def broken(self, key: str) -> bytes:
+    def broken(self, key: str) -> Reply:
         """Return the last words to a connection whose bytes are no request we take."""
         row = problem(key, "http")
         said = Refusal(row, row.body.encode())
-        reply = Reply(said, "general", self._count("http", row.status, key), connection=CLOSE)
-        return self.send(reply, self.utc())
+        return Reply(said, "general", self._count("http", row.status, key), connection=CLOSE)
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Have somebody told of every request from now on, or nobody."""
+        self.watcher = watcher
+        # What is known by its bytes would pass unseen.
+        self.picture.forget_replies()
+        self.picture.shelf.drop(self.said_to_strangers)
 
     def send(self, reply: Reply, utc_s: float) -> bytes:
         """Count a reply and return its bytes."""
@@ -299,7 +298,8 @@ class Plane:
         )
 
     def _count(self, endpoint: str, status: int, reason: str) -> Count:
-        return self.counts.setdefault(Counted(endpoint, status, reason), Count())
+        counted = Counted(endpoint, status, reason)
+        return self.counts.setdefault(counted, Count(counted))
 
 
 def reason_of(said: Answer | Refusal) -> str:

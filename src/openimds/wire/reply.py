@@ -21,13 +21,22 @@ _OVERHEAD_BYTES = 600
 CLOSE = "close"
 
 
+class Counted(NamedTuple):
+    """What a counter counts: answers of one endpoint and status, refusals by their row."""
+
+    endpoint: str
+    status: int
+    reason: str
+
+
 class Count:
     """A counter that replies of one endpoint and status move."""
 
-    __slots__ = ("requests",)
+    __slots__ = ("of", "requests")
 
-    def __init__(self) -> None:
+    def __init__(self, of: Counted) -> None:
         """Begin at nothing."""
+        self.of = of
         self.requests = 0
 
 

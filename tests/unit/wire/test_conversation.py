@@ -2,7 +2,8 @@
 
 import pytest
 
-from openimds.wire.plane import Bounds, Counted, Plane
+from openimds.wire.plane import Bounds, Plane
+from openimds.wire.reply import Counted
 from tests.support.talk import (
     UTC_S,
     Reply,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.wire.listen import Tcp, Unix, address, listen
+from openimds.wire.listen import Tcp, Unix, address, listen, listen_on
 from tests.support.talk import a_fleet, a_picture, a_plane, replies, request
 
 ASK = request(
@@ -127,3 +127,39 @@ def test_a_port_in_use_is_said() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"listen: saw 127.0.0.1:{port} \(.*in use"):
             asyncio.run(listen(a_plane(), f"127.0.0.1:{port}", "listen"))
+
+
+def test_a_socket_that_was_opened_by_somebody_else_is_served() -> None:
+    async def talk() -> tuple[bytes, bytes]:
+        plane = a_plane(a_picture(*a_fleet(a={}, b={})))
+        mine = socket.create_server(("127.0.0.1", 0))
+        port = mine.getsockname()[1]
+        listener = await listen_on(plane, mine, "b")
+        assert listener.url == f"http://127.0.0.1:{port}"
+        known = await _ask(asyncio.open_connection("127.0.0.1", port))
+        plane.picture.take(plane.picture.plan([], ["b"]))
+        plane.picture.take(plane.picture.plan(a_fleet(c={})))
+        gone = await _ask(asyncio.open_connection("127.0.0.1", port))
+        listener.close()
+        return known, gone
+
+    known, gone = asyncio.run(talk())
+    assert known == b"b"
+    assert gone == b'{"error":"Not found"}'
+
+
+def test_a_given_unix_socket_is_served_and_its_file_left(tmp_path: Path) -> None:
+    path = tmp_path / "given.sock"
+
+    async def talk() -> bytes:
+        mine = socket.socket(socket.AF_UNIX)
+        mine.bind(str(path))
+        mine.listen()
+        listener = await listen_on(a_plane(), mine)
+        assert listener.url == f"unix:{path}"
+        body = await _ask(asyncio.open_unix_connection(path))
+        listener.close()
+        return body
+
+    assert asyncio.run(talk()) == b"vm-1"
+    assert path.exists()

@@ -8,7 +8,8 @@ import pytest
 
 from openimds.core.need import Failed, Made, Need, NeedsDocument, Signature, Token
 from openimds.view.picture import Allowance
-from openimds.wire.plane import Bounds, Counted, Plane
+from openimds.wire.plane import Bounds, Plane
+from openimds.wire.reply import Counted
 from openimds.wire.reply import Reply as WireReply
 from tests.support.talk import (
     UTC_S,

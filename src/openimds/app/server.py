@@ -1,14 +1,10 @@
-"""The composition root: the only module that knows every room."""
+"""All parts of one server, put together inside a running loop."""
 
 import asyncio
 import gc
-import os
-import resource
-import signal
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +16,11 @@ from openimds.agenda.clock import Clock
 from openimds.agenda.hook import Hook, delivery
 from openimds.agenda.making import Making
 from openimds.agenda.scenario import FLEET
+from openimds.app.edits import follow
+from openimds.app.given import Given
 from openimds.attest.registry import Issuing
-from openimds.config import DEFAULT_VM, Config, Watched, fingerprint, read_fleet, without_collector
-from openimds.control.door import Door
+from openimds.config import DEFAULT_VM, Config, without_collector
+from openimds.control.door import Door, bind
 from openimds.control.token import Token
 from openimds.core.events.bulletin import Activity
 from openimds.core.protocols import variables
@@ -40,7 +38,7 @@ from openimds.store.port import Change, Store
 from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
-from openimds.wire.listen import Listener, Tcp, address, listen
+from openimds.wire.listen import Listener, Tcp, address, listen, listen_on
 from openimds.wire.plane import Plane, WirePicture
 
 _PUBLIC = ("127.0.0.1", 8171)
@@ -63,13 +61,13 @@ class Ready(Struct, frozen=True):
 class Server:
     """All rooms put together, inside a running loop."""
 
-    def __init__(self, config: Config, tell: Tell) -> None:
+    def __init__(self, config: Config, tell: Tell, given: Given = Given()) -> None:  # noqa: B008 - frozen
         """Take the state directory and open the store.
 
         Raises:
             StoreError: the directory is held by another process, or the store cannot be used.
         """
-        self.config, self.tell = config, tell
+        self.config, self.tell, self._given = config, tell, given
         self._tell_once = lru_cache(64)(tell)  # A text that is remembered is not told again.
         self.state = State(Path(config.state).absolute()) if config.state else None
         self._public = self._bind_public()
@@ -105,6 +103,7 @@ class Server:
         self.plane.on_stranger = self._on_stranger
         self.plane.on_mistake = self._on_mistake
         self.listeners: dict[str, Listener] = {}
+        self._taken: list[Listener] = []
         self.loop_lag_s = 0.0
         self._door: Door | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,16 +123,14 @@ class Server:
             ConfigError: a listener cannot be opened, or two VMs claim one way in.
             StoreError: the store cannot be read or written.
         """
-        _raise_file_limit()
         with without_collector():
             await self._load()
         await self._load_events()
         for remark in (*self.config.remarks, *self.plane.picture.remarks()):
             self.tell(remark)
-        first = await listen(self.plane, self.config.listen, "listen")
-        self.listeners[""] = first
+        first = await self._listen()
         ready = Ready(first.url, None, None, self._public.url if self._public else None)
-        if self.config.admin != "none":
+        if self.config.admin != "none" or self._given.admin:
             ready = self._open_door(ready)
         if self._public:
             self._public.open()
@@ -141,11 +138,21 @@ class Server:
             self._tasks.append(asyncio.create_task(self.office.warm(self.plane.utc())))
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self.config.fleet:
-            self._tasks.append(asyncio.create_task(self._watch()))
+            self._tasks.append(asyncio.create_task(self._follow()))
         # What was loaded stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         return ready
+
+    async def _listen(self) -> Listener:
+        """Open the listener of everybody, or take those that were given; return the first."""
+        if not self._given.plane:
+            self.listeners[""] = await listen(self.plane, self.config.listen, "listen")
+            return self.listeners[""]
+        for taken, vm in self._given.plane:
+            listener = await listen_on(self.plane, taken, vm)
+            self._taken.append(listener)
+        return self._taken[0]
 
     async def _load(self) -> None:
         await self.desk.load(is_last=self.config.vms is None)
@@ -180,14 +187,18 @@ class Server:
 
     def _bind_public(self) -> Door | None:
         """Open the public port; the one that nobody chose gives way to a free one."""
+        if self._given.public:
+            return Door("public", self._given.public, self._publications, self.tell)
         if self.config.public == "none":
             return None
         if self.config.public != "auto":
-            return Door("public", _tcp(self.config.public, "public"), self._publications, self.tell)
+            bound = (bind("public", _tcp(self.config.public, "public")),)
+            return Door("public", bound, self._publications, self.tell)
         try:
-            return Door("public", _PUBLIC, self._publications, self.tell)
+            bound = (bind("public", _PUBLIC),)
         except ConfigError:
-            return Door("public", (_PUBLIC[0], 0), self._publications, self.tell)
+            bound = (bind("public", (_PUBLIC[0], 0)),)
+        return Door("public", bound, self._publications, self.tell)
 
     def _bind_entra(self, issuer: str) -> Entra | None:
         if not self.config.entra:
@@ -212,15 +223,15 @@ class Server:
 
     def _open_door(self, ready: Ready) -> Ready:
         token = Token((self.state.folder if self.state else default_folder()) / TOKEN_NAME)
-        wanted = _tcp(self.config.admin, "admin")
-        self._door = Door("admin", wanted, lambda: self._application(token), self.tell)
+        bound = self._given.admin or (bind("admin", _tcp(self.config.admin, "admin")),)
+        self._door = Door("admin", bound, lambda: self._application(token), self.tell)
         self._door.open()
         return structs.replace(ready, admin=self._door.url, token_file=str(token.path))
 
     def _application(self, token: Token) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.control.api import application  # noqa: PLC0415 - on the first knock
 
-        host = address(self.config.admin, "admin")
+        host = None if self._given.admin else address(self.config.admin, "admin")
         names = {host.host.lower()} if isinstance(host, Tcp) else set()
         return application(
             self.desk,
@@ -235,7 +246,7 @@ class Server:
     def _ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
         """Return the variables of each way to tokens that this server has, for a VM's clients."""
         texts = [text for text in (*vm.reach.listen, "") if text in self.listeners]
-        urls = [self.listeners[text].url for text in texts]
+        urls = [*(one.url for one in self._taken), *(self.listeners[text].url for text in texts)]
         url = next((one for one in urls if one.startswith("http")), "")
         secret, extras = self.secrets.of(vm.name), {"", *self.config.extras}
         ways = [row.key for row in WAYS.values() if row.setting in extras]
@@ -258,7 +269,7 @@ class Server:
         for door in (self._door, self._public):
             if door:
                 await door.close()
-        for listener in self.listeners.values():
+        for listener in (*self.listeners.values(), *self._taken):
             listener.close()
         self.plane.connections.drain()
         deadline = self.plane.now() + _DRAIN_S
@@ -280,46 +291,9 @@ class Server:
             self.loop_lag_s = max(0.0, self.plane.now() - due)
             self.plane.connections.sweep(self.plane.now())
 
-    async def _watch(self) -> None:
-        """Watch the fleet file for as long as the system lets us, and say when it does not."""
-        try:
-            await self._apply_edits()
-        except (OSError, RuntimeError) as error:
-            self.tell(f"{self.config.fleet}: {error}; edits are not seen any more")
-
-    async def _apply_edits(self) -> None:
-        """Apply every edit of the fleet file; a bad one changes nothing and is told."""
-        from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
-
-        watched = await asyncio.to_thread(Watched, self.config.fleet)
-        seen = self.config.fingerprint
-        is_first = True
-        async for edits in awatch(
-            watched.folder,
-            watch_filter=watched.has,
-            recursive=False,
-            debounce=100,
-            step=20,
-            rust_timeout=1000,
-            yield_on_timeout=True,
-        ):
-            # The first look is for an edit that was made before the watching began.
-            if not edits and not is_first:
-                continue
-            is_first = False
-            try:
-                now = await asyncio.to_thread(fingerprint, self.config.fleet)
-                if now == seen:
-                    continue  # Only touched: it says nothing new, and changes by the API stay.
-                # A scenario that was begun goes on as it was.
-                vms, _ = await asyncio.to_thread(read_fleet, self.config.fleet)
-                changes = await self._sync(vms, watched.who)
-                seen = now
-            except Error as error:
-                self.tell(f"{error}; nothing has changed")
-                continue
-            if changes:
-                self.tell(f"{watched.path}: {len(changes)} changes applied")
+    async def _follow(self) -> None:
+        fleet, seen = self.config.fleet, self.config.fingerprint
+        await follow(fleet, seen, self._sync, self.tell)
 
     async def _sync(self, vms: list[Vm], who: str) -> list[Change]:
         try:
@@ -345,54 +319,3 @@ def _tcp(text: str, where: str) -> tuple[str, int]:
     if not isinstance(found, Tcp):
         raise ConfigError(where, f'"{text}"', "HOST:PORT or none")
     return found.host, found.port
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets this process have: each connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def serve(config: Config, on_ready: Callable[[Ready], None], tell: Tell) -> None:
-    """Serve until SIGTERM or SIGINT.
-
-    Raises:
-        ConfigError, StoreError: as `Server.start`.
-    """
-    server = Server(config, tell)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    try:
-        on_ready(await server.start())
-        await stopped.wait()
-    finally:
-        await server.stop()
-
-
-def run(config: Config, on_ready: Callable[[Ready], None], tell: Tell) -> None:
-    """Run `serve` on the event loop that was asked for.
-
-    Raises:
-        ConfigError: uvloop was asked for and is not installed, or as `serve`.
-    """
-    # Files that this process makes are its owner's alone.
-    os.umask(0o077)
-    with asyncio.Runner(loop_factory=_loop_factory(config.loop)) as runner:
-        runner.run(serve(config, on_ready, tell))
-
-
-def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if name == "asyncio":
-        return None
-    try:
-        import uvloop  # noqa: PLC0415 - an optional extra, imported where it is used
-    except ImportError:
-        if name == "auto":
-            return None
-        raise ConfigError(
-            "loop", '"uvloop", which is not installed', "asyncio", "pip install openimds[fast]"
-        ) from None
-    return uvloop.new_event_loop

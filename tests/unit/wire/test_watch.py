@@ -1,0 +1,71 @@
+from openimds.wire.plane import Plane
+from openimds.wire.reply import Counted, Reply
+from openimds.wire.watch import Heard
+from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, request
+
+TARGET = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.taken: list[tuple[Heard, Counted, bytes]] = []
+
+    def note(self, heard: Heard, reply: Reply, said: bytes) -> None:
+        self.taken.append((heard, reply.count.of, said))
+
+
+def watched() -> tuple[Plane, Notes]:
+    plane, notes = a_plane(), Notes()
+    plane.watch(notes)
+    return plane, notes
+
+
+def test_every_request_is_noted_with_what_it_said_and_what_was_said() -> None:
+    plane, notes = watched()
+    talk = Talk(plane, ("10.0.0.4", 5))
+    asked = request(TARGET, headers={"metadata": "True", "User-Agent": "test/1"})
+    said = [talk.send(asked) for _ in range(3)]
+    assert [one[2] for one in notes.taken] == said
+    heard, counted, _ = notes.taken[2]
+    assert heard == Heard(
+        utc_s=UTC_S,
+        now_s=1000.0,
+        vm="vm-1",
+        peer="10.0.0.4",
+        method="GET",
+        target=TARGET.encode(),
+        headers=(("host", "169.254.169.254"), ("metadata", "True"), ("user-agent", "test/1")),
+        body=b"",
+    )
+    assert counted == Counted("instance", 200, "")
+    assert plane.counts[counted].requests == 3
+
+
+def test_what_was_known_by_its_bytes_before_is_noted_too_and_not_after() -> None:
+    plane, notes = a_plane(), Notes()
+    talk = Talk(plane)
+    for _ in range(2):
+        talk.ask(TARGET)
+    plane.watch(notes)
+    talk.ask(TARGET)
+    assert len(notes.taken) == 1
+    plane.watch(None)
+    for _ in range(2):
+        talk.ask(TARGET)
+    assert len(notes.taken) == 1
+    assert [*plane.picture.by_name["vm-1"].replies.by_request.keys()][-1] == request(
+        TARGET, headers={"Metadata": "true"}
+    )
+
+
+def test_strangers_and_broken_requests_are_noted() -> None:
+    plane, notes = a_plane(a_picture(*a_fleet(a={}, b={}))), Notes()
+    plane.watch(notes)
+    talk = Talk(plane, ("192.0.2.7", 1))
+    talk.ask(TARGET)
+    talk.send(b"nonsense\r\n\r\n")
+    assert [(one[0].vm, one[0].peer, one[1].reason) for one in notes.taken] == [
+        ("", "192.0.2.7", "unknown_caller"),
+        ("", "192.0.2.7", "malformed"),
+    ]
+    assert notes.taken[1][0].target == b""
