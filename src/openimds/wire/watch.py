@@ -15,7 +15,8 @@ class Heard(Struct, frozen=True):
     """A request as it came: when, from whom, and every header with its name in lower case.
 
     `vm` is empty for a caller who is no VM, `target` for bytes that were no request we take.
-    `now_s` is the steady clock of limits, `utc_s` that of dates.
+    `now_s` is the steady clock of limits, `utc_s` that of dates. `fault` is the effect that was
+    played on it (a key of `spec.faults.EFFECTS`), empty where nothing went wrong on request.
     """
 
     utc_s: float
@@ -26,11 +27,16 @@ class Heard(Struct, frozen=True):
     target: bytes
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    fault: str = ""
 
 
 class Watcher(Protocol):
     """Is told of every request once its answer is known."""
 
     def note(self, heard: Heard, reply: Reply, said: bytes) -> None:
-        """Take note; `said` are the bytes of the reply as they go out."""
+        """Take note; `said` are the bytes that go out.
+
+        Where a fault leaves a request without an answer, `said` is what it sends instead (often
+        nothing), and the status that `reply` counts as is 0.
+        """
         ...
