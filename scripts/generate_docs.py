@@ -9,57 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from openimds.settings import SETTINGS
-from openimds.spec import attested, balancer, events, protocols, tokens
-from openimds.spec.clouds import CLOUDS
 from openimds.spec.document import FIELDS, OLD_NAMES
-from openimds.spec.endpoints import (
-    CATEGORIES,
-    ENCODED_QUERY,
-    ENDPOINTS,
-    GATES,
-    GATES_EVIDENCE,
-    LETTER_CASE,
-    TRAILING_SLASH,
-    UNKNOWN_PARAMETERS,
-)
 from openimds.spec.evidence import SOURCES, Evidence, Mark
+from openimds.spec.facts import FACTS
 from openimds.spec.fields import Derived, Field
-from openimds.spec.headers import HEADER_ORDERS
-from openimds.spec.limits import LIMITS
-from openimds.spec.refusals import PROBLEMS
-from openimds.spec.versions import GENERAL, SCHEDULED_EVENTS
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = "<!-- Written by `make docs` from the rows in src/openimds. Change the rows. -->"
-RULES = {
-    "order of the checks: " + ", ".join(GATES): GATES_EVIDENCE,
-    "letter case of paths, routes and parameter names does not matter": LETTER_CASE,
-    "the whole target is decoded before it is split at ?": ENCODED_QUERY,
-    "a trailing slash is accepted": TRAILING_SLASH,
-    "parameters that nobody knows are ignored": UNKNOWN_PARAMETERS,
-}
-TOKENS = {
-    f"a token lives {tokens.LIFE_S} seconds": tokens.LIFE_EVIDENCE,
-    "selectors exclude each other": tokens.EXCLUSIVE_EVIDENCE,
-    "the hosts of mTLS that MSI v2 names": protocols.MTLS_EVIDENCE,
-    "the folder of Arc's challenges": protocols.ARC_FOLDER_EVIDENCE,
-}
-ATTESTED = {
-    f"a document lives {attested.LIFE_S} seconds": attested.LIFE_EVIDENCE,
-    "the nonce of a request without one": attested.STAMP_EVIDENCE,
-    f"a nonce has up to {attested.LONGEST_NONCE} characters": attested.NONCE_EVIDENCE,
-    f"without a nonce it is given again for {attested.KEPT_S} seconds": attested.KEPT_EVIDENCE,
-    "a classic VM's document": attested.CLASSIC_EVIDENCE,
-}
-EVENTS = {
-    "event sources": events.EVENT_SOURCES_EVIDENCE,
-    "the resource type": events.RESOURCE_TYPE_EVIDENCE,
-    f"the Metadata header is wanted from {events.HEADER_SINCE} on": events.HEADER_SINCE_EVIDENCE,
-    f"DocumentIncarnation begins at {events.FIRST_INCARNATION}": events.FIRST_INCARNATION_EVIDENCE,
-    "who has to approve": events.NEEDS_EVIDENCE,
-    "approving an id that is unknown": events.UNKNOWN_ID_EVIDENCE,
-    "activation by the first request": events.ACTIVATION.evidence,
-}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -119,74 +75,13 @@ def fields_page() -> str:
     )
 
 
-def evidence_rows() -> dict[str, list[tuple[str, Evidence]]]:
-    """Return every row that has evidence, by the kind of fact."""
-    return {
-        "General api-versions": [(row.name, row.evidence) for row in GENERAL],
-        "Api-versions of scheduled events": [(row.name, row.evidence) for row in SCHEDULED_EVENTS],
-        "Endpoints": [(row.path, row.evidence) for row in ENDPOINTS],
-        "Categories": [(f"{row.key}: {row.prefix}", row.evidence) for row in CATEGORIES],
-        "Parameters": [
-            (f"{row.path}: {one.name}", one.evidence) for row in ENDPOINTS for one in row.parameters
-        ],
-        "Limits": [
-            (
-                f"{row.key}: {row.per_s} a second, {row.concurrent or 'any number'} at once",
-                row.evidence,
-            )
-            for row in LIMITS.values()
-        ],
-        "Order of headers": [
-            (f"{row.family}: {', '.join(row.names)}", row.evidence)
-            for row in HEADER_ORDERS.values()
-        ],
-        "Rules of requests": list(RULES.items()),
-        "Refusals": [
-            (f"{row.category or 'general'}, {row.status}: {row.body.strip()}", row.evidence)
-            for row in PROBLEMS
-        ],
-        "Clouds": [(row.name, row.evidence) for row in CLOUDS.values()],
-        "Token answers": [
-            *((f"member {row.name}", row.evidence) for row in tokens.MEMBERS),
-            *((f"claim {row.name}", row.evidence) for row in tokens.CLAIMS),
-            *TOKENS.items(),
-        ],
-        "Other identity protocols": [
-            *(
-                (f"{row.endpoint} {row.version}".strip(), row.evidence)
-                for row in protocols.DIALECTS
-            ),
-            *((f"variables of {row.key}", row.evidence) for row in protocols.WAYS.values()),
-        ],
-        "Attested documents": [
-            *((f"{row.name}, since {row.since}", row.evidence) for row in attested.MEMBERS),
-            *ATTESTED.items(),
-        ],
-        "Load balancer": [
-            (f"{row.name}: {', '.join(row.members)}", row.evidence) for row in balancer.LISTS
-        ],
-        "Scheduled events": [
-            *((f"type {row.name}, since {row.since}", row.evidence) for row in events.TYPES),
-            *((f"occasion {row.name}", row.evidence) for row in events.OCCASIONS),
-            *((f"member {row.name}, since {row.since}", row.evidence) for row in events.MEMBERS),
-            *(
-                (f"step {row.before} by {row.trigger}: {row.after}", row.evidence)
-                for row in events.STEPS
-            ),
-            *EVENTS.items(),
-        ],
-        "Fields": [(f"{row.path}, since {row.since}", row.evidence) for row in FIELDS],
-        "Earlier names": [(f"{row.path}: {row.name}", row.evidence) for row in OLD_NAMES],
-    }
-
-
 def counts() -> str:
     """Return how many facts of each kind have evidence of each mark."""
     rows = []
-    for kind, facts in evidence_rows().items():
-        marks = [evidence.mark for _, evidence in facts]
+    for kind, facts in FACTS.items():
+        marks = [fact.evidence.mark for fact in facts]
         rows.append((kind, *(str(marks.count(mark) or "") for mark in Mark)))
-    total = [evidence.mark for facts in evidence_rows().values() for _, evidence in facts]
+    total = [fact.evidence.mark for facts in FACTS.values() for fact in facts]
     rows.append(("**all**", *(f"**{total.count(mark)}**" for mark in Mark)))
     return table(("facts", *Mark), rows)
 
@@ -206,8 +101,8 @@ def fidelity_page() -> str:
         ),
         counts(),
     ]
-    for kind, facts in evidence_rows().items():
-        rows = [(code(name), evidence.mark, why(evidence)) for name, evidence in facts]
+    for kind, facts in FACTS.items():
+        rows = [(code(one.name), one.evidence.mark, why(one.evidence)) for one in facts]
         parts += [f"## {kind}", table(("fact", "evidence", "from"), rows)]
     parts += ["## Sources", table(("key", "what"), SOURCES.items()), ""]
     return "\n\n".join(parts)

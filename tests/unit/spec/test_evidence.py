@@ -13,6 +13,7 @@ from openimds.spec.clouds import Cloud
 from openimds.spec.endpoints import Category, Endpoint, Parameter
 from openimds.spec.events import Activation, EventType, Member, Occasion, Prefix, Step
 from openimds.spec.evidence import SOURCES, Evidence, Mark
+from openimds.spec.facts import Fact
 from openimds.spec.fields import Field, Rename
 from openimds.spec.headers import HeaderOrder
 from openimds.spec.limits import Limit
@@ -28,6 +29,7 @@ ROW_TYPES = (
     Dialect,
     Endpoint,
     EventType,
+    Fact,
     Field,
     HeaderOrder,
     Limit,
