@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -27,6 +28,7 @@ from openimds.core.protocols import variables
 from openimds.core.token import Terms
 from openimds.desk import DEFAULT, Desk
 from openimds.errors import ConfigError, Error
+from openimds.linux import netns
 from openimds.model.vm import Vm
 from openimds.office.signing import Office
 from openimds.readings import Numbers
@@ -38,7 +40,7 @@ from openimds.store.port import Change, Store
 from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
-from openimds.wire.listen import Listener, Tcp, address, listen, listen_on
+from openimds.wire.listen import IsStale, Listener, Netns, Tcp, address, listen, listen_on
 from openimds.wire.plane import Plane, WirePicture
 
 _PUBLIC = ("127.0.0.1", 8171)
@@ -147,7 +149,9 @@ class Server:
     async def _listen(self) -> Listener:
         """Open the listener of everybody, or take those that were given; return the first."""
         if not self._given.plane:
-            self.listeners[""] = await listen(self.plane, self.config.listen, "listen")
+            self.listeners[""] = await listen(
+                self.plane, self.config.listen, "listen", enter=_enter
+            )
             return self.listeners[""]
         for taken, vm in self._given.plane:
             listener = await listen_on(self.plane, taken, vm)
@@ -256,7 +260,7 @@ class Server:
         """Have these listeners of single VMs beside the first one; of the others keep only some."""
         for text in wanted.keys() - self.listeners.keys():
             where = f"vms.{wanted[text]}.reach.listen"
-            self.listeners[text] = await listen(self.plane, text, where, is_own=True)
+            self.listeners[text] = await listen(self.plane, text, where, is_own=True, enter=_enter)
         for text in self.listeners.keys() - wanted.keys() - keep - {""}:
             self.listeners.pop(text).close()
 
@@ -312,6 +316,10 @@ class Server:
             f"unknown caller {caller}: no VM of the fleet has that address, so it gets 404. "
             "Write it under reach.address of the VM that it is"
         )
+
+
+def _enter(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
+    return netns.listening(wanted.name, wanted.host, wanted.port, where)
 
 
 def _tcp(text: str, where: str) -> tuple[str, int]:

@@ -1,13 +1,16 @@
 """Open the sockets of the data plane.
 
-A listener is written `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`. One that belongs to a VM answers
-everybody who reaches it as that VM.
+A listener is written `HOST:PORT`, `[IPV6]:PORT`, `unix:/path` or `netns:NAME`, which is
+169.254.169.254:80 in the network namespace of that name (`netns:NAME@HOST:PORT` is another address
+there). One that belongs to a VM answers everybody who reaches it as that VM.
 """
 
 import asyncio
 import os
 import socket
 import stat
+from collections.abc import Callable
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -18,6 +21,8 @@ from openimds.wire.plane import Plane
 
 _BACKLOG = 4096
 _UNIX = "unix:"
+_NETNS = "netns:"
+_THERE = ("169.254.169.254", 80)
 _LARGEST_PORT = 65535
 
 
@@ -34,32 +39,66 @@ class Unix(Struct, frozen=True):
     path: str
 
 
-def address(text: str, where: str) -> Tcp | Unix:
+class Netns(Struct, frozen=True):
+    """A TCP address in the network namespace that has this name under /run/netns."""
+
+    name: str
+    host: str
+    port: int
+
+
+IsStale: TypeAlias = Callable[[], bool]
+"""Tells whether the name means another namespace by now, so that nobody there is heard."""
+Enter: TypeAlias = Callable[[Netns, str], tuple[socket.socket, IsStale]]
+"""Opens a socket in a namespace, which takes privilege; ConfigError says where and why not."""
+
+
+def address(text: str, where: str) -> Tcp | Unix | Netns:
     """Return the address that a listener's text means.
 
     Raises:
         ConfigError: it is none.
     """
-    expected = "HOST:PORT, [IPV6]:PORT or unix:/path"
     if text.startswith(_UNIX):
         path = text.removeprefix(_UNIX)
         if not path.startswith("/"):
             raise ConfigError(where, f'"{text}"', "unix: and an absolute path", "Write unix:/path")
         return Unix(path)
+    if text.startswith(_NETNS):
+        name, at, rest = text.removeprefix(_NETNS).partition("@")
+        host, port = _tcp(rest) if at else _THERE
+        if not host or "/" in name or name in ("", ".", ".."):
+            expected = "netns:NAME or netns:NAME@HOST:PORT"
+            hint = "ip netns list prints the names of namespaces"
+            raise ConfigError(where, f'"{text}"', expected, hint)
+        return Netns(name, host, port)
+    host, port = _tcp(text)
+    if not host:
+        expected = "HOST:PORT, [IPV6]:PORT, unix:/path or netns:NAME"
+        raise ConfigError(where, f'"{text}"', expected, "Write 127.0.0.1:8169")
+    return Tcp(host, port)
+
+
+def _tcp(text: str) -> tuple[str, int]:
+    """Return host and port, or no host where the text is no address."""
     host, colon, port = text.rpartition(":")
     is_port = port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT
     has_both = host.startswith("[") == host.endswith("]")
-    if not (colon and host and is_port and has_both):
-        raise ConfigError(where, f'"{text}"', expected, "Write 127.0.0.1:8169")
-    return Tcp(host.removeprefix("[").removesuffix("]"), int(port))
+    if not (colon and is_port and has_both):
+        return "", 0
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class Listener(Struct, frozen=True):
-    """An open socket: its server, and its URL or `unix:` path with the port that it really has."""
+    """An open socket: its server, and its URL or `unix:` path with the port that it really has.
+
+    One in a namespace is stale as soon as the name of the namespace means another one.
+    """
 
     server: asyncio.Server
     url: str
     path: str = ""
+    is_stale: IsStale = lambda: False
 
     def close(self) -> None:
         """Stop taking connections; those that are open live on."""
@@ -68,7 +107,14 @@ class Listener(Struct, frozen=True):
             os.unlink(self.path)  # noqa: PTH108 - as above
 
 
-async def listen(plane: Plane, text: str, where: str, *, is_own: bool = False) -> Listener:
+def _enter_nothing(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
+    expected = "HOST:PORT or unix:/path: nobody here enters network namespaces"
+    raise ConfigError(where, f"{_NETNS}{wanted.name}", expected)
+
+
+async def listen(
+    plane: Plane, text: str, where: str, *, is_own: bool = False, enter: Enter = _enter_nothing
+) -> Listener:
     """Open one listener; one of its own answers everybody as the VM that the picture says.
 
     Raises:
@@ -77,6 +123,9 @@ async def listen(plane: Plane, text: str, where: str, *, is_own: bool = False) -
     wanted = address(text, where)
     loop = asyncio.get_running_loop()
     own = text if is_own else ""
+    if isinstance(wanted, Netns):
+        bound, is_stale = await asyncio.to_thread(enter, wanted, where)
+        return await _serve(plane, bound, own, is_stale)
     try:
         if isinstance(wanted, Unix):
             _free(wanted.path)
@@ -105,10 +154,16 @@ async def listen_on(plane: Plane, given: socket.socket, vm: str = "") -> Listene
             lambda: Conversation(plane, own), sock=given, backlog=_BACKLOG
         )
         return Listener(server, _UNIX + str(given.getsockname()))
-    server = await loop.create_server(
-        lambda: Conversation(plane, own), sock=given, backlog=_BACKLOG
+    return await _serve(plane, given, own)
+
+
+async def _serve(
+    plane: Plane, bound: socket.socket, own: str, is_stale: IsStale = lambda: False
+) -> Listener:
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Conversation(plane, own), sock=bound, backlog=_BACKLOG
     )
-    return Listener(server, _url(server))
+    return Listener(server, _url(server), is_stale=is_stale)
 
 
 def _url(server: asyncio.Server) -> str:

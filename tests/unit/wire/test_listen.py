@@ -1,11 +1,12 @@
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.wire.listen import Tcp, Unix, address, listen, listen_on
+from openimds.wire.listen import Netns, Tcp, Unix, address, listen, listen_on
 from tests.support.talk import a_fleet, a_picture, a_plane, replies, request
 
 ASK = request(
@@ -21,6 +22,9 @@ ASK = request(
         ("localhost:0", Tcp("localhost", 0)),
         ("[::1]:80", Tcp("::1", 80)),
         ("unix:/run/x.sock", Unix("/run/x.sock")),
+        ("netns:web-1", Netns("web-1", "169.254.169.254", 80)),
+        ("netns:web-1@10.0.0.1:8080", Netns("web-1", "10.0.0.1", 8080)),
+        ("netns:web-1@[fe80::a9fe:a9fe%eth0]:80", Netns("web-1", "fe80::a9fe:a9fe%eth0", 80)),
     ],
 )
 def test_an_address_is_read(text: str, meant: object) -> None:
@@ -35,13 +39,27 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         address(text, "listen")
     assert str(caught.value) == (
-        f'listen: saw "{text}", expected HOST:PORT, [IPV6]:PORT or unix:/path. Write 127.0.0.1:8169'
+        f'listen: saw "{text}", expected HOST:PORT, [IPV6]:PORT, unix:/path or netns:NAME. '
+        "Write 127.0.0.1:8169"
     )
 
 
 def test_a_unix_path_is_absolute() -> None:
     with pytest.raises(ConfigError, match="expected unix: and an absolute path"):
         address("unix:run/x.sock", "listen")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["netns:", "netns:.", "netns:..", "netns:a/b", "netns:@1.2.3.4:80", "netns:a@", "netns:a@b"],
+)
+def test_a_namespace_has_a_name(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        address(text, "vms.a.reach.listen")
+    assert str(caught.value) == (
+        f'vms.a.reach.listen: saw "{text}", expected netns:NAME or netns:NAME@HOST:PORT. '
+        "ip netns list prints the names of namespaces"
+    )
 
 
 async def _ask(connection: object) -> bytes:
@@ -163,3 +181,45 @@ def test_a_given_unix_socket_is_served_and_its_file_left(tmp_path: Path) -> None
 
     assert asyncio.run(talk()) == b"vm-1"
     assert path.exists()
+
+
+def test_a_socket_in_a_namespace_is_opened_by_whoever_may_enter_it() -> None:
+    entered: list[tuple[Netns, str]] = []
+    is_stale = False
+
+    def enter(wanted: Netns, where: str) -> tuple[socket.socket, Callable[[], bool]]:
+        entered.append((wanted, where))
+        return socket.create_server(("127.0.0.1", 0)), lambda: is_stale
+
+    async def talk() -> bytes:
+        nonlocal is_stale
+        fleet = a_fleet(a={}, b={"reach": {"listen": ["netns:b"]}})
+        plane = a_plane(a_picture(*fleet))
+        listener = await listen(plane, "netns:b", "vms.b.reach.listen", is_own=True, enter=enter)
+        assert not listener.is_stale()
+        is_stale = True
+        assert listener.is_stale()
+        body = await _ask(asyncio.open_connection("127.0.0.1", int(listener.url.split(":")[-1])))
+        listener.close()
+        return body
+
+    assert asyncio.run(talk()) == b"b"
+    assert entered == [(Netns("b", "169.254.169.254", 80), "vms.b.reach.listen")]
+
+
+def test_who_can_enter_no_namespace_says_so() -> None:
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(listen(a_plane(), "netns:b", "listen"))
+    assert str(caught.value) == (
+        "listen: saw netns:b, expected HOST:PORT or unix:/path: nobody here enters network "
+        "namespaces"
+    )
+
+
+def test_a_plain_listener_is_never_stale() -> None:
+    async def talk() -> bool:
+        listener = await listen(a_plane(), "127.0.0.1:0", "listen")
+        listener.close()
+        return listener.is_stale()
+
+    assert asyncio.run(talk()) is False

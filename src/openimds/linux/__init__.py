@@ -1,0 +1,1 @@
+"""What needs Linux and privilege: namespaces, addresses, nftables, systemd."""
