@@ -1,17 +1,24 @@
-"""Listening sockets that somebody else has opened: a namespace's first process, or systemd."""
+"""What a server is handed by whoever starts it: sockets that listen already, and keys."""
 
 import socket
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+if TYPE_CHECKING:
+    from openimds.sign.keyfile import MakeKey
+
 
 class Given(Struct, frozen=True):
-    """Sockets that are served instead of those that the settings would open.
+    """Sockets that are served instead of those that the settings would open, and new keys.
 
-    Each of `plane` comes with the name of the VM that it answers as, or with nothing where the
-    source address tells. Whoever gives a socket has no more to do with it: the server closes it.
+    The sockets come from a namespace's first process, or from systemd. Each of `plane` comes with
+    the name of the VM that it answers as, or with nothing where the source address tells. Whoever
+    gives a socket has no more to do with it: the server closes it. `make_key` is where new keys
+    come from, if they are not to be made.
     """
 
     plane: tuple[tuple[socket.socket, str], ...] = ()
     admin: tuple[socket.socket, ...] = ()
     public: tuple[socket.socket, ...] = ()
+    make_key: "MakeKey | None" = None

@@ -1,6 +1,7 @@
 """One server as a process: its loop, its signals, its limits."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -9,7 +10,7 @@ from contextlib import suppress
 
 from openimds.app.given import Given
 from openimds.app.server import Ready, Server, Tell
-from openimds.config import Config
+from openimds.config import Config, without_collector
 from openimds.errors import ConfigError
 
 NOTHING = Given()
@@ -18,7 +19,9 @@ NOTHING = Given()
 async def serve(
     config: Config, on_ready: Callable[[Ready], None], tell: Tell, given: Given = NOTHING
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the fleet file again.
+
+    On a terminal SIGHUP means that it was closed, and ends the process as ever.
 
     Raises:
         ConfigError, StoreError: as `Server.start`.
@@ -29,8 +32,21 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        reloads.add(task := asyncio.create_task(server.reload()))
+        task.add_done_callback(reloads.discard)
+
     try:
-        on_ready(await server.start())
+        with without_collector():
+            ready = await server.start()
+        # What was loaded stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        on_ready(ready)
+        if not os.isatty(0):
+            loop.add_signal_handler(signal.SIGHUP, reload)
         await stopped.wait()
     finally:
         await server.stop()

@@ -1,12 +1,12 @@
 """All parts of one server, put together inside a running loop."""
 
 import asyncio
-import gc
 import socket
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from openimds.agenda.clock import Clock
 from openimds.agenda.hook import Hook, delivery
 from openimds.agenda.making import Making
 from openimds.agenda.scenario import FLEET
-from openimds.app.edits import follow
+from openimds.app.edits import Edits
 from openimds.app.given import Given
 from openimds.attest.registry import Issuing
-from openimds.config import DEFAULT_VM, Config, without_collector
+from openimds.config import DEFAULT_VM, Config
 from openimds.control.door import Door, bind
 from openimds.control.token import Token
 from openimds.core.events.bulletin import Activity
@@ -106,6 +106,7 @@ class Server:
         self.plane.on_mistake = self._on_mistake
         self.listeners: dict[str, Listener] = {}
         self._taken: list[Listener] = []
+        self._edits: Edits | None = None
         self.loop_lag_s = 0.0
         self._door: Door | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,8 +126,7 @@ class Server:
             ConfigError: a listener cannot be opened, or two VMs claim one way in.
             StoreError: the store cannot be read or written.
         """
-        with without_collector():
-            await self._load()
+        await self._load()
         await self._load_events()
         for remark in (*self.config.remarks, *self.plane.picture.remarks()):
             self.tell(remark)
@@ -140,10 +140,9 @@ class Server:
             self._tasks.append(asyncio.create_task(self.office.warm(self.plane.utc())))
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self.config.fleet:
-            self._tasks.append(asyncio.create_task(self._follow()))
-        # What was loaded stays: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
+            seen = self.config.fingerprint
+            self._edits = Edits(self.config.fleet, seen, self._sync, self.tell)
+            self._tasks.append(asyncio.create_task(self._edits.follow()))
         return ready
 
     async def _listen(self) -> Listener:
@@ -187,6 +186,7 @@ class Server:
             self.public_url,
             Path(certificates) if certificates else None,
             Path(key) if key else None,
+            self._given.make_key,
         )
 
     def _bind_public(self) -> Door | None:
@@ -264,8 +264,8 @@ class Server:
         for text in self.listeners.keys() - wanted.keys() - keep - {""}:
             self.listeners.pop(text).close()
 
-    async def stop(self) -> None:
-        """Take no new connection, let the open ones end, at most for five seconds."""
+    async def stop(self, patience_s: float = _DRAIN_S) -> None:
+        """Take no new connection, let the open ones end for so long, and cut those that do not."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -276,10 +276,12 @@ class Server:
         for listener in (*self.listeners.values(), *self._taken):
             listener.close()
         self.plane.connections.drain()
-        deadline = self.plane.now() + _DRAIN_S
+        deadline = self.plane.now() + patience_s
         while len(self.plane.connections) and self.plane.now() < deadline:
             self.plane.connections.sweep(self.plane.now())
             await asyncio.sleep(0.01)
+        for _ in ("told", "cut"):
+            self.plane.connections.sweep(inf)
         await self.agenda.close()
         self.desk.close()
         if self.entra:
@@ -295,9 +297,26 @@ class Server:
             self.loop_lag_s = max(0.0, self.plane.now() - due)
             self.plane.connections.sweep(self.plane.now())
 
-    async def _follow(self) -> None:
-        fleet, seen = self.config.fleet, self.config.fingerprint
-        await follow(fleet, seen, self._sync, self.tell)
+    async def reload(self) -> None:
+        """Apply edits of the fleet file now, and listen anew where a namespace was made anew."""
+        if self._edits:
+            await self._edits.look()
+        for text, old in list(self.listeners.items()):
+            if not old.is_stale():
+                continue
+            owner = self.plane.picture.listeners.get(text, "")
+            where = f"vms.{owner}.reach.listen" if owner else "listen"
+            try:
+                new = await listen(self.plane, text, where, is_own=bool(owner), enter=_enter)
+            except ConfigError as error:
+                self.tell(f"{error}; guests of the new namespace are not heard")
+                continue
+            if self.listeners.get(text) is not old:  # The fleet has changed meanwhile.
+                new.close()
+                continue
+            old.close()
+            self.listeners[text] = new
+            self.tell(f"{text} is another namespace by now and is listened in again")
 
     async def _sync(self, vms: list[Vm], who: str) -> list[Change]:
         try:

@@ -42,7 +42,7 @@ from openimds.attest.chain import (
     open_chain,
     read_old,
 )
-from openimds.sign.keyfile import KeyFileError, new_key
+from openimds.sign.keyfile import KeyFileError, MakeKey
 
 Part = Literal["leaf", "intermediate", "root"]
 PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root": "root"}
@@ -78,7 +78,7 @@ class Authority:
         """Grows whenever what signs is replaced."""
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - what one authority is made of
         cls,
         folder: Path | None,
         now_s: float,
@@ -86,6 +86,7 @@ class Authority:
         public_url: str = "",
         days: int = LEAF_DAYS,
         brought: Brought | None = None,
+        make_key: MakeKey | None = None,
     ) -> "Authority":
         """Return the authority of a folder, or a fresh one in memory where there is none.
 
@@ -95,11 +96,12 @@ class Authority:
             public_url: where guests reach `/pki/`, without a slash at its end; leaves name it.
             days: how long a leaf is valid.
             brought: an issuer that signs the leaves instead of one in the folder.
+            make_key: where new keys come from, if they are not to be made.
 
         Raises:
             KeyFileError: a file cannot be read or written, or does not fit the others.
         """
-        place = Place(folder, public_url)
+        place = Place(folder, public_url, make_key)
         if brought is None:
             return cls(open_chain(place, now_s), place, days)
         chain = Chain(brought.issuer, above=brought.above, old=read_old(folder))
@@ -126,7 +128,7 @@ class Authority:
     def issue(self, site: Site, span: Span, issuer: Issuer | None = None) -> Leaf:
         """Return a leaf of any span, of this authority's issuer or another, that is not kept."""
         with self._lock:
-            self._key = self._key or new_key()
+            self._key = self._key or self._place.new_key()
             by = issuer or self._chain.issuer
             url = self._place.url(by.certificate)
             public = self._key.public_key()
@@ -141,9 +143,9 @@ class Authority:
             holder = self._chain.root_key_holder
             number = number_after(self._chain.issuer.certificate)
         if holder is None:
-            root_key = new_key()
+            root_key = self._place.new_key()
             holder = KeyIssuer(root_certificate(root_key, now_s), root_key)
-        key = new_key()
+        key = self._place.new_key()
         made = intermediate_certificate(key.public_key(), number, holder, now_s, "")
         return KeyIssuer(made, key)
 

@@ -32,6 +32,7 @@ from openimds.attest.certificates import (
 )
 from openimds.sign.keyfile import (
     KeyFileError,
+    MakeKey,
     new_key,
     plain_reason,
     read_key,
@@ -66,10 +67,18 @@ class Chain(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """Where a chain is kept (None: in memory only), and where its certificates are offered."""
+    """Where a chain is kept (None: in memory only), and where its certificates are offered.
+
+    `make_key` is where its new keys come from, if they are not to be made.
+    """
 
     folder: Path | None
     public_url: str
+    make_key: MakeKey | None = None
+
+    def new_key(self) -> RSAPrivateKey:
+        """Return a key that no certificate has yet."""
+        return (self.make_key or new_key)()
 
     def url(self, certificate: x509.Certificate) -> str:
         """Return where a CA's certificate can be fetched, or nothing if nowhere."""
@@ -122,9 +131,9 @@ def open_chain(place: Place, now_s: float) -> Chain:
     Raises:
         KeyFileError: a file cannot be read or written, or does not fit the others.
     """
-    above = _open_root(place.folder, now_s)
+    above = _open_root(place, now_s)
     if place.folder is None or not (place.folder / "intermediate.pem").exists():
-        return _issue(above, place, _open_key(place.folder, "intermediate"), now_s, 1)
+        return _issue(above, place, _open_key(place, "intermediate"), now_s, 1)
     path, key_path = place.folder / "intermediate.pem", place.folder / "intermediate.key"
     own, *rest = read_certificates(path)
     fits = bool(rest) or above.root is None or is_issued_by(own, above.root)
@@ -163,7 +172,7 @@ def next_root(chain: Chain, place: Place, now_s: float) -> Chain:
         KeyFileError: the root's key is not here, or a file cannot be written.
     """
     older, replaced = _root_key(chain, place), chain.issuer.certificate
-    key = new_key()
+    key = place.new_key()
     root = root_certificate(key, now_s)
     crossed = cross_certificate(root, older, _root_url(older.certificate, place, chain.old))
     old = _retire(place, chain.old, now_s, older.certificate, replaced, crossed)
@@ -193,15 +202,16 @@ class _Above(Struct, frozen=True):
     old: tuple[x509.Certificate, ...]
 
 
-def _open_root(folder: Path | None, now_s: float) -> _Above:
+def _open_root(place: Place, now_s: float) -> _Above:
+    folder = place.folder
     old = read_old(folder)
     if folder is None:
-        return _with_root(None, new_key(), now_s, old)
+        return _with_root(None, place.new_key(), now_s, old)
     path, key_path = folder / "root.pem", folder / "root.key"
     if not path.exists():
         if not key_path.exists() and (folder / "intermediate.pem").exists():
             return _Above(None, None, old)  # The intermediate is an operator's.
-        return _with_root(folder, _open_key(folder, "root"), now_s, old)
+        return _with_root(folder, _open_key(place, "root"), now_s, old)
     root = read_certificates(path)[0]
     if not key_path.exists():
         return _Above(root, None, old)
@@ -263,13 +273,13 @@ def _old_file(folder: Path, certificate: x509.Certificate) -> Path:
     return folder / OLD / f"{file_name(certificate)}.pem"
 
 
-def _open_key(folder: Path | None, name: str) -> RSAPrivateKey:
-    path = folder and folder / f"{name}.key"
-    return read_key(path) if path and path.exists() else _new_key(Place(folder, ""), name)
+def _open_key(place: Place, name: str) -> RSAPrivateKey:
+    path = place.folder and place.folder / f"{name}.key"
+    return read_key(path) if path and path.exists() else _new_key(place, name)
 
 
 def _new_key(place: Place, name: str) -> RSAPrivateKey:
-    key = new_key()
+    key = place.new_key()
     if place.folder:
         write_key(place.folder / f"{name}.key", key)
     return key

@@ -10,18 +10,23 @@ if TYPE_CHECKING:
     from openimds.attest.authority import Authority
     from openimds.attest.certificates import Standing
     from openimds.attest.rehearsal import Notary
+    from openimds.sign.keyfile import MakeKey
 
 CA = "ca"
 """The folder of the state directory that holds root and intermediate."""
 
 
 class Issuing(Struct, frozen=True):
-    """Where certificates are kept and offered, and an operator's own issuer if there is one."""
+    """Where certificates are kept and offered, and an operator's own issuer if there is one.
+
+    `make_key` is where new keys come from, if they are not to be made.
+    """
 
     folder: Path | None = None
     public_url: str = ""
     issuer_certificates: Path | None = None
     issuer_key: Path | None = None
+    make_key: "MakeKey | None" = None
 
 
 class Registry:
@@ -75,7 +80,11 @@ class Registry:
                 if issuing.issuer_certificates and issuing.issuer_key:
                     brought = read_brought(issuing.issuer_certificates, issuing.issuer_key, now_s)
                 self._authority = Authority.open(
-                    self._folder, now_s, public_url=issuing.public_url, brought=brought
+                    self._folder,
+                    now_s,
+                    public_url=issuing.public_url,
+                    brought=brought,
+                    make_key=issuing.make_key,
                 )
             return self._authority
 

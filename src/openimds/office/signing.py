@@ -55,7 +55,7 @@ class Office:
         )
         self._arc = Arc(challenges, self.workshop, self.tokens) if challenges is not None else None
         self._clients: Clients | None = None
-        self._folder = issuing.folder
+        self._folder, self._make_key = issuing.folder, issuing.make_key
         self._keys = issuing.folder / KEYS if issuing.folder else None
         self._keyring: Keyring | None = None
         self._lock = threading.Lock()
@@ -74,7 +74,9 @@ class Office:
         with self._lock:
             if self._keyring is None:
                 self._keyring = Keyring.open(
-                    self._keys, max(OVERLAP_S, self.terms.life_s + _LEEWAY_S)
+                    self._keys,
+                    max(OVERLAP_S, self.terms.life_s + _LEEWAY_S),
+                    self._make_key,
                 )
             return self._keyring
 
@@ -110,7 +112,7 @@ class Office:
         from openimds.sign.clients import Clients  # noqa: PLC0415 - as in `keyring`
 
         with self._lock:
-            self._clients = self._clients or Clients(self._folder)
+            self._clients = self._clients or Clients(self._folder, self._make_key)
             return self._clients
 
     def lives(self, now_s: float) -> "tuple[Life, ...]":

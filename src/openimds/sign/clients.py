@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from openimds.core.need import Certificate, Failed, NeedsCertificate
-from openimds.sign.keyfile import new_key, read_key, write_key
+from openimds.sign.keyfile import MakeKey, new_key, read_key, write_key
 
 FILE_NAME = "msi-v2.key"
 DAYS = 7
@@ -25,10 +25,11 @@ _BITS = (2048, 3072, 4096)
 class Clients:
     """Signs client certificates with one key, which is made when it is first needed."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, make_key: MakeKey | None = None) -> None:
         """Keep the key in a state directory; without one it lives as long as the process."""
         self._path = folder / FILE_NAME if folder else None
         self._key: RSAPrivateKey | None = None
+        self._make_key = make_key
         self._lock = Lock()
 
     def sign(self, need: NeedsCertificate, now_s: float) -> Certificate | Failed:
@@ -68,7 +69,7 @@ class Clients:
                 if self._path and self._path.exists():
                     self._key = read_key(self._path)
                 else:
-                    self._key = new_key()
+                    self._key = (self._make_key or new_key)()
                     if self._path:
                         write_key(self._path, self._key)
             return self._key

@@ -1,7 +1,9 @@
 """One RSA key in one file of its owner alone."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
@@ -16,6 +18,9 @@ from openimds.errors import Error
 KEY_BITS = 2048
 _EXPONENT = 65537
 OTHERS = 0o077
+
+MakeKey: TypeAlias = Callable[[], RSAPrivateKey]
+"""Where new keys come from."""
 
 
 class KeyFileError(Error):

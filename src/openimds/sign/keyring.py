@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from openimds.sign.keyfile import (
     KEY_BITS,
     KeyFileError,
+    MakeKey,
     new_key,
     read_key,
     write_file,
@@ -84,21 +85,29 @@ class Keyring:
     All of it may be called from any thread. Where no key signs yet, the first question makes one.
     """
 
-    def __init__(self, folder: Path | None = None, overlap_s: float = OVERLAP_S) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        overlap_s: float = OVERLAP_S,
+        make_key: MakeKey | None = None,
+    ) -> None:
         """Begin empty; `open` is the way to a ring with the keys of before."""
+        self._make_key = make_key
         self._folder = folder
         self._overlap_s = overlap_s
         self._keys: tuple[_Held, ...] = ()
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, folder: Path | None, overlap_s: float = OVERLAP_S) -> "Keyring":
+    def open(
+        cls, folder: Path | None, overlap_s: float = OVERLAP_S, make_key: MakeKey | None = None
+    ) -> "Keyring":
         """Return the ring that is kept in a folder, or one in memory only.
 
         Raises:
             KeyFileError: a file of it cannot be read, is missing or is not what it was.
         """
-        ring = cls(folder, overlap_s)
+        ring = cls(folder, overlap_s, make_key)
         if folder is not None:
             ring._keys = _read(folder)
         return ring
@@ -163,7 +172,7 @@ class Keyring:
         return self._keys
 
     def _begin_key(self, now_s: float) -> None:
-        key = new_key()
+        key = (self._make_key or new_key)()
         fresh = _held(_Row(kid_of(key.public_key()), now_s), key)
         if self._folder is not None:
             write_key(_path(self._folder, fresh.row.kid), key)

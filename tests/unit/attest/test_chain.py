@@ -33,7 +33,6 @@ def _made_before(keys: list[RSAPrivateKey], monkeypatch: pytest.MonkeyPatch) -> 
     """Hand out keys that were made before: a test has up to twelve, all different."""
     fresh = iter(keys)
     monkeypatch.setattr("openimds.attest.chain.new_key", lambda: next(fresh))
-    monkeypatch.setattr("openimds.attest.authority.new_key", lambda: next(fresh))
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""Keys that one server after another uses."""
+
+import pytest
+
+from openimds.attest.authority import Authority
+from openimds.attest.registry import Issuing
+from openimds.core.token import Terms
+from openimds.office.signing import Office
+from openimds.sign import keyfile
+from openimds.sign.pool import Pool
+
+NOW_S = 1_795_377_286.0
+
+
+def test_each_server_begins_with_the_first_key_and_gets_none_twice() -> None:
+    pool = Pool()
+    first, second = pool.supply(), pool.supply()
+    keys = [first(), first(), second(), second()]
+    assert keys[0] is keys[2]
+    assert keys[1] is keys[3]
+    assert keys[0] is not keys[1]
+
+
+def test_all_that_signs_for_a_second_server_is_there_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Pool()
+    first, second = (Office(Issuing(make_key=pool.supply()), Terms(86400)) for _ in range(2))
+    token, bundle = first.keyring().signer(NOW_S), first.registry.bundle(NOW_S)
+    monkeypatch.delattr(keyfile, "new_key")
+    assert second.keyring().signer(NOW_S).key is token.key
+    other = second.registry.bundle(NOW_S)
+    assert other != bundle, "a certificate is made for one server"
+    first.close()
+    second.close()
+
+
+def test_root_and_intermediate_have_keys_of_their_own() -> None:
+    authority = Authority.open(None, NOW_S, make_key=Pool().supply())
+    leaf = authority.leaf("metadata.azure.com", "westeurope", NOW_S)
+    holders = [authority._chain.issuer.certificate, authority._chain.root, leaf.certificate]
+    assert len({one.public_key().public_numbers() for one in holders if one}) == 3
