@@ -12,46 +12,56 @@ Apply = Callable[[list[Vm], str], Awaitable[list[Change]]]
 """Makes the VMs of the file what it says now, in somebody's name."""
 
 
-async def follow(fleet: str, seen: bytes, apply: Apply, tell: Callable[[str], None]) -> None:
-    """Watch a fleet file for as long as the system lets us, and say when it does not.
+class Edits:
+    """What becomes of a fleet file, or of a folder of them, after the start."""
 
-    `seen` is the fingerprint of the text that is served already.
-    """
-    try:
-        await _follow(fleet, seen, apply, tell)
-    except (OSError, RuntimeError) as error:
-        tell(f"{fleet}: {error}; edits are not seen any more")
+    def __init__(
+        self, fleet: str, seen: bytes, apply: Apply, tell: Callable[[str], None]
+    ) -> None:
+        """Begin with the fingerprint of the text that is served already."""
+        self._fleet, self._seen, self._apply, self._tell = fleet, seen, apply, tell
+        self._turn = asyncio.Lock()
 
-
-async def _follow(fleet: str, seen: bytes, apply: Apply, tell: Callable[[str], None]) -> None:
-    """Apply every edit; a bad one changes nothing and is told."""
-    from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
-
-    watched = await asyncio.to_thread(Watched, fleet)
-    is_first = True
-    async for edits in awatch(
-        watched.folder,
-        watch_filter=watched.has,
-        recursive=False,
-        debounce=100,
-        step=20,
-        rust_timeout=1000,
-        yield_on_timeout=True,
-    ):
-        # The first look is for an edit that was made before the watching began.
-        if not edits and not is_first:
-            continue
-        is_first = False
-        try:
-            now = await asyncio.to_thread(fingerprint, fleet)
-            if now == seen:
-                continue  # Only touched: it says nothing new, and changes by the API stay.
-            # A scenario that was begun goes on as it was.
-            vms, _ = await asyncio.to_thread(read_fleet, fleet)
-            changes = await apply(vms, watched.who)
-            seen = now
-        except Error as error:
-            tell(f"{error}; nothing has changed")
-            continue
+    async def look(self) -> None:
+        """Apply what the file says now; a bad edit changes nothing and is told."""
+        async with self._turn:
+            watched = await asyncio.to_thread(Watched, self._fleet)
+            try:
+                now = await asyncio.to_thread(fingerprint, self._fleet)
+                if now == self._seen:
+                    return  # Only touched: it says nothing new, and changes by the API stay.
+                # A scenario that was begun goes on as it was.
+                vms, _ = await asyncio.to_thread(read_fleet, self._fleet)
+                changes = await self._apply(vms, watched.who)
+                self._seen = now
+            except Error as error:
+                self._tell(f"{error}; nothing has changed")
+                return
         if changes:
-            tell(f"{watched.path}: {len(changes)} changes applied")
+            self._tell(f"{watched.path}: {len(changes)} changes applied")
+
+    async def follow(self) -> None:
+        """Look after every edit for as long as the system lets us, and say when it does not."""
+        try:
+            await self._follow()
+        except (OSError, RuntimeError) as error:
+            self._tell(f"{self._fleet}: {error}; edits are not seen any more")
+
+    async def _follow(self) -> None:
+        from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
+
+        watched = await asyncio.to_thread(Watched, self._fleet)
+        is_first = True
+        async for edits in awatch(
+            watched.folder,
+            watch_filter=watched.has,
+            recursive=False,
+            debounce=100,
+            step=20,
+            rust_timeout=1000,
+            yield_on_timeout=True,
+        ):
+            # The first look is for an edit that was made before the watching began.
+            if edits or is_first:
+                is_first = False
+                await self.look()
