@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from math import ceil
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from openimds.agenda.ledger import Done, Ledger, Shown
 from openimds.agenda.scenario import Book, begin, digest_of, end, next_of
 from openimds.core.events.bulletin import Activity
 from openimds.core.events.calendar import Calendar, Outcome, Reason, Refusal, Transition
-from openimds.core.events.event import Declaration, Event, place_of, prepare
+from openimds.core.events.event import MOST_S, Declaration, Event, place_of, prepare
 from openimds.core.events.plans import Plan
 from openimds.core.events.wishes import Wish, wish_of
 from openimds.core.need import Approved, Bulletin, Failed, NeedsApproval, NeedsBulletin
@@ -26,6 +27,8 @@ from openimds.store.port import Moves, StoreError
 
 _MOST_AT_ONCE = 200
 _SLICE = 100
+_TEXTS = 64
+"""How many texts are remembered as told."""
 _CLOCK = "clock"
 """The store's note of a virtual clock."""
 _Places = dict[str, list[tuple[str, str]]]
@@ -48,6 +51,7 @@ class Agenda:
         self.close = self.ledger.close
         self.on_clock: Callable[[], None] = lambda: None
         self._desk, self._tell, self._activity = desk, tell, activity
+        self._tell_once = lru_cache(_TEXTS)(tell)
         self._untouched = Shown()
 
     async def load(self) -> None:
@@ -191,21 +195,29 @@ class Agenda:
         """Do what has come due of plans and events, in the order of the times."""
         transitions: list[Transition] = []
         born: list[Event] = []
-        while len(born) < _MOST_AT_ONCE and (found := next_of(book, now_s)):
+        # Times are counted, not events: where all VMs of a plan are gone it brings none.
+        for _ in range(_MOST_AT_ONCE):
+            found = next_of(book, now_s)
+            if found is None:
+                break
             at_s, plan, book = found
-            known = [name for name in plan.vms if name in self._desk.picture.by_name]
-            if len(known) < len(plan.vms):
-                gone = ", ".join(sorted({*plan.vms} - {*known}))
-                self._tell(f"a scenario names VMs that are gone: {gone}")
-            wish, places = wish_of(plan), _Places()
-            for name in known:
-                self._place(name, places)
-            made = [prepare(one, at_s) for one in _declarations(wish, places)]
+            made = [prepare(one, at_s) for one in self._occurrence(plan)]
             transitions += _declare(calendar, made, "scenario").transitions
             born += made
         # What is left of the plans comes in the next round, and before what is later than it.
         transitions += calendar.tick(now_s if book.due_s is None else min(now_s, book.due_s))
         return Done(Outcome(tuple(transitions)), book, tuple(born))
+
+    def _occurrence(self, plan: Plan) -> list[Declaration]:
+        """Return what a plan declares, for those of its VMs that are still there."""
+        known = [name for name in plan.vms if name in self._desk.picture.by_name]
+        if len(known) < len(plan.vms):
+            gone = ", ".join(sorted({*plan.vms} - {*known}))
+            self._tell_once(f"a scenario names VMs that are gone: {gone}")
+        places: _Places = {}
+        for name in known:
+            self._place(name, places)
+        return _declarations(wish_of(plan), places)
 
     # Declarations.
 
@@ -263,9 +275,9 @@ def _check(said: Declaration, wish: Wish, now_s: float) -> None:
     if wish.notice_s is not None:
         raise ConfigError("not_before", "both not_before and in_s", "one of the two")
     left_s = wish.not_before_s - now_s
-    if left_s < 0:
-        raise ConfigError("not_before", f"a time {-left_s:.0f} s ago", "a time to come")
-    prepare(replace(said, notice_s=left_s), now_s)
+    if not 0 <= left_s <= MOST_S:
+        seen = f"a time {-left_s:.0f} s ago" if left_s < 0 else f"a time {left_s:.0f} s ahead"
+        raise ConfigError("not_before", seen, f"a time to come, at most {MOST_S} s ahead")
 
 
 def _event(said: Declaration, wish: Wish, now_s: float) -> Event:

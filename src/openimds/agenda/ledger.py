@@ -120,8 +120,7 @@ class Ledger:
         while self._jobs:
             jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), _MOST_AT_ONCE))]
             await self._write(jobs)
-        if not self._has_failed:
-            self.rearm()
+        self._rearm()
 
     async def _write(self, jobs: list[_Waiting]) -> None:
         """Do jobs together: all of them are written, or none happened."""
@@ -203,10 +202,13 @@ class Ledger:
         """Have a calendar of what is written down."""
         self._calendar = Calendar(Snapshot(tuple(self.events.values()), self._incarnations))
 
-    def rearm(self) -> None:
-        """Set the timer for what comes next; call it when the clock was changed."""
+    def _rearm(self) -> None:
+        """Set the timer for what comes next."""
         times = [at_s for at_s in (self._calendar.due_s(), self.book.due_s) if at_s is not None]
-        self._set_timer(min(self._clock.wait_s(min(times)), _MOST_WAIT_S) if times else None)
+        # What could not be written is due at once, and would be tried again and again.
+        least_s = _RETRY_S if self._has_failed else 0.0
+        wait_s = min(self._clock.wait_s(min(times)), _MOST_WAIT_S) if times else None
+        self._set_timer(None if wait_s is None else max(least_s, wait_s))
 
     def _set_timer(self, wait_s: float | None) -> None:
         if self._timer:
@@ -221,7 +223,6 @@ class Ledger:
     def _look(self, done: "asyncio.Future[Outcome]") -> None:
         if not done.cancelled() and (error := done.exception()):
             self._tell(f"an event is late: {error}")
-            self._set_timer(_RETRY_S)
 
     async def close(self) -> None:
         """Let the writer end what it has begun, and move nothing any more."""

@@ -17,12 +17,13 @@ FLEET = "fleet"
 class Run(Struct, frozen=True):
     """One plan under way: its times are since 1970, and those before `until_s` are done.
 
-    `next_s` is its next time, None when it is over.
+    `next_s` is its next time, None when it is over; `done` is how often it has come.
     """
 
     plan: Plan
     until_s: float
     next_s: float | None
+    done: int = 0
 
 
 class Scenario(Struct, frozen=True):
@@ -88,5 +89,10 @@ def _from(plan: Plan, from_s: float) -> Run:
 
 def _after(run: Run, done_s: float) -> Run:
     """Return a run past the time that it has come to; equal times of one plan count as one."""
-    later = (at_s for at_s in occurrences(run.plan, done_s, done_s + 8 * MOST_S) if at_s > done_s)
-    return Run(run.plan, done_s, next(later, None))
+    done = run.done + 1
+    if done == run.plan.count:
+        return Run(run.plan, done_s, None, done)
+    # The run has counted, so that the plan need not be counted through from its beginning.
+    endless = replace(run.plan, count=0)
+    later = (at_s for at_s in occurrences(endless, done_s, done_s + 8 * MOST_S) if at_s > done_s)
+    return Run(run.plan, done_s, next(later, None), done)

@@ -1,98 +1,21 @@
-"""The agenda over a store that forgets, or fails; time is set by hand."""
+"""The agenda: what guests see, what operators order, what is written down."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.clock import Clock
-from openimds.agenda.scenario import FLEET
 from openimds.core.events.bulletin import Activity
 from openimds.core.events.calendar import Reason, Refusal
 from openimds.core.events.event import Event
-from openimds.core.events.wishes import Wish, plans
-from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
-from openimds.desk import Desk
+from openimds.core.events.wishes import Wish
+from openimds.core.need import Approved, Failed, NeedsBulletin
 from openimds.errors import ConfigError
-from openimds.model.fleet import fleet
 from openimds.spec.events import Status, Trigger
-from openimds.spec.versions import NEWEST, catalog
 from openimds.store.port import StoreError
-from openimds.view.picture import Picture
-from tests.unit.control.office import FailingStore
+from tests.unit.agenda.room import NOW_S, Room, play, until
 
-NOW_S = 1_795_377_286.0
-VMS: dict[str, Any] = {
-    "as-1": {"availabilitySet": "as", "compute": {"name": "first"}},
-    "as-2": {"availabilitySet": "AS"},
-    "lone": {},
-}
 REBOOT = Wish("Reboot", ("as-1",))
-
-
-class Room:
-    """An agenda, its store and its wall."""
-
-    def __init__(self, store: FailingStore | None = None, activity: Activity | None = None) -> None:
-        self.store = store or FailingStore()
-        self.now_s = NOW_S
-        self.told: list[str] = []
-        self.picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
-        self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
-        self.clock = Clock(lambda: self.now_s, is_virtual=True)
-        self.agenda = Agenda(self.desk, self.clock, self.told.append, activity)
-
-    async def _open(self, *_: object) -> None:
-        """No listener is ever wanted here."""
-
-    async def load(self) -> "Room":
-        self.picture.take(self.picture.plan(fleet({"vms": VMS}).vms.values()))
-        await self.agenda.load()
-        return self
-
-    def shown(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
-        need = NeedsBulletin("as-1", scope, version)
-        return json.loads(self.agenda.held(need, self.now_s).body)
-
-    async def pass_time(self, seconds: float) -> None:
-        """Let time pass as a server that slept does: what is due comes with the next job."""
-        self.now_s += seconds
-        await self.agenda.set_clock(self.clock.state)
-
-    async def approve(self, vm: str, *events: Event, scope: str = "set:as") -> Approved | Failed:
-        ids = tuple(event.event_id for event in events)
-        return await self.agenda.approve(NeedsApproval(vm, scope, ids))
-
-    async def log(self) -> list[tuple[str, str]]:
-        found = await self.desk.ask(self.store.happenings, 0, 999)
-        return [(json.loads(one.body)["trigger"], one.who) for one in found]
-
-    async def close(self) -> None:
-        await self.agenda.close()
-        self.store.fails.clear()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(100_000):
-        if is_so():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError(is_so)
-
-
-def play(work: Callable[[Room], Awaitable[None]], **room: Any) -> None:
-    async def whole() -> None:
-        here = await Room(**room).load()
-        try:
-            await work(here)
-        finally:
-            await here.close()
-            here.desk.close()
-
-    asyncio.run(whole())
 
 
 def test_members_see_one_document_object_and_others_do_not() -> None:
@@ -224,6 +147,26 @@ def test_the_timer_wakes_for_what_is_due_and_tries_again_when_it_could_not_be_wr
     play(work)
 
 
+def test_the_timer_is_set_for_what_was_written_beside_what_could_not_be() -> None:
+    async def work(room: Room) -> None:
+        def broken(*_: object) -> Any:
+            raise RuntimeError("a mistake of ours")
+
+        wish = Wish("Freeze", ("lone",), notice_s=5)
+        _, error = await asyncio.gather(
+            room.agenda.declare(wish, "me"),
+            room.agenda.ledger.do(broken),
+            return_exceptions=True,
+        )
+        assert isinstance(error, RuntimeError)
+        await until(lambda: room.agenda.ledger._timer is not None)
+        timer = room.agenda.ledger._timer
+        assert timer
+        assert timer.when() - asyncio.get_running_loop().time() <= 5
+
+    play(work)
+
+
 def test_jobs_that_come_together_share_a_write_and_the_mistake_of_one_is_its_own() -> None:
     async def work(room: Room) -> None:
         (event,) = await room.agenda.declare(REBOOT, "me")
@@ -253,7 +196,7 @@ def test_jobs_that_come_together_share_a_write_and_the_mistake_of_one_is_its_own
         (Wish("Reboot", ("as-1",), notice_s=-1), "in_s"),
         (Wish("Reboot", ("as-1",), notice_s=1, not_before_s=NOW_S + 9), "not_before"),
         (Wish("Reboot", ("as-1",), not_before_s=NOW_S - 1), "not_before"),
-        (Wish("Reboot", ("as-1",), not_before_s=NOW_S + 1e10), "notice_s"),
+        (Wish("Reboot", ("as-1",), not_before_s=NOW_S + 1e10), "not_before"),
         (Wish("Reboot", ("as-1",), needs="most"), "needs"),
     ],
 )
@@ -319,83 +262,10 @@ def test_a_scope_that_has_to_ask_first_sees_nothing_for_a_while() -> None:
         room.now_s += 1
         assert room.shown()["DocumentIncarnation"] == 1
         assert await room.approve("as-1", event) == Approved()
+        # A clock that is set back takes nothing away from who has asked for long enough.
+        room.now_s -= 3600
+        assert room.shown()["DocumentIncarnation"] == 2
+        room.now_s += 86_400
+        assert room.shown() == {"DocumentIncarnation": 0, "Events": []}
 
     play(work, activity=Activity())
-
-
-class TestScenarios:
-    def test_lines_come_in_their_time_and_once(self) -> None:
-        async def work(room: Room) -> None:
-            lines = plans(
-                [
-                    {"type": "Freeze", "vms": ["lone"], "at_s": 10, "life_s": 5, "notice_s": 5},
-                    {"type": "Reboot", "vms": ["as-1", "lone"], "at_s": 60, "every_s": 100},
-                ]
-            )
-            await room.agenda.begin(FLEET, lines, is_once=True)
-            await room.agenda.begin(FLEET, lines, is_once=True)
-            assert room.agenda.events() == []
-            await room.pass_time(10)
-            assert room.shown("vm:lone")["DocumentIncarnation"] == 1
-            await room.pass_time(150)
-            assert [one.event_type for one in room.agenda.events()] == ["Reboot"] * 4
-            times = [one.created_s - NOW_S for one in room.agenda.events()]
-            assert times == [60, 60, 160, 160]
-            # The Freeze came, started and went, and the log knows.
-            assert room.agenda.ledger.moves["over"] == 1
-            again = await Room(room.store).load()
-            again.now_s = room.now_s
-            await again.agenda.begin(FLEET, lines, is_once=True)
-            assert len(again.agenda.events()) == 4
-            await again.close()
-            again.desk._thread.shutdown()
-
-        play(work)
-
-    def test_a_long_jump_goes_through_all_of_it(self) -> None:
-        async def work(room: Room) -> None:
-            line = {"type": "Freeze", "vms": ["lone"], "every_s": 1, "notice_s": 0, "life_s": 0}
-            await room.agenda.begin("soak", plans([line]))
-            await room.pass_time(1000)
-            await until(lambda: room.agenda.book.due_s == NOW_S + 1001)
-            assert room.agenda.ledger.moves == {"declared": 1001, "not-before": 1001, "over": 1001}
-            assert room.shown("vm:lone") == {"DocumentIncarnation": 3003, "Events": []}
-
-        play(work)
-
-    def test_it_can_be_ended_and_begun_anew(self) -> None:
-        async def work(room: Room) -> None:
-            lines = plans([{"type": "Freeze", "vms": ["lone"], "at_s": 5}])
-            await room.agenda.begin("x", lines)
-            assert await room.agenda.end("x")
-            assert not await room.agenda.end("x")
-            await room.pass_time(60)
-            assert room.agenda.events() == []
-            for _ in range(2):
-                await room.agenda.begin("x", lines)
-                await room.pass_time(60)
-            assert len(room.agenda.events()) == 2
-
-        play(work)
-
-    def test_a_vm_that_is_gone_is_left_out_and_told(self) -> None:
-        async def work(room: Room) -> None:
-            line = {"type": "Freeze", "vms": ["lone", "as-1"], "at_s": 5}
-            await room.agenda.begin("x", plans([line]))
-            room.picture.take(room.picture.plan([], ["lone"]))
-            await room.pass_time(5)
-            assert [one.concerned for one in room.agenda.events()] == [("as-1",)]
-            assert room.told == ["a scenario names VMs that are gone: lone"]
-
-        play(work)
-
-    def test_a_vm_that_never_was_is_refused(self) -> None:
-        async def work(room: Room) -> None:
-            with pytest.raises(ConfigError) as caught:
-                await room.agenda.begin("x", plans([{"type": "Freeze", "vms": ["lon"]}]))
-            assert (caught.value.where, caught.value.hint) == (
-                "events[0].vms",
-                'Did you mean "lone"?',
-            )
-
-        play(work)

@@ -123,7 +123,9 @@ class Activity:
     def asks(self, scope: str, now_s: float) -> bool:
         """Note a request of a scope, and tell whether its events are visible."""
         first_s, last_s = self._times.get(scope, (now_s, now_s))
-        if now_s - last_s >= self._idle_s:
+        if now_s < last_s:
+            first_s -= last_s - now_s  # The clock was set back, and with it what it has measured.
+        elif now_s - last_s >= self._idle_s:
             first_s = now_s
         self._times[scope] = (first_s, now_s)
         return now_s - first_s >= self._delay_s

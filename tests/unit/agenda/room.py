@@ -1,0 +1,86 @@
+"""The agenda over a store that forgets, or fails; time is set by hand."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from openimds.agenda.agenda import Agenda
+from openimds.agenda.clock import Clock
+from openimds.core.events.bulletin import Activity
+from openimds.core.events.event import Event
+from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
+from openimds.desk import Desk
+from openimds.model.fleet import fleet
+from openimds.spec.versions import NEWEST, catalog
+from openimds.view.picture import Picture
+from tests.unit.control.office import FailingStore
+
+NOW_S = 1_795_377_286.0
+VMS: dict[str, Any] = {
+    "as-1": {"availabilitySet": "as", "compute": {"name": "first"}},
+    "as-2": {"availabilitySet": "AS"},
+    "lone": {},
+}
+
+
+class Room:
+    """An agenda, its store and its wall."""
+
+    def __init__(self, store: FailingStore | None = None, activity: Activity | None = None) -> None:
+        self.store = store or FailingStore()
+        self.now_s = NOW_S
+        self.told: list[str] = []
+        self.picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
+        self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
+        self.clock = Clock(lambda: self.now_s, is_virtual=True)
+        self.agenda = Agenda(self.desk, self.clock, self.told.append, activity)
+
+    async def _open(self, *_: object) -> None:
+        """No listener is ever wanted here."""
+
+    async def load(self) -> "Room":
+        self.picture.take(self.picture.plan(fleet({"vms": VMS}).vms.values()))
+        await self.agenda.load()
+        return self
+
+    def shown(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
+        need = NeedsBulletin("as-1", scope, version)
+        return json.loads(self.agenda.held(need, self.now_s).body)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass as a server that slept does: what is due comes with the next job."""
+        self.now_s += seconds
+        await self.agenda.set_clock(self.clock.state)
+
+    async def approve(self, vm: str, *events: Event, scope: str = "set:as") -> Approved | Failed:
+        ids = tuple(event.event_id for event in events)
+        return await self.agenda.approve(NeedsApproval(vm, scope, ids))
+
+    async def log(self) -> list[tuple[str, str]]:
+        found = await self.desk.ask(self.store.happenings, 0, 999)
+        return [(json.loads(one.body)["trigger"], one.who) for one in found]
+
+    async def close(self) -> None:
+        await self.agenda.close()
+        self.store.fails.clear()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(100_000):
+        if is_so():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(is_so)
+
+
+def play(work: Callable[[Room], Awaitable[None]], **room: Any) -> None:
+    async def whole() -> None:
+        here = await Room(**room).load()
+        try:
+            await work(here)
+        finally:
+            await here.close()
+            here.desk.close()
+
+    asyncio.run(whole())
