@@ -70,6 +70,7 @@ class Config(Struct, frozen=True):
     event_hook: str = ""
     events_activation: bool = False
     virtual_clock: bool = False
+    record: int = 0
 
     @property
     def extras(self) -> frozenset[str]:
@@ -133,6 +134,7 @@ def configure(values: Mapping[str, Any]) -> Config:
         event_hook=values["event_hook"],
         events_activation=values["events_activation"],
         virtual_clock=values["virtual_clock"],
+        record=values["record"],
         remarks=found.remarks + _unasked(found.vms or [], values["entra"]),
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.hook import Hook
 from openimds.desk import Desk
+from openimds.record.recorder import Recorder
 from openimds.spec.events import Status
 from openimds.wire.plane import Plane
 
@@ -12,17 +13,18 @@ from openimds.wire.plane import Plane
 class Numbers:
     """What the metrics read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server that count
         self,
         plane: Plane,
         desk: Desk,
         agenda: Agenda,
         hook: Hook | None,
+        recorder: Recorder,
         loop_lag_s: Callable[[], float],
     ) -> None:
         """Read from the parts of a server."""
         self._plane, self._desk, self._agenda, self._hook = plane, desk, agenda, hook
-        self._loop_lag_s = loop_lag_s
+        self._recorder, self._loop_lag_s = recorder, loop_lag_s
 
     def requests(self) -> dict[tuple[str, int, str], int]:
         """Return requests by endpoint, status and reason."""
@@ -52,6 +54,8 @@ class Numbers:
             "openimds_cache_vms": len(plane.picture.shelf),
             "openimds_events_scheduled": self._agenda.counts()[Status.SCHEDULED],
             "openimds_events_started": self._agenda.counts()[Status.STARTED],
+            "openimds_requests_held": self._recorder.held,
+            "openimds_requests_held_bytes": self._recorder.held_bytes,
         }
 
     def counters(self) -> dict[str, float]:
@@ -60,6 +64,7 @@ class Numbers:
         counted: dict[str, float] = {
             "openimds_unknown_callers": sum(plane.strangers.values()),
             "openimds_connections_refused": plane.connections.turned_away,
+            "openimds_requests_recorded": self._recorder.noted,
         }
         if hook := self._hook:
             counted["openimds_event_hook_told"] = hook.told

@@ -222,6 +222,13 @@ SETTINGS: tuple[Setting, ...] = (
         default=False,
         help="Let POST /v1/clock set the time of guests: events, tokens, attested documents.",
     ),
+    Setting(
+        "record",
+        _whole(0),
+        0,
+        "Requests of each VM to remember, for openimds requests and GET /v1/requests; 0 is none.",
+        "N",
+    ),
     Setting("cache_mib", _whole(1), 256, "Memory for prepared answers, at most.", "MIB"),
     Setting("max_connections", _whole(1), 20000, "Open connections, at most.", "N"),
     Setting(

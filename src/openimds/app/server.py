@@ -32,6 +32,7 @@ from openimds.linux import netns
 from openimds.model.vm import Vm
 from openimds.office.signing import Office
 from openimds.readings import Numbers
+from openimds.record.recorder import Recorder
 from openimds.sign.arc import Challenges
 from openimds.sign.secrets import Secrets
 from openimds.spec.protocols import WAYS
@@ -104,6 +105,9 @@ class Server:
         )
         self.plane.on_stranger = self._on_stranger
         self.plane.on_mistake = self._on_mistake
+        self.recorder = Recorder(config.record)
+        self.recorder.on_looking = self._look
+        self._look(self.recorder.is_looking)
         self.listeners: dict[str, Listener] = {}
         self._taken: list[Listener] = []
         self._edits: Edits | None = None
@@ -241,10 +245,18 @@ class Server:
             self.desk,
             token,
             self.config.admin_hosts | names,
-            Numbers(self.plane, self.desk, self.agenda, self.hook, lambda: self.loop_lag_s),
+            Numbers(
+                self.plane,
+                self.desk,
+                self.agenda,
+                self.hook,
+                self.recorder,
+                lambda: self.loop_lag_s,
+            ),
             self.office,
             self._ways_of,
             agenda=self.agenda,
+            recording=self.recorder,
         )
 
     def _ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
@@ -270,6 +282,7 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.desk.end_feeds()
+        self.recorder.end_feeds()
         for door in (self._door, self._public):
             if door:
                 await door.close()
@@ -323,6 +336,9 @@ class Server:
             return await self.desk.sync(vms, self.config.origin, who)
         except ConfigError as error:
             raise error.inside(self.config.source) from None
+
+    def _look(self, is_looking: bool) -> None:  # noqa: FBT001 - a fact that is told
+        self.plane.watch(self.recorder if is_looking else None)
 
     def _on_mistake(self, error: BaseException) -> None:
         if isinstance(error, Error):  # The operator's or the world's, and not ours.

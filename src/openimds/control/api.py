@@ -24,6 +24,7 @@ from openimds.control.guard import Guard, Handler
 from openimds.control.identities import Identities, Keys
 from openimds.control.operations import MOST_PER_PAGE, OPERATIONS, Operation
 from openimds.control.problem import Problem, ProblemError, of_config, response
+from openimds.control.requests import Judgement, Recording, Requests
 from openimds.control.schema import openapi
 from openimds.control.token import Token
 from openimds.control.vms import Vms, whole
@@ -53,6 +54,7 @@ def application(  # noqa: PLR0913, PLR0917 - everything behind the admin port
     ways_of: WaysOf = lambda _: {},
     *,
     agenda: Agenda,
+    recording: Recording,
 ) -> Starlette:
     """Return the application."""
     guard = Guard(token, hosts)
@@ -64,7 +66,8 @@ def application(  # noqa: PLR0913, PLR0917 - everything behind the admin port
         Events(agenda, desk),
         Scenarios(agenda),
         Times(agenda),
-        _Rest(desk, token, readings),
+        Requests(recording),
+        _Rest(desk, token, readings, Judgement(recording)),
     )
     handlers = {name: one for room in rooms for name, one in _methods(room).items()}
     by_path: dict[str, dict[str, tuple[Operation, Handler]]] = {}
@@ -125,8 +128,11 @@ async def _broken(_: Request, error: Exception) -> Response:
 class _Rest:
     """The handlers that touch no VM."""
 
-    def __init__(self, desk: Desk, token: Token, readings: metrics.Readings) -> None:
-        self._desk, self._token, self._readings = desk, token, readings
+    def __init__(
+        self, desk: Desk, token: Token, readings: metrics.Readings, judgement: Judgement
+    ) -> None:
+        self._desk, self._token = desk, token
+        self._readings, self._judgement = readings, judgement
 
     async def list_audit(self, request: Request) -> Response:
         """List the changes with before and after."""
@@ -191,7 +197,8 @@ class _Rest:
 
     async def get_metrics(self, _: Request) -> Response:
         """Return the numbers."""
-        body = metrics.exposition(self._readings)
+        findings = await self._judgement.by_rule()
+        body = metrics.exposition(self._readings, findings)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def get_openapi(self, _: Request) -> Response:

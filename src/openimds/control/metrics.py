@@ -1,6 +1,6 @@
 """Numbers for Prometheus, read when somebody asks and not before."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -43,6 +43,8 @@ GAUGES = {
     "openimds_cache_vms": "VMs with prepared replies.",
     "openimds_events_scheduled": "Scheduled events that have not started.",
     "openimds_events_started": "Scheduled events that have started.",
+    "openimds_requests_held": "Recorded requests that are held.",
+    "openimds_requests_held_bytes": "What they weigh.",
 }
 COUNTERS = {
     "openimds_unknown_callers": "Requests of callers who are no VM, by new addresses.",
@@ -50,12 +52,13 @@ COUNTERS = {
     "openimds_event_hook_told": "Happenings that the event hook took.",
     "openimds_event_hook_failures": "Happenings that the event hook did not take.",
     "openimds_event_hook_left_out": "Happenings that were too many for the event hook.",
+    "openimds_requests_recorded": "Requests that were recorded, or followed.",
 }
 
 
 class _Reader(Collector):
-    def __init__(self, readings: Readings) -> None:
-        self._readings = readings
+    def __init__(self, readings: Readings, findings: Mapping[str, int]) -> None:
+        self._readings, self._findings = readings, findings
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -86,15 +89,20 @@ class _Reader(Collector):
         )
         for trigger, number in self._readings.moves().items():
             moves.add_metric((trigger,), number)
-        yield from (requests, refusals, throttled, moves)
+        findings = GaugeMetricFamily(
+            "openimds_findings", "Recorded requests that break a rule.", labels=("rule",)
+        )
+        for rule, number in self._findings.items():
+            findings.add_metric((rule,), number)
+        yield from (requests, refusals, throttled, moves, findings)
         for name, value in self._readings.counters().items():
             yield CounterMetricFamily(name, COUNTERS[name], value=value)
         for name, value in self._readings.gauges().items():
             yield GaugeMetricFamily(name, GAUGES[name], value=value)
 
 
-def exposition(readings: Readings) -> bytes:
-    """Return the metrics in Prometheus' text format."""
+def exposition(readings: Readings, findings: Mapping[str, int]) -> bytes:
+    """Return the metrics in Prometheus' text format; `findings` are requests by broken rule."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reader(readings))
+    registry.register(_Reader(readings, findings))
     return generate_latest(registry)

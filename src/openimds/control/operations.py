@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from openimds.control.event_rows import EVENT_OPERATIONS
+from openimds.control.request_rows import REQUEST_OPERATIONS
 from openimds.control.rows import (
     BAD,
     CHANGED,
@@ -158,6 +159,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (NONE, STORE),
     ),
     *EVENT_OPERATIONS,
+    *REQUEST_OPERATIONS,
     Operation(
         "follow_changes",
         "GET",

@@ -8,6 +8,7 @@ from openimds import __version__
 from openimds.control.event_schema import event_schemas
 from openimds.control.operations import OPERATIONS, Body, Operation
 from openimds.control.problem import MEDIA
+from openimds.control.request_schema import request_schemas
 from openimds.model.identities import SOURCES
 from openimds.model.keys import vm_tree
 from openimds.model.tree import Leaf, Many, Named, Node
@@ -126,6 +127,7 @@ def schemas() -> Json:
         "Key": _object(key, *key),
         "KeyPage": _page("Key"),
         **event_schemas(),
+        **request_schemas(),
         "TokenFile": _object({"token_file": _TEXT}, "token_file"),
         "Health": _object({"status": _TEXT}, "status"),
         "Text": _TEXT,

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import unquote
 
-from openimds.core.strict import MOST_BODY_BYTES
+from openimds.core.record import MOST_BODY_BYTES
 
 MASKED = "***"
 LONGEST_VALUE = 256
@@ -54,7 +54,7 @@ _OPEN = frozenset(
     }
 )
 """Endpoints whose answers hold no secret; a new one does until it is written here."""
-_EXPIRES = re.compile(rb'"expires_on":"?([0-9]{1,12})"?[,}]')
+_EXPIRES = re.compile(rb'"expires_on":"?([0-9]{1,11})"?[,}]')
 
 
 def target(raw: bytes) -> str:

@@ -16,6 +16,7 @@ from openimds.control.api import application
 from openimds.control.token import Token
 from openimds.desk import Desk
 from openimds.errors import ConfigError
+from openimds.record.recorder import Recorder
 from openimds.sign.keyring import Keyring, Life
 from openimds.spec.versions import NEWEST, catalog
 from openimds.store.memory import MemoryStore
@@ -98,8 +99,15 @@ class Office:
         self.agenda = Agenda(self.desk, Clock(lambda: self.now_s), self.told.append)
         self.keys = Keyring()
         self.signing = Signing(self.keys)
+        self.recorder = Recorder(100)
         self.application = application(
-            self.desk, self.token, frozenset({"host"}), Numbers(), self.signing, agenda=self.agenda
+            self.desk,
+            self.token,
+            frozenset({"host"}),
+            Numbers(),
+            self.signing,
+            agenda=self.agenda,
+            recording=self.recorder,
         )
         self.api = self.client()
 
@@ -121,8 +129,10 @@ class Office:
         )
 
     @asynccontextmanager
-    async def follow(self, query: str = "", **headers: str) -> AsyncIterator["Feed"]:
-        feed = Feed(self, query, headers)
+    async def follow(
+        self, query: str = "", path: str = "/v1/changes", **headers: str
+    ) -> AsyncIterator["Feed"]:
+        feed = Feed(self, path, query, headers)
         task = asyncio.create_task(feed.run())
         try:
             yield feed
@@ -132,10 +142,10 @@ class Office:
 
 
 class Feed:
-    """One reader of the change feed, spoken to as the web server would."""
+    """One reader of a feed, spoken to as the web server would."""
 
-    def __init__(self, office: Office, query: str, headers: dict[str, str]) -> None:
-        self.office, self.query = office, query
+    def __init__(self, office: Office, path: str, query: str, headers: dict[str, str]) -> None:
+        self.office, self.path, self.query = office, path, query
         self.headers = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.gone = asyncio.Event()
@@ -148,8 +158,8 @@ class Feed:
             "type": "http",
             "asgi": {"version": "3.0"},
             "method": "GET",
-            "path": "/v1/changes",
-            "raw_path": b"/v1/changes",
+            "path": self.path,
+            "raw_path": self.path.encode(),
             "query_string": self.query.encode(),
             "headers": [
                 (b"host", b"localhost"),

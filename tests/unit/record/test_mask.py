@@ -1,6 +1,6 @@
 import pytest
 
-from openimds.core.strict import MOST_BODY_BYTES
+from openimds.core.record import MOST_BODY_BYTES
 from openimds.record import mask
 from openimds.spec.endpoints import ENDPOINTS
 

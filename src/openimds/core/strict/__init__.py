@@ -1,13 +1,13 @@
 """What a client did wrong, from what it asked: records in, findings out.
 
-Rules of the room are those of `core`: times are in the records, and nothing is looked up. `record`
-is one request as it is remembered; `asked` reads what it asks; `single`, `pace` and `trust` each
-look through the requests of one VM for breaches of the rules in `spec.strict`; `finding` puts
-together what they see. A rule that cannot be told for certain has an excuse written beside it.
+Rules of the room are those of `core`: times are in the records, and nothing is looked up. `asked`
+reads what a record asks; `single`, `pace` and `trust` each look through the requests of one VM for
+breaches of the rules in `spec.strict`; `finding` puts together what they see. A rule that cannot be
+told for certain has an excuse written beside it.
 """
 
+from openimds.core.record import Record
 from openimds.core.strict.finding import Finding, report
 from openimds.core.strict.pace import most_in
-from openimds.core.strict.record import MOST_BODY_BYTES, Record
 
-__all__ = ["MOST_BODY_BYTES", "Finding", "Record", "most_in", "report"]
+__all__ = ["Finding", "Record", "most_in", "report"]

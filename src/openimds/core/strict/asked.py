@@ -5,8 +5,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from openimds.core.record import Record
 from openimds.core.request import query
-from openimds.core.strict.record import Record
 from openimds.spec.endpoints import ENDPOINTS
 from openimds.spec.refusals import problem
 

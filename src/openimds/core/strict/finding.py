@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from openimds.core.record import Record
 from openimds.core.strict import pace, single, trust
 from openimds.core.strict.asked import Check, Seen, asked
-from openimds.core.strict.record import Record
 from openimds.spec.strict import RULES
 
 MOST_NUMBERS = 20

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from openimds.core.record import Record
 from openimds.core.strict.asked import TOO_MANY, Asked, Seen
-from openimds.core.strict.record import Record
 from openimds.spec.limits import LIMITS
 from openimds.spec.strict import (
     MOST_IN_VAIN,

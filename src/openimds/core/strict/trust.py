@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from openimds.core.events.bulletin import read_approval
+from openimds.core.record import MOST_BODY_BYTES
 from openimds.core.strict.asked import Asked, Seen
-from openimds.core.strict.record import MOST_BODY_BYTES
 from openimds.spec.strict import EARLY_S
 
 _BESIDE = frozenset({"api-version", "bypass_cache", "token_sha256_to_refresh", "xms_cc"})

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from openimds.core.strict import MOST_BODY_BYTES, Record
+from openimds.core.record import MOST_BODY_BYTES, Record
 from tests.unit.core.strict.requests import EVENTS, TOKEN, UTC_S, a_record, found, only, refused
 
 DAY_S = 86400.0
