@@ -52,6 +52,12 @@ NO_BALANCER_VERSION = Reply(
     'Please fix the request and retry."}',
 )
 
+NO_IDENTITY_VERB = Reply(
+    405,
+    compact({"error": "method_not_allowed", "error_description": "Not allowed"}),
+    has_headers={"Allow": None},
+)
+
 # Decided, for want of a recording (K).
 IS_FORWARDED = padded(400, "Bad request: . X-Forwarded-For header is not allowed")
 IS_TWICE = padded(400, "Bad request. Duplicate query parameters are not allowed")

@@ -92,6 +92,14 @@ IDENTITY: tuple[Problem, ...] = (
         documented("S6", note="Entra's own error, which IMDS hands on; unauthorized_client is one"),
     ),
     Problem(
+        "verb_not_allowed",
+        "identity",
+        405,
+        _identity("Not allowed", "method_not_allowed"),
+        documented("S4", note="the error and the words of a swagger example"),
+        headers=("Allow",),
+    ),
+    Problem(
         "throttled",
         "identity",
         429,
