@@ -185,7 +185,7 @@ class Plane:
             said = refuse("server_error", asked, until_s=0)
         finally:
             entry.end(asked.category.limit)
-        if isinstance(waiting.need, NeedsToken) and waiting.need.is_fresh:
+        if isinstance(waiting.need, NeedsToken) and waiting.need.is_once:
             # What was prepared may say the token that this one has taken the place of.
             self.picture.shelf.drop(entry.replies)
         if waiting.edition == self.picture.edition:

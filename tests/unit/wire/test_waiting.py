@@ -1,97 +1,17 @@
 """Replies that wait for something to be made: order, limits, time, and what is kept."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 
-import pytest
-
-from openimds.core.need import Failed, Made, Need, NeedsDocument, Signature, Token
 from openimds.view.picture import Allowance
-from openimds.wire.plane import Bounds, Plane
+from openimds.wire.plane import Bounds
 from openimds.wire.reply import Counted
-from openimds.wire.reply import Reply as WireReply
 from tests.support.talk import (
-    UTC_S,
-    Reply,
     Talk,
-    Time,
     a_fleet,
-    a_picture,
-    a_plane,
     replies,
     request,
 )
-
-TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a"
-INSTANCE = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
-HELD = {"identities": {"system": True}}
-
-
-class Bench:
-    """A maker whose work ends when the test says so."""
-
-    def __init__(self) -> None:
-        self.asked: list[asyncio.Future[Made]] = []
-        self.shelf: Token | None = None
-        self.signature: Signature | None = None
-
-    def held(self, need: Need, now_s: float) -> Made | None:
-        if isinstance(need, NeedsDocument):
-            return self.signature
-        return None if need.is_once else self.shelf
-
-    async def make(self, need: Need, now_s: float) -> Made:
-        future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
-        self.asked.append(future)
-        made = await future
-        if isinstance(made, Token):
-            self.shelf = made
-        return made
-
-    async def end(self, which: int = 0, text: str = "jwt") -> None:
-        made_s = int(UTC_S)
-        self.asked[which].set_result(Token(text, made_s - 300, made_s + 86400, 86400))
-        await settle()
-
-
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-class Stage:
-    """A plane, its maker, its clock, and a connection to it."""
-
-    def __init__(self, **plane: Any) -> None:
-        self.bench, self.now, self.utc_s = Bench(), Time(), UTC_S
-        vms = a_fleet(**{"vm-1": HELD})
-        self.plane: Plane = a_plane(a_picture(*vms), maker=self.bench, now=self.now, **plane)
-        self.plane.utc = lambda: self.utc_s
-        self.talk = Talk(self.plane)
-
-    def send(self, *targets: str, **headers: str) -> bytes:
-        head = {"Metadata": "true", **headers}
-        return self.talk.send(b"".join(request(target, headers=head) for target in targets))
-
-    def kept(self) -> list[WireReply]:
-        return list(self.plane.picture.by_name["vm-1"].replies.by_request.values())
-
-    def is_paused(self) -> bool:
-        return self.talk.transport.is_paused
-
-    def said(self) -> list[Reply]:
-        return replies(self.talk.transport.take())
-
-
-Play = Callable[[Stage], Coroutine[Any, Any, None]]
-
-
-def run(play: Play, **plane: Any) -> None:
-    async def both() -> None:
-        await play(Stage(**plane))
-
-    asyncio.run(both())
+from tests.unit.wire.stage import INSTANCE, TOKEN, Stage, run, settle
 
 
 def test_a_reply_is_said_when_it_is_made_and_reading_waits_for_it() -> None:
@@ -138,66 +58,6 @@ def test_bytes_that_come_meanwhile_wait_their_turn() -> None:
         await settle()
         await stage.bench.end()
         assert [reply.body[:5] for reply in stage.said()] == [b'{"acc', b"vm-1"]
-
-    run(play)
-
-
-def test_a_held_one_is_answered_at_once_and_counts_down_by_the_second() -> None:
-    async def play(stage: Stage) -> None:
-        stage.send(TOKEN)
-        await settle()
-        await stage.bench.end()
-        stage.said()
-        seen = []
-        for _ in range(3):
-            (first,), (again,) = replies(stage.send(TOKEN)), replies(stage.send(TOKEN))
-            assert first.body == again.body
-            seen.append(first.body.partition(b'expires_in":"')[2][:5])
-            stage.utc_s += 1
-        assert seen == [b"86399", b"86398", b"86397"]
-        assert len(stage.bench.asked) == 1
-
-    run(play)
-
-
-def test_one_that_is_over_is_made_anew() -> None:
-    async def play(stage: Stage) -> None:
-        stage.send(TOKEN)
-        await settle()
-        await stage.bench.end()
-        stage.said()
-        stage.bench.shelf = None
-        stage.utc_s += 86400
-        assert stage.send(TOKEN) == b""
-        await settle()
-        await stage.bench.end(1, "new")
-        assert b'"new"' in stage.said()[0].body
-
-    run(play)
-
-
-def test_a_fresh_one_is_made_every_time_and_not_kept() -> None:
-    async def play(stage: Stage) -> None:
-        for number in range(2):
-            assert stage.send(f"{TOKEN}&bypass_cache=true") == b""
-            await settle()
-            await stage.bench.end(number)
-            stage.said()
-        assert stage.plane.picture.by_name["vm-1"].replies.by_request == {}
-
-    run(play)
-
-
-def test_a_failure_is_said_and_not_kept() -> None:
-    async def play(stage: Stage) -> None:
-        for number in range(2):
-            stage.send(TOKEN)
-            await settle()
-            stage.bench.asked[number].set_result(Failed("throttled"))
-            await settle()
-            (reply,) = stage.said()
-            assert reply.status == 429
-        assert stage.plane.counts[Counted("token", 429, "throttled")].requests == 2
 
     run(play)
 
@@ -319,40 +179,6 @@ def test_nobody_waits_for_ever() -> None:
     run(play, bounds=Bounds(answer_s=60))
 
 
-def test_a_refusal_with_a_time_in_it_is_made_anew_with_the_next_second() -> None:
-    async def play(stage: Stage) -> None:
-        target = TOKEN.replace("https://a", "foo")
-        seen = []
-        for _ in range(2):
-            (first,), (again,) = replies(stage.send(target)), replies(stage.send(target))
-            assert first.body == again.body
-            seen.append(first.body)
-            stage.utc_s += 1
-        assert b"19:54:46Z" in seen[0]
-        assert b"19:54:47Z" in seen[1]
-
-    run(play)
-
-
-def test_a_document_is_looked_at_every_second_and_written_anew_only_when_it_is_another() -> None:
-    async def play(stage: Stage) -> None:
-        target = "/metadata/attested/document?api-version=2021-02-01"
-        signature = Signature("one", UTC_S + 300)
-        stage.bench.signature = signature
-        assert b'"one"' in replies(stage.send(target))[0].body
-        (kept,) = {id(one): one for one in stage.kept()}.values()
-        written = kept.after
-        stage.utc_s += 5
-        stage.send(target)
-        assert kept.after is written
-        assert kept.until_s == stage.utc_s + 1
-        stage.bench.signature = Signature("two", UTC_S + 300)
-        stage.utc_s += 5
-        assert b'"two"' in replies(stage.send(target))[0].body
-
-    run(play)
-
-
 def test_a_caller_who_reads_nothing_is_not_read_from_when_an_answer_comes() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
@@ -409,28 +235,5 @@ def test_connect_is_the_last_word() -> None:
     async def play(stage: Stage) -> None:
         stage.talk.send(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nMetadata: true\r\n\r\n")
         assert stage.talk.transport.is_closed
-
-    run(play)
-
-
-@pytest.mark.parametrize("body", [b"", b"resource=https://a"])
-def test_a_post_is_not_remembered_by_its_bytes(body: bytes) -> None:
-    async def play(stage: Stage) -> None:
-        head = f"POST {INSTANCE} HTTP/1.1\r\nHost: a\r\nMetadata: true\r\n"
-        text = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
-        assert [replies(stage.talk.send(text))[0].status for _ in range(2)] == [405, 405]
-        assert stage.plane.picture.by_name["vm-1"].replies.by_request == {}
-
-    run(play)
-
-
-def test_a_secret_in_a_header_is_part_of_the_question() -> None:
-    async def play(stage: Stage) -> None:
-        keys = []
-        for secret in ("one", "two"):
-            stage.send(INSTANCE, Secret=secret)
-            keys = list(stage.plane.picture.by_name["vm-1"].replies.by_request)
-        assert sum("secret:one" in key for key in keys if isinstance(key, str)) == 1
-        assert sum("secret:two" in key for key in keys if isinstance(key, str)) == 1
 
     run(play)
