@@ -99,7 +99,9 @@ def read_issuer(certificates: Path, key: Path) -> Brought:
         KeyFileError: a file cannot be read, the key is another's, or it is no CA's certificate.
     """
     own, *above = read_certificates(certificates)
-    issuer = KeyIssuer(own, read_key(key))
+    if not key.exists():
+        raise _misfit(key, f"saw no file, expected the key of {certificates}")
+    issuer = KeyIssuer(own, _read_key(key))
     if own.public_key() != issuer.key.public_key():
         raise _misfit(certificates, f"its first certificate is for another key than {key} holds")
     return Brought(issuer, tuple(above))
@@ -138,7 +140,7 @@ def open_chain(place: Place, now_s: float) -> Chain:
     own, *rest = read_certificates(path)
     fits = bool(rest) or above.root is None or is_issued_by(own, above.root)
     if own in above.old:
-        key = read_key(key_path)
+        key = _read_key(key_path)
         if not fits or key.public_key() != own.public_key():
             return _issue(above, place, key, now_s, number_after(own))
     brought = read_issuer(path, key_path)
@@ -215,7 +217,7 @@ def _open_root(place: Place, now_s: float) -> _Above:
     root = read_certificates(path)[0]
     if not key_path.exists():
         return _Above(root, None, old)
-    key = read_key(key_path)
+    key = _read_key(key_path)
     if key.public_key() == root.public_key():
         return _Above(root, KeyIssuer(root, key), old)
     if root in old:
@@ -275,7 +277,7 @@ def _old_file(folder: Path, certificate: x509.Certificate) -> Path:
 
 def _open_key(place: Place, name: str) -> RSAPrivateKey:
     path = place.folder and place.folder / f"{name}.key"
-    return read_key(path) if path and path.exists() else _new_key(place, name)
+    return _read_key(path) if path and path.exists() else _new_key(place, name)
 
 
 def _new_key(place: Place, name: str) -> RSAPrivateKey:
@@ -299,8 +301,21 @@ def _no_root_key(place: Place) -> KeyFileError:
     )
 
 
+def _read_key(path: Path) -> RSAPrivateKey:
+    return read_key(path, _anew(path.parent))
+
+
 def _misfit(path: Path, seen: str) -> KeyFileError:
-    return KeyFileError(
-        f"{path}: {seen}. Put the file and its key back from the same copy, or remove both: new "
-        "ones are made, and what the old ones vouched for needs the new trust bundle"
+    if path.parent.name == OLD:
+        more = f"or remove it: {path.stem} is not published any more then"
+    else:
+        more = f"or {_anew(path.parent)}"
+    return KeyFileError(f"{path}: {seen}. Put the file back from a copy, {more}")
+
+
+def _anew(folder: Path) -> str:
+    """Return how to begin anew; root and intermediate belong together, so no file goes alone."""
+    return (
+        f"type mv {folder} {folder}.away: new keys and certificates are made, and whoever verifies "
+        "needs the new trust bundle"
     )

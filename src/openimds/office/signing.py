@@ -59,7 +59,7 @@ class Office:
         self._keys = issuing.folder / KEYS if issuing.folder else None
         self._keyring: Keyring | None = None
         self._lock = threading.Lock()
-        if self._keys and self._keys.is_dir():
+        if self._keys and self._keys.exists():
             self.keyring()
 
     def keyring(self) -> "Keyring":

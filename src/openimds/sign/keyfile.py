@@ -18,6 +18,7 @@ from openimds.errors import Error
 KEY_BITS = 2048
 _EXPONENT = 65537
 OTHERS = 0o077
+_ANEW = "remove it: a new key is made, and what the old one signed no longer verifies"
 
 MakeKey: TypeAlias = Callable[[], RSAPrivateKey]
 """Where new keys come from."""
@@ -32,8 +33,8 @@ def new_key(bits: int = KEY_BITS) -> RSAPrivateKey:
     return generate_private_key(_EXPONENT, bits)
 
 
-def read_key(path: Path) -> RSAPrivateKey:
-    """Return the key in a PEM file.
+def read_key(path: Path, otherwise: str = _ANEW) -> RSAPrivateKey:
+    """Return the key in a PEM file; `otherwise` is what to do where there is no copy of it.
 
     Raises:
         KeyFileError: it cannot be read, others may read it, or it holds no RSA key.
@@ -46,14 +47,14 @@ def read_key(path: Path) -> RSAPrivateKey:
     if mode & OTHERS:
         raise KeyFileError(
             f"{path}: saw the mode {mode & 0o777:04o}, expected 0600: others can read this private "
-            f"key. Type chmod 600 {path} if none of them has, else remove the file"
+            f"key. Type chmod 600 {path} if none of them has, else {otherwise}"
         )
     try:
         key = load_pem_private_key(text, None)
     except (ValueError, TypeError) as error:
-        raise _unfit(path, plain_reason(error) or "not readable") from None
+        raise _unfit(path, plain_reason(error) or "not readable", otherwise) from None
     if not isinstance(key, RSAPrivateKey):
-        raise _unfit(path, "a key of another kind")
+        raise _unfit(path, "a key of another kind", otherwise)
     return key
 
 
@@ -96,8 +97,8 @@ def write_file(path: Path, text: bytes) -> None:
         raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _unfit(path: Path, seen: str) -> KeyFileError:
+def _unfit(path: Path, seen: str, otherwise: str) -> KeyFileError:
     return KeyFileError(
         f"{path}: saw {seen}, expected an RSA private key in PEM. Put the file back from a copy, "
-        "or remove it: a new key is made, and what the old one signed no longer verifies"
+        f"or {otherwise}"
     )

@@ -270,12 +270,10 @@ def _key(folder: Path, kid: str) -> RSAPrivateKey:
             f"{path}: saw no file, expected the key that {LIST} names. Put it back from a copy, "
             f"or take its row out of {folder / LIST}: what it signed no longer verifies"
         )
-    try:
-        key = read_key(path)
-    except KeyFileError as error:
-        raise KeyFileError(
-            f"{error}. If you remove it, take its row out of {folder / LIST} too"
-        ) from None
+    key = read_key(
+        path,
+        f"remove it and take its row out of {folder / LIST}: what it signed no longer verifies",
+    )
     said = kid_of(key.public_key())
     if said != kid:
         raise KeyFileError(

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,50 @@ def test_a_leafs_certificate_is_no_intermediate(folder: Path) -> None:
     write_file(folder / "intermediate.pem", leaf.certificate.public_bytes(Encoding.PEM))
     with pytest.raises(KeyFileError, match=r"first certificate is not that of an authority"):
         Authority.open(folder, NOW_S)
+
+
+def scribble(path: Path) -> None:
+    path.write_text("scribble")
+
+
+def lend(path: Path) -> None:
+    path.chmod(0o644)
+
+
+HARM = [
+    ("root.key", scribble),
+    ("root.key", lend),
+    ("root.pem", scribble),
+    ("intermediate.key", scribble),
+    ("intermediate.key", lend),
+    ("intermediate.key", Path.unlink),
+    ("intermediate.pem", scribble),
+]
+
+
+@pytest.mark.parametrize("name, harm", HARM)
+def test_what_is_said_of_a_bad_file_helps(
+    folder: Path, name: str, harm: Callable[[Path], None]
+) -> None:
+    before = Authority.open(folder, NOW_S).bundle()
+    harm(folder / name)
+    with pytest.raises(KeyFileError) as caught:
+        Authority.open(folder, NOW_S)
+    assert str(caught.value).startswith(f"{folder / name}: saw ")
+    assert f"type mv {folder} {folder}.away: new keys" in str(caught.value)
+    folder.rename(f"{folder}.away")
+    assert Authority.open(folder, NOW_S).bundle() != before
+
+
+def test_a_bad_file_of_long_ago_is_the_only_one_to_be_removed(folder: Path) -> None:
+    authority = Authority.open(folder, NOW_S)
+    authority.rotate("intermediate", NOW_S)
+    (old,) = (folder / "old").iterdir()
+    old.write_text("scribble")
+    with pytest.raises(KeyFileError, match=rf"or remove it: {old.stem} is not published any more"):
+        Authority.open(folder, NOW_S)
+    old.unlink()
+    assert Authority.open(folder, NOW_S).chain_pem() == authority.chain_pem()
 
 
 # Rotation.

@@ -5,6 +5,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from openimds.attest.registry import Issuing
+from openimds.core.token import Terms
+from openimds.office.signing import Office
 from openimds.sign.keyfile import KeyFileError, new_key, write_key
 from openimds.sign.keyring import Keyring, kid_of
 
@@ -107,12 +110,23 @@ def test_a_key_file_that_holds_no_rsa_key_is_refused(path: Path, text: bytes) ->
     said = refused(path.parent)
     assert said.startswith(f"{path}: saw ")
     assert "expected an RSA private key in PEM" in said
-    assert said.endswith(f"If you remove it, take its row out of {path.parent}/keyring.json too")
+    assert said.endswith(
+        f"Put the file back from a copy, or remove it and take its row out of {path.parent}/"
+        "keyring.json: what it signed no longer verifies"
+    )
 
 
 def test_a_key_that_others_can_read_is_refused(path: Path) -> None:
     path.chmod(0o640)
-    assert refused(path.parent).startswith(f"{path}: saw the mode 0640, expected 0600")
+    said = refused(path.parent)
+    assert said.startswith(f"{path}: saw the mode 0640, expected 0600")
+    assert f"else remove it and take its row out of {path.parent}/keyring.json" in said
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_when_the_server_starts(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
+    with pytest.raises(KeyFileError, match=r"keys/keyring\.json: not a directory"):
+        Office(Issuing(tmp_path), Terms(86_400))
 
 
 def test_a_key_under_the_name_of_another_is_refused(path: Path) -> None:
