@@ -270,7 +270,7 @@ class Server:
 
     async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
         """Have these listeners of single VMs beside the first one; of the others keep only some."""
-        for text in wanted.keys() - self.listeners.keys():
+        for text in [one for one in wanted if one not in self.listeners]:
             where = f"vms.{wanted[text]}.reach.listen"
             self.listeners[text] = await listen(self.plane, text, where, is_own=True, enter=_enter)
         for text in self.listeners.keys() - wanted.keys() - keep - {""}:

@@ -57,6 +57,11 @@ def unshare(flags: int) -> None:
     _call("unshare", ctypes.c_int(flags))
 
 
+def enter_network(namespace: int) -> None:
+    """Move this thread into the network namespace that a descriptor names."""
+    _call("setns", ctypes.c_int(namespace), ctypes.c_int(NEW_NET))
+
+
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     """Put a file system somewhere, or change how one is there; what is empty is not said."""
     said = [ctypes.c_char_p(os.fsencode(text) or None) for text in (source, kind, options)]

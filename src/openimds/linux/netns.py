@@ -1,28 +1,26 @@
 """Open a listening socket in a network namespace that has a name.
 
 A thread enters the namespace, opens the socket there and ends; the socket stays where it was opened
-and the process where it was. 169.254.169.254 is put on the `lo` of the namespace if it is on no
-interface there. The machine's own namespace is refused, whatever name it has.
+and the process where it was. Where 169.254.169.254 is wanted, it is put on the `lo` of the
+namespace. The machine's own namespace is refused, whatever name it has.
 """
 
 import errno
 import os
 import socket
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future
-from ctypes import CDLL, get_errno
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
 from openimds.errors import ConfigError
+from openimds.linux import kernel
+from openimds.linux.loopback import IMDS, raise_loopback
 
 FOLDER = Path("/run/netns")
 """Where `ip netns add` gives namespaces their names."""
-ADDRESS = "169.254.169.254"
 _OWN = "/proc/self/ns/net"
-_CLONE_NEWNET = 0x40000000
 _BACKLOG = 4096
 T = TypeVar("T")
 
@@ -96,7 +94,7 @@ def _in(namespace: int, work: Callable[[], T]) -> T:
 
     def enter() -> None:
         try:
-            _enter(namespace)
+            kernel.enter_network(namespace)
             done.set_result(work())
         except BaseException as error:  # noqa: BLE001 - handed over to whoever waits
             done.set_exception(error)
@@ -105,40 +103,15 @@ def _in(namespace: int, work: Callable[[], T]) -> T:
     return done.result()
 
 
-def _enter(namespace: int) -> None:
-    """Put this thread into a namespace; `os.setns` is there from Python 3.12 on.
-
-    Raises:
-        OSError: it is none, or must not be entered.
-    """
-    if CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
-        raise OSError(get_errno(), os.strerror(get_errno()))
-
-
 def _bound(host: str, port: int) -> socket.socket:
-    """Return a listening socket, and have the address of the service if it is that one.
+    """Return a listening socket, where the address of the service is had if that is wanted.
 
     Raises:
         OSError: it cannot be had.
     """
-    try:
-        return _open(host, port)
-    except OSError as error:
-        if host != ADDRESS or error.errno != errno.EADDRNOTAVAIL:
-            raise
-    # What this thread starts is in its namespace too.
-    for words in (
-        ("address", "replace", f"{ADDRESS}/32", "dev", "lo"),
-        ("link", "set", "lo", "up"),
-    ):
-        tried = subprocess.run(  # noqa: S603 - words of our own
-            ["ip", *words],  # noqa: S607 - wherever the system has it
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if tried.returncode:
-            raise OSError(0, f"ip {' '.join(words)}: {tried.stderr.strip()}")
+    if host == IMDS:
+        # A namespace without any address lets one bind everything, and then nobody comes.
+        raise_loopback()
     return _open(host, port)
 
 
@@ -159,5 +132,4 @@ def _open(host: str, port: int) -> socket.socket:
 
 
 def _said(error: OSError) -> str:
-    text = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {text}" if error.filename == "ip" else text
+    return (error.strerror or str(error)).lower()

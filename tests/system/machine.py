@@ -1,0 +1,180 @@
+"""A machine of its own: a network namespace that stands for a host, others that stand for guests.
+
+Its network, mounts and processes are its own, and so is its root, who needs no right outside. Every
+command is run inside by `nsenter`; nothing of it outlives it. That it is really another network is
+looked at before the first command.
+"""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.process import COMMAND, clean_environment
+
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_UNSHARE = ["unshare", "-Urnmpf", "--mount-proc", "--kill-child"]
+_HOLD = """
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/netns
+ip link set lo up
+readlink /proc/self/ns/net
+exec sleep infinity
+"""
+_MOST_S = 60
+
+
+@cache
+def why_not(*tools: str) -> str:
+    """Say why there can be no such machine here, or nothing."""
+    for tool in ("unshare", "nsenter", "ip", "curl", "sh", *tools):
+        if not shutil.which(tool, path=_PATH):
+            return f"{tool} is not installed"
+    tried = subprocess.run([*_UNSHARE, "true"], capture_output=True, text=True, check=False)
+    return f"no private network namespace here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+class Running:
+    """A server inside that said it is ready."""
+
+    def __init__(
+        self, on: "Machine", process: "subprocess.Popen[str]", ready: dict[str, Any]
+    ) -> None:
+        self._on, self._process, self.ready = on, process, ready
+
+    def signal(self, name: str) -> None:
+        """Send the server a signal, such as HUP."""
+        self._on.run("kill", "-s", name, str(self.ready["pid"]))
+
+    def sentence(self) -> str:
+        """Wait for the next line on stderr; byte by byte, so that none hides in a buffer."""
+        assert self._process.stderr
+        descriptor, said = self._process.stderr.fileno(), b""
+        while not said.endswith(b"\n"):
+            ready, _, _ = select.select([descriptor], [], [], _MOST_S)
+            assert ready, f"nothing more was said than {said!r}"
+            said += os.read(descriptor, 1)
+        return said.decode()
+
+    def counter(self, name: str) -> float:
+        """Return the value of one line of the metrics."""
+        text = self._on.shell(f"curl -sS {self.ready['admin']}/metrics")
+        found = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(found[0].rpartition(" ")[2]) if found else 0.0
+
+    def stop(self) -> tuple[int, str]:
+        """End it as an init system would; return its exit code and what it said on stderr."""
+        self.signal("TERM")
+        _, said = self._process.communicate(timeout=_MOST_S)
+        return self._process.returncode, said
+
+
+class Machine:
+    """A private network, and what is run in it."""
+
+    def __init__(self, pid: int, folder: Path) -> None:
+        self._pid, self.folder = pid, folder
+        self._enter = ["nsenter", "-t", str(pid), "-U", "-n", "-m", "-p", "--"]
+        self._enter += ["env", "-C", str(folder)]
+        self._env = clean_environment(
+            {"XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder)}
+        )
+
+    def run(
+        self, *command: str, text: str = "", code: int | None = 0, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command that ends by itself, with this exit code unless any will do."""
+        ran = subprocess.run(
+            [*self._enter, *command],
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            timeout=_MOST_S,
+            check=False,
+            env={**self._env, **environment},
+        )
+        assert code in (None, ran.returncode), f"{command}: {ran.stdout}{ran.stderr}"
+        return ran
+
+    def shell(self, script: str) -> str:
+        """Run lines of a shell; return what they print."""
+        return self.run("sh", "-ec", script).stdout
+
+    def openimds(self, *words: str, code: int | None = 0) -> "subprocess.CompletedProcess[str]":
+        """Run our own command."""
+        return self.run(*COMMAND, *words, code=code)
+
+    def guest(self, name: str, *command: str, code: int | None = 0) -> str:
+        """Run a command in the namespace of a guest; return what it prints."""
+        return self.run("ip", "netns", "exec", name, *command, code=code).stdout
+
+    def asks(self, name: str, path: str, *more: str, most_s: int = 5) -> str:
+        """Return what a guest gets by curl; nothing where nobody answers."""
+        url = f"http://169.254.169.254{path}"
+        words = ("-sS", "-m", str(most_s), "-H", "Metadata:true", *more, url)
+        return self.guest(name, "curl", *words, code=None)
+
+    @contextmanager
+    def serving(self, fleet: object, *arguments: str) -> Iterator[Running]:
+        """Serve a fleet until the end of the block."""
+        (self.folder / "fleet.json").write_text(json.dumps(fleet))
+        words = [*COMMAND, "serve", "--fleet", "fleet.json", *arguments]
+        process = subprocess.Popen(
+            [*self._enter, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=self.folder,
+            env=self._env,
+        )
+        pid = "0"
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            assert line, process.communicate(timeout=_MOST_S)[1]
+            ready = json.loads(line)
+            pid = str(ready["pid"])
+            yield Running(self, process, ready)
+        finally:
+            # What nsenter has started would outlive it.
+            self.run("kill", "-s", "KILL", pid, code=None)
+            process.kill()
+            process.communicate(timeout=_MOST_S)
+
+
+def _child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+@contextmanager
+def machine(folder: Path, *tools: str) -> Iterator[Machine]:
+    """Be on a machine of its own, or skip the test where there can be none."""
+    if why_not(*tools):
+        pytest.skip(why_not(*tools))
+    holder = subprocess.Popen(
+        [*_UNSHARE, "sh", "-ec", _HOLD],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environment({}),
+    )
+    try:
+        assert holder.stdout
+        inside = holder.stdout.readline().strip()
+        assert inside.startswith("net:["), "there is no machine"
+        assert inside != os.readlink("/proc/self/ns/net")  # noqa: PTH115 - it is no path
+        one = Machine(_child(holder.pid), folder)
+        assert one.shell("readlink /proc/self/ns/net").strip() == inside
+        yield one
+    finally:
+        holder.kill()
+        holder.communicate()

@@ -1,0 +1,119 @@
+"""Listeners in network namespaces that stand for guests: `reach.listen: ["netns:NAME"]`."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.machine import Machine, machine
+
+pytestmark = [pytest.mark.system, pytest.mark.netns]
+
+NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+COUNTER = 'openimds_requests_total{endpoint="instance",status="200"}'
+PAIR = {
+    "vms": {
+        "web-1": {"reach": {"listen": ["netns:one"]}},
+        "web-2": {"reach": {"listen": ["netns:two", "netns:three@127.0.0.1:8080"]}},
+    }
+}
+LISTEN = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Machine:  # type: ignore[misc] - as below
+    with machine(tmp_path) as one:
+        one.shell(
+            "ip netns add one; ip netns add two; ip netns add three; ip -n three link set lo up"
+        )
+        yield one
+
+
+def test_each_namespace_reaches_its_own_vm_at_the_real_address(host: Machine) -> None:
+    with host.serving(PAIR, *LISTEN) as server:
+        assert host.asks("one", NAME) == "web-1"
+        assert host.asks("two", NAME) == "web-2"
+        at = f"http://127.0.0.1:8080{NAME}"
+        assert host.guest("three", "curl", "-sS", "-H", "Metadata:true", at) == "web-2"
+        assert server.counter(COUNTER) == 3
+        assert server.counter("openimds_unknown_callers_total") == 0
+        assert "169.254.169.254" not in host.shell("ip address")
+        code, said = server.stop()
+    assert (code, said) == (0, "")
+
+
+def test_what_is_said_of_a_namespace_that_is_not_there(host: Machine) -> None:
+    (host.folder / "fleet.json").write_text(json.dumps(PAIR))
+    host.shell("ip netns delete two")
+    ended = host.openimds("serve", "--fleet", "fleet.json", *LISTEN, code=2)
+    assert ended.stderr == (
+        "openimds: fleet.json: vms.web-2.reach.listen: saw netns:two (/run/netns/two: no such file "
+        "or directory), expected a namespace that ip netns list prints. Type: ip netns add two\n"
+    )
+
+
+def test_the_own_namespace_is_not_entered(host: Machine) -> None:
+    host.shell("ip netns attach me $$")
+    (host.folder / "fleet.json").write_text('{"vms": {"a": {"reach": {"listen": ["netns:me"]}}}}')
+    ended = host.openimds("serve", "--fleet", "fleet.json", *LISTEN, code=2)
+    assert ended.stderr == (
+        "openimds: fleet.json: vms.a.reach.listen: saw netns:me, which is the namespace of this "
+        "server, expected that of a guest. Write 169.254.169.254:80\n"
+    )
+    assert "169.254.169.254" not in host.shell("ip address")
+
+
+NOT_THERE = (
+    "cannot assign requested address), expected an address that is on an interface there. "
+    "Type: ip -n NAME address"
+)
+TAKEN = "address already in use), expected an address that is free there, as 127.0.0.1:80 should be"
+
+
+@pytest.mark.parametrize("address, said", [("10.0.0.1:80", NOT_THERE), ("127.0.0.1:80", TAKEN)])
+def test_what_cannot_be_had_there_is_said(host: Machine, address: str, said: str) -> None:
+    taken = {"vms": {"a": {"reach": {"listen": ["netns:three@127.0.0.1:80"]}}}}
+    with host.serving(taken, *LISTEN):
+        more = {"vms": {"b": {"reach": {"listen": [f"netns:three@{address}"]}}}}
+        (host.folder / "more.json").write_text(json.dumps(more))
+        ended = host.openimds("serve", "--fleet", "more.json", *LISTEN, code=2)
+    assert ended.stderr == (f"openimds: more.json: vms.b.reach.listen: saw netns:three ({said}\n")
+
+
+@pytest.mark.parametrize("on", ["lo", "eth0"])
+def test_the_address_may_be_there_already(host: Machine, on: str) -> None:
+    host.shell(f"""
+        ip -n one link add eth0 type veth peer name eth1
+        ip -n one link set eth0 up
+        ip -n one address add 169.254.169.254/32 dev {on}
+    """)
+    with host.serving(PAIR, *LISTEN):
+        assert host.asks("one", NAME) == "web-1"
+
+
+def test_a_namespace_that_was_made_anew_is_listened_in_after_a_reload(host: Machine) -> None:
+    with host.serving(PAIR, *LISTEN) as server:
+        assert host.asks("one", NAME) == "web-1"
+        host.shell("ip netns delete one; ip netns add one; ip -n one link set lo up")
+        assert host.asks("one", NAME) == ""
+        server.signal("HUP")
+        assert server.sentence() == (
+            "openimds: netns:one is another namespace by now and is listened in again.\n"
+        )
+        assert host.asks("one", NAME) == "web-1"
+        assert server.counter(COUNTER) == 2
+
+
+def test_whoever_may_not_enter_is_told_what_to_do(host: Machine) -> None:
+    (host.folder / "fleet.json").write_text(json.dumps(PAIR))
+    (host.folder / "state").mkdir(mode=0o777, exist_ok=True)
+    words = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    ended = host.run(
+        *words, sys.executable, "-m", "openimds", "serve", "--fleet", "fleet.json", *LISTEN, code=2
+    )
+    assert ended.stderr == (
+        "openimds: fleet.json: vms.web-1.reach.listen: saw netns:one (operation not permitted), "
+        "expected the right to enter it (CAP_SYS_ADMIN). Run the server as root, or let systemd "
+        "open the socket: packaging/systemd/openimds-netns@.socket\n"
+    )
