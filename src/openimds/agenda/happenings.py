@@ -43,17 +43,24 @@ def view(event: Event) -> dict[str, object]:
         "type": event.event_type,
         "status": event.status,
         "scope": event.scope,
+        **_facts(event),
+        "needs": event.needs,
+        "approvals": event.approvals,
+        "approved": event.is_approved,
+        "created": date_of(event.created_s),
+        "started": None if started_s is None else date_of(started_s),
+    }
+
+
+def _facts(event: Event) -> dict[str, object]:
+    """Return what an event says of itself, to its operator and in the log."""
+    return {
         "vms": event.concerned,
         "resources": event.resources,
         "not_before": date_of(event.not_before_s),
         "duration_s": event.duration_s,
         "description": event.description,
         "source": event.source,
-        "needs": event.needs,
-        "approvals": event.approvals,
-        "approved": event.is_approved,
-        "created": date_of(event.created_s),
-        "started": None if started_s is None else date_of(started_s),
     }
 
 
@@ -70,12 +77,7 @@ def happening(transition: Transition, event: Event) -> Happening:
         "after": transition.after,
         "type": event.event_type,
         "scope": transition.scope,
-        "vms": event.concerned,
-        "resources": event.resources,
-        "not_before": date_of(event.not_before_s),
-        "duration_s": event.duration_s,
-        "description": event.description,
-        "source": event.source,
+        **_facts(event),
         "incarnation": transition.incarnation,
     }
     return Happening(0, at, who, transition.event_id, msgspec.json.encode(said))

@@ -209,12 +209,17 @@ def _by_http(url: str) -> Deliver:
         port = parts.port
     except ValueError:
         port = 0
+    expected = "http://HOST:PORT/PATH or https://..."
+    if "@" in parts.netloc:
+        # It would not be sent, and it is not shown.
+        hint = "What proves us can stand in the path or the query"
+        raise ConfigError("event_hook", "a URL with a user in it", expected, hint)
     if not parts.hostname or port == 0:
-        raise ConfigError("event_hook", f'"{url}"', "http://HOST:PORT/PATH or https://...")
+        raise ConfigError("event_hook", f'"{url}"', expected)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     is_tls = parts.scheme == "https"
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         "Content-Type: application/json\r\nConnection: close\r\nContent-Length: "
     )
 
@@ -232,6 +237,7 @@ def _by_http(url: str) -> Deliver:
             writer.close()
         if len(words) < 2 or not words[1].startswith(b"2"):  # noqa: PLR2004 - version and status
             said = words[1].decode("latin-1").strip() if len(words) > 1 else "no status"
-            raise HookError(f"{url} answered with {said}")
+            # Where it is and not all of the URL: a query may be a secret.
+            raise HookError(f"{parts.scheme}://{parts.netloc} answered with {said}")
 
     return deliver

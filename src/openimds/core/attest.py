@@ -51,7 +51,7 @@ def payload(wanted: NeedsDocument, now_s: float) -> dict[str, Any]:
     ends_s = created_s + LIFE_S
     known = {
         **wanted.facts,
-        "nonce": wanted.nonce or f"{datetime.fromtimestamp(ends_s, UTC):%Y%m%d-%H%M%S}",
+        "nonce": wanted.nonce or nonce_of(ends_s),
         "timeStamp": {"createdOn": stamp(created_s), "expiresOn": stamp(ends_s)},
     }
     return {name: known[name] for name in wanted.members}
@@ -60,6 +60,11 @@ def payload(wanted: NeedsDocument, now_s: float) -> dict[str, Any]:
 def to_bytes(said: dict[str, Any]) -> bytes:
     """Return a payload as it is signed: compact JSON, members sorted as the rows are."""
     return msgspec.json.encode(said)
+
+
+def nonce_of(ends_s: float) -> str:
+    """Return the nonce of a document that was asked for without one, by the time of its end."""
+    return f"{datetime.fromtimestamp(ends_s, UTC):%Y%m%d-%H%M%S}"
 
 
 def stamp(at_s: float) -> str:

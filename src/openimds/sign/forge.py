@@ -12,13 +12,13 @@ from msgspec import Struct
 from openimds.sign.keyfile import new_key
 from openimds.sign.keyring import Signer, kid_of
 from openimds.sign.tokens import sign
+from openimds.spec.tokens import LIFE_S, SKEW_S
 
 Claims = Mapping[str, object]
 
 OTHER_AUDIENCE = "https://wrong-audience.invalid"
 OTHER_TENANT = "00000000-0000-0000-0000-000000000000"
 WRONG_BY_S = 3600
-_LIFE_S = 86_700
 
 
 def _same(claims: Claims, _now_s: int) -> Claims:
@@ -27,7 +27,7 @@ def _same(claims: Claims, _now_s: int) -> Claims:
 
 def _expired(claims: Claims, now_s: int) -> Claims:
     ended_s = now_s - WRONG_BY_S
-    began_s = ended_s - _LIFE_S
+    began_s = ended_s - LIFE_S - SKEW_S
     return {**claims, "iat": began_s, "nbf": began_s, "exp": ended_s}
 
 
