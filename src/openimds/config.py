@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def configure(values: Mapping[str, Any]) -> Config:
         events_activation=values["events_activation"],
         virtual_clock=values["virtual_clock"],
         record=values["record"],
-        remarks=found.remarks + _unasked(found.vms or [], values["entra"]),
+        remarks=found.remarks + _unasked(found.vms or [], values["entra"]) + _nowhere(values),
     )
 
 
@@ -179,6 +180,19 @@ def _unasked(vms: list[Vm], way: str) -> list[str]:
 def _wants_entra(vm: Vm) -> bool:
     held = vm.identities
     return ENTRA in (held.source, *(one.source for one in held.details.values()))
+
+
+def _nowhere(values: Mapping[str, Any]) -> list[str]:
+    """Say so where what is published is said to be at an address that leads guests nowhere."""
+    public = values["public"]
+    with suppress(ValueError):
+        is_any = ip_address(public.rpartition(":")[0].strip("[]")).is_unspecified
+        if is_any and not values["public_url"]:
+            return [
+                f"certificates and discovery documents name http://{public}, which leads guests to "
+                "themselves. Say with --public-url by which URL they reach this machine"
+            ]
+    return []
 
 
 def _names(text: str) -> list[str]:
