@@ -188,10 +188,9 @@ def _nowhere(values: Mapping[str, Any]) -> list[str]:
     with suppress(ValueError):
         is_any = ip_address(public.rpartition(":")[0].strip("[]")).is_unspecified
         if is_any and not values["public_url"]:
-            return [
-                f"certificates and discovery documents name http://{public}, which leads guests to "
-                "themselves. Say with --public-url by which URL they reach this machine"
-            ]
+            said = f"certificates and discovery documents name http://{public}"
+            hint = "Say with --public-url by which URL they reach this machine"
+            return [f"{said}, which leads guests to themselves. {hint}"]
     return []
 
 
