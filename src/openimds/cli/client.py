@@ -1,12 +1,12 @@
 """The admin API from the command line: find the server, ask it, make errors sentences."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec.json
 
@@ -17,6 +17,7 @@ from openimds.store.state import TOKEN_NAME, default_folder
 URL_VARIABLE = "OPENIMDS_ADMIN"
 TOKEN_VARIABLE = "OPENIMDS_TOKEN_FILE"  # noqa: S105 - the name of a variable
 _TIMEOUT_S = 60
+_DATA = b"data: "
 
 
 class ServerError(Error):
@@ -73,7 +74,7 @@ class Client:
             MissingError: it is not there.
             ServerError: nobody answers, or the answer is a problem.
         """
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = self._headers()
         if revision is not None:
             headers["If-Match"] = f'"{revision}"'
         data = None
@@ -84,10 +85,7 @@ class Client:
             got = self._http.getresponse()
             text = got.read()
         except (OSError, HTTPException) as error:
-            raise ServerError(
-                f"{self.url}: {error}; start a server with openimds serve, or say where one is "
-                f"with {URL_VARIABLE}"
-            ) from None
+            raise self._lost(error) from None
         if got.status == HTTPStatus.PRECONDITION_FAILED:
             raise ChangedError(_detail(text, got.status))
         if got.status == HTTPStatus.NOT_FOUND:
@@ -100,15 +98,43 @@ class Client:
         """Yield every VM, page by page."""
         return self.items("/v1/vms")
 
-    def items(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield every item of a list, page by page."""
-        cursor = ""
+    def items(
+        self, path: str, only: Mapping[str, object] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield every item of a list, page by page; `only` are parameters that choose some."""
+        asked: dict[str, object] = {"limit": 1000, **(only or {})}
         while True:
-            page = self.ask("GET", f"{path}?limit=1000{cursor}")
+            page = self.ask("GET", f"{path}?{urlencode(asked)}")
             yield from page["items"]
             if page["next"] is None:
                 return
-            cursor = f"&cursor={quote(page['next'])}"
+            asked["cursor"] = page["next"]
+
+    def follow(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield what the events of a feed bring, until the server ends it.
+
+        Raises:
+            ServerError: nobody answers any more, or the answer is a problem.
+        """
+        try:
+            self._http.request("GET", path, headers=self._headers())
+            got = self._http.getresponse()
+            if got.status >= HTTPStatus.BAD_REQUEST:
+                raise ServerError(_detail(got.read(), got.status))
+            for line in got:
+                if line.startswith(_DATA):
+                    yield msgspec.json.decode(line.removeprefix(_DATA))
+        except (OSError, HTTPException) as error:
+            raise self._lost(error) from None
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def _lost(self, error: Exception) -> ServerError:
+        return ServerError(
+            f"{self.url}: {error}; start a server with openimds serve, or say where one is with "
+            f"{URL_VARIABLE}"
+        )
 
 
 def vm_path(name: str, more: str = "") -> str:

@@ -76,7 +76,18 @@ class _Commands(click.Group):
         return found
 
 
-_COMMANDS = ("serve", "env", "vm", "event", "clock", "identity", "attest", "token", "completion")
+_COMMANDS = (
+    "serve",
+    "env",
+    "vm",
+    "event",
+    "clock",
+    "identity",
+    "attest",
+    "requests",
+    "token",
+    "completion",
+)
 
 
 @click.group(

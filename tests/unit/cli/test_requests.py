@@ -1,0 +1,228 @@
+"""`openimds requests` against an admin API that a test wrote."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from openimds.cli import client as client_module
+from openimds.cli import requests
+from openimds.cli.client import Client, ServerError
+
+ONE: dict[str, Any] = {
+    "number": 7,
+    "at": "2026-11-22T19:54:46.000Z",
+    "vm": "web-1",
+    "peer": "10.0.0.4",
+    "method": "GET",
+    "target": "/metadata/versions",
+    "status": 200,
+    "reason": "",
+    "size": 680,
+    "fault": "",
+}
+FINDING: dict[str, Any] = {
+    "rule": "forwarded",
+    "verdict": "refused",
+    "vm": "web-1",
+    "times": 2,
+    "numbers": [7, 8],
+    "example": "GET /metadata/versions 400",
+    "says": "It is rejected",
+    "evidence": {"mark": "documented", "sources": ["S1", "S2"], "note": ""},
+}
+HEAD = "NUMBER\tTIME\tVM\tMETHOD\tTARGET\tSTATUS\tREASON\tSIZE\tFAULT"
+
+
+class Api:
+    """Answers what the test laid out."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, str, object]] = []
+        self.ends: Exception | type[BaseException] | None = None
+
+    def ask(self, method: str, path: str) -> None:
+        self.asked.append((method, path, None))
+
+    def items(self, path: str, only: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+        self.asked.append(("GET", path, {**only}))
+        return iter(self.rows)
+
+    def follow(self, path: str) -> Iterator[dict[str, Any]]:
+        self.asked.append(("FOLLOW", path, None))
+        yield from self.rows
+        if self.ends:
+            raise self.ends
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    made = Api()
+    monkeypatch.setattr(requests, "Client", lambda _: made)
+    return made
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(requests.command, arguments)
+
+
+def test_requests_are_columns_for_a_pipe(api: Api) -> None:
+    stranger = {**ONE, "number": 8, "vm": "", "status": 404, "reason": "unknown_caller"}
+    api.rows = [ONE, stranger]
+    got = call("--vm", "web-1", "--endpoint", "versions", "--status", "200")
+    assert got.exit_code == 0
+    assert got.stdout.splitlines() == [
+        HEAD,
+        "7\t2026-11-22T19:54:46.000Z\tweb-1\tGET\t/metadata/versions\t200\t\t680\t",
+        "8\t2026-11-22T19:54:46.000Z\t10.0.0.4\tGET\t/metadata/versions\t404\tunknown_caller\t680\t",
+    ]
+    only = {"vm": "web-1", "endpoint": "versions", "status": 200}
+    assert api.asked == [("GET", "/v1/requests", only)]
+
+
+def test_what_a_guest_wrote_commands_no_terminal(api: Api) -> None:
+    api.rows = [{**ONE, "target": "/\x1b]0;hush\x07\t\x9b2J"}]
+    assert "/\ufffd]0;hush\ufffd\ufffd\ufffd2J" in call().stdout
+
+
+def test_json_is_what_the_api_says(api: Api) -> None:
+    api.rows = [ONE]
+    assert json.loads(call("--json").stdout) == [ONE]
+    api.rows = [FINDING]
+    assert json.loads(call("--report", "--json").stdout) == [FINDING]
+    api.rows = [ONE, ONE]
+    assert [json.loads(line) for line in call("--follow", "--json").stdout.splitlines()] == api.rows
+
+
+def test_a_terminal_gets_a_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(requests, "_is_terminal", lambda: True)
+    api.rows = [{**ONE, "reason": "leaf_needs_text", "fault": "delay", "target": "/[red]x"}]
+    drawn = call().stdout
+    assert [line.split() for line in drawn.splitlines()] == [
+        ["NUMBER", "TIME", "VM", "REQUEST", "STATUS", "REASON"],
+        [
+            *("7", "19:54:46.000Z", "web-1", "GET", "/[red]x", "200"),
+            *("leaf_needs_text", "(fault", "delay)"),
+        ],
+    ]
+    api.rows = [FINDING]
+    drawn = call("--report").stdout
+    assert [line.split() for line in drawn.splitlines()] == [
+        ["RULE", "VM", "TIMES", "REQUEST,", "AND", "WHAT", "AZURE", "SAYS"],
+        ["forwarded", "web-1", "2", "GET", "/metadata/versions", "400"],
+        ["It", "is", "rejected", "(documented", "S1", "S2)"],
+    ]
+
+
+def test_a_report_ends_with_1_if_anything_was_found(api: Api) -> None:
+    api.rows = [FINDING]
+    got = call("--report", "--vm", "web-1")
+    assert got.exit_code == 1
+    assert got.stdout.splitlines()[1].split("\t") == [
+        *("forwarded", "refused", "web-1", "2", "GET /metadata/versions 400", "It is rejected"),
+        "documented S1 S2",
+    ]
+    assert api.asked == [("GET", "/v1/requests/report", {"vm": "web-1"})]
+    api.rows = []
+    got = call("--report")
+    assert (got.exit_code, got.stdout, got.stderr) == (0, "", "nothing was found\n")
+    assert call("--report", "--json").stdout == "[]\n"
+
+
+def test_following_ends_with_a_word_when_the_server_ends_it(api: Api) -> None:
+    api.rows = [ONE]
+    got = call("--follow", "--vm", "web 1", "--status", "200")
+    assert (got.exit_code, got.stdout.splitlines()[0]) == (0, HEAD)
+    assert got.stderr.startswith("the server has ended the feed")
+    assert api.asked == [("FOLLOW", "/v1/requests/feed?vm=web+1&status=200", None)]
+
+
+def test_following_ends_in_silence_by_ctrl_c_and_with_an_error_when_the_server_is_lost(
+    api: Api,
+) -> None:
+    api.ends = KeyboardInterrupt
+    got = call("--follow")
+    assert (got.exit_code, got.stdout, got.stderr) == (0, HEAD + "\n", "")
+    api.ends = ServerError("gone")
+    assert call("--follow").exception is api.ends
+
+
+def test_clear_asks_for_it_and_says_nothing(api: Api) -> None:
+    got = call("--clear")
+    assert (got.exit_code, got.output) == (0, "")
+    assert api.asked == [("DELETE", "/v1/requests", None)]
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--clear", "--vm", "a"], "--clear does not go with --vm"),
+        (["--report", "--vm", "a", "--status", "1"], "--report does not go with --status"),
+        (["--report", "--endpoint", "token"], "--report does not go with --endpoint"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(api: Api, arguments: list[str], said: str) -> None:
+    got = call(*arguments)
+    assert got.exit_code == 2
+    assert said in got.stderr
+    assert api.asked == []
+
+
+class Http:
+    """A connection whose answer is laid out; a line of it may be an error."""
+
+    def __init__(self, status: int, lines: list[bytes | Exception]) -> None:
+        self.status, self._lines = status, lines
+        self.asked: list[tuple[str, str]] = []
+
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        assert headers == {"Authorization": "Bearer hush"}
+        self.asked.append((method, path))
+
+    def getresponse(self) -> "Http":
+        return self
+
+    def read(self) -> bytes:
+        return b"".join(line for line in self._lines if isinstance(line, bytes))
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._lines:
+            if isinstance(line, Exception):
+                raise line
+            yield line
+
+
+def connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, http: Http) -> Client:
+    (tmp_path / "admin-token").write_text("hush")
+    monkeypatch.setattr(client_module, "HTTPConnection", lambda *_, **__: http)
+    monkeypatch.delenv("OPENIMDS_ADMIN", raising=False)
+    monkeypatch.delenv("OPENIMDS_TOKEN_FILE", raising=False)
+    return Client(str(tmp_path))
+
+
+def test_a_feed_is_read_event_by_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [b": ping\r\n", b"id: 1\r\n", b"event: request\r\n", b'data: {"a":1}\r\n', b"\r\n"]
+    http = Http(200, [*lines, b'data: {"a":2}\r\n'])
+    assert list(connected(tmp_path, monkeypatch, http).follow("/feed")) == [{"a": 1}, {"a": 2}]
+    assert http.asked == [("GET", "/feed")]
+
+
+def test_a_feed_that_breaks_says_whose_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = Http(200, [b'data: {"a":1}\r\n', ConnectionResetError("reset")])
+    feed = connected(tmp_path, monkeypatch, http).follow("/feed")
+    assert next(feed) == {"a": 1}
+    with pytest.raises(ServerError, match=r"^http://127.0.0.1:8170: reset; start a server"):
+        next(feed)
+
+
+def test_a_feed_that_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    http = Http(400, [b'{"detail": "status: saw x"}'])
+    with pytest.raises(ServerError, match=r"^status: saw x$"):
+        next(connected(tmp_path, monkeypatch, http).follow("/feed"))
