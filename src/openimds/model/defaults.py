@@ -69,6 +69,11 @@ def default_address(vm: Vm) -> str:
     return _private_address(_Facts(vm), (0, 0))
 
 
+def first_mac(vm: Vm) -> str:
+    """Return the hardware address of the first interface of a VM, as its document writes it."""
+    return _Facts(vm).get("network.interface[].macAddress", (0,))
+
+
 def _dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

@@ -15,6 +15,9 @@ _NAME = re.compile("[^/\ufffd]{1,256}")
 """No slash, for a name is a segment of a path; no mark of bytes that were no text."""
 _GUID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _IDS = ("clientId", "principalId")
+_INTERFACE = re.compile("[A-Za-z0-9_.:@+-]{1,15}")
+"""What the kernel takes as a name, without what means something to a shell or to nft."""
+_MAC = re.compile("[0-9A-Fa-f]{2}([:-]?)[0-9A-Fa-f]{2}(\\1[0-9A-Fa-f]{2}){4}")
 _OF_ONE_VM_ALONE = (
     ("compute", "name"),
     ("compute", "vmId"),
@@ -65,6 +68,7 @@ def vm(
     said = merge(defaults or {}, _keys(value, where))
     _refuse_strange_details(said.get("identities"), where)
     _refuse_odd_ids(said.get("identities"), f"{where}.identities")
+    _refuse_odd_reach(said.get("reach"), f"{where}.reach")
     document = {key: said[key] for key in newest_tree().members if key in said}
     return build(name, str(said.get("cloud", cloud)), document, said)
 
@@ -143,6 +147,21 @@ def _refuse_odd_ids(identities: object, where: str) -> None:
             raise ConfigError(path, describe(text), "a GUID, as az ad sp show prints it")
 
 
+def _refuse_odd_reach(reach: object, where: str) -> None:
+    if not isinstance(reach, dict):
+        return
+    interface, mac = reach.get("interface"), reach.get("mac")
+    if interface is not None and not _INTERFACE.fullmatch(interface):
+        expected = "the name of an interface, at most 15 letters, digits or _.:@+-"
+        raise ConfigError(f"{where}.interface", describe(interface), expected)
+    if mac is not None and not _MAC.fullmatch(mac):
+        expected = "a hardware address such as 00:0d:3a:12:34:56"
+        raise ConfigError(f"{where}.mac", describe(mac), expected)
+    if mac is not None and interface is None:
+        seen = "a hardware address without an interface"
+        raise ConfigError(f"{where}.mac", seen, "both", "Write interface beside it")
+
+
 def merge(under: dict[str, object], over: dict[str, object]) -> dict[str, object]:
     """Return `over` laid on `under`: objects merge, tags merge by name, all else is replaced."""
     merged = {**under, **over}
@@ -196,7 +215,12 @@ def _detail(said: dict[str, object]) -> IdentityDetail:
 
 def _reach(said: dict[str, object]) -> Reach:
     address = said.get("address")
-    return Reach(None if address is None else _texts(address), _texts(said.get("listen")))
+    return Reach(
+        None if address is None else _texts(address),
+        _texts(said.get("listen")),
+        str(said.get("interface", "")),
+        str(said.get("mac", "")),
+    )
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -88,6 +88,7 @@ def vm_tree() -> Group:
                 {
                     "address": Many("address", Leaf("address")),
                     "listen": Many("listen", Leaf("listen")),
+                    **_texts("interface", "mac"),
                 },
             ),
         },

@@ -46,4 +46,9 @@ def _reach(vm: Vm) -> dict[str, object]:
     members: dict[str, object] = {}
     if vm.reach.address is not None:
         members["address"] = [*vm.reach.address]
-    return {**members, "listen": [*vm.reach.listen]} if vm.reach.listen else members
+    parts: dict[str, object] = {
+        "listen": [*vm.reach.listen],
+        "interface": vm.reach.interface,
+        "mac": vm.reach.mac,
+    }
+    return {**members, **{key: part for key, part in parts.items() if part}}

@@ -27,14 +27,18 @@ class Identities(Struct, frozen=True, omit_defaults=True):
     details: dict[str, IdentityDetail] = field(default_factory=dict)
 
 
-class Reach(Struct, frozen=True):
+class Reach(Struct, frozen=True, omit_defaults=True):
     """Who is this VM: source addresses, or listeners of its own.
 
-    No `address` at all (None) means the private addresses of the VM.
+    No `address` at all (None) means the private addresses of the VM. `interface` is where its
+    packets come into the host, `mac` the hardware address that they come from; without one it is
+    that of the first interface in the document.
     """
 
     address: tuple[str, ...] | None = None
     listen: tuple[str, ...] = ()
+    interface: str = ""
+    mac: str = ""
 
 
 class Vm(Struct, frozen=True, omit_defaults=True):

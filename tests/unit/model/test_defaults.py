@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openimds.model.defaults import _Facts, complete, default_address, private_addresses
+from openimds.model.defaults import (
+    _Facts,
+    complete,
+    default_address,
+    first_mac,
+    private_addresses,
+)
 from openimds.model.fleet import vm
 from openimds.model.tree import Leaf, Many, Named, newest_tree, nodes
 from openimds.model.vm import Vm
@@ -197,3 +203,9 @@ def test_of_a_vm_that_says_none_there_are_none(said: object) -> None:
 def test_free_names_have_no_defaults() -> None:
     with pytest.raises(TypeError, match="tags"):
         _Facts(Vm("web-1")).fill(Named("tags", Leaf("tags")), None, ())
+
+
+def test_the_first_hardware_address_is_that_of_the_document() -> None:
+    said = {"network": {"interface": [{"macAddress": "0022480A0B0C"}, {"macAddress": "1"}]}}
+    assert first_mac(Vm("a", document=said)) == "0022480A0B0C"
+    assert first_mac(Vm("a")) == complete(Vm("a"))["network"]["interface"][0]["macAddress"]  # type: ignore[index]

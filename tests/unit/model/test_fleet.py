@@ -228,6 +228,8 @@ def test_the_signed_document_can_be_overridden_in_every_member_that_says_who_it_
         ({"address": []}, Reach(address=(), listen=())),
         ({"address": ["10.0.0.4", "fd00::4"]}, Reach(address=("10.0.0.4", "fd00::4"))),
         ({"listen": ["unix:/run/web-1.sock"]}, Reach(listen=("unix:/run/web-1.sock",))),
+        ({"interface": "tap-web-1"}, Reach(interface="tap-web-1")),
+        ({"interface": "t", "mac": "000D3A123456"}, Reach(interface="t", mac="000D3A123456")),
     ],
 )
 def test_no_addresses_is_not_the_same_as_none_said(said: object, expected: Reach) -> None:

@@ -176,6 +176,37 @@ def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
             {"reach": {"listen": [8080]}},
             Refused("reach.listen[0]", "the number 8080", "a string", "Put it in quotes"),
         ),
+        *(
+            (
+                {"reach": {"interface": name}},
+                Refused(
+                    "reach.interface",
+                    f'the string "{name}"',
+                    "the name of an interface, at most 15 letters, digits or _.:@+-",
+                ),
+            )
+            for name in ("", "tap 1", "tap*", 'tap"', "t" * 16, "tap\n", "tap/1")
+        ),
+        *(
+            (
+                {"reach": {"interface": "tap-1", "mac": mac}},
+                Refused(
+                    "reach.mac",
+                    f'the string "{mac}"',
+                    "a hardware address such as 00:0d:3a:12:34:56",
+                ),
+            )
+            for mac in ("", "00:0d:3a", "00:0d:3a:12:34:5g", "00:0d-3a:12-34:56", "000D3A1234567")
+        ),
+        (
+            {"reach": {"mac": "00:0d:3a:12:34:56"}},
+            Refused(
+                "reach.mac",
+                "a hardware address without an interface",
+                "both",
+                "Write interface beside it",
+            ),
+        ),
         (
             {"loadBalancer": {"inboundRules": [{"frontendPort": "80"}]}},
             Refused(

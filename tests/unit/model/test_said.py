@@ -36,6 +36,7 @@ def _again(one: Vm) -> Vm:
         {"identities": {}},
         {"reach": {"address": []}},
         {"reach": {"listen": ["netns:web-1"]}},
+        {"reach": {"interface": "tap-1", "mac": "00:0d:3a:12:34:56"}},
         {"reach": {}},
         {"compute": {}},
         {"compute": {"tags": ""}},
