@@ -47,16 +47,18 @@ def vm_of(stored: Stored) -> Vm:
 class Desk:
     """Changes, one after another."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what changes go through, and who is told
         self,
         store: Store,
         picture: Picture[Any],
         utc: Callable[[], float],
         open_listeners: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]],
         on_change: Callable[[AbstractSet[str]], None] = lambda _: None,
+        now: Callable[[], float] | None = None,
     ) -> None:
         """Stand between a store and a picture.
 
+        `utc` dates changes and may be set; `now` is a steady clock, where there is another one.
         `open_listeners` is told every listener that shall be there, before a change is written,
         and which others may stay; it raises ConfigError if one cannot be opened. `on_change` is
         told the names of the VMs that are other ones now, or gone.
@@ -65,7 +67,8 @@ class Desk:
         self.revision = 0
         self.last_happening = 0
         self.utc = utc
-        self._well_at_s = utc()
+        self._steady = now or utc
+        self._well_at_s = self._steady()
         self._open_listeners, self._on_change = open_listeners, on_change
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
@@ -88,12 +91,12 @@ class Desk:
         """Call the store in its thread, and remember that it answered."""
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._thread, call, *arguments)
-        self._well_at_s = self.utc()
+        self._well_at_s = self._steady()
         return answer
 
     def age_s(self) -> float:
         """Return how long ago the store last answered."""
-        return self.utc() - self._well_at_s
+        return self._steady() - self._well_at_s
 
     async def put(self, vm: Vm, who: str, expected: int | None = None) -> tuple[Stored, bool]:
         """Make or replace a VM; return it as it is kept now, and whether it is new.

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openimds.desk import DEFAULT, body_of, vm_of
+from openimds.desk import DEFAULT, Desk, body_of, vm_of
 from openimds.errors import ConfigError
 from openimds.model.fleet import vm
 from openimds.model.vm import Vm
@@ -222,6 +222,27 @@ def test_the_age_is_the_time_since_the_store_answered(tmp_path: Path) -> None:
         with pytest.raises(StoreError):
             await office.desk.ask(office.store.revision)
         assert office.desk.age_s() == 3
+
+    at_work(tmp_path, work)
+
+
+def test_a_clock_that_is_set_makes_the_store_no_older(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        steady = [100.0]
+        desk = Desk(
+            office.store,
+            office.picture,
+            lambda: office.now_s,
+            office._open,
+            now=lambda: steady[0],
+        )
+        office.now_s += 31_536_000
+        assert desk.age_s() == 0
+        steady[0] += 5
+        assert desk.age_s() == 5
+        await desk.ask(office.store.revision)
+        assert desk.age_s() == 0
+        desk._thread.shutdown()
 
     at_work(tmp_path, work)
 

@@ -86,7 +86,8 @@ class Server:
         picture: WirePicture = Picture(config.catalog, config.cache_bytes)
         forget = self.office.tokens.forget if config.forget_tokens else lambda _: None
         self.clock = Clock(time.time, is_virtual=config.virtual_clock)
-        self.desk = Desk(self._store(), picture, self.clock, self._open, forget)
+        steady = asyncio.get_running_loop().time
+        self.desk = Desk(self._store(), picture, self.clock, self._open, forget, steady)
         activity = Activity() if config.events_activation else None
         self.agenda = Agenda(self.desk, self.clock, tell, activity)
         self.agenda.on_clock = picture.forget_replies
