@@ -153,8 +153,9 @@ class Machine(RuleBasedStateMachine):
         elif event and is_fine:
             self.model.end(event)
 
-    @rule(step_s=st.sampled_from([0.5, 1, 30, 299.5, 600, 900, 5000]))
+    @rule(step_s=st.sampled_from([0.5, 1, 30, 299.5, 600, 900, 5000, -299.5, -5000]))
     def sleep(self, step_s: float) -> None:
+        """Let time pass; a clock may also be set back."""
         self.now_s += step_s
 
     def tick(self) -> None:
