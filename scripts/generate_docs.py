@@ -13,6 +13,7 @@ from openimds.spec.document import FIELDS, OLD_NAMES
 from openimds.spec.evidence import SOURCES, Evidence, Mark
 from openimds.spec.facts import FACTS
 from openimds.spec.fields import Derived, Field
+from openimds.spec.strict import RULES
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = "<!-- Written by `make docs` from the rows in src/openimds. Change the rows. -->"
@@ -135,10 +136,39 @@ def settings_page() -> str:
     )
 
 
+def strict_page() -> str:
+    """Return the page of the rules that requests are judged by."""
+    rows = [
+        (
+            code(row.key),
+            row.verdict,
+            row.says,
+            row.told,
+            f"{row.evidence.mark}: {why(row.evidence)}",
+        )
+        for row in RULES
+    ]
+    return "\n\n".join(
+        [
+            "# What a client may do wrong",
+            WRITTEN,
+            (
+                "The rules of `openimds requests --report` and of `GET /v1/requests/report`. Each "
+                "is judged for one VM at a time, from the requests that are "
+                "[recorded](../use/requests.md). The marks and the keys of the sources are those "
+                "of [the fidelity page](fidelity.md)."
+            ),
+            table(("rule", "verdict", "what Azure does or says", "how it is told", "from"), rows),
+            "",
+        ]
+    )
+
+
 BLOCKS = {"counts": counts}
 PAGES = {
     "docs/know/fields.md": fields_page,
     "docs/know/fidelity.md": fidelity_page,
+    "docs/know/strict.md": strict_page,
     "docs/use/settings.md": settings_page,
 }
 

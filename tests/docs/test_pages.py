@@ -22,6 +22,7 @@ STORIES = [
     "docs/use/attested.md",
     "docs/use/fleet.md",
     "docs/use/identity.md",
+    "docs/use/requests.md",
 ]
 EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 

@@ -53,6 +53,8 @@ MOST_IN_VAIN = 2
 """How often a request that is wrong may come: a chain of credentials tries it once each."""
 SOON_S = 60.0
 """Within a minute requests belong together."""
+SERVED_BY_AZURE = frozenset({"/metadata/identity/credential", "/metadata/reprovisiondata"})
+"""Paths that clients ask with reason (S10, S12), though nothing is served at them here."""
 
 _REFUSED, _ADVISED = Verdict.REFUSED, Verdict.ADVISED
 _BY_ROW = "its answer was the refusal"
@@ -158,7 +160,7 @@ RULES: tuple[Rule, ...] = (
         "path_unknown",
         _REFUSED,
         "Azure serves nothing at this path",
-        f"{_BY_ROW}, and no endpoint has the path",
+        f"{_BY_ROW}, and no Azure is known to have the path, whatever this server serves",
         inferred("S22", note="clients of many clouds try the paths of others; it does no harm"),
         ("not_found",),
         ("other",),

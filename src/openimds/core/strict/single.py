@@ -5,10 +5,11 @@ from ipaddress import ip_address
 
 from openimds.core.strict.asked import Asked, Seen
 from openimds.spec.endpoints import ENDPOINTS
-from openimds.spec.strict import RULES, SOON_S
+from openimds.spec.strict import RULES, SERVED_BY_AZURE, SOON_S
 from openimds.spec.versions import GENERAL, SCHEDULED_EVENTS
 
 _ENDPOINTS = {row.key: row for row in ENDPOINTS}
+_PATHS = SERVED_BY_AZURE.union(row.path for row in ENDPOINTS)
 _GENERAL = frozenset(row.name for row in GENERAL)
 _PREVIEW = SCHEDULED_EVENTS[0].name
 _REAL_HOST = "169.254.169.254"
@@ -59,8 +60,14 @@ def _is_too_new(one: Asked, _: Sequence[Asked]) -> bool:
     return bool(row and row.versions == "general" and row.since <= version in _GENERAL)
 
 
+def _is_served_by_azure(one: Asked, _: Sequence[Asked]) -> bool:
+    """Tell whether the path is one that some Azure has: a client may look for it."""
+    return one.path in _PATHS
+
+
 _EXCUSES: dict[str, _Excuse] = {
     "header_missing": _looks_only,
+    "path_unknown": _is_served_by_azure,
     "version_missing": _learns,
     "version_unknown": _is_too_new,
 }

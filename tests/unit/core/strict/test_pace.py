@@ -1,3 +1,5 @@
+from itertools import accumulate
+
 import pytest
 
 from openimds.core.strict import Record, most_in
@@ -74,6 +76,26 @@ def test_a_first_retry_may_come_at_once_and_a_second_may_not() -> None:
 
 def test_a_second_may_be_a_little_short() -> None:
     assert found(failed(500), failed(500, at_s=1.0), a_record(at_s=1.96)) == {}
+
+
+@pytest.mark.parametrize(
+    "waits_s",
+    [
+        # azure-identity, and the same after 410; MSAL, and the same after 410; cloud-init.
+        (0.002, 1.6, 3.2, 6.4, 12.8),
+        (0.002, 5.0, 10.0, 20.0, 40.0),
+        (1.0, 2.0, 4.0),
+        (10.0,) * 7,
+        (1.0,) * 20,
+    ],
+)
+@pytest.mark.parametrize("status", [404, 410, 429, 500])
+def test_the_waits_of_known_clients_are_long_enough(
+    status: int, waits_s: tuple[float, ...]
+) -> None:
+    times = accumulate(waits_s, initial=0.0)
+    *failures, last = [failed(status, TOKEN, at) for at in times]
+    assert found(*failures, a_record(TOKEN, last.now_s - 1000.0)) == {}
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ def test_a_refusal_that_is_no_mistake_of_the_client_is_not() -> None:
     assert found(refused("no_load_balancer", "/metadata/loadbalancer", status=404)) == {}
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/metadata/identity/getplatformmetadata?cred-api-version=2.0",
+        "/metadata/reprovisiondata?api-version=2019-06-01",
+    ],
+)
+def test_to_look_for_what_some_azure_has_is_no_mistake(target: str) -> None:
+    assert found(refused("not_found", target, status=404, endpoint="other")) == {}
+
+
 def test_a_refusal_that_was_played_is_nobodys_fault() -> None:
     assert found(refused("leaf_needs_text", fault="status")) == {}
 
