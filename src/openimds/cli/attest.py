@@ -14,9 +14,10 @@ import click
 import msgspec.json
 
 from openimds.attest.certificates import DOMAINS
-from openimds.attest.verify import Report, verify
+from openimds.attest.verify import Check, Report, verify
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
+from openimds.cli.table import Cell, print_table
 from openimds.control.operations import PARTS
 from openimds.errors import ConfigError, Error
 
@@ -26,6 +27,7 @@ _WHOLE_S = 10.0
 """For all of a fetch: whoever sends a byte now and then keeps nobody waiting."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MOST_BYTES = 1 << 20
+_HEAD = ("CHECK", "HOLDS", "DETAIL")
 _SAID = {True: "yes", False: "NO", None: "-"}
 _STYLE = {True: "green", False: "bold red", None: "yellow"}
 
@@ -123,7 +125,7 @@ def verify_document(  # noqa: PLR0913 - each is an option
         body = {"holds": report.holds, "checks": report.checks, "payload": report.payload}
         click.echo(msgspec.json.encode(body).decode())
     else:
-        _table(report)
+        print_table(_HEAD, map(_row, report.checks))
         click.echo(_verdict(report), err=True)
     sys.exit(0 if report.holds else 1)
 
@@ -241,22 +243,8 @@ def _verdict(report: Report) -> str:
     return "the document holds"
 
 
-def _table(report: Report) -> None:
-    """Print the checks: drawn on a terminal, plain columns for a pipe."""
-    if not _is_terminal():
-        click.echo("CHECK\tHOLDS\tDETAIL")
-        for check in report.checks:
-            click.echo(f"{check.name}\t{_SAID[check.holds]}\t{_shown(check.detail)}")
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("CHECK", "HOLDS", "DETAIL", box=None, pad_edge=False)
-    for check in report.checks:
-        said = Text(_SAID[check.holds], _STYLE[check.holds])
-        table.add_row(check.name, said, Text(_shown(check.detail)))
-    Console().print(table)
+def _row(check: Check) -> tuple[Cell, ...]:
+    return check.name, (_SAID[check.holds], _STYLE[check.holds]), _shown(check.detail)
 
 
 def _shown(text: str) -> str:
@@ -264,7 +252,3 @@ def _shown(text: str) -> str:
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()

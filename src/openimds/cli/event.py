@@ -1,6 +1,5 @@
 """`openimds event`: scheduled events of a running server."""
 
-import sys
 import time
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +9,7 @@ import msgspec.json
 
 from openimds.cli.client import Client, MissingError
 from openimds.cli.main import options, values
+from openimds.cli.table import print_table
 from openimds.errors import Error
 from openimds.spec.events import EVENT_SOURCES, NEEDS, TYPES, Status
 
@@ -56,7 +56,7 @@ def list_events(name: str | None, *, is_json: bool, **flags: object) -> None:
         )
         for one in found
     ]
-    _table(rows)
+    print_table(_HEAD, rows)
 
 
 @command.command("schedule")
@@ -218,18 +218,3 @@ def _done(made: list[Event], *, is_json: bool) -> None:
         return
     for event in made:
         click.echo(event["id"])
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    """Print a table: drawn on a terminal, plain columns for a pipe."""
-    if not sys.stdout.isatty():
-        for row in (_HEAD, *rows):
-            click.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*_HEAD, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

@@ -1,6 +1,5 @@
 """`openimds identity`: the managed identities of a running server's VMs, and the keys of tokens."""
 
-import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -9,6 +8,7 @@ import msgspec.json
 
 from openimds.cli.client import ChangedError, Client, vm_path
 from openimds.cli.main import options, values
+from openimds.cli.table import Cell, print_table
 from openimds.errors import Error
 from openimds.model.identities import SYSTEM
 from openimds.model.read import nearest
@@ -53,7 +53,7 @@ def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None
     if is_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    _table(found)
+    print_table(_HEAD, map(_row, found))
     forged = sum(one["forged"] for one in found)
     if forged:
         click.echo(f"{forged} of these give forged tokens: their source says which", err=True)
@@ -202,25 +202,7 @@ def _done(client: Client, vm: Vm, key: str, *, is_json: bool) -> None:
     click.echo(f"{vm['name']} has {_called(key)}{ids} (revision {vm['revision']})", err=True)
 
 
-def _table(found: list[dict[str, Any]]) -> None:
-    """Print a table: drawn on a terminal, plain columns for a pipe."""
-    rows = [
-        tuple(
-            one.get(name, "")
-            for name in ("vm", "kind", "clientId", "principalId", "source", "resourceId")
-        )
-        for one in found
-    ]
-    if not sys.stdout.isatty():
-        for row in (_HEAD, *rows):
-            click.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*_HEAD, box=None, pad_edge=False)
-    for one, row in zip(found, rows, strict=True):
-        style = "bold red" if one["forged"] else ""
-        table.add_row(*(Text(text, style) for text in row))
-    Console().print(table)
+def _row(one: dict[str, Any]) -> tuple[Cell, ...]:
+    names = ("vm", "kind", "clientId", "principalId", "source", "resourceId")
+    style = "bold red" if one["forged"] else ""
+    return tuple((one.get(name, ""), style) for name in names)

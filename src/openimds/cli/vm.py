@@ -12,6 +12,7 @@ import msgspec.json
 
 from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
+from openimds.cli.table import print_table
 from openimds.config import Found, read_catalog, read_vms
 from openimds.core.answer import instance_document, subject
 from openimds.errors import ConfigError
@@ -56,7 +57,7 @@ def list_vms(*, is_json: bool, **flags: object) -> None:
         )
         for vm in found
     ]
-    _table(("NAME", "SIZE", "LOCATION", "ZONE", "ORIGIN", "REVISION"), rows)
+    print_table(("NAME", "SIZE", "LOCATION", "ZONE", "ORIGIN", "REVISION"), rows)
 
 
 @command.command("show")
@@ -208,18 +209,3 @@ def _offline(found: Found, name: str, version: str, newest: str) -> bytes:
 
 def _of(vm: dict[str, Any], key: str) -> str:
     return str(vm.get("compute", {}).get(key, ""))
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table: drawn on a terminal, plain columns for a pipe."""
-    if not sys.stdout.isatty():
-        for row in (head, *rows):
-            click.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*head, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

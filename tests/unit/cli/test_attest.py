@@ -208,7 +208,7 @@ def test_the_root_of_a_chain_without_one_is_an_error(
 
 
 def test_a_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openimds.cli.attest._is_terminal", lambda: True)
+    monkeypatch.setattr("openimds.cli.table.is_terminal", lambda: True)
     got = run("document.json", "--at", AT)
     assert got.exit_code == 0
     assert got.stdout.split()[:3] == ["CHECK", "HOLDS", "DETAIL"]
@@ -226,7 +226,7 @@ def test_a_document_cannot_draw_lines_of_its_own(
     assert list(rows(got)) == ROWS
     assert f"nonce\t-\t{shown}\n" in got.stdout
     assert "vmId ä" in got.stdout
-    monkeypatch.setattr("openimds.cli.attest._is_terminal", lambda: True)
+    monkeypatch.setattr("openimds.cli.table.is_terminal", lambda: True)
     assert "\x1b[2J" not in run("bad.der", "--at", AT).stdout
 
 

@@ -1,0 +1,27 @@
+"""Tables: what a pipe gets, and what a terminal."""
+
+import re
+import sys
+
+import pytest
+
+from openimds.cli import table
+
+
+def test_a_pipe_gets_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    table.print_table(("A", "B"), [("1", ("x", "bold red")), ("", "[bold]y")])
+    assert capsys.readouterr().out == "A\tB\n1\tx\n\t[bold]y\n"
+
+
+def test_a_terminal_is_shown_what_somebody_wrote_and_obeys_none_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    table.print_table(("NAME", "KIND"), [("[red]", "[/x]"), ("b", ("forged", "bold red"))])
+    printed = capsys.readouterr().out
+    assert "\x1b[1;31mforged" in printed
+    lines = [line.split() for line in re.sub(r"\x1b\[[\d;]*m", "", printed).splitlines()]
+    assert lines == [["NAME", "KIND"], ["[red]", "[/x]"], ["b", "forged"]]
