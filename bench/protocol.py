@@ -22,6 +22,7 @@ from bench.stage import (
 )
 from openimds.model.fleet import fleet
 from openimds.model.vm import Vm
+from openimds.record.recorder import Recorder
 from openimds.view.picture import documented_allowances
 from openimds.wire.plane import Plane
 
@@ -32,6 +33,7 @@ _ROUNDS = 15
 _ROUND_S = 0.04
 _TRIAL = 200
 _PIPELINED = 16
+_RECORDED = 1000
 _NOWHERE = "127.200.0.1"
 
 _numbers = count()
@@ -84,6 +86,8 @@ def measure(plan: Plan) -> dict[str, Table]:
 def _cases() -> list[Case]:
     one, bounded = plane([Vm("vm-1")], GENEROUS), plane([Vm("vm-1")], documented_allowances())
     two = plane(list(fleet(value(2)).vms.values()), GENEROUS)
+    looked_at = plane([Vm("vm-1")], GENEROUS)
+    looked_at.watch(Recorder(_RECORDED))
     leaf = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text"
     whole = request(INSTANCE, *METADATA)
     return [
@@ -100,6 +104,7 @@ def _cases() -> list[Case]:
         Case("429 in new bytes (parsed)", bounded, 429, _new_bytes),
         Case("429, target never seen", bounded, 429, _new_target),
         Case(STRANGER, two, 404, _always(INSTANCE), peer=_NOWHERE),
+        Case("instance document, recorded", looked_at, 200, _always(INSTANCE)),
         Case(_TWIN, one, 200, _always(INSTANCE)),
     ]
 
