@@ -1,7 +1,7 @@
 """`openimds requests`: what guests of a running server asked, and what they did wrong."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,12 +10,14 @@ import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
+from openimds.cli.table import is_terminal, print_table
 
 _PATH = "/v1/requests"
 _HEAD = ("NUMBER", "TIME", "VM", "METHOD", "TARGET", "STATUS", "REASON", "SIZE", "FAULT")
 _REPORT_HEAD = ("RULE", "VERDICT", "VM", "TIMES", "EXAMPLE", "AZURE", "EVIDENCE")
-_DRAWN = ("NUMBER", "TIME", "VM", "REQUEST", "STATUS", "REASON")
-_REPORT_DRAWN = ("RULE", "VM", "TIMES", "REQUEST, AND WHAT AZURE SAYS")
+_REQUEST = "REQUEST"
+_DRAWN = ("NUMBER", "TIME", "VM", _REQUEST, "STATUS", "REASON")
+_REPORT_DRAWN = ("RULE", "VM", "TIMES", _REQUEST)
 _TAKES: dict[str, tuple[str, ...]] = {"report": ("vm",), "clear": ()}
 _DAY = len("2026-11-22T")
 
@@ -67,7 +69,7 @@ def _list(found: list[dict[str, Any]], *, is_json: bool) -> None:
     if is_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
-        _table(_HEAD, _row, _DRAWN, _drawn, found)
+        _print(_HEAD, _row, _DRAWN, _drawn, found)
 
 
 def _follow(client: Client, only: dict[str, object], *, is_json: bool) -> None:
@@ -87,10 +89,24 @@ def _report(client: Client, only: dict[str, object], *, is_json: bool) -> None:
     if is_json:
         click.echo(msgspec.json.encode(found).decode())
     elif found:
-        _table(_REPORT_HEAD, _finding, _REPORT_DRAWN, _finding_drawn, found)
+        _print(_REPORT_HEAD, _finding, _REPORT_DRAWN, _finding_drawn, found)
     else:
         click.echo("nothing was found", err=True)
     sys.exit(1 if found else 0)
+
+
+def _print(
+    head: Row,
+    row_of: Callable[[dict[str, Any]], Row],
+    drawn_head: Row,
+    drawn_of: Callable[[dict[str, Any]], Row],
+    found: list[dict[str, Any]],
+) -> None:
+    """Print everything for a pipe, and for a person what has room."""
+    if is_terminal():
+        print_table(drawn_head, map(drawn_of, found), _REQUEST)
+    else:
+        print_table(head, map(row_of, found))
 
 
 def _row(one: dict[str, Any]) -> Row:
@@ -138,32 +154,3 @@ def _printable(*cells: object) -> Row:
         "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(cell))
         for cell in cells
     )
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()
-
-
-def _table(
-    head: Row,
-    row_of: Callable[[dict[str, Any]], Row],
-    drawn_head: Row,
-    drawn_of: Callable[[dict[str, Any]], Row],
-    found: Iterable[dict[str, Any]],
-) -> None:
-    """Print a table: drawn on a terminal, plain columns for a pipe."""
-    if not _is_terminal():
-        click.echo("\t".join(head))
-        for one in found:
-            click.echo("\t".join(row_of(one)))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in drawn_head:
-        table.add_column(name, overflow="fold", no_wrap="REQUEST" not in name)
-    for one in found:
-        table.add_row(*map(Text, drawn_of(one)))
-    Console().print(table)

@@ -10,17 +10,24 @@ Cell: TypeAlias = str | tuple[str, str]
 """A text, or a text and the style that it has on a terminal."""
 
 
-def print_table(head: tuple[str, ...], rows: Iterable[tuple[Cell, ...]]) -> None:
-    """Print a table; no text in it is taken for a style, whoever wrote it."""
+def print_table(head: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], folding: str = "") -> None:
+    """Print a table; no text in it is taken for a style, whoever wrote it.
+
+    Where one column is `folding`, it takes the lines that it needs, and no other one does.
+    """
     if not is_terminal():
         for row in (head, *rows):
             click.echo("\t".join(cell if isinstance(cell, str) else cell[0] for cell in row))
         return
-    from rich.console import Console
+    from rich.console import Console, OverflowMethod
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*head, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        is_folding = name == folding
+        overflow: OverflowMethod = "fold" if is_folding else "ellipsis"
+        table.add_column(name, overflow=overflow, no_wrap=bool(folding) and not is_folding)
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else Text(*cell) for cell in row))
     Console().print(table)

@@ -25,3 +25,13 @@ def test_a_terminal_is_shown_what_somebody_wrote_and_obeys_none_of_it(
     assert "\x1b[1;31mforged" in printed
     lines = [line.split() for line in re.sub(r"\x1b\[[\d;]*m", "", printed).splitlines()]
     assert lines == [["NAME", "KIND"], ["[red]", "[/x]"], ["b", "forged"]]
+
+
+def test_a_column_that_folds_leaves_the_others_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    table.print_table(("RULE", "REQUEST"), [("leaf_needs_text", "0123456789")], "REQUEST")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [["leaf_needs_text", "0123456"], ["789"]]
