@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from openimds.core.events.plans import Plan
 from openimds.core.events.wishes import plans
+from openimds.core.faults.plan import Plan as FaultPlan
+from openimds.core.faults.read import plans as faults
 from openimds.errors import ConfigError
 from openimds.model.capture import capture
 from openimds.model.fleet import fleet
@@ -67,6 +69,7 @@ class Config(Struct, frozen=True):
     loop: str
     remarks: list[str]
     scenario: str = ""
+    faults: tuple[FaultPlan, ...] = ()
     plans: tuple[Plan, ...] = ()
     event_hook: str = ""
     events_activation: bool = False
@@ -131,6 +134,7 @@ def configure(values: Mapping[str, Any]) -> Config:
         cache_bytes=values["cache_mib"] * _MIB,
         loop=values["loop"],
         scenario=values["scenario"],
+        faults=found.faults,
         plans=found.plans + read_scenario(values["scenario"]),
         event_hook=values["event_hook"],
         events_activation=values["events_activation"],
@@ -219,6 +223,7 @@ class Found(Struct, frozen=True):
     vms: list[Vm] | None
     origin: str
     remarks: list[str]
+    faults: tuple[FaultPlan, ...] = ()
     plans: tuple[Plan, ...] = ()
 
 
@@ -235,13 +240,21 @@ def read_vms(fleet_file: str, document_file: str) -> Found:
         if document_file:
             return _document(document_file)
         if fleet_file:
-            vms, events = read_fleet(fleet_file)
-            return Found(vms, "file", [], events)
+            said = read_fleet(fleet_file)
+            return Found(said.vms, "file", [], said.events, said.faults)
     return Found(None, "default", [])
 
 
-def read_fleet(file: str) -> tuple[list[Vm], tuple[Plan, ...]]:
-    """Return the VMs of a fleet file, or of all of them in a folder, and what shall happen to them.
+class Written(Struct, frozen=True):
+    """What a fleet file says: the VMs, what shall happen to them, and what shall go wrong."""
+
+    vms: list[Vm]
+    events: tuple[Plan, ...]
+    faults: tuple[FaultPlan, ...]
+
+
+def read_fleet(file: str) -> Written:
+    """Return what a fleet file says, or what all of them in a folder say together.
 
     Raises:
         ConfigError: a file cannot be read or does not fit, or two name one VM.
@@ -250,13 +263,15 @@ def read_fleet(file: str) -> tuple[list[Vm], tuple[Plan, ...]]:
     if not folder.is_dir():
         return _one_fleet(file)
     found: dict[str, tuple[Vm, str]] = {}
+    wrong: tuple[FaultPlan, ...] = ()
     events: tuple[Plan, ...] = ()
     for path in sorted(folder.iterdir()):
         if path.suffix not in FILE_ENDINGS or path.name.startswith("."):
             continue
-        vms, more = _one_fleet(str(path))
-        events += more
-        for vm in vms:
+        said = _one_fleet(str(path))
+        events += said.events
+        wrong += said.faults
+        for vm in said.vms:
             if vm.name in found:
                 seen = f"a VM that {found[vm.name][1]} names too"
                 raise ConfigError(f"{path}: vms.{vm.name}", seen, "each VM in one file")
@@ -264,7 +279,7 @@ def read_fleet(file: str) -> tuple[list[Vm], tuple[Plan, ...]]:
     if not found:
         expected = "fleet files ending in " + ", ".join(FILE_ENDINGS)
         raise ConfigError(file, "a folder without any", expected)
-    return [vm for vm, _ in found.values()], events
+    return Written([vm for vm, _ in found.values()], events, wrong)
 
 
 def read_scenario(file: str) -> tuple[Plan, ...]:
@@ -313,11 +328,11 @@ def fingerprint(fleet: str) -> bytes:
     return known.digest()
 
 
-def _one_fleet(file: str) -> tuple[list[Vm], tuple[Plan, ...]]:
+def _one_fleet(file: str) -> Written:
     value = read_file(file)
     try:
         read = fleet(value)
-        return list(read.vms.values()), plans(read.events)
+        return Written(list(read.vms.values()), plans(read.events), faults(read.faults))
     except ConfigError as error:
         raise error.inside(file) from None
 

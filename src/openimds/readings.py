@@ -1,6 +1,6 @@
 """The numbers of a running server, put together for its metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.hook import Hook
@@ -20,11 +20,12 @@ class Numbers:
         agenda: Agenda,
         hook: Hook | None,
         recorder: Recorder,
+        played: Mapping[str, int],
         loop_lag_s: Callable[[], float],
     ) -> None:
         """Read from the parts of a server."""
         self._plane, self._desk, self._agenda, self._hook = plane, desk, agenda, hook
-        self._recorder, self._loop_lag_s = recorder, loop_lag_s
+        self._recorder, self._loop_lag_s, self._played = recorder, loop_lag_s, played
 
     def requests(self) -> dict[tuple[str, int, str], int]:
         """Return requests by endpoint, status and reason."""
@@ -40,6 +41,10 @@ class Numbers:
     def moves(self) -> dict[str, int]:
         """Return what happened to scheduled events, by what moved them."""
         return self._agenda.ledger.moves
+
+    def faults(self) -> Mapping[str, int]:
+        """Return how often each fault was played, by its effect."""
+        return self._played
 
     def gauges(self) -> dict[str, float]:
         """Return what stands where now."""

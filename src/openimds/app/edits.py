@@ -3,21 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from openimds.config import Watched, fingerprint, read_fleet
+from openimds.config import Watched, Written, fingerprint, read_fleet
 from openimds.errors import Error
-from openimds.model.vm import Vm
 from openimds.store.port import Change
 
-Apply = Callable[[list[Vm], str], Awaitable[list[Change]]]
-"""Makes the VMs of the file what it says now, in somebody's name."""
+Apply = Callable[[Written, str], Awaitable[list[Change]]]
+"""Makes of a fleet what its file says now, in somebody's name."""
 
 
 class Edits:
     """What becomes of a fleet file, or of a folder of them, after the start."""
 
-    def __init__(
-        self, fleet: str, seen: bytes, apply: Apply, tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, fleet: str, seen: bytes, apply: Apply, tell: Callable[[str], None]) -> None:
         """Begin with the fingerprint of the text that is served already."""
         self._fleet, self._seen, self._apply, self._tell = fleet, seen, apply, tell
         self._turn = asyncio.Lock()
@@ -31,8 +28,8 @@ class Edits:
                 if now == self._seen:
                     return  # Only touched: it says nothing new, and changes by the API stay.
                 # A scenario that was begun goes on as it was.
-                vms, _ = await asyncio.to_thread(read_fleet, self._fleet)
-                changes = await self._apply(vms, watched.who)
+                said = await asyncio.to_thread(read_fleet, self._fleet)
+                changes = await self._apply(said, watched.who)
                 self._seen = now
             except Error as error:
                 self._tell(f"{error}; nothing has changed")

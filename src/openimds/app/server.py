@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from functools import lru_cache
 from math import inf
 from pathlib import Path
@@ -19,8 +20,9 @@ from openimds.agenda.making import Making
 from openimds.agenda.scenario import FLEET
 from openimds.app.edits import Edits
 from openimds.app.given import Given
+from openimds.app.shutters import Shutters
 from openimds.attest.registry import Issuing
-from openimds.config import DEFAULT_VM, Config
+from openimds.config import DEFAULT_VM, Config, Written
 from openimds.control.door import Door, bind
 from openimds.control.token import Token
 from openimds.core.events.bulletin import Activity
@@ -28,6 +30,7 @@ from openimds.core.protocols import variables
 from openimds.core.token import Terms
 from openimds.desk import DEFAULT, Desk
 from openimds.errors import ConfigError, Error
+from openimds.faults import Faults
 from openimds.linux import netns
 from openimds.model.vm import Vm
 from openimds.office.signing import Office
@@ -41,7 +44,7 @@ from openimds.store.port import Change, Store
 from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
-from openimds.wire.listen import IsStale, Listener, Netns, Tcp, address, listen, listen_on
+from openimds.wire.listen import IsStale, Listener, Netns, Tcp, address, listen, listen_on, place
 from openimds.wire.plane import Plane, WirePicture
 
 _PUBLIC = ("127.0.0.1", 8171)
@@ -90,7 +93,6 @@ class Server:
         self.desk = Desk(self._store(), picture, self.clock, self._open, forget, steady)
         activity = Activity() if config.events_activation else None
         self.agenda = Agenda(self.desk, self.clock, tell, activity)
-        self.agenda.on_clock = picture.forget_replies
         self.hook = (
             Hook(delivery(config.event_hook), self.desk, tell) if config.event_hook else None
         )
@@ -110,6 +112,10 @@ class Server:
         self.recorder.on_looking = self._look
         self._look(self.recorder.is_looking)
         self.listeners: dict[str, Listener] = {}
+        self.faults = Faults(self.desk, self.plane.utc, self.plane.trouble)
+        self.shutters = Shutters(self.faults.engine, self.clock, self.listeners, self._reopen, tell)
+        self.faults.on_change = self.shutters.look
+        self.agenda.on_clock = self._on_clock
         self._taken: list[Listener] = []
         self._edits: Edits | None = None
         self.loop_lag_s = 0.0
@@ -136,6 +142,7 @@ class Server:
         for remark in (*self.config.remarks, *self.plane.picture.remarks()):
             self.tell(remark)
         first = await self._listen()
+        self.shutters.look()
         ready = Ready(first.url, None, None, self._public.url if self._public else None)
         if self.config.admin != "none" or self._given.admin:
             ready = self._open_door(ready)
@@ -146,7 +153,7 @@ class Server:
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self.config.fleet:
             seen = self.config.fingerprint
-            self._edits = Edits(self.config.fleet, seen, self._sync, self.tell)
+            self._edits = Edits(self.config.fleet, seen, self._apply, self.tell)
             self._tasks.append(asyncio.create_task(self._edits.follow()))
         return ready
 
@@ -180,6 +187,8 @@ class Server:
                 await self.agenda.begin(FLEET, self.config.plans, is_once=True)
             except ConfigError as error:
                 raise error.inside(self.config.scenario or self.config.source) from None
+        with self._of_file():
+            await self.faults.load(self.config.faults)
 
     def _issuing(self) -> Issuing:
         key, certificates = self.config.attest_key, self.config.attest_certificates
@@ -252,12 +261,14 @@ class Server:
                 self.agenda,
                 self.hook,
                 self.recorder,
+                self.faults.played,
                 lambda: self.loop_lag_s,
             ),
             self.office,
             self._ways_of,
             agenda=self.agenda,
             recording=self.recorder,
+            faults=self.faults,
         )
 
     def _ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
@@ -282,6 +293,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.shutters.close()
         self.desk.end_feeds()
         self.recorder.end_feeds()
         for door in (self._door, self._public):
@@ -318,10 +330,8 @@ class Server:
         for text, old in list(self.listeners.items()):
             if not old.is_stale():
                 continue
-            owner = self.plane.picture.listeners.get(text, "")
-            where = f"vms.{owner}.reach.listen" if owner else "listen"
             try:
-                new = await listen(self.plane, text, where, is_own=bool(owner), enter=_enter)
+                new = await self._reopen(text, old)
             except ConfigError as error:
                 self.tell(f"{error}; guests of the new namespace are not heard")
                 continue
@@ -332,11 +342,35 @@ class Server:
             self.listeners[text] = new
             self.tell(f"{text} is another namespace by now and is listened in again")
 
+    async def _reopen(self, text: str, old: Listener) -> Listener:
+        """Open a listener again, where it was."""
+        owner, said = self.plane.picture.listeners.get(text, ""), text or self.config.listen
+        where = f"vms.{owner}.reach.listen" if owner else "listen"
+        at = place(old, said)
+        return await listen(self.plane, said, where, is_own=bool(text), enter=_enter, at=at)
+
+    async def _apply(self, said: Written, who: str) -> list[Change]:
+        with self._of_file():
+            self.faults.check(said.faults, (vm.name for vm in said.vms))
+        changes = await self._sync(said.vms, who)
+        await self.faults.follow(said.faults)
+        return changes
+
     async def _sync(self, vms: list[Vm], who: str) -> list[Change]:
-        try:
+        with self._of_file():
             return await self.desk.sync(vms, self.config.origin, who)
+
+    @contextmanager
+    def _of_file(self) -> Iterator[None]:
+        """Name the file in whatever is wrong with what it says."""
+        try:
+            yield
         except ConfigError as error:
             raise error.inside(self.config.source) from None
+
+    def _on_clock(self) -> None:
+        self.plane.picture.forget_replies()
+        self.shutters.look()
 
     def _look(self, is_looking: bool) -> None:  # noqa: FBT001 - a fact that is told
         self.plane.watch(self.recorder if is_looking else None)

@@ -72,6 +72,7 @@ class Authority:
         self._lock = RLock()
         self._key: RSAPrivateKey | None = None
         self._leaves: dict[Site, Leaf] = {}
+        self._coming: dict[Part, Chain] = {}
         self._offered: dict[str, bytes] | None = None
         self._failed_s: float | None = None
         self.edition = 0
@@ -149,6 +150,23 @@ class Authority:
         made = intermediate_certificate(key.public_key(), number, holder, now_s, "")
         return KeyIssuer(made, key)
 
+    def successor(self, part: Part, now_s: float) -> Issuer:
+        """Return who would sign after a replacement of a part, which does not happen.
+
+        Its certificates are on offer as if it had, until a part is really replaced.
+
+        Raises:
+            KeyFileError: the root's key is not here.
+        """
+        with self._lock:
+            coming = self._coming.get(part)
+            if coming is None:
+                nowhere = Place(None, self._place.public_url)
+                make = next_root if part == "root" else next_intermediate
+                coming = self._coming[part] = make(self._chain, nowhere, now_s)
+                self._offered = None
+            return coming.issuer
+
     def rotate(self, part: Part, now_s: float) -> None:
         """Replace the key of the leaves, or the intermediate, or the root with all below it.
 
@@ -194,25 +212,28 @@ class Authority:
     def _take(self, chain: Chain) -> None:
         self._chain, self._key, self._offered = chain, None, None
         self._leaves.clear()
+        self._coming.clear()
         self.edition += 1
 
     def published(self) -> Mapping[str, bytes]:
         """Return the DER of every CA certificate on offer at `/pki/<name>.crt`, by name."""
         with self._lock:
             if self._offered is None:
-                found = self._chain.certificates()
+                found = self._certificates()
                 self._offered = {file_name(one): one.public_bytes(Encoding.DER) for one in found}
             return self._offered
 
     def standing(self) -> list[Standing]:
         """Return what everybody may know of the certificates on offer, those in use first."""
-        chain = self._now()
-        in_use = chain.lineage()
-        return [standing(one, is_in_use=one in in_use) for one in chain.certificates()]
+        with self._lock:
+            in_use, known = self._chain.lineage(), self._certificates()
+        return [standing(one, is_in_use=one in in_use) for one in known]
 
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM: roots of now and before, then what stands below them."""
-        return pem(sorted(self._now().certificates(), key=lambda one: not is_root(one)))
+        with self._lock:
+            known = self._certificates()
+        return pem(sorted(known, key=lambda one: not is_root(one)))
 
     def root_pem(self) -> bytes:
         """Return the root as PEM; nothing where an operator's issuer came without one."""
@@ -221,6 +242,11 @@ class Authority:
     def chain_pem(self) -> bytes:
         """Return the intermediate and what stands above it as PEM."""
         return pem(self._now().lineage())
+
+    def _certificates(self) -> list[x509.Certificate]:
+        """Return every certificate on offer, those of now first."""
+        chains = (self._chain, *self._coming.values())
+        return list(dict.fromkeys(one for chain in chains for one in chain.certificates()))
 
     def _now(self) -> Chain:
         with self._lock:

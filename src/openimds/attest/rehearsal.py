@@ -16,14 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from msgspec import Struct
 
-from openimds.attest.authority import Authority, Leaf
-from openimds.attest.certificates import DOMAINS, KeyIssuer, Site, Span
+from openimds.attest.authority import Authority, Leaf, Part
+from openimds.attest.certificates import DOMAINS, LEAF_DAYS, KeyIssuer, Site, Span
 from openimds.attest.cms import enclose, envelope
 from openimds.errors import ConfigError
 from openimds.model.read import nearest
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
+_LEAF_S = LEAF_DAYS * _DAY_S
 _LIFE_S = 6 * _HOUR_S
 """How long a document is valid, by every recording."""
 
@@ -78,6 +79,10 @@ SCENARIOS: dict[str, Scenario] = {
         ),
     )
 }
+
+
+ROTATIONS: dict[str, Part] = {"new-intermediate": "intermediate", "new-root": "root"}
+"""Documents that are right, under issuers that nobody has seen yet; faults ask for them."""
 
 
 def scenario(name: str) -> Scenario:
@@ -137,11 +142,18 @@ class Notary:
         Raises:
             KeyFileError: a new intermediate is due and cannot be written.
         """
+        if scenario in ROTATIONS:
+            return b64encode(self._rotated(payload, Site(domain, region), now_s, scenario)).decode()
         make = self._makers.get(scenario, self._right)
         return b64encode(make(payload, Site(domain, region), now_s)).decode()
 
     def _right(self, payload: bytes, site: Site, now_s: float) -> bytes:
         return _sealed(payload, self._leaf(site, now_s))
+
+    def _rotated(self, payload: bytes, site: Site, now_s: float, scenario: str) -> bytes:
+        issuer = self._authority.successor(ROTATIONS[scenario], now_s)
+        span = Span(now_s - _HOUR_S, now_s + _LEAF_S)
+        return _sealed(payload, self._authority.issue(site, span, issuer))
 
     def _expired_leaf(self, payload: bytes, site: Site, now_s: float) -> bytes:
         span = Span(now_s - _DAY_S, now_s - _HOUR_S)

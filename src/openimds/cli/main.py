@@ -82,6 +82,7 @@ _COMMANDS = (
     "vm",
     "event",
     "clock",
+    "fault",
     "identity",
     "attest",
     "requests",

@@ -20,6 +20,7 @@ from openimds.control import metrics
 from openimds.control.attested import Attested, Certificates
 from openimds.control.endpoints import Endpoints, WaysOf
 from openimds.control.events import Events, Scenarios, Times
+from openimds.control.faults import Troubles
 from openimds.control.guard import Guard, Handler
 from openimds.control.identities import Identities, Keys
 from openimds.control.operations import MOST_PER_PAGE, OPERATIONS, Operation
@@ -30,6 +31,7 @@ from openimds.control.token import Token
 from openimds.control.vms import Vms, whole
 from openimds.desk import Desk
 from openimds.errors import ConfigError, Error
+from openimds.faults import Faults
 from openimds.store.port import Change, ConflictError, Happening
 
 _MOST_REVISION = 10**15
@@ -55,6 +57,7 @@ def application(  # noqa: PLR0913, PLR0917 - everything behind the admin port
     *,
     agenda: Agenda,
     recording: Recording,
+    faults: Faults,
 ) -> Starlette:
     """Return the application."""
     guard = Guard(token, hosts)
@@ -67,6 +70,7 @@ def application(  # noqa: PLR0913, PLR0917 - everything behind the admin port
         Scenarios(agenda),
         Times(agenda),
         Requests(recording),
+        Troubles(faults),
         _Rest(desk, token, readings, Judgement(recording)),
     )
     handlers = {name: one for room in rooms for name, one in _methods(room).items()}

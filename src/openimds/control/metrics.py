@@ -24,6 +24,10 @@ class Readings(Protocol):
         """Return what happened to scheduled events, by what moved them."""
         ...
 
+    def faults(self) -> Mapping[str, int]:
+        """Return how often each fault was played, by its effect."""
+        ...
+
     def gauges(self) -> dict[str, float]:
         """Return the values of `GAUGES` by name, at this moment."""
         ...
@@ -79,26 +83,29 @@ class _Reader(Collector):
             requests.add_metric(labels, number)
         for reason, number in by_reason.items():
             refusals.add_metric((reason,), number)
-        throttled = CounterMetricFamily(
-            "openimds_throttled", "Requests over a limit.", labels=("limit",)
-        )
-        for limit, number in self._readings.throttled().items():
-            throttled.add_metric((limit,), number)
-        moves = CounterMetricFamily(
-            "openimds_event_moves", "What happened to scheduled events.", labels=("trigger",)
-        )
-        for trigger, number in self._readings.moves().items():
-            moves.add_metric((trigger,), number)
+        yield from (requests, refusals)
+        for name, about, label, counted in self._labelled():
+            family = CounterMetricFamily(name, about, labels=(label,))
+            for word, number in counted.items():
+                family.add_metric((word,), number)
+            yield family
         findings = GaugeMetricFamily(
             "openimds_findings", "Recorded requests that break a rule.", labels=("rule",)
         )
         for rule, number in self._findings.items():
             findings.add_metric((rule,), number)
-        yield from (requests, refusals, throttled, moves, findings)
+        yield findings
         for name, value in self._readings.counters().items():
             yield CounterMetricFamily(name, COUNTERS[name], value=value)
         for name, value in self._readings.gauges().items():
             yield GaugeMetricFamily(name, GAUGES[name], value=value)
+
+    def _labelled(self) -> Iterator[tuple[str, str, str, Mapping[str, int]]]:
+        """Yield what is counted by one label: name, description, label, counts."""
+        read = self._readings
+        yield "openimds_throttled", "Requests over a limit.", "limit", read.throttled()
+        yield "openimds_event_moves", "What happened to scheduled events.", "trigger", read.moves()
+        yield "openimds_faults_played", "Faults that were played.", "effect", read.faults()
 
 
 def exposition(readings: Readings, findings: Mapping[str, int]) -> bytes:

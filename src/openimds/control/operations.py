@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from openimds.control.event_rows import EVENT_OPERATIONS
+from openimds.control.fault_rows import FAULT_OPERATIONS
 from openimds.control.request_rows import REQUEST_OPERATIONS
 from openimds.control.rows import (
     BAD,
@@ -159,6 +160,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (NONE, STORE),
     ),
     *EVENT_OPERATIONS,
+    *FAULT_OPERATIONS,
     *REQUEST_OPERATIONS,
     Operation(
         "follow_changes",

@@ -6,6 +6,7 @@ from typing import Any
 
 from openimds import __version__
 from openimds.control.event_schema import event_schemas
+from openimds.control.fault_rows import fault_schemas
 from openimds.control.operations import OPERATIONS, Body, Operation
 from openimds.control.problem import MEDIA
 from openimds.control.request_schema import request_schemas
@@ -127,6 +128,7 @@ def schemas() -> Json:
         "Key": _object(key, *key),
         "KeyPage": _page("Key"),
         **event_schemas(),
+        **fault_schemas(),
         **request_schemas(),
         "TokenFile": _object({"token_file": _TEXT}, "token_file"),
         "Health": _object({"status": _TEXT}, "status"),

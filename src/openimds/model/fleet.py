@@ -50,7 +50,7 @@ def fleet(value: object) -> Fleet:
             "vms", describe(vms), "a mapping of VM names to VMs", "Write vms: {vm-1: {}}"
         )
     read_vms = {str(name): vm(name, one, cloud, defaults) for name, one in vms.items()}
-    return Fleet(read_vms, value.get("events"))
+    return Fleet(read_vms, value.get("events"), value.get("faults"))
 
 
 def vm(

@@ -97,7 +97,7 @@ def vm_tree() -> Group:
 
 @cache
 def fleet_tree() -> Group:
-    """Return the keys of a fleet file; VMs, defaults and events are read elsewhere."""
+    """Return the keys of a fleet file; VMs, defaults, events and faults are read elsewhere."""
     return Group(
         "",
         {
@@ -105,5 +105,6 @@ def fleet_tree() -> Group:
             "defaults": Named("defaults", Leaf("")),
             "vms": Named("vms", Leaf("")),
             "events": Many("events", Leaf("")),
+            "faults": Many("faults", Leaf("")),
         },
     )

@@ -60,7 +60,8 @@ class Vm(Struct, frozen=True, omit_defaults=True):
 
 
 class Fleet(Struct, frozen=True):
-    """All VMs by name, in the order of the file, and what it says of events, as it stands there."""
+    """All VMs by name, in the order of the file, and what it says of events and of faults."""
 
     vms: dict[str, Vm]
     events: object = None
+    faults: object = None

@@ -65,6 +65,7 @@ SOURCES: dict[str, str] = {
     "S11": "Azure/GuestProxyAgent, canonical request notes and pentest notes",
     "S12": "canonical/cloud-init sources/azure/imds.py and its tests",
     "S13": "Azure/WALinuxAgent protocol/imds.py and tests/data/imds",
+    "S14": "Azure/azure-init libazureinit/src/imds.rs and issue 134 (2024)",
     "S15": "Azure/azure-container-networking cns/imds client and recorded computeMetadata.json",
     "S16": "kubernetes-sigs/cloud-provider-azure azure_instance_metadata.go and its tests",
     "S17": "kubernetes-sigs/dranet pkg/cloudprovider/azure",
@@ -92,5 +93,6 @@ SOURCES: dict[str, str] = {
     "S45": "MicrosoftDocs azure-arc managed-identity-authentication.md (azure-docs 117847)",
     "S46": "answers of the Arc agent in the tests of azure_identity (Rust)",
     "S47": "MicrosoftDocs spot-eviction-risk-notifications; openshift/cluster-api-actuator-pkg#481",
+    "S48": "bad days met: ignition 1806, azure-init 242, azure-sdk-for-net 39574, kops 18163",
 }
 """Source keys of the rows, each with what it is. The marks of a row refer to these."""

@@ -21,14 +21,17 @@ from openimds.spec.endpoints import (
     UNKNOWN_PARAMETERS,
 )
 from openimds.spec.evidence import Evidence
+from openimds.spec.faults import EFFECTS, STATUSES
 from openimds.spec.headers import HEADER_ORDERS
 from openimds.spec.limits import LIMITS
+from openimds.spec.playbooks import PLAYBOOKS
 from openimds.spec.problems import Problem
 from openimds.spec.refusals import PROBLEMS
 from openimds.spec.versions import GENERAL, SCHEDULED_EVENTS
 
 VERSIONS, EVENT_VERSIONS = "General api-versions", "Api-versions of scheduled events"
 ENDPOINT, PARAMETER, HEADERS = "Endpoints", "Parameters", "Order of headers"
+FAULT, PLAYBOOK = "Faults on request", "Playbooks"
 RULE, REFUSAL, FIELD = "Rules of requests", "Refusals", "Fields"
 ATTESTED, BALANCER, EVENTS = "Attested documents", "Load balancer", "Scheduled events"
 
@@ -145,9 +148,20 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
     }
 
 
+def _of_faults() -> dict[str, Iterable[tuple[str, Evidence]]]:
+    effects = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in EFFECTS.values()]
+    statuses = [(f"status {row.status}", row.evidence) for row in STATUSES.values()]
+    books = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in PLAYBOOKS.values()]
+    return {FAULT: [*effects, *statuses], PLAYBOOK: books}
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
+
+
 FACTS: Mapping[str, tuple[Fact, ...]] = {
     kind: tuple(Fact(kind, name, evidence) for name, evidence in rows)
-    for kind, rows in (_of_requests() | _of_answers()).items()
+    for kind, rows in (_of_requests() | _of_answers() | _of_faults()).items()
 }
 """Every fact by its kind, in the order of the page."""
 

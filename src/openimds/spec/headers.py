@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from openimds.spec.evidence import Evidence, observed
+from openimds.spec.evidence import Evidence, documented, observed
 
 SERVER = "IMDS/150.870.65.1854"
 """The newest recorded value of `Server` (2026-02). Some clients look for the word IMDS in it."""
@@ -10,13 +10,17 @@ SERVER = "IMDS/150.870.65.1854"
 JSON_MEDIA = "application/json; charset=utf-8"
 TEXT_MEDIA = "text/plain; charset=utf-8"
 
+PROXY = "proxy"
+"""The family of what answers while IMDS itself does not."""
+
 
 class HeaderOrder(Struct, frozen=True):
-    """Which headers an answer of one family carries, in order."""
+    """Which headers an answer of one family carries, in order, and the value of `Server`."""
 
     family: str
     names: tuple[str, ...]
     evidence: Evidence
+    server: str = SERVER
 
 
 HEADER_ORDERS: dict[str, HeaderOrder] = {
@@ -31,6 +35,12 @@ HEADER_ORDERS: dict[str, HeaderOrder] = {
             "identity",
             ("Content-Type", "Server", "Date", "Content-Length"),
             observed("S29", note="token, 2024-03-07: no x-ms-request-id"),
+        ),
+        HeaderOrder(
+            PROXY,
+            ("Content-Type", "Server", "Date", "Content-Length"),
+            documented("S10", note="what stands before IMDS; the order is our choice"),
+            "Microsoft-IIS/10.0",
         ),
     )
 }

@@ -21,6 +21,8 @@ class Problem(Struct, frozen=True):
     media: str = JSON_MEDIA
     headers: tuple[str, ...] = ()
     """Names of headers that come on top, whose values the refusal knows."""
+    family: str = ""
+    """The family of headers, where it is not that of the category."""
 
 
 def find(rows: tuple[Problem, ...], key: str, category: str) -> Problem:

@@ -3,7 +3,7 @@
 from functools import cache
 
 from openimds.spec.evidence import chosen, client, documented, inferred, observed
-from openimds.spec.headers import TEXT_MEDIA
+from openimds.spec.headers import PROXY, TEXT_MEDIA
 from openimds.spec.problems import Problem, find
 from openimds.spec.refusals_elsewhere import (
     APP_SERVICE,
@@ -98,6 +98,15 @@ GENERAL: tuple[Problem, ...] = (
         "updating", "", 410, '{ "error": "Gone" }', chosen("the status is documented (S2) only")
     ),
     Problem("server_error", "", 500, '{ "error": "Server error" }', documented("S4")),
+    Problem(
+        "restarting",
+        "",
+        500,
+        "Internal Server Error",
+        documented("S10", note="by what stands before IMDS (a fault on request); not the words"),
+        media=TEXT_MEDIA,
+        family=PROXY,
+    ),
     Problem("unavailable", "", 503, '{ "error": "Service unavailable" }', documented("S4")),
     Problem("forbidden", "", 403, '{ "error": "Forbidden" }', documented("S4")),
     Problem(

@@ -48,6 +48,11 @@ def documented_allowances() -> Allowances:
     return {key: Allowance(row.per_s, concurrent=row.concurrent) for key, row in LIMITS.items()}
 
 
+def unpack(packed: bytes) -> Vm:
+    """Return the VM that an entry held so."""
+    return _unpack(packed)
+
+
 @lru_cache(maxsize=128)
 def _whole(packed: bytes) -> tuple[Vm, dict[str, object]]:
     """Return a VM and its complete document; those who ask again and again are not worked out anew.
@@ -89,6 +94,11 @@ class Entry(Generic[R]):
     def vm(self) -> Vm:
         """The VM, unpacked."""
         return _unpack(self._packed)
+
+    @property
+    def packed(self) -> bytes:
+        """The VM as it is held: small, and the same object until the VM changes; see `unpack`."""
+        return self._packed
 
     def subject(self, catalog: Catalog, secret: str = "") -> Subject:
         """Return the VM as `core.answer` wants it; `secret` is what its callers prove."""

@@ -14,7 +14,9 @@ from typing import cast
 
 import httptools
 
+from openimds.core.faults.plan import Fault
 from openimds.wire.plane import Plane, Request, Waiting, WireEntry
+from openimds.wire.play import Performance, reset
 from openimds.wire.reply import CLOSE, Reply
 from openimds.wire.watch import Heard
 
@@ -41,9 +43,9 @@ class Conversation(asyncio.BufferedProtocol):
         self._entry: WireEntry | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = httptools.HttpRequestParser(self)
-        self._out: deque[bytes | asyncio.Task[bytes]] = deque()
+        self._out: deque[bytes | asyncio.Task[bytes] | Performance] = deque()
         self._is_waiting = self._is_full = self._is_paused = False
-        self._is_closing = False
+        self._is_closing = self._resets = False
         self._begin()
 
     def _begin(self) -> None:
@@ -71,12 +73,19 @@ class Conversation(asyncio.BufferedProtocol):
             self._is_closing = True
             self._transport.abort()
             return
+        if self._is_refused():
+            self._is_closing = True
+            reset(self._transport)
+            return
         self._transport.set_write_buffer_limits(high=self.plane.bounds.write_high_bytes)
         self.deadline_s = self.plane.now() + self.plane.bounds.head_s
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forget the connection."""
         self.plane.connections.remove(self, self._peer)
+        for one in self._out:
+            if isinstance(one, Performance):
+                one.cancel()
 
     def pause_writing(self) -> None:
         """Stop reading from a caller who does not read."""
@@ -138,6 +147,9 @@ class Conversation(asyncio.BufferedProtocol):
         """End the connection as soon as no request is half read."""
         if self._out:
             self._is_closing = True  # When the last reply is out.
+            first = self._out[0]
+            if isinstance(first, Performance) and first.is_endless:
+                self._transport.abort()
         elif self._is_idle:
             self._close()
         else:
@@ -205,17 +217,18 @@ class Conversation(asyncio.BufferedProtocol):
         """Answer a request."""
         if self._broken or self._is_closing:
             return
-        method = self._parser.get_method().decode()
-        request = self._request(method)
-        reply = self._reply(request)
-        heard = self._heard(request) if self.plane.watcher else None
-        if isinstance(reply, Reply):
+        request = self._request(self._parser.get_method().decode())
+        reply, fault = self._reply(request)
+        heard = self._heard(request, fault) if self.plane.watcher else None
+        if fault is not None:
+            self._out.append(Performance(self.plane, fault, heard, self._flush).start(reply))
+        elif isinstance(reply, Reply):
             self._out.append(self._say(reply, heard))
         else:
             task = asyncio.get_running_loop().create_task(self._fulfil(reply, heard))
             task.add_done_callback(self._flush)
             self._out.append(task)
-        self._is_closing = request.connection == CLOSE
+        self._is_closing = request.connection == CLOSE or bool(fault and fault.row.ends)
         self._begin()
         self.deadline_s = self.plane.now() + self.plane.bounds.idle_s
 
@@ -249,27 +262,16 @@ class Conversation(asyncio.BufferedProtocol):
 
     def _flush(self, _done: object = None) -> None:
         """Write what is ready, in the order of the requests; until all is, read no more."""
-        ready: list[bytes] = []
-        while self._out:
-            first = self._out[0]
-            if isinstance(first, bytes):
-                ready.append(first)
-            elif first.cancelled():  # The loop ends before the answer was made.
-                self._transport.abort()
-            elif first.done():
-                ready.append(first.result())
-            else:
-                break
-            self._out.popleft()
+        data, more_s = self._take()
         if self._transport.is_closing():
             self._out.clear()
             return
-        if ready:
-            self._transport.write(b"".join(ready))
+        if data:
+            self._transport.write(data)
         if self._out:
             self._is_waiting = True
             self._settle()
-            self.deadline_s = self.plane.now() + self.plane.bounds.answer_s
+            self.deadline_s = self.plane.now() + self.plane.bounds.answer_s + more_s
             return
         if self._is_waiting:
             self._is_waiting = False
@@ -279,6 +281,27 @@ class Conversation(asyncio.BufferedProtocol):
             self.deadline_s = self.plane.now() + wait_s
         if self._is_closing:
             self._close()
+
+    def _take(self) -> tuple[bytes, float]:
+        """Return what is ready, and how long the next piece takes at least."""
+        ready: list[bytes] = []
+        while self._out:
+            first = self._out[0]
+            if isinstance(first, bytes):
+                ready.append(first)
+            elif isinstance(first, Performance):
+                ready.append(first.take())
+                if not first.is_over:
+                    return b"".join(ready), first.wait_s
+                self._resets = first.resets
+            elif first.cancelled():  # The loop ends before the answer was made.
+                self._transport.abort()
+            elif first.done():
+                ready.append(first.result())
+            else:
+                break
+            self._out.popleft()
+        return b"".join(ready), 0.0
 
     def _request(self, method: str) -> Request:
         keeps = self._parser.should_keep_alive()
@@ -297,12 +320,14 @@ class Conversation(asyncio.BufferedProtocol):
             body=self._body,
         )
 
-    def _reply(self, request: Request) -> Reply | Waiting:
+    def _reply(self, request: Request) -> tuple[Reply | Waiting, Fault | None]:
         entry = self._caller()
         if entry is None:
             self.plane.meet(self._peer)
-            return self.plane.stranger(request, self._raw_request())
-        return self.plane.reply(entry, request, self._raw_request())
+            return self.plane.stranger(request, self._raw_request()), None
+        if self.plane.faults:
+            return self.plane.troubled(entry, request)
+        return self.plane.reply(entry, request, self._raw_request()), None
 
     async def _fulfil(self, waiting: Waiting, heard: Heard | None) -> bytes:
         return self._say(await self.plane.fulfil(waiting), heard)
@@ -318,7 +343,7 @@ class Conversation(asyncio.BufferedProtocol):
         heard = self._heard(_NO_REQUEST) if self.plane.watcher else None
         return self._say(self.plane.broken(key), heard)
 
-    def _heard(self, request: Request) -> Heard:
+    def _heard(self, request: Request, fault: Fault | None = None) -> Heard:
         entry = self._caller()
         return Heard(
             utc_s=self.plane.utc(),
@@ -329,11 +354,12 @@ class Conversation(asyncio.BufferedProtocol):
             target=request.target,
             headers=tuple(self._headers),
             body=request.body,
+            fault=fault.plan.effect if fault else "",
         )
 
     def _raw_request(self) -> bytes:
         """Return the chunk if it is certain to be this one request and nothing else."""
-        if self.plane.watcher:
+        if self.plane.watcher or self.plane.faults:
             return b""
         end = b"\r\n\r\n"
         # A request that expects must be answered with 100 Continue each time, so it is parsed.
@@ -349,10 +375,18 @@ class Conversation(asyncio.BufferedProtocol):
             self._entry = picture.owner(listener) if listener else picture.caller(self._peer)
         return self._entry
 
+    def _is_refused(self) -> bool:
+        faults = self.plane.faults
+        entry = self._caller() if faults else None
+        return bool(faults and entry and faults.refuses(entry.name, self.plane.utc()))
+
     def _break(self, key: str) -> None:
         self._broken = self._broken or key
 
     def _close(self) -> None:
         self._is_closing = True
         self.deadline_s = self.plane.now() + self.plane.bounds.close_s
-        self._transport.close()
+        if self._resets:
+            reset(self._transport)
+        else:
+            self._transport.close()

@@ -107,20 +107,34 @@ class Listener(Struct, frozen=True):
             os.unlink(self.path)  # noqa: PTH108 - as above
 
 
+def place(listener: Listener, text: str) -> str:
+    """Return the address that a listener of this text has, with the port that it really got."""
+    is_tcp = isinstance(address(text, ""), Tcp)
+    return listener.url.removeprefix("http://") if is_tcp else text
+
+
 def _enter_nothing(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
     expected = "HOST:PORT or unix:/path: nobody here enters network namespaces"
     raise ConfigError(where, f"{_NETNS}{wanted.name}", expected)
 
 
-async def listen(
-    plane: Plane, text: str, where: str, *, is_own: bool = False, enter: Enter = _enter_nothing
+async def listen(  # noqa: PLR0913 - what a listener is, and where
+    plane: Plane,
+    text: str,
+    where: str,
+    *,
+    is_own: bool = False,
+    enter: Enter = _enter_nothing,
+    at: str = "",
 ) -> Listener:
     """Open one listener; one of its own answers everybody as the VM that the picture says.
+
+    `at` is the address where it was before, if it is opened again: its text may leave that open.
 
     Raises:
         ConfigError: the text is no address, or the address cannot be had.
     """
-    wanted = address(text, where)
+    wanted = address(at or text, where)
     loop = asyncio.get_running_loop()
     own = text if is_own else ""
     if isinstance(wanted, Netns):
@@ -132,7 +146,7 @@ async def listen(
             server = await loop.create_unix_server(
                 lambda: Conversation(plane, own), wanted.path, backlog=_BACKLOG
             )
-            return Listener(server, text, wanted.path)
+            return Listener(server, _UNIX + wanted.path, wanted.path)
         server = await loop.create_server(
             lambda: Conversation(plane, own), wanted.host, wanted.port, backlog=_BACKLOG
         )

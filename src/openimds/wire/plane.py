@@ -6,15 +6,19 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from openimds.core.answer import answer, finish
+from openimds.core.answer import Subject, answer, finish
+from openimds.core.faults.plan import Fault
+from openimds.core.faults.question import spoil
 from openimds.core.need import Made, Need, NeedsToken, Signature
 from openimds.core.request import Query, query
 from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse, throttled
+from openimds.spec.faults import Way
 from openimds.spec.refusals import problem
 from openimds.view.picture import Allowances, Entry, Picture
 from openimds.view.shelf import Replies
 from openimds.wire.connections import Connections
 from openimds.wire.reply import CLOSE, Count, Counted, Reply, Stamps
+from openimds.wire.trouble import Faults, Later, Silence, loop_later
 from openimds.wire.watch import Watcher
 
 WireEntry: TypeAlias = Entry[Reply]
@@ -22,6 +26,8 @@ WirePicture: TypeAlias = Picture[Reply]
 
 _OTHER = "other"
 """The counter of paths that no endpoint row has."""
+_NEVER = -1
+"""An edition that no picture has."""
 _NOBODY = query("GET", b"/")
 """What strangers are taken to ask: they get the same words wherever they go."""
 
@@ -95,7 +101,10 @@ class Maker(Protocol):
 
 
 class Waiting(Struct, frozen=True):
-    """A reply that waits for something to be made. `edition` is the picture's at its beginning."""
+    """A reply that waits for something to be made.
+
+    `edition` is the picture's at its beginning; of another one the reply is not kept.
+    """
 
     entry: WireEntry
     asked: Query
@@ -141,6 +150,8 @@ class Plane:
         self.said_to_strangers: Replies[Reply] = Replies()
         self.on_stranger: Callable[[str], None] = lambda _: None
         self.watcher: Watcher | None = None
+        self.faults: Faults | None = None
+        self.later: Later = loop_later
 
     def reply(self, entry: WireEntry, request: Request, raw: bytes) -> Reply | Waiting:
         """Return the reply to a request, prepared before or now; limits are asked first.
@@ -149,9 +160,8 @@ class Plane:
         the reply is then found by them the next time, without parsing. Where something has to be
         made first, what comes back is to be handed to `fulfil`.
         """
-        key = request.key()
-        known = entry.replies.by_request.get(key) if request.is_plain else None
-        if known is not None and self.is_good(known):
+        known = self._known(entry, request)
+        if known is not None:
             if not entry.grants(known.limit, self.allowances, self.now()):
                 return self.refused(known)
             if raw:
@@ -160,18 +170,63 @@ class Plane:
         asked = request.query(self.extras)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
             return self._too_soon(asked, request)
-        utc_s = self.utc()
+        return self._answered(entry, asked, request, raw)
+
+    def _known(self, entry: WireEntry, request: Request) -> Reply | None:
+        """Return the reply that was prepared for such a request before, if it still holds."""
+        found = entry.replies.by_request.get(request.key()) if request.is_plain else None
+        return found if found is not None and self.is_good(found) else None
+
+    def troubled(
+        self, entry: WireEntry, request: Request
+    ) -> "tuple[Reply | Waiting, Fault | None]":
+        """Return the reply to a request while faults are set, and the one that is played on it."""
+        asked = request.query(self.extras)
+        if not entry.grants(asked.category.limit, self.allowances, self.now()):
+            return self._too_soon(asked, request), None
+        assert self.faults is not None
+        fault = self.faults.fault(entry.name, asked, self.utc())
+        if fault is None or fault.row.way is Way.DELIVERY:
+            return self._known(entry, request) or self._answered(entry, asked, request, b""), fault
+        if fault.row.way is Way.SILENCE:
+            return Silence(_name(asked), fault), fault
+        said = spoil(fault, asked, self._subject(entry, asked), self.utc())
+        return self._settled(entry, asked, request, said, keeps=False), fault
+
+    def _answered(
+        self, entry: WireEntry, asked: Query, request: Request, raw: bytes
+    ) -> Reply | Waiting:
+        """Return the true reply to what a VM may ask now; `raw` as in `reply`."""
+        said = answer(asked, self._subject(entry, asked), self.utc())
+        return self._settled(entry, asked, request, said, raw)
+
+    def _subject(self, entry: WireEntry, asked: Query) -> Subject:
         secret = self.secret_of(entry.name) if asked.credentials else ""
-        said = answer(asked, entry.subject(self.picture.catalog, secret), utc_s)
-        if isinstance(said, Answer | Refusal):
-            return self._kept(entry, asked, request, said, None, None, raw)
-        made = self.maker.held(said, utc_s)
-        if made is not None:
-            done = finish(asked, said, made, utc_s)
-            return self._kept(entry, asked, request, done, said, made, raw)
-        if not entry.begin(asked.category.limit, self.allowances):
-            return self._too_soon(asked, request)
-        return Waiting(entry, asked, request, said, raw, self.picture.edition)
+        return entry.subject(self.picture.catalog, secret)
+
+    def _settled(  # noqa: PLR0913 - the facts of one reply
+        self,
+        entry: WireEntry,
+        asked: Query,
+        request: Request,
+        said: Answer | Refusal | Need,
+        raw: bytes = b"",
+        *,
+        keeps: bool = True,
+    ) -> Reply | Waiting:
+        """Return the reply that says this, with what it needs if that is held already."""
+        utc_s, need, made = self.utc(), None, None
+        if not isinstance(said, Answer | Refusal):
+            need, made = said, self.maker.held(said, utc_s)
+            if made is None:
+                if not entry.begin(asked.category.limit, self.allowances):
+                    return self._too_soon(asked, request)
+                edition = self.picture.edition if keeps else _NEVER
+                return Waiting(entry, asked, request, need, raw, edition)
+            said = finish(asked, need, made, utc_s)
+        if not keeps:
+            return self._prepare(said, asked, request)
+        return self._kept(entry, asked, request, said, need, made, raw)
 
     async def fulfil(self, waiting: Waiting) -> Reply:
         """Return a reply once what it needs is made."""
@@ -265,6 +320,13 @@ class Plane:
         said = Refusal(row, row.body.encode())
         return Reply(said, "general", self._count("http", row.status, key), connection=CLOSE)
 
+    def trouble(self, faults: Faults | None) -> None:
+        """Let requests go wrong as this says from now on, or let all go right."""
+        self.faults = faults
+        if faults:
+            # What is known by its bytes would pass untroubled.
+            self.picture.forget_replies()
+
     def watch(self, watcher: Watcher | None) -> None:
         """Have somebody told of every request from now on, or nobody."""
         self.watcher = watcher
@@ -288,10 +350,11 @@ class Plane:
     def _prepare(
         self, said: Answer | Refusal, asked: Query, request: Request, counter: str = ""
     ) -> Reply:
-        name = counter or (asked.endpoint.key if asked.endpoint else _OTHER)
+        name = counter or _name(asked)
+        family = said.problem.family if isinstance(said, Refusal) else ""
         return Reply(
             said,
-            asked.category.headers,
+            family or asked.category.headers,
             self._count(name, said.status, reason_of(said)),
             connection=request.connection,
             has_body=request.method != "HEAD",
@@ -300,6 +363,10 @@ class Plane:
     def _count(self, endpoint: str, status: int, reason: str) -> Count:
         counted = Counted(endpoint, status, reason)
         return self.counts.setdefault(counted, Count(counted))
+
+
+def _name(asked: Query) -> str:
+    return asked.endpoint.key if asked.endpoint else _OTHER
 
 
 def reason_of(said: Answer | Refusal) -> str:

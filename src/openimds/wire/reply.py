@@ -9,7 +9,7 @@ from typing import NamedTuple
 from openimds.core.need import Made, Need
 from openimds.core.request import Query
 from openimds.core.said import Answer, Refusal
-from openimds.spec.headers import HEADER_ORDERS, SERVER
+from openimds.spec.headers import HEADER_ORDERS
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
@@ -52,8 +52,8 @@ class _Head(NamedTuple):
 @lru_cache(maxsize=256)
 def _head(family: str, status: int, media: str, more: tuple[tuple[str, str], ...]) -> _Head:
     """Return the head of all replies of a kind, in the recorded order of its family."""
-    fixed = {"Content-Type": media, "Server": SERVER}
-    names = HEADER_ORDERS[family].names
+    row = HEADER_ORDERS[family]
+    fixed, names = {"Content-Type": media, "Server": row.server}, row.names
     text = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names)
     *pieces, after, end = text.split(_BLANK)
     end += "".join(f"{name}: {value}\r\n" for name, value in more) + "\r\n"

@@ -16,6 +16,7 @@ from openimds.control.api import application
 from openimds.control.token import Token
 from openimds.desk import Desk
 from openimds.errors import ConfigError
+from openimds.faults import Engine, Faults
 from openimds.record.recorder import Recorder
 from openimds.sign.keyring import Keyring, Life
 from openimds.spec.versions import NEWEST, catalog
@@ -45,6 +46,9 @@ class Numbers:
 
     def moves(self) -> dict[str, int]:
         return {"declared": 5}
+
+    def faults(self) -> dict[str, int]:
+        return {"cut": 6}
 
     def gauges(self) -> dict[str, float]:
         return {"openimds_vms": 2, "openimds_store_age_seconds": 0.5}
@@ -100,6 +104,8 @@ class Office:
         self.keys = Keyring()
         self.signing = Signing(self.keys)
         self.recorder = Recorder(100)
+        self.engines: list[Engine | None] = []
+        self.faults = Faults(self.desk, lambda: self.now_s, self.engines.append)
         self.application = application(
             self.desk,
             self.token,
@@ -108,6 +114,7 @@ class Office:
             self.signing,
             agenda=self.agenda,
             recording=self.recorder,
+            faults=self.faults,
         )
         self.api = self.client()
 

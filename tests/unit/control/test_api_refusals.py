@@ -8,6 +8,7 @@ import pytest
 
 from openimds.control import guard
 from openimds.control.event_rows import EVENT_OPERATIONS
+from openimds.control.fault_rows import FAULT_OPERATIONS
 from openimds.control.operations import OPERATIONS
 from openimds.control.request_rows import REQUEST_OPERATIONS
 from openimds.store.port import Change
@@ -113,7 +114,8 @@ def test_a_failing_store_is_a_503_for_all_that_needs_it(tmp_path: Path) -> None:
         await office.api.put("/v1/vms/a", json={})
         office.store.fails = {"get", "page", "changes", "revision", "write"}
         for row in OPERATIONS:
-            if row in (*EVENT_OPERATIONS, *REQUEST_OPERATIONS) or row.name in (
+            of_others = (*EVENT_OPERATIONS, *FAULT_OPERATIONS, *REQUEST_OPERATIONS)
+            if row in of_others or row.name in (
                 "follow_changes",
                 "rotate_token",
                 "list_keys",

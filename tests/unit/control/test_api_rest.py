@@ -29,6 +29,7 @@ def test_the_metrics_are_prometheus_text(tmp_path: Path) -> None:
             ("openimds_refusals_total", "no_metadata"): 3,
             ("openimds_throttled_total", "general"): 4,
             ("openimds_event_moves_total", "declared"): 5,
+            ("openimds_faults_played_total", "cut"): 6,
             ("openimds_unknown_callers_total",): 7,
             ("openimds_vms",): 2,
             ("openimds_store_age_seconds",): 0.5,

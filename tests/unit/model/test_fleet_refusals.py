@@ -41,13 +41,13 @@ def _where(path: str) -> str:
             Refused(
                 "top level",
                 'unknown key "vm"',
-                "one of cloud, defaults, vms, events",
+                "one of cloud, defaults, vms, events, faults",
                 'Did you mean "vms"?',
             ),
         ),
         (
             {"vms": {"a": {}}, 1: 2},
-            Refused("top level", 'unknown key "1"', "one of cloud, defaults, vms, events"),
+            Refused("top level", 'unknown key "1"', "one of cloud, defaults, vms, events, faults"),
         ),
         (
             {},

@@ -14,9 +14,12 @@ from openimds.spec.endpoints import Category, Endpoint, Parameter
 from openimds.spec.events import Activation, EventType, Member, Occasion, Prefix, Step
 from openimds.spec.evidence import SOURCES, Evidence, Mark
 from openimds.spec.facts import Fact
+from openimds.spec.faults import Effect
+from openimds.spec.faults import Status as FaultStatus
 from openimds.spec.fields import Field, Rename
 from openimds.spec.headers import HeaderOrder
 from openimds.spec.limits import Limit
+from openimds.spec.playbooks import Playbook
 from openimds.spec.problems import Problem
 from openimds.spec.protocols import Dialect, Way
 from openimds.spec.versions import ApiVersion
@@ -27,15 +30,18 @@ ROW_TYPES = (
     Category,
     Cloud,
     Dialect,
+    Effect,
     Endpoint,
     EventType,
     Fact,
+    FaultStatus,
     Field,
     HeaderOrder,
     Limit,
     Member,
     Occasion,
     Parameter,
+    Playbook,
     Prefix,
     Problem,
     Rename,

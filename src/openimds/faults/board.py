@@ -1,0 +1,192 @@
+"""The door to the faults of a server: set them, play a playbook, clear them.
+
+Everything here is called on the server's event loop.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import msgspec.json
+from msgspec import Struct, structs
+
+from openimds.core.faults.plan import Plan, said
+from openimds.core.faults.read import MOST_PLANS, read
+from openimds.desk import Desk
+from openimds.errors import ConfigError
+from openimds.faults.engine import Engine, Running
+from openimds.model.read import nearest
+from openimds.store.port import Moves
+
+API, FILE = "api", "file"
+"""Who manages a fault: whoever calls this, or the fleet file."""
+NOTE = "faults"
+"""The store's note of the faults that came by the API."""
+_STALE = "stale-document"
+
+
+class Kept(Struct, frozen=True):
+    """A fault as it is written down."""
+
+    key: str
+    begun_s: float
+    playbook: str
+    said: dict[str, object]
+
+
+class Faults:
+    """What goes wrong in a server, on request.
+
+    From Python, inside the loop of a running `openimds.app.Server`::
+
+        await server.faults.set({"effect": "status", "status": 410, "until_s": 70})
+        await server.faults.play("throttled", "web-1", for_s=5)
+        await server.faults.clear()
+
+    The members are those of a fleet file's `faults`.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        utc: Callable[[], float],
+        trouble: Callable[[Engine | None], None],
+    ) -> None:
+        """Keep faults in the store of a desk; `trouble` is told when there are any, or none."""
+        self.engine = Engine()
+        self.on_change: Callable[[], None] = lambda: None
+        self._desk, self._utc, self._trouble = desk, utc, trouble
+        self._turn = asyncio.Lock()
+        self._last = 0
+
+    @property
+    def running(self) -> tuple[Running, ...]:
+        """All faults that are set, in the order in which they are tried."""
+        return self.engine.running
+
+    @property
+    def played(self) -> Counter[str]:
+        """How often each effect was played."""
+        return self.engine.played
+
+    async def load(self, of_file: Iterable[Plan]) -> None:
+        """Take up what the store holds, and set what the fleet file says.
+
+        Raises:
+            ConfigError: a VM is not there, or what is kept was written by a release that knew more.
+            StoreError: the store cannot be read.
+        """
+        note = await self._desk.ask(self._desk.store.note, NOTE)
+        kept = msgspec.json.decode(note, type=list[Kept]) if note else []
+        self._last = max((int(one.key) for one in kept), default=0)
+        held = [self._resumed(one) for one in kept]
+        self._show((*self._of_file(of_file), *held))
+
+    async def set(self, value: object) -> list[Running]:
+        """Set a fault, or all of a playbook, from now on; return what was set.
+
+        `value` is a mapping as it stands in a fleet file.
+
+        Raises:
+            ConfigError: it is none, a VM is not there, or there are too many faults.
+            StoreError: it could not be written; then nothing is set.
+        """
+        async with self._turn:
+            plans = read(value)
+            self.check(plans)
+            if len(self.running) + len(plans) > MOST_PLANS:
+                seen, hint = f"more than {MOST_PLANS} faults", "Clear some of them first"
+                raise ConfigError("faults", seen, f"at most {MOST_PLANS}", hint)
+            made = [self._begin(plan, API) for plan in plans]
+            await self._keep((*self.running, *made))
+            return made
+
+    async def play(self, playbook: str, *vms: str, **parameters: object) -> list[Running]:
+        """Play a playbook for some VMs (none named: for all) from now on; return what was set.
+
+        Raises:
+            ConfigError, StoreError: as `set`.
+        """
+        members: dict[str, object] = {"playbook": playbook, **parameters}
+        return await self.set({**members, "vms": [*vms]} if vms else members)
+
+    async def clear(self, key: str = "") -> int:
+        """Clear the fault of that key, or all of them; return how many there were.
+
+        What stands in the fleet file comes back when it is edited, or with the next start.
+
+        Raises:
+            StoreError: it could not be written; then they go on.
+        """
+        async with self._turn:
+            left = tuple(one for one in self.running if key and one.key != key)
+            cleared = len(self.running) - len(left)
+            if cleared:
+                await self._keep(left)
+            return cleared
+
+    async def follow(self, of_file: Iterable[Plan]) -> None:
+        """Have of the fleet file what it says now; a fault that it said before goes on counting."""
+        async with self._turn:
+            others = [one for one in self.running if one.origin != FILE]
+            self._show((*self._of_file(of_file), *others))
+
+    def check(self, plans: Iterable[Plan], more: Iterable[str] = ()) -> None:
+        """Check that the VMs of plans are served, or are among `more`.
+
+        Raises:
+            ConfigError: one of them is not.
+        """
+        known = {*self._desk.picture.by_name, *more}
+        for plan in plans:
+            for name in plan.vms:
+                if name not in known:
+                    seen, hint = f'"{name}", which is no VM', nearest(name, known)
+                    raise ConfigError("vms", seen, "names of VMs that are served", hint)
+
+    def _of_file(self, plans: Iterable[Plan]) -> list[Running]:
+        before = [one for one in self.running if one.origin == FILE]
+        found = []
+        for plan in plans:
+            same = next((one for one in before if one.plan == plan), None)
+            if same:
+                before.remove(same)
+            found.append(same or self._begin(plan, FILE))
+        return found
+
+    def _begin(self, plan: Plan, origin: str) -> Running:
+        self._last += 1
+        return Running(str(self._last), plan, origin, self._utc(), self._before(plan))
+
+    def _resumed(self, kept: Kept) -> Running:
+        (plan,) = read(kept.said, f"{NOTE}[{kept.key}]")
+        plan = structs.replace(plan, playbook=kept.playbook)
+        return Running(kept.key, plan, API, kept.begun_s, self._before(plan))
+
+    def _before(self, plan: Plan) -> dict[str, bytes]:
+        if plan.effect != _STALE:
+            return {}
+        entries = self._desk.picture.by_name
+        return {name: entries[name].packed for name in plan.vms or entries if name in entries}
+
+    async def _keep(self, running: tuple[Running, ...]) -> None:
+        kept = [_kept(one) for one in running if one.origin == API]
+        if kept != [_kept(one) for one in self.running if one.origin == API]:
+            note = msgspec.json.encode(kept) if kept else None
+            await self._desk.ask(self._desk.store.move, Moves(notes={NOTE: note}))
+        self._show(running)
+
+    def _show(self, running: tuple[Running, ...]) -> None:
+        was_quiet = not self.running
+        self.engine.running = running
+        if was_quiet and running:
+            self._trouble(self.engine)
+        elif not running and not was_quiet:
+            self._trouble(None)
+        self.on_change()
+
+
+def _kept(one: Running) -> Kept:
+    members = said(one.plan)
+    playbook = members.pop("playbook", "")
+    return Kept(one.key, one.begun_s, playbook, members)

@@ -1,0 +1,111 @@
+"""How a reply goes out on which a fault is played: piece by piece, late, or not at all."""
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from openimds.core.faults.delivery import script
+from openimds.core.faults.plan import Fault
+from openimds.wire.plane import Plane, Waiting
+from openimds.wire.reply import Reply
+from openimds.wire.trouble import Silence
+from openimds.wire.watch import Heard
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Performance:
+    """A reply on its way out, in its own time.
+
+    `take` gives what can be written now, `is_over` tells when nothing more will come, and `resets`
+    whether the connection is reset then. `wake` is called whenever something has changed, and
+    `wait_s` is the time until then.
+    """
+
+    def __init__(
+        self, plane: Plane, fault: Fault, heard: Heard | None, wake: Callable[[], None]
+    ) -> None:
+        """Prepare to play a fault on the reply to a request."""
+        self._plane, self._fault, self._heard, self._wake = plane, fault, heard, wake
+        self._ready: list[bytes] = []
+        self._coming: deque[bytes] = deque()
+        self._pause_s = self._rest_s = 0.0
+        self._timer: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self.is_over = self.resets = False
+        self.wait_s = 0.0
+
+    @property
+    def is_endless(self) -> bool:
+        """Tell whether only the patience of one of the two ends this."""
+        return self._rest_s == inf
+
+    def start(self, reply: Reply | Waiting) -> "Performance":
+        """Begin with the true reply, or once it is made; what is due at once can be taken now."""
+        if isinstance(reply, Waiting):
+            self._task = asyncio.create_task(self._fulfil(reply))
+        else:
+            self._begin(reply)
+        return self
+
+    def take(self) -> bytes:
+        """Return what is ready."""
+        data = b"".join(self._ready)
+        self._ready.clear()
+        return data
+
+    def cancel(self) -> None:
+        """Let nothing more come; what was asked is done all the same."""
+        self.is_over = True
+        if self._timer:
+            self._timer.cancel()
+
+    async def _fulfil(self, waiting: Waiting) -> None:
+        self._begin(await self._plane.fulfil(waiting))
+        self._wake()
+
+    def _begin(self, reply: Reply) -> None:
+        is_none = isinstance(reply, Silence)
+        said = b"" if is_none else self._plane.send(reply, self._plane.utc())
+        wanted = script(self._fault, said)
+        if self._heard is not None and self._plane.watcher:
+            self._plane.watcher.note(self._heard, reply, b"".join(wanted.pieces))
+        if self.is_over:
+            return  # The guest has gone meanwhile.
+        self._coming.extend(wanted.pieces)
+        self.resets = wanted.resets
+        self._pause_s, self._rest_s = wanted.pause_s, wanted.rest_s
+        if wanted.first_s:
+            self._in(wanted.first_s)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._coming:
+            self._ready.append(self._coming.popleft())
+        if self._coming:
+            self._in(self._pause_s)
+        elif not self._rest_s:
+            self.is_over = True
+        elif not self.is_endless:
+            rest_s, self._rest_s = self._rest_s, 0.0
+            self._in(rest_s)
+
+    def _in(self, wait_s: float) -> None:
+        self.wait_s = wait_s
+        self._timer = self._plane.later(wait_s, self._step)
+
+    def _step(self) -> None:
+        self._go_on()
+        self._wake()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection with a reset, as the kernel does for a process that is gone."""
+    taken: socket.socket = transport.get_extra_info("socket")
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
