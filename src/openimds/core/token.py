@@ -1,5 +1,6 @@
 """Managed-identity tokens: which identity is meant, what the token claims, what the body says."""
 
+import re
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from hashlib import sha512
@@ -16,6 +17,8 @@ from openimds.spec.tokens import CLAIMS, LAST_SECOND_S, SKEW_S
 
 SELECTORS = ("client_id", "object_id", "msi_res_id", "mi_res_id")
 V1, V2 = "1.0", "2.0"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+"""RFC 3986, section 3.1."""
 LONGEST_RESOURCE = 512
 """Entra's App ID URIs have at most 255 letters; what a guest makes us keep has to end somewhere."""
 
@@ -81,7 +84,7 @@ def is_resource(text: str) -> bool:
     if len(text) > LONGEST_RESOURCE:
         return False
     scheme, separator, rest = text.partition(":")
-    if separator and rest.strip("/") and scheme.isascii() and scheme.isalnum():
+    if separator and rest.strip("/") and _SCHEME.fullmatch(scheme):
         return True
     return _is_guid(text.removesuffix("/"))
 

@@ -109,6 +109,7 @@ def test_selectors_exclude_each_other_and_an_empty_one_is_none() -> None:
         "https://management.azure.com/",
         "api://6277b885-20b1-43ba-81a2-ee4e94e7c0af",
         "urn:example:thing",
+        "ms-appx-web://example",
         "6277b885-20b1-43ba-81a2-ee4e94e7c0af",
         "6277B885-20B1-43BA-81A2-EE4E94E7C0AF",
         "6277b885-20b1-43ba-81a2-ee4e94e7c0af/",
@@ -121,7 +122,7 @@ def test_a_resource_is_echoed_and_is_the_audience(resource: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "resource", ["foo", "https://", "a b:c", "é:b", "6277b885", "https://" + "a" * 600]
+    "resource", ["foo", "https://", "a b:c", "1a:b", "é:b", "6277b885", "https://" + "a" * 600]
 )
 def test_what_can_be_no_resource_is_refused_as_entra_does(resource: str) -> None:
     assert not is_resource(resource)
