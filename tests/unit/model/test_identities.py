@@ -133,5 +133,11 @@ def test_an_id_that_is_no_guid_is_refused(identities: dict[str, Any], where: str
     assert where in str(caught.value)
 
 
+def test_a_client_id_is_not_taken_for_the_id_of_a_resource() -> None:
+    with pytest.raises(ConfigError, match="Its client id stands under details") as caught:
+        vm("a", {"identities": {"user": [APP, C1]}})
+    assert caught.value.where == "vms.a.identities.user"
+
+
 def test_no_tenant_is_in_two_clouds_by_default() -> None:
     assert default_tenant() != default_tenant("AzureChinaCloud")
