@@ -7,7 +7,6 @@ missed exactly that check. Those that spoil the payload are applied where it is 
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -19,14 +18,14 @@ from msgspec import Struct
 from openimds.attest.authority import Authority, Leaf, Part
 from openimds.attest.certificates import DOMAINS, LEAF_DAYS, KeyIssuer, Site, Span
 from openimds.attest.cms import enclose, envelope
+from openimds.core.attest import nonce_of, stamp
 from openimds.errors import ConfigError
 from openimds.model.read import nearest
+from openimds.spec.attested import LIFE_S
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 _LEAF_S = LEAF_DAYS * _DAY_S
-_LIFE_S = 6 * _HOUR_S
-"""How long a document is valid, by every recording."""
 
 
 class Scenario(Struct, frozen=True):
@@ -107,12 +106,11 @@ def rehearse_payload(
     """
     said = dict(payload)
     if name == "stale-nonce":
-        stamp = datetime.fromtimestamp(now_s - _HOUR_S + _LIFE_S, UTC)
-        said["nonce"] = earlier_nonce or f"{stamp:%Y%m%d-%H%M%S}"
+        said["nonce"] = earlier_nonce or nonce_of(now_s - _HOUR_S + LIFE_S)
     if name == "expired-document" and "timeStamp" in said:
         said["timeStamp"] = {
-            "createdOn": _stamp(now_s - _HOUR_S - _LIFE_S),
-            "expiresOn": _stamp(now_s - _HOUR_S),
+            "createdOn": stamp(now_s - _HOUR_S - LIFE_S),
+            "expiresOn": stamp(now_s - _HOUR_S),
         }
     return said
 
@@ -188,7 +186,3 @@ def _tampered(payload: bytes) -> bytes:
     vm_id = said.get("vmId", "")
     said["vmId"] = ("1" if vm_id[:1] == "0" else "0") + vm_id[1:]
     return msgspec.json.encode(said)
-
-
-def _stamp(at_s: float) -> str:
-    return f"{datetime.fromtimestamp(at_s, UTC):%m/%d/%y %H:%M:%S} -0000"
