@@ -69,8 +69,8 @@ class Config(Struct, frozen=True):
     loop: str
     remarks: list[str]
     scenario: str = ""
-    faults: tuple[FaultPlan, ...] = ()
     plans: tuple[Plan, ...] = ()
+    faults: tuple[FaultPlan, ...] = ()
     event_hook: str = ""
     events_activation: bool = False
     virtual_clock: bool = False
@@ -134,8 +134,8 @@ def configure(values: Mapping[str, Any]) -> Config:
         cache_bytes=values["cache_mib"] * _MIB,
         loop=values["loop"],
         scenario=values["scenario"],
-        faults=found.faults,
         plans=found.plans + read_scenario(values["scenario"]),
+        faults=found.faults,
         event_hook=values["event_hook"],
         events_activation=values["events_activation"],
         virtual_clock=values["virtual_clock"],
@@ -223,8 +223,8 @@ class Found(Struct, frozen=True):
     vms: list[Vm] | None
     origin: str
     remarks: list[str]
-    faults: tuple[FaultPlan, ...] = ()
     plans: tuple[Plan, ...] = ()
+    faults: tuple[FaultPlan, ...] = ()
 
 
 def read_vms(fleet_file: str, document_file: str) -> Found:
@@ -263,8 +263,8 @@ def read_fleet(file: str) -> Written:
     if not folder.is_dir():
         return _one_fleet(file)
     found: dict[str, tuple[Vm, str]] = {}
-    wrong: tuple[FaultPlan, ...] = ()
     events: tuple[Plan, ...] = ()
+    wrong: tuple[FaultPlan, ...] = ()
     for path in sorted(folder.iterdir()):
         if path.suffix not in FILE_ENDINGS or path.name.startswith("."):
             continue

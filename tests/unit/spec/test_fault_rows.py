@@ -14,6 +14,7 @@ from openimds.spec.refusals import problem
 
 each = pytest.mark.parametrize("row", EFFECTS.values(), ids=list(EFFECTS))
 book = pytest.mark.parametrize("row", PLAYBOOKS.values(), ids=list(PLAYBOOKS))
+TARGETS = {*(one.key for one in ENDPOINTS), *(one.key for one in CATEGORIES)}
 PARAMETERS = [
     (owner, row)
     for rows in (EFFECTS, PLAYBOOKS)
@@ -35,7 +36,7 @@ def test_no_fault_has_the_name_of_a_playbook() -> None:
 def test_an_effect_says_what_is_seen_and_why(row: Effect) -> None:
     assert row.about.endswith((".", "document"))
     assert row.why.endswith(".")
-    assert set(row.endpoints) <= {one.key for one in (*ENDPOINTS, *CATEGORIES)}
+    assert set(row.endpoints) <= TARGETS
 
 
 @each
