@@ -209,7 +209,7 @@ def _by_http(url: str) -> Deliver:
         port = parts.port
     except ValueError:
         port = 0
-    expected = "http://HOST:PORT/PATH or https://..."
+    expected = "http://HOST:PORT/PATH, or the same with https"
     if "@" in parts.netloc:
         # It would not be sent, and it is not shown.
         hint = "What proves us can stand in the path or the query"
