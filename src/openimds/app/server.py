@@ -265,13 +265,13 @@ class Server:
                 lambda: self.loop_lag_s,
             ),
             self.office,
-            self._ways_of,
+            self.ways_of,
             agenda=self.agenda,
             recording=self.recorder,
             faults=self.faults,
         )
 
-    def _ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
+    def ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
         """Return the variables of each way to tokens that this server has, for a VM's clients."""
         texts = [text for text in (*vm.reach.listen, "") if text in self.listeners]
         urls = [*(one.url for one in self._taken), *(self.listeners[text].url for text in texts)]

@@ -1,0 +1,93 @@
+"""Tests of a stranger that want the real address."""
+
+import os
+import warnings
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from openimds.pytest_plugin import Imds
+
+REAL = "http://169.254.169.254"
+VERSION = {"api-version": "2021-02-01"}
+HEADERS = {"Metadata": "true"}
+
+
+@pytest.fixture(scope="class")
+def around() -> int:
+    return os.getpid()
+
+
+def test_before(imds: Imds) -> None:
+    assert imds.url != REAL
+
+
+@pytest.mark.usefixtures("around")
+class TestHalf:
+    """Some of them run here, some there; the class is set up in both places."""
+
+    def test_here(self, imds: Imds) -> None:
+        assert imds.url != REAL
+
+    @pytest.mark.real_address
+    @pytest.mark.parametrize("name", ["web-1", "web 2/ü"])
+    def test_there(self, imds: Imds, tmp_path: Path, name: str) -> None:
+        assert imds.url == REAL
+        imds.vm.patch({"compute": {"name": name}})
+        path = f"{REAL}/metadata/instance/compute"
+        got = httpx2.get(path, params=VERSION, headers=HEADERS).json()
+        assert got["name"] == name
+        assert tmp_path.is_dir()
+        imds.requests.assert_clean()
+
+
+def test_after(imds: Imds) -> None:
+    assert imds.url != REAL
+
+
+@pytest.mark.real_address
+def test_that_fails(imds: Imds) -> None:
+    print("said on the way")  # noqa: T201 - it is to be captured
+    got = httpx2.get(f"{REAL}/metadata/instance", headers=HEADERS)
+    assert got.status_code == 200, "the reason"
+
+
+@pytest.mark.real_address
+def test_that_is_skipped() -> None:
+    pytest.skip("for a reason of its own")
+
+
+@pytest.mark.real_address
+@pytest.mark.xfail(raises=ZeroDivisionError, strict=True)
+def test_that_is_expected_to_fail() -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.real_address
+def test_whose_fixture_fails(broken: None) -> None:
+    raise AssertionError("it must not run")
+
+
+@pytest.fixture
+def broken() -> None:
+    raise LookupError("no such thing")
+
+
+@pytest.mark.real_address
+def test_that_warns() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("heard outside", stacklevel=1)
+
+
+@pytest.mark.real_address
+def test_that_ends_the_process() -> None:
+    os.abort()
+
+
+@pytest.mark.real_address
+@pytest.mark.allow_hosts(["203.0.113.1"])
+def test_nobody_else_is_there() -> None:
+    with pytest.raises(httpx2.ConnectError, match="nreachable"):
+        httpx2.get("http://203.0.113.1/")

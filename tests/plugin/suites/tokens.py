@@ -1,0 +1,46 @@
+"""Tests of a stranger, with Azure's own client."""
+
+import jwt
+import pytest
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+from openimds.pytest_plugin import Environment, Imds
+
+VAULT = "https://vault.azure.net"
+TRUSTED = {"vms": {"web-1": {"identities": {"system": True}}}}
+
+
+def claims(imds: Imds, token: str) -> dict[str, object]:
+    keys = jwt.PyJWKSet.from_dict(imds.jwks)
+    key = keys[jwt.get_unverified_header(token)["kid"]]
+    found: dict[str, object] = jwt.decode(token, key, algorithms=["RS256"], audience=VAULT)
+    return found
+
+
+@pytest.mark.imds(fleet=TRUSTED)
+def test_a_token_that_verifies(imds: Imds, imds_env: Environment) -> None:
+    with ManagedIdentityCredential() as credential:
+        token = credential.get_token(f"{VAULT}/.default").token
+    assert str(claims(imds, token)["xms_mirid"]).endswith("/virtualMachines/web-1")
+    imds.requests.to("/metadata/identity").assert_sent_metadata_header()
+    imds.requests.assert_clean()
+
+
+@pytest.mark.imds(fleet=TRUSTED)
+def test_the_same_by_the_chain_and_by_app_service(
+    imds: Imds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imds.env.use(monkeypatch, "app-service")
+    with DefaultAzureCredential(exclude_cli_credential=True) as credential:
+        claims(imds, credential.get_token(f"{VAULT}/.default").token)
+    assert len(imds.requests.to("/msi/token")) == 1
+    imds.requests.to("/metadata").assert_none()
+
+
+def test_a_vm_without_an_identity(imds: Imds, imds_env: Environment) -> None:
+    with ManagedIdentityCredential() as credential, pytest.raises(Exception, match="Identity"):
+        credential.get_token(f"{VAULT}/.default")
+    assert imds.requests.to("/metadata/identity/oauth2/token")[-1].status == 400
+    imds.vm.patch({"identities": {"system": True}})
+    with ManagedIdentityCredential() as credential:
+        assert claims(imds, credential.get_token(f"{VAULT}/.default").token)["aud"] == VAULT

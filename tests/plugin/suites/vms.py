@@ -1,0 +1,118 @@
+"""Tests of a stranger: the VM under test, and others beside it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from openimds.errors import ConfigError
+from openimds.pytest_plugin import Imds
+
+VERSION = {"api-version": "2021-02-01"}
+HEADERS = {"Metadata": "true"}
+PRINTS = """
+import os
+from urllib.request import Request, urlopen
+query = "?api-version=2021-02-01&format=text"
+url = os.environ["OPENIMDS_URL"] + "/metadata/instance/compute/name" + query
+print(urlopen(Request(url, headers={"Metadata": "true"})).read().decode())
+"""
+
+
+def name_at(url: str, source: str = "127.0.0.1") -> str:
+    with httpx2.Client(transport=httpx2.HTTPTransport(local_address=source)) as client:
+        path = f"{url}/metadata/instance/compute"
+        answer = client.get(path, params=VERSION, headers=HEADERS)
+    return str(answer.json()["name"]) if answer.is_success else f"{answer.status_code}"
+
+
+def test_a_change_is_visible_with_the_next_request(imds: Imds) -> None:
+    assert name_at(imds.url) == "vm-1"
+    imds.vm.patch({"compute": {"name": "other", "tags": {"env": "test"}}})
+    assert name_at(imds.url) == "other"
+    assert imds.vm.document("2021-02-01")["compute"]["tags"] == "env:test"
+    imds.vm.put({"compute": {"name": "third"}})
+    assert name_at(imds.url) == "third"
+    assert imds.vm.said["compute"] == {"name": "third"}
+    assert len(imds.requests) == 3
+
+
+def test_callers_are_told_apart_by_their_addresses(imds: Imds) -> None:
+    imds.vms["web-2"].put({"reach": {"address": ["127.0.0.2"]}})
+    assert [*imds.vms] == ["vm-1", "web-2"]
+    imds.vm.put({})  # It is still the one at 127.0.0.1.
+    assert name_at(imds.url) == "vm-1"
+    assert name_at(imds.url, "127.0.0.2") == "web-2"
+    assert name_at(imds.url, "127.0.0.3") == "404"
+    assert [one.vm for one in imds.requests] == ["vm-1", "web-2", ""]
+    assert "unknown caller 127.0.0.3" in imds.told[-1]
+    imds.vms["web-2"].remove()
+    assert "web-2" not in imds.vms
+    assert len(imds.vms) == 1
+
+
+def test_a_vm_may_have_a_listener_of_its_own(imds: Imds) -> None:
+    imds.vms["web-2"] = {"reach": {"listen": ["127.0.0.2:0"]}}
+    assert imds.vms["web-2"].url != imds.url == imds.vm.url
+    assert name_at(imds.vms["web-2"].url) == "web-2"
+    assert name_at(imds.url) == "vm-1"
+
+
+@pytest.mark.imds(fleet="fleet.yaml")
+class TestFleet:
+    def test_the_first_vm_is_the_one_under_test(self, imds: Imds) -> None:
+        assert imds.vm.name == name_at(imds.url) == "web-1"
+        assert imds.vm.document()["compute"]["location"] == "northeurope"
+        assert name_at(imds.url, "127.0.0.12") == "db-1"
+
+    @pytest.mark.imds(vm="db-1")
+    def test_unless_another_is_named(self, imds: Imds) -> None:
+        assert imds.vm.name == name_at(imds.url) == "db-1"
+
+    @pytest.mark.imds(document={"compute": {"name": "captured", "location": "CentralIndia"}})
+    def test_a_document_takes_the_place_of_a_fleet(self, imds: Imds) -> None:
+        assert [*imds.vms] == [name_at(imds.url)] == ["captured"]
+
+
+def test_a_mistake_says_what_would_be_right(imds: Imds) -> None:
+    with pytest.raises(ConfigError, match='Did you mean "vmSize"'):
+        imds.vm.patch({"compute": {"vmsize": "Standard_D2s_v5"}})
+    with pytest.raises(ConfigError, match=r"imds\.vms\['vm-2'\]: saw no VM, expected one of vm-1"):
+        imds.vms["vm-2"].patch({})
+    with pytest.raises(ConfigError, match="saw no VM"):
+        imds.vms["vm-2"].document()
+    with pytest.raises(ConfigError, match="2021-02-31"):
+        imds.vm.document("2021-02-31")
+
+
+def test_a_child_process_is_pointed_at_it(imds: Imds) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PRINTS],
+        env={**os.environ, **imds.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "vm-1\n"
+
+
+def test_variables_are_set_for_the_test(imds: Imds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://elsewhere")
+    imds.env.use(monkeypatch)
+    assert os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] == imds.url
+    assert "IDENTITY_ENDPOINT" not in os.environ
+    imds.env.use(monkeypatch, "app-service")
+    assert os.environ["IDENTITY_ENDPOINT"] == f"{imds.url}/msi/token"
+    assert "AZURE_POD_IDENTITY_AUTHORITY_HOST" not in os.environ
+    with pytest.raises(ConfigError, match=r"Write @pytest\.mark\.imds\(arc_folder=\.\.\.\)"):
+        imds.env.of("arc")
+
+
+def test_a_folder_of_challenges_brings_the_way_of_arc(request: pytest.FixtureRequest) -> None:
+    folder = Path(__file__).parent / "challenges"
+    request.node.add_marker(pytest.mark.imds(arc_folder=folder))
+    imds: Imds = request.getfixturevalue("imds")
+    assert imds.env.of("arc")["IMDS_ENDPOINT"] == imds.url

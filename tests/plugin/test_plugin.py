@@ -1,0 +1,183 @@
+"""The plugin as strangers use it: their suites, run by a pytest of their own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from openimds.pytest_plugin import _DECIDED_HERE
+from openimds.testing.marks import OURS
+from tests.clients.rig import PRIVATE, why_not
+from tests.plugin.project import Project
+
+LOADED = """
+import sys
+import openimds.pytest_plugin
+print(*sorted(name for name in sys.modules if name.startswith("openimds")))
+"""
+STRAY = """
+import gc, os, resource, signal, threading
+import pytest
+
+def facts():
+    return {
+        "frozen": gc.get_freeze_count(), "collects": gc.isenabled(), "umask": os.umask(0o22),
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "signals": {number: signal.getsignal(number) for number in (2, 15)},
+        "environment": dict(os.environ) | {"PYTEST_CURRENT_TEST": ""},
+    }
+
+BEFORE = facts()
+
+def test_nothing_of_the_process_changes(imds):
+    assert facts() == BEFORE
+    assert threading.current_thread() is threading.main_thread()
+
+@pytest.fixture(scope="session", autouse=True)
+def threads():
+    yield
+    assert [one.name for one in threading.enumerate() if not one.daemon] == ["MainThread"]
+"""
+AWAITED = """
+import asyncio, json
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.anyio
+async def test_on_a_loop_of_its_own(imds):
+    for name in ("web-1", "web-2"):
+        imds.vm.patch({"compute": {"name": name}})
+        reader, writer = await asyncio.open_connection(*imds.url.removeprefix("http://").split(":"))
+        target = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+        writer.write(f"GET {target} HTTP/1.0\\r\\nHost: a\\r\\nMetadata: true\\r\\n\\r\\n".encode())
+        assert (await reader.read()).endswith(name.encode())
+        writer.close()
+        await writer.wait_closed()
+"""
+LEFT_OPEN = """
+import errno, socket
+HALF = b"GET /metadata/versions HTTP/1.1\\r\\nHost: a\\r\\n"
+held = []
+
+def connect(imds):
+    host, port = imds.url.removeprefix("http://").split(":")
+    held.append(socket.create_connection((host, int(port))))
+    return held[-1]
+
+def test_a_client_stays_in_the_middle_of_a_request(imds):
+    one = connect(imds)
+    one.sendall(HALF + b"Metadata: true\\r\\n\\r\\n" + HALF)
+    assert one.recv(4096)
+
+def test_it_is_cut_off_and_the_next_is_heard(imds):
+    assert held[0].recv(4096).startswith(b"HTTP/1.1 408 ")
+    assert held[0].recv(4096) == b""
+    assert len(imds.requests) == 0
+    assert connect(imds).send(HALF)
+
+def test_nobody_listens_between_the_tests():
+    address = held[1].getpeername()
+    for one in held:
+        one.close()
+    with socket.socket() as one:
+        assert one.connect_ex(address) == errno.ECONNREFUSED
+"""
+
+
+def test_vms_events_and_isolation_in_any_order(project: Project) -> None:
+    ran = project.run(*project.take("vms.py", "events.py", "isolation.py"))
+    ran.assert_outcomes(passed=23)
+    assert not ran.stderr.str()
+
+
+def test_workers_of_xdist_have_servers_of_their_own(project: Project) -> None:
+    ran = project.run("-n", "2", *project.take("vms.py", "events.py", "isolation.py"))
+    ran.assert_outcomes(passed=23)
+
+
+def test_a_token_for_azures_client(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    (suite,) = project.take("tokens.py")
+    # If the client went to 169.254.169.254 after all, it would find nobody: there is no way out.
+    room = (*PRIVATE, "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
+    ran = project.pytester.run(*room, sys.executable, "-m", "pytest", "-rA", suite)
+    ran.assert_outcomes(passed=3)
+
+
+def test_the_process_is_left_as_it_was(project: Project) -> None:
+    project.write("test_stray.py", STRAY)
+    project.run().assert_outcomes(passed=1)
+
+
+def test_tests_that_are_awaited(project: Project) -> None:
+    project.write("test_awaited.py", AWAITED)
+    project.run().assert_outcomes(passed=1)
+
+
+def test_a_connection_does_not_outlive_its_test(project: Project) -> None:
+    project.write("test_open.py", LEFT_OPEN)
+    project.run("-p", "no:randomly").assert_outcomes(passed=3)
+
+
+def test_variables_for_the_whole_session(project: Project) -> None:
+    project.configure("imds_env = true")
+    project.write(
+        "conftest.py", 'import os\nHOST = os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"]'
+    )
+    test = "import conftest\ndef test_it(imds):\n    assert conftest.HOST == imds.url\n"
+    project.write("test_it.py", test)
+    project.run("--import-mode=prepend").assert_outcomes(passed=1)
+
+
+def test_a_failure_shows_what_was_asked(project: Project) -> None:
+    test = """
+        import urllib.request
+
+        def test_it(imds):
+            imds.vms["web-2"].put({"reach": {"address": ["127.0.0.2"]}})
+            imds.vm.patch({"reach": {"address": ["127.0.0.9"]}})
+            urllib.request.urlopen(imds.url + "/metadata/versions")
+    """
+    project.pytester.makepyfile(test)
+    ran = project.run()
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(
+        [
+            "*Captured imds call*",
+            "unknown caller 127.0.0.1: no VM of the fleet has that address*",
+            "requests:",
+            "  #1 +0.000 s 127.0.0.1: GET /metadata/versions 404 unknown_caller",
+        ]
+    )
+
+
+def test_without_any_socket_it_says_what_to_write(project: Project) -> None:
+    project.write("pytest.ini", "[pytest]\naddopts = --disable-socket\n")
+    project.write("test_it.py", "def test_it(imds): pass\n")
+    ran = project.run()
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(
+        ["pytest-socket forbids this test every socket*--allow-hosts=127.0.0.1*"]
+    )
+
+
+def test_the_plugin_loads_nothing_of_ours_at_first() -> None:
+    ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["openimds", "openimds.pytest_plugin"]
+
+
+def test_ini_options_are_left_out_for_what_is_decided_here() -> None:
+    assert {*_DECIDED_HERE} == OURS.keys()
+
+
+def test_the_plugin_has_classes_for_annotations_and_no_others() -> None:
+    from openimds import pytest_plugin
+    from openimds.testing.imds import Imds
+
+    assert pytest_plugin.Imds is Imds
+    with pytest.raises(AttributeError, match="no attribute 'Azure'"):
+        pytest_plugin.Azure  # noqa: B018 - it is the looking that is tested
