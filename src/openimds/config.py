@@ -15,7 +15,6 @@ from openimds.core.events.wishes import plans
 from openimds.core.faults.plan import Plan as FaultPlan
 from openimds.core.faults.read import plans as faults
 from openimds.errors import ConfigError
-from openimds.model.capture import capture
 from openimds.model.fleet import fleet
 from openimds.model.identities import ENTRA
 from openimds.model.read import describe
@@ -338,14 +337,18 @@ def _one_fleet(file: str) -> Written:
 
 
 def _document(file: str) -> Found:
+    # Imported on use: most servers never read one.
+    from openimds.transcript.vm import captured  # noqa: PLC0415 - see above
+
     try:
-        found = capture(read_file(file), DEFAULT_VM)
+        found = captured(read_file(file), DEFAULT_VM)
     except ConfigError as error:
         raise error.inside(file) from None
     remarks = [
         f"{file}: {path} is in no api-version known here and is not served"
         for path in found.set_aside
     ]
+    remarks += [f"{file}: {remark}" for remark in found.remarks]
     return Found([found.vm], "document", remarks)
 
 

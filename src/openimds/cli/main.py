@@ -85,6 +85,8 @@ _COMMANDS = (
     "fault",
     "identity",
     "attest",
+    "capture",
+    "compare",
     "requests",
     "token",
     "completion",

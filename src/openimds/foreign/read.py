@@ -7,10 +7,11 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.foreign import objects, state, template
 from openimds.foreign.join import Found, assemble
-from openimds.model.capture import capture
 from openimds.model.fleet import vm
 from openimds.model.read import describe
 from openimds.model.said import said
+from openimds.transcript.transcript import looks
+from openimds.transcript.vm import captured
 
 _UNNAMED = "vm-1"
 
@@ -48,7 +49,7 @@ def _is_captured(value: object) -> bool:
 
 
 def _captured(value: object) -> tuple[Found, ...]:
-    found = capture(value, _UNNAMED)
+    found = captured(value, _UNNAMED)
     name, document = found.vm.name, said(found.vm)
     vm(name, document)
     return (Found(name, document, found.set_aside),)
@@ -72,6 +73,7 @@ def _printed(value: object) -> tuple[Found, ...]:
 
 
 SHAPES: tuple[Shape, ...] = (
+    Shape("what openimds capture wrote", looks, _captured),
     Shape("a captured body of /metadata/instance", _is_captured, _captured),
     Shape("an ARM template (az group export)", template.looks, _templated),
     Shape("terraform show -json", state.looks_shown, _shown),

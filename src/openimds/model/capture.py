@@ -1,9 +1,12 @@
 """A VM from a captured body of `/metadata/instance`, of any api-version, values untouched."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.model.fleet import build
+from openimds.model.keys import vm_tree
 from openimds.model.read import Leniency, describe, read
 from openimds.model.tags import settle
 from openimds.model.tree import newest_tree
@@ -18,11 +21,12 @@ class Capture(Struct, frozen=True):
     set_aside: tuple[str, ...]
 
 
-def capture(body: object, name: str) -> Capture:
+def capture(body: object, name: str, beside: Mapping[str, object] | None = None) -> Capture:
     """Return the VM whose document `body` is; `name` is used if the body has no `compute.name`.
 
     A body without `compute` is one of a classic VM (imds-wire A.2). Fields that the captured
-    version did not have get their defaults.
+    version did not have get their defaults. `beside` has what was captured of the VM elsewhere, as
+    a fleet file says it, such as `loadBalancer`.
 
     Raises:
         ConfigError: the body is no instance document.
@@ -41,11 +45,13 @@ def capture(body: object, name: str) -> Capture:
     document = read(settled, newest_tree(), "", lenient)
     assert isinstance(document, dict)
     compute = document.get("compute", {})
+    known = vm_tree().members
+    more = {key: read(one, known[key], key, lenient) for key, one in (beside or {}).items()}
     vm = build(
         compute.get("name") or name,
         _cloud(compute.get("azEnvironment", "")),
         document,
-        {"classic": "compute" not in document},
+        {**more, "classic": "compute" not in document},
     )
     return Capture(vm, tuple(lenient.set_aside))
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from openimds import foreign
 from openimds.errors import ConfigError
 from openimds.foreign import read
+from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange, compact
 from tests.unit.foreign.documents import INPUTS, NAMES, a_nic, a_vm, document, load, nics, only
 from tests.unit.model.refused import Refused, refused
 
 SHAPES = (
-    "a VM in one of: a captured body of /metadata/instance, an ARM template (az group export), "
-    "terraform show -json, a Terraform state file, "
+    "a VM in one of: what openimds capture wrote, a captured body of /metadata/instance, "
+    "an ARM template (az group export), terraform show -json, a Terraform state file, "
     "az vm show or az vm list, -d or with az network nic show beside it"
 )
 CAPTURED = {
@@ -33,6 +34,18 @@ def test_a_captured_document_keeps_its_values() -> None:
     assert (one.name, one.left_out) == ("web-1", ("compute.brandNew",))
     assert one.said["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
     assert document(one)["network"] == {"interface": []}
+
+
+def test_what_capture_wrote_is_the_vm_with_its_load_balancer() -> None:
+    body = compact({"loadbalancer": {"inboundRules": [{"frontendPort": 80}]}})
+    held = a_transcript(
+        a_document("2021-02-01", CAPTURED),
+        an_exchange("/metadata/loadbalancer?api-version=2021-02-01", an_answer(body)),
+    )
+    one = only(json.loads(held.to_bytes()))
+    assert (one.name, one.left_out) == ("web-1", ("compute.brandNew",))
+    assert one.said["loadBalancer"] == {"inboundRules": [{"frontendPort": 80}]}
+    assert one.said["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
 
 
 def test_a_captured_document_of_a_classic_vm() -> None:

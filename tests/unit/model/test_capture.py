@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from openimds.errors import ConfigError
 from openimds.model.capture import Capture, capture
 from openimds.model.vm import Vm
 from tests.unit.model.refused import Refused, refused
@@ -157,6 +158,16 @@ def test_tags_as_a_string_alone_make_the_list_too() -> None:
         "tags": "baz:bash;foo:bar",
         "tagsList": [{"name": "baz", "value": "bash"}, {"name": "foo", "value": "bar"}],
     }
+
+
+def test_what_was_captured_elsewhere_stands_beside_the_document() -> None:
+    beside = {"loadBalancer": {"InboundRules": [{"frontendPort": 80, "new": 1}]}, "attested": {}}
+    captured = capture({"compute": {}}, "vm-1", beside)
+    assert captured.vm.load_balancer == {"inboundRules": [{"frontendPort": 80}]}
+    assert captured.vm.attested == {}
+    assert captured.set_aside == ("loadBalancer.InboundRules[0].new",)
+    with pytest.raises(ConfigError, match=r"^attested\.sku: saw the number 1"):
+        capture({"compute": {}}, "vm-1", {"attested": {"sku": 1}})
 
 
 def test_the_order_of_captured_tags_is_kept() -> None:

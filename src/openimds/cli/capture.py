@@ -1,0 +1,101 @@
+"""`openimds capture`: what an IMDS says, to the byte, in a file."""
+
+import os
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from openimds import __version__
+from openimds.capture.asker import Asker
+from openimds.capture.plan import left_out, plan, said_versions
+from openimds.capture.survey import first, survey
+from openimds.cli.asking import asker, asking, options_of, progress, versions_for
+from openimds.errors import ConfigError
+from openimds.sign.keyfile import write_file
+from openimds.spec.versions import NEWEST
+from openimds.transcript.exchange import Exchange
+from openimds.transcript.redact import redact
+from openimds.transcript.transcript import FORMAT, Transcript
+
+REAL = "http://169.254.169.254"
+
+
+@click.command("capture")
+@click.option("--output", required=True, metavar="FILE", help="Where to write it.")
+@click.option("--url", default=REAL, show_default=True, metavar="URL", help="Whom to ask.")
+@asking
+@click.option("--redact", "is_redacted", is_flag=True, help="Write stand-ins for what names you.")
+def command(  # noqa: PLR0913 - each is an option
+    output: str,
+    url: str,
+    versions: str,
+    per_s: float,
+    *,
+    attested: bool,
+    extended: bool,
+    events: bool,
+    is_redacted: bool,
+) -> None:
+    """Ask an IMDS all that there is to ask, and write down what it answers.
+
+    Meant for a real Azure VM, in some 60 seconds; --document and vm import read the file, compare
+    holds it against another server. Nothing is changed, and no token is asked for. FILE is for
+    your eyes alone (mode 0600): it holds user data and keys, unless you say --redact.
+    """
+    path = _writable(output)
+    who = asker(url, "--url", per_s)
+    options = options_of(attested=attested, extended=extended, events=events)
+    began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    exchanges = tuple(_captured(who, versions, options))
+    held = Transcript(
+        format=FORMAT,
+        made_by=f"openimds {__version__}",
+        url=who.site.url,
+        began_at=began,
+        is_redacted=False,
+        left_out=left_out(options),
+        exchanges=exchanges,
+    )
+    held = redact(held) if is_redacted else held
+    write_file(path, held.to_bytes())
+    _tell(output, held)
+
+
+def _captured(who: Asker, wanted: str, options: Collection[str]) -> Iterator[Exchange]:
+    """Yield what each question brings, with a bar on a terminal."""
+    versions_for(
+        "all" if wanted == "newest" else wanted, ()
+    )  # What cannot be asked is said at once.
+    named = first(who)
+    said = said_versions(named)
+    asked = plan(versions_for(wanted, said), options, max(said, default=NEWEST))[1:]
+    yield named
+    with progress(len(asked)) as step:
+        for exchange in survey(who, asked):
+            yield exchange
+            step()
+
+
+def _writable(output: str) -> Path:
+    """Return where to write, before a minute of asking is lost.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    path = Path(output)
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        seen = "a folder" if path.is_dir() else f"a folder {path.parent} that cannot be written to"
+        raise ConfigError("--output", f'"{output}", {seen}', "a file that can be written")
+    return path
+
+
+def _tell(output: str, held: Transcript) -> None:
+    answered = sum(one.answer is not None for one in held.exchanges)
+    click.echo(f"{output}: {answered} answers of {held.url}", err=True)
+    for one in held.exchanges:
+        if one.failure:
+            click.echo(f"no answer: {one.request}: {one.failure}", err=True)
+    for what in held.left_out:
+        click.echo(f"left out: {what}", err=True)

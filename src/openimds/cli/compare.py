@@ -1,0 +1,196 @@
+"""`openimds compare`: what two IMDSs do not share, row by row."""
+
+import sys
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+import click
+import msgspec.json
+
+from openimds import __version__
+from openimds.capture.asker import Asker
+from openimds.capture.plan import BY_KEY, Asked, newest_of, plan, said_versions, versions_of
+from openimds.capture.survey import CaptureError, first, survey
+from openimds.cli.asking import asker, asking, options_of, progress, versions_for
+from openimds.comparison import Comparison, Difference, compare
+from openimds.config import read_file
+from openimds.errors import ConfigError
+from openimds.spec.versions import NEWEST
+from openimds.transcript.exchange import Exchange
+from openimds.transcript.transcript import FORMAT, Transcript, read
+
+_HEAD = ("WHAT", "WHERE", "SUBJECT", "ONE", "OTHER", "FACT", "EVIDENCE")
+_LONGEST = 100
+_NO_ROW = "no row"
+_FACTS = {key: row.about for key, row in BY_KEY.items()}
+
+
+@click.command("compare")
+@click.argument("one", metavar="ONE")
+@click.argument("other", metavar="OTHER")
+@asking
+@click.option("--values", "with_values", is_flag=True, help="Compare what documents say, too.")
+@click.option("--json", "form", flag_value="json", help="JSON instead of a table.")
+@click.option("--markdown", "form", flag_value="markdown", help="A table for an issue.")
+def command(  # noqa: PLR0913 - each is an option
+    one: str,
+    other: str,
+    versions: str,
+    per_s: float,
+    form: str | None,
+    *,
+    attested: bool,
+    extended: bool,
+    events: bool,
+    with_values: bool,
+) -> None:
+    """Hold two IMDSs against each other; each is a URL, or a FILE that capture wrote.
+
+    What is compared is how they answer: status, headers and their order, fields, types, the order
+    of members, every byte of a refusal. Each difference comes with the fact that it is about (a row
+    of docs/know/fidelity.md) and how sure we are of it. Exit 0: no difference, 1: some, 2: they
+    could not be compared.
+    """
+    options = options_of(attested=attested, extended=extended, events=events)
+    sides = _side("ONE", one, per_s), _side("OTHER", other, per_s)
+    try:
+        left, right = _transcripts(sides, versions, options)
+    except CaptureError as error:
+        raise ConfigError("compare", str(error), "two IMDSs that answer") from None
+    if with_values and (left.is_redacted or right.is_redacted):
+        raise ConfigError("--values", "a transcript of stand-ins", "two that say what they heard")
+    found = compare(left, right, _FACTS, with_values=with_values)
+    _SHOWN[form or ""](found)
+    click.echo(_verdict(found), err=True)
+    sys.exit(1 if found.differences else 0)
+
+
+def _side(name: str, source: str, per_s: float) -> Asker | Transcript:
+    """Return whom to ask, or what was written before.
+
+    Raises:
+        ConfigError: the URL cannot be asked, or the file cannot be read.
+    """
+    if "://" in source:
+        return asker(source, name, per_s)
+    value = read_file(source)
+    try:
+        return read(value)
+    except ConfigError as error:
+        raise error.inside(source) from None
+
+
+def _transcripts(
+    sides: tuple[Asker | Transcript, Asker | Transcript], wanted: str, options: Collection[str]
+) -> list[Transcript]:
+    """Return what both say; a server is asked what the file on the other side was asked.
+
+    Raises:
+        CaptureError: a server does not answer.
+        ConfigError: there are no such api-versions.
+    """
+    askers = [one for one in sides if isinstance(one, Asker)]
+    files = [one for one in sides if isinstance(one, Transcript)]
+    if files and askers:
+        asked = _as_in(files[0], wanted, options)
+        said: list[list[Exchange]] = [[]]
+    else:
+        versions_for("all" if wanted == "newest" else wanted, ())
+        said = [[first(one)] for one in askers]
+        named = [set(said_versions(one[0])) for one in said]
+        newest = max(set.intersection(*named), default=NEWEST) if named else NEWEST
+        asked = plan(versions_for(wanted, sorted(set().union(*named))), options, newest)[1:]
+    with progress(len(asked) * len(askers)) as step:
+        for answers in zip(*(survey(one, asked) for one in askers), strict=True):
+            for before, exchange in zip(said, answers, strict=True):
+                before.append(exchange)
+                step()
+    heard = iter(map(_heard, askers, said))
+    return [next(heard) if isinstance(one, Asker) else one for one in sides]
+
+
+def _as_in(file: Transcript, wanted: str, options: Collection[str]) -> tuple[Asked, ...]:
+    """Return the questions that a file has the answers to, in our words and not in the file's."""
+    known = versions_of(file)
+    versions = known if wanted == "all" else versions_for(wanted, known)
+    requests = {one.request for one in file.exchanges}
+    asked = plan(versions, {*options, "extended"}, newest_of(file))
+    return tuple(one for one in asked if one.request in requests)
+
+
+def _heard(who: Asker, exchanges: Sequence[Exchange]) -> Transcript:
+    return Transcript(
+        format=FORMAT,
+        made_by=f"openimds {__version__}",
+        url=who.site.url,
+        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        is_redacted=False,
+        left_out=(),
+        exchanges=tuple(exchanges),
+    )
+
+
+def _verdict(found: Comparison) -> str:
+    alone = [
+        f"{len(requests)} of {side} alone"
+        for side, requests in (("ONE", found.left_alone), ("OTHER", found.right_alone))
+        if requests
+    ]
+    many = f"{len(found.differences)} differences" if found.differences else "no difference"
+    left_out = f" (not compared: {', '.join(alone)})" if alone else ""
+    return f"{found.compared} requests compared: {many}{left_out}"
+
+
+def _row(one: Difference) -> tuple[str, ...]:
+    about = f"{one.about.kind}: {one.about.name}" if one.about else ""
+    mark = str(one.about.evidence.mark) if one.about else _NO_ROW
+    cells = (one.kind, _where(one), one.subject, one.left, one.right, about, mark)
+    return tuple(map(_shown, cells))
+
+
+def _where(one: Difference) -> str:
+    """Return where a difference was found, however often that was."""
+    at = one.found[0]
+    if len(one.found) == 1:
+        return str(at.request)
+    if at.version and {each.question for each in one.found} == {at.question}:
+        last = one.found[-1].version
+        return f"{at.question} at {len(one.found)} api-versions, {at.version} to {last}"
+    return f"{len(one.found)} requests, first {at.request}"
+
+
+def _shown(text: str) -> str:
+    """Return a text in one line of bearable length, without what could draw on a terminal."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
+
+
+def _as_table(found: Comparison) -> None:
+    rows = [_row(one) for one in found.differences]
+    if not rows:
+        return
+    if not sys.stdout.isatty():
+        for row in (_HEAD, *rows):
+            click.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*_HEAD, show_lines=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _as_markdown(found: Comparison) -> None:
+    rows = [_row(one) for one in found.differences]
+    for row in (_HEAD, ("---",) * len(_HEAD), *rows) if rows else ():
+        click.echo("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+
+
+def _as_json(found: Comparison) -> None:
+    click.echo(msgspec.json.encode(found).decode())
+
+
+_SHOWN = {"": _as_table, "json": _as_json, "markdown": _as_markdown}

@@ -1,0 +1,113 @@
+"""JSON with the place of every token: what a body looks like, not only what it says."""
+
+import re
+from json import JSONDecoder
+from typing import NoReturn
+
+from msgspec import Struct
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_DEEPEST = 64
+Steps = tuple[str | int, ...]
+"""The names and positions on the way to a node."""
+
+
+class Node(Struct, frozen=True):
+    """A value in a text, from `start` to before `end`; an object has the names of its members."""
+
+    steps: Steps
+    kind: str
+    start: int
+    end: int
+    names: tuple[str, ...] = ()
+    value: object = None
+
+
+class Scan(Struct, frozen=True):
+    """Every node of a text, parents first, and whether blanks stand between its tokens."""
+
+    nodes: tuple[Node, ...]
+    has_blanks: bool
+
+
+def scan(text: str) -> Scan:
+    """Return the nodes of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or nested more than 64 deep.
+    """
+    reading = _Reading(text)
+    if reading.blank(reading.value(reading.blank(0), ())) < len(text):
+        raise ValueError("something after the end")
+    nodes = sorted(reading.nodes, key=lambda node: node.start)
+    return Scan(tuple(nodes), reading.has_blanks)
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON")
+
+
+_SCALARS = JSONDecoder(parse_constant=_refuse)
+_KINDS = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+
+
+class _Reading:
+    """A text while it is read; every method takes a position and returns the one after it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.nodes: list[Node] = []
+        self.has_blanks = False
+
+    def blank(self, at: int) -> int:
+        found = _BLANK.match(self.text, at)
+        assert found is not None
+        self.has_blanks |= found.end() > at
+        return found.end()
+
+    def value(self, at: int, steps: Steps) -> int:
+        opening = self.text[at : at + 1]
+        if opening not in ("{", "["):
+            value, end = _SCALARS.raw_decode(self.text, at)
+            self.nodes.append(Node(steps, _KINDS[type(value)], at, end, value=value))
+            return end
+        if len(steps) > _DEEPEST:
+            raise ValueError("nested too deeply")
+        return self._object(at, steps) if opening == "{" else self._array(at, steps)
+
+    def _object(self, start: int, steps: Steps) -> int:
+        names: list[str] = []
+        at = self.blank(start + 1)
+        while not self._ends(at, "}", is_first=not names):
+            at = at if not names else self.blank(at + 1)
+            name, at = _SCALARS.raw_decode(self.text, at)
+            if not isinstance(name, str):
+                raise ValueError(f"{name} where a name belongs")
+            names.append(name)
+            at = self._after(self.blank(at), ":")
+            at = self.blank(self.value(self.blank(at), (*steps, name)))
+        self.nodes.append(Node(steps, "object", start, at + 1, tuple(names)))
+        return at + 1
+
+    def _array(self, start: int, steps: Steps) -> int:
+        count = 0
+        at = self.blank(start + 1)
+        while not self._ends(at, "]", is_first=not count):
+            at = at if not count else self.blank(at + 1)
+            at = self.blank(self.value(at, (*steps, count)))
+            count += 1
+        self.nodes.append(Node(steps, "array", start, at + 1))
+        return at + 1
+
+    def _ends(self, at: int, closing: str, *, is_first: bool) -> bool:
+        """Tell whether a list of members ends here, and see to it that a comma parts them."""
+        if self.text[at : at + 1] == closing:
+            return True
+        if not is_first:
+            self._after(at, ",")
+        return False
+
+    def _after(self, at: int, mark: str) -> int:
+        if self.text[at : at + 1] != mark:
+            raise ValueError(f"no {mark} at {at}")
+        return at + 1
