@@ -139,10 +139,10 @@ def _refuse_strange_details(identities: object, where: str) -> None:
 def _refuse_odd_ids(identities: object, where: str) -> None:
     if not isinstance(identities, dict):
         return
-    for text in _texts(identities.get("user")):
-        if _GUID.fullmatch(text):
+    for one in _texts(identities.get("user")):
+        if _GUID.fullmatch(one):
             hint = "Its client id stands under details; az identity show prints both"
-            raise ConfigError(f"{where}.user", describe(text), "the id of a resource", hint)
+            raise ConfigError(f"{where}.user", describe(one), "the id of a resource", hint)
     ids = {f"{where}.tenantId": identities.get("tenantId")}
     for name, detail in identities.get("details", {}).items():
         ids |= {f"{where}.details.{name}.{key}": detail.get(key) for key in _IDS}
