@@ -235,7 +235,7 @@ RULES: tuple[Rule, ...] = (
         "over_limit",
         _REFUSED,
         "5 requests a second, 20 and 5 at once for identity: what is over gets 429",
-        "a 429 of ours, or more in one second than the limit if ours is off",
+        "a 429 of ours with 5 others in the second before it, or more in one second than the limit",
         documented("S1", "S2", note="which window Azure uses is unknown; ours slides"),
     ),
     Rule(

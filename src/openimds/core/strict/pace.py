@@ -33,10 +33,13 @@ def most_in(records: Iterable[Record], per_s: float) -> int:
 
 
 def limits(every: Sequence[Asked]) -> Iterator[Seen]:
-    """See requests over Azure's limits, whether ours stopped them or not."""
+    """See requests over Azure's limits, whether ours stopped them or not.
+
+    A limit of ours may be lower than Azure's: a refusal counts where Azure could have refused too.
+    """
     for key, row in LIMITS.items():
         mine = [one.record for one in every if one.limit == key]
-        for record in mine:
+        for record in _over(mine, 1.0 + SLACK_S, row.concurrent or row.per_s):
             if record.reason in _THROTTLED and not record.fault:
                 yield Seen("over_limit", record)
         granted = [record for record in mine if record.reason not in _THROTTLED]

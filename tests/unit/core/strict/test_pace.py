@@ -1,6 +1,7 @@
 from itertools import accumulate
 
 import pytest
+from msgspec import structs
 
 from openimds.core.strict import Record, most_in
 from tests.unit.core.strict.requests import (
@@ -61,9 +62,12 @@ def test_a_sixth_request_in_a_second_is_over_the_limit_though_ours_is_off(
     assert found(*every(1.0 / most, 50, target)) == {}
 
 
-def test_a_refusal_of_the_limiter_is_over_the_limit_and_a_played_one_is_not() -> None:
-    assert found(refused("throttled", TOKEN, status=429)) == {"over_limit": (1,)}
-    assert found(failed(429)) == {}
+@pytest.mark.parametrize("target", [INSTANCE, TOKEN])
+def test_a_refusal_of_the_limiter_is_over_the_limit_if_azure_has_one_as_low(target: str) -> None:
+    over = refused("throttled", target, 0.7, status=429)
+    assert found(*every(0.1, 5, target), over) == {"over_limit": (6,)}
+    assert found(*every(0.1, 4, target), over) == {}
+    assert found(*every(0.1, 5, target), structs.replace(over, fault="status")) == {}
 
 
 def test_a_first_retry_may_come_at_once_and_a_second_may_not() -> None:

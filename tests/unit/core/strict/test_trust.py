@@ -54,6 +54,9 @@ def test_another_resource_or_identity_is_another_token() -> None:
 
 
 def test_a_refusal_gives_no_token() -> None:
+    assert found(given(), refused("throttled", TOKEN, 1.0, status=429)) == {}
+    late = refused("identity_not_found", TOKEN, 1.0)
+    assert found(given(), late, given(at_s=60.0)) == {"token_not_kept": (3,)}
     assert found(refused("identity_not_found", TOKEN), given(at_s=1.0)) == {}
 
 
@@ -104,4 +107,4 @@ def test_a_body_that_was_cut_tells_nothing() -> None:
 
 def test_other_refusals_of_an_approval_are_not_about_its_body() -> None:
     record = approval(0.0, APPROVE % FIRST, status=429, reason="throttled")
-    assert found(record) == {"over_limit": (1,)}
+    assert found(record) == {}
