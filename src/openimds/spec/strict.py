@@ -255,14 +255,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "retried_soon",
         _ADVISED,
-        "404 of identity, 410 and 5xx are asked again with growing waits, after a second at least",
+        "404 of identity, 410, 5xx and silence call for growing waits, of a second at least",
         "a retry that was no first one came within a second of an answer of that kind",
         documented("S6", note="MSAL waits 1, 2, 4 seconds, 10 after a 410 (S10)"),
     ),
     Rule(
         "given_up",
         _ADVISED,
-        "404 of identity, 410, 429 and 5xx pass; IMDS is back from an update within 70 seconds",
+        "404 of identity, 410, 429, 5xx and silence pass; an update is over within 70 seconds",
         "the VM was watched for 70 seconds more, and did not ask again",
         documented("S2", "S6", note="5 tries in about a minute are recommended"),
     ),

@@ -8,8 +8,10 @@ from msgspec import Struct
 from openimds.core.record import Record
 from openimds.core.request import query
 from openimds.spec.endpoints import ENDPOINTS
+from openimds.spec.faults import EFFECTS, Way
 from openimds.spec.refusals import problem
 
+_PLAYED = frozenset(key for key, row in EFFECTS.items() if row.way is not Way.DELIVERY)
 _EXTRAS = frozenset(row.setting for row in ENDPOINTS if row.setting)
 TOO_MANY = problem("throttled", "").status
 
@@ -31,6 +33,11 @@ class Asked(Struct, frozen=True):
     def what(self) -> tuple[object, ...]:
         """What two requests for the same have in common, in whatever order they say it."""
         return (self.record.method, self.path, *sorted(self.parameters.items()))
+
+    @property
+    def is_played(self) -> bool:
+        """Tell whether a fault took the place of the answer, which then says nothing of this."""
+        return self.record.fault in _PLAYED
 
 
 class Seen(Struct, frozen=True):

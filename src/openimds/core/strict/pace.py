@@ -18,7 +18,7 @@ from openimds.spec.strict import (
 _THROTTLED = frozenset({"throttled", "throttled_text"})
 _FINAL = frozenset({"resource_unknown", "entra_refused"})
 """Refusals that last, whatever their status: App Service answers 500 for some of them."""
-_BAD, _NONE, _GONE, _BROKEN = 400, 404, 410, 500
+_SILENCE, _BAD, _NONE, _GONE, _BROKEN = 0, 400, 404, 410, 500
 
 
 def most_in(records: Iterable[Record], per_s: float) -> int:
@@ -38,35 +38,41 @@ def limits(every: Sequence[Asked]) -> Iterator[Seen]:
     A limit of ours may be lower than Azure's: a refusal counts where Azure could have refused too.
     """
     for key, row in LIMITS.items():
-        mine = [one.record for one in every if one.limit == key]
-        for record in _over(mine, 1.0 + SLACK_S, row.concurrent or row.per_s):
-            if record.reason in _THROTTLED and not record.fault:
-                yield Seen("over_limit", record)
-        granted = [record for record in mine if record.reason not in _THROTTLED]
-        for record in _over(granted, 1.0 - SLACK_S, row.per_s):
-            yield Seen("over_limit", record, f"{record.line}, more than {row.per_s} in a second")
+        mine = [one for one in every if one.limit == key]
+        for one in _over(mine, 1.0 + SLACK_S, row.concurrent or row.per_s):
+            if _is_stopped(one):
+                yield Seen("over_limit", one.record)
+        granted = [one for one in mine if not _is_stopped(one)]
+        for one in _over(granted, 1.0 - SLACK_S, row.per_s):
+            words = f"{one.record.line}, more than {row.per_s} in a second"
+            yield Seen("over_limit", one.record, words)
+
+
+def _is_stopped(one: Asked) -> bool:
+    """Tell whether our limiter said no, and no fault in its words."""
+    return one.record.reason in _THROTTLED and not one.is_played
 
 
 def polls(every: Sequence[Asked]) -> Iterator[Seen]:
     """See more looks at the scheduled events than one a second."""
     looks = [
-        one.record
+        one
         for one in every
         if one.record.endpoint == "scheduledevents" and one.record.method == "GET"
     ]
     found: dict[int, Seen] = {}
     for span_s, most in POLLS:
-        for record in _over(looks, span_s, most):
-            words = f"{record.line}, more than {most} in {span_s:g} s"
-            found.setdefault(record.number, Seen("polled_often", record, words))
+        for one in _over(looks, span_s, most):
+            words = f"{one.record.line}, more than {most} in {span_s:g} s"
+            found.setdefault(one.record.number, Seen("polled_often", one.record, words))
     yield from found.values()
 
 
-def _over(records: Sequence[Record], span_s: float, most: int) -> Iterator[Record]:
-    """Yield the records that have `most` others within the span before them."""
-    for before, record in zip(records, records[most:], strict=False):
-        if record.now_s - before.now_s < span_s:
-            yield record
+def _over(every: Sequence[Asked], span_s: float, most: int) -> Iterator[Asked]:
+    """Yield the requests that have `most` others within the span before them."""
+    for before, one in zip(every, every[most:], strict=False):
+        if one.record.now_s - before.record.now_s < span_s:
+            yield one
 
 
 class _Run:
@@ -107,15 +113,14 @@ def ends(every: Sequence[Asked]) -> Iterator[Seen]:
 
 def vain(every: Sequence[Asked]) -> Iterator[Seen]:
     """See requests of identity that come again although they are wrong in themselves."""
-    refused: dict[tuple[object, ...], list[Record]] = {}
+    refused: dict[tuple[object, ...], list[Asked]] = {}
     for one in every:
-        record = one.record
-        is_wrong = record.status == _BAD and record.reason != "header_missing"
-        if one.category == "identity" and is_wrong and not record.fault:
-            refused.setdefault(one.what, []).append(record)
-    for records in refused.values():
-        for record in _over(records, SOON_S, MOST_IN_VAIN):
-            yield Seen("retried_in_vain", record)
+        is_wrong = one.record.status == _BAD and one.record.reason != "header_missing"
+        if one.category == "identity" and is_wrong and not one.is_played:
+            refused.setdefault(one.what, []).append(one)
+    for those in refused.values():
+        for one in _over(those, SOON_S, MOST_IN_VAIN):
+            yield Seen("retried_in_vain", one.record)
 
 
 def _passes(one: Asked) -> bool:
@@ -124,4 +129,4 @@ def _passes(one: Asked) -> bool:
     if record.status == _NONE:
         return one.category == "identity" and record.endpoint != "other"
     is_broken = record.status >= _BROKEN and record.reason not in _FINAL
-    return is_broken or record.status in {_GONE, TOO_MANY}
+    return is_broken or record.status in {_SILENCE, _GONE, TOO_MANY}

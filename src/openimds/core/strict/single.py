@@ -25,7 +25,7 @@ def refusals(every: Sequence[Asked]) -> Iterator[Seen]:
     """See the refusals that are Azure's; those that were played on purpose are nobody's fault."""
     for number, one in enumerate(every):
         record = one.record
-        if not record.reason or record.fault:
+        if not record.reason or one.is_played:
             continue
         for row in RULES:
             if record.reason not in row.reasons:

@@ -55,7 +55,7 @@ def approvals(every: Sequence[Asked]) -> Iterator[Seen]:
     approved: set[str] = set()
     for one in every:
         record = one.record
-        if record.endpoint != "scheduledevents" or record.method != "POST" or record.fault:
+        if record.endpoint != "scheduledevents" or record.method != "POST" or one.is_played:
             continue
         ids = read_approval(record.sent)
         if record.reason == "malformed_events" and len(record.sent) < MOST_BODY_BYTES:

@@ -66,8 +66,10 @@ def test_to_look_for_what_some_azure_has_is_no_mistake(target: str) -> None:
     assert found(refused("not_found", target, status=404, endpoint="other")) == {}
 
 
-def test_a_refusal_that_was_played_is_nobodys_fault() -> None:
-    assert found(refused("leaf_needs_text", fault="status")) == {}
+@pytest.mark.parametrize("fault, is_found", [("status", False), ("delay", True), ("", True)])
+def test_a_refusal_that_was_played_is_nobodys_fault(fault: str, *, is_found: bool) -> None:
+    expected = {"leaf_needs_text": (1,)} if is_found else {}
+    assert found(refused("leaf_needs_text", fault=fault)) == expected
 
 
 def test_a_missing_header_is_found_and_the_looking_of_an_sdk_is_not() -> None:
