@@ -76,6 +76,8 @@ class Faults:
             ConfigError: a VM is not there, or what is kept was written by a release that knew more.
             StoreError: the store cannot be read.
         """
+        of_file = tuple(of_file)
+        self.check(of_file)
         note = await self._desk.ask(self._desk.store.note, NOTE)
         kept = msgspec.json.decode(note, type=list[Kept]) if note else []
         self._last = max((int(one.key) for one in kept), default=0)
@@ -93,7 +95,7 @@ class Faults:
         """
         async with self._turn:
             plans = read(value)
-            self.check(plans)
+            self._check(plans, (), "vms")
             if len(self.running) + len(plans) > MOST_PLANS:
                 seen, hint = f"more than {MOST_PLANS} faults", "Clear some of them first"
                 raise ConfigError("faults", seen, f"at most {MOST_PLANS}", hint)
@@ -132,17 +134,20 @@ class Faults:
             self._show((*self._of_file(of_file), *others))
 
     def check(self, plans: Iterable[Plan], more: Iterable[str] = ()) -> None:
-        """Check that the VMs of plans are served, or are among `more`.
+        """Check that the VMs that a fleet file's faults name are served, or are among `more`.
 
         Raises:
             ConfigError: one of them is not.
         """
+        self._check(plans, more, "faults.vms")
+
+    def _check(self, plans: Iterable[Plan], more: Iterable[str], where: str) -> None:
         known = {*self._desk.picture.by_name, *more}
         for plan in plans:
             for name in plan.vms:
                 if name not in known:
                     seen, hint = f'"{name}", which is no VM', nearest(name, known)
-                    raise ConfigError("vms", seen, "names of VMs that are served", hint)
+                    raise ConfigError(where, seen, "names of VMs that are served", hint)
 
     def _of_file(self, plans: Iterable[Plan]) -> list[Running]:
         before = [one for one in self.running if one.origin == FILE]
