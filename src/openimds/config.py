@@ -281,6 +281,16 @@ def read_fleet(file: str) -> Written:
     return Written([vm for vm, _ in found.values()], events, wrong)
 
 
+def written(value: object) -> Written:
+    """Return what the plain value of a fleet file says.
+
+    Raises:
+        ConfigError: with the path inside the value.
+    """
+    read = fleet(value)
+    return Written(list(read.vms.values()), plans(read.events), faults(read.faults))
+
+
 def read_scenario(file: str) -> tuple[Plan, ...]:
     """Return the lines of a scenario file: a list under `events`, as in a fleet file.
 
@@ -330,8 +340,7 @@ def fingerprint(fleet: str) -> bytes:
 def _one_fleet(file: str) -> Written:
     value = read_file(file)
     try:
-        read = fleet(value)
-        return Written(list(read.vms.values()), plans(read.events), faults(read.faults))
+        return written(value)
     except ConfigError as error:
         raise error.inside(file) from None
 

@@ -87,9 +87,9 @@ def test_nobody_listens_between_the_tests():
 """
 
 
-def test_vms_events_and_isolation_in_any_order(project: Project) -> None:
-    ran = project.run(*project.take("vms.py", "events.py", "isolation.py"))
-    ran.assert_outcomes(passed=23)
+def test_vms_events_faults_and_isolation_in_any_order(project: Project) -> None:
+    ran = project.run(*project.take("vms.py", "events.py", "faults.py", "isolation.py"))
+    ran.assert_outcomes(passed=29)
     assert not ran.stderr.str()
 
 

@@ -68,6 +68,11 @@ class Shutters:
         if self._engine.is_shut(self._clock()):  # It has begun anew meanwhile.
             self.look()
 
+    async def settle(self) -> None:
+        """Wait until what is to be open now is, as far as it can be had."""
+        if self._opening:
+            await asyncio.wait({self._opening})
+
     def _set_timer(self, wait_s: float | None) -> None:
         if self._timer:
             self._timer.cancel()

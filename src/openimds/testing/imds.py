@@ -8,6 +8,7 @@ from openimds.office.publish import Publications
 from openimds.testing.clock import GuestClock
 from openimds.testing.environment import Environment
 from openimds.testing.events import Events
+from openimds.testing.faults import Faults
 from openimds.testing.requests import Requests
 from openimds.testing.stage import Stage
 from openimds.testing.vms import ServedVm, Vms
@@ -34,6 +35,8 @@ class Imds:
     """The variables that point clients here."""
     requests: Requests
     """What was asked so far."""
+    faults: Faults
+    """What goes wrong."""
     told: list[str]
     """What the server said to its operator, such as that it does not know a caller."""
     admin_url: str | None
@@ -63,6 +66,7 @@ class Imds:
         self.clock = GuestClock(stage, server)
         self.env = Environment(server, self.vms, vm)
         self.requests = Requests(server.recorder.of)
+        self.faults = Faults(stage, server)
 
     def __repr__(self) -> str:
         """Return where it answers, and as whom."""

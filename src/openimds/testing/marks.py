@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs, to_builtins
 
-from openimds.config import DEFAULT_VM, Config, configure
-from openimds.core.events.wishes import plans
+from openimds.config import DEFAULT_VM, Config, configure, written
 from openimds.errors import ConfigError
 from openimds.model.capture import capture
-from openimds.model.fleet import fleet
 from openimds.model.read import nearest
 from openimds.model.vm import Vm
 from openimds.settings import SETTINGS, resolve
@@ -119,9 +117,9 @@ def _configured(said: dict[str, Any], *, is_virtual: bool) -> Config:
         raise ConfigError(_SAID, "both fleet and document", "a fleet or a document, not both")
     config = configure(values)
     if "fleet" in inline:
-        read = fleet(to_builtins(inline["fleet"]))
-        vms, begun = [*read.vms.values()], plans(read.events)
-        config = structs.replace(config, vms=vms, plans=config.plans + begun)
+        read = written(to_builtins(inline["fleet"]))
+        begun = config.plans + read.events
+        config = structs.replace(config, vms=read.vms, plans=begun, faults=read.faults)
     if "document" in inline:
         found = capture(to_builtins(inline["document"]), DEFAULT_VM)
         config = structs.replace(config, vms=[found.vm])

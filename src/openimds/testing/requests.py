@@ -27,9 +27,7 @@ class Requests(Sequence[Record]):
     def to(self, path: str) -> "Requests":
         """Return those for a path or below it, such as `/metadata/instance`, whatever the query."""
         wanted = path.lower().rstrip("/")
-        return self._only(
-            lambda one: f"{_path(one)}/".startswith(f"{wanted}/"), f"to {path or '/'}"
-        )
+        return self._only(lambda one: f"{_path(one)}/".startswith(f"{wanted}/"), f"to {path}")
 
     def of(self, vm: str) -> "Requests":
         """Return those of a VM; "" is for callers who are none."""
@@ -65,7 +63,8 @@ class Requests(Sequence[Record]):
             AssertionError: there is; each is listed.
         """
         __tracebackhide__ = True
-        self._fail_for(self._read(), "no request{words}")
+        if records := self._read():
+            self._fail(records, f"expected no request{self._words}, saw {len(records)}")
 
     def assert_polled_at_most(self, most: int, *, per_s: float = 1.0) -> None:
         """Assert that in no `per_s` seconds there were more than `most` of them.
@@ -77,8 +76,9 @@ class Requests(Sequence[Record]):
         records = self._read()
         seen = most_in(records, per_s)
         if seen > most:
-            expected = f"at most {most} request{'s' * (most != 1)}{self._words} in {per_s:g} s"
-            self._fail(_closest(records, seen), f"{expected}, saw {seen}")
+            requests = "request" if most == 1 else "requests"
+            expected = f"at most {most} {requests}{self._words} in {per_s:g} s"
+            self._fail(_closest(records, seen), f"expected {expected}, saw {seen}")
 
     def assert_sent_metadata_header(self) -> None:
         """Assert that there are some, and that each of IMDS's own has the header `Metadata: true`.
@@ -90,8 +90,9 @@ class Requests(Sequence[Record]):
         records = [one for one in self._read() if f"{_path(one)}/".startswith(f"{_PATH}/")]
         if not records:
             self._fail((), f"expected requests{self._words} with Metadata: true, saw none")
-        bare = [one for one in records if one.header(_HEADER).lower() != "true"]
-        self._fail_for(bare, "Metadata: true with every request{words}")
+        expected = f"Metadata: true with every request{self._words}"
+        if bare := [one for one in records if one.header(_HEADER).lower() != "true"]:
+            self._fail(bare, f"expected {expected}, saw {len(bare)} without")
 
     def assert_clean(self, *but: str) -> None:
         """Assert that Azure would have refused none of them, and that its documents allow them all.
@@ -116,12 +117,6 @@ class Requests(Sequence[Record]):
         return Requests(
             lambda: tuple(filter(is_wanted, self._read())), f"{self._words} {words}".rstrip()
         )
-
-    def _fail_for(self, records: Sequence[Record], expected: str) -> None:
-        __tracebackhide__ = True
-        if records:
-            text = expected.format(words=self._words)
-            self._fail(records, f"expected {text}, saw {len(records)}")
 
     def _fail(self, records: Iterable[Record], text: str) -> None:
         __tracebackhide__ = True

@@ -30,7 +30,7 @@ def test_everything_is_as_it_was(imds: Imds, seen: dict[str, set[Any]], number: 
     assert [*imds.vms] == ["vm-1"]
     assert imds.vm.said == {"reach": {"address": ["127.0.0.1"]}}
     assert imds.events.document() == {"DocumentIncarnation": 0, "Events": []}
-    assert len(imds.requests) == 0
+    assert len(imds.requests) == len(imds.faults) == 0
     assert imds.told == []
     assert imds.clock.rate == 1
     assert abs(imds.clock.now_s - time.time()) < 3600
@@ -50,5 +50,6 @@ def test_everything_is_as_it_was(imds: Imds, seen: dict[str, set[Any]], number: 
     imds.vms["web-2"] = {"reach": {"address": ["127.0.0.2"]}}
     imds.vm.patch({"reach": {"address": ["127.0.0.9"]}})
     assert httpx2.get(path).status_code == 404
+    imds.faults.play("service-update")
     imds.clock.advance(86400 * 365)
     imds.clock.rate = 0

@@ -1,0 +1,55 @@
+"""What goes wrong in a test, on request."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from openimds.app import Server
+from openimds.faults import Running
+from openimds.testing.stage import Stage
+
+
+class Faults:
+    """The faults that are set now, in the order in which they are tried."""
+
+    def __init__(self, stage: Stage, server: Server) -> None:
+        """Stand before the faults of a server."""
+        self._stage, self._server, self._faults = stage, server, server.faults
+
+    def set(self, **members: object) -> tuple[Running, ...]:
+        """Set a fault from now on: its members as under `faults` in a fleet file.
+
+        `imds.faults.set(effect="status", status=410, until_s=70)`; without `vms` it is for all.
+
+        Raises:
+            ConfigError: no such effect or member, a value that does not fit, or no such VM.
+        """
+        __tracebackhide__ = True
+        return tuple(self._stage.change(self._server, self._faults.set(members)))
+
+    def play(self, playbook: str, *vms: str, **parameters: object) -> tuple[Running, ...]:
+        """Play a playbook, such as `throttled`, from now on; for all VMs if none is named.
+
+        Raises:
+            ConfigError: as `set`.
+        """
+        __tracebackhide__ = True
+        job = self._faults.play(playbook, *vms, **parameters)
+        return tuple(self._stage.change(self._server, job))
+
+    def clear(self, key: str = "") -> int:
+        """Clear the fault of that key, or all of them; return how many there were."""
+        __tracebackhide__ = True
+        return self._stage.change(self._server, self._faults.clear(key))
+
+    @property
+    def played(self) -> Counter[str]:
+        """How often each effect was played."""
+        return Counter(self._faults.played)
+
+    def __iter__(self) -> Iterator[Running]:
+        """Return the faults that are set."""
+        return iter(self._faults.running)
+
+    def __len__(self) -> int:
+        """Return how many are set."""
+        return len(self._faults.running)

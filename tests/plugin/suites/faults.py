@@ -1,0 +1,67 @@
+"""Tests of a stranger: bad days, and what a client did on them."""
+
+import httpx2
+import pytest
+
+from openimds.errors import ConfigError
+from openimds.pytest_plugin import Imds
+
+VERSION = {"api-version": "2021-02-01"}
+HEADERS = {"Metadata": "true"}
+
+
+def status(imds: Imds) -> int:
+    path = f"{imds.url}/metadata/instance"
+    return httpx2.get(path, params=VERSION, headers=HEADERS).status_code
+
+
+def test_a_fault_for_so_many_requests(imds: Imds) -> None:
+    imds.faults.set(effect="status", status=410, first=2)
+    assert [status(imds) for _ in range(3)] == [410, 410, 200]
+    assert imds.faults.played == {"status": 2}
+    assert [one.fault for one in imds.requests] == ["status", "status", ""]
+
+
+def test_a_playbook_by_the_clock(imds: Imds) -> None:
+    imds.clock.rate = 0
+    imds.faults.play("throttled", "vm-1", for_s=10)
+    assert status(imds) == 429
+    imds.clock.advance(10)
+    assert status(imds) == 200
+    assert imds.faults.clear() == len(imds.faults) + 1 == 1
+
+
+def test_the_port_itself_refuses_and_is_back(imds: Imds) -> None:
+    imds.clock.rate = 0
+    (fault,) = imds.faults.set(effect="refused")
+    with pytest.raises(httpx2.ConnectError, match="refused"):
+        status(imds)
+    imds.faults.clear(fault.key)
+    assert status(imds) == 200
+    imds.faults.set(effect="refused", until_s=60)
+    with pytest.raises(httpx2.ConnectError, match="refused"):
+        status(imds)
+    imds.clock.advance(60)
+    assert status(imds) == 200
+
+
+def test_what_hangs_ends_with_its_test(imds: Imds) -> None:
+    imds.faults.set(effect="hang")
+    with pytest.raises(httpx2.ReadTimeout):
+        httpx2.get(f"{imds.url}/metadata/versions", headers=HEADERS, timeout=0.01)
+
+
+def test_a_mistake_says_what_would_be_right(imds: Imds) -> None:
+    with pytest.raises(ConfigError, match='Did you mean "throttled"'):
+        imds.faults.play("throtled")
+    with pytest.raises(ConfigError, match="saw neither effect nor playbook"):
+        imds.faults.set(status=410)
+    assert [*imds.faults] == []
+
+
+@pytest.mark.imds(
+    fleet={"vms": {"a": {}}, "faults": [{"effect": "status", "status": 500}]}, record=1
+)
+def test_a_fleet_may_say_them(imds: Imds) -> None:
+    assert status(imds) == status(imds) == 500
+    assert len(imds.requests) == 1
