@@ -93,6 +93,35 @@ def test_a_report_finds_what_a_client_did_wrong_and_a_good_one_did_nothing(tmp_p
         assert server.stop() == (0, "")
 
 
+def test_what_was_played_is_named_and_what_a_client_made_of_it_is_found(tmp_path: Path) -> None:
+    with serving("--record", "100", cwd=tmp_path) as server, guest(server) as caller:
+        with admin(server) as api:
+            for fault in (
+                # Late, so that what this guest asks next was not under way before.
+                {"effect": "status", "status": 429, "endpoint": "token", "delay_s": 0.1},
+                {"effect": "delay", "delay_s": 0.01, "endpoint": "instance"},
+                {"effect": "reset", "endpoint": "versions"},
+            ):
+                assert api.post("/v1/faults", json=fault).status_code == 201
+        for _ in range(4):
+            caller.get(TOKEN)
+        caller.get(LEAF)
+        with pytest.raises(httpx2.TransportError):
+            caller.get("/metadata/versions")
+        found = listed(server, tmp_path)
+        assert [(one["status"], one["reason"], one["fault"]) for one in found] == [
+            *[(429, "throttled", "status")] * 4,
+            (400, "leaf_needs_text", "delay"),
+            (0, "reset", "reset"),
+        ]
+        got = run("requests", "--report", "--json", cwd=tmp_path, **variables(server))
+        assert {one["rule"]: one["numbers"] for one in json.loads(got.stdout)} == {
+            "leaf_needs_text": [5],
+            "throttle_ignored": [3, 4],
+        }
+        assert server.stop() == (0, "")
+
+
 def test_without_recording_nothing_is_kept_and_following_works_all_the_same(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as server, guest(server) as caller, admin(server) as api:
         caller.get("/metadata/versions")
