@@ -1,0 +1,140 @@
+"""`openimds fault` against an admin API that a test wrote."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from openimds.cli import fault
+from openimds.errors import ConfigError
+from openimds.spec.faults import EFFECTS
+from openimds.spec.playbooks import PLAYBOOKS
+
+ROW = {
+    "id": "7",
+    "origin": "api",
+    "effect": "status",
+    "status": 410,
+    "vms": ["a", "b"],
+    "until_s": 70.0,
+    "begun": "2026-11-22T19:54:46.000Z",
+    "seen": 3,
+    "played": 2,
+}
+
+
+class Api:
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Any = {"items": [ROW, {**ROW, "id": "8", "playbook": "throttled"}]}
+        self.asked: list[tuple[str, str, object]] = []
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        self.asked.append((method, path, body))
+        return self.answer
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    made = Api()
+    monkeypatch.setattr(fault, "Client", lambda _: made)
+    return made
+
+
+def call(*arguments: str) -> Result:
+    got = CliRunner().invoke(fault.command, arguments)
+    if isinstance(got.exception, ConfigError):
+        raise got.exception
+    assert got.exit_code == 0, got.output
+    return got
+
+
+def test_set_sends_what_was_said_each_value_in_its_sort(api: Api) -> None:
+    got = call(
+        *("set", "status", "status=410", "until_s=70", "seed=a=b", "probability=.5"),
+        *("path=/metadata/*", "--vm", "a", "--vm", "b"),
+    )
+    assert got.output == "7\n8\n"
+    assert api.asked == [
+        (
+            "POST",
+            "/v1/faults",
+            {
+                "effect": "status",
+                "status": 410,
+                "until_s": 70.0,
+                "seed": "a=b",
+                "probability": 0.5,
+                "path": "/metadata/*",
+                "vms": ("a", "b"),
+            },
+        )
+    ]
+
+
+def test_set_plays_a_playbook_by_its_name(api: Api) -> None:
+    got = call("set", "partial-document", "fields=network,compute.tags", "--json")
+    assert json.loads(got.output) == api.answer["items"]
+    body = {"playbook": "partial-document", "fields": ["network", "compute.tags"]}
+    assert api.asked == [("POST", "/v1/faults", body)]
+
+
+@pytest.mark.parametrize(
+    "arguments, where, hint",
+    [
+        (("statsu",), "NAME", 'Did you mean "status"?'),
+        (("status", "statsu=1"), "statsu=1", 'Did you mean "status"?'),
+        (("status", "status=gone"), "status", ""),
+        (("delay", "delay_s=soon"), "delay_s", ""),
+        (("status", "effect=cut"), "effect=cut", ""),
+        (("restart", "until_s=1"), "until_s=1", ""),
+    ],
+)
+def test_a_mistake_is_told_before_anybody_is_asked(
+    api: Api, arguments: tuple[str, ...], where: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call("set", *arguments)
+    assert (caught.value.where, caught.value.hint) == (where, hint)
+    assert api.asked == []
+
+
+def test_list_shows_what_was_said_and_what_came_of_it(api: Api) -> None:
+    assert call("list").output == (
+        "ID\tFAULT\tSEEN\tPLAYED\tOF\tSAID\n"
+        "7\tstatus\t3\t2\tapi\tstatus=410 vms=a,b until_s=70\n"
+        "8\tstatus\t3\t2\tthrottled\tstatus=410 vms=a,b until_s=70\n"
+    )
+    assert json.loads(call("list", "--json").output) == api.answer["items"]
+
+
+def test_clear_clears_all_or_those_that_are_named(api: Api) -> None:
+    call("clear")
+    call("clear", "7", "a/b")
+    assert [one[:2] for one in api.asked] == [
+        ("DELETE", "/v1/faults"),
+        ("DELETE", "/v1/faults/7"),
+        ("DELETE", "/v1/faults/a%2Fb"),
+    ]
+
+
+def test_show_lists_everything_without_a_server() -> None:
+    said = call("show").output
+    assert all(f"  {key} " in said for key in (*EFFECTS, *PLAYBOOKS))
+
+
+@pytest.mark.parametrize("name", [*EFFECTS, *PLAYBOOKS])
+def test_show_says_of_each_what_why_and_what_can_be_said(name: str) -> None:
+    said = call("show", name).output
+    one = EFFECTS.get(name) or PLAYBOOKS[name]
+    assert said.startswith(f"{one.about}\n\nWhy: {one.why}\nEvidence: {one.evidence.mark}")
+    assert "  vms " in said
+    for row in one.parameters:
+        assert f"  {row.name} " in said
+
+
+def test_show_says_defaults_and_choices() -> None:
+    said = call("show", "missing-fields").output
+    assert "  leave        What becomes of them. Default: missing. One of missing, empty.\n" in said
