@@ -1,0 +1,195 @@
+"""The real process on a bad day: declared in a file, ordered while it runs, the same every time."""
+
+import re
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.system.process import Serving, run, serving
+
+pytestmark = pytest.mark.system
+
+DOCUMENT = "/metadata/instance?api-version=2021-02-01"
+TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a"
+VERSIONS = "/metadata/versions"
+FLEET = """
+vms: {web-1: {identities: {system: true}}}
+faults:
+  - {effect: status, status: 503, endpoint: versions, first: 2}
+  - {playbook: old-region, vms: [web-1]}
+"""
+WINDOW = {"effect": "status", "status": 410, "endpoint": "versions", "until_s": 70}
+
+
+@contextmanager
+def room(*arguments: str, cwd: Path) -> Iterator[tuple[Serving, httpx2.Client, httpx2.Client]]:
+    """Serve; yield the server, its admin API, and a guest."""
+    with serving("--no-rate-limit", "--virtual-clock", *arguments, cwd=cwd) as server:
+        token = Path(server.ready["token_file"]).read_text().strip()
+        with (
+            httpx2.Client(
+                base_url=server.ready["admin"], headers={"Authorization": f"Bearer {token}"}
+            ) as api,
+            httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest,
+        ):
+            yield server, api, guest
+
+
+def faults(api: httpx2.Client) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = api.get("/v1/faults").raise_for_status().json()["items"]
+    return items
+
+
+def played(api: httpx2.Client) -> dict[str, int]:
+    found = re.findall(
+        r'openimds_faults_played_total{effect="(.*)"} (\d+)', api.get("/metrics").text
+    )
+    return {effect: int(number) for effect, number in found}
+
+
+def told(server: Serving) -> str:
+    """Wait for the next line on stderr."""
+    assert server.process.stderr
+    assert select.select([server.process.stderr], [], [], 20)[0]
+    return str(server.process.stderr.readline())
+
+
+def test_faults_of_a_file_are_played_and_counted_and_follow_its_edits(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(FLEET)
+    with room("--fleet", "fleet.yaml", cwd=tmp_path) as (server, api, guest):
+        assert [guest.get(VERSIONS).status_code for _ in range(3)] == [503, 503, 200]
+        got = guest.get(DOCUMENT)
+        assert got.status_code == 400
+        assert got.json()["newest-versions"] == ["2020-10-01", "2020-09-01", "2020-07-15"]
+        assert played(api) == {"status": 2, "unknown-version": 2}
+        assert [(one["origin"], one["effect"], one["seen"]) for one in faults(api)] == [
+            ("file", "status", 3),
+            ("file", "unknown-version", 4),
+        ]
+        file.write_text(FLEET.replace("playbook: old-region, vms: [web-1]", "effect: resett"))
+        assert told(server) == (
+            'openimds: fleet.yaml: faults[1].effect: saw the string "resett", expected one of '
+            "status, proxy-500, no-identity, forged-token, unknown-version, stale-document, "
+            "missing-fields, attested-document, delay, trickle, cut, wrong-length, hang, reset, "
+            'garbage, refused. Did you mean "reset"?; nothing has changed.\n'
+        )
+        file.write_text(FLEET.replace("[web-1]}", "[web-2]}"))
+        assert told(server) == (
+            'openimds: fleet.yaml: faults.vms: saw "web-2", which is no VM, expected names of VMs '
+            'that are served. Did you mean "web-1"?; nothing has changed.\n'
+        )
+        assert len(faults(api)) == 2
+        file.write_text(FLEET.partition("  - {playbook")[0].replace("web-1", "web-3"))
+        assert "changes applied" in told(server)
+        # What stayed goes on counting: its two are over.
+        assert [(one["id"], one["seen"]) for one in faults(api)] == [("1", 4)]
+        assert guest.get(DOCUMENT).status_code == 200
+        assert server.stop() == (0, "")
+
+
+def test_a_fault_for_a_vm_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(FLEET.replace("[web-1]}", "[web-2]}"))
+    got = run("serve", "--fleet", "fleet.yaml", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    assert got.returncode == 2
+    assert got.stderr.startswith('openimds: fleet.yaml: faults.vms: saw "web-2", which is no VM')
+
+
+def test_what_was_ordered_goes_on_after_a_restart_where_its_window_was(tmp_path: Path) -> None:
+    arguments = ("--state", "kept")
+    with room(*arguments, cwd=tmp_path) as (server, api, guest):
+        api.post("/v1/clock", json={"rate": 0}).raise_for_status()
+        assert api.post("/v1/faults", json=WINDOW).status_code == 201
+        api.post("/v1/clock", json={"advance_s": 60}).raise_for_status()
+        assert guest.get(VERSIONS).status_code == 410
+        assert server.stop() == (0, "")
+    with room(*arguments, cwd=tmp_path) as (server, api, guest):
+        assert guest.get(VERSIONS).status_code == 410
+        (one,) = faults(api)
+        assert (one["id"], one["seen"], one["played"]) == ("1", 1, 1)
+        api.post("/v1/clock", json={"advance_s": 10}).raise_for_status()
+        assert guest.get(VERSIONS).status_code == 200
+        assert api.delete("/v1/faults").status_code == 204
+        assert server.stop() == (0, "")
+    with room(*arguments, cwd=tmp_path) as (server, api, _):
+        assert faults(api) == []
+        assert server.stop() == (0, "")
+
+
+SEEDED = [
+    {"effect": "status", "status": 429, "probability": 0.3, "seed": "tuesday"},
+    {"effect": "garbage", "probability": 0.3, "seed": "tuesday", "bytes": 40},
+    {"effect": "cut", "probability": 0.3, "seed": "tuesday", "keep_bytes": 7},
+    {"effect": "reset", "probability": 0.1, "seed": "tuesday"},
+]
+CHANGING = re.compile(rb"(x-ms-request-id|Date): [^\r]*")
+
+
+def conversation(server: Serving, number: int) -> list[bytes]:
+    """Ask so often, each time anew, and return what came, but for the date and the request id."""
+    found = []
+    host, port = server.url.removeprefix("http://").split(":")
+    asked = f"GET {DOCUMENT} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n"
+    for _ in range(number):
+        said = b""
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(asked.encode())
+            try:
+                while data := connection.recv(65536):
+                    said += data
+            except ConnectionResetError:
+                said += b"(reset)"
+        found.append(CHANGING.sub(rb"\1", said))
+    return found
+
+
+def test_the_same_seed_brings_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    runs = []
+    for _ in range(2):
+        with room(cwd=tmp_path) as (server, api, _guest):
+            for fault in SEEDED:
+                api.post("/v1/faults", json=fault).raise_for_status()
+            runs.append(conversation(server, 40))
+            counted = played(api)
+            assert server.stop() == (0, "")
+    first, second = runs
+    assert first == second
+    assert counted.keys() == {one["effect"] for one in SEEDED}
+    assert len(set(first)) > 8  # Every garbage is another one.
+
+
+def test_a_connection_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with room(cwd=tmp_path) as (server, api, _guest):
+        api.post("/v1/faults", json={"effect": "hang"}).raise_for_status()
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\n\r\n")
+            while not played(api):
+                pass
+            assert server.stop() == (0, "")
+            assert connection.recv(1) == b""
+
+
+def test_faults_are_set_and_cleared_from_the_command_line(tmp_path: Path) -> None:
+    with room(cwd=tmp_path) as (server, api, guest):
+        where = {
+            "OPENIMDS_ADMIN": server.ready["admin"],
+            "OPENIMDS_TOKEN_FILE": server.ready["token_file"],
+        }
+        made = run("fault", "set", "status", "status=500", "first=1", cwd=tmp_path, **where)
+        assert (made.returncode, made.stdout) == (0, "1\n")
+        assert [guest.get(VERSIONS).status_code for _ in range(2)] == [500, 200]
+        shown = run("fault", "list", cwd=tmp_path, **where)
+        assert shown.stdout.splitlines()[1] == "1\tstatus\t2\t1\tapi\tfirst=1 status=500"
+        assert run("fault", "clear", cwd=tmp_path, **where).returncode == 0
+        wrong = run("fault", "set", "status", "status=500", "--vm", "x", cwd=tmp_path, **where)
+        assert wrong.returncode == 1
+        assert 'vms: saw "x", which is no VM' in wrong.stderr
+        assert faults(api) == []
+        assert server.stop() == (0, "")
