@@ -91,7 +91,7 @@ def versions_for(wanted: str, said: Sequence[str]) -> tuple[str, ...]:
 @contextmanager
 def progress(total: int) -> Iterator[Step]:
     """Show a bar on a terminal; what is given has to be called after each step."""
-    if not sys.stderr.isatty():
+    if not _is_terminal():
         yield lambda: None
         return
     from rich.console import Console
@@ -101,3 +101,7 @@ def progress(total: int) -> Iterator[Step]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=total)
         yield lambda: shown.advance(task)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty()

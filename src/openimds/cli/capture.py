@@ -18,6 +18,7 @@ from openimds.spec.versions import NEWEST
 from openimds.transcript.exchange import Exchange
 from openimds.transcript.redact import redact
 from openimds.transcript.transcript import FORMAT, Transcript
+from openimds.transcript.vm import has_document
 
 REAL = "http://169.254.169.254"
 
@@ -99,3 +100,5 @@ def _tell(output: str, held: Transcript) -> None:
             click.echo(f"no answer: {one.request}: {one.failure}", err=True)
     for what in held.left_out:
         click.echo(f"left out: {what}", err=True)
+    if not has_document(held):
+        click.echo(f"{held.url} answers no instance document: is it an IMDS?", err=True)

@@ -12,6 +12,7 @@ from openimds.capture.asker import Asker
 from openimds.capture.plan import BY_KEY, Asked, newest_of, plan, said_versions, versions_of
 from openimds.capture.survey import CaptureError, first, survey
 from openimds.cli.asking import asker, asking, options_of, progress, versions_for
+from openimds.cli.table import print_table
 from openimds.comparison import Comparison, Difference, compare
 from openimds.config import read_file
 from openimds.errors import ConfigError
@@ -136,7 +137,8 @@ def _verdict(found: Comparison) -> str:
         for side, requests in (("ONE", found.left_alone), ("OTHER", found.right_alone))
         if requests
     ]
-    many = f"{len(found.differences)} differences" if found.differences else "no difference"
+    count = len(found.differences)
+    many = "1 difference" if count == 1 else f"{count or 'no'} difference{'s' if count else ''}"
     left_out = f" (not compared: {', '.join(alone)})" if alone else ""
     return f"{found.compared} requests compared: {many}{left_out}"
 
@@ -166,21 +168,8 @@ def _shown(text: str) -> str:
 
 
 def _as_table(found: Comparison) -> None:
-    rows = [_row(one) for one in found.differences]
-    if not rows:
-        return
-    if not sys.stdout.isatty():
-        for row in (_HEAD, *rows):
-            click.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*_HEAD, show_lines=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    if rows := [_row(one) for one in found.differences]:
+        print_table(_HEAD, rows)
 
 
 def _as_markdown(found: Comparison) -> None:

@@ -65,7 +65,7 @@ def _pair(left: Exchange, right: Exchange, *, with_values: bool) -> Iterator[Fou
     if ours.line != theirs.line:
         yield Found(Kind.STATUS, "", _short(left), _short(right))
     if ours.status == theirs.status:
-        yield from head(ours, theirs)
+        yield from head(ours, theirs, left.request.method)
         yield from body(ours, theirs, Look(place(left.request.target), with_values))
 
 

@@ -40,7 +40,7 @@ def captured(value: object, name: str) -> Captured:
         found = capture(value, name)
         return Captured(found.vm, found.set_aside)
     held = read(value)
-    documents = sorted(_bodies(held, INSTANCE), key=lambda one: (one[0], "extended" in one[1]))
+    documents = sorted(_documents(held), key=lambda one: (one[0], "extended" in one[1]))
     if not documents:
         raise ConfigError(
             "exchanges",
@@ -55,6 +55,17 @@ def captured(value: object, name: str) -> Captured:
     except ConfigError as error:
         raise error.inside(f"the document at {version}") from None
     return Captured(found.vm, found.set_aside, tuple(_remarks(held)))
+
+
+def has_document(held: Transcript) -> bool:
+    """Tell whether there is a VM in a transcript."""
+    return any(_documents(held))
+
+
+def _documents(held: Transcript) -> Iterator[tuple[str, dict[str, Any]]]:
+    for version, body in _bodies(held, INSTANCE):
+        if {"compute", "network"} & {name.lower() for name in body}:
+            yield version, body
 
 
 def _answers(held: Transcript, document: str) -> Iterator[tuple[str, Answer]]:

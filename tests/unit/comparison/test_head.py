@@ -60,3 +60,12 @@ def test_what_one_side_lacks_is_no_matter_of_order() -> None:
 
 def test_a_stand_in_is_like_anything() -> None:
     assert found(["X-Odd: secret"], ["X-Odd: redacted"]) == []
+
+
+def test_to_head_comes_the_length_of_what_is_the_vms_own_matter() -> None:
+    ours, theirs = (an_answer("", headers=[f"Content-Length: {n}"]) for n in (7, 8))
+    assert list(head(ours, theirs, "HEAD")) == []
+    assert list(head(ours, theirs)) == [Found(Kind.HEADER, "Content-Length", "7", "8")]
+    odd = an_answer("", headers=["Content-Length: x"])
+    assert list(head(ours, ours, "HEAD")) == []
+    assert list(head(ours, odd, "HEAD")) == [Found(Kind.HEADER, "Content-Length", "7", "x")]

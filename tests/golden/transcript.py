@@ -1,0 +1,63 @@
+"""The golden cases as a transcript: what a faithful server would have been heard to say.
+
+The headers are those of the recordings in `imds-wire.md`, section I, in their order. Cases whose
+whole answer is not known are left out.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+DATE = "Sat, 07 Feb 2026 11:04:46 GMT"
+REQUEST_ID = "b41646f2-40fc-44bf-ac9a-8a3b5c23a41b"
+PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+
+
+def transcript() -> dict[str, Any]:
+    """The value of a file as `openimds capture` writes it."""
+    cases = json.loads((HERE / "cases.json").read_bytes())
+    return {
+        "format": 1,
+        "madeBy": "the golden cases",
+        "url": "http://169.254.169.254",
+        "beganAt": "2026-02-07T11:04:46Z",
+        "isRedacted": False,
+        "leftOut": [],
+        "exchanges": [exchange(case) for case in cases if is_known(case)],
+    }
+
+
+def is_known(case: dict[str, Any]) -> bool:
+    """Whether everything is known of an answer that is no identity's, whose headers differ."""
+    has_body = case["body"] is not None or "body_of" in case
+    has_head = bool(case["content_type"]) and None not in case.get("has_headers", {}).values()
+    return has_body and has_head and "/identity" not in case["target"]
+
+
+def exchange(case: dict[str, Any]) -> dict[str, Any]:
+    """One case, its answer with the headers of the recording of 2026-02-07."""
+    body = (HERE / case["body_of"]).read_text("utf-8") if "body_of" in case else case["body"]
+    known = case.get("has_headers", {})
+    length = known.get("Content-Length", str(len(body.encode())))
+    headers = [
+        f"Content-Type: {case['content_type']}",
+        "Server: IMDS/150.870.65.1854",
+        f"x-ms-request-id: {REQUEST_ID}",
+        f"Date: {DATE}",
+        f"Content-Length: {length}",
+    ]
+    return {
+        "question": case["name"],
+        "version": "",
+        "request": {
+            "method": case["method"],
+            "target": case["target"],
+            "headers": [*case["headers"].items()],
+        },
+        "answer": {
+            "line": f"HTTP/1.1 {case['status']} {PHRASES[case['status']]}",
+            "headers": headers,
+            "body": body,
+        },
+    }

@@ -1,0 +1,110 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from msgspec import structs
+
+from openimds.capture.plan import FIRST
+from openimds.cli.capture import command
+from openimds.errors import ConfigError, Error
+from tests.support.scripted import HANG, Scripted, scripted
+
+NAMED = b'{"apiVersions":["2021-02-01"]}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(NAMED), NAMED)
+BAD = b"nonsense\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(url: str, *arguments: str, output: str = "held.json") -> Result:
+    return CliRunner().invoke(
+        command, ["--url", url, "--output", output, "--per-s", "9999", *arguments]
+    )
+
+
+def test_what_was_not_answered_is_said_and_written(folder: Path) -> None:
+    with scripted(OK, BAD, OK) as server:
+        got = run(server.url, "--versions", "newest")
+    assert (got.exit_code, got.stdout) == (0, "")
+    first = "GET /metadata/instance?api-version=2021-02-01"
+    assert f"no answer: {first}: not HTTP: b'nonsense'\n" in got.stderr
+    held = json.loads((folder / "held.json").read_bytes())
+    assert held["exchanges"][1]["failure"] == "not HTTP: b'nonsense'"
+    assert f"held.json: {len(held['exchanges']) - 1} answers of {server.url}\n" in got.stderr
+    assert got.stderr.endswith(f"{server.url} answers no instance document: is it an IMDS?\n")
+
+
+def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr("openimds.cli.asking._is_terminal", lambda: True)
+    with scripted(OK) as server:
+        got = run(server.url, "--versions", "newest")
+    assert got.exit_code == 0
+    count = len(json.loads((folder / "held.json").read_bytes())["exchanges"])
+    assert count == len(server.requests)
+
+
+@pytest.mark.parametrize(
+    "arguments,output,said",
+    [
+        (["--versions", "newest,x y"], "a", '--versions: saw "x y", expected all, newest, or api'),
+        (["--versions", ""], "a", '--versions: saw "", expected all, newest, or api-versions'),
+        ([], "none/a", '--output: saw "none/a", a folder none that cannot be written to, expected'),
+        ([], ".", '--output: saw ".", a folder, expected a file that can be written'),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anybody_is_asked(
+    arguments: list[str], output: str, said: str
+) -> None:
+    with scripted(OK) as server:
+        got = run(server.url, *arguments, output=output)
+    assert isinstance(got.exception, ConfigError)
+    assert str(got.exception).startswith(said)
+    assert server.requests == []
+
+
+def test_a_url_with_a_path_is_refused() -> None:
+    got = run("http://127.0.0.1:1/metadata")
+    assert str(got.exception) == (
+        '--url: saw "http://127.0.0.1:1/metadata", expected http://HOST or http://HOST:PORT, '
+        "without a path"
+    )
+
+
+def test_of_a_server_that_goes_away_nothing_is_written(folder: Path) -> None:
+    with scripted(OK, BAD) as server:
+        got = run(server.url)
+    assert isinstance(got.exception, Error)
+    assert "3 times in a row" in str(got.exception)
+    assert [*folder.iterdir()] == []
+
+
+def test_a_server_that_hangs_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    impatient = structs.replace(FIRST, most_s=0.2)
+    monkeypatch.setattr(sys.modules["openimds.capture.survey"], "FIRST", impatient)
+    with scripted(HANG) as server:
+        got = run(server.url)
+    assert str(got.exception) == f"{server.url}: no whole answer within 0.2 s"
+    assert [*folder.iterdir()] == []
+
+
+def _asked(server: Scripted) -> str:
+    return b"".join(server.requests).decode()
+
+
+def test_only_the_versions_that_are_named_are_asked_at() -> None:
+    with scripted(OK) as server:
+        run(server.url, "--versions", "2017-03-01, 2099-01-01,2017-03-01")
+    asked = _asked(server)
+    assert asked.count("GET /metadata/instance?api-version=2017-03-01 ") == 1
+    assert asked.count("GET /metadata/instance?api-version=2099-01-01 ") == 1
+    assert "GET /metadata/instance?api-version=2018-10-01" not in asked
+    # The newest one is the server's.
+    assert "GET /metadata/instance/network/interface/0?api-version=2021-02-01 " in asked
