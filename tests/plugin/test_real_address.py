@@ -1,10 +1,34 @@
 """Tests that run at 169.254.169.254, each in a network of its own that ends with it."""
 
+import sys
+from pathlib import Path
+from subprocess import DEVNULL
+
 import pytest
 
 from openimds.linux.namespace import why_not
+from tests.clients import rig
 from tests.plugin.project import Project
+from tests.system.test_events import until
 
+TWO = """
+import pytest
+
+@pytest.mark.real_address
+def test_one(imds): raise AssertionError("it must not run")
+
+test_two = test_one
+"""
+LONG = """
+import os, time
+import pytest
+
+@pytest.mark.real_address
+def test_that_takes_long():
+    with open("pid", "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(600)
+"""
 MANY = """
 import pytest
 
@@ -14,6 +38,16 @@ def test_at_the_real_address(imds, number, worker_id):
     assert imds.url == "http://169.254.169.254"
     assert worker_id.startswith("gw")
 """
+
+
+def has_ended(stat: Path) -> bool:
+    """Tell whether a process has ended; its new parent need not have taken notice yet."""
+    try:
+        return ") Z " in stat.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 pytestmark = [pytest.mark.netns, pytest.mark.system]
 
 
@@ -25,7 +59,7 @@ def _can_be_private() -> None:
 
 def test_whatever_happens_there_is_reported_here(project: Project) -> None:
     ran = project.run("-p", "no:randomly", *project.take("real.py"))
-    ran.assert_outcomes(passed=7, failed=1, errors=2, skipped=1, xfailed=1, warnings=1)
+    ran.assert_outcomes(passed=8, failed=1, errors=2, skipped=1, xfailed=1, warnings=1)
     lines = ran.stdout
     lines.fnmatch_lines(["*LookupError: no such thing"])
     lines.fnmatch_lines(
@@ -42,6 +76,43 @@ def test_whatever_happens_there_is_reported_here(project: Project) -> None:
     )
     lines.fnmatch_lines(["*UserWarning: heard outside"])
     lines.fnmatch_lines(["*for a reason of its own*"])
+
+
+@pytest.mark.parametrize(
+    "option, outcome", [((), {"skipped": 2}), (("-o", "imds_real_address=require"), {"errors": 2})]
+)
+def test_where_it_is_forbidden_it_is_skipped_unless_it_is_required(
+    project: Project, option: tuple[str, ...], outcome: dict[str, int]
+) -> None:
+    if reason := rig.why_not():
+        pytest.skip(reason)
+    project.write("test_two.py", TWO)
+    limit = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'
+    room = ("unshare", "-Ur", "sh", "-c", limit, "sh")
+    ran = project.pytester.run(*room, sys.executable, "-m", "pytest", "-rA", *option)
+    ran.assert_outcomes(**outcome)
+    ran.stdout.fnmatch_lines(["*no private network: unshare says no space left on device; *"])
+
+
+def test_another_word_for_that_is_refused(project: Project) -> None:
+    project.write("test_two.py", TWO)
+    ran = project.run("-o", "imds_real_address=always")
+    both = [*ran.outlines, *ran.errlines]
+    pytest.LineMatcher(both).fnmatch_lines(
+        ['*imds_real_address: saw "always", expected skip or require']
+    )
+
+
+def test_a_test_ends_with_the_run_that_is_killed(project: Project) -> None:
+    project.write("test_long.py", LONG)
+    run = project.pytester.popen([sys.executable, "-m", "pytest"], stdout=DEVNULL, stderr=DEVNULL)
+    told = project.pytester.path / "pid"
+    until(lambda: told.exists() and told.read_text() != "")
+    stat = Path("/proc", told.read_text(), "stat")
+    assert not has_ended(stat)
+    run.kill()
+    run.wait()
+    until(lambda: has_ended(stat))
 
 
 def test_workers_of_xdist_send_their_tests_too(project: Project) -> None:

@@ -4,11 +4,13 @@ import pickle
 import sys
 import warnings
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
+from openimds.linux.kernel import end_with_parent
 from openimds.linux.namespace import NamespaceError, enter
 
 INSIDE = "imds_inside"
@@ -121,6 +123,7 @@ def main(path: str) -> None:
     except NamespaceError as error:
         teller.tell(_REFUSAL, str(error))
         return
+    end_with_parent(SIGKILL)  # After that: entering takes it back.
     # pytest loads a plugin's modules its own way, and says so if they are there already.
     for name in [name for name in sys.modules if name.partition(".")[0] == "openimds"]:
         del sys.modules[name]

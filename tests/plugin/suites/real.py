@@ -1,6 +1,7 @@
 """Tests of a stranger that want the real address."""
 
 import os
+import unittest
 import warnings
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class TestHalf:
         assert imds.url != REAL
 
     @pytest.mark.real_address
-    @pytest.mark.parametrize("name", ["web-1", "web 2/ü"])
+    @pytest.mark.parametrize("name", ["web 2/ü"])
     def test_there(self, imds: Imds, tmp_path: Path, name: str) -> None:
         assert imds.url == REAL
         imds.vm.patch({"compute": {"name": name}})
@@ -40,6 +41,31 @@ class TestHalf:
         assert got["name"] == name
         assert tmp_path.is_dir()
         imds.requests.assert_clean()
+
+
+@pytest.mark.real_address
+class TestOfUnittest(unittest.TestCase):
+    """Its methods take no fixtures, and pytest runs them in a way of their own."""
+
+    @pytest.fixture(autouse=True)
+    def _asked(self, imds: Imds) -> None:
+        self.imds = imds
+
+    def setUp(self) -> None:
+        self.imds.vm.patch({"compute": {"name": "web-3"}})
+
+    def test_there(self) -> None:
+        assert self.imds.url == REAL
+        assert self.imds.vm.document()["compute"]["name"] == "web-3"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.real_address
+async def test_that_is_awaited(imds: Imds, anyio_backend: str) -> None:
+    async with httpx2.AsyncClient() as client:
+        got = await client.get(f"{REAL}/metadata/versions", headers=HEADERS)
+    assert got.status_code == 200
 
 
 def test_after(imds: Imds) -> None:
