@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bench import changes, events, flat, neighbour, protocol, scale, signing, sockets
+from bench import changes, events, faults, flat, neighbour, protocol, scale, signing, sockets
 from bench.budgets import judge
 from bench.figures import Bench, Plan, Table
 from bench.machine import describe, find
@@ -11,6 +11,7 @@ from bench.report import PAGE, RESULTS, Results, keep, kept, text, write_page
 
 _BENCHES: dict[str, Bench] = {
     "protocol": protocol.measure,
+    "faults": faults.measure,
     "flat": flat.measure,
     "sockets": sockets.measure,
     "scale": scale.measure,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from bench import changes, flat, neighbour, protocol, scale, signing, sockets
+from bench import changes, faults, flat, neighbour, protocol, scale, signing, sockets
 from bench.figures import MEASURES, Table
 from bench.stage import NO_METADATA, NO_PATH, TOO_SOON
 
@@ -89,6 +89,13 @@ def _flats() -> tuple[Budget, ...]:
 BUDGETS: tuple[Budget, ...] = (
     Budget(protocol.CACHED + ", no sockets", "protocol", protocol.CACHED, "cpu_us", most=15),
     *(row for loop in sockets.LOOPS for row in _answers(loop)),
+    Budget(
+        "cached instance GET after faults were set and cleared, no sockets",
+        "faults",
+        faults.CLEARED,
+        "times_untroubled",
+        most=1.02,
+    ),
     *_refusals(),
     *_scales(),
     *_flats(),
