@@ -109,7 +109,11 @@ def _or_nothing(read: Callable[[object], str]) -> Callable[[object], str]:
 SETTINGS: tuple[Setting, ...] = (
     Setting("fleet", _text, "", "Fleet file (YAML, TOML or JSON), or a folder of them.", "PATH"),
     Setting(
-        "document", _text, "", "A captured body of /metadata/instance; serves that VM.", "FILE"
+        "document",
+        _text,
+        "",
+        "What openimds capture wrote, or a body of /metadata/instance; serves that VM.",
+        "FILE",
     ),
     Setting("listen", _text, "127.0.0.1:8169", "Where the data plane listens.", "HOST:PORT"),
     Setting(

@@ -20,6 +20,7 @@ STORIES = [
     "docs/use/admin.md",
     "docs/use/events.md",
     "docs/use/attested.md",
+    "docs/use/capture.md",
     "docs/use/fleet.md",
     "docs/use/identity.md",
     "docs/use/requests.md",

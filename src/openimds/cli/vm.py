@@ -125,8 +125,9 @@ def remove(names: tuple[str, ...], **flags: object) -> None:
 def import_vms(files: tuple[str, ...], *, dry_run: bool, is_json: bool, **flags: object) -> None:
     """Import VMs as other tools write them.
 
-    A captured instance document; the JSON of az vm show or list (with or without details) and of
-    az network nic show, in one file or in several; an ARM template; a Terraform state.
+    What openimds capture wrote, or a captured instance document; the JSON of az vm show or list
+    (with or without details) and of az network nic show, in one file or in several; an ARM
+    template; a Terraform state.
     """
     from openimds.foreign import read as read_foreign
 
