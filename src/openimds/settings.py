@@ -115,7 +115,13 @@ SETTINGS: tuple[Setting, ...] = (
         "What openimds capture wrote, or a body of /metadata/instance; serves that VM.",
         "FILE",
     ),
-    Setting("listen", _text, "127.0.0.1:8169", "Where the data plane listens.", "HOST:PORT"),
+    Setting(
+        "listen",
+        _text,
+        "127.0.0.1:8169",
+        "Where the data plane listens; several addresses have commas between them.",
+        "HOST:PORT",
+    ),
     Setting(
         "admin", _admin, "127.0.0.1:8170", "Where the admin API listens, or none.", "HOST:PORT"
     ),

@@ -105,6 +105,17 @@ class Machine:
         assert code in (None, ran.returncode), f"{command}: {ran.stdout}{ran.stderr}"
         return ran
 
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        """Start a command that ends when its stdin does."""
+        return subprocess.Popen(
+            [*self._enter, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self._env,
+        )
+
     def shell(self, script: str) -> str:
         """Run lines of a shell; return what they print."""
         return self.run("sh", "-ec", script).stdout

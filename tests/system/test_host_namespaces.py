@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ LISTEN = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Machine:  # type: ignore[misc] - as below
+def host(tmp_path: Path) -> Iterator[Machine]:
     with machine(tmp_path) as one:
         one.shell(
             "ip netns add one; ip netns add two; ip netns add three; ip -n three link set lo up"

@@ -158,11 +158,12 @@ class Server:
         return ready
 
     async def _listen(self) -> Listener:
-        """Open the listener of everybody, or take those that were given; return the first."""
+        """Open the listeners of everybody, or take those that were given; return the first."""
         if not self._given.plane:
-            self.listeners[""] = await listen(
-                self.plane, self.config.listen, "listen", enter=_enter
-            )
+            first, *others = self.config.listen.split(",")
+            self.listeners[""] = await listen(self.plane, first, "listen", enter=_enter)
+            for text in others:
+                self._taken.append(await listen(self.plane, text, "listen", enter=_enter))
             return self.listeners[""]
         for taken, vm in self._given.plane:
             listener = await listen_on(self.plane, taken, vm)
@@ -274,7 +275,7 @@ class Server:
     def ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
         """Return the variables of each way to tokens that this server has, for a VM's clients."""
         texts = [text for text in (*vm.reach.listen, "") if text in self.listeners]
-        urls = [*(one.url for one in self._taken), *(self.listeners[text].url for text in texts)]
+        urls = [*(self.listeners[text].url for text in texts), *(one.url for one in self._taken)]
         url = next((one for one in urls if one.startswith("http")), "")
         secret, extras = self.secrets.of(vm.name), {"", *self.config.extras}
         ways = [row.key for row in WAYS.values() if row.setting in extras]

@@ -52,7 +52,7 @@ def command(way: str, name: str | None, shell: str, **flags: object) -> None:
 
 
 def _url(listen: str) -> str:
-    found = address(listen, "listen")
+    found = address(listen.partition(",")[0], "listen")
     if isinstance(found, Unix):
         raise ConfigError("listen", f"unix:{found.path}", "HOST:PORT: clients take a URL")
     host = f"[{found.host}]" if ":" in found.host else found.host

@@ -88,6 +88,7 @@ _COMMANDS = (
     "capture",
     "compare",
     "requests",
+    "host",
     "token",
     "completion",
 )

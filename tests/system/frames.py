@@ -1,0 +1,97 @@
+"""Frames as no honest guest sends them: a program that sends and hears them, and what makes them.
+
+As a program it takes the name of an interface. `send` puts the frames of stdin on it, one in a line
+of hexadecimal; `hear` prints what comes in, until stdin ends.
+"""
+
+import select
+import socket
+import struct
+import sys
+from ipaddress import ip_address
+
+ARP, IPV4, IPV6, VLAN = 0x0806, 0x0800, 0x86DD, 0x8100
+EVERYBODY = "ff:ff:ff:ff:ff:ff"
+_PORT = 40000
+_ALL = 0x0003  # ETH_P_ALL
+
+
+def mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def frame(to: str, by: str, kind: int, body: bytes, vlan: int | None = None) -> bytes:
+    """Return an Ethernet frame; with a number it is tagged as of that VLAN."""
+    tag = b"" if vlan is None else struct.pack("!HH", VLAN, vlan)
+    return mac(to) + mac(by) + tag + struct.pack("!H", kind) + body
+
+
+def syn(source: str, target: str, port: int = 80) -> bytes:
+    """Return an IP packet that asks for a connection."""
+    from_ip, to_ip = ip_address(source), ip_address(target)
+    head = struct.pack("!HHIIBBHHH", _PORT, port, 1, 0, 5 << 4, 2, 64240, 0, 0)
+    fake = from_ip.packed + to_ip.packed + struct.pack("!II", len(head), socket.IPPROTO_TCP)
+    tcp = head[:16] + struct.pack("!H", _sum(fake + head)) + head[18:]
+    if from_ip.version == 6:
+        first = struct.pack("!IHBB", 6 << 28, len(tcp), socket.IPPROTO_TCP, 64)
+        return first + from_ip.packed + to_ip.packed + tcp
+    first = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, socket.IPPROTO_TCP, 0)
+    whole = first + from_ip.packed + to_ip.packed
+    return whole[:10] + struct.pack("!H", _sum(whole)) + whole[12:] + tcp
+
+
+def is_at(address: str, at: str) -> bytes:
+    """Return ARP that says where an address is."""
+    head = struct.pack("!HHBBH", 1, IPV4, 6, 4, 2)
+    return head + (mac(at) + ip_address(address).packed) * 2
+
+
+def advert(address: str, at: str, by: str) -> bytes:
+    """Return an IPv6 packet to all nodes in which one says where another address is."""
+    source, target = ip_address(by).packed, ip_address("ff02::1").packed
+    about = ip_address(address).packed
+    told = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + about + b"\2\1" + mac(at)
+    fake = source + target + struct.pack("!II", len(told), socket.IPPROTO_ICMPV6)
+    told = told[:2] + struct.pack("!H", _sum(fake + told)) + told[4:]
+    first = struct.pack("!IHBB", 6 << 28, len(told), socket.IPPROTO_ICMPV6, 255)
+    return first + source + target + told
+
+
+def is_tcp(one: bytes) -> bool:
+    """Tell whether a frame carries TCP over IPv4."""
+    return kind_of(one) == IPV4 and one[23] == socket.IPPROTO_TCP
+
+
+def kind_of(one: bytes) -> int:
+    """Return what a frame carries."""
+    return int.from_bytes(one[12:14])
+
+
+def _sum(data: bytes) -> int:
+    padded = data + b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def main(what: str, interface: str) -> None:
+    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL))
+    wire.bind((interface, 0))
+    if what == "send":
+        for line in sys.stdin:
+            wire.send(bytes.fromhex(line))
+        return
+    print("hearing", flush=True)  # noqa: T201 - the protocol
+    while True:
+        ready, _, _ = select.select([wire, sys.stdin], [], [])
+        if wire in ready:
+            data, (_, _, kind, *_) = wire.recvfrom(65536)
+            if kind != socket.PACKET_OUTGOING:
+                print(data.hex(), flush=True)  # noqa: T201 - as above
+        elif sys.stdin in ready:
+            return
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

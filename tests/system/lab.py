@@ -1,0 +1,149 @@
+"""A host with guests: two on a bridge, one that is nobody's beside them, one on a routed interface.
+
+Guest `a` is the VM web-a at 10.0.0.4, `b` is web-b at 10.0.0.5, `c` is on the bridge too and no VM,
+`d` is web-d at 10.9.0.4 behind an interface of its own. Their ports on the host are pa to pd.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.system.frames import frame
+from tests.system.machine import Machine, Running, machine
+
+FRAMES = Path(__file__).with_name("frames.py")
+NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+IMDS, IMDS_6 = "169.254.169.254", "fe80::a9fe:a9fe"
+BRIDGE = "02:00:00:00:00:01"
+MACS = {name: f"02:00:00:00:00:0{name}" for name in "abcd"}
+IPS = {"a": "10.0.0.4", "b": "10.0.0.5", "c": "10.0.0.66", "d": "10.9.0.4"}
+IPS_6 = {name: f"fe80::ff:fe00:{name}" for name in "abcd"}
+ANSWERED = 'openimds_requests_total{endpoint="instance",status="200"}'
+STRANGERS = "openimds_unknown_callers_total"
+
+_BUILD = """
+sysctl -qw net.ipv6.conf.default.accept_dad=0
+for x in iptables ip6tables arptables; do
+  [ ! -e /proc/sys/net/bridge ] || sysctl -qw net.bridge.bridge-nf-call-$x=0
+done
+ip link add br0 type bridge
+ip link set br0 address 02:00:00:00:00:01
+ip link set br0 up
+ip address add 10.0.0.1/24 dev br0
+for x in a b c d; do
+  ip netns add $x
+  ip netns exec $x sysctl -qw net.ipv6.conf.default.accept_dad=0
+  ip link add p$x type veth peer name eth0 netns $x address 02:00:00:00:00:0$x
+  ip -n $x link set lo up
+  ip -n $x link set eth0 up
+  ip link set p$x up
+done
+for x in a b c; do ip link set p$x master br0; done
+ip -n a address add 10.0.0.4/24 dev eth0
+ip -n b address add 10.0.0.5/24 dev eth0
+ip -n c address add 10.0.0.66/24 dev eth0
+for x in a b c; do ip -n $x route add default via 10.0.0.1; done
+ip -n d address add 10.9.0.4/32 dev eth0
+ip -n d route add 10.9.0.1 dev eth0
+ip -n d route add default via 10.9.0.1
+ip address add 10.9.0.1/32 dev pd
+ip route add 10.9.0.4/32 dev pd
+"""
+
+
+def fleet(*names: str, **more: Any) -> dict[str, Any]:
+    """Return a fleet of these guests as VMs."""
+    reach = {
+        name: {
+            "address": [IPS[name], IPS_6[name]],
+            "interface": f"p{name}",
+            "mac": MACS[name],
+        }
+        for name in names
+    }
+    return {"vms": {f"web-{name}": {"reach": one, **more} for name, one in reach.items()}}
+
+
+FLEET = fleet("a", "b", "d")
+
+
+class Lab:
+    """The host with its guests."""
+
+    def __init__(self, host: Machine) -> None:
+        self.host = host
+
+    def up(self, *more: str, fleet: Any = FLEET) -> "subprocess.CompletedProcess[str]":
+        """Run `openimds host up` for a fleet."""
+        (self.host.folder / "fleet.json").write_text(json.dumps(fleet))
+        return self.host.openimds("host", "up", "--fleet", "fleet.json", *more)
+
+    def status(self) -> dict[str, Any]:
+        """Return what `openimds host status` says."""
+        found: dict[str, Any] = json.loads(
+            self.host.openimds("host", "status", "--json", code=None).stdout
+        )
+        return found
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many packets were dropped for each reason that had any."""
+        return {name: count for name, count in self.status()["dropped"].items() if count}
+
+    def asks(self, name: str, *more: str) -> str:
+        """Return what a guest gets that asks for its name."""
+        return self.host.asks(name, NAME, *more)
+
+    def asks_6(self, name: str, *more: str) -> str:
+        """Return the same over IPv6."""
+        url = f"http://[{IMDS_6}%25eth0]{NAME}"
+        words = ("curl", "-gsS", "-m", "5", "-H", "Metadata:true", *more, url)
+        return self.host.guest(name, *words, code=None)
+
+    def knocks(self, name: str, *more: str) -> str:
+        """Return what a guest gets that nobody should hear: it asks once, and not for long."""
+        return self.asks(name, "-m", "0.5", *more)
+
+    def sends(self, name: str, *frames: bytes) -> None:
+        """Have a guest send frames."""
+        lines = "\n".join(one.hex() for one in frames)
+        self.host.run(
+            *("ip", "netns", "exec", name, sys.executable, str(FRAMES), "send", "eth0"), text=lines
+        )
+
+    @contextmanager
+    def hearing(self, name: str) -> Iterator[list[bytes]]:
+        """Hear every frame that comes to a guest; the list is filled at the end of the block."""
+        found: list[bytes] = []
+        words = ("ip", "netns", "exec", name, sys.executable, str(FRAMES), "hear", "eth0")
+        process = self.host.start(*words)
+        assert process.stdout
+        assert process.stdout.readline() == "hearing\n"
+        try:
+            yield found
+        finally:
+            heard, _ = process.communicate(timeout=30)
+            found += map(bytes.fromhex, heard.split())
+
+    @contextmanager
+    def serving(self, *more: str, fleet: Any = FLEET) -> Iterator[Running]:
+        """Serve the fleet at the address."""
+        words = ("--listen", f"{IMDS}:80", "--admin", "127.0.0.1:0", "--no-rate-limit", *more)
+        with self.host.serving(fleet, *words) as server:
+            yield server
+
+
+@contextmanager
+def lab(folder: Path) -> Iterator[Lab]:
+    """Be in the lab, or skip the test where there can be none."""
+    with machine(folder, "nft") as host:
+        host.shell(_BUILD)
+        yield Lab(host)
+
+
+def to_host(by: str, kind: int, body: bytes, vlan: int | None = None) -> bytes:
+    """Return a frame to the host's bridge."""
+    return frame(BRIDGE, by, kind, body, vlan)

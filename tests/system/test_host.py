@@ -1,0 +1,141 @@
+"""`openimds host`: what it does to a host, and that it undoes all of it and nothing else."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.frames import is_tcp
+from tests.system.lab import FLEET, IMDS, IPS, MACS, Lab, fleet, lab
+from tests.system.process import COMMAND
+
+pytestmark = [pytest.mark.system, pytest.mark.netns]
+
+HERE = "169.254.169.254 is here for 3 VMs: openimds serve --listen 169.254.169.254:80"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Lab]:
+    with lab(tmp_path) as one:
+        # Rules of somebody else, which are to stay.
+        one.host.shell("nft add table inet other; nft add chain inet other mine")
+        yield one
+
+
+def everything(here: Lab) -> str:
+    """Return all interfaces with their addresses, all routes and all rules."""
+    return here.host.shell("ip -br address; ip route show table all; nft list ruleset")
+
+
+def test_it_is_listed_then_done_once_and_undone(here: Lab) -> None:
+    before = everything(here)
+    dry = here.up("--dry-run", "--ipv6").stdout
+    assert everything(here) == before
+    # What is listed can be pasted into a shell, and is all that there is to do.
+    here.host.run("sh", "-e", text=dry)
+    assert here.up("--ipv6").stdout == f"Nothing to do\n{HERE}\n"
+    after = everything(here)
+    assert after.count("fe80::a9fe:a9fe/64") == 2
+    assert f"{IMDS}/32" in after
+    assert here.up("--ipv6").stdout == f"Nothing to do\n{HERE}\n"
+    assert everything(here) == after
+    dry = here.host.openimds("host", "down", "--dry-run").stdout
+    assert everything(here) == after
+    assert here.host.openimds("host", "down").stdout == dry
+    assert everything(here) == before
+    assert here.host.openimds("host", "down").stdout == "Nothing to do\n"
+
+
+def test_what_is_printed_first_is_what_is_done(here: Lab) -> None:
+    first = here.up().stdout.splitlines()
+    assert first[0].startswith("nft -f - (")
+    assert first[1:] == [
+        first[1],
+        "ip link set imds0 alias openimds",
+        "ip link set imds0 up",
+        "ip address add 169.254.169.254/32 dev imds0",
+        HERE,
+    ]
+    assert first[1] in ("ip link add imds0 type dummy", "ip link add imds0 type bridge")
+    changed = here.up(fleet=fleet("a", "b")).stdout.splitlines()
+    assert [line.partition(" (")[0] for line in changed[:-1]] == ["nft -f -"]
+
+
+def test_the_fleet_of_a_running_server_is_tied_as_well(here: Lab) -> None:
+    with here.serving("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:8170"):
+        (here.host.folder / "fleet.json").unlink()
+        assert here.host.openimds("host", "up").stdout.endswith(f"{HERE}\n")
+    guests = here.status()["guests"]
+    assert [one["vm"] for one in guests] == ["web-a", "web-b", "web-d"]
+    assert [(one["interface"], one["on"]) for one in guests] == [
+        ("pa", "br0"),
+        ("pb", "br0"),
+        ("pd", ""),
+    ]
+    assert guests[0]["mac"] == MACS["a"]
+    assert IPS["a"] in guests[0]["addresses"]
+
+
+def test_status_says_what_is_missing(here: Lab) -> None:
+    gone = here.host.openimds("host", "status", code=1)
+    assert gone.stdout.startswith("169.254.169.254 is not here: openimds host up\n")
+    here.up()
+    here.host.shell("ip link delete pb; ip route delete 10.9.0.4/32 dev pd")
+    status = here.host.openimds("host", "status")
+    first, head, *rows = status.stdout.splitlines()
+    assert first.startswith("169.254.169.254 is here (")
+    assert head == "NAME\tINTERFACE\tON\tHARDWARE\tADDRESSES\tACCEPTED\tDROPPED"
+    assert rows == [
+        "web-a\tpa\tbr0\t02:00:00:00:00:0a\t10.0.0.4\t0\t0",
+        "web-b\tpb\tnot there\t02:00:00:00:00:0b\t10.0.0.5\t0\t0",
+        "web-d\tpd\t-\t02:00:00:00:00:0d\t10.9.0.4\t0\t0",
+    ]
+    assert status.stderr == (
+        "openimds: web-b: there is no interface pb yet; type openimds host up again when there is, "
+        "so that requests to a gateway elsewhere are met too\n"
+        "openimds: web-d: answers to 10.9.0.4 have no route; type ip route add 10.9.0.4/32 dev pd\n"
+    )
+
+
+def test_a_guest_that_starts_later_is_met_too(here: Lab) -> None:
+    here.host.shell("ip link set pa nomaster; ip link set pa down; ip link set pa name gone")
+    here.up()
+    here.host.shell("ip link set gone name pa; ip link set pa up; ip link set pa master br0")
+    with here.serving():
+        assert here.asks("a") == "web-a"
+        # Where its gateway is another one, it goes nowhere until it is known which bridge it is on.
+        here.host.shell("ip -n a route replace default via 10.0.0.66")
+        with here.hearing("c") as heard:
+            assert here.knocks("a") == ""
+        assert [one for one in heard if is_tcp(one)] == []
+        here.up()
+        assert here.asks("a") == "web-a"
+
+
+def test_what_somebody_else_has_put_there_is_left_and_said(here: Lab) -> None:
+    here.host.shell(f"ip address add {IMDS}/32 dev br0")
+    before = everything(here)
+    (here.host.folder / "fleet.json").write_text(json.dumps(FLEET))
+    for word in ((), ("--dry-run",)):
+        ended = here.host.openimds("host", "up", "--fleet", "fleet.json", *word, code=1)
+        assert ended.stderr == (
+            "openimds: 169.254.169.254 is on br0 already; type ip address delete "
+            "169.254.169.254/32 dev br0\n"
+        )
+    assert here.host.openimds("host", "down").stdout == "Nothing to do\n"
+    assert everything(here) == before
+
+
+def test_without_the_right_to_it_nothing_is_tried(here: Lab) -> None:
+    words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *COMMAND, "host"]
+    for command in ("up", "down", "status"):
+        ended = here.host.run(*words, command, code=1)
+        assert ended.stderr == (
+            "openimds: openimds host needs root (CAP_NET_ADMIN): type sudo before it\n"
+        )
+
+
+def test_without_a_fleet_it_is_said_where_one_could_be(here: Lab) -> None:
+    ended = here.host.openimds("host", "up", code=2)
+    assert "expected the token file that the server named when it was ready" in ended.stderr
