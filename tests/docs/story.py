@@ -1,8 +1,8 @@
 """Play a page: write its files, run its commands, compare what they print.
 
 A block of `sh` is run; one that starts a server is left running until the next one does. A block of
-`yaml` or `json` whose first line is a comment with a file name is that file. A block of `text` is
-what the block before it prints; `…` stands for anything.
+`yaml`, `json`, `ini` or `python` whose first line is a comment with a file name is that file. A
+block of `text` is what the block before it prints; `…` stands for anything.
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILES = {"ini", "json", "python", "yaml"}
 _FILE = re.compile(r"# ([\w.-]+)\n")
 _SERVERS = re.compile(r"(make|openimds) serve( --[\w-]+( [^-\s]\S*)?)*\n")
 
@@ -38,7 +39,7 @@ def script(page: Path, folder: Path) -> str:
     lines = ["set -e", "ip link set lo up", "server="]
     for number, block in enumerate(blocks(page)):
         named = _FILE.match(block.text)
-        if block.kind in {"yaml", "json"} and named:
+        if block.kind in _FILES and named:
             (folder / named[1]).write_text(block.text[named.end() :])
         elif block.kind == "sh" and _SERVERS.fullmatch(block.text):
             lines += [

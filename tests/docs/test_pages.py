@@ -23,6 +23,7 @@ STORIES = [
     "docs/use/capture.md",
     "docs/use/fleet.md",
     "docs/use/identity.md",
+    "docs/use/pytest.md",
     "docs/use/requests.md",
 ]
 EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -39,6 +40,7 @@ def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
         pytest.skip("`make serve` would install something first: type make setup")
     for entry in (*ROOT.glob("[!.]*"), ROOT / ".venv"):
         (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # A page with tests is a project of its own.
     binaries = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     got = subprocess.run(
         [*PRIVATE, "sh", "-c", script(ROOT / name, tmp_path)],
