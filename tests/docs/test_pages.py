@@ -21,6 +21,7 @@ STORIES = [
     "docs/use/events.md",
     "docs/use/attested.md",
     "docs/use/capture.md",
+    "docs/use/faults.md",
     "docs/use/fleet.md",
     "docs/use/identity.md",
     "docs/use/pytest.md",
