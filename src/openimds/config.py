@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from openimds.core.events.plans import Plan
 from openimds.core.events.wishes import plans
@@ -346,19 +346,27 @@ def _one_fleet(file: str) -> Written:
 
 
 def _document(file: str) -> Found:
+    try:
+        found = shown(read_file(file))
+    except ConfigError as error:
+        raise error.inside(file) from None
+    return structs.replace(found, remarks=[f"{file}: {remark}" for remark in found.remarks])
+
+
+def shown(value: object) -> Found:
+    """Return the VM of the plain value of a captured document.
+
+    Raises:
+        ConfigError: with the path inside the value.
+    """
     # Imported on use: most servers never read one.
     from openimds.transcript.vm import captured  # noqa: PLC0415 - see above
 
-    try:
-        found = captured(read_file(file), DEFAULT_VM)
-    except ConfigError as error:
-        raise error.inside(file) from None
-    remarks = [
-        f"{file}: {path} is in no api-version known here and is not served"
-        for path in found.set_aside
-    ]
-    remarks += [f"{file}: {remark}" for remark in found.remarks]
-    return Found([found.vm], "document", remarks)
+    found = captured(value, DEFAULT_VM)
+    strange = (
+        f"{one} is in no api-version known here and is not served" for one in found.set_aside
+    )
+    return Found([found.vm], "document", [*strange, *found.remarks])
 
 
 def read_file(file: str) -> object:

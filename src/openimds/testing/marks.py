@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs, to_builtins
 
-from openimds.config import DEFAULT_VM, Config, configure, written
+from openimds.config import DEFAULT_VM, Config, configure, shown, written
 from openimds.errors import ConfigError
-from openimds.model.capture import capture
 from openimds.model.read import nearest
 from openimds.model.vm import Vm
 from openimds.settings import SETTINGS, resolve
@@ -121,8 +120,8 @@ def _configured(said: dict[str, Any], *, is_virtual: bool) -> Config:
         begun = config.plans + read.events
         config = structs.replace(config, vms=read.vms, plans=begun, faults=read.faults)
     if "document" in inline:
-        found = capture(to_builtins(inline["document"]), DEFAULT_VM)
-        config = structs.replace(config, vms=[found.vm])
+        found = shown(to_builtins(inline["document"]))
+        config = structs.replace(config, vms=found.vms, remarks=found.remarks)
     # An edit of the file is the next test's.
     return structs.replace(config, fleet="")
 
