@@ -15,7 +15,7 @@ PURE := src/openimds/spec/*,src/openimds/model/*,src/openimds/core/*,src/openimd
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test check format docs lock bench fuzz clean
+.PHONY: help setup serve test clients check format docs lock bench fuzz clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -26,9 +26,13 @@ serve: .venv/.runtime-stamp ## Run the service
 	@$(BIN)/openimds serve $(ARGS)
 
 # Cover of the pure rooms is a promise about all tests, so a chosen few are not held to it.
-test: .venv/.dev-stamp tests/clients/js/node_modules/.stamp .venv/resource-agents/.stamp ## Run the tests; ARGS chooses some of them
+test: .venv/.dev-stamp ## Run the tests; ARGS chooses some of them
+	@$(BIN)/python -m tests.clients.kits
 	$(BIN)/python -m pytest --cov=openimds --cov-report=term-missing:skip-covered $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100)
+
+clients: .venv/.dev-stamp ## Run every client that nobody here wrote, and print what came of each
+	@$(BIN)/python -m tests.clients $(ARGS)
 
 check: .venv/.dev-stamp ## Check format, lint, types and who imports whom
 	$(BIN)/ruff format --check --quiet .
@@ -42,6 +46,7 @@ format: .venv/.dev-stamp ## Format the code and mend what can be mended
 
 docs: .venv/.dev-stamp ## Write the generated pages and tables again
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python -m tests.clients.roster
 
 bench: .venv/.dev-stamp ## Measure against nginx (needs nginx and wrk)
 	@scripts/bench-tools
@@ -57,6 +62,7 @@ lock: ## Resolve all dependencies anew (needs uv)
 		--group build --extra dev pyproject.toml
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
 	$(COMPILE) --output-file requirements-fast.lock --group fast
+	$(COMPILE) --output-file requirements-clients.lock --group clients
 
 clean: ## Remove .venv, caches and build output
 	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
@@ -93,32 +99,6 @@ clean: ## Remove .venv, caches and build output
 		echo 'make fuzz needs atheris, which has wheels for CPython 3.11-3.14 on Linux x86-64.' \
 			'Type: make clean, then make fuzz PYTHON=python3.12' >&2; exit 1; }
 	@touch $@
-
-# Clients written in JavaScript, for the tests alone. Where they cannot be had, those tests say so.
-tests/clients/js/node_modules/.stamp: tests/clients/js/package.json
-	@rm -f $@
-	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
-		echo 'node is not installed: the tests of its clients are skipped' >&2; \
-	else \
-		echo 'Installing $<' >&2; \
-		cd $(<D) && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
-			&& touch node_modules/.stamp || \
-			echo 'npm cannot install $<: the tests of its clients are skipped' >&2; \
-	fi
-
-# Agents of Pacemaker for scheduled events, for the tests alone: unpacked, not installed. Tests count
-# their requests, so it is this version that is meant.
-.venv/resource-agents/.stamp: | .venv/bin/pip
-	@if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then \
-		echo 'There is no apt-get here: the tests of Pacemaker agents are skipped' >&2; \
-	else \
-		echo 'Getting resource-agents' >&2; \
-		rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) \
-			&& apt-get download -qq 'resource-agents=1:4.12.0*' >/dev/null 2>&1 \
-			&& dpkg-deb -x resource-agents_*.deb . && touch .stamp || \
-			echo 'apt-get has no resource-agents 4.12.0, which is of Debian 12 (or type: apt-get update):' \
-				'the tests of Pacemaker agents are skipped' >&2; \
-	fi
 
 define CHECK_PYTHON
 import sys

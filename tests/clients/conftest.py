@@ -1,11 +1,39 @@
 """What the tests of clients stand on."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.clients.fleet import BOTH
+from tests.clients.kits import KITS
 from tests.clients.rig import REAL, REDIRECTED, Stage, stage
+from tests.clients.roster import KNOWN
+from tests.clients.tally import Tally
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note which clients each test here is about, and skip those that are not to be had.
+
+    What takes long to get or to build is left to `make clients`.
+    """
+    is_all = any(isinstance(plugin, Tally) for plugin in config.pluginmanager.get_plugins())
+    left_out = []
+    for item in items:
+        if not item.path.is_relative_to(HERE):
+            continue
+        for key in [key for mark in item.iter_markers("client") for key in mark.args]:
+            item.user_properties.append(("client", key))
+            kit = KITS.get(KNOWN[key].kit)
+            if kit and not is_all and not kit.is_quick:
+                left_out.append(item)
+            elif kit and kit.why_not():
+                item.add_marker(pytest.mark.skip(reason=f"{key}: {kit.why_not()}"))
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="module", params=[REAL, REDIRECTED], ids=["real", "redirected"])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jwt
 from msgspec import Struct
 
 TENANT = "72f988bf-0000-4000-8000-000000000001"
@@ -54,6 +55,61 @@ ONLY_APP = a_vm(APP)
 TWO = a_vm(APP, OTHER)
 NONE = a_vm()
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ann"
+DESCRIBED: dict[str, Any] = {
+    "compute": {
+        "azEnvironment": "AzurePublicCloud",
+        "location": "westeurope",
+        "name": "web-1",
+        "osProfile": {
+            "adminUsername": "ann",
+            "computerName": "web-one",
+            "disablePasswordAuthentication": "true",
+        },
+        "osType": "Linux",
+        "platformFaultDomain": "36",
+        "publicKeys": [{"keyData": KEY, "path": "/home/ann/.ssh/authorized_keys"}],
+        "resourceGroupName": "lab",
+        "sku": "22_04-lts-gen2",
+        "subscriptionId": "8d7a2b1c-0000-4000-8000-000000000002",
+        "tags": {"env": "prod", "team": "web"},
+        "userData": "I2Nsb3VkLWNvbmZpZwo=",
+        "version": "22.04.202510010",
+        "vmId": "6277b885-20b1-43ba-81a2-ee4e94e7c0af",
+        "vmScaleSetName": "front",
+        "vmSize": "Standard_D2s_v5",
+        "zone": "2",
+    },
+    "network": {
+        "interface": [
+            {
+                "macAddress": "000D3A112233",
+                "ipv4": {
+                    "ipAddress": [
+                        {"privateIpAddress": "10.0.0.4", "publicIpAddress": "20.1.2.3"},
+                        {"privateIpAddress": "10.0.0.5"},
+                    ],
+                    "subnet": [{"address": "10.0.0.0", "prefix": "26"}],
+                },
+            }
+        ]
+    },
+}
+"""A VM of which much is said, for those who want to know where they run."""
+
+VAULT = "https://vault.azure.net"
+NOBODY = "00000000-dead-4000-8000-000000000000"
+
+
+def is_for(result: dict[str, Any], whose: Ids, resource: str = VAULT) -> None:
+    """Hold a token against its identity, and what the client made of its life."""
+    claims = jwt.decode(result["token"], options={"verify_signature": False})
+    expected = (resource, TENANT, whose.client, whose.principal, whose.principal)
+    assert tuple(claims[name] for name in ("aud", "tid", "appid", "oid", "sub")) == expected
+    assert claims["xms_mirid"].endswith(whose.mirid)
+    assert abs(result["expires_s"] - claims["exp"]) < 60
+
+
 NOT_FOUND = "Identity not found"
 AMBIGUOUS = (
     "Multiple user assigned identities exist, please specify the clientId / resourceId of the "
@@ -61,3 +117,7 @@ AMBIGUOUS = (
 )
 THROTTLED = "Temporarily throttled, too many requests"
 """What production's logs show (S29, S30), and what each client has to hand on."""
+REASONS = {NOT_FOUND: "identity_not_found", AMBIGUOUS: "identity_ambiguous"}
+"""By which reason the server counts them."""
+UNKNOWN_RESOURCE = "AADSTS500011: The resource principal named nonsense was not found in the tenant"
+"""What Entra says of the resource `nonsense`."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from tests.clients.kits import tool
 from tests.system.process import clean_environment, run
 
 PRIVATE = ["unshare", "-Urnpf", "--kill-child"]
@@ -25,8 +26,6 @@ PRIVATE = ["unshare", "-Urnpf", "--kill-child"]
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 JS = HERE / "js"
-INSTALLED = JS / "node_modules" / ".stamp"
-"""Written by `make` once the JavaScript clients are installed."""
 
 REAL = "169.254.169.254:80"
 REDIRECTED = "127.0.0.1:8169"
@@ -38,21 +37,18 @@ _MOST_S = 60
 @cache
 def why_not() -> str:
     """Say why there can be no private network here, or nothing."""
-    for tool in ("unshare", "ip", "sh"):
-        if not shutil.which(tool, path=_PATH):
-            return f"{tool} is not installed"
+    for name in ("unshare", "ip", "sh"):
+        if not shutil.which(name, path=_PATH):
+            return f"{name} is not installed"
     tried = subprocess.run([*PRIVATE, "true"], capture_output=True, text=True, check=False)
     return f"no private network namespace here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
-@cache
-def why_no_node() -> str:
-    """Say why no JavaScript client can be run here, or nothing."""
-    if not shutil.which("node"):
-        return "node is not installed"
-    if not INSTALLED.exists():
-        return "the JavaScript clients are not installed: type make test"
-    return ""
+class Told(Struct, frozen=True):
+    """What a program printed, and how the counters of the server moved meanwhile."""
+
+    text: str
+    moved: dict[str, int]
 
 
 class Ran(Struct, frozen=True):
@@ -81,12 +77,15 @@ class Stage:
 
     def node(self, program: str, cases: Sequence[Mapping[str, Any]], **more: str) -> Ran:
         """Run a program of `js/` on these cases."""
-        found = shutil.which("node")
-        assert found, why_no_node()
-        return self.run([found, str(JS / program)], cases, **more)
+        return self.run([tool("node"), str(JS / program)], cases, **more)
 
     def run(self, command: Sequence[str], cases: Sequence[Mapping[str, Any]], **more: str) -> Ran:
         """Run a client that reads cases from stdin and prints a list of results."""
+        told = self.tell(command, cases, **more)
+        return Ran(json.loads(told.text), told.moved)
+
+    def tell(self, command: Sequence[str], cases: Sequence[Mapping[str, Any]], **more: str) -> Told:
+        """Run a program and take what it prints."""
         got = self._do(
             "run",
             command=list(command),
@@ -95,7 +94,7 @@ class Stage:
             timeout_s=_MOST_S,
         )
         assert got["code"] == 0, got["err"]
-        return Ran(json.loads(got["out"]), got["moved"])
+        return Told(got["out"], got["moved"])
 
     def put(self, name: str, vm: Mapping[str, Any]) -> None:
         """Replace a VM."""

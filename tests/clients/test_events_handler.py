@@ -11,20 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests.clients.kits import KITS
 from tests.clients.rig import PROGRAMS, REAL, Ran, Stage, stage
 
-ROOT = Path(__file__).parents[2] / ".venv" / "resource-agents"
-"""Where `make` puts what Debian's package of that name contains."""
-
-WHY_NOT = (
-    ""
-    if (ROOT / ".stamp").exists()
-    else "the agents of Pacemaker are not there: make test gets them on Debian 12"
-)
 pytestmark = [
     pytest.mark.system,
     pytest.mark.netns,
-    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
+    pytest.mark.client("Python azure-events-az, azure-events"),
 ]
 
 ADDRESSES = {"web-1": "127.0.0.31", "web-2": "127.0.0.32"}
@@ -44,7 +37,7 @@ class Pair:
     def __init__(self, served: Stage, folder: Path) -> None:
         self.served, self.cluster = served, folder / "cluster"
         self._environment = {
-            "AGENTS": str(ROOT),
+            "AGENTS": str(KITS["guests"].place),
             "LOG": str(folder / "agent.log"),
             "PATH": f"{folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
         }

@@ -16,7 +16,7 @@ from tests.clients.programs.pyjwt_verifier import ResourceServer
 from tests.clients.verdicts import PYJWT
 from tests.system.process import Serving, serving
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.client("Python PyJWT")]
 
 VAULT = "https://vault.azure.net"
 OURS = "api://5e000000-0000-4000-8000-0000000000aa"

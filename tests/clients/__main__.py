@@ -1,0 +1,23 @@
+"""`make clients`: get every client that this machine can run, run all, print what came of each."""
+
+import sys
+
+import pytest
+
+from tests.clients.kits import KITS, make
+from tests.clients.tally import Tally
+
+
+def main(arguments: list[str]) -> int:
+    """Return what the command exits with: 0 where no client failed."""
+    make(KITS.values())
+    tally = Tally()
+    code = pytest.main(["tests/clients", "-q", "-rfE", *arguments], plugins=[tally])
+    print(f"\n{tally.table()}")  # noqa: T201 - it is what was asked for
+    if not arguments and tally.untested():
+        sys.exit(f"There is no test of {' or '.join(tally.untested())}")
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

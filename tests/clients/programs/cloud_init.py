@@ -1,0 +1,36 @@
+"""Lets cloud-init's data source for Azure read the VM, once for each case on stdin.
+
+What it makes of it is printed: what it would configure, and `{}` of an answer that it gives up on.
+"""
+
+import json
+import sys
+from base64 import b64decode
+from typing import Any
+
+from cloudinit.helpers import Paths
+from cloudinit.sources import DataSourceAzure as Azure
+
+
+def outcome(case: dict[str, Any]) -> dict[str, Any]:
+    """Return what came of a case, which says how often the source may ask again."""
+    source = Azure.DataSourceAzure({}, None, Paths({"cloud_dir": "cloud", "run_dir": "run"}))
+    read = source.get_imds_data_with_api_fallback(retries=case["retries"])
+    if not read:
+        return {}
+    source.metadata, source._metadata_imds = {"imds": read}, read
+    return {
+        "imds": read,
+        "network": source.network_config,
+        "keys": source.get_public_ssh_keys(),
+        "region": source.region,
+        "fault_domain": source.availability_zone,
+        "host_name": Azure._hostname_from_imds(read),
+        "user": Azure._username_from_imds(read),
+        "no_password": Azure._disable_password_from_imds(read),
+        "user_data": b64decode(Azure._userdata_from_imds(read)).decode(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer

@@ -1,0 +1,107 @@
+"""Who finds out where it runs: OpenTelemetry in three languages, and one who knows many clouds.
+
+All of them have the real address written into them.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.clients.fleet import DESCRIBED
+from tests.clients.kits import KITS, tool
+from tests.clients.rig import JS, PROGRAMS, REAL, Stage, stage
+
+pytestmark = [pytest.mark.system, pytest.mark.netns]
+
+COMPUTE = DESCRIBED["compute"]
+WHERE = (
+    f"/subscriptions/{COMPUTE['subscriptionId']}/resourceGroups/lab"
+    "/providers/Microsoft.Compute/virtualMachineScaleSets/front/virtualMachines/0"
+)
+ALL = {
+    "cloud.provider": "azure",
+    "cloud.region": "westeurope",
+    "cloud.resource_id": WHERE,
+    "host.id": COMPUTE["vmId"],
+    "host.type": "Standard_D2s_v5",
+    "os.version": "22.04.202510010",
+}
+OLD = {"azure.vm.scaleset.name": "front", "azure.vm.sku": "22_04-lts-gen2", "host.name": "web-1"}
+PYTHON, NODE, GO = (
+    "Python opentelemetry-resource-detector-azure",
+    "JavaScript @opentelemetry/resource-detector-azure",
+    "Go OpenTelemetry's azurevm",
+)
+FOUND: dict[str, dict[str, Any]] = {
+    PYTHON: {
+        **ALL,
+        **OLD,
+        "cloud.platform": "azure_vm",
+        "os.type": "Linux",
+        "service.instance.id": COMPUTE["vmId"],
+    },
+    NODE: {**ALL, **OLD, "cloud.platform": "azure.vm"},
+    GO: {
+        **ALL,
+        "azure.resource_group.name": "lab",
+        "azure.tag.env": "prod",
+        "azure.tag.team": "web",
+        "azure.vm.name": "web-1",
+        "azure.vm.scaleset.name": "front",
+        "azure.vm.size": "Standard_D2s_v5",
+        "cloud.account.id": COMPUTE["subscriptionId"],
+        "cloud.availability_zone": "2",
+        "cloud.platform": "azure.vm",
+        # It would rather say what the system calls itself than what Azure calls the VM.
+        "host.name": "web-one",
+        "os.type": "Linux",
+    },
+}
+COMMANDS = {
+    PYTHON: [sys.executable, "-P", str(PROGRAMS / "otel_detector.py")],
+    NODE: [tool("node"), str(JS / "otel-detector.mjs")],
+    GO: [str(KITS["Go"].place / "azurevm")],
+}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A server that has answered before: a detector waits 0.2 s at most."""
+    folder = tmp_path_factory.mktemp("described")
+    fleet = {"vms": {"web-1": DESCRIBED}}
+    with stage(fleet, "--no-rate-limit", at=REAL, cwd=folder) as one:
+        url = "http://169.254.169.254/metadata/versions"
+        one.python("get.py", [{"url": url, "headers": {"Metadata": "true"}}])
+        yield one
+        assert one.stop() == (0, "")
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        pytest.param(who, marks=pytest.mark.client(who), id=who.partition(" ")[0])
+        for who in COMMANDS
+    ],
+)
+def test_opentelemetry_describes_the_vm(described: Stage, who: str) -> None:
+    ran = described.run(COMMANDS[who], [], **KITS[who.partition(" ")[0]].variables())
+    assert ran.results == [FOUND[who]]
+    assert ran.moved == {"requests instance 200": 1}
+
+
+@pytest.mark.client("Python cloud-detect")
+def test_it_is_azure_and_none_of_the_clouds_that_live_at_the_same_address(
+    described: Stage,
+) -> None:
+    ran = described.python("cloud_provider.py", [], **KITS["Python"].variables())
+    assert ran.results == [{"provider": "azure"}]
+    others = ran.moved["requests other 404"]
+    # It asks for all of them at once, and stops when one has answered.
+    assert 0 < others <= 7
+    assert ran.moved == {
+        "requests instance 200": 1,
+        "requests other 404": others,
+        "refusals not_found": others,
+    }

@@ -1,0 +1,174 @@
+"""What runs in a guest of Azure reads our VM: cloud-init, WALinuxAgent, facter and ohai.
+
+They are Debian's, unpacked and not touched, and have the real address written into them.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.fleet import DESCRIBED, KEY
+from tests.clients.kits import KITS, tool
+from tests.clients.rig import PROGRAMS, REAL, Ran, Stage, Told, stage
+
+pytestmark = [pytest.mark.system, pytest.mark.netns]
+
+COMPUTE = DESCRIBED["compute"]
+FLEET = {"vms": {"web-1": DESCRIBED}}
+INSTANCE = "http://169.254.169.254/metadata/instance?api-version="
+RUBY = KITS["Ruby"].place / "usr" / "bin"
+CLOUD_INIT = pytest.mark.client("Python cloud-init")
+WAAGENT = pytest.mark.client("Python WALinuxAgent")
+
+# facter asks IMDS only on a host that says it is of Hyper-V. So the host says so, in the eyes of
+# this process alone.
+HYPER_V = """
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /sys/class
+mkdir -p /sys/class/dmi/id
+echo 'Microsoft Corporation' > /sys/class/dmi/id/sys_vendor
+echo 'Virtual Machine' > /sys/class/dmi/id/product_name
+exec "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("described")
+    with stage(FLEET, "--no-rate-limit", at=REAL, cwd=folder) as one:
+        yield one
+        assert one.stop() == (0, "")
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Stage]:
+    """A server that answers a VM once a second."""
+    with stage(FLEET, "--general-per-s", "1", at=REAL, cwd=tmp_path) as one:
+        yield one
+
+
+def guest(served: Stage, program: str, cases: list[dict[str, Any]]) -> Ran:
+    """Run a program with the modules that Debian has for it."""
+    command = [tool("python3.11"), "-P", str(PROGRAMS / program)]
+    return served.run(command, cases, **KITS["guests"].variables())
+
+
+def ruby(served: Stage, *command: str) -> Told:
+    """Run a program of Ruby."""
+    script = [str(RUBY / "ruby3.1"), str(RUBY / command[0]), *command[1:]]
+    as_hyper_v = ["unshare", "--mount", "sh", "-ec", HYPER_V, "sh"]
+    return served.tell([*as_hyper_v, *script], [], **KITS["Ruby"].variables())
+
+
+def document(served: Stage, version: str, more: str = "") -> dict[str, Any]:
+    """Return the instance document as somebody without opinions gets it."""
+    asked = {"url": f"{INSTANCE}{version}{more}", "headers": {"Metadata": "true"}}
+    (got,) = served.python("get.py", [asked]).results
+    return got
+
+
+@CLOUD_INIT
+def test_cloud_init_would_configure_the_vm_that_we_describe(described: Stage) -> None:
+    ran = guest(described, "cloud_init.py", [{"retries": 0}])
+    (result,) = ran.results
+    assert result.pop("imds") == document(described, "2021-08-01", "&extended=true")
+    metric = {"route-metric": 100}
+    assert result == {
+        "network": {
+            "version": 2,
+            "ethernets": {
+                "eth0": {
+                    "dhcp4": True,
+                    "dhcp4-overrides": metric,
+                    "dhcp6": False,
+                    "addresses": ["10.0.0.5/26"],
+                    "match": {"macaddress": "00:0d:3a:11:22:33"},
+                    "set-name": "eth0",
+                }
+            },
+        },
+        "keys": [KEY],
+        "region": "westeurope",
+        "fault_domain": "36",
+        "host_name": "web-one",
+        "user": "ann",
+        "no_password": True,
+        "user_data": "#cloud-config\n",
+    }
+    # It is content with its first choice of a version, and asks once.
+    assert ran.moved == {"requests instance 200": 1}
+
+
+@CLOUD_INIT
+def test_cloud_init_gives_up_or_waits_when_it_is_throttled(slow: Stage) -> None:
+    ran = guest(slow, "cloud_init.py", [{"retries": 0}, {"retries": 0}, {"retries": 5}])
+    first, refused, last = ran.results
+    assert first["imds"]["compute"]["vmId"] == last["imds"]["compute"]["vmId"] == COMPUTE["vmId"]
+    assert refused == {}
+    throttled = ran.moved["requests instance 429"]
+    assert throttled >= 1
+    assert ran.moved == {
+        "requests instance 200": 2,
+        "requests instance 429": throttled,
+        "refusals throttled": throttled,
+        "throttled general": throttled,
+    }
+
+
+@WAAGENT
+def test_the_agent_finds_the_vm_healthy_and_knows_the_image(described: Stage) -> None:
+    ran = guest(described, "waagent.py", [{"want": "validate"}, {"want": "compute"}])
+    health, compute = ran.results
+    assert health == {"is_healthy": True, "said": ""}
+    names = ("location", "name", "osType", "sku", "subscriptionId", "version", "vmId", "zone")
+    assert {name: compute[name] for name in names} == {name: COMPUTE[name] for name in names}
+    assert compute["tags"] == "env:prod;team:web"
+    platform = 3  # of the Marketplace, but not endorsed
+    assert (compute["image"], compute["origin"]) == (
+        f"canonical:ubuntu-24_04-lts:22_04-lts-gen2:{COMPUTE['version']}",
+        platform,
+    )
+    assert ran.moved == {"requests instance 200": 2}
+
+
+@WAAGENT
+def test_the_agent_waits_when_it_is_throttled(slow: Stage) -> None:
+    ran = guest(slow, "waagent.py", [{"want": "compute"}, {"want": "validate"}])
+    assert [one.get("is_healthy") for one in ran.results] == [None, True]
+    throttled = ran.moved["requests instance 429"]
+    assert throttled >= 1
+    assert ran.moved["requests instance 200"] == len(ran.results)
+    assert ran.moved["refusals throttled"] == throttled
+
+
+@pytest.mark.client("Ruby facter")
+def test_facter_has_the_whole_document_as_a_fact(described: Stage) -> None:
+    told = ruby(described, "facter", "--json", "az_metadata")
+    assert json.loads(told.text) == {"az_metadata": document(described, "2020-09-01")}
+    assert told.moved == {"requests instance 200": 1}
+
+
+@pytest.mark.client("Ruby ohai")
+def test_ohai_takes_a_version_from_the_refusal_and_gathers_the_addresses(
+    described: Stage, tmp_path: Path
+) -> None:
+    # It asks IMDS where a hint says that this is Azure.
+    (tmp_path / "azure.json").write_text("{}")
+    (tmp_path / "ohai.rb").write_text(f'ohai.hints_path = ["{tmp_path}"]\n')
+    told = ruby(described, "ohai", "-c", str(tmp_path / "ohai.rb"), "azure")
+    expected = document(described, "2019-11-01")
+    lists = {"public_ipv4": ["20.1.2.3"], "local_ipv4": ["10.0.0.4", "10.0.0.5"]}
+    lists |= {"public_ipv6": [], "local_ipv6": []}
+    assert json.loads(told.text)["metadata"] == {
+        "compute": expected["compute"],
+        "network": {"interfaces": {"000D3A112233": {"mac": "000D3A112233", **lists}}, **lists},
+    }
+    # Its first question has no version, to be told the newest ones.
+    assert told.moved == {
+        "requests instance 400": 1,
+        "refusals version_missing": 1,
+        "requests instance 200": 1,
+    }
