@@ -98,7 +98,8 @@ def fidelity_page() -> str:
             "and nobody recorded it. **inferred**: concluded. **chosen**: nobody knows; it is our "
             "choice until a recording replaces it. Keys such as S2 are explained at the end. If "
             "you have an Azure VM, a recording that settles an inferred or chosen row is the most "
-            "valuable thing you can send."
+            "valuable thing you can send: `openimds capture` makes it, and `openimds compare` says "
+            "which rows it speaks about."
         ),
         counts(),
     ]

@@ -78,7 +78,7 @@ def said_versions(exchange: Exchange) -> tuple[str, ...]:
     """Return the api-versions that an answer of `/metadata/versions` names, none if it is none."""
     try:
         body = msgspec.json.decode(exchange.answer.octets if exchange.answer else b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
     named = body.get("apiVersions") if isinstance(body, dict) else ()
     texts = [one for one in named if isinstance(one, str)] if isinstance(named, list) else []

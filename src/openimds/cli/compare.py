@@ -22,6 +22,7 @@ from openimds.transcript.transcript import FORMAT, Transcript, read
 
 _HEAD = ("WHAT", "WHERE", "SUBJECT", "ONE", "OTHER", "FACT", "EVIDENCE")
 _LONGEST = 100
+_BEFORE = 20
 _NO_ROW = "no row"
 _FACTS = {key: row.about for key, row in BY_KEY.items()}
 
@@ -146,7 +147,7 @@ def _verdict(found: Comparison) -> str:
 def _row(one: Difference) -> tuple[str, ...]:
     about = f"{one.about.kind}: {one.about.name}" if one.about else ""
     mark = str(one.about.evidence.mark) if one.about else _NO_ROW
-    cells = (one.kind, _where(one), one.subject, one.left, one.right, about, mark)
+    cells = (one.kind, _where(one), one.subject, *_parted(one.left, one.right), about, mark)
     return tuple(map(_shown, cells))
 
 
@@ -161,6 +162,16 @@ def _where(one: Difference) -> str:
     return f"{len(one.found)} requests, first {at.request}"
 
 
+def _parted(one: str, other: str) -> tuple[str, str]:
+    """Return two texts that are too long, each from shortly before they part."""
+    if max(len(one), len(other)) <= _LONGEST:
+        return one, other
+    pairs = enumerate(zip(one, other, strict=False))
+    parted = next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+    start = parted - _BEFORE
+    return (f"…{one[start:]}", f"…{other[start:]}") if start > 0 else (one, other)
+
+
 def _shown(text: str) -> str:
     """Return a text in one line of bearable length, without what could draw on a terminal."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -169,7 +180,7 @@ def _shown(text: str) -> str:
 
 def _as_table(found: Comparison) -> None:
     if rows := [_row(one) for one in found.differences]:
-        print_table(_HEAD, rows)
+        print_table(_HEAD, rows, folding=_HEAD)
 
 
 def _as_markdown(found: Comparison) -> None:

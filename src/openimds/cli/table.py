@@ -10,10 +10,12 @@ Cell: TypeAlias = str | tuple[str, str]
 """A text, or a text and the style that it has on a terminal."""
 
 
-def print_table(head: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], folding: str = "") -> None:
+def print_table(
+    head: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], folding: str | tuple[str, ...] = ""
+) -> None:
     """Print a table; no text in it is taken for a style, whoever wrote it.
 
-    Where one column is `folding`, it takes the lines that it needs, and no other one does.
+    Where columns are `folding`, they take the lines that they need, and no other one does.
     """
     if not is_terminal():
         for row in (head, *rows):
@@ -25,7 +27,7 @@ def print_table(head: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], folding
 
     table = Table(box=None, pad_edge=False)
     for name in head:
-        is_folding = name == folding
+        is_folding = name in ((folding,) if isinstance(folding, str) else folding)
         overflow: OverflowMethod = "fold" if is_folding else "ellipsis"
         table.add_column(name, overflow=overflow, no_wrap=bool(folding) and not is_folding)
     for row in rows:

@@ -148,8 +148,9 @@ def _is_valued(steps: Steps, look: Look) -> bool:
 
 def _orders(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, str] | None:
     """Return how two orders go on from where they part, of the names that both have."""
-    one = [name for name in ours if name in theirs]
-    other = [name for name in theirs if name in ours]
+    common = set(ours).intersection(theirs)
+    one = [name for name in ours if name in common]
+    other = [name for name in theirs if name in common]
     if one == other:
         return None
     pairs = enumerate(zip(one, other, strict=False))

@@ -1,6 +1,5 @@
 """The whole transcript, and the file that holds it."""
 
-import binascii
 import re
 from base64 import b64decode
 from typing import Any
@@ -76,7 +75,7 @@ def _check(said: Answer, where: str) -> None:
         raise ConfigError(f"{where}.line", seen, "a status line such as HTTP/1.1 200 OK")
     try:
         b64decode(said.body_base64, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ConfigError(f"{where}.bodyBase64", describe(said.body_base64), "base64") from None
 
 

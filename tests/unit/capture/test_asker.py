@@ -176,6 +176,7 @@ def attested(signature: str, status: bytes = b"200 OK") -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
 
 
+DEEP = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"[" * 20000
 DOCUMENT = "/metadata/attested/document"
 
 
@@ -186,6 +187,8 @@ DOCUMENT = "/metadata/attested/document"
         (f"{DOCUMENT}?nonce=1", attested(SAMPLE), SAMPLE_PAYLOAD),
         (DOCUMENT, attested("MII="), ""),
         (DOCUMENT, attested("%"), ""),
+        (DOCUMENT, attested("\u00e9"), ""),
+        (DOCUMENT, DEEP, ""),
         (DOCUMENT, OK, ""),
         (DOCUMENT, OK.replace(b"{}", b"[]"), ""),
         (DOCUMENT, OK.replace(b"{}", b"no"), ""),

@@ -100,6 +100,7 @@ def test_the_newest_version_is_asked_at_its_questions() -> None:
         ('{"other":[]}', ()),
         ("[]", ()),
         ("<html>", ()),
+        ("[" * 20_000, ()),
     ],
 )
 def test_versions_are_taken_from_a_list_of_them_alone(body: str, versions: tuple[str]) -> None:

@@ -107,13 +107,27 @@ def test_what_no_row_knows_is_said_and_nobody_draws_on_a_terminal() -> None:
     assert run(pair[0], pair[0], "--markdown").stdout == ""
 
 
+def test_long_texts_are_shown_from_where_they_part() -> None:
+    words = "a" * 200
+    one = an_exchange("/metadata/a", an_answer(f"{words} one", 404))
+    other = an_exchange("/metadata/a", an_answer(f"{words} other", 404))
+    _, row = run(write("a", one), write("b", other)).stdout.splitlines()
+    assert row.split("\t")[3:5] == [f"…{'a' * 18} one", f"…{'a' * 18} other"]
+
+
 def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openimds.cli.table.is_terminal", lambda: True)
-    monkeypatch.setenv("COLUMNS", "200")
-    got = run(write("a", *documents({"vmId": "[b]"})), write("b", *documents({})))
+    monkeypatch.setenv("COLUMNS", "120")
+    target = f"/metadata/{'nothing' * 10}"
+    one, other = (an_exchange(target, an_answer(said, 404)) for said in ("[b]", "[/b]"))
+    got = run(write("a", one), write("b", other))
     assert got.exit_code == 1
-    assert "compute.vmId" in got.stdout
     assert "\t" not in got.stdout
+    # Nothing is cut off, and no text is taken for a style.
+    head, *rows = got.stdout.splitlines()
+    start, end = head.index("WHERE"), head.index("SUBJECT")
+    assert "".join(row[start:end].strip() for row in rows) == f"GET{target}"
+    assert "[/b]" in got.stdout
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,10 @@ def _with(*path: str | int, value: object) -> dict[str, Any]:
             _with("exchanges", 0, "answer", "bodyBase64", value="%"),
             Refused("exchanges[0].answer.bodyBase64", 'the string "%"', "base64"),
         ),
+        (
+            _with("exchanges", 0, "answer", "bodyBase64", value="é"),
+            Refused("exchanges[0].answer.bodyBase64", 'the string "é"', "base64"),
+        ),
     ],
     ids=lambda one: one.where if isinstance(one, Refused) else "",
 )
