@@ -207,6 +207,25 @@ def test_what_begins_anew_while_it_opens_is_shut_again() -> None:
     play(work)
 
 
+def test_who_settles_goes_on_when_all_are_open() -> None:
+    async def work(room: Room) -> None:
+        await room.shutters.settle()  # Nothing was ever closed.
+        before = [*room.listeners.values()]
+        room.refuse()
+        room.engine.running = ()
+        room.may_open.clear()
+        room.shutters.look()
+        settled = asyncio.create_task(room.shutters.settle())
+        await asyncio.sleep(0)
+        assert not settled.done()
+        room.may_open.set()
+        await settled
+        after = [*room.listeners.values()]
+        assert all(old is not new for old, new in zip(before, after, strict=True))
+
+    play(work)
+
+
 def test_the_end_does_not_wait_for_what_does_not_open() -> None:
     async def work(room: Room) -> None:
         room.refuse()
