@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from openimds.capture.plan import QUESTIONS
+from openimds.capture.question import GENERAL, OF_EVENTS, OPTIONS
 from openimds.settings import SETTINGS
 from openimds.spec.document import FIELDS, OLD_NAMES
 from openimds.spec.evidence import SOURCES, Evidence, Mark
@@ -16,6 +18,11 @@ from openimds.spec.fields import Derived, Field
 from openimds.spec.strict import RULES
 
 ROOT = Path(__file__).parents[1]
+EACH = {"": "", GENERAL: "at each api-version", OF_EVENTS: "at each api-version of events"}
+OPTIONAL = {
+    key: f"with {row.flag}" + (", the default" if row.default else "")
+    for key, row in OPTIONS.items()
+}
 WRITTEN = "<!-- Written by `make docs` from the rows in src/openimds. Change the rows. -->"
 
 
@@ -110,6 +117,36 @@ def fidelity_page() -> str:
     return "\n\n".join(parts)
 
 
+def questions_page() -> str:
+    """Return the page of what a capture asks."""
+    rows = [
+        (
+            code(row.key),
+            code(str(row.request)),
+            row.why,
+            " ".join(part for part in (EACH[row.each], OPTIONAL.get(row.option, "")) if part),
+            code(f"{row.about.kind}: {row.about.name}"),
+            row.about.evidence.mark,
+        )
+        for row in QUESTIONS
+    ]
+    return "\n\n".join(
+        [
+            "# What a capture asks",
+            WRITTEN,
+            (
+                "All that [`openimds capture`](../use/capture.md) sends, each request by itself, "
+                "in this order. `{version}` is each api-version that is wanted, `{newest}` the "
+                "newest one that the server names. Nothing asks for a token or for anything else "
+                "below `/metadata/identity`, and nothing approves an event. The fact is what the "
+                "answer settles, as [the fidelity page](fidelity.md) has it."
+            ),
+            table(("question", "request", "why", "when", "fact", "evidence"), rows),
+            "",
+        ]
+    )
+
+
 def settings_page() -> str:
     """Return the page of all settings."""
     rows = [
@@ -169,6 +206,7 @@ BLOCKS = {"counts": counts}
 PAGES = {
     "docs/know/fields.md": fields_page,
     "docs/know/fidelity.md": fidelity_page,
+    "docs/know/questions.md": questions_page,
     "docs/know/strict.md": strict_page,
     "docs/use/settings.md": settings_page,
 }

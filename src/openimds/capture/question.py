@@ -21,13 +21,23 @@ class Option(Struct, frozen=True):
     """What has to be wanted for a question to be asked; `without` is said where it is not."""
 
     flag: str
+    help: str
     without: str
+    default: bool = False
 
 
 OPTIONS: dict[str, Option] = {
-    "attested": Option("--attested", "attested documents"),
-    "extended": Option("--extended", "instance documents with extended=true"),
-    "events": Option("--events", "scheduled events, which the first request switches on for a day"),
+    "attested": Option(
+        "--attested", "Ask for attested documents.", "attested documents", default=True
+    ),
+    "extended": Option(
+        "--extended", "Ask with extended=true, too.", "instance documents with extended=true"
+    ),
+    "events": Option(
+        "--events",
+        "Ask for scheduled events, which Azure switches on for a day by that.",
+        "scheduled events, which the first request switches on for a day",
+    ),
 }
 
 

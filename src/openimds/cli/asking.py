@@ -2,17 +2,22 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
 
+from openimds import __version__
 from openimds.capture.asker import Asker, site
 from openimds.capture.pace import Pace
 from openimds.capture.plan import VERSION, all_versions
+from openimds.capture.question import OPTIONS, Option
 from openimds.errors import ConfigError
 from openimds.spec.versions import NEWEST
+from openimds.transcript.exchange import Exchange
+from openimds.transcript.transcript import FORMAT, Transcript
 
 F = TypeVar("F", bound=Callable[..., Any])
 Step = Callable[[], None]
@@ -29,18 +34,7 @@ def asking(function: F) -> F:
                 metavar="all|newest|V,V",
                 help="At which api-versions; all: those that the server names or that are known.",
             ),
-            click.option(
-                "--attested/--no-attested",
-                default=True,
-                show_default=True,
-                help="Ask for attested documents.",
-            ),
-            click.option("--extended", is_flag=True, help="Ask with extended=true, too."),
-            click.option(
-                "--events",
-                is_flag=True,
-                help="Ask for scheduled events, which Azure switches on for a day by that.",
-            ),
+            *(_switch(row) for row in OPTIONS.values()),
             click.option(
                 "--per-s",
                 type=click.FloatRange(0, min_open=True),
@@ -53,6 +47,14 @@ def asking(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def _switch(row: Option) -> Callable[[F], F]:
+    """Return the option of a row; what is on is switched off."""
+    spelled = f"{row.flag}/--no-{row.flag[2:]}" if row.default else row.flag
+    return click.option(
+        spelled, is_flag=True, default=row.default, show_default=row.default, help=row.help
+    )
 
 
 def options_of(*, attested: bool, extended: bool, events: bool) -> frozenset[str]:
@@ -86,6 +88,20 @@ def versions_for(wanted: str, said: Sequence[str]) -> tuple[str, ...]:
         if not VERSION.fullmatch(one):
             raise ConfigError("--versions", f'"{one}"', "all, newest, or api-versions with commas")
     return tuple(sorted(set(named)))
+
+
+def heard(who: Asker, exchanges: Iterable[Exchange], left_out: tuple[str, ...] = ()) -> Transcript:
+    """Return what somebody is heard to say from now on, once it is at its end."""
+    began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Transcript(
+        format=FORMAT,
+        made_by=f"openimds {__version__}",
+        url=who.site.url,
+        began_at=began,
+        is_redacted=False,
+        left_out=left_out,
+        exchanges=tuple(exchanges),
+    )
 
 
 @contextmanager

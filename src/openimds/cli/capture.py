@@ -2,22 +2,20 @@
 
 import os
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from openimds import __version__
 from openimds.capture.asker import Asker
 from openimds.capture.plan import left_out, plan, said_versions
 from openimds.capture.survey import first, survey
-from openimds.cli.asking import asker, asking, options_of, progress, versions_for
+from openimds.cli.asking import asker, asking, heard, options_of, progress, versions_for
 from openimds.errors import ConfigError
 from openimds.sign.keyfile import write_file
 from openimds.spec.versions import NEWEST
 from openimds.transcript.exchange import Exchange
 from openimds.transcript.redact import redact
-from openimds.transcript.transcript import FORMAT, Transcript
+from openimds.transcript.transcript import Transcript
 from openimds.transcript.vm import has_document
 
 REAL = "http://169.254.169.254"
@@ -48,17 +46,7 @@ def command(  # noqa: PLR0913 - each is an option
     path = _writable(output)
     who = asker(url, "--url", per_s)
     options = options_of(attested=attested, extended=extended, events=events)
-    began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    exchanges = tuple(_captured(who, versions, options))
-    held = Transcript(
-        format=FORMAT,
-        made_by=f"openimds {__version__}",
-        url=who.site.url,
-        began_at=began,
-        is_redacted=False,
-        left_out=left_out(options),
-        exchanges=exchanges,
-    )
+    held = heard(who, _captured(who, versions, options), left_out(options))
     held = redact(held) if is_redacted else held
     write_file(path, held.to_bytes())
     _tell(output, held)
@@ -66,9 +54,8 @@ def command(  # noqa: PLR0913 - each is an option
 
 def _captured(who: Asker, wanted: str, options: Collection[str]) -> Iterator[Exchange]:
     """Yield what each question brings, with a bar on a terminal."""
-    versions_for(
-        "all" if wanted == "newest" else wanted, ()
-    )  # What cannot be asked is said at once.
+    # What cannot be asked is said at once.
+    versions_for(wanted, ())
     named = first(who)
     said = said_versions(named)
     asked = plan(versions_for(wanted, said), options, max(said, default=NEWEST))[1:]

@@ -2,23 +2,21 @@
 
 import sys
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 
 import click
 import msgspec.json
 
-from openimds import __version__
 from openimds.capture.asker import Asker
 from openimds.capture.plan import BY_KEY, Asked, newest_of, plan, said_versions, versions_of
 from openimds.capture.survey import CaptureError, first, survey
-from openimds.cli.asking import asker, asking, options_of, progress, versions_for
+from openimds.cli.asking import asker, asking, heard, options_of, progress, versions_for
 from openimds.cli.table import print_table
 from openimds.comparison import Comparison, Difference, compare
 from openimds.config import read_file
 from openimds.errors import ConfigError
 from openimds.spec.versions import NEWEST
 from openimds.transcript.exchange import Exchange
-from openimds.transcript.transcript import FORMAT, Transcript, read
+from openimds.transcript.transcript import Transcript, read
 
 _HEAD = ("WHAT", "WHERE", "SUBJECT", "ONE", "OTHER", "FACT", "EVIDENCE")
 _LONGEST = 100
@@ -93,22 +91,29 @@ def _transcripts(
     """
     askers = [one for one in sides if isinstance(one, Asker)]
     files = [one for one in sides if isinstance(one, Transcript)]
-    if files and askers:
-        asked = _as_in(files[0], wanted, options)
-        said: list[list[Exchange]] = [[]]
+    if not files:
+        said, asked = _of_both(askers, wanted, options)
     else:
-        versions_for("all" if wanted == "newest" else wanted, ())
-        said = [[first(one)] for one in askers]
-        named = [set(said_versions(one[0])) for one in said]
-        newest = max(set.intersection(*named), default=NEWEST) if named else NEWEST
-        asked = plan(versions_for(wanted, sorted(set().union(*named))), options, newest)[1:]
+        said, asked = [[] for _ in askers], _as_in(files[0], wanted, options)
     with progress(len(asked) * len(askers)) as step:
         for answers in zip(*(survey(one, asked) for one in askers), strict=True):
             for before, exchange in zip(said, answers, strict=True):
                 before.append(exchange)
                 step()
-    heard = iter(map(_heard, askers, said))
-    return [next(heard) if isinstance(one, Asker) else one for one in sides]
+    spoken = iter(map(heard, askers, said))
+    return [next(spoken) if isinstance(one, Asker) else one for one in sides]
+
+
+def _of_both(
+    askers: Sequence[Asker], wanted: str, options: Collection[str]
+) -> tuple[list[list[Exchange]], tuple[Asked, ...]]:
+    """Return what both say first, and the questions at the api-versions that either names."""
+    # What cannot be asked is said at once.
+    versions_for(wanted, ())
+    said = [[first(one)] for one in askers]
+    named = [set(said_versions(one[0])) for one in said]
+    newest = max(set.intersection(*named), default=NEWEST)
+    return said, plan(versions_for(wanted, sorted(set.union(*named))), options, newest)[1:]
 
 
 def _as_in(file: Transcript, wanted: str, options: Collection[str]) -> tuple[Asked, ...]:
@@ -118,18 +123,6 @@ def _as_in(file: Transcript, wanted: str, options: Collection[str]) -> tuple[Ask
     requests = {one.request for one in file.exchanges}
     asked = plan(versions, {*options, "extended"}, newest_of(file))
     return tuple(one for one in asked if one.request in requests)
-
-
-def _heard(who: Asker, exchanges: Sequence[Exchange]) -> Transcript:
-    return Transcript(
-        format=FORMAT,
-        made_by=f"openimds {__version__}",
-        url=who.site.url,
-        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        is_redacted=False,
-        left_out=(),
-        exchanges=tuple(exchanges),
-    )
 
 
 def _verdict(found: Comparison) -> str:

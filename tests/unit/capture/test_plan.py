@@ -15,6 +15,9 @@ from openimds.capture.plan import (
 )
 from openimds.capture.question import OPTIONS
 from openimds.core.request import query
+from openimds.spec.evidence import Mark
+from openimds.spec.facts import FACTS, REFUSAL, RULE, fact, refusal_name
+from openimds.spec.refusals import PROBLEMS
 from openimds.spec.versions import GENERAL, NEWEST, SCHEDULED_EVENTS
 from tests.support.transcripts import (
     a_document,
@@ -43,6 +46,34 @@ def test_nobody_asks_for_a_token_or_approves_an_event(asked: capture.Asked) -> N
 def test_a_request_is_asked_once() -> None:
     assert len({one.request for one in EVERYTHING}) == len(EVERYTHING)
     assert len({row.key for row in QUESTIONS}) == len(QUESTIONS)
+
+
+NOT_ASKED = {
+    # Nobody can bring it about, or nobody should.
+    "unknown_caller",
+    "updating",
+    "throttled",
+    "unavailable",
+    # Only a POST about events is refused so.
+    "malformed_events",
+}
+
+
+@pytest.mark.parametrize("category", ["", "loadbalancer"])
+def test_every_refusal_that_is_a_guess_of_ours_is_asked_about(category: str) -> None:
+    about = {row.about for row in QUESTIONS}
+    guesses = [
+        row
+        for row in PROBLEMS
+        if row.category == category and row.evidence.mark in (Mark.CHOSEN, Mark.INFERRED)
+    ]
+    missing = [row for row in guesses if fact(REFUSAL, refusal_name(row)) not in about]
+    assert {row.key for row in missing} <= NOT_ASKED
+    assert len(guesses) - len(missing) > 4
+
+
+def test_every_rule_of_requests_is_asked_about() -> None:
+    assert {*FACTS[RULE]} <= {row.about for row in QUESTIONS}
 
 
 def test_the_versions_are_asked_for_first() -> None:
