@@ -1,0 +1,98 @@
+"""Lets clients live through a bad day: cases as JSON on stdin, what came of each on stdout.
+
+They wait by the clock of guests: `time.sleep` puts that forward and returns, so that retries meet
+the server when their own source says they do, and nobody waits. All else is theirs.
+"""
+
+import json
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+SCOPE = "https://vault.azure.net"
+waits: list[float] = []
+
+
+def ask_admin(path: str, body: dict[str, Any] | None = None) -> Any:
+    """Return what the admin API says."""
+    token = Path(os.environ["OPENIMDS_TOKEN_FILE"]).read_text().strip()
+    data = None if body is None else json.dumps(body).encode()
+    head = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(os.environ["OPENIMDS_ADMIN"] + path, data, head)
+    with _open(request, timeout=30) as got:
+        return json.load(got)
+
+
+def sleep(seconds: float) -> None:
+    """Let time pass for guests, and for what opens and shuts with it."""
+    waits.append(round(seconds, 3))
+    ask_admin("/v1/clock", {"advance_s": seconds})
+    ask_admin("/v1/clock")
+
+
+def azure_identity(_case: dict[str, Any]) -> dict[str, Any]:
+    """Ask azure-identity for a token, with the retries that it comes with."""
+    from azure.core.exceptions import ClientAuthenticationError
+    from azure.identity import ManagedIdentityCredential
+
+    try:
+        with ManagedIdentityCredential() as credential:
+            return {"token": bool(credential.get_token_info(f"{SCOPE}/.default").token)}
+    except ClientAuthenticationError as error:
+        return {"error": type(error).__name__, "message": error.message}
+
+
+def msal(case: dict[str, Any]) -> dict[str, Any]:
+    """Ask msal for a token, by a client that knows of nothing, or by the one of before."""
+    import msal as library  # type: ignore[import-untyped]
+    import requests
+
+    if not case.get("again"):
+        session = requests.Session()
+        session.trust_env = False
+        msal.client = library.ManagedIdentityClient(  # type: ignore[attr-defined]
+            library.SystemAssignedManagedIdentity(), http_client=session
+        )
+    try:
+        got = msal.client.acquire_token_for_client(  # type: ignore[attr-defined]
+            resource=SCOPE
+        )
+    except (requests.ConnectionError, json.JSONDecodeError) as error:
+        return {"error": type(error).__name__}
+    return {"token": True} if "access_token" in got else got
+
+
+def cloud_init(_case: dict[str, Any]) -> dict[str, Any]:
+    """Let cloud-init read the document as it does early in the boot."""
+    from cloudinit.helpers import Paths
+    from cloudinit.sources import DataSourceAzure as Azure
+
+    source = Azure.DataSourceAzure({}, None, Paths({"cloud_dir": "cloud", "run_dir": "run"}))
+    read = source.get_imds_data_with_api_fallback(retries=10)
+    return {"name": read["compute"]["name"], "extended": "extended" in read} if read else {}
+
+
+CLIENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "azure-identity": azure_identity,
+    "msal": msal,
+    "cloud-init": cloud_init,
+}
+
+
+def outcome(case: dict[str, Any]) -> dict[str, Any]:
+    """Return what came of a case, and how long it waited in between."""
+    waits.clear()
+    if seconds := case.get("after_s"):
+        ask_admin("/v1/clock", {"advance_s": seconds})
+        ask_admin("/v1/clock")
+    return {**CLIENTS[case["client"]](case), "waits": [*waits]}
+
+
+if __name__ == "__main__":
+    time.sleep = sleep  # type: ignore[assignment] - they call it with numbers
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
