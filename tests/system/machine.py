@@ -135,10 +135,12 @@ class Machine:
         return self.guest(name, "curl", *words, code=None)
 
     @contextmanager
-    def serving(self, fleet: object, *arguments: str) -> Iterator[Running]:
-        """Serve a fleet until the end of the block."""
+    def serving(
+        self, fleet: object, *arguments: str, before: tuple[str, ...] = ()
+    ) -> Iterator[Running]:
+        """Serve a fleet until the end of the block; what stands `before` starts the command."""
         (self.folder / "fleet.json").write_text(json.dumps(fleet))
-        words = [*COMMAND, "serve", "--fleet", "fleet.json", *arguments]
+        words = [*before, *COMMAND, "serve", "--fleet", "fleet.json", *arguments]
         process = subprocess.Popen(
             [*self._enter, *words],
             stdout=subprocess.PIPE,

@@ -12,12 +12,18 @@ from openimds.app.given import Given
 from openimds.app.server import Ready, Server, Tell
 from openimds.config import Config, without_collector
 from openimds.errors import ConfigError
+from openimds.linux.systemd import Notices
 
 NOTHING = Given()
+SILENCE = Notices({})
 
 
 async def serve(
-    config: Config, on_ready: Callable[[Ready], None], tell: Tell, given: Given = NOTHING
+    config: Config,
+    on_ready: Callable[[Ready], None],
+    tell: Tell,
+    given: Given = NOTHING,
+    notices: Notices = SILENCE,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the fleet file again.
 
@@ -32,11 +38,11 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    reloads: set[asyncio.Task[None]] = set()
+    tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        reloads.add(task := asyncio.create_task(server.reload()))
-        task.add_done_callback(reloads.discard)
+        tasks.add(task := asyncio.create_task(_reload(server, notices)))
+        task.add_done_callback(tasks.discard)
 
     try:
         with without_collector():
@@ -44,16 +50,40 @@ async def serve(
         # What was loaded stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        on_ready(ready)
+        # From the word "ready" on, whoever heard it may ask for more.
         if not os.isatty(0):
             loop.add_signal_handler(signal.SIGHUP, reload)
+        if notices.watched_s:
+            tasks.add(asyncio.create_task(_live(notices)))
+        on_ready(ready)
+        notices.ready(f"Answers at {ready.imds}")
         await stopped.wait()
     finally:
+        notices.stopping()
         await server.stop()
 
 
+async def _reload(server: Server, notices: Notices) -> None:
+    notices.reloading()
+    try:
+        await server.reload()
+    finally:
+        notices.ready()
+
+
+async def _live(notices: Notices) -> None:
+    """Give signs of life, twice as often as they are waited for, from the loop that answers."""
+    while True:
+        notices.alive()
+        await asyncio.sleep(notices.watched_s / 2)
+
+
 def run(
-    config: Config, on_ready: Callable[[Ready], None], tell: Tell, given: Given = NOTHING
+    config: Config,
+    on_ready: Callable[[Ready], None],
+    tell: Tell,
+    given: Given = NOTHING,
+    notices: Notices = SILENCE,
 ) -> None:
     """Run `serve` on the event loop that was asked for.
 
@@ -63,7 +93,7 @@ def run(
     # Files that this process makes are its owner's alone.
     os.umask(0o077)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        runner.run(serve(config, on_ready, tell, given))
+        runner.run(serve(config, on_ready, tell, given, notices))
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

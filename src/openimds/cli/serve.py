@@ -1,15 +1,20 @@
 """`openimds serve`."""
 
 import os
+import socket
 import sys
 
 import click
 import msgspec.json
 
-from openimds.app import Ready, run
+from openimds.app import Given, Ready, run
 from openimds.cli.main import options, values
 from openimds.config import configure
+from openimds.linux.systemd import Notices, sockets
 from openimds.settings import SETTINGS
+
+_DOORS = ("admin", "public")
+_VM = "vm."
 
 
 @click.command("serve")
@@ -18,9 +23,24 @@ def command(**flags: object) -> None:
     """Answer at http://HOST:PORT/metadata until SIGTERM.
 
     When the port accepts, one line of JSON goes to stdout; on a terminal, a line to paste instead.
-    With neither --fleet nor --document one VM of defaults is served, to every caller.
+    With neither --fleet nor --document one VM of defaults is served, to every caller. Sockets that
+    systemd hands in are served instead of --listen, --admin and --public; their names say which.
     """
-    run(configure(values(flags)), _ready, _tell)
+    config = configure(values(flags))
+    given = by_name(sockets(os.environ, os.getpid()))
+    run(config, _ready, _tell, given, Notices(os.environ, os.getpid()))
+
+
+def by_name(handed: list[tuple[str, socket.socket]]) -> Given:
+    """Return what each socket is for: `admin`, `public`, `vm.NAME`, and the data plane else."""
+    planes = [(one, name) for name, one in handed if name not in _DOORS]
+    return Given(
+        plane=tuple(
+            (one, name.removeprefix(_VM) if name.startswith(_VM) else "") for one, name in planes
+        ),
+        admin=tuple(one for name, one in handed if name == "admin"),
+        public=tuple(one for name, one in handed if name == "public"),
+    )
 
 
 def _ready(ready: Ready) -> None:
