@@ -3,6 +3,7 @@
 import pickle
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -31,13 +32,13 @@ class Order(Struct):
 class Said(Struct):
     """What the child had to say.
 
-    `refusal` is why there is no private network, `reports` are serialized, `words` is whatever it
-    said beside them.
+    `refusal` is why there is no private network, `reports` are serialized, `warnings` pickled,
+    `words` is whatever it said beside them.
     """
 
     refusal: str
     reports: list[dict[str, Any]]
-    warnings: list[dict[str, Any]]
+    warnings: list[bytes]
     words: str
     code: int
 
@@ -73,17 +74,17 @@ class Teller:
         self.config: pytest.Config | None = None
 
     def tell(self, kind: str, one: object) -> None:
-        """Say one thing; what no other process could read is said as text."""
-        try:
-            data = pickle.dumps((kind, one))
-        except Exception as error:  # noqa: BLE001 - a value of the test's, whatever it is
-            data = pickle.dumps((_WORDS, f"cannot be told: {one!r} ({error!r})\n"))
+        """Say one thing that any process can read."""
+        data = pickle.dumps((kind, one))
         with self._path.open("ab") as file:
             file.write(data)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Tell of a phase of the test."""
         assert self.config is not None  # It is set before anything runs.
+        report.user_properties = [
+            (name, one if is_plain(one) else repr(one)) for name, one in report.user_properties
+        ]
         hook = self.config.hook
         self.tell(_REPORT, hook.pytest_report_to_serializable(config=self.config, report=report))
 
@@ -103,15 +104,27 @@ class Teller:
         nodeid: str,
         location: tuple[str, int, str] | None,
     ) -> None:
-        """Tell of a warning."""
-        warning_message.source = None
+        """Tell of a warning of the test; those of the collection were heard where it was begun."""
+        if when != "runtest":
+            return
+        warning_message.source = None  # It may be any object.
         told = {
             "warning_message": warning_message,
             "when": when,
             "nodeid": nodeid,
             "location": location,
         }
-        self.tell(_WARNING, told)
+        with suppress(pickle.PicklingError, AttributeError, TypeError):  # Of no class of a module.
+            self.tell(_WARNING, pickle.dumps(told))
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is the same in another process."""
+    if isinstance(value, dict):
+        return all(map(is_plain, (*value, *value.values())))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, str | bytes | int | float | bool | Path)
 
 
 def main(path: str) -> None:

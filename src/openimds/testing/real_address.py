@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
-from openimds.testing.inside import INSIDE, Order, Said
+from openimds.testing.inside import INSIDE, Order, Said, is_plain
 
-REQUIRE = "require"
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; from openimds.testing.inside import main; main({order!r})"
 )
@@ -96,12 +95,14 @@ def _run(item: pytest.Item, *, is_required: bool) -> None:
 
 def _read(item: pytest.Item, said: Said) -> dict[str, pytest.TestReport]:
     found = {}
-    for data in said.reports:
-        report = item.config.hook.pytest_report_from_serializable(config=item.config, data=data)
+    for told in said.reports:
+        report = item.config.hook.pytest_report_from_serializable(config=item.config, data=told)
         report.nodeid = item.nodeid
         found[report.when] = report
-    for warning in said.warnings:
-        item.ihook.pytest_warning_recorded.call_historic(kwargs=warning)
+    for data in said.warnings:
+        with suppress(ImportError, AttributeError):  # Of a class that only the child has.
+            warning = pickle.loads(data)  # noqa: S301 - our own child wrote it
+            item.ihook.pytest_warning_recorded.call_historic(kwargs=warning)
     if not said.refusal and "teardown" not in found:
         __tracebackhide__ = True
         words = said.words.strip()[-_LONGEST_WORDS:] or "without a word"
@@ -140,7 +141,7 @@ def _said(item: pytest.Item) -> Said:
 def _order(item: pytest.Item, folder: Path) -> Order:
     config = item.config
     name = item.nodeid.partition("::")[2]
-    options = {key: one for key, one in vars(config.option).items() if _is_plain(one)}
+    options = {key: one for key, one in vars(config.option).items() if is_plain(one)}
     options |= _ALONE | {
         INSIDE: True,
         "basetemp": str(_basetemp(config, folder)),
@@ -161,12 +162,3 @@ def _basetemp(config: pytest.Config, folder: Path) -> Path:
     """Return a folder for tmp_path: beside those of this run, where people look for them."""
     factory = getattr(config, "_tmp_path_factory", None)
     return (factory.getbasetemp() if factory else folder) / f"real-address-{next(_numbers)}"
-
-
-def _is_plain(value: object) -> bool:
-    """Tell whether a value is the same in another process."""
-    if isinstance(value, dict):
-        return all(map(_is_plain, (*value, *value.values())))
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | bytes | int | float | bool | Path)

@@ -3,6 +3,7 @@
 import os
 import unittest
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -100,11 +101,17 @@ def broken() -> None:
     raise LookupError("no such thing")
 
 
+class StrangeWarning(UserWarning):
+    """A class that only this file has."""
+
+
 @pytest.mark.real_address
-def test_that_warns() -> None:
+def test_that_warns(record_property: Callable[[str, object], None]) -> None:
+    record_property("strange", StrangeWarning("a value of the test's own"))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("heard outside", stacklevel=1)
+        warnings.warn("a word of its own", StrangeWarning, stacklevel=1)
 
 
 @pytest.mark.real_address
