@@ -1,0 +1,88 @@
+"""What the tests of a session share, and what they do not."""
+
+import errno
+import socket
+import threading
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from msgspec import structs
+
+from openimds.config import Config, configure, written
+from openimds.errors import ConfigError
+from openimds.settings import resolve
+from openimds.testing.stage import Port, Stage
+
+BOTH_AT_ONE = {"reach": {"address": ["127.0.0.1"]}}
+
+
+@pytest.fixture
+def port() -> Iterator[Port]:
+    made = Port()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stage(port: Port) -> Iterator[Stage]:
+    made = Stage(port)
+    yield made
+    made.close()
+    assert "imds" not in [one.name for one in threading.enumerate()]
+
+
+def config(**vms: object) -> Config:
+    made = configure(resolve({}, {}, {"admin": "none", "public": "none"}))
+    return structs.replace(made, vms=written({"vms": vms}).vms) if vms else made
+
+
+def connect(port: Port) -> int:
+    host, number = port.address.split(":")
+    with socket.socket() as one:
+        return one.connect_ex((host, int(number)))
+
+
+def who(stage: Stage) -> str:
+    path = f"{stage.port.url}/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+    return httpx2.get(path, headers={"Metadata": "true"}).text
+
+
+def test_a_port_refuses_and_is_given_to_nobody_else(port: Port) -> None:
+    assert connect(port) == errno.ECONNREFUSED
+    host, number = port.address.split(":")
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((host, int(number)))
+
+
+def test_one_server_after_another_answers_at_it(stage: Stage) -> None:
+    for name in ("web-1", "web-2"):
+        with stage.serving(config(**{name: {}}), print) as (server, ready):
+            assert ready.imds == stage.port.url
+            assert who(stage) == name
+            assert sum(count.requests for count in server.plane.counts.values()) == 1
+        assert connect(stage.port) == errno.ECONNREFUSED
+
+
+def test_a_server_that_cannot_be_leaves_nothing_behind(stage: Stage) -> None:
+    wrong = config(a=BOTH_AT_ONE, b=BOTH_AT_ONE)
+    with pytest.raises(ConfigError, match="one VM to each"), stage.serving(wrong, print):
+        pass
+    assert connect(stage.port) == errno.ECONNREFUSED
+    with stage.serving(config(), print):
+        assert who(stage) == "vm-1"
+
+
+def test_what_a_job_raises_comes_to_who_asked(stage: Stage) -> None:
+    async def fail() -> None:
+        raise LookupError("no such thing")
+
+    with pytest.raises(LookupError, match="no such thing"):
+        stage.do(fail())
+
+
+def test_the_port_of_http_is_not_said() -> None:
+    named = Port.__new__(Port)
+    named._name = ("169.254.169.254", 80)
+    assert named.url == "http://169.254.169.254"
+    assert named.address == "169.254.169.254:80"
