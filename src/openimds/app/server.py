@@ -20,7 +20,7 @@ from openimds.agenda.making import Making
 from openimds.agenda.scenario import FLEET
 from openimds.app.edits import Edits
 from openimds.app.given import Given
-from openimds.app.shutters import Shutters
+from openimds.app.shutters import Shutters, reopening
 from openimds.attest.registry import Issuing
 from openimds.config import DEFAULT_VM, Config, Written
 from openimds.control.door import Door, bind
@@ -44,7 +44,7 @@ from openimds.store.port import Change, Store
 from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
-from openimds.wire.listen import IsStale, Listener, Netns, Tcp, address, listen, listen_on, place
+from openimds.wire.listen import IsStale, Listener, Netns, Tcp, address, listen, listen_on
 from openimds.wire.plane import Plane, WirePicture
 
 _PUBLIC = ("127.0.0.1", 8171)
@@ -113,6 +113,7 @@ class Server:
         self._look(self.recorder.is_looking)
         self.listeners: dict[str, Listener] = {}
         self.faults = Faults(self.desk, self.plane.utc, self.plane.trouble)
+        self._reopen = reopening(self.plane, config.listen, _enter)
         self.shutters = Shutters(self.faults.engine, self.clock, self.listeners, self._reopen, tell)
         self.faults.on_change = self.shutters.look
         self.agenda.on_clock = self._on_clock
@@ -342,13 +343,6 @@ class Server:
             old.close()
             self.listeners[text] = new
             self.tell(f"{text} is another namespace by now and is listened in again")
-
-    async def _reopen(self, text: str, old: Listener) -> Listener:
-        """Open a listener again, where it was."""
-        owner, said = self.plane.picture.listeners.get(text, ""), text or self.config.listen
-        where = f"vms.{owner}.reach.listen" if owner else "listen"
-        at = place(old, said)
-        return await listen(self.plane, said, where, is_own=bool(text), enter=_enter, at=at)
 
     async def _apply(self, said: Written, who: str) -> list[Change]:
         with self._of_file():

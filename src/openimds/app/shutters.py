@@ -11,13 +11,26 @@ from math import isfinite
 from openimds.agenda.clock import Clock
 from openimds.errors import ConfigError
 from openimds.faults import Engine
-from openimds.wire.listen import Listener
+from openimds.wire.listen import Enter, Listener, listen, place
+from openimds.wire.plane import Plane
 
 Reopen = Callable[[str, Listener], Awaitable[Listener]]
 """Opens the listener of a text again, where it was; ConfigError says why it cannot."""
 _RETRY_S = 1.0
 _MOST_WAIT_S = 30.0
 """A clock of the wall may be set: look again after so long."""
+
+
+def reopening(plane: Plane, first: str, enter: Enter) -> Reopen:
+    """Return what opens the listeners of a plane again; `first` is the text of everybody's."""
+
+    async def reopen(text: str, old: Listener) -> Listener:
+        owner, said = plane.picture.listeners.get(text, ""), text or first
+        where = f"vms.{owner}.reach.listen" if owner else "listen"
+        at = place(old, said)
+        return await listen(plane, said, where, is_own=bool(text), enter=enter, at=at)
+
+    return reopen
 
 
 class Shutters:
