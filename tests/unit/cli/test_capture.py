@@ -11,7 +11,7 @@ from openimds.cli.capture import command
 from openimds.errors import ConfigError, Error
 from tests.support.scripted import HANG, Scripted, scripted
 
-NAMED = b'{"apiVersions":["2021-02-01"]}'
+NAMED = b'{"apiVersions":["2021-03-01"]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(NAMED), NAMED)
 BAD = b"nonsense\r\n\r\n"
 
@@ -32,7 +32,7 @@ def test_what_was_not_answered_is_said_and_written(folder: Path) -> None:
     with scripted(OK, BAD, OK) as server:
         got = run(server.url, "--versions", "newest")
     assert (got.exit_code, got.stdout) == (0, "")
-    first = "GET /metadata/instance?api-version=2021-02-01"
+    first = "GET /metadata/instance?api-version=2021-03-01"
     assert f"no answer: {first}: not HTTP: b'nonsense'\n" in got.stderr
     held = json.loads((folder / "held.json").read_bytes())
     assert held["exchanges"][1]["failure"] == "not HTTP: b'nonsense'"
@@ -107,4 +107,4 @@ def test_only_the_versions_that_are_named_are_asked_at() -> None:
     assert asked.count("GET /metadata/instance?api-version=2099-01-01 ") == 1
     assert "GET /metadata/instance?api-version=2018-10-01" not in asked
     # The newest one is the server's.
-    assert "GET /metadata/instance/network/interface/0?api-version=2021-02-01 " in asked
+    assert "GET /metadata/instance/network/interface/0?api-version=2021-03-01 " in asked

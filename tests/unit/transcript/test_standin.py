@@ -115,6 +115,9 @@ def test_one_value_is_one_stand_in_wherever_it_stands() -> None:
 def test_no_stand_in_is_a_value_that_stood_there() -> None:
     said = compute(name="web", resourceGroupName="name-1", vmScaleSetName="x/NAME-2")
     assert said == {"name": "name-3", "resourceGroupName": "name-4", "vmScaleSetName": "name-5"}
+    disk = {"vhd": {"uri": "HTTPS://Redacted-1.invalid/"}}
+    (left,) = compute(storageProfile={"osDisk": disk})["storageProfile"].values()
+    assert left == {"vhd": {"uri": "https://redacted-2.invalid/"}}
 
 
 def test_tags_stay_the_same_tags_in_both_forms() -> None:
