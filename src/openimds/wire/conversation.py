@@ -359,7 +359,7 @@ class Conversation(asyncio.BufferedProtocol):
 
     def _raw_request(self) -> bytes:
         """Return the chunk if it is certain to be this one request and nothing else."""
-        if self.plane.watcher or self.plane.faults:
+        if self.plane.watcher:
             return b""
         end = b"\r\n\r\n"
         # A request that expects must be answered with 100 Continue each time, so it is parsed.
