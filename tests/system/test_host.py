@@ -92,8 +92,7 @@ def test_status_says_what_is_missing(here: Lab) -> None:
         "web-d\tpd\t-\t02:00:00:00:00:0d\t10.9.0.4\t0\t0",
     ]
     assert status.stderr == (
-        "openimds: web-b: there is no interface pb yet; type openimds host up again when there is, "
-        "so that requests to a gateway elsewhere are met too\n"
+        "openimds: web-b: there is no interface pb yet; when there is, type openimds host up\n"
         "openimds: web-d: answers to 10.9.0.4 have no route; type ip route add 10.9.0.4/32 dev pd\n"
     )
 

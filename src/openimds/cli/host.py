@@ -42,9 +42,9 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
     as it is; type it again whenever the fleet has changed.
     """
     _refuse_the_unprivileged()
-    tied = ties(_fleet(values(flags)))
+    tied = ties(fleet_of(values(flags)))
     with alone():
-        _do(up(look(run), tied, ipv6=ipv6), is_dry=dry_run)
+        _do(up(look(run, tries=True), tied, ipv6=ipv6), is_dry=dry_run)
     _warn(tied)
     if not dry_run:
         click.echo(f"{IPV4} is here for {len(tied)} VMs: openimds serve --listen {IPV4}:80")
@@ -101,11 +101,11 @@ def _do(steps: list[Step], *, is_dry: bool) -> None:
 
 
 def _warn(tied: list[Tie]) -> None:
-    for sentence in obstacles(look(run), tied, lambda address: way_to(run, address)):
-        click.echo(f"openimds: {sentence}", err=True)
+    for one in obstacles(look(run), tied, lambda address: way_to(run, address)):
+        click.echo(f"openimds: {one}", err=True)
 
 
-def _fleet(known: dict[str, Any]) -> list[Vm]:
+def fleet_of(known: dict[str, Any]) -> list[Vm]:
     """Return the VMs of the fleet file, or of the running server.
 
     Raises:

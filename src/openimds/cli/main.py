@@ -89,6 +89,7 @@ _COMMANDS = (
     "compare",
     "requests",
     "host",
+    "doctor",
     "token",
     "completion",
 )

@@ -97,8 +97,10 @@ def test_a_host_that_lacks_something_is_not_up(host: Lister) -> None:
 
 def said(*interfaces: dict[str, object], way: str = "br0", **settings: str) -> list[str]:
     seen = look(Lister(*interfaces))
-    known = {tuple(name.rsplit("_arp_", 1)): value for name, value in settings.items()}
-    return obstacles(seen, [A], lambda _: way, lambda name, key: known.get((name, key[4:]), "0"))
+    known = {tuple(name.split("__")): value for name, value in settings.items()}
+    found = obstacles(seen, [A], lambda _: way, lambda *name: known.get(name, "0"))
+    assert all(one.waits is ("no interface" in one.said) for one in found)
+    return [*map(str, found)]
 
 
 def test_nothing_is_in_the_way() -> None:
@@ -110,10 +112,7 @@ def test_an_answer_over_a_vlan_of_the_bridge_is_on_its_way() -> None:
     assert said(BRIDGE, TAP_A, interface("br0.10", kind="vlan"), way="br0.10") == []
 
 
-NOT_THERE = (
-    "there is no interface tap-a yet; type openimds host up again when there is, so that requests "
-    "to a gateway elsewhere are met too"
-)
+NOT_THERE = "there is no interface tap-a yet; when there is, type openimds host up"
 OVS = (
     "tap-a is a port of Open vSwitch, where no rule of nftables sees it; put it on a bridge of "
     "Linux, or write reach.listen"
@@ -145,8 +144,18 @@ def test_what_is_in_the_way_is_said(
 def test_a_host_that_says_to_nobody_where_the_address_is(name: str) -> None:
     setting = f"net.ipv4.conf.{name}.arp_ignore"
     expected = f"{setting} keeps the host from saying where 169.254.169.254 is"
-    found = said(BRIDGE, TAP_A, **{f"{name}_arp_ignore": "1"})
+    found = said(BRIDGE, TAP_A, **{f"{name}__arp_ignore": "1"})
     assert found == [f"web a: {expected}; type sysctl -w {setting}=0"]
+
+
+@pytest.mark.parametrize("name", ["br0", "all"])
+def test_strict_filtering_is_said_where_it_matters(name: str) -> None:
+    strict = {f"{name}__rp_filter": "1"}
+    assert said(BRIDGE, TAP_A, **strict) == []
+    wrong = (
+        "answers to 10.0.0.4 would leave by eth0 and be dropped, and rp_filter drops its requests"
+    )
+    assert said(BRIDGE, TAP_A, way="eth0", **strict) == [f"web a: {wrong}; {ADD_ROUTE}"]
 
 
 def test_the_way_to_an_address_is_what_the_kernel_says() -> None:

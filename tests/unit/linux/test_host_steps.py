@@ -1,7 +1,7 @@
 import pytest
 
 from openimds.linux.host.ruleset import ruleset
-from openimds.linux.host.steps import HostError, Step, down, look, up
+from openimds.linux.host.steps import HostError, Step, down, is_of, look, unmet, up
 from openimds.linux.host.ties import Tie
 from tests.unit.linux.lister import (
     BRIDGE,
@@ -31,12 +31,13 @@ def standing(*tied: Tie, places: tuple[str, ...] = (), ipv6: bool = False) -> Li
         stamp(rules.stamp),
         named("tied4", *(counted({"concat": [*parts]}, "a") for parts in sorted(rules.tied))),
         named("places", *places),
+        named("gate", *([*pair] for pair in GATE.items()), word="map"),
     ]
     return Lister(BRIDGE, TAP_A, TAP_B, IMDS0, tables={"bridge": found, "inet": found})
 
 
 def test_everything_is_made_where_nothing_is_there() -> None:
-    steps = up(look(Lister(BRIDGE, TAP_A, TAP_B)), [A, B])
+    steps = up(look(Lister(BRIDGE, TAP_A, TAP_B), tries=True), [A, B])
     assert commands(steps) == [
         "nft -f -",
         "ip link add imds0 type dummy",
@@ -48,13 +49,13 @@ def test_everything_is_made_where_nothing_is_there() -> None:
 
 
 def test_a_bridge_without_ports_stands_in_where_the_kernel_has_no_dummy() -> None:
-    steps = up(look(Lister(has_dummy=False)), [])
+    steps = up(look(Lister(has_dummy=False), tries=True), [])
     assert "ip link add imds0 type bridge" in commands(steps)
 
 
 def test_nothing_is_done_twice() -> None:
     host = standing(A, B)
-    assert up(look(host), [A, B]) == []
+    assert up(look(host, tries=True), [A, B]) == []
     assert ("unshare", "--net") not in [one[:2] for one in host.asked]
 
 
@@ -164,3 +165,27 @@ def test_a_step_can_be_pasted_and_said_in_a_line() -> None:
     assert step.brief == "nft -f - (2 lines)"
     assert str(Step(("ip", "link", "add", "a b"))) == "ip link add 'a b'"
     assert Step(("ip", "link")).brief == "ip link"
+
+
+def test_who_only_looks_tries_nothing() -> None:
+    host = Lister(has_dummy=False)
+    assert look(host).kind == "dummy"
+    assert "unshare" not in [command[0] for command in host.asked]
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_what_stands_is_compared_with_a_fleet(ipv6: bool) -> None:
+    host = standing(A, places=("br0",) if ipv6 else (), ipv6=ipv6)
+    # Which interfaces are there makes no difference.
+    del host.interfaces[2]
+    assert is_of(look(host), [A])
+    assert not is_of(look(host), [A, B])
+    assert not is_of(look(Lister()), [A])
+
+
+def test_a_port_whose_bridge_is_not_known_yet_is_named() -> None:
+    host = standing(A, B)
+    assert unmet(look(host), [A, B]) == []
+    host.interfaces[3] = {**TAP_B, "master": "br0"}
+    assert unmet(look(host), [A, B]) == ["tap-b"]
+    assert unmet(look(Lister(BRIDGE, TAP_A)), [A]) == ["tap-a"]

@@ -14,6 +14,7 @@ from openimds.linux.host.ties import Tie
 from openimds.linux.host.tools import Run, ToolError
 
 _OVS, _OVER_MAC = "openvswitch", ("macvtap", "macvlan", "ipvtap", "ipvlan")
+_STRICT = "1"
 _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 
 
@@ -89,54 +90,77 @@ def sysctl(interface: str, name: str) -> str:
         return ""
 
 
+class Obstacle(Struct, frozen=True):
+    """What keeps a VM from its metadata although it is tied, and what to type.
+
+    One that only `waits` goes away by itself, such as that a VM is not running.
+    """
+
+    vm: str
+    said: str
+    do: str
+    waits: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.vm}: {self.said}; {self.do}"
+
+
 def obstacles(
     seen: Seen,
     tied: Sequence[Tie],
     way: Callable[[str], str],
     setting: Callable[[str, str], str] = sysctl,
-) -> list[str]:
-    """Return a sentence for everything that keeps a VM from its metadata although it is tied."""
+) -> list[Obstacle]:
+    """Return what is in the way of each VM; `way` is `way_to`, `setting` is `sysctl`."""
     found = []
     for tie in tied:
         own = seen.interfaces.get(tie.interface)
         if own is None:
-            found.append(
-                f"{tie.vm}: there is no interface {tie.interface} yet; type openimds host up "
-                "again when there is, so that requests to a gateway elsewhere are met too"
-            )
+            said = f"there is no interface {tie.interface} yet"
+            found.append(Obstacle(tie.vm, said, "when there is, type openimds host up", waits=True))
             continue
-        said = [
+        steps = [
             *_of_kind(own, seen),
-            *_of_routes(tie, own, seen, way),
+            *_of_routes(tie, own, seen, way, setting),
             *_of_neighbours(seen.place(tie), setting),
         ]
-        found += [f"{tie.vm}: {one}" for one in said]
+        found += [Obstacle(tie.vm, *one) for one in steps]
     return found
 
 
-def _of_kind(own: Interface, seen: Seen) -> Iterator[str]:
+def _of_kind(own: Interface, seen: Seen) -> Iterator[tuple[str, str]]:
     master = seen.interfaces.get(own.master)
     if _OVS in (own.kind, master.kind if master else ""):
-        yield (
-            f"{own.name} is a port of Open vSwitch, where no rule of nftables sees it; put it on a "
-            "bridge of Linux, or write reach.listen"
-        )
+        said = f"{own.name} is a port of Open vSwitch, where no rule of nftables sees it"
+        yield said, "put it on a bridge of Linux, or write reach.listen"
     if own.kind in _OVER_MAC:
-        yield f"{own.name} is a {own.kind}, which the host cannot talk to; use a tap"
+        yield f"{own.name} is a {own.kind}, which the host cannot talk to", "use a tap"
 
 
-def _of_routes(tie: Tie, own: Interface, seen: Seen, way: Callable[[str], str]) -> Iterator[str]:
+def _of_routes(
+    tie: Tie,
+    own: Interface,
+    seen: Seen,
+    way: Callable[[str], str],
+    setting: Callable[[str, str], str],
+) -> Iterator[tuple[str, str]]:
     place = seen.place(tie)
+    is_strict = _STRICT in (setting("all", "rp_filter"), setting(place, "rp_filter"))
     for address in tie.of(4):
         by = way(address)
         taken = seen.interfaces.get(by)
-        if by not in (own.name, place) and not (taken and taken.kind == "vlan"):
-            leaves = f"would leave by {by} and be dropped" if by else "have no route"
-            yield f"answers to {address} {leaves}; type ip route add {address}/32 dev {place}"
+        if by in (own.name, place) or (taken and taken.kind == "vlan"):
+            continue
+        leaves = f"would leave by {by} and be dropped" if by else "have no route"
+        said = f"answers to {address} {leaves}"
+        if is_strict:
+            said += ", and rp_filter drops its requests"
+        yield said, f"type ip route add {address}/32 dev {place}"
 
 
-def _of_neighbours(place: str, setting: Callable[[str, str], str]) -> Iterator[str]:
+def _of_neighbours(place: str, setting: Callable[[str, str], str]) -> Iterator[tuple[str, str]]:
     for interface in ("all", place):
         if setting(interface, "arp_ignore") not in ("", "0"):
             name = f"net.ipv4.conf.{interface}.arp_ignore"
-            yield f"{name} keeps the host from saying where {IPV4} is; type sysctl -w {name}=0"
+            said = f"{name} keeps the host from saying where {IPV4} is"
+            yield said, f"type sysctl -w {name}=0"

@@ -78,8 +78,8 @@ class Step(Struct, frozen=True):
         return f"{line} <<'RULES'\n{self.text}RULES" if self.text else line
 
 
-def look(run: Run) -> Seen:
-    """Return what is there now.
+def look(run: Run, *, tries: bool = False) -> Seen:
+    """Return what is there now; who is going to make an interface `tries` which kind there is.
 
     Raises:
         ToolError: a program is missing, or this process may not look.
@@ -90,7 +90,7 @@ def look(run: Run) -> Seen:
         interfaces,
         _routes(run),
         tables(run),
-        _DUMMY if DEVICE in interfaces else _kind(run),
+        _kind(run) if tries and DEVICE not in interfaces else _DUMMY,
     )
 
 
@@ -128,11 +128,9 @@ def up(seen: Seen, tied: Sequence[Tie], *, ipv6: bool = False) -> list[Step]:
         HostError: something is there that is not ours.
     """
     _refuse_what_is_not_ours(seen)
-    wanted = sorted({seen.place(tie) for tie in tied} - {""}) if ipv6 else []
-    ours = set(seen.places)
-    places = [one for one in wanted if one in ours or not _has(seen, one, IPV6)]
+    places = _places(seen, tied) if ipv6 else []
     # The address shall not be there without rules, not even for a moment.
-    steps = _leave(seen, ours - set(wanted))
+    steps = _leave(seen, set(seen.places) - set(places))
     rules = ruleset(tied, _gates(seen, tied), places, ipv6=ipv6)
     if not stands(seen, rules):
         steps.append(Step(("nft", "-f", "-"), rules.text))
@@ -161,12 +159,38 @@ def down(seen: Seen) -> list[Step]:
     return steps + [Step(("nft", "delete", "table", family, TABLE)) for family in seen.tables]
 
 
+def is_of(seen: Seen, tied: Sequence[Tie]) -> bool:
+    """Tell whether the rules that stand are those of these VMs, with IPv6 or without.
+
+    Which bridges and places they know makes no difference: interfaces come and go.
+    """
+    gates = _known_gates(seen)
+    return any(stands(seen, ruleset(tied, gates, seen.places, ipv6=ipv6)) for ipv6 in (False, True))
+
+
+def unmet(seen: Seen, tied: Sequence[Tie]) -> list[str]:
+    """Return the interfaces on a bridge that the rules do not know of."""
+    known = _known_gates(seen)
+    return [name for name, mac in _gates(seen, tied).items() if known.get(name) != mac]
+
+
+def _known_gates(seen: Seen) -> dict[str, str]:
+    found = seen.tables.get("bridge", Table()).sets.get("gate", ())
+    return {one.parts[0]: one.parts[1] for one in found}
+
+
 def stands(seen: Seen, rules: Rules) -> bool:
     """Tell whether both tables are there with these rules and these ties."""
     return len(seen.tables) == len(FAMILIES) and all(
         table.stamp == rules.stamp and table.tied.keys() == rules.tied
         for table in seen.tables.values()
     )
+
+
+def _places(seen: Seen, tied: Sequence[Tie]) -> list[str]:
+    """Return where the IPv6 address is to be ours: where guests are met and it is not yet."""
+    met = sorted({seen.place(tie) for tie in tied} - {""})
+    return [one for one in met if one in seen.places or not _has(seen, one, IPV6)]
 
 
 def _leave(seen: Seen, places: set[str]) -> list[Step]:

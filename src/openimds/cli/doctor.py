@@ -1,0 +1,228 @@
+"""`openimds doctor`: what is wrong with this host, and what to type."""
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec.json
+from msgspec import Struct
+
+from openimds.cli.client import Client
+from openimds.cli.host import fleet_of
+from openimds.cli.main import options, values
+from openimds.cli.table import Cell, print_table
+from openimds.errors import ConfigError, Error
+from openimds.linux import checks
+from openimds.linux.checks import Finding
+from openimds.linux.host.report import obstacles, report, way_to
+from openimds.linux.host.ruleset import IPV4
+from openimds.linux.host.steps import is_of, look, unmet
+from openimds.linux.host.ties import Tie, ties
+from openimds.linux.host.tools import ToolError, may_configure, run
+from openimds.model.vm import Vm
+from openimds.settings import setting
+from openimds.store.state import STORE_NAME, TOKEN_NAME, default_folder
+from openimds.wire.listen import Tcp, address
+
+_PUBLIC = "127.0.0.1:8171"
+_STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+
+
+class Around:
+    """What checks look at together: the settings, the server, the fleet."""
+
+    def __init__(self, flags: dict[str, Any]) -> None:
+        """Read the settings; whatever cannot be had is empty, and one of the checks says so."""
+        self.known, self.mistake = _settings(flags)
+        state = self.known["state"]
+        self.folder = Path(state) if state else default_folder()
+        self.server: Client | None = None
+        self.silence = ""
+        try:
+            client = Client(state)
+            client.ask("GET", "/v1/vms?limit=1")
+            self.server = client
+        except Error as error:
+            self.silence = str(error)
+        self.vms: list[Vm] = []
+        self.no_fleet = ""
+        try:
+            self.vms = fleet_of(self.known) if self.known["fleet"] or self.server else []
+        except Error as error:
+            self.no_fleet = str(error)
+
+
+def _settings(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    try:
+        return values(flags), ""
+    except ConfigError as error:
+        names = ("fleet", "state", "listen", "admin", "public", "max_connections")
+        return {name: flags.get(name) or setting(name).default for name in names}, str(error)
+
+
+class Check(Struct, frozen=True):
+    """One thing to look at, and what helps where a finding does not say it itself."""
+
+    name: str
+    look: Callable[[Around], Iterator[Finding]]
+    do: str = ""
+
+
+@click.command("doctor")
+@options("fleet", "state", "listen", "admin", "public")
+@click.option("--json", "is_json", is_flag=True, help="JSON instead of a table.")
+def command(*, is_json: bool, **flags: object) -> None:
+    """Say what is wrong with this host, and what to type.
+
+    It only looks, and sends nothing to 169.254.169.254. Exits with 1 where something is wrong; a
+    note is worth knowing. As root it sees more.
+    """
+    around = Around(flags)
+    found = [
+        {"check": row.name, **msgspec.to_builtins(one), "do": _do(one, row)}
+        for row in CHECKS
+        for one in _find(row, around)
+    ]
+    if is_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        print_table(("CHECK", "", "FOUND", "DO"), map(_row, found), folding="FOUND")
+    if any(one["state"] == "wrong" for one in found):
+        raise SystemExit(1)
+
+
+def _find(row: Check, around: Around) -> Iterator[Finding]:
+    """Yield what a check finds, also where it cannot look."""
+    try:
+        yield from row.look(around)
+    except ToolError as error:
+        yield Finding("note", f"cannot be seen: {error}")
+    except Error as error:
+        yield Finding("wrong", str(error))
+
+
+def _do(finding: Finding, row: Check) -> str:
+    return "" if finding.state == "ok" else finding.do or row.do
+
+
+def _row(one: dict[str, str]) -> tuple[Cell, ...]:
+    state = one["state"]
+    return (one["check"], (state, _STYLES[state]), one["found"], one["do"])
+
+
+def _read_settings(around: Around) -> Iterator[Finding]:
+    yield Finding("wrong", around.mistake) if around.mistake else Finding("ok", "can be read")
+
+
+def _fleet(around: Around) -> Iterator[Finding]:
+    if around.no_fleet:
+        yield Finding("wrong", around.no_fleet)
+    elif around.known["fleet"] or around.server:
+        yield Finding("ok", f"{len(around.vms)} VMs in {around.known['fleet'] or 'the server'}")
+    else:
+        yield Finding("note", "no fleet file is named", "--fleet PATH, or openimds vm put")
+
+
+def _server(around: Around) -> Iterator[Finding]:
+    if around.server:
+        yield Finding("ok", f"answers at {around.server.url}")
+        skew = around.server.ask("GET", "/v1/clock")["offset_s"]
+        if abs(skew) >= 1:
+            yield Finding("note", f"its clock is {skew:g} s from ours", "openimds clock --offset 0")
+    else:
+        yield Finding("note", around.silence)
+
+
+def _ports(around: Around) -> Iterator[Finding]:
+    taken = checks.listening()
+    public = around.known["public"]
+    listed = {
+        "listen": around.known["listen"].partition(",")[0],
+        "admin": around.known["admin"],
+        "public": _PUBLIC if public == "auto" else public,
+    }
+    for name, text in listed.items():
+        wanted = address(text, name) if text != "none" else None
+        if not isinstance(wanted, Tcp) or not checks.is_taken(wanted.host, wanted.port, taken):
+            yield Finding("ok", f"{text} is free ({name})")
+        elif around.server:
+            yield Finding("ok", f"{text} is in use, and a server runs ({name})")
+        else:
+            yield Finding("wrong", f"{text} is in use ({name})", f"--{name} HOST:PORT, or ss -ltnp")
+    if checks.is_taken(IPV4, 80, taken) and not around.server:
+        yield Finding("note", f"{IPV4}:80 is in use", "ss -ltnp says by whom")
+
+
+def _address(_: Around) -> Iterator[Finding]:
+    yield from checks.address(look(run))
+
+
+def _host(around: Around) -> Iterator[Finding]:
+    """Look whether the rules are there, and whether they are those of the fleet."""
+    seen = look(run)
+    found = report(seen)
+    if not found.is_up:
+        is_half = bool(found.device or seen.tables)
+        said = "openimds host is not up" + (", but part of it is there" if is_half else "")
+        yield Finding("wrong" if is_half else "note", said, "openimds host up, or down")
+        return
+    yield Finding("ok", f"{len(found.guests)} VMs are tied")
+    if around.vms:
+        tied = ties(around.vms)
+        if not is_of(seen, tied):
+            yield Finding("wrong", "the rules are not those of the fleet", "openimds host up")
+        elif away := unmet(seen, tied):
+            said = f"it is not known which bridge {', '.join(away)} is on"
+            yield Finding("note", said, "openimds host up")
+    else:
+        tied = [Tie(one.vm, one.interface, one.mac, one.addresses) for one in found.guests]
+    for one in obstacles(seen, tied, lambda to: way_to(run, to)):
+        said, do = f"{one.vm}: {one.said}", one.do.removeprefix("type ")
+        yield Finding("note" if one.waits else "wrong", said, do)
+
+
+def _as_root(find: Callable[[Around], Iterator[Finding]]) -> Callable[[Around], Iterator[Finding]]:
+    """Return a look that wants root, and says so."""
+
+    def look_if_allowed(around: Around) -> Iterator[Finding]:
+        if not may_configure():
+            yield Finding("note", "cannot be seen", "sudo before openimds doctor")
+            return
+        yield from find(around)
+
+    return look_if_allowed
+
+
+def _open_files(around: Around) -> Iterator[Finding]:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield from checks.open_files(hard, around.known["max_connections"])
+
+
+CHECKS = (
+    Check("python", lambda _: checks.python()),
+    Check("tools", lambda _: checks.tools()),
+    Check("private network", lambda _: checks.private_network()),
+    Check("settings", _read_settings, "mend it; docs/use/settings.md has all of them"),
+    Check("fleet", _fleet, "mend it; docs/use/fleet.md has every key"),
+    Check(
+        "state",
+        lambda around: checks.state_folder(around.folder, TOKEN_NAME, STORE_NAME, os.geteuid()),
+    ),
+    Check("server", _server, "openimds serve"),
+    Check("ports", _ports),
+    Check("open files", _open_files),
+    Check(
+        "clock",
+        lambda around: checks.clock(
+            time.time(), [around.folder / TOKEN_NAME, around.folder / STORE_NAME]
+        ),
+    ),
+    Check("address", _as_root(_address)),
+    Check("host", _as_root(_host), "openimds host up"),
+    Check("firewall", _as_root(lambda _: checks.firewalls(run))),
+)
+"""In the order of the table."""

@@ -1,0 +1,184 @@
+"""What can be wrong with a machine: one function for each thing that `openimds doctor` looks at.
+
+A check only looks. It starts nothing, opens no port and sends no packet: whether a cloud answers at
+169.254.169.254 is told from routes, addresses and the firmware, and who listens from /proc.
+"""
+
+import importlib.util
+import shutil
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec.json
+from msgspec import Struct
+
+from openimds.linux.host.ruleset import IPV4, TABLE
+from openimds.linux.host.steps import DEVICE, Seen
+from openimds.linux.host.tools import PACKAGES, Run
+from openimds.linux.namespace import why_not
+
+State = Literal["ok", "note", "wrong"]
+Bound: TypeAlias = tuple[IPv4Address | IPv6Address, int]
+"""An address and a port."""
+_OURS_ALONE = 0o077
+_LISTENING = "0A"  # TCP_LISTEN of the kernel
+_YEAR_2025_S = 1_735_689_600
+_SKEW_S = 60
+_AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
+"""The chassis asset tag of every Azure VM."""
+_NEEDED_BY = {"ip": "openimds host", "nft": "openimds host", "pasta": "openimds exec --net host"}
+
+
+class Finding(Struct, frozen=True):
+    """What one look has found: fine, worth knowing or wrong, and what to type."""
+
+    state: State
+    found: str
+    do: str = ""
+
+
+def python() -> Iterator[Finding]:
+    """Look at the interpreter and its event loop."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if importlib.util.find_spec("uvloop"):
+        yield Finding("ok", f"{version} with uvloop")
+    else:
+        yield Finding("note", f"{version} without uvloop", "pip install openimds[fast] is faster")
+
+
+def private_network() -> Iterator[Finding]:
+    """Look whether a process can have a network of its own, as `openimds exec` needs it."""
+    said = why_not()
+    if said:
+        yield Finding("note", said, "only openimds exec needs it")
+    else:
+        yield Finding("ok", "can be made")
+
+
+def tools() -> Iterator[Finding]:
+    """Look for the programs that commands start."""
+    for name, command in _NEEDED_BY.items():
+        path = shutil.which(name)
+        package = PACKAGES.get(name, "passt")
+        if path:
+            yield Finding("ok", path)
+        else:
+            yield Finding("note", f"no {name}", f"apt-get install {package}, for {command}")
+
+
+def open_files(hard: int, connections: int) -> Iterator[Finding]:
+    """Look whether this process may hold as many connections as the settings allow."""
+    if 0 <= hard < connections:
+        hint = f"raise ulimit -Hn, or --max-connections {hard // 2}"
+        yield Finding("note", f"{hard} open files for {connections} connections", hint)
+    else:
+        yield Finding("ok", "as many as connections")
+
+
+def listening(proc: Path = Path("/proc")) -> set[Bound]:
+    """Return every TCP address that somebody listens at in this network."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (proc / "net" / name).read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            _, local, _, state, *_ = line.split()
+            if state == _LISTENING:
+                address, _, port = local.partition(":")
+                found.add((_address(address), int(port, 16)))
+    return found
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """Return an address as /proc/net writes it: words of four bytes, each as the machine has it."""
+    words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
+    order = 1 if sys.byteorder == "big" else -1
+    return ip_address(b"".join(word[::order] for word in words))
+
+
+def is_taken(host: str, port: int, taken: AbstractSet[Bound]) -> bool:
+    """Tell whether somebody listens where this address would be wanted."""
+    try:
+        wanted = ip_address(host.partition("%")[0])
+    except ValueError:
+        wanted = ip_address("127.0.0.1")  # A name, such as localhost.
+    return any(
+        port == other and (address == wanted or address.is_unspecified)
+        for address, other in taken
+        # One for every IPv6 address takes those of IPv4 as well.
+        if address.version in (wanted.version, 6)
+    )
+
+
+def state_folder(folder: Path, token: str, store: str, user: int) -> Iterator[Finding]:
+    """Look whether the folder that keeps the fleet and the token is its owner's alone."""
+    try:
+        owner = folder.stat().st_uid
+    except OSError as error:
+        said = (error.strerror or str(error)).lower()
+        yield Finding("note", f"{folder}: {said}", "a server makes it")
+        return
+    if user not in (0, owner):
+        yield Finding("wrong", f"{folder} is that of user {owner}", f"sudo -u '#{owner}' before it")
+        return
+    kept = [path for path in (folder, folder / token, folder / store) if path.exists()]
+    found = [
+        Finding("wrong", f"others may use {path}", f"chmod go= {path}")
+        for path in kept
+        if stat.S_IMODE(path.stat().st_mode) & _OURS_ALONE
+    ]
+    if not (folder / token).exists():
+        found.append(Finding("note", f"{folder} has no {token}", "a server makes it"))
+    yield from found or [Finding("ok", str(folder))]
+
+
+def clock(now_s: float, files: Iterable[Path]) -> Iterator[Finding]:
+    """Look whether the time can be right: tokens and certificates live by it."""
+    late = [path for path in files if path.exists() and path.stat().st_mtime > now_s + _SKEW_S]
+    if now_s < _YEAR_2025_S:
+        yield Finding("wrong", "it is before 2025", "timedatectl set-ntp true")
+    elif late:
+        yield Finding("wrong", f"{late[0]} is of the future", "timedatectl set-ntp true")
+    else:
+        yield Finding("ok", "can be right")
+
+
+def address(seen: Seen, firmware: Path = Path("/sys/class/dmi/id")) -> Iterator[Finding]:
+    """Look where 169.254.169.254 is, and whether it is a cloud's."""
+    try:
+        is_azure = (firmware / "chassis_asset_tag").read_text("utf-8").strip() == _AZURE_TAG
+    except OSError:
+        is_azure = False
+    if is_azure:
+        yield Finding(
+            "note", "this machine is an Azure VM", "reach.listen: netns:NAME, or openimds exec"
+        )
+    for route in seen.routes:
+        said = f"{IPV4} is a cloud's, over {route}"
+        yield Finding("note", said, "reach.listen: netns:NAME, or openimds exec")
+    places = [one.name for one in seen.interfaces.values() if IPV4 in one.addresses]
+    for place in places:
+        if place == DEVICE:
+            yield Finding("ok", f"{IPV4} is on {place}")
+        else:
+            yield Finding("note", f"{IPV4} is on {place}", "openimds host up wants it elsewhere")
+    if not places and not seen.routes:
+        yield Finding("ok", f"{IPV4} is on no interface")
+
+
+def firewalls(run: Run) -> Iterator[Finding]:
+    """Look for chains of others that drop what comes in unless it is named."""
+    listed = msgspec.json.decode(run(("nft", "-j", "list", "chains"), ""))["nftables"]
+    chains = [one["chain"] for one in listed if "chain" in one]
+    for one in chains:
+        is_strict = one.get("hook") == "input" and one.get("policy") == "drop"
+        if is_strict and one["table"] != TABLE:
+            said = f"chain {one['name']} of {one['family']} {one['table']} drops by default"
+            yield Finding("note", said, f"let TCP to {IPV4} port 80 in there")
