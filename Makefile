@@ -27,6 +27,7 @@ serve: .venv/.runtime-stamp ## Run the service
 
 # Cover of the pure rooms is a promise about all tests, so a chosen few are not held to it.
 test: .venv/.dev-stamp ## Run the tests; ARGS chooses some of them
+	@scripts/host-tools
 	@$(BIN)/python -m tests.clients.kits
 	$(BIN)/python -m pytest --cov=openimds --cov-report=term-missing:skip-covered $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100)

@@ -12,6 +12,8 @@ from openimds.settings import SETTINGS
 from openimds.spec.endpoints import ENDPOINTS
 from scripts.generate_docs import ROOT, pages
 from tests.docs.story import blocks, expected, script
+from tests.system.machine import UNSHARE as MACHINE
+from tests.system.machine import why_not as why_not_a_machine
 from tests.system.process import clean_environment
 from tests.system.test_real_address import PRIVATE, why_not
 
@@ -22,11 +24,16 @@ STORIES = [
     "docs/use/attested.md",
     "docs/use/capture.md",
     "docs/use/faults.md",
+    "docs/use/firecracker.md",
     "docs/use/fleet.md",
+    "docs/use/host.md",
     "docs/use/identity.md",
     "docs/use/pytest.md",
     "docs/use/requests.md",
 ]
+HOSTS = {"docs/use/firecracker.md", "docs/use/host.md"}
+"""Pages that need what a host has: namespaces with names, and rules."""
+MOUNTS = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns\n"
 EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
@@ -34,7 +41,7 @@ EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 @pytest.mark.netns
 @pytest.mark.parametrize("name", STORIES)
 def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
-    reason = why_not()
+    reason = why_not_a_machine("nft") if name in HOSTS else why_not()
     if reason:
         pytest.skip(reason)
     if subprocess.run(["make", "-q", "setup"], cwd=ROOT, check=False).returncode:
@@ -43,8 +50,9 @@ def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
         (tmp_path / entry.name).symlink_to(entry)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")  # A page with tests is a project of its own.
     binaries = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    place, first = (MACHINE, MOUNTS) if name in HOSTS else (PRIVATE, "")
     got = subprocess.run(
-        [*PRIVATE, "sh", "-c", script(ROOT / name, tmp_path)],
+        [*place, "sh", "-c", first + script(ROOT / name, tmp_path)],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -21,7 +21,8 @@ import pytest
 from tests.system.process import COMMAND, clean_environment
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_UNSHARE = ["unshare", "-Urnmpf", "--mount-proc", "--kill-child"]
+UNSHARE = ["unshare", "-Urnmpf", "--mount-proc", "--kill-child"]
+"""Runs a command with users, a network, mounts and processes of its own."""
 _HOLD = """
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/netns
@@ -38,7 +39,7 @@ def why_not(*tools: str) -> str:
     for tool in ("unshare", "nsenter", "ip", "curl", "sh", *tools):
         if not shutil.which(tool, path=_PATH):
             return f"{tool} is not installed"
-    tried = subprocess.run([*_UNSHARE, "true"], capture_output=True, text=True, check=False)
+    tried = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
     return f"no private network namespace here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
@@ -175,7 +176,7 @@ def machine(folder: Path, *tools: str) -> Iterator[Machine]:
     if why_not(*tools):
         pytest.skip(why_not(*tools))
     holder = subprocess.Popen(
-        [*_UNSHARE, "sh", "-ec", _HOLD],
+        [*UNSHARE, "sh", "-ec", _HOLD],
         stdout=subprocess.PIPE,
         text=True,
         env=clean_environment({}),

@@ -112,6 +112,25 @@ def test_a_guest_that_starts_later_is_met_too(here: Lab) -> None:
         assert here.asks("a") == "web-a"
 
 
+def test_a_port_behind_a_bridge_of_its_own(here: Lab) -> None:
+    # So does Proxmox where its firewall is on: tap, a bridge, a veth, the bridge.
+    here.host.shell("""
+        ip link add fwbr type bridge && ip link set fwbr up && ip link set pa master fwbr
+        ip link add fwln type veth peer name fwpr && ip link set fwln up && ip link set fwpr up
+        ip link set fwln master fwbr && ip link set fwpr master br0
+    """)
+    route = "ip route add 10.0.0.4/32 dev fwbr"
+    assert here.up().stderr == (
+        f"openimds: web-a: answers to 10.0.0.4 would leave by br0 and be dropped; type {route}\n"
+    )
+    with here.serving():
+        assert here.knocks("a") == ""
+        here.host.shell(route)
+        assert here.up().stderr == ""
+        assert {name: here.asks(name) for name in "ab"} == {"a": "web-a", "b": "web-b"}
+        assert here.knocks("c") == ""
+
+
 def test_what_somebody_else_has_put_there_is_left_and_said(here: Lab) -> None:
     here.host.shell(f"ip address add {IMDS}/32 dev br0")
     before = everything(here)
