@@ -206,6 +206,6 @@ def test_free_names_have_no_defaults() -> None:
 
 
 def test_the_first_hardware_address_is_that_of_the_document() -> None:
-    said = {"network": {"interface": [{"macAddress": "0022480A0B0C"}, {"macAddress": "1"}]}}
-    assert first_mac(Vm("a", document=said)) == "0022480A0B0C"
+    two = [{"macAddress": "0022480A0B0C"}, {"macAddress": "1"}]
+    assert first_mac(Vm("a", document={"network": {"interface": two}})) == "0022480A0B0C"
     assert first_mac(Vm("a")) == complete(Vm("a"))["network"]["interface"][0]["macAddress"]  # type: ignore[index]
