@@ -83,8 +83,8 @@ class Machine:
 
     def __init__(self, pid: int, folder: Path) -> None:
         self._pid, self.folder = pid, folder
-        self._enter = ["nsenter", "-t", str(pid), "-U", "-n", "-m", "-p", "--"]
-        self._enter += ["env", "-C", str(folder)]
+        into = ["nsenter", "--preserve-credentials", "-U", "-n", "-m", "-p", "-t", str(pid)]
+        self._enter = [*into, "--", "env", "-C", str(folder)]
         self._env = clean_environment(
             {"XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder)}
         )

@@ -61,12 +61,13 @@ def listening(
     return bound, lambda: _means_another(path, entered)
 
 
-_BY_SYSTEMD = "packaging/systemd/openimds-netns@.socket"
+_BY_ROOT = (
+    "Run the server as root, or let systemd open the socket: "
+    "packaging/systemd/openimds-netns@.socket"
+)
 _REASONS = {
-    errno.EPERM: (
-        "the right to enter it (CAP_SYS_ADMIN)",
-        f"Run the server as root, or let systemd open the socket: {_BY_SYSTEMD}",
-    ),
+    errno.EPERM: ("the right to enter it (CAP_SYS_ADMIN, CAP_NET_ADMIN)", _BY_ROOT),
+    errno.EACCES: ("the right to that port (CAP_NET_BIND_SERVICE)", _BY_ROOT),
     errno.EINVAL: ("a network namespace", "Type: ip netns delete, then ip netns add"),
     errno.EADDRNOTAVAIL: ("an address that is on an interface there", "Type: ip -n NAME address"),
 }
