@@ -11,6 +11,7 @@ Nothing is installed on the machine. Packages of Debian are unpacked, all else l
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,9 @@ NODE_MODULES = HERE / "js" / "node_modules"
 _LISTS = MADE / "lists"
 _PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 _LONGEST = 160
-_ERRORS = ("error", "E:", "go: ")
+_MOST_S = 900
+_WRONG = re.compile(r"(npm )?\[?error|e: |go: ", re.IGNORECASE)
+"""How the line begins by which a tool says what is wrong."""
 
 
 def tool(name: str) -> str:
@@ -88,8 +91,8 @@ class Kit(Struct, frozen=True):
         try:
             self.place.mkdir(parents=True, exist_ok=True)
             self.fetch(self.place)
-        except subprocess.CalledProcessError as error:
-            why_not = _in_short(error)
+        except _CannotError as error:
+            why_not = str(error)
             _say(f"{self.name}: {why_not}: its tests are skipped")
         else:
             broken = self._build()
@@ -100,9 +103,11 @@ class Kit(Struct, frozen=True):
         try:
             if self.build:
                 self.build(self.place)
-        except subprocess.CalledProcessError as error:
-            _say(f"{self.name} cannot be built:\n{error.stdout}{error.stderr}")
-            return _in_short(error)
+        except _CannotError as error:
+            _say(f"{self.name} cannot be built:\n{error.said}")
+            # What was built before is not what is to be tested.
+            shutil.rmtree(self.place)
+            return str(error)
         return ""
 
     def _read(self) -> dict[str, str]:
@@ -123,25 +128,34 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - whoever typed make reads it
 
 
-def _in_short(error: subprocess.CalledProcessError) -> str:
-    """Return the line of a tool that says what is wrong."""
-    lines = [line.strip() for line in f"{error.stderr}\n{error.stdout}".splitlines()]
-    said = [line for line in lines if line]
-    telling = [line for line in said if any(word in line for word in _ERRORS)]
-    tool = Path(error.cmd[0]).name
-    return f"{tool}: {(telling or said or ['it failed'])[0]}"[:_LONGEST]
+class _CannotError(Exception):
+    """A tool cannot do what it is to do: in a line, and in all that it said."""
+
+    def __init__(self, command: tuple[str | Path, ...], said: str) -> None:
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        telling = [line for line in lines if _WRONG.match(line)]
+        short = (telling or lines or ["it failed"])[0]
+        super().__init__(f"{Path(command[0]).name}: {short}"[:_LONGEST])
+        self.said = said
 
 
 def _run(*command: str | Path, cwd: Path = HERE, **environment: str) -> None:
-    subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    try:
+        ran = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=_MOST_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise _CannotError(command, f"it was not done after {_MOST_S} s") from None
+    if ran.returncode:
+        raise _CannotError(command, ran.stdout)
 
 
 def _empty(place: Path) -> None:
@@ -151,7 +165,7 @@ def _empty(place: Path) -> None:
 
 def _pip(place: Path) -> None:
     _empty(place)
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1")
     lock = ROOT / "requirements-clients.lock"
     pip = (sys.executable, "-m", "pip", "install", *quiet, "--only-binary", ":all:")
     _run(*pip, "--no-deps", "--require-hashes", "--target", place, "-r", lock)
@@ -159,8 +173,10 @@ def _pip(place: Path) -> None:
 
 def _npm(_: Path) -> None:
     shutil.rmtree(NODE_MODULES, ignore_errors=True)
-    quiet = ("--no-audit", "--no-fund", "--loglevel=error")
-    _run("npm", "install", "--no-package-lock", "--ignore-scripts", *quiet, cwd=NODE_MODULES.parent)
+    quiet = ("--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+    # Where there is no network it would wait for minutes, for each package.
+    once = ("--fetch-retries=1", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=1000")
+    _run("npm", "install", *quiet, *once, cwd=NODE_MODULES.parent)
 
 
 def _debian(packages: str) -> Callable[[Path], None]:
@@ -175,10 +191,10 @@ def _debian(packages: str) -> Callable[[Path], None]:
         get = ("apt-get", "-qq", "download", *filter(None, names))
         try:
             _run(*get, cwd=place)
-        except subprocess.CalledProcessError:
+        except _CannotError:
             # The lists of the machine are old or were never got; they are not ours to renew.
             (_LISTS / "partial").mkdir(parents=True, exist_ok=True)
-            ours = ("-o", f"Dir::State::Lists={_LISTS}")
+            ours = ("-o", f"Dir::State::Lists={_LISTS}", "-o", "Acquire::Retries=1")
             _run("apt-get", "-qq", *ours, "update")
             _run(*get, *ours, cwd=place)
         for package in place.glob("*.deb"):

@@ -90,7 +90,7 @@ CLIENTS = (
         "WALinuxAgent",
         "Python",
         debian("waagent", "guests"),
-        "its IMDS client: the image's origin, its own validation, throttling told apart",
+        "its IMDS client: its validation, the image's origin; throttled, it waits",
         "guests",
     ),
     Client(
@@ -163,7 +163,7 @@ CLIENTS = (
         "azure-identity",
         "Java",
         maven("azure-identity"),
-        f"{_TOKENS}; a token is kept",
+        "tokens of each identity, refusals; throttled, it waits and has its token",
         "Java",
         VARIABLE,
     ),
