@@ -124,3 +124,17 @@ def test_whoever_lacks_a_right_is_told_which(host: Machine, lacks: str, said: st
         f"openimds: fleet.json: vms.web-1.reach.listen: saw netns:one ({said}. Run the server as "
         "root, or let systemd open the socket: packaging/systemd/openimds-netns@.socket\n"
     )
+
+
+def test_the_listener_of_everybody_may_be_in_namespaces_as_well(host: Machine) -> None:
+    with host.serving({"vms": {"a": {}}}, "--listen", "netns:one,netns:two") as server:
+        assert [host.asks(name, NAME) for name in ("one", "two")] == ["a", "a"]
+        assert server.ready["imds"] == "http://169.254.169.254:80"
+        code, said = server.stop()
+    assert (code, said) == (0, "")
+    (host.folder / "more.json").write_text('{"vms": {"a": {}}}')
+    words = ("serve", "--fleet", "more.json", "--admin", "none")
+    ended = host.openimds(*words, "--listen", "netns:one,netns:none", code=2)
+    assert ended.stderr.startswith(
+        "openimds: listen: saw netns:none (/run/netns/none: no such file"
+    )

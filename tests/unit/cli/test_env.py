@@ -73,6 +73,7 @@ def test_imds_is_what_everybody_wants() -> None:
         "OPENIMDS_URL": "http://[::1]:9",
     }
     assert asked("--listen", "[::1]:9") == expected == variables("http://[::1]:9")
+    assert asked("--listen", "[::1]:9,127.0.0.1:80") == expected
 
 
 @pytest.mark.parametrize(
