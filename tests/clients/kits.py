@@ -135,7 +135,8 @@ class _CannotError(Exception):
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         telling = [line for line in lines if _WRONG.match(line)]
         short = (telling or lines or ["it failed"])[0]
-        super().__init__(f"{Path(command[0]).name}: {short}"[:_LONGEST])
+        tool = command[2] if command[1] == "-m" else Path(command[0]).name
+        super().__init__(f"{tool}: {short}"[:_LONGEST])
         self.said = said
 
 
