@@ -242,7 +242,8 @@ class Server:
         return application(said, self.tell)
 
     def _open_door(self, ready: Ready) -> Ready:
-        token = Token((self.state.folder if self.state else default_folder()) / TOKEN_NAME)
+        kept = (self.state.folder if self.state else default_folder()) / TOKEN_NAME
+        token = self._given.token or Token(kept)
         bound = self._given.admin or (bind("admin", _tcp(self.config.admin, "admin")),)
         self._door = Door("admin", bound, lambda: self._application(token), self.tell)
         self._door.open()
@@ -284,6 +285,8 @@ class Server:
 
     async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
         """Have these listeners of single VMs beside the first one; of the others keep only some."""
+        if self._given.is_all:
+            return
         for text in [one for one in wanted if one not in self.listeners]:
             where = f"vms.{wanted[text]}.reach.listen"
             self.listeners[text] = await listen(self.plane, text, where, is_own=True, enter=_enter)

@@ -78,6 +78,7 @@ class _Commands(click.Group):
 
 _COMMANDS = (
     "serve",
+    "exec",
     "env",
     "vm",
     "event",

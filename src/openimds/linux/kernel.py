@@ -126,3 +126,13 @@ def read_signals(descriptor: int) -> list[Arrived]:
     return [
         Arrived(number, code == _SI_KERNEL) for number, _, code, _ in _SIGINFO.iter_unpack(data)
     ]
+
+
+def give_signals_back(mask: Iterable[int]) -> None:
+    """Make signals what they are to a program that is not Python, and block only those of a mask.
+
+    For a child that is about to become another program.
+    """
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them.
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

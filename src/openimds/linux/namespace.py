@@ -123,7 +123,8 @@ def refusal(error: OSError, proc: Path = _PROC) -> NamespaceError:
         if row.line in _lines(proc / row.file):
             return NamespaceError(f"no private network: {row.says}; {row.helps}, {_ELSEWHERE}")
     said = f"{error.filename or 'the kernel'} says {(error.strerror or str(error)).lower()}"
-    return NamespaceError(f"no private network: {said}; run it as root, {_ELSEWHERE}")
+    helps = "run it as root" if os.geteuid() else "give it CAP_SYS_ADMIN"
+    return NamespaceError(f"no private network: {said}; {helps}, {_ELSEWHERE}")
 
 
 def _lines(path: Path) -> list[str]:

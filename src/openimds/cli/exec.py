@@ -1,0 +1,40 @@
+"""`openimds exec`."""
+
+import click
+
+from openimds.app.within import within
+from openimds.cli.main import options, values
+from openimds.config import configure
+from openimds.linux.cell import end_like
+from openimds.settings import SETTINGS
+
+_OUTSIDE = "listen"
+"""The setting that says nothing here: the address is the real one."""
+
+
+@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.option("--vm", "names", multiple=True, metavar="NAME", help="Which VM COMMAND runs on.")
+@click.option(
+    "--net",
+    type=click.Choice(["none", "host"]),
+    default="none",
+    help="What else COMMAND reaches: nothing, or what this machine reaches, by pasta.",
+)
+@options(*(row.name for row in SETTINGS if row.name != _OUTSIDE))
+@click.argument(
+    "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG]..."
+)
+def command(names: tuple[str, ...], net: str, words: tuple[str, ...], **flags: object) -> None:
+    """Run COMMAND where http://169.254.169.254/metadata is real.
+
+    It runs as you, in a network of its own that ends with it: with its exit code, its signals and
+    this terminal. What it reaches at 169.254.169.254 is a VM of the fleet: the only one, or the one
+    that --vm names. With several --vm it runs once for each, at the same time, and its lines begin
+    with the name. In there `openimds vm`, `event` and all that talk to a server talk to this one.
+    """
+    config = configure(values(flags))
+    end_like(within(config, words, names, _tell, is_online=net == "host"))
+
+
+def _tell(sentence: str) -> None:
+    click.echo(f"openimds: {sentence}.", err=True)

@@ -1,0 +1,212 @@
+"""openimds exec by an ordinary user: the real address, and nothing left of it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.system.cells import CURL, NAME, URL, Place, namespaces, place, until
+
+__all__ = ["place"]
+pytestmark = [pytest.mark.system, pytest.mark.netns]
+
+BACKGROUND = """
+sleep 300 &
+setsid sleep 300 &
+(sleep 300 &)
+echo up
+"""
+TELLING = """
+import signal, sys
+def got(number, _):
+    print("got", signal.Signals(number).name, flush=True)
+    if number == signal.SIGALRM:
+        sys.exit(3)
+for name in sys.argv[1:]:
+    signal.signal(signal.Signals[name], got)
+print("up", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_curl_gets_the_document_at_the_real_address(place: Place) -> None:
+    got = place.run("--", *CURL, "-i", URL)
+    assert (got.returncode, got.stderr) == (0, "")
+    head, _, body = got.stdout.partition("\n\n")
+    assert head.startswith("HTTP/1.1 200 OK\nContent-Type: application/json; charset=utf-8\n")
+    assert json.loads(body)["compute"]["name"] == "vm-1"
+
+
+def test_two_at_the_same_time_leave_nothing_behind(place: Place) -> None:
+    devices, files = socket.if_nameindex(), place.files()
+    before = namespaces()
+    assert place.processes() == set()
+    waiting = f"read go && {' '.join(CURL)} '{NAME}'"
+    runs = [place.start("--", "sh", "-c", f"echo up; {waiting}") for _ in range(2)]
+    for one in runs:
+        assert one.stdout
+        assert one.stdout.readline() == "up\n"
+    made = namespaces(place.processes()) - before
+    # A warden, a server, a first process and a shell each.
+    assert len(place.processes()) == 2 * 4
+    # Of network, processes, mounts, and users where an ordinary one is.
+    assert len(made) == 2 * 4
+    assert socket.if_nameindex() == devices
+    assert [one.communicate("go\n", timeout=60) for one in runs] == [("vm-1", "")] * 2
+    assert [one.returncode for one in runs] == [0, 0]
+    assert place.processes() == set()
+    assert namespaces() & made == set()
+    assert (socket.if_nameindex(), place.files()) == (devices, files)
+
+
+@pytest.mark.parametrize("ends", ["COMMAND", "the warden is killed", "the server is killed"])
+def test_what_runs_in_the_background_ends_too(ends: str, place: Place) -> None:
+    devices, files = socket.if_nameindex(), place.files()
+    before = namespaces()
+    running = place.start("--", "sh", "-c", f"{BACKGROUND} read go")
+    assert running.stdout
+    assert running.stdout.readline() == "up\n"
+    made = namespaces(place.processes()) - before
+    assert made
+    until(lambda: [*map(_name, place.processes())].count("sleep") == 3)
+    if ends == "the warden is killed":
+        running.kill()
+    elif ends == "the server is killed":
+        leaders = {one for one in place.processes() if os.getsid(one) == one}
+        (server,) = (one for one in leaders if _name(one) != "sleep")
+        os.kill(server, signal.SIGKILL)
+    if ends != "the warden is killed":
+        out, said = running.communicate("go\n", timeout=60)
+        expected = "openimds: the server has ended, and nobody answers any more.\n"
+        assert (out, said) == ("", expected if ends == "the server is killed" else "")
+        # Nothing to wait for: the kernel ends what is in a cell before its first process is gone.
+        assert place.processes() == set()
+    until(lambda: not place.processes())
+    until(lambda: not namespaces() & made)
+    running.communicate(timeout=60)
+    assert running.returncode == (-signal.SIGKILL if ends == "the warden is killed" else 0)
+    assert (socket.if_nameindex(), place.files()) == (devices, files)
+
+
+def _name(process: int) -> str:
+    return Path(f"/proc/{process}/comm").read_text().strip()
+
+
+@pytest.mark.parametrize("code", [0, 1, 7, 255])
+def test_the_exit_code_is_that_of_the_command(code: int, place: Place) -> None:
+    got = place.run("--", "sh", "-c", f"exit {code}")
+    assert (got.returncode, got.stdout, got.stderr) == (code, "", "")
+
+
+def test_a_command_that_dies_of_a_signal_is_died_after(place: Place) -> None:
+    files = place.files()
+    got = place.run("--", "sh", "-c", "ulimit -c unlimited; kill -s SEGV $$")
+    assert (got.returncode, got.stderr) == (-signal.SIGSEGV, "")
+    assert {one.name for one in place.files() - files} <= {"core"}  # The command's, and no other.
+
+
+@pytest.mark.parametrize(
+    "name, code, says",
+    [
+        ("no-such-command", 127, "no such command"),
+        ("./no-such-file", 127, "no such command"),
+        ("/etc/passwd", 126, "permission denied"),
+        ("/etc", 126, "permission denied"),
+    ],
+)
+def test_what_cannot_be_run_is_told_as_a_shell_does(
+    name: str, code: int, says: str, place: Place
+) -> None:
+    got = place.run("--", name)
+    assert (got.returncode, got.stdout, got.stderr) == (code, "", f"openimds: {name}: {says}\n")
+
+
+def test_signals_are_passed_on_to_the_command_once_each(place: Place) -> None:
+    names = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGALRM"]
+    running = place.start("--", place.user.python, "-c", TELLING, *names)
+    assert running.stdout
+    assert running.stdout.readline() == "up\n"
+    for name in names:
+        running.send_signal(signal.Signals[name])
+        assert running.stdout.readline() == f"got {name}\n"
+    assert running.communicate(timeout=60) == ("", "")
+    assert running.returncode == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_that_ends_the_command_ends_all(number: signal.Signals, place: Place) -> None:
+    running = place.start("--", "sh", "-c", "echo up; exec sleep 300")
+    assert running.stdout
+    assert running.stdout.readline() == "up\n"
+    running.send_signal(number)
+    assert running.wait(60) == -number
+    until(lambda: not place.processes())
+    running.communicate()
+
+
+def test_a_signal_before_the_command_is_there_ends_what_was_begun(place: Place) -> None:
+    # What never ends keeps the server from being ready.
+    os.mkfifo(place.folder / "hook.toml", 0o666)
+    running = place.start("--scenario", "hook.toml", "--", "true")
+    until(lambda: len(place.processes()) > 0)
+    running.terminate()
+    assert running.wait(60) == -signal.SIGTERM
+    assert running.communicate() == ("", "")
+    assert place.processes() == set()
+
+
+def test_streams_are_the_commands_own(place: Place) -> None:
+    got = place.run(
+        "--", "sh", "-c", "cat; echo said >&2; ls /proc/self/fd | wc -l", said="one\ntwo\n"
+    )
+    # Three streams, and the folder that ls looks into.
+    assert (got.stdout, got.stderr) == ("one\ntwo\n4\n", "said\n")
+
+
+def test_a_descriptor_of_the_users_own_is_passed_on(place: Place) -> None:
+    hears, speaks = os.pipe()
+    running = subprocess.Popen(
+        [*place.openimds, "exec", "--", "bash", "-c", f"echo there >&{speaks}"],
+        pass_fds=[speaks],
+        env=place.environment(),
+        cwd=place.folder,
+    )
+    os.close(speaks)
+    with os.fdopen(hears) as heard:
+        assert heard.read() == "there\n"
+    assert running.wait(60) == 0
+
+
+def test_the_command_is_whom_it_was_and_may_do_no_more(place: Place) -> None:
+    asked = "id -u; id -g; grep CapEff /proc/self/status; pwd; umask; ulimit -Sn"
+    inside = place.run("--", "sh", "-c", asked).stdout.splitlines()
+    outside = subprocess.run(
+        [*place.user.become, "sh", "-c", asked],
+        capture_output=True,
+        text=True,
+        cwd=place.folder,
+        env=place.environment(),
+        check=True,
+    )
+    assert inside == outside.stdout.splitlines()
+    assert inside[2] == "CapEff:\t0000000000000000"
+
+
+def test_there_is_nothing_else_in_the_network(place: Place) -> None:
+    got = place.run("--", "cat", "/proc/net/dev", "/proc/net/route")
+    devices = [line.split(":")[0].strip() for line in got.stdout.splitlines() if ":" in line]
+    assert devices == ["lo"]
+    assert len(got.stdout.splitlines()) == 2 + 1 + 1  # Two heads, lo, and no route.
+
+
+def test_a_proxy_of_the_machine_is_not_asked(place: Place) -> None:
+    asked = [*CURL, NAME]
+    got = place.run("--", *asked, http_proxy="http://127.0.0.1:9", no_proxy="example.org")
+    assert (got.returncode, got.stdout, got.stderr) == (0, "vm-1", "")
+    shown = place.run("--", "sh", "-c", "echo $no_proxy; echo $NO_PROXY", no_proxy="example.org")
+    assert shown.stdout == "example.org\n\n"

@@ -1,0 +1,212 @@
+"""openimds exec with a fleet: which VM it is, several at once, and the admin API inside."""
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.system.cells import CURL, NAME, Place, place, until
+
+__all__ = ["place"]
+pytestmark = [pytest.mark.system, pytest.mark.netns]
+
+FLEET = {
+    "vms": {
+        # What it would listen to elsewhere is nobody's business in a cell.
+        "web-1": {"availabilitySet": "web", "reach": {"listen": ["127.0.0.1:1"]}},
+        "web-2": {"availabilitySet": "web"},
+        "db-1": {"identities": {"system": True}},
+    }
+}
+ASK = " ".join([*CURL, f"'{NAME}'"])
+
+
+@pytest.fixture
+def fleet(place: Place) -> Path:
+    path = place.folder / "fleet.json"
+    path.write_text(json.dumps(FLEET))
+    return path
+
+
+def test_the_named_vm_answers(place: Place, fleet: Path) -> None:
+    got = place.run("--fleet", "fleet.json", "--vm", "web-2", "--", *CURL, NAME)
+    assert (got.returncode, got.stdout, got.stderr) == (0, "web-2", "")
+
+
+def test_the_only_vm_need_not_be_named_and_stays_the_one(place: Place, fleet: Path) -> None:
+    fleet.write_text('{"vms": {"lone-1": {}}}')
+    (place.folder / "more.json").write_text('{"vms": {"lone-2": {}}}')
+    more = f"{place.inside} vm put more.json >&2"
+    got = place.run("--fleet", "fleet.json", "--", "sh", "-ec", f"{more}; {ASK}")
+    assert got.returncode == 0, got.stderr
+    assert got.stdout == "lone-1"
+    assert "lone-2" in got.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (
+            [],
+            "none of 3 VMs, expected the names of some: web-1, web-2, db-1. Write --vm web-1",
+        ),
+        (
+            ["--vm", "web-3"],
+            '"web-3", expected a VM of the fleet: web-1, web-2, db-1. Did you mean "web-2"?',
+        ),
+    ],
+    ids=["none", "an unknown one"],
+)
+def test_which_vm_it_is_has_to_be_said(
+    arguments: list[str], says: str, place: Place, fleet: Path
+) -> None:
+    got = place.run("--fleet", "fleet.json", *arguments, "--", "true")
+    assert (got.returncode, got.stdout, got.stderr) == (2, "", f"openimds: --vm: saw {says}\n")
+
+
+def test_several_run_at_once_against_one_server(place: Place, fleet: Path) -> None:
+    # Each waits for an event that only the other one schedules.
+    script = f"""
+        {ASK}; echo " is $OPENIMDS_VM"
+        [ $OPENIMDS_VM = db-1 ] || {{
+            [ $OPENIMDS_VM = web-2 ] || {place.inside} event schedule Freeze --vm web-2 > /dev/null
+            until {
+        ASK.replace(
+            "instance/compute/name?api-version=2021-02-01&format=text",
+            "scheduledevents?api-version=2020-07-01",
+        )
+    } | grep -q Freeze; do sleep 0.02; done
+        }}
+        echo "went by" >&2
+    """
+    names = [word for name in ("web-1", "web-2", "db-1") for word in ("--vm", name)]
+    got = place.run("--fleet", "fleet.json", "--no-rate-limit", *names, "--", "sh", "-c", script)
+    assert got.returncode == 0, got.stderr
+    assert sorted(got.stdout.splitlines()) == [
+        "db-1| db-1 is db-1",
+        "web-1| web-1 is web-1",
+        "web-2| web-2 is web-2",
+    ]
+    assert sorted(got.stderr.splitlines()) == [
+        "db-1| went by",
+        "web-1| went by",
+        "web-2| went by",
+    ]
+
+
+def test_lines_of_several_are_not_mixed(place: Place, fleet: Path) -> None:
+    # In pieces, so that they would be.
+    script = (
+        "for i in $(seq 300); do printf '%s ' $OPENIMDS_VM; printf '%s\\n' $i; done; printf end"
+    )
+    names = ("--vm", "web-1", "--vm", "web-2")
+    got = place.run("--fleet", "fleet.json", *names, "--", "sh", "-c", script)
+    assert got.returncode == 0, got.stderr
+    lines = got.stdout.splitlines()
+    for name in ("web-1", "web-2"):
+        own = [line for line in lines if line.startswith(f"{name}| ")]
+        said = [*(f"{name}| {name} {i}" for i in range(1, 301)), f"{name}| end"]
+        assert own == said
+    assert len(lines) == 2 * 301
+
+
+def test_the_code_is_that_of_the_first_that_fails(place: Place, fleet: Path) -> None:
+    wait = f"until [ -e {place.folder}/over ]; do sleep 0.02; done"
+    script = f"""
+        case $OPENIMDS_VM in
+            web-1) {wait}; exit 4;;
+            web-2) exit 5;;
+            db-1) exit 0;;
+        esac
+    """
+    names = [word for name in ("web-1", "web-2", "db-1") for word in ("--vm", name)]
+    running = place.start("--fleet", "fleet.json", *names, "--", "sh", "-c", script)
+    assert running.stderr
+    assert running.stderr.readline() == "openimds: web-2: ended with 5.\n"
+    (place.folder / "over").touch()
+    assert running.communicate(timeout=60) == ("", "openimds: web-1: ended with 4.\n")
+    assert running.returncode == 5
+
+
+def test_a_signal_reaches_all_of_several(place: Place, fleet: Path) -> None:
+    names = ("--vm", "web-1", "--vm", "web-2")
+    script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"
+    running = place.start("--fleet", "fleet.json", *names, "--", "sh", "-c", script)
+    assert running.stdout
+    up = {running.stdout.readline() for _ in range(2)}
+    assert up == {"web-1| up\n", "web-2| up\n"}
+    running.send_signal(signal.SIGTERM)
+    out, said = running.communicate(timeout=60)
+    assert sorted(out.splitlines()) == ["web-1| bye", "web-2| bye"]
+    assert (running.returncode, said) == (0, "")
+
+
+def test_a_reader_that_goes_away_is_heard_of(place: Place, fleet: Path) -> None:
+    names = ("--vm", "web-1", "--vm", "web-2")
+    running = place.start("--fleet", "fleet.json", *names, "--", "yes")
+    assert running.stdout
+    assert running.stdout.readline().endswith("| y\n")
+    running.stdout.close()
+    assert running.wait(60) == -signal.SIGPIPE
+    until(lambda: not place.processes())
+
+
+def test_the_admin_api_is_the_commands_and_nothing_is_kept(place: Place, fleet: Path) -> None:
+    script = f"""
+        {place.inside} vm list --json | grep -c '"name"' ; {place.inside} attest ca | head -1
+        echo $OPENIMDS_ADMIN; stat -Lc %a $OPENIMDS_TOKEN_FILE; {place.inside} token rotate
+    """
+    files = place.files()
+    got = place.run("--fleet", "fleet.json", "--vm", "db-1", "--", "sh", "-c", script)
+    listed, *rest = got.stdout.splitlines()
+    assert int(listed) > 0
+    assert rest == ["-----BEGIN CERTIFICATE-----", "http://127.0.0.1:8170", "600"]
+    assert got.stderr == (
+        "openimds: this token ends with the command that it was made for, and not before\n"
+    )
+    assert place.files() == files
+
+
+def test_without_an_admin_api_there_is_no_token_either(place: Place) -> None:
+    script = "env | grep ^OPENIMDS_; ls -l /proc/1/fd | grep -c admin-token; curl -s 127.0.0.1:8170"
+    got = place.run("--admin", "none", "--public", "none", "--", "sh", "-c", script)
+    assert got.returncode == 7  # curl's: nobody listens.
+    assert got.stdout == "OPENIMDS_VM=vm-1\n0\n"
+
+
+def test_a_state_directory_goes_on_and_its_vms_can_be_named(place: Place) -> None:
+    (place.folder / "vm.json").write_text('{"vms": {"made-1": {}, "made-2": {}}}')
+    kept = ("--state", "kept")
+    made = place.run(*kept, "--", "sh", "-c", f"{place.inside} vm put vm.json")
+    assert made.returncode == 0, made.stderr
+    got = place.run(
+        *kept, "--vm", "made-1", "--", "sh", "-c", f"{ASK}; echo; cat $OPENIMDS_TOKEN_FILE"
+    )
+    assert got.returncode == 0, got.stderr
+    name, token = got.stdout.splitlines()
+    assert name == "made-1"
+    assert token == (place.folder / "kept" / "admin-token").read_text().strip()
+    several = place.run(*kept, "--", "true")
+    assert re.search(r"--vm: saw none of 2 VMs", several.stderr), several.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, code, says",
+    [
+        (["--fleet", "none.yaml"], 2, "openimds: none.yaml: saw no such file or directory, "),
+        (["--admin", "192.0.2.1:8170"], 1, "openimds: 192.0.2.1:8170 cannot be had beside COMMAND"),
+        (["--entra", "az", "--attest-key", "k"], 2, "openimds: attest_key: saw it alone"),
+        (["--admin", "169.254.169.254:80"], 1, "openimds: 169.254.169.254:80 cannot be had"),
+        (["--admin", "unix:/tmp/x"], 2, 'openimds: admin: saw "unix:/tmp/x", expected HOST:PORT'),
+    ],
+)
+def test_what_cannot_be_served_is_said_and_nothing_is_run(
+    arguments: list[str], code: int, says: str, place: Place
+) -> None:
+    got = place.run(*arguments, "--", "echo", "it ran")
+    assert (got.returncode, got.stdout) == (code, "")
+    assert got.stderr.startswith(says)
+    assert got.stderr.count("\n") == 1
+    assert place.processes() == set()
