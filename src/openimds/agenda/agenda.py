@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from math import ceil
 from uuid import uuid4
@@ -49,7 +49,7 @@ class Agenda:
         self.clock = clock
         self.ledger = Ledger(desk, clock, tell, self._follow)
         self.close = self.ledger.close
-        self.on_clock: Callable[[], None] = lambda: None
+        self.on_clock: Callable[[], Awaitable[None]] = _nothing
         self._desk, self._tell, self._activity = desk, tell, activity
         self._tell_once = lru_cache(_TEXTS)(tell)
         self._untouched = Shown()
@@ -188,7 +188,7 @@ class Agenda:
         note: dict[str, bytes | None] = {_CLOCK: msgspec.json.encode(state)}
         await self._desk.ask(self._desk.store.move, Moves(notes=note))
         self.clock.take(state)
-        self.on_clock()
+        await self.on_clock()
         await self.ledger.do(self._follow)
 
     def _follow(self, calendar: Calendar, book: Book, now_s: float) -> Done:
@@ -239,6 +239,10 @@ class Agenda:
     def _place(self, name: str, found: _Places) -> None:
         scope, resource = place_of(self._desk.picture.by_name[name].vm)
         found.setdefault(scope, []).append((name, resource))
+
+
+async def _nothing() -> None:
+    """Do nothing when the clock is set."""
 
 
 def _declarations(wish: Wish, places: _Places) -> list[Declaration]:

@@ -366,9 +366,11 @@ class Server:
         except ConfigError as error:
             raise error.inside(self.config.source) from None
 
-    def _on_clock(self) -> None:
+    async def _on_clock(self) -> None:
         self.plane.picture.forget_replies()
         self.shutters.look()
+        # Whoever has set the clock finds everything as it is at that time.
+        await self.shutters.settle()
 
     def _look(self, is_looking: bool) -> None:  # noqa: FBT001 - a fact that is told
         self.plane.watch(self.recorder if is_looking else None)

@@ -32,7 +32,6 @@ def sleep(seconds: Any) -> None:
     """Let time pass for guests, and for what opens and shuts with it."""
     waits.append(round(seconds, 3))
     ask_admin("/v1/clock", {"advance_s": seconds})
-    ask_admin("/v1/clock")
 
 
 def azure_identity(_case: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +88,6 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
     waits.clear()
     if seconds := case.get("after_s"):
         ask_admin("/v1/clock", {"advance_s": seconds})
-        ask_admin("/v1/clock")
     return {**CLIENTS[case["client"]](case), "waits": [*waits]}
 
 

@@ -230,7 +230,11 @@ def test_the_clock_is_shown_and_set_where_that_is_allowed(tmp_path: Path) -> Non
         assert (await office.api.get("/v1/clock")).json() == shown
         assert (await office.api.post("/v1/clock", json={"advance_s": 1})).status_code == 409
         changed: list[int] = []
-        office.agenda.on_clock = lambda: changed.append(1)
+
+        async def on_clock() -> None:
+            changed.append(1)
+
+        office.agenda.on_clock = on_clock
         office.agenda.clock.is_virtual = True
         await declared(office, in_s=60, life_s=1)
         got = await office.api.post("/v1/clock", json={"advance_s": 60, "rate": 2})
