@@ -115,7 +115,7 @@ class Server:
         self.faults = Faults(self.desk, self.plane.utc, self.plane.trouble)
         self._reopen = reopening(self.plane, config.listen, _enter)
         self.shutters = Shutters(self.faults.engine, self.clock, self.listeners, self._reopen, tell)
-        self.faults.on_change = self.shutters.look
+        self.faults.on_change = self._shut
         self.agenda.on_clock = self._on_clock
         self._taken: list[Listener] = []
         self._edits: Edits | None = None
@@ -368,8 +368,11 @@ class Server:
 
     async def _on_clock(self) -> None:
         self.plane.picture.forget_replies()
+        await self._shut()
+
+    async def _shut(self) -> None:
+        """Shut what is to be shut now; whoever has asked for it finds it so."""
         self.shutters.look()
-        # Whoever has set the clock finds everything as it is at that time.
         await self.shutters.settle()
 
     def _look(self, is_looking: bool) -> None:  # noqa: FBT001 - a fact that is told

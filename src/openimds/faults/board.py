@@ -5,7 +5,7 @@ Everything here is called on the server's event loop.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec.json
 from msgspec import Struct, structs
@@ -54,7 +54,7 @@ class Faults:
     ) -> None:
         """Keep faults in the store of a desk; `trouble` is told when there are any, or none."""
         self.engine = Engine()
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_change: Callable[[], Awaitable[None]] = _nothing
         self._desk, self._utc, self._trouble = desk, utc, trouble
         self._turn = asyncio.Lock()
         self._last = 0
@@ -82,7 +82,7 @@ class Faults:
         kept = msgspec.json.decode(note, type=list[Kept]) if note else []
         self._last = max((int(one.key) for one in kept), default=0)
         held = [self._resumed(one) for one in kept]
-        self._show((*self._of_file(of_file), *held))
+        await self._show((*self._of_file(of_file), *held))
 
     async def set(self, value: object) -> list[Running]:
         """Set a fault, or all of a playbook, from now on; return what was set.
@@ -131,7 +131,7 @@ class Faults:
         """Have of the fleet file what it says now; a fault that it said before goes on counting."""
         async with self._turn:
             others = [one for one in self.running if one.origin != FILE]
-            self._show((*self._of_file(of_file), *others))
+            await self._show((*self._of_file(of_file), *others))
 
     def check(self, plans: Iterable[Plan], more: Iterable[str] = ()) -> None:
         """Check that the VMs that a fleet file's faults name are served, or are among `more`.
@@ -179,16 +179,20 @@ class Faults:
         if kept != [_kept(one) for one in self.running if one.origin == API]:
             note = msgspec.json.encode(kept) if kept else None
             await self._desk.ask(self._desk.store.move, Moves(notes={NOTE: note}))
-        self._show(running)
+        await self._show(running)
 
-    def _show(self, running: tuple[Running, ...]) -> None:
+    async def _show(self, running: tuple[Running, ...]) -> None:
         was_quiet = not self.running
         self.engine.running = running
         if was_quiet and running:
             self._trouble(self.engine)
         elif not running and not was_quiet:
             self._trouble(None)
-        self.on_change()
+        await self.on_change()
+
+
+async def _nothing() -> None:
+    """Do nothing when faults have changed."""
 
 
 def _kept(one: Running) -> Kept:

@@ -64,4 +64,4 @@ class GuestClock:
             hint = "Leave out virtual_clock=False and entra= of @pytest.mark.imds"
             raise ConfigError("imds.clock", seen, "a virtual clock", hint)
         state = clock.planned(**numbers)
-        self._stage.change(self._server, self._server.agenda.set_clock(state))
+        self._stage.do(self._server.agenda.set_clock(state))

@@ -13,7 +13,7 @@ class Faults:
 
     def __init__(self, stage: Stage, server: Server) -> None:
         """Stand before the faults of a server."""
-        self._stage, self._server, self._faults = stage, server, server.faults
+        self._stage, self._faults = stage, server.faults
 
     def set(self, **members: object) -> tuple[Running, ...]:
         """Set a fault from now on: its members as under `faults` in a fleet file.
@@ -24,7 +24,7 @@ class Faults:
             ConfigError: no such effect or member, a value that does not fit, or no such VM.
         """
         __tracebackhide__ = True
-        return tuple(self._stage.change(self._server, self._faults.set(members)))
+        return tuple(self._stage.do(self._faults.set(members)))
 
     def play(self, playbook: str, *vms: str, **parameters: object) -> tuple[Running, ...]:
         """Play a playbook, such as `throttled`, from now on; for all VMs if none is named.
@@ -34,12 +34,12 @@ class Faults:
         """
         __tracebackhide__ = True
         job = self._faults.play(playbook, *vms, **parameters)
-        return tuple(self._stage.change(self._server, job))
+        return tuple(self._stage.do(job))
 
     def clear(self, key: str = "") -> int:
         """Clear the fault of that key, or all of them; return how many there were."""
         __tracebackhide__ = True
-        return self._stage.change(self._server, self._faults.clear(key))
+        return self._stage.do(self._faults.clear(key))
 
     @property
     def played(self) -> Counter[str]:

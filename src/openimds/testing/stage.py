@@ -90,17 +90,6 @@ class Stage:
         __tracebackhide__ = True
         return asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
-    def change(self, server: Server, job: Coroutine[Any, Any, T]) -> T:
-        """Return what a job returns that may have closed the port or opened it again."""
-        __tracebackhide__ = True
-
-        async def settled() -> T:
-            found = await job
-            await server.shutters.settle()
-            return found
-
-        return self.do(settled())
-
     @contextmanager
     def serving(
         self, config: Config, tell: Callable[[str], None]

@@ -46,7 +46,11 @@ def test_the_plane_is_told_when_there_is_something_and_when_there_is_nothing(
 ) -> None:
     async def work(office: Office) -> None:
         changes: list[int] = []
-        office.faults.on_change = lambda: changes.append(len(office.faults.running))
+
+        async def on_change() -> None:
+            changes.append(len(office.faults.running))
+
+        office.faults.on_change = on_change
         assert await office.faults.clear() == 0
         await office.faults.set(GONE)
         await office.faults.set(HANG)
