@@ -177,7 +177,7 @@ class Conversation(asyncio.BufferedProtocol):
             self._break("headers_too_large")
         if not self._in_head:
             return  # A trailer behind a chunked body is weighed, and is no header.
-        if self.plane.watcher:
+        if self.plane.watcher is not None:
             self._headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
         match name.lower():
             case b"metadata":
@@ -219,7 +219,7 @@ class Conversation(asyncio.BufferedProtocol):
             return
         request = self._request(self._parser.get_method().decode())
         reply, fault = self._reply(request)
-        heard = self._heard(request, fault) if self.plane.watcher else None
+        heard = self._heard(request, fault) if self.plane.watcher is not None else None
         if fault is not None:
             self._out.append(Performance(self.plane, fault, heard, self._flush).start(reply))
         elif isinstance(reply, Reply):
@@ -335,12 +335,12 @@ class Conversation(asyncio.BufferedProtocol):
     def _say(self, reply: Reply, heard: Heard | None) -> bytes:
         """Return the bytes of a reply, and let who looks on know."""
         said = self.plane.send(reply, self.plane.utc())
-        if heard is not None and self.plane.watcher:
+        if heard is not None and self.plane.watcher is not None:
             self.plane.watcher.note(heard, reply, said)
         return said
 
     def _last_words(self, key: str) -> bytes:
-        heard = self._heard(_NO_REQUEST) if self.plane.watcher else None
+        heard = self._heard(_NO_REQUEST) if self.plane.watcher is not None else None
         return self._say(self.plane.broken(key), heard)
 
     def _heard(self, request: Request, fault: Fault | None = None) -> Heard:
@@ -359,7 +359,7 @@ class Conversation(asyncio.BufferedProtocol):
 
     def _raw_request(self) -> bytes:
         """Return the chunk if it is certain to be this one request and nothing else."""
-        if self.plane.watcher:
+        if self.plane.watcher is not None:
             return b""
         end = b"\r\n\r\n"
         # A request that expects must be answered with 100 Continue each time, so it is parsed.

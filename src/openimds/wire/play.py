@@ -72,7 +72,7 @@ class Performance:
         is_none = isinstance(reply, Silence)
         said = b"" if is_none else self._plane.send(reply, self._plane.utc())
         wanted = script(self._fault, said)
-        if self._heard is not None and self._plane.watcher:
+        if self._heard is not None and self._plane.watcher is not None:
             self._plane.watcher.note(self._heard, reply, b"".join(wanted.pieces))
         if self.is_over:
             return  # The guest has gone meanwhile.
