@@ -2,9 +2,10 @@
 
 Rules of the room. It puts the parts together and has no knowledge of its own: what a part does, and
 with which words it refuses, stands in that part. `server` is all parts of one server inside a
-running loop, `edits` follows its fleet file, `shutters` closes its listeners while connections are
-refused, `run` gives it a loop and the signals of a process. Nobody imports this room but the
-command line and the pytest plugin.
+running loop, `listening` its ways in, `doors` its ports for operators and services, `edits` follows
+its fleet file, `shutters` closes its listeners while connections are refused, `run` gives it a loop
+and the signals of a process, `within` puts it beside a command that has a network of its own.
+Nobody imports this room but the command line and the pytest plugin.
 """
 
 from openimds.app.given import Given

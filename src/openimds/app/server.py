@@ -1,7 +1,6 @@
 """All parts of one server, put together inside a running loop."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -18,12 +17,13 @@ from openimds.agenda.clock import Clock
 from openimds.agenda.hook import Hook, delivery
 from openimds.agenda.making import Making
 from openimds.agenda.scenario import FLEET
+from openimds.app.doors import Doors
 from openimds.app.edits import Edits
 from openimds.app.given import Given
-from openimds.app.shutters import Shutters, reopening
+from openimds.app.listening import Listening
+from openimds.app.shutters import Shutters
 from openimds.attest.registry import Issuing
 from openimds.config import DEFAULT_VM, Config, Written
-from openimds.control.door import Door, bind
 from openimds.control.token import Token
 from openimds.core.events.bulletin import Activity
 from openimds.core.protocols import variables
@@ -31,7 +31,6 @@ from openimds.core.token import Terms
 from openimds.desk import DEFAULT, Desk
 from openimds.errors import ConfigError, Error
 from openimds.faults import Faults
-from openimds.linux import netns
 from openimds.model.vm import Vm
 from openimds.office.signing import Office
 from openimds.readings import Numbers
@@ -44,10 +43,8 @@ from openimds.store.port import Change, Store
 from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
-from openimds.wire.listen import IsStale, Listener, Netns, Tcp, address, listen, listen_on
 from openimds.wire.plane import Plane, WirePicture
 
-_PUBLIC = ("127.0.0.1", 8171)
 _SWEEP_S = 1.0
 _DRAIN_S = 5.0
 
@@ -76,28 +73,43 @@ class Server:
         self.config, self.tell, self._given = config, tell, given
         self._tell_once = lru_cache(64)(tell)  # A text that is remembered is not told again.
         self.state = State(Path(config.state).absolute()) if config.state else None
-        self._public = self._bind_public()
-        self.public_url = config.public_url or (self._public.url if self._public else "")
+        self._doors = Doors(config, given, tell)
+        self.clock = Clock(time.time, is_virtual=config.virtual_clock)
+        self._sign(config)
+        self._plan(config)
+        self._serve(config)
+        self._edits: Edits | None = None
+        self.loop_lag_s = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _sign(self, config: Config) -> None:
+        """Put together what signs, and what it is asked by."""
+        self.public_url = config.public_url or self._doors.public_url or ""
         issuer = self.public_url if config.issuer == "public" else config.issuer
         terms = Terms(config.token_life_s, "" if issuer == "azure" else issuer, config.v2_resources)
         self.entra = self._bind_entra(terms.issuer)
-        elsewhere = self.entra or Nobody(tell, is_told=NOBODY_ASKS in config.remarks)
+        elsewhere = self.entra or Nobody(self.tell, is_told=NOBODY_ASKS in config.remarks)
         arc = Challenges(Path(config.arc_folder)) if config.arc_folder else None
         self.office = Office(self._issuing(), terms, elsewhere, arc)
         self.secrets = Secrets.open(self.state.folder if self.state else None)
         self.office.registry.check(time.time())
-        picture: WirePicture = Picture(config.catalog, config.cache_bytes)
+
+    def _plan(self, config: Config) -> None:
+        """Put together what the fleet is, and what is to happen to it."""
+        self._picture: WirePicture = Picture(config.catalog, config.cache_bytes)
         forget = self.office.tokens.forget if config.forget_tokens else lambda _: None
-        self.clock = Clock(time.time, is_virtual=config.virtual_clock)
         steady = asyncio.get_running_loop().time
-        self.desk = Desk(self._store(), picture, self.clock, self._open, forget, steady)
+        self.desk = Desk(self._store(), self._picture, self.clock, self._have, forget, steady)
         activity = Activity() if config.events_activation else None
-        self.agenda = Agenda(self.desk, self.clock, tell, activity)
+        self.agenda = Agenda(self.desk, self.clock, self.tell, activity)
         self.hook = (
-            Hook(delivery(config.event_hook), self.desk, tell) if config.event_hook else None
+            Hook(delivery(config.event_hook), self.desk, self.tell) if config.event_hook else None
         )
+
+    def _serve(self, config: Config) -> None:
+        """Put together what answers, who looks on, and what goes wrong on request."""
         self.plane = Plane(
-            picture,
+            self._picture,
             now=asyncio.get_running_loop().time,
             utc=self.clock if config.virtual_clock else time.time,
             allowances=config.allowances,
@@ -111,17 +123,12 @@ class Server:
         self.recorder = Recorder(config.record)
         self.recorder.on_looking = self._look
         self._look(self.recorder.is_looking)
-        self.listeners: dict[str, Listener] = {}
+        self.listening = Listening(self.plane, config.listen, self._given, self.tell)
         self.faults = Faults(self.desk, self.plane.utc, self.plane.trouble)
-        self._reopen = reopening(self.plane, config.listen, _enter)
-        self.shutters = Shutters(self.faults.engine, self.clock, self.listeners, self._reopen, tell)
+        open_now, reopen = self.listening.by_text, self.listening.reopen
+        self.shutters = Shutters(self.faults.engine, self.clock, open_now, reopen, self.tell)
         self.faults.on_change = self._shut
         self.agenda.on_clock = self._on_clock
-        self._taken: list[Listener] = []
-        self._edits: Edits | None = None
-        self.loop_lag_s = 0.0
-        self._door: Door | None = None
-        self._tasks: list[asyncio.Task[None]] = []
 
     def _store(self) -> Store:
         if self.state is None:
@@ -142,13 +149,12 @@ class Server:
         await self._load_events()
         for remark in (*self.config.remarks, *self.plane.picture.remarks()):
             self.tell(remark)
-        first = await self._listen()
+        first = await self.listening.open()
         self.shutters.look()
-        ready = Ready(first.url, None, None, self._public.url if self._public else None)
-        if self.config.admin != "none" or self._given.admin:
-            ready = self._open_door(ready)
-        if self._public:
-            self._public.open()
+        ready = Ready(first.url, None, None, self._doors.public_url)
+        if self._doors.has_admin:
+            ready = self._open_admin(ready)
+        self._doors.open_public(self._publications)
         if self.plane.picture.has_identities:
             self._tasks.append(asyncio.create_task(self.office.warm(self.plane.utc())))
         self._tasks.append(asyncio.create_task(self._sweep()))
@@ -157,19 +163,6 @@ class Server:
             self._edits = Edits(self.config.fleet, seen, self._apply, self.tell)
             self._tasks.append(asyncio.create_task(self._edits.follow()))
         return ready
-
-    async def _listen(self) -> Listener:
-        """Open the listeners of everybody, or take those that were given; return the first."""
-        if not self._given.plane:
-            first, *others = self.config.listen.split(",")
-            self.listeners[""] = await listen(self.plane, first, "listen", enter=_enter)
-            for text in others:
-                self._taken.append(await listen(self.plane, text, "listen", enter=_enter))
-            return self.listeners[""]
-        for taken, vm in self._given.plane:
-            listener = await listen_on(self.plane, taken, vm)
-            self._taken.append(listener)
-        return self._taken[0]
 
     async def _load(self) -> None:
         await self.desk.load(is_last=self.config.vms is None)
@@ -205,21 +198,6 @@ class Server:
             self._given.make_key,
         )
 
-    def _bind_public(self) -> Door | None:
-        """Open the public port; the one that nobody chose gives way to a free one."""
-        if self._given.public:
-            return Door("public", self._given.public, self._publications, self.tell)
-        if self.config.public == "none":
-            return None
-        if self.config.public != "auto":
-            bound = (bind("public", _tcp(self.config.public, "public")),)
-            return Door("public", bound, self._publications, self.tell)
-        try:
-            bound = (bind("public", _PUBLIC),)
-        except ConfigError:
-            bound = (bind("public", (_PUBLIC[0], 0)),)
-        return Door("public", bound, self._publications, self.tell)
-
     def _bind_entra(self, issuer: str) -> Entra | None:
         if not self.config.entra:
             return None
@@ -241,23 +219,19 @@ class Server:
         said = Publications(self.public_url, self.office, clouds, self.plane.utc)
         return application(said, self.tell)
 
-    def _open_door(self, ready: Ready) -> Ready:
+    def _open_admin(self, ready: Ready) -> Ready:
         kept = (self.state.folder if self.state else default_folder()) / TOKEN_NAME
         token = self._given.token or Token(kept)
-        bound = self._given.admin or (bind("admin", _tcp(self.config.admin, "admin")),)
-        self._door = Door("admin", bound, lambda: self._application(token), self.tell)
-        self._door.open()
-        return structs.replace(ready, admin=self._door.url, token_file=str(token.path))
+        url = self._doors.open_admin(lambda: self._application(token))
+        return structs.replace(ready, admin=url, token_file=str(token.path))
 
     def _application(self, token: Token) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.control.api import application  # noqa: PLC0415 - on the first knock
 
-        host = None if self._given.admin else address(self.config.admin, "admin")
-        names = {host.host.lower()} if isinstance(host, Tcp) else set()
         return application(
             self.desk,
             token,
-            self.config.admin_hosts | names,
+            self._doors.admin_names,
             Numbers(
                 self.plane,
                 self.desk,
@@ -276,22 +250,14 @@ class Server:
 
     def ways_of(self, vm: Vm) -> dict[str, dict[str, str]]:
         """Return the variables of each way to tokens that this server has, for a VM's clients."""
-        texts = [text for text in (*vm.reach.listen, "") if text in self.listeners]
-        urls = [*(self.listeners[text].url for text in texts), *(one.url for one in self._taken)]
+        urls = self.listening.urls(vm.reach.listen)
         url = next((one for one in urls if one.startswith("http")), "")
         secret, extras = self.secrets.of(vm.name), {"", *self.config.extras}
         ways = [row.key for row in WAYS.values() if row.setting in extras]
         return {key: variables(key, url, secret) for key in ways} if url else {}
 
-    async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
-        """Have these listeners of single VMs beside the first one; of the others keep only some."""
-        if self._given.is_all:
-            return
-        for text in [one for one in wanted if one not in self.listeners]:
-            where = f"vms.{wanted[text]}.reach.listen"
-            self.listeners[text] = await listen(self.plane, text, where, is_own=True, enter=_enter)
-        for text in self.listeners.keys() - wanted.keys() - keep - {""}:
-            self.listeners.pop(text).close()
+    async def _have(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        await self.listening.have(wanted, keep)
 
     async def stop(self, patience_s: float = _DRAIN_S) -> None:
         """Take no new connection, let the open ones end for so long, and cut those that do not."""
@@ -301,11 +267,8 @@ class Server:
         await self.shutters.close()
         self.desk.end_feeds()
         self.recorder.end_feeds()
-        for door in (self._door, self._public):
-            if door:
-                await door.close()
-        for listener in (*self.listeners.values(), *self._taken):
-            listener.close()
+        await self._doors.close()
+        self.listening.close()
         self.plane.connections.drain()
         deadline = self.plane.now() + patience_s
         while len(self.plane.connections) and self.plane.now() < deadline:
@@ -332,20 +295,7 @@ class Server:
         """Apply edits of the fleet file now, and listen anew where a namespace was made anew."""
         if self._edits:
             await self._edits.look()
-        for text, old in list(self.listeners.items()):
-            if not old.is_stale():
-                continue
-            try:
-                new = await self._reopen(text, old)
-            except ConfigError as error:
-                self.tell(f"{error}; guests of the new namespace are not heard")
-                continue
-            if self.listeners.get(text) is not old:  # The fleet has changed meanwhile.
-                new.close()
-                continue
-            old.close()
-            self.listeners[text] = new
-            self.tell(f"{text} is another namespace by now and is listened in again")
+        await self.listening.renew()
 
     async def _apply(self, said: Written, who: str) -> list[Change]:
         with self._of_file():
@@ -389,14 +339,3 @@ class Server:
             f"unknown caller {caller}: no VM of the fleet has that address, so it gets 404. "
             "Write it under reach.address of the VM that it is"
         )
-
-
-def _enter(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
-    return netns.listening(wanted.name, wanted.host, wanted.port, where)
-
-
-def _tcp(text: str, where: str) -> tuple[str, int]:
-    found = address(text, where)
-    if not isinstance(found, Tcp):
-        raise ConfigError(where, f'"{text}"', "HOST:PORT or none")
-    return found.host, found.port

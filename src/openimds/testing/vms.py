@@ -151,7 +151,9 @@ class Vms:
 
     def url(self, name: str) -> str:
         """Return where a VM is asked; as `ServedVm.url`."""
-        own = [self._server.listeners[text].url for text in self.entry(name).vm.reach.listen]
+        own = [
+            self._server.listening.by_text[text].url for text in self.entry(name).vm.reach.listen
+        ]
         return next((url for url in own if url.startswith("http")), self._stage.port.url)
 
     def entry(self, name: str) -> Entry[Any]:
