@@ -59,6 +59,9 @@ def address(text: str, where: str) -> Tcp | Unix | Netns:
     Raises:
         ConfigError: it is none.
     """
+    if not text.isprintable():
+        # The system's calls take no such text, and say so otherwise than by OSError.
+        raise ConfigError(where, ascii(text), "an address of printable characters")
     if text.startswith(_UNIX):
         path = text.removeprefix(_UNIX)
         if not path.startswith("/"):
@@ -84,9 +87,18 @@ def _tcp(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     is_port = port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT
     has_both = host.startswith("[") == host.endswith("]")
-    if not (colon and is_port and has_both):
+    if not (colon and is_port and has_both and _is_name(host)):
         return "", 0
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_name(host: str) -> bool:
+    """Tell whether a resolver can be asked for a host: of its labels none is empty or too long."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 class Listener(Struct, frozen=True):

@@ -33,7 +33,18 @@ def test_an_address_is_read(text: str, meant: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "8169", ":8169", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "[::1:80"],
+    [
+        "",
+        "8169",
+        ":8169",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:x",
+        "127.0.0.1:65536",
+        "[::1:80",
+        "a..b:80",
+        f"{'x' * 64}.example:80",
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -41,6 +52,17 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     assert str(caught.value) == (
         f'listen: saw "{text}", expected HOST:PORT, [IPV6]:PORT, unix:/path or netns:NAME. '
         "Write 127.0.0.1:8169"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["netns:a\0b", "netns:a\nb", "unix:/run/a\0b", "unix:/run/\udc80", "a\0b:80"]
+)
+def test_what_no_system_call_takes_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        address(text, "vms.a.reach.listen")
+    assert str(caught.value) == (
+        f"vms.a.reach.listen: saw {text!a}, expected an address of printable characters"
     )
 
 
