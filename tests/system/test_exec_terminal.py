@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cells import Place, place, until
+from tests.system.cells import NAME, Place, place, until
 
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]
@@ -20,12 +20,14 @@ pytestmark = [pytest.mark.system, pytest.mark.netns]
 _MOST_S = 20
 CTRL_C, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x1a", "\x1c"
 COUNTING = """
-import os, signal, sys
+import os, signal, sys, urllib.request
 said = []
 signal.signal(signal.SIGINT, lambda *_: said.append(os.write(1, b"heard; ")))
 print("up", flush=True)
 sys.stdin.readline()
 print("heard", len(said), "in all", flush=True)
+asked = urllib.request.Request(sys.argv[1], headers={"Metadata": "true"})
+print("it is still", urllib.request.urlopen(asked, timeout=20).read().decode(), flush=True)
 sys.exit(9)
 """
 
@@ -76,13 +78,14 @@ def at_a_terminal(place: Place, *command: str) -> Iterator[Terminal]:
 
 
 def test_a_key_that_interrupts_is_heard_once_and_by_the_command_alone(place: Place) -> None:
-    counting = ["--", place.user.python, "-c", COUNTING]
+    counting = ["--", place.user.python, "-c", COUNTING, NAME]
     with at_a_terminal(place, *place.openimds, "exec", *counting) as terminal:
         terminal.see("up")
         terminal.type(CTRL_C)
         terminal.see("heard")
         terminal.type("\n")
         terminal.see("heard 1 in all")
+        terminal.see("it is still vm-1")
         assert terminal.process.wait(_MOST_S) == 9
 
 

@@ -1,5 +1,7 @@
 """When a cell's name servers are asked through pasta, and when there is a way out."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,18 @@ def test_a_way_out_is_a_route_to_everywhere(
     path.write_text(text)
     found = Table(path, device=table.device, to=table.to, mask=table.mask)
     assert way_out._has_default(found) is is_one
+
+
+def test_nothing_is_let_in_and_root_stays_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/pasta")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    command = " ".join(way_out._command(42))
+    assert command == (
+        "/usr/bin/pasta --foreground --quiet --config-net -t none -u none -T auto -U none "
+        "--dns-forward 192.0.2.53 42"
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert way_out._command(42) == command.replace(" -t", " --runas 0 -t").split()
 
 
 def test_a_kernel_without_ipv6_has_no_such_table(tmp_path: Path) -> None:
