@@ -72,6 +72,12 @@ class Doors:
             if door:
                 await door.close()
 
+    def shut(self) -> None:
+        """Give the ports back, whoever is there."""
+        for door in (self._admin, self._public):
+            if door:
+                door.shut()
+
 
 def _bound(text: str) -> socket:
     """Return the socket of the public port; the one that nobody chose gives way to a free one."""

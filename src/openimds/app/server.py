@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from math import inf
 from pathlib import Path
@@ -65,22 +65,35 @@ class Server:
     """All rooms put together, inside a running loop."""
 
     def __init__(self, config: Config, tell: Tell, given: Given = Given()) -> None:  # noqa: B008 - frozen
-        """Take the state directory and open the store.
+        """Take the state directory and open the store; keep nothing of it where that fails.
 
         Raises:
+            ConfigError: a port cannot be had, or settings do not fit together.
             StoreError: the directory is held by another process, or the store cannot be used.
         """
         self.config, self.tell, self._given = config, tell, given
         self._tell_once = lru_cache(64)(tell)  # A text that is remembered is not told again.
-        self.state = State(Path(config.state).absolute()) if config.state else None
-        self._doors = Doors(config, given, tell)
-        self.clock = Clock(time.time, is_virtual=config.virtual_clock)
-        self._sign(config)
-        self._plan(config)
-        self._serve(config)
+        self._ends = ExitStack()  # Closes what is open, and what was opened first last.
+        try:
+            self._take(config)
+            self._sign(config)
+            self._plan(config)
+            self._serve(config)
+        except BaseException:
+            self._ends.close()
+            raise
         self._edits: Edits | None = None
         self.loop_lag_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _take(self, config: Config) -> None:
+        """Take what nobody else can have at the same time."""
+        self.state = State(Path(config.state).absolute()) if config.state else None
+        if self.state:
+            self._ends.callback(self.state.close)
+        self._doors = Doors(config, self._given, self.tell)
+        self._ends.callback(self._doors.shut)
+        self.clock = Clock(time.time, is_virtual=config.virtual_clock)
 
     def _sign(self, config: Config) -> None:
         """Put together what signs, and what it is asked by."""
@@ -88,9 +101,12 @@ class Server:
         issuer = self.public_url if config.issuer == "public" else config.issuer
         terms = Terms(config.token_life_s, "" if issuer == "azure" else issuer, config.v2_resources)
         self.entra = self._bind_entra(terms.issuer)
+        if self.entra:
+            self._ends.callback(self.entra.close)
         elsewhere = self.entra or Nobody(self.tell, is_told=NOBODY_ASKS in config.remarks)
         arc = Challenges(Path(config.arc_folder)) if config.arc_folder else None
         self.office = Office(self._issuing(), terms, elsewhere, arc)
+        self._ends.callback(self.office.close)
         self.secrets = Secrets.open(self.state.folder if self.state else None)
         self.office.registry.check(time.time())
 
@@ -100,6 +116,7 @@ class Server:
         forget = self.office.tokens.forget if config.forget_tokens else lambda _: None
         steady = asyncio.get_running_loop().time
         self.desk = Desk(self._store(), self._picture, self.clock, self._have, forget, steady)
+        self._ends.callback(self.desk.close)
         activity = Activity() if config.events_activation else None
         self.agenda = Agenda(self.desk, self.clock, self.tell, activity)
         self.hook = (
@@ -277,12 +294,7 @@ class Server:
         for _ in ("told", "cut"):
             self.plane.connections.sweep(inf)
         await self.agenda.close()
-        self.desk.close()
-        if self.entra:
-            self.entra.close()
-        self.office.close()
-        if self.state:
-            self.state.close()
+        self._ends.close()
 
     async def _sweep(self) -> None:
         while True:

@@ -135,7 +135,8 @@ class Door:
         for one in self._sockets:
             asyncio.get_running_loop().remove_reader(one)
 
-    def _close(self) -> None:
+    def shut(self) -> None:
+        """Close the sockets, whoever is there."""
         for one in self._sockets:
             one.close()
 
@@ -149,7 +150,7 @@ class Door:
             await self._server.serve(sockets=self._sockets)
         except Exception as error:  # noqa: BLE001 - guests are served on; the operator is told
             self._tell(f"what listens for --{self._setting} cannot be served: {error!r}")
-            self._close()
+            self.shut()
 
     def _load(self) -> "uvicorn.Server":
         import uvicorn  # noqa: PLC0415 - the reason of this module
@@ -196,4 +197,4 @@ class Door:
             self._server.should_exit = True
         if self._task:
             await asyncio.wait({self._task}, timeout=_GRACE_S + 1)
-        self._close()
+        self.shut()

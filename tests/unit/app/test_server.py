@@ -3,13 +3,23 @@
 import asyncio
 import gc
 import socket
+from pathlib import Path
+
+import pytest
 
 from openimds.app import Given, Server
 from openimds.config import configure
+from openimds.errors import ConfigError
 from openimds.settings import resolve
+from openimds.store.state import State
 
 WHOLE = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n"
 HALF = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\n"
+
+
+def descriptors() -> set[Path]:
+    """Return what this process has open."""
+    return {*Path("/proc/self/fd").iterdir()}
 
 
 async def last_words(said: bytes) -> bytes:
@@ -42,3 +52,23 @@ def test_starting_leaves_the_collector_of_the_process_alone() -> None:
     asyncio.run(last_words(b""))
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
+
+
+@pytest.mark.parametrize(
+    "bad", [{"attest_key": "no certificates"}, {"event_hook": "'"}, {"public": "unix:/no.sock"}]
+)
+def test_a_server_that_cannot_be_put_together_keeps_nothing(
+    bad: dict[str, str], tmp_path: Path
+) -> None:
+    said = {"admin": "none", "public": "127.0.0.1:0", "state": str(tmp_path), **bad}
+
+    async def fail() -> None:
+        before = descriptors()
+        # What was raised is held, and with it all that was not closed.
+        with pytest.raises(ConfigError) as caught:
+            Server(configure(resolve(said, {}, {})), lambda _: None)
+        assert descriptors() == before
+        del caught
+
+    asyncio.run(fail())
+    State(tmp_path).close()
