@@ -28,4 +28,5 @@ class ConfigError(Error):
 
     def inside(self, outer: str) -> "ConfigError":
         """Return the same error seen from further out, e.g. with the file's name in front."""
-        return ConfigError(f"{outer}: {self.where}", self.seen, self.expected, self.hint)
+        where = f"{outer}: {self.where}" if outer else self.where
+        return ConfigError(where, self.seen, self.expected, self.hint)

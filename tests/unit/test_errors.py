@@ -27,6 +27,12 @@ def test_seen_from_further_out_only_the_place_is_longer(hint: str) -> None:
     assert inner.where == "vms"
 
 
+def test_seen_from_nowhere_it_is_the_same() -> None:
+    assert str(ConfigError("vms", "nothing", "a mapping").inside("")) == (
+        "vms: saw nothing, expected a mapping"
+    )
+
+
 def test_it_is_one_of_the_errors_that_stop_a_command() -> None:
     error = ConfigError("vms", "nothing", "a mapping")
     assert isinstance(error, Error)
