@@ -18,49 +18,62 @@ _PAGES = ("referer", "origin", "sec-fetch-site")
 _ROUTES = {("compute", "customdata"): "custom_data", ("compute", "tags"): "tags_parsed"}
 _OK = 200
 
-_Excuse = Callable[[Asked, Sequence[Asked]], bool]
+_Next = dict[tuple[str, str], float]
+"""When, after a request, comes what may excuse it: by the rule, and what it is about."""
+_Excuse = Callable[[Asked, _Next], bool]
+_HEADER, _VERSION = "header_missing", "version_missing"
 
 
 def refusals(every: Sequence[Asked]) -> Iterator[Seen]:
     """See the refusals that are Azure's; those that were played on purpose are nobody's fault."""
-    for number, one in enumerate(every):
-        record = one.record
-        if not record.reason or one.is_played:
+    found: list[Seen] = []
+    following: _Next = {}
+    # From the end, so that nobody looks through all that follows each of many requests.
+    for one in reversed(every):
+        found += _refused(one, following)
+        if one.record.reason != _HEADER:
+            following[_HEADER, one.path] = one.record.now_s
+        if "api-version" in one.parameters:
+            following[_VERSION, one.category] = one.record.now_s
+    yield from reversed(found)
+
+
+def _refused(one: Asked, following: _Next) -> Iterator[Seen]:
+    record = one.record
+    if not record.reason or one.is_played:
+        return
+    for row in RULES:
+        if record.reason not in row.reasons:
             continue
-        for row in RULES:
-            if record.reason not in row.reasons:
-                continue
-            if row.endpoints and record.endpoint not in row.endpoints:
-                continue
-            excuse = _EXCUSES.get(row.key)
-            if not (excuse and excuse(one, every[number + 1 :])):
-                yield Seen(row.key, record)
+        if row.endpoints and record.endpoint not in row.endpoints:
+            continue
+        excuse = _EXCUSES.get(row.key)
+        if not (excuse and excuse(one, following)):
+            yield Seen(row.key, record)
 
 
-def _looks_only(one: Asked, later: Sequence[Asked]) -> bool:
+def _looks_only(one: Asked, following: _Next) -> bool:
     """Tell whether a request without the header was followed by the same one with it."""
-    return any(
-        after.path == one.path and after.record.reason != "header_missing"
-        for after in _soon(one, later)
-    )
+    return _is_soon(one, following.get((_HEADER, one.path)))
 
 
-def _learns(one: Asked, later: Sequence[Asked]) -> bool:
+def _learns(one: Asked, following: _Next) -> bool:
     """Tell whether a request without a version was followed by one that has learnt it."""
-    return any(
-        after.category == one.category and "api-version" in after.parameters
-        for after in _soon(one, later)
-    )
+    return _is_soon(one, following.get((_VERSION, one.category)))
 
 
-def _is_too_new(one: Asked, _: Sequence[Asked]) -> bool:
+def _is_soon(one: Asked, at_s: float | None) -> bool:
+    return at_s is not None and at_s - one.record.now_s <= SOON_S
+
+
+def _is_too_new(one: Asked, _: _Next) -> bool:
     """Tell whether a version exists, and only this region has not got it yet."""
     row = _ENDPOINTS.get(one.record.endpoint)
     version = one.parameters.get("api-version", "")
     return bool(row and row.versions == "general" and row.since <= version in _GENERAL)
 
 
-def _is_served_by_azure(one: Asked, _: Sequence[Asked]) -> bool:
+def _is_served_by_azure(one: Asked, _: _Next) -> bool:
     """Tell whether the path is one that some Azure has: a client may look for it."""
     return one.path in _PATHS
 
@@ -71,13 +84,6 @@ _EXCUSES: dict[str, _Excuse] = {
     "version_missing": _learns,
     "version_unknown": _is_too_new,
 }
-
-
-def _soon(one: Asked, later: Sequence[Asked]) -> Iterator[Asked]:
-    for after in later:
-        if after.record.now_s - one.record.now_s > SOON_S:
-            return
-        yield after
 
 
 def ways(every: Sequence[Asked]) -> Iterator[Seen]:

@@ -2,6 +2,8 @@ from typing import Any
 
 import pytest
 
+from openimds.core.strict import single
+from openimds.core.strict.asked import Asked, asked
 from openimds.spec.strict import RULES
 from tests.unit.core.strict.requests import (
     EVENTS,
@@ -179,3 +181,23 @@ def test_what_was_not_given_is_not_found_there() -> None:
     target = "/metadata/instance/compute/tags?api-version=2021-02-01&format=text"
     assert found(a_record(target, status=429, reason="throttled_text")) == {}
     assert found(a_record("/metadata/instance?api-version=2017-03-01"), a_record(EVENTS)) == {}
+
+
+class Counted(list[Asked]):
+    """Counts what is taken out of it by place."""
+
+    taken = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        self.taken += len(found) if isinstance(place, slice) else 1
+        return found
+
+
+@pytest.mark.parametrize("reason", ["header_missing", "version_missing"])
+def test_what_follows_is_not_looked_through_for_each_of_many_refusals(reason: str) -> None:
+    every = Counted(
+        asked(refused(reason, "/metadata/instance", n / 1000, number=n)) for n in range(1000)
+    )
+    assert [one.rule for one in single.refusals(every)] == [reason] * 1000
+    assert every.taken <= 2 * len(every)
