@@ -137,17 +137,20 @@ class Judgement:
         """Judge what is recorded there."""
         self._recording = recording
         self._known: tuple[tuple[int, int], Mapping[str, int]] = ((0, 0), {})
+        self._turn = asyncio.Lock()
 
     async def by_rule(self) -> Mapping[str, int]:
         """Return the number of requests that break each rule."""
-        records = self._recording.of()
-        place = (self._recording.noted, len(records))
-        if self._known[0] != place:
-            counts: Counter[str] = Counter()
-            for one in await asyncio.to_thread(report, records):
-                counts[one.rule] += one.times
-            self._known = (place, counts)
-        return self._known[1]
+        # Anybody may ask for metrics, and as often as he likes: one after the other.
+        async with self._turn:
+            records = self._recording.of()
+            place = (self._recording.noted, len(records))
+            if self._known[0] != place:
+                counts: Counter[str] = Counter()
+                for one in await asyncio.to_thread(report, records):
+                    counts[one.rule] += one.times
+                self._known = (place, counts)
+            return self._known[1]
 
 
 _Wanted: TypeAlias = Callable[[Record], bool]

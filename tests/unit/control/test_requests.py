@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from openimds.control import requests
 from openimds.control.requests import view
+from openimds.core.strict import Finding, Record, report
 from openimds.spec.strict import rule
 from tests.support.talk import Talk, a_fleet, a_picture, a_plane
 from tests.unit.control.office import Office, at_work
@@ -167,6 +169,27 @@ def test_the_metrics_count_what_breaks_each_rule(tmp_path: Path) -> None:
         assert 'openimds_findings{rule="leaf_needs_text"} 3.0\n' in await metrics()
         office.recorder.clear()
         assert "openimds_findings{" not in await metrics()
+
+    at_work(tmp_path, work)
+
+
+def test_many_who_ask_for_metrics_at_once_cost_one_look_at_the_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def counted(records: tuple[Record, ...]) -> tuple[Finding, ...]:
+        looks.append(len(records))
+        return report(records)
+
+    monkeypatch.setattr(requests, "report", counted)
+
+    async def work(office: Office) -> None:
+        first, _, _ = guests(office)
+        first.ask(NAME)
+        got = await asyncio.gather(*(office.api.get("/metrics") for _ in range(5)))
+        assert all('openimds_findings{rule="leaf_needs_text"} 1.0\n' in one.text for one in got)
+        assert looks == [1]
 
     at_work(tmp_path, work)
 
