@@ -103,7 +103,10 @@ def test_another_word_for_that_is_refused(project: Project) -> None:
     )
 
 
-def test_a_test_ends_with_the_run_that_is_killed(project: Project) -> None:
+def test_a_test_ends_with_the_run_that_is_killed(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     project.write("test_long.py", LONG)
     run = project.pytester.popen([sys.executable, "-m", "pytest"], stdout=DEVNULL, stderr=DEVNULL)
     told = project.pytester.path / "pid"
@@ -113,6 +116,8 @@ def test_a_test_ends_with_the_run_that_is_killed(project: Project) -> None:
     run.kill()
     run.wait()
     until(lambda: has_ended(stat))
+    # What is left lies where pytest clears up after some more runs.
+    assert not [*tmp_path.iterdir()]
 
 
 def test_workers_of_xdist_send_their_tests_too(project: Project) -> None:

@@ -114,7 +114,7 @@ def _read(item: pytest.Item, said: Said) -> dict[str, pytest.TestReport]:
 
 def _said(item: pytest.Item) -> Said:
     """Run the child, and return what it said; if we are interrupted it ends with us."""
-    with TemporaryDirectory(prefix="imds-") as name:
+    with TemporaryDirectory(prefix="imds-", dir=_kept(item.config)) as name:
         folder = Path(name)
         order, words = folder / "order", folder / "words"
         order.write_bytes(pickle.dumps(_order(item, folder)))
@@ -160,5 +160,13 @@ def _order(item: pytest.Item, folder: Path) -> Order:
 
 def _basetemp(config: pytest.Config, folder: Path) -> Path:
     """Return a folder for tmp_path: beside those of this run, where people look for them."""
+    return (_kept(config) or folder) / f"real-address-{next(_numbers)}"
+
+
+def _kept(config: pytest.Config) -> Path | None:
+    """Return the folder of this run, which pytest clears some runs later, if it keeps one.
+
+    What a run that is killed leaves there goes away; elsewhere it would stay for good.
+    """
     factory = getattr(config, "_tmp_path_factory", None)
-    return (factory.getbasetemp() if factory else folder) / f"real-address-{next(_numbers)}"
+    return factory.getbasetemp() if factory else None
