@@ -1,11 +1,14 @@
 """Faults as a person writes them, in a fleet file or a request: read, or refused with the path."""
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from openimds.core.faults.plan import Plan, Value
 from openimds.errors import ConfigError
 from openimds.model.read import describe, nearest
+from openimds.model.tree import newest_tree, nodes
 from openimds.spec.endpoints import ENDPOINTS
 from openimds.spec.faults import DELAY, EFFECTS, MATCHERS, REFUSED, WAIT, Effect, Parameter, Sort
 from openimds.spec.playbooks import PLAYBOOKS, Given, Playbook
@@ -14,6 +17,8 @@ MOST_PLANS = 100
 """Every request is held against every plan."""
 MOST_TEXTS = 100_000
 _LARGE = 2**53
+_ELEMENT = re.compile(r"\.[0-9]+(?=\.|$)")
+"""The place in a list, as it stands in a way through a document."""
 _OF_CONNECTIONS = ("vms", "from_s", "until_s")
 """By what connections can be chosen: nothing has been asked on them yet."""
 _VMS = MATCHERS[0]
@@ -95,7 +100,27 @@ def _plan(said: dict[str, Any], where: str) -> Plan:
     )
     for name, seen, expected in _clashes(plan, row):
         raise ConfigError(_path(where, name), seen, expected)
+    _check_fields(parameters.get("fields"), _path(where, "fields"))
     return plan
+
+
+def _check_fields(fields: object, where: str) -> None:
+    """Check that fields that shall be lost are some of the newest document.
+
+    Raises:
+        ConfigError: one of them is none, and would never be missed.
+    """
+    for field in fields if isinstance(fields, tuple) else ():
+        if _ELEMENT.sub("[]", field) not in _fields():
+            expected = "fields such as network or network.interface.0.ipv6"
+            raise ConfigError(where, f'"{field}"', expected, nearest(field, _fields()))
+
+
+@cache
+def _fields() -> frozenset[str]:
+    """Return the path of every member of the newest document; elements of lists are none."""
+    every = (node.path for node in nodes(newest_tree()))
+    return frozenset(path for path in every if path and not path.endswith("[]"))
 
 
 def _clashes(plan: Plan, row: Effect) -> Iterable[tuple[str, str, str]]:
@@ -107,6 +132,8 @@ def _clashes(plan: Plan, row: Effect) -> Iterable[tuple[str, str, str]]:
         yield "nth", "it beside skip, first or every", "it alone"
     if plan.seed and plan.probability is None:
         yield "seed", "it without a probability", "a probability beside it"
+    if plan.path and not plan.path.startswith(("/", "*", "?")):
+        yield "path", f'"{plan.path}", which no path is', "one that begins with / or *"
     if row.key == DELAY and not plan.delay_s:
         yield "delay_s", "nothing", f"seconds up to {WAIT.most:g}"
     if plan.parameters.get("by_bytes") == 0:

@@ -188,6 +188,39 @@ MISTAKES: list[tuple[object, Refused]] = [
         ),
     ),
     (
+        [{**GONE, "path": "metadata"}],
+        Refused(
+            "faults[0].path", '"metadata", which no path is', "one that begins with / or *"
+        ),
+    ),
+    *(
+        (
+            [{"effect": "missing-fields", "fields": ["compute.tags", field]}],
+            Refused(
+                "faults[0].fields",
+                f'"{field}"',
+                "fields such as network or network.interface.0.ipv6",
+                hint,
+            ),
+        )
+        for field, hint in [
+            ("compute.tag", 'Did you mean "compute.tags"?'),
+            ("compute.vmsize", 'Did you mean "compute.vmSize"?'),
+            ("network.interface.0", 'Did you mean "network.interface"?'),
+            ("0", ""),
+            ("", ""),
+        ]
+    ),
+    (
+        [{"playbook": "partial-document", "fields": ["netwrk"]}],
+        Refused(
+            "faults[0].fields",
+            '"netwrk"',
+            "fields such as network or network.interface.0.ipv6",
+            'Did you mean "network"?',
+        ),
+    ),
+    (
         [{"effect": "no-identity", "endpoint": "instance"}],
         Refused(
             "faults[0].endpoint", '"instance"', "one of identity, app_service, arc, cloud_shell"
