@@ -1,5 +1,6 @@
 """`openimds fault`: what shall go wrong in a running server."""
 
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
@@ -78,6 +79,8 @@ def set_fault(
         key, _, value = text.partition("=")
         if key not in rows:
             raise ConfigError(text, f'"{key}"', "one of " + ", ".join(rows), nearest(key, rows))
+        if key in body:
+            raise ConfigError(text, f'"{key}" twice', "each one once")
         body[key] = _value(rows[key], value)
     if vms:
         body["vms"] = vms
@@ -117,10 +120,11 @@ def _value(row: Parameter, text: str) -> object:
                 return text.split(",")
             case Sort.WHOLE:
                 return int(text)
-            case _:
-                return float(text)
+            case _ if isfinite(number := float(text)):  # JSON has no others, and writes null.
+                return number
     except ValueError:
-        raise ConfigError(row.name, f'"{text}"', _EXPECTED[row.sort]) from None
+        pass
+    raise ConfigError(row.name, f'"{text}"', _EXPECTED[row.sort])
 
 
 def _show(name: str) -> None:
@@ -149,7 +153,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, int | float) else f"{value}"
+    return f"{value:.15g}" if isinstance(value, int | float) else f"{value}"
 
 
 def _client(flags: dict[str, Any]) -> Client:

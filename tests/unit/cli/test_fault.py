@@ -88,6 +88,9 @@ def test_set_plays_a_playbook_by_its_name(api: Api) -> None:
         (("status", "statsu=1"), "statsu=1", 'Did you mean "status"?'),
         (("status", "status=gone"), "status", ""),
         (("delay", "delay_s=soon"), "delay_s", ""),
+        (("status", "probability=nan"), "probability", ""),
+        (("status", "until_s=inf"), "until_s", ""),
+        (("status", "status=410", "status=404"), "status=404", ""),
         (("status", "effect=cut"), "effect=cut", ""),
         (("restart", "until_s=1"), "until_s=1", ""),
     ],
@@ -108,6 +111,11 @@ def test_list_shows_what_was_said_and_what_came_of_it(api: Api) -> None:
         "8\tstatus\t3\t2\tthrottled\tstatus=410 vms=a,b until_s=70\n"
     )
     assert json.loads(call("list", "--json").output) == api.answer["items"]
+
+
+def test_list_shows_large_numbers_to_the_last_digit(api: Api) -> None:
+    api.answer = {"items": [{**ROW, "nth": 1234567}]}
+    assert "nth=1234567\n" in call("list").output
 
 
 def test_clear_clears_all_or_those_that_are_named(api: Api) -> None:
