@@ -72,11 +72,15 @@ def _writable(output: str) -> Path:
     Raises:
         ConfigError: nothing can be written there.
     """
-    path = Path(output)
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        seen = "a folder" if path.is_dir() else f"a folder {path.parent} that cannot be written to"
-        raise ConfigError("--output", f'"{output}", {seen}', "a file that can be written")
-    return path
+    # Where a link leads to, the file is; a pipe or a device would be replaced by one.
+    path = Path(output).resolve()
+    if path.exists() and not path.is_file():
+        seen = "a folder" if path.is_dir() else "which is no file"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        seen = f"a folder {path.parent} that cannot be written to"
+    else:
+        return path
+    raise ConfigError("--output", f'"{output}", {seen}', "a file that can be written")
 
 
 def _tell(output: str, held: Transcript) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, folder: 
     [
         (["--versions", "newest,x y"], "a", '--versions: saw "x y", expected all, newest, or api'),
         (["--versions", ""], "a", '--versions: saw "", expected all, newest, or api-versions'),
-        ([], "none/a", '--output: saw "none/a", a folder none that cannot be written to, expected'),
+        ([], "/none/a", '--output: saw "/none/a", a folder /none that cannot be written to, exp'),
         ([], ".", '--output: saw ".", a folder, expected a file that can be written'),
     ],
 )
@@ -66,6 +67,18 @@ def test_what_cannot_be_done_is_said_before_anybody_is_asked(
     assert isinstance(got.exception, ConfigError)
     assert str(got.exception).startswith(said)
     assert server.requests == []
+
+
+def test_a_pipe_is_left_alone_and_what_a_link_leads_to_is_written(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to("file")
+    with scripted(OK) as server:
+        refused = run(server.url, output="pipe")
+        got = run(server.url, "--versions", "newest", output="link")
+    assert str(refused.exception).startswith('--output: saw "pipe", which is no file')
+    assert (folder / "pipe").is_fifo()
+    assert (got.exit_code, (folder / "link").is_symlink()) == (0, True)
+    assert json.loads((folder / "file").read_bytes())["format"] == 1
 
 
 def test_a_url_with_a_path_is_refused() -> None:
