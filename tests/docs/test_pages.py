@@ -23,11 +23,13 @@ STORIES = [
     "docs/use/events.md",
     "docs/use/attested.md",
     "docs/use/capture.md",
+    "docs/use/ci.md",
     "docs/use/faults.md",
     "docs/use/firecracker.md",
     "docs/use/fleet.md",
     "docs/use/host.md",
     "docs/use/identity.md",
+    "docs/use/laptop.md",
     "docs/use/pytest.md",
     "docs/use/requests.md",
 ]

@@ -84,3 +84,14 @@ def test_without_processes_of_its_own_all_of_a_cell_end_with_a_killed_warden(
     assert running.stdout.readline() == "up\n"
     running.kill()
     until(lambda: not place.processes())
+
+
+def test_without_any_proc_that_fits_there_is_no_cell(place: Place) -> None:
+    # Process ids of its own, and the masked /proc of others.
+    others = try_outside(MASKED_PROC, "-m", "-p", "-f", "--kill-child")
+    got = place.run("--", "echo", "it ran", instead=others)
+    assert (got.returncode, got.stdout) == (1, "")
+    assert got.stderr == (
+        "openimds: no private network: /proc shows other processes than ours here\n"
+    )
+    assert place.processes() == set()

@@ -64,6 +64,9 @@ def _make(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids:
             say(line, Born(child))
             return
     else:
+        # By /proc it finds its descendants, and COMMAND the token.
+        if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115 - a name, not a path
+            raise NamespaceError("no private network: /proc shows other processes than ours here")
         is_mapped = apart(kernel.NEW_NET)
         kernel.adopt_orphans()
         say(line, Born(os.getpid()))
