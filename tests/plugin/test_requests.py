@@ -74,6 +74,15 @@ def test_polls_that_are_too_close_are_listed_and_no_others() -> None:
         polls.assert_polled_at_most(1)
 
 
+def test_a_poll_that_is_heard_a_little_early_is_not_too_close() -> None:
+    requests({"now_s": 0.0}, {"now_s": 0.96}).assert_polled_at_most(1)
+    requests({"now_s": 0.0}, {"now_s": 0.096}).assert_polled_at_most(1, per_s=0.1)
+    requests({"now_s": 0.0}, {"now_s": 59.96}).assert_polled_at_most(1, per_s=60)
+    for at_s, per_s in ((0.94, 1.0), (0.094, 0.1), (59.94, 60.0)):
+        with pytest.raises(AssertionError, match="at most 1 request in"):
+            requests({"now_s": 0.0}, {"now_s": at_s}).assert_polled_at_most(1, per_s=per_s)
+
+
 def test_a_request_without_the_header_is_listed() -> None:
     app_service = {"target": "/msi/token", "headers": ()}
     requests({}, app_service).assert_sent_metadata_header()
