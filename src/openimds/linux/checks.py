@@ -29,9 +29,20 @@ _OURS_ALONE = 0o077
 _LISTENING = "0A"  # TCP_LISTEN of the kernel
 _YEAR_2025_S = 1_735_689_600
 _SKEW_S = 60
-_AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
-"""The chassis asset tag of every Azure VM."""
+_FIRMWARE = (
+    ("chassis_asset_tag", "7783-7084-3265-9085-8269-3286-77", "Azure"),
+    ("sys_vendor", "Amazon EC2", "EC2"),
+    ("product_name", "Google Compute Engine", "Google Compute Engine"),
+    ("product_name", "OpenStack Nova", "OpenStack"),
+    ("product_name", "Alibaba Cloud ECS", "Alibaba Cloud"),
+    ("chassis_asset_tag", "OracleCloud.com", "Oracle Cloud"),
+    ("sys_vendor", "DigitalOcean", "DigitalOcean"),
+    ("sys_vendor", "Hetzner", "Hetzner Cloud"),
+)
+"""What the firmware of a VM says in clouds that answer at 169.254.169.254: file, text, cloud."""
 _NEEDED_BY = {"ip": "openimds host", "nft": "openimds host", "pasta": "openimds exec --net host"}
+
+_INSTEAD = "reach.listen: netns:NAME, or openimds exec"
 
 
 class Finding(Struct, frozen=True):
@@ -152,17 +163,12 @@ def clock(now_s: float, files: Iterable[Path]) -> Iterator[Finding]:
 
 def address(seen: Seen, firmware: Path = Path("/sys/class/dmi/id")) -> Iterator[Finding]:
     """Look where 169.254.169.254 is, and whether it is a cloud's."""
-    try:
-        is_azure = (firmware / "chassis_asset_tag").read_text("utf-8").strip() == _AZURE_TAG
-    except OSError:
-        is_azure = False
-    if is_azure:
-        yield Finding(
-            "note", "this machine is an Azure VM", "reach.listen: netns:NAME, or openimds exec"
-        )
+    for file, text, cloud in _FIRMWARE:
+        if _said(firmware / file) == text:
+            # Not each of them has a route of its own to the address, by which `up` would know.
+            yield Finding("note", f"this machine is a VM of {cloud}", _INSTEAD)
     for route in seen.routes:
-        said = f"{IPV4} is a cloud's, over {route}"
-        yield Finding("note", said, "reach.listen: netns:NAME, or openimds exec")
+        yield Finding("note", f"{IPV4} is a cloud's, over {route}", _INSTEAD)
     places = [one.name for one in seen.interfaces.values() if IPV4 in one.addresses]
     for place in places:
         if place == DEVICE:
@@ -171,6 +177,13 @@ def address(seen: Seen, firmware: Path = Path("/sys/class/dmi/id")) -> Iterator[
             yield Finding("note", f"{IPV4} is on {place}", "openimds host up wants it elsewhere")
     if not places and not seen.routes:
         yield Finding("ok", f"{IPV4} is on no interface")
+
+
+def _said(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def firewalls(run: Run) -> Iterator[Finding]:

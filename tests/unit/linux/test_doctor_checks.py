@@ -175,11 +175,19 @@ def test_a_machine_of_a_cloud_is_told_by_route_and_firmware(tmp_path: Path) -> N
     route = {"dst": "169.254.169.254", "gateway": "10.0.0.1", "dev": "eth0"}
     tag = "7783-7084-3265-9085-8269-3286-77"
     assert addresses(Lister(routes=[route]), tag, tmp_path) == [
-        Finding("note", "this machine is an Azure VM", INSTEAD),
+        Finding("note", "this machine is a VM of Azure", INSTEAD),
         Finding("note", "169.254.169.254 is a cloud's, over eth0", INSTEAD),
     ]
     assert [*checks.address(look(Lister()), tmp_path / "none")] == [
         Finding("ok", "169.254.169.254 is on no interface")
+    ]
+
+
+def test_a_cloud_that_has_no_route_to_the_address_is_told_by_firmware(tmp_path: Path) -> None:
+    (tmp_path / "sys_vendor").write_text("Amazon EC2\n")
+    assert addresses(Lister(), "Amazon EC2", tmp_path) == [
+        Finding("note", "this machine is a VM of EC2", INSTEAD),
+        Finding("ok", "169.254.169.254 is on no interface"),
     ]
 
 
