@@ -10,8 +10,12 @@ from openimds.core.request import Query
 
 
 def is_time(plan: Plan, passed_s: float) -> bool:
-    """Tell whether a plan is on when so many seconds have passed since it was set."""
-    return plan.from_s <= passed_s and (plan.until_s is None or passed_s < plan.until_s)
+    """Tell whether a plan is on when so many seconds have passed since it was set.
+
+    They are fewer than none where the clock was set back: what waits for no time is on even then.
+    """
+    has_begun = not plan.from_s or plan.from_s <= passed_s
+    return has_begun and (plan.until_s is None or passed_s < plan.until_s)
 
 
 def fits(plan: Plan, asked: Query) -> bool:

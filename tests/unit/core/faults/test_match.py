@@ -115,7 +115,9 @@ def test_an_effect_that_cannot_be_seen_does_not_count(
         ({"until_s": 70}, 70, False),
         ({"from_s": 5, "until_s": 6}, 4.9, False),
         ({"from_s": 5, "until_s": 6}, 5, True),
-        ({}, -0.1, False),
+        ({"from_s": 5}, -3600, False),
+        ({}, -3600, True),
+        ({"until_s": 70}, -3600, True),
     ],
 )
 def test_a_window_counts_from_when_it_was_set(
