@@ -52,8 +52,13 @@ def list_faults(*, is_json: bool, **flags: object) -> None:
 
 @command.command("show")
 @click.argument("name", required=False)
-def show(name: str | None) -> None:
+@as_json
+def show(name: str | None, *, is_json: bool) -> None:
     """Show every fault and playbook that there is, or one with all that can be said of it."""
+    if is_json:
+        value = _described(name) if name else [_described(one) for one in _NAMES]
+        click.echo(msgspec.json.encode(value).decode())
+        return
     if name:
         _show(name)
         return
@@ -136,6 +141,19 @@ def _show(name: str) -> None:
         if row.choices:
             more += f" One of {', '.join(map(str, row.choices))}."
         click.echo(f"  {row.name:<12} {row.about}{more}")
+
+
+def _described(name: str) -> dict[str, object]:
+    """Return all that `_show` says of a fault or a playbook, as JSON has it."""
+    rows = _rows(name)
+    one = EFFECTS.get(name) or PLAYBOOKS[name]
+    return {
+        "effect" if name in EFFECTS else "playbook": name,
+        "about": one.about,
+        "why": one.why,
+        "evidence": one.evidence,
+        "parameters": rows,
+    }
 
 
 def _why(evidence: Evidence) -> str:

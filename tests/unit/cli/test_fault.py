@@ -146,3 +146,23 @@ def test_show_says_of_each_what_why_and_what_can_be_said(name: str) -> None:
 def test_show_says_defaults_and_choices() -> None:
     said = call("show", "missing-fields").output
     assert "  leave        What becomes of them. Default: missing. One of missing, empty.\n" in said
+
+
+def test_show_says_as_json_what_it_says_as_text() -> None:
+    every = json.loads(call("show", "--json").output)
+    assert [one.get("effect") or one["playbook"] for one in every] == [*EFFECTS, *PLAYBOOKS]
+    one = json.loads(call("show", "missing-fields", "--json").output)
+    assert one in every
+    assert one["evidence"]["mark"] == "documented"
+    assert one["parameters"][-1] == {
+        "name": "leave",
+        "sort": "a string",
+        "about": "What becomes of them.",
+        "default": "missing",
+        "least": None,
+        "most": None,
+        "choices": ["missing", "empty"],
+        "required": False,
+    }
+    with pytest.raises(ConfigError, match='Did you mean "trickle"'):
+        call("show", "trikle", "--json")
