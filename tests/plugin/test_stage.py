@@ -1,8 +1,10 @@
 """What the tests of a session share, and what they do not."""
 
+import asyncio
 import errno
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx2
@@ -79,6 +81,14 @@ def test_what_a_job_raises_comes_to_who_asked(stage: Stage) -> None:
 
     with pytest.raises(LookupError, match="no such thing"):
         stage.do(fail())
+
+
+def test_the_time_of_python_may_be_stopped(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def now_s() -> float:
+        return asyncio.get_running_loop().time()
+
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    assert 0 < stage.do(now_s()) < stage.do(now_s())
 
 
 def test_the_port_of_http_is_not_said() -> None:
