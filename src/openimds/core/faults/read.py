@@ -199,7 +199,9 @@ def _fit(value: object, sort: Sort) -> Value | None:
             return value if is_fit else None
         case float():
             # Neither too large nor infinite, nor no number at all.
-            return value if sort is Sort.NUMBER and abs(value) < _LARGE else None
+            is_fit = sort is Sort.NUMBER and abs(value) < _LARGE
+            # 70.0 is 70: chances are drawn with the text of a plan.
+            return (int(value) if value.is_integer() else value) if is_fit else None
         case list():
             is_fit = sort is Sort.TEXTS and 0 < len(value) <= MOST_TEXTS
             return tuple(value) if is_fit and all(isinstance(one, str) for one in value) else None

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openimds.core.faults.plan import Plan, said
+from openimds.core.faults.match import is_hit
+from openimds.core.faults.plan import Plan, said, text_of
 from openimds.core.faults.read import MOST_PLANS, plans, read
 from openimds.spec.faults import EFFECTS
 from openimds.spec.playbooks import PLAYBOOKS
@@ -263,3 +264,23 @@ def test_of_a_body_the_path_is_that_of_the_member() -> None:
 def test_an_effect_takes_the_endpoints_that_it_touches(endpoint: str) -> None:
     (plan,) = read({"effect": "no-identity", "endpoint": endpoint})
     assert plan.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {**GONE, "probability": 0.5, "seed": "a", "from_s": 0.0, "until_s": 70.0, "delay_s": 1.0},
+        {"effect": "trickle", "pause_s": 2.0, "probability": 0.5},
+        {"playbook": "noisy-neighbour", "seed": "a", "delay_s": 2.0},
+    ],
+)
+def test_a_whole_number_is_the_same_however_it_is_written(line: dict[str, Any]) -> None:
+    whole = {
+        name: int(one) if isinstance(one, float) and one.is_integer() else one
+        for name, one in line.items()
+    }
+    for one, other in zip(read(line), read(whole), strict=True):
+        assert text_of(one) == text_of(other)
+        assert [is_hit(one, "a", n) for n in range(1, 50)] == [
+            is_hit(other, "a", n) for n in range(1, 50)
+        ]
