@@ -12,21 +12,11 @@ from msgspec import Struct
 
 from openimds.model.vm import IdentityDetail, Vm
 from openimds.spec.clouds import PUBLIC
+from openimds.spec.faults import FORGERIES
 
 SYSTEM = "system"
 """The key of the system-assigned identity among the details."""
 LOCAL, ENTRA, FORGE = "local", "entra", "forge:"
-FORGERIES = (
-    "expired",
-    "not-yet-valid",
-    "wrong-audience",
-    "wrong-issuer",
-    "unknown-key",
-    "bad-signature",
-    "unsigned",
-    "missing-claim",
-)
-"""The bad tokens that a test may ask for by name."""
 SOURCES = (LOCAL, ENTRA, *(FORGE + name for name in FORGERIES))
 """Where tokens come from: our own signer, Entra itself, or a forgery."""
 

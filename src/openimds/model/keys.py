@@ -5,6 +5,7 @@ from functools import cache
 from openimds.model.identities import SOURCES
 from openimds.model.tree import Group, Leaf, Many, Named, Node, newest_tree
 from openimds.spec.clouds import CLOUDS
+from openimds.spec.faults import BAD_DOCUMENTS
 from openimds.spec.fields import Kind
 
 _CLOUD = Leaf(
@@ -28,15 +29,6 @@ _RULE: dict[str, Node] = {
     "frontendPort": Leaf("frontendPort", Kind.NUMBER),
     "backendPort": Leaf("backendPort", Kind.NUMBER),
 }
-SCENARIOS = (
-    "expired-leaf",
-    "unknown-intermediate",
-    "wrong-cloud",
-    "stale-nonce",
-    "expired-document",
-    "tampered-payload",
-)
-"""What can be wrong with an attested document, if somebody asks for it."""
 LOAD_BALANCER = Group(
     "loadBalancer",
     {
@@ -49,7 +41,7 @@ _ATTESTED = Group(
     "attested",
     {
         **_texts("licenseType", "sku", "subscriptionId", "vmId"),
-        "scenario": Leaf("scenario", choices=SCENARIOS),
+        "scenario": Leaf("scenario", choices=BAD_DOCUMENTS),
         "plan": Group("plan", _texts("name", "product", "publisher")),
     },
 )

@@ -128,7 +128,7 @@ WAIT = Parameter(
 """What every effect takes that happens on an open connection."""
 
 _IDENTITY = ("identity", "app_service", "arc", "cloud_shell")
-_FORGERIES = (
+FORGERIES = (
     "expired",
     "not-yet-valid",
     "wrong-audience",
@@ -138,9 +138,8 @@ _FORGERIES = (
     "unsigned",
     "missing-claim",
 )
-_SIGNED = (
-    "new-intermediate",
-    "new-root",
+"""What can be wrong with a token."""
+BAD_DOCUMENTS = (
     "expired-leaf",
     "unknown-intermediate",
     "wrong-cloud",
@@ -148,6 +147,8 @@ _SIGNED = (
     "expired-document",
     "tampered-payload",
 )
+"""What can be wrong with an attested document."""
+_SIGNED = ("new-intermediate", "new-root", *BAD_DOCUMENTS)
 MISSING, EMPTY = "missing", "empty"
 DELAY, REFUSED = "delay", "refused"
 _NETWORK = chosen("a fault of the network or of a dying process; no recording of Azure shows it")
@@ -182,7 +183,7 @@ _ROWS = (
         "A token with one thing wrong with it.",
         "A client hands on any token; the service behind it has to find the bad ones.",
         chosen("IMDS hands out no such token; a clock that is wrong or a forger makes them"),
-        (Parameter("forgery", Sort.TEXT, "What is wrong with it.", "expired", choices=_FORGERIES),),
+        (Parameter("forgery", Sort.TEXT, "What is wrong with it.", "expired", choices=FORGERIES),),
         endpoints=_IDENTITY,
     ),
     Effect(

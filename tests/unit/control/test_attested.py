@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from openimds.attest.rehearsal import SCENARIOS
-from openimds.model.keys import SCENARIOS as NAMES
+from openimds.spec.faults import BAD_DOCUMENTS
 from tests.unit.control.office import Office
 
 
@@ -65,4 +65,4 @@ def test_a_part_that_is_none_is_refused(tmp_path: Path, query: str) -> None:
 
 
 def test_every_scenario_that_may_be_written_down_can_be_played() -> None:
-    assert tuple(SCENARIOS) == NAMES
+    assert tuple(SCENARIOS) == BAD_DOCUMENTS
