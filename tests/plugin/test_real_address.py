@@ -39,6 +39,16 @@ def test_at_the_real_address(imds, number, worker_id):
     assert worker_id.startswith("gw")
 """
 
+PROXIED = """
+import urllib.request
+import pytest
+
+@pytest.mark.real_address
+def test_at_the_real_address(imds):
+    asked = urllib.request.Request(f"{imds.url}/metadata/versions", headers={"Metadata": "true"})
+    assert urllib.request.urlopen(asked, timeout=5).status == 200
+"""
+
 
 def has_ended(stat: Path) -> bool:
     """Tell whether a process has ended; its new parent need not have taken notice yet."""
@@ -118,6 +128,14 @@ def test_a_test_ends_with_the_run_that_is_killed(
     until(lambda: has_ended(stat))
     # What is left lies where pytest clears up after some more runs.
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_proxy_of_the_machine_is_not_asked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    project.write("test_proxied.py", PROXIED)
+    project.run().assert_outcomes(passed=1)
 
 
 def test_workers_of_xdist_send_their_tests_too(project: Project) -> None:

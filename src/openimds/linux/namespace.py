@@ -8,15 +8,19 @@ import errno
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from openimds.errors import Error
 from openimds.linux import kernel
-from openimds.linux.loopback import raise_loopback
+from openimds.linux.loopback import IMDS, raise_loopback
 
 _PROC = Path("/proc")
+_PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+_PAST_THEM = ("no_proxy", "NO_PROXY")
+_WITHIN = f"{IMDS},127.0.0.1,localhost"
 _ELSEWHERE = "or leave the address alone and point clients at `openimds serve` by `openimds env`"
 
 
@@ -132,6 +136,16 @@ def _lines(path: Path) -> list[str]:
         return path.read_text("utf-8", "replace").splitlines()
     except OSError:
         return []
+
+
+def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which no proxy is asked for what is in a private network.
+
+    None where no proxy is named.
+    """
+    if not any(environment.get(name) for name in _PROXIES):
+        return {}
+    return {name: ",".join(filter(None, (environment.get(name), _WITHIN))) for name in _PAST_THEM}
 
 
 def why_not() -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from openimds.linux.namespace import past_proxies
 from openimds.testing.inside import INSIDE, Order, Said, is_plain
 
 _CHILD = (
@@ -124,6 +125,7 @@ def _said(item: pytest.Item) -> Said:
             child = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
                 command,
                 cwd=item.config.invocation_params.dir,
+                env={**os.environ, **past_proxies(os.environ)},
                 stdin=subprocess.DEVNULL,
                 stdout=None if shows else file,
                 stderr=None if shows else file,

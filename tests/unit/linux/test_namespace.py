@@ -12,7 +12,14 @@ import pytest
 
 from openimds.errors import Error
 from openimds.linux import namespace
-from openimds.linux.namespace import HINDRANCES, Hindrance, NamespaceError, refusal, why_not
+from openimds.linux.namespace import (
+    HINDRANCES,
+    Hindrance,
+    NamespaceError,
+    past_proxies,
+    refusal,
+    why_not,
+)
 
 INSIDE = """
 import json, os, socket
@@ -163,3 +170,12 @@ wait.set()
 def test_only_linux_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert why_not() == ("no private network: this is darwin, and only Linux has namespaces")
+
+
+def test_no_proxy_is_asked_for_what_is_inside() -> None:
+    inside = "169.254.169.254,127.0.0.1,localhost"
+    assert past_proxies({"NO_PROXY": "example.org", "http_proxy": ""}) == {}
+    assert past_proxies({"ALL_PROXY": "socks5://proxy", "NO_PROXY": "example.org"}) == {
+        "no_proxy": inside,
+        "NO_PROXY": f"example.org,{inside}",
+    }
