@@ -16,6 +16,7 @@ from openimds.errors import ConfigError
 from openimds.linux.cell import Cell, Warden, Wish
 from openimds.linux.cell.way_out import find
 from openimds.linux.loopback import IMDS
+from openimds.linux.namespace import past_proxies
 from openimds.store.state import State
 from openimds.wire.listen import Tcp, address
 
@@ -25,9 +26,6 @@ _PLANE = (IMDS, 80)
 _TOKEN_BYTES = 32
 _MOST_NAMED = 3
 _PAGE = 1000
-_PROXY = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-_NO_PROXY = ("no_proxy", "NO_PROXY")
-_OURS = f"{IMDS},127.0.0.1,localhost"
 
 
 class MemoryToken(Token):
@@ -169,8 +167,4 @@ def _variables(
         found["OPENIMDS_TOKEN_FILE"] = (
             f"{cell.proc}/fd/{token.descriptor}" if token else str(ready.token_file)
         )
-    if any(os.environ.get(name) for name in _PROXY):
-        # A proxy of the machine is not asked for what is in the cell.
-        for name in _NO_PROXY:
-            found[name] = ",".join(filter(None, (os.environ.get(name), _OURS)))
-    return found
+    return found | past_proxies(os.environ)
