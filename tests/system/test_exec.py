@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,17 @@ echo up
 """
 TELLING = """
 import signal, sys
-def got(number, _):
-    print("got", signal.Signals(number).name, flush=True)
-    if number == signal.SIGALRM:
-        sys.exit(3)
-for name in sys.argv[1:]:
-    signal.signal(signal.Signals[name], got)
+waited_for = [signal.Signals[name] for name in sys.argv[1:]]
+signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
 print("up", flush=True)
-while True:
-    signal.pause()
+while (number := signal.sigwait(waited_for)) != signal.SIGALRM:
+    print("got", signal.Signals(number).name, flush=True)
+sys.exit(3)
+"""
+IGNORING = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
@@ -76,14 +79,15 @@ def test_what_runs_in_the_background_ends_too(ends: str, place: Place) -> None:
     until(lambda: [*map(_name, place.processes())].count("sleep") == 3)
     if ends == "the warden is killed":
         running.kill()
-    elif ends == "the server is killed":
-        leaders = {one for one in place.processes() if os.getsid(one) == one}
-        (server,) = (one for one in leaders if _name(one) != "sleep")
-        os.kill(server, signal.SIGKILL)
-    if ends != "the warden is killed":
-        out, said = running.communicate("go\n", timeout=60)
-        expected = "openimds: the server has ended, and nobody answers any more.\n"
-        assert (out, said) == ("", expected if ends == "the server is killed" else "")
+    else:
+        if ends == "the server is killed":
+            leaders = {one for one in place.processes() if os.getsid(one) == one}
+            (server,) = (one for one in leaders if _name(one) != "sleep")
+            os.kill(server, signal.SIGKILL)
+            assert running.stderr
+            said = running.stderr.readline()
+            assert said == "openimds: the server has ended, and nobody answers any more.\n"
+        assert running.communicate("go\n", timeout=60) == ("", "")
         # Nothing to wait for: the kernel ends what is in a cell before its first process is gone.
         assert place.processes() == set()
     until(lambda: not place.processes())
@@ -101,6 +105,11 @@ def _name(process: int) -> str:
 def test_the_exit_code_is_that_of_the_command(code: int, place: Place) -> None:
     got = place.run("--", "sh", "-c", f"exit {code}")
     assert (got.returncode, got.stdout, got.stderr) == (code, "", "")
+
+
+def test_it_is_so_for_a_parent_that_ignores_the_end_of_children(place: Place) -> None:
+    got = place.run("--", "sh", "-c", "exit 7", instead=(sys.executable, "-c", IGNORING))
+    assert (got.returncode, got.stdout, got.stderr) == (7, "", "")
 
 
 def test_a_command_that_dies_of_a_signal_is_died_after(place: Place) -> None:
@@ -127,13 +136,14 @@ def test_what_cannot_be_run_is_told_as_a_shell_does(
 
 
 def test_signals_are_passed_on_to_the_command_once_each(place: Place) -> None:
-    names = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGALRM"]
-    running = place.start("--", place.user.python, "-c", TELLING, *names)
+    names = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
+    running = place.start("--", place.user.python, "-c", TELLING, *names, "SIGALRM")
     assert running.stdout
     assert running.stdout.readline() == "up\n"
     for name in names:
         running.send_signal(signal.Signals[name])
         assert running.stdout.readline() == f"got {name}\n"
+    running.send_signal(signal.SIGALRM)
     assert running.communicate(timeout=60) == ("", "")
     assert running.returncode == 3
 

@@ -57,6 +57,8 @@ class Warden:
     def __init__(self, wishes: Sequence[Wish], tell: Callable[[str], None]) -> None:
         """Block the signals that are passed on; they are read from a descriptor instead."""
         self._wishes, self._tell = wishes, tell
+        # Whoever has been told to ignore the end of children never hears how they end.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         self._signals = kernel.signal_fd(signal.valid_signals() - _NOT_PASSED_ON)
         self._terminal = terminal.foreground()
