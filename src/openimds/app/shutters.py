@@ -48,6 +48,7 @@ class Shutters:
         self._engine, self._clock, self._listeners = engine, clock, listeners
         self._reopen, self._tell = reopen, tell
         self._closed: dict[str, Listener] = {}
+        self._told: set[str] = set()
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -70,7 +71,9 @@ class Shutters:
                 try:
                     new = await self._reopen(text, old)
                 except ConfigError as error:
-                    self._tell(f"{error}; it is tried again")
+                    if text not in self._told:
+                        self._told.add(text)
+                        self._tell(f"{error}; it is tried again")
                     self._set_timer(_RETRY_S)
                     continue
                 if self._listeners.get(text) is not old:  # The fleet has changed meanwhile.
@@ -78,6 +81,7 @@ class Shutters:
                 else:
                     self._listeners[text] = new
             del self._closed[text]
+            self._told.discard(text)
         if self._engine.is_shut(self._clock()):  # It has begun anew meanwhile.
             self.look()
 
