@@ -90,8 +90,10 @@ def _report(client: Client, only: dict[str, object], *, is_json: bool) -> None:
         click.echo(msgspec.json.encode(found).decode())
     elif found:
         _print(_REPORT_HEAD, _finding, _REPORT_DRAWN, _finding_drawn, found)
-    else:
+    elif any(client.items(_PATH, {**only, "limit": 1})):
         click.echo("nothing was found", err=True)
+    else:
+        click.echo("nothing was found: no such request is recorded", err=True)
     sys.exit(1 if found else 0)
 
 

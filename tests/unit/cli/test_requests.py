@@ -42,6 +42,7 @@ class Api:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.findings: list[dict[str, Any]] = []
         self.asked: list[tuple[str, str, object]] = []
         self.ends: Exception | type[BaseException] | None = None
 
@@ -50,7 +51,7 @@ class Api:
 
     def items(self, path: str, only: Mapping[str, object]) -> Iterator[dict[str, Any]]:
         self.asked.append(("GET", path, {**only}))
-        return iter(self.rows)
+        return iter(self.findings if path.endswith("/report") else self.rows)
 
     def follow(self, path: str) -> Iterator[dict[str, Any]]:
         self.asked.append(("FOLLOW", path, None))
@@ -92,7 +93,7 @@ def test_what_a_guest_wrote_commands_no_terminal(api: Api) -> None:
 def test_json_is_what_the_api_says(api: Api) -> None:
     api.rows = [ONE]
     assert json.loads(call("--json").stdout) == [ONE]
-    api.rows = [FINDING]
+    api.findings = [FINDING]
     assert json.loads(call("--report", "--json").stdout) == [FINDING]
     api.rows = [ONE, ONE]
     assert [json.loads(line) for line in call("--follow", "--json").stdout.splitlines()] == api.rows
@@ -111,7 +112,7 @@ def test_a_terminal_gets_a_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> N
             *("leaf_needs_text", "(fault", "delay)"),
         ],
     ]
-    api.rows = [FINDING]
+    api.findings = [FINDING]
     drawn = call("--report").stdout
     assert [line.split() for line in drawn.splitlines()] == [
         ["RULE", "VM", "TIMES", "REQUEST"],
@@ -121,7 +122,7 @@ def test_a_terminal_gets_a_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_report_ends_with_1_if_anything_was_found(api: Api) -> None:
-    api.rows = [FINDING]
+    api.findings = [FINDING]
     got = call("--report", "--vm", "web-1")
     assert got.exit_code == 1
     assert got.stdout.splitlines()[1].split("\t") == [
@@ -129,10 +130,17 @@ def test_a_report_ends_with_1_if_anything_was_found(api: Api) -> None:
         "documented S1 S2",
     ]
     assert api.asked == [("GET", "/v1/requests/report", {"vm": "web-1"})]
-    api.rows = []
+    api.findings, api.rows = [], [ONE]
     got = call("--report")
     assert (got.exit_code, got.stdout, got.stderr) == (0, "", "nothing was found\n")
     assert call("--report", "--json").stdout == "[]\n"
+
+
+def test_a_report_of_nobody_says_that_there_was_nothing_to_judge(api: Api) -> None:
+    got = call("--report", "--vm", "wbe-1")
+    assert (got.exit_code, got.stdout) == (0, "")
+    assert got.stderr == "nothing was found: no such request is recorded\n"
+    assert api.asked[1:] == [("GET", "/v1/requests", {"vm": "wbe-1", "limit": 1})]
 
 
 def test_following_ends_with_a_word_when_the_server_ends_it(api: Api) -> None:
