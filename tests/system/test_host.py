@@ -1,6 +1,8 @@
 """`openimds host`: what it does to a host, and that it undoes all of it and nothing else."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,12 @@ from tests.system.process import COMMAND
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
 HERE = "169.254.169.254 is here for 3 VMs: openimds serve --listen 169.254.169.254:80"
+
+IGNORING = (
+    "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Becomes a command that has been told to ignore how its children end."""
 
 
 @pytest.fixture
@@ -152,6 +160,21 @@ def test_without_the_right_to_it_nothing_is_tried(here: Lab) -> None:
         assert ended.stderr == (
             "openimds: openimds host needs root (CAP_NET_ADMIN): type sudo before it\n"
         )
+
+
+def test_a_step_that_fails_is_said_also_where_nobody_minds_how_children_end(here: Lab) -> None:
+    nft = here.host.folder / "bin" / "nft"
+    nft.parent.mkdir()
+    nft.write_text(
+        '#!/bin/sh\n[ "$1" != -f ] || { echo never >&2; exit 1; }\nexec /usr/sbin/nft "$@"\n'
+    )
+    nft.chmod(0o755)
+    (here.host.folder / "fleet.json").write_text(json.dumps(FLEET))
+    start = ["env", f"PATH={nft.parent}:{os.environ['PATH']}", sys.executable, "-c", IGNORING]
+    words = [*COMMAND, "host", "up", "--fleet", "fleet.json"]
+    ended = here.host.run(*start, *words, code=1)
+    assert ended.stderr == "openimds: nft -f -: never\n"
+    assert not here.status()["is_up"]
 
 
 def test_without_a_fleet_it_is_said_where_one_could_be(here: Lab) -> None:

@@ -1,6 +1,7 @@
 """The command and its groups, and what happens to errors."""
 
 import os
+import signal
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -111,6 +112,8 @@ def command() -> None:
 
 def main() -> None:
     """Run the command; errors that a person can mend are one line on stderr."""
+    # Whoever starts us may ignore how children end; we would never hear that one of ours failed.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         command(prog_name="openimds")
     except ConfigError as error:
