@@ -53,7 +53,7 @@ def _documents(left: Answer, right: Answer, look: Look) -> Iterator[Found]:
     ours, theirs = _scan(_text(left.octets)), _scan(_text(right.octets))
     texts = _text(left.octets), _text(right.octets)
     if ours is None or theirs is None:
-        yield Found(Kind.BODY, "", *texts)
+        yield Found(Kind.BODY, "", _told(texts[0], ours, look), _told(texts[1], theirs, look))
         return
     if ours.has_blanks != theirs.has_blanks:
         yield Found(Kind.SPACING, "", _BLANKS[ours.has_blanks], _BLANKS[theirs.has_blanks])
@@ -73,9 +73,16 @@ def _payloads(left: str, right: str, look: Look) -> Iterator[Found]:
     """Compare what two attested documents sign."""
     ours, theirs = _scan(left), _scan(right)
     if ours is None or theirs is None:
-        yield Found(Kind.BODY, "signed", left or ABSENT, right or ABSENT)
+        yield Found(Kind.BODY, "signed", _told(left, ours, look), _told(right, theirs, look))
         return
     yield from _shapes(ours, theirs, (left, right), look, ("signed",))
+
+
+def _told(text: str, seen: Scan | None, look: Look) -> str:
+    """Return what is told of a document as a whole: where values do not count, none of them."""
+    if look.with_values or not text:
+        return text or ABSENT
+    return "JSON" if seen else f"{len(text)} characters that are no JSON"
 
 
 def _scan(text: str) -> Scan | None:

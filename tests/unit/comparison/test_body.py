@@ -99,10 +99,24 @@ def test_a_part_is_named_as_in_the_whole() -> None:
     ]
 
 
-def test_a_body_that_is_no_json_is_compared_to_the_byte() -> None:
-    assert texts("<html>", "<html>") == []
-    assert texts("{}", "<html>") == [Found(Kind.BODY, "", "{}", "<html>")]
-    assert texts(b"\xff", b"\xfe") == [Found(Kind.BODY, "", "\\xff", "\\xfe")]
+CUT = '{"compute":{"userData":"c2VjcmV0'
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, told, told_there",
+    [
+        ("{}", CUT, "JSON", "32 characters that are no JSON"),
+        (b"\xff", b"\xfe", *["4 characters that are no JSON"] * 2),
+        ("{}", "", "JSON", ABSENT),
+    ],
+)
+def test_a_body_that_is_no_json_is_compared_to_the_byte_and_told_with_values_only(
+    ours: str | bytes, theirs: str | bytes, told: str, told_there: str
+) -> None:
+    assert texts(ours, ours) == []
+    assert texts(ours, theirs) == [Found(Kind.BODY, "", told, told_there)]
+    (one,) = body(an_answer(ours), an_answer(theirs), Look(place(INSTANCE), with_values=True))
+    assert (one.kind, one.left) == (Kind.BODY, "\\xff" if isinstance(ours, bytes) else ours)
 
 
 def test_refusals_are_compared_to_the_byte() -> None:
@@ -151,9 +165,9 @@ def test_of_an_attested_document_the_payload_is_compared() -> None:
     assert (one.kind, one.subject, one.left) == (Kind.FIELD, "signed.nonce", "string")
     (one,) = body(ours, attested('{"nonce":"2","vmId":"b"}', "pkcs8"), look)
     assert (one.kind, one.subject, one.right) == (Kind.VALUE, "encoding", '"pkcs8"')
-    for unread in ("", "no JSON"):
+    for unread, told in (("", ABSENT), ("no JSON", "7 characters that are no JSON")):
         (one,) = body(ours, attested(unread), look)
-        assert (one.kind, one.subject, one.right) == (Kind.BODY, "signed", unread or ABSENT)
+        assert one == Found(Kind.BODY, "signed", "JSON", told)
 
 
 def test_a_listing_is_compared_by_its_names() -> None:
