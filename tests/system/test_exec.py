@@ -47,14 +47,13 @@ def test_curl_gets_the_document_at_the_real_address(place: Place) -> None:
 
 def test_two_at_the_same_time_leave_nothing_behind(place: Place) -> None:
     devices, files = socket.if_nameindex(), place.files()
-    before = namespaces()
     assert place.processes() == set()
     waiting = f"read go && {' '.join(CURL)} '{NAME}'"
     runs = [place.start("--", "sh", "-c", f"echo up; {waiting}") for _ in range(2)]
     for one in runs:
         assert one.stdout
         assert one.stdout.readline() == "up\n"
-    made = namespaces(place.processes()) - before
+    made = namespaces(place.processes()) - namespaces({one.pid for one in runs})
     # A warden, a server, a first process and a shell each.
     assert len(place.processes()) == 2 * 4
     # Of network, processes, mounts, and users where an ordinary one is.
@@ -70,11 +69,10 @@ def test_two_at_the_same_time_leave_nothing_behind(place: Place) -> None:
 @pytest.mark.parametrize("ends", ["COMMAND", "the warden is killed", "the server is killed"])
 def test_what_runs_in_the_background_ends_too(ends: str, place: Place) -> None:
     devices, files = socket.if_nameindex(), place.files()
-    before = namespaces()
     running = place.start("--", "sh", "-c", f"{BACKGROUND} read go")
     assert running.stdout
     assert running.stdout.readline() == "up\n"
-    made = namespaces(place.processes()) - before
+    made = namespaces(place.processes()) - namespaces({running.pid})
     assert made
     until(lambda: [*map(_name, place.processes())].count("sleep") == 3)
     if ends == "the warden is killed":
