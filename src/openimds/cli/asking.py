@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, TypeVar
 
 import click
@@ -67,8 +68,10 @@ def asker(url: str, where: str, per_s: float) -> Asker:
     """Return who asks a URL; `where` is what gave it.
 
     Raises:
-        ConfigError: the URL is none that can be asked.
+        ConfigError: the URL is none that can be asked, or the pace is none.
     """
+    if not isfinite(per_s):  # click's range lets it pass.
+        raise ConfigError("--per-s", f'"{per_s}"', "requests a second, such as 4")
     pace = Pace(per_s, time.monotonic, time.sleep)
     return Asker(site(url, where), pace, time.monotonic)
 

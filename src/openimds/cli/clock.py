@@ -31,4 +31,5 @@ def command(
     if is_json:
         click.echo(msgspec.json.encode(shown).decode())
     else:
-        click.echo(f"{shown['now']} (offset {shown['offset_s']:g} s, rate {shown['rate']:g})")
+        offset_s = round(shown["offset_s"], 3) + 0.0  # Never "-0".
+        click.echo(f"{shown['now']} (offset {offset_s:g} s, rate {shown['rate']:g})")

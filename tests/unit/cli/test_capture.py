@@ -55,6 +55,7 @@ def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, folder: 
     [
         (["--versions", "newest,x y"], "a", '--versions: saw "x y", expected all, newest, or api'),
         (["--versions", ""], "a", '--versions: saw "", expected all, newest, or api-versions'),
+        (["--per-s", "nan"], "a", '--per-s: saw "nan", expected requests a second'),
         ([], "/none/a", '--output: saw "/none/a", a folder /none that cannot be written to, exp'),
         ([], ".", '--output: saw ".", a folder, expected a file that can be written'),
     ],

@@ -145,7 +145,10 @@ def test_wait_says_why_it_will_not_come(
 
 def test_the_clock_is_shown_or_changed(api: Api) -> None:
     shown = {"now": "2030-01-01T00:00:00.000Z", "offset_s": 60.0, "rate": 2.0, "virtual": True}
-    api.answers = [shown]
+    api.answers = [{**shown, "offset_s": -2e-7}, shown]
+    got = CliRunner().invoke(clock.command, [])
+    assert got.stdout == "2030-01-01T00:00:00.000Z (offset 0 s, rate 2)\n"
+    api.asked.clear()
     got = CliRunner().invoke(clock.command, [])
     assert got.stdout == "2030-01-01T00:00:00.000Z (offset 60 s, rate 2)\n"
     arguments = ["--now", "2030-01-01T00:00:00Z", "--rate", "2", "--advance", "60", "--offset", "1"]
