@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import msgspec
 import pytest
 from msgspec import Struct
 
@@ -74,7 +74,7 @@ def ordinary() -> User | str:
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment in which any Python of this version finds what this one has."""
-    paths = [str(Path(openimds.__file__).parents[1]), sysconfig.get_path("purelib")]
+    paths = [str(Path(one.__file__).parents[1]) for one in (openimds, msgspec)]
     return clean_environment({"PYTHONPATH": ":".join(paths), **more})
 
 

@@ -94,7 +94,7 @@ def test_what_is_kept_in_has_no_way_out_whatever_routes_there_are() -> None:
     need_namespaces()
     if not shutil.which("ip"):
         pytest.skip("ip is not installed")
-    assert json.loads(run(sys.executable, "-c", FENCED)) == {
+    assert json.loads(run("unshare", "-Ur", sys.executable, "-c", FENCED)) == {
         "169.254.1.1": errno.ENETUNREACH,
         "168.63.129.16": errno.ENETUNREACH,
         "192.0.2.1": 0,
