@@ -74,7 +74,8 @@ def ordinary() -> User | str:
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment in which any Python of this version finds what this one has."""
-    paths = [str(Path(one.__file__).parents[1]) for one in (openimds, msgspec)]
+    found = filter(None, (openimds.__file__, msgspec.__file__))
+    paths = [str(Path(file).parents[1]) for file in found]
     return clean_environment({"PYTHONPATH": ":".join(paths), **more})
 
 
@@ -100,7 +101,9 @@ class Place:
         home = str(self.folder)
         return environment(HOME=home, TMPDIR=home, **{_MARK: self.mark}, **more)
 
-    def start(self, *arguments: str, instead: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str, instead: Sequence[str] = (), **more: str
+    ) -> "subprocess.Popen[str]":
         """Start `openimds exec` with pipes, as the user or as what is there instead of him."""
         started = subprocess.Popen(
             self._command(arguments, instead),
@@ -109,7 +112,7 @@ class Place:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment(**more),
         )
         self._started.append(started)
         return started

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
 
-from tests.system.cells import CURL, NAME, Place, place
+from tests.system.cells import CURL, NAME, Place, place, until
 
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]
@@ -148,6 +149,46 @@ def test_a_machine_without_a_network_has_no_way_out(place: Place) -> None:
     got = place.run("--net", "host", "--", "echo", "it ran", instead=ALONE)
     assert (got.returncode, got.stdout) == (1, "")
     assert got.stderr.startswith("openimds: pasta ended, and with it the way out: ")
+    assert place.processes() == set()
+
+
+def a_pasta(place: Place, script: str) -> str:
+    """Put something else in pasta's place; return the PATH."""
+    path = place.folder / "pasta"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return f"{place.folder}:/usr/bin:/bin"
+
+
+def test_what_pasta_says_last_is_the_reason(place: Place) -> None:
+    said = "echo Failed to send 30 bytes to syslog; echo No tap; echo Failed to send 1 to syslog"
+    path = a_pasta(place, f"{{ {said}; }} >&2; exit 1")
+    got = place.run("--net", "host", "--", "echo", "it ran", PATH=path)
+    assert (got.returncode, got.stdout) == (1, "")
+    assert got.stderr == "openimds: pasta ended, and with it the way out: No tap\n"
+    assert place.processes() == set()
+
+
+def test_a_signal_while_the_way_out_is_made_ends_what_was_begun(place: Place) -> None:
+    path = a_pasta(place, "echo > there; exec sleep 300")
+    running = place.start("--net", "host", "--", "echo", "it ran", PATH=path)
+    until((place.folder / "there").exists)
+    running.send_signal(signal.SIGWINCH)  # Nobody ends of this.
+    running.send_signal(signal.SIGTERM)
+    assert running.communicate(timeout=60) == ("", "")
+    assert running.returncode == -signal.SIGTERM
+    assert place.processes() == set()
+
+
+def test_a_network_that_ends_too_early_is_said_to(place: Place) -> None:
+    path = a_pasta(place, "echo > there; exec sleep 300")
+    running = place.start("--net", "host", "--", "echo", "it ran", PATH=path)
+    until((place.folder / "there").exists)
+    (first,) = (one for one in place.processes() - {running.pid} if os.getsid(one) != one)
+    os.kill(first, signal.SIGKILL)
+    said = "openimds: vm-1: its network has ended before COMMAND could begin\n"
+    assert running.communicate(timeout=60) == ("", said)
+    assert running.returncode == 1
     assert place.processes() == set()
 
 

@@ -15,7 +15,6 @@ NEW_PIDS = 0x20000000
 NEW_NET = 0x40000000
 
 # sys/mount.h
-READ_ONLY = 0x1
 NO_SUID = 0x2
 NO_DEV = 0x4
 NO_EXEC = 0x8

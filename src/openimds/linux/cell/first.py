@@ -56,7 +56,7 @@ def begin(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids:
 
 
 def _make(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool) -> None:
-    # Only its own users let pasta, which is nobody's root, into a network.
+    # pasta may enter networks of its user's own making alone, be he root.
     apart = _leave_users if wish.is_online else leave
     if has_own_pids:
         is_mapped = apart(kernel.NEW_NET | kernel.NEW_PIDS | kernel.NEW_MOUNTS)
@@ -81,7 +81,8 @@ def _make(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids:
     route = way_out.watch() if wish.is_online else None
     sockets = [_listen(host, port) for host, port in wish.doors]
     if has_own_pids and wish.is_online:
-        way_out.name_servers()
+        with suppress(OSError):  # Names are asked for as they are outside, then.
+            way_out.name_servers()
     if is_mapped and os.geteuid():
         # COMMAND has none, and may look at nobody in /proc who has more than it has.
         kernel.drop_capabilities()
@@ -130,7 +131,14 @@ class _First:
         self._is_over = False
 
     def live(self) -> None:
-        """Do what the warden says until COMMAND has ended, or the warden."""
+        """Do what the warden says until COMMAND has ended, or the warden; with it, all end."""
+        try:
+            self._listen()
+        finally:
+            if not self._has_own_pids:
+                _end_descendants()
+
+    def _listen(self) -> None:
         heard: dict[int, Callable[[], None]] = {
             self._line.fileno(): self._obey,
             self._children: self._reap,
@@ -146,8 +154,6 @@ class _First:
                 if self._route and self._route.fileno() < 0:
                     waiting.unregister(descriptor)
                     self._route = None
-        if not self._has_own_pids:
-            _end_descendants()
 
     def _obey(self) -> None:
         word = order(self._line)

@@ -41,6 +41,8 @@ _NOT_PASSED_ON = {
     signal.SIGPIPE,
     signal.SIGXFSZ,
 }
+_END_NOBODY = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
+"""What a process that does not ask for these never hears of."""
 
 
 class _CancelledError(Exception):
@@ -167,12 +169,10 @@ class Warden:
 
     def _take_signals(self) -> bool:
         for arrived in kernel.read_signals(self._signals):
-            if arrived.number == signal.SIGCHLD:
-                continue
-            if not self._is_started:
+            if not self._is_started and arrived.number not in _END_NOBODY:
                 raise _CancelledError(arrived.number)
             # What a key of the terminal means, COMMAND has been told by the terminal.
-            if not arrived.is_from_kernel:
+            if arrived.number != signal.SIGCHLD and not arrived.is_from_kernel:
                 for cell in self.cells:
                     cell.say(Pass(arrived.number))
         return True
@@ -206,10 +206,16 @@ class Warden:
                     self._tell("the server has ended, and nobody answers any more")
 
     def _settle(self, cell: Cell, status: int) -> None:
-        """Note how a COMMAND has ended, and print the rest of what it said."""
+        """Note how a COMMAND has ended, and print the rest of what it said.
+
+        Raises:
+            Error: it had not begun.
+        """
         for descriptor in (cell.line.fileno(), *(one.descriptor for one in cell.outputs)):
             self._hear_no_more(descriptor)
         status = cell.settle(status)
+        if not self._is_started:
+            raise Error(f"{cell.wish.name}: its network has ended before COMMAND could begin")
         if status and len(self._wishes) > 1:
             self._tell(f"{cell.wish.name}: ended with {_code(status)}")
         self._status = self._status or status

@@ -157,9 +157,11 @@ def name_servers() -> None:
     if not text:
         return
     kernel.mount("tmpfs", "/proc", "tmpfs", kernel.NO_SUID | kernel.NO_DEV)
-    Path(_RESOLV_COPY).write_text(text, "utf-8")
-    kernel.mount(_RESOLV_COPY, str(_RESOLV_CONF), "", kernel.BIND)
-    kernel.unmount("/proc")
+    try:
+        Path(_RESOLV_COPY).write_text(text, "utf-8")
+        kernel.mount(_RESOLV_COPY, str(_RESOLV_CONF), "", kernel.BIND)
+    finally:
+        kernel.unmount("/proc")
 
 
 def redirected(text: str) -> str:

@@ -99,5 +99,8 @@ def report(line: socket.socket) -> tuple[Report | None, list[socket.socket]]:
 
 def order(line: socket.socket) -> Order | None:
     """Return the next word of a warden; none when it is gone."""
-    data = line.recv(_LONGEST)
+    try:
+        data = line.recv(_LONGEST)
+    except ConnectionResetError:
+        return None
     return _ORDERS.decode(data) if data else None
