@@ -50,7 +50,7 @@ def values(flags: Mapping[str, object]) -> dict[str, Any]:
     named = os.environ.get(CONFIG_VARIABLE)
     path = Path(named or FILE_NAME)
     file: dict[str, Any] = {}
-    if named or path.exists():
+    if named or _is_there(path):
         try:
             file = tomllib.loads(path.read_text("utf-8"))
         except OSError as error:
@@ -59,6 +59,14 @@ def values(flags: Mapping[str, object]) -> dict[str, Any]:
         except ValueError as error:
             raise ConfigError(str(path), str(error), "TOML text") from None
     return resolve(flags, os.environ, file, str(path))
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a file; in a folder that this user may not enter there is none."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 class _Commands(click.Group):
