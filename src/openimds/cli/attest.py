@@ -17,7 +17,7 @@ from openimds.attest.certificates import DOMAINS
 from openimds.attest.verify import Check, Report, verify
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
-from openimds.cli.table import Cell, print_table
+from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.control.operations import PARTS
 from openimds.errors import ConfigError, Error
 
@@ -48,7 +48,7 @@ def command() -> None:
 @command.command("ca")
 @click.option("--root", "what", flag_value="root", help="The root that is in use alone.")
 @click.option("--chain", "what", flag_value="chain", help="What is in use, the root last.")
-@click.option("--json", "is_json", is_flag=True, help="JSON instead of PEM.")
+@json_instead_of("PEM")
 @options("state")
 def authority(what: str | None, *, is_json: bool, **flags: object) -> None:
     """Print the trust bundle of a running server as PEM: roots of now and before, then the rest."""
@@ -73,7 +73,7 @@ def authority(what: str | None, *, is_json: bool, **flags: object) -> None:
 
 @command.command("rotate")
 @click.argument("part", type=click.Choice(PARTS), default="leaf")
-@click.option("--json", "is_json", is_flag=True, help="JSON instead of a sentence.")
+@json_instead_of("a sentence")
 @options("state")
 def rotate(part: str, *, is_json: bool, **flags: object) -> None:
     """Replace the leaf, the intermediate or the root; what was there stays published.
@@ -94,7 +94,7 @@ def rotate(part: str, *, is_json: bool, **flags: object) -> None:
 @click.option("--nonce", metavar="NONCE", help="What the document has to repeat.")
 @click.option("--at", metavar="TIME", help="When it has to be valid, RFC 3339; default: now.")
 @click.option("--domain", type=click.Choice(DOMAINS), help="Of which cloud; default: any.")
-@click.option("--json", "is_json", is_flag=True, help="JSON instead of a table.")
+@json_instead_of("a table")
 def verify_document(  # noqa: PLR0913 - each is an option
     source: str,
     trust: str | None,

@@ -5,6 +5,7 @@ import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
+from openimds.cli.table import json_instead_of
 
 
 @click.command("clock")
@@ -13,7 +14,7 @@ from openimds.cli.main import options, values
 @click.option("--advance", "advance_s", metavar="SECONDS", type=float, help="Put it forward.")
 @click.option("--rate", metavar="N", type=float, help="Its seconds in one of ours; 0 stops it.")
 @options("state")
-@click.option("--json", "is_json", is_flag=True, help="JSON instead of text.")
+@json_instead_of("text")
 def command(
     now: str | None,
     offset_s: float | None,

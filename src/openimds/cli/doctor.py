@@ -14,7 +14,7 @@ from msgspec import Struct
 from openimds.cli.client import Client
 from openimds.cli.host import fleet_of
 from openimds.cli.main import options, values
-from openimds.cli.table import Cell, print_table
+from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.errors import ConfigError, Error
 from openimds.linux import checks
 from openimds.linux.checks import Finding
@@ -74,7 +74,7 @@ class Check(Struct, frozen=True):
 
 @click.command("doctor")
 @options("fleet", "state", "listen", "admin", "public")
-@click.option("--json", "is_json", is_flag=True, help="JSON instead of a table.")
+@json_instead_of("a table")
 def command(*, is_json: bool, **flags: object) -> None:
     """Say what is wrong with this host, and what to type.
 

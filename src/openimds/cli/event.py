@@ -9,7 +9,7 @@ import msgspec.json
 
 from openimds.cli.client import Client, MissingError
 from openimds.cli.main import options, values
-from openimds.cli.table import print_table
+from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import Error
 from openimds.spec.events import EVENT_SOURCES, NEEDS, TYPES, Status
 
@@ -18,7 +18,7 @@ _POLL_S = 0.25
 _NAMES = [row.name for row in TYPES]
 
 Event = dict[str, Any]
-as_json = click.option("--json", "is_json", is_flag=True, help="JSON instead of text.")
+as_json = json_instead_of("text")
 
 
 class WaitError(Error):

@@ -9,7 +9,7 @@ import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
-from openimds.cli.table import print_table
+from openimds.cli.table import json_instead_of, print_table
 from openimds.core.faults.read import members_of, members_of_book
 from openimds.errors import ConfigError
 from openimds.model.read import nearest
@@ -26,7 +26,7 @@ _EXPECTED = {
     Sort.WHOLE: "a whole number",
 }
 
-as_json = click.option("--json", "is_json", is_flag=True, help="JSON instead of text.")
+as_json = json_instead_of("text")
 
 
 @click.group("fault")

@@ -7,7 +7,7 @@ import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
-from openimds.cli.table import print_table
+from openimds.cli.table import json_instead_of, print_table
 from openimds.config import read_fleet
 from openimds.linux.host.report import Guest, obstacles, report, way_to
 from openimds.linux.host.ruleset import IPV4, IPV6, REASONS
@@ -60,7 +60,7 @@ def host_down(*, dry_run: bool) -> None:
 
 
 @command.command("status")
-@click.option("--json", "is_json", is_flag=True, help="JSON instead of tables.")
+@json_instead_of("tables")
 def status(*, is_json: bool) -> None:
     """Show which VMs are tied, and what was dropped since the rules were written.
 

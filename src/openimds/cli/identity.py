@@ -8,7 +8,7 @@ import msgspec.json
 
 from openimds.cli.client import ChangedError, Client, vm_path
 from openimds.cli.main import options, values
-from openimds.cli.table import Cell, print_table
+from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.errors import Error
 from openimds.model.identities import SYSTEM
 from openimds.model.read import nearest
@@ -19,7 +19,7 @@ _MOST_TRIES = 100
 _HEAD = ("VM", "KIND", "CLIENT ID", "PRINCIPAL ID", "SOURCE", "RESOURCE")
 
 Vm = dict[str, Any]
-as_json = click.option("--json", "is_json", is_flag=True, help="JSON instead of a table.")
+as_json = json_instead_of("a table")
 
 
 class NoIdentityError(Error):

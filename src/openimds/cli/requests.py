@@ -10,7 +10,7 @@ import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
-from openimds.cli.table import is_terminal, print_table
+from openimds.cli.table import is_terminal, json_instead_of, print_table
 
 _PATH = "/v1/requests"
 _HEAD = ("NUMBER", "TIME", "VM", "METHOD", "TARGET", "STATUS", "REASON", "SIZE", "FAULT")
@@ -32,7 +32,7 @@ Row = tuple[str, ...]
 @click.option("--report", "wanted", flag_value="report", help="What clients did wrong.")
 @click.option("--clear", "wanted", flag_value="clear", help="Forget what was recorded.")
 @options("state")
-@click.option("--json", "is_json", is_flag=True, help="JSON instead of a table.")
+@json_instead_of("a table")
 def command(
     vm: str | None,
     endpoint: str | None,

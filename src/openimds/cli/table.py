@@ -1,13 +1,19 @@
 """Tables of the commands: drawn on a terminal, plain columns for a pipe."""
 
 import sys
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, TypeVar
 
 import click
 
+F = TypeVar("F", bound=Callable[..., Any])
 Cell: TypeAlias = str | tuple[str, str]
 """A text, or a text and the style that it has on a terminal."""
+
+
+def json_instead_of(shown: str) -> Callable[[F], F]:
+    """Return the option of every command that prints data; `shown` is what it prints else."""
+    return click.option("--json", "is_json", is_flag=True, help=f"JSON instead of {shown}.")
 
 
 def print_table(

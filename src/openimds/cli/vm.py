@@ -12,7 +12,7 @@ import msgspec.json
 
 from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
-from openimds.cli.table import print_table
+from openimds.cli.table import json_instead_of, print_table
 from openimds.config import Found, read_catalog, read_vms
 from openimds.core.answer import instance_document, subject
 from openimds.errors import ConfigError
@@ -25,7 +25,7 @@ MERGE_PATCH = "application/merge-patch+json"
 _MANY = 50
 """From so many VMs on, a terminal is shown how far the work is."""
 
-as_json = click.option("--json", "is_json", is_flag=True, help="JSON instead of a table.")
+as_json = json_instead_of("a table")
 
 
 @click.group("vm")
