@@ -15,9 +15,8 @@ from openimds.agenda.making import Making
 from openimds.core.events.wishes import Wish
 from openimds.desk import Desk
 from openimds.model.fleet import fleet
-from openimds.store.memory import MemoryStore
 from openimds.store.port import Store
-from openimds.store.sqlite import SqliteStore
+from openimds.store.sqlite import MemoryStore, SqliteStore
 
 COUNT = 10_000
 GROUP = 100

@@ -30,3 +30,7 @@ class ConfigError(Error):
         """Return the same error seen from further out, e.g. with the file's name in front."""
         where = f"{outer}: {self.where}" if outer else self.where
         return ConfigError(where, self.seen, self.expected, self.hint)
+
+
+class DuplicateNameError(ValueError):
+    """A name that stands twice in one mapping."""

@@ -38,8 +38,8 @@ from openimds.record.recorder import Recorder
 from openimds.sign.arc import Challenges
 from openimds.sign.secrets import Secrets
 from openimds.spec.protocols import WAYS
-from openimds.store.memory import MemoryStore
 from openimds.store.port import Change, Store
+from openimds.store.sqlite import MemoryStore, SqliteStore
 from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
@@ -150,9 +150,6 @@ class Server:
     def _store(self) -> Store:
         if self.state is None:
             return MemoryStore()
-        # Imported on use: a server that need not remember does not load a database.
-        from openimds.store.sqlite import SqliteStore  # noqa: PLC0415 - see above
-
         return SqliteStore(self.state.store_path)
 
     async def start(self) -> Ready:

@@ -15,7 +15,7 @@ from openimds.control.token import Token, TokenError
 from openimds.errors import ConfigError
 from openimds.linux.cell import Cell, Warden, Wish
 from openimds.linux.cell.way_out import find
-from openimds.linux.loopback import IMDS
+from openimds.linux.fence import IMDS
 from openimds.linux.namespace import past_proxies
 from openimds.store.state import State
 from openimds.wire.listen import Tcp, address

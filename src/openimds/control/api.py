@@ -18,11 +18,10 @@ from openimds.agenda.agenda import Agenda
 from openimds.agenda.happenings import line
 from openimds.control import metrics
 from openimds.control.attested import Attested, Certificates
-from openimds.control.endpoints import Endpoints, WaysOf
 from openimds.control.events import Events, Scenarios, Times
 from openimds.control.faults import Troubles
 from openimds.control.guard import Guard, Handler
-from openimds.control.identities import Identities, Keys
+from openimds.control.identities import Endpoints, Identities, Keys, WaysOf
 from openimds.control.operations import MOST_PER_PAGE, OPERATIONS, Operation
 from openimds.control.problem import Problem, ProblemError, of_config, response
 from openimds.control.requests import Judgement, Recording, Requests

@@ -2,10 +2,10 @@
 
 import asyncio
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeAlias
 
 import msgspec.json
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -18,6 +18,7 @@ from openimds.control.vms import no_vm, whole
 from openimds.desk import Desk, vm_of
 from openimds.model.defaults import complete
 from openimds.model.identities import FORGE, principals, user_ids
+from openimds.model.vm import Vm
 from openimds.store.port import Stored
 
 _SLICE = 500
@@ -197,3 +198,26 @@ def _write(cursor: _Cursor) -> str:
 def _page(items: object, after: str | None = None) -> Response:
     body = msgspec.json.encode({"items": items, "next": after})
     return Response(body, media_type="application/json")
+
+
+WaysOf: TypeAlias = Callable[[Vm], dict[str, dict[str, str]]]
+"""Gives the variables of each way that a VM's clients can go; none where no URL leads to it."""
+
+
+class Endpoints:
+    """The handler that hands out the secret of a VM: to whoever has the token of the admin API."""
+
+    def __init__(self, desk: Desk, ways_of: WaysOf) -> None:
+        """Serve the VMs of a desk."""
+        self._desk, self._ways_of = desk, ways_of
+
+    async def get_endpoints(self, request: Request) -> Response:
+        """Return the variables that make clients of a VM take each way to a token."""
+        name = request.path_params["name"]
+        stored = await self._desk.ask(self._desk.store.get, name)
+        if stored is None:
+            raise no_vm(name)
+        said = {"vm": name, "variables": self._ways_of(vm_of(stored))}
+        # It holds a secret: nobody in between shall keep it.
+        headers = {"Cache-Control": "no-store"}
+        return Response(msgspec.json.encode(said), headers=headers, media_type="application/json")

@@ -25,10 +25,9 @@ from openimds.core.need import (
     NeedsToken,
     Signature,
 )
-from openimds.core.project import project, shape
+from openimds.core.project import MISSING, as_json, as_text, descend, is_leaf, project, shape
 from openimds.core.request import Query
 from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse
-from openimds.core.walk import MISSING, as_json, as_text, descend, is_leaf
 from openimds.model.defaults import complete, default_address, private_addresses
 from openimds.model.identities import principals
 from openimds.model.vm import Vm

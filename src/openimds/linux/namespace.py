@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from openimds.errors import Error
 from openimds.linux import kernel
-from openimds.linux.loopback import IMDS, raise_loopback
+from openimds.linux.fence import IMDS, raise_loopback
 
 _PROC = Path("/proc")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")

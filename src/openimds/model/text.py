@@ -9,8 +9,7 @@ import re
 import tomllib
 from collections.abc import Callable
 
-from openimds.errors import ConfigError
-from openimds.model.twice import DuplicateNameError
+from openimds.errors import ConfigError, DuplicateNameError
 
 
 def decode(text: bytes, file_name: str) -> object:

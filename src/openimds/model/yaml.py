@@ -12,7 +12,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
-from openimds.model.twice import DuplicateNameError
+from openimds.errors import DuplicateNameError
 
 try:
     from yaml.cyaml import CParser as Parser  # type: ignore[attr-defined]

@@ -137,7 +137,7 @@ class Office:
         Raises:
             KeyFileError: the first key could not be written.
         """
-        from openimds.sign.tokens import sign  # noqa: PLC0415 - as in `keyring`
+        from openimds.sign.forge import sign  # noqa: PLC0415 - as in `keyring`
 
         return sign(claims, self.keyring().signer(now_s))
 
@@ -147,7 +147,7 @@ class Office:
             await self.workshop.do("warm", lambda: self._warm(now_s))
 
     def _warm(self, now_s: float) -> None:
-        import openimds.sign.tokens  # noqa: F401, PLC0415 - loaded now, used with the first token
+        import openimds.sign.forge  # noqa: F401, PLC0415 - loaded now, used with the first token
 
         keyring = self.keyring()
         keyring.signer(now_s)

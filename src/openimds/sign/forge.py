@@ -1,4 +1,6 @@
-"""Bad tokens on request: one thing is wrong with each, and a verifier has to find it.
+"""JSON Web Tokens: sign claims as Entra does, or forge a token that a verifier must refuse.
+
+A forged token has exactly one fault.
 
 Times are wrong by an hour, which no leeway forgives: libraries for Entra's tokens allow 5 minutes.
 """
@@ -11,14 +13,30 @@ from msgspec import Struct
 
 from openimds.sign.keyfile import new_key
 from openimds.sign.keyring import Signer, kid_of
-from openimds.sign.tokens import sign
 from openimds.spec.tokens import LIFE_S, SKEW_S
 
 Claims = Mapping[str, object]
 
+ALGORITHM = "RS256"
+
 OTHER_AUDIENCE = "https://wrong-audience.invalid"
 OTHER_TENANT = "00000000-0000-0000-0000-000000000000"
 WRONG_BY_S = 3600
+
+
+def sign(claims: Mapping[str, object], signer: Signer) -> str:
+    """Return the claims as Entra signs them, in the order in which they are given.
+
+    The header is Entra's to the byte: typ, alg, x5t, kid (F.5 of the wire specification, S33).
+    PyJWT would sort it.
+    """
+    return jwt.encode(
+        dict(claims),
+        signer.key,
+        algorithm=ALGORITHM,
+        headers={"x5t": signer.kid, "kid": signer.kid},
+        sort_headers=False,
+    )
 
 
 def _same(claims: Claims, _now_s: int) -> Claims:

@@ -108,8 +108,7 @@ class Tokens:
             KeyFileError: the first key could not be written.
         """
         # Imported here: a server whose VMs have no identity does not load PyJWT.
-        from openimds.sign.forge import forge  # noqa: PLC0415 - see above
-        from openimds.sign.tokens import sign  # noqa: PLC0415 - see above
+        from openimds.sign.forge import forge, sign  # noqa: PLC0415 - see above
 
         signer = self._keyring().signer(now_s)
         said, source = claims(need, self._terms, now_s), need.identity.source

@@ -1,4 +1,4 @@
-"""A store in one SQLite file.
+"""The SQLite engine: one file in the state directory, or a database in memory.
 
 Write-ahead logging with a sync on every commit: what `write` has acknowledged survives the end of
 the process and of the machine. There is one writer, the process that holds the lock of the state
@@ -104,6 +104,9 @@ def _explained(path: Path, error: sqlite3.Error) -> StoreError:
 class SqliteStore(Store):
     """One file, one connection, used from one thread at a time."""
 
+    most_logged: int | None = None
+    """How many changes and log entries are kept; None keeps all of them."""
+
     def __init__(self, path: Path) -> None:
         """Open the file, or make it, and bring its schema up to date.
 
@@ -158,12 +161,14 @@ class SqliteStore(Store):
     def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
         """Make all the changes, or none; they are on the disk when this returns."""
         with self._transaction():
-            return [
+            made = [
                 self._make(write, met, who, at)
                 for write in writes
                 for met in (self.get(write.name),)
                 if check(write, met)
             ]
+            self._prune("change", "revision", made[-1].revision if made else 0)
+            return made
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -248,7 +253,15 @@ class SqliteStore(Store):
                     run("DELETE FROM note WHERE key = ?", (key,))
                 else:
                     run("INSERT OR REPLACE INTO note VALUES (?, ?)", (key, text))
-            return [self._happen(one) for one in moves.happenings]
+            made = [self._happen(one) for one in moves.happenings]
+            self._prune("happening", "number", made[-1].number if made else 0)
+            return made
+
+    def _prune(self, table: str, key: str, last: int) -> None:
+        """Delete the oldest rows of a log beyond the newest `most_logged`."""
+        if self.most_logged is not None and last > self.most_logged:
+            oldest = last - self.most_logged
+            self._db.execute(f"DELETE FROM {table} WHERE {key} <= ?", (oldest,))  # noqa: S608 - two constants
 
     def _happen(self, one: Happening) -> Happening:
         done = self._db.execute(
@@ -276,3 +289,13 @@ class SqliteStore(Store):
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+class MemoryStore(SqliteStore):
+    """The same engine on a database in memory: for servers without a state directory."""
+
+    most_logged = 10_000
+
+    def __init__(self) -> None:
+        """Open an empty database that ends with this object."""
+        super().__init__(Path(":memory:"))

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec.json
 from msgspec import Struct
 
 from openimds.core.need import Failed, NeedsToken, Token
@@ -17,7 +20,6 @@ from openimds.errors import ConfigError
 from openimds.spec.clouds import CLOUDS
 from openimds.spec.tokens import SKEW_S
 from openimds.upstream.refusal import Refusal, failed, in_body, in_text
-from openimds.upstream.words import not_before_s, speakable
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -219,3 +221,31 @@ def _is_installed() -> bool:
         return find_spec("azure.identity") is not None
     except ModuleNotFoundError:  # Not even the package above it.
         return False
+
+
+_LONGEST = 500
+_JWT = re.compile(r"eyJ[\w-]+(\.[\w-]*)*")
+_HIDDEN = "***"
+
+
+class _Claims(Struct):
+    nbf: int
+
+
+def not_before_s(token: str, now_s: float) -> int:
+    """Return from when on a token holds; of one that cannot be read, what Azure would say."""
+    try:
+        body = token.split(".")[1]
+        text = urlsafe_b64decode(body + "=" * (-len(body) % 4))
+        return msgspec.json.decode(text, type=_Claims).nbf
+    except (IndexError, ValueError):
+        return int(now_s) - SKEW_S
+
+
+def speakable(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return text as one line that may be shown: no token, no secret, nothing unprintable."""
+    for secret in secrets:
+        text = text.replace(secret, _HIDDEN) if secret else text
+    shown = "".join(sign if sign.isprintable() else " " for sign in _JWT.sub(_HIDDEN, text))
+    line = " ".join(shown.split()).rstrip(".")
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

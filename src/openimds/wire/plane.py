@@ -18,8 +18,7 @@ from openimds.view.picture import Allowances, Entry, Picture
 from openimds.view.shelf import Replies
 from openimds.wire.connections import Connections
 from openimds.wire.reply import CLOSE, Count, Counted, Reply, Stamps
-from openimds.wire.trouble import Faults, Later, Silence, loop_later
-from openimds.wire.watch import Watcher
+from openimds.wire.watch import Faults, Later, Silence, Watcher, loop_later
 
 WireEntry: TypeAlias = Entry[Reply]
 WirePicture: TypeAlias = Picture[Reply]

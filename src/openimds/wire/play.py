@@ -12,8 +12,7 @@ from openimds.core.faults.delivery import script
 from openimds.core.faults.plan import Fault
 from openimds.wire.plane import Plane, Waiting
 from openimds.wire.reply import Reply
-from openimds.wire.trouble import Silence
-from openimds.wire.watch import Heard
+from openimds.wire.watch import Heard, Silence
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 

@@ -20,8 +20,8 @@ from openimds.faults import Engine, Faults
 from openimds.record.recorder import Recorder
 from openimds.sign.keyring import Keyring, Life
 from openimds.spec.versions import NEWEST, catalog
-from openimds.store.memory import MemoryStore
 from openimds.store.port import StoreError
+from openimds.store.sqlite import MemoryStore
 from openimds.view.picture import Picture
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from openimds.control.endpoints import Endpoints
+from openimds.control.identities import Endpoints
 from openimds.control.problem import ProblemError
 from openimds.model.vm import Vm
 from tests.unit.control.office import Office, at_work

@@ -17,7 +17,7 @@ from openimds.model.fleet import vm
 from openimds.model.vm import Vm
 from openimds.sign.keyfile import KeyFileError
 from openimds.spec.versions import catalog
-from openimds.store.memory import MemoryStore
+from openimds.store.sqlite import MemoryStore
 from openimds.view.picture import Picture
 from tests.unit.control.office import Office, at_work
 

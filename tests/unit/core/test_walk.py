@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from openimds.core.walk import MISSING, as_json, as_text, descend
+from openimds.core.project import MISSING, as_json, as_text, descend
 
 DOCUMENT = {
     "compute": {"name": "web-1", "plan": {"name": ""}, "tagsList": [{"name": "a"}, {"name": "b"}]},

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from openimds.model.twice import DuplicateNameError
+from openimds.errors import DuplicateNameError
 from openimds.model.yaml import load
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()

@@ -8,9 +8,8 @@ import pytest
 
 from openimds.core.token import issuers
 from openimds.sign import oidc
-from openimds.sign.forge import FORGERIES, OTHER_TENANT, ROWS, forge
+from openimds.sign.forge import FORGERIES, OTHER_TENANT, ROWS, forge, sign
 from openimds.sign.keyring import Keyring, Signer
-from openimds.sign.tokens import sign
 from openimds.spec.clouds import PUBLIC
 
 NOW_S = 1_709_809_297

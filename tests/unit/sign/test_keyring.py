@@ -8,9 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from openimds.sign import keyring, oidc
+from openimds.sign.forge import sign
 from openimds.sign.keyfile import KeyFileError, new_key, write_file
 from openimds.sign.keyring import OVERLAP_S, Keyring, kid_of
-from openimds.sign.tokens import sign
 
 NOW_S = 1_709_809_297
 HOUR_S = 3600

@@ -4,9 +4,9 @@ from base64 import urlsafe_b64decode
 import jwt
 import pytest
 
+from openimds.sign.forge import sign
 from openimds.sign.keyfile import new_key
 from openimds.sign.keyring import Keyring, Signer
-from openimds.sign.tokens import sign
 
 NOW_S = 1_709_809_297
 CLAIMS = {

@@ -1,12 +1,11 @@
 import pytest
 
-from openimds.store import memory
-from openimds.store.memory import MemoryStore
 from openimds.store.port import Write
+from openimds.store.sqlite import MemoryStore
 
 
 def test_it_keeps_the_latest_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_CHANGES", 3)
+    monkeypatch.setattr(MemoryStore, "most_logged", 3)
     store = MemoryStore()
     for number in range(5):
         store.write([Write("a", b"%d" % number, "api")], "somebody", "now")

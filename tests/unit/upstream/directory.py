@@ -15,8 +15,8 @@ from urllib3 import HTTPResponse
 
 from openimds.core.need import NeedsToken
 from openimds.model.identities import Principal
+from openimds.sign.forge import sign
 from openimds.sign.keyring import Keyring
-from openimds.sign.tokens import sign
 from openimds.upstream.entra import Entra
 
 T = TypeVar("T")

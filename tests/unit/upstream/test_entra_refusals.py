@@ -12,8 +12,7 @@ from openimds.core.need import Failed, Token
 from openimds.core.request import query
 from openimds.core.said import refuse
 from openimds.sign.keyfile import KeyFileError
-from openimds.upstream.entra import QUIET_S
-from openimds.upstream.words import speakable
+from openimds.upstream.entra import QUIET_S, speakable
 from tests.unit.upstream.directory import NEED, NOW_S, Scene, a_token, at_work
 
 TOO_LONG_S = 30

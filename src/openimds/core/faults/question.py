@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from openimds.core.answer import Subject, answer, subject
 from openimds.core.faults.plan import Fault
 from openimds.core.need import Need, NeedsDocument, NeedsToken
+from openimds.core.project import MISSING, as_json, as_text, descend
 from openimds.core.request import Query
 from openimds.core.said import Answer, Refusal, inside_json, refuse, throttled
-from openimds.core.walk import MISSING, as_json, as_text, descend
 from openimds.model.identities import FORGE
 from openimds.model.vm import Identities
 from openimds.spec.faults import MISSING as LEFT_OUT

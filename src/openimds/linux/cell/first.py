@@ -23,8 +23,7 @@ from openimds.linux.cell.words import (
     order,
     say,
 )
-from openimds.linux.fence import keep_in
-from openimds.linux.loopback import raise_loopback
+from openimds.linux.fence import keep_in, raise_loopback
 from openimds.linux.namespace import NamespaceError, leave, leave_users, refusal
 
 _BACKLOG = 4096
