@@ -9,11 +9,11 @@ from openimds.core.answer import answer, subject
 from openimds.core.need import Made, Need, NeedsDocument, NeedsToken
 from openimds.core.request import query
 from openimds.core.token import Terms
+from openimds.facts.limits import LIMITS
+from openimds.facts.tokens import LIFE_S
+from openimds.facts.versions import NEWEST, catalog
 from openimds.model.vm import Vm
 from openimds.office.signing import Office
-from openimds.spec.limits import LIMITS
-from openimds.spec.tokens import LIFE_S
-from openimds.spec.versions import NEWEST, catalog
 from openimds.view.picture import Allowance, Allowances, Picture
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Maker, Plane, WirePicture

@@ -7,7 +7,7 @@ that some row has.
 
 import sys
 
-from openimds.spec.refusals import PROBLEMS
+from openimds.facts.refusals import PROBLEMS
 from tests.support.talk import Talk, a_plane, replies
 
 STATUSES = {row.status for row in PROBLEMS} | {200, 100}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from openimds.capture.plan import QUESTIONS
 from openimds.capture.question import GENERAL, OF_EVENTS, OPTIONS
+from openimds.facts.document import FIELDS, OLD_NAMES
+from openimds.facts.evidence import SOURCES, Evidence, Mark
+from openimds.facts.facts import FACTS
+from openimds.facts.fields import Derived, Field
+from openimds.facts.strict import RULES
 from openimds.settings import SETTINGS
-from openimds.spec.document import FIELDS, OLD_NAMES
-from openimds.spec.evidence import SOURCES, Evidence, Mark
-from openimds.spec.facts import FACTS
-from openimds.spec.fields import Derived, Field
-from openimds.spec.strict import RULES
 
 ROOT = Path(__file__).parents[1]
 EACH = {"": "", GENERAL: "at each api-version", OF_EVENTS: "at each api-version of events"}

@@ -15,13 +15,13 @@ from openimds.core.events.wishes import plans
 from openimds.core.faults.plan import Plan as FaultPlan
 from openimds.core.faults.read import plans as faults
 from openimds.errors import ConfigError
+from openimds.facts.limits import LIMITS
+from openimds.facts.versions import GENERAL, Catalog, catalog
 from openimds.model.fleet import fleet
 from openimds.model.identities import ENTRA
 from openimds.model.read import describe
 from openimds.model.text import decode
 from openimds.model.vm import Vm
-from openimds.spec.limits import LIMITS
-from openimds.spec.versions import GENERAL, Catalog, catalog
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS
 from openimds.view.picture import Allowance, Allowances
 from openimds.wire.plane import Bounds

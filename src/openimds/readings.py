@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.hook import Hook
 from openimds.desk import Desk
+from openimds.facts.events import Status
 from openimds.record.recorder import Recorder
-from openimds.spec.events import Status
 from openimds.wire.plane import Plane
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from openimds.facts.endpoints import ENDPOINTS
 from openimds.settings import SETTINGS
-from openimds.spec.endpoints import ENDPOINTS
 from scripts.generate_docs import ROOT, pages
 from tests.docs.story import blocks, expected, script
 from tests.system.machine import UNSHARE as MACHINE

@@ -4,11 +4,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from openimds.facts.fields import Kind
+from openimds.facts.versions import GENERAL
 from openimds.model.fleet import vm
 from openimds.model.tree import Group, Leaf, Many, Node, newest_tree
 from openimds.model.vm import Vm
-from openimds.spec.fields import Kind
-from openimds.spec.versions import GENERAL
 
 VERSIONS = [row.name for row in GENERAL]
 

@@ -24,9 +24,9 @@ from openimds.core.events.event import Event
 from openimds.core.events.wishes import Wish
 from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
 from openimds.desk import Desk
+from openimds.facts.events import Trigger
+from openimds.facts.versions import NEWEST, catalog
 from openimds.model.fleet import fleet
-from openimds.spec.events import Trigger
-from openimds.spec.versions import NEWEST, catalog
 from openimds.store.port import Happening, Moves, StoreError
 from openimds.store.sqlite import SqliteStore
 from openimds.view.picture import Picture

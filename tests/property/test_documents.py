@@ -13,11 +13,11 @@ from openimds.core.answer import subject as subject_of
 from openimds.core.project import project, shape
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal
+from openimds.facts.document import FIELDS, OLD_NAMES
+from openimds.facts.versions import catalog
 from openimds.model.capture import capture
 from openimds.model.defaults import complete
 from openimds.model.vm import Vm
-from openimds.spec.document import FIELDS, OLD_NAMES
-from openimds.spec.versions import catalog
 from tests.property.fleets import VERSIONS, vms
 
 FIRST_PUBLIC = VERSIONS.index(OLD_NAMES[0].before)

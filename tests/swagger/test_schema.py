@@ -3,8 +3,8 @@
 import pytest
 
 from openimds.core.project import is_alive
-from openimds.spec.document import FIELDS
-from openimds.spec.versions import GENERAL
+from openimds.facts.document import FIELDS
+from openimds.facts.versions import GENERAL
 from tests.swagger.deviations import NOT_IN_SWAGGER, Deviation
 from tests.swagger.files import FOLDER, NO_FOLDER, leaves, swagger, versions
 

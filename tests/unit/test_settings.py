@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from openimds.facts.limits import LIMITS
+from openimds.facts.versions import NEWEST
 from openimds.settings import FILE_NAME, SETTINGS, Setting, resolve, setting
-from openimds.spec.limits import LIMITS
-from openimds.spec.versions import NEWEST
 from tests.unit.model.refused import Refused, refused
 
 each = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.name)

@@ -21,8 +21,8 @@ from openimds.core.events.wishes import Wish, wish_of
 from openimds.core.need import Approved, Bulletin, Failed, NeedsApproval, NeedsBulletin
 from openimds.desk import Desk
 from openimds.errors import ConfigError
+from openimds.facts.events import Status, Trigger
 from openimds.model.read import nearest
-from openimds.spec.events import Status, Trigger
 from openimds.store.port import Moves, StoreError
 
 _MOST_AT_ONCE = 200

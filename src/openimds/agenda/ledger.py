@@ -22,7 +22,7 @@ from openimds.core.events.calendar import Calendar, Outcome, Snapshot, Transitio
 from openimds.core.events.event import Event
 from openimds.core.need import Bulletin
 from openimds.desk import Desk
-from openimds.spec.events import FIRST_INCARNATION
+from openimds.facts.events import FIRST_INCARNATION
 from openimds.store.port import Happening, Moves, StoreError
 
 BOOK = "scenarios"

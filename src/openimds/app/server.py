@@ -30,6 +30,7 @@ from openimds.core.protocols import variables
 from openimds.core.token import Terms
 from openimds.desk import DEFAULT, Desk
 from openimds.errors import ConfigError, Error
+from openimds.facts.protocols import WAYS
 from openimds.faults import Faults
 from openimds.model.vm import Vm
 from openimds.office.signing import Office
@@ -37,7 +38,6 @@ from openimds.readings import Numbers
 from openimds.record.recorder import Recorder
 from openimds.sign.arc import Challenges
 from openimds.sign.secrets import Secrets
-from openimds.spec.protocols import WAYS
 from openimds.store.port import Change, Store
 from openimds.store.sqlite import MemoryStore, SqliteStore
 from openimds.store.state import TOKEN_NAME, State, default_folder

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
-from openimds.spec.clouds import CLOUDS
+from openimds.facts.clouds import CLOUDS
 
 LEAF_DAYS = 339
 """2023-07-24 to 2024-06-27, as in the recording."""

@@ -20,8 +20,8 @@ from openimds.attest.certificates import DOMAINS, LEAF_DAYS, KeyIssuer, Site, Sp
 from openimds.attest.cms import enclose, envelope
 from openimds.core.attest import nonce_of, stamp
 from openimds.errors import ConfigError
+from openimds.facts.attested import LIFE_S
 from openimds.model.read import nearest
-from openimds.spec.attested import LIFE_S
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S

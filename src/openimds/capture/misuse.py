@@ -12,7 +12,7 @@ from openimds.capture.question import (
     ask,
     refused,
 )
-from openimds.spec.facts import ATTESTED, NONCE, ORDER_OF_CHECKS, RULE, fact
+from openimds.facts.facts import ATTESTED, NONCE, ORDER_OF_CHECKS, RULE, fact
 from openimds.transcript.exchange import Request
 
 _FORWARDED = (*METADATA, ("X-Forwarded-For", "10.0.0.99"))

@@ -9,8 +9,8 @@ from msgspec import Struct, structs
 
 from openimds.capture import misuse, questions
 from openimds.capture.question import GENERAL, OF_EVENTS, OPTIONS, Question
-from openimds.spec.versions import GENERAL as KNOWN
-from openimds.spec.versions import NEWEST, SCHEDULED_EVENTS
+from openimds.facts.versions import GENERAL as KNOWN
+from openimds.facts.versions import NEWEST, SCHEDULED_EVENTS
 from openimds.transcript.exchange import Exchange, Request
 from openimds.transcript.place import INSTANCE, place
 from openimds.transcript.transcript import Transcript

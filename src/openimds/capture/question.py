@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from openimds.spec.facts import REFUSAL, Fact, fact, refusal_name
-from openimds.spec.refusals import problem
+from openimds.facts.facts import REFUSAL, Fact, fact, refusal_name
+from openimds.facts.refusals import problem
 from openimds.transcript.exchange import Request
 
 GENERAL, OF_EVENTS = "general", "events"

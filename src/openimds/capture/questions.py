@@ -17,7 +17,7 @@ from openimds.capture.question import (
     V,
     ask,
 )
-from openimds.spec.facts import (
+from openimds.facts.facts import (
     ANY_CASE,
     ATTESTED,
     DECODED,

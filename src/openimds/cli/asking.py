@@ -16,7 +16,7 @@ from openimds.capture.pace import Pace
 from openimds.capture.plan import VERSION, all_versions
 from openimds.capture.question import OPTIONS, Option
 from openimds.errors import ConfigError
-from openimds.spec.versions import NEWEST
+from openimds.facts.versions import NEWEST
 from openimds.transcript.exchange import Exchange
 from openimds.transcript.transcript import FORMAT, Transcript
 

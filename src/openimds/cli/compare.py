@@ -14,7 +14,7 @@ from openimds.cli.table import print_table
 from openimds.comparison import Comparison, Difference, compare
 from openimds.config import read_file
 from openimds.errors import ConfigError
-from openimds.spec.versions import NEWEST
+from openimds.facts.versions import NEWEST
 from openimds.transcript.exchange import Exchange
 from openimds.transcript.transcript import Transcript, read
 

@@ -9,7 +9,7 @@ from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
 from openimds.core import protocols
 from openimds.errors import ConfigError
-from openimds.spec.protocols import IMDS, WAYS
+from openimds.facts.protocols import IMDS, WAYS
 from openimds.wire.listen import Unix, address
 
 

@@ -11,7 +11,7 @@ from openimds.cli.client import Client, MissingError
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import Error
-from openimds.spec.events import EVENT_SOURCES, NEEDS, TYPES, Status
+from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, Status
 
 _HEAD = ("ID", "TYPE", "STATUS", "NOT BEFORE", "APPROVED", "VMS")
 _POLL_S = 0.25

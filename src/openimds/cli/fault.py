@@ -12,10 +12,10 @@ from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.core.faults.read import members_of, members_of_book
 from openimds.errors import ConfigError
+from openimds.facts.evidence import Evidence
+from openimds.facts.faults import EFFECTS, Parameter, Sort
+from openimds.facts.playbooks import PLAYBOOKS
 from openimds.model.read import nearest
-from openimds.spec.evidence import Evidence
-from openimds.spec.faults import EFFECTS, Parameter, Sort
-from openimds.spec.playbooks import PLAYBOOKS
 
 _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "OF", "SAID")
 _SHOWN = ("id", "origin", "begun", "seen", "played", "effect", "playbook")

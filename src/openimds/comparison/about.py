@@ -1,9 +1,9 @@
 """Which fact a difference is about."""
 
 from openimds.comparison.difference import Found, Kind
-from openimds.spec import attested, balancer, events
-from openimds.spec.document import FIELDS
-from openimds.spec.facts import (
+from openimds.facts import attested, balancer, events
+from openimds.facts.document import FIELDS
+from openimds.facts.facts import (
     ATTESTED,
     BALANCER,
     EVENT_VERSIONS,
@@ -14,7 +14,7 @@ from openimds.spec.facts import (
     VERSIONS,
     Fact,
 )
-from openimds.spec.headers import HEADER_ORDERS
+from openimds.facts.headers import HEADER_ORDERS
 from openimds.transcript import place
 from openimds.transcript.place import Place, field_path
 from openimds.transcript.scan import Steps

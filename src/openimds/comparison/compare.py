@@ -8,7 +8,7 @@ from openimds.comparison.about import about
 from openimds.comparison.body import Look, body
 from openimds.comparison.difference import ABSENT, At, Difference, Found, Kind
 from openimds.comparison.head import head
-from openimds.spec.facts import Fact
+from openimds.facts.facts import Fact
 from openimds.transcript.exchange import Exchange, Request
 from openimds.transcript.place import place
 from openimds.transcript.transcript import Transcript

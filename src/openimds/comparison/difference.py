@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from openimds.spec.facts import Fact
+from openimds.facts.facts import Fact
 from openimds.transcript.exchange import Request
 from openimds.transcript.scan import Steps
 

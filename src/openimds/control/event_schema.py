@@ -4,7 +4,7 @@ from typing import Any
 
 from openimds.agenda.clock import CLOCK
 from openimds.core.events.wishes import MOST_PLANS, MOST_VMS, PLAN, WISH, Sort
-from openimds.spec.events import EVENT_SOURCES, NEEDS, TYPES, Status, Trigger
+from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, Status, Trigger
 
 Json = dict[str, Any]
 

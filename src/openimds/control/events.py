@@ -21,9 +21,9 @@ from openimds.core.events.event import Event
 from openimds.core.events.wishes import WISH, Sort, Wish, members, plans, required
 from openimds.desk import Desk
 from openimds.errors import ConfigError
+from openimds.facts.events import ANY, Trigger
 from openimds.model.read import describe
 from openimds.model.text import decode
-from openimds.spec.events import ANY, Trigger
 
 _MOST_NUMBER = 10**15
 _STATUSES = {Reason.UNKNOWN: HTTPStatus.NOT_FOUND, Reason.STATUS: HTTPStatus.CONFLICT}

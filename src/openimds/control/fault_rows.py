@@ -16,10 +16,10 @@ from openimds.control.rows import (
     Operation,
 )
 from openimds.core.faults.read import MOST_TEXTS, members_of, members_of_book
+from openimds.facts.evidence import Mark
+from openimds.facts.faults import EFFECTS, Parameter, Sort
+from openimds.facts.playbooks import PLAYBOOKS
 from openimds.faults.board import API, FILE
-from openimds.spec.evidence import Mark
-from openimds.spec.faults import EFFECTS, Parameter, Sort
-from openimds.spec.playbooks import PLAYBOOKS
 
 Json = dict[str, Any]
 

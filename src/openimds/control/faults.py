@@ -12,10 +12,10 @@ from openimds.agenda.happenings import date_of
 from openimds.control.guard import body_of
 from openimds.control.problem import ProblemError
 from openimds.core.faults.plan import said
+from openimds.facts.faults import Parameter
+from openimds.facts.playbooks import PLAYBOOKS, Playbook
 from openimds.faults import Faults, Running
 from openimds.model.text import decode
-from openimds.spec.faults import Parameter
-from openimds.spec.playbooks import PLAYBOOKS, Playbook
 
 
 class Troubles:

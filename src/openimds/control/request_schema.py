@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from openimds.spec.evidence import Mark
-from openimds.spec.strict import RULES, Verdict
+from openimds.facts.evidence import Mark
+from openimds.facts.strict import RULES, Verdict
 
 Json = dict[str, Any]
 

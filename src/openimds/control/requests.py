@@ -19,7 +19,7 @@ from openimds.control.problem import ProblemError
 from openimds.control.request_rows import LEAST_STATUS, MOST_STATUS
 from openimds.control.vms import whole
 from openimds.core.strict import Finding, Record, report
-from openimds.spec.strict import rule
+from openimds.facts.strict import rule
 
 _MOST_NUMBER = 10**15
 _PLACE = re.compile(r"[0-9]{1,15}")

@@ -10,10 +10,10 @@ from openimds.control.fault_rows import fault_schemas
 from openimds.control.operations import OPERATIONS, Body, Operation
 from openimds.control.problem import MEDIA
 from openimds.control.request_schema import request_schemas
+from openimds.facts.fields import Kind
 from openimds.model.identities import SOURCES
 from openimds.model.keys import vm_tree
 from openimds.model.tree import Leaf, Many, Named, Node
-from openimds.spec.fields import Kind
 
 Json = dict[str, Any]
 

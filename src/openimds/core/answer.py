@@ -28,11 +28,11 @@ from openimds.core.need import (
 from openimds.core.project import MISSING, as_json, as_text, descend, is_leaf, project, shape
 from openimds.core.request import Query
 from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse
+from openimds.facts.headers import TEXT_MEDIA
+from openimds.facts.versions import Catalog
 from openimds.model.defaults import complete, default_address, private_addresses
 from openimds.model.identities import principals
 from openimds.model.vm import Vm
-from openimds.spec.headers import TEXT_MEDIA
-from openimds.spec.versions import Catalog
 
 
 class Subject(Struct, frozen=True):

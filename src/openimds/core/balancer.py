@@ -6,8 +6,8 @@ from typing import Any
 import msgspec.json
 
 from openimds.core.request import Query
-from openimds.spec.balancer import LISTS
-from openimds.spec.endpoints import Endpoint
+from openimds.facts.balancer import LISTS
+from openimds.facts.endpoints import Endpoint
 
 _DEFAULTS: dict[str, object] = {"frontendPort": 0, "backendPort": 0, "protocol": "tcp"}
 

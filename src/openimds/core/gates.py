@@ -8,8 +8,8 @@ import msgspec.json
 from openimds.core import protocols
 from openimds.core.request import Query
 from openimds.core.said import Refusal, inside_json, refuse
-from openimds.spec.endpoints import CREDENTIAL_VERSIONS, Endpoint
-from openimds.spec.versions import SCHEDULED_EVENTS, Catalog
+from openimds.facts.endpoints import CREDENTIAL_VERSIONS, Endpoint
+from openimds.facts.versions import SCHEDULED_EVENTS, Catalog
 
 _EVENT_VERSIONS = frozenset(row.name for row in SCHEDULED_EVENTS)
 

@@ -6,7 +6,7 @@ that is the documented sentence to the letter: at most so many requests in any s
 refills would let twice as many through at the wrong moment.
 """
 
-from openimds.spec.limits import LIMITS
+from openimds.facts.limits import LIMITS
 
 
 class Window:

@@ -11,9 +11,9 @@ from functools import cache
 import msgspec.json
 from msgspec import Struct
 
+from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES
+from openimds.facts.fields import Field
 from openimds.model.tree import Group, Many, Node, grow
-from openimds.spec.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES
-from openimds.spec.fields import Field
 
 
 class Member(Struct, frozen=True):

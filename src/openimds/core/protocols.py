@@ -21,10 +21,10 @@ from openimds.core.need import (
 )
 from openimds.core.request import Query
 from openimds.core.said import Refusal, refuse
+from openimds.facts.protocols import DIALECTS, MTLS, WAYS, Dialect, Guard, Time
+from openimds.facts.tokens import LAST_SECOND_S
 from openimds.model.identities import Principal
 from openimds.model.vm import Vm
-from openimds.spec.protocols import DIALECTS, MTLS, WAYS, Dialect, Guard, Time
-from openimds.spec.tokens import LAST_SECOND_S
 
 _DIALECTS = {(row.endpoint, row.version): row for row in DIALECTS}
 _BASIC = "basic "

@@ -4,7 +4,7 @@ from urllib.parse import unquote, unquote_plus
 
 from msgspec import Struct
 
-from openimds.spec.endpoints import CATEGORIES, ENDPOINTS, Category, Endpoint
+from openimds.facts.endpoints import CATEGORIES, ENDPOINTS, Category, Endpoint
 
 _ENDPOINTS = {row.path: row for row in ENDPOINTS}
 _ROUTED = tuple(row for row in ENDPOINTS if row.has_routes)

@@ -7,9 +7,9 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.core.request import Query
-from openimds.spec.headers import JSON_MEDIA
-from openimds.spec.problems import Problem
-from openimds.spec.refusals import problem
+from openimds.facts.headers import JSON_MEDIA
+from openimds.facts.problems import Problem
+from openimds.facts.refusals import problem
 
 _BLANK = re.compile(r"\{(\w+)\}")
 WHILE_HELD = -inf

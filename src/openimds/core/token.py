@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from openimds.core.need import NeedsToken, Token
 from openimds.core.request import Query
+from openimds.facts.clouds import CLOUDS
+from openimds.facts.tokens import CLAIMS, LAST_SECOND_S, SKEW_S
 from openimds.model.identities import Principal
-from openimds.spec.clouds import CLOUDS
-from openimds.spec.tokens import CLAIMS, LAST_SECOND_S, SKEW_S
 
 SELECTORS = ("client_id", "object_id", "msi_res_id", "mi_res_id")
 V1, V2 = "1.0", "2.0"

@@ -6,7 +6,7 @@ from math import inf
 from openimds.core.faults.match import fits, is_hit, is_time
 from openimds.core.faults.plan import Fault, Plan
 from openimds.core.request import Query
-from openimds.spec.faults import REFUSED
+from openimds.facts.faults import REFUSED
 from openimds.view.picture import unpack
 
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.facts.clouds import CLOUDS, PUBLIC
 from openimds.model.fleet import build
 from openimds.model.keys import vm_tree
 from openimds.model.read import Leniency, describe, read
 from openimds.model.tags import settle
 from openimds.model.tree import newest_tree
 from openimds.model.vm import Vm
-from openimds.spec.clouds import CLOUDS, PUBLIC
 
 
 class Capture(Struct, frozen=True):

@@ -12,11 +12,11 @@ from string import ascii_lowercase, digits
 from typing import Any
 from uuid import UUID
 
+from openimds.facts.clouds import CLOUDS
+from openimds.facts.document import FIELDS, ONE_BY_DEFAULT
+from openimds.facts.fields import Derived
 from openimds.model.tree import Group, Leaf, Many, Node, newest_tree
 from openimds.model.vm import Vm
-from openimds.spec.clouds import CLOUDS
-from openimds.spec.document import FIELDS, ONE_BY_DEFAULT
-from openimds.spec.fields import Derived
 
 _ROWS = {row.path: row for row in FIELDS}
 _PROFILE = "compute.storageProfile."

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from openimds.facts.clouds import PUBLIC
+from openimds.facts.faults import FORGERIES
 from openimds.model.vm import IdentityDetail, Vm
-from openimds.spec.clouds import PUBLIC
-from openimds.spec.faults import FORGERIES
 
 SYSTEM = "system"
 """The key of the system-assigned identity among the details."""

@@ -2,11 +2,11 @@
 
 from functools import cache
 
+from openimds.facts.clouds import CLOUDS
+from openimds.facts.faults import BAD_DOCUMENTS
+from openimds.facts.fields import Kind
 from openimds.model.identities import SOURCES
 from openimds.model.tree import Group, Leaf, Many, Named, Node, newest_tree
-from openimds.spec.clouds import CLOUDS
-from openimds.spec.faults import BAD_DOCUMENTS
-from openimds.spec.fields import Kind
 
 _CLOUD = Leaf(
     "cloud",

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.facts.document import OLD_NAMES
+from openimds.facts.fields import Kind
 from openimds.model.tree import Group, Leaf, Many, Node
-from openimds.spec.document import OLD_NAMES
-from openimds.spec.fields import Kind
 
 _OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
 _LONGEST_SHOWN = 60

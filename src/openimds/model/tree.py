@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
-from openimds.spec.document import FIELDS
-from openimds.spec.fields import Field, Kind
+from openimds.facts.document import FIELDS
+from openimds.facts.fields import Field, Kind
 
 
 class Leaf(Struct, frozen=True):

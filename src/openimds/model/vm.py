@@ -2,7 +2,7 @@
 
 from msgspec import Struct, field
 
-from openimds.spec.clouds import PUBLIC
+from openimds.facts.clouds import PUBLIC
 
 
 class IdentityDetail(Struct, frozen=True, omit_defaults=True):

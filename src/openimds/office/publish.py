@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from openimds.core.token import V2, issuers
+from openimds.facts.clouds import PUBLIC
 from openimds.office.signing import Office
 from openimds.sign.oidc import discovery_v1, discovery_v2, jwks
-from openimds.spec.clouds import PUBLIC
 
 if TYPE_CHECKING:
     from openimds.sign.keyring import PublicKey

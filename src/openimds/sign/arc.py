@@ -19,9 +19,9 @@ from msgspec import Struct, structs
 
 from openimds.core.need import Challenge, Failed, NeedsChallenge, NeedsToken, Token
 from openimds.errors import ConfigError, Error
+from openimds.facts.protocols import ARC_LIFE_S, ARC_SUFFIX
 from openimds.sign.issue import Tokens
 from openimds.sign.workshop import BusyError, Workshop
-from openimds.spec.protocols import ARC_LIFE_S, ARC_SUFFIX
 
 MOST_PER_VM = 8
 MOST = 1024

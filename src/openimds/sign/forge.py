@@ -11,9 +11,9 @@ from functools import cache
 import jwt
 from msgspec import Struct
 
+from openimds.facts.tokens import LIFE_S, SKEW_S
 from openimds.sign.keyfile import new_key
 from openimds.sign.keyring import Signer, kid_of
-from openimds.spec.tokens import LIFE_S, SKEW_S
 
 Claims = Mapping[str, object]
 

@@ -6,8 +6,8 @@ import pytest
 
 from openimds.app import Server
 from openimds.errors import ConfigError
+from openimds.facts.protocols import IMDS, WAYS
 from openimds.model.read import nearest
-from openimds.spec.protocols import IMDS, WAYS
 from openimds.testing.vms import ServedVm, Vms
 
 EVERY_VARIABLE = sorted({name for row in WAYS.values() for name, _ in row.variables})

@@ -14,8 +14,8 @@ from openimds.core.events.event import Event, place_of
 from openimds.core.events.plans import Plan
 from openimds.core.events.wishes import Wish, plans
 from openimds.errors import ConfigError
-from openimds.spec.events import ANY, Status, Trigger
-from openimds.spec.versions import SCHEDULED_EVENTS
+from openimds.facts.events import ANY, Status, Trigger
+from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.testing.stage import Stage
 from openimds.testing.vms import WHO, ServedVm, Vms
 

@@ -5,7 +5,7 @@ from typing import overload
 
 from openimds.core.record import Record
 from openimds.core.strict import Finding, most_in, report
-from openimds.spec.strict import RULES, SLACK_S
+from openimds.facts.strict import RULES, SLACK_S
 
 _MOST_LISTED = 20
 _HEADER, _PATH = "metadata", "/metadata"

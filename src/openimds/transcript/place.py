@@ -5,8 +5,8 @@ from functools import cache
 from msgspec import Struct
 
 from openimds.core.request import query
+from openimds.facts.document import OLD_NAMES
 from openimds.model.tree import Group, Leaf, Node, newest_tree, nodes
-from openimds.spec.document import OLD_NAMES
 from openimds.transcript.scan import Steps
 
 INSTANCE, VERSIONS, ATTESTED = "instance", "versions", "attested"

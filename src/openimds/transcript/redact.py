@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import msgspec.json
 from msgspec import structs
 
+from openimds.facts.endpoints import ENDPOINTS
+from openimds.facts.refusals import PROBLEMS
 from openimds.model.tags import join
 from openimds.model.tree import newest_tree, nodes
-from openimds.spec.endpoints import ENDPOINTS
-from openimds.spec.refusals import PROBLEMS
 from openimds.transcript.exchange import Answer, Exchange
 from openimds.transcript.place import INSTANCE, ROOT, Place, field_path, place, written
 from openimds.transcript.scan import Node, Steps, scan

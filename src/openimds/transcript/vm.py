@@ -7,9 +7,9 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.facts.versions import GENERAL, NEWEST
 from openimds.model.capture import capture
 from openimds.model.vm import Vm
-from openimds.spec.versions import GENERAL, NEWEST
 from openimds.transcript.exchange import Answer
 from openimds.transcript.place import ATTESTED, BALANCER, INSTANCE, VERSIONS, place
 from openimds.transcript.transcript import Transcript, looks, read

@@ -17,8 +17,8 @@ from msgspec import Struct
 from openimds.core.need import Failed, NeedsToken, Token
 from openimds.core.token import issuers
 from openimds.errors import ConfigError
-from openimds.spec.clouds import CLOUDS
-from openimds.spec.tokens import SKEW_S
+from openimds.facts.clouds import CLOUDS
+from openimds.facts.tokens import SKEW_S
 from openimds.upstream.refusal import Refusal, failed, in_body, in_text
 
 if TYPE_CHECKING:

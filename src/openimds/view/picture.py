@@ -11,12 +11,12 @@ from msgspec import Struct
 from openimds.core.answer import Subject
 from openimds.core.limit import Window, window
 from openimds.errors import ConfigError
+from openimds.facts.clouds import PUBLIC
+from openimds.facts.limits import LIMITS
+from openimds.facts.versions import Catalog
 from openimds.model.defaults import complete, default_address, private_addresses
 from openimds.model.identities import tenant_of
 from openimds.model.vm import Vm
-from openimds.spec.clouds import PUBLIC
-from openimds.spec.limits import LIMITS
-from openimds.spec.versions import Catalog
 from openimds.view.shelf import Replies, Shelf
 
 R = TypeVar("R")

@@ -12,8 +12,8 @@ from openimds.core.faults.question import spoil
 from openimds.core.need import Made, Need, NeedsToken, Signature
 from openimds.core.request import Query, query
 from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse, throttled
-from openimds.spec.faults import Way
-from openimds.spec.refusals import problem
+from openimds.facts.faults import Way
+from openimds.facts.refusals import problem
 from openimds.view.picture import Allowances, Entry, Picture
 from openimds.view.shelf import Replies
 from openimds.wire.connections import Connections

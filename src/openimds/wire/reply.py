@@ -9,7 +9,7 @@ from typing import NamedTuple
 from openimds.core.need import Made, Need
 from openimds.core.request import Query
 from openimds.core.said import Answer, Refusal
-from openimds.spec.headers import HEADER_ORDERS
+from openimds.facts.headers import HEADER_ORDERS
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus

@@ -11,8 +11,8 @@ from openimds.core.events.bulletin import Activity
 from openimds.core.events.event import Event
 from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
 from openimds.desk import Desk
+from openimds.facts.versions import NEWEST, catalog
 from openimds.model.fleet import fleet
-from openimds.spec.versions import NEWEST, catalog
 from openimds.view.picture import Picture
 from tests.unit.control.office import FailingStore
 

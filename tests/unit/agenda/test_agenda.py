@@ -11,7 +11,7 @@ from openimds.core.events.event import Event
 from openimds.core.events.wishes import Wish
 from openimds.core.need import Approved, Failed, NeedsBulletin
 from openimds.errors import ConfigError
-from openimds.spec.events import Status, Trigger
+from openimds.facts.events import Status, Trigger
 from openimds.store.port import StoreError
 from tests.unit.agenda.room import NOW_S, Room, play, until
 

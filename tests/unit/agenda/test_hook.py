@@ -12,7 +12,7 @@ import pytest
 from openimds.agenda.hook import MOST_BEHIND, Deliver, Hook, HookError, delivery
 from openimds.desk import Desk
 from openimds.errors import ConfigError
-from openimds.spec.versions import NEWEST, catalog
+from openimds.facts.versions import NEWEST, catalog
 from openimds.store.port import Happening, Moves
 from openimds.view.picture import Picture
 from tests.unit.control.office import FailingStore

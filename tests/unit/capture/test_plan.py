@@ -15,10 +15,10 @@ from openimds.capture.plan import (
 )
 from openimds.capture.question import OPTIONS
 from openimds.core.request import query
-from openimds.spec.evidence import Mark
-from openimds.spec.facts import FACTS, REFUSAL, RULE, fact, refusal_name
-from openimds.spec.refusals import PROBLEMS
-from openimds.spec.versions import GENERAL, NEWEST, SCHEDULED_EVENTS
+from openimds.facts.evidence import Mark
+from openimds.facts.facts import FACTS, REFUSAL, RULE, fact, refusal_name
+from openimds.facts.refusals import PROBLEMS
+from openimds.facts.versions import GENERAL, NEWEST, SCHEDULED_EVENTS
 from tests.support.transcripts import (
     a_document,
     a_transcript,

@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 
 from openimds.cli import fault
 from openimds.errors import ConfigError
-from openimds.spec.faults import EFFECTS
-from openimds.spec.playbooks import PLAYBOOKS
+from openimds.facts.faults import EFFECTS
+from openimds.facts.playbooks import PLAYBOOKS
 
 ROW = {
     "id": "7",

@@ -5,7 +5,7 @@ import pytest
 from openimds.capture.plan import QUESTIONS
 from openimds.comparison.about import about
 from openimds.comparison.difference import Found, Kind
-from openimds.spec.facts import FACTS, Fact, fact
+from openimds.facts.facts import FACTS, Fact, fact
 from openimds.transcript.place import place
 from scripts.generate_docs import fidelity_page
 

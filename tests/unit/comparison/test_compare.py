@@ -8,7 +8,7 @@ from msgspec import structs
 from openimds import comparison
 from openimds.comparison import Comparison, Kind, compare
 from openimds.comparison.difference import At
-from openimds.spec.facts import fact
+from openimds.facts.facts import fact
 from openimds.transcript.exchange import Exchange
 from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange, compact
 

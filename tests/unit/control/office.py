@@ -16,10 +16,10 @@ from openimds.control.api import application
 from openimds.control.token import Token
 from openimds.desk import Desk
 from openimds.errors import ConfigError
+from openimds.facts.versions import NEWEST, catalog
 from openimds.faults import Engine, Faults
 from openimds.record.recorder import Recorder
 from openimds.sign.keyring import Keyring, Life
-from openimds.spec.versions import NEWEST, catalog
 from openimds.store.port import StoreError
 from openimds.store.sqlite import MemoryStore
 from openimds.view.picture import Picture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from openimds.desk import DEFAULT
+from openimds.facts.versions import GENERAL
 from openimds.model.vm import Vm
-from openimds.spec.versions import GENERAL
 from tests.unit.control.office import JSON, MERGE, Office, at_work
 
 

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from openimds.attest.rehearsal import SCENARIOS
-from openimds.spec.faults import BAD_DOCUMENTS
+from openimds.facts.faults import BAD_DOCUMENTS
 from tests.unit.control.office import Office
 
 

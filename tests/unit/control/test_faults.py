@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from openimds.core.request import query
-from openimds.spec.faults import EFFECTS
-from openimds.spec.playbooks import PLAYBOOKS
+from openimds.facts.faults import EFFECTS
+from openimds.facts.playbooks import PLAYBOOKS
 from tests.unit.control.office import Office, at_work
 
 GONE = {"effect": "status", "status": 410}

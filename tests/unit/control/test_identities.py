@@ -13,10 +13,10 @@ from openimds.core.need import NeedsToken
 from openimds.core.request import query
 from openimds.desk import Desk
 from openimds.errors import ConfigError
+from openimds.facts.versions import catalog
 from openimds.model.fleet import vm
 from openimds.model.vm import Vm
 from openimds.sign.keyfile import KeyFileError
-from openimds.spec.versions import catalog
 from openimds.store.sqlite import MemoryStore
 from openimds.view.picture import Picture
 from tests.unit.control.office import Office, at_work

@@ -11,7 +11,7 @@ from msgspec import structs
 from openimds.control import requests
 from openimds.control.requests import view
 from openimds.core.strict import Finding, Record, report
-from openimds.spec.strict import rule
+from openimds.facts.strict import rule
 from tests.support.talk import Talk, a_fleet, a_picture, a_plane
 from tests.unit.control.office import Office, at_work
 

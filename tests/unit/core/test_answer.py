@@ -8,8 +8,8 @@ from openimds.core.answer import Subject, answer, subject
 from openimds.core.gates import check
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal, refuse, throttled
+from openimds.facts.versions import NEWEST, catalog
 from openimds.model.vm import Vm
-from openimds.spec.versions import NEWEST, catalog
 
 TODAY = catalog()
 SUBJECT = subject(Vm("web-1"), TODAY)

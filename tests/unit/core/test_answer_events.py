@@ -8,8 +8,8 @@ from openimds.core.answer import answer, finish, subject
 from openimds.core.need import Approved, Bulletin, Need, NeedsApproval, NeedsBulletin
 from openimds.core.request import Query, query
 from openimds.core.said import WHILE_HELD, Answer, Refusal
+from openimds.facts.versions import catalog
 from openimds.model.fleet import fleet
-from openimds.spec.versions import catalog
 
 NOW_S = 1_795_377_286.0
 EVENTS = "/metadata/scheduledevents?api-version="

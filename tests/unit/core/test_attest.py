@@ -10,8 +10,8 @@ from openimds.core.attest import payload, to_bytes
 from openimds.core.need import NeedsDocument, Signature
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal
+from openimds.facts.versions import GENERAL, catalog
 from openimds.model.fleet import vm
-from openimds.spec.versions import GENERAL, catalog
 
 RECORDED = (
     '{"licenseType":"","nonce":"20231002-183311","plan":{"name":"","product":"","publisher":""},'

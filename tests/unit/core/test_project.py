@@ -1,10 +1,10 @@
 import pytest
 
 from openimds.core.project import is_alive, project, shape
+from openimds.facts.document import FIELDS
+from openimds.facts.versions import GENERAL
 from openimds.model.defaults import complete
 from openimds.model.vm import Vm
-from openimds.spec.document import FIELDS
-from openimds.spec.versions import GENERAL
 
 VERSIONS = [row.name for row in GENERAL]
 DOCUMENT = complete(Vm("web-1"))

@@ -11,7 +11,7 @@ from openimds.core.need import (
     NeedsChallenge,
 )
 from openimds.core.request import query
-from openimds.spec.endpoints import ENDPOINTS
+from openimds.facts.endpoints import ENDPOINTS
 from tests.unit.core.asked import (
     ALL,
     APP,

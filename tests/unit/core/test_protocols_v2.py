@@ -12,7 +12,7 @@ from openimds.core.need import (
     NeedsCertificate,
 )
 from openimds.core.said import Answer
-from openimds.spec.protocols import WAYS
+from openimds.facts.protocols import WAYS
 from tests.unit.core.asked import (
     ISSUE,
     NOW_S,

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openimds.core.request import category_of, query
-from openimds.spec.endpoints import ENDPOINTS
+from openimds.facts.endpoints import ENDPOINTS
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from openimds.core.need import Failed, Need, NeedsToken, Token
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal
 from openimds.core.token import Terms, claims, is_resource, issuers
+from openimds.facts.clouds import CLOUDS
+from openimds.facts.versions import catalog
 from openimds.model.defaults import complete
 from openimds.model.fleet import vm
 from openimds.model.identities import principals
-from openimds.spec.clouds import CLOUDS
-from openimds.spec.versions import catalog
 
 NOW_S = 1_709_809_597.5
 """2024-03-07 11:06:37 UTC: when the recorded token (S29) was made, by its own times."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openimds.facts.document import FIELDS
 from openimds.model.defaults import (
     _Facts,
     complete,
@@ -19,7 +20,6 @@ from openimds.model.defaults import (
 from openimds.model.fleet import vm
 from openimds.model.tree import Leaf, Many, Named, newest_tree, nodes
 from openimds.model.vm import Vm
-from openimds.spec.document import FIELDS
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
 unhurried = settings(deadline=None)

@@ -4,11 +4,11 @@ from datetime import date
 
 import pytest
 
+from openimds.facts.fields import Kind
 from openimds.model.fleet import fleet, vm
 from openimds.model.keys import vm_tree
 from openimds.model.read import read
 from openimds.model.tree import Group, Leaf, Many, newest_tree, nodes
-from openimds.spec.fields import Kind
 from tests.unit.model.refused import Refused, refused
 
 MAPPING = "a mapping of names to values"

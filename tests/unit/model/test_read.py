@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
+from openimds.facts.fields import Kind
 from openimds.model.read import Leniency, describe, nearest, read
 from openimds.model.tree import Group, Leaf, Many, Named
-from openimds.spec.fields import Kind
 from tests.unit.model.refused import Refused, refused
 
 MACHINE = Group(

@@ -2,10 +2,10 @@
 
 import pytest
 
+from openimds.facts.document import FIELDS
+from openimds.facts.evidence import chosen
+from openimds.facts.fields import Field, Kind
 from openimds.model.tree import Group, Leaf, Many, Named, grow, newest_tree, nodes
-from openimds.spec.document import FIELDS
-from openimds.spec.evidence import chosen
-from openimds.spec.fields import Field, Kind
 
 
 def _row(path: str, kind: Kind = Kind.TEXT) -> Field:

@@ -1,8 +1,8 @@
 import pytest
 
 from openimds.core.record import MOST_BODY_BYTES
+from openimds.facts.endpoints import ENDPOINTS
 from openimds.record import mask
-from openimds.spec.endpoints import ENDPOINTS
 
 TOKEN = b'{"access_token":"eyJ0.e30.c2ln","expires_in":"86399","expires_on":"1795463986"}'
 

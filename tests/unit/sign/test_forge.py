@@ -7,10 +7,10 @@ import jwt
 import pytest
 
 from openimds.core.token import issuers
+from openimds.facts.clouds import PUBLIC
 from openimds.sign import oidc
 from openimds.sign.forge import FORGERIES, OTHER_TENANT, ROWS, forge, sign
 from openimds.sign.keyring import Keyring, Signer
-from openimds.spec.clouds import PUBLIC
 
 NOW_S = 1_709_809_297
 TENANT = "11111111-2222-3333-4444-555555555555"

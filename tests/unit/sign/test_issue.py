@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from openimds.core.need import Failed, NeedsToken, Token
 from openimds.core.token import Terms
+from openimds.facts.faults import FORGERIES
 from openimds.sign import issue
 from openimds.sign.issue import Tokens
 from openimds.sign.keyfile import KeyFileError
 from openimds.sign.keyring import Keyring
 from openimds.sign.workshop import Workshop
-from openimds.spec.faults import FORGERIES
 from tests.unit.sign.shop import (
     APP,
     EXPIRES_S,

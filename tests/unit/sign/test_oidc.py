@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from openimds.core.token import issuers
+from openimds.facts.clouds import PUBLIC
 from openimds.sign import oidc
 from openimds.sign.keyring import Keyring, PublicKey, kid_of
-from openimds.spec.clouds import PUBLIC
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 BASE = "http://127.0.0.1:8170"

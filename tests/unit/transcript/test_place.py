@@ -2,7 +2,7 @@
 
 import pytest
 
-from openimds.spec.document import FIELDS
+from openimds.facts.document import FIELDS
 from openimds.transcript.place import Place, field_path, place, written
 
 V = "api-version=2021-02-01"

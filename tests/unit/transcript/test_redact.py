@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openimds.core.project import project, shape
+from openimds.facts.balancer import LISTS
+from openimds.facts.document import FIELDS
+from openimds.facts.events import MEMBERS
 from openimds.model.defaults import complete
 from openimds.model.vm import Vm
-from openimds.spec.balancer import LISTS
-from openimds.spec.document import FIELDS
-from openimds.spec.events import MEMBERS
 from openimds.transcript import captured, read, redact
 from openimds.transcript.exchange import Answer, Exchange
 from openimds.transcript.secrets import SECRETS, Sort

@@ -16,7 +16,7 @@ import msgspec.json
 from msgspec import Meta, Struct, field
 
 from openimds.core.events.event import Event
-from openimds.spec.events import ACTIVATION, MEMBERS, OLD_PREFIX, RESOURCE_TYPE, TYPES, Status
+from openimds.facts.events import ACTIVATION, MEMBERS, OLD_PREFIX, RESOURCE_TYPE, TYPES, Status
 
 MOST_IDS = 100
 LONGEST_ID = 64

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from openimds.core.events.event import Event
-from openimds.spec.events import FIRST_INCARNATION, STEPS, Status, Trigger
+from openimds.facts.events import FIRST_INCARNATION, STEPS, Status, Trigger
 
 
 class Transition(Struct, frozen=True):

@@ -13,10 +13,7 @@ from math import ceil
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.model.defaults import text_at
-from openimds.model.read import describe, nearest
-from openimds.model.vm import Vm
-from openimds.spec.events import (
+from openimds.facts.events import (
     ANY,
     EVENT_SOURCES,
     NEEDS,
@@ -26,6 +23,9 @@ from openimds.spec.events import (
     Occasion,
     Status,
 )
+from openimds.model.defaults import text_at
+from openimds.model.read import describe, nearest
+from openimds.model.vm import Vm
 
 MOST_S = 10 * 366 * 86400
 """No notice and no duration is longer: a mistake in the unit shall not look like a plan."""

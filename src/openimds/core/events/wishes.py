@@ -8,8 +8,8 @@ from msgspec import Struct
 from openimds.core.events.event import MOST_S
 from openimds.core.events.plans import LEAST_S, Plan, check_plan
 from openimds.errors import ConfigError
+from openimds.facts.events import ANY
 from openimds.model.read import describe, nearest
-from openimds.spec.events import ANY
 
 MOST_VMS = 100_000
 MOST_PLANS = 1000

@@ -6,8 +6,8 @@ import msgspec.json
 from msgspec import Struct, field, structs
 
 from openimds.core.request import Query
+from openimds.facts.faults import EFFECTS, Effect
 from openimds.model.vm import Vm
-from openimds.spec.faults import EFFECTS, Effect
 
 Value = str | float | tuple[str, ...]
 

@@ -16,12 +16,12 @@ from openimds.core.need import Need, NeedsDocument, NeedsToken
 from openimds.core.project import MISSING, as_json, as_text, descend
 from openimds.core.request import Query
 from openimds.core.said import Answer, Refusal, inside_json, refuse, throttled
+from openimds.facts.faults import MISSING as LEFT_OUT
+from openimds.facts.faults import STATUSES
+from openimds.facts.headers import JSON_MEDIA
+from openimds.facts.versions import catalog
 from openimds.model.identities import FORGE
 from openimds.model.vm import Identities
-from openimds.spec.faults import MISSING as LEFT_OUT
-from openimds.spec.faults import STATUSES
-from openimds.spec.headers import JSON_MEDIA
-from openimds.spec.versions import catalog
 
 Said: TypeAlias = Answer | Refusal | Need
 _TOO_MANY = 429

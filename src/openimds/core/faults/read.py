@@ -7,11 +7,11 @@ from typing import Any
 
 from openimds.core.faults.plan import Plan, Value
 from openimds.errors import ConfigError
+from openimds.facts.endpoints import ENDPOINTS
+from openimds.facts.faults import DELAY, EFFECTS, MATCHERS, REFUSED, WAIT, Effect, Parameter, Sort
+from openimds.facts.playbooks import PLAYBOOKS, Given, Playbook
 from openimds.model.read import describe, nearest
 from openimds.model.tree import newest_tree, nodes
-from openimds.spec.endpoints import ENDPOINTS
-from openimds.spec.faults import DELAY, EFFECTS, MATCHERS, REFUSED, WAIT, Effect, Parameter, Sort
-from openimds.spec.playbooks import PLAYBOOKS, Given, Playbook
 
 MOST_PLANS = 100
 """Every request is held against every plan."""

@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from openimds.core.record import Record
 from openimds.core.request import query
-from openimds.spec.endpoints import ENDPOINTS
-from openimds.spec.faults import EFFECTS, Way
-from openimds.spec.refusals import problem
+from openimds.facts.endpoints import ENDPOINTS
+from openimds.facts.faults import EFFECTS, Way
+from openimds.facts.refusals import problem
 
 _PLAYED = frozenset(key for key, row in EFFECTS.items() if row.way is not Way.DELIVERY)
 _EXTRAS = frozenset(row.setting for row in ENDPOINTS if row.setting)

@@ -7,7 +7,7 @@ from msgspec import Struct
 from openimds.core.record import Record
 from openimds.core.strict import pace, single, trust
 from openimds.core.strict.asked import Check, Seen, asked
-from openimds.spec.strict import RULES
+from openimds.facts.strict import RULES
 
 MOST_NUMBERS = 20
 

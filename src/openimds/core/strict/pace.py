@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from openimds.core.record import Record
 from openimds.core.strict.asked import TOO_MANY, Asked, Seen
-from openimds.spec.limits import LIMITS
-from openimds.spec.strict import (
+from openimds.facts.limits import LIMITS
+from openimds.facts.strict import (
     MOST_IN_VAIN,
     OUTAGE_S,
     POLLS,

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 
 from openimds.core.strict.asked import Asked, Seen
-from openimds.spec.endpoints import ENDPOINTS
-from openimds.spec.strict import RULES, SERVED_BY_AZURE, SOON_S
-from openimds.spec.versions import GENERAL, SCHEDULED_EVENTS
+from openimds.facts.endpoints import ENDPOINTS
+from openimds.facts.strict import RULES, SERVED_BY_AZURE, SOON_S
+from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 
 _ENDPOINTS = {row.key: row for row in ENDPOINTS}
 _PATHS = SERVED_BY_AZURE.union(row.path for row in ENDPOINTS)

@@ -7,7 +7,7 @@ from msgspec import Struct
 from openimds.core.events.bulletin import read_approval
 from openimds.core.record import MOST_BODY_BYTES
 from openimds.core.strict.asked import Asked, Seen
-from openimds.spec.strict import EARLY_S
+from openimds.facts.strict import EARLY_S
 
 _BESIDE = frozenset({"api-version", "bypass_cache", "token_sha256_to_refresh", "xms_cc"})
 """Parameters that do not tell one token from another."""

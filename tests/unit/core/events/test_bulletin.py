@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from openimds.core.events.bulletin import Activity, document, http_date, read_approval
 from openimds.core.events.event import Event
-from openimds.spec.events import TYPES, Status
-from openimds.spec.versions import SCHEDULED_EVENTS
+from openimds.facts.events import TYPES, Status
+from openimds.facts.versions import SCHEDULED_EVENTS
 
 VERSIONS = [row.name for row in SCHEDULED_EVENTS]
 NEWEST = VERSIONS[-1]

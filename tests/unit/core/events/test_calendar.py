@@ -7,7 +7,7 @@ import pytest
 
 from openimds.core.events.calendar import Calendar, Outcome, Reason, Snapshot, Transition
 from openimds.core.events.event import Declaration, Event, prepare
-from openimds.spec.events import Status, Trigger
+from openimds.facts.events import Status, Trigger
 
 NEW, SCHEDULED, STARTED, GONE = Status.NEW, Status.SCHEDULED, Status.STARTED, Status.GONE
 SCOPE = "set:as-1"

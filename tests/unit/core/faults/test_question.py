@@ -12,10 +12,10 @@ from openimds.core.faults.read import read
 from openimds.core.need import Need, NeedsChallenge, NeedsDocument, NeedsToken
 from openimds.core.request import Query, query
 from openimds.core.said import Answer, Refusal
+from openimds.facts.faults import STATUSES
+from openimds.facts.refusals import problem
+from openimds.facts.versions import NEWEST, catalog
 from openimds.model.fleet import vm
-from openimds.spec.faults import STATUSES
-from openimds.spec.refusals import problem
-from openimds.spec.versions import NEWEST, catalog
 
 APP = (
     "/subscriptions/8d7a2b1c-0000-4000-8000-000000000002/resourceGroups/lab/providers"

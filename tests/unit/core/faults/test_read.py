@@ -7,8 +7,8 @@ import pytest
 from openimds.core.faults.match import is_hit
 from openimds.core.faults.plan import Plan, said, text_of
 from openimds.core.faults.read import MOST_PLANS, plans, read
-from openimds.spec.faults import EFFECTS
-from openimds.spec.playbooks import PLAYBOOKS
+from openimds.facts.faults import EFFECTS
+from openimds.facts.playbooks import PLAYBOOKS
 from tests.unit.model.refused import Refused, refused
 
 GONE = {"effect": "status", "status": 410}

@@ -1,7 +1,7 @@
 from openimds.core import strict
 from openimds.core.strict import report
-from openimds.spec.evidence import SOURCES, Mark
-from openimds.spec.strict import RULES, rule
+from openimds.facts.evidence import SOURCES, Mark
+from openimds.facts.strict import RULES, rule
 from tests.unit.core.strict.requests import LEAF, TOKEN, a_record, numbered, refused
 
 

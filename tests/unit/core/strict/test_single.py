@@ -4,7 +4,7 @@ import pytest
 
 from openimds.core.strict import single
 from openimds.core.strict.asked import Asked, asked
-from openimds.spec.strict import RULES
+from openimds.facts.strict import RULES
 from tests.unit.core.strict.requests import (
     EVENTS,
     GOOD,

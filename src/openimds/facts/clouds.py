@@ -1,0 +1,65 @@
+"""The Azure clouds: what differs from one to the next.
+
+Only what some answer needs stands here.
+"""
+
+from msgspec import Struct
+
+from openimds.facts.evidence import Evidence, documented, observed
+
+
+class Cloud(Struct, frozen=True):
+    """One cloud: its name in `compute.azEnvironment` and a region that it has.
+
+    `domain` is the name in the certificates of attested documents; `issuer` and `issuer_v2` are
+    what a token's `iss` begins with, in tokens of version 1.0 and 2.0.
+    """
+
+    name: str
+    location: str
+    domain: str
+    issuer: str
+    issuer_v2: str
+    evidence: Evidence
+
+
+_ISSUERS = "the issuers are those of the cloud's public sign-in metadata, not of a recorded token"
+
+CLOUDS: dict[str, Cloud] = {
+    row.name: row
+    for row in (
+        Cloud(
+            "AzurePublicCloud",
+            "westeurope",
+            "metadata.azure.com",
+            "https://sts.windows.net",
+            "https://login.microsoftonline.com",
+            observed("S15", "S18", "S25", "S26", "S33"),
+        ),
+        Cloud(
+            "AzureUSGovernmentCloud",
+            "usgovvirginia",
+            "metadata.azure.us",
+            "https://sts.windows.net",
+            "https://login.microsoftonline.us",
+            documented("S2", note=_ISSUERS),
+        ),
+        Cloud(
+            "AzureChinaCloud",
+            "chinaeast2",
+            "metadata.azure.cn",
+            "https://sts.chinacloudapi.cn",
+            "https://login.partner.microsoftonline.cn",
+            documented("S2", note=_ISSUERS),
+        ),
+        Cloud(
+            "AzureGermanCloud",
+            "germanycentral",
+            "metadata.microsoftazure.de",
+            "https://sts.microsoftazure.de",
+            "https://login.microsoftonline.de",
+            documented("S2", note=_ISSUERS),
+        ),
+    )
+}
+PUBLIC = "AzurePublicCloud"

@@ -1,0 +1,21 @@
+"""The instance document: all field rows together, sorted by path, and the older names."""
+
+from openimds.facts.compute import COMPUTE
+from openimds.facts.fields import Field, Rename
+from openimds.facts.network import EXTENDED, NETWORK, RENAMES
+from openimds.facts.storage import STORAGE
+
+FIELDS: tuple[Field, ...] = tuple(
+    sorted((*COMPUTE, *STORAGE, *NETWORK, *EXTENDED), key=lambda row: row.path)
+)
+OLD_NAMES: tuple[Rename, ...] = RENAMES
+CLASSIC_MEMBERS = frozenset({"network"})
+"""The top-level members that a VM of the classic deployment model has (S1, S2; recorded in S18)."""
+ONE_BY_DEFAULT = frozenset(
+    {
+        "network.interface",
+        "network.interface[].ipv4.ipAddress",
+        "network.interface[].ipv4.subnet",
+    }
+)
+"""Arrays that have one element when nothing is said of them; every other array is empty then."""

@@ -1,0 +1,281 @@
+"""Every endpoint and the category it belongs to.
+
+A category decides how errors are wrapped, which limiter class counts and which headers an answer
+carries. An endpoint decides which verbs, versions and parameters it takes.
+"""
+
+from msgspec import Struct
+
+from openimds.facts.events import HEADER_SINCE
+from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
+
+GATES = (
+    "path",
+    "verb",
+    "Metadata header",
+    "X-Forwarded-For",
+    "duplicate parameters",
+    "api-version",
+    "required parameters",
+    "route",
+    "format",
+)
+"""The order of the checks. No recording breaks two rules at once, so the order is our choice."""
+
+GATES_EVIDENCE = chosen("the order of the checks")
+
+
+class Category(Struct, frozen=True):
+    """A family of endpoints below one path, and what its answers have in common.
+
+    `has_rest` tells whether it also takes the paths below its own that no endpoint has.
+    """
+
+    key: str
+    prefix: str
+    limit: str
+    headers: str
+    evidence: Evidence
+    has_rest: bool = True
+
+
+class Parameter(Struct, frozen=True):
+    """A query parameter; `missing` is the refusal when a required one is not there."""
+
+    name: str
+    evidence: Evidence
+    missing: str = ""
+
+
+class Endpoint(Struct, frozen=True):
+    """One route.
+
+    `versions` says which list its api-version is checked against: `general`, `events`, `own` (the
+    rows of `spec.protocols`), `credential` (what `cred-api-version` may be), or empty for an
+    endpoint without versions. `since` is the first one it takes. `unserved` is the refusal of a VM
+    that has nothing to give there. With a `setting` it is there only where that is given. Versions
+    before `header_since` come without the `Metadata` header.
+    """
+
+    key: str
+    path: str
+    category: str
+    verbs: tuple[str, ...]
+    versions: str
+    since: str
+    evidence: Evidence
+    parameters: tuple[Parameter, ...] = ()
+    has_routes: bool = False
+    has_formats: bool = False
+    has_form: bool = False
+    unserved: str = "not_found"
+    setting: str = ""
+    header_since: str = ""
+
+
+_ELSEWHERE = chosen("limits and headers are those of IMDS's own tokens; the path's root is ours")
+
+CATEGORIES: tuple[Category, ...] = (
+    Category("identity", "/metadata/identity", "identity", "identity", documented("S2", "S6")),
+    Category("loadbalancer", "/metadata/loadbalancer", "general", "general", documented("S7")),
+    Category("app_service", "/msi", "identity", "identity", _ELSEWHERE, has_rest=False),
+    Category("arc", "/arc", "identity", "identity", _ELSEWHERE, has_rest=False),
+    Category("cloud_shell", "/oauth2", "identity", "identity", _ELSEWHERE, has_rest=False),
+    Category("general", "/", "general", "general", documented("S1", "S2")),
+)
+"""Longest prefix first; the last one takes everything."""
+
+CREDENTIAL_VERSIONS = ("2.0",)
+"""What `cred-api-version` may be."""
+
+_READ = ("GET", "HEAD")
+_FORMAT = Parameter("format", documented("S1", "S2"))
+_EXTENDED = Parameter("extended", observed("S12", "S26"))
+_RESOURCE = Parameter("resource", documented("S4", "S6"), missing="resource_missing")
+_SELECTORS = tuple(
+    Parameter(name, documented("S4")) for name in ("client_id", "object_id", "msi_res_id")
+)
+_RESOURCE_ELSEWHERE = Parameter("resource", documented("S40", "S43"), missing="resource_missing")
+_CREDENTIAL_VERSION = Parameter("cred-api-version", client("S10"))
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "root",
+        "/metadata",
+        "general",
+        _READ,
+        "general",
+        "2017-03-01",
+        observed("S22", "S30", "S39", note="what it lists today is not known"),
+        (_FORMAT,),
+        has_formats=True,
+    ),
+    Endpoint(
+        "versions",
+        "/metadata/versions",
+        "general",
+        _READ,
+        "",
+        "",
+        documented("S1", "S2", "S4", note="whether the header is enforced here is not stated"),
+    ),
+    Endpoint(
+        "instance",
+        "/metadata/instance",
+        "general",
+        _READ,
+        "general",
+        "2017-03-01",
+        documented("S1", "S2", "S31"),
+        (_FORMAT, _EXTENDED),
+        has_routes=True,
+        has_formats=True,
+    ),
+    Endpoint(
+        "attested",
+        "/metadata/attested/document",
+        "general",
+        ("GET",),
+        "general",
+        "2018-10-01",
+        documented("S2"),
+        (Parameter("nonce", documented("S1", "S2", "S4")),),
+    ),
+    Endpoint(
+        "token",
+        "/metadata/identity/oauth2/token",
+        "identity",
+        ("GET",),
+        "general",
+        "2018-02-01",
+        documented("S6"),
+        (
+            _RESOURCE,
+            *_SELECTORS,
+            Parameter("mi_res_id", observed("S11")),
+            Parameter("authority", documented("S4")),
+            Parameter("bypass_cache", documented("S4")),
+            Parameter(
+                "token_sha256_to_refresh",
+                client("S10", note="the hash of a token that a service has refused"),
+            ),
+        ),
+        unserved="identity_not_found",
+    ),
+    Endpoint(
+        "identity_info",
+        "/metadata/identity/info",
+        "identity",
+        ("GET",),
+        "general",
+        "2018-02-01",
+        documented("S4", note="the answer without a system identity is our choice"),
+        unserved="identity_not_found",
+    ),
+    Endpoint(
+        "scheduledevents",
+        "/metadata/scheduledevents",
+        "general",
+        ("GET", "POST"),
+        "events",
+        "2017-03-01",
+        documented("S5"),
+        header_since=HEADER_SINCE,
+    ),
+    Endpoint(
+        "loadbalancer",
+        "/metadata/loadbalancer",
+        "loadbalancer",
+        ("GET",),
+        "general",
+        "2020-10-01",
+        documented("S2", "S7"),
+        (Parameter("format", client("S16", note="clients send format=json; nothing comes of it")),),
+        unserved="no_load_balancer",
+    ),
+    Endpoint(
+        "platform_metadata",
+        "/metadata/identity/getplatformmetadata",
+        "identity",
+        ("GET",),
+        "credential",
+        "2.0",
+        client("S10", note="a host that knows only version 1 answers 404"),
+        (_CREDENTIAL_VERSION, *_SELECTORS),
+        setting="msi_v2",
+    ),
+    Endpoint(
+        "issue_credential",
+        "/metadata/identity/issuecredential",
+        "identity",
+        ("POST",),
+        "credential",
+        "2.0",
+        client("S10", note="a host that knows only version 1 answers 404"),
+        (_CREDENTIAL_VERSION, *_SELECTORS, Parameter("bypass_cache", client("S10"))),
+        setting="msi_v2",
+    ),
+    Endpoint(
+        "app_service",
+        "/msi/token",
+        "app_service",
+        ("GET",),
+        "own",
+        "2017-09-01",
+        documented("S40", note="the port is drawn there; the path is theirs"),
+        (
+            _RESOURCE_ELSEWHERE,
+            *(Parameter(name, documented("S40")) for name in ("client_id", "principal_id")),
+            *(Parameter(name, documented("S40")) for name in ("mi_res_id", "clientid")),
+            Parameter("object_id", client("S41")),
+        ),
+    ),
+    Endpoint(
+        "azure_ml",
+        "/msi/ml/token",
+        "app_service",
+        ("GET",),
+        "own",
+        "2017-09-01",
+        client("S41", note="the path is our choice: clients take it from a variable"),
+        (
+            _RESOURCE_ELSEWHERE,
+            *(Parameter(name, client("S41")) for name in ("clientid", "object_id", "msi_res_id")),
+        ),
+    ),
+    Endpoint(
+        "arc",
+        "/arc/metadata/identity/oauth2/token",
+        "arc",
+        ("GET",),
+        "own",
+        "2019-08-15",
+        documented("S45", note="the first segment is ours, so that IMDS stays beside it"),
+        (
+            _RESOURCE_ELSEWHERE,
+            *(Parameter(name, client("S41", "S44")) for name in ("client_id", "object_id")),
+            Parameter("msi_res_id", client("S44", note="mi_res_id is ignored there")),
+        ),
+        setting="arc_folder",
+    ),
+    Endpoint(
+        "cloud_shell",
+        "/oauth2/token",
+        "cloud_shell",
+        ("GET", "POST"),
+        "",
+        "",
+        documented("S43"),
+        (
+            _RESOURCE_ELSEWHERE,
+            *(Parameter(name, chosen("as IMDS")) for name in ("client_id", "object_id")),
+            Parameter("msi_res_id", chosen("as IMDS")),
+        ),
+        has_form=True,
+    ),
+)
+
+UNKNOWN_PARAMETERS = client("S16", "S21", note="ignored: clients send format=json everywhere")
+LETTER_CASE = inferred("S11", "S22", note="paths, routes and parameter names in any letter case")
+ENCODED_QUERY = observed("S11", note="the whole target is decoded before it is split at ?")
+TRAILING_SLASH = client("S18", note="accepted on directories, and on leaves")

@@ -1,0 +1,178 @@
+"""Every fact that has evidence, under the name that the fidelity page gives it.
+
+The page is printed from these, and `openimds compare` says by them which row a difference is about.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from openimds.facts import attested, balancer, events, protocols, tokens
+from openimds.facts.clouds import CLOUDS
+from openimds.facts.document import FIELDS, OLD_NAMES
+from openimds.facts.endpoints import (
+    CATEGORIES,
+    ENCODED_QUERY,
+    ENDPOINTS,
+    GATES,
+    GATES_EVIDENCE,
+    LETTER_CASE,
+    TRAILING_SLASH,
+    UNKNOWN_PARAMETERS,
+)
+from openimds.facts.evidence import Evidence
+from openimds.facts.faults import EFFECTS, STATUSES
+from openimds.facts.headers import HEADER_ORDERS
+from openimds.facts.limits import LIMITS
+from openimds.facts.playbooks import PLAYBOOKS
+from openimds.facts.problems import Problem
+from openimds.facts.refusals import PROBLEMS
+from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
+
+VERSIONS, EVENT_VERSIONS = "General api-versions", "Api-versions of scheduled events"
+ENDPOINT, PARAMETER, HEADERS = "Endpoints", "Parameters", "Order of headers"
+FAULT, PLAYBOOK = "Faults on request", "Playbooks"
+RULE, REFUSAL, FIELD = "Rules of requests", "Refusals", "Fields"
+ATTESTED, BALANCER, EVENTS = "Attested documents", "Load balancer", "Scheduled events"
+
+ORDER_OF_CHECKS = "order of the checks: " + ", ".join(GATES)
+ANY_CASE = "letter case of paths, routes and parameter names does not matter"
+DECODED = "the whole target is decoded before it is split at ?"
+SLASH = "a trailing slash is accepted"
+IGNORED = "parameters that nobody knows are ignored"
+NO_NONCE = "the nonce of a request without one"
+NONCE = f"a nonce has up to {attested.LONGEST_NONCE} characters"
+
+_RULES = {
+    ORDER_OF_CHECKS: GATES_EVIDENCE,
+    ANY_CASE: LETTER_CASE,
+    DECODED: ENCODED_QUERY,
+    SLASH: TRAILING_SLASH,
+    IGNORED: UNKNOWN_PARAMETERS,
+}
+_TOKENS = {
+    f"a token lives {tokens.LIFE_S} seconds": tokens.LIFE_EVIDENCE,
+    "selectors exclude each other": tokens.EXCLUSIVE_EVIDENCE,
+    "the hosts of mTLS that MSI v2 names": protocols.MTLS_EVIDENCE,
+    "the folder of Arc's challenges": protocols.ARC_FOLDER_EVIDENCE,
+}
+_ATTESTED = {
+    f"a document lives {attested.LIFE_S} seconds": attested.LIFE_EVIDENCE,
+    NO_NONCE: attested.STAMP_EVIDENCE,
+    NONCE: attested.NONCE_EVIDENCE,
+    f"without a nonce it is given again for {attested.KEPT_S} seconds": attested.KEPT_EVIDENCE,
+    "a classic VM's document": attested.CLASSIC_EVIDENCE,
+}
+_EVENTS = {
+    "event sources": events.EVENT_SOURCES_EVIDENCE,
+    "the resource type": events.RESOURCE_TYPE_EVIDENCE,
+    f"the Metadata header is wanted from {events.HEADER_SINCE} on": events.HEADER_SINCE_EVIDENCE,
+    f"DocumentIncarnation begins at {events.FIRST_INCARNATION}": events.FIRST_INCARNATION_EVIDENCE,
+    "who has to approve": events.NEEDS_EVIDENCE,
+    "approving an id that is unknown": events.UNKNOWN_ID_EVIDENCE,
+    "activation by the first request": events.ACTIVATION.evidence,
+}
+
+
+class Fact(Struct, frozen=True):
+    """One fact: its kind, which is a heading of the page, its name there, and its evidence."""
+
+    kind: str
+    name: str
+    evidence: Evidence
+
+
+def refusal_name(row: Problem) -> str:
+    """Return the name of a refusal."""
+    return f"{row.category or 'general'}, {row.status}: {row.body.strip()}"
+
+
+def _since(rows: Iterable[events.Member | attested.Member], what: str = "") -> dict[str, Evidence]:
+    return {f"{what}{row.name}, since {row.since}": row.evidence for row in rows}
+
+
+def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
+    return {
+        VERSIONS: [(row.name, row.evidence) for row in GENERAL],
+        EVENT_VERSIONS: [(row.name, row.evidence) for row in SCHEDULED_EVENTS],
+        ENDPOINT: [(row.path, row.evidence) for row in ENDPOINTS],
+        "Categories": [(f"{row.key}: {row.prefix}", row.evidence) for row in CATEGORIES],
+        PARAMETER: [
+            (f"{row.path}: {one.name}", one.evidence) for row in ENDPOINTS for one in row.parameters
+        ],
+        "Limits": [
+            (
+                f"{row.key}: {row.per_s} a second, {row.concurrent or 'any number'} at once",
+                row.evidence,
+            )
+            for row in LIMITS.values()
+        ],
+        HEADERS: [
+            (f"{row.family}: {', '.join(row.names)}", row.evidence)
+            for row in HEADER_ORDERS.values()
+        ],
+        RULE: _RULES.items(),
+        REFUSAL: [(refusal_name(row), row.evidence) for row in PROBLEMS],
+    }
+
+
+def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
+    steps = [(f"step {one.before} by {one.trigger}: {one.after}", one) for one in events.STEPS]
+    return {
+        "Clouds": [(row.name, row.evidence) for row in CLOUDS.values()],
+        "Token answers": [
+            *((f"member {row.name}", row.evidence) for row in tokens.MEMBERS),
+            *((f"claim {row.name}", row.evidence) for row in tokens.CLAIMS),
+            *_TOKENS.items(),
+        ],
+        "Other identity protocols": [
+            *(
+                (f"{row.endpoint} {row.version}".strip(), row.evidence)
+                for row in protocols.DIALECTS
+            ),
+            *((f"variables of {row.key}", row.evidence) for row in protocols.WAYS.values()),
+        ],
+        ATTESTED: [*_since(attested.MEMBERS).items(), *_ATTESTED.items()],
+        BALANCER: [
+            (f"{row.name}: {', '.join(row.members)}", row.evidence) for row in balancer.LISTS
+        ],
+        EVENTS: [
+            *((f"type {row.name}, since {row.since}", row.evidence) for row in events.TYPES),
+            *((f"occasion {row.name}", row.evidence) for row in events.OCCASIONS),
+            *_since(events.MEMBERS, "member ").items(),
+            *((name, step.evidence) for name, step in steps),
+            *_EVENTS.items(),
+        ],
+        FIELD: [(f"{row.path}, since {row.since}", row.evidence) for row in FIELDS],
+        "Earlier names": [(f"{row.path}: {row.name}", row.evidence) for row in OLD_NAMES],
+    }
+
+
+def _of_faults() -> dict[str, Iterable[tuple[str, Evidence]]]:
+    effects = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in EFFECTS.values()]
+    statuses = [(f"status {row.status}", row.evidence) for row in STATUSES.values()]
+    books = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in PLAYBOOKS.values()]
+    return {FAULT: [*effects, *statuses], PLAYBOOK: books}
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
+
+
+FACTS: Mapping[str, tuple[Fact, ...]] = {
+    kind: tuple(Fact(kind, name, evidence) for name, evidence in rows)
+    for kind, rows in (_of_requests() | _of_answers() | _of_faults()).items()
+}
+"""Every fact by its kind, in the order of the page."""
+
+
+def fact(kind: str, name: str) -> Fact:
+    """Return the fact of a name.
+
+    Raises:
+        KeyError: no row has it.
+    """
+    for row in FACTS[kind]:
+        if row.name == name:
+            return row
+    raise KeyError(kind, name)

@@ -1,0 +1,46 @@
+"""The headers of an answer, in the order in which they were recorded."""
+
+from msgspec import Struct
+
+from openimds.facts.evidence import Evidence, documented, observed
+
+SERVER = "IMDS/150.870.65.1854"
+"""The newest recorded value of `Server` (2026-02). Some clients look for the word IMDS in it."""
+
+JSON_MEDIA = "application/json; charset=utf-8"
+TEXT_MEDIA = "text/plain; charset=utf-8"
+
+PROXY = "proxy"
+"""The family of what answers while IMDS itself does not."""
+
+
+class HeaderOrder(Struct, frozen=True):
+    """Which headers an answer of one family carries, in order, and the value of `Server`."""
+
+    family: str
+    names: tuple[str, ...]
+    evidence: Evidence
+    server: str = SERVER
+
+
+HEADER_ORDERS: dict[str, HeaderOrder] = {
+    row.family: row
+    for row in (
+        HeaderOrder(
+            "general",
+            ("Content-Type", "Server", "x-ms-request-id", "Date", "Content-Length"),
+            observed("S29", note="instance, 2026-02-07"),
+        ),
+        HeaderOrder(
+            "identity",
+            ("Content-Type", "Server", "Date", "Content-Length"),
+            observed("S29", note="token, 2024-03-07: no x-ms-request-id"),
+        ),
+        HeaderOrder(
+            PROXY,
+            ("Content-Type", "Server", "Date", "Content-Length"),
+            documented("S10", note="what stands before IMDS; the order is our choice"),
+            "Microsoft-IIS/10.0",
+        ),
+    )
+}

@@ -1,0 +1,146 @@
+"""The refusal rows of all categories together, and the look-up that code uses."""
+
+from functools import cache
+
+from openimds.facts.evidence import chosen, client, documented, inferred, observed
+from openimds.facts.headers import PROXY, TEXT_MEDIA
+from openimds.facts.problems import Problem, find
+from openimds.facts.refusals_elsewhere import (
+    APP_SERVICE,
+    ARC,
+    CLOUD_SHELL,
+    HTTP,
+    IDENTITY,
+    LOAD_BALANCER,
+)
+
+_NEWEST = (
+    '{"error":"Bad request. api-version is invalid or was not specified in the request. For more '
+    'information refer to aka.ms/azureimds","newest-versions":{newest}}'
+)
+
+GENERAL: tuple[Problem, ...] = (
+    Problem(
+        "not_found",
+        "",
+        404,
+        '{ "error": "Not found" }',
+        observed("S22", note="recorded in 2017; today's inner spaces are our choice"),
+    ),
+    Problem(
+        "unknown_caller",
+        "",
+        404,
+        '{"error":"Not found"}',
+        chosen("Azure has no unknown callers; the text is the one of an unknown element"),
+    ),
+    Problem(
+        "header_missing",
+        "",
+        400,
+        '{ "error": "Bad request: . Required metadata header not specified" }',
+        observed("S30", note="2022-04-16, odd punctuation and inner spaces included"),
+    ),
+    Problem(
+        "forwarded",
+        "",
+        400,
+        '{ "error": "Bad request: . X-Forwarded-For header is not allowed" }',
+        chosen("that such a request is rejected is documented (S1, S2); how, is not"),
+    ),
+    Problem(
+        "duplicate_parameter",
+        "",
+        400,
+        '{ "error": "Bad request. Duplicate query parameters are not allowed" }',
+        chosen("that such a request is rejected is documented (S1, S2); how, is not"),
+    ),
+    Problem("version_missing", "", 400, _NEWEST, observed("S2", "S30")),
+    Problem("version_unknown", "", 400, _NEWEST, observed("S2", "S30")),
+    Problem(
+        "leaf_needs_text",
+        "",
+        400,
+        '{ "error": "Bad request. A leaf is read with format=text" }',
+        chosen("the status is recorded (S30), the words are not"),
+    ),
+    Problem(
+        "format_unknown",
+        "",
+        400,
+        '{ "error": "Bad request. The format must be json or text" }',
+        chosen("an unknown format is recorded nowhere"),
+    ),
+    Problem(
+        "verb_not_allowed",
+        "",
+        405,
+        '{"error":"Not allowed"}',
+        chosen("the status is documented (S2), the words are a swagger sample's (S4)"),
+        headers=("Allow",),
+    ),
+    Problem(
+        "throttled",
+        "",
+        429,
+        '{ "error": "Too many requests" }',
+        documented("S4", note="the text is a swagger sample's; no Retry-After was ever recorded"),
+    ),
+    Problem(
+        "throttled_text",
+        "",
+        429,
+        "Too many requests",
+        client("S18", note="a client compares the body of a format=text call with these words"),
+        media=TEXT_MEDIA,
+    ),
+    Problem(
+        "updating", "", 410, '{ "error": "Gone" }', chosen("the status is documented (S2) only")
+    ),
+    Problem("server_error", "", 500, '{ "error": "Server error" }', documented("S4")),
+    Problem(
+        "restarting",
+        "",
+        500,
+        "Internal Server Error",
+        documented("S10", note="by what stands before IMDS (a fault on request); not the words"),
+        media=TEXT_MEDIA,
+        family=PROXY,
+    ),
+    Problem("unavailable", "", 503, '{ "error": "Service unavailable" }', documented("S4")),
+    Problem("forbidden", "", 403, '{ "error": "Forbidden" }', documented("S4")),
+    Problem(
+        "nonce_unfit",
+        "",
+        400,
+        '{ "error": "Bad request. The nonce must be up to 32 letters, digits, - or _" }',
+        chosen("the bound is documented (S4), the refusal is not recorded"),
+    ),
+    Problem(
+        "malformed_events",
+        "",
+        400,
+        '{ "error": "Bad request" }',
+        inferred("S5", note="request header or payload malformed; the words are not recorded"),
+    ),
+)
+
+PROBLEMS: tuple[Problem, ...] = (
+    *GENERAL,
+    *IDENTITY,
+    *LOAD_BALANCER,
+    *APP_SERVICE,
+    *ARC,
+    *CLOUD_SHELL,
+    *HTTP,
+)
+
+
+@cache
+def problem(key: str, category: str) -> Problem:
+    """Return the row of a refusal in a category.
+
+    Raises:
+        KeyError: no row has that key.
+    """
+    return find(PROBLEMS, key, category)

@@ -1,0 +1,316 @@
+"""The refusal rows that differ from the general ones: identity in all its ways, HTTP, and more."""
+
+from msgspec import structs
+
+from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
+from openimds.facts.headers import TEXT_MEDIA
+from openimds.facts.problems import Problem
+
+
+def _identity(description: str, error: str = "invalid_request") -> str:
+    return f'{{"error":"{error}","error_description":"{description}"}}'
+
+
+IDENTITY: tuple[Problem, ...] = (
+    Problem(
+        "not_found",
+        "identity",
+        404,
+        '{"error":"Not Found"}',
+        observed("S25", note="capital F; the status is inferred"),
+    ),
+    Problem(
+        "header_missing",
+        "identity",
+        400,
+        _identity("Required metadata header not specified"),
+        observed("S29", note="2020-09, 88 bytes"),
+    ),
+    Problem(
+        "forwarded",
+        "identity",
+        400,
+        _identity("X-Forwarded-For header is not allowed"),
+        chosen("that such a request is rejected is documented (S1, S2); how, is not"),
+    ),
+    Problem(
+        "duplicate_parameter",
+        "identity",
+        400,
+        _identity("Duplicate query parameters are not allowed"),
+        documented("S6", note="the error code is documented, the words are our choice"),
+    ),
+    Problem(
+        "resource_missing",
+        "identity",
+        400,
+        _identity("Required query variable 'resource' is missing"),
+        observed("S30"),
+    ),
+    Problem(
+        "identity_not_found",
+        "identity",
+        400,
+        _identity("Identity not found"),
+        observed("S29", note="2022-10-15, 68 bytes"),
+    ),
+    Problem(
+        "identity_ambiguous",
+        "identity",
+        400,
+        _identity(
+            "Multiple user assigned identities exist, please specify the clientId / resourceId "
+            "of the identity in the token request"
+        ),
+        observed("S30"),
+    ),
+    Problem(
+        "selectors_exclude",
+        "identity",
+        400,
+        _identity("Only one of client_id, object_id and msi_res_id may be given"),
+        chosen("that they exclude each other is documented (S4); the words are our choice"),
+    ),
+    Problem(
+        "resource_unknown",
+        "identity",
+        400,
+        '{"error":"invalid_resource","error_description":"AADSTS500011: The resource principal '
+        "named {resource} was not found in the tenant named {tenant}. This can happen if the "
+        "application has not been installed by the administrator of the tenant or consented to by "
+        "any user in the tenant. You might have sent your authentication request to the wrong "
+        "tenant.\\r\\nTrace ID: {trace}\\r\\nCorrelation ID: {correlation}\\r\\nTimestamp: {at}"
+        '","error_codes":[500011],"timestamp":"{at}","trace_id":"{trace}","correlation_id":'
+        '"{correlation}","error_uri":"https://{login}/error?code=500011"}',
+        observed("S10", note="2022-11-10; Entra's own body, which IMDS hands on"),
+    ),
+    Problem(
+        "entra_refused",
+        "identity",
+        400,
+        '{"error":"{error}","error_description":"{description}"}',
+        documented("S6", note="Entra's own error, which IMDS hands on; unauthorized_client is one"),
+    ),
+    Problem(
+        "verb_not_allowed",
+        "identity",
+        405,
+        _identity("Not allowed", "method_not_allowed"),
+        documented("S4", note="the error and the words of a swagger example"),
+        headers=("Allow",),
+    ),
+    Problem(
+        "throttled",
+        "identity",
+        429,
+        _identity("Temporarily throttled, too many requests"),
+        observed("S30"),
+    ),
+    Problem(
+        "server_error",
+        "identity",
+        500,
+        _identity(
+            "Failed to retrieve token from the Active directory. For details see logs in "
+            "<file path>",
+            "unknown",
+        ),
+        documented("S6"),
+    ),
+    Problem(
+        "attestation_missing",
+        "identity",
+        400,
+        _identity("Attestation Token is missing / empty in the issue credential request"),
+        client("S10"),
+    ),
+    Problem(
+        "request_malformed",
+        "identity",
+        400,
+        _identity("The certificate signing request is missing or malformed"),
+        chosen("that there must be one is known (S10); the words are our choice"),
+    ),
+)
+
+_NO_APP_SERVICE = chosen("the shape is App Service's, the words are not recorded")
+
+
+def _app_service(key: str, status: int, message: str, evidence: Evidence) -> Problem:
+    body = f'{{"statusCode":{status},"message":"{message}"}}'
+    return Problem(key, "app_service", status, body, evidence)
+
+
+def _unfit_version(key: str, code: str, message: str, evidence: Evidence) -> Problem:
+    body = f'{{"error":{{"code":"{code}","message":"{message}","innerError":null}}}}'
+    return Problem(key, "app_service", 400, body, evidence)
+
+
+_NO_TOKEN = "An unexpected error occured while fetching the AAD Token."  # noqa: S105 - Azure's words
+
+APP_SERVICE: tuple[Problem, ...] = (
+    _app_service("header_missing", 400, "Required header not specified", _NO_APP_SERVICE),
+    _app_service("secret_wrong", 403, "The header has the wrong value", _NO_APP_SERVICE),
+    _app_service("forwarded", 400, "X-Forwarded-For header is not allowed", _NO_APP_SERVICE),
+    _app_service("duplicate_parameter", 400, "Duplicate query parameters", _NO_APP_SERVICE),
+    _unfit_version(
+        "version_missing",
+        "ApiVersionUnspecified",
+        "An API version is required, but was not specified.",
+        inferred(note="what the web framework says that says UnsupportedApiVersion, too"),
+    ),
+    _unfit_version(
+        "version_unknown",
+        "UnsupportedApiVersion",
+        "The HTTP resource that matches the request URI '{path}' does not support the API version "
+        "'{value}'.",
+        observed("S42", note="2020-04, Functions on Linux; there the URI is a whole one"),
+    ),
+    _app_service("resource_missing", 400, "Required parameter resource missing", _NO_APP_SERVICE),
+    _app_service(
+        "identity_not_found",
+        400,
+        "No User Assigned or Delegated Managed Identity found for specified "
+        "ClientId/ResourceId/PrincipalId.",
+        observed("S42"),
+    ),
+    _app_service("selectors_exclude", 400, "Only one identity may be specified", _NO_APP_SERVICE),
+    Problem(
+        "resource_unknown",
+        "app_service",
+        500,
+        f'{{"statusCode":500,"message":"{_NO_TOKEN}","correlationId":"{{correlation}}"}}',
+        observed("S42", note="whatever Entra has against the resource"),
+    ),
+    _app_service("entra_refused", 500, "{error}: {description}", _NO_APP_SERVICE),
+    _app_service("throttled", 429, "Too many requests", _NO_APP_SERVICE),
+    _app_service("server_error", 500, _NO_TOKEN, observed("S42", note="correlationId left out")),
+)
+"""App Service, Functions and Azure ML. Two shapes: one of the endpoint, one of its framework."""
+
+_OF_IMDS_ALONE = {"not_found", "identity_not_found", "attestation_missing", "request_malformed"}
+_AS_IMDS = inferred("S4", note="the agent speaks IMDS's language; its own words are not recorded")
+
+ARC: tuple[Problem, ...] = (
+    *(
+        structs.replace(row, category="arc", evidence=_AS_IMDS)
+        for row in IDENTITY
+        if row.key not in _OF_IMDS_ALONE
+    ),
+    Problem(
+        "identity_not_found",
+        "arc",
+        404,
+        _identity("Identity not found"),
+        client("S44", note="the status; the words are IMDS's"),
+    ),
+    Problem(
+        "challenge",
+        "arc",
+        401,
+        '{"error":"unauthorized_client","error_description":"Missing Basic Authorization header",'
+        '"error_codes":[401]}',
+        inferred("S46", note="the header is certain (S41, S45)"),
+        headers=("WWW-Authenticate",),
+    ),
+)
+
+
+def _cloud_shell(key: str, status: int, code: str, message: str) -> Problem:
+    evidence = chosen("the shape is that of AudienceNotSupported (S43), the rest is not recorded")
+    body = f'{{"error":{{"code":"{code}","message":"{message}"}}}}'
+    return Problem(key, "cloud_shell", status, body, evidence)
+
+
+CLOUD_SHELL: tuple[Problem, ...] = (
+    _cloud_shell("header_missing", 400, "MetadataHeaderMissing", "Metadata header not specified"),
+    _cloud_shell("forwarded", 400, "BadRequest", "X-Forwarded-For header is not allowed"),
+    _cloud_shell("duplicate_parameter", 400, "BadRequest", "Duplicate parameters"),
+    _cloud_shell("resource_missing", 400, "BadRequest", "Required parameter resource is missing"),
+    _cloud_shell("identity_not_found", 400, "IdentityNotFound", "Identity not found"),
+    _cloud_shell("identity_ambiguous", 400, "BadRequest", "Multiple identities exist"),
+    _cloud_shell("selectors_exclude", 400, "BadRequest", "Only one identity may be specified"),
+    Problem(
+        "resource_unknown",
+        "cloud_shell",
+        400,
+        '{"error":{"code":"AudienceNotSupported","message":"Audience {resource} is not a supported '
+        'MSI token audience."}}',
+        documented("S43", note="the status is not"),
+    ),
+    _cloud_shell("entra_refused", 400, "{error}", "{description}"),
+    _cloud_shell("throttled", 429, "TooManyRequests", "Too many requests"),
+    _cloud_shell("server_error", 500, "InternalServerError", "No token could be had"),
+)
+
+
+def _balancer(key: str, status: int, words: str, *, is_recorded: bool = False) -> Problem:
+    evidence = (
+        observed("S25")
+        if is_recorded
+        else inferred("S7", note="documented in a reworded edition; rebuilt from the older one")
+    )
+    return Problem(key, "loadbalancer", status, f'{{"error":"{words}"}}', evidence)
+
+
+LOAD_BALANCER: tuple[Problem, ...] = (
+    _balancer(
+        "no_load_balancer",
+        404,
+        "No load balancer metadata is found. Please check if your VM is using any non-basic SKU "
+        "load balancer and retry later.",
+        is_recorded=True,
+    ),
+    _balancer(
+        "version_missing",
+        400,
+        'Missing required parameter \\"api-version\\". Please fix the request and retry.',
+    ),
+    _balancer(
+        "version_unknown",
+        400,
+        'Parameter value is not allowed, or parameter value \\"{value}\\" is not allowed for '
+        'parameter \\"api-version\\". Please fix the request and retry.',
+    ),
+    _balancer(
+        "unexpected_request",
+        400,
+        "Unexpected request. Please check the query parameters and retry.",
+    ),
+    _balancer("not_found", 404, 'API is not found: Path = \\"{path}\\", Method = \\"{method}\\"'),
+    Problem(
+        "verb_not_allowed",
+        "loadbalancer",
+        405,
+        '{"error":"Http method is not allowed: Path = \\"{path}\\", Method = \\"{method}\\""}',
+        inferred("S7", note="documented in a reworded edition; rebuilt from the older one"),
+        headers=("Allow",),
+    ),
+    _balancer("throttled", 429, "Too many requests"),
+    _balancer("unavailable", 503, "Internal service unavailable. Please retry later"),
+)
+
+
+def _http(key: str, status: int, words: str) -> Problem:
+    return Problem(
+        key,
+        "http",
+        status,
+        f"{words}\n",
+        chosen("bytes that are not a request Azure would recognise; the status follows HTTP"),
+        media=TEXT_MEDIA,
+        headers=("Connection",),
+    )
+
+
+HTTP: tuple[Problem, ...] = (
+    _http("malformed", 400, "Bad request: not HTTP/1.0 or HTTP/1.1"),
+    _http("host_missing", 400, "Bad request: HTTP/1.1 wants exactly one Host header"),
+    _http("too_slow", 408, "Request timeout"),
+    _http("body_too_large", 413, "Request body too large"),
+    _http("target_too_long", 414, "Request target too long"),
+    _http("expectation_unknown", 417, "Expectation failed"),
+    _http("headers_too_large", 431, "Request header fields too large"),
+    _http("server_error", 500, "Internal server error"),
+)
+"""Refusals of the connection itself; each one ends it."""

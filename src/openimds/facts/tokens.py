@@ -1,0 +1,73 @@
+"""How long a token lives, what its body holds, which claims it carries."""
+
+from msgspec import Struct
+
+from openimds.facts.evidence import Evidence, documented, inferred, observed
+
+
+class Member(Struct, frozen=True):
+    """A member of the body of a token answer; all of them are strings."""
+
+    name: str
+    evidence: Evidence
+
+
+class Claim(Struct, frozen=True):
+    """A claim of an access token. `versions` are the token versions that carry it."""
+
+    name: str
+    evidence: Evidence
+    versions: tuple[str, ...] = ("1.0", "2.0")
+
+
+SKEW_S = 300
+"""`nbf` lies this long before the token was made, so that 86,700 s lie from `nbf` to `exp`."""
+LIFE_S = 86400
+LIFE_EVIDENCE = observed("S29", note="2024-03-07: expires_on - not_before = 86700")
+LAST_SECOND_S = 1
+"""`expires_in` begins one second below the life: 86399, as `ext_expires_in` always is."""
+
+_BODY = observed("S29", note="2024-03-07, 1669 bytes: members sorted, every value a string")
+MEMBERS: tuple[Member, ...] = tuple(
+    Member(name, _BODY)
+    for name in (
+        "access_token",
+        "client_id",
+        "expires_in",
+        "expires_on",
+        "ext_expires_in",
+        "not_before",
+        "resource",
+        "token_type",
+    )
+)
+
+_SEEN = observed("S33")
+_V1, _V2 = ("1.0",), ("2.0",)
+_OPAQUE = observed("S33", note="opaque: ours is made of the token's other facts by a hash")
+CLAIMS: tuple[Claim, ...] = (
+    Claim("aud", _SEEN),
+    Claim("iss", _SEEN),
+    Claim("iat", _SEEN),
+    Claim("nbf", _SEEN),
+    Claim("exp", _SEEN),
+    Claim("aio", _OPAQUE),
+    Claim("appid", _SEEN, _V1),
+    Claim("appidacr", _SEEN, _V1),
+    Claim("azp", inferred("S33", note="what appid is called in version 2.0"), _V2),
+    Claim("azpacr", inferred("S33", note="what appidacr is called in version 2.0"), _V2),
+    Claim("idp", _SEEN, _V1),
+    Claim("idtyp", observed("S33", note="recent tokens")),
+    Claim("oid", _SEEN),
+    Claim("rh", _OPAQUE),
+    Claim("sub", _SEEN),
+    Claim("tid", _SEEN),
+    Claim("uti", _OPAQUE),
+    Claim("ver", _SEEN),
+    Claim("xms_az_nwperimid", _SEEN),
+    Claim("xms_az_rid", observed("S33", note="only for user-assigned identities")),
+    Claim("xms_mirid", _SEEN),
+)
+"""In the order of the token."""
+
+EXCLUSIVE_EVIDENCE = documented("S4", note="client_id, object_id and msi_res_id exclude each other")

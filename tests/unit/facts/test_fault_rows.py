@@ -1,0 +1,115 @@
+"""The rows of faults and playbooks name what there is, and say enough of themselves."""
+
+import pytest
+
+from openimds.attest.rehearsal import ROTATIONS, SCENARIOS
+from openimds.core.faults.delivery import _MADE as DELIVERED
+from openimds.core.faults.question import _MADE as ASKED
+from openimds.core.faults.read import members_of, members_of_book
+from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
+from openimds.facts.faults import EFFECTS, MATCHERS, STATUSES, Effect, Parameter, Sort, Way
+from openimds.facts.playbooks import PLAYBOOKS, Given, Playbook
+from openimds.facts.refusals import problem
+from openimds.sign.forge import FORGERIES
+
+each = pytest.mark.parametrize("row", EFFECTS.values(), ids=list(EFFECTS))
+book = pytest.mark.parametrize("row", PLAYBOOKS.values(), ids=list(PLAYBOOKS))
+TARGETS = {*(one.key for one in ENDPOINTS), *(one.key for one in CATEGORIES)}
+PARAMETERS = [
+    (owner, row)
+    for rows in (EFFECTS, PLAYBOOKS)
+    for owner, one in rows.items()
+    for row in one.parameters
+] + [("matchers", row) for row in MATCHERS]
+
+
+def parameter(effect: str, name: str) -> Parameter:
+    (row,) = [one for one in EFFECTS[effect].parameters if one.name == name]
+    return row
+
+
+def test_no_fault_has_the_name_of_a_playbook() -> None:
+    assert EFFECTS.keys() & PLAYBOOKS.keys() == set()
+
+
+@each
+def test_an_effect_says_what_is_seen_and_why(row: Effect) -> None:
+    assert row.about.endswith((".", "document"))
+    assert row.why.endswith(".")
+    assert set(row.endpoints) <= TARGETS
+
+
+@each
+def test_somebody_plays_it(row: Effect) -> None:
+    if row.way in (Way.INSTEAD, Way.OTHERWISE):
+        assert row.key in ASKED
+    else:
+        assert row.key in DELIVERED or row.key == "delay"
+
+
+@each
+def test_what_is_not_answered_ends_the_connection(row: Effect) -> None:
+    assert row.ends or row.way is not Way.SILENCE
+
+
+@each
+def test_a_member_of_an_effect_stands_once(row: Effect) -> None:
+    names = [one.name for one in members_of(row.key)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "row", [row for _, row in PARAMETERS], ids=[f"{of}-{row.name}" for of, row in PARAMETERS]
+)
+def test_a_parameter_is_bounded_and_its_default_fits(row: Parameter) -> None:
+    assert row.about.endswith(".")
+    is_number = row.sort in (Sort.NUMBER, Sort.WHOLE)
+    if is_number and not row.choices:
+        assert row.least is not None
+        assert row.most is not None
+        if row.default is not None:
+            assert isinstance(row.default, int | float)
+            assert row.least <= row.default <= row.most
+    if row.choices and row.default is not None:
+        assert row.default in row.choices
+
+
+def test_every_status_has_words_in_every_category() -> None:
+    for status, row in STATUSES.items():
+        assert {problem(row.refusal, one.key).status for one in CATEGORIES} == {status}
+
+
+def test_the_choices_are_those_of_who_makes_them() -> None:
+    assert sorted(parameter("forged-token", "forgery").choices) == sorted(FORGERIES)
+    assert parameter("attested-document", "scenario").choices == (*ROTATIONS, *SCENARIOS)
+
+
+@book
+def test_a_playbook_says_why_and_uses_what_it_takes(row: Playbook) -> None:
+    assert row.about.endswith(".")
+    assert row.why.endswith(".")
+    used = {one.name for line in row.lines for one in line.values() if isinstance(one, Given)}
+    assert used == {one.name for one in row.parameters}
+    assert all(one.default is not None for one in row.parameters)
+
+
+@book
+def test_the_lines_of_a_playbook_are_faults(row: Playbook) -> None:
+    for line in row.lines:
+        known = {one.name for one in members_of(str(line["effect"]))}
+        assert line.keys() <= known
+    names = [one.name for one in members_of_book(row.key)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_eight_bad_days() -> None:
+    assert [*PLAYBOOKS] == [
+        "service-update",
+        "boot-race",
+        "throttled",
+        "noisy-neighbour",
+        "restart",
+        "old-region",
+        "ca-rotation",
+        "partial-document",
+    ]

@@ -1,0 +1,98 @@
+"""Every refusal is one row whose bytes are sound."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from openimds.facts.endpoints import CATEGORIES
+from openimds.facts.headers import JSON_MEDIA, TEXT_MEDIA
+from openimds.facts.problems import Problem, find
+from openimds.facts.refusals import PROBLEMS, problem
+
+BLANK = re.compile(r"\{(\w+)\}")
+BLANKS = {"newest": '["2025-11-15"]', "path": "/a", "method": "PUT", "value": 'say \\"no\\"'}
+BLANKS |= dict.fromkeys(("resource", "tenant", "trace", "correlation", "at", "login"), "x")
+BLANKS |= dict.fromkeys(("error", "description"), "x")
+each = pytest.mark.parametrize("row", PROBLEMS, ids=lambda row: f"{row.category}-{row.key}")
+
+
+def _filled(row: Problem) -> str:
+    return BLANK.sub(lambda match: BLANKS[match[1]], row.body)
+
+
+def test_a_key_stands_once_in_a_category() -> None:
+    counted = Counter((row.category, row.key) for row in PROBLEMS)
+    assert [pair for pair, n in counted.items() if n > 1] == []
+
+
+@each
+def test_a_category_is_one_of_the_endpoints_or_plain_http(row: Problem) -> None:
+    assert row.category in {"", "http", *(one.key for one in CATEGORIES)}
+
+
+@each
+def test_the_status_is_that_of_an_error(row: Problem) -> None:
+    assert 400 <= row.status <= 599
+
+
+@each
+def test_a_json_body_parses_once_its_blanks_are_filled(row: Problem) -> None:
+    if row.media == JSON_MEDIA:
+        said = json.loads(_filled(row))
+        # App Service has a shape of its own, and where it has not, an object as Cloud Shell has.
+        assert said["message"] if "message" in said else said["error"]
+    else:
+        assert row.media == TEXT_MEDIA
+        assert BLANK.findall(row.body) == []
+
+
+@each
+def test_identity_says_what_and_why(row: Problem) -> None:
+    """But for an unknown path, whose recorded body has the error alone (S25)."""
+    if row.category == "identity" and row.key != "not_found":
+        members = json.loads(_filled(row)).keys()
+        more = {"error_codes", "timestamp", "trace_id", "correlation_id", "error_uri"}
+        # Entra's own refusals have more, and IMDS hands them on (S10).
+        assert members - (more if row.key == "resource_unknown" else set()) == {
+            "error",
+            "error_description",
+        }
+
+
+@each
+def test_a_wrong_verb_is_told_the_right_ones(row: Problem) -> None:
+    assert (row.status == 405) == ("Allow" in row.headers)
+
+
+@each
+def test_a_refusal_of_the_connection_ends_it(row: Problem) -> None:
+    assert (row.category == "http") == ("Connection" in row.headers)
+
+
+def test_a_category_has_its_own_words() -> None:
+    assert problem("header_missing", "identity").category == "identity"
+    assert problem("not_found", "loadbalancer").body.startswith('{"error":"API is not found')
+
+
+def test_a_category_without_words_of_its_own_takes_the_general_ones() -> None:
+    assert problem("header_missing", "loadbalancer") == problem("header_missing", "general")
+    assert problem("version_unknown", "identity").category == ""
+
+
+@pytest.mark.parametrize(
+    "key,category",
+    [("no_such_key", "general"), ("identity_not_found", "general"), ("malformed", "")],
+)
+def test_a_refusal_without_a_row_cannot_be_made(key: str, category: str) -> None:
+    with pytest.raises(KeyError, match=key):
+        problem(key, category)
+
+
+def test_the_own_row_wins_wherever_it_stands() -> None:
+    general = problem("throttled", "general")
+    own = problem("throttled", "identity")
+    assert find((general, own), "throttled", "identity") is own
+    assert find((own, general), "throttled", "identity") is own
+    assert find((own, general), "throttled", "loadbalancer") is general
