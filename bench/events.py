@@ -14,9 +14,9 @@ from openimds.agenda.clock import Clock
 from openimds.agenda.making import Making
 from openimds.core.events.wishes import Wish
 from openimds.desk import Desk
-from openimds.model.fleet import fleet
 from openimds.store.port import Store
 from openimds.store.sqlite import MemoryStore, SqliteStore
+from openimds.vm.fleet_file import fleet
 
 COUNT = 10_000
 GROUP = 100

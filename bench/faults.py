@@ -8,7 +8,7 @@ from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, drive, plane, request
 from openimds.core.faults.read import read
 from openimds.faults import Engine, Running
-from openimds.model.vm import Vm
+from openimds.vm.types import Vm
 from openimds.wire.plane import Plane
 
 NEVER = "instance document, cached, no fault was ever set"

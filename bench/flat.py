@@ -6,7 +6,7 @@ from random import Random
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import address, asked, value
 from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, drive, drive_all, plane, request
-from openimds.model.fleet import fleet
+from openimds.vm.fleet_file import fleet
 
 SMALL, LARGE = 1000, 100_000
 AGAIN, CACHED, FIRST = (

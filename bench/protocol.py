@@ -20,10 +20,10 @@ from bench.stage import (
     plane,
     request,
 )
-from openimds.model.fleet import fleet
-from openimds.model.vm import Vm
 from openimds.record.recorder import Recorder
 from openimds.view.picture import documented_allowances
+from openimds.vm.fleet_file import fleet
+from openimds.vm.types import Vm
 from openimds.wire.plane import Plane
 
 CACHED = "instance document, cached, every check on"

@@ -37,8 +37,8 @@ from bench.stage import (
     signed,
 )
 from openimds.core.need import NeedsDocument, NeedsToken
-from openimds.model.fleet import fleet
-from openimds.model.vm import Vm
+from openimds.vm.fleet_file import fleet
+from openimds.vm.types import Vm
 from openimds.wire.plane import Plane
 
 INSTANCES, TOKENS, DOCUMENTS = "instance document", "token", "attested document"

@@ -12,9 +12,9 @@ from openimds.core.token import Terms
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
-from openimds.model.vm import Vm
 from openimds.office.signing import Office
 from openimds.view.picture import Allowance, Allowances, Picture
+from openimds.vm.types import Vm
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Maker, Plane, WirePicture
 

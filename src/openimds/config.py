@@ -17,13 +17,13 @@ from openimds.core.faults.read import plans as faults
 from openimds.errors import ConfigError
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import GENERAL, Catalog, catalog
-from openimds.model.fleet import fleet
-from openimds.model.identities import ENTRA
-from openimds.model.read import describe
-from openimds.model.text import decode
-from openimds.model.vm import Vm
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS
 from openimds.view.picture import Allowance, Allowances
+from openimds.vm.decode import decode
+from openimds.vm.fleet_file import fleet
+from openimds.vm.identities import ENTRA
+from openimds.vm.types import Vm
+from openimds.vm.validate import describe
 from openimds.wire.plane import Bounds
 
 DEFAULT_VM = "vm-1"

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import msgspec.json
 
 from openimds.errors import ConfigError
-from openimds.model.fleet import merge_patch
-from openimds.model.fleet import vm as read_vm
-from openimds.model.said import said
-from openimds.model.vm import Vm
 from openimds.store.port import Change, Happening, Store, Stored, Write
 from openimds.view.picture import Picture
+from openimds.vm.fleet_file import merge_patch
+from openimds.vm.fleet_file import vm as read_vm
+from openimds.vm.serialize import said
+from openimds.vm.types import Vm
 
 T = TypeVar("T")
 

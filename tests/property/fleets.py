@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from openimds.facts.fields import Kind
 from openimds.facts.versions import GENERAL
-from openimds.model.fleet import vm
-from openimds.model.tree import Group, Leaf, Many, Node, newest_tree
-from openimds.model.vm import Vm
+from openimds.vm.fleet_file import vm
+from openimds.vm.schema_tree import Group, Leaf, Many, Node, newest_tree
+from openimds.vm.types import Vm
 
 VERSIONS = [row.name for row in GENERAL]
 

@@ -26,10 +26,10 @@ from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
 from openimds.desk import Desk
 from openimds.facts.events import Trigger
 from openimds.facts.versions import NEWEST, catalog
-from openimds.model.fleet import fleet
 from openimds.store.port import Happening, Moves, StoreError
 from openimds.store.sqlite import SqliteStore
 from openimds.view.picture import Picture
+from openimds.vm.fleet_file import fleet
 from tests.property.test_events_machine import FLEET, NOTICE, Model, scopes
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from openimds.core.answer import answer, subject
 from openimds.core.need import NeedsDocument
 from openimds.core.request import query
 from openimds.facts.versions import GENERAL, catalog
-from openimds.model.fleet import vm
 from openimds.sign.workshop import Workshop
+from openimds.vm.fleet_file import vm
 
 REGISTRY = Registry(Issuing(public_url="http://127.0.0.1:8171"))
 DOCUMENTS = Documents(REGISTRY.notary, lambda: 0, Workshop())

@@ -15,9 +15,9 @@ from openimds.core.request import query
 from openimds.core.said import Answer, Refusal
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.versions import catalog
-from openimds.model.capture import capture
-from openimds.model.defaults import complete
-from openimds.model.vm import Vm
+from openimds.vm.defaults import complete
+from openimds.vm.from_capture import capture
+from openimds.vm.types import Vm
 from tests.property.fleets import VERSIONS, vms
 
 FIRST_PUBLIC = VERSIONS.index(OLD_NAMES[0].before)

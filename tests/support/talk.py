@@ -6,9 +6,9 @@ from typing import Any
 from openimds.core.events.bulletin import document
 from openimds.core.need import Bulletin, Made, Need, NeedsBulletin
 from openimds.facts.versions import NEWEST, catalog
-from openimds.model.fleet import fleet
-from openimds.model.vm import Vm
 from openimds.view.picture import Allowances, Picture, documented_allowances
+from openimds.vm.fleet_file import fleet
+from openimds.vm.types import Vm
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Bounds, Maker, Plane, WirePicture
 

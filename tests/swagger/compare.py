@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from openimds.core.project import project, shape
-from openimds.model.capture import capture
-from openimds.model.defaults import complete
+from openimds.vm.defaults import complete
+from openimds.vm.from_capture import capture
 from tests.swagger.files import Json
 
 

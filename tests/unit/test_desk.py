@@ -6,9 +6,9 @@ import pytest
 
 from openimds.desk import DEFAULT, Desk, body_of, vm_of
 from openimds.errors import ConfigError
-from openimds.model.fleet import vm
-from openimds.model.vm import Vm
 from openimds.store.port import Change, ConflictError, StoreError
+from openimds.vm.fleet_file import vm
+from openimds.vm.types import Vm
 from tests.unit.control.office import TAKEN, Office, at_work
 
 
@@ -95,7 +95,7 @@ def test_an_answer_is_given_though_the_store_fails_after_the_change(tmp_path: Pa
             office.store.fails = {"get", "page", "changes", "revision"}
             return done
 
-        office.store.write = write_and_fail  # type: ignore[assignment, method-assign]
+        office.store.write = write_and_fail  # type: ignore[method-assign]
         await office.desk.put(a_vm("a"), "me")
         assert "a" in office.picture.by_name
 

@@ -8,7 +8,7 @@ import pytest
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import NEWEST
 from openimds.settings import FILE_NAME, SETTINGS, Setting, resolve, setting
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 each = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.name)
 NAMES = ", ".join(row.name for row in SETTINGS)

@@ -22,8 +22,8 @@ from openimds.core.need import Approved, Bulletin, Failed, NeedsApproval, NeedsB
 from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.facts.events import Status, Trigger
-from openimds.model.read import nearest
 from openimds.store.port import Moves, StoreError
+from openimds.vm.validate import nearest
 
 _MOST_AT_ONCE = 200
 _SLICE = 100

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from openimds.core.events.wishes import Sort
 from openimds.errors import ConfigError
-from openimds.model.read import describe
+from openimds.vm.validate import describe
 
 EARLIEST_S, LATEST_S = 0, 221_845_392_000
 """1970 to 9000: what every date on the wire can say, with room for what is ahead."""

@@ -32,7 +32,6 @@ from openimds.desk import DEFAULT, Desk
 from openimds.errors import ConfigError, Error
 from openimds.facts.protocols import WAYS
 from openimds.faults import Faults
-from openimds.model.vm import Vm
 from openimds.office.signing import Office
 from openimds.readings import Numbers
 from openimds.record.recorder import Recorder
@@ -43,6 +42,7 @@ from openimds.store.sqlite import MemoryStore, SqliteStore
 from openimds.store.state import TOKEN_NAME, State, default_folder
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
 from openimds.view.picture import Picture
+from openimds.vm.types import Vm
 from openimds.wire.plane import Plane, WirePicture
 
 _SWEEP_S = 1.0

@@ -21,7 +21,7 @@ from openimds.attest.cms import enclose, envelope
 from openimds.core.attest import nonce_of, stamp
 from openimds.errors import ConfigError
 from openimds.facts.attested import LIFE_S
-from openimds.model.read import nearest
+from openimds.vm.validate import nearest
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S

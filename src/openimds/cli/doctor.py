@@ -23,9 +23,9 @@ from openimds.linux.host.ruleset import IPV4
 from openimds.linux.host.steps import is_of, look, unmet
 from openimds.linux.host.ties import Tie, ties
 from openimds.linux.host.tools import ToolError, may_configure, run
-from openimds.model.vm import Vm
 from openimds.settings import setting
 from openimds.store.state import STORE_NAME, TOKEN_NAME, default_folder
+from openimds.vm.types import Vm
 from openimds.wire.listen import Tcp, address
 
 _PUBLIC = "127.0.0.1:8171"

@@ -15,7 +15,7 @@ from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
 from openimds.facts.faults import EFFECTS, Parameter, Sort
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.model.read import nearest
+from openimds.vm.validate import nearest
 
 _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "OF", "SAID")
 _SHOWN = ("id", "origin", "begun", "seen", "played", "effect", "playbook")

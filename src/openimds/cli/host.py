@@ -14,8 +14,8 @@ from openimds.linux.host.ruleset import IPV4, IPV6, REASONS
 from openimds.linux.host.steps import HostError, Step, down, look, up
 from openimds.linux.host.ties import Tie, ties
 from openimds.linux.host.tools import alone, may_configure, run
-from openimds.model.fleet import vm as read_vm
-from openimds.model.vm import Vm
+from openimds.vm.fleet_file import vm as read_vm
+from openimds.vm.types import Vm
 
 _READ_ONLY = ("name", "revision", "origin")
 dry_run = click.option("--dry-run", is_flag=True, help="Print the commands, and do nothing.")

@@ -16,10 +16,10 @@ from openimds.cli.table import json_instead_of, print_table
 from openimds.config import Found, read_catalog, read_vms
 from openimds.core.answer import instance_document, subject
 from openimds.errors import ConfigError
-from openimds.model.fleet import fleet
-from openimds.model.read import describe, nearest
-from openimds.model.said import said
-from openimds.model.text import decode
+from openimds.vm.decode import decode
+from openimds.vm.fleet_file import fleet
+from openimds.vm.serialize import said
+from openimds.vm.validate import describe, nearest
 
 MERGE_PATCH = "application/merge-patch+json"
 _MANY = 50

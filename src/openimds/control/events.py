@@ -22,8 +22,8 @@ from openimds.core.events.wishes import WISH, Sort, Wish, members, plans, requir
 from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY, Trigger
-from openimds.model.read import describe
-from openimds.model.text import decode
+from openimds.vm.decode import decode
+from openimds.vm.validate import describe
 
 _MOST_NUMBER = 10**15
 _STATUSES = {Reason.UNKNOWN: HTTPStatus.NOT_FOUND, Reason.STATUS: HTTPStatus.CONFLICT}

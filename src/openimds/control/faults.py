@@ -15,7 +15,7 @@ from openimds.core.faults.plan import said
 from openimds.facts.faults import Parameter
 from openimds.facts.playbooks import PLAYBOOKS, Playbook
 from openimds.faults import Faults, Running
-from openimds.model.text import decode
+from openimds.vm.decode import decode
 
 
 class Troubles:

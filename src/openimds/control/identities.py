@@ -16,10 +16,10 @@ from openimds.control.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.control.vms import no_vm, whole
 from openimds.desk import Desk, vm_of
-from openimds.model.defaults import complete
-from openimds.model.identities import FORGE, principals, user_ids
-from openimds.model.vm import Vm
 from openimds.store.port import Stored
+from openimds.vm.defaults import complete
+from openimds.vm.identities import FORGE, principals, user_ids
+from openimds.vm.types import Vm
 
 _SLICE = 500
 """How many VMs the store is asked for at once."""

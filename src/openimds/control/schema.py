@@ -11,9 +11,9 @@ from openimds.control.operations import OPERATIONS, Body, Operation
 from openimds.control.problem import MEDIA
 from openimds.control.request_schema import request_schemas
 from openimds.facts.fields import Kind
-from openimds.model.identities import SOURCES
-from openimds.model.keys import vm_tree
-from openimds.model.tree import Leaf, Many, Named, Node
+from openimds.vm.identities import SOURCES
+from openimds.vm.schema import vm_tree
+from openimds.vm.schema_tree import Leaf, Many, Named, Node
 
 Json = dict[str, Any]
 

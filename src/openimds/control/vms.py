@@ -15,10 +15,10 @@ from openimds.control.operations import DEFAULT_PAGE, MERGE_PATCH, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.core.answer import instance_document, subject
 from openimds.desk import Desk
-from openimds.model.fleet import vm
-from openimds.model.text import decode
 from openimds.store.port import Stored
 from openimds.view.picture import Entry
+from openimds.vm.decode import decode
+from openimds.vm.fleet_file import vm
 
 _READ_ONLY = ("name", "revision", "origin")
 

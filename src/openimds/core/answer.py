@@ -30,9 +30,9 @@ from openimds.core.request import Query
 from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse
 from openimds.facts.headers import TEXT_MEDIA
 from openimds.facts.versions import Catalog
-from openimds.model.defaults import complete, default_address, private_addresses
-from openimds.model.identities import principals
-from openimds.model.vm import Vm
+from openimds.vm.defaults import complete, default_address, private_addresses
+from openimds.vm.identities import principals
+from openimds.vm.types import Vm
 
 
 class Subject(Struct, frozen=True):

@@ -10,7 +10,7 @@ from openimds.core.need import NeedsDocument, Signature
 from openimds.core.request import Query
 from openimds.facts.attested import ENCODING, KEPT_S, LIFE_S, LONGEST_NONCE, MEMBERS
 from openimds.facts.clouds import CLOUDS
-from openimds.model.vm import Vm
+from openimds.vm.types import Vm
 
 _NONCE = re.compile(f"[A-Za-z0-9_-]{{1,{LONGEST_NONCE}}}")
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct, field
 
-from openimds.model.identities import Principal
+from openimds.vm.identities import Principal
 
 
 class NeedsToken(Struct, frozen=True):

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES
 from openimds.facts.fields import Field
-from openimds.model.tree import Group, Many, Node, grow
+from openimds.vm.schema_tree import Group, Many, Node, grow
 
 
 class Member(Struct, frozen=True):

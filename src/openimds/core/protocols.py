@@ -23,8 +23,8 @@ from openimds.core.request import Query
 from openimds.core.said import Refusal, refuse
 from openimds.facts.protocols import DIALECTS, MTLS, WAYS, Dialect, Guard, Time
 from openimds.facts.tokens import LAST_SECOND_S
-from openimds.model.identities import Principal
-from openimds.model.vm import Vm
+from openimds.vm.identities import Principal
+from openimds.vm.types import Vm
 
 _DIALECTS = {(row.endpoint, row.version): row for row in DIALECTS}
 _BASIC = "basic "

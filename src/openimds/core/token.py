@@ -13,7 +13,7 @@ from openimds.core.need import NeedsToken, Token
 from openimds.core.request import Query
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.tokens import CLAIMS, LAST_SECOND_S, SKEW_S
-from openimds.model.identities import Principal
+from openimds.vm.identities import Principal
 
 SELECTORS = ("client_id", "object_id", "msi_res_id", "mi_res_id")
 V1, V2 = "1.0", "2.0"

@@ -15,8 +15,8 @@ from openimds.core.faults.read import MOST_PLANS, read
 from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.faults.engine import Engine, Running
-from openimds.model.read import nearest
 from openimds.store.port import Moves
+from openimds.vm.validate import nearest
 
 API, FILE = "api", "file"
 """Who manages a fault: whoever calls this, or the fleet file."""

@@ -11,9 +11,9 @@ from string import hexdigits
 from typing import Final, TypeAlias
 
 from openimds.errors import ConfigError
-from openimds.model.read import describe
-from openimds.model.read import read as fit
-from openimds.model.tree import Leaf
+from openimds.vm.schema_tree import Leaf
+from openimds.vm.validate import describe
+from openimds.vm.validate import read as fit
 
 NOTHING: Final = object()
 """No value, or one that cannot be told."""

@@ -10,8 +10,8 @@ from openimds.foreign.left import Path, untouched, written
 from openimds.foreign.rows import Flat, Kind, Piece
 from openimds.foreign.stock import Stock, Taken
 from openimds.foreign.wiring import wire
-from openimds.model.fleet import vm
-from openimds.model.keys import vm_tree
+from openimds.vm.fleet_file import vm
+from openimds.vm.schema import vm_tree
 
 _STORAGE: Path = ("compute", "storageProfile")
 _DATA = (*_STORAGE, "dataDisks")

@@ -7,11 +7,11 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.foreign import objects, state, template
 from openimds.foreign.join import Found, assemble
-from openimds.model.fleet import vm
-from openimds.model.read import describe
-from openimds.model.said import said
 from openimds.transcript.transcript import looks
 from openimds.transcript.vm import captured
+from openimds.vm.fleet_file import vm
+from openimds.vm.serialize import said
+from openimds.vm.validate import describe
 
 _UNNAMED = "vm-1"
 

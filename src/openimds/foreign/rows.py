@@ -19,7 +19,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.foreign.changes import NOTHING, Change, text
 from openimds.foreign.left import NOWHERE, Path, is_nothing, written
-from openimds.model.read import describe
+from openimds.vm.validate import describe
 
 
 class Kind(Enum):

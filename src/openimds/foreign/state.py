@@ -6,7 +6,7 @@ from openimds.errors import ConfigError
 from openimds.foreign.left import Path, written
 from openimds.foreign.rows import Kind, Piece, Table, piece
 from openimds.foreign.terraform import TYPES
-from openimds.model.read import describe
+from openimds.vm.validate import describe
 
 _ROOTS = ("values", "planned_values")
 """Where `terraform show` puts the resources of a state, and of a plan."""

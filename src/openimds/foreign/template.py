@@ -11,7 +11,7 @@ from openimds.foreign.azure import SUBNET, TYPES
 from openimds.foreign.expression import Scope, inner_id
 from openimds.foreign.left import Path, written
 from openimds.foreign.rows import Kept, Kind, Piece, piece
-from openimds.model.read import describe
+from openimds.vm.validate import describe
 
 _DEEPEST = 4
 _FRAME = ("$schema", "contentVersion", "languageVersion", "apiProfile")

@@ -18,8 +18,8 @@ from msgspec import Struct
 from openimds.core.need import Failed, NeedsToken, Token
 from openimds.core.token import Terms, claims
 from openimds.facts.tokens import SKEW_S
-from openimds.model.identities import ENTRA, FORGE, Principal
 from openimds.sign.workshop import BusyError, Workshop
+from openimds.vm.identities import ENTRA, FORGE, Principal
 
 if TYPE_CHECKING:
     from openimds.sign.keyring import Keyring

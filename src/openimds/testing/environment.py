@@ -7,8 +7,8 @@ import pytest
 from openimds.app import Server
 from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, WAYS
-from openimds.model.read import nearest
 from openimds.testing.vms import ServedVm, Vms
+from openimds.vm.validate import nearest
 
 EVERY_VARIABLE = sorted({name for row in WAYS.values() for name, _ in row.variables})
 """Of all ways: a client that finds one of another way would take that one."""

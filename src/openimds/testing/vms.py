@@ -9,11 +9,11 @@ from msgspec import to_builtins
 from openimds.app import Server
 from openimds.core.answer import instance_document, subject
 from openimds.errors import ConfigError
-from openimds.model.fleet import vm as read_vm
-from openimds.model.read import nearest
 from openimds.testing.marks import with_addresses
 from openimds.testing.stage import Stage
 from openimds.view.picture import Entry
+from openimds.vm.fleet_file import vm as read_vm
+from openimds.vm.validate import nearest
 
 WHO = "test"
 """Who changes things, in the log of changes."""

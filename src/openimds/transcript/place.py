@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from openimds.core.request import query
 from openimds.facts.document import OLD_NAMES
-from openimds.model.tree import Group, Leaf, Node, newest_tree, nodes
 from openimds.transcript.scan import Steps
+from openimds.vm.schema_tree import Group, Leaf, Node, newest_tree, nodes
 
 INSTANCE, VERSIONS, ATTESTED = "instance", "versions", "attested"
 BALANCER, EVENTS, ROOT = "loadbalancer", "scheduledevents", "root"

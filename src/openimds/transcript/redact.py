@@ -11,14 +11,14 @@ from msgspec import structs
 
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.refusals import PROBLEMS
-from openimds.model.tags import join
-from openimds.model.tree import newest_tree, nodes
 from openimds.transcript.exchange import Answer, Exchange
 from openimds.transcript.place import INSTANCE, ROOT, Place, field_path, place, written
 from openimds.transcript.scan import Node, Steps, scan
 from openimds.transcript.secrets import HEADERS, SECRETS, Sort
 from openimds.transcript.standin import GUID, REDACTED, Pairs, StandIns
 from openimds.transcript.transcript import Transcript
+from openimds.vm.schema_tree import newest_tree, nodes
+from openimds.vm.tags import join
 
 _GOOD = range(200, 300)
 _SHORTEST = 6

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from openimds.model.tags import join, pairs_of, settle
 from openimds.transcript.secrets import WORDS, Sort
+from openimds.vm.tags import join, pairs_of, settle
 
 REDACTED = "redacted"
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.model.read import describe
 from openimds.transcript.exchange import LINE, Answer, Exchange
+from openimds.vm.validate import describe
 
 FORMAT = 1
 """Raised when a reader of before would misread what is written now."""

@@ -8,11 +8,11 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import GENERAL, NEWEST
-from openimds.model.capture import capture
-from openimds.model.vm import Vm
 from openimds.transcript.exchange import Answer
 from openimds.transcript.place import ATTESTED, BALANCER, INSTANCE, VERSIONS, place
 from openimds.transcript.transcript import Transcript, looks, read
+from openimds.vm.from_capture import capture
+from openimds.vm.types import Vm
 
 _OK = 200
 _SIGNED = ("licenseType", "plan", "sku", "subscriptionId", "vmId")

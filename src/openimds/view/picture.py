@@ -14,10 +14,10 @@ from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import Catalog
-from openimds.model.defaults import complete, default_address, private_addresses
-from openimds.model.identities import tenant_of
-from openimds.model.vm import Vm
 from openimds.view.shelf import Replies, Shelf
+from openimds.vm.defaults import complete, default_address, private_addresses
+from openimds.vm.identities import tenant_of
+from openimds.vm.types import Vm
 
 R = TypeVar("R")
 _pack = msgspec.msgpack.Encoder().encode

@@ -12,8 +12,8 @@ from openimds.core.events.event import Event
 from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
 from openimds.desk import Desk
 from openimds.facts.versions import NEWEST, catalog
-from openimds.model.fleet import fleet
 from openimds.view.picture import Picture
+from openimds.vm.fleet_file import fleet
 from tests.unit.control.office import FailingStore
 
 NOW_S = 1_795_377_286.0

@@ -16,10 +16,10 @@ from openimds.attest.verify import verify
 from openimds.core.attest import need
 from openimds.core.need import Failed, NeedsDocument, Signature
 from openimds.core.request import query
-from openimds.model.defaults import complete
-from openimds.model.fleet import vm
 from openimds.sign.keyfile import KeyFileError
 from openimds.sign.workshop import Workshop
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
 
 NOW_S = 1_795_377_286.0
 URL = "http://127.0.0.1:8171"

@@ -19,7 +19,7 @@ from tests.support.scripted import HANG, scripted
 from tests.support.transcripts import METADATA, compact
 from tests.unit.attest.recorded import SAMPLE
 from tests.unit.capture.test_pace import Clock
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 OK = b"HTTP/1.1 200 OK\r\nserver: IMDS/1\r\nX-Two:  b \r\nContent-Length: 2\r\n\r\n{}"
 SLOW_DOWN = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\nContent-Length: 4\r\n\r\nslow"

@@ -13,8 +13,8 @@ from openimds.cli import client as client_module
 from openimds.cli import identity
 from openimds.cli.client import ChangedError, Client, ServerError
 from openimds.desk import body_of
-from openimds.model.fleet import merge_patch
-from openimds.model.fleet import vm as read_vm
+from openimds.vm.fleet_file import merge_patch
+from openimds.vm.fleet_file import vm as read_vm
 
 C, P, D = (
     "c0000000-0000-0000-0000-000000000001",

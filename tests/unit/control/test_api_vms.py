@@ -8,7 +8,7 @@ import pytest
 
 from openimds.desk import DEFAULT
 from openimds.facts.versions import GENERAL
-from openimds.model.vm import Vm
+from openimds.vm.types import Vm
 from tests.unit.control.office import JSON, MERGE, Office, at_work
 
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from openimds.control.identities import Endpoints
 from openimds.control.problem import ProblemError
-from openimds.model.vm import Vm
+from openimds.vm.types import Vm
 from tests.unit.control.office import Office, at_work
 
 

@@ -14,11 +14,11 @@ from openimds.core.request import query
 from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.model.fleet import vm
-from openimds.model.vm import Vm
 from openimds.sign.keyfile import KeyFileError
 from openimds.store.sqlite import MemoryStore
 from openimds.view.picture import Picture
+from openimds.vm.fleet_file import vm
+from openimds.vm.types import Vm
 from tests.unit.control.office import Office, at_work
 
 GROUP = "/subscriptions/s/resourceGroups/Lab/providers"

@@ -14,14 +14,14 @@ from openimds.attest.registry import Issuing
 from openimds.control.public import application
 from openimds.core.need import NeedsToken
 from openimds.core.token import Terms
-from openimds.model.defaults import complete
-from openimds.model.fleet import vm
-from openimds.model.identities import principals
 from openimds.office import publish
 from openimds.office.publish import Publications
 from openimds.office.signing import Office
 from openimds.sign.keyfile import KeyFileError
 from openimds.sign.oidc import jwks
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
+from openimds.vm.identities import principals
 
 NOW_S = 1_795_377_286.0
 TENANT = "abd8daee-d393-4239-9377-883adda3d40f"

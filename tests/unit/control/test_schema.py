@@ -1,6 +1,6 @@
 from openimds.control.schema import of
 from openimds.facts.fields import Kind
-from openimds.model.tree import Group, Leaf, Many, Named
+from openimds.vm.schema_tree import Group, Leaf, Many, Named
 
 
 def test_a_node_says_its_json_schema() -> None:

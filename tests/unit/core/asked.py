@@ -12,7 +12,7 @@ from openimds.core.need import (
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal
 from openimds.facts.versions import catalog
-from openimds.model.fleet import vm
+from openimds.vm.fleet_file import vm
 
 NOW_S = 1_579_152_251.5
 """2020-01-16 05:24:11 UTC."""

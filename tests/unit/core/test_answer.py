@@ -9,7 +9,7 @@ from openimds.core.gates import check
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal, refuse, throttled
 from openimds.facts.versions import NEWEST, catalog
-from openimds.model.vm import Vm
+from openimds.vm.types import Vm
 
 TODAY = catalog()
 SUBJECT = subject(Vm("web-1"), TODAY)

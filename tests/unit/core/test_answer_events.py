@@ -9,7 +9,7 @@ from openimds.core.need import Approved, Bulletin, Need, NeedsApproval, NeedsBul
 from openimds.core.request import Query, query
 from openimds.core.said import WHILE_HELD, Answer, Refusal
 from openimds.facts.versions import catalog
-from openimds.model.fleet import fleet
+from openimds.vm.fleet_file import fleet
 
 NOW_S = 1_795_377_286.0
 EVENTS = "/metadata/scheduledevents?api-version="

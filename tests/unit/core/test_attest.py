@@ -11,7 +11,7 @@ from openimds.core.need import NeedsDocument, Signature
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal
 from openimds.facts.versions import GENERAL, catalog
-from openimds.model.fleet import vm
+from openimds.vm.fleet_file import vm
 
 RECORDED = (
     '{"licenseType":"","nonce":"20231002-183311","plan":{"name":"","product":"","publisher":""},'

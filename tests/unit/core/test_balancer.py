@@ -9,7 +9,7 @@ from openimds.core.answer import answer, subject
 from openimds.core.request import query
 from openimds.core.said import Answer, Refusal
 from openimds.facts.versions import catalog
-from openimds.model.fleet import vm
+from openimds.vm.fleet_file import vm
 
 TARGET = "/metadata/loadbalancer?api-version=2020-10-01"
 NIC = {"interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.1.0.4"}]}}]}

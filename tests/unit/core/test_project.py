@@ -3,8 +3,8 @@ import pytest
 from openimds.core.project import is_alive, project, shape
 from openimds.facts.document import FIELDS
 from openimds.facts.versions import GENERAL
-from openimds.model.defaults import complete
-from openimds.model.vm import Vm
+from openimds.vm.defaults import complete
+from openimds.vm.types import Vm
 
 VERSIONS = [row.name for row in GENERAL]
 DOCUMENT = complete(Vm("web-1"))

@@ -12,9 +12,9 @@ from openimds.core.said import Answer, Refusal
 from openimds.core.token import Terms, claims, is_resource, issuers
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.versions import catalog
-from openimds.model.defaults import complete
-from openimds.model.fleet import vm
-from openimds.model.identities import principals
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
+from openimds.vm.identities import principals
 
 NOW_S = 1_709_809_597.5
 """2024-03-07 11:06:37 UTC: when the recorded token (S29) was made, by its own times."""

@@ -7,8 +7,8 @@ import pytest
 from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES, ONE_BY_DEFAULT
 from openimds.facts.fields import Derived, Field, Kind, Rename
 from openimds.facts.versions import GENERAL
-from openimds.model.defaults import _RULES
-from openimds.model.tree import Group, Leaf, Many, newest_tree, nodes
+from openimds.vm.defaults import _RULES
+from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
 
 VERSIONS = [row.name for row in GENERAL]
 TREE = tuple(nodes(newest_tree()))

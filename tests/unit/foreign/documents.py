@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from openimds.foreign import Found, read
-from openimds.model.defaults import complete
-from openimds.model.fleet import vm
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
 
 INPUTS = Path(__file__).with_name("inputs")
 NAMES = sorted(path.stem for path in INPUTS.glob("*.json"))

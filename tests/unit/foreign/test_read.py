@@ -12,7 +12,7 @@ from openimds.errors import ConfigError
 from openimds.foreign import read
 from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange, compact
 from tests.unit.foreign.documents import INPUTS, NAMES, a_nic, a_vm, document, load, nics, only
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 SHAPES = (
     "a VM in one of: what openimds capture wrote, a captured body of /metadata/instance, "

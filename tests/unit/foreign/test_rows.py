@@ -4,8 +4,8 @@ import pytest
 
 from openimds.foreign import azure, terraform
 from openimds.foreign.rows import Kind, Table
-from openimds.model.keys import vm_tree
-from openimds.model.tree import Group, Leaf, Many, newest_tree, nodes
+from openimds.vm.schema import vm_tree
+from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
 
 TABLES = {
     **{f"azure {name}": table for name, table in azure.TYPES.items()},

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.foreign.documents import COMPUTE, GROUP, a_vm, compute, document, load, only
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 TEMPLATE = load("template")
 SYMBOLIC = load("template_symbolic")

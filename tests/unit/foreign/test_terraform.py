@@ -14,7 +14,7 @@ from tests.unit.foreign.documents import (
     load,
     only,
 )
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 SHOW = load("terraform_show")
 STATE = load("terraform_state")

@@ -2,9 +2,9 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.linux.host.ties import Tie, ties
-from openimds.model.defaults import complete, default_address
-from openimds.model.fleet import fleet, vm
-from openimds.model.vm import Vm
+from openimds.vm.defaults import complete, default_address
+from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.types import Vm
 
 
 def fleet_of(**vms: object) -> list[Vm]:

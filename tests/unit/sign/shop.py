@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from openimds.core.need import Failed, NeedsToken, Token
 from openimds.core.token import Terms
-from openimds.model.identities import Principal
 from openimds.sign.issue import Elsewhere, Tokens
 from openimds.sign.keyring import Keyring
 from openimds.sign.workshop import Workshop
+from openimds.vm.identities import Principal
 
 T = TypeVar("T")
 NOW_S = 1_709_809_597.5

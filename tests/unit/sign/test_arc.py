@@ -11,11 +11,11 @@ import pytest
 from openimds.core.need import Challenge, Failed, NeedsChallenge, NeedsToken, Token
 from openimds.core.token import Terms
 from openimds.errors import ConfigError
-from openimds.model.identities import Principal
 from openimds.sign.arc import MOST, MOST_PER_VM, Arc, ChallengeError, Challenges
 from openimds.sign.issue import Tokens
 from openimds.sign.keyring import Keyring
 from openimds.sign.workshop import Workshop
+from openimds.vm.identities import Principal
 
 NOW_S = 1_795_377_286.0
 WHO = Principal("c", "o", "t", "/m")

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from openimds.core.need import Certificate, Failed, NeedsCertificate
-from openimds.model.identities import Principal
 from openimds.sign.clients import FILE_NAME, Clients
+from openimds.vm.identities import Principal
 
 NOW_S = 1_795_377_286.0
 WHO = Principal("client-1", "o", "tenant-1", "/m")

@@ -12,12 +12,12 @@ from openimds.core.project import project, shape
 from openimds.facts.balancer import LISTS
 from openimds.facts.document import FIELDS
 from openimds.facts.events import MEMBERS
-from openimds.model.defaults import complete
-from openimds.model.vm import Vm
 from openimds.transcript import captured, read, redact
 from openimds.transcript.exchange import Answer, Exchange
 from openimds.transcript.secrets import SECRETS, Sort
 from openimds.transcript.transcript import Transcript
+from openimds.vm.defaults import complete
+from openimds.vm.types import Vm
 from tests.golden.test_goldens import HEAD
 from tests.support.transcripts import (
     GUID,

@@ -11,7 +11,7 @@ from openimds import transcript
 from openimds.transcript import looks, read
 from openimds.transcript.exchange import Request, answer
 from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 HELD = a_transcript(
     a_document("2021-02-01", {"compute": {}}),

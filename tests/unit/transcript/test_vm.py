@@ -14,7 +14,7 @@ from tests.support.transcripts import (
     an_exchange,
     compact,
 )
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 COMPUTE = {"name": "web-1", "sku": "server", "vmId": "v", "licenseType": ""}
 BODY = {"compute": COMPUTE, "network": {"interface": []}}

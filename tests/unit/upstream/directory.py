@@ -14,10 +14,10 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
 from openimds.core.need import NeedsToken
-from openimds.model.identities import Principal
 from openimds.sign.forge import sign
 from openimds.sign.keyring import Keyring
 from openimds.upstream.entra import Entra
+from openimds.vm.identities import Principal
 
 T = TypeVar("T")
 JSON = {"Content-Type": "application/json; charset=utf-8"}

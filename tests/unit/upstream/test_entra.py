@@ -14,7 +14,6 @@ from openimds.core.need import Failed, Token
 from openimds.sign import oidc
 from openimds.upstream import entra as room
 from openimds.upstream.entra import NOBODY_ASKS, Entra, Nobody
-from tests.unit.model.refused import Refused, refused
 from tests.unit.upstream.directory import (
     CLIENT,
     ISSUER,
@@ -28,6 +27,7 @@ from tests.unit.upstream.directory import (
     at_work,
     signed,
 )
+from tests.unit.vm.refused import Refused, refused
 
 HOSTS = {
     "AzurePublicCloud": "login.microsoftonline.com",

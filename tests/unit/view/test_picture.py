@@ -2,10 +2,10 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.model.defaults import default_address
-from openimds.model.identities import default_tenant
-from openimds.model.vm import Identities, Reach, Vm
 from openimds.view.picture import Allowance, Entry, Picture
+from openimds.vm.defaults import default_address
+from openimds.vm.identities import default_tenant
+from openimds.vm.types import Identities, Reach, Vm
 from tests.support.talk import a_fleet
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openimds.model.vm import Vm
 from openimds.view.picture import Entry
+from openimds.vm.types import Vm
 from openimds.wire.plane import Plane, Request
 from openimds.wire.reply import Reply
 from tests.support.talk import UTC_S, Idle, a_picture

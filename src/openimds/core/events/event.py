@@ -23,9 +23,9 @@ from openimds.facts.events import (
     Occasion,
     Status,
 )
-from openimds.model.defaults import text_at
-from openimds.model.read import describe, nearest
-from openimds.model.vm import Vm
+from openimds.vm.defaults import text_at
+from openimds.vm.types import Vm
+from openimds.vm.validate import describe, nearest
 
 MOST_S = 10 * 366 * 86400
 """No notice and no duration is longer: a mistake in the unit shall not look like a plan."""

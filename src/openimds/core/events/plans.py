@@ -15,7 +15,7 @@ from msgspec import Struct
 from openimds.core.events.event import MOST_S, Declaration, check
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY
-from openimds.model.read import describe
+from openimds.vm.validate import describe
 
 LEAST_S = 1
 """Events that come faster than once a second are a flood, not a plan."""

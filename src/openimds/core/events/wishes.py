@@ -9,7 +9,7 @@ from openimds.core.events.event import MOST_S
 from openimds.core.events.plans import LEAST_S, Plan, check_plan
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY
-from openimds.model.read import describe, nearest
+from openimds.vm.validate import describe, nearest
 
 MOST_VMS = 100_000
 MOST_PLANS = 1000

@@ -7,7 +7,7 @@ from msgspec import Struct, field, structs
 
 from openimds.core.request import Query
 from openimds.facts.faults import EFFECTS, Effect
-from openimds.model.vm import Vm
+from openimds.vm.types import Vm
 
 Value = str | float | tuple[str, ...]
 

@@ -20,8 +20,8 @@ from openimds.facts.faults import MISSING as LEFT_OUT
 from openimds.facts.faults import STATUSES
 from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.versions import catalog
-from openimds.model.identities import FORGE
-from openimds.model.vm import Identities
+from openimds.vm.identities import FORGE
+from openimds.vm.types import Identities
 
 Said: TypeAlias = Answer | Refusal | Need
 _TOO_MANY = 429

@@ -10,8 +10,8 @@ from openimds.errors import ConfigError
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.faults import DELAY, EFFECTS, MATCHERS, REFUSED, WAIT, Effect, Parameter, Sort
 from openimds.facts.playbooks import PLAYBOOKS, Given, Playbook
-from openimds.model.read import describe, nearest
-from openimds.model.tree import newest_tree, nodes
+from openimds.vm.schema_tree import newest_tree, nodes
+from openimds.vm.validate import describe, nearest
 
 MOST_PLANS = 100
 """Every request is held against every plan."""

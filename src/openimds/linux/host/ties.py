@@ -6,8 +6,8 @@ from ipaddress import ip_address
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.model.defaults import default_address, first_mac, private_addresses
-from openimds.model.vm import Vm
+from openimds.vm.defaults import default_address, first_mac, private_addresses
+from openimds.vm.types import Vm
 
 _MAC_DIGITS = 12
 

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from openimds.core.events.event import Declaration, Event, check, place_of, prepare, scope_of, usual
 from openimds.errors import ConfigError
 from openimds.facts.events import Status
-from openimds.model.defaults import complete
-from openimds.model.fleet import fleet
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import fleet
 
 ID = "602D9444-D2CD-49C7-8624-8643E7171297"
 NOON_S = 1_700_000_000.0

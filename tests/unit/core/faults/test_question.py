@@ -15,7 +15,7 @@ from openimds.core.said import Answer, Refusal
 from openimds.facts.faults import STATUSES
 from openimds.facts.refusals import problem
 from openimds.facts.versions import NEWEST, catalog
-from openimds.model.fleet import vm
+from openimds.vm.fleet_file import vm
 
 APP = (
     "/subscriptions/8d7a2b1c-0000-4000-8000-000000000002/resourceGroups/lab/providers"

@@ -9,7 +9,7 @@ from openimds.core.faults.plan import Plan, said, text_of
 from openimds.core.faults.read import MOST_PLANS, plans, read
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
-from tests.unit.model.refused import Refused, refused
+from tests.unit.vm.refused import Refused, refused
 
 GONE = {"effect": "status", "status": 410}
 STATUS = Plan("status", parameters={"status": 410})

@@ -1,8 +1,8 @@
 """A VM as people write it: the inverse of `fleet.vm`, for the store, the admin API and exports."""
 
 from openimds.facts.clouds import PUBLIC
-from openimds.model.tags import as_said
-from openimds.model.vm import IdentityDetail, Vm
+from openimds.vm.tags import as_said
+from openimds.vm.types import IdentityDetail, Vm
 
 
 def said(vm: Vm) -> dict[str, object]:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from openimds.model.fleet import fleet, merge
-from openimds.model.vm import Vm
-from tests.unit.model.refused import Refused, refused
+from openimds.vm.fleet_file import fleet, merge
+from openimds.vm.types import Vm
+from tests.unit.vm.refused import Refused, refused
 
 
 def _of(defaults: object, said: object) -> Vm:

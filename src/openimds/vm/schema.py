@@ -5,8 +5,8 @@ from functools import cache
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.faults import BAD_DOCUMENTS
 from openimds.facts.fields import Kind
-from openimds.model.identities import SOURCES
-from openimds.model.tree import Group, Leaf, Many, Named, Node, newest_tree
+from openimds.vm.identities import SOURCES
+from openimds.vm.schema_tree import Group, Leaf, Many, Named, Node, newest_tree
 
 _CLOUD = Leaf(
     "cloud",

@@ -69,7 +69,7 @@ def _toml(text: str) -> object:
 
 def _yaml(text: str) -> object:
     # Imported on use: a server that is fed JSON or nothing starts sooner and stays smaller.
-    from openimds.model.yaml import load  # noqa: PLC0415 - see above
+    from openimds.vm.yaml import load  # noqa: PLC0415 - see above
 
     return load(text)
 

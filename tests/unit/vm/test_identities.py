@@ -7,11 +7,11 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.faults import FORGERIES
-from openimds.model.defaults import complete
-from openimds.model.fleet import fleet, vm
-from openimds.model.identities import SOURCES, Principal, default_tenant, principals
-from openimds.model.said import said
 from openimds.sign.forge import FORGERIES as FORGED
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.identities import SOURCES, Principal, default_tenant, principals
+from openimds.vm.serialize import said
 
 C1, C2, P1, T = (f"{n}0000000-0000-0000-0000-00000000000a" for n in (1, 2, 3, 4))
 GROUP = "/subscriptions/s/resourceGroups/g"

@@ -15,8 +15,8 @@ from uuid import UUID
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.document import FIELDS, ONE_BY_DEFAULT
 from openimds.facts.fields import Derived
-from openimds.model.tree import Group, Leaf, Many, Node, newest_tree
-from openimds.model.vm import Vm
+from openimds.vm.schema_tree import Group, Leaf, Many, Node, newest_tree
+from openimds.vm.types import Vm
 
 _ROWS = {row.path: row for row in FIELDS}
 _PROFILE = "compute.storageProfile."

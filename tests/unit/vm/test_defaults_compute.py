@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from openimds.model.defaults import complete
-from openimds.model.fleet import vm
-from openimds.model.vm import Vm
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
+from openimds.vm.types import Vm
 
 GROUP = "/subscriptions/8d10da13/resourceGroups/lab"
 SAID = {"subscriptionId": "8d10da13", "resourceGroupName": "lab"}

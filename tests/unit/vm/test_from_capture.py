@@ -5,9 +5,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openimds.errors import ConfigError
-from openimds.model.capture import Capture, capture
-from openimds.model.vm import Vm
-from tests.unit.model.refused import Refused, refused
+from openimds.vm.from_capture import Capture, capture
+from openimds.vm.types import Vm
+from tests.unit.vm.refused import Refused, refused
 
 WHOLE = "the body of /metadata/instance, with compute and network"
 PREVIEW = {

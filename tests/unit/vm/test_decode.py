@@ -2,8 +2,8 @@
 
 import pytest
 
-from openimds.model.text import decode
-from tests.unit.model.refused import Refused, refused
+from openimds.vm.decode import decode
+from tests.unit.vm.refused import Refused, refused
 
 VALUE = {"a": {"b": [1, True, "x"]}}
 BOM = b"\xef\xbb\xbf"

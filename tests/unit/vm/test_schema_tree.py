@@ -5,7 +5,7 @@ import pytest
 from openimds.facts.document import FIELDS
 from openimds.facts.evidence import chosen
 from openimds.facts.fields import Field, Kind
-from openimds.model.tree import Group, Leaf, Many, Named, grow, newest_tree, nodes
+from openimds.vm.schema_tree import Group, Leaf, Many, Named, grow, newest_tree, nodes
 
 
 def _row(path: str, kind: Kind = Kind.TEXT) -> Field:

@@ -5,11 +5,11 @@ from datetime import date
 import pytest
 
 from openimds.facts.fields import Kind
-from openimds.model.fleet import fleet, vm
-from openimds.model.keys import vm_tree
-from openimds.model.read import read
-from openimds.model.tree import Group, Leaf, Many, newest_tree, nodes
-from tests.unit.model.refused import Refused, refused
+from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.schema import vm_tree
+from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
+from openimds.vm.validate import read
+from tests.unit.vm.refused import Refused, refused
 
 MAPPING = "a mapping of names to values"
 LEAVES = [

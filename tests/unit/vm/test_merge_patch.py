@@ -2,8 +2,8 @@
 
 import pytest
 
-from openimds.model.fleet import merge_patch, vm
-from openimds.model.said import said
+from openimds.vm.fleet_file import merge_patch, vm
+from openimds.vm.serialize import said
 
 LISTED = [{"name": "b", "value": "1"}, {"name": "a", "value": "2"}]
 

@@ -6,12 +6,12 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS, PUBLIC
-from openimds.model.fleet import build
-from openimds.model.keys import vm_tree
-from openimds.model.read import Leniency, describe, read
-from openimds.model.tags import settle
-from openimds.model.tree import newest_tree
-from openimds.model.vm import Vm
+from openimds.vm.fleet_file import build
+from openimds.vm.schema import vm_tree
+from openimds.vm.schema_tree import newest_tree
+from openimds.vm.tags import settle
+from openimds.vm.types import Vm
+from openimds.vm.validate import Leniency, describe, read
 
 
 class Capture(Struct, frozen=True):

@@ -8,7 +8,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.facts.document import OLD_NAMES
 from openimds.facts.fields import Kind
-from openimds.model.tree import Group, Leaf, Many, Node
+from openimds.vm.schema_tree import Group, Leaf, Many, Node
 
 _OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
 _LONGEST_SHOWN = 60

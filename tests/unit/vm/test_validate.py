@@ -5,9 +5,9 @@ from datetime import date
 import pytest
 
 from openimds.facts.fields import Kind
-from openimds.model.read import Leniency, describe, nearest, read
-from openimds.model.tree import Group, Leaf, Many, Named
-from tests.unit.model.refused import Refused, refused
+from openimds.vm.schema_tree import Group, Leaf, Many, Named
+from openimds.vm.validate import Leniency, describe, nearest, read
+from tests.unit.vm.refused import Refused, refused
 
 MACHINE = Group(
     "",

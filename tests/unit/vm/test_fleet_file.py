@@ -2,9 +2,9 @@
 
 import pytest
 
-from openimds.model.fleet import fleet, vm
-from openimds.model.text import decode
-from openimds.model.vm import Fleet, Identities, Reach, Vm
+from openimds.vm.decode import decode
+from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.types import Fleet, Identities, Reach, Vm
 
 IDENTITY = (
     "/subscriptions/8d10da13-8125-4ba9-a717-bf7490507b3d/resourceGroups/lab/providers/"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from openimds.model.capture import capture
-from openimds.model.fleet import vm
-from openimds.model.said import said
-from openimds.model.vm import Vm
+from openimds.vm.fleet_file import vm
+from openimds.vm.from_capture import capture
+from openimds.vm.serialize import said
+from openimds.vm.types import Vm
 
 PARTS: dict[str, object] = {
     "compute": {"vmSize": "Standard_D2s_v5", "tags": "b:1;a:2;3"},

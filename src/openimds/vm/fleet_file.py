@@ -4,12 +4,12 @@ import re
 
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS, PUBLIC
-from openimds.model.identities import SYSTEM
-from openimds.model.keys import LOAD_BALANCER, fleet_tree, vm_tree
-from openimds.model.read import describe, nearest, quote_hint, read
-from openimds.model.tags import both, pairs_of, settle
-from openimds.model.tree import newest_tree
-from openimds.model.vm import Fleet, Identities, IdentityDetail, Reach, Vm
+from openimds.vm.identities import SYSTEM
+from openimds.vm.schema import LOAD_BALANCER, fleet_tree, vm_tree
+from openimds.vm.schema_tree import newest_tree
+from openimds.vm.tags import both, pairs_of, settle
+from openimds.vm.types import Fleet, Identities, IdentityDetail, Reach, Vm
+from openimds.vm.validate import describe, nearest, quote_hint, read
 
 _NAME = re.compile("[^/\ufffd]{1,256}")
 """No slash, for a name is a segment of a path; no mark of bytes that were no text."""

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from openimds.model.tags import as_said, both, join, pairs_of, settle
-from tests.unit.model.refused import Refused, refused
+from openimds.vm.tags import as_said, both, join, pairs_of, settle
+from tests.unit.vm.refused import Refused, refused
 
 WORD = st.text(st.characters(exclude_characters=";:", codec="utf-8"))
 PLAIN_TAGS = st.dictionaries(WORD, WORD)

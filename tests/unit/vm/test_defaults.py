@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openimds.facts.document import FIELDS
-from openimds.model.defaults import (
+from openimds.vm.defaults import (
     _Facts,
     complete,
     default_address,
     first_mac,
     private_addresses,
 )
-from openimds.model.fleet import vm
-from openimds.model.tree import Leaf, Many, Named, newest_tree, nodes
-from openimds.model.vm import Vm
+from openimds.vm.fleet_file import vm
+from openimds.vm.schema_tree import Leaf, Many, Named, newest_tree, nodes
+from openimds.vm.types import Vm
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
 unhurried = settings(deadline=None)

@@ -3,8 +3,8 @@
 import msgspec.json
 import pytest
 
-from openimds.model.fleet import vm
-from openimds.model.vm import Identities, Reach, Vm
+from openimds.vm.fleet_file import vm
+from openimds.vm.types import Identities, Reach, Vm
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.faults import FORGERIES
-from openimds.model.vm import IdentityDetail, Vm
+from openimds.vm.types import IdentityDetail, Vm
 
 SYSTEM = "system"
 """The key of the system-assigned identity among the details."""
