@@ -12,8 +12,8 @@ from bench.stage import GENEROUS, METADATA, Caller, drive_all, plane, request
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.clock import Clock
 from openimds.agenda.making import Making
-from openimds.core.events.wishes import Wish
 from openimds.desk import Desk
+from openimds.protocol.events.input import Wish
 from openimds.store.port import Store
 from openimds.store.sqlite import MemoryStore, SqliteStore
 from openimds.vm.fleet_file import fleet

@@ -6,8 +6,8 @@ which of them begins changes with each round.
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, drive, plane, request
-from openimds.core.faults.read import read
 from openimds.faults import Engine, Running
+from openimds.protocol.faults.input import read
 from openimds.vm.types import Vm
 from openimds.wire.plane import Plane
 

@@ -36,7 +36,7 @@ from bench.stage import (
     request,
     signed,
 )
-from openimds.core.need import NeedsDocument, NeedsToken
+from openimds.protocol.pending import NeedsDocument, NeedsToken
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
 from openimds.wire.plane import Plane

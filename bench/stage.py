@@ -5,14 +5,14 @@ import gc
 import time
 
 from openimds.attest.registry import Issuing
-from openimds.core.answer import answer, subject
-from openimds.core.need import Made, Need, NeedsDocument, NeedsToken
-from openimds.core.request import query
-from openimds.core.token import Terms
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
 from openimds.office.signing import Office
+from openimds.protocol.access_token import Terms
+from openimds.protocol.handle import answer, subject
+from openimds.protocol.pending import Made, Need, NeedsDocument, NeedsToken
+from openimds.protocol.request import query
 from openimds.view.picture import Allowance, Allowances, Picture
 from openimds.vm.types import Vm
 from openimds.wire.conversation import Conversation

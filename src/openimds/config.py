@@ -10,13 +10,13 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from openimds.core.events.plans import Plan
-from openimds.core.events.wishes import plans
-from openimds.core.faults.plan import Plan as FaultPlan
-from openimds.core.faults.read import plans as faults
 from openimds.errors import ConfigError
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import GENERAL, Catalog, catalog
+from openimds.protocol.events.input import plans
+from openimds.protocol.events.schedule import Plan
+from openimds.protocol.faults.fault import Plan as FaultPlan
+from openimds.protocol.faults.input import plans as faults
 from openimds.upstream.entra import FEDERATION, NOBODY_ASKS
 from openimds.view.picture import Allowance, Allowances
 from openimds.vm.decode import decode

@@ -66,8 +66,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Set the variables for the whole session, if an ini option says so."""
     if early_config.getini(_ENV_INI):
-        from openimds.core.protocols import variables  # noqa: PLC0415 - as above
         from openimds.facts.protocols import IMDS  # noqa: PLC0415 - as above
+        from openimds.protocol.identity_dialects import variables  # noqa: PLC0415 - as above
 
         wanted = variables(IMDS, _port_of(early_config).url)
         early_config.stash[_before] = {name: os.environ.get(name) for name in wanted}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from openimds.core.faults.match import is_hit
-from openimds.core.faults.read import read
+from openimds.protocol.faults.input import read
+from openimds.protocol.faults.matching import is_hit
 from tests.clients.bad_days import Day, Moved, day, standing_still
 from tests.clients.rig import Stage
 

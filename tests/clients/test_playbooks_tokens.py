@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from openimds.core.faults.match import is_hit
-from openimds.core.faults.read import read
+from openimds.protocol.faults.input import read
+from openimds.protocol.faults.matching import is_hit
 from tests.clients.bad_days import Day, day, standing_still
 from tests.clients.fleet import NOT_FOUND, THROTTLED
 from tests.clients.rig import Stage

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openimds.core.need import Made, Need, NeedsDocument, Signature
+from openimds.protocol.pending import Made, Need, NeedsDocument, Signature
 from openimds.vm.from_capture import capture
 from tests.golden import make
 from tests.support.talk import Idle, Talk, a_picture, a_plane

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from msgspec import structs
 
-from openimds.core.record import Record
+from openimds.protocol.request_log import Record
 from openimds.testing.requests import Requests
 
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"

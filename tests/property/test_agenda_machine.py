@@ -19,13 +19,13 @@ from hypothesis.stateful import (
 
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.clock import Clock
-from openimds.core.events.calendar import Refusal
-from openimds.core.events.event import Event
-from openimds.core.events.wishes import Wish
-from openimds.core.need import Approved, Failed, NeedsApproval, NeedsBulletin
 from openimds.desk import Desk
 from openimds.facts.events import Trigger
 from openimds.facts.versions import NEWEST, catalog
+from openimds.protocol.events.event import Event
+from openimds.protocol.events.input import Wish
+from openimds.protocol.events.state_machine import Refusal
+from openimds.protocol.pending import Approved, Failed, NeedsApproval, NeedsBulletin
 from openimds.store.port import Happening, Moves, StoreError
 from openimds.store.sqlite import SqliteStore
 from openimds.view.picture import Picture

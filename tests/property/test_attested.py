@@ -12,10 +12,10 @@ from openimds.attest.cms import open_envelope
 from openimds.attest.document import Documents
 from openimds.attest.registry import Issuing, Registry
 from openimds.attest.verify import verify
-from openimds.core.answer import answer, subject
-from openimds.core.need import NeedsDocument
-from openimds.core.request import query
 from openimds.facts.versions import GENERAL, catalog
+from openimds.protocol.handle import answer, subject
+from openimds.protocol.pending import NeedsDocument
+from openimds.protocol.request import query
 from openimds.sign.workshop import Workshop
 from openimds.vm.fleet_file import vm
 

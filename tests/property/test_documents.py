@@ -8,13 +8,13 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openimds.core.answer import Subject, answer
-from openimds.core.answer import subject as subject_of
-from openimds.core.project import project, shape
-from openimds.core.request import query
-from openimds.core.said import Answer, Refusal
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.versions import catalog
+from openimds.protocol.document import project, shape
+from openimds.protocol.handle import Subject, answer
+from openimds.protocol.handle import subject as subject_of
+from openimds.protocol.request import query
+from openimds.protocol.response import Answer, Refusal
 from openimds.vm.defaults import complete
 from openimds.vm.from_capture import capture
 from openimds.vm.types import Vm

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from openimds.core.events.bulletin import document
-from openimds.core.events.calendar import Calendar, Outcome, Snapshot
-from openimds.core.events.event import Declaration, prepare
 from openimds.facts.versions import SCHEDULED_EVENTS
+from openimds.protocol.events.document import document
+from openimds.protocol.events.event import Declaration, prepare
+from openimds.protocol.events.state_machine import Calendar, Outcome, Snapshot
 
 VERSIONS = [row.name for row in SCHEDULED_EVENTS]
 FLEET = {"group:pool/1": ["p-1", "p-2", "p-3"], "set:as-1": ["s-1", "s-2"], "vm:lone": ["lone"]}

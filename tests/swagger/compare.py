@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from openimds.core.project import project, shape
+from openimds.protocol.document import project, shape
 from openimds.vm.defaults import complete
 from openimds.vm.from_capture import capture
 from tests.swagger.files import Json

@@ -2,9 +2,9 @@
 
 import pytest
 
-from openimds.core.project import is_alive
 from openimds.facts.document import FIELDS
 from openimds.facts.versions import GENERAL
+from openimds.protocol.document import is_alive
 from tests.swagger.deviations import NOT_IN_SWAGGER, Deviation
 from tests.swagger.files import FOLDER, NO_FOLDER, leaves, swagger, versions
 

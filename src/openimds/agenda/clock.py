@@ -5,8 +5,8 @@ from math import inf
 
 from msgspec import Struct
 
-from openimds.core.events.wishes import Sort
 from openimds.errors import ConfigError
+from openimds.protocol.events.input import Sort
 from openimds.vm.validate import describe
 
 EARLIEST_S, LATEST_S = 0, 221_845_392_000

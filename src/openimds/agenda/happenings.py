@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import msgspec.json
 
-from openimds.core.events.calendar import Transition
-from openimds.core.events.event import Event
 from openimds.errors import ConfigError
+from openimds.protocol.events.event import Event
+from openimds.protocol.events.state_machine import Transition
 from openimds.store.port import Happening
 
 TIME = "time"

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from openimds.agenda.agenda import Agenda
-from openimds.core.need import Made, Need, NeedsApproval, NeedsBulletin
+from openimds.protocol.pending import Made, Need, NeedsApproval, NeedsBulletin
 
 
 class Signer(Protocol):

@@ -7,8 +7,8 @@ import msgspec.json
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from openimds.core.events.event import MOST_S
-from openimds.core.events.plans import Plan, occurrences
+from openimds.protocol.events.event import MOST_S
+from openimds.protocol.events.schedule import Plan, occurrences
 
 FLEET = "fleet"
 """The name of the scenario that the fleet file or the scenario file tells."""

@@ -25,14 +25,14 @@ from openimds.app.shutters import Shutters
 from openimds.attest.registry import Issuing
 from openimds.config import DEFAULT_VM, Config, Written
 from openimds.control.token import Token
-from openimds.core.events.bulletin import Activity
-from openimds.core.protocols import variables
-from openimds.core.token import Terms
 from openimds.desk import DEFAULT, Desk
 from openimds.errors import ConfigError, Error
 from openimds.facts.protocols import WAYS
 from openimds.faults import Faults
 from openimds.office.signing import Office
+from openimds.protocol.access_token import Terms
+from openimds.protocol.events.document import Activity
+from openimds.protocol.identity_dialects import variables
 from openimds.readings import Numbers
 from openimds.record.recorder import Recorder
 from openimds.sign.arc import Challenges

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec.msgpack
 from msgspec import Struct
 
-from openimds.core.attest import kept_until, payload, to_bytes
-from openimds.core.need import Failed, NeedsDocument, Signature
+from openimds.protocol.attested_document import kept_until, payload, to_bytes
+from openimds.protocol.pending import Failed, NeedsDocument, Signature
 from openimds.sign.workshop import BusyError, Workshop
 
 if TYPE_CHECKING:

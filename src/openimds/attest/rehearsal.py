@@ -18,9 +18,9 @@ from msgspec import Struct
 from openimds.attest.authority import Authority, Leaf, Part
 from openimds.attest.certificates import DOMAINS, LEAF_DAYS, KeyIssuer, Site, Span
 from openimds.attest.cms import enclose, envelope
-from openimds.core.attest import nonce_of, stamp
 from openimds.errors import ConfigError
 from openimds.facts.attested import LIFE_S
+from openimds.protocol.attested_document import nonce_of, stamp
 from openimds.vm.validate import nearest
 
 _HOUR_S = 3600

@@ -7,9 +7,9 @@ import msgspec.json
 
 from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
-from openimds.core import protocols
 from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, WAYS
+from openimds.protocol import identity_dialects
 from openimds.wire.listen import Unix, address
 
 
@@ -19,7 +19,7 @@ def variables(url: str) -> dict[str, str]:
     The identity libraries of .NET, Python, Java, JavaScript and C++ take the host of IMDS from
     AZURE_POD_IDENTITY_AUTHORITY_HOST; those of Go and Rust take it from nowhere.
     """
-    return protocols.variables(IMDS, url)
+    return identity_dialects.variables(IMDS, url)
 
 
 @click.command("env")
@@ -41,7 +41,7 @@ def command(way: str, name: str | None, shell: str, **flags: object) -> None:
     """
     said = values(flags)
     if name is None and not WAYS[way].has_secret:
-        shown = protocols.variables(way, _url(said["listen"]))
+        shown = identity_dialects.variables(way, _url(said["listen"]))
     else:
         shown = _asked(Client(said["state"]), way, name)
     if shell == "json":

@@ -10,11 +10,11 @@ import msgspec.json
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
-from openimds.core.faults.read import members_of, members_of_book
 from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
 from openimds.facts.faults import EFFECTS, Parameter, Sort
 from openimds.facts.playbooks import PLAYBOOKS
+from openimds.protocol.faults.input import members_of, members_of_book
 from openimds.vm.validate import nearest
 
 _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "OF", "SAID")

@@ -14,8 +14,8 @@ from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.config import Found, read_catalog, read_vms
-from openimds.core.answer import instance_document, subject
 from openimds.errors import ConfigError
+from openimds.protocol.handle import instance_document, subject
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import fleet
 from openimds.vm.serialize import said

@@ -3,8 +3,8 @@
 from typing import Any
 
 from openimds.agenda.clock import CLOCK
-from openimds.core.events.wishes import MOST_PLANS, MOST_VMS, PLAN, WISH, Sort
 from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, Status, Trigger
+from openimds.protocol.events.input import MOST_PLANS, MOST_VMS, PLAN, WISH, Sort
 
 Json = dict[str, Any]
 

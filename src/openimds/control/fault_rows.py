@@ -15,11 +15,11 @@ from openimds.control.rows import (
     Body,
     Operation,
 )
-from openimds.core.faults.read import MOST_TEXTS, members_of, members_of_book
 from openimds.facts.evidence import Mark
 from openimds.facts.faults import EFFECTS, Parameter, Sort
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.faults.board import API, FILE
+from openimds.protocol.faults.input import MOST_TEXTS, members_of, members_of_book
 
 Json = dict[str, Any]
 

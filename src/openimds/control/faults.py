@@ -11,10 +11,10 @@ from starlette.responses import Response
 from openimds.agenda.happenings import date_of
 from openimds.control.guard import body_of
 from openimds.control.problem import ProblemError
-from openimds.core.faults.plan import said
 from openimds.facts.faults import Parameter
 from openimds.facts.playbooks import PLAYBOOKS, Playbook
 from openimds.faults import Faults, Running
+from openimds.protocol.faults.fault import said
 from openimds.vm.decode import decode
 
 

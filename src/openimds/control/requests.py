@@ -18,8 +18,8 @@ from openimds.control.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.control.request_rows import LEAST_STATUS, MOST_STATUS
 from openimds.control.vms import whole
-from openimds.core.strict import Finding, Record, report
 from openimds.facts.strict import rule
+from openimds.protocol.lint import Finding, Record, report
 
 _MOST_NUMBER = 10**15
 _PLACE = re.compile(r"[0-9]{1,15}")

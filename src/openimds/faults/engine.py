@@ -3,10 +3,10 @@
 from collections import Counter
 from math import inf
 
-from openimds.core.faults.match import fits, is_hit, is_time
-from openimds.core.faults.plan import Fault, Plan
-from openimds.core.request import Query
 from openimds.facts.faults import REFUSED
+from openimds.protocol.faults.fault import Fault, Plan
+from openimds.protocol.faults.matching import fits, is_hit, is_time
+from openimds.protocol.request import Query
 from openimds.view.picture import unpack
 
 

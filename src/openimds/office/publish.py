@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from openimds.core.token import V2, issuers
 from openimds.facts.clouds import PUBLIC
 from openimds.office.signing import Office
+from openimds.protocol.access_token import V2, issuers
 from openimds.sign.oidc import discovery_v1, discovery_v2, jwks
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from openimds.attest.document import Documents
 from openimds.attest.registry import Issuing, Registry
-from openimds.core.need import (
+from openimds.errors import Error
+from openimds.protocol.access_token import Terms
+from openimds.protocol.pending import (
     Failed,
     Made,
     Need,
@@ -16,8 +18,6 @@ from openimds.core.need import (
     NeedsDocument,
     NeedsToken,
 )
-from openimds.core.token import Terms
-from openimds.errors import Error
 from openimds.sign.arc import Arc, Challenges
 from openimds.sign.issue import Elsewhere, Tokens
 from openimds.sign.workshop import BusyError, Workshop

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import unquote
 
-from openimds.core.record import MOST_BODY_BYTES
+from openimds.protocol.request_log import MOST_BODY_BYTES
 
 MASKED = "***"
 LONGEST_VALUE = 256

@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from openimds.core.record import Record
+from openimds.protocol.request_log import Record
 from openimds.record import mask
 from openimds.wire.reply import Reply
 from openimds.wire.watch import Heard

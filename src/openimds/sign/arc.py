@@ -17,9 +17,9 @@ from threading import Lock
 
 from msgspec import Struct, structs
 
-from openimds.core.need import Challenge, Failed, NeedsChallenge, NeedsToken, Token
 from openimds.errors import ConfigError, Error
 from openimds.facts.protocols import ARC_LIFE_S, ARC_SUFFIX
+from openimds.protocol.pending import Challenge, Failed, NeedsChallenge, NeedsToken, Token
 from openimds.sign.issue import Tokens
 from openimds.sign.workshop import BusyError, Workshop
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from openimds.core.need import Certificate, Failed, NeedsCertificate
+from openimds.protocol.pending import Certificate, Failed, NeedsCertificate
 from openimds.sign.keyfile import MakeKey, new_key, read_key, write_key
 
 FILE_NAME = "msi-v2.key"

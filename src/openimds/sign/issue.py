@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from openimds.core.need import Failed, NeedsToken, Token
-from openimds.core.token import Terms, claims
 from openimds.facts.tokens import SKEW_S
+from openimds.protocol.access_token import Terms, claims
+from openimds.protocol.pending import Failed, NeedsToken, Token
 from openimds.sign.workshop import BusyError, Workshop
 from openimds.vm.identities import ENTRA, FORGE, Principal
 

@@ -9,13 +9,13 @@ import msgspec.json
 
 from openimds.agenda.ledger import Shown
 from openimds.app import Server
-from openimds.core.events.calendar import Refusal
-from openimds.core.events.event import Event, place_of
-from openimds.core.events.plans import Plan
-from openimds.core.events.wishes import Wish, plans
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY, Status, Trigger
 from openimds.facts.versions import SCHEDULED_EVENTS
+from openimds.protocol.events.event import Event, place_of
+from openimds.protocol.events.input import Wish, plans
+from openimds.protocol.events.schedule import Plan
+from openimds.protocol.events.state_machine import Refusal
 from openimds.testing.stage import Stage
 from openimds.testing.vms import WHO, ServedVm, Vms
 

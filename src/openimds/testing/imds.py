@@ -3,8 +3,8 @@
 from typing import Any
 
 from openimds.app import Ready, Server
-from openimds.core.token import V1
 from openimds.office.publish import Publications
+from openimds.protocol.access_token import V1
 from openimds.testing.clock import GuestClock
 from openimds.testing.environment import Environment
 from openimds.testing.events import Events

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import overload
 
-from openimds.core.record import Record
-from openimds.core.strict import Finding, most_in, report
 from openimds.facts.strict import RULES, SLACK_S
+from openimds.protocol.lint import Finding, most_in, report
+from openimds.protocol.request_log import Record
 
 _MOST_LISTED = 20
 _HEADER, _PATH = "metadata", "/metadata"

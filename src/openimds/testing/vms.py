@@ -7,8 +7,8 @@ import msgspec.json
 from msgspec import to_builtins
 
 from openimds.app import Server
-from openimds.core.answer import instance_document, subject
 from openimds.errors import ConfigError
+from openimds.protocol.handle import instance_document, subject
 from openimds.testing.marks import with_addresses
 from openimds.testing.stage import Stage
 from openimds.view.picture import Entry

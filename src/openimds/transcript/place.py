@@ -4,8 +4,8 @@ from functools import cache
 
 from msgspec import Struct
 
-from openimds.core.request import query
 from openimds.facts.document import OLD_NAMES
+from openimds.protocol.request import query
 from openimds.transcript.scan import Steps
 from openimds.vm.schema_tree import Group, Leaf, Node, newest_tree, nodes
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec.json
 from msgspec import Struct
 
-from openimds.core.need import Failed, NeedsToken, Token
-from openimds.core.token import issuers
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.tokens import SKEW_S
+from openimds.protocol.access_token import issuers
+from openimds.protocol.pending import Failed, NeedsToken, Token
 from openimds.upstream.refusal import Refusal, failed, in_body, in_text
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ import re
 import msgspec.json
 from msgspec import Struct
 
-from openimds.core.need import Failed, NeedsToken
-from openimds.core.said import inside_json
-from openimds.core.token import unknown_resource
+from openimds.protocol.access_token import unknown_resource
+from openimds.protocol.pending import Failed, NeedsToken
+from openimds.protocol.response import inside_json
 
 _LONGEST = 4000
 _CODE = re.compile(r"AADSTS\d+:.*", re.DOTALL)

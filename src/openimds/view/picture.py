@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 import msgspec.msgpack
 from msgspec import Struct
 
-from openimds.core.answer import Subject
-from openimds.core.limit import Window, window
 from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import Catalog
+from openimds.protocol.handle import Subject
+from openimds.protocol.rate_limit import Window, window
 from openimds.view.shelf import Replies, Shelf
 from openimds.vm.defaults import complete, default_address, private_addresses
 from openimds.vm.identities import tenant_of

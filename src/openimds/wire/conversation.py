@@ -14,7 +14,7 @@ from typing import cast
 
 import httptools
 
-from openimds.core.faults.plan import Fault
+from openimds.protocol.faults.fault import Fault
 from openimds.wire.plane import Plane, Request, Waiting, WireEntry
 from openimds.wire.play import Performance, reset
 from openimds.wire.reply import CLOSE, Reply

@@ -6,14 +6,14 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from openimds.core.answer import Subject, answer, finish
-from openimds.core.faults.plan import Fault
-from openimds.core.faults.question import spoil
-from openimds.core.need import Made, Need, NeedsToken, Signature
-from openimds.core.request import Query, query
-from openimds.core.said import WHILE_HELD, Answer, Refusal, refuse, throttled
 from openimds.facts.faults import Way
 from openimds.facts.refusals import problem
+from openimds.protocol.faults.fault import Fault
+from openimds.protocol.faults.substitute import spoil
+from openimds.protocol.handle import Subject, answer, finish
+from openimds.protocol.pending import Made, Need, NeedsToken, Signature
+from openimds.protocol.request import Query, query
+from openimds.protocol.response import WHILE_HELD, Answer, Refusal, refuse, throttled
 from openimds.view.picture import Allowances, Entry, Picture
 from openimds.view.shelf import Replies
 from openimds.wire.connections import Connections

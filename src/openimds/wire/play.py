@@ -8,8 +8,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from openimds.core.faults.delivery import script
-from openimds.core.faults.plan import Fault
+from openimds.protocol.faults.delivery import script
+from openimds.protocol.faults.fault import Fault
 from openimds.wire.plane import Plane, Waiting
 from openimds.wire.reply import Reply
 from openimds.wire.watch import Heard, Silence

@@ -6,10 +6,10 @@ from http import HTTPStatus
 from random import SystemRandom
 from typing import NamedTuple
 
-from openimds.core.need import Made, Need
-from openimds.core.request import Query
-from openimds.core.said import Answer, Refusal
 from openimds.facts.headers import HEADER_ORDERS
+from openimds.protocol.pending import Made, Need
+from openimds.protocol.request import Query
+from openimds.protocol.response import Answer, Refusal
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus

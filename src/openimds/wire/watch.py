@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from openimds.core.faults.plan import Fault
-from openimds.core.request import Query
+from openimds.protocol.faults.fault import Fault
+from openimds.protocol.request import Query
 from openimds.wire.reply import Count, Counted, Reply
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from openimds.core.events.bulletin import Activity
-from openimds.core.events.calendar import Reason, Refusal
-from openimds.core.events.event import Event
-from openimds.core.events.wishes import Wish
-from openimds.core.need import Approved, Failed, NeedsBulletin
 from openimds.errors import ConfigError
 from openimds.facts.events import Status, Trigger
+from openimds.protocol.events.document import Activity
+from openimds.protocol.events.event import Event
+from openimds.protocol.events.input import Wish
+from openimds.protocol.events.state_machine import Reason, Refusal
+from openimds.protocol.pending import Approved, Failed, NeedsBulletin
 from openimds.store.port import StoreError
 from tests.unit.agenda.room import NOW_S, Room, play, until
 

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from openimds.agenda.scenario import FLEET, Book, Run, Scenario, next_of
-from openimds.core.events import plans as plans_of_time
-from openimds.core.events.wishes import plans
 from openimds.errors import ConfigError
+from openimds.protocol.events import schedule as plans_of_time
+from openimds.protocol.events.input import plans
 from tests.unit.agenda.room import NOW_S, Room, play, until
 
 

@@ -11,9 +11,9 @@ from openimds.agenda.clock import Clock
 from openimds.app import Given, Server
 from openimds.app.shutters import Shutters
 from openimds.config import configure
-from openimds.core.faults.read import read
 from openimds.errors import ConfigError
 from openimds.faults import Engine, Running
+from openimds.protocol.faults.input import read
 from openimds.settings import resolve
 from openimds.wire.listen import Listener
 from tests.support.talk import replies, request

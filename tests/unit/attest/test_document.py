@@ -13,9 +13,9 @@ from openimds.attest.cms import open_envelope
 from openimds.attest.document import Documents
 from openimds.attest.registry import CA, Issuing, Registry
 from openimds.attest.verify import verify
-from openimds.core.attest import need
-from openimds.core.need import Failed, NeedsDocument, Signature
-from openimds.core.request import query
+from openimds.protocol.attested_document import need
+from openimds.protocol.pending import Failed, NeedsDocument, Signature
+from openimds.protocol.request import query
 from openimds.sign.keyfile import KeyFileError
 from openimds.sign.workshop import Workshop
 from openimds.vm.defaults import complete

@@ -14,11 +14,11 @@ from openimds.capture.plan import (
     versions_of,
 )
 from openimds.capture.question import OPTIONS
-from openimds.core.request import query
 from openimds.facts.evidence import Mark
 from openimds.facts.facts import FACTS, REFUSAL, RULE, fact, refusal_name
 from openimds.facts.refusals import PROBLEMS
 from openimds.facts.versions import GENERAL, NEWEST, SCHEDULED_EVENTS
+from openimds.protocol.request import query
 from tests.support.transcripts import (
     a_document,
     a_transcript,

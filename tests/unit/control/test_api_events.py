@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openimds.agenda.clock import Clock
-from openimds.core.need import NeedsApproval
+from openimds.protocol.pending import NeedsApproval
 from tests.unit.control.office import Office, at_work
 
 REBOOT = {"type": "Reboot", "vms": ["a"]}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from openimds.core.request import query
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
+from openimds.protocol.request import query
 from tests.unit.control.office import Office, at_work
 
 GONE = {"effect": "status", "status": 410}

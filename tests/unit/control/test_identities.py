@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from openimds.control import identities
-from openimds.core.answer import answer, subject
-from openimds.core.need import NeedsToken
-from openimds.core.request import query
 from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
+from openimds.protocol.handle import answer, subject
+from openimds.protocol.pending import NeedsToken
+from openimds.protocol.request import query
 from openimds.sign.keyfile import KeyFileError
 from openimds.store.sqlite import MemoryStore
 from openimds.view.picture import Picture

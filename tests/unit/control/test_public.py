@@ -12,11 +12,11 @@ from starlette.testclient import TestClient
 from openimds.attest.authority import Authority
 from openimds.attest.registry import Issuing
 from openimds.control.public import application
-from openimds.core.need import NeedsToken
-from openimds.core.token import Terms
 from openimds.office import publish
 from openimds.office.publish import Publications
 from openimds.office.signing import Office
+from openimds.protocol.access_token import Terms
+from openimds.protocol.pending import NeedsToken
 from openimds.sign.keyfile import KeyFileError
 from openimds.sign.oidc import jwks
 from openimds.vm.defaults import complete

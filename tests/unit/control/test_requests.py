@@ -10,8 +10,8 @@ from msgspec import structs
 
 from openimds.control import requests
 from openimds.control.requests import view
-from openimds.core.strict import Finding, Record, report
 from openimds.facts.strict import rule
+from openimds.protocol.lint import Finding, Record, report
 from tests.support.talk import Talk, a_fleet, a_picture, a_plane
 from tests.unit.control.office import Office, at_work
 

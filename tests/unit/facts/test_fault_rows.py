@@ -3,13 +3,13 @@
 import pytest
 
 from openimds.attest.rehearsal import ROTATIONS, SCENARIOS
-from openimds.core.faults.delivery import _MADE as DELIVERED
-from openimds.core.faults.question import _MADE as ASKED
-from openimds.core.faults.read import members_of, members_of_book
 from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
 from openimds.facts.faults import EFFECTS, MATCHERS, STATUSES, Effect, Parameter, Sort, Way
 from openimds.facts.playbooks import PLAYBOOKS, Given, Playbook
 from openimds.facts.refusals import problem
+from openimds.protocol.faults.delivery import _MADE as DELIVERED
+from openimds.protocol.faults.input import members_of, members_of_book
+from openimds.protocol.faults.substitute import _MADE as ASKED
 from openimds.sign.forge import FORGERIES
 
 each = pytest.mark.parametrize("row", EFFECTS.values(), ids=list(EFFECTS))

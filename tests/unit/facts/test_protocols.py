@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from openimds.core.token import SELECTORS
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.protocols import ARC_FOLDER, DIALECTS, IMDS, MTLS, WAYS, Dialect, Guard, Way
 from openimds.facts.refusals import PROBLEMS, problem
+from openimds.protocol.access_token import SELECTORS
 from openimds.settings import setting
 
 BY_KEY = {row.key: row for row in ENDPOINTS}

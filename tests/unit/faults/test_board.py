@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from openimds.core.faults.plan import said
-from openimds.core.faults.read import MOST_PLANS, plans
-from openimds.core.request import query
 from openimds.errors import ConfigError
 from openimds.faults import Engine, Faults, Running
+from openimds.protocol.faults.fault import said
+from openimds.protocol.faults.input import MOST_PLANS, plans
+from openimds.protocol.request import query
 from openimds.store.port import StoreError
 from tests.unit.control.office import Office, at_work
 

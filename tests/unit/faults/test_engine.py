@@ -5,9 +5,9 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openimds.core.faults.read import read
-from openimds.core.request import query
 from openimds.faults import Engine, Running
+from openimds.protocol.faults.input import read
+from openimds.protocol.request import query
 
 BEGUN_S = 1_795_377_286.0
 INSTANCE = query("GET", b"/metadata/instance?api-version=2021-02-01")

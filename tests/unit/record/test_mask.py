@@ -1,7 +1,7 @@
 import pytest
 
-from openimds.core.record import MOST_BODY_BYTES
 from openimds.facts.endpoints import ENDPOINTS
+from openimds.protocol.request_log import MOST_BODY_BYTES
 from openimds.record import mask
 
 TOKEN = b'{"access_token":"eyJ0.e30.c2ln","expires_in":"86399","expires_on":"1795463986"}'

@@ -1,6 +1,6 @@
 import asyncio
 
-from openimds.core.record import Record
+from openimds.protocol.request_log import Record
 from openimds.record.recorder import Recorder
 from openimds.wire.plane import Plane
 from tests.support.talk import UTC_S, Talk, Time, a_fleet, a_picture, a_plane

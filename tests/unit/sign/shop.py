@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from openimds.core.need import Failed, NeedsToken, Token
-from openimds.core.token import Terms
+from openimds.protocol.access_token import Terms
+from openimds.protocol.pending import Failed, NeedsToken, Token
 from openimds.sign.issue import Elsewhere, Tokens
 from openimds.sign.keyring import Keyring
 from openimds.sign.workshop import Workshop

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from openimds.core.need import Challenge, Failed, NeedsChallenge, NeedsToken, Token
-from openimds.core.token import Terms
 from openimds.errors import ConfigError
+from openimds.protocol.access_token import Terms
+from openimds.protocol.pending import Challenge, Failed, NeedsChallenge, NeedsToken, Token
 from openimds.sign.arc import MOST, MOST_PER_VM, Arc, ChallengeError, Challenges
 from openimds.sign.issue import Tokens
 from openimds.sign.keyring import Keyring

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from openimds.core.need import Certificate, Failed, NeedsCertificate
+from openimds.protocol.pending import Certificate, Failed, NeedsCertificate
 from openimds.sign.clients import FILE_NAME, Clients
 from openimds.vm.identities import Principal
 

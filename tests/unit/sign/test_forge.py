@@ -6,8 +6,8 @@ from typing import Any
 import jwt
 import pytest
 
-from openimds.core.token import issuers
 from openimds.facts.clouds import PUBLIC
+from openimds.protocol.access_token import issuers
 from openimds.sign import oidc
 from openimds.sign.forge import FORGERIES, OTHER_TENANT, ROWS, forge, sign
 from openimds.sign.keyring import Keyring, Signer

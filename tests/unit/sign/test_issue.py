@@ -8,9 +8,9 @@ import jwt
 import pytest
 from msgspec.structs import replace
 
-from openimds.core.need import Failed, NeedsToken, Token
-from openimds.core.token import Terms
 from openimds.facts.faults import FORGERIES
+from openimds.protocol.access_token import Terms
+from openimds.protocol.pending import Failed, NeedsToken, Token
 from openimds.sign import issue
 from openimds.sign.issue import Tokens
 from openimds.sign.keyfile import KeyFileError

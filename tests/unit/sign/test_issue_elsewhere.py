@@ -6,7 +6,7 @@ import gc
 import pytest
 from msgspec.structs import replace
 
-from openimds.core.need import Failed, Token
+from openimds.protocol.pending import Failed, Token
 from openimds.sign import issue
 from openimds.sign.issue import RETRY_S
 from openimds.sign.keyring import Keyring

@@ -6,8 +6,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from openimds.attest.registry import Issuing
-from openimds.core.token import Terms
 from openimds.office.signing import Office
+from openimds.protocol.access_token import Terms
 from openimds.sign.keyfile import KeyFileError, new_key, write_key
 from openimds.sign.keyring import Keyring, kid_of
 

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from openimds.core.token import issuers
 from openimds.facts.clouds import PUBLIC
+from openimds.protocol.access_token import issuers
 from openimds.sign import oidc
 from openimds.sign.keyring import Keyring, PublicKey, kid_of
 

@@ -4,8 +4,8 @@ import pytest
 
 from openimds.attest.authority import Authority
 from openimds.attest.registry import Issuing
-from openimds.core.token import Terms
 from openimds.office.signing import Office
+from openimds.protocol.access_token import Terms
 from openimds.sign import keyfile
 from openimds.sign.pool import Pool
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openimds.core.project import project, shape
 from openimds.facts.balancer import LISTS
 from openimds.facts.document import FIELDS
 from openimds.facts.events import MEMBERS
+from openimds.protocol.document import project, shape
 from openimds.transcript import captured, read, redact
 from openimds.transcript.exchange import Answer, Exchange
 from openimds.transcript.secrets import SECRETS, Sort

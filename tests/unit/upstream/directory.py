@@ -13,7 +13,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
-from openimds.core.need import NeedsToken
+from openimds.protocol.pending import NeedsToken
 from openimds.sign.forge import sign
 from openimds.sign.keyring import Keyring
 from openimds.upstream.entra import Entra

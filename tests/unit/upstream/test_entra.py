@@ -10,7 +10,7 @@ import jwt
 import pytest
 from msgspec.structs import replace
 
-from openimds.core.need import Failed, Token
+from openimds.protocol.pending import Failed, Token
 from openimds.sign import oidc
 from openimds.upstream import entra as room
 from openimds.upstream.entra import NOBODY_ASKS, Entra, Nobody

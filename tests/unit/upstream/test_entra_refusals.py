@@ -8,9 +8,9 @@ import pytest
 import requests
 from msgspec.structs import replace
 
-from openimds.core.need import Failed, Token
-from openimds.core.request import query
-from openimds.core.said import refuse
+from openimds.protocol.pending import Failed, Token
+from openimds.protocol.request import query
+from openimds.protocol.response import refuse
 from openimds.sign.keyfile import KeyFileError
 from openimds.upstream.entra import QUIET_S, speakable
 from tests.unit.upstream.directory import NEED, NOW_S, Scene, a_token, at_work

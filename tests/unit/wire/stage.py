@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from openimds.core.need import Made, Need, NeedsDocument, Signature, Token
+from openimds.protocol.pending import Made, Need, NeedsDocument, Signature, Token
 from openimds.wire.plane import Plane
 from openimds.wire.reply import Reply as WireReply
 from tests.support.talk import (

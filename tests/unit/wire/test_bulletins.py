@@ -2,8 +2,16 @@
 
 import asyncio
 
-from openimds.core.need import Approved, Bulletin, Failed, Made, Need, NeedsApproval, NeedsBulletin
 from openimds.facts.versions import SCHEDULED_EVENTS
+from openimds.protocol.pending import (
+    Approved,
+    Bulletin,
+    Failed,
+    Made,
+    Need,
+    NeedsApproval,
+    NeedsBulletin,
+)
 from openimds.wire.reply import Counted
 from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, replies
 

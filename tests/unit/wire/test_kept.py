@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from openimds.core.need import Failed, Signature
+from openimds.protocol.pending import Failed, Signature
 from openimds.wire.reply import Counted
 from tests.support.talk import (
     UTC_S,

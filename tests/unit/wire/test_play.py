@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openimds.core.need import Approved, NeedsApproval
+from openimds.protocol.pending import Approved, NeedsApproval
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Bounds, Plane
 from openimds.wire.reply import Counted, Reply

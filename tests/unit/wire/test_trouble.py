@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from openimds.core.need import NeedsToken
+from openimds.protocol.pending import NeedsToken
 from openimds.wire.reply import Counted
 from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited, replies, request
 from tests.unit.wire.stage import HELD, INSTANCE, TOKEN, Stage, run, settle
@@ -197,7 +197,7 @@ def test_a_forged_token_is_asked_for_made_and_not_kept() -> None:
 
 def test_an_attested_document_that_is_held_already_is_said_at_once() -> None:
     async def play(stage: Stage) -> None:
-        from openimds.core.need import Signature
+        from openimds.protocol.pending import Signature
 
         stage.bench.signature = Signature("c2ln", stage.utc_s + 300)
         trouble(stage.plane, {"effect": "attested-document"})

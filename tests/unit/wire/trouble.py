@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from openimds.core.faults.read import read
 from openimds.faults.engine import Engine, Running
+from openimds.protocol.faults.input import read
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Plane
 from tests.support.talk import UTC_S, FakeTransport, Talk

@@ -1,0 +1,105 @@
+"""The gates in the order of `spec.endpoints.GATES`; the first refusal wins.
+
+Each gate is a function that returns the key of a refusal, or nothing.
+"""
+
+import msgspec.json
+
+from openimds.facts.endpoints import CREDENTIAL_VERSIONS, Endpoint
+from openimds.facts.versions import SCHEDULED_EVENTS, Catalog
+from openimds.protocol import identity_dialects
+from openimds.protocol.request import Query
+from openimds.protocol.response import Refusal, inside_json, refuse
+
+_EVENT_VERSIONS = frozenset(row.name for row in SCHEDULED_EVENTS)
+
+
+def check(query: Query, catalog: Catalog, secret: str = "") -> Refusal | None:
+    """Return the first refusal of the gates before the document, or None.
+
+    `secret` is what a caller has to know where a header of App Service guards.
+    """
+    key = _path(query) or _verb(query) or _headers(query, secret) or _duplicates(query)
+    if not key:
+        assert query.endpoint is not None
+        key = _version(query, query.endpoint, catalog) or _required(query, query.endpoint)
+    return refuse(key, query, _blanks_of(query, catalog)) if key else None
+
+
+def _blanks_of(query: Query, catalog: Catalog) -> dict[str, str]:
+    """Return every blank that some row may have, as JSON text."""
+    return {
+        "newest": msgspec.json.encode(_newest(query, catalog)).decode(),
+        "path": inside_json(query.path),
+        "method": inside_json(query.method),
+        "value": inside_json(query.parameters.get("api-version", "")),
+    }
+
+
+def _newest(query: Query, catalog: Catalog) -> tuple[str, ...]:
+    match query.endpoint.versions if query.endpoint else "":
+        case "own":
+            assert query.endpoint is not None
+            return identity_dialects.versions(query.endpoint.key)
+        case "credential":
+            return CREDENTIAL_VERSIONS
+        case _:
+            return catalog.newest_first
+
+
+def _path(query: Query) -> str:
+    return "" if query.endpoint else "not_found"
+
+
+def _verb(query: Query) -> str:
+    verbs = query.endpoint.verbs if query.endpoint else ()
+    return "" if query.method in verbs else "verb_not_allowed"
+
+
+def _headers(query: Query, secret: str) -> str:
+    key = "" if _is_before_headers(query) else identity_dialects.guard(query, secret)
+    return key or ("forwarded" if query.is_forwarded else "")
+
+
+def _is_before_headers(query: Query) -> bool:
+    """Tell whether a request is of a version that came before the `Metadata` header."""
+    asked = query.parameters.get("api-version", "")
+    since = query.endpoint.header_since if query.endpoint else ""
+    return asked in _EVENT_VERSIONS and asked < since
+
+
+def _duplicates(query: Query) -> str:
+    return "duplicate_parameter" if query.has_duplicates else ""
+
+
+def _version(query: Query, endpoint: Endpoint, catalog: Catalog) -> str:
+    asked = query.parameters.get("api-version", "")
+    match endpoint.versions:
+        case "":
+            return ""
+        case "events":
+            if asked in _EVENT_VERSIONS:
+                return ""
+            # A general version there is answered like an unknown element (recorded, S25).
+            return "not_found" if asked in catalog.known else "version_unknown"
+        case "own":
+            return _known(asked, identity_dialects.versions(endpoint.key))
+        case "credential":
+            return _known(query.parameters.get("cred-api-version", ""), CREDENTIAL_VERSIONS)
+        case _:
+            if asked in catalog.known and asked >= endpoint.since:
+                return ""
+            return "version_unknown" if asked else "version_missing"
+
+
+def _known(asked: str, versions: tuple[str, ...]) -> str:
+    if asked in versions:
+        return ""
+    return "version_unknown" if asked else "version_missing"
+
+
+def _required(query: Query, endpoint: Endpoint) -> str:
+    for row in endpoint.parameters:
+        if row.missing and not query.parameters.get(row.name):
+            return row.missing
+    return ""

@@ -1,0 +1,171 @@
+"""Events as a person wishes for them: the members of a request, and of a line of a scenario."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from msgspec import Struct
+
+from openimds.errors import ConfigError
+from openimds.facts.events import ANY
+from openimds.protocol.events.event import MOST_S
+from openimds.protocol.events.schedule import LEAST_S, Plan, check_plan
+from openimds.vm.validate import describe, nearest
+
+MOST_VMS = 100_000
+MOST_PLANS = 1000
+_LARGE = 2**53
+
+
+class Sort(Enum):
+    """What a member may be, in words."""
+
+    TEXT = "a string"
+    NUMBER = "a number"
+    WHOLE = "a whole number"
+    TRUTH = "true or false"
+    NAMES = "a list of VM names"
+
+
+class Wish(Struct, frozen=True):
+    """What an operator wishes to happen to VMs; None is for what is usual for the type.
+
+    NotBefore comes `notice_s` from now, or at `not_before_s`.
+    """
+
+    event_type: str
+    vms: tuple[str, ...]
+    notice_s: float | None = None
+    not_before_s: float | None = None
+    duration_s: int | None = None
+    life_s: float | None = None
+    description: str | None = None
+    source: str | None = None
+    needs: str = ANY
+    is_failure: bool = False
+
+
+_SHARED: dict[str, Sort] = {
+    "type": Sort.TEXT,
+    "vms": Sort.NAMES,
+    "duration_s": Sort.WHOLE,
+    "life_s": Sort.NUMBER,
+    "description": Sort.TEXT,
+    "source": Sort.TEXT,
+    "needs": Sort.TEXT,
+}
+PLAN: dict[str, Sort] = {
+    **_SHARED,
+    "at_s": Sort.NUMBER,
+    "notice_s": Sort.NUMBER,
+    "every_s": Sort.NUMBER,
+    "mean_s": Sort.NUMBER,
+    "seed": Sort.TEXT,
+    "count": Sort.WHOLE,
+}
+"""The members of a line of a scenario."""
+
+WISH: dict[str, Sort] = {
+    **_SHARED,
+    "in_s": Sort.NUMBER,
+    "not_before": Sort.TEXT,
+    "failure": Sort.TRUTH,
+}
+"""The members of a request for an event."""
+
+
+def members(value: object, where: str, sorts: Mapping[str, Sort]) -> dict[str, object]:
+    """Return the members of an object that has no others than these, each of its sort.
+
+    Raises:
+        ConfigError: an unknown name, or a value of another sort.
+    """
+    if not isinstance(value, dict):
+        raise ConfigError(where or "body", describe(value), "a mapping of names to values")
+    found = {}
+    for name, one in value.items():
+        path = f"{where}.{name}".lstrip(".")
+        if name not in sorts:
+            expected = "one of " + ", ".join(sorts)
+            hint = nearest(str(name), sorts)
+            raise ConfigError(where or "body", f'unknown key "{name}"', expected, hint)
+        if one is None:
+            continue
+        if not _is(one, sorts[name]):
+            raise ConfigError(path, describe(one), sorts[name].value)
+        found[name] = tuple(one) if isinstance(one, list) else one
+    return found
+
+
+def _is(value: object, sort: Sort) -> bool:
+    match value:
+        case bool():
+            return sort is Sort.TRUTH
+        case str():
+            return sort is Sort.TEXT
+        case int():
+            return sort in {Sort.WHOLE, Sort.NUMBER} and abs(value) < _LARGE
+        case float():
+            # Neither too large nor infinite, nor no number at all.
+            return sort is Sort.NUMBER and abs(value) < _LARGE
+        case list():
+            is_fit = sort is Sort.NAMES and 0 < len(value) <= MOST_VMS
+            return is_fit and all(isinstance(one, str) for one in value)
+        case _:
+            return False
+
+
+def required(found: Mapping[str, object], where: str) -> None:
+    """Check that a type and VMs are named.
+
+    Raises:
+        ConfigError: one of them is not.
+    """
+    for name in ("type", "vms"):
+        if name not in found:
+            raise ConfigError(where or "body", f"no {name}", f"{name} and what belongs to it")
+
+
+def wish_of(plan: Plan) -> Wish:
+    """Return what a plan wishes for each time."""
+    return Wish(
+        plan.event_type,
+        plan.vms,
+        notice_s=plan.notice_s,
+        duration_s=plan.duration_s,
+        life_s=plan.life_s,
+        description=plan.description,
+        source=plan.source,
+        needs=plan.needs,
+    )
+
+
+def plans(value: object, where: str = "events") -> tuple[Plan, ...]:
+    """Return the lines of a scenario, their times counted from its beginning.
+
+    Raises:
+        ConfigError: with the path of the mistake, such as `events[0].type`.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MOST_PLANS:
+        raise ConfigError(where, describe(value), f"a list of at most {MOST_PLANS} events")
+    return tuple(_plan(one, f"{where}[{number}]") for number, one in enumerate(value))
+
+
+def _plan(value: object, where: str) -> Plan:
+    found = members(value, where, PLAN)
+    required(found, where)
+    at_s = found.pop("at_s", 0.0)
+    if isinstance(at_s, int | float) and not 0 <= at_s <= MOST_S:
+        raise ConfigError(f"{where}.at_s", describe(at_s), f"seconds from 0 to {MOST_S}")
+    if not {"every_s", "mean_s"} & found.keys():
+        found |= {"every_s": LEAST_S, "count": 1}
+    event_type = found.pop("type")
+    try:
+        # The sorts were checked above, member by member.
+        plan = Plan(event_type=event_type, first_s=at_s, **found)  # type: ignore[arg-type]
+        check_plan(plan)
+    except ConfigError as error:
+        path = where if error.where == "plan" else f"{where}.{error.where}"
+        raise ConfigError(path, error.seen, error.expected, error.hint) from None
+    return plan

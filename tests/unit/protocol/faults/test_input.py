@@ -1,0 +1,286 @@
+"""What a person may write as a fault, and how a mistake in it is told."""
+
+from typing import Any
+
+import pytest
+
+from openimds.facts.faults import EFFECTS
+from openimds.facts.playbooks import PLAYBOOKS
+from openimds.protocol.faults.fault import Plan, said, text_of
+from openimds.protocol.faults.input import MOST_PLANS, plans, read
+from openimds.protocol.faults.matching import is_hit
+from tests.unit.vm.refused import Refused, refused
+
+GONE = {"effect": "status", "status": 410}
+STATUS = Plan("status", parameters={"status": 410})
+LEAST: dict[str, dict[str, Any]] = {
+    **{key: {"effect": key} for key in EFFECTS},
+    "status": GONE,
+    "unknown-version": {"effect": "unknown-version", "newest": "2020-10-01"},
+    "missing-fields": {"effect": "missing-fields", "fields": ["network"]},
+    "delay": {"effect": "delay", "delay_s": 1},
+}
+
+
+def test_nothing_is_no_fault() -> None:
+    assert plans(None) == plans([]) == ()
+
+
+def test_a_fault_says_everything_that_it_can_have() -> None:
+    line = {
+        **GONE,
+        "vms": ["a", "b"],
+        "endpoint": "identity",
+        "path": "/metadata/*",
+        "method": "GET",
+        "skip": 1,
+        "first": 2,
+        "every": 3,
+        "from_s": 1,
+        "until_s": 2.5,
+        "probability": 1,
+        "seed": "s",
+        "delay_s": 0.5,
+    }
+    (plan,) = plans([line])
+    assert plan == Plan(
+        effect="status",
+        vms=("a", "b"),
+        endpoint="identity",
+        path="/metadata/*",
+        method="GET",
+        skip=1,
+        first=2,
+        every=3,
+        from_s=1,
+        until_s=2.5,
+        probability=1,
+        seed="s",
+        delay_s=0.5,
+        parameters={"status": 410},
+    )
+    assert said(plan) == line
+
+
+@pytest.mark.parametrize("key", EFFECTS)
+def test_what_was_read_is_said_and_read_again(key: str) -> None:
+    (plan,) = read(LEAST[key])
+    again = said(plan)
+    assert again.items() >= LEAST[key].items()
+    assert read(again) == (plan,)
+
+
+def test_what_is_not_said_of_an_effect_has_its_default() -> None:
+    (plan,) = read({"effect": "trickle", "pause_s": None})
+    assert plan.parameters == {"bytes": 16, "pause_s": 0.1}
+    (plan,) = read({"effect": "hang"})
+    assert plan.parameters == {}
+
+
+def test_a_playbook_is_all_its_faults() -> None:
+    assert plans([{"playbook": "restart", "vms": ["a"], "errors_s": 5}, GONE]) == (
+        Plan("refused", ("a",), until_s=3, playbook="restart"),
+        Plan("proxy-500", ("a",), from_s=3, until_s=5, playbook="restart"),
+        STATUS,
+    )
+
+
+@pytest.mark.parametrize("key", PLAYBOOKS)
+def test_a_playbook_needs_nothing_but_its_name(key: str) -> None:
+    found = read({"playbook": key})
+    assert [plan.effect for plan in found] == [line["effect"] for line in PLAYBOOKS[key].lines]
+    assert {plan.playbook for plan in found} == {key}
+    for plan in found:
+        bare = {name: one for name, one in said(plan).items() if name != "playbook"}
+        assert [said(one) for one in read(bare)] == [bare]
+
+
+OF_ALL = "vms, endpoint, path, method, nth, skip, first, every, from_s, until_s, probability, seed"
+MISTAKES: list[tuple[object, Refused]] = [
+    ("x", Refused("faults", 'the string "x"', "a list of faults")),
+    (["x"], Refused("faults[0]", 'the string "x"', "a mapping of names to values")),
+    ([{}], Refused("faults[0]", "neither effect nor playbook", "one of the two")),
+    (
+        [{**GONE, "playbook": "restart"}],
+        Refused("faults[0]", "both effect and playbook", "one of the two"),
+    ),
+    (
+        [GONE, {"effect": "delai"}],
+        Refused(
+            "faults[1].effect",
+            'the string "delai"',
+            "one of " + ", ".join(EFFECTS),
+            'Did you mean "delay"?',
+        ),
+    ),
+    ([{"effect": 1}], Refused("faults[0].effect", "the number 1", "a string")),
+    (
+        [{"playbook": "restrat"}],
+        Refused(
+            "faults[0].playbook",
+            'the string "restrat"',
+            "one of " + ", ".join(PLAYBOOKS),
+            'Did you mean "restart"?',
+        ),
+    ),
+    (
+        [{**GONE, "statsu": 1}],
+        Refused(
+            "faults[0]",
+            'unknown key "statsu"',
+            f"one of effect, {OF_ALL}, delay_s, status",
+            'Did you mean "status"?',
+        ),
+    ),
+    (
+        [{**GONE, 1: 1}],
+        Refused("faults[0]", 'unknown key "1"', f"one of effect, {OF_ALL}, delay_s, status"),
+    ),
+    ([{"effect": "status"}], Refused("faults[0]", "no status", "status: a whole number")),
+    (
+        [{**GONE, "status": 418}],
+        Refused(
+            "faults[0].status",
+            "the number 418",
+            "one of 403, 404, 410, 429, 500, 503",
+            'Did you mean "410"?',
+        ),
+    ),
+    ([{**GONE, "status": 4.5}], Refused("faults[0].status", "the number 4.5", "a whole number")),
+    ([{**GONE, "nth": True}], Refused("faults[0].nth", "the boolean true", "a whole number")),
+    ([{**GONE, "nth": 2**60}], Refused("faults[0].nth", f"the number {2**60}", "a whole number")),
+    (
+        [{**GONE, "nth": 0}],
+        Refused("faults[0].nth", "the number 0", "a whole number from 1 to 1000000000"),
+    ),
+    (
+        [{**GONE, "probability": 1.5}],
+        Refused("faults[0].probability", "the number 1.5", "a number from 0 to 1"),
+    ),
+    (
+        [{**GONE, "from_s": float("inf")}],
+        Refused("faults[0].from_s", "the number inf", "a number"),
+    ),
+    ([{**GONE, "vms": []}], Refused("faults[0].vms", "a list of 0", "a list of strings")),
+    ([{**GONE, "vms": ["a", 1]}], Refused("faults[0].vms", "a list of 2", "a list of strings")),
+    ([{**GONE, "vms": "a"}], Refused("faults[0].vms", 'the string "a"', "a list of strings")),
+    ([{**GONE, "seed": {}}], Refused("faults[0].seed", "a mapping with no members", "a string")),
+    ([{**GONE, "seed": ["a"]}], Refused("faults[0].seed", "a list of 1", "a string")),
+    (
+        [{**GONE, "seed": "a"}],
+        Refused("faults[0].seed", "it without a probability", "a probability beside it"),
+    ),
+    (
+        [{**GONE, "from_s": 5, "until_s": 5}],
+        Refused("faults[0].until_s", "the number 5 after from_s 5", "a later time"),
+    ),
+    *(
+        (
+            [{**GONE, "nth": 1, name: 1}],
+            Refused("faults[0].nth", "it beside skip, first or every", "it alone"),
+        )
+        for name in ("skip", "first", "every")
+    ),
+    ([{"effect": "delay"}], Refused("faults[0].delay_s", "nothing", "seconds up to 600")),
+    (
+        [{"effect": "wrong-length", "by_bytes": 0}],
+        Refused(
+            "faults[0].by_bytes", "0, which is right", "a number of bytes too many or too few"
+        ),
+    ),
+    (
+        [{**GONE, "path": "metadata"}],
+        Refused(
+            "faults[0].path", '"metadata", which no path is', "one that begins with / or *"
+        ),
+    ),
+    *(
+        (
+            [{"effect": "missing-fields", "fields": ["compute.tags", field]}],
+            Refused(
+                "faults[0].fields",
+                f'"{field}"',
+                "fields such as network or network.interface.0.ipv6",
+                hint,
+            ),
+        )
+        for field, hint in [
+            ("compute.tag", 'Did you mean "compute.tags"?'),
+            ("compute.vmsize", 'Did you mean "compute.vmSize"?'),
+            ("network.interface.0", 'Did you mean "network.interface"?'),
+            ("0", ""),
+            ("", ""),
+        ]
+    ),
+    (
+        [{"playbook": "partial-document", "fields": ["netwrk"]}],
+        Refused(
+            "faults[0].fields",
+            '"netwrk"',
+            "fields such as network or network.interface.0.ipv6",
+            'Did you mean "network"?',
+        ),
+    ),
+    (
+        [{"effect": "no-identity", "endpoint": "instance"}],
+        Refused(
+            "faults[0].endpoint", '"instance"', "one of identity, app_service, arc, cloud_shell"
+        ),
+    ),
+    (
+        [{"effect": "refused", "nth": 1}],
+        Refused("faults[0]", 'unknown key "nth"', "one of effect, vms, from_s, until_s"),
+    ),
+    (
+        [{"playbook": "restart", "errors_s": 2}],
+        Refused("faults[0].errors_s", "the number 2 after from_s 3", "a later time"),
+    ),
+    (
+        [{"playbook": "throttled", "until_s": 2}],
+        Refused(
+            "faults[0]", 'unknown key "until_s"', "one of playbook, vms, for_s"
+        ),
+    ),
+    (
+        [GONE] * (MOST_PLANS - 1) + [{"playbook": "restart"}],
+        Refused("faults", f"{MOST_PLANS + 1} faults", f"at most {MOST_PLANS}"),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value, expected", MISTAKES, ids=range(len(MISTAKES)))
+def test_a_mistake_is_told_with_its_path(value: object, expected: Refused) -> None:
+    assert refused(plans, value) == expected
+
+
+def test_of_a_body_the_path_is_that_of_the_member() -> None:
+    assert refused(read, {**GONE, "nth": 0}).where == "nth"
+    assert refused(read, {"playbook": "restart", "errors_s": 2}).where == "errors_s"
+    assert refused(read, []).where == refused(read, {}).where == "body"
+    assert refused(read, {"effect": "status"}).where == "body"
+
+
+@pytest.mark.parametrize("endpoint", ["token", "identity", "azure_ml", "arc"])
+def test_an_effect_takes_the_endpoints_that_it_touches(endpoint: str) -> None:
+    (plan,) = read({"effect": "no-identity", "endpoint": endpoint})
+    assert plan.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {**GONE, "probability": 0.5, "seed": "a", "from_s": 0.0, "until_s": 70.0, "delay_s": 1.0},
+        {"effect": "trickle", "pause_s": 2.0, "probability": 0.5},
+        {"playbook": "noisy-neighbour", "seed": "a", "delay_s": 2.0},
+    ],
+)
+def test_a_whole_number_is_the_same_however_it_is_written(line: dict[str, Any]) -> None:
+    whole = {
+        name: int(one) if isinstance(one, float) and one.is_integer() else one
+        for name, one in line.items()
+    }
+    for one, other in zip(read(line), read(whole), strict=True):
+        assert text_of(one) == text_of(other)
+        assert [is_hit(one, "a", n) for n in range(1, 50)] == [
+            is_hit(other, "a", n) for n in range(1, 50)
+        ]

@@ -1,0 +1,47 @@
+from openimds.facts.evidence import SOURCES, Mark
+from openimds.facts.strict import RULES, rule
+from openimds.protocol import lint
+from openimds.protocol.lint import report
+from tests.unit.protocol.lint.records import LEAF, TOKEN, a_record, numbered, refused
+
+
+def test_findings_are_by_vm_and_then_in_the_order_of_the_rules() -> None:
+    records = numbered(
+        refused("leaf_needs_text", LEAF, 0.0, vm="b"),
+        refused("forwarded", TOKEN, 1.0, vm="b"),
+        refused("leaf_needs_text", LEAF, 2.0, vm="a"),
+    )
+    assert [(one.vm, one.rule, one.numbers) for one in report(records)] == [
+        ("a", "leaf_needs_text", (3,)),
+        ("b", "forwarded", (2,)),
+        ("b", "leaf_needs_text", (1,)),
+    ]
+
+
+def test_who_is_no_vm_is_not_judged() -> None:
+    assert report([refused("unknown_caller", vm="", status=404), a_record(vm="")]) == ()
+
+
+def test_records_may_come_in_any_order() -> None:
+    records = numbered(refused("header_missing", TOKEN), a_record(TOKEN, 0.1))
+    assert report(reversed(records)) == report(records) == ()
+
+
+def test_of_many_the_first_ones_are_named_and_all_counted() -> None:
+    many = numbered(*(refused("leaf_needs_text", LEAF, at * 9.0) for at in range(30)))
+    (finding,) = report(many)
+    assert (finding.times, finding.numbers) == (30, tuple(range(1, 21)))
+
+
+def test_every_rule_says_what_azure_does_and_how_it_is_told_and_has_evidence() -> None:
+    for row in RULES:
+        assert row.says, row.key
+        assert row.told, row.key
+        assert set(row.evidence.sources) <= SOURCES.keys(), row.key
+        assert row.evidence.note if row.evidence.mark is Mark.CHOSEN else row.evidence.sources
+        assert rule(row.key) is row
+    assert len({row.key for row in RULES}) == len(RULES)
+
+
+def test_the_door_of_the_room() -> None:
+    assert lint.__all__ == ["Finding", "Record", "most_in", "report"]

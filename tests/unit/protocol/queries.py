@@ -1,0 +1,76 @@
+"""Questions to Azure's other ways to a token, and what was said to them."""
+
+import json
+from typing import Any
+
+from openimds.facts.versions import catalog
+from openimds.protocol.handle import answer, finish, subject
+from openimds.protocol.pending import (
+    Need,
+    NeedsToken,
+    Token,
+)
+from openimds.protocol.request import query
+from openimds.protocol.response import Answer, Refusal
+from openimds.vm.fleet_file import vm
+
+NOW_S = 1_579_152_251.5
+"""2020-01-16 05:24:11 UTC."""
+ENDS_S = 1_579_152_252
+SECRET = "s3cret"
+ALL = frozenset({"arc_folder", "msi_v2"})
+APP = (
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity"
+    "/userAssignedIdentities/app"
+)
+SYSTEM: dict[str, Any] = {"system": True}
+USER: dict[str, Any] = {"user": [APP]}
+IDENTITY, MSI_SECRET = ("x-identity-header", SECRET), ("secret", SECRET)
+VAULT = "resource=https://vault.azure.net"
+NEW, OLD = (
+    f"/msi/token?{VAULT}&api-version=2019-08-01",
+    f"/msi/token?{VAULT}&api-version=2017-09-01",
+)
+ML = f"/msi/ml/token?{VAULT}&api-version=2017-09-01"
+ARC = f"/arc/metadata/identity/oauth2/token?{VAULT}&api-version=2020-06-01"
+SHELL = f"/oauth2/token?{VAULT}"
+PLATFORM = "/metadata/identity/getplatformmetadata?cred-api-version=2.0"
+ISSUE = "/metadata/identity/issuecredential?cred-api-version=2.0"
+
+
+class Asked:
+    """One question and what was said to it."""
+
+    def __init__(
+        self, target: str, *credentials: tuple[str, str], metadata: bool = True, **more: Any
+    ) -> None:
+        one = vm("web-1", {"identities": more.pop("identities", SYSTEM), **more.pop("said", {})})
+        secret = more.pop("secret", SECRET)
+        more = {"method": "GET", "extras": ALL, **more}
+        self.query = query(
+            target=target.encode(), credentials=credentials, has_metadata_header=metadata, **more
+        )
+        self.said: Answer | Refusal | Need = answer(
+            self.query, subject(one, catalog(), secret), NOW_S
+        )
+
+    @property
+    def refused(self) -> Refusal:
+        assert isinstance(self.said, Refusal), self.said
+        return self.said
+
+    @property
+    def need(self) -> NeedsToken:
+        assert isinstance(self.said, NeedsToken), self.said
+        return self.said
+
+    def body(self) -> dict[str, Any]:
+        made = Token("eyJ", 1_579_065_552, ENDS_S, 86400)
+        got = finish(self.query, self.need, made, NOW_S)
+        assert isinstance(got, Answer)
+        said: dict[str, Any] = json.loads(got.body)
+        return said
+
+
+def app_service(**more: Any) -> Asked:
+    return Asked(NEW + more.pop("more", ""), IDENTITY, metadata=False, **more)

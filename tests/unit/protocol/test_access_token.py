@@ -1,0 +1,293 @@
+"""Which identity is meant, what its token claims, what the answer says."""
+
+import json
+from typing import Any
+
+import pytest
+
+from openimds.facts.clouds import CLOUDS
+from openimds.facts.versions import catalog
+from openimds.protocol.access_token import Terms, claims, is_resource, issuers
+from openimds.protocol.handle import answer, finish, subject
+from openimds.protocol.pending import Failed, Need, NeedsToken, Token
+from openimds.protocol.request import query
+from openimds.protocol.response import Answer, Refusal
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
+from openimds.vm.identities import principals
+
+NOW_S = 1_709_809_597.5
+"""2024-03-07 11:06:37 UTC: when the recorded token (S29) was made, by its own times."""
+GROUP = "/subscriptions/s/resourceGroups/g/providers"
+APP = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/app"
+OPS = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/ops"
+BOTH = {"system": True, "user": [APP]}
+VAULT = "https://vault.azure.net"
+LIFE = Terms(86400)
+
+
+def ask(
+    identities: dict[str, Any], more: str = "", resource: str = VAULT, **said: Any
+) -> Answer | Refusal | Need:
+    target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{more}"
+    one = vm("web-1", {"identities": identities, **said})
+    asked = query("GET", target.encode(), has_metadata_header=True)
+    return answer(asked, subject(one, catalog()), NOW_S)
+
+
+def need(identities: dict[str, Any], more: str = "", **said: Any) -> NeedsToken:
+    got = ask(identities, more, **said)
+    assert isinstance(got, NeedsToken)
+    return got
+
+
+def refused(identities: dict[str, Any], more: str = "", **said: Any) -> str:
+    got = ask(identities, more, **said)
+    assert isinstance(got, Refusal)
+    assert got.status == 400
+    return got.problem.key
+
+
+def ids(identities: dict[str, Any]) -> dict[str, Any]:
+    one = vm("web-1", {"identities": identities})
+    return {found.mirid.rpartition("/")[2]: found for found in principals(one, complete(one))}
+
+
+@pytest.mark.parametrize(
+    "identities, name",
+    [(BOTH, "web-1"), ({"system": True}, "web-1"), ({"user": [APP]}, "app")],
+)
+def test_without_a_selector_the_system_identity_or_the_only_one(
+    identities: dict[str, Any], name: str
+) -> None:
+    assert need(identities).identity == ids(identities)[name]
+
+
+def test_several_and_no_selector_is_ambiguous() -> None:
+    assert refused({"user": [APP, OPS]}) == "identity_ambiguous"
+
+
+def test_a_vm_without_an_identity_has_none() -> None:
+    assert refused({}) == "identity_not_found"
+    assert refused({}, "&client_id=x") == "identity_not_found"
+
+
+@pytest.mark.parametrize("name", ["web-1", "app"])
+@pytest.mark.parametrize("change", [str, str.upper])
+def test_ids_select_in_any_letter_case(name: str, change: Any) -> None:
+    one = ids(BOTH)[name]
+    assert need(BOTH, f"&client_id={change(one.client_id)}").identity == one
+    assert need(BOTH, f"&object_id={change(one.object_id)}").identity == one
+
+
+@pytest.mark.parametrize("selector", ["msi_res_id", "mi_res_id", "MSI_RES_ID"])
+@pytest.mark.parametrize("resource_id", [APP, APP.lower(), APP.replace("/", "%2F")])
+def test_a_resource_id_selects_a_user_assigned_identity(selector: str, resource_id: str) -> None:
+    assert need(BOTH, f"&{selector}={resource_id}").identity == ids(BOTH)["app"]
+
+
+def test_the_vm_itself_is_no_user_assigned_identity() -> None:
+    own = ids(BOTH)["web-1"].mirid
+    assert refused(BOTH, f"&msi_res_id={own}") == "identity_not_found"
+
+
+def test_an_id_of_nobody_is_not_found() -> None:
+    assert refused(BOTH, "&client_id=00000000-0000-0000-0000-000000000000") == "identity_not_found"
+
+
+def test_selectors_exclude_each_other_and_an_empty_one_is_none() -> None:
+    app = ids(BOTH)["app"]
+    pair = f"&client_id={app.client_id}&object_id={app.object_id}"
+    assert refused(BOTH, pair) == "selectors_exclude"
+    assert need(BOTH, f"&object_id={app.object_id}&client_id=").identity == app
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "https://management.azure.com",
+        "https://management.azure.com/",
+        "api://6277b885-20b1-43ba-81a2-ee4e94e7c0af",
+        "urn:example:thing",
+        "ms-appx-web://example",
+        "6277b885-20b1-43ba-81a2-ee4e94e7c0af",
+        "6277B885-20B1-43BA-81A2-EE4E94E7C0AF",
+        "6277b885-20b1-43ba-81a2-ee4e94e7c0af/",
+    ],
+)
+def test_a_resource_is_echoed_and_is_the_audience(resource: str) -> None:
+    got = need(BOTH, resource=resource)
+    assert got.resource == resource
+    assert claims(got, LIFE, NOW_S)["aud"] == resource
+
+
+@pytest.mark.parametrize(
+    "resource", ["foo", "https://", "a b:c", "1a:b", "é:b", "6277b885", "https://" + "a" * 600]
+)
+def test_what_can_be_no_resource_is_refused_as_entra_does(resource: str) -> None:
+    assert not is_resource(resource)
+    got = ask(BOTH, resource=resource.replace(" ", "%20").replace("é", "%C3%A9"))
+    assert isinstance(got, Refusal)
+    said = json.loads(got.body)
+    tenant = ids(BOTH)["app"].tenant_id
+    assert said["error"] == "invalid_resource"
+    assert said["error_codes"] == [500011]
+    assert said["error_description"].startswith(
+        f"AADSTS500011: The resource principal named {resource} was not found in the tenant named "
+        f"{tenant}. "
+    )
+    assert said["error_description"].endswith(
+        f"\r\nTrace ID: {said['trace_id']}\r\nCorrelation ID: {said['correlation_id']}"
+        "\r\nTimestamp: 2024-03-07 11:06:37Z"
+    )
+    assert said["timestamp"] == "2024-03-07 11:06:37Z"
+    assert said["trace_id"] != said["correlation_id"]
+    assert got.until_s == 1_709_809_598, "another second has another time"
+
+
+def test_only_the_word_true_bypasses_the_cache() -> None:
+    asked = {
+        word: need(BOTH, f"&bypass_cache={word}").is_once for word in ("true", "True", "1", "")
+    }
+    assert asked == {"true": True, "True": True, "1": False, "": False}
+
+
+def test_the_claims_of_a_system_assigned_identity() -> None:
+    one = ids(BOTH)["web-1"]
+    said = claims(need(BOTH), LIFE, NOW_S)
+    made = 1_709_809_597
+    opaque = {name: said[name] for name in ("aio", "rh", "uti")}
+    assert all(isinstance(text, str) and len(text) > 20 for text in opaque.values())
+    assert list(said.items()) == [
+        ("aud", VAULT),
+        ("iss", f"https://sts.windows.net/{one.tenant_id}/"),
+        ("iat", made - 300),
+        ("nbf", made - 300),
+        ("exp", made + 86400),
+        ("aio", opaque["aio"]),
+        ("appid", one.client_id),
+        ("appidacr", "2"),
+        ("idp", f"https://sts.windows.net/{one.tenant_id}/"),
+        ("idtyp", "app"),
+        ("oid", one.object_id),
+        ("rh", opaque["rh"]),
+        ("sub", one.object_id),
+        ("tid", one.tenant_id),
+        ("uti", opaque["uti"]),
+        ("ver", "1.0"),
+        ("xms_az_nwperimid", []),
+        ("xms_mirid", one.mirid),
+    ]
+
+
+def test_a_user_assigned_identity_names_the_vm_that_uses_it() -> None:
+    said = claims(need({"user": [APP]}), LIFE, NOW_S)
+    app = APP.replace("resourceGroups", "resourcegroups")
+    assert said["xms_mirid"] == app
+    assert str(said["xms_az_rid"]).endswith("/virtualMachines/web-1")
+    assert "/resourcegroups/" in str(said["xms_az_rid"])
+
+
+def test_opaque_claims_differ_from_token_to_token() -> None:
+    one = need(BOTH)
+    first, second = claims(one, LIFE, NOW_S), claims(one, LIFE, NOW_S + 0.001)
+    assert first["uti"] != second["uti"]
+    assert first["aio"] != second["aio"]
+    assert first["rh"] == second["rh"]
+
+
+def test_tokens_of_version_2_for_the_resources_that_want_them() -> None:
+    guid = "6277b885-20b1-43ba-81a2-ee4e94e7c0af"
+    terms = Terms(3600, v2=frozenset({f"api://{guid}"}))
+    said = claims(need(BOTH, resource=f"api://{guid}/"), terms, NOW_S)
+    tenant = said["tid"]
+    assert said["iss"] == f"https://login.microsoftonline.com/{tenant}/v2.0"
+    assert said["ver"] == "2.0"
+    assert said["aud"] == guid
+    assert said["azp"] == ids(BOTH)["web-1"].client_id
+    assert not {"appid", "appidacr", "idp"} & said.keys()
+    assert said["exp"] == 1_709_809_597 + 3600
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_every_cloud_has_issuers_of_its_own_unless_we_are_the_issuer(cloud: str) -> None:
+    v1, v2 = issuers("t", cloud)
+    assert v1 == f"{CLOUDS[cloud].issuer}/t/"
+    assert v2 == f"{CLOUDS[cloud].issuer_v2}/t/v2.0"
+    ours = "http://127.0.0.1:8171"
+    assert issuers("t", cloud, ours) == (f"{ours}/t/", f"{ours}/t/v2.0")
+
+
+def test_the_body_is_the_recorded_one_to_the_byte() -> None:
+    """S29, 2024-03-07: 82 seconds after the token was made, with its own token put in."""
+    details = {"system": {"clientId": "0d46c104-a85f-49e2-9c96-ae58c6fa927b"}}
+    one = need({"system": True, "details": details})
+    token = Token("<jwt>", 1_709_809_297, 1_709_895_997, 86400)
+    asked = query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
+    got = finish(asked, one, token, 1_709_809_679.9)
+    assert isinstance(got, Answer)
+    assert got.body == (
+        b'{"access_token":"<jwt>","client_id":"0d46c104-a85f-49e2-9c96-ae58c6fa927b",'
+        b'"expires_in":"86317","expires_on":"1709895997","ext_expires_in":"86399",'
+        b'"not_before":"1709809297","resource":"https://vault.azure.net","token_type":"Bearer"}'
+    )
+    assert got.until_s == 1_709_809_680
+
+
+@pytest.mark.parametrize("late_s, left", [(0, "86399"), (86399, "0"), (86400, "0"), (90000, "0")])
+def test_expires_in_counts_down_to_nothing(late_s: int, left: str) -> None:
+    token = Token("x", 0, 86400, 86400)
+    asked = query("GET", b"/metadata/identity/oauth2/token")
+    got = finish(asked, need(BOTH), token, late_s)
+    assert json.loads(got.body)["expires_in"] == left
+
+
+def test_what_could_not_be_made_is_a_row_with_its_blanks() -> None:
+    asked = query("GET", b"/metadata/identity/oauth2/token")
+    failed = Failed(
+        "entra_refused", {"error": "unauthorized_client", "description": "AADSTS700016"}
+    )
+    got = finish(asked, need(BOTH), failed, 5)
+    assert (got.status, got.body) == (
+        400,
+        b'{"error":"unauthorized_client","error_description":"AADSTS700016"}',
+    )
+    assert got.until_s == 5, "it is not kept"
+
+
+def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
+    def info(identities: dict[str, Any]) -> Answer | Refusal | Need:
+        asked = query(
+            "GET", b"/metadata/identity/info?api-version=2018-02-01", has_metadata_header=True
+        )
+        return answer(asked, subject(vm("a", {"identities": identities}), catalog()), NOW_S)
+
+    tenant = "abd8daee-d393-4239-9377-883adda3d40f"
+    got = info({"system": True, "tenantId": tenant})
+    assert isinstance(got, Answer)
+    assert got.body == b'{"tenantId":"abd8daee-d393-4239-9377-883adda3d40f"}'
+    for none in ({}, {"user": [APP]}):
+        refusal = info(none)
+        assert isinstance(refusal, Refusal)
+        assert refusal.problem.key == "identity_not_found"
+
+
+def test_expires_in_is_never_more_than_a_whole_life() -> None:
+    token = Token("x", 0, 3600, 3600)
+    asked = query("GET", b"/metadata/identity/oauth2/token")
+    said = json.loads(finish(asked, need(BOTH), token, -5000).body)
+    assert (said["expires_in"], said["ext_expires_in"]) == ("3599", "3599")
+
+
+def test_the_hash_of_a_refused_token_goes_with_the_wish() -> None:
+    wanted = need(BOTH, "&token_sha256_to_refresh=ABC")
+    assert (wanted.outdated, wanted.is_once) == ("abc", True)
+
+
+def test_what_a_guest_writes_is_no_template() -> None:
+    got = ask(BOTH, resource="%7Btenant%7D%7Bat%7D")
+    assert isinstance(got, Refusal)
+    assert (
+        "resource principal named {tenant}{at} was not found"
+        in json.loads(got.body)["error_description"]
+    )

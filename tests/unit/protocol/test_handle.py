@@ -1,0 +1,121 @@
+"""The gates one by one; whole answers are judged by the goldens."""
+
+import json
+
+import pytest
+
+from openimds.facts.versions import NEWEST, catalog
+from openimds.protocol.checks import check
+from openimds.protocol.handle import Subject, answer, subject
+from openimds.protocol.request import query
+from openimds.protocol.response import Answer, Refusal, refuse, throttled
+from openimds.vm.types import Vm
+
+TODAY = catalog()
+SUBJECT = subject(Vm("web-1"), TODAY)
+NOW_S = 1_795_377_286.0
+
+
+def say(target: str, method: str = "GET", about: Subject = SUBJECT) -> Answer | Refusal:
+    said = answer(query(method, target.encode(), has_metadata_header=True), about, NOW_S)
+    assert isinstance(said, Answer | Refusal)
+    return said
+
+
+def test_the_first_gate_that_refuses_wins() -> None:
+    asked = query("PUT", b"/metadata/instance?x=1&x=2", is_forwarded=True)
+    refusals = []
+    for better in ({"method": "GET"}, {"has_metadata_header": True}, {"is_forwarded": False}):
+        found = check(asked, TODAY)
+        assert found
+        refusals.append(found.problem.key)
+        asked = type(asked)(**{**{n: getattr(asked, n) for n in asked.__struct_fields__}, **better})
+    found = check(asked, TODAY)
+    assert found
+    assert [*refusals, found.problem.key] == [
+        "verb_not_allowed",
+        "header_missing",
+        "forwarded",
+        "duplicate_parameter",
+    ]
+
+
+@pytest.mark.parametrize("newest", ["2021-02-01", "2025-04-07", NEWEST])
+def test_a_region_knows_its_versions_only(newest: str) -> None:
+    region = subject(Vm("web-1"), catalog(newest))
+    said = say("/metadata/instance?api-version=2099-01-01", about=region)
+    assert isinstance(said, Refusal)
+    assert json.loads(said.body)["newest-versions"][0] == newest
+    listed = say("/metadata/versions", about=region)
+    assert json.loads(listed.body)["apiVersions"][-1] == newest
+
+
+def test_the_documented_error_of_2025_comes_out_to_the_byte() -> None:
+    said = say("/metadata/instance", about=subject(Vm("web-1"), catalog("2025-04-07")))
+    assert said.body == (
+        b'{"error":"Bad request. api-version is invalid or was not specified in the request. For '
+        b'more information refer to aka.ms/azureimds","newest-versions":["2025-04-07",'
+        b'"2024-07-17","2024-03-15"]}'
+    )
+
+
+@pytest.mark.parametrize(
+    "target, key",
+    [
+        ("/metadata/scheduledevents?api-version=2021-12-13", "not_found"),
+        ("/metadata/scheduledevents?api-version=2099-01-01", "version_unknown"),
+        ("/metadata/scheduledevents", "version_unknown"),
+        ("/metadata/instance?api-version=2020-07-01", "version_unknown"),
+        ("/metadata/attested/document?api-version=2018-04-02", "version_unknown"),
+        ("/metadata/loadbalancer?api-version=2019-11-01", "version_unknown"),
+        ("/metadata/identity/oauth2/token?api-version=2018-02-01&resource=", "resource_missing"),
+        ("/metadata/instance?api-version=2021-02-01&format=xml", "format_unknown"),
+        ("/metadata/instance/none?api-version=2021-02-01&format=xml", "not_found"),
+        ("/metadata/instance/compute/vmId?api-version=2021-02-01&format=JSON", "leaf_needs_text"),
+    ],
+)
+def test_a_refusal_has_its_row(target: str, key: str) -> None:
+    said = say(target)
+    assert isinstance(said, Refusal)
+    assert said.problem.key == key
+
+
+def test_blanks_are_filled_as_json() -> None:
+    said = say('/metadata/loadbalancer?api-version="\\')
+    assert json.loads(said.body)["error"].startswith(
+        'Parameter value is not allowed, or parameter value ""\\" is not allowed for parameter'
+    )
+
+
+def test_a_classic_vm_has_no_compute() -> None:
+    classic = subject(Vm("web-1", classic=True), TODAY)
+    said = say("/metadata/instance/compute?api-version=2021-02-01", about=classic)
+    assert said == refuse("not_found", query("GET", b"/metadata/instance/compute"))
+
+
+def test_the_root_is_one_step_above_the_instance() -> None:
+    said = say(f"/metadata?api-version={NEWEST}")
+    below = say(f"/metadata/instance?api-version={NEWEST}")
+    assert json.loads(said.body) == {"instance": json.loads(below.body)}
+
+
+@pytest.mark.parametrize(
+    "target, body",
+    [
+        ("/metadata/instance?format=text", b"Too many requests"),
+        ("/metadata/instance", b'{ "error": "Too many requests" }'),
+        ("/metadata/versions?format=text", b'{ "error": "Too many requests" }'),
+        ("/nowhere?format=text", b'{ "error": "Too many requests" }'),
+        ("/metadata/loadbalancer", b'{"error":"Too many requests"}'),
+        (
+            "/metadata/identity/oauth2/token",
+            (
+                b'{"error":"invalid_request","error_description":"Temporarily throttled, too many '
+                b'requests"}'
+            ),
+        ),
+    ],
+)
+def test_too_many_requests_in_the_words_of_the_category(target: str, body: bytes) -> None:
+    said = throttled(query("GET", target.encode()))
+    assert (said.problem.status, said.body) == (429, body)

@@ -1,0 +1,93 @@
+"""What scheduled events are answered with: needs, their answers, and the gates of their own."""
+
+import json
+
+import pytest
+
+from openimds.facts.versions import catalog
+from openimds.protocol.handle import answer, finish, subject
+from openimds.protocol.pending import Approved, Bulletin, Need, NeedsApproval, NeedsBulletin
+from openimds.protocol.request import Query, query
+from openimds.protocol.response import WHILE_HELD, Answer, Refusal
+from openimds.vm.fleet_file import fleet
+
+NOW_S = 1_795_377_286.0
+EVENTS = "/metadata/scheduledevents?api-version="
+ID = "51941B56-8080-45AC-81AE-8BDA818F5958"
+
+
+def asked(target: str, method: str = "GET", body: bytes = b"", *, has_header: bool = True) -> Query:
+    return query(method, target.encode(), has_metadata_header=has_header, body=body)
+
+
+def say(one: Query, **vm: object) -> Answer | Refusal | Need:
+    about = fleet({"vms": {"web-1": vm}}).vms["web-1"]
+    return answer(one, subject(about, catalog()), NOW_S)
+
+
+@pytest.mark.parametrize(
+    "vm, scope",
+    [
+        ({}, "vm:web-1"),
+        ({"availabilitySet": "AS-1"}, "set:as-1"),
+        (
+            {
+                "availabilitySet": "AS-1",
+                "compute": {"vmScaleSetName": "Pool", "placementGroupId": "F00D"},
+            },
+            "group:pool/f00d",
+        ),
+    ],
+)
+def test_a_get_needs_the_document_of_its_scope(vm: dict[str, object], scope: str) -> None:
+    assert say(asked(EVENTS + "2020-07-01"), **vm) == NeedsBulletin("web-1", scope, "2020-07-01")
+
+
+def test_the_document_holds_while_it_is_held() -> None:
+    one = asked(EVENTS + "2020-07-01")
+    need = say(one)
+    assert isinstance(need, NeedsBulletin)
+    assert not need.is_once
+    said = finish(one, need, Bulletin(b"{}"), NOW_S)
+    assert said == Answer(b"{}", until_s=WHILE_HELD)
+
+
+def test_a_post_needs_its_approval_and_is_answered_with_nothing() -> None:
+    body = json.dumps({"StartRequests": [{"EventId": ID.lower()}]}).encode()
+    one = asked(EVENTS + "2020-07-01", "POST", body)
+    need = say(one)
+    assert need == NeedsApproval("web-1", "vm:web-1", (ID.lower(),))
+    assert need.is_once
+    said = finish(one, need, Approved(), NOW_S)
+    assert isinstance(said, Answer)
+    assert (said.status, said.body) == (200, b"")
+    assert said.media == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"StartRequests":[]}', b"\xff"])
+def test_a_malformed_approval_is_refused(body: bytes) -> None:
+    said = say(asked(EVENTS + "2020-07-01", "POST", body))
+    assert isinstance(said, Refusal)
+    assert (said.status, said.problem.key) == (400, "malformed_events")
+
+
+@pytest.mark.parametrize(
+    "version, key",
+    [
+        ("2017-03-01", ""),
+        ("2017-08-01", "header_missing"),
+        ("2020-07-01", "header_missing"),
+        ("2017-01-01", "header_missing"),
+        ("", "header_missing"),
+    ],
+)
+def test_only_the_preview_did_without_the_header(version: str, key: str) -> None:
+    said = say(asked(EVENTS + version, has_header=False))
+    assert (said.problem.key if isinstance(said, Refusal) else "") == key
+
+
+def test_no_other_endpoint_does_without_the_header() -> None:
+    for path in ("/metadata/instance", "/metadata", "/nowhere"):
+        said = say(asked(f"{path}?api-version=2017-03-01", has_header=False))
+        assert isinstance(said, Refusal)
+        assert said.problem.key in {"header_missing", "not_found"}

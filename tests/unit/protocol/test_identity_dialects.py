@@ -1,0 +1,214 @@
+"""App Service, Functions, Azure ML and Cloud Shell, without any server."""
+
+import json
+
+import pytest
+
+from openimds.protocol.handle import finish
+from openimds.protocol.pending import (
+    Failed,
+    Token,
+)
+from openimds.protocol.request import query
+from tests.unit.protocol.queries import (
+    APP,
+    ENDS_S,
+    IDENTITY,
+    ML,
+    MSI_SECRET,
+    NEW,
+    NOW_S,
+    OLD,
+    SECRET,
+    SHELL,
+    SYSTEM,
+    USER,
+    VAULT,
+    Asked,
+    app_service,
+)
+
+
+def test_app_service_says_what_is_documented() -> None:
+    asked = app_service()
+    assert list(asked.body().items()) == [
+        ("access_token", "eyJ"),
+        ("expires_on", "1579152252"),
+        ("resource", "https://vault.azure.net"),
+        ("token_type", "Bearer"),
+        ("client_id", asked.need.identity.client_id),
+    ]
+
+
+@pytest.mark.parametrize(
+    "at_s, text",
+    [
+        (ENDS_S, "1/16/2020 5:24:12 AM +00:00"),
+        (1_560_999_478 + 1200, "6/20/2019 3:17:58 AM +00:00"),
+        (1_577_880_000, "1/1/2020 12:00:00 PM +00:00"),
+        (1_577_836_800, "1/1/2020 12:00:00 AM +00:00"),
+        (1_577_919_599, "1/1/2020 10:59:59 PM +00:00"),
+    ],
+)
+def test_its_old_version_writes_a_date(at_s: int, text: str) -> None:
+    asked = Asked(OLD, MSI_SECRET, metadata=False)
+    got = finish(asked.query, asked.need, Token("eyJ", 0, at_s, 1), NOW_S)
+    assert json.loads(got.body) == {
+        "access_token": "eyJ",
+        "expires_on": text,
+        "resource": "https://vault.azure.net",
+        "token_type": "Bearer",
+    }
+
+
+def test_azure_ml_writes_a_number() -> None:
+    assert Asked(ML, MSI_SECRET, metadata=False).body()["expires_on"] == ENDS_S
+
+
+@pytest.mark.parametrize(
+    "target, header, key",
+    [
+        (NEW, None, "header_missing"),
+        (NEW, MSI_SECRET, "header_missing"),
+        (OLD, IDENTITY, "header_missing"),
+        (NEW, ("x-identity-header", "S3CRET"), "secret_wrong"),
+        (NEW, ("x-identity-header", ""), "secret_wrong"),
+        (NEW, ("x-identity-header", "s3cr\xe9t"), "secret_wrong"),
+        (ML, ("secret", SECRET + "1"), "secret_wrong"),
+        ("/msi/token", None, "header_missing"),
+        ("/msi/token", ("secret", "x"), "secret_wrong"),
+    ],
+)
+@pytest.mark.parametrize("metadata", [True, False])
+def test_only_the_secret_opens(
+    target: str, header: tuple[str, str] | None, key: str, *, metadata: bool
+) -> None:
+    asked = Asked(target, *([header] if header else []), metadata=metadata)
+    assert asked.refused.problem.key == key
+
+
+def test_a_right_secret_beside_a_wrong_one_does_not_open() -> None:
+    asked = Asked(NEW, IDENTITY, ("x-identity-header", "x"), metadata=False)
+    assert asked.refused.problem.key == "secret_wrong"
+
+
+def test_where_there_is_no_secret_none_is_right() -> None:
+    asked = Asked(NEW, ("x-identity-header", ""), metadata=False, secret="")
+    assert asked.refused.problem.key == "secret_wrong"
+
+
+def test_a_proxy_is_refused_there_too() -> None:
+    assert app_service(is_forwarded=True).refused.problem.key == "forwarded"
+
+
+@pytest.mark.parametrize("name", ["client_id", "principal_id", "object_id", "mi_res_id"])
+def test_app_service_chooses_by_its_own_names(name: str) -> None:
+    both = {**SYSTEM, **USER}
+    meant = Asked(SHELL, identities=USER).need.identity
+    value = {"client_id": meant.client_id, "mi_res_id": APP.upper()}.get(name, meant.object_id)
+    assert app_service(identities=both, more=f"&{name}={value}").need.identity == meant
+
+
+def test_the_old_version_knows_clientid_alone() -> None:
+    meant = Asked(SHELL, identities=USER).need.identity
+    both = {**SYSTEM, **USER}
+    for name, is_system in (("clientid", False), ("client_id", True)):
+        target = f"{OLD}&{name}={meant.client_id}"
+        found = Asked(target, MSI_SECRET, identities=both).need.identity
+        assert found.is_system == is_system
+
+
+def test_app_service_never_guesses_a_user_assigned_identity() -> None:
+    refused = app_service(identities=USER).refused
+    assert refused.status == 400
+    assert refused.body == (
+        b'{"statusCode":400,"message":"No User Assigned or Delegated Managed Identity found for '
+        b'specified ClientId/ResourceId/PrincipalId."}'
+    )
+
+
+def test_two_selectors_exclude_each_other() -> None:
+    refused = app_service(more="&client_id=a&object_id=b").refused
+    assert refused.problem.key == "selectors_exclude"
+
+
+def test_an_unknown_resource_is_the_recorded_500() -> None:
+    target = "/msi/token?resource=1&api-version=2019-08-01"
+    refused = Asked(target, IDENTITY).refused
+    said = json.loads(refused.body)
+    assert refused.status == 500
+    assert said.pop("correlationId")
+    assert said == {
+        "statusCode": 500,
+        "message": "An unexpected error occured while fetching the AAD Token.",
+    }
+
+
+def test_an_unknown_version_is_refused_in_the_framework_s_words() -> None:
+    refused = Asked(f"/msi/token?{VAULT}&api-version=2018-02-01", IDENTITY).refused
+    assert refused.status == 400
+    assert json.loads(refused.body)["error"] == {
+        "code": "UnsupportedApiVersion",
+        "message": "The HTTP resource that matches the request URI '/msi/token' does not support "
+        "the API version '2018-02-01'.",
+        "innerError": None,
+    }
+    missing = Asked(f"/msi/token?{VAULT}", IDENTITY).refused
+    assert json.loads(missing.body)["error"]["code"] == "ApiVersionUnspecified"
+
+
+def test_without_a_resource_there_is_no_token() -> None:
+    refused = Asked("/msi/token?api-version=2019-08-01", IDENTITY).refused
+    assert refused.problem.key == "resource_missing"
+
+
+def test_what_cannot_be_made_is_said_in_its_words() -> None:
+    asked = app_service()
+    got = finish(asked.query, asked.need, Failed("server_error"), NOW_S)
+    assert json.loads(got.body)["statusCode"] == got.status == 500
+
+
+# Cloud Shell.
+
+
+def test_cloud_shell_takes_a_form() -> None:
+    asked = Asked("/oauth2/token", method="POST", body=b"resource=https%3A%2F%2Fvault.azure.net")
+    assert list(asked.body().items()) == [
+        ("access_token", "eyJ"),
+        ("refresh_token", ""),
+        ("expires_in", "0"),
+        ("expires_on", "1579152252"),
+        ("not_before", "1579065552"),
+        ("resource", "https://vault.azure.net"),
+        ("token_type", "Bearer"),
+    ]
+
+
+def test_cloud_shell_takes_a_query_and_falls_back() -> None:
+    assert not Asked(SHELL, identities=USER).need.identity.is_system
+
+
+def test_a_form_counts_with_the_query() -> None:
+    asked = Asked(SHELL, method="POST", body=b"resource=x")
+    assert asked.refused.problem.key == "duplicate_parameter"
+
+
+def test_a_body_is_no_form_elsewhere() -> None:
+    asked = query("GET", b"/metadata/instance?api-version=2021-02-01", body=b"format=text")
+    assert asked.parameters == {"api-version": "2021-02-01"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_cloud_shell_wants_the_metadata_header(method: str) -> None:
+    refused = Asked(SHELL, metadata=False, method=method).refused
+    assert refused.problem.key == "header_missing"
+    assert refused.problem.category == "cloud_shell"
+
+
+def test_cloud_shell_names_the_audience_that_it_does_not_know() -> None:
+    assert json.loads(Asked("/oauth2/token?resource=user.read").refused.body) == {
+        "error": {
+            "code": "AudienceNotSupported",
+            "message": "Audience user.read is not a supported MSI token audience.",
+        }
+    }

@@ -1,0 +1,107 @@
+"""Azure Arc's way to a token, and paths that only a setting brings."""
+
+import json
+from typing import Any
+
+import pytest
+
+from openimds.facts.endpoints import ENDPOINTS
+from openimds.protocol.handle import finish
+from openimds.protocol.pending import (
+    Challenge,
+    NeedsChallenge,
+)
+from openimds.protocol.request import query
+from tests.unit.protocol.queries import (
+    ALL,
+    APP,
+    ARC,
+    NOW_S,
+    SYSTEM,
+    USER,
+    VAULT,
+    Asked,
+)
+
+
+def test_arc_asks_for_a_proof_first() -> None:
+    asked = Asked(ARC)
+    assert asked.said == NeedsChallenge("web-1")
+    assert asked.said.is_once
+    got = finish(asked.query, asked.said, Challenge("/var/x.key"), NOW_S)
+    assert got.status == 401
+    assert got.headers == (("WWW-Authenticate", "Basic realm=/var/x.key"),)
+    assert got.until_s <= NOW_S
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "basic"])
+def test_arc_hands_on_the_proof(scheme: str) -> None:
+    need = Asked(ARC, ("authorization", f"{scheme} abc")).need
+    assert (need.proof, need.is_once) == ("abc", True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [("authorization", "Bearer abc")],
+        [("authorization", "Basic a"), ("authorization", "Basic b")],
+        [("secret", "Basic a")],
+    ],
+)
+def test_arc_asks_again_where_there_is_no_proof(given: list[tuple[str, str]]) -> None:
+    assert isinstance(Asked(ARC, *given).said, NeedsChallenge)
+
+
+def test_a_proof_says_nothing_at_imds_s_own_path() -> None:
+    target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&{VAULT}"
+    need = Asked(target, ("authorization", "Basic abc")).need
+    assert (need.proof, need.is_once) == ("", False)
+
+
+@pytest.mark.parametrize("identities, names", [(SYSTEM, set()), (USER, {"msi_res_id"})])
+def test_arc_confirms_the_identity_that_was_chosen(
+    identities: dict[str, Any], names: set[str]
+) -> None:
+    target = ARC + (f"&msi_res_id={APP}" if names else "")
+    body = Asked(target, ("authorization", "Basic abc"), identities=identities).body()
+    assert body.keys() & {"client_id", "object_id", "msi_res_id"} == (
+        {"client_id", "object_id", "msi_res_id"} if names else set()
+    )
+    assert body.get("msi_res_id", APP).lower() == APP.lower()
+
+
+def test_arc_ignores_the_name_that_the_agent_ignores() -> None:
+    target = f"{ARC}&mi_res_id={APP}"
+    need = Asked(target, ("authorization", "Basic abc"), identities={**SYSTEM, **USER}).need
+    assert need.identity.is_system
+
+
+def test_arc_refuses_an_identity_that_is_not_there_before_it_asks() -> None:
+    refused = Asked(f"{ARC}&client_id=x").refused
+    assert (refused.status, refused.problem.category) == (404, "arc")
+
+
+def test_arc_tells_its_own_versions() -> None:
+    path = "/arc/metadata/identity/oauth2/token"
+    refused = Asked(f"{path}?{VAULT}&api-version=2018-02-01").refused
+    assert json.loads(refused.body)["newest-versions"] == [
+        "2021-02-01",
+        "2020-06-01",
+        "2019-11-01",
+        "2019-08-15",
+    ]
+
+
+@pytest.mark.parametrize("path", [row.path for row in ENDPOINTS if row.setting])
+def test_without_its_setting_a_path_is_any_unknown_path(path: str) -> None:
+    asked = query("GET", path.encode(), has_metadata_header=True)
+    root = path.rpartition("/")[0]
+    other = query("GET", f"{root}/xyz".encode(), has_metadata_header=True)
+    assert asked.endpoint is other.endpoint is None
+    assert asked.category == other.category
+    assert query("GET", path.encode(), extras=ALL).endpoint is not None
+
+
+@pytest.mark.parametrize("path", ["/msi", "/msi/x", "/oauth2/v2.0", "/arc/x"])
+def test_paths_beside_them_stay_unknown(path: str) -> None:
+    assert query("GET", path.encode(), extras=ALL).category.key == "general"

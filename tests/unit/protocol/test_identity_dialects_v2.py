@@ -1,0 +1,118 @@
+"""Version 2 of managed identities, and the variables of every way."""
+
+import json
+from base64 import b64encode
+
+import pytest
+
+from openimds.facts.protocols import WAYS
+from openimds.protocol import identity_dialects
+from openimds.protocol.handle import finish
+from openimds.protocol.pending import (
+    Certificate,
+    NeedsCertificate,
+)
+from openimds.protocol.response import Answer
+from tests.unit.protocol.queries import (
+    ISSUE,
+    NOW_S,
+    PLATFORM,
+    SHELL,
+    USER,
+    Asked,
+)
+
+
+def test_the_platform_is_the_vm_and_its_identity() -> None:
+    asked = Asked(PLATFORM, said={"compute": {"vmId": "9a1c6f0e-6c3f-4b40-a2a1-3f9ef4b4a9a5"}})
+    assert isinstance(asked.said, Answer)
+    said = json.loads(asked.said.body)
+    one = Asked(SHELL).need.identity
+    assert said == {
+        "cuId": {"vmId": "9a1c6f0e-6c3f-4b40-a2a1-3f9ef4b4a9a5"},
+        "clientId": one.client_id,
+        "tenantId": one.tenant_id,
+        "attestationEndpoint": "",
+    }
+
+
+def test_instances_of_a_scale_set_share_its_id() -> None:
+    ids = []
+    for name in ("web", "WEB", "db"):
+        asked = Asked(PLATFORM, said={"compute": {"vmScaleSetName": name}})
+        assert isinstance(asked.said, Answer)
+        ids.append(json.loads(asked.said.body)["cuId"]["vmssId"])
+    assert ids[0] == ids[1] != ids[2]
+
+
+def wanted(**said: object) -> Asked:
+    return Asked(ISSUE, method="POST", body=json.dumps(said).encode())
+
+
+def test_a_certificate_is_made_for_the_key_in_the_request() -> None:
+    asked = wanted(csr=b64encode(b"der").decode(), attestation_token="t")
+    need = asked.said
+    assert isinstance(need, NeedsCertificate)
+    assert (need.csr, need.is_once) == (b"der", True)
+    got = finish(asked.query, need, Certificate("MII"), NOW_S)
+    assert json.loads(got.body) == {
+        "client_id": need.identity.client_id,
+        "tenant_id": need.identity.tenant_id,
+        "certificate": "MII",
+        "identity_type": "SystemAssigned",
+        "mtls_authentication_endpoint": "https://westeurope.mtlsauth.microsoft.com",
+    }
+
+
+def test_without_attestation_there_is_none() -> None:
+    assert wanted(csr="ZGVy").refused.body == (
+        b'{"error":"invalid_request","error_description":"Attestation Token is missing / empty in '
+        b'the issue credential request"}'
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b".", b"[" * 60000, b'{"csr": "%%%"}', b'{"csr": 1}', b"{}"])
+def test_what_is_no_request_is_refused(body: bytes) -> None:
+    assert Asked(ISSUE, method="POST", body=body).refused.problem.key == "request_malformed"
+
+
+@pytest.mark.parametrize("target, method", [(PLATFORM, "GET"), (ISSUE, "POST")])
+def test_version_2_is_an_identity_s(target: str, method: str) -> None:
+    assert Asked(target, method=method, identities={}).refused.problem.key == "identity_not_found"
+
+
+@pytest.mark.parametrize(
+    "version, key", [("", "version_missing"), ("?cred-api-version=1.0", "version_unknown")]
+)
+def test_version_2_is_the_only_one(version: str, key: str) -> None:
+    refused = Asked(f"/metadata/identity/getplatformmetadata{version}").refused
+    assert refused.problem.key == key
+    assert json.loads(refused.body)["newest-versions"] == ["2.0"]
+
+
+def test_a_user_assigned_identity_is_called_one() -> None:
+    asked = Asked(
+        ISSUE, method="POST", body=b'{"csr":"ZGVy","attestation_token":"t"}', identities=USER
+    )
+    assert isinstance(asked.said, NeedsCertificate)
+    got = finish(asked.query, asked.said, Certificate("MII"), NOW_S)
+    assert json.loads(got.body)["identity_type"] == "UserAssigned"
+
+
+# The variables.
+
+
+def test_the_variables_lead_to_the_url_with_the_secret() -> None:
+    assert identity_dialects.variables("app-service", "http://h:1/", "s") == {
+        "IDENTITY_ENDPOINT": "http://h:1/msi/token",
+        "IDENTITY_HEADER": "s",
+    }
+    assert identity_dialects.variables("arc", "http://h:1") == {
+        "IDENTITY_ENDPOINT": "http://h:1/arc/metadata/identity/oauth2/token",
+        "IMDS_ENDPOINT": "http://h:1",
+    }
+    assert {key for key, way in WAYS.items() if way.has_secret} == {
+        "app-service",
+        "functions-2017",
+        "azure-ml",
+    }

@@ -1,0 +1,77 @@
+"""The load balancer's document and its own ways to refuse."""
+
+import json
+from typing import Any
+
+import pytest
+
+from openimds.facts.versions import catalog
+from openimds.protocol.handle import answer, subject
+from openimds.protocol.request import query
+from openimds.protocol.response import Answer, Refusal
+from openimds.vm.fleet_file import vm
+
+TARGET = "/metadata/loadbalancer?api-version=2020-10-01"
+NIC = {"interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.1.0.4"}]}}]}
+DOCUMENTED = (
+    '{"loadbalancer":{"publicIpAddresses":[{"frontendIpAddress":"51.0.0.1","privateIpAddress":'
+    '"10.1.0.4"}],"inboundRules":[{"frontendIpAddress":"50.0.0.1","protocol":"tcp","frontendPort":'
+    '80,"backendPort":443,"privateIpAddress":"10.1.0.4"}],"outboundRules":[{"frontendIpAddress":'
+    '"50.0.0.1","privateIpAddress":"10.1.0.4"}]}}'
+)
+"""The sample of the document (S7), compact."""
+
+
+def ask(said: Any, more: str = "", **keys: Any) -> Answer | Refusal:
+    one = vm("web-1", {"loadBalancer": said, **keys} if said is not None else keys)
+    asked = query("GET", (TARGET + more).encode(), has_metadata_header=True)
+    got = answer(asked, subject(one, catalog()), 0)
+    assert isinstance(got, Answer | Refusal)
+    return got
+
+
+def test_the_documented_sample_comes_out_to_the_byte() -> None:
+    body = json.loads(DOCUMENTED)
+    assert ask(body).body.decode() == DOCUMENTED
+    assert ask(body["loadbalancer"]).body.decode() == DOCUMENTED
+
+
+def test_the_private_address_is_the_vms_own_unless_it_is_said() -> None:
+    said = {"outboundRules": [{"frontendIpAddress": "50.0.0.1"}]}
+    (row,) = json.loads(ask(said, network=NIC).body)["loadbalancer"]["outboundRules"]
+    assert row == {"frontendIpAddress": "50.0.0.1", "privateIpAddress": "10.1.0.4"}
+    (row,) = json.loads(ask(said).body)["loadbalancer"]["outboundRules"]
+    assert row["privateIpAddress"].startswith("10.")
+
+
+def test_ipv6_addresses_stand_in_brackets_once() -> None:
+    said = {
+        "publicIpAddresses": [{"frontendIpAddress": "fd00::1", "privateIpAddress": "[fd00::2]"}]
+    }
+    (row,) = json.loads(ask(said).body)["loadbalancer"]["publicIpAddresses"]
+    assert row == {"frontendIpAddress": "[fd00::1]", "privateIpAddress": "[fd00::2]"}
+
+
+def test_a_vm_with_an_empty_one_has_empty_lists() -> None:
+    assert json.loads(ask({}).body) == {
+        "loadbalancer": {"publicIpAddresses": [], "inboundRules": [], "outboundRules": []}
+    }
+
+
+def test_a_vm_without_one_has_the_recorded_404() -> None:
+    got = ask(None)
+    assert got.status == 404
+    assert got.body.decode() == (
+        '{"error":"No load balancer metadata is found. Please check if your VM is using any '
+        'non-basic SKU load balancer and retry later."}'
+    )
+
+
+@pytest.mark.parametrize(
+    "more, status", [("&format=json", 200), ("&FORMAT=json", 200), ("&x=1", 400)]
+)
+def test_a_parameter_that_it_does_not_know_is_unexpected(more: str, status: int) -> None:
+    got = ask({}, more)
+    assert got.status == status
+    if isinstance(got, Refusal):
+        assert got.problem.key == "unexpected_request"
