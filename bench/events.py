@@ -12,10 +12,10 @@ from bench.stage import GENEROUS, METADATA, Caller, drive_all, plane, request
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.clock import Clock
 from openimds.agenda.making import Making
-from openimds.desk import Desk
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Store
+from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
 from openimds.protocol.events.input import Wish
-from openimds.store.port import Store
-from openimds.store.sqlite import MemoryStore, SqliteStore
 from openimds.vm.fleet_file import fleet
 
 COUNT = 10_000

@@ -20,8 +20,8 @@ from bench.stage import (
     plane,
     request,
 )
+from openimds.fleet.index import documented_allowances
 from openimds.record.recorder import Recorder
-from openimds.view.picture import documented_allowances
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
 from openimds.wire.plane import Plane

@@ -4,16 +4,16 @@ import asyncio
 import gc
 import time
 
-from openimds.attest.registry import Issuing
+from openimds.credentials.pki.lazy import Issuing
+from openimds.credentials.service import Office
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
-from openimds.office.signing import Office
+from openimds.fleet.index import Allowance, Allowances, Picture
 from openimds.protocol.access_token import Terms
 from openimds.protocol.handle import answer, subject
 from openimds.protocol.pending import Made, Need, NeedsDocument, NeedsToken
 from openimds.protocol.request import query
-from openimds.view.picture import Allowance, Allowances, Picture
 from openimds.vm.types import Vm
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Maker, Plane, WirePicture

@@ -10,15 +10,15 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from openimds.credentials.entra.client import FEDERATION, NOBODY_ASKS
 from openimds.errors import ConfigError
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import GENERAL, Catalog, catalog
+from openimds.fleet.index import Allowance, Allowances
 from openimds.protocol.events.input import plans
 from openimds.protocol.events.schedule import Plan
 from openimds.protocol.faults.fault import Plan as FaultPlan
 from openimds.protocol.faults.input import plans as faults
-from openimds.upstream.entra import FEDERATION, NOBODY_ASKS
-from openimds.view.picture import Allowance, Allowances
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import fleet
 from openimds.vm.identities import ENTRA

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.hook import Hook
-from openimds.desk import Desk
 from openimds.facts.events import Status
+from openimds.fleet.service import Desk
 from openimds.record.recorder import Recorder
 from openimds.wire.plane import Plane
 

@@ -10,7 +10,7 @@ import httpx2
 import jwt
 import pytest
 
-from openimds.sign.keyring import Keyring
+from openimds.credentials.keys.keyring import Keyring
 from tests.clients.fleet import APP, APP_IDS, SYSTEM_IDS, TENANT, a_vm
 from tests.clients.programs.pyjwt_verifier import ResourceServer
 from tests.clients.verdicts import PYJWT

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from openimds.store.port import Store
-from openimds.store.sqlite import MemoryStore, SqliteStore
+from openimds.fleet.store.port import Store
+from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
 
 ENGINES: Mapping[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(),

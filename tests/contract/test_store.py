@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openimds.store.port import Change, ConflictError, Store, Stored, Write
+from openimds.fleet.store.port import Change, ConflictError, Store, Stored, Write
 from tests.contract.engines import ENGINES, LASTING
 
 AT, LATER = "2026-11-22T19:54:46.000+00:00", "2026-11-22T19:54:47.000+00:00"

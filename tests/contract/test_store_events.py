@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openimds.store.port import Happening, Moves, Store, StoreError, Write
-from openimds.store.sqlite import SqliteStore
+from openimds.fleet.store.port import Happening, Moves, Store, StoreError, Write
+from openimds.fleet.store.sqlite import SqliteStore
 from tests.contract.engines import ENGINES, LASTING
 
 AT = "2026-11-22T19:54:46.000Z"
@@ -99,7 +99,7 @@ def test_a_full_disk_writes_no_part_of_a_step(tmp_path: Path) -> None:
 
 
 def test_a_store_of_the_release_before_is_brought_up_to_date(tmp_path: Path) -> None:
-    from openimds.store import sqlite
+    from openimds.fleet.store import sqlite
 
     path = tmp_path / "fleet.db"
     steps = sqlite.STEPS

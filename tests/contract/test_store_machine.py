@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openimds.store.port import Change, ConflictError, Stored, Write
+from openimds.fleet.store.port import Change, ConflictError, Stored, Write
 from tests.contract.engines import ENGINES, LASTING
 
 NAMES = st.sampled_from(["a", "b", "B", "é", "中", "a b", "\U0001f600"])

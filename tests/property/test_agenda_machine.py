@@ -19,16 +19,16 @@ from hypothesis.stateful import (
 
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.clock import Clock
-from openimds.desk import Desk
 from openimds.facts.events import Trigger
 from openimds.facts.versions import NEWEST, catalog
+from openimds.fleet.index import Picture
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Happening, Moves, StoreError
+from openimds.fleet.store.sqlite import SqliteStore
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.input import Wish
 from openimds.protocol.events.state_machine import Refusal
 from openimds.protocol.pending import Approved, Failed, NeedsApproval, NeedsBulletin
-from openimds.store.port import Happening, Moves, StoreError
-from openimds.store.sqlite import SqliteStore
-from openimds.view.picture import Picture
 from openimds.vm.fleet_file import fleet
 from tests.property.test_events_machine import FLEET, NOTICE, Model, scopes
 

@@ -8,15 +8,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openimds.attest.cms import open_envelope
-from openimds.attest.document import Documents
-from openimds.attest.registry import Issuing, Registry
-from openimds.attest.verify import verify
+from openimds.credentials.pki.cms import open_envelope
+from openimds.credentials.pki.lazy import Issuing, Registry
+from openimds.credentials.pki.signer import Documents
+from openimds.credentials.pki.verify import verify
+from openimds.credentials.worker import Workshop
 from openimds.facts.versions import GENERAL, catalog
 from openimds.protocol.handle import answer, subject
 from openimds.protocol.pending import NeedsDocument
 from openimds.protocol.request import query
-from openimds.sign.workshop import Workshop
 from openimds.vm.fleet_file import vm
 
 REGISTRY = Registry(Issuing(public_url="http://127.0.0.1:8171"))

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 from openimds.facts.versions import NEWEST, catalog
+from openimds.fleet.index import Allowances, Picture, documented_allowances
 from openimds.protocol.events.document import document
 from openimds.protocol.pending import Bulletin, Made, Need, NeedsBulletin
-from openimds.view.picture import Allowances, Picture, documented_allowances
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
 from openimds.wire.conversation import Conversation

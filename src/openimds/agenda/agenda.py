@@ -13,16 +13,16 @@ from msgspec.structs import replace
 from openimds.agenda.clock import Clock, ClockState
 from openimds.agenda.ledger import Done, Ledger, Shown
 from openimds.agenda.scenario import Book, begin, digest_of, end, next_of
-from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.facts.events import Status, Trigger
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Moves, StoreError
 from openimds.protocol.events.document import Activity
 from openimds.protocol.events.event import MOST_S, Declaration, Event, place_of, prepare
 from openimds.protocol.events.input import Wish, wish_of
 from openimds.protocol.events.schedule import Plan
 from openimds.protocol.events.state_machine import Calendar, Outcome, Reason, Refusal, Transition
 from openimds.protocol.pending import Approved, Bulletin, Failed, NeedsApproval, NeedsBulletin
-from openimds.store.port import Moves, StoreError
 from openimds.vm.validate import nearest
 
 _MOST_AT_ONCE = 200

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import msgspec.json
 
 from openimds.errors import ConfigError
+from openimds.fleet.store.port import Happening
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.state_machine import Transition
-from openimds.store.port import Happening
 
 TIME = "time"
 """Who it was when nobody did it."""

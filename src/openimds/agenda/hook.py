@@ -17,9 +17,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from openimds.agenda.happenings import line
-from openimds.desk import Desk
 from openimds.errors import ConfigError, Error
-from openimds.store.port import Happening, Moves
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Happening, Moves
 
 TIMEOUT_S = 10.0
 WAITS_S = (1.0, 2.0, 4.0)

@@ -17,13 +17,13 @@ from msgspec import Struct, field
 from openimds.agenda.clock import Clock
 from openimds.agenda.happenings import happening
 from openimds.agenda.scenario import Book
-from openimds.desk import Desk
 from openimds.facts.events import FIRST_INCARNATION
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Happening, Moves, StoreError
 from openimds.protocol.events.document import document
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.state_machine import Calendar, Outcome, Snapshot, Transition
 from openimds.protocol.pending import Bulletin
-from openimds.store.port import Happening, Moves, StoreError
 
 BOOK = "scenarios"
 """The store's note of the scenarios under way."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from openimds.config import Watched, Written, fingerprint, read_fleet
 from openimds.errors import Error
-from openimds.store.port import Change
+from openimds.fleet.store.port import Change
 
 Apply = Callable[[Written, str], Awaitable[list[Change]]]
 """Makes of a fleet what its file says now, in somebody's name."""

@@ -8,7 +8,7 @@ from msgspec import Struct
 from openimds.control.token import Token
 
 if TYPE_CHECKING:
-    from openimds.sign.keyfile import MakeKey
+    from openimds.credentials.keys.files import MakeKey
 
 
 class Given(Struct, frozen=True):

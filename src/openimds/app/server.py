@@ -22,26 +22,26 @@ from openimds.app.edits import Edits
 from openimds.app.given import Given
 from openimds.app.listening import Listening
 from openimds.app.shutters import Shutters
-from openimds.attest.registry import Issuing
 from openimds.config import DEFAULT_VM, Config, Written
 from openimds.control.token import Token
-from openimds.desk import DEFAULT, Desk
+from openimds.credentials.entra.client import FEDERATION, NOBODY_ASKS, Entra, Nobody
+from openimds.credentials.pki.lazy import Issuing
+from openimds.credentials.service import Office
+from openimds.credentials.tokens.arc_challenge import Challenges
+from openimds.credentials.tokens.caller_secrets import Secrets
 from openimds.errors import ConfigError, Error
 from openimds.facts.protocols import WAYS
 from openimds.faults import Faults
-from openimds.office.signing import Office
+from openimds.fleet.index import Picture
+from openimds.fleet.service import DEFAULT, Desk
+from openimds.fleet.store.port import Change, Store
+from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
+from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
 from openimds.protocol.access_token import Terms
 from openimds.protocol.events.document import Activity
 from openimds.protocol.identity_dialects import variables
 from openimds.readings import Numbers
 from openimds.record.recorder import Recorder
-from openimds.sign.arc import Challenges
-from openimds.sign.secrets import Secrets
-from openimds.store.port import Change, Store
-from openimds.store.sqlite import MemoryStore, SqliteStore
-from openimds.store.state import TOKEN_NAME, State, default_folder
-from openimds.upstream.entra import FEDERATION, NOBODY_ASKS, Entra, Nobody
-from openimds.view.picture import Picture
 from openimds.vm.types import Vm
 from openimds.wire.plane import Plane, WirePicture
 
@@ -227,7 +227,7 @@ class Server:
 
     def _publications(self) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.control.public import application  # noqa: PLC0415 - on the first knock
-        from openimds.office.publish import Publications  # noqa: PLC0415 - as above
+        from openimds.credentials.publication import Publications  # noqa: PLC0415 - as above
 
         clouds = self.plane.picture.clouds
         said = Publications(self.public_url, self.office, clouds, self.plane.utc)

@@ -13,11 +13,11 @@ from openimds.app.server import Ready, Tell
 from openimds.config import DEFAULT_VM, Config
 from openimds.control.token import Token, TokenError
 from openimds.errors import ConfigError
+from openimds.fleet.store.state import State
 from openimds.linux.cell import Cell, Warden, Wish
 from openimds.linux.cell.way_out import find
 from openimds.linux.fence import IMDS
 from openimds.linux.namespace import past_proxies
-from openimds.store.state import State
 from openimds.wire.listen import Tcp, address
 
 PUBLIC = ("127.0.0.1", 8171)
@@ -122,7 +122,7 @@ def _kept(config: Config) -> list[str]:
     Raises:
         StoreError: it is held by another process, or cannot be used.
     """
-    from openimds.store.sqlite import SqliteStore  # noqa: PLC0415 - only where there is a state
+    from openimds.fleet.store.sqlite import SqliteStore  # noqa: PLC0415 - only where there is a state
 
     state = State(Path(config.state).absolute())
     try:

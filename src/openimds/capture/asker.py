@@ -129,7 +129,7 @@ def _is_signed(asked: Asked, message: Message) -> bool:
 def _signed(body: bytes) -> str:
     """Return the text that an attested document signs, empty if it cannot be told."""
     # Imported on use: cryptography weighs more than all the rest.
-    from openimds.attest.cms import EnvelopeError, open_envelope  # noqa: PLC0415 - see above
+    from openimds.credentials.pki.cms import EnvelopeError, open_envelope  # noqa: PLC0415 - see above
 
     try:
         value = msgspec.json.decode(body)

@@ -10,9 +10,9 @@ from openimds.capture.asker import Asker
 from openimds.capture.plan import left_out, plan, said_versions
 from openimds.capture.survey import first, survey
 from openimds.cli.asking import asker, asking, heard, options_of, progress, versions_for
+from openimds.credentials.keys.files import write_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.sign.keyfile import write_file
 from openimds.transcript.exchange import Exchange
 from openimds.transcript.redact import redact
 from openimds.transcript.transcript import Transcript

@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec.json
 
 from openimds.errors import ConfigError, Error
+from openimds.fleet.store.state import TOKEN_NAME, default_folder
 from openimds.settings import setting
-from openimds.store.state import TOKEN_NAME, default_folder
 
 URL_VARIABLE = "OPENIMDS_ADMIN"
 TOKEN_VARIABLE = "OPENIMDS_TOKEN_FILE"  # noqa: S105 - the name of a variable

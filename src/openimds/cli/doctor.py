@@ -16,6 +16,7 @@ from openimds.cli.host import fleet_of
 from openimds.cli.main import options, values
 from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.errors import ConfigError, Error
+from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, default_folder
 from openimds.linux import checks
 from openimds.linux.checks import Finding
 from openimds.linux.host.report import obstacles, report, way_to
@@ -24,7 +25,6 @@ from openimds.linux.host.steps import is_of, look, unmet
 from openimds.linux.host.ties import Tie, ties
 from openimds.linux.host.tools import ToolError, may_configure, run
 from openimds.settings import setting
-from openimds.store.state import STORE_NAME, TOKEN_NAME, default_folder
 from openimds.vm.types import Vm
 from openimds.wire.listen import Tcp, address
 

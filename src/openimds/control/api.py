@@ -28,10 +28,10 @@ from openimds.control.requests import Judgement, Recording, Requests
 from openimds.control.schema import openapi
 from openimds.control.token import Token
 from openimds.control.vms import Vms, whole
-from openimds.desk import Desk
 from openimds.errors import ConfigError, Error
 from openimds.faults import Faults
-from openimds.store.port import Change, ConflictError, Happening
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Change, ConflictError, Happening
 
 _MOST_REVISION = 10**15
 _PAGE = 100

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from openimds.control.operations import PARTS
 from openimds.control.problem import ProblemError
-from openimds.desk import Desk
+from openimds.fleet.service import Desk
 
 
 class Certificates(Protocol):

@@ -16,9 +16,9 @@ from openimds.control.guard import body_of
 from openimds.control.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.control.vms import who, whole
-from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY, Trigger
+from openimds.fleet.service import Desk
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.input import WISH, Sort, Wish, members, plans, required
 from openimds.protocol.events.state_machine import Reason, Refusal

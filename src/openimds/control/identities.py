@@ -15,8 +15,8 @@ from starlette.responses import Response
 from openimds.control.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.control.vms import no_vm, whole
-from openimds.desk import Desk, vm_of
-from openimds.store.port import Stored
+from openimds.fleet.service import Desk, vm_of
+from openimds.fleet.store.port import Stored
 from openimds.vm.defaults import complete
 from openimds.vm.identities import FORGE, principals, user_ids
 from openimds.vm.types import Vm

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from openimds.control.guard import body_of
 from openimds.control.operations import DEFAULT_PAGE, MERGE_PATCH, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
-from openimds.desk import Desk
+from openimds.fleet.index import Entry
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Stored
 from openimds.protocol.handle import instance_document, subject
-from openimds.store.port import Stored
-from openimds.view.picture import Entry
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import vm
 

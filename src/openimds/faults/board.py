@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable
 import msgspec.json
 from msgspec import Struct, structs
 
-from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.faults.engine import Engine, Running
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Moves
 from openimds.protocol.faults.fault import Plan, said
 from openimds.protocol.faults.input import MOST_PLANS, read
-from openimds.store.port import Moves
 from openimds.vm.validate import nearest
 
 API, FILE = "api", "file"

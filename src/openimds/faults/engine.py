@@ -4,10 +4,10 @@ from collections import Counter
 from math import inf
 
 from openimds.facts.faults import REFUSED
+from openimds.fleet.index import unpack
 from openimds.protocol.faults.fault import Fault, Plan
 from openimds.protocol.faults.matching import fits, is_hit, is_time
 from openimds.protocol.request import Query
-from openimds.view.picture import unpack
 
 
 class Running:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openimds.app import Ready, Server
-from openimds.office.publish import Publications
+from openimds.credentials.publication import Publications
 from openimds.protocol.access_token import V1
 from openimds.testing.clock import GuestClock
 from openimds.testing.environment import Environment

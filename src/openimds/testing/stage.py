@@ -13,7 +13,7 @@ from msgspec import structs
 
 from openimds.app import Given, Ready, Server
 from openimds.config import Config
-from openimds.sign.pool import Pool
+from openimds.credentials.keys.pool import Pool
 
 T = TypeVar("T")
 

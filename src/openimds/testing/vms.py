@@ -8,10 +8,10 @@ from msgspec import to_builtins
 
 from openimds.app import Server
 from openimds.errors import ConfigError
+from openimds.fleet.index import Entry
 from openimds.protocol.handle import instance_document, subject
 from openimds.testing.marks import with_addresses
 from openimds.testing.stage import Stage
-from openimds.view.picture import Entry
 from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.validate import nearest
 

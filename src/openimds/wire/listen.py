@@ -15,7 +15,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.view.picture import VM
+from openimds.fleet.index import VM
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Plane
 

@@ -8,14 +8,14 @@ from msgspec import Struct
 
 from openimds.facts.faults import Way
 from openimds.facts.refusals import problem
+from openimds.fleet.index import Allowances, Entry, Picture
+from openimds.fleet.response_cache import Replies
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.substitute import spoil
 from openimds.protocol.handle import Subject, answer, finish
 from openimds.protocol.pending import Made, Need, NeedsToken, Signature
 from openimds.protocol.request import Query, query
 from openimds.protocol.response import WHILE_HELD, Answer, Refusal, refuse, throttled
-from openimds.view.picture import Allowances, Entry, Picture
-from openimds.view.shelf import Replies
 from openimds.wire.connections import Connections
 from openimds.wire.reply import CLOSE, Count, Counted, Reply, Stamps
 from openimds.wire.watch import Faults, Later, Silence, Watcher, loop_later

@@ -7,12 +7,12 @@ from typing import Any
 
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.clock import Clock
-from openimds.desk import Desk
 from openimds.facts.versions import NEWEST, catalog
+from openimds.fleet.index import Picture
+from openimds.fleet.service import Desk
 from openimds.protocol.events.document import Activity
 from openimds.protocol.events.event import Event
 from openimds.protocol.pending import Approved, Failed, NeedsApproval, NeedsBulletin
-from openimds.view.picture import Picture
 from openimds.vm.fleet_file import fleet
 from tests.unit.control.office import FailingStore
 

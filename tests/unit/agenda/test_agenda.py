@@ -7,12 +7,12 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.events import Status, Trigger
+from openimds.fleet.store.port import StoreError
 from openimds.protocol.events.document import Activity
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.input import Wish
 from openimds.protocol.events.state_machine import Reason, Refusal
 from openimds.protocol.pending import Approved, Failed, NeedsBulletin
-from openimds.store.port import StoreError
 from tests.unit.agenda.room import NOW_S, Room, play, until
 
 REBOOT = Wish("Reboot", ("as-1",))

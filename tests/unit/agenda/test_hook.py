@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from openimds.agenda.hook import MOST_BEHIND, Deliver, Hook, HookError, delivery
-from openimds.desk import Desk
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST, catalog
-from openimds.store.port import Happening, Moves
-from openimds.view.picture import Picture
+from openimds.fleet.index import Picture
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import Happening, Moves
 from tests.unit.control.office import FailingStore
 
 AT = "2026-11-22T19:54:46.000Z"

@@ -10,8 +10,8 @@ import pytest
 from openimds.app import Given, Server
 from openimds.config import configure
 from openimds.errors import ConfigError
+from openimds.fleet.store.state import State
 from openimds.settings import resolve
-from openimds.store.state import State
 
 WHOLE = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n"
 HALF = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\n"

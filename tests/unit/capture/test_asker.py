@@ -8,17 +8,17 @@ from contextlib import suppress
 
 import pytest
 
-from openimds.attest.authority import Authority
-from openimds.attest.cms import envelope
 from openimds.capture.asker import Asker, Site, site
 from openimds.capture.pace import Pace
 from openimds.capture.plan import FIRST, Asked
 from openimds.capture.survey import CaptureError, first, survey
+from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.cms import envelope
 from openimds.transcript.exchange import Exchange, Request
 from tests.support.scripted import HANG, scripted
 from tests.support.transcripts import METADATA, compact
-from tests.unit.attest.recorded import SAMPLE
 from tests.unit.capture.test_pace import Clock
+from tests.unit.credentials.pki.recorded import SAMPLE
 from tests.unit.vm.refused import Refused, refused
 
 OK = b"HTTP/1.1 200 OK\r\nserver: IMDS/1\r\nX-Two:  b \r\nContent-Length: 2\r\n\r\n{}"

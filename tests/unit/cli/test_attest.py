@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from openimds.attest.authority import Authority
-from openimds.attest.cms import envelope
 from openimds.cli.attest import command
+from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.cms import envelope
 from openimds.errors import ConfigError, Error
 
 NOW = datetime(2023, 10, 2, 12, 33, 11, tzinfo=UTC)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from openimds.cli import client as client_module
 from openimds.cli import identity
 from openimds.cli.client import ChangedError, Client, ServerError
-from openimds.desk import body_of
+from openimds.fleet.service import body_of
 from openimds.vm.fleet_file import merge_patch
 from openimds.vm.fleet_file import vm as read_vm
 

@@ -11,18 +11,18 @@ import httpx2
 
 from openimds.agenda.agenda import Agenda
 from openimds.agenda.clock import Clock
-from openimds.attest.registry import Issuing, Registry
 from openimds.control.api import application
 from openimds.control.token import Token
-from openimds.desk import Desk
+from openimds.credentials.keys.keyring import Keyring, Life
+from openimds.credentials.pki.lazy import Issuing, Registry
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST, catalog
 from openimds.faults import Engine, Faults
+from openimds.fleet.index import Picture
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import StoreError
+from openimds.fleet.store.sqlite import MemoryStore
 from openimds.record.recorder import Recorder
-from openimds.sign.keyring import Keyring, Life
-from openimds.store.port import StoreError
-from openimds.store.sqlite import MemoryStore
-from openimds.view.picture import Picture
 
 T = TypeVar("T")
 TAKEN = "127.0.0.1:1"

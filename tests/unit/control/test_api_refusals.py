@@ -11,7 +11,7 @@ from openimds.control.event_rows import EVENT_OPERATIONS
 from openimds.control.fault_rows import FAULT_OPERATIONS
 from openimds.control.operations import OPERATIONS
 from openimds.control.request_rows import REQUEST_OPERATIONS
-from openimds.store.port import Change
+from openimds.fleet.store.port import Change
 from tests.unit.control.office import JSON, MERGE, TAKEN, Office, at_work
 
 LARGE = b'{"compute": {"vmSize": "%s"}}' % (b"x" * (1 << 20))

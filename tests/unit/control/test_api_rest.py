@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from openimds import desk as desk_module
 from openimds.control.operations import OPERATIONS
+from openimds.fleet import service as desk_module
 from tests.unit.control.office import Office, at_work
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from openimds.desk import DEFAULT
 from openimds.facts.versions import GENERAL
+from openimds.fleet.service import DEFAULT
 from openimds.vm.types import Vm
 from tests.unit.control.office import JSON, MERGE, Office, at_work
 

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from openimds.attest.rehearsal import SCENARIOS
+from openimds.credentials.pki.invalid_documents import SCENARIOS
 from openimds.facts.faults import BAD_DOCUMENTS
 from tests.unit.control.office import Office
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from openimds.control import identities
-from openimds.desk import Desk
+from openimds.credentials.keys.files import KeyFileError
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
+from openimds.fleet.index import Picture
+from openimds.fleet.service import Desk
+from openimds.fleet.store.sqlite import MemoryStore
 from openimds.protocol.handle import answer, subject
 from openimds.protocol.pending import NeedsToken
 from openimds.protocol.request import query
-from openimds.sign.keyfile import KeyFileError
-from openimds.store.sqlite import MemoryStore
-from openimds.view.picture import Picture
 from openimds.vm.fleet_file import vm
 from openimds.vm.types import Vm
 from tests.unit.control.office import Office, at_work

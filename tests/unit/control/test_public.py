@@ -9,16 +9,16 @@ import pytest
 from cryptography import x509
 from starlette.testclient import TestClient
 
-from openimds.attest.authority import Authority
-from openimds.attest.registry import Issuing
 from openimds.control.public import application
-from openimds.office import publish
-from openimds.office.publish import Publications
-from openimds.office.signing import Office
+from openimds.credentials import publication
+from openimds.credentials.keys.files import KeyFileError
+from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.lazy import Issuing
+from openimds.credentials.publication import Publications
+from openimds.credentials.service import Office
+from openimds.credentials.tokens.oidc import jwks
 from openimds.protocol.access_token import Terms
 from openimds.protocol.pending import NeedsToken
-from openimds.sign.keyfile import KeyFileError
-from openimds.sign.oidc import jwks
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import vm
 from openimds.vm.identities import principals
@@ -140,7 +140,7 @@ def test_certificates_are_encoded_once_until_the_authority_changes(
 def test_keys_are_encoded_once_until_there_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Published(Terms(86400))
     encoded = Mock(side_effect=jwks)
-    monkeypatch.setattr(publish, "jwks", encoded)
+    monkeypatch.setattr(publication, "jwks", encoded)
     (row,) = here.get(f"/{TENANT}/discovery/keys")["keys"]
     (second,) = here.get(f"/{CHINESE}/discovery/v2.0/keys")["keys"]
     assert second == {**row, "issuer": f"https://login.partner.microsoftonline.cn/{CHINESE}/v2.0"}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from openimds.attest.rehearsal import ROTATIONS, SCENARIOS
+from openimds.credentials.pki.invalid_documents import ROTATIONS, SCENARIOS
+from openimds.credentials.tokens.jwt import FORGERIES
 from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
 from openimds.facts.faults import EFFECTS, MATCHERS, STATUSES, Effect, Parameter, Sort, Way
 from openimds.facts.playbooks import PLAYBOOKS, Given, Playbook
@@ -10,7 +11,6 @@ from openimds.facts.refusals import problem
 from openimds.protocol.faults.delivery import _MADE as DELIVERED
 from openimds.protocol.faults.input import members_of, members_of_book
 from openimds.protocol.faults.substitute import _MADE as ASKED
-from openimds.sign.forge import FORGERIES
 
 each = pytest.mark.parametrize("row", EFFECTS.values(), ids=list(EFFECTS))
 book = pytest.mark.parametrize("row", PLAYBOOKS.values(), ids=list(PLAYBOOKS))

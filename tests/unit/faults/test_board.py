@@ -8,10 +8,10 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.faults import Engine, Faults, Running
+from openimds.fleet.store.port import StoreError
 from openimds.protocol.faults.fault import said
 from openimds.protocol.faults.input import MOST_PLANS, plans
 from openimds.protocol.request import query
-from openimds.store.port import StoreError
 from tests.unit.control.office import Office, at_work
 
 ASKED = query("GET", b"/metadata/instance?api-version=2021-02-01")

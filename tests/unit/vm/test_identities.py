@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
+from openimds.credentials.tokens.jwt import FORGERIES as FORGED
 from openimds.errors import ConfigError
 from openimds.facts.faults import FORGERIES
-from openimds.sign.forge import FORGERIES as FORGED
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import fleet, vm
 from openimds.vm.identities import SOURCES, Principal, default_tenant, principals

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from openimds.view.picture import Allowance
+from openimds.fleet.index import Allowance
 from openimds.wire.plane import Bounds
 from openimds.wire.reply import Counted
 from tests.support.talk import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openimds.view.picture import Entry
+from openimds.fleet.index import Entry
 from openimds.vm.types import Vm
 from openimds.wire.plane import Plane, Request
 from openimds.wire.reply import Reply

@@ -1,0 +1,1 @@
+"""Access tokens: signing and forging JWTs, their cache, discovery documents, caller secrets."""

@@ -1,0 +1,86 @@
+"""Client certificates of managed identities, version 2: a key of the guest's, signed by ours."""
+
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Lock
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from openimds.credentials.keys.files import MakeKey, new_key, read_key, write_key
+from openimds.protocol.pending import Certificate, Failed, NeedsCertificate
+
+FILE_NAME = "msi-v2.key"
+DAYS = 7
+_BACKDATED_S = 300
+_ISSUER = "managedidentitysnissuer.login.microsoft.com"
+_BITS = (2048, 3072, 4096)
+
+
+class Clients:
+    """Signs client certificates with one key, which is made when it is first needed."""
+
+    def __init__(self, folder: Path | None, make_key: MakeKey | None = None) -> None:
+        """Keep the key in a state directory; without one it lives as long as the process."""
+        self._path = folder / FILE_NAME if folder else None
+        self._key: RSAPrivateKey | None = None
+        self._make_key = make_key
+        self._lock = Lock()
+
+    def sign(self, need: NeedsCertificate, now_s: float) -> Certificate | Failed:
+        """Return a certificate of a week for the key of a request, or why there is none.
+
+        This takes a while: call it in a thread.
+
+        Raises:
+            KeyFileError: our key cannot be read or written.
+        """
+        key = _key_of(need.csr)
+        if key is None:
+            return Failed("request_malformed")
+        one = need.identity
+        subject = [
+            x509.NameAttribute(NameOID.COMMON_NAME, one.client_id),
+            x509.NameAttribute(NameOID.DOMAIN_COMPONENT, one.tenant_id),
+        ]
+        begins = datetime.fromtimestamp(now_s - _BACKDATED_S, UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(subject))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _ISSUER)]))
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begins)
+            .not_valid_after(begins + timedelta(days=DAYS))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .sign(self._own_key(), SHA256())
+        )
+        return Certificate(b64encode(made.public_bytes(Encoding.DER)).decode())
+
+    def _own_key(self) -> RSAPrivateKey:
+        with self._lock:
+            if self._key is None:
+                if self._path and self._path.exists():
+                    self._key = read_key(self._path)
+                else:
+                    self._key = (self._make_key or new_key)()
+                    if self._path:
+                        write_key(self._path, self._key)
+            return self._key
+
+
+def _key_of(csr: bytes) -> RSAPublicKey | None:
+    """Return the key of a request that is signed with it, or None."""
+    try:
+        request = x509.load_der_x509_csr(csr)
+        key = request.public_key()
+        is_signed = request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        return None
+    return key if isinstance(key, RSAPublicKey) and key.key_size in _BITS and is_signed else None

@@ -1,0 +1,319 @@
+"""The picture, its entries, and how callers find theirs."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import Generic, TypeVar
+
+import msgspec.msgpack
+from msgspec import Struct
+
+from openimds.errors import ConfigError
+from openimds.facts.clouds import PUBLIC
+from openimds.facts.limits import LIMITS
+from openimds.facts.versions import Catalog
+from openimds.fleet.response_cache import Replies, Shelf
+from openimds.protocol.handle import Subject
+from openimds.protocol.rate_limit import Window, window
+from openimds.vm.defaults import complete, default_address, private_addresses
+from openimds.vm.identities import tenant_of
+from openimds.vm.types import Vm
+
+R = TypeVar("R")
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Vm).decode
+
+
+VM = "vm:"
+"""Before the name of a VM: a listener that was opened for it by somebody else."""
+
+
+class Allowance(Struct, frozen=True):
+    """The limits of every VM in one class.
+
+    Requests a second, burst (0: one second's worth), requests under way at once (0: no limit).
+    """
+
+    rate_per_s: float
+    burst: int = 0
+    concurrent: int = 0
+
+
+Allowances = dict[str, Allowance]
+"""By limiter class. A class that is absent is not limited."""
+
+
+def documented_allowances() -> Allowances:
+    """Return the limits that Azure documents."""
+    return {key: Allowance(row.per_s, concurrent=row.concurrent) for key, row in LIMITS.items()}
+
+
+def unpack(packed: bytes) -> Vm:
+    """Return the VM that an entry held so."""
+    return _unpack(packed)
+
+
+@lru_cache(maxsize=128)
+def _whole(packed: bytes) -> tuple[Vm, dict[str, object]]:
+    """Return a VM and its complete document; those who ask again and again are not worked out anew.
+
+    Most answers are kept, and need it once. A request that changes something, or that wants what
+    is made for it alone, comes by here each time.
+    """
+    vm = _unpack(packed)
+    return vm, complete(vm)
+
+
+class Claims(Struct, frozen=True):
+    """How callers reach one VM: by address, by listener, and by an address that nobody wrote."""
+
+    addresses: tuple[str, ...]
+    listeners: tuple[str, ...]
+    presumed: str
+
+
+class Entry(Generic[R]):
+    """One VM as the data plane sees it."""
+
+    __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "replies")
+
+    def __init__(self, vm: Vm) -> None:
+        """Pack the VM."""
+        self.name = vm.name
+        self.replies: Replies[R] = Replies()
+        self.claims = Claims((), (), "")
+        self._windows: dict[str, Window] | None = None
+        self._under_way: dict[str, int] | None = None
+        self.pack(vm)
+
+    def pack(self, vm: Vm) -> None:
+        """Take what is said of the VM now; what it has asked so far still counts."""
+        self._packed = _pack(vm)
+
+    @property
+    def vm(self) -> Vm:
+        """The VM, unpacked."""
+        return _unpack(self._packed)
+
+    @property
+    def packed(self) -> bytes:
+        """The VM as it is held: small, and the same object until the VM changes; see `unpack`."""
+        return self._packed
+
+    def subject(self, catalog: Catalog, secret: str = "") -> Subject:
+        """Return the VM as `core.answer` wants it; `secret` is what its callers prove."""
+        vm, document = _whole(self._packed)
+        return Subject(vm, document, catalog, secret)
+
+    def grants(self, limit: str, allowances: Allowances, now_s: float) -> bool:
+        """Tell whether this VM may ask now in a limiter class, and count it if so."""
+        windows = self._windows
+        if windows is None:
+            windows = self._windows = {}
+        counted = windows.get(limit)
+        if counted is None:
+            allowance = allowances.get(limit)
+            if allowance is None:
+                return True
+            counted = windows[limit] = window(limit, allowance.rate_per_s, allowance.burst)
+        return counted.grants(now_s)
+
+    def begin(self, limit: str, allowances: Allowances) -> bool:
+        """Tell whether this VM may have one more request under way in a class, and count it."""
+        counts = self._under_way
+        if counts is None:
+            counts = self._under_way = {}
+        count = counts.get(limit, 0)
+        allowance = allowances.get(limit)
+        if allowance and 0 < allowance.concurrent <= count:
+            return False
+        counts[limit] = count + 1
+        return True
+
+    def end(self, limit: str) -> None:
+        """Count one request less under way; each `begin` that said yes has one."""
+        assert self._under_way is not None
+        self._under_way[limit] -= 1
+
+
+class Step(Struct, frozen=True):
+    """A change of the picture that was found possible: VMs that come or change, names that go."""
+
+    puts: dict[str, Vm]
+    claims: dict[str, Claims]
+    removes: frozenset[str]
+    listeners: dict[str, str]
+    """Every listener after the step, with the name of its VM."""
+
+
+class Picture(Generic[R]):
+    """Every VM of a fleet, and the ways in which callers reach them.
+
+    `only` is the VM that answers every caller, when there is just one. `edition` grows with every
+    step. `clouds` has the tenants that are not of the public cloud, with theirs. `remarks`
+    are sentences for the operator about what was settled in silence.
+    """
+
+    def __init__(self, catalog: Catalog, most_bytes: int) -> None:
+        """Begin without VMs; hold at most `most_bytes` of prepared replies."""
+        self.catalog = catalog
+        self.shelf: Shelf[R] = Shelf(most_bytes)
+        self.edition = 0
+        self.by_name: dict[str, Entry[R]] = {}
+        self.only: Entry[R] | None = None
+        self.clouds: dict[str, str] = {}
+        self.has_identities = False
+        self._by_address: dict[str, Entry[R]] = {}
+        self._by_listener: dict[str, str] = {}
+        self._presumed: dict[str, list[Entry[R]]] = {}
+
+    def caller(self, address: str) -> Entry[R] | None:
+        """Return the VM at a source address as a socket gives it, or None."""
+        if self.only is not None:
+            return self.only
+        return self._at(address) or self._at(_plain(address))
+
+    def owner(self, listener: str) -> Entry[R] | None:
+        """Return the VM that a listener belongs to now; one of a VM's own says whose it is."""
+        if listener.startswith(VM):
+            return self.by_name.get(listener.removeprefix(VM))
+        return self.by_name.get(self._by_listener.get(listener, ""))
+
+    def _at(self, address: str) -> Entry[R] | None:
+        written = self._by_address.get(address)
+        # Where two VMs have one default by chance, neither has it: it must not move between them.
+        presumed = self._presumed.get(address, ())
+        return written or (presumed[0] if len(presumed) == 1 else None)
+
+    def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> Step:
+        """Return the step that makes all these changes together.
+
+        Raises:
+            ConfigError: two VMs would claim one address or listener, or an address is none.
+        """
+        new = {vm.name: vm for vm in puts}
+        gone = frozenset(removes)
+        changed = new.keys() | gone
+        claims = {name: _claims(vm) for name, vm in new.items()}
+        addresses: dict[str, str] = {}
+        listeners = {text: name for text, name in self._by_listener.items() if name not in changed}
+        for name, wanted in claims.items():
+            for address in wanted.addresses:
+                owner = self._by_address.get(address)
+                if owner and owner.name not in changed:
+                    addresses[address] = owner.name
+                _claim(addresses, address, name, "reach.address")
+            for listener in wanted.listeners:
+                _claim(listeners, listener, name, "reach.listen")
+        return Step(new, claims, gone, listeners)
+
+    def take(self, step: Step) -> None:
+        """Make a planned step; the next request of every connection sees it."""
+        for name in step.puts.keys() | step.removes:
+            self._forget(name)
+        for name, vm in step.puts.items():
+            self._put(vm, step.claims[name])
+        for name in step.removes:
+            self.by_name.pop(name, None)
+        self._by_listener = step.listeners
+        self.only = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
+        self.edition += 1
+
+    def forget_replies(self) -> None:
+        """Let every reply be prepared anew, and keep none that is being made meanwhile."""
+        for entry in self.by_name.values():
+            self.shelf.drop(entry.replies)
+        self.edition += 1
+
+    @property
+    def listeners(self) -> dict[str, str]:
+        """Every listener that belongs to a VM, with the VM's name."""
+        return self._by_listener
+
+    def remarks(self) -> list[str]:
+        """Return sentences about addresses that are mere defaults and that others have too."""
+        found = []
+        for address, entries in self._presumed.items():
+            owner = self._by_address.get(address)
+            for entry in entries:
+                others = [one for one in ([owner] if owner else entries) if one is not entry]
+                if others:
+                    found.append(
+                        f"{entry.name} has no address of its own: its default {address} is also "
+                        f"that of {others[0].name}. Give it network.interface or reach"
+                    )
+        return found
+
+    def _put(self, vm: Vm, claims: Claims) -> None:
+        entry = self.by_name.get(vm.name)
+        if entry is None:
+            entry = self.by_name[vm.name] = Entry(vm)
+        entry.pack(vm)
+        entry.claims = claims
+        self.has_identities |= vm.identities.system or bool(vm.identities.user)
+        if vm.cloud != PUBLIC:
+            self.clouds[tenant_of(vm)] = vm.cloud
+        for address in claims.addresses:
+            self._by_address[address] = entry
+        if claims.presumed:
+            self._presumed.setdefault(claims.presumed, []).append(entry)
+
+    def _forget(self, name: str) -> None:
+        """Take away the ways to a VM; its entry, with its limits, stays until it is removed."""
+        entry = self.by_name.get(name)
+        if entry is None:
+            return
+        claims = entry.claims
+        for address in claims.addresses:
+            self._by_address.pop(address, None)
+        others = [one for one in self._presumed.pop(claims.presumed, ()) if one is not entry]
+        if others:
+            self._presumed[claims.presumed] = others
+        self.shelf.drop(entry.replies)
+
+
+def _claims(vm: Vm) -> Claims:
+    if vm.reach.address is not None:
+        addresses = [_normal(address, vm.name) for address in vm.reach.address]
+        return Claims(tuple(addresses), vm.reach.listen, "")
+    said = [one for one in map(_plain, private_addresses(vm)) if _is_address(one)]
+    return Claims(tuple(said), vm.reach.listen, "" if said else default_address(vm))
+
+
+def _claim(claims: dict[str, str], what: str, name: str, where: str) -> None:
+    other = claims.setdefault(what, name)
+    if other != name:
+        raise ConfigError(
+            f"vms.{name}.{where}",
+            f"{what}, which is also that of {other}",
+            "one VM to each",
+            "Give one of them another private address, or a reach of its own",
+        )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _normal(text: str, vm_name: str) -> str:
+    address = _plain(text)
+    if not _is_address(address):
+        where = f"vms.{vm_name}.reach.address"
+        raise ConfigError(where, f'"{text}"', "an IPv4 or IPv6 address")
+    return address
+
+
+def _plain(text: str) -> str:
+    """Return an address without its zone, in the one form that equal addresses share."""
+    if ":" not in text:
+        return text
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

@@ -1,0 +1,45 @@
+"""Keys that one server after another uses."""
+
+import pytest
+
+from openimds.credentials.keys import files
+from openimds.credentials.keys.pool import Pool
+from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.lazy import Issuing
+from openimds.credentials.service import Office
+from openimds.protocol.access_token import Terms
+
+NOW_S = 1_795_377_286.0
+
+
+def test_each_server_begins_with_the_first_key_and_gets_none_twice() -> None:
+    pool = Pool()
+    first, second = pool.supply(), pool.supply()
+    keys = [first(), first(), second(), second()]
+    assert keys[0] is keys[2]
+    assert keys[1] is keys[3]
+    assert keys[0] is not keys[1]
+
+
+def test_all_that_signs_for_a_second_server_is_there_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Pool()
+    first, second = (Office(Issuing(make_key=pool.supply()), Terms(86400)) for _ in range(2))
+    token, bundle = first.keyring().signer(NOW_S), first.registry.bundle(NOW_S)
+    monkeypatch.delattr(files, "new_key")
+    assert second.keyring().signer(NOW_S).key is token.key
+    other = second.registry.bundle(NOW_S)
+    assert other != bundle, "a certificate is made for one server"
+    first.close()
+    second.close()
+
+
+def test_root_and_intermediate_have_keys_of_their_own() -> None:
+    authority = Authority.open(None, NOW_S, make_key=Pool().supply())
+    leaf = authority.leaf("metadata.azure.com", "westeurope", NOW_S)
+    lineage = authority._chain.lineage()
+    first, *others = [one.public_key() for one in (*lineage, leaf.certificate)]
+    assert len(others) == 2
+    assert first not in others
+    assert others[0] != others[1]

@@ -1,0 +1,96 @@
+"""Client certificates of version 2, judged by openssl."""
+
+import subprocess
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from openimds.credentials.tokens.client_certificates import FILE_NAME, Clients
+from openimds.protocol.pending import Certificate, Failed, NeedsCertificate
+from openimds.vm.identities import Principal
+
+NOW_S = 1_795_377_286.0
+WHO = Principal("client-1", "o", "tenant-1", "/m")
+
+
+def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
+    done = subprocess.run(
+        ["openssl", *arguments], input=stdin, capture_output=True, check=True, timeout=60
+    )
+    return done.stdout
+
+
+def request(folder: Path, *key: str, options: tuple[str, ...] = ()) -> bytes:
+    path = folder / "guest.pem"
+    kind = key or ("rsa:2048",)
+    return openssl(
+        *("req", "-new", "-newkey", *kind, "-nodes", "-keyout", str(path), "-subj", "/CN=x"),
+        *("-outform", "DER", *options),
+    )
+
+
+def made(clients: Clients, csr: bytes) -> bytes:
+    got = clients.sign(NeedsCertificate("a", WHO, csr, "https://x"), NOW_S)
+    assert isinstance(got, Certificate)
+    return b64decode(got.text, validate=True)
+
+
+PSS = ("-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32")
+
+
+@pytest.mark.parametrize("options", [(), PSS], ids=["pkcs1", "pss"])
+def test_a_certificate_is_the_identity_s_for_a_week(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    der = made(Clients(None), request(tmp_path, options=options))
+    shown = openssl(
+        *("x509", "-inform", "DER", "-noout", "-subject", "-ext", "extendedKeyUsage"),
+        stdin=der,
+    ).decode()
+    assert "CN = client-1, DC = tenant-1" in shown
+    assert "TLS Web Client Authentication" in shown
+    ours = openssl("x509", "-inform", "DER", "-noout", "-pubkey", stdin=der)
+    assert ours == openssl("pkey", "-in", str(tmp_path / "guest.pem"), "-pubout")
+
+
+def test_it_lasts_seven_days(tmp_path: Path) -> None:
+    found = x509.load_der_x509_certificate(made(Clients(None), request(tmp_path)))
+    assert (found.not_valid_after_utc - found.not_valid_before_utc).days == 7
+    assert found.not_valid_before_utc.timestamp() == NOW_S - 300
+
+
+@pytest.mark.parametrize(
+    "key", [("rsa:1024",), ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")], ids=["short", "curve"]
+)
+def test_another_key_gets_none(tmp_path: Path, key: tuple[str, ...]) -> None:
+    csr = request(tmp_path, *key)
+    got = Clients(None).sign(NeedsCertificate("a", WHO, csr, ""), NOW_S)
+    assert got == Failed("request_malformed")
+
+
+def test_a_request_that_is_not_signed_with_its_key_gets_none(tmp_path: Path) -> None:
+    csr = bytearray(request(tmp_path))
+    csr[-1] ^= 1
+    for one in (bytes(csr), b"", b"der"):
+        got = Clients(None).sign(NeedsCertificate("a", WHO, one, ""), NOW_S)
+        assert got == Failed("request_malformed")
+
+
+def test_the_key_stays_with_the_state(tmp_path: Path) -> None:
+    csr = request(tmp_path)
+    first = made(Clients(tmp_path), csr)
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+    again = made(Clients(tmp_path), csr)
+    public = openssl("pkey", "-in", str(tmp_path / FILE_NAME), "-pubout")
+    key = load_pem_public_key(public)
+    assert isinstance(key, RSAPublicKey)
+    for der in (first, again):
+        found = x509.load_der_x509_certificate(der)
+        key.verify(found.signature, found.tbs_certificate_bytes, PKCS1v15(), SHA256())
+    assert first != again

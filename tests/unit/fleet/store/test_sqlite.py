@@ -1,0 +1,161 @@
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from openimds.fleet.store.port import ConflictError, StoreError, Write
+from openimds.fleet.store.sqlite import STEPS, SqliteStore
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    with closing(SqliteStore(path)) as opened:
+        put(opened, "a", b"1")
+        yield opened
+
+
+def put(store: SqliteStore, name: str, body: bytes | None) -> None:
+    store.write([Write(name, body, "api")], "somebody", "now")
+
+
+def state(store: SqliteStore) -> object:
+    return store.page("", 99), store.changes(0, 99), store.revision()
+
+
+def test_it_asks_for_every_commit_to_be_on_the_disk(store: SqliteStore) -> None:
+    assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    full = 2
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (full,)
+
+
+def test_the_file_remembers_how_many_steps_it_has_seen(store: SqliteStore, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
+
+
+def test_a_schema_of_a_later_release_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    with pytest.raises(StoreError) as caught:
+        SqliteStore(path)
+    assert str(caught.value) == (
+        f"{path}: written by a later release (schema {len(STEPS) + 1}, this one knows "
+        f"{len(STEPS)}); use that release"
+    )
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+
+
+def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    text = b"This is no database at all. " * 100
+    path.write_bytes(text)
+    with pytest.raises(StoreError) as caught:
+        SqliteStore(path)
+    assert str(caught.value) == (
+        f"{path}: file is not a database; this is no store of ours: put a copy back, or move it "
+        "away to begin anew"
+    )
+    assert path.read_bytes() == text
+
+
+def test_a_damaged_file_says_so(path: Path) -> None:
+    with closing(SqliteStore(path)) as store:
+        for number in range(500):
+            put(store, f"vm-{number:03}", b"x" * 200)
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\x5a" * (len(data) - 4096)
+    path.write_bytes(data)
+    with pytest.raises(StoreError) as caught, closing(SqliteStore(path)) as store:
+        state(store)
+    assert str(caught.value) == (
+        f"{path}: database disk image is malformed; the file is damaged: put a copy back, or move "
+        "it away to begin anew"
+    )
+
+
+@pytest.mark.parametrize("where", ["none/fleet.db", "file/fleet.db", "folder"])
+def test_a_place_that_cannot_be_opened_is_refused(tmp_path: Path, where: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as caught:
+        SqliteStore(tmp_path / where)
+    assert str(caught.value) == (
+        f"{tmp_path / where}: unable to open database file; the folder must exist and be writable"
+    )
+
+
+def test_a_full_disk_loses_nothing_and_changes_nothing(store: SqliteStore, path: Path) -> None:
+    before = state(store)
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    batch = [Write("a", None, "api"), Write("b", b"x" * 100_000, "api")]
+    with pytest.raises(StoreError) as caught:
+        store.write(batch, "somebody", "now")
+    assert str(caught.value) == (
+        f"{path}: database or disk is full; make room on the disk; nothing was lost and nothing "
+        "was changed"
+    )
+    assert state(store) == before
+    store._db.execute("PRAGMA max_page_count = 100000")
+    store.write(batch, "somebody", "now")
+    assert [one.name for one in store.page("", 9)] == ["b"]
+
+
+def test_a_read_only_file_changes_nothing(store: SqliteStore, path: Path) -> None:
+    before = state(store)
+    store._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError) as caught:
+        put(store, "b", b"1")
+    assert str(caught.value) == (
+        f"{path}: attempt to write a readonly database; the file or its folder is read-only; "
+        "nothing was changed"
+    )
+    assert state(store) == before
+    store._db.execute("PRAGMA query_only = OFF")
+    put(store, "b", b"1")
+
+
+def test_a_file_in_use_by_another_program_changes_nothing(store: SqliteStore, path: Path) -> None:
+    before = state(store)
+    store._db.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError) as caught:
+            put(store, "b", b"1")
+        assert str(caught.value) == f"{path}: database is locked; nothing was changed"
+        assert state(store) == before
+    put(store, "b", b"1")
+
+
+@pytest.mark.parametrize("call", ["get", "page", "changes", "revision"])
+def test_every_way_to_read_says_which_file_failed(
+    store: SqliteStore, path: Path, call: str
+) -> None:
+    arguments = {"get": ("a",), "page": ("", 1), "changes": (0, 1), "revision": ()}[call]
+    assert getattr(store, call)(*arguments)
+    store._db.executescript("DROP TABLE vm; DROP TABLE change")
+    with pytest.raises(StoreError) as caught:
+        getattr(store, call)(*arguments)
+    assert str(caught.value).startswith(f"{path}: no such table: ")
+
+
+def test_a_refused_write_leaves_no_transaction_open(store: SqliteStore, path: Path) -> None:
+    with pytest.raises(ConflictError):
+        store.write([Write("b", b"1", "api"), Write("a", b"2", "api", 0)], "somebody", "now")
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert other.execute("SELECT name FROM vm").fetchall() == [("a",)]
+
+
+def test_a_closed_store_says_so(path: Path) -> None:
+    store = SqliteStore(path)
+    store.close()
+    with pytest.raises(StoreError, match="closed database"):
+        store.get("a")

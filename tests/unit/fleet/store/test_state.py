@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openimds.fleet.store.port import StoreError
+from openimds.fleet.store.state import State, default_folder
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    state = State(tmp_path / "a" / "b")
+    assert state.folder == tmp_path / "a" / "b"
+    assert state.store_path == tmp_path / "a" / "b" / "fleet.db"
+    assert mode(state.folder) == 0o700
+    assert mode(state.folder / "lock") == 0o600
+    state.close()
+
+
+def test_one_process_holds_it_and_is_named(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    with pytest.raises(StoreError) as caught:
+        State(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: in use by the process with pid {os.getpid()}; end it first, or name another "
+        "--state"
+    )
+    # The one that was refused has taken nothing away.
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    state.close()
+    State(tmp_path).close()
+
+
+def test_a_holder_that_has_not_said_its_pid_is_unknown(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    os.truncate(tmp_path / "lock", 0)
+    with pytest.raises(StoreError, match="with pid unknown; end it first"):
+        State(tmp_path)
+    state.close()
+
+
+def test_the_lock_ends_with_the_process_however_it_ends(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from openimds.fleet.store.state import State\n"
+        "state = State(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert ended.returncode == -9
+    assert (tmp_path / "lock").read_text() != ""
+    state = State(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    state.close()
+
+
+def test_the_pid_of_a_longer_one_before_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("123456789012345\n")
+    state = State(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    state.close()
+
+
+@pytest.mark.parametrize(
+    "where, said",
+    [("file", "file exists"), ("file/below", "not a directory"), ("locked", "is a directory")],
+)
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, where: str, said: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked" / "lock").mkdir(parents=True)
+    with pytest.raises(StoreError) as caught:
+        State(tmp_path / where)
+    assert str(caught.value) == f"{tmp_path / where}: {said}; name a folder that can be written"
+
+
+def test_the_default_is_the_users_state_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "openimds"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for nothing in ("", None):
+        monkeypatch.delenv("XDG_STATE_HOME")
+        if nothing is not None:
+            monkeypatch.setenv("XDG_STATE_HOME", nothing)
+        assert default_folder() == tmp_path / "home" / ".local" / "state" / "openimds"
+        monkeypatch.setenv("XDG_STATE_HOME", "x")
