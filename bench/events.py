@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import address, value
 from bench.stage import GENEROUS, METADATA, Caller, drive_all, plane, request
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.clock import Clock
-from openimds.agenda.making import Making
+from openimds.events.clock import Clock
+from openimds.events.making import Making
+from openimds.events.service import Agenda
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Store
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore

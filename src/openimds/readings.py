@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.hook import Hook
+from openimds.events.service import Agenda
+from openimds.events.webhook import Hook
 from openimds.facts.events import Status
 from openimds.fleet.service import Desk
 from openimds.record.recorder import Recorder

@@ -17,8 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.clock import Clock
+from openimds.events.clock import Clock
+from openimds.events.service import Agenda
 from openimds.facts.events import Trigger
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Picture

@@ -12,11 +12,6 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.clock import Clock
-from openimds.agenda.hook import Hook, delivery
-from openimds.agenda.making import Making
-from openimds.agenda.scenario import FLEET
 from openimds.app.doors import Doors
 from openimds.app.edits import Edits
 from openimds.app.given import Given
@@ -30,6 +25,11 @@ from openimds.credentials.service import Office
 from openimds.credentials.tokens.arc_challenge import Challenges
 from openimds.credentials.tokens.caller_secrets import Secrets
 from openimds.errors import ConfigError, Error
+from openimds.events.clock import Clock
+from openimds.events.making import Making
+from openimds.events.scenario import FLEET
+from openimds.events.service import Agenda
+from openimds.events.webhook import Hook, delivery
 from openimds.facts.protocols import WAYS
 from openimds.faults import Faults
 from openimds.fleet.index import Picture

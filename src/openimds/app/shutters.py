@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from math import isfinite
 
-from openimds.agenda.clock import Clock
 from openimds.errors import ConfigError
+from openimds.events.clock import Clock
 from openimds.faults import Engine
 from openimds.wire.listen import Enter, Listener, listen, place
 from openimds.wire.plane import Plane

@@ -14,8 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.happenings import line
 from openimds.control import metrics
 from openimds.control.attested import Attested, Certificates
 from openimds.control.events import Events, Scenarios, Times
@@ -29,6 +27,8 @@ from openimds.control.schema import openapi
 from openimds.control.token import Token
 from openimds.control.vms import Vms, whole
 from openimds.errors import ConfigError, Error
+from openimds.events.log_format import line
+from openimds.events.service import Agenda
 from openimds.faults import Faults
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Change, ConflictError, Happening

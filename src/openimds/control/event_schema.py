@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from openimds.agenda.clock import CLOCK
+from openimds.events.clock import CLOCK
 from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, Status, Trigger
 from openimds.protocol.events.input import MOST_PLANS, MOST_VMS, PLAN, WISH, Sort
 

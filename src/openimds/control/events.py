@@ -8,15 +8,15 @@ import msgspec.json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.clock import CLOCK
-from openimds.agenda.happenings import date_of, line, seconds_of, view
-from openimds.agenda.scenario import Scenario
 from openimds.control.guard import body_of
 from openimds.control.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.control.vms import who, whole
 from openimds.errors import ConfigError
+from openimds.events.clock import CLOCK
+from openimds.events.log_format import date_of, line, seconds_of, view
+from openimds.events.scenario import Scenario
+from openimds.events.service import Agenda
 from openimds.facts.events import ANY, Trigger
 from openimds.fleet.service import Desk
 from openimds.protocol.events.event import Event

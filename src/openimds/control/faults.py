@@ -8,9 +8,9 @@ import msgspec.json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.agenda.happenings import date_of
 from openimds.control.guard import body_of
 from openimds.control.problem import ProblemError
+from openimds.events.log_format import date_of
 from openimds.facts.faults import Parameter
 from openimds.facts.playbooks import PLAYBOOKS, Playbook
 from openimds.faults import Faults, Running

@@ -13,11 +13,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.agenda.happenings import date_of
 from openimds.control.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.control.problem import ProblemError
 from openimds.control.request_rows import LEAST_STATUS, MOST_STATUS
 from openimds.control.vms import whole
+from openimds.events.log_format import date_of
 from openimds.facts.strict import rule
 from openimds.protocol.lint import Finding, Record, report
 

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec.json
 
-from openimds.agenda.ledger import Shown
 from openimds.app import Server
 from openimds.errors import ConfigError
+from openimds.events.writer import Shown
 from openimds.facts.events import ANY, Status, Trigger
 from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.protocol.events.event import Event, place_of

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from openimds.agenda.clock import Clock
 from openimds.app import Given, Server
 from openimds.app.shutters import Shutters
 from openimds.config import configure
 from openimds.errors import ConfigError
+from openimds.events.clock import Clock
 from openimds.faults import Engine, Running
 from openimds.protocol.faults.input import read
 from openimds.settings import resolve

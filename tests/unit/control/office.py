@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.clock import Clock
 from openimds.control.api import application
 from openimds.control.token import Token
 from openimds.credentials.keys.keyring import Keyring, Life
 from openimds.credentials.pki.lazy import Issuing, Registry
 from openimds.errors import ConfigError
+from openimds.events.clock import Clock
+from openimds.events.service import Agenda
 from openimds.facts.versions import NEWEST, catalog
 from openimds.faults import Engine, Faults
 from openimds.fleet.index import Picture

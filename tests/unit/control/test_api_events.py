@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openimds.agenda.clock import Clock
+from openimds.events.clock import Clock
 from openimds.protocol.pending import NeedsApproval
 from tests.unit.control.office import Office, at_work
 

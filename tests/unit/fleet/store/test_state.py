@@ -47,7 +47,8 @@ def test_a_holder_that_has_not_said_its_pid_is_unknown(tmp_path: Path) -> None:
 
 def test_the_lock_ends_with_the_process_however_it_ends(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from openimds.fleet.store.state import State\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from openimds.fleet.store.state import State\n"
         "state = State(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
     )
     ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)

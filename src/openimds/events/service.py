@@ -10,10 +10,10 @@ from uuid import uuid4
 import msgspec.json
 from msgspec.structs import replace
 
-from openimds.agenda.clock import Clock, ClockState
-from openimds.agenda.ledger import Done, Ledger, Shown
-from openimds.agenda.scenario import Book, begin, digest_of, end, next_of
 from openimds.errors import ConfigError
+from openimds.events.clock import Clock, ClockState
+from openimds.events.scenario import Book, begin, digest_of, end, next_of
+from openimds.events.writer import Done, Ledger, Shown
 from openimds.facts.events import Status, Trigger
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Moves, StoreError

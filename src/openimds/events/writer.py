@@ -14,9 +14,9 @@ from typing import TypeAlias
 import msgspec.json
 from msgspec import Struct, field
 
-from openimds.agenda.clock import Clock
-from openimds.agenda.happenings import happening
-from openimds.agenda.scenario import Book
+from openimds.events.clock import Clock
+from openimds.events.log_format import happening
+from openimds.events.scenario import Book
 from openimds.facts.events import FIRST_INCARNATION
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Happening, Moves, StoreError

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from openimds.agenda.agenda import Agenda
+from openimds.events.service import Agenda
 from openimds.protocol.pending import Made, Need, NeedsApproval, NeedsBulletin
 
 

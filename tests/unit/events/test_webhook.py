@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from openimds.agenda.hook import MOST_BEHIND, Deliver, Hook, HookError, delivery
 from openimds.errors import ConfigError
+from openimds.events.webhook import MOST_BEHIND, Deliver, Hook, HookError, delivery
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Picture
 from openimds.fleet.service import Desk

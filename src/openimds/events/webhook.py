@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from openimds.agenda.happenings import line
 from openimds.errors import ConfigError, Error
+from openimds.events.log_format import line
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Happening, Moves
 

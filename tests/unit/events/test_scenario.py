@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from openimds.agenda.scenario import FLEET, Book, Run, Scenario, next_of
 from openimds.errors import ConfigError
+from openimds.events.scenario import FLEET, Book, Run, Scenario, next_of
 from openimds.protocol.events import schedule as plans_of_time
 from openimds.protocol.events.input import plans
-from tests.unit.agenda.room import NOW_S, Room, play, until
+from tests.unit.events.setup import NOW_S, Room, play, until
 
 
 def test_lines_come_in_their_time_and_once() -> None:

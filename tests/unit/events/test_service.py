@@ -13,7 +13,7 @@ from openimds.protocol.events.event import Event
 from openimds.protocol.events.input import Wish
 from openimds.protocol.events.state_machine import Reason, Refusal
 from openimds.protocol.pending import Approved, Failed, NeedsBulletin
-from tests.unit.agenda.room import NOW_S, Room, play, until
+from tests.unit.events.setup import NOW_S, Room, play, until
 
 REBOOT = Wish("Reboot", ("as-1",))
 

@@ -5,8 +5,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from openimds.agenda.agenda import Agenda
-from openimds.agenda.clock import Clock
+from openimds.events.clock import Clock
+from openimds.events.service import Agenda
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Picture
 from openimds.fleet.service import Desk

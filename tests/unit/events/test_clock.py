@@ -2,8 +2,8 @@ from math import inf
 
 import pytest
 
-from openimds.agenda.clock import Clock, ClockState
 from openimds.errors import ConfigError
+from openimds.events.clock import Clock, ClockState
 
 NOW_S = 1_795_377_286.0
 
