@@ -18,7 +18,7 @@ from openimds.control.rows import (
 from openimds.facts.evidence import Mark
 from openimds.facts.faults import EFFECTS, Parameter, Sort
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.faults.board import API, FILE
+from openimds.faults.service import API, FILE
 from openimds.protocol.faults.input import MOST_TEXTS, members_of, members_of_book
 
 Json = dict[str, Any]

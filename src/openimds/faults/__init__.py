@@ -11,7 +11,7 @@ Python alike.
 What the room refuses to know: sockets, and what an answer looks like.
 """
 
-from openimds.faults.board import Faults
-from openimds.faults.engine import Engine, Running
+from openimds.faults.injector import Engine, Running
+from openimds.faults.service import Faults
 
 __all__ = ["Engine", "Faults", "Running"]

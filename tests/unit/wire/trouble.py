@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from openimds.faults.engine import Engine, Running
+from openimds.faults.injector import Engine, Running
 from openimds.protocol.faults.input import read
 from openimds.wire.conversation import Conversation
 from openimds.wire.plane import Plane

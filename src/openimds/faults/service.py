@@ -11,7 +11,7 @@ import msgspec.json
 from msgspec import Struct, structs
 
 from openimds.errors import ConfigError
-from openimds.faults.engine import Engine, Running
+from openimds.faults.injector import Engine, Running
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Moves
 from openimds.protocol.faults.fault import Plan, said
