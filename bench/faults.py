@@ -6,10 +6,10 @@ which of them begins changes with each round.
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, drive, plane, request
+from openimds.dataplane.dispatcher import Plane
 from openimds.faults import Engine, Running
 from openimds.protocol.faults.input import read
 from openimds.vm.types import Vm
-from openimds.wire.plane import Plane
 
 NEVER = "instance document, cached, no fault was ever set"
 CLEARED = "the same after faults were set and cleared"

@@ -20,11 +20,11 @@ from bench.stage import (
     plane,
     request,
 )
+from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.recording.recorder import Recorder
 from openimds.fleet.index import documented_allowances
-from openimds.record.recorder import Recorder
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
-from openimds.wire.plane import Plane
 
 CACHED = "instance document, cached, every check on"
 STRANGER = "404 unknown caller, fleet of 2"

@@ -36,10 +36,10 @@ from bench.stage import (
     request,
     signed,
 )
+from openimds.dataplane.dispatcher import Plane
 from openimds.protocol.pending import NeedsDocument, NeedsToken
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
-from openimds.wire.plane import Plane
 
 INSTANCES, TOKENS, DOCUMENTS = "instance document", "token", "attested document"
 AGAIN, EACH, TURN = (

@@ -6,6 +6,8 @@ import time
 
 from openimds.credentials.pki.lazy import Issuing
 from openimds.credentials.service import Office
+from openimds.dataplane.connection import Conversation
+from openimds.dataplane.dispatcher import Maker, Plane, WirePicture
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
@@ -15,8 +17,6 @@ from openimds.protocol.handle import answer, subject
 from openimds.protocol.pending import Made, Need, NeedsDocument, NeedsToken
 from openimds.protocol.request import query
 from openimds.vm.types import Vm
-from openimds.wire.conversation import Conversation
-from openimds.wire.plane import Maker, Plane, WirePicture
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
 TOKEN = (

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from openimds.credentials.entra.client import FEDERATION, NOBODY_ASKS
+from openimds.dataplane.dispatcher import Bounds
 from openimds.errors import ConfigError
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import GENERAL, Catalog, catalog
@@ -24,7 +25,6 @@ from openimds.vm.fleet_file import fleet
 from openimds.vm.identities import ENTRA
 from openimds.vm.types import Vm
 from openimds.vm.validate import describe
-from openimds.wire.plane import Bounds
 
 DEFAULT_VM = "vm-1"
 """The name of the VM that is served when nobody names one."""

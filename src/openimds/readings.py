@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.recording.recorder import Recorder
 from openimds.events.service import Agenda
 from openimds.events.webhook import Hook
 from openimds.facts.events import Status
 from openimds.fleet.service import Desk
-from openimds.record.recorder import Recorder
-from openimds.wire.plane import Plane
 
 
 class Numbers:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.talk import a_plane, replies, request
-from tests.unit.wire.trouble import Line, trouble
+from tests.unit.dataplane.faulty import Line, trouble
 
 LEAVES = ("name", "location", "vmSize", "osType")
 HEAD = {"Metadata": "true"}

@@ -3,14 +3,14 @@
 import asyncio
 from typing import Any
 
+from openimds.dataplane.connection import Conversation
+from openimds.dataplane.dispatcher import Bounds, Maker, Plane, WirePicture
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Allowances, Picture, documented_allowances
 from openimds.protocol.events.document import document
 from openimds.protocol.pending import Bulletin, Made, Need, NeedsBulletin
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
-from openimds.wire.conversation import Conversation
-from openimds.wire.plane import Bounds, Maker, Plane, WirePicture
 
 UTC_S = 1_795_377_286.0  # Sun, 22 Nov 2026 19:54:46 GMT
 

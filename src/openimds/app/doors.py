@@ -7,8 +7,8 @@ from typing import Any
 from openimds.app.given import Given
 from openimds.config import Config
 from openimds.control.door import Door, MakeApplication, bind
+from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
-from openimds.wire.listen import Tcp, address
 
 _PUBLIC = ("127.0.0.1", 8171)
 

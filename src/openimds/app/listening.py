@@ -6,10 +6,10 @@ from collections.abc import Set as AbstractSet
 
 from openimds.app.given import Given
 from openimds.app.shutters import reopening
+from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.listeners import IsStale, Listener, Netns, listen, listen_on
 from openimds.errors import ConfigError
 from openimds.linux import netns
-from openimds.wire.listen import IsStale, Listener, Netns, listen, listen_on
-from openimds.wire.plane import Plane
 
 
 class Listening:

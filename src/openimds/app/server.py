@@ -24,6 +24,8 @@ from openimds.credentials.pki.lazy import Issuing
 from openimds.credentials.service import Office
 from openimds.credentials.tokens.arc_challenge import Challenges
 from openimds.credentials.tokens.caller_secrets import Secrets
+from openimds.dataplane.dispatcher import Plane, WirePicture
+from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.events.making import Making
@@ -41,9 +43,7 @@ from openimds.protocol.access_token import Terms
 from openimds.protocol.events.document import Activity
 from openimds.protocol.identity_dialects import variables
 from openimds.readings import Numbers
-from openimds.record.recorder import Recorder
 from openimds.vm.types import Vm
-from openimds.wire.plane import Plane, WirePicture
 
 _SWEEP_S = 1.0
 _DRAIN_S = 5.0

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from math import isfinite
 
+from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.listeners import Enter, Listener, listen, place
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import Engine
-from openimds.wire.listen import Enter, Listener, listen, place
-from openimds.wire.plane import Plane
 
 Reopen = Callable[[str, Listener], Awaitable[Listener]]
 """Opens the listener of a text again, where it was; ConfigError says why it cannot."""

@@ -12,13 +12,13 @@ from openimds.app.run import run
 from openimds.app.server import Ready, Tell
 from openimds.config import DEFAULT_VM, Config
 from openimds.control.token import Token, TokenError
+from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
 from openimds.fleet.store.state import State
 from openimds.linux.cell import Cell, Warden, Wish
 from openimds.linux.cell.way_out import find
 from openimds.linux.fence import IMDS
 from openimds.linux.namespace import past_proxies
-from openimds.wire.listen import Tcp, address
 
 PUBLIC = ("127.0.0.1", 8171)
 """Where keys are published in a cell, unless the settings say: nobody else can have it there."""

@@ -15,6 +15,7 @@ from openimds.cli.client import Client
 from openimds.cli.host import fleet_of
 from openimds.cli.main import options, values
 from openimds.cli.table import Cell, json_instead_of, print_table
+from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError, Error
 from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, default_folder
 from openimds.linux import checks
@@ -26,7 +27,6 @@ from openimds.linux.host.ties import Tie, ties
 from openimds.linux.host.tools import ToolError, may_configure, run
 from openimds.settings import setting
 from openimds.vm.types import Vm
-from openimds.wire.listen import Tcp, address
 
 _PUBLIC = "127.0.0.1:8171"
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}

@@ -7,10 +7,10 @@ import msgspec.json
 
 from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
+from openimds.dataplane.listeners import Unix, address
 from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, WAYS
 from openimds.protocol import identity_dialects
-from openimds.wire.listen import Unix, address
 
 
 def variables(url: str) -> dict[str, str]:

@@ -10,12 +10,12 @@ import pytest
 from openimds.app import Given, Server
 from openimds.app.shutters import Shutters
 from openimds.config import configure
+from openimds.dataplane.listeners import Listener
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import Engine, Running
 from openimds.protocol.faults.input import read
 from openimds.settings import resolve
-from openimds.wire.listen import Listener
 from tests.support.talk import replies, request
 
 ASK = request(

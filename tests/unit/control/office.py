@@ -13,6 +13,7 @@ from openimds.control.api import application
 from openimds.control.token import Token
 from openimds.credentials.keys.keyring import Keyring, Life
 from openimds.credentials.pki.lazy import Issuing, Registry
+from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.events.service import Agenda
@@ -22,7 +23,6 @@ from openimds.fleet.index import Picture
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.sqlite import MemoryStore
-from openimds.record.recorder import Recorder
 
 T = TypeVar("T")
 TAKEN = "127.0.0.1:1"

@@ -14,11 +14,11 @@ from typing import cast
 
 import httptools
 
+from openimds.dataplane.dispatcher import Plane, Request, Waiting, WireEntry
+from openimds.dataplane.fault_delivery import Performance, reset
+from openimds.dataplane.observer import Heard
+from openimds.dataplane.response_bytes import CLOSE, Reply
 from openimds.protocol.faults.fault import Fault
-from openimds.wire.plane import Plane, Request, Waiting, WireEntry
-from openimds.wire.play import Performance, reset
-from openimds.wire.reply import CLOSE, Reply
-from openimds.wire.watch import Heard
 
 _BUFFER = bytearray(16384)
 """Where every connection receives: a chunk is dealt with before the next one is read."""

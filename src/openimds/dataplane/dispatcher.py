@@ -6,6 +6,9 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from openimds.dataplane.connection_limits import Connections
+from openimds.dataplane.observer import Faults, Later, Silence, Watcher, loop_later
+from openimds.dataplane.response_bytes import CLOSE, Count, Counted, Reply, Stamps
 from openimds.facts.faults import Way
 from openimds.facts.refusals import problem
 from openimds.fleet.index import Allowances, Entry, Picture
@@ -16,9 +19,6 @@ from openimds.protocol.handle import Subject, answer, finish
 from openimds.protocol.pending import Made, Need, NeedsToken, Signature
 from openimds.protocol.request import Query, query
 from openimds.protocol.response import WHILE_HELD, Answer, Refusal, refuse, throttled
-from openimds.wire.connections import Connections
-from openimds.wire.reply import CLOSE, Count, Counted, Reply, Stamps
-from openimds.wire.watch import Faults, Later, Silence, Watcher, loop_later
 
 WireEntry: TypeAlias = Entry[Reply]
 WirePicture: TypeAlias = Picture[Reply]

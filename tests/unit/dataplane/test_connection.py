@@ -2,8 +2,8 @@
 
 import pytest
 
-from openimds.wire.plane import Bounds, Plane
-from openimds.wire.reply import Counted
+from openimds.dataplane.dispatcher import Bounds, Plane
+from openimds.dataplane.response_bytes import Counted
 from tests.support.talk import (
     UTC_S,
     Reply,
@@ -387,7 +387,7 @@ def test_a_mistake_of_ours_is_told_and_is_not_the_guests(monkeypatch: pytest.Mon
     told: list[BaseException] = []
     plane = a_plane()
     plane.on_mistake = told.append
-    monkeypatch.setattr("openimds.wire.plane.answer", lambda *_: 1 // 0)
+    monkeypatch.setattr("openimds.dataplane.dispatcher.answer", lambda *_: 1 // 0)
     talk = Talk(plane)
     assert one(talk.send(GET)).status == 500
     assert talk.transport.is_closed

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from openimds.dataplane.dispatcher import Plane, Waiting
+from openimds.dataplane.observer import Heard, Silence
+from openimds.dataplane.response_bytes import Reply
 from openimds.protocol.faults.delivery import script
 from openimds.protocol.faults.fault import Fault
-from openimds.wire.plane import Plane, Waiting
-from openimds.wire.reply import Reply
-from openimds.wire.watch import Heard, Silence
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 

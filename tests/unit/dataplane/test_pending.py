@@ -2,16 +2,16 @@
 
 import asyncio
 
+from openimds.dataplane.dispatcher import Bounds
+from openimds.dataplane.response_bytes import Counted
 from openimds.fleet.index import Allowance
-from openimds.wire.plane import Bounds
-from openimds.wire.reply import Counted
 from tests.support.talk import (
     Talk,
     a_fleet,
     replies,
     request,
 )
-from tests.unit.wire.stage import INSTANCE, TOKEN, Stage, run, settle
+from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
 
 
 def test_a_reply_is_said_when_it_is_made_and_reading_waits_for_it() -> None:

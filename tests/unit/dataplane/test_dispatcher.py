@@ -1,7 +1,7 @@
 import pytest
 
-from openimds.wire.plane import Bounds, Plane
-from openimds.wire.reply import Counted
+from openimds.dataplane.dispatcher import Bounds, Plane
+from openimds.dataplane.response_bytes import Counted
 from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited, request
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"

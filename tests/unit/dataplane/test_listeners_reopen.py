@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from openimds.dataplane.listeners import listen, place
 from openimds.errors import ConfigError
-from openimds.wire.listen import listen, place
 from tests.support.talk import a_fleet, a_picture, a_plane, replies, request
 
 ASK = request(

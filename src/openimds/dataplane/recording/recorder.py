@@ -5,10 +5,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeAlias
 
+from openimds.dataplane.observer import Heard
+from openimds.dataplane.recording import redact
+from openimds.dataplane.response_bytes import Reply
 from openimds.protocol.request_log import Record
-from openimds.record import mask
-from openimds.wire.reply import Reply
-from openimds.wire.watch import Heard
 
 MOST_BYTES = 64 << 20
 """What all records together may weigh; over it, the oldest of all go."""
@@ -120,15 +120,15 @@ def _record(number: int, heard: Heard, reply: Reply, said: bytes) -> Record:
         vm=heard.vm,
         peer=heard.peer,
         method=heard.method,
-        target=mask.target(heard.target),
-        headers=mask.headers(heard.headers),
+        target=redact.target(heard.target),
+        headers=redact.headers(heard.headers),
         endpoint=counted.endpoint,
         status=counted.status,
         reason=counted.reason,
         size_bytes=len(body),
-        body=mask.body(counted.endpoint, body, is_refusal=is_refusal),
-        sent=mask.sent(counted.endpoint, heard.body),
-        token_until_s=mask.token_until_s(counted.endpoint, body),
+        body=redact.body(counted.endpoint, body, is_refusal=is_refusal),
+        sent=redact.sent(counted.endpoint, heard.body),
+        token_until_s=redact.token_until_s(counted.endpoint, body),
         fault=heard.fault,
     )
 

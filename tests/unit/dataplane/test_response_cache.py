@@ -4,13 +4,13 @@ from hashlib import sha256
 
 import pytest
 
+from openimds.dataplane.response_bytes import Counted
 from openimds.protocol.pending import Failed, Signature
-from openimds.wire.reply import Counted
 from tests.support.talk import (
     UTC_S,
     replies,
 )
-from tests.unit.wire.stage import INSTANCE, TOKEN, Stage, run, settle
+from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
 
 
 def test_a_held_one_is_answered_at_once_and_counts_down_by_the_second() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from openimds.dataplane.listeners import Netns, Tcp, Unix, address, listen, listen_on
 from openimds.errors import ConfigError
-from openimds.wire.listen import Netns, Tcp, Unix, address, listen, listen_on
 from tests.support.talk import a_fleet, a_picture, a_plane, replies, request
 
 ASK = request(

@@ -1,8 +1,8 @@
 import asyncio
 
+from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.recording.recorder import Recorder
 from openimds.protocol.request_log import Record
-from openimds.record.recorder import Recorder
-from openimds.wire.plane import Plane
 from tests.support.talk import UTC_S, Talk, Time, a_fleet, a_picture, a_plane
 
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"

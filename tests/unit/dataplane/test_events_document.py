@@ -2,6 +2,7 @@
 
 import asyncio
 
+from openimds.dataplane.response_bytes import Counted
 from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.protocol.pending import (
     Approved,
@@ -12,7 +13,6 @@ from openimds.protocol.pending import (
     NeedsApproval,
     NeedsBulletin,
 )
-from openimds.wire.reply import Counted
 from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, replies
 
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"

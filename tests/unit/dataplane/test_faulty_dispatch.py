@@ -5,11 +5,11 @@ import json
 
 import pytest
 
+from openimds.dataplane.response_bytes import Counted
 from openimds.protocol.pending import NeedsToken
-from openimds.wire.reply import Counted
 from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited, replies, request
-from tests.unit.wire.stage import HELD, INSTANCE, TOKEN, Stage, run, settle
-from tests.unit.wire.trouble import Line, trouble
+from tests.unit.dataplane.faulty import Line, trouble
+from tests.unit.dataplane.setup import HELD, INSTANCE, TOKEN, Stage, run, settle
 
 DOCUMENT = "/metadata/instance?api-version=2021-02-01"
 GONE = {"effect": "status", "status": 410}

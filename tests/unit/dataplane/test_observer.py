@@ -1,6 +1,6 @@
-from openimds.wire.plane import Plane
-from openimds.wire.reply import Counted, Reply
-from openimds.wire.watch import Heard
+from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.observer import Heard
+from openimds.dataplane.response_bytes import Counted, Reply
 from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, request
 
 TARGET = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from openimds.dataplane.connection import Conversation
+from openimds.dataplane.dispatcher import Plane
 from openimds.faults.injector import Engine, Running
 from openimds.protocol.faults.input import read
-from openimds.wire.conversation import Conversation
-from openimds.wire.plane import Plane
 from tests.support.talk import UTC_S, FakeTransport, Talk
 
 

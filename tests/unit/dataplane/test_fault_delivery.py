@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from openimds.dataplane.connection import Conversation
+from openimds.dataplane.dispatcher import Bounds, Plane
+from openimds.dataplane.observer import Heard
+from openimds.dataplane.response_bytes import Counted, Reply
 from openimds.protocol.pending import Approved, NeedsApproval
-from openimds.wire.conversation import Conversation
-from openimds.wire.plane import Bounds, Plane
-from openimds.wire.reply import Counted, Reply
-from openimds.wire.watch import Heard
 from tests.support.talk import Idle, Talk, Time, a_plane, replies, request
-from tests.unit.wire.stage import INSTANCE, TOKEN, Stage, run, settle
-from tests.unit.wire.trouble import Line, Timers, trouble
+from tests.unit.dataplane.faulty import Line, Timers, trouble
+from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
 
 ASK = request(INSTANCE, headers={"Metadata": "true"})
 OTHER = request("/metadata/versions", headers={"Metadata": "true"})

@@ -2,10 +2,10 @@
 
 import pytest
 
+from openimds.dataplane.dispatcher import Plane, Request
+from openimds.dataplane.response_bytes import Reply
 from openimds.fleet.index import Entry
 from openimds.vm.types import Vm
-from openimds.wire.plane import Plane, Request
-from openimds.wire.reply import Reply
 from tests.support.talk import UTC_S, Idle, a_picture
 
 

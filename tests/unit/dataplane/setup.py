@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.response_bytes import Reply as WireReply
 from openimds.protocol.pending import Made, Need, NeedsDocument, Signature, Token
-from openimds.wire.plane import Plane
-from openimds.wire.reply import Reply as WireReply
 from tests.support.talk import (
     UTC_S,
     Reply,

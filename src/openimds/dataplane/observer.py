@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from openimds.dataplane.response_bytes import Count, Counted, Reply
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.request import Query
-from openimds.wire.reply import Count, Counted, Reply
 
 
 class Heard(Struct, frozen=True):

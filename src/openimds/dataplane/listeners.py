@@ -14,10 +14,10 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from openimds.dataplane.connection import Conversation
+from openimds.dataplane.dispatcher import Plane
 from openimds.errors import ConfigError
 from openimds.fleet.index import VM
-from openimds.wire.conversation import Conversation
-from openimds.wire.plane import Plane
 
 _BACKLOG = 4096
 _UNIX = "unix:"

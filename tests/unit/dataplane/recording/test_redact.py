@@ -1,8 +1,8 @@
 import pytest
 
+from openimds.dataplane.recording import redact
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.protocol.request_log import MOST_BODY_BYTES
-from openimds.record import mask
 
 TOKEN = b'{"access_token":"eyJ0.e30.c2ln","expires_in":"86399","expires_on":"1795463986"}'
 
@@ -25,7 +25,7 @@ TOKEN = b'{"access_token":"eyJ0.e30.c2ln","expires_in":"86399","expires_on":"179
     ],
 )
 def test_a_target_is_kept_without_its_secrets(raw: bytes, kept: str) -> None:
-    assert mask.target(raw) == kept
+    assert redact.target(raw) == kept
 
 
 def test_only_the_headers_that_matter_are_kept_and_their_secrets_are_not() -> None:
@@ -39,23 +39,23 @@ def test_only_the_headers_that_matter_are_kept_and_their_secrets_are_not() -> No
         ("referer", "http://shop.example/?sig=hush&a=1"),
         ("user-agent", "a" * 1000),
     )
-    assert mask.headers(said) == (
+    assert redact.headers(said) == (
         ("metadata", "true"),
         ("authorization", "***"),
         ("secret", "***"),
         ("x-identity-header", "***"),
         ("cookie", "***"),
         ("referer", "http://shop.example/?sig=***&a=1"),
-        ("user-agent", "a" * mask.LONGEST_VALUE),
+        ("user-agent", "a" * redact.LONGEST_VALUE),
     )
 
 
 def test_there_is_a_bound_to_headers() -> None:
-    assert len(mask.headers((("via", "1.1 a"),) * 60)) == mask.MOST_HEADERS
+    assert len(redact.headers((("via", "1.1 a"),) * 60)) == redact.MOST_HEADERS
 
 
 def test_bodies_are_kept_where_nothing_in_them_is_secret() -> None:
-    kept = {row.key for row in ENDPOINTS if mask.body(row.key, TOKEN, is_refusal=False)}
+    kept = {row.key for row in ENDPOINTS if redact.body(row.key, TOKEN, is_refusal=False)}
     assert kept == {
         "identity_info",
         "instance",
@@ -65,19 +65,21 @@ def test_bodies_are_kept_where_nothing_in_them_is_secret() -> None:
         "scheduledevents",
         "versions",
     }
-    assert all(mask.body(row.key, b"no", is_refusal=True) == b"no" for row in ENDPOINTS)
-    assert len(mask.body("instance", b"a" * 99_999, is_refusal=False)) == MOST_BODY_BYTES
+    assert all(redact.body(row.key, b"no", is_refusal=True) == b"no" for row in ENDPOINTS)
+    assert len(redact.body("instance", b"a" * 99_999, is_refusal=False)) == MOST_BODY_BYTES
 
 
 def test_of_what_was_sent_the_approvals_are_kept() -> None:
-    assert mask.sent("scheduledevents", b"{}") == b"{}"
-    assert len(mask.sent("scheduledevents", b"a" * 99_999)) == MOST_BODY_BYTES
-    assert mask.sent("issue_credential", b'{"csr":"hush"}') == b""
+    assert redact.sent("scheduledevents", b"{}") == b"{}"
+    assert len(redact.sent("scheduledevents", b"a" * 99_999)) == MOST_BODY_BYTES
+    assert redact.sent("issue_credential", b'{"csr":"hush"}') == b""
 
 
 def test_the_end_of_a_token_is_kept_and_nothing_else_of_it() -> None:
-    assert mask.token_until_s("token", TOKEN) == 1795463986.0
-    assert mask.token_until_s("azure_ml", b'{"expires_on":1795463986}') == 1795463986.0
+    assert redact.token_until_s("token", TOKEN) == 1795463986.0
+    assert redact.token_until_s("azure_ml", b'{"expires_on":1795463986}') == 1795463986.0
     # App Service of 2017 writes a date.
-    assert mask.token_until_s("app_service", b'{"expires_on":"11/22/2026 19:54:46 +00:00"}') == 0.0
-    assert mask.token_until_s("instance", TOKEN) == 0.0
+    assert (
+        redact.token_until_s("app_service", b'{"expires_on":"11/22/2026 19:54:46 +00:00"}') == 0.0
+    )
+    assert redact.token_until_s("instance", TOKEN) == 0.0
