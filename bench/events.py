@@ -10,12 +10,12 @@ from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import address, value
 from bench.stage import GENEROUS, METADATA, Caller, drive_all, plane, request
 from openimds.events.clock import Clock
-from openimds.events.making import Making
 from openimds.events.service import Agenda
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Store
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
 from openimds.protocol.events.input import Wish
+from openimds.server.pending_dispatch import Making
 from openimds.vm.fleet_file import fleet
 
 COUNT = 10_000

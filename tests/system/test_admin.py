@@ -14,7 +14,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-from openimds.control.operations import OPERATIONS
+from openimds.admin.operations import OPERATIONS
 from tests.system.process import Serving, run, serving
 
 pytestmark = pytest.mark.system

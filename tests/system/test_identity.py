@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from openimds.control.operations import OPERATIONS
+from openimds.admin.operations import OPERATIONS
 from tests.support.talk import Reply, replies
 from tests.system.process import Serving, run, serving
 

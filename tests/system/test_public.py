@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from openimds.control.door import CALLER_CONNECTIONS
+from openimds.admin.lazy_server import CALLER_CONNECTIONS
 from tests.system.process import serving
 
 pytestmark = pytest.mark.system

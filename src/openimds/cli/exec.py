@@ -2,10 +2,10 @@
 
 import click
 
-from openimds.app.within import within
 from openimds.cli.main import options, values
 from openimds.config import configure
 from openimds.linux.cell import end_like
+from openimds.server.sandboxed import within
 from openimds.settings import SETTINGS
 
 _OUTSIDE = "listen"

@@ -7,10 +7,10 @@ import sys
 import click
 import msgspec.json
 
-from openimds.app import Given, Ready, run
 from openimds.cli.main import options, values
 from openimds.config import configure
 from openimds.linux.systemd import Notices, sockets
+from openimds.server import Given, Ready, run
 from openimds.settings import SETTINGS
 
 _DOORS = ("admin", "public")

@@ -37,7 +37,7 @@ class Kept(Struct, frozen=True):
 class Faults:
     """What goes wrong in a server, on request.
 
-    From Python, inside the loop of a running `openimds.app.Server`::
+    From Python, inside the loop of a running `openimds.server.Server`::
 
         await server.faults.set({"effect": "status", "status": 410, "until_s": 70})
         await server.faults.play("throttled", "web-1", for_s=5)

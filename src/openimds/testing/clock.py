@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from openimds.app import Server
 from openimds.errors import ConfigError
+from openimds.server import Server
 from openimds.testing.events import seconds_of
 from openimds.testing.stage import Stage
 

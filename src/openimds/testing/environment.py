@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from openimds.app import Server
 from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, WAYS
+from openimds.server import Server
 from openimds.testing.vms import ServedVm, Vms
 from openimds.vm.validate import nearest
 

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec.json
 
-from openimds.app import Server
 from openimds.errors import ConfigError
 from openimds.events.writer import Shown
 from openimds.facts.events import ANY, Status, Trigger
@@ -16,6 +15,7 @@ from openimds.protocol.events.event import Event, place_of
 from openimds.protocol.events.input import Wish, plans
 from openimds.protocol.events.schedule import Plan
 from openimds.protocol.events.state_machine import Refusal
+from openimds.server import Server
 from openimds.testing.stage import Stage
 from openimds.testing.vms import WHO, ServedVm, Vms
 

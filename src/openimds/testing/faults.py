@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from openimds.app import Server
 from openimds.faults import Running
+from openimds.server import Server
 from openimds.testing.stage import Stage
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from openimds.app import Ready, Server
 from openimds.credentials.publication import Publications
 from openimds.protocol.access_token import V1
+from openimds.server import Ready, Server
 from openimds.testing.clock import GuestClock
 from openimds.testing.environment import Environment
 from openimds.testing.events import Events

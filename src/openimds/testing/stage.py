@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from openimds.app import Given, Ready, Server
 from openimds.config import Config
 from openimds.credentials.keys.pool import Pool
+from openimds.server import Given, Ready, Server
 
 T = TypeVar("T")
 

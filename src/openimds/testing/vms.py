@@ -6,10 +6,10 @@ from typing import Any
 import msgspec.json
 from msgspec import to_builtins
 
-from openimds.app import Server
 from openimds.errors import ConfigError
 from openimds.fleet.index import Entry
 from openimds.protocol.handle import instance_document, subject
+from openimds.server import Server
 from openimds.testing.marks import with_addresses
 from openimds.testing.stage import Stage
 from openimds.vm.fleet_file import vm as read_vm

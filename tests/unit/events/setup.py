@@ -14,7 +14,7 @@ from openimds.protocol.events.document import Activity
 from openimds.protocol.events.event import Event
 from openimds.protocol.pending import Approved, Failed, NeedsApproval, NeedsBulletin
 from openimds.vm.fleet_file import fleet
-from tests.unit.control.office import FailingStore
+from tests.unit.admin.setup import FailingStore
 
 NOW_S = 1_795_377_286.0
 VMS: dict[str, Any] = {

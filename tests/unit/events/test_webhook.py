@@ -15,7 +15,7 @@ from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Picture
 from openimds.fleet.service import Desk
 from openimds.fleet.store.port import Happening, Moves
-from tests.unit.control.office import FailingStore
+from tests.unit.admin.setup import FailingStore
 
 AT = "2026-11-22T19:54:46.000Z"
 

@@ -12,7 +12,7 @@ from openimds.fleet.store.port import StoreError
 from openimds.protocol.faults.fault import said
 from openimds.protocol.faults.input import MOST_PLANS, plans
 from openimds.protocol.request import query
-from tests.unit.control.office import Office, at_work
+from tests.unit.admin.setup import Office, at_work
 
 ASKED = query("GET", b"/metadata/instance?api-version=2021-02-01")
 GONE = {"effect": "status", "status": 410}

@@ -9,7 +9,7 @@ from openimds.fleet.service import DEFAULT, Desk, body_of, vm_of
 from openimds.fleet.store.port import Change, ConflictError, StoreError
 from openimds.vm.fleet_file import vm
 from openimds.vm.types import Vm
-from tests.unit.control.office import TAKEN, Office, at_work
+from tests.unit.admin.setup import TAKEN, Office, at_work
 
 
 def a_vm(name: str, *addresses: str, listen: tuple[str, ...] = (), size: str = "S") -> Vm:

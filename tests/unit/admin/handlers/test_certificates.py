@@ -1,0 +1,68 @@
+"""The certificates of attested documents over the admin API."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from openimds.credentials.pki.invalid_documents import SCENARIOS
+from openimds.facts.faults import BAD_DOCUMENTS
+from tests.unit.admin.setup import Office
+
+
+def ask(folder: Path, *calls: tuple[str, str]) -> list[Any]:
+    async def play() -> list[Any]:
+        office = Office(folder)
+        return [await office.api.request(method, path) for method, path in calls]
+
+    return asyncio.run(play())
+
+
+def test_the_certificates_are_shown_with_what_everybody_may_know(tmp_path: Path) -> None:
+    (got,) = ask(tmp_path, ("GET", "/v1/certificates"))
+    body = got.json()
+    assert [one["isRoot"] for one in body["items"]] == [False, True]
+    for one in body["items"]:
+        certificate = x509.load_pem_x509_certificate(one["pem"].encode())
+        assert one["subject"] == certificate.subject.rfc4514_string()
+        assert one["sha256"] == certificate.fingerprint(SHA256()).hex()
+        assert one["notAfter"] == certificate.not_valid_after_utc.isoformat()
+        assert one["inUse"] is True
+    bundle = x509.load_pem_x509_certificates(body["bundle"].encode())
+    assert {one.subject.rfc4514_string() for one in bundle} == {
+        one["subject"] for one in body["items"]
+    }
+    assert "PRIVATE" not in got.text
+
+
+@pytest.mark.parametrize(
+    "part, still",
+    [("leaf", [False, True]), ("intermediate", [True]), ("root", [])],
+)
+def test_a_part_is_replaced_and_what_was_there_stays(
+    tmp_path: Path, part: str, still: list[bool]
+) -> None:
+    """`still` tells of each certificate that is in use still whether it is the root."""
+    before, after = ask(
+        tmp_path, ("GET", "/v1/certificates"), ("POST", f"/v1/certificates/rotate?part={part}")
+    )
+    assert after.status_code == 200
+    old = {one["sha256"] for one in before.json()["items"]}
+    assert old <= {one["sha256"] for one in after.json()["items"]}
+    used = [one for one in after.json()["items"] if one["inUse"]]
+    assert [one["isRoot"] for one in used if one["sha256"] in old] == still
+    assert any(one["isRoot"] for one in used)
+
+
+@pytest.mark.parametrize("query", ["", "?part=", "?part=trunk"])
+def test_a_part_that_is_none_is_refused(tmp_path: Path, query: str) -> None:
+    (got,) = ask(tmp_path, ("POST", f"/v1/certificates/rotate{query}"))
+    assert got.status_code == 400
+    assert got.json()["detail"].endswith("expected one of leaf, intermediate, root")
+
+
+def test_every_scenario_that_may_be_written_down_can_be_played() -> None:
+    assert tuple(SCENARIOS) == BAD_DOCUMENTS

@@ -1,0 +1,141 @@
+"""Faults and playbooks over the admin API."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openimds.facts.faults import EFFECTS
+from openimds.facts.playbooks import PLAYBOOKS
+from openimds.protocol.request import query
+from tests.unit.admin.setup import Office, at_work
+
+GONE = {"effect": "status", "status": 410}
+ASKED = query("GET", b"/metadata/instance?api-version=2021-02-01")
+
+
+async def listed(office: Office) -> list[dict[str, Any]]:
+    got = (await office.api.get("/v1/faults")).json()
+    assert got["next"] is None
+    items: list[dict[str, Any]] = got["items"]
+    return items
+
+
+def test_a_fault_is_set_listed_with_what_it_did_and_cleared(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        await office.api.put("/v1/vms/a", json={})
+        got = await office.api.post("/v1/faults", json={**GONE, "vms": ["a"], "nth": 2})
+        assert got.status_code == 201
+        expected = {
+            "id": "1",
+            "origin": "api",
+            "effect": "status",
+            "status": 410,
+            "vms": ["a"],
+            "nth": 2,
+            "begun": "2026-11-22T19:54:46.000Z",
+            "seen": 0,
+            "played": 0,
+        }
+        assert got.json() == {"items": [expected], "next": None}
+        for _ in range(3):
+            office.faults.engine.fault("a", ASKED, office.now_s)
+        assert await listed(office) == [{**expected, "seen": 3, "played": 1}]
+        assert (await office.api.delete("/v1/faults/1")).status_code == 204
+        assert await listed(office) == []
+        gone = await office.api.delete("/v1/faults/1")
+        assert gone.status_code == 404
+        assert gone.json()["detail"] == 'There is no fault "1"; GET /v1/faults lists them'
+
+    at_work(tmp_path, work)
+
+
+def test_a_playbook_is_set_as_a_whole_and_all_are_cleared(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        body = {"playbook": "restart", "refused_s": 1}
+        made = (await office.api.post("/v1/faults", json=body)).json()["items"]
+        assert [(one["effect"], one["playbook"]) for one in made] == [
+            ("refused", "restart"),
+            ("proxy-500", "restart"),
+        ]
+        assert await listed(office) == made
+        assert (await office.api.delete("/v1/faults")).status_code == 204
+        assert await listed(office) == []
+        assert office.engines == [office.faults.engine, None]
+
+    at_work(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "body, where",
+    [
+        ([], "body"),
+        ({}, "body"),
+        ({"effect": "status"}, "body"),
+        ({**GONE, "vms": ["nobody"]}, "vms"),
+        ({**GONE, "statsu": 1}, "body"),
+        ({**GONE, "until_s": 0}, "until_s"),
+        ({"playbook": "restart", "errors_s": 1}, "errors_s"),
+    ],
+)
+def test_what_cannot_be_set_is_said_with_its_place(
+    tmp_path: Path, body: object, where: str
+) -> None:
+    async def work(office: Office) -> None:
+        got = await office.api.post("/v1/faults", json=body)
+        assert (got.status_code, got.json()["where"]) == (422, where)
+        assert await listed(office) == []
+
+    at_work(tmp_path, work)
+
+
+@pytest.mark.parametrize("method, path", [("POST", "/v1/faults"), ("DELETE", "/v1/faults")])
+def test_a_store_that_fails_changes_nothing(tmp_path: Path, method: str, path: str) -> None:
+    async def work(office: Office) -> None:
+        await office.api.post("/v1/faults", json=GONE)
+        before = await listed(office)
+        office.store.fails = {"move"}
+        got = await office.api.request(method, path, json=GONE)
+        assert (got.status_code, got.json()["detail"]) == (503, "fleet.db: the disk is full")
+        assert (await office.api.delete("/v1/faults/1")).status_code == 503
+        assert await listed(office) == before
+
+    at_work(tmp_path, work)
+
+
+def test_playbooks_say_why_they_are_there(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        items = (await office.api.get("/v1/playbooks")).json()["items"]
+        assert [one["playbook"] for one in items] == [*PLAYBOOKS]
+        update = items[0]
+        assert update["why"] == PLAYBOOKS["service-update"].why
+        assert (update["evidence"], update["sources"]) == ("documented", "S2 S6 S48")
+        assert update["parameters"] == [
+            {
+                "name": "for_s",
+                "sort": "a number",
+                "about": "How long, in seconds.",
+                "default": 70,
+            }
+        ]
+
+    at_work(tmp_path, work)
+
+
+def test_the_description_knows_every_effect_and_its_bounds(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        schemas = (await office.api.get("/openapi.json")).json()["components"]["schemas"]
+        named = {one["$ref"].rpartition("/")[2] for one in schemas["FaultInput"]["oneOf"]}
+        assert named == {f"Fault_{key}" for key in EFFECTS} | {
+            f"Playbook_{key}" for key in PLAYBOOKS
+        }
+        status = schemas["Fault_status"]
+        assert status["required"] == ["effect", "status"]
+        assert status["properties"]["status"]["enum"] == [403, 404, 410, 429, 500, 503]
+        chance = status["properties"]["probability"]["anyOf"][0]
+        assert (chance["type"], chance["minimum"], chance["maximum"]) == ("number", 0, 1)
+        assert schemas["Fault_refused"]["properties"].keys() == {
+            *("effect", "vms", "from_s", "until_s"),
+        }
+
+    at_work(tmp_path, work)

@@ -1,0 +1,272 @@
+"""What guests have asked, over the admin API."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from openimds.admin.handlers import requests
+from openimds.admin.handlers.requests import view
+from openimds.facts.strict import rule
+from openimds.protocol.lint import Finding, Record, report
+from tests.support.talk import Talk, a_fleet, a_picture, a_plane
+from tests.unit.admin.setup import Office, at_work
+
+NAME = "/metadata/instance/compute/name?api-version=2021-02-01"
+FEED = "/v1/requests/feed"
+FLEET = a_fleet(
+    a={"reach": {"address": ["10.0.0.1"]}},
+    b={"reach": {"address": ["10.0.0.2"]}},
+)
+
+
+def guests(office: Office) -> tuple[Talk, Talk, Talk]:
+    """Two VMs and a stranger, whose requests the office hears of."""
+    plane = a_plane(a_picture(*FLEET))
+    plane.watch(office.recorder)
+    return (
+        Talk(plane, ("10.0.0.1", 5)),
+        Talk(plane, ("10.0.0.2", 5)),
+        Talk(plane, ("10.0.0.3", 5)),
+    )
+
+
+async def listed(office: Office, query: str = "") -> list[dict[str, Any]]:
+    got = await office.api.get(f"/v1/requests{query}")
+    assert got.status_code == 200, got.text
+    found: list[dict[str, Any]] = got.json()["items"]
+    return found
+
+
+def test_a_request_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        first, _, _ = guests(office)
+        first.ask(NAME, Via="1.1 a", VIA="1.1 b", Secret="hush")
+        (shown,) = await listed(office)
+        assert shown == {
+            "number": 1,
+            "at": "2026-11-22T19:54:46.000Z",
+            "steady_s": 1000.0,
+            "vm": "a",
+            "peer": "10.0.0.1",
+            "method": "GET",
+            "target": NAME,
+            "headers": {
+                "host": "169.254.169.254",
+                "metadata": "true",
+                "via": "1.1 a, 1.1 b",
+                "secret": "***",
+            },
+            "endpoint": "instance",
+            "status": 400,
+            "reason": "leaf_needs_text",
+            "size": len(shown["body"]),
+            "body": shown["body"],
+            "sent": "",
+            "token_until": None,
+            "fault": "",
+        }
+        assert shown["body"].startswith('{ "error": "Bad request')
+
+    at_work(tmp_path, work)
+
+
+def test_the_end_of_a_token_is_shown(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        guests(office)[0].ask(NAME)
+        (record,) = office.recorder.of()
+        shown = view(structs.replace(record, token_until_s=1_795_463_986.0, body=b"\xff"))
+        assert (shown["token_until"], shown["body"]) == ("2026-11-23T19:59:46.000Z", "\ufffd")
+
+    at_work(tmp_path, work)
+
+
+def test_requests_are_listed_by_pages_vm_endpoint_and_status(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        first, second, stranger = guests(office)
+        first.ask(NAME)
+        second.ask("/metadata/versions")
+        stranger.ask(NAME)
+        first.ask(NAME + "&format=text")
+        for query, numbers in (
+            ("", [1, 2, 3, 4]),
+            ("?vm=a", [1, 4]),
+            ("?vm=", [3]),
+            ("?vm=nobody", []),
+            ("?endpoint=versions", [2]),
+            ("?status=200", [2, 4]),
+            ("?vm=a&status=400", [1]),
+            ("?status=0", []),
+        ):
+            assert [one["number"] for one in await listed(office, query)] == numbers
+        page = (await office.api.get("/v1/requests?limit=1&vm=a")).json()
+        assert ([one["number"] for one in page["items"]], page["next"]) == ([1], "1")
+        rest = (await office.api.get("/v1/requests?limit=1&vm=a&cursor=1")).json()
+        assert ([one["number"] for one in rest["items"]], rest["next"]) == ([4], None)
+
+    at_work(tmp_path, work)
+
+
+@pytest.mark.parametrize("query", ["status=x", "status=600", "limit=0", "cursor=x"])
+def test_what_is_no_number_is_a_problem(tmp_path: Path, query: str) -> None:
+    async def work(office: Office) -> None:
+        assert (await office.api.get(f"/v1/requests?{query}")).status_code == 400
+
+    at_work(tmp_path, work)
+
+
+def test_what_is_cleared_is_gone_and_numbers_go_on(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        first, _, _ = guests(office)
+        first.ask(NAME)
+        assert (await office.api.delete("/v1/requests")).status_code == 204
+        first.ask(NAME)
+        assert [one["number"] for one in await listed(office)] == [2]
+
+    at_work(tmp_path, work)
+
+
+def test_the_report_says_what_was_done_and_what_azure_says_to_it(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        first, second, _ = guests(office)
+        first.ask(NAME)
+        second.ask(NAME, **{"X-Forwarded-For": "10.0.0.9"})
+        got = (await office.api.get("/v1/requests/report")).json()
+        row = rule("leaf_needs_text")
+        assert got["next"] is None
+        assert got["items"][0] == {
+            "rule": "leaf_needs_text",
+            "verdict": "refused",
+            "vm": "a",
+            "times": 1,
+            "numbers": [1],
+            "example": f"GET {NAME} 400",
+            "says": row.says,
+            "evidence": {"mark": "documented", "sources": ["S1", "S2"], "note": row.evidence.note},
+        }
+        assert [(one["vm"], one["rule"]) for one in got["items"][1:]] == [("b", "forwarded")]
+        alone = (await office.api.get("/v1/requests/report?vm=b")).json()["items"]
+        assert alone == got["items"][1:]
+
+    at_work(tmp_path, work)
+
+
+def test_the_metrics_count_what_breaks_each_rule(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        async def metrics() -> str:
+            return (await office.api.get("/metrics")).text
+
+        assert "openimds_findings{" not in await metrics()
+        first, second, _ = guests(office)
+        for guest in (first, second):
+            guest.ask(NAME)
+        assert 'openimds_findings{rule="leaf_needs_text"} 2.0\n' in await metrics()
+        assert 'openimds_findings{rule="leaf_needs_text"} 2.0\n' in await metrics()
+        first.ask(NAME)
+        assert 'openimds_findings{rule="leaf_needs_text"} 3.0\n' in await metrics()
+        office.recorder.clear()
+        assert "openimds_findings{" not in await metrics()
+
+    at_work(tmp_path, work)
+
+
+def test_many_who_ask_for_metrics_at_once_cost_one_look_at_the_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def counted(records: tuple[Record, ...]) -> tuple[Finding, ...]:
+        looks.append(len(records))
+        return report(records)
+
+    monkeypatch.setattr(requests, "report", counted)
+
+    async def work(office: Office) -> None:
+        first, _, _ = guests(office)
+        first.ask(NAME)
+        got = await asyncio.gather(*(office.api.get("/metrics") for _ in range(5)))
+        assert all('openimds_findings{rule="leaf_needs_text"} 1.0\n' in one.text for one in got)
+        assert looks == [1]
+
+    at_work(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "method, path",
+    [("GET", "/v1/requests"), ("DELETE", "/v1/requests"), ("GET", "/v1/requests/report")],
+)
+def test_without_recording_it_says_what_to_type(tmp_path: Path, method: str, path: str) -> None:
+    async def work(office: Office) -> None:
+        office.recorder.per_vm = 0
+        got = await office.api.request(method, path)
+        assert got.status_code == 409
+        detail = got.json()["detail"]
+        assert "openimds serve --record 1000" in detail
+        assert "openimds requests --follow" in detail
+
+    at_work(tmp_path, work)
+
+
+def test_requests_are_followed_as_they_come_even_if_none_is_kept(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        office.recorder.per_vm = 0
+        looking: list[bool] = []
+        begun = asyncio.Event()
+
+        def look(is_looking: bool) -> None:
+            looking.append(is_looking)
+            begun.set()
+
+        office.recorder.on_looking = look
+        first, second, _ = guests(office)
+        async with office.follow("vm=b", FEED) as feed:
+            await begun.wait()
+            first.ask(NAME)
+            second.ask(NAME)
+            event = await feed.next()
+            assert (event["event"], event["id"]) == ("request", "2")
+            assert json.loads(event["data"])["vm"] == "b"
+            assert looking == [True]
+        assert looking == [True, False]
+        assert office.recorder.of() == ()
+
+    at_work(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "query, headers, numbers",
+    [
+        ("since=0", {}, ["1", "2"]),
+        ("since=1", {}, ["2"]),
+        ("", {"Last-Event-ID": "1"}, ["2"]),
+        ("since=0&vm=b", {}, ["2"]),
+        # The numbers of another life.
+        ("since=99", {}, ["1", "2"]),
+        ("since=0", {"Last-Event-ID": "nonsense"}, ["1", "2"]),
+    ],
+)
+def test_a_feed_begins_with_what_is_held_after_a_number(
+    tmp_path: Path, query: str, headers: dict[str, str], numbers: list[str]
+) -> None:
+    async def work(office: Office) -> None:
+        first, second, _ = guests(office)
+        first.ask(NAME)
+        second.ask(NAME)
+        async with office.follow(query, FEED, **headers) as feed:
+            assert [(await feed.next())["id"] for _ in numbers] == numbers
+            second.ask(NAME)
+            assert (await feed.next())["id"] == "3"
+            office.recorder.end_feeds()
+            assert await feed.next() == {}
+
+    at_work(tmp_path, work)
+
+
+def test_a_feed_wants_a_status_that_can_be(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        assert (await office.api.get(f"{FEED}?status=x")).status_code == 400
+
+    at_work(tmp_path, work)

@@ -1,0 +1,212 @@
+"""A desk, its application and a client, in one event loop and without sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from openimds.admin.app import application
+from openimds.admin.token import Token
+from openimds.credentials.keys.keyring import Keyring, Life
+from openimds.credentials.pki.lazy import Issuing, Registry
+from openimds.dataplane.recording.recorder import Recorder
+from openimds.errors import ConfigError
+from openimds.events.clock import Clock
+from openimds.events.service import Agenda
+from openimds.facts.versions import NEWEST, catalog
+from openimds.faults import Engine, Faults
+from openimds.fleet.index import Picture
+from openimds.fleet.service import Desk
+from openimds.fleet.store.port import StoreError
+from openimds.fleet.store.sqlite import MemoryStore
+
+T = TypeVar("T")
+TAKEN = "127.0.0.1:1"
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+JSON = {"Content-Type": "application/json"}
+
+
+class Numbers:
+    """What the metrics read."""
+
+    def requests(self) -> dict[tuple[str, int, str], int]:
+        return {
+            ("/instance", 200, ""): 3,
+            ("/instance", 400, "no_metadata"): 2,
+            ("/versions", 400, "no_metadata"): 1,
+        }
+
+    def throttled(self) -> dict[str, int]:
+        return {"general": 4}
+
+    def moves(self) -> dict[str, int]:
+        return {"declared": 5}
+
+    def faults(self) -> dict[str, int]:
+        return {"cut": 6}
+
+    def gauges(self) -> dict[str, float]:
+        return {"openimds_vms": 2, "openimds_store_age_seconds": 0.5}
+
+    def counters(self) -> dict[str, float]:
+        return {"openimds_unknown_callers": 7}
+
+
+class FailingStore(MemoryStore):
+    """Fails at the calls that it is told to fail at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: set[str] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "fails" and name in self.fails:
+            return _fail
+        return super().__getattribute__(name)
+
+
+def _fail(*_: object) -> None:
+    raise StoreError("fleet.db: the disk is full")
+
+
+class Signing:
+    """What signs, as the admin API sees it."""
+
+    def __init__(self, keys: Keyring) -> None:
+        self._keys = keys
+        self.registry = Registry(Issuing(public_url="http://127.0.0.1:8171"))
+
+    def lives(self, now_s: float) -> tuple[Life, ...]:
+        return self._keys.lives(now_s)
+
+    def rotate(self, now_s: float) -> None:
+        self._keys.rotate(now_s)
+
+
+class Office:
+    """Everything behind the admin port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_s = 1_795_377_286.0
+        self.store = FailingStore()
+        self.picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
+        self.opened: list[dict[str, str]] = []
+        self.is_opening = asyncio.Event()
+        self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
+        self.token = Token(folder / "admin-token")
+        self.told: list[str] = []
+        self.agenda = Agenda(self.desk, Clock(lambda: self.now_s), self.told.append)
+        self.keys = Keyring()
+        self.signing = Signing(self.keys)
+        self.recorder = Recorder(100)
+        self.engines: list[Engine | None] = []
+        self.faults = Faults(self.desk, lambda: self.now_s, self.engines.append)
+        self.application = application(
+            self.desk,
+            self.token,
+            frozenset({"host"}),
+            Numbers(),
+            self.signing,
+            agenda=self.agenda,
+            recording=self.recorder,
+            faults=self.faults,
+        )
+        self.api = self.client()
+
+    async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        held = self.opened[-1] if self.opened else {}
+        self.opened.append({**{text: held[text] for text in held.keys() & keep}, **wanted})
+        self.is_opening.set()
+        if TAKEN in wanted:
+            where = f"vms.{wanted[TAKEN]}.reach.listen"
+            raise ConfigError(where, TAKEN, "an address that is free here")
+
+    def client(self, **headers: str) -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(self.application, raise_app_exceptions=False)
+        text = self.token.path.read_text().strip()
+        return httpx2.AsyncClient(
+            base_url="http://localhost:8170",
+            transport=transport,
+            headers={"Authorization": f"Bearer {text}", **headers},
+        )
+
+    @asynccontextmanager
+    async def follow(
+        self, query: str = "", path: str = "/v1/changes", **headers: str
+    ) -> AsyncIterator["Feed"]:
+        feed = Feed(self, path, query, headers)
+        task = asyncio.create_task(feed.run())
+        try:
+            yield feed
+        finally:
+            feed.gone.set()
+            await task
+
+
+class Feed:
+    """One reader of a feed, spoken to as the web server would."""
+
+    def __init__(self, office: Office, path: str, query: str, headers: dict[str, str]) -> None:
+        self.office, self.path, self.query = office, path, query
+        self.headers = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+        self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.gone = asyncio.Event()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def run(self) -> None:
+        text = self.office.token.path.read_text().strip()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "method": "GET",
+            "path": self.path,
+            "raw_path": self.path.encode(),
+            "query_string": self.query.encode(),
+            "headers": [
+                (b"host", b"localhost"),
+                (b"authorization", f"Bearer {text}".encode()),
+                *self.headers,
+            ],
+        }
+        await self.office.application(scope, self._receive, self._send)
+        self.messages.put_nowait({"type": "end"})
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        await self.free.wait()
+        self.messages.put_nowait(message)
+
+    async def next(self) -> dict[str, str]:
+        """Wait for the next event, or the end of the answer, which is empty."""
+        while True:
+            message = await self.messages.get()
+            if message["type"] == "end":
+                return {}
+            for event in message.get("body", b"").decode().split("\r\n\r\n"):
+                lines = [line.partition(": ") for line in event.splitlines() if line]
+                if lines:
+                    return {key: value for key, _, value in lines}
+
+
+def at_work(folder: Path, work: Callable[[Office], Awaitable[T]]) -> T:
+    """Run `work` with an office, and close it."""
+
+    async def whole() -> T:
+        office = Office(folder)
+        try:
+            return await work(office)
+        finally:
+            await office.api.aclose()
+            office.store.fails.clear()
+            office.desk.close()
+
+    return asyncio.run(whole())

@@ -1,0 +1,228 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from openimds.admin import auth
+from openimds.admin.operations import OPERATIONS
+from openimds.admin.operations_events import EVENT_OPERATIONS
+from openimds.admin.operations_faults import FAULT_OPERATIONS
+from openimds.admin.operations_requests import REQUEST_OPERATIONS
+from openimds.fleet.store.port import Change
+from tests.unit.admin.setup import JSON, MERGE, TAKEN, Office, at_work
+
+LARGE = b'{"compute": {"vmSize": "%s"}}' % (b"x" * (1 << 20))
+PROBLEMS: list[tuple[int, str, str, dict[str, Any]]] = [
+    (400, "GET", "/v1/vms?limit=0", {}),
+    (400, "GET", "/v1/vms?limit=1001", {}),
+    (400, "GET", "/v1/vms?limit=%C2%B2", {}),
+    (400, "GET", "/v1/vms?limit=", {}),
+    (400, "GET", "/v1/vms?cursor=%C3%BC", {}),
+    (400, "GET", "/v1/vms?cursor=abcde", {}),
+    (400, "GET", "/v1/vms?cursor=_w==", {}),
+    (400, "GET", "/v1/audit?cursor=x", {}),
+    (400, "GET", "/v1/changes?since=-1", {}),
+    (400, "GET", "/v1/vms/a/document?api-version=2017-01-01", {}),
+    (401, "GET", "/v1/vms", {"headers": {"Authorization": ""}}),
+    (404, "GET", "/", {}),
+    (404, "GET", "/v1/nothing", {}),
+    (404, "GET", "/v1/vms/", {}),
+    (404, "GET", "/v1/vms/x", {}),
+    (404, "GET", "/v1/vms/x/document", {}),
+    (404, "PATCH", "/v1/vms/x", {"json": {}}),
+    (404, "DELETE", "/v1/vms/x", {}),
+    (404, "PUT", "/v1/vms/a%2Fb", {"json": {}}),
+    (405, "POST", "/v1/vms", {}),
+    (405, "PUT", "/metrics", {}),
+    (405, "OPTIONS", "/v1/vms/a", {}),
+    (412, "PUT", "/v1/vms/a", {"json": {}, "headers": {"If-None-Match": "*"}}),
+    (412, "DELETE", "/v1/vms/a", {"headers": {"If-Match": '"x"'}}),
+    (413, "PUT", "/v1/vms/b", {"content": LARGE, "headers": JSON}),
+    (413, "PATCH", "/v1/vms/a", {"content": LARGE, "headers": JSON}),
+    (415, "PUT", "/v1/vms/b", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
+    (415, "PUT", "/v1/vms/b", {"content": b"{}", "headers": MERGE}),
+    (415, "PATCH", "/v1/vms/a", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
+    (421, "GET", "/healthz", {"headers": {"Host": "evil.example"}}),
+    (422, "PUT", "/v1/vms/b", {"content": b"", "headers": JSON}),
+    (422, "PUT", "/v1/vms/b", {"content": b"{", "headers": JSON}),
+    (422, "PUT", "/v1/vms/b", {"content": b"\xff", "headers": JSON}),
+    (422, "PUT", "/v1/vms/b", {"content": b"[]", "headers": JSON}),
+    (422, "PUT", "/v1/vms/b", {"content": b'{"a": 1, "a": 2}', "headers": JSON}),
+    (422, "PUT", "/v1/vms/b", {"content": b"[" * 100_000, "headers": JSON}),
+    (422, "PATCH", "/v1/vms/a", {"content": b'{"a":' * 100_000, "headers": JSON}),
+    (422, "PATCH", "/v1/vms/a", {"content": b"[]", "headers": JSON}),
+    (422, "PUT", "/v1/vms/b", {"json": {"name": "c"}}),
+    (422, "PUT", "/v1/vms/b", {"json": {"compute": {"vmsize": "x"}}}),
+    (422, "PUT", "/v1/vms/%00", {"json": {}}),
+    (422, "PUT", "/v1/vms/" + "x" * 257, {"json": {}}),
+    (422, "PUT", "/v1/vms/b", {"json": {"reach": {"address": ["10.0.0.1"]}}}),
+    (422, "PUT", "/v1/vms/b", {"json": {"reach": {"listen": [TAKEN]}}}),
+    (422, "PUT", "/v1/vms/b", {"content": b'{"name": "\\ud800"}', "headers": JSON}),
+    (422, "PUT", "/v1/vms/b", {"content": b'{"\\ud800": 1}', "headers": JSON}),
+]
+
+
+def is_a_problem(got: httpx2.Response, status: int) -> bool:
+    assert got.status_code == status
+    assert got.headers["content-type"] == "application/problem+json"
+    problem = got.json()
+    assert problem.keys() >= {"type", "title", "status", "detail"}
+    assert problem.keys() <= {
+        *("type", "title", "status", "detail"),
+        *("where", "seen", "expected", "hint"),
+    }
+    assert (problem["type"], problem["status"]) == ("about:blank", status)
+    assert all(isinstance(text, str) and text for key, text in problem.items() if key != "status")
+    return True
+
+
+@pytest.mark.parametrize("status, method, path, more", PROBLEMS)
+def test_every_refusal_has_one_shape_and_changes_nothing(
+    tmp_path: Path, status: int, method: str, path: str, more: dict[str, Any]
+) -> None:
+    async def work(office: Office) -> None:
+        await office.api.put("/v1/vms/a", json={"reach": {"address": ["10.0.0.1"]}})
+        before, edition = office.store.changes(0, 9), office.picture.edition
+        got = await office.api.request(method, path, **more)
+        assert is_a_problem(got, status)
+        assert (office.store.changes(0, 9), office.picture.edition) == (before, edition)
+        if status == 405:
+            assert method not in got.headers["allow"].split(", ")
+
+    at_work(tmp_path, work)
+
+
+def test_a_refusal_of_a_body_says_where_and_what(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        got = await office.api.put("/v1/vms/b", json={"compute": {"vmsize": "x"}})
+        problem = got.json()
+        assert (problem["where"], problem["seen"], problem["hint"]) == (
+            "vms.b.compute",
+            'unknown key "vmsize"',
+            'Did you mean "vmSize"?',
+        )
+        assert problem["detail"].startswith('vms.b.compute: saw unknown key "vmsize", expected')
+
+    at_work(tmp_path, work)
+
+
+def test_a_failing_store_is_a_503_for_all_that_needs_it(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        await office.api.put("/v1/vms/a", json={})
+        office.store.fails = {"get", "page", "changes", "revision", "write"}
+        for row in OPERATIONS:
+            of_others = (*EVENT_OPERATIONS, *FAULT_OPERATIONS, *REQUEST_OPERATIONS)
+            if row in of_others or row.name in (
+                "follow_changes",
+                "rotate_token",
+                "list_keys",
+                "rotate_key",
+                "list_certificates",
+                "rotate_certificate",
+            ):
+                continue
+            more: dict[str, Any] = {"json": {"classic": True}} if row.takes else {}
+            got = await office.api.request(row.method, row.path.replace("{name}", "a"), **more)
+            if (row.is_open and row.name != "get_readiness") or row.name == "get_document":
+                assert got.status_code == 200
+            else:
+                assert is_a_problem(got, 503)
+                assert got.json()["detail"] == "fleet.db: the disk is full"
+        office.store.fails.clear()
+        assert (await office.api.get("/readyz")).json() == {"status": "ready"}
+
+    at_work(tmp_path, work)
+
+
+def test_a_token_file_that_is_open_to_others_is_a_503(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        office.token.path.write_text("")
+        assert is_a_problem(await office.api.get("/v1/vms"), 503)
+        assert (await office.api.get("/healthz")).json() == {"status": "ok"}
+
+    at_work(tmp_path, work)
+
+
+def test_a_body_that_takes_too_long_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "MOST_BODY_S", 0)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async def work(office: Office) -> None:
+        got = await office.api.put("/v1/vms/a", content=slowly(), headers=JSON)
+        assert is_a_problem(got, 408)
+
+    at_work(tmp_path, work)
+
+
+def test_a_body_that_breaks_off_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        sent: list[Any] = []
+        messages: list[dict[str, Any]] = [
+            {"type": "http.request", "body": b"{", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+
+        async def receive() -> dict[str, Any]:
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        token = office.token.path.read_text().strip().encode()
+        headers = [(b"host", b"localhost"), (b"authorization", b"Bearer " + token)]
+        scope = {"type": "http", "method": "PUT", "path": "/v1/vms/a", "query_string": b""}
+        await office.application({**scope, "headers": headers}, receive, send)
+        assert sent[0]["status"] == 400
+        assert office.store.revision() == 0
+
+    at_work(tmp_path, work)
+
+
+def test_a_mistake_of_ours_is_a_problem_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(office: Office) -> None:
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(office.desk, "put", fail)
+        got = await office.api.put("/v1/vms/a", json={})
+        assert is_a_problem(got, 500)
+        assert "ZeroDivisionError" in got.json()["detail"]
+
+    at_work(tmp_path, work)
+
+
+def test_a_vm_that_goes_while_it_is_removed_is_a_404(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(office: Office) -> None:
+        await office.api.put("/v1/vms/a", json={})
+        answers = await asyncio.gather(*(office.api.delete("/v1/vms/a") for _ in range(6)))
+        assert sorted(one.status_code for one in answers) == [204] + [404] * 5
+
+    at_work(tmp_path, work)
+
+
+def test_a_change_that_began_ends_though_nobody_waits_for_it(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        feed = office.desk.subscribe()
+        asking = asyncio.create_task(office.api.put("/v1/vms/a", json={}))
+        await office.is_opening.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        change = await feed.get()
+        assert isinstance(change, Change)
+        assert change.name == "a"
+        assert office.picture.by_name.keys() == {"a"}
+
+    at_work(tmp_path, work)

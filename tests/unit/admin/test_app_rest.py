@@ -1,0 +1,155 @@
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from openimds.admin.operations import OPERATIONS
+from openimds.fleet import service as desk_module
+from tests.unit.admin.setup import Office, at_work
+
+
+def test_the_metrics_are_prometheus_text(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        got = await office.api.get("/metrics")
+        assert got.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        families = list(text_string_to_metric_families(got.text))
+        assert all(family.documentation for family in families)
+        samples = {
+            (one.name, *one.labels.values()): one.value
+            for family in families
+            for one in family.samples
+        }
+        assert samples == {
+            ("openimds_requests_total", "/instance", "200"): 3,
+            ("openimds_requests_total", "/instance", "400"): 2,
+            ("openimds_requests_total", "/versions", "400"): 1,
+            ("openimds_refusals_total", "no_metadata"): 3,
+            ("openimds_throttled_total", "general"): 4,
+            ("openimds_event_moves_total", "declared"): 5,
+            ("openimds_faults_played_total", "cut"): 6,
+            ("openimds_unknown_callers_total",): 7,
+            ("openimds_vms",): 2,
+            ("openimds_store_age_seconds",): 0.5,
+        }
+
+    at_work(tmp_path, work)
+
+
+def references(value: object) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [one for member in value.values() for one in references(member)]
+    if isinstance(value, list):
+        return [one for member in value for one in references(member)]
+    return []
+
+
+def test_the_description_names_every_operation_and_resolves(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        document = (await office.api.get("/openapi.json")).json()
+        assert document["openapi"].startswith("3.1.")
+        assert document["info"].keys() >= {"title", "version"}
+        described = {
+            (method.upper(), path): operation
+            for path, verbs in document["paths"].items()
+            for method, operation in verbs.items()
+        }
+        assert described.keys() == {(row.method, row.path) for row in OPERATIONS}
+        for row in OPERATIONS:
+            operation = described[row.method, row.path]
+            assert operation["operationId"] == row.name
+            assert operation["security"] == ([] if row.is_open else [{"token": []}])
+            statuses = {*row.answers, *row.problems, 421, *(() if row.is_open else (401,))}
+            assert operation["responses"].keys() == {str(int(one)) for one in statuses}
+            names = {one["name"] for one in operation.get("parameters", ())}
+            wanted = {name for name in ("name", "id") if f"{{{name}}}" in row.path}
+            assert names == wanted | {one.name for one in row.queries} | {*row.headers}
+            assert ("requestBody" in operation) is bool(row.takes)
+        for reference in references(document):
+            found: Any = document
+            for step in reference.removeprefix("#/").split("/"):
+                found = found[step]
+            assert isinstance(found, dict)
+        assert {one.rpartition("/")[2] for one in references(document)} == {
+            *document["components"]["schemas"]
+        }
+
+    at_work(tmp_path, work)
+
+
+def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
+    async def work(office: Office) -> None:
+        await office.api.put("/v1/vms/old", json={})
+        async with office.follow() as feed:
+            start = await feed.messages.get()
+            assert start["status"] == 200
+            assert (b"content-type", b"text/event-stream; charset=utf-8") in start["headers"]
+            await office.api.put("/v1/vms/a", json={"classic": True})
+            event = await feed.next()
+        assert (event["id"], event["event"]) == ("2", "change")
+        assert json.loads(event["data"]) == {
+            "revision": 2,
+            "at": "2026-11-22T19:54:46.000+00:00",
+            "who": "api 127.0.0.1",
+            "name": "a",
+            "kind": "put",
+            "origin": "api",
+        }
+        assert not office.desk._feeds
+
+    at_work(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "query, headers, first",
+    [
+        ("since=0", {}, 1),
+        ("since=2", {}, 3),
+        ("", {"Last-Event-ID": "1"}, 2),
+        ("", {"Last-Event-ID": "500"}, 1),
+        ("since=0", {"Last-Event-ID": "2"}, 3),
+        ("since=2", {"Last-Event-ID": "x"}, 3),
+    ],
+)
+def test_changes_are_followed_from_where_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, headers: dict[str, str], first: int
+) -> None:
+    monkeypatch.setattr("openimds.admin.app._PAGE", 2)
+
+    async def work(office: Office) -> None:
+        for number in range(5):
+            await office.api.put(f"/v1/vms/{number}", json={})
+        async with office.follow(query, **headers) as feed:
+            put = asyncio.create_task(office.api.put("/v1/vms/live", json={}))
+            got = [(await feed.next())["id"] for _ in range(first, 7)]
+            await put
+        assert got == [str(number) for number in range(first, 7)]
+
+    at_work(tmp_path, work)
+
+
+def test_a_reader_who_is_too_slow_is_cut_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "_FEED_LENGTH", 4)
+
+    async def work(office: Office) -> None:
+        async with office.follow() as feed:
+            await feed.messages.get()
+            feed.free.clear()
+            for number in range(12):
+                await office.api.put(f"/v1/vms/{number}", json={})
+            feed.free.set()
+            seen = []
+            while event := await feed.next():
+                seen.append(int(event["id"]))
+        assert seen == list(range(1, len(seen) + 1))
+        assert 1 <= len(seen) < 12
+        async with office.follow("", **{"Last-Event-ID": str(seen[-1])}) as feed:
+            rest = [int((await feed.next())["id"]) for _ in range(12 - len(seen))]
+        assert seen + rest == list(range(1, 13))
+
+    at_work(tmp_path, work)

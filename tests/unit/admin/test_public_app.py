@@ -1,0 +1,185 @@
+"""What is published is for everybody: no token, no host check, no private half of a key."""
+
+import json
+from typing import Any
+from unittest.mock import Mock
+
+import jwt
+import pytest
+from cryptography import x509
+from starlette.testclient import TestClient
+
+from openimds.admin.public_app import application
+from openimds.credentials import publication
+from openimds.credentials.keys.files import KeyFileError
+from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.lazy import Issuing
+from openimds.credentials.publication import Publications
+from openimds.credentials.service import Office
+from openimds.credentials.tokens.oidc import jwks
+from openimds.protocol.access_token import Terms
+from openimds.protocol.pending import NeedsToken
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
+from openimds.vm.identities import principals
+
+NOW_S = 1_795_377_286.0
+TENANT = "abd8daee-d393-4239-9377-883adda3d40f"
+CHINESE = "11111111-2222-3333-4444-555555555555"
+URL = "http://127.0.0.1:8171"
+
+
+class Published:
+    """An office, and a client of what it publishes."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.office = Office(Issuing(public_url=URL), terms)
+        clouds = {CHINESE: "AzureChinaCloud"}
+        made = Publications(URL, self.office, clouds, lambda: NOW_S)
+        self.told: list[str] = []
+        served = application(made, self.told.append)
+        self.client = TestClient(served, base_url="http://anything.example")
+
+    def get(self, path: str) -> Any:
+        got = self.client.get(path)
+        assert got.status_code == 200, path
+        assert got.headers["content-type"] == "application/json"
+        return got.json()
+
+    def token(self, tenant: str = TENANT, resource: str = "https://a") -> str:
+        one = vm("a", {"identities": {"system": True, "tenantId": tenant}})
+        (identity,) = principals(one, complete(one))
+        return self.office.tokens.sign(NeedsToken("a", one.cloud, identity, resource), NOW_S).text
+
+
+@pytest.mark.parametrize("issuer", ["", URL])
+@pytest.mark.parametrize("version", ["", "v2.0/"])
+def test_a_token_verifies_with_what_its_tenant_publishes(issuer: str, version: str) -> None:
+    here = Published(Terms(86400, issuer, frozenset({"https://a"} if version else ())))
+    described = here.get(f"/{TENANT}/{version}.well-known/openid-configuration")
+    keys = here.get(described["jwks_uri"].removeprefix(URL))
+    token = here.token()
+    key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(token)["kid"]]
+    said = jwt.decode(
+        token,
+        key.key,
+        ["RS256"],
+        audience="https://a",
+        issuer=described["issuer"],
+        options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+    )
+    assert said["tid"] == TENANT
+    if issuer:
+        found = f"{said['iss'].removesuffix('/')}/.well-known/openid-configuration"
+        assert here.get(found.removeprefix(URL)) == described
+
+
+def test_a_tenant_of_another_cloud_has_its_issuer() -> None:
+    here = Published(Terms(86400))
+    described = here.get(f"/{CHINESE}/.well-known/openid-configuration")
+    assert described["issuer"] == f"https://sts.chinacloudapi.cn/{CHINESE}/"
+
+
+def test_no_private_number_is_published() -> None:
+    here = Published(Terms(86400))
+    token = here.token()
+    key = here.office.keyring().signer(NOW_S).key.private_numbers()
+    private = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+    for path in ("discovery/keys", "discovery/v2.0/keys"):
+        text = here.client.get(f"/{TENANT}/{path}").text
+        (row,) = json.loads(text)["keys"]
+        assert not private & row.keys()
+        assert row["kid"] == jwt.get_unverified_header(token)["kid"]
+        for number in (key.d, key.p, key.q):
+            assert jwt.utils.to_base64url_uint(number).decode() not in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/x", f"/{TENANT}", "/not-a-tenant/discovery/keys", f"/{TENANT}/discovery/keys/"],
+)
+def test_anything_else_is_not_there_and_the_error_says_what_is(path: str) -> None:
+    here = Published(Terms(86400))
+    got = here.client.get(path)
+    assert got.status_code == 404
+    assert "/TENANT/.well-known/openid-configuration" in got.json()["error"]
+
+
+def test_nothing_can_be_changed_here() -> None:
+    here = Published(Terms(86400))
+    for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem"):
+        got = here.client.post(path)
+        assert (got.status_code, got.headers["allow"]) == (405, "GET, HEAD")
+        assert got.json() == {"error": "Nothing can be changed here: ask with GET or HEAD"}
+
+
+@pytest.mark.parametrize("path", [f"/{TENANT}/discovery/keys", "/pki/bundle.pem"])
+def test_head_says_what_get_says_but_for_the_body(path: str) -> None:
+    here = Published(Terms(86400))
+    head, get = here.client.head(path), here.client.get(path)
+    assert (head.status_code, head.headers) == (200, get.headers)
+
+
+def test_certificates_are_encoded_once_until_the_authority_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = Published(Terms(86400))
+    encoded = Mock(side_effect=Authority.bundle)
+    monkeypatch.setattr(Authority, "bundle", lambda one: encoded(one))  # noqa: PLW0108 - a Mock is no method
+    first = here.client.get("/pki/bundle.pem").content
+    assert here.client.get("/pki/bundle.pem").content == first
+    assert here.client.get("/pki/other.crt").status_code == 404
+    assert encoded.call_count == 1
+    here.office.registry.rotate("root", NOW_S)
+    second = here.client.get("/pki/bundle.pem").content
+    roots = x509.load_pem_x509_certificates
+    assert len(roots(second)) > len(roots(first))
+    assert encoded.call_count == 2
+
+
+def test_keys_are_encoded_once_until_there_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Published(Terms(86400))
+    encoded = Mock(side_effect=jwks)
+    monkeypatch.setattr(publication, "jwks", encoded)
+    (row,) = here.get(f"/{TENANT}/discovery/keys")["keys"]
+    (second,) = here.get(f"/{CHINESE}/discovery/v2.0/keys")["keys"]
+    assert second == {**row, "issuer": f"https://login.partner.microsoftonline.cn/{CHINESE}/v2.0"}
+    assert here.get(f"/{TENANT}/discovery/keys") == {"keys": [row]}
+    assert encoded.call_count == 1
+    here.office.rotate(NOW_S)
+    fresh, old = here.get(f"/{TENANT}/discovery/keys")["keys"]
+    assert old == row
+    assert fresh["n"] != row["n"]
+
+
+def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = Published(Terms(86400))
+
+    def fail(*_: object) -> None:
+        raise KeyFileError("/state/keys/a.pem: saw no key")
+
+    monkeypatch.setattr(here.office, "keyring", fail)
+    monkeypatch.setattr(here.office.registry, "authority", fail)
+    for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem", "/pki/other.crt"):
+        got = here.client.get(path)
+        assert (got.status_code, got.headers["content-type"]) == (503, "application/json")
+        assert "the operator was told why" in got.json()["error"]
+        assert "/state" not in got.text
+    assert here.told == ["/state/keys/a.pem: saw no key"]
+
+
+def test_the_certificates_of_a_leaf_are_where_it_says() -> None:
+    here = Published(Terms(86400))
+    document = x509.load_pem_x509_certificates(here.client.get("/pki/bundle.pem").content)
+    leaf = here.office.registry.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
+    access = leaf.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
+    (url,) = [one.access_location.value for one in access.value]
+    assert url.startswith(URL + "/pki/")
+    got = here.client.get(url.removeprefix(URL))
+    assert got.headers["content-type"] == "application/pkix-cert"
+    intermediate = x509.load_der_x509_certificate(got.content)
+    leaf.certificate.verify_directly_issued_by(intermediate)
+    assert intermediate in document
+    assert here.client.get("/pki/other.crt").status_code == 404
