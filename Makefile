@@ -11,7 +11,7 @@ INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
 # Extras stay in the names: to pip a pin of `coverage` is none for `coverage[toml]`.
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
-PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/response_cache.py,src/openimds/foreign/*,src/openimds/transcript/*,src/openimds/comparison/*
+PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:

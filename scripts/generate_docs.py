@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from openimds.capture.plan import QUESTIONS
-from openimds.capture.question import GENERAL, OF_EVENTS, OPTIONS
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import FACTS
 from openimds.facts.fields import Derived, Field
 from openimds.facts.strict import RULES
+from openimds.interop.capture.plan import QUESTIONS
+from openimds.interop.capture.question import GENERAL, OF_EVENTS, OPTIONS
 from openimds.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]

@@ -360,7 +360,7 @@ def shown(value: object) -> Found:
         ConfigError: with the path inside the value.
     """
     # Imported on use: most servers never read one.
-    from openimds.transcript.vm import captured  # noqa: PLC0415 - see above
+    from openimds.interop.transcript.to_vm import captured  # noqa: PLC0415 - see above
 
     found = captured(value, DEFAULT_VM)
     strange = (

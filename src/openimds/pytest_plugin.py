@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from openimds.testing.environment import Environment
     from openimds.testing.imds import Imds
-    from openimds.testing.stage import Port, Stage
+    from openimds.testing.server_thread import Port, Stage
 
 __all__ = ["Environment", "Imds"]
 
@@ -103,7 +103,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> None:
     """Have a test that wants the real address run where it can have it."""
     if item.get_closest_marker(_REAL) and not _is_inside(item.config):
-        from openimds.testing.real_address import stand_in  # noqa: PLC0415 - as above
+        from openimds.testing.netns_parent import stand_in  # noqa: PLC0415 - as above
 
         stand_in(item, is_required=_is_required(item.config))
 
@@ -116,7 +116,7 @@ def pytest_runtest_makereport(
     report = yield
     if item.get_closest_marker(_REAL) is None:
         return report
-    from openimds.testing.real_address import report_of  # noqa: PLC0415 - as above
+    from openimds.testing.netns_parent import report_of  # noqa: PLC0415 - as above
 
     return report_of(item, call.when) or report
 
@@ -135,7 +135,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.fixture(scope="session")
 def _imds_stage(pytestconfig: pytest.Config) -> "Iterator[Stage]":
     """Keep what all servers of the session share."""
-    from openimds.testing.stage import Stage  # noqa: PLC0415 - as above
+    from openimds.testing.server_thread import Stage  # noqa: PLC0415 - as above
 
     stage = Stage(_port_of(pytestconfig))
     yield stage
@@ -188,7 +188,7 @@ def _port_of(config: pytest.Config) -> "Port":
     """Return the port of the session, taken when it is first needed."""
     found = config.stash.get(_port, None)
     if found is None:
-        from openimds.testing.stage import Port  # noqa: PLC0415 - as above
+        from openimds.testing.server_thread import Port  # noqa: PLC0415 - as above
 
         place = (_ADDRESS, _HTTP) if _is_inside(config) else (_LOOPBACK, 0)
         found = config.stash[_port] = Port(*place)

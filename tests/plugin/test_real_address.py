@@ -6,7 +6,7 @@ from subprocess import DEVNULL
 
 import pytest
 
-from openimds.linux.namespace import why_not
+from openimds.linux.private_netns import why_not
 from tests.clients import rig
 from tests.plugin.project import Project
 from tests.system.test_events import until

@@ -14,7 +14,7 @@ from msgspec import structs
 from openimds.config import Config, configure, written
 from openimds.errors import ConfigError
 from openimds.settings import resolve
-from openimds.testing.stage import Port, Stage
+from openimds.testing.server_thread import Port, Stage
 
 BOTH_AT_ONE = {"reach": {"address": ["127.0.0.1"]}}
 

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from openimds.transcript.exchange import Answer, Exchange, Request, answer
-from openimds.transcript.transcript import FORMAT, Transcript
+from openimds.interop.transcript.exchange import Answer, Exchange, Request, answer
+from openimds.interop.transcript.file import FORMAT, Transcript
 
 METADATA = (("Metadata", "true"),)
 GUID = "b41646f2-40fc-44bf-ac9a-8a3b5c23a41b"

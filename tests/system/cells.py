@@ -21,7 +21,7 @@ import pytest
 from msgspec import Struct
 
 import openimds
-from openimds.linux.namespace import why_not
+from openimds.linux.private_netns import why_not
 from tests.system.process import clean_environment
 
 URL = "http://169.254.169.254/metadata/instance?api-version=2021-02-01"

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from openimds.capture.asker import Asker
-from openimds.capture.plan import left_out, plan, said_versions
-from openimds.capture.survey import first, survey
-from openimds.cli.asking import asker, asking, heard, options_of, progress, versions_for
+from openimds.cli.capture_options import asker, asking, heard, options_of, progress, versions_for
 from openimds.credentials.keys.files import write_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.transcript.exchange import Exchange
-from openimds.transcript.redact import redact
-from openimds.transcript.transcript import Transcript
-from openimds.transcript.vm import has_document
+from openimds.interop.capture.capture import first, survey
+from openimds.interop.capture.client import Asker
+from openimds.interop.capture.plan import left_out, plan, said_versions
+from openimds.interop.transcript.exchange import Exchange
+from openimds.interop.transcript.file import Transcript
+from openimds.interop.transcript.redact import redact
+from openimds.interop.transcript.to_vm import has_document
 
 REAL = "http://169.254.169.254"
 

@@ -6,17 +6,17 @@ from collections.abc import Collection, Sequence
 import click
 import msgspec.json
 
-from openimds.capture.asker import Asker
-from openimds.capture.plan import BY_KEY, Asked, newest_of, plan, said_versions, versions_of
-from openimds.capture.survey import CaptureError, first, survey
-from openimds.cli.asking import asker, asking, heard, options_of, progress, versions_for
+from openimds.cli.capture_options import asker, asking, heard, options_of, progress, versions_for
 from openimds.cli.table import print_table
-from openimds.comparison import Comparison, Difference, compare
 from openimds.config import read_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.transcript.exchange import Exchange
-from openimds.transcript.transcript import Transcript, read
+from openimds.interop.capture.capture import CaptureError, first, survey
+from openimds.interop.capture.client import Asker
+from openimds.interop.capture.plan import BY_KEY, Asked, newest_of, plan, said_versions, versions_of
+from openimds.interop.compare import Comparison, Difference, compare
+from openimds.interop.transcript.exchange import Exchange
+from openimds.interop.transcript.file import Transcript, read
 
 _HEAD = ("WHAT", "WHERE", "SUBJECT", "ONE", "OTHER", "FACT", "EVIDENCE")
 _LONGEST = 100

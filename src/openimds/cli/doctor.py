@@ -20,11 +20,11 @@ from openimds.errors import ConfigError, Error
 from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, default_folder
 from openimds.linux import checks
 from openimds.linux.checks import Finding
-from openimds.linux.host.report import obstacles, report, way_to
-from openimds.linux.host.ruleset import IPV4
-from openimds.linux.host.steps import is_of, look, unmet
-from openimds.linux.host.ties import Tie, ties
-from openimds.linux.host.tools import ToolError, may_configure, run
+from openimds.linux.host.bindings import Tie, ties
+from openimds.linux.host.commands import ToolError, may_configure, run
+from openimds.linux.host.nft_rules import IPV4
+from openimds.linux.host.plan import is_of, look, unmet
+from openimds.linux.host.status import obstacles, report, way_to
 from openimds.settings import setting
 from openimds.vm.types import Vm
 

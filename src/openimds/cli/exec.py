@@ -4,7 +4,7 @@ import click
 
 from openimds.cli.main import options, values
 from openimds.config import configure
-from openimds.linux.cell import end_like
+from openimds.linux.sandbox import end_like
 from openimds.server.sandboxed import within
 from openimds.settings import SETTINGS
 

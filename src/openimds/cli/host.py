@@ -9,11 +9,11 @@ from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.config import read_fleet
-from openimds.linux.host.report import Guest, obstacles, report, way_to
-from openimds.linux.host.ruleset import IPV4, IPV6, REASONS
-from openimds.linux.host.steps import HostError, Step, down, look, up
-from openimds.linux.host.ties import Tie, ties
-from openimds.linux.host.tools import alone, may_configure, run
+from openimds.linux.host.bindings import Tie, ties
+from openimds.linux.host.commands import alone, may_configure, run
+from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
+from openimds.linux.host.plan import HostError, Step, down, look, up
+from openimds.linux.host.status import Guest, obstacles, report, way_to
 from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.types import Vm
 

@@ -129,7 +129,7 @@ def import_vms(files: tuple[str, ...], *, dry_run: bool, is_json: bool, **flags:
     (with or without details) and of az network nic show, in one file or in several; an ARM
     template; a Terraform state.
     """
-    from openimds.foreign import read as read_foreign
+    from openimds.interop.importers import read as read_foreign
 
     read = [_read(file) for file in files]
     try:

@@ -17,10 +17,10 @@ from typing import Literal, TypeAlias
 import msgspec.json
 from msgspec import Struct
 
-from openimds.linux.host.ruleset import IPV4, TABLE
-from openimds.linux.host.steps import DEVICE, Seen
-from openimds.linux.host.tools import PACKAGES, Run
-from openimds.linux.namespace import why_not
+from openimds.linux.host.commands import PACKAGES, Run
+from openimds.linux.host.nft_rules import IPV4, TABLE
+from openimds.linux.host.plan import DEVICE, Seen
+from openimds.linux.private_netns import why_not
 
 State = Literal["ok", "note", "wrong"]
 Bound: TypeAlias = tuple[IPv4Address | IPv6Address, int]

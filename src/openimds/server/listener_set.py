@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from openimds.dataplane.dispatcher import Plane
 from openimds.dataplane.listeners import IsStale, Listener, Netns, listen, listen_on
 from openimds.errors import ConfigError
-from openimds.linux import netns
+from openimds.linux import named_netns
 from openimds.server.inherited_sockets import Given
 from openimds.server.listener_faults import reopening
 
@@ -88,4 +88,4 @@ class Listening:
 
 
 def _enter(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
-    return netns.listening(wanted.name, wanted.host, wanted.port, where)
+    return named_netns.listening(wanted.name, wanted.host, wanted.port, where)

@@ -12,10 +12,10 @@ from openimds.config import DEFAULT_VM, Config
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
 from openimds.fleet.store.state import State
-from openimds.linux.cell import Cell, Warden, Wish
-from openimds.linux.cell.way_out import find
-from openimds.linux.fence import IMDS
-from openimds.linux.namespace import past_proxies
+from openimds.linux.blackhole_rules import IMDS
+from openimds.linux.private_netns import past_proxies
+from openimds.linux.sandbox import Cell, Warden, Wish
+from openimds.linux.sandbox.pasta import find
 from openimds.server.inherited_sockets import Given
 from openimds.server.process import run
 from openimds.server.server import Ready, Tell

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from openimds.errors import ConfigError
 from openimds.server import Server
 from openimds.testing.events import seconds_of
-from openimds.testing.stage import Stage
+from openimds.testing.server_thread import Stage
 
 
 class GuestClock:

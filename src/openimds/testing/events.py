@@ -16,7 +16,7 @@ from openimds.protocol.events.input import Wish, plans
 from openimds.protocol.events.schedule import Plan
 from openimds.protocol.events.state_machine import Refusal
 from openimds.server import Server
-from openimds.testing.stage import Stage
+from openimds.testing.server_thread import Stage
 from openimds.testing.vms import WHO, ServedVm, Vms
 
 Which: TypeAlias = Event | str

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from openimds.faults import Running
 from openimds.server import Server
-from openimds.testing.stage import Stage
+from openimds.testing.server_thread import Stage
 
 
 class Faults:

@@ -10,7 +10,7 @@ from openimds.testing.environment import Environment
 from openimds.testing.events import Events
 from openimds.testing.faults import Faults
 from openimds.testing.requests import Requests
-from openimds.testing.stage import Stage
+from openimds.testing.server_thread import Stage
 from openimds.testing.vms import ServedVm, Vms
 
 

@@ -11,7 +11,7 @@ from openimds.fleet.index import Entry
 from openimds.protocol.handle import instance_document, subject
 from openimds.server import Server
 from openimds.testing.marks import with_addresses
-from openimds.testing.stage import Stage
+from openimds.testing.server_thread import Stage
 from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.validate import nearest
 

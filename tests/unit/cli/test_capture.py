@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec import structs
 
-from openimds.capture.plan import FIRST
 from openimds.cli.capture import command
 from openimds.errors import ConfigError, Error
+from openimds.interop.capture.plan import FIRST
 from tests.support.scripted import HANG, Scripted, scripted
 
 NAMED = b'{"apiVersions":["2021-03-01"]}'
@@ -42,7 +42,7 @@ def test_what_was_not_answered_is_said_and_written(folder: Path) -> None:
 
 
 def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr("openimds.cli.asking._is_terminal", lambda: True)
+    monkeypatch.setattr("openimds.cli.capture_options._is_terminal", lambda: True)
     with scripted(OK) as server:
         got = run(server.url, "--versions", "newest")
     assert got.exit_code == 0
@@ -102,7 +102,7 @@ def test_a_server_that_hangs_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     impatient = structs.replace(FIRST, most_s=0.2)
-    monkeypatch.setattr(sys.modules["openimds.capture.survey"], "FIRST", impatient)
+    monkeypatch.setattr(sys.modules["openimds.interop.capture.capture"], "FIRST", impatient)
     with scripted(HANG) as server:
         got = run(server.url)
     assert str(got.exception) == f"{server.url}: no whole answer within 0.2 s"

@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec import structs
 
-from openimds.capture.plan import FIRST
 from openimds.cli.compare import command
 from openimds.errors import ConfigError
-from openimds.transcript.exchange import Exchange
+from openimds.interop.capture.plan import FIRST
+from openimds.interop.transcript.exchange import Exchange
 from tests.support.scripted import HANG, scripted
 from tests.support.transcripts import (
     a_document,
@@ -156,7 +156,7 @@ def test_a_server_that_hangs_is_bad_usage_and_no_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     impatient = structs.replace(FIRST, most_s=0.2)
-    monkeypatch.setattr(sys.modules["openimds.capture.survey"], "FIRST", impatient)
+    monkeypatch.setattr(sys.modules["openimds.interop.capture.capture"], "FIRST", impatient)
     with scripted(HANG) as server:
         got = run(server.url, server.url)
     assert isinstance(got.exception, ConfigError)
@@ -179,7 +179,7 @@ def test_a_server_that_puts_everybody_off_is_given_up(
     monkeypatch: pytest.MonkeyPatch, more: list[Exchange], said: str
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("openimds.cli.asking.time.sleep", waits.append)
+    monkeypatch.setattr("openimds.cli.capture_options.time.sleep", waits.append)
     file = write("a", *documents({}), *more)
     with scripted(SLOW_DOWN) as server:
         got = run(file, server.url, "--per-s", "9999")

@@ -1,0 +1,1 @@
+"""Other programs' files and servers: importers, capture, transcripts, comparison."""

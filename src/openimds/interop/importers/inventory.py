@@ -1,0 +1,79 @@
+"""All pieces of one input by their resource ids, and what one VM takes of them."""
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from openimds.interop.importers.mapping import Flat, Kept, Kind, Piece
+from openimds.interop.importers.unmapped import Path
+
+
+class Taken(Struct):
+    """What a VM has taken so far: values by their place, paths that are used up, roots."""
+
+    flat: Flat
+    used: set[Path]
+    roots: list[Path]
+    lost: list[Path]
+
+    def put(self, place: Path, kept: Kept) -> None:
+        """Take a value, unless something stands there; what says the same is used up too."""
+        if self.flat.setdefault(place, kept).value == kept.value:
+            self.used.add(kept.path)
+
+    def use(self, piece: Piece, *places: Path) -> None:
+        """Note that a piece is the VM's, and that these of its values have served."""
+        self.roots.append(piece.root)
+        self.used |= piece.seen
+        self.used |= {piece.flat[place].path for place in places if place in piece.flat}
+
+
+class Subnet(Struct, frozen=True):
+    """One of the subnets of a network."""
+
+    piece: Piece
+    position: int
+
+    def prefixes(self) -> list[Kept]:
+        """Return its address ranges."""
+        flat = self.piece.flat.items()
+        around = ("subnets", self.position, "prefixes")
+        return [kept for place, kept in flat if place[:3] == around]
+
+
+class Stock:
+    """The pieces of one input; `key` says which form of a resource id is compared."""
+
+    def __init__(self, pieces: Iterable[Piece], key: Callable[[str], str]) -> None:
+        """Sort the pieces by what they are."""
+        self._key = key
+        self._by_key: dict[tuple[Kind, str], Piece] = {}
+        self._of_machine: dict[tuple[Kind, str], list[Piece]] = {}
+        self._subnets: dict[str, Subnet] = {}
+        self.machines: list[Piece] = []
+        for piece in pieces:
+            self._add(piece)
+
+    def _add(self, piece: Piece) -> None:
+        if piece.kind is Kind.MACHINE:
+            self.machines.append(piece)
+        self._by_key.setdefault((piece.kind, self._key(piece.get("key"))), piece)
+        owner = (piece.kind, self._key(piece.get("machine")))
+        self._of_machine.setdefault(owner, []).append(piece)
+        for i in piece.positions("subnets"):
+            inner = f"{piece.get('key')}/subnets/{piece.get('subnets', i, 'name')}"
+            known = piece.get("subnets", i, "id") or inner
+            self._subnets.setdefault(self._key(known), Subnet(piece, i))
+
+    def find(self, kind: Kind, resource_id: str) -> Piece | None:
+        """Return the piece that a resource id means."""
+        return self._by_key.get((kind, self._key(resource_id))) if resource_id else None
+
+    def subnet(self, resource_id: str) -> Subnet | None:
+        """Return the subnet that a resource id means."""
+        return self._subnets.get(self._key(resource_id)) if resource_id else None
+
+    def of(self, kind: Kind, machine: Piece) -> list[Piece]:
+        """Return the pieces of a kind that name a VM as theirs."""
+        resource_id = machine.get("key")
+        return self._of_machine.get((kind, self._key(resource_id)), []) if resource_id else []

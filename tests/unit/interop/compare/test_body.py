@@ -1,0 +1,217 @@
+"""What two bodies do not share."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openimds.interop.compare.body import Look, body
+from openimds.interop.compare.difference import ABSENT, Found, Kind
+from openimds.interop.transcript.location import place
+from tests.support.transcripts import an_answer, compact
+
+V = "api-version=2021-02-01"
+INSTANCE, TEXT = f"/metadata/instance?{V}", f"/metadata/instance/compute?{V}&format=text"
+
+
+def texts(
+    ours: str | bytes, theirs: str | bytes, target: str = INSTANCE, *, values: bool = False
+) -> list[Found]:
+    look = Look(place(target), values)
+    return list(body(an_answer(ours), an_answer(theirs), look))
+
+
+def documents(ours: Any, theirs: Any, target: str = INSTANCE, *, values: bool = False) -> Any:
+    """Return what is found, without the steps."""
+    found = texts(compact(ours), compact(theirs), target, values=values)
+    return [(one.kind, one.subject, one.left, one.right) for one in found]
+
+
+def test_what_a_vm_says_of_itself_is_no_difference() -> None:
+    ours = {"compute": {"name": "a", "tagsList": [{"name": "x"}, {"name": "y"}]}}
+    theirs = {"compute": {"name": "b", "tagsList": [{"name": "z"}]}}
+    assert documents(ours, theirs) == []
+
+
+def test_a_field_on_one_side_alone_is_named_at_its_top() -> None:
+    ours = {"compute": {"name": "a", "plan": {"name": "", "product": ""}}}
+    theirs = {"compute": {"name": "a", "zone": ""}}
+    assert documents(ours, theirs) == [
+        (Kind.FIELD, "compute.plan", "object", ABSENT),
+        (Kind.FIELD, "compute.zone", ABSENT, "string"),
+    ]
+
+
+def test_the_elements_of_an_array_have_one_shape_together() -> None:
+    ours = {"interface": [{"mac": "1"}, {"mac": "2", "speed": "x"}]}
+    assert documents(ours, {"interface": [{"mac": "3"}]}) == [
+        (Kind.FIELD, "interface[].speed", "string", ABSENT)
+    ]
+
+
+def test_an_empty_array_hides_what_could_be_in_it() -> None:
+    ours = {"disks": [{"name": "a"}]}
+    assert documents(ours, {"disks": []}) == documents({"disks": []}, ours) == []
+
+
+@pytest.mark.parametrize(
+    "value,kind",
+    [(True, "boolean"), (1, "number"), (None, "null"), ([], "array"), ({}, "object")],
+)
+def test_another_type_is_a_difference(value: Any, kind: str) -> None:
+    assert documents({"a": "x"}, {"a": value}) == [(Kind.TYPE, "a", "string", kind)]
+
+
+def test_below_another_type_nothing_is_compared() -> None:
+    assert documents({"a": {"b": 1}}, {"a": []}) == [(Kind.TYPE, "a", "object", "array")]
+
+
+def test_types_that_differ_within_an_array_are_said_together() -> None:
+    assert documents({"a": ["x", 1]}, {"a": ["x"]}) == [
+        (Kind.TYPE, "a[]", "number or string", "string")
+    ]
+
+
+def test_the_order_of_members_is_said_from_where_they_part() -> None:
+    ours = {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1, "g": 1}
+    theirs = {"a": 1, "c": 1, "b": 1, "d": 1, "e": 1, "f": 1, "g": 1}
+    assert documents({"x": ours}, {"x": theirs}) == [
+        (Kind.MEMBER_ORDER, "x", "b, c, d, e", "c, b, d, e")
+    ]
+
+
+def test_a_member_that_stands_twice_is_a_matter_of_order() -> None:
+    (one,) = texts('{"a":1,"a":2}', '{"a":1}')
+    assert (one.kind, one.left, one.right) == (Kind.MEMBER_ORDER, "a", "")
+
+
+def test_blanks_are_a_difference_whatever_they_are() -> None:
+    for theirs in ('{"a": 1}', '{"a":1}\n', ' {"a":1}'):
+        (one,) = texts('{"a":1}', theirs)
+        assert (one.kind, one.left) == (Kind.SPACING, "compact")
+
+
+def test_a_part_is_named_as_in_the_whole() -> None:
+    target = f"/metadata/instance/network/interface/3?{V}"
+    assert documents({"ipv4": {}}, {}, target) == [
+        (Kind.FIELD, "network.interface[].ipv4", "object", ABSENT)
+    ]
+
+
+CUT = '{"compute":{"userData":"c2VjcmV0'
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, told, told_there",
+    [
+        ("{}", CUT, "JSON", "32 characters that are no JSON"),
+        (b"\xff", b"\xfe", *["4 characters that are no JSON"] * 2),
+        ("{}", "", "JSON", ABSENT),
+    ],
+)
+def test_a_body_that_is_no_json_is_compared_to_the_byte_and_told_with_values_only(
+    ours: str | bytes, theirs: str | bytes, told: str, told_there: str
+) -> None:
+    assert texts(ours, ours) == []
+    assert texts(ours, theirs) == [Found(Kind.BODY, "", told, told_there)]
+    (one,) = body(an_answer(ours), an_answer(theirs), Look(place(INSTANCE), with_values=True))
+    assert (one.kind, one.left) == (Kind.BODY, "\\xff" if isinstance(ours, bytes) else ours)
+
+
+def test_refusals_are_compared_to_the_byte() -> None:
+    ours, theirs = '{ "error": "Not found" }', '{"error":"Not found"}'
+    look = Look(place(INSTANCE), with_values=False)
+    found = list(body(an_answer(ours, 404), an_answer(theirs, 404), look))
+    assert found == [Found(Kind.BODY, "", ours, theirs)]
+    assert list(body(an_answer(ours, 404), an_answer(ours, 404), look)) == []
+
+
+def test_values_are_compared_on_request_each_at_its_place() -> None:
+    ours = {"a": "x", "b": [{"c": 1}, {"c": 2}]}
+    theirs = {"a": "y", "b": [{"c": 1}]}
+    assert documents(ours, theirs, values=True) == [
+        (Kind.VALUE, "a", '"x"', '"y"'),
+        (Kind.FIELD, "b[1]", "object", ABSENT),
+    ]
+
+
+def test_values_that_are_new_each_time_are_not_compared() -> None:
+    ours = {"signature": "a", "timeStamp": {"createdOn": "1", "expiresOn": "2"}, "nonce": "7"}
+    theirs = {"signature": "b", "timeStamp": {"createdOn": "3", "expiresOn": "4"}, "nonce": "8"}
+    assert documents(ours, theirs, values=True) == []
+
+
+def test_of_the_versions_the_values_are_the_facts() -> None:
+    ours, theirs = {"apiVersions": ["1", "2", "3"]}, {"apiVersions": ["3", "2", "4"]}
+    assert documents(ours, theirs, "/metadata/versions") == [
+        (Kind.API_VERSION, "1", "there", ABSENT),
+        (Kind.API_VERSION, "4", ABSENT, "there"),
+        (Kind.MEMBER_ORDER, "apiVersions", "2, 3", "3, 2"),
+    ]
+    assert documents({"apiVersions": ["1", "2"]}, {"apiVersions": ["2"]}, "/metadata/versions") == [
+        (Kind.API_VERSION, "1", "there", ABSENT)
+    ]
+
+
+def attested(signed: str, encoding: str = "pkcs7") -> Any:
+    return an_answer(compact({"encoding": encoding, "signature": signed}), signed=signed)
+
+
+def test_of_an_attested_document_the_payload_is_compared() -> None:
+    look = Look(place(f"/metadata/attested/document?{V}"), with_values=False)
+    ours, theirs = attested('{"nonce":"1","vmId":"a"}'), attested('{"vmId":"b"}')
+    (one,) = body(ours, theirs, look)
+    assert (one.kind, one.subject, one.left) == (Kind.FIELD, "signed.nonce", "string")
+    (one,) = body(ours, attested('{"nonce":"2","vmId":"b"}', "pkcs8"), look)
+    assert (one.kind, one.subject, one.right) == (Kind.VALUE, "encoding", '"pkcs8"')
+    for unread, told in (("", ABSENT), ("no JSON", "7 characters that are no JSON")):
+        (one,) = body(ours, attested(unread), look)
+        assert one == Found(Kind.BODY, "signed", "JSON", told)
+
+
+def test_a_listing_is_compared_by_its_names() -> None:
+    assert texts("location\nname\nplan/", "name\nplan\nzone\n", TEXT) == [
+        Found(Kind.SPACING, "", "none at the end", "a line end at the end"),
+        Found(Kind.FIELD, "compute.location", "without a slash", ABSENT, ("compute", "location")),
+        Found(Kind.TYPE, "compute.plan", "with a slash", "without a slash", ("compute", "plan")),
+        Found(Kind.FIELD, "compute.zone", ABSENT, "without a slash", ("compute", "zone")),
+    ]
+    (one,) = texts("location\nname", "name\nlocation", TEXT)
+    assert (one.kind, one.left, one.right) == (
+        Kind.MEMBER_ORDER,
+        "location, name",
+        "name, location",
+    )
+
+
+def test_how_many_elements_there_are_is_the_vms_own_matter() -> None:
+    target = f"/metadata/instance/network/interface?{V}&format=text"
+    assert texts("0/\n1/", "0/", target) == texts("0/", "", target) == []
+    (one,) = texts("0/\n1/", "0/", target, values=True)
+    assert (one.kind, one.subject, one.right) == (Kind.FIELD, "network.interface.1", ABSENT)
+    (one,) = texts("0/", "0", target)
+    assert (one.kind, one.subject) == (Kind.TYPE, "network.interface[]")
+
+
+def test_of_a_leaf_only_the_end_is_compared() -> None:
+    target = f"/metadata/instance/compute/name?{V}&format=text"
+    assert texts("a", "b", target) == []
+    (one,) = texts("a", "a\n", target, values=True)
+    assert one.kind is Kind.SPACING
+    (one,) = texts("a", "b", target, values=True)
+    assert (one.kind, one.subject, one.right) == (Kind.VALUE, "compute.name", "b")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(JSON, JSON, st.booleans())
+def test_what_is_found_one_way_is_found_the_other_way(ours: Any, theirs: Any, values: bool) -> None:
+    there = {(kind, subject) for kind, subject, *_ in documents(ours, theirs, values=values)}
+    back = {(kind, subject) for kind, subject, *_ in documents(theirs, ours, values=values)}
+    assert there == back
+    assert documents(ours, ours, values=True) == []

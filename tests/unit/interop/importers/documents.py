@@ -1,0 +1,77 @@
+"""Inputs of other tools, and the documents that come of them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from openimds.interop.importers import Found, read
+from openimds.vm.defaults import complete
+from openimds.vm.fleet_file import vm
+
+INPUTS = Path(__file__).with_name("inputs")
+NAMES = sorted(path.stem for path in INPUTS.glob("*.json"))
+GROUP = "/subscriptions/8d10da13-8125-4ba9-a717-bf7490507b3d/resourceGroups/lab"
+COMPUTE = f"{GROUP}/providers/Microsoft.Compute"
+NETWORK = f"{GROUP}/providers/Microsoft.Network"
+
+
+def load(name: str) -> Any:
+    """Return one of the inputs beside this file."""
+    return json.loads((INPUTS / f"{name}.json").read_text())
+
+
+def found(value: object) -> dict[str, Found]:
+    """Return what is read of a value, by name."""
+    return {one.name: one for one in read(value)}
+
+
+def document(one: Found) -> dict[str, Any]:
+    """Return the whole document of a VM that was found."""
+    return complete(vm(one.name, one.said))
+
+
+def a_vm(**members: object) -> dict[str, object]:
+    """Return the least that `az` prints of a VM, with more members."""
+    return {
+        "id": f"{COMPUTE}/virtualMachines/one",
+        "name": "one",
+        "type": "Microsoft.Compute/virtualMachines",
+        **members,
+    }
+
+
+def nics(*names: str) -> dict[str, object]:
+    """Return the network profile of a VM with these interfaces."""
+    ids = [{"id": f"{NETWORK}/networkInterfaces/{name}"} for name in names]
+    return {"networkInterfaces": ids}
+
+
+def a_nic(name: str, *configurations: Mapping[str, object], **members: object) -> dict[str, object]:
+    """Return an interface as `az network nic show` prints it."""
+    return {
+        "id": f"{NETWORK}/networkInterfaces/{name}",
+        "type": "Microsoft.Network/networkInterfaces",
+        "ipConfigurations": [*configurations],
+        **members,
+    }
+
+
+def only(value: object) -> Found:
+    """Return the one VM that is read of a value."""
+    (one,) = read(value)
+    return one
+
+
+def compute(value: object) -> dict[str, Any]:
+    """Return `compute` of the whole document of the one VM."""
+    answer: dict[str, Any] = document(only(value))["compute"]
+    return answer
+
+
+def interfaces(value: object) -> list[dict[str, Any]]:
+    """Return what was said of the interfaces of the one VM."""
+    network = only(value).said.get("network", {})
+    assert isinstance(network, dict)
+    answer: list[dict[str, Any]] = network.get("interface", [])
+    return answer

@@ -1,0 +1,294 @@
+"""The way in: shapes, refusals, and laws that hold for any input."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openimds.errors import ConfigError
+from openimds.interop import importers
+from openimds.interop.importers import read
+from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange, compact
+from tests.unit.interop.importers.documents import (
+    INPUTS,
+    NAMES,
+    a_nic,
+    a_vm,
+    document,
+    load,
+    nics,
+    only,
+)
+from tests.unit.vm.refused import Refused, refused
+
+SHAPES = (
+    "a VM in one of: what openimds capture wrote, a captured body of /metadata/instance, "
+    "an ARM template (az group export), terraform show -json, a Terraform state file, "
+    "az vm show or az vm list, -d or with az network nic show beside it"
+)
+CAPTURED = {
+    "compute": {"name": "web-1", "vmId": "v", "tags": "a:b", "brandNew": "x"},
+    "network": {"interface": []},
+}
+
+
+def test_the_door_has_two_names() -> None:
+    assert importers.__all__ == ["Found", "read"]
+
+
+def test_a_captured_document_keeps_its_values() -> None:
+    one = only(CAPTURED)
+    assert (one.name, one.left_out) == ("web-1", ("compute.brandNew",))
+    assert one.said["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
+    assert document(one)["network"] == {"interface": []}
+
+
+def test_what_capture_wrote_is_the_vm_with_its_load_balancer() -> None:
+    body = compact({"loadbalancer": {"inboundRules": [{"frontendPort": 80}]}})
+    held = a_transcript(
+        a_document("2021-02-01", CAPTURED),
+        an_exchange("/metadata/loadbalancer?api-version=2021-02-01", an_answer(body)),
+    )
+    one = only(json.loads(held.to_bytes()))
+    assert (one.name, one.left_out) == ("web-1", ("compute.brandNew",))
+    assert one.said["loadBalancer"] == {"inboundRules": [{"frontendPort": 80}]}
+    assert one.said["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
+
+
+def test_a_captured_document_of_a_classic_vm() -> None:
+    one = only({"Network": {"interface": [{"mac": "000D3A00FA89"}]}})
+    assert (one.name, one.said["classic"]) == ("vm-1", True)
+
+
+NOTHING: list[tuple[object, str]] = [
+    (None, "nothing (null)"),
+    ("x", 'the string "x"'),
+    ([], "a list of 0"),
+    ({}, "a mapping with no members"),
+    ([a_nic("a")], "a list of 1"),
+    ({"network": []}, "a mapping with network"),
+    ({"a": {"b": {"c": {"d": {"e": {"f": {"g": a_vm()}}}}}}}, "a mapping with a"),
+    ({"terraform_version": "1", "resources": []}, "a mapping with terraform_version, resources"),
+    ({"contentVersion": "1", "resources": []}, "a mapping with contentVersion, resources"),
+    ([{"type": "Microsoft.Compute/virtualMachines/extensions", "name": "e"}], "a list of 1"),
+    ({"virtualMachines": [{"id": "/x/virtualMachines/a"}]}, "a mapping with virtualMachines"),
+]
+
+
+@pytest.mark.parametrize("value, seen", NOTHING, ids=[seen for _, seen in NOTHING])
+def test_nothing_found_lists_the_shapes(value: object, seen: str) -> None:
+    assert refused(read, value) == Refused("top level", seen, SHAPES)
+
+
+def test_two_vms_of_one_name_are_refused() -> None:
+    assert refused(read, [a_vm(), {"x": a_vm()}]) == Refused(
+        "[1].x",
+        'a second VM with the name "one"',
+        "a name of its own for each VM",
+        "The first is at [0]: put them into two files",
+    )
+
+
+def test_a_vm_without_a_name_is_refused() -> None:
+    assert refused(read, [{"hardwareProfile": {}}]) == Refused(
+        "[0]", "a VM without a name", "a member name, or id"
+    )
+
+
+def test_what_no_vm_can_say_is_refused_where_it_stood() -> None:
+    assert refused(read, [a_vm(name="a/b")])[:2] == ("[0]: vms", 'the name the string "a/b"')
+    assert refused(read, {"compute": {"name": "a/b"}})[0] == "vms"
+
+
+MAPPING = "a mapping of names to values"
+WRONG: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"vmId": 5}, "vmId", "the number 5", "a string"),
+    ({"vmId": "\ud800"}, "vmId", "half of a surrogate pair", "text that UTF-8 can carry"),
+    ({"hardwareProfile": 5}, "hardwareProfile", "the number 5", MAPPING),
+    ({"tags": []}, "tags", "a list of 0", MAPPING),
+    ({"tags": {"a": []}}, "tags.a", "a list of 0", "a string"),
+    ({"zones": {}}, "zones", "a mapping with no members", "a list"),
+    (
+        {"platformFaultDomain": 0.5},
+        "platformFaultDomain",
+        "the number 0.5",
+        "a whole number",
+    ),
+    (
+        {"platformFaultDomain": True},
+        "platformFaultDomain",
+        "the boolean true",
+        "a whole number",
+    ),
+    (
+        {"platformFaultDomain": 2**70},
+        "platformFaultDomain",
+        "a number of more than 64 bits",
+        "a whole number",
+    ),
+    (
+        {"additionalCapabilities": {"hibernationEnabled": "maybe"}},
+        "additionalCapabilities.hibernationEnabled",
+        'the string "maybe"',
+        "true or false",
+    ),
+    (
+        {"macAddresses": "00-0D"},
+        "macAddresses",
+        'the string "00-0D"',
+        "12 hex digits, such as 00-0D-3A-AC-B2-2A",
+    ),
+    ({"privateIps": 5}, "privateIps", "the number 5", "a string, with commas between its words"),
+]
+
+
+@pytest.mark.parametrize("members, where, seen, expected", WRONG)
+def test_a_wrong_type_is_refused_with_its_path(
+    members: dict[str, Any], where: str, seen: str, expected: str
+) -> None:
+    assert refused(read, a_vm(**members)) == Refused(where, seen, expected)
+
+
+def test_a_range_that_is_none_is_refused() -> None:
+    nic = a_nic("a", {"subnet": {"addressPrefix": "10.0.0.0/99"}})
+    assert refused(read, [a_vm(networkProfile=nics("a")), nic]) == Refused(
+        "[1].ipConfigurations[0].subnet.addressPrefix",
+        'the string "10.0.0.0/99"',
+        "a range such as 10.0.0.0/24",
+    )
+
+
+LENIENT: list[tuple[dict[str, Any], dict[str, object]]] = [
+    ({"platformFaultDomain": 2.0}, {"platformFaultDomain": "2"}),
+    ({"platformFaultDomain": "3"}, {"platformFaultDomain": "3"}),
+    ({"platformFaultDomain": -1}, {}),
+    ({"location": "", "zones": "", "tags": "", "extendedLocation": ""}, {}),
+    ({"securityProfile": {"encryptionAtHost": ""}}, {}),
+    (
+        {"securityProfile": {"encryptionAtHost": "TRUE"}},
+        {"securityProfile": {"encryptionAtHost": "true"}},
+    ),
+    (
+        {"storageProfile": {"dataDisks": [{"diskMBpsReadWrite": "some"}]}},
+        {"bytesPerSecondThrottle": "some"},
+    ),
+    ({"tags": {"a": 1.5, "b": "", "c": None}}, {"tags": {"a": "1.5", "b": ""}}),
+]
+
+
+@pytest.mark.parametrize("members, expected", LENIENT)
+def test_values_in_other_clothes_are_read(
+    members: dict[str, Any], expected: dict[str, object]
+) -> None:
+    said = only(a_vm(**members)).said["compute"]
+    assert isinstance(said, dict)
+    plain = {"resourceId", "subscriptionId", "resourceGroupName"}
+    told = {name: value for name, value in said.items() if name not in plain}
+    if "storageProfile" in told:
+        told = told["storageProfile"]["dataDisks"][0]
+    assert told == expected
+
+
+def test_empty_things_are_nothing() -> None:
+    value = a_vm(
+        availabilitySet={"id": ""},
+        identity={"type": "", "systemAssignedIdentity": ""},
+        osProfile={"customData": ""},
+        networkProfile={"networkInterfaces": [{"id": "", "primary": ""}]},
+        macAddresses="",
+        id="",
+    )
+    assert only(value).said == {}
+    assert only(value).left_out == ()
+
+
+def test_an_id_of_another_make_tells_nothing_but_itself() -> None:
+    said = only(a_vm(id="/subscriptions", availabilitySet={"id": "as/"})).said
+    assert said == {"compute": {"resourceId": "/subscriptions"}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_input_is_accepted_and_its_paths_stand_once(name: str) -> None:
+    vms = read(load(name))
+    paths = [path for one in vms for path in one.left_out]
+    assert len(paths) == len(set(paths))
+    for one in vms:
+        json.dumps(document(one)).encode()
+
+
+letters = st.characters(exclude_categories=[])  # halves of surrogate pairs too: JSON can say them
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(letters, max_size=5)
+words = st.sampled_from(
+    [
+        *("compute", "network", "interface", "resources", "values", "root_module", "type", "name"),
+        *("$schema", "contentVersion", "terraform_version", "instances", "attributes", "id"),
+        *("properties", "hardwareProfile", "storageProfile", "osDisk", "dataDisks", "tags"),
+        *("networkProfile", "networkInterfaces", "ipConfigurations", "identity", "parameters"),
+    ]
+)
+values = st.sampled_from(
+    [
+        *("Microsoft.Compute/virtualMachines", "Microsoft.Network/networkInterfaces"),
+        *("azurerm_linux_virtual_machine", "azurerm_network_interface", "[parameters('a')]"),
+    ]
+)
+anything = st.recursive(
+    scalars | values,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(words | st.text(letters, max_size=3), inner, max_size=4)
+    ),
+    max_leaves=25,
+)
+
+
+def _holds(value: object) -> None:
+    """Check that a value is refused, or read to VMs that can be served."""
+    try:
+        vms = read(value)
+    except ConfigError:
+        return
+    assert vms
+    for one in vms:
+        json.dumps(document(one), ensure_ascii=False).encode()
+
+
+@given(anything)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_value_is_read_or_refused(value: object) -> None:
+    _holds(value)
+
+
+def _nodes(value: Any) -> list[tuple[Any, Any]]:
+    """Return every place of a value that can be changed: the owner and the key."""
+    found: list[tuple[Any, Any]] = []
+    rest = [value]
+    while rest:
+        owner = rest.pop()
+        pairs = owner.items() if isinstance(owner, dict) else enumerate(owner)
+        for key, member in pairs:
+            found.append((owner, key))
+            if isinstance(member, dict | list):
+                rest.append(member)
+    return found
+
+
+@given(st.sampled_from(NAMES), st.data())
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_broken_input_is_read_or_refused(name: str, data: st.DataObject) -> None:
+    value = json.loads((INPUTS / f"{name}.json").read_text())
+    for _ in range(data.draw(st.integers(1, 3))):
+        owner, key = data.draw(st.sampled_from(_nodes(value)))
+        owner[key] = data.draw(anything)
+    _holds(value)
+
+
+def test_depth_is_no_trouble() -> None:
+    deep: Any = {}
+    for _ in range(50_000):
+        deep = {"properties": deep} if len(deep) % 2 else [deep]
+    value = a_vm(deep=deep)
+    assert only(value).left_out == ()
+    assert refused(read, deep)[2] == SHAPES

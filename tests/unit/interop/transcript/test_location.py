@@ -1,0 +1,82 @@
+"""Where a target leads."""
+
+import pytest
+
+from openimds.facts.document import FIELDS
+from openimds.interop.transcript.location import Place, field_path, place, written
+
+V = "api-version=2021-02-01"
+
+
+@pytest.mark.parametrize(
+    "target,expected",
+    [
+        (f"/metadata/instance?{V}", Place("instance", "2021-02-01")),
+        (f"/Metadata/Instance/?{V}", Place("instance", "2021-02-01")),
+        (f"/metadata/instance/compute%3F{V}", Place("instance", "2021-02-01", ("compute",))),
+        (
+            f"/metadata/instance/network/interface/0?{V}&format=TEXT",
+            Place("instance", "2021-02-01", ("network", "interface", 0), is_text=True),
+        ),
+        (f"/metadata?{V}", Place("root", "2021-02-01")),
+        ("/metadata/versions", Place("versions", "")),
+        (f"/metadata/nothing?{V}", Place("", "2021-02-01")),
+    ],
+)
+def test_a_target_leads_where_imds_would_go(target: str, expected: Place) -> None:
+    assert place(target) == expected
+
+
+@pytest.mark.parametrize(
+    "route,is_listing",
+    [
+        ("", True),
+        ("/compute", True),
+        ("/compute/VMID", False),
+        ("/network/interface", True),
+        ("/network/interface/7", True),
+        ("/network/interface/7/mac", False),
+        ("/compute/tagsList/0/name", False),
+        ("/compute/brandNew", True),
+    ],
+)
+def test_what_is_below_makes_a_listing(route: str, is_listing: bool) -> None:
+    assert place(f"/metadata/instance{route}?{V}&format=text").is_listing is is_listing
+    assert not place(f"/metadata/instance{route}?{V}").is_listing
+
+
+@pytest.mark.parametrize(
+    "steps,path",
+    [
+        ((), ""),
+        (("compute", "VMSIZE"), "compute.vmSize"),
+        (("network", "interface", 3, "mac"), "network.interface[].macAddress"),
+        (
+            ("network", "interface", 0, "ipv4", "ipaddress", 1, "publicip"),
+            "network.interface[].ipv4.ipAddress[].publicIpAddress",
+        ),
+        (
+            ("network", "interface", 0, "ipv6", "ipaddress", 0, "ipaddress"),
+            "network.interface[].ipv6.ipAddress[].privateIpAddress",
+        ),
+        (("compute", "brandNew", "x"), "compute.brandNew.x"),
+    ],
+)
+def test_names_of_any_version_and_spelling_lead_to_the_row(
+    steps: tuple[str | int, ...], path: str
+) -> None:
+    assert field_path(steps) == path
+
+
+@pytest.mark.parametrize("row", FIELDS, ids=lambda row: row.path)
+def test_every_field_is_its_own_path(row: object) -> None:
+    path = str(getattr(row, "path", ""))
+    steps: list[str | int] = []
+    for piece in path.split("."):
+        steps += [piece.removesuffix("[]"), *([0] if piece.endswith("[]") else [])]
+    assert field_path(tuple(steps)) == path == written(tuple(steps))
+
+
+def test_a_way_is_written_with_its_positions_or_without() -> None:
+    steps = ("a", 0, "b", 2)
+    assert (written(steps), written(steps, is_shape=False)) == ("a[].b[]", "a[0].b[2]")

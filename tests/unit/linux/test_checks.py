@@ -1,0 +1,219 @@
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from openimds.linux import checks
+from openimds.linux.checks import Finding
+from openimds.linux.host.plan import look
+from tests.unit.linux.host.lister import IMDS0, Lister, interface
+
+NOW_S = 1_800_000_000.0
+INSTEAD = "reach.listen: netns:NAME, or openimds exec"
+
+
+def test_the_interpreter_and_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = ".".join(map(str, sys.version_info[:3]))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    assert [*checks.python()] == [Finding("ok", f"{version} with uvloop")]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert [*checks.python()] == [
+        Finding("note", f"{version} without uvloop", "pip install openimds[fast] is faster")
+    ]
+
+
+def test_a_private_network_and_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "why_not", lambda: "")
+    assert [*checks.private_network()] == [Finding("ok", "can be made")]
+    monkeypatch.setattr(checks, "why_not", lambda: "no private network: because")
+    assert [*checks.private_network()] == [
+        Finding("note", "no private network: because", "only openimds exec needs it")
+    ]
+
+
+def test_programs_that_are_missing_have_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: "/sbin/ip" if name == "ip" else None)
+    assert [*checks.tools()] == [
+        Finding("ok", "/sbin/ip"),
+        Finding("note", "no nft", "apt-get install nftables, for openimds host"),
+        Finding("note", "no pasta", "apt-get install passt, for openimds exec --net host"),
+    ]
+
+
+@pytest.mark.parametrize("hard, state", [(20000, "ok"), (-1, "ok"), (1024, "note")])
+def test_open_files(hard: int, state: str) -> None:
+    (found,) = checks.open_files(hard, 20000)
+    assert found.state == state
+    if state == "note":
+        assert found.found == "1024 open files for 20000 connections"
+        assert found.do == "raise ulimit -Hn, or --max-connections 512"
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """What /proc/net says on a little-endian machine."""
+    if sys.byteorder == "big":
+        pytest.skip("the lines are those of a little-endian machine")
+    (tmp_path / "net").mkdir()
+    head = "  sl  local_address rem_address   st tx_queue rx_queue\n"
+    (tmp_path / "net/tcp").write_text(
+        head
+        + "   0: 0100007F:1FE9 00000000:0000 0A 00000000:00000000\n"
+        + "   1: FEA9FEA9:0050 00000000:0000 0A 00000000:00000000\n"
+        + "   2: 0100007F:1FEA 0100007F:9C40 01 00000000:00000000\n"
+    )
+    zero, one = "0" * 32, "0" * 24 + "01000000"
+    (tmp_path / "net/tcp6").write_text(
+        f"{head}   0: {zero}:01BB {zero}:0000 0A 0\n   1: {one}:1F90 {zero}:0000 0A 0\n"
+    )
+    return tmp_path
+
+
+def test_who_listens_is_read_from_the_kernel(proc: Path) -> None:
+    assert checks.listening(proc) == {
+        (ip_address("127.0.0.1"), 8169),
+        (ip_address("169.254.169.254"), 80),
+        (ip_address("::"), 443),
+        (ip_address("::1"), 8080),
+    }
+    assert checks.listening(proc / "nowhere") == set()
+
+
+@pytest.mark.parametrize(
+    "host, port, is_taken",
+    [
+        ("127.0.0.1", 8169, True),
+        ("localhost", 8169, True),
+        ("127.0.0.2", 8169, False),
+        ("127.0.0.1", 8170, False),
+        ("127.0.0.1", 443, True),
+        ("127.0.0.1", 8080, False),
+        ("::1", 8080, True),
+        ("fe80::1%eth0", 443, True),
+    ],
+)
+def test_an_address_is_taken_by_itself_or_by_one_for_all(
+    proc: Path, host: str, port: int, is_taken: bool
+) -> None:
+    assert checks.is_taken(host, port, checks.listening(proc)) is is_taken
+
+
+def folder_of(path: Path, mode: int = 0o700, token: int | None = 0o600) -> Path:
+    folder = path / "state"
+    folder.mkdir()
+    if token is not None:
+        (folder / "token").write_text("secret")
+        (folder / "token").chmod(token)
+    folder.chmod(mode)
+    return folder
+
+
+def states(folder: Path, user: int | None = None) -> list[Finding]:
+    return [*checks.state_folder(folder, "token", "db", os.geteuid() if user is None else user)]
+
+
+def test_a_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    assert states(folder) == [Finding("ok", str(folder))]
+    (folder / "token").chmod(0o640)
+    folder.chmod(0o755)
+    assert states(folder) == [
+        Finding("wrong", f"others may use {folder}", f"chmod go= {folder}"),
+        Finding("wrong", f"others may use {folder}/token", f"chmod go= {folder}/token"),
+    ]
+
+
+def test_a_state_folder_that_is_not_there_or_has_no_token(tmp_path: Path) -> None:
+    missing = Finding("note", f"{tmp_path}/none: no such file or directory", "a server makes it")
+    assert states(tmp_path / "none") == [missing]
+    folder = folder_of(tmp_path, token=None)
+    assert states(folder) == [Finding("note", f"{folder} has no token", "a server makes it")]
+
+
+def test_a_state_folder_of_somebody_else(tmp_path: Path) -> None:
+    folder, mine = folder_of(tmp_path), os.geteuid()
+    assert states(folder, mine + 1) == [
+        Finding("wrong", f"{folder} is that of user {mine}", f"sudo -u '#{mine}' before it")
+    ]
+    assert states(folder, 0) == [Finding("ok", str(folder))]
+
+
+def test_a_clock_that_cannot_be_right(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    files = [path, tmp_path / "none"]
+    assert [*checks.clock(NOW_S, files)] == [Finding("ok", "can be right")]
+    path.touch()
+    os.utime(path, (NOW_S + 59, NOW_S + 59))
+    assert [*checks.clock(NOW_S, files)] == [Finding("ok", "can be right")]
+    os.utime(path, (NOW_S + 61, NOW_S + 61))
+    set_it = "timedatectl set-ntp true"
+    assert [*checks.clock(NOW_S, files)] == [Finding("wrong", f"{path} is of the future", set_it)]
+    assert [*checks.clock(0, [])] == [Finding("wrong", "it is before 2025", set_it)]
+
+
+def addresses(host: Lister, tag: str, path: Path) -> list[Finding]:
+    (path / "chassis_asset_tag").write_text(tag + "\n")
+    return [*checks.address(look(host), path)]
+
+
+def test_the_address_is_looked_for_and_never_asked(tmp_path: Path) -> None:
+    assert addresses(Lister(), "", tmp_path) == [
+        Finding("ok", "169.254.169.254 is on no interface")
+    ]
+    assert addresses(Lister(IMDS0), "", tmp_path) == [Finding("ok", "169.254.169.254 is on imds0")]
+    assert addresses(Lister(interface("eth0", "169.254.169.254")), "", tmp_path) == [
+        Finding("note", "169.254.169.254 is on eth0", "openimds host up wants it elsewhere")
+    ]
+
+
+def test_a_machine_of_a_cloud_is_told_by_route_and_firmware(tmp_path: Path) -> None:
+    route = {"dst": "169.254.169.254", "gateway": "10.0.0.1", "dev": "eth0"}
+    tag = "7783-7084-3265-9085-8269-3286-77"
+    assert addresses(Lister(routes=[route]), tag, tmp_path) == [
+        Finding("note", "this machine is a VM of Azure", INSTEAD),
+        Finding("note", "169.254.169.254 is a cloud's, over eth0", INSTEAD),
+    ]
+    assert [*checks.address(look(Lister()), tmp_path / "none")] == [
+        Finding("ok", "169.254.169.254 is on no interface")
+    ]
+
+
+def test_a_cloud_that_has_no_route_to_the_address_is_told_by_firmware(tmp_path: Path) -> None:
+    (tmp_path / "sys_vendor").write_text("Amazon EC2\n")
+    assert addresses(Lister(), "Amazon EC2", tmp_path) == [
+        Finding("note", "this machine is a VM of EC2", INSTEAD),
+        Finding("ok", "169.254.169.254 is on no interface"),
+    ]
+
+
+def chain(family: str, table: str, name: str, **more: str) -> dict[str, object]:
+    return {"chain": {"family": family, "table": table, "name": name, **more}}
+
+
+def test_firewalls_that_drop_by_default_are_named() -> None:
+    listed = [
+        {"metainfo": {}},
+        chain("inet", "filter", "input", hook="input", policy="drop"),
+        chain("inet", "filter", "forward", hook="forward", policy="drop"),
+        chain("inet", "other", "input", hook="input", policy="accept"),
+        chain("inet", "openimds", "input", hook="input", policy="drop"),
+        chain("inet", "filter", "rest"),
+    ]
+
+    def run(command: tuple[str, ...], text: str) -> str:
+        assert command == ("nft", "-j", "list", "chains")
+        assert not text
+        return json.dumps({"nftables": listed})
+
+    assert [*checks.firewalls(run)] == [
+        Finding(
+            "note",
+            "chain input of inet filter drops by default",
+            "let TCP to 169.254.169.254 port 80 in there",
+        )
+    ]
