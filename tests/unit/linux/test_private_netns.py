@@ -159,7 +159,7 @@ wait = threading.Event()
 other = threading.Thread(target=wait.wait)
 other.start()
 try:
-    leave_users(kernel.NEW_NET)
+    leave_users(syscalls.NEW_NET)
 except NamespaceError as error:
     print(error)
 wait.set()
