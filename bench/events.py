@@ -8,14 +8,14 @@ from pathlib import Path
 
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import address, value
-from bench.stage import GENEROUS, METADATA, Caller, drive_all, plane, request
+from bench.stage import GENEROUS, METADATA, Caller, dispatcher, drive_all, request
 from openimds.events.clock import Clock
-from openimds.events.service import Agenda
-from openimds.fleet.service import Desk
+from openimds.events.service import EventsService
+from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import Store
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
-from openimds.protocol.events.input import Wish
-from openimds.server.pending_dispatch import Making
+from openimds.protocol.events.input import EventRequest
+from openimds.server.pending_dispatch import PendingDispatch
 from openimds.vm.fleet_file import fleet
 
 COUNT = 10_000
@@ -38,11 +38,11 @@ class _Site:
                 vm["availabilitySet"] = f"as-{number // members}"
         vms = list(fleet(said).vms.values())
         self.hit = tuple(said["vms"])[: 1 if members >= count else None]
-        self.plane = plane(vms, GENEROUS)
-        self.desk = Desk(store, self.plane.picture, time.time, _open)
-        self.agenda = Agenda(self.desk, Clock(time.time), progress)
-        self.plane.maker = Making(self.plane.maker, self.agenda)
-        self.callers = [Caller(self.plane, address(n)) for n in range(count)]
+        self.dispatcher = dispatcher(vms, GENEROUS)
+        self.fleet_service = FleetService(store, self.dispatcher.fleet_index, time.time, _open)
+        self.events_service = EventsService(self.fleet_service, Clock(time.time), progress)
+        self.dispatcher.maker = PendingDispatch(self.dispatcher.maker, self.events_service)
+        self.callers = [Caller(self.dispatcher, address(n)) for n in range(count)]
 
     def poll_s(self) -> float:
         """Return the CPU seconds of a request when every VM asks in turn."""
@@ -53,7 +53,9 @@ class _Site:
     async def announce(self) -> tuple[float, float]:
         """Declare an event; return seconds until that is acknowledged, and until all saw it."""
         start = time.perf_counter()
-        made = await self.agenda.declare(Wish("Freeze", self.hit, life_s=3600), "bench")
+        made = await self.events_service.declare(
+            EventRequest("Freeze", self.hit, life_s=3600), "bench"
+        )
         declared_s = time.perf_counter() - start
         drive_all(self.callers, _CHUNK)
         seen_s = time.perf_counter() - start
@@ -86,15 +88,15 @@ def measure(plan: Plan) -> dict[str, Table]:
 
 async def _measured(plan: Plan, count: int, members: int, store: Store) -> Row:
     site = _Site(count, members, store)
-    await site.agenda.load()
+    await site.events_service.load()
     site.poll_s()
     polls: list[float] = []
     times: list[tuple[float, float]] = []
     for _ in range(plan.rounds(_ROUNDS)):
         times.append(await site.announce())
         polls.append(site.poll_s())
-    await site.agenda.close()
-    site.desk.close()
+    await site.events_service.close()
+    site.fleet_service.close()
     return {
         "declared_ms": spread(one * 1e3 for one, _ in times),
         "seen_ms": spread(one * 1e3 for _, one in times),

@@ -5,9 +5,9 @@ which of them begins changes with each round.
 """
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
-from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, drive, plane, request
-from openimds.dataplane.dispatcher import Plane
-from openimds.faults import Engine, Running
+from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, dispatcher, drive, request
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read
 from openimds.vm.types import Vm
 
@@ -30,8 +30,8 @@ _TRIAL = 200
 def measure(plan: Plan) -> dict[str, Table]:
     """Return CPU microseconds a request for every case."""
     progress(f"faults: {3 + len(_FAULTS)} cases")
-    callers = {name: Caller(_plane(name), "127.0.0.1") for name in (NEVER, CLEARED, _NOISE)}
-    callers |= {name: Caller(_plane(name), "127.0.0.1") for name in _FAULTS}
+    callers = {name: Caller(_dispatcher(name), "127.0.0.1") for name in (NEVER, CLEARED, _NOISE)}
+    callers |= {name: Caller(_dispatcher(name), "127.0.0.1") for name in _FAULTS}
     chunk = request(INSTANCE, *METADATA)
     for name, caller in callers.items():
         status = [caller.status(chunk) for _ in range(_TRIAL)][-1]
@@ -52,13 +52,14 @@ def measure(plan: Plan) -> dict[str, Table]:
     return {"faults": Table("Faults: CPU a request without sockets", "request", rows)}
 
 
-def _plane(name: str) -> Plane:
-    made = plane([Vm("vm-1")], GENEROUS)
+def _dispatcher(name: str) -> Dispatcher:
+    made = dispatcher([Vm("vm-1")], GENEROUS)
     if name in (NEVER, _NOISE):
         return made
-    engine = Engine()
+    engine = FaultInjector()
     engine.running = tuple(
-        Running("1", one, "api", made.utc(), {}) for one in read(_FAULTS.get(name, _FAULTS[PLAYED]))
+        ActiveFault("1", one, "api", made.utc(), {})
+        for one in read(_FAULTS.get(name, _FAULTS[PLAYED]))
     )
     made.trouble(engine)
     if name == CLEARED:

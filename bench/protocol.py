@@ -16,11 +16,11 @@ from bench.stage import (
     NO_PATH,
     TOO_SOON,
     Caller,
+    dispatcher,
     drive,
-    plane,
     request,
 )
-from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.fleet.index import documented_allowances
 from openimds.vm.fleet_file import fleet
@@ -43,7 +43,7 @@ class Case(Struct, frozen=True):
     """Requests of one kind, the plane that gets them, and the status that it has to answer."""
 
     name: str
-    plane: Plane
+    dispatcher: Dispatcher
     status: int
     chunk: Callable[[], bytes]
     requests: int = 1
@@ -84,9 +84,12 @@ def measure(plan: Plan) -> dict[str, Table]:
 
 
 def _cases() -> list[Case]:
-    one, bounded = plane([Vm("vm-1")], GENEROUS), plane([Vm("vm-1")], documented_allowances())
-    two = plane(list(fleet(value(2)).vms.values()), GENEROUS)
-    looked_at = plane([Vm("vm-1")], GENEROUS)
+    one, bounded = (
+        dispatcher([Vm("vm-1")], GENEROUS),
+        dispatcher([Vm("vm-1")], documented_allowances()),
+    )
+    two = dispatcher(list(fleet(value(2)).vms.values()), GENEROUS)
+    looked_at = dispatcher([Vm("vm-1")], GENEROUS)
     looked_at.watch(Recorder(_RECORDED))
     leaf = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text"
     whole = request(INSTANCE, *METADATA)
@@ -128,7 +131,7 @@ def _tried(case: Case) -> Caller:
     Raises:
         RuntimeError: that is not what it has to answer.
     """
-    caller = Caller(case.plane, case.peer)
+    caller = Caller(case.dispatcher, case.peer)
     statuses = [caller.status(case.chunk()) for _ in range(_TRIAL)]
     if statuses[-1] != case.status:
         raise RuntimeError(f"{case.name}: status {statuses[-1]}")

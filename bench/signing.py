@@ -29,15 +29,15 @@ from bench.stage import (
     METADATA,
     TOKEN,
     Caller,
+    dispatcher,
     drive,
     drive_all,
     need,
-    plane,
     request,
     signed,
 )
-from openimds.dataplane.dispatcher import Plane
-from openimds.protocol.pending import NeedsDocument, NeedsToken
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.protocol.pending import PendingDocument, PendingToken
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
 
@@ -96,9 +96,9 @@ class _Site:
         self._what, self._second_s = what, int(time.time())
         targets = () if what == INSTANCES else (target,)
         office = signed(vms, targets, self._second_s)
-        self._plane: Plane = plane(vms, GENEROUS, office)
+        self._dispatcher: Dispatcher = dispatcher(vms, GENEROUS, office)
         self._chunk = request(target, *METADATA)
-        self._callers = [Caller(self._plane, address(n)) for n in range(_CALLERS)]
+        self._callers = [Caller(self._dispatcher, address(n)) for n in range(_CALLERS)]
         Random(_CALLERS).shuffle(self._callers)  # As in `flat`.
         self._stand()
         for caller in self._callers:
@@ -114,7 +114,7 @@ class _Site:
         """Return CPU seconds a request of one VM that finds its last answer out of date."""
         # A second passes whenever the clock is looked at, which is at least once a request.
         clock = count(self._second_s)
-        self._plane.utc = clock.__next__
+        self._dispatcher.utc = clock.__next__
         seconds = drive(self._callers[-1].conversation, [self._chunk] * _SECONDS)
         self._second_s = next(clock)
         self._stand()
@@ -130,7 +130,7 @@ class _Site:
         return seconds / _CALLERS / _LAPS
 
     def _stand(self) -> None:
-        self._plane.utc = repeat(float(self._second_s)).__next__
+        self._dispatcher.utc = repeat(float(self._second_s)).__next__
 
 
 def _cached(plan: Plan) -> Table:
@@ -168,8 +168,8 @@ def _rates(plan: Plan) -> Table:
     utc_s = time.time()
     office = signed([vm], (TOKEN, ATTESTED), utc_s)
     token, document = need(vm, TOKEN, utc_s), need(vm, f"{ATTESTED}&nonce=1234567890", utc_s)
-    assert isinstance(token, NeedsToken)
-    assert isinstance(document, NeedsDocument)
+    assert isinstance(token, PendingToken)
+    assert isinstance(document, PendingDocument)
     makers: dict[str, Callable[[], object]] = {
         TOKENS: lambda: office.tokens.sign(token, utc_s),
         DOCUMENTS: lambda: office.documents.sign(document, utc_s),

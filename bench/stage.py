@@ -4,17 +4,17 @@ import asyncio
 import gc
 import time
 
-from openimds.credentials.pki.lazy import Issuing
-from openimds.credentials.service import Office
-from openimds.dataplane.connection import Conversation
-from openimds.dataplane.dispatcher import Maker, Plane, WirePicture
+from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.service import CredentialsService
+from openimds.dataplane.connection import Connection
+from openimds.dataplane.dispatcher import Dispatcher, PendingProvider, ResponseIndex
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import Allowance, Allowances, Picture
-from openimds.protocol.access_token import Terms
-from openimds.protocol.handle import answer, subject
-from openimds.protocol.pending import Made, Need, NeedsDocument, NeedsToken
+from openimds.fleet.index import Allowance, Allowances, FleetIndex
+from openimds.protocol.access_token import TokenSettings
+from openimds.protocol.handle import handle, subject
+from openimds.protocol.pending import Pending, PendingDocument, PendingToken, Result
 from openimds.protocol.request import query
 from openimds.vm.types import Vm
 
@@ -73,10 +73,10 @@ class Transport(asyncio.Transport):
 class Caller:
     """One connection from one address."""
 
-    def __init__(self, plane: Plane, peer: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, peer: str) -> None:
         """Connect."""
         self.transport = Transport(peer)
-        self.conversation = Conversation(plane)
+        self.conversation = Connection(dispatcher)
         self.conversation.connection_made(self.transport)
 
     def status(self, chunk: bytes) -> int:
@@ -110,21 +110,23 @@ def drive_all(callers: list[Caller], chunk: bytes) -> float:
 class Unasked:
     """The maker of planes whose guests ask only for what is made already."""
 
-    def held(self, need: Need, _now_s: float) -> Made | None:
+    def held(self, need: Pending, _now_s: float) -> Result | None:
         """Refuse to be asked."""
         raise AssertionError(need)
 
-    async def make(self, need: Need, _now_s: float) -> Made:
+    async def make(self, need: Pending, _now_s: float) -> Result:
         """Refuse to be asked."""
         raise AssertionError(need)
 
 
-def plane(vms: list[Vm], allowances: Allowances, maker: Maker | None = None) -> Plane:
+def dispatcher(
+    vms: list[Vm], allowances: Allowances, maker: PendingProvider | None = None
+) -> Dispatcher:
     """Return a plane with real clocks, and settle memory as the server does at its start."""
-    picture: WirePicture = Picture(catalog(NEWEST), _CACHE_BYTES)
-    picture.take(picture.plan(vms))
-    made = Plane(
-        picture,
+    fleet_index: ResponseIndex = FleetIndex(catalog(NEWEST), _CACHE_BYTES)
+    fleet_index.take(fleet_index.plan(vms))
+    made = Dispatcher(
+        fleet_index,
         now=time.monotonic,
         utc=time.time,
         allowances=allowances,
@@ -135,9 +137,9 @@ def plane(vms: list[Vm], allowances: Allowances, maker: Maker | None = None) -> 
     return made
 
 
-def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> Office:
+def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> CredentialsService:
     """Return a maker that holds at a time what all these VMs need for these targets."""
-    office = Office(Issuing(), Terms(LIFE_S))
+    office = CredentialsService(CaSettings(), TokenSettings(LIFE_S))
 
     async def make() -> None:
         for vm in vms:
@@ -149,11 +151,11 @@ def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> Office:
     return office
 
 
-def need(vm: Vm, target: str, utc_s: float) -> NeedsToken | NeedsDocument:
+def need(vm: Vm, target: str, utc_s: float) -> PendingToken | PendingDocument:
     """Return what has to be signed for a request of a VM."""
     asked = query("GET", target.encode(), has_metadata_header=True)
-    found = answer(asked, subject(vm, catalog(NEWEST)), utc_s)
-    assert isinstance(found, NeedsToken | NeedsDocument), found
+    found = handle(asked, subject(vm, catalog(NEWEST)), utc_s)
+    assert isinstance(found, PendingToken | PendingDocument), found
     return found
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from openimds.credentials.entra.client import FEDERATION, NOBODY_ASKS
+from openimds.credentials.entra.client import ENTRA_UNCONFIGURED, FEDERATION
 from openimds.dataplane.dispatcher import Bounds
 from openimds.errors import ConfigError
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import GENERAL, Catalog, catalog
 from openimds.fleet.index import Allowance, Allowances
 from openimds.protocol.events.input import plans
-from openimds.protocol.events.schedule import Plan
-from openimds.protocol.faults.fault import Plan as FaultPlan
+from openimds.protocol.events.schedule import RecurringEvent
+from openimds.protocol.faults.fault import FaultSpec as FaultPlan
 from openimds.protocol.faults.input import plans as faults
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import fleet
@@ -68,7 +68,7 @@ class Config(Struct, frozen=True):
     loop: str
     remarks: list[str]
     scenario: str = ""
-    plans: tuple[Plan, ...] = ()
+    plans: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultPlan, ...] = ()
     event_hook: str = ""
     events_activation: bool = False
@@ -177,7 +177,7 @@ def _entra(values: Mapping[str, Any]) -> str:
 
 def _unasked(vms: list[Vm], way: str) -> list[str]:
     """Say so where VMs want tokens of Entra and nothing says how to get them."""
-    return [] if way or not any(map(_wants_entra, vms)) else [NOBODY_ASKS]
+    return [] if way or not any(map(_wants_entra, vms)) else [ENTRA_UNCONFIGURED]
 
 
 def _wants_entra(vm: Vm) -> bool:
@@ -216,17 +216,17 @@ def read_catalog(newest: str) -> Catalog:
         ) from None
 
 
-class Found(Struct, frozen=True):
+class LoadedVms(Struct, frozen=True):
     """The VMs of a file, who they belong to in the store, and remarks for the operator."""
 
     vms: list[Vm] | None
     origin: str
     remarks: list[str]
-    plans: tuple[Plan, ...] = ()
+    plans: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultPlan, ...] = ()
 
 
-def read_vms(fleet_file: str, document_file: str) -> Found:
+def read_vms(fleet_file: str, document_file: str) -> LoadedVms:
     """Return the VMs of a fleet file (or a folder of them), or of a captured document.
 
     Raises:
@@ -240,19 +240,19 @@ def read_vms(fleet_file: str, document_file: str) -> Found:
             return _document(document_file)
         if fleet_file:
             said = read_fleet(fleet_file)
-            return Found(said.vms, "file", [], said.events, said.faults)
-    return Found(None, "default", [])
+            return LoadedVms(said.vms, "file", [], said.events, said.faults)
+    return LoadedVms(None, "default", [])
 
 
-class Written(Struct, frozen=True):
+class FleetFileContents(Struct, frozen=True):
     """What a fleet file says: the VMs, what shall happen to them, and what shall go wrong."""
 
     vms: list[Vm]
-    events: tuple[Plan, ...]
+    events: tuple[RecurringEvent, ...]
     faults: tuple[FaultPlan, ...]
 
 
-def read_fleet(file: str) -> Written:
+def read_fleet(file: str) -> FleetFileContents:
     """Return what a fleet file says, or what all of them in a folder say together.
 
     Raises:
@@ -262,7 +262,7 @@ def read_fleet(file: str) -> Written:
     if not folder.is_dir():
         return _one_fleet(file)
     found: dict[str, tuple[Vm, str]] = {}
-    events: tuple[Plan, ...] = ()
+    events: tuple[RecurringEvent, ...] = ()
     wrong: tuple[FaultPlan, ...] = ()
     for path in sorted(folder.iterdir()):
         if path.suffix not in FILE_ENDINGS or path.name.startswith("."):
@@ -278,20 +278,20 @@ def read_fleet(file: str) -> Written:
     if not found:
         expected = "fleet files ending in " + ", ".join(FILE_ENDINGS)
         raise ConfigError(file, "a folder without any", expected)
-    return Written([vm for vm, _ in found.values()], events, wrong)
+    return FleetFileContents([vm for vm, _ in found.values()], events, wrong)
 
 
-def written(value: object) -> Written:
+def written(value: object) -> FleetFileContents:
     """Return what the plain value of a fleet file says.
 
     Raises:
         ConfigError: with the path inside the value.
     """
     read = fleet(value)
-    return Written(list(read.vms.values()), plans(read.events), faults(read.faults))
+    return FleetFileContents(list(read.vms.values()), plans(read.events), faults(read.faults))
 
 
-def read_scenario(file: str) -> tuple[Plan, ...]:
+def read_scenario(file: str) -> tuple[RecurringEvent, ...]:
     """Return the lines of a scenario file: a list under `events`, as in a fleet file.
 
     Raises:
@@ -308,7 +308,7 @@ def read_scenario(file: str) -> tuple[Plan, ...]:
         raise error.inside(file) from None
 
 
-class Watched:
+class FleetFilePaths:
     """Where edits of a fleet file, or of a folder of them, show."""
 
     def __init__(self, fleet: str) -> None:
@@ -337,7 +337,7 @@ def fingerprint(fleet: str) -> bytes:
     return known.digest()
 
 
-def _one_fleet(file: str) -> Written:
+def _one_fleet(file: str) -> FleetFileContents:
     value = read_file(file)
     try:
         return written(value)
@@ -345,7 +345,7 @@ def _one_fleet(file: str) -> Written:
         raise error.inside(file) from None
 
 
-def _document(file: str) -> Found:
+def _document(file: str) -> LoadedVms:
     try:
         found = shown(read_file(file))
     except ConfigError as error:
@@ -353,7 +353,7 @@ def _document(file: str) -> Found:
     return structs.replace(found, remarks=[f"{file}: {remark}" for remark in found.remarks])
 
 
-def shown(value: object) -> Found:
+def shown(value: object) -> LoadedVms:
     """Return the VM of the plain value of a captured document.
 
     Raises:
@@ -366,7 +366,7 @@ def shown(value: object) -> Found:
     strange = (
         f"{one} is in no api-version known here and is not served" for one in found.set_aside
     )
-    return Found([found.vm], "document", [*strange, *found.remarks])
+    return LoadedVms([found.vm], "document", [*strange, *found.remarks])
 
 
 def read_file(file: str) -> object:

@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from openimds.testing.environment import Environment
     from openimds.testing.imds import Imds
-    from openimds.testing.server_thread import Port, Stage
+    from openimds.testing.server_thread import ReservedPort, ServerThread
 
 __all__ = ["Environment", "Imds"]
 
@@ -27,7 +27,7 @@ _ADDRESS, _HTTP = "169.254.169.254", 80
 _LOOPBACK = "127.0.0.1"
 _DECIDED_HERE = ("listen", "loop")
 
-_port = pytest.StashKey["Port"]()
+_port = pytest.StashKey["ReservedPort"]()
 _before = pytest.StashKey[dict[str, str | None]]()
 _imds = pytest.StashKey["Imds"]()
 
@@ -69,9 +69,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from openimds.facts.protocols import IMDS  # noqa: PLC0415 - as above
         from openimds.protocol.identity_dialects import variables  # noqa: PLC0415 - as above
 
-        wanted = variables(IMDS, _port_of(early_config).url)
-        early_config.stash[_before] = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
+        server_options = variables(IMDS, _port_of(early_config).url)
+        early_config.stash[_before] = {name: os.environ.get(name) for name in server_options}
+        os.environ.update(server_options)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -133,11 +133,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 @pytest.fixture(scope="session")
-def _imds_stage(pytestconfig: pytest.Config) -> "Iterator[Stage]":
+def _imds_stage(pytestconfig: pytest.Config) -> "Iterator[ServerThread]":
     """Keep what all servers of the session share."""
-    from openimds.testing.server_thread import Stage  # noqa: PLC0415 - as above
+    from openimds.testing.server_thread import ServerThread  # noqa: PLC0415 - as above
 
-    stage = Stage(_port_of(pytestconfig))
+    stage = ServerThread(_port_of(pytestconfig))
     yield stage
     stage.close()
 
@@ -158,15 +158,15 @@ def imds(request: pytest.FixtureRequest) -> "Iterator[Imds]":
         )
     from openimds.errors import Error  # noqa: PLC0415 - as above
     from openimds.testing.imds import Imds  # noqa: PLC0415 - as above
-    from openimds.testing.marks import wanted  # noqa: PLC0415 - as above
+    from openimds.testing.marks import server_options  # noqa: PLC0415 - as above
 
-    stage: Stage = request.getfixturevalue("_imds_stage")
+    stage: ServerThread = request.getfixturevalue("_imds_stage")
     homes = (_LOOPBACK, _ADDRESS) if _is_inside(request.config) else (_LOOPBACK,)
     told: list[str] = []
     mistake = ""
     with ExitStack() as open_now:
         try:
-            want = wanted(request.node, homes)
+            want = server_options(request.node, homes)
             server, ready = open_now.enter_context(stage.serving(want.config, told.append))
         except Error as error:
             mistake = str(error)
@@ -184,14 +184,14 @@ def imds_env(imds: "Imds", monkeypatch: pytest.MonkeyPatch) -> "Environment":
     return imds.env
 
 
-def _port_of(config: pytest.Config) -> "Port":
+def _port_of(config: pytest.Config) -> "ReservedPort":
     """Return the port of the session, taken when it is first needed."""
     found = config.stash.get(_port, None)
     if found is None:
-        from openimds.testing.server_thread import Port  # noqa: PLC0415 - as above
+        from openimds.testing.server_thread import ReservedPort  # noqa: PLC0415 - as above
 
         place = (_ADDRESS, _HTTP) if _is_inside(config) else (_LOOPBACK, 0)
-        found = config.stash[_port] = Port(*place)
+        found = config.stash[_port] = ReservedPort(*place)
     return found
 
 

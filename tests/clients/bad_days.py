@@ -34,7 +34,7 @@ class Day:
     def clear(self) -> None:
         """Let all be well."""
         command = [sys.executable, "-m", "openimds", "fault", "clear"]
-        assert self._served.tell(command, [], **self._admin).text == ""
+        assert self._served.run_text(command, [], **self._admin).text == ""
 
     def ask(self, client: str) -> tuple[dict[str, Any], Moved]:
         """Let a client ask; return what came of it, and how the counters moved."""

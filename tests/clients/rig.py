@@ -81,10 +81,12 @@ class Stage:
 
     def run(self, command: Sequence[str], cases: Sequence[Mapping[str, Any]], **more: str) -> Ran:
         """Run a client that reads cases from stdin and prints a list of results."""
-        told = self.tell(command, cases, **more)
+        told = self.run_text(command, cases, **more)
         return Ran(json.loads(told.text), told.moved)
 
-    def tell(self, command: Sequence[str], cases: Sequence[Mapping[str, Any]], **more: str) -> Told:
+    def run_text(
+        self, command: Sequence[str], cases: Sequence[Mapping[str, Any]], **more: str
+    ) -> Told:
         """Run a program and take what it prints."""
         got = self._do(
             "run",

@@ -61,7 +61,7 @@ def guest(served: Stage, program: str, cases: list[dict[str, Any]]) -> Ran:
 def ruby(served: Stage, *command: str, host: Sequence[str] = ()) -> Told:
     """Run a program of Ruby, on a host as it is made to look."""
     script = [str(RUBY / "ruby3.1"), str(RUBY / command[0]), *command[1:]]
-    return served.tell([*host, *script], [], **KITS["Ruby"].variables())
+    return served.run_text([*host, *script], [], **KITS["Ruby"].variables())
 
 
 def document(served: Stage, version: str, more: str = "") -> dict[str, Any]:

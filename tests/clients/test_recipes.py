@@ -72,7 +72,7 @@ def compare(shown: Any, said: Any) -> int:
 def test_a_request_is_answered_with_what_is_said_of_the_vm(
     described: Stage, line: str, record_property: Any
 ) -> None:
-    told = described.tell(["sh", "-ec", line], [])
+    told = described.run_text(["sh", "-ec", line], [])
     (url,) = re.findall(r"http://[^\"]+", line)
     asked = urlsplit(url)
     said = at(DESCRIBED, asked.path.split("/")[3:])
@@ -94,16 +94,16 @@ def test_the_attested_document_verifies_link_by_link(
     ready = described.ready
     variables = {"OPENIMDS_ADMIN": ready["admin"], "OPENIMDS_TOKEN_FILE": ready["token_file"]}
     ours = '"$0" -m openimds attest ca --root > root.pem'
-    described.tell(["sh", "-ec", ours, sys.executable], [], **variables)
+    described.run_text(["sh", "-ec", ours, sys.executable], [], **variables)
     verify, look = ATTESTED
-    told = described.tell(["sh", "-ec", verify], [])
+    told = described.run_text(["sh", "-ec", verify], [])
     assert json.loads(told.text)["vmId"] == DESCRIBED["compute"]["vmId"]
     # The intermediate certificate comes from where the leaf says that it is.
     assert told.moved == {"requests attested 200": 1}
     # The root alone is another one: nobody has ours among those of the system.
     look, number = _ROOT.subn("root.pem", look)
     assert number == 1
-    leaf, issuer, subject, above, verdict = described.tell(
+    leaf, issuer, subject, above, verdict = described.run_text(
         ["sh", "-ec", look], []
     ).text.splitlines()
     assert "metadata.azure.com" in leaf

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openimds.fleet.store.port import Change, ConflictError, Store, Stored, Write
+from openimds.fleet.store.port import Change, ConflictError, Store, StoredVm, Write
 from tests.contract.engines import ENGINES, LASTING
 
 AT, LATER = "2026-11-22T19:54:46.000+00:00", "2026-11-22T19:54:47.000+00:00"
@@ -30,7 +30,7 @@ def make(store: Store, *writes: Write) -> list[Change]:
     return store.write(writes, "somebody", AT)
 
 
-def everything(store: Store) -> tuple[list[Stored], list[Change], int]:
+def everything(store: Store) -> tuple[list[StoredVm], list[Change], int]:
     return store.page("", 10_000), store.changes(0, 10_000), store.revision()
 
 
@@ -41,7 +41,7 @@ def test_an_empty_store_holds_nothing(store: Store) -> None:
 
 def test_what_was_put_is_there_under_its_name_alone(store: Store) -> None:
     (change,) = make(store, put("a", b'{"a":1}', origin="file"))
-    assert store.get("a") == Stored("a", b'{"a":1}', change.revision, "file")
+    assert store.get("a") == StoredVm("a", b'{"a":1}', change.revision, "file")
     assert store.get("A") is None
     assert store.get("") is None
 
@@ -190,7 +190,7 @@ def test_what_changes_nothing_is_not_recorded(store: Store) -> None:
 def test_another_origin_is_a_change(store: Store) -> None:
     make(store, put("a", b"1", origin="default"))
     (change,) = make(store, put("a", b"1", origin="file"))
-    assert store.get("a") == Stored("a", b"1", change.revision, "file")
+    assert store.get("a") == StoredVm("a", b"1", change.revision, "file")
 
 
 def test_changes_come_in_order_after_a_revision_and_no_more_than_asked(store: Store) -> None:
@@ -206,7 +206,7 @@ def test_changes_come_in_order_after_a_revision_and_no_more_than_asked(store: St
 )
 def test_any_name_is_a_name(store: Store, name: str) -> None:
     (change,) = make(store, put(name, b"1"))
-    assert store.get(name) == Stored(name, b"1", change.revision, "api")
+    assert store.get(name) == StoredVm(name, b"1", change.revision, "api")
     assert [one.name for one in store.page("", 9)] == [name]
     assert [one.name for one in store.changes(0, 9)] == [name]
     make(store, remove(name))

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openimds.fleet.store.port import Change, ConflictError, Stored, Write
+from openimds.fleet.store.port import Change, ConflictError, StoredVm, Write
 from tests.contract.engines import ENGINES, LASTING
 
 NAMES = st.sampled_from(["a", "b", "B", "é", "中", "a b", "\U0001f600"])
@@ -32,7 +32,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.store = ENGINES[self.engine](Path(self.folder.name))
-        self.vms: dict[str, Stored] = {}
+        self.vms: dict[str, StoredVm] = {}
         self.audit: list[Change] = []
 
     def teardown(self) -> None:
@@ -55,7 +55,7 @@ class Machine(RuleBasedStateMachine):
             writes.append(Write(name, body, origin, number))
             if number not in (None, now):
                 conflict = conflict or name
-            after = Stored(name, body, 0, origin) if body is not None else None
+            after = StoredVm(name, body, 0, origin) if body is not None else None
             is_change = (met and (met.body, met.origin)) != (after and (after.body, after.origin))
             if conflict or not is_change:
                 continue
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
             )
             vms.pop(name, None)
             if body is not None:
-                vms[name] = Stored(name, body, changes[-1].revision, origin)
+                vms[name] = StoredVm(name, body, changes[-1].revision, origin)
         if conflict:
             with pytest.raises(ConflictError) as caught:
                 self.store.write(writes, who, "now")

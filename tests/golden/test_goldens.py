@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openimds.protocol.pending import Made, Need, NeedsDocument, Signature
+from openimds.protocol.pending import Pending, PendingDocument, Result, Signature
 from openimds.vm.from_capture import capture
 from tests.golden import make
 from tests.support.talk import Idle, Talk, a_picture, a_plane
@@ -19,16 +19,16 @@ HEAD = capture(json.loads((HERE / "head.json").read_bytes()), "head")
 class Signs(Idle):
     """Has a signature at hand for every attested document; others judge whether it holds."""
 
-    def held(self, need: Need, now_s: float) -> Made | None:
-        if isinstance(need, NeedsDocument):
+    def held(self, need: Pending, now_s: float) -> Result | None:
+        if isinstance(need, PendingDocument):
             return Signature("MII=", now_s + 60)
         return super().held(need, now_s)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_the_plane_says_what_the_evidence_says(case: dict[str, Any]) -> None:
-    plane = a_plane(a_picture(HEAD.vm), maker=Signs())
-    got = Talk(plane).ask_raw(case["target"], case["method"], case["headers"])
+    dispatcher = a_plane(a_picture(HEAD.vm), maker=Signs())
+    got = Talk(dispatcher).ask_raw(case["target"], case["method"], case["headers"])
     assert got.status == case["status"], got.body
     if case["content_type"]:
         assert got.headers["Content-Type"] == case["content_type"]
@@ -42,7 +42,7 @@ def test_the_plane_says_what_the_evidence_says(case: dict[str, Any]) -> None:
         assert name in got.headers
         assert value in (None, got.headers[name])
     assert not set(case.get("lacks_headers", ())) & set(got.headers)
-    moved = {key: count.requests for key, count in plane.counts.items() if count.requests}
+    moved = {key: count.requests for key, count in dispatcher.counts.items() if count.requests}
     assert [(key.status, n) for key, n in moved.items()] == [(case["status"], 1)]
 
 

@@ -14,21 +14,21 @@ from msgspec import structs
 from openimds.config import Config, configure, written
 from openimds.errors import ConfigError
 from openimds.settings import resolve
-from openimds.testing.server_thread import Port, Stage
+from openimds.testing.server_thread import ReservedPort, ServerThread
 
 BOTH_AT_ONE = {"reach": {"address": ["127.0.0.1"]}}
 
 
 @pytest.fixture
-def port() -> Iterator[Port]:
-    made = Port()
+def port() -> Iterator[ReservedPort]:
+    made = ReservedPort()
     yield made
     made.close()
 
 
 @pytest.fixture
-def stage(port: Port) -> Iterator[Stage]:
-    made = Stage(port)
+def stage(port: ReservedPort) -> Iterator[ServerThread]:
+    made = ServerThread(port)
     yield made
     made.close()
     assert "imds" not in [one.name for one in threading.enumerate()]
@@ -39,34 +39,34 @@ def config(**vms: object) -> Config:
     return structs.replace(made, vms=written({"vms": vms}).vms) if vms else made
 
 
-def connect(port: Port) -> int:
+def connect(port: ReservedPort) -> int:
     host, number = port.address.split(":")
     with socket.socket() as one:
         return one.connect_ex((host, int(number)))
 
 
-def who(stage: Stage) -> str:
+def who(stage: ServerThread) -> str:
     path = f"{stage.port.url}/metadata/instance/compute/name?api-version=2021-02-01&format=text"
     return httpx2.get(path, headers={"Metadata": "true"}).text
 
 
-def test_a_port_refuses_and_is_given_to_nobody_else(port: Port) -> None:
+def test_a_port_refuses_and_is_given_to_nobody_else(port: ReservedPort) -> None:
     assert connect(port) == errno.ECONNREFUSED
     host, number = port.address.split(":")
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind((host, int(number)))
 
 
-def test_one_server_after_another_answers_at_it(stage: Stage) -> None:
+def test_one_server_after_another_answers_at_it(stage: ServerThread) -> None:
     for name in ("web-1", "web-2"):
         with stage.serving(config(**{name: {}}), print) as (server, ready):
             assert ready.imds == stage.port.url
             assert who(stage) == name
-            assert sum(count.requests for count in server.plane.counts.values()) == 1
+            assert sum(count.requests for count in server.dispatcher.counts.values()) == 1
         assert connect(stage.port) == errno.ECONNREFUSED
 
 
-def test_a_server_that_cannot_be_leaves_nothing_behind(stage: Stage) -> None:
+def test_a_server_that_cannot_be_leaves_nothing_behind(stage: ServerThread) -> None:
     wrong = config(a=BOTH_AT_ONE, b=BOTH_AT_ONE)
     with pytest.raises(ConfigError, match="one VM to each"), stage.serving(wrong, print):
         pass
@@ -75,7 +75,7 @@ def test_a_server_that_cannot_be_leaves_nothing_behind(stage: Stage) -> None:
         assert who(stage) == "vm-1"
 
 
-def test_what_a_job_raises_comes_to_who_asked(stage: Stage) -> None:
+def test_what_a_job_raises_comes_to_who_asked(stage: ServerThread) -> None:
     async def fail() -> None:
         raise LookupError("no such thing")
 
@@ -83,7 +83,9 @@ def test_what_a_job_raises_comes_to_who_asked(stage: Stage) -> None:
         stage.do(fail())
 
 
-def test_the_time_of_python_may_be_stopped(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_python_may_be_stopped(
+    stage: ServerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def now_s() -> float:
         return asyncio.get_running_loop().time()
 
@@ -92,7 +94,7 @@ def test_the_time_of_python_may_be_stopped(stage: Stage, monkeypatch: pytest.Mon
 
 
 def test_the_port_of_http_is_not_said() -> None:
-    named = Port.__new__(Port)
+    named = ReservedPort.__new__(ReservedPort)
     named._name = ("169.254.169.254", 80)
     assert named.url == "http://169.254.169.254"
     assert named.address == "169.254.169.254:80"

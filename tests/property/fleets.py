@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from openimds.facts.fields import Kind
+from openimds.facts.fields import FieldKind
 from openimds.facts.versions import GENERAL
 from openimds.vm.fleet_file import vm
 from openimds.vm.schema_tree import Group, Leaf, Many, Node, newest_tree
@@ -20,7 +20,7 @@ def values(node: Node) -> st.SearchStrategy[Any]:
     """Sparse values that fit a tree."""
     match node:
         case Leaf(kind=kind):
-            return st.booleans() if kind is Kind.BOOLEAN else texts
+            return st.booleans() if kind is FieldKind.BOOLEAN else texts
         case Group(members=members):
             known = {key: values(one) for key, one in members.items() if key not in _TAGS}
             return st.fixed_dictionaries({}, optional=known)

@@ -18,17 +18,17 @@ from hypothesis.stateful import (
 )
 
 from openimds.events.clock import Clock
-from openimds.events.service import Agenda
+from openimds.events.service import EventsService
 from openimds.facts.events import Trigger
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import Picture
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Happening, Moves, StoreError
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import EventBatch, LogEntry, StoreError
 from openimds.fleet.store.sqlite import SqliteStore
 from openimds.protocol.events.event import Event
-from openimds.protocol.events.input import Wish
-from openimds.protocol.events.state_machine import Refusal
-from openimds.protocol.pending import Approved, Failed, NeedsApproval, NeedsBulletin
+from openimds.protocol.events.input import EventRequest
+from openimds.protocol.events.state_machine import TransitionRefusal
+from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
 from openimds.vm.fleet_file import fleet
 from tests.property.test_events_machine import FLEET, NOTICE, Model, scopes
 
@@ -50,7 +50,7 @@ class FullStore(SqliteStore):
 
     is_full = False
 
-    def move(self, moves: Moves) -> list[Happening]:
+    def move(self, moves: EventBatch) -> list[LogEntry]:
         if self.is_full:
             raise StoreError("the disk is full")
         return super().move(moves)
@@ -66,18 +66,20 @@ class Machine(RuleBasedStateMachine):
         self.now_s = 1_700_000_000.0
         self.model = Model()
         self.documents: dict[tuple[str, int], bytes] = {}
-        self.desks: list[Desk] = []
+        self.desks: list[FleetService] = []
         self.ids: list[str] = []
         self.open()
 
     def open(self) -> None:
-        picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
-        picture.take(picture.plan(fleet({"vms": SAID}).vms.values()))
+        fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
+        fleet_index.take(fleet_index.plan(fleet({"vms": SAID}).vms.values()))
         self.store = FullStore(Path(self.folder.name) / "fleet.db")
-        self.desk = Desk(self.store, picture, lambda: self.now_s, self.nothing)
-        self.desks.append(self.desk)
-        self.agenda = Agenda(self.desk, Clock(lambda: self.now_s), lambda _: None)
-        self.run(self.agenda.load())
+        self.fleet_service = FleetService(self.store, fleet_index, lambda: self.now_s, self.nothing)
+        self.desks.append(self.fleet_service)
+        self.events_service = EventsService(
+            self.fleet_service, Clock(lambda: self.now_s), lambda _: None
+        )
+        self.run(self.events_service.load())
 
     async def nothing(self, *_: object) -> None:
         """No listener is wanted."""
@@ -98,8 +100,8 @@ class Machine(RuleBasedStateMachine):
         self, scope: str, kind: str, many: int, needs: str, life_s: float, is_failure: bool
     ) -> None:
         vms = FLEET[scope][:many]
-        wish = Wish(kind, tuple(vms), needs=needs, life_s=life_s, is_failure=is_failure)
-        (event,) = self.run(self.agenda.declare(wish, "me"))
+        wish = EventRequest(kind, tuple(vms), needs=needs, life_s=life_s, is_failure=is_failure)
+        (event,) = self.run(self.events_service.declare(wish, "me"))
         self.ids.append(event.event_id)
         self.model.declare(
             {
@@ -122,8 +124,8 @@ class Machine(RuleBasedStateMachine):
         event_id, name = self.ids[pick % len(self.ids)], FLEET[scope][vm % len(FLEET[scope])]
         self.tick()
         self.store.is_full = is_full
-        need = NeedsApproval(name, scope, (event_id.lower(),))
-        made = self.run(self.agenda.approve(need))
+        need = PendingApproval(name, scope, (event_id.lower(),))
+        made = self.run(self.events_service.approve(need))
         self.store.is_full = False
         event = self.model.known(event_id, scope)
         if event is None:
@@ -143,11 +145,11 @@ class Machine(RuleBasedStateMachine):
         if not self.ids:
             return
         event_id = self.ids[pick % len(self.ids)]
-        got = self.run(self.agenda.order(trigger, event_id, "me"))
+        got = self.run(self.events_service.order(trigger, event_id, "me"))
         event = self.model.known(event_id)
         has_started = event is not None and event["started_s"] is not None
         is_fine = event is not None and (trigger is Trigger.COMPLETE) == has_started
-        assert isinstance(got, Event if is_fine else Refusal)
+        assert isinstance(got, Event if is_fine else TransitionRefusal)
         if event and is_fine and trigger is Trigger.START:
             self.model.start(event, self.now_s)
         elif event and is_fine:
@@ -159,22 +161,25 @@ class Machine(RuleBasedStateMachine):
         self.now_s += step_s
 
     def tick(self) -> None:
-        self.run(self.agenda.set_clock(self.agenda.clock.state))
+        self.run(self.events_service.set_clock(self.events_service.clock.state))
 
     @rule(is_killed=st.booleans())
     def restart(self, is_killed: bool) -> None:
         """A killed server closes nothing: what it acknowledged has to be in the file."""
         if not is_killed:
-            self.run(self.agenda.close())
-            self.desk.close()
-            self.desks.remove(self.desk)
+            self.run(self.events_service.close())
+            self.fleet_service.close()
+            self.desks.remove(self.fleet_service)
         self.open()
 
     @invariant()
     def agrees(self) -> None:
         self.tick()
         for scope, vms in FLEET.items():
-            held = [self.agenda.held(NeedsBulletin(vm, scope, VERSION), self.now_s) for vm in vms]
+            held = [
+                self.events_service.held(PendingEventsDocument(vm, scope, VERSION), self.now_s)
+                for vm in vms
+            ]
             assert all(one is held[0] for one in held)
             body = json.loads(held[0].body)
             incarnation = body["DocumentIncarnation"]
@@ -187,8 +192,8 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "loop"):
             return
-        for desk in self.desks:
-            desk.close()
+        for fleet_service in self.desks:
+            fleet_service.close()
         self.loop.close()
         self.folder.cleanup()
 

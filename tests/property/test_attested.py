@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openimds.credentials.pki.cms import open_envelope
-from openimds.credentials.pki.lazy import Issuing, Registry
-from openimds.credentials.pki.signer import Documents
+from openimds.credentials.pki.lazy import CaSettings, LazyAuthority
+from openimds.credentials.pki.signer import AttestedDocuments
 from openimds.credentials.pki.verify import verify
-from openimds.credentials.worker import Workshop
+from openimds.credentials.worker import Worker
 from openimds.facts.versions import GENERAL, catalog
-from openimds.protocol.handle import answer, subject
-from openimds.protocol.pending import NeedsDocument
+from openimds.protocol.handle import handle, subject
+from openimds.protocol.pending import PendingDocument
 from openimds.protocol.request import query
 from openimds.vm.fleet_file import vm
 
-REGISTRY = Registry(Issuing(public_url="http://127.0.0.1:8171"))
-DOCUMENTS = Documents(REGISTRY.notary, lambda: 0, Workshop())
+REGISTRY = LazyAuthority(CaSettings(public_url="http://127.0.0.1:8171"))
+DOCUMENTS = AttestedDocuments(REGISTRY.document_signer, lambda: 0, Worker())
 NOW_S = 1_795_377_286.0
 VERSIONS = [row.name for row in GENERAL if row.name >= "2018-10-01"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -28,12 +28,12 @@ PLANS = st.fixed_dictionaries({}, optional=dict.fromkeys(("name", "product", "pu
 NONCES = st.text("abcXYZ019-_", max_size=32)
 
 
-def wanted(version: str, nonce: str, plan: dict[str, str]) -> NeedsDocument:
+def wanted(version: str, nonce: str, plan: dict[str, str]) -> PendingDocument:
     said: dict[str, Any] = {"compute": {"plan": plan}}
     target = f"/metadata/attested/document?api-version={version}&nonce={nonce}"
     asked = query("GET", target.encode(), has_metadata_header=True)
-    got = answer(asked, subject(vm("web-1", said), catalog()), NOW_S)
-    assert isinstance(got, NeedsDocument)
+    got = handle(asked, subject(vm("web-1", said), catalog()), NOW_S)
+    assert isinstance(got, PendingDocument)
     return got
 
 
@@ -61,7 +61,7 @@ def test_one_nonce_is_one_signature_for_one_request(nonce: str, plan: dict[str, 
     need = wanted("2021-02-01", nonce, plan)
 
     async def play() -> None:
-        documents = Documents(REGISTRY.notary, lambda: 0, Workshop())
+        documents = AttestedDocuments(REGISTRY.document_signer, lambda: 0, Worker())
         await documents.make(need, NOW_S)
         assert documents.held(need, NOW_S) is None
 

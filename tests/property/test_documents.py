@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.versions import catalog
 from openimds.protocol.document import project, shape
-from openimds.protocol.handle import Subject, answer
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.handle import subject as subject_of
 from openimds.protocol.request import query
-from openimds.protocol.response import Answer, Refusal
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.defaults import complete
 from openimds.vm.from_capture import capture
 from openimds.vm.types import Vm
@@ -28,11 +28,11 @@ def subject(vm: Vm) -> Subject:
     return subject_of(vm, catalog())
 
 
-def ask(vm: Subject, version: str, route: list[str], form: str = "json") -> Answer | Refusal:
+def ask(vm: Subject, version: str, route: list[str], form: str = "json") -> Response | Refusal:
     path = "/".join(["/metadata/instance", *(quote(one, safe="") for one in route)])
     target = f"{path}?api-version={version}&format={form}&extended=true"
-    said = answer(query("GET", target.encode(), has_metadata_header=True), vm, 0)
-    assert isinstance(said, Answer | Refusal)
+    said = handle(query("GET", target.encode(), has_metadata_header=True), vm, 0)
+    assert isinstance(said, Response | Refusal)
     return said
 
 
@@ -79,11 +79,11 @@ def test_a_later_version_has_everything_of_an_earlier_one(vm: Vm, data: st.DataO
 def test_walking_is_indexing(vm: Vm, version: str, data: st.DataObject) -> None:
     about = subject(vm)
     whole = ask(about, version, [])
-    assert isinstance(whole, Answer)
+    assert isinstance(whole, Response)
     found = list(nodes(json.loads(whole.body)))
     route, node = data.draw(st.sampled_from(found))
     as_json, as_text = ask(about, version, [*route]), ask(about, version, [*route], "text")
-    assert isinstance(as_text, Answer)
+    assert isinstance(as_text, Response)
     if isinstance(node, dict | list):
         assert json.loads(as_json.body) == node
     else:
@@ -96,7 +96,7 @@ def test_walking_is_indexing(vm: Vm, version: str, data: st.DataObject) -> None:
 def test_a_listing_is_exactly_what_can_be_walked(vm: Vm, version: str, data: st.DataObject) -> None:
     about = subject(vm)
     whole = ask(about, version, [])
-    assert isinstance(whole, Answer)
+    assert isinstance(whole, Response)
     directories = [one for one in nodes(json.loads(whole.body)) if isinstance(one[1], dict | list)]
     route, node = data.draw(st.sampled_from(directories))
     listing = ask(about, version, [*route], "text")
@@ -112,7 +112,7 @@ def test_a_listing_is_exactly_what_can_be_walked(vm: Vm, version: str, data: st.
 def test_what_is_not_listed_is_not_found(vm: Vm, version: str, name: str) -> None:
     about = subject(vm)
     whole = ask(about, version, [])
-    assert isinstance(whole, Answer)
+    assert isinstance(whole, Response)
     compute = json.loads(whole.body).get("compute", {})
     if name.strip("/").lower() in {key.lower() for key in compute} or not name.strip("/"):
         return

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.protocol.events.document import document
 from openimds.protocol.events.event import Declaration, prepare
-from openimds.protocol.events.state_machine import Calendar, Outcome, Snapshot
+from openimds.protocol.events.state_machine import EventStateMachine, Outcome, Snapshot
 
 VERSIONS = [row.name for row in SCHEDULED_EVENTS]
 FLEET = {"group:pool/1": ["p-1", "p-2", "p-3"], "set:as-1": ["s-1", "s-2"], "vm:lone": ["lone"]}
@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.now_s = 1_700_000_000.0
-        self.calendar = Calendar()
+        self.calendar = EventStateMachine()
         self.model = Model()
         self.declared = 0
         self.is_asleep = False
@@ -245,7 +245,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def restore(self) -> None:
         text = msgspec.json.encode(self.calendar.snapshot())
-        self.calendar = Calendar(msgspec.json.decode(text, type=Snapshot))
+        self.calendar = EventStateMachine(msgspec.json.decode(text, type=Snapshot))
 
     @invariant()
     def agrees(self) -> None:

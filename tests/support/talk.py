@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from openimds.dataplane.connection import Conversation
-from openimds.dataplane.dispatcher import Bounds, Maker, Plane, WirePicture
+from openimds.dataplane.connection import Connection
+from openimds.dataplane.dispatcher import Bounds, Dispatcher, PendingProvider, ResponseIndex
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import Allowances, Picture, documented_allowances
+from openimds.fleet.index import Allowances, FleetIndex, documented_allowances
 from openimds.protocol.events.document import document
-from openimds.protocol.pending import Bulletin, Made, Need, NeedsBulletin
+from openimds.protocol.pending import EventsDocument, Pending, PendingEventsDocument, Result
 from openimds.vm.fleet_file import fleet
 from openimds.vm.types import Vm
 
@@ -90,9 +90,11 @@ class FakeTransport(asyncio.Transport):
 class Talk:
     """One connection to a plane."""
 
-    def __init__(self, plane: Plane, peer: object = ("127.0.0.1", 5), listener: str = "") -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5), listener: str = ""
+    ) -> None:
         self.transport = FakeTransport(peer)
-        self.conversation = Conversation(plane, listener)
+        self.conversation = Connection(dispatcher, listener)
         self.conversation.connection_made(self.transport)
 
     def send(self, data: bytes) -> bytes:
@@ -139,32 +141,32 @@ class Time:
 class Idle:
     """Makes nothing: for planes that are not asked for what has to be made; no event happens."""
 
-    def held(self, need: Need, now_s: float) -> Made | None:
-        if isinstance(need, NeedsBulletin):
-            return Bulletin(document((), 0, need.version))
+    def held(self, need: Pending, now_s: float) -> Result | None:
+        if isinstance(need, PendingEventsDocument):
+            return EventsDocument(document((), 0, need.version))
         raise AssertionError(need)
 
-    async def make(self, need: Need, now_s: float) -> Made:
+    async def make(self, need: Pending, now_s: float) -> Result:
         raise AssertionError(need)
 
 
-def a_picture(*vms: Vm, newest: str = NEWEST, most_bytes: int = 1 << 28) -> WirePicture:
-    picture: WirePicture = Picture(catalog(newest), most_bytes)
-    picture.take(picture.plan(vms or (Vm("vm-1"),)))
-    return picture
+def a_picture(*vms: Vm, newest: str = NEWEST, most_bytes: int = 1 << 28) -> ResponseIndex:
+    fleet_index: ResponseIndex = FleetIndex(catalog(newest), most_bytes)
+    fleet_index.take(fleet_index.plan(vms or (Vm("vm-1"),)))
+    return fleet_index
 
 
 def a_plane(
-    picture: WirePicture | None = None,
+    fleet_index: ResponseIndex | None = None,
     *,
     allowances: Allowances | None = None,
     now: Time | None = None,
     bounds: Bounds | None = None,
-    maker: Maker | None = None,
-) -> Plane:
+    maker: PendingProvider | None = None,
+) -> Dispatcher:
     """A plane with the documented limits off unless `allowances` are given."""
-    return Plane(
-        picture or a_picture(),
+    return Dispatcher(
+        fleet_index or a_picture(),
         now=now or Time(),
         utc=lambda: UTC_S,
         allowances=allowances or {},

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from openimds.interop.transcript.exchange import Answer, Exchange, Request, answer
+from openimds.interop.transcript.exchange import Exchange, RecordedRequest, RecordedResponse, answer
 from openimds.interop.transcript.file import FORMAT, Transcript
 
 METADATA = (("Metadata", "true"),)
@@ -33,7 +33,7 @@ def an_answer(
     media: str = JSON,
     headers: list[str] | None = None,
     signed: str = "",
-) -> Answer:
+) -> RecordedResponse:
     octets = body.encode() if isinstance(body, str) else body
     said = lines(len(octets), media) if headers is None else headers
     line = f"HTTP/1.1 {status} {_PHRASES.get(status, 'Odd')}".encode()
@@ -42,14 +42,14 @@ def an_answer(
 
 def an_exchange(
     target: str,
-    said: Answer | None = None,
+    said: RecordedResponse | None = None,
     question: str = "",
     version: str = "",
     *,
     failure: str = "",
     method: str = "GET",
 ) -> Exchange:
-    return Exchange(question, version, Request(method, target, METADATA), said, failure)
+    return Exchange(question, version, RecordedRequest(method, target, METADATA), said, failure)
 
 
 def a_document(version: str, value: Any, question: str = "instance") -> Exchange:

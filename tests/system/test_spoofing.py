@@ -86,7 +86,7 @@ def test_without_rules_a_forged_source_address_is_believed(here: Lab) -> None:
 def test_each_guest_gets_its_own(tied: Lab) -> None:
     assert {name: tied.asks(name) for name in "abd"} == OWN
     assert tied.knocks("c") == ""
-    assert tied.dropped() == {"stranger": 1}
+    assert tied.dropped() == {"unknown_interface": 1}
     accepted = {one["vm"]: one["accepted"] for one in tied.status()["guests"]}
     assert all(accepted[name] > 0 for name in OWN.values())
 
@@ -142,7 +142,7 @@ def test_a_third_interface_gets_nothing_whoever_it_claims_to_be(tied: Lab) -> No
     assert tied.knocks("c", "--interface", IPS["b"]) == ""
     take_mac(tied, "c", MACS["b"])
     assert tied.knocks("c", "--interface", IPS["b"]) == ""
-    assert tied.dropped() == {"stranger": 3}
+    assert tied.dropped() == {"unknown_interface": 3}
 
 
 @pytest.mark.parametrize("tag", [None, 0, 7])
@@ -152,7 +152,7 @@ def test_a_forged_frame_gets_nothing_tagged_or_not(tied: Lab, name: str, tag: in
         tied.sends(name, to_host(MACS["b"], IPV4, syn(IPS["b"], IMDS), tag))
         assert tied.asks("b") == "web-b"
     assert [one for one in heard if is_tcp(one)] == []
-    reason = "forged_mac" if name == "a" else "stranger"
+    reason = "forged_mac" if name == "a" else "unknown_interface"
     assert tied.dropped() == {reason: 1}
 
 
@@ -247,7 +247,7 @@ def test_over_ipv6_each_guest_gets_its_own(tied_6: Lab) -> None:
     assert {name: tied_6.asks(name) for name in "abd"} == OWN
     assert tied_6.dropped() == {}
     assert tied_6.asks_6("c", "-m", "0.5") == ""
-    assert tied_6.dropped().keys() == {"stranger"}
+    assert tied_6.dropped().keys() == {"unknown_interface"}
 
 
 def test_over_ipv6_nobody_is_another_guest_or_the_service(tied_6: Lab) -> None:

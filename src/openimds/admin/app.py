@@ -15,62 +15,67 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from openimds.admin import metrics
-from openimds.admin.auth import Guard, Handler
-from openimds.admin.handlers.certificates import Attested, Certificates
-from openimds.admin.handlers.events import Events, Scenarios, Times
-from openimds.admin.handlers.faults import Troubles
-from openimds.admin.handlers.identities import Endpoints, Identities, Keys, WaysOf
-from openimds.admin.handlers.requests import Judgement, Recording, Requests
-from openimds.admin.handlers.vms import Vms, whole
+from openimds.admin.auth import Authenticator, Handler
+from openimds.admin.handlers.certificates import CertificateHandlers, CertificateSource
+from openimds.admin.handlers.events import ClockHandlers, EventHandlers, ScenarioHandlers
+from openimds.admin.handlers.faults import FaultHandlers
+from openimds.admin.handlers.identities import (
+    EndpointHandlers,
+    EndpointVariables,
+    IdentityHandlers,
+    SigningKeys,
+)
+from openimds.admin.handlers.requests import LintSummary, RequestHandlers, RequestRecording
+from openimds.admin.handlers.vms import VmHandlers, whole
 from openimds.admin.openapi import openapi
 from openimds.admin.operations import MOST_PER_PAGE, OPERATIONS, Operation
-from openimds.admin.problem import Problem, ProblemError, of_config, response
-from openimds.admin.token import Token
+from openimds.admin.problem import ProblemDetails, ProblemError, of_config, response
+from openimds.admin.token import AdminToken
 from openimds.errors import ConfigError, Error
 from openimds.events.log_format import line
-from openimds.events.service import Agenda
-from openimds.faults import Faults
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Change, ConflictError, Happening
+from openimds.events.service import EventsService
+from openimds.faults import FaultService
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import Change, ConflictError, LogEntry
 
 _MOST_REVISION = 10**15
 _PAGE = 100
 
 
-class Signing(Keys, Protocol):
+class CredentialsAdmin(SigningKeys, Protocol):
     """What signs: the keys of tokens, and the certificates of attested documents."""
 
     @property
-    def registry(self) -> Certificates:
+    def registry(self) -> CertificateSource:
         """The certificates."""
         ...
 
 
 def application(  # noqa: PLR0913, PLR0917 - everything behind the admin port
-    desk: Desk,
-    token: Token,
+    fleet_service: FleetService,
+    token: AdminToken,
     hosts: frozenset[str],
-    readings: metrics.Readings,
-    signing: Signing,
-    ways_of: WaysOf = lambda _: {},
+    readings: metrics.MetricsSource,
+    signing: CredentialsAdmin,
+    ways_of: EndpointVariables = lambda _: {},
     *,
-    agenda: Agenda,
-    recording: Recording,
-    faults: Faults,
+    events_service: EventsService,
+    recording: RequestRecording,
+    faults: FaultService,
 ) -> Starlette:
     """Return the application."""
-    guard = Guard(token, hosts)
+    guard = Authenticator(token, hosts)
     rooms = (
-        Vms(desk),
-        Endpoints(desk, ways_of),
-        Identities(desk, signing),
-        Attested(desk, signing.registry),
-        Events(agenda, desk),
-        Scenarios(agenda),
-        Times(agenda),
-        Requests(recording),
-        Troubles(faults),
-        _Rest(desk, token, readings, Judgement(recording)),
+        VmHandlers(fleet_service),
+        EndpointHandlers(fleet_service, ways_of),
+        IdentityHandlers(fleet_service, signing),
+        CertificateHandlers(fleet_service, signing.registry),
+        EventHandlers(events_service, fleet_service),
+        ScenarioHandlers(events_service),
+        ClockHandlers(events_service),
+        RequestHandlers(recording),
+        FaultHandlers(faults),
+        _Rest(fleet_service, token, readings, LintSummary(recording)),
     )
     handlers = {name: one for room in rooms for name, one in _methods(room).items()}
     by_path: dict[str, dict[str, tuple[Operation, Handler]]] = {}
@@ -91,7 +96,7 @@ def _methods(handlers: object) -> dict[str, Handler]:
     return {name: getattr(handlers, name) for name in dir(handlers) if not name.startswith("_")}
 
 
-def _endpoint(guard: Guard, verbs: dict[str, tuple[Operation, Handler]]) -> Handler:
+def _endpoint(guard: Authenticator, verbs: dict[str, tuple[Operation, Handler]]) -> Handler:
     async def endpoint(request: Request) -> Response:
         row, handler = verbs["GET" if request.method == "HEAD" else request.method]
         try:
@@ -110,7 +115,7 @@ def _endpoint(guard: Guard, verbs: dict[str, tuple[Operation, Handler]]) -> Hand
 
 
 def _refusal(status: HTTPStatus, detail: str) -> Response:
-    return response(Problem(status.phrase, status.value, detail))
+    return response(ProblemDetails(status.phrase, status.value, detail))
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
@@ -118,7 +123,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
     path = request.url.path
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         status, allow = HTTPStatus.METHOD_NOT_ALLOWED, (error.headers or {}).get("Allow", "")
-        problem = Problem(status.phrase, status.value, f"{path} takes {allow}")
+        problem = ProblemDetails(status.phrase, status.value, f"{path} takes {allow}")
         return response(problem, {"Allow": allow})
     return _refusal(HTTPStatus.NOT_FOUND, f"There is no {path}; /openapi.json lists what there is")
 
@@ -132,57 +137,61 @@ class _Rest:
     """The handlers that touch no VM."""
 
     def __init__(
-        self, desk: Desk, token: Token, readings: metrics.Readings, judgement: Judgement
+        self,
+        fleet_service: FleetService,
+        token: AdminToken,
+        readings: metrics.MetricsSource,
+        judgement: LintSummary,
     ) -> None:
-        self._desk, self._token = desk, token
+        self._fleet_service, self._token = fleet_service, token
         self._readings, self._judgement = readings, judgement
 
     async def list_audit(self, request: Request) -> Response:
         """List the changes with before and after."""
         limit = whole(request, "limit", _PAGE, 1, MOST_PER_PAGE)
         since = whole(request, "cursor", 0, 0, _MOST_REVISION)
-        found = await self._desk.ask(self._desk.store.changes, since, limit + 1)
+        found = await self._fleet_service.ask(self._fleet_service.store.changes, since, limit + 1)
         items = [{**_entry(one), **_states(one)} for one in found[:limit]]
         after = str(found[limit - 1].revision) if len(found) > limit else None
         return _json({"items": items, "next": after})
 
     async def follow_changes(self, request: Request) -> Response:
         """Follow the changes from a revision, or from now on; and what happens to events."""
-        place = Place(None, None)
+        place = FeedPosition(None, None)
         if "since" in request.query_params:
             place.since = whole(request, "since", 0, 0, _MOST_REVISION)
         last = request.headers.get("last-event-id", "")
         if found := _PLACE.fullmatch(last):
-            place = Place(*(min(int(text or 0), _MOST_REVISION) for text in found.groups()))
+            place = FeedPosition(*(min(int(text or 0), _MOST_REVISION) for text in found.groups()))
         return EventSourceResponse(self._events(place), ping=15)
 
-    async def _events(self, place: "Place") -> AsyncIterator[ServerSentEvent]:
-        desk, feed = self._desk, self._desk.subscribe()
+    async def _events(self, place: "FeedPosition") -> AsyncIterator[ServerSentEvent]:
+        fleet_service, feed = self._fleet_service, self._fleet_service.subscribe()
         # A number of another life: this store has forgotten, or is a new one.
-        since = 0 if place.since and place.since > desk.revision else place.since
+        since = 0 if place.since and place.since > fleet_service.revision else place.since
         number = place.number
-        number = 0 if number and number > desk.last_happening else number
-        at = Place(
-            desk.revision if since is None else since,
-            desk.last_happening if number is None else number,
+        number = 0 if number and number > fleet_service.last_log_entry else number
+        at = FeedPosition(
+            fleet_service.revision if since is None else since,
+            fleet_service.last_log_entry if number is None else number,
         )
         try:
             while since is not None and (
-                page := await desk.ask(desk.store.changes, at.since, _PAGE)
+                page := await fleet_service.ask(fleet_service.store.changes, at.since, _PAGE)
             ):
                 for change in page:
                     yield at.event(change)
             while number is not None and (
-                more := await desk.ask(desk.store.happenings, at.number, _PAGE)
+                more := await fleet_service.ask(fleet_service.store.log_entries, at.number, _PAGE)
             ):
-                for happening in more:
-                    yield at.event(happening)
+                for log_entry in more:
+                    yield at.event(log_entry)
             while (one := await feed.get()) is not None:
                 if not at.has(one):
                     yield at.event(one)
             # Too slow, or the end: the client comes back with Last-Event-ID.
         finally:
-            desk.unsubscribe(feed)
+            fleet_service.unsubscribe(feed)
 
     async def rotate_token(self, _: Request) -> Response:
         """Make a new token."""
@@ -195,7 +204,7 @@ class _Rest:
 
     async def get_readiness(self, _: Request) -> Response:
         """Say whether changes can be written."""
-        await self._desk.ask(self._desk.store.revision)
+        await self._fleet_service.ask(self._fleet_service.store.revision)
         return _json({"status": "ready"})
 
     async def get_metrics(self, _: Request) -> Response:
@@ -230,20 +239,20 @@ def _states(change: Change) -> dict[str, object]:
 _PLACE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
 
-class Place:
+class FeedPosition:
     """How far a reader of the feed is: a revision of the VMs, a number of the events' log."""
 
     def __init__(self, since: int | None, number: int | None) -> None:
         """Begin after these; None is from now on."""
         self.since, self.number = since, number
 
-    def has(self, one: Change | Happening) -> bool:
+    def has(self, one: Change | LogEntry) -> bool:
         """Tell whether the reader has seen this."""
         if isinstance(one, Change):
             return one.revision <= (self.since or 0)
         return one.number <= (self.number or 0)
 
-    def event(self, one: Change | Happening) -> ServerSentEvent:
+    def event(self, one: Change | LogEntry) -> ServerSentEvent:
         """Return what the reader is told, and remember that."""
         if isinstance(one, Change):
             self.since = one.revision

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from openimds.admin.problem import ProblemError
-from openimds.admin.token import Token
+from openimds.admin.token import AdminToken
 
 MOST_BODY_BYTES = 1 << 20
 MOST_BODY_S = 10
@@ -17,10 +17,10 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Guard:
+class Authenticator:
     """Lets a request through, or ends it with a problem."""
 
-    def __init__(self, token: Token, hosts: frozenset[str]) -> None:
+    def __init__(self, token: AdminToken, hosts: frozenset[str]) -> None:
         """Know the token, and the names under which the API may be called beside the local ones."""
         self._token = token
         self._hosts = _LOCAL | hosts

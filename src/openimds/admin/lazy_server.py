@@ -106,7 +106,7 @@ def bind(setting: str, address: tuple[str, int]) -> socket.socket:
         ) from None
 
 
-class Door:
+class LazyServer:
     """The listening sockets of a setting, and the server once there is one."""
 
     def __init__(
@@ -114,10 +114,10 @@ class Door:
         setting: str,
         sockets: Sequence[socket.socket],
         make: MakeApplication,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         """Take listening sockets; `url` is that of the first."""
-        self._make, self._tell, self._setting = make, tell, setting
+        self._make, self._notify, self._setting = make, notify, setting
         self._sockets = list(sockets)
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
@@ -149,7 +149,7 @@ class Door:
             self._server = await asyncio.to_thread(self._load)
             await self._server.serve(sockets=self._sockets)
         except Exception as error:  # noqa: BLE001 - guests are served on; the operator is told
-            self._tell(f"what listens for --{self._setting} cannot be served: {error!r}")
+            self._notify(f"what listens for --{self._setting} cannot be served: {error!r}")
             self.shut()
 
     def _load(self) -> "uvicorn.Server":
@@ -165,7 +165,7 @@ class Door:
             def capture_signals(self) -> Iterator[None]:
                 yield
 
-        class Connection(Guarded, HttpToolsProtocol):
+        class AdminConnection(Guarded, HttpToolsProtocol):
             """A connection of this door."""
 
             callers: ClassVar[Counter[str]] = Counter()
@@ -174,7 +174,7 @@ class Door:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             self._make(),
-            http=Connection,
+            http=AdminConnection,
             # It would take connections over, and out of the count.
             ws="none",
             lifespan="off",

@@ -9,7 +9,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 
-class Readings(Protocol):
+class MetricsSource(Protocol):
     """What the data plane and the store have counted."""
 
     def requests(self) -> dict[tuple[str, int, str], int]:
@@ -60,8 +60,8 @@ COUNTERS = {
 }
 
 
-class _Reader(Collector):
-    def __init__(self, readings: Readings, findings: Mapping[str, int]) -> None:
+class _MetricsCollector(Collector):
+    def __init__(self, readings: MetricsSource, findings: Mapping[str, int]) -> None:
         self._readings, self._findings = readings, findings
 
     def collect(self) -> Iterator[Metric]:
@@ -108,8 +108,8 @@ class _Reader(Collector):
         yield "openimds_faults_played", "Faults that were played.", "effect", read.faults()
 
 
-def exposition(readings: Readings, findings: Mapping[str, int]) -> bytes:
+def exposition(readings: MetricsSource, findings: Mapping[str, int]) -> bytes:
     """Return the metrics in Prometheus' text format; `findings` are requests by broken rule."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reader(readings, findings))
+    registry.register(_MetricsCollector(readings, findings))
     return generate_latest(registry)

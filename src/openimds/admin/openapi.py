@@ -7,10 +7,10 @@ from typing import Any
 from openimds import __version__
 from openimds.admin.openapi_events import event_schemas
 from openimds.admin.openapi_requests import request_schemas
-from openimds.admin.operations import OPERATIONS, Body, Operation
+from openimds.admin.operations import OPERATIONS, Operation, RequestBody
 from openimds.admin.operations_faults import fault_schemas
 from openimds.admin.problem import MEDIA
-from openimds.facts.fields import Kind
+from openimds.facts.fields import FieldKind
 from openimds.vm.identities import SOURCES
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import Leaf, Many, Named, Node
@@ -35,7 +35,7 @@ _WAYS: Json = {
     "description": "By way (app-service, arc, ...), then by the name of the variable.",
     "additionalProperties": {"type": "object", "additionalProperties": _TEXT},
 }
-_TYPES = {Kind.TEXT: "string", Kind.BOOLEAN: "boolean", Kind.NUMBER: "integer"}
+_TYPES = {FieldKind.TEXT: "string", FieldKind.BOOLEAN: "boolean", FieldKind.NUMBER: "integer"}
 READ_ONLY: Json = {
     "name": {**_TEXT, "description": "The name in the path."},
     "revision": {**_NUMBER, "readOnly": True},
@@ -138,7 +138,7 @@ def schemas() -> Json:
     }
 
 
-def _content(body: Body) -> Json:
+def _content(body: RequestBody) -> Json:
     schema = {"$ref": f"#/components/schemas/{body.schema}"}
     return {media: {"schema": schema} for media in body.media}
 

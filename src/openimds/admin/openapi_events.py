@@ -3,8 +3,8 @@
 from typing import Any
 
 from openimds.events.clock import CLOCK
-from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, Status, Trigger
-from openimds.protocol.events.input import MOST_PLANS, MOST_VMS, PLAN, WISH, Sort
+from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, EventStatus, Trigger
+from openimds.protocol.events.input import MOST_PLANS, MOST_VMS, PLAN, WISH, MemberKind
 
 Json = dict[str, Any]
 
@@ -13,12 +13,12 @@ _NUMBER: Json = {"type": "number"}
 _MOMENT: Json = {"type": "string", "format": "date-time"}
 _LATER: Json = {"type": ["string", "null"], "format": "date-time"}
 _NAMES: Json = {"type": "array", "items": _TEXT}
-_SORTS: dict[Sort, Json] = {
-    Sort.TEXT: _TEXT,
-    Sort.NUMBER: _NUMBER,
-    Sort.WHOLE: {"type": "integer"},
-    Sort.TRUTH: {"type": "boolean"},
-    Sort.NAMES: {**_NAMES, "minItems": 1, "maxItems": MOST_VMS},
+_SORTS: dict[MemberKind, Json] = {
+    MemberKind.TEXT: _TEXT,
+    MemberKind.NUMBER: _NUMBER,
+    MemberKind.WHOLE: {"type": "integer"},
+    MemberKind.TRUTH: {"type": "boolean"},
+    MemberKind.NAMES: {**_NAMES, "minItems": 1, "maxItems": MOST_VMS},
 }
 _WORDS: Json = {
     "type": {"type": "string", "enum": [row.name for row in TYPES]},
@@ -27,7 +27,7 @@ _WORDS: Json = {
     "not_before": _MOMENT,
     "now": _MOMENT,
 }
-_STATUS: Json = {"type": "string", "enum": [str(one) for one in Status]}
+_STATUS: Json = {"type": "string", "enum": [str(one) for one in EventStatus]}
 _SHARED: Json = {
     "type": _WORDS["type"],
     "scope": _TEXT,
@@ -70,7 +70,7 @@ def _list_of(item: Json, **bounds: int) -> Json:
     return {"type": "array", "items": item, **bounds}
 
 
-def _input(sorts: dict[str, Sort], *required: str) -> Json:
+def _input(sorts: dict[str, MemberKind], *required: str) -> Json:
     members = {name: _WORDS.get(name, _SORTS[sort]) for name, sort in sorts.items()}
     # Null is as if the member were not there.
     none: Json = {"type": "null"}

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from msgspec import Struct
 
 
-class Query(Struct, frozen=True):
+class QueryParameter(Struct, frozen=True):
     """A query parameter: its name, its JSON schema, what it is for."""
 
     name: str
@@ -13,7 +13,7 @@ class Query(Struct, frozen=True):
     about: str
 
 
-class Body(Struct, frozen=True):
+class RequestBody(Struct, frozen=True):
     """What an operation takes or gives: the name of a schema, or none, and its media types."""
 
     schema: str
@@ -27,23 +27,27 @@ class Operation(Struct, frozen=True):
     method: str
     path: str
     about: str
-    answers: dict[int, Body | None]
+    answers: dict[int, RequestBody | None]
     problems: tuple[int, ...] = ()
-    queries: tuple[Query, ...] = ()
+    queries: tuple[QueryParameter, ...] = ()
     headers: tuple[str, ...] = ()
-    takes: Body | None = None
+    takes: RequestBody | None = None
     is_open: bool = False
 
 
 MOST_PER_PAGE, DEFAULT_PAGE = 1000, 100
-LIMIT = Query(
+LIMIT = QueryParameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": DEFAULT_PAGE},
     "How many at the most.",
 )
-CURSOR = Query("cursor", {"type": "string"}, "What `next` of the page before said.")
-SINCE = Query("since", {"type": "integer", "minimum": 0}, "Only what came after this revision.")
-VERSION = Query("api-version", {"type": "string"}, "A general api-version; default: the newest.")
+CURSOR = QueryParameter("cursor", {"type": "string"}, "What `next` of the page before said.")
+SINCE = QueryParameter(
+    "since", {"type": "integer", "minimum": 0}, "Only what came after this revision."
+)
+VERSION = QueryParameter(
+    "api-version", {"type": "string"}, "A general api-version; default: the newest."
+)
 
 OK, CREATED, GONE = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
 BAD, NONE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND

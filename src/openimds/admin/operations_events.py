@@ -14,13 +14,13 @@ from openimds.admin.operation import (
     SLOW,
     STORE,
     UNFIT,
-    Body,
     Operation,
-    Query,
+    QueryParameter,
+    RequestBody,
 )
 
 _NOT_NOW = HTTPStatus.CONFLICT
-_VM = Query("vm", {"type": "string"}, "Only events that hit this VM.")
+_VM = QueryParameter("vm", {"type": "string"}, "Only events that hit this VM.")
 _ORDERS = (
     ("start", "Start an event without waiting for approval or NotBefore."),
     ("complete", "End an event that has started."),
@@ -34,7 +34,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/events",
         "List the scheduled events that are not gone, oldest declaration first.",
-        {OK: Body("EventPage")},
+        {OK: RequestBody("EventPage")},
         (BAD,),
         (LIMIT, CURSOR, _VM),
     ),
@@ -43,16 +43,16 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/v1/events",
         "Declare an event: one for each scope (scale set, availability set, VM) that it touches.",
-        {CREATED: Body("EventPage")},
+        {CREATED: RequestBody("EventPage")},
         (BAD, LARGE, SLOW, UNFIT, STORE),
-        takes=Body("EventInput"),
+        takes=RequestBody("EventInput"),
     ),
     Operation(
         "list_event_log",
         "GET",
         "/v1/events/log",
         "List what happened to events, oldest first.",
-        {OK: Body("HappeningPage")},
+        {OK: RequestBody("HappeningPage")},
         (BAD, STORE),
         (LIMIT, CURSOR),
     ),
@@ -61,7 +61,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/events/{id}",
         "Return an event that is not gone.",
-        {OK: Body("Event")},
+        {OK: RequestBody("Event")},
         (NONE,),
     ),
     *(
@@ -70,7 +70,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             "POST",
             f"/v1/events/{{id}}/{verb}",
             about,
-            {OK: Body("Event")},
+            {OK: RequestBody("Event")},
             (NONE, _NOT_NOW, STORE),
         )
         for verb, about in _ORDERS
@@ -80,16 +80,16 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/scenarios",
         "List the scenarios that were begun.",
-        {OK: Body("ScenarioPage")},
+        {OK: RequestBody("ScenarioPage")},
     ),
     Operation(
         "begin_scenario",
         "POST",
         "/v1/scenarios",
         "Begin a scenario now; one of the same name ends.",
-        {CREATED: Body("Scenario")},
+        {CREATED: RequestBody("Scenario")},
         (BAD, LARGE, SLOW, UNFIT, STORE),
-        takes=Body("ScenarioInput"),
+        takes=RequestBody("ScenarioInput"),
     ),
     Operation(
         "end_scenario",
@@ -104,15 +104,15 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/clock",
         "Return what guests take the time to be.",
-        {OK: Body("Clock")},
+        {OK: RequestBody("Clock")},
     ),
     Operation(
         "set_clock",
         "POST",
         "/v1/clock",
         "Set the clock of guests, put it forward, hurry it or stop it (needs --virtual-clock).",
-        {OK: Body("Clock")},
+        {OK: RequestBody("Clock")},
         (BAD, _NOT_NOW, LARGE, SLOW, UNFIT, STORE),
-        takes=Body("ClockInput"),
+        takes=RequestBody("ClockInput"),
     ),
 )

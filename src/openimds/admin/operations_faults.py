@@ -12,11 +12,11 @@ from openimds.admin.operation import (
     SLOW,
     STORE,
     UNFIT,
-    Body,
     Operation,
+    RequestBody,
 )
 from openimds.facts.evidence import Mark
-from openimds.facts.faults import EFFECTS, Parameter, Sort
+from openimds.facts.faults import EFFECTS, FaultParameter, ValueKind
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.faults.service import API, FILE
 from openimds.protocol.faults.input import MOST_TEXTS, members_of, members_of_book
@@ -29,16 +29,16 @@ FAULT_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/faults",
         "List the faults that are set, in the order in which they are tried.",
-        {OK: Body("FaultPage")},
+        {OK: RequestBody("FaultPage")},
     ),
     Operation(
         "set_faults",
         "POST",
         "/v1/faults",
         "Set a fault, or all of a playbook, from now on.",
-        {CREATED: Body("FaultPage")},
+        {CREATED: RequestBody("FaultPage")},
         (BAD, LARGE, SLOW, UNFIT, STORE),
-        takes=Body("FaultInput"),
+        takes=RequestBody("FaultInput"),
     ),
     Operation(
         "clear_faults",
@@ -61,18 +61,18 @@ FAULT_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/playbooks",
         "List the playbooks: what happens, why clients need it, what can be said of each.",
-        {OK: Body("PlaybookPage")},
+        {OK: RequestBody("PlaybookPage")},
     ),
 )
 
 _TEXT: Json = {"type": "string"}
 _WHOLE: Json = {"type": "integer"}
 _NONE: Json = {"type": "null"}
-_TYPES: dict[Sort, Json] = {
-    Sort.TEXT: _TEXT,
-    Sort.NUMBER: {"type": "number"},
-    Sort.WHOLE: _WHOLE,
-    Sort.TEXTS: {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_TEXTS},
+_TYPES: dict[ValueKind, Json] = {
+    ValueKind.TEXT: _TEXT,
+    ValueKind.NUMBER: {"type": "number"},
+    ValueKind.WHOLE: _WHOLE,
+    ValueKind.TEXTS: {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_TEXTS},
 }
 
 
@@ -108,7 +108,7 @@ def fault_schemas() -> Json:
     }
 
 
-def _input(rows: tuple[Parameter, ...], name: str, key: str) -> Json:
+def _input(rows: tuple[FaultParameter, ...], name: str, key: str) -> Json:
     """Return the schema of what is said of one effect or playbook; null is as if not said."""
     required = [row.name for row in rows if row.required]
     members = {
@@ -119,7 +119,7 @@ def _input(rows: tuple[Parameter, ...], name: str, key: str) -> Json:
     return {**_object(members, *required), "additionalProperties": False}
 
 
-def _schema(row: Parameter) -> Json:
+def _schema(row: FaultParameter) -> Json:
     schema = {**_TYPES[row.sort], "description": row.about}
     if row.choices:
         schema["enum"] = [*row.choices]

@@ -8,21 +8,27 @@ from openimds.admin.operation import (
     GONE,
     LIMIT,
     OK,
-    Body,
     Operation,
-    Query,
+    QueryParameter,
+    RequestBody,
 )
 
 LEAST_STATUS, MOST_STATUS = 0, 599
 _OFF = HTTPStatus.CONFLICT
-_VM = Query("vm", {"type": "string"}, "Only requests of this VM; empty: of callers who are none.")
-_ENDPOINT = Query("endpoint", {"type": "string"}, "Only requests of this endpoint, by its key.")
-_STATUS = Query(
+_VM = QueryParameter(
+    "vm", {"type": "string"}, "Only requests of this VM; empty: of callers who are none."
+)
+_ENDPOINT = QueryParameter(
+    "endpoint", {"type": "string"}, "Only requests of this endpoint, by its key."
+)
+_STATUS = QueryParameter(
     "status",
     {"type": "integer", "minimum": LEAST_STATUS, "maximum": MOST_STATUS},
     "Only requests with this status; 0: a fault left them without one.",
 )
-_SINCE = Query("since", {"type": "integer", "minimum": 0}, "First those held after this number.")
+_SINCE = QueryParameter(
+    "since", {"type": "integer", "minimum": 0}, "First those held after this number."
+)
 
 REQUEST_OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -30,7 +36,7 @@ REQUEST_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/requests",
         "List what guests have asked and were answered, oldest first (needs --record).",
-        {OK: Body("RequestPage")},
+        {OK: RequestBody("RequestPage")},
         (BAD, _OFF),
         (LIMIT, CURSOR, _VM, _ENDPOINT, _STATUS),
     ),
@@ -47,7 +53,7 @@ REQUEST_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/requests/report",
         "Say what the recorded clients did that Azure refuses or its documents advise against.",
-        {OK: Body("FindingPage")},
+        {OK: RequestBody("FindingPage")},
         (_OFF,),
         (_VM,),
     ),
@@ -57,7 +63,7 @@ REQUEST_OPERATIONS: tuple[Operation, ...] = (
         "/v1/requests/feed",
         "Follow requests as server-sent events (`request`), whether they are recorded or not; "
         "Last-Event-ID or `since` continues from those that are.",
-        {OK: Body("Request", ("text/event-stream",))},
+        {OK: RequestBody("Request", ("text/event-stream",))},
         (BAD,),
         (_SINCE, _VM, _ENDPOINT, _STATUS),
         headers=("Last-Event-ID",),

@@ -11,7 +11,7 @@ from openimds.errors import ConfigError
 MEDIA = "application/problem+json"
 
 
-class Problem(Struct, frozen=True):
+class ProblemDetails(Struct, frozen=True):
     """A refusal of the admin API.
 
     `where`, `seen`, `expected` and `hint` are there when the mistake has a place in what was sent.
@@ -34,15 +34,15 @@ class ProblemError(Exception):
         self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
     ) -> None:
         """Say what was wrong, and what to do about it."""
-        self.problem = Problem(status.phrase, status.value, detail)
+        self.problem = ProblemDetails(status.phrase, status.value, detail)
         self.headers = headers
         super().__init__(detail)
 
 
-def of_config(error: ConfigError) -> Problem:
+def of_config(error: ConfigError) -> ProblemDetails:
     """Return the problem of a body that cannot be used."""
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return Problem(
+    return ProblemDetails(
         status.phrase,
         status.value,
         str(error),
@@ -53,6 +53,6 @@ def of_config(error: ConfigError) -> Problem:
     )
 
 
-def response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def response(problem: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
     """Return a problem as an answer."""
     return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA)

@@ -29,7 +29,7 @@ _TEXTS = 64
 """How many texts are remembered as told."""
 
 
-class Publications(Protocol):
+class PublicationSource(Protocol):
     """What there is to publish. It may take a while: it is called in threads."""
 
     def discovery(self, tenant: str, version: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Publications(Protocol):
         ...
 
 
-def application(publications: Publications, tell: Callable[[str], None]) -> Starlette:
+def application(publications: PublicationSource, notify: Callable[[str], None]) -> Starlette:
     """Return the application; what stops it is told to the operator, each text once."""
     routes = []
     for version, prefix in (("1.0", ""), ("2.0", "v2.0/")):
@@ -61,7 +61,7 @@ def application(publications: Publications, tell: Callable[[str], None]) -> Star
         Route("/pki/bundle.pem", _bundle(publications)),
         Route("/pki/{name}.crt", _certificate(publications)),
     ]
-    handlers = {HTTPException: _unknown, Error: _failed(lru_cache(_TEXTS)(tell))}
+    handlers = {HTTPException: _unknown, Error: _failed(lru_cache(_TEXTS)(notify))}
     made = Starlette(routes=routes, exception_handlers=handlers)
     made.router.redirect_slashes = False
     return made
@@ -80,7 +80,7 @@ def _said(
     return endpoint
 
 
-def _certificate(publications: Publications) -> Callable[[Request], Awaitable[Response]]:
+def _certificate(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of the CA Issuers URL in a leaf (RFC 5280, 4.2.2.1: one DER file)."""
 
     async def endpoint(request: Request) -> Response:
@@ -93,7 +93,7 @@ def _certificate(publications: Publications) -> Callable[[Request], Awaitable[Re
     return endpoint
 
 
-def _bundle(publications: Publications) -> Callable[[Request], Awaitable[Response]]:
+def _bundle(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(_: Request) -> Response:
         body = await asyncio.to_thread(publications.bundle)
         return Response(body, media_type="application/x-pem-file")
@@ -121,9 +121,9 @@ async def _unknown(_: Request, error: Exception) -> Response:
     )
 
 
-def _failed(tell: Callable[[str], None]) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _failed(notify: Callable[[str], None]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(_: Request, error: Exception) -> Response:
-        tell(str(error))
+        notify(str(error))
         # The text is the operator's: it names files of this machine.
         text = "What is published here cannot be read at the moment; the operator was told why"
         return _error(HTTPStatus.SERVICE_UNAVAILABLE, text)

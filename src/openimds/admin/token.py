@@ -16,7 +16,7 @@ class TokenError(Error):
     """The token file cannot be used."""
 
 
-class Token:
+class AdminToken:
     """The token in a file of mode 0600."""
 
     def __init__(self, path: Path) -> None:

@@ -18,7 +18,7 @@ from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.credentials.pki.certificates import DOMAINS
-from openimds.credentials.pki.verify import Check, Report, verify
+from openimds.credentials.pki.verify import VerificationCheck, VerificationReport, verify
 from openimds.errors import ConfigError, Error
 
 _TIMEOUT_S = 5
@@ -234,7 +234,7 @@ def _fetched(url: str, headers: dict[str, str]) -> bytes:
     return body
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: VerificationReport) -> str:
     failed = [check.name for check in report.checks if check.holds is False]
     if failed:
         return f"the document does not hold: {', '.join(failed)}"
@@ -243,7 +243,7 @@ def _verdict(report: Report) -> str:
     return "the document holds"
 
 
-def _row(check: Check) -> tuple[Cell, ...]:
+def _row(check: VerificationCheck) -> tuple[Cell, ...]:
     return check.name, (_SAID[check.holds], _STYLE[check.holds]), _shown(check.detail)
 
 

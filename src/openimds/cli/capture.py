@@ -11,7 +11,7 @@ from openimds.credentials.keys.files import write_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
 from openimds.interop.capture.capture import first, survey
-from openimds.interop.capture.client import Asker
+from openimds.interop.capture.client import CaptureClient
 from openimds.interop.capture.plan import left_out, plan, said_versions
 from openimds.interop.transcript.exchange import Exchange
 from openimds.interop.transcript.file import Transcript
@@ -49,10 +49,10 @@ def command(  # noqa: PLR0913 - each is an option
     held = heard(who, _captured(who, versions, options), left_out(options))
     held = redact(held) if is_redacted else held
     write_file(path, held.to_bytes())
-    _tell(output, held)
+    _notify(output, held)
 
 
-def _captured(who: Asker, wanted: str, options: Collection[str]) -> Iterator[Exchange]:
+def _captured(who: CaptureClient, wanted: str, options: Collection[str]) -> Iterator[Exchange]:
     """Yield what each question brings, with a bar on a terminal."""
     # What cannot be asked is said at once.
     versions_for(wanted, ())
@@ -83,7 +83,7 @@ def _writable(output: str) -> Path:
     raise ConfigError("--output", f'"{output}", {seen}', "a file that can be written")
 
 
-def _tell(output: str, held: Transcript) -> None:
+def _notify(output: str, held: Transcript) -> None:
     answered = sum(one.answer is not None for one in held.exchanges)
     click.echo(f"{output}: {answered} answers of {held.url}", err=True)
     for one in held.exchanges:

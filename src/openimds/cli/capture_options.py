@@ -13,10 +13,10 @@ import click
 from openimds import __version__
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.interop.capture.client import Asker, site
+from openimds.interop.capture.client import CaptureClient, site
 from openimds.interop.capture.plan import VERSION, all_versions
 from openimds.interop.capture.question import OPTIONS, Option
-from openimds.interop.capture.throttle import Pace
+from openimds.interop.capture.throttle import Throttle
 from openimds.interop.transcript.exchange import Exchange
 from openimds.interop.transcript.file import FORMAT, Transcript
 
@@ -64,7 +64,7 @@ def options_of(*, attested: bool, extended: bool, events: bool) -> frozenset[str
     return frozenset(key for key, is_wanted in known.items() if is_wanted)
 
 
-def asker(url: str, where: str, per_s: float) -> Asker:
+def asker(url: str, where: str, per_s: float) -> CaptureClient:
     """Return who asks a URL; `where` is what gave it.
 
     Raises:
@@ -72,8 +72,8 @@ def asker(url: str, where: str, per_s: float) -> Asker:
     """
     if not isfinite(per_s):  # click's range lets it pass.
         raise ConfigError("--per-s", f'"{per_s}"', "requests a second, such as 4")
-    pace = Pace(per_s, time.monotonic, time.sleep)
-    return Asker(site(url, where), pace, time.monotonic)
+    pace = Throttle(per_s, time.monotonic, time.sleep)
+    return CaptureClient(site(url, where), pace, time.monotonic)
 
 
 def versions_for(wanted: str, said: Sequence[str]) -> tuple[str, ...]:
@@ -93,7 +93,9 @@ def versions_for(wanted: str, said: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(named)))
 
 
-def heard(who: Asker, exchanges: Iterable[Exchange], left_out: tuple[str, ...] = ()) -> Transcript:
+def heard(
+    who: CaptureClient, exchanges: Iterable[Exchange], left_out: tuple[str, ...] = ()
+) -> Transcript:
     """Return what somebody is heard to say from now on, once it is at its end."""
     began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return Transcript(

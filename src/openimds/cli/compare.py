@@ -12,8 +12,15 @@ from openimds.config import read_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
 from openimds.interop.capture.capture import CaptureError, first, survey
-from openimds.interop.capture.client import Asker
-from openimds.interop.capture.plan import BY_KEY, Asked, newest_of, plan, said_versions, versions_of
+from openimds.interop.capture.client import CaptureClient
+from openimds.interop.capture.plan import (
+    BY_KEY,
+    PlannedQuestion,
+    newest_of,
+    plan,
+    said_versions,
+    versions_of,
+)
 from openimds.interop.compare import Comparison, Difference, compare
 from openimds.interop.transcript.exchange import Exchange
 from openimds.interop.transcript.file import Transcript, read
@@ -65,7 +72,7 @@ def command(  # noqa: PLR0913 - each is an option
     sys.exit(1 if found.differences else 0)
 
 
-def _side(name: str, source: str, per_s: float) -> Asker | Transcript:
+def _side(name: str, source: str, per_s: float) -> CaptureClient | Transcript:
     """Return whom to ask, or what was written before.
 
     Raises:
@@ -81,7 +88,9 @@ def _side(name: str, source: str, per_s: float) -> Asker | Transcript:
 
 
 def _transcripts(
-    sides: tuple[Asker | Transcript, Asker | Transcript], wanted: str, options: Collection[str]
+    sides: tuple[CaptureClient | Transcript, CaptureClient | Transcript],
+    wanted: str,
+    options: Collection[str],
 ) -> list[Transcript]:
     """Return what both say; a server is asked what the file on the other side was asked.
 
@@ -89,7 +98,7 @@ def _transcripts(
         CaptureError: a server does not answer.
         ConfigError: there are no such api-versions.
     """
-    askers = [one for one in sides if isinstance(one, Asker)]
+    askers = [one for one in sides if isinstance(one, CaptureClient)]
     files = [one for one in sides if isinstance(one, Transcript)]
     if not files:
         said, asked = _of_both(askers, wanted, options)
@@ -101,12 +110,12 @@ def _transcripts(
                 before.append(exchange)
                 step()
     spoken = iter(map(heard, askers, said))
-    return [next(spoken) if isinstance(one, Asker) else one for one in sides]
+    return [next(spoken) if isinstance(one, CaptureClient) else one for one in sides]
 
 
 def _of_both(
-    askers: Sequence[Asker], wanted: str, options: Collection[str]
-) -> tuple[list[list[Exchange]], tuple[Asked, ...]]:
+    askers: Sequence[CaptureClient], wanted: str, options: Collection[str]
+) -> tuple[list[list[Exchange]], tuple[PlannedQuestion, ...]]:
     """Return what both say first, and the questions at the api-versions that either names."""
     # What cannot be asked is said at once.
     versions_for(wanted, ())
@@ -116,7 +125,7 @@ def _of_both(
     return said, plan(versions_for(wanted, sorted(set.union(*named))), options, newest)[1:]
 
 
-def _as_in(file: Transcript, wanted: str, options: Collection[str]) -> tuple[Asked, ...]:
+def _as_in(file: Transcript, wanted: str, options: Collection[str]) -> tuple[PlannedQuestion, ...]:
     """Return the questions that a file has the answers to, in our words and not in the file's."""
     known = versions_of(file)
     versions = known if wanted == "all" else versions_for(wanted, known)

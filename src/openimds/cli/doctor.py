@@ -19,8 +19,8 @@ from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError, Error
 from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, default_folder
 from openimds.linux import checks
-from openimds.linux.checks import Finding
-from openimds.linux.host.bindings import Tie, ties
+from openimds.linux.checks import CheckResult
+from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import ToolError, may_configure, run
 from openimds.linux.host.nft_rules import IPV4
 from openimds.linux.host.plan import is_of, look, unmet
@@ -32,7 +32,7 @@ _PUBLIC = "127.0.0.1:8171"
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
-class Around:
+class DoctorContext:
     """What checks look at together: the settings, the server, the fleet."""
 
     def __init__(self, flags: dict[str, Any]) -> None:
@@ -64,11 +64,11 @@ def _settings(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
         return {name: flags.get(name) or setting(name).default for name in names}, str(error)
 
 
-class Check(Struct, frozen=True):
+class DoctorCheck(Struct, frozen=True):
     """One thing to look at, and what helps where a finding does not say it itself."""
 
     name: str
-    look: Callable[[Around], Iterator[Finding]]
+    look: Callable[[DoctorContext], Iterator[CheckResult]]
     do: str = ""
 
 
@@ -81,7 +81,7 @@ def command(*, is_json: bool, **flags: object) -> None:
     It only looks, and sends nothing to 169.254.169.254. Exits with 1 where something is wrong; a
     note is worth knowing. As root it sees more.
     """
-    around = Around(flags)
+    around = DoctorContext(flags)
     found = [
         {"check": row.name, **msgspec.to_builtins(one), "do": _do(one, row)}
         for row in CHECKS
@@ -95,17 +95,17 @@ def command(*, is_json: bool, **flags: object) -> None:
         raise SystemExit(1)
 
 
-def _find(row: Check, around: Around) -> Iterator[Finding]:
+def _find(row: DoctorCheck, around: DoctorContext) -> Iterator[CheckResult]:
     """Yield what a check finds, also where it cannot look."""
     try:
         yield from row.look(around)
     except ToolError as error:
-        yield Finding("note", f"cannot be seen: {error}")
+        yield CheckResult("note", f"cannot be seen: {error}")
     except Error as error:
-        yield Finding("wrong", str(error))
+        yield CheckResult("wrong", str(error))
 
 
-def _do(finding: Finding, row: Check) -> str:
+def _do(finding: CheckResult, row: DoctorCheck) -> str:
     return "" if finding.state == "ok" else finding.do or row.do
 
 
@@ -114,30 +114,34 @@ def _row(one: dict[str, str]) -> tuple[Cell, ...]:
     return (one["check"], (state, _STYLES[state]), one["found"], one["do"])
 
 
-def _read_settings(around: Around) -> Iterator[Finding]:
-    yield Finding("wrong", around.mistake) if around.mistake else Finding("ok", "can be read")
+def _read_settings(around: DoctorContext) -> Iterator[CheckResult]:
+    yield (
+        CheckResult("wrong", around.mistake) if around.mistake else CheckResult("ok", "can be read")
+    )
 
 
-def _fleet(around: Around) -> Iterator[Finding]:
+def _fleet(around: DoctorContext) -> Iterator[CheckResult]:
     if around.no_fleet:
-        yield Finding("wrong", around.no_fleet)
+        yield CheckResult("wrong", around.no_fleet)
     elif around.known["fleet"] or around.server:
-        yield Finding("ok", f"{len(around.vms)} VMs in {around.known['fleet'] or 'the server'}")
+        yield CheckResult("ok", f"{len(around.vms)} VMs in {around.known['fleet'] or 'the server'}")
     else:
-        yield Finding("note", "no fleet file is named", "--fleet PATH, or openimds vm put")
+        yield CheckResult("note", "no fleet file is named", "--fleet PATH, or openimds vm put")
 
 
-def _server(around: Around) -> Iterator[Finding]:
+def _server(around: DoctorContext) -> Iterator[CheckResult]:
     if around.server:
-        yield Finding("ok", f"answers at {around.server.url}")
+        yield CheckResult("ok", f"answers at {around.server.url}")
         skew = around.server.ask("GET", "/v1/clock")["offset_s"]
         if abs(skew) >= 1:
-            yield Finding("note", f"its clock is {skew:g} s from ours", "openimds clock --offset 0")
+            yield CheckResult(
+                "note", f"its clock is {skew:g} s from ours", "openimds clock --offset 0"
+            )
     else:
-        yield Finding("note", around.silence)
+        yield CheckResult("note", around.silence)
 
 
-def _ports(around: Around) -> Iterator[Finding]:
+def _ports(around: DoctorContext) -> Iterator[CheckResult]:
     taken = checks.listening()
     public = around.known["public"]
     listed = {
@@ -148,81 +152,87 @@ def _ports(around: Around) -> Iterator[Finding]:
     for name, text in listed.items():
         wanted = address(text, name) if text != "none" else None
         if not isinstance(wanted, Tcp) or not checks.is_taken(wanted.host, wanted.port, taken):
-            yield Finding("ok", f"{text} is free ({name})")
+            yield CheckResult("ok", f"{text} is free ({name})")
         elif around.server:
-            yield Finding("ok", f"{text} is in use, and a server runs ({name})")
+            yield CheckResult("ok", f"{text} is in use, and a server runs ({name})")
         else:
-            yield Finding("wrong", f"{text} is in use ({name})", f"--{name} HOST:PORT, or ss -ltnp")
+            yield CheckResult(
+                "wrong", f"{text} is in use ({name})", f"--{name} HOST:PORT, or ss -ltnp"
+            )
     if checks.is_taken(IPV4, 80, taken) and not around.server:
-        yield Finding("note", f"{IPV4}:80 is in use", "ss -ltnp says by whom")
+        yield CheckResult("note", f"{IPV4}:80 is in use", "ss -ltnp says by whom")
 
 
-def _address(_: Around) -> Iterator[Finding]:
+def _address(_: DoctorContext) -> Iterator[CheckResult]:
     yield from checks.address(look(run))
 
 
-def _host(around: Around) -> Iterator[Finding]:
+def _host(around: DoctorContext) -> Iterator[CheckResult]:
     """Look whether the rules are there, and whether they are those of the fleet."""
     seen = look(run)
     found = report(seen)
     if not found.is_up:
         is_half = bool(found.device or seen.tables)
         said = "openimds host is not up" + (", but part of it is there" if is_half else "")
-        yield Finding("wrong" if is_half else "note", said, "openimds host up, or down")
+        yield CheckResult("wrong" if is_half else "note", said, "openimds host up, or down")
         return
-    yield Finding("ok", f"{len(found.guests)} VMs are tied")
+    yield CheckResult("ok", f"{len(found.guests)} VMs are tied")
     if around.vms:
-        tied = ties(around.vms)
+        tied = bindings(around.vms)
         if not is_of(seen, tied):
-            yield Finding("wrong", "the rules are not those of the fleet", "openimds host up")
+            yield CheckResult("wrong", "the rules are not those of the fleet", "openimds host up")
         elif away := unmet(seen, tied):
             said = f"it is not known which bridge {', '.join(away)} is on"
-            yield Finding("note", said, "openimds host up")
+            yield CheckResult("note", said, "openimds host up")
     else:
-        tied = [Tie(one.vm, one.interface, one.mac, one.addresses) for one in found.guests]
+        tied = [
+            InterfaceBinding(one.vm, one.interface, one.mac, one.addresses) for one in found.guests
+        ]
     for one in obstacles(seen, tied, lambda to: way_to(run, to)):
         said, do = f"{one.vm}: {one.said}", one.do.removeprefix("type ")
-        yield Finding("note" if one.waits else "wrong", said, do)
+        yield CheckResult("note" if one.waits else "wrong", said, do)
 
 
-def _as_root(find: Callable[[Around], Iterator[Finding]]) -> Callable[[Around], Iterator[Finding]]:
+def _as_root(
+    find: Callable[[DoctorContext], Iterator[CheckResult]],
+) -> Callable[[DoctorContext], Iterator[CheckResult]]:
     """Return a look that wants root, and says so."""
 
-    def look_if_allowed(around: Around) -> Iterator[Finding]:
+    def look_if_allowed(around: DoctorContext) -> Iterator[CheckResult]:
         if not may_configure():
-            yield Finding("note", "cannot be seen", "sudo before openimds doctor")
+            yield CheckResult("note", "cannot be seen", "sudo before openimds doctor")
             return
         yield from find(around)
 
     return look_if_allowed
 
 
-def _open_files(around: Around) -> Iterator[Finding]:
+def _open_files(around: DoctorContext) -> Iterator[CheckResult]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield from checks.open_files(hard, around.known["max_connections"])
 
 
 CHECKS = (
-    Check("python", lambda _: checks.python()),
-    Check("tools", lambda _: checks.tools()),
-    Check("private network", lambda _: checks.private_network()),
-    Check("settings", _read_settings, "mend it; docs/use/settings.md has all of them"),
-    Check("fleet", _fleet, "mend it; docs/use/fleet.md has every key"),
-    Check(
+    DoctorCheck("python", lambda _: checks.python()),
+    DoctorCheck("tools", lambda _: checks.tools()),
+    DoctorCheck("private network", lambda _: checks.private_network()),
+    DoctorCheck("settings", _read_settings, "mend it; docs/use/settings.md has all of them"),
+    DoctorCheck("fleet", _fleet, "mend it; docs/use/fleet.md has every key"),
+    DoctorCheck(
         "state",
         lambda around: checks.state_folder(around.folder, TOKEN_NAME, STORE_NAME, os.geteuid()),
     ),
-    Check("server", _server, "openimds serve"),
-    Check("ports", _ports),
-    Check("open files", _open_files),
-    Check(
+    DoctorCheck("server", _server, "openimds serve"),
+    DoctorCheck("ports", _ports),
+    DoctorCheck("open files", _open_files),
+    DoctorCheck(
         "clock",
         lambda around: checks.clock(
             time.time(), [around.folder / TOKEN_NAME, around.folder / STORE_NAME]
         ),
     ),
-    Check("address", _as_root(_address)),
-    Check("host", _as_root(_host), "openimds host up"),
-    Check("firewall", _as_root(lambda _: checks.firewalls(run))),
+    DoctorCheck("address", _as_root(_address)),
+    DoctorCheck("host", _as_root(_host), "openimds host up"),
+    DoctorCheck("firewall", _as_root(lambda _: checks.firewalls(run))),
 )
 """In the order of the table."""

@@ -9,7 +9,7 @@ from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
 from openimds.dataplane.listeners import Unix, address
 from openimds.errors import ConfigError
-from openimds.facts.protocols import IMDS, WAYS
+from openimds.facts.protocols import IMDS, TOKEN_ROUTES
 from openimds.protocol import identity_dialects
 
 
@@ -27,7 +27,7 @@ def variables(url: str) -> dict[str, str]:
 @click.option(
     "--for",
     "way",
-    type=click.Choice([*WAYS]),
+    type=click.Choice([*TOKEN_ROUTES]),
     default=IMDS,
     help="Which way to tokens clients shall take.",
 )
@@ -40,7 +40,7 @@ def command(way: str, name: str | None, shell: str, **flags: object) -> None:
     that is the secret of its only VM.
     """
     said = values(flags)
-    if name is None and not WAYS[way].has_secret:
+    if name is None and not TOKEN_ROUTES[way].has_secret:
         shown = identity_dialects.variables(way, _url(said["listen"]))
     else:
         shown = _asked(Client(said["state"]), way, name)
@@ -77,5 +77,5 @@ def _asked(client: Client, way: str, name: str | None) -> dict[str, str]:
         return found[way]
     if not found:
         raise ConfigError("listen", f'no URL that leads to "{name}"', "HOST:PORT")
-    flag = "--" + WAYS[way].setting.replace("_", "-")
+    flag = "--" + TOKEN_ROUTES[way].setting.replace("_", "-")
     raise ConfigError("--for", f'"{way}", which that server has not', f"a server with {flag}")

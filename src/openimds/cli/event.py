@@ -11,7 +11,7 @@ from openimds.cli.client import Client, MissingError
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import Error
-from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, Status
+from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, EventStatus
 
 _HEAD = ("ID", "TYPE", "STATUS", "NOT BEFORE", "APPROVED", "VMS")
 _POLL_S = 0.25
@@ -166,7 +166,7 @@ def wait(
             raise WaitError(f"{event_id} is not {wanted} after {timeout_s:g} s")
         time.sleep(_POLL_S)
         event = _look(client, event_id)
-    shown = event or {"id": event_id.upper(), "status": str(Status.GONE)}
+    shown = event or {"id": event_id.upper(), "status": str(EventStatus.GONE)}
     if is_json:
         click.echo(msgspec.json.encode(shown).decode())
 
@@ -189,7 +189,7 @@ def _has_come(event_id: str, event: Event | None, wanted: str) -> bool:
         if wanted == "gone":
             return True
         raise WaitError(f"{event_id} is gone, and was not seen {wanted}")
-    has_started = bool(event["status"] == Status.STARTED)
+    has_started = bool(event["status"] == EventStatus.STARTED)
     if wanted == "approved" and has_started and not event["approved"]:
         raise WaitError(f"{event_id} has started without approval")
     is_approved = bool(event["approved"])

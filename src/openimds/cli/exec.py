@@ -33,8 +33,8 @@ def command(names: tuple[str, ...], net: str, words: tuple[str, ...], **flags: o
     with the name. In there `openimds vm`, `event` and all that talk to a server talk to this one.
     """
     config = configure(values(flags))
-    end_like(within(config, words, names, _tell, is_online=net == "host"))
+    end_like(within(config, words, names, _notify, is_online=net == "host"))
 
 
-def _tell(sentence: str) -> None:
+def _notify(sentence: str) -> None:
     click.echo(f"openimds: {sentence}.", err=True)

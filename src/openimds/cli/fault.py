@@ -12,7 +12,7 @@ from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
-from openimds.facts.faults import EFFECTS, Parameter, Sort
+from openimds.facts.faults import EFFECTS, FaultParameter, ValueKind
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.protocol.faults.input import members_of, members_of_book
 from openimds.vm.validate import nearest
@@ -21,9 +21,9 @@ _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "OF", "SAID")
 _SHOWN = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
 _NAMES = [*EFFECTS, *PLAYBOOKS]
 _EXPECTED = {
-    Sort.TEXTS: "words with commas between them",
-    Sort.NUMBER: "a number",
-    Sort.WHOLE: "a whole number",
+    ValueKind.TEXTS: "words with commas between them",
+    ValueKind.NUMBER: "a number",
+    ValueKind.WHOLE: "a whole number",
 }
 
 as_json = json_instead_of("text")
@@ -107,7 +107,7 @@ def clear(ids: tuple[str, ...], **flags: object) -> None:
         client.ask("DELETE", path)
 
 
-def _rows(name: str) -> tuple[Parameter, ...]:
+def _rows(name: str) -> tuple[FaultParameter, ...]:
     if name in EFFECTS:
         return members_of(name)[1:]
     if name in PLAYBOOKS:
@@ -116,14 +116,14 @@ def _rows(name: str) -> tuple[Parameter, ...]:
     raise ConfigError("NAME", f'"{name}"', expected, nearest(name, _NAMES))
 
 
-def _value(row: Parameter, text: str) -> object:
+def _value(row: FaultParameter, text: str) -> object:
     try:
         match row.sort:
-            case Sort.TEXT:
+            case ValueKind.TEXT:
                 return text
-            case Sort.TEXTS:
+            case ValueKind.TEXTS:
                 return text.split(",")
-            case Sort.WHOLE:
+            case ValueKind.WHOLE:
                 return int(text)
             case _ if isfinite(number := float(text)):  # JSON has no others, and writes null.
                 return number

@@ -9,10 +9,10 @@ from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.config import read_fleet
-from openimds.linux.host.bindings import Tie, ties
+from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import alone, may_configure, run
 from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
-from openimds.linux.host.plan import HostError, Step, down, look, up
+from openimds.linux.host.plan import HostError, PlanStep, down, look, up
 from openimds.linux.host.status import Guest, obstacles, report, way_to
 from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.types import Vm
@@ -36,13 +36,13 @@ def command() -> None:
 @click.option("--ipv6", is_flag=True, help=f"{IPV6} on the bridges of the VMs as well.")
 @dry_run
 def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
-    """Tie the VMs of a fleet to their interfaces, and put the address here.
+    """InterfaceBinding the VMs of a fleet to their interfaces, and put the address here.
 
     The fleet is that of --fleet, else that of the running server. What is there already is left
     as it is; type it again whenever the fleet has changed.
     """
     _refuse_the_unprivileged()
-    tied = ties(fleet_of(values(flags)))
+    tied = bindings(fleet_of(values(flags)))
     with alone():
         _do(up(look(run, tries=True), tied, ipv6=ipv6), is_dry=dry_run)
     _warn(tied)
@@ -79,7 +79,7 @@ def status(*, is_json: bool) -> None:
         for name, packets in found.dropped.items():
             if packets:
                 click.echo(f"{packets} packets dropped that {REASONS[name]}")
-    _warn([Tie(one.vm, one.interface, one.mac, one.addresses) for one in found.guests])
+    _warn([InterfaceBinding(one.vm, one.interface, one.mac, one.addresses) for one in found.guests])
     if not found.is_up:
         raise SystemExit(1)
 
@@ -90,7 +90,7 @@ def _row(guest: Guest) -> tuple[str, ...]:
     return (guest.vm, guest.interface, on, guest.mac, ", ".join(guest.addresses), *counted)
 
 
-def _do(steps: list[Step], *, is_dry: bool) -> None:
+def _do(steps: list[PlanStep], *, is_dry: bool) -> None:
     """Print the steps, all of them first, and do them."""
     for step in steps:
         click.echo(str(step) if is_dry else step.brief)
@@ -100,7 +100,7 @@ def _do(steps: list[Step], *, is_dry: bool) -> None:
         run(step.command, step.text)
 
 
-def _warn(tied: list[Tie]) -> None:
+def _warn(tied: list[InterfaceBinding]) -> None:
     for one in obstacles(look(run), tied, lambda address: way_to(run, address)):
         click.echo(f"openimds: {one}", err=True)
 

@@ -9,8 +9,8 @@ import msgspec.json
 
 from openimds.cli.main import options, values
 from openimds.config import configure
-from openimds.linux.systemd import Notices, sockets
-from openimds.server import Given, Ready, run
+from openimds.linux.systemd import SystemdNotifier, sockets
+from openimds.server import InheritedSockets, Ready, run
 from openimds.settings import SETTINGS
 
 _DOORS = ("admin", "public")
@@ -28,14 +28,14 @@ def command(**flags: object) -> None:
     """
     config = configure(values(flags))
     given = by_name(sockets(os.environ, os.getpid()))
-    run(config, _ready, _tell, given, Notices(os.environ, os.getpid()))
+    run(config, _ready, _notify, given, SystemdNotifier(os.environ, os.getpid()))
 
 
-def by_name(handed: list[tuple[str, socket.socket]]) -> Given:
+def by_name(handed: list[tuple[str, socket.socket]]) -> InheritedSockets:
     """Return what each socket is for: `admin`, `public`, `vm.NAME`, and the data plane else."""
     planes = [(one, name) for name, one in handed if name not in _DOORS]
-    return Given(
-        plane=tuple(
+    return InheritedSockets(
+        dispatcher=tuple(
             (one, name.removeprefix(_VM) if name.startswith(_VM) else "") for one, name in planes
         ),
         admin=tuple(one for name, one in handed if name == "admin"),
@@ -64,5 +64,5 @@ def _ready(ready: Ready) -> None:
     sys.stdout.flush()
 
 
-def _tell(sentence: str) -> None:
+def _notify(sentence: str) -> None:
     click.echo(f"openimds: {sentence}.", err=True)

@@ -13,12 +13,12 @@ import msgspec.json
 from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
-from openimds.config import Found, read_catalog, read_vms
+from openimds.config import LoadedVms, read_catalog, read_vms
 from openimds.errors import ConfigError
 from openimds.protocol.handle import instance_document, subject
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import fleet
-from openimds.vm.serialize import said
+from openimds.vm.serialize import vm_to_value
 from openimds.vm.validate import describe, nearest
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -92,7 +92,9 @@ def put(file: str, *, is_json: bool, **flags: object) -> None:
         wanted = fleet(value if _is_fleet(value) else _alone(value)).vms
     except ConfigError as error:
         raise error.inside(file) from None
-    _put_all(_client(flags), [(name, said(vm)) for name, vm in wanted.items()], is_json=is_json)
+    _put_all(
+        _client(flags), [(name, vm_to_value(vm)) for name, vm in wanted.items()], is_json=is_json
+    )
 
 
 @command.command("patch")
@@ -196,7 +198,7 @@ def _alone(value: object) -> dict[str, Any]:
     return {"vms": {value["name"]: rest}}
 
 
-def _offline(found: Found, name: str, version: str, newest: str) -> bytes:
+def _offline(found: LoadedVms, name: str, version: str, newest: str) -> bytes:
     known = {vm.name: vm for vm in found.vms or ()}
     if name not in known:
         raise ConfigError("NAME", f'"{name}"', "one of " + ", ".join(known), nearest(name, known))

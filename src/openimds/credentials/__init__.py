@@ -7,7 +7,7 @@ except the `Workshop`, which gives work to threads and waits for it.
 
 Theory. A `keyfile` is one key. A `keyring` is the keys that sign tokens, with those before and
 after; `oidc` is what others see of them. `issue` keeps tokens as long as they live and has new ones
-signed, or forged on request. The `workshop` does each piece of work once, however many callers wait
+signed, or forged on request. The `worker` does each piece of work once, however many callers wait
 for it, and takes no more than it can do soon. `arc` and `secrets` prove callers of Azure's other
 identity protocols, `clients` gives out the certificates of MSI v2. A `pool` has keys for one server
 after another.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from openimds.credentials.service import Office
+from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.oidc import discovery_v1, discovery_v2, jwks
 from openimds.facts.clouds import PUBLIC
 from openimds.protocol.access_token import V2, issuers
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class _Pki(Struct, frozen=True):
     """The encoded certificates of one edition of an authority."""
 
-    edition: int
+    generation: int
     by_name: Mapping[str, bytes]
     bundle: bytes
 
@@ -36,7 +36,11 @@ class Publications:
     """
 
     def __init__(
-        self, url: str, office: Office, clouds: Mapping[str, str], utc: Callable[[], float]
+        self,
+        url: str,
+        office: CredentialsService,
+        clouds: Mapping[str, str],
+        utc: Callable[[], float],
     ) -> None:
         """Publish under `url`; `clouds` has the tenants that are not of the public cloud."""
         self.url = url
@@ -80,9 +84,9 @@ class Publications:
         authority = registry.authority(self._utc())
         # Read before what it stands for: a change in between is seen with the next question. The
         # certificates on offer may change without what signs.
-        edition, by_name = registry.edition, authority.published()
-        if kept is None or (kept.edition, kept.by_name) != (edition, by_name):
-            kept = self._kept_pki = _Pki(edition, by_name, authority.bundle())
+        generation, by_name = registry.generation, authority.published()
+        if kept is None or (kept.generation, kept.by_name) != (generation, by_name):
+            kept = self._kept_pki = _Pki(generation, by_name, authority.bundle())
         return kept
 
     def _rows(self) -> list[dict[str, str]]:

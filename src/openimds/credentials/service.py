@@ -5,40 +5,40 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from openimds.credentials.pki.lazy import Issuing, Registry
-from openimds.credentials.pki.signer import Documents
+from openimds.credentials.pki.lazy import CaSettings, LazyAuthority
+from openimds.credentials.pki.signer import AttestedDocuments
 from openimds.credentials.tokens.arc_challenge import Arc, Challenges
-from openimds.credentials.tokens.cache import Elsewhere, Tokens
-from openimds.credentials.worker import BusyError, Workshop
+from openimds.credentials.tokens.cache import TokenCache, TokenSource
+from openimds.credentials.worker import BusyError, Worker
 from openimds.errors import Error
-from openimds.protocol.access_token import Terms
+from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.pending import (
     Failed,
-    Made,
-    Need,
-    NeedsCertificate,
-    NeedsChallenge,
-    NeedsDocument,
-    NeedsToken,
+    Pending,
+    PendingCertificate,
+    PendingChallenge,
+    PendingDocument,
+    PendingToken,
+    Result,
 )
 
 if TYPE_CHECKING:
-    from openimds.credentials.keys.keyring import Keyring, Life
-    from openimds.credentials.tokens.client_certificates import Clients
+    from openimds.credentials.keys.keyring import KeyInfo, Keyring
+    from openimds.credentials.tokens.client_certificates import ClientCertificates
 
 _LEEWAY_S = 3600
 KEYS = "keys"
 """The folder of the state directory that holds the keys of tokens."""
 
 
-class Office:
+class CredentialsService:
     """What the data plane's needs are made with, but for what the store makes."""
 
     def __init__(
         self,
-        issuing: Issuing,
-        terms: Terms,
-        elsewhere: Elsewhere | None = None,
+        issuing: CaSettings,
+        terms: TokenSettings,
+        elsewhere: TokenSource | None = None,
         challenges: Challenges | None = None,
     ) -> None:
         """Read the keys of a state directory; without one they live as long as the process.
@@ -47,14 +47,14 @@ class Office:
             KeyFileError: a key file is not what it should be.
         """
         self.terms = terms
-        self.workshop = Workshop()
-        self.tokens = Tokens(self.keyring, self.workshop, terms, elsewhere)
-        self.registry = Registry(issuing)
-        self.documents = Documents(
-            self.registry.notary, lambda: self.registry.edition, self.workshop
+        self.worker = Worker()
+        self.tokens = TokenCache(self.keyring, self.worker, terms, elsewhere)
+        self.registry = LazyAuthority(issuing)
+        self.documents = AttestedDocuments(
+            self.registry.document_signer, lambda: self.registry.generation, self.worker
         )
-        self._arc = Arc(challenges, self.workshop, self.tokens) if challenges is not None else None
-        self._clients: Clients | None = None
+        self._arc = Arc(challenges, self.worker, self.tokens) if challenges is not None else None
+        self._clients: ClientCertificates | None = None
         self._folder, self._make_key = issuing.folder, issuing.make_key
         self._keys = issuing.folder / KEYS if issuing.folder else None
         self._keyring: Keyring | None = None
@@ -80,42 +80,42 @@ class Office:
                 )
             return self._keyring
 
-    def held(self, need: Need, now_s: float) -> Made | None:
+    def held(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None."""
-        if isinstance(need, NeedsDocument):
+        if isinstance(need, PendingDocument):
             return self.documents.held(need, now_s)
-        if isinstance(need, NeedsToken) and not need.proof:
+        if isinstance(need, PendingToken) and not need.proof:
             return self.tokens.held(need, now_s)
         return None  # It serves once: a proof has to be looked at, a request to be signed.
 
-    async def make(self, need: Need, now_s: float) -> Made:
+    async def make(self, need: Pending, now_s: float) -> Result:
         """Return it once it is made, or why it could not be."""
-        if isinstance(need, NeedsDocument):
+        if isinstance(need, PendingDocument):
             return await self.documents.make(need, now_s)
-        if isinstance(need, NeedsCertificate):
+        if isinstance(need, PendingCertificate):
             return await self._certificate(need, now_s)
-        if isinstance(need, NeedsToken) and not need.proof:
+        if isinstance(need, PendingToken) and not need.proof:
             return await self.tokens.make(need, now_s)
         # What events need is the store's; challenges are asked for where there is a folder.
-        assert isinstance(need, NeedsToken | NeedsChallenge)
+        assert isinstance(need, PendingToken | PendingChallenge)
         assert self._arc is not None
         return await self._arc.make(need, now_s)
 
-    async def _certificate(self, need: NeedsCertificate, now_s: float) -> Made:
+    async def _certificate(self, need: PendingCertificate, now_s: float) -> Result:
         job = ("certificate", need.vm, need.identity.client_id, need.csr)
         try:
-            return await self.workshop.do(job, lambda: self._clients_of().sign(need, now_s))
+            return await self.worker.do(job, lambda: self._clients_of().sign(need, now_s))
         except BusyError:
             return Failed("throttled")
 
-    def _clients_of(self) -> "Clients":
-        from openimds.credentials.tokens.client_certificates import Clients  # noqa: PLC0415 - as in `keyring`
+    def _clients_of(self) -> "ClientCertificates":
+        from openimds.credentials.tokens.client_certificates import ClientCertificates  # noqa: PLC0415 - as in `keyring`
 
         with self._lock:
-            self._clients = self._clients or Clients(self._folder, self._make_key)
+            self._clients = self._clients or ClientCertificates(self._folder, self._make_key)
             return self._clients
 
-    def lives(self, now_s: float) -> "tuple[Life, ...]":
+    def lives(self, now_s: float) -> "tuple[KeyInfo, ...]":
         """Return the lives of the keys of tokens. As `keyring`, it belongs into a thread.
 
         Raises:
@@ -144,7 +144,7 @@ class Office:
     async def warm(self, now_s: float) -> None:
         """Load what signs, and make the first key, before somebody waits for it."""
         with suppress(Error):  # Whoever needs it is told.
-            await self.workshop.do("warm", lambda: self._warm(now_s))
+            await self.worker.do("warm", lambda: self._warm(now_s))
 
     def _warm(self, now_s: float) -> None:
         import openimds.credentials.tokens.jwt  # noqa: F401, PLC0415 - loaded now, used with the first token
@@ -155,6 +155,6 @@ class Office:
 
     def close(self) -> None:
         """Let the work end that has begun."""
-        self.workshop.close()
+        self.worker.close()
         if self._arc:
             self._arc.close()

@@ -26,7 +26,7 @@ class BusyError(Error):
     """Too many jobs are waiting, or the workshop is closed; this one was not done."""
 
 
-class Workshop:
+class Worker:
     """Threads that do jobs for the callers of one event loop.
 
     `done` counts the jobs that came to an end, `shared` the callers who waited for a job that was

@@ -14,10 +14,10 @@ from typing import cast
 
 import httptools
 
-from openimds.dataplane.dispatcher import Plane, Request, Waiting, WireEntry
-from openimds.dataplane.fault_delivery import Performance, reset
-from openimds.dataplane.observer import Heard
-from openimds.dataplane.response_bytes import CLOSE, Reply
+from openimds.dataplane.dispatcher import Dispatcher, ParsedRequest, WaitingRequest, WireEntry
+from openimds.dataplane.fault_delivery import FaultyDelivery, reset
+from openimds.dataplane.observer import ObservedRequest
+from openimds.dataplane.response_bytes import CLOSE, PreparedResponse
 from openimds.protocol.faults.fault import Fault
 
 _BUFFER = bytearray(16384)
@@ -26,16 +26,16 @@ _VIEW = memoryview(_BUFFER)
 _SMALL = 2048
 """Requests up to this size are looked up by their bytes."""
 _NEVER = float("inf")
-_NO_REQUEST = Request("", b"", has_metadata_header=False, is_forwarded=False, connection="")
+_NO_REQUEST = ParsedRequest("", b"", has_metadata_header=False, is_forwarded=False, connection="")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Conversation(asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection. `listener` is set where the listener belongs to one VM."""
 
-    def __init__(self, plane: Plane, listener: str = "") -> None:
+    def __init__(self, dispatcher: Dispatcher, listener: str = "") -> None:
         """Prepare for a connection."""
-        self.plane = plane
+        self.dispatcher = dispatcher
         self.deadline_s = _NEVER
         self._listener = listener
         self._peer = ""
@@ -43,7 +43,7 @@ class Conversation(asyncio.BufferedProtocol):
         self._entry: WireEntry | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = httptools.HttpRequestParser(self)
-        self._out: deque[bytes | asyncio.Task[bytes] | Performance] = deque()
+        self._out: deque[bytes | asyncio.Task[bytes] | FaultyDelivery] = deque()
         self._is_waiting = self._is_full = self._is_paused = False
         self._is_closing = self._resets = False
         self._begin()
@@ -69,7 +69,7 @@ class Conversation(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._peer = self._listener or (str(peer[0]) if isinstance(peer, tuple) else "")
-        if not self.plane.connections.add(self, self._peer):
+        if not self.dispatcher.connections.add(self, self._peer):
             self._is_closing = True
             self._transport.abort()
             return
@@ -77,14 +77,14 @@ class Conversation(asyncio.BufferedProtocol):
             self._is_closing = True
             reset(self._transport)
             return
-        self._transport.set_write_buffer_limits(high=self.plane.bounds.write_high_bytes)
-        self.deadline_s = self.plane.now() + self.plane.bounds.head_s
+        self._transport.set_write_buffer_limits(high=self.dispatcher.bounds.write_high_bytes)
+        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.head_s
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forget the connection."""
-        self.plane.connections.remove(self, self._peer)
+        self.dispatcher.connections.remove(self, self._peer)
         for one in self._out:
-            if isinstance(one, Performance):
+            if isinstance(one, FaultyDelivery):
                 one.cancel()
 
     def pause_writing(self) -> None:
@@ -116,16 +116,18 @@ class Conversation(asyncio.BufferedProtocol):
         """Answer what has arrived."""
         data = bytes(_VIEW[:nbytes])
         if self._is_idle and not self._is_closing and not self._out:
-            plane, entry = self.plane, self._caller()
-            reply = (entry.replies if entry else plane.said_to_strangers).by_request.get(data)
-            if reply is not None and plane.is_good(reply):
-                now_s = plane.now()
+            dispatcher, entry = self.dispatcher, self._caller()
+            reply = (
+                entry.replies if entry else dispatcher.unknown_caller_responses
+            ).by_request.get(data)
+            if reply is not None and dispatcher.is_good(reply):
+                now_s = dispatcher.now()
                 if entry is None:
-                    plane.meet(self._peer)
-                elif not entry.grants(reply.limit, plane.allowances, now_s):
-                    reply = plane.refused(reply)
-                self.deadline_s = now_s + plane.bounds.idle_s
-                self._transport.write(plane.send(reply, plane.utc()))
+                    dispatcher.meet(self._peer)
+                elif not entry.grants(reply.limit, dispatcher.allowances, now_s):
+                    reply = dispatcher.refused(reply)
+                self.deadline_s = now_s + dispatcher.bounds.idle_s
+                self._transport.write(dispatcher.send(reply, dispatcher.utc()))
                 if reply.closes:
                     self._close()
                 return
@@ -148,36 +150,36 @@ class Conversation(asyncio.BufferedProtocol):
         if self._out:
             self._is_closing = True  # When the last reply is out.
             first = self._out[0]
-            if isinstance(first, Performance) and first.is_endless:
+            if isinstance(first, FaultyDelivery) and first.is_endless:
                 self._transport.abort()
         elif self._is_idle:
             self._close()
         else:
-            self.deadline_s = min(self.deadline_s, self.plane.now() + 1)
+            self.deadline_s = min(self.deadline_s, self.dispatcher.now() + 1)
 
     # The parser's side.
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
         self._is_idle = False
-        self.deadline_s = self.plane.now() + self.plane.bounds.head_s
+        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.head_s
 
     def on_url(self, url: bytes) -> None:
         """Collect the target; it may come in pieces."""
         self._target += url
-        if len(self._target) > self.plane.bounds.target_bytes:
+        if len(self._target) > self.dispatcher.bounds.target_bytes:
             self._break("target_too_long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Look at the headers that matter, and weigh them all."""
         self._head_bytes += len(name) + len(value) + 4
         self._header_count += 1
-        bounds = self.plane.bounds
+        bounds = self.dispatcher.bounds
         if self._head_bytes > bounds.head_bytes or self._header_count > bounds.header_count:
             self._break("headers_too_large")
         if not self._in_head:
             return  # A trailer behind a chunked body is weighed, and is no header.
-        if self.plane.watcher is not None:
+        if self.dispatcher.watcher is not None:
             self._headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
         match name.lower():
             case b"metadata":
@@ -201,14 +203,14 @@ class Conversation(asyncio.BufferedProtocol):
         elif version == "1.1" and self._host_count != 1:
             self._break("host_missing")
         self._in_head = False
-        self.deadline_s = self.plane.now() + self.plane.bounds.body_s
+        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.body_s
         if self._expects and version == "1.1" and not self._broken:
             self._out.append(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         """Collect a body."""
         self._body_bytes += len(body)
-        if self._body_bytes > self.plane.bounds.body_bytes:
+        if self._body_bytes > self.dispatcher.bounds.body_bytes:
             self._break("body_too_large")
         else:
             self._body += body
@@ -219,10 +221,12 @@ class Conversation(asyncio.BufferedProtocol):
             return
         request = self._request(self._parser.get_method().decode())
         reply, fault = self._reply(request)
-        heard = self._heard(request, fault) if self.plane.watcher is not None else None
+        heard = self._heard(request, fault) if self.dispatcher.watcher is not None else None
         if fault is not None:
-            self._out.append(Performance(self.plane, fault, heard, self._flush).start(reply))
-        elif isinstance(reply, Reply):
+            self._out.append(
+                FaultyDelivery(self.dispatcher, fault, heard, self._flush).start(reply)
+            )
+        elif isinstance(reply, PreparedResponse):
             self._out.append(self._say(reply, heard))
         else:
             task = asyncio.get_running_loop().create_task(self._fulfil(reply, heard))
@@ -230,7 +234,7 @@ class Conversation(asyncio.BufferedProtocol):
             self._out.append(task)
         self._is_closing = request.connection == CLOSE or bool(fault and fault.row.ends)
         self._begin()
-        self.deadline_s = self.plane.now() + self.plane.bounds.idle_s
+        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.idle_s
 
     # Between the two.
 
@@ -249,11 +253,11 @@ class Conversation(asyncio.BufferedProtocol):
                 return
         except httptools.HttpParserCallbackError as error:
             # A mistake of ours, wrapped by the parser: not the guest's, and not to be hidden.
-            self.plane.on_mistake(error.__context__ or error)
+            self.dispatcher.on_internal_error(error.__context__ or error)
             self._break("server_error")
         except httptools.HttpParserError:
             self._break("malformed")
-        if self._in_head and self._fed_bytes > self.plane.bounds.head_bytes + len(_BUFFER):
+        if self._in_head and self._fed_bytes > self.dispatcher.bounds.head_bytes + len(_BUFFER):
             self._break("headers_too_large")
         if self._broken and not self._is_closing:
             self._out.append(self._last_words(self._broken))
@@ -271,14 +275,14 @@ class Conversation(asyncio.BufferedProtocol):
         if self._out:
             self._is_waiting = True
             self._settle()
-            self.deadline_s = self.plane.now() + self.plane.bounds.answer_s + more_s
+            self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.answer_s + more_s
             return
         if self._is_waiting:
             self._is_waiting = False
             self._settle()
-            bounds = self.plane.bounds
+            bounds = self.dispatcher.bounds
             wait_s = bounds.idle_s if self._is_idle else bounds.head_s
-            self.deadline_s = self.plane.now() + wait_s
+            self.deadline_s = self.dispatcher.now() + wait_s
         if self._is_closing:
             self._close()
 
@@ -289,7 +293,7 @@ class Conversation(asyncio.BufferedProtocol):
             first = self._out[0]
             if isinstance(first, bytes):
                 ready.append(first)
-            elif isinstance(first, Performance):
+            elif isinstance(first, FaultyDelivery):
                 ready.append(first.take())
                 if not first.is_over:
                     return b"".join(ready), first.wait_s
@@ -303,14 +307,14 @@ class Conversation(asyncio.BufferedProtocol):
             self._out.popleft()
         return b"".join(ready), 0.0
 
-    def _request(self, method: str) -> Request:
+    def _request(self, method: str) -> ParsedRequest:
         keeps = self._parser.should_keep_alive()
         is_old = self._parser.get_http_version() == "1.0"
         # What follows CONNECT is no HTTP, whatever we said to it.
         keeps = keeps and method != "CONNECT"
         connection = CLOSE if not keeps else "keep-alive" if is_old else ""
         values = self._metadata_values
-        return Request(
+        return ParsedRequest(
             method=method,
             target=self._target,
             has_metadata_header=bool(values) and all(value == b"true" for value in values),
@@ -320,34 +324,36 @@ class Conversation(asyncio.BufferedProtocol):
             body=self._body,
         )
 
-    def _reply(self, request: Request) -> tuple[Reply | Waiting, Fault | None]:
+    def _reply(
+        self, request: ParsedRequest
+    ) -> tuple[PreparedResponse | WaitingRequest, Fault | None]:
         entry = self._caller()
         if entry is None:
-            self.plane.meet(self._peer)
-            return self.plane.stranger(request, self._raw_request()), None
-        if self.plane.faults:
-            return self.plane.troubled(entry, request)
-        return self.plane.reply(entry, request, self._raw_request()), None
+            self.dispatcher.meet(self._peer)
+            return self.dispatcher.unknown_caller(request, self._raw_request()), None
+        if self.dispatcher.faults:
+            return self.dispatcher.troubled(entry, request)
+        return self.dispatcher.reply(entry, request, self._raw_request()), None
 
-    async def _fulfil(self, waiting: Waiting, heard: Heard | None) -> bytes:
-        return self._say(await self.plane.fulfil(waiting), heard)
+    async def _fulfil(self, waiting: WaitingRequest, heard: ObservedRequest | None) -> bytes:
+        return self._say(await self.dispatcher.fulfil(waiting), heard)
 
-    def _say(self, reply: Reply, heard: Heard | None) -> bytes:
+    def _say(self, reply: PreparedResponse, heard: ObservedRequest | None) -> bytes:
         """Return the bytes of a reply, and let who looks on know."""
-        said = self.plane.send(reply, self.plane.utc())
-        if heard is not None and self.plane.watcher is not None:
-            self.plane.watcher.note(heard, reply, said)
+        said = self.dispatcher.send(reply, self.dispatcher.utc())
+        if heard is not None and self.dispatcher.watcher is not None:
+            self.dispatcher.watcher.note(heard, reply, said)
         return said
 
     def _last_words(self, key: str) -> bytes:
-        heard = self._heard(_NO_REQUEST) if self.plane.watcher is not None else None
-        return self._say(self.plane.broken(key), heard)
+        heard = self._heard(_NO_REQUEST) if self.dispatcher.watcher is not None else None
+        return self._say(self.dispatcher.broken(key), heard)
 
-    def _heard(self, request: Request, fault: Fault | None = None) -> Heard:
+    def _heard(self, request: ParsedRequest, fault: Fault | None = None) -> ObservedRequest:
         entry = self._caller()
-        return Heard(
-            utc_s=self.plane.utc(),
-            now_s=self.plane.now(),
+        return ObservedRequest(
+            utc_s=self.dispatcher.utc(),
+            now_s=self.dispatcher.now(),
             vm=entry.name if entry else "",
             peer=self._peer,
             method=request.method,
@@ -359,7 +365,7 @@ class Conversation(asyncio.BufferedProtocol):
 
     def _raw_request(self) -> bytes:
         """Return the chunk if it is certain to be this one request and nothing else."""
-        if self.plane.watcher is not None:
+        if self.dispatcher.watcher is not None:
             return b""
         end = b"\r\n\r\n"
         # A request that expects must be answered with 100 Continue each time, so it is parsed.
@@ -368,24 +374,26 @@ class Conversation(asyncio.BufferedProtocol):
 
     def _caller(self) -> WireEntry | None:
         """Return who asks, looked up anew when the picture has changed."""
-        picture = self.plane.picture
-        if picture.edition != self._edition:
-            self._edition = picture.edition
+        fleet_index = self.dispatcher.fleet_index
+        if fleet_index.generation != self._edition:
+            self._edition = fleet_index.generation
             listener = self._listener
-            self._entry = picture.owner(listener) if listener else picture.caller(self._peer)
+            self._entry = (
+                fleet_index.owner(listener) if listener else fleet_index.caller(self._peer)
+            )
         return self._entry
 
     def _is_refused(self) -> bool:
-        faults = self.plane.faults
+        faults = self.dispatcher.faults
         entry = self._caller() if faults else None
-        return bool(faults and entry and faults.refuses(entry.name, self.plane.utc()))
+        return bool(faults and entry and faults.refuses(entry.name, self.dispatcher.utc()))
 
     def _break(self, key: str) -> None:
         self._broken = self._broken or key
 
     def _close(self) -> None:
         self._is_closing = True
-        self.deadline_s = self.plane.now() + self.plane.bounds.close_s
+        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.close_s
         if self._resets:
             reset(self._transport)
         else:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Connection(Protocol):
+class ManagedConnection(Protocol):
     """What a connection lets others do to it."""
 
     deadline_s: float
@@ -15,21 +15,21 @@ class Connection(Protocol):
         """End it as soon as nothing is half done."""
 
 
-class Connections:
+class ConnectionTable:
     """All open connections, at most so many in all and from one caller."""
 
     def __init__(self, most: int, most_per_caller: int) -> None:
         """Begin with none."""
         self.most, self.most_per_caller = most, most_per_caller
         self.turned_away = 0
-        self._open: set[Connection] = set()
+        self._open: set[ManagedConnection] = set()
         self._by_caller: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Return how many are open."""
         return len(self._open)
 
-    def add(self, connection: Connection, caller: str) -> bool:
+    def add(self, connection: ManagedConnection, caller: str) -> bool:
         """Take a connection, or count it as turned away."""
         held = self._by_caller.get(caller, 0)
         if len(self._open) >= self.most or held >= self.most_per_caller:
@@ -39,7 +39,7 @@ class Connections:
         self._by_caller[caller] = held + 1
         return True
 
-    def remove(self, connection: Connection, caller: str) -> None:
+    def remove(self, connection: ManagedConnection, caller: str) -> None:
         """Forget a connection; one that was turned away was never there."""
         if connection not in self._open:
             return

@@ -6,22 +6,28 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from openimds.dataplane.connection_limits import Connections
-from openimds.dataplane.observer import Faults, Later, Silence, Watcher, loop_later
-from openimds.dataplane.response_bytes import CLOSE, Count, Counted, Reply, Stamps
-from openimds.facts.faults import Way
+from openimds.dataplane.connection_limits import ConnectionTable
+from openimds.dataplane.observer import FaultSource, Later, NoResponse, RequestObserver, loop_later
+from openimds.dataplane.response_bytes import (
+    CLOSE,
+    CountKey,
+    PreparedResponse,
+    RequestCount,
+    ResponseStamps,
+)
+from openimds.facts.faults import EffectMode
 from openimds.facts.refusals import problem
-from openimds.fleet.index import Allowances, Entry, Picture
-from openimds.fleet.response_cache import Replies
+from openimds.fleet.index import Allowances, FleetIndex, VmEntry
+from openimds.fleet.response_cache import CachedResponses
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.substitute import spoil
-from openimds.protocol.handle import Subject, answer, finish
-from openimds.protocol.pending import Made, Need, NeedsToken, Signature
+from openimds.protocol.handle import Subject, handle, resume
+from openimds.protocol.pending import Pending, PendingToken, Result, Signature
 from openimds.protocol.request import Query, query
-from openimds.protocol.response import WHILE_HELD, Answer, Refusal, refuse, throttled
+from openimds.protocol.response import WHILE_HELD, Refusal, Response, refuse, throttled
 
-WireEntry: TypeAlias = Entry[Reply]
-WirePicture: TypeAlias = Picture[Reply]
+WireEntry: TypeAlias = VmEntry[PreparedResponse]
+ResponseIndex: TypeAlias = FleetIndex[PreparedResponse]
 
 _OTHER = "other"
 """The counter of paths that no endpoint row has."""
@@ -45,11 +51,11 @@ class Bounds(Struct, frozen=True):
     close_s: float = 5.0
     connections: int = 20000
     connections_per_caller: int = 1024
-    strangers: int = 1024
+    unknown_callers: int = 1024
     write_high_bytes: int = 65536
 
 
-class Request(Struct, frozen=True):
+class ParsedRequest(Struct, frozen=True):
     """What a connection learned of one request; the key of its prepared reply."""
 
     method: str
@@ -87,33 +93,33 @@ class Request(Struct, frozen=True):
         )
 
 
-class Maker(Protocol):
+class PendingProvider(Protocol):
     """Makes what answers need; the data plane has no key and no store of its own."""
 
-    def held(self, need: Need, now_s: float) -> Made | None:
+    def held(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None if it has to be made."""
         ...
 
-    async def make(self, need: Need, now_s: float) -> Made:
+    async def make(self, need: Pending, now_s: float) -> Result:
         """Return it once it is made, or why it could not be."""
         ...
 
 
-class Waiting(Struct, frozen=True):
+class WaitingRequest(Struct, frozen=True):
     """A reply that waits for something to be made.
 
-    `edition` is the picture's at its beginning; of another one the reply is not kept.
+    `generation` is the picture's at its beginning; of another one the reply is not kept.
     """
 
     entry: WireEntry
     asked: Query
-    request: Request
-    need: Need
+    request: ParsedRequest
+    need: Pending
     raw: bytes
-    edition: int
+    generation: int
 
 
-class Plane:
+class Dispatcher:
     """The data plane without its sockets.
 
     `now` is a steady clock for limits and time-outs, `utc` the clock of the wall for dates. A
@@ -123,12 +129,12 @@ class Plane:
 
     def __init__(  # noqa: PLR0913 - all that connections share
         self,
-        picture: WirePicture,
+        fleet_index: ResponseIndex,
         *,
         now: Callable[[], float],
         utc: Callable[[], float],
         allowances: Allowances,
-        maker: Maker,
+        maker: PendingProvider,
         bounds: Bounds = Bounds(),  # noqa: B008 - a frozen value
         extras: frozenset[str] = frozenset(),
         secret_of: Callable[[str], str] = lambda _: "",
@@ -136,23 +142,25 @@ class Plane:
         """Serve a picture under limits."""
         self.extras, self.secret_of = extras, secret_of
         self.maker = maker
-        self.picture = picture
+        self.fleet_index = fleet_index
         self.now, self.utc = now, utc
         self.allowances = allowances
         self.bounds = bounds
-        self.stamps = Stamps()
-        self.connections = Connections(bounds.connections, bounds.connections_per_caller)
-        self.counts: dict[Counted, Count] = {}
+        self.stamps = ResponseStamps()
+        self.connections = ConnectionTable(bounds.connections, bounds.connections_per_caller)
+        self.counts: dict[CountKey, RequestCount] = {}
         self.throttled: dict[str, int] = {}
-        self.strangers: dict[str, int] = {}
-        self.on_mistake: Callable[[BaseException], None] = lambda _: None
-        self.said_to_strangers: Replies[Reply] = Replies()
-        self.on_stranger: Callable[[str], None] = lambda _: None
-        self.watcher: Watcher | None = None
-        self.faults: Faults | None = None
+        self.unknown_callers: dict[str, int] = {}
+        self.on_internal_error: Callable[[BaseException], None] = lambda _: None
+        self.unknown_caller_responses: CachedResponses[PreparedResponse] = CachedResponses()
+        self.on_unknown_caller: Callable[[str], None] = lambda _: None
+        self.watcher: RequestObserver | None = None
+        self.faults: FaultSource | None = None
         self.later: Later = loop_later
 
-    def reply(self, entry: WireEntry, request: Request, raw: bytes) -> Reply | Waiting:
+    def reply(
+        self, entry: WireEntry, request: ParsedRequest, raw: bytes
+    ) -> PreparedResponse | WaitingRequest:
         """Return the reply to a request, prepared before or now; limits are asked first.
 
         `raw` is the request to the byte if it is certain that the same bytes mean the same again;
@@ -164,90 +172,90 @@ class Plane:
             if not entry.grants(known.limit, self.allowances, self.now()):
                 return self.refused(known)
             if raw:
-                self.picture.shelf.keep(entry.replies, raw, known, len(raw))
+                self.fleet_index.response_cache.keep(entry.replies, raw, known, len(raw))
             return known
         asked = request.query(self.extras)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
             return self._too_soon(asked, request)
         return self._answered(entry, asked, request, raw)
 
-    def _known(self, entry: WireEntry, request: Request) -> Reply | None:
+    def _known(self, entry: WireEntry, request: ParsedRequest) -> PreparedResponse | None:
         """Return the reply that was prepared for such a request before, if it still holds."""
         found = entry.replies.by_request.get(request.key()) if request.is_plain else None
         return found if found is not None and self.is_good(found) else None
 
     def troubled(
-        self, entry: WireEntry, request: Request
-    ) -> "tuple[Reply | Waiting, Fault | None]":
+        self, entry: WireEntry, request: ParsedRequest
+    ) -> "tuple[PreparedResponse | WaitingRequest, Fault | None]":
         """Return the reply to a request while faults are set, and the one that is played on it."""
         asked = request.query(self.extras)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
             return self._too_soon(asked, request), None
         assert self.faults is not None
         fault = self.faults.fault(entry.name, asked, self.utc())
-        if fault is None or fault.row.way is Way.DELIVERY:
+        if fault is None or fault.row.way is EffectMode.DELIVERY:
             return self._known(entry, request) or self._answered(entry, asked, request, b""), fault
-        if fault.row.way is Way.SILENCE:
-            return Silence(_name(asked), fault), fault
+        if fault.row.way is EffectMode.SILENCE:
+            return NoResponse(_name(asked), fault), fault
         said = spoil(fault, asked, self._subject(entry, asked), self.utc())
         return self._settled(entry, asked, request, said, keeps=False), fault
 
     def _answered(
-        self, entry: WireEntry, asked: Query, request: Request, raw: bytes
-    ) -> Reply | Waiting:
+        self, entry: WireEntry, asked: Query, request: ParsedRequest, raw: bytes
+    ) -> PreparedResponse | WaitingRequest:
         """Return the true reply to what a VM may ask now; `raw` as in `reply`."""
-        said = answer(asked, self._subject(entry, asked), self.utc())
+        said = handle(asked, self._subject(entry, asked), self.utc())
         return self._settled(entry, asked, request, said, raw)
 
     def _subject(self, entry: WireEntry, asked: Query) -> Subject:
         secret = self.secret_of(entry.name) if asked.credentials else ""
-        return entry.subject(self.picture.catalog, secret)
+        return entry.subject(self.fleet_index.catalog, secret)
 
     def _settled(  # noqa: PLR0913 - the facts of one reply
         self,
         entry: WireEntry,
         asked: Query,
-        request: Request,
-        said: Answer | Refusal | Need,
+        request: ParsedRequest,
+        said: Response | Refusal | Pending,
         raw: bytes = b"",
         *,
         keeps: bool = True,
-    ) -> Reply | Waiting:
+    ) -> PreparedResponse | WaitingRequest:
         """Return the reply that says this, with what it needs if that is held already."""
         utc_s, need, made = self.utc(), None, None
-        if not isinstance(said, Answer | Refusal):
+        if not isinstance(said, Response | Refusal):
             need, made = said, self.maker.held(said, utc_s)
             if made is None:
                 if not entry.begin(asked.category.limit, self.allowances):
                     return self._too_soon(asked, request)
-                edition = self.picture.edition if keeps else _NEVER
-                return Waiting(entry, asked, request, need, raw, edition)
-            said = finish(asked, need, made, utc_s)
+                generation = self.fleet_index.generation if keeps else _NEVER
+                return WaitingRequest(entry, asked, request, need, raw, generation)
+            said = resume(asked, need, made, utc_s)
         if not keeps:
             return self._prepare(said, asked, request)
         return self._kept(entry, asked, request, said, need, made, raw)
 
-    async def fulfil(self, waiting: Waiting) -> Reply:
+    async def fulfil(self, waiting: WaitingRequest) -> PreparedResponse:
         """Return a reply once what it needs is made."""
         asked, request, entry = waiting.asked, waiting.request, waiting.entry
-        made: Made | None = None
+        made: Result | None = None
         try:
             made = await self.maker.make(waiting.need, self.utc())
-            said = finish(asked, waiting.need, made, self.utc())
+            said = resume(asked, waiting.need, made, self.utc())
         except Exception as error:  # noqa: BLE001 - a mistake of ours is told and answered with 500
-            self.on_mistake(error)
+            self.on_internal_error(error)
             said = refuse("server_error", asked, until_s=0)
         finally:
             entry.end(asked.category.limit)
-        if isinstance(waiting.need, NeedsToken) and waiting.need.is_once:
+        if isinstance(waiting.need, PendingToken) and waiting.need.is_once:
             # What was prepared may say the token that this one has taken the place of.
-            self.picture.shelf.drop(entry.replies)
-        if waiting.edition == self.picture.edition:
+            self.fleet_index.response_cache.drop(entry.replies)
+        if waiting.generation == self.fleet_index.generation:
             return self._kept(entry, asked, request, said, waiting.need, made, waiting.raw)
         # The VM may be another one by now: the reply is right, and not right any more.
         return self._prepare(said, asked, request)
 
-    def is_good(self, reply: Reply) -> bool:
+    def is_good(self, reply: PreparedResponse) -> bool:
         """Tell whether a prepared reply still holds, or could be brought up to date at once."""
         utc_s = self.utc()
         if utc_s < reply.until_s:
@@ -260,7 +268,7 @@ class Plane:
         if made is reply.made and isinstance(made, Signature):
             reply.until_s = min(made.until_s, floor(utc_s) + 1)
         elif made is not reply.made or reply.until_s != WHILE_HELD:
-            reply.say(finish(reply.asked, reply.need, made, utc_s))
+            reply.say(resume(reply.asked, reply.need, made, utc_s))
             reply.made = made
         return reply.until_s == WHILE_HELD or utc_s < reply.until_s
 
@@ -268,12 +276,12 @@ class Plane:
         self,
         entry: WireEntry,
         asked: Query,
-        request: Request,
-        said: Answer | Refusal,
-        need: Need | None,
-        made: Made | None,
+        request: ParsedRequest,
+        said: Response | Refusal,
+        need: Pending | None,
+        made: Result | None,
         raw: bytes,
-    ) -> Reply:
+    ) -> PreparedResponse:
         """Return the reply to a request, and keep it unless it is for this one time."""
         reply = self._prepare(said, asked, request)
         is_over = WHILE_HELD < said.until_s <= self.utc()
@@ -283,13 +291,13 @@ class Plane:
         reply.limit = asked.category.limit
         reply.instead = self._too_soon(asked, request, counts=False)
         reply.need, reply.asked, reply.made = need, asked if need else None, made
-        shelf, key = self.picture.shelf, request.key()
-        shelf.keep(entry.replies, key, reply, reply.size_bytes + len(key))
+        response_cache, key = self.fleet_index.response_cache, request.key()
+        response_cache.keep(entry.replies, key, reply, reply.size_bytes + len(key))
         if raw:
-            shelf.keep(entry.replies, raw, reply, len(raw))
+            response_cache.keep(entry.replies, raw, reply, len(raw))
         return reply
 
-    def refused(self, reply: Reply) -> Reply:
+    def refused(self, reply: PreparedResponse) -> PreparedResponse:
         """Return what is said instead of a reply when its limiter class says no, and count that."""
         self._count_throttled(reply.limit)
         assert reply.instead is not None  # Every kept reply has one.
@@ -297,48 +305,54 @@ class Plane:
 
     def meet(self, address: str) -> None:
         """Remember a caller who is no VM, as long as there are not too many."""
-        seen = self.strangers
+        seen = self.unknown_callers
         if address in seen:
             seen[address] += 1
-        elif len(seen) < self.bounds.strangers:
+        elif len(seen) < self.bounds.unknown_callers:
             seen[address] = 1
-            self.on_stranger(address)
+            self.on_unknown_caller(address)
 
-    def stranger(self, request: Request, raw: bytes) -> Reply:
+    def unknown_caller(self, request: ParsedRequest, raw: bytes) -> PreparedResponse:
         """Return the reply to a caller who is no VM; `raw` as in `reply`."""
         row = problem("unknown_caller", "")
         said = Refusal(row, row.body.encode())
-        reply = self._prepare(said, _NOBODY, request, "stranger")
+        reply = self._prepare(said, _NOBODY, request, "unknown_caller")
         if raw:
-            self.picture.shelf.keep(self.said_to_strangers, raw, reply, reply.size_bytes + len(raw))
+            self.fleet_index.response_cache.keep(
+                self.unknown_caller_responses, raw, reply, reply.size_bytes + len(raw)
+            )
         return reply
 
-    def broken(self, key: str) -> Reply:
+    def broken(self, key: str) -> PreparedResponse:
         """Return the last words to a connection whose bytes are no request we take."""
         row = problem(key, "http")
         said = Refusal(row, row.body.encode())
-        return Reply(said, "general", self._count("http", row.status, key), connection=CLOSE)
+        return PreparedResponse(
+            said, "general", self._count("http", row.status, key), connection=CLOSE
+        )
 
-    def trouble(self, faults: Faults | None) -> None:
+    def trouble(self, faults: FaultSource | None) -> None:
         """Let requests go wrong as this says from now on, or let all go right."""
         self.faults = faults
         if faults:
             # What is known by its bytes would pass untroubled.
-            self.picture.forget_replies()
+            self.fleet_index.clear_responses()
 
-    def watch(self, watcher: Watcher | None) -> None:
+    def watch(self, watcher: RequestObserver | None) -> None:
         """Have somebody told of every request from now on, or nobody."""
         self.watcher = watcher
         # What is known by its bytes would pass unseen.
-        self.picture.forget_replies()
-        self.picture.shelf.drop(self.said_to_strangers)
+        self.fleet_index.clear_responses()
+        self.fleet_index.response_cache.drop(self.unknown_caller_responses)
 
-    def send(self, reply: Reply, utc_s: float) -> bytes:
-        """Count a reply and return its bytes."""
+    def send(self, reply: PreparedResponse, utc_s: float) -> bytes:
+        """RequestCount a reply and return its bytes."""
         reply.count.requests += 1
         return self.stamps.stamp(reply, utc_s)
 
-    def _too_soon(self, asked: Query, request: Request, *, counts: bool = True) -> Reply:
+    def _too_soon(
+        self, asked: Query, request: ParsedRequest, *, counts: bool = True
+    ) -> PreparedResponse:
         if counts:
             self._count_throttled(asked.category.limit)
         return self._prepare(throttled(asked), asked, request)
@@ -347,11 +361,11 @@ class Plane:
         self.throttled[limit] = self.throttled.get(limit, 0) + 1
 
     def _prepare(
-        self, said: Answer | Refusal, asked: Query, request: Request, counter: str = ""
-    ) -> Reply:
+        self, said: Response | Refusal, asked: Query, request: ParsedRequest, counter: str = ""
+    ) -> PreparedResponse:
         name = counter or _name(asked)
         family = said.problem.family if isinstance(said, Refusal) else ""
-        return Reply(
+        return PreparedResponse(
             said,
             family or asked.category.headers,
             self._count(name, said.status, reason_of(said)),
@@ -359,15 +373,15 @@ class Plane:
             has_body=request.method != "HEAD",
         )
 
-    def _count(self, endpoint: str, status: int, reason: str) -> Count:
-        counted = Counted(endpoint, status, reason)
-        return self.counts.setdefault(counted, Count(counted))
+    def _count(self, endpoint: str, status: int, reason: str) -> RequestCount:
+        counted = CountKey(endpoint, status, reason)
+        return self.counts.setdefault(counted, RequestCount(counted))
 
 
 def _name(asked: Query) -> str:
     return asked.endpoint.key if asked.endpoint else _OTHER
 
 
-def reason_of(said: Answer | Refusal) -> str:
+def reason_of(said: Response | Refusal) -> str:
     """Return the key of a refusal's row, or nothing for an answer."""
     return said.problem.key if isinstance(said, Refusal) else ""

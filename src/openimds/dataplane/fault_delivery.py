@@ -8,16 +8,16 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from openimds.dataplane.dispatcher import Plane, Waiting
-from openimds.dataplane.observer import Heard, Silence
-from openimds.dataplane.response_bytes import Reply
+from openimds.dataplane.dispatcher import Dispatcher, WaitingRequest
+from openimds.dataplane.observer import NoResponse, ObservedRequest
+from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.protocol.faults.delivery import script
 from openimds.protocol.faults.fault import Fault
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-class Performance:
+class FaultyDelivery:
     """A reply on its way out, in its own time.
 
     `take` gives what can be written now, `is_over` tells when nothing more will come, and `resets`
@@ -26,10 +26,14 @@ class Performance:
     """
 
     def __init__(
-        self, plane: Plane, fault: Fault, heard: Heard | None, wake: Callable[[], None]
+        self,
+        dispatcher: Dispatcher,
+        fault: Fault,
+        heard: ObservedRequest | None,
+        wake: Callable[[], None],
     ) -> None:
         """Prepare to play a fault on the reply to a request."""
-        self._plane, self._fault, self._heard, self._wake = plane, fault, heard, wake
+        self._dispatcher, self._fault, self._heard, self._wake = dispatcher, fault, heard, wake
         self._ready: list[bytes] = []
         self._coming: deque[bytes] = deque()
         self._pause_s = self._rest_s = 0.0
@@ -43,9 +47,9 @@ class Performance:
         """Tell whether only the patience of one of the two ends this."""
         return self._rest_s == inf
 
-    def start(self, reply: Reply | Waiting) -> "Performance":
+    def start(self, reply: PreparedResponse | WaitingRequest) -> "FaultyDelivery":
         """Begin with the true reply, or once it is made; what is due at once can be taken now."""
-        if isinstance(reply, Waiting):
+        if isinstance(reply, WaitingRequest):
             self._task = asyncio.create_task(self._fulfil(reply))
         else:
             self._begin(reply)
@@ -63,16 +67,16 @@ class Performance:
         if self._timer:
             self._timer.cancel()
 
-    async def _fulfil(self, waiting: Waiting) -> None:
-        self._begin(await self._plane.fulfil(waiting))
+    async def _fulfil(self, waiting: WaitingRequest) -> None:
+        self._begin(await self._dispatcher.fulfil(waiting))
         self._wake()
 
-    def _begin(self, reply: Reply) -> None:
-        is_none = isinstance(reply, Silence)
-        said = b"" if is_none else self._plane.send(reply, self._plane.utc())
+    def _begin(self, reply: PreparedResponse) -> None:
+        is_none = isinstance(reply, NoResponse)
+        said = b"" if is_none else self._dispatcher.send(reply, self._dispatcher.utc())
         wanted = script(self._fault, said)
-        if self._heard is not None and self._plane.watcher is not None:
-            self._plane.watcher.note(self._heard, reply, b"".join(wanted.pieces))
+        if self._heard is not None and self._dispatcher.watcher is not None:
+            self._dispatcher.watcher.note(self._heard, reply, b"".join(wanted.pieces))
         if self.is_over:
             return  # The guest has gone meanwhile.
         self._coming.extend(wanted.pieces)
@@ -96,7 +100,7 @@ class Performance:
 
     def _in(self, wait_s: float) -> None:
         self.wait_s = wait_s
-        self._timer = self._plane.later(wait_s, self._step)
+        self._timer = self._dispatcher.later(wait_s, self._step)
 
     def _step(self) -> None:
         self._go_on()

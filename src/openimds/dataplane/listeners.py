@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from openimds.dataplane.connection import Conversation
-from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.connection import Connection
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.errors import ConfigError
 from openimds.fleet.index import VM
 
@@ -93,7 +93,7 @@ def _tcp(text: str) -> tuple[str, int]:
 
 
 def _is_name(host: str) -> bool:
-    """Tell whether a resolver can be asked for a host: of its labels none is empty or too long."""
+    """Tell whether a resolver accepts a host name: no label is empty or too long."""
     try:
         host.encode("idna")
     except UnicodeError:
@@ -131,7 +131,7 @@ def _enter_nothing(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
 
 
 async def listen(  # noqa: PLR0913 - what a listener is, and where
-    plane: Plane,
+    dispatcher: Dispatcher,
     text: str,
     where: str,
     *,
@@ -151,16 +151,16 @@ async def listen(  # noqa: PLR0913 - what a listener is, and where
     own = text if is_own else ""
     if isinstance(wanted, Netns):
         bound, is_stale = await asyncio.to_thread(enter, wanted, where)
-        return await _serve(plane, bound, own, is_stale)
+        return await _serve(dispatcher, bound, own, is_stale)
     try:
         if isinstance(wanted, Unix):
             _free(wanted.path)
             server = await loop.create_unix_server(
-                lambda: Conversation(plane, own), wanted.path, backlog=_BACKLOG
+                lambda: Connection(dispatcher, own), wanted.path, backlog=_BACKLOG
             )
             return Listener(server, _UNIX + wanted.path, wanted.path)
         server = await loop.create_server(
-            lambda: Conversation(plane, own), wanted.host, wanted.port, backlog=_BACKLOG
+            lambda: Connection(dispatcher, own), wanted.host, wanted.port, backlog=_BACKLOG
         )
     except OSError as error:
         said = error.strerror or str(error)
@@ -168,7 +168,7 @@ async def listen(  # noqa: PLR0913 - what a listener is, and where
     return Listener(server, _url(server))
 
 
-async def listen_on(plane: Plane, given: socket.socket, vm: str = "") -> Listener:
+async def listen_on(dispatcher: Dispatcher, given: socket.socket, vm: str = "") -> Listener:
     """Serve a socket that somebody has opened and bound; with a VM, everybody there is that one.
 
     Of a unix socket the file is not ours to take away.
@@ -177,17 +177,17 @@ async def listen_on(plane: Plane, given: socket.socket, vm: str = "") -> Listene
     loop = asyncio.get_running_loop()
     if given.family == socket.AF_UNIX:
         server = await loop.create_unix_server(
-            lambda: Conversation(plane, own), sock=given, backlog=_BACKLOG
+            lambda: Connection(dispatcher, own), sock=given, backlog=_BACKLOG
         )
         return Listener(server, _UNIX + str(given.getsockname()))
-    return await _serve(plane, given, own)
+    return await _serve(dispatcher, given, own)
 
 
 async def _serve(
-    plane: Plane, bound: socket.socket, own: str, is_stale: IsStale = lambda: False
+    dispatcher: Dispatcher, bound: socket.socket, own: str, is_stale: IsStale = lambda: False
 ) -> Listener:
     server = await asyncio.get_running_loop().create_server(
-        lambda: Conversation(plane, own), sock=bound, backlog=_BACKLOG
+        lambda: Connection(dispatcher, own), sock=bound, backlog=_BACKLOG
     )
     return Listener(server, _url(server), is_stale=is_stale)
 

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from openimds.dataplane.response_bytes import Count, Counted, Reply
+from openimds.dataplane.response_bytes import CountKey, PreparedResponse, RequestCount
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.request import Query
 
 
-class Heard(Struct, frozen=True):
+class ObservedRequest(Struct, frozen=True):
     """A request as it came: when, from whom, and every header with its name in lower case.
 
     `vm` is empty for a caller who is no VM, `target` for bytes that were no request we take.
@@ -35,10 +35,10 @@ class Heard(Struct, frozen=True):
     fault: str = ""
 
 
-class Watcher(Protocol):
+class RequestObserver(Protocol):
     """Is told of every request once its answer is known."""
 
-    def note(self, heard: Heard, reply: Reply, said: bytes) -> None:
+    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         """Take note; `said` are the bytes that go out.
 
         Where a fault leaves a request without an answer, `said` is what it sends instead (often
@@ -51,7 +51,7 @@ Later = Callable[[float, Callable[[], None]], Any]
 """Calls something after so many seconds; what it returns has a `cancel`."""
 
 
-class Faults(Protocol):
+class FaultSource(Protocol):
     """Says what goes wrong. To ask is to count: once for each request and each connection."""
 
     def fault(self, vm: str, asked: Query, utc_s: float) -> Fault | None:
@@ -68,7 +68,7 @@ def loop_later(delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(delay_s, call)
 
 
-class Silence(Reply):
+class NoResponse(PreparedResponse):
     """The reply that is none. Nothing counts it; as its status it names 0, as its reason itself."""
 
     __slots__ = ()
@@ -77,7 +77,7 @@ class Silence(Reply):
         """Say nothing to a request for an endpoint."""
         self.headers, self.tail, self.has_body = "", (), False
         self.before = self.between = self.after = b""
-        self.count = Count(Counted(endpoint, 0, fault.plan.effect))
+        self.count = RequestCount(CountKey(endpoint, 0, fault.plan.effect))
         self.limit, self.until_s = "", inf
         self.closes, self.instead = False, None
         self.need = self.made = self.asked = None

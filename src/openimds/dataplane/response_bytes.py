@@ -7,9 +7,9 @@ from random import SystemRandom
 from typing import NamedTuple
 
 from openimds.facts.headers import HEADER_ORDERS
-from openimds.protocol.pending import Made, Need
+from openimds.protocol.pending import Pending, Result
 from openimds.protocol.request import Query
-from openimds.protocol.response import Answer, Refusal
+from openimds.protocol.response import Refusal, Response
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
@@ -21,7 +21,7 @@ _OVERHEAD_BYTES = 600
 CLOSE = "close"
 
 
-class Counted(NamedTuple):
+class CountKey(NamedTuple):
     """What a counter counts: answers of one endpoint and status, refusals by their row."""
 
     endpoint: str
@@ -29,12 +29,12 @@ class Counted(NamedTuple):
     reason: str
 
 
-class Count:
+class RequestCount:
     """A counter that replies of one endpoint and status move."""
 
     __slots__ = ("of", "requests")
 
-    def __init__(self, of: Counted) -> None:
+    def __init__(self, of: CountKey) -> None:
         """Begin at nothing."""
         self.of = of
         self.requests = 0
@@ -62,7 +62,7 @@ def _head(family: str, status: int, media: str, more: tuple[tuple[str, str], ...
     return _Head(before.encode(), between.encode(), after.encode(), end.encode())
 
 
-class Reply:
+class PreparedResponse:
     """An answer ready to be written.
 
     `before`, `between` and `after` stand around the request id and the date; where the family has
@@ -90,9 +90,9 @@ class Reply:
 
     def __init__(
         self,
-        said: Answer | Refusal,
+        said: Response | Refusal,
         headers: str,
-        count: Count,
+        count: RequestCount,
         *,
         connection: str = "",
         has_body: bool = True,
@@ -106,13 +106,13 @@ class Reply:
         self.count = count
         self.closes = connection == CLOSE
         self.limit = ""
-        self.instead: Reply | None = None
-        self.need: Need | None = None
-        self.made: Made | None = None
+        self.instead: PreparedResponse | None = None
+        self.need: Pending | None = None
+        self.made: Result | None = None
         self.asked: Query | None = None
         self.say(said)
 
-    def say(self, said: Answer | Refusal) -> None:
+    def say(self, said: Response | Refusal) -> None:
         """Say this from now on, until its time is over."""
         more = (*said.headers, *self.tail)
         head = _head(self.headers, said.status, said.media, more)
@@ -131,7 +131,7 @@ class Reply:
 _BLANK = "\0"
 
 
-class Stamps:
+class ResponseStamps:
     """The date and the request ids of replies. The date is worked out once a second."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class Stamps:
         self._number = (self._number + self._step) & 0xFFFFFFFFFFFF
         return b"%s%012x" % (self._fixed, self._number)
 
-    def stamp(self, reply: Reply, utc_s: float) -> bytes:
+    def stamp(self, reply: PreparedResponse, utc_s: float) -> bytes:
         """Return the bytes of a reply as they go out now."""
         date = self.date(utc_s)
         if reply.between:

@@ -6,17 +6,17 @@ from math import inf
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.protocol.events.input import Sort
+from openimds.protocol.events.input import MemberKind
 from openimds.vm.validate import describe
 
 EARLIEST_S, LATEST_S = 0, 221_845_392_000
 """1970 to 9000: what every date on the wire can say, with room for what is ahead."""
 FASTEST = 10_000
 CLOCK = {
-    "now": Sort.TEXT,
-    "offset_s": Sort.NUMBER,
-    "rate": Sort.NUMBER,
-    "advance_s": Sort.NUMBER,
+    "now": MemberKind.TEXT,
+    "offset_s": MemberKind.NUMBER,
+    "rate": MemberKind.NUMBER,
+    "advance_s": MemberKind.NUMBER,
 }
 """The members of a change of the clock."""
 

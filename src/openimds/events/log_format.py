@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec.json
 
 from openimds.errors import ConfigError
-from openimds.fleet.store.port import Happening
+from openimds.fleet.store.port import LogEntry
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.state_machine import Transition
 
@@ -64,7 +64,7 @@ def _facts(event: Event) -> dict[str, object]:
     }
 
 
-def happening(transition: Transition, event: Event) -> Happening:
+def log_entry(transition: Transition, event: Event) -> LogEntry:
     """Return the line of the log for a transition; `event` is the newest that is known of it."""
     who = transition.who or TIME
     at = date_of(transition.at_s)
@@ -80,9 +80,9 @@ def happening(transition: Transition, event: Event) -> Happening:
         **_facts(event),
         "incarnation": transition.incarnation,
     }
-    return Happening(0, at, who, transition.event_id, msgspec.json.encode(said))
+    return LogEntry(0, at, who, transition.event_id, msgspec.json.encode(said))
 
 
-def line(one: Happening) -> bytes:
+def line(one: LogEntry) -> bytes:
     """Return a happening as JSON with its number in front."""
     return b'{"number":%d,' % one.number + one.body[1:]

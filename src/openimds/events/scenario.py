@@ -8,19 +8,19 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from openimds.protocol.events.event import MOST_S
-from openimds.protocol.events.schedule import Plan, occurrences
+from openimds.protocol.events.schedule import RecurringEvent, occurrences
 
 FLEET = "fleet"
 """The name of the scenario that the fleet file or the scenario file tells."""
 
 
-class Run(Struct, frozen=True):
+class ScenarioRun(Struct, frozen=True):
     """One plan under way: its times are since 1970, and those before `until_s` are done.
 
     `next_s` is its next time, None when it is over; `done` is how often it has come.
     """
 
-    plan: Plan
+    plan: RecurringEvent
     until_s: float
     next_s: float | None
     done: int = 0
@@ -32,10 +32,10 @@ class Scenario(Struct, frozen=True):
     name: str
     digest: str
     begun_s: float
-    runs: tuple[Run, ...] = ()
+    runs: tuple[ScenarioRun, ...] = ()
 
 
-class Book(Struct, frozen=True):
+class ScenarioTable(Struct, frozen=True):
     """All scenarios that were begun, by name."""
 
     scenarios: dict[str, Scenario] = field(default_factory=dict)
@@ -47,12 +47,14 @@ class Book(Struct, frozen=True):
         return min((at_s for at_s in times if at_s is not None), default=None)
 
 
-def digest_of(plans: Iterable[Plan]) -> str:
+def digest_of(plans: Iterable[RecurringEvent]) -> str:
     """Return what equal plans share."""
     return sha256(msgspec.json.encode(tuple(plans))).hexdigest()
 
 
-def begin(book: Book, name: str, plans: tuple[Plan, ...], now_s: float) -> Book:
+def begin(
+    book: ScenarioTable, name: str, plans: tuple[RecurringEvent, ...], now_s: float
+) -> ScenarioTable:
     """Return the book with a scenario that begins now, instead of an older one of its name."""
     moved = [replace(plan, first_s=now_s + plan.first_s) for plan in plans]
     runs = tuple(_from(plan, now_s) for plan in moved)
@@ -60,13 +62,15 @@ def begin(book: Book, name: str, plans: tuple[Plan, ...], now_s: float) -> Book:
     return replace(book, scenarios={**book.scenarios, name: scenario})
 
 
-def end(book: Book, name: str) -> Book:
+def end(book: ScenarioTable, name: str) -> ScenarioTable:
     """Return the book without a scenario."""
     rest = {key: one for key, one in book.scenarios.items() if key != name}
     return replace(book, scenarios=rest)
 
 
-def next_of(book: Book, now_s: float) -> tuple[float, Plan, Book] | None:
+def next_of(
+    book: ScenarioTable, now_s: float
+) -> tuple[float, RecurringEvent, ScenarioTable] | None:
     """Return what comes first of all that is due, and the book after it; None if nothing is due."""
     due_s = book.due_s
     if due_s is None or due_s > now_s:
@@ -81,18 +85,18 @@ def next_of(book: Book, now_s: float) -> tuple[float, Plan, Book] | None:
     raise AssertionError(due_s)
 
 
-def _from(plan: Plan, from_s: float) -> Run:
+def _from(plan: RecurringEvent, from_s: float) -> ScenarioRun:
     # The longest gap of a plan is far below this horizon.
     found = occurrences(plan, from_s, from_s + 8 * MOST_S)
-    return Run(plan, from_s, next(found, None))
+    return ScenarioRun(plan, from_s, next(found, None))
 
 
-def _after(run: Run, done_s: float) -> Run:
+def _after(run: ScenarioRun, done_s: float) -> ScenarioRun:
     """Return a run past the time that it has come to; equal times of one plan count as one."""
     done = run.done + 1
     if done == run.plan.count:
-        return Run(run.plan, done_s, None, done)
+        return ScenarioRun(run.plan, done_s, None, done)
     # The run has counted, so that the plan need not be counted through from its beginning.
     endless = replace(run.plan, count=0)
     later = (at_s for at_s in occurrences(endless, done_s, done_s + 8 * MOST_S) if at_s > done_s)
-    return Run(run.plan, done_s, next(later, None), done)
+    return ScenarioRun(run.plan, done_s, next(later, None), done)

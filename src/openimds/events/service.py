@@ -12,17 +12,29 @@ from msgspec.structs import replace
 
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock, ClockState
-from openimds.events.scenario import Book, begin, digest_of, end, next_of
-from openimds.events.writer import Done, Ledger, Shown
-from openimds.facts.events import Status, Trigger
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Moves, StoreError
-from openimds.protocol.events.document import Activity
+from openimds.events.scenario import ScenarioTable, begin, digest_of, end, next_of
+from openimds.events.writer import EventWriter, PublishedScope, WriteResult
+from openimds.facts.events import EventStatus, Trigger
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import EventBatch, StoreError
+from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import MOST_S, Declaration, Event, place_of, prepare
-from openimds.protocol.events.input import Wish, wish_of
-from openimds.protocol.events.schedule import Plan
-from openimds.protocol.events.state_machine import Calendar, Outcome, Reason, Refusal, Transition
-from openimds.protocol.pending import Approved, Bulletin, Failed, NeedsApproval, NeedsBulletin
+from openimds.protocol.events.input import EventRequest, event_request
+from openimds.protocol.events.schedule import RecurringEvent
+from openimds.protocol.events.state_machine import (
+    EventStateMachine,
+    Outcome,
+    RefusalReason,
+    Transition,
+    TransitionRefusal,
+)
+from openimds.protocol.pending import (
+    Approved,
+    EventsDocument,
+    Failed,
+    PendingApproval,
+    PendingEventsDocument,
+)
 from openimds.vm.validate import nearest
 
 _MOST_AT_ONCE = 200
@@ -35,24 +47,24 @@ _Places = dict[str, list[tuple[str, str]]]
 """By scope: the VMs that are hit, by our name and by that in the document."""
 
 
-class Agenda:
+class EventsService:
     """All scheduled events of a fleet, on the event loop."""
 
     def __init__(
         self,
-        desk: Desk,
+        fleet_service: FleetService,
         clock: Clock,
-        tell: Callable[[str], None],
-        activity: Activity | None = None,
+        notify: Callable[[str], None],
+        activity: ScopeActivity | None = None,
     ) -> None:
         """Keep events in the store of a desk; with an `activity` a scope has to ask first."""
         self.clock = clock
-        self.ledger = Ledger(desk, clock, tell, self._follow)
-        self.close = self.ledger.close
+        self.event_writer = EventWriter(fleet_service, clock, notify, self._follow)
+        self.close = self.event_writer.close
         self.on_clock: Callable[[], Awaitable[None]] = _nothing
-        self._desk, self._tell, self._activity = desk, tell, activity
-        self._tell_once = lru_cache(_TEXTS)(tell)
-        self._untouched = Shown()
+        self._fleet_service, self._notify, self._activity = fleet_service, notify, activity
+        self._notify_once = lru_cache(_TEXTS)(notify)
+        self._untouched = PublishedScope()
 
     async def load(self) -> None:
         """Take up what the store holds, the clock first if it is a virtual one.
@@ -60,32 +72,32 @@ class Agenda:
         Raises:
             StoreError: it cannot be read or written.
         """
-        noted = await self._desk.ask(self._desk.store.note, _CLOCK)
+        noted = await self._fleet_service.ask(self._fleet_service.store.note, _CLOCK)
         if noted and self.clock.is_virtual:
             self.clock.take(msgspec.json.decode(noted, type=ClockState))
-        await self.ledger.load()
+        await self.event_writer.load()
 
     # What guests ask.
 
-    def held(self, need: NeedsBulletin, now_s: float) -> Bulletin:
+    def held(self, need: PendingEventsDocument, now_s: float) -> EventsDocument:
         """Return the document of a scope; a new object whenever it is another one."""
-        shown = self.ledger.scopes.get(need.scope, self._untouched)
+        shown = self.event_writer.scopes.get(need.scope, self._untouched)
         if self._activity and not self._activity.asks(need.scope, now_s):
             shown = self._untouched
         return shown.bulletin(need.version)
 
-    async def approve(self, need: NeedsApproval) -> Approved | Failed:
+    async def approve(self, need: PendingApproval) -> Approved | Failed:
         """Note that a VM approves; it is written down when this returns."""
         if self._activity and not self._activity.asks(need.scope, self.clock()):
             return Failed("malformed_events")
 
-        def job(calendar: Calendar, _: Book, now_s: float) -> Done:
-            return Done(calendar.approve(need.scope, need.vm, need.event_ids, now_s))
+        def job(calendar: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
+            return WriteResult(calendar.approve(need.scope, need.vm, need.event_ids, now_s))
 
         try:
-            outcome = await self.ledger.do(job)
+            outcome = await self.event_writer.do(job)
         except StoreError as error:
-            self._tell(f"{need.vm} could not approve an event: {error}")
+            self._notify(f"{need.vm} could not approve an event: {error}")
             return Failed("unavailable")
         return Failed("malformed_events") if outcome.refusal else Approved()
 
@@ -93,13 +105,13 @@ class Agenda:
 
     def events(self) -> list[Event]:
         """Return all events that are not gone, oldest declaration first."""
-        return [*self.ledger.events.values()]
+        return [*self.event_writer.events.values()]
 
     def get(self, event_id: str) -> Event | None:
         """Return an event that is not gone; the id in any letter case."""
-        return self.ledger.events.get(event_id.upper())
+        return self.event_writer.events.get(event_id.upper())
 
-    async def declare(self, wish: Wish, who: str) -> list[Event]:
+    async def declare(self, wish: EventRequest, who: str) -> list[Event]:
         """Declare what is wished for: one event for each scope that it touches.
 
         Raises:
@@ -111,14 +123,14 @@ class Agenda:
         _check(declared[0], wish, self.clock())
         made: list[Event] = []
 
-        def job(calendar: Calendar, _: Book, now_s: float) -> Done:
+        def job(calendar: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
             made[:] = [_event(one, wish, now_s) for one in declared]
-            return Done(_declare(calendar, made, who), born=tuple(made))
+            return WriteResult(_declare(calendar, made, who), born=tuple(made))
 
-        await self.ledger.do(job)
+        await self.event_writer.do(job)
         return [self.get(one.event_id) or one for one in made]
 
-    async def order(self, trigger: Trigger, event_id: str, who: str) -> Event | Refusal:
+    async def order(self, trigger: Trigger, event_id: str, who: str) -> Event | TransitionRefusal:
         """Start, complete, cancel or approve an event for its operator; return it afterwards.
 
         Raises:
@@ -126,28 +138,32 @@ class Agenda:
         """
         before = self.get(event_id)
 
-        def job(calendar: Calendar, _: Book, now_s: float) -> Done:
-            return Done(_order(calendar, trigger, event_id, now_s, who))
+        def job(calendar: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
+            return WriteResult(_order(calendar, trigger, event_id, now_s, who))
 
-        outcome = await self.ledger.do(job)
+        outcome = await self.event_writer.do(job)
         if outcome.refusal:
             return outcome.refusal
         assert before is not None  # Else it would have been refused.
-        return self.get(event_id) or replace(before, status=Status.GONE)
+        return self.get(event_id) or replace(before, status=EventStatus.GONE)
 
     def counts(self) -> Counter[str]:
         """Return how many events there are by status."""
-        found = Counter(event.status.value for event in self.ledger.events.values())
-        return Counter({key.value: found[key.value] for key in (Status.SCHEDULED, Status.STARTED)})
+        found = Counter(event.status.value for event in self.event_writer.events.values())
+        return Counter(
+            {key.value: found[key.value] for key in (EventStatus.SCHEDULED, EventStatus.STARTED)}
+        )
 
     # Scenarios.
 
     @property
-    def book(self) -> Book:
+    def book(self) -> ScenarioTable:
         """The scenarios that were begun."""
-        return self.ledger.book
+        return self.event_writer.book
 
-    async def begin(self, name: str, plans: tuple[Plan, ...], *, is_once: bool = False) -> None:
+    async def begin(
+        self, name: str, plans: tuple[RecurringEvent, ...], *, is_once: bool = False
+    ) -> None:
         """Begin a scenario now; with `is_once` not the one that was begun already.
 
         Raises:
@@ -160,11 +176,11 @@ class Agenda:
         if is_once and begun and begun.digest == digest_of(plans):
             return
 
-        def job(_: Calendar, book: Book, now_s: float) -> Done:
-            return Done(Outcome(()), begin(book, name, plans, now_s))
+        def job(_: EventStateMachine, book: ScenarioTable, now_s: float) -> WriteResult:
+            return WriteResult(Outcome(()), begin(book, name, plans, now_s))
 
-        await self.ledger.do(job)
-        await self.ledger.do(self._follow)
+        await self.event_writer.do(job)
+        await self.event_writer.do(self._follow)
 
     async def end(self, name: str) -> bool:
         """End a scenario; its events stay. Tell whether there was one.
@@ -174,7 +190,9 @@ class Agenda:
         """
         if name not in self.book.scenarios:
             return False
-        await self.ledger.do(lambda _, book, _now_s: Done(Outcome(()), end(book, name)))
+        await self.event_writer.do(
+            lambda _, book, _now_s: WriteResult(Outcome(()), end(book, name))
+        )
         return True
 
     # Time.
@@ -186,12 +204,14 @@ class Agenda:
             StoreError: it could not be written; the clock runs as before.
         """
         note: dict[str, bytes | None] = {_CLOCK: msgspec.json.encode(state)}
-        await self._desk.ask(self._desk.store.move, Moves(notes=note))
+        await self._fleet_service.ask(self._fleet_service.store.move, EventBatch(notes=note))
         self.clock.take(state)
         await self.on_clock()
-        await self.ledger.do(self._follow)
+        await self.event_writer.do(self._follow)
 
-    def _follow(self, calendar: Calendar, book: Book, now_s: float) -> Done:
+    def _follow(
+        self, calendar: EventStateMachine, book: ScenarioTable, now_s: float
+    ) -> WriteResult:
         """Do what has come due of plans and events, in the order of the times."""
         transitions: list[Transition] = []
         born: list[Event] = []
@@ -206,23 +226,23 @@ class Agenda:
             born += made
         # What is left of the plans comes in the next round, and before what is later than it.
         transitions += calendar.tick(now_s if book.due_s is None else min(now_s, book.due_s))
-        return Done(Outcome(tuple(transitions)), book, tuple(born))
+        return WriteResult(Outcome(tuple(transitions)), book, tuple(born))
 
-    def _occurrence(self, plan: Plan) -> list[Declaration]:
+    def _occurrence(self, plan: RecurringEvent) -> list[Declaration]:
         """Return what a plan declares, for those of its VMs that are still there."""
-        known = [name for name in plan.vms if name in self._desk.picture.by_name]
+        known = [name for name in plan.vms if name in self._fleet_service.fleet_index.by_name]
         if len(known) < len(plan.vms):
             gone = ", ".join(sorted({*plan.vms} - {*known}))
-            self._tell_once(f"a scenario names VMs that are gone: {gone}")
+            self._notify_once(f"a scenario names VMs that are gone: {gone}")
         places: _Places = {}
         for name in known:
             self._place(name, places)
-        return _declarations(wish_of(plan), places)
+        return _declarations(event_request(plan), places)
 
     # Declarations.
 
     def _check_vms(self, names: Iterable[str], where: str) -> None:
-        known = self._desk.picture.by_name
+        known = self._fleet_service.fleet_index.by_name
         for name in names:
             if name not in known:
                 seen, hint = f'"{name}", which is no VM', nearest(name, known)
@@ -237,7 +257,7 @@ class Agenda:
         return found
 
     def _place(self, name: str, found: _Places) -> None:
-        scope, resource = place_of(self._desk.picture.by_name[name].vm)
+        scope, resource = place_of(self._fleet_service.fleet_index.by_name[name].vm)
         found.setdefault(scope, []).append((name, resource))
 
 
@@ -245,7 +265,7 @@ async def _nothing() -> None:
     """Do nothing when the clock is set."""
 
 
-def _declarations(wish: Wish, places: _Places) -> list[Declaration]:
+def _declarations(wish: EventRequest, places: _Places) -> list[Declaration]:
     return [
         Declaration(
             event_id=str(uuid4()).upper(),
@@ -268,7 +288,7 @@ def _declarations(wish: Wish, places: _Places) -> list[Declaration]:
 _WISHED = {"notice_s": "in_s"}
 
 
-def _check(said: Declaration, wish: Wish, now_s: float) -> None:
+def _check(said: Declaration, wish: EventRequest, now_s: float) -> None:
     try:
         prepare(said, now_s)
     except ConfigError as error:
@@ -284,13 +304,13 @@ def _check(said: Declaration, wish: Wish, now_s: float) -> None:
         raise ConfigError("not_before", seen, f"a time to come, at most {MOST_S} s ahead")
 
 
-def _event(said: Declaration, wish: Wish, now_s: float) -> Event:
+def _event(said: Declaration, wish: EventRequest, now_s: float) -> Event:
     event = prepare(said, now_s)
     at_s = wish.not_before_s
     return event if at_s is None else replace(event, not_before_s=ceil(at_s))
 
 
-def _declare(calendar: Calendar, events: Iterable[Event], who: str) -> Outcome:
+def _declare(calendar: EventStateMachine, events: Iterable[Event], who: str) -> Outcome:
     transitions: list[Transition] = []
     for event in events:
         outcome = calendar.declare(event, who)
@@ -299,7 +319,9 @@ def _declare(calendar: Calendar, events: Iterable[Event], who: str) -> Outcome:
     return Outcome(tuple(transitions))
 
 
-def _order(calendar: Calendar, trigger: Trigger, event_id: str, now_s: float, who: str) -> Outcome:
+def _order(
+    calendar: EventStateMachine, trigger: Trigger, event_id: str, now_s: float, who: str
+) -> Outcome:
     match trigger:
         case Trigger.START:
             return calendar.start(event_id, now_s, who)
@@ -311,7 +333,7 @@ def _order(calendar: Calendar, trigger: Trigger, event_id: str, now_s: float, wh
             return _approve_for(calendar, event_id, now_s, who)
 
 
-def _approve_for(calendar: Calendar, event_id: str, now_s: float, who: str) -> Outcome:
+def _approve_for(calendar: EventStateMachine, event_id: str, now_s: float, who: str) -> Outcome:
     """Approve an event in the name of the VMs that it hits, as far as that is needed."""
     transitions = calendar.tick(now_s)
     event = calendar.get(event_id)
@@ -319,10 +341,10 @@ def _approve_for(calendar: Calendar, event_id: str, now_s: float, who: str) -> O
         return Outcome(tuple(transitions), calendar.start(event_id, now_s).refusal)
     if event.is_advisory:
         text = f"event {event.event_id} is a {event.event_type}, which only advises"
-        return Outcome(tuple(transitions), Refusal(Reason.STATUS, text))
+        return Outcome(tuple(transitions), TransitionRefusal(RefusalReason.STATUS, text))
     for vm in event.concerned:
         now = calendar.get(event_id)
-        if now is None or now.status is not Status.SCHEDULED:
+        if now is None or now.status is not EventStatus.SCHEDULED:
             break
         outcome = calendar.approve(event.scope, vm, (event.event_id,), now_s)
         transitions += [replace(one, who=who) for one in outcome.transitions]

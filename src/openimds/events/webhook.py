@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from openimds.errors import ConfigError, Error
 from openimds.events.log_format import line
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Happening, Moves
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import EventBatch, LogEntry
 
 TIMEOUT_S = 10.0
 WAITS_S = (1.0, 2.0, 4.0)
@@ -35,24 +35,24 @@ Deliver = Callable[[bytes], Awaitable[None]]
 """Tells one line, or raises HookError or OSError."""
 
 
-class HookError(Error):
+class WebhookError(Error):
     """The other side did not take it."""
 
 
-class Hook:
+class Webhook:
     """Tells a hook what happens; `run` is its task."""
 
     def __init__(
         self,
         deliver: Deliver,
-        desk: Desk,
-        tell: Callable[[str], None],
+        fleet_service: FleetService,
+        notify: Callable[[str], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Tell by `deliver` what the store of a desk has in its log."""
+        """Call by `deliver` what the store of a desk has in its log."""
         self.told = self.failed = self.left_out = 0
-        self._deliver, self._desk, self._tell = deliver, desk, tell
+        self._deliver, self._fleet_service, self._notify = deliver, fleet_service, notify
         self._sleep, self._timeout_s = sleep, timeout_s
         self._has_more = asyncio.Event()
         self._at: int | None = None
@@ -70,23 +70,25 @@ class Hook:
                     self._at = await self._begin()
                 await self._catch_up(self._at)
             except Error as error:  # The store's: this machine's trouble.
-                self._tell(f"the event hook waits: {error}")
+                self._notify(f"the event hook waits: {error}")
                 await self._sleep(_RETRY_S)
                 continue
             await self._has_more.wait()
 
     async def _begin(self) -> int:
         """Return the number of the last line that was told; a new hook begins with the next."""
-        noted = await self._desk.ask(self._desk.store.note, _NOTE)
+        noted = await self._fleet_service.ask(self._fleet_service.store.note, _NOTE)
         if noted is None:
-            await self._note(self._desk.last_happening)
-            return self._desk.last_happening
-        return min(int(noted), self._desk.last_happening)
+            await self._note(self._fleet_service.last_log_entry)
+            return self._fleet_service.last_log_entry
+        return min(int(noted), self._fleet_service.last_log_entry)
 
     async def _catch_up(self, at: int) -> None:
-        while page := await self._desk.ask(self._desk.store.happenings, at, _PAGE):
+        while page := await self._fleet_service.ask(
+            self._fleet_service.store.log_entries, at, _PAGE
+        ):
             for one in page:
-                behind = self._desk.last_happening - one.number
+                behind = self._fleet_service.last_log_entry - one.number
                 if behind >= MOST_BEHIND:
                     self.left_out += 1
                 else:
@@ -97,9 +99,11 @@ class Hook:
                 await asyncio.shield(self._note(at))
 
     async def _note(self, at: int) -> None:
-        await self._desk.ask(self._desk.store.move, Moves(notes={_NOTE: b"%d" % at}))
+        await self._fleet_service.ask(
+            self._fleet_service.store.move, EventBatch(notes={_NOTE: b"%d" % at})
+        )
 
-    async def _try(self, one: Happening) -> None:
+    async def _try(self, one: LogEntry) -> None:
         said = ""
         for wait_s in (0.0, *WAITS_S):
             if wait_s:
@@ -115,7 +119,7 @@ class Hook:
                 self.told += 1
                 return
         self.failed += 1
-        self._tell(f"the event hook failed for event {one.event_id}: {said}")
+        self._notify(f"the event hook failed for event {one.event_id}: {said}")
 
 
 def delivery(target: str) -> Deliver:
@@ -137,7 +141,7 @@ def delivery(target: str) -> Deliver:
 
 def _by_command(words: list[str]) -> Deliver:
     async def deliver(body: bytes) -> None:
-        said = _LastWords()
+        said = _ErrorTail()
         try:
             process = await asyncio.create_subprocess_exec(
                 *words,
@@ -162,12 +166,12 @@ def _by_command(words: list[str]) -> Deliver:
         finally:
             text = said.close()
         if process.returncode:
-            raise HookError(f"{words[0]} ended with {process.returncode}: {text}")
+            raise WebhookError(f"{words[0]} ended with {process.returncode}: {text}")
 
     return deliver
 
 
-class _LastWords:
+class _ErrorTail:
     """The end of what a command says on stderr, however much it says.
 
     A pipe of our own: whatever the command leaves running in the background may hold it open, and
@@ -238,6 +242,6 @@ def _by_http(url: str) -> Deliver:
         if len(words) < 2 or not words[1].startswith(b"2"):  # noqa: PLR2004 - version and status
             said = words[1].decode("latin-1").strip() if len(words) > 1 else "no status"
             # Where it is and not all of the URL: a query may be a secret.
-            raise HookError(f"{parts.scheme}://{parts.netloc} answered with {said}")
+            raise WebhookError(f"{parts.scheme}://{parts.netloc} answered with {said}")
 
     return deliver

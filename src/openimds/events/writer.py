@@ -15,15 +15,15 @@ import msgspec.json
 from msgspec import Struct, field
 
 from openimds.events.clock import Clock
-from openimds.events.log_format import happening
-from openimds.events.scenario import Book
+from openimds.events.log_format import log_entry
+from openimds.events.scenario import ScenarioTable
 from openimds.facts.events import FIRST_INCARNATION
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Happening, Moves, StoreError
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import EventBatch, LogEntry, StoreError
 from openimds.protocol.events.document import document
 from openimds.protocol.events.event import Event
-from openimds.protocol.events.state_machine import Calendar, Outcome, Snapshot, Transition
-from openimds.protocol.pending import Bulletin
+from openimds.protocol.events.state_machine import EventStateMachine, Outcome, Snapshot, Transition
+from openimds.protocol.pending import EventsDocument
 
 BOOK = "scenarios"
 """The store's note of the scenarios under way."""
@@ -33,49 +33,56 @@ _RETRY_S = 2.0
 _MOST_AT_ONCE = 200
 
 
-class Shown(Struct, frozen=True):
+class PublishedScope(Struct, frozen=True):
     """What the members of a scope see, and the documents that were written of it."""
 
     events: tuple[Event, ...] = ()
     incarnation: int = FIRST_INCARNATION
-    bulletins: dict[str, Bulletin] = field(default_factory=dict)
+    bulletins: dict[str, EventsDocument] = field(default_factory=dict)
 
-    def bulletin(self, version: str) -> Bulletin:
+    def bulletin(self, version: str) -> EventsDocument:
         """Return the document at an api-version; the same object each time."""
         made = self.bulletins.get(version)
         if made is None:
             text = document(self.events, self.incarnation, version)
-            made = self.bulletins[version] = Bulletin(text)
+            made = self.bulletins[version] = EventsDocument(text)
         return made
 
 
-class Done(Struct, frozen=True):
+class WriteResult(Struct, frozen=True):
     """What a job did to the calendar.
 
     `born` are the events that it declared; `book` are the scenarios if they are others now.
     """
 
     outcome: Outcome
-    book: Book | None = None
+    book: ScenarioTable | None = None
     born: tuple[Event, ...] = ()
 
 
-Job: TypeAlias = Callable[[Calendar, Book, float], Done]
+Job: TypeAlias = Callable[[EventStateMachine, ScenarioTable, float], WriteResult]
 _Waiting: TypeAlias = "tuple[Job, asyncio.Future[Outcome]]"
 
 
-class Ledger:
+class EventWriter:
     """All scheduled events of a fleet as they are written down."""
 
-    def __init__(self, desk: Desk, clock: Clock, tell: Callable[[str], None], follow: Job) -> None:
+    def __init__(
+        self, fleet_service: FleetService, clock: Clock, notify: Callable[[str], None], follow: Job
+    ) -> None:
         """Keep events in the store of a desk; `follow` is the job for when something comes due."""
-        self.book = Book()
+        self.book = ScenarioTable()
         self.events: dict[str, Event] = {}
-        self.scopes: dict[str, Shown] = {}
+        self.scopes: dict[str, PublishedScope] = {}
         self.moves: Counter[str] = Counter()
-        self.on_happening: Callable[[], None] = lambda: None
-        self._desk, self._clock, self._tell, self._follow = desk, clock, tell, follow
-        self._calendar = Calendar()
+        self.on_log_entry: Callable[[], None] = lambda: None
+        self._fleet_service, self._clock, self._notify, self._follow = (
+            fleet_service,
+            clock,
+            notify,
+            follow,
+        )
+        self._calendar = EventStateMachine()
         self._incarnations: dict[str, int] = {}
         self._jobs: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
@@ -88,13 +95,13 @@ class Ledger:
         Raises:
             StoreError: it cannot be read or written.
         """
-        ask, store = self._desk.ask, self._desk.store
+        ask, store = self._fleet_service.ask, self._fleet_service.store
         events = [msgspec.json.decode(body, type=Event) for body in await ask(store.events)]
         self.events = {event.event_id: event for event in events}
         self._incarnations = await ask(store.incarnations)
         book = await ask(store.note, BOOK)
-        self.book = msgspec.json.decode(book, type=Book) if book else Book()
-        self._desk.last_happening = await ask(store.last_happening)
+        self.book = msgspec.json.decode(book, type=ScenarioTable) if book else ScenarioTable()
+        self._fleet_service.last_log_entry = await ask(store.last_log_entry)
         self._restore()
         for scope in self._incarnations:
             self._show(scope)
@@ -124,7 +131,7 @@ class Ledger:
 
     async def _write(self, jobs: list[_Waiting]) -> None:
         """Do jobs together: all of them are written, or none happened."""
-        done: list[Done] = []
+        done: list[WriteResult] = []
         book, now_s = self.book, self._clock()
         try:
             for job, _ in jobs:
@@ -148,22 +155,22 @@ class Ledger:
             if not future.done():
                 future.set_result(one.outcome)
 
-    async def _keep(self, done: list[Done], book: Book) -> None:
+    async def _keep(self, done: list[WriteResult], book: ScenarioTable) -> None:
         transitions = [one for each in done for one in each.outcome.transitions]
         after = {one.event_id: self._calendar.get(one.event_id) for one in transitions}
         born = {event.event_id: event for each in done for event in each.born}
         lines = [
-            happening(one, after[one.event_id] or born.get(one.event_id) or self._event(one))
+            log_entry(one, after[one.event_id] or born.get(one.event_id) or self._event(one))
             for one in transitions
         ]
-        moves = Moves(
+        moves = EventBatch(
             {key: msgspec.json.encode(event) if event else None for key, event in after.items()},
             {one.scope: self._calendar.incarnation(one.scope) for one in transitions},
             {} if book == self.book else {BOOK: msgspec.json.encode(book)},
             tuple(lines),
         )
-        if moves != Moves():
-            made = await self._desk.ask(self._desk.store.move, moves)
+        if moves != EventBatch():
+            made = await self._fleet_service.ask(self._fleet_service.store.move, moves)
             self.book = book
             self._show_all(transitions, after, made)
 
@@ -174,7 +181,7 @@ class Ledger:
         self,
         transitions: list[Transition],
         after: dict[str, Event | None],
-        made: list[Happening],
+        made: list[LogEntry],
     ) -> None:
         """Make what was written what everybody sees."""
         for key, event in after.items():
@@ -187,12 +194,12 @@ class Ledger:
             self._show(scope)
         self.moves.update(one.trigger.value for one in transitions)
         for one in made:
-            self._desk.publish(one)
+            self._fleet_service.publish(one)
         if made:
-            self.on_happening()
+            self.on_log_entry()
 
     def _show(self, scope: str) -> None:
-        shown = Shown(self._calendar.events_of(scope), self._calendar.incarnation(scope))
+        shown = PublishedScope(self._calendar.events_of(scope), self._calendar.incarnation(scope))
         before = self.scopes.get(scope)
         # An approval that is not yet enough shows nowhere in the document.
         if before is None or before.incarnation != shown.incarnation:
@@ -200,7 +207,9 @@ class Ledger:
 
     def _restore(self) -> None:
         """Have a calendar of what is written down."""
-        self._calendar = Calendar(Snapshot(tuple(self.events.values()), self._incarnations))
+        self._calendar = EventStateMachine(
+            Snapshot(tuple(self.events.values()), self._incarnations)
+        )
 
     def _rearm(self) -> None:
         """Set the timer for what comes next."""
@@ -222,7 +231,7 @@ class Ledger:
 
     def _look(self, done: "asyncio.Future[Outcome]") -> None:
         if not done.cancelled() and (error := done.exception()):
-            self._tell(f"an event is late: {error}")
+            self._notify(f"an event is late: {error}")
 
     async def close(self) -> None:
         """Let the writer end what it has begun, and move nothing any more."""

@@ -5,7 +5,7 @@ from msgspec import Struct
 from openimds.facts.evidence import Evidence, chosen, documented, observed
 
 
-class Member(Struct, frozen=True):
+class PayloadMember(Struct, frozen=True):
     """A member of the signed payload; `is_classic` ones are there for classic VMs too."""
 
     name: str
@@ -14,18 +14,18 @@ class Member(Struct, frozen=True):
     is_classic: bool = False
 
 
-MEMBERS: tuple[Member, ...] = (
-    Member("licenseType", "2020-09-01", documented("S2", note="recorded empty (S25)")),
-    Member("nonce", "2018-10-01", observed("S18", "S25"), is_classic=True),
-    Member("plan", "2018-10-01", observed("S18", "S25")),
-    Member("sku", "2019-11-01", documented("S2", note="equals compute.sku; recorded (S25)")),
-    Member(
+MEMBERS: tuple[PayloadMember, ...] = (
+    PayloadMember("licenseType", "2020-09-01", documented("S2", note="recorded empty (S25)")),
+    PayloadMember("nonce", "2018-10-01", observed("S18", "S25"), is_classic=True),
+    PayloadMember("plan", "2018-10-01", observed("S18", "S25")),
+    PayloadMember("sku", "2019-11-01", documented("S2", note="equals compute.sku; recorded (S25)")),
+    PayloadMember(
         "subscriptionId",
         "2019-04-30",
         observed("S18", note="with 2019-08-15; the first version is documented (S2)"),
     ),
-    Member("timeStamp", "2018-10-01", observed("S18", "S25"), is_classic=True),
-    Member("vmId", "2018-10-01", observed("S18", "S25"), is_classic=True),
+    PayloadMember("timeStamp", "2018-10-01", observed("S18", "S25"), is_classic=True),
+    PayloadMember("vmId", "2018-10-01", observed("S18", "S25"), is_classic=True),
 )
 """In the order of the payload."""
 

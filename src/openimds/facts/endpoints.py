@@ -9,7 +9,7 @@ from msgspec import Struct
 from openimds.facts.events import HEADER_SINCE
 from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
 
-GATES = (
+REQUEST_CHECKS = (
     "path",
     "verb",
     "Metadata header",
@@ -39,7 +39,7 @@ class Category(Struct, frozen=True):
     has_rest: bool = True
 
 
-class Parameter(Struct, frozen=True):
+class EndpointParameter(Struct, frozen=True):
     """A query parameter; `missing` is the refusal when a required one is not there."""
 
     name: str
@@ -64,7 +64,7 @@ class Endpoint(Struct, frozen=True):
     versions: str
     since: str
     evidence: Evidence
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[EndpointParameter, ...] = ()
     has_routes: bool = False
     has_formats: bool = False
     has_form: bool = False
@@ -89,14 +89,16 @@ CREDENTIAL_VERSIONS = ("2.0",)
 """What `cred-api-version` may be."""
 
 _READ = ("GET", "HEAD")
-_FORMAT = Parameter("format", documented("S1", "S2"))
-_EXTENDED = Parameter("extended", observed("S12", "S26"))
-_RESOURCE = Parameter("resource", documented("S4", "S6"), missing="resource_missing")
+_FORMAT = EndpointParameter("format", documented("S1", "S2"))
+_EXTENDED = EndpointParameter("extended", observed("S12", "S26"))
+_RESOURCE = EndpointParameter("resource", documented("S4", "S6"), missing="resource_missing")
 _SELECTORS = tuple(
-    Parameter(name, documented("S4")) for name in ("client_id", "object_id", "msi_res_id")
+    EndpointParameter(name, documented("S4")) for name in ("client_id", "object_id", "msi_res_id")
 )
-_RESOURCE_ELSEWHERE = Parameter("resource", documented("S40", "S43"), missing="resource_missing")
-_CREDENTIAL_VERSION = Parameter("cred-api-version", client("S10"))
+_RESOURCE_ELSEWHERE = EndpointParameter(
+    "resource", documented("S40", "S43"), missing="resource_missing"
+)
+_CREDENTIAL_VERSION = EndpointParameter("cred-api-version", client("S10"))
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
@@ -139,7 +141,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2018-10-01",
         documented("S2"),
-        (Parameter("nonce", documented("S1", "S2", "S4")),),
+        (EndpointParameter("nonce", documented("S1", "S2", "S4")),),
     ),
     Endpoint(
         "token",
@@ -152,10 +154,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (
             _RESOURCE,
             *_SELECTORS,
-            Parameter("mi_res_id", observed("S11")),
-            Parameter("authority", documented("S4")),
-            Parameter("bypass_cache", documented("S4")),
-            Parameter(
+            EndpointParameter("mi_res_id", observed("S11")),
+            EndpointParameter("authority", documented("S4")),
+            EndpointParameter("bypass_cache", documented("S4")),
+            EndpointParameter(
                 "token_sha256_to_refresh",
                 client("S10", note="the hash of a token that a service has refused"),
             ),
@@ -190,7 +192,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2020-10-01",
         documented("S2", "S7"),
-        (Parameter("format", client("S16", note="clients send format=json; nothing comes of it")),),
+        (
+            EndpointParameter(
+                "format", client("S16", note="clients send format=json; nothing comes of it")
+            ),
+        ),
         unserved="no_load_balancer",
     ),
     Endpoint(
@@ -212,7 +218,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "credential",
         "2.0",
         client("S10", note="a host that knows only version 1 answers 404"),
-        (_CREDENTIAL_VERSION, *_SELECTORS, Parameter("bypass_cache", client("S10"))),
+        (_CREDENTIAL_VERSION, *_SELECTORS, EndpointParameter("bypass_cache", client("S10"))),
         setting="msi_v2",
     ),
     Endpoint(
@@ -225,9 +231,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         documented("S40", note="the port is drawn there; the path is theirs"),
         (
             _RESOURCE_ELSEWHERE,
-            *(Parameter(name, documented("S40")) for name in ("client_id", "principal_id")),
-            *(Parameter(name, documented("S40")) for name in ("mi_res_id", "clientid")),
-            Parameter("object_id", client("S41")),
+            *(EndpointParameter(name, documented("S40")) for name in ("client_id", "principal_id")),
+            *(EndpointParameter(name, documented("S40")) for name in ("mi_res_id", "clientid")),
+            EndpointParameter("object_id", client("S41")),
         ),
     ),
     Endpoint(
@@ -240,7 +246,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         client("S41", note="the path is our choice: clients take it from a variable"),
         (
             _RESOURCE_ELSEWHERE,
-            *(Parameter(name, client("S41")) for name in ("clientid", "object_id", "msi_res_id")),
+            *(
+                EndpointParameter(name, client("S41"))
+                for name in ("clientid", "object_id", "msi_res_id")
+            ),
         ),
     ),
     Endpoint(
@@ -253,8 +262,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         documented("S45", note="the first segment is ours, so that IMDS stays beside it"),
         (
             _RESOURCE_ELSEWHERE,
-            *(Parameter(name, client("S41", "S44")) for name in ("client_id", "object_id")),
-            Parameter("msi_res_id", client("S44", note="mi_res_id is ignored there")),
+            *(EndpointParameter(name, client("S41", "S44")) for name in ("client_id", "object_id")),
+            EndpointParameter("msi_res_id", client("S44", note="mi_res_id is ignored there")),
         ),
         setting="arc_folder",
     ),
@@ -268,8 +277,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         documented("S43"),
         (
             _RESOURCE_ELSEWHERE,
-            *(Parameter(name, chosen("as IMDS")) for name in ("client_id", "object_id")),
-            Parameter("msi_res_id", chosen("as IMDS")),
+            *(EndpointParameter(name, chosen("as IMDS")) for name in ("client_id", "object_id")),
+            EndpointParameter("msi_res_id", chosen("as IMDS")),
         ),
         has_form=True,
     ),

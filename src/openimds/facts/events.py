@@ -7,7 +7,7 @@ from msgspec import Struct
 from openimds.facts.evidence import Evidence, chosen, documented, inferred, observed
 
 
-class Status(StrEnum):
+class EventStatus(StrEnum):
     """Where an event stands. Only the two in the middle are words of the wire."""
 
     NEW = "new"
@@ -50,7 +50,7 @@ class EventType(Struct, frozen=True):
     is_advisory: bool = False
 
 
-class Occasion(Struct, frozen=True):
+class EventCause(Struct, frozen=True):
     """Why an event of a type happens, and the values that it then has.
 
     `duration_s` is the impact that the document announces, -1 where it is not known.
@@ -67,7 +67,7 @@ class Occasion(Struct, frozen=True):
     is_failure: bool = False
 
 
-class Member(Struct, frozen=True):
+class EventMember(Struct, frozen=True):
     """A member of an event in the document, in the order of the rows."""
 
     name: str
@@ -75,12 +75,12 @@ class Member(Struct, frozen=True):
     evidence: Evidence
 
 
-class Step(Struct, frozen=True):
+class AllowedTransition(Struct, frozen=True):
     """From one status to the next; what no row allows does not happen."""
 
-    before: Status
+    before: EventStatus
     trigger: Trigger
-    after: Status
+    after: EventStatus
     evidence: Evidence
 
 
@@ -132,8 +132,8 @@ EVENT_SOURCES_EVIDENCE = documented("S5")
 _UNKNOWN_S = -1
 _LIFE_S = 600
 
-OCCASIONS: tuple[Occasion, ...] = (
-    Occasion(
+OCCASIONS: tuple[EventCause, ...] = (
+    EventCause(
         "maintenance",
         "Freeze",
         PLATFORM,
@@ -142,7 +142,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         _LIFE_S,
         documented("S5", "S32", note="the words were recorded too (S34)"),
     ),
-    Occasion(
+    EventCause(
         "live-migration",
         "Freeze",
         PLATFORM,
@@ -151,7 +151,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         300,
         documented("S5", "S32"),
     ),
-    Occasion(
+    EventCause(
         "user-reboot",
         "Reboot",
         USER,
@@ -160,7 +160,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         _LIFE_S,
         observed("S34", "S32", note="recorded in 2021 and 2024; empty in another of 2021 (S38)"),
     ),
-    Occasion(
+    EventCause(
         "emergency-repair",
         "Reboot",
         PLATFORM,
@@ -169,7 +169,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         _LIFE_S,
         inferred("S5", note="the words are documented, not with which type they come"),
     ),
-    Occasion(
+    EventCause(
         "hardware-failure",
         "Reboot",
         PLATFORM,
@@ -179,7 +179,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         documented("S5", "S32", note="born Started; that these are its words is inferred"),
         is_failure=True,
     ),
-    Occasion(
+    EventCause(
         "user-redeploy",
         "Redeploy",
         USER,
@@ -188,7 +188,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         _LIFE_S,
         documented("S32"),
     ),
-    Occasion(
+    EventCause(
         "failure",
         "Redeploy",
         PLATFORM,
@@ -197,7 +197,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         _LIFE_S,
         documented("S32"),
     ),
-    Occasion(
+    EventCause(
         "eviction",
         "Preempt",
         PLATFORM,
@@ -206,7 +206,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         _LIFE_S,
         observed("S34", note="the duration and the time until it is gone are inferred"),
     ),
-    Occasion(
+    EventCause(
         "deletion",
         "Terminate",
         PLATFORM,
@@ -215,7 +215,7 @@ OCCASIONS: tuple[Occasion, ...] = (
         _LIFE_S,
         chosen("no recording of a Terminate event is known"),
     ),
-    Occasion(
+    EventCause(
         "rebalance",
         "SpotRebalanceRecommendation",
         PLATFORM,
@@ -229,16 +229,20 @@ OCCASIONS: tuple[Occasion, ...] = (
 
 _FIRST = "2017-03-01"
 
-MEMBERS: tuple[Member, ...] = (
-    Member("EventId", _FIRST, observed("S34", note="upper case in every recording")),
-    Member("EventStatus", _FIRST, observed("S34")),
-    Member("EventType", _FIRST, observed("S34")),
-    Member("ResourceType", _FIRST, observed("S34")),
-    Member("Resources", _FIRST, observed("S34")),
-    Member("NotBefore", _FIRST, observed("S34", note="empty once the event has started")),
-    Member("Description", "2019-04-01", observed("S34", note="the version is documented (S5)")),
-    Member("EventSource", "2019-08-01", observed("S34", note="the version is documented (S5)")),
-    Member("DurationInSeconds", "2020-07-01", observed("S38", note="the version: S5")),
+MEMBERS: tuple[EventMember, ...] = (
+    EventMember("EventId", _FIRST, observed("S34", note="upper case in every recording")),
+    EventMember("EventStatus", _FIRST, observed("S34")),
+    EventMember("EventType", _FIRST, observed("S34")),
+    EventMember("ResourceType", _FIRST, observed("S34")),
+    EventMember("Resources", _FIRST, observed("S34")),
+    EventMember("NotBefore", _FIRST, observed("S34", note="empty once the event has started")),
+    EventMember(
+        "Description", "2019-04-01", observed("S34", note="the version is documented (S5)")
+    ),
+    EventMember(
+        "EventSource", "2019-08-01", observed("S34", note="the version is documented (S5)")
+    ),
+    EventMember("DurationInSeconds", "2020-07-01", observed("S38", note="the version: S5")),
 )
 
 RESOURCE_TYPE = "VirtualMachine"
@@ -256,34 +260,38 @@ FIRST_INCARNATION_EVIDENCE = inferred(
     "S34", note="four first events have 1; S5 and S38 show the empty document at 1 as well"
 )
 
-STEPS: tuple[Step, ...] = (
-    Step(Status.NEW, Trigger.DECLARED, Status.SCHEDULED, documented("S5")),
-    Step(
-        Status.NEW,
+STEPS: tuple[AllowedTransition, ...] = (
+    AllowedTransition(EventStatus.NEW, Trigger.DECLARED, EventStatus.SCHEDULED, documented("S5")),
+    AllowedTransition(
+        EventStatus.NEW,
         Trigger.FAILED,
-        Status.STARTED,
+        EventStatus.STARTED,
         documented("S5", note="with the type Reboot"),
     ),
-    Step(Status.SCHEDULED, Trigger.APPROVED, Status.STARTED, documented("S5")),
-    Step(Status.SCHEDULED, Trigger.NOT_BEFORE, Status.STARTED, documented("S5")),
-    Step(
-        Status.SCHEDULED,
+    AllowedTransition(
+        EventStatus.SCHEDULED, Trigger.APPROVED, EventStatus.STARTED, documented("S5")
+    ),
+    AllowedTransition(
+        EventStatus.SCHEDULED, Trigger.NOT_BEFORE, EventStatus.STARTED, documented("S5")
+    ),
+    AllowedTransition(
+        EventStatus.SCHEDULED,
         Trigger.START,
-        Status.STARTED,
+        EventStatus.STARTED,
         chosen("the operator is the platform, and may do what only time does in Azure"),
     ),
-    Step(Status.SCHEDULED, Trigger.CANCEL, Status.GONE, documented("S5")),
-    Step(
-        Status.SCHEDULED,
+    AllowedTransition(EventStatus.SCHEDULED, Trigger.CANCEL, EventStatus.GONE, documented("S5")),
+    AllowedTransition(
+        EventStatus.SCHEDULED,
         Trigger.LAPSED,
-        Status.GONE,
+        EventStatus.GONE,
         chosen("advice has no start, and would stay for ever"),
     ),
-    Step(Status.STARTED, Trigger.OVER, Status.GONE, documented("S5", "S32")),
-    Step(
-        Status.STARTED,
+    AllowedTransition(EventStatus.STARTED, Trigger.OVER, EventStatus.GONE, documented("S5", "S32")),
+    AllowedTransition(
+        EventStatus.STARTED,
         Trigger.COMPLETE,
-        Status.GONE,
+        EventStatus.GONE,
         chosen("the operator may end sooner what time ends in Azure"),
     ),
 )

@@ -14,9 +14,9 @@ from openimds.facts.endpoints import (
     CATEGORIES,
     ENCODED_QUERY,
     ENDPOINTS,
-    GATES,
     GATES_EVIDENCE,
     LETTER_CASE,
+    REQUEST_CHECKS,
     TRAILING_SLASH,
     UNKNOWN_PARAMETERS,
 )
@@ -25,7 +25,7 @@ from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.facts.headers import HEADER_ORDERS
 from openimds.facts.limits import LIMITS
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.facts.problems import Problem
+from openimds.facts.problems import RefusalRow
 from openimds.facts.refusals import PROBLEMS
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 
@@ -35,7 +35,7 @@ FAULT, PLAYBOOK = "Faults on request", "Playbooks"
 RULE, REFUSAL, FIELD = "Rules of requests", "Refusals", "Fields"
 ATTESTED, BALANCER, EVENTS = "Attested documents", "Load balancer", "Scheduled events"
 
-ORDER_OF_CHECKS = "order of the checks: " + ", ".join(GATES)
+ORDER_OF_CHECKS = "order of the checks: " + ", ".join(REQUEST_CHECKS)
 ANY_CASE = "letter case of paths, routes and parameter names does not matter"
 DECODED = "the whole target is decoded before it is split at ?"
 SLASH = "a trailing slash is accepted"
@@ -82,12 +82,14 @@ class Fact(Struct, frozen=True):
     evidence: Evidence
 
 
-def refusal_name(row: Problem) -> str:
+def refusal_name(row: RefusalRow) -> str:
     """Return the name of a refusal."""
     return f"{row.category or 'general'}, {row.status}: {row.body.strip()}"
 
 
-def _since(rows: Iterable[events.Member | attested.Member], what: str = "") -> dict[str, Evidence]:
+def _since(
+    rows: Iterable[events.EventMember | attested.PayloadMember], what: str = ""
+) -> dict[str, Evidence]:
     return {f"{what}{row.name}, since {row.since}": row.evidence for row in rows}
 
 
@@ -130,7 +132,7 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
                 (f"{row.endpoint} {row.version}".strip(), row.evidence)
                 for row in protocols.DIALECTS
             ),
-            *((f"variables of {row.key}", row.evidence) for row in protocols.WAYS.values()),
+            *((f"variables of {row.key}", row.evidence) for row in protocols.TOKEN_ROUTES.values()),
         ],
         ATTESTED: [*_since(attested.MEMBERS).items(), *_ATTESTED.items()],
         BALANCER: [

@@ -13,7 +13,7 @@ from openimds.facts.evidence import Evidence, chosen, client, documented, observ
 from openimds.facts.versions import GENERAL
 
 
-class Sort(StrEnum):
+class ValueKind(StrEnum):
     """What a value may be, in words."""
 
     TEXT = "a string"
@@ -22,14 +22,14 @@ class Sort(StrEnum):
     TEXTS = "a list of strings"
 
 
-class Parameter(Struct, frozen=True):
+class FaultParameter(Struct, frozen=True):
     """Something that is said of a fault: its sort, its bounds, and what it is when not said.
 
     Without a `default` it stays away; a `required` one has to be said.
     """
 
     name: str
-    sort: Sort
+    sort: ValueKind
     about: str
     default: str | float | tuple[str, ...] | None = None
     least: float | None = None
@@ -38,7 +38,7 @@ class Parameter(Struct, frozen=True):
     required: bool = False
 
 
-class Way(StrEnum):
+class EffectMode(StrEnum):
     """How an effect takes the place of the true answer, and whether what was asked is done."""
 
     INSTEAD = "instead"
@@ -58,17 +58,17 @@ class Effect(Struct, frozen=True):
     """
 
     key: str
-    way: Way
+    way: EffectMode
     about: str
     why: str
     evidence: Evidence
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[FaultParameter, ...] = ()
     endpoints: tuple[str, ...] = ()
     ends: bool = False
     """Whether the connection ends with it."""
 
 
-class Status(Struct, frozen=True):
+class FaultStatus(Struct, frozen=True):
     """A status that can be asked for, and the refusal whose words it has in each category."""
 
     status: int
@@ -83,47 +83,63 @@ MOST_REQUESTS = 10**9
 MOST_BYTES = 65536
 
 _STATUSES = (
-    Status(403, "forbidden", documented("S4", note="swagger of 2018 only")),
-    Status(404, "not_found", documented("S6", "S10", note="the endpoint is being updated")),
-    Status(410, "updating", documented("S2", "S6", note="for at most 70 s")),
-    Status(429, "throttled", documented("S1", "S2")),
-    Status(500, "server_error", documented("S1", "S2", "S6")),
-    Status(503, "unavailable", documented("S4", "S7")),
+    FaultStatus(403, "forbidden", documented("S4", note="swagger of 2018 only")),
+    FaultStatus(404, "not_found", documented("S6", "S10", note="the endpoint is being updated")),
+    FaultStatus(410, "updating", documented("S2", "S6", note="for at most 70 s")),
+    FaultStatus(429, "throttled", documented("S1", "S2")),
+    FaultStatus(500, "server_error", documented("S1", "S2", "S6")),
+    FaultStatus(503, "unavailable", documented("S4", "S7")),
 )
-STATUSES: dict[int, Status] = {row.status: row for row in _STATUSES}
+STATUSES: dict[int, FaultStatus] = {row.status: row for row in _STATUSES}
 
 _TARGETS = tuple(dict.fromkeys([*(row.key for row in ENDPOINTS), *(row.key for row in CATEGORIES)]))
 
-MATCHERS: tuple[Parameter, ...] = (
-    Parameter("vms", Sort.TEXTS, "Names of VMs; every VM, if it is left out."),
-    Parameter("endpoint", Sort.TEXT, "One endpoint, or all of a category.", choices=_TARGETS),
-    Parameter("path", Sort.TEXT, "A path with all below it, or a pattern with * and ?."),
-    Parameter("method", Sort.TEXT, "The method.", choices=("GET", "HEAD", "POST")),
-    Parameter(
+MATCHERS: tuple[FaultParameter, ...] = (
+    FaultParameter("vms", ValueKind.TEXTS, "Names of VMs; every VM, if it is left out."),
+    FaultParameter(
+        "endpoint", ValueKind.TEXT, "One endpoint, or all of a category.", choices=_TARGETS
+    ),
+    FaultParameter("path", ValueKind.TEXT, "A path with all below it, or a pattern with * and ?."),
+    FaultParameter("method", ValueKind.TEXT, "The method.", choices=("GET", "HEAD", "POST")),
+    FaultParameter(
         "nth",
-        Sort.WHOLE,
+        ValueKind.WHOLE,
         "That request alone: each VM's requests that fit are counted from 1.",
         least=1,
         most=MOST_REQUESTS,
     ),
-    Parameter("skip", Sort.WHOLE, "Not the first so many.", least=0, most=MOST_REQUESTS),
-    Parameter("first", Sort.WHOLE, "The first so many, after `skip`.", least=1, most=MOST_REQUESTS),
-    Parameter(
-        "every", Sort.WHOLE, "Each one of so many, after `skip`.", least=1, most=MOST_REQUESTS
+    FaultParameter("skip", ValueKind.WHOLE, "Not the first so many.", least=0, most=MOST_REQUESTS),
+    FaultParameter(
+        "first", ValueKind.WHOLE, "The first so many, after `skip`.", least=1, most=MOST_REQUESTS
     ),
-    Parameter(
-        "from_s", Sort.NUMBER, "Not before so many seconds have passed.", least=0, most=LONGEST_S
+    FaultParameter(
+        "every", ValueKind.WHOLE, "Each one of so many, after `skip`.", least=1, most=MOST_REQUESTS
     ),
-    Parameter(
-        "until_s", Sort.NUMBER, "Only until so many seconds have passed.", least=0, most=LONGEST_S
+    FaultParameter(
+        "from_s",
+        ValueKind.NUMBER,
+        "Not before so many seconds have passed.",
+        least=0,
+        most=LONGEST_S,
     ),
-    Parameter("probability", Sort.NUMBER, "Each with this chance.", least=0, most=1),
-    Parameter("seed", Sort.TEXT, "What the chance is drawn with."),
+    FaultParameter(
+        "until_s",
+        ValueKind.NUMBER,
+        "Only until so many seconds have passed.",
+        least=0,
+        most=LONGEST_S,
+    ),
+    FaultParameter("probability", ValueKind.NUMBER, "Each with this chance.", least=0, most=1),
+    FaultParameter("seed", ValueKind.TEXT, "What the chance is drawn with."),
 )
 """By what a request is chosen. All that is said has to fit; seconds count from when it is set."""
 
-WAIT = Parameter(
-    "delay_s", Sort.NUMBER, "How long nothing goes out, in seconds.", least=0, most=LONGEST_WAIT_S
+WAIT = FaultParameter(
+    "delay_s",
+    ValueKind.NUMBER,
+    "How long nothing goes out, in seconds.",
+    least=0,
+    most=LONGEST_WAIT_S,
 )
 """What every effect takes that happens on an open connection."""
 
@@ -156,22 +172,26 @@ _NETWORK = chosen("a fault of the network or of a dying process; no recording of
 _ROWS = (
     Effect(
         "status",
-        Way.INSTEAD,
+        EffectMode.INSTEAD,
         "A refusal in Azure's words for the category that is asked.",
         "Which statuses are retried, and for how long, is what clients differ in most.",
         documented("S1", "S2", "S4", "S6", note="each status has its own evidence"),
-        (Parameter("status", Sort.WHOLE, "The status.", choices=tuple(STATUSES), required=True),),
+        (
+            FaultParameter(
+                "status", ValueKind.WHOLE, "The status.", choices=tuple(STATUSES), required=True
+            ),
+        ),
     ),
     Effect(
         "proxy-500",
-        Way.INSTEAD,
+        EffectMode.INSTEAD,
         "500 in plain text with a `Server` that does not name IMDS.",
         "Whoever looks for IMDS in `Server` takes a service that restarts for none at all.",
         documented("S10", note="what stands before IMDS answers while it restarts"),
     ),
     Effect(
         "no-identity",
-        Way.OTHERWISE,
+        EffectMode.OTHERWISE,
         "The VM has no identity (yet): 400 `Identity not found`, in each protocol's words.",
         "A new identity takes a while to arrive, and most libraries take this 400 for final.",
         documented("S10", note="the refusal itself was recorded (S29)"),
@@ -179,23 +199,27 @@ _ROWS = (
     ),
     Effect(
         "forged-token",
-        Way.OTHERWISE,
+        EffectMode.OTHERWISE,
         "A token with one thing wrong with it.",
         "A client hands on any token; the service behind it has to find the bad ones.",
         chosen("IMDS hands out no such token; a clock that is wrong or a forger makes them"),
-        (Parameter("forgery", Sort.TEXT, "What is wrong with it.", "expired", choices=FORGERIES),),
+        (
+            FaultParameter(
+                "forgery", ValueKind.TEXT, "What is wrong with it.", "expired", choices=FORGERIES
+            ),
+        ),
         endpoints=_IDENTITY,
     ),
     Effect(
         "unknown-version",
-        Way.OTHERWISE,
+        EffectMode.OTHERWISE,
         "A region that knows no api-version after `newest`: 400 with its newest ones.",
         "Versions reach regions and clouds months apart; a client has to ask for an older one.",
         documented("S1", note="a version that was listed and refused was reported too (S30)"),
         (
-            Parameter(
+            FaultParameter(
                 "newest",
-                Sort.TEXT,
+                ValueKind.TEXT,
                 "The newest general api-version.",
                 choices=tuple(row.name for row in GENERAL),
                 required=True,
@@ -204,7 +228,7 @@ _ROWS = (
     ),
     Effect(
         "stale-document",
-        Way.OTHERWISE,
+        EffectMode.OTHERWISE,
         "The VM as it was when the fault was set, whatever has changed since.",
         "Tags and sizes arrive late, so whoever reads them once goes on with the old ones.",
         documented("S2", note="tags of a scale set show only after a reboot or a change of disks"),
@@ -212,33 +236,33 @@ _ROWS = (
     ),
     Effect(
         "missing-fields",
-        Way.OTHERWISE,
+        EffectMode.OTHERWISE,
         "Fields are missing or empty in a 200; with `extended=true` it is 500 instead.",
         "IMDS answers with what it has when a source of its fails; code that indexes breaks.",
         documented("S14", note="by an engineer of Azure; which fields is not said"),
         (
-            Parameter(
+            FaultParameter(
                 "fields",
-                Sort.TEXTS,
+                ValueKind.TEXTS,
                 "Such as `network` or `network.interface.0.ipv6`.",
                 required=True,
             ),
-            Parameter(
-                "leave", Sort.TEXT, "What becomes of them.", MISSING, choices=(MISSING, EMPTY)
+            FaultParameter(
+                "leave", ValueKind.TEXT, "What becomes of them.", MISSING, choices=(MISSING, EMPTY)
             ),
         ),
         endpoints=("instance",),
     ),
     Effect(
         "attested-document",
-        Way.OTHERWISE,
+        EffectMode.OTHERWISE,
         "An attested document under a new intermediate or root, or one that is bad.",
         "Readers that pin an issuer fail on the day that it changes, which nobody announces.",
         observed("S18", "S25", note="three issuers from 2020 to 2023; the bad ones are our choice"),
         (
-            Parameter(
+            FaultParameter(
                 "scenario",
-                Sort.TEXT,
+                ValueKind.TEXT,
                 "How it is signed, or what is wrong with it.",
                 "new-intermediate",
                 choices=_SIGNED,
@@ -248,34 +272,41 @@ _ROWS = (
     ),
     Effect(
         DELAY,
-        Way.DELIVERY,
+        EffectMode.DELIVERY,
         "The true answer, late.",
         "A slow answer is no missing one: time-outs that are too short find no IMDS on Azure.",
         documented("S6", "S10", note="a time-out is among the documented errors"),
     ),
     Effect(
         "trickle",
-        Way.DELIVERY,
+        EffectMode.DELIVERY,
         "The true answer, a few bytes at a time.",
         "A time-out for each read never fires, and one for the whole is often not there.",
         _NETWORK,
         (
-            Parameter("bytes", Sort.WHOLE, "How many at a time.", 16, least=1, most=MOST_BYTES),
-            Parameter(
-                "pause_s", Sort.NUMBER, "Seconds between two pieces.", 0.1, least=0.001, most=60
+            FaultParameter(
+                "bytes", ValueKind.WHOLE, "How many at a time.", 16, least=1, most=MOST_BYTES
+            ),
+            FaultParameter(
+                "pause_s",
+                ValueKind.NUMBER,
+                "Seconds between two pieces.",
+                0.1,
+                least=0.001,
+                most=60,
             ),
         ),
     ),
     Effect(
         "cut",
-        Way.DELIVERY,
+        EffectMode.DELIVERY,
         "The head and some bytes of the body; the connection ends before the rest.",
         "A short read that is not noticed is a document that does not parse, or half a token.",
         _NETWORK,
         (
-            Parameter(
+            FaultParameter(
                 "keep_bytes",
-                Sort.WHOLE,
+                ValueKind.WHOLE,
                 "How much of the body comes.",
                 10,
                 least=0,
@@ -286,14 +317,14 @@ _ROWS = (
     ),
     Effect(
         "wrong-length",
-        Way.DELIVERY,
+        EffectMode.DELIVERY,
         "A `Content-Length` that is not that of the body; the connection stays open.",
         "A client waits for bytes that never come, or takes the rest for the next answer.",
         _NETWORK,
         (
-            Parameter(
+            FaultParameter(
                 "by_bytes",
-                Sort.WHOLE,
+                ValueKind.WHOLE,
                 "How much too long; negative: too short.",
                 10,
                 least=-MOST_BYTES,
@@ -303,20 +334,24 @@ _ROWS = (
     ),
     Effect(
         "hang",
-        Way.SILENCE,
+        EffectMode.SILENCE,
         "No answer; the connection ends after `hang_s`, or when the server loses patience.",
         "The time-out of a client is tested by nothing else.",
         documented("S6", "S10", note="a time-out means that IMDS is being updated"),
         (
-            Parameter(
-                "hang_s", Sort.NUMBER, "Seconds until it ends.", least=0.001, most=LONGEST_WAIT_S
+            FaultParameter(
+                "hang_s",
+                ValueKind.NUMBER,
+                "Seconds until it ends.",
+                least=0.001,
+                most=LONGEST_WAIT_S,
             ),
         ),
         ends=True,
     ),
     Effect(
         "reset",
-        Way.SILENCE,
+        EffectMode.SILENCE,
         "No answer; the connection is reset.",
         "On a connection that was kept this is what a restart looks like; retry it at once.",
         _NETWORK,
@@ -324,16 +359,16 @@ _ROWS = (
     ),
     Effect(
         "garbage",
-        Way.SILENCE,
+        EffectMode.SILENCE,
         "Bytes that are no HTTP, always the same ones for one seed; then the connection ends.",
         "A parser's error is often none of those that a client retries.",
         _NETWORK,
-        (Parameter("bytes", Sort.WHOLE, "How many.", 64, least=1, most=MOST_BYTES),),
+        (FaultParameter("bytes", ValueKind.WHOLE, "How many.", 64, least=1, most=MOST_BYTES),),
         ends=True,
     ),
     Effect(
         REFUSED,
-        Way.SILENCE,
+        EffectMode.SILENCE,
         "Nobody listens: connections are refused; those that are open are reset.",
         "Early in the boot IMDS cannot be reached; giving up then leaves a machine unprovisioned.",
         client("S12", note="it bears some connection errors; nobody recorded which"),

@@ -12,7 +12,7 @@ from msgspec import Struct
 from openimds.facts.evidence import Evidence
 
 
-class Kind(StrEnum):
+class FieldKind(StrEnum):
     """What a leaf is in JSON. Nearly everything is text, numbers and flags included (S2)."""
 
     TEXT = "string"
@@ -64,7 +64,7 @@ class Field(Struct, frozen=True):
     sample: str
     default: str | bool | Derived = ""
     until: str = ""
-    kind: Kind = Kind.TEXT
+    kind: FieldKind = FieldKind.TEXT
     extended: bool = False
     """Only present when the request says `extended=true`."""
 

@@ -1,7 +1,7 @@
 """The field rows of `network` and of `extended`, and the names of the 2017-03-01 preview."""
 
 from openimds.facts.evidence import client, inferred, observed
-from openimds.facts.fields import Derived, Field, Kind, Rename
+from openimds.facts.fields import Derived, Field, FieldKind, Rename
 
 _NIC = "network.interface[]."
 _SEEN = observed("S15", "S18", "S25")
@@ -55,7 +55,7 @@ EXTENDED: tuple[Field, ...] = (
         _EXTENDED,
         "false",
         default=False,
-        kind=Kind.BOOLEAN,
+        kind=FieldKind.BOOLEAN,
         extended=True,
     ),
     Field("extended.compute.ppsType", "2021-08-01", _EXTENDED, "None", "None", extended=True),

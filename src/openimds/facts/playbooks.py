@@ -1,7 +1,7 @@
 """Bad days with a name: faults that belong together, and why a client needs to live through them.
 
-A line of a playbook is a fault as it stands in a fleet file; `Given` is what the parameter of that
-name says.
+A line of a playbook is a fault as it stands in a fleet file; `ParameterValue` is what the
+parameter of that name says.
 """
 
 from msgspec import Struct
@@ -15,12 +15,12 @@ from openimds.facts.faults import (
     MISSING,
     MOST_REQUESTS,
     REFUSED,
-    Parameter,
-    Sort,
+    FaultParameter,
+    ValueKind,
 )
 
 
-class Given(Struct, frozen=True):
+class ParameterValue(Struct, frozen=True):
     """The value of a parameter."""
 
     name: str
@@ -36,18 +36,18 @@ class Playbook(Struct, frozen=True):
     about: str
     why: str
     evidence: Evidence
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[FaultParameter, ...]
     lines: tuple[Line, ...]
 
 
-def _seconds(name: str, about: str, default: float) -> Parameter:
-    return Parameter(name, Sort.NUMBER, about, default, least=0.001, most=LONGEST_S)
+def _seconds(name: str, about: str, default: float) -> FaultParameter:
+    return FaultParameter(name, ValueKind.NUMBER, about, default, least=0.001, most=LONGEST_S)
 
 
-def _of(effect: str, name: str, default: str | tuple[str, ...]) -> Parameter:
+def _of(effect: str, name: str, default: str | tuple[str, ...]) -> FaultParameter:
     """Return a parameter of an effect as a playbook has it: with a default of its own."""
     (row,) = [one for one in EFFECTS[effect].parameters if one.name == name]
-    return Parameter(row.name, row.sort, row.about, default, choices=row.choices)
+    return FaultParameter(row.name, row.sort, row.about, default, choices=row.choices)
 
 
 _ROWS = (
@@ -58,7 +58,7 @@ _ROWS = (
         "that retry 5xx alone fail for good, and one did until 2024.",
         documented("S2", "S6", "S48", note="the words of the 410 are not recorded"),
         (_seconds("for_s", "How long, in seconds.", 70),),
-        ({"effect": "status", "status": 410, "until_s": Given("for_s")},),
+        ({"effect": "status", "status": 410, "until_s": ParameterValue("for_s")},),
     ),
     Playbook(
         "boot-race",
@@ -67,13 +67,23 @@ _ROWS = (
         "answer, or the first `Identity not found`, come up without name, tags or tokens.",
         documented("S6", "S10", "S48", note="cloud-init retries 404 for this (S12)"),
         (
-            Parameter(
-                "first", Sort.WHOLE, "How many requests of each.", 3, least=1, most=MOST_REQUESTS
+            FaultParameter(
+                "first",
+                ValueKind.WHOLE,
+                "How many requests of each.",
+                3,
+                least=1,
+                most=MOST_REQUESTS,
             ),
         ),
         (
-            {"effect": "status", "status": 404, "endpoint": "instance", "first": Given("first")},
-            {"effect": "no-identity", "first": Given("first")},
+            {
+                "effect": "status",
+                "status": 404,
+                "endpoint": "instance",
+                "first": ParameterValue("first"),
+            },
+            {"effect": "no-identity", "first": ParameterValue("first")},
         ),
     ),
     Playbook(
@@ -83,7 +93,7 @@ _ROWS = (
         "little keep themselves throttled.",
         documented("S1", "S2", "S48", note="the words are those of the category"),
         (_seconds("for_s", "How long, in seconds.", 10),),
-        ({"effect": "status", "status": 429, "until_s": Given("for_s")},),
+        ({"effect": "status", "status": 429, "until_s": ParameterValue("for_s")},),
     ),
     Playbook(
         "noisy-neighbour",
@@ -92,11 +102,11 @@ _ROWS = (
         "the answers of all others on the machine.",
         documented("S1", "S2", "S48", note="that the rest is slow is our choice"),
         (
-            Parameter("share", Sort.NUMBER, "The share of 429.", 0.5, least=0, most=1),
-            Parameter("seed", Sort.TEXT, "What the chance is drawn with.", ""),
-            Parameter(
+            FaultParameter("share", ValueKind.NUMBER, "The share of 429.", 0.5, least=0, most=1),
+            FaultParameter("seed", ValueKind.TEXT, "What the chance is drawn with.", ""),
+            FaultParameter(
                 "delay_s",
-                Sort.NUMBER,
+                ValueKind.NUMBER,
                 "How slow, in seconds.",
                 0.5,
                 least=0.001,
@@ -107,10 +117,10 @@ _ROWS = (
             {
                 "effect": "status",
                 "status": 429,
-                "probability": Given("share"),
-                "seed": Given("seed"),
+                "probability": ParameterValue("share"),
+                "seed": ParameterValue("seed"),
             },
-            {"effect": DELAY, "delay_s": Given("delay_s")},
+            {"effect": DELAY, "delay_s": ParameterValue("delay_s")},
         ),
     ),
     Playbook(
@@ -124,8 +134,12 @@ _ROWS = (
             _seconds("errors_s", "Until when there are errors, in seconds.", 10),
         ),
         (
-            {"effect": REFUSED, "until_s": Given("refused_s")},
-            {"effect": "proxy-500", "from_s": Given("refused_s"), "until_s": Given("errors_s")},
+            {"effect": REFUSED, "until_s": ParameterValue("refused_s")},
+            {
+                "effect": "proxy-500",
+                "from_s": ParameterValue("refused_s"),
+                "until_s": ParameterValue("errors_s"),
+            },
         ),
     ),
     Playbook(
@@ -135,7 +149,7 @@ _ROWS = (
         "`newest-versions`, or to know an older version that is everywhere.",
         documented("S1", note="400 with these newest versions is what S1 shows"),
         (_of("unknown-version", "newest", "2020-10-01"),),
-        ({"effect": "unknown-version", "newest": Given("newest")},),
+        ({"effect": "unknown-version", "newest": ParameterValue("newest")},),
     ),
     Playbook(
         "ca-rotation",
@@ -144,7 +158,7 @@ _ROWS = (
         "time. Those that fetch the issuer, and trust the root, do not notice.",
         observed("S18", "S25", "S48", note="Microsoft announced one change of the root (S35)"),
         (_of("attested-document", "scenario", "new-intermediate"),),
-        ({"effect": "attested-document", "scenario": Given("scenario")},),
+        ({"effect": "attested-document", "scenario": ParameterValue("scenario")},),
     ),
     Playbook(
         "partial-document",
@@ -156,7 +170,13 @@ _ROWS = (
             _of("missing-fields", "fields", ("network",)),
             _of("missing-fields", "leave", MISSING),
         ),
-        ({"effect": "missing-fields", "fields": Given("fields"), "leave": Given("leave")},),
+        (
+            {
+                "effect": "missing-fields",
+                "fields": ParameterValue("fields"),
+                "leave": ParameterValue("leave"),
+            },
+        ),
     ),
 )
 PLAYBOOKS: dict[str, Playbook] = {row.key: row for row in _ROWS}

@@ -10,7 +10,7 @@ from openimds.facts.evidence import Evidence
 from openimds.facts.headers import JSON_MEDIA
 
 
-class Problem(Struct, frozen=True):
+class RefusalRow(Struct, frozen=True):
     """One refusal. `body` is what goes on the wire, to the byte, once its blanks are filled."""
 
     key: str
@@ -25,7 +25,7 @@ class Problem(Struct, frozen=True):
     """The family of headers, where it is not that of the category."""
 
 
-def find(rows: tuple[Problem, ...], key: str, category: str) -> Problem:
+def find(rows: tuple[RefusalRow, ...], key: str, category: str) -> RefusalRow:
     """Return the row of `key` for `category`, or else the row for every category.
 
     Raises:

@@ -122,7 +122,7 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 
 
-class Way(Struct, frozen=True):
+class TokenRoute(Struct, frozen=True):
     """A way to a token: its name, and the variables by which clients find it.
 
     In a variable's value `{url}` is where the data plane listens, `{secret}` the VM's secret.
@@ -141,25 +141,25 @@ class Way(Struct, frozen=True):
 
 IMDS = "imds"
 
-WAYS: dict[str, Way] = {
+TOKEN_ROUTES: dict[str, TokenRoute] = {
     row.key: row
     for row in (
-        Way(
+        TokenRoute(
             IMDS,
             (("AZURE_POD_IDENTITY_AUTHORITY_HOST", "{url}"), ("OPENIMDS_URL", "{url}")),
             client("S41"),
         ),
-        Way(
+        TokenRoute(
             "app-service",
             (("IDENTITY_ENDPOINT", "{url}/msi/token"), ("IDENTITY_HEADER", "{secret}")),
             documented("S40"),
         ),
-        Way(
+        TokenRoute(
             "functions-2017",
             (("MSI_ENDPOINT", "{url}/msi/token"), ("MSI_SECRET", "{secret}")),
             documented("S40"),
         ),
-        Way(
+        TokenRoute(
             "arc",
             (
                 ("IDENTITY_ENDPOINT", "{url}/arc/metadata/identity/oauth2/token"),
@@ -168,8 +168,8 @@ WAYS: dict[str, Way] = {
             client("S41"),
             setting="arc_folder",
         ),
-        Way("cloud-shell", (("MSI_ENDPOINT", "{url}/oauth2/token"),), client("S41")),
-        Way(
+        TokenRoute("cloud-shell", (("MSI_ENDPOINT", "{url}/oauth2/token"),), client("S41")),
+        TokenRoute(
             "azure-ml",
             (("MSI_ENDPOINT", "{url}/msi/ml/token"), ("MSI_SECRET", "{secret}")),
             client("S41"),

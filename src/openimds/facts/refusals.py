@@ -4,7 +4,7 @@ from functools import cache
 
 from openimds.facts.evidence import chosen, client, documented, inferred, observed
 from openimds.facts.headers import PROXY, TEXT_MEDIA
-from openimds.facts.problems import Problem, find
+from openimds.facts.problems import RefusalRow, find
 from openimds.facts.refusals_elsewhere import (
     APP_SERVICE,
     ARC,
@@ -19,59 +19,59 @@ _NEWEST = (
     'information refer to aka.ms/azureimds","newest-versions":{newest}}'
 )
 
-GENERAL: tuple[Problem, ...] = (
-    Problem(
+GENERAL: tuple[RefusalRow, ...] = (
+    RefusalRow(
         "not_found",
         "",
         404,
         '{ "error": "Not found" }',
         observed("S22", note="recorded in 2017; today's inner spaces are our choice"),
     ),
-    Problem(
+    RefusalRow(
         "unknown_caller",
         "",
         404,
         '{"error":"Not found"}',
         chosen("Azure has no unknown callers; the text is the one of an unknown element"),
     ),
-    Problem(
+    RefusalRow(
         "header_missing",
         "",
         400,
         '{ "error": "Bad request: . Required metadata header not specified" }',
         observed("S30", note="2022-04-16, odd punctuation and inner spaces included"),
     ),
-    Problem(
+    RefusalRow(
         "forwarded",
         "",
         400,
         '{ "error": "Bad request: . X-Forwarded-For header is not allowed" }',
         chosen("that such a request is rejected is documented (S1, S2); how, is not"),
     ),
-    Problem(
+    RefusalRow(
         "duplicate_parameter",
         "",
         400,
         '{ "error": "Bad request. Duplicate query parameters are not allowed" }',
         chosen("that such a request is rejected is documented (S1, S2); how, is not"),
     ),
-    Problem("version_missing", "", 400, _NEWEST, observed("S2", "S30")),
-    Problem("version_unknown", "", 400, _NEWEST, observed("S2", "S30")),
-    Problem(
+    RefusalRow("version_missing", "", 400, _NEWEST, observed("S2", "S30")),
+    RefusalRow("version_unknown", "", 400, _NEWEST, observed("S2", "S30")),
+    RefusalRow(
         "leaf_needs_text",
         "",
         400,
         '{ "error": "Bad request. A leaf is read with format=text" }',
         chosen("the status is recorded (S30), the words are not"),
     ),
-    Problem(
+    RefusalRow(
         "format_unknown",
         "",
         400,
         '{ "error": "Bad request. The format must be json or text" }',
         chosen("an unknown format is recorded nowhere"),
     ),
-    Problem(
+    RefusalRow(
         "verb_not_allowed",
         "",
         405,
@@ -79,14 +79,14 @@ GENERAL: tuple[Problem, ...] = (
         chosen("the status is documented (S2), the words are a swagger sample's (S4)"),
         headers=("Allow",),
     ),
-    Problem(
+    RefusalRow(
         "throttled",
         "",
         429,
         '{ "error": "Too many requests" }',
         documented("S4", note="the text is a swagger sample's; no Retry-After was ever recorded"),
     ),
-    Problem(
+    RefusalRow(
         "throttled_text",
         "",
         429,
@@ -94,11 +94,11 @@ GENERAL: tuple[Problem, ...] = (
         client("S18", note="a client compares the body of a format=text call with these words"),
         media=TEXT_MEDIA,
     ),
-    Problem(
+    RefusalRow(
         "updating", "", 410, '{ "error": "Gone" }', chosen("the status is documented (S2) only")
     ),
-    Problem("server_error", "", 500, '{ "error": "Server error" }', documented("S4")),
-    Problem(
+    RefusalRow("server_error", "", 500, '{ "error": "Server error" }', documented("S4")),
+    RefusalRow(
         "restarting",
         "",
         500,
@@ -107,16 +107,16 @@ GENERAL: tuple[Problem, ...] = (
         media=TEXT_MEDIA,
         family=PROXY,
     ),
-    Problem("unavailable", "", 503, '{ "error": "Service unavailable" }', documented("S4")),
-    Problem("forbidden", "", 403, '{ "error": "Forbidden" }', documented("S4")),
-    Problem(
+    RefusalRow("unavailable", "", 503, '{ "error": "Service unavailable" }', documented("S4")),
+    RefusalRow("forbidden", "", 403, '{ "error": "Forbidden" }', documented("S4")),
+    RefusalRow(
         "nonce_unfit",
         "",
         400,
         '{ "error": "Bad request. The nonce must be up to 32 letters, digits, - or _" }',
         chosen("the bound is documented (S4), the refusal is not recorded"),
     ),
-    Problem(
+    RefusalRow(
         "malformed_events",
         "",
         400,
@@ -125,7 +125,7 @@ GENERAL: tuple[Problem, ...] = (
     ),
 )
 
-PROBLEMS: tuple[Problem, ...] = (
+PROBLEMS: tuple[RefusalRow, ...] = (
     *GENERAL,
     *IDENTITY,
     *LOAD_BALANCER,
@@ -137,7 +137,7 @@ PROBLEMS: tuple[Problem, ...] = (
 
 
 @cache
-def problem(key: str, category: str) -> Problem:
+def problem(key: str, category: str) -> RefusalRow:
     """Return the row of a refusal in a category.
 
     Raises:

@@ -4,57 +4,57 @@ from msgspec import structs
 
 from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
 from openimds.facts.headers import TEXT_MEDIA
-from openimds.facts.problems import Problem
+from openimds.facts.problems import RefusalRow
 
 
 def _identity(description: str, error: str = "invalid_request") -> str:
     return f'{{"error":"{error}","error_description":"{description}"}}'
 
 
-IDENTITY: tuple[Problem, ...] = (
-    Problem(
+IDENTITY: tuple[RefusalRow, ...] = (
+    RefusalRow(
         "not_found",
         "identity",
         404,
         '{"error":"Not Found"}',
         observed("S25", note="capital F; the status is inferred"),
     ),
-    Problem(
+    RefusalRow(
         "header_missing",
         "identity",
         400,
         _identity("Required metadata header not specified"),
         observed("S29", note="2020-09, 88 bytes"),
     ),
-    Problem(
+    RefusalRow(
         "forwarded",
         "identity",
         400,
         _identity("X-Forwarded-For header is not allowed"),
         chosen("that such a request is rejected is documented (S1, S2); how, is not"),
     ),
-    Problem(
+    RefusalRow(
         "duplicate_parameter",
         "identity",
         400,
         _identity("Duplicate query parameters are not allowed"),
         documented("S6", note="the error code is documented, the words are our choice"),
     ),
-    Problem(
+    RefusalRow(
         "resource_missing",
         "identity",
         400,
         _identity("Required query variable 'resource' is missing"),
         observed("S30"),
     ),
-    Problem(
+    RefusalRow(
         "identity_not_found",
         "identity",
         400,
         _identity("Identity not found"),
         observed("S29", note="2022-10-15, 68 bytes"),
     ),
-    Problem(
+    RefusalRow(
         "identity_ambiguous",
         "identity",
         400,
@@ -64,14 +64,14 @@ IDENTITY: tuple[Problem, ...] = (
         ),
         observed("S30"),
     ),
-    Problem(
+    RefusalRow(
         "selectors_exclude",
         "identity",
         400,
         _identity("Only one of client_id, object_id and msi_res_id may be given"),
         chosen("that they exclude each other is documented (S4); the words are our choice"),
     ),
-    Problem(
+    RefusalRow(
         "resource_unknown",
         "identity",
         400,
@@ -84,14 +84,14 @@ IDENTITY: tuple[Problem, ...] = (
         '"{correlation}","error_uri":"https://{login}/error?code=500011"}',
         observed("S10", note="2022-11-10; Entra's own body, which IMDS hands on"),
     ),
-    Problem(
+    RefusalRow(
         "entra_refused",
         "identity",
         400,
         '{"error":"{error}","error_description":"{description}"}',
         documented("S6", note="Entra's own error, which IMDS hands on; unauthorized_client is one"),
     ),
-    Problem(
+    RefusalRow(
         "verb_not_allowed",
         "identity",
         405,
@@ -99,14 +99,14 @@ IDENTITY: tuple[Problem, ...] = (
         documented("S4", note="the error and the words of a swagger example"),
         headers=("Allow",),
     ),
-    Problem(
+    RefusalRow(
         "throttled",
         "identity",
         429,
         _identity("Temporarily throttled, too many requests"),
         observed("S30"),
     ),
-    Problem(
+    RefusalRow(
         "server_error",
         "identity",
         500,
@@ -117,14 +117,14 @@ IDENTITY: tuple[Problem, ...] = (
         ),
         documented("S6"),
     ),
-    Problem(
+    RefusalRow(
         "attestation_missing",
         "identity",
         400,
         _identity("Attestation Token is missing / empty in the issue credential request"),
         client("S10"),
     ),
-    Problem(
+    RefusalRow(
         "request_malformed",
         "identity",
         400,
@@ -136,19 +136,19 @@ IDENTITY: tuple[Problem, ...] = (
 _NO_APP_SERVICE = chosen("the shape is App Service's, the words are not recorded")
 
 
-def _app_service(key: str, status: int, message: str, evidence: Evidence) -> Problem:
+def _app_service(key: str, status: int, message: str, evidence: Evidence) -> RefusalRow:
     body = f'{{"statusCode":{status},"message":"{message}"}}'
-    return Problem(key, "app_service", status, body, evidence)
+    return RefusalRow(key, "app_service", status, body, evidence)
 
 
-def _unfit_version(key: str, code: str, message: str, evidence: Evidence) -> Problem:
+def _unfit_version(key: str, code: str, message: str, evidence: Evidence) -> RefusalRow:
     body = f'{{"error":{{"code":"{code}","message":"{message}","innerError":null}}}}'
-    return Problem(key, "app_service", 400, body, evidence)
+    return RefusalRow(key, "app_service", 400, body, evidence)
 
 
 _NO_TOKEN = "An unexpected error occured while fetching the AAD Token."  # noqa: S105 - Azure's words
 
-APP_SERVICE: tuple[Problem, ...] = (
+APP_SERVICE: tuple[RefusalRow, ...] = (
     _app_service("header_missing", 400, "Required header not specified", _NO_APP_SERVICE),
     _app_service("secret_wrong", 403, "The header has the wrong value", _NO_APP_SERVICE),
     _app_service("forwarded", 400, "X-Forwarded-For header is not allowed", _NO_APP_SERVICE),
@@ -175,7 +175,7 @@ APP_SERVICE: tuple[Problem, ...] = (
         observed("S42"),
     ),
     _app_service("selectors_exclude", 400, "Only one identity may be specified", _NO_APP_SERVICE),
-    Problem(
+    RefusalRow(
         "resource_unknown",
         "app_service",
         500,
@@ -191,20 +191,20 @@ APP_SERVICE: tuple[Problem, ...] = (
 _OF_IMDS_ALONE = {"not_found", "identity_not_found", "attestation_missing", "request_malformed"}
 _AS_IMDS = inferred("S4", note="the agent speaks IMDS's language; its own words are not recorded")
 
-ARC: tuple[Problem, ...] = (
+ARC: tuple[RefusalRow, ...] = (
     *(
         structs.replace(row, category="arc", evidence=_AS_IMDS)
         for row in IDENTITY
         if row.key not in _OF_IMDS_ALONE
     ),
-    Problem(
+    RefusalRow(
         "identity_not_found",
         "arc",
         404,
         _identity("Identity not found"),
         client("S44", note="the status; the words are IMDS's"),
     ),
-    Problem(
+    RefusalRow(
         "challenge",
         "arc",
         401,
@@ -216,13 +216,13 @@ ARC: tuple[Problem, ...] = (
 )
 
 
-def _cloud_shell(key: str, status: int, code: str, message: str) -> Problem:
+def _cloud_shell(key: str, status: int, code: str, message: str) -> RefusalRow:
     evidence = chosen("the shape is that of AudienceNotSupported (S43), the rest is not recorded")
     body = f'{{"error":{{"code":"{code}","message":"{message}"}}}}'
-    return Problem(key, "cloud_shell", status, body, evidence)
+    return RefusalRow(key, "cloud_shell", status, body, evidence)
 
 
-CLOUD_SHELL: tuple[Problem, ...] = (
+CLOUD_SHELL: tuple[RefusalRow, ...] = (
     _cloud_shell("header_missing", 400, "MetadataHeaderMissing", "Metadata header not specified"),
     _cloud_shell("forwarded", 400, "BadRequest", "X-Forwarded-For header is not allowed"),
     _cloud_shell("duplicate_parameter", 400, "BadRequest", "Duplicate parameters"),
@@ -230,7 +230,7 @@ CLOUD_SHELL: tuple[Problem, ...] = (
     _cloud_shell("identity_not_found", 400, "IdentityNotFound", "Identity not found"),
     _cloud_shell("identity_ambiguous", 400, "BadRequest", "Multiple identities exist"),
     _cloud_shell("selectors_exclude", 400, "BadRequest", "Only one identity may be specified"),
-    Problem(
+    RefusalRow(
         "resource_unknown",
         "cloud_shell",
         400,
@@ -244,16 +244,16 @@ CLOUD_SHELL: tuple[Problem, ...] = (
 )
 
 
-def _balancer(key: str, status: int, words: str, *, is_recorded: bool = False) -> Problem:
+def _balancer(key: str, status: int, words: str, *, is_recorded: bool = False) -> RefusalRow:
     evidence = (
         observed("S25")
         if is_recorded
         else inferred("S7", note="documented in a reworded edition; rebuilt from the older one")
     )
-    return Problem(key, "loadbalancer", status, f'{{"error":"{words}"}}', evidence)
+    return RefusalRow(key, "loadbalancer", status, f'{{"error":"{words}"}}', evidence)
 
 
-LOAD_BALANCER: tuple[Problem, ...] = (
+LOAD_BALANCER: tuple[RefusalRow, ...] = (
     _balancer(
         "no_load_balancer",
         404,
@@ -278,7 +278,7 @@ LOAD_BALANCER: tuple[Problem, ...] = (
         "Unexpected request. Please check the query parameters and retry.",
     ),
     _balancer("not_found", 404, 'API is not found: Path = \\"{path}\\", Method = \\"{method}\\"'),
-    Problem(
+    RefusalRow(
         "verb_not_allowed",
         "loadbalancer",
         405,
@@ -291,8 +291,8 @@ LOAD_BALANCER: tuple[Problem, ...] = (
 )
 
 
-def _http(key: str, status: int, words: str) -> Problem:
-    return Problem(
+def _http(key: str, status: int, words: str) -> RefusalRow:
+    return RefusalRow(
         key,
         "http",
         status,
@@ -303,7 +303,7 @@ def _http(key: str, status: int, words: str) -> Problem:
     )
 
 
-HTTP: tuple[Problem, ...] = (
+HTTP: tuple[RefusalRow, ...] = (
     _http("malformed", 400, "Bad request: not HTTP/1.0 or HTTP/1.1"),
     _http("host_missing", 400, "Bad request: HTTP/1.1 wants exactly one Host header"),
     _http("too_slow", 408, "Request timeout"),

@@ -5,7 +5,7 @@ from msgspec import Struct
 from openimds.facts.evidence import Evidence, documented, inferred, observed
 
 
-class Member(Struct, frozen=True):
+class TokenMember(Struct, frozen=True):
     """A member of the body of a token answer; all of them are strings."""
 
     name: str
@@ -28,8 +28,8 @@ LAST_SECOND_S = 1
 """`expires_in` begins one second below the life: 86399, as `ext_expires_in` always is."""
 
 _BODY = observed("S29", note="2024-03-07, 1669 bytes: members sorted, every value a string")
-MEMBERS: tuple[Member, ...] = tuple(
-    Member(name, _BODY)
+MEMBERS: tuple[TokenMember, ...] = tuple(
+    TokenMember(name, _BODY)
     for name in (
         "access_token",
         "client_id",

@@ -11,7 +11,7 @@ Python alike.
 What the room refuses to know: sockets, and what an answer looks like.
 """
 
-from openimds.faults.injector import Engine, Running
-from openimds.faults.service import Faults
+from openimds.faults.injector import ActiveFault, FaultInjector
+from openimds.faults.service import FaultService
 
-__all__ = ["Engine", "Faults", "Running"]
+__all__ = ["ActiveFault", "FaultInjector", "FaultService"]

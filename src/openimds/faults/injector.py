@@ -5,19 +5,19 @@ from math import inf
 
 from openimds.facts.faults import REFUSED
 from openimds.fleet.index import unpack
-from openimds.protocol.faults.fault import Fault, Plan
+from openimds.protocol.faults.fault import Fault, FaultSpec
 from openimds.protocol.faults.matching import fits, is_hit, is_time
 from openimds.protocol.request import Query
 
 
-class Running:
+class ActiveFault:
     """One plan that is set, since when, by whom, and what it has met so far.
 
     `before` has the VMs as they were then, packed, where the effect wants that.
     """
 
     def __init__(
-        self, key: str, plan: Plan, origin: str, begun_s: float, before: dict[str, bytes]
+        self, key: str, plan: FaultSpec, origin: str, begun_s: float, before: dict[str, bytes]
     ) -> None:
         """Begin to count."""
         self.key, self.plan, self.origin, self.begun_s = key, plan, origin, begun_s
@@ -43,7 +43,7 @@ class Running:
         return Fault(self.plan, vm, number, unpack(before) if before else None)
 
 
-class Engine:
+class FaultInjector:
     """All faults of a server, in the order in which they are tried.
 
     Each of them counts every request that fits it, whether another one is played or not, so that
@@ -52,7 +52,7 @@ class Engine:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self.running: tuple[Running, ...] = ()
+        self.running: tuple[ActiveFault, ...] = ()
         self.played: Counter[str] = Counter()
         """How often each effect was played since the start."""
 
@@ -90,9 +90,9 @@ class Engine:
         ]
         return min((edge_s for edge_s in edges if edge_s > utc_s), default=inf)
 
-    def _shutting(self) -> list[Running]:
+    def _shutting(self) -> list[ActiveFault]:
         return [one for one in self.running if one.plan.effect == REFUSED and not one.plan.vms]
 
-    def _count(self, one: Running) -> None:
+    def _count(self, one: ActiveFault) -> None:
         one.played += 1
         self.played[one.plan.effect] += 1

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec.json
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from openimds.errors import ConfigError
-from openimds.faults.injector import Engine, Running
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Moves
-from openimds.protocol.faults.fault import Plan, said
+from openimds.faults.injector import ActiveFault, FaultInjector
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import EventBatch
+from openimds.protocol.faults.fault import FaultSpec, fault_to_value
 from openimds.protocol.faults.input import MOST_PLANS, read
 from openimds.vm.validate import nearest
 
@@ -25,16 +25,16 @@ NOTE = "faults"
 _STALE = "stale-document"
 
 
-class Kept(Struct, frozen=True):
+class StoredFault(Struct, frozen=True):
     """A fault as it is written down."""
 
     key: str
     begun_s: float
     playbook: str
-    said: dict[str, object]
+    fault: dict[str, object] = field(name="said")  # The name of 0.1.0, in the stores that it wrote.
 
 
-class Faults:
+class FaultService:
     """What goes wrong in a server, on request.
 
     From Python, inside the loop of a running `openimds.server.Server`::
@@ -48,19 +48,19 @@ class Faults:
 
     def __init__(
         self,
-        desk: Desk,
+        fleet_service: FleetService,
         utc: Callable[[], float],
-        trouble: Callable[[Engine | None], None],
+        trouble: Callable[[FaultInjector | None], None],
     ) -> None:
         """Keep faults in the store of a desk; `trouble` is told when there are any, or none."""
-        self.engine = Engine()
+        self.engine = FaultInjector()
         self.on_change: Callable[[], Awaitable[None]] = _nothing
-        self._desk, self._utc, self._trouble = desk, utc, trouble
+        self._fleet_service, self._utc, self._trouble = fleet_service, utc, trouble
         self._turn = asyncio.Lock()
         self._last = 0
 
     @property
-    def running(self) -> tuple[Running, ...]:
+    def running(self) -> tuple[ActiveFault, ...]:
         """All faults that are set, in the order in which they are tried."""
         return self.engine.running
 
@@ -69,7 +69,7 @@ class Faults:
         """How often each effect was played."""
         return self.engine.played
 
-    async def load(self, of_file: Iterable[Plan]) -> None:
+    async def load(self, of_file: Iterable[FaultSpec]) -> None:
         """Take up what the store holds, and set what the fleet file says.
 
         Raises:
@@ -78,13 +78,13 @@ class Faults:
         """
         of_file = tuple(of_file)
         self.check(of_file)
-        note = await self._desk.ask(self._desk.store.note, NOTE)
-        kept = msgspec.json.decode(note, type=list[Kept]) if note else []
+        note = await self._fleet_service.ask(self._fleet_service.store.note, NOTE)
+        kept = msgspec.json.decode(note, type=list[StoredFault]) if note else []
         self._last = max((int(one.key) for one in kept), default=0)
         held = [self._resumed(one) for one in kept]
         await self._show((*self._of_file(of_file), *held))
 
-    async def set(self, value: object) -> list[Running]:
+    async def set(self, value: object) -> list[ActiveFault]:
         """Set a fault, or all of a playbook, from now on; return what was set.
 
         `value` is a mapping as it stands in a fleet file.
@@ -103,7 +103,7 @@ class Faults:
             await self._keep((*self.running, *made))
             return made
 
-    async def play(self, playbook: str, *vms: str, **parameters: object) -> list[Running]:
+    async def play(self, playbook: str, *vms: str, **parameters: object) -> list[ActiveFault]:
         """Play a playbook for some VMs (none named: for all) from now on; return what was set.
 
         Raises:
@@ -127,13 +127,13 @@ class Faults:
                 await self._keep(left)
             return cleared
 
-    async def follow(self, of_file: Iterable[Plan]) -> None:
+    async def follow(self, of_file: Iterable[FaultSpec]) -> None:
         """Have of the fleet file what it says now; a fault that it said before goes on counting."""
         async with self._turn:
             others = [one for one in self.running if one.origin != FILE]
             await self._show((*self._of_file(of_file), *others))
 
-    def check(self, plans: Iterable[Plan], more: Iterable[str] = ()) -> None:
+    def check(self, plans: Iterable[FaultSpec], more: Iterable[str] = ()) -> None:
         """Check that the VMs that a fleet file's faults name are served, or are among `more`.
 
         Raises:
@@ -141,15 +141,15 @@ class Faults:
         """
         self._check(plans, more, "faults.vms")
 
-    def _check(self, plans: Iterable[Plan], more: Iterable[str], where: str) -> None:
-        known = {*self._desk.picture.by_name, *more}
+    def _check(self, plans: Iterable[FaultSpec], more: Iterable[str], where: str) -> None:
+        known = {*self._fleet_service.fleet_index.by_name, *more}
         for plan in plans:
             for name in plan.vms:
                 if name not in known:
                     seen, hint = f'"{name}", which is no VM', nearest(name, known)
                     raise ConfigError(where, seen, "names of VMs that are served", hint)
 
-    def _of_file(self, plans: Iterable[Plan]) -> list[Running]:
+    def _of_file(self, plans: Iterable[FaultSpec]) -> list[ActiveFault]:
         before = [one for one in self.running if one.origin == FILE]
         found = []
         for plan in plans:
@@ -159,29 +159,31 @@ class Faults:
             found.append(same or self._begin(plan, FILE))
         return found
 
-    def _begin(self, plan: Plan, origin: str) -> Running:
+    def _begin(self, plan: FaultSpec, origin: str) -> ActiveFault:
         self._last += 1
-        return Running(str(self._last), plan, origin, self._utc(), self._before(plan))
+        return ActiveFault(str(self._last), plan, origin, self._utc(), self._before(plan))
 
-    def _resumed(self, kept: Kept) -> Running:
-        (plan,) = read(kept.said, f"{NOTE}[{kept.key}]")
+    def _resumed(self, kept: StoredFault) -> ActiveFault:
+        (plan,) = read(kept.fault, f"{NOTE}[{kept.key}]")
         plan = structs.replace(plan, playbook=kept.playbook)
-        return Running(kept.key, plan, API, kept.begun_s, self._before(plan))
+        return ActiveFault(kept.key, plan, API, kept.begun_s, self._before(plan))
 
-    def _before(self, plan: Plan) -> dict[str, bytes]:
+    def _before(self, plan: FaultSpec) -> dict[str, bytes]:
         if plan.effect != _STALE:
             return {}
-        entries = self._desk.picture.by_name
+        entries = self._fleet_service.fleet_index.by_name
         return {name: entries[name].packed for name in plan.vms or entries if name in entries}
 
-    async def _keep(self, running: tuple[Running, ...]) -> None:
+    async def _keep(self, running: tuple[ActiveFault, ...]) -> None:
         kept = [_kept(one) for one in running if one.origin == API]
         if kept != [_kept(one) for one in self.running if one.origin == API]:
             note = msgspec.json.encode(kept) if kept else None
-            await self._desk.ask(self._desk.store.move, Moves(notes={NOTE: note}))
+            await self._fleet_service.ask(
+                self._fleet_service.store.move, EventBatch(notes={NOTE: note})
+            )
         await self._show(running)
 
-    async def _show(self, running: tuple[Running, ...]) -> None:
+    async def _show(self, running: tuple[ActiveFault, ...]) -> None:
         was_quiet = not self.running
         self.engine.running = running
         if was_quiet and running:
@@ -195,7 +197,7 @@ async def _nothing() -> None:
     """Do nothing when faults have changed."""
 
 
-def _kept(one: Running) -> Kept:
-    members = said(one.plan)
+def _kept(one: ActiveFault) -> StoredFault:
+    members = fault_to_value(one.plan)
     playbook = members.pop("playbook", "")
-    return Kept(one.key, one.begun_s, playbook, members)
+    return StoredFault(one.key, one.begun_s, playbook, members)

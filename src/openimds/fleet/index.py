@@ -12,7 +12,7 @@ from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import Catalog
-from openimds.fleet.response_cache import Replies, Shelf
+from openimds.fleet.response_cache import CachedResponses, ResponseCache
 from openimds.protocol.handle import Subject
 from openimds.protocol.rate_limit import Window, window
 from openimds.vm.defaults import complete, default_address, private_addresses
@@ -64,7 +64,7 @@ def _whole(packed: bytes) -> tuple[Vm, dict[str, object]]:
     return vm, complete(vm)
 
 
-class Claims(Struct, frozen=True):
+class AddressClaims(Struct, frozen=True):
     """How callers reach one VM: by address, by listener, and by an address that nobody wrote."""
 
     addresses: tuple[str, ...]
@@ -72,7 +72,7 @@ class Claims(Struct, frozen=True):
     presumed: str
 
 
-class Entry(Generic[R]):
+class VmEntry(Generic[R]):
     """One VM as the data plane sees it."""
 
     __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "replies")
@@ -80,8 +80,8 @@ class Entry(Generic[R]):
     def __init__(self, vm: Vm) -> None:
         """Pack the VM."""
         self.name = vm.name
-        self.replies: Replies[R] = Replies()
-        self.claims = Claims((), (), "")
+        self.replies: CachedResponses[R] = CachedResponses()
+        self.claims = AddressClaims((), (), "")
         self._windows: dict[str, Window] | None = None
         self._under_way: dict[str, int] | None = None
         self.pack(vm)
@@ -136,56 +136,56 @@ class Entry(Generic[R]):
         self._under_way[limit] -= 1
 
 
-class Step(Struct, frozen=True):
+class IndexUpdate(Struct, frozen=True):
     """A change of the picture that was found possible: VMs that come or change, names that go."""
 
     puts: dict[str, Vm]
-    claims: dict[str, Claims]
+    claims: dict[str, AddressClaims]
     removes: frozenset[str]
     listeners: dict[str, str]
     """Every listener after the step, with the name of its VM."""
 
 
-class Picture(Generic[R]):
+class FleetIndex(Generic[R]):
     """Every VM of a fleet, and the ways in which callers reach them.
 
-    `only` is the VM that answers every caller, when there is just one. `edition` grows with every
-    step. `clouds` has the tenants that are not of the public cloud, with theirs. `remarks`
+    `only` is the VM that answers every caller, when there is just one. `generation` grows with
+    every step. `clouds` has the tenants that are not of the public cloud, with theirs. `remarks`
     are sentences for the operator about what was settled in silence.
     """
 
     def __init__(self, catalog: Catalog, most_bytes: int) -> None:
         """Begin without VMs; hold at most `most_bytes` of prepared replies."""
         self.catalog = catalog
-        self.shelf: Shelf[R] = Shelf(most_bytes)
-        self.edition = 0
-        self.by_name: dict[str, Entry[R]] = {}
-        self.only: Entry[R] | None = None
+        self.response_cache: ResponseCache[R] = ResponseCache(most_bytes)
+        self.generation = 0
+        self.by_name: dict[str, VmEntry[R]] = {}
+        self.only: VmEntry[R] | None = None
         self.clouds: dict[str, str] = {}
         self.has_identities = False
-        self._by_address: dict[str, Entry[R]] = {}
+        self._by_address: dict[str, VmEntry[R]] = {}
         self._by_listener: dict[str, str] = {}
-        self._presumed: dict[str, list[Entry[R]]] = {}
+        self._presumed: dict[str, list[VmEntry[R]]] = {}
 
-    def caller(self, address: str) -> Entry[R] | None:
+    def caller(self, address: str) -> VmEntry[R] | None:
         """Return the VM at a source address as a socket gives it, or None."""
         if self.only is not None:
             return self.only
         return self._at(address) or self._at(_plain(address))
 
-    def owner(self, listener: str) -> Entry[R] | None:
+    def owner(self, listener: str) -> VmEntry[R] | None:
         """Return the VM that a listener belongs to now; one of a VM's own says whose it is."""
         if listener.startswith(VM):
             return self.by_name.get(listener.removeprefix(VM))
         return self.by_name.get(self._by_listener.get(listener, ""))
 
-    def _at(self, address: str) -> Entry[R] | None:
+    def _at(self, address: str) -> VmEntry[R] | None:
         written = self._by_address.get(address)
         # Where two VMs have one default by chance, neither has it: it must not move between them.
         presumed = self._presumed.get(address, ())
         return written or (presumed[0] if len(presumed) == 1 else None)
 
-    def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> Step:
+    def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> IndexUpdate:
         """Return the step that makes all these changes together.
 
         Raises:
@@ -205,9 +205,9 @@ class Picture(Generic[R]):
                 _claim(addresses, address, name, "reach.address")
             for listener in wanted.listeners:
                 _claim(listeners, listener, name, "reach.listen")
-        return Step(new, claims, gone, listeners)
+        return IndexUpdate(new, claims, gone, listeners)
 
-    def take(self, step: Step) -> None:
+    def take(self, step: IndexUpdate) -> None:
         """Make a planned step; the next request of every connection sees it."""
         for name in step.puts.keys() | step.removes:
             self._forget(name)
@@ -217,13 +217,13 @@ class Picture(Generic[R]):
             self.by_name.pop(name, None)
         self._by_listener = step.listeners
         self.only = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
-        self.edition += 1
+        self.generation += 1
 
-    def forget_replies(self) -> None:
+    def clear_responses(self) -> None:
         """Let every reply be prepared anew, and keep none that is being made meanwhile."""
         for entry in self.by_name.values():
-            self.shelf.drop(entry.replies)
-        self.edition += 1
+            self.response_cache.drop(entry.replies)
+        self.generation += 1
 
     @property
     def listeners(self) -> dict[str, str]:
@@ -244,10 +244,10 @@ class Picture(Generic[R]):
                     )
         return found
 
-    def _put(self, vm: Vm, claims: Claims) -> None:
+    def _put(self, vm: Vm, claims: AddressClaims) -> None:
         entry = self.by_name.get(vm.name)
         if entry is None:
-            entry = self.by_name[vm.name] = Entry(vm)
+            entry = self.by_name[vm.name] = VmEntry(vm)
         entry.pack(vm)
         entry.claims = claims
         self.has_identities |= vm.identities.system or bool(vm.identities.user)
@@ -269,15 +269,15 @@ class Picture(Generic[R]):
         others = [one for one in self._presumed.pop(claims.presumed, ()) if one is not entry]
         if others:
             self._presumed[claims.presumed] = others
-        self.shelf.drop(entry.replies)
+        self.response_cache.drop(entry.replies)
 
 
-def _claims(vm: Vm) -> Claims:
+def _claims(vm: Vm) -> AddressClaims:
     if vm.reach.address is not None:
         addresses = [_normal(address, vm.name) for address in vm.reach.address]
-        return Claims(tuple(addresses), vm.reach.listen, "")
+        return AddressClaims(tuple(addresses), vm.reach.listen, "")
     said = [one for one in map(_plain, private_addresses(vm)) if _is_address(one)]
-    return Claims(tuple(said), vm.reach.listen, "" if said else default_address(vm))
+    return AddressClaims(tuple(said), vm.reach.listen, "" if said else default_address(vm))
 
 
 def _claim(claims: dict[str, str], what: str, name: str, where: str) -> None:

@@ -6,10 +6,10 @@ from typing import Generic, TypeVar
 R = TypeVar("R")
 
 MOST_PER_VM = 512
-"""Replies kept for one VM: many more than the paths and versions that a client asks for."""
+"""CachedResponses kept for one VM: many more than the paths and versions that a client asks for."""
 
 
-class Replies(Generic[R]):
+class CachedResponses(Generic[R]):
     """The prepared replies of one VM; reading is a dict look-up."""
 
     __slots__ = ("by_request", "held_bytes")
@@ -20,7 +20,7 @@ class Replies(Generic[R]):
         self.held_bytes = 0
 
 
-class Shelf(Generic[R]):
+class ResponseCache(Generic[R]):
     """All prepared replies of a process, at most so many bytes of them.
 
     The VM that was given a new reply longest ago loses its replies first; they are prepared again
@@ -31,9 +31,11 @@ class Shelf(Generic[R]):
         """Hold at most `most_bytes`, as the callers count them."""
         self.most_bytes = most_bytes
         self.held_bytes = 0
-        self._order: OrderedDict[int, Replies[R]] = OrderedDict()
+        self._order: OrderedDict[int, CachedResponses[R]] = OrderedDict()
 
-    def keep(self, replies: Replies[R], request: bytes | str, reply: R, size_bytes: int) -> None:
+    def keep(
+        self, replies: CachedResponses[R], request: bytes | str, reply: R, size_bytes: int
+    ) -> None:
         """Keep a reply for the next request of the same bytes."""
         if len(replies.by_request) >= MOST_PER_VM:
             self.drop(replies)
@@ -45,7 +47,7 @@ class Shelf(Generic[R]):
         while self.held_bytes > self.most_bytes:
             self.drop(next(iter(self._order.values())))
 
-    def drop(self, replies: Replies[R]) -> None:
+    def drop(self, replies: CachedResponses[R]) -> None:
         """Forget the replies of one VM."""
         self.held_bytes -= replies.held_bytes
         replies.by_request.clear()

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import msgspec.json
 
 from openimds.errors import ConfigError
-from openimds.fleet.index import Picture
-from openimds.fleet.store.port import Change, Happening, Store, Stored, Write
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, Write
 from openimds.vm.fleet_file import merge_patch
 from openimds.vm.fleet_file import vm as read_vm
-from openimds.vm.serialize import said
+from openimds.vm.serialize import vm_to_value
 from openimds.vm.types import Vm
 
 T = TypeVar("T")
@@ -32,10 +32,10 @@ _SLICE = 200
 
 def body_of(vm: Vm) -> bytes:
     """Return what the store keeps of a VM; equal VMs have equal bodies."""
-    return msgspec.json.encode(said(vm), order="sorted")
+    return msgspec.json.encode(vm_to_value(vm), order="sorted")
 
 
-def vm_of(stored: Stored) -> Vm:
+def vm_of(stored: StoredVm) -> Vm:
     """Return the VM of what the store keeps.
 
     Raises:
@@ -44,13 +44,13 @@ def vm_of(stored: Stored) -> Vm:
     return read_vm(stored.name, msgspec.json.decode(stored.body))
 
 
-class Desk:
+class FleetService:
     """Changes, one after another."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what changes go through, and who is told
         self,
         store: Store,
-        picture: Picture[Any],
+        fleet_index: FleetIndex[Any],
         utc: Callable[[], float],
         open_listeners: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]],
         on_change: Callable[[AbstractSet[str]], None] = lambda _: None,
@@ -63,16 +63,16 @@ class Desk:
         and which others may stay; it raises ConfigError if one cannot be opened. `on_change` is
         told the names of the VMs that are other ones now, or gone.
         """
-        self.store, self.picture = store, picture
+        self.store, self.fleet_index = store, fleet_index
         self.revision = 0
-        self.last_happening = 0
+        self.last_log_entry = 0
         self.utc = utc
         self._steady = now or utc
         self._well_at_s = self._steady()
         self._open_listeners, self._on_change = open_listeners, on_change
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
-        self._feeds: set[asyncio.Queue[Change | Happening | None]] = set()
+        self._feeds: set[asyncio.Queue[Change | LogEntry | None]] = set()
 
     async def load(self, *, is_last: bool = True) -> None:
         """Show what the store holds; listeners are opened unless a `sync` is to follow."""
@@ -82,10 +82,10 @@ class Desk:
             vms += map(vm_of, page)
             after = page[-1].name
         self.revision = await self.ask(self.store.revision)
-        step = self.picture.plan(vms)
+        step = self.fleet_index.plan(vms)
         if is_last:
             await self._open_listeners(step.listeners, frozenset())
-        self.picture.take(step)
+        self.fleet_index.take(step)
 
     async def ask(self, call: Callable[..., T], *arguments: object) -> T:
         """Call the store in its thread, and remember that it answered."""
@@ -98,7 +98,7 @@ class Desk:
         """Return how long ago the store last answered."""
         return self._steady() - self._well_at_s
 
-    async def put(self, vm: Vm, who: str, expected: int | None = None) -> tuple[Stored, bool]:
+    async def put(self, vm: Vm, who: str, expected: int | None = None) -> tuple[StoredVm, bool]:
         """Make or replace a VM; return it as it is kept now, and whether it is new.
 
         Raises:
@@ -111,7 +111,7 @@ class Desk:
 
     async def patch(
         self, name: str, patch: object, who: str, expected: int | None = None
-    ) -> Stored | None:
+    ) -> StoredVm | None:
         """Change a VM by a merge patch; return it as it is kept now, or None if there is none.
 
         Raises:
@@ -128,18 +128,18 @@ class Desk:
             changed = read_vm(name, merged)
             return (await self._put(changed, who, expected))[0]
 
-    async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[Stored, bool]:
+    async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:
         held = await self.ask(self.store.get, vm.name)
         # Who owns a VM does not change by changing it, but for the one that nobody asked for.
         origin = held.origin if held and held.origin != DEFAULT else API
         body = body_of(vm)
         write = Write(vm.name, body, origin, expected)
-        is_new = vm.name not in self.picture.by_name
+        is_new = vm.name not in self.fleet_index.by_name
         gone = await self._defaults() - {vm.name} if is_new else set()
         changes = await self._change([write], [vm], gone, who)
         made = [change for change in changes if change.name == vm.name]
         if made:
-            return Stored(vm.name, body, made[0].revision, origin), is_new
+            return StoredVm(vm.name, body, made[0].revision, origin), is_new
         assert held is not None  # Nothing had to change, so it was there.
         return held, is_new
 
@@ -188,7 +188,7 @@ class Desk:
 
     async def _defaults(self) -> set[str]:
         """Return the name of the VM that nobody asked for, if it is the only one."""
-        only = self.picture.only
+        only = self.fleet_index.only
         stored = await self.ask(self.store.get, only.name) if only else None
         return {stored.name} if stored and stored.origin == DEFAULT else set()
 
@@ -196,14 +196,14 @@ class Desk:
         self, writes: list[Write], vms: list[Vm], gone: set[str], who: str, origin: str = API
     ) -> list[Change]:
         removes = [Write(name, None, origin) for name in gone - {write.name for write in writes}]
-        step = self.picture.plan(vms, gone)
+        step = self.fleet_index.plan(vms, gone)
         try:
-            await self._open_listeners(step.listeners, self.picture.listeners.keys())
+            await self._open_listeners(step.listeners, self.fleet_index.listeners.keys())
             changes = await self.ask(self.store.write, [*writes, *removes], who, self._now())
         except BaseException:
-            await self._open_listeners({}, self.picture.listeners.keys())
+            await self._open_listeners({}, self.fleet_index.listeners.keys())
             raise
-        self.picture.take(step)
+        self.fleet_index.take(step)
         self._on_change({change.name for change in changes})
         self.revision = max([self.revision, *(change.revision for change in changes)])
         await self._open_listeners(step.listeners, frozenset())
@@ -215,19 +215,19 @@ class Desk:
     def _now(self) -> str:
         return datetime.fromtimestamp(self.utc(), UTC).isoformat(timespec="milliseconds")
 
-    def publish(self, happening: Happening) -> None:
+    def publish(self, log_entry: LogEntry) -> None:
         """Tell the feeds what happened to a scheduled event."""
-        self.last_happening = happening.number
+        self.last_log_entry = log_entry.number
         for feed in self._feeds:
-            _offer(feed, happening)
+            _offer(feed, log_entry)
 
-    def subscribe(self) -> "asyncio.Queue[Change | Happening | None]":
+    def subscribe(self) -> "asyncio.Queue[Change | LogEntry | None]":
         """Return a feed of changes and happenings from now on; None: some of them were lost."""
-        feed: asyncio.Queue[Change | Happening | None] = asyncio.Queue(_FEED_LENGTH)
+        feed: asyncio.Queue[Change | LogEntry | None] = asyncio.Queue(_FEED_LENGTH)
         self._feeds.add(feed)
         return feed
 
-    def unsubscribe(self, feed: "asyncio.Queue[Change | Happening | None]") -> None:
+    def unsubscribe(self, feed: "asyncio.Queue[Change | LogEntry | None]") -> None:
         """End a feed."""
         self._feeds.discard(feed)
 
@@ -247,7 +247,7 @@ class Desk:
 _FEED_LENGTH = 1000
 
 
-def _offer(feed: "asyncio.Queue[Change | Happening | None]", change: Change | Happening) -> None:
+def _offer(feed: "asyncio.Queue[Change | LogEntry | None]", change: Change | LogEntry) -> None:
     """Give a change to a feed; a reader who is too slow is told that it must look anew."""
     if feed.qsize() < _FEED_LENGTH - 1:
         feed.put_nowait(change)

@@ -29,7 +29,7 @@ _SIOCSIFNETMASK = 0x891C
 _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 
-KEPT_IN = (IPv4Network("169.254.0.0/16"), IPv4Network("168.63.129.16/32"))
+BLACKHOLED = (IPv4Network("169.254.0.0/16"), IPv4Network("168.63.129.16/32"))
 """Where the platforms of Azure and of others answer their VMs."""
 
 # linux/netlink.h, linux/rtnetlink.h, linux/fib_rules.h
@@ -45,7 +45,7 @@ _PRIORITY = 6
 _BEFORE_ALL_BUT_LOCAL = struct.pack("=I", 1)
 
 
-def keep_in() -> None:
+def add_blackhole_rules() -> None:
     """Make what is kept in unreachable in this network namespace.
 
     Raises:
@@ -53,7 +53,7 @@ def keep_in() -> None:
     """
     kind = socket.SOCK_RAW
     with closing(socket.SocketType(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)) as asked:
-        for network in KEPT_IN:
+        for network in BLACKHOLED:
             asked.send(_rule(network))
             (failed,) = _ANSWER.unpack_from(asked.recv(1 << 12))
             if -failed not in (0, errno.EEXIST):
@@ -71,9 +71,9 @@ def _rule(network: IPv4Network) -> bytes:
     return _HEADER.pack(size, _NEW_RULE, _REQUEST_AND_CREATE, 1, 0) + body
 
 
-def is_kept_in(address: IPv4Address | IPv6Address) -> bool:
+def is_blackholed(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether no packet to an address leaves a private network."""
-    return any(address in network for network in KEPT_IN)
+    return any(address in network for network in BLACKHOLED)
 
 
 def raise_loopback() -> None:

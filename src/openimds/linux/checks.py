@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from openimds.linux.host.commands import PACKAGES, Run
 from openimds.linux.host.nft_rules import IPV4, TABLE
-from openimds.linux.host.plan import DEVICE, Seen
+from openimds.linux.host.plan import DEVICE, HostState
 from openimds.linux.private_netns import why_not
 
 State = Literal["ok", "note", "wrong"]
@@ -45,7 +45,7 @@ _NEEDED_BY = {"ip": "openimds host", "nft": "openimds host", "pasta": "openimds 
 _INSTEAD = "reach.listen: netns:NAME, or openimds exec"
 
 
-class Finding(Struct, frozen=True):
+class CheckResult(Struct, frozen=True):
     """What one look has found: fine, worth knowing or wrong, and what to type."""
 
     state: State
@@ -53,42 +53,44 @@ class Finding(Struct, frozen=True):
     do: str = ""
 
 
-def python() -> Iterator[Finding]:
+def python() -> Iterator[CheckResult]:
     """Look at the interpreter and its event loop."""
     version = ".".join(map(str, sys.version_info[:3]))
     if importlib.util.find_spec("uvloop"):
-        yield Finding("ok", f"{version} with uvloop")
+        yield CheckResult("ok", f"{version} with uvloop")
     else:
-        yield Finding("note", f"{version} without uvloop", "pip install openimds[fast] is faster")
+        yield CheckResult(
+            "note", f"{version} without uvloop", "pip install openimds[fast] is faster"
+        )
 
 
-def private_network() -> Iterator[Finding]:
+def private_network() -> Iterator[CheckResult]:
     """Look whether a process can have a network of its own, as `openimds exec` needs it."""
     said = why_not()
     if said:
-        yield Finding("note", said, "only openimds exec needs it")
+        yield CheckResult("note", said, "only openimds exec needs it")
     else:
-        yield Finding("ok", "can be made")
+        yield CheckResult("ok", "can be made")
 
 
-def tools() -> Iterator[Finding]:
+def tools() -> Iterator[CheckResult]:
     """Look for the programs that commands start."""
     for name, command in _NEEDED_BY.items():
         path = shutil.which(name)
         package = PACKAGES.get(name, "passt")
         if path:
-            yield Finding("ok", path)
+            yield CheckResult("ok", path)
         else:
-            yield Finding("note", f"no {name}", f"apt-get install {package}, for {command}")
+            yield CheckResult("note", f"no {name}", f"apt-get install {package}, for {command}")
 
 
-def open_files(hard: int, connections: int) -> Iterator[Finding]:
+def open_files(hard: int, connections: int) -> Iterator[CheckResult]:
     """Look whether this process may hold as many connections as the settings allow."""
     if 0 <= hard < connections:
         hint = f"raise ulimit -Hn, or --max-connections {hard // 2}"
-        yield Finding("note", f"{hard} open files for {connections} connections", hint)
+        yield CheckResult("note", f"{hard} open files for {connections} connections", hint)
     else:
-        yield Finding("ok", "as many as connections")
+        yield CheckResult("ok", "as many as connections")
 
 
 def listening(proc: Path = Path("/proc")) -> set[Bound]:
@@ -128,55 +130,59 @@ def is_taken(host: str, port: int, taken: AbstractSet[Bound]) -> bool:
     )
 
 
-def state_folder(folder: Path, token: str, store: str, user: int) -> Iterator[Finding]:
+def state_folder(folder: Path, token: str, store: str, user: int) -> Iterator[CheckResult]:
     """Look whether the folder that keeps the fleet and the token is its owner's alone."""
     try:
         owner = folder.stat().st_uid
     except OSError as error:
         said = (error.strerror or str(error)).lower()
-        yield Finding("note", f"{folder}: {said}", "a server makes it")
+        yield CheckResult("note", f"{folder}: {said}", "a server makes it")
         return
     if user not in (0, owner):
-        yield Finding("wrong", f"{folder} is that of user {owner}", f"sudo -u '#{owner}' before it")
+        yield CheckResult(
+            "wrong", f"{folder} is that of user {owner}", f"sudo -u '#{owner}' before it"
+        )
         return
     kept = [path for path in (folder, folder / token, folder / store) if path.exists()]
     found = [
-        Finding("wrong", f"others may use {path}", f"chmod go= {path}")
+        CheckResult("wrong", f"others may use {path}", f"chmod go= {path}")
         for path in kept
         if stat.S_IMODE(path.stat().st_mode) & _OURS_ALONE
     ]
     if not (folder / token).exists():
-        found.append(Finding("note", f"{folder} has no {token}", "a server makes it"))
-    yield from found or [Finding("ok", str(folder))]
+        found.append(CheckResult("note", f"{folder} has no {token}", "a server makes it"))
+    yield from found or [CheckResult("ok", str(folder))]
 
 
-def clock(now_s: float, files: Iterable[Path]) -> Iterator[Finding]:
+def clock(now_s: float, files: Iterable[Path]) -> Iterator[CheckResult]:
     """Look whether the time can be right: tokens and certificates live by it."""
     late = [path for path in files if path.exists() and path.stat().st_mtime > now_s + _SKEW_S]
     if now_s < _YEAR_2025_S:
-        yield Finding("wrong", "it is before 2025", "timedatectl set-ntp true")
+        yield CheckResult("wrong", "it is before 2025", "timedatectl set-ntp true")
     elif late:
-        yield Finding("wrong", f"{late[0]} is of the future", "timedatectl set-ntp true")
+        yield CheckResult("wrong", f"{late[0]} is of the future", "timedatectl set-ntp true")
     else:
-        yield Finding("ok", "can be right")
+        yield CheckResult("ok", "can be right")
 
 
-def address(seen: Seen, firmware: Path = Path("/sys/class/dmi/id")) -> Iterator[Finding]:
+def address(seen: HostState, firmware: Path = Path("/sys/class/dmi/id")) -> Iterator[CheckResult]:
     """Look where 169.254.169.254 is, and whether it is a cloud's."""
     for file, text, cloud in _FIRMWARE:
         if _said(firmware / file) == text:
             # Not each of them has a route of its own to the address, by which `up` would know.
-            yield Finding("note", f"this machine is a VM of {cloud}", _INSTEAD)
+            yield CheckResult("note", f"this machine is a VM of {cloud}", _INSTEAD)
     for route in seen.routes:
-        yield Finding("note", f"{IPV4} is a cloud's, over {route}", _INSTEAD)
+        yield CheckResult("note", f"{IPV4} is a cloud's, over {route}", _INSTEAD)
     places = [one.name for one in seen.interfaces.values() if IPV4 in one.addresses]
     for place in places:
         if place == DEVICE:
-            yield Finding("ok", f"{IPV4} is on {place}")
+            yield CheckResult("ok", f"{IPV4} is on {place}")
         else:
-            yield Finding("note", f"{IPV4} is on {place}", "openimds host up wants it elsewhere")
+            yield CheckResult(
+                "note", f"{IPV4} is on {place}", "openimds host up wants it elsewhere"
+            )
     if not places and not seen.routes:
-        yield Finding("ok", f"{IPV4} is on no interface")
+        yield CheckResult("ok", f"{IPV4} is on no interface")
 
 
 def _said(path: Path) -> str:
@@ -186,7 +192,7 @@ def _said(path: Path) -> str:
         return ""
 
 
-def firewalls(run: Run) -> Iterator[Finding]:
+def firewalls(run: Run) -> Iterator[CheckResult]:
     """Look for chains of others that drop what comes in unless it is named."""
     listed = msgspec.json.decode(run(("nft", "-j", "list", "chains"), ""))["nftables"]
     chains = [one["chain"] for one in listed if "chain" in one]
@@ -194,4 +200,4 @@ def firewalls(run: Run) -> Iterator[Finding]:
         is_strict = one.get("hook") == "input" and one.get("policy") == "drop"
         if is_strict and one["table"] != TABLE:
             said = f"chain {one['name']} of {one['family']} {one['table']} drops by default"
-            yield Finding("note", said, f"let TCP to {IPV4} port 80 in there")
+            yield CheckResult("note", said, f"let TCP to {IPV4} port 80 in there")

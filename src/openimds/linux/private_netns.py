@@ -28,7 +28,7 @@ class NamespaceError(Error):
     """This kernel, or what this process runs in, does not let it have a network of its own."""
 
 
-class Hindrance(Struct, frozen=True):
+class KernelRestriction(Struct, frozen=True):
     """A file of the kernel whose line says that namespaces are forbidden, and what helps."""
 
     file: str
@@ -38,25 +38,25 @@ class Hindrance(Struct, frozen=True):
 
 
 HINDRANCES = (
-    Hindrance(
+    KernelRestriction(
         "sys/kernel/unprivileged_userns_clone",
         "0",
         "kernel.unprivileged_userns_clone is 0",
         "type `sudo sysctl kernel.unprivileged_userns_clone=1`",
     ),
-    Hindrance(
+    KernelRestriction(
         "sys/user/max_user_namespaces",
         "0",
         "user.max_user_namespaces is 0",
         "type `sudo sysctl user.max_user_namespaces=10000`",
     ),
-    Hindrance(
+    KernelRestriction(
         "sys/kernel/apparmor_restrict_unprivileged_userns",
         "1",
         "kernel.apparmor_restrict_unprivileged_userns is 1",
         "type `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
     ),
-    Hindrance(
+    KernelRestriction(
         "self/status",
         "Seccomp:\t2",
         "a seccomp filter, such as that of a container, is on this process",

@@ -34,7 +34,7 @@ _SI_KERNEL = 0x80
 _LARGEST_SIGSET = 128
 
 
-class Arrived(Struct, frozen=True):
+class ReceivedSignal(Struct, frozen=True):
     """A signal that came: its number, and whether the kernel made it, as a terminal's key does."""
 
     number: int
@@ -116,14 +116,15 @@ def signal_fd(numbers: Iterable[int]) -> int:
     return _call("signalfd", ctypes.c_int(-1), wanted, ctypes.c_int(os.O_CLOEXEC | os.O_NONBLOCK))
 
 
-def read_signals(descriptor: int) -> list[Arrived]:
+def read_signals(descriptor: int) -> list[ReceivedSignal]:
     """Return the signals that have come; several of one number may be one."""
     try:
         data = os.read(descriptor, 32 * _SIGINFO.size)
     except BlockingIOError:
         return []
     return [
-        Arrived(number, code == _SI_KERNEL) for number, _, code, _ in _SIGINFO.iter_unpack(data)
+        ReceivedSignal(number, code == _SI_KERNEL)
+        for number, _, code, _ in _SIGINFO.iter_unpack(data)
     ]
 
 

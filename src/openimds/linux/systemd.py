@@ -48,7 +48,7 @@ def _listening(descriptor: int, name: str) -> socket.socket:
     return found
 
 
-class Notices:
+class SystemdNotifier:
     """What systemd is told of this process; nothing, where it did not start it."""
 
     def __init__(self, environment: Mapping[str, str], pid: int = 0) -> None:
@@ -63,21 +63,21 @@ class Notices:
 
     def ready(self, status: str = "") -> None:
         """Say that the start, or what was `reloading`, is done."""
-        self._tell("READY=1", *([f"STATUS={status}"] if status else []))
+        self._notify("READY=1", *([f"STATUS={status}"] if status else []))
 
     def reloading(self) -> None:
         """Say that files are read again, until `ready`."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """Say that this is the end."""
-        self._tell("STOPPING=1")
+        self._notify("STOPPING=1")
 
     def alive(self) -> None:
         """Give a sign of life."""
-        self._tell("WATCHDOG=1")
+        self._notify("WATCHDOG=1")
 
-    def _tell(self, *lines: str) -> None:
+    def _notify(self, *lines: str) -> None:
         if not self._to:
             return
         # Who does not hear of it says so himself, in the words of systemd.

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.tokens import CLAIMS, LAST_SECOND_S, SKEW_S
-from openimds.protocol.pending import NeedsToken, Token
+from openimds.protocol.pending import AccessToken, PendingToken
 from openimds.protocol.request import Query
 from openimds.vm.identities import Principal
 
@@ -23,7 +23,7 @@ LONGEST_RESOURCE = 512
 """Entra's App ID URIs have at most 255 letters; what a guest makes us keep has to end somewhere."""
 
 
-class Terms(Struct, frozen=True):
+class TokenSettings(Struct, frozen=True):
     """What the operator decides about tokens.
 
     `issuer` replaces Azure's, so that discovery at `iss` finds our keys; `v2` are the resources
@@ -96,7 +96,7 @@ def _is_guid(text: str) -> bool:
         return False
 
 
-def unknown_resource(need: NeedsToken, now_s: float) -> dict[str, str]:
+def unknown_resource(need: PendingToken, now_s: float) -> dict[str, str]:
     """Return the blanks of Entra's refusal of a resource that it does not know."""
     at = datetime.fromtimestamp(int(now_s), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return {
@@ -109,7 +109,7 @@ def unknown_resource(need: NeedsToken, now_s: float) -> dict[str, str]:
     }
 
 
-def _guid(need: NeedsToken, now_s: float, kind: str) -> str:
+def _guid(need: PendingToken, now_s: float, kind: str) -> str:
     return str(UUID(bytes=_seed(need, int(now_s), kind)[:16], version=4))
 
 
@@ -119,12 +119,12 @@ def issuers(tenant: str, cloud: str, issuer: str = "") -> tuple[str, str]:
     return f"{issuer or row.issuer}/{tenant}/", f"{issuer or row.issuer_v2}/{tenant}/v2.0"
 
 
-def is_v2(resource: str, terms: Terms) -> bool:
+def is_v2(resource: str, terms: TokenSettings) -> bool:
     """Tell whether tokens for a resource are of version 2.0."""
     return resource.rstrip("/").lower() in terms.v2
 
 
-def claims(need: NeedsToken, terms: Terms, now_s: float) -> dict[str, object]:
+def claims(need: PendingToken, terms: TokenSettings, now_s: float) -> dict[str, object]:
     """Return the claims of a token that is made now, in the order of the token."""
     one, made_s = need.identity, int(now_s)
     version = V2 if is_v2(need.resource, terms) else V1
@@ -165,17 +165,17 @@ def _application(resource: str) -> str:
     return rest.rstrip("/") if separator and scheme.lower() == "api" else resource
 
 
-def _opaque(need: NeedsToken, now_s: float, kind: str, size_bytes: int) -> str:
+def _opaque(need: PendingToken, now_s: float, kind: str, size_bytes: int) -> str:
     return urlsafe_b64encode(_seed(need, now_s, kind)[:size_bytes]).rstrip(b"=").decode()
 
 
-def _seed(need: NeedsToken, now_s: float, kind: str) -> bytes:
+def _seed(need: PendingToken, now_s: float, kind: str) -> bytes:
     """Return 64 bytes that belong to these facts; another fraction of a second has others."""
     facts = (kind, need.vm, need.identity.client_id, need.resource, str(now_s))
     return sha512("\0".join(facts).encode()).digest()
 
 
-def body(need: NeedsToken, token: Token, now_s: float) -> bytes:
+def body(need: PendingToken, token: AccessToken, now_s: float) -> bytes:
     """Return the body of the answer now; `expires_in` counts down."""
     last_s = max(0, token.life_s - LAST_SECOND_S)
     left_s = min(last_s, max(0, token.expires_s - int(now_s) - LAST_SECOND_S))

@@ -8,14 +8,14 @@ import msgspec.json
 
 from openimds.facts.attested import ENCODING, KEPT_S, LIFE_S, LONGEST_NONCE, MEMBERS
 from openimds.facts.clouds import CLOUDS
-from openimds.protocol.pending import NeedsDocument, Signature
+from openimds.protocol.pending import PendingDocument, Signature
 from openimds.protocol.request import Query
 from openimds.vm.types import Vm
 
 _NONCE = re.compile(f"[A-Za-z0-9_-]{{1,{LONGEST_NONCE}}}")
 
 
-def need(query: Query, vm: Vm, document: dict[str, Any]) -> NeedsDocument | str:
+def need(query: Query, vm: Vm, document: dict[str, Any]) -> PendingDocument | str:
     """Return what has to be signed for a request, or the key of a refusal."""
     nonce = query.parameters.get("nonce", "")
     if nonce and not _NONCE.fullmatch(nonce):
@@ -33,7 +33,7 @@ def need(query: Query, vm: Vm, document: dict[str, Any]) -> NeedsDocument | str:
     names = [
         row.name for row in MEMBERS if row.since <= version and (row.is_classic or not vm.classic)
     ]
-    return NeedsDocument(
+    return PendingDocument(
         vm=vm.name,
         version=version,
         nonce=nonce,
@@ -45,7 +45,7 @@ def need(query: Query, vm: Vm, document: dict[str, Any]) -> NeedsDocument | str:
     )
 
 
-def payload(wanted: NeedsDocument, now_s: float) -> dict[str, Any]:
+def payload(wanted: PendingDocument, now_s: float) -> dict[str, Any]:
     """Return what is signed now; `to_bytes` writes it."""
     created_s = int(now_s)
     ends_s = created_s + LIFE_S

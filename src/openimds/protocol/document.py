@@ -16,7 +16,7 @@ from openimds.facts.fields import Field
 from openimds.vm.schema_tree import Group, Many, Node, grow
 
 
-class Member(Struct, frozen=True):
+class ShapeMember(Struct, frozen=True):
     """One member of an object at some version: its key in the newest document, and its shape."""
 
     name: str
@@ -25,7 +25,7 @@ class Member(Struct, frozen=True):
     is_list: bool
 
 
-Shape = tuple[Member, ...]
+Shape = tuple[ShapeMember, ...]
 
 
 def is_alive(row: Field, version: str) -> bool:
@@ -51,7 +51,7 @@ def project(document: dict[str, object], wanted: Shape) -> dict[str, object]:
     return {member.name: _cut(document[member.key], member) for member in wanted}
 
 
-def _cut(value: object, member: Member) -> object:
+def _cut(value: object, member: ShapeMember) -> object:
     if member.shape is None:
         return value
     if not member.is_list:
@@ -66,10 +66,10 @@ def _shape(group: Group, version: str) -> Shape:
     return tuple(sorted(members, key=lambda member: member.name))
 
 
-def _member(key: str, node: Node, version: str) -> Member:
+def _member(key: str, node: Node, version: str) -> ShapeMember:
     inner = node.item if isinstance(node, Many) else node
     below = _shape(inner, version) if isinstance(inner, Group) else None
-    return Member(_old_name(node.path, version) or key, key, below, isinstance(node, Many))
+    return ShapeMember(_old_name(node.path, version) or key, key, below, isinstance(node, Many))
 
 
 def _old_name(path: str, version: str) -> str:

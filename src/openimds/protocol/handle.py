@@ -16,20 +16,20 @@ from openimds.protocol.events.document import read_approval
 from openimds.protocol.events.event import place_of
 from openimds.protocol.pending import (
     Approved,
-    Bulletin,
     Certificate,
     Challenge,
+    EventsDocument,
     Failed,
-    Made,
-    Need,
-    NeedsApproval,
-    NeedsBulletin,
-    NeedsCertificate,
-    NeedsToken,
+    Pending,
+    PendingApproval,
+    PendingCertificate,
+    PendingEventsDocument,
+    PendingToken,
+    Result,
     Signature,
 )
 from openimds.protocol.request import Query
-from openimds.protocol.response import WHILE_HELD, Answer, Refusal, refuse
+from openimds.protocol.response import WHILE_HELD, Refusal, Response, refuse
 from openimds.vm.defaults import complete, default_address, private_addresses
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
@@ -45,11 +45,11 @@ class Subject(Struct, frozen=True):
 
 
 def subject(vm: Vm, catalog: Catalog, secret: str = "") -> Subject:
-    """Return a VM as `answer` wants it; `secret` is what its callers prove themselves with."""
+    """Return a VM as `handle` wants it; `secret` is what its callers prove themselves with."""
     return Subject(vm, complete(vm), catalog, secret)
 
 
-def answer(query: Query, subject: Subject, now_s: float) -> Answer | Refusal | Need:
+def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal | Pending:
     """Return what IMDS says to a query about a VM, or what has to be made before it can.
 
     `now_s` is the time in seconds since 1970.
@@ -68,36 +68,36 @@ def instance_document(subject: Subject, version: str) -> bytes:
     return as_json(project(subject.document, wanted))
 
 
-def finish(query: Query, need: Need, made: Made, now_s: float) -> Answer | Refusal:
+def resume(query: Query, need: Pending, made: Result, now_s: float) -> Response | Refusal:
     """Return the answer once what it needed is made (or could not be)."""
     if isinstance(made, Failed):
         return refuse(made.key, query, made.blanks, until_s=now_s)
-    if isinstance(made, Bulletin):
-        return Answer(made.body, until_s=WHILE_HELD)
+    if isinstance(made, EventsDocument):
+        return Response(made.body, until_s=WHILE_HELD)
     if isinstance(made, Approved):
-        return Answer(b"")
+        return Response(b"")
     if isinstance(made, Signature):
-        return Answer(attested_document.body(made), until_s=min(made.until_s, floor(now_s) + 1))
+        return Response(attested_document.body(made), until_s=min(made.until_s, floor(now_s) + 1))
     if isinstance(made, Challenge):
         return identity_dialects.challenge(query, made, now_s)
     if isinstance(made, Certificate):
-        assert isinstance(need, NeedsCertificate)
-        return Answer(identity_dialects.credential(need, made))
-    assert isinstance(need, NeedsToken)
+        assert isinstance(need, PendingCertificate)
+        return Response(identity_dialects.credential(need, made))
+    assert isinstance(need, PendingToken)
     # The body counts down by the second.
-    return Answer(identity_dialects.body(query, need, made, now_s), until_s=floor(now_s) + 1)
+    return Response(identity_dialects.body(query, need, made, now_s), until_s=floor(now_s) + 1)
 
 
-def _versions(_: Query, subject: Subject, _now_s: float) -> Answer:
+def _versions(_: Query, subject: Subject, _now_s: float) -> Response:
     body = msgspec.json.encode({"apiVersions": subject.catalog.general})
-    return Answer(body)
+    return Response(body)
 
 
-def _instance(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
+def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
     return _node(query, descend(_document(query, subject), query.route))
 
 
-def _root(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
+def _root(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
     return _node(query, {"instance": _document(query, subject)})
 
 
@@ -110,23 +110,23 @@ def _document(query: Query, subject: Subject) -> dict[str, object]:
     return project(subject.document, wanted)
 
 
-def _node(query: Query, node: object) -> Answer | Refusal:
+def _node(query: Query, node: object) -> Response | Refusal:
     if node is MISSING:
         return refuse("not_found", query)
     wanted = (query.parameters.get("format") or "json").lower()
     if wanted == "text":
-        return Answer(as_text(node), TEXT_MEDIA)
+        return Response(as_text(node), TEXT_MEDIA)
     if wanted != "json":
         return refuse("format_unknown", query)
-    return refuse("leaf_needs_text", query) if is_leaf(node) else Answer(as_json(node))
+    return refuse("leaf_needs_text", query) if is_leaf(node) else Response(as_json(node))
 
 
-def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Need:
+def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Pending:
     one = identity_dialects.select(query, principals(subject.vm, subject.document))
     if isinstance(one, str):
         return refuse(one, query)
     is_fresh = query.parameters.get("bypass_cache", "").lower() == "true"
-    need = NeedsToken(
+    need = PendingToken(
         subject.vm.name,
         subject.vm.cloud,
         one,
@@ -141,22 +141,22 @@ def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Need:
     )
 
 
-def _identity_info(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
-    """Answer with the tenant of the system-assigned identity (S4)."""
+def _identity_info(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
+    """Response with the tenant of the system-assigned identity (S4)."""
     for one in principals(subject.vm, subject.document):
         if one.is_system:
-            return Answer(msgspec.json.encode({"tenantId": one.tenant_id}))
+            return Response(msgspec.json.encode({"tenantId": one.tenant_id}))
     return refuse("identity_not_found", query)
 
 
-def _platform(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
+def _platform(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
     one = access_token.select(query, principals(subject.vm, subject.document))
     if isinstance(one, str):
         return refuse(one, query)
-    return Answer(identity_dialects.platform(one, subject.document))
+    return Response(identity_dialects.platform(one, subject.document))
 
 
-def _credential(query: Query, subject: Subject, _now_s: float) -> Refusal | Need:
+def _credential(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
     one = access_token.select(query, principals(subject.vm, subject.document))
     if isinstance(one, str):
         return refuse(one, query)
@@ -164,12 +164,12 @@ def _credential(query: Query, subject: Subject, _now_s: float) -> Refusal | Need
     return refuse(wanted, query) if isinstance(wanted, str) else wanted
 
 
-def _attested(query: Query, subject: Subject, _now_s: float) -> Refusal | Need:
+def _attested(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
     need = attested_document.need(query, subject.vm, subject.document)
     return refuse(need, query) if isinstance(need, str) else need
 
 
-def _balancer(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal:
+def _balancer(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
     said = subject.vm.load_balancer
     assert query.endpoint is not None
     if not load_balancer.is_expected(query, query.endpoint):
@@ -177,22 +177,22 @@ def _balancer(query: Query, subject: Subject, _now_s: float) -> Answer | Refusal
     if said is None:
         return refuse("no_load_balancer", query)
     first = [*private_addresses(subject.vm), default_address(subject.vm)][0]
-    return Answer(load_balancer.document(said, first))
+    return Response(load_balancer.document(said, first))
 
 
-def _events(query: Query, subject: Subject, _now_s: float) -> Refusal | Need:
-    """Answer with the events of the VM's scope, or take its approval of some of them."""
+def _events(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
+    """Response with the events of the VM's scope, or take its approval of some of them."""
     vm = subject.vm.name
     scope, _ = place_of(subject.vm)
     if query.method != "POST":
-        return NeedsBulletin(vm, scope, query.parameters["api-version"])
+        return PendingEventsDocument(vm, scope, query.parameters["api-version"])
     event_ids = read_approval(query.body)
     if event_ids is None:
         return refuse("malformed_events", query)
-    return NeedsApproval(vm, scope, event_ids)
+    return PendingApproval(vm, scope, event_ids)
 
 
-_Serve: TypeAlias = Callable[[Query, Subject, float], Answer | Refusal | Need]
+_Serve: TypeAlias = Callable[[Query, Subject, float], Response | Refusal | Pending]
 
 _SERVED: dict[str, _Serve] = {
     "app_service": _token,

@@ -10,16 +10,16 @@ from uuid import UUID
 import msgspec.json
 from msgspec import Struct, structs
 
-from openimds.facts.protocols import DIALECTS, MTLS, WAYS, Dialect, Guard, Time
+from openimds.facts.protocols import DIALECTS, MTLS, TOKEN_ROUTES, Dialect, Guard, Time
 from openimds.facts.tokens import LAST_SECOND_S
 from openimds.protocol import access_token
 from openimds.protocol.pending import (
+    AccessToken,
     Certificate,
     Challenge,
-    NeedsCertificate,
-    NeedsChallenge,
-    NeedsToken,
-    Token,
+    PendingCertificate,
+    PendingChallenge,
+    PendingToken,
 )
 from openimds.protocol.request import Query
 from openimds.protocol.response import Refusal, refuse
@@ -79,14 +79,14 @@ def select(query: Query, held: tuple[Principal, ...]) -> Principal | str:
     return access_token.choose(asked, held, falls_back=row.falls_back)
 
 
-def challenged(query: Query, need: NeedsToken) -> NeedsToken | NeedsChallenge:
+def challenged(query: Query, need: PendingToken) -> PendingToken | PendingChallenge:
     """Return what is needed first: the token, or a file that the caller has to read."""
     row = dialect(query)
     if row is None or not row.is_challenged:
         return need
     given = [value for name, value in query.credentials if name == "authorization"]
     if len(given) != 1 or not given[0].lower().startswith(_BASIC):
-        return NeedsChallenge(need.vm)
+        return PendingChallenge(need.vm)
     return structs.replace(need, proof=given[0][len(_BASIC) :].strip())
 
 
@@ -96,7 +96,7 @@ def challenge(query: Query, made: Challenge, now_s: float) -> Refusal:
     return structs.replace(said, headers=((_CHALLENGE_HEADER, f"Basic realm={made.path}"),))
 
 
-def body(query: Query, need: NeedsToken, made: Token, now_s: float) -> bytes:
+def body(query: Query, need: PendingToken, made: AccessToken, now_s: float) -> bytes:
     """Return the body of the answer now, in the dialect of the question."""
     row = dialect(query)
     if row is None:
@@ -135,7 +135,7 @@ def variables(way: str, url: str, secret: str = "") -> dict[str, str]:
     """Return the variables by which clients find a way, by name."""
     return {
         name: value.format(url=url.removesuffix("/"), secret=secret)
-        for name, value in WAYS[way].variables
+        for name, value in TOKEN_ROUTES[way].variables
     }
 
 
@@ -167,7 +167,7 @@ def platform(one: Principal, document: dict[str, object]) -> bytes:
 
 def wanted(
     query: Query, vm: Vm, one: Principal, document: dict[str, object]
-) -> NeedsCertificate | str:
+) -> PendingCertificate | str:
     """Return the certificate that a request wants, or the key of a refusal."""
     try:
         said = _WANTED.decode(query.body)
@@ -178,10 +178,10 @@ def wanted(
     if not said.attestation_token:
         return "attestation_missing"
     endpoint = MTLS[vm.cloud].format(region=_compute(document)["location"])
-    return NeedsCertificate(vm.name, one, csr, endpoint)
+    return PendingCertificate(vm.name, one, csr, endpoint)
 
 
-def credential(need: NeedsCertificate, made: Certificate) -> bytes:
+def credential(need: PendingCertificate, made: Certificate) -> bytes:
     """Return the body of the answer with a certificate."""
     return msgspec.json.encode(
         {

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from openimds.vm.identities import Principal
 
 
-class NeedsToken(Struct, frozen=True):
+class PendingToken(Struct, frozen=True):
     """An access token for an identity of a VM. `is_fresh`: not one that is held already.
 
     `outdated` is the SHA-256, in hexadecimal, of a token that the caller was refused with.
@@ -33,7 +33,7 @@ class NeedsToken(Struct, frozen=True):
         return self.is_fresh or bool(self.proof or self.outdated)
 
 
-class NeedsChallenge(Struct, frozen=True):
+class PendingChallenge(Struct, frozen=True):
     """A file that a caller who says to be this VM has to read."""
 
     vm: str
@@ -44,7 +44,7 @@ class NeedsChallenge(Struct, frozen=True):
         return True
 
 
-class NeedsCertificate(Struct, frozen=True):
+class PendingCertificate(Struct, frozen=True):
     """A client certificate for an identity of a VM, for the key of a request (PKCS 10, DER).
 
     `endpoint` is where tokens are had for it.
@@ -61,7 +61,7 @@ class NeedsCertificate(Struct, frozen=True):
         return True
 
 
-class NeedsDocument(Struct, frozen=True):
+class PendingDocument(Struct, frozen=True):
     """The signature of an attested document of a VM.
 
     `members` are those of the payload, `facts` what is said of the VM; the certificate that signs
@@ -83,7 +83,7 @@ class NeedsDocument(Struct, frozen=True):
         return bool(self.nonce)
 
 
-class NeedsBulletin(Struct, frozen=True):
+class PendingEventsDocument(Struct, frozen=True):
     """The scheduled-events document of a scope, as a VM of it sees it at an api-version."""
 
     vm: str
@@ -96,7 +96,7 @@ class NeedsBulletin(Struct, frozen=True):
         return False
 
 
-class NeedsApproval(Struct, frozen=True):
+class PendingApproval(Struct, frozen=True):
     """The note that a VM approves events of its scope."""
 
     vm: str
@@ -109,12 +109,17 @@ class NeedsApproval(Struct, frozen=True):
         return True
 
 
-Need: TypeAlias = (
-    NeedsToken | NeedsChallenge | NeedsCertificate | NeedsDocument | NeedsBulletin | NeedsApproval
+Pending: TypeAlias = (
+    PendingToken
+    | PendingChallenge
+    | PendingCertificate
+    | PendingDocument
+    | PendingEventsDocument
+    | PendingApproval
 )
 
 
-class Token(Struct, frozen=True):
+class AccessToken(Struct, frozen=True):
     """An access token, its times in seconds since 1970; `life_s` is what it was made for."""
 
     text: str
@@ -137,7 +142,7 @@ class Signature(Struct, frozen=True):
     until_s: float
 
 
-class Bulletin(Struct, frozen=True):
+class EventsDocument(Struct, frozen=True):
     """A scheduled-events document. It holds for as long as the same one is held: an object."""
 
     body: bytes
@@ -159,4 +164,6 @@ class Certificate(Struct, frozen=True):
     text: str
 
 
-Made: TypeAlias = Token | Challenge | Certificate | Signature | Bulletin | Approved | Failed
+Result: TypeAlias = (
+    AccessToken | Challenge | Certificate | Signature | EventsDocument | Approved | Failed
+)

@@ -13,10 +13,10 @@ class Record(Struct, frozen=True):
     the steady clock of limits. `vm` is empty for a caller who is no VM, `target` for bytes that are
     no request. `headers` are those that matter, their names in lower case; secrets in them and in
     the target are masked. `endpoint`, `status` and `reason` are as counted: the key of the endpoint
-    (`other` for a path that none has, `stranger`, `http`), and that of the refusal, if it was one.
-    `size_bytes` is that of the answer's body. `body` is the body where it holds no secret, `sent`
-    the approval of scheduled events that came with the request. `token_until_s` is when the token
-    ends that was given. `fault` is what was played on purpose instead of the answer.
+    (`other` for a path that none has, `unknown_caller`, `http`), and that of the refusal, if it
+    was one. `size_bytes` is that of the answer's body. `body` is the body where it holds no
+    secret, `sent` the approval of scheduled events that came with the request. `token_until_s` is
+    when the token ends that was given. `fault` is what was played on purpose instead of the answer.
     """
 
     number: int

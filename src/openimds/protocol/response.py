@@ -7,7 +7,7 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.facts.headers import JSON_MEDIA
-from openimds.facts.problems import Problem
+from openimds.facts.problems import RefusalRow
 from openimds.facts.refusals import problem
 from openimds.protocol.request import Query
 
@@ -16,7 +16,7 @@ WHILE_HELD = -inf
 """As `until_s`: the answer holds for as long as what it was made of is what is held."""
 
 
-class Answer(Struct, frozen=True):
+class Response(Struct, frozen=True):
     """A success, and what its head has in common with that of a refusal.
 
     `until_s` is the time (seconds since 1970) from which the answer is another one; an answer
@@ -33,7 +33,7 @@ class Answer(Struct, frozen=True):
 class Refusal(Struct, frozen=True):
     """A row of the refusals with its blanks filled."""
 
-    problem: Problem
+    problem: RefusalRow
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     until_s: float = inf

@@ -4,33 +4,35 @@ from collections.abc import Callable
 from socket import socket
 from typing import Any
 
-from openimds.admin.lazy_server import Door, MakeApplication, bind
+from openimds.admin.lazy_server import LazyServer, MakeApplication, bind
 from openimds.config import Config
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
-from openimds.server.inherited_sockets import Given
+from openimds.server.inherited_sockets import InheritedSockets
 
 _PUBLIC = ("127.0.0.1", 8171)
 
 
-class Doors:
+class AdminPorts:
     """Both ports; behind each somebody is put when it opens."""
 
-    def __init__(self, config: Config, given: Given, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, given: InheritedSockets, notify: Callable[[str], None]
+    ) -> None:
         """Take the public port at once: its URL stands in what is signed.
 
         Raises:
             ConfigError: it cannot be had.
         """
-        self._config, self._given, self._tell = config, given, tell
-        self._public: Door | None = None
-        self._admin: Door | None = None
+        self._config, self._given, self._notify = config, given, notify
+        self._public: LazyServer | None = None
+        self._admin: LazyServer | None = None
         self._make_public: MakeApplication = lambda: None
         sockets = given.public
         if not sockets and config.public != "none":
             sockets = (_bound(config.public),)
         if sockets:
-            self._public = Door("public", sockets, lambda: self._make_public(), tell)  # noqa: PLW0108 - it comes later
+            self._public = LazyServer("public", sockets, lambda: self._make_public(), notify)  # noqa: PLW0108 - it comes later
 
     @property
     def public_url(self) -> str | None:
@@ -62,7 +64,7 @@ class Doors:
             ConfigError: the port cannot be had.
         """
         sockets = self._given.admin or (bind("admin", _tcp(self._config.admin, "admin")),)
-        self._admin = Door("admin", sockets, make, self._tell)
+        self._admin = LazyServer("admin", sockets, make, self._notify)
         self._admin.open()
         return self._admin.url
 

@@ -3,26 +3,28 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from openimds.config import Watched, Written, fingerprint, read_fleet
+from openimds.config import FleetFileContents, FleetFilePaths, fingerprint, read_fleet
 from openimds.errors import Error
 from openimds.fleet.store.port import Change
 
-Apply = Callable[[Written, str], Awaitable[list[Change]]]
+Apply = Callable[[FleetFileContents, str], Awaitable[list[Change]]]
 """Makes of a fleet what its file says now, in somebody's name."""
 
 
-class Edits:
+class FleetFileWatcher:
     """What becomes of a fleet file, or of a folder of them, after the start."""
 
-    def __init__(self, fleet: str, seen: bytes, apply: Apply, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, fleet: str, seen: bytes, apply: Apply, notify: Callable[[str], None]
+    ) -> None:
         """Begin with the fingerprint of the text that is served already."""
-        self._fleet, self._seen, self._apply, self._tell = fleet, seen, apply, tell
+        self._fleet, self._seen, self._apply, self._notify = fleet, seen, apply, notify
         self._turn = asyncio.Lock()
 
     async def look(self) -> None:
         """Apply what the file says now; a bad edit changes nothing and is told."""
         async with self._turn:
-            watched = await asyncio.to_thread(Watched, self._fleet)
+            watched = await asyncio.to_thread(FleetFilePaths, self._fleet)
             try:
                 now = await asyncio.to_thread(fingerprint, self._fleet)
                 if now == self._seen:
@@ -32,22 +34,22 @@ class Edits:
                 changes = await self._apply(said, watched.who)
                 self._seen = now
             except Error as error:
-                self._tell(f"{error}; nothing has changed")
+                self._notify(f"{error}; nothing has changed")
                 return
         if changes:
-            self._tell(f"{watched.path}: {len(changes)} changes applied")
+            self._notify(f"{watched.path}: {len(changes)} changes applied")
 
     async def follow(self) -> None:
         """Look after every edit for as long as the system lets us, and say when it does not."""
         try:
             await self._follow()
         except (OSError, RuntimeError) as error:
-            self._tell(f"{self._fleet}: {error}; edits are not seen any more")
+            self._notify(f"{self._fleet}: {error}; edits are not seen any more")
 
     async def _follow(self) -> None:
         from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
 
-        watched = await asyncio.to_thread(Watched, self._fleet)
+        watched = await asyncio.to_thread(FleetFilePaths, self._fleet)
         is_first = True
         async for edits in awatch(
             watched.folder,

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from math import isfinite
 
-from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import Enter, Listener, listen, place
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
-from openimds.faults import Engine
+from openimds.faults import FaultInjector
 
 Reopen = Callable[[str, Listener], Awaitable[Listener]]
 """Opens the listener of a text again, where it was; ConfigError says why it cannot."""
@@ -21,32 +21,32 @@ _MOST_WAIT_S = 30.0
 """A clock of the wall may be set: look again after so long."""
 
 
-def reopening(plane: Plane, first: str, enter: Enter) -> Reopen:
+def reopening(dispatcher: Dispatcher, first: str, enter: Enter) -> Reopen:
     """Return what opens the listeners of a plane again; `first` is the text of everybody's."""
 
     async def reopen(text: str, old: Listener) -> Listener:
-        owner, said = plane.picture.listeners.get(text, ""), text or first
+        owner, said = dispatcher.fleet_index.listeners.get(text, ""), text or first
         where = f"vms.{owner}.reach.listen" if owner else "listen"
         at = place(old, said)
-        return await listen(plane, said, where, is_own=bool(text), enter=enter, at=at)
+        return await listen(dispatcher, said, where, is_own=bool(text), enter=enter, at=at)
 
     return reopen
 
 
-class Shutters:
+class ListenerFaults:
     """Follows faults and clock; `look` has to be called when one of them is changed."""
 
     def __init__(
         self,
-        engine: Engine,
+        engine: FaultInjector,
         clock: Clock,
         listeners: dict[str, Listener],
         reopen: Reopen,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         """Begin with whatever is open."""
         self._engine, self._clock, self._listeners = engine, clock, listeners
-        self._reopen, self._tell = reopen, tell
+        self._reopen, self._notify = reopen, notify
         self._closed: dict[str, Listener] = {}
         self._told: set[str] = set()
         self._opening: asyncio.Task[None] | None = None
@@ -73,7 +73,7 @@ class Shutters:
                 except ConfigError as error:
                     if text not in self._told:
                         self._told.add(text)
-                        self._tell(f"{error}; it is tried again")
+                        self._notify(f"{error}; it is tried again")
                     self._set_timer(_RETRY_S)
                     continue
                 if self._listeners.get(text) is not old:  # The fleet has changed meanwhile.

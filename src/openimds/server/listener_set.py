@@ -4,23 +4,29 @@ import socket
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import IsStale, Listener, Netns, listen, listen_on
 from openimds.errors import ConfigError
 from openimds.linux import named_netns
-from openimds.server.inherited_sockets import Given
+from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import reopening
 
 
-class Listening:
+class ListenerSet:
     """All open listeners; `by_text` has those that may be opened again, everybody's under ""."""
 
-    def __init__(self, plane: Plane, text: str, given: Given, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        text: str,
+        given: InheritedSockets,
+        notify: Callable[[str], None],
+    ) -> None:
         """Begin with none; `text` are the addresses of everybody's, with commas."""
         self.by_text: dict[str, Listener] = {}
-        self.reopen = reopening(plane, text, _enter)
+        self.reopen = reopening(dispatcher, text, _enter)
         self._others: list[Listener] = []
-        self._plane, self._text, self._given, self._tell = plane, text, given, tell
+        self._dispatcher, self._text, self._given, self._notify = dispatcher, text, given, notify
 
     @property
     def others(self) -> tuple[Listener, ...]:
@@ -33,14 +39,14 @@ class Listening:
         Raises:
             ConfigError: one of them cannot be opened.
         """
-        if not self._given.plane:
+        if not self._given.dispatcher:
             first, *others = self._text.split(",")
-            self.by_text[""] = await listen(self._plane, first, "listen", enter=_enter)
+            self.by_text[""] = await listen(self._dispatcher, first, "listen", enter=_enter)
             for text in others:
-                self._others.append(await listen(self._plane, text, "listen", enter=_enter))
+                self._others.append(await listen(self._dispatcher, text, "listen", enter=_enter))
             return self.by_text[""]
-        for taken, vm in self._given.plane:
-            self._others.append(await listen_on(self._plane, taken, vm))
+        for taken, vm in self._given.dispatcher:
+            self._others.append(await listen_on(self._dispatcher, taken, vm))
         return self._others[0]
 
     async def have(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
@@ -55,7 +61,9 @@ class Listening:
             return
         for text in [one for one in wanted if one not in self.by_text]:
             where = f"vms.{wanted[text]}.reach.listen"
-            self.by_text[text] = await listen(self._plane, text, where, is_own=True, enter=_enter)
+            self.by_text[text] = await listen(
+                self._dispatcher, text, where, is_own=True, enter=_enter
+            )
         for text in self.by_text.keys() - wanted.keys() - keep - {""}:
             self.by_text.pop(text).close()
 
@@ -67,14 +75,14 @@ class Listening:
             try:
                 new = await self.reopen(text, old)
             except ConfigError as error:
-                self._tell(f"{error}; guests of the new namespace are not heard")
+                self._notify(f"{error}; guests of the new namespace are not heard")
                 continue
             if self.by_text.get(text) is not old:  # The fleet has changed meanwhile.
                 new.close()
                 continue
             old.close()
             self.by_text[text] = new
-            self._tell(f"{text} is another namespace by now and is listened in again")
+            self._notify(f"{text} is another namespace by now and is listened in again")
 
     def urls(self, texts: tuple[str, ...]) -> list[str]:
         """Return the URLs of the listeners of these texts, of everybody's, and of the others."""

@@ -2,39 +2,39 @@
 
 from typing import Protocol
 
-from openimds.events.service import Agenda
-from openimds.protocol.pending import Made, Need, NeedsApproval, NeedsBulletin
+from openimds.events.service import EventsService
+from openimds.protocol.pending import Pending, PendingApproval, PendingEventsDocument, Result
 
 
-class Signer(Protocol):
+class CredentialProvider(Protocol):
     """Makes what has to be signed."""
 
-    def held(self, need: Need, now_s: float) -> Made | None:
+    def held(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None."""
         ...
 
-    async def make(self, need: Need, now_s: float) -> Made:
+    async def make(self, need: Pending, now_s: float) -> Result:
         """Return it once it is made, or why it could not be."""
         ...
 
 
-class Making:
+class PendingDispatch:
     """Sends each need to the one who makes it."""
 
-    def __init__(self, signer: Signer, agenda: Agenda) -> None:
+    def __init__(self, signer: CredentialProvider, events_service: EventsService) -> None:
         """Stand before the two."""
-        self._signer, self._agenda = signer, agenda
+        self._signer, self._events_service = signer, events_service
 
-    def held(self, need: Need, now_s: float) -> Made | None:
+    def held(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None if it has to be made."""
-        if isinstance(need, NeedsBulletin):
-            return self._agenda.held(need, now_s)
-        return None if isinstance(need, NeedsApproval) else self._signer.held(need, now_s)
+        if isinstance(need, PendingEventsDocument):
+            return self._events_service.held(need, now_s)
+        return None if isinstance(need, PendingApproval) else self._signer.held(need, now_s)
 
-    async def make(self, need: Need, now_s: float) -> Made:
+    async def make(self, need: Pending, now_s: float) -> Result:
         """Return it once it is made, or why it could not be."""
-        if isinstance(need, NeedsBulletin):
-            return self._agenda.held(need, now_s)
-        if isinstance(need, NeedsApproval):
-            return await self._agenda.approve(need)
+        if isinstance(need, PendingEventsDocument):
+            return self._events_service.held(need, now_s)
+        if isinstance(need, PendingApproval):
+            return await self._events_service.approve(need)
         return await self._signer.make(need, now_s)

@@ -10,20 +10,20 @@ from contextlib import suppress
 
 from openimds.config import Config, without_collector
 from openimds.errors import ConfigError
-from openimds.linux.systemd import Notices
-from openimds.server.inherited_sockets import Given
-from openimds.server.server import Ready, Server, Tell
+from openimds.linux.systemd import SystemdNotifier
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.server import Notify, Ready, Server
 
-NOTHING = Given()
-SILENCE = Notices({})
+NOTHING = InheritedSockets()
+SILENCE = SystemdNotifier({})
 
 
 async def serve(
     config: Config,
     on_ready: Callable[[Ready], None],
-    tell: Tell,
-    given: Given = NOTHING,
-    notices: Notices = SILENCE,
+    notify: Notify,
+    given: InheritedSockets = NOTHING,
+    notices: SystemdNotifier = SILENCE,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the fleet file again.
 
@@ -33,7 +33,7 @@ async def serve(
         ConfigError, StoreError: as `Server.start`.
     """
     _raise_file_limit()
-    server = Server(config, tell, given)
+    server = Server(config, notify, given)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,7 +63,7 @@ async def serve(
         await server.stop()
 
 
-async def _reload(server: Server, notices: Notices) -> None:
+async def _reload(server: Server, notices: SystemdNotifier) -> None:
     notices.reloading()
     try:
         await server.reload()
@@ -71,7 +71,7 @@ async def _reload(server: Server, notices: Notices) -> None:
         notices.ready()
 
 
-async def _live(notices: Notices) -> None:
+async def _live(notices: SystemdNotifier) -> None:
     """Give signs of life, twice as often as they are waited for, from the loop that answers."""
     while True:
         notices.alive()
@@ -81,9 +81,9 @@ async def _live(notices: Notices) -> None:
 def run(
     config: Config,
     on_ready: Callable[[Ready], None],
-    tell: Tell,
-    given: Given = NOTHING,
-    notices: Notices = SILENCE,
+    notify: Notify,
+    given: InheritedSockets = NOTHING,
+    notices: SystemdNotifier = SILENCE,
 ) -> None:
     """Run `serve` on the event loop that was asked for.
 
@@ -93,7 +93,7 @@ def run(
     # Files that this process makes are its owner's alone.
     os.umask(0o077)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        runner.run(serve(config, on_ready, tell, given, notices))
+        runner.run(serve(config, on_ready, notify, given, notices))
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from openimds.admin.token import Token, TokenError
+from openimds.admin.token import AdminToken, TokenError
 from openimds.config import DEFAULT_VM, Config
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
 from openimds.fleet.store.state import State
 from openimds.linux.blackhole_rules import IMDS
 from openimds.linux.private_netns import past_proxies
-from openimds.linux.sandbox import Cell, Warden, Wish
+from openimds.linux.sandbox import Sandbox, SandboxSpec, Supervisor
 from openimds.linux.sandbox.pasta import find
-from openimds.server.inherited_sockets import Given
+from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.process import run
-from openimds.server.server import Ready, Tell
+from openimds.server.server import Notify, Ready
 
 PUBLIC = ("127.0.0.1", 8171)
 """Where keys are published in a cell, unless the settings say: nobody else can have it there."""
@@ -28,7 +28,7 @@ _MOST_NAMED = 3
 _PAGE = 1000
 
 
-class MemoryToken(Token):
+class MemoryToken(AdminToken):
     """A token in memory, which has a name in /proc as long as a process holds it; no file."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ def within(
     config: Config,
     command: Sequence[str],
     wanted: Sequence[str],
-    tell: Tell,
+    notify: Notify,
     *,
     is_online: bool = False,
 ) -> int:
@@ -67,12 +67,12 @@ def within(
     if is_online:
         find()
     names = choose(_names(config), wanted)
-    doors = _doors(config)
+    doors = _admin_ports(config)
     token = None if config.state or "admin" not in doors else MemoryToken()
-    wishes = [Wish(name, tuple(command), tuple(doors.values()), is_online) for name in names]
-    with Warden(wishes, tell) as warden:
+    wishes = [SandboxSpec(name, tuple(command), tuple(doors.values()), is_online) for name in names]
+    with Supervisor(wishes, notify) as warden:
         opened = [dict(zip(doors, sockets, strict=True)) for sockets in warden.open()]
-        given = Given(
+        given = InheritedSockets(
             tuple((one["plane"], name) for one, name in zip(opened, names, strict=True)),
             tuple(one["admin"] for one in opened if "admin" in one),
             tuple(one["public"] for one in opened if "public" in one),
@@ -85,7 +85,7 @@ def within(
             def answer(ready: Ready) -> None:
                 say([_variables(cell, doors, ready, token) for cell, doors in cells])
 
-            run(config, answer, tell, given)
+            run(config, answer, notify, given)
 
         return warden.run(serve, [one for sockets in opened for one in sockets.values()])
 
@@ -137,7 +137,7 @@ def _kept(config: Config) -> list[str]:
     return names
 
 
-def _doors(config: Config) -> dict[str, tuple[str, int]]:
+def _admin_ports(config: Config) -> dict[str, tuple[str, int]]:
     """Return where each setting's socket listens in a cell.
 
     Raises:
@@ -157,7 +157,7 @@ def _doors(config: Config) -> dict[str, tuple[str, int]]:
 
 
 def _variables(
-    cell: Cell, doors: dict[str, socket.socket], ready: Ready, token: MemoryToken | None
+    cell: Sandbox, doors: dict[str, socket.socket], ready: Ready, token: MemoryToken | None
 ) -> dict[str, str]:
     """Return the variables by which commands in a cell find the server."""
     found = {"OPENIMDS_VM": cell.wish.name}

@@ -12,43 +12,48 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from openimds.admin.token import Token
-from openimds.config import DEFAULT_VM, Config, Written
-from openimds.credentials.entra.client import FEDERATION, NOBODY_ASKS, Entra, Nobody
-from openimds.credentials.pki.lazy import Issuing
-from openimds.credentials.service import Office
+from openimds.admin.token import AdminToken
+from openimds.config import DEFAULT_VM, Config, FleetFileContents
+from openimds.credentials.entra.client import (
+    ENTRA_UNCONFIGURED,
+    FEDERATION,
+    Entra,
+    UnconfiguredEntra,
+)
+from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.arc_challenge import Challenges
-from openimds.credentials.tokens.caller_secrets import Secrets
-from openimds.dataplane.dispatcher import Plane, WirePicture
+from openimds.credentials.tokens.caller_secrets import CallerSecrets
+from openimds.dataplane.dispatcher import Dispatcher, ResponseIndex
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.events.scenario import FLEET
-from openimds.events.service import Agenda
-from openimds.events.webhook import Hook, delivery
-from openimds.facts.protocols import WAYS
-from openimds.faults import Faults
-from openimds.fleet.index import Picture
-from openimds.fleet.service import DEFAULT, Desk
+from openimds.events.service import EventsService
+from openimds.events.webhook import Webhook, delivery
+from openimds.facts.protocols import TOKEN_ROUTES
+from openimds.faults import FaultService
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.service import DEFAULT, FleetService
 from openimds.fleet.store.port import Change, Store
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
 from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
-from openimds.protocol.access_token import Terms
-from openimds.protocol.events.document import Activity
+from openimds.protocol.access_token import TokenSettings
+from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.identity_dialects import variables
-from openimds.server.admin_ports import Doors
-from openimds.server.fleet_file_watcher import Edits
-from openimds.server.inherited_sockets import Given
-from openimds.server.listener_faults import Shutters
-from openimds.server.listener_set import Listening
-from openimds.server.metrics_source import Numbers
-from openimds.server.pending_dispatch import Making
+from openimds.server.admin_ports import AdminPorts
+from openimds.server.fleet_file_watcher import FleetFileWatcher
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.listener_faults import ListenerFaults
+from openimds.server.listener_set import ListenerSet
+from openimds.server.metrics_source import ServerMetrics
+from openimds.server.pending_dispatch import PendingDispatch
 from openimds.vm.types import Vm
 
 _SWEEP_S = 1.0
 _DRAIN_S = 5.0
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 """Says a sentence to the operator."""
 
 
@@ -64,15 +69,20 @@ class Ready(Struct, frozen=True):
 class Server:
     """All rooms put together, inside a running loop."""
 
-    def __init__(self, config: Config, tell: Tell, given: Given = Given()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        config: Config,
+        notify: Notify,
+        given: InheritedSockets = InheritedSockets(),  # noqa: B008 - frozen
+    ) -> None:
         """Take the state directory and open the store; keep nothing of it where that fails.
 
         Raises:
             ConfigError: a port cannot be had, or settings do not fit together.
             StoreError: the directory is held by another process, or the store cannot be used.
         """
-        self.config, self.tell, self._given = config, tell, given
-        self._tell_once = lru_cache(64)(tell)  # A text that is remembered is not told again.
+        self.config, self.notify, self._given = config, notify, given
+        self._notify_once = lru_cache(64)(notify)  # A text that is remembered is not told again.
         self._ends = ExitStack()  # Closes what is open, and what was opened first last.
         try:
             self._take(config)
@@ -82,7 +92,7 @@ class Server:
         except BaseException:
             self._ends.close()
             raise
-        self._edits: Edits | None = None
+        self._edits: FleetFileWatcher | None = None
         self.loop_lag_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -91,61 +101,71 @@ class Server:
         self.state = State(Path(config.state).absolute()) if config.state else None
         if self.state:
             self._ends.callback(self.state.close)
-        self._doors = Doors(config, self._given, self.tell)
-        self._ends.callback(self._doors.shut)
+        self._admin_ports = AdminPorts(config, self._given, self.notify)
+        self._ends.callback(self._admin_ports.shut)
         self.clock = Clock(time.time, is_virtual=config.virtual_clock)
 
     def _sign(self, config: Config) -> None:
         """Put together what signs, and what it is asked by."""
-        self.public_url = config.public_url or self._doors.public_url or ""
+        self.public_url = config.public_url or self._admin_ports.public_url or ""
         issuer = self.public_url if config.issuer == "public" else config.issuer
-        terms = Terms(config.token_life_s, "" if issuer == "azure" else issuer, config.v2_resources)
+        terms = TokenSettings(
+            config.token_life_s, "" if issuer == "azure" else issuer, config.v2_resources
+        )
         self.entra = self._bind_entra(terms.issuer)
         if self.entra:
             self._ends.callback(self.entra.close)
-        elsewhere = self.entra or Nobody(self.tell, is_told=NOBODY_ASKS in config.remarks)
+        elsewhere = self.entra or UnconfiguredEntra(
+            self.notify, is_told=ENTRA_UNCONFIGURED in config.remarks
+        )
         arc = Challenges(Path(config.arc_folder)) if config.arc_folder else None
-        self.office = Office(self._issuing(), terms, elsewhere, arc)
+        self.office = CredentialsService(self._issuing(), terms, elsewhere, arc)
         self._ends.callback(self.office.close)
-        self.secrets = Secrets.open(self.state.folder if self.state else None)
+        self.secrets = CallerSecrets.open(self.state.folder if self.state else None)
         self.office.registry.check(time.time())
 
     def _plan(self, config: Config) -> None:
         """Put together what the fleet is, and what is to happen to it."""
-        self._picture: WirePicture = Picture(config.catalog, config.cache_bytes)
+        self._fleet_index: ResponseIndex = FleetIndex(config.catalog, config.cache_bytes)
         forget = self.office.tokens.forget if config.forget_tokens else lambda _: None
         steady = asyncio.get_running_loop().time
-        self.desk = Desk(self._store(), self._picture, self.clock, self._have, forget, steady)
-        self._ends.callback(self.desk.close)
-        activity = Activity() if config.events_activation else None
-        self.agenda = Agenda(self.desk, self.clock, self.tell, activity)
+        self.fleet_service = FleetService(
+            self._store(), self._fleet_index, self.clock, self._have, forget, steady
+        )
+        self._ends.callback(self.fleet_service.close)
+        activity = ScopeActivity() if config.events_activation else None
+        self.events_service = EventsService(self.fleet_service, self.clock, self.notify, activity)
         self.hook = (
-            Hook(delivery(config.event_hook), self.desk, self.tell) if config.event_hook else None
+            Webhook(delivery(config.event_hook), self.fleet_service, self.notify)
+            if config.event_hook
+            else None
         )
 
     def _serve(self, config: Config) -> None:
         """Put together what answers, who looks on, and what goes wrong on request."""
-        self.plane = Plane(
-            self._picture,
+        self.dispatcher = Dispatcher(
+            self._fleet_index,
             now=asyncio.get_running_loop().time,
             utc=self.clock if config.virtual_clock else time.time,
             allowances=config.allowances,
-            maker=Making(self.office, self.agenda),
+            maker=PendingDispatch(self.office, self.events_service),
             bounds=config.bounds,
             extras=config.extras,
             secret_of=self.secrets.of,
         )
-        self.plane.on_stranger = self._on_stranger
-        self.plane.on_mistake = self._on_mistake
+        self.dispatcher.on_unknown_caller = self._on_unknown_caller
+        self.dispatcher.on_internal_error = self._on_internal_error
         self.recorder = Recorder(config.record)
         self.recorder.on_looking = self._look
         self._look(self.recorder.is_looking)
-        self.listening = Listening(self.plane, config.listen, self._given, self.tell)
-        self.faults = Faults(self.desk, self.plane.utc, self.plane.trouble)
+        self.listening = ListenerSet(self.dispatcher, config.listen, self._given, self.notify)
+        self.faults = FaultService(self.fleet_service, self.dispatcher.utc, self.dispatcher.trouble)
         open_now, reopen = self.listening.by_text, self.listening.reopen
-        self.shutters = Shutters(self.faults.engine, self.clock, open_now, reopen, self.tell)
+        self.listener_faults = ListenerFaults(
+            self.faults.engine, self.clock, open_now, reopen, self.notify
+        )
         self.faults.on_change = self._shut
-        self.agenda.on_clock = self._on_clock
+        self.events_service.on_clock = self._on_clock
 
     def _store(self) -> Store:
         if self.state is None:
@@ -161,50 +181,50 @@ class Server:
         """
         await self._load()
         await self._load_events()
-        for remark in (*self.config.remarks, *self.plane.picture.remarks()):
-            self.tell(remark)
+        for remark in (*self.config.remarks, *self.dispatcher.fleet_index.remarks()):
+            self.notify(remark)
         first = await self.listening.open()
-        self.shutters.look()
-        ready = Ready(first.url, None, None, self._doors.public_url)
-        if self._doors.has_admin:
+        self.listener_faults.look()
+        ready = Ready(first.url, None, None, self._admin_ports.public_url)
+        if self._admin_ports.has_admin:
             ready = self._open_admin(ready)
-        self._doors.open_public(self._publications)
-        if self.plane.picture.has_identities:
-            self._tasks.append(asyncio.create_task(self.office.warm(self.plane.utc())))
+        self._admin_ports.open_public(self._publications)
+        if self.dispatcher.fleet_index.has_identities:
+            self._tasks.append(asyncio.create_task(self.office.warm(self.dispatcher.utc())))
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self.config.fleet:
             seen = self.config.fingerprint
-            self._edits = Edits(self.config.fleet, seen, self._apply, self.tell)
+            self._edits = FleetFileWatcher(self.config.fleet, seen, self._apply, self.notify)
             self._tasks.append(asyncio.create_task(self._edits.follow()))
         return ready
 
     async def _load(self) -> None:
-        await self.desk.load(is_last=self.config.vms is None)
+        await self.fleet_service.load(is_last=self.config.vms is None)
         if self.config.vms is not None:
             await self._sync(self.config.vms, "start")
             self.config.vms.clear()
-        elif not self.plane.picture.by_name:
-            await self.desk.sync([Vm(DEFAULT_VM)], DEFAULT, "start")
+        elif not self.dispatcher.fleet_index.by_name:
+            await self.fleet_service.sync([Vm(DEFAULT_VM)], DEFAULT, "start")
 
     async def _load_events(self) -> None:
-        await self.agenda.load()
+        await self.events_service.load()
         if self.hook:
-            self.agenda.ledger.on_happening = self.hook.wake
+            self.events_service.event_writer.on_log_entry = self.hook.wake
             self._tasks.append(asyncio.create_task(self.hook.run()))
         if self.config.plans:
             try:
-                await self.agenda.begin(FLEET, self.config.plans, is_once=True)
+                await self.events_service.begin(FLEET, self.config.plans, is_once=True)
             except ConfigError as error:
                 raise error.inside(self.config.scenario or self.config.source) from None
         with self._of_file():
             await self.faults.load(self.config.faults)
 
-    def _issuing(self) -> Issuing:
+    def _issuing(self) -> CaSettings:
         key, certificates = self.config.attest_key, self.config.attest_certificates
         if bool(key) != bool(certificates):
             said = "attest_key" if key else "attest_certificates"
             raise ConfigError(said, "it alone", "attest_key and attest_certificates together")
-        return Issuing(
+        return CaSettings(
             self.state.folder if self.state else None,
             self.public_url,
             Path(certificates) if certificates else None,
@@ -216,40 +236,40 @@ class Server:
         if not self.config.entra:
             return None
         if self.config.entra == FEDERATION and not issuer.startswith("https://"):
-            self.tell(f"Entra fetches the keys of an issuer by https, and this one is {issuer}")
+            self.notify(f"Entra fetches the keys of an issuer by https, and this one is {issuer}")
         return Entra(
             self.config.entra,
             issuer=issuer,
             # The office comes after: it has to know whom to ask.
             sign=lambda claims, now_s: self.office.sign(claims, now_s),  # noqa: PLW0108 - as said
-            tell=self.tell,
+            notify=self.notify,
         )
 
     def _publications(self) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.admin.public_app import application  # noqa: PLC0415 - on the first knock
         from openimds.credentials.publication import Publications  # noqa: PLC0415 - as above
 
-        clouds = self.plane.picture.clouds
-        said = Publications(self.public_url, self.office, clouds, self.plane.utc)
-        return application(said, self.tell)
+        clouds = self.dispatcher.fleet_index.clouds
+        said = Publications(self.public_url, self.office, clouds, self.dispatcher.utc)
+        return application(said, self.notify)
 
     def _open_admin(self, ready: Ready) -> Ready:
         kept = (self.state.folder if self.state else default_folder()) / TOKEN_NAME
-        token = self._given.token or Token(kept)
-        url = self._doors.open_admin(lambda: self._application(token))
+        token = self._given.token or AdminToken(kept)
+        url = self._admin_ports.open_admin(lambda: self._application(token))
         return structs.replace(ready, admin=url, token_file=str(token.path))
 
-    def _application(self, token: Token) -> Any:  # noqa: ANN401 - any ASGI application
+    def _application(self, token: AdminToken) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.admin.app import application  # noqa: PLC0415 - on the first knock
 
         return application(
-            self.desk,
+            self.fleet_service,
             token,
-            self._doors.admin_names,
-            Numbers(
-                self.plane,
-                self.desk,
-                self.agenda,
+            self._admin_ports.admin_names,
+            ServerMetrics(
+                self.dispatcher,
+                self.fleet_service,
+                self.events_service,
                 self.hook,
                 self.recorder,
                 self.faults.played,
@@ -257,7 +277,7 @@ class Server:
             ),
             self.office,
             self.ways_of,
-            agenda=self.agenda,
+            events_service=self.events_service,
             recording=self.recorder,
             faults=self.faults,
         )
@@ -267,7 +287,7 @@ class Server:
         urls = self.listening.urls(vm.reach.listen)
         url = next((one for one in urls if one.startswith("http")), "")
         secret, extras = self.secrets.of(vm.name), {"", *self.config.extras}
-        ways = [row.key for row in WAYS.values() if row.setting in extras]
+        ways = [row.key for row in TOKEN_ROUTES.values() if row.setting in extras]
         return {key: variables(key, url, secret) for key in ways} if url else {}
 
     async def _have(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
@@ -278,27 +298,27 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.shutters.close()
-        self.desk.end_feeds()
+        await self.listener_faults.close()
+        self.fleet_service.end_feeds()
         self.recorder.end_feeds()
-        await self._doors.close()
+        await self._admin_ports.close()
         self.listening.close()
-        self.plane.connections.drain()
-        deadline = self.plane.now() + patience_s
-        while len(self.plane.connections) and self.plane.now() < deadline:
-            self.plane.connections.sweep(self.plane.now())
+        self.dispatcher.connections.drain()
+        deadline = self.dispatcher.now() + patience_s
+        while len(self.dispatcher.connections) and self.dispatcher.now() < deadline:
+            self.dispatcher.connections.sweep(self.dispatcher.now())
             await asyncio.sleep(0.01)
         for _ in ("told", "cut"):
-            self.plane.connections.sweep(inf)
-        await self.agenda.close()
+            self.dispatcher.connections.sweep(inf)
+        await self.events_service.close()
         self._ends.close()
 
     async def _sweep(self) -> None:
         while True:
-            due = self.plane.now() + _SWEEP_S
+            due = self.dispatcher.now() + _SWEEP_S
             await asyncio.sleep(_SWEEP_S)
-            self.loop_lag_s = max(0.0, self.plane.now() - due)
-            self.plane.connections.sweep(self.plane.now())
+            self.loop_lag_s = max(0.0, self.dispatcher.now() - due)
+            self.dispatcher.connections.sweep(self.dispatcher.now())
 
     async def reload(self) -> None:
         """Apply edits of the fleet file now, and listen anew where a namespace was made anew."""
@@ -306,7 +326,7 @@ class Server:
             await self._edits.look()
         await self.listening.renew()
 
-    async def _apply(self, said: Written, who: str) -> list[Change]:
+    async def _apply(self, said: FleetFileContents, who: str) -> list[Change]:
         with self._of_file():
             self.faults.check(said.faults, (vm.name for vm in said.vms))
         changes = await self._sync(said.vms, who)
@@ -315,7 +335,7 @@ class Server:
 
     async def _sync(self, vms: list[Vm], who: str) -> list[Change]:
         with self._of_file():
-            return await self.desk.sync(vms, self.config.origin, who)
+            return await self.fleet_service.sync(vms, self.config.origin, who)
 
     @contextmanager
     def _of_file(self) -> Iterator[None]:
@@ -326,25 +346,25 @@ class Server:
             raise error.inside(self.config.source) from None
 
     async def _on_clock(self) -> None:
-        self.plane.picture.forget_replies()
+        self.dispatcher.fleet_index.clear_responses()
         await self._shut()
 
     async def _shut(self) -> None:
         """Shut what is to be shut now; whoever has asked for it finds it so."""
-        self.shutters.look()
-        await self.shutters.settle()
+        self.listener_faults.look()
+        await self.listener_faults.settle()
 
     def _look(self, is_looking: bool) -> None:  # noqa: FBT001 - a fact that is told
-        self.plane.watch(self.recorder if is_looking else None)
+        self.dispatcher.watch(self.recorder if is_looking else None)
 
-    def _on_mistake(self, error: BaseException) -> None:
+    def _on_internal_error(self, error: BaseException) -> None:
         if isinstance(error, Error):  # The operator's or the world's, and not ours.
-            self._tell_once(str(error))
+            self._notify_once(str(error))
         else:
-            self.tell(f"a mistake of ours: {error!r}")
+            self.notify(f"a mistake of ours: {error!r}")
 
-    def _on_stranger(self, caller: str) -> None:
-        self.tell(
+    def _on_unknown_caller(self, caller: str) -> None:
+        self.notify(
             f"unknown caller {caller}: no VM of the fleet has that address, so it gets 404. "
             "Write it under reach.address of the VM that it is"
         )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from openimds.errors import ConfigError
 from openimds.server import Server
 from openimds.testing.events import seconds_of
-from openimds.testing.server_thread import Stage
+from openimds.testing.server_thread import ServerThread
 
 
 class GuestClock:
@@ -14,7 +14,7 @@ class GuestClock:
     It begins with the time of the wall. Limits and time-outs go by a clock that nobody sets.
     """
 
-    def __init__(self, stage: Stage, server: Server) -> None:
+    def __init__(self, stage: ServerThread, server: Server) -> None:
         """Stand before the agenda of a server."""
         self._stage, self._server = stage, server
 
@@ -64,4 +64,4 @@ class GuestClock:
             hint = "Leave out virtual_clock=False and entra= of @pytest.mark.imds"
             raise ConfigError("imds.clock", seen, "a virtual clock", hint)
         state = clock.planned(**numbers)
-        self._stage.do(self._server.agenda.set_clock(state))
+        self._stage.do(self._server.events_service.set_clock(state))

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.facts.protocols import IMDS, WAYS
+from openimds.facts.protocols import IMDS, TOKEN_ROUTES
 from openimds.server import Server
 from openimds.testing.vms import ServedVm, Vms
 from openimds.vm.validate import nearest
 
-EVERY_VARIABLE = sorted({name for row in WAYS.values() for name, _ in row.variables})
+EVERY_VARIABLE = sorted({name for row in TOKEN_ROUTES.values() for name, _ in row.variables})
 """Of all ways: a client that finds one of another way would take that one."""
 
 
@@ -49,8 +49,8 @@ class Environment(Mapping[str, str]):
         if way in ways:
             return ways[way]
         hint = nearest(way, ways)
-        if way in WAYS:
-            hint = f"Write @pytest.mark.imds({WAYS[way].setting}=...) for {way}"
+        if way in TOKEN_ROUTES:
+            hint = f"Write @pytest.mark.imds({TOKEN_ROUTES[way].setting}=...) for {way}"
         raise ConfigError("way", f'"{way}"', "one of " + ", ".join(ways), hint)
 
     def use(

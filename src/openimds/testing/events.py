@@ -8,15 +8,15 @@ from typing import Any, Literal, TypeAlias
 import msgspec.json
 
 from openimds.errors import ConfigError
-from openimds.events.writer import Shown
-from openimds.facts.events import ANY, Status, Trigger
+from openimds.events.writer import PublishedScope
+from openimds.facts.events import ANY, EventStatus, Trigger
 from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.protocol.events.event import Event, place_of
-from openimds.protocol.events.input import Wish, plans
-from openimds.protocol.events.schedule import Plan
-from openimds.protocol.events.state_machine import Refusal
+from openimds.protocol.events.input import EventRequest, plans
+from openimds.protocol.events.schedule import RecurringEvent
+from openimds.protocol.events.state_machine import TransitionRefusal
 from openimds.server import Server
-from openimds.testing.server_thread import Stage
+from openimds.testing.server_thread import ServerThread
 from openimds.testing.vms import WHO, ServedVm, Vms
 
 Which: TypeAlias = Event | str
@@ -27,7 +27,7 @@ Wanted: TypeAlias = Literal["approved", "started", "gone"]
 class Events:
     """The events that are not gone, by id. Iterating gives them, oldest declaration first."""
 
-    def __init__(self, stage: Stage, server: Server, vms: Vms, under_test: str) -> None:
+    def __init__(self, stage: ServerThread, server: Server, vms: Vms, under_test: str) -> None:
         """Stand before the agenda of a server."""
         self._stage, self._server = stage, server
         self._vms, self._under_test = vms, under_test
@@ -64,7 +64,7 @@ class Events:
         """
         __tracebackhide__ = True
         names = tuple(one if isinstance(one, str) else one.name for one in vms)
-        wish = Wish(
+        wish = EventRequest(
             event_type,
             names or (self._under_test,),
             in_s,
@@ -80,7 +80,7 @@ class Events:
         if len(scopes) > 1:
             seen = "VMs of the scopes " + ", ".join(sorted(scopes))
             raise ConfigError("vms", seen, "VMs of one scope", "Schedule an event for each scope")
-        return self._stage.do(self._server.agenda.declare(wish, WHO))[0]
+        return self._stage.do(self._server.events_service.declare(wish, WHO))[0]
 
     def start(self, event: Which) -> Event:
         """Start an event without waiting for approval or NotBefore; return it as it is then.
@@ -108,15 +108,15 @@ class Events:
 
     def get(self, event: Which) -> Event | None:
         """Return an event as it is now, or None if it is gone."""
-        return self._server.agenda.get(_id(event))
+        return self._server.events_service.get(_id(event))
 
     def __iter__(self) -> Iterator[Event]:
         """Return the events that are not gone."""
-        return iter(self._server.agenda.events())
+        return iter(self._server.events_service.events())
 
     def __len__(self) -> int:
         """Return how many are not gone."""
-        return len(self._server.agenda.events())
+        return len(self._server.events_service.events())
 
     def wait(self, event: Which, wanted: Wanted = "approved", timeout_s: float = 10.0) -> None:
         """Wait until an event is approved, has started or is gone; it is told, nothing is polled.
@@ -144,7 +144,7 @@ class Events:
             raise ConfigError("version", f'"{version}"', "one of " + ", ".join(known))
         name = vm if isinstance(vm, str) else vm.name
         scope, _ = place_of(self._vms.entry(name or self._under_test).vm)
-        shown = self._server.agenda.ledger.scopes.get(scope, Shown())
+        shown = self._server.events_service.event_writer.scopes.get(scope, PublishedScope())
         found: dict[str, Any] = msgspec.json.decode(shown.bulletin(version).body)
         return found
 
@@ -155,32 +155,32 @@ class Events:
             ConfigError: a line that does not fit, or names a VM that is not there.
         """
         __tracebackhide__ = True
-        read: tuple[Plan, ...] = plans(lines)
-        self._stage.do(self._server.agenda.begin(name, read))
+        read: tuple[RecurringEvent, ...] = plans(lines)
+        self._stage.do(self._server.events_service.begin(name, read))
 
     def _order(self, trigger: Trigger, event: Which) -> Event:
         __tracebackhide__ = True
-        found = self._stage.do(self._server.agenda.order(trigger, _id(event), WHO))
-        if isinstance(found, Refusal):
+        found = self._stage.do(self._server.events_service.order(trigger, _id(event), WHO))
+        if isinstance(found, TransitionRefusal):
             raise ConfigError("imds.events", found.text, "an event that can be moved so")
         return found
 
     async def _await(self, event_id: str, wanted: Wanted, timeout_s: float) -> str:
         """Wait, and return what is wrong, if anything."""
-        desk, get = self._server.desk, self._server.agenda.get
+        fleet_service, get = self._server.fleet_service, self._server.events_service.get
         if get(event_id) is None:
             return f"there is no event {event_id}, or not any more"
-        feed = desk.subscribe()
+        feed = fleet_service.subscribe()
         try:
             async with asyncio.timeout(timeout_s):
                 while (said := _still(get(event_id), wanted)) is None:
                     await feed.get()
         except TimeoutError:
             now = get(event_id)
-            status = now.status if now else Status.GONE
+            status = now.status if now else EventStatus.GONE
             return f"{event_id} is not {wanted} after {timeout_s:g} s, it is {status}"
         finally:
-            desk.unsubscribe(feed)
+            fleet_service.unsubscribe(feed)
         return said
 
 
@@ -188,7 +188,7 @@ def _still(event: Event | None, wanted: Wanted) -> str | None:
     """Return nothing to say once it has come, why it cannot come, or None while it may."""
     if event is None:
         return "" if wanted == "gone" else f"the event is gone, and was not seen {wanted}"
-    has_started = event.status is Status.STARTED
+    has_started = event.status is EventStatus.STARTED
     come: dict[str, Callable[[], bool]] = {
         "approved": lambda: event.is_approved,
         "started": lambda: has_started,

@@ -3,19 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from openimds.faults import Running
+from openimds.faults import ActiveFault
 from openimds.server import Server
-from openimds.testing.server_thread import Stage
+from openimds.testing.server_thread import ServerThread
 
 
 class Faults:
     """The faults that are set now, in the order in which they are tried."""
 
-    def __init__(self, stage: Stage, server: Server) -> None:
+    def __init__(self, stage: ServerThread, server: Server) -> None:
         """Stand before the faults of a server."""
         self._stage, self._faults = stage, server.faults
 
-    def set(self, **members: object) -> tuple[Running, ...]:
+    def set(self, **members: object) -> tuple[ActiveFault, ...]:
         """Set a fault from now on: its members as under `faults` in a fleet file.
 
         `imds.faults.set(effect="status", status=410, until_s=70)`; without `vms` it is for all.
@@ -26,7 +26,7 @@ class Faults:
         __tracebackhide__ = True
         return tuple(self._stage.do(self._faults.set(members)))
 
-    def play(self, playbook: str, *vms: str, **parameters: object) -> tuple[Running, ...]:
+    def play(self, playbook: str, *vms: str, **parameters: object) -> tuple[ActiveFault, ...]:
         """Play a playbook, such as `throttled`, from now on; for all VMs if none is named.
 
         Raises:
@@ -46,7 +46,7 @@ class Faults:
         """How often each effect was played."""
         return Counter(self._faults.played)
 
-    def __iter__(self) -> Iterator[Running]:
+    def __iter__(self) -> Iterator[ActiveFault]:
         """Return the faults that are set."""
         return iter(self._faults.running)
 

@@ -10,7 +10,7 @@ from openimds.testing.environment import Environment
 from openimds.testing.events import Events
 from openimds.testing.faults import Faults
 from openimds.testing.requests import Requests
-from openimds.testing.server_thread import Stage
+from openimds.testing.server_thread import ServerThread
 from openimds.testing.vms import ServedVm, Vms
 
 
@@ -48,7 +48,7 @@ class Imds:
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of one test's server
         self,
-        stage: Stage,
+        stage: ServerThread,
         server: Server,
         ready: Ready,
         vm: str,
@@ -88,4 +88,4 @@ class Imds:
 
     def _published(self) -> Publications:
         server = self._server
-        return Publications("", server.office, server.plane.picture.clouds, server.clock)
+        return Publications("", server.office, server.dispatcher.fleet_index.clouds, server.clock)

@@ -29,14 +29,14 @@ _FILES = ("fleet", "document")
 _PATHS = frozenset(row.name for row in SETTINGS if row.metavar in {"PATH", "FILE", "DIR"})
 
 
-class Wanted(Struct, frozen=True):
+class ServerOptions(Struct, frozen=True):
     """A server that a test wants: its configuration, and the name of the VM under test."""
 
     config: Config
     vm: str
 
 
-def wanted(item: pytest.Item, homes: tuple[str, ...]) -> Wanted:
+def server_options(item: pytest.Item, homes: tuple[str, ...]) -> ServerOptions:
     """Return what a test wants; the VM under test is reached from the addresses `homes` as well.
 
     Raises:
@@ -52,7 +52,7 @@ def wanted(item: pytest.Item, homes: tuple[str, ...]) -> Wanted:
     taken = {one for vm in vms for one in vm.reach.address or ()}
     mine = tuple(one for one in homes if one not in taken)
     vms = [with_addresses(vm, mine) if vm.name == under_test else vm for vm in vms]
-    return Wanted(structs.replace(config, vms=vms, origin="file"), under_test)
+    return ServerOptions(structs.replace(config, vms=vms, origin="file"), under_test)
 
 
 def with_addresses(vm: Vm, more: tuple[str, ...]) -> Vm:

@@ -20,7 +20,7 @@ _SAID = "said"
 _REFUSAL, _REPORT, _WARNING, _WORDS = "refusal", "report", "warning", "words"
 
 
-class Order(Struct):
+class ChildRun(Struct):
     """What the child is to run: pytest's options and arguments, and what xdist told its worker."""
 
     options: dict[str, Any]
@@ -29,7 +29,7 @@ class Order(Struct):
     folder: str
 
 
-class Said(Struct):
+class ChildReport(Struct):
     """What the child had to say.
 
     `refusal` is why there is no private network, `reports` are serialized, `warnings` pickled,
@@ -43,7 +43,7 @@ class Said(Struct):
     code: int
 
     @classmethod
-    def read(cls, folder: Path, code: int, words: str) -> "Said":
+    def read(cls, folder: Path, code: int, words: str) -> "ChildReport":
         """Return what was said until the child ended."""
         said = cls("", [], [], words, code)
         path = folder / _SAID
@@ -65,7 +65,7 @@ class Said(Struct):
                     said.words += one
 
 
-class Teller:
+class ReportWriter:
     """A plugin that writes down what happens, for the parent to read."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Teller:
         self._path = folder / _SAID
         self.config: pytest.Config | None = None
 
-    def tell(self, kind: str, one: object) -> None:
+    def notify(self, kind: str, one: object) -> None:
         """Say one thing that any process can read."""
         data = pickle.dumps((kind, one))
         with self._path.open("ab") as file:
@@ -86,16 +86,16 @@ class Teller:
             (name, one if is_plain(one) else repr(one)) for name, one in report.user_properties
         ]
         hook = self.config.hook
-        self.tell(_REPORT, hook.pytest_report_to_serializable(config=self.config, report=report))
+        self.notify(_REPORT, hook.pytest_report_to_serializable(config=self.config, report=report))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Tell of a module that cannot be collected."""
         if report.failed:
-            self.tell(_WORDS, f"{report.longreprtext}\n")
+            self.notify(_WORDS, f"{report.longreprtext}\n")
 
     def pytest_internalerror(self, excrepr: object) -> None:
         """Tell of a mistake of pytest or of a plugin."""
-        self.tell(_WORDS, f"{excrepr}\n")
+        self.notify(_WORDS, f"{excrepr}\n")
 
     def pytest_warning_recorded(
         self,
@@ -104,7 +104,7 @@ class Teller:
         nodeid: str,
         location: tuple[str, int, str] | None,
     ) -> None:
-        """Tell of a warning of the test; those of the collection were heard where it was begun."""
+        """Report a warning of the test; the parent records those of the collection itself."""
         if when != "runtest":
             return
         warning_message.source = None  # It may be any object.
@@ -115,7 +115,7 @@ class Teller:
             "location": location,
         }
         with suppress(pickle.PicklingError, AttributeError, TypeError):  # Of no class of a module.
-            self.tell(_WARNING, pickle.dumps(told))
+            self.notify(_WARNING, pickle.dumps(told))
 
 
 def is_plain(value: object) -> bool:
@@ -129,12 +129,12 @@ def is_plain(value: object) -> bool:
 
 def main(path: str) -> None:
     """Run what an order says, and end with pytest's exit code."""
-    order: Order = pickle.loads(Path(path).read_bytes())  # noqa: S301 - our parent wrote it
-    teller = Teller(Path(order.folder))
+    order: ChildRun = pickle.loads(Path(path).read_bytes())  # noqa: S301 - our parent wrote it
+    teller = ReportWriter(Path(order.folder))
     try:
         enter()
     except NamespaceError as error:
-        teller.tell(_REFUSAL, str(error))
+        teller.notify(_REFUSAL, str(error))
         return
     end_with_parent(SIGKILL)  # After that: entering takes it back.
     # pytest loads a plugin's modules its own way, and says so if they are there already.

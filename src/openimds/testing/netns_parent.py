@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from openimds.linux.private_netns import past_proxies
-from openimds.testing.netns_child import INSIDE, Order, Said, is_plain
+from openimds.testing.netns_child import INSIDE, ChildReport, ChildRun, is_plain
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}\n"
@@ -95,7 +95,7 @@ def _run(item: pytest.Item, *, is_required: bool) -> None:
         pytest.skip(refused)
 
 
-def _read(item: pytest.Item, said: Said) -> dict[str, pytest.TestReport]:
+def _read(item: pytest.Item, said: ChildReport) -> dict[str, pytest.TestReport]:
     found = {}
     for told in said.reports:
         report = item.config.hook.pytest_report_from_serializable(config=item.config, data=told)
@@ -114,7 +114,7 @@ def _read(item: pytest.Item, said: Said) -> dict[str, pytest.TestReport]:
     return found
 
 
-def _said(item: pytest.Item) -> Said:
+def _said(item: pytest.Item) -> ChildReport:
     """Run the child, and return what it said; if we are interrupted it ends with us."""
     with TemporaryDirectory(prefix="imds-", dir=_kept(item.config)) as name:
         folder = Path(name)
@@ -138,10 +138,10 @@ def _said(item: pytest.Item) -> Said:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
-        return Said.read(folder, code, words.read_text("utf-8", "replace"))
+        return ChildReport.read(folder, code, words.read_text("utf-8", "replace"))
 
 
-def _order(item: pytest.Item, folder: Path) -> Order:
+def _order(item: pytest.Item, folder: Path) -> ChildRun:
     config = item.config
     name = item.nodeid.partition("::")[2]
     options = {key: one for key, one in vars(config.option).items() if is_plain(one)}
@@ -158,7 +158,7 @@ def _order(item: pytest.Item, folder: Path) -> Order:
     node = f"{item.path}::{name}" if name else str(item.path)
     # As arguments: what an option says of plugins comes too late for those that are loaded early.
     plugins = [word for name in config.option.plugins for word in ("-p", name)]
-    return Order(options, [*plugins, node], worker, str(folder))
+    return ChildRun(options, [*plugins, node], worker, str(folder))
 
 
 def _basetemp(config: pytest.Config, folder: Path) -> Path:

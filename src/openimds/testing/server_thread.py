@@ -13,14 +13,14 @@ from msgspec import structs
 
 from openimds.config import Config
 from openimds.credentials.keys.pool import Pool
-from openimds.server import Given, Ready, Server
+from openimds.server import InheritedSockets, Ready, Server
 
 T = TypeVar("T")
 
 _HTTP = 80
 
 
-class Port:
+class ReservedPort:
     """A TCP port that is this session's, whether or not anybody listens there.
 
     Clients read its number once, often when they are imported, so it has to last; and where no
@@ -68,13 +68,13 @@ class _Loop(asyncio.SelectorEventLoop):
         return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-class Stage:
+class ServerThread:
     """A thread with an event loop, on which one server after another answers at a port.
 
     The standard loop serves: the thread is a guest in a process that may fork or load anything.
     """
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: ReservedPort) -> None:
         """Start the thread."""
         self.port = port
         self._pool = Pool()
@@ -101,7 +101,7 @@ class Stage:
 
     @contextmanager
     def serving(
-        self, config: Config, tell: Callable[[str], None]
+        self, config: Config, notify: Callable[[str], None]
     ) -> Iterator[tuple[Server, Ready]]:
         """Have a server on the port, with nothing of the one before it but keys.
 
@@ -113,15 +113,15 @@ class Stage:
                 # Its token is a file, and the user's own folder is not ours.
                 folder = after.enter_context(TemporaryDirectory(prefix="imds-"))
                 config = structs.replace(config, state=folder)
-            server, ready = self.do(self._open(config, tell))
+            server, ready = self.do(self._open(config, notify))
             try:
                 yield server, ready
             finally:
                 self.do(server.stop(patience_s=0))
 
-    async def _open(self, config: Config, tell: Callable[[str], None]) -> tuple[Server, Ready]:
+    async def _open(self, config: Config, notify: Callable[[str], None]) -> tuple[Server, Ready]:
         at_port = structs.replace(config, listen=self.port.address)
-        server = Server(at_port, tell, Given(make_key=self._pool.supply()))
+        server = Server(at_port, notify, InheritedSockets(make_key=self._pool.supply()))
         try:
             return server, await server.start()
         except BaseException:

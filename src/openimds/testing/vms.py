@@ -7,11 +7,11 @@ import msgspec.json
 from msgspec import to_builtins
 
 from openimds.errors import ConfigError
-from openimds.fleet.index import Entry
+from openimds.fleet.index import VmEntry
 from openimds.protocol.handle import instance_document, subject
 from openimds.server import Server
 from openimds.testing.marks import with_addresses
-from openimds.testing.server_thread import Stage
+from openimds.testing.server_thread import ServerThread
 from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.validate import nearest
 
@@ -89,7 +89,7 @@ class Vms:
     """
 
     def __init__(
-        self, stage: Stage, server: Server, under_test: str, homes: tuple[str, ...]
+        self, stage: ServerThread, server: Server, under_test: str, homes: tuple[str, ...]
     ) -> None:
         """Stand before the desk of a server."""
         self._stage, self._server = stage, server
@@ -105,42 +105,44 @@ class Vms:
         vm = read_vm(name, to_builtins(said))
         if name == self._under_test and vm.reach.address is None:
             vm = with_addresses(vm, self._free_homes())
-        self._stage.do(self._server.desk.put(vm, WHO))
+        self._stage.do(self._server.fleet_service.put(vm, WHO))
 
     def __delitem__(self, name: str) -> None:
         """Remove a VM; as `ServedVm.remove`."""
         __tracebackhide__ = True
-        if not self._stage.do(self._server.desk.remove(name, WHO)):
+        if not self._stage.do(self._server.fleet_service.remove(name, WHO)):
             raise self._missing(name)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a VM of that name."""
-        return name in self._server.plane.picture.by_name
+        return name in self._server.dispatcher.fleet_index.by_name
 
     def __iter__(self) -> Iterator[str]:
         """Return the names of all VMs."""
-        return iter([*self._server.plane.picture.by_name])
+        return iter([*self._server.dispatcher.fleet_index.by_name])
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._server.plane.picture.by_name)
+        return len(self._server.dispatcher.fleet_index.by_name)
 
     def patch(self, name: str, patch: Mapping[str, object]) -> None:
         """Change a VM by a merge patch; as `ServedVm.patch`."""
         __tracebackhide__ = True
-        if self._stage.do(self._server.desk.patch(name, to_builtins(patch), WHO)) is None:
+        if self._stage.do(self._server.fleet_service.patch(name, to_builtins(patch), WHO)) is None:
             raise self._missing(name, "Use put, which makes one")
 
     def body(self, name: str) -> bytes:
         """Return what the store keeps of a VM; as `ServedVm.said`."""
-        stored = self._stage.do(self._server.desk.ask(self._server.desk.store.get, name))
+        stored = self._stage.do(
+            self._server.fleet_service.ask(self._server.fleet_service.store.get, name)
+        )
         if stored is None:
             raise self._missing(name)
         return stored.body
 
     def document(self, name: str, version: str) -> dict[str, Any]:
         """Return the instance document of a VM; as `ServedVm.document`."""
-        entry, catalog = self.entry(name), self._server.plane.picture.catalog
+        entry, catalog = self.entry(name), self._server.dispatcher.fleet_index.catalog
         version = version or catalog.general[-1]
         if version not in catalog.known:
             expected = "a general api-version such as " + ", ".join(catalog.newest_first)
@@ -156,19 +158,19 @@ class Vms:
         ]
         return next((url for url in own if url.startswith("http")), self._stage.port.url)
 
-    def entry(self, name: str) -> Entry[Any]:
+    def entry(self, name: str) -> VmEntry[Any]:
         """Return a VM as the data plane sees it.
 
         Raises:
             ConfigError: there is no such VM.
         """
-        found = self._server.plane.picture.by_name.get(name)
+        found = self._server.dispatcher.fleet_index.by_name.get(name)
         if found is None:
             raise self._missing(name)
         return found
 
     def _free_homes(self) -> tuple[str, ...]:
-        entries = self._server.plane.picture.by_name.items()
+        entries = self._server.dispatcher.fleet_index.by_name.items()
         others = {
             one
             for name, entry in entries

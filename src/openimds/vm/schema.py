@@ -4,7 +4,7 @@ from functools import cache
 
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.faults import BAD_DOCUMENTS
-from openimds.facts.fields import Kind
+from openimds.facts.fields import FieldKind
 from openimds.vm.identities import SOURCES
 from openimds.vm.schema_tree import Group, Leaf, Many, Named, Node, newest_tree
 
@@ -26,8 +26,8 @@ _ADDRESSES = _texts("frontendIpAddress", "privateIpAddress")
 _RULE: dict[str, Node] = {
     **_ADDRESSES,
     "protocol": Leaf("protocol"),
-    "frontendPort": Leaf("frontendPort", Kind.NUMBER),
-    "backendPort": Leaf("backendPort", Kind.NUMBER),
+    "frontendPort": Leaf("frontendPort", FieldKind.NUMBER),
+    "backendPort": Leaf("backendPort", FieldKind.NUMBER),
 }
 LOAD_BALANCER = Group(
     "loadBalancer",
@@ -51,7 +51,7 @@ _SOURCE = Leaf("source", choices=SOURCES)
 _IDENTITIES = Group(
     "identities",
     {
-        "system": Leaf("system", Kind.BOOLEAN),
+        "system": Leaf("system", FieldKind.BOOLEAN),
         "user": Many("user", Leaf("user")),
         "tenantId": Leaf("tenantId"),
         "source": _SOURCE,
@@ -74,7 +74,7 @@ def vm_tree() -> Group:
             "availabilitySet": Leaf("availabilitySet"),
             "loadBalancer": LOAD_BALANCER,
             "attested": _ATTESTED,
-            "classic": Leaf("classic", Kind.BOOLEAN),
+            "classic": Leaf("classic", FieldKind.BOOLEAN),
             "reach": Group(
                 "reach",
                 {

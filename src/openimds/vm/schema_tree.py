@@ -7,14 +7,14 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from openimds.facts.document import FIELDS
-from openimds.facts.fields import Field, Kind
+from openimds.facts.fields import Field, FieldKind
 
 
 class Leaf(Struct, frozen=True):
     """A scalar; `row` is there for the leaves of the instance document."""
 
     path: str
-    kind: Kind = Kind.TEXT
+    kind: FieldKind = FieldKind.TEXT
     row: Field | None = None
     choices: tuple[str, ...] = ()
     hints: dict[str, str] = field(default_factory=dict)

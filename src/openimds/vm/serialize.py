@@ -5,7 +5,7 @@ from openimds.vm.tags import as_said
 from openimds.vm.types import IdentityDetail, Vm
 
 
-def said(vm: Vm) -> dict[str, object]:
+def vm_to_value(vm: Vm) -> dict[str, object]:
     """Return what was said of a VM, in the shape of a fleet file, without its name.
 
     Reading the result with `fleet.vm` gives an equal VM.

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.document import OLD_NAMES
-from openimds.facts.fields import Kind
+from openimds.facts.fields import FieldKind
 from openimds.vm.schema_tree import Group, Leaf, Many, Node
 
 _OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
@@ -46,11 +46,11 @@ def read(value: object, node: Node, where: str, lenient: Leniency | None = None)
 
 
 def _leaf(value: object, node: Leaf, where: str) -> object:
-    if node.kind is Kind.BOOLEAN:
+    if node.kind is FieldKind.BOOLEAN:
         if isinstance(value, bool):
             return value
         raise ConfigError(where, describe(value), "true or false")
-    if node.kind is Kind.NUMBER:
+    if node.kind is FieldKind.NUMBER:
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
             return value
         raise ConfigError(where, describe(value), f"a whole number from 0 to {_LARGEST}")

@@ -34,8 +34,8 @@ def test_everything_is_as_it_was(imds: Imds, seen: dict[str, set[Any]], number: 
     assert imds.told == []
     assert imds.clock.rate == 1
     assert abs(imds.clock.now_s - time.time()) < 3600
-    assert imds._server.plane.counts == {}
-    assert imds._server.plane.strangers == {}
+    assert imds._server.dispatcher.counts == {}
+    assert imds._server.dispatcher.unknown_callers == {}
     seen["test"].add(number)
     seen["url"].add(imds.url)
     seen["trust"].add(imds.trust)

@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 import httpx2
 
 from openimds.admin.app import application
-from openimds.admin.token import Token
-from openimds.credentials.keys.keyring import Keyring, Life
-from openimds.credentials.pki.lazy import Issuing, Registry
+from openimds.admin.token import AdminToken
+from openimds.credentials.keys.keyring import KeyInfo, Keyring
+from openimds.credentials.pki.lazy import CaSettings, LazyAuthority
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
-from openimds.events.service import Agenda
+from openimds.events.service import EventsService
 from openimds.facts.versions import NEWEST, catalog
-from openimds.faults import Engine, Faults
-from openimds.fleet.index import Picture
-from openimds.fleet.service import Desk
+from openimds.faults import FaultInjector, FaultService
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.sqlite import MemoryStore
 
@@ -79,9 +79,9 @@ class Signing:
 
     def __init__(self, keys: Keyring) -> None:
         self._keys = keys
-        self.registry = Registry(Issuing(public_url="http://127.0.0.1:8171"))
+        self.registry = LazyAuthority(CaSettings(public_url="http://127.0.0.1:8171"))
 
-    def lives(self, now_s: float) -> tuple[Life, ...]:
+    def lives(self, now_s: float) -> tuple[KeyInfo, ...]:
         return self._keys.lives(now_s)
 
     def rotate(self, now_s: float) -> None:
@@ -94,25 +94,29 @@ class Office:
     def __init__(self, folder: Path) -> None:
         self.now_s = 1_795_377_286.0
         self.store = FailingStore()
-        self.picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
+        self.fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
         self.opened: list[dict[str, str]] = []
         self.is_opening = asyncio.Event()
-        self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
-        self.token = Token(folder / "admin-token")
+        self.fleet_service = FleetService(
+            self.store, self.fleet_index, lambda: self.now_s, self._open
+        )
+        self.token = AdminToken(folder / "admin-token")
         self.told: list[str] = []
-        self.agenda = Agenda(self.desk, Clock(lambda: self.now_s), self.told.append)
+        self.events_service = EventsService(
+            self.fleet_service, Clock(lambda: self.now_s), self.told.append
+        )
         self.keys = Keyring()
         self.signing = Signing(self.keys)
         self.recorder = Recorder(100)
-        self.engines: list[Engine | None] = []
-        self.faults = Faults(self.desk, lambda: self.now_s, self.engines.append)
+        self.engines: list[FaultInjector | None] = []
+        self.faults = FaultService(self.fleet_service, lambda: self.now_s, self.engines.append)
         self.application = application(
-            self.desk,
+            self.fleet_service,
             self.token,
             frozenset({"host"}),
             Numbers(),
             self.signing,
-            agenda=self.agenda,
+            events_service=self.events_service,
             recording=self.recorder,
             faults=self.faults,
         )
@@ -207,6 +211,6 @@ def at_work(folder: Path, work: Callable[[Office], Awaitable[T]]) -> T:
         finally:
             await office.api.aclose()
             office.store.fails.clear()
-            office.desk.close()
+            office.fleet_service.close()
 
     return asyncio.run(whole())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openimds.events.clock import Clock
-from openimds.protocol.pending import NeedsApproval
+from openimds.protocol.pending import PendingApproval
 from tests.unit.admin.setup import Office, at_work
 
 REBOOT = {"type": "Reboot", "vms": ["a"]}
@@ -17,7 +17,7 @@ async def ready(office: Office) -> None:
     await office.api.put("/v1/vms/a", json={"availabilitySet": "as"})
     await office.api.put("/v1/vms/b", json={"availabilitySet": "as"})
     await office.api.put("/v1/vms/c", json={})
-    await office.agenda.load()
+    await office.events_service.load()
 
 
 async def declared(office: Office, **more: object) -> list[dict[str, Any]]:
@@ -152,8 +152,8 @@ def test_an_operator_approves_for_all(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await ready(office)
         (event,) = await declared(office, vms=["a", "b"], needs="all")
-        need = NeedsApproval("a", "set:as", (event["id"],))
-        await office.agenda.approve(need)
+        need = PendingApproval("a", "set:as", (event["id"],))
+        await office.events_service.approve(need)
         shown = (await office.api.get(f"/v1/events/{event['id']}")).json()
         assert (shown["approvals"], shown["approved"]) == (["a"], False)
         shown = (await office.api.post(f"/v1/events/{event['id']}/approve")).json()
@@ -166,7 +166,7 @@ def test_a_failing_store_is_a_503_and_nothing_happened(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await ready(office)
         (event,) = await declared(office)
-        office.store.fails = {"move", "happenings"}
+        office.store.fails = {"move", "log_entries"}
         asked = [
             await office.api.post("/v1/events", json=REBOOT),
             *[await office.api.post(f"/v1/events/{event['id']}/{v}") for v in ("start", "cancel")],
@@ -234,8 +234,8 @@ def test_the_clock_is_shown_and_set_where_that_is_allowed(tmp_path: Path) -> Non
         async def on_clock() -> None:
             changed.append(1)
 
-        office.agenda.on_clock = on_clock
-        office.agenda.clock.is_virtual = True
+        office.events_service.on_clock = on_clock
+        office.events_service.clock.is_virtual = True
         await declared(office, in_s=60, life_s=1)
         got = await office.api.post("/v1/clock", json={"advance_s": 60, "rate": 2})
         assert got.json() == {
@@ -244,13 +244,13 @@ def test_the_clock_is_shown_and_set_where_that_is_allowed(tmp_path: Path) -> Non
             "rate": 2.0,
             "virtual": True,
         }
-        assert [one.status for one in office.agenda.events()] == ["Started"]
+        assert [one.status for one in office.events_service.events()] == ["Started"]
         got = await office.api.post("/v1/clock", json={"now": "2027-01-01T00:00:00Z"})
         assert got.json()["now"] == "2027-01-01T00:00:00.000Z"
-        assert (office.agenda.events(), changed) == ([], [1, 1])
+        assert (office.events_service.events(), changed) == ([], [1, 1])
         for bad in ({"rate": -1}, {"now": 5}, {"now": "x"}, {"when": 1}, {"advance_s": 1e14}):
             assert (await office.api.post("/v1/clock", json=bad)).status_code == 422
-        assert isinstance(office.agenda.clock, Clock)
+        assert isinstance(office.events_service.clock, Clock)
 
     at_work(tmp_path, work)
 
@@ -259,7 +259,7 @@ def test_the_feed_tells_events_beside_changes_and_goes_on_behind_both(tmp_path: 
     async def work(office: Office) -> None:
         await ready(office)
         async with office.follow() as feed:
-            while not office.desk._feeds:
+            while not office.fleet_service._feeds:
                 await feed.messages.get()
             (event,) = await declared(office)
             told = await feed.next()

@@ -85,10 +85,10 @@ def test_every_refusal_has_one_shape_and_changes_nothing(
 ) -> None:
     async def work(office: Office) -> None:
         await office.api.put("/v1/vms/a", json={"reach": {"address": ["10.0.0.1"]}})
-        before, edition = office.store.changes(0, 9), office.picture.edition
+        before, generation = office.store.changes(0, 9), office.fleet_index.generation
         got = await office.api.request(method, path, **more)
         assert is_a_problem(got, status)
-        assert (office.store.changes(0, 9), office.picture.edition) == (before, edition)
+        assert (office.store.changes(0, 9), office.fleet_index.generation) == (before, generation)
         if status == 405:
             assert method not in got.headers["allow"].split(", ")
 
@@ -193,7 +193,7 @@ def test_a_mistake_of_ours_is_a_problem_too(
         def fail(*_: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(office.desk, "put", fail)
+        monkeypatch.setattr(office.fleet_service, "put", fail)
         got = await office.api.put("/v1/vms/a", json={})
         assert is_a_problem(got, 500)
         assert "ZeroDivisionError" in got.json()["detail"]
@@ -214,7 +214,7 @@ def test_a_vm_that_goes_while_it_is_removed_is_a_404(
 
 def test_a_change_that_began_ends_though_nobody_waits_for_it(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        feed = office.desk.subscribe()
+        feed = office.fleet_service.subscribe()
         asking = asyncio.create_task(office.api.put("/v1/vms/a", json={}))
         await office.is_opening.wait()
         asking.cancel()
@@ -223,6 +223,6 @@ def test_a_change_that_began_ends_though_nobody_waits_for_it(tmp_path: Path) -> 
         change = await feed.get()
         assert isinstance(change, Change)
         assert change.name == "a"
-        assert office.picture.by_name.keys() == {"a"}
+        assert office.fleet_index.by_name.keys() == {"a"}
 
     at_work(tmp_path, work)

@@ -98,7 +98,7 @@ def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
             "kind": "put",
             "origin": "api",
         }
-        assert not office.desk._feeds
+        assert not office.fleet_service._feeds
 
     at_work(tmp_path, work)
 

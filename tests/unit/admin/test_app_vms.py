@@ -209,7 +209,7 @@ def test_the_document_is_what_the_guest_gets_at_every_version(tmp_path: Path) ->
 
 def test_the_audit_says_who_did_what_to_what(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.sync([Vm("vm-1")], DEFAULT, "start")
+        await office.fleet_service.sync([Vm("vm-1")], DEFAULT, "start")
         await office.api.put("/v1/vms/a", json={"classic": True})
         got = await office.api.get("/v1/audit")
         assert [

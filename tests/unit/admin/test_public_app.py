@@ -13,12 +13,12 @@ from openimds.admin.public_app import application
 from openimds.credentials import publication
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.authority import Authority
-from openimds.credentials.pki.lazy import Issuing
+from openimds.credentials.pki.lazy import CaSettings
 from openimds.credentials.publication import Publications
-from openimds.credentials.service import Office
+from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.oidc import jwks
-from openimds.protocol.access_token import Terms
-from openimds.protocol.pending import NeedsToken
+from openimds.protocol.access_token import TokenSettings
+from openimds.protocol.pending import PendingToken
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import vm
 from openimds.vm.identities import principals
@@ -32,8 +32,8 @@ URL = "http://127.0.0.1:8171"
 class Published:
     """An office, and a client of what it publishes."""
 
-    def __init__(self, terms: Terms) -> None:
-        self.office = Office(Issuing(public_url=URL), terms)
+    def __init__(self, terms: TokenSettings) -> None:
+        self.office = CredentialsService(CaSettings(public_url=URL), terms)
         clouds = {CHINESE: "AzureChinaCloud"}
         made = Publications(URL, self.office, clouds, lambda: NOW_S)
         self.told: list[str] = []
@@ -49,13 +49,13 @@ class Published:
     def token(self, tenant: str = TENANT, resource: str = "https://a") -> str:
         one = vm("a", {"identities": {"system": True, "tenantId": tenant}})
         (identity,) = principals(one, complete(one))
-        return self.office.tokens.sign(NeedsToken("a", one.cloud, identity, resource), NOW_S).text
+        return self.office.tokens.sign(PendingToken("a", one.cloud, identity, resource), NOW_S).text
 
 
 @pytest.mark.parametrize("issuer", ["", URL])
 @pytest.mark.parametrize("version", ["", "v2.0/"])
 def test_a_token_verifies_with_what_its_tenant_publishes(issuer: str, version: str) -> None:
-    here = Published(Terms(86400, issuer, frozenset({"https://a"} if version else ())))
+    here = Published(TokenSettings(86400, issuer, frozenset({"https://a"} if version else ())))
     described = here.get(f"/{TENANT}/{version}.well-known/openid-configuration")
     keys = here.get(described["jwks_uri"].removeprefix(URL))
     token = here.token()
@@ -75,13 +75,13 @@ def test_a_token_verifies_with_what_its_tenant_publishes(issuer: str, version: s
 
 
 def test_a_tenant_of_another_cloud_has_its_issuer() -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     described = here.get(f"/{CHINESE}/.well-known/openid-configuration")
     assert described["issuer"] == f"https://sts.chinacloudapi.cn/{CHINESE}/"
 
 
 def test_no_private_number_is_published() -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     token = here.token()
     key = here.office.keyring().signer(NOW_S).key.private_numbers()
     private = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
@@ -99,14 +99,14 @@ def test_no_private_number_is_published() -> None:
     ["/", "/x", f"/{TENANT}", "/not-a-tenant/discovery/keys", f"/{TENANT}/discovery/keys/"],
 )
 def test_anything_else_is_not_there_and_the_error_says_what_is(path: str) -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     got = here.client.get(path)
     assert got.status_code == 404
     assert "/TENANT/.well-known/openid-configuration" in got.json()["error"]
 
 
 def test_nothing_can_be_changed_here() -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem"):
         got = here.client.post(path)
         assert (got.status_code, got.headers["allow"]) == (405, "GET, HEAD")
@@ -115,7 +115,7 @@ def test_nothing_can_be_changed_here() -> None:
 
 @pytest.mark.parametrize("path", [f"/{TENANT}/discovery/keys", "/pki/bundle.pem"])
 def test_head_says_what_get_says_but_for_the_body(path: str) -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     head, get = here.client.head(path), here.client.get(path)
     assert (head.status_code, head.headers) == (200, get.headers)
 
@@ -123,7 +123,7 @@ def test_head_says_what_get_says_but_for_the_body(path: str) -> None:
 def test_certificates_are_encoded_once_until_the_authority_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     encoded = Mock(side_effect=Authority.bundle)
     monkeypatch.setattr(Authority, "bundle", lambda one: encoded(one))  # noqa: PLW0108 - a Mock is no method
     first = here.client.get("/pki/bundle.pem").content
@@ -138,7 +138,7 @@ def test_certificates_are_encoded_once_until_the_authority_changes(
 
 
 def test_keys_are_encoded_once_until_there_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     encoded = Mock(side_effect=jwks)
     monkeypatch.setattr(publication, "jwks", encoded)
     (row,) = here.get(f"/{TENANT}/discovery/keys")["keys"]
@@ -155,7 +155,7 @@ def test_keys_are_encoded_once_until_there_is_another_one(monkeypatch: pytest.Mo
 def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
 
     def fail(*_: object) -> None:
         raise KeyFileError("/state/keys/a.pem: saw no key")
@@ -171,7 +171,7 @@ def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
 
 
 def test_the_certificates_of_a_leaf_are_where_it_says() -> None:
-    here = Published(Terms(86400))
+    here = Published(TokenSettings(86400))
     document = x509.load_pem_x509_certificates(here.client.get("/pki/bundle.pem").content)
     leaf = here.office.registry.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
     access = leaf.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)

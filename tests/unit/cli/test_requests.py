@@ -72,8 +72,8 @@ def call(*arguments: str) -> Result:
 
 
 def test_requests_are_columns_for_a_pipe(api: Api) -> None:
-    stranger = {**ONE, "number": 8, "vm": "", "status": 404, "reason": "unknown_caller"}
-    api.rows = [ONE, stranger]
+    unknown_caller = {**ONE, "number": 8, "vm": "", "status": 404, "reason": "unknown_caller"}
+    api.rows = [ONE, unknown_caller]
     got = call("--vm", "web-1", "--endpoint", "versions", "--status", "200")
     assert got.exit_code == 0
     assert got.stdout.splitlines() == [

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from openimds.credentials.worker import NICENESS, BusyError, Workshop
+from openimds.credentials.worker import NICENESS, BusyError, Worker
 from openimds.errors import Error
 
 TOO_LONG_S = 30
@@ -36,13 +36,13 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def waiters(shop: Workshop, *jobs: Callable[[], str], key: str = "") -> list[asyncio.Task[str]]:
+def waiters(shop: Worker, *jobs: Callable[[], str], key: str = "") -> list[asyncio.Task[str]]:
     return [asyncio.ensure_future(shop.do(key or id(job), job)) for job in jobs]
 
 
 def test_a_job_is_done_in_another_thread_while_the_loop_goes_on() -> None:
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         gate = Gate()
         task = asyncio.ensure_future(shop.do("a", gate))
         await turns()
@@ -58,7 +58,7 @@ def test_a_job_is_done_in_another_thread_while_the_loop_goes_on() -> None:
 
 def test_callers_of_one_key_share_one_job() -> None:
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         gate = Gate()
         tasks = waiters(shop, gate, gate, gate, key="same")
         await turns()
@@ -75,7 +75,7 @@ def test_callers_of_one_key_share_one_job() -> None:
 
 def test_what_a_job_raises_goes_to_everyone_who_waits_and_no_further() -> None:
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         gate = Gate()
         gate.fault = OSError("disk full")
         tasks = waiters(shop, gate, gate, key="same")
@@ -93,7 +93,7 @@ def test_what_a_job_raises_goes_to_everyone_who_waits_and_no_further() -> None:
 
 def test_a_caller_who_leaves_takes_the_job_from_nobody() -> None:
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         gate = Gate()
         first, second = waiters(shop, gate, gate, key="same")
         await turns()
@@ -113,7 +113,7 @@ def test_what_a_job_raises_after_all_have_left_is_nobodys_error() -> None:
 
     async def scene() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, what: lost.append(what))
-        shop = Workshop()
+        shop = Worker()
         gate = Gate()
         gate.fault = OSError("disk full")
         (only,) = waiters(shop, gate)
@@ -133,7 +133,7 @@ def test_what_a_job_raises_after_all_have_left_is_nobodys_error() -> None:
 
 def test_one_job_too_many_is_refused_at_once_and_never_done() -> None:
     async def scene() -> None:
-        shop = Workshop(threads=1, most_waiting=2)
+        shop = Worker(threads=1, most_waiting=2)
         gates = [Gate(str(number)) for number in range(4)]
         tasks = waiters(shop, *gates[:3])
         await turns()
@@ -159,7 +159,7 @@ def test_one_job_too_many_is_refused_at_once_and_never_done() -> None:
 
 def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
     async def scene() -> None:
-        shop = Workshop(threads=2, most_waiting=0)
+        shop = Worker(threads=2, most_waiting=0)
         gates = [Gate("0"), Gate("1"), Gate("2")]
         tasks = waiters(shop, *gates[:2])
         await turns()
@@ -177,7 +177,7 @@ def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
 
 def test_closing_finishes_what_has_begun_and_refuses_the_rest() -> None:
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         gates = [Gate("0"), Gate("1")]
         begun, queued = waiters(shop, *gates)
         await turns()
@@ -204,7 +204,7 @@ def test_no_thread_is_made_before_the_first_job(monkeypatch: pytest.MonkeyPatch)
         start(thread)
 
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         assert started == []
         await shop.do("a", lambda: None)
         assert started == ["openimds-workshop_0"]
@@ -220,7 +220,7 @@ def niceness() -> int:
 
 def test_its_threads_stand_back_behind_the_loop_which_stays_where_it_was() -> None:
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         before = niceness()
         assert await shop.do("a", niceness) >= NICENESS
         assert niceness() == before
@@ -237,7 +237,7 @@ def test_a_priority_that_cannot_be_lowered_stops_nothing(monkeypatch: pytest.Mon
         raise PermissionError
 
     async def scene() -> None:
-        shop = Workshop()
+        shop = Worker()
         assert await shop.do("a", lambda: "made") == "made"
         shop.close()
 

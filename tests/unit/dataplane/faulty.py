@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from openimds.dataplane.connection import Conversation
-from openimds.dataplane.dispatcher import Plane
-from openimds.faults.injector import Engine, Running
+from openimds.dataplane.connection import Connection
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.faults.injector import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read
 from tests.support.talk import UTC_S, FakeTransport, Talk
 
@@ -70,9 +70,9 @@ class Line(Talk):
 
     transport: Transport
 
-    def __init__(self, plane: Plane, peer: object = ("127.0.0.1", 5)) -> None:
+    def __init__(self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5)) -> None:
         self.transport = Transport(peer)
-        self.conversation = Conversation(plane, "")
+        self.conversation = Connection(dispatcher, "")
         self.conversation.connection_made(self.transport)
 
     def state(self) -> str:
@@ -83,14 +83,14 @@ class Line(Talk):
         return "closed" if end.is_closed else "waits" if end.is_paused else "reads"
 
 
-def trouble(plane: Plane, *faults: dict[str, Any]) -> tuple[Engine, Timers]:
+def trouble(dispatcher: Dispatcher, *faults: dict[str, Any]) -> tuple[FaultInjector, Timers]:
     """Set faults on a plane; return what counts them, and the clock of their delays."""
-    engine, timers = Engine(), Timers()
+    engine, timers = FaultInjector(), Timers()
     plans = [plan for fault in faults for plan in read(fault)]
-    names = {name: entry.packed for name, entry in plane.picture.by_name.items()}
+    names = {name: entry.packed for name, entry in dispatcher.fleet_index.by_name.items()}
     engine.running = tuple(
-        Running(str(number), plan, "api", UTC_S, names) for number, plan in enumerate(plans)
+        ActiveFault(str(number), plan, "api", UTC_S, names) for number, plan in enumerate(plans)
     )
-    plane.later = timers.later
-    plane.trouble(engine)
+    dispatcher.later = timers.later
+    dispatcher.trouble(engine)
     return engine, timers

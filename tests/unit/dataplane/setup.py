@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from openimds.dataplane.dispatcher import Plane
-from openimds.dataplane.response_bytes import Reply as WireReply
-from openimds.protocol.pending import Made, Need, NeedsDocument, Signature, Token
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.response_bytes import PreparedResponse as WireReply
+from openimds.protocol.pending import AccessToken, Pending, PendingDocument, Result, Signature
 from tests.support.talk import (
     UTC_S,
     Reply,
@@ -28,26 +28,26 @@ class Bench:
     """A maker whose work ends when the test says so."""
 
     def __init__(self) -> None:
-        self.asked: list[asyncio.Future[Made]] = []
-        self.shelf: Token | None = None
+        self.asked: list[asyncio.Future[Result]] = []
+        self.response_cache: AccessToken | None = None
         self.signature: Signature | None = None
 
-    def held(self, need: Need, now_s: float) -> Made | None:
-        if isinstance(need, NeedsDocument):
+    def held(self, need: Pending, now_s: float) -> Result | None:
+        if isinstance(need, PendingDocument):
             return self.signature
-        return None if need.is_once else self.shelf
+        return None if need.is_once else self.response_cache
 
-    async def make(self, need: Need, now_s: float) -> Made:
-        future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+    async def make(self, need: Pending, now_s: float) -> Result:
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.asked.append(future)
         made = await future
-        if isinstance(made, Token):
-            self.shelf = made
+        if isinstance(made, AccessToken):
+            self.response_cache = made
         return made
 
     async def end(self, which: int = 0, text: str = "jwt") -> None:
         made_s = int(UTC_S)
-        self.asked[which].set_result(Token(text, made_s - 300, made_s + 86400, 86400))
+        self.asked[which].set_result(AccessToken(text, made_s - 300, made_s + 86400, 86400))
         await settle()
 
 
@@ -59,19 +59,21 @@ async def settle() -> None:
 class Stage:
     """A plane, its maker, its clock, and a connection to it."""
 
-    def __init__(self, **plane: Any) -> None:
+    def __init__(self, **dispatcher: Any) -> None:
         self.bench, self.now, self.utc_s = Bench(), Time(), UTC_S
         vms = a_fleet(**{"vm-1": HELD})
-        self.plane: Plane = a_plane(a_picture(*vms), maker=self.bench, now=self.now, **plane)
-        self.plane.utc = lambda: self.utc_s
-        self.talk = Talk(self.plane)
+        self.dispatcher: Dispatcher = a_plane(
+            a_picture(*vms), maker=self.bench, now=self.now, **dispatcher
+        )
+        self.dispatcher.utc = lambda: self.utc_s
+        self.talk = Talk(self.dispatcher)
 
     def send(self, *targets: str, **headers: str) -> bytes:
         head = {"Metadata": "true", **headers}
         return self.talk.send(b"".join(request(target, headers=head) for target in targets))
 
     def kept(self) -> list[WireReply]:
-        return list(self.plane.picture.by_name["vm-1"].replies.by_request.values())
+        return list(self.dispatcher.fleet_index.by_name["vm-1"].replies.by_request.values())
 
     def is_paused(self) -> bool:
         return self.talk.transport.is_paused
@@ -83,8 +85,8 @@ class Stage:
 Play = Callable[[Stage], Coroutine[Any, Any, None]]
 
 
-def run(play: Play, **plane: Any) -> None:
+def run(play: Play, **dispatcher: Any) -> None:
     async def both() -> None:
-        await play(Stage(**plane))
+        await play(Stage(**dispatcher))
 
     asyncio.run(both())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openimds.dataplane.dispatcher import Bounds, Plane
-from openimds.dataplane.response_bytes import Counted
+from openimds.dataplane.dispatcher import Bounds, Dispatcher
+from openimds.dataplane.response_bytes import CountKey
 from tests.support.talk import (
     UTC_S,
     Reply,
@@ -55,10 +55,10 @@ def test_every_answer_has_its_own_request_id() -> None:
 
 
 def test_the_date_follows_the_clock_of_the_wall() -> None:
-    plane = a_plane()
-    talk = Talk(plane)
+    dispatcher = a_plane()
+    talk = Talk(dispatcher)
     first = talk.ask(INSTANCE).headers["Date"]
-    plane.utc = lambda: UTC_S + 61
+    dispatcher.utc = lambda: UTC_S + 61
     assert (first[-12:], talk.ask(INSTANCE).headers["Date"][-12:]) == (
         "19:54:46 GMT",
         "19:55:47 GMT",
@@ -90,21 +90,21 @@ def test_a_request_after_the_last_one_is_not_answered() -> None:
 
 
 def test_the_same_bytes_are_answered_without_parsing() -> None:
-    plane = a_plane()
-    talk = Talk(plane)
+    dispatcher = a_plane()
+    talk = Talk(dispatcher)
     first = one(talk.send(GET))
-    entry = plane.picture.by_name["vm-1"]
+    entry = dispatcher.fleet_index.by_name["vm-1"]
     assert GET in entry.replies.by_request
     del talk.conversation._parser
     assert one(talk.send(GET)).body == first.body
-    assert plane.counts[Counted("versions", 200, "")].requests == 2
+    assert dispatcher.counts[CountKey("versions", 200, "")].requests == 2
 
 
 def test_the_same_last_bytes_end_the_connection_again() -> None:
-    plane = a_plane()
+    dispatcher = a_plane()
     last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
-    Talk(plane).send(last)
-    again = Talk(plane)
+    Talk(dispatcher).send(last)
+    again = Talk(dispatcher)
     assert one(again.send(last)).headers["Connection"] == "close"
     assert again.transport.is_closed
 
@@ -119,9 +119,9 @@ def test_the_same_last_bytes_end_the_connection_again() -> None:
     ],
 )
 def test_bytes_that_are_more_than_one_small_request_are_not_kept(data: bytes) -> None:
-    plane = a_plane()
-    Talk(plane).send(data)
-    assert data not in plane.picture.by_name["vm-1"].replies.by_request
+    dispatcher = a_plane()
+    Talk(dispatcher).send(data)
+    assert data not in dispatcher.fleet_index.by_name["vm-1"].replies.by_request
 
 
 def test_http_1_0_ends_unless_asked_to_stay() -> None:
@@ -156,13 +156,13 @@ def test_http_1_0_ends_unless_asked_to_stay() -> None:
     ],
 )
 def test_bytes_that_are_no_request_end_the_connection(data: bytes, status: int) -> None:
-    plane = a_plane()
-    talk = Talk(plane)
+    dispatcher = a_plane()
+    talk = Talk(dispatcher)
     got = one(talk.send(data))
     assert (got.status, got.headers["Connection"]) == (status, "close")
     assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert talk.transport.is_closed
-    moved = {(key.endpoint, key.status): one.requests for key, one in plane.counts.items()}
+    moved = {(key.endpoint, key.status): one.requests for key, one in dispatcher.counts.items()}
     assert moved == {("http", status): 1}
 
 
@@ -222,59 +222,59 @@ def test_head_has_the_headers_of_get_and_no_body() -> None:
 class TestTime:
     def test_a_silent_connection_is_closed_without_words(self) -> None:
         now = Time()
-        plane = a_plane(now=now)
-        talk = Talk(plane)
+        dispatcher = a_plane(now=now)
+        talk = Talk(dispatcher)
         closed = []
         for at in (1009.9, 1010.0):
-            plane.connections.sweep(at)
+            dispatcher.connections.sweep(at)
             closed.append(talk.transport.is_closed)
         assert closed == [False, True]
         assert talk.transport.take() == b""
 
     def test_a_head_that_dawdles_gets_408(self) -> None:
         now = Time()
-        plane = a_plane(now=now)
-        talk = Talk(plane)
+        dispatcher = a_plane(now=now)
+        talk = Talk(dispatcher)
         talk.send(GET)
         now.now_s += 100
         talk.send(GET[:20])
         now.now_s += 9
         talk.send(GET[20:25])
-        plane.connections.sweep(now.now_s)
+        dispatcher.connections.sweep(now.now_s)
         assert not talk.transport.is_closed
-        plane.connections.sweep(now.now_s + 1)
+        dispatcher.connections.sweep(now.now_s + 1)
         assert one(talk.transport.take()).status == 408
         assert talk.transport.is_closed
 
     def test_a_body_that_dawdles_gets_408(self) -> None:
         now = Time()
-        plane = a_plane(now=now)
-        talk = Talk(plane)
+        dispatcher = a_plane(now=now)
+        talk = Talk(dispatcher)
         talk.send(GET[:-2] + b"Content-Length: 9\r\n\r\n")
-        plane.connections.sweep(now.now_s + 10)
+        dispatcher.connections.sweep(now.now_s + 10)
         assert one(talk.transport.take()).status == 408
 
     @pytest.mark.parametrize("times", [1, 2])
     def test_an_idle_connection_lives_for_two_minutes(self, times: int) -> None:
         now = Time()
-        plane = a_plane(now=now)
-        talk = Talk(plane)
+        dispatcher = a_plane(now=now)
+        talk = Talk(dispatcher)
         for _ in range(times):
             talk.send(GET)
-        plane.connections.sweep(now.now_s + 119)
+        dispatcher.connections.sweep(now.now_s + 119)
         assert not talk.transport.is_closed
-        plane.connections.sweep(now.now_s + 120)
+        dispatcher.connections.sweep(now.now_s + 120)
         assert talk.transport.is_closed
 
     def test_draining_ends_idle_connections_and_hurries_the_others(self) -> None:
         now = Time()
-        plane = a_plane(now=now)
-        idle, busy = Talk(plane), Talk(plane)
+        dispatcher = a_plane(now=now)
+        idle, busy = Talk(dispatcher), Talk(dispatcher)
         busy.send(GET[:9])
-        plane.connections.drain()
+        dispatcher.connections.drain()
         assert idle.transport.is_closed
         assert not busy.transport.is_closed
-        plane.connections.sweep(now.now_s + 1)
+        dispatcher.connections.sweep(now.now_s + 1)
         assert busy.transport.is_closed
 
 
@@ -288,27 +288,27 @@ class TestConnections:
         assert not talk.transport.is_paused
 
     def test_too_many_connections_are_turned_away(self) -> None:
-        plane = a_plane(bounds=Bounds(connections=3, connections_per_caller=2))
-        first, second = Talk(plane, ("10.0.0.1", 1)), Talk(plane, ("10.0.0.1", 2))
-        third = Talk(plane, ("10.0.0.1", 3))
-        other, fourth = Talk(plane, ("10.0.0.2", 1)), Talk(plane, ("10.0.0.3", 1))
+        dispatcher = a_plane(bounds=Bounds(connections=3, connections_per_caller=2))
+        first, second = Talk(dispatcher, ("10.0.0.1", 1)), Talk(dispatcher, ("10.0.0.1", 2))
+        third = Talk(dispatcher, ("10.0.0.1", 3))
+        other, fourth = Talk(dispatcher, ("10.0.0.2", 1)), Talk(dispatcher, ("10.0.0.3", 1))
         aborted = [one.transport.is_aborted for one in (first, second, third, other, fourth)]
         assert aborted == [False, False, True, False, True]
-        assert plane.connections.turned_away == 2
+        assert dispatcher.connections.turned_away == 2
         for one_talk in (third, first):
             one_talk.conversation.connection_lost(None)
-        assert len(plane.connections) == 2
-        assert not Talk(plane, ("10.0.0.1", 4)).transport.is_aborted
+        assert len(dispatcher.connections) == 2
+        assert not Talk(dispatcher, ("10.0.0.1", 4)).transport.is_aborted
 
     def test_a_caller_who_has_left_leaves_nothing(self) -> None:
-        plane = a_plane()
-        Talk(plane).conversation.connection_lost(None)
-        assert len(plane.connections) == 0
-        assert plane.connections._by_caller == {}
+        dispatcher = a_plane()
+        Talk(dispatcher).conversation.connection_lost(None)
+        assert len(dispatcher.connections) == 0
+        assert dispatcher.connections._by_caller == {}
 
 
 class TestCallers:
-    def fleet(self) -> Plane:
+    def fleet(self) -> Dispatcher:
         return a_plane(
             a_picture(
                 *a_fleet(
@@ -322,14 +322,14 @@ class TestCallers:
         return talk.ask("/metadata/instance/compute/name?api-version=2021-02-01&format=text").body
 
     def test_each_source_address_is_its_vm(self) -> None:
-        plane = self.fleet()
-        assert self.name(Talk(plane, ("10.0.0.1", 1))) == b"a"
-        assert self.name(Talk(plane, ("10.0.0.2", 1))) == b"b"
+        dispatcher = self.fleet()
+        assert self.name(Talk(dispatcher, ("10.0.0.1", 1))) == b"a"
+        assert self.name(Talk(dispatcher, ("10.0.0.2", 1))) == b"b"
 
     def test_a_listener_of_its_own_beats_the_address(self) -> None:
-        plane = self.fleet()
-        assert self.name(Talk(plane, ("10.0.0.1", 1), "unix:/b")) == b"b"
-        assert self.name(Talk(plane, "", "unix:/b")) == b"b"
+        dispatcher = self.fleet()
+        assert self.name(Talk(dispatcher, ("10.0.0.1", 1), "unix:/b")) == b"b"
+        assert self.name(Talk(dispatcher, "", "unix:/b")) == b"b"
 
     def test_nothing_in_a_request_makes_another_vm_of_a_caller(self) -> None:
         talk = Talk(self.fleet(), ("10.0.0.1", 1))
@@ -340,24 +340,26 @@ class TestCallers:
         assert got.body == b"a"
 
     def test_a_step_of_the_picture_is_seen_by_the_next_request(self) -> None:
-        picture = a_picture(*a_fleet(old={}))
-        talk = Talk(a_plane(picture))
+        fleet_index = a_picture(*a_fleet(old={}))
+        talk = Talk(a_plane(fleet_index))
         assert self.name(talk) == self.name(talk) == b"old"
-        picture.take(picture.plan(a_fleet(new={}), ["old"]))
+        fleet_index.take(fleet_index.plan(a_fleet(new={}), ["old"]))
         assert self.name(talk) == b"new"
-        picture.take(picture.plan(a_fleet(new={"compute": {"name": "renamed"}})))
+        fleet_index.take(fleet_index.plan(a_fleet(new={"compute": {"name": "renamed"}})))
         assert self.name(talk) == b"renamed"
-        picture.take(picture.plan([], ["new"]))
+        fleet_index.take(fleet_index.plan([], ["new"]))
         assert talk.ask("/metadata/versions").status == 404
 
 
 def test_no_bytes_of_a_guest_are_taken_for_a_prepared_reply() -> None:
-    plane = a_plane()
-    Talk(plane).send(GET)
-    (key,) = [one for one in plane.picture.by_name["vm-1"].replies.by_request if one != GET]
+    dispatcher = a_plane()
+    Talk(dispatcher).send(GET)
+    (key,) = [
+        one for one in dispatcher.fleet_index.by_name["vm-1"].replies.by_request if one != GET
+    ]
     assert isinstance(key, str)
-    assert one(Talk(plane).send(key.encode() + b"\r\n\r\n")).status == 400
-    assert one(Talk(plane).send(key.encode())).status == 400
+    assert one(Talk(dispatcher).send(key.encode() + b"\r\n\r\n")).status == 400
+    assert one(Talk(dispatcher).send(key.encode())).status == 400
 
 
 def test_a_trailer_is_no_header() -> None:
@@ -374,21 +376,21 @@ def test_every_request_that_expects_is_told_to_continue() -> None:
 
 def test_a_guest_that_does_not_take_its_last_words_is_cut() -> None:
     now = Time()
-    plane = a_plane(now=now)
-    talk = Talk(plane)
+    dispatcher = a_plane(now=now)
+    talk = Talk(dispatcher)
     talk.send(request(VERSIONS, headers={**METADATA, "Connection": "close"}))
-    plane.connections.sweep(now.now_s + 4)
+    dispatcher.connections.sweep(now.now_s + 4)
     assert not talk.transport.is_aborted
-    plane.connections.sweep(now.now_s + 5)
+    dispatcher.connections.sweep(now.now_s + 5)
     assert talk.transport.is_aborted
 
 
 def test_a_mistake_of_ours_is_told_and_is_not_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[BaseException] = []
-    plane = a_plane()
-    plane.on_mistake = told.append
-    monkeypatch.setattr("openimds.dataplane.dispatcher.answer", lambda *_: 1 // 0)
-    talk = Talk(plane)
+    dispatcher = a_plane()
+    dispatcher.on_internal_error = told.append
+    monkeypatch.setattr("openimds.dataplane.dispatcher.handle", lambda *_: 1 // 0)
+    talk = Talk(dispatcher)
     assert one(talk.send(GET)).status == 500
     assert talk.transport.is_closed
     assert [type(error) for error in told] == [ZeroDivisionError]

@@ -1,7 +1,7 @@
 import pytest
 
-from openimds.dataplane.dispatcher import Bounds, Plane
-from openimds.dataplane.response_bytes import Counted
+from openimds.dataplane.dispatcher import Bounds, Dispatcher
+from openimds.dataplane.response_bytes import CountKey
 from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited, request
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
@@ -10,28 +10,28 @@ LEAF = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 
 def test_five_requests_a_second_whatever_they_ask() -> None:
     now = Time()
-    plane = a_plane(allowances=limited(), now=now)
-    talk = Talk(plane)
+    dispatcher = a_plane(allowances=limited(), now=now)
+    talk = Talk(dispatcher)
     asked = [INSTANCE, LEAF, INSTANCE, "/nowhere", "/metadata/versions", INSTANCE, LEAF, "/x"]
     got = [talk.ask(target) for target in asked]
     assert [reply.status for reply in got] == [200, 200, 200, 404, 200, 429, 429, 429]
     assert got[5].body == b'{ "error": "Too many requests" }'
     assert got[6].body == b"Too many requests"
     assert "Retry-After" not in got[5].headers
-    assert plane.throttled == {"general": 3}
+    assert dispatcher.throttled == {"general": 3}
     now.now_s += 1.0
     assert talk.ask(INSTANCE).status == 200
 
 
 def test_a_throttled_request_is_not_kept() -> None:
-    plane = a_plane(allowances=limited())
-    talk = Talk(plane)
+    dispatcher = a_plane(allowances=limited())
+    talk = Talk(dispatcher)
     for _ in range(5):
         talk.ask(INSTANCE)
-    held = len(plane.picture.by_name["vm-1"].replies.by_request)
+    held = len(dispatcher.fleet_index.by_name["vm-1"].replies.by_request)
     for number in range(20):
         assert talk.ask(f"{INSTANCE}&x={number}").status == 429
-    assert len(plane.picture.by_name["vm-1"].replies.by_request) == held
+    assert len(dispatcher.fleet_index.by_name["vm-1"].replies.by_request) == held
 
 
 def test_other_bytes_for_the_same_question_are_throttled_too() -> None:
@@ -47,65 +47,65 @@ def test_head_is_throttled_without_a_body() -> None:
 
 
 def test_identity_has_its_own_budget() -> None:
-    plane = a_plane(allowances=limited())
-    talk = Talk(plane)
+    dispatcher = a_plane(allowances=limited())
+    talk = Talk(dispatcher)
     token = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x"
     assert [talk.ask(token).status for _ in range(22)] == [400] * 20 + [429] * 2
     assert [talk.ask(INSTANCE).status for _ in range(6)] == [200] * 5 + [429]
-    assert plane.throttled == {"identity": 2, "general": 1}
+    assert dispatcher.throttled == {"identity": 2, "general": 1}
 
 
 def test_one_vm_cannot_spend_what_is_anothers() -> None:
     vms = a_fleet(a={"reach": {"address": ["10.0.0.1"]}}, b={"reach": {"address": ["10.0.0.2"]}})
-    plane = a_plane(a_picture(*vms), allowances=limited())
-    noisy, quiet = Talk(plane, ("10.0.0.1", 1)), Talk(plane, ("10.0.0.2", 1))
+    dispatcher = a_plane(a_picture(*vms), allowances=limited())
+    noisy, quiet = Talk(dispatcher, ("10.0.0.1", 1)), Talk(dispatcher, ("10.0.0.2", 1))
     assert [noisy.ask(INSTANCE).status for _ in range(50)].count(429) == 45
     assert quiet.ask(INSTANCE).status == 200
 
 
 class TestStrangers:
-    def plane(self, most: int = 1024) -> tuple[Plane, list[str]]:
+    def dispatcher(self, most: int = 1024) -> tuple[Dispatcher, list[str]]:
         vms = a_fleet(a={"reach": {"address": ["10.0.0.1"]}}, b={})
-        plane = a_plane(a_picture(*vms), bounds=Bounds(strangers=most))
+        dispatcher = a_plane(a_picture(*vms), bounds=Bounds(unknown_callers=most))
         told: list[str] = []
-        plane.on_stranger = told.append
-        return plane, told
+        dispatcher.on_unknown_caller = told.append
+        return dispatcher, told
 
     @pytest.mark.parametrize("target", [INSTANCE, "/metadata/identity/oauth2/token", "/x"])
     def test_a_stranger_gets_404_and_is_shown_once(self, target: str) -> None:
-        plane, told = self.plane()
-        talk = Talk(plane, ("10.9.9.9", 1))
+        dispatcher, told = self.dispatcher()
+        talk = Talk(dispatcher, ("10.9.9.9", 1))
         got = [talk.ask(target), talk.ask_raw(target, "GET", {})]
         assert [(reply.status, reply.body) for reply in got] == [
             (404, b'{"error":"Not found"}')
         ] * 2
         assert told == ["10.9.9.9"]
-        assert plane.strangers == {"10.9.9.9": 2}
-        assert plane.counts[Counted("stranger", 404, "unknown_caller")].requests == 2
+        assert dispatcher.unknown_callers == {"10.9.9.9": 2}
+        assert dispatcher.counts[CountKey("unknown_caller", 404, "unknown_caller")].requests == 2
 
     def test_a_stranger_is_answered_by_the_bytes_alone_the_next_time(self) -> None:
-        plane, _ = self.plane()
-        talk = Talk(plane, ("10.9.9.9", 1))
+        dispatcher, _ = self.dispatcher()
+        talk = Talk(dispatcher, ("10.9.9.9", 1))
         data = request(INSTANCE)
         for size in (len(data), 9):
             pieces = (data[at : at + size] for at in range(0, len(data), size))
             assert b" 404 " in b"".join(talk.send(piece) for piece in pieces)
-        assert plane.said_to_strangers.by_request.keys() == {data}
+        assert dispatcher.unknown_caller_responses.by_request.keys() == {data}
         del talk.conversation._parser
         assert b" 404 " in talk.send(data)
-        assert plane.strangers == {"10.9.9.9": 3}
+        assert dispatcher.unknown_callers == {"10.9.9.9": 3}
 
     def test_strangers_are_remembered_up_to_a_bound(self) -> None:
-        plane, told = self.plane(most=2)
+        dispatcher, told = self.dispatcher(most=2)
         for number in range(5):
-            Talk(plane, (f"10.9.9.{number}", 1)).ask(INSTANCE)
+            Talk(dispatcher, (f"10.9.9.{number}", 1)).ask(INSTANCE)
         assert told == ["10.9.9.0", "10.9.9.1"]
 
 
 def test_prepared_replies_stay_within_their_bound() -> None:
-    plane = a_plane(a_picture(most_bytes=20_000))
-    talk = Talk(plane)
+    dispatcher = a_plane(a_picture(most_bytes=20_000))
+    talk = Talk(dispatcher)
     for number in range(50):
         talk.ask(f"{INSTANCE}&x={number}")
-        assert plane.picture.shelf.held_bytes <= 20_000
+        assert dispatcher.fleet_index.response_cache.held_bytes <= 20_000
     assert talk.ask(INSTANCE).status == 200

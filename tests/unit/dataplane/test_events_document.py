@@ -2,16 +2,16 @@
 
 import asyncio
 
-from openimds.dataplane.response_bytes import Counted
+from openimds.dataplane.response_bytes import CountKey
 from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.protocol.pending import (
     Approved,
-    Bulletin,
+    EventsDocument,
     Failed,
-    Made,
-    Need,
-    NeedsApproval,
-    NeedsBulletin,
+    Pending,
+    PendingApproval,
+    PendingEventsDocument,
+    Result,
 )
 from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, replies
 
@@ -23,38 +23,38 @@ class Board:
     """Holds one document a scope, and notes approvals."""
 
     def __init__(self) -> None:
-        self.shown: dict[str, Bulletin] = {}
-        self.approved: list[NeedsApproval] = []
+        self.shown: dict[str, EventsDocument] = {}
+        self.approved: list[PendingApproval] = []
         self.looks = 0
 
-    def held(self, need: Need, now_s: float) -> Made | None:
-        if not isinstance(need, NeedsBulletin):
+    def held(self, need: Pending, now_s: float) -> Result | None:
+        if not isinstance(need, PendingEventsDocument):
             return None
         self.looks += 1
-        return self.shown.setdefault(need.scope, Bulletin(b'{"DocumentIncarnation":0}'))
+        return self.shown.setdefault(need.scope, EventsDocument(b'{"DocumentIncarnation":0}'))
 
-    async def make(self, need: Need, now_s: float) -> Made:
-        assert isinstance(need, NeedsApproval)
+    async def make(self, need: Pending, now_s: float) -> Result:
+        assert isinstance(need, PendingApproval)
         self.approved.append(need)
         return Approved() if ID in need.event_ids else Failed("malformed_events")
 
 
 def test_a_new_document_is_seen_with_the_next_request_and_an_old_one_is_not_written_again() -> None:
     board, utc_s = Board(), UTC_S
-    plane = a_plane(maker=board)
-    plane.utc = lambda: utc_s
-    talk = Talk(plane)
+    dispatcher = a_plane(maker=board)
+    dispatcher.utc = lambda: utc_s
+    talk = Talk(dispatcher)
     assert talk.ask(EVENTS).body == b'{"DocumentIncarnation":0}'
     reply = talk.ask(EVENTS)
-    head = plane.picture.by_name["vm-1"].replies.by_request
+    head = dispatcher.fleet_index.by_name["vm-1"].replies.by_request
     bytes_before = {id(one.after) for one in head.values()}
     utc_s += 1000
     assert talk.ask(EVENTS).body == reply.body
     assert {id(one.after) for one in head.values()} == bytes_before
-    board.shown["vm:vm-1"] = Bulletin(b'{"DocumentIncarnation":1}')
+    board.shown["vm:vm-1"] = EventsDocument(b'{"DocumentIncarnation":1}')
     assert talk.ask(EVENTS).body == b'{"DocumentIncarnation":1}'
     assert talk.ask(EVENTS).body == b'{"DocumentIncarnation":1}'
-    assert plane.counts[Counted("scheduledevents", 200, "")].requests == 5
+    assert dispatcher.counts[CountKey("scheduledevents", 200, "")].requests == 5
 
 
 def test_members_of_one_scope_see_one_document() -> None:
@@ -63,9 +63,9 @@ def test_members_of_one_scope_see_one_document() -> None:
         b={"availabilitySet": "AS", "reach": {"address": ["10.0.0.2"]}},
     )
     board = Board()
-    plane = a_plane(a_picture(*vms), maker=board)
+    dispatcher = a_plane(a_picture(*vms), maker=board)
     for number in (1, 2):
-        assert Talk(plane, (f"10.0.0.{number}", 1)).ask(EVENTS).status == 200
+        assert Talk(dispatcher, (f"10.0.0.{number}", 1)).ask(EVENTS).status == 200
     assert [*board.shown] == ["set:as"]
 
 
@@ -105,11 +105,14 @@ def test_every_version_of_the_list_is_served() -> None:
 
 
 def test_replies_are_prepared_anew_when_the_clock_was_set() -> None:
-    plane = a_plane(maker=Board())
-    talk = Talk(plane)
+    dispatcher = a_plane(maker=Board())
+    talk = Talk(dispatcher)
     talk.ask(EVENTS)
-    edition = plane.picture.edition
-    assert len(plane.picture.shelf) == 1
-    plane.picture.forget_replies()
-    assert (len(plane.picture.shelf), plane.picture.edition) == (0, edition + 1)
+    generation = dispatcher.fleet_index.generation
+    assert len(dispatcher.fleet_index.response_cache) == 1
+    dispatcher.fleet_index.clear_responses()
+    assert (len(dispatcher.fleet_index.response_cache), dispatcher.fleet_index.generation) == (
+        0,
+        generation + 1,
+    )
     assert talk.ask(EVENTS).status == 200

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from openimds.dataplane.connection import Conversation
-from openimds.dataplane.dispatcher import Bounds, Plane
-from openimds.dataplane.observer import Heard
-from openimds.dataplane.response_bytes import Counted, Reply
-from openimds.protocol.pending import Approved, NeedsApproval
+from openimds.dataplane.connection import Connection
+from openimds.dataplane.dispatcher import Bounds, Dispatcher
+from openimds.dataplane.observer import ObservedRequest
+from openimds.dataplane.response_bytes import CountKey, PreparedResponse
+from openimds.protocol.pending import Approved, PendingApproval
 from tests.support.talk import Idle, Talk, Time, a_plane, replies, request
 from tests.unit.dataplane.faulty import Line, Timers, trouble
 from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
@@ -28,10 +28,10 @@ APPROVE = b"POST %b HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: %d\
 )
 
 
-def played(**fault: Any) -> tuple[Plane, Line, Timers]:
-    plane = a_plane()
-    _, timers = trouble(plane, fault)
-    return plane, Line(plane), timers
+def played(**fault: Any) -> tuple[Dispatcher, Line, Timers]:
+    dispatcher = a_plane()
+    _, timers = trouble(dispatcher, fault)
+    return dispatcher, Line(dispatcher), timers
 
 
 class TestDelay:
@@ -53,9 +53,9 @@ class TestDelay:
         assert replies(line.transport.take())[0].status == 500
 
     def test_answers_stay_in_the_order_of_the_questions(self) -> None:
-        plane = a_plane()
-        _, timers = trouble(plane, {"effect": "delay", "delay_s": 1, "nth": 2})
-        line = Line(plane)
+        dispatcher = a_plane()
+        _, timers = trouble(dispatcher, {"effect": "delay", "delay_s": 1, "nth": 2})
+        line = Line(dispatcher)
         assert [reply.status for reply in replies(line.send(OTHER + ASK + OTHER))] == [200]
         timers.pass_s(1)
         second, third = replies(line.transport.take())
@@ -84,13 +84,13 @@ class TestDelay:
 
     def test_the_patience_of_the_server_counts_from_when_it_should_be_over(self) -> None:
         now = Time()
-        plane = a_plane(now=now, bounds=Bounds(answer_s=60))
-        trouble(plane, {"effect": "delay", "delay_s": 100})
-        line = Line(plane)
+        dispatcher = a_plane(now=now, bounds=Bounds(answer_s=60))
+        trouble(dispatcher, {"effect": "delay", "delay_s": 100})
+        line = Line(dispatcher)
         line.send(ASK)
-        plane.connections.sweep(now.now_s + 159)
+        dispatcher.connections.sweep(now.now_s + 159)
         assert line.state() == "waits"
-        plane.connections.sweep(now.now_s + 160)
+        dispatcher.connections.sweep(now.now_s + 160)
         assert line.state() == "aborted"
 
 
@@ -115,15 +115,15 @@ def test_a_cut_body_is_shorter_than_was_said_and_the_connection_ends() -> None:
 
 
 def test_what_is_asked_behind_the_end_of_a_connection_is_not_done() -> None:
-    plane, line, _ = played(effect="cut", nth=1)
+    dispatcher, line, _ = played(effect="cut", nth=1)
     line.send(ASK + OTHER)
-    assert Counted("versions", 200, "") not in plane.counts
+    assert CountKey("versions", 200, "") not in dispatcher.counts
 
 
 def test_a_wrong_length_leaves_the_connection_as_it_is() -> None:
-    plane = a_plane()
-    trouble(plane, {"effect": "wrong-length", "by_bytes": -2, "nth": 1})
-    line = Line(plane)
+    dispatcher = a_plane()
+    trouble(dispatcher, {"effect": "wrong-length", "by_bytes": -2, "nth": 1})
+    line = Line(dispatcher)
     assert line.send(ASK).endswith(b"Content-Length: 2\r\n\r\nvm-1")
     assert replies(line.send(ASK))[0].body == b"vm-1"
 
@@ -154,13 +154,13 @@ def test_garbage_is_no_http_and_ends_the_connection() -> None:
 class TestHang:
     def test_it_ends_when_the_server_loses_patience(self) -> None:
         now = Time()
-        plane = a_plane(now=now, bounds=Bounds(answer_s=60))
-        trouble(plane, {"effect": "hang"})
-        line = Line(plane)
+        dispatcher = a_plane(now=now, bounds=Bounds(answer_s=60))
+        trouble(dispatcher, {"effect": "hang"})
+        line = Line(dispatcher)
         assert line.send(ASK) == b""
-        plane.connections.sweep(now.now_s + 59)
+        dispatcher.connections.sweep(now.now_s + 59)
         assert line.state() == "waits"
-        plane.connections.sweep(now.now_s + 60)
+        dispatcher.connections.sweep(now.now_s + 60)
         assert line.state() == "aborted"
         assert line.transport.written == b""
 
@@ -174,15 +174,15 @@ class TestHang:
         assert line.transport.take() == b""
 
     def test_it_does_not_hold_up_the_end_of_the_server(self) -> None:
-        plane, line, _ = played(effect="hang")
+        dispatcher, line, _ = played(effect="hang")
         line.send(ASK)
-        plane.connections.drain()
+        dispatcher.connections.drain()
         assert line.state() == "aborted"
 
     def test_what_comes_to_an_end_may_do_so(self) -> None:
-        plane, line, timers = played(effect="delay", delay_s=1)
+        dispatcher, line, timers = played(effect="delay", delay_s=1)
         line.send(ASK)
-        plane.connections.drain()
+        dispatcher.connections.drain()
         assert line.state() == "waits"
         timers.pass_s(1)
         assert replies(line.transport.take())[0].body == b"vm-1"
@@ -199,7 +199,7 @@ class Approver(Idle):
         return None
 
     async def make(self, need: Any, now_s: float) -> Any:
-        assert isinstance(need, NeedsApproval)
+        assert isinstance(need, PendingApproval)
         self.approved.append(need.event_ids)
         return Approved()
 
@@ -209,9 +209,9 @@ def approving(**fault: Any) -> tuple[list[tuple[str, ...]], bytes, Line]:
 
     async def play() -> tuple[list[tuple[str, ...]], bytes, Line]:
         approver = Approver()
-        plane = a_plane(maker=approver)
-        _, timers = trouble(plane, fault)
-        line = Line(plane)
+        dispatcher = a_plane(maker=approver)
+        _, timers = trouble(dispatcher, fault)
+        line = Line(dispatcher)
         line.send(APPROVE)
         await settle()
         timers.pass_s(10)
@@ -255,8 +255,8 @@ def test_what_suffers_on_its_way_is_done(fault: dict[str, Any], status: bytes) -
 
 def test_a_token_that_is_cut_waits_until_it_is_made() -> None:
     async def play(stage: Stage) -> None:
-        trouble(stage.plane, {"effect": "cut", "keep_bytes": 5})
-        line = Line(stage.plane)
+        trouble(stage.dispatcher, {"effect": "cut", "keep_bytes": 5})
+        line = Line(stage.dispatcher)
         assert line.send(request(TOKEN, headers={"Metadata": "true"})) == b""
         await settle()
         assert line.state() == "waits"
@@ -269,8 +269,8 @@ def test_a_token_that_is_cut_waits_until_it_is_made() -> None:
 
 def test_a_guest_who_goes_while_his_token_is_made_gets_none_and_leaves_no_timer() -> None:
     async def play(stage: Stage) -> None:
-        _, timers = trouble(stage.plane, {"effect": "delay", "delay_s": 1})
-        line = Line(stage.plane)
+        _, timers = trouble(stage.dispatcher, {"effect": "delay", "delay_s": 1})
+        line = Line(stage.dispatcher)
         line.send(request(TOKEN, headers={"Metadata": "true"}))
         await settle()
         line.transport.close()
@@ -284,56 +284,56 @@ def test_a_guest_who_goes_while_his_token_is_made_gets_none_and_leaves_no_timer(
 
 def test_what_waits_before_a_fault_is_left_to_whoever_makes_it() -> None:
     async def play(stage: Stage) -> None:
-        _, timers = trouble(stage.plane, {"effect": "delay", "delay_s": 1, "nth": 2})
-        line = Line(stage.plane)
+        _, timers = trouble(stage.dispatcher, {"effect": "delay", "delay_s": 1, "nth": 2})
+        line = Line(stage.dispatcher)
         line.send(request(TOKEN, headers={"Metadata": "true"}) + ASK)
         await settle()
         line.transport.close()
         line.conversation.connection_lost(None)
         assert [one.is_cancelled for one in timers.due] == [True]
         await stage.bench.end()
-        assert stage.plane.counts[Counted("token", 200, "")].requests == 1
+        assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
 
     run(play)
 
 
 class Notes:
     def __init__(self) -> None:
-        self.taken: list[tuple[str, Counted, bytes]] = []
+        self.taken: list[tuple[str, CountKey, bytes]] = []
 
-    def note(self, heard: Heard, reply: Reply, said: bytes) -> None:
+    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         self.taken.append((heard.fault, reply.count.of, said))
 
 
 @pytest.mark.parametrize(
     "fault, counted",
     [
-        ({"effect": "status", "status": 410}, Counted("instance", 410, "updating")),
-        ({"effect": "cut", "keep_bytes": 1}, Counted("instance", 200, "")),
-        ({"effect": "trickle", "bytes": 65536}, Counted("instance", 200, "")),
-        ({"effect": "garbage"}, Counted("instance", 0, "garbage")),
-        ({"effect": "reset"}, Counted("instance", 0, "reset")),
-        ({"effect": "hang", "hang_s": 1}, Counted("instance", 0, "hang")),
+        ({"effect": "status", "status": 410}, CountKey("instance", 410, "updating")),
+        ({"effect": "cut", "keep_bytes": 1}, CountKey("instance", 200, "")),
+        ({"effect": "trickle", "bytes": 65536}, CountKey("instance", 200, "")),
+        ({"effect": "garbage"}, CountKey("instance", 0, "garbage")),
+        ({"effect": "reset"}, CountKey("instance", 0, "reset")),
+        ({"effect": "hang", "hang_s": 1}, CountKey("instance", 0, "hang")),
     ],
     ids=lambda one: one["effect"] if isinstance(one, dict) else "",
 )
 def test_who_looks_on_sees_the_fault_and_the_bytes_that_went_out(
-    fault: dict[str, Any], counted: Counted
+    fault: dict[str, Any], counted: CountKey
 ) -> None:
-    plane, line, _ = played(**fault)
+    dispatcher, line, _ = played(**fault)
     notes = Notes()
-    plane.watch(notes)
+    dispatcher.watch(notes)
     data = line.send(ASK)
     assert notes.taken == [(fault["effect"], counted, data)]
-    assert (counted in plane.counts) is bool(counted.status)
+    assert (counted in dispatcher.counts) is bool(counted.status)
 
 
 def test_who_looks_on_sees_no_fault_where_none_is_played() -> None:
-    plane, line, _ = played(effect="reset", endpoint="token")
+    dispatcher, line, _ = played(effect="reset", endpoint="token")
     notes = Notes()
-    plane.watch(notes)
+    dispatcher.watch(notes)
     line.send(ASK)
-    plane.watch(None)
+    dispatcher.watch(None)
     line.send(ASK)
     assert [one[0] for one in notes.taken] == [""]
 
@@ -341,12 +341,12 @@ def test_who_looks_on_sees_no_fault_where_none_is_played() -> None:
 def test_who_stops_looking_is_not_told_any_more() -> None:
     async def play(stage: Stage) -> None:
         notes = Notes()
-        stage.plane.watch(notes)
-        trouble(stage.plane, {"effect": "cut"})
-        line = Line(stage.plane)
+        stage.dispatcher.watch(notes)
+        trouble(stage.dispatcher, {"effect": "cut"})
+        line = Line(stage.dispatcher)
         line.send(request(TOKEN, headers={"Metadata": "true"}))
         await settle()
-        stage.plane.watch(None)
+        stage.dispatcher.watch(None)
         await stage.bench.end()
         assert line.state() == "closed"
         assert notes.taken == []
@@ -356,10 +356,10 @@ def test_who_stops_looking_is_not_told_any_more() -> None:
 
 def test_the_kernel_resets_a_real_connection() -> None:
     async def play() -> list[str]:
-        plane = a_plane()
-        trouble(plane, {"effect": "reset", "nth": 2})
+        dispatcher = a_plane()
+        trouble(dispatcher, {"effect": "reset", "nth": 2})
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Conversation(plane), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: Connection(dispatcher), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         said = []
         for _ in range(2):

@@ -120,8 +120,8 @@ def test_a_unix_listener_belongs_to_its_vm_and_leaves_no_file(tmp_path: Path) ->
 
     async def talk() -> bytes:
         b = {"reach": {"listen": [f"unix:{path}"]}}
-        plane = a_plane(a_picture(*a_fleet(a={}, b=b)))
-        listener = await listen(plane, f"unix:{path}", "listen", is_own=True)
+        dispatcher = a_plane(a_picture(*a_fleet(a={}, b=b)))
+        listener = await listen(dispatcher, f"unix:{path}", "listen", is_own=True)
         body = await _ask(asyncio.open_unix_connection(str(path)))
         listener.close()
         listener.close()
@@ -171,14 +171,14 @@ def test_a_port_in_use_is_said() -> None:
 
 def test_a_socket_that_was_opened_by_somebody_else_is_served() -> None:
     async def talk() -> tuple[bytes, bytes]:
-        plane = a_plane(a_picture(*a_fleet(a={}, b={})))
+        dispatcher = a_plane(a_picture(*a_fleet(a={}, b={})))
         mine = socket.create_server(("127.0.0.1", 0))
         port = mine.getsockname()[1]
-        listener = await listen_on(plane, mine, "b")
+        listener = await listen_on(dispatcher, mine, "b")
         assert listener.url == f"http://127.0.0.1:{port}"
         known = await _ask(asyncio.open_connection("127.0.0.1", port))
-        plane.picture.take(plane.picture.plan([], ["b"]))
-        plane.picture.take(plane.picture.plan(a_fleet(c={})))
+        dispatcher.fleet_index.take(dispatcher.fleet_index.plan([], ["b"]))
+        dispatcher.fleet_index.take(dispatcher.fleet_index.plan(a_fleet(c={})))
         gone = await _ask(asyncio.open_connection("127.0.0.1", port))
         listener.close()
         return known, gone
@@ -216,8 +216,10 @@ def test_a_socket_in_a_namespace_is_opened_by_whoever_may_enter_it() -> None:
     async def talk() -> bytes:
         nonlocal is_stale
         fleet = a_fleet(a={}, b={"reach": {"listen": ["netns:b"]}})
-        plane = a_plane(a_picture(*fleet))
-        listener = await listen(plane, "netns:b", "vms.b.reach.listen", is_own=True, enter=enter)
+        dispatcher = a_plane(a_picture(*fleet))
+        listener = await listen(
+            dispatcher, "netns:b", "vms.b.reach.listen", is_own=True, enter=enter
+        )
         assert not listener.is_stale()
         is_stale = True
         assert listener.is_stale()

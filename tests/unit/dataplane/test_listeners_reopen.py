@@ -18,13 +18,13 @@ ASK = request(
 @pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:0"])
 def test_a_port_that_was_drawn_is_kept(text: str) -> None:
     async def play() -> None:
-        plane = a_plane(a_picture(*a_fleet(a={"reach": {"listen": [text]}}, b={})))
-        first = await listen(plane, text, "listen", is_own=True)
+        dispatcher = a_plane(a_picture(*a_fleet(a={"reach": {"listen": [text]}}, b={})))
+        first = await listen(dispatcher, text, "listen", is_own=True)
         first.close()
         host, _, port = first.url.removeprefix("http://").rpartition(":")
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(host.strip("[]"), int(port))
-        again = await listen(plane, text, "listen", is_own=True, at=place(first, text))
+        again = await listen(dispatcher, text, "listen", is_own=True, at=place(first, text))
         assert again.url == first.url
         reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         writer.write(ASK)
@@ -47,10 +47,10 @@ def test_a_unix_socket_is_where_its_text_says(tmp_path: Path) -> None:
 
 def test_a_place_that_is_taken_meanwhile_is_said() -> None:
     async def play() -> None:
-        plane = a_plane()
-        first = await listen(plane, "127.0.0.1:0", "listen")
+        dispatcher = a_plane()
+        first = await listen(dispatcher, "127.0.0.1:0", "listen")
         with pytest.raises(ConfigError, match="an address that is free here"):
-            await listen(plane, "127.0.0.1:0", "listen", at=place(first, "127.0.0.1:0"))
+            await listen(dispatcher, "127.0.0.1:0", "listen", at=place(first, "127.0.0.1:0"))
         first.close()
 
     asyncio.run(play())

@@ -1,6 +1,6 @@
-from openimds.dataplane.dispatcher import Plane
-from openimds.dataplane.observer import Heard
-from openimds.dataplane.response_bytes import Counted, Reply
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.observer import ObservedRequest
+from openimds.dataplane.response_bytes import CountKey, PreparedResponse
 from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, request
 
 TARGET = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
@@ -8,26 +8,26 @@ TARGET = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 
 class Notes:
     def __init__(self) -> None:
-        self.taken: list[tuple[Heard, Counted, bytes]] = []
+        self.taken: list[tuple[ObservedRequest, CountKey, bytes]] = []
 
-    def note(self, heard: Heard, reply: Reply, said: bytes) -> None:
+    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         self.taken.append((heard, reply.count.of, said))
 
 
-def watched() -> tuple[Plane, Notes]:
-    plane, notes = a_plane(), Notes()
-    plane.watch(notes)
-    return plane, notes
+def watched() -> tuple[Dispatcher, Notes]:
+    dispatcher, notes = a_plane(), Notes()
+    dispatcher.watch(notes)
+    return dispatcher, notes
 
 
 def test_every_request_is_noted_with_what_it_said_and_what_was_said() -> None:
-    plane, notes = watched()
-    talk = Talk(plane, ("10.0.0.4", 5))
+    dispatcher, notes = watched()
+    talk = Talk(dispatcher, ("10.0.0.4", 5))
     asked = request(TARGET, headers={"metadata": "True", "User-Agent": "test/1"})
     said = [talk.send(asked) for _ in range(3)]
     assert [one[2] for one in notes.taken] == said
     heard, counted, _ = notes.taken[2]
-    assert heard == Heard(
+    assert heard == ObservedRequest(
         utc_s=UTC_S,
         now_s=1000.0,
         vm="vm-1",
@@ -37,31 +37,31 @@ def test_every_request_is_noted_with_what_it_said_and_what_was_said() -> None:
         headers=(("host", "169.254.169.254"), ("metadata", "True"), ("user-agent", "test/1")),
         body=b"",
     )
-    assert counted == Counted("instance", 200, "")
-    assert plane.counts[counted].requests == 3
+    assert counted == CountKey("instance", 200, "")
+    assert dispatcher.counts[counted].requests == 3
 
 
 def test_what_was_known_by_its_bytes_before_is_noted_too_and_not_after() -> None:
-    plane, notes = a_plane(), Notes()
-    talk = Talk(plane)
+    dispatcher, notes = a_plane(), Notes()
+    talk = Talk(dispatcher)
     for _ in range(2):
         talk.ask(TARGET)
-    plane.watch(notes)
+    dispatcher.watch(notes)
     talk.ask(TARGET)
     assert len(notes.taken) == 1
-    plane.watch(None)
+    dispatcher.watch(None)
     for _ in range(2):
         talk.ask(TARGET)
     assert len(notes.taken) == 1
-    assert [*plane.picture.by_name["vm-1"].replies.by_request.keys()][-1] == request(
+    assert [*dispatcher.fleet_index.by_name["vm-1"].replies.by_request.keys()][-1] == request(
         TARGET, headers={"Metadata": "true"}
     )
 
 
 def test_strangers_and_broken_requests_are_noted() -> None:
-    plane, notes = a_plane(a_picture(*a_fleet(a={}, b={}))), Notes()
-    plane.watch(notes)
-    talk = Talk(plane, ("192.0.2.7", 1))
+    dispatcher, notes = a_plane(a_picture(*a_fleet(a={}, b={}))), Notes()
+    dispatcher.watch(notes)
+    talk = Talk(dispatcher, ("192.0.2.7", 1))
     talk.ask(TARGET)
     talk.send(b"nonsense\r\n\r\n")
     assert [(one[0].vm, one[0].peer, one[1].reason) for one in notes.taken] == [

@@ -3,7 +3,7 @@
 import asyncio
 
 from openimds.dataplane.dispatcher import Bounds
-from openimds.dataplane.response_bytes import Counted
+from openimds.dataplane.response_bytes import CountKey
 from openimds.fleet.index import Allowance
 from tests.support.talk import (
     Talk,
@@ -24,7 +24,7 @@ def test_a_reply_is_said_when_it_is_made_and_reading_waits_for_it() -> None:
         assert (reply.status, b'"access_token":"jwt"' in reply.body) == (200, True)
         assert "x-ms-request-id" not in reply.headers
         assert not stage.is_paused()
-        assert stage.plane.counts[Counted("token", 200, "")].requests == 1
+        assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
 
     run(play)
 
@@ -65,7 +65,7 @@ def test_bytes_that_come_meanwhile_wait_their_turn() -> None:
 def test_a_mistake_of_ours_is_told_and_answered_as_azure_does() -> None:
     async def play(stage: Stage) -> None:
         told: list[BaseException] = []
-        stage.plane.on_mistake = told.append
+        stage.dispatcher.on_internal_error = told.append
         stage.send(TOKEN, INSTANCE)
         await settle()
         mistake = RuntimeError("ours")
@@ -81,16 +81,16 @@ def test_a_mistake_of_ours_is_told_and_answered_as_azure_does() -> None:
 
 def test_five_of_a_vm_may_be_under_way_and_no_more() -> None:
     async def play(stage: Stage) -> None:
-        talks = [Talk(stage.plane) for _ in range(6)]
+        talks = [Talk(stage.dispatcher) for _ in range(6)]
         bytes_of = request(TOKEN, headers={"Metadata": "true"})
         said = [talk.send(bytes_of) for talk in talks]
         assert said[:5] == [b""] * 5
         assert replies(said[5])[0].status == 429
-        assert stage.plane.throttled == {"identity": 1}
+        assert stage.dispatcher.throttled == {"identity": 1}
         await settle()
         await stage.bench.end(0)
         assert b"jwt" in talks[0].transport.take()
-        stage.bench.shelf = None
+        stage.bench.response_cache = None
         assert talks[5].send(request(f"{TOKEN}&x=1", headers={"Metadata": "true"})) == b""
         for number in range(1, 5):
             await stage.bench.end(number)
@@ -115,11 +115,11 @@ def test_a_vm_that_changed_meanwhile_gets_its_answer_and_it_is_not_kept() -> Non
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
-        picture = stage.plane.picture
-        picture.take(picture.plan(a_fleet(**{"vm-1": {}})))
+        fleet_index = stage.dispatcher.fleet_index
+        fleet_index.take(fleet_index.plan(a_fleet(**{"vm-1": {}})))
         await stage.bench.end()
         assert stage.said()[0].status == 200
-        assert picture.by_name["vm-1"].replies.by_request == {}
+        assert fleet_index.by_name["vm-1"].replies.by_request == {}
         (reply,) = replies(stage.send(TOKEN))
         assert b"Identity not found" in reply.body
 
@@ -146,7 +146,7 @@ def test_a_caller_who_has_gone_is_not_written_to() -> None:
         stage.talk.transport.abort()
         await stage.bench.end()
         assert stage.talk.transport.take() == b""
-        assert stage.plane.counts[Counted("token", 200, "")].requests == 1
+        assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
 
     run(play)
 
@@ -155,7 +155,7 @@ def test_a_drain_waits_for_the_answer() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
-        stage.plane.connections.drain()
+        stage.dispatcher.connections.drain()
         assert not stage.talk.transport.is_closed
         await stage.bench.end()
         assert stage.said()[0].status == 200
@@ -169,10 +169,10 @@ def test_nobody_waits_for_ever() -> None:
         stage.send(TOKEN)
         await settle()
         stage.now.now_s += 30
-        stage.plane.connections.sweep(stage.now())
+        stage.dispatcher.connections.sweep(stage.now())
         assert not stage.talk.transport.is_closed
         stage.now.now_s += 31
-        stage.plane.connections.sweep(stage.now())
+        stage.dispatcher.connections.sweep(stage.now())
         assert stage.talk.transport.is_aborted
         await stage.bench.end()
 
@@ -213,7 +213,7 @@ def test_half_a_request_behind_a_wait_has_the_time_of_a_head() -> None:
         await stage.bench.end()
         stage.said()
         stage.now.now_s += 11
-        stage.plane.connections.sweep(stage.now())
+        stage.dispatcher.connections.sweep(stage.now())
         assert stage.said()[0].status == 408
 
     run(play)

@@ -2,17 +2,17 @@
 
 import pytest
 
-from openimds.dataplane.dispatcher import Plane, Request
-from openimds.dataplane.response_bytes import Reply
-from openimds.fleet.index import Entry
+from openimds.dataplane.dispatcher import Dispatcher, ParsedRequest
+from openimds.dataplane.response_bytes import PreparedResponse
+from openimds.fleet.index import VmEntry
 from openimds.vm.types import Vm
 from tests.support.talk import UTC_S, Idle, a_picture
 
 
-def a_plane(*extras: str) -> tuple[Plane, Entry[Reply]]:
-    picture = a_picture(Vm("web-1"))
-    plane = Plane(
-        picture,
+def a_plane(*extras: str) -> tuple[Dispatcher, VmEntry[PreparedResponse]]:
+    fleet_index = a_picture(Vm("web-1"))
+    dispatcher = Dispatcher(
+        fleet_index,
         now=lambda: 1000.0,
         utc=lambda: UTC_S,
         allowances={},
@@ -20,20 +20,20 @@ def a_plane(*extras: str) -> tuple[Plane, Entry[Reply]]:
         extras=frozenset(extras),
         secret_of=lambda name: f"secret of {name}",
     )
-    return plane, picture.by_name["web-1"]
+    return dispatcher, fleet_index.by_name["web-1"]
 
 
-def said(plane: Plane, entry: Entry[Reply], request: Request) -> bytes:
-    reply = plane.reply(entry, request, b"")
-    assert isinstance(reply, Reply)
-    return plane.send(reply, UTC_S)
+def said(dispatcher: Dispatcher, entry: VmEntry[PreparedResponse], request: ParsedRequest) -> bytes:
+    reply = dispatcher.reply(entry, request, b"")
+    assert isinstance(reply, PreparedResponse)
+    return dispatcher.send(reply, UTC_S)
 
 
 @pytest.mark.parametrize(
     "secret, status", [("secret of web-1", b" 400 "), ("secret of web-2", b" 403 ")]
 )
 def test_a_vm_has_a_secret_of_its_own(secret: str, status: bytes) -> None:
-    request = Request(
+    request = ParsedRequest(
         "GET",
         b"/msi/token?resource=r://s&api-version=2019-08-01",
         has_metadata_header=False,
@@ -47,7 +47,7 @@ def test_a_vm_has_a_secret_of_its_own(secret: str, status: bytes) -> None:
 
 @pytest.mark.parametrize("extras, status", [((), b" 404 "), (("msi_v2",), b" 400 ")])
 def test_an_endpoint_comes_with_its_setting(extras: tuple[str, ...], status: bytes) -> None:
-    request = Request(
+    request = ParsedRequest(
         "GET",
         b"/metadata/identity/getplatformmetadata?cred-api-version=2.0",
         has_metadata_header=True,

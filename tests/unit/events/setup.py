@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from openimds.events.clock import Clock
-from openimds.events.service import Agenda
+from openimds.events.service import EventsService
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import Picture
-from openimds.fleet.service import Desk
-from openimds.protocol.events.document import Activity
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.service import FleetService
+from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import Event
-from openimds.protocol.pending import Approved, Failed, NeedsApproval, NeedsBulletin
+from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
 from openimds.vm.fleet_file import fleet
 from tests.unit.admin.setup import FailingStore
 
@@ -27,42 +27,48 @@ VMS: dict[str, Any] = {
 class Room:
     """An agenda, its store and its wall."""
 
-    def __init__(self, store: FailingStore | None = None, activity: Activity | None = None) -> None:
+    def __init__(
+        self, store: FailingStore | None = None, activity: ScopeActivity | None = None
+    ) -> None:
         self.store = store or FailingStore()
         self.now_s = NOW_S
         self.told: list[str] = []
-        self.picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
-        self.desk = Desk(self.store, self.picture, lambda: self.now_s, self._open)
+        self.fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
+        self.fleet_service = FleetService(
+            self.store, self.fleet_index, lambda: self.now_s, self._open
+        )
         self.clock = Clock(lambda: self.now_s, is_virtual=True)
-        self.agenda = Agenda(self.desk, self.clock, self.told.append, activity)
+        self.events_service = EventsService(
+            self.fleet_service, self.clock, self.told.append, activity
+        )
 
     async def _open(self, *_: object) -> None:
         """No listener is ever wanted here."""
 
     async def load(self) -> "Room":
-        self.picture.take(self.picture.plan(fleet({"vms": VMS}).vms.values()))
-        await self.agenda.load()
+        self.fleet_index.take(self.fleet_index.plan(fleet({"vms": VMS}).vms.values()))
+        await self.events_service.load()
         return self
 
     def shown(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
-        need = NeedsBulletin("as-1", scope, version)
-        return json.loads(self.agenda.held(need, self.now_s).body)
+        need = PendingEventsDocument("as-1", scope, version)
+        return json.loads(self.events_service.held(need, self.now_s).body)
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass as a server that slept does: what is due comes with the next job."""
         self.now_s += seconds
-        await self.agenda.set_clock(self.clock.state)
+        await self.events_service.set_clock(self.clock.state)
 
     async def approve(self, vm: str, *events: Event, scope: str = "set:as") -> Approved | Failed:
         ids = tuple(event.event_id for event in events)
-        return await self.agenda.approve(NeedsApproval(vm, scope, ids))
+        return await self.events_service.approve(PendingApproval(vm, scope, ids))
 
     async def log(self) -> list[tuple[str, str]]:
-        found = await self.desk.ask(self.store.happenings, 0, 999)
+        found = await self.fleet_service.ask(self.store.log_entries, 0, 999)
         return [(json.loads(one.body)["trigger"], one.who) for one in found]
 
     async def close(self) -> None:
-        await self.agenda.close()
+        await self.events_service.close()
         self.store.fails.clear()
 
 
@@ -81,6 +87,6 @@ def play(work: Callable[[Room], Awaitable[None]], **room: Any) -> None:
             await work(here)
         finally:
             await here.close()
-            here.desk.close()
+            here.fleet_service.close()
 
     asyncio.run(whole())

@@ -6,44 +6,44 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.facts.events import Status, Trigger
+from openimds.facts.events import EventStatus, Trigger
 from openimds.fleet.store.port import StoreError
-from openimds.protocol.events.document import Activity
+from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import Event
-from openimds.protocol.events.input import Wish
-from openimds.protocol.events.state_machine import Reason, Refusal
-from openimds.protocol.pending import Approved, Failed, NeedsBulletin
+from openimds.protocol.events.input import EventRequest
+from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
+from openimds.protocol.pending import Approved, Failed, PendingEventsDocument
 from tests.unit.events.setup import NOW_S, Room, play, until
 
-REBOOT = Wish("Reboot", ("as-1",))
+REBOOT = EventRequest("Reboot", ("as-1",))
 
 
 def test_members_see_one_document_object_and_others_do_not() -> None:
     async def work(room: Room) -> None:
-        (event,) = await room.agenda.declare(REBOOT, "me")
+        (event,) = await room.events_service.declare(REBOOT, "me")
         assert room.shown()["Events"][0]["Resources"] == ["first"]
         assert room.shown("vm:lone") == {"DocumentIncarnation": 0, "Events": []}
-        need = NeedsBulletin("as-2", "set:as", "2020-07-01")
-        before = room.agenda.held(need, room.now_s)
-        assert room.agenda.held(need, room.now_s + 99) is before
+        need = PendingEventsDocument("as-2", "set:as", "2020-07-01")
+        before = room.events_service.held(need, room.now_s)
+        assert room.events_service.held(need, room.now_s + 99) is before
         assert await room.approve("as-2", event) == Approved()
-        assert room.agenda.held(need, room.now_s) is not before
+        assert room.events_service.held(need, room.now_s) is not before
         assert room.shown()["Events"][0]["EventStatus"] == "Started"
         assert await room.log() == [("declared", "me"), ("approved", "as-2")]
-        assert room.agenda.counts() == {"Scheduled": 0, "Started": 1}
+        assert room.events_service.counts() == {"Scheduled": 0, "Started": 1}
 
     play(work)
 
 
 def test_an_approval_that_is_not_enough_leaves_the_document_as_it_is() -> None:
     async def work(room: Room) -> None:
-        wish = Wish("Reboot", ("as-1", "as-2"), needs="all")
-        (event,) = await room.agenda.declare(wish, "me")
-        need = NeedsBulletin("as-2", "set:as", "2020-07-01")
-        before = room.agenda.held(need, room.now_s)
+        wish = EventRequest("Reboot", ("as-1", "as-2"), needs="all")
+        (event,) = await room.events_service.declare(wish, "me")
+        need = PendingEventsDocument("as-2", "set:as", "2020-07-01")
+        before = room.events_service.held(need, room.now_s)
         assert await room.approve("as-2", event) == Approved()
-        assert room.agenda.held(need, room.now_s) is before
-        kept = room.agenda.get(event.event_id)
+        assert room.events_service.held(need, room.now_s) is before
+        kept = room.events_service.get(event.event_id)
         assert kept
         assert kept.approvals == ("as-2",)
         assert await room.approve("as-1", event) == Approved()
@@ -54,7 +54,7 @@ def test_an_approval_that_is_not_enough_leaves_the_document_as_it_is() -> None:
 
 def test_an_unknown_id_approves_nothing() -> None:
     async def work(room: Room) -> None:
-        (event,) = await room.agenda.declare(REBOOT, "me")
+        (event,) = await room.events_service.declare(REBOOT, "me")
         assert await room.approve("lone", event, scope="vm:lone") == Failed("malformed_events")
         assert room.shown()["DocumentIncarnation"] == 1
 
@@ -63,16 +63,16 @@ def test_an_unknown_id_approves_nothing() -> None:
 
 def test_what_is_not_written_does_not_happen() -> None:
     async def work(room: Room) -> None:
-        (event,) = await room.agenda.declare(REBOOT, "me")
+        (event,) = await room.events_service.declare(REBOOT, "me")
         before = room.shown()
         room.store.fails = {"move"}
         assert await room.approve("as-1", event) == Failed("unavailable")
         with pytest.raises(StoreError):
-            await room.agenda.declare(REBOOT, "me")
+            await room.events_service.declare(REBOOT, "me")
         with pytest.raises(StoreError):
-            await room.agenda.order(Trigger.START, event.event_id, "me")
+            await room.events_service.order(Trigger.START, event.event_id, "me")
         assert room.shown() == before
-        assert len(room.agenda.events()) == 1
+        assert len(room.events_service.events()) == 1
         assert room.told == ["as-1 could not approve an event: fleet.db: the disk is full"]
         room.store.fails.clear()
         assert await room.approve("as-1", event) == Approved()
@@ -83,16 +83,16 @@ def test_what_is_not_written_does_not_happen() -> None:
 
 def test_a_new_process_goes_on_where_the_old_one_was() -> None:
     async def work(room: Room) -> None:
-        (first,) = await room.agenda.declare(REBOOT, "me")
-        await room.agenda.declare(Wish("Freeze", ("as-2",), notice_s=60), "me")
+        (first,) = await room.events_service.declare(REBOOT, "me")
+        await room.events_service.declare(EventRequest("Freeze", ("as-2",), notice_s=60), "me")
         await room.approve("as-1", first)
         state = room.clock.planned(offset_s=5)
-        await room.agenda.set_clock(state)
+        await room.events_service.set_clock(state)
         again = await Room(room.store).load()
         assert again.shown() == room.shown()
-        assert again.agenda.events() == room.agenda.events()
+        assert again.events_service.events() == room.events_service.events()
         assert again.clock() == NOW_S + 5
-        assert again.desk.last_happening == 3
+        assert again.fleet_service.last_log_entry == 3
         await again.close()
         # What came due meanwhile comes at its own time.
         late = Room(room.store)
@@ -101,22 +101,24 @@ def test_a_new_process_goes_on_where_the_old_one_was() -> None:
         assert late.shown()["DocumentIncarnation"] == 4
         assert [one["EventStatus"] for one in late.shown()["Events"]] == ["Started", "Started"]
         await late.close()
-        late.desk._thread.shutdown()
-        again.desk._thread.shutdown()
+        late.fleet_service._thread.shutdown()
+        again.fleet_service._thread.shutdown()
 
     play(work)
 
 
 def test_time_alone_starts_and_ends_an_event() -> None:
     async def work(room: Room) -> None:
-        await room.agenda.declare(Wish("Freeze", ("as-2",), notice_s=60, life_s=30), "me")
+        await room.events_service.declare(
+            EventRequest("Freeze", ("as-2",), notice_s=60, life_s=30), "me"
+        )
         await room.pass_time(59.5)
         assert room.shown()["Events"][0]["EventStatus"] == "Scheduled"
         await room.pass_time(0.5)
         assert room.shown()["Events"][0]["EventStatus"] == "Started"
         await room.pass_time(3600)
         assert room.shown() == {"DocumentIncarnation": 3, "Events": []}
-        found = await room.desk.ask(room.store.happenings, 0, 9)
+        found = await room.fleet_service.ask(room.store.log_entries, 0, 9)
         assert [(one.who, one.at) for one in found[1:]] == [
             ("time", "2026-11-22T19:55:46.000Z"),
             ("time", "2026-11-22T19:56:16.000Z"),
@@ -127,21 +129,21 @@ def test_time_alone_starts_and_ends_an_event() -> None:
 
 def test_the_timer_wakes_for_what_is_due_and_tries_again_when_it_could_not_be_written() -> None:
     async def work(room: Room) -> None:
-        await room.agenda.declare(Wish("Freeze", ("as-2",), notice_s=60), "me")
-        timer = room.agenda.ledger._timer
+        await room.events_service.declare(EventRequest("Freeze", ("as-2",), notice_s=60), "me")
+        timer = room.events_service.event_writer._timer
         assert timer
         wait_s = timer.when() - asyncio.get_running_loop().time()
         assert 29 < wait_s <= 30  # It looks again before: a wall's clock may be set.
         room.now_s += 60
         room.store.fails = {"move"}
-        room.agenda.ledger._wake()
+        room.events_service.event_writer._wake()
         await until(lambda: bool(room.told))
         assert room.told == ["an event is late: fleet.db: the disk is full"]
-        retry = room.agenda.ledger._timer
+        retry = room.events_service.event_writer._timer
         assert retry
         assert retry.when() - asyncio.get_running_loop().time() <= 2
         room.store.fails.clear()
-        room.agenda.ledger._wake()
+        room.events_service.event_writer._wake()
         await until(lambda: room.shown()["Events"][0]["EventStatus"] == "Started")
 
     play(work)
@@ -152,15 +154,15 @@ def test_the_timer_is_set_for_what_was_written_beside_what_could_not_be() -> Non
         def broken(*_: object) -> Any:
             raise RuntimeError("a mistake of ours")
 
-        wish = Wish("Freeze", ("lone",), notice_s=5)
+        wish = EventRequest("Freeze", ("lone",), notice_s=5)
         _, error = await asyncio.gather(
-            room.agenda.declare(wish, "me"),
-            room.agenda.ledger.do(broken),
+            room.events_service.declare(wish, "me"),
+            room.events_service.event_writer.do(broken),
             return_exceptions=True,
         )
         assert isinstance(error, RuntimeError)
-        await until(lambda: room.agenda.ledger._timer is not None)
-        timer = room.agenda.ledger._timer
+        await until(lambda: room.events_service.event_writer._timer is not None)
+        timer = room.events_service.event_writer._timer
         assert timer
         assert timer.when() - asyncio.get_running_loop().time() <= 5
 
@@ -169,15 +171,15 @@ def test_the_timer_is_set_for_what_was_written_beside_what_could_not_be() -> Non
 
 def test_jobs_that_come_together_share_a_write_and_the_mistake_of_one_is_its_own() -> None:
     async def work(room: Room) -> None:
-        (event,) = await room.agenda.declare(REBOOT, "me")
+        (event,) = await room.events_service.declare(REBOOT, "me")
 
         def broken(*_: object) -> Any:
             raise RuntimeError("a mistake of ours")
 
         made = await asyncio.gather(
             room.approve("as-1", event),
-            room.agenda.ledger.do(broken),
-            room.agenda.declare(Wish("Freeze", ("lone",)), "me"),
+            room.events_service.event_writer.do(broken),
+            room.events_service.declare(EventRequest("Freeze", ("lone",)), "me"),
             return_exceptions=True,
         )
         assert made[0] == Approved()
@@ -191,21 +193,21 @@ def test_jobs_that_come_together_share_a_write_and_the_mistake_of_one_is_its_own
 @pytest.mark.parametrize(
     "wish, where",
     [
-        (Wish("Reboot", ("none",)), "vms"),
-        (Wish("Boot", ("as-1",)), "type"),
-        (Wish("Reboot", ("as-1",), notice_s=-1), "in_s"),
-        (Wish("Reboot", ("as-1",), notice_s=1, not_before_s=NOW_S + 9), "not_before"),
-        (Wish("Reboot", ("as-1",), not_before_s=NOW_S - 1), "not_before"),
-        (Wish("Reboot", ("as-1",), not_before_s=NOW_S + 1e10), "not_before"),
-        (Wish("Reboot", ("as-1",), needs="most"), "needs"),
+        (EventRequest("Reboot", ("none",)), "vms"),
+        (EventRequest("Boot", ("as-1",)), "type"),
+        (EventRequest("Reboot", ("as-1",), notice_s=-1), "in_s"),
+        (EventRequest("Reboot", ("as-1",), notice_s=1, not_before_s=NOW_S + 9), "not_before"),
+        (EventRequest("Reboot", ("as-1",), not_before_s=NOW_S - 1), "not_before"),
+        (EventRequest("Reboot", ("as-1",), not_before_s=NOW_S + 1e10), "not_before"),
+        (EventRequest("Reboot", ("as-1",), needs="most"), "needs"),
     ],
 )
-def test_a_wish_that_cannot_be_is_refused_with_its_place(wish: Wish, where: str) -> None:
+def test_a_wish_that_cannot_be_is_refused_with_its_place(wish: EventRequest, where: str) -> None:
     async def work(room: Room) -> None:
         with pytest.raises(ConfigError) as caught:
-            await room.agenda.declare(wish, "me")
+            await room.events_service.declare(wish, "me")
         assert caught.value.where == where
-        assert room.agenda.events() == []
+        assert room.events_service.events() == []
 
     play(work)
 
@@ -213,8 +215,8 @@ def test_a_wish_that_cannot_be_is_refused_with_its_place(wish: Wish, where: str)
 def test_not_before_is_what_was_wished_to_the_second() -> None:
     async def work(room: Room) -> None:
         room.now_s += 0.3
-        (event,) = await room.agenda.declare(
-            Wish("Reboot", ("as-1",), not_before_s=NOW_S + 77), "me"
+        (event,) = await room.events_service.declare(
+            EventRequest("Reboot", ("as-1",), not_before_s=NOW_S + 77), "me"
         )
         assert event.not_before_s == NOW_S + 77
 
@@ -223,30 +225,36 @@ def test_not_before_is_what_was_wished_to_the_second() -> None:
 
 def test_the_operator_starts_completes_cancels_and_approves() -> None:
     async def work(room: Room) -> None:
-        agenda = room.agenda
+        events_service = room.events_service
         first, second = [
-            (await agenda.declare(Wish("Reboot", ("as-1", "as-2"), needs="all"), "me"))[0]
+            (
+                await events_service.declare(
+                    EventRequest("Reboot", ("as-1", "as-2"), needs="all"), "me"
+                )
+            )[0]
             for _ in range(2)
         ]
-        approved = await agenda.order(Trigger.APPROVED, first.event_id.lower(), "me")
+        approved = await events_service.order(Trigger.APPROVED, first.event_id.lower(), "me")
         assert isinstance(approved, Event)
-        assert (approved.status, approved.approvals) == (Status.STARTED, ("as-1", "as-2"))
-        again = await agenda.order(Trigger.APPROVED, first.event_id, "me")
+        assert (approved.status, approved.approvals) == (EventStatus.STARTED, ("as-1", "as-2"))
+        again = await events_service.order(Trigger.APPROVED, first.event_id, "me")
         assert again == approved
-        refused = await agenda.order(Trigger.CANCEL, first.event_id, "me")
-        assert isinstance(refused, Refusal)
-        assert refused.reason is Reason.STATUS
-        over = await agenda.order(Trigger.COMPLETE, first.event_id, "me")
+        refused = await events_service.order(Trigger.CANCEL, first.event_id, "me")
+        assert isinstance(refused, TransitionRefusal)
+        assert refused.reason is RefusalReason.STATUS
+        over = await events_service.order(Trigger.COMPLETE, first.event_id, "me")
         assert isinstance(over, Event)
-        assert over.status is Status.GONE
-        assert isinstance(await agenda.order(Trigger.START, second.event_id, "me"), Event)
+        assert over.status is EventStatus.GONE
+        assert isinstance(await events_service.order(Trigger.START, second.event_id, "me"), Event)
         for trigger in (Trigger.APPROVED, Trigger.START):
-            gone = await agenda.order(trigger, first.event_id, "me")
-            assert isinstance(gone, Refusal)
-            assert gone.reason is Reason.UNKNOWN
-        (advice,) = await agenda.declare(Wish("SpotRebalanceRecommendation", ("lone",)), "me")
-        refused = await agenda.order(Trigger.APPROVED, advice.event_id, "me")
-        assert isinstance(refused, Refusal)
+            gone = await events_service.order(trigger, first.event_id, "me")
+            assert isinstance(gone, TransitionRefusal)
+            assert gone.reason is RefusalReason.UNKNOWN
+        (advice,) = await events_service.declare(
+            EventRequest("SpotRebalanceRecommendation", ("lone",)), "me"
+        )
+        refused = await events_service.order(Trigger.APPROVED, advice.event_id, "me")
+        assert isinstance(refused, TransitionRefusal)
         assert {who for _, who in await room.log()} == {"me"}
 
     play(work)
@@ -254,7 +262,7 @@ def test_the_operator_starts_completes_cancels_and_approves() -> None:
 
 def test_a_scope_that_has_to_ask_first_sees_nothing_for_a_while() -> None:
     async def work(room: Room) -> None:
-        (event,) = await room.agenda.declare(REBOOT, "me")
+        (event,) = await room.events_service.declare(REBOOT, "me")
         assert room.shown() == {"DocumentIncarnation": 0, "Events": []}
         assert await room.approve("as-1", event) == Failed("malformed_events")
         room.now_s += 299
@@ -268,4 +276,4 @@ def test_a_scope_that_has_to_ask_first_sees_nothing_for_a_while() -> None:
         room.now_s += 86_400
         assert room.shown() == {"DocumentIncarnation": 0, "Events": []}
 
-    play(work, activity=Activity())
+    play(work, activity=ScopeActivity())

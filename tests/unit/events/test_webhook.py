@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.events.webhook import MOST_BEHIND, Deliver, Hook, HookError, delivery
+from openimds.events.webhook import MOST_BEHIND, Deliver, Webhook, WebhookError, delivery
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import Picture
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Happening, Moves
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import EventBatch, LogEntry
 from tests.unit.admin.setup import FailingStore
 
 AT = "2026-11-22T19:54:46.000Z"
@@ -25,14 +25,14 @@ class Stage:
 
     def __init__(self, store: FailingStore | None = None) -> None:
         self.store = store or FailingStore()
-        picture: Picture[Any] = Picture(catalog(NEWEST), 1 << 20)
-        self.desk = Desk(self.store, picture, lambda: 0.0, self._open)
-        self.desk.last_happening = self.store.last_happening()
+        fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
+        self.fleet_service = FleetService(self.store, fleet_index, lambda: 0.0, self._open)
+        self.fleet_service.last_log_entry = self.store.last_log_entry()
         self.told: list[dict[str, Any]] = []
         self.said: list[str] = []
         self.slept: list[float] = []
         self.fails = 0
-        self.hook = Hook(self._deliver, self.desk, self.said.append, self._sleep)
+        self.hook = Webhook(self._deliver, self.fleet_service, self.said.append, self._sleep)
 
     async def _open(self, *_: object) -> None:
         """No listener is ever wanted here."""
@@ -40,7 +40,7 @@ class Stage:
     async def _deliver(self, body: bytes) -> None:
         if self.fails:
             self.fails -= 1
-            raise HookError("no")
+            raise WebhookError("no")
         self.told.append(json.loads(body))
 
     async def _sleep(self, wait_s: float) -> None:
@@ -50,10 +50,10 @@ class Stage:
 
     async def happen(self, *names: str) -> None:
         lines = tuple(
-            Happening(0, AT, "me", name, b'{"event":"%s"}' % name.encode()) for name in names
+            LogEntry(0, AT, "me", name, b'{"event":"%s"}' % name.encode()) for name in names
         )
-        for one in await self.desk.ask(self.store.move, Moves(happenings=lines)):
-            self.desk.last_happening = one.number
+        for one in await self.fleet_service.ask(self.store.move, EventBatch(log_entries=lines)):
+            self.fleet_service.last_log_entry = one.number
         self.hook.wake()
 
     def names(self) -> list[str]:
@@ -70,7 +70,7 @@ def play(work: Callable[[Stage], Awaitable[None]], store: FailingStore | None = 
         await work(stage)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        stage.desk._thread.shutdown()
+        stage.fleet_service._thread.shutdown()
 
     asyncio.run(whole())
 
@@ -96,13 +96,13 @@ def test_it_is_told_everything_in_order_and_remembers_how_far_it_is() -> None:
         assert stage.names() == ["C"]
 
     play(first, store)
-    store.move(Moves(happenings=(Happening(0, AT, "me", "C", b'{"event":"C"}'),)))
+    store.move(EventBatch(log_entries=(LogEntry(0, AT, "me", "C", b'{"event":"C"}'),)))
     play(second, store)
 
 
 def test_a_new_hook_is_not_told_what_was_before_it() -> None:
     store = FailingStore()
-    store.move(Moves(happenings=(Happening(0, AT, "me", "old", b'{"event":"old"}'),)))
+    store.move(EventBatch(log_entries=(LogEntry(0, AT, "me", "old", b'{"event":"old"}'),)))
 
     async def work(stage: Stage) -> None:
         await stage.happen("new")
@@ -155,7 +155,7 @@ def test_it_waits_for_a_store_that_fails() -> None:
     async def work(stage: Stage) -> None:
         await stage.happen("A")
         await until(lambda: stage.hook.told == 1)
-        stage.store.fails = {"happenings"}
+        stage.store.fails = {"log_entries"}
         await stage.happen("B")
         await until(lambda: stage.hook.told == 2)
         assert stage.names() == ["A", "B"]
@@ -178,14 +178,14 @@ async def run(deliver: Deliver, body: bytes = b"{}") -> None:
 def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
     script = tmp_path / "hook.py"
     script.write_text("import sys; sys.exit('no room')")
-    with pytest.raises(HookError, match="ended with 1: no room"):
+    with pytest.raises(WebhookError, match="ended with 1: no room"):
         asyncio.run(run(delivery(f"{sys.executable} {script}")))
 
 
 def test_a_command_that_says_much_is_quoted_at_its_end(tmp_path: Path) -> None:
     script = tmp_path / "hook.py"
     script.write_text("import sys; sys.stderr.write('x' * 3000000 + 'the end'); sys.exit(3)")
-    with pytest.raises(HookError) as caught:
+    with pytest.raises(WebhookError) as caught:
         asyncio.run(run(delivery(f"{sys.executable} {script}")))
     assert len(str(caught.value)) < 5000
     assert str(caught.value).endswith("xthe end")
@@ -237,7 +237,7 @@ def test_a_url_gets_a_post(answer: bytes, error: str) -> None:
         port = server.sockets[0].getsockname()[1]
         try:
             await delivery(f"http://127.0.0.1:{port}/drain?x=1")(b'{"a":1}')
-        except HookError as refused:
+        except WebhookError as refused:
             assert error
             said = f"http://127.0.0.1:{port} answered with {error}"
             assert str(refused) == said  # noqa: PT017 - one of the cases has none

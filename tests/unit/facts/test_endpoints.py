@@ -8,7 +8,7 @@ from openimds.facts.endpoints import (
     CATEGORIES,
     CREDENTIAL_VERSIONS,
     ENDPOINTS,
-    GATES,
+    REQUEST_CHECKS,
     Category,
     Endpoint,
 )
@@ -36,7 +36,7 @@ each_category = pytest.mark.parametrize("row", CATEGORIES, ids=lambda row: row.k
         [row.path for row in ENDPOINTS],
         [row.key for row in CATEGORIES],
         [row.prefix for row in CATEGORIES],
-        list(GATES),
+        list(REQUEST_CHECKS),
     ],
     ids=["endpoint keys", "endpoint paths", "category keys", "category prefixes", "gates"],
 )

@@ -10,9 +10,9 @@ from openimds.facts.events import (
     OLD_PREFIX,
     STEPS,
     TYPES,
+    EventCause,
+    EventStatus,
     EventType,
-    Occasion,
-    Status,
     Trigger,
 )
 from openimds.facts.versions import SCHEDULED_EVENTS
@@ -73,7 +73,7 @@ def test_every_type_has_an_occasion(row: EventType) -> None:
 
 
 @pytest.mark.parametrize("row", OCCASIONS, ids=lambda row: row.name)
-def test_an_occasion_names_a_type_and_a_source(row: Occasion) -> None:
+def test_an_occasion_names_a_type_and_a_source(row: EventCause) -> None:
     assert row.event_type in {one.name for one in TYPES}
     assert row.source in EVENT_SOURCES
     assert row.duration_s >= -1
@@ -85,12 +85,12 @@ def test_every_trigger_moves_something() -> None:
 
 
 def test_nothing_comes_back_from_gone_and_nothing_becomes_new() -> None:
-    assert Status.GONE not in {row.before for row in STEPS}
-    assert Status.NEW not in {row.after for row in STEPS}
+    assert EventStatus.GONE not in {row.before for row in STEPS}
+    assert EventStatus.NEW not in {row.after for row in STEPS}
 
 
 def test_only_time_its_end_and_the_operator_move_what_has_started() -> None:
-    triggers = {row.trigger for row in STEPS if row.before is Status.STARTED}
+    triggers = {row.trigger for row in STEPS if row.before is EventStatus.STARTED}
     assert triggers == {Trigger.OVER, Trigger.COMPLETE}
 
 

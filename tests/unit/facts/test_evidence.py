@@ -10,18 +10,24 @@ from msgspec import Struct
 import openimds.facts
 from openimds.facts import attested, balancer, tokens
 from openimds.facts.clouds import Cloud
-from openimds.facts.endpoints import Category, Endpoint, Parameter
-from openimds.facts.events import Activation, EventType, Member, Occasion, Prefix, Step
+from openimds.facts.endpoints import Category, Endpoint, EndpointParameter
+from openimds.facts.events import (
+    Activation,
+    AllowedTransition,
+    EventCause,
+    EventMember,
+    EventType,
+    Prefix,
+)
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import Fact
-from openimds.facts.faults import Effect
-from openimds.facts.faults import Status as FaultStatus
+from openimds.facts.faults import Effect, FaultStatus
 from openimds.facts.fields import Field, Rename
 from openimds.facts.headers import HeaderOrder
 from openimds.facts.limits import Limit
 from openimds.facts.playbooks import Playbook
-from openimds.facts.problems import Problem
-from openimds.facts.protocols import Dialect, Way
+from openimds.facts.problems import RefusalRow
+from openimds.facts.protocols import Dialect, TokenRoute
 from openimds.facts.versions import ApiVersion
 
 ROW_TYPES = (
@@ -38,19 +44,19 @@ ROW_TYPES = (
     Field,
     HeaderOrder,
     Limit,
-    Member,
-    Occasion,
-    Parameter,
+    EventMember,
+    EventCause,
+    EndpointParameter,
     Playbook,
     Prefix,
-    Problem,
+    RefusalRow,
     Rename,
-    Step,
-    Way,
-    attested.Member,
+    AllowedTransition,
+    TokenRoute,
+    attested.PayloadMember,
     balancer.List,
     tokens.Claim,
-    tokens.Member,
+    tokens.TokenMember,
 )
 
 

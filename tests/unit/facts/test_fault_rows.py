@@ -5,8 +5,16 @@ import pytest
 from openimds.credentials.pki.invalid_documents import ROTATIONS, SCENARIOS
 from openimds.credentials.tokens.jwt import FORGERIES
 from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
-from openimds.facts.faults import EFFECTS, MATCHERS, STATUSES, Effect, Parameter, Sort, Way
-from openimds.facts.playbooks import PLAYBOOKS, Given, Playbook
+from openimds.facts.faults import (
+    EFFECTS,
+    MATCHERS,
+    STATUSES,
+    Effect,
+    EffectMode,
+    FaultParameter,
+    ValueKind,
+)
+from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
 from openimds.facts.refusals import problem
 from openimds.protocol.faults.delivery import _MADE as DELIVERED
 from openimds.protocol.faults.input import members_of, members_of_book
@@ -23,7 +31,7 @@ PARAMETERS = [
 ] + [("matchers", row) for row in MATCHERS]
 
 
-def parameter(effect: str, name: str) -> Parameter:
+def parameter(effect: str, name: str) -> FaultParameter:
     (row,) = [one for one in EFFECTS[effect].parameters if one.name == name]
     return row
 
@@ -41,7 +49,7 @@ def test_an_effect_says_what_is_seen_and_why(row: Effect) -> None:
 
 @each
 def test_somebody_plays_it(row: Effect) -> None:
-    if row.way in (Way.INSTEAD, Way.OTHERWISE):
+    if row.way in (EffectMode.INSTEAD, EffectMode.OTHERWISE):
         assert row.key in ASKED
     else:
         assert row.key in DELIVERED or row.key == "delay"
@@ -49,7 +57,7 @@ def test_somebody_plays_it(row: Effect) -> None:
 
 @each
 def test_what_is_not_answered_ends_the_connection(row: Effect) -> None:
-    assert row.ends or row.way is not Way.SILENCE
+    assert row.ends or row.way is not EffectMode.SILENCE
 
 
 @each
@@ -61,9 +69,9 @@ def test_a_member_of_an_effect_stands_once(row: Effect) -> None:
 @pytest.mark.parametrize(
     "row", [row for _, row in PARAMETERS], ids=[f"{of}-{row.name}" for of, row in PARAMETERS]
 )
-def test_a_parameter_is_bounded_and_its_default_fits(row: Parameter) -> None:
+def test_a_parameter_is_bounded_and_its_default_fits(row: FaultParameter) -> None:
     assert row.about.endswith(".")
-    is_number = row.sort in (Sort.NUMBER, Sort.WHOLE)
+    is_number = row.sort in (ValueKind.NUMBER, ValueKind.WHOLE)
     if is_number and not row.choices:
         assert row.least is not None
         assert row.most is not None
@@ -88,7 +96,9 @@ def test_the_choices_are_those_of_who_makes_them() -> None:
 def test_a_playbook_says_why_and_uses_what_it_takes(row: Playbook) -> None:
     assert row.about.endswith(".")
     assert row.why.endswith(".")
-    used = {one.name for line in row.lines for one in line.values() if isinstance(one, Given)}
+    used = {
+        one.name for line in row.lines for one in line.values() if isinstance(one, ParameterValue)
+    }
     assert used == {one.name for one in row.parameters}
     assert all(one.default is not None for one in row.parameters)
 

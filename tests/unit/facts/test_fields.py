@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES, ONE_BY_DEFAULT
-from openimds.facts.fields import Derived, Field, Kind, Rename
+from openimds.facts.fields import Derived, Field, FieldKind, Rename
 from openimds.facts.versions import GENERAL
 from openimds.vm.defaults import _RULES
 from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
@@ -42,7 +42,7 @@ def test_a_leaf_has_nothing_below_it(row: Field) -> None:
 
 @each_field
 def test_a_default_has_the_kind_of_its_field(row: Field) -> None:
-    fitting = (str, Derived) if row.kind is Kind.TEXT else bool
+    fitting = (str, Derived) if row.kind is FieldKind.TEXT else bool
     assert isinstance(row.default, fitting)
 
 

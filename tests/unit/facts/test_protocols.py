@@ -6,14 +6,23 @@ import pytest
 
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.protocols import ARC_FOLDER, DIALECTS, IMDS, MTLS, WAYS, Dialect, Guard, Way
+from openimds.facts.protocols import (
+    ARC_FOLDER,
+    DIALECTS,
+    IMDS,
+    MTLS,
+    TOKEN_ROUTES,
+    Dialect,
+    Guard,
+    TokenRoute,
+)
 from openimds.facts.refusals import PROBLEMS, problem
 from openimds.protocol.access_token import SELECTORS
 from openimds.settings import setting
 
 BY_KEY = {row.key: row for row in ENDPOINTS}
 each = pytest.mark.parametrize("row", DIALECTS, ids=lambda row: f"{row.endpoint}-{row.version}")
-each_way = pytest.mark.parametrize("row", WAYS.values(), ids=lambda row: row.key)
+each_way = pytest.mark.parametrize("row", TOKEN_ROUTES.values(), ids=lambda row: row.key)
 SAID_ON_THE_WAY = (
     "header_missing",
     "forwarded",
@@ -69,14 +78,14 @@ def test_where_the_only_identity_serves_two_are_ambiguous(row: Dialect) -> None:
 
 
 @each_way
-def test_a_way_leads_to_an_endpoint_that_has_the_same_setting(row: Way) -> None:
+def test_a_way_leads_to_an_endpoint_that_has_the_same_setting(row: TokenRoute) -> None:
     paths = {one.path: one for one in ENDPOINTS}
     values = [value.removeprefix("{url}") for _, value in row.variables if "{url}/" in value]
     assert [paths[path].setting for path in values] == ([] if row.key == IMDS else [row.setting])
 
 
 @each_way
-def test_a_way_has_a_secret_where_a_dialect_asks_for_one(row: Way) -> None:
+def test_a_way_has_a_secret_where_a_dialect_asks_for_one(row: TokenRoute) -> None:
     wants = {
         Guard.IDENTITY: "IDENTITY_HEADER",
         Guard.SECRET: "MSI_SECRET",

@@ -8,7 +8,7 @@ import pytest
 
 from openimds.facts.endpoints import CATEGORIES
 from openimds.facts.headers import JSON_MEDIA, TEXT_MEDIA
-from openimds.facts.problems import Problem, find
+from openimds.facts.problems import RefusalRow, find
 from openimds.facts.refusals import PROBLEMS, problem
 
 BLANK = re.compile(r"\{(\w+)\}")
@@ -18,7 +18,7 @@ BLANKS |= dict.fromkeys(("error", "description"), "x")
 each = pytest.mark.parametrize("row", PROBLEMS, ids=lambda row: f"{row.category}-{row.key}")
 
 
-def _filled(row: Problem) -> str:
+def _filled(row: RefusalRow) -> str:
     return BLANK.sub(lambda match: BLANKS[match[1]], row.body)
 
 
@@ -28,17 +28,17 @@ def test_a_key_stands_once_in_a_category() -> None:
 
 
 @each
-def test_a_category_is_one_of_the_endpoints_or_plain_http(row: Problem) -> None:
+def test_a_category_is_one_of_the_endpoints_or_plain_http(row: RefusalRow) -> None:
     assert row.category in {"", "http", *(one.key for one in CATEGORIES)}
 
 
 @each
-def test_the_status_is_that_of_an_error(row: Problem) -> None:
+def test_the_status_is_that_of_an_error(row: RefusalRow) -> None:
     assert 400 <= row.status <= 599
 
 
 @each
-def test_a_json_body_parses_once_its_blanks_are_filled(row: Problem) -> None:
+def test_a_json_body_parses_once_its_blanks_are_filled(row: RefusalRow) -> None:
     if row.media == JSON_MEDIA:
         said = json.loads(_filled(row))
         # App Service has a shape of its own, and where it has not, an object as Cloud Shell has.
@@ -49,7 +49,7 @@ def test_a_json_body_parses_once_its_blanks_are_filled(row: Problem) -> None:
 
 
 @each
-def test_identity_says_what_and_why(row: Problem) -> None:
+def test_identity_says_what_and_why(row: RefusalRow) -> None:
     """But for an unknown path, whose recorded body has the error alone (S25)."""
     if row.category == "identity" and row.key != "not_found":
         members = json.loads(_filled(row)).keys()
@@ -62,12 +62,12 @@ def test_identity_says_what_and_why(row: Problem) -> None:
 
 
 @each
-def test_a_wrong_verb_is_told_the_right_ones(row: Problem) -> None:
+def test_a_wrong_verb_is_told_the_right_ones(row: RefusalRow) -> None:
     assert (row.status == 405) == ("Allow" in row.headers)
 
 
 @each
-def test_a_refusal_of_the_connection_ends_it(row: Problem) -> None:
+def test_a_refusal_of_the_connection_ends_it(row: RefusalRow) -> None:
     assert (row.category == "http") == ("Connection" in row.headers)
 
 

@@ -5,7 +5,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openimds.faults import Engine, Running
+from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read
 from openimds.protocol.request import query
 
@@ -15,16 +15,16 @@ TOKEN = query("GET", b"/metadata/identity/oauth2/token?api-version=2018-02-01")
 GONE = {"effect": "status", "status": 410}
 
 
-def engine(*faults: dict[str, object]) -> Engine:
-    made = Engine()
+def engine(*faults: dict[str, object]) -> FaultInjector:
+    made = FaultInjector()
     plans = [plan for fault in faults for plan in read(fault)]
     made.running = tuple(
-        Running(str(n), plan, "api", BEGUN_S, {}) for n, plan in enumerate(plans, 1)
+        ActiveFault(str(n), plan, "api", BEGUN_S, {}) for n, plan in enumerate(plans, 1)
     )
     return made
 
 
-def drawn(made: Engine, number: int, vm: str = "a") -> list[str]:
+def drawn(made: FaultInjector, number: int, vm: str = "a") -> list[str]:
     """Ask so often, and return the effects that were played."""
     found = [made.fault(vm, INSTANCE, BEGUN_S) for _ in range(number)]
     return [one.plan.effect if one else "" for one in found]
@@ -82,7 +82,7 @@ def test_the_same_seed_spoils_the_same_requests_whatever_else_is_set(
     plan = {"effect": "reset", "probability": 0.5, "seed": seed}
     alone, beside = engine(plan), engine({"effect": "hang", "probability": 0.5, "seed": "x"}, plan)
 
-    def played(made: Engine) -> list[bool]:
+    def played(made: FaultInjector) -> list[bool]:
         found = [made.fault(vm, INSTANCE, BEGUN_S) for vm in callers]
         return [one is not None and one.plan.effect == "reset" for one in found]
 

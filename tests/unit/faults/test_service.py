@@ -1,4 +1,4 @@
-"""Faults are set, kept, followed from a file, and cleared."""
+"""FaultService are set, kept, followed from a file, and cleared."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.faults import Engine, Faults, Running
+from openimds.faults import ActiveFault, FaultInjector, FaultService
 from openimds.fleet.store.port import StoreError
-from openimds.protocol.faults.fault import said
+from openimds.protocol.faults.fault import fault_to_value
 from openimds.protocol.faults.input import MOST_PLANS, plans
 from openimds.protocol.request import query
 from tests.unit.admin.setup import Office, at_work
@@ -29,14 +29,14 @@ def play(folder: Path, work: Callable[[Office], Awaitable[None]]) -> None:
     at_work(folder, whole)
 
 
-def shown(faults: Faults) -> list[tuple[str, str, dict[str, Any]]]:
-    return [(one.key, one.origin, said(one.plan)) for one in faults.running]
+def shown(faults: FaultService) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(one.key, one.origin, fault_to_value(one.plan)) for one in faults.running]
 
 
-async def restarted(office: Office, *of_file: dict[str, Any]) -> Faults:
+async def restarted(office: Office, *of_file: dict[str, Any]) -> FaultService:
     """Return the faults of another process over the same store."""
-    engines: list[Engine | None] = []
-    made = Faults(office.desk, lambda: office.now_s, engines.append)
+    engines: list[FaultInjector | None] = []
+    made = FaultService(office.fleet_service, lambda: office.now_s, engines.append)
     await made.load(plans([*of_file]))
     return made
 
@@ -68,7 +68,7 @@ def test_the_plane_is_told_when_there_is_something_and_when_there_is_nothing(
 def test_what_was_set_is_returned_and_played(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         (made,) = await office.faults.set({**GONE, "vms": ["a"]})
-        assert isinstance(made, Running)
+        assert isinstance(made, ActiveFault)
         assert (made.key, made.origin, made.begun_s) == ("1", "api", office.now_s)
         assert office.faults.engine.fault("a", ASKED, office.now_s) is not None
         assert (made.seen, made.played, office.faults.played) == (1, 1, {"status": 1})
@@ -79,7 +79,7 @@ def test_what_was_set_is_returned_and_played(tmp_path: Path) -> None:
 def test_a_playbook_is_played_for_some_or_for_all(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         made = await office.faults.play("restart", "a", "b", refused_s=1)
-        assert [said(one.plan) for one in made] == [
+        assert [fault_to_value(one.plan) for one in made] == [
             {"effect": "refused", "vms": ["a", "b"], "until_s": 1, "playbook": "restart"},
             {
                 "effect": "proxy-500",
@@ -90,7 +90,7 @@ def test_a_playbook_is_played_for_some_or_for_all(tmp_path: Path) -> None:
             },
         ]
         (one,) = await office.faults.play("old-region")
-        assert said(one.plan)["newest"] == "2020-10-01"
+        assert fault_to_value(one.plan)["newest"] == "2020-10-01"
 
     play(tmp_path, work)
 

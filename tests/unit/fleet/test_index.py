@@ -2,7 +2,7 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.fleet.index import Allowance, Entry, Picture
+from openimds.fleet.index import Allowance, FleetIndex, VmEntry
 from openimds.vm.defaults import default_address
 from openimds.vm.identities import default_tenant
 from openimds.vm.types import Identities, Reach, Vm
@@ -22,22 +22,22 @@ def nic(*addresses: str, v6: tuple[str, ...] = ()) -> dict[str, object]:
     }
 
 
-def picture(**vms: dict[str, object]) -> Picture[object]:
-    made: Picture[object] = Picture(catalog(), 1 << 20)
+def fleet_index(**vms: dict[str, object]) -> FleetIndex[object]:
+    made: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
     made.take(made.plan(a_fleet(**vms)))
     return made
 
 
-def addresses(fleet: Picture[object]) -> set[str]:
+def addresses(fleet: FleetIndex[object]) -> set[str]:
     return {*fleet._by_address, *fleet._presumed}
 
 
-def name_of(entry: Entry[object] | None) -> str | None:
+def name_of(entry: VmEntry[object] | None) -> str | None:
     return entry.name if entry else None
 
 
 def test_one_vm_answers_every_caller() -> None:
-    alone = picture(a={})
+    alone = fleet_index(a={})
     assert name_of(alone.caller("203.0.113.9")) == name_of(alone.caller("")) == "a"
 
 
@@ -57,18 +57,20 @@ def test_one_vm_answers_every_caller() -> None:
     ],
 )
 def test_a_fleet_is_told_apart_by_source_address(address: str, name: str | None) -> None:
-    fleet = picture(a=nic("10.0.0.4", "10.0.0.5"), b=nic("10.0.0.6", v6=("FD00::4",)))
+    fleet = fleet_index(a=nic("10.0.0.4", "10.0.0.5"), b=nic("10.0.0.6", v6=("FD00::4",)))
     assert name_of(fleet.caller(address)) == name
 
 
 def test_reach_replaces_the_private_addresses() -> None:
-    fleet = picture(a={**nic("10.0.0.4"), "reach": {"address": ["192.0.2.1"]}}, b=nic("10.0.0.5"))
+    fleet = fleet_index(
+        a={**nic("10.0.0.4"), "reach": {"address": ["192.0.2.1"]}}, b=nic("10.0.0.5")
+    )
     assert name_of(fleet.caller("192.0.2.1")) == "a"
     assert fleet.caller("10.0.0.4") is None
 
 
 def test_reach_of_nothing_is_reached_by_no_address() -> None:
-    fleet = picture(a={"reach": {"address": [], "listen": ["127.0.0.1:1"]}}, b=nic("10.0.0.5"))
+    fleet = fleet_index(a={"reach": {"address": [], "listen": ["127.0.0.1:1"]}}, b=nic("10.0.0.5"))
     assert addresses(fleet) == {"10.0.0.5"}
     assert fleet.listeners == {"127.0.0.1:1": "a"}
 
@@ -99,23 +101,23 @@ def test_reach_of_nothing_is_reached_by_no_address() -> None:
 def test_two_vms_never_share_a_way_in(second: dict[str, object], said: str) -> None:
     first = {**nic("10.0.0.4"), "reach": {"address": ["10.0.0.4"], "listen": ["unix:/run/x"]}}
     with pytest.raises(ConfigError) as caught:
-        picture(a=first, b=second)
+        fleet_index(a=first, b=second)
     assert str(caught.value) == said
 
 
 def test_an_address_twice_in_one_vm_is_no_conflict() -> None:
-    assert name_of(picture(a=nic("10.0.0.4", "10.0.0.4"), b={}).caller("10.0.0.4")) == "a"
+    assert name_of(fleet_index(a=nic("10.0.0.4", "10.0.0.4"), b={}).caller("10.0.0.4")) == "a"
 
 
 def test_a_default_address_reaches_its_vm() -> None:
-    fleet = picture(a={}, b={})
+    fleet = fleet_index(a={}, b={})
     assert name_of(fleet.caller(default_address(Vm("b")))) == "b"
     assert fleet.remarks() == []
 
 
 def test_a_default_address_gives_way_to_a_written_one() -> None:
     taken = default_address(Vm("b"))
-    fleet = picture(b={}, a=nic(taken))
+    fleet = fleet_index(b={}, a=nic(taken))
     assert name_of(fleet.caller(taken)) == "a"
     assert fleet.remarks() == [
         (
@@ -126,21 +128,21 @@ def test_a_default_address_gives_way_to_a_written_one() -> None:
 
 
 def test_a_captured_address_that_is_none_is_no_way_in() -> None:
-    fleet = picture(a=nic("X.X.X.X"), b=nic("10.0.0.5"))
+    fleet = fleet_index(a=nic("X.X.X.X"), b=nic("10.0.0.5"))
     assert addresses(fleet) == {default_address(Vm("a")), "10.0.0.5"}
 
 
 def test_an_entry_gives_back_its_vm() -> None:
     vm = Vm("a", document={"compute": {"zone": "1"}}, reach=Reach(("10.0.0.4",), ("unix:/x",)))
-    entry: Entry[object] = Entry(vm)
+    entry: VmEntry[object] = VmEntry(vm)
     assert entry.vm == vm
     assert entry.vm.document == {"compute": {"zone": "1"}}
 
 
 def test_limits_are_counted_apart_by_vm_and_class() -> None:
     limits = {"general": Allowance(2), "identity": Allowance(1, 3)}
-    one: Entry[object] = Entry(Vm("a"))
-    other: Entry[object] = Entry(Vm("b"))
+    one: VmEntry[object] = VmEntry(Vm("a"))
+    other: VmEntry[object] = VmEntry(Vm("b"))
     assert [one.grants("general", limits, 0.0) for _ in range(3)] == [True, True, False]
     assert [one.grants("identity", limits, 0.0) for _ in range(4)] == [True, True, True, False]
     assert other.grants("general", limits, 0.0)
@@ -148,30 +150,30 @@ def test_limits_are_counted_apart_by_vm_and_class() -> None:
 
 
 def test_a_class_without_allowance_is_not_limited() -> None:
-    entry: Entry[object] = Entry(Vm("a"))
+    entry: VmEntry[object] = VmEntry(Vm("a"))
     assert all(entry.grants("general", {}, 0.0) for _ in range(100))
 
 
 def test_a_step_changes_what_it_names_and_no_more() -> None:
-    fleet = picture(a=nic("10.0.0.1"), b=nic("10.0.0.2"), c={})
+    fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"), c={})
     kept = fleet.by_name["b"]
-    edition = fleet.edition
+    generation = fleet.generation
     fleet.take(fleet.plan(a_fleet(a=nic("10.0.0.3"), d=nic("10.0.0.1")), ["c"]))
     assert fleet.by_name["b"] is kept
-    assert fleet.edition == edition + 1
+    assert fleet.generation == generation + 1
     names = {at: name_of(fleet.caller(at)) for at in ("10.0.0.1", "10.0.0.2", "10.0.0.3")}
     assert names == {"10.0.0.1": "d", "10.0.0.2": "b", "10.0.0.3": "a"}
     assert set(fleet.by_name) == {"a", "b", "d"}
 
 
 def test_two_vms_may_swap_their_addresses_in_one_step() -> None:
-    fleet = picture(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
+    fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
     fleet.take(fleet.plan(a_fleet(a=nic("10.0.0.2"), b=nic("10.0.0.1"))))
     assert (name_of(fleet.caller("10.0.0.1")), name_of(fleet.caller("10.0.0.2"))) == ("b", "a")
 
 
 def test_a_plan_that_fails_changes_nothing() -> None:
-    fleet = picture(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
+    fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
     with pytest.raises(ConfigError, match=r"vms.c.reach.address: saw 10.0.0.2, which is also"):
         fleet.plan(a_fleet(a=nic("10.0.0.9"), c=nic("10.0.0.2")))
     assert name_of(fleet.caller("10.0.0.1")) == "a"
@@ -180,7 +182,7 @@ def test_a_plan_that_fails_changes_nothing() -> None:
 
 def test_a_change_gives_nobody_a_new_budget() -> None:
     limits = {"general": Allowance(1)}
-    fleet = picture(a={}, b={})
+    fleet = fleet_index(a={}, b={})
     assert fleet.by_name["a"].grants("general", limits, 0.0)
     fleet.take(fleet.plan(a_fleet(a={"compute": {"zone": "1"}})))
     assert not fleet.by_name["a"].grants("general", limits, 0.5)
@@ -188,7 +190,7 @@ def test_a_change_gives_nobody_a_new_budget() -> None:
 
 def test_one_of_two_with_the_same_default_may_go() -> None:
     taken = default_address(Vm("b"))
-    fleet = picture(b={}, c={"reach": {"address": [taken]}}, d={})
+    fleet = fleet_index(b={}, c={"reach": {"address": [taken]}}, d={})
     assert name_of(fleet.caller(taken)) == "c"
     fleet.take(fleet.plan([], ["c"]))
     assert name_of(fleet.caller(taken)) == "b"
@@ -198,7 +200,7 @@ def test_one_of_two_with_the_same_default_may_go() -> None:
 
 def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openimds.fleet.index.default_address", lambda _: "10.1.1.1")
-    fleet = picture(a={}, b={}, c={"reach": {"address": []}})
+    fleet = fleet_index(a={}, b={}, c={"reach": {"address": []}})
     assert fleet.caller("10.1.1.1") is None
     assert len(fleet.remarks()) == 2
     fleet.take(fleet.plan([], ["a"]))
@@ -207,7 +209,7 @@ def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.Monk
 
 
 def test_tenants_of_other_clouds_are_known_and_whether_anybody_has_an_identity() -> None:
-    fleet: Picture[object] = Picture(catalog(), 1 << 20)
+    fleet: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
     fleet.take(fleet.plan([Vm("a")]))
     assert (fleet.clouds, fleet.has_identities) == ({}, False)
     tenant = "11111111-2222-3333-4444-555555555555"

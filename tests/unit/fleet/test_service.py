@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.fleet.service import DEFAULT, Desk, body_of, vm_of
+from openimds.fleet.service import DEFAULT, FleetService, body_of, vm_of
 from openimds.fleet.store.port import Change, ConflictError, StoreError
 from openimds.vm.fleet_file import vm
 from openimds.vm.types import Vm
@@ -21,37 +21,37 @@ def looks(office: Office) -> object:
     """Everything that can be seen of a desk: the picture, the listeners, the store."""
     office.store.fails.clear()
     return (
-        {name: entry.vm for name, entry in office.picture.by_name.items()},
-        office.picture.edition,
-        office.picture.listeners,
+        {name: entry.vm for name, entry in office.fleet_index.by_name.items()},
+        office.fleet_index.generation,
+        office.fleet_index.listeners,
         office.store.page("", 99),
         office.store.changes(0, 99),
-        office.desk.revision,
+        office.fleet_service.revision,
     )
 
 
 def test_a_body_comes_back_as_the_vm(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         for one in (Vm("a"), a_vm("b", "10.0.0.1", listen=("unix:/x",))):
-            stored, is_new = await office.desk.put(one, "me")
+            stored, is_new = await office.fleet_service.put(one, "me")
             assert (stored.body, stored.origin, is_new) == (body_of(one), "api", True)
             assert vm_of(stored) == one
-            assert office.picture.by_name[one.name].vm == one
+            assert office.fleet_index.by_name[one.name].vm == one
 
     at_work(tmp_path, work)
 
 
 def test_loading_shows_what_is_kept(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.put(a_vm("a", "10.0.0.1", listen=("unix:/a",)), "me")
-        await office.desk.put(a_vm("b", "10.0.0.2"), "me")
+        await office.fleet_service.put(a_vm("a", "10.0.0.1", listen=("unix:/a",)), "me")
+        await office.fleet_service.put(a_vm("b", "10.0.0.2"), "me")
         other = Office(tmp_path)
-        other.desk.store = office.store
-        await other.desk.load()
-        assert other.picture.by_name.keys() == {"a", "b"}
+        other.fleet_service.store = office.store
+        await other.fleet_service.load()
+        assert other.fleet_index.by_name.keys() == {"a", "b"}
         assert other.opened == [{"unix:/a": "a"}]
-        assert other.desk.revision == 2
-        other.desk.close()
+        assert other.fleet_service.revision == 2
+        other.fleet_service.close()
 
     at_work(tmp_path, work)
 
@@ -59,7 +59,7 @@ def test_loading_shows_what_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("failing", ["write", "listeners", "conflict", "address"])
 def test_a_change_that_fails_changes_nothing(tmp_path: Path, failing: str) -> None:
     async def work(office: Office) -> None:
-        await office.desk.put(a_vm("a", "10.0.0.1", listen=("unix:/a",)), "me")
+        await office.fleet_service.put(a_vm("a", "10.0.0.1", listen=("unix:/a",)), "me")
         before = looks(office)
         listen = ("unix:/b", TAKEN) if failing == "listeners" else ("unix:/b",)
         address = "10.0.0.1" if failing == "address" else "10.0.0.2"
@@ -67,20 +67,20 @@ def test_a_change_that_fails_changes_nothing(tmp_path: Path, failing: str) -> No
         expected = 7 if failing == "conflict" else None
         kinds = (StoreError, ConflictError, ConfigError)
         with pytest.raises(kinds):
-            await office.desk.put(a_vm("b", address, listen=listen), "me", expected)
+            await office.fleet_service.put(a_vm("b", address, listen=listen), "me", expected)
         # What was opened for it is closed again.
         assert office.opened[-1] == {"unix:/a": "a"}
         assert looks(office) == before
-        await office.desk.put(a_vm("b", "10.0.0.2"), "me")
+        await office.fleet_service.put(a_vm("b", "10.0.0.2"), "me")
 
     at_work(tmp_path, work)
 
 
 def test_listeners_are_open_before_the_change_is_written(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.put(a_vm("a", listen=("unix:/old",)), "me")
+        await office.fleet_service.put(a_vm("a", listen=("unix:/old",)), "me")
         del office.opened[:-1]
-        await office.desk.put(a_vm("a", listen=("unix:/new",)), "me")
+        await office.fleet_service.put(a_vm("a", listen=("unix:/new",)), "me")
         assert office.opened[1:] == [{"unix:/old": "a", "unix:/new": "a"}, {"unix:/new": "a"}]
 
     at_work(tmp_path, work)
@@ -96,26 +96,26 @@ def test_an_answer_is_given_though_the_store_fails_after_the_change(tmp_path: Pa
             return done
 
         office.store.write = write_and_fail  # type: ignore[method-assign]
-        await office.desk.put(a_vm("a"), "me")
-        assert "a" in office.picture.by_name
+        await office.fleet_service.put(a_vm("a"), "me")
+        assert "a" in office.fleet_index.by_name
 
     at_work(tmp_path, work)
 
 
 def test_the_vm_of_the_start_goes_when_another_comes(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.sync([Vm("vm-1")], DEFAULT, "start")
-        stored, is_new = await office.desk.put(a_vm("vm-1", size="Mine"), "me")
+        await office.fleet_service.sync([Vm("vm-1")], DEFAULT, "start")
+        stored, is_new = await office.fleet_service.put(a_vm("vm-1", size="Mine"), "me")
         assert (stored.origin, is_new) == ("api", False)
-        await office.desk.put(a_vm("b"), "me")
-        assert office.picture.by_name.keys() == {"vm-1", "b"}
+        await office.fleet_service.put(a_vm("b"), "me")
+        assert office.fleet_index.by_name.keys() == {"vm-1", "b"}
 
     at_work(tmp_path, work)
 
     async def more(office: Office) -> None:
-        await office.desk.sync([Vm("vm-1")], DEFAULT, "start")
-        await office.desk.put(a_vm("b"), "me")
-        assert office.picture.by_name.keys() == {"b"}
+        await office.fleet_service.sync([Vm("vm-1")], DEFAULT, "start")
+        await office.fleet_service.put(a_vm("b"), "me")
+        assert office.fleet_index.by_name.keys() == {"b"}
         assert [one.name for one in office.store.page("", 9)] == ["b"]
 
     at_work(tmp_path, more)
@@ -123,23 +123,23 @@ def test_the_vm_of_the_start_goes_when_another_comes(tmp_path: Path) -> None:
 
 def test_removing_tells_whether_there_was_one(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.put(a_vm("a"), "me")
-        assert await office.desk.remove("a", "me")
-        assert not await office.desk.remove("a", "me")
-        assert not office.picture.by_name
+        await office.fleet_service.put(a_vm("a"), "me")
+        assert await office.fleet_service.remove("a", "me")
+        assert not await office.fleet_service.remove("a", "me")
+        assert not office.fleet_index.by_name
         with pytest.raises(ConflictError):
-            await office.desk.remove("a", "me", 3)
+            await office.fleet_service.remove("a", "me", 3)
 
     at_work(tmp_path, work)
 
 
 def test_a_sync_changes_its_own_origin_only(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        desk = office.desk
-        await desk.put(a_vm("mine"), "me")
-        await desk.sync([a_vm("a"), a_vm("b")], "file", "file x")
-        assert await desk.sync([a_vm("a"), a_vm("b")], "file", "file x") == []
-        changes = await desk.sync([a_vm("b", size="T"), a_vm("c")], "file", "file x")
+        fleet_service = office.fleet_service
+        await fleet_service.put(a_vm("mine"), "me")
+        await fleet_service.sync([a_vm("a"), a_vm("b")], "file", "file x")
+        assert await fleet_service.sync([a_vm("a"), a_vm("b")], "file", "file x") == []
+        changes = await fleet_service.sync([a_vm("b", size="T"), a_vm("c")], "file", "file x")
         assert {(one.name, one.after is None, one.who) for one in changes} == {
             ("a", True, "file x"),
             ("b", False, "file x"),
@@ -150,24 +150,26 @@ def test_a_sync_changes_its_own_origin_only(tmp_path: Path) -> None:
             "c": "file",
             "mine": "api",
         }
-        assert office.picture.by_name.keys() == {"b", "c", "mine"}
+        assert office.fleet_index.by_name.keys() == {"b", "c", "mine"}
         # A file that names it takes it over, and lets it go again.
-        await desk.sync([a_vm("mine")], "file", "file x")
-        await desk.sync([], "file", "file x")
-        assert not office.picture.by_name
+        await fleet_service.sync([a_vm("mine")], "file", "file x")
+        await fleet_service.sync([], "file", "file x")
+        assert not office.fleet_index.by_name
 
     at_work(tmp_path, work)
 
 
 def test_two_vms_may_swap_their_addresses_in_one_sync(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.sync([a_vm("a", "10.0.0.1"), a_vm("b", "10.0.0.2")], "file", "x")
-        await office.desk.sync([a_vm("a", "10.0.0.2"), a_vm("b", "10.0.0.1")], "file", "x")
-        found = [office.picture.caller(f"10.0.0.{number}") for number in (1, 2)]
+        await office.fleet_service.sync([a_vm("a", "10.0.0.1"), a_vm("b", "10.0.0.2")], "file", "x")
+        await office.fleet_service.sync([a_vm("a", "10.0.0.2"), a_vm("b", "10.0.0.1")], "file", "x")
+        found = [office.fleet_index.caller(f"10.0.0.{number}") for number in (1, 2)]
         assert [one and one.name for one in found] == ["b", "a"]
         before = looks(office)
         with pytest.raises(ConfigError):
-            await office.desk.sync([a_vm("a", "10.0.0.9"), a_vm("b", "10.0.0.9")], "file", "x")
+            await office.fleet_service.sync(
+                [a_vm("a", "10.0.0.9"), a_vm("b", "10.0.0.9")], "file", "x"
+            )
         assert looks(office) == before
 
     at_work(tmp_path, work)
@@ -175,14 +177,14 @@ def test_two_vms_may_swap_their_addresses_in_one_sync(tmp_path: Path) -> None:
 
 def test_many_changes_at_once_happen_one_after_another(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        puts = [office.desk.put(a_vm(f"vm-{i % 7}", size=str(i)), "me") for i in range(60)]
-        removes = [office.desk.remove(f"vm-{i}", "me") for i in range(3)]
+        puts = [office.fleet_service.put(a_vm(f"vm-{i % 7}", size=str(i)), "me") for i in range(60)]
+        removes = [office.fleet_service.remove(f"vm-{i}", "me") for i in range(3)]
         await asyncio.gather(*puts, *removes)
         kept = {one.name: vm_of(one) for one in office.store.page("", 99)}
-        assert kept == {name: entry.vm for name, entry in office.picture.by_name.items()}
+        assert kept == {name: entry.vm for name, entry in office.fleet_index.by_name.items()}
         numbers = [one.revision for one in office.store.changes(0, 999)]
         assert numbers == list(range(1, 64))
-        assert office.desk.revision == 63
+        assert office.fleet_service.revision == 63
 
     at_work(tmp_path, work)
 
@@ -190,22 +192,22 @@ def test_many_changes_at_once_happen_one_after_another(tmp_path: Path) -> None:
 def test_of_two_that_want_one_address_at_once_one_gets_it(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         puts = [
-            office.desk.put(a_vm(f"vm-{i}", "10.0.0.1", listen=(f"unix:/{i}",)), "me")
+            office.fleet_service.put(a_vm(f"vm-{i}", "10.0.0.1", listen=(f"unix:/{i}",)), "me")
             for i in range(5)
         ]
         others = [
-            office.desk.put(a_vm(f"other-{i}", listen=(f"unix:/other-{i}",)), "me")
+            office.fleet_service.put(a_vm(f"other-{i}", listen=(f"unix:/other-{i}",)), "me")
             for i in range(5)
         ]
         got = await asyncio.gather(*puts, *others, return_exceptions=True)
         assert sum(isinstance(one, ConfigError) for one in got) == 4
         kept = [one.name for one in office.store.page("", 99)]
-        assert kept == sorted(office.picture.by_name)
+        assert kept == sorted(office.fleet_index.by_name)
         assert len(kept) == 6
         listeners = {
-            text: name for name in kept for text in office.picture.by_name[name].vm.reach.listen
+            text: name for name in kept for text in office.fleet_index.by_name[name].vm.reach.listen
         }
-        assert office.picture.listeners == office.opened[-1] == listeners
+        assert office.fleet_index.listeners == office.opened[-1] == listeners
         assert len(listeners) == 6
 
     at_work(tmp_path, work)
@@ -214,14 +216,14 @@ def test_of_two_that_want_one_address_at_once_one_gets_it(tmp_path: Path) -> Non
 def test_the_age_is_the_time_since_the_store_answered(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         office.now_s += 5
-        assert office.desk.age_s() == 5
-        await office.desk.ask(office.store.revision)
-        assert office.desk.age_s() == 0
+        assert office.fleet_service.age_s() == 5
+        await office.fleet_service.ask(office.store.revision)
+        assert office.fleet_service.age_s() == 0
         office.now_s += 3
         office.store.fails = {"revision"}
         with pytest.raises(StoreError):
-            await office.desk.ask(office.store.revision)
-        assert office.desk.age_s() == 3
+            await office.fleet_service.ask(office.store.revision)
+        assert office.fleet_service.age_s() == 3
 
     at_work(tmp_path, work)
 
@@ -229,27 +231,27 @@ def test_the_age_is_the_time_since_the_store_answered(tmp_path: Path) -> None:
 def test_a_clock_that_is_set_makes_the_store_no_older(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         steady = [100.0]
-        desk = Desk(
+        fleet_service = FleetService(
             office.store,
-            office.picture,
+            office.fleet_index,
             lambda: office.now_s,
             office._open,
             now=lambda: steady[0],
         )
         office.now_s += 31_536_000
-        assert desk.age_s() == 0
+        assert fleet_service.age_s() == 0
         steady[0] += 5
-        assert desk.age_s() == 5
-        await desk.ask(office.store.revision)
-        assert desk.age_s() == 0
-        desk._thread.shutdown()
+        assert fleet_service.age_s() == 5
+        await fleet_service.ask(office.store.revision)
+        assert fleet_service.age_s() == 0
+        fleet_service._thread.shutdown()
 
     at_work(tmp_path, work)
 
 
 def test_a_change_is_dated_by_the_clock(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.put(a_vm("a"), "api 10.0.0.1")
+        await office.fleet_service.put(a_vm("a"), "api 10.0.0.1")
         (change,) = office.store.changes(0, 9)
         assert (change.at, change.who) == ("2026-11-22T19:54:46.000+00:00", "api 10.0.0.1")
 
@@ -262,10 +264,10 @@ def test_a_patch_that_nests_without_end_is_refused(tmp_path: Path) -> None:
         deep = {"compute": deep}
 
     async def work(office: Office) -> None:
-        await office.desk.put(Vm("a"), "me")
+        await office.fleet_service.put(Vm("a"), "me")
         before = looks(office)
         with pytest.raises(ConfigError, match="body: saw values nested too deeply"):
-            await office.desk.patch("a", deep, "me")
+            await office.fleet_service.patch("a", deep, "me")
         assert looks(office) == before
 
     at_work(tmp_path, work)
@@ -273,16 +275,16 @@ def test_a_patch_that_nests_without_end_is_refused(tmp_path: Path) -> None:
 
 def test_a_patch_of_nobody_is_nothing(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        assert await office.desk.patch("nobody", {}, "me") is None
+        assert await office.fleet_service.patch("nobody", {}, "me") is None
 
     at_work(tmp_path, work)
 
 
 def test_two_patches_at_once_lose_nothing(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.put(Vm("a"), "me")
+        await office.fleet_service.put(Vm("a"), "me")
         patches = [{"compute": {"tags": {str(n): "x"}}} for n in range(9)]
-        await asyncio.gather(*(office.desk.patch("a", one, "me") for one in patches))
+        await asyncio.gather(*(office.fleet_service.patch("a", one, "me") for one in patches))
         stored = office.store.get("a")
         assert stored
         assert vm_of(stored).document["compute"]["tags"].count("x") == 9  # type: ignore[index]
@@ -292,8 +294,8 @@ def test_two_patches_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_the_audit_names_the_file_that_took_a_vm_away(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.sync([Vm("a"), Vm("b")], "file", "file x")
-        await office.desk.sync([Vm("a")], "file", "file x")
+        await office.fleet_service.sync([Vm("a"), Vm("b")], "file", "file x")
+        await office.fleet_service.sync([Vm("a")], "file", "file x")
         last = office.store.changes(0, 9)[-1]
         assert (last.name, last.after, last.origin, last.who) == ("b", None, "file", "file x")
 
@@ -302,21 +304,21 @@ def test_the_audit_names_the_file_that_took_a_vm_away(tmp_path: Path) -> None:
 
 def test_a_vm_of_the_file_stays_the_files_when_it_is_patched(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        await office.desk.sync([Vm("a"), Vm("b")], "file", "file x")
-        stored = await office.desk.patch("a", {"compute": {"zone": "1"}}, "me")
+        await office.fleet_service.sync([Vm("a"), Vm("b")], "file", "file x")
+        stored = await office.fleet_service.patch("a", {"compute": {"zone": "1"}}, "me")
         assert stored
         assert stored.origin == "file"
-        await office.desk.sync([Vm("b")], "file", "file x")
-        assert office.picture.by_name.keys() == {"b"}
+        await office.fleet_service.sync([Vm("b")], "file", "file x")
+        assert office.fleet_index.by_name.keys() == {"b"}
 
     at_work(tmp_path, work)
 
 
 def test_readers_are_told_of_the_end(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        feed = office.desk.subscribe()
-        await office.desk.put(Vm("a"), "me")
-        office.desk.end_feeds()
+        feed = office.fleet_service.subscribe()
+        await office.fleet_service.put(Vm("a"), "me")
+        office.fleet_service.end_feeds()
         assert feed.get_nowait() is None
         assert feed.empty()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from openimds.linux import checks
-from openimds.linux.checks import Finding
+from openimds.linux.checks import CheckResult
 from openimds.linux.host.plan import look
 from tests.unit.linux.host.lister import IMDS0, Lister, interface
 
@@ -20,28 +20,28 @@ INSTEAD = "reach.listen: netns:NAME, or openimds exec"
 def test_the_interpreter_and_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    assert [*checks.python()] == [Finding("ok", f"{version} with uvloop")]
+    assert [*checks.python()] == [CheckResult("ok", f"{version} with uvloop")]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert [*checks.python()] == [
-        Finding("note", f"{version} without uvloop", "pip install openimds[fast] is faster")
+        CheckResult("note", f"{version} without uvloop", "pip install openimds[fast] is faster")
     ]
 
 
 def test_a_private_network_and_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "why_not", lambda: "")
-    assert [*checks.private_network()] == [Finding("ok", "can be made")]
+    assert [*checks.private_network()] == [CheckResult("ok", "can be made")]
     monkeypatch.setattr(checks, "why_not", lambda: "no private network: because")
     assert [*checks.private_network()] == [
-        Finding("note", "no private network: because", "only openimds exec needs it")
+        CheckResult("note", "no private network: because", "only openimds exec needs it")
     ]
 
 
 def test_programs_that_are_missing_have_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: "/sbin/ip" if name == "ip" else None)
     assert [*checks.tools()] == [
-        Finding("ok", "/sbin/ip"),
-        Finding("note", "no nft", "apt-get install nftables, for openimds host"),
-        Finding("note", "no pasta", "apt-get install passt, for openimds exec --net host"),
+        CheckResult("ok", "/sbin/ip"),
+        CheckResult("note", "no nft", "apt-get install nftables, for openimds host"),
+        CheckResult("note", "no pasta", "apt-get install passt, for openimds exec --net host"),
     ]
 
 
@@ -113,61 +113,67 @@ def folder_of(path: Path, mode: int = 0o700, token: int | None = 0o600) -> Path:
     return folder
 
 
-def states(folder: Path, user: int | None = None) -> list[Finding]:
+def states(folder: Path, user: int | None = None) -> list[CheckResult]:
     return [*checks.state_folder(folder, "token", "db", os.geteuid() if user is None else user)]
 
 
 def test_a_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
-    assert states(folder) == [Finding("ok", str(folder))]
+    assert states(folder) == [CheckResult("ok", str(folder))]
     (folder / "token").chmod(0o640)
     folder.chmod(0o755)
     assert states(folder) == [
-        Finding("wrong", f"others may use {folder}", f"chmod go= {folder}"),
-        Finding("wrong", f"others may use {folder}/token", f"chmod go= {folder}/token"),
+        CheckResult("wrong", f"others may use {folder}", f"chmod go= {folder}"),
+        CheckResult("wrong", f"others may use {folder}/token", f"chmod go= {folder}/token"),
     ]
 
 
 def test_a_state_folder_that_is_not_there_or_has_no_token(tmp_path: Path) -> None:
-    missing = Finding("note", f"{tmp_path}/none: no such file or directory", "a server makes it")
+    missing = CheckResult(
+        "note", f"{tmp_path}/none: no such file or directory", "a server makes it"
+    )
     assert states(tmp_path / "none") == [missing]
     folder = folder_of(tmp_path, token=None)
-    assert states(folder) == [Finding("note", f"{folder} has no token", "a server makes it")]
+    assert states(folder) == [CheckResult("note", f"{folder} has no token", "a server makes it")]
 
 
 def test_a_state_folder_of_somebody_else(tmp_path: Path) -> None:
     folder, mine = folder_of(tmp_path), os.geteuid()
     assert states(folder, mine + 1) == [
-        Finding("wrong", f"{folder} is that of user {mine}", f"sudo -u '#{mine}' before it")
+        CheckResult("wrong", f"{folder} is that of user {mine}", f"sudo -u '#{mine}' before it")
     ]
-    assert states(folder, 0) == [Finding("ok", str(folder))]
+    assert states(folder, 0) == [CheckResult("ok", str(folder))]
 
 
 def test_a_clock_that_cannot_be_right(tmp_path: Path) -> None:
     path = tmp_path / "token"
     files = [path, tmp_path / "none"]
-    assert [*checks.clock(NOW_S, files)] == [Finding("ok", "can be right")]
+    assert [*checks.clock(NOW_S, files)] == [CheckResult("ok", "can be right")]
     path.touch()
     os.utime(path, (NOW_S + 59, NOW_S + 59))
-    assert [*checks.clock(NOW_S, files)] == [Finding("ok", "can be right")]
+    assert [*checks.clock(NOW_S, files)] == [CheckResult("ok", "can be right")]
     os.utime(path, (NOW_S + 61, NOW_S + 61))
     set_it = "timedatectl set-ntp true"
-    assert [*checks.clock(NOW_S, files)] == [Finding("wrong", f"{path} is of the future", set_it)]
-    assert [*checks.clock(0, [])] == [Finding("wrong", "it is before 2025", set_it)]
+    assert [*checks.clock(NOW_S, files)] == [
+        CheckResult("wrong", f"{path} is of the future", set_it)
+    ]
+    assert [*checks.clock(0, [])] == [CheckResult("wrong", "it is before 2025", set_it)]
 
 
-def addresses(host: Lister, tag: str, path: Path) -> list[Finding]:
+def addresses(host: Lister, tag: str, path: Path) -> list[CheckResult]:
     (path / "chassis_asset_tag").write_text(tag + "\n")
     return [*checks.address(look(host), path)]
 
 
 def test_the_address_is_looked_for_and_never_asked(tmp_path: Path) -> None:
     assert addresses(Lister(), "", tmp_path) == [
-        Finding("ok", "169.254.169.254 is on no interface")
+        CheckResult("ok", "169.254.169.254 is on no interface")
     ]
-    assert addresses(Lister(IMDS0), "", tmp_path) == [Finding("ok", "169.254.169.254 is on imds0")]
+    assert addresses(Lister(IMDS0), "", tmp_path) == [
+        CheckResult("ok", "169.254.169.254 is on imds0")
+    ]
     assert addresses(Lister(interface("eth0", "169.254.169.254")), "", tmp_path) == [
-        Finding("note", "169.254.169.254 is on eth0", "openimds host up wants it elsewhere")
+        CheckResult("note", "169.254.169.254 is on eth0", "openimds host up wants it elsewhere")
     ]
 
 
@@ -175,19 +181,19 @@ def test_a_machine_of_a_cloud_is_told_by_route_and_firmware(tmp_path: Path) -> N
     route = {"dst": "169.254.169.254", "gateway": "10.0.0.1", "dev": "eth0"}
     tag = "7783-7084-3265-9085-8269-3286-77"
     assert addresses(Lister(routes=[route]), tag, tmp_path) == [
-        Finding("note", "this machine is a VM of Azure", INSTEAD),
-        Finding("note", "169.254.169.254 is a cloud's, over eth0", INSTEAD),
+        CheckResult("note", "this machine is a VM of Azure", INSTEAD),
+        CheckResult("note", "169.254.169.254 is a cloud's, over eth0", INSTEAD),
     ]
     assert [*checks.address(look(Lister()), tmp_path / "none")] == [
-        Finding("ok", "169.254.169.254 is on no interface")
+        CheckResult("ok", "169.254.169.254 is on no interface")
     ]
 
 
 def test_a_cloud_that_has_no_route_to_the_address_is_told_by_firmware(tmp_path: Path) -> None:
     (tmp_path / "sys_vendor").write_text("Amazon EC2\n")
     assert addresses(Lister(), "Amazon EC2", tmp_path) == [
-        Finding("note", "this machine is a VM of EC2", INSTEAD),
-        Finding("ok", "169.254.169.254 is on no interface"),
+        CheckResult("note", "this machine is a VM of EC2", INSTEAD),
+        CheckResult("ok", "169.254.169.254 is on no interface"),
     ]
 
 
@@ -211,7 +217,7 @@ def test_firewalls_that_drop_by_default_are_named() -> None:
         return json.dumps({"nftables": listed})
 
     assert [*checks.firewalls(run)] == [
-        Finding(
+        CheckResult(
             "note",
             "chain input of inet filter drops by default",
             "let TCP to 169.254.169.254 port 80 in there",

@@ -14,7 +14,7 @@ from openimds.errors import Error
 from openimds.linux import private_netns
 from openimds.linux.private_netns import (
     HINDRANCES,
-    Hindrance,
+    KernelRestriction,
     NamespaceError,
     past_proxies,
     refusal,
@@ -37,10 +37,10 @@ print(json.dumps({
 """
 FENCED = """
 import json, socket, subprocess
-from openimds.linux.blackhole_rules import keep_in
+from openimds.linux.blackhole_rules import add_blackhole_rules
 from openimds.linux.private_netns import enter
 enter()
-keep_in()
+add_blackhole_rules()
 # Whoever comes later can add routes, and they do not matter.
 for words in (
     "link add way type veth peer name other",
@@ -51,7 +51,7 @@ for words in (
     "route add 169.254.1.1/32 via 10.0.0.2",
 ):
     subprocess.run(["ip", *words.split()], check=True)
-keep_in()
+add_blackhole_rules()
 said = {}
 for host in ("169.254.1.1", "168.63.129.16", "192.0.2.1", "127.0.0.1", "169.254.169.254"):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -115,7 +115,7 @@ def test_a_kernel_that_forbids_it_is_said_to() -> None:
 
 
 @pytest.mark.parametrize("row", HINDRANCES, ids=lambda row: row.file)
-def test_each_hindrance_is_found_by_its_file(row: Hindrance, tmp_path: Path) -> None:
+def test_each_hindrance_is_found_by_its_file(row: KernelRestriction, tmp_path: Path) -> None:
     (tmp_path / row.file).parent.mkdir(parents=True)
     (tmp_path / row.file).write_text(f"first\n{row.line}\n")
     said = str(refusal(PermissionError(errno.EPERM, "Operation not permitted"), tmp_path))

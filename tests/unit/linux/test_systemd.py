@@ -8,7 +8,7 @@ import pytest
 from openimds.cli.serve import by_name
 from openimds.errors import ConfigError
 from openimds.linux import systemd
-from openimds.linux.systemd import Notices, sockets
+from openimds.linux.systemd import SystemdNotifier, sockets
 
 PID = 42
 
@@ -85,7 +85,7 @@ def test_names_say_what_a_socket_is_for() -> None:
     names = ("imds", "vm.web-1", "admin", "", "public", "vm.vm.x")
     made = {name: socket.socket(socket.AF_UNIX) for name in names}
     found = by_name([*made.items()])
-    assert found.plane == (
+    assert found.dispatcher == (
         (made["imds"], ""),
         (made["vm.web-1"], "web-1"),
         (made[""], ""),
@@ -108,7 +108,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 
 def test_systemd_is_told(manager: tuple[str, socket.socket]) -> None:
     address, hears = manager
-    notices = Notices({"NOTIFY_SOCKET": address}, PID)
+    notices = SystemdNotifier({"NOTIFY_SOCKET": address}, PID)
     notices.ready("Answers at http://127.0.0.1:80")
     assert hears.recv(1000) == b"READY=1\nSTATUS=Answers at http://127.0.0.1:80"
     notices.ready()
@@ -126,7 +126,7 @@ def test_systemd_is_told(manager: tuple[str, socket.socket]) -> None:
 
 @pytest.mark.parametrize("said", [{}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
 def test_nobody_need_hear_it(said: dict[str, str]) -> None:
-    Notices(said).ready()
+    SystemdNotifier(said).ready()
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,4 @@ def test_nobody_need_hear_it(said: dict[str, str]) -> None:
 def test_signs_of_life_are_given_where_they_are_waited_for(
     said: dict[str, str], watched_s: float
 ) -> None:
-    assert Notices(said, PID).watched_s == watched_s
+    assert SystemdNotifier(said, PID).watched_s == watched_s

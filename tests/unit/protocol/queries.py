@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import answer, finish, subject
+from openimds.protocol.handle import handle, resume, subject
 from openimds.protocol.pending import (
-    Need,
-    NeedsToken,
-    Token,
+    AccessToken,
+    Pending,
+    PendingToken,
 )
 from openimds.protocol.request import query
-from openimds.protocol.response import Answer, Refusal
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import vm
 
 NOW_S = 1_579_152_251.5
@@ -50,7 +50,7 @@ class Asked:
         self.query = query(
             target=target.encode(), credentials=credentials, has_metadata_header=metadata, **more
         )
-        self.said: Answer | Refusal | Need = answer(
+        self.said: Response | Refusal | Pending = handle(
             self.query, subject(one, catalog(), secret), NOW_S
         )
 
@@ -60,14 +60,14 @@ class Asked:
         return self.said
 
     @property
-    def need(self) -> NeedsToken:
-        assert isinstance(self.said, NeedsToken), self.said
+    def need(self) -> PendingToken:
+        assert isinstance(self.said, PendingToken), self.said
         return self.said
 
     def body(self) -> dict[str, Any]:
-        made = Token("eyJ", 1_579_065_552, ENDS_S, 86400)
-        got = finish(self.query, self.need, made, NOW_S)
-        assert isinstance(got, Answer)
+        made = AccessToken("eyJ", 1_579_065_552, ENDS_S, 86400)
+        got = resume(self.query, self.need, made, NOW_S)
+        assert isinstance(got, Response)
         said: dict[str, Any] = json.loads(got.body)
         return said
 

@@ -7,11 +7,11 @@ import pytest
 
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.versions import catalog
-from openimds.protocol.access_token import Terms, claims, is_resource, issuers
-from openimds.protocol.handle import answer, finish, subject
-from openimds.protocol.pending import Failed, Need, NeedsToken, Token
+from openimds.protocol.access_token import TokenSettings, claims, is_resource, issuers
+from openimds.protocol.handle import handle, resume, subject
+from openimds.protocol.pending import AccessToken, Failed, Pending, PendingToken
 from openimds.protocol.request import query
-from openimds.protocol.response import Answer, Refusal
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import vm
 from openimds.vm.identities import principals
@@ -23,21 +23,21 @@ APP = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/app"
 OPS = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/ops"
 BOTH = {"system": True, "user": [APP]}
 VAULT = "https://vault.azure.net"
-LIFE = Terms(86400)
+LIFE = TokenSettings(86400)
 
 
 def ask(
     identities: dict[str, Any], more: str = "", resource: str = VAULT, **said: Any
-) -> Answer | Refusal | Need:
+) -> Response | Refusal | Pending:
     target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{more}"
     one = vm("web-1", {"identities": identities, **said})
     asked = query("GET", target.encode(), has_metadata_header=True)
-    return answer(asked, subject(one, catalog()), NOW_S)
+    return handle(asked, subject(one, catalog()), NOW_S)
 
 
-def need(identities: dict[str, Any], more: str = "", **said: Any) -> NeedsToken:
+def need(identities: dict[str, Any], more: str = "", **said: Any) -> PendingToken:
     got = ask(identities, more, **said)
-    assert isinstance(got, NeedsToken)
+    assert isinstance(got, PendingToken)
     return got
 
 
@@ -198,7 +198,7 @@ def test_opaque_claims_differ_from_token_to_token() -> None:
 
 def test_tokens_of_version_2_for_the_resources_that_want_them() -> None:
     guid = "6277b885-20b1-43ba-81a2-ee4e94e7c0af"
-    terms = Terms(3600, v2=frozenset({f"api://{guid}"}))
+    terms = TokenSettings(3600, v2=frozenset({f"api://{guid}"}))
     said = claims(need(BOTH, resource=f"api://{guid}/"), terms, NOW_S)
     tenant = said["tid"]
     assert said["iss"] == f"https://login.microsoftonline.com/{tenant}/v2.0"
@@ -222,10 +222,10 @@ def test_the_body_is_the_recorded_one_to_the_byte() -> None:
     """S29, 2024-03-07: 82 seconds after the token was made, with its own token put in."""
     details = {"system": {"clientId": "0d46c104-a85f-49e2-9c96-ae58c6fa927b"}}
     one = need({"system": True, "details": details})
-    token = Token("<jwt>", 1_709_809_297, 1_709_895_997, 86400)
+    token = AccessToken("<jwt>", 1_709_809_297, 1_709_895_997, 86400)
     asked = query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
-    got = finish(asked, one, token, 1_709_809_679.9)
-    assert isinstance(got, Answer)
+    got = resume(asked, one, token, 1_709_809_679.9)
+    assert isinstance(got, Response)
     assert got.body == (
         b'{"access_token":"<jwt>","client_id":"0d46c104-a85f-49e2-9c96-ae58c6fa927b",'
         b'"expires_in":"86317","expires_on":"1709895997","ext_expires_in":"86399",'
@@ -236,9 +236,9 @@ def test_the_body_is_the_recorded_one_to_the_byte() -> None:
 
 @pytest.mark.parametrize("late_s, left", [(0, "86399"), (86399, "0"), (86400, "0"), (90000, "0")])
 def test_expires_in_counts_down_to_nothing(late_s: int, left: str) -> None:
-    token = Token("x", 0, 86400, 86400)
+    token = AccessToken("x", 0, 86400, 86400)
     asked = query("GET", b"/metadata/identity/oauth2/token")
-    got = finish(asked, need(BOTH), token, late_s)
+    got = resume(asked, need(BOTH), token, late_s)
     assert json.loads(got.body)["expires_in"] == left
 
 
@@ -247,7 +247,7 @@ def test_what_could_not_be_made_is_a_row_with_its_blanks() -> None:
     failed = Failed(
         "entra_refused", {"error": "unauthorized_client", "description": "AADSTS700016"}
     )
-    got = finish(asked, need(BOTH), failed, 5)
+    got = resume(asked, need(BOTH), failed, 5)
     assert (got.status, got.body) == (
         400,
         b'{"error":"unauthorized_client","error_description":"AADSTS700016"}',
@@ -256,15 +256,15 @@ def test_what_could_not_be_made_is_a_row_with_its_blanks() -> None:
 
 
 def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
-    def info(identities: dict[str, Any]) -> Answer | Refusal | Need:
+    def info(identities: dict[str, Any]) -> Response | Refusal | Pending:
         asked = query(
             "GET", b"/metadata/identity/info?api-version=2018-02-01", has_metadata_header=True
         )
-        return answer(asked, subject(vm("a", {"identities": identities}), catalog()), NOW_S)
+        return handle(asked, subject(vm("a", {"identities": identities}), catalog()), NOW_S)
 
     tenant = "abd8daee-d393-4239-9377-883adda3d40f"
     got = info({"system": True, "tenantId": tenant})
-    assert isinstance(got, Answer)
+    assert isinstance(got, Response)
     assert got.body == b'{"tenantId":"abd8daee-d393-4239-9377-883adda3d40f"}'
     for none in ({}, {"user": [APP]}):
         refusal = info(none)
@@ -273,9 +273,9 @@ def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
 
 
 def test_expires_in_is_never_more_than_a_whole_life() -> None:
-    token = Token("x", 0, 3600, 3600)
+    token = AccessToken("x", 0, 3600, 3600)
     asked = query("GET", b"/metadata/identity/oauth2/token")
-    said = json.loads(finish(asked, need(BOTH), token, -5000).body)
+    said = json.loads(resume(asked, need(BOTH), token, -5000).body)
     assert (said["expires_in"], said["ext_expires_in"]) == ("3599", "3599")
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from openimds.facts.versions import GENERAL, catalog
 from openimds.protocol.attested_document import payload, to_bytes
-from openimds.protocol.handle import answer, finish, subject
-from openimds.protocol.pending import NeedsDocument, Signature
+from openimds.protocol.handle import handle, resume, subject
+from openimds.protocol.pending import PendingDocument, Signature
 from openimds.protocol.request import query
-from openimds.protocol.response import Answer, Refusal
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import vm
 
 RECORDED = (
@@ -30,17 +30,17 @@ SAP = {
 }
 
 
-def ask(version: str, more: str = "", **said: Any) -> Refusal | NeedsDocument:
+def ask(version: str, more: str = "", **said: Any) -> Refusal | PendingDocument:
     target = f"/metadata/attested/document?api-version={version}{more}"
     asked = query("GET", target.encode(), has_metadata_header=True)
-    got = answer(asked, subject(vm("web-1", said), catalog()), RECORDED_S)
-    assert isinstance(got, Refusal | NeedsDocument)
+    got = handle(asked, subject(vm("web-1", said), catalog()), RECORDED_S)
+    assert isinstance(got, Refusal | PendingDocument)
     return got
 
 
-def need(version: str, more: str = "", **said: Any) -> NeedsDocument:
+def need(version: str, more: str = "", **said: Any) -> PendingDocument:
     got = ask(version, more, **said)
-    assert isinstance(got, NeedsDocument)
+    assert isinstance(got, PendingDocument)
     return got
 
 
@@ -127,9 +127,9 @@ def test_every_cloud_has_its_domain(cloud: str, domain: str) -> None:
 
 def test_the_body_is_the_documented_one_and_is_looked_at_anew_every_second() -> None:
     asked = query("GET", b"/metadata/attested/document", has_metadata_header=True)
-    got = finish(asked, need("2021-02-01"), Signature("MII=", 300.5), 0)
-    assert isinstance(got, Answer)
+    got = resume(asked, need("2021-02-01"), Signature("MII=", 300.5), 0)
+    assert isinstance(got, Response)
     assert got.body == b'{"encoding":"pkcs7","signature":"MII="}'
     assert json.loads(got.body)["encoding"] == "pkcs7"
     assert got.until_s == 1, "a rotation shows with the next second"
-    assert finish(asked, need("2021-02-01"), Signature("MII=", 300.5), 300.2).until_s == 300.5
+    assert resume(asked, need("2021-02-01"), Signature("MII=", 300.5), 300.2).until_s == 300.5

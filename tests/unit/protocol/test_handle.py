@@ -6,9 +6,9 @@ import pytest
 
 from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.checks import check
-from openimds.protocol.handle import Subject, answer, subject
+from openimds.protocol.handle import Subject, handle, subject
 from openimds.protocol.request import query
-from openimds.protocol.response import Answer, Refusal, refuse, throttled
+from openimds.protocol.response import Refusal, Response, refuse, throttled
 from openimds.vm.types import Vm
 
 TODAY = catalog()
@@ -16,9 +16,9 @@ SUBJECT = subject(Vm("web-1"), TODAY)
 NOW_S = 1_795_377_286.0
 
 
-def say(target: str, method: str = "GET", about: Subject = SUBJECT) -> Answer | Refusal:
-    said = answer(query(method, target.encode(), has_metadata_header=True), about, NOW_S)
-    assert isinstance(said, Answer | Refusal)
+def say(target: str, method: str = "GET", about: Subject = SUBJECT) -> Response | Refusal:
+    said = handle(query(method, target.encode(), has_metadata_header=True), about, NOW_S)
+    assert isinstance(said, Response | Refusal)
     return said
 
 

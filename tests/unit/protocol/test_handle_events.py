@@ -5,10 +5,16 @@ import json
 import pytest
 
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import answer, finish, subject
-from openimds.protocol.pending import Approved, Bulletin, Need, NeedsApproval, NeedsBulletin
+from openimds.protocol.handle import handle, resume, subject
+from openimds.protocol.pending import (
+    Approved,
+    EventsDocument,
+    Pending,
+    PendingApproval,
+    PendingEventsDocument,
+)
 from openimds.protocol.request import Query, query
-from openimds.protocol.response import WHILE_HELD, Answer, Refusal
+from openimds.protocol.response import WHILE_HELD, Refusal, Response
 from openimds.vm.fleet_file import fleet
 
 NOW_S = 1_795_377_286.0
@@ -20,9 +26,9 @@ def asked(target: str, method: str = "GET", body: bytes = b"", *, has_header: bo
     return query(method, target.encode(), has_metadata_header=has_header, body=body)
 
 
-def say(one: Query, **vm: object) -> Answer | Refusal | Need:
+def say(one: Query, **vm: object) -> Response | Refusal | Pending:
     about = fleet({"vms": {"web-1": vm}}).vms["web-1"]
-    return answer(one, subject(about, catalog()), NOW_S)
+    return handle(one, subject(about, catalog()), NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -40,26 +46,28 @@ def say(one: Query, **vm: object) -> Answer | Refusal | Need:
     ],
 )
 def test_a_get_needs_the_document_of_its_scope(vm: dict[str, object], scope: str) -> None:
-    assert say(asked(EVENTS + "2020-07-01"), **vm) == NeedsBulletin("web-1", scope, "2020-07-01")
+    assert say(asked(EVENTS + "2020-07-01"), **vm) == PendingEventsDocument(
+        "web-1", scope, "2020-07-01"
+    )
 
 
 def test_the_document_holds_while_it_is_held() -> None:
     one = asked(EVENTS + "2020-07-01")
     need = say(one)
-    assert isinstance(need, NeedsBulletin)
+    assert isinstance(need, PendingEventsDocument)
     assert not need.is_once
-    said = finish(one, need, Bulletin(b"{}"), NOW_S)
-    assert said == Answer(b"{}", until_s=WHILE_HELD)
+    said = resume(one, need, EventsDocument(b"{}"), NOW_S)
+    assert said == Response(b"{}", until_s=WHILE_HELD)
 
 
 def test_a_post_needs_its_approval_and_is_answered_with_nothing() -> None:
     body = json.dumps({"StartRequests": [{"EventId": ID.lower()}]}).encode()
     one = asked(EVENTS + "2020-07-01", "POST", body)
     need = say(one)
-    assert need == NeedsApproval("web-1", "vm:web-1", (ID.lower(),))
+    assert need == PendingApproval("web-1", "vm:web-1", (ID.lower(),))
     assert need.is_once
-    said = finish(one, need, Approved(), NOW_S)
-    assert isinstance(said, Answer)
+    said = resume(one, need, Approved(), NOW_S)
+    assert isinstance(said, Response)
     assert (said.status, said.body) == (200, b"")
     assert said.media == "application/json; charset=utf-8"
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from openimds.protocol.handle import finish
+from openimds.protocol.handle import resume
 from openimds.protocol.pending import (
+    AccessToken,
     Failed,
-    Token,
 )
 from openimds.protocol.request import query
 from tests.unit.protocol.queries import (
@@ -52,7 +52,7 @@ def test_app_service_says_what_is_documented() -> None:
 )
 def test_its_old_version_writes_a_date(at_s: int, text: str) -> None:
     asked = Asked(OLD, MSI_SECRET, metadata=False)
-    got = finish(asked.query, asked.need, Token("eyJ", 0, at_s, 1), NOW_S)
+    got = resume(asked.query, asked.need, AccessToken("eyJ", 0, at_s, 1), NOW_S)
     assert json.loads(got.body) == {
         "access_token": "eyJ",
         "expires_on": text,
@@ -164,7 +164,7 @@ def test_without_a_resource_there_is_no_token() -> None:
 
 def test_what_cannot_be_made_is_said_in_its_words() -> None:
     asked = app_service()
-    got = finish(asked.query, asked.need, Failed("server_error"), NOW_S)
+    got = resume(asked.query, asked.need, Failed("server_error"), NOW_S)
     assert json.loads(got.body)["statusCode"] == got.status == 500
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.protocol.handle import finish
+from openimds.protocol.handle import resume
 from openimds.protocol.pending import (
     Challenge,
-    NeedsChallenge,
+    PendingChallenge,
 )
 from openimds.protocol.request import query
 from tests.unit.protocol.queries import (
@@ -26,9 +26,9 @@ from tests.unit.protocol.queries import (
 
 def test_arc_asks_for_a_proof_first() -> None:
     asked = Asked(ARC)
-    assert asked.said == NeedsChallenge("web-1")
+    assert asked.said == PendingChallenge("web-1")
     assert asked.said.is_once
-    got = finish(asked.query, asked.said, Challenge("/var/x.key"), NOW_S)
+    got = resume(asked.query, asked.said, Challenge("/var/x.key"), NOW_S)
     assert got.status == 401
     assert got.headers == (("WWW-Authenticate", "Basic realm=/var/x.key"),)
     assert got.until_s <= NOW_S
@@ -49,7 +49,7 @@ def test_arc_hands_on_the_proof(scheme: str) -> None:
     ],
 )
 def test_arc_asks_again_where_there_is_no_proof(given: list[tuple[str, str]]) -> None:
-    assert isinstance(Asked(ARC, *given).said, NeedsChallenge)
+    assert isinstance(Asked(ARC, *given).said, PendingChallenge)
 
 
 def test_a_proof_says_nothing_at_imds_s_own_path() -> None:

@@ -5,14 +5,14 @@ from base64 import b64encode
 
 import pytest
 
-from openimds.facts.protocols import WAYS
+from openimds.facts.protocols import TOKEN_ROUTES
 from openimds.protocol import identity_dialects
-from openimds.protocol.handle import finish
+from openimds.protocol.handle import resume
 from openimds.protocol.pending import (
     Certificate,
-    NeedsCertificate,
+    PendingCertificate,
 )
-from openimds.protocol.response import Answer
+from openimds.protocol.response import Response
 from tests.unit.protocol.queries import (
     ISSUE,
     NOW_S,
@@ -25,7 +25,7 @@ from tests.unit.protocol.queries import (
 
 def test_the_platform_is_the_vm_and_its_identity() -> None:
     asked = Asked(PLATFORM, said={"compute": {"vmId": "9a1c6f0e-6c3f-4b40-a2a1-3f9ef4b4a9a5"}})
-    assert isinstance(asked.said, Answer)
+    assert isinstance(asked.said, Response)
     said = json.loads(asked.said.body)
     one = Asked(SHELL).need.identity
     assert said == {
@@ -40,7 +40,7 @@ def test_instances_of_a_scale_set_share_its_id() -> None:
     ids = []
     for name in ("web", "WEB", "db"):
         asked = Asked(PLATFORM, said={"compute": {"vmScaleSetName": name}})
-        assert isinstance(asked.said, Answer)
+        assert isinstance(asked.said, Response)
         ids.append(json.loads(asked.said.body)["cuId"]["vmssId"])
     assert ids[0] == ids[1] != ids[2]
 
@@ -52,9 +52,9 @@ def wanted(**said: object) -> Asked:
 def test_a_certificate_is_made_for_the_key_in_the_request() -> None:
     asked = wanted(csr=b64encode(b"der").decode(), attestation_token="t")
     need = asked.said
-    assert isinstance(need, NeedsCertificate)
+    assert isinstance(need, PendingCertificate)
     assert (need.csr, need.is_once) == (b"der", True)
-    got = finish(asked.query, need, Certificate("MII"), NOW_S)
+    got = resume(asked.query, need, Certificate("MII"), NOW_S)
     assert json.loads(got.body) == {
         "client_id": need.identity.client_id,
         "tenant_id": need.identity.tenant_id,
@@ -94,8 +94,8 @@ def test_a_user_assigned_identity_is_called_one() -> None:
     asked = Asked(
         ISSUE, method="POST", body=b'{"csr":"ZGVy","attestation_token":"t"}', identities=USER
     )
-    assert isinstance(asked.said, NeedsCertificate)
-    got = finish(asked.query, asked.said, Certificate("MII"), NOW_S)
+    assert isinstance(asked.said, PendingCertificate)
+    got = resume(asked.query, asked.said, Certificate("MII"), NOW_S)
     assert json.loads(got.body)["identity_type"] == "UserAssigned"
 
 
@@ -111,7 +111,7 @@ def test_the_variables_lead_to_the_url_with_the_secret() -> None:
         "IDENTITY_ENDPOINT": "http://h:1/arc/metadata/identity/oauth2/token",
         "IMDS_ENDPOINT": "http://h:1",
     }
-    assert {key for key, way in WAYS.items() if way.has_secret} == {
+    assert {key for key, way in TOKEN_ROUTES.items() if way.has_secret} == {
         "app-service",
         "functions-2017",
         "azure-ml",

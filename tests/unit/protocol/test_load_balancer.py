@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import answer, subject
+from openimds.protocol.handle import handle, subject
 from openimds.protocol.request import query
-from openimds.protocol.response import Answer, Refusal
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import vm
 
 TARGET = "/metadata/loadbalancer?api-version=2020-10-01"
@@ -22,11 +22,11 @@ DOCUMENTED = (
 """The sample of the document (S7), compact."""
 
 
-def ask(said: Any, more: str = "", **keys: Any) -> Answer | Refusal:
+def ask(said: Any, more: str = "", **keys: Any) -> Response | Refusal:
     one = vm("web-1", {"loadBalancer": said, **keys} if said is not None else keys)
     asked = query("GET", (TARGET + more).encode(), has_metadata_header=True)
-    got = answer(asked, subject(one, catalog()), 0)
-    assert isinstance(got, Answer | Refusal)
+    got = handle(asked, subject(one, catalog()), 0)
+    assert isinstance(got, Response | Refusal)
     return got
 
 

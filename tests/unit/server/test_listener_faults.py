@@ -11,10 +11,10 @@ from openimds.config import configure
 from openimds.dataplane.listeners import Listener
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
-from openimds.faults import Engine, Running
+from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read
-from openimds.server import Given, Server
-from openimds.server.listener_faults import Shutters
+from openimds.server import InheritedSockets, Server
+from openimds.server.listener_faults import ListenerFaults
 from openimds.settings import resolve
 from tests.support.talk import replies, request
 
@@ -24,25 +24,25 @@ ASK = request(
 )
 
 
-async def opened(shutters: Shutters) -> None:
+async def opened(listener_faults: ListenerFaults) -> None:
     """Wait until all are open again."""
-    assert shutters._opening
-    await shutters._opening
+    assert listener_faults._opening
+    await listener_faults._opening
 
 
 class Room:
-    """Shutters before listeners that open when the test lets them."""
+    """ListenerFaults before listeners that open when the test lets them."""
 
     def __init__(self) -> None:
         self.wall_s, self.told = 1000.0, list[str]()
-        self.engine = Engine()
+        self.engine = FaultInjector()
         self.clock = Clock(lambda: self.wall_s)
         self.closed: list[str] = []
         self.listeners = {name: self.listener(name) for name in ("", "a", "b")}
         self.may_open = asyncio.Event()
         self.may_open.set()
         self.taken: set[str] = set()
-        self.shutters = Shutters(
+        self.listener_faults = ListenerFaults(
             self.engine, self.clock, self.listeners, self._reopen, self.told.append
         )
 
@@ -63,15 +63,15 @@ class Room:
 
     def refuse(self, **window: float) -> None:
         plans = read({"effect": "refused", **window})
-        self.engine.running = tuple(Running("1", one, "api", self.wall_s, {}) for one in plans)
-        self.shutters.look()
+        self.engine.running = tuple(ActiveFault("1", one, "api", self.wall_s, {}) for one in plans)
+        self.listener_faults.look()
 
     async def opened(self) -> None:
-        await opened(self.shutters)
+        await opened(self.listener_faults)
 
     @property
     def wait_s(self) -> float | None:
-        timer = self.shutters._timer
+        timer = self.listener_faults._timer
         return None if timer is None else timer.when() - asyncio.get_running_loop().time()
 
 
@@ -79,7 +79,7 @@ def play(work: Callable[[Room], Awaitable[None]]) -> None:
     async def whole() -> None:
         room = Room()
         await work(room)
-        await room.shutters.close()
+        await room.listener_faults.close()
         assert room.wait_s is None
 
     asyncio.run(whole())
@@ -89,17 +89,17 @@ def test_all_are_closed_once_and_opened_again_in_time() -> None:
     async def work(room: Room) -> None:
         before = dict(room.listeners)
         room.refuse(until_s=5)
-        room.shutters.look()
+        room.listener_faults.look()
         assert room.closed == ["", "a", "b"]
         assert room.wait_s == pytest.approx(5, abs=1)
         room.wall_s += 5
-        room.shutters.look()
-        room.shutters.look()
+        room.listener_faults.look()
+        room.listener_faults.look()
         await room.opened()
         assert room.wait_s is None
         assert all(room.listeners[name] is not one for name, one in before.items())
         # What is open is closed by nobody, and opened by nobody again.
-        room.shutters.look()
+        room.listener_faults.look()
         assert room.closed == ["", "a", "b"]
 
     play(work)
@@ -111,7 +111,7 @@ def test_a_window_to_come_is_waited_for() -> None:
         assert room.closed == []
         assert room.wait_s == pytest.approx(7, abs=1)
         room.wall_s += 7
-        room.shutters.look()
+        room.listener_faults.look()
         assert room.closed == ["", "a", "b"]
         assert room.wait_s is None
 
@@ -132,7 +132,7 @@ def test_a_listener_that_has_gone_meanwhile_stays_gone() -> None:
         del room.listeners["a"]
         room.engine.running = ()
         room.may_open.clear()
-        room.shutters.look()
+        room.listener_faults.look()
         await asyncio.sleep(0)
         mine = room.listeners["b"] = room.listener("other")
         room.may_open.set()
@@ -150,7 +150,7 @@ def test_a_listener_that_changed_while_it_was_opened_is_closed() -> None:
         room.refuse()
         room.engine.running = ()
         room.may_open.clear()
-        room.shutters.look()
+        room.listener_faults.look()
         await asyncio.sleep(0)
         mine = room.listeners[""] = room.listener("other")
         room.may_open.set()
@@ -165,7 +165,7 @@ def test_a_new_listener_is_closed_when_somebody_looks() -> None:
     async def work(room: Room) -> None:
         room.refuse()
         room.listeners["c"] = room.listener("c")
-        room.shutters.look()
+        room.listener_faults.look()
         assert room.closed == ["", "a", "b", "c"]
 
     play(work)
@@ -180,13 +180,13 @@ def test_a_place_that_is_taken_is_tried_again_and_told_once() -> None:
             room.engine.running = ()
             room.taken = {"a"}
             for _ in range(3):
-                room.shutters.look()
+                room.listener_faults.look()
                 await room.opened()
             assert room.told == [said] * times
             assert room.wait_s == pytest.approx(1, abs=0.5)
             room.taken.clear()
             old = room.listeners["a"]
-            room.shutters.look()
+            room.listener_faults.look()
             await room.opened()
             assert room.listeners["a"] is not old
 
@@ -198,10 +198,10 @@ def test_what_begins_anew_while_it_opens_is_shut_again() -> None:
         room.refuse()
         running, room.engine.running = room.engine.running, ()
         room.may_open.clear()
-        room.shutters.look()
+        room.listener_faults.look()
         await asyncio.sleep(0)
         room.engine.running = running
-        room.shutters.look()
+        room.listener_faults.look()
         room.may_open.set()
         await room.opened()
         assert room.closed == ["", "a", "b", " again", "a again", "b again"]
@@ -211,13 +211,13 @@ def test_what_begins_anew_while_it_opens_is_shut_again() -> None:
 
 def test_who_settles_goes_on_when_all_are_open() -> None:
     async def work(room: Room) -> None:
-        await room.shutters.settle()  # Nothing was ever closed.
+        await room.listener_faults.settle()  # Nothing was ever closed.
         before = [*room.listeners.values()]
         room.refuse()
         room.engine.running = ()
         room.may_open.clear()
-        room.shutters.look()
-        settled = asyncio.create_task(room.shutters.settle())
+        room.listener_faults.look()
+        settled = asyncio.create_task(room.listener_faults.settle())
         await asyncio.sleep(0)
         assert not settled.done()
         room.may_open.set()
@@ -233,10 +233,10 @@ def test_the_end_does_not_wait_for_what_does_not_open() -> None:
         room.refuse()
         room.engine.running = ()
         room.may_open.clear()
-        room.shutters.look()
-        await room.shutters.close()
-        assert room.shutters._opening
-        assert room.shutters._opening.cancelled()
+        room.listener_faults.look()
+        await room.listener_faults.close()
+        assert room.listener_faults._opening
+        assert room.listener_faults._opening.cancelled()
 
     play(work)
 
@@ -258,9 +258,9 @@ async def ask(port: int) -> str:
 async def serving(work: Callable[[Server, int], Awaitable[None]], given: Any = None) -> None:
     said = {"admin": "none", "public": "none", "listen": "127.0.0.1:0", "virtual_clock": True}
     told: list[str] = []
-    server = Server(configure(resolve(said, {}, {})), told.append, given or Given())
+    server = Server(configure(resolve(said, {}, {})), told.append, given or InheritedSockets())
     port = int((await server.start()).imds.rpartition(":")[2])
-    await server.agenda.set_clock(server.clock.planned(rate=0))
+    await server.events_service.set_clock(server.clock.planned(rate=0))
     await work(server, port)
     await server.stop(patience_s=0)
     assert told == []
@@ -271,10 +271,10 @@ def test_a_server_is_not_there_for_as_long_as_was_said() -> None:
         assert await ask(port) == "vm-1"
         await server.faults.play("restart", refused_s=5, errors_s=9)
         assert await ask(port) == "refused"
-        await server.agenda.set_clock(server.clock.planned(advance_s=5))
-        await opened(server.shutters)
+        await server.events_service.set_clock(server.clock.planned(advance_s=5))
+        await opened(server.listener_faults)
         assert await ask(port) == "Internal Server Error"
-        await server.agenda.set_clock(server.clock.planned(advance_s=4))
+        await server.events_service.set_clock(server.clock.planned(advance_s=4))
         assert await ask(port) == "vm-1"
         # Truly refused connections are counted by nobody: nobody saw them.
         assert server.faults.played == {"proxy-500": 1}
@@ -287,7 +287,7 @@ def test_to_clear_it_opens_the_doors_at_once() -> None:
         await server.faults.set({"effect": "refused"})
         assert await ask(port) == "refused"
         await server.faults.clear()
-        await opened(server.shutters)
+        await opened(server.listener_faults)
         assert await ask(port) == "vm-1"
 
     asyncio.run(serving(work))
@@ -297,11 +297,11 @@ def test_what_was_given_or_is_not_for_all_is_reset() -> None:
     async def work(server: Server, port: int) -> None:
         await server.faults.set({"effect": "refused", "until_s": 5})
         assert await ask(port) == "reset"
-        await server.agenda.set_clock(server.clock.planned(advance_s=5))
+        await server.events_service.set_clock(server.clock.planned(advance_s=5))
         assert await ask(port) == "vm-1"
         await server.faults.set({"effect": "refused", "vms": ["vm-1"]})
         assert await ask(port) == "reset"
         assert server.faults.played == {"refused": 2}
 
     listening = socket.create_server(("127.0.0.1", 0))
-    asyncio.run(serving(work, Given(plane=((listening, ""),))))
+    asyncio.run(serving(work, InheritedSockets(dispatcher=((listening, ""),))))

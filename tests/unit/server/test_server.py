@@ -10,7 +10,7 @@ import pytest
 from openimds.config import configure
 from openimds.errors import ConfigError
 from openimds.fleet.store.state import State
-from openimds.server import Given, Server
+from openimds.server import InheritedSockets, Server
 from openimds.settings import resolve
 
 WHOLE = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n"
@@ -26,7 +26,7 @@ async def last_words(said: bytes) -> bytes:
     """Ask a server one question, say more, stop it, and return what it said after its answer."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = configure(resolve({"admin": "none", "public": "none"}, {}, {}))
-    server = Server(config, lambda _: None, Given(plane=((listening, ""),)))
+    server = Server(config, lambda _: None, InheritedSockets(dispatcher=((listening, ""),)))
     await server.start()
     reader, writer = await asyncio.open_connection(*listening.getsockname())
     writer.write(WHOLE + said)
@@ -35,7 +35,7 @@ async def last_words(said: bytes) -> bytes:
     heard = await reader.read()
     writer.close()
     await writer.wait_closed()
-    assert len(server.plane.connections) == 0
+    assert len(server.dispatcher.connections) == 0
     return heard
 
 

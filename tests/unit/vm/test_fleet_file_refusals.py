@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from openimds.facts.fields import Kind
+from openimds.facts.fields import FieldKind
 from openimds.vm.fleet_file import fleet, vm
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
@@ -125,7 +125,7 @@ def test_an_unknown_key_is_refused_at_every_level_of_the_document(group: Group) 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda node: node.path)
 def test_a_leaf_of_the_document_has_its_type(leaf: Leaf) -> None:
-    expected = "true or false" if leaf.kind is Kind.BOOLEAN else "a string"
+    expected = "true or false" if leaf.kind is FieldKind.BOOLEAN else "a string"
     error = refused(vm, "web-1", _at(leaf.path, []))
     assert error == Refused(_where(leaf.path), "a list of 0", expected)
 

@@ -11,7 +11,7 @@ from openimds.facts.faults import FORGERIES
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import fleet, vm
 from openimds.vm.identities import SOURCES, Principal, default_tenant, principals
-from openimds.vm.serialize import said
+from openimds.vm.serialize import vm_to_value
 
 C1, C2, P1, T = (f"{n}0000000-0000-0000-0000-00000000000a" for n in (1, 2, 3, 4))
 GROUP = "/subscriptions/s/resourceGroups/g"
@@ -106,8 +106,8 @@ def test_details_may_come_from_the_defaults() -> None:
 )
 def test_what_was_said_is_read_back(identities: dict[str, Any]) -> None:
     one = vm("a", {"identities": identities})
-    assert said(one)["identities"] == identities
-    assert vm("a", said(one)) == one
+    assert vm_to_value(one)["identities"] == identities
+    assert vm("a", vm_to_value(one)) == one
 
 
 def test_a_source_that_is_none_is_refused_with_the_nearest() -> None:

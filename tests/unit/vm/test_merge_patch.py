@@ -3,7 +3,7 @@
 import pytest
 
 from openimds.vm.fleet_file import merge_patch, vm
-from openimds.vm.serialize import said
+from openimds.vm.serialize import vm_to_value
 
 LISTED = [{"name": "b", "value": "1"}, {"name": "a", "value": "2"}]
 
@@ -61,7 +61,7 @@ def test_a_patch_of_tags_holds_for_both_their_forms(
     before: object, patch: object, after: str | None
 ) -> None:
     one = vm("web-1", {"compute": before})
-    patched = vm("web-1", merge_patch(said(one), {"compute": patch}))
+    patched = vm("web-1", merge_patch(vm_to_value(one), {"compute": patch}))
     compute = patched.document["compute"]
     assert isinstance(compute, dict)
     assert compute.get("tags") == after
@@ -69,5 +69,5 @@ def test_a_patch_of_tags_holds_for_both_their_forms(
 
 def test_a_patch_of_something_else_leaves_the_tags_alone() -> None:
     one = vm("web-1", {"compute": {"tagsList": LISTED}})
-    patched = vm("web-1", merge_patch(said(one), {"compute": {"zone": "1"}}))
+    patched = vm("web-1", merge_patch(vm_to_value(one), {"compute": {"zone": "1"}}))
     assert patched.document == {"compute": {"zone": "1", "tags": "b:1;a:2", "tagsList": LISTED}}

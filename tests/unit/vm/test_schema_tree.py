@@ -4,11 +4,11 @@ import pytest
 
 from openimds.facts.document import FIELDS
 from openimds.facts.evidence import chosen
-from openimds.facts.fields import Field, Kind
+from openimds.facts.fields import Field, FieldKind
 from openimds.vm.schema_tree import Group, Leaf, Many, Named, grow, newest_tree, nodes
 
 
-def _row(path: str, kind: Kind = Kind.TEXT) -> Field:
+def _row(path: str, kind: FieldKind = FieldKind.TEXT) -> Field:
     return Field(path, "2017-03-01", chosen("for this test"), "", kind=kind)
 
 
@@ -17,8 +17,8 @@ def test_no_rows_make_an_empty_object() -> None:
 
 
 def test_a_path_becomes_groups_arrays_and_a_leaf() -> None:
-    row = _row("a.b[].c[].d", Kind.BOOLEAN)
-    leaf = Leaf("a.b[].c[].d", Kind.BOOLEAN, row)
+    row = _row("a.b[].c[].d", FieldKind.BOOLEAN)
+    leaf = Leaf("a.b[].c[].d", FieldKind.BOOLEAN, row)
     inner = Many("a.b[].c", Group("a.b[].c[]", {"d": leaf}))
     outer = Many("a.b", Group("a.b[]", {"c": inner}))
     assert grow([row]) == Group("", {"a": Group("a", {"b": outer})})

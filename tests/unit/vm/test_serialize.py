@@ -4,7 +4,7 @@ import pytest
 
 from openimds.vm.fleet_file import vm
 from openimds.vm.from_capture import capture
-from openimds.vm.serialize import said
+from openimds.vm.serialize import vm_to_value
 from openimds.vm.types import Vm
 
 PARTS: dict[str, object] = {
@@ -21,7 +21,7 @@ PARTS: dict[str, object] = {
 
 
 def _again(one: Vm) -> Vm:
-    return vm(one.name, said(one), one.cloud)
+    return vm(one.name, vm_to_value(one), one.cloud)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_captured_vm_is_read_back(body: object) -> None:
 
 
 def test_of_a_vm_of_which_nothing_was_said_nothing_is_written() -> None:
-    assert said(Vm("web-1")) == {}
+    assert vm_to_value(Vm("web-1")) == {}
 
 
 def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
@@ -79,16 +79,16 @@ def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
         "tags": "b:1;a:2;3",
         "tagsList": [{"name": "b", "value": "1"}, {"name": "a", "value": "2;3"}],
     }
-    assert said(one) == {**PARTS, "compute": {"vmSize": "Standard_D2s_v5", **tags}}
+    assert vm_to_value(one) == {**PARTS, "compute": {"vmSize": "Standard_D2s_v5", **tags}}
 
 
 def test_tags_are_written_one_by_one_where_a_mapping_says_it_all() -> None:
     one = vm("web-1", {"compute": {"tags": "a:2;b:1", "zone": "1"}})
-    assert said(one) == {"compute": {"zone": "1", "tags": {"a": "2", "b": "1"}}}
+    assert vm_to_value(one) == {"compute": {"zone": "1", "tags": {"a": "2", "b": "1"}}}
 
 
 def test_writing_changes_nothing_of_the_vm() -> None:
     one = vm("web-1", PARTS)
-    written = said(one)
+    written = vm_to_value(one)
     written.clear()
     assert one == vm("web-1", PARTS)

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from openimds.facts.fields import Kind
+from openimds.facts.fields import FieldKind
 from openimds.vm.schema_tree import Group, Leaf, Many, Named
 from openimds.vm.validate import Leniency, describe, nearest, read
 from tests.unit.vm.refused import Refused, refused
@@ -13,8 +13,8 @@ MACHINE = Group(
     "",
     {
         "name": Leaf("name"),
-        "isOn": Leaf("isOn", Kind.BOOLEAN),
-        "port": Leaf("port", Kind.NUMBER),
+        "isOn": Leaf("isOn", FieldKind.BOOLEAN),
+        "port": Leaf("port", FieldKind.NUMBER),
         "cloud": Leaf("cloud", choices=("AzurePublicCloud", "AzureChinaCloud")),
         "disks": Many("disks", Group("disks[]", {"lun": Leaf("disks[].lun")})),
         "tags": Named("tags", Leaf("tags")),

@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from openimds.admin.operations import PARTS
 from openimds.admin.problem import ProblemError
-from openimds.fleet.service import Desk
+from openimds.fleet.service import FleetService
 
 
-class Certificates(Protocol):
+class CertificateSource(Protocol):
     """The certificates above those that sign. It may take a while: it is called in threads."""
 
-    def standing(self, now_s: float) -> Sequence[object]:
+    def certificate_infos(self, now_s: float) -> Sequence[object]:
         """Return what is known of those that are published, those in use first."""
         ...
 
@@ -30,12 +30,12 @@ class Certificates(Protocol):
         ...
 
 
-class Attested:
+class CertificateHandlers:
     """The handlers that show certificates and replace them."""
 
-    def __init__(self, desk: Desk, certificates: Certificates) -> None:
+    def __init__(self, fleet_service: FleetService, certificates: CertificateSource) -> None:
         """Show these certificates."""
-        self._desk, self._certificates = desk, certificates
+        self._fleet_service, self._certificates = fleet_service, certificates
 
     async def list_certificates(self, _: Request) -> Response:
         """Show the CA certificates, and all of them as a trust bundle."""
@@ -48,14 +48,14 @@ class Attested:
             detail = f'part: saw "{part}", expected one of {", ".join(PARTS)}'
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
         # Begun is done: a caller who goes away does not stop it half-way.
-        work = asyncio.to_thread(self._certificates.rotate, part, self._desk.utc())
+        work = asyncio.to_thread(self._certificates.rotate, part, self._fleet_service.utc())
         await asyncio.shield(work)
         return await asyncio.to_thread(self._shown)
 
     def _shown(self) -> Response:
-        now_s = self._desk.utc()
+        now_s = self._fleet_service.utc()
         body = {
-            "items": self._certificates.standing(now_s),
+            "items": self._certificates.certificate_infos(now_s),
             "bundle": self._certificates.bundle(now_s).decode(),
         }
         return Response(msgspec.json.encode(body), media_type="application/json")

@@ -16,34 +16,34 @@ from openimds.errors import ConfigError
 from openimds.events.clock import CLOCK
 from openimds.events.log_format import date_of, line, seconds_of, view
 from openimds.events.scenario import Scenario
-from openimds.events.service import Agenda
+from openimds.events.service import EventsService
 from openimds.facts.events import ANY, Trigger
-from openimds.fleet.service import Desk
+from openimds.fleet.service import FleetService
 from openimds.protocol.events.event import Event
-from openimds.protocol.events.input import WISH, Sort, Wish, members, plans, required
-from openimds.protocol.events.state_machine import Reason, Refusal
+from openimds.protocol.events.input import WISH, EventRequest, MemberKind, members, plans, required
+from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
 from openimds.vm.decode import decode
 from openimds.vm.validate import describe
 
 _MOST_NUMBER = 10**15
-_STATUSES = {Reason.UNKNOWN: HTTPStatus.NOT_FOUND, Reason.STATUS: HTTPStatus.CONFLICT}
-_SCENARIO = {"name": Sort.TEXT, "events": Sort.NAMES}
+_STATUSES = {RefusalReason.UNKNOWN: HTTPStatus.NOT_FOUND, RefusalReason.STATUS: HTTPStatus.CONFLICT}
+_SCENARIO = {"name": MemberKind.TEXT, "events": MemberKind.NAMES}
 _LONGEST_NAME = 256
 
 
-class Events:
+class EventHandlers:
     """The handlers that touch events."""
 
-    def __init__(self, agenda: Agenda, desk: Desk) -> None:
+    def __init__(self, events_service: EventsService, fleet_service: FleetService) -> None:
         """Serve the events of an agenda."""
-        self._agenda, self._desk = agenda, desk
+        self._events_service, self._fleet_service = events_service, fleet_service
 
     async def list_events(self, request: Request) -> Response:
         """List the events that are not gone, oldest declaration first."""
         limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
         after = _place_in(request.query_params.get("cursor", ""))
         vm = request.query_params.get("vm")
-        known = sorted(self._agenda.events(), key=_place)
+        known = sorted(self._events_service.events(), key=_place)
         found = [
             one for one in known if _place(one) > after and (vm is None or vm in one.concerned)
         ]
@@ -53,14 +53,14 @@ class Events:
     async def declare_events(self, request: Request) -> Response:
         """Declare what is wished for: one event for each scope that it touches."""
         found = members(decode(await body_of(request), "body.json"), "", WISH)
-        work = self._agenda.declare(_wish(found), who(request))
+        work = self._events_service.declare(_wish(found), who(request))
         made = await asyncio.shield(work)
         return _json({"items": [view(one) for one in made], "next": None}, HTTPStatus.CREATED)
 
     async def get_event(self, request: Request) -> Response:
         """Return an event that is not gone."""
         event_id = request.path_params["id"]
-        event = self._agenda.get(event_id)
+        event = self._events_service.get(event_id)
         if event is None:
             detail = f'There is no event "{event_id}"; it may be over. GET /v1/events lists them'
             raise ProblemError(HTTPStatus.NOT_FOUND, detail)
@@ -83,9 +83,9 @@ class Events:
         return await self._order(request, Trigger.APPROVED)
 
     async def _order(self, request: Request, trigger: Trigger) -> Response:
-        work = self._agenda.order(trigger, request.path_params["id"], who(request))
+        work = self._events_service.order(trigger, request.path_params["id"], who(request))
         found = await asyncio.shield(work)
-        if isinstance(found, Refusal):
+        if isinstance(found, TransitionRefusal):
             raise ProblemError(_STATUSES[found.reason], found.text)
         return _json(view(found))
 
@@ -93,21 +93,23 @@ class Events:
         """List what happened to events, oldest first."""
         limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
         since = whole(request, "cursor", 0, 0, _MOST_NUMBER)
-        found = await self._desk.ask(self._desk.store.happenings, since, limit + 1)
+        found = await self._fleet_service.ask(
+            self._fleet_service.store.log_entries, since, limit + 1
+        )
         after = str(found[limit - 1].number) if len(found) > limit else None
         return _json({"items": [msgspec.Raw(line(one)) for one in found[:limit]], "next": after})
 
 
-class Scenarios:
+class ScenarioHandlers:
     """The handlers that touch scenarios."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, events_service: EventsService) -> None:
         """Serve the scenarios of an agenda."""
-        self._agenda = agenda
+        self._events_service = events_service
 
     async def list_scenarios(self, _: Request) -> Response:
         """List the scenarios that were begun."""
-        found = [_scenario(one) for one in self._agenda.book.scenarios.values()]
+        found = [_scenario(one) for one in self._events_service.book.scenarios.values()]
         return _json({"items": found, "next": None})
 
     async def begin_scenario(self, request: Request) -> Response:
@@ -121,23 +123,23 @@ class Scenarios:
         lines = plans(said.get("events"))
         if not lines:
             raise ConfigError("events", "none", "a list of one or more events")
-        await asyncio.shield(self._agenda.begin(name, lines))
-        return _json(_scenario(self._agenda.book.scenarios[name]), HTTPStatus.CREATED)
+        await asyncio.shield(self._events_service.begin(name, lines))
+        return _json(_scenario(self._events_service.book.scenarios[name]), HTTPStatus.CREATED)
 
     async def end_scenario(self, request: Request) -> Response:
         """End a scenario; the events that it brought stay."""
         name = request.path_params["name"]
-        if not await asyncio.shield(self._agenda.end(name)):
+        if not await asyncio.shield(self._events_service.end(name)):
             raise ProblemError(HTTPStatus.NOT_FOUND, f'There is no scenario "{name}"')
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-class Times:
+class ClockHandlers:
     """The handlers that touch the clock of guests."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, events_service: EventsService) -> None:
         """Serve the clock of an agenda."""
-        self._agenda, self._clock = agenda, agenda.clock
+        self._events_service, self._clock = events_service, events_service.clock
 
     async def get_clock(self, _: Request) -> Response:
         """Return what guests take the time to be."""
@@ -154,7 +156,7 @@ class Times:
             detail = "This server runs with the clock of the wall; start it with --virtual-clock"
             raise ProblemError(HTTPStatus.CONFLICT, detail)
         state = self._clock.planned(now_s=now_s, **numbers)
-        await asyncio.shield(self._agenda.set_clock(state))
+        await asyncio.shield(self._events_service.set_clock(state))
         return self._shown()
 
     def _shown(self) -> Response:
@@ -168,14 +170,14 @@ class Times:
         )
 
 
-def _wish(found: dict[str, object]) -> Wish:
+def _wish(found: dict[str, object]) -> EventRequest:
     required(found, "")
     renamed = {"type": "event_type", "in_s": "notice_s", "failure": "is_failure"}
     said = {renamed.get(name, name): one for name, one in found.items() if name != "not_before"}
     if "not_before" in found:
         said["not_before_s"] = seconds_of(str(found["not_before"]), "not_before")
     # The sorts were checked member by member.
-    return Wish(**{"needs": ANY, **said})  # type: ignore[arg-type]
+    return EventRequest(**{"needs": ANY, **said})  # type: ignore[arg-type]
 
 
 def _scenario(one: Scenario) -> dict[str, object]:

@@ -11,17 +11,17 @@ from starlette.responses import Response
 from openimds.admin.auth import body_of
 from openimds.admin.problem import ProblemError
 from openimds.events.log_format import date_of
-from openimds.facts.faults import Parameter
+from openimds.facts.faults import FaultParameter
 from openimds.facts.playbooks import PLAYBOOKS, Playbook
-from openimds.faults import Faults, Running
-from openimds.protocol.faults.fault import said
+from openimds.faults import ActiveFault, FaultService
+from openimds.protocol.faults.fault import fault_to_value
 from openimds.vm.decode import decode
 
 
-class Troubles:
+class FaultHandlers:
     """The handlers that show what goes wrong on request, and change it."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: FaultService) -> None:
         """Serve the faults of a server."""
         self._faults = faults
 
@@ -53,12 +53,12 @@ class Troubles:
         return _page(map(_playbook, PLAYBOOKS.values()))
 
 
-def view(one: Running) -> dict[str, object]:
+def view(one: ActiveFault) -> dict[str, object]:
     """Return a fault as the admin API shows it."""
     return {
         "id": one.key,
         "origin": one.origin,
-        **said(one.plan),
+        **fault_to_value(one.plan),
         "begun": date_of(one.begun_s),
         "seen": one.seen,
         "played": one.played,
@@ -76,7 +76,7 @@ def _playbook(row: Playbook) -> dict[str, object]:
     }
 
 
-def _parameter(row: Parameter) -> dict[str, object]:
+def _parameter(row: FaultParameter) -> dict[str, object]:
     return {"name": row.name, "sort": row.sort, "about": row.about, "default": row.default}
 
 

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from openimds.admin.handlers.vms import no_vm, whole
 from openimds.admin.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.admin.problem import ProblemError
-from openimds.fleet.service import Desk, vm_of
-from openimds.fleet.store.port import Stored
+from openimds.fleet.service import FleetService, vm_of
+from openimds.fleet.store.port import StoredVm
 from openimds.vm.defaults import complete
 from openimds.vm.identities import FORGE, principals, user_ids
 from openimds.vm.types import Vm
@@ -25,7 +25,7 @@ _SLICE = 500
 """How many VMs the store is asked for at once."""
 
 
-class Row(Struct, frozen=True, rename="camel", kw_only=True):
+class IdentityRow(Struct, frozen=True, rename="camel", kw_only=True):
     """One identity. `forged` says plainly that its tokens are bad ones, on request."""
 
     vm: str
@@ -45,7 +45,7 @@ class _Cursor(Struct, frozen=True, array_like=True):
     count: Annotated[int, Meta(ge=0)]
 
 
-class Life(Protocol):
+class KeyTimes(Protocol):
     """What everybody may know of a key; times in seconds since 1970."""
 
     @property
@@ -69,10 +69,10 @@ class Life(Protocol):
         ...
 
 
-class Keys(Protocol):
+class SigningKeys(Protocol):
     """The keys of tokens. It may take a while: it is called in threads."""
 
-    def lives(self, now_s: float) -> tuple[Life, ...]:
+    def lives(self, now_s: float) -> tuple[KeyTimes, ...]:
         """Return those that are published, newest first."""
         ...
 
@@ -81,12 +81,12 @@ class Keys(Protocol):
         ...
 
 
-class Identities:
+class IdentityHandlers:
     """The handlers that show identities and turn their keys."""
 
-    def __init__(self, desk: Desk, keys: Keys) -> None:
+    def __init__(self, fleet_service: FleetService, keys: SigningKeys) -> None:
         """Show the identities of a desk's VMs."""
-        self._desk, self._keys = desk, keys
+        self._fleet_service, self._keys = fleet_service, keys
 
     async def list_identities(self, request: Request) -> Response:
         """List the identities of all VMs by pages."""
@@ -95,7 +95,7 @@ class Identities:
         found = await self._begun(cursor)
         after = cursor.vm
         while len(found) <= limit:
-            page = await self._desk.ask(self._desk.store.page, after, _SLICE)
+            page = await self._fleet_service.ask(self._fleet_service.store.page, after, _SLICE)
             if not page:
                 break
             after = page[-1].name
@@ -109,17 +109,17 @@ class Identities:
         before = cursor.count if last == cursor.vm else 0
         return _page(shown, _write(_Cursor(last, before + count)))
 
-    async def _begun(self, cursor: _Cursor) -> list[Row]:
+    async def _begun(self, cursor: _Cursor) -> list[IdentityRow]:
         """Return the rest of the VM in whose midst the page before ended."""
         if not cursor.count:
             return []
-        stored = await self._desk.ask(self._desk.store.get, cursor.vm)
+        stored = await self._fleet_service.ask(self._fleet_service.store.get, cursor.vm)
         return rows(stored)[cursor.count :] if stored else []
 
     async def list_vm_identities(self, request: Request) -> Response:
         """List the identities of one VM."""
         name = request.path_params["name"]
-        stored = await self._desk.ask(self._desk.store.get, name)
+        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
         if stored is None:
             raise no_vm(name)
         return _page(rows(stored))
@@ -131,21 +131,21 @@ class Identities:
     async def rotate_key(self, _: Request) -> Response:
         """Sign tokens with a new key from now on."""
         # Begun is done: a caller who goes away does not stop a key half-way.
-        await asyncio.shield(asyncio.to_thread(self._keys.rotate, self._desk.utc()))
+        await asyncio.shield(asyncio.to_thread(self._keys.rotate, self._fleet_service.utc()))
         return _page(await asyncio.to_thread(self._lives))
 
     def _lives(self) -> list[dict[str, object]]:
-        return [_shown(one) for one in self._keys.lives(self._desk.utc())]
+        return [_shown(one) for one in self._keys.lives(self._fleet_service.utc())]
 
 
-def rows(stored: Stored) -> list[Row]:
+def rows(stored: StoredVm) -> list[IdentityRow]:
     """Return the identities of a VM, the system-assigned one first."""
     vm = vm_of(stored)
     if not vm.identities.system and not vm.identities.user:
         return []
     said = iter(user_ids(vm))
     return [
-        Row(
+        IdentityRow(
             vm=vm.name,
             kind="system" if one.is_system else "user",
             # As it was said: claims write a part of it in lower case.
@@ -160,16 +160,16 @@ def rows(stored: Stored) -> list[Row]:
     ]
 
 
-def _rows_of_all(page: list[Stored]) -> list[Row]:
+def _rows_of_all(page: list[StoredVm]) -> list[IdentityRow]:
     return [row for stored in _likely(page) for row in rows(stored)]
 
 
-def _likely(page: list[Stored]) -> Iterator[Stored]:
+def _likely(page: list[StoredVm]) -> Iterator[StoredVm]:
     """Yield the VMs that may have an identity; to read all the others would take long."""
     return (stored for stored in page if b'"identities"' in stored.body)
 
 
-def _shown(one: Life) -> dict[str, object]:
+def _shown(one: KeyTimes) -> dict[str, object]:
     times = {"began": one.began_s, "retired": one.retired_s, "publishedUntil": one.until_s}
     return {"kid": one.kid, **{name: _time(at_s) for name, at_s in times.items()}}
 
@@ -200,21 +200,21 @@ def _page(items: object, after: str | None = None) -> Response:
     return Response(body, media_type="application/json")
 
 
-WaysOf: TypeAlias = Callable[[Vm], dict[str, dict[str, str]]]
+EndpointVariables: TypeAlias = Callable[[Vm], dict[str, dict[str, str]]]
 """Gives the variables of each way that a VM's clients can go; none where no URL leads to it."""
 
 
-class Endpoints:
+class EndpointHandlers:
     """The handler that hands out the secret of a VM: to whoever has the token of the admin API."""
 
-    def __init__(self, desk: Desk, ways_of: WaysOf) -> None:
+    def __init__(self, fleet_service: FleetService, ways_of: EndpointVariables) -> None:
         """Serve the VMs of a desk."""
-        self._desk, self._ways_of = desk, ways_of
+        self._fleet_service, self._ways_of = fleet_service, ways_of
 
     async def get_endpoints(self, request: Request) -> Response:
         """Return the variables that make clients of a VM take each way to a token."""
         name = request.path_params["name"]
-        stored = await self._desk.ask(self._desk.store.get, name)
+        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
         if stored is None:
             raise no_vm(name)
         said = {"vm": name, "variables": self._ways_of(vm_of(stored))}

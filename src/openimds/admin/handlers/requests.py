@@ -28,8 +28,8 @@ _ANY = -1
 Feed: TypeAlias = "asyncio.Queue[Record | None]"
 
 
-class Recording(Protocol):
-    """Requests that are remembered, and those that come."""
+class RequestRecording(Protocol):
+    """RequestHandlers that are remembered, and those that come."""
 
     @property
     def per_vm(self) -> int:
@@ -58,10 +58,10 @@ class Recording(Protocol):
         ...
 
 
-class Requests:
+class RequestHandlers:
     """The handlers that show what guests have asked."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: RequestRecording) -> None:
         """Show what is recorded there."""
         self._recording = recording
 
@@ -130,10 +130,10 @@ class Requests:
             )
 
 
-class Judgement:
+class LintSummary:
     """How many requests break each rule, worked out again when there are new ones."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: RequestRecording) -> None:
         """Judge what is recorded there."""
         self._recording = recording
         self._known: tuple[tuple[int, int], Mapping[str, int]] = ((0, 0), {})

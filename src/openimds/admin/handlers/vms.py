@@ -13,9 +13,9 @@ from starlette.responses import Response
 from openimds.admin.auth import body_of
 from openimds.admin.operations import DEFAULT_PAGE, MERGE_PATCH, MOST_PER_PAGE
 from openimds.admin.problem import ProblemError
-from openimds.fleet.index import Entry
-from openimds.fleet.service import Desk
-from openimds.fleet.store.port import Stored
+from openimds.fleet.index import VmEntry
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import StoredVm
 from openimds.protocol.handle import instance_document, subject
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import vm
@@ -23,18 +23,18 @@ from openimds.vm.fleet_file import vm
 _READ_ONLY = ("name", "revision", "origin")
 
 
-class Vms:
+class VmHandlers:
     """The handlers that touch VMs."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, fleet_service: FleetService) -> None:
         """Serve the VMs of a desk."""
-        self._desk = desk
+        self._fleet_service = fleet_service
 
     async def list_vms(self, request: Request) -> Response:
         """List the VMs by pages."""
         limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
         after = _name_in(request.query_params.get("cursor", ""))
-        found = await self._desk.ask(self._desk.store.page, after, limit + 1)
+        found = await self._fleet_service.ask(self._fleet_service.store.page, after, limit + 1)
         page, more = found[:limit], found[limit:]
         cursor = urlsafe_b64encode(page[-1].name.encode()).decode() if more else None
         # The bodies are JSON already: a page is put together, not worked out.
@@ -67,7 +67,7 @@ class Vms:
         name = request.path_params["name"]
         _media(request, MERGE_PATCH, "application/json")
         patch = _said(await body_of(request), name)
-        work = self._desk.patch(name, patch, who(request), _expected(request))
+        work = self._fleet_service.patch(name, patch, who(request), _expected(request))
         stored = await asyncio.shield(work)
         if stored is None:
             raise no_vm(name)
@@ -77,7 +77,7 @@ class Vms:
         """Remove a VM."""
         stored = await self._stored(request)
         expected = _expected(request)
-        work = self._desk.remove(stored.name, who(request), expected)
+        work = self._fleet_service.remove(stored.name, who(request), expected)
         if not await asyncio.shield(work):
             raise no_vm(stored.name)
         return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -85,10 +85,10 @@ class Vms:
     async def get_document(self, request: Request) -> Response:
         """Return the instance document of a VM at an api-version."""
         name = request.path_params["name"]
-        entry: Entry[Any] | None = self._desk.picture.by_name.get(name)
+        entry: VmEntry[Any] | None = self._fleet_service.fleet_index.by_name.get(name)
         if entry is None:
             raise no_vm(name)
-        catalog = self._desk.picture.catalog
+        catalog = self._fleet_service.fleet_index.catalog
         version = request.query_params.get("api-version", catalog.general[-1])
         if version not in catalog.known:
             newest = ", ".join(catalog.newest_first)
@@ -100,24 +100,24 @@ class Vms:
 
     async def _put(
         self, request: Request, name: str, said: object, expected: int | None
-    ) -> tuple[Stored, bool]:
-        work = self._desk.put(vm(name, said), who(request), expected)
+    ) -> tuple[StoredVm, bool]:
+        work = self._fleet_service.put(vm(name, said), who(request), expected)
         return await asyncio.shield(work)
 
-    async def _held(self, name: str) -> Stored:
+    async def _held(self, name: str) -> StoredVm:
         """Return the VM that If-Match: * wants to be there.
 
         Raises:
             ProblemError: 412, there is none.
         """
-        stored = await self._desk.ask(self._desk.store.get, name)
+        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
         if stored is None:
             raise ProblemError(HTTPStatus.PRECONDITION_FAILED, f'There is no VM "{name}" to match')
         return stored
 
-    async def _stored(self, request: Request) -> Stored:
+    async def _stored(self, request: Request) -> StoredVm:
         name = request.path_params["name"]
-        stored = await self._desk.ask(self._desk.store.get, name)
+        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
         if stored is None:
             raise no_vm(name)
         return stored
@@ -131,7 +131,7 @@ class _Whole(Struct):
     origin: str
 
 
-def _whole_body(stored: Stored) -> bytes:
+def _whole_body(stored: StoredVm) -> bytes:
     head = msgspec.json.encode(_Whole(stored.name, stored.revision, stored.origin))
     rest = stored.body[1:]
     return head[:-1] + (b"" if rest == b"}" else b",") + rest
@@ -222,11 +222,11 @@ def _list(header: str) -> list[str]:
     return [tag.strip() for tag in header.split(",") if tag.strip()]
 
 
-def _etag(stored: Stored) -> str:
+def _etag(stored: StoredVm) -> str:
     return f'"{stored.revision}"'
 
 
-def _headers(stored: Stored) -> dict[str, str]:
+def _headers(stored: StoredVm) -> dict[str, str]:
     return {"ETag": _etag(stored)}
 
 

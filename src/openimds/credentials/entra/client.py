@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec.json
 from msgspec import Struct
 
-from openimds.credentials.entra.errors import Refusal, failed, in_body, in_text
+from openimds.credentials.entra.errors import EntraError, failed, in_body, in_text
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.tokens import SKEW_S
 from openimds.protocol.access_token import issuers
-from openimds.protocol.pending import Failed, NeedsToken, Token
+from openimds.protocol.pending import AccessToken, Failed, PendingToken
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FEDERATION, SERVICE_PRINCIPAL, AZ = "federation", "service-principal", "az"
 WAYS = (FEDERATION, SERVICE_PRINCIPAL, AZ)
 """By whose name Entra is asked."""
-NOBODY_ASKS = (
+ENTRA_UNCONFIGURED = (
     "identities with source: entra get status 500, for nothing says how to ask Entra. Set entra to "
     "federation, service-principal or az"
 )
@@ -43,10 +43,10 @@ _PROOFS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH")
 _SECRETS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD")
 
 Sign: TypeAlias = Callable[[Mapping[str, object], float], str]
-Tell: TypeAlias = Callable[[str], None]
+Notify: TypeAlias = Callable[[str], None]
 
 
-class _Trouble(Struct, frozen=True):
+class _EntraFailure(Struct, frozen=True):
     """Why Entra gave no answer that a guest could use; for the operator's eyes."""
 
     reason: str
@@ -65,7 +65,7 @@ class Entra:
         *,
         issuer: str,
         sign: Sign,
-        tell: Tell,
+        notify: Notify,
         options: Mapping[str, Any] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
@@ -75,7 +75,7 @@ class Entra:
             ConfigError: azure-identity is not installed, or the environment lacks a part.
         """
         _require(way)
-        self._way, self._issuer, self._sign, self._tell = way, issuer, sign, tell
+        self._way, self._issuer, self._sign, self._notify = way, issuer, sign, notify
         self._timeout_s = timeout_s
         # A fetch that failed is made again when somebody asks, not while somebody waits.
         patience = {"connection_timeout": timeout_s, "read_timeout": timeout_s, "retry_total": 0}
@@ -87,16 +87,16 @@ class Entra:
             # Without a handler Python prints their warnings; the operator is told by us.
             logging.getLogger(library).addHandler(logging.NullHandler())
 
-    async def token(self, need: NeedsToken, now_s: float) -> Token | Failed:
+    async def token(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
         """Return a token, or why there is none."""
         try:
             fetch = asyncio.get_running_loop().run_in_executor(self._pool, self._fetch, need, now_s)
             got = await asyncio.wait_for(fetch, self._timeout_s)
         except TimeoutError:
-            got = _Trouble(f"no answer within {self._timeout_s:g} s")
+            got = _EntraFailure(f"no answer within {self._timeout_s:g} s")
         except RuntimeError as error:  # The pool is closed, and so is the server.
-            got = _Trouble(str(error))
-        if isinstance(got, _Trouble):
+            got = _EntraFailure(str(error))
+        if isinstance(got, _EntraFailure):
             self._report(need, got.reason, now_s)
             return Failed("server_error")
         return got
@@ -105,28 +105,30 @@ class Entra:
         """Begin no fetch any more; those under way end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, need: NeedsToken, now_s: float) -> Token | Failed | _Trouble:
+    def _fetch(self, need: PendingToken, now_s: float) -> AccessToken | Failed | _EntraFailure:
         """Return what Entra says; in a thread."""
-        refusals: list[Refusal] = []
+        refusals: list[EntraError] = []
         try:
             with self._credential(need, now_s, refusals) as credential:
                 got = credential.get_token(f"{need.resource}/.default")
         except Exception as error:  # noqa: BLE001 - whatever it is, a guest waits for an answer
             return self._failure(need, now_s, error, refusals)
         begun_s = not_before_s(got.token, now_s)
-        return Token(got.token, begun_s, got.expires_on, got.expires_on - begun_s - SKEW_S)
+        return AccessToken(got.token, begun_s, got.expires_on, got.expires_on - begun_s - SKEW_S)
 
     def _failure(
-        self, need: NeedsToken, now_s: float, error: Exception, refusals: list[Refusal]
-    ) -> Failed | _Trouble:
+        self, need: PendingToken, now_s: float, error: Exception, refusals: list[EntraError]
+    ) -> Failed | _EntraFailure:
         # azure-identity has one exception for a refusal and for a broken network: only what Entra
         # itself said is a refusal. Of az, a command, nothing but its words is heard.
         heard = [in_text(str(error))] if self._way == AZ else refusals[-1:]
         said = heard[0] if heard else None
-        return failed(said, need, now_s) if said else _Trouble(f"{type(error).__name__}: {error}")
+        return (
+            failed(said, need, now_s) if said else _EntraFailure(f"{type(error).__name__}: {error}")
+        )
 
     def _credential(
-        self, need: NeedsToken, now_s: float, refusals: list[Refusal]
+        self, need: PendingToken, now_s: float, refusals: list[EntraError]
     ) -> "AbstractContextManager[TokenCredential]":
         from azure.identity import (  # noqa: PLC0415 - an extra
             AzureCliCredential,
@@ -152,7 +154,7 @@ class Entra:
             return EnvironmentCredential(**options)
         return AzureCliCredential(process_timeout=max(1, int(self._timeout_s)))
 
-    def _report(self, need: NeedsToken, reason: str, now_s: float) -> None:
+    def _report(self, need: PendingToken, reason: str, now_s: float) -> None:
         if now_s < self._quiet_until_s:
             self._untold += 1
             return
@@ -160,25 +162,25 @@ class Entra:
         self._quiet_until_s, self._untold = now_s + QUIET_S, 0
         secrets = [os.environ.get(name, "") for name in _SECRETS]
         said = speakable(f"no token of Entra for {need.vm}, {need.resource}: {reason}", secrets)
-        self._tell(said + more)
+        self._notify(said + more)
 
 
-class Nobody:
+class UnconfiguredEntra:
     """Stands where nothing says how to ask Entra."""
 
-    def __init__(self, tell: Tell, *, is_told: bool) -> None:
+    def __init__(self, notify: Notify, *, is_told: bool) -> None:
         """Tell the operator with the first token that is wanted, unless that has been told."""
-        self._tell, self._is_told = tell, is_told
+        self._notify, self._is_told = notify, is_told
 
-    async def token(self, _need: NeedsToken, _now_s: float) -> Failed:
+    async def token(self, _need: PendingToken, _now_s: float) -> Failed:
         """Return Azure's words for a directory that does not answer."""
         if not self._is_told:
             self._is_told = True
-            self._tell(NOBODY_ASKS)
+            self._notify(ENTRA_UNCONFIGURED)
         return Failed("server_error")
 
 
-def assertion(need: NeedsToken, issuer: str, now_s: float) -> dict[str, object]:
+def assertion(need: PendingToken, issuer: str, now_s: float) -> dict[str, object]:
     """Return what an identity says to Entra: who it is, by the word of our issuer.
 
     Entra compares iss, sub and aud with the federated credential of the application or identity.

@@ -6,7 +6,7 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.protocol.access_token import unknown_resource
-from openimds.protocol.pending import Failed, NeedsToken
+from openimds.protocol.pending import Failed, PendingToken
 from openimds.protocol.response import inside_json
 
 _LONGEST = 4000
@@ -23,32 +23,32 @@ _PARTS = {
 }
 
 
-class Refusal(Struct, frozen=True):
+class EntraError(Struct, frozen=True):
     """The error of an answer of Entra (RFC 6749, section 5.2)."""
 
     error: str
     error_description: str = ""
 
 
-def in_body(status: int, body: bytes) -> Refusal | None:
+def in_body(status: int, body: bytes) -> EntraError | None:
     """Return the refusal in an answer, unless it is a success or means: try again."""
     if status not in _REFUSED or status in _TRY_AGAIN:
         return None
     try:
-        found = msgspec.json.decode(body, type=Refusal)
+        found = msgspec.json.decode(body, type=EntraError)
     except ValueError:
         return None
     return None if found.error == _TRY_AGAIN_ERROR else found
 
 
-def in_text(text: str) -> Refusal | None:
+def in_text(text: str) -> EntraError | None:
     """Return the refusal that a command quotes; az does not say the error, only its words."""
     found = _CODE.search(text)
     # S6 has this one for an identity that Entra does not take.
-    return Refusal("unauthorized_client", found[0].strip()) if found else None
+    return EntraError("unauthorized_client", found[0].strip()) if found else None
 
 
-def failed(refusal: Refusal, need: NeedsToken, now_s: float) -> Failed:
+def failed(refusal: EntraError, need: PendingToken, now_s: float) -> Failed:
     """Return the refusal as IMDS hands it on."""
     said = refusal.error_description[:_LONGEST]
     if _NO_RESOURCE in said:

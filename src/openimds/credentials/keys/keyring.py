@@ -42,7 +42,7 @@ class PublicKey(Struct, frozen=True):
     key: RSAPublicKey
 
 
-class Life(Struct, frozen=True):
+class KeyInfo(Struct, frozen=True):
     """What the operator may see of a key: its name, and its times in seconds since 1970.
 
     The key that signs is not retired; the others stay published until `until_s`.
@@ -54,14 +54,14 @@ class Life(Struct, frozen=True):
     until_s: float | None = None
 
 
-class Signer(Struct, frozen=True):
+class TokenSigner(Struct, frozen=True):
     """What signs a token, and the name that its header gives to it."""
 
     kid: str
     key: RSAPrivateKey
 
 
-class _Row(Struct, frozen=True, forbid_unknown_fields=True):
+class _KeyRow(Struct, frozen=True, forbid_unknown_fields=True):
     """One key in the list. The key that signs is not retired."""
 
     kid: str
@@ -69,13 +69,13 @@ class _Row(Struct, frozen=True, forbid_unknown_fields=True):
     retired_s: float | None = None
 
 
-class _Rows(Struct, frozen=True, forbid_unknown_fields=True):
-    keys: tuple[_Row, ...]
+class _KeyRows(Struct, frozen=True, forbid_unknown_fields=True):
+    keys: tuple[_KeyRow, ...]
 
 
-class _Held(Struct, frozen=True):
-    row: _Row
-    signer: Signer
+class _KeyEntry(Struct, frozen=True):
+    row: _KeyRow
+    signer: TokenSigner
     public: PublicKey
 
 
@@ -95,7 +95,7 @@ class Keyring:
         self._make_key = make_key
         self._folder = folder
         self._overlap_s = overlap_s
-        self._keys: tuple[_Held, ...] = ()
+        self._keys: tuple[_KeyEntry, ...] = ()
         self._lock = threading.Lock()
 
     @classmethod
@@ -112,7 +112,7 @@ class Keyring:
             ring._keys = _read(folder)
         return ring
 
-    def signer(self, now_s: float) -> Signer:
+    def signer(self, now_s: float) -> TokenSigner:
         """Return the key that signs.
 
         Raises:
@@ -128,13 +128,13 @@ class Keyring:
         """
         return tuple(one.public for one in self._published(self._with_current(now_s), now_s))
 
-    def lives(self, now_s: float) -> tuple[Life, ...]:
+    def lives(self, now_s: float) -> tuple[KeyInfo, ...]:
         """Return the life of every published key, newest first; unlike `public` it makes none."""
         return tuple(self._life(one.row) for one in self._published(self._keys, now_s))
 
-    def _life(self, row: "_Row") -> Life:
+    def _life(self, row: "_KeyRow") -> KeyInfo:
         until_s = None if row.retired_s is None else row.retired_s + self._overlap_s
-        return Life(row.kid, row.began_s, row.retired_s, until_s)
+        return KeyInfo(row.kid, row.began_s, row.retired_s, until_s)
 
     def rotate(self, now_s: float) -> None:
         """Sign with a new key from now on; the old one stays published for the overlap.
@@ -156,14 +156,14 @@ class Keyring:
             if len(kept) < len(self._keys):
                 self._keep(kept)
 
-    def _published(self, keys: tuple[_Held, ...], now_s: float) -> tuple[_Held, ...]:
+    def _published(self, keys: tuple[_KeyEntry, ...], now_s: float) -> tuple[_KeyEntry, ...]:
         return tuple(
             one
             for one in keys
             if one.row.retired_s is None or now_s < one.row.retired_s + self._overlap_s
         )
 
-    def _with_current(self, now_s: float) -> tuple[_Held, ...]:
+    def _with_current(self, now_s: float) -> tuple[_KeyEntry, ...]:
         if not _has_current(self._keys):
             with self._lock:
                 # Another thread may have been quicker.
@@ -173,22 +173,22 @@ class Keyring:
 
     def _begin_key(self, now_s: float) -> None:
         key = (self._make_key or new_key)()
-        fresh = _held(_Row(kid_of(key.public_key()), now_s), key)
+        fresh = _held(_KeyRow(kid_of(key.public_key()), now_s), key)
         if self._folder is not None:
             write_key(_path(self._folder, fresh.row.kid), key)
         before = (
-            _Held(replace(one.row, retired_s=now_s), one.signer, one.public)
+            _KeyEntry(replace(one.row, retired_s=now_s), one.signer, one.public)
             if one.row.retired_s is None
             else one
             for one in self._published(self._keys, now_s)
         )
         self._keep((fresh, *before))
 
-    def _keep(self, keys: tuple[_Held, ...]) -> None:
+    def _keep(self, keys: tuple[_KeyEntry, ...]) -> None:
         if self._folder is None:
             self._keys = keys
             return
-        rows = msgspec.json.encode(_Rows(tuple(one.row for one in keys)))
+        rows = msgspec.json.encode(_KeyRows(tuple(one.row for one in keys)))
         write_file(self._folder / LIST, msgspec.json.format(rows) + b"\n")
         self._keys = keys
         kids = {one.row.kid for one in keys}
@@ -211,11 +211,11 @@ def kid_of(key: RSAPublicKey) -> str:
     return urlsafe_b64encode(sha1(form, usedforsecurity=False).digest()).rstrip(b"=").decode()
 
 
-def _held(row: _Row, key: RSAPrivateKey) -> _Held:
-    return _Held(row, Signer(row.kid, key), PublicKey(row.kid, key.public_key()))
+def _held(row: _KeyRow, key: RSAPrivateKey) -> _KeyEntry:
+    return _KeyEntry(row, TokenSigner(row.kid, key), PublicKey(row.kid, key.public_key()))
 
 
-def _has_current(keys: tuple[_Held, ...]) -> bool:
+def _has_current(keys: tuple[_KeyEntry, ...]) -> bool:
     return bool(keys) and keys[0].row.retired_s is None
 
 
@@ -223,7 +223,7 @@ def _path(folder: Path, kid: str) -> Path:
     return folder / f"{kid}.pem"
 
 
-def _read(folder: Path) -> tuple[_Held, ...]:
+def _read(folder: Path) -> tuple[_KeyEntry, ...]:
     try:
         text = (folder / LIST).read_bytes()
     except FileNotFoundError:
@@ -235,10 +235,10 @@ def _read(folder: Path) -> tuple[_Held, ...]:
     return tuple(_held(row, _key(folder, row.kid)) for row in rows)
 
 
-def _listed(path: Path, text: bytes) -> tuple[_Row, ...]:
+def _listed(path: Path, text: bytes) -> tuple[_KeyRow, ...]:
     """Return the rows of the list, the key that signs before the others."""
     try:
-        rows = msgspec.json.decode(text, type=_Rows).keys
+        rows = msgspec.json.decode(text, type=_KeyRows).keys
     except ValueError as error:  # What msgspec raises, and what it lets through of UTF-8.
         raise _unfit(path, f"no list of keys ({error})") from None
     for row in rows:
@@ -252,7 +252,7 @@ def _listed(path: Path, text: bytes) -> tuple[_Row, ...]:
     return tuple(sorted(rows, key=lambda row: row.retired_s is not None))
 
 
-def _unlisted(folder: Path) -> tuple[_Row, ...]:
+def _unlisted(folder: Path) -> tuple[_KeyRow, ...]:
     """Return the one key that was written, where the power was cut before the first list was."""
     kids = [path.stem for path in folder.glob("*.pem") if _KEY_FILE.fullmatch(path.name)]
     if len(kids) > 1:
@@ -260,7 +260,7 @@ def _unlisted(folder: Path) -> tuple[_Row, ...]:
             f"{folder}: saw {len(kids)} keys and no {LIST}, expected it to say which of them "
             "signs. Put it back from a copy, or remove all of the keys but one"
         )
-    return tuple(_Row(kid, 0) for kid in kids)
+    return tuple(_KeyRow(kid, 0) for kid in kids)
 
 
 def _key(folder: Path, kid: str) -> RSAPrivateKey:

@@ -20,11 +20,12 @@ from msgspec import Struct
 from openimds.credentials.keys.files import KeyFileError, MakeKey
 from openimds.credentials.pki.certificates import (
     LEAF_DAYS,
+    CertificateInfo,
     Issuer,
     KeyIssuer,
-    Site,
-    Span,
-    Standing,
+    LeafSubject,
+    Validity,
+    certificate_info,
     file_name,
     intermediate_certificate,
     is_root,
@@ -32,12 +33,11 @@ from openimds.credentials.pki.certificates import (
     number_after,
     pem,
     root_certificate,
-    standing,
 )
 from openimds.credentials.pki.chain_files import (
-    Brought,
     Chain,
-    Place,
+    ChainLocation,
+    ExternalCa,
     next_intermediate,
     next_root,
     open_chain,
@@ -55,7 +55,7 @@ _BACKDATED_S = 3600
 """A verifier whose clock is slow by less than this accepts a leaf made just now."""
 
 
-class Leaf(Struct, frozen=True):
+class SigningLeaf(Struct, frozen=True):
     """A certificate for attested documents, and the key that signs them."""
 
     certificate: x509.Certificate
@@ -65,17 +65,19 @@ class Leaf(Struct, frozen=True):
 class Authority:
     """Root, intermediate and leaves; see `open`."""
 
-    def __init__(self, chain: Chain, place: Place, days: int, *, is_brought: bool = False) -> None:
+    def __init__(
+        self, chain: Chain, place: ChainLocation, days: int, *, is_brought: bool = False
+    ) -> None:
         """Take a chain that was opened before, or an operator's own."""
         self._chain, self._place, self._days = chain, place, days
         self._is_brought, self._is_torn = is_brought, False
         self._lock = RLock()
         self._key: RSAPrivateKey | None = None
-        self._leaves: dict[Site, Leaf] = {}
+        self._leaves: dict[LeafSubject, SigningLeaf] = {}
         self._coming: dict[Part, Chain] = {}
         self._offered: dict[str, bytes] | None = None
         self._failed_s: float | None = None
-        self.edition = 0
+        self.generation = 0
         """Grows whenever what signs is replaced."""
 
     @classmethod
@@ -86,7 +88,7 @@ class Authority:
         *,
         public_url: str = "",
         days: int = LEAF_DAYS,
-        brought: Brought | None = None,
+        brought: ExternalCa | None = None,
         make_key: MakeKey | None = None,
     ) -> "Authority":
         """Return the authority of a folder, or a fresh one in memory where there is none.
@@ -102,13 +104,13 @@ class Authority:
         Raises:
             KeyFileError: a file cannot be read or written, or does not fit the others.
         """
-        place = Place(folder, public_url, make_key)
+        place = ChainLocation(folder, public_url, make_key)
         if brought is None:
             return cls(open_chain(place, now_s), place, days)
         chain = Chain(brought.issuer, above=brought.above, old=read_old(folder))
         return cls(chain, place, days, is_brought=True)
 
-    def leaf(self, domain: str, region: str, now_s: float) -> Leaf:
+    def leaf(self, domain: str, region: str, now_s: float) -> SigningLeaf:
         """Return a leaf for a cloud's domain and a region, with a month or more to go.
 
         Raises:
@@ -116,24 +118,24 @@ class Authority:
         """
         with self._lock:
             self._renew_intermediate(now_s)
-            site = Site(domain, region)
+            site = LeafSubject(domain, region)
             kept = self._leaves.pop(site, None)
             if kept is None or not self._is_fit(kept.certificate, now_s):
                 ends = now_s + timedelta(days=self._days).total_seconds()
-                kept = self.issue(site, Span(now_s - _BACKDATED_S, ends))
+                kept = self.issue(site, Validity(now_s - _BACKDATED_S, ends))
             self._leaves[site] = kept
             if len(self._leaves) > _MAX_LEAVES:
                 del self._leaves[next(iter(self._leaves))]
             return kept
 
-    def issue(self, site: Site, span: Span, issuer: Issuer | None = None) -> Leaf:
+    def issue(self, site: LeafSubject, span: Validity, issuer: Issuer | None = None) -> SigningLeaf:
         """Return a leaf of any span, of this authority's issuer or another, that is not kept."""
         with self._lock:
             self._key = self._key or self._place.new_key()
             by = issuer or self._chain.issuer
             url = self._place.url(by.certificate)
             public = self._key.public_key()
-            return Leaf(leaf_certificate(public, site, span, by, url), self._key)
+            return SigningLeaf(leaf_certificate(public, site, span, by, url), self._key)
 
     def stray(self, now_s: float) -> KeyIssuer:
         """Return an intermediate of this root that nobody can fetch (for rehearsals).
@@ -161,7 +163,7 @@ class Authority:
         with self._lock:
             coming = self._coming.get(part)
             if coming is None:
-                nowhere = Place(None, self._place.public_url)
+                nowhere = ChainLocation(None, self._place.public_url)
                 make = next_root if part == "root" else next_intermediate
                 coming = self._coming[part] = make(self._chain, nowhere, now_s)
                 self._offered = None
@@ -213,7 +215,7 @@ class Authority:
         self._chain, self._key, self._offered = chain, None, None
         self._leaves.clear()
         self._coming.clear()
-        self.edition += 1
+        self.generation += 1
 
     def published(self) -> Mapping[str, bytes]:
         """Return the DER of every CA certificate on offer at `/pki/<name>.crt`, by name."""
@@ -223,11 +225,11 @@ class Authority:
                 self._offered = {file_name(one): one.public_bytes(Encoding.DER) for one in found}
             return self._offered
 
-    def standing(self) -> list[Standing]:
+    def certificate_infos(self) -> list[CertificateInfo]:
         """Return what everybody may know of the certificates on offer, those in use first."""
         with self._lock:
             in_use, known = self._chain.lineage(), self._certificates()
-        return [standing(one, is_in_use=one in in_use) for one in known]
+        return [certificate_info(one, is_in_use=one in in_use) for one in known]
 
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM: roots of now and before, then what stands below them."""

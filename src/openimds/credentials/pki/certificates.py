@@ -71,7 +71,7 @@ class KeyIssuer(Struct, frozen=True):
         return builder.sign(self.key, SHA384())
 
 
-class Site(Struct, frozen=True):
+class LeafSubject(Struct, frozen=True):
     """Whose certificate a leaf is: the metadata domain of a cloud, and a region of it."""
 
     domain: str
@@ -83,7 +83,7 @@ class Site(Struct, frozen=True):
         return [f"{label}.{self.domain}", self.domain] if label else [self.domain]
 
 
-class Span(Struct, frozen=True):
+class Validity(Struct, frozen=True):
     """From when to when a certificate is valid."""
 
     from_s: float
@@ -108,7 +108,7 @@ def cross_certificate(
     key = root.public_key()
     assert isinstance(key, RSAPublicKey)
     ends = older.certificate.not_valid_after_utc.timestamp()
-    builder = _authority(root.subject, key, Span(_LONG_AGO.timestamp(), ends), None)
+    builder = _authority(root.subject, key, Validity(_LONG_AGO.timestamp(), ends), None)
     return older.sign(_issued(builder, older, issuer_url))
 
 
@@ -123,7 +123,7 @@ def intermediate_certificate(
 
 
 def leaf_certificate(
-    key: RSAPublicKey, site: Site, span: Span, issuer: Issuer, issuer_url: str
+    key: RSAPublicKey, site: LeafSubject, span: Validity, issuer: Issuer, issuer_url: str
 ) -> x509.Certificate:
     """Return a leaf as Azure's but for its issuer."""
     names = [*map(x509.DNSName, site.names())]
@@ -170,7 +170,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     return True
 
 
-class Standing(Struct, frozen=True, rename="camel"):
+class CertificateInfo(Struct, frozen=True, rename="camel"):
     """What everybody may know of a CA certificate; `in_use` ones are above today's leaves."""
 
     subject: str
@@ -183,9 +183,9 @@ class Standing(Struct, frozen=True, rename="camel"):
     pem: str
 
 
-def standing(certificate: x509.Certificate, *, is_in_use: bool) -> Standing:
+def certificate_info(certificate: x509.Certificate, *, is_in_use: bool) -> CertificateInfo:
     """Return what everybody may know of a certificate."""
-    return Standing(
+    return CertificateInfo(
         subject=certificate.subject.rfc4514_string(),
         name=file_name(certificate),
         not_before=certificate.not_valid_before_utc.isoformat(),
@@ -202,12 +202,12 @@ def pem(certificates: list[x509.Certificate]) -> bytes:
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
-def _long(now_s: float, days: int) -> Span:
-    return Span(_LONG_AGO.timestamp(), now_s + timedelta(days=days).total_seconds())
+def _long(now_s: float, days: int) -> Validity:
+    return Validity(_LONG_AGO.timestamp(), now_s + timedelta(days=days).total_seconds())
 
 
 def _authority(
-    name: x509.Name, key: RSAPublicKey, span: Span, path_length: int | None
+    name: x509.Name, key: RSAPublicKey, span: Validity, path_length: int | None
 ) -> x509.CertificateBuilder:
     limits = x509.NameConstraints(_NAMES, _NO_NAMES)
     return (
@@ -218,7 +218,7 @@ def _authority(
     )
 
 
-def _certificate(name: x509.Name, key: RSAPublicKey, span: Span) -> x509.CertificateBuilder:
+def _certificate(name: x509.Name, key: RSAPublicKey, span: Validity) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -66,7 +66,7 @@ class Chain(Struct, frozen=True):
         return [self.issuer.certificate, *self.above, *([self.root] if self.root else [])]
 
 
-class Place(Struct, frozen=True):
+class ChainLocation(Struct, frozen=True):
     """Where a chain is kept (None: in memory only), and where its certificates are offered.
 
     `make_key` is where its new keys come from, if they are not to be made.
@@ -85,14 +85,14 @@ class Place(Struct, frozen=True):
         return f"{self.public_url}/pki/{file_name(certificate)}.crt" if self.public_url else ""
 
 
-class Brought(Struct, frozen=True):
+class ExternalCa(Struct, frozen=True):
     """An operator's issuer, and the certificates above it, the root last if it is among them."""
 
     issuer: Issuer
     above: tuple[x509.Certificate, ...] = ()
 
 
-def read_issuer(certificates: Path, key: Path) -> Brought:
+def read_issuer(certificates: Path, key: Path) -> ExternalCa:
     """Return an issuer from its files; its PEM file may hold the rest of its chain.
 
     Raises:
@@ -104,7 +104,7 @@ def read_issuer(certificates: Path, key: Path) -> Brought:
     issuer = KeyIssuer(own, _read_key(key))
     if own.public_key() != issuer.key.public_key():
         raise _misfit(certificates, f"its first certificate is for another key than {key} holds")
-    return Brought(issuer, tuple(above))
+    return ExternalCa(issuer, tuple(above))
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
@@ -127,7 +127,7 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
     return found
 
 
-def open_chain(place: Place, now_s: float) -> Chain:
+def open_chain(place: ChainLocation, now_s: float) -> Chain:
     """Return the chain of a folder; what is not there is made, and kept.
 
     Raises:
@@ -155,7 +155,7 @@ def open_chain(place: Place, now_s: float) -> Chain:
     return Chain(brought.issuer, above.root, above.holder, (), above.old)
 
 
-def next_intermediate(chain: Chain, place: Place, now_s: float) -> Chain:
+def next_intermediate(chain: Chain, place: ChainLocation, now_s: float) -> Chain:
     """Return the chain with a new intermediate; the certificate of the old one stays on offer.
 
     Raises:
@@ -167,7 +167,7 @@ def next_intermediate(chain: Chain, place: Place, now_s: float) -> Chain:
     return _issue(above, place, _new_key(place, "intermediate"), now_s, number_after(replaced))
 
 
-def next_root(chain: Chain, place: Place, now_s: float) -> Chain:
+def next_root(chain: Chain, place: ChainLocation, now_s: float) -> Chain:
     """Return the chain with a new root and intermediate; the old root certifies the new one.
 
     Raises:
@@ -204,7 +204,7 @@ class _Above(Struct, frozen=True):
     old: tuple[x509.Certificate, ...]
 
 
-def _open_root(place: Place, now_s: float) -> _Above:
+def _open_root(place: ChainLocation, now_s: float) -> _Above:
     folder = place.folder
     old = read_old(folder)
     if folder is None:
@@ -234,7 +234,9 @@ def _with_root(
     return _Above(root, KeyIssuer(root, key), old)
 
 
-def _issue(above: _Above, place: Place, key: RSAPrivateKey, now_s: float, number: int) -> Chain:
+def _issue(
+    above: _Above, place: ChainLocation, key: RSAPrivateKey, now_s: float, number: int
+) -> Chain:
     """Return the chain with a new intermediate for a key, and keep its certificate."""
     if above.root is None or above.holder is None:
         raise _no_root_key(place)
@@ -245,7 +247,9 @@ def _issue(above: _Above, place: Place, key: RSAPrivateKey, now_s: float, number
     return Chain(KeyIssuer(made, key), above.root, above.holder, (), above.old)
 
 
-def _root_url(root: x509.Certificate, place: Place, old: tuple[x509.Certificate, ...]) -> str:
+def _root_url(
+    root: x509.Certificate, place: ChainLocation, old: tuple[x509.Certificate, ...]
+) -> str:
     """Return where a root can be fetched as an older root certifies it, else as it is."""
     crossed = [
         one
@@ -256,7 +260,10 @@ def _root_url(root: x509.Certificate, place: Place, old: tuple[x509.Certificate,
 
 
 def _retire(
-    place: Place, old: tuple[x509.Certificate, ...], now_s: float, *replaced: x509.Certificate
+    place: ChainLocation,
+    old: tuple[x509.Certificate, ...],
+    now_s: float,
+    *replaced: x509.Certificate,
 ) -> tuple[x509.Certificate, ...]:
     """Return what stays on offer, with what is replaced; what nobody needs any more is dropped."""
     now = datetime.fromtimestamp(now_s, UTC)
@@ -275,25 +282,25 @@ def _old_file(folder: Path, certificate: x509.Certificate) -> Path:
     return folder / OLD / f"{file_name(certificate)}.pem"
 
 
-def _open_key(place: Place, name: str) -> RSAPrivateKey:
+def _open_key(place: ChainLocation, name: str) -> RSAPrivateKey:
     path = place.folder and place.folder / f"{name}.key"
     return _read_key(path) if path and path.exists() else _new_key(place, name)
 
 
-def _new_key(place: Place, name: str) -> RSAPrivateKey:
+def _new_key(place: ChainLocation, name: str) -> RSAPrivateKey:
     key = place.new_key()
     if place.folder:
         write_key(place.folder / f"{name}.key", key)
     return key
 
 
-def _root_key(chain: Chain, place: Place) -> KeyIssuer:
+def _root_key(chain: Chain, place: ChainLocation) -> KeyIssuer:
     if chain.root_key_holder is None:
         raise _no_root_key(place)
     return chain.root_key_holder
 
 
-def _no_root_key(place: Place) -> KeyFileError:
+def _no_root_key(place: ChainLocation) -> KeyFileError:
     where = place.folder / "root.key" if place.folder else "root.key"
     return KeyFileError(
         f"{where}: not there, so no certificate can be issued with it. Put it there for as long as "

@@ -45,7 +45,7 @@ class Envelope(Struct, frozen=True):
     payload: bytes | None
     certificates: tuple[x509.Certificate, ...]
     has_crls: bool
-    signers: tuple["Signer", ...]
+    signers: tuple["SignerInfo", ...]
 
 
 class Algorithm(Struct, frozen=True):
@@ -55,7 +55,7 @@ class Algorithm(Struct, frozen=True):
     has_null: bool
 
 
-class Signer(Struct, frozen=True):
+class SignerInfo(Struct, frozen=True):
     """One SignerInfo; its certificate is named by the DER of its issuer and by serial number."""
 
     version: int
@@ -224,9 +224,9 @@ def _check(certificate: _Certificate) -> None:
         raise ValueError("a signature that is no whole number of octets")
 
 
-def _signer(info: _SignerInfo) -> Signer:
+def _signer(info: _SignerInfo) -> SignerInfo:
     issuer = info.sid.issuer
-    return Signer(
+    return SignerInfo(
         version=info.version,
         issuer=asn1.encode_der(issuer),
         serial=info.sid.serial,

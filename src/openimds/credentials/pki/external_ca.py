@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from openimds.credentials.keys.files import KEY_BITS, OTHERS, plain_reason
 from openimds.credentials.pki.certificates import KeyIssuer, is_issued_by
-from openimds.credentials.pki.chain_files import Brought
+from openimds.credentials.pki.chain_files import ExternalCa
 from openimds.errors import ConfigError
 
 _CERTIFICATES, _KEY = "attest_certificates", "attest_key"
@@ -23,7 +23,7 @@ _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 _ORDER = "Write your intermediate first, below it the one that issued it, and so on to the root"
 
 
-def read_brought(certificates: Path, key: Path, now_s: float) -> Brought:
+def read_external_ca(certificates: Path, key: Path, now_s: float) -> ExternalCa:
     """Return an operator's issuer, held against what its leaves will need.
 
     Raises:
@@ -51,7 +51,7 @@ def read_brought(certificates: Path, key: Path, now_s: float) -> Brought:
         hint = f"Name the key of {_named(own)} with {_KEY}. {_ORDER}"
         seen = f"another key than that of the first certificate in {certificates}"
         raise ConfigError(f"{_KEY}: {key}", seen, "the key that belongs to it", hint)
-    return Brought(KeyIssuer(own, private), tuple(found[1:]))
+    return ExternalCa(KeyIssuer(own, private), tuple(found[1:]))
 
 
 def _check_authority(where: str, one: x509.Certificate, now_s: float) -> None:

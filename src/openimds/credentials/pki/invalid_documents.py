@@ -2,7 +2,7 @@
 
 Each scenario spoils one thing and leaves the rest right, so that a client which lets it pass has
 missed exactly that check. Those that spoil the payload are applied where it is made
-(`rehearse_payload`), the others where it is signed (`Notary`).
+(`invalid_payload`), the others where it is signed (`DocumentSigner`).
 """
 
 from base64 import b64encode
@@ -15,8 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from msgspec import Struct
 
-from openimds.credentials.pki.authority import Authority, Leaf, Part
-from openimds.credentials.pki.certificates import DOMAINS, LEAF_DAYS, KeyIssuer, Site, Span
+from openimds.credentials.pki.authority import Authority, Part, SigningLeaf
+from openimds.credentials.pki.certificates import (
+    DOMAINS,
+    LEAF_DAYS,
+    KeyIssuer,
+    LeafSubject,
+    Validity,
+)
 from openimds.credentials.pki.cms import enclose, envelope
 from openimds.errors import ConfigError
 from openimds.facts.attested import LIFE_S
@@ -28,7 +34,7 @@ _DAY_S = 24 * _HOUR_S
 _LEAF_S = LEAF_DAYS * _DAY_S
 
 
-class Scenario(Struct, frozen=True):
+class InvalidDocument(Struct, frozen=True):
     """One way to be wrong: what is spoilt, why clients need to see it, what it rests on."""
 
     name: str
@@ -37,40 +43,40 @@ class Scenario(Struct, frozen=True):
     evidence: str
 
 
-SCENARIOS: dict[str, Scenario] = {
+SCENARIOS: dict[str, InvalidDocument] = {
     row.name: row
     for row in (
-        Scenario(
+        InvalidDocument(
             "expired-leaf",
             "the signer's certificate ended an hour ago",
             "Azure's leaves last 11 months: a reader that looks at signatures only never notices",
             "recorded: a leaf valid from 2023-07-24 to 2024-06-27 (S25)",
         ),
-        Scenario(
+        InvalidDocument(
             "unknown-intermediate",
             "the signer's certificate is of an intermediate that nobody can fetch",
             "Azure changes intermediates without notice; readers that pin them have to say so",
             "recorded: three issuers from 2020 to 2023 (S18, S19, S25), no notice given (S2)",
         ),
-        Scenario(
+        InvalidDocument(
             "wrong-cloud",
             "the signer's certificate is for the domain of another cloud",
             "each cloud has its own domain; a reader of one has to refuse the others",
             "documented: four domains, sub-domains of each allowed (S2)",
         ),
-        Scenario(
+        InvalidDocument(
             "stale-nonce",
             "the nonce is that of an earlier request",
             "whoever does not compare it accepts a document that was sent to somebody else before",
             "reported in 2019: answers from a cache of up to six hours (S30, azure-docs 43938)",
         ),
-        Scenario(
+        InvalidDocument(
             "expired-document",
             "createdOn and expiresOn lie in the past",
             "a shipped verifier does not look at them, and takes a document for ever",
             "recorded: a life of six hours (S18, S25); a shipped verifier does not look (S20)",
         ),
-        Scenario(
+        InvalidDocument(
             "tampered-payload",
             "vmId was changed after the payload was signed",
             "the plainest forgery: a reader that does not verify the signature takes it",
@@ -84,7 +90,7 @@ ROTATIONS: dict[str, Part] = {"new-intermediate": "intermediate", "new-root": "r
 """Documents that are right, under issuers that nobody has seen yet; faults ask for them."""
 
 
-def scenario(name: str) -> Scenario:
+def invalid_document(name: str) -> InvalidDocument:
     """Return a scenario by its name.
 
     Raises:
@@ -96,7 +102,7 @@ def scenario(name: str) -> Scenario:
     return SCENARIOS[name]
 
 
-def rehearse_payload(
+def invalid_payload(
     payload: Mapping[str, Any], name: str, now_s: float, earlier_nonce: str = ""
 ) -> dict[str, Any]:
     """Return a payload as a scenario spoils it; most scenarios leave it as it is.
@@ -115,7 +121,7 @@ def rehearse_payload(
     return said
 
 
-class Notary:
+class DocumentSigner:
     """Makes the signature of attested documents; called from several threads."""
 
     def __init__(self, authority: Authority) -> None:
@@ -123,7 +129,7 @@ class Notary:
         self._authority = authority
         self._lock = Lock()
         self._stray: KeyIssuer | None = None
-        self._makers: dict[str, Callable[[bytes, Site, float], bytes]] = {
+        self._makers: dict[str, Callable[[bytes, LeafSubject, float], bytes]] = {
             "expired-leaf": self._expired_leaf,
             "unknown-intermediate": self._unknown_intermediate,
             "wrong-cloud": self._wrong_cloud,
@@ -131,7 +137,7 @@ class Notary:
         }
 
     def document(
-        self, payload: bytes, domain: str, region: str, now_s: float, scenario: str = ""
+        self, payload: bytes, domain: str, region: str, now_s: float, invalid_document: str = ""
     ) -> str:
         """Return the signature of a document: base64 of the envelope, without line breaks.
 
@@ -140,43 +146,47 @@ class Notary:
         Raises:
             KeyFileError: a new intermediate is due and cannot be written.
         """
-        if scenario in ROTATIONS:
-            return b64encode(self._rotated(payload, Site(domain, region), now_s, scenario)).decode()
-        make = self._makers.get(scenario, self._right)
-        return b64encode(make(payload, Site(domain, region), now_s)).decode()
+        if invalid_document in ROTATIONS:
+            return b64encode(
+                self._rotated(payload, LeafSubject(domain, region), now_s, invalid_document)
+            ).decode()
+        make = self._makers.get(invalid_document, self._right)
+        return b64encode(make(payload, LeafSubject(domain, region), now_s)).decode()
 
-    def _right(self, payload: bytes, site: Site, now_s: float) -> bytes:
+    def _right(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
         return _sealed(payload, self._leaf(site, now_s))
 
-    def _rotated(self, payload: bytes, site: Site, now_s: float, scenario: str) -> bytes:
-        issuer = self._authority.successor(ROTATIONS[scenario], now_s)
-        span = Span(now_s - _HOUR_S, now_s + _LEAF_S)
+    def _rotated(
+        self, payload: bytes, site: LeafSubject, now_s: float, invalid_document: str
+    ) -> bytes:
+        issuer = self._authority.successor(ROTATIONS[invalid_document], now_s)
+        span = Validity(now_s - _HOUR_S, now_s + _LEAF_S)
         return _sealed(payload, self._authority.issue(site, span, issuer))
 
-    def _expired_leaf(self, payload: bytes, site: Site, now_s: float) -> bytes:
-        span = Span(now_s - _DAY_S, now_s - _HOUR_S)
+    def _expired_leaf(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
+        span = Validity(now_s - _DAY_S, now_s - _HOUR_S)
         return _sealed(payload, self._authority.issue(site, span))
 
-    def _unknown_intermediate(self, payload: bytes, site: Site, now_s: float) -> bytes:
+    def _unknown_intermediate(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
         with self._lock:
             self._stray = stray = self._stray or self._authority.stray(now_s)
-        span = Span(now_s - _HOUR_S, now_s + _DAY_S)
+        span = Validity(now_s - _HOUR_S, now_s + _DAY_S)
         return _sealed(payload, self._authority.issue(site, span, stray))
 
-    def _wrong_cloud(self, payload: bytes, site: Site, now_s: float) -> bytes:
+    def _wrong_cloud(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
         other = next(domain for domain in reversed(DOMAINS) if domain != site.domain)
-        return _sealed(payload, self._leaf(Site(other, site.region), now_s))
+        return _sealed(payload, self._leaf(LeafSubject(other, site.region), now_s))
 
-    def _tampered_payload(self, payload: bytes, site: Site, now_s: float) -> bytes:
+    def _tampered_payload(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
         leaf = self._leaf(site, now_s)
         signature = leaf.key.sign(payload, PKCS1v15(), SHA256())
         return enclose(_tampered(payload), leaf.certificate, signature)
 
-    def _leaf(self, site: Site, now_s: float) -> Leaf:
+    def _leaf(self, site: LeafSubject, now_s: float) -> SigningLeaf:
         return self._authority.leaf(site.domain, site.region, now_s)
 
 
-def _sealed(payload: bytes, leaf: Leaf) -> bytes:
+def _sealed(payload: bytes, leaf: SigningLeaf) -> bytes:
     return envelope(payload, leaf.certificate, leaf.key)
 
 

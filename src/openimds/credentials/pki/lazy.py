@@ -9,14 +9,14 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from openimds.credentials.keys.files import MakeKey
     from openimds.credentials.pki.authority import Authority
-    from openimds.credentials.pki.certificates import Standing
-    from openimds.credentials.pki.invalid_documents import Notary
+    from openimds.credentials.pki.certificates import CertificateInfo
+    from openimds.credentials.pki.invalid_documents import DocumentSigner
 
 CA = "ca"
 """The folder of the state directory that holds root and intermediate."""
 
 
-class Issuing(Struct, frozen=True):
+class CaSettings(Struct, frozen=True):
     """Where certificates are kept and offered, and an operator's own issuer if there is one.
 
     `make_key` is where new keys come from, if they are not to be made.
@@ -29,21 +29,21 @@ class Issuing(Struct, frozen=True):
     make_key: "MakeKey | None" = None
 
 
-class Registry:
+class LazyAuthority:
     """The authority of a server. All of it belongs into threads."""
 
-    def __init__(self, issuing: Issuing) -> None:
+    def __init__(self, issuing: CaSettings) -> None:
         """Open nothing yet."""
         self._issuing = issuing
         self._folder = issuing.folder / CA if issuing.folder else None
         self._authority: Authority | None = None
-        self._notary: Notary | None = None
+        self._notary: DocumentSigner | None = None
         self._lock = threading.Lock()
 
     @property
-    def edition(self) -> int:
+    def generation(self) -> int:
         """A number that grows whenever what signs is replaced, by request or by itself."""
-        return self._authority.edition if self._authority else 0
+        return self._authority.generation if self._authority else 0
 
     def check(self, now_s: float) -> None:
         """Open what is kept, if there is anything.
@@ -71,14 +71,16 @@ class Registry:
         """
         # Imported here: a server that attests nothing starts without what certificates take.
         from openimds.credentials.pki.authority import Authority  # noqa: PLC0415 - see above
-        from openimds.credentials.pki.external_ca import read_brought  # noqa: PLC0415 - see above
+        from openimds.credentials.pki.external_ca import read_external_ca  # noqa: PLC0415 - see above
 
         issuing = self._issuing
         with self._lock:
             if self._authority is None:
                 brought = None
                 if issuing.issuer_certificates and issuing.issuer_key:
-                    brought = read_brought(issuing.issuer_certificates, issuing.issuer_key, now_s)
+                    brought = read_external_ca(
+                        issuing.issuer_certificates, issuing.issuer_key, now_s
+                    )
                 self._authority = Authority.open(
                     self._folder,
                     now_s,
@@ -96,13 +98,13 @@ class Registry:
         """
         return self.authority(now_s).bundle()
 
-    def standing(self, now_s: float) -> "list[Standing]":
+    def certificate_infos(self, now_s: float) -> "list[CertificateInfo]":
         """Return what everybody may know of the CA certificates.
 
         Raises:
             KeyFileError: as `authority`.
         """
-        return self.authority(now_s).standing()
+        return self.authority(now_s).certificate_infos()
 
     def rotate(self, part: str, now_s: float) -> None:
         """Replace the leaf, the intermediate or the root; what was signed before is let go of.
@@ -114,15 +116,15 @@ class Registry:
 
         self.authority(now_s).rotate(PARTS[part], now_s)
 
-    def notary(self, now_s: float) -> "Notary":
+    def document_signer(self, now_s: float) -> "DocumentSigner":
         """Return who signs documents.
 
         Raises:
             KeyFileError: as `authority`.
         """
-        from openimds.credentials.pki.invalid_documents import Notary  # noqa: PLC0415 - as in `authority`
+        from openimds.credentials.pki.invalid_documents import DocumentSigner  # noqa: PLC0415 - as in `authority`
 
         authority = self.authority(now_s)
         with self._lock:
-            self._notary = self._notary or Notary(authority)
+            self._notary = self._notary or DocumentSigner(authority)
             return self._notary

@@ -7,95 +7,97 @@ from typing import TYPE_CHECKING
 import msgspec.msgpack
 from msgspec import Struct
 
-from openimds.credentials.worker import BusyError, Workshop
+from openimds.credentials.worker import BusyError, Worker
 from openimds.protocol.attested_document import kept_until, payload, to_bytes
-from openimds.protocol.pending import Failed, NeedsDocument, Signature
+from openimds.protocol.pending import Failed, PendingDocument, Signature
 
 if TYPE_CHECKING:
-    from openimds.credentials.pki.invalid_documents import Notary
+    from openimds.credentials.pki.invalid_documents import DocumentSigner
 
 MOST_DOCUMENTS = 10_000
-"""Documents kept, at most; each weighs about 4 kB."""
+"""AttestedDocuments kept, at most; each weighs about 4 kB."""
 
 
-class _Held(Struct, frozen=True):
-    need: NeedsDocument
+class _CachedDocument(Struct, frozen=True):
+    need: PendingDocument
     signature: Signature
-    edition: int
+    generation: int
     made_s: float
 
 
-class Documents:
+class AttestedDocuments:
     """The attested documents of all VMs. Called on the event loop."""
 
     def __init__(
         self,
-        notary: "Callable[[float], Notary]",
-        edition: Callable[[], int],
-        workshop: Workshop,
+        document_signer: "Callable[[float], DocumentSigner]",
+        generation: Callable[[], int],
+        worker: Worker,
         most: int = MOST_DOCUMENTS,
     ) -> None:
         """Begin without documents; keep at most so many.
 
-        `notary` may take long the first time, and is called in a thread. `edition` tells by another
-        number that what signs has been replaced.
+        `document_signer` may take long the first time, and is called in a thread. `generation`
+        tells by another number that what signs has been replaced.
         """
         self.made = 0
-        self._notary, self._workshop, self._most = notary, workshop, most
-        self._edition = edition
-        self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+        self._notary, self._worker, self._most = document_signer, worker, most
+        self._edition = generation
+        self._held: OrderedDict[tuple[str, str], _CachedDocument] = OrderedDict()
         self._nonces: dict[str, str] = {}
 
-    def held(self, need: NeedsDocument, now_s: float) -> Signature | None:
+    def held(self, need: PendingDocument, now_s: float) -> Signature | None:
         """Return the signature that is kept: never for a nonce, never of other facts."""
         held = self._held.get((need.vm, need.version))
         is_good = (
             held
             and held.need == need
-            and held.edition == self._edition()
+            and held.generation == self._edition()
             # A clock that was set back finds documents that are not yet made.
             and held.made_s <= now_s < held.signature.until_s
         )
         return held.signature if held and is_good and not need.is_once else None
 
-    async def make(self, need: NeedsDocument, now_s: float) -> Signature | Failed:
+    async def make(self, need: PendingDocument, now_s: float) -> Signature | Failed:
         """Return a new signature, and keep it if it is for no nonce; say so if there are too many.
 
         Raises:
             KeyFileError: a key or a certificate could not be written.
         """
         earlier = self._earlier_nonce(need)
-        edition = self._edition()
-        key = ("document", edition, msgspec.msgpack.encode(need), earlier)
+        generation = self._edition()
+        key = ("document", generation, msgspec.msgpack.encode(need), earlier)
         try:
-            text = await self._workshop.do(key, lambda: self.sign(need, now_s, earlier))
+            text = await self._worker.do(key, lambda: self.sign(need, now_s, earlier))
         except BusyError:
             return Failed("throttled")
         signature = Signature(text, kept_until(now_s))
         self.made += 1
         if not need.is_once:
-            self._held[need.vm, need.version] = _Held(need, signature, edition, now_s)
+            self._held[need.vm, need.version] = _CachedDocument(need, signature, generation, now_s)
             self._held.move_to_end((need.vm, need.version))
             while len(self._held) > self._most:
                 self._held.popitem(last=False)
         return signature
 
-    def sign(self, need: NeedsDocument, now_s: float, earlier_nonce: str = "") -> str:
+    def sign(self, need: PendingDocument, now_s: float, earlier_nonce: str = "") -> str:
         """Return a signature in base64. This takes a while: call it in a thread.
 
         Raises:
             KeyFileError: as `make`.
         """
         # Imported here: a server whose VMs never ask does not load what makes certificates.
-        from openimds.credentials.pki.invalid_documents import rehearse_payload  # noqa: PLC0415 - see above
+        from openimds.credentials.pki.invalid_documents import invalid_payload  # noqa: PLC0415 - see above
 
         said = payload(need, now_s)
         if need.scenario:
-            said = rehearse_payload(said, need.scenario, now_s, earlier_nonce)
-        notary = self._notary(now_s)
-        return notary.document(to_bytes(said), need.domain, need.region, now_s, need.scenario)
+            said = invalid_payload(said, need.scenario, now_s, earlier_nonce)
+        document_signer = self._notary(now_s)
+        return document_signer.document(
+            to_bytes(said), need.domain, need.region, now_s, need.scenario
+        )
 
-    def _earlier_nonce(self, need: NeedsDocument) -> str:
+    def _earlier_nonce(self, need: PendingDocument) -> str:
         """Return the nonce of the VM's earlier request where a stale one is wanted."""
         if need.scenario != "stale-nonce" or not need.nonce:
             return ""

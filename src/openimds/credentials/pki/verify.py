@@ -53,7 +53,7 @@ Found = tuple[bool | None, str]
 """Whether something holds, and the detail."""
 
 
-class Check(Struct, frozen=True):
+class VerificationCheck(Struct, frozen=True):
     """One thing that was looked at; `holds` is None where it could not be, or nobody asked."""
 
     name: str
@@ -61,10 +61,10 @@ class Check(Struct, frozen=True):
     detail: str
 
 
-class Report(Struct, frozen=True):
+class VerificationReport(Struct, frozen=True):
     """Every check in the order of `NAMES`, and the payload where there is one."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[VerificationCheck, ...]
     payload: dict[str, Any] | None = None
 
     @property
@@ -94,7 +94,7 @@ def verify(  # noqa: PLR0913 - each is a fact of its own, and all but the docume
     intermediates: bytes = b"",
     fetch: Fetch | None = None,
     domain: str = "",
-) -> Report:
+) -> VerificationReport:
     """Return what holds of an attested document and what does not; a bad document raises nothing.
 
     Args:
@@ -115,18 +115,20 @@ def verify(  # noqa: PLR0913 - each is a fact of its own, and all but the docume
     octets, found = _decode(
         document.encode(errors="replace") if isinstance(document, str) else document
     )
-    encoding = Check("encoding", *found)
+    encoding = VerificationCheck("encoding", *found)
     if octets is None:
-        return Report((encoding, *_unreached(1)))
+        return VerificationReport((encoding, *_unreached(1)))
     try:
         envelope = open_envelope(octets)
     except EnvelopeError as error:
-        structure = Check("structure", holds=False, detail=str(error))
-        return Report((encoding, structure, *_unreached(2)))
+        structure = VerificationCheck("structure", holds=False, detail=str(error))
+        return VerificationReport((encoding, structure, *_unreached(2)))
     return _judge(encoding, envelope, known, Expected(at_s, nonce, domain))
 
 
-def _judge(encoding: Check, envelope: Envelope, trust: Trust | None, expected: Expected) -> Report:
+def _judge(
+    encoding: VerificationCheck, envelope: Envelope, trust: Trust | None, expected: Expected
+) -> VerificationReport:
     structure = _guard("structure", lambda: _structure(envelope))
     leaf = _leaf(envelope)
     if leaf is None:
@@ -145,23 +147,26 @@ def _judge(encoding: Check, envelope: Envelope, trust: Trust | None, expected: E
     body, payload = _payload(envelope.payload)
     said = body or {}
     of_payload = [
-        Check("payload", *payload),
-        Check("nonce", *_nonce(said, expected.nonce)),
-        Check("times", *_times(said, expected.at_s)),
+        VerificationCheck("payload", *payload),
+        VerificationCheck("nonce", *_nonce(said, expected.nonce)),
+        VerificationCheck("times", *_times(said, expected.at_s)),
     ]
-    return Report((encoding, structure, *of_leaf, *of_payload), body)
+    return VerificationReport((encoding, structure, *of_leaf, *of_payload), body)
 
 
-def _unreached(after: int) -> list[Check]:
-    return [Check(name, None, "not reached: a check before it fails") for name in NAMES[after:]]
+def _unreached(after: int) -> list[VerificationCheck]:
+    return [
+        VerificationCheck(name, None, "not reached: a check before it fails")
+        for name in NAMES[after:]
+    ]
 
 
-def _guard(name: str, look: Callable[[], Found]) -> Check:
+def _guard(name: str, look: Callable[[], Found]) -> VerificationCheck:
     """Return a check; whatever a stranger's certificate raises while it is read is a reason."""
     try:
-        return Check(name, *look())
+        return VerificationCheck(name, *look())
     except Exception as error:  # noqa: BLE001 - parts of a certificate are only read when asked for
-        return Check(name, holds=False, detail=f"cannot be read: {error}")
+        return VerificationCheck(name, holds=False, detail=f"cannot be read: {error}")
 
 
 def _decode(document: bytes) -> tuple[bytes | None, Found]:

@@ -17,11 +17,11 @@ from threading import Lock
 
 from msgspec import Struct, structs
 
-from openimds.credentials.tokens.cache import Tokens
-from openimds.credentials.worker import BusyError, Workshop
+from openimds.credentials.tokens.cache import TokenCache
+from openimds.credentials.worker import BusyError, Worker
 from openimds.errors import ConfigError, Error
 from openimds.facts.protocols import ARC_LIFE_S, ARC_SUFFIX
-from openimds.protocol.pending import Challenge, Failed, NeedsChallenge, NeedsToken, Token
+from openimds.protocol.pending import AccessToken, Challenge, Failed, PendingChallenge, PendingToken
 
 MOST_PER_VM = 8
 MOST = 1024
@@ -151,28 +151,26 @@ class Challenges:
 
 
 class Arc:
-    """Tokens for callers who read a file before. Called on the event loop."""
+    """TokenCache for callers who read a file before. Called on the event loop."""
 
-    def __init__(self, challenges: Challenges, workshop: Workshop, tokens: Tokens) -> None:
+    def __init__(self, challenges: Challenges, worker: Worker, tokens: TokenCache) -> None:
         """Give tokens of these to who answers those challenges."""
-        self._challenges, self._workshop, self._tokens = challenges, workshop, tokens
+        self._challenges, self._worker, self._tokens = challenges, worker, tokens
         self._number = 0
 
     async def make(
-        self, need: NeedsChallenge | NeedsToken, now_s: float
-    ) -> Token | Challenge | Failed:
+        self, need: PendingChallenge | PendingToken, now_s: float
+    ) -> AccessToken | Challenge | Failed:
         """Return the token for a right proof, else a new challenge.
 
         Raises:
             ChallengeError: the file cannot be written.
         """
         try:
-            if isinstance(need, NeedsToken) and await self._is_right(need, now_s):
+            if isinstance(need, PendingToken) and await self._is_right(need, now_s):
                 plain = structs.replace(need, proof="")
                 return self._tokens.held(plain, now_s) or await self._tokens.make(plain, now_s)
-            path = await self._workshop.do(
-                self._key(), lambda: self._challenges.ask(need.vm, now_s)
-            )
+            path = await self._worker.do(self._key(), lambda: self._challenges.ask(need.vm, now_s))
         except BusyError:
             return Failed("throttled")
         if path is None:
@@ -185,8 +183,8 @@ class Arc:
         """Remove every file."""
         self._challenges.close()
 
-    async def _is_right(self, need: NeedsToken, now_s: float) -> bool:
-        return await self._workshop.do(
+    async def _is_right(self, need: PendingToken, now_s: float) -> bool:
+        return await self._worker.do(
             self._key(), lambda: self._challenges.take(need.vm, need.proof, now_s)
         )
 

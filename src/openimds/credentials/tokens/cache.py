@@ -15,62 +15,62 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from openimds.credentials.worker import BusyError, Workshop
+from openimds.credentials.worker import BusyError, Worker
 from openimds.facts.tokens import SKEW_S
-from openimds.protocol.access_token import Terms, claims
-from openimds.protocol.pending import Failed, NeedsToken, Token
+from openimds.protocol.access_token import TokenSettings, claims
+from openimds.protocol.pending import AccessToken, Failed, PendingToken
 from openimds.vm.identities import ENTRA, FORGE, Principal
 
 if TYPE_CHECKING:
     from openimds.credentials.keys.keyring import Keyring
 
 MOST_TOKENS = 100_000
-"""Tokens kept, at most; each weighs about 2 kB."""
+"""TokenCache kept, at most; each weighs about 2 kB."""
 MOST_PER_VM = 128
-"""Tokens kept for one VM, at most: no guest can push out what the others have."""
+"""TokenCache kept for one VM, at most: no guest can push out what the others have."""
 RETRY_S = 60.0
 """How long after a fetch ahead of time, which may have failed, the next one is tried."""
 
 _Key: TypeAlias = tuple[str, Principal, str, str]
 
 
-class Elsewhere(Protocol):
+class TokenSource(Protocol):
     """A source of real tokens."""
 
-    async def token(self, need: NeedsToken, now_s: float) -> Token | Failed:
+    async def token(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
         """Return a token, or why there is none."""
         ...
 
 
-class _Held(Struct):
+class _CachedToken(Struct):
     """A token, and when to fetch the next one."""
 
-    token: Token
+    token: AccessToken
     renew_s: float
 
 
-class Tokens:
+class TokenCache:
     """The tokens of all VMs. Called on the event loop."""
 
     def __init__(
         self,
         keyring: "Callable[[], Keyring]",
-        workshop: Workshop,
-        terms: Terms,
-        elsewhere: Elsewhere | None = None,
+        worker: Worker,
+        terms: TokenSettings,
+        elsewhere: TokenSource | None = None,
         most: int = MOST_TOKENS,
     ) -> None:
         """Begin without tokens; keep at most so many."""
         self.made = 0
-        self._keyring, self._workshop, self._terms = keyring, workshop, terms
+        self._keyring, self._worker, self._terms = keyring, worker, terms
         self._elsewhere = elsewhere
         self._most = most
         self._forgets: dict[str, int] = {}
-        self._held: OrderedDict[_Key, _Held] = OrderedDict()
+        self._held: OrderedDict[_Key, _CachedToken] = OrderedDict()
         self._keys: dict[str, OrderedDict[_Key, None]] = {}
-        self._fetches: dict[_Key, asyncio.Task[Token | Failed]] = {}
+        self._fetches: dict[_Key, asyncio.Task[AccessToken | Failed]] = {}
 
-    def held(self, need: NeedsToken, now_s: float) -> Token | None:
+    def held(self, need: PendingToken, now_s: float) -> AccessToken | None:
         """Return the token that is kept, unless it is over or a fresh one is wanted."""
         if need.is_fresh:
             return None
@@ -87,7 +87,7 @@ class Tokens:
             self._fetch(need, now_s)
         return held.token
 
-    async def make(self, need: NeedsToken, now_s: float) -> Token | Failed:
+    async def make(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
         """Return a new token and keep it, or say why there is none."""
         if need.identity.source == ENTRA:
             fetch = self._fetch(need, now_s)
@@ -95,13 +95,13 @@ class Tokens:
             return await asyncio.shield(fetch) if fetch else Failed("throttled")
         begun = self._forgets.get(need.vm, 0)
         try:
-            token = await self._workshop.do(("token", *_key(need)), lambda: self.sign(need, now_s))
+            token = await self._worker.do(("token", *_key(need)), lambda: self.sign(need, now_s))
         except BusyError:
             return Failed("throttled")
         self._keep(need, token, float("inf"), begun)
         return token
 
-    def sign(self, need: NeedsToken, now_s: float) -> Token:
+    def sign(self, need: PendingToken, now_s: float) -> AccessToken:
         """Return a token of our own, good or forged. This takes a while: call it in a thread.
 
         Raises:
@@ -117,7 +117,7 @@ class Tokens:
         else:
             text = sign(said, signer)
         made_s = int(now_s)
-        return Token(text, made_s - SKEW_S, made_s + self._terms.life_s, self._terms.life_s)
+        return AccessToken(text, made_s - SKEW_S, made_s + self._terms.life_s, self._terms.life_s)
 
     def forget(self, vms: AbstractSet[str]) -> None:
         """Let go of the tokens of some VMs, and keep none that is being made meanwhile."""
@@ -130,7 +130,9 @@ class Tokens:
         """Return how many tokens are kept."""
         return len(self._held)
 
-    def _fetch(self, need: NeedsToken, now_s: float) -> "asyncio.Task[Token | Failed] | None":
+    def _fetch(
+        self, need: PendingToken, now_s: float
+    ) -> "asyncio.Task[AccessToken | Failed] | None":
         """Return the one fetch of this token that is under way, or None: there are too many."""
         key = _key(need)
         task = self._fetches.get(key)
@@ -140,26 +142,26 @@ class Tokens:
             task.add_done_callback(partial(self._end, key))
         return task
 
-    def _end(self, key: _Key, task: "asyncio.Task[Token | Failed]") -> None:
+    def _end(self, key: _Key, task: "asyncio.Task[AccessToken | Failed]") -> None:
         del self._fetches[key]
         if not task.cancelled():
             task.exception()  # Looked at: of a fetch ahead of time nobody else does.
 
-    async def _fetched(self, need: NeedsToken, now_s: float) -> Token | Failed:
+    async def _fetched(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
         if self._elsewhere is None:
             return Failed("server_error")
         begun = self._forgets.get(need.vm, 0)
         got = await self._elsewhere.token(need, now_s)
-        if isinstance(got, Token):
+        if isinstance(got, AccessToken):
             self._keep(need, got, now_s + (got.expires_s - now_s) / 2, begun)
         return got
 
-    def _keep(self, need: NeedsToken, token: Token, renew_s: float, begun: int) -> None:
+    def _keep(self, need: PendingToken, token: AccessToken, renew_s: float, begun: int) -> None:
         self.made += 1
         if begun != self._forgets.get(need.vm, 0):
             return  # Made of a VM as it was: the caller may have it, and nobody after.
         key = _key(need)
-        self._held[key] = _Held(token, renew_s)
+        self._held[key] = _CachedToken(token, renew_s)
         self._held.move_to_end(key)
         own = self._keys.setdefault(need.vm, OrderedDict())
         own[key] = None
@@ -180,7 +182,7 @@ class Tokens:
 _MOST_FETCHES = 256
 
 
-def _key(need: NeedsToken) -> _Key:
+def _key(need: PendingToken) -> _Key:
     # All that a token says: an identity that is another one by now must not get the old one's, and
     # a forged token must not outlive the wish for it, nor a real one.
     return need.vm, need.identity, need.cloud, need.resource

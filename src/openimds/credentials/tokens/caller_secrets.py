@@ -15,15 +15,15 @@ class SecretFileError(Error):
     """A file of the state directory that should hold a secret, and does not."""
 
 
-class Secrets:
-    """Secrets worked out of one: a VM has the same one as long as that lives."""
+class CallerSecrets:
+    """CallerSecrets worked out of one: a VM has the same one as long as that lives."""
 
     def __init__(self, seed: bytes) -> None:
         """Work them out of this."""
         self._seed = seed
 
     @classmethod
-    def open(cls, folder: Path | None) -> "Secrets":
+    def open(cls, folder: Path | None) -> "CallerSecrets":
         """Return those of a state directory; without one they live as long as the process.
 
         Raises:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from openimds.credentials.keys.files import MakeKey, new_key, read_key, write_key
-from openimds.protocol.pending import Certificate, Failed, NeedsCertificate
+from openimds.protocol.pending import Certificate, Failed, PendingCertificate
 
 FILE_NAME = "msi-v2.key"
 DAYS = 7
@@ -22,7 +22,7 @@ _ISSUER = "managedidentitysnissuer.login.microsoft.com"
 _BITS = (2048, 3072, 4096)
 
 
-class Clients:
+class ClientCertificates:
     """Signs client certificates with one key, which is made when it is first needed."""
 
     def __init__(self, folder: Path | None, make_key: MakeKey | None = None) -> None:
@@ -32,7 +32,7 @@ class Clients:
         self._make_key = make_key
         self._lock = Lock()
 
-    def sign(self, need: NeedsCertificate, now_s: float) -> Certificate | Failed:
+    def sign(self, need: PendingCertificate, now_s: float) -> Certificate | Failed:
         """Return a certificate of a week for the key of a request, or why there is none.
 
         This takes a while: call it in a thread.

@@ -12,7 +12,7 @@ import jwt
 from msgspec import Struct
 
 from openimds.credentials.keys.files import new_key
-from openimds.credentials.keys.keyring import Signer, kid_of
+from openimds.credentials.keys.keyring import TokenSigner, kid_of
 from openimds.facts.tokens import LIFE_S, SKEW_S
 
 Claims = Mapping[str, object]
@@ -24,7 +24,7 @@ OTHER_TENANT = "00000000-0000-0000-0000-000000000000"
 WRONG_BY_S = 3600
 
 
-def sign(claims: Mapping[str, object], signer: Signer) -> str:
+def sign(claims: Mapping[str, object], signer: TokenSigner) -> str:
     """Return the claims as Entra signs them, in the order in which they are given.
 
     The header is Entra's to the byte: typ, alg, x5t, kid (F.5 of the wire specification, S33).
@@ -72,21 +72,21 @@ def _missing_claim(claims: Claims, _now_s: int) -> Claims:
 
 
 @cache
-def _stray() -> Signer:
+def _stray() -> TokenSigner:
     """Return a key that is published nowhere; one is enough."""
     key = new_key()
-    return Signer(kid_of(key.public_key()), key)
+    return TokenSigner(kid_of(key.public_key()), key)
 
 
-def _by_unknown_key(claims: Claims, _signer: Signer) -> str:
+def _by_unknown_key(claims: Claims, _signer: TokenSigner) -> str:
     return sign(claims, _stray())
 
 
-def _by_wrong_key(claims: Claims, signer: Signer) -> str:
-    return sign(claims, Signer(signer.kid, _stray().key))
+def _by_wrong_key(claims: Claims, signer: TokenSigner) -> str:
+    return sign(claims, TokenSigner(signer.kid, _stray().key))
 
 
-def _unsigned(claims: Claims, signer: Signer) -> str:
+def _unsigned(claims: Claims, signer: TokenSigner) -> str:
     named = {"x5t": signer.kid, "kid": signer.kid}
     return jwt.encode(dict(claims), "", algorithm="none", headers=named, sort_headers=False)
 
@@ -97,7 +97,7 @@ class Forgery(Struct, frozen=True):
     name: str
     about: str
     bend: Callable[[Claims, int], Claims] = _same
-    seal: Callable[[Claims, Signer], str] = sign
+    seal: Callable[[Claims, TokenSigner], str] = sign
 
 
 ROWS: dict[str, Forgery] = {
@@ -126,7 +126,7 @@ ROWS: dict[str, Forgery] = {
 FORGERIES: tuple[str, ...] = tuple(ROWS)
 
 
-def forge(name: str, claims: Claims, signer: Signer, now_s: int) -> str:
+def forge(name: str, claims: Claims, signer: TokenSigner, now_s: int) -> str:
     """Return the bad token of that name in place of the good one.
 
     The first one that takes a stray key makes it, and so belongs into a thread as `sign` does.

@@ -5,9 +5,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from openimds.dataplane.observer import Heard
+from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.recording import redact
-from openimds.dataplane.response_bytes import Reply
+from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.protocol.request_log import Record
 
 MOST_BYTES = 64 << 20
@@ -48,7 +48,7 @@ class Recorder:
         """Whether anybody wants to know of requests."""
         return self.per_vm > 0 or bool(self._feeds)
 
-    def note(self, heard: Heard, reply: Reply, said: bytes) -> None:
+    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         """Remember a request with its answer, and tell those who follow."""
         self.noted += 1
         record = _record(self.noted, heard, reply, said)
@@ -109,7 +109,7 @@ class Recorder:
         self.held_bytes -= _weight(record)
 
 
-def _record(number: int, heard: Heard, reply: Reply, said: bytes) -> Record:
+def _record(number: int, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> Record:
     counted = reply.count.of
     _, _, body = said.partition(b"\r\n\r\n")
     is_refusal = bool(counted.reason) and not heard.fault

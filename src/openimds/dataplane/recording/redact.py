@@ -49,7 +49,7 @@ _OPEN = frozenset(
         "platform_metadata",
         "root",
         "scheduledevents",
-        "stranger",
+        "unknown_caller",
         "versions",
     }
 )

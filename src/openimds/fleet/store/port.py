@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from openimds.errors import Error
 
 
-class Stored(Struct, frozen=True):
+class StoredVm(Struct, frozen=True):
     """A VM as it is kept. `origin` says who manages it: `api`, `file`, `document`, `default`."""
 
     name: str
@@ -42,7 +42,7 @@ class Change(Struct, frozen=True):
     origin: str
 
 
-class Happening(Struct, frozen=True):
+class LogEntry(Struct, frozen=True):
     """Something that happened to a scheduled event: the line of a log of its own."""
 
     number: int
@@ -52,7 +52,7 @@ class Happening(Struct, frozen=True):
     body: bytes
 
 
-class Moves(Struct, frozen=True):
+class EventBatch(Struct, frozen=True):
     """What one step of scheduled events changes; it is written as a whole.
 
     `events` has the new body of each event that changed, None where it is gone. `incarnations` are
@@ -63,7 +63,7 @@ class Moves(Struct, frozen=True):
     events: dict[str, bytes | None] = field(default_factory=dict)
     incarnations: dict[str, int] = field(default_factory=dict)
     notes: dict[str, bytes | None] = field(default_factory=dict)
-    happenings: tuple[Happening, ...] = ()
+    log_entries: tuple[LogEntry, ...] = ()
 
 
 class StoreError(Error):
@@ -82,11 +82,11 @@ class ConflictError(Error):
 class Store(Protocol):
     """An engine. It is called from one thread at a time, never from the event loop's."""
 
-    def get(self, name: str) -> Stored | None:
+    def get(self, name: str) -> StoredVm | None:
         """Return what is kept under a name."""
         ...
 
-    def page(self, after: str, limit: int) -> list[Stored]:
+    def page(self, after: str, limit: int) -> list[StoredVm]:
         """Return up to `limit` VMs whose names come after `after`, in the order of their names."""
         ...
 
@@ -119,7 +119,7 @@ class Store(Protocol):
         """Return what was noted under a key."""
         ...
 
-    def move(self, moves: Moves) -> list[Happening]:
+    def move(self, moves: EventBatch) -> list[LogEntry]:
         """Write one step of scheduled events; return its happenings with their numbers.
 
         Raises:
@@ -127,11 +127,11 @@ class Store(Protocol):
         """
         ...
 
-    def happenings(self, since: int, limit: int) -> list[Happening]:
+    def log_entries(self, since: int, limit: int) -> list[LogEntry]:
         """Return up to `limit` happenings with higher numbers than `since`, oldest first."""
         ...
 
-    def last_happening(self) -> int:
+    def last_log_entry(self) -> int:
         """Return the number of the last happening, 0 before the first."""
         ...
 
@@ -140,7 +140,7 @@ class Store(Protocol):
         ...
 
 
-def check(write: Write, met: Stored | None) -> bool:
+def check(write: Write, met: StoredVm | None) -> bool:
     """Tell whether a write would change what it meets.
 
     Raises:

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from openimds.fleet.store.port import (
     Change,
-    Happening,
-    Moves,
+    EventBatch,
+    LogEntry,
     Store,
-    Stored,
+    StoredVm,
     StoreError,
     Write,
     check,
@@ -141,21 +141,21 @@ class SqliteStore(Store):
             self._db.executescript(script)
 
     @_told
-    def get(self, name: str) -> Stored | None:
+    def get(self, name: str) -> StoredVm | None:
         """Return what is kept under a name."""
         row = self._db.execute(
             "SELECT name, body, revision, origin FROM vm WHERE name = ?", (name,)
         ).fetchone()
-        return Stored(*row) if row else None
+        return StoredVm(*row) if row else None
 
     @_told
-    def page(self, after: str, limit: int) -> list[Stored]:
+    def page(self, after: str, limit: int) -> list[StoredVm]:
         """Return up to `limit` VMs whose names come after `after`."""
         rows = self._db.execute(
             "SELECT name, body, revision, origin FROM vm WHERE name > ? ORDER BY name LIMIT ?",
             (after, limit),
         )
-        return [Stored(*row) for row in rows]
+        return [StoredVm(*row) for row in rows]
 
     @_told
     def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
@@ -181,7 +181,7 @@ class SqliteStore(Store):
                 self._db.execute("ROLLBACK")
             raise
 
-    def _make(self, write: Write, met: Stored | None, who: str, at: str) -> Change:
+    def _make(self, write: Write, met: StoredVm | None, who: str, at: str) -> Change:
         before = met.body if met else None
         done = self._db.execute(
             "INSERT INTO change (at, who, name, before, after, origin) VALUES (?, ?, ?, ?, ?, ?)",
@@ -232,7 +232,7 @@ class SqliteStore(Store):
         return row[0] if row else None
 
     @_told
-    def move(self, moves: Moves) -> list[Happening]:
+    def move(self, moves: EventBatch) -> list[LogEntry]:
         """Write one step of scheduled events; it is on the disk when this returns."""
         run = self._db.execute
         with self._transaction():
@@ -253,7 +253,7 @@ class SqliteStore(Store):
                     run("DELETE FROM note WHERE key = ?", (key,))
                 else:
                     run("INSERT OR REPLACE INTO note VALUES (?, ?)", (key, text))
-            made = [self._happen(one) for one in moves.happenings]
+            made = [self._happen(one) for one in moves.log_entries]
             self._prune("happening", "number", made[-1].number if made else 0)
             return made
 
@@ -263,7 +263,7 @@ class SqliteStore(Store):
             oldest = last - self.most_logged
             self._db.execute(f"DELETE FROM {table} WHERE {key} <= ?", (oldest,))  # noqa: S608 - two constants
 
-    def _happen(self, one: Happening) -> Happening:
+    def _happen(self, one: LogEntry) -> LogEntry:
         done = self._db.execute(
             "INSERT INTO happening (at, who, event_id, body) VALUES (?, ?, ?, ?)",
             (one.at, one.who, one.event_id, one.body),
@@ -271,17 +271,17 @@ class SqliteStore(Store):
         return replace(one, number=done.lastrowid or 0)
 
     @_told
-    def happenings(self, since: int, limit: int) -> list[Happening]:
+    def log_entries(self, since: int, limit: int) -> list[LogEntry]:
         """Return up to `limit` happenings after `since`, oldest first."""
         rows = self._db.execute(
             "SELECT number, at, who, event_id, body FROM happening "
             "WHERE number > ? ORDER BY number LIMIT ?",
             (since, limit),
         )
-        return [Happening(*row) for row in rows]
+        return [LogEntry(*row) for row in rows]
 
     @_told
-    def last_happening(self) -> int:
+    def last_log_entry(self) -> int:
         """Return the number of the last happening."""
         (number,) = self._db.execute("SELECT coalesce(max(number), 0) FROM happening").fetchone()
         return int(number)

@@ -14,8 +14,8 @@ What the room refuses to know: fleets, VMs, and which answer is right.
 """
 
 from openimds.interop.capture.capture import CaptureError, survey
-from openimds.interop.capture.client import Asker
-from openimds.interop.capture.plan import Asked, plan
-from openimds.interop.capture.throttle import Pace
+from openimds.interop.capture.client import CaptureClient
+from openimds.interop.capture.plan import PlannedQuestion, plan
+from openimds.interop.capture.throttle import Throttle
 
-__all__ = ["Asked", "Asker", "CaptureError", "Pace", "plan", "survey"]
+__all__ = ["CaptureClient", "CaptureError", "PlannedQuestion", "Throttle", "plan", "survey"]

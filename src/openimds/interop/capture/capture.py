@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from openimds.errors import Error
-from openimds.interop.capture.client import Asker
-from openimds.interop.capture.plan import FIRST, Asked
+from openimds.interop.capture.client import CaptureClient
+from openimds.interop.capture.plan import FIRST, PlannedQuestion
 from openimds.interop.capture.throttle import AGAIN
 from openimds.interop.transcript.exchange import Exchange
 
@@ -16,7 +16,7 @@ class CaptureError(Error):
     """An IMDS that does not answer."""
 
 
-def first(asker: Asker) -> Exchange:
+def first(asker: CaptureClient) -> Exchange:
     """Return what the first question, for the api-versions, brings.
 
     Raises:
@@ -28,7 +28,7 @@ def first(asker: Asker) -> Exchange:
     return exchange
 
 
-def survey(asker: Asker, plan: Iterable[Asked]) -> Iterator[Exchange]:
+def survey(asker: CaptureClient, plan: Iterable[PlannedQuestion]) -> Iterator[Exchange]:
     """Yield what each question of a plan brings.
 
     Raises:

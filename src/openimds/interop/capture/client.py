@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.interop.capture.http_message import Message, MessageError
-from openimds.interop.capture.plan import Asked
-from openimds.interop.capture.throttle import Pace
-from openimds.interop.transcript.exchange import Answer, Exchange, Request, answer
+from openimds.interop.capture.plan import PlannedQuestion
+from openimds.interop.capture.throttle import Throttle
+from openimds.interop.transcript.exchange import Exchange, RecordedRequest, RecordedResponse, answer
 from openimds.interop.transcript.location import ATTESTED, place
 
 _AUTHORITY = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
@@ -23,7 +23,7 @@ _AT_ONCE_BYTES = 1 << 16
 _HTTP_PORT = 80
 
 
-class Site(Struct, frozen=True):
+class ImdsAddress(Struct, frozen=True):
     """Where an IMDS is: what stands in Host, and where to connect to."""
 
     authority: str
@@ -36,7 +36,7 @@ class Site(Struct, frozen=True):
         return f"http://{self.authority}"
 
 
-def site(url: str, where: str) -> Site:
+def site(url: str, where: str) -> ImdsAddress:
     """Return the site of a URL; `where` is what gave it.
 
     Raises:
@@ -52,20 +52,20 @@ def site(url: str, where: str) -> Site:
     fits = parts.scheme == "http" and is_bare and _AUTHORITY.fullmatch(parts.netloc)
     if not fits or not parts.hostname or port == 0:
         raise ConfigError(where, f'"{url}"', expected)
-    return Site(parts.netloc, parts.hostname, port or _HTTP_PORT)
+    return ImdsAddress(parts.netloc, parts.hostname, port or _HTTP_PORT)
 
 
-class Asker:
+class CaptureClient:
     """Sends requests over connections of their own; nothing of the environment has a part in it."""
 
-    def __init__(self, at: Site, pace: Pace, now: Callable[[], float]) -> None:
+    def __init__(self, at: ImdsAddress, pace: Throttle, now: Callable[[], float]) -> None:
         """Ask there at this pace; `now` is a steady clock."""
         self.site = at
         self._pace, self._now = pace, now
 
-    def ask(self, asked: Asked) -> Exchange:
+    def ask(self, asked: PlannedQuestion) -> Exchange:
         """Return what came of a question, asked again where the answer says to come back."""
-        away: Answer | None = None
+        away: RecordedResponse | None = None
         tries = 0
         while True:
             self._pace.turn()
@@ -84,10 +84,10 @@ class Asker:
         return Exchange(asked.question, asked.version, asked.request, answer=said, turned_away=away)
 
     @staticmethod
-    def _failed(asked: Asked, why: str) -> Exchange:
+    def _failed(asked: PlannedQuestion, why: str) -> Exchange:
         return Exchange(asked.question, asked.version, asked.request, failure=why)
 
-    def _once(self, asked: Asked) -> Answer:
+    def _once(self, asked: PlannedQuestion) -> RecordedResponse:
         """Return the answer to one request.
 
         Raises:
@@ -113,7 +113,7 @@ class Asker:
         signed = _signed(message.body) if _is_signed(asked, message) else ""
         return answer(message.line, message.headers, message.body, signed)
 
-    def _bytes(self, request: Request) -> bytes:
+    def _bytes(self, request: RecordedRequest) -> bytes:
         host = [f"Host: {self.site.authority}"] if request.has_host else []
         length = ["Content-Length: 0"] if request.method in _WITH_LENGTH else []
         headers = [f"{name}: {value}" for name, value in request.headers]
@@ -121,7 +121,7 @@ class Asker:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _is_signed(asked: Asked, message: Message) -> bool:
+def _is_signed(asked: PlannedQuestion, message: Message) -> bool:
     is_good = message.line.split()[1] == b"%d" % HTTPStatus.OK
     return is_good and place(asked.request.target).document == ATTESTED
 

@@ -13,7 +13,7 @@ from openimds.interop.capture.question import (
     ask,
     refused,
 )
-from openimds.interop.transcript.exchange import Request
+from openimds.interop.transcript.exchange import RecordedRequest
 
 _FORWARDED = (*METADATA, ("X-Forwarded-For", "10.0.0.99"))
 _LATER = "api-version=2999-12-31"
@@ -57,7 +57,7 @@ HEADERS: tuple[Question, ...] = (
         "no-host",
         "HTTP/1.1 without a Host",
         refused("host_missing", "http"),
-        Request("GET", f"{INSTANCE}?{V}", METADATA, has_host=False),
+        RecordedRequest("GET", f"{INSTANCE}?{V}", METADATA, has_host=False),
     ),
 )
 

@@ -11,7 +11,7 @@ from openimds.facts.versions import GENERAL as KNOWN
 from openimds.facts.versions import NEWEST, SCHEDULED_EVENTS
 from openimds.interop.capture import misuse_questions, questions
 from openimds.interop.capture.question import GENERAL, OF_EVENTS, OPTIONS, Question
-from openimds.interop.transcript.exchange import Exchange, Request
+from openimds.interop.transcript.exchange import Exchange, RecordedRequest
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.location import INSTANCE, place
 
@@ -37,21 +37,23 @@ ONCE = ("",)
 ALWAYS_LEFT_OUT = "tokens and everything else below /metadata/identity, which is never asked for"
 
 
-class Asked(Struct, frozen=True):
+class PlannedQuestion(Struct, frozen=True):
     """A question as it is asked; `version` is empty where it is asked once."""
 
     question: str
     version: str
-    request: Request
+    request: RecordedRequest
     most_s: float
 
 
-FIRST = Asked(questions.VERSIONS.key, "", questions.VERSIONS.request, questions.VERSIONS.most_s)
+FIRST = PlannedQuestion(
+    questions.VERSIONS.key, "", questions.VERSIONS.request, questions.VERSIONS.most_s
+)
 
 
 def plan(
     versions: Sequence[str], options: Collection[str], newest: str = NEWEST
-) -> tuple[Asked, ...]:
+) -> tuple[PlannedQuestion, ...]:
     """Return what is asked, the versions first.
 
     Args:
@@ -60,7 +62,7 @@ def plan(
         newest: at which api-version it is asked what is asked once at the newest.
     """
     of_events = [row.name for row in SCHEDULED_EVENTS]
-    asked: list[Asked] = []
+    asked: list[PlannedQuestion] = []
     for row in QUESTIONS:
         if row.option and row.option not in options:
             continue
@@ -112,7 +114,7 @@ def left_out(options: Collection[str]) -> tuple[str, ...]:
     return (ALWAYS_LEFT_OUT, *without)
 
 
-def _asked(row: Question, version: str, newest: str) -> Asked:
+def _asked(row: Question, version: str, newest: str) -> PlannedQuestion:
     target = row.request.target.replace("{version}", version).replace("{newest}", newest)
     request = structs.replace(row.request, target=target)
-    return Asked(row.key, version, request, row.most_s)
+    return PlannedQuestion(row.key, version, request, row.most_s)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from openimds.facts.facts import REFUSAL, Fact, fact, refusal_name
 from openimds.facts.refusals import problem
-from openimds.interop.transcript.exchange import Request
+from openimds.interop.transcript.exchange import RecordedRequest
 
 GENERAL, OF_EVENTS = "general", "events"
 """The lists of api-versions that a question is asked at, each of them."""
@@ -52,7 +52,7 @@ class Question(Struct, frozen=True):
     key: str
     why: str
     about: Fact
-    request: Request
+    request: RecordedRequest
     each: str = ""
     option: str = ""
     most_s: float = 10
@@ -67,7 +67,7 @@ def ask(
 ) -> list[Question]:
     """Return questions that differ in key and target only."""
     return [
-        Question(key, why, about, Request(method, target, headers), option=_option(target))
+        Question(key, why, about, RecordedRequest(method, target, headers), option=_option(target))
         for key, target in targets.items()
     ]
 

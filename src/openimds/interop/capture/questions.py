@@ -30,7 +30,7 @@ from openimds.interop.capture.question import (
     V,
     ask,
 )
-from openimds.interop.transcript.exchange import Request
+from openimds.interop.transcript.exchange import RecordedRequest
 
 _SWITCHING_ON_S = 130.0
 """The first answer about events takes up to two minutes (S5)."""
@@ -40,14 +40,14 @@ _FORMAT = fact(PARAMETER, f"{INSTANCE}: format")
 
 
 def _each(key: str, why: str, about: Fact, target: str, option: str = "") -> Question:
-    return Question(key, why, about, Request("GET", target, METADATA), GENERAL, option)
+    return Question(key, why, about, RecordedRequest("GET", target, METADATA), GENERAL, option)
 
 
 VERSIONS = Question(
     "versions",
     "which api-versions this region knows",
     fact(ENDPOINT, "/metadata/versions"),
-    Request("GET", "/metadata/versions", METADATA),
+    RecordedRequest("GET", "/metadata/versions", METADATA),
 )
 """Asked before all others."""
 
@@ -72,7 +72,7 @@ DOCUMENTS: tuple[Question, ...] = (
         "events",
         "the document of scheduled events",
         fact(ENDPOINT, EVENTS),
-        Request("GET", EVENTS + _AT, METADATA),
+        RecordedRequest("GET", EVENTS + _AT, METADATA),
         OF_EVENTS,
         "events",
         _SWITCHING_ON_S,

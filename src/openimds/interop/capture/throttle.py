@@ -15,7 +15,7 @@ IMDS is updated for up to 70 seconds (410); a limit is over after a second (S2).
 _LONGEST_S = 60.0
 
 
-class Pace:
+class Throttle:
     """Keeps a distance between two requests to one server."""
 
     def __init__(

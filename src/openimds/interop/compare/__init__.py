@@ -14,6 +14,6 @@ What the room refuses to know: where transcripts come from, and which of two is 
 """
 
 from openimds.interop.compare.compare import Comparison, compare
-from openimds.interop.compare.difference import Difference, Kind
+from openimds.interop.compare.difference import Difference, DifferenceKind
 
-__all__ = ["Comparison", "Difference", "Kind", "compare"]
+__all__ = ["Comparison", "Difference", "DifferenceKind", "compare"]

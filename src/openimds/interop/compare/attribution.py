@@ -14,31 +14,35 @@ from openimds.facts.facts import (
     Fact,
 )
 from openimds.facts.headers import HEADER_ORDERS
-from openimds.interop.compare.difference import Found, Kind
+from openimds.interop.compare.difference import AnswerDifference, DifferenceKind
 from openimds.interop.transcript import location
 from openimds.interop.transcript.json_scan import Steps
-from openimds.interop.transcript.location import Place, field_path
+from openimds.interop.transcript.location import Location, field_path
 
 _FAMILY = HEADER_ORDERS["general"]
-_IN_BODY = frozenset({Kind.FIELD, Kind.TYPE, Kind.MEMBER_ORDER, Kind.VALUE})
+_IN_BODY = frozenset(
+    {DifferenceKind.FIELD, DifferenceKind.TYPE, DifferenceKind.MEMBER_ORDER, DifferenceKind.VALUE}
+)
 _LISTS = {location.INSTANCE: VERSIONS, location.EVENTS: EVENT_VERSIONS}
 """Where an api-version that is served on one side only is a fact of its own."""
 
 
-def about(found: Found, where: Place, version: str, question: Fact | None) -> Fact | None:
+def about(
+    found: AnswerDifference, where: Location, version: str, question: Fact | None
+) -> Fact | None:
     """Return the fact that a difference is about, None if no row knows of it.
 
     `version` is the api-version that the question was asked at, empty if it was asked once;
     `question` is the fact that it settles.
     """
     match found.kind:
-        case Kind.API_VERSION:
+        case DifferenceKind.API_VERSION:
             return _named(VERSIONS, found.subject)
-        case Kind.STATUS if version and where.document in _LISTS:
+        case DifferenceKind.STATUS if version and where.document in _LISTS:
             return _named(_LISTS[where.document], version)
-        case Kind.HEADER_ORDER:
+        case DifferenceKind.HEADER_ORDER:
             return _headers()
-        case Kind.HEADER if found.subject.lower() in map(str.lower, _FAMILY.names):
+        case DifferenceKind.HEADER if found.subject.lower() in map(str.lower, _FAMILY.names):
             return _headers()
         case kind if kind in _IN_BODY and found.steps:
             return _in_document(where, found.steps, question)
@@ -54,7 +58,7 @@ def _headers() -> Fact | None:
     return _named(HEADERS, f"{_FAMILY.family}: {', '.join(_FAMILY.names)}")
 
 
-def _in_document(where: Place, steps: Steps, question: Fact | None) -> Fact | None:
+def _in_document(where: Location, steps: Steps, question: Fact | None) -> Fact | None:
     """Return the row of what stands at a place, or of the first thing below it."""
     match where.document:
         case location.INSTANCE:
@@ -85,7 +89,7 @@ def _field(steps: Steps) -> Fact | None:
 def _member(
     kind: str,
     what: str,
-    rows: tuple[attested.Member, ...] | tuple[events.Member, ...],
+    rows: tuple[attested.PayloadMember, ...] | tuple[events.EventMember, ...],
     name: str | int,
 ) -> Fact | None:
     for row in rows:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from openimds.interop.compare.difference import ABSENT, Found, Kind
-from openimds.interop.transcript.exchange import Answer
+from openimds.interop.compare.difference import ABSENT, AnswerDifference, DifferenceKind
+from openimds.interop.transcript.exchange import RecordedResponse
 from openimds.interop.transcript.json_scan import Node, Scan, Steps, scan
-from openimds.interop.transcript.location import ATTESTED, VERSIONS, Place, written
+from openimds.interop.transcript.location import ATTESTED, VERSIONS, Location, written
 
 _OK = range(200, 300)
 _STAMPS = frozenset({"signature", "createdOn", "expiresOn", "nonce"})
@@ -17,10 +17,10 @@ _BLANKS = {True: "blanks between the tokens", False: "compact"}
 _LINE_END = {True: "a line end at the end", False: "none at the end"}
 
 
-class Look(Struct, frozen=True):
+class BodyContext(Struct, frozen=True):
     """How two bodies are looked at: what they are part of, and whether their values count."""
 
-    where: Place
+    where: Location
     with_values: bool
 
 
@@ -32,13 +32,15 @@ class _Seen(Struct):
     text: str
 
 
-def body(left: Answer, right: Answer, look: Look) -> Iterator[Found]:
+def body(
+    left: RecordedResponse, right: RecordedResponse, look: BodyContext
+) -> Iterator[AnswerDifference]:
     """Yield what is different in the bodies of two answers with one status."""
     ours, theirs = left.octets, right.octets
     if ours == theirs and left.signed == right.signed:
         return
     if left.status not in _OK:
-        yield Found(Kind.BODY, "", _text(ours), _text(theirs))
+        yield AnswerDifference(DifferenceKind.BODY, "", _text(ours), _text(theirs))
     elif look.where.is_text:
         yield from _texts(_text(ours), _text(theirs), look)
     else:
@@ -49,14 +51,20 @@ def _text(octets: bytes) -> str:
     return octets.decode(errors="backslashreplace")
 
 
-def _documents(left: Answer, right: Answer, look: Look) -> Iterator[Found]:
+def _documents(
+    left: RecordedResponse, right: RecordedResponse, look: BodyContext
+) -> Iterator[AnswerDifference]:
     ours, theirs = _scan(_text(left.octets)), _scan(_text(right.octets))
     texts = _text(left.octets), _text(right.octets)
     if ours is None or theirs is None:
-        yield Found(Kind.BODY, "", _told(texts[0], ours, look), _told(texts[1], theirs, look))
+        yield AnswerDifference(
+            DifferenceKind.BODY, "", _told(texts[0], ours, look), _told(texts[1], theirs, look)
+        )
         return
     if ours.has_blanks != theirs.has_blanks:
-        yield Found(Kind.SPACING, "", _BLANKS[ours.has_blanks], _BLANKS[theirs.has_blanks])
+        yield AnswerDifference(
+            DifferenceKind.SPACING, "", _BLANKS[ours.has_blanks], _BLANKS[theirs.has_blanks]
+        )
     if look.where.document == VERSIONS:
         yield from _lists(ours, theirs)
     else:
@@ -65,20 +73,22 @@ def _documents(left: Answer, right: Answer, look: Look) -> Iterator[Found]:
         yield from _payloads(left.signed, right.signed, look)
 
 
-def _way(where: Place) -> Steps:
+def _way(where: Location) -> Steps:
     return tuple(0 if isinstance(step, int) else step for step in where.steps)
 
 
-def _payloads(left: str, right: str, look: Look) -> Iterator[Found]:
+def _payloads(left: str, right: str, look: BodyContext) -> Iterator[AnswerDifference]:
     """Compare what two attested documents sign."""
     ours, theirs = _scan(left), _scan(right)
     if ours is None or theirs is None:
-        yield Found(Kind.BODY, "signed", _told(left, ours, look), _told(right, theirs, look))
+        yield AnswerDifference(
+            DifferenceKind.BODY, "signed", _told(left, ours, look), _told(right, theirs, look)
+        )
         return
     yield from _shapes(ours, theirs, (left, right), look, ("signed",))
 
 
-def _told(text: str, seen: Scan | None, look: Look) -> str:
+def _told(text: str, seen: Scan | None, look: BodyContext) -> str:
     """Return what is told of a document as a whole: where values do not count, none of them."""
     if look.with_values or not text:
         return text or ABSENT
@@ -93,8 +103,8 @@ def _scan(text: str) -> Scan | None:
 
 
 def _shapes(
-    left: Scan, right: Scan, texts: tuple[str, str], look: Look, way: Steps
-) -> Iterator[Found]:
+    left: Scan, right: Scan, texts: tuple[str, str], look: BodyContext, way: Steps
+) -> Iterator[AnswerDifference]:
     ours = _seen(left.nodes, texts[0], exact=look.with_values)
     theirs = _seen(right.nodes, texts[1], exact=look.with_values)
     for steps in dict.fromkeys((*ours, *theirs)):
@@ -102,20 +112,24 @@ def _shapes(
         place = written((*way, *steps), is_shape=not look.with_values)
         if one is None or other is None:
             if _belongs(steps, theirs if one else ours, exact=look.with_values):
-                yield Found(Kind.FIELD, place, _kinds(one), _kinds(other), (*way, *steps))
+                yield AnswerDifference(
+                    DifferenceKind.FIELD, place, _kinds(one), _kinds(other), (*way, *steps)
+                )
             continue
         for kind, said, said_there in _unlike(one, other, is_valued=_is_valued(steps, look)):
-            yield Found(kind, place, said, said_there, (*way, *steps))
+            yield AnswerDifference(kind, place, said, said_there, (*way, *steps))
 
 
-def _unlike(one: _Seen, other: _Seen, *, is_valued: bool) -> Iterator[tuple[Kind, str, str]]:
+def _unlike(
+    one: _Seen, other: _Seen, *, is_valued: bool
+) -> Iterator[tuple[DifferenceKind, str, str]]:
     if one.kinds != other.kinds:
-        yield Kind.TYPE, _kinds(one), _kinds(other)
+        yield DifferenceKind.TYPE, _kinds(one), _kinds(other)
         return
     if orders := _orders(one.names, other.names):
-        yield Kind.MEMBER_ORDER, *orders
+        yield DifferenceKind.MEMBER_ORDER, *orders
     if is_valued and one.text != other.text:
-        yield Kind.VALUE, one.text, other.text
+        yield DifferenceKind.VALUE, one.text, other.text
 
 
 def _seen(nodes: Sequence[Node], text: str, *, exact: bool) -> dict[Steps, _Seen]:
@@ -147,7 +161,7 @@ def _kinds(seen: _Seen | None) -> str:
     return " or ".join(sorted(seen.kinds)) if seen else ABSENT
 
 
-def _is_valued(steps: Steps, look: Look) -> bool:
+def _is_valued(steps: Steps, look: BodyContext) -> bool:
     if look.where.document == ATTESTED and steps == ("encoding",):
         return True
     return look.with_values and not _STAMPS.intersection(steps[-1:])
@@ -166,48 +180,48 @@ def _orders(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, str] | Non
     return ", ".join(one[part]), ", ".join(other[part])
 
 
-def _lists(left: Scan, right: Scan) -> Iterator[Found]:
+def _lists(left: Scan, right: Scan) -> Iterator[AnswerDifference]:
     """Compare the api-versions that two servers name: here the values are the facts."""
     ours, theirs = _strings(left), _strings(right)
     for name in dict.fromkeys((*ours, *theirs)):
         if name not in ours:
-            yield Found(Kind.API_VERSION, name, ABSENT, "there")
+            yield AnswerDifference(DifferenceKind.API_VERSION, name, ABSENT, "there")
         elif name not in theirs:
-            yield Found(Kind.API_VERSION, name, "there", ABSENT)
+            yield AnswerDifference(DifferenceKind.API_VERSION, name, "there", ABSENT)
     if orders := _orders(ours, theirs):
-        yield Found(Kind.MEMBER_ORDER, "apiVersions", *orders)
+        yield AnswerDifference(DifferenceKind.MEMBER_ORDER, "apiVersions", *orders)
 
 
 def _strings(seen: Scan) -> list[str]:
     return [str(node.value) for node in seen.nodes if node.kind == "string"]
 
 
-def _texts(left: str, right: str, look: Look) -> Iterator[Found]:
+def _texts(left: str, right: str, look: BodyContext) -> Iterator[AnswerDifference]:
     """Compare leaves and listings."""
     ends = left.endswith("\n"), right.endswith("\n")
     if ends[0] != ends[1]:
-        yield Found(Kind.SPACING, "", _LINE_END[ends[0]], _LINE_END[ends[1]])
+        yield AnswerDifference(DifferenceKind.SPACING, "", _LINE_END[ends[0]], _LINE_END[ends[1]])
     if not look.where.is_listing:
         if look.with_values and left.rstrip("\n") != right.rstrip("\n"):
             place = written(look.where.steps, is_shape=False)
-            yield Found(Kind.VALUE, place, left, right, look.where.steps)
+            yield AnswerDifference(DifferenceKind.VALUE, place, left, right, look.where.steps)
         return
     ours, theirs = _listed(left, look), _listed(right, look)
     for name in dict.fromkeys((*ours, *theirs)):
         sides = ours.get(name, ABSENT), theirs.get(name, ABSENT)
-        kind = Kind.FIELD if ABSENT in sides else Kind.TYPE
+        kind = DifferenceKind.FIELD if ABSENT in sides else DifferenceKind.TYPE
         # How many elements there are is the VM's own matter.
-        if sides[0] != sides[1] and (kind is Kind.TYPE or name != _ELEMENT):
+        if sides[0] != sides[1] and (kind is DifferenceKind.TYPE or name != _ELEMENT):
             steps = (*_way(look.where), 0 if name == _ELEMENT else name)
-            yield Found(kind, written(steps), *sides, steps)
+            yield AnswerDifference(kind, written(steps), *sides, steps)
     if orders := _orders([*ours], [*theirs]):
-        yield Found(Kind.MEMBER_ORDER, written(_way(look.where)), *orders)
+        yield AnswerDifference(DifferenceKind.MEMBER_ORDER, written(_way(look.where)), *orders)
 
 
 _ELEMENT = "[]"
 
 
-def _listed(text: str, look: Look) -> dict[str, str]:
+def _listed(text: str, look: BodyContext) -> dict[str, str]:
     """Return what a listing says is below, by name; the elements of an array are one."""
     found = {}
     for line in text.splitlines():

@@ -6,10 +6,16 @@ from msgspec import Struct, structs
 
 from openimds.facts.facts import Fact
 from openimds.interop.compare.attribution import about
-from openimds.interop.compare.body import Look, body
-from openimds.interop.compare.difference import ABSENT, At, Difference, Found, Kind
+from openimds.interop.compare.body import BodyContext, body
+from openimds.interop.compare.difference import (
+    ABSENT,
+    AnswerDifference,
+    At,
+    Difference,
+    DifferenceKind,
+)
 from openimds.interop.compare.head import head
-from openimds.interop.transcript.exchange import Exchange, Request
+from openimds.interop.transcript.exchange import Exchange, RecordedRequest
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.location import place
 
@@ -19,8 +25,8 @@ class Comparison(Struct, frozen=True):
 
     compared: int
     differences: tuple[Difference, ...]
-    left_alone: tuple[Request, ...]
-    right_alone: tuple[Request, ...]
+    left_alone: tuple[RecordedRequest, ...]
+    right_alone: tuple[RecordedRequest, ...]
 
 
 def compare(
@@ -56,22 +62,22 @@ def compare(
     )
 
 
-def _pair(left: Exchange, right: Exchange, *, with_values: bool) -> Iterator[Found]:
+def _pair(left: Exchange, right: Exchange, *, with_values: bool) -> Iterator[AnswerDifference]:
     ours, theirs = left.answer, right.answer
     if ours is None or theirs is None:
         if ours or theirs:
-            yield Found(Kind.ANSWER, "", _short(left), _short(right))
+            yield AnswerDifference(DifferenceKind.ANSWER, "", _short(left), _short(right))
         return
     if ours.line != theirs.line:
-        yield Found(Kind.STATUS, "", _short(left), _short(right))
+        yield AnswerDifference(DifferenceKind.STATUS, "", _short(left), _short(right))
     if ours.status == theirs.status:
         yield from head(ours, theirs, left.request.method)
-        yield from body(ours, theirs, Look(place(left.request.target), with_values))
+        yield from body(ours, theirs, BodyContext(place(left.request.target), with_values))
 
 
-def _general(text: str, found: Found, version: str) -> str:
+def _general(text: str, found: AnswerDifference, version: str) -> str:
     """Return a refusal without the api-version that was asked at, so that it is one everywhere."""
-    is_refusal = version and found.kind in (Kind.STATUS, Kind.BODY)
+    is_refusal = version and found.kind in (DifferenceKind.STATUS, DifferenceKind.BODY)
     return text.replace(version, "{version}") if is_refusal else text
 
 

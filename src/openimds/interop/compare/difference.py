@@ -5,13 +5,13 @@ from enum import StrEnum
 from msgspec import Struct
 
 from openimds.facts.facts import Fact
-from openimds.interop.transcript.exchange import Request
+from openimds.interop.transcript.exchange import RecordedRequest
 from openimds.interop.transcript.json_scan import Steps
 
 ABSENT = "not there"
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """What is different."""
 
     ANSWER = "answer"
@@ -29,10 +29,10 @@ class Kind(StrEnum):
     BODY = "body"
 
 
-class Found(Struct, frozen=True):
+class AnswerDifference(Struct, frozen=True):
     """A difference between two answers; `steps` is the way to it in a document."""
 
-    kind: Kind
+    kind: DifferenceKind
     subject: str
     left: str
     right: str
@@ -44,13 +44,13 @@ class At(Struct, frozen=True):
 
     question: str
     version: str
-    request: Request
+    request: RecordedRequest
 
 
 class Difference(Struct, frozen=True):
     """One difference, everywhere that it was found; `about` is None where no row knows of it."""
 
-    kind: Kind
+    kind: DifferenceKind
     subject: str
     left: str
     right: str

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from openimds.interop.compare.difference import ABSENT, Found, Kind
-from openimds.interop.transcript.exchange import Answer
+from openimds.interop.compare.difference import ABSENT, AnswerDifference, DifferenceKind
+from openimds.interop.transcript.exchange import RecordedResponse
 from openimds.interop.transcript.placeholders import REDACTED
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -22,7 +22,9 @@ class _Header(NamedTuple):
     value: str
 
 
-def head(left: Answer, right: Answer, method: str = "GET") -> Iterator[Found]:
+def head(
+    left: RecordedResponse, right: RecordedResponse, method: str = "GET"
+) -> Iterator[AnswerDifference]:
     """Yield what is different in the headers of two answers to a request of this method."""
     ours, theirs = _first(left), _first(right)
     known = {**theirs, **ours}
@@ -31,12 +33,12 @@ def head(left: Answer, right: Answer, method: str = "GET") -> Iterator[Found]:
         values = one.value if one else ABSENT, other.value if other else ABSENT
         if one and other and _is_alike(name, (left, right), values, method):
             continue
-        yield Found(Kind.HEADER, known[name].name, *values)
+        yield AnswerDifference(DifferenceKind.HEADER, known[name].name, *values)
     if _common(left, theirs) != _common(right, ours):
-        yield Found(Kind.HEADER_ORDER, "", _names(left), _names(right))
+        yield AnswerDifference(DifferenceKind.HEADER_ORDER, "", _names(left), _names(right))
 
 
-def _first(said: Answer) -> dict[str, _Header]:
+def _first(said: RecordedResponse) -> dict[str, _Header]:
     """Return the first header of each name by the name in lower case."""
     found: dict[str, _Header] = {}
     for name, value in said.fields:
@@ -45,7 +47,10 @@ def _first(said: Answer) -> dict[str, _Header]:
 
 
 def _is_alike(
-    name: str, answers: tuple[Answer, Answer], values: tuple[str, str], method: str
+    name: str,
+    answers: tuple[RecordedResponse, RecordedResponse],
+    values: tuple[str, str],
+    method: str,
 ) -> bool:
     """Tell whether two values are alike but for what is another one in every answer."""
     if REDACTED in values:
@@ -56,15 +61,15 @@ def _is_alike(
     return _form(name, answers[0], values[0]) == _form(name, answers[1], values[1])
 
 
-def _common(said: Answer, others: dict[str, _Header]) -> list[str]:
+def _common(said: RecordedResponse, others: dict[str, _Header]) -> list[str]:
     return [name for name, _ in said.fields if name.lower() in others]
 
 
-def _names(said: Answer) -> str:
+def _names(said: RecordedResponse) -> str:
     return ", ".join(name for name, _ in said.fields)
 
 
-def _form(name: str, said: Answer, value: str) -> str:
+def _form(name: str, said: RecordedResponse, value: str) -> str:
     """Return a value without what is another one in every answer."""
     match name:
         case "date" if _DATE.fullmatch(value):

@@ -21,7 +21,7 @@ What the room refuses to know: files, YAML, the admin API, and expressions that 
 looking up and putting together.
 """
 
-from openimds.interop.importers.assemble import Found
+from openimds.interop.importers.assemble import ImportedVm
 from openimds.interop.importers.detect import read
 
-__all__ = ["Found", "read"]
+__all__ = ["ImportedVm", "read"]

@@ -7,14 +7,14 @@ resource belongs to it, so the search stops there.
 from collections.abc import Iterator
 
 from openimds.interop.importers.azure import TELLTALES, TYPES
-from openimds.interop.importers.mapping import Piece, Table, piece
+from openimds.interop.importers.mapping import Resource, ResourceTable, piece
 from openimds.interop.importers.unmapped import Path
 
 _DEEPEST = 6
 """Lists in a mapping (`{"vms": […], "nics": […]}`, `{"value": […]}`) lie less deep."""
 
 
-def pieces(value: object) -> Iterator[Piece]:
+def pieces(value: object) -> Iterator[Resource]:
     """Yield what the resources of a value say.
 
     Raises:
@@ -24,7 +24,9 @@ def pieces(value: object) -> Iterator[Piece]:
         yield piece(table, one, path)
 
 
-def _resources(value: object, path: Path, depth: int) -> Iterator[tuple[Table, object, Path]]:
+def _resources(
+    value: object, path: Path, depth: int
+) -> Iterator[tuple[ResourceTable, object, Path]]:
     if table := _table(value):
         yield table, value, path
     elif depth and isinstance(value, dict):
@@ -35,7 +37,7 @@ def _resources(value: object, path: Path, depth: int) -> Iterator[tuple[Table, o
             yield from _resources(one, (*path, i), depth - 1)
 
 
-def _table(value: object) -> Table | None:
+def _table(value: object) -> ResourceTable | None:
     if not isinstance(value, dict):
         return None
     members = {str(name).lower(): one for name, one in value.items()}

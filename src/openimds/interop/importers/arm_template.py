@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from openimds.errors import ConfigError
 from openimds.interop.importers.arm_expressions import Scope, inner_id
 from openimds.interop.importers.azure import SUBNET, TYPES
-from openimds.interop.importers.mapping import Kept, Kind, Piece, piece
+from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind, piece
 from openimds.interop.importers.unmapped import Path, written
 from openimds.vm.validate import describe
 
@@ -24,7 +24,7 @@ def looks(value: object) -> bool:
     return "deploymenttemplate" in str(value.get("$schema")).lower() or "contentVersion" in value
 
 
-def pieces(value: object) -> tuple[list[Piece], set[Path]]:
+def pieces(value: object) -> tuple[list[Resource], set[Path]]:
     """Return what the resources of a template say, and the paths outside of them that were read.
 
     Raises:
@@ -43,7 +43,7 @@ def tail(resource_id: str) -> str:
 
 def _pieces(
     resources: object, path: Path, scope: Scope, parent: tuple[str, str], depth: int
-) -> Iterator[Piece]:
+) -> Iterator[Resource]:
     for below, one in _each(resources, path):
         sort, name = (scope.look(one.get(member)) for member in ("type", "name"))
         if not isinstance(sort, str):
@@ -54,10 +54,10 @@ def _pieces(
         table = TYPES.get(sort.lower())
         if table and isinstance(name, str):
             made = piece(table, one, below, scope.look)
-            key = Kept(inner_id(sort, whole.split("/")), (*below, "name"))
+            key = MappedValue(inner_id(sort, whole.split("/")), (*below, "name"))
             place: Path = ("subnets", 0, "id") if table is SUBNET else ("key",)
-            yield Piece(made.kind, made.root, {**made.flat, place: key}, made.seen, made.lost)
-        elif table and table.kind is Kind.MACHINE:
+            yield Resource(made.kind, made.root, {**made.flat, place: key}, made.seen, made.lost)
+        elif table and table.kind is ResourceKind.MACHINE:
             raise ConfigError(
                 written((*below, "name")),
                 describe(one.get("name")),

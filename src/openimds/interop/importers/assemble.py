@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.interop.importers.inventory import Stock, Taken
-from openimds.interop.importers.mapping import Flat, Kind, Piece
+from openimds.interop.importers.inventory import AssembledVm, Inventory
+from openimds.interop.importers.mapping import Flat, Resource, ResourceKind
 from openimds.interop.importers.network import wire
 from openimds.interop.importers.unmapped import Path, untouched, written
 from openimds.vm.fleet_file import vm
@@ -19,7 +19,7 @@ _FIRST_ATTACHED = 1000
 """A position behind all disks that the VM itself can name; positions close up in the end."""
 
 
-class Found(Struct, frozen=True):
+class ImportedVm(Struct, frozen=True):
     """One VM of a foreign input."""
 
     name: str
@@ -31,16 +31,16 @@ class Found(Struct, frozen=True):
 
 def assemble(
     value: object,
-    pieces: Iterable[Piece],
+    pieces: Iterable[Resource],
     read: set[Path],
     key: Callable[[str], str] = str.lower,
-) -> tuple[Found, ...]:
+) -> tuple[ImportedVm, ...]:
     """Return the VMs among the pieces of `value`; `read` are paths that are used up already.
 
     Raises:
         ConfigError: a VM has no name, or the name of another, or says what no VM can say.
     """
-    stock = Stock(pieces, key)
+    stock = Inventory(pieces, key)
     names: dict[str, Path] = {}
     parts = []
     for machine in stock.machines:
@@ -58,12 +58,12 @@ def assemble(
         parts.append((name, said, taken))
     left = _shares(value, read, [taken for _, _, taken in parts])
     return tuple(
-        Found(name, said, tuple(map(written, paths)))
+        ImportedVm(name, said, tuple(map(written, paths)))
         for (name, said, _), paths in zip(parts, left, strict=True)
     )
 
 
-def _name(machine: Piece) -> str:
+def _name(machine: Resource) -> str:
     name = machine.get("name") or machine.get("key").rpartition("/")[2]
     if not name:
         raise ConfigError(written(machine.root), "a VM without a name", "a member name, or id")
@@ -78,9 +78,9 @@ def _check(name: str, said: dict[str, object], root: Path) -> None:
         raise error.inside(written(root)) from None
 
 
-def _take(machine: Piece, stock: Stock) -> Taken:
+def _take(machine: Resource, stock: Inventory) -> AssembledVm:
     ours = vm_tree().members
-    taken = Taken({}, set(), [], machine.lost)
+    taken = AssembledVm({}, set(), [], machine.lost)
     taken.use(machine, ("name",), ("key",))
     for place, kept in machine.flat.items():
         if place[0] in ours:
@@ -90,7 +90,7 @@ def _take(machine: Piece, stock: Stock) -> Taken:
     return taken
 
 
-def _attach(machine: Piece, stock: Stock, taken: Taken) -> None:
+def _attach(machine: Resource, stock: Inventory, taken: AssembledVm) -> None:
     """Add the disks that are attached from outside, and what disks say of themselves."""
     refs = {place[1:]: kept for place, kept in machine.flat.items() if place[0] == "refs"}
     at_lun: dict[object, str | int] = {
@@ -98,7 +98,7 @@ def _attach(machine: Piece, stock: Stock, taken: Taken) -> None:
         for place, kept in taken.flat.items()
         if place[:3] == _DATA and place[4:] == ("lun",)
     }
-    for piece in sorted(stock.of(Kind.ATTACHMENT, machine), key=_lun):
+    for piece in sorted(stock.of(ResourceKind.ATTACHMENT, machine), key=_lun):
         # A VM that Terraform has read again lists the disks that are attached to it.
         n = at_lun.setdefault(_lun(piece)[1] or piece.root, _FIRST_ATTACHED + len(at_lun))
         taken.use(piece, ("machine",))
@@ -108,7 +108,7 @@ def _attach(machine: Piece, stock: Stock, taken: Taken) -> None:
         if ref := piece.flat.get(("refs", "dataDisks", 0)):
             refs["dataDisks", n] = ref
     for place, ref in refs.items():
-        disk = stock.find(Kind.DISK, str(ref.value))
+        disk = stock.find(ResourceKind.DISK, str(ref.value))
         if disk:
             taken.use(disk, ("key",))
             taken.used.add(ref.path)
@@ -117,7 +117,7 @@ def _attach(machine: Piece, stock: Stock, taken: Taken) -> None:
                     taken.put((*_STORAGE, *place, *inner), kept)
 
 
-def _lun(attachment: Piece) -> tuple[int, str]:
+def _lun(attachment: Resource) -> tuple[int, str]:
     lun = attachment.get(*_DATA, 0, "lun")
     return len(lun), lun
 
@@ -144,7 +144,7 @@ def _listed(node: object) -> object:
     return inner
 
 
-def _shares(value: object, read: set[Path], taken: list[Taken]) -> list[list[Path]]:
+def _shares(value: object, read: set[Path], taken: list[AssembledVm]) -> list[list[Path]]:
     """Return the paths of the input that are left, those of each VM with the VM.
 
     What belongs to none stands with the first, so that every path stands once.

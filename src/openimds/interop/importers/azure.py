@@ -5,7 +5,15 @@ differ in case), against the code behind `--show-details`, and against exported 
 """
 
 from openimds.interop.importers import conversions
-from openimds.interop.importers.mapping import Kind, Lack, Row, Sign, Table, alike, read_only
+from openimds.interop.importers.mapping import (
+    Default,
+    Implied,
+    MappingRow,
+    ResourceKind,
+    ResourceTable,
+    alike,
+    read_only,
+)
 
 _FRAME = read_only("type", "apiVersion", "dependsOn")
 
@@ -39,32 +47,34 @@ _STORAGE = (
         _ENCRYPTION + "enabled",
         change=conversions.flag,
     ),
-    Row(_OS + "managedDisk.id", "refs.osDisk", conversions.reference),
-    Row(_OS + "vhd.uri", "compute." + _OS + "managedDisk.id", conversions.unmanaged),
-    Row(
+    MappingRow(_OS + "managedDisk.id", "refs.osDisk", conversions.reference),
+    MappingRow(_OS + "vhd.uri", "compute." + _OS + "managedDisk.id", conversions.unmanaged),
+    MappingRow(
         _OS + "vhd.uri", "compute." + _OS + "managedDisk.storageAccountType", conversions.unmanaged
     ),
-    Row("storageProfile.dataDisks[]", "compute.storageProfile.dataDisks[]", conversions.element),
+    MappingRow(
+        "storageProfile.dataDisks[]", "compute.storageProfile.dataDisks[]", conversions.element
+    ),
     *alike("compute.", *(_DATA + name for name in _DISK_TEXTS)),
     *alike("compute.", _DATA + "managedDisk.id", _DATA + "vhd.uri"),
     *alike("compute.", _DATA + "diskSizeGB", _DATA + "lun", change=conversions.number),
     *alike("compute.", _DATA + "writeAcceleratorEnabled", change=conversions.flag),
-    Row(_DATA + "managedDisk.id", "refs.dataDisks[]", conversions.reference),
-    Row(_DATA + "vhd.uri", "compute." + _DATA + "managedDisk.id", conversions.unmanaged),
-    Row(
+    MappingRow(_DATA + "managedDisk.id", "refs.dataDisks[]", conversions.reference),
+    MappingRow(_DATA + "vhd.uri", "compute." + _DATA + "managedDisk.id", conversions.unmanaged),
+    MappingRow(
         _DATA + "vhd.uri",
         "compute." + _DATA + "managedDisk.storageAccountType",
         conversions.unmanaged,
     ),
-    Row(
+    MappingRow(
         _DATA + "managedDisk.storageAccountType",
         "compute." + _DATA + "isUltraDisk",
         conversions.is_ultra,
     ),
-    Row(
+    MappingRow(
         _DATA + "diskIOPSReadWrite", "compute." + _DATA + "opsPerSecondThrottle", conversions.number
     ),
-    Row(
+    MappingRow(
         _DATA + "diskMBpsReadWrite",
         "compute." + _DATA + "bytesPerSecondThrottle",
         conversions.in_bytes,
@@ -73,51 +83,57 @@ _STORAGE = (
 
 _OS_PROFILE = (
     *alike("compute.", "osProfile.adminUsername", "osProfile.computerName"),
-    Row("osProfile.customData", "extended.compute.hasCustomData", conversions.there),
-    Row(
+    MappingRow("osProfile.customData", "extended.compute.hasCustomData", conversions.there),
+    MappingRow(
         "osProfile.linuxConfiguration.disablePasswordAuthentication",
         "compute.osProfile.disablePasswordAuthentication",
         conversions.flag,
     ),
-    Row("osProfile.linuxConfiguration.ssh.publicKeys[].keyData", "compute.publicKeys[].keyData"),
-    Row("osProfile.linuxConfiguration.ssh.publicKeys[].path", "compute.publicKeys[].path"),
+    MappingRow(
+        "osProfile.linuxConfiguration.ssh.publicKeys[].keyData", "compute.publicKeys[].keyData"
+    ),
+    MappingRow("osProfile.linuxConfiguration.ssh.publicKeys[].path", "compute.publicKeys[].path"),
 )
 
 _IDENTITY = (
-    Row("identity.type", "identities.system", conversions.is_system),
-    Row("identity.userAssignedIdentities{key}", "identities.user[]"),
+    MappingRow("identity.type", "identities.system", conversions.is_system),
+    MappingRow("identity.userAssignedIdentities{key}", "identities.user[]"),
     # The short form that `az vm create` prints.
-    Row("identity.systemAssignedIdentity", "identities.system", conversions.there),
+    MappingRow("identity.systemAssignedIdentity", "identities.system", conversions.there),
 )
 
 _PLACE = (
-    Row("id", "key", conversions.reference),
-    Row("id", "compute.resourceId"),
-    Row("id", "compute.subscriptionId", conversions.after("subscriptions")),
-    Row("id", "compute.resourceGroupName", conversions.after("resourcegroups")),
-    Row("id", "compute.vmScaleSetName", conversions.after("virtualmachinescalesets")),
-    Row("resourceGroup", "compute.resourceGroupName"),
-    Row("zones[]", "compute.zone"),
-    Row("availabilitySet.id", "availabilitySet", conversions.last),
+    MappingRow("id", "key", conversions.reference),
+    MappingRow("id", "compute.resourceId"),
+    MappingRow("id", "compute.subscriptionId", conversions.after("subscriptions")),
+    MappingRow("id", "compute.resourceGroupName", conversions.after("resourcegroups")),
+    MappingRow("id", "compute.vmScaleSetName", conversions.after("virtualmachinescalesets")),
+    MappingRow("resourceGroup", "compute.resourceGroupName"),
+    MappingRow("zones[]", "compute.zone"),
+    MappingRow("availabilitySet.id", "availabilitySet", conversions.last),
     *alike("compute.", "location", "extendedLocation.name", "extendedLocation.type"),
     *alike("compute.", "host.id", "hostGroup.id", "virtualMachineScaleSet.id"),
     *alike("compute.", "platformFaultDomain", change=conversions.domain),
-    Row("instanceView.platformFaultDomain", "compute.platformFaultDomain", conversions.domain),
-    Row("instanceView.platformUpdateDomain", "compute.platformUpdateDomain", conversions.domain),
-    Row("instanceView.placementGroupId", "compute.placementGroupId"),
-    Row("instanceView.isVMInStandbyPool", "compute.isVmInStandbyPool", conversions.flag),
+    MappingRow(
+        "instanceView.platformFaultDomain", "compute.platformFaultDomain", conversions.domain
+    ),
+    MappingRow(
+        "instanceView.platformUpdateDomain", "compute.platformUpdateDomain", conversions.domain
+    ),
+    MappingRow("instanceView.placementGroupId", "compute.placementGroupId"),
+    MappingRow("instanceView.isVMInStandbyPool", "compute.isVmInStandbyPool", conversions.flag),
 )
 
 _NICS = (
-    Row("networkProfile.networkInterfaces[].id", "cards[].id", conversions.reference),
-    Row("networkProfile.networkInterfaces[].primary", "cards[].primary", conversions.truth),
+    MappingRow("networkProfile.networkInterfaces[].id", "cards[].id", conversions.reference),
+    MappingRow("networkProfile.networkInterfaces[].primary", "cards[].primary", conversions.truth),
     # What `--show-details` adds, and what `az vm create` calls the same.
-    Row("privateIps", "extras.private", conversions.words),
-    Row("publicIps", "extras.public", conversions.words),
-    Row("macAddresses", "extras.mac", conversions.macs),
-    Row("privateIpAddress", "extras.private", conversions.words),
-    Row("publicIpAddress", "extras.public", conversions.words),
-    Row("macAddress", "extras.mac", conversions.macs),
+    MappingRow("privateIps", "extras.private", conversions.words),
+    MappingRow("publicIps", "extras.public", conversions.words),
+    MappingRow("macAddresses", "extras.mac", conversions.macs),
+    MappingRow("privateIpAddress", "extras.private", conversions.words),
+    MappingRow("publicIpAddress", "extras.public", conversions.words),
+    MappingRow("macAddress", "extras.mac", conversions.macs),
 )
 
 # `az` writes the resource group beside every id once more.
@@ -139,14 +155,14 @@ _GROUPS_AGAIN = read_only(
     "networkProfile.networkInterfaces[].resourceGroup",
 )
 
-MACHINE = Table(
-    Kind.MACHINE,
+MACHINE = ResourceTable(
+    ResourceKind.MACHINE,
     (
         *_FRAME,
-        Row("name", "name"),
+        MappingRow("name", "name"),
         *_PLACE,
-        Row("hardwareProfile.vmSize", "compute.vmSize"),
-        Row("sku.name", "compute.vmSize"),
+        MappingRow("hardwareProfile.vmSize", "compute.vmSize"),
+        MappingRow("sku.name", "compute.vmSize"),
         *alike("compute.", "vmId", "licenseType", "priority", "evictionPolicy", "userData"),
         *alike("compute.", "plan.name", "plan.product", "plan.publisher"),
         *alike("compute.", "securityProfile.securityType"),
@@ -156,17 +172,17 @@ MACHINE = Table(
             "additionalCapabilities.hibernationEnabled",
             change=conversions.flag,
         ),
-        Row(
+        MappingRow(
             "securityProfile.uefiSettings.secureBootEnabled",
             "compute.securityProfile.secureBootEnabled",
             conversions.flag,
         ),
-        Row(
+        MappingRow(
             "securityProfile.uefiSettings.vTpmEnabled",
             "compute.securityProfile.virtualTpmEnabled",
             conversions.flag,
         ),
-        Row("tags{}", "compute.tags{}", conversions.tag),
+        MappingRow("tags{}", "compute.tags{}", conversions.tag),
         *_STORAGE,
         *_OS_PROFILE,
         *_IDENTITY,
@@ -174,12 +190,12 @@ MACHINE = Table(
         *_GROUPS_AGAIN,
     ),
     (
-        Sign("osProfile.windowsConfiguration", "compute.osType", "Windows"),
-        Sign("osProfile.linuxConfiguration", "compute.osType", "Linux"),
+        Implied("osProfile.windowsConfiguration", "compute.osType", "Windows"),
+        Implied("osProfile.linuxConfiguration", "compute.osType", "Linux"),
     ),
     (
         # A VM on a disk that was there before has no profile and no image, and says so.
-        Lack(
+        Default(
             ("osProfile",),
             (
                 "compute.osProfile.adminUsername",
@@ -188,7 +204,7 @@ MACHINE = Table(
             ),
             within="storageProfile",
         ),
-        Lack(
+        Default(
             ("storageProfile.imageReference",),
             (*(f"compute.{_IMAGE}{word}" for word in _IMAGE_WORDS), "compute.version"),
             within="storageProfile",
@@ -198,8 +214,8 @@ MACHINE = Table(
 
 _CONFIGURATION = "ipConfigurations[]."
 
-CARD = Table(
-    Kind.CARD,
+CARD = ResourceTable(
+    ResourceKind.CARD,
     (
         *_FRAME,
         *read_only("name", "resourceGroup", "virtualMachine.resourceGroup"),
@@ -208,79 +224,83 @@ CARD = Table(
             _CONFIGURATION + "publicIPAddress.resourceGroup",
             _CONFIGURATION + "subnet.resourceGroup",
         ),
-        Row("id", "key", conversions.reference),
-        Row("virtualMachine.id", "machine", conversions.reference),
-        Row("primary", "primary", conversions.truth),
-        Row("macAddress", "mac", conversions.mac),
-        Row("dnsSettings.dnsServers[]", "dns[]"),
-        Row(_CONFIGURATION + "privateIPAddress", "addresses[].private"),
-        Row(
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("virtualMachine.id", "machine", conversions.reference),
+        MappingRow("primary", "primary", conversions.truth),
+        MappingRow("macAddress", "mac", conversions.mac),
+        MappingRow("dnsSettings.dnsServers[]", "dns[]"),
+        MappingRow(_CONFIGURATION + "privateIPAddress", "addresses[].private"),
+        MappingRow(
             _CONFIGURATION + "privateIPAddressPrefixLength",
             "addresses[].length",
             conversions.number,
         ),
-        Row(_CONFIGURATION + "privateIPAddressVersion", "addresses[].version"),
-        Row(_CONFIGURATION + "primary", "addresses[].primary", conversions.truth),
-        Row(_CONFIGURATION + "publicIPAddress.id", "addresses[].public", conversions.reference),
-        Row(_CONFIGURATION + "publicIPAddress.ipAddress", "addresses[].address"),
-        Row(_CONFIGURATION + "publicIPAddress.sku.name", "addresses[].sku"),
-        Row(_CONFIGURATION + "subnet.id", "addresses[].subnet", conversions.reference),
-        Row(_CONFIGURATION + "subnet.addressPrefix", "addresses[].prefixes[0]", conversions.cidr),
-        Row(
+        MappingRow(_CONFIGURATION + "privateIPAddressVersion", "addresses[].version"),
+        MappingRow(_CONFIGURATION + "primary", "addresses[].primary", conversions.truth),
+        MappingRow(
+            _CONFIGURATION + "publicIPAddress.id", "addresses[].public", conversions.reference
+        ),
+        MappingRow(_CONFIGURATION + "publicIPAddress.ipAddress", "addresses[].address"),
+        MappingRow(_CONFIGURATION + "publicIPAddress.sku.name", "addresses[].sku"),
+        MappingRow(_CONFIGURATION + "subnet.id", "addresses[].subnet", conversions.reference),
+        MappingRow(
+            _CONFIGURATION + "subnet.addressPrefix", "addresses[].prefixes[0]", conversions.cidr
+        ),
+        MappingRow(
             _CONFIGURATION + "subnet.addressPrefixes[]", "addresses[].prefixes[]", conversions.cidr
         ),
     ),
 )
 
-ADDRESS = Table(
-    Kind.ADDRESS,
+ADDRESS = ResourceTable(
+    ResourceKind.ADDRESS,
     (
         *_FRAME,
         *read_only("name", "resourceGroup"),
-        Row("id", "key", conversions.reference),
-        Row("ipAddress", "address"),
-        Row("sku.name", "sku"),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("ipAddress", "address"),
+        MappingRow("sku.name", "sku"),
     ),
 )
 
-NETWORK = Table(
-    Kind.NETWORK,
+NETWORK = ResourceTable(
+    ResourceKind.NETWORK,
     (
         *_FRAME,
         *read_only("name", "resourceGroup", "subnets[].resourceGroup"),
-        Row("id", "key", conversions.reference),
-        Row("subnets[].id", "subnets[].id", conversions.reference),
-        Row("subnets[].name", "subnets[].name"),
-        Row("subnets[].addressPrefix", "subnets[].prefixes[0]", conversions.cidr),
-        Row("subnets[].addressPrefixes[]", "subnets[].prefixes[]", conversions.cidr),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("subnets[].id", "subnets[].id", conversions.reference),
+        MappingRow("subnets[].name", "subnets[].name"),
+        MappingRow("subnets[].addressPrefix", "subnets[].prefixes[0]", conversions.cidr),
+        MappingRow("subnets[].addressPrefixes[]", "subnets[].prefixes[]", conversions.cidr),
     ),
 )
 
-SUBNET = Table(
-    Kind.NETWORK,
+SUBNET = ResourceTable(
+    ResourceKind.NETWORK,
     (
         *_FRAME,
         *read_only("name", "resourceGroup"),
-        Row("id", "subnets[0].id", conversions.reference),
-        Row("addressPrefix", "subnets[0].prefixes[0]", conversions.cidr),
-        Row("addressPrefixes[]", "subnets[0].prefixes[]", conversions.cidr),
+        MappingRow("id", "subnets[0].id", conversions.reference),
+        MappingRow("addressPrefix", "subnets[0].prefixes[0]", conversions.cidr),
+        MappingRow("addressPrefixes[]", "subnets[0].prefixes[]", conversions.cidr),
     ),
 )
 
-DISK = Table(
-    Kind.DISK,
+DISK = ResourceTable(
+    ResourceKind.DISK,
     (
         *_FRAME,
         *read_only("resourceGroup"),
-        Row("id", "key", conversions.reference),
-        Row("name", "any.name"),
-        Row("diskSizeGB", "any.diskSizeGB", conversions.number),
-        Row("sku.name", "any.managedDisk.storageAccountType"),
-        Row("sku.name", "data.isUltraDisk", conversions.is_ultra),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("name", "any.name"),
+        MappingRow("diskSizeGB", "any.diskSizeGB", conversions.number),
+        MappingRow("sku.name", "any.managedDisk.storageAccountType"),
+        MappingRow("sku.name", "data.isUltraDisk", conversions.is_ultra),
     ),
 )
 
-TYPES: dict[str, Table] = {
+TYPES: dict[str, ResourceTable] = {
     "microsoft.compute/virtualmachines": MACHINE,
     "microsoft.compute/virtualmachinescalesets/virtualmachines": MACHINE,
     "microsoft.network/networkinterfaces": CARD,
@@ -290,7 +310,7 @@ TYPES: dict[str, Table] = {
     "microsoft.compute/disks": DISK,
 }
 """Tables by resource type, in lower case."""
-TELLTALES: dict[str, Table] = {
+TELLTALES: dict[str, ResourceTable] = {
     "hardwareprofile": MACHINE,
     "powerstate": MACHINE,
     "ipconfigurations": CARD,

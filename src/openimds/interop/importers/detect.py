@@ -6,11 +6,11 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.interop.importers import arm_objects, arm_template, terraform_state
-from openimds.interop.importers.assemble import Found, assemble
+from openimds.interop.importers.assemble import ImportedVm, assemble
 from openimds.interop.transcript.file import looks
 from openimds.interop.transcript.to_vm import captured
 from openimds.vm.fleet_file import vm
-from openimds.vm.serialize import said
+from openimds.vm.serialize import vm_to_value
 from openimds.vm.validate import describe
 
 _UNNAMED = "vm-1"
@@ -21,10 +21,10 @@ class Shape(Struct, frozen=True):
 
     words: str
     looks: Callable[[object], bool]
-    read: Callable[[object], tuple[Found, ...]]
+    read: Callable[[object], tuple[ImportedVm, ...]]
 
 
-def read(value: object) -> tuple[Found, ...]:
+def read(value: object) -> tuple[ImportedVm, ...]:
     """Return the VMs that a decoded JSON value of another tool describes, in its order.
 
     Raises:
@@ -48,27 +48,27 @@ def _is_captured(value: object) -> bool:
     return isinstance(documents.get("compute"), dict) or "interface" in interfaces
 
 
-def _captured(value: object) -> tuple[Found, ...]:
+def _captured(value: object) -> tuple[ImportedVm, ...]:
     found = captured(value, _UNNAMED)
-    name, document = found.vm.name, said(found.vm)
+    name, document = found.vm.name, vm_to_value(found.vm)
     vm(name, document)
-    return (Found(name, document, found.set_aside),)
+    return (ImportedVm(name, document, found.set_aside),)
 
 
-def _templated(value: object) -> tuple[Found, ...]:
+def _templated(value: object) -> tuple[ImportedVm, ...]:
     pieces, read_already = arm_template.pieces(value)
     return assemble(value, pieces, read_already, arm_template.tail)
 
 
-def _shown(value: object) -> tuple[Found, ...]:
+def _shown(value: object) -> tuple[ImportedVm, ...]:
     return assemble(value, *terraform_state.shown(value))
 
 
-def _stored(value: object) -> tuple[Found, ...]:
+def _stored(value: object) -> tuple[ImportedVm, ...]:
     return assemble(value, *terraform_state.stored(value))
 
 
-def _printed(value: object) -> tuple[Found, ...]:
+def _printed(value: object) -> tuple[ImportedVm, ...]:
     return assemble(value, arm_objects.pieces(value), set())
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from openimds.interop.importers.mapping import Flat, Kept, Kind, Piece
+from openimds.interop.importers.mapping import Flat, MappedValue, Resource, ResourceKind
 from openimds.interop.importers.unmapped import Path
 
 
-class Taken(Struct):
+class AssembledVm(Struct):
     """What a VM has taken so far: values by their place, paths that are used up, roots."""
 
     flat: Flat
@@ -16,12 +16,12 @@ class Taken(Struct):
     roots: list[Path]
     lost: list[Path]
 
-    def put(self, place: Path, kept: Kept) -> None:
+    def put(self, place: Path, kept: MappedValue) -> None:
         """Take a value, unless something stands there; what says the same is used up too."""
         if self.flat.setdefault(place, kept).value == kept.value:
             self.used.add(kept.path)
 
-    def use(self, piece: Piece, *places: Path) -> None:
+    def use(self, piece: Resource, *places: Path) -> None:
         """Note that a piece is the VM's, and that these of its values have served."""
         self.roots.append(piece.root)
         self.used |= piece.seen
@@ -31,31 +31,31 @@ class Taken(Struct):
 class Subnet(Struct, frozen=True):
     """One of the subnets of a network."""
 
-    piece: Piece
+    piece: Resource
     position: int
 
-    def prefixes(self) -> list[Kept]:
+    def prefixes(self) -> list[MappedValue]:
         """Return its address ranges."""
         flat = self.piece.flat.items()
         around = ("subnets", self.position, "prefixes")
         return [kept for place, kept in flat if place[:3] == around]
 
 
-class Stock:
+class Inventory:
     """The pieces of one input; `key` says which form of a resource id is compared."""
 
-    def __init__(self, pieces: Iterable[Piece], key: Callable[[str], str]) -> None:
+    def __init__(self, pieces: Iterable[Resource], key: Callable[[str], str]) -> None:
         """Sort the pieces by what they are."""
         self._key = key
-        self._by_key: dict[tuple[Kind, str], Piece] = {}
-        self._of_machine: dict[tuple[Kind, str], list[Piece]] = {}
+        self._by_key: dict[tuple[ResourceKind, str], Resource] = {}
+        self._of_machine: dict[tuple[ResourceKind, str], list[Resource]] = {}
         self._subnets: dict[str, Subnet] = {}
-        self.machines: list[Piece] = []
+        self.machines: list[Resource] = []
         for piece in pieces:
             self._add(piece)
 
-    def _add(self, piece: Piece) -> None:
-        if piece.kind is Kind.MACHINE:
+    def _add(self, piece: Resource) -> None:
+        if piece.kind is ResourceKind.MACHINE:
             self.machines.append(piece)
         self._by_key.setdefault((piece.kind, self._key(piece.get("key"))), piece)
         owner = (piece.kind, self._key(piece.get("machine")))
@@ -65,7 +65,7 @@ class Stock:
             known = piece.get("subnets", i, "id") or inner
             self._subnets.setdefault(self._key(known), Subnet(piece, i))
 
-    def find(self, kind: Kind, resource_id: str) -> Piece | None:
+    def find(self, kind: ResourceKind, resource_id: str) -> Resource | None:
         """Return the piece that a resource id means."""
         return self._by_key.get((kind, self._key(resource_id))) if resource_id else None
 
@@ -73,7 +73,7 @@ class Stock:
         """Return the subnet that a resource id means."""
         return self._subnets.get(self._key(resource_id)) if resource_id else None
 
-    def of(self, kind: Kind, machine: Piece) -> list[Piece]:
+    def of(self, kind: ResourceKind, machine: Resource) -> list[Resource]:
         """Return the pieces of a kind that name a VM as theirs."""
         resource_id = machine.get("key")
         return self._of_machine.get((kind, self._key(resource_id)), []) if resource_id else []

@@ -22,7 +22,7 @@ from openimds.interop.importers.unmapped import NOWHERE, Path, is_nothing, writt
 from openimds.vm.validate import describe
 
 
-class Kind(Enum):
+class ResourceKind(Enum):
     """What a foreign object is to a VM."""
 
     MACHINE = "VM"
@@ -33,7 +33,7 @@ class Kind(Enum):
     ATTACHMENT = "attachment of a disk"
 
 
-class Row(Struct, frozen=True):
+class MappingRow(Struct, frozen=True):
     """One value: source, target and change."""
 
     source: str
@@ -41,7 +41,7 @@ class Row(Struct, frozen=True):
     change: Change = text
 
 
-class Sign(Struct, frozen=True):
+class Implied(Struct, frozen=True):
     """A value that follows from another's being there, unless a row has found it."""
 
     source: str
@@ -49,7 +49,7 @@ class Sign(Struct, frozen=True):
     value: str
 
 
-class Lack(Struct, frozen=True):
+class Default(Struct, frozen=True):
     """Values that are empty because none of the sources is there.
 
     That says something only `within` an object that would have them.
@@ -60,30 +60,30 @@ class Lack(Struct, frozen=True):
     within: str = ""
 
 
-class Table(Struct, frozen=True):
+class ResourceTable(Struct, frozen=True):
     """Everything that is known of one sort of foreign object."""
 
-    kind: Kind
-    rows: tuple[Row, ...]
-    signs: tuple[Sign, ...] = ()
-    lacks: tuple[Lack, ...] = ()
+    kind: ResourceKind
+    rows: tuple[MappingRow, ...]
+    signs: tuple[Implied, ...] = ()
+    lacks: tuple[Default, ...] = ()
 
 
-class Kept(Struct, frozen=True):
+class MappedValue(Struct, frozen=True):
     """A value of ours and the path where it came from."""
 
     value: object
     path: Path
 
 
-Flat: TypeAlias = dict[Path, Kept]
+Flat: TypeAlias = dict[Path, MappedValue]
 """Values by their place on our side."""
 
 
-class Piece(Struct, frozen=True):
+class Resource(Struct, frozen=True):
     """One foreign object, read."""
 
-    kind: Kind
+    kind: ResourceKind
     root: Path
     flat: Flat
     seen: set[Path]
@@ -108,14 +108,14 @@ class _Hit(Struct, frozen=True):
     trail: Path
 
 
-def alike(prefix: str, *paths: str, change: Change = text) -> tuple[Row, ...]:
+def alike(prefix: str, *paths: str, change: Change = text) -> tuple[MappingRow, ...]:
     """Return rows whose targets are their sources behind a prefix."""
-    return tuple(Row(path, prefix + path, change) for path in paths)
+    return tuple(MappingRow(path, prefix + path, change) for path in paths)
 
 
-def read_only(*paths: str) -> tuple[Row, ...]:
+def read_only(*paths: str) -> tuple[MappingRow, ...]:
     """Return rows that keep nothing."""
-    return tuple(Row(path) for path in paths)
+    return tuple(MappingRow(path) for path in paths)
 
 
 def as_it_is(value: object) -> object:
@@ -147,30 +147,30 @@ def _place(target: str, trail: Path) -> Path:
 
 
 def piece(
-    table: Table, value: object, root: Path, look: Callable[[object], object] = as_it_is
-) -> Piece:
+    table: ResourceTable, value: object, root: Path, look: Callable[[object], object] = as_it_is
+) -> Resource:
     """Return what the rows of a table find in an object.
 
     Raises:
         ConfigError: a value of a type that it cannot have, with its path.
     """
-    reader = _Reader(value, root, look)
-    made = Piece(table.kind, root, {}, set(), [])
+    reader = _SourceReader(value, root, look)
+    made = Resource(table.kind, root, {}, set(), [])
     for row in table.rows:
         for hit in reader.at(row.source):
             _keep(made, row, hit)
     seen_at = (*root, NOWHERE)
     for sign in table.signs:
         if reader.has(sign.source):
-            made.flat.setdefault(_place(sign.target, ()), Kept(sign.value, seen_at))
+            made.flat.setdefault(_place(sign.target, ()), MappedValue(sign.value, seen_at))
     for lack in table.lacks:
         if reader.has(lack.within) and all(map(reader.lacks, lack.sources)):
             for target in lack.targets:
-                made.flat.setdefault(_place(target, ()), Kept("", seen_at))
+                made.flat.setdefault(_place(target, ()), MappedValue("", seen_at))
     return made
 
 
-def _keep(made: Piece, row: Row, hit: _Hit) -> None:
+def _keep(made: Resource, row: MappingRow, hit: _Hit) -> None:
     if not row.target:
         made.seen.add(hit.path)
         return
@@ -183,12 +183,12 @@ def _keep(made: Piece, row: Row, hit: _Hit) -> None:
         return
     # That there is an element says nothing of its members.
     path = (*hit.path, NOWHERE) if value == {} else hit.path
-    kept = made.flat.setdefault(_place(row.target, hit.trail), Kept(value, path))
+    kept = made.flat.setdefault(_place(row.target, hit.trail), MappedValue(value, path))
     if kept.path != path and kept.value == value:
         made.seen.add(path)
 
 
-class _Reader:
+class _SourceReader:
     """Finds the places of one object that sources speak of; what paths share is found once."""
 
     def __init__(self, value: object, root: Path, look: Callable[[object], object]) -> None:

@@ -9,8 +9,8 @@ from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
 
-from openimds.interop.importers.inventory import Stock, Taken
-from openimds.interop.importers.mapping import Kept, Kind, Piece
+from openimds.interop.importers.inventory import AssembledVm, Inventory
+from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind
 from openimds.interop.importers.unmapped import NOWHERE, Path
 
 _NIC: Path = ("network", "interface")
@@ -23,12 +23,12 @@ class _Slot(Struct, frozen=True):
 
     position: int
     """Where the VM names it; the interfaces that only name the VM come after those."""
-    ref: Kept | None
-    card: Piece | None
+    ref: MappedValue | None
+    card: Resource | None
     is_primary: bool
 
 
-def wire(machine: Piece, stock: Stock, taken: Taken) -> None:
+def wire(machine: Resource, stock: Inventory, taken: AssembledVm) -> None:
     """Put the interfaces of a VM into `taken`."""
     slots = _slots(machine, stock)
     taken.use(
@@ -43,10 +43,14 @@ def wire(machine: Piece, stock: Stock, taken: Taken) -> None:
     _account(machine, taken)
 
 
-def _slots(machine: Piece, stock: Stock) -> list[_Slot]:
+def _slots(machine: Resource, stock: Inventory) -> list[_Slot]:
     refs = [machine.flat.get(("cards", i, "id")) for i in machine.positions("cards")]
-    cards = [stock.find(Kind.CARD, str(ref.value)) if ref else None for ref in refs]
-    more = [card for card in stock.of(Kind.CARD, machine) if not any(card is one for one in cards)]
+    cards = [stock.find(ResourceKind.CARD, str(ref.value)) if ref else None for ref in refs]
+    more = [
+        card
+        for card in stock.of(ResourceKind.CARD, machine)
+        if not any(card is one for one in cards)
+    ]
     refs += [None] * len(more)
     slots = [
         _Slot(i, ref, card, _is_primary(machine, i, ref, card))
@@ -55,29 +59,29 @@ def _slots(machine: Piece, stock: Stock) -> list[_Slot]:
     return sorted(slots, key=lambda slot: not slot.is_primary)
 
 
-def _is_primary(machine: Piece, i: int, ref: Kept | None, card: Piece | None) -> bool:
+def _is_primary(machine: Resource, i: int, ref: MappedValue | None, card: Resource | None) -> bool:
     if ref and machine.get("primaryCard").lower() == str(ref.value).lower():
         return True
     return _is_true(machine, "cards", i, "primary") or bool(card and _is_true(card, "primary"))
 
 
-def _is_true(piece: Piece, *place: str | int) -> bool:
+def _is_true(piece: Resource, *place: str | int) -> bool:
     kept = piece.flat.get(place)
     return kept is not None and kept.value is True
 
 
-def _words(machine: Piece, name: str) -> list[Kept]:
+def _words(machine: Resource, name: str) -> list[MappedValue]:
     """Return the words of one of the VM's own lists of addresses."""
     kept = machine.flat.get(("extras", name))
     if kept is None or not isinstance(kept.value, tuple):
         return []
-    return [Kept(word, kept.path) for word in kept.value]
+    return [MappedValue(word, kept.path) for word in kept.value]
 
 
 class _Wiring:
     """Fills in the interfaces that the input describes."""
 
-    def __init__(self, machine: Piece, stock: Stock, taken: Taken) -> None:
+    def __init__(self, machine: Resource, stock: Inventory, taken: AssembledVm) -> None:
         self._machine, self._stock, self._taken = machine, stock, taken
         self._pending: list[tuple[Path, Path]] = []
         """Public addresses whose objects are not there: where to put them, and their ids."""
@@ -85,14 +89,14 @@ class _Wiring:
     def describe(self, slots: list[_Slot]) -> None:
         for n, slot in enumerate(slots):
             at = (*_NIC, n)
-            self._taken.put(at, Kept({}, (*self._machine.root, NOWHERE)))
+            self._taken.put(at, MappedValue({}, (*self._machine.root, NOWHERE)))
             if slot.card:
                 self._card(slot.card, at)
             if slot.card and slot.ref:
                 self._taken.used.add(slot.ref.path)
         self._meet()
 
-    def _card(self, card: Piece, at: Path) -> None:
+    def _card(self, card: Resource, at: Path) -> None:
         self._taken.use(card, ("key",), ("machine",), ("primary",))
         if mac := card.flat.get(("mac",)):
             self._taken.put((*at, "macAddress"), mac)
@@ -117,17 +121,17 @@ class _Wiring:
             if family == "ipv4":
                 self._subnet(card, i, at)
 
-    def _block(self, place: Path, private: Kept | None, length: Kept) -> None:
+    def _block(self, place: Path, private: MappedValue | None, length: MappedValue) -> None:
         self._taken.put((*place, "prefix"), length)
         if private:
             address = str(private.value).partition("/")[0]
-            self._taken.put((*place, "address"), Kept(address, private.path))
+            self._taken.put((*place, "address"), MappedValue(address, private.path))
 
-    def _public(self, card: Piece, i: int, address: Path) -> None:
+    def _public(self, card: Resource, i: int, address: Path) -> None:
         ref = card.flat.get(("addresses", i, "public"))
         said = card.flat.get(("addresses", i, "address"))
         sku = card.flat.get(("addresses", i, "sku"))
-        found = self._stock.find(Kind.ADDRESS, str(ref.value)) if ref else None
+        found = self._stock.find(ResourceKind.ADDRESS, str(ref.value)) if ref else None
         if ref and found:
             said, sku = said or found.flat.get(("address",)), sku or found.flat.get(("sku",))
             self._taken.use(found, ("key",), ("sku",))
@@ -137,7 +141,7 @@ class _Wiring:
         elif ref and not found:
             self._pending.append((address, ref.path))
 
-    def _put_public(self, address: Path, public: Kept, sku: Kept | None) -> None:
+    def _put_public(self, address: Path, public: MappedValue, sku: MappedValue | None) -> None:
         if sku and str(sku.value).lower() == "standard":
             n = sum(place[:2] == _BALANCED for place in self._taken.flat)
             at = (*_BALANCED, n)
@@ -148,7 +152,7 @@ class _Wiring:
         elif "ipv4" in address:
             self._taken.put((*address, "publicIpAddress"), public)
 
-    def _subnet(self, card: Piece, i: int, at: Path) -> None:
+    def _subnet(self, card: Resource, i: int, at: Path) -> None:
         ref = card.flat.get(("addresses", i, "subnet"))
         subnet = self._stock.subnet(str(ref.value)) if ref else None
         around = ("addresses", i, "prefixes")
@@ -169,8 +173,8 @@ class _Wiring:
         ]
         same = [place for place in known if self._taken.flat[place].value == address]
         place = same[0][:6] if same else (*at, "ipv4", "subnet", len(known))
-        self._taken.put((*place, "address"), Kept(address, choice.path))
-        self._taken.put((*place, "prefix"), Kept(prefix, choice.path))
+        self._taken.put((*place, "address"), MappedValue(address, choice.path))
+        self._taken.put((*place, "prefix"), MappedValue(prefix, choice.path))
 
     def _meet(self) -> None:
         """Give the VM's own public addresses to the configurations that only have ids of some."""
@@ -183,17 +187,17 @@ class _Wiring:
                 self._put_public(address, said, None)
 
 
-def _family(card: Piece, i: int) -> str:
+def _family(card: Resource, i: int) -> str:
     says = card.get("addresses", i, "version").lower()
     return "ipv6" if says == "ipv6" or ":" in card.get("addresses", i, "private") else "ipv4"
 
 
-def _bracketed(address: Kept) -> Kept:
+def _bracketed(address: MappedValue) -> MappedValue:
     """Return an address as the load balancer metadata has it: IPv6 in brackets (S16)."""
-    return Kept(f"[{address.value}]", address.path) if ":" in str(address.value) else address
+    return MappedValue(f"[{address.value}]", address.path) if ":" in str(address.value) else address
 
 
-def _range(ranges: list[Kept], private: str) -> Kept | None:
+def _range(ranges: list[MappedValue], private: str) -> MappedValue | None:
     """Return the IPv4 range of a subnet that an address is in, or the first of them."""
     fitting = [one for one in ranges if ":" not in str(one.value)]
     for one in fitting:
@@ -206,7 +210,7 @@ def _range(ranges: list[Kept], private: str) -> Kept | None:
     return fitting[0] if fitting else None
 
 
-def _spread(machine: Piece, slots: list[_Slot], taken: Taken) -> None:
+def _spread(machine: Resource, slots: list[_Slot], taken: AssembledVm) -> None:
     """Put the VM's own lists of addresses on as many interfaces as it has.
 
     The lists do not say which address is whose. The tools write them interface by interface, so the
@@ -219,7 +223,7 @@ def _spread(machine: Piece, slots: list[_Slot], taken: Taken) -> None:
     order |= {n: n for n in range(len(slots), count)}
     if count > 1:
         for n in range(count):
-            taken.put((*_NIC, n), Kept({}, (*machine.root, NOWHERE)))
+            taken.put((*_NIC, n), MappedValue({}, (*machine.root, NOWHERE)))
     for i, one in enumerate(mac):
         taken.put((*_NIC, order[i], "macAddress"), one)
     places: list[Path] = []
@@ -242,7 +246,7 @@ def _spread(machine: Piece, slots: list[_Slot], taken: Taken) -> None:
         taken.put((*address, "publicIpAddress"), one)
 
 
-def _account(machine: Piece, taken: Taken) -> None:
+def _account(machine: Resource, taken: AssembledVm) -> None:
     """Use up the VM's own lists of addresses where all of it has been said, and no other."""
     said = _said(taken)
     for name in _EXTRAS:
@@ -253,7 +257,7 @@ def _account(machine: Piece, taken: Taken) -> None:
             taken.used |= paths
 
 
-def _said(taken: Taken) -> set[str]:
+def _said(taken: AssembledVm) -> set[str]:
     """Return all that is said of the network so far."""
     return {
         str(kept.value).strip("[]")

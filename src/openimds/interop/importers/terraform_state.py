@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from openimds.errors import ConfigError
-from openimds.interop.importers.mapping import Kind, Piece, Table, piece
+from openimds.interop.importers.mapping import Resource, ResourceKind, ResourceTable, piece
 from openimds.interop.importers.terraform import TYPES
 from openimds.interop.importers.unmapped import Path, written
 from openimds.vm.validate import describe
@@ -24,7 +24,7 @@ def looks_stored(value: object) -> bool:
     return isinstance(value, dict) and "terraform_version" in value and "resources" in value
 
 
-def shown(value: object) -> tuple[list[Piece], set[Path]]:
+def shown(value: object) -> tuple[list[Resource], set[Path]]:
     """Return what the resources of all modules say, and the paths outside that were read.
 
     Raises:
@@ -42,7 +42,7 @@ def shown(value: object) -> tuple[list[Piece], set[Path]]:
     return found, read
 
 
-def stored(value: object) -> tuple[list[Piece], set[Path]]:
+def stored(value: object) -> tuple[list[Resource], set[Path]]:
     """Return what the resources of a state file say, and the paths outside that were read.
 
     Raises:
@@ -82,17 +82,17 @@ def _elements(
         yield one, (*path, name, i)
 
 
-def _table(resource: dict[str, object]) -> Table | None:
+def _table(resource: dict[str, object]) -> ResourceTable | None:
     """Return the table of a resource; a VM that is only looked up (`data`) is somebody else's."""
     sort = resource.get("type")
     table = TYPES.get(sort) if isinstance(sort, str) else None
     is_managed = resource.get("mode", "managed") == "managed"
-    return table if table and (is_managed or table.kind is not Kind.MACHINE) else None
+    return table if table and (is_managed or table.kind is not ResourceKind.MACHINE) else None
 
 
 def _framed(
-    table: Table, values: object, path: Path, around: list[tuple[dict[str, object], Path]]
-) -> Piece:
+    table: ResourceTable, values: object, path: Path, around: list[tuple[dict[str, object], Path]]
+) -> Resource:
     """Return a piece; what Terraform notes around the values is its own business."""
     made = piece(table, values, path)
     for owner, above in around:

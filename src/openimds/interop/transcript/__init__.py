@@ -14,16 +14,16 @@ What the room refuses to know: sockets, files, time, what there is to ask, and h
 made.
 """
 
-from openimds.interop.transcript.exchange import Answer, Exchange, Request
+from openimds.interop.transcript.exchange import Exchange, RecordedRequest, RecordedResponse
 from openimds.interop.transcript.file import Transcript, looks, read
 from openimds.interop.transcript.redact import redact
-from openimds.interop.transcript.to_vm import Captured, captured
+from openimds.interop.transcript.to_vm import CapturedVm, captured
 
 __all__ = [
-    "Answer",
-    "Captured",
+    "CapturedVm",
     "Exchange",
-    "Request",
+    "RecordedRequest",
+    "RecordedResponse",
     "Transcript",
     "captured",
     "looks",

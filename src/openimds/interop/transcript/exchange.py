@@ -9,7 +9,7 @@ LINE = re.compile(r"HTTP/\d\.\d (\d{3})(?: .*)?")
 """A status line, without its end."""
 
 
-class Request(Struct, frozen=True, omit_defaults=True, rename="camel"):
+class RecordedRequest(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A request without a body; `Host` comes first, then these headers."""
 
     method: str
@@ -25,7 +25,7 @@ class Request(Struct, frozen=True, omit_defaults=True, rename="camel"):
         return f"{self.method} {self.target}{more}" + ("" if self.has_host else " (no Host)")
 
 
-class Answer(Struct, frozen=True, omit_defaults=True, rename="camel"):
+class RecordedResponse(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """An answer as it came.
 
     `line` and `headers` are lines without their ends, their bytes read as Latin-1. A body that is
@@ -71,13 +71,15 @@ class Exchange(Struct, frozen=True, omit_defaults=True, rename="camel"):
 
     question: str
     version: str
-    request: Request
-    answer: Answer | None = None
+    request: RecordedRequest
+    answer: RecordedResponse | None = None
     failure: str = ""
-    turned_away: Answer | None = None
+    turned_away: RecordedResponse | None = None
 
 
-def answer(line: bytes, headers: tuple[bytes, ...], body: bytes, signed: str = "") -> Answer:
+def answer(
+    line: bytes, headers: tuple[bytes, ...], body: bytes, signed: str = ""
+) -> RecordedResponse:
     """Return an answer from its bytes."""
     said, raw = "", ""
     try:
@@ -85,4 +87,4 @@ def answer(line: bytes, headers: tuple[bytes, ...], body: bytes, signed: str = "
     except UnicodeDecodeError:
         raw = b64encode(body).decode()
     lines = tuple(one.decode("latin-1") for one in headers)
-    return Answer(line.decode("latin-1"), lines, said, raw, signed)
+    return RecordedResponse(line.decode("latin-1"), lines, said, raw, signed)

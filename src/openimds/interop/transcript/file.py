@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.interop.transcript.exchange import LINE, Answer, Exchange
+from openimds.interop.transcript.exchange import LINE, Exchange, RecordedResponse
 from openimds.vm.validate import describe
 
 FORMAT = 1
@@ -69,7 +69,7 @@ def read(value: object) -> Transcript:
     return found
 
 
-def _check(said: Answer, where: str) -> None:
+def _check(said: RecordedResponse, where: str) -> None:
     if not LINE.fullmatch(said.line):
         seen = describe(said.line)
         raise ConfigError(f"{where}.line", seen, "a status line such as HTTP/1.1 200 OK")

@@ -13,7 +13,7 @@ INSTANCE, VERSIONS, ATTESTED = "instance", "versions", "attested"
 BALANCER, EVENTS, ROOT = "loadbalancer", "scheduledevents", "root"
 
 
-class Place(Struct, frozen=True):
+class Location(Struct, frozen=True):
     """What a target asks for.
 
     `document` is the key of the endpoint, empty where there is none. `steps` is the way into it, as
@@ -31,11 +31,11 @@ class Place(Struct, frozen=True):
         return self.is_text and not isinstance(_tree().get(field_path(self.steps)), Leaf)
 
 
-def place(target: str) -> Place:
+def place(target: str) -> Location:
     """Return where a target leads, read as IMDS reads it."""
     asked = query("GET", target.encode())
     route = tuple(int(one) if one.isdecimal() else one for one in asked.route)
-    return Place(
+    return Location(
         asked.endpoint.key if asked.endpoint else "",
         asked.parameters.get("api-version", ""),
         route,

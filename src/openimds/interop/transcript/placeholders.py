@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from openimds.interop.transcript.sensitivity import WORDS, Sort
+from openimds.interop.transcript.sensitivity import WORDS, Sensitivity
 from openimds.vm.tags import join, pairs_of, settle
 
 REDACTED = "redacted"
@@ -21,7 +21,7 @@ _SUBNET_BITS = 16
 Pairs = list[tuple[str, str]]
 
 
-class StandIns:
+class Placeholders:
     """The stand-ins of one transcript; none of them is a value that stood there."""
 
     def __init__(self, taken: AbstractSet[str], tag_lists: Mapping[str, Pairs]) -> None:
@@ -29,28 +29,32 @@ class StandIns:
         self._taken, self._tag_lists = taken, tag_lists
         self._counts: dict[str, int] = {}
         self.made: dict[tuple[str, str], str] = {}
-        self._ways: dict[Sort, Callable[[str], str]] = {
-            Sort.KEPT: str,
-            Sort.NAME: self._name,
-            Sort.GUID: self._guid,
-            Sort.RESOURCE: self._resource,
-            Sort.URL: lambda value: self._new("url", value, "https://redacted-{}.invalid/".format),
-            Sort.MAC: self._mac,
-            Sort.PRIVATE: lambda value: self._address(value, _PRIVATE, _PRIVATE_6),
-            Sort.PUBLIC: lambda value: self._address(value, _PUBLIC, _PUBLIC_6),
-            Sort.SUBNET: lambda value: self._address(value, _PRIVATE, _PRIVATE_6, _SUBNET_BITS),
-            Sort.KEY: self._key,
-            Sort.HOME: self._home,
-            Sort.BASE64: lambda value: self._new("base64", value, _in_base64),
-            Sort.TAGS: self._tags,
-            Sort.TAG: lambda value: self._new("tag", value, "tag-{}".format),
-            Sort.TAG_VALUE: lambda value: self._new("value", value, "value-{}".format),
-            Sort.EVENT_RESOURCE: self._event_resource,
-            Sort.SIGNATURE: lambda _: REDACTED,
-            Sort.OTHER: self._other,
+        self._ways: dict[Sensitivity, Callable[[str], str]] = {
+            Sensitivity.KEPT: str,
+            Sensitivity.NAME: self._name,
+            Sensitivity.GUID: self._guid,
+            Sensitivity.RESOURCE: self._resource,
+            Sensitivity.URL: lambda value: self._new(
+                "url", value, "https://redacted-{}.invalid/".format
+            ),
+            Sensitivity.MAC: self._mac,
+            Sensitivity.PRIVATE: lambda value: self._address(value, _PRIVATE, _PRIVATE_6),
+            Sensitivity.PUBLIC: lambda value: self._address(value, _PUBLIC, _PUBLIC_6),
+            Sensitivity.SUBNET: lambda value: self._address(
+                value, _PRIVATE, _PRIVATE_6, _SUBNET_BITS
+            ),
+            Sensitivity.KEY: self._key,
+            Sensitivity.HOME: self._home,
+            Sensitivity.BASE64: lambda value: self._new("base64", value, _in_base64),
+            Sensitivity.TAGS: self._tags,
+            Sensitivity.TAG: lambda value: self._new("tag", value, "tag-{}".format),
+            Sensitivity.TAG_VALUE: lambda value: self._new("value", value, "value-{}".format),
+            Sensitivity.EVENT_RESOURCE: self._event_resource,
+            Sensitivity.SIGNATURE: lambda _: REDACTED,
+            Sensitivity.OTHER: self._other,
         }
 
-    def of(self, sort: Sort, value: str) -> str:
+    def of(self, sort: Sensitivity, value: str) -> str:
         """Return what stands in for a value; nothing stands in for nothing."""
         return self._ways[sort](value) if value else ""
 
@@ -88,10 +92,10 @@ class StandIns:
     def _named(self, kind: str, name: str) -> str:
         if kind.lower() == "providers":
             return self._word(name)
-        return self._guid(name) if GUID.fullmatch(name) else self.of(Sort.NAME, name)
+        return self._guid(name) if GUID.fullmatch(name) else self.of(Sensitivity.NAME, name)
 
     def _word(self, text: str) -> str:
-        return text if text.lower() in WORDS else self.of(Sort.NAME, text)
+        return text if text.lower() in WORDS else self.of(Sensitivity.NAME, text)
 
     def _mac(self, value: str) -> str:
         if not _MAC.fullmatch(value):
@@ -133,12 +137,15 @@ class StandIns:
             assert isinstance(settled, dict)
             pairs = pairs_of(settled)
         return join(
-            [(self.of(Sort.TAG, name), self.of(Sort.TAG_VALUE, said)) for name, said in pairs]
+            [
+                (self.of(Sensitivity.TAG, name), self.of(Sensitivity.TAG_VALUE, said))
+                for name, said in pairs
+            ]
         )
 
     def _event_resource(self, value: str) -> str:
         bare = value.lstrip("_")
-        return "_" * (len(value) - len(bare)) + self.of(Sort.NAME, bare)
+        return "_" * (len(value) - len(bare)) + self.of(Sensitivity.NAME, bare)
 
 
 def _in_base64(number: int) -> str:

@@ -11,12 +11,19 @@ from msgspec import structs
 
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.refusals import PROBLEMS
-from openimds.interop.transcript.exchange import Answer, Exchange
+from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.json_scan import Node, Steps, scan
-from openimds.interop.transcript.location import INSTANCE, ROOT, Place, field_path, place, written
-from openimds.interop.transcript.placeholders import GUID, REDACTED, Pairs, StandIns
-from openimds.interop.transcript.sensitivity import HEADERS, SECRETS, Sort
+from openimds.interop.transcript.location import (
+    INSTANCE,
+    ROOT,
+    Location,
+    field_path,
+    place,
+    written,
+)
+from openimds.interop.transcript.placeholders import GUID, REDACTED, Pairs, Placeholders
+from openimds.interop.transcript.sensitivity import HEADERS, SECRETS, Sensitivity
 from openimds.vm.schema_tree import newest_tree, nodes
 from openimds.vm.tags import join
 
@@ -48,7 +55,7 @@ def redact(held: Transcript) -> Transcript:
     )
 
 
-def _stand_ins(held: Transcript) -> StandIns:
+def _stand_ins(held: Transcript) -> Placeholders:
     """Look at all that stands in a transcript, so that no stand-in is a value of it."""
     taken: set[str] = set()
     tag_lists: dict[str, Pairs] = {}
@@ -59,7 +66,7 @@ def _stand_ins(held: Transcript) -> StandIns:
             if isinstance(value, str):
                 taken |= {value.lower(), *re.split(r"[/;:]", value.lower())}
         tag_lists |= _tag_lists(text) if found else {}
-    return StandIns(taken, tag_lists)
+    return Placeholders(taken, tag_lists)
 
 
 def _texts(held: Transcript) -> Iterator[str]:
@@ -99,7 +106,7 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - whatever
         yield from _objects(one)
 
 
-def _bare(one: Exchange, made: StandIns) -> tuple[Exchange, Answer | None]:
+def _bare(one: Exchange, made: Placeholders) -> tuple[Exchange, RecordedResponse | None]:
     """Return an exchange with stand-ins in a good body, and the answer that it had."""
     said = one.answer
     if said is None or said.status not in _GOOD:
@@ -111,7 +118,7 @@ def _bare(one: Exchange, made: StandIns) -> tuple[Exchange, Answer | None]:
     return structs.replace(one, answer=bare), said
 
 
-def _body(text: str, where: Place, made: StandIns) -> str:
+def _body(text: str, where: Location, made: Placeholders) -> str:
     """Return a good body with stand-ins; what is no document is looked at by where it stands."""
     is_document = any(node.kind in ("object", "array") for node in _nodes(text)[:1])
     if is_document or not where.is_text or where.document not in (INSTANCE, ROOT):
@@ -124,16 +131,16 @@ def _body(text: str, where: Place, made: StandIns) -> str:
     return made.of(_sort(where, where.steps), bare) + text[len(bare) :]
 
 
-def _sort(where: Place, steps: Steps) -> Sort:
+def _sort(where: Location, steps: Steps) -> Sensitivity:
     """Return what stands at a place in a document."""
     document = where.document
     if document == ROOT and steps[:1] == (INSTANCE,):
         document, steps = INSTANCE, steps[1:]
     path = field_path(steps) if document == INSTANCE else written(steps)
-    return SECRETS.get(document, {}).get(path, Sort.OTHER)
+    return SECRETS.get(document, {}).get(path, Sensitivity.OTHER)
 
 
-def _replaced(text: str, where: Place, way: Steps, made: StandIns) -> str:
+def _replaced(text: str, where: Location, way: Steps, made: Placeholders) -> str:
     """Return a JSON text with stand-ins, every other byte as it was; what is none is dropped.
 
     `way` leads from the document to what the text is of it.
@@ -150,9 +157,9 @@ def _replaced(text: str, where: Place, way: Steps, made: StandIns) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _token(node: Node, sort: Sort, made: StandIns) -> str:
+def _token(node: Node, sort: Sensitivity, made: Placeholders) -> str:
     """Return what stands in for a leaf, as JSON; empty where it stays."""
-    if sort is Sort.KEPT or node.value in _NO_SECRET:
+    if sort is Sensitivity.KEPT or node.value in _NO_SECRET:
         return ""
     if isinstance(node.value, str):
         return msgspec.json.encode(made.of(sort, node.value)).decode()
@@ -170,7 +177,7 @@ def _words() -> frozenset[str]:
     return frozenset(re.findall(r"[a-z0-9]+", " ".join(texts).lower()))
 
 
-def _sweeper(made: StandIns) -> Callable[[str], str]:
+def _sweeper(made: Placeholders) -> Callable[[str], str]:
     """Return what replaces values that stand where they do not belong."""
     known = {
         value: stand_in
@@ -185,7 +192,7 @@ def _sweeper(made: StandIns) -> Callable[[str], str]:
 
 
 def _swept(
-    one: Exchange, was: Answer | None, made: StandIns, sweep: Callable[[str], str]
+    one: Exchange, was: RecordedResponse | None, made: Placeholders, sweep: Callable[[str], str]
 ) -> Exchange:
     said, away = one.answer, one.turned_away
     return structs.replace(
@@ -196,7 +203,9 @@ def _swept(
     )
 
 
-def _clean(said: Answer, was: Answer, made: StandIns, sweep: Callable[[str], str]) -> Answer:
+def _clean(
+    said: RecordedResponse, was: RecordedResponse, made: Placeholders, sweep: Callable[[str], str]
+) -> RecordedResponse:
     """Return an answer with its headers redacted, and with its body, too, if that is a refusal."""
     body = said.body
     if said is was:
@@ -207,7 +216,11 @@ def _clean(said: Answer, was: Answer, made: StandIns, sweep: Callable[[str], str
 
 
 def _header(
-    line: str, was: Answer, now: Answer, made: StandIns, sweep: Callable[[str], str]
+    line: str,
+    was: RecordedResponse,
+    now: RecordedResponse,
+    made: Placeholders,
+    sweep: Callable[[str], str],
 ) -> str:
     """Return the line of a header with its value replaced, and its blanks as they were."""
     name, colon, rest = line.partition(":")
@@ -220,5 +233,5 @@ def _header(
     elif name.lower() in HEADERS:
         shown = sweep(value)
     else:
-        shown = made.of(Sort.GUID, value) if GUID.fullmatch(value) else REDACTED
+        shown = made.of(Sensitivity.GUID, value) if GUID.fullmatch(value) else REDACTED
     return f"{name}{colon}{before}{shown}{after}"

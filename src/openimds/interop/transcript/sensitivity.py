@@ -9,7 +9,7 @@ from enum import StrEnum
 from openimds.interop.transcript.location import ATTESTED, BALANCER, EVENTS, INSTANCE, VERSIONS
 
 
-class Sort(StrEnum):
+class Sensitivity(StrEnum):
     """What a value is, and by that what its stand-in looks like."""
 
     KEPT = "kept"
@@ -33,8 +33,8 @@ class Sort(StrEnum):
     OTHER = "anything else"
 
 
-_IN_COMPUTE: dict[Sort, str] = {
-    Sort.KEPT: """
+_IN_COMPUTE: dict[Sensitivity, str] = {
+    Sensitivity.KEPT: """
         additionalCapabilities.hibernationEnabled azEnvironment evictionPolicy extendedLocation.name
         extendedLocation.type isHostCompatibilityLayerVm isVmInStandbyPool licenseType location
         offer osProfile.disablePasswordAuthentication osType physicalZone plan.name plan.product
@@ -56,14 +56,14 @@ _IN_COMPUTE: dict[Sort, str] = {
         storageProfile.dataDisks[].opsPerSecondThrottle
         storageProfile.dataDisks[].writeAcceleratorEnabled
     """,
-    Sort.NAME: """
+    Sensitivity.NAME: """
         name osProfile.adminUsername osProfile.computerName resourceGroupName vmScaleSetName
         storageProfile.osDisk.name storageProfile.dataDisks[].name
     """,
-    Sort.GUID: """
+    Sensitivity.GUID: """
         interconnectGroupId interconnectSubgroupId placementGroupId subscriptionId vmId
     """,
-    Sort.RESOURCE: """
+    Sensitivity.RESOURCE: """
         host.id hostGroup.id resourceId virtualMachineScaleSet.id storageProfile.imageReference.id
         storageProfile.imageReference.communityGalleryImageId
         storageProfile.imageReference.sharedGalleryImageId storageProfile.osDisk.managedDisk.id
@@ -71,77 +71,79 @@ _IN_COMPUTE: dict[Sort, str] = {
         storageProfile.osDisk.encryptionSettings.keyEncryptionKey.sourceVault.id
         storageProfile.dataDisks[].managedDisk.id
     """,
-    Sort.URL: """
+    Sensitivity.URL: """
         storageProfile.osDisk.encryptionSettings.diskEncryptionKey.secretUrl
         storageProfile.osDisk.encryptionSettings.keyEncryptionKey.keyUrl
         storageProfile.osDisk.image.uri storageProfile.osDisk.vhd.uri
         storageProfile.dataDisks[].image.uri storageProfile.dataDisks[].vhd.uri
     """,
-    Sort.BASE64: "customData userData",
-    Sort.KEY: "publicKeys[].keyData",
-    Sort.HOME: "publicKeys[].path",
-    Sort.TAGS: "tags",
-    Sort.TAG: "tagsList[].name",
-    Sort.TAG_VALUE: "tagsList[].value",
+    Sensitivity.BASE64: "customData userData",
+    Sensitivity.KEY: "publicKeys[].keyData",
+    Sensitivity.HOME: "publicKeys[].path",
+    Sensitivity.TAGS: "tags",
+    Sensitivity.TAG: "tagsList[].name",
+    Sensitivity.TAG_VALUE: "tagsList[].value",
 }
-_IN_INTERFACE: dict[Sort, str] = {
-    Sort.KEPT: "ipv4.ipAddressBlock[].prefix ipv4.subnet[].prefix ipv6.ipAddressBlock[].prefix",
-    Sort.MAC: "macAddress",
-    Sort.OTHER: "interfaceCompartmentID",
-    Sort.PRIVATE: """
+_IN_INTERFACE: dict[Sensitivity, str] = {
+    Sensitivity.KEPT: "ipv4.ipAddressBlock[].prefix "
+    "ipv4.subnet[].prefix ipv6.ipAddressBlock[].prefix",
+    Sensitivity.MAC: "macAddress",
+    Sensitivity.OTHER: "interfaceCompartmentID",
+    Sensitivity.PRIVATE: """
         ipv4.ipAddress[].privateIpAddress ipv4.ipAddressBlock[].address
         ipv4.subnet[].dnsservers[].ipaddress ipv6.ipAddress[].privateIpAddress
         ipv6.ipAddressBlock[].address
     """,
-    Sort.PUBLIC: "ipv4.ipAddress[].publicIpAddress",
-    Sort.SUBNET: "ipv4.subnet[].address",
+    Sensitivity.PUBLIC: "ipv4.ipAddress[].publicIpAddress",
+    Sensitivity.SUBNET: "ipv4.subnet[].address",
 }
-_IN_BALANCER: dict[Sort, str] = {
-    Sort.KEPT: "inboundRules[].protocol inboundRules[].frontendPort inboundRules[].backendPort",
-    Sort.PUBLIC: """
+_IN_BALANCER: dict[Sensitivity, str] = {
+    Sensitivity.KEPT: "inboundRules[].protocol "
+    "inboundRules[].frontendPort inboundRules[].backendPort",
+    Sensitivity.PUBLIC: """
         publicIpAddresses[].frontendIpAddress inboundRules[].frontendIpAddress
         outboundRules[].frontendIpAddress
     """,
-    Sort.PRIVATE: """
+    Sensitivity.PRIVATE: """
         publicIpAddresses[].privateIpAddress inboundRules[].privateIpAddress
         outboundRules[].privateIpAddress
     """,
 }
-_IN_EVENTS: dict[Sort, str] = {
-    Sort.KEPT: """
+_IN_EVENTS: dict[Sensitivity, str] = {
+    Sensitivity.KEPT: """
         DocumentIncarnation Events[].EventType Events[].ResourceType Events[].EventStatus
         Events[].NotBefore Events[].EventSource Events[].DurationInSeconds
     """,
-    Sort.GUID: "Events[].EventId",
-    Sort.EVENT_RESOURCE: "Events[].Resources[]",
+    Sensitivity.GUID: "Events[].EventId",
+    Sensitivity.EVENT_RESOURCE: "Events[].Resources[]",
 }
-_IN_SIGNED: dict[Sort, str] = {
-    Sort.KEPT: """
+_IN_SIGNED: dict[Sensitivity, str] = {
+    Sensitivity.KEPT: """
         licenseType nonce plan.name plan.product plan.publisher sku timeStamp.createdOn
         timeStamp.expiresOn
     """,
-    Sort.GUID: "subscriptionId vmId",
+    Sensitivity.GUID: "subscriptionId vmId",
 }
 
 
-def _paths(rows: dict[Sort, str], above: str = "") -> dict[str, Sort]:
+def _paths(rows: dict[Sensitivity, str], above: str = "") -> dict[str, Sensitivity]:
     return {above + path: sort for sort, paths in rows.items() for path in paths.split()}
 
 
 _IN_INSTANCE = {
     **_paths(_IN_COMPUTE, "compute."),
     **_paths(_IN_INTERFACE, "network.interface[]."),
-    **_paths({Sort.KEPT: "hasCustomData ppsType"}, "extended.compute."),
+    **_paths({Sensitivity.KEPT: "hasCustomData ppsType"}, "extended.compute."),
 }
-SECRETS: dict[str, dict[str, Sort]] = {
+SECRETS: dict[str, dict[str, Sensitivity]] = {
     INSTANCE: _IN_INSTANCE,
     BALANCER: _paths(_IN_BALANCER, "loadbalancer."),
     EVENTS: _paths(_IN_EVENTS),
     ATTESTED: {
-        **_paths({Sort.KEPT: "encoding", Sort.SIGNATURE: "signature"}),
+        **_paths({Sensitivity.KEPT: "encoding", Sensitivity.SIGNATURE: "signature"}),
         **_paths(_IN_SIGNED, "signed."),
     },
-    VERSIONS: {"apiVersions[]": Sort.KEPT},
+    VERSIONS: {"apiVersions[]": Sensitivity.KEPT},
 }
 """By document, what stands at each path."""
 

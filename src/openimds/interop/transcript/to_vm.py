@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import GENERAL, NEWEST
-from openimds.interop.transcript.exchange import Answer
+from openimds.interop.transcript.exchange import RecordedResponse
 from openimds.interop.transcript.file import Transcript, looks, read
 from openimds.interop.transcript.location import ATTESTED, BALANCER, INSTANCE, VERSIONS, place
 from openimds.vm.from_capture import capture
@@ -19,7 +19,7 @@ _SIGNED = ("licenseType", "plan", "sku", "subscriptionId", "vmId")
 """What a signed document says of a VM, beside what it says of itself."""
 
 
-class Captured(Struct, frozen=True):
+class CapturedVm(Struct, frozen=True):
     """A VM, the paths that no row knows, and what else there is to say of what was captured."""
 
     vm: Vm
@@ -27,7 +27,7 @@ class Captured(Struct, frozen=True):
     remarks: tuple[str, ...] = ()
 
 
-def captured(value: object, name: str) -> Captured:
+def captured(value: object, name: str) -> CapturedVm:
     """Return the VM of a transcript or of a body; `name` is used if it has none of its own.
 
     The values are those of the newest document. The load balancer's come with it, and what the
@@ -38,7 +38,7 @@ def captured(value: object, name: str) -> Captured:
     """
     if not looks(value):
         found = capture(value, name)
-        return Captured(found.vm, found.set_aside)
+        return CapturedVm(found.vm, found.set_aside)
     held = read(value)
     documents = sorted(_documents(held), key=lambda one: (one[0], "extended" in one[1]))
     if not documents:
@@ -54,7 +54,7 @@ def captured(value: object, name: str) -> Captured:
         found = capture(body, name, {key: one for key, one in beside.items() if one})
     except ConfigError as error:
         raise error.inside(f"the document at {version}") from None
-    return Captured(found.vm, found.set_aside, tuple(_remarks(held)))
+    return CapturedVm(found.vm, found.set_aside, tuple(_remarks(held)))
 
 
 def has_document(held: Transcript) -> bool:
@@ -68,7 +68,7 @@ def _documents(held: Transcript) -> Iterator[tuple[str, dict[str, Any]]]:
             yield version, body
 
 
-def _answers(held: Transcript, document: str) -> Iterator[tuple[str, Answer]]:
+def _answers(held: Transcript, document: str) -> Iterator[tuple[str, RecordedResponse]]:
     """Yield the good answers about a whole document, with their versions."""
     for one in held.exchanges:
         where = place(one.request.target)

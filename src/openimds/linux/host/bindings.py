@@ -12,7 +12,7 @@ from openimds.vm.types import Vm
 _MAC_DIGITS = 12
 
 
-class Tie(Struct, frozen=True):
+class InterfaceBinding(Struct, frozen=True):
     """One VM that says its interface; addresses as the kernel writes them, `mac` with colons."""
 
     vm: str
@@ -25,7 +25,7 @@ class Tie(Struct, frozen=True):
         return tuple(one for one in self.addresses if ip_address(one).version == version)
 
 
-def ties(vms: Iterable[Vm]) -> list[Tie]:
+def bindings(vms: Iterable[Vm]) -> list[InterfaceBinding]:
     """Return the ties of all VMs that say their interface, by the names of the VMs.
 
     Raises:
@@ -49,7 +49,7 @@ def _claim(claims: dict[str, str], what: str, name: str, key: str) -> None:
         raise ConfigError(f"vms.{name}.reach.{key}", seen, "one VM to each")
 
 
-def _tie(vm: Vm) -> Tie:
+def _tie(vm: Vm) -> InterfaceBinding:
     said = vm.reach.address
     if said is None:
         # A captured document may say anything, such as X.X.X.X.
@@ -61,7 +61,7 @@ def _tie(vm: Vm) -> Tie:
     if not said:
         expected = "the source addresses of a VM that says its interface"
         raise ConfigError(where, "no address", expected)
-    return Tie(vm.name, vm.reach.interface, _mac(vm), tuple(map(_plain, said)))
+    return InterfaceBinding(vm.name, vm.reach.interface, _mac(vm), tuple(map(_plain, said)))
 
 
 def _mac(vm: Vm) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from openimds.linux.host.bindings import Tie
+from openimds.linux.host.bindings import InterfaceBinding
 
 TABLE = "openimds"
 STAMP = "stamp"
@@ -32,7 +32,7 @@ _LONGEST_COMMENT = 120
 """nftables takes 127 bytes."""
 
 REASONS = {
-    "stranger": "came in by an interface of no VM",
+    "unknown_interface": "came in by an interface of no VM",
     "forged_mac": "had a hardware address that its interface's VM has not",
     "forged_source": "had a source address that its VM has not",
     "not_http": "were for another port than 80, or no TCP",
@@ -75,7 +75,11 @@ class Rules(Struct, frozen=True):
 
 
 def ruleset(
-    tied: Sequence[Tie], gates: Mapping[str, str], places: Sequence[str] = (), *, ipv6: bool = False
+    tied: Sequence[InterfaceBinding],
+    gates: Mapping[str, str],
+    places: Sequence[str] = (),
+    *,
+    ipv6: bool = False,
 ) -> Rules:
     """Return the rules for these VMs; their text replaces both tables, whatever they were before.
 
@@ -119,15 +123,15 @@ def _pairs(gates: Mapping[str, str]) -> list[str]:
     return [f'"{interface}" : {mac}' for interface, mac in sorted(gates.items())]
 
 
-def _comment(tie: Tie) -> str:
+def _comment(tie: InterfaceBinding) -> str:
     return f'comment "{quote(tie.vm, safe=" ")[:_LONGEST_COMMENT]}"'
 
 
-def _each(tied: Sequence[Tie], ip: _Ip) -> list[tuple[Tie, str]]:
+def _each(tied: Sequence[InterfaceBinding], ip: _Ip) -> list[tuple[InterfaceBinding, str]]:
     return [(tie, address) for tie in tied for address in tie.of(ip.version)]
 
 
-def _sets(tied: Sequence[Tie], versions: Sequence[_Ip]) -> list[str]:
+def _sets(tied: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
     """Return the sets that both tables have; `guests` counts what is dropped of each VM."""
     guests = [f'"{tie.interface}" {_comment(tie)}' for tie in tied]
     links = [f'"{tie.interface}" . {tie.mac}' for tie in tied]
@@ -145,7 +149,7 @@ def _sets(tied: Sequence[Tie], versions: Sequence[_Ip]) -> list[str]:
     return found
 
 
-def _inet_sets(tied: Sequence[Tie], versions: Sequence[_Ip]) -> list[str]:
+def _inet_sets(tied: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
     """Return the sets for guests whose port the host cannot see any more, and for answers."""
     found = []
     for ip in versions:
@@ -177,7 +181,7 @@ def _refusals() -> list[str]:
         _chain(
             "reason",
             'iifname "lo" counter name host drop',
-            "iifname != @guests counter name stranger drop",
+            "iifname != @guests counter name unknown_interface drop",
             "iifname . ether saddr != @links counter name forged_mac goto refuse",
             "counter name forged_source goto refuse",
         ),

@@ -21,7 +21,7 @@ class Element(Struct, frozen=True):
     packets: int = 0
 
 
-class Table(Struct, frozen=True):
+class NftTable(Struct, frozen=True):
     """One of our tables: the fingerprint of its rules, packets by reason, its sets by name."""
 
     stamp: str = ""
@@ -39,7 +39,7 @@ class Table(Struct, frozen=True):
         return sum(one.packets for one in self.sets.get(name, ()) if one.parts == parts)
 
 
-def tables(run: Run) -> dict[str, Table]:
+def tables(run: Run) -> dict[str, NftTable]:
     """Return our tables by family, as far as they are there.
 
     Raises:
@@ -60,10 +60,10 @@ def _objects(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def _table(objects: list[dict[str, Any]]) -> Table:
+def _table(objects: list[dict[str, Any]]) -> NftTable:
     counters = {one["counter"]["name"]: one["counter"] for one in objects if "counter" in one}
     named = [one.get("set") or one.get("map") for one in objects]
-    return Table(
+    return NftTable(
         str(counters.get(STAMP, {}).get("comment", "")),
         {name: counters[name]["packets"] for name in REASONS if name in counters},
         {one["name"]: tuple(map(_element, one.get("elem", ()))) for one in named if one},

@@ -8,10 +8,10 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.errors import Error
-from openimds.linux.host.bindings import Tie
+from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import Run, ToolError
 from openimds.linux.host.nft_rules import IPV4, IPV6, TABLE, Rules, ruleset
-from openimds.linux.host.nft_state import FAMILIES, Table, tables
+from openimds.linux.host.nft_state import FAMILIES, NftTable, tables
 
 DEVICE = "imds0"
 MARK = "openimds"
@@ -35,7 +35,7 @@ class Interface(Struct, frozen=True):
     addresses: frozenset[str]
 
 
-class Seen(Struct, frozen=True):
+class HostState(Struct, frozen=True):
     """What is there now.
 
     `kind` is the kind of interface that would be made: `dummy`, or where the kernel has none, a
@@ -45,22 +45,22 @@ class Seen(Struct, frozen=True):
 
     interfaces: dict[str, Interface]
     routes: tuple[str, ...]
-    tables: dict[str, Table]
+    tables: dict[str, NftTable]
     kind: str = _DUMMY
 
     @property
     def places(self) -> list[str]:
         """The interfaces that `up` has given the IPv6 address."""
-        inet = self.tables.get("inet", Table())
+        inet = self.tables.get("inet", NftTable())
         return [one.parts[0] for one in inet.sets.get("places", ())]
 
-    def place(self, tie: Tie) -> str:
+    def place(self, tie: InterfaceBinding) -> str:
         """Return the interface by which the host itself meets a guest, or nothing."""
         own = self.interfaces.get(tie.interface)
         return own.master or own.name if own else ""
 
 
-class Step(Struct, frozen=True):
+class PlanStep(Struct, frozen=True):
     """A command, and what it is given on its stdin."""
 
     command: tuple[str, ...]
@@ -78,7 +78,7 @@ class Step(Struct, frozen=True):
         return f"{line} <<'RULES'\n{self.text}RULES" if self.text else line
 
 
-def look(run: Run, *, tries: bool = False) -> Seen:
+def look(run: Run, *, tries: bool = False) -> HostState:
     """Return what is there now; who is going to make an interface `tries` which kind there is.
 
     Raises:
@@ -86,7 +86,7 @@ def look(run: Run, *, tries: bool = False) -> Seen:
     """
     listed = msgspec.json.decode(run(("ip", "-j", "-d", "address", "show"), ""))
     interfaces = {one["ifname"]: _interface(one) for one in listed if "ifname" in one}
-    return Seen(
+    return HostState(
         interfaces,
         _routes(run),
         tables(run),
@@ -121,7 +121,7 @@ def _kind(run: Run) -> str:
     return _DUMMY
 
 
-def up(seen: Seen, tied: Sequence[Tie], *, ipv6: bool = False) -> list[Step]:
+def up(seen: HostState, tied: Sequence[InterfaceBinding], *, ipv6: bool = False) -> list[PlanStep]:
     """Return the steps that make this host the metadata host of these VMs.
 
     Raises:
@@ -133,7 +133,7 @@ def up(seen: Seen, tied: Sequence[Tie], *, ipv6: bool = False) -> list[Step]:
     steps = _leave(seen, set(seen.places) - set(places))
     rules = ruleset(tied, _gates(seen, tied), places, ipv6=ipv6)
     if not stands(seen, rules):
-        steps.append(Step(("nft", "-f", "-"), rules.text))
+        steps.append(PlanStep(("nft", "-f", "-"), rules.text))
     device = seen.interfaces.get(DEVICE)
     if device is None:
         steps.append(_ip("link", "add", DEVICE, "type", seen.kind))
@@ -149,17 +149,17 @@ def up(seen: Seen, tied: Sequence[Tie], *, ipv6: bool = False) -> list[Step]:
     ]
 
 
-def down(seen: Seen) -> list[Step]:
+def down(seen: HostState) -> list[PlanStep]:
     """Return the steps that undo `up`, whatever of it is there."""
     steps = _leave(seen, set(seen.places))
     device = seen.interfaces.get(DEVICE)
     if device and device.alias == MARK:
         steps.append(_ip("link", "delete", DEVICE))
     # Rules last, as they came first.
-    return steps + [Step(("nft", "delete", "table", family, TABLE)) for family in seen.tables]
+    return steps + [PlanStep(("nft", "delete", "table", family, TABLE)) for family in seen.tables]
 
 
-def is_of(seen: Seen, tied: Sequence[Tie]) -> bool:
+def is_of(seen: HostState, tied: Sequence[InterfaceBinding]) -> bool:
     """Tell whether the rules that stand are those of these VMs, with IPv6 or without.
 
     Which bridges and places they know makes no difference: interfaces come and go.
@@ -168,18 +168,18 @@ def is_of(seen: Seen, tied: Sequence[Tie]) -> bool:
     return any(stands(seen, ruleset(tied, gates, seen.places, ipv6=ipv6)) for ipv6 in (False, True))
 
 
-def unmet(seen: Seen, tied: Sequence[Tie]) -> list[str]:
+def unmet(seen: HostState, tied: Sequence[InterfaceBinding]) -> list[str]:
     """Return the interfaces on a bridge that the rules do not know of."""
     known = _known_gates(seen)
     return [name for name, mac in _gates(seen, tied).items() if known.get(name) != mac]
 
 
-def _known_gates(seen: Seen) -> dict[str, str]:
-    found = seen.tables.get("bridge", Table()).sets.get("gate", ())
+def _known_gates(seen: HostState) -> dict[str, str]:
+    found = seen.tables.get("bridge", NftTable()).sets.get("gate", ())
     return {one.parts[0]: one.parts[1] for one in found}
 
 
-def stands(seen: Seen, rules: Rules) -> bool:
+def stands(seen: HostState, rules: Rules) -> bool:
     """Tell whether both tables are there with these rules and these ties."""
     return len(seen.tables) == len(FAMILIES) and all(
         table.stamp == rules.stamp and table.tied.keys() == rules.tied
@@ -187,13 +187,13 @@ def stands(seen: Seen, rules: Rules) -> bool:
     )
 
 
-def _places(seen: Seen, tied: Sequence[Tie]) -> list[str]:
+def _places(seen: HostState, tied: Sequence[InterfaceBinding]) -> list[str]:
     """Return where the IPv6 address is to be ours: where guests are met and it is not yet."""
     met = sorted({seen.place(tie) for tie in tied} - {""})
     return [one for one in met if one in seen.places or not _has(seen, one, IPV6)]
 
 
-def _leave(seen: Seen, places: set[str]) -> list[Step]:
+def _leave(seen: HostState, places: set[str]) -> list[PlanStep]:
     return [
         _ip("address", "delete", f"{IPV6}/64", "dev", place)
         for place in sorted(places)
@@ -201,11 +201,11 @@ def _leave(seen: Seen, places: set[str]) -> list[Step]:
     ]
 
 
-def _has(seen: Seen, name: str, address: str) -> bool:
+def _has(seen: HostState, name: str, address: str) -> bool:
     return name in seen.interfaces and address in seen.interfaces[name].addresses
 
 
-def _gates(seen: Seen, tied: Sequence[Tie]) -> dict[str, str]:
+def _gates(seen: HostState, tied: Sequence[InterfaceBinding]) -> dict[str, str]:
     """Return, by interface, the hardware address of the bridge that it is on."""
     masters = {tie.interface: seen.interfaces.get(seen.place(tie)) for tie in tied}
     return {
@@ -215,11 +215,11 @@ def _gates(seen: Seen, tied: Sequence[Tie]) -> dict[str, str]:
     }
 
 
-def _ip(*words: str) -> Step:
-    return Step(("ip", *words))
+def _ip(*words: str) -> PlanStep:
+    return PlanStep(("ip", *words))
 
 
-def _refuse_what_is_not_ours(seen: Seen) -> None:
+def _refuse_what_is_not_ours(seen: HostState) -> None:
     for route in seen.routes:
         raise HostError(
             f"this machine reaches {IPV4} over {route}: it is a guest of a cloud itself, and would "

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec.json
 from msgspec import Struct
 
-from openimds.linux.host.bindings import Tie
+from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import Run, ToolError
 from openimds.linux.host.nft_rules import IPV4, REASONS
-from openimds.linux.host.nft_state import FAMILIES, Table
-from openimds.linux.host.plan import DEVICE, Interface, Seen
+from openimds.linux.host.nft_state import FAMILIES, NftTable
+from openimds.linux.host.plan import DEVICE, HostState, Interface
 
 _OVS, _OVER_MAC = "openvswitch", ("macvtap", "macvlan", "ipvtap", "ipvlan")
 _STRICT = "1"
@@ -34,7 +34,7 @@ class Guest(Struct, frozen=True):
     dropped: int
 
 
-class Report(Struct, frozen=True):
+class HostReport(Struct, frozen=True):
     """The state of a host: whether it is up, its VMs, and dropped packets by reason."""
 
     is_up: bool
@@ -43,16 +43,16 @@ class Report(Struct, frozen=True):
     dropped: dict[str, int]
 
 
-def report(seen: Seen) -> Report:
+def report(seen: HostState) -> HostReport:
     """Return what stands, from the rules alone."""
     device = seen.interfaces.get(DEVICE)
     has_address = device is not None and device.is_up and IPV4 in device.addresses
     found = list(seen.tables.values())
-    inet = seen.tables.get("inet", Table())
+    inet = seen.tables.get("inet", NftTable())
     by_port: dict[tuple[str, str, str], list[str]] = {}
     for (interface, mac, address), vm in inet.tied.items():
         by_port.setdefault((vm, interface, mac), []).append(address)
-    return Report(
+    return HostReport(
         has_address and len(found) == len(FAMILIES),
         device.kind if device else "",
         tuple(_guest(seen, *port, tuple(sorted(by_port[port]))) for port in sorted(by_port)),
@@ -60,7 +60,7 @@ def report(seen: Seen) -> Report:
     )
 
 
-def _guest(seen: Seen, vm: str, interface: str, mac: str, addresses: tuple[str, ...]) -> Guest:
+def _guest(seen: HostState, vm: str, interface: str, mac: str, addresses: tuple[str, ...]) -> Guest:
     own = seen.interfaces.get(interface)
     inet, all_of = seen.tables["inet"], seen.tables.values()
     accepted = 0
@@ -106,8 +106,8 @@ class Obstacle(Struct, frozen=True):
 
 
 def obstacles(
-    seen: Seen,
-    tied: Sequence[Tie],
+    seen: HostState,
+    tied: Sequence[InterfaceBinding],
     way: Callable[[str], str],
     setting: Callable[[str, str], str] = sysctl,
 ) -> list[Obstacle]:
@@ -128,7 +128,7 @@ def obstacles(
     return found
 
 
-def _of_kind(own: Interface, seen: Seen) -> Iterator[tuple[str, str]]:
+def _of_kind(own: Interface, seen: HostState) -> Iterator[tuple[str, str]]:
     master = seen.interfaces.get(own.master)
     if _OVS in (own.kind, master.kind if master else ""):
         said = f"{own.name} is a port of Open vSwitch, where no rule of nftables sees it"
@@ -138,9 +138,9 @@ def _of_kind(own: Interface, seen: Seen) -> Iterator[tuple[str, str]]:
 
 
 def _of_routes(
-    tie: Tie,
+    tie: InterfaceBinding,
     own: Interface,
-    seen: Seen,
+    seen: HostState,
     way: Callable[[str], str],
     setting: Callable[[str, str], str],
 ) -> Iterator[tuple[str, str]]:

@@ -22,8 +22,8 @@ The room does not know what is served, or by whom: sockets go out of it, and nam
 in.
 """
 
-from openimds.linux.sandbox.messages import Wish
-from openimds.linux.sandbox.sandbox import Cell
-from openimds.linux.sandbox.supervisor import Warden, end_like
+from openimds.linux.sandbox.messages import SandboxSpec
+from openimds.linux.sandbox.sandbox import Sandbox
+from openimds.linux.sandbox.supervisor import Supervisor, end_like
 
-__all__ = ["Cell", "Warden", "Wish", "end_like"]
+__all__ = ["Sandbox", "SandboxSpec", "Supervisor", "end_like"]

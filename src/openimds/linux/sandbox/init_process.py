@@ -11,17 +11,17 @@ from contextlib import suppress
 from typing import NoReturn
 
 from openimds.linux import syscalls
-from openimds.linux.blackhole_rules import keep_in, raise_loopback
+from openimds.linux.blackhole_rules import add_blackhole_rules, raise_loopback
 from openimds.linux.private_netns import NamespaceError, leave, leave_users, refusal
 from openimds.linux.sandbox import pasta
 from openimds.linux.sandbox.messages import (
-    Born,
     Ended,
-    Go,
+    InitStarted,
     Online,
     Opened,
     Refused,
-    Wish,
+    SandboxSpec,
+    StartCommand,
     order,
     say,
 )
@@ -36,7 +36,9 @@ class _Unopened(Exception):  # noqa: N818 - it never leaves this module
     """A socket cannot be opened in the cell; its text says which and why."""
 
 
-def begin(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool) -> NoReturn:
+def begin(
+    wish: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
+) -> NoReturn:
     """Make a cell in this process, which was forked for it, and end with it.
 
     `mask` are the signals that COMMAND shall have blocked: those that the user had.
@@ -54,13 +56,15 @@ def begin(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids:
         os._exit(0)
 
 
-def _make(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool) -> None:
+def _make(
+    wish: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
+) -> None:
     # pasta may enter networks of its user's own making alone, be he root.
     apart = _leave_users if wish.is_online else leave
     if has_own_pids:
         is_mapped = apart(syscalls.NEW_NET | syscalls.NEW_PIDS | syscalls.NEW_MOUNTS)
         if child := os.fork():
-            say(line, Born(child))
+            say(line, InitStarted(child))
             return
     else:
         # By /proc it finds its descendants, and COMMAND the token.
@@ -68,13 +72,13 @@ def _make(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids:
             raise NamespaceError("no private network: /proc shows other processes than ours here")
         is_mapped = apart(syscalls.NEW_NET)
         syscalls.adopt_orphans()
-        say(line, Born(os.getpid()))
+        say(line, InitStarted(os.getpid()))
     try:
         if has_own_pids:
             _mount_proc()
         raise_loopback()
         if wish.is_online:
-            keep_in()
+            add_blackhole_rules()
     except OSError as error:
         raise refusal(error) from None
     route = pasta.watch() if wish.is_online else None
@@ -88,7 +92,7 @@ def _make(wish: Wish, line: socket.socket, mask: Iterable[int], *, has_own_pids:
     say(line, Opened("/proc/1" if has_own_pids else f"/proc/{os.getpid()}"), sockets)
     for one in sockets:
         one.close()
-    _First(wish, line, mask, route, has_own_pids=has_own_pids).live()
+    _InitProcess(wish, line, mask, route, has_own_pids=has_own_pids).live()
 
 
 def _leave_users(flags: int) -> bool:
@@ -111,12 +115,12 @@ def _listen(host: str, port: int) -> socket.socket:
         raise _Unopened(f"{host}:{port} cannot be had beside COMMAND: {said}") from None
 
 
-class _First:
+class _InitProcess:
     """The process itself, once everything is there."""
 
     def __init__(
         self,
-        wish: Wish,
+        wish: SandboxSpec,
         line: socket.socket,
         mask: Iterable[int],
         route: socket.socket | None,
@@ -158,7 +162,7 @@ class _First:
         word = order(self._line)
         if word is None:
             self._is_over = True
-        elif isinstance(word, Go):
+        elif isinstance(word, StartCommand):
             self._start(word.variables)
         elif self._command:
             os.kill(self._command, word.signal)
@@ -190,7 +194,7 @@ class _First:
             say(self._line, Online())
 
 
-def _become(wish: Wish, mask: Iterable[int], environment: dict[str, str]) -> NoReturn:
+def _become(wish: SandboxSpec, mask: Iterable[int], environment: dict[str, str]) -> NoReturn:
     """Be COMMAND; it is no business of its parent's if that cannot be."""
     code = _NOT_EXECUTABLE
     try:

@@ -11,7 +11,7 @@ _LONGEST = 1 << 16
 _MOST_SOCKETS = 16
 
 
-class Wish(Struct, frozen=True):
+class SandboxSpec(Struct, frozen=True):
     """What a cell shall be: its name, what runs in it, and where sockets listen for it.
 
     `streams` are what COMMAND gets instead of the warden's standard streams, if it gets others.
@@ -25,7 +25,7 @@ class Wish(Struct, frozen=True):
     streams: tuple[int, ...] = ()
 
 
-class Born(Struct, tag=True):
+class InitStarted(Struct, tag=True):
     """There is a first process, and this is its id outside."""
 
     pid: int
@@ -57,20 +57,20 @@ class Ended(Struct, tag=True):
     status: int
 
 
-class Go(Struct, tag=True):
+class StartCommand(Struct, tag=True):
     """Start COMMAND, with these variables besides those of the warden."""
 
     variables: dict[str, str]
 
 
-class Pass(Struct, tag=True):
+class ForwardSignal(Struct, tag=True):
     """Send COMMAND a signal."""
 
     signal: int
 
 
-Report = Born | Opened | Refused | Online | Ended
-Order = Go | Pass
+Report = InitStarted | Opened | Refused | Online | Ended
+Order = StartCommand | ForwardSignal
 _REPORTS: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
 _ORDERS: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 

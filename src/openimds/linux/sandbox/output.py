@@ -7,7 +7,7 @@ _LONGEST = 1 << 16
 _PIECE = 1 << 16
 
 
-class Lines:
+class OutputMultiplexer:
     """What comes out of a pipe goes to a descriptor in whole lines."""
 
     def __init__(self, name: str, to: int) -> None:

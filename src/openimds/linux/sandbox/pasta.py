@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.linux import syscalls
-from openimds.linux.blackhole_rules import is_kept_in
+from openimds.linux.blackhole_rules import is_blackholed
 
 PROGRAM = "pasta"
 _NOISE = "syslog"
@@ -34,7 +34,7 @@ _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLV_COPY = "/proc/resolv.conf"
 
 
-class WayOut:
+class Pasta:
     """A pasta that runs, as its warden has it."""
 
     def __init__(self, first: int, mask: Iterable[int]) -> None:
@@ -106,7 +106,7 @@ def _command(first: int) -> list[str]:
     return [find(), "--foreground", "--quiet", "--config-net", *who, *ports, *names, str(first)]
 
 
-class Table(Struct, frozen=True):
+class RouteTable(Struct, frozen=True):
     """A table of routes in /proc, and which of its columns are what."""
 
     path: Path
@@ -116,8 +116,8 @@ class Table(Struct, frozen=True):
 
 
 _TABLES = (
-    Table(Path("/proc/self/net/route"), device=0, to=1, mask=7),
-    Table(Path("/proc/self/net/ipv6_route"), device=9, to=0, mask=1),
+    RouteTable(Path("/proc/self/net/route"), device=0, to=1, mask=7),
+    RouteTable(Path("/proc/self/net/ipv6_route"), device=9, to=0, mask=1),
 )
 
 
@@ -135,7 +135,7 @@ def is_there(line: socket.socket) -> bool:
     return any(map(_has_default, _TABLES))
 
 
-def _has_default(table: Table) -> bool:
+def _has_default(table: RouteTable) -> bool:
     with suppress(OSError):
         for line in table.path.read_text("utf-8").splitlines():
             words = line.split()
@@ -179,4 +179,4 @@ def _is_out_of_reach(server: str) -> bool:
         found = ip_address(server.partition("%")[0])
     except ValueError:
         return False
-    return found.is_loopback or is_kept_in(found)
+    return found.is_loopback or is_blackholed(found)

@@ -9,25 +9,30 @@ from openimds.errors import Error
 from openimds.linux.private_netns import NamespaceError
 from openimds.linux.sandbox.init_process import begin
 from openimds.linux.sandbox.messages import (
-    Born,
     Ended,
+    InitStarted,
     Online,
     Opened,
     Order,
     Refused,
-    Wish,
+    SandboxSpec,
     pair,
     report,
     say,
 )
-from openimds.linux.sandbox.output import Lines
+from openimds.linux.sandbox.output import OutputMultiplexer
 
 
-class Cell:
+class Sandbox:
     """One cell: its first process, which is a child of ours, and the line to it."""
 
     def __init__(
-        self, wish: Wish, outputs: Sequence[Lines], pid: int, proc: str, line: socket.socket
+        self,
+        wish: SandboxSpec,
+        outputs: Sequence[OutputMultiplexer],
+        pid: int,
+        proc: str,
+        line: socket.socket,
     ) -> None:
         """Take what `make` has made."""
         self.wish, self.outputs, self.pid, self.proc, self.line = wish, outputs, pid, proc, line
@@ -72,8 +77,11 @@ class Cell:
 
 
 def make(
-    wish: Wish, outputs: Sequence[Lines], mask: Iterable[int], others: Sequence[Cell]
-) -> tuple[Cell, list[socket.socket]]:
+    wish: SandboxSpec,
+    outputs: Sequence[OutputMultiplexer],
+    mask: Iterable[int],
+    others: Sequence[Sandbox],
+) -> tuple[Sandbox, list[socket.socket]]:
     """Return a new cell beside others, and the sockets that listen in it.
 
     `outputs` are what its COMMAND's streams lead to, if they do not lead to the warden's.
@@ -99,7 +107,7 @@ def make(
             # It has handed its place to its child, which is ours as soon as it has ended.
             os.waitpid(child, 0)
         if isinstance(outcome, Opened):
-            return Cell(wish, outputs, pid, outcome.proc, ours), sockets
+            return Sandbox(wish, outputs, pid, outcome.proc, ours), sockets
         ours.close()
         os.waitpid(pid or child, 0)
         refused = outcome or Refused("a cell ended at once")
@@ -116,7 +124,7 @@ def _await(line: socket.socket) -> tuple[int, Opened | Refused | None, list[sock
     pid, outcome, sockets = 0, None, []
     while not (pid and isinstance(outcome, Opened)):
         word, given = report(line)
-        if isinstance(word, Born):
+        if isinstance(word, InitStarted):
             pid = word.pid
         elif isinstance(word, Opened | Refused):
             outcome, sockets = word, given

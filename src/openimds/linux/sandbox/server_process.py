@@ -13,7 +13,7 @@ from typing import NoReturn
 from openimds.errors import Error
 from openimds.linux import syscalls
 from openimds.linux.sandbox.messages import pair
-from openimds.linux.sandbox.sandbox import Cell
+from openimds.linux.sandbox.sandbox import Sandbox
 
 _DRAIN_S = 15.0
 _LONGEST = 1 << 20
@@ -26,7 +26,7 @@ Serve = Callable[[Callable[[Variables], None]], None]
 class ServerProcess:
     """The server's process, as its warden has it."""
 
-    def __init__(self, serve: Serve, mask: Iterable[int], cells: Sequence[Cell]) -> None:
+    def __init__(self, serve: Serve, mask: Iterable[int], cells: Sequence[Sandbox]) -> None:
         """Start it; what leads into the cells is not its own."""
         self.variables: Variables | None = None
         self.line, theirs = pair()

@@ -14,10 +14,10 @@ from msgspec import structs
 from openimds.errors import Error
 from openimds.linux import syscalls
 from openimds.linux.sandbox import terminal
-from openimds.linux.sandbox.messages import Go, Pass, Wish
-from openimds.linux.sandbox.output import Lines
-from openimds.linux.sandbox.pasta import WayOut
-from openimds.linux.sandbox.sandbox import Cell, make
+from openimds.linux.sandbox.messages import ForwardSignal, SandboxSpec, StartCommand
+from openimds.linux.sandbox.output import OutputMultiplexer
+from openimds.linux.sandbox.pasta import Pasta
+from openimds.linux.sandbox.sandbox import Sandbox, make
 from openimds.linux.sandbox.server_process import Serve, ServerProcess
 
 _SHELLS_OFFSET = 128
@@ -53,20 +53,20 @@ class _CancelledError(Exception):
         super().__init__(number)
 
 
-class Warden:
+class Supervisor:
     """All cells of one run, and the server that answers in them; with it, they end."""
 
-    def __init__(self, wishes: Sequence[Wish], tell: Callable[[str], None]) -> None:
+    def __init__(self, wishes: Sequence[SandboxSpec], notify: Callable[[str], None]) -> None:
         """Block the signals that are passed on; they are read from a descriptor instead."""
-        self._wishes, self._tell = wishes, tell
+        self._wishes, self._notify = wishes, notify
         # Whoever has been told to ignore the end of children never hears how they end.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         self._signals = syscalls.signal_fd(signal.valid_signals() - _NOT_PASSED_ON)
         self._terminal = terminal.foreground()
         self._selector = PollSelector()
-        self._cells: dict[int, Cell] = {}
-        self._ways_out: dict[int, WayOut] = {}
+        self._cells: dict[int, Sandbox] = {}
+        self._ways_out: dict[int, Pasta] = {}
         self._server: ServerProcess | None = None
         self._is_started = False
         self._status = 0
@@ -106,9 +106,9 @@ class Warden:
         """
         opened = []
         for wish in self._wishes:
-            outputs: list[Lines] = []
+            outputs: list[OutputMultiplexer] = []
             if len(self._wishes) > 1:
-                outputs = [Lines(wish.name, to) for to in (1, 2)]
+                outputs = [OutputMultiplexer(wish.name, to) for to in (1, 2)]
                 nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
                 streams = (nothing, *(one.into for one in outputs))
                 wish = structs.replace(wish, streams=streams)  # noqa: PLW2901 - the same, in full
@@ -120,7 +120,7 @@ class Warden:
         return opened
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Sandbox]:
         """The cells whose COMMAND has not ended, in the order of the wishes."""
         return list(self._cells.values())
 
@@ -142,7 +142,7 @@ class Warden:
             for output in cell.outputs:
                 self._hear(output.descriptor, output.forward)
             if cell.wish.is_online:
-                way_out = WayOut(cell.pid, self._mask)
+                way_out = Pasta(cell.pid, self._mask)
                 self._ways_out[way_out.pid] = way_out
         try:
             self._watch()
@@ -174,7 +174,7 @@ class Warden:
             # What a key of the terminal means, COMMAND has been told by the terminal.
             if arrived.number != signal.SIGCHLD and not arrived.is_from_kernel:
                 for cell in self.cells:
-                    cell.say(Pass(arrived.number))
+                    cell.say(ForwardSignal(arrived.number))
         return True
 
     def _start(self) -> None:
@@ -186,7 +186,7 @@ class Warden:
         if variables is not None:
             self._is_started = True
             for cell, own in zip(self.cells, variables, strict=True):
-                cell.say(Go(own))
+                cell.say(StartCommand(own))
 
     def _reap(self) -> None:
         assert self._server
@@ -199,13 +199,13 @@ class Warden:
                     text = self._ways_out.pop(pid).settle()
                     if not self._is_started:
                         raise Error(text)
-                    self._tell(text)
+                    self._notify(text)
                 elif pid == self._server.pid:
                     self._hear_no_more(self._server.line.fileno())
                     self._server.settle()
-                    self._tell("the server has ended, and nobody answers any more")
+                    self._notify("the server has ended, and nobody answers any more")
 
-    def _settle(self, cell: Cell, status: int) -> None:
+    def _settle(self, cell: Sandbox, status: int) -> None:
         """Note how a COMMAND has ended, and print the rest of what it said.
 
         Raises:
@@ -217,7 +217,7 @@ class Warden:
         if not self._is_started:
             raise Error(f"{cell.wish.name}: its network has ended before COMMAND could begin")
         if status and len(self._wishes) > 1:
-            self._tell(f"{cell.wish.name}: ended with {_code(status)}")
+            self._notify(f"{cell.wish.name}: ended with {_code(status)}")
         self._status = self._status or status
 
 

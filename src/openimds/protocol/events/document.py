@@ -2,9 +2,9 @@
 
 Azure turns the feature on for a service when it first asks, shows an empty document for a while,
 and turns it off after a day without a request. That is a nuisance in a test, so nobody has to use
-`Activity`; without it every scope is active. While a scope is not active its document is that of a
-scope before its first event: empty, with the first incarnation. So an equal incarnation still means
-an equal document.
+`ScopeActivity`; without it every scope is active. While a scope is not active its document is that
+of a scope before its first event: empty, with the first incarnation. So an equal incarnation still
+means an equal document.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec.json
 from msgspec import Meta, Struct, field
 
-from openimds.facts.events import ACTIVATION, MEMBERS, OLD_PREFIX, RESOURCE_TYPE, TYPES, Status
+from openimds.facts.events import ACTIVATION, MEMBERS, OLD_PREFIX, RESOURCE_TYPE, TYPES, EventStatus
 from openimds.protocol.events.event import Event
 
 MOST_IDS = 100
@@ -45,7 +45,7 @@ def http_date(at_s: float) -> str:
 
 
 def _not_before(event: Event) -> str:
-    return http_date(event.not_before_s) if event.status is Status.SCHEDULED else ""
+    return http_date(event.not_before_s) if event.status is EventStatus.SCHEDULED else ""
 
 
 def _old_resources(event: Event) -> list[str]:
@@ -107,7 +107,7 @@ def read_approval(body: bytes) -> tuple[str, ...] | None:
         return None
 
 
-class Activity:
+class ScopeActivity:
     """When each scope began to ask, and when it asked last. Times are seconds on any clock."""
 
     __slots__ = ("_delay_s", "_idle_s", "_times")

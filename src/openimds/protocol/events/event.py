@@ -20,8 +20,8 @@ from openimds.facts.events import (
     OCCASIONS,
     PLATFORM,
     TYPES,
-    Occasion,
-    Status,
+    EventCause,
+    EventStatus,
 )
 from openimds.vm.defaults import text_at
 from openimds.vm.types import Vm
@@ -49,7 +49,7 @@ class Event(Struct, frozen=True):
     event_id: str
     event_type: str
     scope: str
-    status: Status
+    status: EventStatus
     concerned: tuple[str, ...]
     resources: tuple[str, ...]
     not_before_s: int
@@ -122,7 +122,7 @@ def place_of(vm: Vm) -> tuple[str, str]:
     return scope_of(vm.name, vm.availability_set, *sets), name
 
 
-def usual(event_type: str, source: str | None = None, *, is_failure: bool = False) -> Occasion:
+def usual(event_type: str, source: str | None = None, *, is_failure: bool = False) -> EventCause:
     """Return the row whose values an event has when nothing else is said.
 
     A failure that no row tells of has the values of the type's first platform event.
@@ -153,7 +153,7 @@ def prepare(said: Declaration, now_s: float) -> Event:
         event_id=said.event_id.upper(),
         event_type=said.event_type,
         scope=said.scope,
-        status=Status.STARTED if said.is_failure else Status.SCHEDULED,
+        status=EventStatus.STARTED if said.is_failure else EventStatus.SCHEDULED,
         concerned=said.concerned,
         resources=said.resources or said.concerned,
         # Rounded up: the document has whole seconds, and nothing starts before what it says.

@@ -8,7 +8,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY
 from openimds.protocol.events.event import MOST_S
-from openimds.protocol.events.schedule import LEAST_S, Plan, check_plan
+from openimds.protocol.events.schedule import LEAST_S, RecurringEvent, check_plan
 from openimds.vm.validate import describe, nearest
 
 MOST_VMS = 100_000
@@ -16,7 +16,7 @@ MOST_PLANS = 1000
 _LARGE = 2**53
 
 
-class Sort(Enum):
+class MemberKind(Enum):
     """What a member may be, in words."""
 
     TEXT = "a string"
@@ -26,7 +26,7 @@ class Sort(Enum):
     NAMES = "a list of VM names"
 
 
-class Wish(Struct, frozen=True):
+class EventRequest(Struct, frozen=True):
     """What an operator wishes to happen to VMs; None is for what is usual for the type.
 
     NotBefore comes `notice_s` from now, or at `not_before_s`.
@@ -44,36 +44,36 @@ class Wish(Struct, frozen=True):
     is_failure: bool = False
 
 
-_SHARED: dict[str, Sort] = {
-    "type": Sort.TEXT,
-    "vms": Sort.NAMES,
-    "duration_s": Sort.WHOLE,
-    "life_s": Sort.NUMBER,
-    "description": Sort.TEXT,
-    "source": Sort.TEXT,
-    "needs": Sort.TEXT,
+_SHARED: dict[str, MemberKind] = {
+    "type": MemberKind.TEXT,
+    "vms": MemberKind.NAMES,
+    "duration_s": MemberKind.WHOLE,
+    "life_s": MemberKind.NUMBER,
+    "description": MemberKind.TEXT,
+    "source": MemberKind.TEXT,
+    "needs": MemberKind.TEXT,
 }
-PLAN: dict[str, Sort] = {
+PLAN: dict[str, MemberKind] = {
     **_SHARED,
-    "at_s": Sort.NUMBER,
-    "notice_s": Sort.NUMBER,
-    "every_s": Sort.NUMBER,
-    "mean_s": Sort.NUMBER,
-    "seed": Sort.TEXT,
-    "count": Sort.WHOLE,
+    "at_s": MemberKind.NUMBER,
+    "notice_s": MemberKind.NUMBER,
+    "every_s": MemberKind.NUMBER,
+    "mean_s": MemberKind.NUMBER,
+    "seed": MemberKind.TEXT,
+    "count": MemberKind.WHOLE,
 }
 """The members of a line of a scenario."""
 
-WISH: dict[str, Sort] = {
+WISH: dict[str, MemberKind] = {
     **_SHARED,
-    "in_s": Sort.NUMBER,
-    "not_before": Sort.TEXT,
-    "failure": Sort.TRUTH,
+    "in_s": MemberKind.NUMBER,
+    "not_before": MemberKind.TEXT,
+    "failure": MemberKind.TRUTH,
 }
 """The members of a request for an event."""
 
 
-def members(value: object, where: str, sorts: Mapping[str, Sort]) -> dict[str, object]:
+def members(value: object, where: str, sorts: Mapping[str, MemberKind]) -> dict[str, object]:
     """Return the members of an object that has no others than these, each of its sort.
 
     Raises:
@@ -96,19 +96,19 @@ def members(value: object, where: str, sorts: Mapping[str, Sort]) -> dict[str, o
     return found
 
 
-def _is(value: object, sort: Sort) -> bool:
+def _is(value: object, sort: MemberKind) -> bool:
     match value:
         case bool():
-            return sort is Sort.TRUTH
+            return sort is MemberKind.TRUTH
         case str():
-            return sort is Sort.TEXT
+            return sort is MemberKind.TEXT
         case int():
-            return sort in {Sort.WHOLE, Sort.NUMBER} and abs(value) < _LARGE
+            return sort in {MemberKind.WHOLE, MemberKind.NUMBER} and abs(value) < _LARGE
         case float():
             # Neither too large nor infinite, nor no number at all.
-            return sort is Sort.NUMBER and abs(value) < _LARGE
+            return sort is MemberKind.NUMBER and abs(value) < _LARGE
         case list():
-            is_fit = sort is Sort.NAMES and 0 < len(value) <= MOST_VMS
+            is_fit = sort is MemberKind.NAMES and 0 < len(value) <= MOST_VMS
             return is_fit and all(isinstance(one, str) for one in value)
         case _:
             return False
@@ -125,9 +125,9 @@ def required(found: Mapping[str, object], where: str) -> None:
             raise ConfigError(where or "body", f"no {name}", f"{name} and what belongs to it")
 
 
-def wish_of(plan: Plan) -> Wish:
+def event_request(plan: RecurringEvent) -> EventRequest:
     """Return what a plan wishes for each time."""
-    return Wish(
+    return EventRequest(
         plan.event_type,
         plan.vms,
         notice_s=plan.notice_s,
@@ -139,7 +139,7 @@ def wish_of(plan: Plan) -> Wish:
     )
 
 
-def plans(value: object, where: str = "events") -> tuple[Plan, ...]:
+def plans(value: object, where: str = "events") -> tuple[RecurringEvent, ...]:
     """Return the lines of a scenario, their times counted from its beginning.
 
     Raises:
@@ -152,7 +152,7 @@ def plans(value: object, where: str = "events") -> tuple[Plan, ...]:
     return tuple(_plan(one, f"{where}[{number}]") for number, one in enumerate(value))
 
 
-def _plan(value: object, where: str) -> Plan:
+def _plan(value: object, where: str) -> RecurringEvent:
     found = members(value, where, PLAN)
     required(found, where)
     at_s = found.pop("at_s", 0.0)
@@ -163,7 +163,7 @@ def _plan(value: object, where: str) -> Plan:
     event_type = found.pop("type")
     try:
         # The sorts were checked above, member by member.
-        plan = Plan(event_type=event_type, first_s=at_s, **found)  # type: ignore[arg-type]
+        plan = RecurringEvent(event_type=event_type, first_s=at_s, **found)  # type: ignore[arg-type]
         check_plan(plan)
     except ConfigError as error:
         path = where if error.where == "plan" else f"{where}.{error.where}"

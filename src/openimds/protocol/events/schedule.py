@@ -24,7 +24,7 @@ _GAPS_PER_WINDOW = 16
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
-class Plan(Struct, frozen=True):
+class RecurringEvent(Struct, frozen=True):
     """Declarations that repeat from `first_s` on, at most `count` of them; 0 is without end.
 
     Either `every_s` is the time between two of them, or `mean_s` is the mean time, and each moment
@@ -47,7 +47,7 @@ class Plan(Struct, frozen=True):
     needs: str = ANY
 
 
-def check_plan(plan: Plan) -> None:
+def check_plan(plan: RecurringEvent) -> None:
     """Check that a plan can be followed, and that what it declares can be an event.
 
     Raises:
@@ -65,7 +65,7 @@ def check_plan(plan: Plan) -> None:
 
 
 def declaration(
-    plan: Plan,
+    plan: RecurringEvent,
     event_id: str,
     scope: str,
     concerned: tuple[str, ...],
@@ -87,7 +87,7 @@ def declaration(
     )
 
 
-def occurrences(plan: Plan, from_s: float, until_s: float) -> Iterator[float]:
+def occurrences(plan: RecurringEvent, from_s: float, until_s: float) -> Iterator[float]:
     """Yield the times of a plan from `from_s` on and before `until_s`, in order."""
     # A plan that ends is counted from its first event; an endless one is entered where it is asked.
     times = _times(plan, plan.first_s if plan.count else from_s)
@@ -95,7 +95,7 @@ def occurrences(plan: Plan, from_s: float, until_s: float) -> Iterator[float]:
     return (at_s for at_s in takewhile(lambda at_s: at_s < until_s, counted) if at_s >= from_s)
 
 
-def _times(plan: Plan, from_s: float) -> Iterator[float]:
+def _times(plan: RecurringEvent, from_s: float) -> Iterator[float]:
     """Yield the times of an endless plan, beginning not later than with the first at `from_s`."""
     width_s = plan.every_s or plan.mean_s * _GAPS_PER_WINDOW
     # One window earlier, for a time at the very end of it that is rounded to the start of the next.
@@ -110,7 +110,7 @@ def _times(plan: Plan, from_s: float) -> Iterator[float]:
         window += 1
 
 
-def _random_times(plan: Plan, window: int, start_s: float) -> Iterator[float]:
+def _random_times(plan: RecurringEvent, window: int, start_s: float) -> Iterator[float]:
     """Yield the times in one window.
 
     The gaps of a Poisson process have no memory, so that each window may begin anew.

@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from openimds.facts.events import FIRST_INCARNATION, STEPS, Status, Trigger
+from openimds.facts.events import FIRST_INCARNATION, STEPS, EventStatus, Trigger
 from openimds.protocol.events.event import Event
 
 
@@ -30,14 +30,14 @@ class Transition(Struct, frozen=True):
     event_id: str
     scope: str
     trigger: Trigger
-    before: Status
-    after: Status
+    before: EventStatus
+    after: EventStatus
     at_s: float
     who: str
     incarnation: int
 
 
-class Reason(Enum):
+class RefusalReason(Enum):
     """Why something was refused."""
 
     UNKNOWN = "there is no such event"
@@ -45,10 +45,10 @@ class Reason(Enum):
     STATUS = "the event is not in a status for this"
 
 
-class Refusal(Struct, frozen=True):
+class TransitionRefusal(Struct, frozen=True):
     """What was refused, with a text for a person."""
 
-    reason: Reason
+    reason: RefusalReason
     text: str
 
 
@@ -56,7 +56,7 @@ class Outcome(Struct, frozen=True):
     """What happened, and what was refused after that."""
 
     transitions: tuple[Transition, ...]
-    refusal: Refusal | None = None
+    refusal: TransitionRefusal | None = None
 
 
 class Snapshot(Struct, frozen=True):
@@ -76,7 +76,7 @@ _SLACK = 64
 """Stale entries of the queue that are not worth a clean-up."""
 
 
-class Calendar:
+class EventStateMachine:
     """The events of all scopes; a change costs the same however many there are."""
 
     __slots__ = ("_by_scope", "_events", "_incarnations", "_next_order", "_orders", "_queue")
@@ -94,7 +94,7 @@ class Calendar:
             self._keep(event)
 
     def snapshot(self) -> Snapshot:
-        """Return everything as a value that `Calendar` begins with again."""
+        """Return everything as a value that `EventStateMachine` begins with again."""
         return Snapshot(tuple(self._events.values()), dict(self._incarnations))
 
     def get(self, event_id: str) -> Event | None:
@@ -136,11 +136,11 @@ class Calendar:
         transitions = self.tick(event.created_s)
         if event.event_id in self._events:
             return _refused(
-                transitions, Reason.TWICE, f"there is an event {event.event_id} already"
+                transitions, RefusalReason.TWICE, f"there is an event {event.event_id} already"
             )
-        trigger = Trigger.DECLARED if event.status is Status.SCHEDULED else Trigger.FAILED
+        trigger = Trigger.DECLARED if event.status is EventStatus.SCHEDULED else Trigger.FAILED
         self._keep(event)
-        transitions.append(self._tell(event, trigger, Status.NEW, event.created_s, who))
+        transitions.append(self._notify(event, trigger, EventStatus.NEW, event.created_s, who))
         return Outcome(tuple(transitions))
 
     def approve(self, scope: str, vm: str, event_ids: Iterable[str], now_s: float) -> Outcome:
@@ -159,7 +159,7 @@ class Calendar:
         transitions += [
             self._approve(event, vm, now_s)
             for event in events
-            if event.status is Status.SCHEDULED
+            if event.status is EventStatus.SCHEDULED
             and not event.is_advisory
             and vm not in event.approvals
         ]
@@ -184,10 +184,10 @@ class Calendar:
             return _unknown(transitions, event_id)
         if trigger is Trigger.START and event.is_advisory:
             text = f"event {event.event_id} is a {event.event_type}, which only advises"
-            return _refused(transitions, Reason.STATUS, f"{text}. It can be cancelled")
+            return _refused(transitions, RefusalReason.STATUS, f"{text}. It can be cancelled")
         if (event.status, trigger) not in _AFTER:
             text = f"event {event.event_id} is {event.status}: cannot {trigger} it"
-            return _refused(transitions, Reason.STATUS, f"{text}. {_HINTS[trigger]}")
+            return _refused(transitions, RefusalReason.STATUS, f"{text}. {_HINTS[trigger]}")
         transitions.append(self._step(event, trigger, now_s, who))
         return Outcome(tuple(transitions))
 
@@ -196,22 +196,22 @@ class Calendar:
         if event.is_approved:
             return self._step(event, Trigger.APPROVED, now_s, vm)
         self._put(event)
-        return self._tell(event, Trigger.APPROVED, event.status, now_s, vm)
+        return self._notify(event, Trigger.APPROVED, event.status, now_s, vm)
 
     def _step(self, event: Event, trigger: Trigger, at_s: float, who: str) -> Transition:
         """Move an event along the row for this trigger."""
         before = event.status
         after = replace(event, status=_AFTER[before, trigger])
-        if after.status is Status.GONE:
+        if after.status is EventStatus.GONE:
             self._forget(event)
         else:
             after = replace(after, started_s=at_s)
             self._put(after)
             self._expect(after)
-        return self._tell(after, trigger, before, at_s, who)
+        return self._notify(after, trigger, before, at_s, who)
 
-    def _tell(
-        self, event: Event, trigger: Trigger, before: Status, at_s: float, who: str
+    def _notify(
+        self, event: Event, trigger: Trigger, before: EventStatus, at_s: float, who: str
     ) -> Transition:
         incarnation = self.incarnation(event.scope)
         if event.status is not before:
@@ -253,15 +253,15 @@ class Calendar:
 
 
 def _trigger_of_time(event: Event) -> Trigger:
-    if event.status is Status.STARTED:
+    if event.status is EventStatus.STARTED:
         return Trigger.OVER
     return Trigger.LAPSED if event.is_advisory else Trigger.NOT_BEFORE
 
 
 def _unknown(transitions: list[Transition], event_id: str) -> Outcome:
     text = f'there is no event "{event_id}"; it may be over. Type: openimds event list'
-    return _refused(transitions, Reason.UNKNOWN, text)
+    return _refused(transitions, RefusalReason.UNKNOWN, text)
 
 
-def _refused(transitions: list[Transition], reason: Reason, text: str) -> Outcome:
-    return Outcome(tuple(transitions), Refusal(reason, text))
+def _refused(transitions: list[Transition], reason: RefusalReason, text: str) -> Outcome:
+    return Outcome(tuple(transitions), TransitionRefusal(reason, text))

@@ -12,7 +12,7 @@ from openimds.vm.types import Vm
 Value = str | float | tuple[str, ...]
 
 
-class Plan(Struct, frozen=True, omit_defaults=True):
+class FaultSpec(Struct, frozen=True, omit_defaults=True):
     """What shall go wrong. A member that has its default was not said, and fits everything.
 
     Seconds count from when the plan is set. `parameters` are those of the effect, complete;
@@ -48,7 +48,7 @@ class Fault(Struct, frozen=True):
     `before` is the VM as it was when the plan was set, if it was there and the effect wants it.
     """
 
-    plan: Plan
+    plan: FaultSpec
     vm: str
     number: int
     before: Vm | None = None
@@ -75,14 +75,14 @@ class Fault(Struct, frozen=True):
         return str(self.plan.parameters[name])
 
 
-def said(plan: Plan) -> dict[str, Any]:
+def fault_to_value(plan: FaultSpec) -> dict[str, Any]:
     """Return a plan as a person writes it, without what has its default."""
     members: dict[str, Any] = msgspec.to_builtins(plan)
     members |= members.pop("parameters", {})
     return {name: [*one] if isinstance(one, tuple) else one for name, one in members.items()}
 
 
-def text_of(plan: Plan) -> str:
+def text_of(plan: FaultSpec) -> str:
     """Return what equal plans share, wherever and by whom they were set."""
     plain = structs.replace(plan, playbook="", vms=())
     return msgspec.json.encode(plain, order="sorted").decode()

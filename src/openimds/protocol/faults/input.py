@@ -7,9 +7,18 @@ from typing import Any
 
 from openimds.errors import ConfigError
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.faults import DELAY, EFFECTS, MATCHERS, REFUSED, WAIT, Effect, Parameter, Sort
-from openimds.facts.playbooks import PLAYBOOKS, Given, Playbook
-from openimds.protocol.faults.fault import Plan, Value
+from openimds.facts.faults import (
+    DELAY,
+    EFFECTS,
+    MATCHERS,
+    REFUSED,
+    WAIT,
+    Effect,
+    FaultParameter,
+    ValueKind,
+)
+from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
+from openimds.protocol.faults.fault import FaultSpec, Value
 from openimds.vm.schema_tree import newest_tree, nodes
 from openimds.vm.validate import describe, nearest
 
@@ -22,25 +31,27 @@ _ELEMENT = re.compile(r"\.[0-9]+(?=\.|$)")
 _OF_CONNECTIONS = ("vms", "from_s", "until_s")
 """By what connections can be chosen: nothing has been asked on them yet."""
 _VMS = MATCHERS[0]
-_EFFECT = Parameter("effect", Sort.TEXT, "What goes wrong.", choices=tuple(EFFECTS), required=True)
-_PLAYBOOK = Parameter(
-    "playbook", Sort.TEXT, "The bad day.", choices=tuple(PLAYBOOKS), required=True
+_EFFECT = FaultParameter(
+    "effect", ValueKind.TEXT, "What goes wrong.", choices=tuple(EFFECTS), required=True
+)
+_PLAYBOOK = FaultParameter(
+    "playbook", ValueKind.TEXT, "The bad day.", choices=tuple(PLAYBOOKS), required=True
 )
 
 
-def members_of(effect: str) -> tuple[Parameter, ...]:
+def members_of(effect: str) -> tuple[FaultParameter, ...]:
     """Return the rows of all that may be said of a fault with this effect."""
     if effect == REFUSED:
         return (_EFFECT, *(row for row in MATCHERS if row.name in _OF_CONNECTIONS))
     return (_EFFECT, *MATCHERS, WAIT, *EFFECTS[effect].parameters)
 
 
-def members_of_book(playbook: str) -> tuple[Parameter, ...]:
+def members_of_book(playbook: str) -> tuple[FaultParameter, ...]:
     """Return the rows of all that may be said of a playbook."""
     return (_PLAYBOOK, _VMS, *PLAYBOOKS[playbook].parameters)
 
 
-def plans(value: object, where: str = "faults") -> tuple[Plan, ...]:
+def plans(value: object, where: str = "faults") -> tuple[FaultSpec, ...]:
     """Return the plans of a list of faults and playbooks.
 
     Raises:
@@ -56,7 +67,7 @@ def plans(value: object, where: str = "faults") -> tuple[Plan, ...]:
     return tuple(found)
 
 
-def read(value: object, where: str = "") -> tuple[Plan, ...]:
+def read(value: object, where: str = "") -> tuple[FaultSpec, ...]:
     """Return the plan of one fault, or those of a playbook.
 
     Raises:
@@ -75,9 +86,11 @@ def read(value: object, where: str = "") -> tuple[Plan, ...]:
     return (_plan(_members(value, where, members_of(effect)), where),)
 
 
-def _line(line: Mapping[str, object], book: Playbook, said: Mapping[str, Any], where: str) -> Plan:
+def _line(
+    line: Mapping[str, object], book: Playbook, said: Mapping[str, Any], where: str
+) -> FaultSpec:
     """Return the plan of a line of a playbook, with what was said of the playbook."""
-    names = {key: one.name for key, one in line.items() if isinstance(one, Given)}
+    names = {key: one.name for key, one in line.items() if isinstance(one, ParameterValue)}
     filled = {key: said[names[key]] if key in names else one for key, one in line.items()}
     filled |= {"vms": said["vms"]} if "vms" in said else {}
     written = {key: [*one] if isinstance(one, tuple) else one for key, one in filled.items()}
@@ -89,12 +102,12 @@ def _line(line: Mapping[str, object], book: Playbook, said: Mapping[str, Any], w
         raise ConfigError(path, error.seen, error.expected, error.hint) from None
 
 
-def _plan(said: dict[str, Any], where: str) -> Plan:
+def _plan(said: dict[str, Any], where: str) -> FaultSpec:
     """Return the plan of members that were read one by one, if they go together."""
     row = EFFECTS[said["effect"]]
     of_effect = {one.name for one in row.parameters}
     parameters = {name: one for name, one in said.items() if name in of_effect}
-    plan = Plan(
+    plan = FaultSpec(
         **{name: one for name, one in said.items() if name not in of_effect},
         parameters=parameters,
     )
@@ -123,7 +136,7 @@ def _fields() -> frozenset[str]:
     return frozenset(path for path in every if path and not path.endswith("[]"))
 
 
-def _clashes(plan: Plan, row: Effect) -> Iterable[tuple[str, str, str]]:
+def _clashes(plan: FaultSpec, row: Effect) -> Iterable[tuple[str, str, str]]:
     """Yield what does not go together: the name of a member, what it is, what it could be."""
     if plan.until_s is not None and plan.until_s <= plan.from_s:
         seen = f"{describe(plan.until_s)} after from_s {plan.from_s:g}"
@@ -148,7 +161,9 @@ def _is_both(target: str, row: Effect, key: str) -> bool:
     return target in names and (not row.endpoints or any(name in row.endpoints for name in names))
 
 
-def _members(value: dict[Any, object], where: str, rows: tuple[Parameter, ...]) -> dict[str, Value]:
+def _members(
+    value: dict[Any, object], where: str, rows: tuple[FaultParameter, ...]
+) -> dict[str, Value]:
     """Return the members of an object that has no others than these, complete."""
     known = {row.name: row for row in rows}
     found: dict[str, Value] = {}
@@ -169,7 +184,7 @@ def _members(value: dict[Any, object], where: str, rows: tuple[Parameter, ...]) 
     return found
 
 
-def _value(value: object, row: Parameter, where: str) -> Value:
+def _value(value: object, row: FaultParameter, where: str) -> Value:
     path = _path(where, row.name)
     fit = _fit(value, row.sort)
     if fit is None:
@@ -184,26 +199,26 @@ def _value(value: object, row: Parameter, where: str) -> Value:
     return fit
 
 
-def _bounds(row: Parameter) -> str:
+def _bounds(row: FaultParameter) -> str:
     return f"from {row.least:.15g} to {row.most:.15g}"
 
 
-def _fit(value: object, sort: Sort) -> Value | None:
+def _fit(value: object, sort: ValueKind) -> Value | None:
     match value:
         case bool():
             return None
         case str():
-            return value if sort is Sort.TEXT else None
+            return value if sort is ValueKind.TEXT else None
         case int():
-            is_fit = sort in {Sort.WHOLE, Sort.NUMBER} and abs(value) < _LARGE
+            is_fit = sort in {ValueKind.WHOLE, ValueKind.NUMBER} and abs(value) < _LARGE
             return value if is_fit else None
         case float():
             # Neither too large nor infinite, nor no number at all.
-            is_fit = sort is Sort.NUMBER and abs(value) < _LARGE
+            is_fit = sort is ValueKind.NUMBER and abs(value) < _LARGE
             # 70.0 is 70: chances are drawn with the text of a plan.
             return (int(value) if value.is_integer() else value) if is_fit else None
         case list():
-            is_fit = sort is Sort.TEXTS and 0 < len(value) <= MOST_TEXTS
+            is_fit = sort is ValueKind.TEXTS and 0 < len(value) <= MOST_TEXTS
             return tuple(value) if is_fit and all(isinstance(one, str) for one in value) else None
         case _:
             return None

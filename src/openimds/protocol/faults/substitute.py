@@ -1,6 +1,6 @@
 """What is said instead of the true answer: another one, or the answer to another question.
 
-Where a VM or a region is not as it should be, `answer` is asked about the one that it is, so that
+Where a VM or a region is not as it should be, `handle` is asked about the one that it is, so that
 gates, words and protocols stay those of the true answer.
 """
 
@@ -16,14 +16,14 @@ from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.versions import catalog
 from openimds.protocol.document import MISSING, as_json, as_text, descend
 from openimds.protocol.faults.fault import Fault
-from openimds.protocol.handle import Subject, answer, subject
-from openimds.protocol.pending import Need, NeedsDocument, NeedsToken
+from openimds.protocol.handle import Subject, handle, subject
+from openimds.protocol.pending import Pending, PendingDocument, PendingToken
 from openimds.protocol.request import Query
-from openimds.protocol.response import Answer, Refusal, inside_json, refuse, throttled
+from openimds.protocol.response import Refusal, Response, inside_json, refuse, throttled
 from openimds.vm.identities import FORGE
 from openimds.vm.types import Identities
 
-Said: TypeAlias = Answer | Refusal | Need
+Said: TypeAlias = Response | Refusal | Pending
 _TOO_MANY = 429
 
 
@@ -49,29 +49,29 @@ def _proxy(_fault: Fault, asked: Query, _about: Subject, _now_s: float) -> Refus
 
 def _no_identity(_fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
     vm = replace(about.vm, identities=Identities())
-    return answer(asked, replace(about, vm=vm), now_s)
+    return handle(asked, replace(about, vm=vm), now_s)
 
 
 def _forged(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    need = answer(asked, about, now_s)
-    if not isinstance(need, NeedsToken):
+    need = handle(asked, about, now_s)
+    if not isinstance(need, PendingToken):
         return need
     return replace(need, identity=replace(need.identity, source=FORGE + fault.text("forgery")))
 
 
 def _region(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    return answer(asked, replace(about, catalog=catalog(fault.text("newest"))), now_s)
+    return handle(asked, replace(about, catalog=catalog(fault.text("newest"))), now_s)
 
 
 def _stale(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
     if fault.before is None:
-        return answer(asked, about, now_s)
-    return answer(asked, subject(fault.before, about.catalog, about.secret), now_s)
+        return handle(asked, about, now_s)
+    return handle(asked, subject(fault.before, about.catalog, about.secret), now_s)
 
 
 def _attested(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    need = answer(asked, about, now_s)
-    if not isinstance(need, NeedsDocument):
+    need = handle(asked, about, now_s)
+    if not isinstance(need, PendingDocument):
         return need
     return replace(need, scenario=fault.text("scenario"))
 
@@ -81,13 +81,13 @@ def _partial(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
 
     Who asks with `extended` wants all of it or an error, and gets the error.
     """
-    said = answer(asked, about, now_s)
-    if not isinstance(said, Answer):
+    said = handle(asked, about, now_s)
+    if not isinstance(said, Response):
         return said
     if asked.parameters.get("extended", "").lower() == "true":
         return refuse("server_error", asked)
-    whole = answer(_whole(asked), about, now_s)
-    assert isinstance(whole, Answer)  # What is below it was answered.
+    whole = handle(_whole(asked), about, now_s)
+    assert isinstance(whole, Response)  # What is below it was answered.
     document = msgspec.json.decode(whole.body)
     fields = fault.plan.parameters["fields"]
     assert isinstance(fields, tuple)

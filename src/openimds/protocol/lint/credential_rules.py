@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from openimds.facts.strict import EARLY_S
 from openimds.protocol.events.document import read_approval
-from openimds.protocol.lint.requests import Asked, Seen
+from openimds.protocol.lint.requests import Example, LintedRequest
 from openimds.protocol.request_log import MOST_BODY_BYTES
 
 _BESIDE = frozenset({"api-version", "bypass_cache", "token_sha256_to_refresh", "xms_cc"})
@@ -29,7 +29,7 @@ class _Token(Struct, frozen=True):
         return self.until_s - utc_s >= EARLY_S
 
 
-def tokens(every: Sequence[Asked]) -> Iterator[Seen]:
+def tokens(every: Sequence[LintedRequest]) -> Iterator[Example]:
     """See tokens that are asked for again while they are good."""
     held: dict[tuple[object, ...], _Token] = {}
     for one in every:
@@ -40,17 +40,17 @@ def tokens(every: Sequence[Asked]) -> Iterator[Seen]:
         is_held = token is not None and not is_refused
         bypass = said.get("bypass_cache", "").lower()
         if bypass and (bypass != "true" or (is_held and token and token.is_good(record.utc_s))):
-            yield Seen("cache_bypassed", record)
+            yield Example("cache_bypassed", record)
         if not record.token_until_s:
             continue
         if is_held and not bypass and token and token.is_young(record.utc_s):
             words = f"{record.line}, {token.until_s - record.utc_s:.0f} s before its end"
-            yield Seen("token_not_kept", record, words)
+            yield Example("token_not_kept", record, words)
         if token is None or token.until_s != record.token_until_s:
             held[key] = _Token(record.utc_s, record.token_until_s)
 
 
-def approvals(every: Sequence[Asked]) -> Iterator[Seen]:
+def approvals(every: Sequence[LintedRequest]) -> Iterator[Example]:
     """See approvals that Azure refuses, and those that come twice."""
     approved: set[str] = set()
     for one in every:
@@ -59,9 +59,9 @@ def approvals(every: Sequence[Asked]) -> Iterator[Seen]:
             continue
         ids = read_approval(record.sent)
         if record.reason == "malformed_events" and len(record.sent) < MOST_BODY_BYTES:
-            yield Seen("approval_unknown" if ids else "approval_malformed", record)
+            yield Example("approval_unknown" if ids else "approval_malformed", record)
         elif record.status == _OK:
             named = {event_id.upper() for event_id in ids or ()}
             for event_id in sorted(named & approved):
-                yield Seen("approval_again", record, f"{record.line}, {event_id}")
+                yield Example("approval_again", record, f"{record.line}, {event_id}")
             approved |= named

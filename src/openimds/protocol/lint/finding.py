@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from openimds.facts.strict import RULES
 from openimds.protocol.lint import credential_rules, rate_rules, request_rules
-from openimds.protocol.lint.requests import Check, Seen, asked
+from openimds.protocol.lint.requests import Check, Example, asked
 from openimds.protocol.request_log import Record
 
 MOST_NUMBERS = 20
@@ -53,7 +53,7 @@ def report(records: Iterable[Record]) -> tuple[Finding, ...]:
 
 def _judged(vm: str, records: list[Record]) -> list[Finding]:
     every = [asked(record) for record in records]
-    seen: dict[str, list[Seen]] = {}
+    seen: dict[str, list[Example]] = {}
     for check in _CHECKS:
         for one in check(every):
             seen.setdefault(one.rule, []).append(one)

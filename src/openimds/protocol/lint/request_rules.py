@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.strict import RULES, SERVED_BY_AZURE, SOON_S
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
-from openimds.protocol.lint.requests import Asked, Seen
+from openimds.protocol.lint.requests import Example, LintedRequest
 
 _ENDPOINTS = {row.key: row for row in ENDPOINTS}
 _PATHS = SERVED_BY_AZURE.union(row.path for row in ENDPOINTS)
@@ -20,13 +20,13 @@ _OK = 200
 
 _Next = dict[tuple[str, str], float]
 """When, after a request, comes what may excuse it: by the rule, and what it is about."""
-_Excuse = Callable[[Asked, _Next], bool]
+_Excuse = Callable[[LintedRequest, _Next], bool]
 _HEADER, _VERSION = "header_missing", "version_missing"
 
 
-def refusals(every: Sequence[Asked]) -> Iterator[Seen]:
+def refusals(every: Sequence[LintedRequest]) -> Iterator[Example]:
     """See the refusals that are Azure's; those that were played on purpose are nobody's fault."""
-    found: list[Seen] = []
+    found: list[Example] = []
     following: _Next = {}
     # From the end, so that nobody looks through all that follows each of many requests.
     for one in reversed(every):
@@ -38,7 +38,7 @@ def refusals(every: Sequence[Asked]) -> Iterator[Seen]:
     yield from reversed(found)
 
 
-def _refused(one: Asked, following: _Next) -> Iterator[Seen]:
+def _refused(one: LintedRequest, following: _Next) -> Iterator[Example]:
     record = one.record
     if not record.reason or one.is_played:
         return
@@ -49,31 +49,31 @@ def _refused(one: Asked, following: _Next) -> Iterator[Seen]:
             continue
         excuse = _EXCUSES.get(row.key)
         if not (excuse and excuse(one, following)):
-            yield Seen(row.key, record)
+            yield Example(row.key, record)
 
 
-def _looks_only(one: Asked, following: _Next) -> bool:
+def _looks_only(one: LintedRequest, following: _Next) -> bool:
     """Tell whether a request without the header was followed by the same one with it."""
     return _is_soon(one, following.get((_HEADER, one.path)))
 
 
-def _learns(one: Asked, following: _Next) -> bool:
+def _learns(one: LintedRequest, following: _Next) -> bool:
     """Tell whether a request without a version was followed by one that has learnt it."""
     return _is_soon(one, following.get((_VERSION, one.category)))
 
 
-def _is_soon(one: Asked, at_s: float | None) -> bool:
+def _is_soon(one: LintedRequest, at_s: float | None) -> bool:
     return at_s is not None and at_s - one.record.now_s <= SOON_S
 
 
-def _is_too_new(one: Asked, _: _Next) -> bool:
+def _is_too_new(one: LintedRequest, _: _Next) -> bool:
     """Tell whether a version exists, and only this region has not got it yet."""
     row = _ENDPOINTS.get(one.record.endpoint)
     version = one.parameters.get("api-version", "")
     return bool(row and row.versions == "general" and row.since <= version in _GENERAL)
 
 
-def _is_served_by_azure(one: Asked, _: _Next) -> bool:
+def _is_served_by_azure(one: LintedRequest, _: _Next) -> bool:
     """Tell whether the path is one that some Azure has: a client may look for it."""
     return one.path in _PATHS
 
@@ -86,27 +86,27 @@ _EXCUSES: dict[str, _Excuse] = {
 }
 
 
-def ways(every: Sequence[Asked]) -> Iterator[Seen]:
+def ways(every: Sequence[LintedRequest]) -> Iterator[Example]:
     """See requests that came through a proxy, by a redirect, from a page, or by a name."""
     is_real = any(_host(one) == _REAL_HOST for one in every)
     for one in every:
         record = one.record
         names = [name for name in _PROXIES if record.header(name)]
         if names or (record.target and not record.target.startswith(("/", "*"))):
-            yield Seen("proxy", record, _with(one, names))
+            yield Example("proxy", record, _with(one, names))
         pages = [name for name in _PAGES if record.header(name)]
         if pages:
-            yield Seen("redirected", record, _with(one, pages))
+            yield Example("redirected", record, _with(one, pages))
         if is_real and _is_name(_host(one)):
-            yield Seen("host_foreign", record, _with(one, ["host"]))
+            yield Example("host_foreign", record, _with(one, ["host"]))
 
 
-def _with(one: Asked, names: Sequence[str]) -> str:
+def _with(one: LintedRequest, names: Sequence[str]) -> str:
     said = "".join(f", {name}: {one.record.header(name)}" for name in names)
     return one.record.line + said
 
 
-def _host(one: Asked) -> str:
+def _host(one: LintedRequest) -> str:
     """Return the Host of a request without its port."""
     host = one.record.header("host").lower()
     if host.startswith("["):
@@ -124,12 +124,12 @@ def _is_name(host: str) -> bool:
     return False
 
 
-def contents(every: Sequence[Asked]) -> Iterator[Seen]:
+def contents(every: Sequence[LintedRequest]) -> Iterator[Example]:
     """See requests for what Azure's documents say to leave alone."""
     for one in every:
         endpoint = one.record.endpoint
         if endpoint == "instance" and one.route in _ROUTES and one.record.status == _OK:
-            yield Seen(_ROUTES[one.route], one.record)
+            yield Example(_ROUTES[one.route], one.record)
         is_preview = one.parameters.get("api-version") == _PREVIEW
         if endpoint == "scheduledevents" and is_preview:
-            yield Seen("version_preview", one.record)
+            yield Example("version_preview", one.record)

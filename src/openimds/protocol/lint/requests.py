@@ -6,17 +6,17 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.faults import EFFECTS, Way
+from openimds.facts.faults import EFFECTS, EffectMode
 from openimds.facts.refusals import problem
 from openimds.protocol.request import query
 from openimds.protocol.request_log import Record
 
-_PLAYED = frozenset(key for key, row in EFFECTS.items() if row.way is not Way.DELIVERY)
+_PLAYED = frozenset(key for key, row in EFFECTS.items() if row.way is not EffectMode.DELIVERY)
 _EXTRAS = frozenset(row.setting for row in ENDPOINTS if row.setting)
 TOO_MANY = problem("throttled", "").status
 
 
-class Asked(Struct, frozen=True):
+class LintedRequest(Struct, frozen=True):
     """A record, the path in lower case, the route below it, and the parameters of the query.
 
     `category` and `limit` are the keys of the endpoint's category and of its limiter class.
@@ -40,7 +40,7 @@ class Asked(Struct, frozen=True):
         return self.record.fault in _PLAYED
 
 
-class Seen(Struct, frozen=True):
+class Example(Struct, frozen=True):
     """A request that shows the breach of a rule; `words` say how, if the request does not."""
 
     rule: str
@@ -48,14 +48,14 @@ class Seen(Struct, frozen=True):
     words: str = ""
 
 
-Check: TypeAlias = Callable[[Sequence[Asked]], Iterator[Seen]]
+Check: TypeAlias = Callable[[Sequence[LintedRequest]], Iterator[Example]]
 """Looks through the requests of one VM, which are in the order of their times."""
 
 
-def asked(record: Record) -> Asked:
+def asked(record: Record) -> LintedRequest:
     """Return what a request asks, at whatever endpoints some server has."""
     known = query(record.method, record.target.encode("latin-1", "replace"), extras=_EXTRAS)
-    return Asked(
+    return LintedRequest(
         record,
         known.path.removesuffix("/").lower(),
         tuple(part.lower() for part in known.route),

@@ -11,11 +11,11 @@ from openimds.admin.handlers import identities
 from openimds.credentials.keys.files import KeyFileError
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.fleet.index import Picture
-from openimds.fleet.service import Desk
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import MemoryStore
-from openimds.protocol.handle import answer, subject
-from openimds.protocol.pending import NeedsToken
+from openimds.protocol.handle import handle, subject
+from openimds.protocol.pending import PendingToken
 from openimds.protocol.request import query
 from openimds.vm.fleet_file import vm
 from openimds.vm.types import Vm
@@ -64,8 +64,8 @@ def test_the_identities_of_a_vm_are_those_that_its_tokens_show(tmp_path: Path) -
         }
         target = b"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a.b"
         asked = query("GET", target, has_metadata_header=True)
-        need = answer(asked, subject(vm("web-1", BOTH), catalog()), office.now_s)
-        assert isinstance(need, NeedsToken)
+        need = handle(asked, subject(vm("web-1", BOTH), catalog()), office.now_s)
+        assert isinstance(need, PendingToken)
         assert system == {
             "vm": "web-1",
             "kind": "system",
@@ -245,20 +245,20 @@ def test_the_desk_says_which_vms_are_other_ones_now(tmp_path: Path) -> None:
             if "taken" in wanted:
                 raise ConfigError("listen", "taken", "a free one")
 
-        picture: Picture[Any] = Picture(catalog(), 1 << 20)
-        desk = Desk(MemoryStore(), picture, lambda: 0.0, listen, heard.append)
+        fleet_index: FleetIndex[Any] = FleetIndex(catalog(), 1 << 20)
+        fleet_service = FleetService(MemoryStore(), fleet_index, lambda: 0.0, listen, heard.append)
 
         async def sync(*names: str) -> None:
-            await desk.sync(_vms(names), "file", "test")
+            await fleet_service.sync(_vms(names), "file", "test")
 
         await sync("a", "b", "c")
-        await desk.put(Vm("b", classic=True), "test")
-        await desk.patch("a", {"classic": True}, "test")
-        await desk.remove("c", "test")
-        await desk.remove("nobody", "test")
+        await fleet_service.put(Vm("b", classic=True), "test")
+        await fleet_service.patch("a", {"classic": True}, "test")
+        await fleet_service.remove("c", "test")
+        await fleet_service.remove("nobody", "test")
         with pytest.raises(ConfigError):
-            await desk.patch("a", {"reach": {"listen": ["taken"]}}, "test")
-        desk.close()
+            await fleet_service.patch("a", {"reach": {"listen": ["taken"]}}, "test")
+        fleet_service.close()
         assert [one for one in heard if one] == [{"a", "b", "c"}, {"b"}, {"a"}, {"c"}]
 
     at_work(tmp_path, work)

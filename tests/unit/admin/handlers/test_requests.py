@@ -25,12 +25,12 @@ FLEET = a_fleet(
 
 def guests(office: Office) -> tuple[Talk, Talk, Talk]:
     """Two VMs and a stranger, whose requests the office hears of."""
-    plane = a_plane(a_picture(*FLEET))
-    plane.watch(office.recorder)
+    dispatcher = a_plane(a_picture(*FLEET))
+    dispatcher.watch(office.recorder)
     return (
-        Talk(plane, ("10.0.0.1", 5)),
-        Talk(plane, ("10.0.0.2", 5)),
-        Talk(plane, ("10.0.0.3", 5)),
+        Talk(dispatcher, ("10.0.0.1", 5)),
+        Talk(dispatcher, ("10.0.0.2", 5)),
+        Talk(dispatcher, ("10.0.0.3", 5)),
     )
 
 
@@ -86,10 +86,10 @@ def test_the_end_of_a_token_is_shown(tmp_path: Path) -> None:
 
 def test_requests_are_listed_by_pages_vm_endpoint_and_status(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        first, second, stranger = guests(office)
+        first, second, unknown_caller = guests(office)
         first.ask(NAME)
         second.ask("/metadata/versions")
-        stranger.ask(NAME)
+        unknown_caller.ask(NAME)
         first.ask(NAME + "&format=text")
         for query, numbers in (
             ("", [1, 2, 3, 4]),

@@ -16,7 +16,7 @@ from urllib3 import HTTPResponse
 from openimds.credentials.entra.client import Entra
 from openimds.credentials.keys.keyring import Keyring
 from openimds.credentials.tokens.jwt import sign
-from openimds.protocol.pending import NeedsToken
+from openimds.protocol.pending import PendingToken
 from openimds.vm.identities import Principal
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ NOW_S = 1_709_809_597.5
 TENANT, CLIENT, OBJECT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
 ISSUER = "https://id.example.org"
 ONE = Principal(CLIENT, OBJECT, TENANT, "/app", "/vm", "entra")
-NEED = NeedsToken("web-1", "AzurePublicCloud", ONE, "https://vault.azure.net")
+NEED = PendingToken("web-1", "AzurePublicCloud", ONE, "https://vault.azure.net")
 RING = Keyring()
 
 
@@ -87,7 +87,7 @@ class Scene:
             way,
             issuer=ISSUER,
             sign=more.pop("sign", signed),
-            tell=self.told.append,
+            notify=self.told.append,
             options={"transport": transport},
             **more,
         )

@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from openimds.credentials.entra import client as room
-from openimds.credentials.entra.client import NOBODY_ASKS, Entra, Nobody
+from openimds.credentials.entra.client import ENTRA_UNCONFIGURED, Entra, UnconfiguredEntra
 from openimds.credentials.tokens import oidc
-from openimds.protocol.pending import Failed, Token
+from openimds.protocol.pending import AccessToken, Failed
 from tests.unit.credentials.entra.directory import (
     CLIENT,
     ISSUER,
@@ -65,7 +65,7 @@ def test_federation_asks_in_the_name_of_the_identity_and_our_issuer(cloud: str, 
     async def work() -> None:
         async with Scene("federation") as scene:
             got = await scene.entra.token(replace(NEED, cloud=cloud), NOW_S)
-            assert isinstance(got, Token)
+            assert isinstance(got, AccessToken)
         ((url, form),) = scene.directory.posts
         assert url == f"https://{host}/{TENANT}/oauth2/v2.0/token"
         assert (form["client_id"], form["grant_type"]) == (CLIENT, "client_credentials")
@@ -92,7 +92,7 @@ def test_a_token_has_the_times_that_entra_gave_it() -> None:
             text = a_token(nbf=1_700_000_000)
             scene.directory.body = {"access_token": text, "expires_in": 86_399}
             got = await scene.entra.token(NEED, NOW_S)
-        assert isinstance(got, Token)
+        assert isinstance(got, AccessToken)
         assert (got.text, got.not_before_s) == (text, 1_700_000_000)
         # expires_on - not_before = life + 5 min, as in the recorded body (S29).
         assert got.expires_s - got.not_before_s == got.life_s + 300
@@ -106,7 +106,7 @@ def test_a_token_that_cannot_be_read_begins_five_minutes_ago(text: str) -> None:
         async with Scene("federation") as scene:
             scene.directory.body = {"access_token": text, "expires_in": 3599}
             got = await scene.entra.token(NEED, NOW_S)
-        assert isinstance(got, Token)
+        assert isinstance(got, AccessToken)
         assert (got.text, got.not_before_s) == (text, 1_709_809_297)
 
     at_work(work)
@@ -119,7 +119,7 @@ def test_an_application_asks_for_all_and_anew_each_time() -> None:
             for number in (1, 2):
                 scene.directory.body = {"access_token": f"real-{number}", "expires_in": 86_399}
                 got = await scene.entra.token(replace(NEED, cloud="AzureChinaCloud"), NOW_S)
-                assert isinstance(got, Token)
+                assert isinstance(got, AccessToken)
                 assert got.text == f"real-{number}"
         for url, form in scene.directory.posts:
             host = "login.partner.microsoftonline.cn"
@@ -182,7 +182,7 @@ def test_az_gives_the_token_of_who_is_signed_in(
     async def work() -> None:
         async with Scene("az") as scene:
             got = await scene.entra.token(NEED, NOW_S)
-        assert got == Token("of-ada", 1_709_809_297, 1_709_813_197, 3600)
+        assert got == AccessToken("of-ada", 1_709_809_297, 1_709_813_197, 3600)
         assert "--resource https://vault.azure.net" in asked.read_text()
         assert (scene.directory.asked, scene.told) == ([], [])
 
@@ -252,7 +252,7 @@ def test_azure_identity_is_loaded_by_the_first_token_and_not_before() -> None:
     lines = [
         "import sys",
         "from openimds.credentials.entra.client import Entra",
-        "Entra('az', issuer='', sign=None, tell=None)",
+        "Entra('az', issuer='', sign=None, notify=None)",
         "print(*({'azure.identity', 'azure.core', 'msal'} & sys.modules.keys()))",
     ]
     got = subprocess.run(
@@ -262,7 +262,7 @@ def test_azure_identity_is_loaded_by_the_first_token_and_not_before() -> None:
 
 
 def test_the_libraries_print_nothing() -> None:
-    Entra("az", issuer="", sign=signed, tell=lambda _: None).close()
+    Entra("az", issuer="", sign=signed, notify=lambda _: None).close()
     for name in ("azure", "msal"):
         # Without a handler of its own Python would write warnings to stderr.
         found = logging.getLogger(name).handlers
@@ -272,10 +272,10 @@ def test_the_libraries_print_nothing() -> None:
 def test_where_nothing_says_how_to_ask_the_operator_is_told_once() -> None:
     async def work() -> None:
         told: list[str] = []
-        nobody = Nobody(told.append, is_told=False)
+        nobody = UnconfiguredEntra(told.append, is_told=False)
         assert [await nobody.token(NEED, NOW_S) for _ in range(3)] == [Failed("server_error")] * 3
-        assert told == [NOBODY_ASKS]
-        await Nobody(told.append, is_told=True).token(NEED, NOW_S)
-        assert told == [NOBODY_ASKS]
+        assert told == [ENTRA_UNCONFIGURED]
+        await UnconfiguredEntra(told.append, is_told=True).token(NEED, NOW_S)
+        assert told == [ENTRA_UNCONFIGURED]
 
     at_work(work)

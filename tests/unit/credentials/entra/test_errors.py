@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from openimds.credentials.entra.client import QUIET_S, speakable
 from openimds.credentials.keys.files import KeyFileError
-from openimds.protocol.pending import Failed, Token
+from openimds.protocol.pending import AccessToken, Failed
 from openimds.protocol.request import query
 from openimds.protocol.response import refuse
 from tests.unit.credentials.entra.directory import NEED, NOW_S, Scene, a_token, at_work
@@ -32,12 +32,14 @@ def body(error: str, said: str, **more: object) -> dict[str, object]:
     return {"error": error, "error_description": said, **more}
 
 
-async def answer(scene: Scene, status: int, said: object, now_s: float = NOW_S) -> Token | Failed:
+async def answer(
+    scene: Scene, status: int, said: object, now_s: float = NOW_S
+) -> AccessToken | Failed:
     scene.directory.status, scene.directory.body = status, said
     return await scene.entra.token(NEED, now_s)
 
 
-def shown(failed: Token | Failed) -> dict[str, object]:
+def shown(failed: AccessToken | Failed) -> dict[str, object]:
     """Return the body that the guest gets."""
     assert isinstance(failed, Failed)
     found: dict[str, object] = json.loads(refuse(failed.key, ASKED, failed.blanks).body)

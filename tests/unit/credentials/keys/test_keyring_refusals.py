@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from openimds.credentials.keys.files import KeyFileError, new_key, write_key
 from openimds.credentials.keys.keyring import Keyring, kid_of
-from openimds.credentials.pki.lazy import Issuing
-from openimds.credentials.service import Office
-from openimds.protocol.access_token import Terms
+from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.service import CredentialsService
+from openimds.protocol.access_token import TokenSettings
 
 NOW_S = 1_709_809_297
 
@@ -126,7 +126,7 @@ def test_a_key_that_others_can_read_is_refused(path: Path) -> None:
 def test_a_file_in_the_place_of_the_folder_is_told_when_the_server_starts(tmp_path: Path) -> None:
     (tmp_path / "keys").touch()
     with pytest.raises(KeyFileError, match=r"keys/keyring\.json: not a directory"):
-        Office(Issuing(tmp_path), Terms(86_400))
+        CredentialsService(CaSettings(tmp_path), TokenSettings(86_400))
 
 
 def test_a_key_under_the_name_of_another_is_refused(path: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 from openimds.credentials.keys import files
 from openimds.credentials.keys.pool import Pool
 from openimds.credentials.pki.authority import Authority
-from openimds.credentials.pki.lazy import Issuing
-from openimds.credentials.service import Office
-from openimds.protocol.access_token import Terms
+from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.service import CredentialsService
+from openimds.protocol.access_token import TokenSettings
 
 NOW_S = 1_795_377_286.0
 
@@ -25,7 +25,10 @@ def test_all_that_signs_for_a_second_server_is_there_already(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = Pool()
-    first, second = (Office(Issuing(make_key=pool.supply()), Terms(86400)) for _ in range(2))
+    first, second = (
+        CredentialsService(CaSettings(make_key=pool.supply()), TokenSettings(86400))
+        for _ in range(2)
+    )
     token, bundle = first.keyring().signer(NOW_S), first.registry.bundle(NOW_S)
     monkeypatch.delattr(files, "new_key")
     assert second.keyring().signer(NOW_S).key is token.key

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from openimds.credentials.pki.authority import Authority, Leaf
-from openimds.credentials.pki.certificates import Site, Span
+from openimds.credentials.pki.authority import Authority, SigningLeaf
+from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import envelope
-from openimds.credentials.pki.verify import Report, verify
+from openimds.credentials.pki.verify import VerificationReport, verify
 from tests.unit.credentials.pki.recorded import CREATED_S, NONCE, PAYLOAD
 
 URL = "http://127.0.0.1:8169"
@@ -23,8 +23,8 @@ leaf = next(
     for seconds in count(3600)
     if (
         made := authority.issue(
-            Site("metadata.azure.com", "northeurope"),
-            Span(CREATED_S - seconds, CREATED_S + YEAR_S),
+            LeafSubject("metadata.azure.com", "northeurope"),
+            Validity(CREATED_S - seconds, CREATED_S + YEAR_S),
         )
     ).certificate.signature[-1]
     & 1
@@ -34,7 +34,7 @@ der = envelope(PAYLOAD, leaf.certificate, leaf.key)
 text = base64.b64encode(der).decode()
 
 
-def judged(document: bytes | str = der, **changes: Any) -> Report:
+def judged(document: bytes | str = der, **changes: Any) -> VerificationReport:
     """Judge a document as one who got it just now, asked with its nonce and trusts us."""
     asked: dict[str, Any] = {
         "trust": authority.bundle(),
@@ -44,15 +44,15 @@ def judged(document: bytes | str = der, **changes: Any) -> Report:
     return verify(document, **asked)
 
 
-def failures(report: Report) -> dict[str, str]:
+def failures(report: VerificationReport) -> dict[str, str]:
     return {check.name: check.detail for check in report.checks if check.holds is False}
 
 
-def unmade(report: Report) -> list[str]:
+def unmade(report: VerificationReport) -> list[str]:
     return [check.name for check in report.checks if check.holds is None]
 
 
-def signed(payload: bytes | Mapping[str, Any], by: Leaf = leaf) -> bytes:
+def signed(payload: bytes | Mapping[str, Any], by: SigningLeaf = leaf) -> bytes:
     said = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return envelope(said, by.certificate, by.key)
 

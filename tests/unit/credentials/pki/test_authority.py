@@ -9,7 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from openimds.credentials.keys.files import write_key
 from openimds.credentials.pki.authority import Authority
-from openimds.credentials.pki.certificates import KeyIssuer, Site, Span
+from openimds.credentials.pki.certificates import KeyIssuer, LeafSubject, Validity
 from tests.unit.credentials.pki.trust import (
     DAY_S,
     NOW_S,
@@ -124,8 +124,8 @@ def test_openssl_trusts_nothing_of_another_authority(kept: Authority, tmp_path: 
 
 
 def test_the_root_vouches_for_no_other_names(kept: Authority, tmp_path: Path) -> None:
-    span = Span(NOW_S - DAY_S, NOW_S + DAY_S)
-    leaf = kept.issue(Site("login.example.com", ""), span).certificate
+    span = Validity(NOW_S - DAY_S, NOW_S + DAY_S)
+    leaf = kept.issue(LeafSubject("login.example.com", ""), span).certificate
     said = verify(leaf, kept.bundle(), tmp_path, is_ok=False)
     assert "permitted subtree violation" in said
 

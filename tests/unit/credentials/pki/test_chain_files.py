@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from openimds.credentials.keys.files import KeyFileError, new_key, write_file, write_key
 from openimds.credentials.pki.authority import Authority, Part
 from openimds.credentials.pki.certificates import file_name
-from openimds.credentials.pki.chain_files import Brought, read_issuer
+from openimds.credentials.pki.chain_files import ExternalCa, read_issuer
 from tests.unit.credentials.pki.trust import (
     DAY_S,
     NOW_S,
@@ -355,7 +355,7 @@ def test_a_signer_outside_the_process_can_take_the_place_of_a_key() -> None:
             asked.append(builder)
             return inside.sign(builder)
 
-    authority = Authority.open(None, NOW_S, brought=Brought(Module()))
+    authority = Authority.open(None, NOW_S, brought=ExternalCa(Module()))
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
     assert len(asked) == 1
     leaf.verify_directly_issued_by(inside.certificate)

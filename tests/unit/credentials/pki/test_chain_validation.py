@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.keys.files import read_key
 from openimds.credentials.pki.authority import Authority
-from openimds.credentials.pki.certificates import Site, Span
+from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import envelope
 from openimds.errors import ConfigError
 from tests.unit.credentials.pki.openssl import (
@@ -104,16 +104,16 @@ def test_a_leaf_that_does_not_say_where_its_issuer_is_cannot_be_followed() -> No
 
 
 def test_names_that_the_root_does_not_vouch_for_break_the_chain() -> None:
-    span = Span(CREATED_S - 60, CREATED_S + 60)
-    made = signed(PAYLOAD, authority.issue(Site("example.com", ""), span))
+    span = Validity(CREATED_S - 60, CREATED_S + 60)
+    made = signed(PAYLOAD, authority.issue(LeafSubject("example.com", ""), span))
     found = failures(judged(made))
     assert found.keys() == {"chain", "name"}
     assert "permitted" in found["chain"]
 
 
 def test_a_chain_whose_authorities_ended_does_not_hold() -> None:
-    span = Span(CREATED_S + 30 * YEAR_S, CREATED_S + 31 * YEAR_S)
-    made = signed(PAYLOAD, authority.issue(Site("metadata.azure.com", ""), span))
+    span = Validity(CREATED_S + 30 * YEAR_S, CREATED_S + 31 * YEAR_S)
+    made = signed(PAYLOAD, authority.issue(LeafSubject("metadata.azure.com", ""), span))
     assert "chain" in failures(judged(made, at_s=CREATED_S + 30 * YEAR_S + 60))
 
 

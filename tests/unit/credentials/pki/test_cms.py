@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import (
     PKCS7SignatureBuilder,
 )
 
-from openimds.credentials.pki.authority import Authority, Leaf
+from openimds.credentials.pki.authority import Authority, SigningLeaf
 from openimds.credentials.pki.cms import EnvelopeError, enclose, envelope, open_envelope
 from tests.unit.credentials.pki.recorded import CREATED_S, CUT_SHORT, PAYLOAD, SAMPLE_DER
 
@@ -26,17 +26,17 @@ def authority() -> Authority:
 
 
 @pytest.fixture(scope="module")
-def leaf(authority: Authority) -> Leaf:
+def leaf(authority: Authority) -> SigningLeaf:
     return authority.leaf("metadata.azure.com", "northeurope", CREATED_S)
 
 
 @pytest.fixture(scope="module")
-def der(leaf: Leaf) -> bytes:
+def der(leaf: SigningLeaf) -> bytes:
     return envelope(PAYLOAD, leaf.certificate, leaf.key)
 
 
 @pytest.fixture(scope="module")
-def stranger(der: bytes) -> Any:
+def unknown_caller(der: bytes) -> Any:
     """Return the envelope as asn1crypto reads it."""
     return reader.ContentInfo.load(der, strict=True)
 
@@ -53,32 +53,32 @@ def changed(der: bytes, old: str, new: str, count: int = -1) -> bytes:
     return der.replace(bytes.fromhex(old), bytes.fromhex(new), count)
 
 
-def test_the_frame_is_signed_data_of_version_1_without_crls(stranger: Any) -> None:
-    assert stranger["content_type"].dotted == "1.2.840.113549.1.7.2"
-    signed = stranger["content"]
+def test_the_frame_is_signed_data_of_version_1_without_crls(unknown_caller: Any) -> None:
+    assert unknown_caller["content_type"].dotted == "1.2.840.113549.1.7.2"
+    signed = unknown_caller["content"]
     assert signed["version"].native == "v1"
     assert signed["crls"].native is None
 
 
-def test_the_digest_algorithms_are_one_odd_oid_with_a_null(stranger: Any) -> None:
-    (algorithm,) = stranger["content"]["digest_algorithms"]
+def test_the_digest_algorithms_are_one_odd_oid_with_a_null(unknown_caller: Any) -> None:
+    (algorithm,) = unknown_caller["content"]["digest_algorithms"]
     assert algorithm["algorithm"].dotted == ODD_DIGEST
     assert algorithm["parameters"].dump() == b"\x05\x00"
 
 
-def test_the_content_is_the_payload_as_data(stranger: Any) -> None:
-    content = stranger["content"]["encap_content_info"]
+def test_the_content_is_the_payload_as_data(unknown_caller: Any) -> None:
+    content = unknown_caller["content"]["encap_content_info"]
     assert content["content_type"].dotted == "1.2.840.113549.1.7.1"
     assert content["content"].native == PAYLOAD
 
 
-def test_the_only_certificate_is_the_leafs(stranger: Any, leaf: Leaf) -> None:
-    (certificate,) = stranger["content"]["certificates"]
+def test_the_only_certificate_is_the_leafs(unknown_caller: Any, leaf: SigningLeaf) -> None:
+    (certificate,) = unknown_caller["content"]["certificates"]
     assert certificate.dump() == leaf.certificate.public_bytes(Encoding.DER)
 
 
-def test_the_signer_is_as_recorded(stranger: Any, leaf: Leaf) -> None:
-    (signer,) = stranger["content"]["signer_infos"]
+def test_the_signer_is_as_recorded(unknown_caller: Any, leaf: SigningLeaf) -> None:
+    (signer,) = unknown_caller["content"]["signer_infos"]
     assert signer["version"].native == "v1"
     assert signer["sid"].name == "issuer_and_serial_number"
     assert signer["sid"].chosen["issuer"].dump() == leaf.certificate.issuer.public_bytes()
@@ -98,7 +98,7 @@ def test_the_outer_octets_equal_those_of_the_sample_but_for_lengths(der: bytes) 
     assert SAMPLE_DER[23:43] == der[23:43]
 
 
-def test_openssl_follows_the_recipe_of_the_document(der: bytes, leaf: Leaf) -> None:
+def test_openssl_follows_the_recipe_of_the_document(der: bytes, leaf: SigningLeaf) -> None:
     pem = openssl("pkcs7", "-inform", "DER", given=der).stdout
     printed = openssl("pkcs7", "-inform", "DER", "-print_certs", given=der).stdout
     assert leaf.certificate.public_bytes(Encoding.PEM).strip() in printed
@@ -108,7 +108,7 @@ def test_openssl_follows_the_recipe_of_the_document(der: bytes, leaf: Leaf) -> N
     assert b"Verification successful" in verified.stderr
 
 
-def test_openssl_refuses_a_signature_that_does_not_fit(leaf: Leaf) -> None:
+def test_openssl_refuses_a_signature_that_does_not_fit(leaf: SigningLeaf) -> None:
     wrong = enclose(PAYLOAD, leaf.certificate, bytes(255) + b"\x01")
     with pytest.raises(subprocess.CalledProcessError) as caught:
         openssl("smime", "-verify", "-inform", "DER", "-noverify", given=wrong)
@@ -124,7 +124,7 @@ def test_openssl_builds_the_chain_with_the_bundle(
     assert openssl("smime", "-verify", "-inform", "DER", *at, given=der).stdout == PAYLOAD
 
 
-def test_what_was_enclosed_comes_out_again(der: bytes, leaf: Leaf) -> None:
+def test_what_was_enclosed_comes_out_again(der: bytes, leaf: SigningLeaf) -> None:
     found = open_envelope(der)
     (signer,) = found.signers
     assert found.payload == PAYLOAD
@@ -147,7 +147,7 @@ def test_the_sample_of_the_document_is_read() -> None:
 
 
 def test_an_ordinary_envelope_with_attributes_and_several_certificates_is_read(
-    authority: Authority, leaf: Leaf
+    authority: Authority, leaf: SigningLeaf
 ) -> None:
     other = authority.leaf("metadata.azure.cn", "chinaeast2", CREATED_S).certificate
     der = (
@@ -163,7 +163,7 @@ def test_an_ordinary_envelope_with_attributes_and_several_certificates_is_read(
     assert set(found.certificates) == {leaf.certificate, other}
 
 
-def test_an_envelope_without_its_content_has_no_payload(leaf: Leaf) -> None:
+def test_an_envelope_without_its_content_has_no_payload(leaf: SigningLeaf) -> None:
     der = (
         PKCS7SignatureBuilder()
         .set_data(PAYLOAD)

@@ -8,10 +8,15 @@ import pytest
 from cryptography import x509
 
 from openimds.credentials.pki.authority import Authority
-from openimds.credentials.pki.chain_files import Brought
+from openimds.credentials.pki.chain_files import ExternalCa
 from openimds.credentials.pki.cms import open_envelope
-from openimds.credentials.pki.invalid_documents import SCENARIOS, Notary, rehearse_payload, scenario
-from openimds.credentials.pki.verify import Report, verify
+from openimds.credentials.pki.invalid_documents import (
+    SCENARIOS,
+    DocumentSigner,
+    invalid_document,
+    invalid_payload,
+)
+from openimds.credentials.pki.verify import VerificationReport, verify
 from openimds.errors import ConfigError
 from tests.unit.credentials.pki.recorded import CREATED_S, NONCE, PAYLOAD
 
@@ -26,8 +31,8 @@ def authority() -> Authority:
 
 
 @pytest.fixture(scope="module")
-def notary(authority: Authority) -> Notary:
-    return Notary(authority)
+def document_signer(authority: Authority) -> DocumentSigner:
+    return DocumentSigner(authority)
 
 
 def serve(authority: Authority) -> Callable[[str], bytes]:
@@ -42,7 +47,7 @@ def serve(authority: Authority) -> Callable[[str], bytes]:
     return fetch
 
 
-def judged(document: str, authority: Authority) -> Report:
+def judged(document: str, authority: Authority) -> VerificationReport:
     return verify(
         document,
         trust=authority.bundle(),
@@ -53,17 +58,17 @@ def judged(document: str, authority: Authority) -> Report:
     )
 
 
-def made(notary: Notary, name: str) -> str:
+def made(document_signer: DocumentSigner, name: str) -> str:
     """Return a document as the server makes it: the payload rehearsed, then signed."""
-    said = rehearse_payload(json.loads(PAYLOAD), name, CREATED_S)
+    said = invalid_payload(json.loads(PAYLOAD), name, CREATED_S)
     payload = json.dumps(said, separators=(",", ":")).encode()
-    return notary.document(payload, *PUBLIC, CREATED_S, name)
+    return document_signer.document(payload, *PUBLIC, CREATED_S, name)
 
 
 def test_a_document_without_scenario_holds_and_is_one_line_of_base64(
-    notary: Notary, authority: Authority
+    document_signer: DocumentSigner, authority: Authority
 ) -> None:
-    document = notary.document(PAYLOAD, *PUBLIC, CREATED_S)
+    document = document_signer.document(PAYLOAD, *PUBLIC, CREATED_S)
     assert open_envelope(base64.b64decode(document, validate=True)).payload == PAYLOAD
     report = judged(document, authority)
     assert report.holds
@@ -82,9 +87,9 @@ def test_a_document_without_scenario_holds_and_is_one_line_of_base64(
     ],
 )
 def test_each_scenario_spoils_one_thing(
-    notary: Notary, authority: Authority, name: str, check: str, reason: str
+    document_signer: DocumentSigner, authority: Authority, name: str, check: str, reason: str
 ) -> None:
-    report = judged(made(notary, name), authority)
+    report = judged(made(document_signer, name), authority)
     found = {one.name: one.detail for one in report.checks if one.holds is False}
     assert list(found) == [check]
     assert reason in found[check]
@@ -103,17 +108,19 @@ def test_the_scenarios_are_those_of_the_tests_above() -> None:
 
 
 def test_an_unknown_scenario_is_told_with_the_nearest() -> None:
-    assert scenario("wrong-cloud").name == "wrong-cloud"
+    assert invalid_document("wrong-cloud").name == "wrong-cloud"
     with pytest.raises(ConfigError, match='Did you mean "stale-nonce"'):
-        scenario("stale-nonse")
+        invalid_document("stale-nonse")
 
 
 def test_an_unknown_intermediate_is_of_our_root_and_stays_the_same(
-    notary: Notary, authority: Authority
+    document_signer: DocumentSigner, authority: Authority
 ) -> None:
     issuers = set()
     for _ in range(2):
-        der = base64.b64decode(notary.document(PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate"))
+        der = base64.b64decode(
+            document_signer.document(PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate")
+        )
         (leaf,) = open_envelope(der).certificates
         known = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
         issuers.add(known.key_identifier)
@@ -124,16 +131,16 @@ def test_an_unknown_intermediate_is_of_our_root_and_stays_the_same(
 
 
 def test_an_unknown_intermediate_can_be_had_where_the_roots_key_is_elsewhere() -> None:
-    brought = Brought(Authority.open(None, CREATED_S).stray(CREATED_S))
+    brought = ExternalCa(Authority.open(None, CREATED_S).stray(CREATED_S))
     theirs = Authority.open(None, CREATED_S, brought=brought, public_url=URL)
-    document = Notary(theirs).document(PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate")
+    document = DocumentSigner(theirs).document(PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate")
     found = [check.name for check in judged(document, theirs).checks if check.holds is False]
     assert found == ["chain"]
 
 
-def test_the_wrong_cloud_is_never_the_right_one(notary: Notary) -> None:
+def test_the_wrong_cloud_is_never_the_right_one(document_signer: DocumentSigner) -> None:
     domain = "metadata.microsoftazure.de"
-    document = notary.document(PAYLOAD, domain, "germanycentral", CREATED_S, "wrong-cloud")
+    document = document_signer.document(PAYLOAD, domain, "germanycentral", CREATED_S, "wrong-cloud")
     (leaf,) = open_envelope(base64.b64decode(document)).certificates
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [
@@ -150,16 +157,18 @@ def test_the_wrong_cloud_is_never_the_right_one(notary: Notary) -> None:
         (b"", b"0"),
     ],
 )
-def test_a_forger_changes_only_the_vm(notary: Notary, before: bytes, after: bytes) -> None:
+def test_a_forger_changes_only_the_vm(
+    document_signer: DocumentSigner, before: bytes, after: bytes
+) -> None:
     payload = PAYLOAD.replace(b"6277b885-20b1-43ba-81a2-ee4e94e7c0af", before)
-    document = notary.document(payload, *PUBLIC, CREATED_S, "tampered-payload")
+    document = document_signer.document(payload, *PUBLIC, CREATED_S, "tampered-payload")
     found = open_envelope(base64.b64decode(document)).payload
     assert found == payload.replace(b'"vmId":"' + before, b'"vmId":"' + after)
 
 
 def test_a_stale_nonce_is_that_of_the_request_before() -> None:
     said = json.loads(PAYLOAD)
-    got = rehearse_payload(said, "stale-nonce", CREATED_S, "0123456789")
+    got = invalid_payload(said, "stale-nonce", CREATED_S, "0123456789")
     assert got == said | {"nonce": "0123456789"}
     assert list(got) == list(said)
     assert said["nonce"] == NONCE, "what was given stays as it was"
@@ -167,11 +176,11 @@ def test_a_stale_nonce_is_that_of_the_request_before() -> None:
 
 @pytest.mark.parametrize("name", ["", "expired-leaf", "wrong-cloud", "tampered-payload"])
 def test_other_scenarios_leave_the_payload_alone(name: str) -> None:
-    assert rehearse_payload(json.loads(PAYLOAD), name, CREATED_S, "x") == json.loads(PAYLOAD)
+    assert invalid_payload(json.loads(PAYLOAD), name, CREATED_S, "x") == json.loads(PAYLOAD)
 
 
 def test_the_payload_of_a_classic_vm_gets_no_times_it_never_had() -> None:
-    assert rehearse_payload({"vmId": "a"}, "expired-document", CREATED_S) == {"vmId": "a"}
+    assert invalid_payload({"vmId": "a"}, "expired-document", CREATED_S) == {"vmId": "a"}
 
 
 @pytest.mark.parametrize(
@@ -183,10 +192,10 @@ def test_the_payload_of_a_classic_vm_gets_no_times_it_never_had() -> None:
     ],
 )
 def test_openssl_sees_what_is_wrong_with_a_chain(
-    notary: Notary, authority: Authority, tmp_path: Path, name: str, said: str
+    document_signer: DocumentSigner, authority: Authority, tmp_path: Path, name: str, said: str
 ) -> None:
     (tmp_path / "bundle.pem").write_bytes(authority.bundle())
-    der = base64.b64decode(notary.document(PAYLOAD, *PUBLIC, CREATED_S, name))
+    der = base64.b64decode(document_signer.document(PAYLOAD, *PUBLIC, CREATED_S, name))
     got = subprocess.run(
         [
             *("openssl", "smime", "-verify", "-inform", "DER", "-CAfile", "bundle.pem"),

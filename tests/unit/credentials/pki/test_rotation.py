@@ -25,7 +25,7 @@ def test_a_rotation_that_the_disk_broke_off_is_carried_on_by_the_running_server(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority.open(folder, NOW_S)
-    leaf, edition = authority.leaf(*PUBLIC, NOW_S).certificate, authority.edition
+    leaf, generation = authority.leaf(*PUBLIC, NOW_S).certificate, authority.generation
     full = [True, True]
 
     def write(path: Path, text: bytes) -> None:
@@ -41,7 +41,7 @@ def test_a_rotation_that_the_disk_broke_off_is_carried_on_by_the_running_server(
         assert "OK" in verify(leaf, authority.bundle(), tmp_path)
         fresh = authority.leaf(*PUBLIC, NOW_S).certificate
         assert "OK" in verify(fresh, authority.bundle(), tmp_path)
-    assert authority.edition > edition
+    assert authority.generation > generation
     authority.rotate("root", NOW_S)
     assert Authority.open(folder, NOW_S).root_pem() == authority.root_pem()
 
@@ -90,9 +90,9 @@ def test_a_renewal_that_fails_leaves_what_is_there_until_it_has_ended(
         assert len(tried) == 2, "within an hour it is not tried again"
         with pytest.raises(KeyFileError, match="no space"):
             authority.leaf(*PUBLIC, ends_s + 1)
-    edition = authority.edition
+    generation = authority.generation
     authority.leaf(*PUBLIC, ends_s - DAY_S)
-    assert authority.edition == edition + 1, "a renewal by itself counts too"
+    assert authority.generation == generation + 1, "a renewal by itself counts too"
 
 
 def test_what_has_ended_or_is_long_replaced_is_dropped(folder: Path) -> None:

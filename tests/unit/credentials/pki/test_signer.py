@@ -11,12 +11,12 @@ import pytest
 
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.cms import open_envelope
-from openimds.credentials.pki.lazy import CA, Issuing, Registry
-from openimds.credentials.pki.signer import Documents
+from openimds.credentials.pki.lazy import CA, CaSettings, LazyAuthority
+from openimds.credentials.pki.signer import AttestedDocuments
 from openimds.credentials.pki.verify import verify
-from openimds.credentials.worker import Workshop
+from openimds.credentials.worker import Worker
 from openimds.protocol.attested_document import need
-from openimds.protocol.pending import Failed, NeedsDocument, Signature
+from openimds.protocol.pending import Failed, PendingDocument, Signature
 from openimds.protocol.request import query
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import vm
@@ -25,11 +25,11 @@ NOW_S = 1_795_377_286.0
 URL = "http://127.0.0.1:8171"
 
 
-def wanted(more: str = "", version: str = "2021-02-01", **attested: Any) -> NeedsDocument:
+def wanted(more: str = "", version: str = "2021-02-01", **attested: Any) -> PendingDocument:
     one = vm("web-1", {"attested": attested} if attested else {})
     target = f"/metadata/attested/document?api-version={version}{more}"
     made = need(query("GET", target.encode()), one, complete(one))
-    assert isinstance(made, NeedsDocument)
+    assert isinstance(made, PendingDocument)
     return made
 
 
@@ -37,13 +37,13 @@ class Works:
     """A registry, its documents, and what they say."""
 
     def __init__(self, folder: Path | None = None, most_waiting: int = 8, most: int = 8) -> None:
-        self.registry = Registry(Issuing(folder, URL))
-        self.workshop = Workshop(most_waiting=most_waiting)
-        self.documents = Documents(
-            self.registry.notary, lambda: self.registry.edition, self.workshop, most
+        self.registry = LazyAuthority(CaSettings(folder, URL))
+        self.worker = Worker(most_waiting=most_waiting)
+        self.documents = AttestedDocuments(
+            self.registry.document_signer, lambda: self.registry.generation, self.worker, most
         )
 
-    async def make(self, one: NeedsDocument, now_s: float = NOW_S) -> Signature:
+    async def make(self, one: PendingDocument, now_s: float = NOW_S) -> Signature:
         made = await self.documents.make(one, now_s)
         assert isinstance(made, Signature)
         return made
@@ -117,8 +117,8 @@ def test_whoever_asks_for_the_same_meanwhile_shares_it() -> None:
         works = Works()
         made = await asyncio.gather(*(works.make(wanted()) for _ in range(5)))
         assert len({one.text for one in made}) == 1
-        assert works.workshop.done == 1
-        assert works.workshop.shared == 4
+        assert works.worker.done == 1
+        assert works.worker.shared == 4
 
     run(play())
 
@@ -207,11 +207,11 @@ def test_a_scenario_fails_the_check_that_it_is_for(scenario: str, fails: str) ->
 def test_a_registry_opens_what_is_kept_and_looks_at_nothing_where_nothing_is(
     tmp_path: Path,
 ) -> None:
-    first = Registry(Issuing(tmp_path, URL))
+    first = LazyAuthority(CaSettings(tmp_path, URL))
     first.check(NOW_S)
     assert not (tmp_path / CA).exists()
     bundle = first.bundle(NOW_S)
-    second = Registry(Issuing(tmp_path, URL))
+    second = LazyAuthority(CaSettings(tmp_path, URL))
     second.check(NOW_S)
     assert second.bundle(NOW_S) == bundle
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / CA).glob("*.key")}
@@ -221,12 +221,12 @@ def test_a_registry_opens_what_is_kept_and_looks_at_nothing_where_nothing_is(
 def test_a_file_where_the_folder_belongs_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / CA).write_text("scribble")
     with pytest.raises(KeyFileError, match=r"ca: saw something that is no folder.* Type mv "):
-        Registry(Issuing(tmp_path, URL)).check(NOW_S)
+        LazyAuthority(CaSettings(tmp_path, URL)).check(NOW_S)
 
 
 def test_the_edition_counts_what_is_replaced() -> None:
-    registry = Registry(Issuing(None, URL))
-    assert registry.edition == 0
+    registry = LazyAuthority(CaSettings(None, URL))
+    assert registry.generation == 0
     registry.rotate("leaf", NOW_S)
     registry.rotate("root", NOW_S)
-    assert registry.edition == 2
+    assert registry.generation == 2

@@ -7,9 +7,9 @@ import pytest
 
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.authority import Authority, Part
-from openimds.credentials.pki.chain_files import Brought
-from openimds.credentials.pki.invalid_documents import ROTATIONS, Notary
-from openimds.credentials.pki.verify import Report, verify
+from openimds.credentials.pki.chain_files import ExternalCa
+from openimds.credentials.pki.invalid_documents import ROTATIONS, DocumentSigner
+from openimds.credentials.pki.verify import VerificationReport, verify
 from tests.unit.credentials.pki.recorded import CREATED_S, NONCE, PAYLOAD
 from tests.unit.credentials.pki.test_invalid_documents import PUBLIC, URL, serve
 from tests.unit.credentials.pki.trust import certificates
@@ -24,10 +24,12 @@ def authority() -> Authority:
 
 def made(authority: Authority, scenario: str = "") -> str:
     payload = json.dumps(json.loads(PAYLOAD), separators=(",", ":")).encode()
-    return Notary(authority).document(payload, *PUBLIC, CREATED_S, scenario)
+    return DocumentSigner(authority).document(payload, *PUBLIC, CREATED_S, scenario)
 
 
-def judged(document: str, trust: bytes, authority: Authority, *, fetches: bool) -> Report:
+def judged(
+    document: str, trust: bytes, authority: Authority, *, fetches: bool
+) -> VerificationReport:
     return verify(
         document,
         trust=trust,
@@ -38,7 +40,7 @@ def judged(document: str, trust: bytes, authority: Authority, *, fetches: bool) 
     )
 
 
-def broken(report: Report) -> list[str]:
+def broken(report: VerificationReport) -> list[str]:
     return [check.name for check in report.checks if check.holds is False]
 
 
@@ -61,11 +63,13 @@ def test_who_fetches_the_issuer_does_not_notice_and_who_pins_it_does(
 def test_the_next_issuer_is_made_once_and_is_not_in_use(
     authority: Authority, scenario: str, part: Part
 ) -> None:
-    edition, lineage = authority.edition, authority.chain_pem()
+    generation, lineage = authority.generation, authority.chain_pem()
     first = authority.successor(part, CREATED_S).certificate
     assert authority.successor(part, CREATED_S).certificate == first
-    assert (authority.edition, authority.chain_pem()) == (edition, lineage)
-    offered = {certificates(one.pem.encode())[0]: one.in_use for one in authority.standing()}
+    assert (authority.generation, authority.chain_pem()) == (generation, lineage)
+    offered = {
+        certificates(one.pem.encode())[0]: one.in_use for one in authority.certificate_infos()
+    }
     assert offered[first] is False
 
 
@@ -90,7 +94,7 @@ def test_nothing_of_it_is_written(tmp_path: Path) -> None:
 def test_an_issuer_of_ones_own_has_no_next_one(
     authority: Authority, scenario: str, part: Part
 ) -> None:
-    brought = Brought(authority.successor("intermediate", CREATED_S))
+    brought = ExternalCa(authority.successor("intermediate", CREATED_S))
     own = Authority.open(None, CREATED_S, public_url=URL, brought=brought)
     with pytest.raises(KeyFileError, match=r"root\.key: not there"):
         made(own, scenario)

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from openimds.credentials.pki.certificates import Site, Span
+from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import enclose
 from openimds.credentials.pki.verify import NAMES, verify
 from tests.swagger import files
@@ -279,8 +279,8 @@ def test_a_key_that_is_not_rsa_is_not_azures() -> None:
 
 @pytest.mark.parametrize("shift_s, holds", [(0, True), (1, False)])
 def test_a_leaf_holds_to_its_last_second(shift_s: int, holds: bool) -> None:
-    span = Span(CREATED_S - YEAR_S, CREATED_S)
-    made = signed(PAYLOAD, authority.issue(Site("metadata.azure.com", ""), span))
+    span = Validity(CREATED_S - YEAR_S, CREATED_S)
+    made = signed(PAYLOAD, authority.issue(LeafSubject("metadata.azure.com", ""), span))
     report = judged(made, at_s=CREATED_S + shift_s)
     assert failures(report).keys() == (set() if holds else {"certificate times"})
 
@@ -305,8 +305,8 @@ def test_a_leaf_does_not_hold_before_its_time() -> None:
 def test_the_name_is_a_clouds_domain_or_below(
     site: tuple[str, str], domain: str, holds: bool
 ) -> None:
-    span = Span(CREATED_S - 60, CREATED_S + 60)
-    made = signed(PAYLOAD, authority.issue(Site(*site), span))
+    span = Validity(CREATED_S - 60, CREATED_S + 60)
+    made = signed(PAYLOAD, authority.issue(LeafSubject(*site), span))
     assert ("name" not in failures(judged(made, domain=domain))) is holds
 
 

@@ -16,11 +16,11 @@ from openimds.credentials.tokens.arc_challenge import (
     ChallengeError,
     Challenges,
 )
-from openimds.credentials.tokens.cache import Tokens
-from openimds.credentials.worker import Workshop
+from openimds.credentials.tokens.cache import TokenCache
+from openimds.credentials.worker import Worker
 from openimds.errors import ConfigError
-from openimds.protocol.access_token import Terms
-from openimds.protocol.pending import Challenge, Failed, NeedsChallenge, NeedsToken, Token
+from openimds.protocol.access_token import TokenSettings
+from openimds.protocol.pending import AccessToken, Challenge, Failed, PendingChallenge, PendingToken
 from openimds.vm.identities import Principal
 
 NOW_S = 1_795_377_286.0
@@ -151,58 +151,58 @@ def test_a_file_is_no_folder(folder: Path) -> None:
 
 def with_arc(
     challenges: Challenges,
-    *needs: NeedsChallenge | NeedsToken | Callable[[object], NeedsToken],
+    *needs: PendingChallenge | PendingToken | Callable[[object], PendingToken],
 ) -> list[object]:
     """Return what is made of needs, one after another; a function makes one of what was before."""
 
     async def whole() -> list[object]:
-        workshop = Workshop()
+        worker = Worker()
         keyring = Keyring.open(None)
-        arc = Arc(challenges, workshop, Tokens(lambda: keyring, workshop, Terms(3600)))
+        arc = Arc(challenges, worker, TokenCache(lambda: keyring, worker, TokenSettings(3600)))
         made: list[object] = []
         for need in needs:
             wanted = need(made[-1]) if callable(need) else need
             made.append(await arc.make(wanted, NOW_S))
-        workshop.close()
+        worker.close()
         arc.close()
         return made
 
     return asyncio.run(whole())
 
 
-def answered(made: object) -> NeedsToken:
+def answered(made: object) -> PendingToken:
     assert isinstance(made, Challenge)
-    return NeedsToken("a", "AzurePublicCloud", WHO, "r", proof=Path(made.path).read_text())
+    return PendingToken("a", "AzurePublicCloud", WHO, "r", proof=Path(made.path).read_text())
 
 
 def test_a_challenge_and_its_answer_make_a_token(folder: Path, challenges: Challenges) -> None:
     asked, token, again, held = with_arc(
-        challenges, NeedsChallenge("a"), answered, NeedsChallenge("a"), answered
+        challenges, PendingChallenge("a"), answered, PendingChallenge("a"), answered
     )
     assert isinstance(asked, Challenge)
-    assert isinstance(token, Token)
+    assert isinstance(token, AccessToken)
     assert again != asked
     assert held is token
     assert [*folder.iterdir()] == []
 
 
 def test_a_wrong_answer_is_another_challenge(challenges: Challenges) -> None:
-    wrong = NeedsToken("a", "AzurePublicCloud", WHO, "r", proof="x")
+    wrong = PendingToken("a", "AzurePublicCloud", WHO, "r", proof="x")
     assert isinstance(with_arc(challenges, wrong)[0], Challenge)
 
 
 def test_too_many_challenges_are_too_many_requests(challenges: Challenges) -> None:
     for number in range(MOST):
         ask(challenges, f"vm-{number}")
-    assert with_arc(challenges, NeedsChallenge("a")) == [Failed("throttled")]
+    assert with_arc(challenges, PendingChallenge("a")) == [Failed("throttled")]
 
 
 def test_a_workshop_that_is_busy_says_so(challenges: Challenges) -> None:
     async def whole() -> object:
-        workshop = Workshop()
-        workshop.close()
-        arc = Arc(challenges, workshop, Tokens(Keyring.open, workshop, Terms(3600)))  # type: ignore[arg-type]
-        return await arc.make(NeedsChallenge("a"), NOW_S)
+        worker = Worker()
+        worker.close()
+        arc = Arc(challenges, worker, TokenCache(Keyring.open, worker, TokenSettings(3600)))  # type: ignore[arg-type]
+        return await arc.make(PendingChallenge("a"), NOW_S)
 
     assert asyncio.run(whole()) == Failed("throttled")
 

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.keys.keyring import Keyring
 from openimds.credentials.tokens import cache
-from openimds.credentials.tokens.cache import Tokens
-from openimds.credentials.worker import Workshop
+from openimds.credentials.tokens.cache import TokenCache
+from openimds.credentials.worker import Worker
 from openimds.facts.faults import FORGERIES
-from openimds.protocol.access_token import Terms
-from openimds.protocol.pending import Failed, NeedsToken, Token
+from openimds.protocol.access_token import TokenSettings
+from openimds.protocol.pending import AccessToken, Failed, PendingToken
 from tests.unit.credentials.tokens.worker_setup import (
     APP,
     EXPIRES_S,
@@ -33,8 +33,8 @@ from tests.unit.credentials.tokens.worker_setup import (
 def test_a_token_has_the_times_of_the_recorded_one(ring: Keyring) -> None:
     async def work() -> None:
         got = await Shop(ring).tokens.make(NEED, NOW_S)
-        assert isinstance(got, Token)
-        assert got == Token(got.text, 1_709_809_297, EXPIRES_S, 86_400)
+        assert isinstance(got, AccessToken)
+        assert got == AccessToken(got.text, 1_709_809_297, EXPIRES_S, 86_400)
         said = jwt.decode(got.text, options={"verify_signature": False})
         assert (said["nbf"], said["exp"], said["aud"]) == (1_709_809_297, EXPIRES_S, NEED.resource)
 
@@ -65,7 +65,7 @@ def test_a_token_is_kept_until_it_expires(ring: Keyring) -> None:
     ],
 )
 def test_a_token_is_for_one_vm_identity_source_and_resource(
-    ring: Keyring, other: NeedsToken
+    ring: Keyring, other: PendingToken
 ) -> None:
     async def work() -> None:
         shop = Shop(ring, Directory())
@@ -113,16 +113,16 @@ def test_all_who_wait_for_one_token_share_one_signature(ring: Keyring) -> None:
         shop = Shop(ring)
         texts = await asyncio.gather(*(shop.text(NEED) for _ in range(8)))
         assert len({*texts}) == 1
-        assert (shop.workshop.done, shop.workshop.shared) == (1, 7)
+        assert (shop.worker.done, shop.worker.shared) == (1, 7)
 
     at_work(work)
 
 
 def test_a_workshop_that_is_busy_makes_429(ring: Keyring) -> None:
     async def work() -> None:
-        shop = Shop(ring, workshop=Workshop(threads=1, most_waiting=0))
+        shop = Shop(ring, worker=Worker(threads=1, most_waiting=0))
         gate = threading.Event()
-        busy = asyncio.ensure_future(shop.workshop.do("other", lambda: gate.wait(TOO_LONG_S)))
+        busy = asyncio.ensure_future(shop.worker.do("other", lambda: gate.wait(TOO_LONG_S)))
         await turns()
         assert await shop.tokens.make(NEED, NOW_S) == Failed("throttled")
         gate.set()
@@ -162,19 +162,19 @@ def test_what_is_forgotten_is_made_again_and_the_rest_is_kept(ring: Keyring) -> 
 
 @pytest.mark.parametrize("need", [NEED, REAL])
 def test_what_is_being_made_when_it_is_to_be_forgotten_is_not_kept(
-    ring: Keyring, need: NeedsToken
+    ring: Keyring, need: PendingToken
 ) -> None:
     async def work() -> None:
         directory = Directory(is_open=False)
         shop = Shop(ring, directory)
         gate = threading.Event()
-        before = asyncio.ensure_future(shop.workshop.do("before", lambda: gate.wait(TOO_LONG_S)))
+        before = asyncio.ensure_future(shop.worker.do("before", lambda: gate.wait(TOO_LONG_S)))
         waiting = asyncio.ensure_future(shop.tokens.make(need, NOW_S))
         await turns()
         shop.tokens.forget({"web-1"})
         gate.set()
         directory.open.set()
-        assert isinstance(await waiting, Token)
+        assert isinstance(await waiting, AccessToken)
         assert await before
         assert shop.tokens.held(need, NOW_S) is None
 
@@ -183,7 +183,7 @@ def test_what_is_being_made_when_it_is_to_be_forgotten_is_not_kept(
 
 def test_a_vm_that_asks_for_many_pushes_out_its_own_only(ring: Keyring) -> None:
     async def play() -> None:
-        tokens = Tokens(lambda: ring, Workshop(), Terms(86400))
+        tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
         quiet = replace(NEED, vm="quiet")
         await tokens.make(quiet, NOW_S)
         wishes = [replace(NEED, resource=f"https://{n}") for n in range(cache.MOST_PER_VM + 3)]
@@ -200,7 +200,7 @@ def test_a_vm_that_asks_for_many_pushes_out_its_own_only(ring: Keyring) -> None:
 
 def test_an_identity_that_has_become_another_one_gets_a_token_of_its_own(ring: Keyring) -> None:
     async def play() -> None:
-        tokens = Tokens(lambda: ring, Workshop(), Terms(86400))
+        tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
         await tokens.make(NEED, NOW_S)
         for changed in (
             replace(NEED, identity=replace(APP, tenant_id="other")),
@@ -216,9 +216,9 @@ def test_an_identity_that_has_become_another_one_gets_a_token_of_its_own(ring: K
 
 def test_a_token_from_the_future_is_not_given(ring: Keyring) -> None:
     async def play() -> None:
-        tokens = Tokens(lambda: ring, Workshop(), Terms(86400))
+        tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
         made = await tokens.make(NEED, NOW_S)
-        assert isinstance(made, Token)
+        assert isinstance(made, AccessToken)
         assert tokens.held(NEED, made.not_before_s) is made
         assert tokens.held(NEED, made.not_before_s - 1) is None
 
@@ -227,9 +227,9 @@ def test_a_token_from_the_future_is_not_given(ring: Keyring) -> None:
 
 def test_a_token_that_a_service_refused_is_made_anew(ring: Keyring) -> None:
     async def play() -> None:
-        tokens = Tokens(lambda: ring, Workshop(), Terms(86400))
+        tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
         made = await tokens.make(NEED, NOW_S)
-        assert isinstance(made, Token)
+        assert isinstance(made, AccessToken)
         hashed = sha256(made.text.encode()).hexdigest()
         assert tokens.held(replace(NEED, outdated=hashed), NOW_S) is None
         assert tokens.held(replace(NEED, outdated="0" * 64), NOW_S) is made
@@ -239,7 +239,7 @@ def test_a_token_that_a_service_refused_is_made_anew(ring: Keyring) -> None:
 
 def test_a_change_of_one_vm_does_not_keep_anothers_token_from_being_kept(ring: Keyring) -> None:
     async def play() -> None:
-        tokens = Tokens(lambda: ring, Workshop(), Terms(86400))
+        tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
         making = asyncio.create_task(tokens.make(NEED, NOW_S))
         await asyncio.sleep(0)
         tokens.forget({"other"})

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from openimds.credentials.keys.keyring import Keyring
 from openimds.credentials.tokens import cache
 from openimds.credentials.tokens.cache import RETRY_S
-from openimds.protocol.pending import Failed, Token
+from openimds.protocol.pending import AccessToken, Failed
 from tests.unit.credentials.tokens.worker_setup import (
     NOW_S,
     REAL,
@@ -152,7 +152,7 @@ def test_only_so_many_fetches_are_under_way(ring: Keyring, monkeypatch: pytest.M
         assert directory.fetches == 2
         assert await waiting[2] == Failed("throttled")
         directory.open.set()
-        assert [isinstance(await one, Token) for one in waiting[:2]] == [True, True]
+        assert [isinstance(await one, AccessToken) for one in waiting[:2]] == [True, True]
         assert await shop.text(needs[2])
 
     at_work(work)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from openimds.credentials.tokens.client_certificates import FILE_NAME, Clients
-from openimds.protocol.pending import Certificate, Failed, NeedsCertificate
+from openimds.credentials.tokens.client_certificates import FILE_NAME, ClientCertificates
+from openimds.protocol.pending import Certificate, Failed, PendingCertificate
 from openimds.vm.identities import Principal
 
 NOW_S = 1_795_377_286.0
@@ -35,8 +35,8 @@ def request(folder: Path, *key: str, options: tuple[str, ...] = ()) -> bytes:
     )
 
 
-def made(clients: Clients, csr: bytes) -> bytes:
-    got = clients.sign(NeedsCertificate("a", WHO, csr, "https://x"), NOW_S)
+def made(clients: ClientCertificates, csr: bytes) -> bytes:
+    got = clients.sign(PendingCertificate("a", WHO, csr, "https://x"), NOW_S)
     assert isinstance(got, Certificate)
     return b64decode(got.text, validate=True)
 
@@ -48,7 +48,7 @@ PSS = ("-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32")
 def test_a_certificate_is_the_identity_s_for_a_week(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    der = made(Clients(None), request(tmp_path, options=options))
+    der = made(ClientCertificates(None), request(tmp_path, options=options))
     shown = openssl(
         *("x509", "-inform", "DER", "-noout", "-subject", "-ext", "extendedKeyUsage"),
         stdin=der,
@@ -60,7 +60,7 @@ def test_a_certificate_is_the_identity_s_for_a_week(
 
 
 def test_it_lasts_seven_days(tmp_path: Path) -> None:
-    found = x509.load_der_x509_certificate(made(Clients(None), request(tmp_path)))
+    found = x509.load_der_x509_certificate(made(ClientCertificates(None), request(tmp_path)))
     assert (found.not_valid_after_utc - found.not_valid_before_utc).days == 7
     assert found.not_valid_before_utc.timestamp() == NOW_S - 300
 
@@ -70,7 +70,7 @@ def test_it_lasts_seven_days(tmp_path: Path) -> None:
 )
 def test_another_key_gets_none(tmp_path: Path, key: tuple[str, ...]) -> None:
     csr = request(tmp_path, *key)
-    got = Clients(None).sign(NeedsCertificate("a", WHO, csr, ""), NOW_S)
+    got = ClientCertificates(None).sign(PendingCertificate("a", WHO, csr, ""), NOW_S)
     assert got == Failed("request_malformed")
 
 
@@ -78,15 +78,15 @@ def test_a_request_that_is_not_signed_with_its_key_gets_none(tmp_path: Path) -> 
     csr = bytearray(request(tmp_path))
     csr[-1] ^= 1
     for one in (bytes(csr), b"", b"der"):
-        got = Clients(None).sign(NeedsCertificate("a", WHO, one, ""), NOW_S)
+        got = ClientCertificates(None).sign(PendingCertificate("a", WHO, one, ""), NOW_S)
         assert got == Failed("request_malformed")
 
 
 def test_the_key_stays_with_the_state(tmp_path: Path) -> None:
     csr = request(tmp_path)
-    first = made(Clients(tmp_path), csr)
+    first = made(ClientCertificates(tmp_path), csr)
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
-    again = made(Clients(tmp_path), csr)
+    again = made(ClientCertificates(tmp_path), csr)
     public = openssl("pkey", "-in", str(tmp_path / FILE_NAME), "-pubout")
     key = load_pem_public_key(public)
     assert isinstance(key, RSAPublicKey)

@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
-from openimds.credentials.keys.keyring import Keyring, Signer
+from openimds.credentials.keys.keyring import Keyring, TokenSigner
 from openimds.credentials.tokens import oidc
 from openimds.credentials.tokens.jwt import FORGERIES, OTHER_TENANT, ROWS, forge, sign
 from openimds.facts.clouds import PUBLIC
@@ -32,7 +32,7 @@ RING = Keyring.open(None)
 
 
 @pytest.fixture(scope="module")
-def signer() -> Signer:
+def signer() -> TokenSigner:
     return RING.signer(NOW_S)
 
 
@@ -85,7 +85,7 @@ EXPECTED = {
 }
 
 
-def test_without_forging_it_verifies(signer: Signer) -> None:
+def test_without_forging_it_verifies(signer: TokenSigner) -> None:
     assert verify(sign(CLAIMS, signer), leeway_s=0) == CLAIMS
 
 
@@ -95,7 +95,7 @@ def test_every_forgery_has_its_expectation_here_and_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_careful_verifier_finds_what_is_wrong(name: str, signer: Signer) -> None:
+def test_a_careful_verifier_finds_what_is_wrong(name: str, signer: TokenSigner) -> None:
     with pytest.raises(jwt.PyJWTError) as caught:
         verify(forge(name, CLAIMS, signer, NOW_S))
     assert type(caught.value) is EXPECTED[name]
@@ -111,7 +111,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_nothing_else_is_wrong_with_it(name: str, signer: Signer) -> None:
+def test_nothing_else_is_wrong_with_it(name: str, signer: TokenSigner) -> None:
     before = dict(CLAIMS)
     said = claims(forge(name, CLAIMS, signer, NOW_S))
     assert before == CLAIMS
@@ -120,13 +120,13 @@ def test_nothing_else_is_wrong_with_it(name: str, signer: Signer) -> None:
     assert not said.keys() - CLAIMS.keys()
 
 
-def test_an_expired_token_was_a_whole_one(signer: Signer) -> None:
+def test_an_expired_token_was_a_whole_one(signer: TokenSigner) -> None:
     said = claims(forge("expired", CLAIMS, signer, NOW_S))
     ended_s = NOW_S - 3600
     assert (said["iat"], said["nbf"], said["exp"]) == (ended_s - 86_700, ended_s - 86_700, ended_s)
 
 
-def test_only_the_forgery_about_the_key_names_another_one(signer: Signer) -> None:
+def test_only_the_forgery_about_the_key_names_another_one(signer: TokenSigner) -> None:
     named = {name: header(forge(name, CLAIMS, signer, NOW_S)) for name in FORGERIES}
     stray = named.pop("unknown-key")
     assert stray["kid"] == stray["x5t"] != signer.kid
@@ -134,7 +134,7 @@ def test_only_the_forgery_about_the_key_names_another_one(signer: Signer) -> Non
     assert {row["x5t"] for row in named.values()} == {signer.kid}
 
 
-def test_an_unsigned_token_says_so_and_ends_in_nothing(signer: Signer) -> None:
+def test_an_unsigned_token_says_so_and_ends_in_nothing(signer: TokenSigner) -> None:
     token = forge("unsigned", CLAIMS, signer, NOW_S)
     assert token.endswith(".")
     assert list(header(token).items()) == [
@@ -145,7 +145,7 @@ def test_an_unsigned_token_says_so_and_ends_in_nothing(signer: Signer) -> None:
     ]
 
 
-def test_a_bad_signature_looks_like_a_good_one(signer: Signer) -> None:
+def test_a_bad_signature_looks_like_a_good_one(signer: TokenSigner) -> None:
     bad, good = forge("bad-signature", CLAIMS, signer, NOW_S), sign(CLAIMS, signer)
     assert len(bad) == len(good)
     assert bad.rpartition(".")[0] == good.rpartition(".")[0]
@@ -162,20 +162,20 @@ def test_a_bad_signature_looks_like_a_good_one(signer: Signer) -> None:
     ],
 )
 def test_the_wrong_issuer_is_another_tenant_of_the_same_kind(
-    claims_given: dict[str, object], issuer: str, signer: Signer
+    claims_given: dict[str, object], issuer: str, signer: TokenSigner
 ) -> None:
     said = claims(forge("wrong-issuer", claims_given, signer, NOW_S))
     assert said["iss"] == issuer
     assert said.keys() == claims_given.keys()
 
 
-def test_a_token_of_another_tenant_is_signed_by_a_published_key(signer: Signer) -> None:
+def test_a_token_of_another_tenant_is_signed_by_a_published_key(signer: TokenSigner) -> None:
     # As with Entra, whose tenants share its keys: a verifier that asks no more would let it in.
     token = forge("wrong-issuer", CLAIMS, signer, NOW_S)
     other = f"https://sts.windows.net/{OTHER_TENANT}/"
     assert verify(token, issuer=other)["tid"] == OTHER_TENANT
 
 
-def test_there_is_no_forgery_of_another_name(signer: Signer) -> None:
+def test_there_is_no_forgery_of_another_name(signer: TokenSigner) -> None:
     with pytest.raises(KeyError):
         forge("perfect", CLAIMS, signer, NOW_S)

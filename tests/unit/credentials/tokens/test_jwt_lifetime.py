@@ -5,7 +5,7 @@ import jwt
 import pytest
 
 from openimds.credentials.keys.files import new_key
-from openimds.credentials.keys.keyring import Keyring, Signer
+from openimds.credentials.keys.keyring import Keyring, TokenSigner
 from openimds.credentials.tokens.jwt import sign
 
 NOW_S = 1_709_809_297
@@ -24,7 +24,7 @@ CLAIMS = {
 
 
 @pytest.fixture(scope="module")
-def signer() -> Signer:
+def signer() -> TokenSigner:
     return Keyring.open(None).signer(NOW_S)
 
 
@@ -33,13 +33,13 @@ def part(token: str, number: int) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def test_the_header_is_that_of_entra_to_the_byte(signer: Signer) -> None:
+def test_the_header_is_that_of_entra_to_the_byte(signer: TokenSigner) -> None:
     # F.5 of the wire specification, S33.
     expected = f'{{"typ":"JWT","alg":"RS256","x5t":"{signer.kid}","kid":"{signer.kid}"}}'
     assert part(sign(CLAIMS, signer), 0).decode() == expected
 
 
-def test_the_claims_are_compact_and_in_the_given_order(signer: Signer) -> None:
+def test_the_claims_are_compact_and_in_the_given_order(signer: TokenSigner) -> None:
     backwards = dict(reversed(CLAIMS.items()))
     text = json.dumps(CLAIMS, separators=(",", ":")).encode()
     assert part(sign(CLAIMS, signer), 1) == text
@@ -47,7 +47,7 @@ def test_the_claims_are_compact_and_in_the_given_order(signer: Signer) -> None:
     assert list(json.loads(part(sign(backwards, signer), 1))) == list(backwards)
 
 
-def test_it_verifies_with_the_public_key_and_no_other(signer: Signer) -> None:
+def test_it_verifies_with_the_public_key_and_no_other(signer: TokenSigner) -> None:
     token = sign(CLAIMS, signer)
     options: jwt.types.Options = {"verify_aud": False, "verify_exp": False}
     public = signer.key.public_key()
@@ -56,5 +56,5 @@ def test_it_verifies_with_the_public_key_and_no_other(signer: Signer) -> None:
         jwt.decode(token, new_key().public_key(), algorithms=["RS256"], options=options)
 
 
-def test_a_signature_is_as_long_as_the_key(signer: Signer) -> None:
+def test_a_signature_is_as_long_as_the_key(signer: TokenSigner) -> None:
     assert len(part(sign(CLAIMS, signer), 2)) == 2048 // 8

@@ -1,4 +1,4 @@
-"""Tokens with everything around them, for tests: keys, a workshop, a directory elsewhere."""
+"""TokenCache with everything around them, for tests: keys, a workshop, a directory elsewhere."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from openimds.credentials.keys.keyring import Keyring
-from openimds.credentials.tokens.cache import Elsewhere, Tokens
-from openimds.credentials.worker import Workshop
-from openimds.protocol.access_token import Terms
-from openimds.protocol.pending import Failed, NeedsToken, Token
+from openimds.credentials.tokens.cache import TokenCache, TokenSource
+from openimds.credentials.worker import Worker
+from openimds.protocol.access_token import TokenSettings
+from openimds.protocol.pending import AccessToken, Failed, PendingToken
 from openimds.vm.identities import Principal
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ NOW_S = 1_709_809_597.5
 EXPIRES_S = 1_709_895_997
 TOO_LONG_S = 30
 APP = Principal("app-client", "app-object", "tenant", "/app", "/vm")
-NEED = NeedsToken("web-1", "AzurePublicCloud", APP, "https://vault.azure.net")
+NEED = PendingToken("web-1", "AzurePublicCloud", APP, "https://vault.azure.net")
 REAL = replace(NEED, identity=replace(APP, source="entra"))
 
 
@@ -33,7 +33,7 @@ class Directory:
         if is_open:
             self.open.set()
 
-    async def token(self, need: NeedsToken, now_s: float) -> Token | Failed:
+    async def token(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
         self.fetches += 1
         number = self.fetches
         await self.open.wait()
@@ -41,20 +41,22 @@ class Directory:
             raise self.fails
         if self.fails:
             return self.fails
-        return Token(f"real-{number}", int(now_s) - 300, int(now_s) + 3600, 3600)
+        return AccessToken(f"real-{number}", int(now_s) - 300, int(now_s) + 3600, 3600)
 
 
 class Shop:
-    """Tokens with everything around them."""
+    """TokenCache with everything around them."""
 
-    def __init__(self, ring: Keyring, elsewhere: Elsewhere | None = None, **more: Any) -> None:
-        self.workshop = more.pop("workshop", None) or Workshop()
-        self.tokens = Tokens(lambda: ring, self.workshop, Terms(86_400), elsewhere, **more)
+    def __init__(self, ring: Keyring, elsewhere: TokenSource | None = None, **more: Any) -> None:
+        self.worker = more.pop("worker", None) or Worker()
+        self.tokens = TokenCache(
+            lambda: ring, self.worker, TokenSettings(86_400), elsewhere, **more
+        )
 
-    async def text(self, need: NeedsToken, now_s: float = NOW_S) -> str:
+    async def text(self, need: PendingToken, now_s: float = NOW_S) -> str:
         """Ask as the data plane does: what is held, else a new one."""
         got = self.tokens.held(need, now_s) or await self.tokens.make(need, now_s)
-        assert isinstance(got, Token), got
+        assert isinstance(got, AccessToken), got
         return got.text
 
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from openimds.dataplane.dispatcher import Plane
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.protocol.request_log import Record
 from tests.support.talk import UTC_S, Talk, Time, a_fleet, a_picture, a_plane
@@ -12,15 +12,15 @@ FLEET = a_fleet(
 )
 
 
-def recorded(per_vm: int, most_bytes: int = 1 << 20) -> tuple[Recorder, Plane, Time]:
+def recorded(per_vm: int, most_bytes: int = 1 << 20) -> tuple[Recorder, Dispatcher, Time]:
     """A recorder that is told by a plane as soon as anybody looks."""
     now = Time()
-    plane = a_plane(a_picture(*FLEET), now=now)
+    dispatcher = a_plane(a_picture(*FLEET), now=now)
     recorder = Recorder(per_vm, most_bytes)
-    recorder.on_looking = lambda is_looking: plane.watch(recorder if is_looking else None)
+    recorder.on_looking = lambda is_looking: dispatcher.watch(recorder if is_looking else None)
     if recorder.is_looking:
-        plane.watch(recorder)
-    return recorder, plane, now
+        dispatcher.watch(recorder)
+    return recorder, dispatcher, now
 
 
 def numbers(records: tuple[Record, ...]) -> list[int]:
@@ -28,9 +28,9 @@ def numbers(records: tuple[Record, ...]) -> list[int]:
 
 
 def test_a_request_is_remembered_with_its_answer() -> None:
-    recorder, plane, now = recorded(9)
+    recorder, dispatcher, now = recorded(9)
     now.now_s = 1234.5
-    Talk(plane, ("10.0.0.1", 5)).ask(NAME, **{"User-Agent": "test/1", "X-Custom": "left out"})
+    Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME, **{"User-Agent": "test/1", "X-Custom": "left out"})
     assert recorder.of() == (
         Record(
             number=1,
@@ -51,17 +51,17 @@ def test_a_request_is_remembered_with_its_answer() -> None:
 
 
 def test_a_refusal_is_remembered_with_its_reason() -> None:
-    recorder, plane, _ = recorded(9)
-    Talk(plane, ("10.0.0.1", 5)).ask(NAME.replace("text", "json"))
+    recorder, dispatcher, _ = recorded(9)
+    Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME.replace("text", "json"))
     (record,) = recorder.of("a")
     assert (record.status, record.reason) == (400, "leaf_needs_text")
     assert record.size_bytes == len(record.body) > 0
 
 
 def test_each_vm_has_a_ring_and_strangers_share_one() -> None:
-    recorder, plane, _ = recorded(2)
+    recorder, dispatcher, _ = recorded(2)
     for peer in ("10.0.0.1", "10.9.9.1", "10.0.0.2", "10.9.9.2", "10.9.9.3", "10.0.0.1"):
-        Talk(plane, (peer, 5)).ask(NAME)
+        Talk(dispatcher, (peer, 5)).ask(NAME)
     assert numbers(recorder.of("a")) == [1, 6]
     assert numbers(recorder.of("b")) == [3]
     assert [one.peer for one in recorder.of("")] == ["10.9.9.2", "10.9.9.3"]
@@ -71,8 +71,8 @@ def test_each_vm_has_a_ring_and_strangers_share_one() -> None:
 
 
 def test_over_the_bound_of_all_the_oldest_go_whosever_they_are() -> None:
-    recorder, plane, _ = recorded(100, 5000)
-    first, second = (Talk(plane, (peer, 5)) for peer in ("10.0.0.1", "10.0.0.2"))
+    recorder, dispatcher, _ = recorded(100, 5000)
+    first, second = (Talk(dispatcher, (peer, 5)) for peer in ("10.0.0.1", "10.0.0.2"))
     first.ask(NAME)
     for _ in range(20):
         second.ask(NAME)
@@ -83,8 +83,8 @@ def test_over_the_bound_of_all_the_oldest_go_whosever_they_are() -> None:
 
 
 def test_what_is_held_weighs_nothing_once_it_is_forgotten() -> None:
-    recorder, plane, _ = recorded(1)
-    talk = Talk(plane, ("10.0.0.1", 5))
+    recorder, dispatcher, _ = recorded(1)
+    talk = Talk(dispatcher, ("10.0.0.1", 5))
     talk.ask(NAME)
     once = recorder.held_bytes
     talk.ask(NAME)
@@ -96,30 +96,30 @@ def test_what_is_held_weighs_nothing_once_it_is_forgotten() -> None:
 
 
 def test_nobody_looks_until_somebody_follows_and_nothing_is_kept_then() -> None:
-    recorder, plane, _ = recorded(0)
+    recorder, dispatcher, _ = recorded(0)
     assert not recorder.is_looking
     feed = recorder.follow()
-    assert plane.watcher is recorder
+    assert dispatcher.watcher is recorder
     other = recorder.follow()
-    Talk(plane, ("10.0.0.1", 5)).ask(NAME)
+    Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME)
     assert feed.get_nowait() == other.get_nowait()
     assert recorder.of() == ()
     recorder.leave(feed)
-    assert plane.watcher is recorder
+    assert dispatcher.watcher is recorder
     recorder.leave(other)
-    assert plane.watcher is None
+    assert dispatcher.watcher is None
 
 
 def test_who_records_looks_on_after_the_last_reader_has_left() -> None:
-    recorder, plane, _ = recorded(5)
+    recorder, dispatcher, _ = recorded(5)
     recorder.leave(recorder.follow())
-    assert plane.watcher is recorder
+    assert dispatcher.watcher is recorder
 
 
 def test_a_reader_who_is_too_slow_is_told() -> None:
-    recorder, plane, _ = recorded(0)
+    recorder, dispatcher, _ = recorded(0)
     feed = recorder.follow()
-    talk = Talk(plane, ("10.0.0.1", 5))
+    talk = Talk(dispatcher, ("10.0.0.1", 5))
     for _ in range(1100):
         talk.ask(NAME)
     got = [feed.get_nowait() for _ in range(feed.qsize())]
@@ -127,9 +127,9 @@ def test_a_reader_who_is_too_slow_is_told() -> None:
 
 
 def test_the_end_is_told_to_everybody() -> None:
-    recorder, plane, _ = recorded(0)
+    recorder, dispatcher, _ = recorded(0)
     feed = recorder.follow()
-    Talk(plane, ("10.0.0.1", 5)).ask(NAME)
+    Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME)
     recorder.end_feeds()
     assert feed.get_nowait() is None
     assert isinstance(feed, asyncio.Queue)

@@ -11,10 +11,10 @@ import pytest
 from openimds.credentials.pki.authority import Authority
 from openimds.credentials.pki.cms import envelope
 from openimds.interop.capture.capture import CaptureError, first, survey
-from openimds.interop.capture.client import Asker, Site, site
-from openimds.interop.capture.plan import FIRST, Asked
-from openimds.interop.capture.throttle import Pace
-from openimds.interop.transcript.exchange import Exchange, Request
+from openimds.interop.capture.client import CaptureClient, ImdsAddress, site
+from openimds.interop.capture.plan import FIRST, PlannedQuestion
+from openimds.interop.capture.throttle import Throttle
+from openimds.interop.transcript.exchange import Exchange, RecordedRequest
 from tests.support.scripted import HANG, scripted
 from tests.support.transcripts import METADATA, compact
 from tests.unit.credentials.pki.recorded import SAMPLE
@@ -31,18 +31,18 @@ SAMPLE_PAYLOAD = (
 EXPECTED = "http://HOST or http://HOST:PORT, without a path"
 
 
-def asker(url: str, clock: Clock | None = None) -> Asker:
+def asker(url: str, clock: Clock | None = None) -> CaptureClient:
     pace = clock or Clock()
-    return Asker(site(url, "--url"), Pace(4, pace, pace.wait), time.monotonic)
+    return CaptureClient(site(url, "--url"), Throttle(4, pace, pace.wait), time.monotonic)
 
 
-def asked(request: Request, most_s: float = 5) -> Asked:
-    return Asked("question", "2021-02-01", request, most_s)
+def asked(request: RecordedRequest, most_s: float = 5) -> PlannedQuestion:
+    return PlannedQuestion("question", "2021-02-01", request, most_s)
 
 
 def test_an_answer_is_kept_as_it_came() -> None:
     with scripted(OK) as server:
-        got = asker(server.url).ask(asked(Request("GET", "/a?b=c", METADATA)))
+        got = asker(server.url).ask(asked(RecordedRequest("GET", "/a?b=c", METADATA)))
     assert (got.question, got.version, got.failure) == ("question", "2021-02-01", "")
     assert got.answer
     assert got.answer.line == "HTTP/1.1 200 OK"
@@ -53,16 +53,19 @@ def test_an_answer_is_kept_as_it_came() -> None:
 @pytest.mark.parametrize(
     "request_,sent",
     [
-        (Request("GET", "/a", METADATA), b"GET /a HTTP/1.1\r\nHost: {}\r\nMetadata: true\r\n\r\n"),
-        (Request("HEAD", "/a"), b"HEAD /a HTTP/1.1\r\nHost: {}\r\n\r\n"),
         (
-            Request("POST", "/a", METADATA),
+            RecordedRequest("GET", "/a", METADATA),
+            b"GET /a HTTP/1.1\r\nHost: {}\r\nMetadata: true\r\n\r\n",
+        ),
+        (RecordedRequest("HEAD", "/a"), b"HEAD /a HTTP/1.1\r\nHost: {}\r\n\r\n"),
+        (
+            RecordedRequest("POST", "/a", METADATA),
             b"POST /a HTTP/1.1\r\nHost: {}\r\nMetadata: true\r\nContent-Length: 0\r\n\r\n",
         ),
-        (Request("DELETE", "/a", has_host=False), b"DELETE /a HTTP/1.1\r\n\r\n"),
+        (RecordedRequest("DELETE", "/a", has_host=False), b"DELETE /a HTTP/1.1\r\n\r\n"),
     ],
 )
-def test_nothing_is_sent_that_nobody_wrote_down(request_: Request, sent: bytes) -> None:
+def test_nothing_is_sent_that_nobody_wrote_down(request_: RecordedRequest, sent: bytes) -> None:
     with scripted(OK) as server:
         asker(server.url).ask(asked(request_))
     authority = server.url.removeprefix("http://").encode()
@@ -118,8 +121,8 @@ def test_time_is_up_when_it_is_up_even_if_bytes_are_there() -> None:
     clock = Clock()
     with scripted(OK) as server:
         at = site(server.url, "--url")
-        got = Asker(at, Pace(4, clock, clock.wait), lambda: next(times)).ask(
-            asked(Request("GET", "/"))
+        got = CaptureClient(at, Throttle(4, clock, clock.wait), lambda: next(times)).ask(
+            asked(RecordedRequest("GET", "/"))
         )
     assert got.failure == "no whole answer within 5 s"
 
@@ -134,7 +137,7 @@ def test_time_is_up_when_it_is_up_even_if_bytes_are_there() -> None:
 )
 def test_what_is_no_answer_is_a_failure(said: bytes | None, failure: str) -> None:
     with scripted(said) as server:
-        got = asker(server.url).ask(asked(Request("GET", "/"), 0.2))
+        got = asker(server.url).ask(asked(RecordedRequest("GET", "/"), 0.2))
     assert (got.answer, got.failure) == (None, failure)
 
 
@@ -152,7 +155,7 @@ def test_who_sends_a_byte_now_and_then_is_not_waited_for() -> None:
         thread = threading.Thread(target=drip, args=(listening,))
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        got = asker(url).ask(asked(Request("GET", "/"), 0.2))
+        got = asker(url).ask(asked(RecordedRequest("GET", "/"), 0.2))
         over.set()
         thread.join()
     assert got.failure == "no whole answer within 0.2 s"
@@ -201,7 +204,7 @@ def test_what_is_signed_is_kept_beside_the_signature(
     target: str, answer: bytes, signed: str
 ) -> None:
     with scripted(answer) as server:
-        got = asker(server.url).ask(asked(Request("GET", target, METADATA)))
+        got = asker(server.url).ask(asked(RecordedRequest("GET", target, METADATA)))
     assert got.answer
     assert got.answer.signed == signed
 
@@ -210,7 +213,7 @@ def test_what_is_signed_and_no_text_is_left_alone() -> None:
     leaf = Authority.open(None, NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
     sealed = base64.b64encode(envelope(b"\xff", leaf.certificate, leaf.key)).decode()
     with scripted(attested(sealed)) as server:
-        got = asker(server.url).ask(asked(Request("GET", DOCUMENT, METADATA)))
+        got = asker(server.url).ask(asked(RecordedRequest("GET", DOCUMENT, METADATA)))
     assert got.answer
     assert got.answer.signed == ""
 
@@ -218,13 +221,13 @@ def test_what_is_signed_and_no_text_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "url,expected",
     [
-        ("http://169.254.169.254", Site("169.254.169.254", "169.254.169.254", 80)),
-        ("http://127.0.0.1:8169/", Site("127.0.0.1:8169", "127.0.0.1", 8169)),
-        ("http://[::1]:8169", Site("[::1]:8169", "::1", 8169)),
-        ("http://imds_1.example", Site("imds_1.example", "imds_1.example", 80)),
+        ("http://169.254.169.254", ImdsAddress("169.254.169.254", "169.254.169.254", 80)),
+        ("http://127.0.0.1:8169/", ImdsAddress("127.0.0.1:8169", "127.0.0.1", 8169)),
+        ("http://[::1]:8169", ImdsAddress("[::1]:8169", "::1", 8169)),
+        ("http://imds_1.example", ImdsAddress("imds_1.example", "imds_1.example", 80)),
     ],
 )
-def test_a_url_is_a_site(url: str, expected: Site) -> None:
+def test_a_url_is_a_site(url: str, expected: ImdsAddress) -> None:
     assert site(url, "--url") == expected
     assert expected.url == url.removesuffix("/")
 

@@ -31,11 +31,18 @@ EVERYTHING = plan(all_versions(()), OPTIONS)
 
 
 def test_the_door_has_what_others_need() -> None:
-    assert capture.__all__ == ["Asked", "Asker", "CaptureError", "Pace", "plan", "survey"]
+    assert capture.__all__ == [
+        "CaptureClient",
+        "CaptureError",
+        "PlannedQuestion",
+        "Throttle",
+        "plan",
+        "survey",
+    ]
 
 
 @pytest.mark.parametrize("asked", EVERYTHING, ids=lambda one: f"{one.question}-{one.version}")
-def test_nobody_asks_for_a_token_or_approves_an_event(asked: capture.Asked) -> None:
+def test_nobody_asks_for_a_token_or_approves_an_event(asked: capture.PlannedQuestion) -> None:
     found = query(asked.request.method, asked.request.target.encode())
     assert found.category.key in {"general", "loadbalancer"}
     is_events = "scheduledevents" in asked.request.target.lower()

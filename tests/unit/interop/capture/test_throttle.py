@@ -2,7 +2,7 @@
 
 import pytest
 
-from openimds.interop.capture.throttle import Pace
+from openimds.interop.capture.throttle import Throttle
 
 
 class Clock:
@@ -26,14 +26,14 @@ def clock() -> Clock:
 
 
 def test_requests_keep_their_distance(clock: Clock) -> None:
-    pace = Pace(4, clock, clock.wait)
+    pace = Throttle(4, clock, clock.wait)
     for _ in range(5):
         pace.turn()
     assert (clock.waits, clock.now_s) == ([0.25] * 4, 101.0)
 
 
 def test_time_that_went_by_is_not_waited_for_again_nor_saved_up(clock: Clock) -> None:
-    pace = Pace(4, clock, clock.wait)
+    pace = Throttle(4, clock, clock.wait)
     pace.turn()
     clock.now_s += 10
     pace.turn()
@@ -55,7 +55,7 @@ def test_time_that_went_by_is_not_waited_for_again_nor_saved_up(clock: Clock) ->
 def test_one_comes_back_as_often_as_the_status_allows(
     clock: Clock, status: int, waits: list[float]
 ) -> None:
-    pace = Pace(4, clock, clock.wait)
+    pace = Throttle(4, clock, clock.wait)
     tries = 0
     while pace.rest(status, tries, ""):
         tries += 1
@@ -68,5 +68,5 @@ def test_one_comes_back_as_often_as_the_status_allows(
 def test_what_the_server_says_is_waited_for_within_reason(
     clock: Clock, said: str, waited: float
 ) -> None:
-    assert Pace(4, clock, clock.wait).rest(429, 0, said)
+    assert Throttle(4, clock, clock.wait).rest(429, 0, said)
     assert clock.waits == [waited]

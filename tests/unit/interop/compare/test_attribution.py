@@ -5,7 +5,7 @@ import pytest
 from openimds.facts.facts import FACTS, Fact, fact
 from openimds.interop.capture.plan import QUESTIONS
 from openimds.interop.compare.attribution import about
-from openimds.interop.compare.difference import Found, Kind
+from openimds.interop.compare.difference import AnswerDifference, DifferenceKind
 from openimds.interop.transcript.location import place
 from scripts.generate_docs import fidelity_page
 
@@ -16,13 +16,13 @@ QUESTION = fact("Endpoints", "/metadata/instance")
 
 
 def name_of(
-    kind: Kind,
+    kind: DifferenceKind,
     target: str = INSTANCE,
     steps: tuple[str | int, ...] = (),
     subject: str = "",
     version: str = "",
 ) -> str | None:
-    found = Found(kind, subject, "a", "b", steps)
+    found = AnswerDifference(kind, subject, "a", "b", steps)
     said = about(found, place(target), version, QUESTION)
     assert said is None or said in FACTS[said.kind]
     return f"{said.kind}: {said.name}" if said else None
@@ -32,32 +32,43 @@ ASKED = "Endpoints: /metadata/instance"
 HEADERS = "Order of headers: general: Content-Type, Server, x-ms-request-id, Date, Content-Length"
 
 
-@pytest.mark.parametrize("kind", [Kind.ANSWER, Kind.STATUS, Kind.BODY, Kind.SPACING])
-def test_what_has_no_place_of_its_own_is_about_the_question(kind: Kind) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [DifferenceKind.ANSWER, DifferenceKind.STATUS, DifferenceKind.BODY, DifferenceKind.SPACING],
+)
+def test_what_has_no_place_of_its_own_is_about_the_question(kind: DifferenceKind) -> None:
     assert name_of(kind) == ASKED
 
 
 def test_a_status_at_one_version_is_about_the_version() -> None:
-    assert name_of(Kind.STATUS, version="2021-02-01") == "General api-versions: 2021-02-01"
-    assert name_of(Kind.STATUS, version="2099-01-01") is None
-    assert name_of(Kind.STATUS, ATTESTED, version="2021-02-01") == ASKED
-    assert name_of(Kind.STATUS, EVENTS, version="2020-07-01") == (
+    assert (
+        name_of(DifferenceKind.STATUS, version="2021-02-01") == "General api-versions: 2021-02-01"
+    )
+    assert name_of(DifferenceKind.STATUS, version="2099-01-01") is None
+    assert name_of(DifferenceKind.STATUS, ATTESTED, version="2021-02-01") == ASKED
+    assert name_of(DifferenceKind.STATUS, EVENTS, version="2020-07-01") == (
         "Api-versions of scheduled events: 2020-07-01"
     )
 
 
 def test_a_version_that_one_side_lacks_is_about_that() -> None:
-    assert name_of(Kind.API_VERSION, subject="2025-11-11") == "General api-versions: 2025-11-11"
-    assert name_of(Kind.API_VERSION, subject="2099-01-01") is None
+    assert (
+        name_of(DifferenceKind.API_VERSION, subject="2025-11-11")
+        == "General api-versions: 2025-11-11"
+    )
+    assert name_of(DifferenceKind.API_VERSION, subject="2099-01-01") is None
 
 
 def test_headers_are_about_their_order_or_the_question() -> None:
-    assert name_of(Kind.HEADER_ORDER) == HEADERS
-    assert name_of(Kind.HEADER, subject="content-type") == HEADERS
-    assert name_of(Kind.HEADER, subject="Allow") == ASKED
+    assert name_of(DifferenceKind.HEADER_ORDER) == HEADERS
+    assert name_of(DifferenceKind.HEADER, subject="content-type") == HEADERS
+    assert name_of(DifferenceKind.HEADER, subject="Allow") == ASKED
 
 
-@pytest.mark.parametrize("kind", [Kind.FIELD, Kind.TYPE, Kind.VALUE, Kind.MEMBER_ORDER])
+@pytest.mark.parametrize(
+    "kind",
+    [DifferenceKind.FIELD, DifferenceKind.TYPE, DifferenceKind.VALUE, DifferenceKind.MEMBER_ORDER],
+)
 @pytest.mark.parametrize(
     "target,steps,name",
     [
@@ -103,7 +114,7 @@ def test_headers_are_about_their_order_or_the_question() -> None:
     ],
 )
 def test_what_stands_in_a_document_is_about_its_row(
-    kind: Kind, target: str, steps: tuple[str | int, ...], name: str | None
+    kind: DifferenceKind, target: str, steps: tuple[str | int, ...], name: str | None
 ) -> None:
     assert name_of(kind, target, steps) == name
 

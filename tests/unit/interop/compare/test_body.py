@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openimds.interop.compare.body import Look, body
-from openimds.interop.compare.difference import ABSENT, Found, Kind
+from openimds.interop.compare.body import BodyContext, body
+from openimds.interop.compare.difference import ABSENT, AnswerDifference, DifferenceKind
 from openimds.interop.transcript.location import place
 from tests.support.transcripts import an_answer, compact
 
@@ -17,8 +17,8 @@ INSTANCE, TEXT = f"/metadata/instance?{V}", f"/metadata/instance/compute?{V}&for
 
 def texts(
     ours: str | bytes, theirs: str | bytes, target: str = INSTANCE, *, values: bool = False
-) -> list[Found]:
-    look = Look(place(target), values)
+) -> list[AnswerDifference]:
+    look = BodyContext(place(target), values)
     return list(body(an_answer(ours), an_answer(theirs), look))
 
 
@@ -38,15 +38,15 @@ def test_a_field_on_one_side_alone_is_named_at_its_top() -> None:
     ours = {"compute": {"name": "a", "plan": {"name": "", "product": ""}}}
     theirs = {"compute": {"name": "a", "zone": ""}}
     assert documents(ours, theirs) == [
-        (Kind.FIELD, "compute.plan", "object", ABSENT),
-        (Kind.FIELD, "compute.zone", ABSENT, "string"),
+        (DifferenceKind.FIELD, "compute.plan", "object", ABSENT),
+        (DifferenceKind.FIELD, "compute.zone", ABSENT, "string"),
     ]
 
 
 def test_the_elements_of_an_array_have_one_shape_together() -> None:
     ours = {"interface": [{"mac": "1"}, {"mac": "2", "speed": "x"}]}
     assert documents(ours, {"interface": [{"mac": "3"}]}) == [
-        (Kind.FIELD, "interface[].speed", "string", ABSENT)
+        (DifferenceKind.FIELD, "interface[].speed", "string", ABSENT)
     ]
 
 
@@ -60,16 +60,16 @@ def test_an_empty_array_hides_what_could_be_in_it() -> None:
     [(True, "boolean"), (1, "number"), (None, "null"), ([], "array"), ({}, "object")],
 )
 def test_another_type_is_a_difference(value: Any, kind: str) -> None:
-    assert documents({"a": "x"}, {"a": value}) == [(Kind.TYPE, "a", "string", kind)]
+    assert documents({"a": "x"}, {"a": value}) == [(DifferenceKind.TYPE, "a", "string", kind)]
 
 
 def test_below_another_type_nothing_is_compared() -> None:
-    assert documents({"a": {"b": 1}}, {"a": []}) == [(Kind.TYPE, "a", "object", "array")]
+    assert documents({"a": {"b": 1}}, {"a": []}) == [(DifferenceKind.TYPE, "a", "object", "array")]
 
 
 def test_types_that_differ_within_an_array_are_said_together() -> None:
     assert documents({"a": ["x", 1]}, {"a": ["x"]}) == [
-        (Kind.TYPE, "a[]", "number or string", "string")
+        (DifferenceKind.TYPE, "a[]", "number or string", "string")
     ]
 
 
@@ -77,25 +77,25 @@ def test_the_order_of_members_is_said_from_where_they_part() -> None:
     ours = {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1, "g": 1}
     theirs = {"a": 1, "c": 1, "b": 1, "d": 1, "e": 1, "f": 1, "g": 1}
     assert documents({"x": ours}, {"x": theirs}) == [
-        (Kind.MEMBER_ORDER, "x", "b, c, d, e", "c, b, d, e")
+        (DifferenceKind.MEMBER_ORDER, "x", "b, c, d, e", "c, b, d, e")
     ]
 
 
 def test_a_member_that_stands_twice_is_a_matter_of_order() -> None:
     (one,) = texts('{"a":1,"a":2}', '{"a":1}')
-    assert (one.kind, one.left, one.right) == (Kind.MEMBER_ORDER, "a", "")
+    assert (one.kind, one.left, one.right) == (DifferenceKind.MEMBER_ORDER, "a", "")
 
 
 def test_blanks_are_a_difference_whatever_they_are() -> None:
     for theirs in ('{"a": 1}', '{"a":1}\n', ' {"a":1}'):
         (one,) = texts('{"a":1}', theirs)
-        assert (one.kind, one.left) == (Kind.SPACING, "compact")
+        assert (one.kind, one.left) == (DifferenceKind.SPACING, "compact")
 
 
 def test_a_part_is_named_as_in_the_whole() -> None:
     target = f"/metadata/instance/network/interface/3?{V}"
     assert documents({"ipv4": {}}, {}, target) == [
-        (Kind.FIELD, "network.interface[].ipv4", "object", ABSENT)
+        (DifferenceKind.FIELD, "network.interface[].ipv4", "object", ABSENT)
     ]
 
 
@@ -114,16 +114,21 @@ def test_a_body_that_is_no_json_is_compared_to_the_byte_and_told_with_values_onl
     ours: str | bytes, theirs: str | bytes, told: str, told_there: str
 ) -> None:
     assert texts(ours, ours) == []
-    assert texts(ours, theirs) == [Found(Kind.BODY, "", told, told_there)]
-    (one,) = body(an_answer(ours), an_answer(theirs), Look(place(INSTANCE), with_values=True))
-    assert (one.kind, one.left) == (Kind.BODY, "\\xff" if isinstance(ours, bytes) else ours)
+    assert texts(ours, theirs) == [AnswerDifference(DifferenceKind.BODY, "", told, told_there)]
+    (one,) = body(
+        an_answer(ours), an_answer(theirs), BodyContext(place(INSTANCE), with_values=True)
+    )
+    assert (one.kind, one.left) == (
+        DifferenceKind.BODY,
+        "\\xff" if isinstance(ours, bytes) else ours,
+    )
 
 
 def test_refusals_are_compared_to_the_byte() -> None:
     ours, theirs = '{ "error": "Not found" }', '{"error":"Not found"}'
-    look = Look(place(INSTANCE), with_values=False)
+    look = BodyContext(place(INSTANCE), with_values=False)
     found = list(body(an_answer(ours, 404), an_answer(theirs, 404), look))
-    assert found == [Found(Kind.BODY, "", ours, theirs)]
+    assert found == [AnswerDifference(DifferenceKind.BODY, "", ours, theirs)]
     assert list(body(an_answer(ours, 404), an_answer(ours, 404), look)) == []
 
 
@@ -131,8 +136,8 @@ def test_values_are_compared_on_request_each_at_its_place() -> None:
     ours = {"a": "x", "b": [{"c": 1}, {"c": 2}]}
     theirs = {"a": "y", "b": [{"c": 1}]}
     assert documents(ours, theirs, values=True) == [
-        (Kind.VALUE, "a", '"x"', '"y"'),
-        (Kind.FIELD, "b[1]", "object", ABSENT),
+        (DifferenceKind.VALUE, "a", '"x"', '"y"'),
+        (DifferenceKind.FIELD, "b[1]", "object", ABSENT),
     ]
 
 
@@ -145,12 +150,12 @@ def test_values_that_are_new_each_time_are_not_compared() -> None:
 def test_of_the_versions_the_values_are_the_facts() -> None:
     ours, theirs = {"apiVersions": ["1", "2", "3"]}, {"apiVersions": ["3", "2", "4"]}
     assert documents(ours, theirs, "/metadata/versions") == [
-        (Kind.API_VERSION, "1", "there", ABSENT),
-        (Kind.API_VERSION, "4", ABSENT, "there"),
-        (Kind.MEMBER_ORDER, "apiVersions", "2, 3", "3, 2"),
+        (DifferenceKind.API_VERSION, "1", "there", ABSENT),
+        (DifferenceKind.API_VERSION, "4", ABSENT, "there"),
+        (DifferenceKind.MEMBER_ORDER, "apiVersions", "2, 3", "3, 2"),
     ]
     assert documents({"apiVersions": ["1", "2"]}, {"apiVersions": ["2"]}, "/metadata/versions") == [
-        (Kind.API_VERSION, "1", "there", ABSENT)
+        (DifferenceKind.API_VERSION, "1", "there", ABSENT)
     ]
 
 
@@ -159,27 +164,41 @@ def attested(signed: str, encoding: str = "pkcs7") -> Any:
 
 
 def test_of_an_attested_document_the_payload_is_compared() -> None:
-    look = Look(place(f"/metadata/attested/document?{V}"), with_values=False)
+    look = BodyContext(place(f"/metadata/attested/document?{V}"), with_values=False)
     ours, theirs = attested('{"nonce":"1","vmId":"a"}'), attested('{"vmId":"b"}')
     (one,) = body(ours, theirs, look)
-    assert (one.kind, one.subject, one.left) == (Kind.FIELD, "signed.nonce", "string")
+    assert (one.kind, one.subject, one.left) == (DifferenceKind.FIELD, "signed.nonce", "string")
     (one,) = body(ours, attested('{"nonce":"2","vmId":"b"}', "pkcs8"), look)
-    assert (one.kind, one.subject, one.right) == (Kind.VALUE, "encoding", '"pkcs8"')
+    assert (one.kind, one.subject, one.right) == (DifferenceKind.VALUE, "encoding", '"pkcs8"')
     for unread, told in (("", ABSENT), ("no JSON", "7 characters that are no JSON")):
         (one,) = body(ours, attested(unread), look)
-        assert one == Found(Kind.BODY, "signed", "JSON", told)
+        assert one == AnswerDifference(DifferenceKind.BODY, "signed", "JSON", told)
 
 
 def test_a_listing_is_compared_by_its_names() -> None:
     assert texts("location\nname\nplan/", "name\nplan\nzone\n", TEXT) == [
-        Found(Kind.SPACING, "", "none at the end", "a line end at the end"),
-        Found(Kind.FIELD, "compute.location", "without a slash", ABSENT, ("compute", "location")),
-        Found(Kind.TYPE, "compute.plan", "with a slash", "without a slash", ("compute", "plan")),
-        Found(Kind.FIELD, "compute.zone", ABSENT, "without a slash", ("compute", "zone")),
+        AnswerDifference(DifferenceKind.SPACING, "", "none at the end", "a line end at the end"),
+        AnswerDifference(
+            DifferenceKind.FIELD,
+            "compute.location",
+            "without a slash",
+            ABSENT,
+            ("compute", "location"),
+        ),
+        AnswerDifference(
+            DifferenceKind.TYPE,
+            "compute.plan",
+            "with a slash",
+            "without a slash",
+            ("compute", "plan"),
+        ),
+        AnswerDifference(
+            DifferenceKind.FIELD, "compute.zone", ABSENT, "without a slash", ("compute", "zone")
+        ),
     ]
     (one,) = texts("location\nname", "name\nlocation", TEXT)
     assert (one.kind, one.left, one.right) == (
-        Kind.MEMBER_ORDER,
+        DifferenceKind.MEMBER_ORDER,
         "location, name",
         "name, location",
     )
@@ -189,18 +208,22 @@ def test_how_many_elements_there_are_is_the_vms_own_matter() -> None:
     target = f"/metadata/instance/network/interface?{V}&format=text"
     assert texts("0/\n1/", "0/", target) == texts("0/", "", target) == []
     (one,) = texts("0/\n1/", "0/", target, values=True)
-    assert (one.kind, one.subject, one.right) == (Kind.FIELD, "network.interface.1", ABSENT)
+    assert (one.kind, one.subject, one.right) == (
+        DifferenceKind.FIELD,
+        "network.interface.1",
+        ABSENT,
+    )
     (one,) = texts("0/", "0", target)
-    assert (one.kind, one.subject) == (Kind.TYPE, "network.interface[]")
+    assert (one.kind, one.subject) == (DifferenceKind.TYPE, "network.interface[]")
 
 
 def test_of_a_leaf_only_the_end_is_compared() -> None:
     target = f"/metadata/instance/compute/name?{V}&format=text"
     assert texts("a", "b", target) == []
     (one,) = texts("a", "a\n", target, values=True)
-    assert one.kind is Kind.SPACING
+    assert one.kind is DifferenceKind.SPACING
     (one,) = texts("a", "b", target, values=True)
-    assert (one.kind, one.subject, one.right) == (Kind.VALUE, "compute.name", "b")
+    assert (one.kind, one.subject, one.right) == (DifferenceKind.VALUE, "compute.name", "b")
 
 
 JSON = st.recursive(

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from openimds.facts.facts import fact
 from openimds.interop import compare as comparison
-from openimds.interop.compare import Comparison, Kind, compare
+from openimds.interop.compare import Comparison, DifferenceKind, compare
 from openimds.interop.compare.difference import At
 from openimds.interop.transcript.exchange import Exchange
 from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange, compact
@@ -26,7 +26,7 @@ def one(said: Any = None, target: str = "/metadata", **more: Any) -> list[Exchan
 
 
 def test_the_door_has_what_others_need() -> None:
-    assert comparison.__all__ == ["Comparison", "Difference", "Kind", "compare"]
+    assert comparison.__all__ == ["Comparison", "Difference", "DifferenceKind", "compare"]
 
 
 def test_what_is_the_same_at_many_versions_is_one_difference() -> None:
@@ -36,7 +36,7 @@ def test_what_is_the_same_at_many_versions_is_one_difference() -> None:
     assert got.compared == 3
     (found,) = got.differences
     assert (found.kind, found.subject, found.left, found.right) == (
-        Kind.FIELD,
+        DifferenceKind.FIELD,
         "compute.vmId",
         "string",
         "not there",
@@ -62,7 +62,7 @@ def test_the_question_of_either_side_tells_the_fact() -> None:
     ours, theirs = one(an_answer("a", 404)), [an_exchange("/metadata", an_answer("b", 404))]
     for pair in ((ours, theirs), (theirs, ours)):
         (found,) = held(*pair).differences
-        assert (found.kind, found.about) == (Kind.BODY, ABOUT)
+        assert (found.kind, found.about) == (DifferenceKind.BODY, ABOUT)
 
 
 def test_without_an_answer_there_is_a_difference_unless_neither_has_one() -> None:
@@ -70,7 +70,7 @@ def test_without_an_answer_there_is_a_difference_unless_neither_has_one() -> Non
     assert held(failed, one(failure="hung")).differences == ()
     (found,) = held(one(an_answer("{}")), failed).differences
     assert (found.kind, found.left, found.right) == (
-        Kind.ANSWER,
+        DifferenceKind.ANSWER,
         "HTTP/1.1 200 OK",
         "not there: connection refused",
     )
@@ -83,7 +83,7 @@ def test_another_status_ends_the_comparison_and_shows_the_refusal(version: str) 
         one(an_answer("{}"), version=version), one(refusal, version=version)
     ).differences
     shown = "no {version}" if version else "no 2021-02-01"
-    assert (found.kind, found.left) == (Kind.STATUS, "HTTP/1.1 200 OK")
+    assert (found.kind, found.left) == (DifferenceKind.STATUS, "HTTP/1.1 200 OK")
     assert found.right == f"HTTP/1.1 400 Bad Request {shown}"
 
 
@@ -103,11 +103,11 @@ def test_refusals_that_name_the_version_are_one_difference() -> None:
 def test_another_phrase_alone_does_not_end_it() -> None:
     theirs = structs.replace(an_answer("{}"), line="HTTP/1.0 200 Fine", headers=())
     kinds = [found.kind for found in held(one(an_answer("{}")), one(theirs)).differences]
-    assert kinds == [Kind.STATUS, *[Kind.HEADER] * 5]
+    assert kinds == [DifferenceKind.STATUS, *[DifferenceKind.HEADER] * 5]
 
 
 def test_values_count_when_they_are_asked_for() -> None:
     ours, theirs = one(an_answer(compact({"a": 1}))), one(an_answer(compact({"a": 2})))
     assert held(ours, theirs).differences == ()
     (found,) = held(ours, theirs, values=True).differences
-    assert (found.kind, found.left, found.right) == (Kind.VALUE, "1", "2")
+    assert (found.kind, found.left, found.right) == (DifferenceKind.VALUE, "1", "2")

@@ -2,14 +2,14 @@
 
 import pytest
 
-from openimds.interop.compare.difference import ABSENT, Found, Kind
+from openimds.interop.compare.difference import ABSENT, AnswerDifference, DifferenceKind
 from openimds.interop.compare.head import head
 from tests.support.transcripts import GUID, an_answer, lines
 
 OTHER = GUID.replace("b", "c")
 
 
-def found(ours: list[str], theirs: list[str]) -> list[Found]:
+def found(ours: list[str], theirs: list[str]) -> list[AnswerDifference]:
     return list(head(an_answer("{}", headers=ours), an_answer("{}", headers=theirs)))
 
 
@@ -37,25 +37,25 @@ def test_what_changes_with_every_answer_is_no_difference() -> None:
 def test_a_value_of_another_form_is_one(line: str, ours: str, theirs: str) -> None:
     name = line.partition(":")[0]
     changed = [line if one.startswith(f"{name}:") else one for one in lines(2)]
-    assert found(lines(2), changed) == [Found(Kind.HEADER, name, ours, theirs)]
+    assert found(lines(2), changed) == [AnswerDifference(DifferenceKind.HEADER, name, ours, theirs)]
 
 
 def test_a_header_on_one_side_alone_is_one() -> None:
     more = [*lines(2), "ETag: x"]
-    assert found(more, lines(2)) == [Found(Kind.HEADER, "ETag", "x", ABSENT)]
-    assert found(lines(2), more) == [Found(Kind.HEADER, "ETag", ABSENT, "x")]
+    assert found(more, lines(2)) == [AnswerDifference(DifferenceKind.HEADER, "ETag", "x", ABSENT)]
+    assert found(lines(2), more) == [AnswerDifference(DifferenceKind.HEADER, "ETag", ABSENT, "x")]
 
 
 def test_order_and_spelling_are_one_difference() -> None:
     for theirs in (["B: 1", "A: 1"], ["a: 1", "B: 1"], ["A: 1", "B: 1", "A: 2"]):
         (one,) = found(["A: 1", "B: 1"], theirs)
-        assert (one.kind, one.left) == (Kind.HEADER_ORDER, "A, B")
+        assert (one.kind, one.left) == (DifferenceKind.HEADER_ORDER, "A, B")
         assert one.right == ", ".join(line[0] for line in theirs)
 
 
 def test_what_one_side_lacks_is_no_matter_of_order() -> None:
     (one,) = found(["A: 1", "B: 1", "C: 1"], ["A: 1", "C: 1"])
-    assert (one.kind, one.subject) == (Kind.HEADER, "B")
+    assert (one.kind, one.subject) == (DifferenceKind.HEADER, "B")
 
 
 def test_a_stand_in_is_like_anything() -> None:
@@ -65,7 +65,11 @@ def test_a_stand_in_is_like_anything() -> None:
 def test_to_head_comes_the_length_of_what_is_the_vms_own_matter() -> None:
     ours, theirs = (an_answer("", headers=[f"Content-Length: {n}"]) for n in (7, 8))
     assert list(head(ours, theirs, "HEAD")) == []
-    assert list(head(ours, theirs)) == [Found(Kind.HEADER, "Content-Length", "7", "8")]
+    assert list(head(ours, theirs)) == [
+        AnswerDifference(DifferenceKind.HEADER, "Content-Length", "7", "8")
+    ]
     odd = an_answer("", headers=["Content-Length: x"])
     assert list(head(ours, ours, "HEAD")) == []
-    assert list(head(ours, odd, "HEAD")) == [Found(Kind.HEADER, "Content-Length", "7", "x")]
+    assert list(head(ours, odd, "HEAD")) == [
+        AnswerDifference(DifferenceKind.HEADER, "Content-Length", "7", "x")
+    ]

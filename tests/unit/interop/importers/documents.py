@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openimds.interop.importers import Found, read
+from openimds.interop.importers import ImportedVm, read
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import vm
 
@@ -21,12 +21,12 @@ def load(name: str) -> Any:
     return json.loads((INPUTS / f"{name}.json").read_text())
 
 
-def found(value: object) -> dict[str, Found]:
+def found(value: object) -> dict[str, ImportedVm]:
     """Return what is read of a value, by name."""
     return {one.name: one for one in read(value)}
 
 
-def document(one: Found) -> dict[str, Any]:
+def document(one: ImportedVm) -> dict[str, Any]:
     """Return the whole document of a VM that was found."""
     return complete(vm(one.name, one.said))
 
@@ -57,7 +57,7 @@ def a_nic(name: str, *configurations: Mapping[str, object], **members: object) -
     }
 
 
-def only(value: object) -> Found:
+def only(value: object) -> ImportedVm:
     """Return the one VM that is read of a value."""
     (one,) = read(value)
     return one

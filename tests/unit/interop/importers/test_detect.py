@@ -35,7 +35,7 @@ CAPTURED = {
 
 
 def test_the_door_has_two_names() -> None:
-    assert importers.__all__ == ["Found", "read"]
+    assert importers.__all__ == ["ImportedVm", "read"]
 
 
 def test_a_captured_document_keeps_its_values() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from openimds.interop.importers import azure, terraform
-from openimds.interop.importers.mapping import Kind, Table
+from openimds.interop.importers.mapping import ResourceKind, ResourceTable
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
 
@@ -37,7 +37,7 @@ NOT_SAID = {
 }
 
 
-def _targets(table: Table) -> set[str]:
+def _targets(table: ResourceTable) -> set[str]:
     found = {row.target for row in table.rows} | {sign.target for sign in table.signs}
     found |= {target for lack in table.lacks for target in lack.targets}
     return {target.replace("[0]", "[]").removesuffix("{}") for target in found if target}
@@ -81,7 +81,7 @@ def test_azure_says_nearly_everything_of_compute() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_what_disks_say_has_a_place_in_a_disk(name: str) -> None:
-    if TABLES[name].kind is not Kind.DISK:
+    if TABLES[name].kind is not ResourceKind.DISK:
         return
     for target in _targets(TABLES[name]) - {"key"}:
         whose, _, place = target.partition(".")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openimds.interop import transcript
 from openimds.interop.transcript import looks, read
-from openimds.interop.transcript.exchange import Request, answer
+from openimds.interop.transcript.exchange import RecordedRequest, answer
 from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange
 from tests.unit.vm.refused import Refused, refused
 
@@ -26,10 +26,10 @@ def plain() -> dict[str, Any]:
 
 def test_the_door_has_what_others_need() -> None:
     assert transcript.__all__ == [
-        "Answer",
-        "Captured",
+        "CapturedVm",
         "Exchange",
-        "Request",
+        "RecordedRequest",
+        "RecordedResponse",
         "Transcript",
         "captured",
         "looks",
@@ -68,13 +68,15 @@ def test_headers_are_taken_apart_in_their_order() -> None:
 @pytest.mark.parametrize(
     "request_,shown",
     [
-        (Request("GET", "/a", (("Metadata", "true"),)), "GET /a"),
-        (Request("HEAD", "/a"), "HEAD /a (no headers)"),
-        (Request("GET", "/a", (("A", "b"), ("C", ""))), "GET /a (A: b, C: )"),
-        (Request("GET", "/a", (("Metadata", "true"),), has_host=False), "GET /a (no Host)"),
+        (RecordedRequest("GET", "/a", (("Metadata", "true"),)), "GET /a"),
+        (RecordedRequest("HEAD", "/a"), "HEAD /a (no headers)"),
+        (RecordedRequest("GET", "/a", (("A", "b"), ("C", ""))), "GET /a (A: b, C: )"),
+        (RecordedRequest("GET", "/a", (("Metadata", "true"),), has_host=False), "GET /a (no Host)"),
     ],
 )
-def test_a_request_is_shown_with_what_is_odd_about_it(request_: Request, shown: str) -> None:
+def test_a_request_is_shown_with_what_is_odd_about_it(
+    request_: RecordedRequest, shown: str
+) -> None:
     assert str(request_) == shown
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from openimds.facts.document import FIELDS
-from openimds.interop.transcript.location import Place, field_path, place, written
+from openimds.interop.transcript.location import Location, field_path, place, written
 
 V = "api-version=2021-02-01"
 
@@ -11,19 +11,19 @@ V = "api-version=2021-02-01"
 @pytest.mark.parametrize(
     "target,expected",
     [
-        (f"/metadata/instance?{V}", Place("instance", "2021-02-01")),
-        (f"/Metadata/Instance/?{V}", Place("instance", "2021-02-01")),
-        (f"/metadata/instance/compute%3F{V}", Place("instance", "2021-02-01", ("compute",))),
+        (f"/metadata/instance?{V}", Location("instance", "2021-02-01")),
+        (f"/Metadata/Instance/?{V}", Location("instance", "2021-02-01")),
+        (f"/metadata/instance/compute%3F{V}", Location("instance", "2021-02-01", ("compute",))),
         (
             f"/metadata/instance/network/interface/0?{V}&format=TEXT",
-            Place("instance", "2021-02-01", ("network", "interface", 0), is_text=True),
+            Location("instance", "2021-02-01", ("network", "interface", 0), is_text=True),
         ),
-        (f"/metadata?{V}", Place("root", "2021-02-01")),
-        ("/metadata/versions", Place("versions", "")),
-        (f"/metadata/nothing?{V}", Place("", "2021-02-01")),
+        (f"/metadata?{V}", Location("root", "2021-02-01")),
+        ("/metadata/versions", Location("versions", "")),
+        (f"/metadata/nothing?{V}", Location("", "2021-02-01")),
     ],
 )
-def test_a_target_leads_where_imds_would_go(target: str, expected: Place) -> None:
+def test_a_target_leads_where_imds_would_go(target: str, expected: Location) -> None:
     assert place(target) == expected
 
 

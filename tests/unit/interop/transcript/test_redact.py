@@ -12,9 +12,9 @@ from openimds.facts.balancer import LISTS
 from openimds.facts.document import FIELDS
 from openimds.facts.events import MEMBERS
 from openimds.interop.transcript import captured, read, redact
-from openimds.interop.transcript.exchange import Answer, Exchange
+from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
-from openimds.interop.transcript.sensitivity import SECRETS, Sort
+from openimds.interop.transcript.sensitivity import SECRETS, Sensitivity
 from openimds.protocol.document import project, shape
 from openimds.vm.defaults import complete
 from openimds.vm.types import Vm
@@ -35,7 +35,7 @@ FIRST = "00000000-0000-0000-0000-000000000001"
 SETS = "providers/Microsoft.Compute/virtualMachineScaleSets"
 
 
-def bare(*exchanges: Exchange) -> list[Answer]:
+def bare(*exchanges: Exchange) -> list[RecordedResponse]:
     """Return the answers as they are shared."""
     found = [one.answer for one in redact(a_transcript(*exchanges)).exchanges]
     return [one for one in found if one]
@@ -243,7 +243,8 @@ def test_of_a_vm_with_every_field_no_secret_survives() -> None:
     secrets = [
         str(value).lower()
         for path, value in leaves(complete(HEAD.vm))
-        if SECRETS["instance"][path] is not Sort.KEPT and value not in ("", "true", "false", False)
+        if SECRETS["instance"][path] is not Sensitivity.KEPT
+        and value not in ("", "true", "false", False)
     ]
     assert len(secrets) > 40
     # A name such as "web" or the number of a compartment is part of other words, or was nobody's.

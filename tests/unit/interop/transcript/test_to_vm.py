@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openimds.interop.transcript.file import Transcript
-from openimds.interop.transcript.to_vm import Captured, captured
+from openimds.interop.transcript.to_vm import CapturedVm, captured
 from tests.support.transcripts import (
     a_document,
     a_transcript,
@@ -158,7 +158,7 @@ def test_a_list_of_versions_that_is_none_says_nothing() -> None:
 
 def test_stand_ins_are_said() -> None:
     held = value(a_document("2021-02-01", BODY), is_redacted=True)
-    found: Captured = captured(held, "vm-1")
+    found: CapturedVm = captured(held, "vm-1")
     assert found.remarks == ("its ids, names, keys and addresses are stand-ins",)
 
 

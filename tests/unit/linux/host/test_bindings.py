@@ -1,7 +1,7 @@
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.linux.host.bindings import Tie, ties
+from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.vm.defaults import complete, default_address
 from openimds.vm.fleet_file import fleet, vm
 from openimds.vm.types import Vm
@@ -13,7 +13,7 @@ def fleet_of(**vms: object) -> list[Vm]:
 
 def refused(*vms: Vm) -> str:
     with pytest.raises(ConfigError) as caught:
-        ties(vms)
+        bindings(vms)
     return str(caught.value)
 
 
@@ -23,7 +23,7 @@ def test_what_was_said_is_tied_in_one_form_and_order() -> None:
         "interface": "tap-b",
         "mac": "00-0D-3A-0A-0B-0C",
     }
-    found = ties(
+    found = bindings(
         fleet_of(
             b={"reach": reach},
             c={},
@@ -32,8 +32,8 @@ def test_what_was_said_is_tied_in_one_form_and_order() -> None:
     )
     mac = "00:0d:3a:0a:0b:0c"
     assert found == [
-        Tie("a", "tap-a", mac, ("::1",)),
-        Tie("b", "tap-b", mac, ("10.0.0.4", "fe80::4")),
+        InterfaceBinding("a", "tap-a", mac, ("::1",)),
+        InterfaceBinding("b", "tap-b", mac, ("10.0.0.4", "fe80::4")),
     ]
     assert found[1].of(4) == ("10.0.0.4",)
     assert found[1].of(6) == ("fe80::4",)
@@ -45,14 +45,16 @@ def test_the_document_says_what_reach_does_not() -> None:
         "ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.9"}, {"privateIpAddress": "X.X.X.X"}]},
     }
     said = {"network": {"interface": [nic]}, "reach": {"interface": "tap0"}}
-    assert ties(fleet_of(a=said)) == [Tie("a", "tap0", "00:22:48:01:02:03", ("10.0.0.9",))]
+    assert bindings(fleet_of(a=said)) == [
+        InterfaceBinding("a", "tap0", "00:22:48:01:02:03", ("10.0.0.9",))
+    ]
 
 
 def test_a_vm_of_which_nothing_is_said_is_tied_to_its_defaults() -> None:
     one = vm("a", {"reach": {"interface": "tap0"}})
     document = complete(one)
     mac = document["network"]["interface"][0]["macAddress"].lower()  # type: ignore[index]
-    (tie,) = ties([one])
+    (tie,) = bindings([one])
     assert tie.addresses == (default_address(one),)
     assert tie.mac.replace(":", "") == mac
 

@@ -1,10 +1,10 @@
 import pytest
 
-from openimds.linux.host.bindings import Tie
+from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.nft_rules import REASONS, Rules, ruleset
 
-A = Tie("web-1", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4", "fe80::a"))
-B = Tie('w"eb; ü', "tap-b", "02:00:00:00:00:0b", ("10.0.0.5",))
+A = InterfaceBinding("web-1", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4", "fe80::a"))
+B = InterfaceBinding('w"eb; ü', "tap-b", "02:00:00:00:00:0b", ("10.0.0.5",))
 
 
 def lines(rules: Rules) -> list[str]:
@@ -37,7 +37,7 @@ def test_vms_are_elements_and_their_names_cannot_be_anything_else() -> None:
 
 
 def test_a_long_name_is_cut_where_nftables_would_refuse_it() -> None:
-    tie = Tie("ü" * 200, "tap-a", A.mac, ("10.0.0.4",))
+    tie = InterfaceBinding("ü" * 200, "tap-a", A.mac, ("10.0.0.4",))
     comments = [part.split('"')[1] for part in ruleset([tie], {}).text.split("comment ")[1:]]
     assert max(map(len, comments)) == 120
 
@@ -45,7 +45,7 @@ def test_a_long_name_is_cut_where_nftables_would_refuse_it() -> None:
 def test_without_vms_everything_to_the_address_is_dropped() -> None:
     found = lines(ruleset([], {}))
     assert "set tied4 { type ifname . ether_addr . ipv4_addr; counter; }" in found
-    assert found.count("iifname != @guests counter name stranger drop") == 2
+    assert found.count("iifname != @guests counter name unknown_interface drop") == 2
 
 
 def test_every_reason_is_counted_in_both_tables() -> None:

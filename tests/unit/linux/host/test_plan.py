@@ -1,8 +1,8 @@
 import pytest
 
-from openimds.linux.host.bindings import Tie
+from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.nft_rules import ruleset
-from openimds.linux.host.plan import HostError, Step, down, is_of, look, unmet, up
+from openimds.linux.host.plan import HostError, PlanStep, down, is_of, look, unmet, up
 from tests.unit.linux.host.lister import (
     BRIDGE,
     IMDS0,
@@ -15,16 +15,16 @@ from tests.unit.linux.host.lister import (
     stamp,
 )
 
-A = Tie("a", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4",))
-B = Tie("b", "tap-b", "02:00:00:00:00:0b", ("10.0.0.5",))
+A = InterfaceBinding("a", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4",))
+B = InterfaceBinding("b", "tap-b", "02:00:00:00:00:0b", ("10.0.0.5",))
 GATE = {"tap-a": "02:00:00:00:00:01"}
 
 
-def commands(steps: list[Step]) -> list[str]:
+def commands(steps: list[PlanStep]) -> list[str]:
     return [" ".join(step.command) for step in steps]
 
 
-def standing(*tied: Tie, places: tuple[str, ...] = (), ipv6: bool = False) -> Lister:
+def standing(*tied: InterfaceBinding, places: tuple[str, ...] = (), ipv6: bool = False) -> Lister:
     """A host where `up` was done for these VMs."""
     rules = ruleset(tied, GATE, places, ipv6=ipv6)
     found = [
@@ -61,10 +61,10 @@ def test_nothing_is_done_twice() -> None:
 
 @pytest.mark.parametrize(
     "tied",
-    [[A], [A, Tie("b", "tap-b", "02:00:00:00:00:0c", ("10.0.0.5",))], []],
+    [[A], [A, InterfaceBinding("b", "tap-b", "02:00:00:00:00:0c", ("10.0.0.5",))], []],
     ids=["fewer", "another", "none"],
 )
-def test_another_fleet_has_other_rules_and_the_same_address(tied: list[Tie]) -> None:
+def test_another_fleet_has_other_rules_and_the_same_address(tied: list[InterfaceBinding]) -> None:
     assert commands(up(look(standing(A, B)), tied)) == ["nft -f -"]
 
 
@@ -160,11 +160,11 @@ def test_our_own_local_route_is_no_clouds() -> None:
 
 
 def test_a_step_can_be_pasted_and_said_in_a_line() -> None:
-    step = Step(("nft", "-f", "-"), "table inet x\ndelete table inet x\n")
+    step = PlanStep(("nft", "-f", "-"), "table inet x\ndelete table inet x\n")
     assert str(step) == "nft -f - <<'RULES'\ntable inet x\ndelete table inet x\nRULES"
     assert step.brief == "nft -f - (2 lines)"
-    assert str(Step(("ip", "link", "add", "a b"))) == "ip link add 'a b'"
-    assert Step(("ip", "link")).brief == "ip link"
+    assert str(PlanStep(("ip", "link", "add", "a b"))) == "ip link add 'a b'"
+    assert PlanStep(("ip", "link")).brief == "ip link"
 
 
 def test_who_only_looks_tries_nothing() -> None:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from openimds.linux.host.bindings import Tie
+from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import ToolError
 from openimds.linux.host.nft_state import Element, tables
 from openimds.linux.host.plan import look
@@ -18,7 +18,7 @@ from tests.unit.linux.host.lister import (
     stamp,
 )
 
-A = Tie("web a", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4", "fe80::a"))
+A = InterfaceBinding("web a", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4", "fe80::a"))
 KEY_4 = {"concat": ["tap-a", A.mac, "10.0.0.4"]}
 KEY_6 = {"concat": ["tap-a", A.mac, "fe80::a"]}
 
@@ -29,7 +29,7 @@ def drops(**packets: int) -> list[dict[str, object]]:
 
 BRIDGE_TABLE = [
     stamp("x"),
-    *drops(forged_mac=2, stranger=1),
+    *drops(forged_mac=2, unknown_interface=1),
     named("guests", counted("tap-a", "web%20a", 2)),
     named("tied4", counted(KEY_4, "web%20a", 30)),
     named("gate", ["tap-a", "02:00:00:00:00:01"], word="map"),
@@ -61,7 +61,7 @@ _GUEST = Guest(
 def test_tables_are_read_with_what_they_have_counted() -> None:
     found = tables(Lister(tables=BOTH))
     assert found["bridge"].stamp == "x"
-    assert found["bridge"].dropped == {"forged_mac": 2, "stranger": 1}
+    assert found["bridge"].dropped == {"forged_mac": 2, "unknown_interface": 1}
     assert found["bridge"].sets["gate"] == (Element(("tap-a", "02:00:00:00:00:01")),)
     assert found["inet"].sets["places"] == (Element(("br0",)),)
     assert found["inet"].tied == {
@@ -79,7 +79,7 @@ def test_a_report_adds_up_both_tables() -> None:
     assert found.device == "dummy"
     assert found.guests == (_GUEST,)
     assert {name: count for name, count in found.dropped.items() if count} == {
-        "stranger": 1,
+        "unknown_interface": 1,
         "forged_mac": 3,
     }
 

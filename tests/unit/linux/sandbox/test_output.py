@@ -1,4 +1,4 @@
-"""Lines of several commands, through real pipes."""
+"""OutputMultiplexer of several commands, through real pipes."""
 
 import os
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 import pytest
 
 from openimds.linux.sandbox import output as room
-from openimds.linux.sandbox.output import Lines
+from openimds.linux.sandbox.output import OutputMultiplexer
 
 
 class Pipes:
-    """Lines of web-1, with the ends of a writer and of a reader."""
+    """OutputMultiplexer of web-1, with the ends of a writer and of a reader."""
 
     def __init__(self) -> None:
         self.hears, speaks = os.pipe()
         self.speaks = speaks
         os.set_blocking(self.hears, False)
-        self.lines = Lines("web-1", speaks)
+        self.lines = OutputMultiplexer("web-1", speaks)
 
     def write(self, text: bytes) -> bool:
         os.write(self.lines.into, text)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from openimds.linux.sandbox import pasta
-from openimds.linux.sandbox.pasta import Table, redirected
+from openimds.linux.sandbox.pasta import RouteTable, redirected
 
-IPV4 = Table(Path("route"), device=0, to=1, mask=7)
-IPV6 = Table(Path("ipv6_route"), device=9, to=0, mask=1)
+IPV4 = RouteTable(Path("route"), device=0, to=1, mask=7)
+IPV6 = RouteTable(Path("ipv6_route"), device=9, to=0, mask=1)
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 NONE = "0" * 32
 
@@ -66,11 +66,11 @@ def test_one_that_a_cell_cannot_reach_is_asked_through_pasta(text: str, becomes:
     ],
 )
 def test_a_way_out_is_a_route_to_everywhere(
-    table: Table, text: str, is_one: bool, tmp_path: Path
+    table: RouteTable, text: str, is_one: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / table.path
     path.write_text(text)
-    found = Table(path, device=table.device, to=table.to, mask=table.mask)
+    found = RouteTable(path, device=table.device, to=table.to, mask=table.mask)
     assert pasta._has_default(found) is is_one
 
 
@@ -87,4 +87,4 @@ def test_nothing_is_let_in_and_root_stays_root(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_kernel_without_ipv6_has_no_such_table(tmp_path: Path) -> None:
-    assert not pasta._has_default(Table(tmp_path / "none", device=9, to=0, mask=1))
+    assert not pasta._has_default(RouteTable(tmp_path / "none", device=9, to=0, mask=1))

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from openimds.facts.events import TYPES, Status
+from openimds.facts.events import TYPES, EventStatus
 from openimds.facts.versions import SCHEDULED_EVENTS
-from openimds.protocol.events.document import Activity, document, http_date, read_approval
+from openimds.protocol.events.document import ScopeActivity, document, http_date, read_approval
 from openimds.protocol.events.event import Event
 
 VERSIONS = [row.name for row in SCHEDULED_EVENTS]
@@ -27,7 +27,7 @@ MAINTENANCE = Event(
     event_id="…",
     event_type="Freeze",
     scope="set:as-1",
-    status=Status.SCHEDULED,
+    status=EventStatus.SCHEDULED,
     concerned=("web-1",),
     resources=("xxxx",),
     not_before_s=at(2019, 9, 26, 15, 15, 21),
@@ -50,7 +50,7 @@ EVICTION = replace(
 STARTED = replace(
     MAINTENANCE,
     event_id="D3D9DFEC-1DCA-4B49-97AA-780E02F45DFE",
-    status=Status.STARTED,
+    status=EventStatus.STARTED,
     resources=("aks-nodepool1-21922338-vmss_47",),
     started_s=5.0,
 )
@@ -276,19 +276,19 @@ def test_every_list_of_ids_is_read_as_it_was_written(ids: list[str]) -> None:
 
 
 def test_events_are_visible_five_minutes_after_the_first_request() -> None:
-    activity = Activity()
+    activity = ScopeActivity()
     seen = [activity.asks("vm:a", at_s) for at_s in (1000.0, 1001.0, 1299.9, 1300.0, 1301.0)]
     assert seen == [False, False, False, True, True]
 
 
 def test_a_scope_that_is_silent_for_a_day_begins_anew() -> None:
-    activity = Activity(delay_s=10)
+    activity = ScopeActivity(delay_s=10)
     times = (0.0, 10.0, 86409.9, 86409.9 + 86400, 86419.9 + 86400)
     assert [activity.asks("vm:a", at_s) for at_s in times] == [False, True, True, False, True]
 
 
 def test_scopes_are_counted_apart() -> None:
-    activity = Activity(delay_s=10)
+    activity = ScopeActivity(delay_s=10)
     assert not activity.asks("vm:a", 0.0)
     assert not activity.asks("vm:b", 10.0)
     assert activity.asks("vm:a", 10.0)
@@ -296,10 +296,10 @@ def test_scopes_are_counted_apart() -> None:
 
 @pytest.mark.parametrize("idle_s, is_visible", [(20, True), (9, False)])
 def test_the_spans_can_be_set(idle_s: float, is_visible: bool) -> None:
-    activity = Activity(delay_s=5, idle_s=idle_s)
+    activity = ScopeActivity(delay_s=5, idle_s=idle_s)
     activity.asks("vm:a", 0.0)
     assert activity.asks("vm:a", 10.0) == is_visible
 
 
 def test_without_a_delay_everything_is_visible_at_once() -> None:
-    assert Activity(delay_s=0).asks("vm:a", 0.0)
+    assert ScopeActivity(delay_s=0).asks("vm:a", 0.0)

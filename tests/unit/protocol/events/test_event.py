@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from openimds.errors import ConfigError
-from openimds.facts.events import Status
+from openimds.facts.events import EventStatus
 from openimds.protocol.events.event import (
     Declaration,
     Event,
@@ -34,7 +34,7 @@ def test_a_bare_declaration_is_host_maintenance_in_fifteen_minutes() -> None:
         event_id=ID,
         event_type="Freeze",
         scope="vm:web-1",
-        status=Status.SCHEDULED,
+        status=EventStatus.SCHEDULED,
         concerned=("web-1",),
         resources=("web-1",),
         not_before_s=1_700_000_900,
@@ -94,7 +94,7 @@ def test_an_event_lives_as_long_as_the_impact_that_it_announces() -> None:
 
 def test_a_failure_is_born_started() -> None:
     event = prepared(event_type="Reboot", is_failure=True)
-    assert (event.status, event.started_s) == (Status.STARTED, NOON_S)
+    assert (event.status, event.started_s) == (EventStatus.STARTED, NOON_S)
     assert event.due_s == NOON_S + 600
 
 
@@ -197,7 +197,7 @@ def test_a_mistake_is_named(changes: dict[str, Any], text: str) -> None:
     "changes", [{"notice_s": 0}, {"notice_s": 316224000}, {"duration_s": -1}, {"life_s": -1}]
 )
 def test_the_ends_of_the_ranges_are_fine(changes: dict[str, Any]) -> None:
-    assert prepared(**changes).status is Status.SCHEDULED
+    assert prepared(**changes).status is EventStatus.SCHEDULED
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_failed_hardware_is_no_users_wish() -> None:
     said = Declaration(ID, "Reboot", "vm:a", ("a",), is_failure=True)
     made = prepare(said, 0)
     assert (made.status, made.source, made.description) == (
-        Status.STARTED,
+        EventStatus.STARTED,
         "Platform",
         "Virtual machine has encountered a failure.",
     )

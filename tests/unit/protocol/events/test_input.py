@@ -3,8 +3,17 @@
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.protocol.events.input import PLAN, WISH, Sort, Wish, members, plans, required, wish_of
-from openimds.protocol.events.schedule import Plan
+from openimds.protocol.events.input import (
+    PLAN,
+    WISH,
+    EventRequest,
+    MemberKind,
+    event_request,
+    members,
+    plans,
+    required,
+)
+from openimds.protocol.events.schedule import RecurringEvent
 
 LINE = {"type": "Reboot", "vms": ["a"]}
 
@@ -17,7 +26,7 @@ def mistake(value: object) -> tuple[str, str]:
 
 def test_a_line_without_a_period_comes_once() -> None:
     assert plans([{**LINE, "at_s": 60, "notice_s": 30.5}]) == (
-        Plan("Reboot", ("a",), 60, every_s=1, count=1, notice_s=30.5),
+        RecurringEvent("Reboot", ("a",), 60, every_s=1, count=1, notice_s=30.5),
     )
 
 
@@ -36,7 +45,7 @@ def test_a_line_says_everything_that_a_plan_can_have() -> None:
         "notice_s": 1,
     }
     (plan,) = plans([line])
-    assert plan == Plan(
+    assert plan == RecurringEvent(
         event_type="Freeze",
         vms=("a", "b"),
         first_s=5,
@@ -49,7 +58,7 @@ def test_a_line_says_everything_that_a_plan_can_have() -> None:
         source="User",
         needs="all",
     )
-    assert wish_of(plan) == Wish(
+    assert event_request(plan) == EventRequest(
         "Freeze",
         ("a", "b"),
         notice_s=1,
@@ -118,4 +127,4 @@ def test_a_request_is_an_object_and_null_is_as_if_it_were_not_there() -> None:
 def test_what_repeats_is_for_scenarios_and_what_is_asked_now_for_requests() -> None:
     assert PLAN.keys() - WISH.keys() == {"at_s", "notice_s", "every_s", "mean_s", "seed", "count"}
     assert WISH.keys() - PLAN.keys() == {"in_s", "not_before", "failure"}
-    assert set(PLAN.values()) | set(WISH.values()) == set(Sort)
+    assert set(PLAN.values()) | set(WISH.values()) == set(MemberKind)

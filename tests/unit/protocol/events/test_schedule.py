@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from openimds.errors import ConfigError
 from openimds.protocol.events.event import Declaration
-from openimds.protocol.events.schedule import Plan, check_plan, declaration, occurrences
+from openimds.protocol.events.schedule import RecurringEvent, check_plan, declaration, occurrences
 
 FOREVER_S = float("inf")
-HOURLY = Plan("Freeze", ("a", "b"), 1000.0, every_s=3600)
-RANDOM = Plan("Preempt", ("a",), 1000.0, mean_s=60, seed="green")
+HOURLY = RecurringEvent("Freeze", ("a", "b"), 1000.0, every_s=3600)
+RANDOM = RecurringEvent("Preempt", ("a",), 1000.0, mean_s=60, seed="green")
 
 
 def test_a_recurring_plan_begins_at_its_first_time() -> None:
@@ -77,7 +77,9 @@ plans = st.one_of(
 
 
 @given(plans, st.integers(0, 6), st.lists(st.floats(0, 5000), min_size=2, max_size=8))
-def test_the_cuts_of_the_time_do_not_matter(plan: Plan, count: int, cuts: list[float]) -> None:
+def test_the_cuts_of_the_time_do_not_matter(
+    plan: RecurringEvent, count: int, cuts: list[float]
+) -> None:
     plan = replace(plan, count=count)
     cuts.sort()
     parts = [list(occurrences(plan, start, end)) for start, end in pairwise(cuts)]
@@ -87,14 +89,14 @@ def test_the_cuts_of_the_time_do_not_matter(plan: Plan, count: int, cuts: list[f
 
 
 def test_a_plan_declares_what_it_says() -> None:
-    plan = Plan("Reboot", ("a", "b"), 0.0, 60, 0, "", 0, 5, 7, 9, "words", "User", "all")
+    plan = RecurringEvent("Reboot", ("a", "b"), 0.0, 60, 0, "", 0, 5, 7, 9, "words", "User", "all")
     assert declaration(plan, "id", "set:x", ("b",), ("pool_1",)) == Declaration(
         "id", "Reboot", "set:x", ("b",), ("pool_1",), 5, 7, 9, "words", "User", "all"
     )
 
 
 @pytest.mark.parametrize("plan", [HOURLY, RANDOM, replace(HOURLY, every_s=1, count=1)], ids=str)
-def test_a_good_plan_passes(plan: Plan) -> None:
+def test_a_good_plan_passes(plan: RecurringEvent) -> None:
     check_plan(plan)
     assert plan.vms
 

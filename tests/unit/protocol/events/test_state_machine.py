@@ -5,11 +5,22 @@ from typing import Any
 import msgspec.json
 import pytest
 
-from openimds.facts.events import Status, Trigger
+from openimds.facts.events import EventStatus, Trigger
 from openimds.protocol.events.event import Declaration, Event, prepare
-from openimds.protocol.events.state_machine import Calendar, Outcome, Reason, Snapshot, Transition
+from openimds.protocol.events.state_machine import (
+    EventStateMachine,
+    Outcome,
+    RefusalReason,
+    Snapshot,
+    Transition,
+)
 
-NEW, SCHEDULED, STARTED, GONE = Status.NEW, Status.SCHEDULED, Status.STARTED, Status.GONE
+NEW, SCHEDULED, STARTED, GONE = (
+    EventStatus.NEW,
+    EventStatus.SCHEDULED,
+    EventStatus.STARTED,
+    EventStatus.GONE,
+)
 SCOPE = "set:as-1"
 A, B, C = (letter * 8 + "-0000-4000-8000-000000000000" for letter in "ABC")
 
@@ -19,14 +30,16 @@ def event(event_id: str = A, now_s: float = 1000.0, **more: Any) -> Event:
     return prepare(Declaration(event_id=event_id, **said), now_s)
 
 
-def calendar(*events: Event) -> Calendar:
-    answer = Calendar()
+def calendar(*events: Event) -> EventStateMachine:
+    answer = EventStateMachine()
     for one in events:
         assert answer.declare(one).refusal is None
     return answer
 
 
-def told(outcome: Outcome | list[Transition]) -> list[tuple[str, Trigger, Status, float, str, int]]:
+def told(
+    outcome: Outcome | list[Transition],
+) -> list[tuple[str, Trigger, EventStatus, float, str, int]]:
     transitions = outcome.transitions if isinstance(outcome, Outcome) else outcome
     return [
         (one.event_id, one.trigger, one.after, one.at_s, one.who, one.incarnation)
@@ -34,25 +47,25 @@ def told(outcome: Outcome | list[Transition]) -> list[tuple[str, Trigger, Status
     ]
 
 
-def refused(outcome: Outcome) -> tuple[Reason, str]:
+def refused(outcome: Outcome) -> tuple[RefusalReason, str]:
     assert outcome.refusal
     return outcome.refusal.reason, outcome.refusal.text
 
 
-def status(of: Calendar, event_id: str = A) -> Status | None:
+def status(of: EventStateMachine, event_id: str = A) -> EventStatus | None:
     found = of.get(event_id)
     return found.status if found else None
 
 
 def test_an_empty_calendar_has_nothing_to_do() -> None:
-    empty = Calendar()
+    empty = EventStateMachine()
     assert empty.events() == empty.events_of(SCOPE) == ()
     assert (empty.incarnation(SCOPE), empty.due_s(), empty.tick(1e9)) == (0, None, [])
 
 
 def test_a_declared_event_is_seen_by_its_scope_alone() -> None:
     one = event()
-    events = Calendar()
+    events = EventStateMachine()
     assert events.declare(one, "ops") == Outcome(
         (Transition(A, SCOPE, Trigger.DECLARED, NEW, SCHEDULED, 1000.0, "ops", 1),)
     )
@@ -92,7 +105,7 @@ def test_a_clock_that_goes_back_changes_nothing() -> None:
 
 
 def test_a_failure_is_seen_started_at_once() -> None:
-    events = Calendar()
+    events = EventStateMachine()
     outcome = events.declare(event(event_type="Reboot", is_failure=True))
     assert told(outcome) == [(A, Trigger.FAILED, STARTED, 1000, "", 1)]
     assert events.due_s() == 1600
@@ -144,7 +157,7 @@ def test_one_unknown_id_is_refused_and_then_none_is_approved() -> None:
     outcome = events.approve(SCOPE, "web-1", [A, B], 1001.0)
     assert outcome.transitions == ()
     assert refused(outcome) == (
-        Reason.UNKNOWN,
+        RefusalReason.UNKNOWN,
         f'there is no event "{B}"; it may be over. Type: openimds event list',
     )
     assert status(events) is SCHEDULED
@@ -152,7 +165,7 @@ def test_one_unknown_id_is_refused_and_then_none_is_approved() -> None:
 
 def test_an_event_of_another_scope_is_unknown() -> None:
     events = calendar(event())
-    assert refused(events.approve("vm:evil", "evil", [A], 1001.0))[0] is Reason.UNKNOWN
+    assert refused(events.approve("vm:evil", "evil", [A], 1001.0))[0] is RefusalReason.UNKNOWN
     assert status(events) is SCHEDULED
 
 
@@ -160,14 +173,14 @@ def test_an_event_that_is_gone_is_unknown() -> None:
     events = calendar(event())
     outcome = events.approve(SCOPE, "web-1", [A], 1e6)
     assert [one.trigger for one in outcome.transitions] == [Trigger.NOT_BEFORE, Trigger.OVER]
-    assert refused(outcome)[0] is Reason.UNKNOWN
+    assert refused(outcome)[0] is RefusalReason.UNKNOWN
 
 
 def test_advice_is_approved_without_effect_and_lapses() -> None:
     events = calendar(event(event_type="SpotRebalanceRecommendation"))
     assert events.approve(SCOPE, "web-1", [A], 1001.0) == Outcome(())
     assert refused(events.start(A, 1002.0)) == (
-        Reason.STATUS,
+        RefusalReason.STATUS,
         f"event {A} is a SpotRebalanceRecommendation, which only advises. It can be cancelled",
     )
     assert told(events.tick(1900.0)) == [(A, Trigger.LAPSED, GONE, 1900, "", 2)]
@@ -197,16 +210,16 @@ def test_an_event_may_wait_for_the_operator_to_complete_it() -> None:
 def test_what_the_status_does_not_allow_is_refused_with_the_way_out() -> None:
     events = calendar(event())
     assert refused(events.complete(A, 1001.0)) == (
-        Reason.STATUS,
+        RefusalReason.STATUS,
         f"event {A} is Scheduled: cannot complete it. Start it first, or cancel it",
     )
     events.start(A, 1002.0)
     assert refused(events.cancel(A, 1003.0)) == (
-        Reason.STATUS,
+        RefusalReason.STATUS,
         f"event {A} is Started: cannot cancel it. What has started can be completed",
     )
     assert refused(events.start(A, 1003.0)) == (
-        Reason.STATUS,
+        RefusalReason.STATUS,
         f"event {A} is Started: cannot start it. It has started already",
     )
     assert events.incarnation(SCOPE) == 2
@@ -214,21 +227,21 @@ def test_what_the_status_does_not_allow_is_refused_with_the_way_out() -> None:
 
 @pytest.mark.parametrize("order", ["start", "complete", "cancel"])
 def test_an_order_about_an_unknown_event_is_refused(order: str) -> None:
-    assert refused(getattr(Calendar(), order)(A, 1000.0))[0] is Reason.UNKNOWN
+    assert refused(getattr(EventStateMachine(), order)(A, 1000.0))[0] is RefusalReason.UNKNOWN
 
 
 def test_an_order_comes_after_what_was_due_before_it() -> None:
     events = calendar(event())
     outcome = events.cancel(A, 1900.0)
     assert told(outcome) == [(A, Trigger.NOT_BEFORE, STARTED, 1900, "", 2)]
-    assert refused(outcome)[0] is Reason.STATUS
+    assert refused(outcome)[0] is RefusalReason.STATUS
 
 
 def test_an_id_stands_for_one_event() -> None:
     events = calendar(event())
     outcome = events.declare(event(A, now_s=2000.0, scope="vm:other"))
     assert told(outcome) == [(A, Trigger.NOT_BEFORE, STARTED, 1900, "", 2)]
-    assert refused(outcome) == (Reason.TWICE, f"there is an event {A} already")
+    assert refused(outcome) == (RefusalReason.TWICE, f"there is an event {A} already")
     assert events.events_of("vm:other") == ()
 
 
@@ -245,7 +258,7 @@ def test_a_snapshot_goes_through_json_and_lives_on() -> None:
     events.approve(SCOPE, "web-1", [A], 1002.5)
     taken = msgspec.json.decode(msgspec.json.encode(events.snapshot()), type=Snapshot)
     assert taken == events.snapshot()
-    again = Calendar(taken)
+    again = EventStateMachine(taken)
     assert again.events_of(SCOPE) == events.events_of(SCOPE)
     assert [again.incarnation(scope) for scope in (SCOPE, "vm:b", "vm:c")] == [3, 2, 0]
     assert again.tick(1e9) == events.tick(1e9)
@@ -254,7 +267,7 @@ def test_a_snapshot_goes_through_json_and_lives_on() -> None:
 def test_a_snapshot_does_not_change_with_the_calendar() -> None:
     events = calendar(event())
     taken = events.snapshot()
-    again = Calendar(taken)
+    again = EventStateMachine(taken)
     again.cancel(A, 1001.0)
     assert taken == events.snapshot()
     events.cancel(A, 1001.0)

@@ -6,13 +6,13 @@ import pytest
 
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.protocol.faults.fault import Plan, said, text_of
+from openimds.protocol.faults.fault import FaultSpec, fault_to_value, text_of
 from openimds.protocol.faults.input import MOST_PLANS, plans, read
 from openimds.protocol.faults.matching import is_hit
 from tests.unit.vm.refused import Refused, refused
 
 GONE = {"effect": "status", "status": 410}
-STATUS = Plan("status", parameters={"status": 410})
+STATUS = FaultSpec("status", parameters={"status": 410})
 LEAST: dict[str, dict[str, Any]] = {
     **{key: {"effect": key} for key in EFFECTS},
     "status": GONE,
@@ -43,7 +43,7 @@ def test_a_fault_says_everything_that_it_can_have() -> None:
         "delay_s": 0.5,
     }
     (plan,) = plans([line])
-    assert plan == Plan(
+    assert plan == FaultSpec(
         effect="status",
         vms=("a", "b"),
         endpoint="identity",
@@ -59,13 +59,13 @@ def test_a_fault_says_everything_that_it_can_have() -> None:
         delay_s=0.5,
         parameters={"status": 410},
     )
-    assert said(plan) == line
+    assert fault_to_value(plan) == line
 
 
 @pytest.mark.parametrize("key", EFFECTS)
 def test_what_was_read_is_said_and_read_again(key: str) -> None:
     (plan,) = read(LEAST[key])
-    again = said(plan)
+    again = fault_to_value(plan)
     assert again.items() >= LEAST[key].items()
     assert read(again) == (plan,)
 
@@ -79,8 +79,8 @@ def test_what_is_not_said_of_an_effect_has_its_default() -> None:
 
 def test_a_playbook_is_all_its_faults() -> None:
     assert plans([{"playbook": "restart", "vms": ["a"], "errors_s": 5}, GONE]) == (
-        Plan("refused", ("a",), until_s=3, playbook="restart"),
-        Plan("proxy-500", ("a",), from_s=3, until_s=5, playbook="restart"),
+        FaultSpec("refused", ("a",), until_s=3, playbook="restart"),
+        FaultSpec("proxy-500", ("a",), from_s=3, until_s=5, playbook="restart"),
         STATUS,
     )
 
@@ -91,8 +91,8 @@ def test_a_playbook_needs_nothing_but_its_name(key: str) -> None:
     assert [plan.effect for plan in found] == [line["effect"] for line in PLAYBOOKS[key].lines]
     assert {plan.playbook for plan in found} == {key}
     for plan in found:
-        bare = {name: one for name, one in said(plan).items() if name != "playbook"}
-        assert [said(one) for one in read(bare)] == [bare]
+        bare = {name: one for name, one in fault_to_value(plan).items() if name != "playbook"}
+        assert [fault_to_value(one) for one in read(bare)] == [bare]
 
 
 OF_ALL = "vms, endpoint, path, method, nth, skip, first, every, from_s, until_s, probability, seed"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openimds.protocol.faults.fault import Plan
+from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.matching import fits, is_hit, is_time, noise
 from openimds.protocol.request import query
 
@@ -12,12 +12,12 @@ INSTANCE = "/metadata/instance/compute?api-version=2021-02-01"
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01"
 
 
-def hits(plan: Plan, most: int = 12, vm: str = "a") -> list[int]:
+def hits(plan: FaultSpec, most: int = 12, vm: str = "a") -> list[int]:
     return [number for number in range(1, most + 1) if is_hit(plan, vm, number)]
 
 
-def plan(**members: object) -> Plan:
-    return Plan("reset", **members)  # type: ignore[arg-type]
+def plan(**members: object) -> FaultSpec:
+    return FaultSpec("reset", **members)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_request_has_to_fit_in_all_that_is_said(
 def test_an_effect_that_cannot_be_seen_does_not_count(
     effect: str, target: str, expected: bool
 ) -> None:
-    assert fits(Plan(effect), query("GET", target.encode())) is expected
+    assert fits(FaultSpec(effect), query("GET", target.encode())) is expected
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_window_counts_from_when_it_was_set(
 
 
 def test_garbage_is_always_the_same_and_no_http() -> None:
-    spoilt = Plan("garbage", seed="s", parameters={"bytes": 100})
+    spoilt = FaultSpec("garbage", seed="s", parameters={"bytes": 100})
     first = noise(spoilt, "a", 1, 100)
     assert (len(first), first) == (100, noise(spoilt, "a", 1, 100))
     assert first[0] >= 0x80

@@ -12,9 +12,9 @@ from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.input import read
 from openimds.protocol.faults.substitute import Said, spoil
 from openimds.protocol.handle import Subject, subject
-from openimds.protocol.pending import Need, NeedsChallenge, NeedsDocument, NeedsToken
+from openimds.protocol.pending import Pending, PendingChallenge, PendingDocument, PendingToken
 from openimds.protocol.request import Query, query
-from openimds.protocol.response import Answer, Refusal
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import vm
 
 APP = (
@@ -52,7 +52,7 @@ def refusal(said: Said) -> tuple[int, bytes]:
 
 
 def body(said: Said) -> Any:
-    assert isinstance(said, Answer), said
+    assert isinstance(said, Response), said
     return json.loads(said.body)
 
 
@@ -126,8 +126,8 @@ def test_a_vm_without_identity_still_has_its_gates() -> None:
 
 
 def test_a_token_is_forged_for_the_identity_that_was_asked_for() -> None:
-    found: NeedsToken = need(
-        spoilt(f"{TOKEN}&msi_res_id={APP}", effect="forged-token", forgery="unsigned"), NeedsToken
+    found: PendingToken = need(
+        spoilt(f"{TOKEN}&msi_res_id={APP}", effect="forged-token", forgery="unsigned"), PendingToken
     )
     assert found.identity.source == "forge:unsigned"
     assert found.identity.mirid.endswith("/userAssignedIdentities/app")
@@ -139,7 +139,7 @@ def test_a_challenge_comes_before_a_forgery() -> None:
     (plan,) = read({"effect": "forged-token"})
     extras = frozenset({"arc_folder"})
     said = spoil(Fault(plan, "web", 1), asked(ARC, extras=extras), about(), NOW_S)
-    assert isinstance(said, NeedsChallenge)
+    assert isinstance(said, PendingChallenge)
 
 
 def test_an_old_region_refuses_what_it_does_not_know_and_lists_the_rest() -> None:
@@ -150,7 +150,7 @@ def test_an_old_region_refuses_what_it_does_not_know_and_lists_the_rest() -> Non
     assert json.loads(said)["newest-versions"] == newest
     assert body(spoilt("/metadata/versions", **old))["apiVersions"][-3:] == newest[::-1]
     assert "compute" in body(spoilt("/metadata/instance?api-version=2020-10-01", **old))
-    assert isinstance(spoilt(TOKEN, **old), NeedsToken)
+    assert isinstance(spoilt(TOKEN, **old), PendingToken)
 
 
 def test_a_stale_document_is_that_of_before() -> None:
@@ -162,7 +162,7 @@ def test_a_stale_document_is_that_of_before() -> None:
 
 def test_an_attested_document_is_signed_otherwise_or_refused_as_ever() -> None:
     said = spoilt(ATTESTED, effect="attested-document", scenario="new-root")
-    document: NeedsDocument = need(said, NeedsDocument)
+    document: PendingDocument = need(said, PendingDocument)
     assert (document.scenario, document.vm) == ("new-root", "web")
     refused = spoilt(f"{ATTESTED}&nonce=%20", effect="attested-document")
     assert refusal(refused)[0] == 400
@@ -180,7 +180,7 @@ class TestMissingFields:
 
     def test_the_rest_is_as_it_was_to_the_byte(self) -> None:
         said = self.lost(INSTANCE, "network")
-        assert isinstance(said, Answer)
+        assert isinstance(said, Response)
         assert said.body.startswith(b'{"compute":{"azEnvironment":"AzurePublicCloud","customData"')
         assert b"network" not in said.body
 
@@ -206,7 +206,7 @@ class TestMissingFields:
     ) -> None:
         target = f"/metadata/instance{route}?api-version=2021-02-01&format=text"
         said = self.lost(target, field)
-        assert (said.body if isinstance(said, Answer) else refusal(said)) == expected
+        assert (said.body if isinstance(said, Response) else refusal(said)) == expected
 
     def test_extended_is_all_or_an_error(self) -> None:
         said = self.lost("/metadata/instance?api-version=2021-08-01&extended=true", "network")
@@ -223,5 +223,5 @@ class TestMissingFields:
 
 def test_needs_stay_what_they_are() -> None:
     """The words of a need are those of `core.need`, so that whoever makes it knows it."""
-    said: Need | Answer | Refusal = spoilt(TOKEN, effect="forged-token")
-    assert need(said, NeedsToken).resource == "https://a"
+    said: Pending | Response | Refusal = spoilt(TOKEN, effect="forged-token")
+    assert need(said, PendingToken).resource == "https://a"

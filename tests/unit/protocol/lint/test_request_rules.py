@@ -4,7 +4,7 @@ import pytest
 
 from openimds.facts.strict import RULES
 from openimds.protocol.lint import request_rules
-from openimds.protocol.lint.requests import Asked, asked
+from openimds.protocol.lint.requests import LintedRequest, asked
 from tests.unit.protocol.lint.records import (
     EVENTS,
     GOOD,
@@ -183,7 +183,7 @@ def test_what_was_not_given_is_not_found_there() -> None:
     assert found(a_record("/metadata/instance?api-version=2017-03-01"), a_record(EVENTS)) == {}
 
 
-class Counted(list[Asked]):
+class Counted(list[LintedRequest]):
     """Counts what is taken out of it by place."""
 
     taken = 0
