@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 
-from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.service import CredentialsService
 from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher, PendingProvider, ResponseIndex

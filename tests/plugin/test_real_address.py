@@ -6,7 +6,7 @@ from subprocess import DEVNULL
 
 import pytest
 
-from openimds.linux.private_netns import why_not
+from openimds.linux.private_netns import why_unavailable
 from tests.clients import rig
 from tests.plugin.project import Project
 from tests.system.test_events import until
@@ -63,7 +63,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.system]
 
 @pytest.fixture(autouse=True)
 def _can_be_private() -> None:
-    if reason := why_not():
+    if reason := why_unavailable():
         pytest.skip(reason)
 
 

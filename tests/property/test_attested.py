@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openimds.credentials.pki.cms import open_envelope
-from openimds.credentials.pki.lazy import CaSettings, LazyAuthority
-from openimds.credentials.pki.signer import AttestedDocuments
+from openimds.credentials.pki.document_cache import DocumentCache
+from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
 from openimds.credentials.pki.verify import verify
 from openimds.credentials.worker import Worker
 from openimds.facts.versions import GENERAL, catalog
@@ -19,8 +19,8 @@ from openimds.protocol.pending import PendingDocument
 from openimds.protocol.request import query
 from openimds.vm.fleet_file import vm
 
-REGISTRY = LazyAuthority(CaSettings(public_url="http://127.0.0.1:8171"))
-DOCUMENTS = AttestedDocuments(REGISTRY.document_signer, lambda: 0, Worker())
+REGISTRY = LazyCa(CaSettings(public_url="http://127.0.0.1:8171"))
+DOCUMENTS = DocumentCache(REGISTRY.document_signer, lambda: 0, Worker())
 NOW_S = 1_795_377_286.0
 VERSIONS = [row.name for row in GENERAL if row.name >= "2018-10-01"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -61,7 +61,7 @@ def test_one_nonce_is_one_signature_for_one_request(nonce: str, plan: dict[str, 
     need = wanted("2021-02-01", nonce, plan)
 
     async def play() -> None:
-        documents = AttestedDocuments(REGISTRY.document_signer, lambda: 0, Worker())
+        documents = DocumentCache(REGISTRY.document_signer, lambda: 0, Worker())
         await documents.make(need, NOW_S)
         assert documents.held(need, NOW_S) is None
 

@@ -21,7 +21,7 @@ import pytest
 from msgspec import Struct
 
 import openimds
-from openimds.linux.private_netns import why_not
+from openimds.linux.private_netns import why_unavailable
 from tests.system.process import clean_environment
 
 URL = "http://169.254.169.254/metadata/instance?api-version=2021-02-01"
@@ -49,7 +49,7 @@ def ordinary() -> User | str:
     Root becomes one whom the machine does not know, if that one can read a Python that has us;
     else one who is ordinary to the kernel and still root to the files.
     """
-    if reason := why_not():
+    if reason := why_unavailable():
         return reason
     if os.geteuid():
         return User((), sys.executable, os.geteuid())

@@ -46,7 +46,7 @@ class CredentialsAdmin(SigningKeys, Protocol):
     """What signs: the keys of tokens, and the certificates of attested documents."""
 
     @property
-    def registry(self) -> CertificateSource:
+    def ca(self) -> CertificateSource:
         """The certificates."""
         ...
 
@@ -69,7 +69,7 @@ def application(  # noqa: PLR0913, PLR0917 - everything behind the admin port
         VmHandlers(fleet_service),
         EndpointHandlers(fleet_service, ways_of),
         IdentityHandlers(fleet_service, signing),
-        CertificateHandlers(fleet_service, signing.registry),
+        CertificateHandlers(fleet_service, signing.ca),
         EventHandlers(events_service, fleet_service),
         ScenarioHandlers(events_service),
         ClockHandlers(events_service),

@@ -23,8 +23,8 @@ from openimds.linux.checks import CheckResult
 from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import ToolError, may_configure, run
 from openimds.linux.host.nft_rules import IPV4
-from openimds.linux.host.plan import is_of, look, unmet
-from openimds.linux.host.status import obstacles, report, way_to
+from openimds.linux.host.plan import matches, outdated_gateways, read_state
+from openimds.linux.host.status import host_report, obstacles, route_to
 from openimds.settings import setting
 from openimds.vm.types import Vm
 
@@ -164,13 +164,13 @@ def _ports(around: DoctorContext) -> Iterator[CheckResult]:
 
 
 def _address(_: DoctorContext) -> Iterator[CheckResult]:
-    yield from checks.address(look(run))
+    yield from checks.address(read_state(run))
 
 
 def _host(around: DoctorContext) -> Iterator[CheckResult]:
     """Look whether the rules are there, and whether they are those of the fleet."""
-    seen = look(run)
-    found = report(seen)
+    seen = read_state(run)
+    found = host_report(seen)
     if not found.is_up:
         is_half = bool(found.device or seen.tables)
         said = "openimds host is not up" + (", but part of it is there" if is_half else "")
@@ -179,18 +179,18 @@ def _host(around: DoctorContext) -> Iterator[CheckResult]:
     yield CheckResult("ok", f"{len(found.guests)} VMs are tied")
     if around.vms:
         tied = bindings(around.vms)
-        if not is_of(seen, tied):
+        if not matches(seen, tied):
             yield CheckResult("wrong", "the rules are not those of the fleet", "openimds host up")
-        elif away := unmet(seen, tied):
+        elif away := outdated_gateways(seen, tied):
             said = f"it is not known which bridge {', '.join(away)} is on"
             yield CheckResult("note", said, "openimds host up")
     else:
         tied = [
             InterfaceBinding(one.vm, one.interface, one.mac, one.addresses) for one in found.guests
         ]
-    for one in obstacles(seen, tied, lambda to: way_to(run, to)):
-        said, do = f"{one.vm}: {one.said}", one.do.removeprefix("type ")
-        yield CheckResult("note" if one.waits else "wrong", said, do)
+    for one in obstacles(seen, tied, lambda to: route_to(run, to)):
+        said, do = f"{one.vm}: {one.problem}", one.fix.removeprefix("type ")
+        yield CheckResult("note" if one.is_transient else "wrong", said, do)
 
 
 def _as_root(

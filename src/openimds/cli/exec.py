@@ -4,7 +4,7 @@ import click
 
 from openimds.cli.main import options, values
 from openimds.config import configure
-from openimds.linux.sandbox import end_like
+from openimds.linux.sandbox import exit_like
 from openimds.server.sandboxed import within
 from openimds.settings import SETTINGS
 
@@ -33,7 +33,7 @@ def command(names: tuple[str, ...], net: str, words: tuple[str, ...], **flags: o
     with the name. In there `openimds vm`, `event` and all that talk to a server talk to this one.
     """
     config = configure(values(flags))
-    end_like(within(config, words, names, _notify, is_online=net == "host"))
+    exit_like(within(config, words, names, _notify, is_online=net == "host"))
 
 
 def _notify(sentence: str) -> None:

@@ -10,10 +10,10 @@ from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.config import read_fleet
 from openimds.linux.host.bindings import InterfaceBinding, bindings
-from openimds.linux.host.commands import alone, may_configure, run
+from openimds.linux.host.commands import host_lock, may_configure, run
 from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
-from openimds.linux.host.plan import HostError, PlanStep, down, look, up
-from openimds.linux.host.status import Guest, obstacles, report, way_to
+from openimds.linux.host.plan import HostError, PlanStep, plan_down, plan_up, read_state
+from openimds.linux.host.status import Guest, host_report, obstacles, route_to
 from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.types import Vm
 
@@ -43,8 +43,8 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
     """
     _refuse_the_unprivileged()
     tied = bindings(fleet_of(values(flags)))
-    with alone():
-        _do(up(look(run, tries=True), tied, ipv6=ipv6), is_dry=dry_run)
+    with host_lock():
+        _do(plan_up(read_state(run, tries=True), tied, ipv6=ipv6), is_dry=dry_run)
     _warn(tied)
     if not dry_run:
         click.echo(f"{IPV4} is here for {len(tied)} VMs: openimds serve --listen {IPV4}:80")
@@ -55,8 +55,8 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
 def host_down(*, dry_run: bool) -> None:
     """Undo `host up`, whatever of it is there, and nothing else."""
     _refuse_the_unprivileged()
-    with alone():
-        _do(down(look(run)), is_dry=dry_run)
+    with host_lock():
+        _do(plan_down(read_state(run)), is_dry=dry_run)
 
 
 @command.command("status")
@@ -67,8 +67,8 @@ def status(*, is_json: bool) -> None:
     Exits with 1 where the address or the rules are not there.
     """
     _refuse_the_unprivileged()
-    seen = look(run)
-    found = report(seen)
+    seen = read_state(run)
+    found = host_report(seen)
     if is_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
@@ -101,7 +101,7 @@ def _do(steps: list[PlanStep], *, is_dry: bool) -> None:
 
 
 def _warn(tied: list[InterfaceBinding]) -> None:
-    for one in obstacles(look(run), tied, lambda address: way_to(run, address)):
+    for one in obstacles(read_state(run), tied, lambda address: route_to(run, address)):
         click.echo(f"openimds: {one}", err=True)
 
 

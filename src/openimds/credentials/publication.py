@@ -80,7 +80,7 @@ class Publications:
         return self._pki().bundle
 
     def _pki(self) -> _Pki:
-        registry, kept = self._office.registry, self._kept_pki
+        registry, kept = self._office.ca, self._kept_pki
         authority = registry.authority(self._utc())
         # Read before what it stands for: a change in between is seen with the next question. The
         # certificates on offer may change without what signs.

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from openimds.credentials.pki.lazy import CaSettings, LazyAuthority
-from openimds.credentials.pki.signer import AttestedDocuments
-from openimds.credentials.tokens.arc_challenge import Arc, Challenges
+from openimds.credentials.pki.document_cache import DocumentCache
+from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
+from openimds.credentials.tokens.arc_challenge import ArcTokens, ChallengeFiles
 from openimds.credentials.tokens.cache import TokenCache, TokenSource
 from openimds.credentials.worker import BusyError, Worker
 from openimds.errors import Error
@@ -39,7 +39,7 @@ class CredentialsService:
         issuing: CaSettings,
         terms: TokenSettings,
         elsewhere: TokenSource | None = None,
-        challenges: Challenges | None = None,
+        challenges: ChallengeFiles | None = None,
     ) -> None:
         """Read the keys of a state directory; without one they live as long as the process.
 
@@ -49,11 +49,13 @@ class CredentialsService:
         self.terms = terms
         self.worker = Worker()
         self.tokens = TokenCache(self.keyring, self.worker, terms, elsewhere)
-        self.registry = LazyAuthority(issuing)
-        self.documents = AttestedDocuments(
-            self.registry.document_signer, lambda: self.registry.generation, self.worker
+        self.ca = LazyCa(issuing)
+        self.documents = DocumentCache(
+            self.ca.document_signer, lambda: self.ca.generation, self.worker
         )
-        self._arc = Arc(challenges, self.worker, self.tokens) if challenges is not None else None
+        self._arc = (
+            ArcTokens(challenges, self.worker, self.tokens) if challenges is not None else None
+        )
         self._clients: ClientCertificates | None = None
         self._folder, self._make_key = issuing.folder, issuing.make_key
         self._keys = issuing.folder / KEYS if issuing.folder else None
@@ -115,13 +117,13 @@ class CredentialsService:
             self._clients = self._clients or ClientCertificates(self._folder, self._make_key)
             return self._clients
 
-    def lives(self, now_s: float) -> "tuple[KeyInfo, ...]":
+    def key_infos(self, now_s: float) -> "tuple[KeyInfo, ...]":
         """Return the lives of the keys of tokens. As `keyring`, it belongs into a thread.
 
         Raises:
             KeyFileError: as the constructor.
         """
-        return self.keyring().lives(now_s)
+        return self.keyring().key_infos(now_s)
 
     def rotate(self, now_s: float) -> None:
         """Sign tokens with a new key from now on. It belongs into a thread.

@@ -20,7 +20,7 @@ from msgspec import Struct
 from openimds.linux.host.commands import PACKAGES, Run
 from openimds.linux.host.nft_rules import IPV4, TABLE
 from openimds.linux.host.plan import DEVICE, HostState
-from openimds.linux.private_netns import why_not
+from openimds.linux.private_netns import why_unavailable
 
 State = Literal["ok", "note", "wrong"]
 Bound: TypeAlias = tuple[IPv4Address | IPv6Address, int]
@@ -66,7 +66,7 @@ def python() -> Iterator[CheckResult]:
 
 def private_network() -> Iterator[CheckResult]:
     """Look whether a process can have a network of its own, as `openimds exec` needs it."""
-    said = why_not()
+    said = why_unavailable()
     if said:
         yield CheckResult("note", said, "only openimds exec needs it")
     else:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from openimds.errors import ConfigError
 from openimds.linux import syscalls
-from openimds.linux.blackhole_rules import IMDS, raise_loopback
+from openimds.linux.loopback import IMDS, raise_loopback
 
 FOLDER = Path("/run/netns")
 """Where `ip netns add` gives namespaces their names."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from openimds.errors import Error
 from openimds.linux import syscalls
-from openimds.linux.blackhole_rules import IMDS, raise_loopback
+from openimds.linux.loopback import IMDS, raise_loopback
 
 _PROC = Path("/proc")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -37,7 +37,7 @@ class KernelRestriction(Struct, frozen=True):
     helps: str
 
 
-HINDRANCES = (
+RESTRICTIONS = (
     KernelRestriction(
         "sys/kernel/unprivileged_userns_clone",
         "0",
@@ -75,14 +75,14 @@ def enter() -> None:
     Raises:
         NamespaceError: it may not; the text says why, and what to do instead.
     """
-    leave(syscalls.NEW_NET)
+    unshare_namespaces(syscalls.NEW_NET)
     try:
         raise_loopback()
     except OSError as error:
         raise refusal(error) from None
 
 
-def leave(flags: int) -> bool:
+def unshare_namespaces(flags: int) -> bool:
     """Leave the namespaces that the flags name, and that of users too where only that allows it.
 
     Returns whether there is a new namespace of users.
@@ -93,14 +93,14 @@ def leave(flags: int) -> bool:
     try:
         syscalls.unshare(flags)
     except PermissionError:
-        leave_users(flags)
+        unshare_users(flags)
         return True
     except OSError as error:
         raise refusal(error) from None
     return False
 
 
-def leave_users(flags: int) -> None:
+def unshare_users(flags: int) -> None:
     """Leave the namespace of users for one that has this user and group alone, and others with it.
 
     Raises:
@@ -123,7 +123,7 @@ def refusal(error: OSError, proc: Path = _PROC) -> NamespaceError:
     if error.errno == errno.EINVAL:
         seen = "this kernel has no such namespaces, or this process has threads"
         return NamespaceError(f"no private network: {seen}; start it alone, {_ELSEWHERE}")
-    for row in HINDRANCES:
+    for row in RESTRICTIONS:
         if row.line in _lines(proc / row.file):
             return NamespaceError(f"no private network: {row.says}; {row.helps}, {_ELSEWHERE}")
     said = f"{error.filename or 'the kernel'} says {(error.strerror or str(error)).lower()}"
@@ -138,7 +138,7 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+def no_proxy_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables by which no proxy is asked for what is in a private network.
 
     None where no proxy is named.
@@ -148,7 +148,7 @@ def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: ",".join(filter(None, (environment.get(name), _WITHIN))) for name in _PAST_THEM}
 
 
-def why_not() -> str:
+def why_unavailable() -> str:
     """Return why `enter` would fail here, in a sentence, or nothing; a child process tries it."""
     if sys.platform != "linux":
         return f"no private network: this is {sys.platform}, and only Linux has namespaces"

@@ -12,10 +12,10 @@ from openimds.config import DEFAULT_VM, Config
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
 from openimds.fleet.store.state import State
-from openimds.linux.blackhole_rules import IMDS
-from openimds.linux.private_netns import past_proxies
+from openimds.linux.loopback import IMDS
+from openimds.linux.private_netns import no_proxy_variables
 from openimds.linux.sandbox import Sandbox, SandboxSpec, Supervisor
-from openimds.linux.sandbox.pasta import find
+from openimds.linux.sandbox.pasta import find_pasta
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.process import run
 from openimds.server.server import Notify, Ready
@@ -65,12 +65,12 @@ def within(
         Error: a setting wants an address that a cell cannot have, or there is no way out.
     """
     if is_online:
-        find()
+        find_pasta()
     names = choose(_names(config), wanted)
     doors = _admin_ports(config)
     token = None if config.state or "admin" not in doors else MemoryToken()
-    wishes = [SandboxSpec(name, tuple(command), tuple(doors.values()), is_online) for name in names]
-    with Supervisor(wishes, notify) as warden:
+    specs = [SandboxSpec(name, tuple(command), tuple(doors.values()), is_online) for name in names]
+    with Supervisor(specs, notify) as warden:
         opened = [dict(zip(doors, sockets, strict=True)) for sockets in warden.open()]
         given = InheritedSockets(
             tuple((one["plane"], name) for one, name in zip(opened, names, strict=True)),
@@ -79,7 +79,7 @@ def within(
             token=token,
             is_all=True,
         )
-        cells = list(zip(warden.cells, opened, strict=True))
+        cells = list(zip(warden.sandboxes, opened, strict=True))
 
         def serve(say: Callable[[list[dict[str, str]]], None]) -> None:
             def answer(ready: Ready) -> None:
@@ -160,11 +160,11 @@ def _variables(
     cell: Sandbox, doors: dict[str, socket.socket], ready: Ready, token: MemoryToken | None
 ) -> dict[str, str]:
     """Return the variables by which commands in a cell find the server."""
-    found = {"OPENIMDS_VM": cell.wish.name}
+    found = {"OPENIMDS_VM": cell.spec.name}
     if "admin" in doors:
         host, port = doors["admin"].getsockname()[:2]
         found["OPENIMDS_ADMIN"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         found["OPENIMDS_TOKEN_FILE"] = (
             f"{cell.proc}/fd/{token.descriptor}" if token else str(ready.token_file)
         )
-    return found | past_proxies(os.environ)
+    return found | no_proxy_variables(os.environ)

@@ -17,12 +17,12 @@ from openimds.config import DEFAULT_VM, Config, FleetFileContents
 from openimds.credentials.entra.client import (
     ENTRA_UNCONFIGURED,
     FEDERATION,
-    Entra,
+    EntraClient,
     UnconfiguredEntra,
 )
-from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.service import CredentialsService
-from openimds.credentials.tokens.arc_challenge import Challenges
+from openimds.credentials.tokens.arc_challenge import ChallengeFiles
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
 from openimds.dataplane.dispatcher import Dispatcher, ResponseIndex
 from openimds.dataplane.recording.recorder import Recorder
@@ -118,11 +118,11 @@ class Server:
         elsewhere = self.entra or UnconfiguredEntra(
             self.notify, is_told=ENTRA_UNCONFIGURED in config.remarks
         )
-        arc = Challenges(Path(config.arc_folder)) if config.arc_folder else None
+        arc = ChallengeFiles(Path(config.arc_folder)) if config.arc_folder else None
         self.office = CredentialsService(self._issuing(), terms, elsewhere, arc)
         self._ends.callback(self.office.close)
         self.secrets = CallerSecrets.open(self.state.folder if self.state else None)
-        self.office.registry.check(time.time())
+        self.office.ca.check(time.time())
 
     def _plan(self, config: Config) -> None:
         """Put together what the fleet is, and what is to happen to it."""
@@ -232,12 +232,12 @@ class Server:
             self._given.make_key,
         )
 
-    def _bind_entra(self, issuer: str) -> Entra | None:
+    def _bind_entra(self, issuer: str) -> EntraClient | None:
         if not self.config.entra:
             return None
         if self.config.entra == FEDERATION and not issuer.startswith("https://"):
             self.notify(f"Entra fetches the keys of an issuer by https, and this one is {issuer}")
-        return Entra(
+        return EntraClient(
             self.config.entra,
             issuer=issuer,
             # The office comes after: it has to know whom to ask.

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from openimds.linux.private_netns import past_proxies
+from openimds.linux.private_netns import no_proxy_variables
 from openimds.testing.netns_child import INSIDE, ChildReport, ChildRun, is_plain
 
 _CHILD = (
@@ -126,7 +126,7 @@ def _said(item: pytest.Item) -> ChildReport:
             child = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
                 command,
                 cwd=item.config.invocation_params.dir,
-                env={**os.environ, **past_proxies(os.environ)},
+                env={**os.environ, **no_proxy_variables(os.environ)},
                 stdin=subprocess.DEVNULL,
                 stdout=None if shows else file,
                 stderr=None if shows else file,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from openimds.config import Config
-from openimds.credentials.keys.pool import Pool
+from openimds.credentials.keys.pool import KeyPool
 from openimds.server import InheritedSockets, Ready, Server
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class ServerThread:
     def __init__(self, port: ReservedPort) -> None:
         """Start the thread."""
         self.port = port
-        self._pool = Pool()
+        self._pool = KeyPool()
         self._has_begun = Event()
         # A daemon, so that a process that dies in the middle of a test is not held up by it.
         self._thread = Thread(target=self._run, name="imds", daemon=True)

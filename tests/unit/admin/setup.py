@@ -12,7 +12,7 @@ import httpx2
 from openimds.admin.app import application
 from openimds.admin.token import AdminToken
 from openimds.credentials.keys.keyring import KeyInfo, Keyring
-from openimds.credentials.pki.lazy import CaSettings, LazyAuthority
+from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
@@ -79,10 +79,10 @@ class Signing:
 
     def __init__(self, keys: Keyring) -> None:
         self._keys = keys
-        self.registry = LazyAuthority(CaSettings(public_url="http://127.0.0.1:8171"))
+        self.ca = LazyCa(CaSettings(public_url="http://127.0.0.1:8171"))
 
-    def lives(self, now_s: float) -> tuple[KeyInfo, ...]:
-        return self._keys.lives(now_s)
+    def key_infos(self, now_s: float) -> tuple[KeyInfo, ...]:
+        return self._keys.key_infos(now_s)
 
     def rotate(self, now_s: float) -> None:
         self._keys.rotate(now_s)

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from openimds.admin.public_app import application
 from openimds.credentials import publication
 from openimds.credentials.keys.files import KeyFileError
-from openimds.credentials.pki.authority import Authority
-from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.pki.authority import CertificateAuthority
+from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.publication import Publications
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.oidc import jwks
@@ -124,13 +124,13 @@ def test_certificates_are_encoded_once_until_the_authority_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = Published(TokenSettings(86400))
-    encoded = Mock(side_effect=Authority.bundle)
-    monkeypatch.setattr(Authority, "bundle", lambda one: encoded(one))  # noqa: PLW0108 - a Mock is no method
+    encoded = Mock(side_effect=CertificateAuthority.bundle)
+    monkeypatch.setattr(CertificateAuthority, "bundle", lambda one: encoded(one))  # noqa: PLW0108 - a Mock is no method
     first = here.client.get("/pki/bundle.pem").content
     assert here.client.get("/pki/bundle.pem").content == first
     assert here.client.get("/pki/other.crt").status_code == 404
     assert encoded.call_count == 1
-    here.office.registry.rotate("root", NOW_S)
+    here.office.ca.rotate("root", NOW_S)
     second = here.client.get("/pki/bundle.pem").content
     roots = x509.load_pem_x509_certificates
     assert len(roots(second)) > len(roots(first))
@@ -161,7 +161,7 @@ def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
         raise KeyFileError("/state/keys/a.pem: saw no key")
 
     monkeypatch.setattr(here.office, "keyring", fail)
-    monkeypatch.setattr(here.office.registry, "authority", fail)
+    monkeypatch.setattr(here.office.ca, "authority", fail)
     for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem", "/pki/other.crt"):
         got = here.client.get(path)
         assert (got.status_code, got.headers["content-type"]) == (503, "application/json")
@@ -173,7 +173,7 @@ def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
 def test_the_certificates_of_a_leaf_are_where_it_says() -> None:
     here = Published(TokenSettings(86400))
     document = x509.load_pem_x509_certificates(here.client.get("/pki/bundle.pem").content)
-    leaf = here.office.registry.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
+    leaf = here.office.ca.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
     access = leaf.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
     (url,) = [one.access_location.value for one in access.value]
     assert url.startswith(URL + "/pki/")

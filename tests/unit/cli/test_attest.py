@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from openimds.cli.attest import command
-from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.cms import envelope
 from openimds.errors import ConfigError, Error
 
@@ -73,12 +73,14 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.open(None, NOW.timestamp())
+def authority() -> CertificateAuthority:
+    return CertificateAuthority.open(None, NOW.timestamp())
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority) -> Path:
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: CertificateAuthority
+) -> Path:
     """Return the folder that the command runs in, with a good document and what it is held to."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "document.json").write_text(document(authority))
@@ -86,7 +88,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority
     return tmp_path
 
 
-def document(authority: Authority, domain: str = "metadata.azure.com") -> str:
+def document(authority: CertificateAuthority, domain: str = "metadata.azure.com") -> str:
     leaf = authority.leaf(domain, "northeurope", NOW.timestamp())
     signature = base64.b64encode(envelope(PAYLOAD, leaf.certificate, leaf.key)).decode()
     return json.dumps({"encoding": "pkcs7", "signature": signature})
@@ -216,7 +218,7 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_document_cannot_draw_lines_of_its_own(
-    folder: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    folder: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaf = authority.leaf("metadata.azure.com", "", NOW.timestamp())
     payload = b'{"nonce":"\\n\\u001b[2Jchain\\tyes\\t","vmId":"\xc3\xa4"}'
@@ -230,7 +232,9 @@ def test_a_document_cannot_draw_lines_of_its_own(
     assert "\x1b[2J" not in run("bad.der", "--at", AT).stdout
 
 
-def test_the_document_of_another_cloud_can_be_refused(folder: Path, authority: Authority) -> None:
+def test_the_document_of_another_cloud_can_be_refused(
+    folder: Path, authority: CertificateAuthority
+) -> None:
     (folder / "document.json").write_text(document(authority, "metadata.azure.cn"))
     assert run("document.json", "--at", AT).exit_code == 0
     got = run("document.json", "--at", AT, "--domain", "metadata.azure.com")
@@ -238,7 +242,7 @@ def test_the_document_of_another_cloud_can_be_refused(folder: Path, authority: A
 
 
 def test_a_url_is_asked_as_a_guest_asks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = Authority.open(None, NOW.timestamp(), public_url=site.url)
+    mine = CertificateAuthority.open(None, NOW.timestamp(), public_url=site.url)
     Path("root.pem").write_bytes(mine.root_pem())
     path = "/metadata/attested/document?api-version=2021-12-13&nonce=1234567890"
     site.answers[path] = (200, {}, document(mine).encode())
@@ -264,7 +268,7 @@ def test_a_url_is_asked_as_a_guest_asks(site: Site, monkeypatch: pytest.MonkeyPa
 def test_an_issuer_that_cannot_be_fetched_is_told(
     site: Site, answer: tuple[int, dict[str, str], bytes], reason: str
 ) -> None:
-    mine = Authority.open(None, NOW.timestamp(), public_url=site.url)
+    mine = CertificateAuthority.open(None, NOW.timestamp(), public_url=site.url)
     Path("root.pem").write_bytes(mine.root_pem())
     Path("document.json").write_text(document(mine))
     site.answers = {f"/pki/{name}.crt": answer for name in mine.published()}
@@ -276,7 +280,7 @@ def test_an_issuer_that_cannot_be_fetched_is_told(
 
 
 def test_an_issuer_behind_another_scheme_is_not_fetched() -> None:
-    mine = Authority.open(None, NOW.timestamp(), public_url="file:///etc")
+    mine = CertificateAuthority.open(None, NOW.timestamp(), public_url="file:///etc")
     Path("root.pem").write_bytes(mine.root_pem())
     Path("document.json").write_text(document(mine))
     got = run("document.json", "--trust", "root.pem", "--at", AT)

@@ -10,7 +10,7 @@ import pytest
 
 from openimds.linux import checks
 from openimds.linux.checks import CheckResult
-from openimds.linux.host.plan import look
+from openimds.linux.host.plan import read_state
 from tests.unit.linux.host.lister import IMDS0, Lister, interface
 
 NOW_S = 1_800_000_000.0
@@ -28,9 +28,9 @@ def test_the_interpreter_and_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_private_network_and_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "why_not", lambda: "")
+    monkeypatch.setattr(checks, "why_unavailable", lambda: "")
     assert [*checks.private_network()] == [CheckResult("ok", "can be made")]
-    monkeypatch.setattr(checks, "why_not", lambda: "no private network: because")
+    monkeypatch.setattr(checks, "why_unavailable", lambda: "no private network: because")
     assert [*checks.private_network()] == [
         CheckResult("note", "no private network: because", "only openimds exec needs it")
     ]
@@ -162,7 +162,7 @@ def test_a_clock_that_cannot_be_right(tmp_path: Path) -> None:
 
 def addresses(host: Lister, tag: str, path: Path) -> list[CheckResult]:
     (path / "chassis_asset_tag").write_text(tag + "\n")
-    return [*checks.address(look(host), path)]
+    return [*checks.address(read_state(host), path)]
 
 
 def test_the_address_is_looked_for_and_never_asked(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_machine_of_a_cloud_is_told_by_route_and_firmware(tmp_path: Path) -> N
         CheckResult("note", "this machine is a VM of Azure", INSTEAD),
         CheckResult("note", "169.254.169.254 is a cloud's, over eth0", INSTEAD),
     ]
-    assert [*checks.address(look(Lister()), tmp_path / "none")] == [
+    assert [*checks.address(read_state(Lister()), tmp_path / "none")] == [
         CheckResult("ok", "169.254.169.254 is on no interface")
     ]
 

@@ -13,12 +13,12 @@ import pytest
 from openimds.errors import Error
 from openimds.linux import private_netns
 from openimds.linux.private_netns import (
-    HINDRANCES,
+    RESTRICTIONS,
     KernelRestriction,
     NamespaceError,
-    past_proxies,
+    no_proxy_variables,
     refusal,
-    why_not,
+    why_unavailable,
 )
 
 INSIDE = """
@@ -69,7 +69,7 @@ def run(*command: str) -> str:
 
 
 def need_namespaces() -> None:
-    if reason := why_not():
+    if reason := why_unavailable():
         pytest.skip(reason)
 
 
@@ -86,7 +86,7 @@ def test_the_address_is_there_and_its_port_80_can_be_had() -> None:
 
 def test_the_network_of_whoever_asks_why_not_stays_as_it_is() -> None:
     before = Path("/proc/self/ns/net").readlink()
-    why_not()
+    why_unavailable()
     assert Path("/proc/self/ns/net").readlink() == before
 
 
@@ -105,7 +105,7 @@ def test_what_is_kept_in_has_no_way_out_whatever_routes_there_are() -> None:
 
 def test_a_kernel_that_forbids_it_is_said_to() -> None:
     need_namespaces()
-    asked = "from openimds.linux.private_netns import why_not; print(why_not())"
+    asked = "from openimds.linux.private_netns import why_unavailable; print(why_unavailable())"
     said = run(*FORBIDDEN, NOBODY_MAY, "sh", sys.executable, "-c", asked)
     assert said == (
         "no private network: user.max_user_namespaces is 0; type `sudo sysctl "
@@ -114,7 +114,7 @@ def test_a_kernel_that_forbids_it_is_said_to() -> None:
     )
 
 
-@pytest.mark.parametrize("row", HINDRANCES, ids=lambda row: row.file)
+@pytest.mark.parametrize("row", RESTRICTIONS, ids=lambda row: row.file)
 def test_each_hindrance_is_found_by_its_file(row: KernelRestriction, tmp_path: Path) -> None:
     (tmp_path / row.file).parent.mkdir(parents=True)
     (tmp_path / row.file).write_text(f"first\n{row.line}\n")
@@ -153,13 +153,13 @@ def test_a_process_with_threads_is_told_so() -> None:
     need_namespaces()
     program = """
 import threading
-from openimds.linux.private_netns import NamespaceError, leave_users
+from openimds.linux.private_netns import NamespaceError, unshare_users
 from openimds.linux import syscalls
 wait = threading.Event()
 other = threading.Thread(target=wait.wait)
 other.start()
 try:
-    leave_users(syscalls.NEW_NET)
+    unshare_users(syscalls.NEW_NET)
 except NamespaceError as error:
     print(error)
 wait.set()
@@ -169,13 +169,15 @@ wait.set()
 
 def test_only_linux_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert why_not() == ("no private network: this is darwin, and only Linux has namespaces")
+    assert why_unavailable() == (
+        "no private network: this is darwin, and only Linux has namespaces"
+    )
 
 
 def test_no_proxy_is_asked_for_what_is_inside() -> None:
     inside = "169.254.169.254,127.0.0.1,localhost"
-    assert past_proxies({"NO_PROXY": "example.org", "http_proxy": ""}) == {}
-    assert past_proxies({"ALL_PROXY": "socks5://proxy", "NO_PROXY": "example.org"}) == {
+    assert no_proxy_variables({"NO_PROXY": "example.org", "http_proxy": ""}) == {}
+    assert no_proxy_variables({"ALL_PROXY": "socks5://proxy", "NO_PROXY": "example.org"}) == {
         "no_proxy": inside,
         "NO_PROXY": f"example.org,{inside}",
     }

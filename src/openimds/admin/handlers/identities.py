@@ -72,7 +72,7 @@ class KeyTimes(Protocol):
 class SigningKeys(Protocol):
     """The keys of tokens. It may take a while: it is called in threads."""
 
-    def lives(self, now_s: float) -> tuple[KeyTimes, ...]:
+    def key_infos(self, now_s: float) -> tuple[KeyTimes, ...]:
         """Return those that are published, newest first."""
         ...
 
@@ -135,7 +135,7 @@ class IdentityHandlers:
         return _page(await asyncio.to_thread(self._lives))
 
     def _lives(self) -> list[dict[str, object]]:
-        return [_shown(one) for one in self._keys.lives(self._fleet_service.utc())]
+        return [_shown(one) for one in self._keys.key_infos(self._fleet_service.utc())]
 
 
 def rows(stored: StoredVm) -> list[IdentityRow]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec.json
 from msgspec import Struct
 
-from openimds.credentials.entra.errors import EntraError, failed, in_body, in_text
+from openimds.credentials.entra.errors import EntraError, error_in_body, error_in_text, failed_by
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.tokens import SKEW_S
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 FEDERATION, SERVICE_PRINCIPAL, AZ = "federation", "service-principal", "az"
-WAYS = (FEDERATION, SERVICE_PRINCIPAL, AZ)
+METHODS = (FEDERATION, SERVICE_PRINCIPAL, AZ)
 """By whose name Entra is asked."""
 ENTRA_UNCONFIGURED = (
     "identities with source: entra get status 500, for nothing says how to ask Entra. Set entra to "
@@ -52,7 +52,7 @@ class _EntraFailure(Struct, frozen=True):
     reason: str
 
 
-class Entra:
+class EntraClient:
     """The tokens of Entra. Called on the event loop; what takes a while happens in threads.
 
     Every fetch has a credential of its own: one that is kept would answer with the token that it
@@ -69,7 +69,7 @@ class Entra:
         options: Mapping[str, Any] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Prepare to ask in one of the `WAYS`; `options` are passed on to azure-identity.
+        """Prepare to ask in one of the `METHODS`; `options` are passed on to azure-identity.
 
         Raises:
             ConfigError: azure-identity is not installed, or the environment lacks a part.
@@ -121,10 +121,12 @@ class Entra:
     ) -> Failed | _EntraFailure:
         # azure-identity has one exception for a refusal and for a broken network: only what Entra
         # itself said is a refusal. Of az, a command, nothing but its words is heard.
-        heard = [in_text(str(error))] if self._way == AZ else refusals[-1:]
+        heard = [error_in_text(str(error))] if self._way == AZ else refusals[-1:]
         said = heard[0] if heard else None
         return (
-            failed(said, need, now_s) if said else _EntraFailure(f"{type(error).__name__}: {error}")
+            failed_by(said, need, now_s)
+            if said
+            else _EntraFailure(f"{type(error).__name__}: {error}")
         )
 
     def _credential(
@@ -138,7 +140,7 @@ class Entra:
 
         def listen(response: Any) -> None:  # noqa: ANN401 - a response of any of its transports
             got = response.http_response
-            refusal = in_body(got.status_code, got.body())
+            refusal = error_in_body(got.status_code, got.body())
             if refusal:
                 refusals.append(refusal)
 
@@ -161,7 +163,7 @@ class Entra:
         more = f" ({self._untold} failures before it were not told)" if self._untold else ""
         self._quiet_until_s, self._untold = now_s + QUIET_S, 0
         secrets = [os.environ.get(name, "") for name in _SECRETS]
-        said = speakable(f"no token of Entra for {need.vm}, {need.resource}: {reason}", secrets)
+        said = redacted(f"no token of Entra for {need.vm}, {need.resource}: {reason}", secrets)
         self._notify(said + more)
 
 
@@ -244,7 +246,7 @@ def not_before_s(token: str, now_s: float) -> int:
         return int(now_s) - SKEW_S
 
 
-def speakable(text: str, secrets: Iterable[str] = ()) -> str:
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """Return text as one line that may be shown: no token, no secret, nothing unprintable."""
     for secret in secrets:
         text = text.replace(secret, _HIDDEN) if secret else text

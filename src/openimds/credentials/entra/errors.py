@@ -30,7 +30,7 @@ class EntraError(Struct, frozen=True):
     error_description: str = ""
 
 
-def in_body(status: int, body: bytes) -> EntraError | None:
+def error_in_body(status: int, body: bytes) -> EntraError | None:
     """Return the refusal in an answer, unless it is a success or means: try again."""
     if status not in _REFUSED or status in _TRY_AGAIN:
         return None
@@ -41,14 +41,14 @@ def in_body(status: int, body: bytes) -> EntraError | None:
     return None if found.error == _TRY_AGAIN_ERROR else found
 
 
-def in_text(text: str) -> EntraError | None:
+def error_in_text(text: str) -> EntraError | None:
     """Return the refusal that a command quotes; az does not say the error, only its words."""
     found = _CODE.search(text)
     # S6 has this one for an identity that Entra does not take.
     return EntraError("unauthorized_client", found[0].strip()) if found else None
 
 
-def failed(refusal: EntraError, need: PendingToken, now_s: float) -> Failed:
+def failed_by(refusal: EntraError, need: PendingToken, now_s: float) -> Failed:
     """Return the refusal as IMDS hands it on."""
     said = refusal.error_description[:_LONGEST]
     if _NO_RESOURCE in said:

@@ -128,7 +128,7 @@ class Keyring:
         """
         return tuple(one.public for one in self._published(self._with_current(now_s), now_s))
 
-    def lives(self, now_s: float) -> tuple[KeyInfo, ...]:
+    def key_infos(self, now_s: float) -> tuple[KeyInfo, ...]:
         """Return the life of every published key, newest first; unlike `public` it makes none."""
         return tuple(self._life(one.row) for one in self._published(self._keys, now_s))
 

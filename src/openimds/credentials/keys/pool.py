@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from openimds.credentials.keys.files import MakeKey
 
 
-class Pool:
+class KeyPool:
     """Keys in the order in which they were made. It may be used from any thread."""
 
     def __init__(self) -> None:

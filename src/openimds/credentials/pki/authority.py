@@ -62,7 +62,7 @@ class SigningLeaf(Struct, frozen=True):
     key: RSAPrivateKey
 
 
-class Authority:
+class CertificateAuthority:
     """Root, intermediate and leaves; see `open`."""
 
     def __init__(
@@ -90,7 +90,7 @@ class Authority:
         days: int = LEAF_DAYS,
         brought: ExternalCa | None = None,
         make_key: MakeKey | None = None,
-    ) -> "Authority":
+    ) -> "CertificateAuthority":
         """Return the authority of a folder, or a fresh one in memory where there is none.
 
         Args:

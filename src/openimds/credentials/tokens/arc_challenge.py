@@ -23,8 +23,8 @@ from openimds.errors import ConfigError, Error
 from openimds.facts.protocols import ARC_LIFE_S, ARC_SUFFIX
 from openimds.protocol.pending import AccessToken, Challenge, Failed, PendingChallenge, PendingToken
 
-MOST_PER_VM = 8
-MOST = 1024
+MAX_PER_VM = 8
+MAX_CHALLENGES = 1024
 _SIZE_BYTES = 32
 _GROUP_MAY_ENTER = 0o010
 _FOR_OWNER, _FOR_GROUP = 0o600, 0o640
@@ -34,7 +34,7 @@ class ChallengeError(Error):
     """The file of a challenge cannot be written."""
 
 
-class _Asked(Struct, frozen=True):
+class _IssuedChallenge(Struct, frozen=True):
     """A challenge: whose it is, what the file says, and until when."""
 
     vm: str
@@ -45,7 +45,7 @@ class _Asked(Struct, frozen=True):
 _CHALLENGE = re.compile("[0-9a-f]{32}")
 
 
-class Challenges:
+class ChallengeFiles:
     """The challenges that wait for an answer. It may be called from several threads."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,7 @@ class Challenges:
             ConfigError: the folder cannot be had, or no client could read its name.
         """
         self.folder = folder.absolute()
-        self._asked: dict[Path, _Asked] = {}
+        self._asked: dict[Path, _IssuedChallenge] = {}
         self._lock = Lock()
         name = str(self.folder)
         # Clients split the header that names a file at the equals sign.
@@ -88,12 +88,12 @@ class Challenges:
         with self._lock:
             self._sweep(now_s)
             own = [path for path, one in self._asked.items() if one.vm == vm]
-            for path in own[: max(0, len(own) + 1 - MOST_PER_VM)]:
+            for path in own[: max(0, len(own) + 1 - MAX_PER_VM)]:
                 self._drop(path)
-            if len(self._asked) >= MOST:
+            if len(self._asked) >= MAX_CHALLENGES:
                 return None
             path = self.folder / f"{secrets.token_hex(16)}{ARC_SUFFIX}"
-            one = _Asked(vm, secrets.token_urlsafe(_SIZE_BYTES), now_s + ARC_LIFE_S)
+            one = _IssuedChallenge(vm, secrets.token_urlsafe(_SIZE_BYTES), now_s + ARC_LIFE_S)
             try:
                 self._write(path, one.text)
             except OSError as error:
@@ -150,10 +150,10 @@ class Challenges:
         return path
 
 
-class Arc:
+class ArcTokens:
     """TokenCache for callers who read a file before. Called on the event loop."""
 
-    def __init__(self, challenges: Challenges, worker: Worker, tokens: TokenCache) -> None:
+    def __init__(self, challenges: ChallengeFiles, worker: Worker, tokens: TokenCache) -> None:
         """Give tokens of these to who answers those challenges."""
         self._challenges, self._worker, self._tokens = challenges, worker, tokens
         self._number = 0

@@ -24,9 +24,9 @@ from openimds.vm.identities import ENTRA, FORGE, Principal
 if TYPE_CHECKING:
     from openimds.credentials.keys.keyring import Keyring
 
-MOST_TOKENS = 100_000
+MAX_TOKENS = 100_000
 """TokenCache kept, at most; each weighs about 2 kB."""
-MOST_PER_VM = 128
+MAX_PER_VM = 128
 """TokenCache kept for one VM, at most: no guest can push out what the others have."""
 RETRY_S = 60.0
 """How long after a fetch ahead of time, which may have failed, the next one is tried."""
@@ -58,7 +58,7 @@ class TokenCache:
         worker: Worker,
         terms: TokenSettings,
         elsewhere: TokenSource | None = None,
-        most: int = MOST_TOKENS,
+        most: int = MAX_TOKENS,
     ) -> None:
         """Begin without tokens; keep at most so many."""
         self.made = 0
@@ -136,7 +136,7 @@ class TokenCache:
         """Return the one fetch of this token that is under way, or None: there are too many."""
         key = _key(need)
         task = self._fetches.get(key)
-        if task is None and len(self._fetches) < _MOST_FETCHES:
+        if task is None and len(self._fetches) < _MAX_FETCHES:
             loop = asyncio.get_running_loop()
             task = self._fetches[key] = loop.create_task(self._fetched(need, now_s))
             task.add_done_callback(partial(self._end, key))
@@ -166,7 +166,7 @@ class TokenCache:
         own = self._keys.setdefault(need.vm, OrderedDict())
         own[key] = None
         own.move_to_end(key)
-        if len(own) > MOST_PER_VM:
+        if len(own) > MAX_PER_VM:
             self._drop(next(iter(own)))
         while len(self._held) > self._most:
             self._drop(next(iter(self._held)))
@@ -179,7 +179,7 @@ class TokenCache:
             del self._keys[key[0]]
 
 
-_MOST_FETCHES = 256
+_MAX_FETCHES = 256
 
 
 def _key(need: PendingToken) -> _Key:

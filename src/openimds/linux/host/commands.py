@@ -47,7 +47,7 @@ def run(command: tuple[str, ...], text: str = "") -> str:
 
 
 @contextmanager
-def alone(path: Path = _LOCK) -> Iterator[None]:
+def host_lock(path: Path = _LOCK) -> Iterator[None]:
     """Do something while no other process does it: guests that start together each call for it.
 
     Raises:

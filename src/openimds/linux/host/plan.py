@@ -20,7 +20,7 @@ _DUMMY, _SUBSTITUTE = "dummy", "bridge"
 
 
 class HostError(Error):
-    """This host has already what `up` would make, and it is not ours."""
+    """This host has already what `plan_up` would make, and it is not ours."""
 
 
 class Interface(Struct, frozen=True):
@@ -50,7 +50,7 @@ class HostState(Struct, frozen=True):
 
     @property
     def places(self) -> list[str]:
-        """The interfaces that `up` has given the IPv6 address."""
+        """The interfaces that `plan_up` has given the IPv6 address."""
         inet = self.tables.get("inet", NftTable())
         return [one.parts[0] for one in inet.sets.get("places", ())]
 
@@ -78,7 +78,7 @@ class PlanStep(Struct, frozen=True):
         return f"{line} <<'RULES'\n{self.text}RULES" if self.text else line
 
 
-def look(run: Run, *, tries: bool = False) -> HostState:
+def read_state(run: Run, *, tries: bool = False) -> HostState:
     """Return what is there now; who is going to make an interface `tries` which kind there is.
 
     Raises:
@@ -121,7 +121,9 @@ def _kind(run: Run) -> str:
     return _DUMMY
 
 
-def up(seen: HostState, tied: Sequence[InterfaceBinding], *, ipv6: bool = False) -> list[PlanStep]:
+def plan_up(
+    seen: HostState, tied: Sequence[InterfaceBinding], *, ipv6: bool = False
+) -> list[PlanStep]:
     """Return the steps that make this host the metadata host of these VMs.
 
     Raises:
@@ -132,7 +134,7 @@ def up(seen: HostState, tied: Sequence[InterfaceBinding], *, ipv6: bool = False)
     # The address shall not be there without rules, not even for a moment.
     steps = _leave(seen, set(seen.places) - set(places))
     rules = ruleset(tied, _gates(seen, tied), places, ipv6=ipv6)
-    if not stands(seen, rules):
+    if not is_installed(seen, rules):
         steps.append(PlanStep(("nft", "-f", "-"), rules.text))
     device = seen.interfaces.get(DEVICE)
     if device is None:
@@ -149,8 +151,8 @@ def up(seen: HostState, tied: Sequence[InterfaceBinding], *, ipv6: bool = False)
     ]
 
 
-def down(seen: HostState) -> list[PlanStep]:
-    """Return the steps that undo `up`, whatever of it is there."""
+def plan_down(seen: HostState) -> list[PlanStep]:
+    """Return the steps that undo `plan_up`, whatever of it is there."""
     steps = _leave(seen, set(seen.places))
     device = seen.interfaces.get(DEVICE)
     if device and device.alias == MARK:
@@ -159,16 +161,18 @@ def down(seen: HostState) -> list[PlanStep]:
     return steps + [PlanStep(("nft", "delete", "table", family, TABLE)) for family in seen.tables]
 
 
-def is_of(seen: HostState, tied: Sequence[InterfaceBinding]) -> bool:
+def matches(seen: HostState, tied: Sequence[InterfaceBinding]) -> bool:
     """Tell whether the rules that stand are those of these VMs, with IPv6 or without.
 
     Which bridges and places they know makes no difference: interfaces come and go.
     """
     gates = _known_gates(seen)
-    return any(stands(seen, ruleset(tied, gates, seen.places, ipv6=ipv6)) for ipv6 in (False, True))
+    return any(
+        is_installed(seen, ruleset(tied, gates, seen.places, ipv6=ipv6)) for ipv6 in (False, True)
+    )
 
 
-def unmet(seen: HostState, tied: Sequence[InterfaceBinding]) -> list[str]:
+def outdated_gateways(seen: HostState, tied: Sequence[InterfaceBinding]) -> list[str]:
     """Return the interfaces on a bridge that the rules do not know of."""
     known = _known_gates(seen)
     return [name for name, mac in _gates(seen, tied).items() if known.get(name) != mac]
@@ -179,7 +183,7 @@ def _known_gates(seen: HostState) -> dict[str, str]:
     return {one.parts[0]: one.parts[1] for one in found}
 
 
-def stands(seen: HostState, rules: Rules) -> bool:
+def is_installed(seen: HostState, rules: Rules) -> bool:
     """Tell whether both tables are there with these rules and these ties."""
     return len(seen.tables) == len(FAMILIES) and all(
         table.stamp == rules.stamp and table.tied.keys() == rules.tied

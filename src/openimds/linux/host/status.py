@@ -43,7 +43,7 @@ class HostReport(Struct, frozen=True):
     dropped: dict[str, int]
 
 
-def report(seen: HostState) -> HostReport:
+def host_report(seen: HostState) -> HostReport:
     """Return what stands, from the rules alone."""
     device = seen.interfaces.get(DEVICE)
     has_address = device is not None and device.is_up and IPV4 in device.addresses
@@ -73,7 +73,7 @@ def _guest(seen: HostState, vm: str, interface: str, mac: str, addresses: tuple[
     return Guest(vm, interface, own is not None, on, mac, addresses, accepted, dropped)
 
 
-def way_to(run: Run, address: str) -> str:
+def route_to(run: Run, address: str) -> str:
     """Return the interface by which packets to an address leave, or nothing."""
     try:
         found = msgspec.json.decode(run(("ip", "-j", "route", "get", address), ""))
@@ -97,12 +97,12 @@ class Obstacle(Struct, frozen=True):
     """
 
     vm: str
-    said: str
-    do: str
-    waits: bool = False
+    problem: str
+    fix: str
+    is_transient: bool = False
 
     def __str__(self) -> str:
-        return f"{self.vm}: {self.said}; {self.do}"
+        return f"{self.vm}: {self.problem}; {self.fix}"
 
 
 def obstacles(
@@ -111,13 +111,15 @@ def obstacles(
     way: Callable[[str], str],
     setting: Callable[[str, str], str] = sysctl,
 ) -> list[Obstacle]:
-    """Return what is in the way of each VM; `way` is `way_to`, `setting` is `sysctl`."""
+    """Return what is in the way of each VM; `way` is `route_to`, `setting` is `sysctl`."""
     found = []
     for tie in tied:
         own = seen.interfaces.get(tie.interface)
         if own is None:
             said = f"there is no interface {tie.interface} yet"
-            found.append(Obstacle(tie.vm, said, "when there is, type openimds host up", waits=True))
+            found.append(
+                Obstacle(tie.vm, said, "when there is, type openimds host up", is_transient=True)
+            )
             continue
         steps = [
             *_of_kind(own, seen),

@@ -24,6 +24,6 @@ in.
 
 from openimds.linux.sandbox.messages import SandboxSpec
 from openimds.linux.sandbox.sandbox import Sandbox
-from openimds.linux.sandbox.supervisor import Supervisor, end_like
+from openimds.linux.sandbox.supervisor import Supervisor, exit_like
 
-__all__ = ["Sandbox", "SandboxSpec", "Supervisor", "end_like"]
+__all__ = ["Sandbox", "SandboxSpec", "Supervisor", "exit_like"]

@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import NoReturn
 
 from openimds.linux import syscalls
-from openimds.linux.blackhole_rules import add_blackhole_rules, raise_loopback
-from openimds.linux.private_netns import NamespaceError, leave, leave_users, refusal
+from openimds.linux.blackhole_rules import add_blackhole_rules
+from openimds.linux.loopback import raise_loopback
+from openimds.linux.private_netns import NamespaceError, refusal, unshare_namespaces, unshare_users
 from openimds.linux.sandbox import pasta
 from openimds.linux.sandbox.messages import (
     Ended,
@@ -22,8 +23,8 @@ from openimds.linux.sandbox.messages import (
     Refused,
     SandboxSpec,
     StartCommand,
-    order,
-    say,
+    receive_order,
+    send,
 )
 
 _BACKLOG = 4096
@@ -36,8 +37,8 @@ class _Unopened(Exception):  # noqa: N818 - it never leaves this module
     """A socket cannot be opened in the cell; its text says which and why."""
 
 
-def begin(
-    wish: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
+def run_init(
+    spec: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
 ) -> NoReturn:
     """Make a cell in this process, which was forked for it, and end with it.
 
@@ -45,26 +46,26 @@ def begin(
     """
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-        _make(wish, line, mask, has_own_pids=has_own_pids)
+        _make(spec, line, mask, has_own_pids=has_own_pids)
     except NamespaceError as error:
-        say(line, Refused(str(error)))
+        send(line, Refused(str(error)))
     except _Unopened as error:
-        say(line, Refused(str(error), is_final=True))
+        send(line, Refused(str(error), is_final=True))
     except BaseException as error:  # noqa: BLE001 - the warden tells it
-        say(line, Refused(f"a mistake of ours: {error!r}", is_final=True))
+        send(line, Refused(f"a mistake of ours: {error!r}", is_final=True))
     finally:
         os._exit(0)
 
 
 def _make(
-    wish: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
+    spec: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
 ) -> None:
     # pasta may enter networks of its user's own making alone, be he root.
-    apart = _leave_users if wish.is_online else leave
+    apart = _leave_users if spec.is_online else unshare_namespaces
     if has_own_pids:
         is_mapped = apart(syscalls.NEW_NET | syscalls.NEW_PIDS | syscalls.NEW_MOUNTS)
         if child := os.fork():
-            say(line, InitStarted(child))
+            send(line, InitStarted(child))
             return
     else:
         # By /proc it finds its descendants, and COMMAND the token.
@@ -72,31 +73,31 @@ def _make(
             raise NamespaceError("no private network: /proc shows other processes than ours here")
         is_mapped = apart(syscalls.NEW_NET)
         syscalls.adopt_orphans()
-        say(line, InitStarted(os.getpid()))
+        send(line, InitStarted(os.getpid()))
     try:
         if has_own_pids:
             _mount_proc()
         raise_loopback()
-        if wish.is_online:
+        if spec.is_online:
             add_blackhole_rules()
     except OSError as error:
         raise refusal(error) from None
-    route = pasta.watch() if wish.is_online else None
-    sockets = [_listen(host, port) for host, port in wish.doors]
-    if has_own_pids and wish.is_online:
+    route = pasta.watch_routes() if spec.is_online else None
+    sockets = [_listen(host, port) for host, port in spec.listen]
+    if has_own_pids and spec.is_online:
         with suppress(OSError):  # Names are asked for as they are outside, then.
-            pasta.name_servers()
+            pasta.redirect_name_servers()
     if is_mapped and os.geteuid():
         # COMMAND has none, and may look at nobody in /proc who has more than it has.
         syscalls.drop_capabilities()
-    say(line, Opened("/proc/1" if has_own_pids else f"/proc/{os.getpid()}"), sockets)
+    send(line, Opened("/proc/1" if has_own_pids else f"/proc/{os.getpid()}"), sockets)
     for one in sockets:
         one.close()
-    _InitProcess(wish, line, mask, route, has_own_pids=has_own_pids).live()
+    _InitProcess(spec, line, mask, route, has_own_pids=has_own_pids).live()
 
 
 def _leave_users(flags: int) -> bool:
-    leave_users(flags)
+    unshare_users(flags)
     return True
 
 
@@ -120,14 +121,14 @@ class _InitProcess:
 
     def __init__(
         self,
-        wish: SandboxSpec,
+        spec: SandboxSpec,
         line: socket.socket,
         mask: Iterable[int],
         route: socket.socket | None,
         *,
         has_own_pids: bool,
     ) -> None:
-        self._wish, self._line, self._mask, self._route = wish, line, mask, route
+        self._spec, self._line, self._mask, self._route = spec, line, mask, route
         self._has_own_pids = has_own_pids
         self._children = syscalls.signal_fd([signal.SIGCHLD])
         self._command = 0
@@ -159,7 +160,7 @@ class _InitProcess:
                     self._route = None
 
     def _obey(self) -> None:
-        word = order(self._line)
+        word = receive_order(self._line)
         if word is None:
             self._is_over = True
         elif isinstance(word, StartCommand):
@@ -173,8 +174,8 @@ class _InitProcess:
             syscalls.end_with_parent(signal.SIGKILL)
         self._command = os.fork()
         if self._command == 0:
-            _become(self._wish, self._mask, {**os.environ, **variables})
-        for one in self._wish.streams:
+            _become(self._spec, self._mask, {**os.environ, **variables})
+        for one in self._spec.streams:
             os.close(one)
 
     def _reap(self) -> None:
@@ -184,30 +185,30 @@ class _InitProcess:
                 if found[0] == self._command:
                     self._command = 0
                     self._is_over = True
-                    say(self._line, Ended(found[1]))
+                    send(self._line, Ended(found[1]))
 
     def _look_out(self) -> None:
         """Say when there is a route out of this network."""
         assert self._route
-        if pasta.is_there(self._route):
+        if pasta.has_default_route(self._route):
             self._route.close()
-            say(self._line, Online())
+            send(self._line, Online())
 
 
-def _become(wish: SandboxSpec, mask: Iterable[int], environment: dict[str, str]) -> NoReturn:
+def _become(spec: SandboxSpec, mask: Iterable[int], environment: dict[str, str]) -> NoReturn:
     """Be COMMAND; it is no business of its parent's if that cannot be."""
     code = _NOT_EXECUTABLE
     try:
-        for number, stream in enumerate(wish.streams):
+        for number, stream in enumerate(spec.streams):
             os.dup2(stream, number)
         syscalls.give_signals_back(mask)
-        os.execvpe(wish.command[0], wish.command, environment)  # noqa: S606 - COMMAND itself
+        os.execvpe(spec.command[0], spec.command, environment)  # noqa: S606 - COMMAND itself
     except OSError as error:
         said = (error.strerror or str(error)).lower()
-        if _is_missing(wish.command[0], error, environment.get("PATH")):
+        if _is_missing(spec.command[0], error, environment.get("PATH")):
             code, said = _NOT_FOUND, "no such command"
         with suppress(OSError):
-            os.write(2, f"openimds: {wish.command[0]}: {said}\n".encode())
+            os.write(2, f"openimds: {spec.command[0]}: {said}\n".encode())
     finally:
         os._exit(code)
 

@@ -20,7 +20,7 @@ class SandboxSpec(Struct, frozen=True):
 
     name: str
     command: tuple[str, ...]
-    doors: tuple[tuple[str, int], ...]
+    listen: tuple[tuple[str, int], ...]
     is_online: bool = False
     streams: tuple[int, ...] = ()
 
@@ -32,7 +32,7 @@ class InitStarted(Struct, tag=True):
 
 
 class Opened(Struct, tag=True):
-    """The sockets listen; they come with this word, in the order of the wish.
+    """The sockets listen; they come with this word, in the order of the spec.
 
     `proc` is where the cell finds the first process in /proc.
     """
@@ -75,19 +75,19 @@ _REPORTS: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
 _ORDERS: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+def message_pair() -> tuple[socket.socket, socket.socket]:
     """Return two ends of a line that keeps messages apart and says when the other end is gone."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def say(line: socket.socket, word: Report | Order, sockets: Sequence[socket.socket] = ()) -> None:
+def send(line: socket.socket, word: Report | Order, sockets: Sequence[socket.socket] = ()) -> None:
     """Send a word, and sockets with it; whoever is gone hears nothing."""
     with suppress(BrokenPipeError, ConnectionResetError):
         descriptors = [one.fileno() for one in sockets]
         socket.send_fds(line, [msgspec.json.encode(word)], descriptors)
 
 
-def report(line: socket.socket) -> tuple[Report | None, list[socket.socket]]:
+def receive_report(line: socket.socket) -> tuple[Report | None, list[socket.socket]]:
     """Return the next word of a first process and its sockets; none when it is gone."""
     try:
         data, descriptors, _, _ = socket.recv_fds(line, _LONGEST, _MOST_SOCKETS)
@@ -97,7 +97,7 @@ def report(line: socket.socket) -> tuple[Report | None, list[socket.socket]]:
     return (_REPORTS.decode(data) if data else None), sockets
 
 
-def order(line: socket.socket) -> Order | None:
+def receive_order(line: socket.socket) -> Order | None:
     """Return the next word of a warden; none when it is gone."""
     try:
         data = line.recv(_LONGEST)

@@ -80,7 +80,7 @@ def _be(words: list[str], said: int, mask: Iterable[int], parent: int) -> NoRetu
         os._exit(1)
 
 
-def find() -> str:
+def find_pasta() -> str:
     """Return where pasta is.
 
     Raises:
@@ -103,7 +103,16 @@ def _command(first: int) -> list[str]:
     # As nobody, which it would become, it may not enter what is root's.
     who = [] if os.geteuid() else ["--runas", "0"]
     names = ["--dns-forward", _NAME_SERVER]
-    return [find(), "--foreground", "--quiet", "--config-net", *who, *ports, *names, str(first)]
+    return [
+        find_pasta(),
+        "--foreground",
+        "--quiet",
+        "--config-net",
+        *who,
+        *ports,
+        *names,
+        str(first),
+    ]
 
 
 class RouteTable(Struct, frozen=True):
@@ -121,14 +130,14 @@ _TABLES = (
 )
 
 
-def watch() -> socket.socket:
+def watch_routes() -> socket.socket:
     """Return a socket that can be read when a route of this network changes."""
     line = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     line.bind((0, _IPV4_ROUTES | _IPV6_ROUTES))
     return line
 
 
-def is_there(line: socket.socket) -> bool:
+def has_default_route(line: socket.socket) -> bool:
     """Take what a watching socket has to say, and tell whether there is a default route."""
     with suppress(OSError):  # That some of it was lost, for one; the tables have all of it.
         line.recv(1 << 16, socket.MSG_DONTWAIT)
@@ -145,7 +154,7 @@ def _has_default(table: RouteTable) -> bool:
     return False
 
 
-def name_servers() -> None:
+def redirect_name_servers() -> None:
     """Ask the machine's name server through pasta, if the cell cannot reach it by its address.
 
     The file that says so is seen in the mounts of the cell alone, and stands on no disk.
@@ -153,7 +162,11 @@ def name_servers() -> None:
     Raises:
         OSError: it cannot be put there.
     """
-    text = redirected(_RESOLV_CONF.read_text("utf-8", "replace")) if _RESOLV_CONF.exists() else ""
+    text = (
+        redirected_resolv_conf(_RESOLV_CONF.read_text("utf-8", "replace"))
+        if _RESOLV_CONF.exists()
+        else ""
+    )
     if not text:
         return
     syscalls.mount("tmpfs", "/proc", "tmpfs", syscalls.NO_SUID | syscalls.NO_DEV)
@@ -164,7 +177,7 @@ def name_servers() -> None:
         syscalls.unmount("/proc")
 
 
-def redirected(text: str) -> str:
+def redirected_resolv_conf(text: str) -> str:
     """Return the text of resolv.conf with pasta as name server; nothing if it is good as it is."""
     lines = text.splitlines()
     servers = [line.split()[1] for line in lines if line.startswith("nameserver ")]

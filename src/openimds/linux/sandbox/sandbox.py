@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from openimds.errors import Error
 from openimds.linux.private_netns import NamespaceError
-from openimds.linux.sandbox.init_process import begin
+from openimds.linux.sandbox.init_process import run_init
 from openimds.linux.sandbox.messages import (
     Ended,
     InitStarted,
@@ -16,11 +16,11 @@ from openimds.linux.sandbox.messages import (
     Order,
     Refused,
     SandboxSpec,
-    pair,
-    report,
-    say,
+    message_pair,
+    receive_report,
+    send,
 )
-from openimds.linux.sandbox.output import OutputMultiplexer
+from openimds.linux.sandbox.output_multiplexer import OutputMultiplexer
 
 
 class Sandbox:
@@ -28,29 +28,29 @@ class Sandbox:
 
     def __init__(
         self,
-        wish: SandboxSpec,
+        spec: SandboxSpec,
         outputs: Sequence[OutputMultiplexer],
         pid: int,
         proc: str,
         line: socket.socket,
     ) -> None:
-        """Take what `make` has made."""
-        self.wish, self.outputs, self.pid, self.proc, self.line = wish, outputs, pid, proc, line
-        self.is_connected = not wish.is_online
+        """Take what `start_sandbox` has made."""
+        self.spec, self.outputs, self.pid, self.proc, self.line = spec, outputs, pid, proc, line
+        self.is_connected = not spec.is_online
         self._status: int | None = None
 
     def listen(self) -> bool:
         """Take the next word of the first process; tell whether there was one."""
-        word, _ = report(self.line)
+        word, _ = receive_report(self.line)
         if isinstance(word, Online):
             self.is_connected = True
         if isinstance(word, Ended):
             self._status = word.status
         return word is not None
 
-    def say(self, order: Order) -> None:
+    def send(self, order: Order) -> None:
         """Give the first process an order."""
-        say(self.line, order)
+        send(self.line, order)
 
     def settle(self, status: int) -> int:
         """Return the status of COMMAND, once the first process has ended with its own."""
@@ -76,8 +76,8 @@ class Sandbox:
             output.close()
 
 
-def make(
-    wish: SandboxSpec,
+def start_sandbox(
+    spec: SandboxSpec,
     outputs: Sequence[OutputMultiplexer],
     mask: Iterable[int],
     others: Sequence[Sandbox],
@@ -92,7 +92,7 @@ def make(
     """
     refused = Refused("")
     for has_own_pids in (True, False):
-        ours, theirs = pair()
+        ours, theirs = message_pair()
         child = os.fork()
         if child == 0:
             ours.close()
@@ -100,14 +100,14 @@ def make(
                 other.let_go()
             for output in outputs:
                 output.let_go()
-            begin(wish, theirs, mask, has_own_pids=has_own_pids)
+            run_init(spec, theirs, mask, has_own_pids=has_own_pids)
         theirs.close()
         pid, outcome, sockets = _await(ours)
         if pid and pid != child:
             # It has handed its place to its child, which is ours as soon as it has ended.
             os.waitpid(child, 0)
         if isinstance(outcome, Opened):
-            return Sandbox(wish, outputs, pid, outcome.proc, ours), sockets
+            return Sandbox(spec, outputs, pid, outcome.proc, ours), sockets
         ours.close()
         os.waitpid(pid or child, 0)
         refused = outcome or Refused("a cell ended at once")
@@ -123,7 +123,7 @@ def _await(line: socket.socket) -> tuple[int, Opened | Refused | None, list[sock
     """
     pid, outcome, sockets = 0, None, []
     while not (pid and isinstance(outcome, Opened)):
-        word, given = report(line)
+        word, given = receive_report(line)
         if isinstance(word, InitStarted):
             pid = word.pid
         elif isinstance(word, Opened | Refused):

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from openimds.errors import Error
 from openimds.linux import syscalls
-from openimds.linux.sandbox.messages import pair
+from openimds.linux.sandbox.messages import message_pair
 from openimds.linux.sandbox.sandbox import Sandbox
 
 _DRAIN_S = 15.0
@@ -29,7 +29,7 @@ class ServerProcess:
     def __init__(self, serve: Serve, mask: Iterable[int], cells: Sequence[Sandbox]) -> None:
         """Start it; what leads into the cells is not its own."""
         self.variables: Variables | None = None
-        self.line, theirs = pair()
+        self.line, theirs = message_pair()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:

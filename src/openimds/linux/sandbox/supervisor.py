@@ -13,11 +13,10 @@ from msgspec import structs
 
 from openimds.errors import Error
 from openimds.linux import syscalls
-from openimds.linux.sandbox import terminal
 from openimds.linux.sandbox.messages import ForwardSignal, SandboxSpec, StartCommand
-from openimds.linux.sandbox.output import OutputMultiplexer
+from openimds.linux.sandbox.output_multiplexer import OutputMultiplexer
 from openimds.linux.sandbox.pasta import Pasta
-from openimds.linux.sandbox.sandbox import Sandbox, make
+from openimds.linux.sandbox.sandbox import Sandbox, start_sandbox
 from openimds.linux.sandbox.server_process import Serve, ServerProcess
 
 _SHELLS_OFFSET = 128
@@ -56,14 +55,14 @@ class _CancelledError(Exception):
 class Supervisor:
     """All cells of one run, and the server that answers in them; with it, they end."""
 
-    def __init__(self, wishes: Sequence[SandboxSpec], notify: Callable[[str], None]) -> None:
+    def __init__(self, specs: Sequence[SandboxSpec], notify: Callable[[str], None]) -> None:
         """Block the signals that are passed on; they are read from a descriptor instead."""
-        self._wishes, self._notify = wishes, notify
+        self._specs, self._notify = specs, notify
         # Whoever has been told to ignore the end of children never hears how they end.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         self._signals = syscalls.signal_fd(signal.valid_signals() - _NOT_PASSED_ON)
-        self._terminal = terminal.foreground()
+        self._terminal = _foreground_terminal()
         self._selector = PollSelector()
         self._cells: dict[int, Sandbox] = {}
         self._ways_out: dict[int, Pasta] = {}
@@ -91,37 +90,37 @@ class Supervisor:
         if self._server:
             self._server.end()
         if self._terminal is not None:
-            terminal.take_back(self._terminal)
+            _take_terminal_back(self._terminal)
         syscalls.read_signals(self._signals)
         os.close(self._signals)
         self._selector.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def open(self) -> list[list[socket.socket]]:
-        """Make the cells; return the listening sockets of each, as its wish has them.
+        """Make the cells; return the listening sockets of each, as its spec has them.
 
         Raises:
             NamespaceError: the kernel does not let us.
             Error: an address cannot be had in a cell.
         """
         opened = []
-        for wish in self._wishes:
+        for spec in self._specs:
             outputs: list[OutputMultiplexer] = []
-            if len(self._wishes) > 1:
-                outputs = [OutputMultiplexer(wish.name, to) for to in (1, 2)]
+            if len(self._specs) > 1:
+                outputs = [OutputMultiplexer(spec.name, to) for to in (1, 2)]
                 nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
                 streams = (nothing, *(one.into for one in outputs))
-                wish = structs.replace(wish, streams=streams)  # noqa: PLW2901 - the same, in full
-            cell, sockets = make(wish, outputs, self._mask, self.cells)
-            for descriptor in wish.streams:
+                spec = structs.replace(spec, streams=streams)  # noqa: PLW2901 - the same, in full
+            cell, sockets = start_sandbox(spec, outputs, self._mask, self.sandboxes)
+            for descriptor in spec.streams:
                 os.close(descriptor)
             self._cells[cell.pid] = cell
             opened.append(sockets)
         return opened
 
     @property
-    def cells(self) -> list[Sandbox]:
-        """The cells whose COMMAND has not ended, in the order of the wishes."""
+    def sandboxes(self) -> list[Sandbox]:
+        """The cells whose COMMAND has not ended, in the order of the specs."""
         return list(self._cells.values())
 
     def run(self, serve: Serve, sockets: Sequence[socket.socket]) -> int:
@@ -132,16 +131,16 @@ class Supervisor:
         Raises:
             Error: as `serve`; or there is no way out of a cell that wants one.
         """
-        self._server = ServerProcess(serve, self._mask, self.cells)
+        self._server = ServerProcess(serve, self._mask, self.sandboxes)
         for one in sockets:
             one.close()
         self._hear(self._signals, self._take_signals)
         self._hear(self._server.line.fileno(), self._server.listen)
-        for cell in self.cells:
+        for cell in self.sandboxes:
             self._hear(cell.line.fileno(), cell.listen)
             for output in cell.outputs:
                 self._hear(output.descriptor, output.forward)
-            if cell.wish.is_online:
+            if cell.spec.is_online:
                 way_out = Pasta(cell.pid, self._mask)
                 self._ways_out[way_out.pid] = way_out
         try:
@@ -173,20 +172,20 @@ class Supervisor:
                 raise _CancelledError(arrived.number)
             # What a key of the terminal means, COMMAND has been told by the terminal.
             if arrived.number != signal.SIGCHLD and not arrived.is_from_kernel:
-                for cell in self.cells:
-                    cell.say(ForwardSignal(arrived.number))
+                for cell in self.sandboxes:
+                    cell.send(ForwardSignal(arrived.number))
         return True
 
     def _start(self) -> None:
         """Start every COMMAND once the server answers and all ways out are there."""
         assert self._server
         variables = self._server.variables
-        if self._is_started or not all(cell.is_connected for cell in self.cells):
+        if self._is_started or not all(cell.is_connected for cell in self.sandboxes):
             return
         if variables is not None:
             self._is_started = True
-            for cell, own in zip(self.cells, variables, strict=True):
-                cell.say(StartCommand(own))
+            for cell, own in zip(self.sandboxes, variables, strict=True):
+                cell.send(StartCommand(own))
 
     def _reap(self) -> None:
         assert self._server
@@ -215,9 +214,9 @@ class Supervisor:
             self._hear_no_more(descriptor)
         status = cell.settle(status)
         if not self._is_started:
-            raise Error(f"{cell.wish.name}: its network has ended before COMMAND could begin")
-        if status and len(self._wishes) > 1:
-            self._notify(f"{cell.wish.name}: ended with {_code(status)}")
+            raise Error(f"{cell.spec.name}: its network has ended before COMMAND could begin")
+        if status and len(self._specs) > 1:
+            self._notify(f"{cell.spec.name}: ended with {_code(status)}")
         self._status = self._status or status
 
 
@@ -226,7 +225,7 @@ def _code(status: int) -> int:
     return _SHELLS_OFFSET - code if code < 0 else code
 
 
-def end_like(status: int) -> NoReturn:
+def exit_like(status: int) -> NoReturn:
     """End this process as another has ended: with its code, or of its signal."""
     if os.WIFSIGNALED(status):
         syscalls.dump_no_core()
@@ -237,3 +236,24 @@ def end_like(status: int) -> NoReturn:
         os.kill(os.getpid(), number)
     # There are processes that a signal does not end, such as the first one of a container.
     raise SystemExit(_code(status))
+
+
+def _foreground_terminal() -> int | None:
+    """Return a standard stream whose terminal has our process group in the foreground, if any."""
+    for descriptor in range(3):
+        with suppress(OSError):
+            if os.tcgetpgrp(descriptor) == os.getpgrp():
+                return descriptor
+    return None
+
+
+def _take_terminal_back(descriptor: int) -> None:
+    """Put our process group into the foreground of a terminal again.
+
+    A COMMAND that does job control may leave the terminal to a process group that has ended.
+    """
+    # A background process that calls tcsetpgrp is stopped unless it blocks SIGTTOU.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+    with suppress(OSError):
+        if os.tcgetpgrp(descriptor) != os.getpgrp():
+            os.tcsetpgrp(descriptor, os.getpgrp())

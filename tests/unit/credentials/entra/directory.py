@@ -13,7 +13,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
-from openimds.credentials.entra.client import Entra
+from openimds.credentials.entra.client import EntraClient
 from openimds.credentials.keys.keyring import Keyring
 from openimds.credentials.tokens.jwt import sign
 from openimds.protocol.pending import PendingToken
@@ -83,7 +83,7 @@ class Scene:
         session = requests.Session()
         session.mount("https://", self.directory)
         transport = RequestsTransport(session=session, session_owner=False)
-        self.entra = Entra(
+        self.entra = EntraClient(
             way,
             issuer=ISSUER,
             sign=more.pop("sign", signed),

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from openimds.credentials.entra import client as room
-from openimds.credentials.entra.client import ENTRA_UNCONFIGURED, Entra, UnconfiguredEntra
+from openimds.credentials.entra.client import ENTRA_UNCONFIGURED, EntraClient, UnconfiguredEntra
 from openimds.credentials.tokens import oidc
 from openimds.protocol.pending import AccessToken, Failed
 from tests.unit.credentials.entra.directory import (
@@ -251,8 +251,8 @@ def test_without_the_extra_it_says_what_to_type(
 def test_azure_identity_is_loaded_by_the_first_token_and_not_before() -> None:
     lines = [
         "import sys",
-        "from openimds.credentials.entra.client import Entra",
-        "Entra('az', issuer='', sign=None, notify=None)",
+        "from openimds.credentials.entra.client import EntraClient",
+        "EntraClient('az', issuer='', sign=None, notify=None)",
         "print(*({'azure.identity', 'azure.core', 'msal'} & sys.modules.keys()))",
     ]
     got = subprocess.run(
@@ -262,7 +262,7 @@ def test_azure_identity_is_loaded_by_the_first_token_and_not_before() -> None:
 
 
 def test_the_libraries_print_nothing() -> None:
-    Entra("az", issuer="", sign=signed, notify=lambda _: None).close()
+    EntraClient("az", issuer="", sign=signed, notify=lambda _: None).close()
     for name in ("azure", "msal"):
         # Without a handler of its own Python would write warnings to stderr.
         found = logging.getLogger(name).handlers

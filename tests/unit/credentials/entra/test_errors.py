@@ -8,7 +8,7 @@ import pytest
 import requests
 from msgspec.structs import replace
 
-from openimds.credentials.entra.client import QUIET_S, speakable
+from openimds.credentials.entra.client import QUIET_S, redacted
 from openimds.credentials.keys.files import KeyFileError
 from openimds.protocol.pending import AccessToken, Failed
 from openimds.protocol.request import query
@@ -221,7 +221,7 @@ def test_no_secret_and_no_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_told_is_one_line_and_not_long() -> None:
-    assert speakable("a\r\n  b\tc.") == "a b c"
-    assert speakable("x" * 501) == "x" * 499 + "…"
-    assert speakable("x" * 500) == "x" * 500
-    assert speakable("nothing", ["", ""]) == "nothing"
+    assert redacted("a\r\n  b\tc.") == "a b c"
+    assert redacted("x" * 501) == "x" * 499 + "…"
+    assert redacted("x" * 500) == "x" * 500
+    assert redacted("nothing", ["", ""]) == "nothing"

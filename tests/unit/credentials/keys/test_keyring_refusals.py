@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from openimds.credentials.keys.files import KeyFileError, new_key, write_key
 from openimds.credentials.keys.keyring import Keyring, kid_of
-from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.service import CredentialsService
 from openimds.protocol.access_token import TokenSettings
 

@@ -3,9 +3,9 @@
 import pytest
 
 from openimds.credentials.keys import files
-from openimds.credentials.keys.pool import Pool
-from openimds.credentials.pki.authority import Authority
-from openimds.credentials.pki.lazy import CaSettings
+from openimds.credentials.keys.pool import KeyPool
+from openimds.credentials.pki.authority import CertificateAuthority
+from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.service import CredentialsService
 from openimds.protocol.access_token import TokenSettings
 
@@ -13,7 +13,7 @@ NOW_S = 1_795_377_286.0
 
 
 def test_each_server_begins_with_the_first_key_and_gets_none_twice() -> None:
-    pool = Pool()
+    pool = KeyPool()
     first, second = pool.supply(), pool.supply()
     keys = [first(), first(), second(), second()]
     assert keys[0] is keys[2]
@@ -24,22 +24,22 @@ def test_each_server_begins_with_the_first_key_and_gets_none_twice() -> None:
 def test_all_that_signs_for_a_second_server_is_there_already(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pool = Pool()
+    pool = KeyPool()
     first, second = (
         CredentialsService(CaSettings(make_key=pool.supply()), TokenSettings(86400))
         for _ in range(2)
     )
-    token, bundle = first.keyring().signer(NOW_S), first.registry.bundle(NOW_S)
+    token, bundle = first.keyring().signer(NOW_S), first.ca.bundle(NOW_S)
     monkeypatch.delattr(files, "new_key")
     assert second.keyring().signer(NOW_S).key is token.key
-    other = second.registry.bundle(NOW_S)
+    other = second.ca.bundle(NOW_S)
     assert other != bundle, "a certificate is made for one server"
     first.close()
     second.close()
 
 
 def test_root_and_intermediate_have_keys_of_their_own() -> None:
-    authority = Authority.open(None, NOW_S, make_key=Pool().supply())
+    authority = CertificateAuthority.open(None, NOW_S, make_key=KeyPool().supply())
     leaf = authority.leaf("metadata.azure.com", "westeurope", NOW_S)
     lineage = authority._chain.lineage()
     first, *others = [one.public_key() for one in (*lineage, leaf.certificate)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from openimds.credentials.pki.authority import Authority, SigningLeaf
+from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
 from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import envelope
 from openimds.credentials.pki.verify import VerificationReport, verify
@@ -15,7 +15,7 @@ from tests.unit.credentials.pki.recorded import CREATED_S, NONCE, PAYLOAD
 URL = "http://127.0.0.1:8169"
 YEAR_S = 365 * 86_400
 
-authority = Authority.open(None, CREATED_S, public_url=URL)
+authority = CertificateAuthority.open(None, CREATED_S, public_url=URL)
 # The signature of this certificate ends in a 0: then even the count of unused bits before it could
 # become 1 and still be DER.
 leaf = next(

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from openimds.credentials.keys.files import write_key
-from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import KeyIssuer, LeafSubject, Validity
 from tests.unit.credentials.pki.trust import (
     DAY_S,
@@ -23,15 +23,15 @@ from tests.unit.credentials.pki.trust import (
 
 
 @pytest.fixture(scope="module")
-def kept() -> Authority:
+def kept() -> CertificateAuthority:
     """Return an authority that tests look at and do not change."""
-    return Authority.open(None, NOW_S, public_url=URL)
+    return CertificateAuthority.open(None, NOW_S, public_url=URL)
 
 
 # What a leaf says, held against the recording of 2023 (S25).
 
 
-def test_a_leaf_is_that_of_the_recording(kept: Authority) -> None:
+def test_a_leaf_is_that_of_the_recording(kept: CertificateAuthority) -> None:
     leaf = kept.leaf(*PUBLIC, NOW_S).certificate
     subject = "CN=metadata.azure.com,O=Microsoft Corporation,L=Redmond,ST=WA,C=US"
     assert leaf.subject.rfc4514_string() == subject
@@ -44,7 +44,7 @@ def test_a_leaf_is_that_of_the_recording(kept: Authority) -> None:
     assert leaf.not_valid_after_utc == datetime(2024, 6, 27, 12, tzinfo=UTC)
 
 
-def test_a_leaf_has_the_extensions_of_the_recording(kept: Authority) -> None:
+def test_a_leaf_has_the_extensions_of_the_recording(kept: CertificateAuthority) -> None:
     said = kept.leaf(*PUBLIC, NOW_S).certificate.extensions
     names = said.get_extension_for_class(x509.SubjectAlternativeName)
     assert names.value.get_values_for_type(x509.DNSName) == [
@@ -68,7 +68,7 @@ def test_a_leaf_has_the_extensions_of_the_recording(kept: Authority) -> None:
     assert known == above.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
-def test_a_leaf_names_no_crl_and_no_ocsp_that_nobody_serves(kept: Authority) -> None:
+def test_a_leaf_names_no_crl_and_no_ocsp_that_nobody_serves(kept: CertificateAuthority) -> None:
     said = kept.leaf(*PUBLIC, NOW_S).certificate.extensions
     (access,) = said.get_extension_for_class(x509.AuthorityInformationAccess).value
     assert access.access_method.dotted_string == "1.3.6.1.5.5.7.48.2"  # caIssuers
@@ -76,7 +76,7 @@ def test_a_leaf_names_no_crl_and_no_ocsp_that_nobody_serves(kept: Authority) -> 
         said.get_extension_for_class(x509.CRLDistributionPoints)
 
 
-def test_what_a_leaf_says_of_its_issuer_is_published(kept: Authority) -> None:
+def test_what_a_leaf_says_of_its_issuer_is_published(kept: CertificateAuthority) -> None:
     said = kept.leaf(*PUBLIC, NOW_S).certificate.extensions
     (access,) = said.get_extension_for_class(x509.AuthorityInformationAccess).value
     offered = {f"{URL}/pki/{name}.crt": der for name, der in kept.published().items()}
@@ -85,7 +85,7 @@ def test_what_a_leaf_says_of_its_issuer_is_published(kept: Authority) -> None:
 
 
 def test_a_leaf_of_a_server_without_address_names_none() -> None:
-    leaf = Authority.open(None, NOW_S).leaf(*PUBLIC, NOW_S).certificate
+    leaf = CertificateAuthority.open(None, NOW_S).leaf(*PUBLIC, NOW_S).certificate
     with pytest.raises(x509.ExtensionNotFound):
         leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
 
@@ -99,7 +99,9 @@ def test_a_leaf_of_a_server_without_address_names_none() -> None:
         ("x" * 64, ["x" * 63 + ".metadata.azure.us", "metadata.azure.us"]),
     ],
 )
-def test_a_region_becomes_one_label_or_none(kept: Authority, region: str, names: list[str]) -> None:
+def test_a_region_becomes_one_label_or_none(
+    kept: CertificateAuthority, region: str, names: list[str]
+) -> None:
     leaf = kept.leaf("metadata.azure.us", region, NOW_S).certificate
     found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert found.get_values_for_type(x509.DNSName) == names
@@ -112,18 +114,22 @@ def test_a_region_becomes_one_label_or_none(kept: Authority, region: str, names:
     "domain",
     ["metadata.azure.com", "metadata.azure.us", "metadata.azure.cn", "metadata.microsoftazure.de"],
 )
-def test_openssl_trusts_a_leaf_of_every_cloud(kept: Authority, domain: str, tmp_path: Path) -> None:
+def test_openssl_trusts_a_leaf_of_every_cloud(
+    kept: CertificateAuthority, domain: str, tmp_path: Path
+) -> None:
     leaf = kept.leaf(domain, "somewhere", NOW_S).certificate
     assert "leaf.pem: OK" in verify(leaf, kept.bundle(), tmp_path)
 
 
-def test_openssl_trusts_nothing_of_another_authority(kept: Authority, tmp_path: Path) -> None:
-    other = Authority.open(None, NOW_S)
+def test_openssl_trusts_nothing_of_another_authority(
+    kept: CertificateAuthority, tmp_path: Path
+) -> None:
+    other = CertificateAuthority.open(None, NOW_S)
     said = verify(kept.leaf(*PUBLIC, NOW_S).certificate, other.bundle(), tmp_path, is_ok=False)
     assert "unable to get local issuer certificate" in said
 
 
-def test_the_root_vouches_for_no_other_names(kept: Authority, tmp_path: Path) -> None:
+def test_the_root_vouches_for_no_other_names(kept: CertificateAuthority, tmp_path: Path) -> None:
     span = Validity(NOW_S - DAY_S, NOW_S + DAY_S)
     leaf = kept.issue(LeafSubject("login.example.com", ""), span).certificate
     said = verify(leaf, kept.bundle(), tmp_path, is_ok=False)
@@ -134,7 +140,7 @@ def test_the_root_vouches_for_no_other_names(kept: Authority, tmp_path: Path) ->
     "name", ["IP:10.0.0.4", "IP:fd00::4", "email:root@example.com", "URI:https://example.com/"]
 )
 def test_the_root_vouches_for_no_names_of_other_kinds(
-    kept: Authority, name: str, tmp_path: Path
+    kept: CertificateAuthority, name: str, tmp_path: Path
 ) -> None:
     leaf = other_leaf(kept, name, tmp_path)
     said = verify(leaf, kept.bundle(), tmp_path, is_ok=False)
@@ -142,11 +148,13 @@ def test_the_root_vouches_for_no_names_of_other_kinds(
 
 
 @pytest.mark.parametrize("name", ["email:a@metadata.azure.com", "DNS:x.metadata.azure.com"])
-def test_the_metadata_names_are_what_is_left(kept: Authority, name: str, tmp_path: Path) -> None:
+def test_the_metadata_names_are_what_is_left(
+    kept: CertificateAuthority, name: str, tmp_path: Path
+) -> None:
     assert "OK" in verify(other_leaf(kept, name, tmp_path), kept.bundle(), tmp_path)
 
 
-def other_leaf(authority: Authority, name: str, at: Path) -> x509.Certificate:
+def other_leaf(authority: CertificateAuthority, name: str, at: Path) -> x509.Certificate:
     """Return what openssl makes of another name with the key of an authority's intermediate."""
     issuer = authority._chain.issuer
     assert isinstance(issuer, KeyIssuer)
@@ -170,7 +178,7 @@ def other_leaf(authority: Authority, name: str, at: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate((at / "other.pem").read_bytes())
 
 
-def test_the_bundle_begins_with_the_root(kept: Authority) -> None:
+def test_the_bundle_begins_with_the_root(kept: CertificateAuthority) -> None:
     root, intermediate = common_names(kept.bundle())
     assert root.startswith("OpenIMDS Root CA ")
     assert intermediate == "OpenIMDS TLS Issuing CA 01"
@@ -181,7 +189,7 @@ def test_the_bundle_begins_with_the_root(kept: Authority) -> None:
 # Leaves are made once, and again in time.
 
 
-def test_a_leaf_is_made_once_for_a_region(kept: Authority) -> None:
+def test_a_leaf_is_made_once_for_a_region(kept: CertificateAuthority) -> None:
     leaf = kept.leaf(*PUBLIC, NOW_S)
     assert kept.leaf(*PUBLIC, NOW_S + 100 * DAY_S) is leaf
     other = kept.leaf("metadata.azure.com", "westus", NOW_S)
@@ -190,7 +198,7 @@ def test_a_leaf_is_made_once_for_a_region(kept: Authority) -> None:
 
 
 def test_a_leaf_is_renewed_when_a_month_is_left() -> None:
-    authority = Authority.open(None, NOW_S, days=339)
+    authority = CertificateAuthority.open(None, NOW_S, days=339)
     leaf = authority.leaf(*PUBLIC, NOW_S)
     assert authority.leaf(*PUBLIC, NOW_S + 309 * DAY_S) is leaf
     later = NOW_S + 309 * DAY_S + 1
@@ -200,7 +208,7 @@ def test_a_leaf_is_renewed_when_a_month_is_left() -> None:
 
 
 def test_a_short_leaf_is_renewed_when_half_is_left() -> None:
-    authority = Authority.open(None, NOW_S, days=10)
+    authority = CertificateAuthority.open(None, NOW_S, days=10)
     leaf = authority.leaf(*PUBLIC, NOW_S)
     assert authority.leaf(*PUBLIC, NOW_S + 5 * DAY_S) is leaf
     assert authority.leaf(*PUBLIC, NOW_S + 5 * DAY_S + 1) is not leaf
@@ -208,7 +216,7 @@ def test_a_short_leaf_is_renewed_when_half_is_left() -> None:
 
 @pytest.mark.parametrize("jump_s", [-5 * 365 * DAY_S, 5 * 365 * DAY_S, 15 * 365 * DAY_S])
 def test_a_clock_that_jumps_finds_a_chain_that_is_valid(jump_s: float) -> None:
-    authority = Authority.open(None, NOW_S)
+    authority = CertificateAuthority.open(None, NOW_S)
     authority.leaf(*PUBLIC, NOW_S)
     leaf = authority.leaf(*PUBLIC, NOW_S + jump_s).certificate
     now = datetime.fromtimestamp(NOW_S + jump_s, UTC)
@@ -217,7 +225,7 @@ def test_a_clock_that_jumps_finds_a_chain_that_is_valid(jump_s: float) -> None:
 
 
 def test_only_so_many_leaves_are_kept() -> None:
-    authority = Authority.open(None, NOW_S)
+    authority = CertificateAuthority.open(None, NOW_S)
     first = authority.leaf("metadata.azure.com", "r0", NOW_S)
     for number in range(1, 256):
         authority.leaf("metadata.azure.com", f"r{number}", NOW_S)
@@ -228,7 +236,7 @@ def test_only_so_many_leaves_are_kept() -> None:
 
 
 def test_many_threads_get_one_leaf() -> None:
-    authority = Authority.open(None, NOW_S)
+    authority = CertificateAuthority.open(None, NOW_S)
     start = threading.Barrier(8)
     got: list[object] = []
 

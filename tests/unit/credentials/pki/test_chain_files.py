@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.keys.files import KeyFileError, new_key, write_file, write_key
-from openimds.credentials.pki.authority import Authority, Part
+from openimds.credentials.pki.authority import CertificateAuthority, Part
 from openimds.credentials.pki.certificates import file_name
 from openimds.credentials.pki.chain_files import ExternalCa, read_issuer
 from tests.unit.credentials.pki.trust import (
@@ -68,16 +68,16 @@ def files(folder: Path) -> list[str]:
 
 
 def test_the_first_use_writes_four_files_of_their_owner_alone(folder: Path) -> None:
-    Authority.open(folder, NOW_S)
+    CertificateAuthority.open(folder, NOW_S)
     assert files(folder) == sorted(NAMES)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_second_start_has_the_same_authority(folder: Path, tmp_path: Path) -> None:
-    before = Authority.open(folder, NOW_S)
+    before = CertificateAuthority.open(folder, NOW_S)
     leaf = before.leaf(*PUBLIC, NOW_S).certificate
-    after = Authority.open(folder, NOW_S + DAY_S)
+    after = CertificateAuthority.open(folder, NOW_S + DAY_S)
     assert after.bundle() == before.bundle()
     assert "OK" in verify(leaf, after.bundle(), tmp_path)
 
@@ -86,30 +86,30 @@ def test_a_second_start_has_the_same_authority(folder: Path, tmp_path: Path) -> 
 def test_a_key_without_certificate_is_a_first_start_that_was_cut_short(
     folder: Path, tmp_path: Path, name: str
 ) -> None:
-    Authority.open(folder, NOW_S)
+    CertificateAuthority.open(folder, NOW_S)
     key = (folder / f"{name}.key").read_bytes()
     (folder / "intermediate.pem").unlink()
     (folder / f"{name}.pem").unlink(missing_ok=True)
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     assert (folder / f"{name}.key").read_bytes() == key
     assert "OK" in verify(authority.leaf(*PUBLIC, NOW_S).certificate, authority.bundle(), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["root.pem", "intermediate.pem"])
 def test_a_certificate_for_another_key_is_refused(folder: Path, name: str) -> None:
-    Authority.open(folder, NOW_S)
+    CertificateAuthority.open(folder, NOW_S)
     write_key((folder / name).with_suffix(".key"), new_key())
     with pytest.raises(KeyFileError, match=rf"{name}: .* another key than .*\.key holds\. Put"):
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
 
 
 def test_an_intermediate_of_another_root_is_refused(folder: Path, tmp_path: Path) -> None:
-    Authority.open(folder, NOW_S)
-    Authority.open(tmp_path / "other", NOW_S)
+    CertificateAuthority.open(folder, NOW_S)
+    CertificateAuthority.open(tmp_path / "other", NOW_S)
     for name in ("root.key", "root.pem"):
         (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
     with pytest.raises(KeyFileError, match=r"intermediate\.pem: root\.pem beside it did not issue"):
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -117,24 +117,24 @@ def test_an_intermediate_of_another_root_is_refused(folder: Path, tmp_path: Path
 )
 @pytest.mark.parametrize("name", ["root.pem", "intermediate.pem"])
 def test_a_broken_certificate_is_refused(folder: Path, name: str, text: str) -> None:
-    Authority.open(folder, NOW_S)
+    CertificateAuthority.open(folder, NOW_S)
     (folder / name).write_text(text)
     with pytest.raises(KeyFileError, match=rf"{name}: saw .*, expected certificates in PEM"):
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
 
 
 def test_a_certificate_that_cannot_be_read_is_refused(folder: Path) -> None:
     (folder / "root.pem").mkdir(parents=True)
     with pytest.raises(KeyFileError, match=r"root\.pem: is a directory"):
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
 
 
 def test_a_leafs_certificate_is_no_intermediate(folder: Path) -> None:
-    leaf = Authority.open(folder, NOW_S).leaf(*PUBLIC, NOW_S)
+    leaf = CertificateAuthority.open(folder, NOW_S).leaf(*PUBLIC, NOW_S)
     write_key(folder / "intermediate.key", leaf.key)
     write_file(folder / "intermediate.pem", leaf.certificate.public_bytes(Encoding.PEM))
     with pytest.raises(KeyFileError, match=r"first certificate is not that of an authority"):
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
 
 
 def scribble(path: Path) -> None:
@@ -160,25 +160,25 @@ HARM = [
 def test_what_is_said_of_a_bad_file_helps(
     folder: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
-    before = Authority.open(folder, NOW_S).bundle()
+    before = CertificateAuthority.open(folder, NOW_S).bundle()
     harm(folder / name)
     with pytest.raises(KeyFileError) as caught:
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
     assert str(caught.value).startswith(f"{folder / name}: saw ")
     assert f"type mv {folder} {folder}.away: new keys" in str(caught.value)
     folder.rename(f"{folder}.away")
-    assert Authority.open(folder, NOW_S).bundle() != before
+    assert CertificateAuthority.open(folder, NOW_S).bundle() != before
 
 
 def test_a_bad_file_of_long_ago_is_the_only_one_to_be_removed(folder: Path) -> None:
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     authority.rotate("intermediate", NOW_S)
     (old,) = (folder / "old").iterdir()
     old.write_text("scribble")
     with pytest.raises(KeyFileError, match=rf"or remove it: {old.stem} is not published any more"):
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
     old.unlink()
-    assert Authority.open(folder, NOW_S).chain_pem() == authority.chain_pem()
+    assert CertificateAuthority.open(folder, NOW_S).chain_pem() == authority.chain_pem()
 
 
 # Rotation.
@@ -189,7 +189,9 @@ def test_a_bad_file_of_long_ago_is_the_only_one_to_be_removed(folder: Path) -> N
 def test_after_a_rotation_old_and_new_documents_are_trusted(
     folder: Path, tmp_path: Path, part: Part, place: str
 ) -> None:
-    authority = Authority.open(folder if place == "folder" else None, NOW_S, public_url=URL)
+    authority = CertificateAuthority.open(
+        folder if place == "folder" else None, NOW_S, public_url=URL
+    )
     before = authority.leaf(*PUBLIC, NOW_S)
     offered = authority.published()
     authority.rotate(part, NOW_S)
@@ -202,7 +204,7 @@ def test_after_a_rotation_old_and_new_documents_are_trusted(
 
 @pytest.mark.parametrize("part, offered", [("leaf", 2), ("intermediate", 3), ("root", 5)])
 def test_a_rotation_replaces_just_its_part(part: Part, offered: int) -> None:
-    authority = Authority.open(None, NOW_S)
+    authority = CertificateAuthority.open(None, NOW_S)
     intermediate, root = certificates(authority.chain_pem())
     authority.rotate(part, NOW_S)
     new_intermediate, new_root = certificates(authority.chain_pem())
@@ -212,7 +214,7 @@ def test_a_rotation_replaces_just_its_part(part: Part, offered: int) -> None:
 
 
 def test_who_trusts_only_the_old_root_trusts_what_the_new_one_issued(tmp_path: Path) -> None:
-    authority = Authority.open(None, NOW_S, public_url=URL)
+    authority = CertificateAuthority.open(None, NOW_S, public_url=URL)
     old = authority.root_pem()
     authority.rotate("root", NOW_S)
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
@@ -223,7 +225,7 @@ def test_who_trusts_only_the_old_root_trusts_what_the_new_one_issued(tmp_path: P
 
 
 def test_who_trusts_the_first_root_gets_to_what_the_third_one_issued(tmp_path: Path) -> None:
-    authority = Authority.open(None, NOW_S, public_url=URL)
+    authority = CertificateAuthority.open(None, NOW_S, public_url=URL)
     old = authority.root_pem()
     authority.rotate("root", NOW_S)
     authority.rotate("root", NOW_S)
@@ -231,7 +233,7 @@ def test_who_trusts_the_first_root_gets_to_what_the_third_one_issued(tmp_path: P
     assert "OK" in verify(leaf, follow(leaf, authority, 3) + old, tmp_path)
 
 
-def follow(leaf: x509.Certificate, authority: Authority, steps: int = 2) -> bytes:
+def follow(leaf: x509.Certificate, authority: CertificateAuthority, steps: int = 2) -> bytes:
     """Return the PEM of what is found where a certificate, and the next, says its issuer's is."""
     offered = {f"{URL}/pki/{name}.crt": der for name, der in authority.published().items()}
     found, current = b"", leaf
@@ -243,10 +245,10 @@ def follow(leaf: x509.Certificate, authority: Authority, steps: int = 2) -> byte
 
 
 def test_what_was_rotated_out_outlives_a_restart(folder: Path) -> None:
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     authority.rotate("intermediate", NOW_S)
     authority.rotate("root", NOW_S)
-    again = Authority.open(folder, NOW_S)
+    again = CertificateAuthority.open(folder, NOW_S)
     assert again.published() == authority.published()
     assert again.root_pem() == authority.root_pem()
     assert common_names(again.chain_pem())[0] == "OpenIMDS TLS Issuing CA 03"
@@ -254,7 +256,7 @@ def test_what_was_rotated_out_outlives_a_restart(folder: Path) -> None:
 
 
 def test_the_keys_that_were_rotated_out_are_gone(folder: Path) -> None:
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     authority.rotate("root", NOW_S)
     assert {path.suffix for path in (folder / "old").iterdir()} == {".pem"}
     assert files(folder) == sorted([*NAMES, "old"])
@@ -266,7 +268,7 @@ def test_the_keys_that_were_rotated_out_are_gone(folder: Path) -> None:
 def test_a_rotation_that_is_cut_short_is_carried_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Part, writes: int
 ) -> None:
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
     left = iter(range(writes))
 
@@ -282,7 +284,7 @@ def test_a_rotation_that_is_cut_short_is_carried_on(
     except KeyFileError:
         assert authority.leaf(*PUBLIC, NOW_S).certificate == leaf
     monkeypatch.undo()
-    again = Authority.open(folder, NOW_S)
+    again = CertificateAuthority.open(folder, NOW_S)
     for one in (leaf, again.leaf(*PUBLIC, NOW_S).certificate):
         assert "OK" in verify(one, again.bundle(), tmp_path)
 
@@ -296,7 +298,7 @@ def test_an_operators_intermediate_in_the_folder_is_used_and_no_root_is_made(
     folder.mkdir(parents=True)
     for name in ("intermediate.key", "intermediate.pem"):
         write_file(folder / name, (own / name).read_bytes())
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
     assert leaf.issuer.rfc4514_string() == "CN=Corp Lab,O=Corp"
     assert files(folder) == ["intermediate.key", "intermediate.pem"]
@@ -314,26 +316,26 @@ def test_an_operators_intermediate_may_come_without_what_is_above(own: Path, fol
     folder.mkdir(parents=True)
     write_file(folder / "intermediate.key", (own / "intermediate.key").read_bytes())
     write_file(folder / "intermediate.pem", (own / "i.pem").read_bytes())
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     assert common_names(authority.bundle()) == ["Corp Lab"]
     assert authority.root_pem() == b""
 
 
 def test_a_root_whose_key_is_elsewhere_serves_until_it_is_needed(folder: Path) -> None:
-    before = Authority.open(folder, NOW_S).bundle()
+    before = CertificateAuthority.open(folder, NOW_S).bundle()
     (folder / "root.key").rename(folder.parent / "safe.key")
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     assert authority.bundle() == before
     with pytest.raises(KeyFileError, match="Put it there for as long as this takes"):
         authority.rotate("intermediate", NOW_S)
     (folder / "intermediate.pem").unlink()
     with pytest.raises(KeyFileError, match=r"root\.key: not there"):
-        Authority.open(folder, NOW_S)
+        CertificateAuthority.open(folder, NOW_S)
 
 
 def test_an_issuer_from_two_other_files_is_used(own: Path, folder: Path) -> None:
     brought = read_issuer(own / "intermediate.pem", own / "intermediate.key")
-    authority = Authority.open(folder, NOW_S, brought=brought)
+    authority = CertificateAuthority.open(folder, NOW_S, brought=brought)
     assert common_names(authority.chain_pem()) == ["Corp Lab", "Corp Root"]
     assert not folder.exists()
 
@@ -345,7 +347,7 @@ def test_an_issuer_with_the_wrong_key_is_refused(own: Path) -> None:
 
 
 def test_a_signer_outside_the_process_can_take_the_place_of_a_key() -> None:
-    inside = Authority.open(None, NOW_S).stray(NOW_S)
+    inside = CertificateAuthority.open(None, NOW_S).stray(NOW_S)
     asked: list[x509.CertificateBuilder] = []
 
     class Module:
@@ -355,7 +357,7 @@ def test_a_signer_outside_the_process_can_take_the_place_of_a_key() -> None:
             asked.append(builder)
             return inside.sign(builder)
 
-    authority = Authority.open(None, NOW_S, brought=ExternalCa(Module()))
+    authority = CertificateAuthority.open(None, NOW_S, brought=ExternalCa(Module()))
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
     assert len(asked) == 1
     leaf.verify_directly_issued_by(inside.certificate)

@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.keys.files import read_key
-from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import envelope
 from openimds.errors import ConfigError
@@ -31,7 +31,7 @@ def test_without_a_bundle_the_chain_counts_as_neither() -> None:
 
 
 def test_another_root_is_not_trusted() -> None:
-    report = judged(trust=Authority.open(None, CREATED_S).bundle())
+    report = judged(trust=CertificateAuthority.open(None, CREATED_S).bundle())
     issuer = "CN=OpenIMDS TLS Issuing CA 01,O=OpenIMDS"
     assert failures(report) == {"chain": f"no certificate of the issuer {issuer} is at hand"}
 
@@ -70,7 +70,7 @@ def test_nothing_is_fetched_that_is_at_hand_or_not_asked_for() -> None:
 
 
 def test_a_new_root_is_reached_from_the_old_one_by_what_it_fetches() -> None:
-    mine = Authority.open(None, CREATED_S, public_url=URL)
+    mine = CertificateAuthority.open(None, CREATED_S, public_url=URL)
     old = mine.root_pem()
     mine.rotate("root", CREATED_S)
     made = signed(PAYLOAD, mine.leaf("metadata.azure.com", "", CREATED_S))
@@ -97,7 +97,7 @@ def test_what_cannot_be_fetched_is_told(answer: bytes | None, reason: str) -> No
 
 
 def test_a_leaf_that_does_not_say_where_its_issuer_is_cannot_be_followed() -> None:
-    silent = Authority.open(None, CREATED_S)
+    silent = CertificateAuthority.open(None, CREATED_S)
     made = signed(PAYLOAD, silent.leaf("metadata.azure.com", "", CREATED_S))
     found = failures(judged(made, trust=silent.root_pem(), fetch=serve({}, [])))["chain"]
     assert found.endswith("; the certificate does not say where it is")
@@ -130,11 +130,11 @@ def test_a_bundle_that_holds_no_certificates_is_the_operators_mistake(name: str)
 
 
 def test_a_circle_of_authorities_ends() -> None:
-    mine = Authority.open(None, CREATED_S, public_url=URL)
+    mine = CertificateAuthority.open(None, CREATED_S, public_url=URL)
     made = signed(PAYLOAD, mine.leaf("metadata.azure.com", "", CREATED_S))
     asked: list[str] = []
     circle = serve(mine.published(), asked)
-    other = Authority.open(None, CREATED_S).root_pem()
+    other = CertificateAuthority.open(None, CREATED_S).root_pem()
     assert failures(judged(made, trust=other, fetch=circle)).keys() == {"chain"}
     assert len(asked) == 2, "the intermediate, and a root that is not trusted"
 

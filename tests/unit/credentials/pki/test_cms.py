@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import (
     PKCS7SignatureBuilder,
 )
 
-from openimds.credentials.pki.authority import Authority, SigningLeaf
+from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
 from openimds.credentials.pki.cms import EnvelopeError, enclose, envelope, open_envelope
 from tests.unit.credentials.pki.recorded import CREATED_S, CUT_SHORT, PAYLOAD, SAMPLE_DER
 
@@ -21,12 +21,12 @@ DIGEST = "2.16.840.1.101.3.4.2.1"
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.open(None, CREATED_S)
+def authority() -> CertificateAuthority:
+    return CertificateAuthority.open(None, CREATED_S)
 
 
 @pytest.fixture(scope="module")
-def leaf(authority: Authority) -> SigningLeaf:
+def leaf(authority: CertificateAuthority) -> SigningLeaf:
     return authority.leaf("metadata.azure.com", "northeurope", CREATED_S)
 
 
@@ -116,7 +116,7 @@ def test_openssl_refuses_a_signature_that_does_not_fit(leaf: SigningLeaf) -> Non
 
 
 def test_openssl_builds_the_chain_with_the_bundle(
-    der: bytes, authority: Authority, tmp_path: Path
+    der: bytes, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(authority.bundle())
@@ -147,7 +147,7 @@ def test_the_sample_of_the_document_is_read() -> None:
 
 
 def test_an_ordinary_envelope_with_attributes_and_several_certificates_is_read(
-    authority: Authority, leaf: SigningLeaf
+    authority: CertificateAuthority, leaf: SigningLeaf
 ) -> None:
     other = authority.leaf("metadata.azure.cn", "chinaeast2", CREATED_S).certificate
     der = (

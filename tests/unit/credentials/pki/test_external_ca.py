@@ -6,9 +6,9 @@ import pytest
 from cryptography import x509
 
 from openimds.credentials.keys.files import KeyFileError
-from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.external_ca import read_external_ca
-from openimds.credentials.pki.lazy import CaSettings, LazyAuthority
+from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
 from openimds.errors import ConfigError
 from tests.unit.credentials.pki.trust import DAY_S, PUBLIC, run
 
@@ -65,7 +65,7 @@ def join(at: Path, name: str, *parts: str) -> None:
 
 def test_a_chain_and_its_key_sign_the_leaves(made: Path, now_s: float) -> None:
     brought = read_external_ca(made / "chain.pem", made / "lab.key", now_s)
-    authority = Authority.open(None, now_s, brought=brought)
+    authority = CertificateAuthority.open(None, now_s, brought=brought)
     assert authority.leaf(*PUBLIC, now_s).certificate.issuer.rfc4514_string() == "CN=lab"
     assert len(authority.published()) == 2
 
@@ -96,7 +96,7 @@ def test_a_chain_and_its_key_sign_the_leaves(made: Path, now_s: float) -> None:
 def test_what_cannot_sign_is_refused_with_the_name_of_the_setting(
     made: Path, now_s: float, certificates: str, key: str, said: str
 ) -> None:
-    registry = LazyAuthority(CaSettings(None, "", made / certificates, made / key))
+    registry = LazyCa(CaSettings(None, "", made / certificates, made / key))
     with pytest.raises(ConfigError, match=said) as told:
         registry.check(now_s)
     assert "http" not in str(told.value)
@@ -113,7 +113,7 @@ def test_what_is_not_valid_at_the_time_is_refused(made: Path, now_s: float, away
 def test_what_is_the_operators_is_not_replaced_by_us(
     made: Path, now_s: float, tmp_path: Path, part: str
 ) -> None:
-    registry = LazyAuthority(CaSettings(tmp_path, "", made / "chain.pem", made / "lab.key"))
+    registry = LazyCa(CaSettings(tmp_path, "", made / "chain.pem", made / "lab.key"))
     said = f"whose {part} only you can replace.* --attest-key and --attest-certificates, and start"
     with pytest.raises(KeyFileError, match=said):
         registry.rotate(part, now_s)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.chain_files import ExternalCa
 from openimds.credentials.pki.cms import open_envelope
+from openimds.credentials.pki.document_signer import DocumentSigner
 from openimds.credentials.pki.invalid_documents import (
     SCENARIOS,
-    DocumentSigner,
     invalid_document,
     invalid_payload,
 )
@@ -26,16 +26,16 @@ HOUR_S = 3600
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.open(None, CREATED_S, public_url=URL)
+def authority() -> CertificateAuthority:
+    return CertificateAuthority.open(None, CREATED_S, public_url=URL)
 
 
 @pytest.fixture(scope="module")
-def document_signer(authority: Authority) -> DocumentSigner:
+def document_signer(authority: CertificateAuthority) -> DocumentSigner:
     return DocumentSigner(authority)
 
 
-def serve(authority: Authority) -> Callable[[str], bytes]:
+def serve(authority: CertificateAuthority) -> Callable[[str], bytes]:
     """Return what fetches a certificate from a server that has just what the authority offers."""
 
     def fetch(url: str) -> bytes:
@@ -47,7 +47,7 @@ def serve(authority: Authority) -> Callable[[str], bytes]:
     return fetch
 
 
-def judged(document: str, authority: Authority) -> VerificationReport:
+def judged(document: str, authority: CertificateAuthority) -> VerificationReport:
     return verify(
         document,
         trust=authority.bundle(),
@@ -66,7 +66,7 @@ def made(document_signer: DocumentSigner, name: str) -> str:
 
 
 def test_a_document_without_scenario_holds_and_is_one_line_of_base64(
-    document_signer: DocumentSigner, authority: Authority
+    document_signer: DocumentSigner, authority: CertificateAuthority
 ) -> None:
     document = document_signer.document(PAYLOAD, *PUBLIC, CREATED_S)
     assert open_envelope(base64.b64decode(document, validate=True)).payload == PAYLOAD
@@ -87,7 +87,11 @@ def test_a_document_without_scenario_holds_and_is_one_line_of_base64(
     ],
 )
 def test_each_scenario_spoils_one_thing(
-    document_signer: DocumentSigner, authority: Authority, name: str, check: str, reason: str
+    document_signer: DocumentSigner,
+    authority: CertificateAuthority,
+    name: str,
+    check: str,
+    reason: str,
 ) -> None:
     report = judged(made(document_signer, name), authority)
     found = {one.name: one.detail for one in report.checks if one.holds is False}
@@ -114,7 +118,7 @@ def test_an_unknown_scenario_is_told_with_the_nearest() -> None:
 
 
 def test_an_unknown_intermediate_is_of_our_root_and_stays_the_same(
-    document_signer: DocumentSigner, authority: Authority
+    document_signer: DocumentSigner, authority: CertificateAuthority
 ) -> None:
     issuers = set()
     for _ in range(2):
@@ -131,8 +135,8 @@ def test_an_unknown_intermediate_is_of_our_root_and_stays_the_same(
 
 
 def test_an_unknown_intermediate_can_be_had_where_the_roots_key_is_elsewhere() -> None:
-    brought = ExternalCa(Authority.open(None, CREATED_S).stray(CREATED_S))
-    theirs = Authority.open(None, CREATED_S, brought=brought, public_url=URL)
+    brought = ExternalCa(CertificateAuthority.open(None, CREATED_S).stray(CREATED_S))
+    theirs = CertificateAuthority.open(None, CREATED_S, brought=brought, public_url=URL)
     document = DocumentSigner(theirs).document(PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate")
     found = [check.name for check in judged(document, theirs).checks if check.holds is False]
     assert found == ["chain"]
@@ -192,7 +196,11 @@ def test_the_payload_of_a_classic_vm_gets_no_times_it_never_had() -> None:
     ],
 )
 def test_openssl_sees_what_is_wrong_with_a_chain(
-    document_signer: DocumentSigner, authority: Authority, tmp_path: Path, name: str, said: str
+    document_signer: DocumentSigner,
+    authority: CertificateAuthority,
+    tmp_path: Path,
+    name: str,
+    said: str,
 ) -> None:
     (tmp_path / "bundle.pem").write_bytes(authority.bundle())
     der = base64.b64decode(document_signer.document(PAYLOAD, *PUBLIC, CREATED_S, name))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openimds.credentials.keys.files import KeyFileError, new_key, write_file
-from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.authority import CertificateAuthority
 from tests.unit.credentials.pki.trust import (
     DAY_S,
     NOW_S,
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_rotation_that_the_disk_broke_off_is_carried_on_by_the_running_server(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     leaf, generation = authority.leaf(*PUBLIC, NOW_S).certificate, authority.generation
     full = [True, True]
 
@@ -37,19 +37,19 @@ def test_a_rotation_that_the_disk_broke_off_is_carried_on_by_the_running_server(
     for _ in range(2):  # The second begins where the first left the folder.
         with pytest.raises(KeyFileError, match="no space"):
             authority.rotate("root", NOW_S)
-        assert Authority.open(folder, NOW_S).bundle() == authority.bundle()
+        assert CertificateAuthority.open(folder, NOW_S).bundle() == authority.bundle()
         assert "OK" in verify(leaf, authority.bundle(), tmp_path)
         fresh = authority.leaf(*PUBLIC, NOW_S).certificate
         assert "OK" in verify(fresh, authority.bundle(), tmp_path)
     assert authority.generation > generation
     authority.rotate("root", NOW_S)
-    assert Authority.open(folder, NOW_S).root_pem() == authority.root_pem()
+    assert CertificateAuthority.open(folder, NOW_S).root_pem() == authority.root_pem()
 
 
 def test_a_folder_that_stays_full_is_carried_on_by_the_next_rotation(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
 
     def write(path: Path, text: bytes) -> None:
@@ -66,7 +66,7 @@ def test_a_folder_that_stays_full_is_carried_on_by_the_next_rotation(
             assert authority.leaf(*PUBLIC, NOW_S).certificate == leaf
         authority.rotate("leaf", NOW_S)  # Needs no file.
     authority.rotate("intermediate", NOW_S)
-    again = Authority.open(folder, NOW_S)
+    again = CertificateAuthority.open(folder, NOW_S)
     assert again.chain_pem() == authority.chain_pem()
     for one in (leaf, authority.leaf(*PUBLIC, NOW_S).certificate):
         assert "OK" in verify(one, again.bundle(), tmp_path)
@@ -75,7 +75,7 @@ def test_a_folder_that_stays_full_is_carried_on_by_the_next_rotation(
 def test_a_renewal_that_fails_leaves_what_is_there_until_it_has_ended(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = Authority.open(folder, NOW_S)
+    authority = CertificateAuthority.open(folder, NOW_S)
     ends_s = certificates(authority.chain_pem())[0].not_valid_after_utc.timestamp()
     tried: list[str] = []
 
@@ -99,7 +99,7 @@ def test_what_has_ended_or_is_long_replaced_is_dropped(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         fixed = new_key()
         patch.setattr("openimds.credentials.pki.chain_files.new_key", lambda: fixed)
-        authority = Authority.open(folder, NOW_S)
+        authority = CertificateAuthority.open(folder, NOW_S)
         for _ in range(34):
             authority.rotate("intermediate", NOW_S)
     names = common_names(authority.bundle())
@@ -107,7 +107,7 @@ def test_what_has_ended_or_is_long_replaced_is_dropped(folder: Path) -> None:
     assert "OpenIMDS TLS Issuing CA 02" not in names
     assert {"OpenIMDS TLS Issuing CA 03", "OpenIMDS TLS Issuing CA 35"} <= set(names)
     assert len(list((folder / "old").iterdir())) == 32
-    assert Authority.open(folder, NOW_S).published() == authority.published()
+    assert CertificateAuthority.open(folder, NOW_S).published() == authority.published()
     assert authority.published() is authority.published()
     authority.rotate("intermediate", NOW_S + 11 * 365 * DAY_S)
     assert len(authority.published()) == 3, "all but the one that was in use"

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from openimds.credentials.keys.files import KeyFileError
-from openimds.credentials.pki.authority import Authority, Part
+from openimds.credentials.pki.authority import CertificateAuthority, Part
 from openimds.credentials.pki.chain_files import ExternalCa
-from openimds.credentials.pki.invalid_documents import ROTATIONS, DocumentSigner
+from openimds.credentials.pki.document_signer import DocumentSigner
+from openimds.credentials.pki.invalid_documents import ROTATIONS
 from openimds.credentials.pki.verify import VerificationReport, verify
 from tests.unit.credentials.pki.recorded import CREATED_S, NONCE, PAYLOAD
 from tests.unit.credentials.pki.test_invalid_documents import PUBLIC, URL, serve
@@ -18,17 +19,17 @@ each = pytest.mark.parametrize("scenario, part", ROTATIONS.items())
 
 
 @pytest.fixture
-def authority() -> Authority:
-    return Authority.open(None, CREATED_S, public_url=URL)
+def authority() -> CertificateAuthority:
+    return CertificateAuthority.open(None, CREATED_S, public_url=URL)
 
 
-def made(authority: Authority, scenario: str = "") -> str:
+def made(authority: CertificateAuthority, scenario: str = "") -> str:
     payload = json.dumps(json.loads(PAYLOAD), separators=(",", ":")).encode()
     return DocumentSigner(authority).document(payload, *PUBLIC, CREATED_S, scenario)
 
 
 def judged(
-    document: str, trust: bytes, authority: Authority, *, fetches: bool
+    document: str, trust: bytes, authority: CertificateAuthority, *, fetches: bool
 ) -> VerificationReport:
     return verify(
         document,
@@ -46,7 +47,7 @@ def broken(report: VerificationReport) -> list[str]:
 
 @each
 def test_who_fetches_the_issuer_does_not_notice_and_who_pins_it_does(
-    authority: Authority, scenario: str, part: Part
+    authority: CertificateAuthority, scenario: str, part: Part
 ) -> None:
     # Of the old bundle a reader that pins has everything, and still lacks the new intermediate.
     before = authority.bundle()
@@ -61,7 +62,7 @@ def test_who_fetches_the_issuer_does_not_notice_and_who_pins_it_does(
 
 @each
 def test_the_next_issuer_is_made_once_and_is_not_in_use(
-    authority: Authority, scenario: str, part: Part
+    authority: CertificateAuthority, scenario: str, part: Part
 ) -> None:
     generation, lineage = authority.generation, authority.chain_pem()
     first = authority.successor(part, CREATED_S).certificate
@@ -73,7 +74,7 @@ def test_the_next_issuer_is_made_once_and_is_not_in_use(
     assert offered[first] is False
 
 
-def test_a_real_replacement_ends_the_rehearsal(authority: Authority) -> None:
+def test_a_real_replacement_ends_the_rehearsal(authority: CertificateAuthority) -> None:
     coming = authority.successor("intermediate", CREATED_S).certificate
     authority.rotate("intermediate", CREATED_S)
     assert coming not in certificates(authority.bundle())
@@ -82,19 +83,21 @@ def test_a_real_replacement_ends_the_rehearsal(authority: Authority) -> None:
 
 def test_nothing_of_it_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "ca"
-    authority = Authority.open(folder, CREATED_S, public_url=URL)
+    authority = CertificateAuthority.open(folder, CREATED_S, public_url=URL)
     before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for part in ROTATIONS.values():
         authority.successor(part, CREATED_S)
     assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    assert Authority.open(folder, CREATED_S, public_url=URL).bundle() != authority.bundle()
+    assert (
+        CertificateAuthority.open(folder, CREATED_S, public_url=URL).bundle() != authority.bundle()
+    )
 
 
 @each
 def test_an_issuer_of_ones_own_has_no_next_one(
-    authority: Authority, scenario: str, part: Part
+    authority: CertificateAuthority, scenario: str, part: Part
 ) -> None:
     brought = ExternalCa(authority.successor("intermediate", CREATED_S))
-    own = Authority.open(None, CREATED_S, public_url=URL, brought=brought)
+    own = CertificateAuthority.open(None, CREATED_S, public_url=URL, brought=brought)
     with pytest.raises(KeyFileError, match=r"root\.key: not there"):
         made(own, scenario)

@@ -10,11 +10,11 @@ import pytest
 
 from openimds.credentials.keys.keyring import Keyring
 from openimds.credentials.tokens.arc_challenge import (
-    MOST,
-    MOST_PER_VM,
-    Arc,
+    MAX_CHALLENGES,
+    MAX_PER_VM,
+    ArcTokens,
     ChallengeError,
-    Challenges,
+    ChallengeFiles,
 )
 from openimds.credentials.tokens.cache import TokenCache
 from openimds.credentials.worker import Worker
@@ -33,23 +33,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def challenges(folder: Path) -> Challenges:
-    return Challenges(folder)
+def challenges(folder: Path) -> ChallengeFiles:
+    return ChallengeFiles(folder)
 
 
-def ask(challenges: Challenges, vm: str = "a", now_s: float = NOW_S) -> Path:
+def ask(challenges: ChallengeFiles, vm: str = "a", now_s: float = NOW_S) -> Path:
     path = challenges.ask(vm, now_s)
     assert path is not None
     return path
 
 
-def test_the_folder_is_its_owner_s_and_empty(folder: Path, challenges: Challenges) -> None:
+def test_the_folder_is_its_owner_s_and_empty(folder: Path, challenges: ChallengeFiles) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [*folder.iterdir()] == []
     assert len(challenges) == 0
 
 
-def test_a_file_is_what_clients_insist_on(folder: Path, challenges: Challenges) -> None:
+def test_a_file_is_what_clients_insist_on(folder: Path, challenges: ChallengeFiles) -> None:
     path = ask(challenges)
     assert path.parent == folder
     assert path.is_absolute()
@@ -62,12 +62,12 @@ def test_a_file_is_what_clients_insist_on(folder: Path, challenges: Challenges) 
 def test_who_may_enter_the_folder_as_its_group_may_read(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o2750)
-    path = ask(Challenges(folder))
+    path = ask(ChallengeFiles(folder))
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert path.stat().st_gid == folder.stat().st_gid
 
 
-def test_a_proof_serves_once_and_its_file_goes(challenges: Challenges) -> None:
+def test_a_proof_serves_once_and_its_file_goes(challenges: ChallengeFiles) -> None:
     path = ask(challenges)
     proof = path.read_text()
     assert challenges.take("a", proof, NOW_S)
@@ -75,20 +75,20 @@ def test_a_proof_serves_once_and_its_file_goes(challenges: Challenges) -> None:
     assert not challenges.take("a", proof, NOW_S)
 
 
-def test_a_proof_is_its_vm_s_alone(challenges: Challenges) -> None:
+def test_a_proof_is_its_vm_s_alone(challenges: ChallengeFiles) -> None:
     path = ask(challenges)
     assert not challenges.take("b", path.read_text(), NOW_S)
     assert path.exists()
 
 
 @pytest.mark.parametrize("proof", ["", "x", "\xe9"])
-def test_a_wrong_proof_proves_nothing(challenges: Challenges, proof: str) -> None:
+def test_a_wrong_proof_proves_nothing(challenges: ChallengeFiles, proof: str) -> None:
     path = ask(challenges)
     assert not challenges.take("a", proof, NOW_S)
     assert path.exists()
 
 
-def test_after_a_minute_a_challenge_is_over(challenges: Challenges) -> None:
+def test_after_a_minute_a_challenge_is_over(challenges: ChallengeFiles) -> None:
     path = ask(challenges)
     proof = path.read_text()
     challenges.sweep(NOW_S + 59.9)
@@ -97,37 +97,39 @@ def test_after_a_minute_a_challenge_is_over(challenges: Challenges) -> None:
     assert not path.exists()
 
 
-def test_the_oldest_of_too_many_of_one_vm_gives_way(folder: Path, challenges: Challenges) -> None:
+def test_the_oldest_of_too_many_of_one_vm_gives_way(
+    folder: Path, challenges: ChallengeFiles
+) -> None:
     other = ask(challenges, "b")
-    paths = [ask(challenges) for _ in range(MOST_PER_VM + 1)]
-    assert [path.exists() for path in paths] == [False] + [True] * MOST_PER_VM
+    paths = [ask(challenges) for _ in range(MAX_PER_VM + 1)]
+    assert [path.exists() for path in paths] == [False] + [True] * MAX_PER_VM
     assert other.exists()
-    assert len([*folder.iterdir()]) == MOST_PER_VM + 1
+    assert len([*folder.iterdir()]) == MAX_PER_VM + 1
 
 
-def test_there_are_never_more_than_so_many(folder: Path, challenges: Challenges) -> None:
-    for number in range(MOST):
+def test_there_are_never_more_than_so_many(folder: Path, challenges: ChallengeFiles) -> None:
+    for number in range(MAX_CHALLENGES):
         ask(challenges, f"vm-{number}")
     assert challenges.ask("one more", NOW_S) is None
-    assert len([*folder.iterdir()]) == MOST
+    assert len([*folder.iterdir()]) == MAX_CHALLENGES
     assert challenges.ask("one more", NOW_S + 60) is not None
     assert len([*folder.iterdir()]) == 1
 
 
-def test_at_the_end_nothing_is_left(folder: Path, challenges: Challenges) -> None:
+def test_at_the_end_nothing_is_left(folder: Path, challenges: ChallengeFiles) -> None:
     ask(challenges)
     challenges.close()
     assert [*folder.iterdir()] == []
 
 
-def test_a_file_that_somebody_took_away_harms_nobody(challenges: Challenges) -> None:
+def test_a_file_that_somebody_took_away_harms_nobody(challenges: ChallengeFiles) -> None:
     path = ask(challenges)
     proof = path.read_text()
     path.unlink()
     assert challenges.take("a", proof, NOW_S)
 
 
-def test_a_folder_that_is_gone_is_said(folder: Path, challenges: Challenges) -> None:
+def test_a_folder_that_is_gone_is_said(folder: Path, challenges: ChallengeFiles) -> None:
     folder.rmdir()
     with pytest.raises(ChallengeError, match=r"no such file"):
         challenges.ask("a", NOW_S)
@@ -137,20 +139,20 @@ def test_a_folder_that_is_gone_is_said(folder: Path, challenges: Challenges) -> 
 @pytest.mark.parametrize("name", ["a=b", 'a"b', "a\nb", "ä"])
 def test_a_name_that_no_client_reads_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="arc_folder"):
-        Challenges(tmp_path / name)
+        ChallengeFiles(tmp_path / name)
 
 
 def test_a_file_is_no_folder(folder: Path) -> None:
     folder.write_text("")
     with pytest.raises(ConfigError, match=r"file exists.*a folder to write to"):
-        Challenges(folder)
+        ChallengeFiles(folder)
 
 
 # Tokens for who answers.
 
 
 def with_arc(
-    challenges: Challenges,
+    challenges: ChallengeFiles,
     *needs: PendingChallenge | PendingToken | Callable[[object], PendingToken],
 ) -> list[object]:
     """Return what is made of needs, one after another; a function makes one of what was before."""
@@ -158,7 +160,9 @@ def with_arc(
     async def whole() -> list[object]:
         worker = Worker()
         keyring = Keyring.open(None)
-        arc = Arc(challenges, worker, TokenCache(lambda: keyring, worker, TokenSettings(3600)))
+        arc = ArcTokens(
+            challenges, worker, TokenCache(lambda: keyring, worker, TokenSettings(3600))
+        )
         made: list[object] = []
         for need in needs:
             wanted = need(made[-1]) if callable(need) else need
@@ -175,7 +179,7 @@ def answered(made: object) -> PendingToken:
     return PendingToken("a", "AzurePublicCloud", WHO, "r", proof=Path(made.path).read_text())
 
 
-def test_a_challenge_and_its_answer_make_a_token(folder: Path, challenges: Challenges) -> None:
+def test_a_challenge_and_its_answer_make_a_token(folder: Path, challenges: ChallengeFiles) -> None:
     asked, token, again, held = with_arc(
         challenges, PendingChallenge("a"), answered, PendingChallenge("a"), answered
     )
@@ -186,22 +190,22 @@ def test_a_challenge_and_its_answer_make_a_token(folder: Path, challenges: Chall
     assert [*folder.iterdir()] == []
 
 
-def test_a_wrong_answer_is_another_challenge(challenges: Challenges) -> None:
+def test_a_wrong_answer_is_another_challenge(challenges: ChallengeFiles) -> None:
     wrong = PendingToken("a", "AzurePublicCloud", WHO, "r", proof="x")
     assert isinstance(with_arc(challenges, wrong)[0], Challenge)
 
 
-def test_too_many_challenges_are_too_many_requests(challenges: Challenges) -> None:
-    for number in range(MOST):
+def test_too_many_challenges_are_too_many_requests(challenges: ChallengeFiles) -> None:
+    for number in range(MAX_CHALLENGES):
         ask(challenges, f"vm-{number}")
     assert with_arc(challenges, PendingChallenge("a")) == [Failed("throttled")]
 
 
-def test_a_workshop_that_is_busy_says_so(challenges: Challenges) -> None:
+def test_a_workshop_that_is_busy_says_so(challenges: ChallengeFiles) -> None:
     async def whole() -> object:
         worker = Worker()
         worker.close()
-        arc = Arc(challenges, worker, TokenCache(Keyring.open, worker, TokenSettings(3600)))  # type: ignore[arg-type]
+        arc = ArcTokens(challenges, worker, TokenCache(Keyring.open, worker, TokenSettings(3600)))  # type: ignore[arg-type]
         return await arc.make(PendingChallenge("a"), NOW_S)
 
     assert asyncio.run(whole()) == Failed("throttled")
@@ -214,5 +218,5 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
         path.write_text("x")
     for path in (*kept[:2], left):
         os.utime(path, (0, 0))
-    Challenges(tmp_path)
+    ChallengeFiles(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)

@@ -186,10 +186,10 @@ def test_a_vm_that_asks_for_many_pushes_out_its_own_only(ring: Keyring) -> None:
         tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
         quiet = replace(NEED, vm="quiet")
         await tokens.make(quiet, NOW_S)
-        wishes = [replace(NEED, resource=f"https://{n}") for n in range(cache.MOST_PER_VM + 3)]
+        wishes = [replace(NEED, resource=f"https://{n}") for n in range(cache.MAX_PER_VM + 3)]
         for wish in wishes:
             await tokens.make(wish, NOW_S)
-        assert len(tokens) == cache.MOST_PER_VM + 1
+        assert len(tokens) == cache.MAX_PER_VM + 1
         assert tokens.held(quiet, NOW_S) is not None
         assert [tokens.held(one, NOW_S) is None for one in wishes[:4]] == [True, True, True, False]
         tokens.forget({"web-1"})

@@ -141,7 +141,7 @@ def test_a_fetch_ahead_of_time_that_fails_is_tried_again_but_not_with_every_requ
 
 
 def test_only_so_many_fetches_are_under_way(ring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_MOST_FETCHES", 2)
+    monkeypatch.setattr(cache, "_MAX_FETCHES", 2)
 
     async def work() -> None:
         directory = Directory(is_open=False)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from openimds.credentials.pki.authority import Authority
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.cms import envelope
 from openimds.interop.capture.capture import CaptureError, first, survey
 from openimds.interop.capture.client import CaptureClient, ImdsAddress, site
@@ -210,7 +210,7 @@ def test_what_is_signed_is_kept_beside_the_signature(
 
 
 def test_what_is_signed_and_no_text_is_left_alone() -> None:
-    leaf = Authority.open(None, NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
+    leaf = CertificateAuthority.open(None, NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
     sealed = base64.b64encode(envelope(b"\xff", leaf.certificate, leaf.key)).decode()
     with scripted(attested(sealed)) as server:
         got = asker(server.url).ask(asked(RecordedRequest("GET", DOCUMENT, METADATA)))

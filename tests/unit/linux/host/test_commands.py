@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openimds.linux.host import commands
-from openimds.linux.host.commands import ToolError, alone, may_configure, run
+from openimds.linux.host.commands import ToolError, host_lock, may_configure, run
 
 
 def test_what_a_program_prints_is_returned() -> None:
@@ -54,7 +54,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         "import fcntl, os, sys; "
         "fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     )
-    with alone(path):
+    with host_lock(path):
         other = subprocess.run(
             [sys.executable, "-c", program, str(path)], check=False, capture_output=True
         )
@@ -63,6 +63,6 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ToolError) as caught, alone(tmp_path / "none" / "lock"):
+    with pytest.raises(ToolError) as caught, host_lock(tmp_path / "none" / "lock"):
         raise AssertionError(os.getpid())
     assert str(caught.value) == f"{tmp_path}/none/lock: no such file or directory"

@@ -2,7 +2,15 @@ import pytest
 
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.nft_rules import ruleset
-from openimds.linux.host.plan import HostError, PlanStep, down, is_of, look, unmet, up
+from openimds.linux.host.plan import (
+    HostError,
+    PlanStep,
+    matches,
+    outdated_gateways,
+    plan_down,
+    plan_up,
+    read_state,
+)
 from tests.unit.linux.host.lister import (
     BRIDGE,
     IMDS0,
@@ -25,7 +33,7 @@ def commands(steps: list[PlanStep]) -> list[str]:
 
 
 def standing(*tied: InterfaceBinding, places: tuple[str, ...] = (), ipv6: bool = False) -> Lister:
-    """A host where `up` was done for these VMs."""
+    """A host where `plan_up` was done for these VMs."""
     rules = ruleset(tied, GATE, places, ipv6=ipv6)
     found = [
         stamp(rules.stamp),
@@ -37,7 +45,7 @@ def standing(*tied: InterfaceBinding, places: tuple[str, ...] = (), ipv6: bool =
 
 
 def test_everything_is_made_where_nothing_is_there() -> None:
-    steps = up(look(Lister(BRIDGE, TAP_A, TAP_B), tries=True), [A, B])
+    steps = plan_up(read_state(Lister(BRIDGE, TAP_A, TAP_B), tries=True), [A, B])
     assert commands(steps) == [
         "nft -f -",
         "ip link add imds0 type dummy",
@@ -49,13 +57,13 @@ def test_everything_is_made_where_nothing_is_there() -> None:
 
 
 def test_a_bridge_without_ports_stands_in_where_the_kernel_has_no_dummy() -> None:
-    steps = up(look(Lister(has_dummy=False), tries=True), [])
+    steps = plan_up(read_state(Lister(has_dummy=False), tries=True), [])
     assert "ip link add imds0 type bridge" in commands(steps)
 
 
 def test_nothing_is_done_twice() -> None:
     host = standing(A, B)
-    assert up(look(host, tries=True), [A, B]) == []
+    assert plan_up(read_state(host, tries=True), [A, B]) == []
     assert ("unshare", "--net") not in [one[:2] for one in host.asked]
 
 
@@ -65,29 +73,29 @@ def test_nothing_is_done_twice() -> None:
     ids=["fewer", "another", "none"],
 )
 def test_another_fleet_has_other_rules_and_the_same_address(tied: list[InterfaceBinding]) -> None:
-    assert commands(up(look(standing(A, B)), tied)) == ["nft -f -"]
+    assert commands(plan_up(read_state(standing(A, B)), tied)) == ["nft -f -"]
 
 
 def test_rules_that_somebody_has_changed_are_written_anew() -> None:
     host = standing(A, B)
     host.tables["bridge"] = [one for one in host.tables["bridge"] if "set" not in one]
-    assert commands(up(look(host), [A, B])) == ["nft -f -"]
+    assert commands(plan_up(read_state(host), [A, B])) == ["nft -f -"]
     del host.tables["bridge"]
-    assert commands(up(look(host), [A, B])) == ["nft -f -"]
+    assert commands(plan_up(read_state(host), [A, B])) == ["nft -f -"]
 
 
 def test_what_is_left_of_the_interface_is_mended() -> None:
     host = standing(A)
     host.interfaces[-1] = {**IMDS0, "flags": [], "addr_info": []}
-    assert commands(up(look(host), [A])) == [
+    assert commands(plan_up(read_state(host), [A])) == [
         "ip link set imds0 up",
         "ip address add 169.254.169.254/32 dev imds0",
     ]
 
 
 def test_the_ipv6_address_comes_where_guests_are_met_and_goes_again() -> None:
-    seen = look(Lister(BRIDGE, TAP_A, TAP_B, IMDS0))
-    steps = up(seen, [A, B], ipv6=True)
+    seen = read_state(Lister(BRIDGE, TAP_A, TAP_B, IMDS0))
+    steps = plan_up(seen, [A, B], ipv6=True)
     assert commands(steps) == [
         "nft -f -",
         "ip address add fe80::a9fe:a9fe/64 dev br0 nodad",
@@ -98,32 +106,32 @@ def test_the_ipv6_address_comes_where_guests_are_met_and_goes_again() -> None:
     host.interfaces[1:4] = [
         {**one, "addr_info": [{"local": "fe80::a9fe:a9fe"}]} for one in host.interfaces[1:4]
     ]
-    assert up(look(host), [A, B], ipv6=True) == []
+    assert plan_up(read_state(host), [A, B], ipv6=True) == []
     left = [
         "ip address delete fe80::a9fe:a9fe/64 dev br0",
         "ip address delete fe80::a9fe:a9fe/64 dev tap-b",
     ]
-    assert commands(up(look(host), [A, B])) == [*left, "nft -f -"]
-    assert commands(down(look(host)))[:2] == left
+    assert commands(plan_up(read_state(host), [A, B])) == [*left, "nft -f -"]
+    assert commands(plan_down(read_state(host)))[:2] == left
 
 
 def test_an_ipv6_address_that_was_there_before_is_not_ours_to_take_away() -> None:
     mine = {**BRIDGE, "addr_info": [{"local": "fe80::a9fe:a9fe"}]}
-    (step,) = up(look(Lister(mine, TAP_A, IMDS0)), [A], ipv6=True)
+    (step,) = plan_up(read_state(Lister(mine, TAP_A, IMDS0)), [A], ipv6=True)
     assert "set places { type ifname; }" in step.text
 
 
 def test_down_takes_away_what_up_has_made() -> None:
-    assert commands(down(look(standing(A)))) == [
+    assert commands(plan_down(read_state(standing(A)))) == [
         "ip link delete imds0",
         "nft delete table bridge openimds",
         "nft delete table inet openimds",
     ]
-    assert down(look(Lister(BRIDGE, TAP_A))) == []
+    assert plan_down(read_state(Lister(BRIDGE, TAP_A))) == []
 
 
 def test_down_leaves_an_interface_that_is_not_ours() -> None:
-    assert down(look(Lister(interface("imds0", "169.254.169.254")))) == []
+    assert plan_down(read_state(Lister(interface("imds0", "169.254.169.254")))) == []
 
 
 TAKEN = "169.254.169.254 is on eth0 already; type ip address delete 169.254.169.254/32 dev eth0"
@@ -149,14 +157,14 @@ ROUTE = {"dst": "169.254.169.254", "gateway": "10.0.0.1", "dev": "eth0"}
 )
 def test_what_is_there_and_not_ours_is_left_alone(host: Lister, said: str) -> None:
     with pytest.raises(HostError) as caught:
-        up(look(host), [A])
+        plan_up(read_state(host), [A])
     assert str(caught.value) == said
 
 
 def test_our_own_local_route_is_no_clouds() -> None:
     local = {"dst": "169.254.169.254", "type": "local", "dev": "imds0"}
     other = {"dst": "169.254.0.0/16", "dev": "eth0"}
-    assert look(Lister(routes=[local, other])).routes == ()
+    assert read_state(Lister(routes=[local, other])).routes == ()
 
 
 def test_a_step_can_be_pasted_and_said_in_a_line() -> None:
@@ -169,7 +177,7 @@ def test_a_step_can_be_pasted_and_said_in_a_line() -> None:
 
 def test_who_only_looks_tries_nothing() -> None:
     host = Lister(has_dummy=False)
-    assert look(host).kind == "dummy"
+    assert read_state(host).kind == "dummy"
     assert "unshare" not in [command[0] for command in host.asked]
 
 
@@ -178,14 +186,14 @@ def test_what_stands_is_compared_with_a_fleet(ipv6: bool) -> None:
     host = standing(A, places=("br0",) if ipv6 else (), ipv6=ipv6)
     # Which interfaces are there makes no difference.
     del host.interfaces[2]
-    assert is_of(look(host), [A])
-    assert not is_of(look(host), [A, B])
-    assert not is_of(look(Lister()), [A])
+    assert matches(read_state(host), [A])
+    assert not matches(read_state(host), [A, B])
+    assert not matches(read_state(Lister()), [A])
 
 
 def test_a_port_whose_bridge_is_not_known_yet_is_named() -> None:
     host = standing(A, B)
-    assert unmet(look(host), [A, B]) == []
+    assert outdated_gateways(read_state(host), [A, B]) == []
     host.interfaces[3] = {**TAP_B, "master": "br0"}
-    assert unmet(look(host), [A, B]) == ["tap-b"]
-    assert unmet(look(Lister(BRIDGE, TAP_A)), [A]) == ["tap-a"]
+    assert outdated_gateways(read_state(host), [A, B]) == ["tap-b"]
+    assert outdated_gateways(read_state(Lister(BRIDGE, TAP_A)), [A]) == ["tap-a"]

@@ -5,8 +5,8 @@ import pytest
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import ToolError
 from openimds.linux.host.nft_state import Element, tables
-from openimds.linux.host.plan import look
-from openimds.linux.host.status import Guest, obstacles, report, sysctl, way_to
+from openimds.linux.host.plan import read_state
+from openimds.linux.host.status import Guest, host_report, obstacles, route_to, sysctl
 from tests.unit.linux.host.lister import (
     BRIDGE,
     IMDS0,
@@ -74,7 +74,7 @@ def test_tables_are_read_with_what_they_have_counted() -> None:
 
 
 def test_a_report_adds_up_both_tables() -> None:
-    found = report(look(Lister(BRIDGE, TAP_A, IMDS0, tables=BOTH)))
+    found = host_report(read_state(Lister(BRIDGE, TAP_A, IMDS0, tables=BOTH)))
     assert found.is_up
     assert found.device == "dummy"
     assert found.guests == (_GUEST,)
@@ -85,7 +85,7 @@ def test_a_report_adds_up_both_tables() -> None:
 
 
 def test_a_guest_whose_interface_is_gone_is_still_tied() -> None:
-    (guest,) = report(look(Lister(IMDS0, tables=BOTH))).guests
+    (guest,) = host_report(read_state(Lister(IMDS0, tables=BOTH))).guests
     assert (guest.is_there, guest.on) == (False, "")
 
 
@@ -101,14 +101,14 @@ def test_a_guest_whose_interface_is_gone_is_still_tied() -> None:
     ],
 )
 def test_a_host_that_lacks_something_is_not_up(host: Lister) -> None:
-    assert not report(look(host)).is_up
+    assert not host_report(read_state(host)).is_up
 
 
 def said(*interfaces: dict[str, object], way: str = "br0", **settings: str) -> list[str]:
-    seen = look(Lister(*interfaces))
+    seen = read_state(Lister(*interfaces))
     known = {tuple(name.split("__")): value for name, value in settings.items()}
     found = obstacles(seen, [A], lambda _: way, lambda *name: known.get(name, "0"))
-    assert all(one.waits is ("no interface" in one.said) for one in found)
+    assert all(one.is_transient is ("no interface" in one.problem) for one in found)
     return [*map(str, found)]
 
 
@@ -169,14 +169,14 @@ def test_strict_filtering_is_said_where_it_matters(name: str) -> None:
 
 def test_the_way_to_an_address_is_what_the_kernel_says() -> None:
     assert (
-        way_to(lambda command, _: json.dumps([{"dst": command[-1], "dev": "br0"}]), "10.0.0.4")
+        route_to(lambda command, _: json.dumps([{"dst": command[-1], "dev": "br0"}]), "10.0.0.4")
         == "br0"
     )
 
     def unreachable(command: tuple[str, ...], _: str) -> str:
         raise ToolError("RTNETLINK answers: Network is unreachable")
 
-    assert way_to(unreachable, "10.0.0.4") == ""
+    assert route_to(unreachable, "10.0.0.4") == ""
 
 
 def test_a_setting_is_read_from_the_kernel() -> None:

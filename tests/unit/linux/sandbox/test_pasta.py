@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openimds.linux.sandbox import pasta
-from openimds.linux.sandbox.pasta import RouteTable, redirected
+from openimds.linux.sandbox.pasta import RouteTable, redirected_resolv_conf
 
 IPV4 = RouteTable(Path("route"), device=0, to=1, mask=7)
 IPV6 = RouteTable(Path("ipv6_route"), device=9, to=0, mask=1)
@@ -25,7 +25,7 @@ NONE = "0" * 32
     ],
 )
 def test_a_name_server_within_reach_is_left_alone(text: str) -> None:
-    assert redirected(text) == ""
+    assert redirected_resolv_conf(text) == ""
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_name_server_within_reach_is_left_alone(text: str) -> None:
     ],
 )
 def test_one_that_a_cell_cannot_reach_is_asked_through_pasta(text: str, becomes: str) -> None:
-    assert redirected(text) == becomes
+    assert redirected_resolv_conf(text) == becomes
 
 
 @pytest.mark.parametrize(

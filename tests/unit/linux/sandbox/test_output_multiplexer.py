@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from openimds.linux.sandbox import output as room
-from openimds.linux.sandbox.output import OutputMultiplexer
+from openimds.linux.sandbox import output_multiplexer as room
+from openimds.linux.sandbox.output_multiplexer import OutputMultiplexer
 
 
 class Pipes:

@@ -8,9 +8,9 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from openimds.credentials.keys.files import MakeKey
-    from openimds.credentials.pki.authority import Authority
+    from openimds.credentials.pki.authority import CertificateAuthority
     from openimds.credentials.pki.certificates import CertificateInfo
-    from openimds.credentials.pki.invalid_documents import DocumentSigner
+    from openimds.credentials.pki.document_signer import DocumentSigner
 
 CA = "ca"
 """The folder of the state directory that holds root and intermediate."""
@@ -29,14 +29,14 @@ class CaSettings(Struct, frozen=True):
     make_key: "MakeKey | None" = None
 
 
-class LazyAuthority:
+class LazyCa:
     """The authority of a server. All of it belongs into threads."""
 
     def __init__(self, issuing: CaSettings) -> None:
         """Open nothing yet."""
         self._issuing = issuing
         self._folder = issuing.folder / CA if issuing.folder else None
-        self._authority: Authority | None = None
+        self._authority: CertificateAuthority | None = None
         self._notary: DocumentSigner | None = None
         self._lock = threading.Lock()
 
@@ -63,14 +63,14 @@ class LazyAuthority:
         if self._issuing.issuer_key or (folder and folder.is_dir()):
             self.authority(now_s)
 
-    def authority(self, now_s: float) -> "Authority":
+    def authority(self, now_s: float) -> "CertificateAuthority":
         """Return the authority; the first call may make its keys.
 
         Raises:
             KeyFileError: as `check`, or what is missing cannot be written.
         """
         # Imported here: a server that attests nothing starts without what certificates take.
-        from openimds.credentials.pki.authority import Authority  # noqa: PLC0415 - see above
+        from openimds.credentials.pki.authority import CertificateAuthority  # noqa: PLC0415 - see above
         from openimds.credentials.pki.external_ca import read_external_ca  # noqa: PLC0415 - see above
 
         issuing = self._issuing
@@ -81,7 +81,7 @@ class LazyAuthority:
                     brought = read_external_ca(
                         issuing.issuer_certificates, issuing.issuer_key, now_s
                     )
-                self._authority = Authority.open(
+                self._authority = CertificateAuthority.open(
                     self._folder,
                     now_s,
                     public_url=issuing.public_url,
@@ -122,7 +122,7 @@ class LazyAuthority:
         Raises:
             KeyFileError: as `authority`.
         """
-        from openimds.credentials.pki.invalid_documents import DocumentSigner  # noqa: PLC0415 - as in `authority`
+        from openimds.credentials.pki.document_signer import DocumentSigner  # noqa: PLC0415 - as in `authority`
 
         authority = self.authority(now_s)
         with self._lock:

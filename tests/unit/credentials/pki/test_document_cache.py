@@ -11,8 +11,8 @@ import pytest
 
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.cms import open_envelope
-from openimds.credentials.pki.lazy import CA, CaSettings, LazyAuthority
-from openimds.credentials.pki.signer import AttestedDocuments
+from openimds.credentials.pki.document_cache import DocumentCache
+from openimds.credentials.pki.lazy_ca import CA, CaSettings, LazyCa
 from openimds.credentials.pki.verify import verify
 from openimds.credentials.worker import Worker
 from openimds.protocol.attested_document import need
@@ -37,10 +37,10 @@ class Works:
     """A registry, its documents, and what they say."""
 
     def __init__(self, folder: Path | None = None, most_waiting: int = 8, most: int = 8) -> None:
-        self.registry = LazyAuthority(CaSettings(folder, URL))
+        self.ca = LazyCa(CaSettings(folder, URL))
         self.worker = Worker(most_waiting=most_waiting)
-        self.documents = AttestedDocuments(
-            self.registry.document_signer, lambda: self.registry.generation, self.worker, most
+        self.documents = DocumentCache(
+            self.ca.document_signer, lambda: self.ca.generation, self.worker, most
         )
 
     async def make(self, one: PendingDocument, now_s: float = NOW_S) -> Signature:
@@ -69,7 +69,7 @@ def test_what_is_made_holds_and_is_given_again_for_five_minutes() -> None:
         assert works.documents.held(one, NOW_S + 300) is None
         report = verify(
             json.dumps({"encoding": "pkcs7", "signature": made.text}),
-            trust=works.registry.bundle(NOW_S),
+            trust=works.ca.bundle(NOW_S),
             nonce=None,
             at_s=NOW_S,
         )
@@ -150,14 +150,14 @@ def test_a_rotation_ends_what_was_kept_and_what_was_signed_before_still_holds(pa
     async def play() -> None:
         works = Works()
         before = await works.make(wanted())
-        old_trust = works.registry.bundle(NOW_S)
-        works.registry.rotate(part, NOW_S)
+        old_trust = works.ca.bundle(NOW_S)
+        works.ca.rotate(part, NOW_S)
         assert works.documents.held(wanted(), NOW_S) is None
         after = await works.make(wanted())
         signers = [open_envelope(b64decode(one.text)).certificates for one in (before, after)]
         assert signers[0] != signers[1]
-        published = works.registry.authority(NOW_S).published()
-        for one, trust in ((before, works.registry.bundle(NOW_S)), (after, old_trust)):
+        published = works.ca.authority(NOW_S).published()
+        for one, trust in ((before, works.ca.bundle(NOW_S)), (after, old_trust)):
             report = verify(
                 one.text,
                 trust=trust,
@@ -197,7 +197,7 @@ def test_a_scenario_fails_the_check_that_it_is_for(scenario: str, fails: str) ->
     async def play() -> None:
         works = Works()
         made = await works.make(wanted(scenario=scenario))
-        report = verify(made.text, trust=works.registry.bundle(NOW_S), nonce=None, at_s=NOW_S)
+        report = verify(made.text, trust=works.ca.bundle(NOW_S), nonce=None, at_s=NOW_S)
         failed = {check.name for check in report.checks if check.holds is False}
         assert fails in failed
 
@@ -207,11 +207,11 @@ def test_a_scenario_fails_the_check_that_it_is_for(scenario: str, fails: str) ->
 def test_a_registry_opens_what_is_kept_and_looks_at_nothing_where_nothing_is(
     tmp_path: Path,
 ) -> None:
-    first = LazyAuthority(CaSettings(tmp_path, URL))
+    first = LazyCa(CaSettings(tmp_path, URL))
     first.check(NOW_S)
     assert not (tmp_path / CA).exists()
     bundle = first.bundle(NOW_S)
-    second = LazyAuthority(CaSettings(tmp_path, URL))
+    second = LazyCa(CaSettings(tmp_path, URL))
     second.check(NOW_S)
     assert second.bundle(NOW_S) == bundle
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / CA).glob("*.key")}
@@ -221,11 +221,11 @@ def test_a_registry_opens_what_is_kept_and_looks_at_nothing_where_nothing_is(
 def test_a_file_where_the_folder_belongs_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / CA).write_text("scribble")
     with pytest.raises(KeyFileError, match=r"ca: saw something that is no folder.* Type mv "):
-        LazyAuthority(CaSettings(tmp_path, URL)).check(NOW_S)
+        LazyCa(CaSettings(tmp_path, URL)).check(NOW_S)
 
 
 def test_the_edition_counts_what_is_replaced() -> None:
-    registry = LazyAuthority(CaSettings(None, URL))
+    registry = LazyCa(CaSettings(None, URL))
     assert registry.generation == 0
     registry.rotate("leaf", NOW_S)
     registry.rotate("root", NOW_S)

@@ -12,9 +12,9 @@ from openimds.protocol.attested_document import kept_until, payload, to_bytes
 from openimds.protocol.pending import Failed, PendingDocument, Signature
 
 if TYPE_CHECKING:
-    from openimds.credentials.pki.invalid_documents import DocumentSigner
+    from openimds.credentials.pki.document_signer import DocumentSigner
 
-MOST_DOCUMENTS = 10_000
+MAX_DOCUMENTS = 10_000
 """AttestedDocuments kept, at most; each weighs about 4 kB."""
 
 
@@ -25,7 +25,7 @@ class _CachedDocument(Struct, frozen=True):
     made_s: float
 
 
-class AttestedDocuments:
+class DocumentCache:
     """The attested documents of all VMs. Called on the event loop."""
 
     def __init__(
@@ -33,7 +33,7 @@ class AttestedDocuments:
         document_signer: "Callable[[float], DocumentSigner]",
         generation: Callable[[], int],
         worker: Worker,
-        most: int = MOST_DOCUMENTS,
+        most: int = MAX_DOCUMENTS,
     ) -> None:
         """Begin without documents; keep at most so many.
 
