@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from openimds.admin.metrics import METRICS
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import FACTS
@@ -202,10 +203,39 @@ def strict_page() -> str:
     )
 
 
+def metrics_page() -> str:
+    """Return the page of all metrics."""
+    rows = [
+        (
+            code(row.exposed_name),
+            row.kind,
+            row.unit,
+            ", ".join(code(label) for label in row.labels),
+            row.help,
+        )
+        for row in METRICS.values()
+    ]
+    return "\n\n".join(
+        [
+            "# Metrics",
+            WRITTEN,
+            (
+                "`GET /metrics` on the admin port answers them in Prometheus' text format, on "
+                "loopback without a token. Values are read at each scrape. A metric with labels "
+                "has a series for each combination that was counted, and none before the first. "
+                "The metrics of the event hook are there with `--event-hook` alone."
+            ),
+            table(("metric", "kind", "unit", "labels", "help"), rows),
+            "",
+        ]
+    )
+
+
 BLOCKS = {"counts": counts}
 PAGES = {
     "docs/know/fields.md": fields_page,
     "docs/know/fidelity.md": fidelity_page,
+    "docs/know/metrics.md": metrics_page,
     "docs/know/questions.md": questions_page,
     "docs/know/strict.md": strict_page,
     "docs/use/settings.md": settings_page,

@@ -210,7 +210,7 @@ class _Rest:
     async def get_metrics(self, _: Request) -> Response:
         """Return the numbers."""
         findings = await self._judgement.by_rule()
-        body = metrics.exposition(self._readings, findings)
+        body = metrics.exposition({**self._readings.samples(), metrics.FINDINGS: findings})
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def get_openapi(self, _: Request) -> Response:

@@ -1,115 +1,175 @@
-"""Numbers for Prometheus, read when somebody asks and not before."""
+"""The metrics as rows, and their exposition in Prometheus' text format.
+
+A row gives the exposition, the page docs/know/metrics.md, and the check that no other page names a
+metric that does not exist. A new metric is one row here and one line in `server.metrics_source`,
+which reads its value. Values are read for each scrape, and not before.
+"""
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, TypeAlias
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 
+class MetricKind(StrEnum):
+    """The metric types of Prometheus that are used here."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+class MetricRow(Struct, frozen=True):
+    """One metric family. `name` is without the `_total` that a counter has in the exposition.
+
+    `unit` is what one stands for: `seconds` and `bytes` are also the end of the name.
+    """
+
+    name: str
+    kind: MetricKind
+    unit: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def exposed_name(self) -> str:
+        """The name of the samples, as a query writes it."""
+        return f"{self.name}_total" if self.kind is MetricKind.COUNTER else self.name
+
+
+_COUNTER, _GAUGE = MetricKind.COUNTER, MetricKind.GAUGE
+FINDINGS = "openimds_findings"
+
+_ROWS = (
+    MetricRow(
+        "openimds_requests",
+        _COUNTER,
+        "requests",
+        "Requests of guests that were answered.",
+        ("endpoint", "status"),
+    ),
+    MetricRow(
+        "openimds_refusals", _COUNTER, "requests", "Refused requests by the reason.", ("reason",)
+    ),
+    MetricRow("openimds_throttled", _COUNTER, "requests", "Requests over a limit.", ("limit",)),
+    MetricRow(
+        "openimds_event_moves",
+        _COUNTER,
+        "transitions",
+        "State transitions of scheduled events.",
+        ("trigger",),
+    ),
+    MetricRow(
+        "openimds_faults_played",
+        _COUNTER,
+        "requests",
+        "Requests and connections that met an injected fault.",
+        ("effect",),
+    ),
+    MetricRow(
+        FINDINGS,
+        _GAUGE,
+        "requests",
+        "Recorded requests that break a rule of the client checks.",
+        ("rule",),
+    ),
+    MetricRow(
+        "openimds_unknown_callers",
+        _COUNTER,
+        "requests",
+        "Requests of unknown callers, from the first 1024 addresses.",
+    ),
+    MetricRow(
+        "openimds_connections_refused",
+        _COUNTER,
+        "connections",
+        "Connections that were closed because a bound was reached.",
+    ),
+    MetricRow(
+        "openimds_requests_recorded",
+        _COUNTER,
+        "requests",
+        "Requests that were recorded or sent to a follower.",
+    ),
+    MetricRow(
+        "openimds_event_hook_told", _COUNTER, "log entries", "Log entries that the event hook took."
+    ),
+    MetricRow(
+        "openimds_event_hook_failures",
+        _COUNTER,
+        "log entries",
+        "Log entries that the event hook failed to take in every attempt.",
+    ),
+    MetricRow(
+        "openimds_event_hook_left_out",
+        _COUNTER,
+        "log entries",
+        "Log entries that were skipped because the event hook was too far behind.",
+    ),
+    MetricRow("openimds_vms", _GAUGE, "VMs", "VMs that are served."),
+    MetricRow("openimds_connections", _GAUGE, "connections", "Open connections of guests."),
+    MetricRow(
+        "openimds_loop_lag_seconds",
+        _GAUGE,
+        "seconds",
+        "Delay of the last tick of the event loop.",
+    ),
+    MetricRow("openimds_store_revision", _GAUGE, "revision", "Revision of the store."),
+    MetricRow(
+        "openimds_store_age_seconds",
+        _GAUGE,
+        "seconds",
+        "Time since the store last answered without an error.",
+    ),
+    MetricRow("openimds_cache_bytes", _GAUGE, "bytes", "Size of the cached responses."),
+    MetricRow("openimds_cache_vms", _GAUGE, "VMs", "VMs that have cached responses."),
+    MetricRow(
+        "openimds_events_scheduled", _GAUGE, "events", "Scheduled events that have not started."
+    ),
+    MetricRow("openimds_events_started", _GAUGE, "events", "Scheduled events that have started."),
+    MetricRow("openimds_requests_held", _GAUGE, "requests", "Recorded requests in memory."),
+    MetricRow("openimds_requests_held_bytes", _GAUGE, "bytes", "Size of the recorded requests."),
+)
+METRICS: dict[str, MetricRow] = {row.name: row for row in _ROWS}
+
+Samples: TypeAlias = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
+"""The value of a metric without labels, or values by the label, or by the labels in their order."""
+
+
 class MetricsSource(Protocol):
-    """What the data plane and the store have counted."""
+    """The parts of a server that count."""
 
-    def requests(self) -> dict[tuple[str, int, str], int]:
-        """Return requests by endpoint, status and reason of the refusal (empty: an answer)."""
+    def samples(self) -> Mapping[str, Samples]:
+        """Return values by the name of a row; a metric that is not there is not exposed."""
         ...
-
-    def throttled(self) -> dict[str, int]:
-        """Return how often each limiter class said no."""
-        ...
-
-    def moves(self) -> dict[str, int]:
-        """Return what happened to scheduled events, by what moved them."""
-        ...
-
-    def faults(self) -> Mapping[str, int]:
-        """Return how often each fault was played, by its effect."""
-        ...
-
-    def gauges(self) -> dict[str, float]:
-        """Return the values of `GAUGES` by name, at this moment."""
-        ...
-
-    def counters(self) -> dict[str, float]:
-        """Return the values of `COUNTERS` by name."""
-        ...
-
-
-GAUGES = {
-    "openimds_vms": "VMs that are served.",
-    "openimds_connections": "Open connections of guests.",
-    "openimds_loop_lag_seconds": "How late the last tick of the event loop was.",
-    "openimds_store_revision": "Number of the last change in the store.",
-    "openimds_store_age_seconds": "Time since the store was last found in order.",
-    "openimds_cache_bytes": "Prepared replies that are held.",
-    "openimds_cache_vms": "VMs with prepared replies.",
-    "openimds_events_scheduled": "Scheduled events that have not started.",
-    "openimds_events_started": "Scheduled events that have started.",
-    "openimds_requests_held": "Recorded requests that are held.",
-    "openimds_requests_held_bytes": "What they weigh.",
-}
-COUNTERS = {
-    "openimds_unknown_callers": "Requests of callers who are no VM, by new addresses.",
-    "openimds_connections_refused": "Connections over the bounds.",
-    "openimds_event_hook_told": "Happenings that the event hook took.",
-    "openimds_event_hook_failures": "Happenings that the event hook did not take.",
-    "openimds_event_hook_left_out": "Happenings that were too many for the event hook.",
-    "openimds_requests_recorded": "Requests that were recorded, or followed.",
-}
 
 
 class _MetricsCollector(Collector):
-    def __init__(self, readings: MetricsSource, findings: Mapping[str, int]) -> None:
-        self._readings, self._findings = readings, findings
+    def __init__(self, samples: Mapping[str, Samples]) -> None:
+        self._samples = samples
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric."""
-        requests = CounterMetricFamily(
-            "openimds_requests", "Answers to guests.", labels=("endpoint", "status")
-        )
-        refusals = CounterMetricFamily(
-            "openimds_refusals", "Refusals by their reason.", labels=("reason",)
-        )
-        by_status: dict[tuple[str, str], int] = {}
-        by_reason: dict[str, int] = {}
-        for (endpoint, status, reason), number in self._readings.requests().items():
-            key = (endpoint, str(status))
-            by_status[key] = by_status.get(key, 0) + number
-            if reason:
-                by_reason[reason] = by_reason.get(reason, 0) + number
-        for labels, number in by_status.items():
-            requests.add_metric(labels, number)
-        for reason, number in by_reason.items():
-            refusals.add_metric((reason,), number)
-        yield from (requests, refusals)
-        for name, about, label, counted in self._labelled():
-            family = CounterMetricFamily(name, about, labels=(label,))
-            for word, number in counted.items():
-                family.add_metric((word,), number)
-            yield family
-        findings = GaugeMetricFamily(
-            "openimds_findings", "Recorded requests that break a rule.", labels=("rule",)
-        )
-        for rule, number in self._findings.items():
-            findings.add_metric((rule,), number)
-        yield findings
-        for name, value in self._readings.counters().items():
-            yield CounterMetricFamily(name, COUNTERS[name], value=value)
-        for name, value in self._readings.gauges().items():
-            yield GaugeMetricFamily(name, GAUGES[name], value=value)
-
-    def _labelled(self) -> Iterator[tuple[str, str, str, Mapping[str, int]]]:
-        """Yield what is counted by one label: name, description, label, counts."""
-        read = self._readings
-        yield "openimds_throttled", "Requests over a limit.", "limit", read.throttled()
-        yield "openimds_event_moves", "What happened to scheduled events.", "trigger", read.moves()
-        yield "openimds_faults_played", "Faults that were played.", "effect", read.faults()
+        """Yield every metric that has samples, in the order of the rows."""
+        for row in METRICS.values():
+            if row.name in self._samples:
+                yield _family(row, self._samples[row.name])
 
 
-def exposition(readings: MetricsSource, findings: Mapping[str, int]) -> bytes:
-    """Return the metrics in Prometheus' text format; `findings` are requests by broken rule."""
+def _family(row: MetricRow, samples: Samples) -> Metric:
+    make = CounterMetricFamily if row.kind is MetricKind.COUNTER else GaugeMetricFamily
+    family = make(row.name, row.help, labels=row.labels)
+    by_labels = samples.items() if isinstance(samples, Mapping) else [((), samples)]
+    for labels, value in by_labels:
+        family.add_metric((labels,) if isinstance(labels, str) else labels, value)
+    return family
+
+
+def exposition(samples: Mapping[str, Samples]) -> bytes:
+    """Return metrics in Prometheus' text format; `samples` are by the name of a row."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_MetricsCollector(readings, findings))
+    registry.register(_MetricsCollector(samples))
     return generate_latest(registry)

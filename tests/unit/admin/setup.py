@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from openimds.admin.app import application
+from openimds.admin.metrics import Samples
 from openimds.admin.token import AdminToken
 from openimds.credentials.keys.keyring import KeyInfo, Keyring
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
@@ -31,30 +32,22 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 JSON = {"Content-Type": "application/json"}
 
 
-class Numbers:
-    """What the metrics read."""
+class CountedMetrics:
+    """A metrics source with a value of each shape."""
 
-    def requests(self) -> dict[tuple[str, int, str], int]:
-        return {
-            ("/instance", 200, ""): 3,
-            ("/instance", 400, "no_metadata"): 2,
-            ("/versions", 400, "no_metadata"): 1,
+    def samples(self) -> dict[str, Samples]:
+        by_status: dict[tuple[str, ...], float] = {
+            ("/instance", "200"): 3,
+            ("/instance", "400"): 2,
+            ("/versions", "400"): 1,
         }
-
-    def throttled(self) -> dict[str, int]:
-        return {"general": 4}
-
-    def moves(self) -> dict[str, int]:
-        return {"declared": 5}
-
-    def faults(self) -> dict[str, int]:
-        return {"cut": 6}
-
-    def gauges(self) -> dict[str, float]:
-        return {"openimds_vms": 2, "openimds_store_age_seconds": 0.5}
-
-    def counters(self) -> dict[str, float]:
-        return {"openimds_unknown_callers": 7}
+        return {
+            "openimds_requests": by_status,
+            "openimds_refusals": {"no_metadata": 3},
+            "openimds_unknown_callers": 7,
+            "openimds_vms": 2,
+            "openimds_store_age_seconds": 0.5,
+        }
 
 
 class FailingStore(MemoryStore):
@@ -114,7 +107,7 @@ class Office:
             self.fleet_service,
             self.token,
             frozenset({"host"}),
-            Numbers(),
+            CountedMetrics(),
             self.signing,
             events_service=self.events_service,
             recording=self.recorder,

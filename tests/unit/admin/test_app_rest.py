@@ -4,38 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from openimds.admin.operations import OPERATIONS
 from openimds.fleet import service as desk_module
 from tests.unit.admin.setup import Office, at_work
-
-
-def test_the_metrics_are_prometheus_text(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        got = await office.api.get("/metrics")
-        assert got.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-        families = list(text_string_to_metric_families(got.text))
-        assert all(family.documentation for family in families)
-        samples = {
-            (one.name, *one.labels.values()): one.value
-            for family in families
-            for one in family.samples
-        }
-        assert samples == {
-            ("openimds_requests_total", "/instance", "200"): 3,
-            ("openimds_requests_total", "/instance", "400"): 2,
-            ("openimds_requests_total", "/versions", "400"): 1,
-            ("openimds_refusals_total", "no_metadata"): 3,
-            ("openimds_throttled_total", "general"): 4,
-            ("openimds_event_moves_total", "declared"): 5,
-            ("openimds_faults_played_total", "cut"): 6,
-            ("openimds_unknown_callers_total",): 7,
-            ("openimds_vms",): 2,
-            ("openimds_store_age_seconds",): 0.5,
-        }
-
-    at_work(tmp_path, work)
 
 
 def references(value: object) -> list[str]:
