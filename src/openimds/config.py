@@ -16,6 +16,7 @@ from openimds.errors import ConfigError
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import GENERAL, Catalog, catalog
 from openimds.fleet.index import Allowance, Allowances
+from openimds.parameters import describe
 from openimds.protocol.events.input import plans
 from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.faults.fault import FaultSpec as FaultPlan
@@ -24,7 +25,6 @@ from openimds.vm.decode import decode
 from openimds.vm.fleet_file import fleet
 from openimds.vm.identities import ENTRA
 from openimds.vm.types import Vm
-from openimds.vm.validate import describe
 
 DEFAULT_VM = "vm-1"
 """The name of the VM that is served when nobody names one."""

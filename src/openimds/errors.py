@@ -12,8 +12,8 @@ class Error(Exception):
 class ConfigError(Error):
     """Bad configuration.
 
-    The text says where (file and path inside the file), what was seen, what was expected and,
-    where it is known, what to type instead.
+    `where` is the file and the path inside it, `seen` the value, `expected` the values that fit,
+    and `hint` the remedy, or empty. A hint that is a question suggests the nearest right word.
     """
 
     def __init__(self, where: str, seen: str, expected: str, hint: str = "") -> None:
@@ -22,7 +22,12 @@ class ConfigError(Error):
         super().__init__(where, seen, expected, hint)
 
     def __str__(self) -> str:
-        """Return the one-line form: `where: saw X, expected Y. Hint`."""
+        """Return the one-line form: `where: saw X, expected Y. Hint`.
+
+        A suggestion stands before the expectation, which may be a long list.
+        """
+        if self.hint.endswith("?"):
+            return f"{self.where}: saw {self.seen}. {self.hint} Expected {self.expected}"
         text = f"{self.where}: saw {self.seen}, expected {self.expected}"
         return f"{text}. {self.hint}" if self.hint else text
 

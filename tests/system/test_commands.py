@@ -40,7 +40,7 @@ def test_a_vm_is_shown_at_an_api_version(fleet: Path) -> None:
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["web-2"], 'NAME: saw "web-2", expected one of web-1, db. Did you mean "web-1"?'),
+        (["web-2"], 'NAME: saw "web-2". Did you mean "web-1"? Expected one of web-1, db'),
         (
             ["db", "--api-version", "2020-01-01"],
             (

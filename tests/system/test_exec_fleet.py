@@ -54,7 +54,7 @@ def test_the_only_vm_need_not_be_named_and_stays_the_one(place: Place, fleet: Pa
         ),
         (
             ["--vm", "web-3"],
-            '"web-3", expected a VM of the fleet: web-1, web-2, db-1. Did you mean "web-2"?',
+            '"web-3". Did you mean "web-2"? Expected a VM of the fleet: web-1, web-2, db-1',
         ),
     ],
     ids=["none", "an unknown one"],

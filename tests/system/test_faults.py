@@ -75,15 +75,16 @@ def test_faults_of_a_file_are_played_and_counted_and_follow_its_edits(tmp_path: 
         ]
         file.write_text(FLEET.replace("playbook: old-region, vms: [web-1]", "effect: resett"))
         assert told(server) == (
-            'openimds: fleet.yaml: faults[1].effect: saw the string "resett", expected one of '
-            "status, proxy-500, no-identity, forged-token, unknown-version, stale-document, "
-            "missing-fields, attested-document, delay, trickle, cut, wrong-length, hang, reset, "
-            'garbage, refused. Did you mean "reset"?; nothing has changed.\n'
+            'openimds: fleet.yaml: faults[1].effect: saw the string "resett". Did you mean '
+            '"reset"? Expected one of status, proxy-500, no-identity, forged-token, '
+            "unknown-version, stale-document, missing-fields, attested-document, delay, "
+            "trickle, cut, wrong-length, hang, reset, "
+            "garbage, refused; nothing has changed.\n"
         )
         file.write_text(FLEET.replace("[web-1]}", "[web-2]}"))
         assert told(server) == (
-            'openimds: fleet.yaml: faults.vms: saw "web-2", which is no VM, expected names of VMs '
-            'that are served. Did you mean "web-1"?; nothing has changed.\n'
+            'openimds: fleet.yaml: faults.vms: saw "web-2", which is no VM. Did you mean '
+            '"web-1"? Expected names of VMs that are served; nothing has changed.\n'
         )
         assert len(faults(api)) == 2
         file.write_text(FLEET.partition("  - {playbook")[0].replace("web-1", "web-3"))

@@ -12,6 +12,13 @@ def test_the_text_is_one_line() -> None:
     assert str(error) == ("vms.web-1.zone: saw the number 1, expected a string. Put it in quotes")
 
 
+def test_suggestion_stands_before_the_expectation() -> None:
+    error = ConfigError("vms.a", 'unknown key "zon"', "one of zone, tags", 'Did you mean "zone"?')
+    assert str(error) == (
+        'vms.a: saw unknown key "zon". Did you mean "zone"? Expected one of zone, tags'
+    )
+
+
 def test_without_a_hint_nothing_hangs_behind() -> None:
     assert str(ConfigError("vms", "nothing (null)", "a mapping")) == (
         "vms: saw nothing (null), expected a mapping"

@@ -14,8 +14,8 @@ from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
 from openimds.facts.faults import EFFECTS, FaultParameter, ValueKind
 from openimds.facts.playbooks import PLAYBOOKS
+from openimds.parameters import nearest
 from openimds.protocol.faults.input import members_of, members_of_book
-from openimds.vm.validate import nearest
 
 _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "OF", "SAID")
 _SHOWN = ("id", "origin", "begun", "seen", "played", "effect", "playbook")

@@ -10,8 +10,8 @@ from openimds.cli.client import ChangedError, Client, vm_path
 from openimds.cli.main import options, values
 from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.errors import Error
+from openimds.parameters import nearest
 from openimds.vm.identities import SYSTEM
-from openimds.vm.validate import nearest
 
 MERGE_PATCH = "application/merge-patch+json"
 _MOST_TRIES = 100

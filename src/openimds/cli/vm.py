@@ -15,11 +15,11 @@ from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.config import LoadedVms, read_catalog, read_vms
 from openimds.errors import ConfigError
+from openimds.parameters import describe, nearest
 from openimds.protocol.handle import instance_document, subject
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import fleet
 from openimds.vm.serialize import vm_to_value
-from openimds.vm.validate import describe, nearest
 
 MERGE_PATCH = "application/merge-patch+json"
 _MANY = 50

@@ -6,8 +6,8 @@ from math import inf
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.parameters import describe
 from openimds.protocol.events.input import MemberKind
-from openimds.vm.validate import describe
 
 EARLIEST_S, LATEST_S = 0, 221_845_392_000
 """1970 to 9000: what every date on the wire can say, with room for what is ahead."""

@@ -17,6 +17,7 @@ from openimds.events.writer import EventWriter, PublishedScope, WriteResult
 from openimds.facts.events import EventStatus, Trigger
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, StoreError
+from openimds.parameters import nearest
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import MOST_S, Declaration, Event, place_of, prepare
 from openimds.protocol.events.input import EventRequest, event_request
@@ -35,7 +36,6 @@ from openimds.protocol.pending import (
     PendingApproval,
     PendingEventsDocument,
 )
-from openimds.vm.validate import nearest
 
 _MOST_AT_ONCE = 200
 _SLICE = 100

@@ -14,9 +14,9 @@ from openimds.errors import ConfigError
 from openimds.faults.injector import ActiveFault, FaultInjector
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch
+from openimds.parameters import nearest
 from openimds.protocol.faults.fault import FaultSpec, fault_to_value
 from openimds.protocol.faults.input import MOST_PLANS, read
-from openimds.vm.validate import nearest
 
 API, FILE = "api", "file"
 """Who manages a fault: whoever calls this, or the fleet file."""

@@ -6,9 +6,9 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, TOKEN_ROUTES
+from openimds.parameters import nearest
 from openimds.server import Server
 from openimds.testing.vms import ServedVm, Vms
-from openimds.vm.validate import nearest
 
 EVERY_VARIABLE = sorted({name for row in TOKEN_ROUTES.values() for name, _ in row.variables})
 """Of all ways: a client that finds one of another way would take that one."""

@@ -9,9 +9,9 @@ from msgspec import Struct, structs, to_builtins
 
 from openimds.config import DEFAULT_VM, Config, configure, shown, written
 from openimds.errors import ConfigError
+from openimds.parameters import nearest
 from openimds.settings import SETTINGS, resolve
 from openimds.vm.types import Vm
-from openimds.vm.validate import nearest
 
 MARK = "imds"
 _SAID = "@pytest.mark.imds"

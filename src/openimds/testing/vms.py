@@ -8,12 +8,12 @@ from msgspec import to_builtins
 
 from openimds.errors import ConfigError
 from openimds.fleet.index import VmEntry
+from openimds.parameters import nearest
 from openimds.protocol.handle import instance_document, subject
 from openimds.server import Server
 from openimds.testing.marks import with_addresses
 from openimds.testing.server_thread import ServerThread
 from openimds.vm.fleet_file import vm as read_vm
-from openimds.vm.validate import nearest
 
 WHO = "test"
 """Who changes things, in the log of changes."""

@@ -4,12 +4,13 @@ import re
 
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS, PUBLIC
+from openimds.parameters import describe, nearest, quote_hint
 from openimds.vm.identities import SYSTEM
 from openimds.vm.schema import LOAD_BALANCER, fleet_tree, vm_tree
 from openimds.vm.schema_tree import newest_tree
 from openimds.vm.tags import both, pairs_of, settle
 from openimds.vm.types import Fleet, Identities, IdentityDetail, Reach, Vm
-from openimds.vm.validate import describe, nearest, quote_hint, read
+from openimds.vm.validate import read
 
 _NAME = re.compile("[^/\ufffd]{1,256}")
 """No slash, for a name is a segment of a path; no mark of bytes that were no text."""

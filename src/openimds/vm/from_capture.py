@@ -6,12 +6,13 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS, PUBLIC
+from openimds.parameters import describe
 from openimds.vm.fleet_file import build
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import newest_tree
 from openimds.vm.tags import settle
 from openimds.vm.types import Vm
-from openimds.vm.validate import Leniency, describe, read
+from openimds.vm.validate import Leniency, read
 
 
 class Capture(Struct, frozen=True):

@@ -6,8 +6,9 @@ piece without a colon belongs to the value before it, because values may hold se
 """
 
 from openimds.errors import ConfigError
+from openimds.parameters import describe
 from openimds.vm.schema_tree import Group, Leaf, Many, Named
-from openimds.vm.validate import Leniency, describe, read
+from openimds.vm.validate import Leniency, read
 
 _LIST = Many(
     "tagsList", Group("", {"name": Leaf("tagsList[].name"), "value": Leaf("tagsList[].value")})

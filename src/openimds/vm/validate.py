@@ -1,17 +1,14 @@
 """Read a plain value (of YAML, TOML or JSON) along a tree, or say precisely why not."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
 from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.document import OLD_NAMES
 from openimds.facts.fields import FieldKind
+from openimds.parameters import describe, nearest, quote_hint
 from openimds.vm.schema_tree import Group, Leaf, Many, Node
 
 _OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
-_LONGEST_SHOWN = 60
 _LARGEST = 65535
 """The numbers of the model are ports."""
 
@@ -104,43 +101,3 @@ def _any_name(name: str, node: Group) -> str:
         if name.lower() == known.lower() or name == _OLD_NAMES.get(member.path):
             return known
     return ""
-
-
-def describe(value: object) -> str:
-    """Return a value with its type in words, shortened, for an error's `saw …`."""
-    match value:
-        case None:
-            return "nothing (null)"
-        case bool():
-            return f"the boolean {str(value).lower()}"
-        case int() | float():
-            return f"the number {_number(value)}"
-        case str():
-            text = value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…"
-            return f'the string "{text}"'
-        case list():
-            return f"a list of {len(value)}"
-        case dict():
-            return f"a mapping with {', '.join(map(str, list(value)[:3])) or 'no members'}"
-        case _:
-            return f"a value of type {type(value).__name__}"
-
-
-def _number(value: float) -> str:
-    try:
-        return str(value)
-    except ValueError:  # Python writes no number of more than 4300 digits.
-        return "of very many digits"
-
-
-def quote_hint(value: object) -> str:
-    """Return what to do about a bare number, word or date where text is wanted, or nothing."""
-    is_scalar = not isinstance(value, str | list | dict | None)
-    return "Put it in quotes" if is_scalar else ""
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Return the sentence that names the likeliest right word, or nothing."""
-    by_lower = {one.lower(): one for one in words}
-    close = get_close_matches(word.lower(), by_lower, 1)
-    return f'Did you mean "{by_lower[close[0]]}"?' if close else ""

@@ -32,7 +32,7 @@ def test_it_is_run_on_those(names: list[str], wanted: list[str], chosen: list[st
         (
             MANY,
             ["db-3"],
-            '"db-3", expected a VM of the fleet: web-1, web-2, db-1, .... Did you mean "db-2"?',
+            '"db-3". Did you mean "db-2"? Expected a VM of the fleet: web-1, web-2, db-1, ...',
         ),
         (["vm-1"], ["other"], '"other", expected a VM of the fleet: vm-1'),
     ],

@@ -85,8 +85,8 @@ def test_a_detail_of_an_identity_that_is_not_there_is_a_mistake() -> None:
     with pytest.raises(ConfigError) as caught:
         vm("a", {"identities": {"user": [APP], "details": {APP + "s": {}}}})
     assert str(caught.value) == (
-        f'vms.a.identities.details: saw "{APP}s", expected system, or a resource id that stands '
-        f'under user. Did you mean "{APP}"?'
+        f'vms.a.identities.details: saw "{APP}s". Did you mean "{APP}"? Expected system, or a '
+        "resource id that stands under user"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from openimds.facts.fields import FieldKind
 from openimds.vm.schema_tree import Group, Leaf, Many, Named
-from openimds.vm.validate import Leniency, describe, nearest, read
+from openimds.vm.validate import Leniency, read
 from tests.unit.vm.refused import Refused, refused
 
 MACHINE = Group(
@@ -143,44 +143,6 @@ def test_a_captured_value_has_to_be_of_its_type_all_the_same() -> None:
     assert refused(read, {"Port": "80"}, MACHINE, "", Leniency([])) == Refused(
         "Port", 'the string "80"', "a whole number from 0 to 65535"
     )
-
-
-@pytest.mark.parametrize(
-    "value,expected",
-    [
-        (None, "nothing (null)"),
-        (False, "the boolean false"),
-        (-3, "the number -3"),
-        (0.5, "the number 0.5"),
-        ("", 'the string ""'),
-        ("x" * 60, f'the string "{"x" * 60}"'),
-        ("x" * 61, f'the string "{"x" * 60}…"'),
-        ([], "a list of 0"),
-        ([1, 2], "a list of 2"),
-        ({}, "a mapping with no members"),
-        ({"a": 1, "b": 2, "c": 3, "d": 4}, "a mapping with a, b, c"),
-        ({1: 2}, "a mapping with 1"),
-        (b"x", "a value of type bytes"),
-    ],
-    ids=repr,
-)
-def test_a_value_is_described_with_its_type(value: object, expected: str) -> None:
-    assert describe(value) == expected
-
-
-@pytest.mark.parametrize(
-    "word,expected",
-    [
-        ("vmsize", 'Did you mean "vmSize"?'),
-        ("VMSIZE", 'Did you mean "vmSize"?'),
-        ("vmSizes", 'Did you mean "vmSize"?'),
-        ("locaton", 'Did you mean "location"?'),
-        ("qqq", ""),
-        ("", ""),
-    ],
-)
-def test_the_nearest_right_name_is_found_in_any_letter_case(word: str, expected: str) -> None:
-    assert nearest(word, ["vmSize", "vmId", "location"]) == expected
 
 
 def test_a_number_too_long_to_write_is_described_too() -> None:

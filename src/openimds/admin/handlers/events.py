@@ -19,11 +19,11 @@ from openimds.events.scenario import Scenario
 from openimds.events.service import EventsService
 from openimds.facts.events import ANY, Trigger
 from openimds.fleet.service import FleetService
+from openimds.parameters import describe
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.input import WISH, EventRequest, MemberKind, members, plans, required
 from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
 from openimds.vm.decode import decode
-from openimds.vm.validate import describe
 
 _MOST_NUMBER = 10**15
 _STATUSES = {RefusalReason.UNKNOWN: HTTPStatus.NOT_FOUND, RefusalReason.STATUS: HTTPStatus.CONFLICT}

@@ -16,8 +16,8 @@ from openimds.credentials.pki.certificates import (
 )
 from openimds.errors import ConfigError
 from openimds.facts.attested import LIFE_S
+from openimds.parameters import nearest
 from openimds.protocol.attested_document import nonce_of, stamp
-from openimds.vm.validate import nearest
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S

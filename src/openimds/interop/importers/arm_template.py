@@ -11,7 +11,7 @@ from openimds.interop.importers.arm_expressions import Scope, inner_id
 from openimds.interop.importers.azure import SUBNET, TYPES
 from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind, piece
 from openimds.interop.importers.unmapped import Path, written
-from openimds.vm.validate import describe
+from openimds.parameters import describe
 
 _DEEPEST = 4
 _FRAME = ("$schema", "contentVersion", "languageVersion", "apiProfile")

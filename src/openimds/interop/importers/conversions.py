@@ -11,8 +11,8 @@ from string import hexdigits
 from typing import Final, TypeAlias
 
 from openimds.errors import ConfigError
+from openimds.parameters import describe
 from openimds.vm.schema_tree import Leaf
-from openimds.vm.validate import describe
 from openimds.vm.validate import read as fit
 
 NOTHING: Final = object()

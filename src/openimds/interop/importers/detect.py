@@ -9,9 +9,9 @@ from openimds.interop.importers import arm_objects, arm_template, terraform_stat
 from openimds.interop.importers.assemble import ImportedVm, assemble
 from openimds.interop.transcript.file import looks
 from openimds.interop.transcript.to_vm import captured
+from openimds.parameters import describe
 from openimds.vm.fleet_file import vm
 from openimds.vm.serialize import vm_to_value
-from openimds.vm.validate import describe
 
 _UNNAMED = "vm-1"
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.interop.importers.conversions import NOTHING, Change, text
 from openimds.interop.importers.unmapped import NOWHERE, Path, is_nothing, written
-from openimds.vm.validate import describe
+from openimds.parameters import describe
 
 
 class ResourceKind(Enum):

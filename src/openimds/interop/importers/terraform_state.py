@@ -6,7 +6,7 @@ from openimds.errors import ConfigError
 from openimds.interop.importers.mapping import Resource, ResourceKind, ResourceTable, piece
 from openimds.interop.importers.terraform import TYPES
 from openimds.interop.importers.unmapped import Path, written
-from openimds.vm.validate import describe
+from openimds.parameters import describe
 
 _ROOTS = ("values", "planned_values")
 """Where `terraform show` puts the resources of a state, and of a plan."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.interop.transcript.exchange import LINE, Exchange, RecordedResponse
-from openimds.vm.validate import describe
+from openimds.parameters import describe
 
 FORMAT = 1
 """Raised when a reader of before would misread what is written now."""

@@ -23,9 +23,9 @@ from openimds.facts.events import (
     EventCause,
     EventStatus,
 )
+from openimds.parameters import describe, nearest
 from openimds.vm.defaults import text_at
 from openimds.vm.types import Vm
-from openimds.vm.validate import describe, nearest
 
 MOST_S = 10 * 366 * 86400
 """No notice and no duration is longer: a mistake in the unit shall not look like a plan."""

@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY
+from openimds.parameters import describe, nearest
 from openimds.protocol.events.event import MOST_S
 from openimds.protocol.events.schedule import LEAST_S, RecurringEvent, check_plan
-from openimds.vm.validate import describe, nearest
 
 MOST_VMS = 100_000
 MOST_PLANS = 1000

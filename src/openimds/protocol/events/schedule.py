@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY
+from openimds.parameters import describe
 from openimds.protocol.events.event import MOST_S, Declaration, check
-from openimds.vm.validate import describe
 
 LEAST_S = 1
 """Events that come faster than once a second are a flood, not a plan."""

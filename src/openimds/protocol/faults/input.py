@@ -18,9 +18,9 @@ from openimds.facts.faults import (
     ValueKind,
 )
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
+from openimds.parameters import describe, nearest
 from openimds.protocol.faults.fault import FaultSpec, Value
 from openimds.vm.schema_tree import newest_tree, nodes
-from openimds.vm.validate import describe, nearest
 
 MOST_PLANS = 100
 """Every request is held against every plan."""

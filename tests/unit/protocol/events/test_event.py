@@ -138,15 +138,15 @@ def test_an_unknown_type_has_no_usual_values() -> None:
         (
             {"event_type": "freeze"},
             (
-                'type: saw the string "freeze", expected one of Freeze, Reboot, Redeploy, Preempt, '
-                'Terminate, SpotRebalanceRecommendation. Did you mean "Freeze"?'
+                'type: saw the string "freeze". Did you mean "Freeze"? Expected one of Freeze, '
+                "Reboot, Redeploy, Preempt, Terminate, SpotRebalanceRecommendation"
             ),
         ),
         (
             {"source": "platform"},
             (
-                'source: saw the string "platform", expected one of Platform, User. '
-                'Did you mean "Platform"?'
+                'source: saw the string "platform". Did you mean "Platform"? '
+                "Expected one of Platform, User"
             ),
         ),
         ({"needs": "most"}, 'needs: saw the string "most", expected one of any, all'),

@@ -119,8 +119,8 @@ def test_a_good_plan_passes(plan: RecurringEvent) -> None:
         (
             {"event_type": "Reebot"},
             (
-                'type: saw the string "Reebot", expected one of Freeze, Reboot, Redeploy, Preempt, '
-                'Terminate, SpotRebalanceRecommendation. Did you mean "Reboot"?'
+                'type: saw the string "Reebot". Did you mean "Reboot"? Expected one of Freeze, '
+                "Reboot, Redeploy, Preempt, Terminate, SpotRebalanceRecommendation"
             ),
         ),
     ],

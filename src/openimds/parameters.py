@@ -1,0 +1,260 @@
+"""Parameters as rows, and the one reader of untrusted values.
+
+A `Parameter` row gives a value's name, type, bounds, default and help. The reader checks values
+against rows for every source: settings, fleet file entries, admin bodies, query strings and command
+lines. JSON, YAML and TOML bring typed values. Environment variables, command lines and query
+strings bring text: with `text=True` a string is parsed by the type of its row, while typed values
+stay welcome. A misfit raises `ConfigError` with the path, the value, the expectation and, for a
+misspelled word, the nearest right one.
+
+This module imports no room, so that every room but `facts` may import it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from msgspec import Struct
+
+from openimds.errors import ConfigError
+
+MOST_ITEMS = 100_000
+"""The usual upper bound of a list, such as the names of VMs."""
+LARGEST = 2**53 - 1
+"""The largest magnitude of a number: above it a JSON reader may lose digits."""
+
+_LONGEST_SHOWN = 60
+_WORDS = {
+    str: "a string",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a list of strings",
+}
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_WHOLE = re.compile(r"-?[0-9]{1,15}")
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,32})?([eE][-+]?[0-9]{1,3})?")
+
+
+class MisfitError(ValueError):
+    """Raised by a row's `convert`; its text is the expectation, such as `a URL`."""
+
+
+class Parameter(Struct, frozen=True):
+    """One parameter.
+
+    `type` is `str`, `bool`, `int`, `float` or `tuple` (a list of strings). `minimum` and `maximum`
+    bound a number, the length of a string, or the number of items of a list. `metavar` stands for
+    the value in help texts, such as `SECONDS`. `convert` gets a value of the right type and bounds
+    and returns the final one, or raises `MisfitError`. An optional parameter without `default` is
+    left out of `read_fields`.
+    """
+
+    name: str
+    type: type
+    help: str
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str | int, ...] = ()
+    required: bool = False
+    metavar: str = ""
+    convert: Callable[[Any], Any] | None = None
+
+    @property
+    def expected(self) -> str:
+        """The values that fit, for an error's `expected …`."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        span = _span(self.minimum, self.maximum)
+        if not span:
+            return _WORDS[self.type]
+        if self.type is str:
+            return f"a string of {span} characters"
+        if self.type is tuple:
+            return f"a list of {span} strings"
+        link = "of" if self.minimum is None or self.maximum is None else "from"
+        return f"{_WORDS[self.type]} {link} {span}"
+
+
+def read_fields(
+    parameters: Iterable[Parameter],
+    value: object,
+    where: str = "",
+    *,
+    text: bool = False,
+    root: str = "body",
+) -> dict[str, Any]:
+    """Read a mapping that has no other members than these parameters; fill in their defaults.
+
+    A null member counts as absent. `where` is the path of the mapping; an error that concerns the
+    whole mapping names `root` if the path is empty.
+
+    Raises:
+        ConfigError: no mapping, an unknown or missing member, or a value that does not fit.
+    """
+    rows = {row.name: row for row in parameters}
+    place = where or root
+    if not isinstance(value, Mapping):
+        raise ConfigError(place, describe(value), "a mapping of names to values")
+    check_names(value, rows, place)
+    fields = {
+        name: read_value(rows[name], field, path_of(where, name), text=text)
+        for name, field in value.items()
+        if field is not None
+    }
+    for row in rows.values():
+        if row.name in fields:
+            continue
+        if row.required:
+            raise ConfigError(place, f"no {row.name}", f"{row.name}: {row.expected}")
+        if row.default is not None:
+            fields[row.name] = row.default
+    return fields
+
+
+def read_value(row: Parameter, value: object, where: str = "", *, text: bool = False) -> Any:  # noqa: ANN401 - the type is that of the row
+    """Read one value; a list becomes a tuple. `where` is its path, by default the row's name.
+
+    Raises:
+        ConfigError: the value does not fit its row.
+    """
+    where = where or row.name
+    typed: Any = _parse(row.type, value) if text else value
+    if isinstance(typed, list | tuple) and row.type is tuple:
+        typed = tuple(
+            _item(item, f"{where}[{place}]", text=text) for place, item in enumerate(typed)
+        )
+    if not _is_of(row.type, typed):
+        raise ConfigError(where, _shown(value, text=text), row.expected)
+    if isinstance(typed, str) and not text:
+        _check_encodable(typed, where)
+    if row.choices and typed not in row.choices:
+        hint = nearest(str(typed), map(str, row.choices))
+        raise ConfigError(where, _shown(value, text=text), row.expected, hint)
+    size = typed if isinstance(typed, int | float) else len(typed)
+    is_low = row.minimum is not None and size < row.minimum
+    is_high = row.maximum is not None and size > row.maximum
+    if is_low or is_high:
+        raise ConfigError(where, _shown(value, text=text), row.expected)
+    if row.convert is None:
+        return typed
+    try:
+        return row.convert(typed)
+    except MisfitError as misfit:
+        raise ConfigError(where, _shown(value, text=text), str(misfit)) from None
+
+
+def check_names(names: Iterable[object], known: Iterable[str], where: str) -> None:
+    """Check that every name is known; `where` is the path of their mapping.
+
+    Raises:
+        ConfigError: a name is unknown; the hint gives the nearest known one.
+    """
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            expected = "one of " + ", ".join(known)
+            raise ConfigError(where, f'unknown key "{name}"', expected, nearest(str(name), known))
+
+
+def path_of(where: str, name: str) -> str:
+    """Return the path of a member of the mapping at a path."""
+    return f"{where}.{name}" if where else name
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return `Did you mean "..."?` with the word most alike in any letter case, or nothing."""
+    by_lower = {known.lower(): known for known in words}
+    close = get_close_matches(word.lower(), by_lower, 1)
+    return f'Did you mean "{by_lower[close[0]]}"?' if close else ""
+
+
+def describe(value: object) -> str:
+    """Return a value with its type in words, shortened, for an error's `saw …`."""
+    match value:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return f"the boolean {str(value).lower()}"
+        case int() | float():
+            return f"the number {_digits(value)}"
+        case str():
+            return f"the string {_quoted(value)}"
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case dict():
+            return f"a mapping with {', '.join(map(str, list(value)[:3])) or 'no members'}"
+        case _:
+            return f"a value of type {type(value).__name__}"
+
+
+def quote_hint(value: object) -> str:
+    """Return the advice to quote a bare number, word or date where text is wanted, or nothing."""
+    is_scalar = not isinstance(value, str | list | dict | None)
+    return "Put it in quotes" if is_scalar else ""
+
+
+def _parse(kind: type, value: object) -> object:
+    """Return a text as the type wants it, or unchanged if it cannot be read so."""
+    if kind is bool and isinstance(value, str | int):
+        return _BOOLEANS.get(str(value).lower(), value)
+    if not isinstance(value, str):
+        return value
+    if kind in {int, float} and _WHOLE.fullmatch(value):
+        return int(value)
+    if kind is float and _NUMBER.fullmatch(value):
+        return float(value)
+    if kind is tuple:
+        return [word for part in value.split(",") if (word := part.strip())]
+    return value
+
+
+def _is_of(kind: type, value: object) -> bool:
+    """Tell whether a value is of a type: no boolean is a number, and a number is finite."""
+    if kind is float:
+        kind = int if isinstance(value, int) else float
+    if kind is not bool and isinstance(value, bool):
+        return False
+    # False for NaN too.
+    is_moderate = not isinstance(value, int | float) or abs(value) <= LARGEST
+    return isinstance(value, kind) and is_moderate
+
+
+def _item(item: object, where: str, *, text: bool) -> str:
+    if not isinstance(item, str):
+        raise ConfigError(where, describe(item), "a string")
+    if not text:
+        _check_encodable(item, where)
+    return item
+
+
+def _check_encodable(value: str, where: str) -> None:
+    # JSON can write half of a surrogate pair; UTF-8 cannot. Text of the environment is left alone:
+    # there it stands for a byte of a file name that is not UTF-8.
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ConfigError(where, "half of a surrogate pair", "text that UTF-8 can carry")
+
+
+def _shown(value: object, *, text: bool) -> str:
+    return _quoted(value) if text and isinstance(value, str) else describe(value)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if len(text) <= _LONGEST_SHOWN else f'"{text[:_LONGEST_SHOWN]}…"'
+
+
+def _digits(value: float) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no number of more than 4300 digits.
+        return "of very many digits"
+
+
+def _span(minimum: float | None, maximum: float | None) -> str:
+    if minimum is None:
+        return "" if maximum is None else f"at most {maximum:.15g}"
+    if maximum is None:
+        return f"at least {minimum:.15g}"
+    return f"{minimum:.15g} to {maximum:.15g}"
