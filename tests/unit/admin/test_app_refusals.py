@@ -104,7 +104,9 @@ def test_a_refusal_of_a_body_says_where_and_what(tmp_path: Path) -> None:
             'unknown key "vmsize"',
             'Did you mean "vmSize"?',
         )
-        assert problem["detail"].startswith('vms.b.compute: saw unknown key "vmsize", expected')
+        assert problem["detail"].startswith(
+            'vms.b.compute: saw unknown key "vmsize". Did you mean "vmSize"? Expected one of '
+        )
 
     at_work(tmp_path, work)
 
