@@ -61,14 +61,14 @@ def _dispatcher(name: str) -> Dispatcher:
         ActiveFault("1", one, "api", made.utc(), {})
         for one in read(_FAULTS.get(name, _FAULTS[PLAYED]))
     )
-    made.trouble(engine)
+    made.set_faults(engine)
     if name == CLEARED:
         Caller(made, "127.0.0.1").status(request(INSTANCE, *METADATA))
-        made.trouble(None)
+        made.set_faults(None)
     return made
 
 
 def _round_s(caller: Caller, chunk: bytes) -> float:
-    taken = drive(caller.conversation, [chunk] * _TRIAL)
+    taken = drive(caller.connection, [chunk] * _TRIAL)
     chunks = [chunk] * int(_TRIAL * _ROUND_S / taken)
-    return drive(caller.conversation, chunks) / len(chunks)
+    return drive(caller.connection, chunks) / len(chunks)

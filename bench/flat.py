@@ -37,7 +37,7 @@ class _Site:
 
     def again_s(self) -> float:
         """Return CPU seconds a request of one VM that asks the same again and again."""
-        return drive(self.callers[-1].conversation, [_CHUNK] * _REPEATS) / _REPEATS
+        return drive(self.callers[-1].connection, [_CHUNK] * _REPEATS) / _REPEATS
 
     def first_s(self) -> float:
         """Return CPU seconds a request of VMs that have not asked this before."""

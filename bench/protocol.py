@@ -90,7 +90,7 @@ def _cases() -> list[Case]:
     )
     two = dispatcher(list(fleet(value(2)).vms.values()), GENEROUS)
     looked_at = dispatcher([Vm("vm-1")], GENEROUS)
-    looked_at.watch(Recorder(_RECORDED))
+    looked_at.set_observer(Recorder(_RECORDED))
     leaf = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text"
     whole = request(INSTANCE, *METADATA)
     return [
@@ -141,9 +141,9 @@ def _tried(case: Case) -> Caller:
 def _round_s(case: Case, caller: Caller) -> float:
     """Return CPU seconds a request."""
     trial = [case.chunk() for _ in range(_TRIAL // case.requests)]
-    taken = drive(caller.conversation, trial)
+    taken = drive(caller.connection, trial)
     chunks = [case.chunk() for _ in range(int(len(trial) * _ROUND_S / taken))]
-    return drive(caller.conversation, chunks) / len(chunks) / case.requests
+    return drive(caller.connection, chunks) / len(chunks) / case.requests
 
 
 def _stage_s() -> float:

@@ -76,12 +76,12 @@ class Caller:
     def __init__(self, dispatcher: Dispatcher, peer: str) -> None:
         """Connect."""
         self.transport = Transport(peer)
-        self.conversation = Connection(dispatcher)
-        self.conversation.connection_made(self.transport)
+        self.connection = Connection(dispatcher)
+        self.connection.connection_made(self.transport)
 
     def status(self, chunk: bytes) -> int:
         """Send a chunk and return the status of the answer."""
-        drive(self.conversation, [chunk])
+        drive(self.connection, [chunk])
         return int(bytes(self.transport.last)[9:12])
 
 
@@ -101,16 +101,16 @@ def drive_all(callers: list[Caller], chunk: bytes) -> float:
     size = len(chunk)
     start = time.process_time()
     for caller in callers:
-        conversation = caller.conversation
+        conversation = caller.connection
         memoryview(conversation.get_buffer(-1))[:size] = chunk
         conversation.buffer_updated(size)
     return time.process_time() - start
 
 
 class Unasked:
-    """The maker of planes whose guests ask only for what is made already."""
+    """The provider of planes whose guests ask only for what is made already."""
 
-    def held(self, need: Pending, _now_s: float) -> Result | None:
+    def cached(self, need: Pending, _now_s: float) -> Result | None:
         """Refuse to be asked."""
         raise AssertionError(need)
 
@@ -120,17 +120,17 @@ class Unasked:
 
 
 def dispatcher(
-    vms: list[Vm], allowances: Allowances, maker: PendingProvider | None = None
+    vms: list[Vm], allowances: Allowances, provider: PendingProvider | None = None
 ) -> Dispatcher:
     """Return a plane with real clocks, and settle memory as the server does at its start."""
     fleet_index: ResponseIndex = FleetIndex(catalog(NEWEST), _CACHE_BYTES)
-    fleet_index.take(fleet_index.plan(vms))
+    fleet_index.apply(fleet_index.plan(vms))
     made = Dispatcher(
         fleet_index,
         now=time.monotonic,
         utc=time.time,
         allowances=allowances,
-        maker=maker or Unasked(),
+        provider=provider or Unasked(),
     )
     gc.collect()
     gc.freeze()
@@ -138,7 +138,7 @@ def dispatcher(
 
 
 def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> CredentialsService:
-    """Return a maker that holds at a time what all these VMs need for these targets."""
+    """Return a provider that holds at a time what all these VMs need for these targets."""
     office = CredentialsService(CaSettings(), TokenSettings(LIFE_S))
 
     async def make() -> None:

@@ -8,7 +8,7 @@ that some row has.
 import sys
 
 from openimds.facts.refusals import PROBLEMS
-from tests.support.talk import Talk, a_plane, replies
+from tests.support.talk import Talk, a_dispatcher, replies
 
 STATUSES = {row.status for row in PROBLEMS} | {200, 100}
 
@@ -19,7 +19,7 @@ def one_input(data: bytes) -> None:
     Raises:
         AssertionError: an answer is no answer, or has a status that nobody knows.
     """
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     size, rest = (data[0] or 1, data[1:]) if data else (1, b"")
     written = b""
     for at in range(0, len(rest), size):

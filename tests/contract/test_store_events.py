@@ -24,7 +24,7 @@ def log_entry(event_id: str, body: bytes = b"{}") -> LogEntry:
 
 
 def everything(store: Store) -> object:
-    return store.events(), store.incarnations(), store.note("k"), store.log_entries(0, 99)
+    return store.events(), store.incarnations(), store.value("k"), store.log_entries(0, 99)
 
 
 def test_an_empty_store_knows_no_event(store: Store) -> None:
@@ -33,24 +33,26 @@ def test_an_empty_store_knows_no_event(store: Store) -> None:
 
 
 def test_events_stay_in_the_order_in_which_they_first_came(store: Store) -> None:
-    store.move(EventBatch({"B": b"b", "A": b"a"}))
-    store.move(EventBatch({"C": b"c"}))
-    store.move(EventBatch({"B": b"b2", "A": None, "gone": None}))
+    store.write_events(EventBatch({"B": b"b", "A": b"a"}))
+    store.write_events(EventBatch({"C": b"c"}))
+    store.write_events(EventBatch({"B": b"b2", "A": None, "gone": None}))
     assert store.events() == [b"b2", b"c"]
-    store.move(EventBatch({"A": b"again"}))
+    store.write_events(EventBatch({"A": b"again"}))
     assert store.events() == [b"b2", b"c", b"again"]
 
 
 def test_incarnations_and_notes_are_replaced(store: Store) -> None:
-    store.move(EventBatch(incarnations={"vm:a": 1, "vm:b": 7}, notes={"k": b"1", "l": b"2"}))
-    store.move(EventBatch(incarnations={"vm:a": 2}, notes={"k": None, "l": b"3"}))
+    store.write_events(
+        EventBatch(incarnations={"vm:a": 1, "vm:b": 7}, values={"k": b"1", "l": b"2"})
+    )
+    store.write_events(EventBatch(incarnations={"vm:a": 2}, values={"k": None, "l": b"3"}))
     assert store.incarnations() == {"vm:a": 2, "vm:b": 7}
-    assert (store.note("k"), store.note("l")) == (None, b"3")
+    assert (store.value("k"), store.value("l")) == (None, b"3")
 
 
 def test_happenings_are_numbered_and_read_by_pages(store: Store) -> None:
-    first = store.move(EventBatch(log_entries=(log_entry("A", b"1"), log_entry("B", b"2"))))
-    second = store.move(EventBatch(log_entries=(log_entry("A", b"3"),)))
+    first = store.write_events(EventBatch(log_entries=(log_entry("A", b"1"), log_entry("B", b"2"))))
+    second = store.write_events(EventBatch(log_entries=(log_entry("A", b"3"),)))
     made = [*first, *second]
     assert [(one.event_id, one.body, one.who, one.at) for one in made] == [
         ("A", b"1", "somebody", AT),
@@ -68,32 +70,32 @@ def test_happenings_are_numbered_and_read_by_pages(store: Store) -> None:
 def test_events_and_vms_do_not_touch_each_other(store: Store) -> None:
     store.write([Write("a", b"{}", "api")], "somebody", AT)
     before = store.page("", 9), store.changes(0, 9), store.revision()
-    store.move(EventBatch({"A": b"a"}, {"vm:a": 1}, {}, (log_entry("A"),)))
+    store.write_events(EventBatch({"A": b"a"}, {"vm:a": 1}, {}, (log_entry("A"),)))
     assert (store.page("", 9), store.changes(0, 9), store.revision()) == before
 
 
 @pytest.mark.parametrize("engine", LASTING)
 def test_it_remembers_when_it_is_opened_again(engine: str, tmp_path: Path) -> None:
     store = ENGINES[engine](tmp_path)
-    store.move(EventBatch({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (log_entry("A"),)))
+    store.write_events(EventBatch({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (log_entry("A"),)))
     before = everything(store), store.last_log_entry()
     store.close()
     again = ENGINES[engine](tmp_path)
     assert (everything(again), again.last_log_entry()) == before
-    (next_one,) = again.move(EventBatch(log_entries=(log_entry("B"),)))
+    (next_one,) = again.write_events(EventBatch(log_entries=(log_entry("B"),)))
     assert next_one.number > before[1]
     again.close()
 
 
 def test_a_full_disk_writes_no_part_of_a_step(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "fleet.db")
-    store.move(EventBatch({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (log_entry("A"),)))
+    store.write_events(EventBatch({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (log_entry("A"),)))
     before = everything(store)
     (pages,) = store._db.execute("PRAGMA page_count").fetchone()
     store._db.execute(f"PRAGMA max_page_count = {pages}")
     large = EventBatch({"A": None, "B": b"x"}, {"vm:a": 2}, {}, (log_entry("A", b"x" * 100_000),))
     with pytest.raises(StoreError, match="full"):
-        store.move(large)
+        store.write_events(large)
     assert everything(store) == before
     store.close()
 
@@ -111,7 +113,7 @@ def test_a_store_of_the_release_before_is_brought_up_to_date(tmp_path: Path) -> 
     finally:
         sqlite.STEPS = steps
     store = SqliteStore(path)
-    store.move(EventBatch({"A": b"a"}))
+    store.write_events(EventBatch({"A": b"a"}))
     assert store.events() == [b"a"]
     assert store.revision() == 1
     store.close()

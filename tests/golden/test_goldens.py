@@ -9,25 +9,25 @@ import pytest
 from openimds.protocol.pending import Pending, PendingDocument, Result, Signature
 from openimds.vm.from_capture import capture
 from tests.golden import make
-from tests.support.talk import Idle, Talk, a_picture, a_plane
+from tests.support.talk import IdleProvider, Talk, a_dispatcher, an_index
 
 HERE = Path(__file__).parent
 CASES: list[dict[str, Any]] = json.loads((HERE / "cases.json").read_bytes())
 HEAD = capture(json.loads((HERE / "head.json").read_bytes()), "head")
 
 
-class Signs(Idle):
+class Signs(IdleProvider):
     """Has a signature at hand for every attested document; others judge whether it holds."""
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         if isinstance(need, PendingDocument):
             return Signature("MII=", now_s + 60)
-        return super().held(need, now_s)
+        return super().cached(need, now_s)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_the_plane_says_what_the_evidence_says(case: dict[str, Any]) -> None:
-    dispatcher = a_plane(a_picture(HEAD.vm), maker=Signs())
+    dispatcher = a_dispatcher(an_index(HEAD.vm), provider=Signs())
     got = Talk(dispatcher).ask_raw(case["target"], case["method"], case["headers"])
     assert got.status == case["status"], got.body
     if case["content_type"]:
@@ -48,7 +48,7 @@ def test_the_plane_says_what_the_evidence_says(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_the_second_answer_is_the_first_again(case: dict[str, Any]) -> None:
-    talk = Talk(a_plane(a_picture(HEAD.vm), maker=Signs()))
+    talk = Talk(a_dispatcher(an_index(HEAD.vm), provider=Signs()))
     first = talk.ask_raw(case["target"], case["method"], case["headers"])
     second = talk.ask_raw(case["target"], case["method"], case["headers"])
     assert (second.status, second.body) == (first.status, first.body)

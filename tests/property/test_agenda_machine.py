@@ -50,10 +50,10 @@ class FullStore(SqliteStore):
 
     is_full = False
 
-    def move(self, moves: EventBatch) -> list[LogEntry]:
+    def write_events(self, moves: EventBatch) -> list[LogEntry]:
         if self.is_full:
             raise StoreError("the disk is full")
-        return super().move(moves)
+        return super().write_events(moves)
 
 
 class Machine(RuleBasedStateMachine):
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
 
     def open(self) -> None:
         fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
-        fleet_index.take(fleet_index.plan(fleet({"vms": SAID}).vms.values()))
+        fleet_index.apply(fleet_index.plan(fleet({"vms": SAID}).vms.values()))
         self.store = FullStore(Path(self.folder.name) / "fleet.db")
         self.fleet_service = FleetService(self.store, fleet_index, lambda: self.now_s, self.nothing)
         self.desks.append(self.fleet_service)
@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
         self.tick()
         for scope, vms in FLEET.items():
             held = [
-                self.events_service.held(PendingEventsDocument(vm, scope, VERSION), self.now_s)
+                self.events_service.cached(PendingEventsDocument(vm, scope, VERSION), self.now_s)
                 for vm in vms
             ]
             assert all(one is held[0] for one in held)

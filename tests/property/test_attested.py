@@ -63,6 +63,6 @@ def test_one_nonce_is_one_signature_for_one_request(nonce: str, plan: dict[str, 
     async def play() -> None:
         documents = DocumentCache(REGISTRY.document_signer, lambda: 0, Worker())
         await documents.make(need, NOW_S)
-        assert documents.held(need, NOW_S) is None
+        assert documents.cached(need, NOW_S) is None
 
     asyncio.run(play())

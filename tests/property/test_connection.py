@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.requests import one_input
-from tests.support.talk import Reply, Talk, a_plane, replies, request
+from tests.support.talk import Reply, Talk, a_dispatcher, replies, request
 
 CORPUS = sorted((Path(__file__).parents[2] / "fuzz" / "corpus").iterdir())
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
@@ -37,9 +37,9 @@ def same(reply: Reply) -> tuple[int, bytes]:
 @given(st.lists(requests, max_size=5), st.data())
 def test_the_cut_of_the_bytes_does_not_matter(asked: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(asked)
-    whole = replies(Talk(a_plane()).send(stream))
+    whole = replies(Talk(a_dispatcher()).send(stream))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     edges = zip([0, *cuts], [*cuts, len(stream)], strict=True)
     pieces = replies(b"".join(talk.send(stream[start:end]) for start, end in edges))
     assert [same(reply) for reply in pieces] == [same(reply) for reply in whole]

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.talk import a_plane, replies, request
+from tests.support.talk import a_dispatcher, replies, request
 from tests.unit.dataplane.faulty import Line, trouble
 
 LEAVES = ("name", "location", "vmSize", "osType")
@@ -39,7 +39,7 @@ FAULTS = st.lists(
 def test_answers_keep_the_order_of_the_questions(
     faults: list[dict[str, Any]], chunks: list[list[int]], step_s: float
 ) -> None:
-    clean, spoilt = a_plane(), a_plane()
+    clean, spoilt = a_dispatcher(), a_dispatcher()
     expected = [reply.body for chunk in chunks for reply in replies(_say(Line(clean), chunk))]
     engine, timers = trouble(spoilt, *faults)
     line, data = Line(spoilt), b""

@@ -94,16 +94,16 @@ class Talk:
         self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5), listener: str = ""
     ) -> None:
         self.transport = FakeTransport(peer)
-        self.conversation = Connection(dispatcher, listener)
-        self.conversation.connection_made(self.transport)
+        self.connection = Connection(dispatcher, listener)
+        self.connection.connection_made(self.transport)
 
     def send(self, data: bytes) -> bytes:
         """Deliver bytes as a loop would, and return what was written to them."""
         while data:
-            buffer = self.conversation.get_buffer(-1)
+            buffer = self.connection.get_buffer(-1)
             size = min(len(data), len(buffer))
             buffer[:size] = data[:size]
-            self.conversation.buffer_updated(size)
+            self.connection.buffer_updated(size)
             data = data[size:]
             if self.transport.is_closed:
                 break
@@ -128,7 +128,7 @@ def request(target: str, method: str = "GET", headers: dict[str, str] | None = N
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-class Time:
+class FakeClock:
     """A steady clock that stands still until it is set."""
 
     def __init__(self) -> None:
@@ -138,10 +138,10 @@ class Time:
         return self.now_s
 
 
-class Idle:
+class IdleProvider:
     """Makes nothing: for planes that are not asked for what has to be made; no event happens."""
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         if isinstance(need, PendingEventsDocument):
             return EventsDocument(document((), 0, need.version))
         raise AssertionError(need)
@@ -150,27 +150,27 @@ class Idle:
         raise AssertionError(need)
 
 
-def a_picture(*vms: Vm, newest: str = NEWEST, most_bytes: int = 1 << 28) -> ResponseIndex:
+def an_index(*vms: Vm, newest: str = NEWEST, most_bytes: int = 1 << 28) -> ResponseIndex:
     fleet_index: ResponseIndex = FleetIndex(catalog(newest), most_bytes)
-    fleet_index.take(fleet_index.plan(vms or (Vm("vm-1"),)))
+    fleet_index.apply(fleet_index.plan(vms or (Vm("vm-1"),)))
     return fleet_index
 
 
-def a_plane(
+def a_dispatcher(
     fleet_index: ResponseIndex | None = None,
     *,
     allowances: Allowances | None = None,
-    now: Time | None = None,
+    now: FakeClock | None = None,
     bounds: Bounds | None = None,
-    maker: PendingProvider | None = None,
+    provider: PendingProvider | None = None,
 ) -> Dispatcher:
     """A plane with the documented limits off unless `allowances` are given."""
     return Dispatcher(
-        fleet_index or a_picture(),
-        now=now or Time(),
+        fleet_index or an_index(),
+        now=now or FakeClock(),
         utc=lambda: UTC_S,
         allowances=allowances or {},
-        maker=maker or Idle(),
+        provider=provider or IdleProvider(),
         bounds=bounds or Bounds(),
     )
 

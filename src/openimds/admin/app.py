@@ -150,7 +150,9 @@ class _Rest:
         """List the changes with before and after."""
         limit = whole(request, "limit", _PAGE, 1, MOST_PER_PAGE)
         since = whole(request, "cursor", 0, 0, _MOST_REVISION)
-        found = await self._fleet_service.ask(self._fleet_service.store.changes, since, limit + 1)
+        found = await self._fleet_service.call_store(
+            self._fleet_service.store.changes, since, limit + 1
+        )
         items = [{**_entry(one), **_states(one)} for one in found[:limit]]
         after = str(found[limit - 1].revision) if len(found) > limit else None
         return _json({"items": items, "next": after})
@@ -177,12 +179,14 @@ class _Rest:
         )
         try:
             while since is not None and (
-                page := await fleet_service.ask(fleet_service.store.changes, at.since, _PAGE)
+                page := await fleet_service.call_store(fleet_service.store.changes, at.since, _PAGE)
             ):
                 for change in page:
                     yield at.event(change)
             while number is not None and (
-                more := await fleet_service.ask(fleet_service.store.log_entries, at.number, _PAGE)
+                more := await fleet_service.call_store(
+                    fleet_service.store.log_entries, at.number, _PAGE
+                )
             ):
                 for log_entry in more:
                     yield at.event(log_entry)
@@ -204,7 +208,7 @@ class _Rest:
 
     async def get_readiness(self, _: Request) -> Response:
         """Say whether changes can be written."""
-        await self._fleet_service.ask(self._fleet_service.store.revision)
+        await self._fleet_service.call_store(self._fleet_service.store.revision)
         return _json({"status": "ready"})
 
     async def get_metrics(self, _: Request) -> Response:

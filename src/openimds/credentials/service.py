@@ -82,12 +82,12 @@ class CredentialsService:
                 )
             return self._keyring
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None."""
         if isinstance(need, PendingDocument):
-            return self.documents.held(need, now_s)
+            return self.documents.cached(need, now_s)
         if isinstance(need, PendingToken) and not need.proof:
-            return self.tokens.held(need, now_s)
+            return self.tokens.cached(need, now_s)
         return None  # It serves once: a proof has to be looked at, a request to be signed.
 
     async def make(self, need: Pending, now_s: float) -> Result:

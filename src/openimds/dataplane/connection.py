@@ -118,7 +118,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_idle and not self._is_closing and not self._out:
             dispatcher, entry = self.dispatcher, self._caller()
             reply = (
-                entry.replies if entry else dispatcher.unknown_caller_responses
+                entry.responses if entry else dispatcher.unknown_caller_responses
             ).by_request.get(data)
             if reply is not None and dispatcher.is_good(reply):
                 now_s = dispatcher.now()
@@ -179,7 +179,7 @@ class Connection(asyncio.BufferedProtocol):
             self._break("headers_too_large")
         if not self._in_head:
             return  # A trailer behind a chunked body is weighed, and is no header.
-        if self.dispatcher.watcher is not None:
+        if self.dispatcher.observer is not None:
             self._headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
         match name.lower():
             case b"metadata":
@@ -221,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         request = self._request(self._parser.get_method().decode())
         reply, fault = self._reply(request)
-        heard = self._heard(request, fault) if self.dispatcher.watcher is not None else None
+        heard = self._heard(request, fault) if self.dispatcher.observer is not None else None
         if fault is not None:
             self._out.append(
                 FaultyDelivery(self.dispatcher, fault, heard, self._flush).start(reply)
@@ -341,12 +341,12 @@ class Connection(asyncio.BufferedProtocol):
     def _say(self, reply: PreparedResponse, heard: ObservedRequest | None) -> bytes:
         """Return the bytes of a reply, and let who looks on know."""
         said = self.dispatcher.send(reply, self.dispatcher.utc())
-        if heard is not None and self.dispatcher.watcher is not None:
-            self.dispatcher.watcher.note(heard, reply, said)
+        if heard is not None and self.dispatcher.observer is not None:
+            self.dispatcher.observer.observe(heard, reply, said)
         return said
 
     def _last_words(self, key: str) -> bytes:
-        heard = self._heard(_NO_REQUEST) if self.dispatcher.watcher is not None else None
+        heard = self._heard(_NO_REQUEST) if self.dispatcher.observer is not None else None
         return self._say(self.dispatcher.broken(key), heard)
 
     def _heard(self, request: ParsedRequest, fault: Fault | None = None) -> ObservedRequest:
@@ -365,7 +365,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _raw_request(self) -> bytes:
         """Return the chunk if it is certain to be this one request and nothing else."""
-        if self.dispatcher.watcher is not None:
+        if self.dispatcher.observer is not None:
             return b""
         end = b"\r\n\r\n"
         # A request that expects must be answered with 100 Continue each time, so it is parsed.

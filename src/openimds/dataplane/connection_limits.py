@@ -21,7 +21,7 @@ class ConnectionTable:
     def __init__(self, most: int, most_per_caller: int) -> None:
         """Begin with none."""
         self.most, self.most_per_caller = most, most_per_caller
-        self.turned_away = 0
+        self.refused = 0
         self._open: set[ManagedConnection] = set()
         self._by_caller: dict[str, int] = {}
 
@@ -33,7 +33,7 @@ class ConnectionTable:
         """Take a connection, or count it as turned away."""
         held = self._by_caller.get(caller, 0)
         if len(self._open) >= self.most or held >= self.most_per_caller:
-            self.turned_away += 1
+            self.refused += 1
             return False
         self._open.add(connection)
         self._by_caller[caller] = held + 1

@@ -96,7 +96,7 @@ class ParsedRequest(Struct, frozen=True):
 class PendingProvider(Protocol):
     """Makes what answers need; the data plane has no key and no store of its own."""
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None if it has to be made."""
         ...
 
@@ -134,14 +134,14 @@ class Dispatcher:
         now: Callable[[], float],
         utc: Callable[[], float],
         allowances: Allowances,
-        maker: PendingProvider,
+        provider: PendingProvider,
         bounds: Bounds = Bounds(),  # noqa: B008 - a frozen value
         extras: frozenset[str] = frozenset(),
         secret_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Serve a picture under limits."""
         self.extras, self.secret_of = extras, secret_of
-        self.maker = maker
+        self.provider = provider
         self.fleet_index = fleet_index
         self.now, self.utc = now, utc
         self.allowances = allowances
@@ -154,9 +154,9 @@ class Dispatcher:
         self.on_internal_error: Callable[[BaseException], None] = lambda _: None
         self.unknown_caller_responses: CachedResponses[PreparedResponse] = CachedResponses()
         self.on_unknown_caller: Callable[[str], None] = lambda _: None
-        self.watcher: RequestObserver | None = None
+        self.observer: RequestObserver | None = None
         self.faults: FaultSource | None = None
-        self.later: Later = loop_later
+        self.call_later: Later = loop_later
 
     def reply(
         self, entry: WireEntry, request: ParsedRequest, raw: bytes
@@ -172,7 +172,7 @@ class Dispatcher:
             if not entry.grants(known.limit, self.allowances, self.now()):
                 return self.refused(known)
             if raw:
-                self.fleet_index.response_cache.keep(entry.replies, raw, known, len(raw))
+                self.fleet_index.response_cache.keep(entry.responses, raw, known, len(raw))
             return known
         asked = request.query(self.extras)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
@@ -181,7 +181,7 @@ class Dispatcher:
 
     def _known(self, entry: WireEntry, request: ParsedRequest) -> PreparedResponse | None:
         """Return the reply that was prepared for such a request before, if it still holds."""
-        found = entry.replies.by_request.get(request.key()) if request.is_plain else None
+        found = entry.responses.by_request.get(request.key()) if request.is_plain else None
         return found if found is not None and self.is_good(found) else None
 
     def troubled(
@@ -224,7 +224,7 @@ class Dispatcher:
         """Return the reply that says this, with what it needs if that is held already."""
         utc_s, need, made = self.utc(), None, None
         if not isinstance(said, Response | Refusal):
-            need, made = said, self.maker.held(said, utc_s)
+            need, made = said, self.provider.cached(said, utc_s)
             if made is None:
                 if not entry.begin(asked.category.limit, self.allowances):
                     return self._too_soon(asked, request)
@@ -240,7 +240,7 @@ class Dispatcher:
         asked, request, entry = waiting.asked, waiting.request, waiting.entry
         made: Result | None = None
         try:
-            made = await self.maker.make(waiting.need, self.utc())
+            made = await self.provider.make(waiting.need, self.utc())
             said = resume(asked, waiting.need, made, self.utc())
         except Exception as error:  # noqa: BLE001 - a mistake of ours is told and answered with 500
             self.on_internal_error(error)
@@ -249,7 +249,7 @@ class Dispatcher:
             entry.end(asked.category.limit)
         if isinstance(waiting.need, PendingToken) and waiting.need.is_once:
             # What was prepared may say the token that this one has taken the place of.
-            self.fleet_index.response_cache.drop(entry.replies)
+            self.fleet_index.response_cache.drop(entry.responses)
         if waiting.generation == self.fleet_index.generation:
             return self._kept(entry, asked, request, said, waiting.need, made, waiting.raw)
         # The VM may be another one by now: the reply is right, and not right any more.
@@ -262,7 +262,7 @@ class Dispatcher:
             return True
         if reply.need is None or reply.asked is None:
             return False
-        made = self.maker.held(reply.need, utc_s)
+        made = self.provider.cached(reply.need, utc_s)
         if made is None:
             return False
         if made is reply.made and isinstance(made, Signature):
@@ -292,9 +292,9 @@ class Dispatcher:
         reply.instead = self._too_soon(asked, request, counts=False)
         reply.need, reply.asked, reply.made = need, asked if need else None, made
         response_cache, key = self.fleet_index.response_cache, request.key()
-        response_cache.keep(entry.replies, key, reply, reply.size_bytes + len(key))
+        response_cache.keep(entry.responses, key, reply, reply.size_bytes + len(key))
         if raw:
-            response_cache.keep(entry.replies, raw, reply, len(raw))
+            response_cache.keep(entry.responses, raw, reply, len(raw))
         return reply
 
     def refused(self, reply: PreparedResponse) -> PreparedResponse:
@@ -331,16 +331,16 @@ class Dispatcher:
             said, "general", self._count("http", row.status, key), connection=CLOSE
         )
 
-    def trouble(self, faults: FaultSource | None) -> None:
+    def set_faults(self, faults: FaultSource | None) -> None:
         """Let requests go wrong as this says from now on, or let all go right."""
         self.faults = faults
         if faults:
             # What is known by its bytes would pass untroubled.
             self.fleet_index.clear_responses()
 
-    def watch(self, watcher: RequestObserver | None) -> None:
+    def set_observer(self, observer: RequestObserver | None) -> None:
         """Have somebody told of every request from now on, or nobody."""
-        self.watcher = watcher
+        self.observer = observer
         # What is known by its bytes would pass unseen.
         self.fleet_index.clear_responses()
         self.fleet_index.response_cache.drop(self.unknown_caller_responses)

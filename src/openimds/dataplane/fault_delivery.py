@@ -75,8 +75,8 @@ class FaultyDelivery:
         is_none = isinstance(reply, NoResponse)
         said = b"" if is_none else self._dispatcher.send(reply, self._dispatcher.utc())
         wanted = script(self._fault, said)
-        if self._heard is not None and self._dispatcher.watcher is not None:
-            self._dispatcher.watcher.note(self._heard, reply, b"".join(wanted.pieces))
+        if self._heard is not None and self._dispatcher.observer is not None:
+            self._dispatcher.observer.observe(self._heard, reply, b"".join(wanted.pieces))
         if self.is_over:
             return  # The guest has gone meanwhile.
         self._coming.extend(wanted.pieces)
@@ -100,7 +100,7 @@ class FaultyDelivery:
 
     def _in(self, wait_s: float) -> None:
         self.wait_s = wait_s
-        self._timer = self._dispatcher.later(wait_s, self._step)
+        self._timer = self._dispatcher.call_later(wait_s, self._step)
 
     def _step(self) -> None:
         self._go_on()

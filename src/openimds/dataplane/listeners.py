@@ -119,7 +119,7 @@ class Listener(Struct, frozen=True):
             os.unlink(self.path)  # noqa: PTH108 - as above
 
 
-def place(listener: Listener, text: str) -> str:
+def bound_address(listener: Listener, text: str) -> str:
     """Return the address that a listener of this text has, with the port that it really got."""
     is_tcp = isinstance(address(text, ""), Tcp)
     return listener.url.removeprefix("http://") if is_tcp else text

@@ -38,7 +38,7 @@ class ObservedRequest(Struct, frozen=True):
 class RequestObserver(Protocol):
     """Is told of every request once its answer is known."""
 
-    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
+    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         """Take note; `said` are the bytes that go out.
 
         Where a fault leaves a request without an answer, `said` is what it sends instead (often

@@ -72,14 +72,14 @@ class EventsService:
         Raises:
             StoreError: it cannot be read or written.
         """
-        noted = await self._fleet_service.ask(self._fleet_service.store.note, _CLOCK)
+        noted = await self._fleet_service.call_store(self._fleet_service.store.value, _CLOCK)
         if noted and self.clock.is_virtual:
             self.clock.take(msgspec.json.decode(noted, type=ClockState))
         await self.event_writer.load()
 
     # What guests ask.
 
-    def held(self, need: PendingEventsDocument, now_s: float) -> EventsDocument:
+    def cached(self, need: PendingEventsDocument, now_s: float) -> EventsDocument:
         """Return the document of a scope; a new object whenever it is another one."""
         shown = self.event_writer.scopes.get(need.scope, self._untouched)
         if self._activity and not self._activity.asks(need.scope, now_s):
@@ -204,7 +204,9 @@ class EventsService:
             StoreError: it could not be written; the clock runs as before.
         """
         note: dict[str, bytes | None] = {_CLOCK: msgspec.json.encode(state)}
-        await self._fleet_service.ask(self._fleet_service.store.move, EventBatch(notes=note))
+        await self._fleet_service.call_store(
+            self._fleet_service.store.write_events, EventBatch(values=note)
+        )
         self.clock.take(state)
         await self.on_clock()
         await self.event_writer.do(self._follow)

@@ -77,14 +77,14 @@ class Webhook:
 
     async def _begin(self) -> int:
         """Return the number of the last line that was told; a new hook begins with the next."""
-        noted = await self._fleet_service.ask(self._fleet_service.store.note, _NOTE)
+        noted = await self._fleet_service.call_store(self._fleet_service.store.value, _NOTE)
         if noted is None:
             await self._note(self._fleet_service.last_log_entry)
             return self._fleet_service.last_log_entry
         return min(int(noted), self._fleet_service.last_log_entry)
 
     async def _catch_up(self, at: int) -> None:
-        while page := await self._fleet_service.ask(
+        while page := await self._fleet_service.call_store(
             self._fleet_service.store.log_entries, at, _PAGE
         ):
             for one in page:
@@ -99,8 +99,8 @@ class Webhook:
                 await asyncio.shield(self._note(at))
 
     async def _note(self, at: int) -> None:
-        await self._fleet_service.ask(
-            self._fleet_service.store.move, EventBatch(notes={_NOTE: b"%d" % at})
+        await self._fleet_service.call_store(
+            self._fleet_service.store.write_events, EventBatch(values={_NOTE: b"%d" % at})
         )
 
     async def _try(self, one: LogEntry) -> None:

@@ -95,11 +95,11 @@ class EventWriter:
         Raises:
             StoreError: it cannot be read or written.
         """
-        ask, store = self._fleet_service.ask, self._fleet_service.store
+        ask, store = self._fleet_service.call_store, self._fleet_service.store
         events = [msgspec.json.decode(body, type=Event) for body in await ask(store.events)]
         self.events = {event.event_id: event for event in events}
         self._incarnations = await ask(store.incarnations)
-        book = await ask(store.note, BOOK)
+        book = await ask(store.value, BOOK)
         self.book = msgspec.json.decode(book, type=ScenarioTable) if book else ScenarioTable()
         self._fleet_service.last_log_entry = await ask(store.last_log_entry)
         self._restore()
@@ -170,7 +170,9 @@ class EventWriter:
             tuple(lines),
         )
         if moves != EventBatch():
-            made = await self._fleet_service.ask(self._fleet_service.store.move, moves)
+            made = await self._fleet_service.call_store(
+                self._fleet_service.store.write_events, moves
+            )
             self.book = book
             self._show_all(transitions, after, made)
 

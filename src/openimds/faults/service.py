@@ -78,7 +78,7 @@ class FaultService:
         """
         of_file = tuple(of_file)
         self.check(of_file)
-        note = await self._fleet_service.ask(self._fleet_service.store.note, NOTE)
+        note = await self._fleet_service.call_store(self._fleet_service.store.value, NOTE)
         kept = msgspec.json.decode(note, type=list[StoredFault]) if note else []
         self._last = max((int(one.key) for one in kept), default=0)
         held = [self._resumed(one) for one in kept]
@@ -178,8 +178,8 @@ class FaultService:
         kept = [_kept(one) for one in running if one.origin == API]
         if kept != [_kept(one) for one in self.running if one.origin == API]:
             note = msgspec.json.encode(kept) if kept else None
-            await self._fleet_service.ask(
-                self._fleet_service.store.move, EventBatch(notes={NOTE: note})
+            await self._fleet_service.call_store(
+                self._fleet_service.store.write_events, EventBatch(values={NOTE: note})
             )
         await self._show(running)
 

@@ -75,12 +75,12 @@ class AddressClaims(Struct, frozen=True):
 class VmEntry(Generic[R]):
     """One VM as the data plane sees it."""
 
-    __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "replies")
+    __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "responses")
 
     def __init__(self, vm: Vm) -> None:
         """Pack the VM."""
         self.name = vm.name
-        self.replies: CachedResponses[R] = CachedResponses()
+        self.responses: CachedResponses[R] = CachedResponses()
         self.claims = AddressClaims((), (), "")
         self._windows: dict[str, Window] | None = None
         self._under_way: dict[str, int] | None = None
@@ -207,7 +207,7 @@ class FleetIndex(Generic[R]):
                 _claim(listeners, listener, name, "reach.listen")
         return IndexUpdate(new, claims, gone, listeners)
 
-    def take(self, step: IndexUpdate) -> None:
+    def apply(self, step: IndexUpdate) -> None:
         """Make a planned step; the next request of every connection sees it."""
         for name in step.puts.keys() | step.removes:
             self._forget(name)
@@ -222,7 +222,7 @@ class FleetIndex(Generic[R]):
     def clear_responses(self) -> None:
         """Let every reply be prepared anew, and keep none that is being made meanwhile."""
         for entry in self.by_name.values():
-            self.response_cache.drop(entry.replies)
+            self.response_cache.drop(entry.responses)
         self.generation += 1
 
     @property
@@ -230,7 +230,7 @@ class FleetIndex(Generic[R]):
         """Every listener that belongs to a VM, with the VM's name."""
         return self._by_listener
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return sentences about addresses that are mere defaults and that others have too."""
         found = []
         for address, entries in self._presumed.items():
@@ -269,7 +269,7 @@ class FleetIndex(Generic[R]):
         others = [one for one in self._presumed.pop(claims.presumed, ()) if one is not entry]
         if others:
             self._presumed[claims.presumed] = others
-        self.response_cache.drop(entry.replies)
+        self.response_cache.drop(entry.responses)
 
 
 def _claims(vm: Vm) -> AddressClaims:

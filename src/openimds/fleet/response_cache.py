@@ -12,12 +12,12 @@ MOST_PER_VM = 512
 class CachedResponses(Generic[R]):
     """The prepared replies of one VM; reading is a dict look-up."""
 
-    __slots__ = ("by_request", "held_bytes")
+    __slots__ = ("by_request", "size_bytes")
 
     def __init__(self) -> None:
         """Begin empty."""
         self.by_request: dict[bytes | str, R] = {}
-        self.held_bytes = 0
+        self.size_bytes = 0
 
 
 class ResponseCache(Generic[R]):
@@ -30,7 +30,7 @@ class ResponseCache(Generic[R]):
     def __init__(self, most_bytes: int) -> None:
         """Hold at most `most_bytes`, as the callers count them."""
         self.most_bytes = most_bytes
-        self.held_bytes = 0
+        self.size_bytes = 0
         self._order: OrderedDict[int, CachedResponses[R]] = OrderedDict()
 
     def keep(
@@ -40,18 +40,18 @@ class ResponseCache(Generic[R]):
         if len(replies.by_request) >= MOST_PER_VM:
             self.drop(replies)
         replies.by_request[request] = reply
-        replies.held_bytes += size_bytes
-        self.held_bytes += size_bytes
+        replies.size_bytes += size_bytes
+        self.size_bytes += size_bytes
         self._order[id(replies)] = replies
         self._order.move_to_end(id(replies))
-        while self.held_bytes > self.most_bytes:
+        while self.size_bytes > self.most_bytes:
             self.drop(next(iter(self._order.values())))
 
     def drop(self, replies: CachedResponses[R]) -> None:
         """Forget the replies of one VM."""
-        self.held_bytes -= replies.held_bytes
+        self.size_bytes -= replies.size_bytes
         replies.by_request.clear()
-        replies.held_bytes = 0
+        replies.size_bytes = 0
         self._order.pop(id(replies), None)
 
     def __len__(self) -> int:

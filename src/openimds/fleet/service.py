@@ -30,12 +30,12 @@ _PAGE = 5000
 _SLICE = 200
 
 
-def body_of(vm: Vm) -> bytes:
+def encode_vm(vm: Vm) -> bytes:
     """Return what the store keeps of a VM; equal VMs have equal bodies."""
     return msgspec.json.encode(vm_to_value(vm), order="sorted")
 
 
-def vm_of(stored: StoredVm) -> Vm:
+def decode_vm(stored: StoredVm) -> Vm:
     """Return the VM of what the store keeps.
 
     Raises:
@@ -78,23 +78,23 @@ class FleetService:
         """Show what the store holds; listeners are opened unless a `sync` is to follow."""
         vms: list[Vm] = []
         after = ""
-        while page := await self.ask(self.store.page, after, _PAGE):
-            vms += map(vm_of, page)
+        while page := await self.call_store(self.store.page, after, _PAGE):
+            vms += map(decode_vm, page)
             after = page[-1].name
-        self.revision = await self.ask(self.store.revision)
+        self.revision = await self.call_store(self.store.revision)
         step = self.fleet_index.plan(vms)
         if is_last:
             await self._open_listeners(step.listeners, frozenset())
-        self.fleet_index.take(step)
+        self.fleet_index.apply(step)
 
-    async def ask(self, call: Callable[..., T], *arguments: object) -> T:
+    async def call_store(self, call: Callable[..., T], *arguments: object) -> T:
         """Call the store in its thread, and remember that it answered."""
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._thread, call, *arguments)
         self._well_at_s = self._steady()
         return answer
 
-    def age_s(self) -> float:
+    def store_age_s(self) -> float:
         """Return how long ago the store last answered."""
         return self._steady() - self._well_at_s
 
@@ -118,7 +118,7 @@ class FleetService:
             ConfigError, ConflictError, StoreError: as `put`.
         """
         async with self._turn:
-            stored = await self.ask(self.store.get, name)
+            stored = await self.call_store(self.store.get, name)
             if stored is None:
                 return None
             try:
@@ -129,10 +129,10 @@ class FleetService:
             return (await self._put(changed, who, expected))[0]
 
     async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:
-        held = await self.ask(self.store.get, vm.name)
+        held = await self.call_store(self.store.get, vm.name)
         # Who owns a VM does not change by changing it, but for the one that nobody asked for.
         origin = held.origin if held and held.origin != DEFAULT else API
-        body = body_of(vm)
+        body = encode_vm(vm)
         write = Write(vm.name, body, origin, expected)
         is_new = vm.name not in self.fleet_index.by_name
         gone = await self._defaults() - {vm.name} if is_new else set()
@@ -163,10 +163,10 @@ class FleetService:
         """
         async with self._turn:
             wanted = {vm.name: vm for vm in vms}
-            held = await self.ask(self._held)
+            held = await self.call_store(self._held)
             made: list[Write] = []
             for number, (name, vm) in enumerate(wanted.items()):
-                made.append(Write(name, body_of(vm), origin))
+                made.append(Write(name, encode_vm(vm), origin))
                 if number % _SLICE == 0:
                     await asyncio.sleep(0)  # Guests are answered between the slices.
             writes = [one for one in made if held.get(one.name) != (one.body, origin)]
@@ -189,7 +189,7 @@ class FleetService:
     async def _defaults(self) -> set[str]:
         """Return the name of the VM that nobody asked for, if it is the only one."""
         only = self.fleet_index.only
-        stored = await self.ask(self.store.get, only.name) if only else None
+        stored = await self.call_store(self.store.get, only.name) if only else None
         return {stored.name} if stored and stored.origin == DEFAULT else set()
 
     async def _change(
@@ -199,11 +199,11 @@ class FleetService:
         step = self.fleet_index.plan(vms, gone)
         try:
             await self._open_listeners(step.listeners, self.fleet_index.listeners.keys())
-            changes = await self.ask(self.store.write, [*writes, *removes], who, self._now())
+            changes = await self.call_store(self.store.write, [*writes, *removes], who, self._now())
         except BaseException:
             await self._open_listeners({}, self.fleet_index.listeners.keys())
             raise
-        self.fleet_index.take(step)
+        self.fleet_index.apply(step)
         self._on_change({change.name for change in changes})
         self.revision = max([self.revision, *(change.revision for change in changes)])
         await self._open_listeners(step.listeners, frozenset())

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from math import isfinite
 
 from openimds.dataplane.dispatcher import Dispatcher
-from openimds.dataplane.listeners import Enter, Listener, listen, place
+from openimds.dataplane.listeners import Enter, Listener, bound_address, listen
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import FaultInjector
@@ -27,7 +27,7 @@ def reopening(dispatcher: Dispatcher, first: str, enter: Enter) -> Reopen:
     async def reopen(text: str, old: Listener) -> Listener:
         owner, said = dispatcher.fleet_index.listeners.get(text, ""), text or first
         where = f"vms.{owner}.reach.listen" if owner else "listen"
-        at = place(old, said)
+        at = bound_address(old, said)
         return await listen(dispatcher, said, where, is_own=bool(text), enter=enter, at=at)
 
     return reopen

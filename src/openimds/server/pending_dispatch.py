@@ -9,7 +9,7 @@ from openimds.protocol.pending import Pending, PendingApproval, PendingEventsDoc
 class CredentialProvider(Protocol):
     """Makes what has to be signed."""
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None."""
         ...
 
@@ -25,16 +25,16 @@ class PendingDispatch:
         """Stand before the two."""
         self._signer, self._events_service = signer, events_service
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         """Return what is there already, or None if it has to be made."""
         if isinstance(need, PendingEventsDocument):
-            return self._events_service.held(need, now_s)
-        return None if isinstance(need, PendingApproval) else self._signer.held(need, now_s)
+            return self._events_service.cached(need, now_s)
+        return None if isinstance(need, PendingApproval) else self._signer.cached(need, now_s)
 
     async def make(self, need: Pending, now_s: float) -> Result:
         """Return it once it is made, or why it could not be."""
         if isinstance(need, PendingEventsDocument):
-            return self._events_service.held(need, now_s)
+            return self._events_service.cached(need, now_s)
         if isinstance(need, PendingApproval):
             return await self._events_service.approve(need)
         return await self._signer.make(need, now_s)

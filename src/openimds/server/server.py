@@ -148,7 +148,7 @@ class Server:
             now=asyncio.get_running_loop().time,
             utc=self.clock if config.virtual_clock else time.time,
             allowances=config.allowances,
-            maker=PendingDispatch(self.office, self.events_service),
+            provider=PendingDispatch(self.office, self.events_service),
             bounds=config.bounds,
             extras=config.extras,
             secret_of=self.secrets.of,
@@ -156,10 +156,12 @@ class Server:
         self.dispatcher.on_unknown_caller = self._on_unknown_caller
         self.dispatcher.on_internal_error = self._on_internal_error
         self.recorder = Recorder(config.record)
-        self.recorder.on_looking = self._look
-        self._look(self.recorder.is_looking)
+        self.recorder.on_active = self._look
+        self._look(self.recorder.is_active)
         self.listening = ListenerSet(self.dispatcher, config.listen, self._given, self.notify)
-        self.faults = FaultService(self.fleet_service, self.dispatcher.utc, self.dispatcher.trouble)
+        self.faults = FaultService(
+            self.fleet_service, self.dispatcher.utc, self.dispatcher.set_faults
+        )
         open_now, reopen = self.listening.by_text, self.listening.reopen
         self.listener_faults = ListenerFaults(
             self.faults.engine, self.clock, open_now, reopen, self.notify
@@ -181,7 +183,7 @@ class Server:
         """
         await self._load()
         await self._load_events()
-        for remark in (*self.config.remarks, *self.dispatcher.fleet_index.remarks()):
+        for remark in (*self.config.remarks, *self.dispatcher.fleet_index.warnings()):
             self.notify(remark)
         first = await self.listening.open()
         self.listener_faults.look()
@@ -355,7 +357,7 @@ class Server:
         await self.listener_faults.settle()
 
     def _look(self, is_looking: bool) -> None:  # noqa: FBT001 - a fact that is told
-        self.dispatcher.watch(self.recorder if is_looking else None)
+        self.dispatcher.set_observer(self.recorder if is_looking else None)
 
     def _on_internal_error(self, error: BaseException) -> None:
         if isinstance(error, Error):  # The operator's or the world's, and not ours.

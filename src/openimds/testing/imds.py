@@ -65,7 +65,7 @@ class Imds:
         self.events = Events(stage, server, self.vms, vm)
         self.clock = GuestClock(stage, server)
         self.env = Environment(server, self.vms, vm)
-        self.requests = Requests(server.recorder.of)
+        self.requests = Requests(server.recorder.records)
         self.faults = Faults(stage, server)
 
     def __repr__(self) -> str:

@@ -134,7 +134,7 @@ class Vms:
     def body(self, name: str) -> bytes:
         """Return what the store keeps of a VM; as `ServedVm.said`."""
         stored = self._stage.do(
-            self._server.fleet_service.ask(self._server.fleet_service.store.get, name)
+            self._server.fleet_service.call_store(self._server.fleet_service.store.get, name)
         )
         if stored is None:
             raise self._missing(name)

@@ -166,7 +166,7 @@ def test_a_failing_store_is_a_503_and_nothing_happened(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await ready(office)
         (event,) = await declared(office)
-        office.store.fails = {"move", "log_entries"}
+        office.store.fails = {"write_events", "log_entries"}
         asked = [
             await office.api.post("/v1/events", json=REBOOT),
             *[await office.api.post(f"/v1/events/{event['id']}/{v}") for v in ("start", "cancel")],

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from openimds.cli import client as client_module
 from openimds.cli import identity
 from openimds.cli.client import ChangedError, Client, ServerError
-from openimds.fleet.service import body_of
+from openimds.fleet.service import encode_vm
 from openimds.vm.fleet_file import merge_patch
 from openimds.vm.fleet_file import vm as read_vm
 
@@ -68,7 +68,7 @@ class Api:
     def change(self, patch: object) -> None:
         """Change the VM as a server does: what does not fit is refused."""
         changed = read_vm("a", merge_patch(self.said, patch))
-        self.said = msgspec.json.decode(body_of(changed))
+        self.said = msgspec.json.decode(encode_vm(changed))
         self.revision += 1
 
     @property

@@ -72,8 +72,8 @@ class Line(Talk):
 
     def __init__(self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5)) -> None:
         self.transport = Transport(peer)
-        self.conversation = Connection(dispatcher, "")
-        self.conversation.connection_made(self.transport)
+        self.connection = Connection(dispatcher, "")
+        self.connection.connection_made(self.transport)
 
     def state(self) -> str:
         """Tell whether it reads, waits, or has ended, and how."""
@@ -91,6 +91,6 @@ def trouble(dispatcher: Dispatcher, *faults: dict[str, Any]) -> tuple[FaultInjec
     engine.running = tuple(
         ActiveFault(str(number), plan, "api", UTC_S, names) for number, plan in enumerate(plans)
     )
-    dispatcher.later = timers.later
-    dispatcher.trouble(engine)
+    dispatcher.call_later = timers.later
+    dispatcher.set_faults(engine)
     return engine, timers

@@ -9,12 +9,12 @@ from openimds.dataplane.response_bytes import PreparedResponse as WireReply
 from openimds.protocol.pending import AccessToken, Pending, PendingDocument, Result, Signature
 from tests.support.talk import (
     UTC_S,
+    FakeClock,
     Reply,
     Talk,
-    Time,
+    a_dispatcher,
     a_fleet,
-    a_picture,
-    a_plane,
+    an_index,
     replies,
     request,
 )
@@ -25,14 +25,14 @@ HELD = {"identities": {"system": True}}
 
 
 class Bench:
-    """A maker whose work ends when the test says so."""
+    """A provider whose work ends when the test says so."""
 
     def __init__(self) -> None:
         self.asked: list[asyncio.Future[Result]] = []
         self.response_cache: AccessToken | None = None
         self.signature: Signature | None = None
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         if isinstance(need, PendingDocument):
             return self.signature
         return None if need.is_once else self.response_cache
@@ -57,13 +57,13 @@ async def settle() -> None:
 
 
 class Stage:
-    """A plane, its maker, its clock, and a connection to it."""
+    """A plane, its provider, its clock, and a connection to it."""
 
     def __init__(self, **dispatcher: Any) -> None:
-        self.bench, self.now, self.utc_s = Bench(), Time(), UTC_S
+        self.bench, self.now, self.utc_s = Bench(), FakeClock(), UTC_S
         vms = a_fleet(**{"vm-1": HELD})
-        self.dispatcher: Dispatcher = a_plane(
-            a_picture(*vms), maker=self.bench, now=self.now, **dispatcher
+        self.dispatcher: Dispatcher = a_dispatcher(
+            an_index(*vms), provider=self.bench, now=self.now, **dispatcher
         )
         self.dispatcher.utc = lambda: self.utc_s
         self.talk = Talk(self.dispatcher)
@@ -73,7 +73,7 @@ class Stage:
         return self.talk.send(b"".join(request(target, headers=head) for target in targets))
 
     def kept(self) -> list[WireReply]:
-        return list(self.dispatcher.fleet_index.by_name["vm-1"].replies.by_request.values())
+        return list(self.dispatcher.fleet_index.by_name["vm-1"].responses.by_request.values())
 
     def is_paused(self) -> bool:
         return self.talk.transport.is_paused

@@ -6,12 +6,12 @@ from openimds.dataplane.dispatcher import Bounds, Dispatcher
 from openimds.dataplane.response_bytes import CountKey
 from tests.support.talk import (
     UTC_S,
+    FakeClock,
     Reply,
     Talk,
-    Time,
+    a_dispatcher,
     a_fleet,
-    a_picture,
-    a_plane,
+    an_index,
     replies,
     request,
 )
@@ -28,7 +28,7 @@ def one(data: bytes) -> Reply:
 
 
 def test_headers_stand_as_they_were_recorded_for_instance() -> None:
-    got = Talk(a_plane()).ask(INSTANCE)
+    got = Talk(a_dispatcher()).ask(INSTANCE)
     assert [name for name, _ in got.header_list] == [
         "Content-Type",
         "Server",
@@ -42,20 +42,20 @@ def test_headers_stand_as_they_were_recorded_for_instance() -> None:
 
 
 def test_headers_stand_as_they_were_recorded_for_identity() -> None:
-    got = Talk(a_plane()).ask("/metadata/identity/oauth2/token")
+    got = Talk(a_dispatcher()).ask("/metadata/identity/oauth2/token")
     names = [name for name, _ in got.header_list]
     assert names == ["Content-Type", "Server", "Date", "Content-Length"]
 
 
 def test_every_answer_has_its_own_request_id() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     ids = {talk.ask(INSTANCE).headers["x-ms-request-id"] for _ in range(50)}
     assert len(ids) == 50
     assert all(len(one) == 36 and one[14] == "4" and one[19] in "89ab" for one in ids)
 
 
 def test_the_date_follows_the_clock_of_the_wall() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     talk = Talk(dispatcher)
     first = talk.ask(INSTANCE).headers["Date"]
     dispatcher.utc = lambda: UTC_S + 61
@@ -67,14 +67,14 @@ def test_the_date_follows_the_clock_of_the_wall() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 50])
 def test_a_request_may_come_in_pieces(size: int) -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     data = request(INSTANCE, headers=METADATA)
     written = b"".join(talk.send(data[at : at + size]) for at in range(0, len(data), size))
     assert one(written).status == 200
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     got = replies(talk.send(GET + request("/x") + request(INSTANCE, headers=METADATA) + GET))
     assert [reply.status for reply in got] == [200, 404, 200, 200]
     assert got[0].body == got[3].body
@@ -82,7 +82,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
 
 
 def test_a_request_after_the_last_one_is_not_answered() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
     got = replies(talk.send(last + GET))
     assert [reply.headers.get("Connection") for reply in got] == ["close"]
@@ -90,18 +90,18 @@ def test_a_request_after_the_last_one_is_not_answered() -> None:
 
 
 def test_the_same_bytes_are_answered_without_parsing() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     talk = Talk(dispatcher)
     first = one(talk.send(GET))
     entry = dispatcher.fleet_index.by_name["vm-1"]
-    assert GET in entry.replies.by_request
-    del talk.conversation._parser
+    assert GET in entry.responses.by_request
+    del talk.connection._parser
     assert one(talk.send(GET)).body == first.body
     assert dispatcher.counts[CountKey("versions", 200, "")].requests == 2
 
 
 def test_the_same_last_bytes_end_the_connection_again() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
     Talk(dispatcher).send(last)
     again = Talk(dispatcher)
@@ -119,14 +119,14 @@ def test_the_same_last_bytes_end_the_connection_again() -> None:
     ],
 )
 def test_bytes_that_are_more_than_one_small_request_are_not_kept(data: bytes) -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     Talk(dispatcher).send(data)
-    assert data not in dispatcher.fleet_index.by_name["vm-1"].replies.by_request
+    assert data not in dispatcher.fleet_index.by_name["vm-1"].responses.by_request
 
 
 def test_http_1_0_ends_unless_asked_to_stay() -> None:
     old = f"GET {VERSIONS} HTTP/1.0\r\nMetadata: true\r\n".encode()
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     got = one(talk.send(old + b"Connection: keep-alive\r\n\r\n"))
     assert (got.status, got.headers["Connection"]) == (200, "keep-alive")
     assert not talk.transport.is_closed
@@ -156,7 +156,7 @@ def test_http_1_0_ends_unless_asked_to_stay() -> None:
     ],
 )
 def test_bytes_that_are_no_request_end_the_connection(data: bytes, status: int) -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     talk = Talk(dispatcher)
     got = one(talk.send(data))
     assert (got.status, got.headers["Connection"]) == (status, "close")
@@ -167,26 +167,26 @@ def test_bytes_that_are_no_request_end_the_connection(data: bytes, status: int) 
 
 
 def test_what_came_before_the_broken_bytes_is_answered() -> None:
-    got = replies(Talk(a_plane()).send(GET + b"nonsense\r\n\r\n"))
+    got = replies(Talk(a_dispatcher()).send(GET + b"nonsense\r\n\r\n"))
     assert [reply.status for reply in got] == [200, 400]
 
 
 def test_a_body_on_get_is_read_and_ignored() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     body = GET[:-2] + b"Content-Length: 5\r\n\r\nhello"
     chunks = GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     assert [reply.status for reply in replies(talk.send(body + chunks + GET))] == [200] * 3
 
 
 def test_expect_is_answered_before_the_body() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     head = GET[:-2] + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     assert talk.send(head) == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert one(talk.send(b"{}")).status == 200
 
 
 def test_an_upgrade_is_ignored() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     upgrade = GET[:-2] + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
     assert [reply.status for reply in replies(talk.send(upgrade + GET))] == [200, 200]
     assert one(talk.send(upgrade)).status == 200
@@ -209,11 +209,11 @@ def test_an_upgrade_is_ignored() -> None:
 )
 def test_the_two_headers_that_matter(headers: bytes, status: int) -> None:
     data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n"
-    assert one(Talk(a_plane()).send(data)).status == status
+    assert one(Talk(a_dispatcher()).send(data)).status == status
 
 
 def test_head_has_the_headers_of_get_and_no_body() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     got, head = talk.ask(INSTANCE), talk.ask(INSTANCE, "HEAD")
     assert head.headers["Content-Length"] == got.headers["Content-Length"]
     assert (head.status, head.body) == (200, b"")
@@ -221,8 +221,8 @@ def test_head_has_the_headers_of_get_and_no_body() -> None:
 
 class TestTime:
     def test_a_silent_connection_is_closed_without_words(self) -> None:
-        now = Time()
-        dispatcher = a_plane(now=now)
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
         closed = []
         for at in (1009.9, 1010.0):
@@ -232,8 +232,8 @@ class TestTime:
         assert talk.transport.take() == b""
 
     def test_a_head_that_dawdles_gets_408(self) -> None:
-        now = Time()
-        dispatcher = a_plane(now=now)
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
         talk.send(GET)
         now.now_s += 100
@@ -247,8 +247,8 @@ class TestTime:
         assert talk.transport.is_closed
 
     def test_a_body_that_dawdles_gets_408(self) -> None:
-        now = Time()
-        dispatcher = a_plane(now=now)
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
         talk.send(GET[:-2] + b"Content-Length: 9\r\n\r\n")
         dispatcher.connections.sweep(now.now_s + 10)
@@ -256,8 +256,8 @@ class TestTime:
 
     @pytest.mark.parametrize("times", [1, 2])
     def test_an_idle_connection_lives_for_two_minutes(self, times: int) -> None:
-        now = Time()
-        dispatcher = a_plane(now=now)
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
         for _ in range(times):
             talk.send(GET)
@@ -267,8 +267,8 @@ class TestTime:
         assert talk.transport.is_closed
 
     def test_draining_ends_idle_connections_and_hurries_the_others(self) -> None:
-        now = Time()
-        dispatcher = a_plane(now=now)
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now)
         idle, busy = Talk(dispatcher), Talk(dispatcher)
         busy.send(GET[:9])
         dispatcher.connections.drain()
@@ -280,37 +280,37 @@ class TestTime:
 
 class TestConnections:
     def test_a_caller_who_does_not_read_is_not_read(self) -> None:
-        talk = Talk(a_plane())
+        talk = Talk(a_dispatcher())
         assert talk.transport.high == 65536
-        talk.conversation.pause_writing()
+        talk.connection.pause_writing()
         assert talk.transport.is_paused
-        talk.conversation.resume_writing()
+        talk.connection.resume_writing()
         assert not talk.transport.is_paused
 
     def test_too_many_connections_are_turned_away(self) -> None:
-        dispatcher = a_plane(bounds=Bounds(connections=3, connections_per_caller=2))
+        dispatcher = a_dispatcher(bounds=Bounds(connections=3, connections_per_caller=2))
         first, second = Talk(dispatcher, ("10.0.0.1", 1)), Talk(dispatcher, ("10.0.0.1", 2))
         third = Talk(dispatcher, ("10.0.0.1", 3))
         other, fourth = Talk(dispatcher, ("10.0.0.2", 1)), Talk(dispatcher, ("10.0.0.3", 1))
         aborted = [one.transport.is_aborted for one in (first, second, third, other, fourth)]
         assert aborted == [False, False, True, False, True]
-        assert dispatcher.connections.turned_away == 2
+        assert dispatcher.connections.refused == 2
         for one_talk in (third, first):
-            one_talk.conversation.connection_lost(None)
+            one_talk.connection.connection_lost(None)
         assert len(dispatcher.connections) == 2
         assert not Talk(dispatcher, ("10.0.0.1", 4)).transport.is_aborted
 
     def test_a_caller_who_has_left_leaves_nothing(self) -> None:
-        dispatcher = a_plane()
-        Talk(dispatcher).conversation.connection_lost(None)
+        dispatcher = a_dispatcher()
+        Talk(dispatcher).connection.connection_lost(None)
         assert len(dispatcher.connections) == 0
         assert dispatcher.connections._by_caller == {}
 
 
 class TestCallers:
     def fleet(self) -> Dispatcher:
-        return a_plane(
-            a_picture(
+        return a_dispatcher(
+            an_index(
                 *a_fleet(
                     a={"reach": {"address": ["10.0.0.1"]}},
                     b={"reach": {"address": ["10.0.0.2"], "listen": ["unix:/b"]}},
@@ -340,22 +340,22 @@ class TestCallers:
         assert got.body == b"a"
 
     def test_a_step_of_the_picture_is_seen_by_the_next_request(self) -> None:
-        fleet_index = a_picture(*a_fleet(old={}))
-        talk = Talk(a_plane(fleet_index))
+        fleet_index = an_index(*a_fleet(old={}))
+        talk = Talk(a_dispatcher(fleet_index))
         assert self.name(talk) == self.name(talk) == b"old"
-        fleet_index.take(fleet_index.plan(a_fleet(new={}), ["old"]))
+        fleet_index.apply(fleet_index.plan(a_fleet(new={}), ["old"]))
         assert self.name(talk) == b"new"
-        fleet_index.take(fleet_index.plan(a_fleet(new={"compute": {"name": "renamed"}})))
+        fleet_index.apply(fleet_index.plan(a_fleet(new={"compute": {"name": "renamed"}})))
         assert self.name(talk) == b"renamed"
-        fleet_index.take(fleet_index.plan([], ["new"]))
+        fleet_index.apply(fleet_index.plan([], ["new"]))
         assert talk.ask("/metadata/versions").status == 404
 
 
 def test_no_bytes_of_a_guest_are_taken_for_a_prepared_reply() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     Talk(dispatcher).send(GET)
     (key,) = [
-        one for one in dispatcher.fleet_index.by_name["vm-1"].replies.by_request if one != GET
+        one for one in dispatcher.fleet_index.by_name["vm-1"].responses.by_request if one != GET
     ]
     assert isinstance(key, str)
     assert one(Talk(dispatcher).send(key.encode() + b"\r\n\r\n")).status == 400
@@ -364,19 +364,19 @@ def test_no_bytes_of_a_guest_are_taken_for_a_prepared_reply() -> None:
 
 def test_a_trailer_is_no_header() -> None:
     data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert one(Talk(a_plane()).send(data + b"0\r\nMetadata: true\r\n\r\n")).status == 400
+    assert one(Talk(a_dispatcher()).send(data + b"0\r\nMetadata: true\r\n\r\n")).status == 400
 
 
 def test_every_request_that_expects_is_told_to_continue() -> None:
-    talk = Talk(a_plane())
+    talk = Talk(a_dispatcher())
     data = GET[:-2] + b"Expect: 100-continue\r\n\r\n"
     for _ in range(2):
         assert [reply.status for reply in replies(talk.send(data))] == [100, 200]
 
 
 def test_a_guest_that_does_not_take_its_last_words_is_cut() -> None:
-    now = Time()
-    dispatcher = a_plane(now=now)
+    now = FakeClock()
+    dispatcher = a_dispatcher(now=now)
     talk = Talk(dispatcher)
     talk.send(request(VERSIONS, headers={**METADATA, "Connection": "close"}))
     dispatcher.connections.sweep(now.now_s + 4)
@@ -387,7 +387,7 @@ def test_a_guest_that_does_not_take_its_last_words_is_cut() -> None:
 
 def test_a_mistake_of_ours_is_told_and_is_not_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[BaseException] = []
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     dispatcher.on_internal_error = told.append
     monkeypatch.setattr("openimds.dataplane.dispatcher.handle", lambda *_: 1 // 0)
     talk = Talk(dispatcher)

@@ -2,15 +2,15 @@ import pytest
 
 from openimds.dataplane.dispatcher import Bounds, Dispatcher
 from openimds.dataplane.response_bytes import CountKey
-from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited, request
+from tests.support.talk import FakeClock, Talk, a_dispatcher, a_fleet, an_index, limited, request
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
 LEAF = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 
 
 def test_five_requests_a_second_whatever_they_ask() -> None:
-    now = Time()
-    dispatcher = a_plane(allowances=limited(), now=now)
+    now = FakeClock()
+    dispatcher = a_dispatcher(allowances=limited(), now=now)
     talk = Talk(dispatcher)
     asked = [INSTANCE, LEAF, INSTANCE, "/nowhere", "/metadata/versions", INSTANCE, LEAF, "/x"]
     got = [talk.ask(target) for target in asked]
@@ -24,30 +24,30 @@ def test_five_requests_a_second_whatever_they_ask() -> None:
 
 
 def test_a_throttled_request_is_not_kept() -> None:
-    dispatcher = a_plane(allowances=limited())
+    dispatcher = a_dispatcher(allowances=limited())
     talk = Talk(dispatcher)
     for _ in range(5):
         talk.ask(INSTANCE)
-    held = len(dispatcher.fleet_index.by_name["vm-1"].replies.by_request)
+    held = len(dispatcher.fleet_index.by_name["vm-1"].responses.by_request)
     for number in range(20):
         assert talk.ask(f"{INSTANCE}&x={number}").status == 429
-    assert len(dispatcher.fleet_index.by_name["vm-1"].replies.by_request) == held
+    assert len(dispatcher.fleet_index.by_name["vm-1"].responses.by_request) == held
 
 
 def test_other_bytes_for_the_same_question_are_throttled_too() -> None:
-    talk = Talk(a_plane(allowances=limited()))
+    talk = Talk(a_dispatcher(allowances=limited()))
     got = [talk.ask(INSTANCE, Accept=f"x/{number}").status for number in range(7)]
     assert got == [200] * 5 + [429] * 2
 
 
 def test_head_is_throttled_without_a_body() -> None:
-    talk = Talk(a_plane(allowances=limited()))
+    talk = Talk(a_dispatcher(allowances=limited()))
     got = [talk.ask(INSTANCE, "HEAD") for _ in range(6)]
     assert (got[5].status, got[5].body) == (429, b"")
 
 
 def test_identity_has_its_own_budget() -> None:
-    dispatcher = a_plane(allowances=limited())
+    dispatcher = a_dispatcher(allowances=limited())
     talk = Talk(dispatcher)
     token = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x"
     assert [talk.ask(token).status for _ in range(22)] == [400] * 20 + [429] * 2
@@ -57,7 +57,7 @@ def test_identity_has_its_own_budget() -> None:
 
 def test_one_vm_cannot_spend_what_is_anothers() -> None:
     vms = a_fleet(a={"reach": {"address": ["10.0.0.1"]}}, b={"reach": {"address": ["10.0.0.2"]}})
-    dispatcher = a_plane(a_picture(*vms), allowances=limited())
+    dispatcher = a_dispatcher(an_index(*vms), allowances=limited())
     noisy, quiet = Talk(dispatcher, ("10.0.0.1", 1)), Talk(dispatcher, ("10.0.0.2", 1))
     assert [noisy.ask(INSTANCE).status for _ in range(50)].count(429) == 45
     assert quiet.ask(INSTANCE).status == 200
@@ -66,7 +66,7 @@ def test_one_vm_cannot_spend_what_is_anothers() -> None:
 class TestStrangers:
     def dispatcher(self, most: int = 1024) -> tuple[Dispatcher, list[str]]:
         vms = a_fleet(a={"reach": {"address": ["10.0.0.1"]}}, b={})
-        dispatcher = a_plane(a_picture(*vms), bounds=Bounds(unknown_callers=most))
+        dispatcher = a_dispatcher(an_index(*vms), bounds=Bounds(unknown_callers=most))
         told: list[str] = []
         dispatcher.on_unknown_caller = told.append
         return dispatcher, told
@@ -91,7 +91,7 @@ class TestStrangers:
             pieces = (data[at : at + size] for at in range(0, len(data), size))
             assert b" 404 " in b"".join(talk.send(piece) for piece in pieces)
         assert dispatcher.unknown_caller_responses.by_request.keys() == {data}
-        del talk.conversation._parser
+        del talk.connection._parser
         assert b" 404 " in talk.send(data)
         assert dispatcher.unknown_callers == {"10.9.9.9": 3}
 
@@ -103,9 +103,9 @@ class TestStrangers:
 
 
 def test_prepared_replies_stay_within_their_bound() -> None:
-    dispatcher = a_plane(a_picture(most_bytes=20_000))
+    dispatcher = a_dispatcher(an_index(most_bytes=20_000))
     talk = Talk(dispatcher)
     for number in range(50):
         talk.ask(f"{INSTANCE}&x={number}")
-        assert dispatcher.fleet_index.response_cache.held_bytes <= 20_000
+        assert dispatcher.fleet_index.response_cache.size_bytes <= 20_000
     assert talk.ask(INSTANCE).status == 200

@@ -13,7 +13,7 @@ from openimds.protocol.pending import (
     PendingEventsDocument,
     Result,
 )
-from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, replies
+from tests.support.talk import UTC_S, Talk, a_dispatcher, a_fleet, an_index, replies
 
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 ID = "51941B56-8080-45AC-81AE-8BDA818F5958"
@@ -27,7 +27,7 @@ class Board:
         self.approved: list[PendingApproval] = []
         self.looks = 0
 
-    def held(self, need: Pending, now_s: float) -> Result | None:
+    def cached(self, need: Pending, now_s: float) -> Result | None:
         if not isinstance(need, PendingEventsDocument):
             return None
         self.looks += 1
@@ -41,12 +41,12 @@ class Board:
 
 def test_a_new_document_is_seen_with_the_next_request_and_an_old_one_is_not_written_again() -> None:
     board, utc_s = Board(), UTC_S
-    dispatcher = a_plane(maker=board)
+    dispatcher = a_dispatcher(provider=board)
     dispatcher.utc = lambda: utc_s
     talk = Talk(dispatcher)
     assert talk.ask(EVENTS).body == b'{"DocumentIncarnation":0}'
     reply = talk.ask(EVENTS)
-    head = dispatcher.fleet_index.by_name["vm-1"].replies.by_request
+    head = dispatcher.fleet_index.by_name["vm-1"].responses.by_request
     bytes_before = {id(one.after) for one in head.values()}
     utc_s += 1000
     assert talk.ask(EVENTS).body == reply.body
@@ -63,7 +63,7 @@ def test_members_of_one_scope_see_one_document() -> None:
         b={"availabilitySet": "AS", "reach": {"address": ["10.0.0.2"]}},
     )
     board = Board()
-    dispatcher = a_plane(a_picture(*vms), maker=board)
+    dispatcher = a_dispatcher(an_index(*vms), provider=board)
     for number in (1, 2):
         assert Talk(dispatcher, (f"10.0.0.{number}", 1)).ask(EVENTS).status == 200
     assert [*board.shown] == ["set:as"]
@@ -81,7 +81,7 @@ def approve(talk: Talk, event_id: str, version: str = "2020-07-01") -> bytes:
 def test_an_approval_waits_until_it_is_noted_and_is_asked_anew_each_time() -> None:
     async def play() -> None:
         board = Board()
-        talk = Talk(a_plane(maker=board))
+        talk = Talk(a_dispatcher(provider=board))
         for times in (1, 2):
             assert approve(talk, ID) == b""
             for _ in range(5):
@@ -99,13 +99,13 @@ def test_an_approval_waits_until_it_is_noted_and_is_asked_anew_each_time() -> No
 
 
 def test_every_version_of_the_list_is_served() -> None:
-    talk = Talk(a_plane(maker=Board()))
+    talk = Talk(a_dispatcher(provider=Board()))
     for row in SCHEDULED_EVENTS:
         assert talk.ask(f"/metadata/scheduledevents?api-version={row.name}").status == 200
 
 
 def test_replies_are_prepared_anew_when_the_clock_was_set() -> None:
-    dispatcher = a_plane(maker=Board())
+    dispatcher = a_dispatcher(provider=Board())
     talk = Talk(dispatcher)
     talk.ask(EVENTS)
     generation = dispatcher.fleet_index.generation

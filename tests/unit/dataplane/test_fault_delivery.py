@@ -12,13 +12,13 @@ from openimds.dataplane.dispatcher import Bounds, Dispatcher
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.response_bytes import CountKey, PreparedResponse
 from openimds.protocol.pending import Approved, PendingApproval
-from tests.support.talk import Idle, Talk, Time, a_plane, replies, request
+from tests.support.talk import FakeClock, IdleProvider, Talk, a_dispatcher, replies, request
 from tests.unit.dataplane.faulty import Line, Timers, trouble
 from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
 
 ASK = request(INSTANCE, headers={"Metadata": "true"})
 OTHER = request("/metadata/versions", headers={"Metadata": "true"})
-WHOLE = Talk(a_plane()).send(ASK)
+WHOLE = Talk(a_dispatcher()).send(ASK)
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 APPROVAL = b'{"StartRequests":[{"EventId":"51941B56-0000-4000-8000-000000000000"}]}'
 APPROVE = b"POST %b HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -29,7 +29,7 @@ APPROVE = b"POST %b HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: %d\
 
 
 def played(**fault: Any) -> tuple[Dispatcher, Line, Timers]:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     _, timers = trouble(dispatcher, fault)
     return dispatcher, Line(dispatcher), timers
 
@@ -53,7 +53,7 @@ class TestDelay:
         assert replies(line.transport.take())[0].status == 500
 
     def test_answers_stay_in_the_order_of_the_questions(self) -> None:
-        dispatcher = a_plane()
+        dispatcher = a_dispatcher()
         _, timers = trouble(dispatcher, {"effect": "delay", "delay_s": 1, "nth": 2})
         line = Line(dispatcher)
         assert [reply.status for reply in replies(line.send(OTHER + ASK + OTHER))] == [200]
@@ -71,7 +71,7 @@ class TestDelay:
         _, line, timers = played(effect="delay", delay_s=1)
         line.send(ASK)
         line.transport.close()
-        line.conversation.connection_lost(None)
+        line.connection.connection_lost(None)
         assert [one.is_cancelled for one in timers.due] == [True]
 
     def test_a_request_that_closes_is_answered_first(self) -> None:
@@ -83,8 +83,8 @@ class TestDelay:
         assert line.state() == "closed"
 
     def test_the_patience_of_the_server_counts_from_when_it_should_be_over(self) -> None:
-        now = Time()
-        dispatcher = a_plane(now=now, bounds=Bounds(answer_s=60))
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now, bounds=Bounds(answer_s=60))
         trouble(dispatcher, {"effect": "delay", "delay_s": 100})
         line = Line(dispatcher)
         line.send(ASK)
@@ -104,7 +104,7 @@ def test_a_trickle_comes_piece_by_piece_and_whole() -> None:
     assert replies(b"".join(pieces))[0].body == b"vm-1"
     assert len(b"".join(pieces)) == len(WHOLE)
     line.transport.close()
-    line.conversation.connection_lost(None)
+    line.connection.connection_lost(None)
 
 
 def test_a_cut_body_is_shorter_than_was_said_and_the_connection_ends() -> None:
@@ -121,7 +121,7 @@ def test_what_is_asked_behind_the_end_of_a_connection_is_not_done() -> None:
 
 
 def test_a_wrong_length_leaves_the_connection_as_it_is() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     trouble(dispatcher, {"effect": "wrong-length", "by_bytes": -2, "nth": 1})
     line = Line(dispatcher)
     assert line.send(ASK).endswith(b"Content-Length: 2\r\n\r\nvm-1")
@@ -153,8 +153,8 @@ def test_garbage_is_no_http_and_ends_the_connection() -> None:
 
 class TestHang:
     def test_it_ends_when_the_server_loses_patience(self) -> None:
-        now = Time()
-        dispatcher = a_plane(now=now, bounds=Bounds(answer_s=60))
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now, bounds=Bounds(answer_s=60))
         trouble(dispatcher, {"effect": "hang"})
         line = Line(dispatcher)
         assert line.send(ASK) == b""
@@ -189,13 +189,13 @@ class TestHang:
         assert line.state() == "closed"
 
 
-class Approver(Idle):
+class Approver(IdleProvider):
     """Notes what was approved."""
 
     def __init__(self) -> None:
         self.approved: list[tuple[str, ...]] = []
 
-    def held(self, need: Any, now_s: float) -> Any:
+    def cached(self, need: Any, now_s: float) -> Any:
         return None
 
     async def make(self, need: Any, now_s: float) -> Any:
@@ -209,7 +209,7 @@ def approving(**fault: Any) -> tuple[list[tuple[str, ...]], bytes, Line]:
 
     async def play() -> tuple[list[tuple[str, ...]], bytes, Line]:
         approver = Approver()
-        dispatcher = a_plane(maker=approver)
+        dispatcher = a_dispatcher(provider=approver)
         _, timers = trouble(dispatcher, fault)
         line = Line(dispatcher)
         line.send(APPROVE)
@@ -274,7 +274,7 @@ def test_a_guest_who_goes_while_his_token_is_made_gets_none_and_leaves_no_timer(
         line.send(request(TOKEN, headers={"Metadata": "true"}))
         await settle()
         line.transport.close()
-        line.conversation.connection_lost(None)
+        line.connection.connection_lost(None)
         await stage.bench.end()
         assert line.transport.take() == b""
         assert timers.due == []
@@ -289,7 +289,7 @@ def test_what_waits_before_a_fault_is_left_to_whoever_makes_it() -> None:
         line.send(request(TOKEN, headers={"Metadata": "true"}) + ASK)
         await settle()
         line.transport.close()
-        line.conversation.connection_lost(None)
+        line.connection.connection_lost(None)
         assert [one.is_cancelled for one in timers.due] == [True]
         await stage.bench.end()
         assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
@@ -301,7 +301,7 @@ class Notes:
     def __init__(self) -> None:
         self.taken: list[tuple[str, CountKey, bytes]] = []
 
-    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
+    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         self.taken.append((heard.fault, reply.count.of, said))
 
 
@@ -322,7 +322,7 @@ def test_who_looks_on_sees_the_fault_and_the_bytes_that_went_out(
 ) -> None:
     dispatcher, line, _ = played(**fault)
     notes = Notes()
-    dispatcher.watch(notes)
+    dispatcher.set_observer(notes)
     data = line.send(ASK)
     assert notes.taken == [(fault["effect"], counted, data)]
     assert (counted in dispatcher.counts) is bool(counted.status)
@@ -331,9 +331,9 @@ def test_who_looks_on_sees_the_fault_and_the_bytes_that_went_out(
 def test_who_looks_on_sees_no_fault_where_none_is_played() -> None:
     dispatcher, line, _ = played(effect="reset", endpoint="token")
     notes = Notes()
-    dispatcher.watch(notes)
+    dispatcher.set_observer(notes)
     line.send(ASK)
-    dispatcher.watch(None)
+    dispatcher.set_observer(None)
     line.send(ASK)
     assert [one[0] for one in notes.taken] == [""]
 
@@ -341,12 +341,12 @@ def test_who_looks_on_sees_no_fault_where_none_is_played() -> None:
 def test_who_stops_looking_is_not_told_any_more() -> None:
     async def play(stage: Stage) -> None:
         notes = Notes()
-        stage.dispatcher.watch(notes)
+        stage.dispatcher.set_observer(notes)
         trouble(stage.dispatcher, {"effect": "cut"})
         line = Line(stage.dispatcher)
         line.send(request(TOKEN, headers={"Metadata": "true"}))
         await settle()
-        stage.dispatcher.watch(None)
+        stage.dispatcher.set_observer(None)
         await stage.bench.end()
         assert line.state() == "closed"
         assert notes.taken == []
@@ -356,7 +356,7 @@ def test_who_stops_looking_is_not_told_any_more() -> None:
 
 def test_the_kernel_resets_a_real_connection() -> None:
     async def play() -> list[str]:
-        dispatcher = a_plane()
+        dispatcher = a_dispatcher()
         trouble(dispatcher, {"effect": "reset", "nth": 2})
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(dispatcher), "127.0.0.1", 0)

@@ -7,7 +7,16 @@ import pytest
 
 from openimds.dataplane.response_bytes import CountKey
 from openimds.protocol.pending import PendingToken
-from tests.support.talk import Talk, Time, a_fleet, a_picture, a_plane, limited, replies, request
+from tests.support.talk import (
+    FakeClock,
+    Talk,
+    a_dispatcher,
+    a_fleet,
+    an_index,
+    limited,
+    replies,
+    request,
+)
 from tests.unit.dataplane.faulty import Line, trouble
 from tests.unit.dataplane.setup import HELD, INSTANCE, TOKEN, Stage, run, settle
 
@@ -16,7 +25,7 @@ GONE = {"effect": "status", "status": 410}
 
 
 def test_a_status_is_azures_own_and_counts_as_a_refusal_and_as_a_fault() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     engine, _ = trouble(dispatcher, {**GONE, "first": 2})
     talk = Talk(dispatcher)
     got = [talk.ask(DOCUMENT) for _ in range(3)]
@@ -30,7 +39,7 @@ def test_a_status_is_azures_own_and_counts_as_a_refusal_and_as_a_fault() -> None
 
 
 def test_what_stands_before_imds_has_a_server_of_its_own() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     trouble(dispatcher, {"effect": "proxy-500"})
     assert Talk(dispatcher).send(request(TOKEN, headers={"Metadata": "true"})) == (
         b"HTTP/1.1 500 Internal Server Error\r\n"
@@ -43,7 +52,7 @@ def test_what_stands_before_imds_has_a_server_of_its_own() -> None:
 
 
 def test_a_head_has_no_body_whatever_goes_wrong() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     trouble(dispatcher, GONE)
     data = Talk(dispatcher).send(request(DOCUMENT, "HEAD", {"Metadata": "true"}))
     assert data.startswith(b"HTTP/1.1 410 Gone\r\n")
@@ -51,8 +60,8 @@ def test_a_head_has_no_body_whatever_goes_wrong() -> None:
 
 
 def test_limits_are_asked_first_and_a_429_on_request_is_no_throttling() -> None:
-    now = Time()
-    dispatcher = a_plane(allowances=limited(), now=now)
+    now = FakeClock()
+    dispatcher = a_dispatcher(allowances=limited(), now=now)
     engine, _ = trouble(dispatcher, {"effect": "status", "status": 429, "first": 3})
     talk = Talk(dispatcher)
     assert [talk.ask(DOCUMENT).status for _ in range(7)] == [429] * 3 + [200] * 2 + [429] * 2
@@ -62,7 +71,7 @@ def test_limits_are_asked_first_and_a_429_on_request_is_no_throttling() -> None:
 
 
 def test_the_first_of_several_is_played_and_all_of_them_count() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     engine, _ = trouble(
         dispatcher,
         {**GONE, "nth": 2},
@@ -76,7 +85,7 @@ def test_the_first_of_several_is_played_and_all_of_them_count() -> None:
 
 def test_each_vm_is_counted_for_itself_and_only_those_that_are_named_suffer() -> None:
     vms = a_fleet(**{name: {"reach": {"address": [f"10.0.0.{n}"]}} for n, name in enumerate("abc")})
-    dispatcher = a_plane(a_picture(*vms))
+    dispatcher = a_dispatcher(an_index(*vms))
     trouble(dispatcher, {**GONE, "nth": 2, "vms": ["a", "b"]})
     talks = [Talk(dispatcher, (f"10.0.0.{n}", 1)) for n in range(3)]
     got = [[talk.ask(DOCUMENT).status for talk in talks] for _ in range(3)]
@@ -84,7 +93,7 @@ def test_each_vm_is_counted_for_itself_and_only_those_that_are_named_suffer() ->
 
 
 def test_a_stranger_gets_what_strangers_get() -> None:
-    dispatcher = a_plane(a_picture(*a_fleet(a={}, b={})))
+    dispatcher = a_dispatcher(an_index(*a_fleet(a={}, b={})))
     engine, _ = trouble(dispatcher, GONE, {"effect": "refused"})
     talk = Talk(dispatcher, ("192.0.2.7", 1))
     assert [talk.ask(DOCUMENT).status for _ in range(2)] == [404, 404]
@@ -104,31 +113,31 @@ def test_a_window_is_that_of_the_clock_of_guests() -> None:
 
 
 def test_while_faults_are_set_nothing_is_known_by_its_bytes_and_afterwards_it_is_again() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     talk = Talk(dispatcher)
     data = request(DOCUMENT, headers={"Metadata": "true"})
-    kept = dispatcher.fleet_index.by_name["vm-1"].replies.by_request
+    kept = dispatcher.fleet_index.by_name["vm-1"].responses.by_request
     first = talk.send(data)
     assert data in kept
     trouble(dispatcher, {**GONE, "nth": 2})
     assert data not in kept
     assert [reply.status for _ in range(3) for reply in replies(talk.send(data))] == [200, 410, 200]
     assert data not in kept
-    dispatcher.trouble(None)
+    dispatcher.set_faults(None)
     again = talk.send(data)
     assert data in kept
-    del talk.conversation._parser
+    del talk.connection._parser
     assert len(talk.send(data)) == len(again) == len(first)
 
 
 def test_what_goes_right_among_faults_is_prepared_once() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     trouble(dispatcher, {**GONE, "endpoint": "token"})
     talk = Talk(dispatcher)
     talk.ask(DOCUMENT)
-    (kept,) = dispatcher.fleet_index.by_name["vm-1"].replies.by_request.values()
+    (kept,) = dispatcher.fleet_index.by_name["vm-1"].responses.by_request.values()
     talk.ask(DOCUMENT)
-    assert [*dispatcher.fleet_index.by_name["vm-1"].replies.by_request.values()] == [kept]
+    assert [*dispatcher.fleet_index.by_name["vm-1"].responses.by_request.values()] == [kept]
     assert kept.count.requests == 2
 
 
@@ -142,27 +151,27 @@ def test_what_goes_right_among_faults_is_prepared_once() -> None:
     ],
 )
 def test_what_was_said_instead_is_not_kept(fault: dict[str, object], status: int) -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     trouble(dispatcher, fault)
     assert Talk(dispatcher).ask(DOCUMENT).status == status
-    assert dispatcher.fleet_index.by_name["vm-1"].replies.by_request == {}
+    assert dispatcher.fleet_index.by_name["vm-1"].responses.by_request == {}
 
 
 def test_a_stale_document_is_that_of_when_the_fault_was_set() -> None:
-    fleet_index = a_picture(*a_fleet(**{"vm-1": {"compute": {"tags": {"env": "old"}}}}))
-    dispatcher = a_plane(fleet_index)
+    fleet_index = an_index(*a_fleet(**{"vm-1": {"compute": {"tags": {"env": "old"}}}}))
+    dispatcher = a_dispatcher(fleet_index)
     trouble(dispatcher, {"effect": "stale-document", "first": 1})
-    fleet_index.take(fleet_index.plan(a_fleet(**{"vm-1": {"compute": {"tags": {"env": "new"}}}})))
+    fleet_index.apply(fleet_index.plan(a_fleet(**{"vm-1": {"compute": {"tags": {"env": "new"}}}})))
     talk = Talk(dispatcher)
     got = [json.loads(talk.ask(DOCUMENT).body)["compute"]["tags"] for _ in range(2)]
     assert got == ["env:old", "env:new"]
 
 
 def test_a_vm_that_came_after_a_fault_was_set_has_no_earlier_document() -> None:
-    fleet_index = a_picture(*a_fleet(**{"vm-1": {}}))
-    dispatcher = a_plane(fleet_index)
+    fleet_index = an_index(*a_fleet(**{"vm-1": {}}))
+    dispatcher = a_dispatcher(fleet_index)
     engine, _ = trouble(dispatcher, {"effect": "stale-document"})
-    fleet_index.take(fleet_index.plan(a_fleet(**{"vm-2": {}}), ["vm-1"]))
+    fleet_index.apply(fleet_index.plan(a_fleet(**{"vm-2": {}}), ["vm-1"]))
     assert json.loads(Talk(dispatcher).ask(DOCUMENT).body)["compute"]["name"] == "vm-2"
     assert engine.played == {"stale-document": 1}
 
@@ -226,12 +235,12 @@ def test_too_many_tokens_under_way_are_too_many_with_faults_too() -> None:
 
 
 def test_a_new_connection_meets_nobody() -> None:
-    dispatcher = a_plane(a_picture(*a_fleet(**{"vm-1": HELD})))
+    dispatcher = a_dispatcher(an_index(*a_fleet(**{"vm-1": HELD})))
     engine, _ = trouble(dispatcher, {"effect": "refused", "until_s": 5})
     line = Line(dispatcher)
     assert line.state() == "reset"
     assert len(dispatcher.connections) == 1
-    line.conversation.connection_lost(None)
+    line.connection.connection_lost(None)
     assert len(dispatcher.connections) == 0
     assert engine.played == {"refused": 1}
     dispatcher.utc = lambda: 2e9
@@ -239,7 +248,7 @@ def test_a_new_connection_meets_nobody() -> None:
 
 
 def test_an_open_connection_is_reset_by_its_next_request() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     line = Line(dispatcher)
     assert line.ask(DOCUMENT).status == 200
     engine, _ = trouble(dispatcher, {"effect": "refused"})
@@ -251,7 +260,7 @@ def test_an_open_connection_is_reset_by_its_next_request() -> None:
 
 
 def test_who_is_not_refused_is_served() -> None:
-    dispatcher = a_plane()
+    dispatcher = a_dispatcher()
     trouble(dispatcher, {"effect": "refused", "vms": ["other"]})
     assert Line(dispatcher).ask(DOCUMENT).status == 200
 
@@ -259,8 +268,8 @@ def test_who_is_not_refused_is_served() -> None:
 def test_the_loops_clock_is_the_one_that_is_used_where_nobody_says_another() -> None:
     async def play() -> list[str]:
         said: list[str] = []
-        a_plane().later(0, lambda: said.append("now"))
-        timer = a_plane().later(0, lambda: said.append("never"))
+        a_dispatcher().call_later(0, lambda: said.append("now"))
+        timer = a_dispatcher().call_later(0, lambda: said.append("never"))
         timer.cancel()
         await asyncio.sleep(0.001)
         return said

@@ -7,7 +7,7 @@ import pytest
 
 from openimds.dataplane.listeners import Netns, Tcp, Unix, address, listen, listen_on
 from openimds.errors import ConfigError
-from tests.support.talk import a_fleet, a_picture, a_plane, replies, request
+from tests.support.talk import a_dispatcher, a_fleet, an_index, replies, request
 
 ASK = request(
     "/metadata/instance/compute/name?api-version=2021-02-01&format=text",
@@ -95,7 +95,7 @@ async def _ask(connection: object) -> bytes:
 
 def test_a_tcp_listener_says_its_real_port() -> None:
     async def talk() -> tuple[str, bytes]:
-        listener = await listen(a_plane(), "127.0.0.1:0", "listen")
+        listener = await listen(a_dispatcher(), "127.0.0.1:0", "listen")
         host, port = listener.url.removeprefix("http://").split(":")
         body = await _ask(asyncio.open_connection(host, int(port)))
         listener.close()
@@ -108,7 +108,7 @@ def test_a_tcp_listener_says_its_real_port() -> None:
 
 def test_an_ipv6_listener_has_brackets_in_its_url() -> None:
     async def talk() -> str:
-        listener = await listen(a_plane(), "[::1]:0", "listen")
+        listener = await listen(a_dispatcher(), "[::1]:0", "listen")
         listener.close()
         return listener.url
 
@@ -120,7 +120,7 @@ def test_a_unix_listener_belongs_to_its_vm_and_leaves_no_file(tmp_path: Path) ->
 
     async def talk() -> bytes:
         b = {"reach": {"listen": [f"unix:{path}"]}}
-        dispatcher = a_plane(a_picture(*a_fleet(a={}, b=b)))
+        dispatcher = a_dispatcher(an_index(*a_fleet(a={}, b=b)))
         listener = await listen(dispatcher, f"unix:{path}", "listen", is_own=True)
         body = await _ask(asyncio.open_unix_connection(str(path)))
         listener.close()
@@ -137,7 +137,7 @@ def test_a_socket_file_left_behind_is_replaced(tmp_path: Path) -> None:
         old.bind(str(path))
 
     async def talk() -> str:
-        listener = await listen(a_plane(), f"unix:{path}", "listen")
+        listener = await listen(a_dispatcher(), f"unix:{path}", "listen")
         listener.close()
         return listener.url
 
@@ -150,7 +150,7 @@ def test_another_servers_socket_is_left_alone(tmp_path: Path) -> None:
         live.bind(str(path))
         live.listen()
         with pytest.raises(ConfigError, match="another server listens there"):
-            asyncio.run(listen(a_plane(), f"unix:{path}", "listen"))
+            asyncio.run(listen(a_dispatcher(), f"unix:{path}", "listen"))
     assert path.exists()
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(ConfigError, match="the file exists and is no socket"):
-        asyncio.run(listen(a_plane(), f"unix:{path}", "listen"))
+        asyncio.run(listen(a_dispatcher(), f"unix:{path}", "listen"))
     assert path.read_text() == "mine"
 
 
@@ -166,19 +166,19 @@ def test_a_port_in_use_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"listen: saw 127.0.0.1:{port} \(.*in use"):
-            asyncio.run(listen(a_plane(), f"127.0.0.1:{port}", "listen"))
+            asyncio.run(listen(a_dispatcher(), f"127.0.0.1:{port}", "listen"))
 
 
 def test_a_socket_that_was_opened_by_somebody_else_is_served() -> None:
     async def talk() -> tuple[bytes, bytes]:
-        dispatcher = a_plane(a_picture(*a_fleet(a={}, b={})))
+        dispatcher = a_dispatcher(an_index(*a_fleet(a={}, b={})))
         mine = socket.create_server(("127.0.0.1", 0))
         port = mine.getsockname()[1]
         listener = await listen_on(dispatcher, mine, "b")
         assert listener.url == f"http://127.0.0.1:{port}"
         known = await _ask(asyncio.open_connection("127.0.0.1", port))
-        dispatcher.fleet_index.take(dispatcher.fleet_index.plan([], ["b"]))
-        dispatcher.fleet_index.take(dispatcher.fleet_index.plan(a_fleet(c={})))
+        dispatcher.fleet_index.apply(dispatcher.fleet_index.plan([], ["b"]))
+        dispatcher.fleet_index.apply(dispatcher.fleet_index.plan(a_fleet(c={})))
         gone = await _ask(asyncio.open_connection("127.0.0.1", port))
         listener.close()
         return known, gone
@@ -195,7 +195,7 @@ def test_a_given_unix_socket_is_served_and_its_file_left(tmp_path: Path) -> None
         mine = socket.socket(socket.AF_UNIX)
         mine.bind(str(path))
         mine.listen()
-        listener = await listen_on(a_plane(), mine)
+        listener = await listen_on(a_dispatcher(), mine)
         assert listener.url == f"unix:{path}"
         body = await _ask(asyncio.open_unix_connection(path))
         listener.close()
@@ -216,7 +216,7 @@ def test_a_socket_in_a_namespace_is_opened_by_whoever_may_enter_it() -> None:
     async def talk() -> bytes:
         nonlocal is_stale
         fleet = a_fleet(a={}, b={"reach": {"listen": ["netns:b"]}})
-        dispatcher = a_plane(a_picture(*fleet))
+        dispatcher = a_dispatcher(an_index(*fleet))
         listener = await listen(
             dispatcher, "netns:b", "vms.b.reach.listen", is_own=True, enter=enter
         )
@@ -233,7 +233,7 @@ def test_a_socket_in_a_namespace_is_opened_by_whoever_may_enter_it() -> None:
 
 def test_who_can_enter_no_namespace_says_so() -> None:
     with pytest.raises(ConfigError) as caught:
-        asyncio.run(listen(a_plane(), "netns:b", "listen"))
+        asyncio.run(listen(a_dispatcher(), "netns:b", "listen"))
     assert str(caught.value) == (
         "listen: saw netns:b, expected HOST:PORT or unix:/path: nobody here enters network "
         "namespaces"
@@ -242,7 +242,7 @@ def test_who_can_enter_no_namespace_says_so() -> None:
 
 def test_a_plain_listener_is_never_stale() -> None:
     async def talk() -> bool:
-        listener = await listen(a_plane(), "127.0.0.1:0", "listen")
+        listener = await listen(a_dispatcher(), "127.0.0.1:0", "listen")
         listener.close()
         return listener.is_stale()
 

@@ -1,7 +1,7 @@
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.response_bytes import CountKey, PreparedResponse
-from tests.support.talk import UTC_S, Talk, a_fleet, a_picture, a_plane, request
+from tests.support.talk import UTC_S, Talk, a_dispatcher, a_fleet, an_index, request
 
 TARGET = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 
@@ -10,13 +10,13 @@ class Notes:
     def __init__(self) -> None:
         self.taken: list[tuple[ObservedRequest, CountKey, bytes]] = []
 
-    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
+    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         self.taken.append((heard, reply.count.of, said))
 
 
 def watched() -> tuple[Dispatcher, Notes]:
-    dispatcher, notes = a_plane(), Notes()
-    dispatcher.watch(notes)
+    dispatcher, notes = a_dispatcher(), Notes()
+    dispatcher.set_observer(notes)
     return dispatcher, notes
 
 
@@ -42,25 +42,25 @@ def test_every_request_is_noted_with_what_it_said_and_what_was_said() -> None:
 
 
 def test_what_was_known_by_its_bytes_before_is_noted_too_and_not_after() -> None:
-    dispatcher, notes = a_plane(), Notes()
+    dispatcher, notes = a_dispatcher(), Notes()
     talk = Talk(dispatcher)
     for _ in range(2):
         talk.ask(TARGET)
-    dispatcher.watch(notes)
+    dispatcher.set_observer(notes)
     talk.ask(TARGET)
     assert len(notes.taken) == 1
-    dispatcher.watch(None)
+    dispatcher.set_observer(None)
     for _ in range(2):
         talk.ask(TARGET)
     assert len(notes.taken) == 1
-    assert [*dispatcher.fleet_index.by_name["vm-1"].replies.by_request.keys()][-1] == request(
+    assert [*dispatcher.fleet_index.by_name["vm-1"].responses.by_request.keys()][-1] == request(
         TARGET, headers={"Metadata": "true"}
     )
 
 
 def test_strangers_and_broken_requests_are_noted() -> None:
-    dispatcher, notes = a_plane(a_picture(*a_fleet(a={}, b={}))), Notes()
-    dispatcher.watch(notes)
+    dispatcher, notes = a_dispatcher(an_index(*a_fleet(a={}, b={}))), Notes()
+    dispatcher.set_observer(notes)
     talk = Talk(dispatcher, ("192.0.2.7", 1))
     talk.ask(TARGET)
     talk.send(b"nonsense\r\n\r\n")

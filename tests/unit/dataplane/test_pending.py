@@ -116,10 +116,10 @@ def test_a_vm_that_changed_meanwhile_gets_its_answer_and_it_is_not_kept() -> Non
         stage.send(TOKEN)
         await settle()
         fleet_index = stage.dispatcher.fleet_index
-        fleet_index.take(fleet_index.plan(a_fleet(**{"vm-1": {}})))
+        fleet_index.apply(fleet_index.plan(a_fleet(**{"vm-1": {}})))
         await stage.bench.end()
         assert stage.said()[0].status == 200
-        assert fleet_index.by_name["vm-1"].replies.by_request == {}
+        assert fleet_index.by_name["vm-1"].responses.by_request == {}
         (reply,) = replies(stage.send(TOKEN))
         assert b"Identity not found" in reply.body
 
@@ -183,10 +183,10 @@ def test_a_caller_who_reads_nothing_is_not_read_from_when_an_answer_comes() -> N
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
-        stage.talk.conversation.pause_writing()
+        stage.talk.connection.pause_writing()
         await stage.bench.end()
         assert stage.is_paused(), "he still does not read"
-        stage.talk.conversation.resume_writing()
+        stage.talk.connection.resume_writing()
         assert not stage.is_paused()
 
     run(play)
@@ -196,8 +196,8 @@ def test_a_caller_who_reads_again_still_waits_for_his_answer() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
-        stage.talk.conversation.pause_writing()
-        stage.talk.conversation.resume_writing()
+        stage.talk.connection.pause_writing()
+        stage.talk.connection.resume_writing()
         assert stage.is_paused()
         await stage.bench.end()
         assert not stage.is_paused()

@@ -54,7 +54,7 @@ def test_a_fresh_one_is_made_every_time_and_not_kept() -> None:
             await settle()
             await stage.bench.end(number)
             stage.said()
-        assert stage.dispatcher.fleet_index.by_name["vm-1"].replies.by_request == {}
+        assert stage.dispatcher.fleet_index.by_name["vm-1"].responses.by_request == {}
 
     run(play)
 
@@ -130,7 +130,7 @@ def test_a_post_is_not_remembered_by_its_bytes(body: bytes) -> None:
         head = f"POST {INSTANCE} HTTP/1.1\r\nHost: a\r\nMetadata: true\r\n"
         text = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
         assert [replies(stage.talk.send(text))[0].status for _ in range(2)] == [405, 405]
-        assert stage.dispatcher.fleet_index.by_name["vm-1"].replies.by_request == {}
+        assert stage.dispatcher.fleet_index.by_name["vm-1"].responses.by_request == {}
 
     run(play)
 
@@ -140,7 +140,7 @@ def test_a_secret_in_a_header_is_part_of_the_question() -> None:
         keys = []
         for secret in ("one", "two"):
             stage.send(INSTANCE, Secret=secret)
-            keys = list(stage.dispatcher.fleet_index.by_name["vm-1"].replies.by_request)
+            keys = list(stage.dispatcher.fleet_index.by_name["vm-1"].responses.by_request)
         assert sum("secret:one" in key for key in keys if isinstance(key, str)) == 1
         assert sum("secret:two" in key for key in keys if isinstance(key, str)) == 1
 

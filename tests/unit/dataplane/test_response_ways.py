@@ -6,17 +6,17 @@ from openimds.dataplane.dispatcher import Dispatcher, ParsedRequest
 from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.fleet.index import VmEntry
 from openimds.vm.types import Vm
-from tests.support.talk import UTC_S, Idle, a_picture
+from tests.support.talk import UTC_S, IdleProvider, an_index
 
 
-def a_plane(*extras: str) -> tuple[Dispatcher, VmEntry[PreparedResponse]]:
-    fleet_index = a_picture(Vm("web-1"))
+def a_dispatcher(*extras: str) -> tuple[Dispatcher, VmEntry[PreparedResponse]]:
+    fleet_index = an_index(Vm("web-1"))
     dispatcher = Dispatcher(
         fleet_index,
         now=lambda: 1000.0,
         utc=lambda: UTC_S,
         allowances={},
-        maker=Idle(),
+        provider=IdleProvider(),
         extras=frozenset(extras),
         secret_of=lambda name: f"secret of {name}",
     )
@@ -42,7 +42,7 @@ def test_a_vm_has_a_secret_of_its_own(secret: str, status: bytes) -> None:
         credentials=(("x-identity-header", secret),),
     )
     # Who knows the secret hears that the VM has no identity.
-    assert status in said(*a_plane(), request).partition(b"\r\n")[0]
+    assert status in said(*a_dispatcher(), request).partition(b"\r\n")[0]
 
 
 @pytest.mark.parametrize("extras, status", [((), b" 404 "), (("msi_v2",), b" 400 ")])
@@ -54,4 +54,4 @@ def test_an_endpoint_comes_with_its_setting(extras: tuple[str, ...], status: byt
         is_forwarded=False,
         connection="",
     )
-    assert status in said(*a_plane(*extras), request).partition(b"\r\n")[0]
+    assert status in said(*a_dispatcher(*extras), request).partition(b"\r\n")[0]

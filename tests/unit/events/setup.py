@@ -46,13 +46,13 @@ class Room:
         """No listener is ever wanted here."""
 
     async def load(self) -> "Room":
-        self.fleet_index.take(self.fleet_index.plan(fleet({"vms": VMS}).vms.values()))
+        self.fleet_index.apply(self.fleet_index.plan(fleet({"vms": VMS}).vms.values()))
         await self.events_service.load()
         return self
 
     def shown(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
         need = PendingEventsDocument("as-1", scope, version)
-        return json.loads(self.events_service.held(need, self.now_s).body)
+        return json.loads(self.events_service.cached(need, self.now_s).body)
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass as a server that slept does: what is due comes with the next job."""
@@ -64,7 +64,7 @@ class Room:
         return await self.events_service.approve(PendingApproval(vm, scope, ids))
 
     async def log(self) -> list[tuple[str, str]]:
-        found = await self.fleet_service.ask(self.store.log_entries, 0, 999)
+        found = await self.fleet_service.call_store(self.store.log_entries, 0, 999)
         return [(json.loads(one.body)["trigger"], one.who) for one in found]
 
     async def close(self) -> None:

@@ -77,7 +77,7 @@ def test_a_vm_that_is_gone_is_left_out_and_told() -> None:
     async def work(room: Room) -> None:
         line = {"type": "Freeze", "vms": ["lone", "as-1"], "at_s": 5}
         await room.events_service.begin("x", plans([line]))
-        room.fleet_index.take(room.fleet_index.plan([], ["lone"]))
+        room.fleet_index.apply(room.fleet_index.plan([], ["lone"]))
         await room.pass_time(5)
         assert [one.concerned for one in room.events_service.events()] == [("as-1",)]
         assert room.told == ["a scenario names VMs that are gone: lone"]
@@ -90,7 +90,7 @@ def test_a_plan_whose_vms_are_all_gone_delays_nobody_and_is_told_once() -> None:
         line = {"type": "Freeze", "vms": ["lone"], "every_s": 1}
         await room.events_service.begin("x", plans([line]))
         (event,) = room.events_service.events()
-        room.fleet_index.take(room.fleet_index.plan([], ["lone"]))
+        room.fleet_index.apply(room.fleet_index.plan([], ["lone"]))
         await room.pass_time(1000)
         # A part of it, then whoever else waits has his turn.
         assert room.events_service.book.due_s == NOW_S + 201

@@ -24,10 +24,10 @@ def test_members_see_one_document_object_and_others_do_not() -> None:
         assert room.shown()["Events"][0]["Resources"] == ["first"]
         assert room.shown("vm:lone") == {"DocumentIncarnation": 0, "Events": []}
         need = PendingEventsDocument("as-2", "set:as", "2020-07-01")
-        before = room.events_service.held(need, room.now_s)
-        assert room.events_service.held(need, room.now_s + 99) is before
+        before = room.events_service.cached(need, room.now_s)
+        assert room.events_service.cached(need, room.now_s + 99) is before
         assert await room.approve("as-2", event) == Approved()
-        assert room.events_service.held(need, room.now_s) is not before
+        assert room.events_service.cached(need, room.now_s) is not before
         assert room.shown()["Events"][0]["EventStatus"] == "Started"
         assert await room.log() == [("declared", "me"), ("approved", "as-2")]
         assert room.events_service.counts() == {"Scheduled": 0, "Started": 1}
@@ -40,9 +40,9 @@ def test_an_approval_that_is_not_enough_leaves_the_document_as_it_is() -> None:
         wish = EventRequest("Reboot", ("as-1", "as-2"), needs="all")
         (event,) = await room.events_service.declare(wish, "me")
         need = PendingEventsDocument("as-2", "set:as", "2020-07-01")
-        before = room.events_service.held(need, room.now_s)
+        before = room.events_service.cached(need, room.now_s)
         assert await room.approve("as-2", event) == Approved()
-        assert room.events_service.held(need, room.now_s) is before
+        assert room.events_service.cached(need, room.now_s) is before
         kept = room.events_service.get(event.event_id)
         assert kept
         assert kept.approvals == ("as-2",)
@@ -65,7 +65,7 @@ def test_what_is_not_written_does_not_happen() -> None:
     async def work(room: Room) -> None:
         (event,) = await room.events_service.declare(REBOOT, "me")
         before = room.shown()
-        room.store.fails = {"move"}
+        room.store.fails = {"write_events"}
         assert await room.approve("as-1", event) == Failed("unavailable")
         with pytest.raises(StoreError):
             await room.events_service.declare(REBOOT, "me")
@@ -118,7 +118,7 @@ def test_time_alone_starts_and_ends_an_event() -> None:
         assert room.shown()["Events"][0]["EventStatus"] == "Started"
         await room.pass_time(3600)
         assert room.shown() == {"DocumentIncarnation": 3, "Events": []}
-        found = await room.fleet_service.ask(room.store.log_entries, 0, 9)
+        found = await room.fleet_service.call_store(room.store.log_entries, 0, 9)
         assert [(one.who, one.at) for one in found[1:]] == [
             ("time", "2026-11-22T19:55:46.000Z"),
             ("time", "2026-11-22T19:56:16.000Z"),
@@ -135,7 +135,7 @@ def test_the_timer_wakes_for_what_is_due_and_tries_again_when_it_could_not_be_wr
         wait_s = timer.when() - asyncio.get_running_loop().time()
         assert 29 < wait_s <= 30  # It looks again before: a wall's clock may be set.
         room.now_s += 60
-        room.store.fails = {"move"}
+        room.store.fails = {"write_events"}
         room.events_service.event_writer._wake()
         await until(lambda: bool(room.told))
         assert room.told == ["an event is late: fleet.db: the disk is full"]

@@ -52,7 +52,9 @@ class Stage:
         lines = tuple(
             LogEntry(0, AT, "me", name, b'{"event":"%s"}' % name.encode()) for name in names
         )
-        for one in await self.fleet_service.ask(self.store.move, EventBatch(log_entries=lines)):
+        for one in await self.fleet_service.call_store(
+            self.store.write_events, EventBatch(log_entries=lines)
+        ):
             self.fleet_service.last_log_entry = one.number
         self.hook.wake()
 
@@ -65,7 +67,7 @@ def play(work: Callable[[Stage], Awaitable[None]], store: FailingStore | None = 
         stage = Stage(store)
         task = asyncio.create_task(stage.hook.run())
         await until(
-            lambda: not stage.hook._has_more.is_set() and stage.store.note("hook") is not None
+            lambda: not stage.hook._has_more.is_set() and stage.store.value("hook") is not None
         )
         await work(stage)
         task.cancel()
@@ -88,7 +90,7 @@ def test_it_is_told_everything_in_order_and_remembers_how_far_it_is() -> None:
 
     async def first(stage: Stage) -> None:
         await stage.happen("A", "B")
-        await until(lambda: stage.hook.told == 2 and store.note("hook") == b"2")
+        await until(lambda: stage.hook.told == 2 and store.value("hook") == b"2")
         assert stage.told == [{"number": 1, "event": "A"}, {"number": 2, "event": "B"}]
 
     async def second(stage: Stage) -> None:
@@ -96,13 +98,13 @@ def test_it_is_told_everything_in_order_and_remembers_how_far_it_is() -> None:
         assert stage.names() == ["C"]
 
     play(first, store)
-    store.move(EventBatch(log_entries=(LogEntry(0, AT, "me", "C", b'{"event":"C"}'),)))
+    store.write_events(EventBatch(log_entries=(LogEntry(0, AT, "me", "C", b'{"event":"C"}'),)))
     play(second, store)
 
 
 def test_a_new_hook_is_not_told_what_was_before_it() -> None:
     store = FailingStore()
-    store.move(EventBatch(log_entries=(LogEntry(0, AT, "me", "old", b'{"event":"old"}'),)))
+    store.write_events(EventBatch(log_entries=(LogEntry(0, AT, "me", "old", b'{"event":"old"}'),)))
 
     async def work(stage: Stage) -> None:
         await stage.happen("new")

@@ -119,7 +119,7 @@ def test_what_came_by_the_api_is_there_after_a_restart_with_its_time(tmp_path: P
 def test_what_is_not_written_is_not_set_and_not_cleared(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.faults.set(HANG)
-        office.store.fails = {"move"}
+        office.store.fails = {"write_events"}
         for change in (office.faults.set(GONE), office.faults.clear()):
             with pytest.raises(StoreError):
                 await change
@@ -222,7 +222,7 @@ def test_the_document_of_before_is_that_of_the_moment(
 def test_what_stands_in_a_file_is_cleared_without_the_store(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.faults.follow(plans([GONE]))
-        office.store.fails = {"move"}
+        office.store.fails = {"write_events"}
         assert await office.faults.clear() == 1
         assert office.engines == [office.faults.engine, None]
 

@@ -24,7 +24,7 @@ def nic(*addresses: str, v6: tuple[str, ...] = ()) -> dict[str, object]:
 
 def fleet_index(**vms: dict[str, object]) -> FleetIndex[object]:
     made: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
-    made.take(made.plan(a_fleet(**vms)))
+    made.apply(made.plan(a_fleet(**vms)))
     return made
 
 
@@ -112,14 +112,14 @@ def test_an_address_twice_in_one_vm_is_no_conflict() -> None:
 def test_a_default_address_reaches_its_vm() -> None:
     fleet = fleet_index(a={}, b={})
     assert name_of(fleet.caller(default_address(Vm("b")))) == "b"
-    assert fleet.remarks() == []
+    assert fleet.warnings() == []
 
 
 def test_a_default_address_gives_way_to_a_written_one() -> None:
     taken = default_address(Vm("b"))
     fleet = fleet_index(b={}, a=nic(taken))
     assert name_of(fleet.caller(taken)) == "a"
-    assert fleet.remarks() == [
+    assert fleet.warnings() == [
         (
             f"b has no address of its own: its default {taken} is also that of a. "
             "Give it network.interface or reach"
@@ -158,7 +158,7 @@ def test_a_step_changes_what_it_names_and_no_more() -> None:
     fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"), c={})
     kept = fleet.by_name["b"]
     generation = fleet.generation
-    fleet.take(fleet.plan(a_fleet(a=nic("10.0.0.3"), d=nic("10.0.0.1")), ["c"]))
+    fleet.apply(fleet.plan(a_fleet(a=nic("10.0.0.3"), d=nic("10.0.0.1")), ["c"]))
     assert fleet.by_name["b"] is kept
     assert fleet.generation == generation + 1
     names = {at: name_of(fleet.caller(at)) for at in ("10.0.0.1", "10.0.0.2", "10.0.0.3")}
@@ -168,7 +168,7 @@ def test_a_step_changes_what_it_names_and_no_more() -> None:
 
 def test_two_vms_may_swap_their_addresses_in_one_step() -> None:
     fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
-    fleet.take(fleet.plan(a_fleet(a=nic("10.0.0.2"), b=nic("10.0.0.1"))))
+    fleet.apply(fleet.plan(a_fleet(a=nic("10.0.0.2"), b=nic("10.0.0.1"))))
     assert (name_of(fleet.caller("10.0.0.1")), name_of(fleet.caller("10.0.0.2"))) == ("b", "a")
 
 
@@ -184,7 +184,7 @@ def test_a_change_gives_nobody_a_new_budget() -> None:
     limits = {"general": Allowance(1)}
     fleet = fleet_index(a={}, b={})
     assert fleet.by_name["a"].grants("general", limits, 0.0)
-    fleet.take(fleet.plan(a_fleet(a={"compute": {"zone": "1"}})))
+    fleet.apply(fleet.plan(a_fleet(a={"compute": {"zone": "1"}})))
     assert not fleet.by_name["a"].grants("general", limits, 0.5)
 
 
@@ -192,9 +192,9 @@ def test_one_of_two_with_the_same_default_may_go() -> None:
     taken = default_address(Vm("b"))
     fleet = fleet_index(b={}, c={"reach": {"address": [taken]}}, d={})
     assert name_of(fleet.caller(taken)) == "c"
-    fleet.take(fleet.plan([], ["c"]))
+    fleet.apply(fleet.plan([], ["c"]))
     assert name_of(fleet.caller(taken)) == "b"
-    fleet.take(fleet.plan([], ["b", "nobody"]))
+    fleet.apply(fleet.plan([], ["b", "nobody"]))
     assert name_of(fleet.caller(taken)) == "d"
 
 
@@ -202,20 +202,20 @@ def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.Monk
     monkeypatch.setattr("openimds.fleet.index.default_address", lambda _: "10.1.1.1")
     fleet = fleet_index(a={}, b={}, c={"reach": {"address": []}})
     assert fleet.caller("10.1.1.1") is None
-    assert len(fleet.remarks()) == 2
-    fleet.take(fleet.plan([], ["a"]))
+    assert len(fleet.warnings()) == 2
+    fleet.apply(fleet.plan([], ["a"]))
     assert name_of(fleet.caller("10.1.1.1")) == "b"
-    assert fleet.remarks() == []
+    assert fleet.warnings() == []
 
 
 def test_tenants_of_other_clouds_are_known_and_whether_anybody_has_an_identity() -> None:
     fleet: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
-    fleet.take(fleet.plan([Vm("a")]))
+    fleet.apply(fleet.plan([Vm("a")]))
     assert (fleet.clouds, fleet.has_identities) == ({}, False)
     tenant = "11111111-2222-3333-4444-555555555555"
     said = Identities(system=True, tenant_id=tenant)
-    fleet.take(fleet.plan([Vm("b", cloud="AzureChinaCloud", identities=said)]))
-    fleet.take(fleet.plan([Vm("c", cloud="AzureUSGovernmentCloud")]))
+    fleet.apply(fleet.plan([Vm("b", cloud="AzureChinaCloud", identities=said)]))
+    fleet.apply(fleet.plan([Vm("c", cloud="AzureUSGovernmentCloud")]))
     assert fleet.has_identities
     assert fleet.clouds == {
         tenant: "AzureChinaCloud",

@@ -13,7 +13,7 @@ def test_what_is_kept_is_found() -> None:
     replies: CachedResponses[int] = CachedResponses()
     keep(response_cache, replies, 1, 2)
     assert replies.by_request == {b"1": 1, b"2": 2}
-    assert (response_cache.held_bytes, len(response_cache)) == (20, 1)
+    assert (response_cache.size_bytes, len(response_cache)) == (20, 1)
 
 
 def test_beyond_its_size_the_one_that_grew_longest_ago_is_dropped() -> None:
@@ -26,7 +26,7 @@ def test_beyond_its_size_the_one_that_grew_longest_ago_is_dropped() -> None:
     keep(response_cache, first, 3)
     keep(response_cache, third, 1)
     assert (len(first.by_request), len(second.by_request), len(third.by_request)) == (3, 0, 1)
-    assert response_cache.held_bytes == 40
+    assert response_cache.size_bytes == 40
 
 
 def test_one_reply_larger_than_the_shelf_is_not_kept() -> None:
@@ -34,7 +34,7 @@ def test_one_reply_larger_than_the_shelf_is_not_kept() -> None:
     replies: CachedResponses[int] = CachedResponses()
     keep(response_cache, replies, 1, size=51)
     assert replies.by_request == {}
-    assert (response_cache.held_bytes, len(response_cache)) == (0, 0)
+    assert (response_cache.size_bytes, len(response_cache)) == (0, 0)
 
 
 def test_one_vm_cannot_fill_the_shelf() -> None:
@@ -42,7 +42,7 @@ def test_one_vm_cannot_fill_the_shelf() -> None:
     replies: CachedResponses[int] = CachedResponses()
     keep(response_cache, replies, *range(MOST_PER_VM + 1))
     assert list(replies.by_request.values()) == [MOST_PER_VM]
-    assert response_cache.held_bytes == 10
+    assert response_cache.size_bytes == 10
 
 
 def test_dropping_twice_is_dropping_once() -> None:
@@ -51,4 +51,4 @@ def test_dropping_twice_is_dropping_once() -> None:
     keep(response_cache, replies, 1)
     response_cache.drop(replies)
     response_cache.drop(replies)
-    assert (response_cache.held_bytes, len(response_cache), replies.held_bytes) == (0, 0, 0)
+    assert (response_cache.size_bytes, len(response_cache), replies.size_bytes) == (0, 0, 0)

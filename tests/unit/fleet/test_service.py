@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.fleet.service import DEFAULT, FleetService, body_of, vm_of
+from openimds.fleet.service import DEFAULT, FleetService, decode_vm, encode_vm
 from openimds.fleet.store.port import Change, ConflictError, StoreError
 from openimds.vm.fleet_file import vm
 from openimds.vm.types import Vm
@@ -34,8 +34,8 @@ def test_a_body_comes_back_as_the_vm(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         for one in (Vm("a"), a_vm("b", "10.0.0.1", listen=("unix:/x",))):
             stored, is_new = await office.fleet_service.put(one, "me")
-            assert (stored.body, stored.origin, is_new) == (body_of(one), "api", True)
-            assert vm_of(stored) == one
+            assert (stored.body, stored.origin, is_new) == (encode_vm(one), "api", True)
+            assert decode_vm(stored) == one
             assert office.fleet_index.by_name[one.name].vm == one
 
     at_work(tmp_path, work)
@@ -180,7 +180,7 @@ def test_many_changes_at_once_happen_one_after_another(tmp_path: Path) -> None:
         puts = [office.fleet_service.put(a_vm(f"vm-{i % 7}", size=str(i)), "me") for i in range(60)]
         removes = [office.fleet_service.remove(f"vm-{i}", "me") for i in range(3)]
         await asyncio.gather(*puts, *removes)
-        kept = {one.name: vm_of(one) for one in office.store.page("", 99)}
+        kept = {one.name: decode_vm(one) for one in office.store.page("", 99)}
         assert kept == {name: entry.vm for name, entry in office.fleet_index.by_name.items()}
         numbers = [one.revision for one in office.store.changes(0, 999)]
         assert numbers == list(range(1, 64))
@@ -216,14 +216,14 @@ def test_of_two_that_want_one_address_at_once_one_gets_it(tmp_path: Path) -> Non
 def test_the_age_is_the_time_since_the_store_answered(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         office.now_s += 5
-        assert office.fleet_service.age_s() == 5
-        await office.fleet_service.ask(office.store.revision)
-        assert office.fleet_service.age_s() == 0
+        assert office.fleet_service.store_age_s() == 5
+        await office.fleet_service.call_store(office.store.revision)
+        assert office.fleet_service.store_age_s() == 0
         office.now_s += 3
         office.store.fails = {"revision"}
         with pytest.raises(StoreError):
-            await office.fleet_service.ask(office.store.revision)
-        assert office.fleet_service.age_s() == 3
+            await office.fleet_service.call_store(office.store.revision)
+        assert office.fleet_service.store_age_s() == 3
 
     at_work(tmp_path, work)
 
@@ -239,11 +239,11 @@ def test_a_clock_that_is_set_makes_the_store_no_older(tmp_path: Path) -> None:
             now=lambda: steady[0],
         )
         office.now_s += 31_536_000
-        assert fleet_service.age_s() == 0
+        assert fleet_service.store_age_s() == 0
         steady[0] += 5
-        assert fleet_service.age_s() == 5
-        await fleet_service.ask(office.store.revision)
-        assert fleet_service.age_s() == 0
+        assert fleet_service.store_age_s() == 5
+        await fleet_service.call_store(office.store.revision)
+        assert fleet_service.store_age_s() == 0
         fleet_service._thread.shutdown()
 
     at_work(tmp_path, work)
@@ -287,7 +287,7 @@ def test_two_patches_at_once_lose_nothing(tmp_path: Path) -> None:
         await asyncio.gather(*(office.fleet_service.patch("a", one, "me") for one in patches))
         stored = office.store.get("a")
         assert stored
-        assert vm_of(stored).document["compute"]["tags"].count("x") == 9  # type: ignore[index]
+        assert decode_vm(stored).document["compute"]["tags"].count("x") == 9  # type: ignore[index]
 
     at_work(tmp_path, work)
 

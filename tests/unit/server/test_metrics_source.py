@@ -14,7 +14,7 @@ from openimds.events.service import EventsService
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import MemoryStore
 from openimds.server.metrics_source import ServerMetrics
-from tests.support.talk import Talk, a_fleet, a_picture, a_plane
+from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
 
 VERSIONS = "/metadata/versions"
 FLEET = a_fleet(
@@ -25,8 +25,8 @@ FLEET = a_fleet(
 
 def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
     async def read() -> dict[str, Samples]:
-        dispatcher, recorder = a_plane(a_picture(*FLEET)), Recorder(10)
-        dispatcher.watch(recorder)
+        dispatcher, recorder = a_dispatcher(an_index(*FLEET)), Recorder(10)
+        dispatcher.set_observer(recorder)
         caller = Talk(dispatcher, ("10.0.0.1", 5))
         caller.ask(VERSIONS)
         caller.ask(VERSIONS)

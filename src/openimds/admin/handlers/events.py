@@ -93,7 +93,7 @@ class EventHandlers:
         """List what happened to events, oldest first."""
         limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
         since = whole(request, "cursor", 0, 0, _MOST_NUMBER)
-        found = await self._fleet_service.ask(
+        found = await self._fleet_service.call_store(
             self._fleet_service.store.log_entries, since, limit + 1
         )
         after = str(found[limit - 1].number) if len(found) > limit else None

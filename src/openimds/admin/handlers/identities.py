@@ -15,7 +15,7 @@ from starlette.responses import Response
 from openimds.admin.handlers.vms import no_vm, whole
 from openimds.admin.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.admin.problem import ProblemError
-from openimds.fleet.service import FleetService, vm_of
+from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
 from openimds.vm.defaults import complete
 from openimds.vm.identities import FORGE, principals, user_ids
@@ -95,7 +95,9 @@ class IdentityHandlers:
         found = await self._begun(cursor)
         after = cursor.vm
         while len(found) <= limit:
-            page = await self._fleet_service.ask(self._fleet_service.store.page, after, _SLICE)
+            page = await self._fleet_service.call_store(
+                self._fleet_service.store.page, after, _SLICE
+            )
             if not page:
                 break
             after = page[-1].name
@@ -113,13 +115,13 @@ class IdentityHandlers:
         """Return the rest of the VM in whose midst the page before ended."""
         if not cursor.count:
             return []
-        stored = await self._fleet_service.ask(self._fleet_service.store.get, cursor.vm)
+        stored = await self._fleet_service.call_store(self._fleet_service.store.get, cursor.vm)
         return rows(stored)[cursor.count :] if stored else []
 
     async def list_vm_identities(self, request: Request) -> Response:
         """List the identities of one VM."""
         name = request.path_params["name"]
-        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
+        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
         if stored is None:
             raise no_vm(name)
         return _page(rows(stored))
@@ -140,7 +142,7 @@ class IdentityHandlers:
 
 def rows(stored: StoredVm) -> list[IdentityRow]:
     """Return the identities of a VM, the system-assigned one first."""
-    vm = vm_of(stored)
+    vm = decode_vm(stored)
     if not vm.identities.system and not vm.identities.user:
         return []
     said = iter(user_ids(vm))
@@ -214,10 +216,10 @@ class EndpointHandlers:
     async def get_endpoints(self, request: Request) -> Response:
         """Return the variables that make clients of a VM take each way to a token."""
         name = request.path_params["name"]
-        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
+        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
         if stored is None:
             raise no_vm(name)
-        said = {"vm": name, "variables": self._ways_of(vm_of(stored))}
+        said = {"vm": name, "variables": self._ways_of(decode_vm(stored))}
         # It holds a secret: nobody in between shall keep it.
         headers = {"Cache-Control": "no-store"}
         return Response(msgspec.json.encode(said), headers=headers, media_type="application/json")

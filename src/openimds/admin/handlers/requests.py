@@ -37,11 +37,11 @@ class RequestRecording(Protocol):
         ...
 
     @property
-    def noted(self) -> int:
+    def last_number(self) -> int:
         """The number of the last request."""
         ...
 
-    def of(self, vm: str | None = None) -> tuple[Record, ...]:
+    def records(self, vm: str | None = None) -> tuple[Record, ...]:
         """Return what is remembered, oldest first."""
         ...
 
@@ -49,11 +49,11 @@ class RequestRecording(Protocol):
         """Forget all of it."""
         ...
 
-    def follow(self) -> Feed:
+    def subscribe(self) -> Feed:
         """Return a feed from now on; None in it is its end."""
         ...
 
-    def leave(self, feed: Feed) -> None:
+    def unsubscribe(self, feed: Feed) -> None:
         """End a feed."""
         ...
 
@@ -96,12 +96,12 @@ class RequestHandlers:
         return EventSourceResponse(self._events(since, _filter(request)), ping=15)
 
     async def _events(self, since: int, is_wanted: "_Wanted") -> AsyncIterator[ServerSentEvent]:
-        feed = self._recording.follow()
-        last = self._recording.noted
+        feed = self._recording.subscribe()
+        last = self._recording.last_number
         try:
             if since != _ANY:
                 # A number of another life: this server has not come so far.
-                for record in _after(self._recording.of(), 0 if since > last else since):
+                for record in _after(self._recording.records(), 0 if since > last else since):
                     if is_wanted(record):
                         yield _event(record)
             while (one := await feed.get()) is not None:
@@ -109,11 +109,11 @@ class RequestHandlers:
                     yield _event(one)
             # Too slow, or the end: the client comes back with Last-Event-ID.
         finally:
-            self._recording.leave(feed)
+            self._recording.unsubscribe(feed)
 
     def _held(self, request: Request, since: int) -> tuple[Record, ...]:
         self._must_record()
-        return _after(self._recording.of(request.query_params.get("vm")), since)
+        return _after(self._recording.records(request.query_params.get("vm")), since)
 
     def _must_record(self) -> None:
         """Refuse where nothing is recorded.
@@ -143,8 +143,8 @@ class LintSummary:
         """Return the number of requests that break each rule."""
         # Anybody may ask for metrics, and as often as he likes: one after the other.
         async with self._turn:
-            records = self._recording.of()
-            place = (self._recording.noted, len(records))
+            records = self._recording.records()
+            place = (self._recording.last_number, len(records))
             if self._known[0] != place:
                 counts: Counter[str] = Counter()
                 for one in await asyncio.to_thread(report, records):

@@ -34,7 +34,9 @@ class VmHandlers:
         """List the VMs by pages."""
         limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
         after = _name_in(request.query_params.get("cursor", ""))
-        found = await self._fleet_service.ask(self._fleet_service.store.page, after, limit + 1)
+        found = await self._fleet_service.call_store(
+            self._fleet_service.store.page, after, limit + 1
+        )
         page, more = found[:limit], found[limit:]
         cursor = urlsafe_b64encode(page[-1].name.encode()).decode() if more else None
         # The bodies are JSON already: a page is put together, not worked out.
@@ -110,14 +112,14 @@ class VmHandlers:
         Raises:
             ProblemError: 412, there is none.
         """
-        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
+        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
         if stored is None:
             raise ProblemError(HTTPStatus.PRECONDITION_FAILED, f'There is no VM "{name}" to match')
         return stored
 
     async def _stored(self, request: Request) -> StoredVm:
         name = request.path_params["name"]
-        stored = await self._fleet_service.ask(self._fleet_service.store.get, name)
+        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
         if stored is None:
             raise no_vm(name)
         return stored

@@ -46,7 +46,7 @@ class DocumentCache:
         self._held: OrderedDict[tuple[str, str], _CachedDocument] = OrderedDict()
         self._nonces: dict[str, str] = {}
 
-    def held(self, need: PendingDocument, now_s: float) -> Signature | None:
+    def cached(self, need: PendingDocument, now_s: float) -> Signature | None:
         """Return the signature that is kept: never for a nonce, never of other facts."""
         held = self._held.get((need.vm, need.version))
         is_good = (

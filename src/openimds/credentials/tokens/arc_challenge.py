@@ -169,7 +169,7 @@ class ArcTokens:
         try:
             if isinstance(need, PendingToken) and await self._is_right(need, now_s):
                 plain = structs.replace(need, proof="")
-                return self._tokens.held(plain, now_s) or await self._tokens.make(plain, now_s)
+                return self._tokens.cached(plain, now_s) or await self._tokens.make(plain, now_s)
             path = await self._worker.do(self._key(), lambda: self._challenges.ask(need.vm, now_s))
         except BusyError:
             return Failed("throttled")

@@ -70,7 +70,7 @@ class TokenCache:
         self._keys: dict[str, OrderedDict[_Key, None]] = {}
         self._fetches: dict[_Key, asyncio.Task[AccessToken | Failed]] = {}
 
-    def held(self, need: PendingToken, now_s: float) -> AccessToken | None:
+    def cached(self, need: PendingToken, now_s: float) -> AccessToken | None:
         """Return the token that is kept, unless it is over or a fresh one is wanted."""
         if need.is_fresh:
             return None

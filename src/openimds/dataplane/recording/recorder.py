@@ -29,35 +29,35 @@ class Recorder:
     def __init__(self, per_vm: int, most_bytes: int = MOST_BYTES) -> None:
         """Begin with nothing."""
         self.per_vm, self._most_bytes = per_vm, most_bytes
-        self.noted = 0
+        self.last_number = 0
         """How many requests were noted, and the number of the last one."""
-        self.held_bytes = 0
-        self.on_looking: Callable[[bool], None] = lambda _: None
+        self.size_bytes = 0
+        self.on_active: Callable[[bool], None] = lambda _: None
         """Is told when somebody begins to look at requests, and when nobody does any more."""
         self._all: OrderedDict[int, Record] = OrderedDict()
         self._rings: dict[str, deque[Record]] = {}
         self._feeds: set[Feed] = set()
 
     @property
-    def held(self) -> int:
+    def record_count(self) -> int:
         """How many records are held."""
         return len(self._all)
 
     @property
-    def is_looking(self) -> bool:
+    def is_active(self) -> bool:
         """Whether anybody wants to know of requests."""
         return self.per_vm > 0 or bool(self._feeds)
 
-    def note(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
+    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
         """Remember a request with its answer, and tell those who follow."""
-        self.noted += 1
-        record = _record(self.noted, heard, reply, said)
+        self.last_number += 1
+        record = _record(self.last_number, heard, reply, said)
         if self.per_vm:
             self._keep(record)
         for feed in self._feeds:
             _offer(feed, record)
 
-    def of(self, vm: str | None = None) -> tuple[Record, ...]:
+    def records(self, vm: str | None = None) -> tuple[Record, ...]:
         """Return what is held of a VM, or of everybody, oldest first; "" is those who are no VM."""
         return tuple(self._all.values()) if vm is None else tuple(self._rings.get(vm, ()))
 
@@ -65,22 +65,22 @@ class Recorder:
         """Forget every request; their numbers go on."""
         self._all.clear()
         self._rings.clear()
-        self.held_bytes = 0
+        self.size_bytes = 0
 
-    def follow(self) -> Feed:
+    def subscribe(self) -> Feed:
         """Return a feed of requests from now on; it has to be given to `leave` in the end."""
-        was_looking = self.is_looking
+        was_looking = self.is_active
         feed: Feed = asyncio.Queue(_FEED_LENGTH)
         self._feeds.add(feed)
         if not was_looking:
-            self.on_looking(self.is_looking)
+            self.on_active(self.is_active)
         return feed
 
-    def leave(self, feed: Feed) -> None:
+    def unsubscribe(self, feed: Feed) -> None:
         """End a feed."""
         self._feeds.discard(feed)
-        if not self.is_looking:
-            self.on_looking(self.is_looking)
+        if not self.is_active:
+            self.on_active(self.is_active)
 
     def end_feeds(self) -> None:
         """Tell everybody who follows that this is the end."""
@@ -93,10 +93,10 @@ class Recorder:
         ring = self._rings.setdefault(record.vm, deque())
         ring.append(record)
         self._all[record.number] = record
-        self.held_bytes += _weight(record)
+        self.size_bytes += _weight(record)
         if len(ring) > self.per_vm:
             self._forget(ring[0])
-        while self.held_bytes > self._most_bytes:
+        while self.size_bytes > self._most_bytes:
             self._forget(next(iter(self._all.values())))
 
     def _forget(self, record: Record) -> None:
@@ -106,7 +106,7 @@ class Recorder:
         if not ring:
             del self._rings[record.vm]
         del self._all[record.number]
-        self.held_bytes -= _weight(record)
+        self.size_bytes -= _weight(record)
 
 
 def _record(number: int, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> Record:

@@ -62,7 +62,7 @@ class EventBatch(Struct, frozen=True):
 
     events: dict[str, bytes | None] = field(default_factory=dict)
     incarnations: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, bytes | None] = field(default_factory=dict)
+    values: dict[str, bytes | None] = field(default_factory=dict)
     log_entries: tuple[LogEntry, ...] = ()
 
 
@@ -115,11 +115,11 @@ class Store(Protocol):
         """Return the incarnation of every scope that ever had an event."""
         ...
 
-    def note(self, key: str) -> bytes | None:
+    def value(self, key: str) -> bytes | None:
         """Return what was noted under a key."""
         ...
 
-    def move(self, moves: EventBatch) -> list[LogEntry]:
+    def write_events(self, moves: EventBatch) -> list[LogEntry]:
         """Write one step of scheduled events; return its happenings with their numbers.
 
         Raises:

@@ -226,13 +226,13 @@ class SqliteStore(Store):
         return dict(self._db.execute("SELECT name, incarnation FROM scope"))
 
     @_told
-    def note(self, key: str) -> bytes | None:
+    def value(self, key: str) -> bytes | None:
         """Return what was noted under a key."""
         row = self._db.execute("SELECT body FROM note WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     @_told
-    def move(self, moves: EventBatch) -> list[LogEntry]:
+    def write_events(self, moves: EventBatch) -> list[LogEntry]:
         """Write one step of scheduled events; it is on the disk when this returns."""
         run = self._db.execute
         with self._transaction():
@@ -248,7 +248,7 @@ class SqliteStore(Store):
             self._db.executemany(
                 "INSERT OR REPLACE INTO scope VALUES (?, ?)", moves.incarnations.items()
             )
-            for key, text in moves.notes.items():
+            for key, text in moves.values.items():
                 if text is None:
                     run("DELETE FROM note WHERE key = ?", (key,))
                 else:

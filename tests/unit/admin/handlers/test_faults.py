@@ -94,7 +94,7 @@ def test_a_store_that_fails_changes_nothing(tmp_path: Path, method: str, path: s
     async def work(office: Office) -> None:
         await office.api.post("/v1/faults", json=GONE)
         before = await listed(office)
-        office.store.fails = {"move"}
+        office.store.fails = {"write_events"}
         got = await office.api.request(method, path, json=GONE)
         assert (got.status_code, got.json()["detail"]) == (503, "fleet.db: the disk is full")
         assert (await office.api.delete("/v1/faults/1")).status_code == 503

@@ -12,7 +12,7 @@ from openimds.admin.handlers import requests
 from openimds.admin.handlers.requests import view
 from openimds.facts.strict import rule
 from openimds.protocol.lint import Finding, Record, report
-from tests.support.talk import Talk, a_fleet, a_picture, a_plane
+from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
 from tests.unit.admin.setup import Office, at_work
 
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01"
@@ -25,8 +25,8 @@ FLEET = a_fleet(
 
 def guests(office: Office) -> tuple[Talk, Talk, Talk]:
     """Two VMs and a stranger, whose requests the office hears of."""
-    dispatcher = a_plane(a_picture(*FLEET))
-    dispatcher.watch(office.recorder)
+    dispatcher = a_dispatcher(an_index(*FLEET))
+    dispatcher.set_observer(office.recorder)
     return (
         Talk(dispatcher, ("10.0.0.1", 5)),
         Talk(dispatcher, ("10.0.0.2", 5)),
@@ -77,7 +77,7 @@ def test_a_request_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None
 def test_the_end_of_a_token_is_shown(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         guests(office)[0].ask(NAME)
-        (record,) = office.recorder.of()
+        (record,) = office.recorder.records()
         shown = view(structs.replace(record, token_until_s=1_795_463_986.0, body=b"\xff"))
         assert (shown["token_until"], shown["body"]) == ("2026-11-23T19:59:46.000Z", "\ufffd")
 
@@ -220,7 +220,7 @@ def test_requests_are_followed_as_they_come_even_if_none_is_kept(tmp_path: Path)
             looking.append(is_looking)
             begun.set()
 
-        office.recorder.on_looking = look
+        office.recorder.on_active = look
         first, second, _ = guests(office)
         async with office.follow("vm=b", FEED) as feed:
             await begun.wait()
@@ -231,7 +231,7 @@ def test_requests_are_followed_as_they_come_even_if_none_is_kept(tmp_path: Path)
             assert json.loads(event["data"])["vm"] == "b"
             assert looking == [True]
         assert looking == [True, False]
-        assert office.recorder.of() == ()
+        assert office.recorder.records() == ()
 
     at_work(tmp_path, work)
 

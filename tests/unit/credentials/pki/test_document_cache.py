@@ -63,10 +63,10 @@ def test_what_is_made_holds_and_is_given_again_for_five_minutes() -> None:
     async def play() -> None:
         works = Works()
         one = wanted()
-        assert works.documents.held(one, NOW_S) is None
+        assert works.documents.cached(one, NOW_S) is None
         made = await works.make(one)
-        assert works.documents.held(one, NOW_S + 299) is made
-        assert works.documents.held(one, NOW_S + 300) is None
+        assert works.documents.cached(one, NOW_S + 299) is made
+        assert works.documents.cached(one, NOW_S + 300) is None
         report = verify(
             json.dumps({"encoding": "pkcs7", "signature": made.text}),
             trust=works.ca.bundle(NOW_S),
@@ -83,8 +83,8 @@ def test_a_clock_that_was_set_back_gets_no_document_of_its_future() -> None:
     async def play() -> None:
         works = Works()
         await works.make(wanted())
-        assert works.documents.held(wanted(), NOW_S - 1) is None
-        assert works.documents.held(wanted(), NOW_S) is not None
+        assert works.documents.cached(wanted(), NOW_S - 1) is None
+        assert works.documents.cached(wanted(), NOW_S) is not None
 
     run(play())
 
@@ -95,8 +95,8 @@ def test_one_with_a_nonce_is_never_given_again() -> None:
         one = wanted("&nonce=1234567890")
         first = await works.make(one)
         assert said(first)["nonce"] == "1234567890"
-        assert works.documents.held(one, NOW_S) is None
-        assert works.documents.held(wanted(), NOW_S) is None
+        assert works.documents.cached(one, NOW_S) is None
+        assert works.documents.cached(wanted(), NOW_S) is None
 
     run(play())
 
@@ -105,9 +105,9 @@ def test_it_belongs_to_a_version_and_to_what_was_said_of_the_vm() -> None:
     async def play() -> None:
         works = Works()
         await works.make(wanted())
-        assert works.documents.held(wanted(version="2018-10-01"), NOW_S) is None
-        assert works.documents.held(wanted(sku="other"), NOW_S) is None
-        assert works.documents.held(wanted(), NOW_S) is not None
+        assert works.documents.cached(wanted(version="2018-10-01"), NOW_S) is None
+        assert works.documents.cached(wanted(sku="other"), NOW_S) is None
+        assert works.documents.cached(wanted(), NOW_S) is not None
 
     run(play())
 
@@ -139,7 +139,7 @@ def test_only_so_many_are_kept() -> None:
         versions = ["2018-10-01", "2020-09-01", "2021-02-01"]
         for version in versions:
             await works.make(wanted(version=version))
-        kept = [works.documents.held(wanted(version=one), NOW_S) is not None for one in versions]
+        kept = [works.documents.cached(wanted(version=one), NOW_S) is not None for one in versions]
         assert kept == [False, True, True]
 
     run(play())
@@ -152,7 +152,7 @@ def test_a_rotation_ends_what_was_kept_and_what_was_signed_before_still_holds(pa
         before = await works.make(wanted())
         old_trust = works.ca.bundle(NOW_S)
         works.ca.rotate(part, NOW_S)
-        assert works.documents.held(wanted(), NOW_S) is None
+        assert works.documents.cached(wanted(), NOW_S) is None
         after = await works.make(wanted())
         signers = [open_envelope(b64decode(one.text)).certificates for one in (before, after)]
         assert signers[0] != signers[1]

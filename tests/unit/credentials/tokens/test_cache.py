@@ -44,10 +44,10 @@ def test_a_token_has_the_times_of_the_recorded_one(ring: Keyring) -> None:
 def test_a_token_is_kept_until_it_expires(ring: Keyring) -> None:
     async def work() -> None:
         shop = Shop(ring)
-        assert shop.tokens.held(NEED, NOW_S) is None
+        assert shop.tokens.cached(NEED, NOW_S) is None
         first = await shop.text(NEED)
         assert await shop.text(NEED, EXPIRES_S - 0.1) == first
-        assert shop.tokens.held(NEED, EXPIRES_S) is None
+        assert shop.tokens.cached(NEED, EXPIRES_S) is None
         assert await shop.text(NEED, EXPIRES_S) != first
         assert len(shop.tokens) == 1
 
@@ -99,11 +99,11 @@ def test_no_more_tokens_are_kept_than_was_said(ring: Keyring) -> None:
         for need in needs:
             await shop.text(need)
         assert len(shop.tokens) == 2
-        assert [bool(shop.tokens.held(need, NOW_S)) for need in needs] == [False, True, True]
+        assert [bool(shop.tokens.cached(need, NOW_S)) for need in needs] == [False, True, True]
         # One that was made again is not the oldest any more.
         await shop.text(replace(needs[1], is_fresh=True), NOW_S + 1)
         await shop.text(needs[0], NOW_S + 1)
-        assert [bool(shop.tokens.held(need, NOW_S)) for need in needs] == [True, True, False]
+        assert [bool(shop.tokens.cached(need, NOW_S)) for need in needs] == [True, True, False]
 
     at_work(work)
 
@@ -176,7 +176,7 @@ def test_what_is_being_made_when_it_is_to_be_forgotten_is_not_kept(
         directory.open.set()
         assert isinstance(await waiting, AccessToken)
         assert await before
-        assert shop.tokens.held(need, NOW_S) is None
+        assert shop.tokens.cached(need, NOW_S) is None
 
     at_work(work)
 
@@ -190,8 +190,13 @@ def test_a_vm_that_asks_for_many_pushes_out_its_own_only(ring: Keyring) -> None:
         for wish in wishes:
             await tokens.make(wish, NOW_S)
         assert len(tokens) == cache.MAX_PER_VM + 1
-        assert tokens.held(quiet, NOW_S) is not None
-        assert [tokens.held(one, NOW_S) is None for one in wishes[:4]] == [True, True, True, False]
+        assert tokens.cached(quiet, NOW_S) is not None
+        assert [tokens.cached(one, NOW_S) is None for one in wishes[:4]] == [
+            True,
+            True,
+            True,
+            False,
+        ]
         tokens.forget({"web-1"})
         assert len(tokens) == 1
 
@@ -208,8 +213,8 @@ def test_an_identity_that_has_become_another_one_gets_a_token_of_its_own(ring: K
             replace(NEED, identity=replace(APP, carrier="/other")),
             replace(NEED, cloud="AzureChinaCloud"),
         ):
-            assert tokens.held(changed, NOW_S) is None
-        assert tokens.held(NEED, NOW_S) is not None
+            assert tokens.cached(changed, NOW_S) is None
+        assert tokens.cached(NEED, NOW_S) is not None
 
     asyncio.run(play())
 
@@ -219,8 +224,8 @@ def test_a_token_from_the_future_is_not_given(ring: Keyring) -> None:
         tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
         made = await tokens.make(NEED, NOW_S)
         assert isinstance(made, AccessToken)
-        assert tokens.held(NEED, made.not_before_s) is made
-        assert tokens.held(NEED, made.not_before_s - 1) is None
+        assert tokens.cached(NEED, made.not_before_s) is made
+        assert tokens.cached(NEED, made.not_before_s - 1) is None
 
     asyncio.run(play())
 
@@ -231,8 +236,8 @@ def test_a_token_that_a_service_refused_is_made_anew(ring: Keyring) -> None:
         made = await tokens.make(NEED, NOW_S)
         assert isinstance(made, AccessToken)
         hashed = sha256(made.text.encode()).hexdigest()
-        assert tokens.held(replace(NEED, outdated=hashed), NOW_S) is None
-        assert tokens.held(replace(NEED, outdated="0" * 64), NOW_S) is made
+        assert tokens.cached(replace(NEED, outdated=hashed), NOW_S) is None
+        assert tokens.cached(replace(NEED, outdated="0" * 64), NOW_S) is made
 
     asyncio.run(play())
 
@@ -244,6 +249,6 @@ def test_a_change_of_one_vm_does_not_keep_anothers_token_from_being_kept(ring: K
         await asyncio.sleep(0)
         tokens.forget({"other"})
         await making
-        assert tokens.held(NEED, NOW_S) is not None
+        assert tokens.cached(NEED, NOW_S) is not None
 
     asyncio.run(play())

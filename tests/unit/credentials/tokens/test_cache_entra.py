@@ -56,7 +56,7 @@ def test_a_fetch_goes_on_when_everybody_has_left(ring: Keyring) -> None:
         await turns()
         directory.open.set()
         await turns()
-        held = shop.tokens.held(REAL, NOW_S)
+        held = shop.tokens.cached(REAL, NOW_S)
         assert held is not None
         assert held.text == "real-1"
 
@@ -69,7 +69,7 @@ def test_a_failed_fetch_is_not_kept(ring: Keyring) -> None:
         shop = Shop(ring, directory)
         directory.fails = Failed("entra_refused", {"error": "x", "description": "y"})
         assert await shop.tokens.make(REAL, NOW_S) == directory.fails
-        assert shop.tokens.held(REAL, NOW_S) is None
+        assert shop.tokens.cached(REAL, NOW_S) is None
         directory.fails = None
         assert await shop.text(REAL) == "real-2"
 

@@ -55,7 +55,7 @@ class Shop:
 
     async def text(self, need: PendingToken, now_s: float = NOW_S) -> str:
         """Ask as the data plane does: what is held, else a new one."""
-        got = self.tokens.held(need, now_s) or await self.tokens.make(need, now_s)
+        got = self.tokens.cached(need, now_s) or await self.tokens.make(need, now_s)
         assert isinstance(got, AccessToken), got
         return got.text
 
