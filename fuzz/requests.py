@@ -7,10 +7,10 @@ that some row has.
 
 import sys
 
-from openimds.facts.refusals import PROBLEMS
+from openimds.facts.refusals import REFUSALS
 from tests.support.talk import Talk, a_dispatcher, replies
 
-STATUSES = {row.status for row in PROBLEMS} | {200, 100}
+STATUSES = {row.status for row in REFUSALS} | {200, 100}
 
 
 def one_input(data: bytes) -> None:

@@ -16,7 +16,7 @@ from openimds.dataplane.response_bytes import (
     ResponseStamps,
 )
 from openimds.facts.faults import EffectMode
-from openimds.facts.refusals import problem
+from openimds.facts.refusals import refusal_row
 from openimds.fleet.index import Allowances, FleetIndex, VmEntry
 from openimds.fleet.response_cache import CachedResponses
 from openimds.protocol.faults.fault import Fault
@@ -314,7 +314,7 @@ class Dispatcher:
 
     def unknown_caller(self, request: ParsedRequest, raw: bytes) -> PreparedResponse:
         """Return the reply to a caller who is no VM; `raw` as in `reply`."""
-        row = problem("unknown_caller", "")
+        row = refusal_row("unknown_caller", "")
         said = Refusal(row, row.body.encode())
         reply = self._prepare(said, _NOBODY, request, "unknown_caller")
         if raw:
@@ -325,7 +325,7 @@ class Dispatcher:
 
     def broken(self, key: str) -> PreparedResponse:
         """Return the last words to a connection whose bytes are no request we take."""
-        row = problem(key, "http")
+        row = refusal_row(key, "http")
         said = Refusal(row, row.body.encode())
         return PreparedResponse(
             said, "general", self._count("http", row.status, key), connection=CLOSE

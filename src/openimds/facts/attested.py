@@ -36,7 +36,7 @@ CLASSIC_EVIDENCE = documented(
 LIFE_S = 6 * 3600
 LIFE_EVIDENCE = observed("S18", "S25", note="expiresOn - createdOn is six hours in every recording")
 
-STAMP_EVIDENCE = observed(
+TIME_NONCE_EVIDENCE = observed(
     "S18", "S25", note="without a nonce the nonce is the time of expiresOn, YYYYMMDD-HHMMSS"
 )
 
@@ -45,8 +45,8 @@ NONCE_EVIDENCE = documented(
     "S4", note="up to 32 letters and digits; clients send - and _ too (S21) and get them back"
 )
 
-KEPT_S = 300
-KEPT_EVIDENCE = chosen(
+CACHE_S = 300
+CACHE_EVIDENCE = chosen(
     "documents without a nonce are signed anew after five minutes; Azure kept them for up to six "
     "hours in 2019 (S30)"
 )

@@ -22,7 +22,7 @@ REQUEST_CHECKS = (
 )
 """The order of the checks. No recording breaks two rules at once, so the order is our choice."""
 
-GATES_EVIDENCE = chosen("the order of the checks")
+CHECKS_EVIDENCE = chosen("the order of the checks")
 
 
 class Category(Struct, frozen=True):

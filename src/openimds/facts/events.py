@@ -132,7 +132,7 @@ EVENT_SOURCES_EVIDENCE = documented("S5")
 _UNKNOWN_S = -1
 _LIFE_S = 600
 
-OCCASIONS: tuple[EventCause, ...] = (
+CAUSES: tuple[EventCause, ...] = (
     EventCause(
         "maintenance",
         "Freeze",
@@ -260,7 +260,7 @@ FIRST_INCARNATION_EVIDENCE = inferred(
     "S34", note="four first events have 1; S5 and S38 show the empty document at 1 as well"
 )
 
-STEPS: tuple[AllowedTransition, ...] = (
+TRANSITIONS: tuple[AllowedTransition, ...] = (
     AllowedTransition(EventStatus.NEW, Trigger.DECLARED, EventStatus.SCHEDULED, documented("S5")),
     AllowedTransition(
         EventStatus.NEW,

@@ -14,7 +14,7 @@ from openimds.facts.endpoints import (
     CATEGORIES,
     ENCODED_QUERY,
     ENDPOINTS,
-    GATES_EVIDENCE,
+    CHECKS_EVIDENCE,
     LETTER_CASE,
     REQUEST_CHECKS,
     TRAILING_SLASH,
@@ -26,7 +26,7 @@ from openimds.facts.headers import HEADER_ORDERS
 from openimds.facts.limits import LIMITS
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.facts.problems import RefusalRow
-from openimds.facts.refusals import PROBLEMS
+from openimds.facts.refusals import REFUSALS
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 
 VERSIONS, EVENT_VERSIONS = "General api-versions", "Api-versions of scheduled events"
@@ -44,7 +44,7 @@ NO_NONCE = "the nonce of a request without one"
 NONCE = f"a nonce has up to {attested.LONGEST_NONCE} characters"
 
 _RULES = {
-    ORDER_OF_CHECKS: GATES_EVIDENCE,
+    ORDER_OF_CHECKS: CHECKS_EVIDENCE,
     ANY_CASE: LETTER_CASE,
     DECODED: ENCODED_QUERY,
     SLASH: TRAILING_SLASH,
@@ -58,9 +58,9 @@ _TOKENS = {
 }
 _ATTESTED = {
     f"a document lives {attested.LIFE_S} seconds": attested.LIFE_EVIDENCE,
-    NO_NONCE: attested.STAMP_EVIDENCE,
+    NO_NONCE: attested.TIME_NONCE_EVIDENCE,
     NONCE: attested.NONCE_EVIDENCE,
-    f"without a nonce it is given again for {attested.KEPT_S} seconds": attested.KEPT_EVIDENCE,
+    f"without a nonce it is given again for {attested.KEPT_S} seconds": attested.CACHE_EVIDENCE,
     "a classic VM's document": attested.CLASSIC_EVIDENCE,
 }
 _EVENTS = {
@@ -114,12 +114,12 @@ def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
             for row in HEADER_ORDERS.values()
         ],
         RULE: _RULES.items(),
-        REFUSAL: [(refusal_name(row), row.evidence) for row in PROBLEMS],
+        REFUSAL: [(refusal_name(row), row.evidence) for row in REFUSALS],
     }
 
 
 def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
-    steps = [(f"step {one.before} by {one.trigger}: {one.after}", one) for one in events.STEPS]
+    steps = [(f"step {one.before} by {one.trigger}: {one.after}", one) for one in events.TRANSITIONS]
     return {
         "Clouds": [(row.name, row.evidence) for row in CLOUDS.values()],
         "Token answers": [
@@ -140,7 +140,7 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
         ],
         EVENTS: [
             *((f"type {row.name}, since {row.since}", row.evidence) for row in events.TYPES),
-            *((f"occasion {row.name}", row.evidence) for row in events.OCCASIONS),
+            *((f"occasion {row.name}", row.evidence) for row in events.CAUSES),
             *_since(events.MEMBERS, "member ").items(),
             *((name, step.evidence) for name, step in steps),
             *_EVENTS.items(),

@@ -25,7 +25,7 @@ class RefusalRow(Struct, frozen=True):
     """The family of headers, where it is not that of the category."""
 
 
-def find(rows: tuple[RefusalRow, ...], key: str, category: str) -> RefusalRow:
+def find_row(rows: tuple[RefusalRow, ...], key: str, category: str) -> RefusalRow:
     """Return the row of `key` for `category`, or else the row for every category.
 
     Raises:

@@ -4,7 +4,7 @@ from functools import cache
 
 from openimds.facts.evidence import chosen, client, documented, inferred, observed
 from openimds.facts.headers import PROXY, TEXT_MEDIA
-from openimds.facts.problems import RefusalRow, find
+from openimds.facts.problems import RefusalRow, find_row
 from openimds.facts.refusals_elsewhere import (
     APP_SERVICE,
     ARC,
@@ -125,7 +125,7 @@ GENERAL: tuple[RefusalRow, ...] = (
     ),
 )
 
-PROBLEMS: tuple[RefusalRow, ...] = (
+REFUSALS: tuple[RefusalRow, ...] = (
     *GENERAL,
     *IDENTITY,
     *LOAD_BALANCER,
@@ -137,10 +137,10 @@ PROBLEMS: tuple[RefusalRow, ...] = (
 
 
 @cache
-def problem(key: str, category: str) -> RefusalRow:
+def refusal_row(key: str, category: str) -> RefusalRow:
     """Return the row of a refusal in a category.
 
     Raises:
         KeyError: no row has that key.
     """
-    return find(PROBLEMS, key, category)
+    return find_row(REFUSALS, key, category)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec.json
 
-from openimds.facts.attested import ENCODING, KEPT_S, LIFE_S, LONGEST_NONCE, MEMBERS
+from openimds.facts.attested import ENCODING, CACHE_S, LIFE_S, LONGEST_NONCE, MEMBERS
 from openimds.facts.clouds import CLOUDS
 from openimds.protocol.pending import PendingDocument, Signature
 from openimds.protocol.request import Query
@@ -79,4 +79,4 @@ def body(signature: Signature) -> bytes:
 
 def kept_until(now_s: float) -> float:
     """Return until when a document without a nonce that is made now is given again."""
-    return now_s + KEPT_S
+    return now_s + CACHE_S

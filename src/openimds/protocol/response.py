@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.problems import RefusalRow
-from openimds.facts.refusals import problem
+from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import Query
 
 _BLANK = re.compile(r"\{(\w+)\}")
@@ -33,7 +33,7 @@ class Response(Struct, frozen=True):
 class Refusal(Struct, frozen=True):
     """A row of the refusals with its blanks filled."""
 
-    problem: RefusalRow
+    refusal_row: RefusalRow
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     until_s: float = inf
@@ -53,7 +53,7 @@ def refuse(
     key: str, query: Query, blanks: dict[str, str] | None = None, until_s: float = inf
 ) -> Refusal:
     """Return the refusal `key` in the words of the query's category; `blanks` are JSON text."""
-    row = problem(key, query.category.key)
+    row = refusal_row(key, query.category.key)
     known = blanks or {}
     # In one pass: what a guest wrote is no template.
     body = _BLANK.sub(lambda found: known.get(found[1], found[0]), row.body)

@@ -15,7 +15,7 @@ from openimds.facts.endpoints import (
 from openimds.facts.headers import HEADER_ORDERS, SERVER, HeaderOrder
 from openimds.facts.limits import LIMITS, Limit
 from openimds.facts.protocols import DIALECTS
-from openimds.facts.refusals import problem
+from openimds.facts.refusals import refusal_row
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 
 VERSION_LISTS = {
@@ -65,7 +65,7 @@ def test_an_endpoint_starts_with_a_version_of_its_list(row: Endpoint) -> None:
 @each_endpoint
 def test_every_refusal_that_an_endpoint_names_is_a_row(row: Endpoint) -> None:
     for key in [row.unserved, *(one.missing for one in row.parameters if one.missing)]:
-        assert problem(key, row.category).key == key
+        assert refusal_row(key, row.category).key == key
 
 
 @each_endpoint

@@ -6,9 +6,9 @@ from openimds.facts.events import (
     ACTIVATION,
     EVENT_SOURCES,
     MEMBERS,
-    OCCASIONS,
+    CAUSES,
     OLD_PREFIX,
-    STEPS,
+    TRANSITIONS,
     TYPES,
     EventCause,
     EventStatus,
@@ -24,9 +24,9 @@ VERSIONS = [row.name for row in SCHEDULED_EVENTS]
     "names",
     [
         [row.name for row in TYPES],
-        [row.name for row in OCCASIONS],
+        [row.name for row in CAUSES],
         [row.name for row in MEMBERS],
-        [(row.before, row.trigger) for row in STEPS],
+        [(row.before, row.trigger) for row in TRANSITIONS],
     ],
     ids=["types", "occasions", "members", "steps"],
 )
@@ -69,10 +69,10 @@ def test_the_notice_is_the_documented_one(name: str, notice_s: int) -> None:
 
 @pytest.mark.parametrize("row", TYPES, ids=lambda row: row.name)
 def test_every_type_has_an_occasion(row: EventType) -> None:
-    assert row.name in {one.event_type for one in OCCASIONS}
+    assert row.name in {one.event_type for one in CAUSES}
 
 
-@pytest.mark.parametrize("row", OCCASIONS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", CAUSES, ids=lambda row: row.name)
 def test_an_occasion_names_a_type_and_a_source(row: EventCause) -> None:
     assert row.event_type in {one.name for one in TYPES}
     assert row.source in EVENT_SOURCES
@@ -81,16 +81,16 @@ def test_an_occasion_names_a_type_and_a_source(row: EventCause) -> None:
 
 
 def test_every_trigger_moves_something() -> None:
-    assert {row.trigger for row in STEPS} == set(Trigger)
+    assert {row.trigger for row in TRANSITIONS} == set(Trigger)
 
 
 def test_nothing_comes_back_from_gone_and_nothing_becomes_new() -> None:
-    assert EventStatus.GONE not in {row.before for row in STEPS}
-    assert EventStatus.NEW not in {row.after for row in STEPS}
+    assert EventStatus.GONE not in {row.before for row in TRANSITIONS}
+    assert EventStatus.NEW not in {row.after for row in TRANSITIONS}
 
 
 def test_only_time_its_end_and_the_operator_move_what_has_started() -> None:
-    triggers = {row.trigger for row in STEPS if row.before is EventStatus.STARTED}
+    triggers = {row.trigger for row in TRANSITIONS if row.before is EventStatus.STARTED}
     assert triggers == {Trigger.OVER, Trigger.COMPLETE}
 
 

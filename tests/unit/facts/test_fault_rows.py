@@ -15,7 +15,7 @@ from openimds.facts.faults import (
     ValueKind,
 )
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
-from openimds.facts.refusals import problem
+from openimds.facts.refusals import refusal_row
 from openimds.protocol.faults.delivery import _MADE as DELIVERED
 from openimds.protocol.faults.input import members_of, members_of_book
 from openimds.protocol.faults.substitute import _MADE as ASKED
@@ -84,7 +84,7 @@ def test_a_parameter_is_bounded_and_its_default_fits(row: FaultParameter) -> Non
 
 def test_every_status_has_words_in_every_category() -> None:
     for status, row in STATUSES.items():
-        assert {problem(row.refusal, one.key).status for one in CATEGORIES} == {status}
+        assert {refusal_row(row.refusal, one.key).status for one in CATEGORIES} == {status}
 
 
 def test_the_choices_are_those_of_who_makes_them() -> None:

@@ -16,7 +16,7 @@ from openimds.facts.protocols import (
     Guard,
     TokenRoute,
 )
-from openimds.facts.refusals import PROBLEMS, problem
+from openimds.facts.refusals import REFUSALS, refusal_row
 from openimds.protocol.access_token import SELECTORS
 from openimds.settings import setting
 
@@ -61,12 +61,12 @@ def test_a_selector_is_a_parameter_that_imds_has_a_name_for(row: Dialect) -> Non
 @pytest.mark.parametrize("key", SAID_ON_THE_WAY)
 def test_whatever_can_go_wrong_has_words(row: Dialect, key: str) -> None:
     category = BY_KEY[row.endpoint].category
-    assert problem(key, category).category in {category, ""}
+    assert refusal_row(key, category).category in {category, ""}
 
 
 @each
 def test_a_secret_that_is_wrong_and_a_file_that_was_not_read_have_words(row: Dialect) -> None:
-    keys = {one.key for one in PROBLEMS if one.category == BY_KEY[row.endpoint].category}
+    keys = {one.key for one in REFUSALS if one.category == BY_KEY[row.endpoint].category}
     assert ("secret_wrong" in keys) == (row.guard is not Guard.METADATA)
     assert ("challenge" in keys) == row.is_challenged
 
@@ -74,7 +74,7 @@ def test_a_secret_that_is_wrong_and_a_file_that_was_not_read_have_words(row: Dia
 @each
 def test_where_the_only_identity_serves_two_are_ambiguous(row: Dialect) -> None:
     if row.falls_back:
-        assert problem("identity_ambiguous", BY_KEY[row.endpoint].category).status == 400
+        assert refusal_row("identity_ambiguous", BY_KEY[row.endpoint].category).status == 400
 
 
 @each_way

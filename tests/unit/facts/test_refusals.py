@@ -8,14 +8,14 @@ import pytest
 
 from openimds.facts.endpoints import CATEGORIES
 from openimds.facts.headers import JSON_MEDIA, TEXT_MEDIA
-from openimds.facts.problems import RefusalRow, find
-from openimds.facts.refusals import PROBLEMS, problem
+from openimds.facts.problems import RefusalRow, find_row
+from openimds.facts.refusals import REFUSALS, refusal_row
 
 BLANK = re.compile(r"\{(\w+)\}")
 BLANKS = {"newest": '["2025-11-15"]', "path": "/a", "method": "PUT", "value": 'say \\"no\\"'}
 BLANKS |= dict.fromkeys(("resource", "tenant", "trace", "correlation", "at", "login"), "x")
 BLANKS |= dict.fromkeys(("error", "description"), "x")
-each = pytest.mark.parametrize("row", PROBLEMS, ids=lambda row: f"{row.category}-{row.key}")
+each = pytest.mark.parametrize("row", REFUSALS, ids=lambda row: f"{row.category}-{row.key}")
 
 
 def _filled(row: RefusalRow) -> str:
@@ -23,7 +23,7 @@ def _filled(row: RefusalRow) -> str:
 
 
 def test_a_key_stands_once_in_a_category() -> None:
-    counted = Counter((row.category, row.key) for row in PROBLEMS)
+    counted = Counter((row.category, row.key) for row in REFUSALS)
     assert [pair for pair, n in counted.items() if n > 1] == []
 
 
@@ -72,13 +72,13 @@ def test_a_refusal_of_the_connection_ends_it(row: RefusalRow) -> None:
 
 
 def test_a_category_has_its_own_words() -> None:
-    assert problem("header_missing", "identity").category == "identity"
-    assert problem("not_found", "loadbalancer").body.startswith('{"error":"API is not found')
+    assert refusal_row("header_missing", "identity").category == "identity"
+    assert refusal_row("not_found", "loadbalancer").body.startswith('{"error":"API is not found')
 
 
 def test_a_category_without_words_of_its_own_takes_the_general_ones() -> None:
-    assert problem("header_missing", "loadbalancer") == problem("header_missing", "general")
-    assert problem("version_unknown", "identity").category == ""
+    assert refusal_row("header_missing", "loadbalancer") == refusal_row("header_missing", "general")
+    assert refusal_row("version_unknown", "identity").category == ""
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ def test_a_category_without_words_of_its_own_takes_the_general_ones() -> None:
 )
 def test_a_refusal_without_a_row_cannot_be_made(key: str, category: str) -> None:
     with pytest.raises(KeyError, match=key):
-        problem(key, category)
+        refusal_row(key, category)
 
 
 def test_the_own_row_wins_wherever_it_stands() -> None:
-    general = problem("throttled", "general")
-    own = problem("throttled", "identity")
-    assert find((general, own), "throttled", "identity") is own
-    assert find((own, general), "throttled", "identity") is own
-    assert find((own, general), "throttled", "loadbalancer") is general
+    general = refusal_row("throttled", "general")
+    own = refusal_row("throttled", "identity")
+    assert find_row((general, own), "throttled", "identity") is own
+    assert find_row((own, general), "throttled", "identity") is own
+    assert find_row((own, general), "throttled", "loadbalancer") is general

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from openimds.facts.facts import REFUSAL, Fact, fact, refusal_name
-from openimds.facts.refusals import problem
+from openimds.facts.refusals import refusal_row
 from openimds.interop.transcript.exchange import RecordedRequest
 
 GENERAL, OF_EVENTS = "general", "events"
@@ -74,7 +74,7 @@ def ask(
 
 def refused(key: str, category: str = "general") -> Fact:
     """Return the fact of a refusal."""
-    return fact(REFUSAL, refusal_name(problem(key, category)))
+    return fact(REFUSAL, refusal_name(refusal_row(key, category)))
 
 
 def _option(target: str) -> str:

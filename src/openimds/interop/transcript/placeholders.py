@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from openimds.interop.transcript.sensitivity import WORDS, Sensitivity
+from openimds.interop.transcript.sensitivity import WORDS, Redaction
 from openimds.vm.tags import join, pairs_of, settle
 
 REDACTED = "redacted"
@@ -29,32 +29,32 @@ class Placeholders:
         self._taken, self._tag_lists = taken, tag_lists
         self._counts: dict[str, int] = {}
         self.made: dict[tuple[str, str], str] = {}
-        self._ways: dict[Sensitivity, Callable[[str], str]] = {
-            Sensitivity.KEPT: str,
-            Sensitivity.NAME: self._name,
-            Sensitivity.GUID: self._guid,
-            Sensitivity.RESOURCE: self._resource,
-            Sensitivity.URL: lambda value: self._new(
+        self._ways: dict[Redaction, Callable[[str], str]] = {
+            Redaction.KEPT: str,
+            Redaction.NAME: self._name,
+            Redaction.GUID: self._guid,
+            Redaction.RESOURCE: self._resource,
+            Redaction.URL: lambda value: self._new(
                 "url", value, "https://redacted-{}.invalid/".format
             ),
-            Sensitivity.MAC: self._mac,
-            Sensitivity.PRIVATE: lambda value: self._address(value, _PRIVATE, _PRIVATE_6),
-            Sensitivity.PUBLIC: lambda value: self._address(value, _PUBLIC, _PUBLIC_6),
-            Sensitivity.SUBNET: lambda value: self._address(
+            Redaction.MAC: self._mac,
+            Redaction.PRIVATE: lambda value: self._address(value, _PRIVATE, _PRIVATE_6),
+            Redaction.PUBLIC: lambda value: self._address(value, _PUBLIC, _PUBLIC_6),
+            Redaction.SUBNET: lambda value: self._address(
                 value, _PRIVATE, _PRIVATE_6, _SUBNET_BITS
             ),
-            Sensitivity.KEY: self._key,
-            Sensitivity.HOME: self._home,
-            Sensitivity.BASE64: lambda value: self._new("base64", value, _in_base64),
-            Sensitivity.TAGS: self._tags,
-            Sensitivity.TAG: lambda value: self._new("tag", value, "tag-{}".format),
-            Sensitivity.TAG_VALUE: lambda value: self._new("value", value, "value-{}".format),
-            Sensitivity.EVENT_RESOURCE: self._event_resource,
-            Sensitivity.SIGNATURE: lambda _: REDACTED,
-            Sensitivity.OTHER: self._other,
+            Redaction.KEY: self._key,
+            Redaction.HOME: self._home,
+            Redaction.BASE64: lambda value: self._new("base64", value, _in_base64),
+            Redaction.TAGS: self._tags,
+            Redaction.TAG: lambda value: self._new("tag", value, "tag-{}".format),
+            Redaction.TAG_VALUE: lambda value: self._new("value", value, "value-{}".format),
+            Redaction.EVENT_RESOURCE: self._event_resource,
+            Redaction.SIGNATURE: lambda _: REDACTED,
+            Redaction.OTHER: self._other,
         }
 
-    def of(self, sort: Sensitivity, value: str) -> str:
+    def of(self, sort: Redaction, value: str) -> str:
         """Return what stands in for a value; nothing stands in for nothing."""
         return self._ways[sort](value) if value else ""
 
@@ -92,10 +92,10 @@ class Placeholders:
     def _named(self, kind: str, name: str) -> str:
         if kind.lower() == "providers":
             return self._word(name)
-        return self._guid(name) if GUID.fullmatch(name) else self.of(Sensitivity.NAME, name)
+        return self._guid(name) if GUID.fullmatch(name) else self.of(Redaction.NAME, name)
 
     def _word(self, text: str) -> str:
-        return text if text.lower() in WORDS else self.of(Sensitivity.NAME, text)
+        return text if text.lower() in WORDS else self.of(Redaction.NAME, text)
 
     def _mac(self, value: str) -> str:
         if not _MAC.fullmatch(value):
@@ -138,14 +138,14 @@ class Placeholders:
             pairs = pairs_of(settled)
         return join(
             [
-                (self.of(Sensitivity.TAG, name), self.of(Sensitivity.TAG_VALUE, said))
+                (self.of(Redaction.TAG, name), self.of(Redaction.TAG_VALUE, said))
                 for name, said in pairs
             ]
         )
 
     def _event_resource(self, value: str) -> str:
         bare = value.lstrip("_")
-        return "_" * (len(value) - len(bare)) + self.of(Sensitivity.NAME, bare)
+        return "_" * (len(value) - len(bare)) + self.of(Redaction.NAME, bare)
 
 
 def _in_base64(number: int) -> str:

@@ -10,7 +10,7 @@ import msgspec.json
 from msgspec import structs
 
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.refusals import PROBLEMS
+from openimds.facts.refusals import REFUSALS
 from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.json_scan import Node, Steps, scan
@@ -23,7 +23,7 @@ from openimds.interop.transcript.location import (
     written,
 )
 from openimds.interop.transcript.placeholders import GUID, REDACTED, Pairs, Placeholders
-from openimds.interop.transcript.sensitivity import HEADERS, SECRETS, Sensitivity
+from openimds.interop.transcript.sensitivity import HEADERS, REDACTIONS, Redaction
 from openimds.vm.schema_tree import newest_tree, nodes
 from openimds.vm.tags import join
 
@@ -131,13 +131,13 @@ def _body(text: str, where: Location, made: Placeholders) -> str:
     return made.of(_sort(where, where.steps), bare) + text[len(bare) :]
 
 
-def _sort(where: Location, steps: Steps) -> Sensitivity:
+def _sort(where: Location, steps: Steps) -> Redaction:
     """Return what stands at a place in a document."""
     document = where.document
     if document == ROOT and steps[:1] == (INSTANCE,):
         document, steps = INSTANCE, steps[1:]
     path = field_path(steps) if document == INSTANCE else written(steps)
-    return SECRETS.get(document, {}).get(path, Sensitivity.OTHER)
+    return REDACTIONS.get(document, {}).get(path, Redaction.OTHER)
 
 
 def _replaced(text: str, where: Location, way: Steps, made: Placeholders) -> str:
@@ -157,9 +157,9 @@ def _replaced(text: str, where: Location, way: Steps, made: Placeholders) -> str
     return "".join([*pieces, text[at:]])
 
 
-def _token(node: Node, sort: Sensitivity, made: Placeholders) -> str:
+def _token(node: Node, sort: Redaction, made: Placeholders) -> str:
     """Return what stands in for a leaf, as JSON; empty where it stays."""
-    if sort is Sensitivity.KEPT or node.value in _NO_SECRET:
+    if sort is Redaction.KEPT or node.value in _NO_SECRET:
         return ""
     if isinstance(node.value, str):
         return msgspec.json.encode(made.of(sort, node.value)).decode()
@@ -170,7 +170,7 @@ def _token(node: Node, sort: Sensitivity, made: Placeholders) -> str:
 def _words() -> frozenset[str]:
     """Return the words of refusals and of fields: a VM that is called so gives nothing away."""
     texts = (
-        *(row.body for row in PROBLEMS),
+        *(row.body for row in REFUSALS),
         *(row.path for row in ENDPOINTS),
         *(node.path for node in nodes(newest_tree())),
     )
@@ -233,5 +233,5 @@ def _header(
     elif name.lower() in HEADERS:
         shown = sweep(value)
     else:
-        shown = made.of(Sensitivity.GUID, value) if GUID.fullmatch(value) else REDACTED
+        shown = made.of(Redaction.GUID, value) if GUID.fullmatch(value) else REDACTED
     return f"{name}{colon}{before}{shown}{after}"

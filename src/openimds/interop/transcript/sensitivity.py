@@ -9,7 +9,7 @@ from enum import StrEnum
 from openimds.interop.transcript.location import ATTESTED, BALANCER, EVENTS, INSTANCE, VERSIONS
 
 
-class Sensitivity(StrEnum):
+class Redaction(StrEnum):
     """What a value is, and by that what its stand-in looks like."""
 
     KEPT = "kept"
@@ -33,8 +33,8 @@ class Sensitivity(StrEnum):
     OTHER = "anything else"
 
 
-_IN_COMPUTE: dict[Sensitivity, str] = {
-    Sensitivity.KEPT: """
+_IN_COMPUTE: dict[Redaction, str] = {
+    Redaction.KEPT: """
         additionalCapabilities.hibernationEnabled azEnvironment evictionPolicy extendedLocation.name
         extendedLocation.type isHostCompatibilityLayerVm isVmInStandbyPool licenseType location
         offer osProfile.disablePasswordAuthentication osType physicalZone plan.name plan.product
@@ -56,14 +56,14 @@ _IN_COMPUTE: dict[Sensitivity, str] = {
         storageProfile.dataDisks[].opsPerSecondThrottle
         storageProfile.dataDisks[].writeAcceleratorEnabled
     """,
-    Sensitivity.NAME: """
+    Redaction.NAME: """
         name osProfile.adminUsername osProfile.computerName resourceGroupName vmScaleSetName
         storageProfile.osDisk.name storageProfile.dataDisks[].name
     """,
-    Sensitivity.GUID: """
+    Redaction.GUID: """
         interconnectGroupId interconnectSubgroupId placementGroupId subscriptionId vmId
     """,
-    Sensitivity.RESOURCE: """
+    Redaction.RESOURCE: """
         host.id hostGroup.id resourceId virtualMachineScaleSet.id storageProfile.imageReference.id
         storageProfile.imageReference.communityGalleryImageId
         storageProfile.imageReference.sharedGalleryImageId storageProfile.osDisk.managedDisk.id
@@ -71,79 +71,79 @@ _IN_COMPUTE: dict[Sensitivity, str] = {
         storageProfile.osDisk.encryptionSettings.keyEncryptionKey.sourceVault.id
         storageProfile.dataDisks[].managedDisk.id
     """,
-    Sensitivity.URL: """
+    Redaction.URL: """
         storageProfile.osDisk.encryptionSettings.diskEncryptionKey.secretUrl
         storageProfile.osDisk.encryptionSettings.keyEncryptionKey.keyUrl
         storageProfile.osDisk.image.uri storageProfile.osDisk.vhd.uri
         storageProfile.dataDisks[].image.uri storageProfile.dataDisks[].vhd.uri
     """,
-    Sensitivity.BASE64: "customData userData",
-    Sensitivity.KEY: "publicKeys[].keyData",
-    Sensitivity.HOME: "publicKeys[].path",
-    Sensitivity.TAGS: "tags",
-    Sensitivity.TAG: "tagsList[].name",
-    Sensitivity.TAG_VALUE: "tagsList[].value",
+    Redaction.BASE64: "customData userData",
+    Redaction.KEY: "publicKeys[].keyData",
+    Redaction.HOME: "publicKeys[].path",
+    Redaction.TAGS: "tags",
+    Redaction.TAG: "tagsList[].name",
+    Redaction.TAG_VALUE: "tagsList[].value",
 }
-_IN_INTERFACE: dict[Sensitivity, str] = {
-    Sensitivity.KEPT: "ipv4.ipAddressBlock[].prefix "
+_IN_INTERFACE: dict[Redaction, str] = {
+    Redaction.KEPT: "ipv4.ipAddressBlock[].prefix "
     "ipv4.subnet[].prefix ipv6.ipAddressBlock[].prefix",
-    Sensitivity.MAC: "macAddress",
-    Sensitivity.OTHER: "interfaceCompartmentID",
-    Sensitivity.PRIVATE: """
+    Redaction.MAC: "macAddress",
+    Redaction.OTHER: "interfaceCompartmentID",
+    Redaction.PRIVATE: """
         ipv4.ipAddress[].privateIpAddress ipv4.ipAddressBlock[].address
         ipv4.subnet[].dnsservers[].ipaddress ipv6.ipAddress[].privateIpAddress
         ipv6.ipAddressBlock[].address
     """,
-    Sensitivity.PUBLIC: "ipv4.ipAddress[].publicIpAddress",
-    Sensitivity.SUBNET: "ipv4.subnet[].address",
+    Redaction.PUBLIC: "ipv4.ipAddress[].publicIpAddress",
+    Redaction.SUBNET: "ipv4.subnet[].address",
 }
-_IN_BALANCER: dict[Sensitivity, str] = {
-    Sensitivity.KEPT: "inboundRules[].protocol "
+_IN_BALANCER: dict[Redaction, str] = {
+    Redaction.KEPT: "inboundRules[].protocol "
     "inboundRules[].frontendPort inboundRules[].backendPort",
-    Sensitivity.PUBLIC: """
+    Redaction.PUBLIC: """
         publicIpAddresses[].frontendIpAddress inboundRules[].frontendIpAddress
         outboundRules[].frontendIpAddress
     """,
-    Sensitivity.PRIVATE: """
+    Redaction.PRIVATE: """
         publicIpAddresses[].privateIpAddress inboundRules[].privateIpAddress
         outboundRules[].privateIpAddress
     """,
 }
-_IN_EVENTS: dict[Sensitivity, str] = {
-    Sensitivity.KEPT: """
+_IN_EVENTS: dict[Redaction, str] = {
+    Redaction.KEPT: """
         DocumentIncarnation Events[].EventType Events[].ResourceType Events[].EventStatus
         Events[].NotBefore Events[].EventSource Events[].DurationInSeconds
     """,
-    Sensitivity.GUID: "Events[].EventId",
-    Sensitivity.EVENT_RESOURCE: "Events[].Resources[]",
+    Redaction.GUID: "Events[].EventId",
+    Redaction.EVENT_RESOURCE: "Events[].Resources[]",
 }
-_IN_SIGNED: dict[Sensitivity, str] = {
-    Sensitivity.KEPT: """
+_IN_SIGNED: dict[Redaction, str] = {
+    Redaction.KEPT: """
         licenseType nonce plan.name plan.product plan.publisher sku timeStamp.createdOn
         timeStamp.expiresOn
     """,
-    Sensitivity.GUID: "subscriptionId vmId",
+    Redaction.GUID: "subscriptionId vmId",
 }
 
 
-def _paths(rows: dict[Sensitivity, str], above: str = "") -> dict[str, Sensitivity]:
+def _paths(rows: dict[Redaction, str], above: str = "") -> dict[str, Redaction]:
     return {above + path: sort for sort, paths in rows.items() for path in paths.split()}
 
 
 _IN_INSTANCE = {
     **_paths(_IN_COMPUTE, "compute."),
     **_paths(_IN_INTERFACE, "network.interface[]."),
-    **_paths({Sensitivity.KEPT: "hasCustomData ppsType"}, "extended.compute."),
+    **_paths({Redaction.KEPT: "hasCustomData ppsType"}, "extended.compute."),
 }
-SECRETS: dict[str, dict[str, Sensitivity]] = {
+REDACTIONS: dict[str, dict[str, Redaction]] = {
     INSTANCE: _IN_INSTANCE,
     BALANCER: _paths(_IN_BALANCER, "loadbalancer."),
     EVENTS: _paths(_IN_EVENTS),
     ATTESTED: {
-        **_paths({Sensitivity.KEPT: "encoding", Sensitivity.SIGNATURE: "signature"}),
+        **_paths({Redaction.KEPT: "encoding", Redaction.SIGNATURE: "signature"}),
         **_paths(_IN_SIGNED, "signed."),
     },
-    VERSIONS: {"apiVersions[]": Sensitivity.KEPT},
+    VERSIONS: {"apiVersions[]": Redaction.KEPT},
 }
 """By document, what stands at each path."""
 

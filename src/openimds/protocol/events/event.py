@@ -17,7 +17,7 @@ from openimds.facts.events import (
     ANY,
     EVENT_SOURCES,
     NEEDS,
-    OCCASIONS,
+    CAUSES,
     PLATFORM,
     TYPES,
     EventCause,
@@ -130,7 +130,7 @@ def usual(event_type: str, source: str | None = None, *, is_failure: bool = Fals
     Raises:
         KeyError: there is no such type.
     """
-    rows = [row for row in OCCASIONS if row.event_type == event_type]
+    rows = [row for row in CAUSES if row.event_type == event_type]
     if not rows:
         raise KeyError(event_type)
     rows = [row for row in rows if row.is_failure == is_failure] or rows

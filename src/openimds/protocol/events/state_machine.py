@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from openimds.facts.events import FIRST_INCARNATION, STEPS, EventStatus, Trigger
+from openimds.facts.events import FIRST_INCARNATION, TRANSITIONS, EventStatus, Trigger
 from openimds.protocol.events.event import Event
 
 
@@ -66,7 +66,7 @@ class Snapshot(Struct, frozen=True):
     incarnations: dict[str, int] = field(default_factory=dict)
 
 
-_AFTER = {(row.before, row.trigger): row.after for row in STEPS}
+_AFTER = {(row.before, row.trigger): row.after for row in TRANSITIONS}
 _HINTS = {
     Trigger.CANCEL: "What has started can be completed",
     Trigger.COMPLETE: "Start it first, or cancel it",

@@ -7,13 +7,13 @@ from msgspec import Struct
 
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.faults import EFFECTS, EffectMode
-from openimds.facts.refusals import problem
+from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import query
 from openimds.protocol.request_log import Record
 
 _PLAYED = frozenset(key for key, row in EFFECTS.items() if row.way is not EffectMode.DELIVERY)
 _EXTRAS = frozenset(row.setting for row in ENDPOINTS if row.setting)
-TOO_MANY = problem("throttled", "").status
+TOO_MANY = refusal_row("throttled", "").status
 
 
 class LintedRequest(Struct, frozen=True):

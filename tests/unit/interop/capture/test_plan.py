@@ -4,7 +4,7 @@ import pytest
 
 from openimds.facts.evidence import Mark
 from openimds.facts.facts import FACTS, REFUSAL, RULE, fact, refusal_name
-from openimds.facts.refusals import PROBLEMS
+from openimds.facts.refusals import REFUSALS
 from openimds.facts.versions import GENERAL, NEWEST, SCHEDULED_EVENTS
 from openimds.interop import capture
 from openimds.interop.capture.plan import (
@@ -71,7 +71,7 @@ def test_every_refusal_that_is_a_guess_of_ours_is_asked_about(category: str) -> 
     about = {row.about for row in QUESTIONS}
     guesses = [
         row
-        for row in PROBLEMS
+        for row in REFUSALS
         if row.category == category and row.evidence.mark in (Mark.CHOSEN, Mark.INFERRED)
     ]
     missing = [row for row in guesses if fact(REFUSAL, refusal_name(row)) not in about]

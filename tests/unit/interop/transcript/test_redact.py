@@ -14,7 +14,7 @@ from openimds.facts.events import MEMBERS
 from openimds.interop.transcript import captured, read, redact
 from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
-from openimds.interop.transcript.sensitivity import SECRETS, Sensitivity
+from openimds.interop.transcript.sensitivity import REDACTIONS, Redaction
 from openimds.protocol.document import project, shape
 from openimds.vm.defaults import complete
 from openimds.vm.types import Vm
@@ -48,17 +48,17 @@ def compute(**members: Any) -> Any:
 
 
 def test_every_field_has_a_row() -> None:
-    assert SECRETS["instance"].keys() == {row.path for row in FIELDS}
+    assert REDACTIONS["instance"].keys() == {row.path for row in FIELDS}
 
 
 def test_every_member_of_a_load_balancer_has_a_row() -> None:
     known = {f"loadbalancer.{row.name}[].{name}" for row in LISTS for name in row.members}
-    assert SECRETS["loadbalancer"].keys() == known
+    assert REDACTIONS["loadbalancer"].keys() == known
 
 
 def test_of_an_event_only_its_description_has_no_row() -> None:
     known = {f"Events[].{row.name}" for row in MEMBERS}
-    with_row = {path.removesuffix("[]") for path in SECRETS["scheduledevents"]}
+    with_row = {path.removesuffix("[]") for path in REDACTIONS["scheduledevents"]}
     assert known - with_row == {"Events[].Description"}
 
 
@@ -243,7 +243,7 @@ def test_of_a_vm_with_every_field_no_secret_survives() -> None:
     secrets = [
         str(value).lower()
         for path, value in leaves(complete(HEAD.vm))
-        if SECRETS["instance"][path] is not Sensitivity.KEPT
+        if REDACTIONS["instance"][path] is not Redaction.KEPT
         and value not in ("", "true", "false", False)
     ]
     assert len(secrets) > 40

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openimds.facts.faults import STATUSES
-from openimds.facts.refusals import problem
+from openimds.facts.refusals import refusal_row
 from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.input import read
@@ -76,7 +76,7 @@ def need(said: Said, kind: type[Any]) -> Any:
 def test_a_status_is_said_in_the_words_of_the_category(
     target: str, category: str, status: int
 ) -> None:
-    row = problem(STATUSES[status].refusal, category)
+    row = refusal_row(STATUSES[status].refusal, category)
     assert refusal(spoilt(target, effect="status", status=status)) == (status, row.body.encode())
 
 
