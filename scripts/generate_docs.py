@@ -13,7 +13,7 @@ from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import FACTS
 from openimds.facts.fields import Derived, Field
-from openimds.facts.strict import RULES
+from openimds.facts.lint import RULES
 from openimds.interop.capture.plan import QUESTIONS
 from openimds.interop.capture.question import GENERAL, OF_EVENTS, OPTIONS
 from openimds.settings import SETTINGS

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.facts.versions import NEWEST
 
 FILE_NAME = "openimds.toml"
 CONFIG_VARIABLE = "OPENIMDS_CONFIG"
@@ -206,7 +207,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "newest_version",
         _text,
-        "2025-11-15",
+        NEWEST,
         "Newest general api-version that is known, as in a region that lacks later ones.",
         "VERSION",
     ),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openimds.facts.evidence import Mark
-from openimds.facts.strict import RULES, Verdict
+from openimds.facts.lint import RULES, Verdict
 
 Json = dict[str, Any]
 

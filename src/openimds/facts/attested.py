@@ -1,43 +1,69 @@
-"""The attested document: what is signed, from which api-version on, and for how long."""
+"""The attested document: the signed members, their first api-versions, and lifetimes."""
 
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, chosen, documented, observed
+from openimds.facts.redaction import GUID, KEPT, DocumentMember, Redaction
 
 
 class PayloadMember(Struct, frozen=True):
-    """A member of the signed payload; `is_classic` ones are there for classic VMs too."""
+    """A member of the signed payload; documents of classic VMs have only `is_classic` ones.
+
+    `leaves` are the names below a member that is an object.
+    """
 
     name: str
     since: str
+    redaction: Redaction
     evidence: Evidence
+    leaves: tuple[str, ...] = ()
     is_classic: bool = False
 
 
 MEMBERS: tuple[PayloadMember, ...] = (
-    PayloadMember("licenseType", "2020-09-01", documented("S2", note="recorded empty (S25)")),
-    PayloadMember("nonce", "2018-10-01", observed("S18", "S25"), is_classic=True),
-    PayloadMember("plan", "2018-10-01", observed("S18", "S25")),
-    PayloadMember("sku", "2019-11-01", documented("S2", note="equals compute.sku; recorded (S25)")),
+    PayloadMember("licenseType", "2020-09-01", KEPT, documented("S2", note="recorded empty (S25)")),
+    PayloadMember("nonce", "2018-10-01", KEPT, observed("S18", "S25"), is_classic=True),
+    PayloadMember(
+        "plan", "2018-10-01", KEPT, observed("S18", "S25"), ("name", "product", "publisher")
+    ),
+    PayloadMember(
+        "sku", "2019-11-01", KEPT, documented("S2", note="equals compute.sku; recorded (S25)")
+    ),
     PayloadMember(
         "subscriptionId",
         "2019-04-30",
+        GUID,
         observed("S18", note="with 2019-08-15; the first version is documented (S2)"),
     ),
-    PayloadMember("timeStamp", "2018-10-01", observed("S18", "S25"), is_classic=True),
-    PayloadMember("vmId", "2018-10-01", observed("S18", "S25"), is_classic=True),
+    PayloadMember(
+        "timeStamp",
+        "2018-10-01",
+        KEPT,
+        observed("S18", "S25"),
+        ("createdOn", "expiresOn"),
+        is_classic=True,
+    ),
+    PayloadMember("vmId", "2018-10-01", GUID, observed("S18", "S25"), is_classic=True),
 )
 """In the order of the payload."""
 
+ENVELOPE: tuple[DocumentMember, ...] = (
+    DocumentMember("encoding", KEPT, observed("S18", "S25")),
+    DocumentMember("signature", Redaction.SIGNATURE, observed("S18", "S25")),
+)
+"""The members of the response, which carries the signed payload."""
+
 CLASSIC_EVIDENCE = documented(
-    "S1", note="only vmId is sure to be filled; that the others are left out is our reading"
+    "S1", note="only vmId is certain; that other members are left out is our reading"
 )
 
 LIFE_S = 6 * 3600
 LIFE_EVIDENCE = observed("S18", "S25", note="expiresOn - createdOn is six hours in every recording")
 
 TIME_NONCE_EVIDENCE = observed(
-    "S18", "S25", note="without a nonce the nonce is the time of expiresOn, YYYYMMDD-HHMMSS"
+    "S18",
+    "S25",
+    note="a request without a nonce gets the time of expiresOn as nonce, YYYYMMDD-HHMMSS",
 )
 
 LONGEST_NONCE = 32
@@ -47,8 +73,8 @@ NONCE_EVIDENCE = documented(
 
 CACHE_S = 300
 CACHE_EVIDENCE = chosen(
-    "documents without a nonce are signed anew after five minutes; Azure kept them for up to six "
-    "hours in 2019 (S30)"
+    "a document without a nonce is signed anew after five minutes; in 2019 Azure cached it for up "
+    "to six hours (S30)"
 )
 
 ENCODING = "pkcs7"

@@ -1,26 +1,43 @@
-"""The document of the load balancer metadata: its lists and their members, in their order."""
+"""The load balancer document: its lists and the members of their entries, in order."""
 
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, documented
+from openimds.facts.redaction import KEPT, PRIVATE, PUBLIC, Redaction
 
 
-class List(Struct, frozen=True):
-    """A list of the document, and the members of each of its rows."""
+class BalancerMember(Struct, frozen=True):
+    """A member of an entry, and how a shared transcript replaces its value."""
 
     name: str
-    members: tuple[str, ...]
+    redaction: Redaction
+
+
+class BalancerList(Struct, frozen=True):
+    """A list of the document, with the members of each of its entries."""
+
+    name: str
+    members: tuple[BalancerMember, ...]
     evidence: Evidence
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the members."""
+        return tuple(member.name for member in self.members)
 
-_ORDER = "the order is that of the document; nobody recorded the wire's"
-_ADDRESSES = ("frontendIpAddress", "privateIpAddress")
-LISTS: tuple[List, ...] = (
-    List("publicIpAddresses", _ADDRESSES, documented("S7", note=_ORDER)),
-    List(
-        "inboundRules",
-        ("frontendIpAddress", "protocol", "frontendPort", "backendPort", "privateIpAddress"),
-        documented("S7", note=_ORDER),
-    ),
-    List("outboundRules", _ADDRESSES, documented("S7", note=_ORDER)),
+
+_ORDER = "the order is the document's; the order on the wire is not recorded"
+_FRONTEND = BalancerMember("frontendIpAddress", PUBLIC)
+_PRIVATE = BalancerMember("privateIpAddress", PRIVATE)
+_RULE = (
+    _FRONTEND,
+    BalancerMember("protocol", KEPT),
+    BalancerMember("frontendPort", KEPT),
+    BalancerMember("backendPort", KEPT),
+    _PRIVATE,
+)
+LISTS: tuple[BalancerList, ...] = (
+    BalancerList("publicIpAddresses", (_FRONTEND, _PRIVATE), documented("S7", note=_ORDER)),
+    BalancerList("inboundRules", _RULE, documented("S7", note=_ORDER)),
+    BalancerList("outboundRules", (_FRONTEND, _PRIVATE), documented("S7", note=_ORDER)),
 )

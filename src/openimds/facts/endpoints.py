@@ -50,11 +50,11 @@ class EndpointParameter(Struct, frozen=True):
 class Endpoint(Struct, frozen=True):
     """One route.
 
-    `versions` says which list its api-version is checked against: `general`, `events`, `own` (the
-    rows of `spec.protocols`), `credential` (what `cred-api-version` may be), or empty for an
-    endpoint without versions. `since` is the first one it takes. `unserved` is the refusal of a VM
-    that has nothing to give there. With a `setting` it is there only where that is given. Versions
-    before `header_since` come without the `Metadata` header.
+    `versions` names the list that its api-version is checked against: `general`, `events`, `own`
+    (the rows of `protocols`), `credential` (`CREDENTIAL_VERSIONS`), or empty for an endpoint
+    without versions. `since` is the first version it takes. `handler` is the name of the function
+    that answers; `protocol.handle` binds it. An endpoint with a `setting` exists only where that
+    setting is given. Versions before `header_since` need no `Metadata` header.
     """
 
     key: str
@@ -64,11 +64,13 @@ class Endpoint(Struct, frozen=True):
     versions: str
     since: str
     evidence: Evidence
+    handler: str
     parameters: tuple[EndpointParameter, ...] = ()
     has_routes: bool = False
     has_formats: bool = False
     has_form: bool = False
-    unserved: str = "not_found"
+    is_secret: bool = True
+    """Whether its answers hold a secret, so that recorders keep no body; a new row's do."""
     setting: str = ""
     header_since: str = ""
 
@@ -109,8 +111,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2017-03-01",
         observed("S22", "S30", "S39", note="what it lists today is not known"),
+        "root",
         (_FORMAT,),
         has_formats=True,
+        is_secret=False,
     ),
     Endpoint(
         "versions",
@@ -120,6 +124,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "",
         "",
         documented("S1", "S2", "S4", note="whether the header is enforced here is not stated"),
+        "versions",
+        is_secret=False,
     ),
     Endpoint(
         "instance",
@@ -129,9 +135,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2017-03-01",
         documented("S1", "S2", "S31"),
+        "instance",
         (_FORMAT, _EXTENDED),
         has_routes=True,
         has_formats=True,
+        is_secret=False,
     ),
     Endpoint(
         "attested",
@@ -141,6 +149,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2018-10-01",
         documented("S2"),
+        "attested_document",
         (EndpointParameter("nonce", documented("S1", "S2", "S4")),),
     ),
     Endpoint(
@@ -151,6 +160,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2018-02-01",
         documented("S6"),
+        "token",
         (
             _RESOURCE,
             *_SELECTORS,
@@ -162,7 +172,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 client("S10", note="the hash of a token that a service has refused"),
             ),
         ),
-        unserved="identity_not_found",
     ),
     Endpoint(
         "identity_info",
@@ -172,7 +181,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2018-02-01",
         documented("S4", note="the answer without a system identity is our choice"),
-        unserved="identity_not_found",
+        "identity_info",
+        is_secret=False,
     ),
     Endpoint(
         "scheduledevents",
@@ -182,7 +192,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "events",
         "2017-03-01",
         documented("S5"),
+        "scheduled_events",
         header_since=HEADER_SINCE,
+        is_secret=False,
     ),
     Endpoint(
         "loadbalancer",
@@ -192,12 +204,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "general",
         "2020-10-01",
         documented("S2", "S7"),
+        "load_balancer",
         (
             EndpointParameter(
                 "format", client("S16", note="clients send format=json; nothing comes of it")
             ),
         ),
-        unserved="no_load_balancer",
+        is_secret=False,
     ),
     Endpoint(
         "platform_metadata",
@@ -207,8 +220,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "credential",
         "2.0",
         client("S10", note="a host that knows only version 1 answers 404"),
+        "platform_metadata",
         (_CREDENTIAL_VERSION, *_SELECTORS),
         setting="msi_v2",
+        is_secret=False,
     ),
     Endpoint(
         "issue_credential",
@@ -218,6 +233,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "credential",
         "2.0",
         client("S10", note="a host that knows only version 1 answers 404"),
+        "issue_credential",
         (_CREDENTIAL_VERSION, *_SELECTORS, EndpointParameter("bypass_cache", client("S10"))),
         setting="msi_v2",
     ),
@@ -229,6 +245,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "own",
         "2017-09-01",
         documented("S40", note="the port is drawn there; the path is theirs"),
+        "token",
         (
             _RESOURCE_ELSEWHERE,
             *(EndpointParameter(name, documented("S40")) for name in ("client_id", "principal_id")),
@@ -244,6 +261,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "own",
         "2017-09-01",
         client("S41", note="the path is our choice: clients take it from a variable"),
+        "token",
         (
             _RESOURCE_ELSEWHERE,
             *(
@@ -260,6 +278,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "own",
         "2019-08-15",
         documented("S45", note="the first segment is ours, so that IMDS stays beside it"),
+        "token",
         (
             _RESOURCE_ELSEWHERE,
             *(EndpointParameter(name, client("S41", "S44")) for name in ("client_id", "object_id")),
@@ -275,6 +294,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "",
         "",
         documented("S43"),
+        "token",
         (
             _RESOURCE_ELSEWHERE,
             *(EndpointParameter(name, chosen("as IMDS")) for name in ("client_id", "object_id")),

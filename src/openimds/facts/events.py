@@ -5,6 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, chosen, documented, inferred, observed
+from openimds.facts.redaction import GUID, KEPT, OTHER, DocumentMember, Redaction
 
 
 class EventStatus(StrEnum):
@@ -72,7 +73,9 @@ class EventMember(Struct, frozen=True):
 
     name: str
     since: str
+    redaction: Redaction
     evidence: Evidence
+    is_list: bool = False
 
 
 class AllowedTransition(Struct, frozen=True):
@@ -230,20 +233,25 @@ CAUSES: tuple[EventCause, ...] = (
 _FIRST = "2017-03-01"
 
 MEMBERS: tuple[EventMember, ...] = (
-    EventMember("EventId", _FIRST, observed("S34", note="upper case in every recording")),
-    EventMember("EventStatus", _FIRST, observed("S34")),
-    EventMember("EventType", _FIRST, observed("S34")),
-    EventMember("ResourceType", _FIRST, observed("S34")),
-    EventMember("Resources", _FIRST, observed("S34")),
-    EventMember("NotBefore", _FIRST, observed("S34", note="empty once the event has started")),
+    EventMember("EventId", _FIRST, GUID, observed("S34", note="upper case in every recording")),
+    EventMember("EventStatus", _FIRST, KEPT, observed("S34")),
+    EventMember("EventType", _FIRST, KEPT, observed("S34")),
+    EventMember("ResourceType", _FIRST, KEPT, observed("S34")),
+    EventMember("Resources", _FIRST, Redaction.EVENT_RESOURCE, observed("S34"), is_list=True),
     EventMember(
-        "Description", "2019-04-01", observed("S34", note="the version is documented (S5)")
+        "NotBefore", _FIRST, KEPT, observed("S34", note="empty once the event has started")
     ),
     EventMember(
-        "EventSource", "2019-08-01", observed("S34", note="the version is documented (S5)")
+        "Description", "2019-04-01", OTHER, observed("S34", note="the version is documented (S5)")
     ),
-    EventMember("DurationInSeconds", "2020-07-01", observed("S38", note="the version: S5")),
+    EventMember(
+        "EventSource", "2019-08-01", KEPT, observed("S34", note="the version is documented (S5)")
+    ),
+    EventMember("DurationInSeconds", "2020-07-01", KEPT, observed("S38", note="the version: S5")),
 )
+
+INCARNATION = DocumentMember("DocumentIncarnation", KEPT, observed("S34"))
+"""The member of the document that stands beside its events."""
 
 RESOURCE_TYPE = "VirtualMachine"
 RESOURCE_TYPE_EVIDENCE = observed("S34")

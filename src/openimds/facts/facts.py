@@ -12,9 +12,9 @@ from openimds.facts.clouds import CLOUDS
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.endpoints import (
     CATEGORIES,
+    CHECKS_EVIDENCE,
     ENCODED_QUERY,
     ENDPOINTS,
-    CHECKS_EVIDENCE,
     LETTER_CASE,
     REQUEST_CHECKS,
     TRAILING_SLASH,
@@ -25,7 +25,7 @@ from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.facts.headers import HEADER_ORDERS
 from openimds.facts.limits import LIMITS
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.facts.problems import RefusalRow
+from openimds.facts.refusal import RefusalRow
 from openimds.facts.refusals import REFUSALS
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 
@@ -60,7 +60,7 @@ _ATTESTED = {
     f"a document lives {attested.LIFE_S} seconds": attested.LIFE_EVIDENCE,
     NO_NONCE: attested.TIME_NONCE_EVIDENCE,
     NONCE: attested.NONCE_EVIDENCE,
-    f"without a nonce it is given again for {attested.KEPT_S} seconds": attested.CACHE_EVIDENCE,
+    f"without a nonce it is given again for {attested.CACHE_S} seconds": attested.CACHE_EVIDENCE,
     "a classic VM's document": attested.CLASSIC_EVIDENCE,
 }
 _EVENTS = {
@@ -119,7 +119,9 @@ def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
 
 
 def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
-    steps = [(f"step {one.before} by {one.trigger}: {one.after}", one) for one in events.TRANSITIONS]
+    steps = [
+        (f"step {one.before} by {one.trigger}: {one.after}", one) for one in events.TRANSITIONS
+    ]
     return {
         "Clouds": [(row.name, row.evidence) for row in CLOUDS.values()],
         "Token answers": [
@@ -135,9 +137,7 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
             *((f"variables of {row.key}", row.evidence) for row in protocols.TOKEN_ROUTES.values()),
         ],
         ATTESTED: [*_since(attested.MEMBERS).items(), *_ATTESTED.items()],
-        BALANCER: [
-            (f"{row.name}: {', '.join(row.members)}", row.evidence) for row in balancer.LISTS
-        ],
+        BALANCER: [(f"{row.name}: {', '.join(row.names)}", row.evidence) for row in balancer.LISTS],
         EVENTS: [
             *((f"type {row.name}, since {row.since}", row.evidence) for row in events.TYPES),
             *((f"occasion {row.name}", row.evidence) for row in events.CAUSES),

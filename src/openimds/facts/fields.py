@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence
+from openimds.facts.redaction import Redaction
 
 
 class FieldKind(StrEnum):
@@ -60,6 +61,7 @@ class Field(Struct, frozen=True):
 
     path: str
     since: str
+    redaction: Redaction
     evidence: Evidence
     sample: str
     default: str | bool | Derived = ""

@@ -2,6 +2,7 @@
 
 from openimds.facts.evidence import client, inferred, observed
 from openimds.facts.fields import Derived, Field, FieldKind, Rename
+from openimds.facts.redaction import KEPT, MAC, OTHER, PRIVATE, PUBLIC, SUBNET
 
 _NIC = "network.interface[]."
 _SEEN = observed("S15", "S18", "S25")
@@ -15,12 +16,14 @@ NETWORK: tuple[Field, ...] = (
     Field(
         _NIC + "interfaceCompartmentID",
         "2025-07-24",
+        OTHER,
         client("S15", note="S28 spells it interfaceCompartmentId"),
         "",
     ),
     Field(
         _NIC + "ipv4.ipAddress[].privateIpAddress",
         "2017-03-01",
+        PRIVATE,
         _SEEN,
         "10.0.0.4",
         Derived.PRIVATE_ADDRESS,
@@ -28,37 +31,47 @@ NETWORK: tuple[Field, ...] = (
     Field(
         _NIC + "ipv4.ipAddress[].publicIpAddress",
         "2017-03-01",
+        PUBLIC,
         observed("S2", "S18", note="empty for Standard-SKU addresses"),
         "20.1.2.3",
     ),
-    Field(_NIC + "ipv4.ipAddressBlock[].address", "2025-04-07", _BLOCK, "10.0.1.0"),
-    Field(_NIC + "ipv4.ipAddressBlock[].prefix", "2025-04-07", _BLOCK, "28"),
-    Field(_NIC + "ipv4.subnet[].address", "2017-03-01", _SEEN, "10.0.0.0", Derived.SUBNET_ADDRESS),
+    Field(_NIC + "ipv4.ipAddressBlock[].address", "2025-04-07", PRIVATE, _BLOCK, "10.0.1.0"),
+    Field(_NIC + "ipv4.ipAddressBlock[].prefix", "2025-04-07", KEPT, _BLOCK, "28"),
+    Field(
+        _NIC + "ipv4.subnet[].address",
+        "2017-03-01",
+        SUBNET,
+        _SEEN,
+        "10.0.0.0",
+        Derived.SUBNET_ADDRESS,
+    ),
     Field(
         _NIC + "ipv4.subnet[].dnsservers[].ipaddress",
         "2017-03-01",
+        PRIVATE,
         _PREVIEW,
         "10.0.0.10",
         until="2017-04-02",
     ),
-    Field(_NIC + "ipv4.subnet[].prefix", "2017-03-01", _SEEN, "24", "24"),
-    Field(_NIC + "ipv6.ipAddress[].privateIpAddress", "2017-03-01", _SEEN, "fd00::4"),
-    Field(_NIC + "ipv6.ipAddressBlock[].address", "2025-04-07", _BLOCK, "fd00:1::"),
-    Field(_NIC + "ipv6.ipAddressBlock[].prefix", "2025-04-07", _BLOCK, "80"),
-    Field(_NIC + "macAddress", "2017-03-01", _SEEN, "000D3AACB22A", Derived.MAC),
+    Field(_NIC + "ipv4.subnet[].prefix", "2017-03-01", KEPT, _SEEN, "24", "24"),
+    Field(_NIC + "ipv6.ipAddress[].privateIpAddress", "2017-03-01", PRIVATE, _SEEN, "fd00::4"),
+    Field(_NIC + "ipv6.ipAddressBlock[].address", "2025-04-07", PRIVATE, _BLOCK, "fd00:1::"),
+    Field(_NIC + "ipv6.ipAddressBlock[].prefix", "2025-04-07", KEPT, _BLOCK, "80"),
+    Field(_NIC + "macAddress", "2017-03-01", MAC, _SEEN, "000D3AACB22A", Derived.MAC),
 )
 
 EXTENDED: tuple[Field, ...] = (
     Field(
         "extended.compute.hasCustomData",
         "2021-08-01",
+        KEPT,
         _EXTENDED,
         "false",
         default=False,
         kind=FieldKind.BOOLEAN,
         extended=True,
     ),
-    Field("extended.compute.ppsType", "2021-08-01", _EXTENDED, "None", "None", extended=True),
+    Field("extended.compute.ppsType", "2021-08-01", KEPT, _EXTENDED, "None", "None", extended=True),
 )
 
 RENAMES: tuple[Rename, ...] = tuple(

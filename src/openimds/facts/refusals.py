@@ -4,7 +4,7 @@ from functools import cache
 
 from openimds.facts.evidence import chosen, client, documented, inferred, observed
 from openimds.facts.headers import PROXY, TEXT_MEDIA
-from openimds.facts.problems import RefusalRow, find_row
+from openimds.facts.refusal import RefusalRow, find_row
 from openimds.facts.refusals_elsewhere import (
     APP_SERVICE,
     ARC,

@@ -4,7 +4,7 @@ from msgspec import structs
 
 from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
 from openimds.facts.headers import TEXT_MEDIA
-from openimds.facts.problems import RefusalRow
+from openimds.facts.refusal import RefusalRow
 
 
 def _identity(description: str, error: str = "invalid_request") -> str:

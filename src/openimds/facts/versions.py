@@ -10,6 +10,7 @@ from functools import cache
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, client, documented, observed
+from openimds.facts.redaction import KEPT, DocumentMember
 
 
 class ApiVersion(Struct, frozen=True):
@@ -53,6 +54,9 @@ SCHEDULED_EVENTS: tuple[ApiVersion, ...] = (
     ApiVersion("2024-07-09", client("S5", note="asked for by handlers of SpotRebalance…")),
 )
 """The list of scheduled events alone."""
+
+LISTED = DocumentMember("apiVersions[]", KEPT, documented("S1", "S2", "S4"))
+"""An entry of the document of `/metadata/versions`."""
 
 NEWEST = GENERAL[-1].name
 HOW_MANY_NEWEST = 3

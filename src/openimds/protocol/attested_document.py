@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec.json
 
-from openimds.facts.attested import ENCODING, CACHE_S, LIFE_S, LONGEST_NONCE, MEMBERS
+from openimds.facts.attested import CACHE_S, ENCODING, LIFE_S, LONGEST_NONCE, MEMBERS
 from openimds.facts.clouds import CLOUDS
 from openimds.protocol.pending import PendingDocument, Signature
 from openimds.protocol.request import Query

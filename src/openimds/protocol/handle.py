@@ -57,9 +57,8 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
     refused = check(query, subject.catalog, subject.secret)
     if refused:
         return refused
-    assert query.endpoint is not None  # The first gate saw to it.
-    serve = _SERVED.get(query.endpoint.key)
-    return serve(query, subject, now_s) if serve else refuse(query.endpoint.unserved, query)
+    assert query.endpoint is not None  # The first check refuses unknown paths.
+    return HANDLERS[query.endpoint.handler](query, subject, now_s)
 
 
 def instance_document(subject: Subject, version: str) -> bytes:
@@ -192,22 +191,18 @@ def _events(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
     return PendingApproval(vm, scope, event_ids)
 
 
-_Serve: TypeAlias = Callable[[Query, Subject, float], Response | Refusal | Pending]
+_Handler: TypeAlias = Callable[[Query, Subject, float], Response | Refusal | Pending]
 
-_SERVED: dict[str, _Serve] = {
-    "app_service": _token,
-    "arc": _token,
-    "attested": _attested,
-    "azure_ml": _token,
-    "cloud_shell": _token,
+HANDLERS: dict[str, _Handler] = {
+    "attested_document": _attested,
     "identity_info": _identity_info,
     "instance": _instance,
     "issue_credential": _credential,
-    "loadbalancer": _balancer,
+    "load_balancer": _balancer,
     "platform_metadata": _platform,
     "root": _root,
-    "scheduledevents": _events,
+    "scheduled_events": _events,
     "token": _token,
     "versions": _versions,
 }
-"""What this release serves; every other endpoint answers as a VM that has nothing there."""
+"""The functions by the names that the rows of endpoints call them."""

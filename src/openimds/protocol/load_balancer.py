@@ -15,8 +15,7 @@ _DEFAULTS: dict[str, object] = {"frontendPort": 0, "backendPort": 0, "protocol":
 def document(said: Mapping[str, Any], address: str) -> bytes:
     """Return the document; `address` is the private address of rows that name none."""
     lists = {
-        row.name: [_row(one, row.members, address) for one in said.get(row.name, ())]
-        for row in LISTS
+        row.name: [_row(one, row.names, address) for one in said.get(row.name, ())] for row in LISTS
     }
     return msgspec.json.encode({"loadbalancer": lists})
 

@@ -7,7 +7,7 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.facts.headers import JSON_MEDIA
-from openimds.facts.problems import RefusalRow
+from openimds.facts.refusal import RefusalRow
 from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import Query
 
@@ -33,7 +33,7 @@ class Response(Struct, frozen=True):
 class Refusal(Struct, frozen=True):
     """A row of the refusals with its blanks filled."""
 
-    refusal_row: RefusalRow
+    problem: RefusalRow
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     until_s: float = inf

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import overload
 
-from openimds.facts.strict import RULES, SLACK_S
+from openimds.facts.lint import RULES, SLACK_S
 from openimds.protocol.lint import Finding, most_in, report
 from openimds.protocol.request_log import Record
 

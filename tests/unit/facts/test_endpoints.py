@@ -17,6 +17,7 @@ from openimds.facts.limits import LIMITS, Limit
 from openimds.facts.protocols import DIALECTS
 from openimds.facts.refusals import refusal_row
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
+from openimds.protocol.handle import HANDLERS
 
 VERSION_LISTS = {
     "": {""},
@@ -44,6 +45,10 @@ def test_a_name_stands_once(names: list[str]) -> None:
     assert [name for name, n in Counter(names).items() if n > 1] == []
 
 
+def test_every_handler_name_is_bound_and_every_handler_named() -> None:
+    assert {row.handler for row in ENDPOINTS} == HANDLERS.keys()
+
+
 @each_endpoint
 def test_a_path_is_written_as_it_is_looked_up(row: Endpoint) -> None:
     assert row.path == row.path.lower().rstrip("/")
@@ -64,7 +69,7 @@ def test_an_endpoint_starts_with_a_version_of_its_list(row: Endpoint) -> None:
 
 @each_endpoint
 def test_every_refusal_that_an_endpoint_names_is_a_row(row: Endpoint) -> None:
-    for key in [row.unserved, *(one.missing for one in row.parameters if one.missing)]:
+    for key in [one.missing for one in row.parameters if one.missing]:
         assert refusal_row(key, row.category).key == key
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from openimds.facts.events import (
     ACTIVATION,
+    CAUSES,
     EVENT_SOURCES,
     MEMBERS,
-    CAUSES,
     OLD_PREFIX,
     TRANSITIONS,
     TYPES,

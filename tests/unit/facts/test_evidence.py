@@ -26,8 +26,9 @@ from openimds.facts.fields import Field, Rename
 from openimds.facts.headers import HeaderOrder
 from openimds.facts.limits import Limit
 from openimds.facts.playbooks import Playbook
-from openimds.facts.problems import RefusalRow
 from openimds.facts.protocols import Dialect, TokenRoute
+from openimds.facts.redaction import DocumentMember
+from openimds.facts.refusal import RefusalRow
 from openimds.facts.versions import ApiVersion
 
 ROW_TYPES = (
@@ -54,7 +55,8 @@ ROW_TYPES = (
     AllowedTransition,
     TokenRoute,
     attested.PayloadMember,
-    balancer.List,
+    DocumentMember,
+    balancer.BalancerList,
     tokens.Claim,
     tokens.TokenMember,
 )

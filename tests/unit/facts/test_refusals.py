@@ -8,7 +8,7 @@ import pytest
 
 from openimds.facts.endpoints import CATEGORIES
 from openimds.facts.headers import JSON_MEDIA, TEXT_MEDIA
-from openimds.facts.problems import RefusalRow, find_row
+from openimds.facts.refusal import RefusalRow, find_row
 from openimds.facts.refusals import REFUSALS, refusal_row
 
 BLANK = re.compile(r"\{(\w+)\}")

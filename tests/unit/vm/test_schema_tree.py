@@ -5,11 +5,12 @@ import pytest
 from openimds.facts.document import FIELDS
 from openimds.facts.evidence import chosen
 from openimds.facts.fields import Field, FieldKind
+from openimds.facts.redaction import KEPT
 from openimds.vm.schema_tree import Group, Leaf, Many, Named, grow, newest_tree, nodes
 
 
 def _row(path: str, kind: FieldKind = FieldKind.TEXT) -> Field:
-    return Field(path, "2017-03-01", chosen("for this test"), "", kind=kind)
+    return Field(path, "2017-03-01", KEPT, chosen("for this test"), "", kind=kind)
 
 
 def test_no_rows_make_an_empty_object() -> None:

@@ -18,7 +18,7 @@ from openimds.admin.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.admin.operations_requests import LEAST_STATUS, MOST_STATUS
 from openimds.admin.problem import ProblemError
 from openimds.events.log_format import date_of
-from openimds.facts.strict import rule
+from openimds.facts.lint import rule
 from openimds.protocol.lint import Finding, Record, report
 
 _MOST_NUMBER = 10**15

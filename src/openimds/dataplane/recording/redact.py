@@ -3,6 +3,7 @@
 import re
 from urllib.parse import unquote
 
+from openimds.facts.endpoints import ENDPOINTS
 from openimds.protocol.request_log import MOST_BODY_BYTES
 
 MASKED = "***"
@@ -39,21 +40,12 @@ _PARAMETERS = (
 )
 _SECRET_PARAMETER = re.compile(rf"([?&](?:{_PARAMETERS})=)[^&#]*", re.IGNORECASE)
 _USER = re.compile(r"^(\w+://)[^/?#]*@")
-_OPEN = frozenset(
-    {
-        "http",
-        "identity_info",
-        "instance",
-        "loadbalancer",
-        "other",
-        "platform_metadata",
-        "root",
-        "scheduledevents",
-        "unknown_caller",
-        "versions",
-    }
-)
-"""Endpoints whose answers hold no secret; a new one does until it is written here."""
+_OPEN = frozenset(row.key for row in ENDPOINTS if not row.is_secret) | {
+    "http",
+    "other",
+    "unknown_caller",
+}
+"""Endpoints whose answers hold no secret; the last three stand for requests to no endpoint."""
 _EXPIRES = re.compile(rb'"expires_on":"?([0-9]{1,11})"?[,}]')
 
 

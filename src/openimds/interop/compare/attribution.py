@@ -67,9 +67,7 @@ def _in_document(where: Location, steps: Steps, question: Fact | None) -> Fact |
             return _field(steps[1:])
         case location.BALANCER if steps[1:]:
             rows = [row for row in balancer.LISTS if row.name == steps[1]]
-            return (
-                _named(BALANCER, f"{rows[0].name}: {', '.join(rows[0].members)}") if rows else None
-            )
+            return _named(BALANCER, f"{rows[0].name}: {', '.join(rows[0].names)}") if rows else None
         case location.ATTESTED if steps[0] == "signed" and steps[1:]:
             return _member(ATTESTED, "", attested.MEMBERS, steps[1])
         case location.EVENTS if steps[2:]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from openimds.interop.transcript.sensitivity import WORDS, Redaction
+from openimds.facts.redaction import Redaction
+from openimds.interop.transcript.sensitivity import WORDS
 from openimds.vm.tags import join, pairs_of, settle
 
 REDACTED = "redacted"

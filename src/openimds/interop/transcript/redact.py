@@ -10,6 +10,7 @@ import msgspec.json
 from msgspec import structs
 
 from openimds.facts.endpoints import ENDPOINTS
+from openimds.facts.redaction import Redaction
 from openimds.facts.refusals import REFUSALS
 from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
@@ -23,7 +24,7 @@ from openimds.interop.transcript.location import (
     written,
 )
 from openimds.interop.transcript.placeholders import GUID, REDACTED, Pairs, Placeholders
-from openimds.interop.transcript.sensitivity import HEADERS, REDACTIONS, Redaction
+from openimds.interop.transcript.sensitivity import HEADERS, REDACTIONS
 from openimds.vm.schema_tree import newest_tree, nodes
 from openimds.vm.tags import join
 

@@ -1,151 +1,53 @@
-"""What tells whose VM it was: every value of the documents, as rows.
+"""Placeholders by document: the redaction of every path, taken from the rows of `facts`.
 
-What has no row is replaced too, so that a field that Azure adds tomorrow gives nothing away. What
-is kept is what thousands of VMs share: sizes, regions, images of the marketplace, settings.
+A path without a row is replaced too (`Redaction.OTHER`), so that a field that Azure adds later
+gives nothing away.
 """
 
-from enum import StrEnum
-
+from openimds.facts import attested, balancer, events, versions
+from openimds.facts.document import FIELDS
+from openimds.facts.redaction import Redaction
 from openimds.interop.transcript.location import ATTESTED, BALANCER, EVENTS, INSTANCE, VERSIONS
 
 
-class Redaction(StrEnum):
-    """What a value is, and by that what its stand-in looks like."""
-
-    KEPT = "kept"
-    NAME = "name"
-    GUID = "GUID"
-    RESOURCE = "resource id"
-    """A path whose segments are words of Azure's, GUIDs and names."""
-    URL = "URL"
-    MAC = "hardware address"
-    PRIVATE = "private address"
-    PUBLIC = "public address"
-    SUBNET = "address of a subnet"
-    KEY = "public key"
-    HOME = "path below a home"
-    BASE64 = "base64"
-    TAGS = "tags"
-    TAG = "name of a tag"
-    TAG_VALUE = "value of a tag"
-    EVENT_RESOURCE = "name of a VM, with what stands before it"
-    SIGNATURE = "signature"
-    OTHER = "anything else"
+def _of_balancer() -> dict[str, Redaction]:
+    return {
+        f"loadbalancer.{row.name}[].{member.name}": member.redaction
+        for row in balancer.LISTS
+        for member in row.members
+    }
 
 
-_IN_COMPUTE: dict[Redaction, str] = {
-    Redaction.KEPT: """
-        additionalCapabilities.hibernationEnabled azEnvironment evictionPolicy extendedLocation.name
-        extendedLocation.type isHostCompatibilityLayerVm isVmInStandbyPool licenseType location
-        offer osProfile.disablePasswordAuthentication osType physicalZone plan.name plan.product
-        plan.publisher platformFaultDomain platformSubFaultDomain platformUpdateDomain priority
-        provider publisher securityProfile.encryptionAtHost securityProfile.secureBootEnabled
-        securityProfile.securityType securityProfile.virtualTpmEnabled sku systemFaultDomain version
-        vmSize zone storageProfile.imageReference.exactVersion storageProfile.imageReference.offer
-        storageProfile.imageReference.publisher storageProfile.imageReference.sku
-        storageProfile.imageReference.version storageProfile.osDisk.caching
-        storageProfile.osDisk.createOption storageProfile.osDisk.diffDiskSettings.option
-        storageProfile.osDisk.diskSizeGB storageProfile.osDisk.encryptionSettings.enabled
-        storageProfile.osDisk.managedDisk.storageAccountType storageProfile.osDisk.osType
-        storageProfile.osDisk.writeAcceleratorEnabled storageProfile.resourceDisk.size
-        storageProfile.dataDisks[].bytesPerSecondThrottle storageProfile.dataDisks[].caching
-        storageProfile.dataDisks[].createOption storageProfile.dataDisks[].diskCapacityBytes
-        storageProfile.dataDisks[].diskSizeGB storageProfile.dataDisks[].isSharedDisk
-        storageProfile.dataDisks[].isUltraDisk storageProfile.dataDisks[].lun
-        storageProfile.dataDisks[].managedDisk.storageAccountType
-        storageProfile.dataDisks[].opsPerSecondThrottle
-        storageProfile.dataDisks[].writeAcceleratorEnabled
-    """,
-    Redaction.NAME: """
-        name osProfile.adminUsername osProfile.computerName resourceGroupName vmScaleSetName
-        storageProfile.osDisk.name storageProfile.dataDisks[].name
-    """,
-    Redaction.GUID: """
-        interconnectGroupId interconnectSubgroupId placementGroupId subscriptionId vmId
-    """,
-    Redaction.RESOURCE: """
-        host.id hostGroup.id resourceId virtualMachineScaleSet.id storageProfile.imageReference.id
-        storageProfile.imageReference.communityGalleryImageId
-        storageProfile.imageReference.sharedGalleryImageId storageProfile.osDisk.managedDisk.id
-        storageProfile.osDisk.encryptionSettings.diskEncryptionKey.sourceVault.id
-        storageProfile.osDisk.encryptionSettings.keyEncryptionKey.sourceVault.id
-        storageProfile.dataDisks[].managedDisk.id
-    """,
-    Redaction.URL: """
-        storageProfile.osDisk.encryptionSettings.diskEncryptionKey.secretUrl
-        storageProfile.osDisk.encryptionSettings.keyEncryptionKey.keyUrl
-        storageProfile.osDisk.image.uri storageProfile.osDisk.vhd.uri
-        storageProfile.dataDisks[].image.uri storageProfile.dataDisks[].vhd.uri
-    """,
-    Redaction.BASE64: "customData userData",
-    Redaction.KEY: "publicKeys[].keyData",
-    Redaction.HOME: "publicKeys[].path",
-    Redaction.TAGS: "tags",
-    Redaction.TAG: "tagsList[].name",
-    Redaction.TAG_VALUE: "tagsList[].value",
-}
-_IN_INTERFACE: dict[Redaction, str] = {
-    Redaction.KEPT: "ipv4.ipAddressBlock[].prefix "
-    "ipv4.subnet[].prefix ipv6.ipAddressBlock[].prefix",
-    Redaction.MAC: "macAddress",
-    Redaction.OTHER: "interfaceCompartmentID",
-    Redaction.PRIVATE: """
-        ipv4.ipAddress[].privateIpAddress ipv4.ipAddressBlock[].address
-        ipv4.subnet[].dnsservers[].ipaddress ipv6.ipAddress[].privateIpAddress
-        ipv6.ipAddressBlock[].address
-    """,
-    Redaction.PUBLIC: "ipv4.ipAddress[].publicIpAddress",
-    Redaction.SUBNET: "ipv4.subnet[].address",
-}
-_IN_BALANCER: dict[Redaction, str] = {
-    Redaction.KEPT: "inboundRules[].protocol "
-    "inboundRules[].frontendPort inboundRules[].backendPort",
-    Redaction.PUBLIC: """
-        publicIpAddresses[].frontendIpAddress inboundRules[].frontendIpAddress
-        outboundRules[].frontendIpAddress
-    """,
-    Redaction.PRIVATE: """
-        publicIpAddresses[].privateIpAddress inboundRules[].privateIpAddress
-        outboundRules[].privateIpAddress
-    """,
-}
-_IN_EVENTS: dict[Redaction, str] = {
-    Redaction.KEPT: """
-        DocumentIncarnation Events[].EventType Events[].ResourceType Events[].EventStatus
-        Events[].NotBefore Events[].EventSource Events[].DurationInSeconds
-    """,
-    Redaction.GUID: "Events[].EventId",
-    Redaction.EVENT_RESOURCE: "Events[].Resources[]",
-}
-_IN_SIGNED: dict[Redaction, str] = {
-    Redaction.KEPT: """
-        licenseType nonce plan.name plan.product plan.publisher sku timeStamp.createdOn
-        timeStamp.expiresOn
-    """,
-    Redaction.GUID: "subscriptionId vmId",
-}
+def _of_events() -> dict[str, Redaction]:
+    return {
+        events.INCARNATION.path: events.INCARNATION.redaction,
+        **{
+            f"Events[].{row.name}{'[]' if row.is_list else ''}": row.redaction
+            for row in events.MEMBERS
+        },
+    }
 
 
-def _paths(rows: dict[Redaction, str], above: str = "") -> dict[str, Redaction]:
-    return {above + path: sort for sort, paths in rows.items() for path in paths.split()}
+def _of_attested() -> dict[str, Redaction]:
+    """Return the envelope and, below `signed`, the payload that its signature carries."""
+    return {
+        **{row.path: row.redaction for row in attested.ENVELOPE},
+        **{
+            f"signed.{row.name}.{leaf}".removesuffix("."): row.redaction
+            for row in attested.MEMBERS
+            for leaf in row.leaves or ("",)
+        },
+    }
 
 
-_IN_INSTANCE = {
-    **_paths(_IN_COMPUTE, "compute."),
-    **_paths(_IN_INTERFACE, "network.interface[]."),
-    **_paths({Redaction.KEPT: "hasCustomData ppsType"}, "extended.compute."),
-}
 REDACTIONS: dict[str, dict[str, Redaction]] = {
-    INSTANCE: _IN_INSTANCE,
-    BALANCER: _paths(_IN_BALANCER, "loadbalancer."),
-    EVENTS: _paths(_IN_EVENTS),
-    ATTESTED: {
-        **_paths({Redaction.KEPT: "encoding", Redaction.SIGNATURE: "signature"}),
-        **_paths(_IN_SIGNED, "signed."),
-    },
-    VERSIONS: {"apiVersions[]": Redaction.KEPT},
+    INSTANCE: {row.path: row.redaction for row in FIELDS},
+    BALANCER: _of_balancer(),
+    EVENTS: _of_events(),
+    ATTESTED: _of_attested(),
+    VERSIONS: {versions.LISTED.path: versions.LISTED.redaction},
 }
-"""By document, what stands at each path."""
+"""The redaction of each path, by document."""
 
 HEADERS = frozenset(
     {
@@ -165,7 +67,7 @@ HEADERS = frozenset(
         "vary",
     }
 )
-"""Headers whose values say nothing of a VM."""
+"""Headers whose values identify no VM."""
 
 _WORDS = """
     applications availabilitysets backendaddresspools communitygalleries dedicatedhostgroups
@@ -176,4 +78,4 @@ _WORDS = """
     virtualmachines virtualmachinescalesets virtualnetworks
 """
 WORDS = frozenset(_WORDS.split())
-"""Segments of resource ids that are Azure's own, in lower case."""
+"""Segments of resource ids that are Azure's own words, in lower case."""

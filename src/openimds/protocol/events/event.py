@@ -15,9 +15,9 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.facts.events import (
     ANY,
+    CAUSES,
     EVENT_SOURCES,
     NEEDS,
-    CAUSES,
     PLATFORM,
     TYPES,
     EventCause,

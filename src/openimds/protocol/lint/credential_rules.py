@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from openimds.facts.strict import EARLY_S
+from openimds.facts.lint import EARLY_S
 from openimds.protocol.events.document import read_approval
 from openimds.protocol.lint.requests import Example, LintedRequest
 from openimds.protocol.request_log import MOST_BODY_BYTES

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from openimds.facts.strict import RULES
+from openimds.facts.lint import RULES
 from openimds.protocol.lint import credential_rules, rate_rules, request_rules
 from openimds.protocol.lint.requests import Check, Example, asked
 from openimds.protocol.request_log import Record

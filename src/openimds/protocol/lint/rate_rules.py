@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from openimds.facts.limits import LIMITS
-from openimds.facts.strict import (
+from openimds.facts.lint import (
     MOST_IN_VAIN,
     OUTAGE_S,
     POLLS,

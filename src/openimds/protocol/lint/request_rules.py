@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.strict import RULES, SERVED_BY_AZURE, SOON_S
+from openimds.facts.lint import RULES, SERVED_BY_AZURE, SOON_S
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 from openimds.protocol.lint.requests import Example, LintedRequest
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from openimds.admin.handlers import requests
 from openimds.admin.handlers.requests import view
-from openimds.facts.strict import rule
+from openimds.facts.lint import rule
 from openimds.protocol.lint import Finding, Record, report
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
 from tests.unit.admin.setup import Office, at_work

@@ -1,5 +1,5 @@
 from openimds.facts.evidence import SOURCES, Mark
-from openimds.facts.strict import RULES, rule
+from openimds.facts.lint import RULES, rule
 from openimds.protocol import lint
 from openimds.protocol.lint import report
 from tests.unit.protocol.lint.records import LEAF, TOKEN, a_record, numbered, refused

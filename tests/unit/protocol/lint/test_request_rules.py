@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from openimds.facts.strict import RULES
+from openimds.facts.lint import RULES
 from openimds.protocol.lint import request_rules
 from openimds.protocol.lint.requests import LintedRequest, asked
 from tests.unit.protocol.lint.records import (
