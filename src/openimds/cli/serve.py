@@ -10,7 +10,9 @@ import msgspec.json
 from openimds.cli.main import options, values
 from openimds.config import configure
 from openimds.linux.systemd import SystemdNotifier, sockets
-from openimds.server import InheritedSockets, Ready, run
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.process import run
+from openimds.server.server import Ready
 from openimds.settings import SETTINGS
 
 _DOORS = ("admin", "public")

@@ -138,6 +138,8 @@ class Dispatcher:
         bounds: Bounds = Bounds(),  # noqa: B008 - a frozen value
         extras: frozenset[str] = frozenset(),
         secret_of: Callable[[str], str] = lambda _: "",
+        on_unknown_caller: Callable[[str], None] = lambda _: None,
+        on_internal_error: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         """Serve a picture under limits."""
         self.extras, self.secret_of = extras, secret_of
@@ -151,9 +153,9 @@ class Dispatcher:
         self.counts: dict[CountKey, RequestCount] = {}
         self.throttled: dict[str, int] = {}
         self.unknown_callers: dict[str, int] = {}
-        self.on_internal_error: Callable[[BaseException], None] = lambda _: None
+        self.on_internal_error = on_internal_error
         self.unknown_caller_responses: CachedResponses[PreparedResponse] = CachedResponses()
-        self.on_unknown_caller: Callable[[str], None] = lambda _: None
+        self.on_unknown_caller = on_unknown_caller
         self.observer: RequestObserver | None = None
         self.faults: FaultSource | None = None
         self.call_later: Later = loop_later

@@ -47,21 +47,28 @@ _Places = dict[str, list[tuple[str, str]]]
 """By scope: the VMs that are hit, by our name and by that in the document."""
 
 
+async def _nothing() -> None:
+    """Do nothing when the clock is set."""
+
+
 class EventsService:
     """All scheduled events of a fleet, on the event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators and its two callbacks
         self,
         fleet_service: FleetService,
         clock: Clock,
         notify: Callable[[str], None],
         activity: ScopeActivity | None = None,
+        *,
+        on_clock: Callable[[], Awaitable[None]] = _nothing,
+        on_log_entry: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep events in the store of a desk; with an `activity` a scope has to ask first."""
         self.clock = clock
-        self.event_writer = EventWriter(fleet_service, clock, notify, self._follow)
+        self.event_writer = EventWriter(fleet_service, clock, notify, self._follow, on_log_entry)
         self.close = self.event_writer.close
-        self.on_clock: Callable[[], Awaitable[None]] = _nothing
+        self.on_clock = on_clock
         self._fleet_service, self._notify, self._activity = fleet_service, notify, activity
         self._notify_once = lru_cache(_TEXTS)(notify)
         self._untouched = PublishedScope()
@@ -261,10 +268,6 @@ class EventsService:
     def _place(self, name: str, found: _Places) -> None:
         scope, resource = place_of(self._fleet_service.fleet_index.by_name[name].vm)
         found.setdefault(scope, []).append((name, resource))
-
-
-async def _nothing() -> None:
-    """Do nothing when the clock is set."""
 
 
 def _declarations(wish: EventRequest, places: _Places) -> list[Declaration]:

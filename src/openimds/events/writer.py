@@ -68,14 +68,19 @@ class EventWriter:
     """All scheduled events of a fleet as they are written down."""
 
     def __init__(
-        self, fleet_service: FleetService, clock: Clock, notify: Callable[[str], None], follow: Job
+        self,
+        fleet_service: FleetService,
+        clock: Clock,
+        notify: Callable[[str], None],
+        follow: Job,
+        on_log_entry: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep events in the store of a desk; `follow` is the job for when something comes due."""
         self.book = ScenarioTable()
         self.events: dict[str, Event] = {}
         self.scopes: dict[str, PublishedScope] = {}
         self.moves: Counter[str] = Counter()
-        self.on_log_entry: Callable[[], None] = lambda: None
+        self.on_log_entry = on_log_entry
         self._fleet_service, self._clock, self._notify, self._follow = (
             fleet_service,
             clock,

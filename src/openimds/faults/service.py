@@ -34,10 +34,14 @@ class StoredFault(Struct, frozen=True):
     fault: dict[str, object] = field(name="said")  # The name of 0.1.0, in the stores that it wrote.
 
 
+async def _nothing() -> None:
+    """Do nothing when faults have changed."""
+
+
 class FaultService:
     """What goes wrong in a server, on request.
 
-    From Python, inside the loop of a running `openimds.server.Server`::
+    From Python, inside the loop of a running `openimds.server.server.Server`::
 
         await server.faults.set({"effect": "status", "status": 410, "until_s": 70})
         await server.faults.play("throttled", "web-1", for_s=5)
@@ -51,10 +55,11 @@ class FaultService:
         fleet_service: FleetService,
         utc: Callable[[], float],
         trouble: Callable[[FaultInjector | None], None],
+        on_change: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         """Keep faults in the store of a desk; `trouble` is told when there are any, or none."""
         self.engine = FaultInjector()
-        self.on_change: Callable[[], Awaitable[None]] = _nothing
+        self.on_change = on_change
         self._fleet_service, self._utc, self._trouble = fleet_service, utc, trouble
         self._turn = asyncio.Lock()
         self._last = 0
@@ -191,10 +196,6 @@ class FaultService:
         elif not running and not was_quiet:
             self._trouble(None)
         await self.on_change()
-
-
-async def _nothing() -> None:
-    """Do nothing when faults have changed."""
 
 
 def _kept(one: ActiveFault) -> StoredFault:

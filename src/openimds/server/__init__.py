@@ -1,15 +1,16 @@
 """The composition root: the only room that knows every other.
 
-Rules of the room. It puts the parts together and has no knowledge of its own: what a part does, and
-with which words it refuses, stands in that part. `server` is all parts of one server inside a
-running loop, `listening` its ways in, `doors` its ports for operators and services, `edits` follows
-its fleet file, `listener_faults` closes its listeners while connections are refused, `run` gives
-it a loop and the signals of a process, `within` puts it beside a command that has a network of its
-own. Nobody imports this room but the command line and the pytest plugin.
+Rules of the room. It puts parts together and decides nothing itself: a part's behaviour and its
+error texts stand in that part. It is imported by the command line and by `testing` alone, module by
+module, so that a command loads what it needs.
+
+Theory. `build` makes every part of a server in one function, from top to bottom, with the
+`Callbacks` between parts made first. `server` holds the parts and starts, reloads and stops them;
+`process` gives it an event loop and the signals of a process; `sandboxed` serves the private
+networks of commands. `listener_set` opens the listeners of the data plane, `listener_faults` closes
+them while faults refuse connections, `admin_ports` opens those of the admin API and of published
+keys. `fleet_file_watcher` applies edits of the fleet file. `pending_dispatch` sends pending work of
+the data plane to events or to credentials; `metrics_source` reads the counters of all parts.
+
+What the room refuses to know: protocol, formats, cryptography.
 """
-
-from openimds.server.inherited_sockets import InheritedSockets
-from openimds.server.process import run, serve
-from openimds.server.server import Ready, Server
-
-__all__ = ["InheritedSockets", "Ready", "Server", "run", "serve"]

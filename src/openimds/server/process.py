@@ -11,6 +11,7 @@ from contextlib import suppress
 from openimds.config import Config, without_collector
 from openimds.errors import ConfigError
 from openimds.linux.systemd import SystemdNotifier
+from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.server import Notify, Ready, Server
 
@@ -33,7 +34,7 @@ async def serve(
         ConfigError, StoreError: as `Server.start`.
     """
     _raise_file_limit()
-    server = Server(config, notify, given)
+    server = build(config, notify, given)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

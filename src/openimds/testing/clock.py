@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from openimds.errors import ConfigError
-from openimds.server import Server
+from openimds.server.server import Server
 from openimds.testing.events import seconds_of
 from openimds.testing.server_thread import ServerThread
 

@@ -7,7 +7,7 @@ import pytest
 from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, TOKEN_ROUTES
 from openimds.parameters import nearest
-from openimds.server import Server
+from openimds.server.server import Server
 from openimds.testing.vms import ServedVm, Vms
 
 EVERY_VARIABLE = sorted({name for row in TOKEN_ROUTES.values() for name, _ in row.variables})
@@ -45,7 +45,7 @@ class Environment(Mapping[str, str]):
             ConfigError: there is no such way here, or no such VM.
         """
         name = vm if isinstance(vm, str) else vm.name
-        ways = self._server.ways_of(self._vms.entry(name or self._under_test).vm)
+        ways = self._server.identity_variables(self._vms.entry(name or self._under_test).vm)
         if way in ways:
             return ways[way]
         hint = nearest(way, ways)

@@ -15,7 +15,7 @@ from openimds.protocol.events.event import Event, place_of
 from openimds.protocol.events.input import EventRequest, plans
 from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.events.state_machine import TransitionRefusal
-from openimds.server import Server
+from openimds.server.server import Server
 from openimds.testing.server_thread import ServerThread
 from openimds.testing.vms import WHO, ServedVm, Vms
 

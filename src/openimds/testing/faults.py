@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from openimds.faults import ActiveFault
-from openimds.server import Server
+from openimds.server.server import Server
 from openimds.testing.server_thread import ServerThread
 
 

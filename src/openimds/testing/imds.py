@@ -4,7 +4,7 @@ from typing import Any
 
 from openimds.credentials.publication import Publications
 from openimds.protocol.access_token import V1
-from openimds.server import Ready, Server
+from openimds.server.server import Ready, Server
 from openimds.testing.clock import GuestClock
 from openimds.testing.environment import Environment
 from openimds.testing.events import Events
@@ -88,4 +88,6 @@ class Imds:
 
     def _published(self) -> Publications:
         server = self._server
-        return Publications("", server.office, server.dispatcher.fleet_index.clouds, server.clock)
+        return Publications(
+            "", server.credentials, server.dispatcher.fleet_index.clouds, server.clock
+        )

@@ -13,7 +13,9 @@ from msgspec import structs
 
 from openimds.config import Config
 from openimds.credentials.keys.pool import KeyPool
-from openimds.server import InheritedSockets, Ready, Server
+from openimds.server.build import build
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.server import Ready, Server
 
 T = TypeVar("T")
 
@@ -121,7 +123,7 @@ class ServerThread:
 
     async def _open(self, config: Config, notify: Callable[[str], None]) -> tuple[Server, Ready]:
         at_port = structs.replace(config, listen=self.port.address)
-        server = Server(at_port, notify, InheritedSockets(make_key=self._pool.supply()))
+        server = build(at_port, notify, InheritedSockets(make_key=self._pool.supply()))
         try:
             return server, await server.start()
         except BaseException:

@@ -10,7 +10,7 @@ from openimds.errors import ConfigError
 from openimds.fleet.index import VmEntry
 from openimds.parameters import nearest
 from openimds.protocol.handle import instance_document, subject
-from openimds.server import Server
+from openimds.server.server import Server
 from openimds.testing.marks import with_addresses
 from openimds.testing.server_thread import ServerThread
 from openimds.vm.fleet_file import vm as read_vm
@@ -154,7 +154,7 @@ class Vms:
     def url(self, name: str) -> str:
         """Return where a VM is asked; as `ServedVm.url`."""
         own = [
-            self._server.listening.by_text[text].url for text in self.entry(name).vm.reach.listen
+            self._server.listeners.by_text[text].url for text in self.entry(name).vm.reach.listen
         ]
         return next((url for url in own if url.startswith("http")), self._stage.port.url)
 

@@ -13,8 +13,10 @@ from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read
-from openimds.server import InheritedSockets, Server
+from openimds.server.build import build
+from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
+from openimds.server.server import Server
 from openimds.settings import resolve
 from tests.support.talk import replies, request
 
@@ -258,7 +260,7 @@ async def ask(port: int) -> str:
 async def serving(work: Callable[[Server, int], Awaitable[None]], given: Any = None) -> None:
     said = {"admin": "none", "public": "none", "listen": "127.0.0.1:0", "virtual_clock": True}
     told: list[str] = []
-    server = Server(configure(resolve(said, {}, {})), told.append, given or InheritedSockets())
+    server = build(configure(resolve(said, {}, {})), told.append, given or InheritedSockets())
     port = int((await server.start()).imds.rpartition(":")[2])
     await server.events_service.set_clock(server.clock.planned(rate=0))
     await work(server, port)

@@ -10,7 +10,8 @@ import pytest
 from openimds.config import configure
 from openimds.errors import ConfigError
 from openimds.fleet.store.state import State
-from openimds.server import InheritedSockets, Server
+from openimds.server.build import build
+from openimds.server.inherited_sockets import InheritedSockets
 from openimds.settings import resolve
 
 WHOLE = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n"
@@ -26,7 +27,7 @@ async def last_words(said: bytes) -> bytes:
     """Ask a server one question, say more, stop it, and return what it said after its answer."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = configure(resolve({"admin": "none", "public": "none"}, {}, {}))
-    server = Server(config, lambda _: None, InheritedSockets(dispatcher=((listening, ""),)))
+    server = build(config, lambda _: None, InheritedSockets(dispatcher=((listening, ""),)))
     await server.start()
     reader, writer = await asyncio.open_connection(*listening.getsockname())
     writer.write(WHOLE + said)
@@ -66,7 +67,7 @@ def test_a_server_that_cannot_be_put_together_keeps_nothing(
         before = descriptors()
         # What was raised is held, and with it all that was not closed.
         with pytest.raises(ConfigError) as caught:
-            Server(configure(resolve(said, {}, {})), lambda _: None)
+            build(configure(resolve(said, {}, {})), lambda _: None)
         assert descriptors() == before
         del caught
 

@@ -26,14 +26,18 @@ class Recorder:
     It is told of requests on the event loop. `of` may be called from other threads.
     """
 
-    def __init__(self, per_vm: int, most_bytes: int = MOST_BYTES) -> None:
-        """Begin with nothing."""
+    def __init__(
+        self,
+        per_vm: int,
+        most_bytes: int = MOST_BYTES,
+        on_active: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """Start empty; `on_active` is called when the first reader comes and the last leaves."""
         self.per_vm, self._most_bytes = per_vm, most_bytes
         self.last_number = 0
         """How many requests were noted, and the number of the last one."""
         self.size_bytes = 0
-        self.on_active: Callable[[bool], None] = lambda _: None
-        """Is told when somebody begins to look at requests, and when nobody does any more."""
+        self.on_active = on_active
         self._all: OrderedDict[int, Record] = OrderedDict()
         self._rings: dict[str, deque[Record]] = {}
         self._feeds: set[Feed] = set()

@@ -1,0 +1,260 @@
+"""The composition root: one function that makes every part of a server, top to bottom."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+
+from msgspec import Struct
+
+from openimds.config import Config
+from openimds.credentials.entra.client import (
+    ENTRA_UNCONFIGURED,
+    FEDERATION,
+    EntraClient,
+    Sign,
+    UnconfiguredEntra,
+)
+from openimds.credentials.pki.lazy_ca import CaSettings
+from openimds.credentials.service import CredentialsService
+from openimds.credentials.tokens.arc_challenge import ChallengeFiles
+from openimds.credentials.tokens.caller_secrets import CallerSecrets
+from openimds.dataplane.dispatcher import Dispatcher, ResponseIndex
+from openimds.dataplane.recording.recorder import Recorder
+from openimds.errors import ConfigError, Error
+from openimds.events.clock import Clock
+from openimds.events.service import EventsService
+from openimds.events.webhook import Webhook, delivery
+from openimds.faults import FaultService
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
+from openimds.fleet.store.state import State
+from openimds.protocol.access_token import TokenSettings
+from openimds.protocol.events.document import ScopeActivity
+from openimds.server.admin_ports import AdminPorts
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.listener_faults import ListenerFaults
+from openimds.server.listener_set import ListenerSet
+from openimds.server.pending_dispatch import PendingDispatch
+from openimds.server.server import Notify, Server
+
+_MESSAGES = 64
+"""So many operator messages are remembered, and not repeated."""
+
+
+class Callbacks(Struct, frozen=True, kw_only=True):
+    """How a server reacts to events inside its parts: made first, passed to the parts."""
+
+    unknown_caller: Callable[[str], None]
+    internal_error: Callable[[BaseException], None]
+    sign: Sign
+    vms_changed: Callable[[AbstractSet[str]], None]
+    listeners_wanted: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]]
+    log_entry_written: Callable[[], None]
+    clock_set: Callable[[], Awaitable[None]]
+    faults_changed: Callable[[], Awaitable[None]]
+    observers_changed: Callable[[bool], None]
+
+
+def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
+    config: Config,
+    notify: Notify,
+    inherited: InheritedSockets = InheritedSockets(),  # noqa: B008 - frozen
+) -> Server:
+    """Make every part of a server; call it inside the event loop that will serve.
+
+    Nothing stays open if it fails. No listener of the data plane opens before `Server.start`.
+
+    Raises:
+        ConfigError: a port cannot be bound, or a setting names something unusable.
+        StoreError: another process holds the state directory, or the store cannot be opened.
+    """
+    loop_time = asyncio.get_running_loop().time
+    notify_once = lru_cache(_MESSAGES)(notify)
+
+    # Reactions. They name parts that are made below, and run only after all of them exist.
+
+    def unknown_caller(address: str) -> None:
+        notify(
+            f"unknown caller {address}: no VM of the fleet has that address, so it gets 404. "
+            "Write it under reach.address of the VM that it is"
+        )
+
+    def internal_error(error: BaseException) -> None:
+        if isinstance(error, Error):
+            notify_once(str(error))
+        else:
+            notify(f"internal error: {error!r}. Please report it")
+
+    def sign(claims: Mapping[str, object], now_s: float) -> str:
+        return credentials.sign(claims, now_s)
+
+    def vms_changed(names: AbstractSet[str]) -> None:
+        if config.forget_tokens:
+            credentials.tokens.forget(names)
+
+    async def listeners_wanted(wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        await listeners.have(wanted, keep)
+
+    def log_entry_written() -> None:
+        if webhook:
+            webhook.wake()
+
+    async def faults_changed() -> None:
+        listener_faults.look()
+        await listener_faults.settle()
+
+    async def clock_set() -> None:
+        fleet_index.clear_responses()
+        await faults_changed()
+
+    def observers_changed(is_observed: bool) -> None:  # noqa: FBT001 - the one fact of the call
+        dispatcher.set_observer(recorder if is_observed else None)
+
+    callbacks = Callbacks(
+        unknown_caller=unknown_caller,
+        internal_error=internal_error,
+        sign=sign,
+        vms_changed=vms_changed,
+        listeners_wanted=listeners_wanted,
+        log_entry_written=log_entry_written,
+        clock_set=clock_set,
+        faults_changed=faults_changed,
+        observers_changed=observers_changed,
+    )
+
+    with ExitStack() as resources:
+        # Exclusive resources: the state lock and the public port, whose URL is signed.
+        state = State(Path(config.state).absolute()) if config.state else None
+        if state:
+            resources.callback(state.close)
+        admin_ports = AdminPorts(config, inherited, notify)
+        resources.callback(admin_ports.shut)
+        clock = Clock(time.time, is_virtual=config.virtual_clock)
+        public_url = config.public_url or admin_ports.public_url or ""
+
+        # Credentials.
+        token_settings = _token_settings(config, public_url)
+        entra = _entra(config, token_settings.issuer, notify, callbacks.sign)
+        if isinstance(entra, EntraClient):
+            resources.callback(entra.close)
+        credentials = CredentialsService(
+            _ca_settings(config, state, public_url, inherited),
+            token_settings,
+            entra,
+            ChallengeFiles(Path(config.arc_folder)) if config.arc_folder else None,
+        )
+        resources.callback(credentials.close)
+        caller_secrets = CallerSecrets.open(state.folder if state else None)
+        credentials.ca.check(time.time())
+
+        # The fleet and its events.
+        fleet_index: ResponseIndex = FleetIndex(config.catalog, config.cache_bytes)
+        fleet_service = FleetService(
+            SqliteStore(state.store_path) if state else MemoryStore(),
+            fleet_index,
+            clock,
+            callbacks.listeners_wanted,
+            callbacks.vms_changed,
+            loop_time,
+        )
+        resources.callback(fleet_service.close)
+        webhook = (
+            Webhook(delivery(config.event_hook), fleet_service, notify)
+            if config.event_hook
+            else None
+        )
+        events_service = EventsService(
+            fleet_service,
+            clock,
+            notify,
+            ScopeActivity() if config.events_activation else None,
+            on_clock=callbacks.clock_set,
+            on_log_entry=callbacks.log_entry_written,
+        )
+
+        # The data plane, its recorder, its listeners and its faults.
+        dispatcher = Dispatcher(
+            fleet_index,
+            now=loop_time,
+            utc=clock if config.virtual_clock else time.time,
+            allowances=config.allowances,
+            provider=PendingDispatch(credentials, events_service),
+            bounds=config.bounds,
+            extras=config.extras,
+            secret_of=caller_secrets.of,
+            on_unknown_caller=callbacks.unknown_caller,
+            on_internal_error=callbacks.internal_error,
+        )
+        recorder = Recorder(config.record, on_active=callbacks.observers_changed)
+        if recorder.is_active:
+            dispatcher.set_observer(recorder)
+        listeners = ListenerSet(dispatcher, config.listen, inherited, notify)
+        faults = FaultService(
+            fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed
+        )
+        listener_faults = ListenerFaults(
+            faults.engine, clock, listeners.by_text, listeners.reopen, notify
+        )
+
+        return Server(
+            config=config,
+            notify=notify,
+            inherited=inherited,
+            resources=resources.pop_all(),
+            state=state,
+            clock=clock,
+            public_url=public_url,
+            caller_secrets=caller_secrets,
+            credentials=credentials,
+            fleet_service=fleet_service,
+            events_service=events_service,
+            webhook=webhook,
+            dispatcher=dispatcher,
+            recorder=recorder,
+            faults=faults,
+            listeners=listeners,
+            listener_faults=listener_faults,
+            admin_ports=admin_ports,
+        )
+
+
+def _token_settings(config: Config, public_url: str) -> TokenSettings:
+    issuer = public_url if config.issuer == "public" else config.issuer
+    return TokenSettings(
+        config.token_life_s, "" if issuer == "azure" else issuer, config.v2_resources
+    )
+
+
+def _entra(config: Config, issuer: str, notify: Notify, sign: Sign) -> EntraClient | UnconfiguredEntra:
+    """Return the client of Entra that the settings choose, or one that refuses every token."""
+    if not config.entra:
+        return UnconfiguredEntra(notify, is_told=ENTRA_UNCONFIGURED in config.remarks)
+    if config.entra == FEDERATION and not issuer.startswith("https://"):
+        notify(f"Entra fetches the keys of an issuer by https, and this one is {issuer}")
+    return EntraClient(config.entra, issuer=issuer, sign=sign, notify=notify)
+
+
+def _ca_settings(
+    config: Config, state: State | None, public_url: str, inherited: InheritedSockets
+) -> CaSettings:
+    """Return where attested documents get their keys and certificates from.
+
+    Raises:
+        ConfigError: only one of attest_key and attest_certificates is set.
+    """
+    key, certificates = config.attest_key, config.attest_certificates
+    if bool(key) != bool(certificates):
+        setting = "attest_key" if key else "attest_certificates"
+        raise ConfigError(setting, "it alone", "attest_key and attest_certificates together")
+    return CaSettings(
+        state.folder if state else None,
+        public_url,
+        Path(certificates) if certificates else None,
+        Path(key) if key else None,
+        inherited.make_key,
+    )
