@@ -230,7 +230,9 @@ def _token_settings(config: Config, public_url: str) -> TokenSettings:
     )
 
 
-def _entra(config: Config, issuer: str, notify: Notify, sign: Sign) -> EntraClient | UnconfiguredEntra:
+def _entra(
+    config: Config, issuer: str, notify: Notify, sign: Sign
+) -> EntraClient | UnconfiguredEntra:
     """Return the client of Entra that the settings choose, or one that refuses every token."""
     if not config.entra:
         return UnconfiguredEntra(notify, is_told=ENTRA_UNCONFIGURED in config.remarks)
