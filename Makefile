@@ -15,7 +15,7 @@ PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openi
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test clients check format docs lock bench fuzz clean
+.PHONY: help setup serve test clients check format docs goldens lock bench fuzz clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -48,6 +48,9 @@ format: .venv/.dev-stamp ## Format the code and mend what can be mended
 docs: .venv/.dev-stamp ## Write the generated pages and tables again
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python -m tests.clients.roster
+
+goldens: .venv/.dev-stamp ## Write the golden files from the tables in tests/golden
+	$(BIN)/python -m tests.golden.make
 
 bench: .venv/.dev-stamp ## Measure against nginx (needs nginx and wrk)
 	@scripts/bench-tools

@@ -1,4 +1,4 @@
-"""The cases about what is not there: paths, routes, fields, formats, identities, balancers."""
+"""The cases of absent paths, routes, fields, formats, identities and load balancers."""
 
 from tests.golden.bodies import (
     BAD_REQUEST,
@@ -13,15 +13,16 @@ from tests.golden.bodies import (
     NOT_FOUND,
     as_text,
 )
-from tests.golden.case import INSTANCE, V2021, Case, Json, Reply, ask
+from tests.golden.case import INSTANCE, V2021, Case, Reply, ask
+from tests.golden.document import Json
 
 TOKEN = "/metadata/identity/oauth2/token"
 IDENTITY = "api-version=2018-02-01"
 VAULT = "resource=https%3A%2F%2Fvault.azure.net"
 
 
-def absent(documents: dict[str, Json]) -> list[Case]:
-    """All of them."""
+def absence_cases(documents: dict[str, Json]) -> list[Case]:
+    """All cases of this file."""
     return [
         *unknown_paths(),
         *unknown_routes(),

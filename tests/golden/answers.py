@@ -1,29 +1,18 @@
-"""The cases that end well."""
+"""The cases with a success in JSON, or without a body."""
 
 from dataclasses import replace
 
-from tests.golden.case import (
-    INSTANCE,
-    METADATA,
-    NEWEST,
-    V2021,
-    Case,
-    Json,
-    Reply,
-    ask,
-    at,
-    compact,
-    leaf,
-    text,
-)
+from tests.golden.additions import NEWEST
+from tests.golden.case import INSTANCE, METADATA, V2021, V_NEWEST, Case, Reply, ask, text
+from tests.golden.document import Json, at, compact, leaf
 
 # No recording of any answer has one of these (I).
 NEVER_SEEN = ("Transfer-Encoding", "Cache-Control", "ETag", "Connection")
 
 
-def answered(documents: dict[str, Json]) -> list[Case]:
-    """All of them, but for those of texts.py."""
-    doc, head = (documents[version] for version in ("2021-02-01", "2025-11-15"))
+def json_cases(documents: dict[str, Json]) -> list[Case]:
+    """All cases of this file."""
+    doc, head = (documents[version] for version in ("2021-02-01", NEWEST))
     return [
         *whole_documents(documents),
         *parts(head),
@@ -40,13 +29,13 @@ def document(version: str) -> Reply:
 
 
 def bodiless(reply: Reply, body: str) -> Reply:
-    """What HEAD gets where GET gets a body."""
+    """The reply to HEAD where GET gets a body."""
     length: dict[str, str | None] = {"Content-Length": str(len(body.encode()))}
     return replace(reply, body="", body_of=None, has_headers=length)
 
 
 def whole_documents(documents: dict[str, Json]) -> list[Case]:
-    """The instance document as every version shows it, and as every client asks for it."""
+    """The instance document of every version, and in the ways that clients ask for it."""
     cases = []
     for version in documents:
         target = {f"instance-{version}": f"{INSTANCE}?api-version={version}"}
@@ -95,7 +84,7 @@ def whole_documents(documents: dict[str, Json]) -> list[Case]:
             extended,
             {
                 "instance-extended-2021-08-01": f"{INSTANCE}?api-version=2021-08-01&extended=true",
-                "instance-extended-newest": f"{INSTANCE}?{NEWEST}&extended=true",
+                "instance-extended-newest": f"{INSTANCE}?{V_NEWEST}&extended=true",
             },
         ),
     ]
@@ -119,42 +108,38 @@ def parts(head: Json) -> list[Case]:
     ]
     for route in routes:
         path = "/".join(str(step) for step in route)
-        target = {f"part-{path.replace('/', '-')}": f"{INSTANCE}/{path}?{NEWEST}"}
+        target = {f"part-{path.replace('/', '-')}": f"{INSTANCE}/{path}?{V_NEWEST}"}
         cases += ask("D.5 routes", Reply(200, compact(at(head, *route))), target)
     return cases
 
 
 def spellings(head: Json) -> list[Case]:
-    """Letter case and slashes that the service does not mind."""
+    """Letter case and slashes that the service ignores."""
     vm_id = text(leaf(head, "compute", "vmId"))
     network = Reply(200, compact(at(head, "network")))
-    whole = document("2025-11-15")
+    whole = document(NEWEST)
     cases = []
     for value in ("TRUE", "True", "true"):
-        target = {f"header-value-{value}": f"{INSTANCE}?{NEWEST}"}
+        target = {f"header-value-{value}": f"{INSTANCE}?{V_NEWEST}"}
         cases += ask("A.0 mandatory header [O*]", whole, target, headers={"metadata": value})
     return [
         *cases,
         *ask(
             "A.0 mandatory header, M 1",
             whole,
-            {"header-name": f"{INSTANCE}?{NEWEST}"},
+            {"header-name": f"{INSTANCE}?{V_NEWEST}"},
             headers={"MetaData": "True"},
         ),
         *ask(
             "A.0 path case, query names [I]",
             vm_id,
-            {
-                "case-of-leaf": (
-                    "/Metadata/INSTANCE/Compute/VMID?API-VERSION=2025-11-15&Format=text"
-                )
-            },
+            {"case-of-leaf": (f"/Metadata/INSTANCE/Compute/VMID?API-VERSION={NEWEST}&Format=text")},
         ),
         *ask(
             "A.0 path case [I], D.5 keys stay canonical",
             network,
             {
-                "case-of-part": f"/METADATA/instance/NETWORK?{NEWEST}",
+                "case-of-part": f"/METADATA/instance/NETWORK?{V_NEWEST}",
             },
         ),
         *ask(
@@ -163,17 +148,17 @@ def spellings(head: Json) -> list[Case]:
             {
                 "case-of-old-name": (
                     f"{INSTANCE}/network/interface/0/ipv4/ipaddress/0/privateIpAddress"
-                    f"?{NEWEST}&format=text"
+                    f"?{V_NEWEST}&format=text"
                 )
             },
         ),
-        *ask("A.0 trailing slash [O*]", whole, {"slash-instance": f"{INSTANCE}/?{NEWEST}"}),
-        *ask("A.0 trailing slash [O*]", network, {"slash-part": f"{INSTANCE}/network/?{NEWEST}"}),
+        *ask("A.0 trailing slash [O*]", whole, {"slash-instance": f"{INSTANCE}/?{V_NEWEST}"}),
+        *ask("A.0 trailing slash [O*]", network, {"slash-part": f"{INSTANCE}/network/?{V_NEWEST}"}),
         *ask(
             "M 8",
             vm_id,
             {
-                "slash-leaf": f"{INSTANCE}/compute/vmId/?{NEWEST}&format=text",
+                "slash-leaf": f"{INSTANCE}/compute/vmId/?{V_NEWEST}&format=text",
             },
         ),
     ]
@@ -181,44 +166,44 @@ def spellings(head: Json) -> list[Case]:
 
 def encodings(head: Json) -> list[Case]:
     """Targets that are decoded as a whole before they are split, and the absolute form."""
-    whole = document("2025-11-15")
+    whole = document(NEWEST)
     name = text(leaf(head, "compute", "name"))
     return [
         *ask(
             "A.0 percent-encoding [O]",
             whole,
             {
-                "encoded-question-mark": f"{INSTANCE}%3F{NEWEST}",
-                "encoded-question-mark-lower": f"{INSTANCE}%3f{NEWEST}",
-                "encoded-letter": f"/metadata/inst%61nce?{NEWEST}",
+                "encoded-question-mark": f"{INSTANCE}%3F{V_NEWEST}",
+                "encoded-question-mark-lower": f"{INSTANCE}%3f{V_NEWEST}",
+                "encoded-letter": f"/metadata/inst%61nce?{V_NEWEST}",
             },
         ),
         *ask(
             "A.0 percent-encoding, the whole target [O]",
             text("compute/\nnetwork/"),
             {
-                "encoded-query": f"{INSTANCE}%3Fapi-version%3D2025-11-15%26format%3Dtext",
+                "encoded-query": f"{INSTANCE}%3Fapi-version%3D{NEWEST}%26format%3Dtext",
             },
         ),
         *ask(
             "A.0 percent-encoding [D]",
             name,
             {
-                "encoded-slash": f"/metadata%2Finstance/compute%2Fname?{NEWEST}&format=text",
+                "encoded-slash": f"/metadata%2Finstance/compute%2Fname?{V_NEWEST}&format=text",
             },
         ),
         *ask(
             "A.0 address; RFC 9112 3.2.2",
             whole,
             {
-                "absolute-form": f"http://169.254.169.254{INSTANCE}?{NEWEST}",
+                "absolute-form": f"http://169.254.169.254{INSTANCE}?{V_NEWEST}",
             },
         ),
         *ask(
             "A.0 address; RFC 9112 3.2.2",
             name,
             {
-                "absolute-form-leaf": f"http://169.254.169.254{INSTANCE}/compute/name?{NEWEST}&format=text",
+                "absolute-form-leaf": f"http://169.254.169.254{INSTANCE}/compute/name?{V_NEWEST}&format=text",
             },
         ),
     ]
@@ -248,7 +233,7 @@ def heads(doc: Json) -> list[Case]:
 
 
 def other_endpoints(documents: dict[str, Json]) -> list[Case]:
-    """What the other categories say about a VM that has nothing to say."""
+    """The other categories, for a VM without identity, load balancer or event."""
     versions = Reply(200, compact({"apiVersions": list(documents)}))
     attested = Reply(200, json_has={"encoding": "pkcs7"})
     events = Reply(200, json_has={"Events": []})

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from tests.golden.case import Reply, compact
+from tests.golden.additions import VERSIONS
+from tests.golden.case import Reply
+from tests.golden.document import compact
 
 
 def padded(status: int, words: str) -> Reply:
@@ -33,7 +35,7 @@ NO_VERSION = Reply(
     400,
     '{"error":"Bad request. api-version is invalid or was not specified in the request. '
     'For more information refer to aka.ms/azureimds",'
-    '"newest-versions":["2025-11-15","2025-11-11","2025-07-24"]}',
+    f'"newest-versions":{compact([*VERSIONS[:-4:-1]])}}}',
 )
 NO_IDENTITY_PATH = Reply(404, '{"error":"Not Found"}')
 NO_IDENTITY_HEADER = replace(

@@ -1,10 +1,9 @@
-"""What a case is: one request, what must come back, and where that is known from."""
+"""A case: one request, the expected reply, and the evidence for it."""
 
-import json
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | bool"
+from tests.golden.additions import NEWEST
+from tests.golden.document import Json
 
 JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -12,27 +11,27 @@ SPEC = "imds-wire.md"
 
 INSTANCE = "/metadata/instance"
 V2021 = "api-version=2021-02-01"
-NEWEST = "api-version=2025-11-15"
+V_NEWEST = f"api-version={NEWEST}"
 
-# What every well-behaved client sends beyond Host.
+# Every well-behaved client sends this beyond Host.
 METADATA = {"Metadata": "true"}
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What must come back. None means "not known" for the content type and the body."""
+    """The expected reply. None means "not known" for the content type and the body."""
 
     status: int
     body: str | None = None
     content_type: str | None = JSON
     body_of: str | None = None  # the file that holds the body, instead of `body`
     json_has: dict[str, Json] = field(default_factory=dict)  # members of the body, with values
-    has_headers: dict[str, str | None] = field(default_factory=dict)  # None: whatever the value
+    has_headers: dict[str, str | None] = field(default_factory=dict)  # None: any value
     lacks_headers: tuple[str, ...] = ()
 
 
 def text(body: str) -> Reply:
-    """An answer to format=text."""
+    """A reply to format=text."""
     return Reply(200, body, TEXT)
 
 
@@ -48,7 +47,7 @@ class Case:
     evidence: str
 
     def row(self) -> dict[str, object]:
-        """This case as it stands in cases.json: what is empty and optional is left out."""
+        """The row of cases.json; empty optional members are left out."""
         reply = self.reply
         row: dict[str, object] = {
             "name": self.name,
@@ -77,52 +76,15 @@ def ask(
     method: str = "GET",
     headers: dict[str, str] | None = None,
 ) -> list[Case]:
-    """Cases that differ in name and target only."""
+    """Cases that differ in name and target alone."""
     sent = METADATA if headers is None else headers
     return [Case(name, method, target, sent, reply, evidence) for name, target in targets.items()]
 
 
 def as_rows(cases: list[Case]) -> list[dict[str, object]]:
-    """All cases as they stand in cases.json; no two share a name."""
+    """The rows of cases.json; no two share a name."""
     names = [case.name for case in cases]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"two cases of one name: {sorted(twice)}")
     return [case.row() for case in cases]
-
-
-def compact(node: Json) -> str:
-    """The bytes rule of A.0: no blanks, sorted keys, UTF-8, no newline at the end."""
-    return json.dumps(node, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def at(node: Json, *route: str | int) -> Json:
-    """The part of a document that a route leads to."""
-    for step in route:
-        match node, step:
-            case dict(), str():
-                node = node[step]
-            case list(), int():
-                node = node[step]
-            case _:
-                raise TypeError(f"{step!r} does not lead into {type(node).__name__}")
-    return node
-
-
-def leaf(node: Json, *route: str | int) -> str:
-    """The text of a leaf."""
-    found = at(node, *route)
-    if not isinstance(found, str):
-        raise TypeError(f"{route} is not a leaf")
-    return found
-
-
-def listing(node: Json) -> str:
-    """A node as text (D.2): its children by name or index, one a line, `/` after a non-leaf."""
-    if isinstance(node, dict):
-        children = [(key, node[key]) for key in sorted(node)]
-    elif isinstance(node, list):
-        children = [(str(index), item) for index, item in enumerate(node)]
-    else:
-        raise TypeError("a leaf has no listing")
-    return "\n".join(name + "/" * isinstance(item, dict | list) for name, item in children)

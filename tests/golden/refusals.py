@@ -1,4 +1,4 @@
-"""The cases refused before anything is looked up, and which error wins when several apply."""
+"""The cases refused before any look-up, and which error wins when several apply."""
 
 from tests.golden.bodies import (
     BAD_REQUEST,
@@ -22,8 +22,8 @@ VAULT = "resource=https%3A%2F%2Fvault.azure.net"
 FORWARDED = METADATA | {"X-Forwarded-For": "10.0.0.99"}
 
 
-def refused() -> list[Case]:
-    """All of them."""
+def refusal_cases() -> list[Case]:
+    """All cases of this file."""
     return [*headers(), *duplicates(), *versions(), *verbs(), *two_at_once()]
 
 

@@ -1,4 +1,4 @@
-"""Every golden case, replayed over the data plane; and the makers of the goldens themselves."""
+"""Every golden case, replayed over the data plane; and the golden files, made anew."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,8 @@ CASES: list[dict[str, Any]] = json.loads((HERE / "cases.json").read_bytes())
 HEAD = capture(json.loads((HERE / "head.json").read_bytes()), "head")
 
 
-class Signs(IdleProvider):
-    """Has a signature at hand for every attested document; others judge whether it holds."""
+class SigningProvider(IdleProvider):
+    """Has a cached signature for every attested document; other tests verify signatures."""
 
     def cached(self, need: Pending, now_s: float) -> Result | None:
         if isinstance(need, PendingDocument):
@@ -26,8 +26,8 @@ class Signs(IdleProvider):
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_the_plane_says_what_the_evidence_says(case: dict[str, Any]) -> None:
-    dispatcher = a_dispatcher(an_index(HEAD.vm), provider=Signs())
+def test_case_is_answered_as_the_evidence_has_it(case: dict[str, Any]) -> None:
+    dispatcher = a_dispatcher(an_index(HEAD.vm), provider=SigningProvider())
     got = Talk(dispatcher).ask_raw(case["target"], case["method"], case["headers"])
     assert got.status == case["status"], got.body
     if case["content_type"]:
@@ -47,18 +47,18 @@ def test_the_plane_says_what_the_evidence_says(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_the_second_answer_is_the_first_again(case: dict[str, Any]) -> None:
-    talk = Talk(a_dispatcher(an_index(HEAD.vm), provider=Signs()))
+def test_second_answer_equals_the_first(case: dict[str, Any]) -> None:
+    talk = Talk(a_dispatcher(an_index(HEAD.vm), provider=SigningProvider()))
     first = talk.ask_raw(case["target"], case["method"], case["headers"])
     second = talk.ask_raw(case["target"], case["method"], case["headers"])
     assert (second.status, second.body) == (first.status, first.body)
 
 
-def test_the_head_document_has_no_member_that_no_row_knows() -> None:
+def test_head_document_has_only_members_with_a_row() -> None:
     assert HEAD.set_aside == ()
 
 
-def test_the_golden_files_are_those_that_the_tables_make() -> None:
-    made = make.files()
-    assert {path for path in made if path.read_bytes() != made[path].encode()} == set()
-    assert {*(HERE / "instance").iterdir(), HERE / "cases.json"} == set(made)
+def test_golden_files_are_as_the_tables_make_them() -> None:
+    texts = make.files()
+    assert {path for path in texts if path.read_bytes() != texts[path].encode()} == set()
+    assert {*(HERE / "instance").iterdir(), HERE / "cases.json", HERE / "head.json"} == set(texts)

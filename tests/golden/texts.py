@@ -1,34 +1,23 @@
-"""The cases of format=text, and those in the words of the preview version."""
+"""The cases of format=text, and those with the names of the preview version."""
 
 from dataclasses import replace
 
-from tests.golden.case import (
-    INSTANCE,
-    NEWEST,
-    V2021,
-    Case,
-    Json,
-    Reply,
-    ask,
-    at,
-    compact,
-    leaf,
-    listing,
-    text,
-)
+from tests.golden.additions import NEWEST, PREVIEW
+from tests.golden.case import INSTANCE, V2021, V_NEWEST, Case, Reply, ask, text
+from tests.golden.document import Json, at, compact, leaf, listing
 
 
-def told(documents: dict[str, Json]) -> list[Case]:
-    """All of them."""
+def text_cases(documents: dict[str, Json]) -> list[Case]:
+    """All cases of this file."""
     return [
-        *preview_parts(documents["2017-03-01"]),
+        *preview_parts(documents[PREVIEW]),
         *listings(documents),
-        *leaves(documents["2025-11-15"]),
+        *leaves(documents[NEWEST]),
     ]
 
 
 def preview_parts(old: Json) -> list[Case]:
-    """Routes in the words of 2017-03-01."""
+    """Routes with the names of 2017-03-01."""
     version = "api-version=2017-03-01"
     ipv4 = f"{INSTANCE}/network/interface/0/ipv4"
     servers = compact([{"ipaddress": "10.0.0.10"}])
@@ -67,7 +56,7 @@ def preview_parts(old: Json) -> list[Case]:
 def listings(documents: dict[str, Json]) -> list[Case]:
     """Non-leaves with format=text."""
     plain = f"{V2021}&format=text"
-    newest = f"{NEWEST}&format=text"
+    newest = f"{V_NEWEST}&format=text"
     old_compute = (
         "location\nname\noffer\nosType\nplatformFaultDomain\nplatformUpdateDomain\n"
         "publisher\nsku\nversion\nvmId\nvmSize"
@@ -105,7 +94,7 @@ def listings(documents: dict[str, Json]) -> list[Case]:
         ),
         *ask(
             "D.2, C.1, K",
-            text(listing(at(documents["2025-11-15"], "compute"))),
+            text(listing(at(documents[NEWEST], "compute"))),
             {
                 "list-compute-newest": f"{INSTANCE}/compute?{newest}",
             },
@@ -150,7 +139,7 @@ def listings(documents: dict[str, Json]) -> list[Case]:
         ),
         *ask(
             "D.2, K",
-            text("interfaceCompartmentID\nipv4/\nipv6/\nmacAddress"),
+            text(listing(at(documents[NEWEST], "network", "interface", 0))),
             {
                 "list-interface-newest": f"{interface}/0?{newest}",
             },
@@ -167,7 +156,7 @@ def listings(documents: dict[str, Json]) -> list[Case]:
 
 def leaves(head: Json) -> list[Case]:
     """Leaves with format=text: the raw value, no quotes, no newline."""
-    asked = f"{NEWEST}&format=text"
+    asked = f"{V_NEWEST}&format=text"
     empty = replace(text(""), has_headers={"Content-Length": "0"})
     routes: list[tuple[str | int, ...]] = [
         ("compute", "location"),

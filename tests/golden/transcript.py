@@ -1,4 +1,4 @@
-"""The golden cases as a transcript: what a faithful server would have been heard to say.
+"""The golden cases as a transcript of a faithful server.
 
 The headers are those of the recordings in `imds-wire.md`, section I, in their order. Cases whose
 whole answer is not known are left out.
@@ -29,14 +29,14 @@ def transcript() -> dict[str, Any]:
 
 
 def is_known(case: dict[str, Any]) -> bool:
-    """Whether everything is known of an answer that is no identity's, whose headers differ."""
+    """Whether the whole reply is known; identity is left out, because its headers differ."""
     has_body = case["body"] is not None or "body_of" in case
     has_head = bool(case["content_type"]) and None not in case.get("has_headers", {}).values()
     return has_body and has_head and "/identity" not in case["target"]
 
 
 def exchange(case: dict[str, Any]) -> dict[str, Any]:
-    """One case, its answer with the headers of the recording of 2026-02-07."""
+    """One case; its answer has the headers of the recording of 2026-02-07."""
     body = (HERE / case["body_of"]).read_text("utf-8") if "body_of" in case else case["body"]
     known = case.get("has_headers", {})
     length = known.get("Content-Length", str(len(body.encode())))
