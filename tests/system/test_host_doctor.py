@@ -52,7 +52,7 @@ def test_a_server_that_runs_is_met(tmp_path: Path) -> None:
         assert ended.returncode == 0
         assert said["server"] == [
             ("ok", f"answers at {admin}", ""),
-            ("note", "its clock is -90 s from ours", "openimds clock --offset 0"),
+            ("note", "its clock is -90 s from this machine's", "openimds clock --offset 0"),
         ]
         assert said["fleet"] == [("ok", "2 VMs in the server", "")]
         listen = server.url.removeprefix("http://")
@@ -76,11 +76,11 @@ def test_what_is_written_wrongly_is_quoted(tmp_path: Path) -> None:
     ((state, text, do),) = said["fleet"]
     assert state == "wrong"
     assert text.startswith('fleet.yaml: vms.a: saw unknown key "comptue", expected one of ')
-    assert do == "mend it; docs/use/fleet.md has every key"
+    assert do == "mend it; docs/use/fleet.md lists every key"
     ((state, text, do),) = said["settings"]
     assert state == "wrong"
     assert text.startswith('openimds.toml: saw unknown key "listne", expected one of ')
-    assert do == "mend it; docs/use/settings.md has all of them"
+    assert do == "mend it; docs/use/settings.md lists all"
 
 
 def test_a_listener_that_is_no_address_and_programs_that_are_missing(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_host_that_is_up_and_then_is_not_what_the_fleet_says(here: Lab) -> Non
     ]
     here.up()
     said = looks(here, 0, *up)
-    assert said["host"] == [("ok", "3 VMs are tied", "")]
+    assert said["host"] == [("ok", "3 VMs are bound", "")]
     assert said["address"] == [("ok", f"{IMDS} is on imds0", "")]
     (here.host.folder / "fleet.json").write_text(json.dumps(fleet("a", "b")))
     assert looks(here, 1, *up)["host"][1:] == [
@@ -158,7 +158,7 @@ def test_what_keeps_a_guest_from_its_metadata_is_said(here: Lab) -> None:
         "answers to 10.9.0.4 would leave by br0 and be dropped, and rp_filter drops its requests"
     )
     assert said["host"] == [
-        ("ok", "3 VMs are tied", ""),
+        ("ok", "3 VMs are bound", ""),
         (
             "wrong",
             f"web-a: {arp} keeps the host from saying where {IMDS} is",
@@ -185,4 +185,4 @@ def test_who_may_not_look_is_told(here: Lab) -> None:
     words = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *COMMAND)
     said = found(here.host.run(*words, "doctor", "--json", *FREE).stdout)
     for check in ("address", "host", "firewall"):
-        assert said[check] == [("note", "cannot be seen", "sudo before openimds doctor")]
+        assert said[check] == [("note", "not checked: needs root", "sudo before openimds doctor")]

@@ -122,7 +122,7 @@ def test_a_forged_source_makes_bad_tokens_and_is_pointed_out(tmp_path: Path) -> 
         assert bad["exp"] < jwt.decode(good, options={"verify_signature": False})["iat"]
         listed, said = lab.identity("list")
         assert "forge:expired" in listed
-        assert said == "1 of these give forged tokens: their source says which\n"
+        assert said == "1 of these give forged tokens: see the column SOURCE\n"
         lab.identity("assign", "vm-1", "--system", "--source", "local")
         assert lab.text() == good
         _, said = lab.identity("assign", "vm-1", "--system", "--source", "forge:x", fails=1)

@@ -1,4 +1,4 @@
-"""`openimds attest`: attested documents, seen by who has to trust them."""
+"""`openimds attest`: verify attested documents; print and rotate the certificates behind them."""
 
 import codecs
 import sys
@@ -24,16 +24,16 @@ from openimds.errors import ConfigError, Error
 _TIMEOUT_S = 5
 """For each step of a fetch."""
 _WHOLE_S = 10.0
-"""For all of a fetch: whoever sends a byte now and then keeps nobody waiting."""
+"""For all of a fetch: a server that sends a byte now and then cannot hold it up."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MOST_BYTES = 1 << 20
 _HEAD = ("CHECK", "HOLDS", "DETAIL")
-_SAID = {True: "yes", False: "NO", None: "-"}
+_VERDICTS = {True: "yes", False: "NO", None: "-"}
 _STYLE = {True: "green", False: "bold red", None: "yellow"}
 
 
 class FetchError(Error):
-    """A URL that could not be fetched."""
+    """A URL could not be fetched."""
 
 
 class NoRootError(Error):
@@ -42,33 +42,36 @@ class NoRootError(Error):
 
 @click.group("attest")
 def command() -> None:
-    """Look at attested documents, at what signs them, and replace it."""
+    """Verify attested documents; print and rotate certificates."""
 
 
 @command.command("ca")
-@click.option("--root", "what", flag_value="root", help="The root that is in use alone.")
-@click.option("--chain", "what", flag_value="chain", help="What is in use, the root last.")
+@click.option("--root", "part", flag_value="root", help="Only the root that is in use.")
+@click.option("--chain", "part", flag_value="chain", help="Only the chain in use, the root last.")
 @json_instead_of("PEM")
 @options("state")
-def authority(what: str | None, *, is_json: bool, **flags: object) -> None:
-    """Print the trust bundle of a running server as PEM: roots of now and before, then the rest."""
-    found = Client(values(flags)["state"]).ask("GET", "/v1/certificates")
-    used = [one for one in found["items"] if one["inUse"]]
+def authority(part: str | None, *, is_json: bool, **flags: object) -> None:
+    """Print the trust bundle of a running server as PEM.
+
+    The bundle has the present and former roots first, then the other certificates.
+    """
+    answer = Client(values(flags)["state"]).ask("GET", "/v1/certificates")
+    chain = [certificate for certificate in answer["items"] if certificate["inUse"]]
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
-    elif what == "root":
-        roots = [one["pem"] for one in used if one["isRoot"]]
+        click.echo(msgspec.json.encode(answer).decode())
+    elif part == "root":
+        roots = [certificate["pem"] for certificate in chain if certificate["isRoot"]]
         if not roots:
             raise NoRootError(
                 "saw no root above the certificates in use, expected one. Write the root of your "
                 "own issuer at the end of the file of --attest-certificates and start again, or "
-                "print what there is: openimds attest ca --chain"
+                "print the chain without it: openimds attest ca --chain"
             )
         click.echo("".join(roots), nl=False)
-    elif what == "chain":
-        click.echo("".join(one["pem"] for one in used), nl=False)
+    elif part == "chain":
+        click.echo("".join(certificate["pem"] for certificate in chain), nl=False)
     else:
-        click.echo(found["bundle"], nl=False)
+        click.echo(answer["bundle"], nl=False)
 
 
 @command.command("rotate")
@@ -76,24 +79,25 @@ def authority(what: str | None, *, is_json: bool, **flags: object) -> None:
 @json_instead_of("a sentence")
 @options("state")
 def rotate(part: str, *, is_json: bool, **flags: object) -> None:
-    """Replace the leaf, the intermediate or the root; what was there stays published.
+    """Replace the leaf, the intermediate or the root.
 
-    A new intermediate comes with new leaves, a new root with a new intermediate.
+    The replaced certificates stay published. A new intermediate comes with new leaves, a new root
+    with a new intermediate.
     """
-    found = Client(values(flags)["state"]).ask("POST", f"/v1/certificates/rotate?part={part}")
+    answer = Client(values(flags)["state"]).ask("POST", f"/v1/certificates/rotate?part={part}")
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(answer).decode())
         return
-    used = [one["subject"] for one in found["items"] if one["inUse"]]
-    click.echo(f"{part} replaced; the chain is now {' < '.join(used)}")
+    chain = [certificate["subject"] for certificate in answer["items"] if certificate["inUse"]]
+    click.echo(f"{part} replaced; the chain is now {' < '.join(chain)}")
 
 
 @command.command("verify")
 @click.argument("source", metavar="FILE|URL")
 @click.option("--trust", metavar="BUNDLE", help="The roots, PEM or DER; else no chain is checked.")
-@click.option("--nonce", metavar="NONCE", help="What the document has to repeat.")
-@click.option("--at", metavar="TIME", help="When it has to be valid, RFC 3339; default: now.")
-@click.option("--domain", type=click.Choice(DOMAINS), help="Of which cloud; default: any.")
+@click.option("--nonce", metavar="NONCE", help="The nonce that the document has to repeat.")
+@click.option("--at", metavar="TIME", help="The time to verify at, RFC 3339; default: now.")
+@click.option("--domain", type=click.Choice(DOMAINS), help="The cloud's domain; default: any.")
 @json_instead_of("a table")
 def verify_document(  # noqa: PLR0913 - each is an option
     source: str,
@@ -104,21 +108,21 @@ def verify_document(  # noqa: PLR0913 - each is an option
     *,
     is_json: bool,
 ) -> None:
-    """Say what holds of an attested document: exit 0 if nothing fails, else 1.
+    """Verify an attested document; exit 0 or 1.
 
-    Without --trust, exit 0 means that the document is whole, and that nobody vouches for its
-    signer: anybody can make such a one.
+    Without --trust, exit 0 means that the document is whole, and that nothing vouches for its
+    signer: anybody can make such a document.
 
-    FILE is what curl wrote (- is stdin), or the signature alone in base64, PEM or DER. A URL is
+    FILE is the output of curl (- is stdin), or the signature alone in base64, PEM or DER. A URL is
     asked as a guest would ask; it has to name the api-version. Issuers that the bundle lacks are
-    fetched from where the certificates say, once signature and name hold.
+    fetched from the URLs in the certificates, once signature and name hold.
     """
     report = verify(
         _document(source),
         trust=None if trust is None else _file(trust),
         nonce=nonce,
-        at_s=time.time() if at is None else _moment(at),
-        fetch=_issuer,
+        at_s=time.time() if at is None else _seconds(at),
+        fetch=_fetch_issuer,
         domain=domain or "",
     )
     if is_json:
@@ -132,17 +136,17 @@ def verify_document(  # noqa: PLR0913 - each is an option
 
 def _document(source: str) -> bytes:
     if source == "-":
-        return _unmarked(sys.stdin.buffer.read())
+        return _without_bom(sys.stdin.buffer.read())
     if "://" in source:
         try:
             return _get(source, {"Metadata": "true"})
         except OSError as error:
             raise FetchError(f"{source}: {error}") from None
-    return _unmarked(_file(source))
+    return _without_bom(_file(source))
 
 
-def _unmarked(text: bytes) -> bytes:
-    """Return a text as curl wrote it, where a shell of Windows put a mark before it."""
+def _without_bom(text: bytes) -> bytes:
+    """Return a text in UTF-8 without the byte order mark that a Windows shell adds."""
     if text.startswith(_UTF_16):
         return text.decode("utf-16", errors="replace").encode()
     return text.removeprefix(codecs.BOM_UTF8)
@@ -152,38 +156,44 @@ def _file(name: str) -> bytes:
     try:
         return Path(name).read_bytes()
     except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise ConfigError(name, said, "a file that can be read") from None
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(name, reason, "a file that can be read") from None
 
 
-def _moment(text: str) -> float:
+def _seconds(text: str) -> float:
+    """Return a time with its zone in seconds since 1970.
+
+    Raises:
+        ConfigError: it is not a time of RFC 3339.
+    """
     try:
-        found = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
+        at = None
+    if at is None or at.tzinfo is None:
         raise ConfigError("--at", f'"{text}"', "a time like 2026-11-22T10:00:00Z")
-    return found.timestamp()
+    return at.timestamp()
 
 
-def _issuer(url: str) -> bytes:
-    """Return what is where a certificate says that its issuer's is.
+def _fetch_issuer(url: str) -> bytes:
+    """Return the certificate at the issuer URL of another certificate.
 
-    Without `Metadata: true`: a stranger's URL shall not ask the metadata service in our name.
+    The request has no `Metadata: true`: such a URL, which anybody may have written, must not reach
+    the metadata service in the name of this machine.
     """
     return _get(url, {})
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """A URL in a certificate is a stranger's: it is asked for, and leads nowhere else."""
+    """Refuses redirects: anybody may have written the URL in a certificate."""
 
     def redirect_request(self, *_: object) -> None:
-        """Follow nothing; the answer is an error then."""
+        """Return no request, so that the redirect is an HTTP error."""
         return
 
 
 def _opener() -> OpenerDirector:
-    """Return a client for http only: no proxy knows a guest's address, no redirect is followed."""
+    """Return a client for http without proxies and redirects: no proxy knows a guest's address."""
     return build_opener(ProxyHandler({}), _NoRedirect())
 
 
@@ -191,42 +201,42 @@ def _get(url: str, headers: dict[str, str]) -> bytes:
     """Return the body of a URL, in bounded time and size.
 
     Raises:
-        OSError: it is not http, nobody answers, the answer is an error, too large, or not whole
-            in time.
+        OSError: the URL is not http, the server does not answer, or its answer is an error, too
+            large, or not whole in time.
     """
-    got: list[bytes | OSError] = []
+    result: list[bytes | OSError] = []
 
     def work() -> None:
         try:
-            got.append(_fetched(url, headers))
+            result.append(_fetch(url, headers))
         except OSError as error:
-            got.append(error)
+            result.append(error)
 
-    # In a thread, as nothing else bounds the name's look-up and a head that drips, too.
+    # Only a thread bounds the name look-up and a head that arrives byte by byte.
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
     worker.join(_WHOLE_S)
-    if not got:
+    if not result:
         raise OSError(f"no whole answer within {_WHOLE_S:g} seconds")
-    if isinstance(got[0], OSError):
-        raise got[0]
-    return got[0]
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return result[0]
 
 
-def _fetched(url: str, headers: dict[str, str]) -> bytes:
+def _fetch(url: str, headers: dict[str, str]) -> bytes:
     if not url.lower().startswith("http://"):
         raise OSError("only http:// is fetched")
-    asked = Request(url, headers=headers)  # noqa: S310 - http only, as just checked
+    request = Request(url, headers=headers)  # noqa: S310 - http only, as just checked
     try:
-        with _opener().open(asked, timeout=_TIMEOUT_S) as got:
-            body: bytes = got.read(_MOST_BYTES + 1)
+        with _opener().open(request, timeout=_TIMEOUT_S) as response:
+            body: bytes = response.read(_MOST_BYTES + 1)
     except HTTPError as error:
         with error:
-            said = error.read(200).decode(errors="replace")
-        raise OSError(f"status {error.code} {said}".strip()) from None
+            detail = error.read(200).decode(errors="replace")
+        raise OSError(f"status {error.code} {detail}".strip()) from None
     except URLError as error:
-        said = getattr(error.reason, "strerror", None) or str(error.reason)
-        raise OSError(said.lower()) from None
+        reason = getattr(error.reason, "strerror", None) or str(error.reason)
+        raise OSError(reason.lower()) from None
     except (HTTPException, ValueError) as error:
         raise OSError(str(error)) from None
     if len(body) > _MOST_BYTES:
@@ -239,16 +249,16 @@ def _verdict(report: VerificationReport) -> str:
     if failed:
         return f"the document does not hold: {', '.join(failed)}"
     if any(check.name == "chain" and check.holds is None for check in report.checks):
-        return "the document holds as far as it was checked: nobody vouches for its signer"
+        return "the document holds, but its chain was not checked: nothing vouches for its signer"
     return "the document holds"
 
 
 def _row(check: VerificationCheck) -> tuple[Cell, ...]:
-    return check.name, (_SAID[check.holds], _STYLE[check.holds]), _shown(check.detail)
+    return check.name, (_VERDICTS[check.holds], _STYLE[check.holds]), _printable(check.detail)
 
 
-def _shown(text: str) -> str:
-    """Return a text without what a stranger could draw other lines or colours with."""
+def _printable(text: str) -> str:
+    """Return a text with its control characters escaped: the document wrote it."""
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

@@ -1,4 +1,4 @@
-"""`openimds capture`: what an IMDS says, to the byte, in a file."""
+"""`openimds capture`: record every answer of an IMDS in a file, byte for byte."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
-from openimds.cli.capture_options import asker, asking, heard, options_of, progress, versions_for
+from openimds.cli.capture_options import (
+    chosen_options,
+    client_for,
+    progress,
+    question_options,
+    read_versions,
+    transcript_of,
+)
 from openimds.credentials.keys.files import write_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.interop.capture.capture import first, survey
+from openimds.interop.capture.capture import ask_all, ask_first
 from openimds.interop.capture.client import CaptureClient
-from openimds.interop.capture.plan import left_out, plan, said_versions
+from openimds.interop.capture.plan import named_versions, omissions, plan
 from openimds.interop.transcript.exchange import Exchange
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.redact import redact
@@ -22,10 +29,12 @@ REAL = "http://169.254.169.254"
 
 
 @click.command("capture")
-@click.option("--output", required=True, metavar="FILE", help="Where to write it.")
-@click.option("--url", default=REAL, show_default=True, metavar="URL", help="Whom to ask.")
-@asking
-@click.option("--redact", "is_redacted", is_flag=True, help="Write stand-ins for what names you.")
+@click.option("--output", required=True, metavar="FILE", help="The file to write.")
+@click.option("--url", default=REAL, show_default=True, metavar="URL", help="The IMDS to ask.")
+@question_options
+@click.option(
+    "--redact", "is_redacted", is_flag=True, help="Replace names, ids, keys, addresses and data."
+)
 def command(  # noqa: PLR0913 - each is an option
     output: str,
     url: str,
@@ -37,45 +46,45 @@ def command(  # noqa: PLR0913 - each is an option
     events: bool,
     is_redacted: bool,
 ) -> None:
-    """Ask an IMDS all that there is to ask, and write down what it answers.
+    """Record every answer of an IMDS in a file.
 
     Meant for a real Azure VM, in some 60 seconds; --document and vm import read the file, compare
-    holds it against another server. Nothing is changed, and no token is asked for. FILE is for
-    your eyes alone (mode 0600): it holds user data and keys, unless you say --redact.
+    compares it with another server. Nothing is changed, and no token is asked for. FILE is for
+    your eyes alone (mode 0600): it holds user data and keys, unless you use --redact.
     """
     path = _writable(output)
-    who = asker(url, "--url", per_s)
-    options = options_of(attested=attested, extended=extended, events=events)
-    held = heard(who, _captured(who, versions, options), left_out(options))
-    held = redact(held) if is_redacted else held
-    write_file(path, held.to_bytes())
-    _notify(output, held)
+    client = client_for(url, "--url", per_s)
+    options = chosen_options(attested=attested, extended=extended, events=events)
+    transcript = transcript_of(client, _captured(client, versions, options), omissions(options))
+    transcript = redact(transcript) if is_redacted else transcript
+    write_file(path, transcript.to_bytes())
+    _notify(output, transcript)
 
 
-def _captured(who: CaptureClient, wanted: str, options: Collection[str]) -> Iterator[Exchange]:
-    """Yield what each question brings, with a bar on a terminal."""
-    # What cannot be asked is said at once.
-    versions_for(wanted, ())
-    named = first(who)
-    said = said_versions(named)
-    asked = plan(versions_for(wanted, said), options, max(said, default=NEWEST))[1:]
-    yield named
-    with progress(len(asked)) as step:
-        for exchange in survey(who, asked):
+def _captured(client: CaptureClient, versions: str, options: Collection[str]) -> Iterator[Exchange]:
+    """Yield the exchange of each question, with a progress bar on a terminal."""
+    # A malformed --versions is refused before the first request.
+    read_versions(versions, ())
+    first = ask_first(client)
+    named = named_versions(first)
+    questions = plan(read_versions(versions, named), options, max(named, default=NEWEST))[1:]
+    yield first
+    with progress(len(questions)) as advance:
+        for exchange in ask_all(client, questions):
             yield exchange
-            step()
+            advance()
 
 
 def _writable(output: str) -> Path:
-    """Return where to write, before a minute of asking is lost.
+    """Return the path of the file, checked before a minute of requests would be lost.
 
     Raises:
-        ConfigError: nothing can be written there.
+        ConfigError: no file can be written there.
     """
-    # Where a link leads to, the file is; a pipe or a device would be replaced by one.
+    # A link is followed to its file; a pipe or a device would be replaced by a file.
     path = Path(output).resolve()
     if path.exists() and not path.is_file():
-        seen = "a folder" if path.is_dir() else "which is no file"
+        seen = "a folder" if path.is_dir() else "which is not a regular file"
     elif not os.access(path.parent, os.W_OK | os.X_OK):
         seen = f"a folder {path.parent} that cannot be written to"
     else:
@@ -83,13 +92,13 @@ def _writable(output: str) -> Path:
     raise ConfigError("--output", f'"{output}", {seen}', "a file that can be written")
 
 
-def _notify(output: str, held: Transcript) -> None:
-    answered = sum(one.answer is not None for one in held.exchanges)
-    click.echo(f"{output}: {answered} answers of {held.url}", err=True)
-    for one in held.exchanges:
-        if one.failure:
-            click.echo(f"no answer: {one.request}: {one.failure}", err=True)
-    for what in held.left_out:
-        click.echo(f"left out: {what}", err=True)
-    if not has_document(held):
-        click.echo(f"{held.url} answers no instance document: is it an IMDS?", err=True)
+def _notify(output: str, transcript: Transcript) -> None:
+    answers = sum(exchange.answer is not None for exchange in transcript.exchanges)
+    click.echo(f"{output}: {answers} answers of {transcript.url}", err=True)
+    for exchange in transcript.exchanges:
+        if exchange.failure:
+            click.echo(f"no answer: {exchange.request}: {exchange.failure}", err=True)
+    for sentence in transcript.left_out:
+        click.echo(f"left out: {sentence}", err=True)
+    if not has_document(transcript):
+        click.echo(f"{transcript.url} answers no instance document: is it an IMDS?", err=True)

@@ -1,4 +1,4 @@
-"""What `capture` and `compare` share: what is asked, how fast, and how far it is."""
+"""Options, transcript and progress bar that `capture` and `compare` share."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ import click
 from openimds import __version__
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.interop.capture.client import CaptureClient, site
+from openimds.interop.capture.client import CaptureClient, imds_address
 from openimds.interop.capture.plan import VERSION, all_versions
 from openimds.interop.capture.question import OPTIONS, Option
 from openimds.interop.capture.throttle import Throttle
@@ -21,11 +21,11 @@ from openimds.interop.transcript.exchange import Exchange
 from openimds.interop.transcript.file import FORMAT, Transcript
 
 F = TypeVar("F", bound=Callable[..., Any])
-Step = Callable[[], None]
+Advance = Callable[[], None]
 
 
-def asking(function: F) -> F:
-    """Add the options of what is asked."""
+def question_options(function: F) -> F:
+    """Add the options that choose the questions, and how fast they are asked."""
     for option in reversed(
         (
             click.option(
@@ -33,7 +33,7 @@ def asking(function: F) -> F:
                 default="all",
                 show_default=True,
                 metavar="all|newest|V,V",
-                help="At which api-versions; all: those that the server names or that are known.",
+                help="The api-versions to ask at; all: those that the server names, or known here.",
             ),
             *(_switch(row) for row in OPTIONS.values()),
             click.option(
@@ -51,57 +51,57 @@ def asking(function: F) -> F:
 
 
 def _switch(row: Option) -> Callable[[F], F]:
-    """Return the option of a row; what is on is switched off."""
-    spelled = f"{row.flag}/--no-{row.flag[2:]}" if row.default else row.flag
+    """Return the flag of a row; where the default is on, it switches off."""
+    flags = f"{row.flag}/--no-{row.flag[2:]}" if row.default else row.flag
     return click.option(
-        spelled, is_flag=True, default=row.default, show_default=row.default, help=row.help
+        flags, is_flag=True, default=row.default, show_default=row.default, help=row.help
     )
 
 
-def options_of(*, attested: bool, extended: bool, events: bool) -> frozenset[str]:
-    """Return the keys of the options that are wanted."""
-    known = {"attested": attested, "extended": extended, "events": events}
-    return frozenset(key for key, is_wanted in known.items() if is_wanted)
+def chosen_options(*, attested: bool, extended: bool, events: bool) -> frozenset[str]:
+    """Return the keys of the options that are switched on."""
+    switches = {"attested": attested, "extended": extended, "events": events}
+    return frozenset(key for key, is_on in switches.items() if is_on)
 
 
-def asker(url: str, where: str, per_s: float) -> CaptureClient:
-    """Return who asks a URL; `where` is what gave it.
+def client_for(url: str, where: str, per_s: float) -> CaptureClient:
+    """Return a client of the IMDS at a URL; `where` names the option or argument of the URL.
 
     Raises:
-        ConfigError: the URL is none that can be asked, or the pace is none.
+        ConfigError: the URL has another form, or `per_s` is not finite.
     """
-    if not isfinite(per_s):  # click's range lets it pass.
+    if not isfinite(per_s):  # click's range accepts NaN and infinity.
         raise ConfigError("--per-s", f'"{per_s}"', "requests a second, such as 4")
-    pace = Throttle(per_s, time.monotonic, time.sleep)
-    return CaptureClient(site(url, where), pace, time.monotonic)
+    throttle = Throttle(per_s, time.monotonic, time.sleep)
+    return CaptureClient(imds_address(url, where), throttle, time.monotonic)
 
 
-def versions_for(wanted: str, said: Sequence[str]) -> tuple[str, ...]:
-    """Return the api-versions to ask at, oldest first; `said` are those that servers name.
+def read_versions(text: str, named: Sequence[str]) -> tuple[str, ...]:
+    """Return the api-versions of `--versions`, oldest first; `named` are those of the servers.
 
     Raises:
-        ConfigError: something in there cannot be one.
+        ConfigError: a word cannot be an api-version.
     """
-    if wanted == "all":
-        return all_versions(said)
-    if wanted == "newest":
-        return (max(said, default=NEWEST),)
-    named = [one.strip() for one in wanted.split(",")]
-    for one in named:
-        if not VERSION.fullmatch(one):
-            raise ConfigError("--versions", f'"{one}"', "all, newest, or api-versions with commas")
-    return tuple(sorted(set(named)))
+    if text == "all":
+        return all_versions(named)
+    if text == "newest":
+        return (max(named, default=NEWEST),)
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if not VERSION.fullmatch(word):
+            raise ConfigError("--versions", f'"{word}"', "all, newest, or api-versions with commas")
+    return tuple(sorted(set(words)))
 
 
-def heard(
-    who: CaptureClient, exchanges: Iterable[Exchange], left_out: tuple[str, ...] = ()
+def transcript_of(
+    client: CaptureClient, exchanges: Iterable[Exchange], left_out: tuple[str, ...] = ()
 ) -> Transcript:
-    """Return what somebody is heard to say from now on, once it is at its end."""
+    """Return the transcript of exchanges that begin now; return after the last one."""
     began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return Transcript(
         format=FORMAT,
         made_by=f"openimds {__version__}",
-        url=who.site.url,
+        url=client.address.url,
         began_at=began,
         is_redacted=False,
         left_out=left_out,
@@ -110,8 +110,8 @@ def heard(
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Step]:
-    """Show a bar on a terminal; what is given has to be called after each step."""
+def progress(total: int) -> Iterator[Advance]:
+    """Show a progress bar on a terminal; the yielded function advances it by one."""
     if not _is_terminal():
         yield lambda: None
         return
@@ -119,9 +119,9 @@ def progress(total: int) -> Iterator[Step]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=total)
-        yield lambda: shown.advance(task)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
 
 
 def _is_terminal() -> bool:

@@ -1,4 +1,4 @@
-"""The admin API from the command line: find the server, ask it, make errors sentences."""
+"""Client of the admin API: finds the running server, calls it, turns problems into errors."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -21,25 +21,28 @@ _DATA = b"data: "
 
 
 class ServerError(Error):
-    """The server cannot be reached, or said no."""
+    """The server cannot be reached, or refused the request."""
 
 
 class ChangedError(ServerError):
-    """Somebody else was quicker: what was to be changed is not what it was."""
+    """412: the VM changed since it was read."""
 
 
 class MissingError(ServerError):
-    """There is nothing of that name."""
+    """404: the named resource does not exist."""
 
 
 class Client:
     """A connection to the admin API of a running server."""
 
     def __init__(self, state: str = "") -> None:
-        """Find the server: OPENIMDS_ADMIN and OPENIMDS_TOKEN_FILE, else port and folder of old.
+        """Find the server by OPENIMDS_ADMIN and OPENIMDS_TOKEN_FILE, else by the defaults.
+
+        Args:
+            state: the state folder that holds the token file; by default the user's own.
 
         Raises:
-            ConfigError: there is no token to be read, or the URL is none.
+            ConfigError: the token file cannot be read, or OPENIMDS_ADMIN is not a URL.
         """
         text = os.environ.get(URL_VARIABLE) or setting("admin").default
         parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -66,13 +69,20 @@ class Client:
         body: object = None,
         media: str = "application/json",
         revision: int | None = None,
-    ) -> Any:  # noqa: ANN401 - whatever JSON the server gives
-        """Return the decoded answer of an operation; a `revision` is what it means to change.
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Call an operation and return its decoded body, None if it is empty.
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE.
+            path: the path with its query.
+            body: a value to send as JSON.
+            media: the media type of `body`.
+            revision: the revision of the VM that the change is based on, sent as If-Match.
 
         Raises:
-            ChangedError: it is at another revision.
-            MissingError: it is not there.
-            ServerError: nobody answers, or the answer is a problem.
+            ChangedError: status 412, the VM is at another revision.
+            MissingError: status 404.
+            ServerError: the server does not answer, or answers with another error status.
         """
         headers = self._headers()
         if revision is not None:
@@ -82,16 +92,16 @@ class Client:
             data, headers["Content-Type"] = msgspec.json.encode(body), media
         try:
             self._http.request(method, path, data, headers)
-            got = self._http.getresponse()
-            text = got.read()
+            response = self._http.getresponse()
+            text = response.read()
         except (OSError, HTTPException) as error:
             raise self._lost(error) from None
-        if got.status == HTTPStatus.PRECONDITION_FAILED:
-            raise ChangedError(_detail(text, got.status))
-        if got.status == HTTPStatus.NOT_FOUND:
-            raise MissingError(_detail(text, got.status))
-        if got.status >= HTTPStatus.BAD_REQUEST:
-            raise ServerError(_detail(text, got.status))
+        if response.status == HTTPStatus.PRECONDITION_FAILED:
+            raise ChangedError(_detail(text, response.status))
+        if response.status == HTTPStatus.NOT_FOUND:
+            raise MissingError(_detail(text, response.status))
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise ServerError(_detail(text, response.status))
         return msgspec.json.decode(text) if text else None
 
     def vms(self) -> Iterator[dict[str, Any]]:
@@ -101,27 +111,27 @@ class Client:
     def items(
         self, path: str, only: Mapping[str, object] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Yield every item of a list, page by page; `only` are parameters that choose some."""
-        asked: dict[str, object] = {"limit": 1000, **(only or {})}
+        """Yield every item of a list, page by page; `only` are query parameters that filter it."""
+        query: dict[str, object] = {"limit": 1000, **(only or {})}
         while True:
-            page = self.ask("GET", f"{path}?{urlencode(asked)}")
+            page = self.ask("GET", f"{path}?{urlencode(query)}")
             yield from page["items"]
             if page["next"] is None:
                 return
-            asked["cursor"] = page["next"]
+            query["cursor"] = page["next"]
 
     def follow(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield what the events of a feed bring, until the server ends it.
+        """Yield the data of each server-sent event of a feed, until the server ends it.
 
         Raises:
-            ServerError: nobody answers any more, or the answer is a problem.
+            ServerError: the connection is lost, or the status is an error.
         """
         try:
             self._http.request("GET", path, headers=self._headers())
-            got = self._http.getresponse()
-            if got.status >= HTTPStatus.BAD_REQUEST:
-                raise ServerError(_detail(got.read(), got.status))
-            for line in got:
+            response = self._http.getresponse()
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                raise ServerError(_detail(response.read(), response.status))
+            for line in response:
                 if line.startswith(_DATA):
                     yield msgspec.json.decode(line.removeprefix(_DATA))
         except (OSError, HTTPException) as error:
@@ -132,17 +142,18 @@ class Client:
 
     def _lost(self, error: Exception) -> ServerError:
         return ServerError(
-            f"{self.url}: {error}; start a server with openimds serve, or say where one is with "
-            f"{URL_VARIABLE}"
+            f"{self.url}: {error}; start a server with openimds serve, or set {URL_VARIABLE} to "
+            "the URL of a running one"
         )
 
 
 def vm_path(name: str, more: str = "") -> str:
-    """Return the path of a VM."""
+    """Return the path of a VM in the admin API, with `more` behind it."""
     return f"/v1/vms/{quote(name, safe='')}{more}"
 
 
 def _detail(text: bytes, status: int) -> str:
+    """Return the `detail` of an RFC 9457 problem."""
     try:
         return str(msgspec.json.decode(text)["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""`openimds clock`: what guests of a running server take the time to be."""
+"""`openimds clock`: the clock that guests of a running server see."""
 
 import click
 import msgspec.json
@@ -9,10 +9,12 @@ from openimds.cli.table import json_instead_of
 
 
 @click.command("clock")
-@click.option("--now", metavar="TIME", help="Set it, as in 2026-11-22T19:54:46Z.")
-@click.option("--offset", "offset_s", metavar="SECONDS", type=float, help="Ahead of the wall's.")
-@click.option("--advance", "advance_s", metavar="SECONDS", type=float, help="Put it forward.")
-@click.option("--rate", metavar="N", type=float, help="Its seconds in one of ours; 0 stops it.")
+@click.option("--now", metavar="TIME", help="Set the time, as in 2026-11-22T19:54:46Z.")
+@click.option(
+    "--offset", "offset_s", metavar="SECONDS", type=float, help="Set it ahead of real time."
+)
+@click.option("--advance", "advance_s", metavar="SECONDS", type=float, help="Move it forward.")
+@click.option("--rate", metavar="N", type=float, help="Speed relative to real time; 0 freezes it.")
 @options("state")
 @json_instead_of("text")
 def command(
@@ -24,13 +26,16 @@ def command(
     is_json: bool,
     **flags: object,
 ) -> None:
-    """Show the clock of guests, or change it where the server runs with --virtual-clock."""
-    said = {"now": now, "offset_s": offset_s, "advance_s": advance_s, "rate": rate}
-    body = {name: one for name, one in said.items() if one is not None}
+    """Show or change the time that guests see.
+
+    It can be changed where the server runs with --virtual-clock.
+    """
+    members = {"now": now, "offset_s": offset_s, "advance_s": advance_s, "rate": rate}
+    body = {name: value for name, value in members.items() if value is not None}
     client = Client(values(flags)["state"])
-    shown = client.ask("POST", "/v1/clock", body) if body else client.ask("GET", "/v1/clock")
+    clock = client.ask("POST", "/v1/clock", body) if body else client.ask("GET", "/v1/clock")
     if is_json:
-        click.echo(msgspec.json.encode(shown).decode())
+        click.echo(msgspec.json.encode(clock).decode())
     else:
-        offset_s = round(shown["offset_s"], 3) + 0.0  # Never "-0".
-        click.echo(f"{shown['now']} (offset {offset_s:g} s, rate {shown['rate']:g})")
+        offset_s = round(clock["offset_s"], 3) + 0.0  # Never "-0".
+        click.echo(f"{clock['now']} (offset {offset_s:g} s, rate {clock['rate']:g})")

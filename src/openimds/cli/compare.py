@@ -1,4 +1,4 @@
-"""`openimds compare`: what two IMDSs do not share, row by row."""
+"""`openimds compare`: the differences between two IMDSs, a row for each."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -6,19 +6,26 @@ from collections.abc import Collection, Sequence
 import click
 import msgspec.json
 
-from openimds.cli.capture_options import asker, asking, heard, options_of, progress, versions_for
+from openimds.cli.capture_options import (
+    chosen_options,
+    client_for,
+    progress,
+    question_options,
+    read_versions,
+    transcript_of,
+)
 from openimds.cli.table import print_table
 from openimds.config import read_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.interop.capture.capture import CaptureError, first, survey
+from openimds.interop.capture.capture import CaptureError, ask_all, ask_first
 from openimds.interop.capture.client import CaptureClient
 from openimds.interop.capture.plan import (
     BY_KEY,
     PlannedQuestion,
+    named_versions,
     newest_of,
     plan,
-    said_versions,
     versions_of,
 )
 from openimds.interop.compare import Comparison, Difference, compare
@@ -27,7 +34,8 @@ from openimds.interop.transcript.file import Transcript, read
 
 _HEAD = ("WHAT", "WHERE", "SUBJECT", "ONE", "OTHER", "FACT", "EVIDENCE")
 _LONGEST = 100
-_BEFORE = 20
+_CONTEXT = 20
+"""Characters that are shown before the place where two long texts part."""
 _NO_ROW = "no row"
 _FACTS = {key: row.about for key, row in BY_KEY.items()}
 
@@ -35,8 +43,8 @@ _FACTS = {key: row.about for key, row in BY_KEY.items()}
 @click.command("compare")
 @click.argument("one", metavar="ONE")
 @click.argument("other", metavar="OTHER")
-@asking
-@click.option("--values", "with_values", is_flag=True, help="Compare what documents say, too.")
+@question_options
+@click.option("--values", "with_values", is_flag=True, help="Compare the values in documents, too.")
 @click.option("--json", "form", flag_value="json", help="JSON instead of a table.")
 @click.option("--markdown", "form", flag_value="markdown", help="A table for an issue.")
 def command(  # noqa: PLR0913 - each is an option
@@ -51,35 +59,35 @@ def command(  # noqa: PLR0913 - each is an option
     events: bool,
     with_values: bool,
 ) -> None:
-    """Hold two IMDSs against each other; each is a URL, or a FILE that capture wrote.
+    """Compare the answers of two IMDSs.
 
-    What is compared is how they answer: status, headers and their order, fields, types, the order
-    of members, every byte of a refusal. Each difference comes with the fact that it is about (a row
-    of docs/know/fidelity.md) and how sure we are of it. Exit 0: no difference, 1: some, 2: they
-    could not be compared.
+    Each is a URL, or a FILE of openimds capture. Compared are status, headers and their order,
+    fields, types, the order of members, and every byte of a refusal. Each difference is printed
+    with the fact that it is about (a row of docs/know/fidelity.md) and the evidence of that fact.
+    Exit 0: no difference, 1: some, 2: they could not be compared.
     """
-    options = options_of(attested=attested, extended=extended, events=events)
+    options = chosen_options(attested=attested, extended=extended, events=events)
     sides = _side("ONE", one, per_s), _side("OTHER", other, per_s)
     try:
         left, right = _transcripts(sides, versions, options)
     except CaptureError as error:
         raise ConfigError("compare", str(error), "two IMDSs that answer") from None
     if with_values and (left.is_redacted or right.is_redacted):
-        raise ConfigError("--values", "a transcript of stand-ins", "two that say what they heard")
-    found = compare(left, right, _FACTS, with_values=with_values)
-    _SHOWN[form or ""](found)
-    click.echo(_verdict(found), err=True)
-    sys.exit(1 if found.differences else 0)
+        raise ConfigError("--values", "a redacted transcript", "two that are not redacted")
+    comparison = compare(left, right, _FACTS, with_values=with_values)
+    _PRINTERS[form or ""](comparison)
+    click.echo(_verdict(comparison), err=True)
+    sys.exit(1 if comparison.differences else 0)
 
 
 def _side(name: str, source: str, per_s: float) -> CaptureClient | Transcript:
-    """Return whom to ask, or what was written before.
+    """Return a client of the IMDS at a URL, or the transcript in a file.
 
     Raises:
-        ConfigError: the URL cannot be asked, or the file cannot be read.
+        ConfigError: the URL has another form, or the file cannot be read.
     """
     if "://" in source:
-        return asker(source, name, per_s)
+        return client_for(source, name, per_s)
     value = read_file(source)
     try:
         return read(value)
@@ -89,110 +97,122 @@ def _side(name: str, source: str, per_s: float) -> CaptureClient | Transcript:
 
 def _transcripts(
     sides: tuple[CaptureClient | Transcript, CaptureClient | Transcript],
-    wanted: str,
+    versions: str,
     options: Collection[str],
 ) -> list[Transcript]:
-    """Return what both say; a server is asked what the file on the other side was asked.
+    """Return the transcripts of both sides; a server is asked the questions of the other's file.
 
     Raises:
         CaptureError: a server does not answer.
-        ConfigError: there are no such api-versions.
+        ConfigError: `versions` has a word that cannot be an api-version.
     """
-    askers = [one for one in sides if isinstance(one, CaptureClient)]
-    files = [one for one in sides if isinstance(one, Transcript)]
+    clients = [side for side in sides if isinstance(side, CaptureClient)]
+    files = [side for side in sides if isinstance(side, Transcript)]
     if not files:
-        said, asked = _of_both(askers, wanted, options)
+        recorded, questions = _first_of_each(clients, versions, options)
     else:
-        said, asked = [[] for _ in askers], _as_in(files[0], wanted, options)
-    with progress(len(asked) * len(askers)) as step:
-        for answers in zip(*(survey(one, asked) for one in askers), strict=True):
-            for before, exchange in zip(said, answers, strict=True):
-                before.append(exchange)
-                step()
-    spoken = iter(map(heard, askers, said))
-    return [next(spoken) if isinstance(one, CaptureClient) else one for one in sides]
+        recorded, questions = [[] for _ in clients], _questions_of(files[0], versions, options)
+    with progress(len(questions) * len(clients)) as advance:
+        for answers in zip(*(ask_all(client, questions) for client in clients), strict=True):
+            for exchanges, exchange in zip(recorded, answers, strict=True):
+                exchanges.append(exchange)
+                advance()
+    asked = iter(map(transcript_of, clients, recorded))
+    return [next(asked) if isinstance(side, CaptureClient) else side for side in sides]
 
 
-def _of_both(
-    askers: Sequence[CaptureClient], wanted: str, options: Collection[str]
+def _first_of_each(
+    clients: Sequence[CaptureClient], versions: str, options: Collection[str]
 ) -> tuple[list[list[Exchange]], tuple[PlannedQuestion, ...]]:
-    """Return what both say first, and the questions at the api-versions that either names."""
-    # What cannot be asked is said at once.
-    versions_for(wanted, ())
-    said = [[first(one)] for one in askers]
-    named = [set(said_versions(one[0])) for one in said]
+    """Return the first exchange of each server, and the other questions for both.
+
+    They are asked at the api-versions that either server names, or at the newest that both name.
+    """
+    # A malformed --versions is refused before the first request.
+    read_versions(versions, ())
+    recorded = [[ask_first(client)] for client in clients]
+    named = [set(named_versions(exchanges[0])) for exchanges in recorded]
     newest = max(set.intersection(*named), default=NEWEST)
-    return said, plan(versions_for(wanted, sorted(set.union(*named))), options, newest)[1:]
+    every = read_versions(versions, sorted(set.union(*named)))
+    return recorded, plan(every, options, newest)[1:]
 
 
-def _as_in(file: Transcript, wanted: str, options: Collection[str]) -> tuple[PlannedQuestion, ...]:
-    """Return the questions that a file has the answers to, in our words and not in the file's."""
-    known = versions_of(file)
-    versions = known if wanted == "all" else versions_for(wanted, known)
-    requests = {one.request for one in file.exchanges}
-    asked = plan(versions, {*options, "extended"}, newest_of(file))
-    return tuple(one for one in asked if one.request in requests)
+def _questions_of(
+    file: Transcript, versions: str, options: Collection[str]
+) -> tuple[PlannedQuestion, ...]:
+    """Return the planned questions that a file answers; requests unknown to the plan are not sent.
+
+    A file may come from anybody: none of its own text becomes a request.
+    """
+    in_file = versions_of(file)
+    chosen = in_file if versions == "all" else read_versions(versions, in_file)
+    requests = {exchange.request for exchange in file.exchanges}
+    questions = plan(chosen, {*options, "extended"}, newest_of(file))
+    return tuple(question for question in questions if question.request in requests)
 
 
-def _verdict(found: Comparison) -> str:
+def _verdict(comparison: Comparison) -> str:
     alone = [
         f"{len(requests)} of {side} alone"
-        for side, requests in (("ONE", found.left_alone), ("OTHER", found.right_alone))
+        for side, requests in (("ONE", comparison.left_alone), ("OTHER", comparison.right_alone))
         if requests
     ]
-    count = len(found.differences)
+    count = len(comparison.differences)
     many = "1 difference" if count == 1 else f"{count or 'no'} difference{'s' if count else ''}"
     left_out = f" (not compared: {', '.join(alone)})" if alone else ""
-    return f"{found.compared} requests compared: {many}{left_out}"
+    return f"{comparison.compared} requests compared: {many}{left_out}"
 
 
-def _row(one: Difference) -> tuple[str, ...]:
-    about = f"{one.about.kind}: {one.about.name}" if one.about else ""
-    mark = str(one.about.evidence.mark) if one.about else _NO_ROW
-    cells = (one.kind, _where(one), one.subject, *_parted(one.left, one.right), about, mark)
-    return tuple(map(_shown, cells))
+def _row(difference: Difference) -> tuple[str, ...]:
+    fact = difference.about
+    about = f"{fact.kind}: {fact.name}" if fact else ""
+    mark = str(fact.evidence.mark) if fact else _NO_ROW
+    texts = _from_difference(difference.left, difference.right)
+    cells = (difference.kind, _where(difference), difference.subject, *texts, about, mark)
+    return tuple(map(_printable, cells))
 
 
-def _where(one: Difference) -> str:
-    """Return where a difference was found, however often that was."""
-    at = one.found[0]
-    if len(one.found) == 1:
-        return str(at.request)
-    if at.version and {each.question for each in one.found} == {at.question}:
-        last = one.found[-1].version
-        return f"{at.question} at {len(one.found)} api-versions, {at.version} to {last}"
-    return f"{len(one.found)} requests, first {at.request}"
+def _where(difference: Difference) -> str:
+    """Return the request of a difference, or a summary of all its requests."""
+    first = difference.found[0]
+    if len(difference.found) == 1:
+        return str(first.request)
+    if first.version and {at.question for at in difference.found} == {first.question}:
+        last = difference.found[-1].version
+        count = len(difference.found)
+        return f"{first.question} at {count} api-versions, {first.version} to {last}"
+    return f"{len(difference.found)} requests, first {first.request}"
 
 
-def _parted(one: str, other: str) -> tuple[str, str]:
-    """Return two texts that are too long, each from shortly before they part."""
+def _from_difference(one: str, other: str) -> tuple[str, str]:
+    """Return two long texts from shortly before the place where they part."""
     if max(len(one), len(other)) <= _LONGEST:
         return one, other
     pairs = enumerate(zip(one, other, strict=False))
-    parted = next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
-    start = parted - _BEFORE
+    at = next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+    start = at - _CONTEXT
     return (f"…{one[start:]}", f"…{other[start:]}") if start > 0 else (one, other)
 
 
-def _shown(text: str) -> str:
-    """Return a text in one line of bearable length, without what could draw on a terminal."""
+def _printable(text: str) -> str:
+    """Return a text cut to one line, with its control characters escaped."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
 
 
-def _as_table(found: Comparison) -> None:
-    if rows := [_row(one) for one in found.differences]:
+def _as_table(comparison: Comparison) -> None:
+    if rows := [_row(difference) for difference in comparison.differences]:
         print_table(_HEAD, rows, folding=_HEAD)
 
 
-def _as_markdown(found: Comparison) -> None:
-    rows = [_row(one) for one in found.differences]
+def _as_markdown(comparison: Comparison) -> None:
+    rows = [_row(difference) for difference in comparison.differences]
     for row in (_HEAD, ("---",) * len(_HEAD), *rows) if rows else ():
         click.echo("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
 
 
-def _as_json(found: Comparison) -> None:
-    click.echo(msgspec.json.encode(found).decode())
+def _as_json(comparison: Comparison) -> None:
+    click.echo(msgspec.json.encode(comparison).decode())
 
 
-_SHOWN = {"": _as_table, "json": _as_json, "markdown": _as_markdown}
+_PRINTERS = {"": _as_table, "json": _as_json, "markdown": _as_markdown}

@@ -1,4 +1,4 @@
-"""`openimds doctor`: what is wrong with this host, and what to type."""
+"""`openimds doctor`: checks of this host, each with the command that mends it."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.cli.client import Client
-from openimds.cli.host import fleet_of
+from openimds.cli.host import bindings_of, fleet_of
 from openimds.cli.main import options, values
 from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.dataplane.listeners import Tcp, address
@@ -20,7 +20,7 @@ from openimds.errors import ConfigError, Error
 from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, default_folder
 from openimds.linux import checks
 from openimds.linux.checks import CheckResult
-from openimds.linux.host.bindings import InterfaceBinding, bindings
+from openimds.linux.host.bindings import bindings
 from openimds.linux.host.commands import ToolError, may_configure, run
 from openimds.linux.host.nft_rules import IPV4
 from openimds.linux.host.plan import matches, outdated_gateways, read_state
@@ -33,27 +33,30 @@ _STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
 class DoctorContext:
-    """What checks look at together: the settings, the server, the fleet."""
+    """The input that checks share: the settings, the server, the fleet.
+
+    A part that cannot be read is empty, and its error is kept for the check that reports it.
+    """
 
     def __init__(self, flags: dict[str, Any]) -> None:
-        """Read the settings; whatever cannot be had is empty, and one of the checks says so."""
-        self.known, self.mistake = _settings(flags)
-        state = self.known["state"]
+        """Read the settings, then the fleet from its file or from the server."""
+        self.settings, self.settings_error = _settings(flags)
+        state = self.settings["state"]
         self.folder = Path(state) if state else default_folder()
         self.server: Client | None = None
-        self.silence = ""
+        self.server_error = ""
         try:
             client = Client(state)
             client.ask("GET", "/v1/vms?limit=1")
             self.server = client
         except Error as error:
-            self.silence = str(error)
+            self.server_error = str(error)
         self.vms: list[Vm] = []
-        self.no_fleet = ""
+        self.fleet_error = ""
         try:
-            self.vms = fleet_of(self.known) if self.known["fleet"] or self.server else []
+            self.vms = fleet_of(self.settings) if self.settings["fleet"] or self.server else []
         except Error as error:
-            self.no_fleet = str(error)
+            self.fleet_error = str(error)
 
 
 def _settings(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -65,7 +68,7 @@ def _settings(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 class DoctorCheck(Struct, frozen=True):
-    """One thing to look at, and what helps where a finding does not say it itself."""
+    """One check; `do` is the remedy of results that do not bring their own."""
 
     name: str
     look: Callable[[DoctorContext], Iterator[CheckResult]]
@@ -76,159 +79,158 @@ class DoctorCheck(Struct, frozen=True):
 @options("fleet", "state", "listen", "admin", "public")
 @json_instead_of("a table")
 def command(*, is_json: bool, **flags: object) -> None:
-    """Say what is wrong with this host, and what to type.
+    """Check this host, and print the commands that mend it.
 
-    It only looks, and sends nothing to 169.254.169.254. Exits with 1 where something is wrong; a
-    note is worth knowing. As root it sees more.
+    It changes nothing, and sends nothing to 169.254.169.254. Each result is ok, a note, or wrong;
+    the exit code is 1 where one is wrong. As root it checks more.
     """
-    around = DoctorContext(flags)
-    found = [
-        {"check": row.name, **msgspec.to_builtins(one), "do": _do(one, row)}
+    context = DoctorContext(flags)
+    results = [
+        {"check": row.name, **msgspec.to_builtins(result), "do": _do(result, row)}
         for row in CHECKS
-        for one in _find(row, around)
+        for result in _results(row, context)
     ]
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(results).decode())
     else:
-        print_table(("CHECK", "", "FOUND", "DO"), map(_row, found), folding="FOUND")
-    if any(one["state"] == "wrong" for one in found):
+        print_table(("CHECK", "", "FOUND", "DO"), map(_row, results), folding="FOUND")
+    if any(result["state"] == "wrong" for result in results):
         raise SystemExit(1)
 
 
-def _find(row: DoctorCheck, around: DoctorContext) -> Iterator[CheckResult]:
-    """Yield what a check finds, also where it cannot look."""
+def _results(row: DoctorCheck, context: DoctorContext) -> Iterator[CheckResult]:
+    """Yield the results of a check; an error of the check itself is one, too."""
     try:
-        yield from row.look(around)
+        yield from row.look(context)
     except ToolError as error:
-        yield CheckResult("note", f"cannot be seen: {error}")
+        yield CheckResult("note", f"cannot be checked: {error}")
     except Error as error:
         yield CheckResult("wrong", str(error))
 
 
-def _do(finding: CheckResult, row: DoctorCheck) -> str:
-    return "" if finding.state == "ok" else finding.do or row.do
+def _do(result: CheckResult, row: DoctorCheck) -> str:
+    return "" if result.state == "ok" else result.do or row.do
 
 
-def _row(one: dict[str, str]) -> tuple[Cell, ...]:
-    state = one["state"]
-    return (one["check"], (state, _STYLES[state]), one["found"], one["do"])
+def _row(result: dict[str, str]) -> tuple[Cell, ...]:
+    state = result["state"]
+    return (result["check"], (state, _STYLES[state]), result["found"], result["do"])
 
 
-def _read_settings(around: DoctorContext) -> Iterator[CheckResult]:
-    yield (
-        CheckResult("wrong", around.mistake) if around.mistake else CheckResult("ok", "can be read")
-    )
+def _read_settings(context: DoctorContext) -> Iterator[CheckResult]:
+    if context.settings_error:
+        yield CheckResult("wrong", context.settings_error)
+    else:
+        yield CheckResult("ok", "can be read")
 
 
-def _fleet(around: DoctorContext) -> Iterator[CheckResult]:
-    if around.no_fleet:
-        yield CheckResult("wrong", around.no_fleet)
-    elif around.known["fleet"] or around.server:
-        yield CheckResult("ok", f"{len(around.vms)} VMs in {around.known['fleet'] or 'the server'}")
+def _fleet(context: DoctorContext) -> Iterator[CheckResult]:
+    if context.fleet_error:
+        yield CheckResult("wrong", context.fleet_error)
+    elif context.settings["fleet"] or context.server:
+        source = context.settings["fleet"] or "the server"
+        yield CheckResult("ok", f"{len(context.vms)} VMs in {source}")
     else:
         yield CheckResult("note", "no fleet file is named", "--fleet PATH, or openimds vm put")
 
 
-def _server(around: DoctorContext) -> Iterator[CheckResult]:
-    if around.server:
-        yield CheckResult("ok", f"answers at {around.server.url}")
-        skew = around.server.ask("GET", "/v1/clock")["offset_s"]
-        if abs(skew) >= 1:
-            yield CheckResult(
-                "note", f"its clock is {skew:g} s from ours", "openimds clock --offset 0"
-            )
+def _server(context: DoctorContext) -> Iterator[CheckResult]:
+    if context.server:
+        yield CheckResult("ok", f"answers at {context.server.url}")
+        offset_s = context.server.ask("GET", "/v1/clock")["offset_s"]
+        if abs(offset_s) >= 1:
+            found = f"its clock is {offset_s:g} s from this machine's"
+            yield CheckResult("note", found, "openimds clock --offset 0")
     else:
-        yield CheckResult("note", around.silence)
+        yield CheckResult("note", context.server_error)
 
 
-def _ports(around: DoctorContext) -> Iterator[CheckResult]:
+def _ports(context: DoctorContext) -> Iterator[CheckResult]:
     taken = checks.listening()
-    public = around.known["public"]
+    public = context.settings["public"]
     listed = {
-        "listen": around.known["listen"].partition(",")[0],
-        "admin": around.known["admin"],
+        "listen": context.settings["listen"].partition(",")[0],
+        "admin": context.settings["admin"],
         "public": _PUBLIC if public == "auto" else public,
     }
     for name, text in listed.items():
         wanted = address(text, name) if text != "none" else None
         if not isinstance(wanted, Tcp) or not checks.is_taken(wanted.host, wanted.port, taken):
             yield CheckResult("ok", f"{text} is free ({name})")
-        elif around.server:
+        elif context.server:
             yield CheckResult("ok", f"{text} is in use, and a server runs ({name})")
         else:
             yield CheckResult(
                 "wrong", f"{text} is in use ({name})", f"--{name} HOST:PORT, or ss -ltnp"
             )
-    if checks.is_taken(IPV4, 80, taken) and not around.server:
-        yield CheckResult("note", f"{IPV4}:80 is in use", "ss -ltnp says by whom")
+    if checks.is_taken(IPV4, 80, taken) and not context.server:
+        yield CheckResult("note", f"{IPV4}:80 is in use", "ss -ltnp names the process")
 
 
 def _address(_: DoctorContext) -> Iterator[CheckResult]:
     yield from checks.address(read_state(run))
 
 
-def _host(around: DoctorContext) -> Iterator[CheckResult]:
-    """Look whether the rules are there, and whether they are those of the fleet."""
+def _host(context: DoctorContext) -> Iterator[CheckResult]:
+    """Check that the host rules are there, and that they are those of the fleet."""
     seen = read_state(run)
-    found = host_report(seen)
-    if not found.is_up:
-        is_half = bool(found.device or seen.tables)
-        said = "openimds host is not up" + (", but part of it is there" if is_half else "")
-        yield CheckResult("wrong" if is_half else "note", said, "openimds host up, or down")
+    state = host_report(seen)
+    if not state.is_up:
+        is_partly_up = bool(state.device or seen.tables)
+        found = "openimds host is not up" + (", but part of it is there" if is_partly_up else "")
+        yield CheckResult("wrong" if is_partly_up else "note", found, "openimds host up, or down")
         return
-    yield CheckResult("ok", f"{len(found.guests)} VMs are tied")
-    if around.vms:
-        tied = bindings(around.vms)
-        if not matches(seen, tied):
+    yield CheckResult("ok", f"{len(state.guests)} VMs are bound")
+    if context.vms:
+        bound = bindings(context.vms)
+        if not matches(seen, bound):
             yield CheckResult("wrong", "the rules are not those of the fleet", "openimds host up")
-        elif away := outdated_gateways(seen, tied):
-            said = f"it is not known which bridge {', '.join(away)} is on"
-            yield CheckResult("note", said, "openimds host up")
+        elif away := outdated_gateways(seen, bound):
+            found = f"the bridge of {', '.join(away)} is not known"
+            yield CheckResult("note", found, "openimds host up")
     else:
-        tied = [
-            InterfaceBinding(one.vm, one.interface, one.mac, one.addresses) for one in found.guests
-        ]
-    for one in obstacles(seen, tied, lambda to: route_to(run, to)):
-        said, do = f"{one.vm}: {one.problem}", one.fix.removeprefix("type ")
-        yield CheckResult("note" if one.is_transient else "wrong", said, do)
+        bound = bindings_of(state.guests)
+    for obstacle in obstacles(seen, bound, lambda to: route_to(run, to)):
+        found, do = f"{obstacle.vm}: {obstacle.problem}", obstacle.fix.removeprefix("type ")
+        yield CheckResult("note" if obstacle.is_transient else "wrong", found, do)
 
 
 def _as_root(
-    find: Callable[[DoctorContext], Iterator[CheckResult]],
+    look_as_root: Callable[[DoctorContext], Iterator[CheckResult]],
 ) -> Callable[[DoctorContext], Iterator[CheckResult]]:
-    """Return a look that wants root, and says so."""
+    """Return a check that without root only reports that it needs root."""
 
-    def look_if_allowed(around: DoctorContext) -> Iterator[CheckResult]:
+    def look_if_allowed(context: DoctorContext) -> Iterator[CheckResult]:
         if not may_configure():
-            yield CheckResult("note", "cannot be seen", "sudo before openimds doctor")
+            yield CheckResult("note", "not checked: needs root", "sudo before openimds doctor")
             return
-        yield from find(around)
+        yield from look_as_root(context)
 
     return look_if_allowed
 
 
-def _open_files(around: DoctorContext) -> Iterator[CheckResult]:
+def _open_files(context: DoctorContext) -> Iterator[CheckResult]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield from checks.open_files(hard, around.known["max_connections"])
+    yield from checks.open_files(hard, context.settings["max_connections"])
 
 
 CHECKS = (
     DoctorCheck("python", lambda _: checks.python()),
     DoctorCheck("tools", lambda _: checks.tools()),
     DoctorCheck("private network", lambda _: checks.private_network()),
-    DoctorCheck("settings", _read_settings, "mend it; docs/use/settings.md has all of them"),
-    DoctorCheck("fleet", _fleet, "mend it; docs/use/fleet.md has every key"),
+    DoctorCheck("settings", _read_settings, "mend it; docs/use/settings.md lists all"),
+    DoctorCheck("fleet", _fleet, "mend it; docs/use/fleet.md lists every key"),
     DoctorCheck(
         "state",
-        lambda around: checks.state_folder(around.folder, TOKEN_NAME, STORE_NAME, os.geteuid()),
+        lambda context: checks.state_folder(context.folder, TOKEN_NAME, STORE_NAME, os.geteuid()),
     ),
     DoctorCheck("server", _server, "openimds serve"),
     DoctorCheck("ports", _ports),
     DoctorCheck("open files", _open_files),
     DoctorCheck(
         "clock",
-        lambda around: checks.clock(
-            time.time(), [around.folder / TOKEN_NAME, around.folder / STORE_NAME]
+        lambda context: checks.clock(
+            time.time(), [context.folder / TOKEN_NAME, context.folder / STORE_NAME]
         ),
     ),
     DoctorCheck("address", _as_root(_address)),

@@ -22,12 +22,12 @@ as_json = json_instead_of("text")
 
 
 class WaitError(Error):
-    """What was waited for has not come, or cannot come any more."""
+    """The awaited state was not reached in time, or can no longer be reached."""
 
 
 @click.group("event")
 def command() -> None:
-    """Declare scheduled events, start and end them, wait for what becomes of them.
+    """Schedule, start, end and await scheduled events.
 
     The server is found by $OPENIMDS_ADMIN (its URL) and $OPENIMDS_TOKEN_FILE, else by the default
     port and state folder.
@@ -35,26 +35,26 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--vm", "name", metavar="NAME", help="Only those that hit this VM.")
+@click.option("--vm", "name", metavar="NAME", help="Only events that impact this VM.")
 @options("state")
 @as_json
 def list_events(name: str | None, *, is_json: bool, **flags: object) -> None:
-    """List the events that are not over."""
+    """List the events that are not completed."""
     every = _client(flags).items("/v1/events")
-    found = [one for one in every if name is None or name in one["vms"]]
+    events = [event for event in every if name is None or name in event["vms"]]
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(events).decode())
         return
     rows: list[tuple[str, ...]] = [
         (
-            one["id"],
-            one["type"],
-            one["status"],
-            one["not_before"],
-            "yes" if one["approved"] else f"{len(one['approvals'])} of {len(one['vms'])}",
-            ",".join(one["vms"]),
+            event["id"],
+            event["type"],
+            event["status"],
+            event["not_before"],
+            "yes" if event["approved"] else f"{len(event['approvals'])} of {len(event['vms'])}",
+            ",".join(event["vms"]),
         )
-        for one in found
+        for event in events
     ]
     print_table(_HEAD, rows)
 
@@ -65,10 +65,24 @@ def list_events(name: str | None, *, is_json: bool, **flags: object) -> None:
 @click.option(
     "--vm", "vms", metavar="NAME...", multiple=True, required=True, help="One or more VMs."
 )
-@click.option("--in", "in_s", metavar="SECONDS", type=float, help="Until NotBefore.")
-@click.option("--duration", "duration_s", metavar="SECONDS", type=int, help="What is announced.")
-@click.option("--life", "life_s", metavar="SECONDS", type=float, help="From Started until gone.")
-@click.option("--description", metavar="TEXT", help="Default: what Azure says of this type.")
+@click.option(
+    "--in", "in_s", metavar="SECONDS", type=float, help="Notice before NotBefore, in seconds."
+)
+@click.option(
+    "--duration",
+    "duration_s",
+    metavar="SECONDS",
+    type=int,
+    help="DurationInSeconds shown to guests.",
+)
+@click.option(
+    "--life",
+    "life_s",
+    metavar="SECONDS",
+    type=float,
+    help="Seconds a started event stays listed.",
+)
+@click.option("--description", metavar="TEXT", help="Default: Azure's text for this type.")
 @click.option("--source", type=click.Choice(EVENT_SOURCES, case_sensitive=False))
 @click.option("--needs", type=click.Choice(NEEDS), help="Whose approval starts it; default: any.")
 @click.option("--failure", is_flag=True, help="The hardware failed: it starts without notice.")
@@ -89,8 +103,8 @@ def schedule(  # noqa: PLR0913, PLR0917 - one for each option
     is_json: bool,
     **flags: object,
 ) -> None:
-    """Declare an event and print its id: one for each scope that the VMs belong to."""
-    said = {
+    """Schedule an event in each scope of the VMs; print the ids."""
+    members = {
         "type": event_type,
         "vms": (*vms, *more),
         "in_s": in_s,
@@ -101,9 +115,13 @@ def schedule(  # noqa: PLR0913, PLR0917 - one for each option
         "needs": needs,
         "failure": failure or None,
     }
-    body = {name: one for name, one in said.items() if one is not None}
-    made = _client(flags).ask("POST", "/v1/events", body)["items"]
-    _done(made, is_json=is_json)
+    body = {name: value for name, value in members.items() if value is not None}
+    events = _client(flags).ask("POST", "/v1/events", body)["items"]
+    if is_json:
+        click.echo(msgspec.json.encode(events).decode())
+        return
+    for event in events:
+        click.echo(event["id"])
 
 
 @command.command("start")
@@ -120,7 +138,7 @@ def start(event_id: str, *, is_json: bool, **flags: object) -> None:
 @options("state")
 @as_json
 def complete(event_id: str, *, is_json: bool, **flags: object) -> None:
-    """End an event that has started."""
+    """Complete a started event."""
     _order(event_id, "complete", flags, is_json=is_json)
 
 
@@ -129,7 +147,7 @@ def complete(event_id: str, *, is_json: bool, **flags: object) -> None:
 @options("state")
 @as_json
 def cancel(event_id: str, *, is_json: bool, **flags: object) -> None:
-    """Take back an event that has not started."""
+    """Cancel an event that has not started."""
     _order(event_id, "cancel", flags, is_json=is_json)
 
 
@@ -138,7 +156,7 @@ def cancel(event_id: str, *, is_json: bool, **flags: object) -> None:
 @options("state")
 @as_json
 def approve(event_id: str, *, is_json: bool, **flags: object) -> None:
-    """Approve an event in the name of the VMs that it hits."""
+    """Approve an event in the name of the VMs that it impacts."""
     _order(event_id, "approve", flags, is_json=is_json)
 
 
@@ -146,44 +164,44 @@ def approve(event_id: str, *, is_json: bool, **flags: object) -> None:
 @click.argument("event_id", metavar="ID")
 @click.option("--approved", "wanted", flag_value="approved", default=True, help="The default.")
 @click.option("--started", "wanted", flag_value="started")
-@click.option("--gone", "wanted", flag_value="gone")
-@click.option("--timeout", "timeout_s", metavar="SECONDS", type=float, help="Default: for ever.")
+@click.option("--gone", "wanted", flag_value="gone", help="Until it is completed or canceled.")
+@click.option("--timeout", "timeout_s", metavar="SECONDS", type=float, help="Default: none.")
 @options("state")
 @as_json
 def wait(
     event_id: str, wanted: str, timeout_s: float | None, *, is_json: bool, **flags: object
 ) -> None:
-    """Wait until an event is approved, has started or is gone.
+    """Wait until an event is approved, started or gone.
 
-    The exit code is 1 when the time is over, or when it cannot come any more.
+    The exit code is 1 after the timeout, or when that state can no longer be reached.
     """
     client = _client(flags)
     until_s = None if timeout_s is None else time.monotonic() + timeout_s
-    # Only an id that was there can be waited for: a wrong one is no event that is gone.
+    # The first read fails for an unknown id, so that a mistyped one is not taken for gone.
     event: Event | None = client.ask("GET", _path(event_id))
-    while not _has_come(event_id, event, wanted):
+    while not _is_reached(event_id, event, wanted):
         if until_s is not None and time.monotonic() >= until_s:
             raise WaitError(f"{event_id} is not {wanted} after {timeout_s:g} s")
         time.sleep(_POLL_S)
-        event = _look(client, event_id)
-    shown = event or {"id": event_id.upper(), "status": str(EventStatus.GONE)}
+        event = _find(client, event_id)
+    last = event or {"id": event_id.upper(), "status": str(EventStatus.GONE)}
     if is_json:
-        click.echo(msgspec.json.encode(shown).decode())
+        click.echo(msgspec.json.encode(last).decode())
 
 
-def _look(client: Client, event_id: str) -> Event | None:
+def _find(client: Client, event_id: str) -> Event | None:
     try:
-        found: Event = client.ask("GET", _path(event_id))
+        event: Event = client.ask("GET", _path(event_id))
     except MissingError:
         return None
-    return found
+    return event
 
 
-def _has_come(event_id: str, event: Event | None, wanted: str) -> bool:
-    """Tell whether it has come.
+def _is_reached(event_id: str, event: Event | None, wanted: str) -> bool:
+    """Tell whether the wanted state is reached.
 
     Raises:
-        WaitError: it cannot come any more.
+        WaitError: it can no longer be reached.
     """
     if event is None:
         if wanted == "gone":
@@ -197,6 +215,7 @@ def _has_come(event_id: str, event: Event | None, wanted: str) -> bool:
 
 
 def _order(event_id: str, verb: str, flags: dict[str, Any], *, is_json: bool) -> None:
+    """Move an event on, and print its new status."""
     event = _client(flags).ask("POST", _path(event_id, f"/{verb}"))
     if is_json:
         click.echo(msgspec.json.encode(event).decode())
@@ -210,11 +229,3 @@ def _path(event_id: str, more: str = "") -> str:
 
 def _client(flags: dict[str, Any]) -> Client:
     return Client(values(flags)["state"])
-
-
-def _done(made: list[Event], *, is_json: bool) -> None:
-    if is_json:
-        click.echo(msgspec.json.encode(made).decode())
-        return
-    for event in made:
-        click.echo(event["id"])

@@ -1,26 +1,23 @@
-"""`openimds exec`."""
+"""`openimds exec`: run a command in a sandbox where 169.254.169.254:80 is the server."""
 
 import click
 
 from openimds.cli.main import options, values
-from openimds.config import configure
-from openimds.linux.sandbox import exit_like
-from openimds.server.sandboxed import within
 from openimds.settings import SETTINGS
 
-_OUTSIDE = "listen"
-"""The setting that says nothing here: the address is the real one."""
+_FIXED = "listen"
+"""The setting that has no meaning in a sandbox: the address is the real one."""
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
-@click.option("--vm", "names", multiple=True, metavar="NAME", help="Which VM COMMAND runs on.")
+@click.option("--vm", "names", multiple=True, metavar="NAME", help="The VM that COMMAND runs on.")
 @click.option(
     "--net",
     type=click.Choice(["none", "host"]),
     default="none",
-    help="What else COMMAND reaches: nothing, or what this machine reaches, by pasta.",
+    help="Other hosts that COMMAND reaches: none, or those of this machine, by pasta.",
 )
-@options(*(row.name for row in SETTINGS if row.name != _OUTSIDE))
+@options(*(row.name for row in SETTINGS if row.name != _FIXED))
 @click.argument(
     "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG]..."
 )
@@ -28,10 +25,14 @@ def command(names: tuple[str, ...], net: str, words: tuple[str, ...], **flags: o
     """Run COMMAND where http://169.254.169.254/metadata is real.
 
     It runs as you, in a network of its own that ends with it: with its exit code, its signals and
-    this terminal. What it reaches at 169.254.169.254 is a VM of the fleet: the only one, or the one
-    that --vm names. With several --vm it runs once for each, at the same time, and its lines begin
-    with the name. In there `openimds vm`, `event` and all that talk to a server talk to this one.
+    this terminal. At 169.254.169.254 it is a VM of the fleet: the only one, or the one that --vm
+    names. With several --vm it runs once for each, at the same time, and its lines begin with the
+    name. In there, `openimds vm`, `event` and all commands that talk to a server talk to this one.
     """
+    from openimds.config import configure
+    from openimds.linux.sandbox import exit_like
+    from openimds.server.sandboxed import within
+
     config = configure(values(flags))
     exit_like(within(config, words, names, _notify, is_online=net == "host"))
 

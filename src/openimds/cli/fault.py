@@ -1,4 +1,4 @@
-"""`openimds fault`: what shall go wrong in a running server."""
+"""`openimds fault`: fault injection in a running server."""
 
 from math import isfinite
 from typing import Any
@@ -17,8 +17,9 @@ from openimds.facts.playbooks import PLAYBOOKS
 from openimds.parameters import nearest
 from openimds.protocol.faults.input import members_of, members_of_book
 
-_HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "OF", "SAID")
-_SHOWN = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
+_HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "ORIGIN", "PARAMETERS")
+_OWN_COLUMNS = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
+"""Members of a fault that are no parameter of it."""
 _NAMES = [*EFFECTS, *PLAYBOOKS]
 _EXPECTED = {
     ValueKind.TEXTS: "words with commas between them",
@@ -31,7 +32,7 @@ as_json = json_instead_of("text")
 
 @click.group("fault")
 def command() -> None:
-    """Let things go wrong in a running server, and well again.
+    """Inject faults into a running server, and clear them.
 
     The server is found by $OPENIMDS_ADMIN (its URL) and $OPENIMDS_TOKEN_FILE, else by the default
     port and state folder.
@@ -42,25 +43,28 @@ def command() -> None:
 @options("state")
 @as_json
 def list_faults(*, is_json: bool, **flags: object) -> None:
-    """List the faults that are set, and how often each was played."""
-    found = _client(flags).ask("GET", "/v1/faults")["items"]
+    """List the active faults, and how often each was played."""
+    faults = _client(flags).ask("GET", "/v1/faults")["items"]
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(faults).decode())
         return
-    print_table(_HEAD, map(_row, found), "SAID")
+    print_table(_HEAD, map(_row, faults), "PARAMETERS")
 
 
-@command.command("show")
+@command.command("describe")
 @click.argument("name", required=False)
 @as_json
-def show(name: str | None, *, is_json: bool) -> None:
-    """Show every fault and playbook that there is, or one with all that can be said of it."""
+def describe(name: str | None, *, is_json: bool) -> None:
+    """Describe a fault or playbook, or list all of them.
+
+    With NAME: its reason, its evidence and its parameters. It needs no server.
+    """
     if is_json:
-        value = _described(name) if name else [_described(one) for one in _NAMES]
+        value = _description(name) if name else [_description(key) for key in _NAMES]
         click.echo(msgspec.json.encode(value).decode())
         return
     if name:
-        _show(name)
+        _print_description(name)
         return
     for title, rows in (("Faults", EFFECTS), ("Playbooks", PLAYBOOKS)):
         click.echo(f"{title}:")
@@ -68,33 +72,44 @@ def show(name: str | None, *, is_json: bool) -> None:
             click.echo(f"  {row.key:<18} {row.about}")
 
 
+# The name of 0.1.0, until 1.0.
+command.add_command(
+    click.Command(
+        "show", callback=describe.callback, params=describe.params, help=describe.help, hidden=True
+    )
+)
+
+
 @command.command("set")
 @click.argument("name")
-@click.argument("said", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--vm", "vms", metavar="NAME", multiple=True, help="A VM; default: every one.")
+@click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--vm", "vms", metavar="NAME", multiple=True, help="A VM; default: all of them.")
 @options("state")
 @as_json
 def set_fault(
-    name: str, said: tuple[str, ...], vms: tuple[str, ...], *, is_json: bool, **flags: object
+    name: str, parameters: tuple[str, ...], vms: tuple[str, ...], *, is_json: bool, **flags: object
 ) -> None:
-    """Set a fault, or play a playbook, from now on: `set status status=410 until_s=70`."""
+    """Set a fault or play a playbook from now on, and print its ids.
+
+    For example: openimds fault set status status=410 until_s=70
+    """
     rows = {row.name: row for row in _rows(name)}
     body: dict[str, Any] = {"effect" if name in EFFECTS else "playbook": name}
-    for text in said:
+    for text in parameters:
         key, _, value = text.partition("=")
         if key not in rows:
             raise ConfigError(text, f'"{key}"', "one of " + ", ".join(rows), nearest(key, rows))
         if key in body:
-            raise ConfigError(text, f'"{key}" twice', "each one once")
+            raise ConfigError(text, f'"{key}" twice', "each key once")
         body[key] = _value(rows[key], value)
     if vms:
         body["vms"] = vms
-    made = _client(flags).ask("POST", "/v1/faults", body)["items"]
+    faults = _client(flags).ask("POST", "/v1/faults", body)["items"]
     if is_json:
-        click.echo(msgspec.json.encode(made).decode())
+        click.echo(msgspec.json.encode(faults).decode())
         return
-    for one in made:
-        click.echo(one["id"])
+    for fault in faults:
+        click.echo(fault["id"])
 
 
 @command.command("clear")
@@ -103,20 +118,30 @@ def set_fault(
 def clear(ids: tuple[str, ...], **flags: object) -> None:
     """Clear faults by their ids, or all of them."""
     client = _client(flags)
-    for path in [f"/v1/faults/{quote(one, safe='')}" for one in ids] or ["/v1/faults"]:
+    for path in [f"/v1/faults/{quote(fault_id, safe='')}" for fault_id in ids] or ["/v1/faults"]:
         client.ask("DELETE", path)
 
 
 def _rows(name: str) -> tuple[FaultParameter, ...]:
+    """Return the parameters of a fault or playbook.
+
+    Raises:
+        ConfigError: there is neither of that name.
+    """
     if name in EFFECTS:
         return members_of(name)[1:]
     if name in PLAYBOOKS:
         return members_of_book(name)[1:]
-    expected = "a fault or a playbook; openimds fault show lists them"
+    expected = "a fault or a playbook; openimds fault describe lists them"
     raise ConfigError("NAME", f'"{name}"', expected, nearest(name, _NAMES))
 
 
 def _value(row: FaultParameter, text: str) -> object:
+    """Return the value of a parameter.
+
+    Raises:
+        ConfigError: the text is not of the parameter's kind.
+    """
     try:
         match row.sort:
             case ValueKind.TEXT:
@@ -125,17 +150,17 @@ def _value(row: FaultParameter, text: str) -> object:
                 return text.split(",")
             case ValueKind.WHOLE:
                 return int(text)
-            case _ if isfinite(number := float(text)):  # JSON has no others, and writes null.
+            case _ if isfinite(number := float(text)):  # JSON would write NaN and Infinity as null.
                 return number
     except ValueError:
         pass
     raise ConfigError(row.name, f'"{text}"', _EXPECTED[row.sort])
 
 
-def _show(name: str) -> None:
+def _print_description(name: str) -> None:
     rows = _rows(name)
-    one = EFFECTS.get(name) or PLAYBOOKS[name]
-    click.echo(f"{one.about}\n\nWhy: {one.why}\nEvidence: {_why(one.evidence)}\n")
+    fault = EFFECTS.get(name) or PLAYBOOKS[name]
+    click.echo(f"{fault.about}\n\nWhy: {fault.why}\nEvidence: {_evidence(fault.evidence)}\n")
     for row in rows:
         more = "" if row.default is None else f" Default: {_plain(row.default)}."
         if row.choices:
@@ -143,29 +168,30 @@ def _show(name: str) -> None:
         click.echo(f"  {row.name:<12} {row.about}{more}")
 
 
-def _described(name: str) -> dict[str, object]:
-    """Return all that `_show` says of a fault or a playbook, as JSON has it."""
+def _description(name: str) -> dict[str, object]:
+    """Return the description of a fault or playbook as JSON has it."""
     rows = _rows(name)
-    one = EFFECTS.get(name) or PLAYBOOKS[name]
+    fault = EFFECTS.get(name) or PLAYBOOKS[name]
     return {
         "effect" if name in EFFECTS else "playbook": name,
-        "about": one.about,
-        "why": one.why,
-        "evidence": one.evidence,
+        "about": fault.about,
+        "why": fault.why,
+        "evidence": fault.evidence,
         "parameters": rows,
     }
 
 
-def _why(evidence: Evidence) -> str:
+def _evidence(evidence: Evidence) -> str:
     sources = " ".join(evidence.sources)
     return ", ".join(part for part in (str(evidence.mark), sources, evidence.note) if part)
 
 
-def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    said = {key: value for key, value in one.items() if key not in _SHOWN}
-    words = " ".join(f"{key}={_plain(value)}" for key, value in said.items())
-    counts = (str(one["seen"]), str(one["played"]))
-    return (one["id"], one["effect"], *counts, one.get("playbook", one["origin"]), words)
+def _row(fault: dict[str, Any]) -> tuple[str, ...]:
+    parameters = {key: value for key, value in fault.items() if key not in _OWN_COLUMNS}
+    words = " ".join(f"{key}={_plain(value)}" for key, value in parameters.items())
+    counts = (str(fault["seen"]), str(fault["played"]))
+    origin = fault.get("playbook", fault["origin"])
+    return (fault["id"], fault["effect"], *counts, origin, words)
 
 
 def _plain(value: object) -> str:

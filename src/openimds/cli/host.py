@@ -1,5 +1,6 @@
-"""`openimds host`: the address of the service on this host, and who reaches it."""
+"""`openimds host`: 169.254.169.254 on this host, and the guests that reach it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -18,16 +19,16 @@ from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.types import Vm
 
 _READ_ONLY = ("name", "revision", "origin")
-dry_run = click.option("--dry-run", is_flag=True, help="Print the commands, and do nothing.")
+dry_run = click.option("--dry-run", is_flag=True, help="Print the commands, do not run them.")
 
 
 @click.group("host")
 def command() -> None:
     """Make this host the metadata host of its guests (needs root).
 
-    169.254.169.254 comes onto an interface of its own, and rules of nftables see to it that it is
-    reached by the VMs of the fleet alone, each from its interface (reach.interface), its hardware
-    address and its source addresses. Then `openimds serve --listen 169.254.169.254:80` answers.
+    169.254.169.254 is put on an interface of its own, and rules of nftables let only the VMs of the
+    fleet reach it, each from its interface (reach.interface), its hardware address and its source
+    addresses. Then `openimds serve --listen 169.254.169.254:80` answers.
     """
 
 
@@ -36,62 +37,69 @@ def command() -> None:
 @click.option("--ipv6", is_flag=True, help=f"{IPV6} on the bridges of the VMs as well.")
 @dry_run
 def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
-    """InterfaceBinding the VMs of a fleet to their interfaces, and put the address here.
+    """Bind VMs to their interfaces, and put the address here.
 
-    The fleet is that of --fleet, else that of the running server. What is there already is left
-    as it is; type it again whenever the fleet has changed.
+    The fleet is that of --fleet, else that of the running server. Address and rules that are there
+    already stay as they are; type it again whenever the fleet has changed.
     """
-    _refuse_the_unprivileged()
-    tied = bindings(fleet_of(values(flags)))
+    _require_root()
+    bound = bindings(fleet_of(values(flags)))
     with host_lock():
-        _do(plan_up(read_state(run, tries=True), tied, ipv6=ipv6), is_dry=dry_run)
-    _warn(tied)
+        _run(plan_up(read_state(run, tries=True), bound, ipv6=ipv6), is_dry=dry_run)
+    _warn(bound)
     if not dry_run:
-        click.echo(f"{IPV4} is here for {len(tied)} VMs: openimds serve --listen {IPV4}:80")
+        click.echo(f"{IPV4} is here for {len(bound)} VMs: openimds serve --listen {IPV4}:80")
 
 
 @command.command("down")
 @dry_run
 def host_down(*, dry_run: bool) -> None:
-    """Undo `host up`, whatever of it is there, and nothing else."""
-    _refuse_the_unprivileged()
+    """Undo `host up`, all or part of it, and nothing else."""
+    _require_root()
     with host_lock():
-        _do(plan_down(read_state(run)), is_dry=dry_run)
+        _run(plan_down(read_state(run)), is_dry=dry_run)
 
 
 @command.command("status")
 @json_instead_of("tables")
 def status(*, is_json: bool) -> None:
-    """Show which VMs are tied, and what was dropped since the rules were written.
+    """Show the bound VMs, and count dropped packets by reason.
 
-    Exits with 1 where the address or the rules are not there.
+    Packets are counted since the rules were last written. The exit code is 1 where the address or
+    the rules are missing.
     """
-    _refuse_the_unprivileged()
-    seen = read_state(run)
-    found = host_report(seen)
+    _require_root()
+    state = host_report(read_state(run))
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(state).decode())
     else:
-        is_here = f"is here ({found.device})" if found.is_up else "is not here: openimds host up"
+        is_here = f"is here ({state.device})" if state.is_up else "is not here: openimds host up"
         click.echo(f"{IPV4} {is_here}")
         head = ("NAME", "INTERFACE", "ON", "HARDWARE", "ADDRESSES", "ACCEPTED", "DROPPED")
-        print_table(head, map(_row, found.guests))
-        for name, packets in found.dropped.items():
+        print_table(head, map(_row, state.guests))
+        for name, packets in state.dropped.items():
             if packets:
                 click.echo(f"{packets} packets dropped that {REASONS[name]}")
-    _warn([InterfaceBinding(one.vm, one.interface, one.mac, one.addresses) for one in found.guests])
-    if not found.is_up:
+    _warn(bindings_of(state.guests))
+    if not state.is_up:
         raise SystemExit(1)
+
+
+def bindings_of(guests: Iterable[Guest]) -> list[InterfaceBinding]:
+    """Return the bindings of guests as the rules have them."""
+    return [
+        InterfaceBinding(guest.vm, guest.interface, guest.mac, guest.addresses) for guest in guests
+    ]
 
 
 def _row(guest: Guest) -> tuple[str, ...]:
     on = guest.on or ("-" if guest.is_there else "not there")
-    counted = (str(guest.accepted), str(guest.dropped))
-    return (guest.vm, guest.interface, on, guest.mac, ", ".join(guest.addresses), *counted)
+    counts = (str(guest.accepted), str(guest.dropped))
+    return (guest.vm, guest.interface, on, guest.mac, ", ".join(guest.addresses), *counts)
 
 
-def _do(steps: list[PlanStep], *, is_dry: bool) -> None:
-    """Print the steps, all of them first, and do them."""
+def _run(steps: list[PlanStep], *, is_dry: bool) -> None:
+    """Print all steps, then run them."""
     for step in steps:
         click.echo(str(step) if is_dry else step.brief)
     if not steps:
@@ -100,26 +108,27 @@ def _do(steps: list[PlanStep], *, is_dry: bool) -> None:
         run(step.command, step.text)
 
 
-def _warn(tied: list[InterfaceBinding]) -> None:
-    for one in obstacles(read_state(run), tied, lambda address: route_to(run, address)):
-        click.echo(f"openimds: {one}", err=True)
+def _warn(bound: list[InterfaceBinding]) -> None:
+    """Print the obstacles between bound VMs and the address."""
+    for obstacle in obstacles(read_state(run), bound, lambda address: route_to(run, address)):
+        click.echo(f"openimds: {obstacle}", err=True)
 
 
-def fleet_of(known: dict[str, Any]) -> list[Vm]:
+def fleet_of(settings: dict[str, Any]) -> list[Vm]:
     """Return the VMs of the fleet file, or of the running server.
 
     Raises:
-        ConfigError: the file cannot be read, or there is no token.
+        ConfigError: the file or the token cannot be read.
         ServerError: no server answers.
     """
-    if known["fleet"]:
-        return read_fleet(known["fleet"]).vms
+    if settings["fleet"]:
+        return read_fleet(settings["fleet"]).vms
     return [
-        read_vm(one["name"], {key: one[key] for key in one if key not in _READ_ONLY})
-        for one in Client(known["state"]).vms()
+        read_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY})
+        for vm in Client(settings["state"]).vms()
     ]
 
 
-def _refuse_the_unprivileged() -> None:
+def _require_root() -> None:
     if not may_configure():
         raise HostError("openimds host needs root (CAP_NET_ADMIN): type sudo before it")

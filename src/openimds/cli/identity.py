@@ -1,4 +1,4 @@
-"""`openimds identity`: the managed identities of a running server's VMs, and the keys of tokens."""
+"""`openimds identity`: managed identities of a running server's VMs, and the token signing keys."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -15,7 +15,7 @@ from openimds.vm.identities import SYSTEM
 
 MERGE_PATCH = "application/merge-patch+json"
 _MOST_TRIES = 100
-"""How often a change is tried that others are quicker with: each time one of them is through."""
+"""How often a change is tried: each 412 means that another client's change went through."""
 _HEAD = ("VM", "KIND", "CLIENT ID", "PRINCIPAL ID", "SOURCE", "RESOURCE")
 
 Vm = dict[str, Any]
@@ -27,7 +27,7 @@ class NoIdentityError(Error):
 
 
 def _which(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the two ways to name an identity."""
+    """Add the options `--system` and `--user`, which name an identity."""
     user = click.option("--user", metavar="RESOURCE_ID", help="A user-assigned identity.")
     system = click.option("--system", is_flag=True, help="The system-assigned identity.")
     return system(user(function))
@@ -35,7 +35,7 @@ def _which(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("identity")
 def command() -> None:
-    """Look at managed identities, assign and remove them.
+    """List, assign and remove managed identities.
 
     The server is found by $OPENIMDS_ADMIN (its URL) and $OPENIMDS_TOKEN_FILE, else by the default
     port and state folder.
@@ -49,33 +49,33 @@ def command() -> None:
 def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None:
     """List the identities, with the ids that tokens show."""
     client = Client(values(flags)["state"])
-    found = _of(client, name) if name else list(client.items("/v1/identities"))
+    identities = _of(client, name) if name else list(client.items("/v1/identities"))
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(identities).decode())
         return
-    print_table(_HEAD, map(_row, found))
-    forged = sum(one["forged"] for one in found)
+    print_table(_HEAD, map(_row, identities))
+    forged = sum(identity["forged"] for identity in identities)
     if forged:
-        click.echo(f"{forged} of these give forged tokens: their source says which", err=True)
+        click.echo(f"{forged} of these give forged tokens: see the column SOURCE", err=True)
 
 
 @command.command("assign")
 @click.argument("name", metavar="VM")
 @_which
-@click.option("--client-id", metavar="GUID", help="Default: worked out from the identity.")
-@click.option("--principal-id", metavar="GUID", help="The object id; default as above.")
+@click.option("--client-id", metavar="GUID", help="Default: derived from the identity.")
+@click.option("--principal-id", metavar="GUID", help="The object id; default: derived, too.")
 @click.option("--source", metavar="NAME", help="local (default), entra, or forge:KIND.")
 @options("state")
 @as_json
 def assign(name: str, user: str | None, *, system: bool, is_json: bool, **flags: object) -> None:
-    """Give a VM an identity, or change what is said of one that it has."""
+    """Assign an identity to a VM, or change its details."""
     key = _key(user, system=system)
     named = {"clientId": "client_id", "principalId": "principal_id", "source": "source"}
-    said = {member: flags.pop(flag) for member, flag in named.items()}
-    detail = {member: text for member, text in said.items() if text is not None}
+    given = {member: flags.pop(flag) for member, flag in named.items()}
+    details = {member: text for member, text in given.items() if text is not None}
     client = Client(values(flags)["state"])
-    changed = _change(client, name, lambda vm: _assigned(vm, key, detail))
-    _done(client, changed, key, is_json=is_json)
+    changed = _change(client, name, lambda vm: _assigned(vm, key, details))
+    _print_assigned(client, changed, key, is_json=is_json)
 
 
 @command.command("remove")
@@ -83,31 +83,34 @@ def assign(name: str, user: str | None, *, system: bool, is_json: bool, **flags:
 @_which
 @options("state")
 def remove(name: str, user: str | None, *, system: bool, **flags: object) -> None:
-    """Take an identity from a VM, with all that was said of it."""
+    """Remove an identity from a VM, with its details."""
     key = _key(user, system=system)
     changed = _change(Client(values(flags)["state"]), name, lambda vm: _removed(vm, key))
-    click.echo(f"{name} has lost {_called(key)} (revision {changed['revision']})", err=True)
+    click.echo(f"{name} has lost {_title(key)} (revision {changed['revision']})", err=True)
 
 
 @command.command("rotate")
 @options("state")
 @as_json
 def rotate(*, is_json: bool, **flags: object) -> None:
-    """Sign tokens with a new key from now on; the old one stays published for a while."""
+    """Sign tokens with a new key from now on.
+
+    The old key stays published until the tokens that it signed have expired.
+    """
     keys = Client(values(flags)["state"]).ask("POST", "/v1/keys")["items"]
     if is_json:
         click.echo(msgspec.json.encode(keys).decode())
         return
     for key in keys:
-        said = f"published until {key['publishedUntil']}" if key["retired"] else "signs from now on"
-        click.echo(f"{key['kid']} {said}", err=True)
+        role = f"published until {key['publishedUntil']}" if key["retired"] else "signs from now on"
+        click.echo(f"{key['kid']} {role}", err=True)
 
 
 def _key(user: str | None, *, system: bool) -> str:
-    """Return the key of an identity among the details.
+    """Return the key of an identity among a VM's `details`.
 
     Raises:
-        UsageError: none was named, or two.
+        UsageError: no identity is named, or two are.
     """
     if system == bool(user):
         raise click.UsageError("Name one identity: --system, or --user RESOURCE_ID")
@@ -115,10 +118,10 @@ def _key(user: str | None, *, system: bool) -> str:
 
 
 def _change(client: Client, name: str, patch: Callable[[Vm], Vm]) -> Vm:
-    """Change a VM by what it says now, again where somebody else was quicker.
+    """Patch a VM at the revision that was read; read and try again after each 412.
 
     Raises:
-        ServerError: the change was refused, or others were quicker every time.
+        ServerError: the change was refused, or the VM changed before every try.
     """
     for _ in range(_MOST_TRIES - 1):
         try:
@@ -135,20 +138,21 @@ def _try(client: Client, name: str, patch: Callable[[Vm], Vm]) -> Vm:
     return changed
 
 
-def _assigned(vm: Vm, key: str, detail: dict[str, object]) -> Vm:
+def _assigned(vm: Vm, key: str, details: dict[str, object]) -> Vm:
     """Return the merge patch of a VM's identities that assigns one."""
-    held = vm.get("identities", {})
+    identities = vm.get("identities", {})
     if key == SYSTEM:
         change: Vm = {"system": True}
     else:
-        user = held.get("user", [])
-        is_there = any(_is_same(one, key) for one in user)
-        change = {"user": user if is_there else [*user, key]}
-    if not detail:
+        user = identities.get("user", [])
+        is_assigned = any(_is_same(resource_id, key) for resource_id in user)
+        change = {"user": user if is_assigned else [*user, key]}
+    if not details:
         return change
-    # Said in other letters before, it is said there again.
-    before = next((one for one in held.get("details", {}) if _is_same(one, key)), key)
-    return {**change, "details": {before: detail}}
+    # Details that stand under the same id in another letter case are changed there.
+    keys = identities.get("details", {})
+    present = next((other for other in keys if _is_same(other, key)), key)
+    return {**change, "details": {present: details}}
 
 
 def _removed(vm: Vm, key: str) -> Vm:
@@ -157,52 +161,58 @@ def _removed(vm: Vm, key: str) -> Vm:
     Raises:
         NoIdentityError: the VM does not have it.
     """
-    held = vm.get("identities", {})
-    user = held.get("user", [])
-    rest = [one for one in user if not _is_same(one, key)]
+    identities = vm.get("identities", {})
+    user = identities.get("user", [])
+    rest = [resource_id for resource_id in user if not _is_same(resource_id, key)]
     if key == SYSTEM:
         change: Vm = {"system": None}
-        is_there = held.get("system", False)
+        is_assigned = identities.get("system", False)
     else:
         change = {"user": rest}
-        is_there = len(rest) < len(user)
-    if not is_there:
+        is_assigned = len(rest) < len(user)
+    if not is_assigned:
         _refuse(vm["name"], key, user)
-    gone = {one: None for one in held.get("details", {}) if _is_same(one, key)}
-    return {**change, "details": gone} if gone else change
+    removed = {other: None for other in identities.get("details", {}) if _is_same(other, key)}
+    return {**change, "details": removed} if removed else change
 
 
 def _refuse(name: str, key: str, user: list[str]) -> NoReturn:
     hint = nearest(key, user) if key != SYSTEM else ""
-    text = f"{name} does not have {_called(key)}; openimds identity list shows what there is"
-    raise NoIdentityError(f"{text}. {hint}" if hint else text)
+    text = f"{name} does not have {_title(key)}"
+    raise NoIdentityError(
+        f"{text}. {hint}" if hint else f"{text}; openimds identity list shows all"
+    )
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Tell whether two resource ids are one: they have no letter case."""
+    """Tell whether two resource ids are equal; letter case does not count."""
     return one.lower() == other.lower()
 
 
-def _called(key: str) -> str:
+def _title(key: str) -> str:
     return "the system-assigned identity" if key == SYSTEM else f"the identity {key}"
 
 
 def _of(client: Client, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.ask("GET", vm_path(name, "/identities"))["items"]
-    return found
+    identities: list[dict[str, Any]] = client.ask("GET", vm_path(name, "/identities"))["items"]
+    return identities
 
 
-def _done(client: Client, vm: Vm, key: str, *, is_json: bool) -> None:
-    """Say which ids the identity has now."""
-    mine = [one for one in _of(client, vm["name"]) if _is_same(one.get("resourceId", SYSTEM), key)]
+def _print_assigned(client: Client, vm: Vm, key: str, *, is_json: bool) -> None:
+    """Print the ids that the identity has now."""
+    identities = [
+        identity
+        for identity in _of(client, vm["name"])
+        if _is_same(identity.get("resourceId", SYSTEM), key)
+    ]
     if is_json:
-        click.echo(msgspec.json.encode(mine).decode())
+        click.echo(msgspec.json.encode(identities).decode())
         return
-    ids = f", client id {mine[0]['clientId']}" if mine else ""
-    click.echo(f"{vm['name']} has {_called(key)}{ids} (revision {vm['revision']})", err=True)
+    ids = f", client id {identities[0]['clientId']}" if identities else ""
+    click.echo(f"{vm['name']} has {_title(key)}{ids} (revision {vm['revision']})", err=True)
 
 
-def _row(one: dict[str, Any]) -> tuple[Cell, ...]:
+def _row(identity: dict[str, Any]) -> tuple[Cell, ...]:
     names = ("vm", "kind", "clientId", "principalId", "source", "resourceId")
-    style = "bold red" if one["forged"] else ""
-    return tuple((one.get(name, ""), style) for name in names)
+    style = "bold red" if identity["forged"] else ""
+    return tuple((identity.get(name, ""), style) for name in names)

@@ -1,15 +1,15 @@
-"""The command and its groups, and what happens to errors."""
+"""The command `openimds`: its table of subcommands, the options made of settings, its errors."""
 
 import os
 import signal
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from openimds import __version__
 from openimds.errors import ConfigError, Error
@@ -17,6 +17,69 @@ from openimds.settings import CONFIG_VARIABLE, FILE_NAME, Setting, resolve, sett
 
 F = TypeVar("F", bound=Callable[..., Any])
 BAD_CONFIGURATION = 2
+
+
+class CommandRow(NamedTuple):
+    """A subcommand as `openimds --help` lists it; its module is loaded only when it runs."""
+
+    name: str
+    short_help: str
+
+    @property
+    def module(self) -> str:
+        """The module whose `command` it is."""
+        return f"openimds.cli.{self.name}"
+
+
+COMMANDS = (
+    CommandRow("serve", "Answer at http://HOST:PORT/metadata until SIGTERM."),
+    CommandRow("exec", "Run COMMAND where http://169.254.169.254/metadata is real."),
+    CommandRow("env", "Print the variables that point clients at a running server."),
+    CommandRow("vm", "List, show, import, change and remove VMs."),
+    CommandRow("event", "Schedule, start, end and await scheduled events."),
+    CommandRow("clock", "Show or change the time that guests see."),
+    CommandRow("fault", "Inject faults into a running server, and clear them."),
+    CommandRow("identity", "List, assign and remove managed identities."),
+    CommandRow("attest", "Verify attested documents; print and rotate certificates."),
+    CommandRow("capture", "Record every answer of an IMDS in a file."),
+    CommandRow("compare", "Compare the answers of two IMDSs."),
+    CommandRow("requests", "List the requests of guests, or the mistakes in them."),
+    CommandRow("host", "Make this host the metadata host of its guests (needs root)."),
+    CommandRow("doctor", "Check this host, and print the commands that mend it."),
+    CommandRow("token", "Rotate the token of the admin API, or print its path."),
+    CommandRow("completion", "Print the completion script of a shell."),
+)
+"""In the order of the help."""
+
+
+class _LazyGroup(click.Group):
+    """A group that lists its commands from `COMMANDS` and imports one only to run it."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of the commands in the order of the help."""
+        return [row.name for row in COMMANDS]
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command by its name."""
+        row = next((row for row in COMMANDS if row.name == cmd_name), None)
+        if row is None:
+            return None
+        loaded: click.Command = import_module(row.module).command
+        return loaded
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands; click would import each for its short help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(COMMANDS)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command without importing one."""
+        found = [
+            CompletionItem(row.name, help=row.short_help)
+            for row in COMMANDS
+            if row.name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 def options(*names: str) -> Callable[[F], F]:
@@ -32,12 +95,12 @@ def options(*names: str) -> Callable[[F], F]:
 
 def _option(row: Setting) -> Callable[[F], F]:
     is_switch = not row.metavar
-    spelled = f"{row.flag}/--no-{row.flag[2:]}" if is_switch else row.flag
-    shown = ("on" if row.default else "off") if is_switch else row.default
-    about = f"{row.help}  [${row.variable}{f'; default: {shown}' if shown != '' else ''}]"
+    flags = f"{row.flag}/--no-{row.flag[2:]}" if is_switch else row.flag
+    default = ("on" if row.default else "off") if is_switch else row.default
+    about = f"{row.help}  [${row.variable}{f'; default: {default}' if default != '' else ''}]"
     kind = None if is_switch else str
     return click.option(
-        spelled, row.name, type=kind, default=None, metavar=row.metavar or None, help=about
+        flags, row.name, type=kind, default=None, metavar=row.metavar or None, help=about
     )
 
 
@@ -49,64 +112,32 @@ def values(flags: Mapping[str, object]) -> dict[str, Any]:
     """
     named = os.environ.get(CONFIG_VARIABLE)
     path = Path(named or FILE_NAME)
-    file: dict[str, Any] = {}
-    if named or _is_there(path):
-        try:
-            file = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            said = (error.strerror or str(error)).lower()
-            raise ConfigError(str(path), said, "a file that can be read") from None
-        except ValueError as error:
-            raise ConfigError(str(path), str(error), "TOML text") from None
+    file = _read_toml(path) if named or _exists(path) else {}
     return resolve(flags, os.environ, file, str(path))
 
 
-def _is_there(path: Path) -> bool:
-    """Tell whether there is a file; in a folder that this user may not enter there is none."""
+def _read_toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(str(path), reason, "a file that can be read") from None
+    except ValueError as error:
+        raise ConfigError(str(path), str(error), "TOML text") from None
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether the file exists; in a folder that this user may not enter, none does."""
     try:
         return path.exists()
     except PermissionError:
         return False
 
 
-class _Commands(click.Group):
-    """Loads a command when it is called, so that `serve` starts without what the others need."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        """Return the names of the commands in the order of the help."""
-        return [*_COMMANDS]
-
-    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name."""
-        if cmd_name not in _COMMANDS:
-            return None
-        module = import_module(f"openimds.cli.{cmd_name}")
-        found: click.Command = module.command
-        return found
-
-
-_COMMANDS = (
-    "serve",
-    "exec",
-    "env",
-    "vm",
-    "event",
-    "clock",
-    "fault",
-    "identity",
-    "attest",
-    "capture",
-    "compare",
-    "requests",
-    "host",
-    "doctor",
-    "token",
-    "completion",
-)
-
-
 @click.group(
-    cls=_Commands,
+    cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="openimds")
@@ -119,8 +150,8 @@ def command() -> None:
 
 
 def main() -> None:
-    """Run the command; errors that a person can mend are one line on stderr."""
-    # Whoever starts us may ignore how children end; we would never hear that one of ours failed.
+    """Run the command; print an error that the operator can mend as one line on stderr."""
+    # A parent may have set SIGCHLD to be ignored: the exit codes of our children would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         command(prog_name="openimds")

@@ -1,4 +1,4 @@
-"""`openimds requests`: what guests of a running server asked, and what they did wrong."""
+"""`openimds requests`: the recorded requests of guests, and the mistakes of clients in them."""
 
 import sys
 from collections.abc import Callable
@@ -16,44 +16,49 @@ _PATH = "/v1/requests"
 _HEAD = ("NUMBER", "TIME", "VM", "METHOD", "TARGET", "STATUS", "REASON", "SIZE", "FAULT")
 _REPORT_HEAD = ("RULE", "VERDICT", "VM", "TIMES", "EXAMPLE", "AZURE", "EVIDENCE")
 _REQUEST = "REQUEST"
-_DRAWN = ("NUMBER", "TIME", "VM", _REQUEST, "STATUS", "REASON")
-_REPORT_DRAWN = ("RULE", "VM", "TIMES", _REQUEST)
-_TAKES: dict[str, tuple[str, ...]] = {"report": ("vm",), "clear": ()}
+_TERMINAL_HEAD = ("NUMBER", "TIME", "VM", _REQUEST, "STATUS", "REASON")
+_TERMINAL_REPORT_HEAD = ("RULE", "VM", "TIMES", _REQUEST)
+_FILTERS: dict[str, tuple[str, ...]] = {"report": ("vm",), "clear": ()}
+"""The filters that a mode takes, where that is not all of them."""
 _DAY = len("2026-11-22T")
 
 Row = tuple[str, ...]
 
 
 @click.command("requests")
-@click.option("--vm", metavar="NAME", help='Only of this VM; "" is callers who are none.')
+@click.option("--vm", metavar="NAME", help='Only of this VM; "" is unknown callers.')
 @click.option("--endpoint", metavar="KEY", help="Only of this endpoint: instance, token, ...")
 @click.option("--status", metavar="N", type=int, help="Only with this status.")
-@click.option("--follow", "wanted", flag_value="follow", help="As they come, recorded or not.")
-@click.option("--report", "wanted", flag_value="report", help="What clients did wrong.")
-@click.option("--clear", "wanted", flag_value="clear", help="Forget what was recorded.")
+@click.option(
+    "--follow", "mode", flag_value="follow", help="Print requests as they arrive, recorded or not."
+)
+@click.option("--report", "mode", flag_value="report", help="List the mistakes of clients.")
+@click.option("--clear", "mode", flag_value="clear", help="Delete the recorded requests.")
 @options("state")
 @json_instead_of("a table")
 def command(
     vm: str | None,
     endpoint: str | None,
     status: int | None,
-    wanted: str | None,
+    mode: str | None,
     *,
     is_json: bool,
     **flags: object,
 ) -> None:
-    """List what guests asked and were answered, oldest first, where serve runs with --record.
+    """List the requests of guests, or the mistakes in them.
+
+    Requests are listed with their responses, oldest first, where serve runs with --record.
 
     With --report, list what Azure refuses or its documents advise against; the exit code is 1 if
-    there is anything.
+    there is any.
     """
-    said = {"vm": vm, "endpoint": endpoint, "status": status}
-    only: dict[str, object] = {name: one for name, one in said.items() if one is not None}
-    over = [f"--{name}" for name in only if name not in _TAKES.get(wanted or "", only)]
-    if over:
-        raise click.UsageError(f"--{wanted} does not go with {', '.join(over)}")
+    given = {"vm": vm, "endpoint": endpoint, "status": status}
+    only: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    unfit = [f"--{name}" for name in only if name not in _FILTERS.get(mode or "", only)]
+    if unfit:
+        raise click.UsageError(f"--{mode} does not go with {', '.join(unfit)}")
     client = Client(values(flags)["state"])
-    match wanted:
+    match mode:
         case "follow":
             _follow(client, only, is_json=is_json)
         case "report":
@@ -61,15 +66,15 @@ def command(
         case "clear":
             client.ask("DELETE", _PATH)
         case _:
-            # All of them first: a table that has begun is no place for an error.
+            # Read all pages before the first row is printed: an error must not cut a table in two.
             _list(list(client.items(_PATH, only)), is_json=is_json)
 
 
-def _list(found: list[dict[str, Any]], *, is_json: bool) -> None:
+def _list(requests: list[dict[str, Any]], *, is_json: bool) -> None:
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(requests).decode())
     else:
-        _print(_HEAD, _row, _DRAWN, _drawn, found)
+        _print(_HEAD, _row, _TERMINAL_HEAD, _terminal_row, requests)
 
 
 def _follow(client: Client, only: dict[str, object], *, is_json: bool) -> None:
@@ -77,82 +82,85 @@ def _follow(client: Client, only: dict[str, object], *, is_json: bool) -> None:
     if not is_json:
         click.echo("\t".join(_HEAD))
     try:
-        for one in client.follow(f"{_PATH}/feed{query}"):
-            click.echo(msgspec.json.encode(one).decode() if is_json else "\t".join(_row(one)))
+        for request in client.follow(f"{_PATH}/feed{query}"):
+            line = msgspec.json.encode(request).decode() if is_json else "\t".join(_row(request))
+            click.echo(line)
     except KeyboardInterrupt:
         return
-    click.echo("the server has ended the feed: it stops, or more came than could be read", err=True)
+    click.echo(
+        "the server has ended the feed: it is stopping, or this reader fell too far behind",
+        err=True,
+    )
 
 
 def _report(client: Client, only: dict[str, object], *, is_json: bool) -> None:
-    found = list(client.items(f"{_PATH}/report", only))
+    findings = list(client.items(f"{_PATH}/report", only))
     if is_json:
-        click.echo(msgspec.json.encode(found).decode())
-    elif found:
-        _print(_REPORT_HEAD, _finding, _REPORT_DRAWN, _finding_drawn, found)
+        click.echo(msgspec.json.encode(findings).decode())
+    elif findings:
+        _print(_REPORT_HEAD, _finding, _TERMINAL_REPORT_HEAD, _terminal_finding, findings)
     elif any(client.items(_PATH, {**only, "limit": 1})):
-        click.echo("nothing was found", err=True)
+        click.echo("no mistakes", err=True)
     else:
-        click.echo("nothing was found: no such request is recorded", err=True)
-    sys.exit(1 if found else 0)
+        click.echo("no mistakes: no such request is recorded", err=True)
+    sys.exit(1 if findings else 0)
 
 
 def _print(
     head: Row,
     row_of: Callable[[dict[str, Any]], Row],
-    drawn_head: Row,
-    drawn_of: Callable[[dict[str, Any]], Row],
-    found: list[dict[str, Any]],
+    terminal_head: Row,
+    terminal_row_of: Callable[[dict[str, Any]], Row],
+    items: list[dict[str, Any]],
 ) -> None:
-    """Print everything for a pipe, and for a person what has room."""
+    """Print every column for a pipe; on a terminal only those that have room."""
     if is_terminal():
-        print_table(drawn_head, map(drawn_of, found), _REQUEST)
+        print_table(terminal_head, map(terminal_row_of, items), _REQUEST)
     else:
-        print_table(head, map(row_of, found))
+        print_table(head, map(row_of, items))
 
 
-def _row(one: dict[str, Any]) -> Row:
+def _row(request: dict[str, Any]) -> Row:
     return _printable(
-        one["number"],
-        one["at"],
-        one["vm"] or one["peer"],
-        one["method"],
-        one["target"],
-        one["status"],
-        one["reason"],
-        one["size"],
-        one["fault"],
+        request["number"],
+        request["at"],
+        request["vm"] or request["peer"],
+        request["method"],
+        request["target"],
+        request["status"],
+        request["reason"],
+        request["size"],
+        request["fault"],
     )
 
 
-def _drawn(one: dict[str, Any]) -> Row:
-    """Return what of a request has room on a terminal."""
-    number, at, vm, method, target, status, reason, _, fault = _row(one)
+def _terminal_row(request: dict[str, Any]) -> Row:
+    number, at, vm, method, target, status, reason, _, fault = _row(request)
     why = f"{reason} (fault {fault})" if fault else reason
     return number, at[_DAY:], vm, f"{method} {target}", status, why
 
 
-def _finding_drawn(one: dict[str, Any]) -> Row:
-    rule, _, vm, times, example, says, evidence = _finding(one)
-    return rule, vm, times, f"{example}\n{says} ({evidence})"
-
-
-def _finding(one: dict[str, Any]) -> Row:
-    evidence = " ".join((one["evidence"]["mark"], *one["evidence"]["sources"]))
+def _finding(finding: dict[str, Any]) -> Row:
+    evidence = " ".join((finding["evidence"]["mark"], *finding["evidence"]["sources"]))
     return _printable(
-        one["rule"],
-        one["verdict"],
-        one["vm"],
-        one["times"],
-        one["example"],
-        one["says"],
+        finding["rule"],
+        finding["verdict"],
+        finding["vm"],
+        finding["times"],
+        finding["example"],
+        finding["says"],
         evidence,
     )
 
 
+def _terminal_finding(finding: dict[str, Any]) -> Row:
+    rule, _, vm, times, example, azure, evidence = _finding(finding)
+    return rule, vm, times, f"{example}\n{azure} ({evidence})"
+
+
 def _printable(*cells: object) -> Row:
-    """Return cells as text without anything that a terminal would obey: guests wrote some."""
+    """Return cells as text without control characters: guests wrote some of them."""
     return tuple(
-        "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(cell))
+        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(cell))
         for cell in cells
     )

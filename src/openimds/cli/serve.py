@@ -1,21 +1,21 @@
-"""`openimds serve`."""
+"""`openimds serve`: run the metadata service until SIGTERM."""
 
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 import click
 import msgspec.json
 
 from openimds.cli.main import options, values
-from openimds.config import configure
-from openimds.linux.systemd import SystemdNotifier, sockets
-from openimds.server.inherited_sockets import InheritedSockets
-from openimds.server.process import run
-from openimds.server.server import Ready
 from openimds.settings import SETTINGS
 
-_DOORS = ("admin", "public")
+if TYPE_CHECKING:
+    from openimds.server.inherited_sockets import InheritedSockets
+    from openimds.server.server import Ready
+
+_NOT_DATA_PLANE = ("admin", "public")
 _VM = "vm."
 
 
@@ -28,24 +28,31 @@ def command(**flags: object) -> None:
     With neither --fleet nor --document one VM of defaults is served, to every caller. Sockets that
     systemd hands in are served instead of --listen, --admin and --public; their names say which.
     """
+    from openimds.config import configure
+    from openimds.linux.systemd import SystemdNotifier, sockets
+    from openimds.server.process import run
+
     config = configure(values(flags))
-    given = by_name(sockets(os.environ, os.getpid()))
-    run(config, _ready, _notify, given, SystemdNotifier(os.environ, os.getpid()))
+    inherited = by_name(sockets(os.environ, os.getpid()))
+    run(config, _ready, _notify, inherited, SystemdNotifier(os.environ, os.getpid()))
 
 
-def by_name(handed: list[tuple[str, socket.socket]]) -> InheritedSockets:
-    """Return what each socket is for: `admin`, `public`, `vm.NAME`, and the data plane else."""
-    planes = [(one, name) for name, one in handed if name not in _DOORS]
+def by_name(named: list[tuple[str, socket.socket]]) -> "InheritedSockets":
+    """Sort sockets by their names: `admin`, `public`, `vm.NAME`, else the data plane."""
+    from openimds.server.inherited_sockets import InheritedSockets
+
+    planes = [(one, name) for name, one in named if name not in _NOT_DATA_PLANE]
     return InheritedSockets(
         dispatcher=tuple(
             (one, name.removeprefix(_VM) if name.startswith(_VM) else "") for one, name in planes
         ),
-        admin=tuple(one for name, one in handed if name == "admin"),
-        public=tuple(one for name, one in handed if name == "public"),
+        admin=tuple(one for name, one in named if name == "admin"),
+        public=tuple(one for name, one in named if name == "public"),
     )
 
 
-def _ready(ready: Ready) -> None:
+def _ready(ready: "Ready") -> None:
+    """Print the ready line: JSON, or on a terminal a curl command to paste."""
     if sys.stdout.isatty():
         target = f"{ready.imds}/metadata/instance?api-version=2021-02-01"
         click.secho(f"OpenIMDS answers at {ready.imds}/metadata", bold=True)

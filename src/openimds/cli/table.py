@@ -1,4 +1,4 @@
-"""Tables of the commands: drawn on a terminal, plain columns for a pipe."""
+"""Tables: drawn on a terminal, tab-separated columns for a pipe."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -8,20 +8,20 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 Cell: TypeAlias = str | tuple[str, str]
-"""A text, or a text and the style that it has on a terminal."""
+"""A text, or a text and its style on a terminal."""
 
 
-def json_instead_of(shown: str) -> Callable[[F], F]:
-    """Return the option of every command that prints data; `shown` is what it prints else."""
-    return click.option("--json", "is_json", is_flag=True, help=f"JSON instead of {shown}.")
+def json_instead_of(usual: str) -> Callable[[F], F]:
+    """Return the `--json` option of a command; `usual` is its output without the option."""
+    return click.option("--json", "is_json", is_flag=True, help=f"JSON instead of {usual}.")
 
 
 def print_table(
     head: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], folding: str | tuple[str, ...] = ""
 ) -> None:
-    """Print a table; no text in it is taken for a style, whoever wrote it.
+    """Print a table; markup in a cell is printed as text, because guests write some cells.
 
-    Where columns are `folding`, they take the lines that they need, and no other one does.
+    `folding` names the columns that wrap over several lines; the others are then never wrapped.
     """
     if not is_terminal():
         for row in (head, *rows):
@@ -42,5 +42,5 @@ def print_table(
 
 
 def is_terminal() -> bool:
-    """Tell whether a person looks at stdout."""
+    """Tell whether stdout is a terminal."""
     return sys.stdout.isatty()

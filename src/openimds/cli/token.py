@@ -8,13 +8,13 @@ from openimds.cli.main import options, values
 
 @click.group("token")
 def command() -> None:
-    """Change the token of the admin API."""
+    """Rotate the token of the admin API, or print its path."""
 
 
 @command.command("rotate")
 @options("state")
 def rotate(**flags: object) -> None:
-    """Make a new token: it stands in the token file, and the old one ends."""
+    """Replace the token in the token file; the old one ends."""
     answer = Client(values(flags)["state"]).ask("POST", "/v1/token")
     click.echo(f"new token in {answer['token_file']}", err=True)
 
@@ -22,5 +22,5 @@ def rotate(**flags: object) -> None:
 @command.command("path")
 @options("state")
 def path(**flags: object) -> None:
-    """Print where the token file is."""
+    """Print the path of the token file."""
     click.echo(Client(values(flags)["state"]).token_path)

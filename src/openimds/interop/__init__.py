@@ -1,1 +1,13 @@
-"""Other programs' files and servers: importers, capture, transcripts, comparison."""
+"""Interoperation: files of other tools, and the answers of other servers.
+
+Rules of the room. Everything that comes in was written by somebody else: it is bounded, checked and
+never run. `importers`, `transcript` and `compare` are pure: values in, values out, without files,
+sockets or time. Only `capture` opens a socket, and only to the server that the user named.
+
+Theory. `importers` makes VMs of the output of az, ARM and Terraform. `capture` asks an IMDS every
+planned question; the exchanges are a `transcript`, a file that can be redacted, served and
+imported. `compare` finds the differences between two transcripts, and for each the fact that it is
+about.
+
+What the room refuses to know: fleets, stores, the admin API, and how an answer is made.
+"""

@@ -37,16 +37,16 @@ ROWS = [
 
 
 class Site:
-    """A server on loopback: what it answers by path, and what it was asked."""
+    """A server on loopback: its answers by path, and the requests that it got."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                site.asked.append((self.path, self.headers.get("Metadata")))
+                site.requests.append((self.path, self.headers.get("Metadata")))
                 status, headers, body = site.answers.get(self.path, (404, {}, b"none here"))
                 self.send_response(status)
                 for name, value in headers.items():
@@ -65,11 +65,11 @@ class Site:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    made = Site()
-    yield made
-    made.server.shutdown()
-    made.thread.join()
-    made.server.server_close()
+    served = Site()
+    yield served
+    served.server.shutdown()
+    served.thread.join()
+    served.server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def authority() -> CertificateAuthority:
 def folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: CertificateAuthority
 ) -> Path:
-    """Return the folder that the command runs in, with a good document and what it is held to."""
+    """Return the working folder, with a valid document and its trust bundle."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "document.json").write_text(document(authority))
     (tmp_path / "bundle.pem").write_bytes(authority.bundle())
@@ -99,60 +99,60 @@ def run(*arguments: str, given: str | None = None) -> Result:
 
 
 def rows(result: Result) -> dict[str, str]:
-    """Return what holds, by check, of the table that a pipe gets."""
+    """Return the verdicts by check, from the table that a pipe gets."""
     head, *lines = result.stdout.splitlines()
     assert head == "CHECK\tHOLDS\tDETAIL"
     return {line.split("\t")[0]: line.split("\t")[1] for line in lines}
 
 
-def test_a_good_document_holds() -> None:
+def test_valid_document_passes_every_check() -> None:
     got = run("document.json", "--trust", "bundle.pem", "--nonce", "1234567890", "--at", AT)
     assert (got.exit_code, rows(got)) == (0, dict.fromkeys(ROWS, "yes"))
     assert got.stderr == "the document holds\n"
 
 
-def test_without_a_bundle_it_says_plainly_that_nobody_vouches() -> None:
+def test_document_without_a_bundle_has_no_checked_chain() -> None:
     got = run("document.json", "--at", AT)
     assert got.exit_code == 0
     assert rows(got) == dict.fromkeys(ROWS, "yes") | {"chain": "-", "nonce": "-"}
     assert "chain\t-\tnot checked: name a bundle with --trust\n" in got.stdout
-    assert "nobody vouches for its signer" in got.stderr
+    assert "nothing vouches for its signer" in got.stderr
 
 
-def test_a_bad_document_exits_1_and_says_which_checks_failed() -> None:
+def test_invalid_document_exits_1_and_names_failed_checks() -> None:
     got = run("document.json", "--nonce", "0", "--at", "2023-10-02T20:33:11+02:00")
     assert got.exit_code == 1
     assert got.stderr == "the document does not hold: nonce, times\n"
     assert rows(got)["nonce"] == rows(got)["times"] == "NO"
 
 
-def test_the_time_is_now_unless_said() -> None:
+def test_document_is_verified_now_by_default() -> None:
     got = run("document.json")
     assert got.exit_code == 1
     assert rows(got)["times"] == "NO"
 
 
-def test_json_says_the_same_with_the_payload() -> None:
+def test_json_has_the_checks_and_the_payload() -> None:
     got = run("document.json", "--at", AT, "--json")
-    said = json.loads(got.stdout)
+    report = json.loads(got.stdout)
     assert got.exit_code == 0
-    assert said["holds"] is True
-    assert said["payload"] == json.loads(PAYLOAD)
-    assert [check["name"] for check in said["checks"]] == ROWS
-    assert said["checks"][3] == {
+    assert report["holds"] is True
+    assert report["payload"] == json.loads(PAYLOAD)
+    assert [check["name"] for check in report["checks"]] == ROWS
+    assert report["checks"][3] == {
         "name": "chain",
         "holds": None,
         "detail": "not checked: name a bundle with --trust",
     }
 
 
-def test_the_document_may_come_from_stdin(folder: Path) -> None:
+def test_document_is_read_from_stdin(folder: Path) -> None:
     got = run("-", "--at", AT, given=(folder / "document.json").read_text())
     assert got.exit_code == 0
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-def test_a_document_that_windows_wrote_is_read(folder: Path, codec: str) -> None:
+def test_document_with_a_byte_order_mark_is_read(folder: Path, codec: str) -> None:
     text = (folder / "document.json").read_text()
     mark = "\ufeff" if codec in ("utf-16-le", "utf-16-be") else ""
     (folder / "marked.json").write_bytes(f"{mark}{text}\r\n".encode(codec))
@@ -160,22 +160,20 @@ def test_a_document_that_windows_wrote_is_read(folder: Path, codec: str) -> None
     assert (got.exit_code, rows(got)) == (0, dict.fromkeys(ROWS, "yes"))
 
 
-def test_half_a_text_of_windows_is_a_report(folder: Path) -> None:
+def test_truncated_utf_16_fails_the_encoding_check(folder: Path) -> None:
     (folder / "marked.json").write_bytes(b"\xff\xfe{\x00\xd8")
     got = run("marked.json", "--at", AT)
     assert (got.exit_code, rows(got)["encoding"]) == (1, "NO")
 
 
-def test_help_says_what_exit_0_means_without_a_bundle() -> None:
+def test_help_explains_exit_0_without_a_bundle() -> None:
     got = CliRunner().invoke(command, ["verify", "--help"])
-    said = " ".join(got.stdout.split())
-    assert "Without --trust, exit 0 means that the document is whole, and that nobody" in said
+    text = " ".join(got.stdout.split())
+    assert "Without --trust, exit 0 means that the document is whole, and that nothing" in text
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\nA: "])
-def test_who_sends_a_byte_now_and_then_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, head: bytes
-) -> None:
+def test_dripping_server_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
     monkeypatch.setattr("openimds.cli.attest._WHOLE_S", 0.3)
     over = threading.Event()
 
@@ -196,7 +194,7 @@ def test_who_sends_a_byte_now_and_then_is_not_waited_for(
     assert str(got.exception) == f"{url}: no whole answer within 0.3 seconds"
 
 
-def test_the_root_of_a_chain_without_one_is_an_error(
+def test_root_of_a_chain_without_one_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "token").write_text("secret")
@@ -209,7 +207,7 @@ def test_the_root_of_a_chain_without_one_is_an_error(
     assert CliRunner().invoke(command, ["ca", "--chain"]).stdout == "PEM\n"
 
 
-def test_a_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openimds.cli.table.is_terminal", lambda: True)
     got = run("document.json", "--at", AT)
     assert got.exit_code == 0
@@ -217,7 +215,7 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\t" not in got.stdout
 
 
-def test_a_document_cannot_draw_lines_of_its_own(
+def test_control_characters_of_a_document_are_escaped(
     folder: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaf = authority.leaf("metadata.azure.com", "", NOW.timestamp())
@@ -232,7 +230,7 @@ def test_a_document_cannot_draw_lines_of_its_own(
     assert "\x1b[2J" not in run("bad.der", "--at", AT).stdout
 
 
-def test_the_document_of_another_cloud_can_be_refused(
+def test_document_of_another_domain_fails_its_name(
     folder: Path, authority: CertificateAuthority
 ) -> None:
     (folder / "document.json").write_text(document(authority, "metadata.azure.cn"))
@@ -241,7 +239,7 @@ def test_the_document_of_another_cloud_can_be_refused(
     assert (got.exit_code, rows(got)["name"]) == (1, "NO")
 
 
-def test_a_url_is_asked_as_a_guest_asks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_is_asked_with_the_metadata_header(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = CertificateAuthority.open(None, NOW.timestamp(), public_url=site.url)
     Path("root.pem").write_bytes(mine.root_pem())
     path = "/metadata/attested/document?api-version=2021-12-13&nonce=1234567890"
@@ -251,10 +249,10 @@ def test_a_url_is_asked_as_a_guest_asks(site: Site, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     got = run(f"{site.url}{path}", "--trust", "root.pem", "--nonce", "1234567890", "--at", AT)
     assert (got.exit_code, rows(got)) == (0, dict.fromkeys(ROWS, "yes"))
-    asked, fetched = site.asked
-    assert asked == (path, "true")
+    requests, fetched = site.requests
+    assert requests == (path, "true")
     assert fetched[0].startswith("/pki/openimds-tls-issuing-ca-01-")
-    assert fetched[1] is None, "a stranger's URL is not asked as the metadata service is"
+    assert fetched[1] is None, "the URL in a certificate is not asked as the metadata service"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +263,7 @@ def test_a_url_is_asked_as_a_guest_asks(site: Site, monkeypatch: pytest.MonkeyPa
         ((200, {}, bytes((1 << 20) + 1)), "more than 1048576 bytes"),
     ],
 )
-def test_an_issuer_that_cannot_be_fetched_is_told(
+def test_unreachable_issuer_fails_the_chain_with_its_reason(
     site: Site, answer: tuple[int, dict[str, str], bytes], reason: str
 ) -> None:
     mine = CertificateAuthority.open(None, NOW.timestamp(), public_url=site.url)
@@ -276,10 +274,10 @@ def test_an_issuer_that_cannot_be_fetched_is_told(
     assert got.exit_code == 1
     assert rows(got)["chain"] == "NO"
     assert reason in got.stdout
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
-def test_an_issuer_behind_another_scheme_is_not_fetched() -> None:
+def test_issuer_behind_another_scheme_is_not_fetched() -> None:
     mine = CertificateAuthority.open(None, NOW.timestamp(), public_url="file:///etc")
     Path("root.pem").write_bytes(mine.root_pem())
     Path("document.json").write_text(document(mine))
@@ -287,14 +285,14 @@ def test_an_issuer_behind_another_scheme_is_not_fetched() -> None:
     assert "crt: only http:// is fetched" in got.stdout
 
 
-def test_a_url_that_answers_with_an_error_is_told_with_its_text(site: Site) -> None:
+def test_error_status_of_a_url_is_reported_with_its_body(site: Site) -> None:
     site.answers["/x"] = (400, {}, b'{"error":"Bad request"}')
     got = run(f"{site.url}/x")
     assert isinstance(got.exception, Error)
     assert str(got.exception) == f'{site.url}/x: status 400 {{"error":"Bad request"}}'
 
 
-def test_a_url_where_nobody_answers_is_told() -> None:
+def test_refused_connection_to_a_url_is_reported() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/x"
@@ -304,7 +302,7 @@ def test_a_url_where_nobody_answers_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, text",
     [
         (["missing.json"], "missing.json: saw no such file or directory"),
         (["document.json", "--trust", "missing.pem"], "missing.pem: saw no such file"),
@@ -313,7 +311,7 @@ def test_a_url_where_nobody_answers_is_told() -> None:
         (["document.json", "--at", "2023-10-02T12:33:11"], "expected a time like"),
     ],
 )
-def test_what_the_operator_mistypes_is_told(arguments: list[str], said: str) -> None:
+def test_mistyped_option_is_reported_with_its_value(arguments: list[str], text: str) -> None:
     got = run(*arguments)
     assert isinstance(got.exception, ConfigError)
-    assert said in str(got.exception)
+    assert text in str(got.exception)

@@ -23,35 +23,37 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(url: str, *arguments: str, output: str = "held.json") -> Result:
+def run(url: str, *arguments: str, output: str = "captured.json") -> Result:
     return CliRunner().invoke(
         command, ["--url", url, "--output", output, "--per-s", "9999", *arguments]
     )
 
 
-def test_what_was_not_answered_is_said_and_written(folder: Path) -> None:
+def test_question_without_an_answer_is_reported_and_kept(folder: Path) -> None:
     with scripted(OK, BAD, OK) as server:
         got = run(server.url, "--versions", "newest")
     assert (got.exit_code, got.stdout) == (0, "")
     first = "GET /metadata/instance?api-version=2021-03-01"
     assert f"no answer: {first}: not HTTP: b'nonsense'\n" in got.stderr
-    held = json.loads((folder / "held.json").read_bytes())
-    assert held["exchanges"][1]["failure"] == "not HTTP: b'nonsense'"
-    assert f"held.json: {len(held['exchanges']) - 1} answers of {server.url}\n" in got.stderr
+    transcript = json.loads((folder / "captured.json").read_bytes())
+    assert transcript["exchanges"][1]["failure"] == "not HTTP: b'nonsense'"
+    assert (
+        f"captured.json: {len(transcript['exchanges']) - 1} answers of {server.url}\n" in got.stderr
+    )
     assert got.stderr.endswith(f"{server.url} answers no instance document: is it an IMDS?\n")
 
 
-def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_terminal_gets_a_progress_bar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr("openimds.cli.capture_options._is_terminal", lambda: True)
     with scripted(OK) as server:
         got = run(server.url, "--versions", "newest")
     assert got.exit_code == 0
-    count = len(json.loads((folder / "held.json").read_bytes())["exchanges"])
+    count = len(json.loads((folder / "captured.json").read_bytes())["exchanges"])
     assert count == len(server.requests)
 
 
 @pytest.mark.parametrize(
-    "arguments,output,said",
+    "arguments,output,message",
     [
         (["--versions", "newest,x y"], "a", '--versions: saw "x y", expected all, newest, or api'),
         (["--versions", ""], "a", '--versions: saw "", expected all, newest, or api-versions'),
@@ -60,29 +62,29 @@ def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, folder: 
         ([], ".", '--output: saw ".", a folder, expected a file that can be written'),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anybody_is_asked(
-    arguments: list[str], output: str, said: str
+def test_bad_option_is_refused_before_the_first_request(
+    arguments: list[str], output: str, message: str
 ) -> None:
     with scripted(OK) as server:
         got = run(server.url, *arguments, output=output)
     assert isinstance(got.exception, ConfigError)
-    assert str(got.exception).startswith(said)
+    assert str(got.exception).startswith(message)
     assert server.requests == []
 
 
-def test_a_pipe_is_left_alone_and_what_a_link_leads_to_is_written(folder: Path) -> None:
+def test_output_may_be_a_link_but_not_a_pipe(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     (folder / "link").symlink_to("file")
     with scripted(OK) as server:
         refused = run(server.url, output="pipe")
         got = run(server.url, "--versions", "newest", output="link")
-    assert str(refused.exception).startswith('--output: saw "pipe", which is no file')
+    assert str(refused.exception).startswith('--output: saw "pipe", which is not a regular file')
     assert (folder / "pipe").is_fifo()
     assert (got.exit_code, (folder / "link").is_symlink()) == (0, True)
     assert json.loads((folder / "file").read_bytes())["format"] == 1
 
 
-def test_a_url_with_a_path_is_refused() -> None:
+def test_url_with_a_path_is_refused() -> None:
     got = run("http://127.0.0.1:1/metadata")
     assert str(got.exception) == (
         '--url: saw "http://127.0.0.1:1/metadata", expected http://HOST or http://HOST:PORT, '
@@ -90,7 +92,7 @@ def test_a_url_with_a_path_is_refused() -> None:
     )
 
 
-def test_of_a_server_that_goes_away_nothing_is_written(folder: Path) -> None:
+def test_lost_server_leaves_no_file(folder: Path) -> None:
     with scripted(OK, BAD) as server:
         got = run(server.url)
     assert isinstance(got.exception, Error)
@@ -98,9 +100,7 @@ def test_of_a_server_that_goes_away_nothing_is_written(folder: Path) -> None:
     assert [*folder.iterdir()] == []
 
 
-def test_a_server_that_hangs_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> None:
+def test_hanging_server_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     impatient = structs.replace(FIRST, most_s=0.2)
     monkeypatch.setattr(sys.modules["openimds.interop.capture.capture"], "FIRST", impatient)
     with scripted(HANG) as server:
@@ -109,14 +109,14 @@ def test_a_server_that_hangs_is_not_waited_for(
     assert [*folder.iterdir()] == []
 
 
-def _asked(server: Scripted) -> str:
+def _sent(server: Scripted) -> str:
     return b"".join(server.requests).decode()
 
 
-def test_only_the_versions_that_are_named_are_asked_at() -> None:
+def test_versions_option_limits_the_api_versions() -> None:
     with scripted(OK) as server:
         run(server.url, "--versions", "2017-03-01, 2099-01-01,2017-03-01")
-    asked = _asked(server)
+    asked = _sent(server)
     assert asked.count("GET /metadata/instance?api-version=2017-03-01 ") == 1
     assert asked.count("GET /metadata/instance?api-version=2099-01-01 ") == 1
     assert "GET /metadata/instance?api-version=2018-10-01" not in asked

@@ -43,7 +43,7 @@ def documents(compute: Any) -> list[Exchange]:
     return [a_document(version, {"compute": compute}) for version in VERSIONS]
 
 
-def test_two_files_that_say_the_same_are_equal() -> None:
+def test_equal_files_have_no_difference() -> None:
     one, other = write("a", *documents({"name": "x"})), write("b", *documents({"name": "y"}))
     got = run(one, other)
     assert (got.exit_code, got.stdout) == (0, "")
@@ -57,7 +57,7 @@ def test_two_files_that_say_the_same_are_equal() -> None:
     }
 
 
-def test_a_difference_is_a_row_with_its_fact() -> None:
+def test_difference_is_a_row_with_its_fact() -> None:
     one, other = write("a", *documents({"vmId": ""})), write("b", *documents({}))
     got = run(one, other)
     assert got.exit_code == 1
@@ -82,16 +82,16 @@ def test_values_are_compared_on_request() -> None:
     assert "value\tinstance at 2 api-versions" in got.stdout
 
 
-def test_stand_ins_have_no_values_to_compare() -> None:
+def test_values_of_a_redacted_file_are_not_compared() -> None:
     one = write("a", *documents({}))
     for pair in ((one, write("b", is_redacted=True)), (write("b", is_redacted=True), one)):
         got = run(*pair, "--values")
         assert str(got.exception) == (
-            "--values: saw a transcript of stand-ins, expected two that say what they heard"
+            "--values: saw a redacted transcript, expected two that are not redacted"
         )
 
 
-def test_what_no_row_knows_is_said_and_nobody_draws_on_a_terminal() -> None:
+def test_unknown_difference_is_printed_with_escapes() -> None:
     one = [an_exchange(f"/metadata/{n}", an_answer("no\x1b[2J|" + "x" * 200, 404)) for n in "ab"]
     other = [an_exchange(f"/metadata/{n}", an_answer("", 404)) for n in "ab"]
     pair = write("a", *one, an_exchange("/")), write("b", *other)
@@ -107,7 +107,7 @@ def test_what_no_row_knows_is_said_and_nobody_draws_on_a_terminal() -> None:
     assert run(pair[0], pair[0], "--markdown").stdout == ""
 
 
-def test_long_texts_are_shown_from_where_they_part() -> None:
+def test_long_texts_are_shown_from_their_difference() -> None:
     words = "a" * 200
     one = an_exchange("/metadata/a", an_answer(f"{words} one", 404))
     other = an_exchange("/metadata/a", an_answer(f"{words} other", 404))
@@ -115,11 +115,11 @@ def test_long_texts_are_shown_from_where_they_part() -> None:
     assert row.split("\t")[3:5] == [f"…{'a' * 18} one", f"…{'a' * 18} other"]
 
 
-def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openimds.cli.table.is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     target = f"/metadata/{'nothing' * 10}"
-    one, other = (an_exchange(target, an_answer(said, 404)) for said in ("[b]", "[/b]"))
+    one, other = (an_exchange(target, an_answer(message, 404)) for message in ("[b]", "[/b]"))
     got = run(write("a", one), write("b", other))
     assert got.exit_code == 1
     assert "\t" not in got.stdout
@@ -131,7 +131,7 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments,said",
+    "arguments,message",
     [
         (["none", "b"], "none: saw no such file or directory, expected a file that can be read"),
         (["b", "body"], "body: top level: saw a mapping with compute, expected what openimds cap"),
@@ -144,15 +144,15 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_what_cannot_be_compared_is_said(arguments: list[str], said: str) -> None:
+def test_bad_side_or_option_is_reported(arguments: list[str], message: str) -> None:
     write("b", *documents({}))
     Path("body").write_text('{"compute": {}}')
     got = run(*arguments)
     assert isinstance(got.exception, ConfigError)
-    assert str(got.exception).startswith(said)
+    assert str(got.exception).startswith(message)
 
 
-def test_a_server_that_hangs_is_bad_usage_and_no_difference(
+def test_hanging_server_is_an_error_and_no_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     impatient = structs.replace(FIRST, most_s=0.2)
@@ -166,7 +166,7 @@ def test_a_server_that_hangs_is_bad_usage_and_no_difference(
 
 
 @pytest.mark.parametrize(
-    "more,said",
+    "more,message",
     [
         ([], ""),
         (
@@ -175,8 +175,8 @@ def test_a_server_that_hangs_is_bad_usage_and_no_difference(
         ),
     ],
 )
-def test_a_server_that_puts_everybody_off_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, more: list[Exchange], said: str
+def test_server_that_answers_only_429_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, more: list[Exchange], message: str
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr("openimds.cli.capture_options.time.sleep", waits.append)
@@ -187,11 +187,11 @@ def test_a_server_that_puts_everybody_off_is_given_up(
     assert len(server.requests) == asked * 6
     assert [one for one in waits if one >= 1] == [1, 2, 4, 8, 16] * asked
     assert got.exit_code == 1
-    assert str(got.exception).endswith(said or "1")
-    assert got.stdout.count("HTTP/1.1 200 OK\tHTTP/1.1 429 Too Many") == (0 if said else asked)
+    assert str(got.exception).endswith(message or "1")
+    assert got.stdout.count("HTTP/1.1 200 OK\tHTTP/1.1 429 Too Many") == (0 if message else asked)
 
 
-def test_a_server_is_asked_what_the_file_was_asked_in_our_words(folder: Path) -> None:
+def test_server_is_asked_the_planned_questions_of_the_file(folder: Path) -> None:
     token = (
         "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
     )
@@ -203,8 +203,8 @@ def test_a_server_is_asked_what_the_file_was_asked_in_our_words(folder: Path) ->
         an_exchange("/metadata/instance?api-version=2021-08-01&extended=true", an_answer("{}")),
     )
     body = compact({"compute": {}}).encode()
-    said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    with scripted(said) as server:
+    message = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with scripted(message) as server:
         got = run(server.url, file, "--per-s", "9999", "--versions", "all")
     assert [one.split()[1].decode() for one in server.requests] == [
         "/metadata/instance?api-version=2017-03-01",
@@ -214,7 +214,7 @@ def test_a_server_is_asked_what_the_file_was_asked_in_our_words(folder: Path) ->
     assert got.stderr.endswith("(not compared: 2 of OTHER alone)\n")
 
 
-def test_both_servers_are_asked_at_what_either_names() -> None:
+def test_servers_are_asked_at_the_versions_of_either() -> None:
     def names(*versions: str) -> bytes:
         body = compact({"apiVersions": versions}).encode()
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

@@ -1,4 +1,4 @@
-"""The variables that `openimds env` prints, with an admin API that answers by heart."""
+"""The variables that `openimds env` prints, with a fake admin API."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ANSWERS: dict[str, Any] = {
 
 
 class Admin(BaseHTTPRequestHandler):
-    """Says what it is told to."""
+    """Answers from `ANSWERS`, and lists `vms`."""
 
     vms: tuple[str, ...] = ("web-1",)
 
@@ -42,7 +42,7 @@ class Admin(BaseHTTPRequestHandler):
 @pytest.fixture
 def admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Admin]]:
     class Own(Admin):
-        """One test's."""
+        """The handler of one test."""
 
     server = HTTPServer(("127.0.0.1", 0), Own)
     (tmp_path / "token").write_text("t")
@@ -61,19 +61,19 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(command, arguments)
 
 
-def asked(*arguments: str) -> Any:
+def printed(*arguments: str) -> Any:
     done = run("--shell", "json", *arguments)
     assert done.exit_code == 0, done.output
     return json.loads(done.output)
 
 
-def test_imds_is_what_everybody_wants() -> None:
+def test_default_is_the_variables_of_imds() -> None:
     expected = {
         "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://[::1]:9",
         "OPENIMDS_URL": "http://[::1]:9",
     }
-    assert asked("--listen", "[::1]:9") == expected == variables("http://[::1]:9")
-    assert asked("--listen", "[::1]:9,127.0.0.1:80") == expected
+    assert printed("--listen", "[::1]:9") == expected == variables("http://[::1]:9")
+    assert printed("--listen", "[::1]:9,127.0.0.1:80") == expected
 
 
 @pytest.mark.parametrize(
@@ -89,21 +89,21 @@ def test_imds_is_what_everybody_wants() -> None:
         ),
     ],
 )
-def test_what_has_no_secret_needs_no_server(way: str, shown: dict[str, str]) -> None:
-    assert asked("--listen", "127.0.0.1:9", "--for", way) == shown
+def test_protocol_without_a_secret_needs_no_server(way: str, shown: dict[str, str]) -> None:
+    assert printed("--listen", "127.0.0.1:9", "--for", way) == shown
 
 
-def test_a_secret_is_asked_of_the_server(admin: type[Admin]) -> None:
+def test_secret_comes_from_the_server(admin: type[Admin]) -> None:
     assert admin.vms == ("web-1",)
-    assert asked("--for", "app-service") == SHOP
-    assert asked("--for", "app-service", "--vm", "web-1") == SHOP
+    assert printed("--for", "app-service") == SHOP
+    assert printed("--for", "app-service", "--vm", "web-1") == SHOP
     assert run("--for", "app-service").output == (
         "export IDENTITY_ENDPOINT=http://h:1/msi/token\nexport IDENTITY_HEADER=s\n"
     )
 
 
 @pytest.mark.parametrize("vms, seen", [((), "no VM"), (("a", "b"), "several VMs")])
-def test_of_several_vms_one_has_to_be_named(
+def test_vm_has_to_be_named_unless_there_is_one(
     admin: type[Admin], vms: tuple[str, ...], seen: str
 ) -> None:
     admin.vms = vms
@@ -121,10 +121,10 @@ def test_of_several_vms_one_has_to_be_named(
     ],
 )
 @pytest.mark.usefixtures("admin")
-def test_what_the_server_has_not_is_said(arguments: tuple[str, ...], text: str) -> None:
+def test_missing_vm_or_protocol_is_reported(arguments: tuple[str, ...], text: str) -> None:
     assert text in str(run(*arguments).exception)
 
 
-def test_clients_take_a_url() -> None:
+def test_unix_socket_has_no_url() -> None:
     done = run("--listen", "unix:/run/x")
     assert "HOST:PORT: clients take a URL" in str(done.exception)

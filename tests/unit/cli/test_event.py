@@ -1,4 +1,4 @@
-"""`openimds event` and `openimds clock` against an admin API that a test wrote."""
+"""`openimds event` and `openimds clock` against a fake admin API."""
 
 import json
 from collections.abc import Iterator
@@ -23,43 +23,43 @@ ROW = {
 
 
 class Api:
-    """Answers what the test laid out, in turn; None is a 404."""
+    """Gives the answers of the test in turn; None is a 404."""
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
-        self.asked: list[tuple[str, str, object]] = []
+        self.calls: list[tuple[str, str, object]] = []
         self.rows: list[dict[str, Any]] = []
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        self.asked.append((method, path, body))
+        self.calls.append((method, path, body))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             raise MissingError("there is no such event")
         return answer
 
     def items(self, path: str) -> Iterator[dict[str, Any]]:
-        self.asked.append(("GET", path, None))
+        self.calls.append(("GET", path, None))
         return iter(self.rows)
 
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api()
+    double = Api()
     for module in (event, clock):
-        monkeypatch.setattr(module, "Client", lambda _: made)
+        monkeypatch.setattr(module, "Client", lambda _: double)
     monkeypatch.setattr(event, "_POLL_S", 0)
-    return made
+    return double
 
 
 def call(*arguments: str) -> Result:
     return CliRunner().invoke(event.command, arguments)
 
 
-def test_schedule_prints_the_ids_and_sends_what_was_said(api: Api) -> None:
+def test_schedule_sends_its_options_and_prints_ids(api: Api) -> None:
     api.answers = [{"items": [ROW, {**ROW, "id": "second"}], "next": None}]
     got = call("schedule", "reboot", "--vm", "a", "b", "--vm", "c", "--in", "60", "--needs", "all")
     assert (got.exit_code, got.stdout.split()) == (0, [ID, "second"])
-    method, path, body = api.asked[0]
+    method, path, body = api.calls[0]
     assert (method, path) == ("POST", "/v1/events")
     assert isinstance(body, dict)
     assert {**body, "vms": sorted(body["vms"])} == {
@@ -70,12 +70,12 @@ def test_schedule_prints_the_ids_and_sends_what_was_said(api: Api) -> None:
     }
 
 
-def test_schedule_says_everything_that_can_be_said(api: Api) -> None:
+def test_schedule_sends_every_option(api: Api) -> None:
     api.answers = [{"items": [ROW], "next": None}]
     arguments = ["--vm", "a", "--duration", "9", "--life", "5", "--description", "d"]
     got = call("schedule", "Freeze", *arguments, "--source", "user", "--failure", "--json")
     assert json.loads(got.stdout) == [ROW]
-    assert api.asked[0][2] == {
+    assert api.calls[0][2] == {
         "type": "Freeze",
         "vms": ("a",),
         "duration_s": 9,
@@ -86,13 +86,13 @@ def test_schedule_says_everything_that_can_be_said(api: Api) -> None:
     }
 
 
-def test_a_type_that_is_none_and_no_vm_are_refused(api: Api) -> None:
+def test_unknown_type_and_missing_vm_are_usage_errors(api: Api) -> None:
     assert call("schedule", "Boot", "--vm", "a").exit_code == 2
     assert call("schedule", "Reboot").exit_code == 2
-    assert api.asked == []
+    assert api.calls == []
 
 
-def test_list_shows_who_has_approved(api: Api) -> None:
+def test_list_counts_approvals(api: Api) -> None:
     api.rows = [ROW, {**ROW, "id": "x", "vms": ["c"], "approvals": ["c"], "approved": True}]
     lines = [line.split("\t") for line in call("list").stdout.splitlines()]
     assert [line[4] for line in lines] == ["APPROVED", "0 of 2", "yes"]
@@ -101,28 +101,28 @@ def test_list_shows_who_has_approved(api: Api) -> None:
 
 
 @pytest.mark.parametrize("verb", ["start", "complete", "cancel", "approve"])
-def test_orders_go_to_the_event(api: Api, verb: str) -> None:
+def test_order_is_posted_to_the_event(api: Api, verb: str) -> None:
     api.answers = [ROW]
     got = call(verb, "a/b")
     assert (got.exit_code, got.stdout, got.stderr) == (0, "", f"{ID} Scheduled\n")
-    assert api.asked == [("POST", f"/v1/events/a%2Fb/{verb}", None)]
+    assert api.calls == [("POST", f"/v1/events/a%2Fb/{verb}", None)]
     assert json.loads(call(verb, ID, "--json").stdout) == ROW
 
 
 @pytest.mark.parametrize(
-    "option, come",
+    "option, reached",
     [
         ("--approved", {**ROW, "approved": True}),
         ("--started", {**ROW, "status": "Started"}),
         ("--gone", None),
     ],
 )
-def test_wait_ends_when_it_has_come(api: Api, option: str, come: Any) -> None:
-    api.answers = [ROW, ROW, come]
+def test_wait_ends_when_the_state_is_reached(api: Api, option: str, reached: Any) -> None:
+    api.answers = [ROW, ROW, reached]
     got = call("wait", ID, option, "--json")
     assert got.exit_code == 0, got.exception
-    assert json.loads(got.stdout)["status"] == (come or {"status": "gone"})["status"]
-    assert len(api.asked) == 3
+    assert json.loads(got.stdout)["status"] == (reached or {"status": "gone"})["status"]
+    assert len(api.calls) == 3
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_wait_ends_when_it_has_come(api: Api, option: str, come: Any) -> None:
         (["--gone"], [None], "there is no such event"),
     ],
 )
-def test_wait_says_why_it_will_not_come(
+def test_wait_fails_with_the_reason(
     api: Api, options: list[str], answers: list[Any], text: str
 ) -> None:
     api.answers = answers
@@ -143,16 +143,16 @@ def test_wait_says_why_it_will_not_come(
     assert (got.exit_code, str(got.exception)) == (1, text)
 
 
-def test_the_clock_is_shown_or_changed(api: Api) -> None:
+def test_clock_is_shown_or_changed(api: Api) -> None:
     shown = {"now": "2030-01-01T00:00:00.000Z", "offset_s": 60.0, "rate": 2.0, "virtual": True}
     api.answers = [{**shown, "offset_s": -2e-7}, shown]
     got = CliRunner().invoke(clock.command, [])
     assert got.stdout == "2030-01-01T00:00:00.000Z (offset 0 s, rate 2)\n"
-    api.asked.clear()
+    api.calls.clear()
     got = CliRunner().invoke(clock.command, [])
     assert got.stdout == "2030-01-01T00:00:00.000Z (offset 60 s, rate 2)\n"
     arguments = ["--now", "2030-01-01T00:00:00Z", "--rate", "2", "--advance", "60", "--offset", "1"]
     got = CliRunner().invoke(clock.command, [*arguments, "--json"])
     assert json.loads(got.stdout) == shown
-    said = {"now": "2030-01-01T00:00:00Z", "rate": 2.0, "advance_s": 60.0, "offset_s": 1.0}
-    assert api.asked == [("GET", "/v1/clock", None), ("POST", "/v1/clock", said)]
+    body = {"now": "2030-01-01T00:00:00Z", "rate": 2.0, "advance_s": 60.0, "offset_s": 1.0}
+    assert api.calls == [("GET", "/v1/clock", None), ("POST", "/v1/clock", body)]

@@ -1,4 +1,4 @@
-"""`openimds fault` against an admin API that a test wrote."""
+"""`openimds fault` against a fake admin API."""
 
 import json
 from typing import Any
@@ -25,22 +25,22 @@ ROW = {
 
 
 class Api:
-    """Remembers what it was asked."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.answer: Any = {"items": [ROW, {**ROW, "id": "8", "playbook": "throttled"}]}
-        self.asked: list[tuple[str, str, object]] = []
+        self.calls: list[tuple[str, str, object]] = []
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        self.asked.append((method, path, body))
+        self.calls.append((method, path, body))
         return self.answer
 
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api()
-    monkeypatch.setattr(fault, "Client", lambda _: made)
-    return made
+    double = Api()
+    monkeypatch.setattr(fault, "Client", lambda _: double)
+    return double
 
 
 def call(*arguments: str) -> Result:
@@ -51,13 +51,13 @@ def call(*arguments: str) -> Result:
     return got
 
 
-def test_set_sends_what_was_said_each_value_in_its_sort(api: Api) -> None:
+def test_set_sends_each_value_in_its_type(api: Api) -> None:
     got = call(
         *("set", "status", "status=410", "until_s=70", "seed=a=b", "probability=.5"),
         *("path=/metadata/*", "--vm", "a", "--vm", "b"),
     )
     assert got.output == "7\n8\n"
-    assert api.asked == [
+    assert api.calls == [
         (
             "POST",
             "/v1/faults",
@@ -78,7 +78,7 @@ def test_set_plays_a_playbook_by_its_name(api: Api) -> None:
     got = call("set", "partial-document", "fields=network,compute.tags", "--json")
     assert json.loads(got.output) == api.answer["items"]
     body = {"playbook": "partial-document", "fields": ["network", "compute.tags"]}
-    assert api.asked == [("POST", "/v1/faults", body)]
+    assert api.calls == [("POST", "/v1/faults", body)]
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ def test_set_plays_a_playbook_by_its_name(api: Api) -> None:
         (("restart", "until_s=1"), "until_s=1", ""),
     ],
 )
-def test_a_mistake_is_told_before_anybody_is_asked(
+def test_mistake_is_reported_before_the_server_is_called(
     api: Api, arguments: tuple[str, ...], where: str, hint: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         call("set", *arguments)
     assert (caught.value.where, caught.value.hint) == (where, hint)
-    assert api.asked == []
+    assert api.calls == []
 
 
-def test_list_shows_what_was_said_and_what_came_of_it(api: Api) -> None:
+def test_list_shows_parameters_and_counts(api: Api) -> None:
     assert call("list").output == (
-        "ID\tFAULT\tSEEN\tPLAYED\tOF\tSAID\n"
+        "ID\tFAULT\tSEEN\tPLAYED\tORIGIN\tPARAMETERS\n"
         "7\tstatus\t3\t2\tapi\tstatus=410 vms=a,b until_s=70\n"
         "8\tstatus\t3\t2\tthrottled\tstatus=410 vms=a,b until_s=70\n"
     )
@@ -118,40 +118,50 @@ def test_list_shows_large_numbers_to_the_last_digit(api: Api) -> None:
     assert "nth=1234567\n" in call("list").output
 
 
-def test_clear_clears_all_or_those_that_are_named(api: Api) -> None:
+def test_clear_deletes_all_faults_or_the_named_ones(api: Api) -> None:
     call("clear")
     call("clear", "7", "a/b")
-    assert [one[:2] for one in api.asked] == [
+    assert [one[:2] for one in api.calls] == [
         ("DELETE", "/v1/faults"),
         ("DELETE", "/v1/faults/7"),
         ("DELETE", "/v1/faults/a%2Fb"),
     ]
 
 
-def test_show_lists_everything_without_a_server() -> None:
-    said = call("show").output
-    assert all(f"  {key} " in said for key in (*EFFECTS, *PLAYBOOKS))
+def test_describe_lists_everything_without_a_server() -> None:
+    text = call("describe").output
+    assert all(f"  {key} " in text for key in (*EFFECTS, *PLAYBOOKS))
 
 
 @pytest.mark.parametrize("name", [*EFFECTS, *PLAYBOOKS])
-def test_show_says_of_each_what_why_and_what_can_be_said(name: str) -> None:
-    said = call("show", name).output
+def test_describe_prints_reason_evidence_and_parameters(name: str) -> None:
+    text = call("describe", name).output
     one = EFFECTS.get(name) or PLAYBOOKS[name]
-    assert said.startswith(f"{one.about}\n\nWhy: {one.why}\nEvidence: {one.evidence.mark}")
-    assert "  vms " in said
+    assert text.startswith(f"{one.about}\n\nWhy: {one.why}\nEvidence: {one.evidence.mark}")
+    assert "  vms " in text
     for row in one.parameters:
-        assert f"  {row.name} " in said
+        assert f"  {row.name} " in text
 
 
-def test_show_says_defaults_and_choices() -> None:
-    said = call("show", "missing-fields").output
-    assert "  leave        What becomes of them. Default: missing. One of missing, empty.\n" in said
+def test_show_is_a_hidden_alias_of_describe() -> None:
+    assert call("show", "status").output == call("describe", "status").output
+    assert json.loads(call("show", "--json").output) == json.loads(
+        call("describe", "--json").output
+    )
+    listed = call("--help").output.partition("Commands:")[2]
+    assert " describe " in listed
+    assert " show " not in listed
 
 
-def test_show_says_as_json_what_it_says_as_text() -> None:
-    every = json.loads(call("show", "--json").output)
+def test_describe_prints_defaults_and_choices() -> None:
+    text = call("describe", "missing-fields").output
+    assert "  leave        What becomes of them. Default: missing. One of missing, empty.\n" in text
+
+
+def test_describe_prints_json() -> None:
+    every = json.loads(call("describe", "--json").output)
     assert [one.get("effect") or one["playbook"] for one in every] == [*EFFECTS, *PLAYBOOKS]
-    one = json.loads(call("show", "missing-fields", "--json").output)
+    one = json.loads(call("describe", "missing-fields", "--json").output)
     assert one in every
     assert one["evidence"]["mark"] == "documented"
     assert one["parameters"][-1] == {
@@ -165,4 +175,4 @@ def test_show_says_as_json_what_it_says_as_text() -> None:
         "required": False,
     }
     with pytest.raises(ConfigError, match='Did you mean "trickle"'):
-        call("show", "trikle", "--json")
+        call("describe", "trikle", "--json")

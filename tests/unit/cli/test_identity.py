@@ -1,4 +1,4 @@
-"""`openimds identity` against an admin API that a test wrote."""
+"""`openimds identity` against a fake admin API."""
 
 import json
 from collections.abc import Callable
@@ -36,13 +36,13 @@ ROW = {
 
 
 class Api:
-    """One VM, changed by merge patches as the desk does it; others may be quicker."""
+    """One VM, changed by merge patches as the fleet service does; `before` runs before a patch."""
 
     def __init__(self) -> None:
-        self.said: dict[str, Any] = {}
+        self.body: dict[str, Any] = {}
         self.revision = 1
         self.before: list[Callable[[], None]] = []
-        self.asked: list[tuple[str, str, object]] = []
+        self.calls: list[tuple[str, str, object]] = []
         self.rows: list[dict[str, Any]] = []
 
     def ask(
@@ -53,7 +53,7 @@ class Api:
         media: str = "application/json",
         revision: int | None = None,
     ) -> Any:
-        self.asked.append((method, path, body))
+        self.calls.append((method, path, body))
         if path.endswith("/identities") or path.startswith(("/v1/identities", "/v1/keys")):
             return {"items": self.rows, "next": None}
         if method == "PATCH":
@@ -63,26 +63,28 @@ class Api:
             if revision != self.revision:
                 raise ChangedError("a: it is at another revision; read it again and retry")
             self.change(body)
-        return {"name": "a", "revision": self.revision, "origin": "api", **self.said}
+        return {"name": "a", "revision": self.revision, "origin": "api", **self.body}
 
     def change(self, patch: object) -> None:
-        """Change the VM as a server does: what does not fit is refused."""
-        changed = read_vm("a", merge_patch(self.said, patch))
-        self.said = msgspec.json.decode(encode_vm(changed))
+        """Change the VM as a server does, or refuse a patch that does not fit."""
+        changed = read_vm("a", merge_patch(self.body, patch))
+        self.body = msgspec.json.decode(encode_vm(changed))
         self.revision += 1
 
     @property
-    def held(self) -> Any:
-        return self.said.get("identities", {})
+    def identities(self) -> Any:
+        return self.body.get("identities", {})
 
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
-    made = Api()
+    double = Api()
     (tmp_path / "token").write_text("x")
     monkeypatch.setenv("OPENIMDS_TOKEN_FILE", str(tmp_path / "token"))
-    monkeypatch.setattr(Client, "ask", lambda _, *arguments, **named: made.ask(*arguments, **named))
-    return made
+    monkeypatch.setattr(
+        Client, "ask", lambda _, *arguments, **named: double.ask(*arguments, **named)
+    )
+    return double
 
 
 def run(*arguments: str) -> Result:
@@ -95,85 +97,84 @@ def done(*arguments: str) -> Result:
     return got
 
 
-def test_what_is_assigned_is_added_to_what_is_there(api: Api) -> None:
+def test_assigned_identity_is_added_to_the_others(api: Api) -> None:
     done("assign", "a", "--system")
     done("assign", "a", "--user", APP, "--client-id", C, "--principal-id", P)
     done("assign", "a", "--user", OPS, "--source", "entra")
-    assert api.held == {
+    assert api.identities == {
         "system": True,
         "user": [APP, OPS],
         "details": {APP: {"clientId": C, "principalId": P}, OPS: {"source": "entra"}},
     }
 
 
-def test_what_is_there_is_changed_and_not_doubled_whatever_the_letters(api: Api) -> None:
+def test_assigned_again_in_other_letter_case_is_changed(api: Api) -> None:
     done("assign", "a", "--user", APP, "--client-id", C)
     done("assign", "a", "--user", APP.upper(), "--source", "forge:expired")
-    assert api.held["user"] == [APP]
-    assert api.held["details"] == {APP: {"clientId": C, "source": "forge:expired"}}
+    assert api.identities["user"] == [APP]
+    assert api.identities["details"] == {APP: {"clientId": C, "source": "forge:expired"}}
     done("assign", "a", "--system", "--client-id", D)
     done("assign", "a", "--system")
-    assert api.held["details"]["system"] == {"clientId": D}
+    assert api.identities["details"]["system"] == {"clientId": D}
 
 
-def test_what_is_removed_goes_with_all_that_was_said_of_it(api: Api) -> None:
+def test_removed_identity_takes_its_details_along(api: Api) -> None:
     for which in (["--system"], ["--user", APP], ["--user", OPS]):
         done("assign", "a", *which, "--client-id", C)
     got = done("remove", "a", "--user", APP.lower())
     assert got.stderr == f"a has lost the identity {APP.lower()} (revision 5)\n"
-    assert api.held["user"] == [OPS]
-    assert api.held["details"].keys() == {"system", OPS}
+    assert api.identities["user"] == [OPS]
+    assert api.identities["details"].keys() == {"system", OPS}
     done("remove", "a", "--system")
-    assert (api.held["user"], api.held["details"].keys()) == ([OPS], {OPS})
+    assert (api.identities["user"], api.identities["details"].keys()) == ([OPS], {OPS})
     done("remove", "a", "--user", OPS)
-    assert api.said == {}
+    assert api.body == {}
 
 
 @pytest.mark.parametrize("which", [["--system"], ["--user", OPS]])
-def test_what_is_not_there_cannot_be_removed(api: Api, which: list[str]) -> None:
+def test_unassigned_identity_cannot_be_removed(api: Api, which: list[str]) -> None:
     done("assign", "a", "--user", APP)
     got = run("remove", "a", *which)
     assert isinstance(got.exception, identity.NoIdentityError)
-    called = "the identity " + OPS if len(which) > 1 else "the system-assigned identity"
-    shows = f"a does not have {called}; openimds identity list shows what there is"
-    hint = f'. Did you mean "{APP}"?' if len(which) > 1 else ""
-    assert str(got.exception) == shows + hint
-    assert api.held == {"user": [APP]}
+    title = "the identity " + OPS if len(which) > 1 else "the system-assigned identity"
+    hint = f'. Did you mean "{APP}"?' if len(which) > 1 else "; openimds identity list shows all"
+    assert str(got.exception) == f"a does not have {title}{hint}"
+    assert api.identities == {"user": [APP]}
 
 
-def test_who_was_quicker_loses_nothing(api: Api) -> None:
+def test_change_after_a_412_keeps_the_other_change(api: Api) -> None:
     api.before = [
         lambda: api.change({"identities": {"user": [OPS]}}),
         lambda: api.change({"identities": {"user": [OPS, f"{OPS}-2"], "system": True}}),
     ]
     done("assign", "a", "--user", APP)
-    assert api.held == {"system": True, "user": [OPS, APP]}
+    assert api.identities == {"system": True, "user": [OPS, APP]}
     api.before = [lambda: api.change({"identities": {"user": [OPS, f"{OPS}-3", APP]}})]
     done("remove", "a", "--user", APP)
-    assert api.held["user"] == [OPS, f"{OPS}-3"]
+    assert api.identities["user"] == [OPS, f"{OPS}-3"]
 
 
-def test_who_is_never_quick_enough_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_change_is_refused_after_a_412_at_every_try(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(identity, "_MOST_TRIES", 3)
     api.before = [lambda: api.change({"classic": True})] * 9
     got = run("assign", "a", "--system")
     assert isinstance(got.exception, ServerError)
     assert str(got.exception) == "a: it is at another revision; read it again and retry"
-    assert [method for method, _, _ in api.asked].count("PATCH") == 3
+    assert [method for method, _, _ in api.calls].count("PATCH") == 3
 
 
 @pytest.mark.parametrize("command", ["assign", "remove"])
 @pytest.mark.parametrize("which", [[], ["--system", "--user", APP], ["--user", ""]])
-def test_one_identity_is_named_no_more_and_no_less(
-    api: Api, command: str, which: list[str]
-) -> None:
+def test_no_identity_or_two_is_a_usage_error(api: Api, command: str, which: list[str]) -> None:
     got = run(command, "a", *which)
     assert got.exit_code == 2
     assert "Name one identity: --system, or --user RESOURCE_ID" in got.stderr
-    assert api.asked == []
+    assert api.calls == []
 
 
-def test_an_assignment_says_the_client_id_or_the_whole_of_it(api: Api) -> None:
+def test_assign_prints_the_client_id_or_json(api: Api) -> None:
     api.rows = [ROW, {**ROW, "kind": "user", "resourceId": APP, "clientId": "u"}]
     got = done("assign", "a", "--system")
     assert got.stderr == "a has the system-assigned identity, client id c (revision 2)\n"
@@ -182,7 +183,7 @@ def test_an_assignment_says_the_client_id_or_the_whole_of_it(api: Api) -> None:
     assert (json.loads(got.stdout), got.stderr) == ([api.rows[1]], "")
 
 
-def test_a_list_is_columns_for_a_pipe_and_json_for_programs(api: Api) -> None:
+def test_list_is_columns_for_a_pipe_or_json(api: Api) -> None:
     api.rows = [ROW, {**ROW, "kind": "user", "resourceId": APP}]
     got = done("list")
     assert got.stdout == (
@@ -193,38 +194,38 @@ def test_a_list_is_columns_for_a_pipe_and_json_for_programs(api: Api) -> None:
     assert got.stderr == ""
     assert json.loads(done("list", "--json").stdout) == api.rows
     assert done("list", "--vm", "ä b").stdout == got.stdout
-    assert [path for _, path, _ in api.asked] == [
+    assert [path for _, path, _ in api.calls] == [
         "/v1/identities?limit=1000",
         "/v1/identities?limit=1000",
         "/v1/vms/%C3%A4%20b/identities",
     ]
 
 
-def test_forged_tokens_are_pointed_out(api: Api) -> None:
+def test_list_warns_of_forged_tokens(api: Api) -> None:
     api.rows = [ROW, {**ROW, "source": "forge:unsigned", "forged": True}]
     got = done("list")
     assert "forge:unsigned" in got.stdout
-    assert got.stderr == "1 of these give forged tokens: their source says which\n"
+    assert got.stderr == "1 of these give forged tokens: see the column SOURCE\n"
 
 
-def test_a_row_that_is_forged_is_another_colour() -> None:
+def test_forged_row_has_another_colour() -> None:
     forged = {**ROW, "forged": True}
     styles = [{cell[1] for cell in identity._row(one)} for one in (ROW, forged)]
     assert styles == [{""}, {"bold red"}]
 
 
-def test_a_new_key_is_told_with_the_end_of_the_old_one(api: Api) -> None:
+def test_rotate_prints_the_new_key_and_the_end_of_the_old(api: Api) -> None:
     api.rows = [
         {"kid": "new", "began": "1", "retired": None, "publishedUntil": None},
         {"kid": "old", "began": "0", "retired": "1", "publishedUntil": "2026-11-23T21:54:46"},
     ]
     got = done("rotate")
     assert got.stderr == "new signs from now on\nold published until 2026-11-23T21:54:46\n"
-    assert api.asked == [("POST", "/v1/keys", None)]
+    assert api.calls == [("POST", "/v1/keys", None)]
     assert json.loads(done("rotate", "--json").stdout) == api.rows
 
 
-def test_a_client_says_what_it_means_to_change(
+def test_client_sends_the_revision_as_if_match(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, str]] = []
@@ -240,12 +241,12 @@ def test_a_client_says_what_it_means_to_change(
             return self
 
         def read(self) -> bytes:
-            return b'{"detail": "somebody was quicker"}'
+            return b'{"detail": "it is at another revision"}'
 
     (tmp_path / "token").write_text("x")
     monkeypatch.setenv("OPENIMDS_TOKEN_FILE", str(tmp_path / "token"))
     monkeypatch.setattr(client_module, "HTTPConnection", Http)
-    with pytest.raises(ChangedError, match="somebody was quicker"):
+    with pytest.raises(ChangedError, match="it is at another revision"):
         Client().ask("PATCH", "/v1/vms/a", {}, revision=7)
     with pytest.raises(ChangedError):
         Client().ask("PATCH", "/v1/vms/a", {})

@@ -6,7 +6,7 @@ from openimds.cli.main import values
 from openimds.settings import CONFIG_VARIABLE, FILE_NAME
 
 
-def test_a_folder_that_may_not_be_entered_has_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forbidden_folder_has_no_settings_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def exists(path: Path, **_: object) -> bool:
         assert path.name == FILE_NAME
         raise PermissionError(13, "Permission denied")

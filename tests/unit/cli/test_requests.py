@@ -1,4 +1,4 @@
-"""`openimds requests` against an admin API that a test wrote."""
+"""`openimds requests` against a fake admin API."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -38,23 +38,23 @@ HEAD = "NUMBER\tTIME\tVM\tMETHOD\tTARGET\tSTATUS\tREASON\tSIZE\tFAULT"
 
 
 class Api:
-    """Answers what the test laid out."""
+    """Gives the rows and findings of the test."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.findings: list[dict[str, Any]] = []
-        self.asked: list[tuple[str, str, object]] = []
+        self.calls: list[tuple[str, str, object]] = []
         self.ends: Exception | type[BaseException] | None = None
 
     def ask(self, method: str, path: str) -> None:
-        self.asked.append((method, path, None))
+        self.calls.append((method, path, None))
 
     def items(self, path: str, only: Mapping[str, object]) -> Iterator[dict[str, Any]]:
-        self.asked.append(("GET", path, {**only}))
+        self.calls.append(("GET", path, {**only}))
         return iter(self.findings if path.endswith("/report") else self.rows)
 
     def follow(self, path: str) -> Iterator[dict[str, Any]]:
-        self.asked.append(("FOLLOW", path, None))
+        self.calls.append(("FOLLOW", path, None))
         yield from self.rows
         if self.ends:
             raise self.ends
@@ -62,16 +62,16 @@ class Api:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api()
-    monkeypatch.setattr(requests, "Client", lambda _: made)
-    return made
+    double = Api()
+    monkeypatch.setattr(requests, "Client", lambda _: double)
+    return double
 
 
 def call(*arguments: str) -> Result:
     return CliRunner().invoke(requests.command, arguments)
 
 
-def test_requests_are_columns_for_a_pipe(api: Api) -> None:
+def test_list_is_columns_for_a_pipe(api: Api) -> None:
     unknown_caller = {**ONE, "number": 8, "vm": "", "status": 404, "reason": "unknown_caller"}
     api.rows = [ONE, unknown_caller]
     got = call("--vm", "web-1", "--endpoint", "versions", "--status", "200")
@@ -82,15 +82,15 @@ def test_requests_are_columns_for_a_pipe(api: Api) -> None:
         "8\t2026-11-22T19:54:46.000Z\t10.0.0.4\tGET\t/metadata/versions\t404\tunknown_caller\t680\t",
     ]
     only = {"vm": "web-1", "endpoint": "versions", "status": 200}
-    assert api.asked == [("GET", "/v1/requests", only)]
+    assert api.calls == [("GET", "/v1/requests", only)]
 
 
-def test_what_a_guest_wrote_commands_no_terminal(api: Api) -> None:
+def test_control_characters_of_a_guest_are_replaced(api: Api) -> None:
     api.rows = [{**ONE, "target": "/\x1b]0;hush\x07\t\x9b2J"}]
     assert "/\ufffd]0;hush\ufffd\ufffd\ufffd2J" in call().stdout
 
 
-def test_json_is_what_the_api_says(api: Api) -> None:
+def test_json_is_that_of_the_api(api: Api) -> None:
     api.rows = [ONE]
     assert json.loads(call("--json").stdout) == [ONE]
     api.findings = [FINDING]
@@ -99,7 +99,7 @@ def test_json_is_what_the_api_says(api: Api) -> None:
     assert [json.loads(line) for line in call("--follow", "--json").stdout.splitlines()] == api.rows
 
 
-def test_a_terminal_gets_a_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_gets_a_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     for module in (requests, table):
         monkeypatch.setattr(module, "is_terminal", lambda: True)
@@ -121,7 +121,7 @@ def test_a_terminal_gets_a_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
-def test_a_report_ends_with_1_if_anything_was_found(api: Api) -> None:
+def test_report_exits_1_with_findings(api: Api) -> None:
     api.findings = [FINDING]
     got = call("--report", "--vm", "web-1")
     assert got.exit_code == 1
@@ -129,29 +129,29 @@ def test_a_report_ends_with_1_if_anything_was_found(api: Api) -> None:
         *("forwarded", "refused", "web-1", "2", "GET /metadata/versions 400", "It is rejected"),
         "documented S1 S2",
     ]
-    assert api.asked == [("GET", "/v1/requests/report", {"vm": "web-1"})]
+    assert api.calls == [("GET", "/v1/requests/report", {"vm": "web-1"})]
     api.findings, api.rows = [], [ONE]
     got = call("--report")
-    assert (got.exit_code, got.stdout, got.stderr) == (0, "", "nothing was found\n")
+    assert (got.exit_code, got.stdout, got.stderr) == (0, "", "no mistakes\n")
     assert call("--report", "--json").stdout == "[]\n"
 
 
-def test_a_report_of_nobody_says_that_there_was_nothing_to_judge(api: Api) -> None:
+def test_report_without_requests_differs_from_a_clean_one(api: Api) -> None:
     got = call("--report", "--vm", "wbe-1")
     assert (got.exit_code, got.stdout) == (0, "")
-    assert got.stderr == "nothing was found: no such request is recorded\n"
-    assert api.asked[1:] == [("GET", "/v1/requests", {"vm": "wbe-1", "limit": 1})]
+    assert got.stderr == "no mistakes: no such request is recorded\n"
+    assert api.calls[1:] == [("GET", "/v1/requests", {"vm": "wbe-1", "limit": 1})]
 
 
-def test_following_ends_with_a_word_when_the_server_ends_it(api: Api) -> None:
+def test_follow_reports_the_end_of_the_feed(api: Api) -> None:
     api.rows = [ONE]
     got = call("--follow", "--vm", "web 1", "--status", "200")
     assert (got.exit_code, got.stdout.splitlines()[0]) == (0, HEAD)
-    assert got.stderr.startswith("the server has ended the feed")
-    assert api.asked == [("FOLLOW", "/v1/requests/feed?vm=web+1&status=200", None)]
+    assert got.stderr.startswith("the server has ended the feed: it is stopping")
+    assert api.calls == [("FOLLOW", "/v1/requests/feed?vm=web+1&status=200", None)]
 
 
-def test_following_ends_in_silence_by_ctrl_c_and_with_an_error_when_the_server_is_lost(
+def test_follow_ends_silently_by_ctrl_c_or_with_an_error(
     api: Api,
 ) -> None:
     api.ends = KeyboardInterrupt
@@ -161,37 +161,39 @@ def test_following_ends_in_silence_by_ctrl_c_and_with_an_error_when_the_server_i
     assert call("--follow").exception is api.ends
 
 
-def test_clear_asks_for_it_and_says_nothing(api: Api) -> None:
+def test_clear_deletes_and_prints_nothing(api: Api) -> None:
     got = call("--clear")
     assert (got.exit_code, got.output) == (0, "")
-    assert api.asked == [("DELETE", "/v1/requests", None)]
+    assert api.calls == [("DELETE", "/v1/requests", None)]
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (["--clear", "--vm", "a"], "--clear does not go with --vm"),
         (["--report", "--vm", "a", "--status", "1"], "--report does not go with --status"),
         (["--report", "--endpoint", "token"], "--report does not go with --endpoint"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(api: Api, arguments: list[str], said: str) -> None:
+def test_filter_that_a_mode_does_not_take_is_refused(
+    api: Api, arguments: list[str], message: str
+) -> None:
     got = call(*arguments)
     assert got.exit_code == 2
-    assert said in got.stderr
-    assert api.asked == []
+    assert message in got.stderr
+    assert api.calls == []
 
 
 class Http:
-    """A connection whose answer is laid out; a line of it may be an error."""
+    """A connection with a fixed answer; a line of it may be an error to raise."""
 
     def __init__(self, status: int, lines: list[bytes | Exception]) -> None:
         self.status, self._lines = status, lines
-        self.asked: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str]] = []
 
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         assert headers == {"Authorization": "Bearer hush"}
-        self.asked.append((method, path))
+        self.calls.append((method, path))
 
     def getresponse(self) -> "Http":
         return self
@@ -214,16 +216,14 @@ def connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, http: Http) -> Cl
     return Client(str(tmp_path))
 
 
-def test_a_feed_is_read_event_by_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feed_is_read_event_by_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [b": ping\r\n", b"id: 1\r\n", b"event: request\r\n", b'data: {"a":1}\r\n', b"\r\n"]
     http = Http(200, [*lines, b'data: {"a":2}\r\n'])
     assert list(connected(tmp_path, monkeypatch, http).follow("/feed")) == [{"a": 1}, {"a": 2}]
-    assert http.asked == [("GET", "/feed")]
+    assert http.calls == [("GET", "/feed")]
 
 
-def test_a_feed_that_breaks_says_whose_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_feed_names_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     http = Http(200, [b'data: {"a":1}\r\n', ConnectionResetError("reset")])
     feed = connected(tmp_path, monkeypatch, http).follow("/feed")
     assert next(feed) == {"a": 1}
@@ -231,7 +231,7 @@ def test_a_feed_that_breaks_says_whose_it_was(
         next(feed)
 
 
-def test_a_feed_that_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_feed_gives_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     http = Http(400, [b'{"detail": "status: saw x"}'])
     with pytest.raises(ServerError, match=r"^status: saw x$"):
         next(connected(tmp_path, monkeypatch, http).follow("/feed"))

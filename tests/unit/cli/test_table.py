@@ -1,4 +1,4 @@
-"""Tables: what a pipe gets, and what a terminal."""
+"""Tables for a pipe and for a terminal."""
 
 import re
 import sys
@@ -8,12 +8,12 @@ import pytest
 from openimds.cli import table
 
 
-def test_a_pipe_gets_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pipe_gets_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
     table.print_table(("A", "B"), [("1", ("x", "bold red")), ("", "[bold]y")])
     assert capsys.readouterr().out == "A\tB\n1\tx\n\t[bold]y\n"
 
 
-def test_a_terminal_is_shown_what_somebody_wrote_and_obeys_none_of_it(
+def test_markup_in_a_cell_is_printed_as_text(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -27,7 +27,7 @@ def test_a_terminal_is_shown_what_somebody_wrote_and_obeys_none_of_it(
     assert lines == [["NAME", "KIND"], ["[red]", "[/x]"], ["b", "forged"]]
 
 
-def test_a_column_that_folds_leaves_the_others_whole(
+def test_folding_column_leaves_the_others_whole(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "24")

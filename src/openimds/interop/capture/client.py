@@ -1,4 +1,4 @@
-"""One IMDS, asked one thing at a time."""
+"""Client of one IMDS: sends a request on a connection of its own, and returns the exchange."""
 
 import re
 import socket
@@ -15,16 +15,16 @@ from openimds.interop.capture.http_message import Message, MessageError
 from openimds.interop.capture.plan import PlannedQuestion
 from openimds.interop.capture.throttle import Throttle
 from openimds.interop.transcript.exchange import Exchange, RecordedRequest, RecordedResponse, answer
-from openimds.interop.transcript.location import ATTESTED, place
+from openimds.interop.transcript.location import ATTESTED, locate
 
 _AUTHORITY = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 _WITH_LENGTH = ("POST", "PUT", "PATCH")
-_AT_ONCE_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 16
 _HTTP_PORT = 80
 
 
 class ImdsAddress(Struct, frozen=True):
-    """Where an IMDS is: what stands in Host, and where to connect to."""
+    """The address of an IMDS: the value of Host, and the host and port to connect to."""
 
     authority: str
     host: str
@@ -36,11 +36,11 @@ class ImdsAddress(Struct, frozen=True):
         return f"http://{self.authority}"
 
 
-def site(url: str, where: str) -> ImdsAddress:
-    """Return the site of a URL; `where` is what gave it.
+def imds_address(url: str, where: str) -> ImdsAddress:
+    """Return the address in a URL; `where` names the option or argument of the URL.
 
     Raises:
-        ConfigError: it is none that can be asked.
+        ConfigError: it is not http, or has more than a host and a port.
     """
     expected = "http://HOST or http://HOST:PORT, without a path"
     try:
@@ -56,78 +56,85 @@ def site(url: str, where: str) -> ImdsAddress:
 
 
 class CaptureClient:
-    """Sends requests over connections of their own; nothing of the environment has a part in it."""
+    """Sends requests, each on a new connection; the environment (proxies) has no influence."""
 
-    def __init__(self, at: ImdsAddress, pace: Throttle, now: Callable[[], float]) -> None:
-        """Ask there at this pace; `now` is a steady clock."""
-        self.site = at
-        self._pace, self._now = pace, now
+    def __init__(self, address: ImdsAddress, throttle: Throttle, now: Callable[[], float]) -> None:
+        """Take the address, the throttle of its requests, and a monotonic clock in seconds."""
+        self.address = address
+        self._throttle, self._now = throttle, now
 
-    def ask(self, asked: PlannedQuestion) -> Exchange:
-        """Return what came of a question, asked again where the answer says to come back."""
-        away: RecordedResponse | None = None
+    def ask(self, question: PlannedQuestion) -> Exchange:
+        """Return the exchange of a question, repeated while the answer is "try again"."""
+        turned_away: RecordedResponse | None = None
         tries = 0
         while True:
-            self._pace.turn()
+            self._throttle.wait_for_turn()
             try:
-                said = self._once(asked)
+                response = self._exchange(question)
             except TimeoutError:
-                return self._failed(asked, f"no whole answer within {asked.most_s:g} s")
+                return self._failed(question, f"no whole answer within {question.most_s:g} s")
             except OSError as error:
-                return self._failed(asked, (error.strerror or str(error)).lower())
+                return self._failed(question, (error.strerror or str(error)).lower())
             except MessageError as error:
-                return self._failed(asked, str(error))
-            if not self._pace.rest(said.status, tries, said.value("Retry-After")):
+                return self._failed(question, str(error))
+            retry_after = response.value("Retry-After")
+            if not self._throttle.wait_to_retry(response.status, tries, retry_after):
                 break
-            away = away or said
+            turned_away = turned_away or response
             tries += 1
-        return Exchange(asked.question, asked.version, asked.request, answer=said, turned_away=away)
+        return Exchange(
+            question.question,
+            question.version,
+            question.request,
+            answer=response,
+            turned_away=turned_away,
+        )
 
     @staticmethod
-    def _failed(asked: PlannedQuestion, why: str) -> Exchange:
-        return Exchange(asked.question, asked.version, asked.request, failure=why)
+    def _failed(question: PlannedQuestion, why: str) -> Exchange:
+        return Exchange(question.question, question.version, question.request, failure=why)
 
-    def _once(self, asked: PlannedQuestion) -> RecordedResponse:
+    def _exchange(self, question: PlannedQuestion) -> RecordedResponse:
         """Return the answer to one request.
 
         Raises:
-            OSError: nobody answers in time.
-            MessageError: what comes is no answer.
+            OSError: there is no connection, or no whole answer in time.
+            MessageError: the bytes are not an HTTP answer.
         """
-        until_s = self._now() + asked.most_s
-        message = Message(asked.request.method)
-        where = self.site.host, self.site.port
-        with socket.create_connection(where, timeout=asked.most_s) as connection:
-            connection.sendall(self._bytes(asked.request))
+        until_s = self._now() + question.most_s
+        message = Message(question.request.method)
+        where = self.address.host, self.address.port
+        with socket.create_connection(where, timeout=question.most_s) as connection:
+            connection.sendall(self._bytes(question.request))
             while True:
-                # However little comes at a time, the whole has its bound.
+                # The bound is for the whole answer, however slowly its bytes arrive.
                 if (left_s := until_s - self._now()) <= 0:
                     raise TimeoutError
                 connection.settimeout(left_s)
-                data = connection.recv(_AT_ONCE_BYTES)
+                data = connection.recv(_CHUNK_BYTES)
                 if not data:
                     message.end()
                     break
                 if message.feed(data):
                     break
-        signed = _signed(message.body) if _is_signed(asked, message) else ""
+        signed = _signed_text(message.body) if _is_signed(question, message) else ""
         return answer(message.line, message.headers, message.body, signed)
 
     def _bytes(self, request: RecordedRequest) -> bytes:
-        host = [f"Host: {self.site.authority}"] if request.has_host else []
+        host = [f"Host: {self.address.authority}"] if request.has_host else []
         length = ["Content-Length: 0"] if request.method in _WITH_LENGTH else []
         headers = [f"{name}: {value}" for name, value in request.headers]
         lines = [f"{request.method} {request.target} HTTP/1.1", *host, *headers, *length]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _is_signed(asked: PlannedQuestion, message: Message) -> bool:
-    is_good = message.line.split()[1] == b"%d" % HTTPStatus.OK
-    return is_good and place(asked.request.target).document == ATTESTED
+def _is_signed(question: PlannedQuestion, message: Message) -> bool:
+    is_ok = message.line.split()[1] == b"%d" % HTTPStatus.OK
+    return is_ok and locate(question.request.target).document == ATTESTED
 
 
-def _signed(body: bytes) -> str:
-    """Return the text that an attested document signs, empty if it cannot be told."""
+def _signed_text(body: bytes) -> str:
+    """Return the text that an attested document signs, empty if it cannot be read."""
     # Imported on use: cryptography weighs more than all the rest.
     from openimds.credentials.pki.cms import EnvelopeError, open_envelope  # noqa: PLC0415 - see above
 

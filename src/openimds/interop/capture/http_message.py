@@ -1,4 +1,4 @@
-"""An HTTP answer, read from bytes as they come and kept as they were."""
+"""Parser of an HTTP answer that keeps its bytes as they arrived."""
 
 import re
 
@@ -12,14 +12,14 @@ _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?")
 
 
 class MessageError(Error):
-    """Bytes that are no answer, or none within the bounds."""
+    """The bytes are not an HTTP answer, or exceed a bound."""
 
 
 class Message:
-    """One answer; `line` and `headers` are there once the head is, the body once it is whole."""
+    """One answer: `line` and `headers` are set with the end of the head, `body` at its end."""
 
     def __init__(self, method: str) -> None:
-        """Wait for the answer to a request of this method."""
+        """Take the method of the request, because HEAD has no body."""
         self.line = b""
         self.headers: tuple[bytes, ...] = ()
         self.body = b""
@@ -32,7 +32,7 @@ class Message:
         """Take more bytes; return whether the answer is whole.
 
         Raises:
-            MessageError: these bytes are no answer.
+            MessageError: the bytes are not an HTTP answer, or too many.
         """
         self._left += data
         while not self.line:
@@ -62,15 +62,15 @@ class Message:
         self.body = self._left
 
     def value(self, name: bytes) -> bytes:
-        """Return the value of a header, empty if there is none."""
+        """Return the value of a header by its name in lower case, empty if there is none."""
         for header in self.headers:
-            known, _, value = header.partition(b":")
-            if known.strip().lower() == name:
+            own, _, value = header.partition(b":")
+            if own.strip().lower() == name:
                 return value.strip()
         return b""
 
     def _head(self) -> bool:
-        """Read a head if it is whole; one of status 1xx is only an announcement."""
+        """Parse the head if it is whole, and return whether to go on; a head of 1xx is skipped."""
         head, end, rest = self._left.partition(b"\r\n\r\n")
         line, *headers = head.split(b"\r\n")
         if len(head) > _MOST_HEAD_BYTES:
@@ -87,7 +87,7 @@ class Message:
         return True
 
     def _frame(self, status: int) -> None:
-        """Find out where the body ends."""
+        """Set how the end of the body is found (RFC 9112, section 6.3)."""
         length = self.value(b"content-length")
         if self._has_no_body or status in _NO_BODY:
             self._length = 0
@@ -99,18 +99,18 @@ class Message:
             raise MessageError(f"Content-Length: {length[:20]!r}")
 
     def _chunks(self) -> bool:
-        """Put the chunks together if all are there."""
-        found, left = b"", self._left
+        """Join the chunks if all are there."""
+        body, left = b"", self._left
         while True:
             size, end, left = left.partition(b"\r\n")
             if not end:
                 return False
-            known = _SIZE.fullmatch(size)
-            if known is None:
+            digits = _SIZE.fullmatch(size)
+            if digits is None:
                 raise MessageError(f"a chunk of size {size[:20]!r}")
-            if not (count := int(known[1], 16)):
-                self.body = found
+            if not (count := int(digits[1], 16)):
+                self.body = body
                 return left.startswith(b"\r\n") or b"\r\n\r\n" in left
             if len(left) < count + 2:
                 return False
-            found, left = found + left[:count], left[count + 2 :]
+            body, left = body + left[:count], left[count + 2 :]

@@ -1,4 +1,4 @@
-"""What there is to ask an IMDS that it should refuse, as rows: its words are the facts."""
+"""Questions that an IMDS should refuse, as rows; the text of each refusal is a fact."""
 
 from openimds.facts.facts import ATTESTED, NONCE, ORDER_OF_CHECKS, RULE, fact
 from openimds.interop.capture.question import (
@@ -117,7 +117,7 @@ PARAMETERS: tuple[Question, ...] = (
         },
     ),
     *ask(
-        "a nonce that is none",
+        "a malformed nonce",
         refused("nonce_unfit"),
         {"nonce-odd": f"{DOCUMENT}?{V}&nonce=a.b", "nonce-empty": f"{DOCUMENT}?{V}&nonce="},
     ),
@@ -208,7 +208,7 @@ OF_BALANCER: tuple[Question, ...] = (
         {"balancer-unknown-version": f"{BALANCER}?{_LATER}"},
     ),
     *ask(
-        "a parameter that nobody knows, of the load balancer",
+        "an unknown parameter, of the load balancer",
         refused("unexpected_request", "loadbalancer"),
         {
             "balancer-parameter": f"{BALANCER}?{V}&colour=blue",

@@ -1,4 +1,4 @@
-"""What a question is, and how rows of them are written."""
+"""A question as a row, and functions that make rows."""
 
 from collections.abc import Mapping
 
@@ -9,16 +9,16 @@ from openimds.facts.refusals import refusal_row
 from openimds.interop.transcript.exchange import RecordedRequest
 
 GENERAL, OF_EVENTS = "general", "events"
-"""The lists of api-versions that a question is asked at, each of them."""
+"""Names of lists of api-versions; a question may be asked at each version of one list."""
 METADATA = (("Metadata", "true"),)
 INSTANCE, DOCUMENT = "/metadata/instance", "/metadata/attested/document"
 BALANCER, EVENTS, ROOT = "/metadata/loadbalancer", "/metadata/scheduledevents", "/metadata"
 V = "api-version=2021-02-01"
-"""What is asked once is asked at a version that every region has known for long."""
+"""A question that is asked once uses a version that every region has known for long."""
 
 
 class Option(Struct, frozen=True):
-    """What has to be wanted for a question to be asked; `without` is said where it is not."""
+    """A switch for optional questions; `without` names the omission where it is off."""
 
     flag: str
     help: str
@@ -44,9 +44,14 @@ OPTIONS: dict[str, Option] = {
 class Question(Struct, frozen=True):
     """One question.
 
-    `each` is the list of api-versions that it is asked at, one after the other; empty: once. In the
-    target, `{version}` is that api-version and `{newest}` the newest one. `option` is the key of
-    what has to be wanted, `most_s` how long the whole answer may take.
+    Attributes:
+        key: its name in transcripts.
+        why: the subject of the question, for the page of questions.
+        about: the fact that the answer settles.
+        request: its target may hold `{version}`, an api-version of `each`, and `{newest}`.
+        each: the list of api-versions that it is asked at, one after the other; empty: once.
+        option: the key of the option that has to be on.
+        most_s: seconds that the whole answer may take.
     """
 
     key: str
@@ -65,7 +70,7 @@ def ask(
     headers: tuple[tuple[str, str], ...] = METADATA,
     method: str = "GET",
 ) -> list[Question]:
-    """Return questions that differ in key and target only."""
+    """Return questions that differ only in key and target; `targets` has targets by key."""
     return [
         Question(key, why, about, RecordedRequest(method, target, headers), option=_option(target))
         for key, target in targets.items()
@@ -78,5 +83,5 @@ def refused(key: str, category: str = "general") -> Fact:
 
 
 def _option(target: str) -> str:
-    known = {DOCUMENT: "attested", EVENTS: "events"}
-    return next((option for path, option in known.items() if target.startswith(path)), "")
+    by_path = {DOCUMENT: "attested", EVENTS: "events"}
+    return next((option for path, option in by_path.items() if target.startswith(path)), "")

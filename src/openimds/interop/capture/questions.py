@@ -1,7 +1,6 @@
-"""What there is to ask an IMDS that it should answer, as rows.
+"""Questions that an IMDS should answer, as rows.
 
-Nothing here asks for a token or for anything else below `/metadata/identity`, and nothing approves
-an event.
+No row asks for a token or for anything else below `/metadata/identity`, and none approves an event.
 """
 
 from openimds.facts.facts import (
@@ -49,20 +48,20 @@ VERSIONS = Question(
     fact(ENDPOINT, "/metadata/versions"),
     RecordedRequest("GET", "/metadata/versions", METADATA),
 )
-"""Asked before all others."""
+"""The first question of every plan."""
 
 DOCUMENTS: tuple[Question, ...] = (
-    _each("instance", "what the VM is", _SERVED, INSTANCE + _AT),
+    _each("instance", "the instance document", _SERVED, INSTANCE + _AT),
     _each(
         "extended",
-        "what extended=true adds, and since when",
+        "the members that extended=true adds, and since when",
         fact(PARAMETER, f"{INSTANCE}: extended"),
         f"{INSTANCE}{_AT}&extended=true",
         "extended",
     ),
     _each(
         "attested",
-        "what is signed, and since when",
+        "the signed document, and since when",
         fact(ENDPOINT, DOCUMENT),
         f"{DOCUMENT}{_AT}&nonce=1234567890",
         "attested",
@@ -120,7 +119,7 @@ PARTS: tuple[Question, ...] = (
         },
     ),
     *ask(
-        "what the root lists today",
+        "the listing of the root",
         fact(ENDPOINT, ROOT),
         {
             "root": f"{ROOT}?{V}",
@@ -157,7 +156,7 @@ LENIENCY: tuple[Question, ...] = (
         {"encoded-query": f"{INSTANCE}/compute%3F{V}"},
     ),
     *ask(
-        "a parameter that nobody knows",
+        "an unknown parameter",
         fact(RULE, IGNORED),
         {
             "unknown-parameter": f"{INSTANCE}/compute?{V}&colour=blue",

@@ -1,14 +1,14 @@
-"""How often one may ask."""
+"""Throttle: the distance between requests to one server, and the delays before retries."""
 
 from collections.abc import Callable
 
-AGAIN: dict[int, tuple[float, ...]] = {
+RETRY_DELAYS: dict[int, tuple[float, ...]] = {
     410: (5, 10, 20, 35),
     429: (1, 2, 4, 8, 16),
     500: (1,),
     503: (1, 2),
 }
-"""How many seconds to wait after a status before each time that one asks again.
+"""By status, the seconds to wait before each retry.
 
 IMDS is updated for up to 70 seconds (410); a limit is over after a second (S2).
 """
@@ -21,28 +21,29 @@ class Throttle:
     def __init__(
         self, per_s: float, now: Callable[[], float], wait: Callable[[float], None]
     ) -> None:
-        """Allow so many requests a second, by a steady clock and a way to wait."""
+        """Allow `per_s` requests a second, by a monotonic clock and a function that sleeps."""
         self._between_s = 1 / per_s
         self._now, self._wait = now, wait
         self._next_s = now()
 
-    def turn(self) -> None:
-        """Wait until one may ask."""
+    def wait_for_turn(self) -> None:
+        """Wait until the next request may be sent."""
         if (left_s := self._next_s - self._now()) > 0:
             self._wait(left_s)
         self._next_s = max(self._next_s, self._now()) + self._between_s
 
-    def rest(self, status: int, tries: int, retry_after: str) -> bool:
-        """Wait after an answer that says to come back; return whether to ask again.
+    def wait_to_retry(self, status: int, tries: int, retry_after: str) -> bool:
+        """Wait after an answer that means "try again"; return whether to ask again.
 
         Args:
-            status: that of the answer.
-            tries: how often it was asked again already.
-            retry_after: the value of that header, empty if there was none.
+            status: the status of the answer.
+            tries: how often the question was repeated already.
+            retry_after: the value of that header in seconds, empty if there was none; at most 60
+                seconds of it are waited for.
         """
-        pauses = AGAIN.get(status, ())
-        if tries >= len(pauses):
+        delays = RETRY_DELAYS.get(status, ())
+        if tries >= len(delays):
             return False
-        said_s = float(retry_after) if retry_after.isdecimal() else 0.0
-        self._wait(max(pauses[tries], min(said_s, _LONGEST_S)))
+        header_s = float(retry_after) if retry_after.isdecimal() else 0.0
+        self._wait(max(delays[tries], min(header_s, _LONGEST_S)))
         return True

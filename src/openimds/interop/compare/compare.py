@@ -17,7 +17,7 @@ from openimds.interop.compare.difference import (
 from openimds.interop.compare.head import head
 from openimds.interop.transcript.exchange import Exchange, RecordedRequest
 from openimds.interop.transcript.file import Transcript
-from openimds.interop.transcript.location import place
+from openimds.interop.transcript.location import locate
 
 
 class Comparison(Struct, frozen=True):
@@ -43,7 +43,7 @@ def compare(
     for request in both:
         one, other = ours[request], theirs[request]
         question = questions.get(one.question) or questions.get(other.question)
-        where, at = place(request.target), At(one.question, one.version, request)
+        where, at = locate(request.target), At(one.question, one.version, request)
         for found in _pair(one, other, with_values=with_values):
             group = Difference(
                 found.kind,
@@ -72,7 +72,7 @@ def _pair(left: Exchange, right: Exchange, *, with_values: bool) -> Iterator[Ans
         yield AnswerDifference(DifferenceKind.STATUS, "", _short(left), _short(right))
     if ours.status == theirs.status:
         yield from head(ours, theirs, left.request.method)
-        yield from body(ours, theirs, BodyContext(place(left.request.target), with_values))
+        yield from body(ours, theirs, BodyContext(locate(left.request.target), with_values))
 
 
 def _general(text: str, found: AnswerDifference, version: str) -> str:

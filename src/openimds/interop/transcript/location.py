@@ -31,7 +31,7 @@ class Location(Struct, frozen=True):
         return self.is_text and not isinstance(_tree().get(field_path(self.steps)), Leaf)
 
 
-def place(target: str) -> Location:
+def locate(target: str) -> Location:
     """Return where a target leads, read as IMDS reads it."""
     asked = query("GET", target.encode())
     route = tuple(int(one) if one.isdecimal() else one for one in asked.route)

@@ -20,7 +20,7 @@ from openimds.interop.transcript.location import (
     ROOT,
     Location,
     field_path,
-    place,
+    locate,
     written,
 )
 from openimds.interop.transcript.placeholders import GUID, REDACTED, Pairs, Placeholders
@@ -112,7 +112,7 @@ def _bare(one: Exchange, made: Placeholders) -> tuple[Exchange, RecordedResponse
     said = one.answer
     if said is None or said.status not in _GOOD:
         return one, said
-    where = place(one.request.target)
+    where = locate(one.request.target)
     body = _body(said.octets.decode(errors="replace"), where, made)
     signed = _replaced(said.signed, where, ("signed",), made)
     bare = structs.replace(said, body=body, body_base64="", signed=signed)

@@ -10,7 +10,7 @@ from openimds.errors import ConfigError
 from openimds.facts.versions import GENERAL, NEWEST
 from openimds.interop.transcript.exchange import RecordedResponse
 from openimds.interop.transcript.file import Transcript, looks, read
-from openimds.interop.transcript.location import ATTESTED, BALANCER, INSTANCE, VERSIONS, place
+from openimds.interop.transcript.location import ATTESTED, BALANCER, INSTANCE, VERSIONS, locate
 from openimds.vm.from_capture import capture
 from openimds.vm.types import Vm
 
@@ -71,7 +71,7 @@ def _documents(held: Transcript) -> Iterator[tuple[str, dict[str, Any]]]:
 def _answers(held: Transcript, document: str) -> Iterator[tuple[str, RecordedResponse]]:
     """Yield the good answers about a whole document, with their versions."""
     for one in held.exchanges:
-        where = place(one.request.target)
+        where = locate(one.request.target)
         is_whole = where.document == document and not where.steps and not where.is_text
         if is_whole and one.request.method == "GET" and one.answer and one.answer.status == _OK:
             yield where.version, one.answer

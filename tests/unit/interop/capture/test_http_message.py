@@ -1,4 +1,4 @@
-"""An answer from bytes as they come."""
+"""The parser of HTTP answers, fed piece by piece."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ def whole(data: bytes, method: str = "GET") -> Message:
 @pytest.mark.parametrize(
     "data", [LENGTH, LENGTH + b"more", CHUNKED + b"\r\n", CHUNKED + b"Trailer: x\r\n\r\n"]
 )
-def test_line_headers_and_body_are_kept_as_they_came(data: bytes) -> None:
+def test_line_headers_and_body_keep_their_bytes(data: bytes) -> None:
     message = whole(data)
     assert message.line == b"HTTP/1.1 200 OK"
     assert message.headers[:2] == (b"Content-Type:  text/plain", b"x-Odd:\xff")
@@ -28,7 +28,7 @@ def test_line_headers_and_body_are_kept_as_they_came(data: bytes) -> None:
 
 
 @given(st.sampled_from([LENGTH, CHUNKED + b"\r\n"]), st.lists(st.integers(1, 9)))
-def test_it_does_not_matter_how_the_bytes_come(data: bytes, sizes: list[int]) -> None:
+def test_message_is_parsed_from_pieces_of_any_size(data: bytes, sizes: list[int]) -> None:
     message, at = Message("GET"), 0
     for size in (*sizes, len(data)):
         is_whole = message.feed(data[at : at + size])
@@ -40,7 +40,7 @@ def test_it_does_not_matter_how_the_bytes_come(data: bytes, sizes: list[int]) ->
     assert message.body == b"hello"
 
 
-def test_without_a_length_the_end_of_the_connection_is_the_end() -> None:
+def test_message_without_length_ends_with_the_connection() -> None:
     message = Message("GET")
     assert not message.feed(HEAD + b"\r\nhel")
     assert not message.feed(b"lo")
@@ -49,17 +49,17 @@ def test_without_a_length_the_end_of_the_connection_is_the_end() -> None:
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified"])
-def test_some_answers_have_no_body(line: bytes) -> None:
+def test_status_204_and_304_have_no_body(line: bytes) -> None:
     assert whole(line + b"\r\nContent-Length: 5\r\n\r\n").body == b""
 
 
-def test_the_answer_to_head_has_a_length_and_no_body() -> None:
+def test_answer_to_head_has_a_length_and_no_body() -> None:
     message = whole(HEAD + b"Content-Length: 5\r\n\r\n", "HEAD")
     assert (message.body, message.value(b"content-length")) == (b"", b"5")
     assert message.value(b"allow") == b""
 
 
-def test_an_announcement_is_not_the_answer() -> None:
+def test_informational_head_is_skipped() -> None:
     message = Message("GET")
     assert not message.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert message.feed(LENGTH)
@@ -67,7 +67,7 @@ def test_an_announcement_is_not_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "data,said",
+    "data,message",
     [
         (b"SSH-2.0-x\r\n\r\n", "not HTTP: b'SSH-2.0-x'"),
         (b"HTTP/1.1 2 OK\r\n\r\n", "not HTTP: b'HTTP/1.1 2 OK'"),
@@ -81,14 +81,14 @@ def test_an_announcement_is_not_the_answer() -> None:
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n\r\n", "a chunk of size b''"),
     ],
 )
-def test_bytes_that_are_no_answer_are_refused(data: bytes, said: str) -> None:
+def test_malformed_message_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(MessageError) as caught:
         Message("GET").feed(data)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
-    "data,said",
+    "data,text",
     [
         (b"", "the connection ended after nothing"),
         (b"HTTP/1.1 200", "the connection ended after only b'HTTP/1.1 200'"),
@@ -97,9 +97,9 @@ def test_bytes_that_are_no_answer_are_refused(data: bytes, said: str) -> None:
         (CHUNKED[:-5], "the connection ended after 17 bytes of chunks without an end"),
     ],
 )
-def test_half_an_answer_is_none(data: bytes, said: str) -> None:
+def test_truncated_message_is_refused(data: bytes, text: str) -> None:
     message = Message("GET")
     assert not message.feed(data)
     with pytest.raises(MessageError) as caught:
         message.end()
-    assert str(caught.value) == said
+    assert str(caught.value) == text

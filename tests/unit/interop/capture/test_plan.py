@@ -1,4 +1,4 @@
-"""What is asked, and what never is."""
+"""The planned questions, and the requests that are never planned."""
 
 import pytest
 
@@ -11,10 +11,10 @@ from openimds.interop.capture.plan import (
     FIRST,
     QUESTIONS,
     all_versions,
-    left_out,
+    named_versions,
     newest_of,
+    omissions,
     plan,
-    said_versions,
     versions_of,
 )
 from openimds.interop.capture.question import OPTIONS
@@ -30,19 +30,19 @@ from tests.support.transcripts import (
 EVERYTHING = plan(all_versions(()), OPTIONS)
 
 
-def test_the_door_has_what_others_need() -> None:
+def test_room_exports_its_public_names() -> None:
     assert capture.__all__ == [
         "CaptureClient",
         "CaptureError",
         "PlannedQuestion",
         "Throttle",
+        "ask_all",
         "plan",
-        "survey",
     ]
 
 
 @pytest.mark.parametrize("asked", EVERYTHING, ids=lambda one: f"{one.question}-{one.version}")
-def test_nobody_asks_for_a_token_or_approves_an_event(asked: capture.PlannedQuestion) -> None:
+def test_no_question_asks_for_a_token_or_approves(asked: capture.PlannedQuestion) -> None:
     found = query(asked.request.method, asked.request.target.encode())
     assert found.category.key in {"general", "loadbalancer"}
     is_events = "scheduledevents" in asked.request.target.lower()
@@ -50,24 +50,24 @@ def test_nobody_asks_for_a_token_or_approves_an_event(asked: capture.PlannedQues
     assert not {"%", "\r", "\n", " "} & set(asked.request.target.replace("%3F", ""))
 
 
-def test_a_request_is_asked_once() -> None:
+def test_each_request_is_planned_once() -> None:
     assert len({one.request for one in EVERYTHING}) == len(EVERYTHING)
     assert len({row.key for row in QUESTIONS}) == len(QUESTIONS)
 
 
 NOT_ASKED = {
-    # Nobody can bring it about, or nobody should.
+    # No request can cause it, or none should.
     "unknown_caller",
     "updating",
     "throttled",
     "unavailable",
-    # Only a POST about events is refused so.
+    # Only a POST about events can cause it.
     "malformed_events",
 }
 
 
 @pytest.mark.parametrize("category", ["", "loadbalancer"])
-def test_every_refusal_that_is_a_guess_of_ours_is_asked_about(category: str) -> None:
+def test_every_assumed_refusal_has_a_question(category: str) -> None:
     about = {row.about for row in QUESTIONS}
     guesses = [
         row
@@ -79,11 +79,11 @@ def test_every_refusal_that_is_a_guess_of_ours_is_asked_about(category: str) -> 
     assert len(guesses) - len(missing) > 4
 
 
-def test_every_rule_of_requests_is_asked_about() -> None:
+def test_every_rule_of_requests_has_a_question() -> None:
     assert {*FACTS[RULE]} <= {row.about for row in QUESTIONS}
 
 
-def test_the_versions_are_asked_for_first() -> None:
+def test_first_question_is_for_the_versions() -> None:
     assert EVERYTHING[0] == FIRST
 
 
@@ -105,20 +105,20 @@ def test_documents_are_asked_for_at_every_version() -> None:
         ("extended", "extended=true"),
     ],
 )
-def test_without_its_option_a_thing_is_not_touched(option: str, path: str) -> None:
+def test_endpoint_is_not_asked_without_its_option(option: str, path: str) -> None:
     asked = plan(["2021-02-01"], OPTIONS.keys() - {option})
     assert [one.request.target for one in asked if path in one.request.target] == []
     assert [one for one in EVERYTHING if path in one.request.target]
-    assert any(OPTIONS[option].flag in what for what in left_out(OPTIONS.keys() - {option}))
+    assert any(OPTIONS[option].flag in phrase for phrase in omissions(OPTIONS.keys() - {option}))
 
 
-def test_it_says_that_tokens_are_never_asked_for() -> None:
-    assert left_out(OPTIONS) == (
+def test_omissions_always_name_the_tokens() -> None:
+    assert omissions(OPTIONS) == (
         "tokens and everything else below /metadata/identity, which is never asked for",
     )
 
 
-def test_the_newest_version_is_asked_at_its_questions() -> None:
+def test_newest_version_replaces_its_placeholder() -> None:
     asked = plan(["2017-03-01"], (), "2021-05-01")
     (root,) = [one for one in asked if one.question == "root-newest"]
     assert root.request.target == "/metadata?api-version=2021-05-01"
@@ -141,25 +141,25 @@ def test_the_newest_version_is_asked_at_its_questions() -> None:
         ("[" * 20_000, ()),
     ],
 )
-def test_versions_are_taken_from_a_list_of_them_alone(body: str, versions: tuple[str]) -> None:
-    assert said_versions(an_exchange("/metadata/versions", an_answer(body))) == versions
-    assert said_versions(an_exchange("/metadata/versions", failure="hung")) == ()
+def test_versions_are_read_from_a_list_of_dates(body: str, versions: tuple[str]) -> None:
+    assert named_versions(an_exchange("/metadata/versions", an_answer(body))) == versions
+    assert named_versions(an_exchange("/metadata/versions", failure="hung")) == ()
 
 
-def test_no_server_can_make_it_ask_without_end() -> None:
+def test_number_of_named_versions_is_bounded() -> None:
     many = compact({"apiVersions": [f"{year}-01-01" for year in range(1000, 9000)]})
-    assert len(said_versions(an_exchange("/metadata/versions", an_answer(many)))) == 500
-    assert said_versions(an_exchange("/metadata/versions", an_answer(b"\xff"))) == ()
+    assert len(named_versions(an_exchange("/metadata/versions", an_answer(many)))) == 500
+    assert named_versions(an_exchange("/metadata/versions", an_answer(b"\xff"))) == ()
 
 
-def test_all_versions_are_the_known_ones_and_those_that_are_said() -> None:
+def test_all_versions_are_the_known_and_the_named_ones() -> None:
     known = tuple(row.name for row in GENERAL)
     assert all_versions(("2099-01-01", NEWEST)) == (*known, "2099-01-01")
 
 
-def test_a_transcript_tells_the_versions_that_it_was_made_at() -> None:
+def test_versions_of_a_transcript_come_from_its_questions() -> None:
     refused = an_answer("no", 400)
-    held = a_transcript(
+    transcript = a_transcript(
         a_document("2021-02-01", {}),
         a_document("2017-08-01", {}, question="of another release"),
         an_exchange("/metadata/instance?api-version=2099-01-01", refused, "instance", "2099-01-01"),
@@ -167,8 +167,8 @@ def test_a_transcript_tells_the_versions_that_it_was_made_at() -> None:
         an_exchange("/metadata/instance?api-version=x%26y", an_answer("{}"), "odd"),
         an_exchange("/metadata?api-version=2023-07-01", refused, "root-newest"),
     )
-    assert versions_of(held) == ("2017-08-01", "2021-02-01", "2099-01-01")
-    assert newest_of(held) == "2023-07-01"
+    assert versions_of(transcript) == ("2017-08-01", "2021-02-01", "2099-01-01")
+    assert newest_of(transcript) == "2023-07-01"
     assert newest_of(a_transcript()) == NEWEST
     odd = an_exchange("/metadata?api-version=x%26y", refused, "root-newest")
     assert newest_of(a_transcript(odd)) == NEWEST

@@ -1,4 +1,4 @@
-"""How often one may ask; time is passed in."""
+"""The throttle, with a clock that is passed in."""
 
 import pytest
 
@@ -26,18 +26,18 @@ def clock() -> Clock:
 
 
 def test_requests_keep_their_distance(clock: Clock) -> None:
-    pace = Throttle(4, clock, clock.wait)
+    throttle = Throttle(4, clock, clock.wait)
     for _ in range(5):
-        pace.turn()
+        throttle.wait_for_turn()
     assert (clock.waits, clock.now_s) == ([0.25] * 4, 101.0)
 
 
-def test_time_that_went_by_is_not_waited_for_again_nor_saved_up(clock: Clock) -> None:
-    pace = Throttle(4, clock, clock.wait)
-    pace.turn()
+def test_elapsed_time_counts_once_and_is_not_saved_up(clock: Clock) -> None:
+    throttle = Throttle(4, clock, clock.wait)
+    throttle.wait_for_turn()
     clock.now_s += 10
-    pace.turn()
-    pace.turn()
+    throttle.wait_for_turn()
+    throttle.wait_for_turn()
     assert clock.waits == [0.25]
 
 
@@ -52,21 +52,17 @@ def test_time_that_went_by_is_not_waited_for_again_nor_saved_up(clock: Clock) ->
         (404, []),
     ],
 )
-def test_one_comes_back_as_often_as_the_status_allows(
-    clock: Clock, status: int, waits: list[float]
-) -> None:
-    pace = Throttle(4, clock, clock.wait)
+def test_retries_are_bounded_by_the_status(clock: Clock, status: int, waits: list[float]) -> None:
+    throttle = Throttle(4, clock, clock.wait)
     tries = 0
-    while pace.rest(status, tries, ""):
+    while throttle.wait_to_retry(status, tries, ""):
         tries += 1
     assert clock.waits == waits
 
 
 @pytest.mark.parametrize(
-    "said,waited", [("3", 3), ("0", 1), ("3600", 60), ("soon", 1), ("", 1), ("-5", 1)]
+    "header,wait", [("3", 3), ("0", 1), ("3600", 60), ("soon", 1), ("", 1), ("-5", 1)]
 )
-def test_what_the_server_says_is_waited_for_within_reason(
-    clock: Clock, said: str, waited: float
-) -> None:
-    assert Throttle(4, clock, clock.wait).rest(429, 0, said)
-    assert clock.waits == [waited]
+def test_retry_after_is_waited_for_up_to_a_minute(clock: Clock, header: str, wait: float) -> None:
+    assert Throttle(4, clock, clock.wait).wait_to_retry(429, 0, header)
+    assert clock.waits == [wait]

@@ -6,7 +6,7 @@ from openimds.facts.facts import FACTS, Fact, fact
 from openimds.interop.capture.plan import QUESTIONS
 from openimds.interop.compare.attribution import about
 from openimds.interop.compare.difference import AnswerDifference, DifferenceKind
-from openimds.interop.transcript.location import place
+from openimds.interop.transcript.location import locate
 from scripts.generate_docs import fidelity_page
 
 V = "api-version=2021-02-01"
@@ -23,7 +23,7 @@ def name_of(
     version: str = "",
 ) -> str | None:
     found = AnswerDifference(kind, subject, "a", "b", steps)
-    said = about(found, place(target), version, QUESTION)
+    said = about(found, locate(target), version, QUESTION)
     assert said is None or said in FACTS[said.kind]
     return f"{said.kind}: {said.name}" if said else None
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openimds.interop.compare.body import BodyContext, body
 from openimds.interop.compare.difference import ABSENT, AnswerDifference, DifferenceKind
-from openimds.interop.transcript.location import place
+from openimds.interop.transcript.location import locate
 from tests.support.transcripts import an_answer, compact
 
 V = "api-version=2021-02-01"
@@ -18,7 +18,7 @@ INSTANCE, TEXT = f"/metadata/instance?{V}", f"/metadata/instance/compute?{V}&for
 def texts(
     ours: str | bytes, theirs: str | bytes, target: str = INSTANCE, *, values: bool = False
 ) -> list[AnswerDifference]:
-    look = BodyContext(place(target), values)
+    look = BodyContext(locate(target), values)
     return list(body(an_answer(ours), an_answer(theirs), look))
 
 
@@ -116,7 +116,7 @@ def test_a_body_that_is_no_json_is_compared_to_the_byte_and_told_with_values_onl
     assert texts(ours, ours) == []
     assert texts(ours, theirs) == [AnswerDifference(DifferenceKind.BODY, "", told, told_there)]
     (one,) = body(
-        an_answer(ours), an_answer(theirs), BodyContext(place(INSTANCE), with_values=True)
+        an_answer(ours), an_answer(theirs), BodyContext(locate(INSTANCE), with_values=True)
     )
     assert (one.kind, one.left) == (
         DifferenceKind.BODY,
@@ -126,7 +126,7 @@ def test_a_body_that_is_no_json_is_compared_to_the_byte_and_told_with_values_onl
 
 def test_refusals_are_compared_to_the_byte() -> None:
     ours, theirs = '{ "error": "Not found" }', '{"error":"Not found"}'
-    look = BodyContext(place(INSTANCE), with_values=False)
+    look = BodyContext(locate(INSTANCE), with_values=False)
     found = list(body(an_answer(ours, 404), an_answer(theirs, 404), look))
     assert found == [AnswerDifference(DifferenceKind.BODY, "", ours, theirs)]
     assert list(body(an_answer(ours, 404), an_answer(ours, 404), look)) == []
@@ -164,7 +164,7 @@ def attested(signed: str, encoding: str = "pkcs7") -> Any:
 
 
 def test_of_an_attested_document_the_payload_is_compared() -> None:
-    look = BodyContext(place(f"/metadata/attested/document?{V}"), with_values=False)
+    look = BodyContext(locate(f"/metadata/attested/document?{V}"), with_values=False)
     ours, theirs = attested('{"nonce":"1","vmId":"a"}'), attested('{"vmId":"b"}')
     (one,) = body(ours, theirs, look)
     assert (one.kind, one.subject, one.left) == (DifferenceKind.FIELD, "signed.nonce", "string")

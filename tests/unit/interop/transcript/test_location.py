@@ -3,7 +3,7 @@
 import pytest
 
 from openimds.facts.document import FIELDS
-from openimds.interop.transcript.location import Location, field_path, place, written
+from openimds.interop.transcript.location import Location, field_path, locate, written
 
 V = "api-version=2021-02-01"
 
@@ -24,7 +24,7 @@ V = "api-version=2021-02-01"
     ],
 )
 def test_a_target_leads_where_imds_would_go(target: str, expected: Location) -> None:
-    assert place(target) == expected
+    assert locate(target) == expected
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_target_leads_where_imds_would_go(target: str, expected: Location) -> 
     ],
 )
 def test_what_is_below_makes_a_listing(route: str, is_listing: bool) -> None:
-    assert place(f"/metadata/instance{route}?{V}&format=text").is_listing is is_listing
-    assert not place(f"/metadata/instance{route}?{V}").is_listing
+    assert locate(f"/metadata/instance{route}?{V}&format=text").is_listing is is_listing
+    assert not locate(f"/metadata/instance{route}?{V}").is_listing
 
 
 @pytest.mark.parametrize(
