@@ -1,16 +1,27 @@
-"""Keys, and the tokens that are signed with them.
+"""Credentials of VMs: keys, tokens, certificates, tokens of Entra, and the service that makes them.
 
-Rules of the room. A private key leaves this room in one way only: into a file of its owner alone
-(0600) in the state directory. What others see of a key is its public half. Everything that signs
-takes the time as an argument and may be called in a thread; nothing here runs on the event loop
-except the `Workshop`, which gives work to threads and waits for it.
+Rules of the room. A private key leaves this room in one way only: into a file of the state
+directory that its owner alone can read (0600). Outside the room only public halves are seen: a JWK
+set, certificates, a trust bundle. Code that signs takes the time as an argument and may run in any
+thread; on the event loop run only the caches, which give work to the `worker` and await it. A
+library that is slow to import (cryptography, PyJWT, azure-identity) is imported by its first use,
+so that a server whose VMs have no identity never loads it. A guest's bad input and a refusal of
+Entra are values (`Failed`); a bad file of the operator is an exception that names file and remedy.
 
-Theory. A `keyfile` is one key. A `keyring` is the keys that sign tokens, with those before and
-after; `oidc` is what others see of them. `issue` keeps tokens as long as they live and has new ones
-signed, or forged on request. The `worker` does each piece of work once, however many callers wait
-for it, and takes no more than it can do soon. `arc` and `secrets` prove callers of Azure's other
-identity protocols, `clients` gives out the certificates of MSI v2. A `pool` has keys for one server
-after another.
+Theory. `service` provides the results that the data plane's pending work awaits: `cached` returns
+a cached result at once or None, `make` awaits a thread or Entra. The `worker` runs each job once,
+however many callers await it, and refuses jobs beyond a bounded queue. `publication` has the public
+halves that relying parties fetch. The sub-packages:
 
-What the room refuses to know: HTTP, who asks, which VM may have what.
+- `keys`: key files, the keyring that signs tokens and rotates, pre-generated keys for tests;
+- `tokens`: access tokens, valid or forged, and their cache; OIDC discovery documents; the proofs
+  of identity that Azure's other token protocols ask of a caller;
+- `pki`: the certificate authority, attested documents and their verification;
+- `entra`: real tokens from Microsoft Entra.
+
+The authority of attested documents (`pki`) and that of MSI v2 client certificates
+(`tokens.client_certificates`) share no key and never trust each other.
+
+The room refuses to know: HTTP, sockets and connections; which VM the caller is and which identities
+it may use; the fleet and its store.
 """

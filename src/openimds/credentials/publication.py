@@ -1,4 +1,4 @@
-"""What this server publishes for those who verify: the documents of each tenant, and the keys."""
+"""Public halves for relying parties: OIDC discovery, JWK sets, CA certificates, trust bundle."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Pki(Struct, frozen=True):
-    """The encoded certificates of one edition of an authority."""
+    """The encoded certificates of one generation of the certificate authority."""
 
     generation: int
     by_name: Mapping[str, bytes]
@@ -23,30 +23,30 @@ class _Pki(Struct, frozen=True):
 
 
 class _Keys(Struct, frozen=True):
-    """The encoded keys of a ring that has just these."""
+    """The JWK rows of a set of public keys."""
 
     keys: "tuple[PublicKey, ...]"
     rows: list[dict[str, str]]
 
 
 class Publications:
-    """The publications of all tenants. Its methods may make the first key: call them in threads.
+    """The publications of all tenants. A method may make the first key: call it in a thread.
 
-    What it says is kept until it changes, so that many who ask cost little.
+    Encoded certificates and keys are cached until they change.
     """
 
     def __init__(
         self,
         url: str,
-        office: CredentialsService,
+        credentials: CredentialsService,
         clouds: Mapping[str, str],
         utc: Callable[[], float],
     ) -> None:
-        """Publish under `url`; `clouds` has the tenants that are not of the public cloud."""
+        """Publish under `url`; `clouds` maps each tenant outside the public cloud to its cloud."""
         self.url = url
-        self._office, self._clouds, self._utc = office, clouds, utc
-        self._kept_pki: _Pki | None = None
-        self._kept_keys: _Keys | None = None
+        self._credentials, self._clouds, self._utc = credentials, clouds, utc
+        self._cached_pki: _Pki | None = None
+        self._cached_keys: _Keys | None = None
 
     def discovery(self, tenant: str, version: str) -> dict[str, Any]:
         """Return the discovery document of a tenant's tokens of a version."""
@@ -57,7 +57,7 @@ class Publications:
         """Return the public keys of a tenant as a JWK set.
 
         Raises:
-            KeyFileError: the first key could not be written.
+            KeyFileError: the first key cannot be written.
         """
         issuer = self._issuer(tenant, version) if version == V2 else ""
         rows = self._rows()
@@ -67,7 +67,7 @@ class Publications:
         """Return the DER of a CA certificate by its name, or None.
 
         Raises:
-            KeyFileError: the authority cannot be read or written.
+            KeyFileError: a file of the certificate authority cannot be read or written.
         """
         return self._pki().by_name.get(name)
 
@@ -80,21 +80,21 @@ class Publications:
         return self._pki().bundle
 
     def _pki(self) -> _Pki:
-        registry, kept = self._office.ca, self._kept_pki
-        authority = registry.authority(self._utc())
-        # Read before what it stands for: a change in between is seen with the next question. The
-        # certificates on offer may change without what signs.
-        generation, by_name = registry.generation, authority.published()
-        if kept is None or (kept.generation, kept.by_name) != (generation, by_name):
-            kept = self._kept_pki = _Pki(generation, by_name, authority.bundle())
-        return kept
+        ca, cached = self._credentials.ca, self._cached_pki
+        authority = ca.authority(self._utc())
+        # The generation is read first: the next call sees a change in between. A successor adds a
+        # published certificate without a new generation, so both are compared.
+        generation, by_name = ca.generation, authority.published()
+        if cached is None or (cached.generation, cached.by_name) != (generation, by_name):
+            cached = self._cached_pki = _Pki(generation, by_name, authority.bundle())
+        return cached
 
     def _rows(self) -> list[dict[str, str]]:
-        keys, kept = self._office.keyring().public(self._utc()), self._kept_keys
-        if kept is None or kept.keys != keys:
-            kept = self._kept_keys = _Keys(keys, jwks(keys)["keys"])
-        return kept.rows
+        keys, cached = self._credentials.keyring().public(self._utc()), self._cached_keys
+        if cached is None or cached.keys != keys:
+            cached = self._cached_keys = _Keys(keys, jwks(keys)["keys"])
+        return cached.rows
 
     def _issuer(self, tenant: str, version: str) -> str:
         cloud = self._clouds.get(tenant, PUBLIC)
-        return issuers(tenant, cloud, self._office.terms.issuer)[version == V2]
+        return issuers(tenant, cloud, self._credentials.token_settings.issuer)[version == V2]

@@ -1,4 +1,4 @@
-"""Everything that signs, put together, with nothing loaded before it is needed."""
+"""The credentials service: provides tokens, documents, challenges and client certificates."""
 
 import threading
 from collections.abc import Mapping
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
 
 _LEEWAY_S = 3600
 KEYS = "keys"
-"""The folder of the state directory that holds the keys of tokens."""
+"""The folder of the state directory that holds the token signing keys."""
 
 
 class CredentialsService:
-    """What the data plane's needs are made with, but for what the store makes."""
+    """Provides the results of the data plane's pending work, except events (the store's)."""
 
     def __init__(
         self,
-        issuing: CaSettings,
-        terms: TokenSettings,
-        elsewhere: TokenSource | None = None,
+        ca_settings: CaSettings,
+        token_settings: TokenSettings,
+        entra: TokenSource | None = None,
         challenges: ChallengeFiles | None = None,
     ) -> None:
-        """Read the keys of a state directory; without one they live as long as the process.
+        """Read the keys of a state directory; without one, keys live as long as the process.
 
         Raises:
-            KeyFileError: a key file is not what it should be.
+            KeyFileError: a key file cannot be read or used.
         """
-        self.terms = terms
+        self.token_settings = token_settings
         self.worker = Worker()
-        self.tokens = TokenCache(self.keyring, self.worker, terms, elsewhere)
-        self.ca = LazyCa(issuing)
+        self.tokens = TokenCache(self.keyring, self.worker, token_settings, entra)
+        self.ca = LazyCa(ca_settings)
         self.documents = DocumentCache(
             self.ca.document_signer, lambda: self.ca.generation, self.worker
         )
@@ -57,60 +57,62 @@ class CredentialsService:
             ArcTokens(challenges, self.worker, self.tokens) if challenges is not None else None
         )
         self._clients: ClientCertificates | None = None
-        self._folder, self._make_key = issuing.folder, issuing.make_key
-        self._keys = issuing.folder / KEYS if issuing.folder else None
+        self._folder, self._make_key = ca_settings.folder, ca_settings.make_key
+        self._keys = self._folder / KEYS if self._folder else None
         self._keyring: Keyring | None = None
         self._lock = threading.Lock()
         if self._keys and self._keys.exists():
             self.keyring()
 
     def keyring(self) -> "Keyring":
-        """Return the keys of tokens. The first call loads much: make it in a thread.
+        """Return the keyring of tokens. The first call imports much: make it in a thread.
 
         Raises:
             KeyFileError: as the constructor.
         """
-        # Imported here: a server that signs nothing starts without what signing takes.
+        # Imported here: a server that signs nothing does not load cryptography.
         from openimds.credentials.keys.keyring import OVERLAP_S, Keyring  # noqa: PLC0415 - see above
 
         with self._lock:
             if self._keyring is None:
                 self._keyring = Keyring.open(
                     self._keys,
-                    max(OVERLAP_S, self.terms.life_s + _LEEWAY_S),
+                    max(OVERLAP_S, self.token_settings.life_s + _LEEWAY_S),
                     self._make_key,
                 )
             return self._keyring
 
-    def cached(self, need: Pending, now_s: float) -> Result | None:
-        """Return what is there already, or None."""
-        if isinstance(need, PendingDocument):
-            return self.documents.cached(need, now_s)
-        if isinstance(need, PendingToken) and not need.proof:
-            return self.tokens.cached(need, now_s)
-        return None  # It serves once: a proof has to be looked at, a request to be signed.
+    def cached(self, pending: Pending, now_s: float) -> Result | None:
+        """Return the cached result of pending work at once, or None."""
+        if isinstance(pending, PendingDocument):
+            return self.documents.cached(pending, now_s)
+        if isinstance(pending, PendingToken) and not pending.proof:
+            return self.tokens.cached(pending, now_s)
+        return None  # A proof must be checked and a CSR signed for each request.
 
-    async def make(self, need: Pending, now_s: float) -> Result:
-        """Return it once it is made, or why it could not be."""
-        if isinstance(need, PendingDocument):
-            return await self.documents.make(need, now_s)
-        if isinstance(need, PendingCertificate):
-            return await self._certificate(need, now_s)
-        if isinstance(need, PendingToken) and not need.proof:
-            return await self.tokens.make(need, now_s)
-        # What events need is the store's; challenges are asked for where there is a folder.
-        assert isinstance(need, PendingToken | PendingChallenge)
+    async def make(self, pending: Pending, now_s: float) -> Result:
+        """Provide the result of pending work, or the reason why there is none."""
+        if isinstance(pending, PendingDocument):
+            return await self.documents.make(pending, now_s)
+        if isinstance(pending, PendingCertificate):
+            return await self._certificate(pending, now_s)
+        if isinstance(pending, PendingToken) and not pending.proof:
+            return await self.tokens.make(pending, now_s)
+        # Work of events goes to the store; challenges are pending only where there is a folder.
+        assert isinstance(pending, PendingToken | PendingChallenge)
         assert self._arc is not None
-        return await self._arc.make(need, now_s)
+        return await self._arc.make(pending, now_s)
 
-    async def _certificate(self, need: PendingCertificate, now_s: float) -> Result:
-        job = ("certificate", need.vm, need.identity.client_id, need.csr)
+    async def _certificate(self, pending: PendingCertificate, now_s: float) -> Result:
+        key = ("certificate", pending.vm, pending.identity.client_id, pending.csr)
         try:
-            return await self.worker.do(job, lambda: self._clients_of().sign(need, now_s))
+            return await self.worker.run(
+                key, lambda: self._client_certificates().sign(pending, now_s)
+            )
         except BusyError:
             return Failed("throttled")
 
-    def _clients_of(self) -> "ClientCertificates":
+    def _client_certificates(self) -> "ClientCertificates":
         from openimds.credentials.tokens.client_certificates import ClientCertificates  # noqa: PLC0415 - as in `keyring`
 
         with self._lock:
@@ -118,7 +120,7 @@ class CredentialsService:
             return self._clients
 
     def key_infos(self, now_s: float) -> "tuple[KeyInfo, ...]":
-        """Return the lives of the keys of tokens. As `keyring`, it belongs into a thread.
+        """Return names and times of the token keys. As `keyring`, call it in a thread.
 
         Raises:
             KeyFileError: as the constructor.
@@ -126,37 +128,37 @@ class CredentialsService:
         return self.keyring().key_infos(now_s)
 
     def rotate(self, now_s: float) -> None:
-        """Sign tokens with a new key from now on. It belongs into a thread.
+        """Sign tokens with a new key from now on. Call it in a thread.
 
         Raises:
-            KeyFileError: the new key cannot be written; the old one goes on signing.
+            KeyFileError: the new key cannot be written; the old one stays current.
         """
         self.keyring().rotate(now_s)
 
     def sign(self, claims: Mapping[str, object], now_s: float) -> str:
-        """Return a token that says just this, signed as tokens are. It belongs into a thread.
+        """Return a JWT of these claims, signed by the current token key. Call it in a thread.
 
         Raises:
-            KeyFileError: the first key could not be written.
+            KeyFileError: the first key cannot be written.
         """
         from openimds.credentials.tokens.jwt import sign  # noqa: PLC0415 - as in `keyring`
 
         return sign(claims, self.keyring().signer(now_s))
 
     async def warm(self, now_s: float) -> None:
-        """Load what signs, and make the first key, before somebody waits for it."""
-        with suppress(Error):  # Whoever needs it is told.
-            await self.worker.do("warm", lambda: self._warm(now_s))
+        """Import the signing libraries and make the first key before a request needs them."""
+        with suppress(Error):  # The first request that needs the key gets the error.
+            await self.worker.run("warm", lambda: self._warm(now_s))
 
     def _warm(self, now_s: float) -> None:
-        import openimds.credentials.tokens.jwt  # noqa: F401, PLC0415 - loaded now, used with the first token
+        import openimds.credentials.tokens.jwt  # noqa: F401, PLC0415 - imported now, used by the first token
 
         keyring = self.keyring()
         keyring.signer(now_s)
         keyring.prune(now_s)
 
     def close(self) -> None:
-        """Let the work end that has begun."""
+        """Wait for running jobs, and remove the files of open challenges."""
         self.worker.close()
         if self._arc:
             self._arc.close()

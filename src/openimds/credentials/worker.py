@@ -1,8 +1,8 @@
-"""Work that takes a thread: once for all who wait for it, and no more than can be done soon.
+"""A single-flight executor: identical jobs run once in a thread, and the queue is bounded.
 
-A signature takes a third of a millisecond, a new key a hundred times that; cryptography lets go of
-the interpreter meanwhile, so neither delays the event loop if it happens in a thread. The threads
-run at a lower priority than the loop's: on a host with one core an answer goes before a signature.
+A signature takes a third of a millisecond, a new key a hundred times that; cryptography releases
+the GIL meanwhile, so neither delays the event loop if it runs in a thread. The threads have a lower
+priority than the loop: on a host with one core a response goes out before a signature is made.
 """
 
 import asyncio
@@ -19,88 +19,87 @@ from openimds.errors import Error
 T = TypeVar("T")
 
 NICENESS = 10
-"""Half of what the kernel has: much less than the loop, still more than nothing."""
+"""Half of the kernel's range: far below the event loop, yet never starved."""
 
 
 class BusyError(Error):
-    """Too many jobs are waiting, or the workshop is closed; this one was not done."""
+    """The queue is full or the worker is closed; the job was not started."""
 
 
 class Worker:
-    """Threads that do jobs for the callers of one event loop.
+    """Runs jobs in threads for the callers of one event loop.
 
-    `done` counts the jobs that came to an end, `shared` the callers who waited for a job that was
-    under way, `refused` those who were sent away.
+    `done` counts finished jobs, `shared` the callers who awaited a job already in flight,
+    `refused` the callers who got a `BusyError`.
     """
 
-    def __init__(self, threads: int = 1, most_waiting: int = 256) -> None:
-        """Begin without a thread; at most `most_waiting` jobs wait until one of them is free."""
+    def __init__(self, threads: int = 1, max_waiting: int = 256) -> None:
+        """Start no thread yet; at most `max_waiting` jobs queue for a free one."""
         self.done = 0
         self.shared = 0
         self.refused = 0
         self._threads = threads
-        self._most_waiting = most_waiting
-        self._under_way: dict[Hashable, asyncio.Future[Any]] = {}
+        self._max_waiting = max_waiting
+        self._in_flight: dict[Hashable, asyncio.Future[Any]] = {}
         self._is_closed = False
-        self._pool = ThreadPoolExecutor(threads, "openimds-workshop", _step_back)
+        self._pool = ThreadPoolExecutor(threads, "openimds-worker", _lower_priority)
 
     @property
     def waiting(self) -> int:
-        """How many jobs no thread has had time for."""
-        return max(0, len(self._under_way) - self._threads)
+        """The number of queued jobs that no thread has started."""
+        return max(0, len(self._in_flight) - self._threads)
 
-    async def do(self, key: Hashable, job: Callable[[], T]) -> T:
-        """Return what the job returns, or what the one of the same key that is under way does.
+    async def run(self, key: Hashable, job: Callable[[], T]) -> T:
+        """Run a job, or await the identical one already in flight (single-flight by key).
 
-        What a job raises goes to everyone who waits for it. A caller who is cancelled stops
+        Every waiting caller gets the result or the exception of the job. A cancelled caller stops
         waiting; the job goes on.
 
         Raises:
-            BusyError: too many other jobs are waiting, or the workshop was closed.
+            BusyError: the queue is full, or the worker was closed.
         """
-        future: asyncio.Future[T] | None = self._under_way.get(key)
+        future: asyncio.Future[T] | None = self._in_flight.get(key)
         if future is None:
-            future = self._begin(key, job)
+            future = self._submit(key, job)
         else:
             self.shared += 1
-        # Not shield(): what a job raises after the last caller has left is nobody's error.
+        # Not shield(): it reports a job that fails after its last caller has left.
         await asyncio.wait((future,))
         if future.cancelled():
-            raise self._refusal("the workshop was closed before the job began")
+            raise self._refusal("the worker was closed before the job began")
         return future.result()
 
     def close(self) -> None:
-        """Finish what the threads have begun, at most a new key, and refuse the rest.
+        """Wait for the running jobs (at most as long as a new key takes), and refuse the rest.
 
         Called on the event loop, before it ends.
         """
         self._is_closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _begin(self, key: Hashable, job: Callable[[], T]) -> asyncio.Future[T]:
+    def _submit(self, key: Hashable, job: Callable[[], T]) -> asyncio.Future[T]:
         if self._is_closed:
-            raise self._refusal("the workshop is closed")
-        # All threads have work and the queue is full.
-        if len(self._under_way) >= self._threads + self._most_waiting:
-            raise self._refusal(f"{self.waiting} jobs are waiting, no more can be done soon")
+            raise self._refusal("the worker is closed")
+        if len(self._in_flight) >= self._threads + self._max_waiting:
+            raise self._refusal(f"{self.waiting} jobs are waiting, and the queue is full")
         future = asyncio.get_running_loop().run_in_executor(self._pool, job)
-        self._under_way[key] = future
-        # The first callback of all: before any caller goes on, the key is free again.
+        self._in_flight[key] = future
+        # The first callback: the key is free again before any caller resumes.
         future.add_done_callback(partial(self._end, key))
         return future
 
     def _end(self, key: Hashable, future: asyncio.Future[Any]) -> None:
-        del self._under_way[key]
+        del self._in_flight[key]
         if not future.cancelled():
             self.done += 1
-            future.exception()  # Looked at, so that asyncio does not report it as lost.
+            future.exception()  # Retrieved, so that asyncio does not report it as lost.
 
     def _refusal(self, text: str) -> BusyError:
         self.refused += 1
         return BusyError(text)
 
 
-def _step_back() -> None:
-    """Lower the priority of this thread alone, which Linux can do: it has a number of its own."""
+def _lower_priority() -> None:
+    """Lower the priority of this thread alone; on Linux each thread has an id of its own."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

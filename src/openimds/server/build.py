@@ -235,7 +235,7 @@ def _entra(
 ) -> EntraClient | UnconfiguredEntra:
     """Return the client of Entra that the settings choose, or one that refuses every token."""
     if not config.entra:
-        return UnconfiguredEntra(notify, is_told=ENTRA_UNCONFIGURED in config.remarks)
+        return UnconfiguredEntra(notify, is_reported=ENTRA_UNCONFIGURED in config.remarks)
     if config.entra == FEDERATION and not issuer.startswith("https://"):
         notify(f"Entra fetches the keys of an issuer by https, and this one is {issuer}")
     return EntraClient(config.entra, issuer=issuer, sign=sign, notify=notify)

@@ -1,15 +1,18 @@
-"""Real tokens from elsewhere, for identities whose source is `entra`.
+"""Real access tokens from Microsoft Entra, for identities whose source is `entra`.
 
-A VM that is no VM of Azure can still call Azure: whoever runs it lends it an identity. This room
-asks Entra for that identity's tokens; everything around them stays as it is: which identity is
-meant, the limits of the VM, how long a token is kept, what the body says. The rest of the program
-knows a port of one method, `sign.issue.Elsewhere`, and never the library behind it.
+Rules of the room. A VM outside Azure can call Azure if its operator lends it an identity. This room
+fetches that identity's tokens from Entra (`client`) and translates Entra's refusals into those that
+IMDS passes on (`errors`). Identity selection, limits per VM, caching and the response body stay
+where they are: the other rooms know the port `tokens.cache.TokenSource` and nothing behind it.
 
-azure-identity is an extra. It is imported in this room alone, in a thread, when the first such
-token is wanted: a server without one neither needs nor loads it.
+azure-identity is an extra. It is imported only here, in a thread, by the first fetch: a server
+without such identities neither needs nor loads it.
 
-There are three ways, by whose name Entra is asked. `federation`: each identity's own; a token of
-ours is the proof, and Entra trusts our issuer because its owner told it to. `service-principal`:
-one application for all, from the environment of the server. `az`: the developer who is signed in
-on this machine. No secret and no token is ever written down here; an error is told without them.
+Theory. The setting `entra` names one of three methods. `federation`: each identity authenticates as
+itself, with a token signed by this server's keyring, because Entra was configured to trust this
+server's issuer. `service-principal`: one application, from the environment of the server,
+authenticates for all identities. `az`: the developer who is signed in to the Azure CLI here.
+
+The room never writes down a secret or a token, and redacts both in reports to the operator. It
+refuses to know: the VM, the cache, the response.
 """

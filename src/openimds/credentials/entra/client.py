@@ -1,4 +1,4 @@
-"""Tokens of Entra, through azure-identity; Entra's refusals become those that IMDS hands on."""
+"""Fetch access tokens from Entra through azure-identity."""
 
 import asyncio
 import logging
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 FEDERATION, SERVICE_PRINCIPAL, AZ = "federation", "service-principal", "az"
 METHODS = (FEDERATION, SERVICE_PRINCIPAL, AZ)
-"""By whose name Entra is asked."""
+"""The ways to authenticate to Entra: the values of the setting `entra`."""
 ENTRA_UNCONFIGURED = (
-    "identities with source: entra get status 500, for nothing says how to ask Entra. Set entra to "
-    "federation, service-principal or az"
+    "identities with source: entra get status 500 until a method is set. Set entra to federation, "
+    "service-principal or az"
 )
 AUDIENCE = "api://AzureADTokenExchange"
-"""For whom a token is by which an identity shows Entra who it is."""
+"""The audience of a client assertion, the token by which an identity authenticates to Entra."""
 ASSERTION_S = 600
 THREADS = 8
 TIMEOUT_S = 10.0
 QUIET_S = 60.0
-"""For how long the operator is told nothing after having been told of a failure."""
-_NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID")
+"""The shortest time between two reports of failed fetches to the operator, in seconds."""
+_REQUIRED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID")
 _PROOFS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH")
 _SECRETS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD")
 
@@ -47,21 +47,21 @@ Notify: TypeAlias = Callable[[str], None]
 
 
 class _EntraFailure(Struct, frozen=True):
-    """Why Entra gave no answer that a guest could use; for the operator's eyes."""
+    """A fetch without a token and without a refusal for the guest; the operator reads `reason`."""
 
     reason: str
 
 
 class EntraClient:
-    """The tokens of Entra. Called on the event loop; what takes a while happens in threads.
+    """Fetches tokens from Entra. Called on the event loop; fetches run in threads of its own.
 
-    Every fetch has a credential of its own: one that is kept would answer with the token that it
-    has, when what is wanted is the one after it.
+    Each fetch makes a new azure-identity credential: a reused one would answer from its own cache
+    with the current token when its successor is wanted.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a conversation
         self,
-        way: str,
+        method: str,
         *,
         issuer: str,
         sign: Sign,
@@ -69,68 +69,69 @@ class EntraClient:
         options: Mapping[str, Any] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Prepare to ask in one of the `METHODS`; `options` are passed on to azure-identity.
+        """Prepare to fetch by one of the `METHODS`; `options` go to azure-identity.
 
         Raises:
-            ConfigError: azure-identity is not installed, or the environment lacks a part.
+            ConfigError: azure-identity is not installed, or the environment lacks a variable.
         """
-        _require(way)
-        self._way, self._issuer, self._sign, self._notify = way, issuer, sign, notify
+        _require(method)
+        self._method, self._issuer, self._sign, self._notify = method, issuer, sign, notify
         self._timeout_s = timeout_s
-        # A fetch that failed is made again when somebody asks, not while somebody waits.
+        # No retries: a failed fetch is repeated by the next request, while no guest waits.
         patience = {"connection_timeout": timeout_s, "read_timeout": timeout_s, "retry_total": 0}
         self._options = {**patience, **(options or {})}
-        self._pool = ThreadPoolExecutor(THREADS, "openimds-upstream")
+        self._pool = ThreadPoolExecutor(THREADS, "openimds-entra")
         self._quiet_until_s = float("-inf")
-        self._untold = 0
+        self._unreported = 0
         for library in ("azure", "msal"):
-            # Without a handler Python prints their warnings; the operator is told by us.
+            # Without a handler Python prints their warnings; the operator gets our reports.
             logging.getLogger(library).addHandler(logging.NullHandler())
 
-    async def token(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
-        """Return a token, or why there is none."""
+    async def token(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
+        """Return a token, or the refusal for the guest."""
         try:
-            fetch = asyncio.get_running_loop().run_in_executor(self._pool, self._fetch, need, now_s)
-            got = await asyncio.wait_for(fetch, self._timeout_s)
+            fetch = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._fetch, pending, now_s
+            )
+            result = await asyncio.wait_for(fetch, self._timeout_s)
         except TimeoutError:
-            got = _EntraFailure(f"no answer within {self._timeout_s:g} s")
+            result = _EntraFailure(f"no answer within {self._timeout_s:g} s")
         except RuntimeError as error:  # The pool is closed, and so is the server.
-            got = _EntraFailure(str(error))
-        if isinstance(got, _EntraFailure):
-            self._report(need, got.reason, now_s)
+            result = _EntraFailure(str(error))
+        if isinstance(result, _EntraFailure):
+            self._report(pending, result.reason, now_s)
             return Failed("server_error")
-        return got
+        return result
 
     def close(self) -> None:
-        """Begin no fetch any more; those under way end by themselves."""
+        """Start no further fetch; fetches in flight end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, need: PendingToken, now_s: float) -> AccessToken | Failed | _EntraFailure:
-        """Return what Entra says; in a thread."""
+    def _fetch(self, pending: PendingToken, now_s: float) -> AccessToken | Failed | _EntraFailure:
+        """Ask Entra; runs in a thread."""
         refusals: list[EntraError] = []
         try:
-            with self._credential(need, now_s, refusals) as credential:
-                got = credential.get_token(f"{need.resource}/.default")
-        except Exception as error:  # noqa: BLE001 - whatever it is, a guest waits for an answer
-            return self._failure(need, now_s, error, refusals)
-        begun_s = not_before_s(got.token, now_s)
-        return AccessToken(got.token, begun_s, got.expires_on, got.expires_on - begun_s - SKEW_S)
-
-    def _failure(
-        self, need: PendingToken, now_s: float, error: Exception, refusals: list[EntraError]
-    ) -> Failed | _EntraFailure:
-        # azure-identity has one exception for a refusal and for a broken network: only what Entra
-        # itself said is a refusal. Of az, a command, nothing but its words is heard.
-        heard = [error_in_text(str(error))] if self._way == AZ else refusals[-1:]
-        said = heard[0] if heard else None
-        return (
-            failed_by(said, need, now_s)
-            if said
-            else _EntraFailure(f"{type(error).__name__}: {error}")
+            with self._credential(pending, now_s, refusals) as credential:
+                token = credential.get_token(f"{pending.resource}/.default")
+        except Exception as error:  # noqa: BLE001 - a guest waits for an answer to every failure
+            return self._failure(pending, now_s, error, refusals)
+        begins_s = not_before_s(token.token, now_s)
+        return AccessToken(
+            token.token, begins_s, token.expires_on, token.expires_on - begins_s - SKEW_S
         )
 
+    def _failure(
+        self, pending: PendingToken, now_s: float, error: Exception, refusals: list[EntraError]
+    ) -> Failed | _EntraFailure:
+        # azure-identity has one exception for a refusal and for a broken network: only an error
+        # body of Entra is a refusal. az, a command, quotes Entra's refusal in its own message.
+        errors = [error_in_text(str(error))] if self._method == AZ else refusals[-1:]
+        if errors and errors[0]:
+            return failed_by(errors[0], pending, now_s)
+        return _EntraFailure(f"{type(error).__name__}: {error}")
+
     def _credential(
-        self, need: PendingToken, now_s: float, refusals: list[EntraError]
+        self, pending: PendingToken, now_s: float, refusals: list[EntraError]
     ) -> "AbstractContextManager[TokenCredential]":
         from azure.identity import (  # noqa: PLC0415 - an extra
             AzureCliCredential,
@@ -138,84 +139,87 @@ class EntraClient:
             EnvironmentCredential,
         )
 
-        def listen(response: Any) -> None:  # noqa: ANN401 - a response of any of its transports
-            got = response.http_response
-            refusal = error_in_body(got.status_code, got.body())
+        def collect(response: Any) -> None:  # noqa: ANN401 - a response of any of its transports
+            http = response.http_response
+            refusal = error_in_body(http.status_code, http.body())
             if refusal:
                 refusals.append(refusal)
 
-        host = CLOUDS[need.cloud].issuer_v2.removeprefix("https://")
-        options = {**self._options, "authority": host, "raw_response_hook": listen}
-        if self._way == FEDERATION:
-            one = need.identity
-            said = assertion(need, self._issuer, now_s)
+        host = CLOUDS[pending.cloud].issuer_v2.removeprefix("https://")
+        options = {**self._options, "authority": host, "raw_response_hook": collect}
+        if self._method == FEDERATION:
+            identity = pending.identity
+            claims = assertion(pending, self._issuer, now_s)
             return ClientAssertionCredential(
-                one.tenant_id, one.client_id, lambda: self._sign(said, now_s), **options
+                identity.tenant_id,
+                identity.client_id,
+                lambda: self._sign(claims, now_s),
+                **options,
             )
-        if self._way == SERVICE_PRINCIPAL:
+        if self._method == SERVICE_PRINCIPAL:
             return EnvironmentCredential(**options)
         return AzureCliCredential(process_timeout=max(1, int(self._timeout_s)))
 
-    def _report(self, need: PendingToken, reason: str, now_s: float) -> None:
+    def _report(self, pending: PendingToken, reason: str, now_s: float) -> None:
         if now_s < self._quiet_until_s:
-            self._untold += 1
+            self._unreported += 1
             return
-        more = f" ({self._untold} failures before it were not told)" if self._untold else ""
-        self._quiet_until_s, self._untold = now_s + QUIET_S, 0
+        more = f" ({self._unreported} earlier failures not shown)" if self._unreported else ""
+        self._quiet_until_s, self._unreported = now_s + QUIET_S, 0
         secrets = [os.environ.get(name, "") for name in _SECRETS]
-        said = redacted(f"no token of Entra for {need.vm}, {need.resource}: {reason}", secrets)
-        self._notify(said + more)
+        sentence = f"no token from Entra for {pending.vm}, {pending.resource}: {reason}"
+        self._notify(redacted(sentence, secrets) + more)
 
 
 class UnconfiguredEntra:
-    """Stands where nothing says how to ask Entra."""
+    """Takes the place of `EntraClient` where the setting `entra` is empty."""
 
-    def __init__(self, notify: Notify, *, is_told: bool) -> None:
-        """Tell the operator with the first token that is wanted, unless that has been told."""
-        self._notify, self._is_told = notify, is_told
+    def __init__(self, notify: Notify, *, is_reported: bool) -> None:
+        """Report `ENTRA_UNCONFIGURED` at the first request, unless that was reported before."""
+        self._notify, self._is_reported = notify, is_reported
 
-    async def token(self, _need: PendingToken, _now_s: float) -> Failed:
-        """Return Azure's words for a directory that does not answer."""
-        if not self._is_told:
-            self._is_told = True
+    async def token(self, _pending: PendingToken, _now_s: float) -> Failed:
+        """Return Azure's answer for a directory that does not respond."""
+        if not self._is_reported:
+            self._is_reported = True
             self._notify(ENTRA_UNCONFIGURED)
         return Failed("server_error")
 
 
-def assertion(need: PendingToken, issuer: str, now_s: float) -> dict[str, object]:
-    """Return what an identity says to Entra: who it is, by the word of our issuer.
+def assertion(pending: PendingToken, issuer: str, now_s: float) -> dict[str, object]:
+    """Return the claims of the client assertion by which an identity authenticates to Entra.
 
     Entra compares iss, sub and aud with the federated credential of the application or identity.
     """
-    one, made_s = need.identity, int(now_s)
+    identity, issued_s = pending.identity, int(now_s)
     return {
         "aud": AUDIENCE,
-        "iss": issuers(one.tenant_id, need.cloud, issuer)[1],
-        "iat": made_s,
-        "nbf": made_s - SKEW_S,
-        "exp": made_s + ASSERTION_S,
-        "sub": one.object_id,
-        "tid": one.tenant_id,
+        "iss": issuers(identity.tenant_id, pending.cloud, issuer)[1],
+        "iat": issued_s,
+        "nbf": issued_s - SKEW_S,
+        "exp": issued_s + ASSERTION_S,
+        "sub": identity.object_id,
+        "tid": identity.tenant_id,
     }
 
 
-def _require(way: str) -> None:
+def _require(method: str) -> None:
     if not _is_installed():
         raise ConfigError(
             "entra",
-            f'"{way}" without azure-identity, which asks Entra',
+            f'"{method}" without azure-identity',
             "the extra entra to be installed",
             "Type pip install openimds[entra]",
         )
-    if way != SERVICE_PRINCIPAL:
+    if method != SERVICE_PRINCIPAL:
         return
-    lacking = [name for name in _NEEDED if not os.environ.get(name)]
+    missing = [name for name in _REQUIRED if not os.environ.get(name)]
     if not any(os.environ.get(name) for name in _PROOFS):
-        lacking.append(" or ".join(_PROOFS))
-    if lacking:
+        missing.append(" or ".join(_PROOFS))
+    if missing:
         raise ConfigError(
             "entra",
-            f'"{way}" without {", ".join(lacking)}',
+            f'"{method}" without {", ".join(missing)}',
             "these variables in the environment of the server",
         )
 
@@ -223,11 +227,11 @@ def _require(way: str) -> None:
 def _is_installed() -> bool:
     try:
         return find_spec("azure.identity") is not None
-    except ModuleNotFoundError:  # Not even the package above it.
+    except ModuleNotFoundError:  # The package azure itself is missing.
         return False
 
 
-_LONGEST = 500
+_MAX_LINE = 500
 _JWT = re.compile(r"eyJ[\w-]+(\.[\w-]*)*")
 _HIDDEN = "***"
 
@@ -237,7 +241,7 @@ class _Claims(Struct):
 
 
 def not_before_s(token: str, now_s: float) -> int:
-    """Return from when on a token holds; of one that cannot be read, what Azure would say."""
+    """Return a token's nbf; for an unreadable token, the nbf that Azure would choose now."""
     try:
         body = token.split(".")[1]
         text = urlsafe_b64decode(body + "=" * (-len(body) % 4))
@@ -247,9 +251,9 @@ def not_before_s(token: str, now_s: float) -> int:
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return text as one line that may be shown: no token, no secret, nothing unprintable."""
+    """Return a text as one printable line without tokens and secrets, at most 500 characters."""
     for secret in secrets:
         text = text.replace(secret, _HIDDEN) if secret else text
-    shown = "".join(sign if sign.isprintable() else " " for sign in _JWT.sub(_HIDDEN, text))
-    line = " ".join(shown.split()).rstrip(".")
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    printable = "".join(char if char.isprintable() else " " for char in _JWT.sub(_HIDDEN, text))
+    line = " ".join(printable.split()).rstrip(".")
+    return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 1] + "…"

@@ -1,4 +1,4 @@
-"""What Entra says when it says no, and the refusal of IMDS that hands it on."""
+"""Read Entra's error responses, and translate them into the refusals that IMDS passes on."""
 
 import re
 
@@ -9,7 +9,7 @@ from openimds.protocol.access_token import unknown_resource
 from openimds.protocol.pending import Failed, PendingToken
 from openimds.protocol.response import inside_json
 
-_LONGEST = 4000
+_MAX_DESCRIPTION = 4000
 _CODE = re.compile(r"AADSTS\d+:.*", re.DOTALL)
 _NO_RESOURCE = "AADSTS500011:"
 _REFUSED = range(400, 500)
@@ -24,36 +24,36 @@ _PARTS = {
 
 
 class EntraError(Struct, frozen=True):
-    """The error of an answer of Entra (RFC 6749, section 5.2)."""
+    """The error of an Entra response (RFC 6749, section 5.2)."""
 
     error: str
     error_description: str = ""
 
 
 def error_in_body(status: int, body: bytes) -> EntraError | None:
-    """Return the refusal in an answer, unless it is a success or means: try again."""
+    """Return the refusal in a response; None for a success, a try-again, an unreadable body."""
     if status not in _REFUSED or status in _TRY_AGAIN:
         return None
     try:
-        found = msgspec.json.decode(body, type=EntraError)
+        entra_error = msgspec.json.decode(body, type=EntraError)
     except ValueError:
         return None
-    return None if found.error == _TRY_AGAIN_ERROR else found
+    return None if entra_error.error == _TRY_AGAIN_ERROR else entra_error
 
 
 def error_in_text(text: str) -> EntraError | None:
-    """Return the refusal that a command quotes; az does not say the error, only its words."""
-    found = _CODE.search(text)
-    # S6 has this one for an identity that Entra does not take.
-    return EntraError("unauthorized_client", found[0].strip()) if found else None
+    """Return the refusal that az quotes in its message: the description without the error code."""
+    match = _CODE.search(text)
+    # S6 has this error code for an identity that Entra does not accept.
+    return EntraError("unauthorized_client", match[0].strip()) if match else None
 
 
-def failed_by(refusal: EntraError, need: PendingToken, now_s: float) -> Failed:
-    """Return the refusal as IMDS hands it on."""
-    said = refusal.error_description[:_LONGEST]
-    if _NO_RESOURCE in said:
-        found = {name: part.search(said) for name, part in _PARTS.items()}
-        own = {name: inside_json(match[1]) for name, match in found.items() if match}
-        return Failed("resource_unknown", unknown_resource(need, now_s) | own)
-    words = {"error": inside_json(refusal.error), "description": inside_json(said)}
-    return Failed("entra_refused", words)
+def failed_by(refusal: EntraError, pending: PendingToken, now_s: float) -> Failed:
+    """Return Entra's refusal as IMDS passes it on."""
+    description = refusal.error_description[:_MAX_DESCRIPTION]
+    if _NO_RESOURCE in description:
+        matches = {name: part.search(description) for name, part in _PARTS.items()}
+        quoted = {name: inside_json(match[1]) for name, match in matches.items() if match}
+        return Failed("resource_unknown", unknown_resource(pending, now_s) | quoted)
+    blanks = {"error": inside_json(refusal.error), "description": inside_json(description)}
+    return Failed("entra_refused", blanks)

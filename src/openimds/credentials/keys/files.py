@@ -1,4 +1,4 @@
-"""One RSA key in one file of its owner alone."""
+"""Read and write an RSA key in a file that its owner alone can read."""
 
 import os
 from collections.abc import Callable
@@ -18,26 +18,26 @@ from openimds.errors import Error
 KEY_BITS = 2048
 _EXPONENT = 65537
 OTHERS = 0o077
-_ANEW = "remove it: a new key is made, and what the old one signed no longer verifies"
+_REPLACE = "remove it: a new key is made, and signatures by the old one no longer verify"
 
 MakeKey: TypeAlias = Callable[[], RSAPrivateKey]
-"""Where new keys come from."""
+"""A source of new keys."""
 
 
 class KeyFileError(Error):
-    """A file of the state directory that should hold a key or a certificate, and does not."""
+    """A key or certificate file of the state directory cannot be read, used or written."""
 
 
 def new_key(bits: int = KEY_BITS) -> RSAPrivateKey:
-    """Return a fresh key; this takes a tenth of a second or so."""
+    """Generate a key; this takes about a tenth of a second."""
     return generate_private_key(_EXPONENT, bits)
 
 
-def read_key(path: Path, otherwise: str = _ANEW) -> RSAPrivateKey:
-    """Return the key in a PEM file; `otherwise` is what to do where there is no copy of it.
+def read_key(path: Path, otherwise: str = _REPLACE) -> RSAPrivateKey:
+    """Return the key in a PEM file; `otherwise` is the operator's remedy without a backup.
 
     Raises:
-        KeyFileError: it cannot be read, others may read it, or it holds no RSA key.
+        KeyFileError: the file cannot be read, others may read it, or it holds no RSA key.
     """
     try:
         mode = path.stat().st_mode
@@ -47,7 +47,7 @@ def read_key(path: Path, otherwise: str = _ANEW) -> RSAPrivateKey:
     if mode & OTHERS:
         raise KeyFileError(
             f"{path}: saw the mode {mode & 0o777:04o}, expected 0600: others can read this private "
-            f"key. Type chmod 600 {path} if none of them has, else {otherwise}"
+            f"key. Type chmod 600 {path} if nobody has read it, else {otherwise}"
         )
     try:
         key = load_pem_private_key(text, None)
@@ -59,25 +59,25 @@ def read_key(path: Path, otherwise: str = _ANEW) -> RSAPrivateKey:
 
 
 def plain_reason(error: Exception) -> str:
-    """Return what cryptography says is wrong, without its brackets and its reading list."""
-    said = str(error).partition("(")[0].partition(" See ")[0]
-    return said.strip(" .").lower()
+    """Return the message of a cryptography error without its brackets and its reading list."""
+    message = str(error).partition("(")[0].partition(" See ")[0]
+    return message.strip(" .").lower()
 
 
 def write_key(path: Path, key: RSAPrivateKey) -> None:
-    """Write a key as PEM (PKCS 8) so that the file is whole or not there, 0600.
+    """Write a key as PEM (PKCS 8), mode 0600; the file is whole or absent.
 
     Raises:
-        KeyFileError: it cannot be written.
+        KeyFileError: the file cannot be written.
     """
     write_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def write_file(path: Path, text: bytes) -> None:
-    """Write a file of its owner alone so that it is whole or not there, and outlives a power cut.
+    """Write a file, mode 0600, that is whole or absent even after a power cut.
 
     Raises:
-        KeyFileError: it cannot be written.
+        KeyFileError: the file cannot be written.
     """
     new = path.with_name(f".{path.name}.new")
     try:
@@ -99,6 +99,6 @@ def write_file(path: Path, text: bytes) -> None:
 
 def _unfit(path: Path, seen: str, otherwise: str) -> KeyFileError:
     return KeyFileError(
-        f"{path}: saw {seen}, expected an RSA private key in PEM. Put the file back from a copy, "
+        f"{path}: saw {seen}, expected an RSA private key in PEM. Restore the file from a backup, "
         f"or {otherwise}"
     )

@@ -1,8 +1,8 @@
-"""The keys that sign tokens: the one that signs now, and those whose tokens may still live.
+"""The keys that sign tokens: the current one, and retired ones whose tokens may still live.
 
-`keyring.json` is the truth: it names the keys, and a key signs only once it is named there. A key
-file that it does not name was left by a write that was cut short and is swept away; so the order is
-always key file, list, key in use, and the other way round when a key goes.
+`keyring.json` is authoritative: it lists the keys, and a key signs only once it is listed. A key
+file that is not listed was left by an interrupted write and is removed. So a new key is written in
+the order key file, list, use; a dropped key disappears in the reverse order.
 """
 
 import re
@@ -36,16 +36,16 @@ _KEY_FILE = re.compile(rf"\.?(?P<kid>{_KID})\.pem(\.new)?")
 
 
 class PublicKey(Struct, frozen=True):
-    """What everybody may see of a key."""
+    """The public half of a key, and its name."""
 
     kid: str
     key: RSAPublicKey
 
 
 class KeyInfo(Struct, frozen=True):
-    """What the operator may see of a key: its name, and its times in seconds since 1970.
+    """A key as the operator sees it: its name, and times in seconds since 1970.
 
-    The key that signs is not retired; the others stay published until `until_s`.
+    The current key has no `retired_s`; retired keys stay published until `until_s`.
     """
 
     kid: str
@@ -55,14 +55,14 @@ class KeyInfo(Struct, frozen=True):
 
 
 class TokenSigner(Struct, frozen=True):
-    """What signs a token, and the name that its header gives to it."""
+    """A private key, and the kid by which a token's header names it."""
 
     kid: str
     key: RSAPrivateKey
 
 
 class _KeyRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """One key in the list. The key that signs is not retired."""
+    """One key in the list; the current key has no `retired_s`."""
 
     kid: str
     began_s: float
@@ -80,9 +80,9 @@ class _KeyEntry(Struct, frozen=True):
 
 
 class Keyring:
-    """The keys, newest first; reading is a glance at a tuple, changing takes its turn.
+    """The keys, newest first. Reads use an immutable tuple; changes take a lock.
 
-    All of it may be called from any thread. Where no key signs yet, the first question makes one.
+    It may be used from any thread. The first read that needs a current key makes one.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Keyring:
         overlap_s: float = OVERLAP_S,
         make_key: MakeKey | None = None,
     ) -> None:
-        """Begin empty; `open` is the way to a ring with the keys of before."""
+        """Begin empty; `open` reads the keys of an earlier process."""
         self._make_key = make_key
         self._folder = folder
         self._overlap_s = overlap_s
@@ -102,10 +102,10 @@ class Keyring:
     def open(
         cls, folder: Path | None, overlap_s: float = OVERLAP_S, make_key: MakeKey | None = None
     ) -> "Keyring":
-        """Return the ring that is kept in a folder, or one in memory only.
+        """Return the ring stored in a folder; without a folder, a ring in memory only.
 
         Raises:
-            KeyFileError: a file of it cannot be read, is missing or is not what it was.
+            KeyFileError: a file cannot be read, is missing or does not hold the listed key.
         """
         ring = cls(folder, overlap_s, make_key)
         if folder is not None:
@@ -113,105 +113,105 @@ class Keyring:
         return ring
 
     def signer(self, now_s: float) -> TokenSigner:
-        """Return the key that signs.
+        """Return the current key.
 
         Raises:
-            KeyFileError: it was the first one, and could not be written.
+            KeyFileError: the first key cannot be written.
         """
         return self._with_current(now_s)[0].signer
 
     def public(self, now_s: float) -> tuple[PublicKey, ...]:
-        """Return the keys that verify: the one that signs, then those before it, newest first.
+        """Return the published keys: the current one, then retired ones, newest first.
 
         Raises:
-            KeyFileError: it was the first one, and could not be written.
+            KeyFileError: the first key cannot be written.
         """
-        return tuple(one.public for one in self._published(self._with_current(now_s), now_s))
+        return tuple(entry.public for entry in self._published(self._with_current(now_s), now_s))
 
     def key_infos(self, now_s: float) -> tuple[KeyInfo, ...]:
-        """Return the life of every published key, newest first; unlike `public` it makes none."""
-        return tuple(self._life(one.row) for one in self._published(self._keys, now_s))
+        """Return names and times of the published keys, newest first; make no key."""
+        return tuple(self._info(entry.row) for entry in self._published(self._keys, now_s))
 
-    def _life(self, row: "_KeyRow") -> KeyInfo:
+    def _info(self, row: "_KeyRow") -> KeyInfo:
         until_s = None if row.retired_s is None else row.retired_s + self._overlap_s
         return KeyInfo(row.kid, row.began_s, row.retired_s, until_s)
 
     def rotate(self, now_s: float) -> None:
-        """Sign with a new key from now on; the old one stays published for the overlap.
+        """Sign with a new key from now on; the old key stays published for the overlap.
 
         Raises:
-            KeyFileError: the new one cannot be written; the old one goes on signing.
+            KeyFileError: the new key cannot be written; the old one stays current.
         """
         with self._lock:
-            self._begin_key(now_s)
+            self._add_key(now_s)
 
     def prune(self, now_s: float) -> None:
-        """Forget the keys whose overlap is over, and remove their files.
+        """Drop the keys whose overlap is over, and remove their files.
 
         Raises:
             KeyFileError: the list cannot be written; nothing is removed.
         """
         with self._lock:
-            kept = self._published(self._keys, now_s)
-            if len(kept) < len(self._keys):
-                self._keep(kept)
+            published = self._published(self._keys, now_s)
+            if len(published) < len(self._keys):
+                self._save(published)
 
     def _published(self, keys: tuple[_KeyEntry, ...], now_s: float) -> tuple[_KeyEntry, ...]:
         return tuple(
-            one
-            for one in keys
-            if one.row.retired_s is None or now_s < one.row.retired_s + self._overlap_s
+            entry
+            for entry in keys
+            if entry.row.retired_s is None or now_s < entry.row.retired_s + self._overlap_s
         )
 
     def _with_current(self, now_s: float) -> tuple[_KeyEntry, ...]:
         if not _has_current(self._keys):
             with self._lock:
-                # Another thread may have been quicker.
+                # Another thread may have made it meanwhile.
                 if not _has_current(self._keys):
-                    self._begin_key(now_s)
+                    self._add_key(now_s)
         return self._keys
 
-    def _begin_key(self, now_s: float) -> None:
+    def _add_key(self, now_s: float) -> None:
         key = (self._make_key or new_key)()
-        fresh = _held(_KeyRow(kid_of(key.public_key()), now_s), key)
+        fresh = _entry(_KeyRow(kid_of(key.public_key()), now_s), key)
         if self._folder is not None:
             write_key(_path(self._folder, fresh.row.kid), key)
-        before = (
-            _KeyEntry(replace(one.row, retired_s=now_s), one.signer, one.public)
-            if one.row.retired_s is None
-            else one
-            for one in self._published(self._keys, now_s)
+        retired = (
+            _KeyEntry(replace(entry.row, retired_s=now_s), entry.signer, entry.public)
+            if entry.row.retired_s is None
+            else entry
+            for entry in self._published(self._keys, now_s)
         )
-        self._keep((fresh, *before))
+        self._save((fresh, *retired))
 
-    def _keep(self, keys: tuple[_KeyEntry, ...]) -> None:
+    def _save(self, keys: tuple[_KeyEntry, ...]) -> None:
         if self._folder is None:
             self._keys = keys
             return
-        rows = msgspec.json.encode(_KeyRows(tuple(one.row for one in keys)))
+        rows = msgspec.json.encode(_KeyRows(tuple(entry.row for entry in keys)))
         write_file(self._folder / LIST, msgspec.json.format(rows) + b"\n")
         self._keys = keys
-        kids = {one.row.kid for one in keys}
+        kids = {entry.row.kid for entry in keys}
         for path in self._folder.glob("*.pem*"):
             named = _KEY_FILE.fullmatch(path.name)
             if named and named["kid"] not in kids:
-                # One that cannot be removed signs nothing any more; the next change tries again.
+                # A file that stays behind signs nothing; the next change tries again.
                 with suppress(OSError):
                     path.unlink()
 
 
 def kid_of(key: RSAPublicKey) -> str:
-    """Return the name of a key: 27 characters that everybody can work out from its public half.
+    """Return the name of a key: 27 characters, computed from its public half.
 
     Azure's `kid` equals its `x5t`, the SHA-1 of a certificate. These keys have no certificate, so
-    ours is the SHA-1 of the key as a certificate holds it (SubjectPublicKeyInfo, DER), written the
-    same way: base64url without padding.
+    the name is the SHA-1 of the key as a certificate holds it (SubjectPublicKeyInfo, DER), in the
+    same form: base64url without padding.
     """
     form = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return urlsafe_b64encode(sha1(form, usedforsecurity=False).digest()).rstrip(b"=").decode()
 
 
-def _held(row: _KeyRow, key: RSAPrivateKey) -> _KeyEntry:
+def _entry(row: _KeyRow, key: RSAPrivateKey) -> _KeyEntry:
     return _KeyEntry(row, TokenSigner(row.kid, key), PublicKey(row.kid, key.public_key()))
 
 
@@ -232,33 +232,33 @@ def _read(folder: Path) -> tuple[_KeyEntry, ...]:
         raise KeyFileError(f"{folder / LIST}: {(error.strerror or str(error)).lower()}") from None
     else:
         rows = _listed(folder / LIST, text)
-    return tuple(_held(row, _key(folder, row.kid)) for row in rows)
+    return tuple(_entry(row, _key(folder, row.kid)) for row in rows)
 
 
 def _listed(path: Path, text: bytes) -> tuple[_KeyRow, ...]:
-    """Return the rows of the list, the key that signs before the others."""
+    """Return the rows of the list, the current key first."""
     try:
         rows = msgspec.json.decode(text, type=_KeyRows).keys
-    except ValueError as error:  # What msgspec raises, and what it lets through of UTF-8.
-        raise _unfit(path, f"no list of keys ({error})") from None
+    except ValueError as error:  # DecodeError of msgspec, or UnicodeDecodeError.
+        raise _unfit(path, f"invalid JSON ({error})") from None
     for row in rows:
-        # It becomes the name of a file.
+        # The kid becomes a file name.
         if not re.fullmatch(_KID, row.kid):
             raise _unfit(path, f"the kid {row.kid!r}")
     if len({row.kid for row in rows}) < len(rows):
-        raise _unfit(path, "a kid twice")
+        raise _unfit(path, "the same kid twice")
     if sum(row.retired_s is None for row in rows) > 1:
         raise _unfit(path, "two keys that are not retired")
     return tuple(sorted(rows, key=lambda row: row.retired_s is not None))
 
 
 def _unlisted(folder: Path) -> tuple[_KeyRow, ...]:
-    """Return the one key that was written, where the power was cut before the first list was."""
+    """Return the first key of a ring that was interrupted before it wrote its list."""
     kids = [path.stem for path in folder.glob("*.pem") if _KEY_FILE.fullmatch(path.name)]
     if len(kids) > 1:
         raise KeyFileError(
-            f"{folder}: saw {len(kids)} keys and no {LIST}, expected it to say which of them "
-            "signs. Put it back from a copy, or remove all of the keys but one"
+            f"{folder}: saw {len(kids)} keys and no {LIST}, expected the list that names the "
+            f"current key. Restore {LIST} from a backup, or remove all keys but one"
         )
     return tuple(_KeyRow(kid, 0) for kid in kids)
 
@@ -267,27 +267,27 @@ def _key(folder: Path, kid: str) -> RSAPrivateKey:
     path = _path(folder, kid)
     if not path.exists():
         raise KeyFileError(
-            f"{path}: saw no file, expected the key that {LIST} names. Put it back from a copy, "
-            f"or take its row out of {folder / LIST}: what it signed no longer verifies"
+            f"{path}: saw no file, expected the key that {LIST} names. Restore it from a backup, "
+            f"or delete its row from {folder / LIST}: signatures by it no longer verify"
         )
-    key = read_key(
-        path,
-        f"remove it and take its row out of {folder / LIST}: what it signed no longer verifies",
-    )
-    said = kid_of(key.public_key())
-    if said != kid:
+    remedy = f"remove it and delete its row from {folder / LIST}: signatures by it no longer verify"
+    key = read_key(path, remedy)
+    actual = kid_of(key.public_key())
+    if actual != kid:
         raise KeyFileError(
-            f"{path}: saw the key {said}, expected the one that the file is named after. "
-            "Put the file back from a copy, or give it its name again"
+            f"{path}: saw the key {actual}, expected the key that the file is named after. "
+            f"Restore the file from a backup, or rename it to {actual}.pem"
         )
     if key.key_size < KEY_BITS:
-        raise KeyFileError(f"{path}: saw {key.key_size} bits, expected {KEY_BITS} or more")
+        raise KeyFileError(
+            f"{path}: saw {key.key_size} bits, expected {KEY_BITS} or more. To go on, {remedy}"
+        )
     return key
 
 
 def _unfit(path: Path, seen: str) -> KeyFileError:
     return KeyFileError(
-        f"{path}: saw {seen}, expected the list of keys that was written here. Put the file back "
-        "from a copy, or remove it and the keys beside it: a new key is made, and what the old "
-        "ones signed no longer verifies"
+        f"{path}: saw {seen}, expected a list of keys as OpenIMDS writes it. Restore the file "
+        "from a backup, or remove it and the keys beside it: a new key is made, and signatures by "
+        "the old ones no longer verify"
     )

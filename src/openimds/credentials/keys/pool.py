@@ -1,8 +1,7 @@
-"""Keys for servers that come and go within one process, as they do from test to test.
+"""Keys shared by servers that start one after another in one process, as in a test run.
 
-A new key takes a tenth of a second, a server without one a thousandth. So the keys of the first
-server are those of the next one as well; each server begins with the first, and none gets one
-twice.
+Generating a key takes a tenth of a second, starting a server without one a thousandth. So every
+server gets the same keys in the same order: each begins with the first, and none gets a key twice.
 """
 
 from itertools import count
@@ -19,17 +18,17 @@ class KeyPool:
     """Keys in the order in which they were made. It may be used from any thread."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Begin without keys."""
         self._keys: list[RSAPrivateKey] = []
         self._lock = Lock()
 
     def supply(self) -> "MakeKey":
-        """Return what hands out the keys of the pool to one server, and makes those it lacks."""
+        """Return a key source for one server: the pool's keys in turn, then new ones."""
         numbers = count()
         return lambda: self._key(next(numbers))
 
     def _key(self, number: int) -> "RSAPrivateKey":
-        # Imported here: a pool that nobody draws from loads nothing that signs.
+        # Imported here: an unused pool does not load cryptography.
         from openimds.credentials.keys import files  # noqa: PLC0415 - see above
 
         with self._lock:

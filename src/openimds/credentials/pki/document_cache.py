@@ -68,7 +68,7 @@ class DocumentCache:
         generation = self._edition()
         key = ("document", generation, msgspec.msgpack.encode(need), earlier)
         try:
-            text = await self._worker.do(key, lambda: self.sign(need, now_s, earlier))
+            text = await self._worker.run(key, lambda: self.sign(need, now_s, earlier))
         except BusyError:
             return Failed("throttled")
         signature = Signature(text, kept_until(now_s))

@@ -1,8 +1,7 @@
-"""The challenges of Azure Arc: files that prove who can read them.
+"""The challenge files of Azure Arc: a caller proves that it can read a file on its machine.
 
-A caller gets the path of a new file, reads it, and sends back what it says. Each file serves once
-and for a minute. A guest can have a few at a time, all guests together so many that the folder
-stays small.
+A caller gets the path of a new file, reads it, and sends its text back. A file serves once and for
+a minute. A VM has at most `MAX_PER_VM` files at a time, all VMs together at most `MAX_CHALLENGES`.
 """
 
 import asyncio
@@ -31,11 +30,11 @@ _FOR_OWNER, _FOR_GROUP = 0o600, 0o640
 
 
 class ChallengeError(Error):
-    """The file of a challenge cannot be written."""
+    """A challenge file cannot be written."""
 
 
 class _IssuedChallenge(Struct, frozen=True):
-    """A challenge: whose it is, what the file says, and until when."""
+    """A challenge: its VM, the text of its file, and its end."""
 
     vm: str
     text: str
@@ -46,19 +45,19 @@ _CHALLENGE = re.compile("[0-9a-f]{32}")
 
 
 class ChallengeFiles:
-    """The challenges that wait for an answer. It may be called from several threads."""
+    """The unanswered challenges and their files. It may be used from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Write challenges into a folder, which is made if it is missing.
+        """Write challenge files into a folder, which is made if it is missing.
 
         Raises:
-            ConfigError: the folder cannot be had, or no client could read its name.
+            ConfigError: the folder cannot be written, or clients cannot parse its name.
         """
         self.folder = folder.absolute()
-        self._asked: dict[Path, _IssuedChallenge] = {}
+        self._challenges: dict[Path, _IssuedChallenge] = {}
         self._lock = Lock()
         name = str(self.folder)
-        # Clients split the header that names a file at the equals sign.
+        # Clients split the response header that names the file at the equals sign.
         if not (name.isascii() and name.isprintable()) or set(name) & set('="'):
             raise ConfigError("arc_folder", f'"{name}"', "a path of ASCII without = and quotes")
         try:
@@ -66,57 +65,57 @@ class ChallengeFiles:
             self._clear()
             self._write(self.folder / f"{secrets.token_hex(16)}{ARC_SUFFIX}", "").unlink()
         except OSError as error:
-            said = (error.strerror or str(error)).lower()
-            raise ConfigError("arc_folder", f"{name} ({said})", "a folder to write to") from None
+            reason = (error.strerror or str(error)).lower()
+            raise ConfigError("arc_folder", f"{name} ({reason})", "a writable folder") from None
 
     def _clear(self) -> None:
-        """Remove what a process that was killed has left: files of ours named as challenges are."""
+        """Remove our challenge files that a killed process left behind."""
         for path in self.folder.glob(f"*{ARC_SUFFIX}"):
             is_ours = _CHALLENGE.fullmatch(path.stem) and path.stat().st_uid == os.getuid()
-            # Another server may use the same folder now; what is younger than this may be its.
+            # A younger file may belong to another server that uses the same folder.
             if is_ours and time.time() - path.stat().st_mtime > ARC_LIFE_S:
                 path.unlink(missing_ok=True)
 
-    def ask(self, vm: str, now_s: float) -> Path | None:
-        """Return the file of a new challenge, or None if too many wait for an answer.
+    def issue(self, vm: str, now_s: float) -> Path | None:
+        """Return the file of a new challenge, or None while `MAX_CHALLENGES` are unanswered.
 
-        Of too many of one VM the oldest gives way.
+        A VM's oldest challenge is dropped when it has `MAX_PER_VM`.
 
         Raises:
-            ChallengeError: it cannot be written.
+            ChallengeError: the file cannot be written.
         """
         with self._lock:
             self._sweep(now_s)
-            own = [path for path, one in self._asked.items() if one.vm == vm]
+            own = [path for path, issued in self._challenges.items() if issued.vm == vm]
             for path in own[: max(0, len(own) + 1 - MAX_PER_VM)]:
                 self._drop(path)
-            if len(self._asked) >= MAX_CHALLENGES:
+            if len(self._challenges) >= MAX_CHALLENGES:
                 return None
             path = self.folder / f"{secrets.token_hex(16)}{ARC_SUFFIX}"
-            one = _IssuedChallenge(vm, secrets.token_urlsafe(_SIZE_BYTES), now_s + ARC_LIFE_S)
+            text = secrets.token_urlsafe(_SIZE_BYTES)
             try:
-                self._write(path, one.text)
+                self._write(path, text)
             except OSError as error:
-                said = (error.strerror or str(error)).lower()
-                raise ChallengeError(f"{path}: {said}") from None
-            self._asked[path] = one
+                reason = (error.strerror or str(error)).lower()
+                raise ChallengeError(f"{path}: {reason}") from None
+            self._challenges[path] = _IssuedChallenge(vm, text, now_s + ARC_LIFE_S)
             return path
 
     def take(self, vm: str, proof: str, now_s: float) -> bool:
-        """Tell whether a caller read a file of this VM's, and remove that file."""
+        """Tell whether a proof is the text of one of the VM's files, and remove that file."""
         with self._lock:
             self._sweep(now_s)
-            found = [
+            proven = [
                 path
-                for path, one in self._asked.items()
-                if one.vm == vm and hmac.compare_digest(one.text.encode(), proof.encode())
+                for path, issued in self._challenges.items()
+                if issued.vm == vm and hmac.compare_digest(issued.text.encode(), proof.encode())
             ]
-            for path in found:
+            for path in proven:
                 self._drop(path)
-            return bool(found)
+            return bool(proven)
 
     def sweep(self, now_s: float) -> None:
-        """Remove the files of challenges that are over."""
+        """Remove the files of expired challenges."""
         with self._lock:
             self._sweep(now_s)
 
@@ -125,25 +124,26 @@ class ChallengeFiles:
         self.sweep(float("inf"))
 
     def __len__(self) -> int:
-        """Return how many wait for an answer."""
-        return len(self._asked)
+        """Return the number of unanswered challenges."""
+        return len(self._challenges)
 
     def _sweep(self, now_s: float) -> None:
-        for path in [path for path, one in self._asked.items() if now_s >= one.until_s]:
+        expired = [path for path, issued in self._challenges.items() if now_s >= issued.until_s]
+        for path in expired:
             self._drop(path)
 
     def _drop(self, path: Path) -> None:
-        del self._asked[path]
+        del self._challenges[path]
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
     def _write(self, path: Path, text: str) -> Path:
-        """Write a file of our own, which the group may read that may enter the folder."""
+        """Write a file that its owner can read, and a group that may enter the folder."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with os.fdopen(os.open(path, flags, _FOR_OWNER), "w", encoding="ascii") as file:
             folder = self.folder.stat()
             if folder.st_mode & _GROUP_MAY_ENTER:
-                with suppress(OSError):  # Not our group: then nobody but us reads it.
+                with suppress(OSError):  # We are not in that group: the file stays ours alone.
                     os.fchown(file.fileno(), -1, folder.st_gid)
                     os.fchmod(file.fileno(), _FOR_GROUP)
             file.write(text)
@@ -151,26 +151,28 @@ class ChallengeFiles:
 
 
 class ArcTokens:
-    """TokenCache for callers who read a file before. Called on the event loop."""
+    """Tokens for callers that answer a challenge. Called on the event loop."""
 
     def __init__(self, challenges: ChallengeFiles, worker: Worker, tokens: TokenCache) -> None:
-        """Give tokens of these to who answers those challenges."""
+        """Give tokens of a cache to callers that answer challenges."""
         self._challenges, self._worker, self._tokens = challenges, worker, tokens
         self._number = 0
 
     async def make(
-        self, need: PendingChallenge | PendingToken, now_s: float
+        self, pending: PendingChallenge | PendingToken, now_s: float
     ) -> AccessToken | Challenge | Failed:
         """Return the token for a right proof, else a new challenge.
 
         Raises:
-            ChallengeError: the file cannot be written.
+            ChallengeError: the challenge file cannot be written.
         """
         try:
-            if isinstance(need, PendingToken) and await self._is_right(need, now_s):
-                plain = structs.replace(need, proof="")
+            if isinstance(pending, PendingToken) and await self._is_right(pending, now_s):
+                plain = structs.replace(pending, proof="")
                 return self._tokens.cached(plain, now_s) or await self._tokens.make(plain, now_s)
-            path = await self._worker.do(self._key(), lambda: self._challenges.ask(need.vm, now_s))
+            path = await self._worker.run(
+                self._key(), lambda: self._challenges.issue(pending.vm, now_s)
+            )
         except BusyError:
             return Failed("throttled")
         if path is None:
@@ -183,12 +185,12 @@ class ArcTokens:
         """Remove every file."""
         self._challenges.close()
 
-    async def _is_right(self, need: PendingToken, now_s: float) -> bool:
-        return await self._worker.do(
-            self._key(), lambda: self._challenges.take(need.vm, need.proof, now_s)
+    async def _is_right(self, pending: PendingToken, now_s: float) -> bool:
+        return await self._worker.run(
+            self._key(), lambda: self._challenges.take(pending.vm, pending.proof, now_s)
         )
 
     def _key(self) -> tuple[str, int]:
-        """Return a key of its own for a job: no two callers share a file."""
+        """Return a unique key for a worker job: no two callers share a challenge."""
         self._number += 1
         return "arc", self._number

@@ -1,8 +1,8 @@
-"""Tokens, each made once and kept as long as it lives.
+"""The token cache: each token is made once and cached until it expires.
 
-A token belongs to an identity of one VM and to a resource. As Azure does, it is kept until it
-expires, whatever becomes of the VM meanwhile (F.4); who may have it is decided before anybody asks
-here. What comes from elsewhere is fetched again when half its life is over, before it is missed.
+A token belongs to an identity of one VM and to a resource. As in Azure, it stays cached until it
+expires even if the VM changes meanwhile (F.4); access is checked before this room is asked. A token
+of Entra is fetched again when half its life is over, before it is missed.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from openimds.credentials.keys.keyring import Keyring
 
 MAX_TOKENS = 100_000
-"""TokenCache kept, at most; each weighs about 2 kB."""
+"""The most cached tokens; each weighs about 2 kB."""
 MAX_PER_VM = 128
-"""TokenCache kept for one VM, at most: no guest can push out what the others have."""
+"""The most cached tokens of one VM: no guest can evict the tokens of another."""
 RETRY_S = 60.0
-"""How long after a fetch ahead of time, which may have failed, the next one is tried."""
+"""The time between attempts to fetch a successor ahead of time, in seconds."""
 
 _Key: TypeAlias = tuple[str, Principal, str, str]
 
 
 class TokenSource(Protocol):
-    """A source of real tokens."""
+    """A source of real tokens of Entra."""
 
-    async def token(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
-        """Return a token, or why there is none."""
+    async def token(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
+        """Return a token, or the refusal for the guest."""
         ...
 
 
 class _CachedToken(Struct):
-    """A token, and when to fetch the next one."""
+    """A token, and the time to fetch its successor."""
 
     token: AccessToken
     renew_s: float
@@ -56,123 +56,126 @@ class TokenCache:
         self,
         keyring: "Callable[[], Keyring]",
         worker: Worker,
-        terms: TokenSettings,
-        elsewhere: TokenSource | None = None,
-        most: int = MAX_TOKENS,
+        settings: TokenSettings,
+        entra: TokenSource | None = None,
+        max_tokens: int = MAX_TOKENS,
     ) -> None:
-        """Begin without tokens; keep at most so many."""
+        """Begin empty; without `entra`, its identities get Azure's 500."""
         self.made = 0
-        self._keyring, self._worker, self._terms = keyring, worker, terms
-        self._elsewhere = elsewhere
-        self._most = most
-        self._forgets: dict[str, int] = {}
-        self._held: OrderedDict[_Key, _CachedToken] = OrderedDict()
+        self._keyring, self._worker, self._settings = keyring, worker, settings
+        self._entra = entra
+        self._max_tokens = max_tokens
+        self._evictions: dict[str, int] = {}
+        self._cached: OrderedDict[_Key, _CachedToken] = OrderedDict()
         self._keys: dict[str, OrderedDict[_Key, None]] = {}
         self._fetches: dict[_Key, asyncio.Task[AccessToken | Failed]] = {}
 
-    def cached(self, need: PendingToken, now_s: float) -> AccessToken | None:
-        """Return the token that is kept, unless it is over or a fresh one is wanted."""
-        if need.is_fresh:
+    def cached(self, pending: PendingToken, now_s: float) -> AccessToken | None:
+        """Return the cached token, unless it has expired or a fresh one is wanted."""
+        if pending.is_fresh:
             return None
-        held = self._held.get(_key(need))
-        # One that is not valid yet was made before the clock was set back.
-        if held is None or not held.token.not_before_s <= now_s < held.token.expires_s:
+        cached = self._cached.get(_key(pending))
+        # A token that is not valid yet was made before the clock was set back.
+        if cached is None or not cached.token.not_before_s <= now_s < cached.token.expires_s:
             return None
-        if need.outdated and sha256(held.token.text.encode()).hexdigest() == need.outdated:
+        if pending.outdated and sha256(cached.token.text.encode()).hexdigest() == pending.outdated:
             return None
-        if now_s >= held.renew_s:
-            # The fetch that comes back sets another time; one that fails must not be made again
-            # with every request.
-            held.renew_s = now_s + RETRY_S
-            self._fetch(need, now_s)
-        return held.token
+        if now_s >= cached.renew_s:
+            # A successful fetch caches its own time; a failing one must not be repeated with
+            # every request.
+            cached.renew_s = now_s + RETRY_S
+            self._fetch(pending, now_s)
+        return cached.token
 
-    async def make(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
-        """Return a new token and keep it, or say why there is none."""
-        if need.identity.source == ENTRA:
-            fetch = self._fetch(need, now_s)
-            # A caller who goes away does not take the fetch from the others.
+    async def make(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
+        """Make a token and cache it, or return the refusal for the guest."""
+        if pending.identity.source == ENTRA:
+            fetch = self._fetch(pending, now_s)
+            # A cancelled caller must not cancel the fetch for the others.
             return await asyncio.shield(fetch) if fetch else Failed("throttled")
-        begun = self._forgets.get(need.vm, 0)
+        evictions = self._evictions.get(pending.vm, 0)
+        key = ("token", *_key(pending))
         try:
-            token = await self._worker.do(("token", *_key(need)), lambda: self.sign(need, now_s))
+            token = await self._worker.run(key, lambda: self.sign(pending, now_s))
         except BusyError:
             return Failed("throttled")
-        self._keep(need, token, float("inf"), begun)
+        self._store(pending, token, float("inf"), evictions)
         return token
 
-    def sign(self, need: PendingToken, now_s: float) -> AccessToken:
-        """Return a token of our own, good or forged. This takes a while: call it in a thread.
+    def sign(self, pending: PendingToken, now_s: float) -> AccessToken:
+        """Sign a token with this server's keyring, valid or forged. Call it in a thread.
 
         Raises:
-            KeyFileError: the first key could not be written.
+            KeyFileError: the first key cannot be written.
         """
         # Imported here: a server whose VMs have no identity does not load PyJWT.
         from openimds.credentials.tokens.jwt import forge, sign  # noqa: PLC0415 - see above
 
         signer = self._keyring().signer(now_s)
-        said, source = claims(need, self._terms, now_s), need.identity.source
+        payload, source = claims(pending, self._settings, now_s), pending.identity.source
         if source.startswith(FORGE):
-            text = forge(source.removeprefix(FORGE), said, signer, int(now_s))
+            text = forge(source.removeprefix(FORGE), payload, signer, int(now_s))
         else:
-            text = sign(said, signer)
-        made_s = int(now_s)
-        return AccessToken(text, made_s - SKEW_S, made_s + self._terms.life_s, self._terms.life_s)
+            text = sign(payload, signer)
+        issued_s, life_s = int(now_s), self._settings.life_s
+        return AccessToken(text, issued_s - SKEW_S, issued_s + life_s, life_s)
 
     def forget(self, vms: AbstractSet[str]) -> None:
-        """Let go of the tokens of some VMs, and keep none that is being made meanwhile."""
+        """Evict the tokens of some VMs, and do not cache those in the making."""
         for vm in vms:
-            self._forgets[vm] = self._forgets.get(vm, 0) + 1
+            self._evictions[vm] = self._evictions.get(vm, 0) + 1
             for key in self._keys.pop(vm, ()):
-                del self._held[key]
+                del self._cached[key]
 
     def __len__(self) -> int:
-        """Return how many tokens are kept."""
-        return len(self._held)
+        """Return the number of cached tokens."""
+        return len(self._cached)
 
     def _fetch(
-        self, need: PendingToken, now_s: float
+        self, pending: PendingToken, now_s: float
     ) -> "asyncio.Task[AccessToken | Failed] | None":
-        """Return the one fetch of this token that is under way, or None: there are too many."""
-        key = _key(need)
+        """Start or join the fetch of a token; None while `_MAX_FETCHES` are in flight."""
+        key = _key(pending)
         task = self._fetches.get(key)
         if task is None and len(self._fetches) < _MAX_FETCHES:
             loop = asyncio.get_running_loop()
-            task = self._fetches[key] = loop.create_task(self._fetched(need, now_s))
+            task = self._fetches[key] = loop.create_task(self._run_fetch(pending, now_s))
             task.add_done_callback(partial(self._end, key))
         return task
 
     def _end(self, key: _Key, task: "asyncio.Task[AccessToken | Failed]") -> None:
         del self._fetches[key]
         if not task.cancelled():
-            task.exception()  # Looked at: of a fetch ahead of time nobody else does.
+            task.exception()  # Retrieved: a fetch ahead of time has no caller that would.
 
-    async def _fetched(self, need: PendingToken, now_s: float) -> AccessToken | Failed:
-        if self._elsewhere is None:
+    async def _run_fetch(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
+        if self._entra is None:
             return Failed("server_error")
-        begun = self._forgets.get(need.vm, 0)
-        got = await self._elsewhere.token(need, now_s)
-        if isinstance(got, AccessToken):
-            self._keep(need, got, now_s + (got.expires_s - now_s) / 2, begun)
-        return got
+        evictions = self._evictions.get(pending.vm, 0)
+        token = await self._entra.token(pending, now_s)
+        if isinstance(token, AccessToken):
+            self._store(pending, token, now_s + (token.expires_s - now_s) / 2, evictions)
+        return token
 
-    def _keep(self, need: PendingToken, token: AccessToken, renew_s: float, begun: int) -> None:
+    def _store(
+        self, pending: PendingToken, token: AccessToken, renew_s: float, evictions: int
+    ) -> None:
         self.made += 1
-        if begun != self._forgets.get(need.vm, 0):
-            return  # Made of a VM as it was: the caller may have it, and nobody after.
-        key = _key(need)
-        self._held[key] = _CachedToken(token, renew_s)
-        self._held.move_to_end(key)
-        own = self._keys.setdefault(need.vm, OrderedDict())
+        if evictions != self._evictions.get(pending.vm, 0):
+            return  # The VM's tokens were evicted meanwhile: return this one, but do not cache it.
+        key = _key(pending)
+        self._cached[key] = _CachedToken(token, renew_s)
+        self._cached.move_to_end(key)
+        own = self._keys.setdefault(pending.vm, OrderedDict())
         own[key] = None
         own.move_to_end(key)
         if len(own) > MAX_PER_VM:
             self._drop(next(iter(own)))
-        while len(self._held) > self._most:
-            self._drop(next(iter(self._held)))
+        while len(self._cached) > self._max_tokens:
+            self._drop(next(iter(self._cached)))
 
     def _drop(self, key: _Key) -> None:
-        del self._held[key]
+        del self._cached[key]
         own = self._keys[key[0]]
         del own[key]
         if not own:
@@ -182,7 +185,7 @@ class TokenCache:
 _MAX_FETCHES = 256
 
 
-def _key(need: PendingToken) -> _Key:
-    # All that a token says: an identity that is another one by now must not get the old one's, and
-    # a forged token must not outlive the wish for it, nor a real one.
-    return need.vm, need.identity, need.cloud, need.resource
+def _key(pending: PendingToken) -> _Key:
+    # Everything that the claims depend on: a replaced identity must not get the old one's token,
+    # and a change between real and forged tokens takes effect at once.
+    return pending.vm, pending.identity, pending.cloud, pending.resource

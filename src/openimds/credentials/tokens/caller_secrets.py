@@ -1,4 +1,4 @@
-"""The secret of each VM, which its callers send where a header of App Service guards."""
+"""The secret of each VM, which callers send in App Service's X-IDENTITY-HEADER."""
 
 import hmac
 import secrets
@@ -12,29 +12,29 @@ _OTHERS = 0o077
 
 
 class SecretFileError(Error):
-    """A file of the state directory that should hold a secret, and does not."""
+    """The secret file of the state directory cannot be read or used."""
 
 
 class CallerSecrets:
-    """CallerSecrets worked out of one: a VM has the same one as long as that lives."""
+    """The secrets of all VMs, derived from one seed: a VM's secret lasts as long as the seed."""
 
     def __init__(self, seed: bytes) -> None:
-        """Work them out of this."""
+        """Derive secrets from a seed."""
         self._seed = seed
 
     @classmethod
     def open(cls, folder: Path | None) -> "CallerSecrets":
-        """Return those of a state directory; without one they live as long as the process.
+        """Return the secrets of a state directory; without one, they last as long as the process.
 
         Raises:
-            SecretFileError: the file cannot be read, others may read it, or it is cut.
-            KeyFileError: it cannot be written.
+            SecretFileError: the file cannot be read, others may read it, or it is truncated.
+            KeyFileError: the file cannot be written.
         """
         if folder is None:
             return cls(secrets.token_bytes(_SIZE_BYTES))
         path = folder / FILE_NAME
         if not path.exists():
-            # Imported here: it loads what signs, and the file is there the next time.
+            # Imported here: it loads cryptography, and only the first start writes the file.
             from openimds.credentials.keys.files import write_file  # noqa: PLC0415 - see above
 
             write_file(path, secrets.token_hex(_SIZE_BYTES).encode())
@@ -55,12 +55,12 @@ def _read(path: Path) -> bytes:
         seed = b""
     if len(seed) != _SIZE_BYTES:
         raise SecretFileError(
-            f"{path}: saw something else, expected {2 * _SIZE_BYTES} hexadecimal digits. Remove "
-            "it: a new one is made, and callers need the new secrets of their VMs"
+            f"{path}: saw other content, expected {2 * _SIZE_BYTES} hexadecimal digits. Remove it: "
+            "a new one is made, and callers need the new secrets of their VMs"
         )
     if mode & _OTHERS:
         raise SecretFileError(
             f"{path}: saw the mode {mode & 0o777:04o}, expected 0600: others can read this secret. "
-            f"Type chmod 600 {path} if none of them has, else remove the file"
+            f"Type chmod 600 {path} if nobody has read it, else remove it"
         )
     return seed

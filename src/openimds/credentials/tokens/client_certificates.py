@@ -1,4 +1,4 @@
-"""Client certificates of managed identities, version 2: a key of the guest's, signed by ours."""
+"""Issue the client certificates of MSI v2: the guest's key, signed by this server's own key."""
 
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -23,33 +23,33 @@ _BITS = (2048, 3072, 4096)
 
 
 class ClientCertificates:
-    """Signs client certificates with one key, which is made when it is first needed."""
+    """Signs client certificates with one key, which the first request makes."""
 
     def __init__(self, folder: Path | None, make_key: MakeKey | None = None) -> None:
-        """Keep the key in a state directory; without one it lives as long as the process."""
+        """Store the key in a state directory; without one, it lasts as long as the process."""
         self._path = folder / FILE_NAME if folder else None
         self._key: RSAPrivateKey | None = None
         self._make_key = make_key
         self._lock = Lock()
 
-    def sign(self, need: PendingCertificate, now_s: float) -> Certificate | Failed:
-        """Return a certificate of a week for the key of a request, or why there is none.
+    def sign(self, pending: PendingCertificate, now_s: float) -> Certificate | Failed:
+        """Return a certificate of a week for the key of a CSR, or a refusal of the CSR.
 
-        This takes a while: call it in a thread.
+        Call it in a thread.
 
         Raises:
-            KeyFileError: our key cannot be read or written.
+            KeyFileError: the signing key cannot be read or written.
         """
-        key = _key_of(need.csr)
+        key = _csr_key(pending.csr)
         if key is None:
             return Failed("request_malformed")
-        one = need.identity
+        identity = pending.identity
         subject = [
-            x509.NameAttribute(NameOID.COMMON_NAME, one.client_id),
-            x509.NameAttribute(NameOID.DOMAIN_COMPONENT, one.tenant_id),
+            x509.NameAttribute(NameOID.COMMON_NAME, identity.client_id),
+            x509.NameAttribute(NameOID.DOMAIN_COMPONENT, identity.tenant_id),
         ]
         begins = datetime.fromtimestamp(now_s - _BACKDATED_S, UTC)
-        made = (
+        certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name(subject))
             .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _ISSUER)]))
@@ -59,11 +59,11 @@ class ClientCertificates:
             .not_valid_after(begins + timedelta(days=DAYS))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-            .sign(self._own_key(), SHA256())
+            .sign(self._signing_key(), SHA256())
         )
-        return Certificate(b64encode(made.public_bytes(Encoding.DER)).decode())
+        return Certificate(b64encode(certificate.public_bytes(Encoding.DER)).decode())
 
-    def _own_key(self) -> RSAPrivateKey:
+    def _signing_key(self) -> RSAPrivateKey:
         with self._lock:
             if self._key is None:
                 if self._path and self._path.exists():
@@ -75,8 +75,8 @@ class ClientCertificates:
             return self._key
 
 
-def _key_of(csr: bytes) -> RSAPublicKey | None:
-    """Return the key of a request that is signed with it, or None."""
+def _csr_key(csr: bytes) -> RSAPublicKey | None:
+    """Return the RSA key of a correctly self-signed CSR, or None."""
     try:
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()

@@ -1,8 +1,7 @@
-"""JSON Web Tokens: sign claims as Entra does, or forge a token that a verifier must refuse.
+"""Sign JSON Web Tokens as Entra does, or forge tokens that a verifier must reject.
 
-A forged token has exactly one fault.
-
-Times are wrong by an hour, which no leeway forgives: libraries for Entra's tokens allow 5 minutes.
+A forged token has exactly one fault. Wrong times are wrong by an hour, beyond every leeway:
+libraries for Entra's tokens allow 5 minutes.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ WRONG_BY_S = 3600
 
 
 def sign(claims: Mapping[str, object], signer: TokenSigner) -> str:
-    """Return the claims as Entra signs them, in the order in which they are given.
+    """Return claims as a signed JWT, in the given order.
 
     The header is Entra's to the byte: typ, alg, x5t, kid (F.5 of the wire specification, S33).
     PyJWT would sort it.
@@ -39,7 +38,7 @@ def sign(claims: Mapping[str, object], signer: TokenSigner) -> str:
     )
 
 
-def _same(claims: Claims, _now_s: int) -> Claims:
+def _unchanged(claims: Claims, _now_s: int) -> Claims:
     return claims
 
 
@@ -72,67 +71,66 @@ def _missing_claim(claims: Claims, _now_s: int) -> Claims:
 
 
 @cache
-def _stray() -> TokenSigner:
-    """Return a key that is published nowhere; one is enough."""
+def _unpublished() -> TokenSigner:
+    """Return a key that is published nowhere; all forgeries share it."""
     key = new_key()
     return TokenSigner(kid_of(key.public_key()), key)
 
 
 def _by_unknown_key(claims: Claims, _signer: TokenSigner) -> str:
-    return sign(claims, _stray())
+    return sign(claims, _unpublished())
 
 
 def _by_wrong_key(claims: Claims, signer: TokenSigner) -> str:
-    return sign(claims, TokenSigner(signer.kid, _stray().key))
+    return sign(claims, TokenSigner(signer.kid, _unpublished().key))
 
 
 def _unsigned(claims: Claims, signer: TokenSigner) -> str:
-    named = {"x5t": signer.kid, "kid": signer.kid}
-    return jwt.encode(dict(claims), "", algorithm="none", headers=named, sort_headers=False)
+    headers = {"x5t": signer.kid, "kid": signer.kid}
+    return jwt.encode(dict(claims), "", algorithm="none", headers=headers, sort_headers=False)
 
 
 class Forgery(Struct, frozen=True):
-    """One kind of bad token: what is done to its claims, and how it is sealed."""
+    """One kind of invalid token: a change of its claims, and a way to sign them."""
 
     name: str
     about: str
-    bend: Callable[[Claims, int], Claims] = _same
-    seal: Callable[[Claims, TokenSigner], str] = sign
+    alter: Callable[[Claims, int], Claims] = _unchanged
+    sign: Callable[[Claims, TokenSigner], str] = sign
 
 
 ROWS: dict[str, Forgery] = {
     row.name: row
     for row in (
-        Forgery("expired", "It ended an hour ago.", bend=_expired),
-        Forgery("not-yet-valid", "It begins in an hour.", bend=_not_yet_valid),
-        Forgery("wrong-audience", "It is for another resource.", bend=_wrong_audience),
+        Forgery("expired", "It expired an hour ago.", alter=_expired),
+        Forgery("not-yet-valid", "It becomes valid in an hour.", alter=_not_yet_valid),
+        Forgery("wrong-audience", "It is for another resource.", alter=_wrong_audience),
         Forgery(
             "wrong-issuer",
             "Another tenant issued it, signed by a published key as all of Entra's tenants do.",
-            bend=_wrong_issuer,
+            alter=_wrong_issuer,
         ),
-        # The one claim that every verifier needs: without a check of it, any token of the tenant
-        # opens any door.
-        Forgery("missing-claim", "It has no aud.", bend=_missing_claim),
-        Forgery("unknown-key", "A key that nobody publishes signed it.", seal=_by_unknown_key),
+        # Every verifier needs this claim: without it, any token of the tenant opens any service.
+        Forgery("missing-claim", "It has no aud.", alter=_missing_claim),
+        Forgery("unknown-key", "An unpublished key signed it.", sign=_by_unknown_key),
         Forgery(
             "bad-signature",
-            "It names a published key, but another one signed it.",
-            seal=_by_wrong_key,
+            "It names a published key, but another key signed it.",
+            sign=_by_wrong_key,
         ),
-        Forgery("unsigned", "It says alg none and has no signature.", seal=_unsigned),
+        Forgery("unsigned", "Its alg is none, and it has no signature.", sign=_unsigned),
     )
 }
 FORGERIES: tuple[str, ...] = tuple(ROWS)
 
 
 def forge(name: str, claims: Claims, signer: TokenSigner, now_s: int) -> str:
-    """Return the bad token of that name in place of the good one.
+    """Return claims as a token with the fault of that name.
 
-    The first one that takes a stray key makes it, and so belongs into a thread as `sign` does.
+    The first forgery by an unpublished key generates that key: call it in a thread.
 
     Raises:
         KeyError: there is no such forgery; `FORGERIES` has their names.
     """
     row = ROWS[name]
-    return row.seal(row.bend(claims, now_s), signer)
+    return row.sign(row.alter(claims, now_s), signer)

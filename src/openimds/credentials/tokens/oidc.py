@@ -1,6 +1,6 @@
-"""What a tenant publishes, so that strangers can verify its tokens: who it is, and its keys.
+"""OpenID Connect discovery documents and JWK sets, by which relying parties verify tokens.
 
-Entra publishes two of each, and so do we:
+As at Entra, each tenant has two of each, for v1 and v2 tokens:
 
     /<tid>/.well-known/openid-configuration         /<tid>/discovery/keys
     /<tid>/v2.0/.well-known/openid-configuration    /<tid>/discovery/v2.0/keys
@@ -23,33 +23,33 @@ def discovery_v2(tenant: str, base_url: str, issuer: str) -> dict[str, object]:
 
 
 def jwks(keys: Iterable[PublicKey], issuer: str = "") -> dict[str, list[dict[str, str]]]:
-    """Return the keys as a JWK set (RFC 7517); Entra's v2 set names the issuer in each of them.
+    """Return keys as a JWK set (RFC 7517); each row of Entra's v2 set names the issuer.
 
-    Entra's rows have x5c too, the certificate; these keys have none.
+    Entra's rows also have x5c, a certificate; these keys have none.
     """
     return {"keys": [_jwk(key, issuer) for key in keys]}
 
 
 def _discovery(issuer: str, jwks_uri: str) -> dict[str, object]:
-    """Return what OpenID Connect Discovery 1.0, section 3, requires of one who only issues tokens.
+    """Return the members that OpenID Connect Discovery 1.0, section 3, requires of an issuer.
 
-    It requires an authorization_endpoint and a token_endpoint as well. There are none here: tokens
-    come from the metadata address, and an address that answers nothing would be a lie. The document
-    of a Kubernetes cluster has none either, and verifiers live with that.
+    The section also requires an authorization_endpoint and a token_endpoint. There are none here:
+    tokens come from the metadata address, and the URL of nothing would be a lie. The document of a
+    Kubernetes cluster lacks them too, and verifiers accept that.
     """
     return {
         "issuer": issuer,
         "jwks_uri": jwks_uri,
-        # Required and never empty, so it is what Kubernetes says too; nobody can ask for it here.
+        # Required and never empty: the value of Kubernetes. No client can request it here.
         "response_types_supported": ["id_token"],
-        # A sub is the identity's object id, the same for every audience; Entra's are pairwise.
+        # A sub is the identity's object id, equal for every audience; Entra's are pairwise.
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
     }
 
 
 def _jwk(key: PublicKey, issuer: str) -> dict[str, str]:
-    # Member by member out of a public key: no private part can slip in.
+    # Built member by member from a public key: no private part can slip in.
     numbers = key.key.public_numbers()
     row = {
         "kty": "RSA",
@@ -63,6 +63,6 @@ def _jwk(key: PublicKey, issuer: str) -> dict[str, str]:
 
 
 def _number(number: int) -> str:
-    """Return a number as RFC 7518 writes it: its bytes without a leading zero, base64url."""
-    form = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    return urlsafe_b64encode(form).rstrip(b"=").decode()
+    """Encode a number as RFC 7518 does: its bytes without a leading zero, base64url."""
+    octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return urlsafe_b64encode(octets).rstrip(b"=").decode()

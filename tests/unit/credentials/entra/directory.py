@@ -1,4 +1,4 @@
-"""A directory that is no network: azure-identity's own client over answers that a test wrote."""
+"""A fake Entra directory: azure-identity's own client over responses written by the test."""
 
 import asyncio
 import json
@@ -24,45 +24,45 @@ JSON = {"Content-Type": "application/json; charset=utf-8"}
 NOW_S = 1_709_809_597.5
 TENANT, CLIENT, OBJECT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
 ISSUER = "https://id.example.org"
-ONE = Principal(CLIENT, OBJECT, TENANT, "/app", "/vm", "entra")
-NEED = PendingToken("web-1", "AzurePublicCloud", ONE, "https://vault.azure.net")
+IDENTITY = Principal(CLIENT, OBJECT, TENANT, "/app", "/vm", "entra")
+PENDING = PendingToken("web-1", "AzurePublicCloud", IDENTITY, "https://vault.azure.net")
 RING = Keyring()
 
 
 def a_token(**claims: object) -> str:
-    """Return a token as Entra writes it, signed by nobody."""
+    """Return a token in Entra's form, with a signature that no key made."""
     parts = ({"typ": "JWT", "alg": "RS256"}, claims)
     texts = [urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
     return ".".join([*texts, "c2lnbmF0dXJl"])
 
 
 class Directory(HTTPAdapter):
-    """Answers every request for a token with `status` and `body`, or does what `falls` says."""
+    """Answers every token request with `status` and `body`, after calling `before_answer`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.status = 200
         self.body: object = {"token_type": "Bearer", "expires_in": 3599, "access_token": a_token()}
-        self.falls: Callable[[], object] = lambda: None
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.before_answer: Callable[[], object] = lambda: None
+        self.requests: list[tuple[str, dict[str, str]]] = []
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         assert request.url
         text = request.body or ""
         assert isinstance(text, str)
-        self.asked.append((request.url, dict(parse_qsl(text))))
-        self.falls()
+        self.requests.append((request.url, dict(parse_qsl(text))))
+        self.before_answer()
         status, body = 200, _about(request.url)
         if request.method == "POST":
             status, body = self.status, self.body
-        text_back = body if isinstance(body, bytes) else json.dumps(body).encode()
-        got = HTTPResponse(BytesIO(text_back), JSON, status, preload_content=False)
-        return self.build_response(request, got)
+        encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
+        response = HTTPResponse(BytesIO(encoded), JSON, status, preload_content=False)
+        return self.build_response(request, response)
 
     @property
     def posts(self) -> list[tuple[str, dict[str, str]]]:
-        """The requests for a token: where they went, and what they said."""
-        return [(url, form) for url, form in self.asked if form]
+        """The token requests: URL and form."""
+        return [(url, form) for url, form in self.requests if form]
 
 
 def _about(url: str) -> object:
@@ -74,20 +74,20 @@ def _about(url: str) -> object:
     }
 
 
-class Scene:
-    """Entra as we ask it, the directory behind it, and what the operator was told."""
+class EntraSetup:
+    """An `EntraClient`, the fake directory behind it, and the reports to the operator."""
 
-    def __init__(self, way: str, **more: Any) -> None:
+    def __init__(self, method: str, **more: Any) -> None:
         self.directory = Directory()
-        self.told: list[str] = []
+        self.reports: list[str] = []
         session = requests.Session()
         session.mount("https://", self.directory)
         transport = RequestsTransport(session=session, session_owner=False)
         self.entra = EntraClient(
-            way,
+            method,
             issuer=ISSUER,
             sign=more.pop("sign", signed),
-            notify=self.told.append,
+            notify=self.reports.append,
             options={"transport": transport},
             **more,
         )
@@ -100,11 +100,11 @@ class Scene:
 
 
 def signed(claims: Mapping[str, object], now_s: float) -> str:
-    """Sign as the office does."""
+    """Sign as the credentials service does."""
     return sign(claims, RING.signer(now_s))
 
 
-def at_work(work: Callable[[], Awaitable[T]]) -> T:
+def run_async(work: Callable[[], Awaitable[T]]) -> T:
     async def whole() -> T:
         return await work()
 

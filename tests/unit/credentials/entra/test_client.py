@@ -1,4 +1,4 @@
-"""Real tokens: how Entra is asked, and what becomes of its answer."""
+"""Fetches from Entra by each method: the request sent, and the token returned."""
 
 import logging
 import subprocess
@@ -17,14 +17,14 @@ from openimds.protocol.pending import AccessToken, Failed
 from tests.unit.credentials.entra.directory import (
     CLIENT,
     ISSUER,
-    NEED,
     NOW_S,
     OBJECT,
+    PENDING,
     RING,
     TENANT,
-    Scene,
+    EntraSetup,
     a_token,
-    at_work,
+    run_async,
     signed,
 )
 from tests.unit.vm.refused import Refused, refused
@@ -40,7 +40,7 @@ APPLICATION = {
     "AZURE_CLIENT_SECRET": "s3cret~of-the-application",
 }
 AZ = """#!/bin/sh
-echo "$@" >> "{folder}/asked"
+echo "$@" >> "{folder}/log"
 {does}
 """
 
@@ -51,22 +51,22 @@ def application(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def an_az(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> Path:
-    """Put a command of that name in the path, and say where it writes what it was asked."""
+def fake_az(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> Path:
+    """Put a fake `az` first in PATH; return the file where it logs its arguments."""
     path = folder / "az"
     path.write_text(AZ.format(folder=folder, does=does))
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return folder / "asked"
+    return folder / "log"
 
 
 @pytest.mark.parametrize("cloud, host", HOSTS.items())
-def test_federation_asks_in_the_name_of_the_identity_and_our_issuer(cloud: str, host: str) -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
-            got = await scene.entra.token(replace(NEED, cloud=cloud), NOW_S)
-            assert isinstance(got, AccessToken)
-        ((url, form),) = scene.directory.posts
+def test_federation_authenticates_as_the_identity(cloud: str, host: str) -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            token = await setup.entra.token(replace(PENDING, cloud=cloud), NOW_S)
+            assert isinstance(token, AccessToken)
+        ((url, form),) = setup.directory.posts
         assert url == f"https://{host}/{TENANT}/oauth2/v2.0/token"
         assert (form["client_id"], form["grant_type"]) == (CLIENT, "client_credentials")
         assert form["scope"] == "https://vault.azure.net/.default"
@@ -77,65 +77,65 @@ def test_federation_asks_in_the_name_of_the_identity_and_our_issuer(cloud: str, 
             jwt.get_unverified_header(proof)["kid"]
         ]
         options: Any = {"verify_exp": False}
-        said = jwt.decode(
+        claims = jwt.decode(
             proof, key, algorithms=["RS256"], audience="api://AzureADTokenExchange", options=options
         )
-        assert (said["iss"], said["sub"]) == (f"{ISSUER}/{TENANT}/v2.0", OBJECT)
-        assert (said["nbf"], said["exp"]) == (1_709_809_297, 1_709_810_197)
+        assert (claims["iss"], claims["sub"]) == (f"{ISSUER}/{TENANT}/v2.0", OBJECT)
+        assert (claims["nbf"], claims["exp"]) == (1_709_809_297, 1_709_810_197)
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_token_has_the_times_that_entra_gave_it() -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
+def test_token_has_the_times_that_entra_set() -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
             text = a_token(nbf=1_700_000_000)
-            scene.directory.body = {"access_token": text, "expires_in": 86_399}
-            got = await scene.entra.token(NEED, NOW_S)
-        assert isinstance(got, AccessToken)
-        assert (got.text, got.not_before_s) == (text, 1_700_000_000)
+            setup.directory.body = {"access_token": text, "expires_in": 86_399}
+            token = await setup.entra.token(PENDING, NOW_S)
+        assert isinstance(token, AccessToken)
+        assert (token.text, token.not_before_s) == (text, 1_700_000_000)
         # expires_on - not_before = life + 5 min, as in the recorded body (S29).
-        assert got.expires_s - got.not_before_s == got.life_s + 300
+        assert token.expires_s - token.not_before_s == token.life_s + 300
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize("text", ["opaque", "a.b.c", "a.e30.c", "a.!.c", a_token(nbf="soon"), ""])
-def test_a_token_that_cannot_be_read_begins_five_minutes_ago(text: str) -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
-            scene.directory.body = {"access_token": text, "expires_in": 3599}
-            got = await scene.entra.token(NEED, NOW_S)
-        assert isinstance(got, AccessToken)
-        assert (got.text, got.not_before_s) == (text, 1_709_809_297)
+def test_unreadable_token_begins_five_minutes_ago(text: str) -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            setup.directory.body = {"access_token": text, "expires_in": 3599}
+            token = await setup.entra.token(PENDING, NOW_S)
+        assert isinstance(token, AccessToken)
+        assert (token.text, token.not_before_s) == (text, 1_709_809_297)
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.usefixtures("application")
-def test_an_application_asks_for_all_and_anew_each_time() -> None:
-    async def work() -> None:
-        async with Scene("service-principal") as scene:
+def test_service_principal_fetches_anew_for_every_identity() -> None:
+    async def scenario() -> None:
+        async with EntraSetup("service-principal") as setup:
             for number in (1, 2):
-                scene.directory.body = {"access_token": f"real-{number}", "expires_in": 86_399}
-                got = await scene.entra.token(replace(NEED, cloud="AzureChinaCloud"), NOW_S)
-                assert isinstance(got, AccessToken)
-                assert got.text == f"real-{number}"
-        for url, form in scene.directory.posts:
+                setup.directory.body = {"access_token": f"real-{number}", "expires_in": 86_399}
+                token = await setup.entra.token(replace(PENDING, cloud="AzureChinaCloud"), NOW_S)
+                assert isinstance(token, AccessToken)
+                assert token.text == f"real-{number}"
+        for url, form in setup.directory.posts:
             host = "login.partner.microsoftonline.cn"
             assert url == f"https://{host}/{TENANT}/oauth2/v2.0/token"
             assert form["client_id"] == APPLICATION["AZURE_CLIENT_ID"]
             assert form["client_secret"] == APPLICATION["AZURE_CLIENT_SECRET"]
             assert form["scope"] == "https://vault.azure.net/.default"
-        assert len(scene.directory.posts) == 2
-        # No other host is asked whether there is such a cloud.
-        assert {url.split("/")[2] for url, _ in scene.directory.asked} == {host}
+        assert len(setup.directory.posts) == 2
+        # azure-identity asks no other host whether the cloud exists.
+        assert {url.split("/")[2] for url, _ in setup.directory.requests} == {host}
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize(
-    "lacks, seen",
+    "missing, seen",
     [
         (["AZURE_TENANT_ID"], "AZURE_TENANT_ID"),
         (
@@ -145,12 +145,12 @@ def test_an_application_asks_for_all_and_anew_each_time() -> None:
     ],
 )
 @pytest.mark.usefixtures("application")
-def test_an_application_that_is_not_named_is_refused_at_the_start(
-    monkeypatch: pytest.MonkeyPatch, lacks: list[str], seen: str
+def test_service_principal_without_variables_is_refused(
+    monkeypatch: pytest.MonkeyPatch, missing: list[str], seen: str
 ) -> None:
-    for name in lacks:
+    for name in missing:
         monkeypatch.setenv(name, "")
-    assert refused(Scene, "service-principal") == Refused(
+    assert refused(EntraSetup, "service-principal") == Refused(
         "entra",
         f'"service-principal" without {seen}',
         "these variables in the environment of the server",
@@ -158,58 +158,56 @@ def test_an_application_that_is_not_named_is_refused_at_the_start(
 
 
 @pytest.mark.usefixtures("application")
-def test_a_certificate_does_instead_of_a_secret(
+def test_service_principal_accepts_a_certificate_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("AZURE_CLIENT_SECRET")
     monkeypatch.setenv("AZURE_CLIENT_CERTIFICATE_PATH", str(tmp_path / "none.pem"))
 
-    async def work() -> None:
-        async with Scene("service-principal") as scene:
-            assert await scene.entra.token(NEED, NOW_S) == Failed("server_error")
-        (told,) = scene.told
-        assert "none.pem" in told
+    async def scenario() -> None:
+        async with EntraSetup("service-principal") as setup:
+            assert await setup.entra.token(PENDING, NOW_S) == Failed("server_error")
+        (report,) = setup.reports
+        assert "none.pem" in report
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_az_gives_the_token_of_who_is_signed_in(
+def test_az_returns_the_token_of_the_signed_in_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     body = '{"accessToken": "of-ada", "expires_on": 1709813197, "tokenType": "Bearer"}'
-    asked = an_az(tmp_path, monkeypatch, f"echo '{body}'")
+    log = fake_az(tmp_path, monkeypatch, f"echo '{body}'")
 
-    async def work() -> None:
-        async with Scene("az") as scene:
-            got = await scene.entra.token(NEED, NOW_S)
-        assert got == AccessToken("of-ada", 1_709_809_297, 1_709_813_197, 3600)
-        assert "--resource https://vault.azure.net" in asked.read_text()
-        assert (scene.directory.asked, scene.told) == ([], [])
+    async def scenario() -> None:
+        async with EntraSetup("az") as setup:
+            token = await setup.entra.token(PENDING, NOW_S)
+        assert token == AccessToken("of-ada", 1_709_809_297, 1_709_813_197, 3600)
+        assert "--resource https://vault.azure.net" in log.read_text()
+        assert (setup.directory.requests, setup.reports) == ([], [])
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_refusal_that_az_quotes_is_handed_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_refusal_quoted_by_az_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     quoted = "ERROR: AADSTS50076: You must use multi-factor authentication."
-    an_az(tmp_path, monkeypatch, f"echo '{quoted}' >&2; exit 1")
+    fake_az(tmp_path, monkeypatch, f"echo '{quoted}' >&2; exit 1")
 
-    async def work() -> None:
-        async with Scene("az") as scene:
-            got = await scene.entra.token(NEED, NOW_S)
-        words = {
+    async def scenario() -> None:
+        async with EntraSetup("az") as setup:
+            token = await setup.entra.token(PENDING, NOW_S)
+        blanks = {
             "error": "unauthorized_client",
             "description": "AADSTS50076: You must use multi-factor authentication.",
         }
-        assert got == Failed("entra_refused", words)
-        assert scene.told == []
+        assert token == Failed("entra_refused", blanks)
+        assert setup.reports == []
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize(
-    "does, said",
+    "does, reason",
     [
         ("echo 'Please run az login' >&2; exit 1", "az login"),
         ("echo 'no'", "Unexpected output from Azure CLI"),
@@ -217,22 +215,22 @@ def test_a_refusal_that_az_quotes_is_handed_on(
         ("exit 127", "Azure CLI not found on path"),
     ],
 )
-def test_an_az_that_cannot_is_told_to_the_operator(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, said: str
+def test_az_failure_is_reported_to_the_operator(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, reason: str
 ) -> None:
-    an_az(tmp_path, monkeypatch, does)
+    fake_az(tmp_path, monkeypatch, does)
 
-    async def work() -> None:
-        async with Scene("az") as scene:
-            assert await scene.entra.token(NEED, NOW_S) == Failed("server_error")
-        (told,) = scene.told
-        assert said in told
+    async def scenario() -> None:
+        async with EntraSetup("az") as setup:
+            assert await setup.entra.token(PENDING, NOW_S) == Failed("server_error")
+        (report,) = setup.reports
+        assert reason in report
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize("fault", [None, ModuleNotFoundError("azure")])
-def test_without_the_extra_it_says_what_to_type(
+def test_missing_extra_is_refused_with_the_command_to_type(
     monkeypatch: pytest.MonkeyPatch, fault: Exception | None
 ) -> None:
     def find(_: str) -> None:
@@ -240,15 +238,15 @@ def test_without_the_extra_it_says_what_to_type(
             raise fault
 
     monkeypatch.setattr(room, "find_spec", find)
-    assert refused(Scene, "az") == Refused(
+    assert refused(EntraSetup, "az") == Refused(
         "entra",
-        '"az" without azure-identity, which asks Entra',
+        '"az" without azure-identity',
         "the extra entra to be installed",
         "Type pip install openimds[entra]",
     )
 
 
-def test_azure_identity_is_loaded_by_the_first_token_and_not_before() -> None:
+def test_azure_identity_is_not_loaded_by_the_constructor() -> None:
     lines = [
         "import sys",
         "from openimds.credentials.entra.client import EntraClient",
@@ -261,21 +259,23 @@ def test_azure_identity_is_loaded_by_the_first_token_and_not_before() -> None:
     assert got.stdout.split() == []
 
 
-def test_the_libraries_print_nothing() -> None:
+def test_azure_and_msal_loggers_have_a_null_handler() -> None:
     EntraClient("az", issuer="", sign=signed, notify=lambda _: None).close()
     for name in ("azure", "msal"):
         # Without a handler of its own Python would write warnings to stderr.
-        found = logging.getLogger(name).handlers
-        assert any(isinstance(one, logging.NullHandler) for one in found)
+        handlers = logging.getLogger(name).handlers
+        assert any(isinstance(handler, logging.NullHandler) for handler in handlers)
 
 
-def test_where_nothing_says_how_to_ask_the_operator_is_told_once() -> None:
-    async def work() -> None:
-        told: list[str] = []
-        nobody = UnconfiguredEntra(told.append, is_told=False)
-        assert [await nobody.token(NEED, NOW_S) for _ in range(3)] == [Failed("server_error")] * 3
-        assert told == [ENTRA_UNCONFIGURED]
-        await UnconfiguredEntra(told.append, is_told=True).token(NEED, NOW_S)
-        assert told == [ENTRA_UNCONFIGURED]
+def test_unconfigured_entra_is_reported_once() -> None:
+    async def scenario() -> None:
+        reports: list[str] = []
+        source = UnconfiguredEntra(reports.append, is_reported=False)
+        assert [await source.token(PENDING, NOW_S) for _ in range(3)] == [
+            Failed("server_error")
+        ] * 3
+        assert reports == [ENTRA_UNCONFIGURED]
+        await UnconfiguredEntra(reports.append, is_reported=True).token(PENDING, NOW_S)
+        assert reports == [ENTRA_UNCONFIGURED]
 
-    at_work(work)
+    run_async(scenario)

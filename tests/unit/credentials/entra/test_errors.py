@@ -1,4 +1,4 @@
-"""When Entra says no, or nothing: what the guest gets, and what the operator is told."""
+"""Refusals and failures of Entra: the body for the guest, the report to the operator."""
 
 import json
 import threading
@@ -13,10 +13,10 @@ from openimds.credentials.keys.files import KeyFileError
 from openimds.protocol.pending import AccessToken, Failed
 from openimds.protocol.request import query
 from openimds.protocol.response import refuse
-from tests.unit.credentials.entra.directory import NEED, NOW_S, Scene, a_token, at_work
+from tests.unit.credentials.entra.directory import NOW_S, PENDING, EntraSetup, a_token, run_async
 
 TOO_LONG_S = 30
-ASKED = query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
+QUERY = query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
 TRACE, CORRELATION = (f"{digit * 8}-aaaa-4bbb-8ccc-0123456789ab" for digit in "45")
 UNKNOWN = (
     "AADSTS500011: The resource principal named https://vault.azure.net was not found in the "
@@ -28,30 +28,32 @@ UNKNOWN = (
 NO_SUCH = 'AADSTS700016: Application with "identifier" was not found.\r\nTrace ID: x'
 
 
-def body(error: str, said: str, **more: object) -> dict[str, object]:
-    return {"error": error, "error_description": said, **more}
+def body(error: str, description: str, **more: object) -> dict[str, object]:
+    return {"error": error, "error_description": description, **more}
 
 
 async def answer(
-    scene: Scene, status: int, said: object, now_s: float = NOW_S
+    setup: EntraSetup, status: int, response: object, now_s: float = NOW_S
 ) -> AccessToken | Failed:
-    scene.directory.status, scene.directory.body = status, said
-    return await scene.entra.token(NEED, now_s)
+    setup.directory.status, setup.directory.body = status, response
+    return await setup.entra.token(PENDING, now_s)
 
 
-def shown(failed: AccessToken | Failed) -> dict[str, object]:
+def guest_body(failed: AccessToken | Failed) -> dict[str, object]:
     """Return the body that the guest gets."""
     assert isinstance(failed, Failed)
-    found: dict[str, object] = json.loads(refuse(failed.key, ASKED, failed.blanks).body)
-    return found
+    decoded: dict[str, object] = json.loads(refuse(failed.key, QUERY, failed.blanks).body)
+    return decoded
 
 
-def test_an_unknown_resource_is_the_body_that_azure_hands_on() -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
-            got = await answer(scene, 400, body("invalid_resource", UNKNOWN, error_codes=[500011]))
+def test_unknown_resource_has_the_recorded_body() -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            result = await answer(
+                setup, 400, body("invalid_resource", UNKNOWN, error_codes=[500011])
+            )
         # The members and their order are those of the recorded body (S10).
-        assert shown(got) == {
+        assert guest_body(result) == {
             "error": "invalid_resource",
             "error_description": UNKNOWN,
             "error_codes": [500011],
@@ -60,25 +62,25 @@ def test_an_unknown_resource_is_the_body_that_azure_hands_on() -> None:
             "correlation_id": CORRELATION,
             "error_uri": "https://login.microsoftonline.com/error?code=500011",
         }
-        assert scene.told == []
+        assert setup.reports == []
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_short_word_of_an_unknown_resource_is_filled_up() -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
-            got = await answer(scene, 400, body("invalid_resource", "AADSTS500011: Not found."))
-        said = shown(got)
-        assert said["error_codes"] == [500011]
-        # 2024-03-07 11:06:37 UTC is when it was asked.
-        assert said["timestamp"] == "2024-03-07 11:06:37Z"
+def test_short_unknown_resource_error_is_completed() -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            result = await answer(setup, 400, body("invalid_resource", "AADSTS500011: Not found."))
+        decoded = guest_body(result)
+        assert decoded["error_codes"] == [500011]
+        # The token was requested at 2024-03-07 11:06:37 UTC.
+        assert decoded["timestamp"] == "2024-03-07 11:06:37Z"
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    "error, description",
     [
         ("unauthorized_client", NO_SUCH),
         ("invalid_client", "AADSTS700213: No matching federated identity record found."),
@@ -86,20 +88,22 @@ def test_a_short_word_of_an_unknown_resource_is_filled_up() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [400, 401])
-def test_what_entra_says_is_handed_on(status: int, error: str, said: str) -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
-            got = await answer(scene, status, body(error, said, error_codes=[1], more={"a": "b"}))
-        assert isinstance(got, Failed)
-        assert got.key == "entra_refused"
-        assert shown(got) == {"error": error, "error_description": said}
-        assert scene.told == []
+def test_entra_refusal_is_passed_on(status: int, error: str, description: str) -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            result = await answer(
+                setup, status, body(error, description, error_codes=[1], more={"a": "b"})
+            )
+        assert isinstance(result, Failed)
+        assert result.key == "entra_refused"
+        assert guest_body(result) == {"error": error, "error_description": description}
+        assert setup.reports == []
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize(
-    "status, said",
+    "status, response",
     [
         (500, body("server_error", "AADSTS90000: sorry")),
         (503, {}),
@@ -113,92 +117,90 @@ def test_what_entra_says_is_handed_on(status: int, error: str, said: str) -> Non
         (200, {"token_type": "Bearer"}),
     ],
 )
-def test_what_no_guest_could_use_is_azures_500_and_told_to_the_operator(
-    status: int, said: object
-) -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
-            assert await answer(scene, status, said) == Failed("server_error")
-        (told,) = scene.told
-        assert told.startswith("no token of Entra for web-1, https://vault.azure.net: ")
-        assert not told.endswith(".")
+def test_useless_response_is_500_and_reported(status: int, response: object) -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            assert await answer(setup, status, response) == Failed("server_error")
+        (report,) = setup.reports
+        assert report.startswith("no token from Entra for web-1, https://vault.azure.net: ")
+        assert not report.endswith(".")
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_network_that_is_broken_is_told_and_tried_once() -> None:
+def test_network_error_is_reported_after_one_attempt() -> None:
     def fall() -> None:
         raise requests.exceptions.ConnectionError("name or service not known")
 
-    async def work() -> None:
-        async with Scene("federation") as scene:
-            scene.directory.falls = fall
-            assert await scene.entra.token(NEED, NOW_S) == Failed("server_error")
-        (told,) = scene.told
-        assert "name or service not known" in told
-        assert len(scene.directory.asked) == 1
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            setup.directory.before_answer = fall
+            assert await setup.entra.token(PENDING, NOW_S) == Failed("server_error")
+        (report,) = setup.reports
+        assert "name or service not known" in report
+        assert len(setup.directory.requests) == 1
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_an_answer_that_takes_too_long_is_not_waited_for() -> None:
-    async def work() -> None:
-        async with Scene("federation", timeout_s=0.01) as scene:
+def test_slow_response_times_out() -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation", timeout_s=0.01) as setup:
             gate = threading.Event()
-            scene.directory.falls = lambda: gate.wait(TOO_LONG_S)
+            setup.directory.before_answer = lambda: gate.wait(TOO_LONG_S)
             try:
-                assert await scene.entra.token(NEED, NOW_S) == Failed("server_error")
+                assert await setup.entra.token(PENDING, NOW_S) == Failed("server_error")
             finally:
                 gate.set()
-        (told,) = scene.told
-        assert told.endswith(": no answer within 0.01 s")
+        (report,) = setup.reports
+        assert report.endswith(": no answer within 0.01 s")
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_the_operator_is_told_once_a_minute_and_of_how_many_before() -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
+def test_reports_are_at_most_one_a_minute_and_count_the_rest() -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
             for later_s in (0, 1, QUIET_S - 1):
-                await answer(scene, 503, {}, NOW_S + later_s)
-            assert len(scene.told) == 1
-            await answer(scene, 503, {}, NOW_S + QUIET_S)
-            assert [one.endswith("(2 failures before it were not told)") for one in scene.told] == [
+                await answer(setup, 503, {}, NOW_S + later_s)
+            assert len(setup.reports) == 1
+            await answer(setup, 503, {}, NOW_S + QUIET_S)
+            assert [text.endswith("(2 earlier failures not shown)") for text in setup.reports] == [
                 False,
                 True,
             ]
-            await answer(scene, 503, {}, NOW_S + 2 * QUIET_S)
-            assert "before it" not in scene.told[2]
+            await answer(setup, 503, {}, NOW_S + 2 * QUIET_S)
+            assert "earlier" not in setup.reports[2]
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_key_that_cannot_be_written_is_told() -> None:
+def test_unwritable_key_is_reported() -> None:
     def sign(_claims: Mapping[str, object], _now_s: float) -> str:
         raise KeyFileError("keys: the disk is full")
 
-    async def work() -> None:
-        async with Scene("federation", sign=sign) as scene:
-            assert await scene.entra.token(NEED, NOW_S) == Failed("server_error")
-        (told,) = scene.told
-        assert told.endswith("KeyFileError: keys: the disk is full")
+    async def scenario() -> None:
+        async with EntraSetup("federation", sign=sign) as setup:
+            assert await setup.entra.token(PENDING, NOW_S) == Failed("server_error")
+        (report,) = setup.reports
+        assert report.endswith("KeyFileError: keys: the disk is full")
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_who_asks_after_the_end_gets_an_answer() -> None:
-    async def work() -> None:
-        async with Scene("federation") as scene:
+def test_fetch_after_close_fails_with_an_answer() -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
             pass
-        assert await scene.entra.token(NEED, NOW_S) == Failed("server_error")
+        assert await setup.entra.token(PENDING, NOW_S) == Failed("server_error")
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_no_secret_and_no_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_contain_no_secret_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in (
-        ("AZURE_TENANT_ID", NEED.identity.tenant_id),
-        ("AZURE_CLIENT_ID", NEED.identity.client_id),
+        ("AZURE_TENANT_ID", PENDING.identity.tenant_id),
+        ("AZURE_CLIENT_ID", PENDING.identity.client_id),
         ("AZURE_CLIENT_SECRET", "s3cret~of"),
     ):
         monkeypatch.setenv(name, text)
@@ -207,20 +209,20 @@ def test_no_secret_and_no_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     def fall() -> None:
         raise requests.exceptions.ConnectionError(f"sent s3cret~of and {token} there")
 
-    async def work() -> None:
-        async with Scene("service-principal") as scene:
-            scene.directory.falls = fall
-            await scene.entra.token(replace(NEED, resource="https://a\n\x1b[31m"), NOW_S)
-        (told,) = scene.told
-        assert "sent *** and *** there" in told
-        assert told.isprintable()
+    async def scenario() -> None:
+        async with EntraSetup("service-principal") as setup:
+            setup.directory.before_answer = fall
+            await setup.entra.token(replace(PENDING, resource="https://a\n\x1b[31m"), NOW_S)
+        (report,) = setup.reports
+        assert "sent *** and *** there" in report
+        assert report.isprintable()
         for part in (*token.split("."), "s3cret"):
-            assert part not in told
+            assert part not in report
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_what_is_told_is_one_line_and_not_long() -> None:
+def test_redacted_text_is_one_short_line() -> None:
     assert redacted("a\r\n  b\tc.") == "a b c"
     assert redacted("x" * 501) == "x" * 499 + "…"
     assert redacted("x" * 500) == "x" * 500

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def kids(ring: Keyring, now_s: float) -> list[str]:
-    return [one.kid for one in ring.public(now_s)]
+    return [key.kid for key in ring.public(now_s)]
 
 
 def files(folder: Path) -> set[str]:
@@ -45,7 +45,7 @@ def token(ring: Keyring, now_s: float) -> str:
 
 
 def verifies(token: str, ring: Keyring, now_s: float) -> bool:
-    """Tell whether PyJWT verifies a token with what the ring publishes."""
+    """Tell whether PyJWT verifies a token with the published keys."""
     keys = jwt.PyJWKSet.from_dict(oidc.jwks(ring.public(now_s)))
     try:
         key = keys[jwt.get_unverified_header(token)["kid"]]
@@ -54,7 +54,7 @@ def verifies(token: str, ring: Keyring, now_s: float) -> bool:
     return jwt.decode(token, key, algorithms=["RS256"], audience="a") == {"aud": "a", "sub": "s"}
 
 
-def test_opening_an_empty_ring_makes_no_key_and_no_file(
+def test_open_of_an_empty_ring_makes_no_key_and_no_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(keyring, "new_key")
@@ -64,7 +64,7 @@ def test_opening_an_empty_ring_makes_no_key_and_no_file(
     assert not folder.exists()
 
 
-def test_the_first_question_makes_the_first_key_and_the_next_find_it() -> None:
+def test_first_read_makes_the_first_key_and_later_ones_reuse_it() -> None:
     ring = Keyring.open(None)
     signer = ring.signer(NOW_S)
     assert ring.signer(NOW_S + 9) == signer
@@ -73,15 +73,15 @@ def test_the_first_question_makes_the_first_key_and_the_next_find_it() -> None:
     assert signer.key.key_size == 2048
 
 
-def test_a_kid_is_27_characters_and_belongs_to_the_key() -> None:
-    # The value of a known key stands in test_oidc, from openssl.
+def test_kid_has_27_characters_and_identifies_the_key() -> None:
+    # test_oidc has the value of a known key, from openssl.
     signer = Keyring.open(None).signer(NOW_S)
     assert len(signer.kid) == 27
     assert signer.kid == kid_of(signer.key.public_key())
     assert signer.kid != Keyring.open(None).signer(NOW_S).kid
 
 
-def test_a_token_verifies_until_its_end_however_the_keys_turn() -> None:
+def test_token_verifies_until_it_expires_across_rotations() -> None:
     ring = Keyring.open(None)
     old = token(ring, NOW_S)
     ring.rotate(NOW_S)
@@ -96,7 +96,7 @@ def test_a_token_verifies_until_its_end_however_the_keys_turn() -> None:
     assert OVERLAP_S == 25 * HOUR_S > TOKEN_LIFE_S
 
 
-def test_each_key_is_dropped_at_its_own_time() -> None:
+def test_retired_keys_are_dropped_one_overlap_after_retirement() -> None:
     ring = Keyring.open(None, overlap_s=100)
     first = ring.signer(0).kid
     ring.rotate(10)
@@ -109,7 +109,7 @@ def test_each_key_is_dropped_at_its_own_time() -> None:
     assert kids(ring, 150) == [third]
 
 
-def test_a_clock_that_goes_back_takes_no_key_away(folder: Path) -> None:
+def test_clock_set_back_keeps_published_keys(folder: Path) -> None:
     ring = Keyring.open(folder, overlap_s=100)
     old = token(ring, 1000)
     ring.rotate(10)
@@ -117,7 +117,7 @@ def test_a_clock_that_goes_back_takes_no_key_away(folder: Path) -> None:
     assert verifies(old, Keyring.open(folder), 5)
 
 
-def test_the_ring_is_the_same_after_it_is_opened_again(folder: Path) -> None:
+def test_reopened_ring_has_the_same_keys(folder: Path) -> None:
     ring = Keyring.open(folder)
     old = token(ring, NOW_S)
     ring.rotate(NOW_S + 60)
@@ -131,7 +131,7 @@ def test_the_ring_is_the_same_after_it_is_opened_again(folder: Path) -> None:
     assert verifies(token(again, NOW_S), ring, NOW_S)
 
 
-def test_the_list_says_when_each_key_began_and_retired(folder: Path) -> None:
+def test_list_has_the_times_of_each_key(folder: Path) -> None:
     ring = Keyring.open(folder)
     first = ring.signer(NOW_S).kid
     ring.rotate(NOW_S + 60)
@@ -142,7 +142,7 @@ def test_the_list_says_when_each_key_began_and_retired(folder: Path) -> None:
     ]
 
 
-def test_all_files_are_their_owners_alone(folder: Path) -> None:
+def test_key_files_are_readable_by_their_owner_only(folder: Path) -> None:
     ring = Keyring.open(folder)
     ring.signer(NOW_S)
     ring.rotate(NOW_S)
@@ -152,7 +152,7 @@ def test_all_files_are_their_owners_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [Keyring.prune, Keyring.rotate])
-def test_the_file_of_a_dropped_key_is_removed(
+def test_file_of_a_dropped_key_is_removed(
     folder: Path, change: Callable[[Keyring, float], None]
 ) -> None:
     ring = Keyring.open(folder)
@@ -167,7 +167,7 @@ def test_the_file_of_a_dropped_key_is_removed(
     assert kids(Keyring.open(folder), later_s) == kids(ring, later_s)
 
 
-def test_nothing_is_written_where_nothing_is_to_be_dropped(folder: Path) -> None:
+def test_prune_without_expired_keys_writes_nothing(folder: Path) -> None:
     ring = Keyring.open(folder)
     ring.signer(NOW_S)
     written = (folder / "keyring.json").stat()
@@ -176,37 +176,37 @@ def test_nothing_is_written_where_nothing_is_to_be_dropped(folder: Path) -> None
     assert (written.st_ino, written.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_rotating_an_empty_ring_makes_one_key() -> None:
+def test_rotation_of_an_empty_ring_makes_one_key() -> None:
     ring = Keyring.open(None)
     ring.rotate(NOW_S)
     assert len(kids(ring, NOW_S)) == 1
 
 
-def test_threads_that_ask_at_once_get_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_first_reads_make_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(4)
-    made: list[RSAPrivateKey] = []
-    got: list[str] = []
+    keys: list[RSAPrivateKey] = []
+    seen: list[str] = []
 
     def make() -> RSAPrivateKey:
-        made.append(new_key())
-        return made[-1]
+        keys.append(new_key())
+        return keys[-1]
 
-    def ask() -> None:
+    def read_signer() -> None:
         together.wait(30)
-        got.append(ring.signer(NOW_S).kid)
+        seen.append(ring.signer(NOW_S).kid)
 
     monkeypatch.setattr(keyring, "new_key", make)
     ring = Keyring.open(None)
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=read_signer) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 1
-    assert got == [kid_of(made[0].public_key())] * 4
+    assert len(keys) == 1
+    assert seen == [kid_of(keys[0].public_key())] * 4
 
 
-def test_a_question_does_not_wait_for_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_do_not_wait_for_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = Keyring.open(None)
     before = kids(ring, NOW_S)
     begun, opened = threading.Event(), threading.Event()
@@ -227,7 +227,7 @@ def test_a_question_does_not_wait_for_a_rotation(monkeypatch: pytest.MonkeyPatch
     assert kids(ring, NOW_S)[1:] == before
 
 
-def test_a_rotation_that_cannot_be_written_leaves_the_old_key_signing(
+def test_failed_rotation_keeps_the_current_key(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ring = Keyring.open(folder)
@@ -240,21 +240,21 @@ def test_a_rotation_that_cannot_be_written_leaves_the_old_key_signing(
     with pytest.raises(KeyFileError, match="no space left"):
         ring.rotate(NOW_S)
     assert kids(ring, NOW_S) == before
-    # What was left of it is not named, so it is no key; the next change sweeps it away.
+    # The key file left behind is not listed; the next change removes it.
     assert len(files(folder)) == 3
     assert kids(Keyring.open(folder), NOW_S) == before
     monkeypatch.setattr(keyring, "write_file", write_file)
     ring.rotate(NOW_S)
     assert len(listed(folder)) == 2
     assert {row["kid"] for row in listed(folder)} == set(kids(ring, NOW_S))
-    kept = {name for name in files(folder) if name.endswith(".pem")}
-    assert kept == {f"{kid}.pem" for kid in kids(ring, NOW_S)}
+    stored = {name for name in files(folder) if name.endswith(".pem")}
+    assert stored == {f"{kid}.pem" for kid in kids(ring, NOW_S)}
 
 
-def test_only_what_looks_like_a_key_of_the_ring_is_swept_away(folder: Path) -> None:
+def test_rotation_removes_only_unlisted_key_files(folder: Path) -> None:
     ring = Keyring.open(folder)
     ring.signer(NOW_S)
-    # The second is what a write leaves that was cut short.
+    # The second name is that of an interrupted write.
     for name in (f"{'x' * 27}.pem", f".{'y' * 27}.pem.new"):
         (folder / name).write_text("")
     for name in ("ca.pem", "notes.txt", f"{'x' * 28}.pem"):
@@ -268,7 +268,7 @@ def test_only_what_looks_like_a_key_of_the_ring_is_swept_away(folder: Path) -> N
     }
 
 
-def test_a_key_that_cannot_be_removed_is_dropped_all_the_same(folder: Path) -> None:
+def test_key_is_dropped_even_if_its_file_stays(folder: Path) -> None:
     ring = Keyring.open(folder)
     old = ring.signer(NOW_S).kid
     ring.rotate(NOW_S)
@@ -281,7 +281,7 @@ def test_a_key_that_cannot_be_removed_is_dropped_all_the_same(folder: Path) -> N
     assert old not in kids(Keyring.open(folder), NOW_S)
 
 
-def test_a_first_key_whose_list_was_never_written_is_taken(folder: Path) -> None:
+def test_single_key_without_a_list_is_adopted(folder: Path) -> None:
     ring = Keyring.open(folder)
     kid = ring.signer(NOW_S).kid
     (folder / "keyring.json").unlink()
@@ -292,7 +292,7 @@ def test_a_first_key_whose_list_was_never_written_is_taken(folder: Path) -> None
     assert kids(again, NOW_S)[1:] == [kid]
 
 
-def test_where_no_key_signs_a_new_one_does_and_the_others_stay(folder: Path) -> None:
+def test_ring_of_retired_keys_makes_a_new_current_key(folder: Path) -> None:
     ring = Keyring.open(folder)
     kid = ring.signer(NOW_S).kid
     rewrite(folder, [{"kid": kid, "began_s": NOW_S, "retired_s": NOW_S + 60}])
@@ -302,7 +302,7 @@ def test_where_no_key_signs_a_new_one_does_and_the_others_stay(folder: Path) -> 
     assert listed(folder)[1]["retired_s"] == NOW_S + 60
 
 
-def test_the_order_of_the_list_does_not_matter(folder: Path) -> None:
+def test_order_of_the_list_does_not_matter(folder: Path) -> None:
     ring = Keyring.open(folder)
     ring.signer(NOW_S)
     ring.rotate(NOW_S)

@@ -1,4 +1,4 @@
-"""Keys that one server after another uses."""
+"""Keys shared by servers that start one after another."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from openimds.protocol.access_token import TokenSettings
 NOW_S = 1_795_377_286.0
 
 
-def test_each_server_begins_with_the_first_key_and_gets_none_twice() -> None:
+def test_servers_get_the_same_keys_in_order_and_none_twice() -> None:
     pool = KeyPool()
     first, second = pool.supply(), pool.supply()
     keys = [first(), first(), second(), second()]
@@ -21,7 +21,7 @@ def test_each_server_begins_with_the_first_key_and_gets_none_twice() -> None:
     assert keys[0] is not keys[1]
 
 
-def test_all_that_signs_for_a_second_server_is_there_already(
+def test_second_server_generates_no_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = KeyPool()
@@ -38,11 +38,11 @@ def test_all_that_signs_for_a_second_server_is_there_already(
     second.close()
 
 
-def test_root_and_intermediate_have_keys_of_their_own() -> None:
+def test_root_and_intermediate_keys_differ() -> None:
     authority = CertificateAuthority.open(None, NOW_S, make_key=KeyPool().supply())
     leaf = authority.leaf("metadata.azure.com", "westeurope", NOW_S)
     lineage = authority._chain.lineage()
-    first, *others = [one.public_key() for one in (*lineage, leaf.certificate)]
+    first, *others = [certificate.public_key() for certificate in (*lineage, leaf.certificate)]
     assert len(others) == 2
     assert first not in others
     assert others[0] != others[1]

@@ -36,9 +36,9 @@ def wanted(more: str = "", version: str = "2021-02-01", **attested: Any) -> Pend
 class Works:
     """A registry, its documents, and what they say."""
 
-    def __init__(self, folder: Path | None = None, most_waiting: int = 8, most: int = 8) -> None:
+    def __init__(self, folder: Path | None = None, max_waiting: int = 8, most: int = 8) -> None:
         self.ca = LazyCa(CaSettings(folder, URL))
-        self.worker = Worker(most_waiting=most_waiting)
+        self.worker = Worker(max_waiting=max_waiting)
         self.documents = DocumentCache(
             self.ca.document_signer, lambda: self.ca.generation, self.worker, most
         )
@@ -125,7 +125,7 @@ def test_whoever_asks_for_the_same_meanwhile_shares_it() -> None:
 
 def test_too_many_at_once_are_sent_away() -> None:
     async def play() -> None:
-        works = Works(most_waiting=1)
+        works = Works(max_waiting=1)
         jobs = (works.documents.make(wanted(f"&nonce={n}"), NOW_S) for n in range(9))
         made = await asyncio.gather(*jobs)
         assert made.count(Failed("throttled")) == 7

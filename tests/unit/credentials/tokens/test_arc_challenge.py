@@ -1,4 +1,4 @@
-"""The files of Azure Arc's challenges: whose they are, how long, how many."""
+"""Challenge files of Azure Arc: ownership, lifetime, limits; tokens for answered challenges."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from openimds.protocol.pending import AccessToken, Challenge, Failed, PendingCha
 from openimds.vm.identities import Principal
 
 NOW_S = 1_795_377_286.0
-WHO = Principal("c", "o", "t", "/m")
+IDENTITY = Principal("c", "o", "t", "/m")
 
 
 @pytest.fixture
@@ -37,20 +37,20 @@ def challenges(folder: Path) -> ChallengeFiles:
     return ChallengeFiles(folder)
 
 
-def ask(challenges: ChallengeFiles, vm: str = "a", now_s: float = NOW_S) -> Path:
-    path = challenges.ask(vm, now_s)
+def issue(challenges: ChallengeFiles, vm: str = "a", now_s: float = NOW_S) -> Path:
+    path = challenges.issue(vm, now_s)
     assert path is not None
     return path
 
 
-def test_the_folder_is_its_owner_s_and_empty(folder: Path, challenges: ChallengeFiles) -> None:
+def test_folder_is_private_and_empty(folder: Path, challenges: ChallengeFiles) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [*folder.iterdir()] == []
     assert len(challenges) == 0
 
 
-def test_a_file_is_what_clients_insist_on(folder: Path, challenges: ChallengeFiles) -> None:
-    path = ask(challenges)
+def test_file_meets_the_demands_of_clients(folder: Path, challenges: ChallengeFiles) -> None:
+    path = issue(challenges)
     assert path.parent == folder
     assert path.is_absolute()
     assert path.suffix == ".key"
@@ -59,37 +59,37 @@ def test_a_file_is_what_clients_insist_on(folder: Path, challenges: ChallengeFil
     assert path.read_text().strip() == path.read_text()
 
 
-def test_who_may_enter_the_folder_as_its_group_may_read(folder: Path) -> None:
+def test_group_that_may_enter_the_folder_can_read_files(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o2750)
-    path = ask(ChallengeFiles(folder))
+    path = issue(ChallengeFiles(folder))
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert path.stat().st_gid == folder.stat().st_gid
 
 
-def test_a_proof_serves_once_and_its_file_goes(challenges: ChallengeFiles) -> None:
-    path = ask(challenges)
+def test_proof_is_accepted_once_and_its_file_removed(challenges: ChallengeFiles) -> None:
+    path = issue(challenges)
     proof = path.read_text()
     assert challenges.take("a", proof, NOW_S)
     assert not path.exists()
     assert not challenges.take("a", proof, NOW_S)
 
 
-def test_a_proof_is_its_vm_s_alone(challenges: ChallengeFiles) -> None:
-    path = ask(challenges)
+def test_proof_of_another_vm_is_rejected(challenges: ChallengeFiles) -> None:
+    path = issue(challenges)
     assert not challenges.take("b", path.read_text(), NOW_S)
     assert path.exists()
 
 
 @pytest.mark.parametrize("proof", ["", "x", "\xe9"])
-def test_a_wrong_proof_proves_nothing(challenges: ChallengeFiles, proof: str) -> None:
-    path = ask(challenges)
+def test_wrong_proof_is_rejected(challenges: ChallengeFiles, proof: str) -> None:
+    path = issue(challenges)
     assert not challenges.take("a", proof, NOW_S)
     assert path.exists()
 
 
-def test_after_a_minute_a_challenge_is_over(challenges: ChallengeFiles) -> None:
-    path = ask(challenges)
+def test_challenge_expires_after_a_minute(challenges: ChallengeFiles) -> None:
+    path = issue(challenges)
     proof = path.read_text()
     challenges.sweep(NOW_S + 59.9)
     assert path.exists()
@@ -97,126 +97,131 @@ def test_after_a_minute_a_challenge_is_over(challenges: ChallengeFiles) -> None:
     assert not path.exists()
 
 
-def test_the_oldest_of_too_many_of_one_vm_gives_way(
+def test_oldest_challenge_of_a_vm_beyond_its_limit_is_dropped(
     folder: Path, challenges: ChallengeFiles
 ) -> None:
-    other = ask(challenges, "b")
-    paths = [ask(challenges) for _ in range(MAX_PER_VM + 1)]
+    other = issue(challenges, "b")
+    paths = [issue(challenges) for _ in range(MAX_PER_VM + 1)]
     assert [path.exists() for path in paths] == [False] + [True] * MAX_PER_VM
     assert other.exists()
     assert len([*folder.iterdir()]) == MAX_PER_VM + 1
 
 
-def test_there_are_never_more_than_so_many(folder: Path, challenges: ChallengeFiles) -> None:
+def test_challenges_beyond_the_limit_are_refused(folder: Path, challenges: ChallengeFiles) -> None:
     for number in range(MAX_CHALLENGES):
-        ask(challenges, f"vm-{number}")
-    assert challenges.ask("one more", NOW_S) is None
+        issue(challenges, f"vm-{number}")
+    assert challenges.issue("one more", NOW_S) is None
     assert len([*folder.iterdir()]) == MAX_CHALLENGES
-    assert challenges.ask("one more", NOW_S + 60) is not None
+    assert challenges.issue("one more", NOW_S + 60) is not None
     assert len([*folder.iterdir()]) == 1
 
 
-def test_at_the_end_nothing_is_left(folder: Path, challenges: ChallengeFiles) -> None:
-    ask(challenges)
+def test_close_removes_all_files(folder: Path, challenges: ChallengeFiles) -> None:
+    issue(challenges)
     challenges.close()
     assert [*folder.iterdir()] == []
 
 
-def test_a_file_that_somebody_took_away_harms_nobody(challenges: ChallengeFiles) -> None:
-    path = ask(challenges)
+def test_missing_file_does_not_invalidate_its_proof(challenges: ChallengeFiles) -> None:
+    path = issue(challenges)
     proof = path.read_text()
     path.unlink()
     assert challenges.take("a", proof, NOW_S)
 
 
-def test_a_folder_that_is_gone_is_said(folder: Path, challenges: ChallengeFiles) -> None:
+def test_missing_folder_raises_a_challenge_error(folder: Path, challenges: ChallengeFiles) -> None:
     folder.rmdir()
     with pytest.raises(ChallengeError, match=r"no such file"):
-        challenges.ask("a", NOW_S)
+        challenges.issue("a", NOW_S)
     assert len(challenges) == 0
 
 
 @pytest.mark.parametrize("name", ["a=b", 'a"b', "a\nb", "ä"])
-def test_a_name_that_no_client_reads_is_refused(tmp_path: Path, name: str) -> None:
+def test_folder_name_that_clients_cannot_parse_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="arc_folder"):
         ChallengeFiles(tmp_path / name)
 
 
-def test_a_file_is_no_folder(folder: Path) -> None:
+def test_file_in_place_of_the_folder_is_refused(folder: Path) -> None:
     folder.write_text("")
-    with pytest.raises(ConfigError, match=r"file exists.*a folder to write to"):
+    with pytest.raises(ConfigError, match=r"file exists.*a writable folder"):
         ChallengeFiles(folder)
-
-
-# Tokens for who answers.
 
 
 def with_arc(
     challenges: ChallengeFiles,
-    *needs: PendingChallenge | PendingToken | Callable[[object], PendingToken],
+    *items: PendingChallenge | PendingToken | Callable[[object], PendingToken],
 ) -> list[object]:
-    """Return what is made of needs, one after another; a function makes one of what was before."""
+    """Return the results of pending work in turn; a function makes it from the last result."""
 
-    async def whole() -> list[object]:
+    async def scenario() -> list[object]:
         worker = Worker()
         keyring = Keyring.open(None)
         arc = ArcTokens(
             challenges, worker, TokenCache(lambda: keyring, worker, TokenSettings(3600))
         )
-        made: list[object] = []
-        for need in needs:
-            wanted = need(made[-1]) if callable(need) else need
-            made.append(await arc.make(wanted, NOW_S))
+        results: list[object] = []
+        for item in items:
+            pending = item(results[-1]) if callable(item) else item
+            results.append(await arc.make(pending, NOW_S))
         worker.close()
         arc.close()
-        return made
+        return results
 
-    return asyncio.run(whole())
-
-
-def answered(made: object) -> PendingToken:
-    assert isinstance(made, Challenge)
-    return PendingToken("a", "AzurePublicCloud", WHO, "r", proof=Path(made.path).read_text())
+    return asyncio.run(scenario())
 
 
-def test_a_challenge_and_its_answer_make_a_token(folder: Path, challenges: ChallengeFiles) -> None:
-    asked, token, again, held = with_arc(
+def answered(challenge: object) -> PendingToken:
+    assert isinstance(challenge, Challenge)
+    return PendingToken(
+        "a", "AzurePublicCloud", IDENTITY, "r", proof=Path(challenge.path).read_text()
+    )
+
+
+def test_answered_challenge_yields_the_cached_token(
+    folder: Path, challenges: ChallengeFiles
+) -> None:
+    first, token, second, cached = with_arc(
         challenges, PendingChallenge("a"), answered, PendingChallenge("a"), answered
     )
-    assert isinstance(asked, Challenge)
+    assert isinstance(first, Challenge)
     assert isinstance(token, AccessToken)
-    assert again != asked
-    assert held is token
+    assert second != first
+    assert cached is token
     assert [*folder.iterdir()] == []
 
 
-def test_a_wrong_answer_is_another_challenge(challenges: ChallengeFiles) -> None:
-    wrong = PendingToken("a", "AzurePublicCloud", WHO, "r", proof="x")
+def test_wrong_answer_yields_another_challenge(challenges: ChallengeFiles) -> None:
+    wrong = PendingToken("a", "AzurePublicCloud", IDENTITY, "r", proof="x")
     assert isinstance(with_arc(challenges, wrong)[0], Challenge)
 
 
-def test_too_many_challenges_are_too_many_requests(challenges: ChallengeFiles) -> None:
+def test_challenge_limit_fails_as_throttled(challenges: ChallengeFiles) -> None:
     for number in range(MAX_CHALLENGES):
-        ask(challenges, f"vm-{number}")
+        issue(challenges, f"vm-{number}")
     assert with_arc(challenges, PendingChallenge("a")) == [Failed("throttled")]
 
 
-def test_a_workshop_that_is_busy_says_so(challenges: ChallengeFiles) -> None:
-    async def whole() -> object:
+def test_closed_worker_fails_as_throttled(challenges: ChallengeFiles) -> None:
+    async def scenario() -> object:
         worker = Worker()
         worker.close()
         arc = ArcTokens(challenges, worker, TokenCache(Keyring.open, worker, TokenSettings(3600)))  # type: ignore[arg-type]
         return await arc.make(PendingChallenge("a"), NOW_S)
 
-    assert asyncio.run(whole()) == Failed("throttled")
+    assert asyncio.run(scenario()) == Failed("throttled")
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    kept = [tmp_path / "notes.key", tmp_path / ("0" * 31 + "g.key"), tmp_path / ("1" * 32 + ".key")]
-    left = tmp_path / ("0" * 32 + ".key")
-    for path in (*kept, left):
+def test_only_stale_challenge_files_are_removed_at_start(tmp_path: Path) -> None:
+    others = [
+        tmp_path / "notes.key",
+        tmp_path / ("0" * 31 + "g.key"),
+        tmp_path / ("1" * 32 + ".key"),
+    ]
+    stale = tmp_path / ("0" * 32 + ".key")
+    for path in (*others, stale):
         path.write_text("x")
-    for path in (*kept[:2], left):
+    for path in (*others[:2], stale):
         os.utime(path, (0, 0))
     ChallengeFiles(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert sorted(tmp_path.iterdir()) == sorted(others)

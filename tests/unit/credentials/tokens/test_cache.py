@@ -1,4 +1,4 @@
-"""Tokens: made once, and kept as long as they live."""
+"""The token cache: tokens are made once and cached until they expire."""
 
 import asyncio
 import threading
@@ -16,182 +16,198 @@ from openimds.credentials.worker import Worker
 from openimds.facts.faults import FORGERIES
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.pending import AccessToken, Failed, PendingToken
-from tests.unit.credentials.tokens.worker_setup import (
+from tests.unit.credentials.tokens.cache_setup import (
     APP,
     EXPIRES_S,
-    NEED,
     NOW_S,
+    PENDING,
     REAL,
     TOO_LONG_S,
-    Directory,
-    Shop,
-    at_work,
+    CacheSetup,
+    FakeEntra,
+    run_async,
     turns,
 )
 
 
-def test_a_token_has_the_times_of_the_recorded_one(ring: Keyring) -> None:
-    async def work() -> None:
-        got = await Shop(ring).tokens.make(NEED, NOW_S)
-        assert isinstance(got, AccessToken)
-        assert got == AccessToken(got.text, 1_709_809_297, EXPIRES_S, 86_400)
-        said = jwt.decode(got.text, options={"verify_signature": False})
-        assert (said["nbf"], said["exp"], said["aud"]) == (1_709_809_297, EXPIRES_S, NEED.resource)
+def test_token_has_the_times_of_the_recorded_one(ring: Keyring) -> None:
+    async def scenario() -> None:
+        token = await CacheSetup(ring).tokens.make(PENDING, NOW_S)
+        assert isinstance(token, AccessToken)
+        assert token == AccessToken(token.text, 1_709_809_297, EXPIRES_S, 86_400)
+        claims = jwt.decode(token.text, options={"verify_signature": False})
+        assert (claims["nbf"], claims["exp"], claims["aud"]) == (
+            1_709_809_297,
+            EXPIRES_S,
+            PENDING.resource,
+        )
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_token_is_kept_until_it_expires(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring)
-        assert shop.tokens.cached(NEED, NOW_S) is None
-        first = await shop.text(NEED)
-        assert await shop.text(NEED, EXPIRES_S - 0.1) == first
-        assert shop.tokens.cached(NEED, EXPIRES_S) is None
-        assert await shop.text(NEED, EXPIRES_S) != first
-        assert len(shop.tokens) == 1
+def test_token_is_cached_until_it_expires(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring)
+        assert setup.tokens.cached(PENDING, NOW_S) is None
+        first = await setup.text(PENDING)
+        assert await setup.text(PENDING, EXPIRES_S - 0.1) == first
+        assert setup.tokens.cached(PENDING, EXPIRES_S) is None
+        assert await setup.text(PENDING, EXPIRES_S) != first
+        assert len(setup.tokens) == 1
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(NEED, vm="web-2"),
-        replace(NEED, resource="https://vault.azure.net/"),
-        replace(NEED, identity=replace(APP, client_id="another")),
-        *(replace(NEED, identity=replace(APP, source=f"forge:{name}")) for name in FORGERIES),
+        replace(PENDING, vm="web-2"),
+        replace(PENDING, resource="https://vault.azure.net/"),
+        replace(PENDING, identity=replace(APP, client_id="another")),
+        *(replace(PENDING, identity=replace(APP, source=f"forge:{name}")) for name in FORGERIES),
         REAL,
     ],
 )
-def test_a_token_is_for_one_vm_identity_source_and_resource(
+def test_token_belongs_to_a_vm_identity_source_and_resource(
     ring: Keyring, other: PendingToken
 ) -> None:
-    async def work() -> None:
-        shop = Shop(ring, Directory())
-        mine, theirs = await shop.text(NEED), await shop.text(other)
+    async def scenario() -> None:
+        setup = CacheSetup(ring, FakeEntra())
+        mine, theirs = await setup.text(PENDING), await setup.text(other)
         assert mine != theirs
-        # Neither is in the other's place, and whoever turns back finds the old one.
-        assert (await shop.text(NEED, NOW_S + 9), await shop.text(other, NOW_S + 9)) == (
+        # Neither token replaced the other: both are still cached.
+        assert (await setup.text(PENDING, NOW_S + 9), await setup.text(other, NOW_S + 9)) == (
             mine,
             theirs,
         )
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_who_bypasses_the_cache_gets_a_new_token_and_so_do_those_after(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring)
-        fresh = replace(NEED, is_fresh=True)
-        old = await shop.text(NEED)
-        new = await shop.text(fresh, NOW_S + 1)
+def test_fresh_token_replaces_the_cached_one(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring)
+        fresh = replace(PENDING, is_fresh=True)
+        old = await setup.text(PENDING)
+        new = await setup.text(fresh, NOW_S + 1)
         assert new != old
-        assert await shop.text(NEED, NOW_S + 2) == new
+        assert await setup.text(PENDING, NOW_S + 2) == new
 
-    at_work(work)
-
-
-def test_no_more_tokens_are_kept_than_was_said(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring, most=2)
-        needs = [replace(NEED, vm=name) for name in "abc"]
-        for need in needs:
-            await shop.text(need)
-        assert len(shop.tokens) == 2
-        assert [bool(shop.tokens.cached(need, NOW_S)) for need in needs] == [False, True, True]
-        # One that was made again is not the oldest any more.
-        await shop.text(replace(needs[1], is_fresh=True), NOW_S + 1)
-        await shop.text(needs[0], NOW_S + 1)
-        assert [bool(shop.tokens.cached(need, NOW_S)) for need in needs] == [True, True, False]
-
-    at_work(work)
+    run_async(scenario)
 
 
-def test_all_who_wait_for_one_token_share_one_signature(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring)
-        texts = await asyncio.gather(*(shop.text(NEED) for _ in range(8)))
+def test_cache_evicts_the_oldest_token_beyond_its_limit(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring, max_tokens=2)
+        items = [replace(PENDING, vm=name) for name in "abc"]
+        for pending in items:
+            await setup.text(pending)
+        assert len(setup.tokens) == 2
+        assert [bool(setup.tokens.cached(pending, NOW_S)) for pending in items] == [
+            False,
+            True,
+            True,
+        ]
+        # A remade token counts as the newest.
+        await setup.text(replace(items[1], is_fresh=True), NOW_S + 1)
+        await setup.text(items[0], NOW_S + 1)
+        assert [bool(setup.tokens.cached(pending, NOW_S)) for pending in items] == [
+            True,
+            True,
+            False,
+        ]
+
+    run_async(scenario)
+
+
+def test_concurrent_callers_share_one_signature(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring)
+        texts = await asyncio.gather(*(setup.text(PENDING) for _ in range(8)))
         assert len({*texts}) == 1
-        assert (shop.worker.done, shop.worker.shared) == (1, 7)
+        assert (setup.worker.done, setup.worker.shared) == (1, 7)
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_workshop_that_is_busy_makes_429(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring, worker=Worker(threads=1, most_waiting=0))
+def test_busy_worker_fails_as_throttled(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring, worker=Worker(threads=1, max_waiting=0))
         gate = threading.Event()
-        busy = asyncio.ensure_future(shop.worker.do("other", lambda: gate.wait(TOO_LONG_S)))
+        busy = asyncio.ensure_future(setup.worker.run("other", lambda: gate.wait(TOO_LONG_S)))
         await turns()
-        assert await shop.tokens.make(NEED, NOW_S) == Failed("throttled")
+        assert await setup.tokens.make(PENDING, NOW_S) == Failed("throttled")
         gate.set()
         assert await busy
-        assert await shop.text(NEED)
+        assert await setup.text(PENDING)
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_key_that_cannot_be_written_is_told_and_no_token_kept(
+def test_unwritable_key_raises_and_caches_nothing(
     ring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: float) -> None:
         raise KeyFileError("the disk is full")
 
-    async def work() -> None:
-        shop = Shop(ring)
+    async def scenario() -> None:
+        setup = CacheSetup(ring)
         monkeypatch.setattr(ring, "signer", fail)
         with pytest.raises(KeyFileError, match="the disk is full"):
-            await shop.tokens.make(NEED, NOW_S)
-        assert len(shop.tokens) == 0
+            await setup.tokens.make(PENDING, NOW_S)
+        assert len(setup.tokens) == 0
 
-    at_work(work)
-
-
-def test_what_is_forgotten_is_made_again_and_the_rest_is_kept(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring)
-        needs = [replace(NEED, vm=name) for name in "abc"]
-        old = [await shop.text(need) for need in needs]
-        shop.tokens.forget({"a", "c", "nobody"})
-        new = [await shop.text(need, NOW_S + 5) for need in needs]
-        assert [was == now for was, now in zip(old, new, strict=True)] == [False, True, False]
-
-    at_work(work)
+    run_async(scenario)
 
 
-@pytest.mark.parametrize("need", [NEED, REAL])
-def test_what_is_being_made_when_it_is_to_be_forgotten_is_not_kept(
-    ring: Keyring, need: PendingToken
+def test_forget_evicts_tokens_of_the_named_vms_only(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring)
+        items = [replace(PENDING, vm=name) for name in "abc"]
+        old = [await setup.text(pending) for pending in items]
+        setup.tokens.forget({"a", "c", "nobody"})
+        new = [await setup.text(pending, NOW_S + 5) for pending in items]
+        assert [before == after for before, after in zip(old, new, strict=True)] == [
+            False,
+            True,
+            False,
+        ]
+
+    run_async(scenario)
+
+
+@pytest.mark.parametrize("pending", [PENDING, REAL])
+def test_token_in_the_making_is_not_cached_after_forget(
+    ring: Keyring, pending: PendingToken
 ) -> None:
-    async def work() -> None:
-        directory = Directory(is_open=False)
-        shop = Shop(ring, directory)
+    async def scenario() -> None:
+        entra = FakeEntra(is_open=False)
+        setup = CacheSetup(ring, entra)
         gate = threading.Event()
-        before = asyncio.ensure_future(shop.worker.do("before", lambda: gate.wait(TOO_LONG_S)))
-        waiting = asyncio.ensure_future(shop.tokens.make(need, NOW_S))
+        before = asyncio.ensure_future(setup.worker.run("before", lambda: gate.wait(TOO_LONG_S)))
+        waiting = asyncio.ensure_future(setup.tokens.make(pending, NOW_S))
         await turns()
-        shop.tokens.forget({"web-1"})
+        setup.tokens.forget({"web-1"})
         gate.set()
-        directory.open.set()
+        entra.open.set()
         assert isinstance(await waiting, AccessToken)
         assert await before
-        assert shop.tokens.cached(need, NOW_S) is None
+        assert setup.tokens.cached(pending, NOW_S) is None
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_vm_that_asks_for_many_pushes_out_its_own_only(ring: Keyring) -> None:
-    async def play() -> None:
+def test_vm_beyond_its_limit_evicts_its_own_tokens_only(ring: Keyring) -> None:
+    async def scenario() -> None:
         tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
-        quiet = replace(NEED, vm="quiet")
+        quiet = replace(PENDING, vm="quiet")
         await tokens.make(quiet, NOW_S)
-        wishes = [replace(NEED, resource=f"https://{n}") for n in range(cache.MAX_PER_VM + 3)]
-        for wish in wishes:
-            await tokens.make(wish, NOW_S)
+        busy = [replace(PENDING, resource=f"https://{n}") for n in range(cache.MAX_PER_VM + 3)]
+        for pending in busy:
+            await tokens.make(pending, NOW_S)
         assert len(tokens) == cache.MAX_PER_VM + 1
         assert tokens.cached(quiet, NOW_S) is not None
-        assert [tokens.cached(one, NOW_S) is None for one in wishes[:4]] == [
+        assert [tokens.cached(item, NOW_S) is None for item in busy[:4]] == [
             True,
             True,
             True,
@@ -200,55 +216,55 @@ def test_a_vm_that_asks_for_many_pushes_out_its_own_only(ring: Keyring) -> None:
         tokens.forget({"web-1"})
         assert len(tokens) == 1
 
-    asyncio.run(play())
+    asyncio.run(scenario())
 
 
-def test_an_identity_that_has_become_another_one_gets_a_token_of_its_own(ring: Keyring) -> None:
-    async def play() -> None:
+def test_changed_identity_does_not_get_the_old_token(ring: Keyring) -> None:
+    async def scenario() -> None:
         tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
-        await tokens.make(NEED, NOW_S)
+        await tokens.make(PENDING, NOW_S)
         for changed in (
-            replace(NEED, identity=replace(APP, tenant_id="other")),
-            replace(NEED, identity=replace(APP, object_id="other")),
-            replace(NEED, identity=replace(APP, carrier="/other")),
-            replace(NEED, cloud="AzureChinaCloud"),
+            replace(PENDING, identity=replace(APP, tenant_id="other")),
+            replace(PENDING, identity=replace(APP, object_id="other")),
+            replace(PENDING, identity=replace(APP, carrier="/other")),
+            replace(PENDING, cloud="AzureChinaCloud"),
         ):
             assert tokens.cached(changed, NOW_S) is None
-        assert tokens.cached(NEED, NOW_S) is not None
+        assert tokens.cached(PENDING, NOW_S) is not None
 
-    asyncio.run(play())
+    asyncio.run(scenario())
 
 
-def test_a_token_from_the_future_is_not_given(ring: Keyring) -> None:
-    async def play() -> None:
+def test_cached_token_of_the_future_is_not_returned(ring: Keyring) -> None:
+    async def scenario() -> None:
         tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
-        made = await tokens.make(NEED, NOW_S)
-        assert isinstance(made, AccessToken)
-        assert tokens.cached(NEED, made.not_before_s) is made
-        assert tokens.cached(NEED, made.not_before_s - 1) is None
+        token = await tokens.make(PENDING, NOW_S)
+        assert isinstance(token, AccessToken)
+        assert tokens.cached(PENDING, token.not_before_s) is token
+        assert tokens.cached(PENDING, token.not_before_s - 1) is None
 
-    asyncio.run(play())
+    asyncio.run(scenario())
 
 
-def test_a_token_that_a_service_refused_is_made_anew(ring: Keyring) -> None:
-    async def play() -> None:
+def test_token_refused_by_a_service_is_not_returned_again(ring: Keyring) -> None:
+    async def scenario() -> None:
         tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
-        made = await tokens.make(NEED, NOW_S)
-        assert isinstance(made, AccessToken)
-        hashed = sha256(made.text.encode()).hexdigest()
-        assert tokens.cached(replace(NEED, outdated=hashed), NOW_S) is None
-        assert tokens.cached(replace(NEED, outdated="0" * 64), NOW_S) is made
+        token = await tokens.make(PENDING, NOW_S)
+        assert isinstance(token, AccessToken)
+        hashed = sha256(token.text.encode()).hexdigest()
+        assert tokens.cached(replace(PENDING, outdated=hashed), NOW_S) is None
+        assert tokens.cached(replace(PENDING, outdated="0" * 64), NOW_S) is token
 
-    asyncio.run(play())
+    asyncio.run(scenario())
 
 
-def test_a_change_of_one_vm_does_not_keep_anothers_token_from_being_kept(ring: Keyring) -> None:
-    async def play() -> None:
+def test_forget_of_one_vm_leaves_others_in_the_making(ring: Keyring) -> None:
+    async def scenario() -> None:
         tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
-        making = asyncio.create_task(tokens.make(NEED, NOW_S))
+        making = asyncio.create_task(tokens.make(PENDING, NOW_S))
         await asyncio.sleep(0)
         tokens.forget({"other"})
         await making
-        assert tokens.cached(NEED, NOW_S) is not None
+        assert tokens.cached(PENDING, NOW_S) is not None
 
-    asyncio.run(play())
+    asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""Real tokens: fetched once for all who wait, ahead of time, and only so many at once."""
+"""Tokens of Entra in the cache: shared fetches, fetches ahead of time, and their limit."""
 
 import asyncio
 import gc
@@ -10,159 +10,161 @@ from openimds.credentials.keys.keyring import Keyring
 from openimds.credentials.tokens import cache
 from openimds.credentials.tokens.cache import RETRY_S
 from openimds.protocol.pending import AccessToken, Failed
-from tests.unit.credentials.tokens.worker_setup import (
+from tests.unit.credentials.tokens.cache_setup import (
     NOW_S,
     REAL,
-    Directory,
-    Shop,
-    at_work,
+    CacheSetup,
+    FakeEntra,
+    run_async,
     turns,
 )
 
 
-def test_without_a_directory_real_tokens_are_azures_500(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring)
-        assert await shop.tokens.make(REAL, NOW_S) == Failed("server_error")
-        assert len(shop.tokens) == 0
+def test_without_entra_real_tokens_fail_as_server_error(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring)
+        assert await setup.tokens.make(REAL, NOW_S) == Failed("server_error")
+        assert len(setup.tokens) == 0
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_all_who_wait_share_one_fetch_and_one_who_leaves_does_not_end_it(ring: Keyring) -> None:
-    async def work() -> None:
-        directory = Directory(is_open=False)
-        shop = Shop(ring, directory)
-        first, *others = [asyncio.ensure_future(shop.text(REAL)) for _ in range(4)]
+def test_callers_share_a_fetch_that_survives_a_cancelled_one(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra(is_open=False)
+        setup = CacheSetup(ring, entra)
+        first, *others = [asyncio.ensure_future(setup.text(REAL)) for _ in range(4)]
         await turns()
         first.cancel()
         await turns()
         assert first.cancelled()
-        directory.open.set()
-        assert [await one for one in others] == ["real-1"] * 3
-        assert directory.fetches == 1
-        assert await shop.text(REAL, NOW_S + 9) == "real-1"
+        entra.open.set()
+        assert [await other for other in others] == ["real-1"] * 3
+        assert entra.fetches == 1
+        assert await setup.text(REAL, NOW_S + 9) == "real-1"
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_fetch_goes_on_when_everybody_has_left(ring: Keyring) -> None:
-    async def work() -> None:
-        directory = Directory(is_open=False)
-        shop = Shop(ring, directory)
-        only = asyncio.ensure_future(shop.text(REAL))
+def test_fetch_goes_on_when_every_caller_has_left(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra(is_open=False)
+        setup = CacheSetup(ring, entra)
+        only = asyncio.ensure_future(setup.text(REAL))
         await turns()
         only.cancel()
         await turns()
-        directory.open.set()
+        entra.open.set()
         await turns()
-        held = shop.tokens.cached(REAL, NOW_S)
-        assert held is not None
-        assert held.text == "real-1"
+        cached = setup.tokens.cached(REAL, NOW_S)
+        assert cached is not None
+        assert cached.text == "real-1"
 
-    at_work(work)
-
-
-def test_a_failed_fetch_is_not_kept(ring: Keyring) -> None:
-    async def work() -> None:
-        directory = Directory()
-        shop = Shop(ring, directory)
-        directory.fails = Failed("entra_refused", {"error": "x", "description": "y"})
-        assert await shop.tokens.make(REAL, NOW_S) == directory.fails
-        assert shop.tokens.cached(REAL, NOW_S) is None
-        directory.fails = None
-        assert await shop.text(REAL) == "real-2"
-
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_fetch_that_breaks_breaks_for_who_waits_and_the_next_is_whole(ring: Keyring) -> None:
-    async def work() -> None:
-        directory = Directory()
-        shop = Shop(ring, directory)
-        directory.fails = ZeroDivisionError()
+def test_failed_fetch_is_not_cached(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra()
+        setup = CacheSetup(ring, entra)
+        entra.result = Failed("entra_refused", {"error": "x", "description": "y"})
+        assert await setup.tokens.make(REAL, NOW_S) == entra.result
+        assert setup.tokens.cached(REAL, NOW_S) is None
+        entra.result = None
+        assert await setup.text(REAL) == "real-2"
+
+    run_async(scenario)
+
+
+def test_error_of_a_fetch_does_not_affect_the_next(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra()
+        setup = CacheSetup(ring, entra)
+        entra.result = ZeroDivisionError()
         with pytest.raises(ZeroDivisionError):
-            await shop.tokens.make(REAL, NOW_S)
-        directory.fails = None
-        assert await shop.text(REAL) == "real-2"
+            await setup.tokens.make(REAL, NOW_S)
+        entra.result = None
+        assert await setup.text(REAL) == "real-2"
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_real_token_is_fetched_again_when_half_its_life_is_over(ring: Keyring) -> None:
-    async def work() -> None:
-        directory = Directory()
-        shop = Shop(ring, directory)
+def test_real_token_is_renewed_after_half_its_life(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra()
+        setup = CacheSetup(ring, entra)
         made_s = int(NOW_S)
-        assert await shop.text(REAL, made_s) == "real-1"
-        assert await shop.text(REAL, made_s + 1799) == "real-1"
+        assert await setup.text(REAL, made_s) == "real-1"
+        assert await setup.text(REAL, made_s + 1799) == "real-1"
         await turns()
-        assert directory.fetches == 1
-        directory.open.clear()
-        # Nobody waits for the next one: the old one is good for half an hour.
+        assert entra.fetches == 1
+        entra.open.clear()
+        # No caller waits for the successor: the old token is valid for half an hour more.
         for _ in range(3):
-            assert await shop.text(REAL, made_s + 1800) == "real-1"
+            assert await setup.text(REAL, made_s + 1800) == "real-1"
             await turns()
-        assert directory.fetches == 2
-        directory.open.set()
+        assert entra.fetches == 2
+        entra.open.set()
         await turns()
-        assert await shop.text(REAL, made_s + 1801) == "real-2"
-        # It lives 3600 s from 1800 on, so half of it is over at 3600.
-        assert await shop.text(REAL, made_s + 3599) == "real-2"
+        assert await setup.text(REAL, made_s + 1801) == "real-2"
+        # The successor lives 3600 s from 1800 on, so half of its life is over at 3600.
+        assert await setup.text(REAL, made_s + 3599) == "real-2"
         await turns()
-        assert directory.fetches == 2
+        assert entra.fetches == 2
 
-    at_work(work)
+    run_async(scenario)
 
 
 @pytest.mark.parametrize("fault", [Failed("server_error"), ZeroDivisionError()])
-def test_a_fetch_ahead_of_time_that_fails_is_tried_again_but_not_with_every_request(
+def test_failed_renewal_is_retried_once_per_interval(
     ring: Keyring, fault: Failed | Exception
 ) -> None:
-    async def work() -> None:
-        directory = Directory()
-        shop = Shop(ring, directory)
+    async def scenario() -> None:
+        entra = FakeEntra()
+        setup = CacheSetup(ring, entra)
         lost: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
         made_s = int(NOW_S)
-        await shop.text(REAL, made_s)
-        directory.fails = fault
+        await setup.text(REAL, made_s)
+        entra.result = fault
         for later_s in (1800, 1801, 1800 + RETRY_S - 1):
-            assert await shop.text(REAL, made_s + later_s) == "real-1"
+            assert await setup.text(REAL, made_s + later_s) == "real-1"
             await turns()
-            assert directory.fetches == 2
-        await shop.text(REAL, made_s + 1800 + RETRY_S)
+            assert entra.fetches == 2
+        await setup.text(REAL, made_s + 1800 + RETRY_S)
         await turns()
-        assert directory.fetches == 3
+        assert entra.fetches == 3
         gc.collect()
         assert lost == []
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_only_so_many_fetches_are_under_way(ring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_beyond_the_limit_fails_as_throttled(
+    ring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache, "_MAX_FETCHES", 2)
 
-    async def work() -> None:
-        directory = Directory(is_open=False)
-        shop = Shop(ring, directory)
-        needs = [replace(REAL, vm=name) for name in "abc"]
-        waiting = [asyncio.ensure_future(shop.tokens.make(need, NOW_S)) for need in needs]
+    async def scenario() -> None:
+        entra = FakeEntra(is_open=False)
+        setup = CacheSetup(ring, entra)
+        items = [replace(REAL, vm=name) for name in "abc"]
+        waiting = [asyncio.ensure_future(setup.tokens.make(pending, NOW_S)) for pending in items]
         await turns()
-        assert directory.fetches == 2
+        assert entra.fetches == 2
         assert await waiting[2] == Failed("throttled")
-        directory.open.set()
-        assert [isinstance(await one, AccessToken) for one in waiting[:2]] == [True, True]
-        assert await shop.text(needs[2])
+        entra.open.set()
+        assert [isinstance(await task, AccessToken) for task in waiting[:2]] == [True, True]
+        assert await setup.text(items[2])
 
-    at_work(work)
+    run_async(scenario)
 
 
-def test_a_real_token_can_be_wanted_fresh(ring: Keyring) -> None:
-    async def work() -> None:
-        shop = Shop(ring, Directory())
-        assert await shop.text(REAL) == "real-1"
-        assert await shop.text(replace(REAL, is_fresh=True), NOW_S + 1) == "real-2"
-        assert await shop.text(REAL, NOW_S + 2) == "real-2"
+def test_fresh_real_token_is_fetched_and_cached(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring, FakeEntra())
+        assert await setup.text(REAL) == "real-1"
+        assert await setup.text(replace(REAL, is_fresh=True), NOW_S + 1) == "real-2"
+        assert await setup.text(REAL, NOW_S + 2) == "real-2"
 
-    at_work(work)
+    run_async(scenario)

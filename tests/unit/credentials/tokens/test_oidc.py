@@ -38,7 +38,7 @@ MODULUS = (
 KID = "PUkRt96mC1wan74nxII-iRw46dc"
 
 
-def known() -> PublicKey:
+def known_key() -> PublicKey:
     key = load_pem_public_key(PEM)
     assert isinstance(key, RSAPublicKey)
     return PublicKey(kid_of(key), key)
@@ -55,14 +55,14 @@ def walk(value: object) -> Iterator[tuple[str, object]]:
             yield from walk(inner)
 
 
-def test_a_jwk_says_of_a_key_what_openssl_says() -> None:
-    (row,) = oidc.jwks([known()])["keys"]
+def test_jwk_has_the_values_that_openssl_prints() -> None:
+    (row,) = oidc.jwks([known_key()])["keys"]
     n = urlsafe_b64decode(row.pop("n") + "==")
     assert n.hex().upper() == MODULUS
     assert row == {"kty": "RSA", "use": "sig", "kid": KID, "x5t": KID, "e": "AQAB"}
 
 
-def test_a_number_has_no_leading_zero_and_no_padding() -> None:
+def test_number_has_no_leading_zero_and_no_padding() -> None:
     # RFC 7518, 6.3.1: as few octets as hold it; 3 is one octet.
     (row,) = oidc.jwks([PublicKey("k", RSAPublicNumbers(3, 2**2047 + 1).public_key())])["keys"]
     assert row["e"] == "Aw"
@@ -70,13 +70,13 @@ def test_a_number_has_no_leading_zero_and_no_padding() -> None:
 
 
 def test_keys_of_v2_tokens_name_their_issuer() -> None:
-    (row,) = oidc.jwks([known()], "https://issuer")["keys"]
+    (row,) = oidc.jwks([known_key()], "https://issuer")["keys"]
     assert row["issuer"] == "https://issuer"
-    assert "issuer" not in oidc.jwks([known()])["keys"][0]
+    assert "issuer" not in oidc.jwks([known_key()])["keys"][0]
 
 
 def test_keys_keep_their_order() -> None:
-    keys = [PublicKey(kid, known().key) for kid in ("c", "a", "b")]
+    keys = [PublicKey(kid, known_key().key) for kid in ("c", "a", "b")]
     assert [row["kid"] for row in oidc.jwks(keys)["keys"]] == ["c", "a", "b"]
 
 
@@ -95,7 +95,7 @@ def test_no_part_of_a_private_key_is_published(issuer: str) -> None:
     text = json.dumps(document)
     for numbers in secrets:
         n = numbers.public_numbers.n.to_bytes(256, "big")
-        # The search finds what is there.
+        # The search would find a number: it finds the public one.
         assert urlsafe_b64encode(n).decode().rstrip("=") in text
         private = (numbers.d, numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp)
         for number in private:
@@ -105,7 +105,7 @@ def test_no_part_of_a_private_key_is_published(issuer: str) -> None:
 
 
 @pytest.mark.parametrize("base", [BASE, BASE + "/"])
-def test_a_discovery_document_says_who_issues_and_where_the_keys_are(base: str) -> None:
+def test_discovery_document_names_issuer_and_keys(base: str) -> None:
     v1, v2 = issuers(TENANT, PUBLIC, BASE)
     first, second = oidc.discovery_v1(TENANT, base, v1), oidc.discovery_v2(TENANT, base, v2)
     assert (first["issuer"], second["issuer"]) == (v1, v2)
@@ -113,11 +113,11 @@ def test_a_discovery_document_says_who_issues_and_where_the_keys_are(base: str) 
     assert second["jwks_uri"] == f"{BASE}/{TENANT}/discovery/v2.0/keys"
 
 
-def test_a_discovery_document_promises_nothing_that_is_not_here() -> None:
+def test_discovery_document_has_the_members_of_kubernetes() -> None:
     for build in (oidc.discovery_v1, oidc.discovery_v2):
         document = build(TENANT, BASE, "https://issuer")
         assert document.pop("jwks_uri")
-        # What Kubernetes says of its service account tokens, member for member.
+        # The members that Kubernetes publishes for its service account tokens.
         assert document == {
             "issuer": "https://issuer",
             "response_types_supported": ["id_token"],
@@ -127,7 +127,7 @@ def test_a_discovery_document_promises_nothing_that_is_not_here() -> None:
 
 
 def test_pyjwt_reads_the_keys() -> None:
-    keys = jwt.PyJWKSet.from_dict(oidc.jwks([known()], "https://issuer"))
+    keys = jwt.PyJWKSet.from_dict(oidc.jwks([known_key()], "https://issuer"))
     key = keys[KID]
     assert (key.algorithm_name, key.key_type, key.public_key_use) == ("RS256", "RSA", "sig")
-    assert key.key.public_numbers() == known().key.public_numbers()
+    assert key.key.public_numbers() == known_key().key.public_numbers()

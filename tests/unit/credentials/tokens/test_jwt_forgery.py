@@ -37,19 +37,19 @@ def signer() -> TokenSigner:
 
 
 @pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the clock, which PyJWT reads by itself."""
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock that PyJWT reads."""
 
-    class Still(datetime):
+    class StoppedClock(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> "Still":
+        def now(cls, tz: tzinfo | None = None) -> "StoppedClock":
             return cls.fromtimestamp(NOW_S, tz)
 
-    monkeypatch.setattr("jwt.api_jwt.datetime", Still)
+    monkeypatch.setattr("jwt.api_jwt.datetime", StoppedClock)
 
 
 class Keys(jwt.PyJWKClient):
-    """PyJWT's own way from a JWKS address to a key, without the way."""
+    """PyJWT's JWKS client with the keys of the ring instead of a fetch."""
 
     def fetch_data(self) -> Any:
         return oidc.jwks(RING.public(NOW_S))
@@ -69,8 +69,8 @@ def header(token: str) -> dict[str, str]:
 
 def claims(token: str) -> dict[str, object]:
     text = token.split(".")[1]
-    said: dict[str, object] = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    return said
+    decoded: dict[str, object] = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return decoded
 
 
 EXPECTED = {
@@ -85,17 +85,17 @@ EXPECTED = {
 }
 
 
-def test_without_forging_it_verifies(signer: TokenSigner) -> None:
+def test_signed_token_verifies(signer: TokenSigner) -> None:
     assert verify(sign(CLAIMS, signer), leeway_s=0) == CLAIMS
 
 
-def test_every_forgery_has_its_expectation_here_and_says_what_it_is() -> None:
+def test_every_forgery_has_a_description_and_an_expectation() -> None:
     assert set(FORGERIES) == set(EXPECTED)
     assert all(name == row.name and row.about for name, row in ROWS.items())
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_careful_verifier_finds_what_is_wrong(name: str, signer: TokenSigner) -> None:
+def test_forgery_fails_the_expected_check(name: str, signer: TokenSigner) -> None:
     with pytest.raises(jwt.PyJWTError) as caught:
         verify(forge(name, CLAIMS, signer, NOW_S))
     assert type(caught.value) is EXPECTED[name]
@@ -111,30 +111,34 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_nothing_else_is_wrong_with_it(name: str, signer: TokenSigner) -> None:
+def test_forgery_changes_only_its_claims(name: str, signer: TokenSigner) -> None:
     before = dict(CLAIMS)
-    said = claims(forge(name, CLAIMS, signer, NOW_S))
+    forged = claims(forge(name, CLAIMS, signer, NOW_S))
     assert before == CLAIMS
-    changed = {claim for claim in CLAIMS if said.get(claim) != CLAIMS[claim]}
+    changed = {claim for claim in CLAIMS if forged.get(claim) != CLAIMS[claim]}
     assert changed == CHANGED.get(name, set())
-    assert not said.keys() - CLAIMS.keys()
+    assert not forged.keys() - CLAIMS.keys()
 
 
-def test_an_expired_token_was_a_whole_one(signer: TokenSigner) -> None:
-    said = claims(forge("expired", CLAIMS, signer, NOW_S))
+def test_expired_token_had_a_full_lifetime(signer: TokenSigner) -> None:
+    forged = claims(forge("expired", CLAIMS, signer, NOW_S))
     ended_s = NOW_S - 3600
-    assert (said["iat"], said["nbf"], said["exp"]) == (ended_s - 86_700, ended_s - 86_700, ended_s)
+    assert (forged["iat"], forged["nbf"], forged["exp"]) == (
+        ended_s - 86_700,
+        ended_s - 86_700,
+        ended_s,
+    )
 
 
-def test_only_the_forgery_about_the_key_names_another_one(signer: TokenSigner) -> None:
-    named = {name: header(forge(name, CLAIMS, signer, NOW_S)) for name in FORGERIES}
-    stray = named.pop("unknown-key")
-    assert stray["kid"] == stray["x5t"] != signer.kid
-    assert {row["kid"] for row in named.values()} == {signer.kid}
-    assert {row["x5t"] for row in named.values()} == {signer.kid}
+def test_only_unknown_key_forgery_names_another_key(signer: TokenSigner) -> None:
+    headers = {name: header(forge(name, CLAIMS, signer, NOW_S)) for name in FORGERIES}
+    unknown = headers.pop("unknown-key")
+    assert unknown["kid"] == unknown["x5t"] != signer.kid
+    assert {row["kid"] for row in headers.values()} == {signer.kid}
+    assert {row["x5t"] for row in headers.values()} == {signer.kid}
 
 
-def test_an_unsigned_token_says_so_and_ends_in_nothing(signer: TokenSigner) -> None:
+def test_unsigned_token_has_alg_none_and_no_signature(signer: TokenSigner) -> None:
     token = forge("unsigned", CLAIMS, signer, NOW_S)
     assert token.endswith(".")
     assert list(header(token).items()) == [
@@ -145,7 +149,7 @@ def test_an_unsigned_token_says_so_and_ends_in_nothing(signer: TokenSigner) -> N
     ]
 
 
-def test_a_bad_signature_looks_like_a_good_one(signer: TokenSigner) -> None:
+def test_bad_signature_differs_only_in_the_signature(signer: TokenSigner) -> None:
     bad, good = forge("bad-signature", CLAIMS, signer, NOW_S), sign(CLAIMS, signer)
     assert len(bad) == len(good)
     assert bad.rpartition(".")[0] == good.rpartition(".")[0]
@@ -153,7 +157,7 @@ def test_a_bad_signature_looks_like_a_good_one(signer: TokenSigner) -> None:
 
 
 @pytest.mark.parametrize(
-    "claims_given, issuer",
+    "given, issuer",
     [
         ({**CLAIMS, "iss": ISSUER_2}, f"https://login.microsoftonline.com/{OTHER_TENANT}/v2.0"),
         ({"iss": "http://h/me/", "tid": "me"}, f"http://h/{OTHER_TENANT}/"),
@@ -161,21 +165,21 @@ def test_a_bad_signature_looks_like_a_good_one(signer: TokenSigner) -> None:
         ({"iss": "http://h/me/"}, f"https://sts.windows.net/{OTHER_TENANT}/"),
     ],
 )
-def test_the_wrong_issuer_is_another_tenant_of_the_same_kind(
-    claims_given: dict[str, object], issuer: str, signer: TokenSigner
+def test_wrong_issuer_is_another_tenant_of_the_same_form(
+    given: dict[str, object], issuer: str, signer: TokenSigner
 ) -> None:
-    said = claims(forge("wrong-issuer", claims_given, signer, NOW_S))
-    assert said["iss"] == issuer
-    assert said.keys() == claims_given.keys()
+    forged = claims(forge("wrong-issuer", given, signer, NOW_S))
+    assert forged["iss"] == issuer
+    assert forged.keys() == given.keys()
 
 
-def test_a_token_of_another_tenant_is_signed_by_a_published_key(signer: TokenSigner) -> None:
-    # As with Entra, whose tenants share its keys: a verifier that asks no more would let it in.
+def test_wrong_issuer_token_is_signed_by_a_published_key(signer: TokenSigner) -> None:
+    # As with Entra, whose tenants share keys: a verifier that checks no more would accept it.
     token = forge("wrong-issuer", CLAIMS, signer, NOW_S)
     other = f"https://sts.windows.net/{OTHER_TENANT}/"
     assert verify(token, issuer=other)["tid"] == OTHER_TENANT
 
 
-def test_there_is_no_forgery_of_another_name(signer: TokenSigner) -> None:
+def test_unknown_forgery_raises_key_error(signer: TokenSigner) -> None:
     with pytest.raises(KeyError):
         forge("perfect", CLAIMS, signer, NOW_S)

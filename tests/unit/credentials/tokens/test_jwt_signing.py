@@ -33,13 +33,13 @@ def part(token: str, number: int) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def test_the_header_is_that_of_entra_to_the_byte(signer: TokenSigner) -> None:
+def test_header_equals_entras_to_the_byte(signer: TokenSigner) -> None:
     # F.5 of the wire specification, S33.
     expected = f'{{"typ":"JWT","alg":"RS256","x5t":"{signer.kid}","kid":"{signer.kid}"}}'
     assert part(sign(CLAIMS, signer), 0).decode() == expected
 
 
-def test_the_claims_are_compact_and_in_the_given_order(signer: TokenSigner) -> None:
+def test_claims_are_compact_and_in_the_given_order(signer: TokenSigner) -> None:
     backwards = dict(reversed(CLAIMS.items()))
     text = json.dumps(CLAIMS, separators=(",", ":")).encode()
     assert part(sign(CLAIMS, signer), 1) == text
@@ -47,7 +47,7 @@ def test_the_claims_are_compact_and_in_the_given_order(signer: TokenSigner) -> N
     assert list(json.loads(part(sign(backwards, signer), 1))) == list(backwards)
 
 
-def test_it_verifies_with_the_public_key_and_no_other(signer: TokenSigner) -> None:
+def test_token_verifies_with_its_public_key_only(signer: TokenSigner) -> None:
     token = sign(CLAIMS, signer)
     options: jwt.types.Options = {"verify_aud": False, "verify_exp": False}
     public = signer.key.public_key()
@@ -56,5 +56,5 @@ def test_it_verifies_with_the_public_key_and_no_other(signer: TokenSigner) -> No
         jwt.decode(token, new_key().public_key(), algorithms=["RS256"], options=options)
 
 
-def test_a_signature_is_as_long_as_the_key(signer: TokenSigner) -> None:
+def test_signature_is_as_long_as_the_key(signer: TokenSigner) -> None:
     assert len(part(sign(CLAIMS, signer), 2)) == 2048 // 8
