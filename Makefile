@@ -11,29 +11,54 @@ INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
 # Extras stay in the names: to pip a pin of `coverage` is none for `coverage[toml]`.
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+FAST := --ignore=tests/system --ignore=tests/clients tests
 PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test clients check format docs goldens lock bench fuzz clean
+.PHONY: help setup serve test test-system cover quick-clients clients test-all soak check format docs \
+	goldens lock bench fuzz clean
 
 help: ## List the commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: .venv/.runtime-stamp ## Install the service into .venv and nothing else
 
 serve: .venv/.runtime-stamp ## Run the service
 	@$(BIN)/openimds serve $(ARGS)
 
-# Cover of the pure rooms is a promise about all tests, so a chosen few are not held to it.
-test: .venv/.dev-stamp ## Run the tests; ARGS chooses some of them
+# Module fixtures start servers, so a worker keeps the tests of a module while it can.
+test: .venv/.dev-stamp ## Run the tests that judge the code at hand; ARGS chooses some of them
 	@scripts/host-tools
+	$(PYTEST) $(if $(ARGS),$(ARGS),$(FAST))
+
+test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces and terminals
+	@scripts/host-tools
+	$(PYTEST) $(if $(ARGS),$(ARGS),tests/system)
+
+# Cover of the pure rooms is a promise about all fast tests, so a chosen few are not held to it.
+cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms keep all their branches
+	$(PYTEST) --cov=openimds --cov-report= tests/unit tests/contract tests/property tests/golden
+	$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100
+
+quick-clients: .venv/.dev-stamp ## Run the clients that need no build
 	@$(BIN)/python -m tests.clients.kits
-	$(BIN)/python -m pytest --cov=openimds --cov-report=term-missing:skip-covered $(ARGS)
-	$(if $(ARGS),,$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100)
+	$(BIN)/python -m pytest tests/clients
 
 clients: .venv/.dev-stamp ## Run every client that nobody here wrote, and print what came of each
 	@$(BIN)/python -m tests.clients $(ARGS)
+
+test-all: ## Run everything but long campaigns: test, test-system, cover, quick-clients
+	$(MAKE) test
+	$(MAKE) test-system
+	$(MAKE) cover
+	$(MAKE) quick-clients
+
+soak: .venv/.dev-stamp ## Run the long campaigns: 200 sudden ends, many generated requests
+	OPENIMDS_CRASH_ROUNDS=200 OPENIMDS_SCHEMA_EXAMPLES=300 $(BIN)/python -m pytest -n auto \
+		--timeout=3000 --hypothesis-profile=soak tests/system/test_crash.py \
+		tests/system/test_admin.py tests/property tests/contract
 
 check: .venv/.dev-stamp ## Check format, lint, types and who imports whom
 	$(BIN)/ruff format --check --quiet .
