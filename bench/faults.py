@@ -8,7 +8,7 @@ from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, dispatcher, drive, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.faults import ActiveFault, FaultInjector
-from openimds.protocol.faults.input import read
+from openimds.protocol.faults.input import read_fault
 from openimds.vm.types import Vm
 
 NEVER = "instance document, cached, no fault was ever set"
@@ -59,7 +59,7 @@ def _dispatcher(name: str) -> Dispatcher:
     engine = FaultInjector()
     engine.running = tuple(
         ActiveFault("1", one, "api", made.utc(), {})
-        for one in read(_FAULTS.get(name, _FAULTS[PLAYED]))
+        for one in read_fault(_FAULTS.get(name, _FAULTS[PLAYED]))
     )
     made.set_faults(engine)
     if name == CLEARED:

@@ -20,7 +20,7 @@ from openimds.parameters import describe
 from openimds.protocol.events.input import plans
 from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.faults.fault import FaultSpec as FaultPlan
-from openimds.protocol.faults.input import plans as faults
+from openimds.protocol.faults.input import read_faults as faults
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import fleet
 from openimds.vm.identities import ENTRA

@@ -33,8 +33,8 @@ _WORDS = {
     tuple: "a list of strings",
 }
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_WHOLE = re.compile(r"-?[0-9]{1,15}")
-_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,32})?([eE][-+]?[0-9]{1,3})?")
+_WHOLE = re.compile(r"[-+]?[0-9]{1,15}")
+_NUMBER = re.compile(r"[-+]?([0-9]{1,15}\.?[0-9]{0,32}|\.[0-9]{1,32})([eE][-+]?[0-9]{1,3})?")
 
 
 class MisfitError(ValueError):
@@ -86,7 +86,7 @@ def read_fields(
     text: bool = False,
     root: str = "body",
 ) -> dict[str, Any]:
-    """Read a mapping that has no other members than these parameters; fill in their defaults.
+    """Read a mapping of these parameters and no others; fill in their defaults.
 
     A null member counts as absent. `where` is the path of the mapping; an error that concerns the
     whole mapping names `root` if the path is empty.
@@ -115,7 +115,9 @@ def read_fields(
 
 
 def read_value(row: Parameter, value: object, where: str = "", *, text: bool = False) -> Any:  # noqa: ANN401 - the type is that of the row
-    """Read one value; a list becomes a tuple. `where` is its path, by default the row's name.
+    """Read one value; a list becomes a tuple.
+
+    `where` is the path of the value, by default the name of the row.
 
     Raises:
         ConfigError: the value does not fit its row.
@@ -165,7 +167,7 @@ def path_of(where: str, name: str) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return `Did you mean "..."?` with the word most alike in any letter case, or nothing."""
+    """Return `Did you mean "..."?` with the likeliest word in any case, or nothing."""
     by_lower = {known.lower(): known for known in words}
     close = get_close_matches(word.lower(), by_lower, 1)
     return f'Did you mean "{by_lower[close[0]]}"?' if close else ""
@@ -191,13 +193,13 @@ def describe(value: object) -> str:
 
 
 def quote_hint(value: object) -> str:
-    """Return the advice to quote a bare number, word or date where text is wanted, or nothing."""
+    """Return the advice to quote a bare scalar where text is wanted, or nothing."""
     is_scalar = not isinstance(value, str | list | dict | None)
     return "Put it in quotes" if is_scalar else ""
 
 
 def _parse(kind: type, value: object) -> object:
-    """Return a text as the type wants it, or unchanged if it cannot be read so."""
+    """Return a text as a value of the type, or unchanged if it is none."""
     if kind is bool and isinstance(value, str | int):
         return _BOOLEANS.get(str(value).lower(), value)
     if not isinstance(value, str):
@@ -212,7 +214,7 @@ def _parse(kind: type, value: object) -> object:
 
 
 def _is_of(kind: type, value: object) -> bool:
-    """Tell whether a value is of a type: no boolean is a number, and a number is finite."""
+    """Tell whether a value is of a type; no boolean is a number, none infinite."""
     if kind is float:
         kind = int if isinstance(value, int) else float
     if kind is not bool and isinstance(value, bool):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from openimds.protocol.faults.input import read
+from openimds.protocol.faults.input import read_fault
 from openimds.protocol.faults.matching import is_hit
 from tests.clients.bad_days import Day, Moved, day, standing_still
 from tests.clients.rig import Stage
@@ -79,7 +79,7 @@ def test_eleven_are_not(bad: Day) -> None:
 @pytest.mark.parametrize("seed", ["a", "b", "c"])
 def test_a_noisy_neighbour_costs_as_many_seconds_as_the_seed_wants(bad: Day, seed: str) -> None:
     bad.play("noisy-neighbour", f"seed={seed}", "delay_s=0.01")
-    plan, _ = read({"playbook": "noisy-neighbour", "seed": seed})
+    plan, _ = read_fault({"playbook": "noisy-neighbour", "seed": seed})
     before = next(n for n in range(TRIES) if not is_hit(plan, "web-1", n + 1))
     counted = refused(429, "throttled", before) if before else {}
     assert bad.ask(CLIENT) == (found(before), {**counted, "faults_played delay": 1, **GOOD})

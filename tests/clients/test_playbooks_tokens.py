@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from openimds.protocol.faults.input import read
+from openimds.protocol.faults.input import read_fault
 from openimds.protocol.faults.matching import is_hit
 from tests.clients.bad_days import Day, day, standing_still
 from tests.clients.fleet import NOT_FOUND, THROTTLED
@@ -124,7 +124,7 @@ def test_azure_identity_gives_up_when_nobody_listens_for_five_seconds(bad: Day) 
 
 def first_well(seed: str) -> int:
     """Return which request of the VM is the first that a noisy neighbour leaves alone."""
-    plan, _ = read({"playbook": "noisy-neighbour", "seed": seed})
+    plan, _ = read_fault({"playbook": "noisy-neighbour", "seed": seed})
     return next(n for n in range(1, 100) if not is_hit(plan, "web-1", n))
 
 

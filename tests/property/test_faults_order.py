@@ -1,4 +1,4 @@
-"""Whatever goes wrong with some of them, answers come whole and in the order of the questions."""
+"""Responses come whole and in the order of the requests while faults are active."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from tests.unit.dataplane.faulty import Line, trouble
 
 LEAVES = ("name", "location", "vmSize", "osType")
 HEAD = {"Metadata": "true"}
-ASKED = [
+REQUESTS = [
     request(f"/metadata/instance/compute/{leaf}?api-version=2021-02-01&format=text", headers=HEAD)
     for leaf in LEAVES
 ]
-_CHOSEN = st.fixed_dictionaries(
+_MATCHERS = st.fixed_dictionaries(
     {"skip": st.integers(0, 3), "every": st.integers(1, 4)},
     optional={"delay_s": st.sampled_from([0, 0.1, 1, 5])},
 )
@@ -27,7 +27,7 @@ _EFFECTS = st.sampled_from(
     ]
 )
 FAULTS = st.lists(
-    st.builds(lambda chosen, effect: {**chosen, **effect}, _CHOSEN, _EFFECTS), max_size=3
+    st.builds(lambda chosen, effect: {**chosen, **effect}, _MATCHERS, _EFFECTS), max_size=3
 )
 
 
@@ -36,15 +36,15 @@ FAULTS = st.lists(
     st.lists(st.lists(st.integers(0, len(LEAVES) - 1), min_size=1, max_size=5), max_size=6),
     st.sampled_from([0.1, 0.7, 50]),
 )
-def test_answers_keep_the_order_of_the_questions(
+def test_responses_keep_the_order_of_the_requests(
     faults: list[dict[str, Any]], chunks: list[list[int]], step_s: float
 ) -> None:
-    clean, spoilt = a_dispatcher(), a_dispatcher()
-    expected = [reply.body for chunk in chunks for reply in replies(_say(Line(clean), chunk))]
-    engine, timers = trouble(spoilt, *faults)
-    line, data = Line(spoilt), b""
+    clean, faulty = a_dispatcher(), a_dispatcher()
+    expected = [reply.body for chunk in chunks for reply in replies(_send(Line(clean), chunk))]
+    injector, timers = trouble(faulty, *faults)
+    line, data = Line(faulty), b""
     for chunk in chunks:
-        data += _say(line, chunk)
+        data += _send(line, chunk)
         while line.state() == "waits":
             timers.pass_s(step_s)
             data += line.transport.take()
@@ -52,10 +52,10 @@ def test_answers_keep_the_order_of_the_questions(
     assert len(got) == len(expected)
     for reply, body in zip(got, expected, strict=True):
         assert reply.status == 500 or reply.body == body
-    assert [reply.status for reply in got].count(500) == engine.played["status"]
+    assert [reply.status for reply in got].count(500) == injector.played["status"]
     assert line.state() == "reads"
     assert [timer for timer in timers.due if not timer.is_cancelled] == []
 
 
-def _say(line: Line, chunk: list[int]) -> bytes:
-    return line.send(b"".join(ASKED[number] for number in chunk))
+def _send(line: Line, chunk: list[int]) -> bytes:
+    return line.send(b"".join(REQUESTS[number] for number in chunk))

@@ -83,7 +83,7 @@ def test_faults_of_a_file_are_played_and_counted_and_follow_its_edits(tmp_path: 
         )
         file.write_text(FLEET.replace("[web-1]}", "[web-2]}"))
         assert told(server) == (
-            'openimds: fleet.yaml: faults.vms: saw "web-2", which is no VM. Did you mean '
+            'openimds: fleet.yaml: faults.vms: saw unknown VM "web-2". Did you mean '
             '"web-1"? Expected names of VMs that are served; nothing has changed.\n'
         )
         assert len(faults(api)) == 2
@@ -99,7 +99,7 @@ def test_a_fault_for_a_vm_that_is_not_there_stops_the_start(tmp_path: Path) -> N
     (tmp_path / "fleet.yaml").write_text(FLEET.replace("[web-1]}", "[web-2]}"))
     got = run("serve", "--fleet", "fleet.yaml", "--listen", "127.0.0.1:0", cwd=tmp_path)
     assert got.returncode == 2
-    assert got.stderr.startswith('openimds: fleet.yaml: faults.vms: saw "web-2", which is no VM')
+    assert got.stderr.startswith('openimds: fleet.yaml: faults.vms: saw unknown VM "web-2"')
 
 
 def test_what_was_ordered_goes_on_after_a_restart_where_its_window_was(tmp_path: Path) -> None:
@@ -191,6 +191,6 @@ def test_faults_are_set_and_cleared_from_the_command_line(tmp_path: Path) -> Non
         assert run("fault", "clear", cwd=tmp_path, **where).returncode == 0
         wrong = run("fault", "set", "status", "status=500", "--vm", "x", cwd=tmp_path, **where)
         assert wrong.returncode == 1
-        assert 'vms: saw "x", which is no VM' in wrong.stderr
+        assert 'vms: saw unknown VM "x"' in wrong.stderr
         assert faults(api) == []
         assert server.stop() == (0, "")

@@ -129,6 +129,8 @@ def test_word_that_is_no_choice_brings_the_nearest(row: Parameter, value: Any, h
         (SPAN, "7", 7),
         (SPAN, "7.50", 7.5),
         (SPAN, "1e3", 1000.0),
+        (SPAN, "+.5", 0.5),
+        (SPAN, "5.", 5.0),
         (NAMES, "a, b,", ("a", "b")),
         (STATUS, "410", 410),
         (SOURCE, "User", "User"),

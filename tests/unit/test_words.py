@@ -31,6 +31,11 @@ def test_plain_words_are_no_breach() -> None:
     assert list(breaches(source, is_test=True)) == []
 
 
+def test_marked_line_may_have_a_banned_word() -> None:
+    source = 'name = "said"  # words: the name on disk\n'
+    assert list(breaches(source)) == []
+
+
 def test_class_names_that_stand_twice_are_reported(tmp_path: Path) -> None:
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text("class Row:\n    pass\n")

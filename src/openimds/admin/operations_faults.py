@@ -19,7 +19,8 @@ from openimds.facts.evidence import Mark
 from openimds.facts.faults import EFFECTS, FaultParameter, ValueKind
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.faults.service import API, FILE
-from openimds.protocol.faults.input import MOST_TEXTS, members_of, members_of_book
+from openimds.parameters import MOST_ITEMS
+from openimds.protocol.faults.input import effect_rows, playbook_rows
 
 Json = dict[str, Any]
 
@@ -72,17 +73,17 @@ _TYPES: dict[ValueKind, Json] = {
     ValueKind.TEXT: _TEXT,
     ValueKind.NUMBER: {"type": "number"},
     ValueKind.WHOLE: _WHOLE,
-    ValueKind.TEXTS: {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_TEXTS},
+    ValueKind.TEXTS: {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_ITEMS},
 }
 
 
 def fault_schemas() -> Json:
     """Return every schema by name."""
     inputs = {
-        **{f"Fault_{key}": _input(members_of(key), "effect", key) for key in EFFECTS},
-        **{f"Playbook_{key}": _input(members_of_book(key), "playbook", key) for key in PLAYBOOKS},
+        **{f"Fault_{key}": _input(effect_rows(key), "effect", key) for key in EFFECTS},
+        **{f"Playbook_{key}": _input(playbook_rows(key), "playbook", key) for key in PLAYBOOKS},
     }
-    known = {row.name: _schema(row) for key in EFFECTS for row in members_of(key)}
+    known = {row.name: _schema(row) for key in EFFECTS for row in effect_rows(key)}
     fault = {
         "id": _TEXT,
         "origin": {**_TEXT, "enum": [API, FILE]},

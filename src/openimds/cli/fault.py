@@ -1,6 +1,5 @@
 """`openimds fault`: fault injection in a running server."""
 
-from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
@@ -12,20 +11,15 @@ from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
-from openimds.facts.faults import EFFECTS, FaultParameter, ValueKind
+from openimds.facts.faults import EFFECTS, FaultParameter
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.parameters import nearest
-from openimds.protocol.faults.input import members_of, members_of_book
+from openimds.parameters import nearest, read_value
+from openimds.protocol.faults.input import effect_rows, parameter_of, playbook_rows
 
 _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "ORIGIN", "PARAMETERS")
 _OWN_COLUMNS = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
 """Members of a fault that are no parameter of it."""
 _NAMES = [*EFFECTS, *PLAYBOOKS]
-_EXPECTED = {
-    ValueKind.TEXTS: "words with commas between them",
-    ValueKind.NUMBER: "a number",
-    ValueKind.WHOLE: "a whole number",
-}
 
 as_json = json_instead_of("text")
 
@@ -101,7 +95,7 @@ def set_fault(
             raise ConfigError(text, f'"{key}"', "one of " + ", ".join(rows), nearest(key, rows))
         if key in body:
             raise ConfigError(text, f'"{key}" twice', "each key once")
-        body[key] = _value(rows[key], value)
+        body[key] = read_value(parameter_of(rows[key]), value, text=True)
     if vms:
         body["vms"] = vms
     faults = _client(flags).ask("POST", "/v1/faults", body)["items"]
@@ -129,32 +123,11 @@ def _rows(name: str) -> tuple[FaultParameter, ...]:
         ConfigError: there is neither of that name.
     """
     if name in EFFECTS:
-        return members_of(name)[1:]
+        return effect_rows(name)[1:]
     if name in PLAYBOOKS:
-        return members_of_book(name)[1:]
+        return playbook_rows(name)[1:]
     expected = "a fault or a playbook; openimds fault describe lists them"
     raise ConfigError("NAME", f'"{name}"', expected, nearest(name, _NAMES))
-
-
-def _value(row: FaultParameter, text: str) -> object:
-    """Return the value of a parameter.
-
-    Raises:
-        ConfigError: the text is not of the parameter's kind.
-    """
-    try:
-        match row.sort:
-            case ValueKind.TEXT:
-                return text
-            case ValueKind.TEXTS:
-                return text.split(",")
-            case ValueKind.WHOLE:
-                return int(text)
-            case _ if isfinite(number := float(text)):  # JSON would write NaN and Infinity as null.
-                return number
-    except ValueError:
-        pass
-    raise ConfigError(row.name, f'"{text}"', _EXPECTED[row.sort])
 
 
 def _print_description(name: str) -> None:

@@ -360,7 +360,7 @@ class Connection(asyncio.BufferedProtocol):
             target=request.target,
             headers=tuple(self._headers),
             body=request.body,
-            fault=fault.plan.effect if fault else "",
+            fault=fault.spec.effect if fault else "",
         )
 
     def _raw_request(self) -> bytes:

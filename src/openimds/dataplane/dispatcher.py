@@ -20,7 +20,7 @@ from openimds.facts.refusals import refusal_row
 from openimds.fleet.index import Allowances, FleetIndex, VmEntry
 from openimds.fleet.response_cache import CachedResponses
 from openimds.protocol.faults.fault import Fault
-from openimds.protocol.faults.substitute import spoil
+from openimds.protocol.faults.substitute import substitute
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import Pending, PendingToken, Result, Signature
 from openimds.protocol.request import Query, query
@@ -199,7 +199,7 @@ class Dispatcher:
             return self._known(entry, request) or self._answered(entry, asked, request, b""), fault
         if fault.row.way is EffectMode.SILENCE:
             return NoResponse(_name(asked), fault), fault
-        said = spoil(fault, asked, self._subject(entry, asked), self.utc())
+        said = substitute(fault, asked, self._subject(entry, asked), self.utc())
         return self._settled(entry, asked, request, said, keeps=False), fault
 
     def _answered(

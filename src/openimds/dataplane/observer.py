@@ -77,7 +77,7 @@ class NoResponse(PreparedResponse):
         """Say nothing to a request for an endpoint."""
         self.headers, self.tail, self.has_body = "", (), False
         self.before = self.between = self.after = b""
-        self.count = RequestCount(CountKey(endpoint, 0, fault.plan.effect))
+        self.count = RequestCount(CountKey(endpoint, 0, fault.spec.effect))
         self.limit, self.until_s = "", inf
         self.closes, self.instead = False, None
         self.need = self.made = self.asked = None

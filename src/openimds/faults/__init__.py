@@ -1,14 +1,14 @@
-"""The faults of a running server: set, counted, written down, cleared.
+"""The faults of a running server: set, counted, stored, cleared.
 
-Rules of the room. What a fault is, and whether a request goes wrong by it, stands in `core.faults`;
-here are the counts that it needs, and the list of what is set. The list of those that came by the
-API is written before anybody meets them; counts are not: they begin anew with the process.
+Rules of the room. The members of a fault, and whether it hits a request, are values of
+`protocol.faults`; this room holds the counts and the list of active faults. Faults set by the API
+are stored before they hit a request. Counts are not stored: they begin anew with the process.
 
-Theory. `engine` is asked by the data plane for each request, while anything is set. `board` is the
-door: faults are set, played by the name of a playbook, and cleared there, by the admin API and in
-Python alike.
+Theory. The data plane asks the fault injector (`injector`) for each request while any fault is
+active. The fault service (`service`) sets faults, plays playbooks by name and clears both, for the
+admin API and for Python alike.
 
-What the room refuses to know: sockets, and what an answer looks like.
+The room refuses to know sockets and the content of a response.
 """
 
 from openimds.faults.injector import ActiveFault, FaultInjector

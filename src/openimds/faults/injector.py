@@ -1,4 +1,4 @@
-"""The faults that are set, and how many requests of each VM they have met."""
+"""The active faults of a server, and their counts of matching requests."""
 
 from collections import Counter
 from math import inf
@@ -6,93 +6,100 @@ from math import inf
 from openimds.facts.faults import REFUSED
 from openimds.fleet.index import unpack
 from openimds.protocol.faults.fault import Fault, FaultSpec
-from openimds.protocol.faults.matching import fits, is_hit, is_time
+from openimds.protocol.faults.matching import is_active, is_hit, matches
 from openimds.protocol.request import Query
 
 
 class ActiveFault:
-    """One plan that is set, since when, by whom, and what it has met so far.
+    """A fault that is set: since when, by which origin, and its counts.
 
-    `before` has the VMs as they were then, packed, where the effect wants that.
+    `before` holds the VMs, packed, as they were when the fault was set, if the effect serves them.
     """
 
     def __init__(
-        self, key: str, plan: FaultSpec, origin: str, begun_s: float, before: dict[str, bytes]
+        self, key: str, spec: FaultSpec, origin: str, begun_s: float, before: dict[str, bytes]
     ) -> None:
         """Begin to count."""
-        self.key, self.plan, self.origin, self.begun_s = key, plan, origin, begun_s
+        self.key, self.spec, self.origin, self.begun_s = key, spec, origin, begun_s
         self.played = 0
-        self._names, self._before = frozenset(plan.vms), before
+        self._names, self._before = frozenset(spec.vms), before
         self._seen: dict[str, int] = {}
 
     @property
     def seen(self) -> int:
-        """How many requests fitted, of all VMs together."""
+        """The number of matching requests of all VMs together."""
         return sum(self._seen.values())
 
     def is_on(self, vm: str, utc_s: float) -> bool:
-        """Tell whether a VM is concerned now."""
-        return (not self._names or vm in self._names) and is_time(self.plan, utc_s - self.begun_s)
+        """Tell whether the fault is active for a VM at a time."""
+        is_named = not self._names or vm in self._names
+        return is_named and is_active(self.spec, utc_s - self.begun_s)
 
-    def meet(self, vm: str) -> Fault | None:
-        """Count a request of a VM that fits, and return the fault if it goes wrong."""
+    def count(self, vm: str) -> Fault | None:
+        """Count a matching request, and return the fault if it hits the request."""
         number = self._seen[vm] = self._seen.get(vm, 0) + 1
-        if not is_hit(self.plan, vm, number):
+        if not is_hit(self.spec, vm, number):
             return None
         before = self._before.get(vm)
-        return Fault(self.plan, vm, number, unpack(before) if before else None)
+        return Fault(self.spec, vm, number, unpack(before) if before else None)
 
 
 class FaultInjector:
-    """All faults of a server, in the order in which they are tried.
+    """All active faults of a server, in the order in which they are tried.
 
-    Each of them counts every request that fits it, whether another one is played or not, so that
-    what one does does not depend on the others. Of those that would be played the first one is.
+    Each of them counts every request that matches it, whether another one is played or not, so that
+    its hits do not depend on the others. If several hit a request, the first one is played.
     """
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin with no fault."""
         self.running: tuple[ActiveFault, ...] = ()
         self.played: Counter[str] = Counter()
         """How often each effect was played since the start."""
 
-    def fault(self, vm: str, asked: Query, utc_s: float) -> Fault | None:
-        """Count a request, and return the fault that is played on it, if any is."""
-        found: Fault | None = None
-        for one in self.running:
-            if not one.is_on(vm, utc_s) or not fits(one.plan, asked):
+    def fault(self, vm: str, query: Query, utc_s: float) -> Fault | None:
+        """Count a request, and return the fault to play on it, if any."""
+        played: Fault | None = None
+        for active in self.running:
+            if not active.is_on(vm, utc_s) or not matches(active.spec, query):
                 continue
-            met = one.meet(vm)
-            if met is not None and found is None:
-                found = met
-                self._count(one)
-        return found
+            hit = active.count(vm)
+            if hit is not None and played is None:
+                played = hit
+                self._count(active)
+        return played
 
     def refuses(self, vm: str, utc_s: float) -> bool:
-        """Tell whether a new connection of a VM meets nobody, and count it then."""
-        for one in self.running:
-            if one.plan.effect == REFUSED and one.is_on(vm, utc_s):
-                self._count(one)
+        """Tell whether a new connection of a VM is refused, and count it if so."""
+        for active in self.running:
+            if active.spec.effect == REFUSED and active.is_on(vm, utc_s):
+                self._count(active)
                 return True
         return False
 
     def is_shut(self, utc_s: float) -> bool:
         """Tell whether connections of every VM are refused."""
-        return any(is_time(one.plan, utc_s - one.begun_s) for one in self._shutting())
+        return any(
+            is_active(active.spec, utc_s - active.begun_s) for active in self._refusing_all()
+        )
 
     def next_s(self, utc_s: float) -> float:
-        """Return when `is_shut` may be another thing, in seconds since 1970; inf for never."""
+        """Return when `is_shut` may change next, in seconds since 1970; inf for never."""
         edges = [
-            one.begun_s + edge_s
-            for one in self._shutting()
-            for edge_s in (one.plan.from_s, one.plan.until_s)
+            active.begun_s + edge_s
+            for active in self._refusing_all()
+            for edge_s in (active.spec.from_s, active.spec.until_s)
             if edge_s is not None
         ]
         return min((edge_s for edge_s in edges if edge_s > utc_s), default=inf)
 
-    def _shutting(self) -> list[ActiveFault]:
-        return [one for one in self.running if one.plan.effect == REFUSED and not one.plan.vms]
+    def _refusing_all(self) -> list[ActiveFault]:
+        return [
+            active
+            for active in self.running
+            if active.spec.effect == REFUSED and not active.spec.vms
+        ]
 
-    def _count(self, one: ActiveFault) -> None:
-        one.played += 1
-        self.played[one.plan.effect] += 1
+    def _count(self, active: ActiveFault) -> None:
+        active.played += 1
+        self.played[active.spec.effect] += 1

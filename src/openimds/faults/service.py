@@ -1,6 +1,6 @@
-"""The door to the faults of a server: set them, play a playbook, clear them.
+"""The fault service: set faults of a running server, play playbooks, clear both.
 
-Everything here is called on the server's event loop.
+All methods are called on the server's event loop.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch
 from openimds.parameters import nearest
 from openimds.protocol.faults.fault import FaultSpec, fault_to_value
-from openimds.protocol.faults.input import MOST_PLANS, read
+from openimds.protocol.faults.input import MOST_FAULTS, read_fault
 
 API, FILE = "api", "file"
-"""Who manages a fault: whoever calls this, or the fleet file."""
+"""The origin of a fault: the API and Python, or the fleet file."""
 NOTE = "faults"
-"""The store's note of the faults that came by the API."""
+"""The key of the API's faults in the store."""
 _STALE = "stale-document"
 
 
 class StoredFault(Struct, frozen=True):
-    """A fault as it is written down."""
+    """A fault of the API in the store."""
 
     key: str
     begun_s: float
     playbook: str
-    fault: dict[str, object] = field(name="said")  # The name of 0.1.0, in the stores that it wrote.
+    fault: dict[str, object] = field(name="said")  # words: the name in the stores of 0.1.0
 
 
 async def _nothing() -> None:
@@ -39,7 +39,7 @@ async def _nothing() -> None:
 
 
 class FaultService:
-    """What goes wrong in a server, on request.
+    """The faults of a server, set on request.
 
     From Python, inside the loop of a running `openimds.server.server.Server`::
 
@@ -54,62 +54,65 @@ class FaultService:
         self,
         fleet_service: FleetService,
         utc: Callable[[], float],
-        trouble: Callable[[FaultInjector | None], None],
+        attach: Callable[[FaultInjector | None], None],
         on_change: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
-        """Keep faults in the store of a desk; `trouble` is told when there are any, or none."""
-        self.engine = FaultInjector()
+        """Keep faults in the store of a fleet.
+
+        `attach` gets the injector when the first fault is set, and None when the last one goes.
+        """
+        self.injector = FaultInjector()
         self.on_change = on_change
-        self._fleet_service, self._utc, self._trouble = fleet_service, utc, trouble
+        self._fleet_service, self._utc, self._attach = fleet_service, utc, attach
         self._turn = asyncio.Lock()
         self._last = 0
 
     @property
     def running(self) -> tuple[ActiveFault, ...]:
-        """All faults that are set, in the order in which they are tried."""
-        return self.engine.running
+        """All active faults, in the order in which they are tried."""
+        return self.injector.running
 
     @property
     def played(self) -> Counter[str]:
-        """How often each effect was played."""
-        return self.engine.played
+        """The number of times that each effect was played."""
+        return self.injector.played
 
     async def load(self, of_file: Iterable[FaultSpec]) -> None:
-        """Take up what the store holds, and set what the fleet file says.
+        """Resume the stored faults, and set those of the fleet file before them.
 
         Raises:
-            ConfigError: a VM is not there, or what is kept was written by a release that knew more.
+            ConfigError: a VM does not exist, or a newer release wrote a stored fault.
             StoreError: the store cannot be read.
         """
         of_file = tuple(of_file)
         self.check(of_file)
         note = await self._fleet_service.call_store(self._fleet_service.store.value, NOTE)
-        kept = msgspec.json.decode(note, type=list[StoredFault]) if note else []
-        self._last = max((int(one.key) for one in kept), default=0)
-        held = [self._resumed(one) for one in kept]
-        await self._show((*self._of_file(of_file), *held))
+        stored = msgspec.json.decode(note, type=list[StoredFault]) if note else []
+        self._last = max((int(fault.key) for fault in stored), default=0)
+        resumed = [self._resumed(fault) for fault in stored]
+        await self._publish((*self._of_file(of_file), *resumed))
 
     async def set(self, value: object) -> list[ActiveFault]:
-        """Set a fault, or all of a playbook, from now on; return what was set.
+        """Set a fault, or all of a playbook, from now on; return the faults.
 
-        `value` is a mapping as it stands in a fleet file.
+        `value` is an entry of a fleet file's `faults`.
 
         Raises:
-            ConfigError: it is none, a VM is not there, or there are too many faults.
-            StoreError: it could not be written; then nothing is set.
+            ConfigError: the value is no fault, a VM does not exist, or there are too many faults.
+            StoreError: the faults cannot be stored; then none is set.
         """
         async with self._turn:
-            plans = read(value)
-            self._check(plans, (), "vms")
-            if len(self.running) + len(plans) > MOST_PLANS:
-                seen, hint = f"more than {MOST_PLANS} faults", "Clear some of them first"
-                raise ConfigError("faults", seen, f"at most {MOST_PLANS}", hint)
-            made = [self._begin(plan, API) for plan in plans]
-            await self._keep((*self.running, *made))
-            return made
+            specs = read_fault(value)
+            self._check(specs, (), "vms")
+            if len(self.running) + len(specs) > MOST_FAULTS:
+                seen, hint = f"more than {MOST_FAULTS} faults", "Clear some of them first"
+                raise ConfigError("faults", seen, f"at most {MOST_FAULTS}", hint)
+            new = [self._begin(spec, API) for spec in specs]
+            await self._store((*self.running, *new))
+            return new
 
     async def play(self, playbook: str, *vms: str, **parameters: object) -> list[ActiveFault]:
-        """Play a playbook for some VMs (none named: for all) from now on; return what was set.
+        """Play a playbook from now on, by default for all VMs; return the faults.
 
         Raises:
             ConfigError, StoreError: as `set`.
@@ -118,87 +121,87 @@ class FaultService:
         return await self.set({**members, "vms": [*vms]} if vms else members)
 
     async def clear(self, key: str = "") -> int:
-        """Clear the fault of that key, or all of them; return how many there were.
+        """Clear the fault with that key, or all; return the number of cleared faults.
 
-        What stands in the fleet file comes back when it is edited, or with the next start.
+        Faults of the fleet file come back when it is edited, or with the next start.
 
         Raises:
-            StoreError: it could not be written; then they go on.
+            StoreError: the change cannot be stored; then the faults stay active.
         """
         async with self._turn:
-            left = tuple(one for one in self.running if key and one.key != key)
+            left = tuple(fault for fault in self.running if key and fault.key != key)
             cleared = len(self.running) - len(left)
             if cleared:
-                await self._keep(left)
+                await self._store(left)
             return cleared
 
     async def follow(self, of_file: Iterable[FaultSpec]) -> None:
-        """Have of the fleet file what it says now; a fault that it said before goes on counting."""
+        """Replace the fleet file's faults; an unchanged fault keeps its counters."""
         async with self._turn:
-            others = [one for one in self.running if one.origin != FILE]
-            await self._show((*self._of_file(of_file), *others))
+            others = [fault for fault in self.running if fault.origin != FILE]
+            await self._publish((*self._of_file(of_file), *others))
 
-    def check(self, plans: Iterable[FaultSpec], more: Iterable[str] = ()) -> None:
-        """Check that the VMs that a fleet file's faults name are served, or are among `more`.
+    def check(self, specs: Iterable[FaultSpec], more: Iterable[str] = ()) -> None:
+        """Check that the VMs of a fleet file's faults are served, or are among `more`.
 
         Raises:
-            ConfigError: one of them is not.
+            ConfigError: a VM does not exist.
         """
-        self._check(plans, more, "faults.vms")
+        self._check(specs, more, "faults.vms")
 
-    def _check(self, plans: Iterable[FaultSpec], more: Iterable[str], where: str) -> None:
+    def _check(self, specs: Iterable[FaultSpec], more: Iterable[str], where: str) -> None:
         known = {*self._fleet_service.fleet_index.by_name, *more}
-        for plan in plans:
-            for name in plan.vms:
+        for spec in specs:
+            for name in spec.vms:
                 if name not in known:
-                    seen, hint = f'"{name}", which is no VM', nearest(name, known)
+                    seen, hint = f'unknown VM "{name}"', nearest(name, known)
                     raise ConfigError(where, seen, "names of VMs that are served", hint)
 
-    def _of_file(self, plans: Iterable[FaultSpec]) -> list[ActiveFault]:
-        before = [one for one in self.running if one.origin == FILE]
-        found = []
-        for plan in plans:
-            same = next((one for one in before if one.plan == plan), None)
-            if same:
-                before.remove(same)
-            found.append(same or self._begin(plan, FILE))
-        return found
+    def _of_file(self, specs: Iterable[FaultSpec]) -> list[ActiveFault]:
+        before = [fault for fault in self.running if fault.origin == FILE]
+        faults = []
+        for spec in specs:
+            unchanged = next((fault for fault in before if fault.spec == spec), None)
+            if unchanged:
+                before.remove(unchanged)
+            faults.append(unchanged or self._begin(spec, FILE))
+        return faults
 
-    def _begin(self, plan: FaultSpec, origin: str) -> ActiveFault:
+    def _begin(self, spec: FaultSpec, origin: str) -> ActiveFault:
         self._last += 1
-        return ActiveFault(str(self._last), plan, origin, self._utc(), self._before(plan))
+        return ActiveFault(str(self._last), spec, origin, self._utc(), self._before(spec))
 
-    def _resumed(self, kept: StoredFault) -> ActiveFault:
-        (plan,) = read(kept.fault, f"{NOTE}[{kept.key}]")
-        plan = structs.replace(plan, playbook=kept.playbook)
-        return ActiveFault(kept.key, plan, API, kept.begun_s, self._before(plan))
+    def _resumed(self, stored: StoredFault) -> ActiveFault:
+        (spec,) = read_fault(stored.fault, f"{NOTE}[{stored.key}]")
+        spec = structs.replace(spec, playbook=stored.playbook)
+        return ActiveFault(stored.key, spec, API, stored.begun_s, self._before(spec))
 
-    def _before(self, plan: FaultSpec) -> dict[str, bytes]:
-        if plan.effect != _STALE:
+    def _before(self, spec: FaultSpec) -> dict[str, bytes]:
+        if spec.effect != _STALE:
             return {}
         entries = self._fleet_service.fleet_index.by_name
-        return {name: entries[name].packed for name in plan.vms or entries if name in entries}
+        return {name: entries[name].packed for name in spec.vms or entries if name in entries}
 
-    async def _keep(self, running: tuple[ActiveFault, ...]) -> None:
-        kept = [_kept(one) for one in running if one.origin == API]
-        if kept != [_kept(one) for one in self.running if one.origin == API]:
-            note = msgspec.json.encode(kept) if kept else None
+    async def _store(self, running: tuple[ActiveFault, ...]) -> None:
+        stored = [_stored(fault) for fault in running if fault.origin == API]
+        if stored != [_stored(fault) for fault in self.running if fault.origin == API]:
+            note = msgspec.json.encode(stored) if stored else None
             await self._fleet_service.call_store(
                 self._fleet_service.store.write_events, EventBatch(values={NOTE: note})
             )
-        await self._show(running)
+        await self._publish(running)
 
-    async def _show(self, running: tuple[ActiveFault, ...]) -> None:
+    async def _publish(self, running: tuple[ActiveFault, ...]) -> None:
         was_quiet = not self.running
-        self.engine.running = running
+        self.injector.running = running
         if was_quiet and running:
-            self._trouble(self.engine)
+            self._attach(self.injector)
         elif not running and not was_quiet:
-            self._trouble(None)
+            self._attach(None)
         await self.on_change()
 
 
-def _kept(one: ActiveFault) -> StoredFault:
-    members = fault_to_value(one.plan)
+def _stored(fault: ActiveFault) -> StoredFault:
+    members = fault_to_value(fault.spec)
     playbook = members.pop("playbook", "")
-    return StoredFault(one.key, one.begun_s, playbook, members)
+    return StoredFault(fault.key, fault.begun_s, playbook, members)

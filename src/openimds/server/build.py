@@ -198,7 +198,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed
         )
         listener_faults = ListenerFaults(
-            faults.engine, clock, listeners.by_text, listeners.reopen, notify
+            faults.injector, clock, listeners.by_text, listeners.reopen, notify
         )
 
         return Server(

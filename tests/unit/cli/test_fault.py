@@ -77,7 +77,7 @@ def test_set_sends_each_value_in_its_type(api: Api) -> None:
 def test_set_plays_a_playbook_by_its_name(api: Api) -> None:
     got = call("set", "partial-document", "fields=network,compute.tags", "--json")
     assert json.loads(got.output) == api.answer["items"]
-    body = {"playbook": "partial-document", "fields": ["network", "compute.tags"]}
+    body = {"playbook": "partial-document", "fields": ("network", "compute.tags")}
     assert api.calls == [("POST", "/v1/faults", body)]
 
 

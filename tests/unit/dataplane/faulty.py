@@ -6,7 +6,7 @@ from typing import Any
 from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.faults.injector import ActiveFault, FaultInjector
-from openimds.protocol.faults.input import read
+from openimds.protocol.faults.input import read_fault
 from tests.support.talk import UTC_S, FakeTransport, Talk
 
 
@@ -86,7 +86,7 @@ class Line(Talk):
 def trouble(dispatcher: Dispatcher, *faults: dict[str, Any]) -> tuple[FaultInjector, Timers]:
     """Set faults on a plane; return what counts them, and the clock of their delays."""
     engine, timers = FaultInjector(), Timers()
-    plans = [plan for fault in faults for plan in read(fault)]
+    plans = [plan for fault in faults for plan in read_fault(fault)]
     names = {name: entry.packed for name, entry in dispatcher.fleet_index.by_name.items()}
     engine.running = tuple(
         ActiveFault(str(number), plan, "api", UTC_S, names) for number, plan in enumerate(plans)

@@ -16,9 +16,9 @@ from openimds.facts.faults import (
 )
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
 from openimds.facts.refusals import refusal_row
-from openimds.protocol.faults.delivery import _MADE as DELIVERED
-from openimds.protocol.faults.input import members_of, members_of_book
-from openimds.protocol.faults.substitute import _MADE as ASKED
+from openimds.protocol.faults.delivery import _SCRIPTS as DELIVERED
+from openimds.protocol.faults.input import effect_rows, playbook_rows
+from openimds.protocol.faults.substitute import _SUBSTITUTES as ASKED
 
 each = pytest.mark.parametrize("row", EFFECTS.values(), ids=list(EFFECTS))
 book = pytest.mark.parametrize("row", PLAYBOOKS.values(), ids=list(PLAYBOOKS))
@@ -62,7 +62,7 @@ def test_what_is_not_answered_ends_the_connection(row: Effect) -> None:
 
 @each
 def test_a_member_of_an_effect_stands_once(row: Effect) -> None:
-    names = [one.name for one in members_of(row.key)]
+    names = [one.name for one in effect_rows(row.key)]
     assert len(set(names)) == len(names)
 
 
@@ -106,9 +106,9 @@ def test_a_playbook_says_why_and_uses_what_it_takes(row: Playbook) -> None:
 @book
 def test_the_lines_of_a_playbook_are_faults(row: Playbook) -> None:
     for line in row.lines:
-        known = {one.name for one in members_of(str(line["effect"]))}
+        known = {one.name for one in effect_rows(str(line["effect"]))}
         assert line.keys() <= known
-    names = [one.name for one in members_of_book(row.key)]
+    names = [one.name for one in playbook_rows(row.key)]
     assert len(set(names)) == len(names)
 
 

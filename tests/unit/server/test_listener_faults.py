@@ -12,7 +12,7 @@ from openimds.dataplane.listeners import Listener
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import ActiveFault, FaultInjector
-from openimds.protocol.faults.input import read
+from openimds.protocol.faults.input import read_fault
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
@@ -64,7 +64,7 @@ class Room:
         return self.listener(text, " again")
 
     def refuse(self, **window: float) -> None:
-        plans = read({"effect": "refused", **window})
+        plans = read_fault({"effect": "refused", **window})
         self.engine.running = tuple(ActiveFault("1", one, "api", self.wall_s, {}) for one in plans)
         self.listener_faults.look()
 

@@ -58,7 +58,7 @@ def view(one: ActiveFault) -> dict[str, object]:
     return {
         "id": one.key,
         "origin": one.origin,
-        **fault_to_value(one.plan),
+        **fault_to_value(one.spec),
         "begun": date_of(one.begun_s),
         "seen": one.seen,
         "played": one.played,

@@ -1,10 +1,11 @@
-"""Faults as values: what shall go wrong, for which requests, and what becomes of the answer.
+"""Faults as values: the effect, the requests that it hits, and the damaged response.
 
-Rules of the room are those of `core`: times, numbers and names are arguments. `plan` is one fault
-and what may be said of it; `read` makes plans of what a person writes, playbooks among it; `match`
-decides; `question` says what is answered instead; `delivery` what goes out of what was answered.
+Rules of the room. As in all of `protocol`, times, numbers and names are arguments. `fault` holds a
+fault's members; `input` reads faults and playbooks from a fleet file or a request body; `matching`
+decides which requests a fault hits; `substitute` gives the response that replaces the true one;
+`delivery` gives the bytes that go out instead of a true response.
 
-Theory. A fault stands around `answer` and never inside it. Each VM's requests that fit a plan are
-numbered, and whether the n-th goes wrong is a function of the plan, the VM and n alone, so that the
-same plan spoils the same requests everywhere and whatever else is set beside it.
+Theory. A fault stands around `handle` and never inside it. The requests of each VM that match a
+fault are numbered, and whether the n-th one is hit depends on the fault, the VM and n alone. So the
+same fault hits the same requests on every server and beside any other faults.
 """

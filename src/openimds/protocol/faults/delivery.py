@@ -1,6 +1,6 @@
-"""How a reply goes out where the way to the guest is bad: in which pieces, when, and what ends it.
+"""The bytes of a damaged response: pieces, pauses, and the connection's end.
 
-It works on the bytes of a reply as they would go out, and knows no connection.
+These functions work on the bytes of a true response, and know no connection.
 """
 
 import re
@@ -19,9 +19,9 @@ _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
 class Script(Struct, frozen=True):
     """Pieces that go out one after another.
 
-    The first goes after `first_s` seconds, each other one `pause_s` after the one before; `rest_s`
-    after the last piece the reply is over, which is never where that is infinite. With `resets` the
-    connection is reset then.
+    The first piece goes after `first_s` seconds, each other one `pause_s` after the one before. The
+    response ends `rest_s` after the last piece; an infinite `rest_s` never ends it. With `resets`
+    the connection is reset then.
     """
 
     pieces: tuple[bytes, ...]
@@ -31,46 +31,46 @@ class Script(Struct, frozen=True):
     resets: bool = False
 
 
-def script(fault: Fault, said: bytes) -> Script:
-    """Return how a reply goes out; of a fault without an answer `said` is empty."""
-    make = _MADE.get(fault.plan.effect)
-    return make(fault, said) if make else Script((said,), fault.plan.delay_s)
+def script(fault: Fault, response: bytes) -> Script:
+    """Return the script of a response, empty if there is none, under a fault."""
+    write = _SCRIPTS.get(fault.spec.effect)
+    return write(fault, response) if write else Script((response,), fault.spec.delay_s)
 
 
-def _trickle(fault: Fault, said: bytes) -> Script:
+def _trickle(fault: Fault, response: bytes) -> Script:
     size = fault.whole("bytes")
-    pieces = tuple(said[at : at + size] for at in range(0, len(said), size))
-    return Script(pieces, fault.plan.delay_s, fault.number_of("pause_s"))
+    pieces = tuple(response[at : at + size] for at in range(0, len(response), size))
+    return Script(pieces, fault.spec.delay_s, fault.number_of("pause_s"))
 
 
-def _cut(fault: Fault, said: bytes) -> Script:
-    head, _, body = said.partition(_END)
+def _cut(fault: Fault, response: bytes) -> Script:
+    head, _, body = response.partition(_END)
     # One byte less than all is the least that is a cut.
-    kept = body[: min(fault.whole("keep_bytes"), max(0, len(body) - 1))]
-    return Script((head + _END + kept,), fault.plan.delay_s)
+    beginning = body[: min(fault.whole("keep_bytes"), max(0, len(body) - 1))]
+    return Script((head + _END + beginning,), fault.spec.delay_s)
 
 
-def _wrong_length(fault: Fault, said: bytes) -> Script:
-    head, _, body = said.partition(_END)
+def _wrong_length(fault: Fault, response: bytes) -> Script:
+    head, _, body = response.partition(_END)
     by = fault.whole("by_bytes")
-    wrong = _LENGTH.sub(lambda found: b"%d" % max(0, int(found[0]) + by), head)
-    return Script((wrong + _END + body,), fault.plan.delay_s)
+    wrong = _LENGTH.sub(lambda length: b"%d" % max(0, int(length[0]) + by), head)
+    return Script((wrong + _END + body,), fault.spec.delay_s)
 
 
-def _hang(fault: Fault, _said: bytes) -> Script:
-    return Script((), fault.plan.delay_s, rest_s=fault.number_of("hang_s", inf))
+def _hang(fault: Fault, _response: bytes) -> Script:
+    return Script((), fault.spec.delay_s, rest_s=fault.number_of("hang_s", inf))
 
 
-def _reset(fault: Fault, _said: bytes) -> Script:
-    return Script((), fault.plan.delay_s, resets=True)
+def _reset(fault: Fault, _response: bytes) -> Script:
+    return Script((), fault.spec.delay_s, resets=True)
 
 
-def _garbage(fault: Fault, _said: bytes) -> Script:
-    made = noise(fault.plan, fault.vm, fault.number, fault.whole("bytes"))
-    return Script((made,), fault.plan.delay_s)
+def _garbage(fault: Fault, _response: bytes) -> Script:
+    garbage = noise(fault.spec, fault.vm, fault.number, fault.whole("bytes"))
+    return Script((garbage,), fault.spec.delay_s)
 
 
-_MADE: dict[str, Callable[[Fault, bytes], Script]] = {
+_SCRIPTS: dict[str, Callable[[Fault, bytes], Script]] = {
     "trickle": _trickle,
     "cut": _cut,
     "wrong-length": _wrong_length,
@@ -79,4 +79,4 @@ _MADE: dict[str, Callable[[Fault, bytes], Script]] = {
     "garbage": _garbage,
     "refused": _reset,
 }
-"""The effects that change more of a reply than its time."""
+"""The effects that change more of a response than its time."""

@@ -1,4 +1,4 @@
-"""One fault as a value: the effect, by what requests are chosen for it, and when."""
+"""One fault as a value: its effect, its matchers and its time window."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ Value = str | float | tuple[str, ...]
 
 
 class FaultSpec(Struct, frozen=True, omit_defaults=True):
-    """What shall go wrong. A member that has its default was not said, and fits everything.
+    """One fault: an effect and its matchers. A matcher with its default matches every request.
 
-    Seconds count from when the plan is set. `parameters` are those of the effect, complete;
-    `playbook` is the one that the plan came with.
+    Seconds count from when the fault is set. `parameters` are those of the effect, complete;
+    `playbook` is the playbook that the fault is part of, or empty.
     """
 
     effect: str
@@ -43,12 +43,13 @@ class FaultSpec(Struct, frozen=True, omit_defaults=True):
 
 
 class Fault(Struct, frozen=True):
-    """A plan that is played on a request: the `number`-th of this VM that fits it.
+    """A fault that hits a request: the `number`-th matching one of this VM.
 
-    `before` is the VM as it was when the plan was set, if it was there and the effect wants it.
+    `before` is the VM as it was when the fault was set, for the effect that serves it; None if the
+    effect needs no such VM, or the VM was added later.
     """
 
-    plan: FaultSpec
+    spec: FaultSpec
     vm: str
     number: int
     before: Vm | None = None
@@ -56,41 +57,43 @@ class Fault(Struct, frozen=True):
     @property
     def row(self) -> Effect:
         """The row of the effect."""
-        return self.plan.row
+        return self.spec.row
 
     def whole(self, name: str) -> int:
-        """Return a parameter of the effect that is a whole number."""
-        value = self.plan.parameters[name]
+        """Return a whole-number parameter of the effect."""
+        value = self.spec.parameters[name]
         assert isinstance(value, int)
         return value
 
     def number_of(self, name: str, otherwise: float = 0) -> float:
-        """Return a parameter of the effect that is a number; some may be left out."""
-        value = self.plan.parameters.get(name, otherwise)
+        """Return a number parameter of the effect, or `otherwise` if it is absent."""
+        value = self.spec.parameters.get(name, otherwise)
         assert isinstance(value, int | float)
         return value
 
     def text(self, name: str) -> str:
-        """Return a parameter of the effect that is a text."""
-        return str(self.plan.parameters[name])
+        """Return a text parameter of the effect."""
+        return str(self.spec.parameters[name])
 
 
-def fault_to_value(plan: FaultSpec) -> dict[str, Any]:
-    """Return a plan as a person writes it, without what has its default."""
-    members: dict[str, Any] = msgspec.to_builtins(plan)
+def fault_to_value(spec: FaultSpec) -> dict[str, Any]:
+    """Return a fault as a fleet file writes it, without members that have their defaults."""
+    members: dict[str, Any] = msgspec.to_builtins(spec)
     members |= members.pop("parameters", {})
-    return {name: [*one] if isinstance(one, tuple) else one for name, one in members.items()}
+    return {
+        name: [*value] if isinstance(value, tuple) else value for name, value in members.items()
+    }
 
 
-def text_of(plan: FaultSpec) -> str:
-    """Return what equal plans share, wherever and by whom they were set."""
-    plain = structs.replace(plan, playbook="", vms=())
+def canonical_text(spec: FaultSpec) -> str:
+    """Return the text that equal faults share, for any VMs and from any playbook."""
+    plain = structs.replace(spec, playbook="", vms=())
     return msgspec.json.encode(plain, order="sorted").decode()
 
 
-def touches(row: Effect, asked: Query) -> bool:
-    """Tell whether an effect can be seen on a question."""
+def affects(row: Effect, query: Query) -> bool:
+    """Tell whether an effect can show on a query."""
     if not row.endpoints:
         return True
-    key = asked.endpoint.key if asked.endpoint else ""
-    return key in row.endpoints or asked.category.key in row.endpoints
+    key = query.endpoint.key if query.endpoint else ""
+    return key in row.endpoints or query.category.key in row.endpoints

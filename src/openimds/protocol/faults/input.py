@@ -1,4 +1,4 @@
-"""Faults as a person writes them, in a fleet file or a request: read, or refused with the path."""
+"""Read faults and playbooks; refuse mistakes with their path."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,18 +18,24 @@ from openimds.facts.faults import (
     ValueKind,
 )
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
-from openimds.parameters import describe, nearest
-from openimds.protocol.faults.fault import FaultSpec, Value
+from openimds.parameters import (
+    MOST_ITEMS,
+    Parameter,
+    describe,
+    nearest,
+    path_of,
+    read_fields,
+    read_value,
+)
+from openimds.protocol.faults.fault import FaultSpec
 from openimds.vm.schema_tree import newest_tree, nodes
 
-MOST_PLANS = 100
-"""Every request is held against every plan."""
-MOST_TEXTS = 100_000
-_LARGE = 2**53
+MOST_FAULTS = 100
+"""The most faults of a server: each request is matched against every one."""
 _ELEMENT = re.compile(r"\.[0-9]+(?=\.|$)")
-"""The place in a list, as it stands in a way through a document."""
+"""The index of a list's element in the path of a field."""
 _OF_CONNECTIONS = ("vms", "from_s", "until_s")
-"""By what connections can be chosen: nothing has been asked on them yet."""
+"""The matchers of a connection: no request has been read on it yet."""
 _VMS = MATCHERS[0]
 _EFFECT = FaultParameter(
     "effect", ValueKind.TEXT, "What goes wrong.", choices=tuple(EFFECTS), required=True
@@ -37,22 +43,43 @@ _EFFECT = FaultParameter(
 _PLAYBOOK = FaultParameter(
     "playbook", ValueKind.TEXT, "The bad day.", choices=tuple(PLAYBOOKS), required=True
 )
+_TYPES: dict[ValueKind, type] = {
+    ValueKind.TEXT: str,
+    ValueKind.NUMBER: float,
+    ValueKind.WHOLE: int,
+    ValueKind.TEXTS: tuple,
+}
 
 
-def members_of(effect: str) -> tuple[FaultParameter, ...]:
-    """Return the rows of all that may be said of a fault with this effect."""
+def effect_rows(effect: str) -> tuple[FaultParameter, ...]:
+    """Return the rows of all members of a fault with this effect."""
     if effect == REFUSED:
         return (_EFFECT, *(row for row in MATCHERS if row.name in _OF_CONNECTIONS))
     return (_EFFECT, *MATCHERS, WAIT, *EFFECTS[effect].parameters)
 
 
-def members_of_book(playbook: str) -> tuple[FaultParameter, ...]:
-    """Return the rows of all that may be said of a playbook."""
+def playbook_rows(playbook: str) -> tuple[FaultParameter, ...]:
+    """Return the rows of all members of a playbook."""
     return (_PLAYBOOK, _VMS, *PLAYBOOKS[playbook].parameters)
 
 
-def plans(value: object, where: str = "faults") -> tuple[FaultSpec, ...]:
-    """Return the plans of a list of faults and playbooks.
+def parameter_of(row: FaultParameter) -> Parameter:
+    """Return the parameter of a row, for the reader of untrusted values."""
+    is_list = row.sort is ValueKind.TEXTS
+    return Parameter(
+        row.name,
+        _TYPES[row.sort],
+        row.about,
+        row.default,
+        minimum=1 if is_list else row.least,
+        maximum=MOST_ITEMS if is_list else row.most,
+        choices=row.choices,
+        required=row.required,
+    )
+
+
+def read_faults(value: object, where: str = "faults") -> tuple[FaultSpec, ...]:
+    """Read a list of faults and playbooks, with every fault of each playbook.
 
     Raises:
         ConfigError: with the path of the mistake, such as `faults[0].until_s`.
@@ -61,67 +88,86 @@ def plans(value: object, where: str = "faults") -> tuple[FaultSpec, ...]:
         return ()
     if not isinstance(value, list):
         raise ConfigError(where, describe(value), "a list of faults")
-    found = [one for n, line in enumerate(value) for one in read(line, f"{where}[{n}]")]
-    if len(found) > MOST_PLANS:
-        raise ConfigError(where, f"{len(found)} faults", f"at most {MOST_PLANS}")
-    return tuple(found)
+    specs = [
+        spec for place, entry in enumerate(value) for spec in read_fault(entry, f"{where}[{place}]")
+    ]
+    if len(specs) > MOST_FAULTS:
+        raise ConfigError(where, f"{len(specs)} faults", f"at most {MOST_FAULTS}")
+    return tuple(specs)
 
 
-def read(value: object, where: str = "") -> tuple[FaultSpec, ...]:
-    """Return the plan of one fault, or those of a playbook.
+def read_fault(value: object, where: str = "") -> tuple[FaultSpec, ...]:
+    """Read one fault, or a playbook with all its faults.
 
     Raises:
-        ConfigError: as `plans`.
+        ConfigError: with the path of the mistake, such as `until_s`.
     """
+    place = where or "body"
     if not isinstance(value, dict):
-        raise ConfigError(where or "body", describe(value), "a mapping of names to values")
+        raise ConfigError(place, describe(value), "a mapping of names to values")
     if ("effect" in value) == ("playbook" in value):
         seen = "both effect and playbook" if "effect" in value else "neither effect nor playbook"
-        raise ConfigError(where or "body", seen, "one of the two")
+        raise ConfigError(place, seen, "one of the two")
     if "playbook" in value:
-        book = PLAYBOOKS[str(_value(value["playbook"], _PLAYBOOK, where))]
-        said = _members(value, where, members_of_book(book.key))
-        return tuple(_line(line, book, said, where) for line in book.lines)
-    effect = str(_value(value["effect"], _EFFECT, where))
-    return (_plan(_members(value, where, members_of(effect)), where),)
+        playbook = PLAYBOOKS[_key(_PLAYBOOK, value, where)]
+        members = _read(playbook_rows(playbook.key), value, where)
+        return tuple(_of_line(line, playbook, members, where) for line in playbook.lines)
+    effect = _key(_EFFECT, value, where)
+    return (_spec(_read(effect_rows(effect), value, where), where),)
 
 
-def _line(
-    line: Mapping[str, object], book: Playbook, said: Mapping[str, Any], where: str
+def _key(row: FaultParameter, value: Mapping[str, object], where: str) -> str:
+    key = read_value(parameter_of(row), value[row.name], path_of(where, row.name))
+    assert isinstance(key, str)
+    return key
+
+
+def _read(rows: Iterable[FaultParameter], value: object, where: str) -> dict[str, Any]:
+    members = read_fields(map(parameter_of, rows), value, where)
+    # 70.0 is 70: the text of a fault decides its chances.
+    return {
+        name: int(member) if isinstance(member, float) and member.is_integer() else member
+        for name, member in members.items()
+    }
+
+
+def _of_line(
+    line: Mapping[str, object], playbook: Playbook, members: Mapping[str, Any], where: str
 ) -> FaultSpec:
-    """Return the plan of a line of a playbook, with what was said of the playbook."""
-    names = {key: one.name for key, one in line.items() if isinstance(one, ParameterValue)}
-    filled = {key: said[names[key]] if key in names else one for key, one in line.items()}
-    filled |= {"vms": said["vms"]} if "vms" in said else {}
-    written = {key: [*one] if isinstance(one, tuple) else one for key, one in filled.items()}
+    """Return the fault of a playbook's line, filled in with the members of the playbook."""
+    sources = {key: value.name for key, value in line.items() if isinstance(value, ParameterValue)}
+    filled = {
+        key: members[sources[key]] if key in sources else value for key, value in line.items()
+    }
+    filled |= {"vms": members["vms"]} if "vms" in members else {}
     try:
-        members = _members(written, "", members_of(str(line["effect"])))
-        return _plan({**members, "playbook": book.key}, "")
+        fields = _read(effect_rows(str(line["effect"])), filled, "")
+        return _spec({**fields, "playbook": playbook.key}, "")
     except ConfigError as error:
-        path = _path(where, names.get(error.where, error.where))
+        path = path_of(where, sources.get(error.where, error.where))
         raise ConfigError(path, error.seen, error.expected, error.hint) from None
 
 
-def _plan(said: dict[str, Any], where: str) -> FaultSpec:
-    """Return the plan of members that were read one by one, if they go together."""
-    row = EFFECTS[said["effect"]]
-    of_effect = {one.name for one in row.parameters}
-    parameters = {name: one for name, one in said.items() if name in of_effect}
-    plan = FaultSpec(
-        **{name: one for name, one in said.items() if name not in of_effect},
+def _spec(members: Mapping[str, Any], where: str) -> FaultSpec:
+    """Return the fault with these members, each of which is right, if they go together."""
+    row = EFFECTS[members["effect"]]
+    of_effect = {parameter.name for parameter in row.parameters}
+    parameters = {name: value for name, value in members.items() if name in of_effect}
+    spec = FaultSpec(
+        **{name: value for name, value in members.items() if name not in of_effect},
         parameters=parameters,
     )
-    for name, seen, expected in _clashes(plan, row):
-        raise ConfigError(_path(where, name), seen, expected)
-    _check_fields(parameters.get("fields"), _path(where, "fields"))
-    return plan
+    for name, seen, expected in _clashes(spec, row):
+        raise ConfigError(path_of(where, name), seen, expected)
+    _check_fields(parameters.get("fields"), path_of(where, "fields"))
+    return spec
 
 
 def _check_fields(fields: object, where: str) -> None:
-    """Check that fields that shall be lost are some of the newest document.
+    """Check that the fields to remove are fields of the newest document.
 
     Raises:
-        ConfigError: one of them is none, and would never be missed.
+        ConfigError: one of them is not, so that its removal would never show.
     """
     for field in fields if isinstance(fields, tuple) else ():
         if _ELEMENT.sub("[]", field) not in _fields():
@@ -131,98 +177,30 @@ def _check_fields(fields: object, where: str) -> None:
 
 @cache
 def _fields() -> frozenset[str]:
-    """Return the path of every member of the newest document; elements of lists are none."""
-    every = (node.path for node in nodes(newest_tree()))
-    return frozenset(path for path in every if path and not path.endswith("[]"))
+    """Return the path of every member of the newest document, without elements of lists."""
+    paths = (node.path for node in nodes(newest_tree()))
+    return frozenset(path for path in paths if path and not path.endswith("[]"))
 
 
-def _clashes(plan: FaultSpec, row: Effect) -> Iterable[tuple[str, str, str]]:
-    """Yield what does not go together: the name of a member, what it is, what it could be."""
-    if plan.until_s is not None and plan.until_s <= plan.from_s:
-        seen = f"{describe(plan.until_s)} after from_s {plan.from_s:g}"
-        yield "until_s", seen, "a later time"
-    if plan.nth and (plan.skip or plan.first or plan.every):
-        yield "nth", "it beside skip, first or every", "it alone"
-    if plan.seed and plan.probability is None:
-        yield "seed", "it without a probability", "a probability beside it"
-    if plan.path and not plan.path.startswith(("/", "*", "?")):
-        yield "path", f'"{plan.path}", which no path is', "one that begins with / or *"
-    if row.key == DELAY and not plan.delay_s:
+def _clashes(spec: FaultSpec, row: Effect) -> Iterable[tuple[str, str, str]]:
+    """Yield each member that contradicts another: its name, its value, the expectation."""
+    if spec.until_s is not None and spec.until_s <= spec.from_s:
+        yield "until_s", f"{describe(spec.until_s)} after from_s {spec.from_s:g}", "a later time"
+    if spec.nth and (spec.skip or spec.first or spec.every):
+        yield "nth", "nth beside skip, first or every", "nth alone"
+    if spec.seed and spec.probability is None:
+        yield "seed", "a seed without a probability", "a probability beside it"
+    if spec.path and not spec.path.startswith(("/", "*", "?")):
+        yield "path", f'"{spec.path}"', "a path that begins with /, * or ?"
+    if row.key == DELAY and not spec.delay_s:
         yield "delay_s", "nothing", f"seconds up to {WAIT.most:g}"
-    if plan.parameters.get("by_bytes") == 0:
-        yield "by_bytes", "0, which is right", "a number of bytes too many or too few"
-    if plan.endpoint and not any(_is_both(plan.endpoint, row, one.key) for one in ENDPOINTS):
-        yield "endpoint", f'"{plan.endpoint}"', "one of " + ", ".join(row.endpoints)
+    if spec.parameters.get("by_bytes") == 0:
+        yield "by_bytes", "0, the right length", "a number of bytes too many or too few"
+    if spec.endpoint and not any(_is_both(spec.endpoint, row, item.key) for item in ENDPOINTS):
+        yield "endpoint", f'"{spec.endpoint}"', "one of " + ", ".join(row.endpoints)
 
 
 def _is_both(target: str, row: Effect, key: str) -> bool:
-    """Tell whether an endpoint is one of a target, and one that an effect touches."""
-    names = {one.key: (one.key, one.category) for one in ENDPOINTS}[key]
+    """Tell whether an endpoint belongs to a target and an effect can show on it."""
+    names = {item.key: (item.key, item.category) for item in ENDPOINTS}[key]
     return target in names and (not row.endpoints or any(name in row.endpoints for name in names))
-
-
-def _members(
-    value: dict[Any, object], where: str, rows: tuple[FaultParameter, ...]
-) -> dict[str, Value]:
-    """Return the members of an object that has no others than these, complete."""
-    known = {row.name: row for row in rows}
-    found: dict[str, Value] = {}
-    for name, one in value.items():
-        if name not in known:
-            expected = "one of " + ", ".join(known)
-            hint = nearest(str(name), known)
-            raise ConfigError(where or "body", f'unknown key "{name}"', expected, hint)
-        if one is not None:
-            found[name] = _value(one, known[name], where)
-    for row in rows:
-        if row.name in found:
-            continue
-        if row.required:
-            raise ConfigError(where or "body", f"no {row.name}", f"{row.name}: {row.sort}")
-        if row.default is not None:
-            found[row.name] = row.default
-    return found
-
-
-def _value(value: object, row: FaultParameter, where: str) -> Value:
-    path = _path(where, row.name)
-    fit = _fit(value, row.sort)
-    if fit is None:
-        raise ConfigError(path, describe(value), row.sort)
-    if row.choices and fit not in row.choices:
-        expected = "one of " + ", ".join(map(str, row.choices))
-        raise ConfigError(path, describe(value), expected, nearest(str(fit), map(str, row.choices)))
-    if isinstance(fit, int | float):
-        is_low, is_high = row.least is not None and fit < row.least, row.most and fit > row.most
-        if is_low or is_high:
-            raise ConfigError(path, describe(value), f"{row.sort} {_bounds(row)}")
-    return fit
-
-
-def _bounds(row: FaultParameter) -> str:
-    return f"from {row.least:.15g} to {row.most:.15g}"
-
-
-def _fit(value: object, sort: ValueKind) -> Value | None:
-    match value:
-        case bool():
-            return None
-        case str():
-            return value if sort is ValueKind.TEXT else None
-        case int():
-            is_fit = sort in {ValueKind.WHOLE, ValueKind.NUMBER} and abs(value) < _LARGE
-            return value if is_fit else None
-        case float():
-            # Neither too large nor infinite, nor no number at all.
-            is_fit = sort is ValueKind.NUMBER and abs(value) < _LARGE
-            # 70.0 is 70: chances are drawn with the text of a plan.
-            return (int(value) if value.is_integer() else value) if is_fit else None
-        case list():
-            is_fit = sort is ValueKind.TEXTS and 0 < len(value) <= MOST_TEXTS
-            return tuple(value) if is_fit and all(isinstance(one, str) for one in value) else None
-        case _:
-            return None
-
-
-def _path(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name

@@ -1,51 +1,52 @@
-"""Whether a request goes wrong: what it has to fit, and the chance that it then has."""
+"""The requests that a fault hits: time window, matchers, chance."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import count
 
-from openimds.protocol.faults.fault import FaultSpec, text_of, touches
+from openimds.protocol.faults.fault import FaultSpec, affects, canonical_text
 from openimds.protocol.request import Query
 
 
-def is_time(plan: FaultSpec, passed_s: float) -> bool:
-    """Tell whether a plan is on when so many seconds have passed since it was set.
+def is_active(spec: FaultSpec, passed_s: float) -> bool:
+    """Tell whether a fault is active that many seconds after it was set.
 
-    They are fewer than none where the clock was set back: what waits for no time is on even then.
+    The seconds are negative after the clock was set back; a fault without `from_s` is active even
+    then.
     """
-    has_begun = not plan.from_s or plan.from_s <= passed_s
-    return has_begun and (plan.until_s is None or passed_s < plan.until_s)
+    has_begun = not spec.from_s or spec.from_s <= passed_s
+    return has_begun and (spec.until_s is None or passed_s < spec.until_s)
 
 
-def fits(plan: FaultSpec, asked: Query) -> bool:
-    """Tell whether a request is one of those that a plan is about, whosever it is."""
-    if plan.method and asked.method != plan.method:
+def matches(spec: FaultSpec, query: Query) -> bool:
+    """Tell whether a query matches a fault, for any VM."""
+    if spec.method and query.method != spec.method:
         return False
-    if plan.endpoint:
-        key = asked.endpoint.key if asked.endpoint else ""
-        if plan.endpoint not in (key, asked.category.key):
+    if spec.endpoint:
+        key = query.endpoint.key if query.endpoint else ""
+        if spec.endpoint not in (key, query.category.key):
             return False
-    return touches(plan.row, asked) and (not plan.path or _is_below(asked.path, plan.path))
+    return affects(spec.row, query) and (not spec.path or _is_below(query.path, spec.path))
 
 
-def is_hit(plan: FaultSpec, vm: str, number: int) -> bool:
-    """Tell whether the `number`-th request (from 1) of a VM that fits a plan goes wrong."""
-    if plan.nth and number != plan.nth:
+def is_hit(spec: FaultSpec, vm: str, number: int) -> bool:
+    """Tell whether a fault hits the `number`-th matching request (from 1) of a VM."""
+    if spec.nth and number != spec.nth:
         return False
-    place = number - plan.skip
-    if place <= 0 or (plan.first and place > plan.first) or (plan.every and place % plan.every):
+    place = number - spec.skip
+    if place <= 0 or (spec.first and place > spec.first) or (spec.every and place % spec.every):
         return False
-    return plan.probability is None or _chance(plan, vm, number) < plan.probability
+    return spec.probability is None or _chance(spec, vm, number) < spec.probability
 
 
-def noise(plan: FaultSpec, vm: str, number: int, size: int) -> bytes:
-    """Return bytes that are no HTTP; the same plan, VM and number always bring the same ones."""
-    blocks: Iterator[bytes] = (_digest(plan, vm, number, f"noise {n}") for n in count())
-    made = b"\xff"  # No status line and no header begins with it.
-    while len(made) < size:
-        made += next(blocks)
-    return made[:size]
+def noise(spec: FaultSpec, vm: str, number: int, size: int) -> bytes:
+    """Return bytes that are not HTTP, always the same for these arguments."""
+    blocks: Iterator[bytes] = (_digest(spec, vm, number, f"noise {n}") for n in count())
+    noise = b"\xff"  # No status line and no header begins with it.
+    while len(noise) < size:
+        noise += next(blocks)
+    return noise[:size]
 
 
 def _is_below(path: str, wanted: str) -> bool:
@@ -56,12 +57,12 @@ def _is_below(path: str, wanted: str) -> bool:
     return lower == stem or lower.startswith(f"{stem}/")
 
 
-def _chance(plan: FaultSpec, vm: str, number: int) -> float:
-    """Return a number from 0 to below 1 that these three always have."""
-    return int.from_bytes(_digest(plan, vm, number, "chance")[:6]) / 2**48
+def _chance(spec: FaultSpec, vm: str, number: int) -> float:
+    """Return a number from 0 to below 1, always the same for these three."""
+    return int.from_bytes(_digest(spec, vm, number, "chance")[:6]) / 2**48
 
 
-def _digest(plan: FaultSpec, vm: str, number: int, what: str) -> bytes:
+def _digest(spec: FaultSpec, vm: str, number: int, purpose: str) -> bytes:
     # Not `random`: its numbers may change with the release of Python.
-    text = f"openimds\0fault\0{plan.seed}\0{text_of(plan)}\0{vm}\0{number}\0{what}"
+    text = f"openimds\0fault\0{spec.seed}\0{canonical_text(spec)}\0{vm}\0{number}\0{purpose}"
     return sha256(text.encode(errors="surrogatepass")).digest()

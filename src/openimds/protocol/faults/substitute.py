@@ -1,7 +1,7 @@
-"""What is said instead of the true answer: another one, or the answer to another question.
+"""The response that replaces the true one: another response, or that to another query.
 
-Where a VM or a region is not as it should be, `handle` is asked about the one that it is, so that
-gates, words and protocols stay those of the true answer.
+An effect that changes the VM or the region hands the changed one to `handle`, so that the request
+checks, the wording and the protocol stay those of the true response.
 """
 
 from collections.abc import Callable
@@ -23,90 +23,90 @@ from openimds.protocol.response import Refusal, Response, inside_json, refuse, t
 from openimds.vm.identities import FORGE
 from openimds.vm.types import Identities
 
-Said: TypeAlias = Response | Refusal | Pending
+Reply: TypeAlias = Response | Refusal | Pending
 _TOO_MANY = 429
 
 
-def spoil(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    """Return what a fault of the ways INSTEAD and OTHERWISE makes of a question about a VM.
+def substitute(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    """Return the reply to a query under a fault with mode INSTEAD or OTHERWISE.
 
     `now_s` is the time in seconds since 1970.
     """
-    return _MADE[fault.plan.effect](fault, asked, about, now_s)
+    return _SUBSTITUTES[fault.spec.effect](fault, query, subject, now_s)
 
 
-def _status(fault: Fault, asked: Query, _about: Subject, _now_s: float) -> Refusal:
+def _status(fault: Fault, query: Query, _subject: Subject, _now_s: float) -> Refusal:
     status = fault.whole("status")
     if status == _TOO_MANY:
-        return throttled(asked)
-    blanks = {"path": inside_json(asked.path), "method": inside_json(asked.method)}
-    return refuse(STATUSES[status].refusal, asked, blanks)
+        return throttled(query)
+    blanks = {"path": inside_json(query.path), "method": inside_json(query.method)}
+    return refuse(STATUSES[status].refusal, query, blanks)
 
 
-def _proxy(_fault: Fault, asked: Query, _about: Subject, _now_s: float) -> Refusal:
-    return refuse("restarting", asked)
+def _proxy(_fault: Fault, query: Query, _subject: Subject, _now_s: float) -> Refusal:
+    return refuse("restarting", query)
 
 
-def _no_identity(_fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    vm = replace(about.vm, identities=Identities())
-    return handle(asked, replace(about, vm=vm), now_s)
+def _no_identity(_fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    vm = replace(subject.vm, identities=Identities())
+    return handle(query, replace(subject, vm=vm), now_s)
 
 
-def _forged(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    need = handle(asked, about, now_s)
-    if not isinstance(need, PendingToken):
-        return need
-    return replace(need, identity=replace(need.identity, source=FORGE + fault.text("forgery")))
+def _forged(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    reply = handle(query, subject, now_s)
+    if not isinstance(reply, PendingToken):
+        return reply
+    return replace(reply, identity=replace(reply.identity, source=FORGE + fault.text("forgery")))
 
 
-def _region(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    return handle(asked, replace(about, catalog=catalog(fault.text("newest"))), now_s)
+def _region(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    return handle(query, replace(subject, catalog=catalog(fault.text("newest"))), now_s)
 
 
-def _stale(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
+def _stale(fault: Fault, query: Query, about: Subject, now_s: float) -> Reply:
     if fault.before is None:
-        return handle(asked, about, now_s)
-    return handle(asked, subject(fault.before, about.catalog, about.secret), now_s)
+        return handle(query, about, now_s)
+    return handle(query, subject(fault.before, about.catalog, about.secret), now_s)
 
 
-def _attested(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    need = handle(asked, about, now_s)
-    if not isinstance(need, PendingDocument):
-        return need
-    return replace(need, scenario=fault.text("scenario"))
+def _attested(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    reply = handle(query, subject, now_s)
+    if not isinstance(reply, PendingDocument):
+        return reply
+    return replace(reply, scenario=fault.text("scenario"))
 
 
-def _partial(fault: Fault, asked: Query, about: Subject, now_s: float) -> Said:
-    """Return what is left of the document on the way that was asked for.
+def _partial(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    """Return the queried node of a document that lacks fields.
 
-    Who asks with `extended` wants all of it or an error, and gets the error.
+    A query with `extended=true` wants the whole document or an error, and gets the error.
     """
-    said = handle(asked, about, now_s)
-    if not isinstance(said, Response):
-        return said
-    if asked.parameters.get("extended", "").lower() == "true":
-        return refuse("server_error", asked)
-    whole = handle(_whole(asked), about, now_s)
-    assert isinstance(whole, Response)  # What is below it was answered.
+    reply = handle(query, subject, now_s)
+    if not isinstance(reply, Response):
+        return reply
+    if query.parameters.get("extended", "").lower() == "true":
+        return refuse("server_error", query)
+    whole = handle(_whole(query), subject, now_s)
+    assert isinstance(whole, Response)  # A query for a node below it was answered.
     document = msgspec.json.decode(whole.body)
-    fields = fault.plan.parameters["fields"]
+    fields = fault.spec.parameters["fields"]
     assert isinstance(fields, tuple)
     for field in fields:
-        _lose(document, field.split("."), leaves_empty=fault.text("leave") != LEFT_OUT)
-    node = descend(document, asked.route)
+        _remove(document, field.split("."), leaves_empty=fault.text("leave") != LEFT_OUT)
+    node = descend(document, query.route)
     if node is MISSING:
-        return refuse("not_found", asked)
-    return replace(said, body=as_json(node) if said.media == JSON_MEDIA else as_text(node))
+        return refuse("not_found", query)
+    return replace(reply, body=as_json(node) if reply.media == JSON_MEDIA else as_text(node))
 
 
-def _whole(asked: Query) -> Query:
-    """Return the question for the whole document at the same api-version."""
-    return replace(asked, route=(), parameters={**asked.parameters, "format": "json"})
+def _whole(query: Query) -> Query:
+    """Return the query for the whole document at the same api-version."""
+    return replace(query, route=(), parameters={**query.parameters, "format": "json"})
 
 
-def _lose(node: object, way: list[str], *, leaves_empty: bool) -> None:
-    """Take what stands at the end of a way out of a document, or leave it empty."""
-    *above, last = way
+def _remove(node: object, path: list[str], *, leaves_empty: bool) -> None:
+    """Remove the field at a path from a document, or leave it empty."""
+    *above, last = path
     parent = descend(node, tuple(above))
     if not isinstance(parent, dict) or last not in parent:
         return  # Not every api-version has it.
@@ -116,9 +116,9 @@ def _lose(node: object, way: list[str], *, leaves_empty: bool) -> None:
         del parent[last]
 
 
-_Make: TypeAlias = Callable[[Fault, Query, Subject, float], Said]
+_Substitute: TypeAlias = Callable[[Fault, Query, Subject, float], Reply]
 
-_MADE: dict[str, _Make] = {
+_SUBSTITUTES: dict[str, _Substitute] = {
     "status": _status,
     "proxy-500": _proxy,
     "no-identity": _no_identity,

@@ -39,7 +39,7 @@ def test_a_fault_is_set_listed_with_what_it_did_and_cleared(tmp_path: Path) -> N
         }
         assert got.json() == {"items": [expected], "next": None}
         for _ in range(3):
-            office.faults.engine.fault("a", ASKED, office.now_s)
+            office.faults.injector.fault("a", ASKED, office.now_s)
         assert await listed(office) == [{**expected, "seen": 3, "played": 1}]
         assert (await office.api.delete("/v1/faults/1")).status_code == 204
         assert await listed(office) == []
@@ -61,7 +61,7 @@ def test_a_playbook_is_set_as_a_whole_and_all_are_cleared(tmp_path: Path) -> Non
         assert await listed(office) == made
         assert (await office.api.delete("/v1/faults")).status_code == 204
         assert await listed(office) == []
-        assert office.engines == [office.faults.engine, None]
+        assert office.engines == [office.faults.injector, None]
 
     at_work(tmp_path, work)
 

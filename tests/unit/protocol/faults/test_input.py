@@ -1,4 +1,4 @@
-"""What a person may write as a fault, and how a mistake in it is told."""
+"""Faults and playbooks of a fleet file: read, or refused with a path."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.protocol.faults.fault import FaultSpec, fault_to_value, text_of
-from openimds.protocol.faults.input import MOST_PLANS, plans, read
+from openimds.protocol.faults.fault import FaultSpec, canonical_text, fault_to_value
+from openimds.protocol.faults.input import MOST_FAULTS, read_fault, read_faults
 from openimds.protocol.faults.matching import is_hit
 from tests.unit.vm.refused import Refused, refused
 
@@ -22,11 +22,11 @@ LEAST: dict[str, dict[str, Any]] = {
 }
 
 
-def test_nothing_is_no_fault() -> None:
-    assert plans(None) == plans([]) == ()
+def test_no_value_is_no_fault() -> None:
+    assert read_faults(None) == read_faults([]) == ()
 
 
-def test_a_fault_says_everything_that_it_can_have() -> None:
+def test_fault_with_every_member_is_read() -> None:
     line = {
         **GONE,
         "vms": ["a", "b"],
@@ -42,8 +42,8 @@ def test_a_fault_says_everything_that_it_can_have() -> None:
         "seed": "s",
         "delay_s": 0.5,
     }
-    (plan,) = plans([line])
-    assert plan == FaultSpec(
+    (spec,) = read_faults([line])
+    assert spec == FaultSpec(
         effect="status",
         vms=("a", "b"),
         endpoint="identity",
@@ -59,26 +59,26 @@ def test_a_fault_says_everything_that_it_can_have() -> None:
         delay_s=0.5,
         parameters={"status": 410},
     )
-    assert fault_to_value(plan) == line
+    assert fault_to_value(spec) == line
 
 
 @pytest.mark.parametrize("key", EFFECTS)
-def test_what_was_read_is_said_and_read_again(key: str) -> None:
-    (plan,) = read(LEAST[key])
-    again = fault_to_value(plan)
+def test_fault_is_written_and_read_again(key: str) -> None:
+    (spec,) = read_fault(LEAST[key])
+    again = fault_to_value(spec)
     assert again.items() >= LEAST[key].items()
-    assert read(again) == (plan,)
+    assert read_fault(again) == (spec,)
 
 
-def test_what_is_not_said_of_an_effect_has_its_default() -> None:
-    (plan,) = read({"effect": "trickle", "pause_s": None})
-    assert plan.parameters == {"bytes": 16, "pause_s": 0.1}
-    (plan,) = read({"effect": "hang"})
-    assert plan.parameters == {}
+def test_absent_parameter_has_its_default() -> None:
+    (spec,) = read_fault({"effect": "trickle", "pause_s": None})
+    assert spec.parameters == {"bytes": 16, "pause_s": 0.1}
+    (spec,) = read_fault({"effect": "hang"})
+    assert spec.parameters == {}
 
 
-def test_a_playbook_is_all_its_faults() -> None:
-    assert plans([{"playbook": "restart", "vms": ["a"], "errors_s": 5}, GONE]) == (
+def test_playbook_is_all_its_faults() -> None:
+    assert read_faults([{"playbook": "restart", "vms": ["a"], "errors_s": 5}, GONE]) == (
         FaultSpec("refused", ("a",), until_s=3, playbook="restart"),
         FaultSpec("proxy-500", ("a",), from_s=3, until_s=5, playbook="restart"),
         STATUS,
@@ -86,16 +86,21 @@ def test_a_playbook_is_all_its_faults() -> None:
 
 
 @pytest.mark.parametrize("key", PLAYBOOKS)
-def test_a_playbook_needs_nothing_but_its_name(key: str) -> None:
-    found = read({"playbook": key})
-    assert [plan.effect for plan in found] == [line["effect"] for line in PLAYBOOKS[key].lines]
-    assert {plan.playbook for plan in found} == {key}
-    for plan in found:
-        bare = {name: one for name, one in fault_to_value(plan).items() if name != "playbook"}
-        assert [fault_to_value(one) for one in read(bare)] == [bare]
+def test_playbook_needs_only_its_name(key: str) -> None:
+    specs = read_fault({"playbook": key})
+    assert [spec.effect for spec in specs] == [line["effect"] for line in PLAYBOOKS[key].lines]
+    assert {spec.playbook for spec in specs} == {key}
+    for spec in specs:
+        bare = {name: one for name, one in fault_to_value(spec).items() if name != "playbook"}
+        assert [fault_to_value(one) for one in read_fault(bare)] == [bare]
 
 
-OF_ALL = "vms, endpoint, path, method, nth, skip, first, every, from_s, until_s, probability, seed"
+STATUS_CHOICES = "one of 403, 404, 410, 429, 500, 503"
+REQUEST_NUMBER = "a whole number from 1 to 1000000000"
+VM_NAMES = "a list of 1 to 100000 strings"
+MATCHER_NAMES = (
+    "vms, endpoint, path, method, nth, skip, first, every, from_s, until_s, probability, seed"
+)
 MISTAKES: list[tuple[object, Refused]] = [
     ("x", Refused("faults", 'the string "x"', "a list of faults")),
     (["x"], Refused("faults[0]", 'the string "x"', "a mapping of names to values")),
@@ -113,7 +118,7 @@ MISTAKES: list[tuple[object, Refused]] = [
             'Did you mean "delay"?',
         ),
     ),
-    ([{"effect": 1}], Refused("faults[0].effect", "the number 1", "a string")),
+    ([{"effect": 1}], Refused("faults[0].effect", "the number 1", "one of " + ", ".join(EFFECTS))),
     (
         [{"playbook": "restrat"}],
         Refused(
@@ -128,30 +133,30 @@ MISTAKES: list[tuple[object, Refused]] = [
         Refused(
             "faults[0]",
             'unknown key "statsu"',
-            f"one of effect, {OF_ALL}, delay_s, status",
+            f"one of effect, {MATCHER_NAMES}, delay_s, status",
             'Did you mean "status"?',
         ),
     ),
     (
         [{**GONE, 1: 1}],
-        Refused("faults[0]", 'unknown key "1"', f"one of effect, {OF_ALL}, delay_s, status"),
+        Refused("faults[0]", 'unknown key "1"', f"one of effect, {MATCHER_NAMES}, delay_s, status"),
     ),
-    ([{"effect": "status"}], Refused("faults[0]", "no status", "status: a whole number")),
+    ([{"effect": "status"}], Refused("faults[0]", "no status", f"status: {STATUS_CHOICES}")),
     (
         [{**GONE, "status": 418}],
         Refused(
             "faults[0].status",
             "the number 418",
-            "one of 403, 404, 410, 429, 500, 503",
+            STATUS_CHOICES,
             'Did you mean "410"?',
         ),
     ),
-    ([{**GONE, "status": 4.5}], Refused("faults[0].status", "the number 4.5", "a whole number")),
-    ([{**GONE, "nth": True}], Refused("faults[0].nth", "the boolean true", "a whole number")),
-    ([{**GONE, "nth": 2**60}], Refused("faults[0].nth", f"the number {2**60}", "a whole number")),
+    ([{**GONE, "status": 4.5}], Refused("faults[0].status", "the number 4.5", STATUS_CHOICES)),
+    ([{**GONE, "nth": True}], Refused("faults[0].nth", "the boolean true", REQUEST_NUMBER)),
+    ([{**GONE, "nth": 2**60}], Refused("faults[0].nth", f"the number {2**60}", REQUEST_NUMBER)),
     (
         [{**GONE, "nth": 0}],
-        Refused("faults[0].nth", "the number 0", "a whole number from 1 to 1000000000"),
+        Refused("faults[0].nth", "the number 0", REQUEST_NUMBER),
     ),
     (
         [{**GONE, "probability": 1.5}],
@@ -159,16 +164,16 @@ MISTAKES: list[tuple[object, Refused]] = [
     ),
     (
         [{**GONE, "from_s": float("inf")}],
-        Refused("faults[0].from_s", "the number inf", "a number"),
+        Refused("faults[0].from_s", "the number inf", "a number from 0 to 316224000"),
     ),
-    ([{**GONE, "vms": []}], Refused("faults[0].vms", "a list of 0", "a list of strings")),
-    ([{**GONE, "vms": ["a", 1]}], Refused("faults[0].vms", "a list of 2", "a list of strings")),
-    ([{**GONE, "vms": "a"}], Refused("faults[0].vms", 'the string "a"', "a list of strings")),
+    ([{**GONE, "vms": []}], Refused("faults[0].vms", "a list of 0", VM_NAMES)),
+    ([{**GONE, "vms": ["a", 1]}], Refused("faults[0].vms[1]", "the number 1", "a string")),
+    ([{**GONE, "vms": "a"}], Refused("faults[0].vms", 'the string "a"', VM_NAMES)),
     ([{**GONE, "seed": {}}], Refused("faults[0].seed", "a mapping with no members", "a string")),
     ([{**GONE, "seed": ["a"]}], Refused("faults[0].seed", "a list of 1", "a string")),
     (
         [{**GONE, "seed": "a"}],
-        Refused("faults[0].seed", "it without a probability", "a probability beside it"),
+        Refused("faults[0].seed", "a seed without a probability", "a probability beside it"),
     ),
     (
         [{**GONE, "from_s": 5, "until_s": 5}],
@@ -177,7 +182,7 @@ MISTAKES: list[tuple[object, Refused]] = [
     *(
         (
             [{**GONE, "nth": 1, name: 1}],
-            Refused("faults[0].nth", "it beside skip, first or every", "it alone"),
+            Refused("faults[0].nth", "nth beside skip, first or every", "nth alone"),
         )
         for name in ("skip", "first", "every")
     ),
@@ -185,13 +190,13 @@ MISTAKES: list[tuple[object, Refused]] = [
     (
         [{"effect": "wrong-length", "by_bytes": 0}],
         Refused(
-            "faults[0].by_bytes", "0, which is right", "a number of bytes too many or too few"
+            "faults[0].by_bytes", "0, the right length", "a number of bytes too many or too few"
         ),
     ),
     (
         [{**GONE, "path": "metadata"}],
         Refused(
-            "faults[0].path", '"metadata", which no path is', "one that begins with / or *"
+            "faults[0].path", '"metadata"', "a path that begins with /, * or ?"
         ),
     ),
     *(
@@ -242,28 +247,28 @@ MISTAKES: list[tuple[object, Refused]] = [
         ),
     ),
     (
-        [GONE] * (MOST_PLANS - 1) + [{"playbook": "restart"}],
-        Refused("faults", f"{MOST_PLANS + 1} faults", f"at most {MOST_PLANS}"),
+        [GONE] * (MOST_FAULTS - 1) + [{"playbook": "restart"}],
+        Refused("faults", f"{MOST_FAULTS + 1} faults", f"at most {MOST_FAULTS}"),
     ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("value, expected", MISTAKES, ids=range(len(MISTAKES)))
-def test_a_mistake_is_told_with_its_path(value: object, expected: Refused) -> None:
-    assert refused(plans, value) == expected
+def test_mistake_is_refused_with_its_path(value: object, expected: Refused) -> None:
+    assert refused(read_faults, value) == expected
 
 
-def test_of_a_body_the_path_is_that_of_the_member() -> None:
-    assert refused(read, {**GONE, "nth": 0}).where == "nth"
-    assert refused(read, {"playbook": "restart", "errors_s": 2}).where == "errors_s"
-    assert refused(read, []).where == refused(read, {}).where == "body"
-    assert refused(read, {"effect": "status"}).where == "body"
+def test_mistake_in_a_body_has_the_path_of_the_member() -> None:
+    assert refused(read_fault, {**GONE, "nth": 0}).where == "nth"
+    assert refused(read_fault, {"playbook": "restart", "errors_s": 2}).where == "errors_s"
+    assert refused(read_fault, []).where == refused(read_fault, {}).where == "body"
+    assert refused(read_fault, {"effect": "status"}).where == "body"
 
 
 @pytest.mark.parametrize("endpoint", ["token", "identity", "azure_ml", "arc"])
-def test_an_effect_takes_the_endpoints_that_it_touches(endpoint: str) -> None:
-    (plan,) = read({"effect": "no-identity", "endpoint": endpoint})
-    assert plan.endpoint == endpoint
+def test_effect_takes_the_endpoints_that_it_affects(endpoint: str) -> None:
+    (spec,) = read_fault({"effect": "no-identity", "endpoint": endpoint})
+    assert spec.endpoint == endpoint
 
 
 @pytest.mark.parametrize(
@@ -274,13 +279,13 @@ def test_an_effect_takes_the_endpoints_that_it_touches(endpoint: str) -> None:
         {"playbook": "noisy-neighbour", "seed": "a", "delay_s": 2.0},
     ],
 )
-def test_a_whole_number_is_the_same_however_it_is_written(line: dict[str, Any]) -> None:
+def test_whole_number_written_as_a_float_is_the_same(line: dict[str, Any]) -> None:
     whole = {
         name: int(one) if isinstance(one, float) and one.is_integer() else one
         for name, one in line.items()
     }
-    for one, other in zip(read(line), read(whole), strict=True):
-        assert text_of(one) == text_of(other)
+    for one, other in zip(read_fault(line), read_fault(whole), strict=True):
+        assert canonical_text(one) == canonical_text(other)
         assert [is_hit(one, "a", n) for n in range(1, 50)] == [
             is_hit(other, "a", n) for n in range(1, 50)
         ]

@@ -1,27 +1,27 @@
-"""Which requests a fault is about, and which of them go wrong."""
+"""Requests that match a fault, and those of them that it hits."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openimds.protocol.faults.fault import FaultSpec
-from openimds.protocol.faults.matching import fits, is_hit, is_time, noise
+from openimds.protocol.faults.matching import is_active, is_hit, matches, noise
 from openimds.protocol.request import query
 
 INSTANCE = "/metadata/instance/compute?api-version=2021-02-01"
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01"
 
 
-def hits(plan: FaultSpec, most: int = 12, vm: str = "a") -> list[int]:
-    return [number for number in range(1, most + 1) if is_hit(plan, vm, number)]
+def hits(spec: FaultSpec, most: int = 12, vm: str = "a") -> list[int]:
+    return [number for number in range(1, most + 1) if is_hit(spec, vm, number)]
 
 
-def plan(**members: object) -> FaultSpec:
+def reset(**members: object) -> FaultSpec:
     return FaultSpec("reset", **members)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "said, expected",
+    "members, expected",
     [
         ({}, list(range(1, 13))),
         ({"nth": 3}, [3]),
@@ -35,30 +35,30 @@ def plan(**members: object) -> FaultSpec:
         ({"probability": 1}, list(range(1, 13))),
     ],
 )
-def test_requests_are_chosen_by_their_number(said: dict[str, int], expected: list[int]) -> None:
-    assert hits(plan(**said)) == expected
+def test_request_is_hit_by_its_number(members: dict[str, int], expected: list[int]) -> None:
+    assert hits(reset(**members)) == expected
 
 
-def test_chance_is_a_function_of_seed_plan_vm_and_number() -> None:
-    """What is written here must never change: tests of others rest on it."""
-    half = plan(probability=0.5, seed="tuesday")
+def test_chance_depends_on_seed_fault_vm_and_number() -> None:
+    """These numbers must never change: users' tests rest on them."""
+    half = reset(probability=0.5, seed="tuesday")
     assert hits(half, 20) == [4, 9, 13, 14, 16, 17, 19]
     assert hits(half, 20, "b") != hits(half, 20)
-    assert hits(plan(probability=0.5, seed="monday"), 20) != hits(half, 20)
-    assert hits(plan(probability=0.5, seed="tuesday", method="GET"), 20) != hits(half, 20)
+    assert hits(reset(probability=0.5, seed="monday"), 20) != hits(half, 20)
+    assert hits(reset(probability=0.5, seed="tuesday", method="GET"), 20) != hits(half, 20)
     # To be named, or to come with a playbook, changes nothing.
-    named = plan(probability=0.5, seed="tuesday", vms=("a",), playbook="restart")
+    named = reset(probability=0.5, seed="tuesday", vms=("a",), playbook="restart")
     assert hits(named, 20) == hits(half, 20)
 
 
 @given(st.floats(0, 1), st.text())
-def test_a_chance_is_met_about_as_often_as_it_says(chance: float, seed: str) -> None:
-    share = len(hits(plan(probability=chance, seed=seed), 200)) / 200
+def test_probability_is_about_the_share_of_hits(chance: float, seed: str) -> None:
+    share = len(hits(reset(probability=chance, seed=seed), 200)) / 200
     assert abs(share - chance) < 0.2
 
 
 @pytest.mark.parametrize(
-    "said, target, expected",
+    "members, target, expected",
     [
         ({}, INSTANCE, True),
         ({"endpoint": "instance"}, INSTANCE, True),
@@ -82,10 +82,10 @@ def test_a_chance_is_met_about_as_often_as_it_says(chance: float, seed: str) -> 
         ({"method": "POST"}, INSTANCE, False),
     ],
 )
-def test_a_request_has_to_fit_in_all_that_is_said(
-    said: dict[str, str], target: str, expected: bool
+def test_request_matches_if_every_matcher_matches(
+    members: dict[str, str], target: str, expected: bool
 ) -> None:
-    assert fits(plan(**said), query("GET", target.encode())) is expected
+    assert matches(reset(**members), query("GET", target.encode())) is expected
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,12 @@ def test_a_request_has_to_fit_in_all_that_is_said(
         ("stale-document", "/nowhere", False),
     ],
 )
-def test_an_effect_that_cannot_be_seen_does_not_count(
-    effect: str, target: str, expected: bool
-) -> None:
-    assert fits(FaultSpec(effect), query("GET", target.encode())) is expected
+def test_effect_matches_only_its_endpoints(effect: str, target: str, expected: bool) -> None:
+    assert matches(FaultSpec(effect), query("GET", target.encode())) is expected
 
 
 @pytest.mark.parametrize(
-    "said, passed_s, expected",
+    "members, passed_s, expected",
     [
         ({}, 0, True),
         ({"until_s": 70}, 69.9, True),
@@ -120,17 +118,17 @@ def test_an_effect_that_cannot_be_seen_does_not_count(
         ({"until_s": 70}, -3600, True),
     ],
 )
-def test_a_window_counts_from_when_it_was_set(
-    said: dict[str, float], passed_s: float, expected: bool
+def test_window_counts_from_when_the_fault_was_set(
+    members: dict[str, float], passed_s: float, expected: bool
 ) -> None:
-    assert is_time(plan(**said), passed_s) is expected
+    assert is_active(reset(**members), passed_s) is expected
 
 
-def test_garbage_is_always_the_same_and_no_http() -> None:
-    spoilt = FaultSpec("garbage", seed="s", parameters={"bytes": 100})
-    first = noise(spoilt, "a", 1, 100)
-    assert (len(first), first) == (100, noise(spoilt, "a", 1, 100))
+def test_noise_is_repeatable_and_not_http() -> None:
+    garbage = FaultSpec("garbage", seed="s", parameters={"bytes": 100})
+    first = noise(garbage, "a", 1, 100)
+    assert (len(first), first) == (100, noise(garbage, "a", 1, 100))
     assert first[0] >= 0x80
-    assert noise(spoilt, "a", 2, 100) != first != noise(spoilt, "b", 1, 100)
-    assert first.startswith(noise(spoilt, "a", 1, 33))
-    assert noise(spoilt, "a", 1, 1) == b"\xff"
+    assert noise(garbage, "a", 2, 100) != first != noise(garbage, "b", 1, 100)
+    assert first.startswith(noise(garbage, "a", 1, 33))
+    assert noise(garbage, "a", 1, 1) == b"\xff"

@@ -1,4 +1,4 @@
-"""What is said where a VM or a region is not as it should be."""
+"""The replies that replace the true one for a changed VM or region."""
 
 import json
 from typing import Any
@@ -9,8 +9,8 @@ from openimds.facts.faults import STATUSES
 from openimds.facts.refusals import refusal_row
 from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.faults.fault import Fault
-from openimds.protocol.faults.input import read
-from openimds.protocol.faults.substitute import Said, spoil
+from openimds.protocol.faults.input import read_fault
+from openimds.protocol.faults.substitute import Reply, substitute
 from openimds.protocol.handle import Subject, subject
 from openimds.protocol.pending import Pending, PendingChallenge, PendingDocument, PendingToken
 from openimds.protocol.request import Query, query
@@ -31,34 +31,34 @@ WEB = vm(
 )
 
 
-def asked(target: str, method: str = "GET", **more: Any) -> Query:
-    given = {"has_metadata_header": True, **more}
-    return query(method, target.encode(), **given)
+def queried(target: str, method: str = "GET", **more: Any) -> Query:
+    options = {"has_metadata_header": True, **more}
+    return query(method, target.encode(), **options)
 
 
-def about(said: object = None) -> Subject:
-    return subject(vm("web", said) if said else WEB, catalog(NEWEST), "secret")
+def about_web() -> Subject:
+    return subject(WEB, catalog(NEWEST), "secret")
 
 
-def spoilt(target: str, before: object = None, method: str = "GET", **effect: Any) -> Said:
-    (plan,) = read(effect)
-    fault = Fault(plan, "web", 1, vm("web", before) if before else None)
-    return spoil(fault, asked(target, method), about(), NOW_S)
+def substituted(target: str, before: object = None, method: str = "GET", **effect: Any) -> Reply:
+    (spec,) = read_fault(effect)
+    fault = Fault(spec, "web", 1, vm("web", before) if before else None)
+    return substitute(fault, queried(target, method), about_web(), NOW_S)
 
 
-def refusal(said: Said) -> tuple[int, bytes]:
-    assert isinstance(said, Refusal), said
-    return said.status, said.body
+def refusal(reply: Reply) -> tuple[int, bytes]:
+    assert isinstance(reply, Refusal), reply
+    return reply.status, reply.body
 
 
-def body(said: Said) -> Any:
-    assert isinstance(said, Response), said
-    return json.loads(said.body)
+def body(reply: Reply) -> Any:
+    assert isinstance(reply, Response), reply
+    return json.loads(reply.body)
 
 
-def need(said: Said, kind: type[Any]) -> Any:
-    assert isinstance(said, kind), said
-    return said
+def of_kind(reply: Reply, kind: type[Any]) -> Any:
+    assert isinstance(reply, kind), reply
+    return reply
 
 
 @pytest.mark.parametrize(
@@ -73,36 +73,37 @@ def need(said: Said, kind: type[Any]) -> Any:
     ],
 )
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_status_is_said_in_the_words_of_the_category(
-    target: str, category: str, status: int
-) -> None:
+def test_status_has_the_body_of_its_category(target: str, category: str, status: int) -> None:
     row = refusal_row(STATUSES[status].refusal, category)
-    assert refusal(spoilt(target, effect="status", status=status)) == (status, row.body.encode())
+    assert refusal(substituted(target, effect="status", status=status)) == (
+        status,
+        row.body.encode(),
+    )
 
 
-def test_a_status_needs_nothing_to_be_right() -> None:
-    """While IMDS is being updated it looks at nothing: not even at the header that is missing."""
-    (plan,) = read({"effect": "status", "status": 410})
+def test_status_precedes_every_request_check() -> None:
+    """An IMDS under update checks nothing, not even the missing header."""
+    (spec,) = read_fault({"effect": "status", "status": 410})
     bare = query("PUT", b"/metadata/instance")
-    assert refusal(spoil(Fault(plan, "web", 1), bare, about(), NOW_S))[0] == 410
+    assert refusal(substitute(Fault(spec, "web", 1), bare, about_web(), NOW_S))[0] == 410
 
 
 def test_429_as_text_is_bare() -> None:
-    said = spoilt(f"{INSTANCE}&format=text", effect="status", status=429)
-    assert refusal(said) == (429, b"Too many requests")
+    reply = substituted(f"{INSTANCE}&format=text", effect="status", status=429)
+    assert refusal(reply) == (429, b"Too many requests")
 
 
-def test_what_the_load_balancer_says_names_path_and_method() -> None:
-    said = spoilt("/metadata/loadbalancer?x", effect="status", status=404)
+def test_load_balancer_body_names_path_and_method() -> None:
+    reply = substituted("/metadata/loadbalancer?x", effect="status", status=404)
     text = 'API is not found: Path = \\"/metadata/loadbalancer\\", Method = \\"GET\\"'
-    assert refusal(said) == (404, f'{{"error":"{text}"}}'.encode())
+    assert refusal(reply) == (404, f'{{"error":"{text}"}}'.encode())
 
 
-def test_what_stands_before_imds_speaks_plain_text() -> None:
-    said = spoilt(TOKEN, effect="proxy-500")
-    assert refusal(said) == (500, b"Internal Server Error")
-    assert isinstance(said, Refusal)
-    assert said.media == "text/plain; charset=utf-8"
+def test_proxy_error_is_plain_text() -> None:
+    reply = substituted(TOKEN, effect="proxy-500")
+    assert refusal(reply) == (500, b"Internal Server Error")
+    assert isinstance(reply, Refusal)
+    assert reply.media == "text/plain; charset=utf-8"
 
 
 @pytest.mark.parametrize(
@@ -114,82 +115,83 @@ def test_what_stands_before_imds_speaks_plain_text() -> None:
         ("/oauth2/token?resource=https://a", b'"IdentityNotFound"'),
     ],
 )
-def test_a_vm_without_identity_is_refused_in_each_protocol(target: str, words: bytes) -> None:
-    status, said = refusal(spoilt(target, effect="no-identity"))
+def test_missing_identity_is_refused_in_each_protocol(target: str, words: bytes) -> None:
+    status, reply = refusal(substituted(target, effect="no-identity"))
     assert status == 400
-    assert words in said
+    assert words in reply
 
 
-def test_a_vm_without_identity_still_has_its_gates() -> None:
+def test_missing_identity_keeps_the_request_checks() -> None:
     target = TOKEN.removesuffix("&resource=https://a")
-    assert b"'resource' is missing" in refusal(spoilt(target, effect="no-identity"))[1]
+    assert b"'resource' is missing" in refusal(substituted(target, effect="no-identity"))[1]
 
 
-def test_a_token_is_forged_for_the_identity_that_was_asked_for() -> None:
-    found: PendingToken = need(
-        spoilt(f"{TOKEN}&msi_res_id={APP}", effect="forged-token", forgery="unsigned"), PendingToken
+def test_forged_token_is_for_the_queried_identity() -> None:
+    token: PendingToken = of_kind(
+        substituted(f"{TOKEN}&msi_res_id={APP}", effect="forged-token", forgery="unsigned"),
+        PendingToken,
     )
-    assert found.identity.source == "forge:unsigned"
-    assert found.identity.mirid.endswith("/userAssignedIdentities/app")
-    other = spoilt(f"{TOKEN}&client_id=x", effect="forged-token")
+    assert token.identity.source == "forge:unsigned"
+    assert token.identity.mirid.endswith("/userAssignedIdentities/app")
+    other = substituted(f"{TOKEN}&client_id=x", effect="forged-token")
     assert refusal(other)[0] == 400
 
 
-def test_a_challenge_comes_before_a_forgery() -> None:
-    (plan,) = read({"effect": "forged-token"})
+def test_challenge_precedes_a_forged_token() -> None:
+    (spec,) = read_fault({"effect": "forged-token"})
     extras = frozenset({"arc_folder"})
-    said = spoil(Fault(plan, "web", 1), asked(ARC, extras=extras), about(), NOW_S)
-    assert isinstance(said, PendingChallenge)
+    reply = substitute(Fault(spec, "web", 1), queried(ARC, extras=extras), about_web(), NOW_S)
+    assert isinstance(reply, PendingChallenge)
 
 
-def test_an_old_region_refuses_what_it_does_not_know_and_lists_the_rest() -> None:
+def test_old_region_refuses_newer_versions_and_lists_its_own() -> None:
     old: dict[str, Any] = {"effect": "unknown-version", "newest": "2020-10-01"}
-    status, said = refusal(spoilt(INSTANCE, **old))
+    status, reply = refusal(substituted(INSTANCE, **old))
     assert status == 400
     newest = ["2020-10-01", "2020-09-01", "2020-07-15"]
-    assert json.loads(said)["newest-versions"] == newest
-    assert body(spoilt("/metadata/versions", **old))["apiVersions"][-3:] == newest[::-1]
-    assert "compute" in body(spoilt("/metadata/instance?api-version=2020-10-01", **old))
-    assert isinstance(spoilt(TOKEN, **old), PendingToken)
+    assert json.loads(reply)["newest-versions"] == newest
+    assert body(substituted("/metadata/versions", **old))["apiVersions"][-3:] == newest[::-1]
+    assert "compute" in body(substituted("/metadata/instance?api-version=2020-10-01", **old))
+    assert isinstance(substituted(TOKEN, **old), PendingToken)
 
 
-def test_a_stale_document_is_that_of_before() -> None:
+def test_stale_document_is_the_earlier_one() -> None:
     before = {"compute": {"tags": {"env": "old"}}}
     stale: dict[str, Any] = {"effect": "stale-document", "before": before}
-    assert body(spoilt(INSTANCE, **stale))["compute"]["tags"] == "env:old"
-    assert body(spoilt(INSTANCE, effect="stale-document"))["compute"]["tags"] == "env:new"
+    assert body(substituted(INSTANCE, **stale))["compute"]["tags"] == "env:old"
+    assert body(substituted(INSTANCE, effect="stale-document"))["compute"]["tags"] == "env:new"
 
 
-def test_an_attested_document_is_signed_otherwise_or_refused_as_ever() -> None:
-    said = spoilt(ATTESTED, effect="attested-document", scenario="new-root")
-    document: PendingDocument = need(said, PendingDocument)
+def test_attested_document_takes_the_scenario_after_the_checks() -> None:
+    reply = substituted(ATTESTED, effect="attested-document", scenario="new-root")
+    document: PendingDocument = of_kind(reply, PendingDocument)
     assert (document.scenario, document.vm) == ("new-root", "web")
-    refused = spoilt(f"{ATTESTED}&nonce=%20", effect="attested-document")
+    refused = substituted(f"{ATTESTED}&nonce=%20", effect="attested-document")
     assert refusal(refused)[0] == 400
 
 
 class TestMissingFields:
-    def lost(self, target: str, *fields: str, leave: str = "missing") -> Said:
-        return spoilt(target, effect="missing-fields", fields=[*fields], leave=leave)
+    def partial(self, target: str, *fields: str, leave: str = "missing") -> Reply:
+        return substituted(target, effect="missing-fields", fields=[*fields], leave=leave)
 
-    def test_fields_are_missing_and_all_else_is_there(self) -> None:
-        whole = body(self.lost(INSTANCE, "network.interface.9.ipv6"))
-        found = body(self.lost(INSTANCE, "compute.tags", "network.interface.0.ipv6"))
+    def test_fields_are_missing_and_all_others_stay(self) -> None:
+        whole = body(self.partial(INSTANCE, "network.interface.9.ipv6"))
+        token = body(self.partial(INSTANCE, "compute.tags", "network.interface.0.ipv6"))
         del whole["compute"]["tags"], whole["network"]["interface"][0]["ipv6"]
-        assert found == whole
+        assert token == whole
 
-    def test_the_rest_is_as_it_was_to_the_byte(self) -> None:
-        said = self.lost(INSTANCE, "network")
-        assert isinstance(said, Response)
-        assert said.body.startswith(b'{"compute":{"azEnvironment":"AzurePublicCloud","customData"')
-        assert b"network" not in said.body
+    def test_other_fields_stay_to_the_byte(self) -> None:
+        reply = self.partial(INSTANCE, "network")
+        assert isinstance(reply, Response)
+        assert reply.body.startswith(b'{"compute":{"azEnvironment":"AzurePublicCloud","customData"')
+        assert b"network" not in reply.body
 
     @pytest.mark.parametrize(
         "field, left", [("tags", ""), ("tagsList", []), ("osProfile", {}), ("zone", "")]
     )
     def test_fields_are_left_empty(self, field: str, left: object) -> None:
-        found = body(self.lost(INSTANCE, f"compute.{field}", leave="empty"))
-        assert found["compute"][field] == left
+        token = body(self.partial(INSTANCE, f"compute.{field}", leave="empty"))
+        assert token["compute"][field] == left
 
     @pytest.mark.parametrize(
         "route, field, expected",
@@ -201,27 +203,27 @@ class TestMissingFields:
             ("", "network", b"compute/"),
         ],
     )
-    def test_routes_lead_through_what_is_left(
+    def test_route_leads_through_the_partial_document(
         self, route: str, field: str, expected: object
     ) -> None:
         target = f"/metadata/instance{route}?api-version=2021-02-01&format=text"
-        said = self.lost(target, field)
-        assert (said.body if isinstance(said, Response) else refusal(said)) == expected
+        reply = self.partial(target, field)
+        assert (reply.body if isinstance(reply, Response) else refusal(reply)) == expected
 
-    def test_extended_is_all_or_an_error(self) -> None:
-        said = self.lost("/metadata/instance?api-version=2021-08-01&extended=true", "network")
-        assert refusal(said) == (500, b'{ "error": "Server error" }')
+    def test_extended_query_is_an_error(self) -> None:
+        reply = self.partial("/metadata/instance?api-version=2021-08-01&extended=true", "network")
+        assert refusal(reply) == (500, b'{ "error": "Server error" }')
 
-    def test_what_was_refused_is_refused(self) -> None:
-        said = self.lost("/metadata/instance/compute/name?api-version=2021-02-01", "network")
-        assert refusal(said)[0] == 400
+    def test_refused_query_stays_refused(self) -> None:
+        reply = self.partial("/metadata/instance/compute/name?api-version=2021-02-01", "network")
+        assert refusal(reply)[0] == 400
 
     @pytest.mark.parametrize("field", ["extended", "extended.compute", "network.interface.7.ipv4"])
-    def test_a_field_that_this_document_has_not_is_not_missed(self, field: str) -> None:
-        assert body(self.lost(INSTANCE, field)).keys() == {"compute", "network"}
+    def test_field_that_the_document_lacks_changes_nothing(self, field: str) -> None:
+        assert body(self.partial(INSTANCE, field)).keys() == {"compute", "network"}
 
 
-def test_needs_stay_what_they_are() -> None:
-    """The words of a need are those of `core.need`, so that whoever makes it knows it."""
-    said: Pending | Response | Refusal = spoilt(TOKEN, effect="forged-token")
-    assert need(said, PendingToken).resource == "https://a"
+def test_pending_token_keeps_its_resource() -> None:
+    """The provider gets the pending token that `handle` would give it."""
+    reply: Pending | Response | Refusal = substituted(TOKEN, effect="forged-token")
+    assert of_kind(reply, PendingToken).resource == "https://a"
