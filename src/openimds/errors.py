@@ -37,5 +37,9 @@ class ConfigError(Error):
         return ConfigError(where, self.seen, self.expected, self.hint)
 
 
+class SpellingError(ConfigError):
+    """A mapping with a key in both spellings, snake_case and camelCase."""
+
+
 class DuplicateNameError(ValueError):
     """A name that stands twice in one mapping."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, SpellingError
 
 MOST_ITEMS = 100_000
 """The usual upper bound of a list, such as the names of VMs."""
@@ -88,21 +88,21 @@ def read_fields(
 ) -> dict[str, Any]:
     """Read a mapping of these parameters and no others; fill in their defaults.
 
-    A null member counts as absent. `where` is the path of the mapping; an error that concerns the
-    whole mapping names `root` if the path is empty.
+    A null member counts as absent. A member's name may also be in camelCase. `where` is the path of
+    the mapping; an error that concerns the whole mapping names `root` if the path is empty.
 
     Raises:
         ConfigError: no mapping, an unknown or missing member, or a value that does not fit.
+        SpellingError: a member in both spellings.
     """
     rows = {row.name: row for row in parameters}
     place = where or root
     if not isinstance(value, Mapping):
         raise ConfigError(place, describe(value), "a mapping of names to values")
-    check_names(value, rows, place)
     fields = {
-        name: read_value(rows[name], field, path_of(where, name), text=text)
-        for name, field in value.items()
-        if field is not None
+        name: read_value(rows[name], value[spelling], path_of(where, spelling), text=text)
+        for spelling, name in _spelled(value, rows, place).items()
+        if value[spelling] is not None
     }
     for row in rows.values():
         if row.name in fields:
@@ -159,6 +159,32 @@ def check_names(names: Iterable[object], known: Iterable[str], where: str) -> No
         if name not in known:
             expected = "one of " + ", ".join(known)
             raise ConfigError(where, f'unknown key "{name}"', expected, nearest(str(name), known))
+
+
+def camel_case(name: str) -> str:
+    """Return the camelCase spelling of a name: `untilS` of `until_s`."""
+    head, *rest = name.split("_")
+    return head + "".join(map(str.capitalize, rest))
+
+
+def _spelled(value: Mapping[Any, object], rows: Iterable[str], where: str) -> dict[Any, str]:
+    """Return the name of the row of each member, by the member's spelling.
+
+    Raises:
+        ConfigError: a member without a row.
+        SpellingError: a member in both spellings.
+    """
+    names = {spelling: name for name in rows for spelling in (camel_case(name), name)}
+    for spelling in value:
+        if spelling not in names:
+            expected, hint = "one of " + ", ".join(rows), nearest(str(spelling), names)
+            raise ConfigError(where, f'unknown key "{spelling}"', expected, hint)
+    for spelling in value:
+        name = names[spelling]
+        if spelling != name and name in value:
+            seen = f'both "{name}" and "{spelling}"'
+            raise SpellingError(where, seen, "one of the two", f'Keep "{spelling}"')
+    return {spelling: names[spelling] for spelling in value}
 
 
 def path_of(where: str, name: str) -> str:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from openimds.errors import SpellingError
 from openimds.parameters import (
     LARGEST,
     MisfitError,
     Parameter,
+    camel_case,
     check_names,
     describe,
     nearest,
@@ -232,6 +234,28 @@ def test_unknown_field_brings_the_nearest() -> None:
 def test_misfit_of_a_field_names_its_path() -> None:
     assert refused(read_fields, ROWS, {"count": 0}).where == "count"
     assert refused(read_fields, ROWS, {"count": 0}, "a[1].b").where == "a[1].b.count"
+
+
+@pytest.mark.parametrize("spelling", ["span_s", "spanS"])
+def test_field_is_read_in_both_spellings(spelling: str) -> None:
+    assert read_fields([SPAN], {spelling: 2}) == {"span_s": 2}
+    assert refused(read_fields, [SPAN], {spelling: -1}, "a").where == f"a.{spelling}"
+
+
+@pytest.mark.parametrize("value", [{"span_s": 1, "spanS": 1}, {"spanS": None, "span_s": 1}])
+def test_field_in_both_spellings_at_once_is_refused(value: dict[str, object]) -> None:
+    with pytest.raises(SpellingError) as caught:
+        read_fields([SPAN], value, "events[0]")
+    error = caught.value
+    assert (error.where, error.seen) == ("events[0]", 'both "span_s" and "spanS"')
+    assert error.hint == 'Keep "spanS"'
+
+
+@pytest.mark.parametrize(
+    "name, expected", [("until_s", "untilS"), ("vms", "vms"), ("api-version", "api-version")]
+)
+def test_camel_case_joins_the_words_of_a_name(name: str, expected: str) -> None:
+    assert camel_case(name) == expected
 
 
 def test_names_that_are_all_known_pass() -> None:
