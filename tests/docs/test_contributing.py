@@ -58,7 +58,7 @@ def insert(row: Row, root: Path) -> None:
         and node.target.id == row.table
     ]
     assert table.end_lineno
-    lines.insert(table.end_lineno - 1, row.text)
+    lines.insert(table.end_lineno - 1, f"{row.text.rstrip()},\n")
     path.write_text("".join(lines))
 
 

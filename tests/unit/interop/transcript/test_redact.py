@@ -12,6 +12,7 @@ from openimds.facts.balancer import LISTS
 from openimds.facts.document import FIELDS
 from openimds.facts.events import MEMBERS
 from openimds.facts.redaction import Redaction
+from openimds.facts.versions import NEWEST
 from openimds.interop.transcript import captured, read, redact
 from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
@@ -228,7 +229,7 @@ def everything(vm: Vm) -> Transcript:
     document = complete(vm)
     bodies = {
         version: project(document, shape(version, is_extended=True))
-        for version in ("2017-03-01", "2021-02-01", "2025-11-15")
+        for version in ("2017-03-01", "2021-02-01", NEWEST)
     }
     texts = [
         an_exchange(f"/metadata/instance/compute/{name}?{V}&format=text", an_answer(str(text)))

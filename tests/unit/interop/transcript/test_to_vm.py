@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from openimds.facts.versions import NEWEST
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.to_vm import CapturedVm, captured
 from tests.support.transcripts import (
@@ -141,7 +142,7 @@ def test_a_classic_vm_has_its_id_from_the_signed_document() -> None:
             ("2017-03-01", "2023-07-01", "2099-01-01", 7),
             ("its region knew no later api-version: --newest-version 2023-07-01 is like it",),
         ),
-        (("2017-03-01", "2025-11-15"), ()),
+        (("2017-03-01", NEWEST), ()),
         (("2099-01-01",), ()),
         ((), ()),
     ],
