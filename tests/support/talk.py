@@ -150,8 +150,8 @@ class IdleProvider:
         raise AssertionError(need)
 
 
-def an_index(*vms: Vm, newest: str = NEWEST, most_bytes: int = 1 << 28) -> ResponseIndex:
-    fleet_index: ResponseIndex = FleetIndex(catalog(newest), most_bytes)
+def an_index(*vms: Vm, newest: str = NEWEST, max_bytes: int = 1 << 28) -> ResponseIndex:
+    fleet_index: ResponseIndex = FleetIndex(catalog(newest), max_bytes)
     fleet_index.apply(fleet_index.plan(vms or (Vm("vm-1"),)))
     return fleet_index
 

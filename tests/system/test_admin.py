@@ -110,7 +110,7 @@ def test_a_second_server_on_one_state_is_refused_and_the_first_is_named(tmp_path
         assert (got.returncode, got.stdout) == (1, "")
         assert got.stderr == (
             f"openimds: {tmp_path / 'kept'}: in use by the process with pid {server.process.pid}; "
-            "end it first, or name another --state\n"
+            "stop it first, or choose another --state\n"
         )
         assert server.stop() == (0, "")
     with serving("--state", "kept", cwd=tmp_path) as server:
@@ -123,8 +123,8 @@ def test_a_broken_store_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
     got = run("serve", "--state", "kept", "--listen", "127.0.0.1:0", cwd=tmp_path)
     assert got.returncode == 1
     assert got.stderr == (
-        f"openimds: {tmp_path / 'kept' / 'fleet.db'}: file is not a database; this is no store of "
-        "ours: put a copy back, or move it away to begin anew\n"
+        f"openimds: {tmp_path / 'kept' / 'fleet.db'}: file is not a database; this is not a "
+        "store of OpenIMDS: restore a backup, or move the file away to start empty\n"
     )
 
 

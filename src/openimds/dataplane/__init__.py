@@ -1,15 +1,18 @@
-"""The data plane: bytes in, bytes out, for callers who are known by where they come from.
+"""The data plane: bytes in, bytes out, for callers identified by where their connection comes from.
 
-Rules of the room. One process, one event loop; a request is answered inside the call that brought
-its last byte: no task, no await, no lock, no log line. Whatever can be worked out once is a
-prepared reply; answering is looking it up, counting, and one write. Everything a guest can make
-grow has a bound: a request's target, its headers, its body, its time, the connections.
+Rules of the room. One process, one event loop; a request is answered inside the call that delivers
+its last byte: no task, no await, no lock, no log line. Whatever can be computed once is a prepared
+response; answering is one look-up in the response cache, one count and one write. Everything that a
+guest can make grow has a bound: the target, the headers, the body, the time, the connections.
 
-Theory. `conversation` is one connection: it feeds a parser (httptools), and asks `dispatcher` for
-the reply. `dispatcher` is what all connections share: the picture, the counters, the clock.
-`reply` writes heads as they were recorded. `listen` opens sockets, one of which may belong to one
-VM. Who looks on (`watch`) and who says that requests go wrong (`trouble`) is asked only while
-there is somebody; `play` lets a reply suffer on its way.
+Theory. `connection` feeds the chunks of one connection to a parser (httptools) and asks
+`dispatcher` for each response; `phase` is its state machine. The dispatcher is shared by all
+connections: the fleet index, the limits, the counters, the clocks. `response_bytes` lays out heads
+in the recorded order of headers. `listeners` opens sockets, some of which belong to one VM;
+`connection_limits` bounds the connections and ends those whose time is up. `observer` has the ports
+of a request observer and of a source of faults, each consulted only while one is set;
+`fault_delivery` sends a response late, in pieces or not at all. `recording` is the observer that
+keeps requests.
 
-What the room refuses to know: files, stores, keys, the admin API.
+The room does not know files, stores, keys or the admin API.
 """

@@ -1,4 +1,4 @@
-"""What all connections share: the picture, the limits, the counters, the clock."""
+"""The state that all connections share, and the decision which response a request gets."""
 
 from collections.abc import Callable
 from math import floor
@@ -7,9 +7,15 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from openimds.dataplane.connection_limits import ConnectionTable
-from openimds.dataplane.observer import FaultSource, Later, NoResponse, RequestObserver, loop_later
+from openimds.dataplane.observer import (
+    CallLater,
+    FaultSource,
+    NoResponse,
+    RequestObserver,
+    loop_later,
+)
 from openimds.dataplane.response_bytes import (
-    CLOSE,
+    CONNECTION_CLOSE,
     CountKey,
     PreparedResponse,
     RequestCount,
@@ -32,13 +38,13 @@ ResponseIndex: TypeAlias = FleetIndex[PreparedResponse]
 _OTHER = "other"
 """The counter of paths that no endpoint row has."""
 _NEVER = -1
-"""An edition that no picture has."""
-_NOBODY = query("GET", b"/")
-"""What strangers are taken to ask: they get the same words wherever they go."""
+"""A generation that no fleet index has."""
+_ANY_QUERY = query("GET", b"/")
+"""The query of every unknown caller: the response does not depend on the path."""
 
 
 class Bounds(Struct, frozen=True):
-    """What a guest may cost. Sizes are bytes, times are seconds."""
+    """The most that a guest may use. Sizes are bytes, times are seconds."""
 
     target_bytes: int = 4096
     head_bytes: int = 16384
@@ -56,7 +62,7 @@ class Bounds(Struct, frozen=True):
 
 
 class ParsedRequest(Struct, frozen=True):
-    """What a connection learned of one request; the key of its prepared reply."""
+    """The parts of a request that its response can depend on."""
 
     method: str
     target: bytes
@@ -67,21 +73,21 @@ class ParsedRequest(Struct, frozen=True):
     body: bytes = b""
 
     @property
-    def is_plain(self) -> bool:
-        """Tell whether the same request again may have the same reply: it only reads."""
+    def is_cacheable(self) -> bool:
+        """Whether the same request may get the same response again: it only reads."""
         return self.method != "POST" and not self.body
 
     def key(self) -> str:
-        """Return text that differs wherever the reply may differ.
+        """Return the cache key: text that differs wherever the response may differ.
 
-        It is text so that no bytes of a guest, which are looked up in the same place, can equal it.
+        The cache is also keyed by the bytes of requests; text never equals the bytes of a guest.
         """
         flags = f"{self.method} {self.has_metadata_header:d}{self.is_forwarded:d}{self.connection} "
         secrets = "".join(f"{name}:{value}\n" for name, value in self.credentials)
         return flags + self.target.decode("latin-1") + (f"\n{secrets}" if secrets else "")
 
     def query(self, extras: frozenset[str] = frozenset()) -> Query:
-        """Return what the request asks where `extras` bring endpoints with them."""
+        """Return the query of the request; `extras` are settings that add endpoints."""
         return query(
             self.method,
             self.target,
@@ -94,27 +100,28 @@ class ParsedRequest(Struct, frozen=True):
 
 
 class PendingProvider(Protocol):
-    """Makes what answers need; the data plane has no key and no store of its own."""
+    """Does pending work; the data plane itself has neither keys nor a store."""
 
     def cached(self, need: Pending, now_s: float) -> Result | None:
-        """Return what is there already, or None if it has to be made."""
+        """Return the cached result, or None if the work has to be done first."""
         ...
 
     async def make(self, need: Pending, now_s: float) -> Result:
-        """Return it once it is made, or why it could not be."""
+        """Do the work and return its result, which may be a failure."""
         ...
 
 
 class WaitingRequest(Struct, frozen=True):
-    """A reply that waits for something to be made.
+    """A request whose response waits for pending work.
 
-    `generation` is the picture's at its beginning; of another one the reply is not kept.
+    `generation` is that of the fleet index when the wait began; the response is cached only if it
+    has not changed since.
     """
 
     entry: WireEntry
-    asked: Query
+    query: Query
     request: ParsedRequest
-    need: Pending
+    pending: Pending
     raw: bytes
     generation: int
 
@@ -122,9 +129,9 @@ class WaitingRequest(Struct, frozen=True):
 class Dispatcher:
     """The data plane without its sockets.
 
-    `now` is a steady clock for limits and time-outs, `utc` the clock of the wall for dates. A
-    step of the picture changes what every connection answers from its next request on. `extras`
-    are the settings that bring endpoints with them, `secret_of` knows the secrets of the VMs.
+    `now` is a steady clock for limits and time-outs, `utc` the wall clock for dates, both in
+    seconds. An update of the fleet index takes effect with the next request of each connection.
+    `extras` are settings that add endpoints; `secret_of` returns the secret of a VM by its name.
     """
 
     def __init__(  # noqa: PLR0913 - all that connections share
@@ -141,7 +148,7 @@ class Dispatcher:
         on_unknown_caller: Callable[[str], None] = lambda _: None,
         on_internal_error: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
-        """Serve a picture under limits."""
+        """Serve the VMs of a fleet index under limits."""
         self.extras, self.secret_of = extras, secret_of
         self.provider = provider
         self.fleet_index = fleet_index
@@ -158,201 +165,205 @@ class Dispatcher:
         self.on_unknown_caller = on_unknown_caller
         self.observer: RequestObserver | None = None
         self.faults: FaultSource | None = None
-        self.call_later: Later = loop_later
+        self.call_later: CallLater = loop_later
 
-    def reply(
+    def respond(
         self, entry: WireEntry, request: ParsedRequest, raw: bytes
     ) -> PreparedResponse | WaitingRequest:
-        """Return the reply to a request, prepared before or now; limits are asked first.
+        """Return the response to a request of a VM; limits are consulted first.
 
-        `raw` is the request to the byte if it is certain that the same bytes mean the same again;
-        the reply is then found by them the next time, without parsing. Where something has to be
-        made first, what comes back is to be handed to `fulfil`.
+        `raw` is the request byte for byte, if the same bytes certainly mean the same request: the
+        response is then cached by them too, and the next such request is not parsed. A
+        `WaitingRequest` is to be handed to `finish`.
         """
-        known = self._known(entry, request)
-        if known is not None:
-            if not entry.grants(known.limit, self.allowances, self.now()):
-                return self.refused(known)
+        cached = self._cached(entry, request)
+        if cached is not None:
+            if not entry.grants(cached.limit, self.allowances, self.now()):
+                return self.throttle(cached)
             if raw:
-                self.fleet_index.response_cache.keep(entry.responses, raw, known, len(raw))
-            return known
+                self.fleet_index.response_cache.put(entry.responses, raw, cached, len(raw))
+            return cached
         asked = request.query(self.extras)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
-            return self._too_soon(asked, request)
-        return self._answered(entry, asked, request, raw)
+            return self._throttled(asked, request)
+        return self._handle(entry, asked, request, raw)
 
-    def _known(self, entry: WireEntry, request: ParsedRequest) -> PreparedResponse | None:
-        """Return the reply that was prepared for such a request before, if it still holds."""
-        found = entry.responses.by_request.get(request.key()) if request.is_plain else None
-        return found if found is not None and self.is_good(found) else None
+    def _cached(self, entry: WireEntry, request: ParsedRequest) -> PreparedResponse | None:
+        """Return the cached response to such a request, if it is current."""
+        cached = entry.responses.by_request.get(request.key()) if request.is_cacheable else None
+        return cached if cached is not None and self.is_current(cached) else None
 
-    def troubled(
+    def respond_with_faults(
         self, entry: WireEntry, request: ParsedRequest
     ) -> "tuple[PreparedResponse | WaitingRequest, Fault | None]":
-        """Return the reply to a request while faults are set, and the one that is played on it."""
+        """Return the response to a request while faults are set, and the injected fault, if any."""
         asked = request.query(self.extras)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
-            return self._too_soon(asked, request), None
+            return self._throttled(asked, request), None
         assert self.faults is not None
         fault = self.faults.fault(entry.name, asked, self.utc())
         if fault is None or fault.row.way is EffectMode.DELIVERY:
-            return self._known(entry, request) or self._answered(entry, asked, request, b""), fault
+            cached = self._cached(entry, request)
+            return cached or self._handle(entry, asked, request, b""), fault
         if fault.row.way is EffectMode.SILENCE:
             return NoResponse(_name(asked), fault), fault
-        said = substitute(fault, asked, self._subject(entry, asked), self.utc())
-        return self._settled(entry, asked, request, said, keeps=False), fault
+        outcome = substitute(fault, asked, self._subject(entry, asked), self.utc())
+        return self._resolve(entry, asked, request, outcome, is_cached=False), fault
 
-    def _answered(
+    def _handle(
         self, entry: WireEntry, asked: Query, request: ParsedRequest, raw: bytes
     ) -> PreparedResponse | WaitingRequest:
-        """Return the true reply to what a VM may ask now; `raw` as in `reply`."""
-        said = handle(asked, self._subject(entry, asked), self.utc())
-        return self._settled(entry, asked, request, said, raw)
+        """Return the true response to a query within the limits; `raw` as in `respond`."""
+        outcome = handle(asked, self._subject(entry, asked), self.utc())
+        return self._resolve(entry, asked, request, outcome, raw)
 
     def _subject(self, entry: WireEntry, asked: Query) -> Subject:
         secret = self.secret_of(entry.name) if asked.credentials else ""
         return entry.subject(self.fleet_index.catalog, secret)
 
-    def _settled(  # noqa: PLR0913 - the facts of one reply
+    def _resolve(  # noqa: PLR0913 - the facts of one response
         self,
         entry: WireEntry,
         asked: Query,
         request: ParsedRequest,
-        said: Response | Refusal | Pending,
+        outcome: Response | Refusal | Pending,
         raw: bytes = b"",
         *,
-        keeps: bool = True,
+        is_cached: bool = True,
     ) -> PreparedResponse | WaitingRequest:
-        """Return the reply that says this, with what it needs if that is held already."""
-        utc_s, need, made = self.utc(), None, None
-        if not isinstance(said, Response | Refusal):
-            need, made = said, self.provider.cached(said, utc_s)
-            if made is None:
+        """Prepare the response to an outcome; pending work without a cached result must wait."""
+        utc_s, pending, result = self.utc(), None, None
+        if not isinstance(outcome, Response | Refusal):
+            pending, result = outcome, self.provider.cached(outcome, utc_s)
+            if result is None:
                 if not entry.begin(asked.category.limit, self.allowances):
-                    return self._too_soon(asked, request)
-                generation = self.fleet_index.generation if keeps else _NEVER
-                return WaitingRequest(entry, asked, request, need, raw, generation)
-            said = resume(asked, need, made, utc_s)
-        if not keeps:
-            return self._prepare(said, asked, request)
-        return self._kept(entry, asked, request, said, need, made, raw)
+                    return self._throttled(asked, request)
+                generation = self.fleet_index.generation if is_cached else _NEVER
+                return WaitingRequest(entry, asked, request, pending, raw, generation)
+            outcome = resume(asked, pending, result, utc_s)
+        if not is_cached:
+            return self._prepare(outcome, asked, request)
+        return self._cache(entry, asked, request, outcome, pending, result, raw)
 
-    async def fulfil(self, waiting: WaitingRequest) -> PreparedResponse:
-        """Return a reply once what it needs is made."""
-        asked, request, entry = waiting.asked, waiting.request, waiting.entry
-        made: Result | None = None
+    async def finish(self, waiting: WaitingRequest) -> PreparedResponse:
+        """Return the response once its pending work is done."""
+        asked, request, entry = waiting.query, waiting.request, waiting.entry
+        result: Result | None = None
         try:
-            made = await self.provider.make(waiting.need, self.utc())
-            said = resume(asked, waiting.need, made, self.utc())
-        except Exception as error:  # noqa: BLE001 - a mistake of ours is told and answered with 500
+            result = await self.provider.make(waiting.pending, self.utc())
+            outcome = resume(asked, waiting.pending, result, self.utc())
+        except Exception as error:  # noqa: BLE001 - our own error is reported and answered with 500
             self.on_internal_error(error)
-            said = refuse("server_error", asked, until_s=0)
+            outcome = refuse("server_error", asked, until_s=0)
         finally:
             entry.end(asked.category.limit)
-        if isinstance(waiting.need, PendingToken) and waiting.need.is_once:
-            # What was prepared may say the token that this one has taken the place of.
+        if isinstance(waiting.pending, PendingToken) and waiting.pending.is_once:
+            # Cached responses may hold the token that this new one replaces.
             self.fleet_index.response_cache.drop(entry.responses)
         if waiting.generation == self.fleet_index.generation:
-            return self._kept(entry, asked, request, said, waiting.need, made, waiting.raw)
-        # The VM may be another one by now: the reply is right, and not right any more.
-        return self._prepare(said, asked, request)
+            return self._cache(entry, asked, request, outcome, waiting.pending, result, waiting.raw)
+        # The VM changed while the work was done: send the response, but do not cache it.
+        return self._prepare(outcome, asked, request)
 
-    def is_good(self, reply: PreparedResponse) -> bool:
-        """Tell whether a prepared reply still holds, or could be brought up to date at once."""
+    def is_current(self, response: PreparedResponse) -> bool:
+        """Tell whether a cached response is current, or could be rendered again at once."""
         utc_s = self.utc()
-        if utc_s < reply.until_s:
+        if utc_s < response.until_s:
             return True
-        if reply.need is None or reply.asked is None:
+        if response.pending is None or response.query is None:
             return False
-        made = self.provider.cached(reply.need, utc_s)
-        if made is None:
+        result = self.provider.cached(response.pending, utc_s)
+        if result is None:
             return False
-        if made is reply.made and isinstance(made, Signature):
-            reply.until_s = min(made.until_s, floor(utc_s) + 1)
-        elif made is not reply.made or reply.until_s != WHILE_HELD:
-            reply.say(resume(reply.asked, reply.need, made, utc_s))
-            reply.made = made
-        return reply.until_s == WHILE_HELD or utc_s < reply.until_s
+        if result is response.result and isinstance(result, Signature):
+            response.until_s = min(result.until_s, floor(utc_s) + 1)
+        elif result is not response.result or response.until_s != WHILE_HELD:
+            response.render(resume(response.query, response.pending, result, utc_s))
+            response.result = result
+        return response.until_s == WHILE_HELD or utc_s < response.until_s
 
-    def _kept(  # noqa: PLR0913, PLR0917 - the facts of one reply
+    def _cache(  # noqa: PLR0913, PLR0917 - the facts of one response
         self,
         entry: WireEntry,
         asked: Query,
         request: ParsedRequest,
-        said: Response | Refusal,
-        need: Pending | None,
-        made: Result | None,
+        outcome: Response | Refusal,
+        pending: Pending | None,
+        result: Result | None,
         raw: bytes,
     ) -> PreparedResponse:
-        """Return the reply to a request, and keep it unless it is for this one time."""
-        reply = self._prepare(said, asked, request)
-        is_over = WHILE_HELD < said.until_s <= self.utc()
-        is_once = is_over or (need is not None and need.is_once)
-        if is_once or not request.is_plain:
-            return reply
-        reply.limit = asked.category.limit
-        reply.instead = self._too_soon(asked, request, counts=False)
-        reply.need, reply.asked, reply.made = need, asked if need else None, made
+        """Prepare the response to a request, and cache it unless it is for one request only."""
+        response = self._prepare(outcome, asked, request)
+        is_over = WHILE_HELD < outcome.until_s <= self.utc()
+        is_once = is_over or (pending is not None and pending.is_once)
+        if is_once or not request.is_cacheable:
+            return response
+        response.limit = asked.category.limit
+        response.throttled = self._throttled(asked, request, counts=False)
+        response.pending, response.result = pending, result
+        response.query = asked if pending else None
         response_cache, key = self.fleet_index.response_cache, request.key()
-        response_cache.keep(entry.responses, key, reply, reply.size_bytes + len(key))
+        response_cache.put(entry.responses, key, response, response.size_bytes + len(key))
         if raw:
-            response_cache.keep(entry.responses, raw, reply, len(raw))
-        return reply
+            response_cache.put(entry.responses, raw, response, len(raw))
+        return response
 
-    def refused(self, reply: PreparedResponse) -> PreparedResponse:
-        """Return what is said instead of a reply when its limiter class says no, and count that."""
-        self._count_throttled(reply.limit)
-        assert reply.instead is not None  # Every kept reply has one.
-        return reply.instead
+    def throttle(self, response: PreparedResponse) -> PreparedResponse:
+        """Return the 429 that replaces a cached response beyond its limit, and count it."""
+        self._count_throttled(response.limit)
+        assert response.throttled is not None  # Every cached response of a VM has one.
+        return response.throttled
 
-    def meet(self, address: str) -> None:
-        """Remember a caller who is no VM, as long as there are not too many."""
-        seen = self.unknown_callers
-        if address in seen:
-            seen[address] += 1
-        elif len(seen) < self.bounds.unknown_callers:
-            seen[address] = 1
+    def count_unknown_caller(self, address: str) -> None:
+        """Count a request of an unknown caller; further addresses beyond the bound are ignored."""
+        counts = self.unknown_callers
+        if address in counts:
+            counts[address] += 1
+        elif len(counts) < self.bounds.unknown_callers:
+            counts[address] = 1
             self.on_unknown_caller(address)
 
-    def unknown_caller(self, request: ParsedRequest, raw: bytes) -> PreparedResponse:
-        """Return the reply to a caller who is no VM; `raw` as in `reply`."""
+    def respond_unknown_caller(self, request: ParsedRequest, raw: bytes) -> PreparedResponse:
+        """Return the response to an unknown caller; `raw` as in `respond`."""
         row = refusal_row("unknown_caller", "")
-        said = Refusal(row, row.body.encode())
-        reply = self._prepare(said, _NOBODY, request, "unknown_caller")
+        refusal = Refusal(row, row.body.encode())
+        response = self._prepare(refusal, _ANY_QUERY, request, "unknown_caller")
         if raw:
-            self.fleet_index.response_cache.keep(
-                self.unknown_caller_responses, raw, reply, reply.size_bytes + len(raw)
+            self.fleet_index.response_cache.put(
+                self.unknown_caller_responses, raw, response, response.size_bytes + len(raw)
             )
-        return reply
+        return response
 
-    def broken(self, key: str) -> PreparedResponse:
-        """Return the last words to a connection whose bytes are no request we take."""
+    def refuse(self, key: str) -> PreparedResponse:
+        """Return the last response to a connection whose bytes are not an acceptable request."""
         row = refusal_row(key, "http")
-        said = Refusal(row, row.body.encode())
         return PreparedResponse(
-            said, "general", self._count("http", row.status, key), connection=CLOSE
+            Refusal(row, row.body.encode()),
+            "general",
+            self._count("http", row.status, key),
+            connection=CONNECTION_CLOSE,
         )
 
     def set_faults(self, faults: FaultSource | None) -> None:
-        """Let requests go wrong as this says from now on, or let all go right."""
+        """Inject the faults of a source from now on, or none."""
         self.faults = faults
         if faults:
-            # What is known by its bytes would pass untroubled.
+            # Requests found by their bytes would bypass the faults.
             self.fleet_index.clear_responses()
 
     def set_observer(self, observer: RequestObserver | None) -> None:
-        """Have somebody told of every request from now on, or nobody."""
+        """Show every request to an observer from now on, or to none."""
         self.observer = observer
-        # What is known by its bytes would pass unseen.
+        # Requests found by their bytes would bypass the observer.
         self.fleet_index.clear_responses()
         self.fleet_index.response_cache.drop(self.unknown_caller_responses)
 
-    def send(self, reply: PreparedResponse, utc_s: float) -> bytes:
-        """RequestCount a reply and return its bytes."""
-        reply.count.requests += 1
-        return self.stamps.stamp(reply, utc_s)
+    def send(self, response: PreparedResponse, utc_s: float) -> bytes:
+        """Count a response and return its bytes."""
+        response.count.requests += 1
+        return self.stamps.stamp(response, utc_s)
 
-    def _too_soon(
+    def _throttled(
         self, asked: Query, request: ParsedRequest, *, counts: bool = True
     ) -> PreparedResponse:
         if counts:
@@ -363,27 +374,31 @@ class Dispatcher:
         self.throttled[limit] = self.throttled.get(limit, 0) + 1
 
     def _prepare(
-        self, said: Response | Refusal, asked: Query, request: ParsedRequest, counter: str = ""
+        self,
+        outcome: Response | Refusal,
+        asked: Query,
+        request: ParsedRequest,
+        counter: str = "",
     ) -> PreparedResponse:
         name = counter or _name(asked)
-        family = said.problem.family if isinstance(said, Refusal) else ""
+        family = outcome.problem.family if isinstance(outcome, Refusal) else ""
         return PreparedResponse(
-            said,
+            outcome,
             family or asked.category.headers,
-            self._count(name, said.status, reason_of(said)),
+            self._count(name, outcome.status, reason_of(outcome)),
             connection=request.connection,
             has_body=request.method != "HEAD",
         )
 
     def _count(self, endpoint: str, status: int, reason: str) -> RequestCount:
-        counted = CountKey(endpoint, status, reason)
-        return self.counts.setdefault(counted, RequestCount(counted))
+        key = CountKey(endpoint, status, reason)
+        return self.counts.setdefault(key, RequestCount(key))
 
 
 def _name(asked: Query) -> str:
     return asked.endpoint.key if asked.endpoint else _OTHER
 
 
-def reason_of(said: Response | Refusal) -> str:
-    """Return the key of a refusal's row, or nothing for an answer."""
-    return said.problem.key if isinstance(said, Refusal) else ""
+def reason_of(outcome: Response | Refusal) -> str:
+    """Return the key of a refusal's row, or nothing for a success."""
+    return outcome.problem.key if isinstance(outcome, Refusal) else ""

@@ -1,4 +1,4 @@
-"""How a reply goes out on which a fault is played: piece by piece, late, or not at all."""
+"""The delivery of a response under an injected fault: in pieces, late, or not at all."""
 
 import asyncio
 import socket
@@ -18,23 +18,24 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class FaultyDelivery:
-    """A reply on its way out, in its own time.
+    """A response that is delivered by the script of a fault.
 
-    `take` gives what can be written now, `is_over` tells when nothing more will come, and `resets`
-    whether the connection is reset then. `wake` is called whenever something has changed, and
-    `wait_s` is the time until then.
+    `take` returns the bytes that are due; `is_over` tells that no more will come, and `resets` that
+    the connection is reset then. `wake` is called after every change, the next one in `wait_s`
+    seconds.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         fault: Fault,
-        heard: ObservedRequest | None,
+        observed: ObservedRequest | None,
         wake: Callable[[], None],
     ) -> None:
-        """Prepare to play a fault on the reply to a request."""
-        self._dispatcher, self._fault, self._heard, self._wake = dispatcher, fault, heard, wake
-        self._ready: list[bytes] = []
+        """Prepare to deliver the response to a request under a fault."""
+        self._dispatcher, self._fault = dispatcher, fault
+        self._observed, self._wake = observed, wake
+        self._due: list[bytes] = []
         self._coming: deque[bytes] = deque()
         self._pause_s = self._rest_s = 0.0
         self._timer: Any = None
@@ -44,71 +45,71 @@ class FaultyDelivery:
 
     @property
     def is_endless(self) -> bool:
-        """Tell whether only the patience of one of the two ends this."""
+        """Whether only a time-out of either side ends the delivery."""
         return self._rest_s == inf
 
-    def start(self, reply: PreparedResponse | WaitingRequest) -> "FaultyDelivery":
-        """Begin with the true reply, or once it is made; what is due at once can be taken now."""
-        if isinstance(reply, WaitingRequest):
-            self._task = asyncio.create_task(self._fulfil(reply))
+    def start(self, response: PreparedResponse | WaitingRequest) -> "FaultyDelivery":
+        """Begin with the true response, now or once its pending work is done; return self."""
+        if isinstance(response, WaitingRequest):
+            self._task = asyncio.create_task(self._finish(response))
         else:
-            self._begin(reply)
+            self._begin(response)
         return self
 
     def take(self) -> bytes:
-        """Return what is ready."""
-        data = b"".join(self._ready)
-        self._ready.clear()
+        """Remove and return the bytes that are due."""
+        data = b"".join(self._due)
+        self._due.clear()
         return data
 
     def cancel(self) -> None:
-        """Let nothing more come; what was asked is done all the same."""
+        """Send nothing more; pending work is finished all the same."""
         self.is_over = True
         if self._timer:
             self._timer.cancel()
 
-    async def _fulfil(self, waiting: WaitingRequest) -> None:
-        self._begin(await self._dispatcher.fulfil(waiting))
+    async def _finish(self, waiting: WaitingRequest) -> None:
+        self._begin(await self._dispatcher.finish(waiting))
         self._wake()
 
-    def _begin(self, reply: PreparedResponse) -> None:
-        is_none = isinstance(reply, NoResponse)
-        said = b"" if is_none else self._dispatcher.send(reply, self._dispatcher.utc())
-        wanted = script(self._fault, said)
-        if self._heard is not None and self._dispatcher.observer is not None:
-            self._dispatcher.observer.observe(self._heard, reply, b"".join(wanted.pieces))
+    def _begin(self, response: PreparedResponse) -> None:
+        is_none = isinstance(response, NoResponse)
+        data = b"" if is_none else self._dispatcher.send(response, self._dispatcher.utc())
+        plan = script(self._fault, data)
+        if self._observed is not None and self._dispatcher.observer is not None:
+            self._dispatcher.observer.observe(self._observed, response, b"".join(plan.pieces))
         if self.is_over:
-            return  # The guest has gone meanwhile.
-        self._coming.extend(wanted.pieces)
-        self.resets = wanted.resets
-        self._pause_s, self._rest_s = wanted.pause_s, wanted.rest_s
-        if wanted.first_s:
-            self._in(wanted.first_s)
+            return  # The connection was lost before the pending work was done.
+        self._coming.extend(plan.pieces)
+        self.resets = plan.resets
+        self._pause_s, self._rest_s = plan.pause_s, plan.rest_s
+        if plan.first_s:
+            self._schedule(plan.first_s)
         else:
-            self._go_on()
+            self._advance()
 
-    def _go_on(self) -> None:
+    def _advance(self) -> None:
         if self._coming:
-            self._ready.append(self._coming.popleft())
+            self._due.append(self._coming.popleft())
         if self._coming:
-            self._in(self._pause_s)
+            self._schedule(self._pause_s)
         elif not self._rest_s:
             self.is_over = True
         elif not self.is_endless:
             rest_s, self._rest_s = self._rest_s, 0.0
-            self._in(rest_s)
+            self._schedule(rest_s)
 
-    def _in(self, wait_s: float) -> None:
+    def _schedule(self, wait_s: float) -> None:
         self.wait_s = wait_s
         self._timer = self._dispatcher.call_later(wait_s, self._step)
 
     def _step(self) -> None:
-        self._go_on()
+        self._advance()
         self._wake()
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a connection with a reset, as the kernel does for a process that is gone."""
-    taken: socket.socket = transport.get_extra_info("socket")
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    """End a connection with a TCP reset, as the kernel does for a process that died."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()

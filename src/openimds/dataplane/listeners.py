@@ -1,8 +1,8 @@
-"""Open the sockets of the data plane.
+"""The sockets of the data plane.
 
 A listener is written `HOST:PORT`, `[IPV6]:PORT`, `unix:/path` or `netns:NAME`, which is
 169.254.169.254:80 in the network namespace of that name (`netns:NAME@HOST:PORT` is another address
-there). One that belongs to a VM answers everybody who reaches it as that VM.
+there). A listener that belongs to a VM treats every caller as that VM.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from msgspec import Struct
 from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.errors import ConfigError
-from openimds.fleet.index import VM
+from openimds.fleet.index import VM_LISTENER
 
 _BACKLOG = 4096
 _UNIX = "unix:"
 _NETNS = "netns:"
-_THERE = ("169.254.169.254", 80)
+_NETNS_ADDRESS = ("169.254.169.254", 80)
 _LARGEST_PORT = 65535
 
 
 class Tcp(Struct, frozen=True):
-    """A TCP address; port 0 takes a free one."""
+    """A TCP address; port 0 stands for any free port."""
 
     host: str
     port: int
@@ -48,19 +48,19 @@ class Netns(Struct, frozen=True):
 
 
 IsStale: TypeAlias = Callable[[], bool]
-"""Tells whether the name means another namespace by now, so that nobody there is heard."""
+"""Tells whether the namespace was replaced by another of its name, so no caller reaches it."""
 Enter: TypeAlias = Callable[[Netns, str], tuple[socket.socket, IsStale]]
-"""Opens a socket in a namespace, which takes privilege; ConfigError says where and why not."""
+"""Opens a socket in a namespace, which takes privilege; raises ConfigError if it cannot."""
 
 
 def address(text: str, where: str) -> Tcp | Unix | Netns:
-    """Return the address that a listener's text means.
+    """Parse the text of a listener; `where` is its key path for the error.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is not an address.
     """
     if not text.isprintable():
-        # The system's calls take no such text, and say so otherwise than by OSError.
+        # System calls reject such text, but not with OSError.
         raise ConfigError(where, ascii(text), "an address of printable characters")
     if text.startswith(_UNIX):
         path = text.removeprefix(_UNIX)
@@ -69,7 +69,7 @@ def address(text: str, where: str) -> Tcp | Unix | Netns:
         return Unix(path)
     if text.startswith(_NETNS):
         name, at, rest = text.removeprefix(_NETNS).partition("@")
-        host, port = _tcp(rest) if at else _THERE
+        host, port = _tcp(rest) if at else _NETNS_ADDRESS
         if not host or "/" in name or name in ("", ".", ".."):
             expected = "netns:NAME or netns:NAME@HOST:PORT"
             hint = "ip netns list prints the names of namespaces"
@@ -83,7 +83,7 @@ def address(text: str, where: str) -> Tcp | Unix | Netns:
 
 
 def _tcp(text: str) -> tuple[str, int]:
-    """Return host and port, or no host where the text is no address."""
+    """Return host and port, or an empty host if the text is not an address."""
     host, colon, port = text.rpartition(":")
     is_port = port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT
     has_both = host.startswith("[") == host.endswith("]")
@@ -102,9 +102,10 @@ def _is_name(host: str) -> bool:
 
 
 class Listener(Struct, frozen=True):
-    """An open socket: its server, and its URL or `unix:` path with the port that it really has.
+    """An open socket with its server.
 
-    One in a namespace is stale as soon as the name of the namespace means another one.
+    `url` is an `http` URL with the real port, or `unix:` and the path. A listener in a network
+    namespace is stale as soon as the namespace is replaced by another of its name.
     """
 
     server: asyncio.Server
@@ -113,38 +114,38 @@ class Listener(Struct, frozen=True):
     is_stale: IsStale = lambda: False
 
     def close(self) -> None:
-        """Stop taking connections; those that are open live on."""
+        """Stop accepting connections; open ones stay open."""
         self.server.close()
         if self.path and os.path.exists(self.path):  # noqa: PTH110 - one call, at the end
             os.unlink(self.path)  # noqa: PTH108 - as above
 
 
 def bound_address(listener: Listener, text: str) -> str:
-    """Return the address that a listener of this text has, with the port that it really got."""
+    """Return the text of an open listener with its real port instead of 0."""
     is_tcp = isinstance(address(text, ""), Tcp)
     return listener.url.removeprefix("http://") if is_tcp else text
 
 
-def _enter_nothing(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
-    expected = "HOST:PORT or unix:/path: nobody here enters network namespaces"
+def _cannot_enter(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
+    expected = "HOST:PORT or unix:/path (this process cannot open network namespaces)"
     raise ConfigError(where, f"{_NETNS}{wanted.name}", expected)
 
 
-async def listen(  # noqa: PLR0913 - what a listener is, and where
+async def listen(  # noqa: PLR0913 - the facts of a listener
     dispatcher: Dispatcher,
     text: str,
     where: str,
     *,
     is_own: bool = False,
-    enter: Enter = _enter_nothing,
+    enter: Enter = _cannot_enter,
     at: str = "",
 ) -> Listener:
-    """Open one listener; one of its own answers everybody as the VM that the picture says.
+    """Open one listener; with `is_own` it belongs to the VM that claims its text.
 
-    `at` is the address where it was before, if it is opened again: its text may leave that open.
+    `at` is the previous address of a listener that is opened again; its text may have port 0.
 
     Raises:
-        ConfigError: the text is no address, or the address cannot be had.
+        ConfigError: the text is not an address, or the address cannot be bound.
     """
     wanted = address(at or text, where)
     loop = asyncio.get_running_loop()
@@ -163,24 +164,24 @@ async def listen(  # noqa: PLR0913 - what a listener is, and where
             lambda: Connection(dispatcher, own), wanted.host, wanted.port, backlog=_BACKLOG
         )
     except OSError as error:
-        said = error.strerror or str(error)
-        raise ConfigError(where, f"{text} ({said})", "an address that is free here") from None
+        reason = error.strerror or str(error)
+        raise ConfigError(where, f"{text} ({reason})", "an address that is free here") from None
     return Listener(server, _url(server))
 
 
-async def listen_on(dispatcher: Dispatcher, given: socket.socket, vm: str = "") -> Listener:
-    """Serve a socket that somebody has opened and bound; with a VM, everybody there is that one.
+async def listen_on(dispatcher: Dispatcher, bound: socket.socket, vm: str = "") -> Listener:
+    """Serve an inherited socket that is already bound; with `vm`, it belongs to that VM.
 
-    Of a unix socket the file is not ours to take away.
+    The file of an inherited unix socket is not removed.
     """
-    own = VM + vm if vm else ""
+    own = VM_LISTENER + vm if vm else ""
     loop = asyncio.get_running_loop()
-    if given.family == socket.AF_UNIX:
+    if bound.family == socket.AF_UNIX:
         server = await loop.create_unix_server(
-            lambda: Connection(dispatcher, own), sock=given, backlog=_BACKLOG
+            lambda: Connection(dispatcher, own), sock=bound, backlog=_BACKLOG
         )
-        return Listener(server, _UNIX + str(given.getsockname()))
-    return await _serve(dispatcher, given, own)
+        return Listener(server, _UNIX + str(bound.getsockname()))
+    return await _serve(dispatcher, bound, own)
 
 
 async def _serve(
@@ -199,17 +200,17 @@ def _url(server: asyncio.Server) -> str:
 
 
 def _free(path: str) -> None:
-    """Take away a socket file that nobody listens on any more.
+    """Remove a socket file without a listener.
 
     Raises:
-        OSError: somebody does, or the file is no socket.
+        OSError: a server listens on it, or the file is not a socket.
     """
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - sockets are os's own trade
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as for sockets elsewhere in os
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise FileExistsError(0, "the file exists and is no socket")
+        raise FileExistsError(0, "the file exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(path) == 0:
             raise FileExistsError(0, "another server listens there")

@@ -1,7 +1,7 @@
-"""Who looks on: what was asked and what was said, for those who want to know.
+"""Ports to the data plane: a request observer, and a source of injected faults.
 
-Nobody looks on unless asked to. While somebody does, requests are parsed one by one instead of
-being known by their bytes, so that not looking costs nothing.
+While an observer is set, every request is parsed instead of being found in the response cache by
+its bytes; without one, observation costs nothing.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from openimds.protocol.request import Query
 
 
 class ObservedRequest(Struct, frozen=True):
-    """A request as it came: when, from whom, and every header with its name in lower case.
+    """A request as it arrived: its time, its caller, and all headers with names in lower case.
 
-    `vm` is empty for a caller who is no VM, `target` for bytes that were no request we take.
-    `now_s` is the steady clock of limits, `utc_s` that of dates. `fault` is the effect that was
-    played on it (a key of `spec.faults.EFFECTS`), empty where nothing went wrong on request.
+    `vm` is empty for an unknown caller, `target` for bytes that are not an acceptable request.
+    `now_s` is on the steady clock of limits, `utc_s` in seconds since 1970. `fault` is the injected
+    effect (a key of `facts.faults.EFFECTS`), empty where there was none.
     """
 
     utc_s: float
@@ -36,48 +36,51 @@ class ObservedRequest(Struct, frozen=True):
 
 
 class RequestObserver(Protocol):
-    """Is told of every request once its answer is known."""
+    """Receives every request once its response is known."""
 
-    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
-        """Take note; `said` are the bytes that go out.
+    def observe(self, observed: ObservedRequest, response: PreparedResponse, data: bytes) -> None:
+        """Take note of a request, its response and the bytes that go out.
 
-        Where a fault leaves a request without an answer, `said` is what it sends instead (often
-        nothing), and the status that `reply` counts as is 0.
+        Where a fault replaces the response, `data` holds the bytes sent instead (often none), and
+        `response` is a `NoResponse`, which counts as status 0.
         """
         ...
 
 
-Later = Callable[[float, Callable[[], None]], Any]
-"""Calls something after so many seconds; what it returns has a `cancel`."""
+CallLater = Callable[[float, Callable[[], None]], Any]
+"""Schedules a call after a delay in seconds; the value it returns has a `cancel`."""
 
 
 class FaultSource(Protocol):
-    """Says what goes wrong. To ask is to count: once for each request and each connection."""
+    """Decides which faults are injected. Each query is counted: one a request, one a connection."""
 
     def fault(self, vm: str, asked: Query, utc_s: float) -> Fault | None:
-        """Return the fault that is played on a request of a VM, if any is."""
+        """Return the fault to inject into a request of a VM, or None."""
         ...
 
     def refuses(self, vm: str, utc_s: float) -> bool:
-        """Tell whether a new connection of a VM meets nobody."""
+        """Tell whether a new connection of a VM is refused."""
         ...
 
 
 def loop_later(delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
-    """Call something later, by the clock of the running loop."""
+    """Schedule a call on the running loop, `delay_s` seconds from now."""
     return asyncio.get_running_loop().call_later(delay_s, call)
 
 
 class NoResponse(PreparedResponse):
-    """The reply that is none. Nothing counts it; as its status it names 0, as its reason itself."""
+    """Stands for a response that a fault suppresses.
+
+    No counter counts it: its count has status 0 and names the effect as its reason.
+    """
 
     __slots__ = ()
 
     def __init__(self, endpoint: str, fault: Fault) -> None:
-        """Say nothing to a request for an endpoint."""
-        self.headers, self.tail, self.has_body = "", (), False
+        """Stand for the missing response to a request for an endpoint."""
+        self.family, self.extra_headers, self.has_body = "", (), False
         self.before = self.between = self.after = b""
         self.count = RequestCount(CountKey(endpoint, 0, fault.spec.effect))
         self.limit, self.until_s = "", inf
-        self.closes, self.instead = False, None
-        self.need = self.made = self.asked = None
+        self.closes, self.throttled = False, None
+        self.pending = self.result = self.query = None

@@ -1,4 +1,4 @@
-"""Prepared replies: the bytes of an answer but for its date and its request id."""
+"""Prepared responses: all bytes of a response except its date and its request id."""
 
 from email.utils import formatdate
 from functools import lru_cache
@@ -16,13 +16,13 @@ _STATUS_LINES = {
 }
 _REQUEST_ID = "x-ms-request-id"
 _OVERHEAD_BYTES = 600
-"""What a reply weighs beyond its body, about: its head, its keys, the objects that hold them."""
+"""The approximate weight of a response beside its body: its head, its keys, its objects."""
 
-CLOSE = "close"
+CONNECTION_CLOSE = "close"
 
 
 class CountKey(NamedTuple):
-    """What a counter counts: answers of one endpoint and status, refusals by their row."""
+    """The labels of a counter: an endpoint, a status, and the key of the refusal, if any."""
 
     endpoint: str
     status: int
@@ -30,18 +30,18 @@ class CountKey(NamedTuple):
 
 
 class RequestCount:
-    """A counter that replies of one endpoint and status move."""
+    """The counter of all responses that share a key."""
 
-    __slots__ = ("of", "requests")
+    __slots__ = ("key", "requests")
 
-    def __init__(self, of: CountKey) -> None:
-        """Begin at nothing."""
-        self.of = of
+    def __init__(self, key: CountKey) -> None:
+        """Start at zero."""
+        self.key = key
         self.requests = 0
 
 
 class _Head(NamedTuple):
-    """A head without what changes: the pieces around request id, date and length."""
+    """A head without its variable parts: the pieces around request id, date and length."""
 
     before: bytes
     between: bytes
@@ -50,89 +50,90 @@ class _Head(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _head(family: str, status: int, media: str, more: tuple[tuple[str, str], ...]) -> _Head:
-    """Return the head of all replies of a kind, in the recorded order of its family."""
+def _head(family: str, status: int, media: str, extra: tuple[tuple[str, str], ...]) -> _Head:
+    """Return the head that a kind of responses shares, in its family's recorded order."""
     row = HEADER_ORDERS[family]
     fixed, names = {"Content-Type": media, "Server": row.server}, row.names
     text = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names)
     *pieces, after, end = text.split(_BLANK)
-    end += "".join(f"{name}: {value}\r\n" for name, value in more) + "\r\n"
+    end += "".join(f"{name}: {value}\r\n" for name, value in extra) + "\r\n"
     before = _STATUS_LINES[status] + pieces[0]
     between = pieces[1] if _REQUEST_ID in names else ""
     return _Head(before.encode(), between.encode(), after.encode(), end.encode())
 
 
 class PreparedResponse:
-    """An answer ready to be written.
+    """A response ready to be written.
 
-    `before`, `between` and `after` stand around the request id and the date; where the family has
-    no request id, `between` is empty. `limit` is the limiter class to ask first, and `instead` the
-    reply when that says no. From `until_s` on the reply is out of date; if it was made of a `need`
-    that `asked` had, it can be brought up to date in its place; `made` is what it was made of.
+    `before`, `between` and `after` stand around the request id and the date; `between` is empty
+    where the header family has no request id. `limit` is the limiter class to consult first, and
+    `throttled` the response when that class is exhausted. The response is outdated from `until_s`
+    (seconds since 1970) on. If it was made from the `result` of `pending` work for `query`, it can
+    be rendered again in place.
     """
 
     __slots__ = (
         "after",
-        "asked",
         "before",
         "between",
         "closes",
         "count",
+        "extra_headers",
+        "family",
         "has_body",
-        "headers",
-        "instead",
         "limit",
-        "made",
-        "need",
-        "tail",
+        "pending",
+        "query",
+        "result",
+        "throttled",
         "until_s",
     )
 
     def __init__(
         self,
-        said: Response | Refusal,
-        headers: str,
+        response: Response | Refusal,
+        family: str,
         count: RequestCount,
         *,
         connection: str = "",
         has_body: bool = True,
     ) -> None:
-        """Lay out the head in the recorded order of the family `headers`.
+        """Lay out the head in the recorded order of the header family.
 
         `connection` is the value of the Connection header, empty for none.
         """
-        self.headers, self.has_body = headers, has_body
-        self.tail = (("Connection", connection),) if connection else ()
+        self.family, self.has_body = family, has_body
+        self.extra_headers = (("Connection", connection),) if connection else ()
         self.count = count
-        self.closes = connection == CLOSE
+        self.closes = connection == CONNECTION_CLOSE
         self.limit = ""
-        self.instead: PreparedResponse | None = None
-        self.need: Pending | None = None
-        self.made: Result | None = None
-        self.asked: Query | None = None
-        self.say(said)
+        self.throttled: PreparedResponse | None = None
+        self.pending: Pending | None = None
+        self.result: Result | None = None
+        self.query: Query | None = None
+        self.render(response)
 
-    def say(self, said: Response | Refusal) -> None:
-        """Say this from now on, until its time is over."""
-        more = (*said.headers, *self.tail)
-        head = _head(self.headers, said.status, said.media, more)
+    def render(self, response: Response | Refusal) -> None:
+        """Replace the bytes and the time of validity by those of `response`."""
+        extra = (*response.headers, *self.extra_headers)
+        head = _head(self.family, response.status, response.media, extra)
         self.before, self.between = head.before, head.between
-        body = said.body if self.has_body else b""
-        self.after = b"%b%d%b%b" % (head.after, len(said.body), head.end, body)
-        self.until_s = said.until_s
+        body = response.body if self.has_body else b""
+        self.after = b"%b%d%b%b" % (head.after, len(response.body), head.end, body)
+        self.until_s = response.until_s
 
     @property
     def size_bytes(self) -> int:
-        """About what the reply weighs in memory."""
-        instead = self.instead.size_bytes if self.instead else 0
-        return _OVERHEAD_BYTES + len(self.after) + instead
+        """The approximate size in memory."""
+        throttled = self.throttled.size_bytes if self.throttled else 0
+        return _OVERHEAD_BYTES + len(self.after) + throttled
 
 
 _BLANK = "\0"
 
 
 class ResponseStamps:
-    """The date and the request ids of replies. The date is worked out once a second."""
+    """The dates and request ids of responses. The date is formatted once a second."""
 
     def __init__(self) -> None:
         """Draw the fixed part of the request ids."""
@@ -140,8 +141,8 @@ class ResponseStamps:
         text = f"{draw(32):08x}-{draw(16):04x}-4{draw(12):03x}-{8 + draw(2):x}{draw(12):03x}-"
         self._fixed = text.encode()
         self._number = draw(48)
-        # An odd step visits every 48-bit number once. The ids are unique, not secret: whoever sees
-        # two of them can tell how many answers went out in between.
+        # An odd step visits every 48-bit number once. The ids are unique, not secret: two of them
+        # reveal how many responses went out in between.
         self._step = draw(48) | 1
         self._date = b""
         self._date_s = -1
@@ -159,9 +160,10 @@ class ResponseStamps:
         self._number = (self._number + self._step) & 0xFFFFFFFFFFFF
         return b"%s%012x" % (self._fixed, self._number)
 
-    def stamp(self, reply: PreparedResponse, utc_s: float) -> bytes:
-        """Return the bytes of a reply as they go out now."""
+    def stamp(self, response: PreparedResponse, utc_s: float) -> bytes:
+        """Return the bytes of a response with the date of now and a new request id."""
         date = self.date(utc_s)
-        if reply.between:
-            return b"".join((reply.before, self.request_id(), reply.between, date, reply.after))
-        return b"".join((reply.before, date, reply.after))
+        if response.between:
+            pieces = (response.before, self.request_id(), response.between, date, response.after)
+            return b"".join(pieces)
+        return b"".join((response.before, date, response.after))

@@ -1,15 +1,16 @@
-"""The compiled picture of the fleet that the data plane reads.
+"""The fleet: its store, the service that all changes go through, and the index of the data plane.
 
-Rules of the room. A picture changes in whole steps, between two requests: a step is planned, which
-finds every conflict and changes nothing, and then taken, which cannot fail. A step drops the
-prepared replies of the VMs that it touches and of no others. An entry holds its VM packed (a few
-hundred bytes) and unpacks it only to render something for the first time, so that a host can hold
-many more VMs than are talking. Its limits outlive a change: nobody gets a new budget by it.
+Rules of the room. The fleet index changes in whole updates, between two requests: an update is
+planned, which finds every conflict and changes nothing, and then applied, which cannot fail. An
+update drops the cached responses of the VMs that it touches and of no others. An entry holds its VM
+packed (a few hundred bytes) and unpacks it only to render a response, so that a host can hold many
+more VMs than are active. The rate limits of an entry outlive an update: no change resets them.
 
-Theory. Who asks is decided by the listener or by the source address, and by nothing that a guest
-can write into a request. Two VMs that claim one address are an error; an address that was only a
-default gives way to one that somebody wrote down.
+Theory. The caller is identified by the listener or by the source address, and by nothing that a
+guest can write into a request. Two VMs that claim one address are an error; an address that is only
+a default yields to one that is configured. `index` resolves callers; `response_cache` bounds the
+prepared responses without looking inside them; `service` writes each change to the `store` first
+and applies it to the index after.
 
-What the room refuses to know: where the fleet came from, sockets, HTTP. What the data plane
-prepares for an entry is kept for it, bounded, without looking inside.
+The room does not know where changes come from, what a response is, sockets or HTTP.
 """

@@ -1,4 +1,4 @@
-"""The picture, its entries, and how callers find theirs."""
+"""The fleet index, its entries, and the way from a caller to its VM."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -24,14 +24,15 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Vm).decode
 
 
-VM = "vm:"
-"""Before the name of a VM: a listener that was opened for it by somebody else."""
+VM_LISTENER = "vm:"
+"""Before the name of a VM: an inherited listener that belongs to that VM."""
 
 
 class Allowance(Struct, frozen=True):
-    """The limits of every VM in one class.
+    """The limits of every VM in one limiter class.
 
-    Requests a second, burst (0: one second's worth), requests under way at once (0: no limit).
+    Requests per second, burst (0: as many as one second allows), and concurrent pending requests
+    (0: no limit).
     """
 
     rate_per_s: float
@@ -49,23 +50,23 @@ def documented_allowances() -> Allowances:
 
 
 def unpack(packed: bytes) -> Vm:
-    """Return the VM that an entry held so."""
+    """Return the VM of an entry's packed bytes."""
     return _unpack(packed)
 
 
 @lru_cache(maxsize=128)
 def _whole(packed: bytes) -> tuple[Vm, dict[str, object]]:
-    """Return a VM and its complete document; those who ask again and again are not worked out anew.
+    """Return a VM and its complete document, cached for repeated requests.
 
-    Most answers are kept, and need it once. A request that changes something, or that wants what
-    is made for it alone, comes by here each time.
+    Most responses are cached and need the document once. Requests that change something, or whose
+    response is for them alone, need it each time.
     """
     vm = _unpack(packed)
     return vm, complete(vm)
 
 
 class AddressClaims(Struct, frozen=True):
-    """How callers reach one VM: by address, by listener, and by an address that nobody wrote."""
+    """The configured addresses and listeners of a VM, or the default address it has instead."""
 
     addresses: tuple[str, ...]
     listeners: tuple[str, ...]
@@ -73,7 +74,7 @@ class AddressClaims(Struct, frozen=True):
 
 
 class VmEntry(Generic[R]):
-    """One VM as the data plane sees it."""
+    """One VM in the fleet index, with its limits and its cached responses."""
 
     __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "responses")
 
@@ -87,7 +88,7 @@ class VmEntry(Generic[R]):
         self.pack(vm)
 
     def pack(self, vm: Vm) -> None:
-        """Take what is said of the VM now; what it has asked so far still counts."""
+        """Replace the VM; its limits keep their counts."""
         self._packed = _pack(vm)
 
     @property
@@ -97,16 +98,16 @@ class VmEntry(Generic[R]):
 
     @property
     def packed(self) -> bytes:
-        """The VM as it is held: small, and the same object until the VM changes; see `unpack`."""
+        """The packed VM: the same object until the VM changes; see `unpack`."""
         return self._packed
 
     def subject(self, catalog: Catalog, secret: str = "") -> Subject:
-        """Return the VM as `core.answer` wants it; `secret` is what its callers prove."""
+        """Return the subject for `protocol.handle`; `secret` authenticates the VM's callers."""
         vm, document = _whole(self._packed)
         return Subject(vm, document, catalog, secret)
 
     def grants(self, limit: str, allowances: Allowances, now_s: float) -> bool:
-        """Tell whether this VM may ask now in a limiter class, and count it if so."""
+        """Tell whether a limiter class allows a request now, and count it if so."""
         windows = self._windows
         if windows is None:
             windows = self._windows = {}
@@ -119,7 +120,7 @@ class VmEntry(Generic[R]):
         return counted.grants(now_s)
 
     def begin(self, limit: str, allowances: Allowances) -> bool:
-        """Tell whether this VM may have one more request under way in a class, and count it."""
+        """Tell whether a limiter class allows another pending request; count it if so."""
         counts = self._under_way
         if counts is None:
             counts = self._under_way = {}
@@ -131,33 +132,32 @@ class VmEntry(Generic[R]):
         return True
 
     def end(self, limit: str) -> None:
-        """Count one request less under way; each `begin` that said yes has one."""
+        """Count one pending request less; call it once for each `begin` that returned True."""
         assert self._under_way is not None
         self._under_way[limit] -= 1
 
 
 class IndexUpdate(Struct, frozen=True):
-    """A change of the picture that was found possible: VMs that come or change, names that go."""
+    """A planned change of the fleet index without conflicts: VMs to put, names to remove."""
 
     puts: dict[str, Vm]
     claims: dict[str, AddressClaims]
     removes: frozenset[str]
     listeners: dict[str, str]
-    """Every listener after the step, with the name of its VM."""
+    """Every listener after the update, with the name of its VM."""
 
 
 class FleetIndex(Generic[R]):
-    """Every VM of a fleet, and the ways in which callers reach them.
+    """Every VM of a fleet, by name, by source address and by listener.
 
-    `only` is the VM that answers every caller, when there is just one. `generation` grows with
-    every step. `clouds` has the tenants that are not of the public cloud, with theirs. `remarks`
-    are sentences for the operator about what was settled in silence.
+    `only` is the VM of a fleet of one, which answers every caller. `generation` grows with every
+    update. `clouds` maps the tenants outside the public cloud to their clouds.
     """
 
-    def __init__(self, catalog: Catalog, most_bytes: int) -> None:
-        """Begin without VMs; hold at most `most_bytes` of prepared replies."""
+    def __init__(self, catalog: Catalog, max_bytes: int) -> None:
+        """Start without VMs; cache at most `max_bytes` of prepared responses."""
         self.catalog = catalog
-        self.response_cache: ResponseCache[R] = ResponseCache(most_bytes)
+        self.response_cache: ResponseCache[R] = ResponseCache(max_bytes)
         self.generation = 0
         self.by_name: dict[str, VmEntry[R]] = {}
         self.only: VmEntry[R] | None = None
@@ -167,29 +167,29 @@ class FleetIndex(Generic[R]):
         self._by_listener: dict[str, str] = {}
         self._presumed: dict[str, list[VmEntry[R]]] = {}
 
-    def caller(self, address: str) -> VmEntry[R] | None:
-        """Return the VM at a source address as a socket gives it, or None."""
+    def entry_at(self, address: str) -> VmEntry[R] | None:
+        """Return the VM at a source address, written as a socket gives it, or None."""
         if self.only is not None:
             return self.only
         return self._at(address) or self._at(_plain(address))
 
-    def owner(self, listener: str) -> VmEntry[R] | None:
-        """Return the VM that a listener belongs to now; one of a VM's own says whose it is."""
-        if listener.startswith(VM):
-            return self.by_name.get(listener.removeprefix(VM))
+    def entry_of(self, listener: str) -> VmEntry[R] | None:
+        """Return the VM that a listener belongs to, or None."""
+        if listener.startswith(VM_LISTENER):
+            return self.by_name.get(listener.removeprefix(VM_LISTENER))
         return self.by_name.get(self._by_listener.get(listener, ""))
 
     def _at(self, address: str) -> VmEntry[R] | None:
-        written = self._by_address.get(address)
-        # Where two VMs have one default by chance, neither has it: it must not move between them.
+        configured = self._by_address.get(address)
+        # Where two VMs share a default by chance, neither has it: it must not move between them.
         presumed = self._presumed.get(address, ())
-        return written or (presumed[0] if len(presumed) == 1 else None)
+        return configured or (presumed[0] if len(presumed) == 1 else None)
 
     def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> IndexUpdate:
-        """Return the step that makes all these changes together.
+        """Return the update that makes all these changes together.
 
         Raises:
-            ConfigError: two VMs would claim one address or listener, or an address is none.
+            ConfigError: two VMs would claim one address or listener, or an address is invalid.
         """
         new = {vm.name: vm for vm in puts}
         gone = frozenset(removes)
@@ -207,20 +207,20 @@ class FleetIndex(Generic[R]):
                 _claim(listeners, listener, name, "reach.listen")
         return IndexUpdate(new, claims, gone, listeners)
 
-    def apply(self, step: IndexUpdate) -> None:
-        """Make a planned step; the next request of every connection sees it."""
-        for name in step.puts.keys() | step.removes:
-            self._forget(name)
-        for name, vm in step.puts.items():
-            self._put(vm, step.claims[name])
-        for name in step.removes:
+    def apply(self, update: IndexUpdate) -> None:
+        """Apply a planned update; it takes effect with the next request of every connection."""
+        for name in update.puts.keys() | update.removes:
+            self._unlink(name)
+        for name, vm in update.puts.items():
+            self._put(vm, update.claims[name])
+        for name in update.removes:
             self.by_name.pop(name, None)
-        self._by_listener = step.listeners
+        self._by_listener = update.listeners
         self.only = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
         self.generation += 1
 
     def clear_responses(self) -> None:
-        """Let every reply be prepared anew, and keep none that is being made meanwhile."""
+        """Drop every cached response, and do not cache those being made now."""
         for entry in self.by_name.values():
             self.response_cache.drop(entry.responses)
         self.generation += 1
@@ -231,18 +231,18 @@ class FleetIndex(Generic[R]):
         return self._by_listener
 
     def warnings(self) -> list[str]:
-        """Return sentences about addresses that are mere defaults and that others have too."""
-        found = []
+        """Return sentences for the operator about default addresses that other VMs have too."""
+        warnings = []
         for address, entries in self._presumed.items():
             owner = self._by_address.get(address)
             for entry in entries:
-                others = [one for one in ([owner] if owner else entries) if one is not entry]
+                others = [other for other in ([owner] if owner else entries) if other is not entry]
                 if others:
-                    found.append(
+                    warnings.append(
                         f"{entry.name} has no address of its own: its default {address} is also "
                         f"that of {others[0].name}. Give it network.interface or reach"
                     )
-        return found
+        return warnings
 
     def _put(self, vm: Vm, claims: AddressClaims) -> None:
         entry = self.by_name.get(vm.name)
@@ -258,15 +258,15 @@ class FleetIndex(Generic[R]):
         if claims.presumed:
             self._presumed.setdefault(claims.presumed, []).append(entry)
 
-    def _forget(self, name: str) -> None:
-        """Take away the ways to a VM; its entry, with its limits, stays until it is removed."""
+    def _unlink(self, name: str) -> None:
+        """Remove the addresses and cached responses of a VM, but not its entry and limits."""
         entry = self.by_name.get(name)
         if entry is None:
             return
         claims = entry.claims
         for address in claims.addresses:
             self._by_address.pop(address, None)
-        others = [one for one in self._presumed.pop(claims.presumed, ()) if one is not entry]
+        others = [other for other in self._presumed.pop(claims.presumed, ()) if other is not entry]
         if others:
             self._presumed[claims.presumed] = others
         self.response_cache.drop(entry.responses)
@@ -274,18 +274,18 @@ class FleetIndex(Generic[R]):
 
 def _claims(vm: Vm) -> AddressClaims:
     if vm.reach.address is not None:
-        addresses = [_normal(address, vm.name) for address in vm.reach.address]
-        return AddressClaims(tuple(addresses), vm.reach.listen, "")
-    said = [one for one in map(_plain, private_addresses(vm)) if _is_address(one)]
-    return AddressClaims(tuple(said), vm.reach.listen, "" if said else default_address(vm))
+        configured = tuple(_normal(address, vm.name) for address in vm.reach.address)
+        return AddressClaims(configured, vm.reach.listen, "")
+    private = tuple(text for text in map(_plain, private_addresses(vm)) if _is_address(text))
+    return AddressClaims(private, vm.reach.listen, "" if private else default_address(vm))
 
 
-def _claim(claims: dict[str, str], what: str, name: str, where: str) -> None:
-    other = claims.setdefault(what, name)
+def _claim(claims: dict[str, str], claimed: str, name: str, where: str) -> None:
+    other = claims.setdefault(claimed, name)
     if other != name:
         raise ConfigError(
             f"vms.{name}.{where}",
-            f"{what}, which is also that of {other}",
+            f"{claimed}, which is also that of {other}",
             "one VM to each",
             "Give one of them another private address, or a reach of its own",
         )

@@ -1,59 +1,59 @@
-"""Prepared replies, kept per VM and bounded over all VMs."""
+"""The response cache: prepared responses per VM, bounded over all VMs."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
-MOST_PER_VM = 512
-"""CachedResponses kept for one VM: many more than the paths and versions that a client asks for."""
+MAX_PER_VM = 512
+"""Responses cached for one VM: many more than the paths and versions that a client requests."""
 
 
 class CachedResponses(Generic[R]):
-    """The prepared replies of one VM; reading is a dict look-up."""
+    """The cached responses of one VM; a look-up is one of a dict."""
 
     __slots__ = ("by_request", "size_bytes")
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start empty."""
         self.by_request: dict[bytes | str, R] = {}
         self.size_bytes = 0
 
 
 class ResponseCache(Generic[R]):
-    """All prepared replies of a process, at most so many bytes of them.
+    """The cached responses of all VMs, at most `max_bytes` of them.
 
-    The VM that was given a new reply longest ago loses its replies first; they are prepared again
-    when they are asked for.
+    Beyond that, the VM whose last new response is the oldest loses all of its responses; they are
+    prepared again on request.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        """Hold at most `most_bytes`, as the callers count them."""
-        self.most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        """Start empty; sizes are as the callers state them."""
+        self.max_bytes = max_bytes
         self.size_bytes = 0
         self._order: OrderedDict[int, CachedResponses[R]] = OrderedDict()
 
-    def keep(
-        self, replies: CachedResponses[R], request: bytes | str, reply: R, size_bytes: int
+    def put(
+        self, responses: CachedResponses[R], request: bytes | str, response: R, size_bytes: int
     ) -> None:
-        """Keep a reply for the next request of the same bytes."""
-        if len(replies.by_request) >= MOST_PER_VM:
-            self.drop(replies)
-        replies.by_request[request] = reply
-        replies.size_bytes += size_bytes
+        """Cache a response under a key of its request."""
+        if len(responses.by_request) >= MAX_PER_VM:
+            self.drop(responses)
+        responses.by_request[request] = response
+        responses.size_bytes += size_bytes
         self.size_bytes += size_bytes
-        self._order[id(replies)] = replies
-        self._order.move_to_end(id(replies))
-        while self.size_bytes > self.most_bytes:
+        self._order[id(responses)] = responses
+        self._order.move_to_end(id(responses))
+        while self.size_bytes > self.max_bytes:
             self.drop(next(iter(self._order.values())))
 
-    def drop(self, replies: CachedResponses[R]) -> None:
-        """Forget the replies of one VM."""
-        self.size_bytes -= replies.size_bytes
-        replies.by_request.clear()
-        replies.size_bytes = 0
-        self._order.pop(id(replies), None)
+    def drop(self, responses: CachedResponses[R]) -> None:
+        """Drop the responses of one VM."""
+        self.size_bytes -= responses.size_bytes
+        responses.by_request.clear()
+        responses.size_bytes = 0
+        self._order.pop(id(responses), None)
 
     def __len__(self) -> int:
-        """Return how many VMs have replies here."""
+        """Return the number of VMs with cached responses."""
         return len(self._order)

@@ -1,7 +1,7 @@
-"""The one place that changes go through.
+"""The fleet service: the one place that all changes of the fleet go through.
 
-A change is a batch: it happens as a whole or not at all. The store is called in a thread of its
-own, one call at a time; the picture changes on the event loop, between two requests.
+A change is a batch: it happens as a whole or not at all. The store is called in its own thread, one
+call at a time; the fleet index is updated on the event loop, between two requests.
 """
 
 import asyncio
@@ -25,29 +25,29 @@ T = TypeVar("T")
 
 API = "api"
 DEFAULT = "default"
-"""The origin of the VM that is served when nobody named one; it goes when another one comes."""
+"""The origin of the VM that is served when none is configured; the first other VM replaces it."""
 _PAGE = 5000
 _SLICE = 200
 
 
 def encode_vm(vm: Vm) -> bytes:
-    """Return what the store keeps of a VM; equal VMs have equal bodies."""
+    """Encode a VM as the body that the store keeps; equal VMs have equal bodies."""
     return msgspec.json.encode(vm_to_value(vm), order="sorted")
 
 
 def decode_vm(stored: StoredVm) -> Vm:
-    """Return the VM of what the store keeps.
+    """Decode the body of a stored VM.
 
     Raises:
-        ConfigError: the body was written by a release that knew other keys.
+        ConfigError: another release wrote the body, with other keys.
     """
     return read_vm(stored.name, msgspec.json.decode(stored.body))
 
 
 class FleetService:
-    """Changes, one after another."""
+    """Makes the changes of a fleet, one after another."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what changes go through, and who is told
+    def __init__(  # noqa: PLR0913, PLR0917 - the store, the index, two clocks and two callbacks
         self,
         store: Store,
         fleet_index: FleetIndex[Any],
@@ -56,55 +56,55 @@ class FleetService:
         on_change: Callable[[AbstractSet[str]], None] = lambda _: None,
         now: Callable[[], float] | None = None,
     ) -> None:
-        """Stand between a store and a picture.
+        """Connect a store with a fleet index.
 
-        `utc` dates changes and may be set; `now` is a steady clock, where there is another one.
-        `open_listeners` is told every listener that shall be there, before a change is written,
-        and which others may stay; it raises ConfigError if one cannot be opened. `on_change` is
-        told the names of the VMs that are other ones now, or gone.
+        `utc` dates the changes and may be set by the operator; `now` is a steady clock, `utc` if
+        None. `open_listeners(wanted, kept)` runs before a change is written: it opens the wanted
+        listeners, closes others unless they are in `kept`, and raises ConfigError if it cannot.
+        `on_change` receives the names of the VMs that were put or removed.
         """
         self.store, self.fleet_index = store, fleet_index
         self.revision = 0
         self.last_log_entry = 0
         self.utc = utc
         self._steady = now or utc
-        self._well_at_s = self._steady()
+        self._answered_s = self._steady()
         self._open_listeners, self._on_change = open_listeners, on_change
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
         self._feeds: set[asyncio.Queue[Change | LogEntry | None]] = set()
 
     async def load(self, *, is_last: bool = True) -> None:
-        """Show what the store holds; listeners are opened unless a `sync` is to follow."""
+        """Load the stored fleet into the index; open its listeners unless a `sync` follows."""
         vms: list[Vm] = []
         after = ""
         while page := await self.call_store(self.store.page, after, _PAGE):
             vms += map(decode_vm, page)
             after = page[-1].name
         self.revision = await self.call_store(self.store.revision)
-        step = self.fleet_index.plan(vms)
+        update = self.fleet_index.plan(vms)
         if is_last:
-            await self._open_listeners(step.listeners, frozenset())
-        self.fleet_index.apply(step)
+            await self._open_listeners(update.listeners, frozenset())
+        self.fleet_index.apply(update)
 
     async def call_store(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call the store in its thread, and remember that it answered."""
+        """Call the store in its thread and return its answer."""
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._thread, call, *arguments)
-        self._well_at_s = self._steady()
+        self._answered_s = self._steady()
         return answer
 
     def store_age_s(self) -> float:
-        """Return how long ago the store last answered."""
-        return self._steady() - self._well_at_s
+        """Return the seconds since the store last answered."""
+        return self._steady() - self._answered_s
 
     async def put(self, vm: Vm, who: str, expected: int | None = None) -> tuple[StoredVm, bool]:
-        """Make or replace a VM; return it as it is kept now, and whether it is new.
+        """Create or replace a VM; return it as stored, and whether it is new.
 
         Raises:
             ConfigError: another VM has its address or listener, or a listener cannot be opened.
-            ConflictError: it is not at the expected revision (0: it must not exist yet).
-            StoreError: it could not be written.
+            ConflictError: the VM is not at the expected revision (0: it must not exist yet).
+            StoreError: the store failed; nothing has changed.
         """
         async with self._turn:
             return await self._put(vm, who, expected)
@@ -112,7 +112,7 @@ class FleetService:
     async def patch(
         self, name: str, patch: object, who: str, expected: int | None = None
     ) -> StoredVm | None:
-        """Change a VM by a merge patch; return it as it is kept now, or None if there is none.
+        """Change a VM by a merge patch; return it as stored, or None if it does not exist.
 
         Raises:
             ConfigError, ConflictError, StoreError: as `put`.
@@ -129,22 +129,22 @@ class FleetService:
             return (await self._put(changed, who, expected))[0]
 
     async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:
-        held = await self.call_store(self.store.get, vm.name)
-        # Who owns a VM does not change by changing it, but for the one that nobody asked for.
-        origin = held.origin if held and held.origin != DEFAULT else API
+        before = await self.call_store(self.store.get, vm.name)
+        # Updating a VM keeps its origin, except for the default VM.
+        origin = before.origin if before and before.origin != DEFAULT else API
         body = encode_vm(vm)
         write = Write(vm.name, body, origin, expected)
         is_new = vm.name not in self.fleet_index.by_name
-        gone = await self._defaults() - {vm.name} if is_new else set()
-        changes = await self._change([write], [vm], gone, who)
-        made = [change for change in changes if change.name == vm.name]
-        if made:
-            return StoredVm(vm.name, body, made[0].revision, origin), is_new
-        assert held is not None  # Nothing had to change, so it was there.
-        return held, is_new
+        removed = await self._default_names() - {vm.name} if is_new else set()
+        changes = await self._change([write], [vm], removed, who)
+        own = [change for change in changes if change.name == vm.name]
+        if own:
+            return StoredVm(vm.name, body, own[0].revision, origin), is_new
+        assert before is not None  # Nothing had to change, so the VM existed.
+        return before, is_new
 
     async def remove(self, name: str, who: str, expected: int | None = None) -> bool:
-        """Remove a VM; tell whether there was one.
+        """Remove a VM; return whether it existed.
 
         Raises:
             ConflictError, StoreError: as `put`.
@@ -154,59 +154,63 @@ class FleetService:
             return bool(await self._change([write], [], {name}, who))
 
     async def sync(self, vms: Iterable[Vm], origin: str, who: str) -> list[Change]:
-        """Make the VMs of an origin what its file says now; return what that changed.
+        """Make the VMs of an origin equal to the given ones; return the changes.
 
-        VMs of other origins are left alone, but for those that the file names.
+        VMs of other origins are left alone, except those that are given here.
 
         Raises:
-            ConfigError, StoreError: as `put`; nothing has changed then.
+            ConfigError, StoreError: as `put`; nothing has changed.
         """
         async with self._turn:
             wanted = {vm.name: vm for vm in vms}
-            held = await self.call_store(self._held)
-            made: list[Write] = []
+            stored = await self.call_store(self._stored)
+            wanted_writes: list[Write] = []
             for number, (name, vm) in enumerate(wanted.items()):
-                made.append(Write(name, encode_vm(vm), origin))
+                wanted_writes.append(Write(name, encode_vm(vm), origin))
                 if number % _SLICE == 0:
                     await asyncio.sleep(0)  # Guests are answered between the slices.
-            writes = [one for one in made if held.get(one.name) != (one.body, origin)]
-            gone = {
+            writes = [
+                write for write in wanted_writes if stored.get(write.name) != (write.body, origin)
+            ]
+            removed = {
                 name
-                for name, (_, owner) in held.items()
+                for name, (_, owner) in stored.items()
                 if name not in wanted and owner in (origin, DEFAULT)
             }
             changed = [wanted[write.name] for write in writes]
-            return await self._change(writes, changed, gone, who, origin)
+            return await self._change(writes, changed, removed, who, origin)
 
-    def _held(self) -> dict[str, tuple[bytes, str]]:
-        found: dict[str, tuple[bytes, str]] = {}
+    def _stored(self) -> dict[str, tuple[bytes, str]]:
+        """Return the body and the origin of every stored VM, by name."""
+        stored: dict[str, tuple[bytes, str]] = {}
         after = ""
         while page := self.store.page(after, _PAGE):
-            found.update((one.name, (one.body, one.origin)) for one in page)
+            stored.update((vm.name, (vm.body, vm.origin)) for vm in page)
             after = page[-1].name
-        return found
+        return stored
 
-    async def _defaults(self) -> set[str]:
-        """Return the name of the VM that nobody asked for, if it is the only one."""
+    async def _default_names(self) -> set[str]:
+        """Return the name of the default VM, if it is the only VM."""
         only = self.fleet_index.only
         stored = await self.call_store(self.store.get, only.name) if only else None
         return {stored.name} if stored and stored.origin == DEFAULT else set()
 
     async def _change(
-        self, writes: list[Write], vms: list[Vm], gone: set[str], who: str, origin: str = API
+        self, writes: list[Write], vms: list[Vm], removed: set[str], who: str, origin: str = API
     ) -> list[Change]:
-        removes = [Write(name, None, origin) for name in gone - {write.name for write in writes}]
-        step = self.fleet_index.plan(vms, gone)
+        written = {write.name for write in writes}
+        removes = [Write(name, None, origin) for name in removed - written]
+        update = self.fleet_index.plan(vms, removed)
         try:
-            await self._open_listeners(step.listeners, self.fleet_index.listeners.keys())
+            await self._open_listeners(update.listeners, self.fleet_index.listeners.keys())
             changes = await self.call_store(self.store.write, [*writes, *removes], who, self._now())
         except BaseException:
             await self._open_listeners({}, self.fleet_index.listeners.keys())
             raise
-        self.fleet_index.apply(step)
+        self.fleet_index.apply(update)
         self._on_change({change.name for change in changes})
         self.revision = max([self.revision, *(change.revision for change in changes)])
-        await self._open_listeners(step.listeners, frozenset())
+        await self._open_listeners(update.listeners, frozenset())
         for feed in self._feeds:
             for change in changes:
                 _offer(feed, change)
@@ -216,13 +220,13 @@ class FleetService:
         return datetime.fromtimestamp(self.utc(), UTC).isoformat(timespec="milliseconds")
 
     def publish(self, log_entry: LogEntry) -> None:
-        """Tell the feeds what happened to a scheduled event."""
+        """Feed a log entry of scheduled events to the subscribers."""
         self.last_log_entry = log_entry.number
         for feed in self._feeds:
             _offer(feed, log_entry)
 
     def subscribe(self) -> "asyncio.Queue[Change | LogEntry | None]":
-        """Return a feed of changes and happenings from now on; None: some of them were lost."""
+        """Return a feed of changes and log entries from now on; None: some were lost."""
         feed: asyncio.Queue[Change | LogEntry | None] = asyncio.Queue(_FEED_LENGTH)
         self._feeds.add(feed)
         return feed
@@ -232,14 +236,14 @@ class FleetService:
         self._feeds.discard(feed)
 
     def end_feeds(self) -> None:
-        """Tell every reader that this is the end."""
+        """Send every subscriber the end of its feed."""
         for feed in self._feeds:
             while not feed.empty():
                 feed.get_nowait()
             feed.put_nowait(None)
 
     def close(self) -> None:
-        """Wait for the store's last call and close it."""
+        """Close the store after its last call."""
         self._thread.submit(self.store.close)
         self._thread.shutdown()
 
@@ -248,7 +252,7 @@ _FEED_LENGTH = 1000
 
 
 def _offer(feed: "asyncio.Queue[Change | LogEntry | None]", change: Change | LogEntry) -> None:
-    """Give a change to a feed; a reader who is too slow is told that it must look anew."""
+    """Give a change to a feed; a slow reader gets None and must read the store again."""
     if feed.qsize() < _FEED_LENGTH - 1:
         feed.put_nowait(change)
     elif not feed.full():

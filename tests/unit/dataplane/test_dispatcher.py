@@ -103,7 +103,7 @@ class TestStrangers:
 
 
 def test_prepared_replies_stay_within_their_bound() -> None:
-    dispatcher = a_dispatcher(an_index(most_bytes=20_000))
+    dispatcher = a_dispatcher(an_index(max_bytes=20_000))
     talk = Talk(dispatcher)
     for number in range(50):
         talk.ask(f"{INSTANCE}&x={number}")

@@ -301,8 +301,8 @@ class Notes:
     def __init__(self) -> None:
         self.taken: list[tuple[str, CountKey, bytes]] = []
 
-    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
-        self.taken.append((heard.fault, reply.count.of, said))
+    def observe(self, observed: ObservedRequest, response: PreparedResponse, data: bytes) -> None:
+        self.taken.append((observed.fault, response.count.key, data))
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_another_servers_socket_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(ConfigError, match="the file exists and is no socket"):
+    with pytest.raises(ConfigError, match="the file exists and is not a socket"):
         asyncio.run(listen(a_dispatcher(), f"unix:{path}", "listen"))
     assert path.read_text() == "mine"
 
@@ -235,8 +235,8 @@ def test_who_can_enter_no_namespace_says_so() -> None:
     with pytest.raises(ConfigError) as caught:
         asyncio.run(listen(a_dispatcher(), "netns:b", "listen"))
     assert str(caught.value) == (
-        "listen: saw netns:b, expected HOST:PORT or unix:/path: nobody here enters network "
-        "namespaces"
+        "listen: saw netns:b, expected HOST:PORT or unix:/path (this process cannot open network "
+        "namespaces)"
     )
 
 

@@ -10,8 +10,8 @@ class Notes:
     def __init__(self) -> None:
         self.taken: list[tuple[ObservedRequest, CountKey, bytes]] = []
 
-    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
-        self.taken.append((heard, reply.count.of, said))
+    def observe(self, observed: ObservedRequest, response: PreparedResponse, data: bytes) -> None:
+        self.taken.append((observed, response.count.key, data))
 
 
 def watched() -> tuple[Dispatcher, Notes]:

@@ -24,7 +24,7 @@ def a_dispatcher(*extras: str) -> tuple[Dispatcher, VmEntry[PreparedResponse]]:
 
 
 def said(dispatcher: Dispatcher, entry: VmEntry[PreparedResponse], request: ParsedRequest) -> bytes:
-    reply = dispatcher.reply(entry, request, b"")
+    reply = dispatcher.respond(entry, request, b"")
     assert isinstance(reply, PreparedResponse)
     return dispatcher.send(reply, UTC_S)
 

@@ -38,7 +38,7 @@ def name_of(entry: VmEntry[object] | None) -> str | None:
 
 def test_one_vm_answers_every_caller() -> None:
     alone = fleet_index(a={})
-    assert name_of(alone.caller("203.0.113.9")) == name_of(alone.caller("")) == "a"
+    assert name_of(alone.entry_at("203.0.113.9")) == name_of(alone.entry_at("")) == "a"
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_one_vm_answers_every_caller() -> None:
 )
 def test_a_fleet_is_told_apart_by_source_address(address: str, name: str | None) -> None:
     fleet = fleet_index(a=nic("10.0.0.4", "10.0.0.5"), b=nic("10.0.0.6", v6=("FD00::4",)))
-    assert name_of(fleet.caller(address)) == name
+    assert name_of(fleet.entry_at(address)) == name
 
 
 def test_reach_replaces_the_private_addresses() -> None:
     fleet = fleet_index(
         a={**nic("10.0.0.4"), "reach": {"address": ["192.0.2.1"]}}, b=nic("10.0.0.5")
     )
-    assert name_of(fleet.caller("192.0.2.1")) == "a"
-    assert fleet.caller("10.0.0.4") is None
+    assert name_of(fleet.entry_at("192.0.2.1")) == "a"
+    assert fleet.entry_at("10.0.0.4") is None
 
 
 def test_reach_of_nothing_is_reached_by_no_address() -> None:
@@ -106,19 +106,19 @@ def test_two_vms_never_share_a_way_in(second: dict[str, object], said: str) -> N
 
 
 def test_an_address_twice_in_one_vm_is_no_conflict() -> None:
-    assert name_of(fleet_index(a=nic("10.0.0.4", "10.0.0.4"), b={}).caller("10.0.0.4")) == "a"
+    assert name_of(fleet_index(a=nic("10.0.0.4", "10.0.0.4"), b={}).entry_at("10.0.0.4")) == "a"
 
 
 def test_a_default_address_reaches_its_vm() -> None:
     fleet = fleet_index(a={}, b={})
-    assert name_of(fleet.caller(default_address(Vm("b")))) == "b"
+    assert name_of(fleet.entry_at(default_address(Vm("b")))) == "b"
     assert fleet.warnings() == []
 
 
 def test_a_default_address_gives_way_to_a_written_one() -> None:
     taken = default_address(Vm("b"))
     fleet = fleet_index(b={}, a=nic(taken))
-    assert name_of(fleet.caller(taken)) == "a"
+    assert name_of(fleet.entry_at(taken)) == "a"
     assert fleet.warnings() == [
         (
             f"b has no address of its own: its default {taken} is also that of a. "
@@ -161,7 +161,7 @@ def test_a_step_changes_what_it_names_and_no_more() -> None:
     fleet.apply(fleet.plan(a_fleet(a=nic("10.0.0.3"), d=nic("10.0.0.1")), ["c"]))
     assert fleet.by_name["b"] is kept
     assert fleet.generation == generation + 1
-    names = {at: name_of(fleet.caller(at)) for at in ("10.0.0.1", "10.0.0.2", "10.0.0.3")}
+    names = {at: name_of(fleet.entry_at(at)) for at in ("10.0.0.1", "10.0.0.2", "10.0.0.3")}
     assert names == {"10.0.0.1": "d", "10.0.0.2": "b", "10.0.0.3": "a"}
     assert set(fleet.by_name) == {"a", "b", "d"}
 
@@ -169,14 +169,14 @@ def test_a_step_changes_what_it_names_and_no_more() -> None:
 def test_two_vms_may_swap_their_addresses_in_one_step() -> None:
     fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
     fleet.apply(fleet.plan(a_fleet(a=nic("10.0.0.2"), b=nic("10.0.0.1"))))
-    assert (name_of(fleet.caller("10.0.0.1")), name_of(fleet.caller("10.0.0.2"))) == ("b", "a")
+    assert (name_of(fleet.entry_at("10.0.0.1")), name_of(fleet.entry_at("10.0.0.2"))) == ("b", "a")
 
 
 def test_a_plan_that_fails_changes_nothing() -> None:
     fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
     with pytest.raises(ConfigError, match=r"vms.c.reach.address: saw 10.0.0.2, which is also"):
         fleet.plan(a_fleet(a=nic("10.0.0.9"), c=nic("10.0.0.2")))
-    assert name_of(fleet.caller("10.0.0.1")) == "a"
+    assert name_of(fleet.entry_at("10.0.0.1")) == "a"
     assert set(fleet.by_name) == {"a", "b"}
 
 
@@ -191,20 +191,20 @@ def test_a_change_gives_nobody_a_new_budget() -> None:
 def test_one_of_two_with_the_same_default_may_go() -> None:
     taken = default_address(Vm("b"))
     fleet = fleet_index(b={}, c={"reach": {"address": [taken]}}, d={})
-    assert name_of(fleet.caller(taken)) == "c"
+    assert name_of(fleet.entry_at(taken)) == "c"
     fleet.apply(fleet.plan([], ["c"]))
-    assert name_of(fleet.caller(taken)) == "b"
+    assert name_of(fleet.entry_at(taken)) == "b"
     fleet.apply(fleet.plan([], ["b", "nobody"]))
-    assert name_of(fleet.caller(taken)) == "d"
+    assert name_of(fleet.entry_at(taken)) == "d"
 
 
 def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openimds.fleet.index.default_address", lambda _: "10.1.1.1")
     fleet = fleet_index(a={}, b={}, c={"reach": {"address": []}})
-    assert fleet.caller("10.1.1.1") is None
+    assert fleet.entry_at("10.1.1.1") is None
     assert len(fleet.warnings()) == 2
     fleet.apply(fleet.plan([], ["a"]))
-    assert name_of(fleet.caller("10.1.1.1")) == "b"
+    assert name_of(fleet.entry_at("10.1.1.1")) == "b"
     assert fleet.warnings() == []
 
 

@@ -1,11 +1,11 @@
-from openimds.fleet.response_cache import MOST_PER_VM, CachedResponses, ResponseCache
+from openimds.fleet.response_cache import MAX_PER_VM, CachedResponses, ResponseCache
 
 
 def keep(
     response_cache: ResponseCache[int], replies: CachedResponses[int], *keys: int, size: int = 10
 ) -> None:
     for key in keys:
-        response_cache.keep(replies, b"%d" % key, key, size)
+        response_cache.put(replies, b"%d" % key, key, size)
 
 
 def test_what_is_kept_is_found() -> None:
@@ -40,8 +40,8 @@ def test_one_reply_larger_than_the_shelf_is_not_kept() -> None:
 def test_one_vm_cannot_fill_the_shelf() -> None:
     response_cache: ResponseCache[int] = ResponseCache(1 << 30)
     replies: CachedResponses[int] = CachedResponses()
-    keep(response_cache, replies, *range(MOST_PER_VM + 1))
-    assert list(replies.by_request.values()) == [MOST_PER_VM]
+    keep(response_cache, replies, *range(MAX_PER_VM + 1))
+    assert list(replies.by_request.values()) == [MAX_PER_VM]
     assert response_cache.size_bytes == 10
 
 

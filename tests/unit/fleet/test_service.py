@@ -163,7 +163,7 @@ def test_two_vms_may_swap_their_addresses_in_one_sync(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.sync([a_vm("a", "10.0.0.1"), a_vm("b", "10.0.0.2")], "file", "x")
         await office.fleet_service.sync([a_vm("a", "10.0.0.2"), a_vm("b", "10.0.0.1")], "file", "x")
-        found = [office.fleet_index.caller(f"10.0.0.{number}") for number in (1, 2)]
+        found = [office.fleet_index.entry_at(f"10.0.0.{number}") for number in (1, 2)]
         assert [one and one.name for one in found] == ["b", "a"]
         before = looks(office)
         with pytest.raises(ConfigError):

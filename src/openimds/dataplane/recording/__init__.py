@@ -1,12 +1,11 @@
-"""What guests asked, remembered for whoever wants to know what a client did.
+"""The request recorder: recent requests of each VM, for those who debug a client.
 
-Rules of the room. It looks on at the data plane and never touches an answer. Nothing secret is
-kept: no token, no signature, no certificate request, no header or parameter that proves who asks.
-Everything has a bound: so many requests a VM, so many bytes over all of them, so much of each body
-and of each header. Callers who are no VM share one ring, so that none of them can push out what a
-VM asked. Where nothing is kept and nobody follows, the data plane is not looked at, and does not
-pay.
+Rules of the room. It observes the data plane and never touches a response. It keeps no secret: no
+token, no signature, no certificate request, no header or parameter that proves an identity.
+Everything has a bound: requests per VM, bytes over all requests, the size of each body and header.
+Unknown callers share one ring, so none of them can displace the requests of a VM. While nothing is
+kept and no subscriber follows, the data plane is not observed and pays nothing.
 
-Theory. `mask` makes of bytes what may be remembered; `recorder` keeps it, and hands it to those who
-follow as it comes. What it means is told in `core.strict`.
+Theory. `redact` reduces bytes to what may be kept; `recorder` keeps the records and passes them to
+subscribers as they arrive. `protocol.lint` judges them.
 """

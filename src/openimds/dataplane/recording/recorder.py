@@ -1,4 +1,4 @@
-"""A ring of requests for each VM, and feeds for those who follow."""
+"""A ring of requests for each VM, and feeds for subscribers."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -10,32 +10,32 @@ from openimds.dataplane.recording import redact
 from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.protocol.request_log import Record
 
-MOST_BYTES = 64 << 20
-"""What all records together may weigh; over it, the oldest of all go."""
+MAX_BYTES = 64 << 20
+"""The bound on the size of all records; beyond it the oldest are dropped, of any VM."""
 _RECORD_BYTES, _HEADER_BYTES = 900, 180
-"""What a record weighs without its texts, and what a header adds, about."""
+"""The approximate size of a record without its texts, and of each header in it."""
 _FEED_LENGTH = 1000
 
 Feed: TypeAlias = "asyncio.Queue[Record | None]"
-"""Requests as they are answered; None: some of them were lost, or this is the end."""
+"""Requests as they are answered; None: some were lost, or the server ends."""
 
 
 class Recorder:
-    """Remembers the last `per_vm` requests of every VM; with 0 it only hands them on.
+    """Keeps the last `per_vm` requests of every VM; with 0 it only feeds its subscribers.
 
-    It is told of requests on the event loop. `of` may be called from other threads.
+    It observes requests on the event loop. `records` may be called from other threads.
     """
 
     def __init__(
         self,
         per_vm: int,
-        most_bytes: int = MOST_BYTES,
+        max_bytes: int = MAX_BYTES,
         on_active: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """Start empty; `on_active` is called when the first reader comes and the last leaves."""
-        self.per_vm, self._most_bytes = per_vm, most_bytes
+        """Start empty; `on_active` is called when the recorder starts or stops needing requests."""
+        self.per_vm, self._max_bytes = per_vm, max_bytes
         self.last_number = 0
-        """How many requests were noted, and the number of the last one."""
+        """The number of the last request, which is the count of all of them."""
         self.size_bytes = 0
         self.on_active = on_active
         self._all: OrderedDict[int, Record] = OrderedDict()
@@ -44,39 +44,39 @@ class Recorder:
 
     @property
     def record_count(self) -> int:
-        """How many records are held."""
+        """The number of records kept."""
         return len(self._all)
 
     @property
     def is_active(self) -> bool:
-        """Whether anybody wants to know of requests."""
+        """Whether requests are kept or a subscriber follows them."""
         return self.per_vm > 0 or bool(self._feeds)
 
-    def observe(self, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> None:
-        """Remember a request with its answer, and tell those who follow."""
+    def observe(self, observed: ObservedRequest, response: PreparedResponse, data: bytes) -> None:
+        """Keep a request with its response, and feed the subscribers."""
         self.last_number += 1
-        record = _record(self.last_number, heard, reply, said)
+        record = _record(self.last_number, observed, response, data)
         if self.per_vm:
             self._keep(record)
         for feed in self._feeds:
             _offer(feed, record)
 
     def records(self, vm: str | None = None) -> tuple[Record, ...]:
-        """Return what is held of a VM, or of everybody, oldest first; "" is those who are no VM."""
+        """Return the records of a VM, or all, oldest first; "" means unknown callers."""
         return tuple(self._all.values()) if vm is None else tuple(self._rings.get(vm, ()))
 
     def clear(self) -> None:
-        """Forget every request; their numbers go on."""
+        """Drop every record; the numbers go on."""
         self._all.clear()
         self._rings.clear()
         self.size_bytes = 0
 
     def subscribe(self) -> Feed:
-        """Return a feed of requests from now on; it has to be given to `leave` in the end."""
-        was_looking = self.is_active
+        """Return a feed of requests from now on; end it with `unsubscribe`."""
+        was_active = self.is_active
         feed: Feed = asyncio.Queue(_FEED_LENGTH)
         self._feeds.add(feed)
-        if not was_looking:
+        if not was_active:
             self.on_active(self.is_active)
         return feed
 
@@ -87,7 +87,7 @@ class Recorder:
             self.on_active(self.is_active)
 
     def end_feeds(self) -> None:
-        """Tell everybody who follows that this is the end."""
+        """Send every subscriber the end of its feed."""
         for feed in self._feeds:
             while not feed.empty():
                 feed.get_nowait()
@@ -97,53 +97,55 @@ class Recorder:
         ring = self._rings.setdefault(record.vm, deque())
         ring.append(record)
         self._all[record.number] = record
-        self.size_bytes += _weight(record)
+        self.size_bytes += _size_bytes(record)
         if len(ring) > self.per_vm:
-            self._forget(ring[0])
-        while self.size_bytes > self._most_bytes:
-            self._forget(next(iter(self._all.values())))
+            self._drop(ring[0])
+        while self.size_bytes > self._max_bytes:
+            self._drop(next(iter(self._all.values())))
 
-    def _forget(self, record: Record) -> None:
-        """Forget the oldest record of a ring."""
+    def _drop(self, record: Record) -> None:
+        """Drop the oldest record of a ring."""
         ring = self._rings[record.vm]
         ring.popleft()
         if not ring:
             del self._rings[record.vm]
         del self._all[record.number]
-        self.size_bytes -= _weight(record)
+        self.size_bytes -= _size_bytes(record)
 
 
-def _record(number: int, heard: ObservedRequest, reply: PreparedResponse, said: bytes) -> Record:
-    counted = reply.count.of
-    _, _, body = said.partition(b"\r\n\r\n")
-    is_refusal = bool(counted.reason) and not heard.fault
+def _record(
+    number: int, observed: ObservedRequest, response: PreparedResponse, data: bytes
+) -> Record:
+    key = response.count.key
+    _, _, body = data.partition(b"\r\n\r\n")
+    is_refusal = bool(key.reason) and not observed.fault
     return Record(
         number=number,
-        utc_s=heard.utc_s,
-        now_s=heard.now_s,
-        vm=heard.vm,
-        peer=heard.peer,
-        method=heard.method,
-        target=redact.target(heard.target),
-        headers=redact.headers(heard.headers),
-        endpoint=counted.endpoint,
-        status=counted.status,
-        reason=counted.reason,
+        utc_s=observed.utc_s,
+        now_s=observed.now_s,
+        vm=observed.vm,
+        peer=observed.peer,
+        method=observed.method,
+        target=redact.target(observed.target),
+        headers=redact.headers(observed.headers),
+        endpoint=key.endpoint,
+        status=key.status,
+        reason=key.reason,
         size_bytes=len(body),
-        body=redact.body(counted.endpoint, body, is_refusal=is_refusal),
-        sent=redact.sent(counted.endpoint, heard.body),
-        token_until_s=redact.token_until_s(counted.endpoint, body),
-        fault=heard.fault,
+        body=redact.body(key.endpoint, body, is_refusal=is_refusal),
+        sent=redact.sent(key.endpoint, observed.body),
+        token_until_s=redact.token_until_s(key.endpoint, body),
+        fault=observed.fault,
     )
 
 
-def _weight(record: Record) -> int:
+def _size_bytes(record: Record) -> int:
     texts = len(record.target) + len(record.body) + len(record.sent)
     return _RECORD_BYTES + _HEADER_BYTES * len(record.headers) + texts
 
 
 def _offer(feed: Feed, record: Record) -> None:
-    """Give a record to a feed; a reader who is too slow is told that some are lost."""
+    """Give a record to a feed; a slow reader gets None for the records it loses."""
     if feed.qsize() < _FEED_LENGTH - 1:
         feed.put_nowait(record)
     elif not feed.full():

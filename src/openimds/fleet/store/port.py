@@ -1,4 +1,4 @@
-"""The shape of a store, and the values that go through it."""
+"""The port of a store, and the values that pass through it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ from openimds.errors import Error
 
 
 class StoredVm(Struct, frozen=True):
-    """A VM as it is kept. `origin` says who manages it: `api`, `file`, `document`, `default`."""
+    """A VM as stored. `origin` names its manager: `api`, `file`, `document` or `default`."""
 
     name: str
     body: bytes
@@ -18,10 +18,10 @@ class StoredVm(Struct, frozen=True):
 
 
 class Write(Struct, frozen=True):
-    """What shall become of one name: a new body, or None to remove it.
+    """A change to make to one name: a new body, or None to remove the VM.
 
-    `expected` is the revision that is meant to be replaced: 0 means that there must be none, None
-    that it does not matter.
+    `expected` is the revision to replace: 0 means that the VM must not exist, None that any
+    revision will do.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Write(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """One change that was made: the line of the audit log, and the entry of the change feed."""
+    """A committed change: a line of the audit log, and an entry of the change feed."""
 
     revision: int
     at: str
@@ -43,7 +43,7 @@ class Change(Struct, frozen=True):
 
 
 class LogEntry(Struct, frozen=True):
-    """Something that happened to a scheduled event: the line of a log of its own."""
+    """A line in the log of scheduled events."""
 
     number: int
     at: str
@@ -53,11 +53,11 @@ class LogEntry(Struct, frozen=True):
 
 
 class EventBatch(Struct, frozen=True):
-    """What one step of scheduled events changes; it is written as a whole.
+    """The changes of one step of scheduled events, written as a whole.
 
-    `events` has the new body of each event that changed, None where it is gone. `incarnations` are
-    those of the scopes that changed, `notes` what else has to be known again, by a key; None
-    removes one. The `number` of a happening that is to be written does not matter.
+    `events` has the new body of each changed event by its id, None to remove it. `incarnations` has
+    the new incarnation of each changed scope, `values` other state by a key, None to remove it. The
+    `number` of a log entry to write is ignored.
     """
 
     events: dict[str, bytes | None] = field(default_factory=dict)
@@ -67,14 +67,14 @@ class EventBatch(Struct, frozen=True):
 
 
 class StoreError(Error):
-    """The world's failure: the disk is full, the file is broken, the folder is not ours."""
+    """A failure of the world: a full disk, a damaged file, a folder without permission."""
 
 
 class ConflictError(Error):
-    """A write that expected another revision than the one it met; nothing was written."""
+    """A write expected another revision than the stored one; nothing was written."""
 
     def __init__(self, name: str, expected: int, met: int) -> None:
-        """Keep the two revisions; 0 means that there was no such VM."""
+        """Keep the two revisions; 0 means that the VM did not exist."""
         self.name, self.expected, self.met = name, expected, met
         super().__init__(f"{name} is at revision {met}, not {expected}")
 
@@ -83,19 +83,19 @@ class Store(Protocol):
     """An engine. It is called from one thread at a time, never from the event loop's."""
 
     def get(self, name: str) -> StoredVm | None:
-        """Return what is kept under a name."""
+        """Return the VM of a name."""
         ...
 
     def page(self, after: str, limit: int) -> list[StoredVm]:
-        """Return up to `limit` VMs whose names come after `after`, in the order of their names."""
+        """Return up to `limit` VMs whose names follow `after`, in code-point order."""
         ...
 
     def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
-        """Make all the changes, or none; return those that changed something.
+        """Make all the changes or none; return those that changed something.
 
         Raises:
             ConflictError: a revision is not the expected one.
-            StoreError: the world failed.
+            StoreError: the world failed; nothing was written.
         """
         ...
 
@@ -108,7 +108,7 @@ class Store(Protocol):
         ...
 
     def events(self) -> list[bytes]:
-        """Return the bodies of all scheduled events, in the order in which they first came."""
+        """Return the bodies of all scheduled events, in the order of their creation."""
         ...
 
     def incarnations(self) -> dict[str, int]:
@@ -116,11 +116,11 @@ class Store(Protocol):
         ...
 
     def value(self, key: str) -> bytes | None:
-        """Return what was noted under a key."""
+        """Return the value that an event batch wrote under a key."""
         ...
 
-    def write_events(self, moves: EventBatch) -> list[LogEntry]:
-        """Write one step of scheduled events; return its happenings with their numbers.
+    def write_events(self, batch: EventBatch) -> list[LogEntry]:
+        """Write one step of scheduled events; return its log entries with their numbers.
 
         Raises:
             StoreError: the world failed; nothing was written.
@@ -128,20 +128,20 @@ class Store(Protocol):
         ...
 
     def log_entries(self, since: int, limit: int) -> list[LogEntry]:
-        """Return up to `limit` happenings with higher numbers than `since`, oldest first."""
+        """Return up to `limit` log entries with higher numbers than `since`, oldest first."""
         ...
 
     def last_log_entry(self) -> int:
-        """Return the number of the last happening, 0 before the first."""
+        """Return the number of the last log entry, 0 before the first."""
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release every resource."""
         ...
 
 
 def check(write: Write, met: StoredVm | None) -> bool:
-    """Tell whether a write would change what it meets.
+    """Tell whether a write would change the stored VM.
 
     Raises:
         ConflictError: the revision is not the expected one.

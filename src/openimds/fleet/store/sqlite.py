@@ -1,8 +1,8 @@
 """The SQLite engine: one file in the state directory, or a database in memory.
 
-Write-ahead logging with a sync on every commit: what `write` has acknowledged survives the end of
-the process and of the machine. There is one writer, the process that holds the lock of the state
-directory. The schema is a list of steps; the file remembers how many of them it has seen.
+Write-ahead logging with a sync on every commit: a change that `write` has acknowledged survives a
+crash of the process and of the machine. There is one writer, the process that holds the lock of the
+state directory. The schema is a list of steps; the file records how many of them it has.
 """
 
 import sqlite3
@@ -72,9 +72,11 @@ STEPS: tuple[str, ...] = (
 )
 """The schema, step by step. A step that was released is never changed: a new one is added."""
 
+_REMEDY = "restore a backup, or move the file away to start empty"
 
-def _told(function: "Callable[Concatenate[SqliteStore, P], T]") -> "Callable[..., T]":
-    """Turn SQLite's errors into one that says which file and what to do."""
+
+def _explains(function: "Callable[Concatenate[SqliteStore, P], T]") -> "Callable[..., T]":
+    """Turn SQLite's errors into a StoreError that names the file and the remedy."""
 
     @wraps(function)
     def wrapped(self: "SqliteStore", *args: P.args, **kwargs: P.kwargs) -> T:
@@ -88,10 +90,10 @@ def _told(function: "Callable[Concatenate[SqliteStore, P], T]") -> "Callable[...
 
 def _explained(path: Path, error: sqlite3.Error) -> StoreError:
     hints = {
-        "SQLITE_FULL": "make room on the disk; nothing was lost and nothing was changed",
-        "SQLITE_READONLY": "the file or its folder is read-only; nothing was changed",
-        "SQLITE_CORRUPT": "the file is damaged: put a copy back, or move it away to begin anew",
-        "SQLITE_NOTADB": "this is no store of ours: put a copy back, or move it away to begin anew",
+        "SQLITE_FULL": "free space on the disk; nothing was lost and nothing was changed",
+        "SQLITE_READONLY": "make the file and its folder writable; nothing was changed",
+        "SQLITE_CORRUPT": f"the file is damaged: {_REMEDY}",
+        "SQLITE_NOTADB": f"this is not a store of OpenIMDS: {_REMEDY}",
         "SQLITE_CANTOPEN": "the folder must exist and be writable",
     }
     name = getattr(error, "sqlite_errorname", "") or ""
@@ -104,14 +106,14 @@ def _explained(path: Path, error: sqlite3.Error) -> StoreError:
 class SqliteStore(Store):
     """One file, one connection, used from one thread at a time."""
 
-    most_logged: int | None = None
-    """How many changes and log entries are kept; None keeps all of them."""
+    max_log_rows: int | None = None
+    """The bound on changes and on log entries, of which the newest are kept; None for no bound."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it, and bring its schema up to date.
+        """Open or create the file, and bring its schema up to date.
 
         Raises:
-            StoreError: it cannot be opened, is damaged, or was written by a later release.
+            StoreError: the file cannot be opened, is damaged, or is from a later release.
         """
         self.path = path
         try:
@@ -130,45 +132,45 @@ class SqliteStore(Store):
         run = self._db.execute
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
-        (known,) = run("PRAGMA user_version").fetchone()
-        if known > len(STEPS):
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version > len(STEPS):
             raise StoreError(
-                f"{self.path}: written by a later release (schema {known}, this one knows "
+                f"{self.path}: written by a later release (schema {version}, this one supports "
                 f"{len(STEPS)}); use that release"
             )
-        for number in range(known, len(STEPS)):
+        for number in range(version, len(STEPS)):
             script = f"BEGIN IMMEDIATE; {STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
             self._db.executescript(script)
 
-    @_told
+    @_explains
     def get(self, name: str) -> StoredVm | None:
-        """Return what is kept under a name."""
+        """Return the VM of a name."""
         row = self._db.execute(
             "SELECT name, body, revision, origin FROM vm WHERE name = ?", (name,)
         ).fetchone()
         return StoredVm(*row) if row else None
 
-    @_told
+    @_explains
     def page(self, after: str, limit: int) -> list[StoredVm]:
-        """Return up to `limit` VMs whose names come after `after`."""
+        """Return up to `limit` VMs whose names follow `after`, in code-point order."""
         rows = self._db.execute(
             "SELECT name, body, revision, origin FROM vm WHERE name > ? ORDER BY name LIMIT ?",
             (after, limit),
         )
         return [StoredVm(*row) for row in rows]
 
-    @_told
+    @_explains
     def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
-        """Make all the changes, or none; they are on the disk when this returns."""
+        """Make all the changes or none; they are on the disk when this returns."""
         with self._transaction():
-            made = [
+            changes = [
                 self._make(write, met, who, at)
                 for write in writes
                 for met in (self.get(write.name),)
                 if check(write, met)
             ]
-            self._prune("change", "revision", made[-1].revision if made else 0)
-            return made
+            self._prune("change", "revision", changes[-1].revision if changes else 0)
+            return changes
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -183,11 +185,11 @@ class SqliteStore(Store):
 
     def _make(self, write: Write, met: StoredVm | None, who: str, at: str) -> Change:
         before = met.body if met else None
-        done = self._db.execute(
+        cursor = self._db.execute(
             "INSERT INTO change (at, who, name, before, after, origin) VALUES (?, ?, ?, ?, ?, ?)",
             (at, who, write.name, before, write.body, write.origin),
         )
-        revision = done.lastrowid or 0
+        revision = cursor.lastrowid or 0
         if write.body is None:
             self._db.execute("DELETE FROM vm WHERE name = ?", (write.name,))
         else:
@@ -198,9 +200,9 @@ class SqliteStore(Store):
             )
         return Change(revision, at, who, write.name, before, write.body, write.origin)
 
-    @_told
+    @_explains
     def changes(self, since: int, limit: int) -> list[Change]:
-        """Return up to `limit` changes after `since`, oldest first."""
+        """Return up to `limit` changes with higher numbers than `since`, oldest first."""
         rows = self._db.execute(
             "SELECT revision, at, who, name, before, after, origin FROM change "
             "WHERE revision > ? ORDER BY revision LIMIT ?",
@@ -208,35 +210,35 @@ class SqliteStore(Store):
         )
         return [Change(*row) for row in rows]
 
-    @_told
+    @_explains
     def revision(self) -> int:
-        """Return the number of the last change."""
+        """Return the number of the last change, 0 before the first."""
         (number,) = self._db.execute("SELECT coalesce(max(revision), 0) FROM change").fetchone()
         return int(number)
 
-    @_told
+    @_explains
     def events(self) -> list[bytes]:
-        """Return the bodies of all scheduled events, in the order in which they first came."""
+        """Return the bodies of all scheduled events, in the order of their creation."""
         rows = self._db.execute("SELECT body FROM event ORDER BY position")
         return [body for (body,) in rows]
 
-    @_told
+    @_explains
     def incarnations(self) -> dict[str, int]:
         """Return the incarnation of every scope that ever had an event."""
         return dict(self._db.execute("SELECT name, incarnation FROM scope"))
 
-    @_told
+    @_explains
     def value(self, key: str) -> bytes | None:
-        """Return what was noted under a key."""
+        """Return the value that an event batch wrote under a key."""
         row = self._db.execute("SELECT body FROM note WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
-    @_told
-    def write_events(self, moves: EventBatch) -> list[LogEntry]:
+    @_explains
+    def write_events(self, batch: EventBatch) -> list[LogEntry]:
         """Write one step of scheduled events; it is on the disk when this returns."""
         run = self._db.execute
         with self._transaction():
-            for event_id, body in moves.events.items():
+            for event_id, body in batch.events.items():
                 if body is None:
                     run("DELETE FROM event WHERE id = ?", (event_id,))
                 else:
@@ -246,33 +248,33 @@ class SqliteStore(Store):
                         (event_id, body),
                     )
             self._db.executemany(
-                "INSERT OR REPLACE INTO scope VALUES (?, ?)", moves.incarnations.items()
+                "INSERT OR REPLACE INTO scope VALUES (?, ?)", batch.incarnations.items()
             )
-            for key, text in moves.values.items():
-                if text is None:
+            for key, value in batch.values.items():
+                if value is None:
                     run("DELETE FROM note WHERE key = ?", (key,))
                 else:
-                    run("INSERT OR REPLACE INTO note VALUES (?, ?)", (key, text))
-            made = [self._happen(one) for one in moves.log_entries]
-            self._prune("happening", "number", made[-1].number if made else 0)
-            return made
+                    run("INSERT OR REPLACE INTO note VALUES (?, ?)", (key, value))
+            log_entries = [self._log(log_entry) for log_entry in batch.log_entries]
+            self._prune("happening", "number", log_entries[-1].number if log_entries else 0)
+            return log_entries
 
     def _prune(self, table: str, key: str, last: int) -> None:
-        """Delete the oldest rows of a log beyond the newest `most_logged`."""
-        if self.most_logged is not None and last > self.most_logged:
-            oldest = last - self.most_logged
-            self._db.execute(f"DELETE FROM {table} WHERE {key} <= ?", (oldest,))  # noqa: S608 - two constants
+        """Delete the rows of a log beyond the newest `max_log_rows`; the highest key is `last`."""
+        if self.max_log_rows is not None and last > self.max_log_rows:
+            statement = f"DELETE FROM {table} WHERE {key} <= ?"  # noqa: S608 - two constants
+            self._db.execute(statement, (last - self.max_log_rows,))
 
-    def _happen(self, one: LogEntry) -> LogEntry:
-        done = self._db.execute(
+    def _log(self, log_entry: LogEntry) -> LogEntry:
+        cursor = self._db.execute(
             "INSERT INTO happening (at, who, event_id, body) VALUES (?, ?, ?, ?)",
-            (one.at, one.who, one.event_id, one.body),
+            (log_entry.at, log_entry.who, log_entry.event_id, log_entry.body),
         )
-        return replace(one, number=done.lastrowid or 0)
+        return replace(log_entry, number=cursor.lastrowid or 0)
 
-    @_told
+    @_explains
     def log_entries(self, since: int, limit: int) -> list[LogEntry]:
-        """Return up to `limit` happenings after `since`, oldest first."""
+        """Return up to `limit` log entries with higher numbers than `since`, oldest first."""
         rows = self._db.execute(
             "SELECT number, at, who, event_id, body FROM happening "
             "WHERE number > ? ORDER BY number LIMIT ?",
@@ -280,9 +282,9 @@ class SqliteStore(Store):
         )
         return [LogEntry(*row) for row in rows]
 
-    @_told
+    @_explains
     def last_log_entry(self) -> int:
-        """Return the number of the last happening."""
+        """Return the number of the last log entry, 0 before the first."""
         (number,) = self._db.execute("SELECT coalesce(max(number), 0) FROM happening").fetchone()
         return int(number)
 
@@ -292,10 +294,10 @@ class SqliteStore(Store):
 
 
 class MemoryStore(SqliteStore):
-    """The same engine on a database in memory: for servers without a state directory."""
+    """The same engine on a database in memory, for servers without a state directory."""
 
-    most_logged = 10_000
+    max_log_rows = 10_000
 
     def __init__(self) -> None:
-        """Open an empty database that ends with this object."""
+        """Open an empty database, which ends with this object."""
         super().__init__(Path(":memory:"))

@@ -1,4 +1,4 @@
-"""The state directory: one process at a time, its files for its owner alone."""
+"""The state directory: for one process at a time, its files readable by their owner only."""
 
 import fcntl
 import os
@@ -13,30 +13,31 @@ _LOCK_NAME = "lock"
 
 
 def default_folder() -> Path:
-    """Return the folder of servers that were told none: the user's state folder (XDG)."""
+    """Return the default state directory: `openimds` in the user's state directory (XDG)."""
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "openimds"
 
 
 class State:
-    """A state directory that this process holds until it closes it or ends."""
+    """A state directory, locked by this process until it closes it or ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the directory if there is none, and take its lock.
+        """Create the directory if it does not exist, and take its lock.
 
         Raises:
-            StoreError: another process holds it (its pid is said), or it cannot be used.
+            StoreError: another process holds the lock (the message has its pid), or the folder
+                cannot be used.
         """
         self.folder = folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = self._hold(folder / _LOCK_NAME)
+            self._lock = self._take_lock(folder / _LOCK_NAME)
         except OSError as error:
-            said = (error.strerror or str(error)).lower()
-            raise StoreError(f"{folder}: {said}; name a folder that can be written") from None
+            reason = (error.strerror or str(error)).lower()
+            raise StoreError(f"{folder}: {reason}; choose a writable folder with --state") from None
 
     @staticmethod
-    def _hold(path: Path) -> TextIO:
+    def _take_lock(path: Path) -> TextIO:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         lock = os.fdopen(descriptor, "r+")
         try:
@@ -45,7 +46,7 @@ class State:
             pid = lock.read().strip() or "unknown"
             lock.close()
             raise StoreError(
-                f"{path.parent}: in use by the process with pid {pid}; end it first, or name "
+                f"{path.parent}: in use by the process with pid {pid}; stop it first, or choose "
                 "another --state"
             ) from None
         lock.truncate()
@@ -55,9 +56,9 @@ class State:
 
     @property
     def store_path(self) -> Path:
-        """Where the store's file is."""
+        """The path of the store's file."""
         return self.folder / STORE_NAME
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         self._lock.close()

@@ -12,11 +12,11 @@ FLEET = a_fleet(
 )
 
 
-def recorded(per_vm: int, most_bytes: int = 1 << 20) -> tuple[Recorder, Dispatcher, FakeClock]:
+def recorded(per_vm: int, max_bytes: int = 1 << 20) -> tuple[Recorder, Dispatcher, FakeClock]:
     """A recorder that is told by a plane as soon as anybody looks."""
     now = FakeClock()
     dispatcher = a_dispatcher(an_index(*FLEET), now=now)
-    recorder = Recorder(per_vm, most_bytes)
+    recorder = Recorder(per_vm, max_bytes)
     recorder.on_active = lambda is_looking: dispatcher.set_observer(
         recorder if is_looking else None
     )

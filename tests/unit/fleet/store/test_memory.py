@@ -5,7 +5,7 @@ from openimds.fleet.store.sqlite import MemoryStore
 
 
 def test_it_keeps_the_latest_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MemoryStore, "most_logged", 3)
+    monkeypatch.setattr(MemoryStore, "max_log_rows", 3)
     store = MemoryStore()
     for number in range(5):
         store.write([Write("a", b"%d" % number, "api")], "somebody", "now")

@@ -46,7 +46,7 @@ def test_a_schema_of_a_later_release_is_refused_and_left_alone(path: Path) -> No
     with pytest.raises(StoreError) as caught:
         SqliteStore(path)
     assert str(caught.value) == (
-        f"{path}: written by a later release (schema {len(STEPS) + 1}, this one knows "
+        f"{path}: written by a later release (schema {len(STEPS) + 1}, this one supports "
         f"{len(STEPS)}); use that release"
     )
     with closing(sqlite3.connect(path)) as other:
@@ -59,8 +59,8 @@ def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         SqliteStore(path)
     assert str(caught.value) == (
-        f"{path}: file is not a database; this is no store of ours: put a copy back, or move it "
-        "away to begin anew"
+        f"{path}: file is not a database; this is not a store of OpenIMDS: restore a backup, or "
+        "move the file away to start empty"
     )
     assert path.read_bytes() == text
 
@@ -75,8 +75,8 @@ def test_a_damaged_file_says_so(path: Path) -> None:
     with pytest.raises(StoreError) as caught, closing(SqliteStore(path)) as store:
         state(store)
     assert str(caught.value) == (
-        f"{path}: database disk image is malformed; the file is damaged: put a copy back, or move "
-        "it away to begin anew"
+        f"{path}: database disk image is malformed; the file is damaged: restore a backup, or move "
+        "the file away to start empty"
     )
 
 
@@ -99,7 +99,7 @@ def test_a_full_disk_loses_nothing_and_changes_nothing(store: SqliteStore, path:
     with pytest.raises(StoreError) as caught:
         store.write(batch, "somebody", "now")
     assert str(caught.value) == (
-        f"{path}: database or disk is full; make room on the disk; nothing was lost and nothing "
+        f"{path}: database or disk is full; free space on the disk; nothing was lost and nothing "
         "was changed"
     )
     assert state(store) == before
@@ -114,7 +114,7 @@ def test_a_read_only_file_changes_nothing(store: SqliteStore, path: Path) -> Non
     with pytest.raises(StoreError) as caught:
         put(store, "b", b"1")
     assert str(caught.value) == (
-        f"{path}: attempt to write a readonly database; the file or its folder is read-only; "
+        f"{path}: attempt to write a readonly database; make the file and its folder writable; "
         "nothing was changed"
     )
     assert state(store) == before

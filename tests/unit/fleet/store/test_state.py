@@ -28,8 +28,8 @@ def test_one_process_holds_it_and_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         State(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: in use by the process with pid {os.getpid()}; end it first, or name another "
-        "--state"
+        f"{tmp_path}: in use by the process with pid {os.getpid()}; stop it first, or choose "
+        "another --state"
     )
     # The one that was refused has taken nothing away.
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
@@ -40,7 +40,7 @@ def test_one_process_holds_it_and_is_named(tmp_path: Path) -> None:
 def test_a_holder_that_has_not_said_its_pid_is_unknown(tmp_path: Path) -> None:
     state = State(tmp_path)
     os.truncate(tmp_path / "lock", 0)
-    with pytest.raises(StoreError, match="with pid unknown; end it first"):
+    with pytest.raises(StoreError, match="with pid unknown; stop it first"):
         State(tmp_path)
     state.close()
 
@@ -67,15 +67,17 @@ def test_the_pid_of_a_longer_one_before_leaves_nothing_behind(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "where, said",
+    "where, reason",
     [("file", "file exists"), ("file/below", "not a directory"), ("locked", "is a directory")],
 )
-def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, where: str, said: str) -> None:
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, where: str, reason: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "locked" / "lock").mkdir(parents=True)
     with pytest.raises(StoreError) as caught:
         State(tmp_path / where)
-    assert str(caught.value) == f"{tmp_path / where}: {said}; name a folder that can be written"
+    assert (
+        str(caught.value) == f"{tmp_path / where}: {reason}; choose a writable folder with --state"
+    )
 
 
 def test_the_default_is_the_users_state_folder(
