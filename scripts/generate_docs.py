@@ -155,7 +155,7 @@ def settings_page() -> str:
             code(row.flag if row.metavar else f"{row.flag} / --no-{row.flag[2:]}"),
             code(row.variable),
             code(row.name),
-            code(str(row.default).lower() if isinstance(row.default, bool) else str(row.default)),
+            code(row.default_text),
             row.help,
         )
         for row in SETTINGS

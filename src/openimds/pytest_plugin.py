@@ -167,7 +167,7 @@ def imds(request: pytest.FixtureRequest) -> "Iterator[Imds]":
     with ExitStack() as open_now:
         try:
             want = server_options(request.node, homes)
-            server, ready = open_now.enter_context(stage.serving(want.config, told.append))
+            server, ready = open_now.enter_context(stage.serving(want.startup, told.append))
         except Error as error:
             mistake = str(error)
         if mistake:  # Outside of the handler: the person needs the sentence and no traceback.

@@ -1,259 +1,247 @@
-"""Every setting as a row; the command line, the environment, the file and the documents follow.
+"""Settings: one typed struct, whose fields are the rows of flags, variables, file and docs.
 
 A value comes from the flag, else from the environment (`OPENIMDS_LISTEN`), else from the file
-`openimds.toml`, else from the row. Whatever it comes from, it is read by the same rule, and an
-error says where it was written.
+`openimds.toml`, else it is the field's default. The reader of `parameters` checks it the same way
+wherever it comes from, and an error names the place where it was written.
 """
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from openimds.errors import ConfigError
-from openimds.facts.versions import NEWEST
+from openimds.facts.limits import LIMITS
+from openimds.facts.tokens import LIFE_S
+from openimds.facts.versions import GENERAL, NEWEST
+from openimds.parameters import MisfitError, Parameter, check_names, read_value
 
 FILE_NAME = "openimds.toml"
 CONFIG_VARIABLE = "OPENIMDS_CONFIG"
 
 
-class Setting(Struct, frozen=True):
-    """One setting: its name as in the file, how it is read, its default and its help.
+class Setting(Parameter, frozen=True):
+    """The row of one setting, made from a field of `Settings`.
 
-    `metavar` is how its value is shown; a boolean has none and is written `--name` or `--no-name`.
+    A boolean has no `metavar`; on the command line it is `--name` or `--no-name`.
     """
-
-    name: str
-    read: Callable[[object], Any]
-    default: Any
-    help: str
-    metavar: str = ""
 
     @property
     def flag(self) -> str:
-        """The option on the command line."""
+        """The option on the command line, such as `--token-life`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """The environment variable."""
+        """The environment variable, such as `OPENIMDS_TOKEN_LIFE`."""
         return "OPENIMDS_" + self.name.upper()
 
-
-class _Unfit(ValueError):  # noqa: N818 - it never leaves this module
-    """A value that a rule cannot read; its text is what was expected."""
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _Unfit("a string")
-    return value
+    @property
+    def default_text(self) -> str:
+        """The default as it is written in a file; nothing if there is none."""
+        if isinstance(self.default, tuple):
+            return ", ".join(self.default)
+        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
 
 
-def _boolean(value: object) -> bool:
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    known = value if isinstance(value, bool) else words.get(str(value).lower())
-    if known is None:
-        raise _Unfit("true or false")
-    return known
+class _Row(Struct, frozen=True):
+    """The part of a setting that its field's name, type and default do not give."""
+
+    help: str
+    metavar: str = ""
+    minimum: int | None = None
+    choices: tuple[str, ...] = ()
+    convert: Callable[[Any], Any] | None = None
 
 
-_MOST_DIGITS = 15
+def _admin(text: str) -> str:
+    """Accept a URL as well: clients read a URL from the same variable."""
+    return text.removeprefix("http://").removesuffix("/")
 
 
-def _whole(least: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        text = str(value)
-        is_whole = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
-        if isinstance(value, bool) or not is_whole or int(text) < least:
-            raise _Unfit(f"a whole number of at least {least}")
-        return int(text)
-
-    return read
-
-
-def _admin(value: object) -> str:
-    """Read an address; clients find the API by a URL in the same variable, so one will do."""
-    return _text(value).removeprefix("http://").removesuffix("/")
-
-
-def _url(value: object) -> str:
-    text = _text(value).removesuffix("/")
+def _url(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
-        raise _Unfit("http://... or https://...")
-    return text
+        raise MisfitError("http://... or https://...")
+    return text.removesuffix("/")
 
 
-def _issuer(value: object) -> str:
-    if value in ("azure", "public"):
-        return str(value)
+def _issuer(text: str) -> str:
+    if text in {"azure", "public"}:
+        return text
     try:
-        return _url(value)
-    except _Unfit:
-        raise _Unfit("azure, public, or a URL") from None
+        return _url(text)
+    except MisfitError:
+        raise MisfitError("azure, public, or a URL") from None
 
 
-def _one_of(*words: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if value not in words:
-            raise _Unfit("one of " + ", ".join(words))
-        return str(value)
-
-    return read
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names in lower case without a final slash; spaces separate them, too."""
+    return tuple(name.lower().rstrip("/") for text in names for name in text.split())
 
 
-def _or_nothing(read: Callable[[object], str]) -> Callable[[object], str]:
-    return lambda value: "" if value == "" else read(value)
+class Settings(Struct, frozen=True, kw_only=True):
+    """All settings of a server, in the order of the help.
+
+    A field is the only definition of its setting; `SETTINGS` and all that is shown of settings
+    derive from it. Times are seconds.
+    """
+
+    fleet: Annotated[
+        str, _Row("Fleet file (YAML, TOML or JSON), or a folder of fleet files.", "PATH")
+    ] = ""
+    document: Annotated[
+        str,
+        _Row(
+            "Captured VM to serve: a file of openimds capture, or a /metadata/instance body.",
+            "FILE",
+        ),
+    ] = ""
+    listen: Annotated[
+        str, _Row("Addresses of the data plane, separated by commas.", "HOST:PORT")
+    ] = "127.0.0.1:8169"
+    admin: Annotated[
+        str, _Row("Address of the admin API, or none.", "HOST:PORT", convert=_admin)
+    ] = "127.0.0.1:8170"
+    admin_hosts: Annotated[
+        tuple[str, ...],
+        _Row("Further host names of the admin API, separated by commas.", "NAMES", convert=_names),
+    ] = ()
+    state: Annotated[
+        str, _Row("State directory; without one, a restart loses every change.", "DIR")
+    ] = ""
+    public: Annotated[
+        str,
+        _Row(
+            "Address of published keys and certificates, or none; auto: 127.0.0.1:8171, else a "
+            "free port.",
+            "HOST:PORT",
+        ),
+    ] = "auto"
+    public_url: Annotated[
+        str,
+        _Row(
+            "URL of the published keys and certificates for others; by default the listener's.",
+            "URL",
+            convert=_url,
+        ),
+    ] = ""
+    issuer: Annotated[
+        str,
+        _Row(
+            "Issuer of tokens: azure (as in Azure), public (our discovery document), or a URL.",
+            "NAME",
+            convert=_issuer,
+        ),
+    ] = "azure"
+    attest_key: Annotated[
+        str,
+        _Row("Private key (PEM) of an external intermediate CA for attested documents.", "FILE"),
+    ] = ""
+    attest_certificates: Annotated[
+        str,
+        _Row("Certificates (PEM) of the external intermediate CA and the CAs above it.", "FILE"),
+    ] = ""
+    token_life: Annotated[int, _Row("Lifetime of tokens.", "SECONDS", minimum=60)] = LIFE_S
+    forget_tokens: Annotated[
+        bool,
+        _Row("Drop the tokens of a VM when it changes; Azure keeps them until they expire."),
+    ] = False
+    entra: Annotated[
+        Literal["", "federation", "service-principal", "az"],
+        _Row(
+            "Credential for tokens of identities with source entra: federation (each identity "
+            "for itself), service-principal (AZURE_* variables), or az (the Azure CLI).",
+            "NAME",
+        ),
+    ] = ""
+    v2_resources: Annotated[
+        tuple[str, ...],
+        _Row("Resources with tokens of version 2.0, separated by commas.", "NAMES", convert=_names),
+    ] = ()
+    arc_folder: Annotated[
+        str,
+        _Row(
+            "Enable Azure Arc's token endpoint, with challenge files in this folder; libraries "
+            "accept /var/opt/azcmagent/tokens only.",
+            "DIR",
+        ),
+    ] = ""
+    msi_v2: Annotated[
+        bool, _Row("Enable managed identity version 2: certificates instead of tokens.")
+    ] = False
+    rate_limit: Annotated[bool, _Row("Limit requests per VM as Azure does.")] = True
+    general_per_s: Annotated[int, _Row("Requests per second and VM.", "N", minimum=1)] = LIMITS[
+        "general"
+    ].per_s
+    general_burst: Annotated[
+        int, _Row("Burst of requests per VM; 0: one second's worth.", "N", minimum=0)
+    ] = 0
+    identity_per_s: Annotated[int, _Row("Identity requests per second and VM.", "N", minimum=1)] = (
+        LIMITS["identity"].per_s
+    )
+    identity_burst: Annotated[
+        int, _Row("Burst of identity requests per VM; 0: one second's worth.", "N", minimum=0)
+    ] = 0
+    newest_version: Annotated[
+        str,
+        _Row(
+            "Newest general api-version, as in a region without later ones.",
+            "VERSION",
+            choices=tuple(row.name for row in GENERAL),
+        ),
+    ] = NEWEST
+    scenario: Annotated[
+        str, _Row("Scenario file: scheduled events that come by themselves.", "FILE")
+    ] = ""
+    event_hook: Annotated[
+        str,
+        _Row("Webhook of scheduled events: a command (JSON on stdin) or a URL (POST).", "HOOK"),
+    ] = ""
+    events_activation: Annotated[
+        bool,
+        _Row("Show scheduled events only 5 minutes after the first request, as Azure does."),
+    ] = False
+    virtual_clock: Annotated[
+        bool,
+        _Row("Let POST /v1/clock set the time of guests: events, tokens, attested documents."),
+    ] = False
+    record: Annotated[
+        int,
+        _Row(
+            "Requests kept per VM for openimds requests and GET /v1/requests; 0: none.",
+            "N",
+            minimum=0,
+        ),
+    ] = 0
+    cache_mib: Annotated[int, _Row("Size limit of the response cache.", "MIB", minimum=1)] = 256
+    max_connections: Annotated[int, _Row("Limit of open connections.", "N", minimum=1)] = 20000
+    max_connections_per_vm: Annotated[
+        int, _Row("Limit of open connections per caller.", "N", minimum=1)
+    ] = 1024
+    loop: Annotated[
+        Literal["auto", "asyncio", "uvloop"],
+        _Row("Event loop: asyncio, uvloop, or auto (uvloop if it is installed).", "NAME"),
+    ] = "auto"
 
 
-SETTINGS: tuple[Setting, ...] = (
-    Setting("fleet", _text, "", "Fleet file (YAML, TOML or JSON), or a folder of them.", "PATH"),
-    Setting(
-        "document",
-        _text,
-        "",
-        "What openimds capture wrote, or a body of /metadata/instance; serves that VM.",
-        "FILE",
-    ),
-    Setting(
-        "listen",
-        _text,
-        "127.0.0.1:8169",
-        "Where the data plane listens; several addresses have commas between them.",
-        "HOST:PORT",
-    ),
-    Setting(
-        "admin", _admin, "127.0.0.1:8170", "Where the admin API listens, or none.", "HOST:PORT"
-    ),
-    Setting("admin_hosts", _text, "", "More names by which the admin API may be called.", "NAMES"),
-    Setting(
-        "state", _text, "", "Folder that keeps the fleet; without it the process forgets.", "DIR"
-    ),
-    Setting(
-        "public",
-        _text,
-        "auto",
-        "Where keys and certificates are published; auto is 127.0.0.1:8171 or any free port.",
-        "HOST:PORT",
-    ),
-    Setting(
-        "public_url",
-        _url,
-        "",
-        "By which URL others reach what is published; by default that of the listener.",
-        "URL",
-    ),
-    Setting(
-        "issuer",
-        _issuer,
-        "azure",
-        "Who issues tokens: azure (as in Azure), public (our discovery finds it), or a URL.",
-        "NAME",
-    ),
-    Setting(
-        "attest_key",
-        _text,
-        "",
-        "Key of your own intermediate (PEM), which then signs the leaves of attested documents.",
-        "FILE",
-    ),
-    Setting(
-        "attest_certificates",
-        _text,
-        "",
-        "Your own intermediate and the certificates above it (PEM).",
-        "FILE",
-    ),
-    Setting("token_life", _whole(60), 86400, "How long a token lives.", "SECONDS"),
-    Setting(
-        "forget_tokens",
-        _boolean,
-        default=False,
-        help="Forget the tokens of a VM when it changes; Azure keeps them until they expire.",
-    ),
-    Setting(
-        "entra",
-        _or_nothing(_one_of("federation", "service-principal", "az")),
-        "",
-        "How Entra is asked for tokens of identities with source entra: federation (each in its "
-        "own name), service-principal (AZURE_* variables) or az (who is signed in).",
-        "NAME",
-    ),
-    Setting("v2_resources", _text, "", "Resources whose tokens are of version 2.0.", "NAMES"),
-    Setting(
-        "arc_folder",
-        _text,
-        "",
-        "Serve Azure Arc's way to tokens, with challenges as files in this folder; libraries read "
-        "them in /var/opt/azcmagent/tokens only.",
-        "DIR",
-    ),
-    Setting(
-        "msi_v2",
-        _boolean,
-        default=False,
-        help="Serve version 2 of managed identities: certificates instead of tokens.",
-    ),
-    Setting("rate_limit", _boolean, default=True, help="Limit requests per VM as Azure does."),
-    Setting("general_per_s", _whole(1), 5, "Requests a second per VM.", "N"),
-    Setting(
-        "general_burst", _whole(0), 0, "Requests at once per VM; 0 is one second's worth.", "N"
-    ),
-    Setting("identity_per_s", _whole(1), 20, "Identity requests a second per VM.", "N"),
-    Setting(
-        "identity_burst", _whole(0), 0, "Identity requests at once; 0 is one second's worth.", "N"
-    ),
-    Setting(
-        "newest_version",
-        _text,
-        NEWEST,
-        "Newest general api-version that is known, as in a region that lacks later ones.",
-        "VERSION",
-    ),
-    Setting(
-        "scenario", _text, "", "Scenario file: scheduled events that come by themselves.", "FILE"
-    ),
-    Setting(
-        "event_hook",
-        _text,
-        "",
-        "Command (JSON on its stdin) or URL (POST) that is told what happens to scheduled events.",
-        "HOOK",
-    ),
-    Setting(
-        "events_activation",
-        _boolean,
-        default=False,
-        help="Show scheduled events only 5 minutes after the first request, as Azure does.",
-    ),
-    Setting(
-        "virtual_clock",
-        _boolean,
-        default=False,
-        help="Let POST /v1/clock set the time of guests: events, tokens, attested documents.",
-    ),
-    Setting(
-        "record",
-        _whole(0),
-        0,
-        "Requests of each VM to remember, for openimds requests and GET /v1/requests; 0 is none.",
-        "N",
-    ),
-    Setting("cache_mib", _whole(1), 256, "Memory for prepared answers, at most.", "MIB"),
-    Setting("max_connections", _whole(1), 20000, "Open connections, at most.", "N"),
-    Setting(
-        "max_connections_per_vm", _whole(1), 1024, "Open connections of one caller, at most.", "N"
-    ),
-    Setting(
-        "loop",
-        _one_of("auto", "asyncio", "uvloop"),
-        "auto",
-        "Event loop; auto takes uvloop where it is installed.",
-        "NAME",
-    ),
-)
-"""All settings, in the order of the help."""
+def _setting(field: structs.FieldInfo) -> Setting:
+    kind, row = get_args(field.type)
+    choices = row.choices
+    if get_origin(kind) is Literal:
+        kind, choices = str, tuple(word for word in get_args(kind) if word)
+    return Setting(
+        name=field.name,
+        type=get_origin(kind) or kind,
+        help=row.help,
+        default=field.default,
+        minimum=row.minimum,
+        choices=choices,
+        metavar=row.metavar,
+        convert=row.convert,
+    )
+
+
+SETTINGS: tuple[Setting, ...] = tuple(map(_setting, structs.fields(Settings)))
+"""The rows of all settings, in the order of the help."""
 
 _ROWS = {row.name: row for row in SETTINGS}
 
@@ -268,41 +256,30 @@ def resolve(
     environment: Mapping[str, str],
     file: Mapping[str, object],
     file_name: str = FILE_NAME,
-) -> dict[str, Any]:
-    """Return the value of every setting, from the first place that has one.
+) -> Settings:
+    """Return the settings, each from the first source that has it.
 
-    `flags` holds what was given on the command line (None for what was not), `file` what the
-    configuration file says.
+    `flags` are the values of the command line, None where a flag is absent; `file` is the content
+    of the configuration file.
 
     Raises:
-        ConfigError: a value cannot be read, or the file has a key that is no setting.
+        ConfigError: a value does not fit, or the file has a key that is no setting.
     """
-    for name in file:
-        if name not in _ROWS:
-            close = get_close_matches(name, _ROWS, 1)
-            hint = f'Did you mean "{close[0]}"?' if close else ""
-            raise ConfigError(
-                file_name, f'unknown key "{name}"', "one of " + ", ".join(_ROWS), hint
-            )
-    told = {key: (f"{file_name}: {key}", value) for key, value in file.items()}
-    return {row.name: _value(row, flags, environment, told) for row in SETTINGS}
+    check_names(file, _ROWS, file_name)
+    values: dict[str, Any] = {}
+    for row in SETTINGS:
+        sources = (
+            (row.flag, flags.get(row.name)),
+            (row.variable, environment.get(row.variable)),
+            (f"{file_name}: {row.name}", file.get(row.name)),
+        )
+        for where, value in sources:
+            if value is not None:
+                values[row.name] = _read(row, value, where)
+                break
+    return Settings(**values)
 
 
-def _value(
-    row: Setting,
-    flags: Mapping[str, object],
-    environment: Mapping[str, str],
-    file: Mapping[str, tuple[str, object]],
-) -> object:
-    if flags.get(row.name) is not None:
-        where, value = row.flag, flags[row.name]
-    elif row.variable in environment:
-        where, value = row.variable, environment[row.variable]
-    elif row.name in file:
-        where, value = file[row.name]
-    else:
-        return row.default
-    try:
-        return row.read(value)
-    except _Unfit as unfit:
-        raise ConfigError(where, f'"{value}"', str(unfit)) from None
+def _read(row: Setting, value: object, where: str) -> object:
+    # An empty variable switches a choice off: "" is the default, and no word of its own.
+    return "" if value == row.default == "" else read_value(row, value, where, text=True)

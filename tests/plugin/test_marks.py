@@ -43,7 +43,7 @@ SAID = (
     'vms.a.compute: saw unknown key "vmsize"*Did you mean "vmSize"?',
     "*nowhere.yaml: saw no such file or directory, expected a file that can be read",
     "@pytest.mark.imds: saw both fleet and document*",
-    "attest_key: saw it alone, expected attest_key and attest_certificates together",
+    "attest_key: saw no attest_certificates beside it, expected both or neither*",
 )
 LIMITED = """
 import httpx2

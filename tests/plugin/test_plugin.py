@@ -148,7 +148,7 @@ def test_a_failure_shows_what_was_asked(project: Project) -> None:
     ran.stdout.fnmatch_lines(
         [
             "*Captured imds call*",
-            "unknown caller 127.0.0.1: no VM of the fleet has that address*",
+            "unknown caller 127.0.0.1: no VM has this address*",
             "requests:",
             "  #1 +0.000 s 127.0.0.1: GET /metadata/versions 404 unknown_caller",
         ]

@@ -11,9 +11,10 @@ import httpx2
 import pytest
 from msgspec import structs
 
-from openimds.config import Config, configure, written
 from openimds.errors import ConfigError
-from openimds.settings import resolve
+from openimds.fleet.fleet_files import fleet_contents
+from openimds.server.startup import Startup, load
+from openimds.settings import Settings
 from openimds.testing.server_thread import ReservedPort, ServerThread
 
 BOTH_AT_ONE = {"reach": {"address": ["127.0.0.1"]}}
@@ -34,9 +35,9 @@ def stage(port: ReservedPort) -> Iterator[ServerThread]:
     assert "imds" not in [one.name for one in threading.enumerate()]
 
 
-def config(**vms: object) -> Config:
-    made = configure(resolve({}, {}, {"admin": "none", "public": "none"}))
-    return structs.replace(made, vms=written({"vms": vms}).vms) if vms else made
+def startup(**vms: object) -> Startup:
+    default = load(Settings(admin="none", public="none"))
+    return structs.replace(default, vms=fleet_contents({"vms": vms}).vms) if vms else default
 
 
 def connect(port: ReservedPort) -> int:
@@ -59,7 +60,7 @@ def test_a_port_refuses_and_is_given_to_nobody_else(port: ReservedPort) -> None:
 
 def test_one_server_after_another_answers_at_it(stage: ServerThread) -> None:
     for name in ("web-1", "web-2"):
-        with stage.serving(config(**{name: {}}), print) as (server, ready):
+        with stage.serving(startup(**{name: {}}), print) as (server, ready):
             assert ready.imds == stage.port.url
             assert who(stage) == name
             assert sum(count.requests for count in server.dispatcher.counts.values()) == 1
@@ -67,11 +68,11 @@ def test_one_server_after_another_answers_at_it(stage: ServerThread) -> None:
 
 
 def test_a_server_that_cannot_be_leaves_nothing_behind(stage: ServerThread) -> None:
-    wrong = config(a=BOTH_AT_ONE, b=BOTH_AT_ONE)
+    wrong = startup(a=BOTH_AT_ONE, b=BOTH_AT_ONE)
     with pytest.raises(ConfigError, match="one VM to each"), stage.serving(wrong, print):
         pass
     assert connect(stage.port) == errno.ECONNREFUSED
-    with stage.serving(config(), print):
+    with stage.serving(startup(), print):
         assert who(stage) == "vm-1"
 
 

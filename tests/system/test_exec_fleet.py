@@ -50,7 +50,7 @@ def test_the_only_vm_need_not_be_named_and_stays_the_one(place: Place, fleet: Pa
     [
         (
             [],
-            "none of 3 VMs, expected the names of some: web-1, web-2, db-1. Write --vm web-1",
+            "no name for a fleet of 3 VMs, expected names of VMs: web-1, web-2, db-1. Write --vm",
         ),
         (
             ["--vm", "web-3"],
@@ -164,7 +164,7 @@ def test_the_admin_api_is_the_commands_and_nothing_is_kept(place: Place, fleet: 
     assert int(listed) > 0
     assert rest == ["-----BEGIN CERTIFICATE-----", "http://127.0.0.1:8170", "600"]
     assert got.stderr == (
-        "openimds: this token ends with the command that it was made for, and not before\n"
+        "openimds: the token of openimds exec cannot be rotated: it ends with the command\n"
     )
     assert place.files() == files
 
@@ -189,7 +189,7 @@ def test_a_state_directory_goes_on_and_its_vms_can_be_named(place: Place) -> Non
     assert name == "made-1"
     assert token == (place.folder / "kept" / "admin-token").read_text().strip()
     several = place.run(*kept, "--", "true")
-    assert re.search(r"--vm: saw none of 2 VMs", several.stderr), several.stderr
+    assert re.search(r"--vm: saw no name for a fleet of 2 VMs", several.stderr), several.stderr
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_state_directory_goes_on_and_its_vms_can_be_named(place: Place) -> Non
     [
         (["--fleet", "none.yaml"], 2, "openimds: none.yaml: saw no such file or directory, "),
         (["--admin", "192.0.2.1:8170"], 1, "openimds: 192.0.2.1:8170 cannot be had beside COMMAND"),
-        (["--entra", "az", "--attest-key", "k"], 2, "openimds: attest_key: saw it alone"),
+        (["--entra", "az", "--attest-key", "k"], 2, "openimds: attest_key: saw no attest_cert"),
         (["--admin", "169.254.169.254:80"], 1, "openimds: 169.254.169.254:80 cannot be had"),
         (["--admin", "unix:/tmp/x"], 2, 'openimds: admin: saw "unix:/tmp/x", expected HOST:PORT'),
     ],

@@ -75,16 +75,17 @@ def test_faults_of_a_file_are_played_and_counted_and_follow_its_edits(tmp_path: 
         ]
         file.write_text(FLEET.replace("playbook: old-region, vms: [web-1]", "effect: resett"))
         assert told(server) == (
-            'openimds: fleet.yaml: faults[1].effect: saw the string "resett". Did you mean '
-            '"reset"? Expected one of status, proxy-500, no-identity, forged-token, '
-            "unknown-version, stale-document, missing-fields, attested-document, delay, "
-            "trickle, cut, wrong-length, hang, reset, "
-            "garbage, refused; nothing has changed.\n"
+            "openimds: fleet file not applied: fleet.yaml: faults[1].effect: saw the string "
+            '"resett". Did you mean "reset"? Expected one of status, proxy-500, no-identity, '
+            "forged-token, unknown-version, stale-document, missing-fields, attested-document, "
+            "delay, trickle, cut, wrong-length, hang, reset, "
+            "garbage, refused; the previous fleet is still served.\n"
         )
         file.write_text(FLEET.replace("[web-1]}", "[web-2]}"))
         assert told(server) == (
-            'openimds: fleet.yaml: faults.vms: saw unknown VM "web-2". Did you mean '
-            '"web-1"? Expected names of VMs that are served; nothing has changed.\n'
+            "openimds: fleet file not applied: fleet.yaml: faults.vms: saw "
+            'unknown VM "web-2". Did you mean "web-1"? Expected names of VMs that are served; '
+            "the previous fleet is still served.\n"
         )
         assert len(faults(api)) == 2
         file.write_text(FLEET.partition("  - {playbook")[0].replace("web-1", "web-3"))

@@ -79,7 +79,7 @@ def test_what_is_written_wrongly_is_quoted(tmp_path: Path) -> None:
     assert do == "mend it; docs/use/fleet.md lists every key"
     ((state, text, do),) = said["settings"]
     assert state == "wrong"
-    assert text.startswith('openimds.toml: saw unknown key "listne", expected one of ')
+    assert text.startswith('openimds.toml: saw unknown key "listne". Did you mean "listen"? ')
     assert do == "mend it; docs/use/settings.md lists all"
 
 

@@ -100,7 +100,7 @@ def test_a_namespace_that_was_made_anew_is_listened_in_after_a_reload(host: Mach
         assert host.asks("one", NAME) == ""
         server.signal("HUP")
         assert server.sentence() == (
-            "openimds: netns:one is another namespace by now and is listened in again.\n"
+            "openimds: netns:one was recreated; its listener is open again.\n"
         )
         assert host.asks("one", NAME) == "web-1"
         assert server.counter(COUNTER) == 2

@@ -69,8 +69,8 @@ def test_a_fleet_is_told_apart_and_strangers_are_shown(tmp_path: Path) -> None:
         code, said = server.stop()
     assert code == 0
     assert said == (
-        "openimds: unknown caller 127.0.0.13: no VM of the fleet has that address, so it gets "
-        "404. Write it under reach.address of the VM that it is.\n"
+        "openimds: unknown caller 127.0.0.13: no VM has this address, so it gets 404. To serve it, "
+        "add the address to reach.address of its VM.\n"
     )
     assert not path.exists()
 
@@ -130,7 +130,7 @@ BAD = [
     (["--fleet", "bad.yaml"], 'bad.yaml: vms.a.compute: saw unknown key "vmsize", expected one of'),
     (["--fleet", "bad.yaml", "--document", "x"], "--document: saw both bad.yaml and x, expected"),
     (["--document", "bad.yaml"], "bad.yaml: top level: saw a mapping with vms, expected the body"),
-    (["--newest-version", "2020"], 'newest_version: saw "2020", expected a general api-version'),
+    (["--newest-version", "2020"], '--newest-version: saw "2020", expected one of 2017-03-01'),
     (["--listen", "nonsense"], 'listen: saw "nonsense", expected HOST:PORT'),
     (["--general-per-s", "0"], '--general-per-s: saw "0", expected a whole number of at least 1'),
     (["--admin", "x"], 'admin: saw "x", expected HOST:PORT'),
@@ -173,7 +173,7 @@ def test_a_bad_value_in_a_named_file_names_that_file(tmp_path: Path) -> None:
 def test_a_burst_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     got = run("serve", "--general-burst", "999999999999999", cwd=tmp_path)
     assert got.returncode == 2
-    assert "expected at most 10000: every VM remembers so many requests" in got.stderr
+    assert "expected at most 10000: each VM stores the times of so many requests" in got.stderr
 
 
 def test_a_port_in_use_exits_2(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_bad_edit_is_told_and_the_service_is_ready_again(tmp_path: Path) -> No
         code, err = server.stop()
     assert code == 0
     assert 'saw unknown key "comptue"' in err
-    assert "; nothing has changed." in err
+    assert "; the previous fleet is still served." in err
 
 
 def test_without_a_fleet_file_a_reload_changes_nothing(tmp_path: Path) -> None:

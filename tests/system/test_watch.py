@@ -149,8 +149,8 @@ def test_a_bad_edit_changes_nothing_and_is_told(tmp_path: Path, text: str, said:
         before = server.api.get("/v1/audit").json()
         replace(file, text)
         told = server.sentence()
-        assert told.startswith(f"openimds: {said}")
-        assert told.endswith("; nothing has changed.\n")
+        assert told.startswith(f"openimds: fleet file not applied: {said}")
+        assert told.endswith("; the previous fleet is still served.\n")
         assert (server.size(31), server.size(32)) == ((200, "One"), (200, "Two"))
         assert server.api.get("/v1/audit").json() == before
         # The next good one is taken.
@@ -165,8 +165,8 @@ def test_a_file_that_is_gone_changes_nothing_until_it_is_back(tmp_path: Path) ->
     with watched("fleet.yaml", tmp_path) as server:
         file.unlink()
         assert server.sentence() == (
-            "openimds: fleet.yaml: saw no such file or directory, expected a file that can be "
-            "read; nothing has changed.\n"
+            "openimds: fleet file not applied: fleet.yaml: saw no such file or directory, expected "
+            "a file that can be read; the previous fleet is still served.\n"
         )
         assert server.size(31) == (200, "One")
         replace(file, fleet(a="Two", b="Two"))
@@ -197,7 +197,7 @@ def test_another_file_in_the_folder_undoes_no_change_of_the_api(tmp_path: Path) 
         (tmp_path / "notes.txt").write_text("unrelated")
         file.touch()
         replace(file, "vms: [")
-        assert server.sentence().endswith("; nothing has changed.\n")
+        assert server.sentence().endswith("; the previous fleet is still served.\n")
         assert server.vms() == {"a": "Mine", "b": "Two"}
         replace(file, fleet(a="One", b="Three"))
         assert "b" in {server.change()[0], server.change()[0]}
@@ -224,8 +224,9 @@ def test_a_folder_of_files_is_one_fleet(tmp_path: Path) -> None:
         assert server.sentence() == f"openimds: {folder}: 1 changes applied.\n"
         replace(folder / "four.yaml", fleet(c="Four"))
         assert server.sentence() == (
-            f"openimds: {Path('fleet', 'three.toml')}: vms.c: saw a VM that four.yaml names too, "
-            "expected each VM in one file; nothing has changed.\n"
+            f"openimds: fleet file not applied: {Path('fleet', 'three.toml')}: vms.c: saw a VM "
+            "that four.yaml names too, expected each VM in one file; the previous fleet is still "
+            "served.\n"
         )
 
 

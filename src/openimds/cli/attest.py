@@ -55,7 +55,7 @@ def authority(part: str | None, *, is_json: bool, **flags: object) -> None:
 
     The bundle has the present and former roots first, then the other certificates.
     """
-    answer = Client(values(flags)["state"]).ask("GET", "/v1/certificates")
+    answer = Client(values(flags).state).ask("GET", "/v1/certificates")
     chain = [certificate for certificate in answer["items"] if certificate["inUse"]]
     if is_json:
         click.echo(msgspec.json.encode(answer).decode())
@@ -84,7 +84,7 @@ def rotate(part: str, *, is_json: bool, **flags: object) -> None:
     The replaced certificates stay published. A new intermediate comes with new leaves, a new root
     with a new intermediate.
     """
-    answer = Client(values(flags)["state"]).ask("POST", f"/v1/certificates/rotate?part={part}")
+    answer = Client(values(flags).state).ask("POST", f"/v1/certificates/rotate?part={part}")
     if is_json:
         click.echo(msgspec.json.encode(answer).decode())
         return

@@ -32,7 +32,7 @@ def command(
     """
     members = {"now": now, "offset_s": offset_s, "advance_s": advance_s, "rate": rate}
     body = {name: value for name, value in members.items() if value is not None}
-    client = Client(values(flags)["state"])
+    client = Client(values(flags).state)
     clock = client.ask("POST", "/v1/clock", body) if body else client.ask("GET", "/v1/clock")
     if is_json:
         click.echo(msgspec.json.encode(clock).decode())

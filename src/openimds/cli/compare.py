@@ -15,9 +15,9 @@ from openimds.cli.capture_options import (
     transcript_of,
 )
 from openimds.cli.table import print_table
-from openimds.config import read_file
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
+from openimds.fleet.fleet_files import read_file
 from openimds.interop.capture.capture import CaptureError, ask_all, ask_first
 from openimds.interop.capture.client import CaptureClient
 from openimds.interop.capture.plan import (

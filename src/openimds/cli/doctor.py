@@ -25,7 +25,7 @@ from openimds.linux.host.commands import ToolError, may_configure, run
 from openimds.linux.host.nft_rules import IPV4
 from openimds.linux.host.plan import matches, outdated_gateways, read_state
 from openimds.linux.host.status import host_report, obstacles, route_to
-from openimds.settings import setting
+from openimds.settings import Settings
 from openimds.vm.types import Vm
 
 _PUBLIC = "127.0.0.1:8171"
@@ -41,7 +41,7 @@ class DoctorContext:
     def __init__(self, flags: dict[str, Any]) -> None:
         """Read the settings, then the fleet from its file or from the server."""
         self.settings, self.settings_error = _settings(flags)
-        state = self.settings["state"]
+        state = self.settings.state
         self.folder = Path(state) if state else default_folder()
         self.server: Client | None = None
         self.server_error = ""
@@ -54,17 +54,18 @@ class DoctorContext:
         self.vms: list[Vm] = []
         self.fleet_error = ""
         try:
-            self.vms = fleet_of(self.settings) if self.settings["fleet"] or self.server else []
+            self.vms = fleet_of(self.settings) if self.settings.fleet or self.server else []
         except Error as error:
             self.fleet_error = str(error)
 
 
-def _settings(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _settings(flags: dict[str, Any]) -> tuple[Settings, str]:
+    """Return the settings and no error, or those of the command line and the first error."""
     try:
         return values(flags), ""
     except ConfigError as error:
-        names = ("fleet", "state", "listen", "admin", "public", "max_connections")
-        return {name: flags.get(name) or setting(name).default for name in names}, str(error)
+        names = ("fleet", "state", "listen", "admin", "public")
+        return Settings(**{name: flags[name] for name in names if flags.get(name)}), str(error)
 
 
 class DoctorCheck(Struct, frozen=True):
@@ -127,8 +128,8 @@ def _read_settings(context: DoctorContext) -> Iterator[CheckResult]:
 def _fleet(context: DoctorContext) -> Iterator[CheckResult]:
     if context.fleet_error:
         yield CheckResult("wrong", context.fleet_error)
-    elif context.settings["fleet"] or context.server:
-        source = context.settings["fleet"] or "the server"
+    elif context.settings.fleet or context.server:
+        source = context.settings.fleet or "the server"
         yield CheckResult("ok", f"{len(context.vms)} VMs in {source}")
     else:
         yield CheckResult("note", "no fleet file is named", "--fleet PATH, or openimds vm put")
@@ -147,10 +148,10 @@ def _server(context: DoctorContext) -> Iterator[CheckResult]:
 
 def _ports(context: DoctorContext) -> Iterator[CheckResult]:
     taken = checks.listening()
-    public = context.settings["public"]
+    public = context.settings.public
     listed = {
-        "listen": context.settings["listen"].partition(",")[0],
-        "admin": context.settings["admin"],
+        "listen": context.settings.listen.partition(",")[0],
+        "admin": context.settings.admin,
         "public": _PUBLIC if public == "auto" else public,
     }
     for name, text in listed.items():
@@ -211,7 +212,7 @@ def _as_root(
 
 def _open_files(context: DoctorContext) -> Iterator[CheckResult]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield from checks.open_files(hard, context.settings["max_connections"])
+    yield from checks.open_files(hard, context.settings.max_connections)
 
 
 CHECKS = (

@@ -43,9 +43,9 @@ def command(way: str, name: str | None, shell: str, **flags: object) -> None:
 
     settings = values(flags)
     if name is None and not TOKEN_ROUTES[way].has_secret:
-        found = identity_dialects.variables(way, _url(settings["listen"]))
+        found = identity_dialects.variables(way, _url(settings.listen))
     else:
-        found = _from_server(Client(settings["state"]), way, name)
+        found = _from_server(Client(settings.state), way, name)
     if shell == "json":
         click.echo(msgspec.json.encode(found).decode())
         return

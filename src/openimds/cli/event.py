@@ -228,4 +228,4 @@ def _path(event_id: str, more: str = "") -> str:
 
 
 def _client(flags: dict[str, Any]) -> Client:
-    return Client(values(flags)["state"])
+    return Client(values(flags).state)

@@ -29,12 +29,12 @@ def command(names: tuple[str, ...], net: str, words: tuple[str, ...], **flags: o
     names. With several --vm it runs once for each, at the same time, and its lines begin with the
     name. In there, `openimds vm`, `event` and all commands that talk to a server talk to this one.
     """
-    from openimds.config import configure
     from openimds.linux.sandbox import exit_like
-    from openimds.server.sandboxed import within
+    from openimds.server.sandboxed import run_sandboxed
+    from openimds.server.startup import load
 
-    config = configure(values(flags))
-    exit_like(within(config, words, names, _notify, is_online=net == "host"))
+    startup = load(values(flags))
+    exit_like(run_sandboxed(startup, words, names, _notify, is_online=net == "host"))
 
 
 def _notify(sentence: str) -> None:

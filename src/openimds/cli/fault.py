@@ -174,4 +174,4 @@ def _plain(value: object) -> str:
 
 
 def _client(flags: dict[str, Any]) -> Client:
-    return Client(values(flags)["state"])
+    return Client(values(flags).state)

@@ -1,7 +1,6 @@
 """`openimds host`: 169.254.169.254 on this host, and the guests that reach it."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import click
 import msgspec.json
@@ -9,12 +8,13 @@ import msgspec.json
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
-from openimds.config import read_fleet
+from openimds.fleet.fleet_files import read_fleet
 from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import host_lock, may_configure, run
 from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
 from openimds.linux.host.plan import HostError, PlanStep, plan_down, plan_up, read_state
 from openimds.linux.host.status import Guest, host_report, obstacles, route_to
+from openimds.settings import Settings
 from openimds.vm.fleet_file import vm as read_vm
 from openimds.vm.types import Vm
 
@@ -114,18 +114,18 @@ def _warn(bound: list[InterfaceBinding]) -> None:
         click.echo(f"openimds: {obstacle}", err=True)
 
 
-def fleet_of(settings: dict[str, Any]) -> list[Vm]:
+def fleet_of(settings: Settings) -> list[Vm]:
     """Return the VMs of the fleet file, or of the running server.
 
     Raises:
         ConfigError: the file or the token cannot be read.
         ServerError: no server answers.
     """
-    if settings["fleet"]:
-        return read_fleet(settings["fleet"]).vms
+    if settings.fleet:
+        return read_fleet(settings.fleet).vms
     return [
         read_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY})
-        for vm in Client(settings["state"]).vms()
+        for vm in Client(settings.state).vms()
     ]
 
 

@@ -48,7 +48,7 @@ def command() -> None:
 @as_json
 def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None:
     """List the identities, with the ids that tokens show."""
-    client = Client(values(flags)["state"])
+    client = Client(values(flags).state)
     identities = _of(client, name) if name else list(client.items("/v1/identities"))
     if is_json:
         click.echo(msgspec.json.encode(identities).decode())
@@ -73,7 +73,7 @@ def assign(name: str, user: str | None, *, system: bool, is_json: bool, **flags:
     named = {"clientId": "client_id", "principalId": "principal_id", "source": "source"}
     given = {member: flags.pop(flag) for member, flag in named.items()}
     details = {member: text for member, text in given.items() if text is not None}
-    client = Client(values(flags)["state"])
+    client = Client(values(flags).state)
     changed = _change(client, name, lambda vm: _assigned(vm, key, details))
     _print_assigned(client, changed, key, is_json=is_json)
 
@@ -85,7 +85,7 @@ def assign(name: str, user: str | None, *, system: bool, is_json: bool, **flags:
 def remove(name: str, user: str | None, *, system: bool, **flags: object) -> None:
     """Remove an identity from a VM, with its details."""
     key = _key(user, system=system)
-    changed = _change(Client(values(flags)["state"]), name, lambda vm: _removed(vm, key))
+    changed = _change(Client(values(flags).state), name, lambda vm: _removed(vm, key))
     click.echo(f"{name} has lost {_title(key)} (revision {changed['revision']})", err=True)
 
 
@@ -97,7 +97,7 @@ def rotate(*, is_json: bool, **flags: object) -> None:
 
     The old key stays published until the tokens that it signed have expired.
     """
-    keys = Client(values(flags)["state"]).ask("POST", "/v1/keys")["items"]
+    keys = Client(values(flags).state).ask("POST", "/v1/keys")["items"]
     if is_json:
         click.echo(msgspec.json.encode(keys).decode())
         return

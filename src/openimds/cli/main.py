@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from openimds import __version__
 from openimds.errors import ConfigError, Error
-from openimds.settings import CONFIG_VARIABLE, FILE_NAME, Setting, resolve, setting
+from openimds.settings import CONFIG_VARIABLE, FILE_NAME, Setting, Settings, resolve, setting
 
 F = TypeVar("F", bound=Callable[..., Any])
 BAD_CONFIGURATION = 2
@@ -96,16 +96,16 @@ def options(*names: str) -> Callable[[F], F]:
 def _option(row: Setting) -> Callable[[F], F]:
     is_switch = not row.metavar
     flags = f"{row.flag}/--no-{row.flag[2:]}" if is_switch else row.flag
-    default = ("on" if row.default else "off") if is_switch else row.default
-    about = f"{row.help}  [${row.variable}{f'; default: {default}' if default != '' else ''}]"
+    default = ("on" if row.default else "off") if is_switch else row.default_text
+    about = f"{row.help}  [${row.variable}{f'; default: {default}' if default else ''}]"
     kind = None if is_switch else str
     return click.option(
         flags, row.name, type=kind, default=None, metavar=row.metavar or None, help=about
     )
 
 
-def values(flags: Mapping[str, object]) -> dict[str, Any]:
-    """Return the value of every setting from flags, environment and file.
+def values(flags: Mapping[str, object]) -> Settings:
+    """Return the settings from flags, environment and file.
 
     Raises:
         ConfigError: as `settings.resolve`, or the file is not TOML.

@@ -57,7 +57,7 @@ def command(
     unfit = [f"--{name}" for name in only if name not in _FILTERS.get(mode or "", only)]
     if unfit:
         raise click.UsageError(f"--{mode} does not go with {', '.join(unfit)}")
-    client = Client(values(flags)["state"])
+    client = Client(values(flags).state)
     match mode:
         case "follow":
             _follow(client, only, is_json=is_json)

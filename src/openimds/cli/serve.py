@@ -28,13 +28,13 @@ def command(**flags: object) -> None:
     With neither --fleet nor --document one VM of defaults is served, to every caller. Sockets that
     systemd hands in are served instead of --listen, --admin and --public; their names say which.
     """
-    from openimds.config import configure
     from openimds.linux.systemd import SystemdNotifier, sockets
     from openimds.server.process import run
+    from openimds.server.startup import load
 
-    config = configure(values(flags))
+    startup = load(values(flags))
     inherited = by_name(sockets(os.environ, os.getpid()))
-    run(config, _ready, _notify, inherited, SystemdNotifier(os.environ, os.getpid()))
+    run(startup, _ready, _notify, inherited, SystemdNotifier(os.environ, os.getpid()))
 
 
 def by_name(named: list[tuple[str, socket.socket]]) -> "InheritedSockets":
@@ -43,7 +43,7 @@ def by_name(named: list[tuple[str, socket.socket]]) -> "InheritedSockets":
 
     planes = [(one, name) for name, one in named if name not in _NOT_DATA_PLANE]
     return InheritedSockets(
-        dispatcher=tuple(
+        dataplane=tuple(
             (one, name.removeprefix(_VM) if name.startswith(_VM) else "") for one, name in planes
         ),
         admin=tuple(one for name, one in named if name == "admin"),

@@ -15,7 +15,7 @@ def command() -> None:
 @options("state")
 def rotate(**flags: object) -> None:
     """Replace the token in the token file; the old one ends."""
-    answer = Client(values(flags)["state"]).ask("POST", "/v1/token")
+    answer = Client(values(flags).state).ask("POST", "/v1/token")
     click.echo(f"new token in {answer['token_file']}", err=True)
 
 
@@ -23,4 +23,4 @@ def rotate(**flags: object) -> None:
 @options("state")
 def path(**flags: object) -> None:
     """Print the path of the token file."""
-    click.echo(Client(values(flags)["state"]).token_path)
+    click.echo(Client(values(flags).state).token_path)

@@ -17,7 +17,7 @@ from openimds.errors import ConfigError
 from openimds.parameters import describe, nearest
 
 if TYPE_CHECKING:
-    from openimds.config import LoadedVms
+    from openimds.vm.types import Vm
 
 MERGE_PATCH = "application/merge-patch+json"
 _MANY = 50
@@ -69,11 +69,17 @@ def show(name: str, api_version: str, *, is_compact: bool, **flags: object) -> N
     With --fleet or --document it is made from the file, without a server.
     """
     settings = values(flags)
-    if settings["fleet"] or settings["document"]:
-        from openimds.config import read_vms
+    if settings.fleet or settings.document:
+        from openimds.fleet.fleet_files import read_document, read_fleet
+        from openimds.server.settings_check import check_source
 
-        loaded = read_vms(settings["fleet"], settings["document"])
-        body = _document(loaded, name, api_version, settings["newest_version"])
+        check_source(settings)
+        vms = (
+            read_fleet(settings.fleet).vms
+            if settings.fleet
+            else [read_document(settings.document).vm]
+        )
+        body = _document(vms, name, api_version, settings.newest_version)
     else:
         version = f"?api-version={quote(api_version, safe='')}" if api_version else ""
         document = _client(flags).ask("GET", vm_path(name, f"/document{version}"))
@@ -181,7 +187,7 @@ def _print_changed(vms: list[dict[str, Any]], change: str, *, is_json: bool) -> 
 
 
 def _client(flags: dict[str, Any]) -> Client:
-    return Client(values(flags)["state"])
+    return Client(values(flags).state)
 
 
 def _read(file: str) -> Any:  # noqa: ANN401 - any JSON, YAML or TOML value
@@ -212,24 +218,25 @@ def _as_fleet(value: object) -> dict[str, Any]:
     return {"vms": {value["name"]: {key: item for key, item in value.items() if key not in own}}}
 
 
-def _document(loaded: "LoadedVms", name: str, version: str, newest: str) -> bytes:
+def _document(vms: "Iterable[Vm]", name: str, version: str, newest: str) -> bytes:
     """Return the instance document of a VM of a file, by default at the newest api-version.
 
     Raises:
         ConfigError: the file has no such VM, or there is no such api-version.
     """
-    from openimds.config import read_catalog
+    from openimds.facts.versions import catalog
     from openimds.protocol.handle import instance_document, subject
 
-    vms = {vm.name: vm for vm in loaded.vms or ()}
-    if name not in vms:
-        raise ConfigError("NAME", f'"{name}"', "one of " + ", ".join(vms), nearest(name, vms))
-    catalog = read_catalog(newest)
-    version = version or catalog.general[-1]
-    if version not in catalog.known:
-        likely = ", ".join(catalog.newest_first)
+    by_name = {vm.name: vm for vm in vms}
+    if name not in by_name:
+        expected = "one of " + ", ".join(by_name)
+        raise ConfigError("NAME", f'"{name}"', expected, nearest(name, by_name))
+    served = catalog(newest)
+    version = version or newest
+    if version not in served.known:
+        likely = ", ".join(served.newest_first)
         raise ConfigError("--api-version", f'"{version}"', f"an api-version such as {likely}")
-    return instance_document(subject(vms[name], catalog), version)
+    return instance_document(subject(by_name[name], served), version)
 
 
 def _compute(vm: dict[str, Any], key: str) -> str:

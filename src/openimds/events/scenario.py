@@ -7,11 +7,30 @@ import msgspec.json
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from openimds.errors import ConfigError
+from openimds.fleet.fleet_files import read_file
+from openimds.parameters import describe
 from openimds.protocol.events.event import MOST_S
+from openimds.protocol.events.input import plans
 from openimds.protocol.events.schedule import RecurringEvent, occurrences
 
 FLEET = "fleet"
 """The name of the scenario that the fleet file or the scenario file tells."""
+
+
+def read_scenario(path: str) -> tuple[RecurringEvent, ...]:
+    """Read a scenario file: recurring events in a list under `events`, as in a fleet file.
+
+    Raises:
+        ConfigError: the file cannot be read or does not fit.
+    """
+    value = read_file(path)
+    if not isinstance(value, dict) or [*value] != ["events"]:
+        raise ConfigError(path, describe(value), "a mapping with events, and nothing else")
+    try:
+        return plans(value["events"])
+    except ConfigError as error:
+        raise error.inside(path) from None
 
 
 class ScenarioRun(Struct, frozen=True):

@@ -1,98 +1,106 @@
-"""The two ports beside the data plane: the admin API's, and that of what is published."""
+"""The two ports beside the data plane: the admin API, and published keys and certificates."""
 
 from collections.abc import Callable
 from socket import socket
 from typing import Any
 
 from openimds.admin.lazy_server import LazyServer, MakeApplication, bind
-from openimds.config import Config
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
 from openimds.server.inherited_sockets import InheritedSockets
+from openimds.settings import Settings
 
-_PUBLIC = ("127.0.0.1", 8171)
+DEFAULT_PUBLIC = ("127.0.0.1", 8171)
+"""The public port of the setting `auto`."""
 
 
 class AdminPorts:
-    """Both ports; behind each somebody is put when it opens."""
+    """The admin port and the public port; each loads its application at the first connection."""
 
     def __init__(
-        self, config: Config, given: InheritedSockets, notify: Callable[[str], None]
+        self, settings: Settings, inherited: InheritedSockets, notify: Callable[[str], None]
     ) -> None:
-        """Take the public port at once: its URL stands in what is signed.
+        """Bind the public port at once: its URL stands in certificates and tokens.
 
         Raises:
-            ConfigError: it cannot be had.
+            ConfigError: the public port cannot be bound.
         """
-        self._config, self._given, self._notify = config, given, notify
+        self._settings, self._inherited, self._notify = settings, inherited, notify
         self._public: LazyServer | None = None
         self._admin: LazyServer | None = None
         self._make_public: MakeApplication = lambda: None
-        sockets = given.public
-        if not sockets and config.public != "none":
-            sockets = (_bound(config.public),)
+        sockets = inherited.public
+        if not sockets and settings.public != "none":
+            sockets = (_bind_public(settings.public),)
         if sockets:
             self._public = LazyServer("public", sockets, lambda: self._make_public(), notify)  # noqa: PLW0108 - it comes later
 
     @property
     def public_url(self) -> str | None:
-        """Where the public port is, if there is one."""
+        """The URL of the public port; None without one."""
         return self._public.url if self._public else None
 
     @property
     def has_admin(self) -> bool:
-        """Tell whether there is to be an admin API."""
-        return bool(self._given.admin) or self._config.admin != "none"
+        """Whether the settings or an inherited socket ask for an admin API."""
+        return bool(self._inherited.admin) or self._settings.admin != "none"
 
     @property
     def admin_names(self) -> frozenset[str]:
-        """The names by which the admin API may be called."""
-        wanted = None if self._given.admin else address(self._config.admin, "admin")
-        own = {wanted.host.lower()} if isinstance(wanted, Tcp) else set()
-        return self._config.admin_hosts | own
+        """The host names by which the admin API may be called."""
+        bound = None if self._inherited.admin else address(self._settings.admin, "admin")
+        own = {bound.host.lower()} if isinstance(bound, Tcp) else set()
+        return frozenset(self._settings.admin_hosts) | own
 
     def open_public(self, make: MakeApplication) -> None:
-        """Let services in."""
+        """Accept connections to the public port; `make` returns its ASGI application."""
         self._make_public = make
         if self._public:
             self._public.open()
 
     def open_admin(self, make: Callable[[], Any]) -> str:
-        """Let operators in, and return where.
+        """Bind the admin port, accept connections, and return its URL.
 
         Raises:
-            ConfigError: the port cannot be had.
+            ConfigError: the admin port cannot be bound.
         """
-        sockets = self._given.admin or (bind("admin", _tcp(self._config.admin, "admin")),)
+        sockets = self._inherited.admin or (
+            bind("admin", tcp_address(self._settings.admin, "admin")),
+        )
         self._admin = LazyServer("admin", sockets, make, self._notify)
         self._admin.open()
         return self._admin.url
 
     async def close(self) -> None:
-        """Answer what is under way, and go."""
-        for door in (self._admin, self._public):
-            if door:
-                await door.close()
+        """Answer the requests under way, then close both ports."""
+        for port in (self._admin, self._public):
+            if port:
+                await port.close()
 
     def shut(self) -> None:
-        """Give the ports back, whoever is there."""
-        for door in (self._admin, self._public):
-            if door:
-                door.shut()
+        """Close the sockets at once."""
+        for port in (self._admin, self._public):
+            if port:
+                port.shut()
 
 
-def _bound(text: str) -> socket:
-    """Return the socket of the public port; the one that nobody chose gives way to a free one."""
+def tcp_address(text: str, setting: str) -> tuple[str, int]:
+    """Return the host and port of a setting.
+
+    Raises:
+        ConfigError: the text is no TCP address.
+    """
+    tcp = address(text, setting)
+    if not isinstance(tcp, Tcp):
+        raise ConfigError(setting, f'"{text}"', "HOST:PORT or none")
+    return tcp.host, tcp.port
+
+
+def _bind_public(text: str) -> socket:
+    """Bind the public port; if the default one is taken, bind a free one."""
     if text != "auto":
-        return bind("public", _tcp(text, "public"))
+        return bind("public", tcp_address(text, "public"))
     try:
-        return bind("public", _PUBLIC)
+        return bind("public", DEFAULT_PUBLIC)
     except ConfigError:
-        return bind("public", (_PUBLIC[0], 0))
-
-
-def _tcp(text: str, where: str) -> tuple[str, int]:
-    found = address(text, where)
-    if not isinstance(found, Tcp):
-        raise ConfigError(where, f'"{text}"', "HOST:PORT or none")
-    return found.host, found.port
+        return bind("public", (DEFAULT_PUBLIC[0], 0))

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from openimds.config import Config
 from openimds.credentials.entra.client import (
     ENTRA_UNCONFIGURED,
-    FEDERATION,
     EntraClient,
     Sign,
     UnconfiguredEntra,
@@ -22,14 +20,17 @@ from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.arc_challenge import ChallengeFiles
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
-from openimds.dataplane.dispatcher import Dispatcher, ResponseIndex
+from openimds.dataplane.dispatcher import Bounds, Dispatcher, ResponseIndex
 from openimds.dataplane.recording.recorder import Recorder
-from openimds.errors import ConfigError, Error
+from openimds.errors import Error
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.events.webhook import Webhook, delivery
+from openimds.facts.endpoints import ENDPOINTS
+from openimds.facts.limits import LIMITS
+from openimds.facts.versions import catalog
 from openimds.faults import FaultService
-from openimds.fleet.index import FleetIndex
+from openimds.fleet.index import Allowance, Allowances, FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
 from openimds.fleet.store.state import State
@@ -41,13 +42,16 @@ from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.pending_dispatch import PendingDispatch
 from openimds.server.server import Notify, Server
+from openimds.server.startup import Startup
+from openimds.settings import Settings
 
 _MESSAGES = 64
 """So many operator messages are remembered, and not repeated."""
+_MIB = 1 << 20
 
 
 class Callbacks(Struct, frozen=True, kw_only=True):
-    """How a server reacts to events inside its parts: made first, passed to the parts."""
+    """Reactions of a server to events inside its parts, made before the parts."""
 
     unknown_caller: Callable[[str], None]
     internal_error: Callable[[BaseException], None]
@@ -61,7 +65,7 @@ class Callbacks(Struct, frozen=True, kw_only=True):
 
 
 def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
-    config: Config,
+    startup: Startup,
     notify: Notify,
     inherited: InheritedSockets = InheritedSockets(),  # noqa: B008 - frozen
 ) -> Server:
@@ -73,6 +77,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         ConfigError: a port cannot be bound, or a setting names something unusable.
         StoreError: another process holds the state directory, or the store cannot be opened.
     """
+    settings = startup.settings
     loop_time = asyncio.get_running_loop().time
     notify_once = lru_cache(_MESSAGES)(notify)
 
@@ -80,8 +85,8 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
 
     def unknown_caller(address: str) -> None:
         notify(
-            f"unknown caller {address}: no VM of the fleet has that address, so it gets 404. "
-            "Write it under reach.address of the VM that it is"
+            f"unknown caller {address}: no VM has this address, so it gets 404. To serve it, add "
+            "the address to reach.address of its VM"
         )
 
     def internal_error(error: BaseException) -> None:
@@ -94,18 +99,18 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         return credentials.sign(claims, now_s)
 
     def vms_changed(names: AbstractSet[str]) -> None:
-        if config.forget_tokens:
+        if settings.forget_tokens:
             credentials.tokens.forget(names)
 
     async def listeners_wanted(wanted: dict[str, str], keep: AbstractSet[str]) -> None:
-        await listeners.have(wanted, keep)
+        await listeners.update(wanted, keep)
 
     def log_entry_written() -> None:
         if webhook:
             webhook.wake()
 
     async def faults_changed() -> None:
-        listener_faults.look()
+        listener_faults.apply()
         await listener_faults.settle()
 
     async def clock_set() -> None:
@@ -129,31 +134,33 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
 
     with ExitStack() as resources:
         # Exclusive resources: the state lock and the public port, whose URL is signed.
-        state = State(Path(config.state).absolute()) if config.state else None
+        state = State(Path(settings.state).absolute()) if settings.state else None
         if state:
             resources.callback(state.close)
-        admin_ports = AdminPorts(config, inherited, notify)
+        admin_ports = AdminPorts(settings, inherited, notify)
         resources.callback(admin_ports.shut)
-        clock = Clock(time.time, is_virtual=config.virtual_clock)
-        public_url = config.public_url or admin_ports.public_url or ""
+        clock = Clock(time.time, is_virtual=settings.virtual_clock)
+        public_url = settings.public_url or admin_ports.public_url or ""
 
         # Credentials.
-        token_settings = _token_settings(config, public_url)
-        entra = _entra(config, token_settings.issuer, notify, callbacks.sign)
+        token_settings = _token_settings(settings, public_url)
+        entra = _entra(startup, token_settings.issuer, notify, callbacks.sign)
         if isinstance(entra, EntraClient):
             resources.callback(entra.close)
         credentials = CredentialsService(
-            _ca_settings(config, state, public_url, inherited),
+            _ca_settings(settings, state, public_url, inherited),
             token_settings,
             entra,
-            ChallengeFiles(Path(config.arc_folder)) if config.arc_folder else None,
+            ChallengeFiles(Path(settings.arc_folder)) if settings.arc_folder else None,
         )
         resources.callback(credentials.close)
         caller_secrets = CallerSecrets.open(state.folder if state else None)
         credentials.ca.check(time.time())
 
         # The fleet and its events.
-        fleet_index: ResponseIndex = FleetIndex(config.catalog, config.cache_bytes)
+        fleet_index: ResponseIndex = FleetIndex(
+            catalog(settings.newest_version), settings.cache_mib * _MIB
+        )
         fleet_service = FleetService(
             SqliteStore(state.store_path) if state else MemoryStore(),
             fleet_index,
@@ -164,15 +171,15 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         )
         resources.callback(fleet_service.close)
         webhook = (
-            Webhook(delivery(config.event_hook), fleet_service, notify)
-            if config.event_hook
+            Webhook(delivery(settings.event_hook), fleet_service, notify)
+            if settings.event_hook
             else None
         )
         events_service = EventsService(
             fleet_service,
             clock,
             notify,
-            ScopeActivity() if config.events_activation else None,
+            ScopeActivity() if settings.events_activation else None,
             on_clock=callbacks.clock_set,
             on_log_entry=callbacks.log_entry_written,
         )
@@ -181,19 +188,22 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         dispatcher = Dispatcher(
             fleet_index,
             now=loop_time,
-            utc=clock if config.virtual_clock else time.time,
-            allowances=config.allowances,
+            utc=clock if settings.virtual_clock else time.time,
+            allowances=_allowances(settings),
             provider=PendingDispatch(credentials, events_service),
-            bounds=config.bounds,
-            extras=config.extras,
+            bounds=Bounds(
+                connections=settings.max_connections,
+                connections_per_caller=settings.max_connections_per_vm,
+            ),
+            extras=_extras(settings),
             secret_of=caller_secrets.of,
             on_unknown_caller=callbacks.unknown_caller,
             on_internal_error=callbacks.internal_error,
         )
-        recorder = Recorder(config.record, on_active=callbacks.observers_changed)
+        recorder = Recorder(settings.record, on_active=callbacks.observers_changed)
         if recorder.is_active:
             dispatcher.set_observer(recorder)
-        listeners = ListenerSet(dispatcher, config.listen, inherited, notify)
+        listeners = ListenerSet(dispatcher, settings.listen, inherited, notify)
         faults = FaultService(
             fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed
         )
@@ -202,7 +212,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         )
 
         return Server(
-            config=config,
+            startup=startup,
             notify=notify,
             inherited=inherited,
             resources=resources.pop_all(),
@@ -223,40 +233,53 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         )
 
 
-def _token_settings(config: Config, public_url: str) -> TokenSettings:
-    issuer = public_url if config.issuer == "public" else config.issuer
+def _token_settings(settings: Settings, public_url: str) -> TokenSettings:
+    issuer = public_url if settings.issuer == "public" else settings.issuer
     return TokenSettings(
-        config.token_life_s, "" if issuer == "azure" else issuer, config.v2_resources
+        settings.token_life,
+        "" if issuer == "azure" else issuer,
+        frozenset(settings.v2_resources),
     )
 
 
 def _entra(
-    config: Config, issuer: str, notify: Notify, sign: Sign
+    startup: Startup, issuer: str, notify: Notify, sign: Sign
 ) -> EntraClient | UnconfiguredEntra:
     """Return the client of Entra that the settings choose, or one that refuses every token."""
-    if not config.entra:
-        return UnconfiguredEntra(notify, is_reported=ENTRA_UNCONFIGURED in config.remarks)
-    if config.entra == FEDERATION and not issuer.startswith("https://"):
-        notify(f"Entra fetches the keys of an issuer by https, and this one is {issuer}")
-    return EntraClient(config.entra, issuer=issuer, sign=sign, notify=notify)
+    credential = startup.settings.entra
+    if not credential:
+        return UnconfiguredEntra(notify, is_reported=ENTRA_UNCONFIGURED in startup.notices)
+    if credential == "federation" and not issuer.startswith("https://"):
+        notify(
+            f"Entra rejects tokens of the issuer {issuer}: it fetches signing keys by https only. "
+            "Set --public-url or --issuer to an https URL"
+        )
+    return EntraClient(credential, issuer=issuer, sign=sign, notify=notify)
 
 
 def _ca_settings(
-    config: Config, state: State | None, public_url: str, inherited: InheritedSockets
+    settings: Settings, state: State | None, public_url: str, inherited: InheritedSockets
 ) -> CaSettings:
-    """Return where attested documents get their keys and certificates from.
-
-    Raises:
-        ConfigError: only one of attest_key and attest_certificates is set.
-    """
-    key, certificates = config.attest_key, config.attest_certificates
-    if bool(key) != bool(certificates):
-        setting = "attest_key" if key else "attest_certificates"
-        raise ConfigError(setting, "it alone", "attest_key and attest_certificates together")
     return CaSettings(
         state.folder if state else None,
         public_url,
-        Path(certificates) if certificates else None,
-        Path(key) if key else None,
+        Path(settings.attest_certificates) if settings.attest_certificates else None,
+        Path(settings.attest_key) if settings.attest_key else None,
         inherited.make_key,
     )
+
+
+def _allowances(settings: Settings) -> Allowances:
+    if not settings.rate_limit:
+        return {}
+    rates = {
+        "general": (settings.general_per_s, settings.general_burst),
+        "identity": (settings.identity_per_s, settings.identity_burst),
+    }
+    return {key: Allowance(*rate, LIMITS[key].concurrent) for key, rate in rates.items()}
+
+
+def _extras(settings: Settings) -> frozenset[str]:
+    """Return the names of the set settings that enable endpoints."""
+    names = {row.setting for row in ENDPOINTS if row.setting}
+    return frozenset(name for name in names if getattr(settings, name))

@@ -1,55 +1,79 @@
-"""The fleet file while a server runs: its edits are applied, or said to be bad."""
+"""Apply edits of the fleet file, or folder of them, to a running server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-from openimds.config import FleetFileContents, FleetFilePaths, fingerprint, read_fleet
 from openimds.errors import Error
+from openimds.fleet.fleet_files import FILE_ENDINGS, FleetFileContents, fingerprint, read_fleet
 from openimds.fleet.store.port import Change
 
 Apply = Callable[[FleetFileContents, str], Awaitable[list[Change]]]
-"""Makes of a fleet what its file says now, in somebody's name."""
+"""Applies the contents of a fleet file in the name of an author."""
+
+
+class WatchedPath:
+    """The folder in which edits of a fleet file, or of a folder of them, show."""
+
+    def __init__(self, fleet: str) -> None:
+        """Find the folder to watch."""
+        self.path = Path(fleet).absolute()
+        self.folder = self.path if self.path.is_dir() else self.path.parent
+        self.author = f"file {self.path.name}"
+
+    def has(self, _change: object, changed: str) -> bool:
+        """Tell whether a changed path may concern the fleet file.
+
+        Names that begin with two dots are Kubernetes' swaps of a mounted volume.
+        """
+        name = Path(changed).name
+        if name.startswith(".."):
+            return True
+        return name.endswith(FILE_ENDINGS) if self.folder == self.path else name == self.path.name
 
 
 class FleetFileWatcher:
-    """What becomes of a fleet file, or of a folder of them, after the start."""
+    """Applies edits of a fleet file, or of a folder of them."""
 
     def __init__(
         self, fleet: str, seen: bytes, apply: Apply, notify: Callable[[str], None]
     ) -> None:
-        """Begin with the fingerprint of the text that is served already."""
+        """Start from `seen`, the fingerprint of the text that is served already."""
         self._fleet, self._seen, self._apply, self._notify = fleet, seen, apply, notify
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def look(self) -> None:
-        """Apply what the file says now; a bad edit changes nothing and is told."""
-        async with self._turn:
-            watched = await asyncio.to_thread(FleetFilePaths, self._fleet)
+    async def apply_edits(self) -> None:
+        """Apply the file's present text; a bad edit changes nothing and is reported."""
+        async with self._lock:
+            watched = await asyncio.to_thread(WatchedPath, self._fleet)
             try:
                 now = await asyncio.to_thread(fingerprint, self._fleet)
                 if now == self._seen:
-                    return  # Only touched: it says nothing new, and changes by the API stay.
-                # A scenario that was begun goes on as it was.
-                said = await asyncio.to_thread(read_fleet, self._fleet)
-                changes = await self._apply(said, watched.who)
+                    return  # Touched without an edit: changes by the API stay.
+                # The scenario in the file is not begun again: it goes on as it was.
+                contents = await asyncio.to_thread(read_fleet, self._fleet)
+                changes = await self._apply(contents, watched.author)
                 self._seen = now
             except Error as error:
-                self._notify(f"{error}; nothing has changed")
+                self._notify(f"fleet file not applied: {error}; the previous fleet is still served")
                 return
         if changes:
             self._notify(f"{watched.path}: {len(changes)} changes applied")
 
     async def follow(self) -> None:
-        """Look after every edit for as long as the system lets us, and say when it does not."""
+        """Look after every edit; report when the system can watch the folder no longer."""
         try:
             await self._follow()
         except (OSError, RuntimeError) as error:
-            self._notify(f"{self._fleet}: {error}; edits are not seen any more")
+            self._notify(
+                f"{self._fleet}: cannot be watched ({error}); further edits are ignored. "
+                "Send SIGHUP to apply them"
+            )
 
     async def _follow(self) -> None:
         from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
 
-        watched = await asyncio.to_thread(FleetFilePaths, self._fleet)
+        watched = await asyncio.to_thread(WatchedPath, self._fleet)
         is_first = True
         async for edits in awatch(
             watched.folder,
@@ -63,4 +87,4 @@ class FleetFileWatcher:
             # The first look is for an edit that was made before the watching began.
             if edits or is_first:
                 is_first = False
-                await self.look()
+                await self.apply_edits()

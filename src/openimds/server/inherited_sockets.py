@@ -1,4 +1,4 @@
-"""What a server is handed by whoever starts it: sockets that listen already, keys, a token."""
+"""Sockets, keys and a token that the starter of a server passes to it."""
 
 import socket
 from typing import TYPE_CHECKING
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class InheritedSockets(Struct, frozen=True):
-    """Sockets that are served instead of those that the settings would open, and new keys.
+    """Listening sockets that a server serves instead of opening those of the settings.
 
-    The sockets come from a namespace's first process, or from systemd. Each of `dispatcher` comes
-    with the name of the VM that it answers as, or with nothing where the source address tells.
-    Whoever gives a socket has no more to do with it: the server closes it. `make_key` is where new
-    keys come from, if they are not to be made; `token` is what the admin API wants, if it is not
-    that of the state directory. With `is_all` no listener is opened besides, whatever VMs say.
+    They come from the init process of a sandbox, or from systemd; the server closes them. Each
+    socket of `dataplane` is paired with the name of the VM that answers on it, or with "" where the
+    caller's source address decides. With `is_exclusive`, the server opens no other listener of the
+    data plane, not even for `reach.listen` of a VM. `make_key` supplies new private keys, `token`
+    is that of the admin API; both have a default.
     """
 
-    dispatcher: tuple[tuple[socket.socket, str], ...] = ()
+    dataplane: tuple[tuple[socket.socket, str], ...] = ()
     admin: tuple[socket.socket, ...] = ()
     public: tuple[socket.socket, ...] = ()
     make_key: "MakeKey | None" = None
     token: AdminToken | None = None
-    is_all: bool = False
+    is_exclusive: bool = False

@@ -1,7 +1,7 @@
-"""The listeners while connections are refused: closed, and opened again where they were.
+"""Close the listeners while faults refuse all connections, and reopen them at their addresses.
 
-Only where every VM is concerned: then nobody is to be heard, and the kernel itself refuses. Sockets
-that somebody else has opened cannot be had back, so that what arrives there is reset.
+Only faults that concern every VM close listeners: then the kernel itself refuses. An inherited
+socket could not be reopened; it stays open and connections to it are reset.
 """
 
 import asyncio
@@ -15,26 +15,26 @@ from openimds.events.clock import Clock
 from openimds.faults import FaultInjector
 
 Reopen = Callable[[str, Listener], Awaitable[Listener]]
-"""Opens the listener of a text again, where it was; ConfigError says why it cannot."""
+"""Opens the listener of a text again, at its old address; raises ConfigError if it cannot."""
 _RETRY_S = 1.0
-_MOST_WAIT_S = 30.0
-"""A clock of the wall may be set: look again after so long."""
+_LONGEST_WAIT_S = 30.0
+"""The system clock may be set: look again after this time."""
 
 
-def reopening(dispatcher: Dispatcher, first: str, enter: Enter) -> Reopen:
-    """Return what opens the listeners of a plane again; `first` is the text of everybody's."""
+def reopener(dispatcher: Dispatcher, first: str, enter: Enter) -> Reopen:
+    """Return the function that reopens listeners; `first` is the text of the shared one."""
 
     async def reopen(text: str, old: Listener) -> Listener:
-        owner, said = dispatcher.fleet_index.listeners.get(text, ""), text or first
+        owner, configured = dispatcher.fleet_index.listeners.get(text, ""), text or first
         where = f"vms.{owner}.reach.listen" if owner else "listen"
-        at = bound_address(old, said)
-        return await listen(dispatcher, said, where, is_own=bool(text), enter=enter, at=at)
+        at = bound_address(old, configured)
+        return await listen(dispatcher, configured, where, is_own=bool(text), enter=enter, at=at)
 
     return reopen
 
 
 class ListenerFaults:
-    """Follows faults and clock; `look` has to be called when one of them is changed."""
+    """Closes and reopens listeners; call `apply` when the faults or the clock change."""
 
     def __init__(
         self,
@@ -44,16 +44,16 @@ class ListenerFaults:
         reopen: Reopen,
         notify: Callable[[str], None],
     ) -> None:
-        """Begin with whatever is open."""
+        """Close nothing yet; `listeners` is the live dictionary of the open ones, by text."""
         self._engine, self._clock, self._listeners = engine, clock, listeners
         self._reopen, self._notify = reopen, notify
         self._closed: dict[str, Listener] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def look(self) -> None:
-        """Close what is to be closed now, open what is not, and look again in time."""
+    def apply(self) -> None:
+        """Close or reopen listeners as the active faults have it, and again when those change."""
         now_s = self._clock()
         if self._engine.is_shut(now_s):
             for text, listener in self._listeners.items():
@@ -63,7 +63,20 @@ class ListenerFaults:
         elif self._closed and (self._opening is None or self._opening.done()):
             self._opening = asyncio.create_task(self._open())
         wait_s = self._clock.wait_s(self._engine.next_s(now_s))
-        self._set_timer(min(wait_s, _MOST_WAIT_S) if isfinite(wait_s) else None)
+        self._set_timer(min(wait_s, _LONGEST_WAIT_S) if isfinite(wait_s) else None)
+
+    async def settle(self) -> None:
+        """Wait until every listener that is being reopened is open, or has failed."""
+        if self._opening:
+            await asyncio.wait({self._opening})
+
+    async def close(self) -> None:
+        """Reopen nothing any longer."""
+        self._set_timer(None)
+        if self._opening:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        self._set_timer(None)
 
     async def _open(self) -> None:
         for text, old in list(self._closed.items()):
@@ -71,36 +84,23 @@ class ListenerFaults:
                 try:
                     new = await self._reopen(text, old)
                 except ConfigError as error:
-                    if text not in self._told:
-                        self._told.add(text)
-                        self._notify(f"{error}; it is tried again")
+                    if text not in self._reported:
+                        self._reported.add(text)
+                        self._notify(f"{error}; retrying every {_RETRY_S:g} s")
                     self._set_timer(_RETRY_S)
                     continue
-                if self._listeners.get(text) is not old:  # The fleet has changed meanwhile.
+                if self._listeners.get(text) is not old:  # The fleet changed meanwhile.
                     new.close()
                 else:
                     self._listeners[text] = new
             del self._closed[text]
-            self._told.discard(text)
-        if self._engine.is_shut(self._clock()):  # It has begun anew meanwhile.
-            self.look()
-
-    async def settle(self) -> None:
-        """Wait until what is to be open now is, as far as it can be had."""
-        if self._opening:
-            await asyncio.wait({self._opening})
+            self._reported.discard(text)
+        if self._engine.is_shut(self._clock()):  # The fault began again meanwhile.
+            self.apply()
 
     def _set_timer(self, wait_s: float | None) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         if wait_s is not None:
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self.look)
-
-    async def close(self) -> None:
-        """Open nothing any more."""
-        self._set_timer(None)
-        if self._opening:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
-        self._set_timer(None)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self.apply)

@@ -1,4 +1,4 @@
-"""The listeners of the data plane: everybody's, those of single VMs, and those that were given."""
+"""The listeners of the data plane: shared ones, those of single VMs, and inherited sockets."""
 
 import socket
 from collections.abc import Callable
@@ -9,57 +9,62 @@ from openimds.dataplane.listeners import IsStale, Listener, Netns, listen, liste
 from openimds.errors import ConfigError
 from openimds.linux import named_netns
 from openimds.server.inherited_sockets import InheritedSockets
-from openimds.server.listener_faults import reopening
+from openimds.server.listener_faults import reopener
 
 
 class ListenerSet:
-    """All open listeners; `by_text` has those that may be opened again, everybody's under ""."""
+    """All open listeners of the data plane.
+
+    `by_text` has those that can be reopened, by their text in `reach.listen`; the first shared one
+    is under "".
+    """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         text: str,
-        given: InheritedSockets,
+        inherited: InheritedSockets,
         notify: Callable[[str], None],
     ) -> None:
-        """Begin with none; `text` are the addresses of everybody's, with commas."""
+        """Open nothing yet; `text` has the addresses of the shared listeners, with commas."""
         self.by_text: dict[str, Listener] = {}
-        self.reopen = reopening(dispatcher, text, _enter)
+        self.reopen = reopener(dispatcher, text, _enter)
         self._others: list[Listener] = []
-        self._dispatcher, self._text, self._given, self._notify = dispatcher, text, given, notify
+        self._dispatcher, self._text, self._notify = dispatcher, text, notify
+        self._inherited = inherited
 
     @property
     def others(self) -> tuple[Listener, ...]:
-        """Those that were given, and everybody's but the first."""
+        """Listeners on inherited sockets, and the shared ones after the first."""
         return tuple(self._others)
 
     async def open(self) -> Listener:
-        """Open the listeners of everybody, or take those that were given; return the first.
+        """Open the shared listeners, or serve the inherited sockets; return the first listener.
 
         Raises:
-            ConfigError: one of them cannot be opened.
+            ConfigError: a listener cannot be opened.
         """
-        if not self._given.dispatcher:
+        if not self._inherited.dataplane:
             first, *others = self._text.split(",")
             self.by_text[""] = await listen(self._dispatcher, first, "listen", enter=_enter)
             for text in others:
                 self._others.append(await listen(self._dispatcher, text, "listen", enter=_enter))
             return self.by_text[""]
-        for taken, vm in self._given.dispatcher:
-            self._others.append(await listen_on(self._dispatcher, taken, vm))
+        for inherited, vm in self._inherited.dataplane:
+            self._others.append(await listen_on(self._dispatcher, inherited, vm))
         return self._others[0]
 
-    async def have(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
-        """Have these listeners of single VMs beside the first one; of the others keep only some.
+    async def update(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        """Open the listeners of single VMs that are missing; close those neither wanted nor kept.
 
-        `wanted` has the name of the VM of each.
+        `wanted` maps the text of each listener to the name of its VM.
 
         Raises:
-            ConfigError: one of them cannot be opened.
+            ConfigError: a listener cannot be opened.
         """
-        if self._given.is_all:
+        if self._inherited.is_exclusive:
             return
-        for text in [one for one in wanted if one not in self.by_text]:
+        for text in [text for text in wanted if text not in self.by_text]:
             where = f"vms.{wanted[text]}.reach.listen"
             self.by_text[text] = await listen(
                 self._dispatcher, text, where, is_own=True, enter=_enter
@@ -67,33 +72,33 @@ class ListenerSet:
         for text in self.by_text.keys() - wanted.keys() - keep - {""}:
             self.by_text.pop(text).close()
 
-    async def renew(self) -> None:
-        """Listen anew where a namespace was made anew; say where that cannot be."""
+    async def reopen_stale(self) -> None:
+        """Reopen the listeners whose network namespace was recreated; report those that cannot."""
         for text, old in list(self.by_text.items()):
             if not old.is_stale():
                 continue
             try:
                 new = await self.reopen(text, old)
             except ConfigError as error:
-                self._notify(f"{error}; guests of the new namespace are not heard")
+                self._notify(f"{error}; guests in the new namespace get no answer")
                 continue
-            if self.by_text.get(text) is not old:  # The fleet has changed meanwhile.
+            if self.by_text.get(text) is not old:  # The fleet changed meanwhile.
                 new.close()
                 continue
             old.close()
             self.by_text[text] = new
-            self._notify(f"{text} is another namespace by now and is listened in again")
+            self._notify(f"{text} was recreated; its listener is open again")
 
     def urls(self, texts: tuple[str, ...]) -> list[str]:
-        """Return the URLs of the listeners of these texts, of everybody's, and of the others."""
-        found = [self.by_text[text] for text in (*texts, "") if text in self.by_text]
-        return [one.url for one in (*found, *self._others)]
+        """Return the URLs of these listeners, of the first shared one, and of all others."""
+        listeners = [self.by_text[text] for text in (*texts, "") if text in self.by_text]
+        return [listener.url for listener in (*listeners, *self._others)]
 
     def close(self) -> None:
-        """Take no new connection."""
+        """Accept no further connection; open ones continue."""
         for listener in (*self.by_text.values(), *self._others):
             listener.close()
 
 
-def _enter(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
-    return named_netns.listening(wanted.name, wanted.host, wanted.port, where)
+def _enter(netns: Netns, where: str) -> tuple[socket.socket, IsStale]:
+    return named_netns.listening(netns.name, netns.host, netns.port, where)

@@ -1,4 +1,4 @@
-"""Who makes what answers need: the agenda what is said of events, the office what is signed."""
+"""The provider of pending work: events documents and approvals, or credentials."""
 
 from typing import Protocol
 
@@ -7,34 +7,34 @@ from openimds.protocol.pending import Pending, PendingApproval, PendingEventsDoc
 
 
 class CredentialProvider(Protocol):
-    """Makes what has to be signed."""
+    """Provides the results that take a signature or a token."""
 
     def cached(self, need: Pending, now_s: float) -> Result | None:
-        """Return what is there already, or None."""
+        """Return the cached result, or None."""
         ...
 
     async def make(self, need: Pending, now_s: float) -> Result:
-        """Return it once it is made, or why it could not be."""
+        """Return the result once it is made, or the reason of its failure."""
         ...
 
 
 class PendingDispatch:
-    """Sends each need to the one who makes it."""
+    """Sends pending work to the events service or to the credentials service."""
 
-    def __init__(self, signer: CredentialProvider, events_service: EventsService) -> None:
-        """Stand before the two."""
-        self._signer, self._events_service = signer, events_service
+    def __init__(self, credentials: CredentialProvider, events_service: EventsService) -> None:
+        """Dispatch to these two."""
+        self._credentials, self._events_service = credentials, events_service
 
     def cached(self, need: Pending, now_s: float) -> Result | None:
-        """Return what is there already, or None if it has to be made."""
+        """Return the result if it takes no waiting, else None."""
         if isinstance(need, PendingEventsDocument):
             return self._events_service.cached(need, now_s)
-        return None if isinstance(need, PendingApproval) else self._signer.cached(need, now_s)
+        return None if isinstance(need, PendingApproval) else self._credentials.cached(need, now_s)
 
     async def make(self, need: Pending, now_s: float) -> Result:
-        """Return it once it is made, or why it could not be."""
+        """Return the result once it is made, or the reason of its failure."""
         if isinstance(need, PendingEventsDocument):
             return self._events_service.cached(need, now_s)
         if isinstance(need, PendingApproval):
             return await self._events_service.approve(need)
-        return await self._signer.make(need, now_s)
+        return await self._credentials.make(need, now_s)

@@ -1,4 +1,4 @@
-"""One server as a process: its loop, its signals, its limits."""
+"""One server as a process: its event loop, its signals, its limits."""
 
 import asyncio
 import gc
@@ -8,33 +8,34 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from openimds.config import Config, without_collector
 from openimds.errors import ConfigError
+from openimds.fleet.fleet_files import gc_paused
 from openimds.linux.systemd import SystemdNotifier
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.server import Notify, Ready, Server
+from openimds.server.startup import Startup
 
-NOTHING = InheritedSockets()
-SILENCE = SystemdNotifier({})
+NO_SOCKETS = InheritedSockets()
+NO_SYSTEMD = SystemdNotifier({})
 
 
 async def serve(
-    config: Config,
+    startup: Startup,
     on_ready: Callable[[Ready], None],
     notify: Notify,
-    given: InheritedSockets = NOTHING,
-    notices: SystemdNotifier = SILENCE,
+    inherited: InheritedSockets = NO_SOCKETS,
+    systemd: SystemdNotifier = NO_SYSTEMD,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reads the fleet file again.
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads the fleet file.
 
-    On a terminal SIGHUP means that it was closed, and ends the process as ever.
+    On a terminal SIGHUP means that it was closed, and ends the process as by default.
 
     Raises:
-        ConfigError, StoreError: as `Server.start`.
+        ConfigError, StoreError: as `build` and `Server.start`.
     """
     _raise_file_limit()
-    server = build(config, notify, given)
+    server = build(startup, notify, inherited)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,66 +43,51 @@ async def serve(
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        tasks.add(task := asyncio.create_task(_reload(server, notices)))
+        tasks.add(task := asyncio.create_task(_reload(server, systemd)))
         task.add_done_callback(tasks.discard)
 
     try:
-        with without_collector():
+        with gc_paused():
             ready = await server.start()
-        # What was loaded stays: the collector need not look at it again.
+        # The loaded fleet stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        # From the word "ready" on, whoever heard it may ask for more.
+        # Installed before "ready" is printed: its reader may send SIGHUP at once.
         if not os.isatty(0):
             loop.add_signal_handler(signal.SIGHUP, reload)
-        if notices.watched_s:
-            tasks.add(asyncio.create_task(_live(notices)))
+        if systemd.watched_s:
+            tasks.add(asyncio.create_task(_keep_watchdog(systemd)))
         on_ready(ready)
-        notices.ready(f"Answers at {ready.imds}")
+        systemd.ready(f"Answers at {ready.imds}")
         await stopped.wait()
     finally:
-        notices.stopping()
+        systemd.stopping()
         await server.stop()
 
 
-async def _reload(server: Server, notices: SystemdNotifier) -> None:
-    notices.reloading()
-    try:
-        await server.reload()
-    finally:
-        notices.ready()
-
-
-async def _live(notices: SystemdNotifier) -> None:
-    """Give signs of life, twice as often as they are waited for, from the loop that answers."""
-    while True:
-        notices.alive()
-        await asyncio.sleep(notices.watched_s / 2)
-
-
 def run(
-    config: Config,
+    startup: Startup,
     on_ready: Callable[[Ready], None],
     notify: Notify,
-    given: InheritedSockets = NOTHING,
-    notices: SystemdNotifier = SILENCE,
+    inherited: InheritedSockets = NO_SOCKETS,
+    systemd: SystemdNotifier = NO_SYSTEMD,
 ) -> None:
-    """Run `serve` on the event loop that was asked for.
+    """Run `serve` on the event loop of the settings.
 
     Raises:
-        ConfigError: uvloop was asked for and is not installed, or as `serve`.
+        ConfigError: uvloop is chosen and not installed; or as `serve`.
     """
-    # Files that this process makes are its owner's alone.
+    # Only the owner may read files that this process makes.
     os.umask(0o077)
-    with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        runner.run(serve(config, on_ready, notify, given, notices))
+    with asyncio.Runner(loop_factory=loop_factory(startup.settings.loop)) as runner:
+        runner.run(serve(startup, on_ready, notify, inherited, systemd))
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the event loop of a setting, None for the standard one.
+    """Return the factory of the chosen event loop, None for the standard one.
 
     Raises:
-        ConfigError: uvloop was asked for and is not installed.
+        ConfigError: uvloop is chosen and not installed.
     """
     if name == "asyncio":
         return None
@@ -116,8 +102,23 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+async def _reload(server: Server, systemd: SystemdNotifier) -> None:
+    systemd.reloading()
+    try:
+        await server.reload()
+    finally:
+        systemd.ready()
+
+
+async def _keep_watchdog(systemd: SystemdNotifier) -> None:
+    """Notify systemd's watchdog twice per interval, from the loop that serves."""
+    while True:
+        systemd.alive()
+        await asyncio.sleep(systemd.watched_s / 2)
+
+
 def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets this process have: each connection is one."""
+    """Raise the limit of open files to the hard limit: each connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

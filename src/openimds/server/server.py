@@ -9,7 +9,6 @@ from typing import Any
 from msgspec import Struct, field, structs
 
 from openimds.admin.token import AdminToken
-from openimds.config import DEFAULT_VM, Config, FleetFileContents
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
 from openimds.dataplane.dispatcher import Dispatcher
@@ -21,6 +20,7 @@ from openimds.events.service import EventsService
 from openimds.events.webhook import Webhook
 from openimds.facts.protocols import TOKEN_ROUTES
 from openimds.faults import FaultService
+from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents
 from openimds.fleet.service import DEFAULT, FleetService
 from openimds.fleet.store.port import Change
 from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
@@ -31,6 +31,7 @@ from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.metrics_source import ServerMetrics
+from openimds.server.startup import Startup
 from openimds.vm.types import Vm
 
 _SWEEP_S = 1.0
@@ -56,7 +57,7 @@ class Server(Struct, kw_only=True, eq=False):
     `resources` closes the store, the ports and the state directory, the first opened last.
     """
 
-    config: Config
+    startup: Startup
     notify: Notify
     inherited: InheritedSockets
     resources: ExitStack
@@ -87,10 +88,10 @@ class Server(Struct, kw_only=True, eq=False):
         """
         await self._load_fleet()
         await self._load_events()
-        for notice in (*self.config.remarks, *self.dispatcher.fleet_index.warnings()):
+        for notice in (*self.startup.notices, *self.dispatcher.fleet_index.warnings()):
             self.notify(notice)
         first = await self.listeners.open()
-        self.listener_faults.look()
+        self.listener_faults.apply()
         ready = Ready(first.url, None, None, self.admin_ports.public_url)
         if self.admin_ports.has_admin:
             ready = self._open_admin(ready)
@@ -98,9 +99,9 @@ class Server(Struct, kw_only=True, eq=False):
         if self.dispatcher.fleet_index.has_identities:
             self._run(self.credentials.warm(self.dispatcher.utc()))
         self._run(self._sweep())
-        if self.config.fleet:
+        if path := self.startup.settings.fleet:
             self._watcher = FleetFileWatcher(
-                self.config.fleet, self.config.fingerprint, self._apply, self.notify
+                path, self.startup.fingerprint, self._apply, self.notify
             )
             self._run(self._watcher.follow())
         return ready
@@ -108,8 +109,8 @@ class Server(Struct, kw_only=True, eq=False):
     async def reload(self) -> None:
         """Apply the fleet file as it is now, and reopen listeners of recreated namespaces."""
         if self._watcher:
-            await self._watcher.look()
-        await self.listeners.renew()
+            await self._watcher.apply_edits()
+        await self.listeners.reopen_stale()
 
     async def stop(self, patience_s: float = _DRAIN_S) -> None:
         """Accept no new connection, wait for open ones, then cut those that remain.
@@ -139,13 +140,13 @@ class Server(Struct, kw_only=True, eq=False):
         """Return the environment variables of each enabled token route, for clients on a VM."""
         urls = self.listeners.urls(vm.reach.listen)
         url = next((url for url in urls if url.startswith("http")), "")
-        secret, extras = self.caller_secrets.of(vm.name), {"", *self.config.extras}
+        secret, extras = self.caller_secrets.of(vm.name), {"", *self.dispatcher.extras}
         routes = [row.key for row in TOKEN_ROUTES.values() if row.setting in extras]
         return {key: variables(key, url, secret) for key in routes} if url else {}
 
     async def _load_fleet(self) -> None:
-        """Load the stored fleet, then make it what the file says, or serve the default VM."""
-        vms = self.config.vms
+        """Load the stored fleet, then apply the file, or serve the default VM."""
+        vms = self.startup.vms
         await self.fleet_service.load(is_last=vms is None)
         if vms is not None:
             await self._sync(vms, "start")
@@ -157,13 +158,13 @@ class Server(Struct, kw_only=True, eq=False):
         await self.events_service.load()
         if self.webhook:
             self._run(self.webhook.run())
-        if self.config.plans:
+        if self.startup.events:
             try:
-                await self.events_service.begin(FLEET, self.config.plans, is_once=True)
+                await self.events_service.begin(FLEET, self.startup.events, is_once=True)
             except ConfigError as error:
-                raise error.inside(self.config.scenario or self.config.source) from None
+                raise error.inside(self.startup.settings.scenario or self.startup.source) from None
         with self._naming_the_file():
-            await self.faults.load(self.config.faults)
+            await self.faults.load(self.startup.faults)
 
     def _open_admin(self, ready: Ready) -> Ready:
         folder = self.state.folder if self.state else default_folder()
@@ -224,7 +225,7 @@ class Server(Struct, kw_only=True, eq=False):
 
     async def _sync(self, vms: list[Vm], who: str) -> list[Change]:
         with self._naming_the_file():
-            return await self.fleet_service.sync(vms, self.config.origin, who)
+            return await self.fleet_service.sync(vms, self.startup.origin, who)
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:
@@ -232,4 +233,4 @@ class Server(Struct, kw_only=True, eq=False):
         try:
             yield
         except ConfigError as error:
-            raise error.inside(self.config.source) from None
+            raise error.inside(self.startup.source) from None

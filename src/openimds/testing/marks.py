@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs, to_builtins
 
-from openimds.config import DEFAULT_VM, Config, configure, shown, written
 from openimds.errors import ConfigError
+from openimds.fleet.fleet_files import DEFAULT_VM, fleet_contents
+from openimds.interop.transcript.to_vm import captured
 from openimds.parameters import nearest
+from openimds.server.startup import Startup, load, with_settings
 from openimds.settings import SETTINGS, resolve
 from openimds.vm.types import Vm
 
@@ -32,7 +34,7 @@ _PATHS = frozenset(row.name for row in SETTINGS if row.metavar in {"PATH", "FILE
 class ServerOptions(Struct, frozen=True):
     """A server that a test wants: its configuration, and the name of the VM under test."""
 
-    config: Config
+    startup: Startup
     vm: str
 
 
@@ -46,13 +48,13 @@ def server_options(item: pytest.Item, homes: tuple[str, ...]) -> ServerOptions:
     marked = _marked(item)
     chosen = marked.pop(_VM, "")
     said = _over(_written(item.config), marked)
-    config = _configured(said, is_virtual=not said.get("entra"))
-    vms = config.vms or [Vm(DEFAULT_VM)]
+    startup = _startup(said, is_virtual=not said.get("entra"))
+    vms = startup.vms or [Vm(DEFAULT_VM)]
     under_test = _under_test(vms, str(chosen), homes)
     taken = {one for vm in vms for one in vm.reach.address or ()}
     mine = tuple(one for one in homes if one not in taken)
     vms = [with_addresses(vm, mine) if vm.name == under_test else vm for vm in vms]
-    return ServerOptions(structs.replace(config, vms=vms, origin="file"), under_test)
+    return ServerOptions(structs.replace(startup, vms=vms, origin="file"), under_test)
 
 
 def with_addresses(vm: Vm, more: tuple[str, ...]) -> Vm:
@@ -108,22 +110,22 @@ def _placed(name: str, value: object, folder: Path) -> object:
     return str(folder / value)
 
 
-def _configured(said: dict[str, Any], *, is_virtual: bool) -> Config:
-    """Return the configuration of settings; a fleet or a document may be there as a value."""
-    inline = {name: said.pop(name) for name in _FILES if isinstance(said.get(name), Mapping)}
-    values = resolve({}, {}, {**_SUITING, "virtual_clock": is_virtual, **said}, _SAID)
-    if len([name for name in _FILES if name in inline or values[name]]) > 1:
+def _startup(values: dict[str, Any], *, is_virtual: bool) -> Startup:
+    """Return the input of the server; a fleet or a document may be given as a value."""
+    inline = {name: values.pop(name) for name in _FILES if isinstance(values.get(name), Mapping)}
+    settings = resolve({}, {}, {**_SUITING, "virtual_clock": is_virtual, **values}, _SAID)
+    if len([name for name in _FILES if name in inline or getattr(settings, name)]) > 1:
         raise ConfigError(_SAID, "both fleet and document", "a fleet or a document, not both")
-    config = configure(values)
+    startup = load(settings)
     if "fleet" in inline:
-        read = written(to_builtins(inline["fleet"]))
-        begun = config.plans + read.events
-        config = structs.replace(config, vms=read.vms, plans=begun, faults=read.faults)
+        contents = fleet_contents(to_builtins(inline["fleet"]))
+        events = startup.events + contents.events
+        startup = structs.replace(startup, vms=contents.vms, events=events, faults=contents.faults)
     if "document" in inline:
-        found = shown(to_builtins(inline["document"]))
-        config = structs.replace(config, vms=found.vms, remarks=found.remarks)
-    # An edit of the file is the next test's.
-    return structs.replace(config, fleet="")
+        document = captured(to_builtins(inline["document"]), DEFAULT_VM)
+        startup = structs.replace(startup, vms=[document.vm], notices=document.notices)
+    # Without its path the file is not watched: an edit concerns the next test.
+    return with_settings(startup, fleet="")
 
 
 def _under_test(vms: list[Vm], chosen: str, homes: tuple[str, ...]) -> str:

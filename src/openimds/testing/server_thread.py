@@ -9,13 +9,11 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any, TypeVar
 
-from msgspec import structs
-
-from openimds.config import Config
 from openimds.credentials.keys.pool import KeyPool
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.server import Ready, Server
+from openimds.server.startup import Startup, with_settings
 
 T = TypeVar("T")
 
@@ -103,7 +101,7 @@ class ServerThread:
 
     @contextmanager
     def serving(
-        self, config: Config, notify: Callable[[str], None]
+        self, startup: Startup, notify: Callable[[str], None]
     ) -> Iterator[tuple[Server, Ready]]:
         """Have a server on the port, with nothing of the one before it but keys.
 
@@ -111,18 +109,18 @@ class ServerThread:
             ConfigError, StoreError: as `Server` and `Server.start`.
         """
         with ExitStack() as after:
-            if config.admin != "none" and not config.state:
+            if startup.settings.admin != "none" and not startup.settings.state:
                 # Its token is a file, and the user's own folder is not ours.
                 folder = after.enter_context(TemporaryDirectory(prefix="imds-"))
-                config = structs.replace(config, state=folder)
-            server, ready = self.do(self._open(config, notify))
+                startup = with_settings(startup, state=folder)
+            server, ready = self.do(self._open(startup, notify))
             try:
                 yield server, ready
             finally:
                 self.do(server.stop(patience_s=0))
 
-    async def _open(self, config: Config, notify: Callable[[str], None]) -> tuple[Server, Ready]:
-        at_port = structs.replace(config, listen=self.port.address)
+    async def _open(self, startup: Startup, notify: Callable[[str], None]) -> tuple[Server, Ready]:
+        at_port = with_settings(startup, listen=self.port.address)
         server = build(at_port, notify, InheritedSockets(make_key=self._pool.supply()))
         try:
             return server, await server.start()

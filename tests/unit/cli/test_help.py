@@ -90,13 +90,13 @@ def test_help_imports_no_command_module() -> None:
 def test_help_of_vm_imports_no_other_command_module() -> None:
     modules = loaded("vm", "--help")
     assert modules & MODULES == {"openimds.cli.vm"}
-    assert modules.isdisjoint({*HEAVY, "openimds.config"})
+    assert modules.isdisjoint({*HEAVY, "openimds.fleet.fleet_files"})
 
 
 def test_help_of_serve_imports_no_server() -> None:
     modules = loaded("serve", "--help")
     assert modules & MODULES == {"openimds.cli.serve"}
-    assert modules.isdisjoint({*HEAVY, "openimds.config", "http.client"})
+    assert modules.isdisjoint({*HEAVY, "openimds.fleet.fleet_files", "http.client"})
 
 
 def test_completion_of_a_command_imports_no_module() -> None:

@@ -13,4 +13,4 @@ def test_forbidden_folder_has_no_settings_file(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
     monkeypatch.setattr(Path, "exists", exists)
-    assert values({"listen": "127.0.0.1:9"})["listen"] == "127.0.0.1:9"
+    assert values({"listen": "127.0.0.1:9"}).listen == "127.0.0.1:9"

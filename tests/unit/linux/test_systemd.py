@@ -85,7 +85,7 @@ def test_names_say_what_a_socket_is_for() -> None:
     names = ("imds", "vm.web-1", "admin", "", "public", "vm.vm.x")
     made = {name: socket.socket(socket.AF_UNIX) for name in names}
     found = by_name([*made.items()])
-    assert found.dispatcher == (
+    assert found.dataplane == (
         (made["imds"], ""),
         (made["vm.web-1"], "web-1"),
         (made[""], ""),

@@ -1,13 +1,11 @@
-"""Listeners are closed while everybody is refused, and opened again where they were."""
+"""Listeners close while faults refuse all connections, and reopen at their addresses."""
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
-from openimds.config import configure
 from openimds.dataplane.listeners import Listener
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
@@ -17,7 +15,8 @@ from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.server import Server
-from openimds.settings import resolve
+from openimds.server.startup import load
+from openimds.settings import Settings
 from tests.support.talk import replies, request
 
 ASK = request(
@@ -26,34 +25,34 @@ ASK = request(
 )
 
 
-async def opened(listener_faults: ListenerFaults) -> None:
-    """Wait until all are open again."""
+async def reopened(listener_faults: ListenerFaults) -> None:
+    """Wait until all listeners are open again."""
     assert listener_faults._opening
     await listener_faults._opening
 
 
-class Room:
-    """ListenerFaults before listeners that open when the test lets them."""
+class Stage:
+    """ListenerFaults over listeners that open when the test lets them."""
 
     def __init__(self) -> None:
-        self.wall_s, self.told = 1000.0, list[str]()
+        self.utc_s, self.messages = 1000.0, list[str]()
         self.engine = FaultInjector()
-        self.clock = Clock(lambda: self.wall_s)
+        self.clock = Clock(lambda: self.utc_s)
         self.closed: list[str] = []
         self.listeners = {name: self.listener(name) for name in ("", "a", "b")}
         self.may_open = asyncio.Event()
         self.may_open.set()
         self.taken: set[str] = set()
         self.listener_faults = ListenerFaults(
-            self.engine, self.clock, self.listeners, self._reopen, self.told.append
+            self.engine, self.clock, self.listeners, self._reopen, self.messages.append
         )
 
-    def listener(self, name: str, opened: str = "") -> Listener:
-        room = self
+    def listener(self, name: str, suffix: str = "") -> Listener:
+        stage = self
 
         class Closing(Listener, frozen=True):
             def close(self) -> None:
-                room.closed.append(f"{name}{opened}")
+                stage.closed.append(f"{name}{suffix}")
 
         return Closing(None, name)  # type: ignore[arg-type]
 
@@ -65,11 +64,11 @@ class Room:
 
     def refuse(self, **window: float) -> None:
         plans = read_fault({"effect": "refused", **window})
-        self.engine.running = tuple(ActiveFault("1", one, "api", self.wall_s, {}) for one in plans)
-        self.listener_faults.look()
+        self.engine.running = tuple(ActiveFault("1", one, "api", self.utc_s, {}) for one in plans)
+        self.listener_faults.apply()
 
-    async def opened(self) -> None:
-        await opened(self.listener_faults)
+    async def reopened(self) -> None:
+        await reopened(self.listener_faults)
 
     @property
     def wait_s(self) -> float | None:
@@ -77,225 +76,227 @@ class Room:
         return None if timer is None else timer.when() - asyncio.get_running_loop().time()
 
 
-def play(work: Callable[[Room], Awaitable[None]]) -> None:
+def play(work: Callable[[Stage], Awaitable[None]]) -> None:
     async def whole() -> None:
-        room = Room()
-        await work(room)
-        await room.listener_faults.close()
-        assert room.wait_s is None
+        stage = Stage()
+        await work(stage)
+        await stage.listener_faults.close()
+        assert stage.wait_s is None
 
     asyncio.run(whole())
 
 
-def test_all_are_closed_once_and_opened_again_in_time() -> None:
-    async def work(room: Room) -> None:
-        before = dict(room.listeners)
-        room.refuse(until_s=5)
-        room.listener_faults.look()
-        assert room.closed == ["", "a", "b"]
-        assert room.wait_s == pytest.approx(5, abs=1)
-        room.wall_s += 5
-        room.listener_faults.look()
-        room.listener_faults.look()
-        await room.opened()
-        assert room.wait_s is None
-        assert all(room.listeners[name] is not one for name, one in before.items())
-        # What is open is closed by nobody, and opened by nobody again.
-        room.listener_faults.look()
-        assert room.closed == ["", "a", "b"]
+def test_active_fault_closes_all_listeners_until_it_ends() -> None:
+    async def work(stage: Stage) -> None:
+        before = dict(stage.listeners)
+        stage.refuse(until_s=5)
+        stage.listener_faults.apply()
+        assert stage.closed == ["", "a", "b"]
+        assert stage.wait_s == pytest.approx(5, abs=1)
+        stage.utc_s += 5
+        stage.listener_faults.apply()
+        stage.listener_faults.apply()
+        await stage.reopened()
+        assert stage.wait_s is None
+        assert all(stage.listeners[name] is not one for name, one in before.items())
+        # Open listeners are left alone.
+        stage.listener_faults.apply()
+        assert stage.closed == ["", "a", "b"]
 
     play(work)
 
 
-def test_a_window_to_come_is_waited_for() -> None:
-    async def work(room: Room) -> None:
-        room.refuse(from_s=7)
-        assert room.closed == []
-        assert room.wait_s == pytest.approx(7, abs=1)
-        room.wall_s += 7
-        room.listener_faults.look()
-        assert room.closed == ["", "a", "b"]
-        assert room.wait_s is None
+def test_future_fault_closes_listeners_at_its_time() -> None:
+    async def work(stage: Stage) -> None:
+        stage.refuse(from_s=7)
+        assert stage.closed == []
+        assert stage.wait_s == pytest.approx(7, abs=1)
+        stage.utc_s += 7
+        stage.listener_faults.apply()
+        assert stage.closed == ["", "a", "b"]
+        assert stage.wait_s is None
 
     play(work)
 
 
-def test_a_clock_that_may_be_set_is_looked_at_now_and_then() -> None:
-    async def work(room: Room) -> None:
-        room.refuse(until_s=1000)
-        assert room.wait_s == pytest.approx(30, abs=1)
+def test_long_wait_is_cut_for_a_clock_that_may_be_set() -> None:
+    async def work(stage: Stage) -> None:
+        stage.refuse(until_s=1000)
+        assert stage.wait_s == pytest.approx(30, abs=1)
 
     play(work)
 
 
-def test_a_listener_that_has_gone_meanwhile_stays_gone() -> None:
-    async def work(room: Room) -> None:
-        room.refuse()
-        del room.listeners["a"]
-        room.engine.running = ()
-        room.may_open.clear()
-        room.listener_faults.look()
+def test_listener_removed_meanwhile_is_not_reopened() -> None:
+    async def work(stage: Stage) -> None:
+        stage.refuse()
+        del stage.listeners["a"]
+        stage.engine.running = ()
+        stage.may_open.clear()
+        stage.listener_faults.apply()
         await asyncio.sleep(0)
-        mine = room.listeners["b"] = room.listener("other")
-        room.may_open.set()
-        await room.opened()
-        assert [*room.listeners] == ["", "b"]
-        assert room.listeners["b"] is mine
-        # It was opened for nobody, or was not even tried.
-        assert room.closed == ["", "a", "b"]
+        mine = stage.listeners["b"] = stage.listener("other")
+        stage.may_open.set()
+        await stage.reopened()
+        assert [*stage.listeners] == ["", "b"]
+        assert stage.listeners["b"] is mine
+        assert stage.closed == ["", "a", "b"]
 
     play(work)
 
 
-def test_a_listener_that_changed_while_it_was_opened_is_closed() -> None:
-    async def work(room: Room) -> None:
-        room.refuse()
-        room.engine.running = ()
-        room.may_open.clear()
-        room.listener_faults.look()
+def test_listener_replaced_during_reopening_is_closed() -> None:
+    async def work(stage: Stage) -> None:
+        stage.refuse()
+        stage.engine.running = ()
+        stage.may_open.clear()
+        stage.listener_faults.apply()
         await asyncio.sleep(0)
-        mine = room.listeners[""] = room.listener("other")
-        room.may_open.set()
-        await room.opened()
-        assert room.listeners[""] is mine
-        assert room.closed == ["", "a", "b", " again"]
+        mine = stage.listeners[""] = stage.listener("other")
+        stage.may_open.set()
+        await stage.reopened()
+        assert stage.listeners[""] is mine
+        assert stage.closed == ["", "a", "b", " again"]
 
     play(work)
 
 
-def test_a_new_listener_is_closed_when_somebody_looks() -> None:
-    async def work(room: Room) -> None:
-        room.refuse()
-        room.listeners["c"] = room.listener("c")
-        room.listener_faults.look()
-        assert room.closed == ["", "a", "b", "c"]
+def test_listener_added_during_a_fault_is_closed() -> None:
+    async def work(stage: Stage) -> None:
+        stage.refuse()
+        stage.listeners["c"] = stage.listener("c")
+        stage.listener_faults.apply()
+        assert stage.closed == ["", "a", "b", "c"]
 
     play(work)
 
 
-def test_a_place_that_is_taken_is_tried_again_and_told_once() -> None:
-    said = "a: saw another server, expected an address that is free here; it is tried again"
+def test_taken_address_is_retried_and_reported_once() -> None:
+    message = "a: saw another server, expected an address that is free here; retrying every 1 s"
 
-    async def work(room: Room) -> None:
+    async def work(stage: Stage) -> None:
         for times in (1, 2):
-            room.refuse()
-            room.engine.running = ()
-            room.taken = {"a"}
+            stage.refuse()
+            stage.engine.running = ()
+            stage.taken = {"a"}
             for _ in range(3):
-                room.listener_faults.look()
-                await room.opened()
-            assert room.told == [said] * times
-            assert room.wait_s == pytest.approx(1, abs=0.5)
-            room.taken.clear()
-            old = room.listeners["a"]
-            room.listener_faults.look()
-            await room.opened()
-            assert room.listeners["a"] is not old
+                stage.listener_faults.apply()
+                await stage.reopened()
+            assert stage.messages == [message] * times
+            assert stage.wait_s == pytest.approx(1, abs=0.5)
+            stage.taken.clear()
+            old = stage.listeners["a"]
+            stage.listener_faults.apply()
+            await stage.reopened()
+            assert stage.listeners["a"] is not old
 
     play(work)
 
 
-def test_what_begins_anew_while_it_opens_is_shut_again() -> None:
-    async def work(room: Room) -> None:
-        room.refuse()
-        running, room.engine.running = room.engine.running, ()
-        room.may_open.clear()
-        room.listener_faults.look()
+def test_fault_that_restarts_during_reopening_closes_again() -> None:
+    async def work(stage: Stage) -> None:
+        stage.refuse()
+        running, stage.engine.running = stage.engine.running, ()
+        stage.may_open.clear()
+        stage.listener_faults.apply()
         await asyncio.sleep(0)
-        room.engine.running = running
-        room.listener_faults.look()
-        room.may_open.set()
-        await room.opened()
-        assert room.closed == ["", "a", "b", " again", "a again", "b again"]
+        stage.engine.running = running
+        stage.listener_faults.apply()
+        stage.may_open.set()
+        await stage.reopened()
+        assert stage.closed == ["", "a", "b", " again", "a again", "b again"]
 
     play(work)
 
 
-def test_who_settles_goes_on_when_all_are_open() -> None:
-    async def work(room: Room) -> None:
-        await room.listener_faults.settle()  # Nothing was ever closed.
-        before = [*room.listeners.values()]
-        room.refuse()
-        room.engine.running = ()
-        room.may_open.clear()
-        room.listener_faults.look()
-        settled = asyncio.create_task(room.listener_faults.settle())
+def test_settle_returns_when_all_listeners_are_open() -> None:
+    async def work(stage: Stage) -> None:
+        await stage.listener_faults.settle()  # Nothing was ever closed.
+        before = [*stage.listeners.values()]
+        stage.refuse()
+        stage.engine.running = ()
+        stage.may_open.clear()
+        stage.listener_faults.apply()
+        settled = asyncio.create_task(stage.listener_faults.settle())
         await asyncio.sleep(0)
         assert not settled.done()
-        room.may_open.set()
+        stage.may_open.set()
         await settled
-        after = [*room.listeners.values()]
+        after = [*stage.listeners.values()]
         assert all(old is not new for old, new in zip(before, after, strict=True))
 
     play(work)
 
 
-def test_the_end_does_not_wait_for_what_does_not_open() -> None:
-    async def work(room: Room) -> None:
-        room.refuse()
-        room.engine.running = ()
-        room.may_open.clear()
-        room.listener_faults.look()
-        await room.listener_faults.close()
-        assert room.listener_faults._opening
-        assert room.listener_faults._opening.cancelled()
+def test_close_cancels_a_listener_that_does_not_open() -> None:
+    async def work(stage: Stage) -> None:
+        stage.refuse()
+        stage.engine.running = ()
+        stage.may_open.clear()
+        stage.listener_faults.apply()
+        await stage.listener_faults.close()
+        assert stage.listener_faults._opening
+        assert stage.listener_faults._opening.cancelled()
 
     play(work)
 
 
 async def ask(port: int) -> str:
-    """Ask for the name of the VM; return it, or what became of the connection."""
+    """Ask for the name of the VM; return it, or how the connection failed."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(ASK)
-        said = await reader.read()
+        received = await reader.read()
         writer.close()
     except ConnectionRefusedError:
         return "refused"
     except ConnectionResetError:
         return "reset"
-    return replies(said)[0].body.decode()
+    return replies(received)[0].body.decode()
 
 
-async def serving(work: Callable[[Server, int], Awaitable[None]], given: Any = None) -> None:
-    said = {"admin": "none", "public": "none", "listen": "127.0.0.1:0", "virtual_clock": True}
-    told: list[str] = []
-    server = build(configure(resolve(said, {}, {})), told.append, given or InheritedSockets())
+async def serving(
+    work: Callable[[Server, int], Awaitable[None]],
+    inherited: InheritedSockets = InheritedSockets(),  # noqa: B008 - frozen
+) -> None:
+    messages: list[str] = []
+    settings = Settings(admin="none", public="none", listen="127.0.0.1:0", virtual_clock=True)
+    server = build(load(settings), messages.append, inherited)
     port = int((await server.start()).imds.rpartition(":")[2])
     await server.events_service.set_clock(server.clock.planned(rate=0))
     await work(server, port)
     await server.stop(patience_s=0)
-    assert told == []
+    assert messages == []
 
 
-def test_a_server_is_not_there_for_as_long_as_was_said() -> None:
+def test_restart_playbook_refuses_then_answers_500_then_200() -> None:
     async def work(server: Server, port: int) -> None:
         assert await ask(port) == "vm-1"
         await server.faults.play("restart", refused_s=5, errors_s=9)
         assert await ask(port) == "refused"
         await server.events_service.set_clock(server.clock.planned(advance_s=5))
-        await opened(server.listener_faults)
+        await reopened(server.listener_faults)
         assert await ask(port) == "Internal Server Error"
         await server.events_service.set_clock(server.clock.planned(advance_s=4))
         assert await ask(port) == "vm-1"
-        # Truly refused connections are counted by nobody: nobody saw them.
+        # The kernel refuses connections unseen: they are not counted.
         assert server.faults.played == {"proxy-500": 1}
 
     asyncio.run(serving(work))
 
 
-def test_to_clear_it_opens_the_doors_at_once() -> None:
+def test_clearing_a_fault_reopens_listeners() -> None:
     async def work(server: Server, port: int) -> None:
         await server.faults.set({"effect": "refused"})
         assert await ask(port) == "refused"
         await server.faults.clear()
-        await opened(server.listener_faults)
+        await reopened(server.listener_faults)
         assert await ask(port) == "vm-1"
 
     asyncio.run(serving(work))
 
 
-def test_what_was_given_or_is_not_for_all_is_reset() -> None:
+def test_inherited_socket_or_single_vm_gets_a_reset() -> None:
     async def work(server: Server, port: int) -> None:
         await server.faults.set({"effect": "refused", "until_s": 5})
         assert await ask(port) == "reset"
@@ -306,4 +307,4 @@ def test_what_was_given_or_is_not_for_all_is_reset() -> None:
         assert server.faults.played == {"refused": 2}
 
     listening = socket.create_server(("127.0.0.1", 0))
-    asyncio.run(serving(work, InheritedSockets(dispatcher=((listening, ""),))))
+    asyncio.run(serving(work, InheritedSockets(dataplane=((listening, ""),))))

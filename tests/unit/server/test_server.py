@@ -1,73 +1,78 @@
-"""All parts of one server, inside a running loop."""
+"""The lifecycle of one server inside a running loop."""
 
 import asyncio
 import gc
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from openimds.config import configure
 from openimds.errors import ConfigError
 from openimds.fleet.store.state import State
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
-from openimds.settings import resolve
+from openimds.server.startup import load
+from openimds.settings import Settings
 
-WHOLE = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n"
+COMPLETE = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n"
 HALF = b"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\n"
 
 
 def descriptors() -> set[Path]:
-    """Return what this process has open."""
+    """Return the open file descriptors of this process."""
     return {*Path("/proc/self/fd").iterdir()}
 
 
-async def last_words(said: bytes) -> bytes:
-    """Ask a server one question, say more, stop it, and return what it said after its answer."""
+async def bytes_after_stop(more: bytes) -> bytes:
+    """Send a request and `more`, stop the server, and return the bytes after the response."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = configure(resolve({"admin": "none", "public": "none"}, {}, {}))
-    server = build(config, lambda _: None, InheritedSockets(dispatcher=((listening, ""),)))
+    startup = load(Settings(admin="none", public="none"))
+    server = build(startup, lambda _: None, InheritedSockets(dataplane=((listening, ""),)))
     await server.start()
     reader, writer = await asyncio.open_connection(*listening.getsockname())
-    writer.write(WHOLE + said)
+    writer.write(COMPLETE + more)
     await reader.readuntil(b"]}")
     await server.stop(patience_s=0)
-    heard = await reader.read()
+    received = await reader.read()
     writer.close()
     await writer.wait_closed()
     assert len(server.dispatcher.connections) == 0
-    return heard
+    return received
 
 
-def test_a_server_without_patience_cuts_a_request_that_is_half_read() -> None:
-    assert asyncio.run(last_words(HALF)).startswith(b"HTTP/1.1 408 ")
+def test_stop_without_patience_answers_half_a_request_with_408() -> None:
+    assert asyncio.run(bytes_after_stop(HALF)).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_connection_that_asks_nothing_ends_without_a_word() -> None:
-    assert asyncio.run(last_words(b"")) == b""
+def test_stop_closes_an_idle_connection_without_a_byte() -> None:
+    assert asyncio.run(bytes_after_stop(b"")) == b""
 
 
-def test_starting_leaves_the_collector_of_the_process_alone() -> None:
+def test_start_leaves_the_garbage_collector_alone() -> None:
     before = gc.get_freeze_count()
-    asyncio.run(last_words(b""))
+    asyncio.run(bytes_after_stop(b""))
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
 
 
 @pytest.mark.parametrize(
-    "bad", [{"attest_key": "no certificates"}, {"event_hook": "'"}, {"public": "unix:/no.sock"}]
+    "bad",
+    [
+        {"attest_key": "none.pem", "attest_certificates": "none.pem"},
+        {"event_hook": "'"},
+        {"public": "unix:/no.sock"},
+    ],
 )
-def test_a_server_that_cannot_be_put_together_keeps_nothing(
-    bad: dict[str, str], tmp_path: Path
-) -> None:
-    said = {"admin": "none", "public": "127.0.0.1:0", "state": str(tmp_path), **bad}
+def test_failed_build_leaves_nothing_open(bad: dict[str, Any], tmp_path: Path) -> None:
+    values = {"admin": "none", "public": "127.0.0.1:0", "state": str(tmp_path), **bad}
+    startup = load(Settings(**values))
 
     async def fail() -> None:
         before = descriptors()
-        # What was raised is held, and with it all that was not closed.
+        # The caught exception holds the frames of the failed build, and all that is open in them.
         with pytest.raises(ConfigError) as caught:
-            build(configure(resolve(said, {}, {})), lambda _: None)
+            build(startup, lambda _: None)
         assert descriptors() == before
         del caught
 

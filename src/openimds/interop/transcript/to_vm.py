@@ -26,6 +26,14 @@ class CapturedVm(Struct, frozen=True):
     set_aside: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Messages for the operator: each path that is not served, then the remarks."""
+        ignored = (
+            f"{path} is in no api-version known here and is not served" for path in self.set_aside
+        )
+        return (*ignored, *self.remarks)
+
 
 def captured(value: object, name: str) -> CapturedVm:
     """Return the VM of a transcript or of a body; `name` is used if it has none of its own.

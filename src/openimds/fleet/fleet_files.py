@@ -1,0 +1,142 @@
+"""Read files that describe VMs: fleet files, folders of them, captured documents.
+
+The formats and their checks are `vm`'s, `protocol`'s and `interop`'s; here are paths and reading.
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from openimds.errors import ConfigError
+from openimds.protocol.events.input import plans as event_plans
+from openimds.protocol.events.schedule import RecurringEvent
+from openimds.protocol.faults.fault import FaultSpec
+from openimds.protocol.faults.input import read_faults
+from openimds.vm.decode import decode
+from openimds.vm.fleet_file import fleet
+from openimds.vm.types import Vm
+
+if TYPE_CHECKING:
+    from openimds.interop.transcript.to_vm import CapturedVm
+
+DEFAULT_VM = "vm-1"
+"""The name of the VM that is served when no file names one."""
+FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
+
+
+class FleetFileContents(Struct, frozen=True):
+    """The VMs, scheduled events and faults of a fleet file or folder."""
+
+    vms: list[Vm]
+    events: tuple[RecurringEvent, ...] = ()
+    faults: tuple[FaultSpec, ...] = ()
+
+
+def read_file(path: str) -> object:
+    """Read a YAML, TOML or JSON file into plain values.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not of its format.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(path, reason, "a file that can be read") from None
+    return decode(text, path)
+
+
+def read_fleet(path: str) -> FleetFileContents:
+    """Read a fleet file, or all fleet files of a folder together.
+
+    Raises:
+        ConfigError: a file cannot be read or does not fit, or two files name one VM.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return _read_one(path)
+    file_of: dict[str, str] = {}
+    vms: list[Vm] = []
+    events: tuple[RecurringEvent, ...] = ()
+    faults: tuple[FaultSpec, ...] = ()
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in FILE_ENDINGS or file.name.startswith("."):
+            continue
+        contents = _read_one(str(file))
+        for vm in contents.vms:
+            if vm.name in file_of:
+                seen = f"a VM that {file_of[vm.name]} names too"
+                raise ConfigError(f"{file}: vms.{vm.name}", seen, "each VM in one file")
+            file_of[vm.name] = file.name
+        vms += contents.vms
+        events += contents.events
+        faults += contents.faults
+    if not vms:
+        expected = "fleet files ending in " + ", ".join(FILE_ENDINGS)
+        raise ConfigError(path, "a folder without any", expected)
+    return FleetFileContents(vms, events, faults)
+
+
+def fleet_contents(value: object) -> FleetFileContents:
+    """Return the contents of a fleet file from its plain value.
+
+    Raises:
+        ConfigError: with the path inside the value.
+    """
+    parts = fleet(value)
+    return FleetFileContents(
+        [*parts.vms.values()], event_plans(parts.events), read_faults(parts.faults)
+    )
+
+
+def read_document(path: str) -> "CapturedVm":
+    """Read a file of `openimds capture`, or a captured body of /metadata/instance.
+
+    Raises:
+        ConfigError: the file cannot be read or does not fit.
+    """
+    # Imported on use: most servers never read one.
+    from openimds.interop.transcript.to_vm import captured  # noqa: PLC0415 - see above
+
+    value = read_file(path)
+    try:
+        return captured(value, DEFAULT_VM)
+    except ConfigError as error:
+        raise error.inside(path) from None
+
+
+def fingerprint(path: str) -> bytes:
+    """Return a digest of the text of a fleet file, or of a folder."""
+    fleet_path = Path(path)
+    files = sorted(fleet_path.iterdir()) if fleet_path.is_dir() else [fleet_path]
+    digest = sha256()
+    for file in files:
+        with suppress(OSError):
+            text = file.read_bytes()
+            digest.update(f"{file.name}\0{len(text)}\0".encode() + text)
+    return digest.digest()
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector: VMs have no cycles, and load twice as fast."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_one(path: str) -> FleetFileContents:
+    value = read_file(path)
+    try:
+        return fleet_contents(value)
+    except ConfigError as error:
+        raise error.inside(path) from None

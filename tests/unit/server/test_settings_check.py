@@ -1,0 +1,118 @@
+"""Settings that exclude each other, and notices about settings that hardly can be meant."""
+
+from typing import Any
+
+import pytest
+
+from openimds.server.settings_check import check, notices
+from openimds.settings import Settings
+from tests.unit.vm.refused import Refused, refused
+
+UNREACHABLE = (
+    "certificates and discovery documents name http://{public}, which guests cannot reach. "
+    "Set --public-url to the URL by which guests reach this machine"
+)
+FETCHABLE = "an issuer whose discovery document and keys Entra can fetch by https"
+WRITE_ISSUER = "Write --issuer public --public-url https://..., or --issuer https://..."
+
+
+@pytest.mark.parametrize("public", ["0.0.0.0:8171", "[::]:8171"])
+def test_unspecified_public_address_is_noticed_without_a_url(public: str) -> None:
+    assert notices(Settings(public=public)) == [UNREACHABLE.format(public=public)]
+    assert notices(Settings(public=public, public_url="http://pki.example")) == []
+
+
+@pytest.mark.parametrize("public", ["auto", "none", "127.0.0.1:0", "[::1]:8171", "host:8171"])
+def test_specific_public_address_is_not_noticed(public: str) -> None:
+    assert notices(Settings(public=public)) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"general_burst": 10_000, "identity_per_s": 10_000},
+        {"attest_key": "k", "attest_certificates": "c"},
+        {"issuer": "public"},
+        {"issuer": "public", "public": "none", "public_url": "https://pki.example"},
+        {"entra": "az"},
+        {"entra": "az", "issuer": "public", "public": "none"},
+        {"entra": "federation", "issuer": "https://issuer.example"},
+    ],
+)
+def test_settings_that_go_together_pass(values: dict[str, Any]) -> None:
+    check(Settings(**values))
+
+
+@pytest.mark.parametrize(
+    "values, where, seen, expected, hint",
+    [
+        (
+            {"fleet": "f", "document": "d"},
+            "--document",
+            "both f and d",
+            "a fleet or a document, not both",
+            "",
+        ),
+        (
+            {"general_burst": 10_001},
+            "general_burst",
+            "10001",
+            "at most 10000: each VM stores the times of so many requests",
+            "Write --no-rate-limit, or a smaller burst",
+        ),
+        (
+            {"identity_per_s": 10_001},
+            "identity_burst",
+            "10001",
+            "at most 10000: each VM stores the times of so many requests",
+            "Write --no-rate-limit, or a smaller burst",
+        ),
+        (
+            {"attest_key": "k"},
+            "attest_key",
+            "no attest_certificates beside it",
+            "both or neither",
+            "Set attest_certificates",
+        ),
+        (
+            {"attest_certificates": "c"},
+            "attest_certificates",
+            "no attest_key beside it",
+            "both or neither",
+            "Set attest_key",
+        ),
+        (
+            {"issuer": "public", "public": "none"},
+            "issuer",
+            '"public" without a public address',
+            "a listener, or a URL",
+            "Write --public HOST:PORT, --public-url URL, or --issuer URL",
+        ),
+        (
+            {"entra": "az", "virtual_clock": True},
+            "entra",
+            '"az" with a virtual clock',
+            "the system clock: Entra's tokens live by it",
+            "Leave out --virtual-clock, or --entra",
+        ),
+        (
+            {"entra": "federation"},
+            "entra",
+            '"federation" with the issuer azure',
+            FETCHABLE,
+            WRITE_ISSUER,
+        ),
+        (
+            {"entra": "federation", "issuer": "public", "public": "none"},
+            "entra",
+            '"federation" with the issuer public without a public address',
+            FETCHABLE,
+            WRITE_ISSUER,
+        ),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(
+    values: dict[str, Any], where: str, seen: str, expected: str, hint: str
+) -> None:
+    assert refused(check, Settings(**values)) == Refused(where, seen, expected, hint)
