@@ -16,7 +16,7 @@ from openimds.fleet.store.port import Store
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
 from openimds.protocol.events.input import EventRequest
 from openimds.server.pending_dispatch import PendingDispatch
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 
 COUNT = 10_000
 GROUP = 100
@@ -36,7 +36,7 @@ class _Site:
         for number, vm in enumerate(said["vms"].values()):
             if members > 1:
                 vm["availabilitySet"] = f"as-{number // members}"
-        vms = list(fleet(said).vms.values())
+        vms = list(parse_fleet(said).vms.values())
         self.hit = tuple(said["vms"])[: 1 if members >= count else None]
         self.dispatcher = dispatcher(vms, GENEROUS)
         self.fleet_service = FleetService(store, self.dispatcher.fleet_index, time.time, _open)

@@ -6,7 +6,7 @@ from random import Random
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import address, asked, value
 from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, dispatcher, drive, drive_all, request
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 
 SMALL, LARGE = 1000, 100_000
 AGAIN, CACHED, FIRST = (
@@ -28,7 +28,7 @@ class _Site:
     """A fleet with a connection from each VM that is asked."""
 
     def __init__(self, count: int) -> None:
-        made = dispatcher(list(fleet(value(count)).vms.values()), GENEROUS)
+        made = dispatcher(list(parse_fleet(value(count)).vms.values()), GENEROUS)
         self.callers = [Caller(made, address(n)) for n in asked(count, _ASKED)]
         # Guests do not ask in the order of memory, in which the processor would read ahead.
         Random(count).shuffle(self.callers)

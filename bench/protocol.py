@@ -23,7 +23,7 @@ from bench.stage import (
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.fleet.index import documented_allowances
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm
 
 CACHED = "instance document, cached, every check on"
@@ -88,7 +88,7 @@ def _cases() -> list[Case]:
         dispatcher([Vm("vm-1")], GENEROUS),
         dispatcher([Vm("vm-1")], documented_allowances()),
     )
-    two = dispatcher(list(fleet(value(2)).vms.values()), GENEROUS)
+    two = dispatcher(list(parse_fleet(value(2)).vms.values()), GENEROUS)
     looked_at = dispatcher([Vm("vm-1")], GENEROUS)
     looked_at.set_observer(Recorder(_RECORDED))
     leaf = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text"

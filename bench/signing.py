@@ -38,7 +38,7 @@ from bench.stage import (
 )
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.protocol.pending import PendingDocument, PendingToken
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm
 
 INSTANCES, TOKENS, DOCUMENTS = "instance document", "token", "attested document"
@@ -92,7 +92,7 @@ class _Site:
     """
 
     def __init__(self, what: str, target: str) -> None:
-        vms = list(fleet(_with_identities(_CALLERS)).vms.values())
+        vms = list(parse_fleet(_with_identities(_CALLERS)).vms.values())
         self._what, self._second_s = what, int(time.time())
         targets = () if what == INSTANCES else (target,)
         office = signed(vms, targets, self._second_s)
@@ -164,7 +164,7 @@ def _cached(plan: Plan) -> Table:
 
 def _rates(plan: Plan) -> Table:
     vm = Vm("vm-1")
-    vm = fleet({"vms": {vm.name: {"identities": {"system": True}}}}).vms[vm.name]
+    vm = parse_fleet({"vms": {vm.name: {"identities": {"system": True}}}}).vms[vm.name]
     utc_s = time.time()
     office = signed([vm], (TOKEN, ATTESTED), utc_s)
     token, document = need(vm, TOKEN, utc_s), need(vm, f"{ATTESTED}&nonce=1234567890", utc_s)

@@ -13,7 +13,7 @@ from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Allowance, Allowances, FleetIndex
 from openimds.protocol.access_token import TokenSettings
-from openimds.protocol.handle import handle, subject
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import Pending, PendingDocument, PendingToken, Result
 from openimds.protocol.request import query
 from openimds.vm.types import Vm
@@ -154,7 +154,7 @@ def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> Credentials
 def need(vm: Vm, target: str, utc_s: float) -> PendingToken | PendingDocument:
     """Return what has to be signed for a request of a VM."""
     asked = query("GET", target.encode(), has_metadata_header=True)
-    found = handle(asked, subject(vm, catalog(NEWEST)), utc_s)
+    found = handle(asked, Subject(vm, catalog(NEWEST)), utc_s)
     assert isinstance(found, PendingToken | PendingDocument), found
     return found
 

@@ -131,7 +131,7 @@ def read_value(row: Parameter, value: object, where: str = "", *, text: bool = F
     if not _is_of(row.type, typed):
         raise ConfigError(where, _shown(value, text=text), row.expected)
     if isinstance(typed, str) and not text:
-        _check_encodable(typed, where)
+        check_encodable(typed, where)
     if row.choices and typed not in row.choices:
         hint = nearest(str(typed), map(str, row.choices))
         raise ConfigError(where, _shown(value, text=text), row.expected, hint)
@@ -254,11 +254,16 @@ def _item(item: object, where: str, *, text: bool) -> str:
     if not isinstance(item, str):
         raise ConfigError(where, describe(item), "a string")
     if not text:
-        _check_encodable(item, where)
+        check_encodable(item, where)
     return item
 
 
-def _check_encodable(value: str, where: str) -> None:
+def check_encodable(value: str, where: str) -> None:
+    """Check that UTF-8 can carry a text; `where` is its path.
+
+    Raises:
+        ConfigError: the text has half of a surrogate pair.
+    """
     # JSON can write half of a surrogate pair; UTF-8 cannot. Text of the environment is left alone:
     # there it stands for a byte of a file name that is not UTF-8.
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):

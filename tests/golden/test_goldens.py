@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from openimds.protocol.pending import Pending, PendingDocument, Result, Signature
-from openimds.vm.from_capture import capture
+from openimds.vm.from_capture import parse_capture
 from tests.golden import make
 from tests.support.talk import IdleProvider, Talk, a_dispatcher, an_index
 
 HERE = Path(__file__).parent
 CASES: list[dict[str, Any]] = json.loads((HERE / "cases.json").read_bytes())
-HEAD = capture(json.loads((HERE / "head.json").read_bytes()), "head")
+HEAD = parse_capture(json.loads((HERE / "head.json").read_bytes()), "head")
 
 
 class SigningProvider(IdleProvider):

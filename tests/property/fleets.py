@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from openimds.facts.fields import FieldKind
 from openimds.facts.versions import GENERAL
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.schema_tree import Group, Leaf, Many, Node, newest_tree
 from openimds.vm.types import Vm
 
@@ -41,4 +41,4 @@ def vms(draw: st.DrawFn) -> Vm:
         said.setdefault("compute", {})["tags"] = draw(st.dictionaries(tag_names, texts, max_size=3))
     if draw(st.booleans()):
         said["classic"] = draw(st.booleans())
-    return vm(draw(st.sampled_from(["web-1", "db", "aks-pool-vmss_7"])), said)
+    return parse_vm(draw(st.sampled_from(["web-1", "db", "aks-pool-vmss_7"])), said)

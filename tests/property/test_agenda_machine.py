@@ -29,7 +29,7 @@ from openimds.protocol.events.event import Event
 from openimds.protocol.events.input import EventRequest
 from openimds.protocol.events.state_machine import TransitionRefusal
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 from tests.property.test_events_machine import FLEET, NOTICE, Model, scopes
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
 
     def open(self) -> None:
         fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
-        fleet_index.apply(fleet_index.plan(fleet({"vms": SAID}).vms.values()))
+        fleet_index.apply(fleet_index.plan(parse_fleet({"vms": SAID}).vms.values()))
         self.store = FullStore(Path(self.folder.name) / "fleet.db")
         self.fleet_service = FleetService(self.store, fleet_index, lambda: self.now_s, self.nothing)
         self.desks.append(self.fleet_service)

@@ -14,10 +14,10 @@ from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
 from openimds.credentials.pki.verify import verify
 from openimds.credentials.worker import Worker
 from openimds.facts.versions import GENERAL, catalog
-from openimds.protocol.handle import handle, subject
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import PendingDocument
 from openimds.protocol.request import query
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 REGISTRY = LazyCa(CaSettings(public_url="http://127.0.0.1:8171"))
 DOCUMENTS = DocumentCache(REGISTRY.document_signer, lambda: 0, Worker())
@@ -32,7 +32,7 @@ def wanted(version: str, nonce: str, plan: dict[str, str]) -> PendingDocument:
     said: dict[str, Any] = {"compute": {"plan": plan}}
     target = f"/metadata/attested/document?api-version={version}&nonce={nonce}"
     asked = query("GET", target.encode(), has_metadata_header=True)
-    got = handle(asked, subject(vm("web-1", said), catalog()), NOW_S)
+    got = handle(asked, Subject(parse_vm("web-1", said), catalog()), NOW_S)
     assert isinstance(got, PendingDocument)
     return got
 

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.versions import catalog
-from openimds.protocol.document import project, shape
+from openimds.protocol.document import tree_at
 from openimds.protocol.handle import Subject, handle
-from openimds.protocol.handle import subject as subject_of
 from openimds.protocol.request import query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.defaults import complete
-from openimds.vm.from_capture import capture
+from openimds.vm.from_capture import parse_capture
 from openimds.vm.types import Vm
 from tests.property.fleets import VERSIONS, vms
 
@@ -25,7 +24,7 @@ FIRST_PUBLIC = VERSIONS.index(OLD_NAMES[0].before)
 
 
 def subject(vm: Vm) -> Subject:
-    return subject_of(vm, catalog())
+    return Subject(vm, catalog())
 
 
 def ask(vm: Subject, version: str, route: list[str], form: str = "json") -> Response | Refusal:
@@ -69,9 +68,8 @@ def test_a_later_version_has_everything_of_an_earlier_one(vm: Vm, data: st.DataO
     public = VERSIONS[FIRST_PUBLIC:]
     earlier = data.draw(st.integers(0, len(public) - 2))
     later = data.draw(st.integers(earlier + 1, len(public) - 1))
-    document = complete(vm)
-    before = dict(leaves(project(document, shape(public[earlier]))))
-    after = dict(leaves(project(document, shape(public[later]))))
+    before = dict(leaves(complete(vm, tree_at(public[earlier]))))
+    after = dict(leaves(complete(vm, tree_at(public[later]))))
     assert before.items() <= after.items()
 
 
@@ -122,11 +120,11 @@ def test_what_is_not_listed_is_not_found(vm: Vm, version: str, name: str) -> Non
 @given(vms(), st.sampled_from(VERSIONS))
 @settings(max_examples=150)
 def test_a_captured_document_comes_out_as_it_went_in(vm: Vm, version: str) -> None:
-    wanted = shape(version, is_classic=vm.classic)
-    before = project(complete(vm), wanted)
-    found = capture(before, "other")
+    tree = tree_at(version, is_classic=vm.classic)
+    before = complete(vm, tree)
+    found = parse_capture(before, "other")
     assert found.set_aside == ()
-    assert project(complete(found.vm), wanted) == before
+    assert complete(found.vm, tree) == before
 
 
 @given(vms())

@@ -9,7 +9,7 @@ from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Allowances, FleetIndex, documented_allowances
 from openimds.protocol.events.document import document
 from openimds.protocol.pending import EventsDocument, Pending, PendingEventsDocument, Result
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm
 
 UTC_S = 1_795_377_286.0  # Sun, 22 Nov 2026 19:54:46 GMT
@@ -180,4 +180,4 @@ def limited() -> Allowances:
 
 
 def a_fleet(**vms: dict[str, Any]) -> list[Vm]:
-    return list(fleet({"vms": vms}).vms.values())
+    return list(parse_fleet({"vms": vms}).vms.values())

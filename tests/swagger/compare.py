@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from openimds.protocol.document import project, shape
+from openimds.protocol.document import tree_at
 from openimds.vm.defaults import complete
-from openimds.vm.from_capture import capture
+from openimds.vm.from_capture import parse_capture
 from tests.swagger.files import Json
 
 
 def served(body: Json, version: str) -> Json:
     """Return the document that a server of a captured body gives at a version."""
-    captured = capture(body, "a-name-of-ours")
+    captured = parse_capture(body, "a-name-of-ours")
     assert captured.set_aside == ()
-    return project(complete(captured.vm), shape(version))
+    return complete(captured.vm, tree_at(version))
 
 
 def changed(before: object, after: object, path: str = "") -> Iterator[str]:

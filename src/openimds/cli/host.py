@@ -15,7 +15,7 @@ from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
 from openimds.linux.host.plan import HostError, PlanStep, plan_down, plan_up, read_state
 from openimds.linux.host.status import Guest, host_report, obstacles, route_to
 from openimds.settings import Settings
-from openimds.vm.fleet_file import vm as read_vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
 
 _READ_ONLY = ("name", "revision", "origin")
@@ -124,7 +124,7 @@ def fleet_of(settings: Settings) -> list[Vm]:
     if settings.fleet:
         return read_fleet(settings.fleet).vms
     return [
-        read_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY})
+        parse_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY})
         for vm in Client(settings.state).vms()
     ]
 

@@ -96,12 +96,12 @@ def put(file: str, *, is_json: bool, **flags: object) -> None:
 
     FILE may also be one VM with its name.
     """
-    from openimds.vm.fleet_file import fleet
+    from openimds.vm.fleet_file import parse_fleet
     from openimds.vm.serialize import vm_to_value
 
     value = _read(file)
     try:
-        vms = fleet(value if _is_fleet(value) else _as_fleet(value)).vms
+        vms = parse_fleet(value if _is_fleet(value) else _as_fleet(value)).vms
     except ConfigError as error:
         raise error.inside(file) from None
     bodies = [(name, vm_to_value(vm)) for name, vm in vms.items()]
@@ -225,7 +225,7 @@ def _document(vms: "Iterable[Vm]", name: str, version: str, newest: str) -> byte
         ConfigError: the file has no such VM, or there is no such api-version.
     """
     from openimds.facts.versions import catalog
-    from openimds.protocol.handle import instance_document, subject
+    from openimds.protocol.handle import instance_document
 
     by_name = {vm.name: vm for vm in vms}
     if name not in by_name:
@@ -236,7 +236,7 @@ def _document(vms: "Iterable[Vm]", name: str, version: str, newest: str) -> byte
     if version not in served.known:
         likely = ", ".join(served.newest_first)
         raise ConfigError("--api-version", f'"{version}"', f"an api-version such as {likely}")
-    return instance_document(subject(by_name[name], served), version)
+    return instance_document(by_name[name], version)
 
 
 def _compute(vm: dict[str, Any], key: str) -> str:

@@ -30,7 +30,7 @@ from openimds.protocol.faults.substitute import substitute
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import Pending, PendingToken, Result, Signature
 from openimds.protocol.request import Query, query
-from openimds.protocol.response import WHILE_HELD, Refusal, Response, refuse, throttled
+from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response, refuse, throttled
 
 WireEntry: TypeAlias = VmEntry[PreparedResponse]
 ResponseIndex: TypeAlias = FleetIndex[PreparedResponse]
@@ -277,10 +277,10 @@ class Dispatcher:
             return False
         if result is response.result and isinstance(result, Signature):
             response.until_s = min(result.until_s, floor(utc_s) + 1)
-        elif result is not response.result or response.until_s != WHILE_HELD:
+        elif result is not response.result or response.until_s != UNTIL_REPLACED:
             response.render(resume(response.query, response.pending, result, utc_s))
             response.result = result
-        return response.until_s == WHILE_HELD or utc_s < response.until_s
+        return response.until_s == UNTIL_REPLACED or utc_s < response.until_s
 
     def _cache(  # noqa: PLR0913, PLR0917 - the facts of one response
         self,
@@ -294,7 +294,7 @@ class Dispatcher:
     ) -> PreparedResponse:
         """Prepare the response to a request, and cache it unless it is for one request only."""
         response = self._prepare(outcome, asked, request)
-        is_over = WHILE_HELD < outcome.until_s <= self.utc()
+        is_over = UNTIL_REPLACED < outcome.until_s <= self.utc()
         is_once = is_over or (pending is not None and pending.is_once)
         if is_once or not request.is_cacheable:
             return response
@@ -381,7 +381,7 @@ class Dispatcher:
         counter: str = "",
     ) -> PreparedResponse:
         name = counter or _name(asked)
-        family = outcome.problem.family if isinstance(outcome, Refusal) else ""
+        family = outcome.row.family if isinstance(outcome, Refusal) else ""
         return PreparedResponse(
             outcome,
             family or asked.category.headers,
@@ -401,4 +401,4 @@ def _name(asked: Query) -> str:
 
 def reason_of(outcome: Response | Refusal) -> str:
     """Return the key of a refusal's row, or nothing for a success."""
-    return outcome.problem.key if isinstance(outcome, Refusal) else ""
+    return outcome.row.key if isinstance(outcome, Refusal) else ""

@@ -18,7 +18,7 @@ from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
 from openimds.vm.decode import decode
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def fleet_contents(value: object) -> FleetFileContents:
     Raises:
         ConfigError: with the path inside the value.
     """
-    parts = fleet(value)
+    parts = parse_fleet(value)
     return FleetFileContents(
         [*parts.vms.values()], event_plans(parts.events), read_faults(parts.faults)
     )

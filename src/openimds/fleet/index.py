@@ -1,7 +1,6 @@
 """The fleet index, its entries, and the way from a caller to its VM."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
@@ -15,7 +14,7 @@ from openimds.facts.versions import Catalog
 from openimds.fleet.response_cache import CachedResponses, ResponseCache
 from openimds.protocol.handle import Subject
 from openimds.protocol.rate_limit import Window, window
-from openimds.vm.defaults import complete, default_address, private_addresses
+from openimds.vm.defaults import default_address, private_addresses
 from openimds.vm.identities import tenant_of
 from openimds.vm.types import Vm
 
@@ -54,17 +53,6 @@ def unpack(packed: bytes) -> Vm:
     return _unpack(packed)
 
 
-@lru_cache(maxsize=128)
-def _whole(packed: bytes) -> tuple[Vm, dict[str, object]]:
-    """Return a VM and its complete document, cached for repeated requests.
-
-    Most responses are cached and need the document once. Requests that change something, or whose
-    response is for them alone, need it each time.
-    """
-    vm = _unpack(packed)
-    return vm, complete(vm)
-
-
 class AddressClaims(Struct, frozen=True):
     """The configured addresses and listeners of a VM, or the default address it has instead."""
 
@@ -85,7 +73,7 @@ class VmEntry(Generic[R]):
         self.claims = AddressClaims((), (), "")
         self._windows: dict[str, Window] | None = None
         self._under_way: dict[str, int] | None = None
-        self.pack(vm)
+        self._packed = _pack(vm)
 
     def pack(self, vm: Vm) -> None:
         """Replace the VM; its limits keep their counts."""
@@ -103,8 +91,7 @@ class VmEntry(Generic[R]):
 
     def subject(self, catalog: Catalog, secret: str = "") -> Subject:
         """Return the subject for `protocol.handle`; `secret` authenticates the VM's callers."""
-        vm, document = _whole(self._packed)
-        return Subject(vm, document, catalog, secret)
+        return Subject(_unpack(self._packed), catalog, secret)
 
     def grants(self, limit: str, allowances: Allowances, now_s: float) -> bool:
         """Tell whether a limiter class allows a request now, and count it if so."""
@@ -212,7 +199,15 @@ class FleetIndex(Generic[R]):
         for name in update.puts.keys() | update.removes:
             self._unlink(name)
         for name, vm in update.puts.items():
-            self._put(vm, update.claims[name])
+            entry = self.by_name.get(name)
+            if entry is None:
+                entry = self.by_name[name] = VmEntry(vm)
+            else:
+                entry.pack(vm)
+            self._link(entry, update.claims[name])
+            self.has_identities |= vm.identities.system or bool(vm.identities.user)
+            if vm.cloud != PUBLIC:
+                self.clouds[tenant_of(vm)] = vm.cloud
         for name in update.removes:
             self.by_name.pop(name, None)
         self._by_listener = update.listeners
@@ -244,15 +239,9 @@ class FleetIndex(Generic[R]):
                     )
         return warnings
 
-    def _put(self, vm: Vm, claims: AddressClaims) -> None:
-        entry = self.by_name.get(vm.name)
-        if entry is None:
-            entry = self.by_name[vm.name] = VmEntry(vm)
-        entry.pack(vm)
+    def _link(self, entry: VmEntry[R], claims: AddressClaims) -> None:
+        """Add the addresses of a VM."""
         entry.claims = claims
-        self.has_identities |= vm.identities.system or bool(vm.identities.user)
-        if vm.cloud != PUBLIC:
-            self.clouds[tenant_of(vm)] = vm.cloud
         for address in claims.addresses:
             self._by_address[address] = entry
         if claims.presumed:

@@ -17,7 +17,7 @@ from openimds.errors import ConfigError
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, Write
 from openimds.vm.fleet_file import merge_patch
-from openimds.vm.fleet_file import vm as read_vm
+from openimds.vm.fleet_file import parse_vm as read_vm
 from openimds.vm.serialize import vm_to_value
 from openimds.vm.types import Vm
 

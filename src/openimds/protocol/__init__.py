@@ -1,15 +1,17 @@
-"""How IMDS answers: pure functions over values.
+"""The protocol of IMDS: pure functions over values.
 
-Rules of the room. Bytes, the VM and the time are arguments; an answer or a refusal is the result.
-Nothing here waits, opens, logs or looks at a clock. What a guest did wrong is a value (a row of
-`spec` with its blanks filled), never an exception.
+Rules of the room. Bytes, the VM and the time are arguments; the result is a response, a refusal, or
+pending work. Nothing here waits, opens, logs or reads a clock. A guest's mistake is a value (a row
+of `facts.refusals` with its blanks filled), never an exception.
 
-Theory. `request` makes a query of a target; `project` cuts the newest document to an api-version;
-`walk` follows a route through it and writes what it finds; `limit` counts; `token`, `attest`,
-`balancer`, `protocols` and the room `events` know what their endpoints say. `answer` goes through
-the gates in the order of `spec.endpoints.GATES` and is the only door that the outside calls; what
-it cannot make comes back as a `need`, and `finish` makes an answer of what was made of it. The room
-`faults` stands around `answer`, and says what is wrong on request.
+Theory. `request` parses a request target into a query. `handle` is the one entry: `checks` runs the
+request checks in the order of `facts.endpoints.REQUEST_CHECKS`, then the handler of the endpoint
+answers. `document` has the tree of the instance document at each api-version and follows a route
+through a document; `access_token`, `identity_dialects`, `attested_document`, `load_balancer` and
+the room `events` write the bodies of their endpoints. Where a key, another service or the store
+must take part, the handler returns pending work (`pending`), and `resume` makes the response from
+its result. `rate_limit` counts requests. `request_log` has the record of a request; the room `lint`
+checks records for mistakes of clients. The room `faults` wraps `handle` with injected faults.
 
-What the room refuses to know: connections, HTTP framing, who asks, caches.
+The room knows no connection, no HTTP framing, no caller's address and no cache.
 """

@@ -1,6 +1,7 @@
-"""The attested document: what is signed, not how."""
+"""The attested document: the payload that is signed; the signature is `credentials`' work."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,27 +11,27 @@ from openimds.facts.attested import CACHE_S, ENCODING, LIFE_S, LONGEST_NONCE, ME
 from openimds.facts.clouds import CLOUDS
 from openimds.protocol.pending import PendingDocument, Signature
 from openimds.protocol.request import Query
+from openimds.vm.defaults import text_at
 from openimds.vm.types import Vm
 
 _NONCE = re.compile(f"[A-Za-z0-9_-]{{1,{LONGEST_NONCE}}}")
+_FROM_COMPUTE = ("licenseType", "sku", "subscriptionId", "vmId")
+_PLAN = ("name", "product", "publisher")
 
 
-def need(query: Query, vm: Vm, document: dict[str, Any]) -> PendingDocument | str:
-    """Return what has to be signed for a request, or the key of a refusal."""
+def pending_document(query: Query, vm: Vm) -> PendingDocument | str:
+    """Return the document to sign for a query, or the key of a refusal."""
     nonce = query.parameters.get("nonce", "")
     if nonce and not _NONCE.fullmatch(nonce):
         return "nonce_unfit"
-    compute, said = document["compute"], vm.attested or {}
-    plan = said.get("plan")
-    facts = {
-        "licenseType": said.get("licenseType", compute["licenseType"]),
-        "plan": {**compute["plan"], **(plan if isinstance(plan, dict) else {})},
-        "sku": said.get("sku", compute["sku"]),
-        "subscriptionId": said.get("subscriptionId", compute["subscriptionId"]),
-        "vmId": said.get("vmId", compute["vmId"]),
+    overrides: Mapping[str, Any] = vm.attested or {}
+    facts: dict[str, Any] = {
+        name: overrides.get(name, text_at(vm, f"compute.{name}")) for name in _FROM_COMPUTE
     }
+    plan = {name: text_at(vm, f"compute.plan.{name}") for name in _PLAN}
+    facts["plan"] = {**plan, **overrides.get("plan", {})}
     version = query.parameters["api-version"]
-    names = [
+    members = [
         row.name for row in MEMBERS if row.since <= version and (row.is_classic or not vm.classic)
     ]
     return PendingDocument(
@@ -38,45 +39,45 @@ def need(query: Query, vm: Vm, document: dict[str, Any]) -> PendingDocument | st
         version=version,
         nonce=nonce,
         domain=CLOUDS[vm.cloud].domain,
-        region=compute["location"],
-        members=tuple(names),
+        region=text_at(vm, "compute.location"),
+        members=tuple(members),
         facts=facts,
-        scenario=str(said.get("scenario", "")),
+        scenario=overrides.get("scenario", ""),
     )
 
 
-def payload(wanted: PendingDocument, now_s: float) -> dict[str, Any]:
-    """Return what is signed now; `to_bytes` writes it."""
+def payload(pending: PendingDocument, now_s: float) -> dict[str, Any]:
+    """Return the payload to sign at a time, in seconds since 1970; `to_bytes` writes it."""
     created_s = int(now_s)
-    ends_s = created_s + LIFE_S
-    known = {
-        **wanted.facts,
-        "nonce": wanted.nonce or nonce_of(ends_s),
-        "timeStamp": {"createdOn": stamp(created_s), "expiresOn": stamp(ends_s)},
+    expires_s = created_s + LIFE_S
+    values = {
+        **pending.facts,
+        "nonce": pending.nonce or default_nonce(expires_s),
+        "timeStamp": {"createdOn": stamp(created_s), "expiresOn": stamp(expires_s)},
     }
-    return {name: known[name] for name in wanted.members}
+    return {name: values[name] for name in pending.members}
 
 
-def to_bytes(said: dict[str, Any]) -> bytes:
-    """Return a payload as it is signed: compact JSON, members sorted as the rows are."""
-    return msgspec.json.encode(said)
+def to_bytes(payload: dict[str, Any]) -> bytes:
+    """Return the bytes of a payload to sign: compact JSON, members sorted as the rows are."""
+    return msgspec.json.encode(payload)
 
 
-def nonce_of(ends_s: float) -> str:
-    """Return the nonce of a document that was asked for without one, by the time of its end."""
-    return f"{datetime.fromtimestamp(ends_s, UTC):%Y%m%d-%H%M%S}"
+def default_nonce(expires_s: float) -> str:
+    """Return the nonce for a request without one, from the expiry in seconds since 1970."""
+    return f"{datetime.fromtimestamp(expires_s, UTC):%Y%m%d-%H%M%S}"
 
 
 def stamp(at_s: float) -> str:
-    """Return a time as the payload writes it."""
+    """Return a time, in seconds since 1970, as the payload writes it."""
     return f"{datetime.fromtimestamp(at_s, UTC):%m/%d/%y %H:%M:%S} -0000"
 
 
 def body(signature: Signature) -> bytes:
-    """Return the body of the answer."""
+    """Return the body of the response."""
     return msgspec.json.encode({"encoding": ENCODING, "signature": signature.text})
 
 
-def kept_until(now_s: float) -> float:
-    """Return until when a document without a nonce that is made now is given again."""
+def cached_until_s(now_s: float) -> float:
+    """Return the end of the time in which a document without a nonce is served again."""
     return now_s + CACHE_S

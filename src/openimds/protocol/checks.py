@@ -1,7 +1,9 @@
-"""The gates in the order of `spec.endpoints.GATES`; the first refusal wins.
+"""The request checks in the order of `facts.endpoints.REQUEST_CHECKS`; the first refusal wins.
 
-Each gate is a function that returns the key of a refusal, or nothing.
+Each check is a function that returns the key of a refusal, or nothing.
 """
+
+from collections.abc import Container
 
 import msgspec.json
 
@@ -15,19 +17,19 @@ _EVENT_VERSIONS = frozenset(row.name for row in SCHEDULED_EVENTS)
 
 
 def check(query: Query, catalog: Catalog, secret: str = "") -> Refusal | None:
-    """Return the first refusal of the gates before the document, or None.
+    """Return the first refusal of the checks that need no document, or None.
 
-    `secret` is what a caller has to know where a header of App Service guards.
+    `secret` is the proof that callers of App Service's endpoints have to send.
     """
     key = _path(query) or _verb(query) or _headers(query, secret) or _duplicates(query)
     if not key:
         assert query.endpoint is not None
         key = _version(query, query.endpoint, catalog) or _required(query, query.endpoint)
-    return refuse(key, query, _blanks_of(query, catalog)) if key else None
+    return refuse(key, query, _blanks(query, catalog)) if key else None
 
 
-def _blanks_of(query: Query, catalog: Catalog) -> dict[str, str]:
-    """Return every blank that some row may have, as JSON text."""
+def _blanks(query: Query, catalog: Catalog) -> dict[str, str]:
+    """Return the value of every blank in a refusal row, as JSON text."""
     return {
         "newest": msgspec.json.encode(_newest(query, catalog)).decode(),
         "path": inside_json(query.path),
@@ -62,10 +64,10 @@ def _headers(query: Query, secret: str) -> str:
 
 
 def _is_before_headers(query: Query) -> bool:
-    """Tell whether a request is of a version that came before the `Metadata` header."""
-    asked = query.parameters.get("api-version", "")
+    """Tell whether the api-version is older than the `Metadata` header."""
+    version = query.parameters.get("api-version", "")
     since = query.endpoint.header_since if query.endpoint else ""
-    return asked in _EVENT_VERSIONS and asked < since
+    return version in _EVENT_VERSIONS and version < since
 
 
 def _duplicates(query: Query) -> str:
@@ -73,29 +75,28 @@ def _duplicates(query: Query) -> str:
 
 
 def _version(query: Query, endpoint: Endpoint, catalog: Catalog) -> str:
-    asked = query.parameters.get("api-version", "")
+    version = query.parameters.get("api-version", "")
     match endpoint.versions:
         case "":
             return ""
         case "events":
-            if asked in _EVENT_VERSIONS:
+            if version in _EVENT_VERSIONS:
                 return ""
             # A general version there is answered like an unknown element (recorded, S25).
-            return "not_found" if asked in catalog.known else "version_unknown"
+            return "not_found" if version in catalog.known else "version_unknown"
         case "own":
-            return _known(asked, identity_dialects.versions(endpoint.key))
+            return _one_of(identity_dialects.versions(endpoint.key), version)
         case "credential":
-            return _known(query.parameters.get("cred-api-version", ""), CREDENTIAL_VERSIONS)
+            return _one_of(CREDENTIAL_VERSIONS, query.parameters.get("cred-api-version", ""))
         case _:
-            if asked in catalog.known and asked >= endpoint.since:
-                return ""
-            return "version_unknown" if asked else "version_missing"
+            known = catalog.known if version >= endpoint.since else ()
+            return _one_of(known, version)
 
 
-def _known(asked: str, versions: tuple[str, ...]) -> str:
-    if asked in versions:
+def _one_of(versions: Container[str], version: str) -> str:
+    if version in versions:
         return ""
-    return "version_unknown" if asked else "version_missing"
+    return "version_unknown" if version else "version_missing"
 
 
 def _required(query: Query, endpoint: Endpoint) -> str:

@@ -1,31 +1,18 @@
-"""The newest document: cut it to an api-version, follow a route through it, write a node.
+"""The instance document at an api-version: its tree, a route through it, a node as bytes.
 
-A version's shape is grown from the field rows that are alive in it, with the names that its nodes
-had then; it is computed once and kept. Cutting is a walk along that shape, so the cost is that of
-the fields which come out.
+A version's tree is grown from the field rows that are alive in it, with the names that its nodes
+had then; it is computed once and kept. `vm.defaults.complete` walks along it, so a document costs
+as much as the fields that it has.
 """
 
 from enum import Enum
 from functools import cache
 
 import msgspec.json
-from msgspec import Struct
 
 from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES
 from openimds.facts.fields import Field
-from openimds.vm.schema_tree import Group, Many, Node, grow
-
-
-class ShapeMember(Struct, frozen=True):
-    """One member of an object at some version: its key in the newest document, and its shape."""
-
-    name: str
-    key: str
-    shape: "Shape | None"
-    is_list: bool
-
-
-Shape = tuple[ShapeMember, ...]
+from openimds.vm.schema_tree import Group, grow
 
 
 def is_alive(row: Field, version: str) -> bool:
@@ -34,8 +21,8 @@ def is_alive(row: Field, version: str) -> bool:
 
 
 @cache
-def shape(version: str, *, is_classic: bool = False, is_extended: bool = False) -> Shape:
-    """Return the shape of the document at a version, members in the order of the wire."""
+def tree_at(version: str, *, is_classic: bool = False, is_extended: bool = False) -> Group:
+    """Return the tree of the document at a version, members in the order of the wire."""
     rows = (
         row
         for row in FIELDS
@@ -43,44 +30,11 @@ def shape(version: str, *, is_classic: bool = False, is_extended: bool = False) 
         and (is_extended or not row.extended)
         and (not is_classic or row.path.split(".")[0] in CLASSIC_MEMBERS)
     )
-    return _shape(grow(rows), version)
-
-
-def project(document: dict[str, object], wanted: Shape) -> dict[str, object]:
-    """Return a complete newest document cut to a shape."""
-    return {member.name: _cut(document[member.key], member) for member in wanted}
-
-
-def _cut(value: object, member: ShapeMember) -> object:
-    if member.shape is None:
-        return value
-    if not member.is_list:
-        assert isinstance(value, dict)
-        return project(value, member.shape)
-    assert isinstance(value, list)
-    return [project(one, member.shape) for one in value]
-
-
-def _shape(group: Group, version: str) -> Shape:
-    members = [_member(key, node, version) for key, node in group.members.items()]
-    return tuple(sorted(members, key=lambda member: member.name))
-
-
-def _member(key: str, node: Node, version: str) -> ShapeMember:
-    inner = node.item if isinstance(node, Many) else node
-    below = _shape(inner, version) if isinstance(inner, Group) else None
-    return ShapeMember(_old_name(node.path, version) or key, key, below, isinstance(node, Many))
-
-
-def _old_name(path: str, version: str) -> str:
-    for row in OLD_NAMES:
-        if row.path == path and version < row.before:
-            return row.name
-    return ""
+    return grow(rows, {row.path: row.name for row in OLD_NAMES if version < row.before})
 
 
 class Missing(Enum):
-    """The route leads nowhere."""
+    """The result of a route that leads nowhere."""
 
     MISSING = "missing"
 
@@ -117,18 +71,12 @@ def _any_case(segment: str, node: dict[str, object]) -> str:
     return next((key for key in node if key.lower() == lower), segment)
 
 
-def is_leaf(node: object) -> bool:
-    """Tell whether a node has nothing below it."""
-    return not isinstance(node, dict | list)
-
-
-def as_json(node: object) -> bytes:
-    """Return a node as compact JSON; members stay in the order of the document."""
-    return msgspec.json.encode(node)
+as_json = msgspec.json.Encoder().encode
+"""Write a node as compact JSON; members stay in the order of the document."""
 
 
 def as_text(node: object) -> bytes:
-    """Return a leaf raw, or a listing: a child a line, directories with a slash, no last end."""
+    """Return a leaf raw, or a listing: a child a line, directories with a slash."""
     match node:
         case dict():
             return "\n".join(name + _slash(child) for name, child in node.items()).encode()
@@ -141,4 +89,4 @@ def as_text(node: object) -> bytes:
 
 
 def _slash(child: object) -> str:
-    return "" if is_leaf(child) else "/"
+    return "/" if isinstance(child, dict | list) else ""

@@ -1,4 +1,4 @@
-"""Query and VM in; out comes an answer, a refusal, or what has to be made first."""
+"""`handle` a query about a VM: a response, a refusal, or pending work; `resume` with its result."""
 
 from collections.abc import Callable
 from math import floor
@@ -11,7 +11,7 @@ from openimds.facts.headers import TEXT_MEDIA
 from openimds.facts.versions import Catalog
 from openimds.protocol import access_token, attested_document, identity_dialects, load_balancer
 from openimds.protocol.checks import check
-from openimds.protocol.document import MISSING, as_json, as_text, descend, is_leaf, project, shape
+from openimds.protocol.document import MISSING, as_json, as_text, descend, tree_at
 from openimds.protocol.events.document import read_approval
 from openimds.protocol.events.event import place_of
 from openimds.protocol.pending import (
@@ -29,158 +29,155 @@ from openimds.protocol.pending import (
     Signature,
 )
 from openimds.protocol.request import Query
-from openimds.protocol.response import WHILE_HELD, Refusal, Response, refuse
+from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response, refuse
 from openimds.vm.defaults import complete, default_address, private_addresses
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
 
 
 class Subject(Struct, frozen=True):
-    """Whom a query is about: a VM, its complete newest document, and what its region knows."""
+    """The VM that a query is about, in its region.
+
+    `catalog` has the api-versions of the region; `secret` is the proof of callers on the endpoints
+    of App Service, empty where none was sent.
+    """
 
     vm: Vm
-    document: dict[str, object]
     catalog: Catalog
     secret: str = ""
 
 
-def subject(vm: Vm, catalog: Catalog, secret: str = "") -> Subject:
-    """Return a VM as `handle` wants it; `secret` is what its callers prove themselves with."""
-    return Subject(vm, complete(vm), catalog, secret)
-
-
 def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal | Pending:
-    """Return what IMDS says to a query about a VM, or what has to be made before it can.
+    """Answer a query about a VM, or return the work that is pending before the answer.
 
     `now_s` is the time in seconds since 1970.
     """
-    refused = check(query, subject.catalog, subject.secret)
-    if refused:
-        return refused
+    refusal = check(query, subject.catalog, subject.secret)
+    if refusal:
+        return refusal
     assert query.endpoint is not None  # The first check refuses unknown paths.
     return HANDLERS[query.endpoint.handler](query, subject, now_s)
 
 
-def instance_document(subject: Subject, version: str) -> bytes:
-    """Return the body of `/metadata/instance` at a version that the catalog knows."""
-    wanted = shape(version, is_classic=subject.vm.classic)
-    return as_json(project(subject.document, wanted))
+def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Response | Refusal:
+    """Answer a query with the result of its pending work."""
+    match result:
+        case Failed():
+            return refuse(result.key, query, result.blanks, until_s=now_s)
+        case EventsDocument():
+            return Response(result.body, until_s=UNTIL_REPLACED)
+        case Approved():
+            return Response(b"")
+        case Signature():
+            until_s = min(result.until_s, floor(now_s) + 1)
+            return Response(attested_document.body(result), until_s=until_s)
+        case Challenge():
+            return identity_dialects.challenge(query, result, now_s)
+        case Certificate():
+            assert isinstance(pending, PendingCertificate)
+            return Response(identity_dialects.certificate_body(pending, result))
+        case _:
+            assert isinstance(pending, PendingToken)
+            # The body counts down by the second.
+            body = identity_dialects.token_body(query, pending, result, now_s)
+            return Response(body, until_s=floor(now_s) + 1)
 
 
-def resume(query: Query, need: Pending, made: Result, now_s: float) -> Response | Refusal:
-    """Return the answer once what it needed is made (or could not be)."""
-    if isinstance(made, Failed):
-        return refuse(made.key, query, made.blanks, until_s=now_s)
-    if isinstance(made, EventsDocument):
-        return Response(made.body, until_s=WHILE_HELD)
-    if isinstance(made, Approved):
-        return Response(b"")
-    if isinstance(made, Signature):
-        return Response(attested_document.body(made), until_s=min(made.until_s, floor(now_s) + 1))
-    if isinstance(made, Challenge):
-        return identity_dialects.challenge(query, made, now_s)
-    if isinstance(made, Certificate):
-        assert isinstance(need, PendingCertificate)
-        return Response(identity_dialects.credential(need, made))
-    assert isinstance(need, PendingToken)
-    # The body counts down by the second.
-    return Response(identity_dialects.body(query, need, made, now_s), until_s=floor(now_s) + 1)
+def instance_document(vm: Vm, version: str) -> bytes:
+    """Return the body of `/metadata/instance` at a general api-version."""
+    return as_json(complete(vm, tree_at(version, is_classic=vm.classic)))
 
 
 def _versions(_: Query, subject: Subject, _now_s: float) -> Response:
-    body = msgspec.json.encode({"apiVersions": subject.catalog.general})
-    return Response(body)
+    return Response(msgspec.json.encode({"apiVersions": subject.catalog.general}))
 
 
 def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
-    return _node(query, descend(_document(query, subject), query.route))
+    return _node(query, subject.vm, ("instance", *query.route))
 
 
 def _root(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
-    return _node(query, {"instance": _document(query, subject)})
+    return _node(query, subject.vm, ())
 
 
-def _document(query: Query, subject: Subject) -> dict[str, object]:
-    wanted = shape(
+def _node(query: Query, vm: Vm, route: tuple[str, ...]) -> Response | Refusal:
+    """Answer with the node of a VM's document at the end of a route from the root."""
+    tree = tree_at(
         query.parameters["api-version"],
-        is_classic=subject.vm.classic,
+        is_classic=vm.classic,
         is_extended=query.parameters.get("extended", "").lower() == "true",
     )
-    return project(subject.document, wanted)
-
-
-def _node(query: Query, node: object) -> Response | Refusal:
+    node = descend({"instance": complete(vm, tree)}, route)
     if node is MISSING:
         return refuse("not_found", query)
-    wanted = (query.parameters.get("format") or "json").lower()
-    if wanted == "text":
+    media = (query.parameters.get("format") or "json").lower()
+    if media == "text":
         return Response(as_text(node), TEXT_MEDIA)
-    if wanted != "json":
+    if media != "json":
         return refuse("format_unknown", query)
-    return refuse("leaf_needs_text", query) if is_leaf(node) else Response(as_json(node))
+    if not isinstance(node, dict | list):
+        return refuse("leaf_needs_text", query)
+    return Response(as_json(node))
 
 
 def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Pending:
-    one = identity_dialects.select(query, principals(subject.vm, subject.document))
-    if isinstance(one, str):
-        return refuse(one, query)
-    is_fresh = query.parameters.get("bypass_cache", "").lower() == "true"
-    need = PendingToken(
+    principal = identity_dialects.select(query, principals(subject.vm))
+    if isinstance(principal, str):
+        return refuse(principal, query)
+    pending = PendingToken(
         subject.vm.name,
         subject.vm.cloud,
-        one,
+        principal,
         query.parameters["resource"],
-        is_fresh,
+        query.parameters.get("bypass_cache", "").lower() == "true",
         outdated=query.parameters.get("token_sha256_to_refresh", "").lower(),
     )
-    if access_token.is_resource(need.resource):
-        return identity_dialects.challenged(query, need)
-    return refuse(
-        "resource_unknown", query, access_token.unknown_resource(need, now_s), floor(now_s) + 1
-    )
+    if access_token.is_resource(pending.resource):
+        return identity_dialects.challenged(query, pending)
+    blanks = access_token.unknown_resource(pending, now_s)
+    return refuse("resource_unknown", query, blanks, floor(now_s) + 1)
 
 
 def _identity_info(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
-    """Response with the tenant of the system-assigned identity (S4)."""
-    for one in principals(subject.vm, subject.document):
-        if one.is_system:
-            return Response(msgspec.json.encode({"tenantId": one.tenant_id}))
+    """Answer with the tenant of the system-assigned identity (S4)."""
+    for principal in principals(subject.vm):
+        if principal.is_system:
+            return Response(msgspec.json.encode({"tenantId": principal.tenant_id}))
     return refuse("identity_not_found", query)
 
 
-def _platform(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
-    one = access_token.select(query, principals(subject.vm, subject.document))
-    if isinstance(one, str):
-        return refuse(one, query)
-    return Response(identity_dialects.platform(one, subject.document))
+def _platform_metadata(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
+    principal = access_token.select(query, principals(subject.vm))
+    if isinstance(principal, str):
+        return refuse(principal, query)
+    return Response(identity_dialects.platform_metadata(principal, subject.vm))
 
 
 def _credential(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
-    one = access_token.select(query, principals(subject.vm, subject.document))
-    if isinstance(one, str):
-        return refuse(one, query)
-    wanted = identity_dialects.wanted(query, subject.vm, one, subject.document)
-    return refuse(wanted, query) if isinstance(wanted, str) else wanted
+    principal = access_token.select(query, principals(subject.vm))
+    if isinstance(principal, str):
+        return refuse(principal, query)
+    pending = identity_dialects.pending_certificate(query, subject.vm, principal)
+    return refuse(pending, query) if isinstance(pending, str) else pending
 
 
 def _attested(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
-    need = attested_document.need(query, subject.vm, subject.document)
-    return refuse(need, query) if isinstance(need, str) else need
+    pending = attested_document.pending_document(query, subject.vm)
+    return refuse(pending, query) if isinstance(pending, str) else pending
 
 
-def _balancer(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
-    said = subject.vm.load_balancer
-    assert query.endpoint is not None
+def _load_balancer(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
+    assert query.endpoint is not None  # As in `handle`.
     if not load_balancer.is_expected(query, query.endpoint):
         return refuse("unexpected_request", query)
-    if said is None:
+    if subject.vm.load_balancer is None:
         return refuse("no_load_balancer", query)
-    first = [*private_addresses(subject.vm), default_address(subject.vm)][0]
-    return Response(load_balancer.document(said, first))
+    address = [*private_addresses(subject.vm), default_address(subject.vm)][0]
+    return Response(load_balancer.document(subject.vm.load_balancer, address))
 
 
-def _events(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
-    """Response with the events of the VM's scope, or take its approval of some of them."""
+def _scheduled_events(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
+    """Take the VM's approval of events (POST), or ask for the events of its scope."""
     vm = subject.vm.name
     scope, _ = place_of(subject.vm)
     if query.method != "POST":
@@ -198,11 +195,11 @@ HANDLERS: dict[str, _Handler] = {
     "identity_info": _identity_info,
     "instance": _instance,
     "issue_credential": _credential,
-    "load_balancer": _balancer,
-    "platform_metadata": _platform,
+    "load_balancer": _load_balancer,
+    "platform_metadata": _platform_metadata,
     "root": _root,
-    "scheduled_events": _events,
+    "scheduled_events": _scheduled_events,
     "token": _token,
     "versions": _versions,
 }
-"""The functions by the names that the rows of endpoints call them."""
+"""The handlers by their names in the rows of `facts.endpoints`."""

@@ -1,4 +1,4 @@
-"""The other ways to a managed identity: dialects of the token endpoint, and version 2."""
+"""Azure's other identity protocols: dialects of the token endpoint, and MSI v2."""
 
 import hmac
 from base64 import b64decode
@@ -23,6 +23,7 @@ from openimds.protocol.pending import (
 )
 from openimds.protocol.request import Query
 from openimds.protocol.response import Refusal, refuse
+from openimds.vm.defaults import text_at
 from openimds.vm.identities import Principal
 from openimds.vm.types import Vm
 
@@ -33,95 +34,95 @@ _CHALLENGE_HEADER = "WWW-Authenticate"
 
 @cache
 def versions(endpoint: str) -> tuple[str, ...]:
-    """Return the api-versions of an endpoint that has its own, the newest first."""
+    """Return the api-versions of an endpoint with a list of its own, the newest first."""
     return tuple(
         sorted((row.version for row in DIALECTS if row.endpoint == endpoint), reverse=True)
     )
 
 
 def dialect(query: Query) -> Dialect | None:
-    """Return how a token is asked for here, or None at IMDS's own path."""
-    assert query.endpoint is not None  # The first gate saw to it.
+    """Return the dialect of the query's endpoint, or None at IMDS's own path."""
+    assert query.endpoint is not None  # The first check refuses unknown paths.
     version = query.parameters.get("api-version", "") if query.endpoint.versions == "own" else ""
     return _DIALECTS.get((query.endpoint.key, version))
 
 
 def guard(query: Query, secret: str) -> str:
-    """Return the key of the refusal of a caller who proves nothing, or nothing.
+    """Return the key of the refusal of a caller without proof, or nothing.
 
-    At an api-version that nobody knows any proof will do: the version is refused next.
+    At an unknown api-version the guard of any version will do: the version is refused next.
     """
-    known = dialect(query)
+    row = dialect(query)
     assert query.endpoint is not None
     key = query.endpoint.key
-    rows = [known] if known else [row for row in DIALECTS if row.endpoint == key]
+    rows = [row] if row else [row for row in DIALECTS if row.endpoint == key]
     guards = {row.guard for row in rows} or {Guard.METADATA}
     if Guard.METADATA in guards:
         return "" if query.has_metadata_header else "header_missing"
-    given = [value for name, value in query.credentials if name in guards]
-    if not given:
+    proofs = [value for name, value in query.credentials if name in guards]
+    if not proofs:
         return "header_missing"
-    # Every one of them is compared, each in the same time whatever it says.
-    wrong = [one for one in given if not hmac.compare_digest(one.encode(), secret.encode())]
+    # Compare all of them, each in constant time.
+    wrong = [proof for proof in proofs if not hmac.compare_digest(proof.encode(), secret.encode())]
     return "secret_wrong" if wrong or not secret else ""
 
 
-def select(query: Query, held: tuple[Principal, ...]) -> Principal | str:
-    """Return the identity that a request means, or the key of a refusal."""
+def select(query: Query, principals: tuple[Principal, ...]) -> Principal | str:
+    """Return the identity that a query selects, or the key of a refusal."""
     row = dialect(query)
     if row is None:
-        return access_token.select(query, held)
-    asked = [
+        return access_token.select(query, principals)
+    selectors = [
         (meaning, query.parameters[name].lower())
         for name, meaning in row.selectors
         if query.parameters.get(name)
     ]
-    return access_token.choose(asked, held, falls_back=row.falls_back)
+    return access_token.choose(selectors, principals, falls_back=row.falls_back)
 
 
-def challenged(query: Query, need: PendingToken) -> PendingToken | PendingChallenge:
-    """Return what is needed first: the token, or a file that the caller has to read."""
+def challenged(query: Query, pending: PendingToken) -> PendingToken | PendingChallenge:
+    """Return the pending token with the caller's proof, or a challenge where it is missing."""
     row = dialect(query)
     if row is None or not row.is_challenged:
-        return need
-    given = [value for name, value in query.credentials if name == "authorization"]
-    if len(given) != 1 or not given[0].lower().startswith(_BASIC):
-        return PendingChallenge(need.vm)
-    return structs.replace(need, proof=given[0][len(_BASIC) :].strip())
+        return pending
+    proofs = [value for name, value in query.credentials if name == "authorization"]
+    if len(proofs) != 1 or not proofs[0].lower().startswith(_BASIC):
+        return PendingChallenge(pending.vm)
+    return structs.replace(pending, proof=proofs[0][len(_BASIC) :].strip())
 
 
-def challenge(query: Query, made: Challenge, now_s: float) -> Refusal:
-    """Return the refusal that names the file; it is over at once."""
-    said = refuse("challenge", query, until_s=now_s)
-    return structs.replace(said, headers=((_CHALLENGE_HEADER, f"Basic realm={made.path}"),))
+def challenge(query: Query, file: Challenge, now_s: float) -> Refusal:
+    """Return the refusal that names the file to read; it holds for this request only."""
+    refusal = refuse("challenge", query, until_s=now_s)
+    return structs.replace(refusal, headers=((_CHALLENGE_HEADER, f"Basic realm={file.path}"),))
 
 
-def body(query: Query, need: PendingToken, made: AccessToken, now_s: float) -> bytes:
-    """Return the body of the answer now, in the dialect of the question."""
+def token_body(query: Query, pending: PendingToken, token: AccessToken, now_s: float) -> bytes:
+    """Return the body of the response at `now_s`, in the dialect of the query."""
     row = dialect(query)
     if row is None:
-        return access_token.body(need, made, now_s)
-    one = need.identity
-    known: dict[str, object] = {
-        "access_token": made.text,
-        "client_id": one.client_id,
-        "expires_in": str(max(0, made.expires_s - int(now_s) - LAST_SECOND_S)),
-        "expires_on": _time(made.expires_s, row.time),
-        "msi_res_id": one.mirid,
-        "not_before": str(made.not_before_s),
-        "object_id": one.object_id,
+        return access_token.body(pending, token, now_s)
+    principal = pending.identity
+    values: dict[str, object] = {
+        "access_token": token.text,
+        "client_id": principal.client_id,
+        "expires_in": str(max(0, token.expires_s - int(now_s) - LAST_SECOND_S)),
+        "expires_on": _time(token.expires_s, row.time),
+        "msi_res_id": principal.mirid,
+        "not_before": str(token.not_before_s),
+        "object_id": principal.object_id,
         "refresh_token": "",
-        "resource": need.resource,
+        "resource": pending.resource,
         "token_type": "Bearer",
     }
-    names = (*row.members, *(() if one.is_system else row.confirms))
-    return msgspec.json.encode({name: known[name] for name in names})
+    names = (*row.members, *(() if principal.is_system else row.confirms))
+    return msgspec.json.encode({name: values[name] for name in names})
 
 
-def _time(at_s: int, how: Time) -> str | int:
-    if how is Time.NUMBER:
+def _time(at_s: int, form: Time) -> str | int:
+    if form is Time.NUMBER:
         return at_s
-    return _date(at_s) if how is Time.DATE else str(at_s)
+    return _date(at_s) if form is Time.DATE else str(at_s)
 
 
 def _date(at_s: int) -> str:
@@ -131,70 +132,70 @@ def _date(at_s: int) -> str:
     return f"{at.month}/{at.day}/{at.year} {at.hour % 12 or 12}:{at:%M:%S} {half} +00:00"
 
 
-def variables(way: str, url: str, secret: str = "") -> dict[str, str]:
-    """Return the variables by which clients find a way, by name."""
+def variables(route: str, url: str, secret: str = "") -> dict[str, str]:
+    """Return the environment variables by which clients find a token route, by name."""
     return {
         name: value.format(url=url.removesuffix("/"), secret=secret)
-        for name, value in TOKEN_ROUTES[way].variables
+        for name, value in TOKEN_ROUTES[route].variables
     }
 
 
-# Version 2: not a token comes back, but a certificate with which to ask for one.
+# MSI v2: the response is a certificate, with which the client requests a token elsewhere.
 
 
-class _Wanted(Struct):
+class _CertificateRequest(Struct):
     """The body of a request for a certificate."""
 
     csr: str
     attestation_token: str = ""
 
 
-_WANTED = msgspec.json.Decoder(_Wanted)
+_CERTIFICATE_REQUEST = msgspec.json.Decoder(_CertificateRequest)
 
 
-def platform(one: Principal, document: dict[str, object]) -> bytes:
-    """Return what a client puts into its request for a certificate."""
-    compute = _compute(document)
-    unit = {"vmId": compute["vmId"]}
-    if compute["vmScaleSetName"]:
-        place = (compute[name] for name in ("subscriptionId", "resourceGroupName"))
-        seed = "\0".join((*map(str, place), str(compute["vmScaleSetName"]))).lower()
+def platform_metadata(principal: Principal, vm: Vm) -> bytes:
+    """Return the facts that a client puts into its request for a certificate."""
+    unit = {"vmId": text_at(vm, "compute.vmId")}
+    scale_set = text_at(vm, "compute.vmScaleSetName")
+    if scale_set:
+        subscription = text_at(vm, "compute.subscriptionId")
+        group = text_at(vm, "compute.resourceGroupName")
+        seed = f"{subscription}\0{group}\0{scale_set}".lower()
         unit["vmssId"] = str(UUID(bytes=sha256(seed.encode()).digest()[:16], version=4))
-    said = {"cuId": unit, "clientId": one.client_id, "tenantId": one.tenant_id}
-    # No attestation service of ours: nobody shall be sent to a real one.
-    return msgspec.json.encode({**said, "attestationEndpoint": ""})
-
-
-def wanted(
-    query: Query, vm: Vm, one: Principal, document: dict[str, object]
-) -> PendingCertificate | str:
-    """Return the certificate that a request wants, or the key of a refusal."""
-    try:
-        said = _WANTED.decode(query.body)
-        csr = b64decode(said.csr, validate=True)
-    except (ValueError, RecursionError):
-        # Not JSON, not of this shape, not base64; or nested so deeply that it is an attack.
-        return "request_malformed"
-    if not said.attestation_token:
-        return "attestation_missing"
-    endpoint = MTLS[vm.cloud].format(region=_compute(document)["location"])
-    return PendingCertificate(vm.name, one, csr, endpoint)
-
-
-def credential(need: PendingCertificate, made: Certificate) -> bytes:
-    """Return the body of the answer with a certificate."""
     return msgspec.json.encode(
         {
-            "client_id": need.identity.client_id,
-            "tenant_id": need.identity.tenant_id,
-            "certificate": made.text,
-            "identity_type": "SystemAssigned" if need.identity.is_system else "UserAssigned",
-            "mtls_authentication_endpoint": need.endpoint,
+            "cuId": unit,
+            "clientId": principal.client_id,
+            "tenantId": principal.tenant_id,
+            # OpenIMDS has no attestation service, and must not send clients to a real one.
+            "attestationEndpoint": "",
         }
     )
 
 
-def _compute(document: dict[str, object]) -> dict[str, object]:
-    compute = document["compute"]
-    assert isinstance(compute, dict)
-    return compute
+def pending_certificate(query: Query, vm: Vm, principal: Principal) -> PendingCertificate | str:
+    """Return the certificate to issue for a query, or the key of a refusal."""
+    try:
+        request = _CERTIFICATE_REQUEST.decode(query.body)
+        csr = b64decode(request.csr, validate=True)
+    except (ValueError, RecursionError):
+        # Not JSON, another shape, not base64; or nested so deeply that it is an attack.
+        return "request_malformed"
+    if not request.attestation_token:
+        return "attestation_missing"
+    endpoint = MTLS[vm.cloud].format(region=text_at(vm, "compute.location"))
+    return PendingCertificate(vm.name, principal, csr, endpoint)
+
+
+def certificate_body(pending: PendingCertificate, certificate: Certificate) -> bytes:
+    """Return the body of the response with a certificate."""
+    principal = pending.identity
+    return msgspec.json.encode(
+        {
+            "client_id": principal.client_id,
+            "tenant_id": principal.tenant_id,
+            "certificate": certificate.text,
+            "identity_type": "SystemAssigned" if principal.is_system else "UserAssigned",
+            "mtls_authentication_endpoint": pending.endpoint,
+        }
+    )

@@ -12,22 +12,26 @@ from openimds.protocol.request import Query
 _DEFAULTS: dict[str, object] = {"frontendPort": 0, "backendPort": 0, "protocol": "tcp"}
 
 
-def document(said: Mapping[str, Any], address: str) -> bytes:
-    """Return the document; `address` is the private address of rows that name none."""
+def document(balancer: Mapping[str, Any], address: str) -> bytes:
+    """Return the body of the document of a VM's load balancer.
+
+    `address` is the private address for rules that have none.
+    """
     lists = {
-        row.name: [_row(one, row.names, address) for one in said.get(row.name, ())] for row in LISTS
+        row.name: [_rule(rule, row.names, address) for rule in balancer.get(row.name, ())]
+        for row in LISTS
     }
     return msgspec.json.encode({"loadbalancer": lists})
 
 
 def is_expected(query: Query, endpoint: Endpoint) -> bool:
-    """Tell whether a request has only parameters that the endpoint knows."""
-    return query.parameters.keys() <= {"api-version", *(one.name for one in endpoint.parameters)}
+    """Tell whether a query has no other parameters than those of the endpoint."""
+    return query.parameters.keys() <= {"api-version", *(row.name for row in endpoint.parameters)}
 
 
-def _row(said: Mapping[str, Any], members: tuple[str, ...], address: str) -> dict[str, object]:
+def _rule(rule: Mapping[str, Any], names: tuple[str, ...], address: str) -> dict[str, object]:
     defaults = {**_DEFAULTS, "privateIpAddress": address}
-    return {name: _bracketed(said.get(name, defaults.get(name, ""))) for name in members}
+    return {name: _bracketed(rule.get(name, defaults.get(name, ""))) for name in names}
 
 
 def _bracketed(value: object) -> object:

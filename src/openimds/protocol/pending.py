@@ -1,7 +1,8 @@
-"""What an answer waits for: things that the core cannot make, and what comes back.
+"""Pending work: results that a response needs and this room cannot make.
 
-`answer` returns a need instead of an answer where a key, another service or the store must have a
-part in it. Whoever serves gets it made and asks `finish` for the answer.
+`handle` returns pending work where a key, another service or the store must take part. The caller
+has it done by a provider and passes the result to `resume`. `is_once` is true where the result is
+for one request only, and must not be cached.
 """
 
 from typing import Any, TypeAlias
@@ -12,11 +13,11 @@ from openimds.vm.identities import Principal
 
 
 class PendingToken(Struct, frozen=True):
-    """An access token for an identity of a VM. `is_fresh`: not one that is held already.
+    """An access token for an identity of a VM.
 
-    `outdated` is the SHA-256, in hexadecimal, of a token that the caller was refused with.
-
-    `proof` is what the caller read in the file of a challenge; where it is given it must be right.
+    With `is_fresh` a cached token will not do. `outdated` is the SHA-256, in hexadecimal, of a
+    token that a resource refused. `proof` is the text that the caller read in the file of a
+    challenge; a given proof must be right.
     """
 
     vm: str
@@ -29,25 +30,25 @@ class PendingToken(Struct, frozen=True):
 
     @property
     def is_once(self) -> bool:
-        """Tell whether what is made serves this one request only."""
+        """Tell whether the token is for one request only."""
         return self.is_fresh or bool(self.proof or self.outdated)
 
 
 class PendingChallenge(Struct, frozen=True):
-    """A file that a caller who says to be this VM has to read."""
+    """A file that a caller has to read to prove that it runs on this VM."""
 
     vm: str
 
     @property
     def is_once(self) -> bool:
-        """Tell whether what is made serves this one request only."""
+        """Tell whether the file is for one request only: always."""
         return True
 
 
 class PendingCertificate(Struct, frozen=True):
-    """A client certificate for an identity of a VM, for the key of a request (PKCS 10, DER).
+    """A client certificate for an identity of a VM, for the key in a CSR (PKCS 10, DER).
 
-    `endpoint` is where tokens are had for it.
+    `endpoint` is the address that issues tokens for it.
     """
 
     vm: str
@@ -57,15 +58,16 @@ class PendingCertificate(Struct, frozen=True):
 
     @property
     def is_once(self) -> bool:
-        """Tell whether what is made serves this one request only."""
+        """Tell whether the certificate is for one request only: always."""
         return True
 
 
 class PendingDocument(Struct, frozen=True):
     """The signature of an attested document of a VM.
 
-    `members` are those of the payload, `facts` what is said of the VM; the certificate that signs
-    is one of `region` and `domain`. `scenario` names what is to be wrong with it, if anything.
+    `members` are the members of the payload, `facts` the values that come from the VM; the signing
+    certificate is one of `region` and `domain`. `scenario` is the defect to give the document on
+    purpose, or empty.
     """
 
     vm: str
@@ -79,12 +81,12 @@ class PendingDocument(Struct, frozen=True):
 
     @property
     def is_once(self) -> bool:
-        """Tell whether what is made serves this one request only: a nonce is used once."""
+        """Tell whether the document is for one request only, as one with a nonce is."""
         return bool(self.nonce)
 
 
 class PendingEventsDocument(Struct, frozen=True):
-    """The scheduled-events document of a scope, as a VM of it sees it at an api-version."""
+    """The scheduled-events document of a scope for one of its VMs at an api-version."""
 
     vm: str
     scope: str
@@ -92,12 +94,12 @@ class PendingEventsDocument(Struct, frozen=True):
 
     @property
     def is_once(self) -> bool:
-        """Tell whether what is made serves this one request only."""
+        """Tell whether the document is for one request only: never."""
         return False
 
 
 class PendingApproval(Struct, frozen=True):
-    """The note that a VM approves events of its scope."""
+    """A VM's approval of events in its scope."""
 
     vm: str
     scope: str
@@ -105,7 +107,7 @@ class PendingApproval(Struct, frozen=True):
 
     @property
     def is_once(self) -> bool:
-        """Tell whether what is made serves this one request only."""
+        """Tell whether the approval is for one request only: always."""
         return True
 
 
@@ -120,7 +122,7 @@ Pending: TypeAlias = (
 
 
 class AccessToken(Struct, frozen=True):
-    """An access token, its times in seconds since 1970; `life_s` is what it was made for."""
+    """An access token; its times are seconds since 1970, `life_s` its lifetime at issue."""
 
     text: str
     not_before_s: int
@@ -129,31 +131,31 @@ class AccessToken(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """It could not be made: the key of the refusal, and its blanks as JSON text."""
+    """A failure of the work: the key of the refusal, and its blanks as JSON text."""
 
     key: str
     blanks: dict[str, str] = field(default_factory=dict)
 
 
 class Signature(Struct, frozen=True):
-    """The signature of an attested document, in base64, and until when it is given again."""
+    """The signature of an attested document in base64; it is served again until `until_s`."""
 
     text: str
     until_s: float
 
 
 class EventsDocument(Struct, frozen=True):
-    """A scheduled-events document. It holds for as long as the same one is held: an object."""
+    """A scheduled-events document; the provider returns the same object until it changes."""
 
     body: bytes
 
 
 class Approved(Struct, frozen=True):
-    """The approval is written down."""
+    """The approval is in the store."""
 
 
 class Challenge(Struct, frozen=True):
-    """The path of a file that has to be read."""
+    """The path of the file that the caller has to read."""
 
     path: str
 

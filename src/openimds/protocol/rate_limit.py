@@ -1,16 +1,16 @@
-"""How often one VM may ask, counted exactly.
+"""The rate limit of one VM, counted exactly.
 
-Azure's window is unknown; ours is a sliding one, which never grants more than `burst` requests in
-any `burst / rate` seconds, wherever the window is laid. With the default burst (one second's worth)
-that is the documented sentence to the letter: at most so many requests in any second. A bucket that
-refills would let twice as many through at the wrong moment.
+Azure's window is unknown; this one slides, so it never grants more than `burst` requests in any
+`burst / rate` seconds, wherever the window begins. With the default burst (one second's worth) that
+is the documented limit to the letter: at most so many requests in any second. A token bucket would
+let twice as many through just after it has refilled.
 """
 
 from openimds.facts.limits import LIMITS
 
 
 class Window:
-    """The last grants of one VM in one limiter class. Times are seconds on any steady clock."""
+    """The times of the last grants to one VM in one limiter class, in seconds of a steady clock."""
 
     __slots__ = ("_next", "_span_s", "_times")
 
@@ -32,6 +32,9 @@ class Window:
 
 
 def window(limit: str, rate_per_s: float = 0, burst: int = 0) -> Window:
-    """Return a fresh window of a limiter class; zero means what the class's row says."""
+    """Return a fresh window of a limiter class.
+
+    Zeros mean the rate of the class's row, and a burst of one second's worth.
+    """
     rate_per_s = rate_per_s or LIMITS[limit].per_s
     return Window(rate_per_s, burst or max(1, round(rate_per_s)))

@@ -1,4 +1,4 @@
-"""The query that a request target makes."""
+"""Parse a request target into a query."""
 
 from urllib.parse import unquote, unquote_plus
 
@@ -12,11 +12,11 @@ _CATEGORIES = {row.key: row for row in CATEGORIES}
 
 
 class Query(Struct, frozen=True):
-    """What a request asks, before any check.
+    """A parsed request, before any check.
 
-    `endpoint` is None for a path that no row has. `parameters` has names in lower case and the
-    first value of each; a name that came twice sets `has_duplicates`. `credentials` are the
-    headers that carry a secret, by name in lower case; Azure's other identity protocols have some.
+    `endpoint` is None for an unknown path. `parameters` has names in lower case and the first value
+    of each; a repeated name sets `has_duplicates`. `credentials` are the headers that carry a
+    secret, by name in lower case; Azure's other identity protocols have some.
     """
 
     method: str
@@ -32,7 +32,7 @@ class Query(Struct, frozen=True):
     body: bytes = b""
 
 
-def query(  # noqa: PLR0913 - all that matters of a request
+def query(  # noqa: PLR0913 - the relevant parts of a request
     method: str,
     target: bytes,
     *,
@@ -42,11 +42,11 @@ def query(  # noqa: PLR0913 - all that matters of a request
     body: bytes = b"",
     extras: frozenset[str] = frozenset(),
 ) -> Query:
-    """Return the query of a request line, of the headers that matter, and of a body.
+    """Return the query of a request line, the relevant headers and a body.
 
-    `extras` are the settings that bring endpoints with them. The whole target is decoded before it
-    is split at the first question mark, as IMDS does (`spec.endpoints.ENCODED_QUERY`); dot segments
-    and double slashes are left as they are.
+    `extras` are the settings that add endpoints. The whole target is decoded before it is split at
+    the first question mark, as IMDS does (`facts.endpoints.ENCODED_QUERY`); dot segments and double
+    slashes stay.
     """
     path, pieces = _split(target)
     endpoint, route = _find(path, extras)
@@ -69,7 +69,7 @@ def query(  # noqa: PLR0913 - all that matters of a request
 
 
 def category_of(path: str) -> Category:
-    """Return the category that a path belongs to, known or not."""
+    """Return the category of a path, which may be unknown."""
     lower = path.lower()
     for row in CATEGORIES[:-1]:
         if row.has_rest and (lower == row.prefix or lower.startswith(row.prefix + "/")):
@@ -81,7 +81,7 @@ def _split(target: bytes) -> tuple[str, list[tuple[str, str]]]:
     """Return the decoded path, and the decoded names and values of the query."""
     text = target.decode("latin-1")
     if not text.startswith("/"):
-        # Absolute form (RFC 9112, 3.2.2): what stands after the authority is the target.
+        # Absolute form (RFC 9112, 3.2.2): the target begins after the authority.
         _, slashes, rest = text.partition("://")
         text = "/" + rest.partition("/")[2] if slashes else text
     raw_path, _, raw_query = text.partition("?")

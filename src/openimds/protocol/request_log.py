@@ -1,22 +1,22 @@
-"""One request as it is remembered, without anything in it that is secret."""
+"""The record of one request, without secrets."""
 
 from msgspec import Struct
 
 MOST_BODY_BYTES = 8192
-"""So much of a body is kept; a longer one is cut, and its size tells."""
+"""The longest body in a record; a longer one is cut, which its size shows."""
 
 
 class Record(Struct, frozen=True):
-    """What was asked and what was answered.
+    """A request and its response.
 
     `number` counts all requests of a server. `utc_s` is the time in seconds since 1970, `now_s` on
-    the steady clock of limits. `vm` is empty for a caller who is no VM, `target` for bytes that are
-    no request. `headers` are those that matter, their names in lower case; secrets in them and in
+    the steady clock of the limits. `vm` is empty for an unknown caller, `target` for bytes that are
+    no request. `headers` are the relevant ones, their names in lower case; secrets in them and in
     the target are masked. `endpoint`, `status` and `reason` are as counted: the key of the endpoint
-    (`other` for a path that none has, `unknown_caller`, `http`), and that of the refusal, if it
-    was one. `size_bytes` is that of the answer's body. `body` is the body where it holds no
-    secret, `sent` the approval of scheduled events that came with the request. `token_until_s` is
-    when the token ends that was given. `fault` is what was played on purpose instead of the answer.
+    (`other` for an unknown path, `unknown_caller`, `http`), and the key of the refusal, if any.
+    `size_bytes` is the size of the response's body. `body` is that body where it holds no secret,
+    `sent` the approval of scheduled events in the request. `token_until_s` is the end of the token
+    in the response. `fault` is the injected fault that took the place of the response.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Record(Struct, frozen=True):
 
     def header(self, name: str) -> str:
         """Return the first header of a name in lower case, or nothing."""
-        return next((value for one, value in self.headers if one == name), "")
+        return next((value for header, value in self.headers if header == name), "")
 
     @property
     def line(self) -> str:

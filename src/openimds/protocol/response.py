@@ -1,4 +1,4 @@
-"""What comes out: an answer, or a refusal that is a row with its blanks filled."""
+"""The results of `handle`: a response, or a refusal, which is a row with its blanks filled."""
 
 import re
 from math import inf
@@ -12,15 +12,15 @@ from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import Query
 
 _BLANK = re.compile(r"\{(\w+)\}")
-WHILE_HELD = -inf
-"""As `until_s`: the answer holds for as long as what it was made of is what is held."""
+UNTIL_REPLACED = -inf
+"""As `until_s`: the response holds until the provider has another result for its pending work."""
 
 
 class Response(Struct, frozen=True):
-    """A success, and what its head has in common with that of a refusal.
+    """A success, with the parts of its head that a refusal has too.
 
-    `until_s` is the time (seconds since 1970) from which the answer is another one; an answer
-    without such a time holds until the VM changes.
+    `until_s` is the time (seconds since 1970) from which the response differs; without it, the
+    response holds until the VM changes.
     """
 
     body: bytes
@@ -31,9 +31,9 @@ class Response(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """A row of the refusals with its blanks filled."""
+    """A row of the refusals with its blanks filled; `until_s` as in `Response`."""
 
-    problem: RefusalRow
+    row: RefusalRow
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     until_s: float = inf
@@ -41,29 +41,29 @@ class Refusal(Struct, frozen=True):
     @property
     def media(self) -> str:
         """The media type of the row."""
-        return self.problem.media
+        return self.row.media
 
     @property
     def status(self) -> int:
         """The status of the row."""
-        return self.problem.status
+        return self.row.status
 
 
 def refuse(
     key: str, query: Query, blanks: dict[str, str] | None = None, until_s: float = inf
 ) -> Refusal:
-    """Return the refusal `key` in the words of the query's category; `blanks` are JSON text."""
+    """Return the refusal `key` as the query's category writes it; `blanks` are JSON text."""
     row = refusal_row(key, query.category.key)
-    known = blanks or {}
-    # In one pass: what a guest wrote is no template.
-    body = _BLANK.sub(lambda found: known.get(found[1], found[0]), row.body)
+    values = blanks or {}
+    # In one pass: a guest's text in one blank must not fill another.
+    body = _BLANK.sub(lambda match: values.get(match[1], match[0]), row.body)
     allow = ", ".join(query.endpoint.verbs) if query.endpoint else ""
     headers = tuple((name, allow) for name in row.headers)
     return Refusal(row, body.encode(), headers, until_s)
 
 
 def throttled(query: Query) -> Refusal:
-    """Return the refusal of a query that came too soon."""
+    """Return the refusal of a query over the rate limit."""
     wants_text = _has_formats(query) and query.parameters.get("format", "").lower() == "text"
     return refuse("throttled_text" if wants_text else "throttled", query)
 
@@ -73,5 +73,5 @@ def _has_formats(query: Query) -> bool:
 
 
 def inside_json(text: str) -> str:
-    """Return text as it stands between the quotes of a JSON string."""
+    """Return text escaped for the inside of a JSON string."""
     return msgspec.json.encode(text).decode()[1:-1]

@@ -8,7 +8,7 @@ from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, TOKEN_ROUTES
 from openimds.parameters import nearest
 from openimds.server.server import Server
-from openimds.testing.vms import ServedVm, Vms
+from openimds.testing.vms import Subject, Vms
 
 EVERY_VARIABLE = sorted({name for row in TOKEN_ROUTES.values() for name, _ in row.variables})
 """Of all ways: a client that finds one of another way would take that one."""
@@ -33,7 +33,7 @@ class Environment(Mapping[str, str]):
         """Return how many there are."""
         return len(self.of(IMDS))
 
-    def of(self, way: str, vm: ServedVm | str = "") -> dict[str, str]:
+    def of(self, way: str, vm: Subject | str = "") -> dict[str, str]:
         """Return the variables of a way to tokens, as a client of a VM has them.
 
         Args:
@@ -53,9 +53,7 @@ class Environment(Mapping[str, str]):
             hint = f"Write @pytest.mark.imds({TOKEN_ROUTES[way].setting}=...) for {way}"
         raise ConfigError("way", f'"{way}"', "one of " + ", ".join(ways), hint)
 
-    def use(
-        self, monkeypatch: pytest.MonkeyPatch, way: str = IMDS, vm: ServedVm | str = ""
-    ) -> None:
+    def use(self, monkeypatch: pytest.MonkeyPatch, way: str = IMDS, vm: Subject | str = "") -> None:
         """Have this process take a way for as long as the test lasts, and no other way.
 
         Raises:

@@ -17,7 +17,7 @@ from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.events.state_machine import TransitionRefusal
 from openimds.server.server import Server
 from openimds.testing.server_thread import ServerThread
-from openimds.testing.vms import WHO, ServedVm, Vms
+from openimds.testing.vms import WHO, Subject, Vms
 
 Which: TypeAlias = Event | str
 """An event, or its id."""
@@ -35,7 +35,7 @@ class Events:
     def schedule(  # noqa: PLR0913 - what can be said of an event
         self,
         event_type: str,
-        *vms: ServedVm | str,
+        *vms: Subject | str,
         in_s: float | None = None,
         not_before: datetime | None = None,
         duration_s: int | None = None,
@@ -131,7 +131,7 @@ class Events:
         if said:
             raise AssertionError(said)
 
-    def document(self, version: str = "2020-07-01", vm: ServedVm | str = "") -> dict[str, Any]:
+    def document(self, version: str = "2020-07-01", vm: Subject | str = "") -> dict[str, Any]:
         """Return the document that a VM sees now, by default the VM under test.
 
         Unlike a request it counts nowhere and activates nothing.

@@ -11,7 +11,7 @@ from openimds.testing.events import Events
 from openimds.testing.faults import Faults
 from openimds.testing.requests import Requests
 from openimds.testing.server_thread import ServerThread
-from openimds.testing.vms import ServedVm, Vms
+from openimds.testing.vms import Subject, Vms
 
 
 class Imds:
@@ -23,7 +23,7 @@ class Imds:
 
     url: str
     """Where it answers, such as `http://127.0.0.1:40123`; the same for all tests of a session."""
-    vm: ServedVm
+    vm: Subject
     """The VM under test: whoever asks at `url` is this one."""
     vms: Vms
     """All VMs. Where there are several, callers are told apart by their source addresses."""

@@ -9,17 +9,17 @@ from msgspec import to_builtins
 from openimds.errors import ConfigError
 from openimds.fleet.index import VmEntry
 from openimds.parameters import nearest
-from openimds.protocol.handle import instance_document, subject
+from openimds.protocol.handle import instance_document
 from openimds.server.server import Server
 from openimds.testing.marks import with_addresses
 from openimds.testing.server_thread import ServerThread
-from openimds.vm.fleet_file import vm as read_vm
+from openimds.vm.fleet_file import parse_vm as read_vm
 
 WHO = "test"
 """Who changes things, in the log of changes."""
 
 
-class ServedVm:
+class Subject:
     """One VM of the server, whether or not it is there yet. Its name does not change."""
 
     def __init__(self, vms: "Vms", name: str) -> None:
@@ -95,12 +95,12 @@ class Vms:
         self._stage, self._server = stage, server
         self._under_test, self._homes = under_test, homes
 
-    def __getitem__(self, name: str) -> ServedVm:
+    def __getitem__(self, name: str) -> Subject:
         """Return a VM, which may still have to be put."""
-        return ServedVm(self, name)
+        return Subject(self, name)
 
     def __setitem__(self, name: str, said: Mapping[str, object]) -> None:
-        """Make a VM what is said; as `ServedVm.put`."""
+        """Make a VM what is said; as `Subject.put`."""
         __tracebackhide__ = True
         vm = read_vm(name, to_builtins(said))
         if name == self._under_test and vm.reach.address is None:
@@ -108,7 +108,7 @@ class Vms:
         self._stage.do(self._server.fleet_service.put(vm, WHO))
 
     def __delitem__(self, name: str) -> None:
-        """Remove a VM; as `ServedVm.remove`."""
+        """Remove a VM; as `Subject.remove`."""
         __tracebackhide__ = True
         if not self._stage.do(self._server.fleet_service.remove(name, WHO)):
             raise self._missing(name)
@@ -126,13 +126,13 @@ class Vms:
         return len(self._server.dispatcher.fleet_index.by_name)
 
     def patch(self, name: str, patch: Mapping[str, object]) -> None:
-        """Change a VM by a merge patch; as `ServedVm.patch`."""
+        """Change a VM by a merge patch; as `Subject.patch`."""
         __tracebackhide__ = True
         if self._stage.do(self._server.fleet_service.patch(name, to_builtins(patch), WHO)) is None:
             raise self._missing(name, "Use put, which makes one")
 
     def body(self, name: str) -> bytes:
-        """Return what the store keeps of a VM; as `ServedVm.said`."""
+        """Return what the store keeps of a VM; as `Subject.said`."""
         stored = self._stage.do(
             self._server.fleet_service.call_store(self._server.fleet_service.store.get, name)
         )
@@ -141,18 +141,18 @@ class Vms:
         return stored.body
 
     def document(self, name: str, version: str) -> dict[str, Any]:
-        """Return the instance document of a VM; as `ServedVm.document`."""
+        """Return the instance document of a VM; as `Subject.document`."""
         entry, catalog = self.entry(name), self._server.dispatcher.fleet_index.catalog
         version = version or catalog.general[-1]
         if version not in catalog.known:
             expected = "a general api-version such as " + ", ".join(catalog.newest_first)
             raise ConfigError("version", f'"{version}"', expected)
-        text = instance_document(subject(entry.vm, catalog), version)
+        text = instance_document(entry.vm, version)
         found: dict[str, Any] = msgspec.json.decode(text)
         return found
 
     def url(self, name: str) -> str:
-        """Return where a VM is asked; as `ServedVm.url`."""
+        """Return where a VM is asked; as `Subject.url`."""
         own = [
             self._server.listeners.by_text[text].url for text in self.entry(name).vm.reach.listen
         ]

@@ -1,14 +1,17 @@
-"""What a VM is, and how it is read from what people write.
+"""A VM as a value, and how it is read from a fleet file, a captured document or the store.
 
-Rules of the room. A VM is its newest instance document plus what the document cannot say. What was
-said is kept as it was said, sparse; what was not said is worked out when the whole document is
-wanted (`defaults.complete`), always alike for the same name. Input is checked by walking the tree
-that is grown from the field rows, so that a new row is at once a key of the fleet file. Whatever
-does not fit is refused with its path, what was seen, what was expected and the nearest right name.
+Rules of the room. A VM is its newest instance document plus the settings that the document has no
+place for. The document is kept sparse, with the members that its author wrote; `complete` in
+`defaults` adds every other field, from the VM's name alone, so that the same name always gives the
+same document. Input is validated in one walk along a tree grown from the field rows: a new row is
+at once a key of the fleet file. Every refusal has its path, the value seen, the expected type and
+the nearest right name.
 
-Theory. `tree` grows nodes from rows; `read` walks a value along a tree; `tags` brings the three
-shapes of tags into the one that the document has; `fleet` and `capture` are the two ways in; `text`
-turns YAML, TOML and JSON into plain values.
+Theory. `decode` and `yaml` turn text into plain values; `schema_tree` grows trees from rows, and
+`schema` adds the keys beside the document; `validate` walks a value along a tree; `tags` keeps the
+two wire forms of the tags equal. `fleet_file` and `from_capture` are the two ways in, `serialize`
+is the way out. `types` has the values, `identities` the ids of managed identities.
 
-What the room refuses to know: api-versions (projection is `core`'s), files, sockets, time.
+The room knows no api-version (`protocol.document` grows the tree of one), no file, no socket and no
+clock.
 """

@@ -1,8 +1,8 @@
 """The managed identities of a VM with the ids that a directory gives them.
 
-Ids that nobody said are worked out by a hash, so that the same VM and the same user-assigned
-identity have the same ids on every machine. The system-assigned identity of a uniform scale set
-is the set's: its instances share the ids, as on Azure.
+Missing ids are derived by a hash, so that the same VM and the same user-assigned identity have the
+same ids on every machine. The system-assigned identity of a uniform scale set is the set's: its
+instances share the ids, as on Azure.
 """
 
 from hashlib import sha256
@@ -12,13 +12,14 @@ from msgspec import Struct
 
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.faults import FORGERIES
+from openimds.vm.defaults import text_at
 from openimds.vm.types import IdentityDetail, Vm
 
 SYSTEM = "system"
 """The key of the system-assigned identity among the details."""
 LOCAL, ENTRA, FORGE = "local", "entra", "forge:"
 SOURCES = (LOCAL, ENTRA, *(FORGE + name for name in FORGERIES))
-"""Where tokens come from: our own signer, Entra itself, or a forgery."""
+"""The origins of tokens: the server's own signer, Entra itself, or a forgery."""
 
 
 class Principal(Struct, frozen=True):
@@ -41,12 +42,12 @@ class Principal(Struct, frozen=True):
         return not self.carrier
 
 
-def principals(vm: Vm, document: dict[str, object]) -> tuple[Principal, ...]:
-    """Return the identities of a VM, the system-assigned one first; `document` is its whole one."""
-    held = vm.identities
-    carrier = _carrier(document)
+def principals(vm: Vm) -> tuple[Principal, ...]:
+    """Return the identities of a VM, the system-assigned one first."""
+    identities = vm.identities
+    carrier = _carrier(text_at(vm, "compute.resourceId"))
     tenant = tenant_of(vm)
-    details = {name.lower(): detail for name, detail in held.details.items()}
+    details = {name.lower(): detail for name, detail in identities.details.items()}
 
     def principal(key: str, seed: str, resource: str, carrier: str = "") -> Principal:
         detail = details.get(key) or IdentityDetail()
@@ -57,24 +58,24 @@ def principals(vm: Vm, document: dict[str, object]) -> tuple[Principal, ...]:
             # Claims write resourcegroups in lower case where resource ids do not (S33).
             resource.replace("/resourceGroups/", "/resourcegroups/"),
             carrier.replace("/resourceGroups/", "/resourcegroups/"),
-            detail.source or held.source or LOCAL,
+            detail.source or identities.source or LOCAL,
         )
 
-    found = []
-    if held.system:
+    assigned = []
+    if identities.system:
         is_of_set = "/virtualmachinescalesets/" in carrier.lower()
         seed = carrier.lower() if is_of_set else vm.name
-        found.append(principal(SYSTEM, f"{SYSTEM}\0{seed}", carrier))
+        assigned.append(principal(SYSTEM, f"{SYSTEM}\0{seed}", carrier))
     for resource in user_ids(vm):
         key = resource.lower()
-        found.append(principal(key, f"user\0{key}", resource, carrier))
-    return tuple(found)
+        assigned.append(principal(key, f"user\0{key}", resource, carrier))
+    return tuple(assigned)
 
 
 def user_ids(vm: Vm) -> tuple[str, ...]:
     """Return the resource ids of the user-assigned identities, each once.
 
-    They have no letter case: the way that is written first stands for all.
+    They have no letter case: the first spelling stands for all.
     """
     first: dict[str, str] = {}
     for resource in vm.identities.user:
@@ -88,15 +89,12 @@ def tenant_of(vm: Vm) -> str:
 
 
 def default_tenant(cloud: str = PUBLIC) -> str:
-    """Return the tenant of a cloud's VMs that name none; no tenant is in two clouds."""
+    """Return the tenant of VMs in a cloud without a written one; no two clouds share a tenant."""
     return _guid("tenant", *([] if cloud == PUBLIC else [cloud]))
 
 
-def _carrier(document: dict[str, object]) -> str:
+def _carrier(resource: str) -> str:
     """Return the resource that has the identities: the VM, or the uniform set that it is in."""
-    compute = document["compute"]
-    assert isinstance(compute, dict)
-    resource = str(compute["resourceId"])
     head, middle, _ = resource.partition("/virtualMachines/")
     is_instance = bool(middle) and "/virtualmachinescalesets/" in head.lower()
     return head if is_instance else resource

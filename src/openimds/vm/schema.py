@@ -1,4 +1,4 @@
-"""The keys of the fleet file beyond the instance document, as a tree like the document's own."""
+"""The keys of a fleet file beside the instance document, as a tree like that of the document."""
 
 from functools import cache
 
@@ -29,13 +29,14 @@ _RULE: dict[str, Node] = {
     "frontendPort": Leaf("frontendPort", FieldKind.NUMBER),
     "backendPort": Leaf("backendPort", FieldKind.NUMBER),
 }
-LOAD_BALANCER = Group(
+_LOAD_BALANCER = Group(
     "loadBalancer",
     {
         "publicIpAddresses": Many("publicIpAddresses", Group("", _ADDRESSES)),
         "inboundRules": Many("inboundRules", Group("", _RULE)),
         "outboundRules": Many("outboundRules", Group("", _ADDRESSES)),
     },
+    wrapper="loadbalancer",
 )
 _ATTESTED = Group(
     "attested",
@@ -64,7 +65,7 @@ _IDENTITIES = Group(
 
 @cache
 def vm_tree() -> Group:
-    """Return the keys of one VM: the members of its document, and what stands beside them."""
+    """Return the keys of one VM: the members of its document, and those beside them."""
     return Group(
         "",
         {
@@ -72,7 +73,7 @@ def vm_tree() -> Group:
             "cloud": _CLOUD,
             "identities": _IDENTITIES,
             "availabilitySet": Leaf("availabilitySet"),
-            "loadBalancer": LOAD_BALANCER,
+            "loadBalancer": _LOAD_BALANCER,
             "attested": _ATTESTED,
             "classic": Leaf("classic", FieldKind.BOOLEAN),
             "reach": Group(
@@ -89,7 +90,7 @@ def vm_tree() -> Group:
 
 @cache
 def fleet_tree() -> Group:
-    """Return the keys of a fleet file; VMs, defaults, events and faults are read elsewhere."""
+    """Return the keys of a fleet file; each of their values is validated on its own."""
     return Group(
         "",
         {

@@ -1,6 +1,6 @@
-"""The shape of a value as a tree of nodes, and the tree that the field rows make."""
+"""The schema of a value as a tree of nodes, grown from field rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TypeAlias
 
@@ -11,21 +11,27 @@ from openimds.facts.fields import Field, FieldKind
 
 
 class Leaf(Struct, frozen=True):
-    """A scalar; `row` is there for the leaves of the instance document."""
+    """A scalar; leaves of the instance document have a `row`."""
 
     path: str
     kind: FieldKind = FieldKind.TEXT
     row: Field | None = None
     choices: tuple[str, ...] = ()
     hints: dict[str, str] = field(default_factory=dict)
-    """What to say of values that are meant well."""
+    """The advice for a well-meant wrong value, by value."""
 
 
 class Group(Struct, frozen=True):
-    """An object with known members."""
+    """An object with known members.
+
+    `names` has the keys that are written differently in the document of an older api-version.
+    `wrapper` is the one member around the group in a captured body, as in `/metadata/loadbalancer`.
+    """
 
     path: str
     members: "dict[str, Node]"
+    names: dict[str, str] = field(default_factory=dict)
+    wrapper: str = ""
 
 
 class Many(Struct, frozen=True):
@@ -44,26 +50,36 @@ class Named(Struct, frozen=True):
 
 Node: TypeAlias = Leaf | Group | Many | Named
 
-
-def grow(rows: Iterable[Field]) -> Group:
-    """Return the tree whose leaves are the given rows, members sorted by name."""
-    return _group("", [(row.path.split("."), row) for row in rows])
+_NO_NAMES: Mapping[str, str] = {}
 
 
-def _group(path: str, rows: list[tuple[list[str], Field]]) -> Group:
-    by_name: dict[str, list[tuple[list[str], Field]]] = {}
-    for (first, *rest), row in rows:
-        by_name.setdefault(first, []).append((rest, row))
+def grow(rows: Iterable[Field], names: Mapping[str, str] = _NO_NAMES) -> Group:
+    """Return the tree whose leaves are the given rows.
+
+    `names` has the older names of nodes by path. Members are sorted by the name in the document.
+    """
+    return _group("", [(row.path.split("."), row) for row in rows], names)
+
+
+def _group(path: str, rows: list[tuple[list[str], Field]], names: Mapping[str, str]) -> Group:
+    by_segment: dict[str, list[tuple[list[str], Field]]] = {}
+    for (segment, *rest), row in rows:
+        by_segment.setdefault(segment, []).append((rest, row))
     members: dict[str, Node] = {}
-    for name in sorted(by_name, key=lambda name: name.removesuffix("[]")):
-        below, inner = f"{path}.{name}" if path else name, by_name[name]
-        if not inner[0][0]:
-            members[name] = Leaf(below, inner[0][1].kind, inner[0][1])
-        elif name.endswith("[]"):
-            members[name[:-2]] = Many(below[:-2], _group(below, inner))
+    older: dict[str, str] = {}
+    for segment, below in by_segment.items():
+        key, member_path = segment.removesuffix("[]"), f"{path}.{segment}".lstrip(".")
+        if not below[0][0]:
+            members[key] = Leaf(member_path, below[0][1].kind, below[0][1])
+        elif segment != key:
+            array = member_path.removesuffix("[]")
+            members[key] = Many(array, _group(member_path, below, names))
         else:
-            members[name] = _group(below, inner)
-    return Group(path, members)
+            members[key] = _group(member_path, below, names)
+        if members[key].path in names:
+            older[key] = names[members[key].path]
+    in_order = sorted(members, key=lambda key: older.get(key, key))
+    return Group(path, {key: members[key] for key in in_order}, older)
 
 
 def nodes(node: Node) -> Iterator[Node]:

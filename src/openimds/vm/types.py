@@ -1,23 +1,27 @@
-"""A VM and a fleet of them, as values."""
+"""The values: a VM, its identities, how callers reach it, and a fleet of VMs.
+
+The keys of a fleet file are the names of these members in camel case; `fleet_file` converts from
+them and `serialize` to them.
+"""
 
 from msgspec import Struct, field
 
 from openimds.facts.clouds import PUBLIC
 
 
-class IdentityDetail(Struct, frozen=True, omit_defaults=True):
-    """What was said of one identity; empty: its ids are worked out, its source is the VM's."""
+class IdentityDetail(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """Overrides for one identity; an empty member means a derived id, or the VM's source."""
 
     client_id: str = ""
     principal_id: str = ""
     source: str = ""
 
 
-class Identities(Struct, frozen=True, omit_defaults=True):
+class Identities(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """The managed identities of a VM; `user` holds resource ids.
 
-    `source` says where their tokens come from, one of `model.identities.SOURCES`; `details` has
-    what was said of single ones, by resource id or `system`.
+    `source` is the origin of their tokens, one of `vm.identities.SOURCES`; `details` has overrides
+    for single identities, by resource id or `system`.
     """
 
     system: bool = False
@@ -27,12 +31,12 @@ class Identities(Struct, frozen=True, omit_defaults=True):
     details: dict[str, IdentityDetail] = field(default_factory=dict)
 
 
-class Reach(Struct, frozen=True, omit_defaults=True):
-    """Who is this VM: source addresses, or listeners of its own.
+class Reach(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """The source addresses that identify a VM, or listeners of its own.
 
-    No `address` at all (None) means the private addresses of the VM. `interface` is where its
-    packets come into the host, `mac` the hardware address that they come from; without one it is
-    that of the first interface in the document.
+    No `address` at all (None) means the private addresses of the VM. `interface` is the host's
+    interface for its packets, `mac` their hardware address; without `mac` it is that of the first
+    interface in the document.
     """
 
     address: tuple[str, ...] | None = None
@@ -41,11 +45,10 @@ class Reach(Struct, frozen=True, omit_defaults=True):
     mac: str = ""
 
 
-class Vm(Struct, frozen=True, omit_defaults=True):
-    """One VM: what was said of it.
+class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """One VM, with the members that its author wrote.
 
-    `document` is the sparse newest instance document with the members that were said; `complete`
-    in `model.defaults` makes the whole of it.
+    `document` is the sparse newest instance document; `vm.defaults.complete` adds the rest.
     """
 
     name: str
@@ -60,7 +63,7 @@ class Vm(Struct, frozen=True, omit_defaults=True):
 
 
 class Fleet(Struct, frozen=True):
-    """All VMs by name, in the order of the file, and what it says of events and of faults."""
+    """All VMs by name, in the order of the file, and its lists of events and faults, unread."""
 
     vms: dict[str, Vm]
     events: object = None

@@ -1,8 +1,8 @@
 """YAML by PyYAML's parser and resolvers, composed here in one pass.
 
-PyYAML's own composer keeps the last of two equal names in silence, and takes four times as long for
-a fleet of ten thousand VMs. The meaning is that of its safe loader but for this: a name stands once
-in a mapping, and a date is text, because every leaf of a document is.
+PyYAML's own composer silently keeps the last of two equal names, and takes four times as long for
+a fleet of ten thousand VMs. The result is that of its safe loader, with two exceptions: a name
+stands once in a mapping, and a date is text, like every leaf of a document.
 """
 
 from collections.abc import Callable
@@ -27,47 +27,44 @@ _RESOLVERS: dict[str, list[tuple[str, Any]]] = Resolver.yaml_implicit_resolvers
 
 
 _Event: TypeAlias = Any
-"""What the parser gives: PyYAML's types do not say which members an event has."""
+"""An event of the parser: PyYAML's types do not declare the members of an event."""
 
 
 def load(text: str) -> object:
-    """Return the one document in `text`.
+    """Return the one document in `text`; an empty text is None.
 
     Raises:
         ValueError: it is not YAML, holds a tag that is not safe, or a name twice.
     """
     try:
-        return _Composer(text).document()
+        next_event: Callable[[], _Event] = Parser(text).get_event
+        next_event()  # The start of the stream.
+        if type(next_event()) is yaml.StreamEndEvent:
+            return None
+        value = _Composer(next_event).value(next_event())
+        next_event()  # The end of the document.
+        after = next_event()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ValueError(f"{error.problem or error.context}{place}") from None
     except yaml.YAMLError as error:
         raise ValueError(str(error).replace("\n", " ")) from None
+    if type(after) is not yaml.StreamEndEvent:
+        raise ValueError(f"a second document{_line(after)}")
+    return value
 
 
 class _Composer:
-    """Makes plain values of the parser's events."""
+    """Plain values from the events of the parser."""
 
-    def __init__(self, text: str) -> None:
-        self._next: Callable[[], _Event] = Parser(text).get_event
+    def __init__(self, next_event: Callable[[], _Event]) -> None:
+        self._next = next_event
         self._scalar_of = SafeConstructor().construct_object
         self._anchored: dict[str, object] = {}
 
-    def document(self) -> object:
-        """Return the value of the only document; an empty text is nothing."""
-        self._next()  # the start of the stream
-        event = self._next()
-        if isinstance(event, yaml.StreamEndEvent):
-            return None
-        value = self._value(self._next())
-        self._next()  # the end of the document
-        after = self._next()
-        if not isinstance(after, yaml.StreamEndEvent):
-            raise ValueError(f"a second document{_line(after)}")
-        return value
-
-    def _value(self, event: _Event) -> object:
+    def value(self, event: _Event) -> object:
+        """Return the value that begins with an event."""
         kind = type(event)
         if kind is yaml.ScalarEvent:
             value = self._scalar(event)
@@ -78,8 +75,8 @@ class _Composer:
         elif kind is yaml.SequenceStartEvent:
             value = self._sequence()
         else:
-            # An alias. Its anchor is known once the anchored value is whole, so no value holds
-            # itself, and what stands in many places is one object, not many.
+            # An alias. Its anchor is set once the anchored value is whole, so no value contains
+            # itself, and all aliases of an anchor are one object.
             if event.anchor not in self._anchored:
                 raise ValueError(f"the alias *{event.anchor} of no value before it{_line(event)}")
             return self._anchored[event.anchor]
@@ -90,9 +87,10 @@ class _Composer:
     def _scalar(self, event: _Event) -> object:
         value: str = event.value
         tag = event.tag
-        if tag is None or tag == "!":
-            tag = _tag(value) if event.implicit[0] and tag is None else _STR
-        if tag in _TEXT_TAGS:
+        if tag is None and event.implicit[0]:  # A plain scalar: its form tells its type.
+            patterns = _RESOLVERS.get(value[:1], ())
+            tag = next((of for of, pattern in patterns if pattern.match(value)), _STR)
+        if tag is None or tag == "!" or tag in _TEXT_TAGS:
             return value
         node = yaml.ScalarNode(tag, value, event.start_mark, event.end_mark)
         try:
@@ -103,49 +101,38 @@ class _Composer:
     def _sequence(self) -> list[object]:
         values = []
         while type(event := self._next()) is not yaml.SequenceEndEvent:
-            values.append(self._value(event))
+            values.append(self.value(event))
         return values
 
     def _mapping(self) -> dict[object, object]:
         members: dict[object, object] = {}
-        under: list[dict[object, object]] | None = None
+        merged: list[dict[object, object]] | None = None
         while type(event := self._next()) is not yaml.MappingEndEvent:
             if type(event) not in (yaml.ScalarEvent, yaml.AliasEvent):
                 raise ValueError(f"a name that is no scalar{_line(event)}")
-            if _is_merge(event) and under is None:
-                under = _mappings(self._value(self._next()), event)
+            # A merge key: unquoted, and with the mappings to lay under this one.
+            is_merge = type(event) is yaml.ScalarEvent and event.value == "<<" and event.implicit[0]
+            if is_merge and merged is None:
+                merged = _mappings(self.value(self._next()), event)
                 continue
-            name = self._value(event)
+            name = self.value(event)
             if isinstance(name, list | dict):
                 raise ValueError(f"a name that is no scalar{_line(event)}")
-            if name in members or _is_merge(event):
+            if name in members or is_merge:
                 raise DuplicateNameError(f'the name "{name}" twice in one mapping{_line(event)}')
-            members[name] = self._value(self._next())
-        for mapping in under or ():
+            members[name] = self.value(self._next())
+        for mapping in merged or ():
             members = mapping | members
         return members
 
 
-def _is_merge(event: _Event) -> bool:
-    """Tell whether a key is the one that lays other mappings under this one."""
-    return bool(event.__class__ is yaml.ScalarEvent and event.implicit[0] and event.value == "<<")
-
-
 def _mappings(value: object, event: _Event) -> list[dict[object, object]]:
-    """Return the mappings behind a merge key; of equal names in them the first one counts."""
-    given = value if isinstance(value, list) else [value]
-    mappings = [one for one in given if isinstance(one, dict)]
-    if len(mappings) < len(given):
+    """Return the mappings behind a merge key; the first of equal names in them counts."""
+    values = value if isinstance(value, list) else [value]
+    mappings = [mapping for mapping in values if isinstance(mapping, dict)]
+    if len(mappings) < len(values):
         raise ValueError(f"something other than mappings behind <<{_line(event)}")
     return mappings
-
-
-def _tag(value: str) -> str:
-    """Return what a plain scalar is by its looks."""
-    for tag, pattern in _RESOLVERS.get(value[:1], ()):
-        if pattern.match(value):
-            return tag
-    return _STR
 
 
 def _line(event: _Event) -> str:

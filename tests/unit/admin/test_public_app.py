@@ -19,8 +19,7 @@ from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.oidc import jwks
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.pending import PendingToken
-from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.identities import principals
 
 NOW_S = 1_795_377_286.0
@@ -47,8 +46,8 @@ class Published:
         return got.json()
 
     def token(self, tenant: str = TENANT, resource: str = "https://a") -> str:
-        one = vm("a", {"identities": {"system": True, "tenantId": tenant}})
-        (identity,) = principals(one, complete(one))
+        one = parse_vm("a", {"identities": {"system": True, "tenantId": tenant}})
+        (identity,) = principals(one)
         return self.office.tokens.sign(PendingToken("a", one.cloud, identity, resource), NOW_S).text
 
 

@@ -14,7 +14,7 @@ from openimds.cli import identity
 from openimds.cli.client import ChangedError, Client, ServerError
 from openimds.fleet.service import encode_vm
 from openimds.vm.fleet_file import merge_patch
-from openimds.vm.fleet_file import vm as read_vm
+from openimds.vm.fleet_file import parse_vm as read_vm
 
 C, P, D = (
     "c0000000-0000-0000-0000-000000000001",

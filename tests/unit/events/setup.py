@@ -13,7 +13,7 @@ from openimds.fleet.service import FleetService
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import Event
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 from tests.unit.admin.setup import FailingStore
 
 NOW_S = 1_795_377_286.0
@@ -46,7 +46,7 @@ class Room:
         """No listener is ever wanted here."""
 
     async def load(self) -> "Room":
-        self.fleet_index.apply(self.fleet_index.plan(fleet({"vms": VMS}).vms.values()))
+        self.fleet_index.apply(self.fleet_index.plan(parse_fleet({"vms": VMS}).vms.values()))
         await self.events_service.load()
         return self
 

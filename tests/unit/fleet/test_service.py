@@ -7,14 +7,14 @@ import pytest
 from openimds.errors import ConfigError
 from openimds.fleet.service import DEFAULT, FleetService, decode_vm, encode_vm
 from openimds.fleet.store.port import Change, ConflictError, StoreError
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
 from tests.unit.admin.setup import TAKEN, Office, at_work
 
 
 def a_vm(name: str, *addresses: str, listen: tuple[str, ...] = (), size: str = "S") -> Vm:
     reach = {"address": [*addresses], "listen": [*listen]}
-    return vm(name, {"compute": {"vmSize": size}, "reach": reach})
+    return parse_vm(name, {"compute": {"vmSize": size}, "reach": reach})
 
 
 def looks(office: Office) -> object:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import handle, resume, subject
+from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import (
     AccessToken,
     Pending,
@@ -12,7 +12,7 @@ from openimds.protocol.pending import (
 )
 from openimds.protocol.request import query
 from openimds.protocol.response import Refusal, Response
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 NOW_S = 1_579_152_251.5
 """2020-01-16 05:24:11 UTC."""
@@ -44,14 +44,16 @@ class Asked:
     def __init__(
         self, target: str, *credentials: tuple[str, str], metadata: bool = True, **more: Any
     ) -> None:
-        one = vm("web-1", {"identities": more.pop("identities", SYSTEM), **more.pop("said", {})})
+        one = parse_vm(
+            "web-1", {"identities": more.pop("identities", SYSTEM), **more.pop("said", {})}
+        )
         secret = more.pop("secret", SECRET)
         more = {"method": "GET", "extras": ALL, **more}
         self.query = query(
             target=target.encode(), credentials=credentials, has_metadata_header=metadata, **more
         )
         self.said: Response | Refusal | Pending = handle(
-            self.query, subject(one, catalog(), secret), NOW_S
+            self.query, Subject(one, catalog(), secret), NOW_S
         )
 
     @property

@@ -8,12 +8,11 @@ import pytest
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.versions import catalog
 from openimds.protocol.access_token import TokenSettings, claims, is_resource, issuers
-from openimds.protocol.handle import handle, resume, subject
+from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import AccessToken, Failed, Pending, PendingToken
 from openimds.protocol.request import query
 from openimds.protocol.response import Refusal, Response
-from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.identities import principals
 
 NOW_S = 1_709_809_597.5
@@ -30,9 +29,9 @@ def ask(
     identities: dict[str, Any], more: str = "", resource: str = VAULT, **said: Any
 ) -> Response | Refusal | Pending:
     target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{more}"
-    one = vm("web-1", {"identities": identities, **said})
+    one = parse_vm("web-1", {"identities": identities, **said})
     asked = query("GET", target.encode(), has_metadata_header=True)
-    return handle(asked, subject(one, catalog()), NOW_S)
+    return handle(asked, Subject(one, catalog()), NOW_S)
 
 
 def need(identities: dict[str, Any], more: str = "", **said: Any) -> PendingToken:
@@ -45,12 +44,12 @@ def refused(identities: dict[str, Any], more: str = "", **said: Any) -> str:
     got = ask(identities, more, **said)
     assert isinstance(got, Refusal)
     assert got.status == 400
-    return got.problem.key
+    return got.row.key
 
 
 def ids(identities: dict[str, Any]) -> dict[str, Any]:
-    one = vm("web-1", {"identities": identities})
-    return {found.mirid.rpartition("/")[2]: found for found in principals(one, complete(one))}
+    one = parse_vm("web-1", {"identities": identities})
+    return {found.mirid.rpartition("/")[2]: found for found in principals(one)}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +259,7 @@ def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
         asked = query(
             "GET", b"/metadata/identity/info?api-version=2018-02-01", has_metadata_header=True
         )
-        return handle(asked, subject(vm("a", {"identities": identities}), catalog()), NOW_S)
+        return handle(asked, Subject(parse_vm("a", {"identities": identities}), catalog()), NOW_S)
 
     tenant = "abd8daee-d393-4239-9377-883adda3d40f"
     got = info({"system": True, "tenantId": tenant})
@@ -269,7 +268,7 @@ def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
     for none in ({}, {"user": [APP]}):
         refusal = info(none)
         assert isinstance(refusal, Refusal)
-        assert refusal.problem.key == "identity_not_found"
+        assert refusal.row.key == "identity_not_found"
 
 
 def test_expires_in_is_never_more_than_a_whole_life() -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from openimds.facts.versions import GENERAL, catalog
 from openimds.protocol.attested_document import payload, to_bytes
-from openimds.protocol.handle import handle, resume, subject
+from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import PendingDocument, Signature
 from openimds.protocol.request import query
 from openimds.protocol.response import Refusal, Response
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 RECORDED = (
     '{"licenseType":"","nonce":"20231002-183311","plan":{"name":"","product":"","publisher":""},'
@@ -33,7 +33,7 @@ SAP = {
 def ask(version: str, more: str = "", **said: Any) -> Refusal | PendingDocument:
     target = f"/metadata/attested/document?api-version={version}{more}"
     asked = query("GET", target.encode(), has_metadata_header=True)
-    got = handle(asked, subject(vm("web-1", said), catalog()), RECORDED_S)
+    got = handle(asked, Subject(parse_vm("web-1", said), catalog()), RECORDED_S)
     assert isinstance(got, Refusal | PendingDocument)
     return got
 
@@ -63,7 +63,7 @@ def test_members_come_with_their_versions(version: str) -> None:
 def test_there_is_none_before_2018_10_01() -> None:
     got = ask("2018-04-02")
     assert isinstance(got, Refusal)
-    assert got.problem.key == "version_unknown"
+    assert got.row.key == "version_unknown"
 
 
 @pytest.mark.parametrize("nonce", ["1234567890", "a", "A-b_c" + "9" * 27])
@@ -77,7 +77,7 @@ def test_a_nonce_comes_back_and_serves_once(nonce: str) -> None:
 def test_a_nonce_that_is_none_is_refused(nonce: str) -> None:
     got = ask("2021-02-01", f"&nonce={nonce}")
     assert isinstance(got, Refusal)
-    assert (got.status, got.problem.key) == (400, "nonce_unfit")
+    assert (got.status, got.row.key) == (400, "nonce_unfit")
 
 
 def test_an_empty_nonce_is_none() -> None:

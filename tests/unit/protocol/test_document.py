@@ -1,17 +1,19 @@
+from typing import Any
+
 import pytest
 
 from openimds.facts.document import FIELDS
 from openimds.facts.versions import GENERAL
-from openimds.protocol.document import is_alive, project, shape
+from openimds.protocol.document import is_alive, tree_at
 from openimds.vm.defaults import complete
 from openimds.vm.types import Vm
 
 VERSIONS = [row.name for row in GENERAL]
-DOCUMENT = complete(Vm("web-1"))
+VM = Vm("web-1")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_members_stand_in_order_at_every_level(version: str) -> None:
+def test_members_are_sorted_at_every_level(version: str) -> None:
     def check(node: object) -> None:
         if isinstance(node, dict):
             assert list(node) == sorted(node)
@@ -21,17 +23,17 @@ def test_members_stand_in_order_at_every_level(version: str) -> None:
             for element in node:
                 check(element)
 
-    check(project(DOCUMENT, shape(version)))
+    check(complete(VM, tree_at(version)))
 
 
 def test_a_classic_vm_has_its_network_only() -> None:
-    assert list(project(DOCUMENT, shape("2021-02-01", is_classic=True))) == ["network"]
+    assert list(complete(VM, tree_at("2021-02-01", is_classic=True))) == ["network"]
 
 
-def test_extended_is_there_when_asked_for_and_known() -> None:
-    plain = project(DOCUMENT, shape("2021-08-01"))
-    more = project(DOCUMENT, shape("2021-08-01", is_extended=True))
-    older = project(DOCUMENT, shape("2021-05-01", is_extended=True))
+def test_extended_is_there_on_request_from_its_version_on() -> None:
+    plain = complete(VM, tree_at("2021-08-01"))
+    more = complete(VM, tree_at("2021-08-01", is_extended=True))
+    older = complete(VM, tree_at("2021-05-01", is_extended=True))
     assert list(plain) == ["compute", "network"]
     assert more == {
         **plain,
@@ -46,7 +48,18 @@ def test_a_field_lives_from_its_first_version_to_before_its_end() -> None:
     assert not is_alive(row, row.until)
 
 
-def test_cutting_takes_nothing_from_the_document() -> None:
-    before = repr(DOCUMENT)
-    project(DOCUMENT, shape("2017-03-01"))["network"]["interface"].clear()  # type: ignore[index]
-    assert repr(DOCUMENT) == before
+@pytest.mark.parametrize("version", ["2017-03-01", VERSIONS[-1]])
+def test_a_document_shares_no_container_with_the_vm(version: str) -> None:
+    vm = Vm("web-1", document={"network": {"interface": [{"macAddress": "000D3A00FA89"}]}})
+    before = repr(vm)
+    document: Any = complete(vm, tree_at(version))
+    document["network"]["interface"][0].clear()
+    document["network"]["interface"].clear()
+    assert repr(vm) == before
+
+
+def test_nodes_have_their_old_names_in_an_old_version() -> None:
+    document: Any = complete(VM, tree_at("2017-03-01"))
+    (interface,) = document["network"]["interface"]
+    assert list(interface) == ["ipv4", "ipv6", "mac"]
+    assert list(interface["ipv4"]["ipaddress"][0]) == ["ipaddress", "publicip"]

@@ -6,13 +6,13 @@ import pytest
 
 from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.checks import check
-from openimds.protocol.handle import Subject, handle, subject
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.request import query
 from openimds.protocol.response import Refusal, Response, refuse, throttled
 from openimds.vm.types import Vm
 
 TODAY = catalog()
-SUBJECT = subject(Vm("web-1"), TODAY)
+SUBJECT = Subject(Vm("web-1"), TODAY)
 NOW_S = 1_795_377_286.0
 
 
@@ -28,11 +28,11 @@ def test_the_first_gate_that_refuses_wins() -> None:
     for better in ({"method": "GET"}, {"has_metadata_header": True}, {"is_forwarded": False}):
         found = check(asked, TODAY)
         assert found
-        refusals.append(found.problem.key)
+        refusals.append(found.row.key)
         asked = type(asked)(**{**{n: getattr(asked, n) for n in asked.__struct_fields__}, **better})
     found = check(asked, TODAY)
     assert found
-    assert [*refusals, found.problem.key] == [
+    assert [*refusals, found.row.key] == [
         "verb_not_allowed",
         "header_missing",
         "forwarded",
@@ -42,7 +42,7 @@ def test_the_first_gate_that_refuses_wins() -> None:
 
 @pytest.mark.parametrize("newest", ["2021-02-01", "2025-04-07", NEWEST])
 def test_a_region_knows_its_versions_only(newest: str) -> None:
-    region = subject(Vm("web-1"), catalog(newest))
+    region = Subject(Vm("web-1"), catalog(newest))
     said = say("/metadata/instance?api-version=2099-01-01", about=region)
     assert isinstance(said, Refusal)
     assert json.loads(said.body)["newest-versions"][0] == newest
@@ -51,7 +51,7 @@ def test_a_region_knows_its_versions_only(newest: str) -> None:
 
 
 def test_the_documented_error_of_2025_comes_out_to_the_byte() -> None:
-    said = say("/metadata/instance", about=subject(Vm("web-1"), catalog("2025-04-07")))
+    said = say("/metadata/instance", about=Subject(Vm("web-1"), catalog("2025-04-07")))
     assert said.body == (
         b'{"error":"Bad request. api-version is invalid or was not specified in the request. For '
         b'more information refer to aka.ms/azureimds","newest-versions":["2025-04-07",'
@@ -77,7 +77,7 @@ def test_the_documented_error_of_2025_comes_out_to_the_byte() -> None:
 def test_a_refusal_has_its_row(target: str, key: str) -> None:
     said = say(target)
     assert isinstance(said, Refusal)
-    assert said.problem.key == key
+    assert said.row.key == key
 
 
 def test_blanks_are_filled_as_json() -> None:
@@ -88,7 +88,7 @@ def test_blanks_are_filled_as_json() -> None:
 
 
 def test_a_classic_vm_has_no_compute() -> None:
-    classic = subject(Vm("web-1", classic=True), TODAY)
+    classic = Subject(Vm("web-1", classic=True), TODAY)
     said = say("/metadata/instance/compute?api-version=2021-02-01", about=classic)
     assert said == refuse("not_found", query("GET", b"/metadata/instance/compute"))
 
@@ -118,4 +118,4 @@ def test_the_root_is_one_step_above_the_instance() -> None:
 )
 def test_too_many_requests_in_the_words_of_the_category(target: str, body: bytes) -> None:
     said = throttled(query("GET", target.encode()))
-    assert (said.problem.status, said.body) == (429, body)
+    assert (said.row.status, said.body) == (429, body)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import handle, resume, subject
+from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import (
     Approved,
     EventsDocument,
@@ -14,8 +14,8 @@ from openimds.protocol.pending import (
     PendingEventsDocument,
 )
 from openimds.protocol.request import Query, query
-from openimds.protocol.response import WHILE_HELD, Refusal, Response
-from openimds.vm.fleet_file import fleet
+from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response
+from openimds.vm.fleet_file import parse_fleet
 
 NOW_S = 1_795_377_286.0
 EVENTS = "/metadata/scheduledevents?api-version="
@@ -27,8 +27,8 @@ def asked(target: str, method: str = "GET", body: bytes = b"", *, has_header: bo
 
 
 def say(one: Query, **vm: object) -> Response | Refusal | Pending:
-    about = fleet({"vms": {"web-1": vm}}).vms["web-1"]
-    return handle(one, subject(about, catalog()), NOW_S)
+    about = parse_fleet({"vms": {"web-1": vm}}).vms["web-1"]
+    return handle(one, Subject(about, catalog()), NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_document_holds_while_it_is_held() -> None:
     assert isinstance(need, PendingEventsDocument)
     assert not need.is_once
     said = resume(one, need, EventsDocument(b"{}"), NOW_S)
-    assert said == Response(b"{}", until_s=WHILE_HELD)
+    assert said == Response(b"{}", until_s=UNTIL_REPLACED)
 
 
 def test_a_post_needs_its_approval_and_is_answered_with_nothing() -> None:
@@ -76,7 +76,7 @@ def test_a_post_needs_its_approval_and_is_answered_with_nothing() -> None:
 def test_a_malformed_approval_is_refused(body: bytes) -> None:
     said = say(asked(EVENTS + "2020-07-01", "POST", body))
     assert isinstance(said, Refusal)
-    assert (said.status, said.problem.key) == (400, "malformed_events")
+    assert (said.status, said.row.key) == (400, "malformed_events")
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_a_malformed_approval_is_refused(body: bytes) -> None:
 )
 def test_only_the_preview_did_without_the_header(version: str, key: str) -> None:
     said = say(asked(EVENTS + version, has_header=False))
-    assert (said.problem.key if isinstance(said, Refusal) else "") == key
+    assert (said.row.key if isinstance(said, Refusal) else "") == key
 
 
 def test_no_other_endpoint_does_without_the_header() -> None:
     for path in ("/metadata/instance", "/metadata", "/nowhere"):
         said = say(asked(f"{path}?api-version=2017-03-01", has_header=False))
         assert isinstance(said, Refusal)
-        assert said.problem.key in {"header_missing", "not_found"}
+        assert said.row.key in {"header_missing", "not_found"}

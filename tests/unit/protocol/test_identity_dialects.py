@@ -84,21 +84,21 @@ def test_only_the_secret_opens(
     target: str, header: tuple[str, str] | None, key: str, *, metadata: bool
 ) -> None:
     asked = Asked(target, *([header] if header else []), metadata=metadata)
-    assert asked.refused.problem.key == key
+    assert asked.refused.row.key == key
 
 
 def test_a_right_secret_beside_a_wrong_one_does_not_open() -> None:
     asked = Asked(NEW, IDENTITY, ("x-identity-header", "x"), metadata=False)
-    assert asked.refused.problem.key == "secret_wrong"
+    assert asked.refused.row.key == "secret_wrong"
 
 
 def test_where_there_is_no_secret_none_is_right() -> None:
     asked = Asked(NEW, ("x-identity-header", ""), metadata=False, secret="")
-    assert asked.refused.problem.key == "secret_wrong"
+    assert asked.refused.row.key == "secret_wrong"
 
 
 def test_a_proxy_is_refused_there_too() -> None:
-    assert app_service(is_forwarded=True).refused.problem.key == "forwarded"
+    assert app_service(is_forwarded=True).refused.row.key == "forwarded"
 
 
 @pytest.mark.parametrize("name", ["client_id", "principal_id", "object_id", "mi_res_id"])
@@ -129,7 +129,7 @@ def test_app_service_never_guesses_a_user_assigned_identity() -> None:
 
 def test_two_selectors_exclude_each_other() -> None:
     refused = app_service(more="&client_id=a&object_id=b").refused
-    assert refused.problem.key == "selectors_exclude"
+    assert refused.row.key == "selectors_exclude"
 
 
 def test_an_unknown_resource_is_the_recorded_500() -> None:
@@ -159,7 +159,7 @@ def test_an_unknown_version_is_refused_in_the_framework_s_words() -> None:
 
 def test_without_a_resource_there_is_no_token() -> None:
     refused = Asked("/msi/token?api-version=2019-08-01", IDENTITY).refused
-    assert refused.problem.key == "resource_missing"
+    assert refused.row.key == "resource_missing"
 
 
 def test_what_cannot_be_made_is_said_in_its_words() -> None:
@@ -190,7 +190,7 @@ def test_cloud_shell_takes_a_query_and_falls_back() -> None:
 
 def test_a_form_counts_with_the_query() -> None:
     asked = Asked(SHELL, method="POST", body=b"resource=x")
-    assert asked.refused.problem.key == "duplicate_parameter"
+    assert asked.refused.row.key == "duplicate_parameter"
 
 
 def test_a_body_is_no_form_elsewhere() -> None:
@@ -201,8 +201,8 @@ def test_a_body_is_no_form_elsewhere() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_cloud_shell_wants_the_metadata_header(method: str) -> None:
     refused = Asked(SHELL, metadata=False, method=method).refused
-    assert refused.problem.key == "header_missing"
-    assert refused.problem.category == "cloud_shell"
+    assert refused.row.key == "header_missing"
+    assert refused.row.category == "cloud_shell"
 
 
 def test_cloud_shell_names_the_audience_that_it_does_not_know() -> None:

@@ -78,7 +78,7 @@ def test_arc_ignores_the_name_that_the_agent_ignores() -> None:
 
 def test_arc_refuses_an_identity_that_is_not_there_before_it_asks() -> None:
     refused = Asked(f"{ARC}&client_id=x").refused
-    assert (refused.status, refused.problem.category) == (404, "arc")
+    assert (refused.status, refused.row.category) == (404, "arc")
 
 
 def test_arc_tells_its_own_versions() -> None:

@@ -73,12 +73,12 @@ def test_without_attestation_there_is_none() -> None:
 
 @pytest.mark.parametrize("body", [b"", b".", b"[" * 60000, b'{"csr": "%%%"}', b'{"csr": 1}', b"{}"])
 def test_what_is_no_request_is_refused(body: bytes) -> None:
-    assert Asked(ISSUE, method="POST", body=body).refused.problem.key == "request_malformed"
+    assert Asked(ISSUE, method="POST", body=body).refused.row.key == "request_malformed"
 
 
 @pytest.mark.parametrize("target, method", [(PLATFORM, "GET"), (ISSUE, "POST")])
 def test_version_2_is_an_identity_s(target: str, method: str) -> None:
-    assert Asked(target, method=method, identities={}).refused.problem.key == "identity_not_found"
+    assert Asked(target, method=method, identities={}).refused.row.key == "identity_not_found"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_version_2_is_an_identity_s(target: str, method: str) -> None:
 )
 def test_version_2_is_the_only_one(version: str, key: str) -> None:
     refused = Asked(f"/metadata/identity/getplatformmetadata{version}").refused
-    assert refused.problem.key == key
+    assert refused.row.key == key
     assert json.loads(refused.body)["newest-versions"] == ["2.0"]
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import handle, subject
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.request import query
 from openimds.protocol.response import Refusal, Response
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 TARGET = "/metadata/loadbalancer?api-version=2020-10-01"
 NIC = {"interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.1.0.4"}]}}]}
@@ -23,9 +23,9 @@ DOCUMENTED = (
 
 
 def ask(said: Any, more: str = "", **keys: Any) -> Response | Refusal:
-    one = vm("web-1", {"loadBalancer": said, **keys} if said is not None else keys)
+    one = parse_vm("web-1", {"loadBalancer": said, **keys} if said is not None else keys)
     asked = query("GET", (TARGET + more).encode(), has_metadata_header=True)
-    got = handle(asked, subject(one, catalog()), 0)
+    got = handle(asked, Subject(one, catalog()), 0)
     assert isinstance(got, Response | Refusal)
     return got
 
@@ -74,4 +74,4 @@ def test_a_parameter_that_it_does_not_know_is_unexpected(more: str, status: int)
     got = ask({}, more)
     assert got.status == status
     if isinstance(got, Refusal):
-        assert got.problem.key == "unexpected_request"
+        assert got.row.key == "unexpected_request"

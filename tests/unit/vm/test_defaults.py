@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from openimds.facts.document import FIELDS
 from openimds.vm.defaults import (
-    _Facts,
+    _Defaults,
     complete,
     default_address,
     first_mac,
     private_addresses,
 )
-from openimds.vm.fleet_file import vm
-from openimds.vm.schema_tree import Leaf, Many, Named, newest_tree, nodes
+from openimds.vm.fleet_file import parse_vm
+from openimds.vm.schema_tree import Group, Leaf, Many, Named, newest_tree, nodes
 from openimds.vm.types import Vm
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -26,7 +26,7 @@ unhurried = settings(deadline=None)
 
 
 def _whole(said: object = None, name: str = "web-1", cloud: str = "AzurePublicCloud") -> Any:
-    return complete(vm(name, said, cloud))
+    return complete(parse_vm(name, said, cloud))
 
 
 def _leaves(node: object, path: str = "") -> set[str]:
@@ -192,17 +192,22 @@ def test_private_addresses_are_those_that_were_said() -> None:
             ]
         }
     }
-    assert private_addresses(vm("web-1", said)) == ["10.0.0.4", "10.0.0.5", "fd00::4", "10.0.1.4"]
+    assert private_addresses(parse_vm("web-1", said)) == [
+        "10.0.0.4",
+        "10.0.0.5",
+        "fd00::4",
+        "10.0.1.4",
+    ]
 
 
 @pytest.mark.parametrize("said", [None, {"network": {}}, {"network": {"interface": []}}])
 def test_of_a_vm_that_says_none_there_are_none(said: object) -> None:
-    assert private_addresses(vm("web-1", said)) == []
+    assert private_addresses(parse_vm("web-1", said)) == []
 
 
 def test_free_names_have_no_defaults() -> None:
-    with pytest.raises(TypeError, match="tags"):
-        _Facts(Vm("web-1")).fill(Named("tags", Leaf("tags")), None, ())
+    with pytest.raises(AssertionError):
+        _Defaults(Vm("web-1")).fill(Group("", {"tags": Named("tags", Leaf("tags"))}), {}, ())
 
 
 def test_the_first_hardware_address_is_that_of_the_document() -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
 
 GROUP = "/subscriptions/8d10da13/resourceGroups/lab"
@@ -16,7 +16,7 @@ GALLERY = "/SharedGalleries/g/Images/i/Versions/latest"
 
 
 def _compute(vm_name: str = "web-1", /, **said: object) -> dict[str, Any]:
-    compute = complete(vm(vm_name, {"compute": said}))["compute"]
+    compute = complete(parse_vm(vm_name, {"compute": said}))["compute"]
     assert isinstance(compute, dict)
     return compute
 
@@ -239,7 +239,7 @@ def test_a_subnet_is_the_one_around_the_first_address(
     nic = {
         "ipv4": {"ipAddress": [{"privateIpAddress": address}, {}], "subnet": [subnet, {}]},
     }
-    whole: Any = complete(vm("web-1", {"network": {"interface": [nic]}}))
+    whole: Any = complete(parse_vm("web-1", {"network": {"interface": [nic]}}))
     said = whole["network"]["interface"][0]["ipv4"]["subnet"]
     assert said[0] == {"address": expected, "dnsservers": [], "prefix": prefix or said[0]["prefix"]}
     assert said[1]["prefix"] == "24"
@@ -247,7 +247,7 @@ def test_a_subnet_is_the_one_around_the_first_address(
 
 def test_each_interface_has_its_own_subnet() -> None:
     nics = [{"ipv4": {"ipAddress": [{"privateIpAddress": f"10.{i}.0.4"}]}} for i in range(2)]
-    whole: Any = complete(vm("web-1", {"network": {"interface": nics}}))
+    whole: Any = complete(parse_vm("web-1", {"network": {"interface": nics}}))
     said = [nic["ipv4"]["subnet"][0]["address"] for nic in whole["network"]["interface"]]
     assert said == ["10.0.0.0", "10.1.0.0"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from openimds.vm.decode import decode
-from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.fleet_file import parse_fleet, parse_vm
 from openimds.vm.types import Fleet, Identities, Reach, Vm
 
 IDENTITY = (
@@ -133,12 +133,12 @@ WEB_1 = Vm(
     ids=["yaml", "yml", "yaml by guess", "toml", "json", "json by guess"],
 )
 def test_the_same_fleet_is_written_in_three_formats(text: str, name: str) -> None:
-    assert fleet(decode(text.encode(), name)) == Fleet({"web-1": WEB_1})
+    assert parse_fleet(decode(text.encode(), name)) == Fleet({"web-1": WEB_1})
 
 
 @pytest.mark.parametrize("said", [None, {}])
 def test_a_vm_needs_nothing_but_its_name(said: object) -> None:
-    assert fleet({"vms": {"web-1": said}}) == Fleet({"web-1": Vm("web-1")})
+    assert parse_fleet({"vms": {"web-1": said}}) == Fleet({"web-1": Vm("web-1")})
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_vm_needs_nothing_but_its_name(said: object) -> None:
     ["compute", "network", "extended", "identities", "loadBalancer", "attested", "reach"],
 )
 def test_a_part_of_which_nothing_is_said_says_nothing(name: str) -> None:
-    said = vm("web-1", {name: None})
+    said = parse_vm("web-1", {name: None})
     assert said.identities == Identities()
     assert said.reach == Reach()
     assert not said.load_balancer
@@ -155,18 +155,18 @@ def test_a_part_of_which_nothing_is_said_says_nothing(name: str) -> None:
 
 
 def test_vms_stay_in_the_order_of_the_file() -> None:
-    assert list(fleet({"vms": {"b": {}, "a": {}, "c": {}}}).vms) == ["b", "a", "c"]
+    assert list(parse_fleet({"vms": {"b": {}, "a": {}, "c": {}}}).vms) == ["b", "a", "c"]
 
 
 def test_the_name_of_a_vm_is_its_key_and_compute_may_say_another() -> None:
-    said = fleet({"vms": {"web-1": {"compute": {"name": "front"}}}}).vms["web-1"]
+    said = parse_fleet({"vms": {"web-1": {"compute": {"name": "front"}}}}).vms["web-1"]
     assert said.name == "web-1"
     assert said.document == {"compute": {"name": "front"}}
 
 
 @pytest.mark.parametrize("name", ["a", "web 1", "wéb", "10", "web-1.lab", "x" * 256])
 def test_a_name_is_any_printable_string(name: str) -> None:
-    assert vm(name, {}).name == name
+    assert parse_vm(name, {}).name == name
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,12 @@ def test_a_name_is_any_printable_string(name: str) -> None:
     ["AzurePublicCloud", "AzureUSGovernmentCloud", "AzureChinaCloud", "AzureGermanCloud"],
 )
 def test_a_fleet_is_in_one_cloud(cloud: str) -> None:
-    said = fleet({"cloud": cloud, "vms": {"a": {}, "b": {}}})
+    said = parse_fleet({"cloud": cloud, "vms": {"a": {}, "b": {}}})
     assert [one.cloud for one in said.vms.values()] == [cloud, cloud]
 
 
 def test_a_vm_may_be_in_another_cloud_than_its_fleet() -> None:
-    said = fleet(
+    said = parse_fleet(
         {
             "cloud": "AzureChinaCloud",
             "defaults": {"cloud": "AzureGermanCloud"},
@@ -191,13 +191,13 @@ def test_a_vm_may_be_in_another_cloud_than_its_fleet() -> None:
 
 
 def test_a_fleet_that_names_no_cloud_is_in_the_public_one() -> None:
-    assert fleet({"vms": {"a": {}}}).vms["a"].cloud == "AzurePublicCloud"
+    assert parse_fleet({"vms": {"a": {}}}).vms["a"].cloud == "AzurePublicCloud"
 
 
 def test_the_load_balancer_may_be_the_body_as_it_was_captured() -> None:
     bare: dict[str, object] = {"publicIpAddresses": [], "inboundRules": [RULE], "outboundRules": []}
-    assert vm("a", {"loadBalancer": {"loadbalancer": bare}}).load_balancer == bare
-    assert vm("a", {"loadBalancer": bare}).load_balancer == bare
+    assert parse_vm("a", {"loadBalancer": {"loadbalancer": bare}}).load_balancer == bare
+    assert parse_vm("a", {"loadBalancer": bare}).load_balancer == bare
 
 
 def test_every_part_of_the_load_balancer_has_its_members() -> None:
@@ -207,7 +207,7 @@ def test_every_part_of_the_load_balancer_has_its_members() -> None:
         "inboundRules": [RULE, {}],
         "outboundRules": [ends],
     }
-    assert vm("a", {"loadBalancer": balancer}).load_balancer == balancer
+    assert parse_vm("a", {"loadBalancer": balancer}).load_balancer == balancer
 
 
 def test_the_signed_document_can_be_overridden_in_every_member_that_says_who_it_is() -> None:
@@ -218,7 +218,7 @@ def test_the_signed_document_can_be_overridden_in_every_member_that_says_who_it_
         "subscriptionId": SUBSCRIPTION,
         "vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
     }
-    assert vm("a", {"attested": attested}).attested == attested
+    assert parse_vm("a", {"attested": attested}).attested == attested
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_the_signed_document_can_be_overridden_in_every_member_that_says_who_it_
     ],
 )
 def test_no_addresses_is_not_the_same_as_none_said(said: object, expected: Reach) -> None:
-    assert vm("a", {"reach": said}).reach == expected
+    assert parse_vm("a", {"reach": said}).reach == expected
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_no_addresses_is_not_the_same_as_none_said(said: object, expected: Reach
     ],
 )
 def test_identities(said: object, expected: Identities) -> None:
-    assert vm("a", {"identities": said}).identities == expected
+    assert parse_vm("a", {"identities": said}).identities == expected
 
 
 def test_reading_changes_nothing_of_what_was_read() -> None:
     said = {"compute": {"tags": {"a": "b"}}, "loadBalancer": {"loadbalancer": {}}}
-    vm("a", said)
+    parse_vm("a", said)
     assert said == {"compute": {"tags": {"a": "b"}}, "loadBalancer": {"loadbalancer": {}}}
 
 
@@ -260,7 +260,7 @@ def test_vms_share_by_a_merge_key_and_a_date_is_text() -> None:
       a: &a {compute: {version: 2025-01-01, tags: {until: 2026-12-31}}}
       b: {<<: *a, classic: true}
     """
-    vms = fleet(decode(text, "fleet.yaml")).vms
+    vms = parse_fleet(decode(text, "fleet.yaml")).vms
     listed = [{"name": "until", "value": "2026-12-31"}]
     compute = {"version": "2025-01-01", "tags": "until:2026-12-31", "tagsList": listed}
     assert vms["a"] == Vm("a", document={"compute": compute})

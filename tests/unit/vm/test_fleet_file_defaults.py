@@ -2,13 +2,13 @@
 
 import pytest
 
-from openimds.vm.fleet_file import fleet, merge
+from openimds.vm.fleet_file import merge, parse_fleet
 from openimds.vm.types import Vm
 from tests.unit.vm.refused import Refused, refused
 
 
 def _of(defaults: object, said: object) -> Vm:
-    return fleet({"defaults": defaults, "vms": {"web-1": said}}).vms["web-1"]
+    return parse_fleet({"defaults": defaults, "vms": {"web-1": said}}).vms["web-1"]
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
@@ -102,7 +102,7 @@ def test_merging_changes_neither_side() -> None:
 @pytest.mark.parametrize("key", ["name", "vmId", "resourceId"])
 def test_what_is_one_vms_alone_is_no_default(key: str) -> None:
     said = {"defaults": {"compute": {key: "x"}}, "vms": {"web-1": {}}}
-    assert refused(fleet, said) == Refused(
+    assert refused(parse_fleet, said) == Refused(
         f"defaults.compute.{key}",
         'the string "x"',
         "nothing: every VM has its own",
@@ -112,15 +112,15 @@ def test_what_is_one_vms_alone_is_no_default(key: str) -> None:
 
 @pytest.mark.parametrize("reach", [None, {}, {"address": ["10.0.0.4"]}])
 def test_callers_are_no_default(reach: object) -> None:
-    assert refused(fleet, {"defaults": {"reach": reach}, "vms": {"web-1": {}}}) == Refused(
+    assert refused(parse_fleet, {"defaults": {"reach": reach}, "vms": {"web-1": {}}}) == Refused(
         "defaults.reach", "a value", "nothing: every VM has its own", "Write it under vms.NAME"
     )
 
 
 def test_defaults_are_checked_like_a_vm() -> None:
     said = {"defaults": {"compute": {"vmsize": "x"}}, "vms": {"web-1": {}}}
-    error = refused(fleet, said)
+    error = refused(parse_fleet, said)
     assert error.where == "defaults.compute"
     assert error.hint == 'Did you mean "vmSize"?'
     said = {"defaults": {"compute": {"tags": {"a": 1}}}, "vms": {"web-1": {}}}
-    assert refused(fleet, said).where == "defaults.compute.tags.a"
+    assert refused(parse_fleet, said).where == "defaults.compute.tags.a"

@@ -5,10 +5,10 @@ from datetime import date
 import pytest
 
 from openimds.facts.fields import FieldKind
-from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.fleet_file import parse_fleet, parse_vm
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
-from openimds.vm.validate import read
+from openimds.vm.validate import validate
 from tests.unit.vm.refused import Refused, refused
 
 MAPPING = "a mapping of names to values"
@@ -93,7 +93,7 @@ def _where(path: str) -> str:
     ids=str,
 )
 def test_the_outer_keys(value: object, expected: Refused) -> None:
-    assert refused(fleet, value) == expected
+    assert refused(parse_fleet, value) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,21 +112,21 @@ def test_the_outer_keys(value: object, expected: Refused) -> None:
     ids=ascii,
 )
 def test_a_bad_name_of_a_vm(name: object, seen: str, hint: str) -> None:
-    error = refused(fleet, {"vms": {name: {}}})
+    error = refused(parse_fleet, {"vms": {name: {}}})
     assert error == Refused("vms", seen, "a printable string without /", hint)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda node: node.path)
 def test_an_unknown_key_is_refused_at_every_level_of_the_document(group: Group) -> None:
     expected = "one of " + ", ".join((group if group.path else vm_tree()).members)
-    error = refused(vm, "web-1", _at(group.path, {"zzz": "1"}))
+    error = refused(parse_vm, "web-1", _at(group.path, {"zzz": "1"}))
     assert error == Refused(_where(group.path), 'unknown key "zzz"', expected)
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda node: node.path)
 def test_a_leaf_of_the_document_has_its_type(leaf: Leaf) -> None:
     expected = "true or false" if leaf.kind is FieldKind.BOOLEAN else "a string"
-    error = refused(vm, "web-1", _at(leaf.path, []))
+    error = refused(parse_vm, "web-1", _at(leaf.path, []))
     assert error == Refused(_where(leaf.path), "a list of 0", expected)
 
 
@@ -149,7 +149,7 @@ def test_a_leaf_of_the_document_has_its_type(leaf: Leaf) -> None:
     ids=str,
 )
 def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
-    assert refused(vm, "web-1", said).hint == expected
+    assert refused(parse_vm, "web-1", said).hint == expected
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
 )
 def test_a_wrong_type(said: object, expected: Refused) -> None:
     inside = expected._replace(where=f"vms.web-1.{expected.where}")
-    assert refused(vm, "web-1", said) == inside
+    assert refused(parse_vm, "web-1", said) == inside
 
 
 def test_a_captured_load_balancer_has_its_one_outer_member_alone() -> None:
     balancer: dict[str, object] = {"loadbalancer": {}, "inboundRules": []}
-    assert refused(vm, "web-1", {"loadBalancer": balancer}).where == "vms.web-1.loadBalancer"
+    assert refused(parse_vm, "web-1", {"loadBalancer": balancer}).where == "vms.web-1.loadBalancer"
 
 
 @pytest.mark.parametrize(
@@ -260,17 +260,19 @@ def test_a_captured_load_balancer_has_its_one_outer_member_alone() -> None:
     ],
 )
 def test_half_a_surrogate_pair_is_no_text(path: str, value: object) -> None:
-    error = refused(vm, "web-1", {"compute": {path: value}})
+    error = refused(parse_vm, "web-1", {"compute": {path: value}})
     assert error.where.startswith(f"vms.web-1.compute.{path}")
     assert error[1:] == ("half of a surrogate pair", "text that UTF-8 can carry", "")
 
 
 def test_text_beyond_ascii_is_text() -> None:
     said = {"compute": {"zone": "Zürich \U0001f3e0"}}
-    assert vm("web-1", said).document == said
+    assert parse_vm("web-1", said).document == said
 
 
 def test_every_array_wants_a_list() -> None:
     for node in nodes(vm_tree()):
         if isinstance(node, Many):
-            assert refused(read, "x", node, "here") == Refused("here", 'the string "x"', "a list")
+            assert refused(validate, "x", node, "here") == Refused(
+                "here", 'the string "x"', "a list"
+            )

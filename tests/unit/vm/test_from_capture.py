@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openimds.errors import ConfigError
-from openimds.vm.from_capture import Capture, capture
+from openimds.vm.from_capture import Capture, parse_capture
 from openimds.vm.types import Vm
 from tests.unit.vm.refused import Refused, refused
 
@@ -34,7 +34,7 @@ PREVIEW = {
 
 
 def _document(body: object) -> dict[str, object]:
-    return capture(body, "vm-1").vm.document
+    return parse_capture(body, "vm-1").vm.document
 
 
 def _compute(body: dict[str, object]) -> dict[str, object]:
@@ -49,11 +49,11 @@ def test_a_body_of_today_is_the_document() -> None:
         "network": {"interface": []},
         "extended": {"compute": {"hasCustomData": True, "ppsType": "None"}},
     }
-    assert capture(body, "vm-1") == Capture(Vm("web-1", document=body), ())
+    assert parse_capture(body, "vm-1") == Capture(Vm("web-1", document=body), ())
 
 
 def test_a_body_of_the_preview_has_its_names_changed_and_its_values_kept() -> None:
-    assert capture(PREVIEW, "vm-1").set_aside == ()
+    assert parse_capture(PREVIEW, "vm-1").set_aside == ()
     assert _document(PREVIEW) == {
         "compute": PREVIEW["compute"],
         "network": {
@@ -85,7 +85,7 @@ def test_a_name_may_be_in_any_letter_case(said: dict[str, object]) -> None:
 
 
 def test_compute_itself_may_be_in_any_letter_case() -> None:
-    captured = capture({"Compute": {"tags": "a:b"}}, "vm-1")
+    captured = parse_capture({"Compute": {"tags": "a:b"}}, "vm-1")
     assert not captured.vm.classic
     assert captured.vm.document["compute"] == {
         "tags": "a:b",
@@ -101,20 +101,20 @@ def test_tags_may_be_in_any_letter_case() -> None:
 @pytest.mark.parametrize("name", ["", None])
 def test_a_body_without_a_name_takes_the_one_it_is_given(name: str | None) -> None:
     compute = {} if name is None else {"name": name}
-    captured = capture({"compute": compute}, "vm-1")
+    captured = parse_capture({"compute": compute}, "vm-1")
     assert captured.vm.name == "vm-1"
     assert captured.vm.document == {"compute": compute}
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
 def test_compute_may_say_nothing(nothing: object) -> None:
-    assert capture({"compute": nothing}, "vm-1").vm == Vm("vm-1", document={"compute": {}})
+    assert parse_capture({"compute": nothing}, "vm-1").vm == Vm("vm-1", document={"compute": {}})
 
 
 def test_a_body_without_compute_is_one_of_a_classic_vm() -> None:
     body: dict[str, object] = {"network": {"interface": [{"macAddress": "000D3AF806EC"}]}}
-    assert capture(body, "vm-1").vm == Vm("vm-1", document=body, classic=True)
-    assert not capture({"compute": {}, **body}, "vm-1").vm.classic
+    assert parse_capture(body, "vm-1").vm == Vm("vm-1", document=body, classic=True)
+    assert not parse_capture({"compute": {}, **body}, "vm-1").vm.classic
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_body_without_compute_is_one_of_a_classic_vm() -> None:
     ],
 )
 def test_the_cloud_is_known_in_any_letter_case_and_its_name_kept(said: str, cloud: str) -> None:
-    captured = capture({"compute": {"azEnvironment": said}}, "vm-1")
+    captured = parse_capture({"compute": {"azEnvironment": said}}, "vm-1")
     assert captured.vm.cloud == cloud
     assert captured.vm.document == {"compute": {"azEnvironment": said}}
 
@@ -139,7 +139,7 @@ def test_members_that_no_row_knows_are_set_aside_with_their_paths() -> None:
         "network": {"interface": [{}, {"macAddress": "0", "speed": "40"}]},
         "future": [],
     }
-    captured = capture(body, "vm-1")
+    captured = parse_capture(body, "vm-1")
     assert captured.set_aside == ("compute.newThing", "network.interface[1].speed", "future")
     assert captured.vm.document == {
         "compute": {"zone": "1"},
@@ -149,7 +149,7 @@ def test_members_that_no_row_knows_are_set_aside_with_their_paths() -> None:
 
 def test_an_unknown_member_of_a_tag_is_set_aside_too() -> None:
     listed = [{"name": "a", "value": "b", "id": "1"}]
-    captured = capture({"compute": {"tagsList": listed}}, "vm-1")
+    captured = parse_capture({"compute": {"tagsList": listed}}, "vm-1")
     assert captured.set_aside == ("compute.tagsList[0].id",)
 
 
@@ -162,12 +162,12 @@ def test_tags_as_a_string_alone_make_the_list_too() -> None:
 
 def test_what_was_captured_elsewhere_stands_beside_the_document() -> None:
     beside = {"loadBalancer": {"InboundRules": [{"frontendPort": 80, "new": 1}]}, "attested": {}}
-    captured = capture({"compute": {}}, "vm-1", beside)
+    captured = parse_capture({"compute": {}}, "vm-1", beside)
     assert captured.vm.load_balancer == {"inboundRules": [{"frontendPort": 80}]}
     assert captured.vm.attested == {}
     assert captured.set_aside == ("loadBalancer.InboundRules[0].new",)
     with pytest.raises(ConfigError, match=r"^attested\.sku: saw the number 1"):
-        capture({"compute": {}}, "vm-1", {"attested": {"sku": 1}})
+        parse_capture({"compute": {}}, "vm-1", {"attested": {"sku": 1}})
 
 
 def test_the_order_of_captured_tags_is_kept() -> None:
@@ -193,7 +193,7 @@ def test_captured_tags_are_the_same_tags_whatever_their_names() -> None:
 def test_a_list_of_tags_as_powershell_prints_it_is_refused() -> None:
     listed = [{"name": "a", "value": "b"}]
     body = {"compute": {"tagsList": {"value": listed, "Count": 1}}}
-    assert refused(capture, body, "vm-1") == Refused(
+    assert refused(parse_capture, body, "vm-1") == Refused(
         "compute.tagsList.value", "a list of 1", "a string"
     )
 
@@ -243,15 +243,15 @@ def test_a_list_of_tags_as_powershell_prints_it_is_refused() -> None:
     ids=str,
 )
 def test_what_is_no_instance_document_is_refused(body: object, expected: Refused) -> None:
-    assert refused(capture, body, "vm-1") == expected
+    assert refused(parse_capture, body, "vm-1") == expected
 
 
 def test_a_name_that_is_no_string_has_a_place_too() -> None:
-    assert refused(capture, {1: {}, "compute": {}}, "vm-1").where == "top level"
+    assert refused(parse_capture, {1: {}, "compute": {}}, "vm-1").where == "top level"
 
 
 def test_one_name_in_two_spellings_is_refused() -> None:
     body = {"compute": {"priority": "Spot", "Priority": "Regular"}}
-    assert refused(capture, body, "vm-1") == Refused(
+    assert refused(parse_capture, body, "vm-1") == Refused(
         "compute.Priority", '"Priority" beside another spelling of it', "each name once"
     )

@@ -8,8 +8,7 @@ import pytest
 from openimds.credentials.tokens.jwt import FORGERIES as FORGED
 from openimds.errors import ConfigError
 from openimds.facts.faults import FORGERIES
-from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.fleet_file import parse_fleet, parse_vm
 from openimds.vm.identities import SOURCES, Principal, default_tenant, principals
 from openimds.vm.serialize import vm_to_value
 
@@ -20,8 +19,8 @@ OPS = APP.replace("App", "ops")
 
 
 def held(name: str = "web-1", compute: dict[str, Any] | None = None, **identities: Any) -> Any:
-    one = vm(name, {"compute": compute or {}, "identities": identities})
-    return principals(one, complete(one))
+    one = parse_vm(name, {"compute": compute or {}, "identities": identities})
+    return principals(one)
 
 
 def test_a_vm_without_identities_has_none() -> None:
@@ -83,7 +82,7 @@ def test_naming_one_twice_is_naming_it_once() -> None:
 
 def test_a_detail_of_an_identity_that_is_not_there_is_a_mistake() -> None:
     with pytest.raises(ConfigError) as caught:
-        vm("a", {"identities": {"user": [APP], "details": {APP + "s": {}}}})
+        parse_vm("a", {"identities": {"user": [APP], "details": {APP + "s": {}}}})
     assert str(caught.value) == (
         f'vms.a.identities.details: saw "{APP}s". Did you mean "{APP}"? Expected system, or a '
         "resource id that stands under user"
@@ -92,8 +91,8 @@ def test_a_detail_of_an_identity_that_is_not_there_is_a_mistake() -> None:
 
 def test_details_may_come_from_the_defaults() -> None:
     shared = {"identities": {"user": [APP], "details": {APP: {"clientId": C1}}}}
-    one = fleet({"defaults": shared, "vms": {"a": {"identities": {"system": True}}}}).vms["a"]
-    assert [two.client_id for two in principals(one, complete(one))][1] == C1
+    one = parse_fleet({"defaults": shared, "vms": {"a": {"identities": {"system": True}}}}).vms["a"]
+    assert [two.client_id for two in principals(one)][1] == C1
 
 
 @pytest.mark.parametrize(
@@ -105,14 +104,14 @@ def test_details_may_come_from_the_defaults() -> None:
     ],
 )
 def test_what_was_said_is_read_back(identities: dict[str, Any]) -> None:
-    one = vm("a", {"identities": identities})
+    one = parse_vm("a", {"identities": identities})
     assert vm_to_value(one)["identities"] == identities
-    assert vm("a", vm_to_value(one)) == one
+    assert parse_vm("a", vm_to_value(one)) == one
 
 
 def test_a_source_that_is_none_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match='Did you mean "forge:expired"'):
-        vm("a", {"identities": {"source": "forge:expird"}})
+        parse_vm("a", {"identities": {"source": "forge:expird"}})
 
 
 def test_every_forgery_that_may_be_asked_for_can_be_made() -> None:
@@ -130,13 +129,13 @@ def test_every_forgery_that_may_be_asked_for_can_be_made() -> None:
 )
 def test_an_id_that_is_no_guid_is_refused(identities: dict[str, Any], where: str) -> None:
     with pytest.raises(ConfigError, match="expected a GUID") as caught:
-        vm("a", {"identities": identities})
+        parse_vm("a", {"identities": identities})
     assert where in str(caught.value)
 
 
 def test_a_client_id_is_not_taken_for_the_id_of_a_resource() -> None:
     with pytest.raises(ConfigError, match="Its client id stands under details") as caught:
-        vm("a", {"identities": {"user": [APP, C1]}})
+        parse_vm("a", {"identities": {"user": [APP, C1]}})
     assert caught.value.where == "vms.a.identities.user"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openimds.vm.fleet_file import merge_patch, vm
+from openimds.vm.fleet_file import merge_patch, parse_vm
 from openimds.vm.serialize import vm_to_value
 
 LISTED = [{"name": "b", "value": "1"}, {"name": "a", "value": "2"}]
@@ -60,14 +60,14 @@ def test_the_target_stays_as_it_was() -> None:
 def test_a_patch_of_tags_holds_for_both_their_forms(
     before: object, patch: object, after: str | None
 ) -> None:
-    one = vm("web-1", {"compute": before})
-    patched = vm("web-1", merge_patch(vm_to_value(one), {"compute": patch}))
+    one = parse_vm("web-1", {"compute": before})
+    patched = parse_vm("web-1", merge_patch(vm_to_value(one), {"compute": patch}))
     compute = patched.document["compute"]
     assert isinstance(compute, dict)
     assert compute.get("tags") == after
 
 
 def test_a_patch_of_something_else_leaves_the_tags_alone() -> None:
-    one = vm("web-1", {"compute": {"tagsList": LISTED}})
-    patched = vm("web-1", merge_patch(vm_to_value(one), {"compute": {"zone": "1"}}))
+    one = parse_vm("web-1", {"compute": {"tagsList": LISTED}})
+    patched = parse_vm("web-1", merge_patch(vm_to_value(one), {"compute": {"zone": "1"}}))
     assert patched.document == {"compute": {"zone": "1", "tags": "b:1;a:2", "tagsList": LISTED}}

@@ -39,6 +39,15 @@ def test_arrays_are_sorted_by_name_too() -> None:
     assert list(grow([_row("ab[].x"), _row("aB[].x"), _row("a[].x")]).members) == ["a", "aB", "ab"]
 
 
+def test_members_are_sorted_by_their_older_names() -> None:
+    tree = grow([_row("a.b"), _row("z.y"), _row("m")], {"z": "b", "a.b": "c"})
+    assert list(tree.members) == ["a", "z", "m"]
+    assert tree.names == {"z": "b"}
+    inner = tree.members["a"]
+    assert isinstance(inner, Group)
+    assert inner.names == {"b": "c"}
+
+
 def test_nodes_come_parents_first() -> None:
     tree = grow([_row("a.b[].c"), _row("d")])
     assert [node.path for node in nodes(tree)] == ["", "a", "a.b", "a.b[]", "a.b[].c", "d"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openimds.vm.fleet_file import vm
-from openimds.vm.from_capture import capture
+from openimds.vm.fleet_file import parse_vm
+from openimds.vm.from_capture import parse_capture
 from openimds.vm.serialize import vm_to_value
 from openimds.vm.types import Vm
 
@@ -21,7 +21,7 @@ PARTS: dict[str, object] = {
 
 
 def _again(one: Vm) -> Vm:
-    return vm(one.name, vm_to_value(one), one.cloud)
+    return parse_vm(one.name, vm_to_value(one), one.cloud)
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def _again(one: Vm) -> Vm:
     ids=str,
 )
 def test_what_was_said_is_read_back(value: object) -> None:
-    one = vm("web-1", value, "AzureChinaCloud")
+    one = parse_vm("web-1", value, "AzureChinaCloud")
     assert _again(one) == one
 
 
 @pytest.mark.parametrize("key", ["loadBalancer", "attested"])
 def test_a_part_that_is_empty_is_read_back_too(key: str) -> None:
-    one = vm("web-1", {key: {}})
+    one = parse_vm("web-1", {key: {}})
     assert _again(one) == one
 
 
@@ -65,7 +65,7 @@ def test_a_part_that_is_empty_is_read_back_too(key: str) -> None:
     ids=str,
 )
 def test_a_captured_vm_is_read_back(body: object) -> None:
-    one = capture(body, "vm-1").vm
+    one = parse_capture(body, "vm-1").vm
     assert _again(one) == one
 
 
@@ -74,7 +74,7 @@ def test_of_a_vm_of_which_nothing_was_said_nothing_is_written() -> None:
 
 
 def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
-    one = vm("web-1", PARTS)
+    one = parse_vm("web-1", PARTS)
     tags = {
         "tags": "b:1;a:2;3",
         "tagsList": [{"name": "b", "value": "1"}, {"name": "a", "value": "2;3"}],
@@ -83,12 +83,12 @@ def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
 
 
 def test_tags_are_written_one_by_one_where_a_mapping_says_it_all() -> None:
-    one = vm("web-1", {"compute": {"tags": "a:2;b:1", "zone": "1"}})
+    one = parse_vm("web-1", {"compute": {"tags": "a:2;b:1", "zone": "1"}})
     assert vm_to_value(one) == {"compute": {"zone": "1", "tags": {"a": "2", "b": "1"}}}
 
 
 def test_writing_changes_nothing_of_the_vm() -> None:
-    one = vm("web-1", PARTS)
+    one = parse_vm("web-1", PARTS)
     written = vm_to_value(one)
     written.clear()
-    assert one == vm("web-1", PARTS)
+    assert one == parse_vm("web-1", PARTS)

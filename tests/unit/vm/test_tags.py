@@ -1,15 +1,21 @@
-"""Tags: a mapping, a string and a list say the same."""
+"""Tags: a mapping, a string and a list have the same meaning."""
+
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from openimds.vm.tags import as_said, both, join, pairs_of, settle
+from openimds.vm.schema_tree import newest_tree
+from openimds.vm.tags import as_mapping, join, pairs, wire_forms
+from openimds.vm.validate import validate
 from tests.unit.vm.refused import Refused, refused
 
+COMPUTE = newest_tree().members["compute"]
 WORD = st.text(st.characters(exclude_characters=";:", codec="utf-8"))
+TEXT = st.text(st.characters(codec="utf-8"))
 PLAIN_TAGS = st.dictionaries(WORD, WORD)
-ANY_TAGS = st.dictionaries(st.text(), st.text())
+ANY_TAGS = st.dictionaries(TEXT, TEXT)
 WIRE_TEXT = st.text(st.sampled_from(";:ab"))
 unhurried = settings(deadline=None)
 
@@ -18,8 +24,21 @@ def _listed(**tags: str) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in tags.items()]
 
 
+def _read(compute: object, where: str = "vm") -> dict[str, Any]:
+    """Return a `compute` as the fleet file's reader does."""
+    found = validate(compute, COMPUTE, where)
+    assert isinstance(found, dict)
+    return found
+
+
+def _as_written(compute: dict[str, Any]) -> dict[str, Any]:
+    """Return a `compute` with a mapping of tags where that loses nothing."""
+    tags = as_mapping(compute["tags"], compute["tagsList"])
+    return compute if tags is None else {"tags": tags}
+
+
 LISTED = _listed(env="prod", team="web")
-SETTLED = {"tags": "env:prod;team:web", "tagsList": LISTED}
+WIRE = {"tags": "env:prod;team:web", "tagsList": LISTED}
 OTHERS = Refused("vm.tagsList", "other tags than in tags", "the same tags", "Leave one of them out")
 SHAPES = "a mapping, a list of {name, value}, or a string name:value;name:value"
 
@@ -34,31 +53,32 @@ SHAPES = "a mapping, a list of {name, value}, or a string name:value;name:value"
         {"tagsList": LISTED},
         {"tagsList": "env:prod;team:web"},
         {"tags": {"team": "web", "env": "prod"}, "tagsList": LISTED},
-        SETTLED,
+        WIRE,
     ],
     ids=str,
 )
-def test_every_shape_gives_both_forms_of_the_wire(compute: dict[str, object]) -> None:
-    assert settle({**compute, "zone": "1"}, "vm") == {**SETTLED, "zone": "1"}
+def test_every_shape_gives_both_wire_forms(compute: dict[str, object]) -> None:
+    assert _read({**compute, "zone": "1"}) == {**WIRE, "zone": "1"}
 
 
-@pytest.mark.parametrize("compute", [None, [], "tags", {}, {"zone": "1"}], ids=repr)
-def test_what_says_no_tags_comes_back_as_it_came(compute: object) -> None:
-    assert settle(compute, "vm") is compute
+@pytest.mark.parametrize("compute", [{}, {"zone": "1"}], ids=repr)
+def test_a_compute_without_tags_gets_none(compute: object) -> None:
+    assert _read(compute) == compute
 
 
-@pytest.mark.parametrize("none", [{}, [], ""], ids=repr)
-def test_no_tags_can_be_said_in_every_shape(none: object) -> None:
-    assert settle({"tags": none}, "vm") == {"tags": "", "tagsList": []}
+@pytest.mark.parametrize("empty", [{}, [], ""], ids=repr)
+def test_every_shape_can_be_empty(empty: object) -> None:
+    assert _read({"tags": empty}) == {"tags": "", "tagsList": []}
 
 
-def test_a_list_keeps_its_order_and_a_mapping_is_sorted_as_azure_sorts() -> None:
-    assert both([("b", "1"), ("a", "2")])["tags"] == "b:1;a:2"
-    assert settle({"tagsList": LISTED[::-1]}, "vm") == {
+def test_a_list_keeps_its_order_and_a_mapping_is_sorted() -> None:
+    """Azure sorts them so too."""
+    assert wire_forms([("b", "1"), ("a", "2")])["tags"] == "b:1;a:2"
+    assert _read({"tagsList": LISTED[::-1]}) == {
         "tags": "team:web;env:prod",
         "tagsList": LISTED[::-1],
     }
-    assert settle({"tags": {"b": "1", "B": "3", "a": "2"}}, "vm") == {
+    assert _read({"tags": {"b": "1", "B": "3", "a": "2"}}) == {
         "tags": "B:3;a:2;b:1",
         "tagsList": [
             {"name": "B", "value": "3"},
@@ -69,7 +89,7 @@ def test_a_list_keeps_its_order_and_a_mapping_is_sorted_as_azure_sorts() -> None
 
 
 @pytest.mark.parametrize(
-    "text,pairs",
+    "text,expected",
     [
         ("a:b", [("a", "b")]),
         ("a:", [("a", "")]),
@@ -81,22 +101,20 @@ def test_a_list_keeps_its_order_and_a_mapping_is_sorted_as_azure_sorts() -> None
         ("a", [("a", "")]),
     ],
 )
-def test_in_a_string_a_piece_without_a_colon_belongs_to_the_value_before(
-    text: str, pairs: list[tuple[str, str]]
+def test_a_piece_without_a_colon_belongs_to_the_value_before(
+    text: str, expected: list[tuple[str, str]]
 ) -> None:
-    settled = settle({"tags": text}, "vm")
-    assert isinstance(settled, dict)
-    assert pairs_of(settled) == pairs
+    assert pairs(_read({"tags": text})["tagsList"]) == expected
 
 
-def test_the_list_wins_where_the_string_cannot_tell() -> None:
+def test_the_list_wins_over_an_ambiguous_string() -> None:
     listed = [{"name": "a", "value": "b;c:d"}]
-    said = {"tags": "a:b;c:d", "tagsList": listed}
-    assert settle(said, "vm") == said
+    compute = {"tags": "a:b;c:d", "tagsList": listed}
+    assert _read(compute) == compute
 
 
-def test_what_a_list_leaves_out_is_empty() -> None:
-    assert settle({"tagsList": [{"name": "a"}, {"value": "b"}]}, "vm") == {
+def test_a_missing_member_of_a_list_is_empty() -> None:
+    assert _read({"tagsList": [{"name": "a"}, {"value": "b"}]}) == {
         "tags": "a:;:b",
         "tagsList": [{"name": "a", "value": ""}, {"name": "", "value": "b"}],
     }
@@ -130,71 +148,64 @@ def test_what_a_list_leaves_out_is_empty() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_set_of_tags_is_refused(compute: object, expected: Refused) -> None:
-    assert refused(settle, compute, "vm") == expected
+def test_a_value_of_no_shape_is_refused(compute: object, expected: Refused) -> None:
+    assert refused(_read, compute) == expected
 
 
-def test_at_the_top_the_path_has_no_dot_in_front() -> None:
-    assert refused(settle, {"tags": 1}, "").where == "tags"
+def test_a_path_at_the_top_has_no_dot_in_front() -> None:
+    assert refused(_read, {"tags": 1}, "").where == "tags"
 
 
 @unhurried
 @given(ANY_TAGS)
-def test_both_forms_of_a_mapping_say_the_same(tags: dict[str, str]) -> None:
-    settled = settle({"tags": tags}, "vm")
-    assert isinstance(settled, dict)
-    pairs = pairs_of(settled)
-    assert dict(pairs) == tags
-    assert pairs == sorted(pairs)
-    assert settled["tags"] == ";".join(f"{name}:{value}" for name, value in pairs)
+def test_both_forms_of_a_mapping_are_equal(tags: dict[str, str]) -> None:
+    compute = _read({"tags": tags})
+    found = pairs(compute["tagsList"])
+    assert dict(found) == tags
+    assert found == sorted(found)
+    assert compute["tags"] == ";".join(f"{name}:{value}" for name, value in found)
 
 
 @unhurried
 @given(PLAIN_TAGS)
-def test_string_and_list_lead_back_to_the_same(tags: dict[str, str]) -> None:
-    settled = settle({"tags": tags}, "vm")
-    assert isinstance(settled, dict)
+def test_string_and_list_are_read_alike(tags: dict[str, str]) -> None:
+    compute = _read({"tags": tags})
     for key in ("tags", "tagsList"):
-        assert settle({key: settled[key]}, "vm") == settled
+        assert _read({key: compute[key]}) == compute
 
 
 @unhurried
 @given(PLAIN_TAGS)
-def test_what_was_settled_stays_settled(tags: dict[str, str]) -> None:
-    """A document that a VM shows can be given back to it."""
-    settled = settle({"tags": tags}, "vm")
-    assert settle(settled, "vm") == settled
+def test_a_served_document_is_read_back_unchanged(tags: dict[str, str]) -> None:
+    compute = _read({"tags": tags})
+    assert _read(compute) == compute
 
 
 @unhurried
 @given(ANY_TAGS)
 @example({"a;b": "c"})
-def test_what_was_settled_stays_settled_whatever_the_names(tags: dict[str, str]) -> None:
-    settled = settle({"tags": tags}, "vm")
-    assert settle(settled, "vm") == settled
+def test_tags_of_any_name_are_read_back_unchanged(tags: dict[str, str]) -> None:
+    compute = _read({"tags": tags})
+    assert _read(compute) == compute
 
 
 @unhurried
 @given(WIRE_TEXT.filter(lambda text: ":" in text.partition(";")[0]))
-def test_a_string_whose_first_piece_has_a_colon_comes_back_whole(text: str) -> None:
-    settled = settle({"tags": text}, "vm")
-    assert isinstance(settled, dict)
-    assert settled["tags"] == text == join(pairs_of(settled))
+def test_a_string_is_kept_if_its_first_piece_has_a_colon(text: str) -> None:
+    compute = _read({"tags": text})
+    assert compute["tags"] == text == join(pairs(compute["tagsList"]))
 
 
 @unhurried
 @given(WIRE_TEXT)
 @example("no colon")
-def test_a_string_always_comes_back_whole(text: str) -> None:
-    settled = settle({"tags": text}, "vm")
-    assert isinstance(settled, dict)
-    assert settled["tags"] == text
+def test_a_string_is_kept_to_the_letter(text: str) -> None:
+    assert _read({"tags": text})["tags"] == text
 
 
 @pytest.mark.parametrize(
     "compute",
     [
-        {"zone": "1"},
         {"tags": "b:1;a:2", "tagsList": _listed(b="1", a="2")},
         {"tags": "a:1;a:2", "tagsList": [*_listed(a="1"), *_listed(a="2")]},
         {"tags": "a:1;a:1", "tagsList": [*_listed(a="1"), *_listed(a="1")]},
@@ -202,28 +213,23 @@ def test_a_string_always_comes_back_whole(text: str) -> None:
     ],
     ids=str,
 )
-def test_what_a_mapping_cannot_say_stays_as_on_the_wire(compute: dict[str, object]) -> None:
-    assert as_said(compute) == compute
-    assert settle(compute, "vm") == compute
+def test_no_mapping_is_given_where_it_would_lose_something(compute: dict[str, object]) -> None:
+    assert _as_written(compute) == compute
+    assert _read(compute) == compute
 
 
-def test_what_stands_beside_the_tags_stays() -> None:
-    assert as_said({"zone": "1", **SETTLED}) == {
-        "zone": "1",
-        "tags": {"env": "prod", "team": "web"},
-    }
+def test_equal_wire_forms_make_one_mapping() -> None:
+    assert _as_written(WIRE) == {"tags": {"env": "prod", "team": "web"}}
 
 
 @unhurried
 @given(ANY_TAGS)
-def test_a_mapping_is_written_as_it_was(tags: dict[str, str]) -> None:
-    settled = settle({"tags": tags}, "vm")
-    assert isinstance(settled, dict)
-    assert as_said(settled) == {"tags": tags}
+def test_a_mapping_is_written_as_it_was_read(tags: dict[str, str]) -> None:
+    assert _as_written(_read({"tags": tags})) == {"tags": tags}
 
 
 @unhurried
 @given(st.lists(st.tuples(st.sampled_from("ab;"), st.sampled_from("12:"))))
-def test_a_list_that_was_written_is_read_back(pairs: list[tuple[str, str]]) -> None:
-    settled = both(pairs)
-    assert settle(as_said(settled), "vm") == settled
+def test_written_tags_are_read_back(tags: list[tuple[str, str]]) -> None:
+    compute = wire_forms(tags)
+    assert _read(_as_written(compute)) == compute

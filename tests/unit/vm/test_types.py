@@ -3,7 +3,7 @@
 import msgspec.json
 import pytest
 
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Identities, Reach, Vm
 
 
@@ -13,7 +13,9 @@ from openimds.vm.types import Identities, Reach, Vm
         Vm("web-1"),
         Vm("web-1", reach=Reach(address=())),
         Vm("web-1", identities=Identities(system=True, user=("a", "b")), classic=True),
-        vm("web-1", {"compute": {"tags": {"env": "prod"}}, "loadBalancer": {}, "attested": {}}),
+        parse_vm(
+            "web-1", {"compute": {"tags": {"env": "prod"}}, "loadBalancer": {}, "attested": {}}
+        ),
     ],
     ids=lambda one: repr(one.document) + repr(one.reach),
 )

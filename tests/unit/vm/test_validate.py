@@ -6,7 +6,7 @@ import pytest
 
 from openimds.facts.fields import FieldKind
 from openimds.vm.schema_tree import Group, Leaf, Many, Named
-from openimds.vm.validate import Leniency, read
+from openimds.vm.validate import Leniency, validate
 from tests.unit.vm.refused import Refused, refused
 
 MACHINE = Group(
@@ -34,12 +34,12 @@ MAPPING = "a mapping of names to values"
     ],
 )
 def test_what_fits_comes_back_as_it_was(value: object) -> None:
-    assert read(value, MACHINE, "") == value
+    assert validate(value, MACHINE, "") == value
 
 
 def test_nothing_at_all_is_an_empty_object() -> None:
-    assert read(None, MACHINE, "vms.web-1") == {}
-    assert read({"tags": None, "disks": [None]}, MACHINE, "") == {"tags": {}, "disks": [{}]}
+    assert validate(None, MACHINE, "vms.web-1") == {}
+    assert validate({"tags": None, "disks": [None]}, MACHINE, "") == {"tags": {}, "disks": [{}]}
 
 
 @pytest.mark.parametrize(
@@ -116,35 +116,41 @@ def test_nothing_at_all_is_an_empty_object() -> None:
     ids=str,
 )
 def test_what_does_not_fit_is_refused(value: object, expected: Refused) -> None:
-    assert refused(read, value, MACHINE, "vm") == expected
+    assert refused(validate, value, MACHINE, "vm") == expected
 
 
 @pytest.mark.parametrize(
     "value,where", [({"disk": []}, "top level"), ([], "top level"), ({"isOn": 1}, "isOn")]
 )
 def test_at_the_top_the_path_has_no_dot_in_front(value: object, where: str) -> None:
-    assert refused(read, value, MACHINE, "").where == where
+    assert refused(validate, value, MACHINE, "").where == where
 
 
 def test_a_captured_name_may_be_in_any_letter_case() -> None:
     lenient = Leniency([])
-    assert read({"NAME": "a", "isON": True}, MACHINE, "", lenient) == {"name": "a", "isOn": True}
+    assert validate({"NAME": "a", "isON": True}, MACHINE, "", lenient) == {
+        "name": "a",
+        "isOn": True,
+    }
     assert lenient.set_aside == []
 
 
 def test_unknown_members_of_a_capture_are_set_aside_with_their_paths() -> None:
     lenient = Leniency([])
     value = {"new": {"a": 1}, "disks": [{}, {"lun": "1", "size": 4}], "tags": {"a": "b"}}
-    assert read(value, MACHINE, "", lenient) == {"disks": [{}, {"lun": "1"}], "tags": {"a": "b"}}
+    assert validate(value, MACHINE, "", lenient) == {
+        "disks": [{}, {"lun": "1"}],
+        "tags": {"a": "b"},
+    }
     assert lenient.set_aside == ["new", "disks[1].size"]
 
 
 def test_a_captured_value_has_to_be_of_its_type_all_the_same() -> None:
-    assert refused(read, {"Port": "80"}, MACHINE, "", Leniency([])) == Refused(
+    assert refused(validate, {"Port": "80"}, MACHINE, "", Leniency([])) == Refused(
         "Port", 'the string "80"', "a whole number from 0 to 65535"
     )
 
 
 def test_a_number_too_long_to_write_is_described_too() -> None:
     """YAML and TOML can say it in base 16."""
-    assert refused(read, {"name": 16**5000}, MACHINE, "vm").where == "vm.name"
+    assert refused(validate, {"name": 16**5000}, MACHINE, "vm").where == "vm.name"

@@ -17,7 +17,6 @@ from openimds.admin.operations import DEFAULT_PAGE, MOST_PER_PAGE
 from openimds.admin.problem import ProblemError
 from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
-from openimds.vm.defaults import complete
 from openimds.vm.identities import FORGE, principals, user_ids
 from openimds.vm.types import Vm
 
@@ -158,7 +157,7 @@ def rows(stored: StoredVm) -> list[IdentityRow]:
             source=one.source,
             forged=one.source.startswith(FORGE),
         )
-        for one in principals(vm, complete(vm))
+        for one in principals(vm)
     ]
 
 

@@ -16,9 +16,9 @@ from openimds.admin.problem import ProblemError
 from openimds.fleet.index import VmEntry
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoredVm
-from openimds.protocol.handle import instance_document, subject
+from openimds.protocol.handle import instance_document
 from openimds.vm.decode import decode
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 _READ_ONLY = ("name", "revision", "origin")
 
@@ -98,12 +98,12 @@ class VmHandlers:
                 HTTPStatus.BAD_REQUEST,
                 f'api-version: saw "{version}", expected a general api-version such as {newest}',
             )
-        return _json(instance_document(subject(entry.vm, catalog), version))
+        return _json(instance_document(entry.vm, version))
 
     async def _put(
         self, request: Request, name: str, said: object, expected: int | None
     ) -> tuple[StoredVm, bool]:
-        work = self._fleet_service.put(vm(name, said), who(request), expected)
+        work = self._fleet_service.put(parse_vm(name, said), who(request), expected)
         return await asyncio.shield(work)
 
     async def _held(self, name: str) -> StoredVm:

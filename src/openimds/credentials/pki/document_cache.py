@@ -8,7 +8,7 @@ import msgspec.msgpack
 from msgspec import Struct
 
 from openimds.credentials.worker import BusyError, Worker
-from openimds.protocol.attested_document import kept_until, payload, to_bytes
+from openimds.protocol.attested_document import cached_until_s, payload, to_bytes
 from openimds.protocol.pending import Failed, PendingDocument, Signature
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class DocumentCache:
             text = await self._worker.run(key, lambda: self.sign(need, now_s, earlier))
         except BusyError:
             return Failed("throttled")
-        signature = Signature(text, kept_until(now_s))
+        signature = Signature(text, cached_until_s(now_s))
         self.made += 1
         if not need.is_once:
             self._held[need.vm, need.version] = _CachedDocument(need, signature, generation, now_s)

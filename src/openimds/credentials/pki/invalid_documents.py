@@ -17,7 +17,7 @@ from openimds.credentials.pki.certificates import (
 from openimds.errors import ConfigError
 from openimds.facts.attested import LIFE_S
 from openimds.parameters import nearest
-from openimds.protocol.attested_document import nonce_of, stamp
+from openimds.protocol.attested_document import default_nonce, stamp
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
@@ -102,7 +102,7 @@ def invalid_payload(
     """
     said = dict(payload)
     if name == "stale-nonce":
-        said["nonce"] = earlier_nonce or nonce_of(now_s - _HOUR_S + LIFE_S)
+        said["nonce"] = earlier_nonce or default_nonce(now_s - _HOUR_S + LIFE_S)
     if name == "expired-document" and "timeStamp" in said:
         said["timeStamp"] = {
             "createdOn": stamp(now_s - _HOUR_S - LIFE_S),

@@ -10,7 +10,7 @@ from openimds.interop.importers.inventory import AssembledVm, Inventory
 from openimds.interop.importers.mapping import Flat, Resource, ResourceKind
 from openimds.interop.importers.network import wire
 from openimds.interop.importers.unmapped import Path, untouched, written
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.schema import vm_tree
 
 _STORAGE: Path = ("compute", "storageProfile")
@@ -73,7 +73,7 @@ def _name(machine: Resource) -> str:
 def _check(name: str, said: dict[str, object], root: Path) -> None:
     """Let the model judge what was put together, and say where it stood."""
     try:
-        vm(name, said)
+        parse_vm(name, said)
     except ConfigError as error:
         raise error.inside(written(root)) from None
 

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from openimds.errors import ConfigError
 from openimds.parameters import describe
 from openimds.vm.schema_tree import Leaf
-from openimds.vm.validate import read as fit
+from openimds.vm.validate import validate as fit
 
 NOTHING: Final = object()
 """No value, or one that cannot be told."""

@@ -10,7 +10,7 @@ from openimds.interop.importers.assemble import ImportedVm, assemble
 from openimds.interop.transcript.file import looks
 from openimds.interop.transcript.to_vm import captured
 from openimds.parameters import describe
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.serialize import vm_to_value
 
 _UNNAMED = "vm-1"
@@ -51,7 +51,7 @@ def _is_captured(value: object) -> bool:
 def _captured(value: object) -> tuple[ImportedVm, ...]:
     found = captured(value, _UNNAMED)
     name, document = found.vm.name, vm_to_value(found.vm)
-    vm(name, document)
+    parse_vm(name, document)
     return (ImportedVm(name, document, found.set_aside),)
 
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from openimds.facts.redaction import Redaction
 from openimds.interop.transcript.sensitivity import WORDS
-from openimds.vm.tags import join, pairs_of, settle
+from openimds.vm.tags import join, split
 
 REDACTED = "redacted"
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -134,9 +134,7 @@ class Placeholders:
     def _tags(self, value: str) -> str:
         pairs = self._tag_lists.get(value)
         if pairs is None:
-            settled = settle({"tags": value}, "")
-            assert isinstance(settled, dict)
-            pairs = pairs_of(settled)
+            pairs = split(value)
         return join(
             [
                 (self.of(Redaction.TAG, name), self.of(Redaction.TAG_VALUE, said))

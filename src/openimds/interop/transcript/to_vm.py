@@ -11,7 +11,7 @@ from openimds.facts.versions import GENERAL, NEWEST
 from openimds.interop.transcript.exchange import RecordedResponse
 from openimds.interop.transcript.file import Transcript, looks, read
 from openimds.interop.transcript.location import ATTESTED, BALANCER, INSTANCE, VERSIONS, locate
-from openimds.vm.from_capture import capture
+from openimds.vm.from_capture import parse_capture
 from openimds.vm.types import Vm
 
 _OK = 200
@@ -45,7 +45,7 @@ def captured(value: object, name: str) -> CapturedVm:
         ConfigError: it is neither, or a transcript without an instance document.
     """
     if not looks(value):
-        found = capture(value, name)
+        found = parse_capture(value, name)
         return CapturedVm(found.vm, found.set_aside)
     held = read(value)
     documents = sorted(_documents(held), key=lambda one: (one[0], "extended" in one[1]))
@@ -59,7 +59,7 @@ def captured(value: object, name: str) -> CapturedVm:
     version, body = documents[-1]
     beside = {"loadBalancer": _balancer(held), "attested": _attested(held, body)}
     try:
-        found = capture(body, name, {key: one for key, one in beside.items() if one})
+        found = parse_capture(body, name, {key: one for key, one in beside.items() if one})
     except ConfigError as error:
         raise error.inside(f"the document at {version}") from None
     return CapturedVm(found.vm, found.set_aside, tuple(_remarks(held)))

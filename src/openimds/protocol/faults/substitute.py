@@ -16,7 +16,7 @@ from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.versions import catalog
 from openimds.protocol.document import MISSING, as_json, as_text, descend
 from openimds.protocol.faults.fault import Fault
-from openimds.protocol.handle import Subject, handle, subject
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import Pending, PendingDocument, PendingToken
 from openimds.protocol.request import Query
 from openimds.protocol.response import Refusal, Response, inside_json, refuse, throttled
@@ -63,10 +63,10 @@ def _region(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply
     return handle(query, replace(subject, catalog=catalog(fault.text("newest"))), now_s)
 
 
-def _stale(fault: Fault, query: Query, about: Subject, now_s: float) -> Reply:
+def _stale(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
     if fault.before is None:
-        return handle(query, about, now_s)
-    return handle(query, subject(fault.before, about.catalog, about.secret), now_s)
+        return handle(query, subject, now_s)
+    return handle(query, replace(subject, vm=fault.before), now_s)
 
 
 def _attested(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:

@@ -14,10 +14,10 @@ from openimds.facts.versions import catalog
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import MemoryStore
-from openimds.protocol.handle import handle, subject
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import PendingToken
 from openimds.protocol.request import query
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
 from tests.unit.admin.setup import Office, at_work
 
@@ -64,7 +64,7 @@ def test_the_identities_of_a_vm_are_those_that_its_tokens_show(tmp_path: Path) -
         }
         target = b"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a.b"
         asked = query("GET", target, has_metadata_header=True)
-        need = handle(asked, subject(vm("web-1", BOTH), catalog()), office.now_s)
+        need = handle(asked, Subject(parse_vm("web-1", BOTH), catalog()), office.now_s)
         assert isinstance(need, PendingToken)
         assert system == {
             "vm": "web-1",

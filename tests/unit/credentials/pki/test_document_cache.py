@@ -15,20 +15,20 @@ from openimds.credentials.pki.document_cache import DocumentCache
 from openimds.credentials.pki.lazy_ca import CA, CaSettings, LazyCa
 from openimds.credentials.pki.verify import verify
 from openimds.credentials.worker import Worker
-from openimds.protocol.attested_document import need
+from openimds.protocol.attested_document import pending_document
 from openimds.protocol.pending import Failed, PendingDocument, Signature
 from openimds.protocol.request import query
 from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 NOW_S = 1_795_377_286.0
 URL = "http://127.0.0.1:8171"
 
 
 def wanted(more: str = "", version: str = "2021-02-01", **attested: Any) -> PendingDocument:
-    one = vm("web-1", {"attested": attested} if attested else {})
+    one = parse_vm("web-1", {"attested": attested} if attested else {})
     target = f"/metadata/attested/document?api-version={version}{more}"
-    made = need(query("GET", target.encode()), one, complete(one))
+    made = pending_document(query("GET", target.encode()), one)
     assert isinstance(made, PendingDocument)
     return made
 
@@ -74,7 +74,7 @@ def test_what_is_made_holds_and_is_given_again_for_five_minutes() -> None:
             at_s=NOW_S,
         )
         assert report.holds, report
-        assert said(made)["vmId"] == complete(vm("web-1", {}))["compute"]["vmId"]  # type: ignore[index]
+        assert said(made)["vmId"] == complete(parse_vm("web-1", {}))["compute"]["vmId"]  # type: ignore[index]
 
     run(play())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from openimds.interop.importers import ImportedVm, read
 from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 INPUTS = Path(__file__).with_name("inputs")
 NAMES = sorted(path.stem for path in INPUTS.glob("*.json"))
@@ -28,7 +28,7 @@ def found(value: object) -> dict[str, ImportedVm]:
 
 def document(one: ImportedVm) -> dict[str, Any]:
     """Return the whole document of a VM that was found."""
-    return complete(vm(one.name, one.said))
+    return complete(parse_vm(one.name, one.said))
 
 
 def a_vm(**members: object) -> dict[str, object]:

@@ -17,7 +17,7 @@ from openimds.interop.transcript import captured, read, redact
 from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.sensitivity import REDACTIONS
-from openimds.protocol.document import project, shape
+from openimds.protocol.document import tree_at
 from openimds.vm.defaults import complete
 from openimds.vm.types import Vm
 from tests.golden.test_goldens import HEAD
@@ -226,9 +226,8 @@ def test_the_url_is_kept_if_it_is_everybodys(url: str, left: str) -> None:
 
 def everything(vm: Vm) -> Transcript:
     """Return what all versions say of a VM."""
-    document = complete(vm)
     bodies = {
-        version: project(document, shape(version, is_extended=True))
+        version: complete(vm, tree_at(version, is_extended=True))
         for version in ("2017-03-01", "2021-02-01", NEWEST)
     }
     texts = [

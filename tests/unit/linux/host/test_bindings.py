@@ -3,12 +3,12 @@ import pytest
 from openimds.errors import ConfigError
 from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.vm.defaults import complete, default_address
-from openimds.vm.fleet_file import fleet, vm
+from openimds.vm.fleet_file import parse_fleet, parse_vm
 from openimds.vm.types import Vm
 
 
 def fleet_of(**vms: object) -> list[Vm]:
-    return list(fleet({"vms": vms}).vms.values())
+    return list(parse_fleet({"vms": vms}).vms.values())
 
 
 def refused(*vms: Vm) -> str:
@@ -51,7 +51,7 @@ def test_the_document_says_what_reach_does_not() -> None:
 
 
 def test_a_vm_of_which_nothing_is_said_is_tied_to_its_defaults() -> None:
-    one = vm("a", {"reach": {"interface": "tap0"}})
+    one = parse_vm("a", {"reach": {"interface": "tap0"}})
     document = complete(one)
     mac = document["network"]["interface"][0]["macAddress"].lower()  # type: ignore[index]
     (tie,) = bindings([one])

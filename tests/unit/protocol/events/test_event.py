@@ -18,7 +18,7 @@ from openimds.protocol.events.event import (
     usual,
 )
 from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import fleet
+from openimds.vm.fleet_file import parse_fleet
 
 ID = "602D9444-D2CD-49C7-8624-8643E7171297"
 NOON_S = 1_700_000_000.0
@@ -222,7 +222,7 @@ def test_the_place_of_a_vm_is_what_its_complete_document_says() -> None:
         "b": {"compute": {"name": "B", "placementGroupId": "g"}, "availabilitySet": "S"},
         "c": {"compute": {"vmScaleSetName": "Pool", "placementGroupId": "G"}},
     }
-    vms = fleet({"vms": said}).vms
+    vms = parse_fleet({"vms": said}).vms
     assert {name: place_of(vm) for name, vm in vms.items()} == {
         "a": ("vm:a", "a"),
         "b": ("set:s", "B"),

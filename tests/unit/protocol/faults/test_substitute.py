@@ -11,11 +11,11 @@ from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.input import read_fault
 from openimds.protocol.faults.substitute import Reply, substitute
-from openimds.protocol.handle import Subject, subject
+from openimds.protocol.handle import Subject
 from openimds.protocol.pending import Pending, PendingChallenge, PendingDocument, PendingToken
 from openimds.protocol.request import Query, query
 from openimds.protocol.response import Refusal, Response
-from openimds.vm.fleet_file import vm
+from openimds.vm.fleet_file import parse_vm
 
 APP = (
     "/subscriptions/8d7a2b1c-0000-4000-8000-000000000002/resourceGroups/lab/providers"
@@ -26,7 +26,7 @@ TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https:/
 ATTESTED = "/metadata/attested/document?api-version=2021-02-01"
 ARC = "/arc/metadata/identity/oauth2/token?api-version=2020-06-01&resource=https://a"
 NOW_S = 1_795_377_286.0
-WEB = vm(
+WEB = parse_vm(
     "web", {"compute": {"tags": {"env": "new"}}, "identities": {"system": True, "user": [APP]}}
 )
 
@@ -37,12 +37,12 @@ def queried(target: str, method: str = "GET", **more: Any) -> Query:
 
 
 def about_web() -> Subject:
-    return subject(WEB, catalog(NEWEST), "secret")
+    return Subject(WEB, catalog(NEWEST), "secret")
 
 
 def substituted(target: str, before: object = None, method: str = "GET", **effect: Any) -> Reply:
     (spec,) = read_fault(effect)
-    fault = Fault(spec, "web", 1, vm("web", before) if before else None)
+    fault = Fault(spec, "web", 1, parse_vm("web", before) if before else None)
     return substitute(fault, queried(target, method), about_web(), NOW_S)
 
 
