@@ -205,7 +205,7 @@ def test_a_wrong_token_or_host_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_rotated_token_replaces_the_old_one_and_survives_a_restart(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as old:
-        assert old.post("/v1/token").json() == {"token_file": server.ready["token_file"]}
+        assert old.post("/v1/token").json() == {"tokenFile": server.ready["token_file"]}
         assert old.get("/v1/vms").status_code == 401
         with admin(server) as new:
             assert new.get("/v1/vms").status_code == 200

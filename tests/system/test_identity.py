@@ -207,7 +207,7 @@ def answers(server: Serving) -> Iterator[tuple[str, bytes]]:
             continue
         url = server.ready["admin"] + re.sub(r"{\w+}", "web-1", row.path)
         # A feed is read from its first event on, so that there is one.
-        asked = {query.name: "0" for query in row.queries if query.name == "since"}
+        asked = {query.row.name: "0" for query in row.queries if query.row.name == "since"}
         with httpx2.stream("GET", url, headers=headers, params=asked, timeout=20) as got:
             assert got.status_code in (200, 404), (row.name, got.status_code)
             is_feed = got.headers["content-type"].startswith("text/event-stream")

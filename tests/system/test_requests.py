@@ -68,7 +68,7 @@ def test_what_was_asked_is_listed_and_nothing_secret_is_in_it(tmp_path: Path) ->
         text = json.dumps(found) + api.get("/v1/requests/report").text
         for secret in (token, token.split(".")[2], signature[:40], "hush"):
             assert secret not in text
-        assert found[0]["token_until"] > found[0]["at"]
+        assert found[0]["tokenUntil"] > found[0]["at"]
         assert found[3]["headers"]["x-identity-header"] == "***"
         assert "openimds_requests_recorded_total 4.0\n" in api.get("/metrics").text
         assert run("requests", "--clear", cwd=tmp_path, **variables(server)).returncode == 0

@@ -1,11 +1,9 @@
-"""What stands before every operation: the Host check, the token, the size of a body."""
+"""The checks before every operation: Host, token and body size; and the name of the caller."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 
 from openimds.admin.problem import ProblemError
 from openimds.admin.token import AdminToken
@@ -14,19 +12,17 @@ MOST_BODY_BYTES = 1 << 20
 MOST_BODY_S = 10
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
-Handler = Callable[[Request], Awaitable[Response]]
-
 
 class Authenticator:
-    """Lets a request through, or ends it with a problem."""
+    """Checks the Host header and the bearer token of a request."""
 
     def __init__(self, token: AdminToken, hosts: frozenset[str]) -> None:
-        """Know the token, and the names under which the API may be called beside the local ones."""
+        """Accept this token, and these hosts beside those of loopback."""
         self._token = token
         self._hosts = _LOCAL | hosts
 
     def check(self, request: Request, *, is_open: bool) -> None:
-        """Refuse a wrong Host, as a page that had its name rebound would send, or a wrong token.
+        """Refuse a wrong Host, as a page after DNS rebinding sends it, or a wrong token.
 
         Raises:
             ProblemError: 421 or 401.
@@ -46,15 +42,21 @@ class Authenticator:
 
     @property
     def names(self) -> list[str]:
-        """The names under which the API may be called."""
+        """The host names that are accepted."""
         return sorted(self._hosts)
+
+
+def caller(request: Request) -> str:
+    """Return the caller as the audit log names it."""
+    return f"api {request.client.host if request.client else 'socket'}"
 
 
 async def body_of(request: Request) -> bytes:
     """Return the body of a request.
 
     Raises:
-        ProblemError: 413, as soon as it is too large; 408 when it takes too long.
+        ProblemError: 413, as soon as it is too large; 408 when it takes too long; 400 if it breaks
+            off.
     """
     body = b""
     try:
@@ -67,7 +69,7 @@ async def body_of(request: Request) -> bytes:
     except ClientDisconnect:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The body ended early") from None
     except TimeoutError:
-        detail = f"The body has not come within {MOST_BODY_S} seconds"
+        detail = f"The body did not arrive within {MOST_BODY_S} seconds"
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
     return body
 

@@ -1,190 +1,164 @@
-"""The OpenAPI document, made of the operations' rows and of the tree that input is read along."""
+"""The OpenAPI document, made from the rows of the operations and the types that they name."""
 
-import re
+from collections.abc import Iterable
 from functools import cache
+from http import HTTPStatus
+from shlex import quote
 from typing import Any
+from urllib.parse import urlencode
 
-from openimds import __version__
-from openimds.admin.openapi_events import event_schemas
-from openimds.admin.openapi_requests import request_schemas
-from openimds.admin.operations import OPERATIONS, Operation, RequestBody
-from openimds.admin.operations_faults import fault_schemas
-from openimds.admin.problem import MEDIA
-from openimds.facts.fields import FieldKind
-from openimds.vm.identities import SOURCES
-from openimds.vm.schema import vm_tree
-from openimds.vm.schema_tree import Leaf, Many, Named, Node
+import msgspec.json
+
+from openimds.admin.handlers.server import INFO, OPENAPI_VERSION
+from openimds.admin.input_types import parameter_type
+from openimds.admin.operation import Content, Operation, QueryParameter, Tag
+from openimds.admin.operations import OPERATIONS
+from openimds.admin.problem import MEDIA, ProblemDetails
 
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
 _NAME: Json = {**_TEXT, "minLength": 1, "maxLength": 256, "pattern": "^[^/]+$"}
-_NUMBER: Json = {"type": "integer"}
-_TAGS: Json = {
-    "oneOf": [
-        {"type": "object", "additionalProperties": _TEXT},
-        {"type": "string"},
-        {
-            "type": "array",
-            "items": {"type": "object", "properties": {"name": _TEXT, "value": _TEXT}},
-        },
-    ]
-}
-_WAYS: Json = {
-    "type": "object",
-    "description": "By way (app-service, arc, ...), then by the name of the variable.",
-    "additionalProperties": {"type": "object", "additionalProperties": _TEXT},
-}
-_TYPES = {FieldKind.TEXT: "string", FieldKind.BOOLEAN: "boolean", FieldKind.NUMBER: "integer"}
-READ_ONLY: Json = {
-    "name": {**_TEXT, "description": "The name in the path."},
-    "revision": {**_NUMBER, "readOnly": True},
-    "origin": {**_TEXT, "readOnly": True, "description": "api, file, document or default."},
-}
-
-
-def of(node: Node) -> Json:
-    """Return the JSON schema of a node."""
-    match node:
-        case Leaf():
-            schema: Json = {"type": _TYPES[node.kind]}
-            return {**schema, "enum": [*node.choices]} if node.choices else schema
-        case Many():
-            return {"type": "array", "items": of(node.item)}
-        case Named():
-            return {"type": "object", "additionalProperties": of(node.item)}
-        case _:
-            members = {name: of(one) for name, one in node.members.items()}
-            if node.path == "compute":
-                members = {**members, "tags": _TAGS, "tagsList": _TAGS}
-            return {"type": "object", "properties": members, "additionalProperties": False}
-
-
-def _object(members: Json, *required: str) -> Json:
-    return {"type": "object", "properties": members, "required": [*required]}
-
-
-def _page(item: str) -> Json:
-    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{item}"}}
-    return _object({"items": items, "next": {"type": ["string", "null"]}}, "items", "next")
-
-
-def schemas() -> Json:
-    """Return every schema by name."""
-    vm = of(vm_tree())
-    whole = {**vm, "properties": {**READ_ONLY, **vm["properties"]}}
-    change = {
-        "revision": _NUMBER,
-        "at": {"type": "string", "format": "date-time"},
-        "who": _TEXT,
-        "name": _TEXT,
-        "kind": {"type": "string", "enum": ["put", "remove"]},
-        "origin": _TEXT,
-    }
-    states = {"before": {"type": ["object", "null"]}, "after": {"type": ["object", "null"]}}
-    identity = {
-        "vm": _TEXT,
-        "kind": {"type": "string", "enum": ["system", "user"]},
-        **dict.fromkeys(("clientId", "principalId", "tenantId"), _TEXT),
-        "source": {"type": "string", "enum": [*SOURCES]},
-        "forged": {"type": "boolean", "description": "Its tokens are bad ones, on request."},
-    }
-    texts = ("subject", "name", "notBefore", "notAfter", "sha256", "pem")
-    certificate = {
-        **dict.fromkeys(texts, _TEXT),
-        "isRoot": {"type": "boolean"},
-        "inUse": {"type": "boolean"},
-    }
-    moment = {"type": ["string", "null"], "format": "date-time"}
-    key = {"kid": _TEXT, **dict.fromkeys(("began", "retired", "publishedUntil"), moment)}
-    problem = {
-        **dict.fromkeys(("type", "title", "detail", "where", "seen", "expected", "hint"), _TEXT),
-        "status": _NUMBER,
-    }
-    return {
-        "Vm": {**whole, "required": ["name", "revision", "origin"]},
-        "VmInput": whole,
-        "VmPatch": {"type": "object"},
-        "VmPage": _page("Vm"),
-        "Document": {"type": "object"},
-        "Endpoints": _object({"vm": _TEXT, "variables": _WAYS}, "vm", "variables"),
-        "Change": _object(change, *change),
-        "Audit": _object({**change, **states}, *change, *states),
-        "AuditPage": _page("Audit"),
-        "Identity": _object({**identity, "resourceId": _TEXT}, *identity),
-        "IdentityPage": _page("Identity"),
-        "Certificate": _object(certificate, *certificate),
-        "Certificates": _object(
-            {
-                "items": {
-                    "type": "array",
-                    "items": {"$ref": "#/components/schemas/Certificate"},
-                },
-                "bundle": {**_TEXT, "description": "PEM"},
-            },
-            "items",
-            "bundle",
-        ),
-        "Key": _object(key, *key),
-        "KeyPage": _page("Key"),
-        **event_schemas(),
-        **fault_schemas(),
-        **request_schemas(),
-        "TokenFile": _object({"token_file": _TEXT}, "token_file"),
-        "Health": _object({"status": _TEXT}, "status"),
-        "Text": _TEXT,
-        "OpenApi": {"type": "object"},
-        "Problem": _object(problem, "type", "title", "status", "detail"),
-    }
-
-
-def _content(body: RequestBody) -> Json:
-    schema = {"$ref": f"#/components/schemas/{body.schema}"}
-    return {media: {"schema": schema} for media in body.media}
-
-
-def _operation(row: Operation) -> Json:
-    path = [
-        {"name": name, "in": "path", "required": True, "schema": _NAME}
-        for name in re.findall(r"{(\w+)}", row.path)
-    ]
-    query = [
-        {"name": one.name, "in": "query", "schema": one.schema, "description": one.about}
-        for one in row.queries
-    ]
-    header = [{"name": name, "in": "header", "schema": _TEXT} for name in row.headers]
-    answers: Json = {
-        str(int(status)): {
-            "description": row.about,
-            **({"content": _content(body)} if body else {}),
-        }
-        for status, body in row.answers.items()
-    }
-    # 401 and 421 come from the guard before every operation that is not open.
-    guarded = () if row.is_open else (401,)
-    for status in (*row.problems, *guarded, 421):
-        problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
-        answers[str(int(status))] = {"description": "A problem.", "content": {MEDIA: problem}}
-    found: Json = {"operationId": row.name, "summary": row.about, "responses": answers}
-    if path or query or header:
-        found["parameters"] = [*path, *query, *header]
-    if row.takes:
-        found["requestBody"] = {"required": True, "content": _content(row.takes)}
-    return {**found, "security": [] if row.is_open else [{"token": []}]}
+_URL = "http://127.0.0.1:8170"
 
 
 @cache
-def openapi() -> Json:
-    """Return the whole document."""
+def openapi_document() -> bytes:
+    """Return the document as JSON."""
+    schemas = _Schemas(OPERATIONS)
     paths: Json = {}
     for row in OPERATIONS:
-        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "OpenIMDS admin API", "version": __version__},
-        "paths": paths,
-        "components": {
-            "schemas": schemas(),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, schemas)
+    return msgspec.json.encode(
+        {
+            "openapi": OPENAPI_VERSION,
+            "info": INFO,
+            "tags": [{"name": tag.title, "description": tag.value} for tag in Tag],
+            "paths": paths,
+            "components": {
+                "schemas": schemas.components,
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            },
+        }
+    )
+
+
+def example_value(content: Content) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the example of a body as a JSON value."""
+    example = content.example() if callable(content.example) else content.example
+    return msgspec.json.decode(msgspec.json.encode(example))
+
+
+def example_query(row: Operation) -> dict[str, str]:
+    """Return the query parameters that an operation requires, with their examples."""
+    return {query.row.name: str(query.example) for query in row.queries if query.row.required}
+
+
+class _Schemas:
+    """The JSON schemas of all bodies, by the type."""
+
+    def __init__(self, rows: Iterable[Operation]) -> None:
+        bodies = [body for row in rows for body in (row.takes, *row.answers.values()) if body]
+        # By identity: not every type form is hashable.
+        types = {id(kind): kind for body in bodies for kind in _alternatives(body.type)}
+        template = "#/components/schemas/{name}"
+        known, self.components = msgspec.json.schema_components(
+            [*types.values(), ProblemDetails], ref_template=template
+        )
+        *bodies_schemas, self.problem = known
+        self._by_id = dict(zip(types, bodies_schemas, strict=True))
+
+    def of(self, kind: Any) -> Json:  # noqa: ANN401 - a type form
+        """Return the schema of a type, or of one of several."""
+        schemas = [self._by_id[id(one)] for one in _alternatives(kind)]
+        return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type form
+    return kind if isinstance(kind, tuple) else (kind,)
+
+
+def _operation(row: Operation, schemas: _Schemas) -> Json:
+    answers = {
+        str(int(status)): {
+            "description": HTTPStatus(status).phrase,
+            **({"content": _content(body, schemas)} if body else {}),
+        }
+        for status, body in row.answers.items()
     }
+    # 401 and 421 come from the checks before every operation that is not open.
+    checks = () if row.is_open else (401,)
+    for status in (*row.problems, *checks, 421):
+        problem = {"schema": schemas.problem}
+        phrase = HTTPStatus(status).phrase
+        answers[str(int(status))] = {"description": phrase, "content": {MEDIA: problem}}
+    operation: Json = {
+        "operationId": row.name,
+        "tags": [row.tag.title],
+        "summary": row.summary,
+        "responses": answers,
+        "security": [] if row.is_open else [{"token": []}],
+        "x-codeSamples": [{"lang": "Shell", "source": curl(row)}],
+    }
+    if row.description:
+        operation["description"] = row.description
+    if parameters := [
+        *_path_parameters(row),
+        *map(_query, row.queries),
+        *map(_header, row.headers),
+    ]:
+        operation["parameters"] = parameters
+    if row.takes:
+        operation["requestBody"] = {"required": True, "content": _content(row.takes, schemas)}
+    return operation
+
+
+def _content(body: Content, schemas: _Schemas) -> Json:
+    content = {"schema": schemas.of(body.type), "example": example_value(body)}
+    return dict.fromkeys(body.media, content)
+
+
+def _path_parameters(row: Operation) -> list[Json]:
+    if row.parameter is None:
+        return []
+    parameter = row.parameter
+    return [
+        {
+            "name": parameter.name,
+            "in": "path",
+            "required": True,
+            "description": parameter.help,
+            "schema": _NAME,
+            "example": parameter.example,
+        }
+    ]
+
+
+def _query(query: QueryParameter) -> Json:
+    row, schema = query.row, msgspec.json.schema(parameter_type(query.row))
+    parameter: Json = {
+        "name": row.name,
+        "in": "query",
+        "required": row.required,
+        "description": schema.pop("description"),
+        "schema": schema,
+    }
+    if row.default:
+        schema["default"] = row.default
+    return parameter if query.example is None else {**parameter, "example": query.example}
+
+
+def _header(name: str) -> Json:
+    return {"name": name, "in": "header", "schema": _TEXT}
+
+
+def curl(row: Operation) -> str:
+    """Return a command that calls an operation as its examples have it."""
+    words = ["curl"] if row.method == "GET" else ["curl", "-X", row.method]
+    if not row.is_open:
+        words += ["-H", '"Authorization: Bearer $(cat $(openimds token path))"']
+    if row.takes:
+        body = msgspec.json.encode(example_value(row.takes)).decode()
+        words += ["-H", quote(f"Content-Type: {row.takes.media[0]}"), "-d", quote(body)]
+    query = example_query(row)
+    return " ".join([*words, f"{_URL}{row.example_path}{'?' if query else ''}{urlencode(query)}"])

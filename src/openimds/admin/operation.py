@@ -1,56 +1,125 @@
-"""What a row of the admin API's operations is made of."""
+"""The rows that an operation of the admin API consists of."""
 
+import re
+from collections.abc import Awaitable, Callable
+from enum import Enum
 from http import HTTPStatus
+from typing import Any, TypeAlias
 
 from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from openimds.admin.problem import bad_query
+from openimds.admin.services import AdminServices
+from openimds.errors import ConfigError
+from openimds.parameters import Parameter, read_value
+
+JSON, EVENT_STREAM = "application/json", "text/event-stream"
+
+Answer: TypeAlias = Response | Struct | None
+"""A Struct is sent as JSON with the operation's status, None as 204; a Response as it is."""
+Handler: TypeAlias = Callable[[AdminServices, Request], Awaitable[Answer]]
+
+
+class Tag(Enum):
+    """A group of operations, and its description."""
+
+    VMS = "The VMs of the fleet."
+    IDENTITIES = "Managed identities, the ways to their tokens, and the keys that sign these."
+    CERTIFICATES = "The CA certificates of attested documents."
+    EVENTS = "Scheduled events, their log, and scenarios of recurring events."
+    CLOCK = "The clock of guests."
+    FAULTS = "Injected faults, and playbooks of them."
+    REQUESTS = "Recorded requests of guests."
+    CHANGES = "The changes of VMs."
+    SERVER = "The server itself."
+
+    @property
+    def title(self) -> str:
+        """The name in the OpenAPI document."""
+        return self.name.lower()
+
+
+class PathParameter(Struct, frozen=True):
+    """The one variable part of a path."""
+
+    name: str
+    help: str
+    example: str
 
 
 class QueryParameter(Struct, frozen=True):
-    """A query parameter: its name, its JSON schema, what it is for."""
+    """A parameter of the query string, and an example of its value."""
 
-    name: str
-    schema: dict[str, object]
-    about: str
+    row: Parameter
+    example: str | int | None = None
+
+    def read(self, request: Request) -> Any:  # noqa: ANN401 - the type is that of the row
+        """Return the value in the query, or the default of the row.
+
+        Raises:
+            ProblemError: 400, the value does not fit the row.
+        """
+        text = request.query_params.get(self.row.name)
+        if text is None and not self.row.required:
+            return self.row.default
+        try:
+            return read_value(self.row, text or "", text=True)
+        except ConfigError as error:
+            raise bad_query(error) from None
 
 
-class RequestBody(Struct, frozen=True):
-    """What an operation takes or gives: the name of a schema, or none, and its media types."""
+class Content(Struct, frozen=True):
+    """A body: its type, an example of it, and its media types.
 
-    schema: str
-    media: tuple[str, ...] = ("application/json",)
+    A tuple of types means one of them. A callable example is called when the document is made.
+    """
+
+    type: Any
+    example: Any
+    media: tuple[str, ...] = (JSON,)
 
 
-class Operation(Struct, frozen=True):
-    """One operation. `problems` are the statuses of its errors, all in the shape of a problem."""
+class Operation(Struct, frozen=True, kw_only=True):
+    """One operation of the admin API, with the handler that does it.
+
+    `answers` are the bodies of success by status, the usual status first. `problems` are the
+    statuses of its errors, all in the shape of a problem.
+    """
 
     name: str
     method: str
     path: str
-    about: str
-    answers: dict[int, RequestBody | None]
+    tag: Tag
+    summary: str
+    handler: Handler
+    answers: dict[int, Content | None]
     problems: tuple[int, ...] = ()
+    description: str = ""
+    parameter: PathParameter | None = None
     queries: tuple[QueryParameter, ...] = ()
     headers: tuple[str, ...] = ()
-    takes: RequestBody | None = None
+    takes: Content | None = None
     is_open: bool = False
 
+    @property
+    def status(self) -> int:
+        """The usual status of success."""
+        return next(iter(self.answers))
 
-MOST_PER_PAGE, DEFAULT_PAGE = 1000, 100
-LIMIT = QueryParameter(
-    "limit",
-    {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE, "default": DEFAULT_PAGE},
-    "How many at the most.",
-)
-CURSOR = QueryParameter("cursor", {"type": "string"}, "What `next` of the page before said.")
-SINCE = QueryParameter(
-    "since", {"type": "integer", "minimum": 0}, "Only what came after this revision."
-)
-VERSION = QueryParameter(
-    "api-version", {"type": "string"}, "A general api-version; default: the newest."
-)
+    @property
+    def example_path(self) -> str:
+        """The path with the example of its parameter."""
+        example = self.parameter.example if self.parameter else ""
+        return re.sub(r"{\w+}", example, self.path)
+
+
+VM_NAME = PathParameter("name", "Name of a VM.", "web-1")
 
 OK, CREATED, GONE = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
 BAD, NONE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
+CONFLICT = HTTPStatus.CONFLICT
 CHANGED, LARGE = HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 UNFIT, STORE = HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
 TYPE, SLOW = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.REQUEST_TIMEOUT

@@ -1,4 +1,4 @@
-"""The one shape of an error of the admin API: RFC 9457, `application/problem+json`."""
+"""Errors of the admin API in one shape: RFC 9457, `application/problem+json`."""
 
 from http import HTTPStatus
 
@@ -6,15 +6,15 @@ import msgspec.json
 from msgspec import UNSET, Struct, UnsetType
 from starlette.responses import Response
 
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, SpellingError
 
 MEDIA = "application/problem+json"
 
 
 class ProblemDetails(Struct, frozen=True):
-    """A refusal of the admin API.
+    """An error (RFC 9457).
 
-    `where`, `seen`, `expected` and `hint` are there when the mistake has a place in what was sent.
+    `where`, `seen`, `expected` and `hint` are there when a part of the body is at fault.
     """
 
     title: str
@@ -33,15 +33,31 @@ class ProblemError(Exception):
     def __init__(
         self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
     ) -> None:
-        """Say what was wrong, and what to do about it."""
+        """Make the problem; `detail` names the fault and the remedy."""
         self.problem = ProblemDetails(status.phrase, status.value, detail)
         self.headers = headers
         super().__init__(detail)
 
 
+def bad_query(error: ConfigError) -> ProblemError:
+    """Return the problem of a query parameter that does not fit: 400."""
+    return ProblemError(HTTPStatus.BAD_REQUEST, str(error))
+
+
+def not_found(detail: str) -> ProblemError:
+    """Return the problem of a resource that does not exist: 404."""
+    return ProblemError(HTTPStatus.NOT_FOUND, detail)
+
+
+def no_vm(name: str) -> ProblemError:
+    """Return the problem of a name that no VM has: 404."""
+    return not_found(f'There is no VM "{name}"; GET /v1/vms lists them')
+
+
 def of_config(error: ConfigError) -> ProblemDetails:
-    """Return the problem of a body that cannot be used."""
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    """Return the problem of a body that was rejected: 422, or 400 for a key in both spellings."""
+    is_twofold = isinstance(error, SpellingError)
+    status = HTTPStatus.BAD_REQUEST if is_twofold else HTTPStatus.UNPROCESSABLE_ENTITY
     return ProblemDetails(
         status.phrase,
         status.value,
@@ -54,5 +70,5 @@ def of_config(error: ConfigError) -> ProblemDetails:
 
 
 def response(problem: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
-    """Return a problem as an answer."""
+    """Return the response that carries a problem."""
     return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA)

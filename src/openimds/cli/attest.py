@@ -13,10 +13,10 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 import click
 import msgspec.json
 
-from openimds.admin.operations import PARTS
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import Cell, json_instead_of, print_table
+from openimds.credentials.pki.authority import PARTS
 from openimds.credentials.pki.certificates import DOMAINS
 from openimds.credentials.pki.verify import VerificationCheck, VerificationReport, verify
 from openimds.errors import ConfigError, Error

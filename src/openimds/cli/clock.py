@@ -30,12 +30,12 @@ def command(
 
     It can be changed where the server runs with --virtual-clock.
     """
-    members = {"now": now, "offset_s": offset_s, "advance_s": advance_s, "rate": rate}
+    members = {"now": now, "offsetS": offset_s, "advanceS": advance_s, "rate": rate}
     body = {name: value for name, value in members.items() if value is not None}
     client = Client(values(flags).state)
     clock = client.ask("POST", "/v1/clock", body) if body else client.ask("GET", "/v1/clock")
     if is_json:
         click.echo(msgspec.json.encode(clock).decode())
     else:
-        offset_s = round(clock["offset_s"], 3) + 0.0  # Never "-0".
+        offset_s = round(clock["offsetS"], 3) + 0.0  # Never "-0".
         click.echo(f"{clock['now']} (offset {offset_s:g} s, rate {clock['rate']:g})")

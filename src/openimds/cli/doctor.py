@@ -138,7 +138,7 @@ def _fleet(context: DoctorContext) -> Iterator[CheckResult]:
 def _server(context: DoctorContext) -> Iterator[CheckResult]:
     if context.server:
         yield CheckResult("ok", f"answers at {context.server.url}")
-        offset_s = context.server.ask("GET", "/v1/clock")["offset_s"]
+        offset_s = context.server.ask("GET", "/v1/clock")["offsetS"]
         if abs(offset_s) >= 1:
             found = f"its clock is {offset_s:g} s from this machine's"
             yield CheckResult("note", found, "openimds clock --offset 0")

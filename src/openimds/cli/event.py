@@ -50,7 +50,7 @@ def list_events(name: str | None, *, is_json: bool, **flags: object) -> None:
             event["id"],
             event["type"],
             event["status"],
-            event["not_before"],
+            event["notBefore"],
             "yes" if event["approved"] else f"{len(event['approvals'])} of {len(event['vms'])}",
             ",".join(event["vms"]),
         )
@@ -107,9 +107,9 @@ def schedule(  # noqa: PLR0913, PLR0917 - one for each option
     members = {
         "type": event_type,
         "vms": (*vms, *more),
-        "in_s": in_s,
-        "duration_s": duration_s,
-        "life_s": life_s,
+        "inS": in_s,
+        "durationS": duration_s,
+        "lifeS": life_s,
         "description": description,
         "source": source,
         "needs": needs,

@@ -13,13 +13,14 @@ from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
 from openimds.facts.faults import EFFECTS, FaultParameter
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.parameters import nearest, read_value
+from openimds.parameters import camel_case, nearest, read_value
 from openimds.protocol.faults.input import effect_rows, parameter_of, playbook_rows
 
 _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "ORIGIN", "PARAMETERS")
 _OWN_COLUMNS = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
 """Members of a fault that are no parameter of it."""
 _NAMES = [*EFFECTS, *PLAYBOOKS]
+_NAMES_OF = {camel_case(row.name): row.name for key in EFFECTS for row in effect_rows(key)}
 
 as_json = json_instead_of("text")
 
@@ -88,14 +89,17 @@ def set_fault(
     For example: openimds fault set status status=410 until_s=70
     """
     rows = {row.name: row for row in _rows(name)}
+    names = {spelling: key for key in rows for spelling in (camel_case(key), key)}
     body: dict[str, Any] = {"effect" if name in EFFECTS else "playbook": name}
     for text in parameters:
         key, _, value = text.partition("=")
-        if key not in rows:
+        if key not in names:
             raise ConfigError(text, f'"{key}"', "one of " + ", ".join(rows), nearest(key, rows))
-        if key in body:
+        row = rows[names[key]]
+        member = camel_case(row.name)
+        if member in body:
             raise ConfigError(text, f'"{key}" twice', "each key once")
-        body[key] = read_value(parameter_of(rows[key]), value, text=True)
+        body[member] = read_value(parameter_of(row), value, text=True)
     if vms:
         body["vms"] = vms
     faults = _client(flags).ask("POST", "/v1/faults", body)["items"]
@@ -161,7 +165,10 @@ def _evidence(evidence: Evidence) -> str:
 
 def _row(fault: dict[str, Any]) -> tuple[str, ...]:
     parameters = {key: value for key, value in fault.items() if key not in _OWN_COLUMNS}
-    words = " ".join(f"{key}={_plain(value)}" for key, value in parameters.items())
+    # The API answers in camelCase; the names here are those of the fleet file.
+    words = " ".join(
+        f"{_NAMES_OF.get(key, key)}={_plain(value)}" for key, value in parameters.items()
+    )
     counts = (str(fault["seen"]), str(fault["played"]))
     origin = fault.get("playbook", fault["origin"])
     return (fault["id"], fault["effect"], *counts, origin, words)

@@ -16,7 +16,7 @@ def command() -> None:
 def rotate(**flags: object) -> None:
     """Replace the token in the token file; the old one ends."""
     answer = Client(values(flags).state).ask("POST", "/v1/token")
-    click.echo(f"new token in {answer['token_file']}", err=True)
+    click.echo(f"new token in {answer['tokenFile']}", err=True)
 
 
 @command.command("path")

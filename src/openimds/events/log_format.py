@@ -1,16 +1,42 @@
 """Scheduled events in the words of the admin API, of the log and of the hook."""
 
 from datetime import UTC, datetime
+from typing import Annotated, TypeAlias
 
 import msgspec.json
+from msgspec import Meta, Struct
 
 from openimds.errors import ConfigError
+from openimds.facts.events import EventStatus, Trigger
 from openimds.fleet.store.port import LogEntry
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.state_machine import Transition
 
+Moment: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""A time as RFC 3339."""
 TIME = "time"
 """Who it was when nobody did it."""
+
+
+class EventLogLine(Struct, frozen=True, rename="camel", kw_only=True):
+    """A step of a scheduled event. `before` and `after` are its statuses, `vms` those it hits."""
+
+    number: int
+    event: str
+    at: Moment
+    who: str
+    trigger: Trigger
+    before: EventStatus
+    after: EventStatus
+    type: str
+    scope: str
+    vms: tuple[str, ...]
+    resources: tuple[str, ...]
+    not_before: Moment
+    duration_s: int
+    description: str
+    source: str
+    incarnation: int
 
 
 def date_of(at_s: float) -> str:
@@ -33,23 +59,6 @@ def seconds_of(text: str, where: str) -> float:
         return at.timestamp()
     except (ValueError, OverflowError):
         raise ConfigError(where, f'"{text}"', expected) from None
-
-
-def view(event: Event) -> dict[str, object]:
-    """Return an event as the admin API shows it."""
-    started_s = event.started_s
-    return {
-        "id": event.event_id,
-        "type": event.event_type,
-        "status": event.status,
-        "scope": event.scope,
-        **_facts(event),
-        "needs": event.needs,
-        "approvals": event.approvals,
-        "approved": event.is_approved,
-        "created": date_of(event.created_s),
-        "started": None if started_s is None else date_of(started_s),
-    }
 
 
 def _facts(event: Event) -> dict[str, object]:
@@ -83,6 +92,11 @@ def log_entry(transition: Transition, event: Event) -> LogEntry:
     return LogEntry(0, at, who, transition.event_id, msgspec.json.encode(said))
 
 
-def line(one: LogEntry) -> bytes:
-    """Return a happening as JSON with its number in front."""
-    return b'{"number":%d,' % one.number + one.body[1:]
+def log_line(entry: LogEntry) -> EventLogLine:
+    """Return an entry of the log as the admin API and the hook show it."""
+    return EventLogLine(number=entry.number, **msgspec.json.decode(entry.body))
+
+
+def line(entry: LogEntry) -> bytes:
+    """Return an entry of the log as JSON."""
+    return msgspec.json.encode(log_line(entry))

@@ -174,12 +174,16 @@ class Server(Struct, kw_only=True, eq=False):
 
     def _admin_application(self, token: AdminToken) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.admin.app import application  # noqa: PLC0415 - on the first connection
+        from openimds.admin.services import AdminServices  # noqa: PLC0415 - as above
 
-        return application(
-            self.fleet_service,
-            token,
-            self.admin_ports.admin_names,
-            ServerMetrics(
+        services = AdminServices(
+            fleet_service=self.fleet_service,
+            events_service=self.events_service,
+            faults=self.faults,
+            recording=self.recorder,
+            credentials=self.credentials,
+            endpoint_variables=self.identity_variables,
+            metrics=ServerMetrics(
                 self.dispatcher,
                 self.fleet_service,
                 self.events_service,
@@ -188,12 +192,9 @@ class Server(Struct, kw_only=True, eq=False):
                 self.faults.played,
                 lambda: self.loop_lag_s,
             ),
-            self.credentials,
-            self.identity_variables,
-            events_service=self.events_service,
-            recording=self.recorder,
-            faults=self.faults,
+            token=token,
         )
+        return application(services, self.admin_ports.admin_names)
 
     def _public_application(self) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.admin.public_app import (  # noqa: PLC0415 - on the first connection

@@ -11,6 +11,7 @@ import httpx2
 
 from openimds.admin.app import application
 from openimds.admin.metrics import Samples
+from openimds.admin.services import AdminServices
 from openimds.admin.token import AdminToken
 from openimds.credentials.keys.keyring import KeyInfo, Keyring
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
@@ -24,6 +25,7 @@ from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.sqlite import MemoryStore
+from openimds.vm.types import Vm
 
 T = TypeVar("T")
 TAKEN = "127.0.0.1:1"
@@ -67,6 +69,10 @@ def _fail(*_: object) -> None:
     raise StoreError("fleet.db: the disk is full")
 
 
+def variables(vm: Vm) -> dict[str, dict[str, str]]:
+    return {"app-service": {"IDENTITY_HEADER": f"secret of {vm.name}"}}
+
+
 class Signing:
     """What signs, as the admin API sees it."""
 
@@ -103,16 +109,17 @@ class Office:
         self.recorder = Recorder(100)
         self.engines: list[FaultInjector | None] = []
         self.faults = FaultService(self.fleet_service, lambda: self.now_s, self.engines.append)
-        self.application = application(
-            self.fleet_service,
-            self.token,
-            frozenset({"host"}),
-            CountedMetrics(),
-            self.signing,
+        self.services = AdminServices(
+            fleet_service=self.fleet_service,
             events_service=self.events_service,
-            recording=self.recorder,
             faults=self.faults,
+            recording=self.recorder,
+            credentials=self.signing,
+            endpoint_variables=variables,
+            metrics=CountedMetrics(),
+            token=self.token,
         )
+        self.application = application(self.services, frozenset({"host"}))
         self.api = self.client()
 
     async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:

@@ -39,8 +39,8 @@ def test_an_event_is_declared_shown_and_moved(tmp_path: Path) -> None:
             "scope": "set:as",
             "vms": ["a"],
             "resources": ["a"],
-            "not_before": "2026-11-22T19:55:46.000Z",
-            "duration_s": 7,
+            "notBefore": "2026-11-22T19:55:46.000Z",
+            "durationS": 7,
             "description": "Host server is undergoing an emergency repair.",
             "source": "Platform",
             "needs": "any",
@@ -111,7 +111,7 @@ def test_a_failure_is_born_started_and_not_before_is_a_time(tmp_path: Path) -> N
         (failed,) = await declared(office, failure=True)
         assert failed["status"] == "Started"
         (later,) = await declared(office, not_before="2026-11-22T21:00:00+01:00")
-        assert later["not_before"] == "2026-11-22T20:00:00.000Z"
+        assert later["notBefore"] == "2026-11-22T20:00:00.000Z"
 
     at_work(tmp_path, work)
 
@@ -226,7 +226,7 @@ def test_a_scenario_that_does_not_fit_is_refused(tmp_path: Path, body: object, w
 def test_the_clock_is_shown_and_set_where_that_is_allowed(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await ready(office)
-        shown = {"now": "2026-11-22T19:54:46.000Z", "offset_s": 0.0, "rate": 1.0, "virtual": False}
+        shown = {"now": "2026-11-22T19:54:46.000Z", "offsetS": 0.0, "rate": 1.0, "virtual": False}
         assert (await office.api.get("/v1/clock")).json() == shown
         assert (await office.api.post("/v1/clock", json={"advance_s": 1})).status_code == 409
         changed: list[int] = []
@@ -240,7 +240,7 @@ def test_the_clock_is_shown_and_set_where_that_is_allowed(tmp_path: Path) -> Non
         got = await office.api.post("/v1/clock", json={"advance_s": 60, "rate": 2})
         assert got.json() == {
             "now": "2026-11-22T19:55:46.000Z",
-            "offset_s": 60.0,
+            "offsetS": 60.0,
             "rate": 2.0,
             "virtual": True,
         }

@@ -7,10 +7,8 @@ import httpx2
 import pytest
 
 from openimds.admin import auth
+from openimds.admin.handlers import events, faults, requests
 from openimds.admin.operations import OPERATIONS
-from openimds.admin.operations_events import EVENT_OPERATIONS
-from openimds.admin.operations_faults import FAULT_OPERATIONS
-from openimds.admin.operations_requests import REQUEST_OPERATIONS
 from openimds.fleet.store.port import Change
 from tests.unit.admin.setup import JSON, MERGE, TAKEN, Office, at_work
 
@@ -116,7 +114,7 @@ def test_a_failing_store_is_a_503_for_all_that_needs_it(tmp_path: Path) -> None:
         await office.api.put("/v1/vms/a", json={})
         office.store.fails = {"get", "page", "changes", "revision", "write"}
         for row in OPERATIONS:
-            of_others = (*EVENT_OPERATIONS, *FAULT_OPERATIONS, *REQUEST_OPERATIONS)
+            of_others = (*events.OPERATIONS, *faults.OPERATIONS, *requests.OPERATIONS)
             if row in of_others or row.name in (
                 "follow_changes",
                 "rotate_token",

@@ -38,7 +38,7 @@ def test_the_description_names_every_operation_and_resolves(tmp_path: Path) -> N
             assert operation["responses"].keys() == {str(int(one)) for one in statuses}
             names = {one["name"] for one in operation.get("parameters", ())}
             wanted = {name for name in ("name", "id") if f"{{{name}}}" in row.path}
-            assert names == wanted | {one.name for one in row.queries} | {*row.headers}
+            assert names == wanted | {one.row.name for one in row.queries} | {*row.headers}
             assert ("requestBody" in operation) is bool(row.takes)
         for reference in references(document):
             found: Any = document
@@ -89,7 +89,7 @@ def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
 def test_changes_are_followed_from_where_one_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, headers: dict[str, str], first: int
 ) -> None:
-    monkeypatch.setattr("openimds.admin.app._PAGE", 2)
+    monkeypatch.setattr("openimds.admin.handlers.changes.PAGE", 2)
 
     async def work(office: Office) -> None:
         for number in range(5):

@@ -70,7 +70,7 @@ def test_the_token_is_a_bearer_token(tmp_path: Path, scheme: str, fits: bool) ->
 def test_rotating_ends_the_token_that_asked_for_it(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         got = await office.api.post("/v1/token")
-        assert got.json() == {"token_file": str(office.token.path)}
+        assert got.json() == {"tokenFile": str(office.token.path)}
         assert (await office.api.get("/v1/vms")).status_code == 401
         assert (await office.client().get("/v1/vms")).status_code == 200
 

@@ -15,7 +15,7 @@ ROW = {
     "id": ID,
     "type": "Reboot",
     "status": "Scheduled",
-    "not_before": "2026-11-22T20:00:00.000Z",
+    "notBefore": "2026-11-22T20:00:00.000Z",
     "approved": False,
     "approvals": [],
     "vms": ["a", "b"],
@@ -65,7 +65,7 @@ def test_schedule_sends_its_options_and_prints_ids(api: Api) -> None:
     assert {**body, "vms": sorted(body["vms"])} == {
         "type": "Reboot",
         "vms": ["a", "b", "c"],
-        "in_s": 60.0,
+        "inS": 60.0,
         "needs": "all",
     }
 
@@ -78,8 +78,8 @@ def test_schedule_sends_every_option(api: Api) -> None:
     assert api.calls[0][2] == {
         "type": "Freeze",
         "vms": ("a",),
-        "duration_s": 9,
-        "life_s": 5.0,
+        "durationS": 9,
+        "lifeS": 5.0,
         "description": "d",
         "source": "User",
         "failure": True,
@@ -144,8 +144,8 @@ def test_wait_fails_with_the_reason(
 
 
 def test_clock_is_shown_or_changed(api: Api) -> None:
-    shown = {"now": "2030-01-01T00:00:00.000Z", "offset_s": 60.0, "rate": 2.0, "virtual": True}
-    api.answers = [{**shown, "offset_s": -2e-7}, shown]
+    shown = {"now": "2030-01-01T00:00:00.000Z", "offsetS": 60.0, "rate": 2.0, "virtual": True}
+    api.answers = [{**shown, "offsetS": -2e-7}, shown]
     got = CliRunner().invoke(clock.command, [])
     assert got.stdout == "2030-01-01T00:00:00.000Z (offset 0 s, rate 2)\n"
     api.calls.clear()
@@ -154,5 +154,5 @@ def test_clock_is_shown_or_changed(api: Api) -> None:
     arguments = ["--now", "2030-01-01T00:00:00Z", "--rate", "2", "--advance", "60", "--offset", "1"]
     got = CliRunner().invoke(clock.command, [*arguments, "--json"])
     assert json.loads(got.stdout) == shown
-    body = {"now": "2030-01-01T00:00:00Z", "rate": 2.0, "advance_s": 60.0, "offset_s": 1.0}
+    body = {"now": "2030-01-01T00:00:00Z", "rate": 2.0, "advanceS": 60.0, "offsetS": 1.0}
     assert api.calls == [("GET", "/v1/clock", None), ("POST", "/v1/clock", body)]

@@ -17,7 +17,7 @@ ROW = {
     "effect": "status",
     "status": 410,
     "vms": ["a", "b"],
-    "until_s": 70.0,
+    "untilS": 70.0,
     "begun": "2026-11-22T19:54:46.000Z",
     "seen": 3,
     "played": 2,
@@ -64,7 +64,7 @@ def test_set_sends_each_value_in_its_type(api: Api) -> None:
             {
                 "effect": "status",
                 "status": 410,
-                "until_s": 70.0,
+                "untilS": 70.0,
                 "seed": "a=b",
                 "probability": 0.5,
                 "path": "/metadata/*",
@@ -72,6 +72,15 @@ def test_set_sends_each_value_in_its_type(api: Api) -> None:
             },
         )
     ]
+
+
+@pytest.mark.parametrize("key", ["until_s", "untilS"])
+def test_set_takes_a_key_in_both_spellings(api: Api, key: str) -> None:
+    call("set", "status", "status=410", f"{key}=70")
+    body = {"effect": "status", "status": 410, "untilS": 70}
+    assert api.calls == [("POST", "/v1/faults", body)]
+    with pytest.raises(ConfigError, match="twice"):
+        call("set", "status", "until_s=70", f"{key}=70")
 
 
 def test_set_plays_a_playbook_by_its_name(api: Api) -> None:

@@ -1,61 +1,112 @@
-"""The operations on the certificates of attested documents."""
+"""The operations on the CA certificates of attested documents."""
 
 import asyncio
-from collections.abc import Sequence
-from http import HTTPStatus
-from typing import Protocol
 
-import msgspec.json
+import msgspec
+from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import Response
 
-from openimds.admin.operations import PARTS
-from openimds.admin.problem import ProblemError
-from openimds.fleet.service import FleetService
+from openimds.admin.operation import (
+    BAD,
+    OK,
+    STORE,
+    Answer,
+    Content,
+    Operation,
+    QueryParameter,
+    Tag,
+)
+from openimds.admin.services import AdminServices
+from openimds.events.log_format import Moment
+from openimds.parameters import Parameter
+
+PARTS = ("leaf", "intermediate", "root")
+"""The parts of a chain that can be replaced."""
+_PART = QueryParameter(
+    Parameter("part", str, "The part of the chain to replace.", choices=PARTS, required=True),
+    "leaf",
+)
 
 
-class CertificateSource(Protocol):
-    """The certificates above those that sign. It may take a while: it is called in threads."""
+class CertificateView(Struct, frozen=True, rename="camel", kw_only=True):
+    """A CA certificate; those `inUse` are above the leaves that sign today."""
 
-    def certificate_infos(self, now_s: float) -> Sequence[object]:
-        """Return what is known of those that are published, those in use first."""
-        ...
-
-    def bundle(self, now_s: float) -> bytes:
-        """Return the trust bundle as PEM."""
-        ...
-
-    def rotate(self, part: str, now_s: float) -> None:
-        """Replace the leaf, the intermediate or the root."""
-        ...
+    subject: str
+    name: str
+    not_before: Moment
+    not_after: Moment
+    sha256: str
+    is_root: bool
+    in_use: bool
+    pem: str
 
 
-class CertificateHandlers:
-    """The handlers that show certificates and replace them."""
+class CertificateList(Struct, frozen=True):
+    """The published CA certificates, and all of them as a trust bundle (PEM)."""
 
-    def __init__(self, fleet_service: FleetService, certificates: CertificateSource) -> None:
-        """Show these certificates."""
-        self._fleet_service, self._certificates = fleet_service, certificates
+    items: list[CertificateView]
+    bundle: str
 
-    async def list_certificates(self, _: Request) -> Response:
-        """Show the CA certificates, and all of them as a trust bundle."""
-        return await asyncio.to_thread(self._shown)
 
-    async def rotate_certificate(self, request: Request) -> Response:
-        """Replace the leaf, the intermediate or the root."""
-        part = request.query_params.get("part", "")
-        if part not in PARTS:
-            detail = f'part: saw "{part}", expected one of {", ".join(PARTS)}'
-            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-        # Begun is done: a caller who goes away does not stop it half-way.
-        work = asyncio.to_thread(self._certificates.rotate, part, self._fleet_service.utc())
-        await asyncio.shield(work)
-        return await asyncio.to_thread(self._shown)
+async def list_certificates(services: AdminServices, _: Request) -> Answer:
+    """Return the CA certificates and the trust bundle."""
+    return await asyncio.to_thread(_certificates, services)
 
-    def _shown(self) -> Response:
-        now_s = self._fleet_service.utc()
-        body = {
-            "items": self._certificates.certificate_infos(now_s),
-            "bundle": self._certificates.bundle(now_s).decode(),
-        }
-        return Response(msgspec.json.encode(body), media_type="application/json")
+
+async def rotate_certificate(services: AdminServices, request: Request) -> Answer:
+    """Replace the leaf, the intermediate or the root."""
+    part = _PART.read(request)
+    # Shielded: a caller who disconnects does not stop it half-way.
+    now_s = services.fleet_service.utc()
+    await asyncio.shield(asyncio.to_thread(services.credentials.ca.rotate, part, now_s))
+    return await asyncio.to_thread(_certificates, services)
+
+
+def _certificates(services: AdminServices) -> CertificateList:
+    now_s, ca = services.fleet_service.utc(), services.credentials.ca
+    infos = ca.certificate_infos(now_s)
+    items = msgspec.convert(infos, list[CertificateView], from_attributes=True)
+    return CertificateList(items, ca.bundle(now_s).decode())
+
+
+_PEM = "-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n"
+_EXAMPLE = CertificateList(
+    [
+        CertificateView(
+            subject="CN=OpenIMDS Intermediate CA 01,O=OpenIMDS,C=US",
+            name="intermediate-1",
+            not_before="2026-11-21T19:54:46+00:00",
+            not_after="2027-11-22T19:54:46+00:00",
+            sha256="5f1c6a0e8b0c4f57a6f0d8a3d9e2b1c47e6d5c4b3a29180706f5e4d3c2b1a090",
+            is_root=False,
+            in_use=True,
+            pem=_PEM,
+        )
+    ],
+    _PEM,
+)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_certificates",
+        method="GET",
+        path="/v1/certificates",
+        tag=Tag.CERTIFICATES,
+        summary="List the CA certificates of attested documents",
+        handler=list_certificates,
+        answers={OK: Content(CertificateList, _EXAMPLE)},
+        problems=(STORE,),
+    ),
+    Operation(
+        name="rotate_certificate",
+        method="POST",
+        path="/v1/certificates/rotate",
+        tag=Tag.CERTIFICATES,
+        summary="Replace a part of the certificate chain",
+        description="The replaced certificates stay published.",
+        handler=rotate_certificate,
+        answers={OK: Content(CertificateList, _EXAMPLE)},
+        problems=(BAD, STORE),
+        queries=(_PART,),
+    ),
+)

@@ -1,218 +1,498 @@
 """The operations on scheduled events, on scenarios and on the clock of guests."""
 
 import asyncio
-from base64 import b64decode, urlsafe_b64encode
 from http import HTTPStatus
+from typing import Annotated, Any
 
-import msgspec.json
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from starlette.requests import Request
-from starlette.responses import Response
 
-from openimds.admin.auth import body_of
-from openimds.admin.handlers.vms import who, whole
-from openimds.admin.operations import DEFAULT_PAGE, MOST_PER_PAGE
-from openimds.admin.problem import ProblemError
+from openimds.admin.auth import body_of, caller
+from openimds.admin.input_types import list_type, object_type
+from openimds.admin.operation import (
+    BAD,
+    CONFLICT,
+    CREATED,
+    GONE,
+    LARGE,
+    NONE,
+    OK,
+    SLOW,
+    STORE,
+    UNFIT,
+    Answer,
+    Content,
+    Operation,
+    PathParameter,
+    QueryParameter,
+    Tag,
+)
+from openimds.admin.pages import CURSOR, LIMIT, Page, decode_cursor, encode_cursor, number_cursor
+from openimds.admin.problem import ProblemError, not_found
+from openimds.admin.services import AdminServices
 from openimds.errors import ConfigError
-from openimds.events.clock import CLOCK
-from openimds.events.log_format import date_of, line, seconds_of, view
+from openimds.events.clock import CLOCK, Clock
+from openimds.events.log_format import EventLogLine, Moment, date_of, log_line, seconds_of
 from openimds.events.scenario import Scenario
-from openimds.events.service import EventsService
-from openimds.facts.events import ANY, Trigger
-from openimds.fleet.service import FleetService
-from openimds.parameters import describe
+from openimds.facts.events import ANY, EVENT_SOURCES, NEEDS, TYPES, EventStatus, Trigger
+from openimds.parameters import Parameter, describe, read_fields
 from openimds.protocol.events.event import Event
-from openimds.protocol.events.input import WISH, EventRequest, MemberKind, members, plans, required
+from openimds.protocol.events.input import (
+    MOST_PLANS,
+    MOST_VMS,
+    PLAN,
+    WISH,
+    EventRequest,
+    MemberKind,
+    members,
+    plans,
+)
 from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
 from openimds.vm.decode import decode
 
-_MOST_NUMBER = 10**15
 _STATUSES = {RefusalReason.UNKNOWN: HTTPStatus.NOT_FOUND, RefusalReason.STATUS: HTTPStatus.CONFLICT}
 _SCENARIO = {"name": MemberKind.TEXT, "events": MemberKind.NAMES}
 _LONGEST_NAME = 256
+_BEGINNING = (float("-inf"), "")
 
 
-class EventHandlers:
-    """The handlers that touch events."""
+class EventView(Struct, frozen=True, rename="camel", kw_only=True):
+    """A scheduled event. `vms` are the VMs that it hits; `approvals` those that approved it."""
 
-    def __init__(self, events_service: EventsService, fleet_service: FleetService) -> None:
-        """Serve the events of an agenda."""
-        self._events_service, self._fleet_service = events_service, fleet_service
+    id: str
+    type: Annotated[str, Meta(extra_json_schema={"enum": [row.name for row in TYPES]})]
+    status: EventStatus
+    scope: str
+    vms: tuple[str, ...]
+    resources: tuple[str, ...]
+    not_before: Moment
+    duration_s: int
+    description: str
+    source: Annotated[str, Meta(extra_json_schema={"enum": [*EVENT_SOURCES]})]
+    needs: Annotated[str, Meta(extra_json_schema={"enum": [*NEEDS]})]
+    approvals: tuple[str, ...]
+    approved: bool
+    created: Moment
+    started: Moment | None
 
-    async def list_events(self, request: Request) -> Response:
-        """List the events that are not gone, oldest declaration first."""
-        limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
-        after = _place_in(request.query_params.get("cursor", ""))
-        vm = request.query_params.get("vm")
-        known = sorted(self._events_service.events(), key=_place)
-        found = [
-            one for one in known if _place(one) > after and (vm is None or vm in one.concerned)
-        ]
-        cursor = _cursor(found[limit - 1]) if len(found) > limit else None
-        return _json({"items": [view(one) for one in found[:limit]], "next": cursor})
 
-    async def declare_events(self, request: Request) -> Response:
-        """Declare what is wished for: one event for each scope that it touches."""
-        found = members(decode(await body_of(request), "body.json"), "", WISH)
-        work = self._events_service.declare(_wish(found), who(request))
-        made = await asyncio.shield(work)
-        return _json({"items": [view(one) for one in made], "next": None}, HTTPStatus.CREATED)
+class EventPage(Page[EventView], frozen=True):
+    """A page of scheduled events."""
 
-    async def get_event(self, request: Request) -> Response:
-        """Return an event that is not gone."""
-        event_id = request.path_params["id"]
-        event = self._events_service.get(event_id)
-        if event is None:
-            detail = f'There is no event "{event_id}"; it may be over. GET /v1/events lists them'
-            raise ProblemError(HTTPStatus.NOT_FOUND, detail)
-        return _json(view(event))
 
-    async def start_event(self, request: Request) -> Response:
-        """Start an event without waiting for approval or NotBefore."""
-        return await self._order(request, Trigger.START)
+class EventLogPage(Page[EventLogLine], frozen=True):
+    """A page of the event log."""
 
-    async def complete_event(self, request: Request) -> Response:
-        """End an event that has started."""
-        return await self._order(request, Trigger.COMPLETE)
 
-    async def cancel_event(self, request: Request) -> Response:
-        """Take back an event that has not started."""
-        return await self._order(request, Trigger.CANCEL)
+class ScenarioRun(Struct, frozen=True):
+    """A line of a scenario; `next` is the time of its next event, null at the end."""
 
-    async def approve_event(self, request: Request) -> Response:
-        """Approve an event in the name of the VMs that it hits."""
-        return await self._order(request, Trigger.APPROVED)
+    type: str
+    vms: tuple[str, ...]
+    next: Moment | None
 
-    async def _order(self, request: Request, trigger: Trigger) -> Response:
-        work = self._events_service.order(trigger, request.path_params["id"], who(request))
-        found = await asyncio.shield(work)
-        if isinstance(found, TransitionRefusal):
-            raise ProblemError(_STATUSES[found.reason], found.text)
-        return _json(view(found))
 
-    async def list_event_log(self, request: Request) -> Response:
-        """List what happened to events, oldest first."""
-        limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
-        since = whole(request, "cursor", 0, 0, _MOST_NUMBER)
-        found = await self._fleet_service.call_store(
-            self._fleet_service.store.log_entries, since, limit + 1
+class ScenarioView(Struct, frozen=True):
+    """A scenario that was begun."""
+
+    name: str
+    begun: Moment
+    events: list[ScenarioRun]
+
+
+class ScenarioPage(Page[ScenarioView], frozen=True):
+    """All scenarios."""
+
+
+class ClockView(Struct, frozen=True, rename="camel", kw_only=True):
+    """The clock of guests: its time, its offset from real time, and its speed."""
+
+    now: Moment
+    offset_s: float
+    rate: float
+    virtual: bool
+
+
+def _rows(kinds: dict[str, MemberKind]) -> list[Parameter]:
+    types: dict[MemberKind, type] = {
+        MemberKind.TEXT: str,
+        MemberKind.NUMBER: float,
+        MemberKind.WHOLE: int,
+        MemberKind.TRUTH: bool,
+        MemberKind.NAMES: tuple,
+    }
+    return [
+        Parameter(
+            name,
+            types[kind],
+            "",
+            required=name in {"type", "vms"},
+            minimum=1 if kind is MemberKind.NAMES else None,
+            maximum=MOST_VMS if kind is MemberKind.NAMES else None,
         )
-        after = str(found[limit - 1].number) if len(found) > limit else None
-        return _json({"items": [msgspec.Raw(line(one)) for one in found[:limit]], "next": after})
-
-
-class ScenarioHandlers:
-    """The handlers that touch scenarios."""
-
-    def __init__(self, events_service: EventsService) -> None:
-        """Serve the scenarios of an agenda."""
-        self._events_service = events_service
-
-    async def list_scenarios(self, _: Request) -> Response:
-        """List the scenarios that were begun."""
-        found = [_scenario(one) for one in self._events_service.book.scenarios.values()]
-        return _json({"items": found, "next": None})
-
-    async def begin_scenario(self, request: Request) -> Response:
-        """Begin a scenario now; one of the same name ends."""
-        value = decode(await body_of(request), "body.json")
-        said = value if isinstance(value, dict) else {"events": value}
-        rest = {key: one for key, one in said.items() if key != "events"}
-        name = str(members(rest, "", _SCENARIO).get("name", "api"))
-        if not 0 < len(name) <= _LONGEST_NAME or "/" in name or not name.isprintable():
-            raise ConfigError("name", describe(name), "a short printable string without /")
-        lines = plans(said.get("events"))
-        if not lines:
-            raise ConfigError("events", "none", "a list of one or more events")
-        await asyncio.shield(self._events_service.begin(name, lines))
-        return _json(_scenario(self._events_service.book.scenarios[name]), HTTPStatus.CREATED)
-
-    async def end_scenario(self, request: Request) -> Response:
-        """End a scenario; the events that it brought stay."""
-        name = request.path_params["name"]
-        if not await asyncio.shield(self._events_service.end(name)):
-            raise ProblemError(HTTPStatus.NOT_FOUND, f'There is no scenario "{name}"')
-        return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-class ClockHandlers:
-    """The handlers that touch the clock of guests."""
-
-    def __init__(self, events_service: EventsService) -> None:
-        """Serve the clock of an agenda."""
-        self._events_service, self._clock = events_service, events_service.clock
-
-    async def get_clock(self, _: Request) -> Response:
-        """Return what guests take the time to be."""
-        return self._shown()
-
-    async def set_clock(self, request: Request) -> Response:
-        """Set the clock of guests, put it forward, hurry it or stop it."""
-        said = members(decode(await body_of(request), "body.json"), "", CLOCK)
-        now = said.pop("now", None)
-        # The sorts were checked member by member.
-        numbers = {name: float(one) for name, one in said.items()}  # type: ignore[arg-type]
-        now_s = seconds_of(now, "now") if isinstance(now, str) else None
-        if not self._clock.is_virtual:
-            detail = "This server runs with the clock of the wall; start it with --virtual-clock"
-            raise ProblemError(HTTPStatus.CONFLICT, detail)
-        state = self._clock.planned(now_s=now_s, **numbers)
-        await asyncio.shield(self._events_service.set_clock(state))
-        return self._shown()
-
-    def _shown(self) -> Response:
-        return _json(
-            {
-                "now": date_of(self._clock()),
-                "offset_s": round(self._clock.offset_s, 3),
-                "rate": self._clock.rate,
-                "virtual": self._clock.is_virtual,
-            }
-        )
-
-
-def _wish(found: dict[str, object]) -> EventRequest:
-    required(found, "")
-    renamed = {"type": "event_type", "in_s": "notice_s", "failure": "is_failure"}
-    said = {renamed.get(name, name): one for name, one in found.items() if name != "not_before"}
-    if "not_before" in found:
-        said["not_before_s"] = seconds_of(str(found["not_before"]), "not_before")
-    # The sorts were checked member by member.
-    return EventRequest(**{"needs": ANY, **said})  # type: ignore[arg-type]
-
-
-def _scenario(one: Scenario) -> dict[str, object]:
-    lines = [
-        {
-            "type": run.plan.event_type,
-            "vms": run.plan.vms,
-            "next": None if run.next_s is None else date_of(run.next_s),
-        }
-        for run in one.runs
+        for name, kind in kinds.items()
     ]
-    return {"name": one.name, "begun": date_of(one.begun_s), "events": lines}
 
 
-_START = (float("-inf"), "")
+EventInput = object_type("EventInput", _rows(WISH))
+ScenarioLineInput = object_type("ScenarioLineInput", _rows(PLAN))
+ClockInput = object_type("ClockInput", _rows(CLOCK))
+
+
+ScenarioInput = defstruct(
+    "ScenarioInput",
+    [
+        (
+            "events",
+            Annotated[list_type(ScenarioLineInput), Meta(min_length=1, max_length=MOST_PLANS)],
+        ),
+        ("name", Annotated[str, Meta(max_length=_LONGEST_NAME)] | UnsetType, UNSET),
+    ],
+    forbid_unknown_fields=True,
+)
+
+
+async def list_events(services: AdminServices, request: Request) -> Answer:
+    """List the events that are not completed, oldest declaration first."""
+    limit, vm = LIMIT.read(request), _VM.read(request)
+    after = decode_cursor(request, tuple[float, str], _BEGINNING)
+    events = [
+        event
+        for event in sorted(services.events_service.events(), key=_place)
+        if _place(event) > after and (vm is None or vm in event.concerned)
+    ]
+    cursor = encode_cursor(_place(events[limit - 1])) if len(events) > limit else None
+    return EventPage([event_view(event) for event in events[:limit]], cursor)
+
+
+async def declare_events(services: AdminServices, request: Request) -> Answer:
+    """Declare an event for each scope that the request touches."""
+    body = decode(await body_of(request), "body.json")
+    wanted = _event_request(read_fields(_rows(WISH), body))
+    work = services.events_service.declare(wanted, caller(request))
+    return EventPage([event_view(event) for event in await asyncio.shield(work)], None)
+
+
+async def get_event(services: AdminServices, request: Request) -> Answer:
+    """Return an event that is not completed."""
+    event_id = request.path_params["id"]
+    event = services.events_service.get(event_id)
+    if event is None:
+        detail = f'There is no event "{event_id}"; it may be over. GET /v1/events lists them'
+        raise not_found(detail)
+    return event_view(event)
+
+
+async def start_event(services: AdminServices, request: Request) -> Answer:
+    """Start an event without waiting for approval or NotBefore."""
+    return await _order(services, request, Trigger.START)
+
+
+async def complete_event(services: AdminServices, request: Request) -> Answer:
+    """End an event that has started."""
+    return await _order(services, request, Trigger.COMPLETE)
+
+
+async def cancel_event(services: AdminServices, request: Request) -> Answer:
+    """Take back an event that has not started."""
+    return await _order(services, request, Trigger.CANCEL)
+
+
+async def approve_event(services: AdminServices, request: Request) -> Answer:
+    """Approve an event in the name of the VMs that it hits."""
+    return await _order(services, request, Trigger.APPROVED)
+
+
+async def _order(services: AdminServices, request: Request, trigger: Trigger) -> EventView:
+    event_id = request.path_params["id"]
+    work = services.events_service.order(trigger, event_id, caller(request))
+    outcome = await asyncio.shield(work)
+    if isinstance(outcome, TransitionRefusal):
+        raise ProblemError(_STATUSES[outcome.reason], outcome.text)
+    return event_view(outcome)
+
+
+async def list_event_log(services: AdminServices, request: Request) -> Answer:
+    """List the log of events, oldest entry first."""
+    limit, since = LIMIT.read(request), number_cursor(request)
+    fleet_service = services.fleet_service
+    entries = await fleet_service.call_store(fleet_service.store.log_entries, since, limit + 1)
+    cursor = str(entries[limit - 1].number) if len(entries) > limit else None
+    return EventLogPage([log_line(entry) for entry in entries[:limit]], cursor)
+
+
+async def list_scenarios(services: AdminServices, _: Request) -> Answer:
+    """List the scenarios that were begun."""
+    scenarios = services.events_service.book.scenarios.values()
+    return ScenarioPage([_scenario_view(scenario) for scenario in scenarios], None)
+
+
+async def begin_scenario(services: AdminServices, request: Request) -> Answer:
+    """Begin a scenario now; an earlier one of the same name ends."""
+    value = decode(await body_of(request), "body.json")
+    fields = value if isinstance(value, dict) else {"events": value}
+    others = {key: field for key, field in fields.items() if key != "events"}
+    name = str(members(others, "", _SCENARIO).get("name", "api"))
+    if not 0 < len(name) <= _LONGEST_NAME or "/" in name or not name.isprintable():
+        raise ConfigError("name", describe(name), "a short printable string without /")
+    lines = plans(fields.get("events"))
+    if not lines:
+        raise ConfigError("events", "none", "a list of one or more events")
+    await asyncio.shield(services.events_service.begin(name, lines))
+    return _scenario_view(services.events_service.book.scenarios[name])
+
+
+async def end_scenario(services: AdminServices, request: Request) -> Answer:
+    """End a scenario; its events stay."""
+    name = request.path_params["name"]
+    if not await asyncio.shield(services.events_service.end(name)):
+        raise not_found(f'There is no scenario "{name}"; GET /v1/scenarios lists them')
+    return None
+
+
+async def get_clock(services: AdminServices, _: Request) -> Answer:
+    """Return the clock of guests."""
+    return _clock_view(services.events_service.clock)
+
+
+async def set_clock(services: AdminServices, request: Request) -> Answer:
+    """Set the clock of guests, advance it, or change its speed."""
+    clock = services.events_service.clock
+    fields = read_fields(_rows(CLOCK), decode(await body_of(request), "body.json"))
+    now = fields.pop("now", None)
+    numbers = {name: float(field) for name, field in fields.items()}
+    now_s = seconds_of(now, "now") if isinstance(now, str) else None
+    if not clock.is_virtual:
+        detail = "This server runs with the real clock; start it with --virtual-clock"
+        raise ProblemError(HTTPStatus.CONFLICT, detail)
+    state = clock.planned(now_s=now_s, **numbers)
+    await asyncio.shield(services.events_service.set_clock(state))
+    return _clock_view(clock)
+
+
+def event_view(event: Event) -> EventView:
+    """Return an event as the admin API shows it."""
+    started_s = event.started_s
+    return EventView(
+        id=event.event_id,
+        type=event.event_type,
+        status=event.status,
+        scope=event.scope,
+        vms=event.concerned,
+        resources=event.resources,
+        not_before=date_of(event.not_before_s),
+        duration_s=event.duration_s,
+        description=event.description,
+        source=event.source,
+        needs=event.needs,
+        approvals=event.approvals,
+        approved=event.is_approved,
+        created=date_of(event.created_s),
+        started=None if started_s is None else date_of(started_s),
+    )
+
+
+def _scenario_view(scenario: Scenario) -> ScenarioView:
+    runs = [
+        ScenarioRun(
+            run.plan.event_type,
+            run.plan.vms,
+            None if run.next_s is None else date_of(run.next_s),
+        )
+        for run in scenario.runs
+    ]
+    return ScenarioView(scenario.name, date_of(scenario.begun_s), runs)
+
+
+def _clock_view(clock: Clock) -> ClockView:
+    return ClockView(
+        now=date_of(clock()),
+        offset_s=round(clock.offset_s, 3),
+        rate=clock.rate,
+        virtual=clock.is_virtual,
+    )
+
+
+def _event_request(fields: dict[str, object]) -> EventRequest:
+    renamed = {"type": "event_type", "in_s": "notice_s", "failure": "is_failure"}
+    values: dict[str, Any] = {
+        renamed.get(name, name): field for name, field in fields.items() if name != "not_before"
+    }
+    if "not_before" in fields:
+        values["not_before_s"] = seconds_of(str(fields["not_before"]), "not_before")
+    return EventRequest(**{"needs": ANY, **values})
 
 
 def _place(event: Event) -> tuple[float, str]:
     return event.created_s, event.event_id
 
 
-def _cursor(event: Event) -> str:
-    return urlsafe_b64encode(msgspec.json.encode(_place(event))).decode()
+_VM = QueryParameter(Parameter("vm", str, "Only events that hit this VM."), "web-1")
+_ID = PathParameter("id", "Id of an event.", "602D9444-D2CD-49C7-8624-8643E7171297")
+_NAME = PathParameter("name", "Name of a scenario.", "soak")
+_EVENT = EventView(
+    id=_ID.example,
+    type="Reboot",
+    status=EventStatus.SCHEDULED,
+    scope="vm:web-1",
+    vms=("web-1",),
+    resources=("web-1",),
+    not_before="2026-11-22T20:09:46.000Z",
+    duration_s=-1,
+    description="Host server is undergoing an emergency repair.",
+    source="Platform",
+    needs="any",
+    approvals=(),
+    approved=False,
+    created="2026-11-22T19:54:46.000Z",
+    started=None,
+)
+_LOG_LINE = EventLogLine(
+    number=1,
+    event=_ID.example,
+    at="2026-11-22T19:54:46.000Z",
+    who="api 127.0.0.1",
+    trigger=Trigger.DECLARED,
+    before=EventStatus.NEW,
+    after=EventStatus.SCHEDULED,
+    type="Reboot",
+    scope="vm:web-1",
+    vms=("web-1",),
+    resources=("web-1",),
+    not_before="2026-11-22T20:09:46.000Z",
+    duration_s=-1,
+    description="Host server is undergoing an emergency repair.",
+    source="Platform",
+    incarnation=2,
+)
+_SCENARIO_VIEW = ScenarioView(
+    "soak",
+    "2026-11-22T19:54:46.000Z",
+    [ScenarioRun("Freeze", ("web-1",), "2026-11-22T19:54:46.000Z")],
+)
+_CLOCK_VIEW = ClockView(now="2026-11-22T20:09:46.000Z", offset_s=900.0, rate=1.0, virtual=True)
+_ORDERS = (
+    (start_event, "Start an event without waiting for approval or NotBefore"),
+    (complete_event, "End an event that has started"),
+    (cancel_event, "Take back an event that has not started"),
+    (approve_event, "Approve an event in the name of the VMs that it hits"),
+)
 
-
-def _place_in(cursor: str) -> tuple[float, str]:
-    if not cursor:
-        return _START
-    try:
-        text = b64decode(cursor.encode("ascii"), b"-_", validate=True)
-        return msgspec.json.decode(text, type=tuple[float, str])
-    except ValueError:
-        detail = f'cursor: saw "{cursor}", expected the "next" of the page before'
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
-
-
-def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_events",
+        method="GET",
+        path="/v1/events",
+        tag=Tag.EVENTS,
+        summary="List the scheduled events, oldest declaration first",
+        description="Completed events are not listed; the log has them.",
+        handler=list_events,
+        answers={OK: Content(EventPage, EventPage([_EVENT], None))},
+        problems=(BAD,),
+        queries=(LIMIT, CURSOR, _VM),
+    ),
+    Operation(
+        name="declare_events",
+        method="POST",
+        path="/v1/events",
+        tag=Tag.EVENTS,
+        summary="Declare a scheduled event",
+        description="One event for each scope (scale set, availability set, VM) of the VMs.",
+        handler=declare_events,
+        answers={CREATED: Content(EventPage, EventPage([_EVENT], None))},
+        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
+        takes=Content(EventInput, {"type": "Reboot", "vms": ["web-1"], "inS": 900}),
+    ),
+    Operation(
+        name="list_event_log",
+        method="GET",
+        path="/v1/events/log",
+        tag=Tag.EVENTS,
+        summary="List the log of events, oldest entry first",
+        handler=list_event_log,
+        answers={OK: Content(EventLogPage, EventLogPage([_LOG_LINE], None))},
+        problems=(BAD, STORE),
+        queries=(LIMIT, CURSOR),
+    ),
+    Operation(
+        name="get_event",
+        method="GET",
+        path="/v1/events/{id}",
+        tag=Tag.EVENTS,
+        summary="Return an event that is not completed",
+        handler=get_event,
+        answers={OK: Content(EventView, _EVENT)},
+        problems=(NONE,),
+        parameter=_ID,
+    ),
+    *(
+        Operation(
+            name=handler.__name__,
+            method="POST",
+            path=f"/v1/events/{{id}}/{handler.__name__.removesuffix('_event')}",
+            tag=Tag.EVENTS,
+            summary=summary,
+            handler=handler,
+            answers={OK: Content(EventView, _EVENT)},
+            problems=(NONE, CONFLICT, STORE),
+            parameter=_ID,
+        )
+        for handler, summary in _ORDERS
+    ),
+    Operation(
+        name="list_scenarios",
+        method="GET",
+        path="/v1/scenarios",
+        tag=Tag.EVENTS,
+        summary="List the scenarios that were begun",
+        handler=list_scenarios,
+        answers={OK: Content(ScenarioPage, ScenarioPage([_SCENARIO_VIEW], None))},
+    ),
+    Operation(
+        name="begin_scenario",
+        method="POST",
+        path="/v1/scenarios",
+        tag=Tag.EVENTS,
+        summary="Begin a scenario now",
+        description="An earlier scenario of the same name ends.",
+        handler=begin_scenario,
+        answers={CREATED: Content(ScenarioView, _SCENARIO_VIEW)},
+        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
+        takes=Content(
+            ScenarioInput,
+            {"name": "soak", "events": [{"type": "Freeze", "vms": ["web-1"]}]},
+        ),
+    ),
+    Operation(
+        name="end_scenario",
+        method="DELETE",
+        path="/v1/scenarios/{name}",
+        tag=Tag.EVENTS,
+        summary="End a scenario; its events stay",
+        handler=end_scenario,
+        answers={GONE: None},
+        problems=(NONE, STORE),
+        parameter=_NAME,
+    ),
+    Operation(
+        name="get_clock",
+        method="GET",
+        path="/v1/clock",
+        tag=Tag.CLOCK,
+        summary="Return the clock of guests",
+        handler=get_clock,
+        answers={OK: Content(ClockView, _CLOCK_VIEW)},
+    ),
+    Operation(
+        name="set_clock",
+        method="POST",
+        path="/v1/clock",
+        tag=Tag.CLOCK,
+        summary="Set the clock of guests, advance it, or change its speed",
+        description="The server has to run with --virtual-clock; else it answers 409.",
+        handler=set_clock,
+        answers={OK: Content(ClockView, _CLOCK_VIEW)},
+        problems=(BAD, CONFLICT, LARGE, SLOW, UNFIT, STORE),
+        takes=Content(ClockInput, {"advanceS": 900}),
+    ),
+)

@@ -2,84 +2,230 @@
 
 import asyncio
 from collections.abc import Iterable
-from http import HTTPStatus
+from typing import Any, Literal
 
-import msgspec.json
+from msgspec import UNSET, Struct, UnsetType, defstruct
 from starlette.requests import Request
-from starlette.responses import Response
 
 from openimds.admin.auth import body_of
-from openimds.admin.problem import ProblemError
-from openimds.events.log_format import date_of
-from openimds.facts.faults import FaultParameter
+from openimds.admin.input_types import object_type, page_type, parameter_type
+from openimds.admin.operation import (
+    BAD,
+    CREATED,
+    GONE,
+    LARGE,
+    NONE,
+    OK,
+    SLOW,
+    STORE,
+    UNFIT,
+    Answer,
+    Content,
+    Operation,
+    PathParameter,
+    Tag,
+)
+from openimds.admin.pages import Page
+from openimds.admin.problem import not_found
+from openimds.admin.services import AdminServices
+from openimds.events.log_format import Moment, date_of
+from openimds.facts.evidence import Mark
+from openimds.facts.faults import EFFECTS, FaultParameter
 from openimds.facts.playbooks import PLAYBOOKS, Playbook
-from openimds.faults import ActiveFault, FaultService
+from openimds.faults import ActiveFault
+from openimds.faults.service import API, FILE
+from openimds.parameters import camel_case
 from openimds.protocol.faults.fault import fault_to_value
+from openimds.protocol.faults.input import effect_rows, parameter_of, playbook_rows
 from openimds.vm.decode import decode
 
-
-class FaultHandlers:
-    """The handlers that show what goes wrong on request, and change it."""
-
-    def __init__(self, faults: FaultService) -> None:
-        """Serve the faults of a server."""
-        self._faults = faults
-
-    async def list_faults(self, _: Request) -> Response:
-        """List the faults that are set, in the order in which they are tried."""
-        return _page(map(view, self._faults.running))
-
-    async def set_faults(self, request: Request) -> Response:
-        """Set a fault, or all of a playbook, from now on."""
-        value = decode(await body_of(request), "body.json")
-        made = await asyncio.shield(self._faults.set(value))
-        return _page(map(view, made), HTTPStatus.CREATED)
-
-    async def clear_faults(self, _: Request) -> Response:
-        """Clear all faults."""
-        await asyncio.shield(self._faults.clear())
-        return Response(status_code=HTTPStatus.NO_CONTENT)
-
-    async def clear_fault(self, request: Request) -> Response:
-        """Clear one fault."""
-        key = request.path_params["id"]
-        if not await asyncio.shield(self._faults.clear(key)):
-            detail = f'There is no fault "{key}"; GET /v1/faults lists them'
-            raise ProblemError(HTTPStatus.NOT_FOUND, detail)
-        return Response(status_code=HTTPStatus.NO_CONTENT)
-
-    async def list_playbooks(self, _: Request) -> Response:
-        """List the playbooks."""
-        return _page(map(_playbook, PLAYBOOKS.values()))
+_MEMBERS = {row.name: parameter_of(row) for key in EFFECTS for row in effect_rows(key)}
+FaultView = defstruct(
+    "FaultView",
+    [
+        ("id", str),
+        ("origin", Literal[API, FILE]),
+        ("begun", Moment),
+        ("seen", int),
+        ("played", int),
+        ("playbook", Literal[tuple(PLAYBOOKS)] | UnsetType, UNSET),
+        *((name, parameter_type(row) | UnsetType, UNSET) for name, row in _MEMBERS.items()),
+    ],
+    rename="camel",
+    kw_only=True,
+    namespace={
+        "__doc__": "An active fault. `seen` counts the requests that matched, `played` those that "
+        "it hit; members that are not set are left out."
+    },
+)
+FaultPage = page_type("FaultPage", FaultView)
+FaultInput = (
+    *(
+        object_type(f"Fault_{key}", map(parameter_of, effect_rows(key)[1:]), tag=("effect", key))
+        for key in EFFECTS
+    ),
+    *(
+        object_type(
+            f"Playbook_{key}", map(parameter_of, playbook_rows(key)[1:]), tag=("playbook", key)
+        )
+        for key in PLAYBOOKS
+    ),
+)
 
 
-def view(one: ActiveFault) -> dict[str, object]:
-    """Return a fault as the admin API shows it."""
-    return {
-        "id": one.key,
-        "origin": one.origin,
-        **fault_to_value(one.spec),
-        "begun": date_of(one.begun_s),
-        "seen": one.seen,
-        "played": one.played,
-    }
+class PlaybookParameter(Struct, frozen=True):
+    """A parameter of a playbook: a member of the body of `POST /v1/faults`."""
+
+    name: str
+    sort: str
+    about: str
+    default: str | float | tuple[str, ...] | None
 
 
-def _playbook(row: Playbook) -> dict[str, object]:
-    return {
-        "playbook": row.key,
-        "about": row.about,
-        "why": row.why,
-        "evidence": row.evidence.mark,
-        "sources": " ".join(row.evidence.sources),
-        "parameters": [_parameter(one) for one in row.parameters],
-    }
+class PlaybookView(Struct, frozen=True):
+    """A playbook: faults that belong together, and the evidence for them."""
+
+    playbook: str
+    about: str
+    why: str
+    evidence: Mark
+    sources: str
+    parameters: list[PlaybookParameter]
 
 
-def _parameter(row: FaultParameter) -> dict[str, object]:
-    return {"name": row.name, "sort": row.sort, "about": row.about, "default": row.default}
+class PlaybookPage(Page[PlaybookView], frozen=True):
+    """All playbooks."""
 
 
-def _page(items: Iterable[object], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    body = msgspec.json.encode({"items": [*items], "next": None})
-    return Response(body, status, media_type="application/json")
+async def list_faults(services: AdminServices, _: Request) -> Answer:
+    """List the active faults, in the order in which they are tried."""
+    return _page(services.faults.running)
+
+
+async def set_faults(services: AdminServices, request: Request) -> Answer:
+    """Set a fault, or all faults of a playbook, from now on."""
+    value = decode(await body_of(request), "body.json")
+    return _page(await asyncio.shield(services.faults.set(value)))
+
+
+async def clear_faults(services: AdminServices, _: Request) -> Answer:
+    """Clear all faults."""
+    await asyncio.shield(services.faults.clear())
+    return None
+
+
+async def clear_fault(services: AdminServices, request: Request) -> Answer:
+    """Clear one fault."""
+    key = request.path_params["id"]
+    if not await asyncio.shield(services.faults.clear(key)):
+        raise not_found(f'There is no fault "{key}"; GET /v1/faults lists them')
+    return None
+
+
+async def list_playbooks(_: AdminServices, __: Request) -> Answer:
+    """List the playbooks."""
+    return PlaybookPage([_playbook_view(row) for row in PLAYBOOKS.values()], None)
+
+
+def fault_view(fault: ActiveFault) -> Struct:
+    """Return an active fault as the admin API shows it."""
+    members: dict[str, Any] = fault_to_value(fault.spec)
+    return FaultView(
+        id=fault.key,
+        origin=fault.origin,
+        begun=date_of(fault.begun_s),
+        seen=fault.seen,
+        played=fault.played,
+        **members,
+    )
+
+
+def _page(faults: Iterable[ActiveFault]) -> Struct:
+    page: Struct = FaultPage([fault_view(fault) for fault in faults], None)
+    return page
+
+
+def _playbook_view(row: Playbook) -> PlaybookView:
+    return PlaybookView(
+        row.key,
+        row.about,
+        row.why,
+        row.evidence.mark,
+        " ".join(row.evidence.sources),
+        [_parameter_view(parameter) for parameter in row.parameters],
+    )
+
+
+def _parameter_view(row: FaultParameter) -> PlaybookParameter:
+    return PlaybookParameter(camel_case(row.name), row.sort, row.about, row.default)
+
+
+_ID = PathParameter("id", "Id of a fault.", "1")
+_FAULT = {"effect": "status", "status": 410, "vms": ["web-1"], "untilS": 70}
+_VIEW = {
+    "id": "1",
+    "origin": "api",
+    "begun": "2026-11-22T19:54:46.000Z",
+    "seen": 0,
+    "played": 0,
+    **_FAULT,
+}
+_PAGE = Content(FaultPage, {"items": [_VIEW], "next": None})
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_faults",
+        method="GET",
+        path="/v1/faults",
+        tag=Tag.FAULTS,
+        summary="List the active faults, in the order in which they are tried",
+        handler=list_faults,
+        answers={OK: _PAGE},
+    ),
+    Operation(
+        name="set_faults",
+        method="POST",
+        path="/v1/faults",
+        tag=Tag.FAULTS,
+        summary="Set a fault, or all faults of a playbook, from now on",
+        handler=set_faults,
+        answers={CREATED: _PAGE},
+        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
+        takes=Content(FaultInput, _FAULT),
+    ),
+    Operation(
+        name="clear_faults",
+        method="DELETE",
+        path="/v1/faults",
+        tag=Tag.FAULTS,
+        summary="Clear all faults",
+        description="Faults of the fleet file come back when the file is edited.",
+        handler=clear_faults,
+        answers={GONE: None},
+        problems=(STORE,),
+    ),
+    Operation(
+        name="clear_fault",
+        method="DELETE",
+        path="/v1/faults/{id}",
+        tag=Tag.FAULTS,
+        summary="Clear one fault",
+        handler=clear_fault,
+        answers={GONE: None},
+        problems=(NONE, STORE),
+        parameter=_ID,
+    ),
+    Operation(
+        name="list_playbooks",
+        method="GET",
+        path="/v1/playbooks",
+        tag=Tag.FAULTS,
+        summary="List the playbooks with their parameters and evidence",
+        handler=list_playbooks,
+        answers={
+            OK: Content(
+                PlaybookPage, lambda: PlaybookPage([_playbook_view(PLAYBOOKS["throttled"])], None)
+            )
+        },
+    ),
+)

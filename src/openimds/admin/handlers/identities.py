@@ -1,178 +1,194 @@
 """The operations on managed identities, and on the keys that sign their tokens."""
 
 import asyncio
-from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, Literal
 
 import msgspec.json
 from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.admin.handlers.vms import no_vm, whole
-from openimds.admin.operations import DEFAULT_PAGE, MOST_PER_PAGE
-from openimds.admin.problem import ProblemError
+from openimds.admin.operation import (
+    BAD,
+    JSON,
+    NONE,
+    OK,
+    STORE,
+    VM_NAME,
+    Answer,
+    Content,
+    Operation,
+    Tag,
+)
+from openimds.admin.pages import CURSOR, LIMIT, Page, decode_cursor, encode_cursor
+from openimds.admin.problem import no_vm
+from openimds.admin.services import AdminServices, KeyTimes
+from openimds.events.log_format import Moment
 from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
-from openimds.vm.identities import FORGE, principals, user_ids
-from openimds.vm.types import Vm
+from openimds.vm.identities import FORGE, SOURCES, principals, user_ids
 
 _SLICE = 500
-"""How many VMs the store is asked for at once."""
+"""The number of VMs that are read from the store at once."""
 
 
-class IdentityRow(Struct, frozen=True, rename="camel", kw_only=True):
-    """One identity. `forged` says plainly that its tokens are bad ones, on request."""
+class IdentityView(Struct, frozen=True, rename="camel", kw_only=True):
+    """A managed identity; if `forged`, its tokens are bad on request."""
 
     vm: str
-    kind: str
+    kind: Literal["system", "user"]
     resource_id: str | UnsetType = UNSET
     client_id: str
     principal_id: str
     tenant_id: str
-    source: str
+    source: Annotated[str, Meta(extra_json_schema={"enum": [*SOURCES]})]
     forged: bool
 
 
+class IdentityPage(Page[IdentityView], frozen=True):
+    """A page of managed identities."""
+
+
+class KeyView(Struct, frozen=True, rename="camel", kw_only=True):
+    """A key that signs tokens, and the times of its life; null while a time is open."""
+
+    kid: str
+    began: Moment | None
+    retired: Moment | None
+    published_until: Moment | None
+
+
+class KeyPage(Page[KeyView], frozen=True):
+    """The published keys, the one in use first."""
+
+
+class VmEndpoints(Struct, frozen=True):
+    """The environment variables of a VM's clients.
+
+    By token route (`app-service`, `arc`, ...), then by the name of the variable.
+    """
+
+    vm: str
+    variables: dict[str, dict[str, str]]
+
+
 class _Cursor(Struct, frozen=True, array_like=True):
-    """After which identity a page begins: how many of a VM's were on the pages before."""
+    """The place where a page begins: a VM, and how many of its identities were on earlier pages."""
 
     vm: str
     count: Annotated[int, Meta(ge=0)]
 
 
-class KeyTimes(Protocol):
-    """What everybody may know of a key; times in seconds since 1970."""
-
-    @property
-    def kid(self) -> str:
-        """Its name in the header of a token."""
-        ...
-
-    @property
-    def began_s(self) -> float:
-        """Since when it signs."""
-        ...
-
-    @property
-    def retired_s(self) -> float | None:
-        """Until when it signed; None: it still does."""
-        ...
-
-    @property
-    def until_s(self) -> float | None:
-        """Until when it is published; None: nobody knows yet."""
-        ...
+async def list_identities(services: AdminServices, request: Request) -> Answer:
+    """List the identities of all VMs by pages."""
+    limit, fleet_service = LIMIT.read(request), services.fleet_service
+    cursor = decode_cursor(request, _Cursor, _Cursor("", 0))
+    identities = await _rest_of_vm(fleet_service, cursor)
+    after = cursor.vm
+    # One identity more than the limit shows that there is another page.
+    while len(identities) <= limit:
+        page = await fleet_service.call_store(fleet_service.store.page, after, _SLICE)
+        if not page:
+            break
+        after = page[-1].name
+        identities += await asyncio.to_thread(_identities_of_all, page)
+    shown = identities[:limit]
+    if len(identities) <= limit:
+        return IdentityPage(shown, None)
+    last = shown[-1].vm
+    count = sum(identity.vm == last for identity in shown)
+    before = cursor.count if last == cursor.vm else 0
+    return IdentityPage(shown, encode_cursor(_Cursor(last, before + count)))
 
 
-class SigningKeys(Protocol):
-    """The keys of tokens. It may take a while: it is called in threads."""
-
-    def key_infos(self, now_s: float) -> tuple[KeyTimes, ...]:
-        """Return those that are published, newest first."""
-        ...
-
-    def rotate(self, now_s: float) -> None:
-        """Sign with a new one from now on."""
-        ...
+async def list_vm_identities(services: AdminServices, request: Request) -> Answer:
+    """List the identities of one VM."""
+    stored = await _stored(services.fleet_service, request.path_params["name"])
+    return IdentityPage(identities_of(stored), None)
 
 
-class IdentityHandlers:
-    """The handlers that show identities and turn their keys."""
-
-    def __init__(self, fleet_service: FleetService, keys: SigningKeys) -> None:
-        """Show the identities of a desk's VMs."""
-        self._fleet_service, self._keys = fleet_service, keys
-
-    async def list_identities(self, request: Request) -> Response:
-        """List the identities of all VMs by pages."""
-        limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
-        cursor = _read(request.query_params.get("cursor", ""))
-        found = await self._begun(cursor)
-        after = cursor.vm
-        while len(found) <= limit:
-            page = await self._fleet_service.call_store(
-                self._fleet_service.store.page, after, _SLICE
-            )
-            if not page:
-                break
-            after = page[-1].name
-            found += await asyncio.to_thread(_rows_of_all, page)
-            # One more than wanted tells that there is another page.
-        shown = found[:limit]
-        if len(found) <= limit:
-            return _page(shown)
-        last = shown[-1].vm
-        count = sum(row.vm == last for row in shown)
-        before = cursor.count if last == cursor.vm else 0
-        return _page(shown, _write(_Cursor(last, before + count)))
-
-    async def _begun(self, cursor: _Cursor) -> list[IdentityRow]:
-        """Return the rest of the VM in whose midst the page before ended."""
-        if not cursor.count:
-            return []
-        stored = await self._fleet_service.call_store(self._fleet_service.store.get, cursor.vm)
-        return rows(stored)[cursor.count :] if stored else []
-
-    async def list_vm_identities(self, request: Request) -> Response:
-        """List the identities of one VM."""
-        name = request.path_params["name"]
-        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
-        if stored is None:
-            raise no_vm(name)
-        return _page(rows(stored))
-
-    async def list_keys(self, _: Request) -> Response:
-        """List the keys of tokens, the one that signs first."""
-        return _page(await asyncio.to_thread(self._lives))
-
-    async def rotate_key(self, _: Request) -> Response:
-        """Sign tokens with a new key from now on."""
-        # Begun is done: a caller who goes away does not stop a key half-way.
-        await asyncio.shield(asyncio.to_thread(self._keys.rotate, self._fleet_service.utc()))
-        return _page(await asyncio.to_thread(self._lives))
-
-    def _lives(self) -> list[dict[str, object]]:
-        return [_shown(one) for one in self._keys.key_infos(self._fleet_service.utc())]
+async def list_keys(services: AdminServices, _: Request) -> Answer:
+    """List the keys of tokens, the one that signs first."""
+    return await asyncio.to_thread(_keys, services)
 
 
-def rows(stored: StoredVm) -> list[IdentityRow]:
+async def rotate_key(services: AdminServices, _: Request) -> Answer:
+    """Sign tokens with a new key from now on."""
+    # Shielded: a caller who disconnects does not stop it half-way.
+    now_s = services.fleet_service.utc()
+    await asyncio.shield(asyncio.to_thread(services.credentials.rotate, now_s))
+    return await asyncio.to_thread(_keys, services)
+
+
+async def get_endpoints(services: AdminServices, request: Request) -> Answer:
+    """Return the variables that lead the clients of a VM to each token route."""
+    stored = await _stored(services.fleet_service, request.path_params["name"])
+    endpoints = VmEndpoints(stored.name, services.endpoint_variables(decode_vm(stored)))
+    # It holds a secret, which no cache may keep.
+    headers = {"Cache-Control": "no-store"}
+    return Response(msgspec.json.encode(endpoints), headers=headers, media_type=JSON)
+
+
+def identities_of(stored: StoredVm) -> list[IdentityView]:
     """Return the identities of a VM, the system-assigned one first."""
     vm = decode_vm(stored)
     if not vm.identities.system and not vm.identities.user:
         return []
-    said = iter(user_ids(vm))
+    # Resource ids as in the fleet file: the claims have a part of them in lower case.
+    resource_ids = iter(user_ids(vm))
     return [
-        IdentityRow(
+        IdentityView(
             vm=vm.name,
-            kind="system" if one.is_system else "user",
-            # As it was said: claims write a part of it in lower case.
-            resource_id=UNSET if one.is_system else next(said),
-            client_id=one.client_id,
-            principal_id=one.object_id,
-            tenant_id=one.tenant_id,
-            source=one.source,
-            forged=one.source.startswith(FORGE),
+            kind="system" if principal.is_system else "user",
+            resource_id=UNSET if principal.is_system else next(resource_ids),
+            client_id=principal.client_id,
+            principal_id=principal.object_id,
+            tenant_id=principal.tenant_id,
+            source=principal.source,
+            forged=principal.source.startswith(FORGE),
         )
-        for one in principals(vm)
+        for principal in principals(vm)
     ]
 
 
-def _rows_of_all(page: list[StoredVm]) -> list[IdentityRow]:
-    return [row for stored in _likely(page) for row in rows(stored)]
+async def _rest_of_vm(fleet_service: FleetService, cursor: _Cursor) -> list[IdentityView]:
+    """Return the identities of the cursor's VM that were on no earlier page."""
+    if not cursor.count:
+        return []
+    stored = await fleet_service.call_store(fleet_service.store.get, cursor.vm)
+    return identities_of(stored)[cursor.count :] if stored else []
+
+
+def _identities_of_all(page: list[StoredVm]) -> list[IdentityView]:
+    return [identity for stored in _likely(page) for identity in identities_of(stored)]
 
 
 def _likely(page: list[StoredVm]) -> Iterator[StoredVm]:
-    """Yield the VMs that may have an identity; to read all the others would take long."""
+    """Yield the VMs that may have an identity; decoding all the others would take long."""
     return (stored for stored in page if b'"identities"' in stored.body)
 
 
-def _shown(one: KeyTimes) -> dict[str, object]:
-    times = {"began": one.began_s, "retired": one.retired_s, "publishedUntil": one.until_s}
-    return {"kid": one.kid, **{name: _time(at_s) for name, at_s in times.items()}}
+async def _stored(fleet_service: FleetService, name: str) -> StoredVm:
+    stored = await fleet_service.call_store(fleet_service.store.get, name)
+    if stored is None:
+        raise no_vm(name)
+    return stored
+
+
+def _keys(services: AdminServices) -> KeyPage:
+    keys = services.credentials.key_infos(services.fleet_service.utc())
+    return KeyPage([_key(key) for key in keys], None)
+
+
+def _key(key: KeyTimes) -> KeyView:
+    return KeyView(
+        kid=key.kid,
+        began=_time(key.began_s),
+        retired=_time(key.retired_s),
+        published_until=_time(key.until_s),
+    )
 
 
 def _time(at_s: float | None) -> str | None:
@@ -181,44 +197,101 @@ def _time(at_s: float | None) -> str | None:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
 
 
-def _read(text: str) -> _Cursor:
-    if not text:
-        return _Cursor("", 0)
-    try:
-        said = b64decode(text.encode("ascii"), b"-_", validate=True)
-        return msgspec.json.decode(said, type=_Cursor)
-    except ValueError:
-        detail = f'cursor: saw "{text}", expected the "next" of the page before'
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
+_RESOURCE_ID = (
+    "/subscriptions/8d10da13-8125-4ba9-a717-bf7490507b3d/resourceGroups/lab"
+    "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/app"
+)
+_IDENTITIES = IdentityPage(
+    [
+        IdentityView(
+            vm="web-1",
+            kind="user",
+            resource_id=_RESOURCE_ID,
+            client_id="c0000000-0000-0000-0000-000000000001",
+            principal_id="b0000000-0000-0000-0000-000000000002",
+            tenant_id="a0000000-0000-0000-0000-000000000004",
+            source="local",
+            forged=False,
+        )
+    ],
+    None,
+)
+_KEYS = KeyPage(
+    [
+        KeyView(
+            kid="nOo3ZDrODXEK1jKWhXslHR_KXEg",
+            began="2026-11-22T19:54:46.000+00:00",
+            retired=None,
+            published_until=None,
+        )
+    ],
+    None,
+)
+_ENDPOINTS = VmEndpoints(
+    "web-1",
+    {
+        "app-service": {
+            "IDENTITY_ENDPOINT": "http://127.0.0.1:8169/msi/token",
+            "IDENTITY_HEADER": "3b0d6c5e9a",
+        }
+    },
+)
 
-
-def _write(cursor: _Cursor) -> str:
-    return urlsafe_b64encode(msgspec.json.encode(cursor)).decode()
-
-
-def _page(items: object, after: str | None = None) -> Response:
-    body = msgspec.json.encode({"items": items, "next": after})
-    return Response(body, media_type="application/json")
-
-
-EndpointVariables: TypeAlias = Callable[[Vm], dict[str, dict[str, str]]]
-"""Gives the variables of each way that a VM's clients can go; none where no URL leads to it."""
-
-
-class EndpointHandlers:
-    """The handler that hands out the secret of a VM: to whoever has the token of the admin API."""
-
-    def __init__(self, fleet_service: FleetService, ways_of: EndpointVariables) -> None:
-        """Serve the VMs of a desk."""
-        self._fleet_service, self._ways_of = fleet_service, ways_of
-
-    async def get_endpoints(self, request: Request) -> Response:
-        """Return the variables that make clients of a VM take each way to a token."""
-        name = request.path_params["name"]
-        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
-        if stored is None:
-            raise no_vm(name)
-        said = {"vm": name, "variables": self._ways_of(decode_vm(stored))}
-        # It holds a secret: nobody in between shall keep it.
-        headers = {"Cache-Control": "no-store"}
-        return Response(msgspec.json.encode(said), headers=headers, media_type="application/json")
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_vm_identities",
+        method="GET",
+        path="/v1/vms/{name}/identities",
+        tag=Tag.IDENTITIES,
+        summary="List the managed identities of a VM",
+        handler=list_vm_identities,
+        answers={OK: Content(IdentityPage, _IDENTITIES)},
+        problems=(NONE, STORE),
+        parameter=VM_NAME,
+    ),
+    Operation(
+        name="list_identities",
+        method="GET",
+        path="/v1/identities",
+        tag=Tag.IDENTITIES,
+        summary="List the managed identities of all VMs in the order of the VMs' names",
+        handler=list_identities,
+        answers={OK: Content(IdentityPage, _IDENTITIES)},
+        problems=(BAD, STORE),
+        queries=(LIMIT, CURSOR),
+    ),
+    Operation(
+        name="list_keys",
+        method="GET",
+        path="/v1/keys",
+        tag=Tag.IDENTITIES,
+        summary="List the keys that sign tokens, the one in use first",
+        description="Names and times alone; no key material.",
+        handler=list_keys,
+        answers={OK: Content(KeyPage, _KEYS)},
+        problems=(STORE,),
+    ),
+    Operation(
+        name="rotate_key",
+        method="POST",
+        path="/v1/keys",
+        tag=Tag.IDENTITIES,
+        summary="Sign tokens with a new key from now on",
+        description="The old key stays published for a while.",
+        handler=rotate_key,
+        answers={OK: Content(KeyPage, _KEYS)},
+        problems=(STORE,),
+    ),
+    Operation(
+        name="get_endpoints",
+        method="GET",
+        path="/v1/vms/{name}/endpoints",
+        tag=Tag.IDENTITIES,
+        summary="Return the variables of a VM's clients for each token route",
+        description="The answer holds the secret of the VM.",
+        handler=get_endpoints,
+        answers={OK: Content(VmEndpoints, _ENDPOINTS)},
+        problems=(NONE, STORE),
+        parameter=VM_NAME,
+    ),
+)

@@ -1,174 +1,177 @@
-"""The operations on what guests have asked."""
+"""The operations on the recorded requests of guests."""
 
 import asyncio
 import re
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
-from typing import Protocol, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec.json
+from msgspec import Meta, Struct
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
-from starlette.responses import Response
 
-from openimds.admin.handlers.vms import whole
-from openimds.admin.operations import DEFAULT_PAGE, MOST_PER_PAGE
-from openimds.admin.operations_requests import LEAST_STATUS, MOST_STATUS
+from openimds.admin.operation import (
+    BAD,
+    CONFLICT,
+    EVENT_STREAM,
+    GONE,
+    OK,
+    Answer,
+    Content,
+    Operation,
+    QueryParameter,
+    Tag,
+)
+from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, number_cursor
 from openimds.admin.problem import ProblemError
-from openimds.events.log_format import date_of
-from openimds.facts.lint import rule
+from openimds.admin.services import AdminServices, RequestRecording
+from openimds.events.log_format import Moment, date_of
+from openimds.facts.evidence import Evidence
+from openimds.facts.lint import RULES, Verdict, rule
+from openimds.parameters import Parameter
 from openimds.protocol.lint import Finding, Record, report
 
-_MOST_NUMBER = 10**15
-_PLACE = re.compile(r"[0-9]{1,15}")
-_ANY = -1
-
-Feed: TypeAlias = "asyncio.Queue[Record | None]"
+_NUMBER = re.compile(r"[0-9]{1,15}")
+_IsWanted: TypeAlias = Callable[[Record], bool]
 
 
-class RequestRecording(Protocol):
-    """RequestHandlers that are remembered, and those that come."""
+class RequestView(Struct, frozen=True, rename="camel", kw_only=True):
+    """A request of a guest, and the response to it; secrets are `***`.
 
-    @property
-    def per_vm(self) -> int:
-        """How many are remembered of a VM; 0: none."""
-        ...
+    `at` is a time of the guests' clock, `steadyS` seconds of the limits' clock. `vm` is empty for
+    an unknown caller, `reason` for a response that is no refusal. `body` is the beginning of the
+    response's body unless it holds a secret, `size` the whole body's bytes, `sent` the approval of
+    events in the request. `fault` is the injected fault.
+    """
 
-    @property
-    def last_number(self) -> int:
-        """The number of the last request."""
-        ...
-
-    def records(self, vm: str | None = None) -> tuple[Record, ...]:
-        """Return what is remembered, oldest first."""
-        ...
-
-    def clear(self) -> None:
-        """Forget all of it."""
-        ...
-
-    def subscribe(self) -> Feed:
-        """Return a feed from now on; None in it is its end."""
-        ...
-
-    def unsubscribe(self, feed: Feed) -> None:
-        """End a feed."""
-        ...
+    number: int
+    at: Moment
+    steady_s: float
+    vm: str
+    peer: str
+    method: str
+    target: str
+    headers: dict[str, str]
+    endpoint: str
+    status: int
+    reason: str
+    size: int
+    body: str
+    sent: str
+    token_until: Moment | None
+    fault: str
 
 
-class RequestHandlers:
-    """The handlers that show what guests have asked."""
-
-    def __init__(self, recording: RequestRecording) -> None:
-        """Show what is recorded there."""
-        self._recording = recording
-
-    async def list_requests(self, request: Request) -> Response:
-        """List what was asked and answered, oldest first."""
-        limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
-        since = whole(request, "cursor", 0, 0, _MOST_NUMBER)
-        is_wanted = _filter(request)
-        found = [one for one in self._held(request, since) if is_wanted(one)]
-        after = str(found[limit - 1].number) if len(found) > limit else None
-        return _json({"items": [view(one) for one in found[:limit]], "next": after})
-
-    async def clear_requests(self, _: Request) -> Response:
-        """Forget what was recorded."""
-        self._must_record()
-        self._recording.clear()
-        return Response(status_code=HTTPStatus.NO_CONTENT)
-
-    async def report_requests(self, request: Request) -> Response:
-        """Say what clients did that they should not."""
-        records = self._held(request, 0)
-        # Many requests take a while to look through, and guests are to be answered meanwhile.
-        found = await asyncio.to_thread(report, records)
-        return _json({"items": [finding(one) for one in found], "next": None})
-
-    async def follow_requests(self, request: Request) -> Response:
-        """Follow requests from a number, or from now on."""
-        since = whole(request, "since", _ANY, 0, _MOST_NUMBER)
-        last = request.headers.get("last-event-id", "")
-        if _PLACE.fullmatch(last):
-            since = int(last)
-        return EventSourceResponse(self._events(since, _filter(request)), ping=15)
-
-    async def _events(self, since: int, is_wanted: "_Wanted") -> AsyncIterator[ServerSentEvent]:
-        feed = self._recording.subscribe()
-        last = self._recording.last_number
-        try:
-            if since != _ANY:
-                # A number of another life: this server has not come so far.
-                for record in _after(self._recording.records(), 0 if since > last else since):
-                    if is_wanted(record):
-                        yield _event(record)
-            while (one := await feed.get()) is not None:
-                if is_wanted(one):
-                    yield _event(one)
-            # Too slow, or the end: the client comes back with Last-Event-ID.
-        finally:
-            self._recording.unsubscribe(feed)
-
-    def _held(self, request: Request, since: int) -> tuple[Record, ...]:
-        self._must_record()
-        return _after(self._recording.records(request.query_params.get("vm")), since)
-
-    def _must_record(self) -> None:
-        """Refuse where nothing is recorded.
-
-        Raises:
-            ProblemError: 409, with what to type.
-        """
-        if not self._recording.per_vm:
-            raise ProblemError(
-                HTTPStatus.CONFLICT,
-                "This server does not record requests; start it with openimds serve --record 1000 "
-                "(or OPENIMDS_RECORD=1000, or record = 1000 in openimds.toml) to keep the last "
-                "1000 of each VM, or type openimds requests --follow to see them as they come",
-            )
+class RequestPage(Page[RequestView], frozen=True):
+    """A page of recorded requests."""
 
 
-class LintSummary:
-    """How many requests break each rule, worked out again when there are new ones."""
+class FindingView(Struct, frozen=True, kw_only=True):
+    """A rule that the clients of a VM broke.
 
-    def __init__(self, recording: RequestRecording) -> None:
-        """Judge what is recorded there."""
-        self._recording = recording
-        self._known: tuple[tuple[int, int], Mapping[str, int]] = ((0, 0), {})
-        self._turn = asyncio.Lock()
+    `times` counts the requests that break it, `numbers` are those of the first ones, and `says` is
+    the behaviour of Azure, or the advice in its documents.
+    """
 
-    async def by_rule(self) -> Mapping[str, int]:
-        """Return the number of requests that break each rule."""
-        # Anybody may ask for metrics, and as often as he likes: one after the other.
-        async with self._turn:
-            records = self._recording.records()
-            place = (self._recording.last_number, len(records))
-            if self._known[0] != place:
-                counts: Counter[str] = Counter()
-                for one in await asyncio.to_thread(report, records):
-                    counts[one.rule] += one.times
-                self._known = (place, counts)
-            return self._known[1]
+    rule: Annotated[str, Meta(extra_json_schema={"enum": [row.key for row in RULES]})]
+    verdict: Verdict
+    vm: str
+    times: int
+    numbers: tuple[int, ...]
+    example: str
+    says: str
+    evidence: Evidence
 
 
-_Wanted: TypeAlias = Callable[[Record], bool]
+class FindingPage(Page[FindingView], frozen=True):
+    """All findings."""
 
 
-def _filter(request: Request) -> _Wanted:
-    """Return what tells whether a record is wanted.
+async def list_requests(services: AdminServices, request: Request) -> Answer:
+    """List the recorded requests, oldest first."""
+    limit, since = LIMIT.read(request), number_cursor(request)
+    is_wanted = _filter(request)
+    records = [record for record in _records(services, request, since) if is_wanted(record)]
+    cursor = str(records[limit - 1].number) if len(records) > limit else None
+    return RequestPage([request_view(record) for record in records[:limit]], cursor)
+
+
+async def clear_requests(services: AdminServices, _: Request) -> Answer:
+    """Drop the recorded requests."""
+    _check_recording(services.recording)
+    services.recording.clear()
+    return None
+
+
+async def report_requests(services: AdminServices, request: Request) -> Answer:
+    """Report the rules that clients broke."""
+    records = _records(services, request, 0)
+    # In a thread: many records take a while, and guests must not wait.
+    findings = await asyncio.to_thread(report, records)
+    return FindingPage([_finding_view(finding) for finding in findings], None)
+
+
+async def follow_requests(services: AdminServices, request: Request) -> Answer:
+    """Follow requests after a number, or from now on."""
+    since: int | None = _SINCE.read(request)
+    last_id = request.headers.get("last-event-id", "")
+    if _NUMBER.fullmatch(last_id):
+        since = int(last_id)
+    return EventSourceResponse(_feed(services.recording, since, _filter(request)), ping=15)
+
+
+async def _feed(
+    recording: RequestRecording, since: int | None, is_wanted: _IsWanted
+) -> AsyncIterator[ServerSentEvent]:
+    feed, last = recording.subscribe(), recording.last_number
+    try:
+        if since is not None:
+            # A number above the last one is of an earlier process: begin with the first record.
+            for record in _after(recording.records(), 0 if since > last else since):
+                if is_wanted(record):
+                    yield _event(record)
+        while (record_or_end := await feed.get()) is not None:
+            if is_wanted(record_or_end):
+                yield _event(record_or_end)
+        # The reader was too slow, or the server ends: the client resumes with Last-Event-ID.
+    finally:
+        recording.unsubscribe(feed)
+
+
+def _records(services: AdminServices, request: Request, since: int) -> tuple[Record, ...]:
+    _check_recording(services.recording)
+    return _after(services.recording.records(_VM.read(request)), since)
+
+
+def _check_recording(recording: RequestRecording) -> None:
+    """Check that requests are recorded.
 
     Raises:
-        ProblemError: 400, the status is none.
+        ProblemError: 409, with the command that turns recording on.
     """
-    said = request.query_params
-    vm, endpoint = said.get("vm"), said.get("endpoint")
-    status = whole(request, "status", _ANY, LEAST_STATUS, MOST_STATUS)
+    if not recording.per_vm:
+        raise ProblemError(
+            HTTPStatus.CONFLICT,
+            "This server does not record requests; start it with openimds serve --record 1000 "
+            "(or OPENIMDS_RECORD=1000, or record = 1000 in openimds.toml) to keep the last "
+            "1000 of each VM, or type openimds requests --follow to see them as they come",
+        )
+
+
+def _filter(request: Request) -> _IsWanted:
+    """Return the test of records that the query asks for.
+
+    Raises:
+        ProblemError: 400, no HTTP status.
+    """
+    vm, endpoint = _VM.read(request), _ENDPOINT.read(request)
+    status = _STATUS.read(request)
     return lambda record: (
-        (vm is None or record.vm == vm)
-        and (endpoint is None or record.endpoint == endpoint)
-        and status in {_ANY, record.status}
+        vm in {None, record.vm}
+        and endpoint in {None, record.endpoint}
+        and status in {None, record.status}
     )
 
 
@@ -176,51 +179,140 @@ def _after(records: tuple[Record, ...], number: int) -> tuple[Record, ...]:
     return records[bisect_right(records, number, key=lambda record: record.number) :]
 
 
-def view(record: Record) -> dict[str, object]:
+def request_view(record: Record) -> RequestView:
     """Return a record as the admin API shows it."""
     headers: dict[str, str] = {}
     for name, value in record.headers:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     until_s = record.token_until_s
-    return {
-        "number": record.number,
-        "at": date_of(record.utc_s),
-        "steady_s": round(record.now_s, 6),
-        "vm": record.vm,
-        "peer": record.peer,
-        "method": record.method,
-        "target": record.target,
-        "headers": headers,
-        "endpoint": record.endpoint,
-        "status": record.status,
-        "reason": record.reason,
-        "size": record.size_bytes,
-        "body": record.body.decode("utf-8", "replace"),
-        "sent": record.sent.decode("utf-8", "replace"),
-        "token_until": date_of(until_s) if until_s else None,
-        "fault": record.fault,
-    }
+    return RequestView(
+        number=record.number,
+        at=date_of(record.utc_s),
+        steady_s=round(record.now_s, 6),
+        vm=record.vm,
+        peer=record.peer,
+        method=record.method,
+        target=record.target,
+        headers=headers,
+        endpoint=record.endpoint,
+        status=record.status,
+        reason=record.reason,
+        size=record.size_bytes,
+        body=record.body.decode("utf-8", "replace"),
+        sent=record.sent.decode("utf-8", "replace"),
+        token_until=date_of(until_s) if until_s else None,
+        fault=record.fault,
+    )
 
 
-def finding(one: Finding) -> dict[str, object]:
-    """Return a finding, with what its rule says, as the admin API shows it."""
-    row = rule(one.rule)
-    return {
-        "rule": one.rule,
-        "verdict": row.verdict,
-        "vm": one.vm,
-        "times": one.times,
-        "numbers": one.numbers,
-        "example": one.example,
-        "says": row.says,
-        "evidence": row.evidence,
-    }
+def _finding_view(finding: Finding) -> FindingView:
+    row = rule(finding.rule)
+    return FindingView(
+        rule=finding.rule,
+        verdict=row.verdict,
+        vm=finding.vm,
+        times=finding.times,
+        numbers=finding.numbers,
+        example=finding.example,
+        says=row.says,
+        evidence=row.evidence,
+    )
 
 
 def _event(record: Record) -> ServerSentEvent:
-    data = msgspec.json.encode(view(record)).decode()
+    data = msgspec.json.encode(request_view(record)).decode()
     return ServerSentEvent(data, event="request", id=str(record.number))
 
 
-def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")
+_VM = QueryParameter(
+    Parameter("vm", str, "Only requests of this VM; empty: of unknown callers."), "web-1"
+)
+_ENDPOINT = QueryParameter(
+    Parameter("endpoint", str, "Only requests of this endpoint, by its key."), "instance"
+)
+_STATUS = QueryParameter(
+    Parameter(
+        "status",
+        int,
+        "Only requests with this status; 0: a fault left them without one.",
+        minimum=0,
+        maximum=599,
+    ),
+    400,
+)
+_SINCE = QueryParameter(
+    Parameter(
+        "since", int, "Begin with the records after this number.", minimum=0, maximum=MOST_NUMBER
+    ),
+    0,
+)
+_TARGET = "/metadata/instance/compute/name?api-version=2021-02-01"
+_REQUEST = RequestView(
+    number=1,
+    at="2026-11-22T19:54:46.000Z",
+    steady_s=1000.0,
+    vm="web-1",
+    peer="10.0.0.4",
+    method="GET",
+    target=_TARGET,
+    headers={"host": "169.254.169.254", "metadata": "true"},
+    endpoint="instance",
+    status=400,
+    reason="leaf_needs_text",
+    size=84,
+    body='{ "error": "Bad request. ..." }',
+    sent="",
+    token_until=None,
+    fault="",
+)
+_FINDING = Finding("leaf_needs_text", "web-1", 1, (1,), f"GET {_TARGET} 400")
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_requests",
+        method="GET",
+        path="/v1/requests",
+        tag=Tag.REQUESTS,
+        summary="List the recorded requests of guests, oldest first",
+        description="The server has to run with --record; else it answers 409.",
+        handler=list_requests,
+        answers={OK: Content(RequestPage, RequestPage([_REQUEST], None))},
+        problems=(BAD, CONFLICT),
+        queries=(LIMIT, CURSOR, _VM, _ENDPOINT, _STATUS),
+    ),
+    Operation(
+        name="clear_requests",
+        method="DELETE",
+        path="/v1/requests",
+        tag=Tag.REQUESTS,
+        summary="Drop the recorded requests",
+        handler=clear_requests,
+        answers={GONE: None},
+        problems=(CONFLICT,),
+    ),
+    Operation(
+        name="report_requests",
+        method="GET",
+        path="/v1/requests/report",
+        tag=Tag.REQUESTS,
+        summary="Report requests that Azure refuses or its documents advise against",
+        handler=report_requests,
+        answers={OK: Content(FindingPage, lambda: FindingPage([_finding_view(_FINDING)], None))},
+        problems=(CONFLICT,),
+        queries=(_VM,),
+    ),
+    Operation(
+        name="follow_requests",
+        method="GET",
+        path="/v1/requests/feed",
+        tag=Tag.REQUESTS,
+        summary="Follow requests as server-sent events",
+        description="Events named `request`, whether requests are recorded or not. Last-Event-ID "
+        "or `since` continues from the recorded ones.",
+        handler=follow_requests,
+        answers={OK: Content(RequestView, _REQUEST, (EVENT_STREAM,))},
+        problems=(BAD,),
+        queries=(_SINCE, _VM, _ENDPOINT, _STATUS),
+        headers=("Last-Event-ID",),
+    ),
+)

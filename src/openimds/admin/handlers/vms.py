@@ -1,7 +1,6 @@
-"""The operations on VMs: read what was sent, ask the desk, say how it went."""
+"""The operations on VMs: read the request, call the fleet service, answer."""
 
 import asyncio
-from base64 import b64decode, urlsafe_b64encode
 from http import HTTPStatus
 from typing import Any
 
@@ -10,183 +9,177 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.admin.auth import body_of
-from openimds.admin.operations import DEFAULT_PAGE, MERGE_PATCH, MOST_PER_PAGE
-from openimds.admin.problem import ProblemError
+from openimds.admin.auth import body_of, caller
+from openimds.admin.operation import (
+    BAD,
+    CHANGED,
+    CREATED,
+    GONE,
+    JSON,
+    LARGE,
+    NONE,
+    OK,
+    SLOW,
+    STORE,
+    TYPE,
+    UNFIT,
+    VM_NAME,
+    Answer,
+    Content,
+    Operation,
+    QueryParameter,
+    Tag,
+)
+from openimds.admin.pages import CURSOR, LIMIT, decode_cursor, encode_cursor
+from openimds.admin.problem import ProblemError, bad_query, no_vm
+from openimds.admin.services import AdminServices
+from openimds.admin.vm_types import READ_ONLY, VmInput, VmPage, VmView
+from openimds.errors import ConfigError
+from openimds.facts.versions import NEWEST
 from openimds.fleet.index import VmEntry
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoredVm
+from openimds.parameters import Parameter
 from openimds.protocol.handle import instance_document
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_vm
 
-_READ_ONLY = ("name", "revision", "origin")
+MERGE_PATCH = "application/merge-patch+json"
+_LONGEST_REVISION = 18
+_VERSION = QueryParameter(
+    Parameter("api-version", str, "A general api-version; the newest if left out."), NEWEST
+)
 
 
-class VmHandlers:
-    """The handlers that touch VMs."""
-
-    def __init__(self, fleet_service: FleetService) -> None:
-        """Serve the VMs of a desk."""
-        self._fleet_service = fleet_service
-
-    async def list_vms(self, request: Request) -> Response:
-        """List the VMs by pages."""
-        limit = whole(request, "limit", DEFAULT_PAGE, 1, MOST_PER_PAGE)
-        after = _name_in(request.query_params.get("cursor", ""))
-        found = await self._fleet_service.call_store(
-            self._fleet_service.store.page, after, limit + 1
-        )
-        page, more = found[:limit], found[limit:]
-        cursor = urlsafe_b64encode(page[-1].name.encode()).decode() if more else None
-        # The bodies are JSON already: a page is put together, not worked out.
-        items = b",".join(map(_whole_body, page))
-        body = b'{"items":[' + items + b'],"next":' + msgspec.json.encode(cursor) + b"}"
-        return _json(body)
-
-    async def get_vm(self, request: Request) -> Response:
-        """Return a VM, or 304 when the caller has it."""
-        stored = await self._stored(request)
-        tags = request.headers.get("if-none-match", "")
-        if _etag(stored) in _list(tags) or tags.strip() == "*":
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_headers(stored))
-        return _json(_whole_body(stored), _headers(stored))
-
-    async def put_vm(self, request: Request) -> Response:
-        """Make or replace a VM."""
-        name = request.path_params["name"]
-        _media(request, "application/json")
-        said = _said(await body_of(request), name)
-        expected = _expected(request)
-        if request.headers.get("if-match", "").strip() == "*":
-            expected = (await self._held(name)).revision
-        stored, is_new = await self._put(request, name, said, expected)
-        status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-        return _json(_whole_body(stored), _headers(stored), status)
-
-    async def patch_vm(self, request: Request) -> Response:
-        """Change a VM by a merge patch."""
-        name = request.path_params["name"]
-        _media(request, MERGE_PATCH, "application/json")
-        patch = _said(await body_of(request), name)
-        work = self._fleet_service.patch(name, patch, who(request), _expected(request))
-        stored = await asyncio.shield(work)
-        if stored is None:
-            raise no_vm(name)
-        return _json(_whole_body(stored), _headers(stored))
-
-    async def delete_vm(self, request: Request) -> Response:
-        """Remove a VM."""
-        stored = await self._stored(request)
-        expected = _expected(request)
-        work = self._fleet_service.remove(stored.name, who(request), expected)
-        if not await asyncio.shield(work):
-            raise no_vm(stored.name)
-        return Response(status_code=HTTPStatus.NO_CONTENT)
-
-    async def get_document(self, request: Request) -> Response:
-        """Return the instance document of a VM at an api-version."""
-        name = request.path_params["name"]
-        entry: VmEntry[Any] | None = self._fleet_service.fleet_index.by_name.get(name)
-        if entry is None:
-            raise no_vm(name)
-        catalog = self._fleet_service.fleet_index.catalog
-        version = request.query_params.get("api-version", catalog.general[-1])
-        if version not in catalog.known:
-            newest = ", ".join(catalog.newest_first)
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST,
-                f'api-version: saw "{version}", expected a general api-version such as {newest}',
-            )
-        return _json(instance_document(entry.vm, version))
-
-    async def _put(
-        self, request: Request, name: str, said: object, expected: int | None
-    ) -> tuple[StoredVm, bool]:
-        work = self._fleet_service.put(parse_vm(name, said), who(request), expected)
-        return await asyncio.shield(work)
-
-    async def _held(self, name: str) -> StoredVm:
-        """Return the VM that If-Match: * wants to be there.
-
-        Raises:
-            ProblemError: 412, there is none.
-        """
-        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
-        if stored is None:
-            raise ProblemError(HTTPStatus.PRECONDITION_FAILED, f'There is no VM "{name}" to match')
-        return stored
-
-    async def _stored(self, request: Request) -> StoredVm:
-        name = request.path_params["name"]
-        stored = await self._fleet_service.call_store(self._fleet_service.store.get, name)
-        if stored is None:
-            raise no_vm(name)
-        return stored
+async def list_vms(services: AdminServices, request: Request) -> Answer:
+    """List the VMs by pages."""
+    limit = LIMIT.read(request)
+    after = decode_cursor(request, str, "")
+    fleet_service = services.fleet_service
+    stored = await fleet_service.call_store(fleet_service.store.page, after, limit + 1)
+    page, more = stored[:limit], stored[limit:]
+    cursor = encode_cursor(page[-1].name) if more else None
+    # The stored bodies are JSON: a page is joined from them, without decoding.
+    items = b",".join(map(_body, page))
+    body = b'{"items":[' + items + b'],"next":' + msgspec.json.encode(cursor) + b"}"
+    return Response(body, media_type=JSON)
 
 
-class _Whole(Struct):
-    """The members that stand before what was said."""
+async def get_vm(services: AdminServices, request: Request) -> Answer:
+    """Return a VM, or 304 if the caller has its revision."""
+    stored = await _stored(services.fleet_service, request.path_params["name"])
+    tags = request.headers.get("if-none-match", "")
+    if _etag(stored) in _list(tags) or tags.strip() == "*":
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": _etag(stored)})
+    return _vm_response(stored)
+
+
+async def put_vm(services: AdminServices, request: Request) -> Answer:
+    """Make or replace a VM."""
+    fleet_service, name = services.fleet_service, request.path_params["name"]
+    _check_media(request, JSON)
+    members = _members(await body_of(request), name)
+    expected = _expected_revision(request)
+    if request.headers.get("if-match", "").strip() == "*":
+        expected = (await _matched(fleet_service, name)).revision
+    work = fleet_service.put(parse_vm(name, members), caller(request), expected)
+    stored, is_new = await asyncio.shield(work)
+    return _vm_response(stored, CREATED if is_new else OK)
+
+
+async def patch_vm(services: AdminServices, request: Request) -> Answer:
+    """Change a VM by a merge patch."""
+    name = request.path_params["name"]
+    _check_media(request, MERGE_PATCH, JSON)
+    patch = _members(await body_of(request), name)
+    expected = _expected_revision(request)
+    work = services.fleet_service.patch(name, patch, caller(request), expected)
+    stored = await asyncio.shield(work)
+    if stored is None:
+        raise no_vm(name)
+    return _vm_response(stored)
+
+
+async def delete_vm(services: AdminServices, request: Request) -> Answer:
+    """Remove a VM."""
+    stored = await _stored(services.fleet_service, request.path_params["name"])
+    expected = _expected_revision(request)
+    work = services.fleet_service.remove(stored.name, caller(request), expected)
+    if not await asyncio.shield(work):
+        raise no_vm(stored.name)
+    return None
+
+
+async def get_document(services: AdminServices, request: Request) -> Answer:
+    """Return the instance document of a VM at an api-version."""
+    name, index = request.path_params["name"], services.fleet_service.fleet_index
+    entry: VmEntry[Any] | None = index.by_name.get(name)
+    if entry is None:
+        raise no_vm(name)
+    version = _VERSION.read(request) or index.catalog.general[-1]
+    if version not in index.catalog.known:
+        expected = f"a general api-version such as {', '.join(index.catalog.newest_first)}"
+        raise bad_query(ConfigError("api-version", f'"{version}"', expected))
+    document = instance_document(entry.vm, version)
+    return Response(document, media_type=JSON)
+
+
+async def _matched(fleet_service: FleetService, name: str) -> StoredVm:
+    """Return the VM that `If-Match: *` requires.
+
+    Raises:
+        ProblemError: 412, it does not exist.
+    """
+    stored = await fleet_service.call_store(fleet_service.store.get, name)
+    if stored is None:
+        raise ProblemError(HTTPStatus.PRECONDITION_FAILED, f'There is no VM "{name}" to match')
+    return stored
+
+
+async def _stored(fleet_service: FleetService, name: str) -> StoredVm:
+    stored = await fleet_service.call_store(fleet_service.store.get, name)
+    if stored is None:
+        raise no_vm(name)
+    return stored
+
+
+class _VmHead(Struct):
+    """The members that stand before those of the fleet file."""
 
     name: str
     revision: int
     origin: str
 
 
-def _whole_body(stored: StoredVm) -> bytes:
-    head = msgspec.json.encode(_Whole(stored.name, stored.revision, stored.origin))
+def _body(stored: StoredVm) -> bytes:
+    head = msgspec.json.encode(_VmHead(stored.name, stored.revision, stored.origin))
     rest = stored.body[1:]
     return head[:-1] + (b"" if rest == b"}" else b",") + rest
 
 
-def who(request: Request) -> str:
-    """Return who asks, for the audit log."""
-    return f"api {request.client.host if request.client else 'socket'}"
+def _vm_response(stored: StoredVm, status: HTTPStatus = OK) -> Response:
+    return Response(_body(stored), status, {"ETag": _etag(stored)}, JSON)
 
 
-def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
-    """Return a whole number of the query.
-
-    Raises:
-        ProblemError: 400, it is none, or out of its bounds.
-    """
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    digits = len(str(most))
-    if text.isascii() and text.isdecimal() and len(text) <= digits and least <= int(text) <= most:
-        return int(text)
-    detail = f'{name}: saw "{text}", expected a whole number from {least} to {most}'
-    raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-
-
-def _name_in(cursor: str) -> str:
-    try:
-        return b64decode(cursor.encode("ascii"), b"-_", validate=True).decode()
-    except ValueError:
-        detail = f'cursor: saw "{cursor}", expected the "next" of the page before'
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
-
-
-def _said(body: bytes, name: str) -> dict[str, object]:
-    """Return the object in a body without the members that are only read.
+def _members(body: bytes, name: str) -> dict[str, object]:
+    """Return the object in a body without the members that are read-only.
 
     Raises:
-        ConfigError, ProblemError: no JSON object, or one of another name.
+        ConfigError, ProblemError: no JSON object, or one with another name.
     """
-    said = decode(body, "body.json")
-    if not isinstance(said, dict):
+    members = decode(body, "body.json")
+    if not isinstance(members, dict):
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "The body must be a JSON object")
-    if said.get("name", name) != name:
+    if members.get("name", name) != name:
         raise ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"name: saw {msgspec.json.encode(said['name']).decode()}, expected the name in the "
+            f"name: saw {msgspec.json.encode(members['name']).decode()}, expected the name in the "
             "path; compute.name is the name that the document shows",
         )
-    return {key: value for key, value in said.items() if key not in _READ_ONLY}
+    return {key: value for key, value in members.items() if key not in READ_ONLY}
 
 
-def _media(request: Request, *known: str) -> None:
+def _check_media(request: Request, *known: str) -> None:
     media = request.headers.get("content-type", known[0]).partition(";")[0].strip().lower()
     if media not in known:
         raise ProblemError(
@@ -195,8 +188,8 @@ def _media(request: Request, *known: str) -> None:
         )
 
 
-def _expected(request: Request) -> int | None:
-    """Return the revision that the caller means to replace; 0: there must be none.
+def _expected_revision(request: Request) -> int | None:
+    """Return the revision that the request replaces: 0 if the VM must not exist, None for any.
 
     Raises:
         ProblemError: 412, a tag that no VM has.
@@ -217,9 +210,6 @@ def _expected(request: Request) -> int | None:
     return int(text)
 
 
-_LONGEST_REVISION = 18
-
-
 def _list(header: str) -> list[str]:
     return [tag.strip() for tag in header.split(",") if tag.strip()]
 
@@ -228,16 +218,95 @@ def _etag(stored: StoredVm) -> str:
     return f'"{stored.revision}"'
 
 
-def _headers(stored: StoredVm) -> dict[str, str]:
-    return {"ETag": _etag(stored)}
+_EXAMPLE = {
+    "compute": {"vmSize": "Standard_D2s_v5", "location": "westeurope", "tags": {"env": "prod"}},
+    "reach": {"address": ["10.0.0.4"]},
+}
+_VIEW = {"name": "web-1", "revision": 1, "origin": "api", **_EXAMPLE}
+_VM = Content(VmView, _VIEW)
 
 
-def _json(
-    body: bytes, headers: dict[str, str] | None = None, status: HTTPStatus = HTTPStatus.OK
-) -> Response:
-    return Response(body, status, headers, "application/json")
+def _document() -> object:
+    """Return the instance document of the example."""
+    return msgspec.json.decode(instance_document(parse_vm("web-1", _EXAMPLE), NEWEST))
 
 
-def no_vm(name: str) -> ProblemError:
-    """Return the problem of a name that no VM has."""
-    return ProblemError(HTTPStatus.NOT_FOUND, f'There is no VM "{name}"; GET /v1/vms lists them')
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_vms",
+        method="GET",
+        path="/v1/vms",
+        tag=Tag.VMS,
+        summary="List the VMs in the order of their names",
+        handler=list_vms,
+        answers={OK: Content(VmPage, {"items": [_VIEW], "next": None})},
+        problems=(BAD, STORE),
+        queries=(LIMIT, CURSOR),
+    ),
+    Operation(
+        name="get_vm",
+        method="GET",
+        path="/v1/vms/{name}",
+        tag=Tag.VMS,
+        summary="Return a VM",
+        description="The body is that of a VM in a fleet file, with name, revision and origin.",
+        handler=get_vm,
+        answers={OK: _VM, HTTPStatus.NOT_MODIFIED: None},
+        problems=(NONE, STORE),
+        parameter=VM_NAME,
+        headers=("If-None-Match",),
+    ),
+    Operation(
+        name="put_vm",
+        method="PUT",
+        path="/v1/vms/{name}",
+        tag=Tag.VMS,
+        summary="Make or replace a VM",
+        description="The body is that of a VM in a fleet file. `If-None-Match: *` makes a VM only "
+        "if there is none; `If-Match` replaces a revision alone.",
+        handler=put_vm,
+        answers={OK: _VM, CREATED: _VM},
+        problems=(BAD, CHANGED, LARGE, SLOW, TYPE, UNFIT, STORE),
+        parameter=VM_NAME,
+        headers=("If-Match", "If-None-Match"),
+        takes=Content(VmInput, _EXAMPLE),
+    ),
+    Operation(
+        name="patch_vm",
+        method="PATCH",
+        path="/v1/vms/{name}",
+        tag=Tag.VMS,
+        summary="Change a VM by a JSON merge patch (RFC 7396)",
+        description="Members in the body replace those of the VM; null removes a member.",
+        handler=patch_vm,
+        answers={OK: _VM},
+        problems=(BAD, NONE, CHANGED, LARGE, SLOW, TYPE, UNFIT, STORE),
+        parameter=VM_NAME,
+        headers=("If-Match",),
+        takes=Content(dict[str, Any], {"compute": {"tags": {"env": "prod"}}}, (MERGE_PATCH, JSON)),
+    ),
+    Operation(
+        name="delete_vm",
+        method="DELETE",
+        path="/v1/vms/{name}",
+        tag=Tag.VMS,
+        summary="Remove a VM",
+        handler=delete_vm,
+        answers={GONE: None},
+        problems=(NONE, CHANGED, STORE),
+        parameter=VM_NAME,
+        headers=("If-Match",),
+    ),
+    Operation(
+        name="get_document",
+        method="GET",
+        path="/v1/vms/{name}/document",
+        tag=Tag.VMS,
+        summary="Return the instance document that the VM itself gets",
+        handler=get_document,
+        answers={OK: Content(dict[str, Any], _document)},
+        problems=(BAD, NONE, STORE),
+        parameter=VM_NAME,
+        queries=(_VERSION,),
+    ),
+)

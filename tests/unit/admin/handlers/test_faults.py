@@ -112,7 +112,7 @@ def test_playbooks_say_why_they_are_there(tmp_path: Path) -> None:
         assert (update["evidence"], update["sources"]) == ("documented", "S2 S6 S48")
         assert update["parameters"] == [
             {
-                "name": "for_s",
+                "name": "forS",
                 "sort": "a number",
                 "about": "How long, in seconds.",
                 "default": 70,
@@ -124,18 +124,21 @@ def test_playbooks_say_why_they_are_there(tmp_path: Path) -> None:
 
 def test_the_description_knows_every_effect_and_its_bounds(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        schemas = (await office.api.get("/openapi.json")).json()["components"]["schemas"]
-        named = {one["$ref"].rpartition("/")[2] for one in schemas["FaultInput"]["oneOf"]}
+        document = (await office.api.get("/openapi.json")).json()
+        schemas = document["components"]["schemas"]
+        body = document["paths"]["/v1/faults"]["post"]["requestBody"]["content"]
+        alternatives = body["application/json"]["schema"]["oneOf"]
+        named = {one["$ref"].rpartition("/")[2] for one in alternatives}
         assert named == {f"Fault_{key}" for key in EFFECTS} | {
             f"Playbook_{key}" for key in PLAYBOOKS
         }
         status = schemas["Fault_status"]
-        assert status["required"] == ["effect", "status"]
+        assert {*status["required"]} == {"effect", "status"}
         assert status["properties"]["status"]["enum"] == [403, 404, 410, 429, 500, 503]
         chance = status["properties"]["probability"]["anyOf"][0]
         assert (chance["type"], chance["minimum"], chance["maximum"]) == ("number", 0, 1)
         assert schemas["Fault_refused"]["properties"].keys() == {
-            *("effect", "vms", "from_s", "until_s"),
+            *("effect", "vms", "fromS", "untilS"),
         }
 
     at_work(tmp_path, work)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from openimds.admin.handlers import requests
-from openimds.admin.handlers.requests import view
+from openimds.admin import services
+from openimds.admin.handlers.requests import request_view
 from openimds.facts.lint import rule
 from openimds.protocol.lint import Finding, Record, report
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
@@ -49,7 +49,7 @@ def test_a_request_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None
         assert shown == {
             "number": 1,
             "at": "2026-11-22T19:54:46.000Z",
-            "steady_s": 1000.0,
+            "steadyS": 1000.0,
             "vm": "a",
             "peer": "10.0.0.1",
             "method": "GET",
@@ -66,7 +66,7 @@ def test_a_request_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None
             "size": len(shown["body"]),
             "body": shown["body"],
             "sent": "",
-            "token_until": None,
+            "tokenUntil": None,
             "fault": "",
         }
         assert shown["body"].startswith('{ "error": "Bad request')
@@ -78,8 +78,8 @@ def test_the_end_of_a_token_is_shown(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         guests(office)[0].ask(NAME)
         (record,) = office.recorder.records()
-        shown = view(structs.replace(record, token_until_s=1_795_463_986.0, body=b"\xff"))
-        assert (shown["token_until"], shown["body"]) == ("2026-11-23T19:59:46.000Z", "\ufffd")
+        shown = request_view(structs.replace(record, token_until_s=1_795_463_986.0, body=b"\xff"))
+        assert (shown.token_until, shown.body) == ("2026-11-23T19:59:46.000Z", "\ufffd")
 
     at_work(tmp_path, work)
 
@@ -182,7 +182,7 @@ def test_many_who_ask_for_metrics_at_once_cost_one_look_at_the_requests(
         looks.append(len(records))
         return report(records)
 
-    monkeypatch.setattr(requests, "report", counted)
+    monkeypatch.setattr(services, "report", counted)
 
     async def work(office: Office) -> None:
         first, _, _ = guests(office)

@@ -1,0 +1,199 @@
+"""The operations on the changes of VMs: the audit log, and the feed."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Literal, cast
+
+import msgspec.json
+from msgspec import Raw, Struct
+from msgspec.structs import asdict
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+
+from openimds.admin.operation import (
+    BAD,
+    EVENT_STREAM,
+    OK,
+    STORE,
+    Answer,
+    Content,
+    Operation,
+    QueryParameter,
+    Tag,
+)
+from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, number_cursor
+from openimds.admin.services import AdminServices
+from openimds.events.log_format import Moment, log_line
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import Change, LogEntry
+from openimds.parameters import Parameter
+
+PAGE = 100
+"""The number of entries that a feed reads from the store at once."""
+_POSITION = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+
+
+class ChangeView(Struct, frozen=True, kw_only=True):
+    """A change of a VM; `who` made it, and `origin` manages the VM."""
+
+    revision: int
+    at: Moment
+    who: str
+    name: str
+    kind: Literal["put", "remove"]
+    origin: str
+
+
+class AuditEntry(ChangeView, frozen=True, kw_only=True):
+    """A change of a VM, with the VM before and after it; null if there was none."""
+
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditPage(Page[AuditEntry], frozen=True):
+    """A page of the audit log."""
+
+
+async def list_audit(services: AdminServices, request: Request) -> Answer:
+    """List the changes of VMs, oldest first."""
+    limit, since = LIMIT.read(request), number_cursor(request)
+    fleet_service = services.fleet_service
+    changes = await fleet_service.call_store(fleet_service.store.changes, since, limit + 1)
+    cursor = str(changes[limit - 1].revision) if len(changes) > limit else None
+    return AuditPage([_audit_entry(change) for change in changes[:limit]], cursor)
+
+
+async def follow_changes(services: AdminServices, request: Request) -> Answer:
+    """Follow changes of VMs and steps of events after a position, or from now on."""
+    position = FeedPosition(_SINCE.read(request), None)
+    last_id = request.headers.get("last-event-id", "")
+    if match := _POSITION.fullmatch(last_id):
+        position = FeedPosition(*(min(int(text or 0), MOST_NUMBER) for text in match.groups()))
+    return EventSourceResponse(_feed(services.fleet_service, position), ping=15)
+
+
+async def _feed(
+    fleet_service: FleetService, position: "FeedPosition"
+) -> AsyncIterator[ServerSentEvent]:
+    feed, store = fleet_service.subscribe(), fleet_service.store
+    # A revision above the last one is of another store: begin with the first change.
+    since = position.revision
+    since = 0 if since and since > fleet_service.revision else since
+    number = position.number
+    number = 0 if number and number > fleet_service.last_log_entry else number
+    at = FeedPosition(
+        fleet_service.revision if since is None else since,
+        fleet_service.last_log_entry if number is None else number,
+    )
+    try:
+        while since is not None and (
+            changes := await fleet_service.call_store(store.changes, at.revision, PAGE)
+        ):
+            for change in changes:
+                yield at.advance(change)
+        while number is not None and (
+            entries := await fleet_service.call_store(store.log_entries, at.number, PAGE)
+        ):
+            for entry in entries:
+                yield at.advance(entry)
+        while (item := await feed.get()) is not None:
+            if not at.is_past(item):
+                yield at.advance(item)
+        # The reader was too slow, or the server ends: the client resumes with Last-Event-ID.
+    finally:
+        fleet_service.unsubscribe(feed)
+
+
+class FeedPosition:
+    """The position of a reader of the feed: a revision of the VMs, a number of the event log."""
+
+    def __init__(self, revision: int | None, number: int | None) -> None:
+        """Begin after these; None is from now on."""
+        self.revision, self.number = revision, number
+
+    def is_past(self, item: Change | LogEntry) -> bool:
+        """Tell whether the reader has got this item."""
+        if isinstance(item, Change):
+            return item.revision <= (self.revision or 0)
+        return item.number <= (self.number or 0)
+
+    def advance(self, item: Change | LogEntry) -> ServerSentEvent:
+        """Return the server-sent event of an item, and move behind it."""
+        if isinstance(item, Change):
+            self.revision = item.revision
+            kind, data = "change", msgspec.json.encode(_change_view(item))
+        else:
+            self.number = item.number
+            kind, data = "event", msgspec.json.encode(log_line(item))
+        # Before the first event a position is a revision alone.
+        position = f"{self.revision}-{self.number}" if self.number else str(self.revision)
+        return ServerSentEvent(data.decode(), event=kind, id=position)
+
+
+def _change_view(change: Change) -> ChangeView:
+    kind: Literal["put", "remove"] = "remove" if change.after is None else "put"
+    return ChangeView(
+        revision=change.revision,
+        at=change.at,
+        who=change.who,
+        name=change.name,
+        kind=kind,
+        origin=change.origin,
+    )
+
+
+def _audit_entry(change: Change) -> AuditEntry:
+    before, after = _raw(change.before), _raw(change.after)
+    return AuditEntry(**asdict(_change_view(change)), before=before, after=after)
+
+
+def _raw(body: bytes | None) -> dict[str, Any] | None:
+    """Return a stored JSON object, which is sent without decoding it."""
+    return None if body is None else cast("dict[str, Any]", Raw(body))
+
+
+_SINCE = QueryParameter(
+    Parameter(
+        "since", int, "Begin with the changes after this revision.", minimum=0, maximum=MOST_NUMBER
+    ),
+    0,
+)
+_CHANGE = ChangeView(
+    revision=1,
+    at="2026-11-22T19:54:46.000+00:00",
+    who="api 127.0.0.1",
+    name="web-1",
+    kind="put",
+    origin="api",
+)
+_AFTER = {"compute": {"vmSize": "Standard_D2s_v5"}}
+_ENTRY = AuditEntry(**asdict(_CHANGE), before=None, after=_AFTER)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="follow_changes",
+        method="GET",
+        path="/v1/changes",
+        tag=Tag.CHANGES,
+        summary="Follow changes of VMs and steps of scheduled events",
+        description="Server-sent events: `change` for a VM, `event` with an entry of the event "
+        "log. Last-Event-ID or `since` continues a feed.",
+        handler=follow_changes,
+        answers={OK: Content(ChangeView, _CHANGE, (EVENT_STREAM,))},
+        problems=(BAD, STORE),
+        queries=(_SINCE,),
+        headers=("Last-Event-ID",),
+    ),
+    Operation(
+        name="list_audit",
+        method="GET",
+        path="/v1/audit",
+        tag=Tag.CHANGES,
+        summary="List the changes of VMs with before and after, oldest first",
+        handler=list_audit,
+        answers={OK: Content(AuditPage, AuditPage([_ENTRY], None))},
+        problems=(BAD, STORE),
+        queries=(LIMIT, CURSOR),
+    ),
+)

@@ -1,0 +1,130 @@
+"""The operations on the server itself: its token, its health, its metrics, its description."""
+
+import asyncio
+from typing import Any
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from openimds import __version__
+from openimds.admin.metrics import FINDINGS, exposition
+from openimds.admin.operation import JSON, OK, STORE, Answer, Content, Operation, Tag
+from openimds.admin.services import AdminServices
+
+OPENAPI_VERSION = "3.1.0"
+INFO = {"title": "OpenIMDS admin API", "version": __version__}
+
+
+class TokenFile(Struct, frozen=True, rename="camel"):
+    """The file that holds the admin token."""
+
+    token_file: str
+
+
+class Health(Struct, frozen=True):
+    """The health of the server."""
+
+    status: str
+
+
+async def rotate_token(services: AdminServices, _: Request) -> Answer:
+    """Write a new token into the token file."""
+    await asyncio.to_thread(services.token.rotate)
+    return TokenFile(str(services.token.path))
+
+
+async def get_health(_: AdminServices, __: Request) -> Answer:
+    """Return ok while the process runs."""
+    return Health("ok")
+
+
+async def get_readiness(services: AdminServices, _: Request) -> Answer:
+    """Return ready if the store answers."""
+    await services.fleet_service.call_store(services.fleet_service.store.revision)
+    return Health("ready")
+
+
+async def get_metrics(services: AdminServices, _: Request) -> Answer:
+    """Return the metrics."""
+    findings = await services.lint_summary.by_rule()
+    body = exposition({**services.metrics.samples(), FINDINGS: findings})
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def get_openapi(_: AdminServices, __: Request) -> Answer:
+    """Return the description of the API."""
+    from openimds.admin.openapi import openapi_document  # noqa: PLC0415 - it describes this, too
+
+    return Response(openapi_document(), media_type=JSON)
+
+
+def _metrics() -> str:
+    return exposition({"openimds_vms": 2}).decode()
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="rotate_token",
+        method="POST",
+        path="/v1/token",
+        tag=Tag.SERVER,
+        summary="Make a new admin token",
+        description="The token file holds it. The token of this request ends.",
+        handler=rotate_token,
+        answers={OK: Content(TokenFile, TokenFile("/var/lib/openimds/admin-token"))},
+        problems=(STORE,),
+    ),
+    Operation(
+        name="get_health",
+        method="GET",
+        path="/healthz",
+        tag=Tag.SERVER,
+        summary="Tell whether the process runs",
+        handler=get_health,
+        answers={OK: Content(Health, Health("ok"))},
+        is_open=True,
+    ),
+    Operation(
+        name="get_readiness",
+        method="GET",
+        path="/readyz",
+        tag=Tag.SERVER,
+        summary="Tell whether guests are served and changes can be written",
+        handler=get_readiness,
+        answers={OK: Content(Health, Health("ready"))},
+        problems=(STORE,),
+        is_open=True,
+    ),
+    Operation(
+        name="get_metrics",
+        method="GET",
+        path="/metrics",
+        tag=Tag.SERVER,
+        summary="Return the metrics in Prometheus' text format",
+        handler=get_metrics,
+        answers={OK: Content(str, _metrics, ("text/plain",))},
+        is_open=True,
+    ),
+    Operation(
+        name="get_openapi",
+        method="GET",
+        path="/openapi.json",
+        tag=Tag.SERVER,
+        summary="Return this description",
+        handler=get_openapi,
+        answers={
+            OK: Content(
+                dict[str, Any],
+                {
+                    "openapi": OPENAPI_VERSION,
+                    "info": INFO,
+                    "tags": [],
+                    "paths": {},
+                    "components": {},
+                },
+            )
+        },
+        is_open=True,
+    ),
+)

@@ -1,0 +1,67 @@
+"""Lists by pages: `{"items", "next"}`, the cursor, and the query parameters of both."""
+
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec.json
+from msgspec import Struct
+from starlette.requests import Request
+
+from openimds.admin.operation import QueryParameter
+from openimds.admin.problem import bad_query
+from openimds.errors import ConfigError
+from openimds.parameters import Parameter
+
+MOST_NUMBER = 10**15 - 1
+"""The highest revision or number that a query may name."""
+LIMIT = QueryParameter(
+    Parameter("limit", int, "The most items of a page.", 100, minimum=1, maximum=1000), 10
+)
+CURSOR = QueryParameter(Parameter("cursor", str, "The `next` of the page before.", ""))
+_NUMBER = QueryParameter(
+    Parameter("cursor", int, CURSOR.row.help, 0, minimum=0, maximum=MOST_NUMBER)
+)
+
+T = TypeVar("T")
+
+
+class Page(Struct, Generic[T], frozen=True):
+    """A page of a list; `next` is the cursor of the next page, or null."""
+
+    items: Sequence[T]
+    next: str | None
+
+
+def number_cursor(request: Request) -> int:
+    """Return the number after which a page of numbered items begins.
+
+    Raises:
+        ProblemError: 400, not a number.
+    """
+    number: int = _NUMBER.read(request)
+    return number
+
+
+def encode_cursor(place: object) -> str:
+    """Return the cursor of a place in a list, a JSON value."""
+    return urlsafe_b64encode(msgspec.json.encode(place)).decode()
+
+
+def decode_cursor(request: Request, place_type: Any, start: T) -> T:  # noqa: ANN401 - a type form
+    """Return the place in a list where the page of a request begins.
+
+    Raises:
+        ProblemError: 400, not a cursor of this list.
+    """
+    cursor = CURSOR.read(request)
+    if not cursor:
+        return start
+    try:
+        body = b64decode(cursor.encode("ascii"), b"-_", validate=True)
+        place: T = msgspec.json.decode(body, type=place_type)
+    except ValueError:
+        raise bad_query(
+            ConfigError("cursor", f'"{cursor}"', 'the "next" of the page before')
+        ) from None
+    return place

@@ -1,0 +1,150 @@
+"""The services behind the admin port, and the ports by which the handlers call them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from openimds.admin.metrics import MetricsSource
+from openimds.admin.token import AdminToken
+from openimds.events.service import EventsService
+from openimds.faults import FaultService
+from openimds.fleet.service import FleetService
+from openimds.protocol.lint import Record, report
+from openimds.vm.types import Vm
+
+RecordFeed: TypeAlias = "asyncio.Queue[Record | None]"
+"""Records as they come; None is the end."""
+EndpointVariables: TypeAlias = Callable[[Vm], dict[str, dict[str, str]]]
+"""Returns the environment variables of a VM's clients by token route; empty without a URL."""
+
+
+class KeyTimes(Protocol):
+    """The public facts of a signing key; times in seconds since 1970."""
+
+    @property
+    def kid(self) -> str:
+        """The key id in the header of a token."""
+        ...
+
+    @property
+    def began_s(self) -> float:
+        """The time of the first signature."""
+        ...
+
+    @property
+    def retired_s(self) -> float | None:
+        """The time of the last signature; None while the key signs."""
+        ...
+
+    @property
+    def until_s(self) -> float | None:
+        """The time until which the key is published; None while that is open."""
+        ...
+
+
+class CertificateSource(Protocol):
+    """The CA certificates of attested documents. Calls may block: they belong into a thread."""
+
+    def certificate_infos(self, now_s: float) -> Sequence[object]:
+        """Return the public facts of each published certificate, those in use first."""
+        ...
+
+    def bundle(self, now_s: float) -> bytes:
+        """Return the trust bundle as PEM."""
+        ...
+
+    def rotate(self, part: str, now_s: float) -> None:
+        """Replace the leaf, the intermediate or the root."""
+        ...
+
+
+class CredentialsAdmin(Protocol):
+    """The signing keys and certificates. Calls may block: they belong into a thread."""
+
+    @property
+    def ca(self) -> CertificateSource:
+        """The CA certificates of attested documents."""
+        ...
+
+    def key_infos(self, now_s: float) -> tuple[KeyTimes, ...]:
+        """Return the published keys of tokens, newest first."""
+        ...
+
+    def rotate(self, now_s: float) -> None:
+        """Sign tokens with a new key from now on."""
+        ...
+
+
+class RequestRecording(Protocol):
+    """The recorded requests, and the feed of new ones."""
+
+    @property
+    def per_vm(self) -> int:
+        """The number of records kept for each VM; 0 if recording is off."""
+        ...
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last request."""
+        ...
+
+    def records(self, vm: str | None = None) -> tuple[Record, ...]:
+        """Return the records, oldest first: of a VM, of unknown callers (""), or all (None)."""
+        ...
+
+    def clear(self) -> None:
+        """Drop all records."""
+        ...
+
+    def subscribe(self) -> RecordFeed:
+        """Return a feed of the records from now on."""
+        ...
+
+    def unsubscribe(self, feed: RecordFeed) -> None:
+        """End a feed."""
+        ...
+
+
+class LintSummary:
+    """Counts the recorded requests that break each rule, again when there are new records."""
+
+    def __init__(self, recording: RequestRecording) -> None:
+        """Count over these records."""
+        self._recording = recording
+        self._counted: tuple[tuple[int, int], Mapping[str, int]] = ((0, 0), {})
+        self._lock = asyncio.Lock()
+
+    async def by_rule(self) -> Mapping[str, int]:
+        """Return the number of requests that break each rule."""
+        # Metrics are open and may be scraped at any rate: one count at a time, in a thread.
+        async with self._lock:
+            records = self._recording.records()
+            state = (self._recording.last_number, len(records))
+            if self._counted[0] != state:
+                counts: Counter[str] = Counter()
+                for finding in await asyncio.to_thread(report, records):
+                    counts[finding.rule] += finding.times
+                self._counted = (state, counts)
+            return self._counted[1]
+
+
+class AdminServices(Struct, frozen=True, kw_only=True, dict=True):
+    """Everything that the handlers of the admin API call."""
+
+    fleet_service: FleetService
+    events_service: EventsService
+    faults: FaultService
+    recording: RequestRecording
+    credentials: CredentialsAdmin
+    endpoint_variables: EndpointVariables
+    metrics: MetricsSource
+    token: AdminToken
+
+    @cached_property
+    def lint_summary(self) -> LintSummary:
+        """The counts of broken rules for the metrics."""
+        return LintSummary(self.recording)

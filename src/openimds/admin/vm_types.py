@@ -1,0 +1,66 @@
+"""The JSON type of a VM, made from the tree of keys that a fleet file's VM is read by."""
+
+from types import GenericAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+
+from openimds.admin.input_types import list_type, page_type
+from openimds.facts.fields import FieldKind
+from openimds.vm.schema import vm_tree
+from openimds.vm.schema_tree import Leaf, Many, Named, Node
+
+_KINDS = {FieldKind.TEXT: str, FieldKind.BOOLEAN: bool, FieldKind.NUMBER: int}
+
+
+class TagPair(Struct, frozen=True):
+    """A tag as an element of `tagsList`."""
+
+    name: str | UnsetType = UNSET
+    value: str | UnsetType = UNSET
+
+
+Tags: TypeAlias = dict[str, str] | str | list[TagPair]
+"""Tags as a mapping, as `name:value;…`, or as a list of pairs."""
+_TAGS = {"tags": Tags, "tagsList": Tags}
+_READ_ONLY = {"readOnly": True}
+_Name: TypeAlias = Annotated[str, Meta(description="The name in the path.")]
+_Revision: TypeAlias = Annotated[int, Meta(extra_json_schema=_READ_ONLY)]
+_Origin: TypeAlias = Annotated[
+    str, Meta(description="api, file, document or default.", extra_json_schema=_READ_ONLY)
+]
+READ_ONLY: dict[str, Any] = {"name": _Name, "revision": _Revision, "origin": _Origin}
+"""The members of a VM in the admin API that a fleet file does not have."""
+
+
+def json_type(node: Node, name: str) -> Any:  # noqa: ANN401 - a type form
+    """Return the type of a node; `name` is that of the struct of a group."""
+    match node:
+        case Leaf():
+            return Literal[node.choices] if node.choices else _KINDS[node.kind]
+        case Many():
+            return list_type(json_type(node.item, name))
+        case Named():
+            return GenericAlias(dict, (str, json_type(node.item, name)))
+        case _:
+            return defstruct(name, optional_members(node.members, name), forbid_unknown_fields=True)
+
+
+def optional_members(members: dict[str, Node], name: str) -> list[tuple[str, Any, Any]]:
+    """Return the fields of a group for `defstruct`, each of them optional."""
+    types = {
+        key: json_type(node, f"{name}{key[:1].upper()}{key[1:]}") for key, node in members.items()
+    }
+    if name == "VmCompute":
+        types |= _TAGS
+    return [(key, kind | UnsetType, UNSET) for key, kind in types.items()]
+
+
+_MEMBERS = optional_members(vm_tree().members, "Vm")
+VmInput = defstruct(
+    "VmInput",
+    [*((key, kind | UnsetType, UNSET) for key, kind in READ_ONLY.items()), *_MEMBERS],
+    forbid_unknown_fields=True,
+)
+VmView = defstruct("VmView", [*READ_ONLY.items(), *_MEMBERS], forbid_unknown_fields=True)
+VmPage = page_type("VmPage", VmView)
