@@ -70,7 +70,7 @@ def _problem(status: HTTPStatus, detail: str) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    """Return the problem of a path, or a method of a path, that no operation has."""
+    """Return the problem of a path or method without an operation."""
     path = request.url.path
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         status, allow = HTTPStatus.METHOD_NOT_ALLOWED, (error.headers or {}).get("Allow", "")

@@ -1,4 +1,4 @@
-"""The checks before every operation: Host, token and body size; and the name of the caller."""
+"""The checks before every operation: Host, token, and the size of the body."""
 
 import asyncio
 from http import HTTPStatus
@@ -22,7 +22,9 @@ class Authenticator:
         self._hosts = _LOCAL | hosts
 
     def check(self, request: Request, *, is_open: bool) -> None:
-        """Refuse a wrong Host, as a page after DNS rebinding sends it, or a wrong token.
+        """Refuse a wrong Host or a wrong token.
+
+        A web page that rebinds its name (DNS rebinding) sends a wrong Host.
 
         Raises:
             ProblemError: 421 or 401.

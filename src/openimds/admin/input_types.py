@@ -1,4 +1,4 @@
-"""The JSON types of request bodies, made from the rows that the bodies are read by."""
+"""The JSON types of request bodies, made from the rows of their parameters."""
 
 from collections.abc import Iterable
 from types import GenericAlias
@@ -47,10 +47,10 @@ def object_type(name: str, rows: Iterable[Parameter], tag: tuple[str, str] | Non
 
 
 def list_type(item: Any) -> Any:  # noqa: ANN401 - a type form
-    """Return the type of a list of items of a type that is made at run time."""
+    """Return the list type of an item type made at run time."""
     return GenericAlias(list, (item,))
 
 
 def page_type(name: str, item: Any) -> Any:  # noqa: ANN401 - a type form
-    """Return the type of a page of items of a type that is made at run time."""
+    """Return the page type of an item type made at run time."""
     return defstruct(name, [("items", list_type(item)), ("next", str | None)], frozen=True)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the rows of the operations and the types that they name."""
+"""The OpenAPI document, made from the operations' rows and the types that they name."""
 
 from collections.abc import Iterable
 from functools import cache

@@ -1,4 +1,4 @@
-"""Every operation of the admin API; routes and the OpenAPI document are made from these rows."""
+"""Every operation of the admin API: the source of routes and of the OpenAPI document."""
 
 from openimds.admin.handlers import (
     certificates,

@@ -55,7 +55,7 @@ def no_vm(name: str) -> ProblemError:
 
 
 def of_config(error: ConfigError) -> ProblemDetails:
-    """Return the problem of a body that was rejected: 422, or 400 for a key in both spellings."""
+    """Return the problem of a rejected body: 422, or 400 for a twofold key."""
     is_twofold = isinstance(error, SpellingError)
     status = HTTPStatus.BAD_REQUEST if is_twofold else HTTPStatus.UNPROCESSABLE_ENTITY
     return ProblemDetails(

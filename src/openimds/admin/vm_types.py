@@ -1,4 +1,4 @@
-"""The JSON type of a VM, made from the tree of keys that a fleet file's VM is read by."""
+"""The JSON type of a VM, made from the tree of a fleet file's keys."""
 
 from types import GenericAlias
 from typing import Annotated, Any, Literal, TypeAlias

@@ -45,7 +45,7 @@ class ChangeView(Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(ChangeView, frozen=True, kw_only=True):
-    """A change of a VM, with the VM before and after it; null if there was none."""
+    """A change with the VM before and after it; null if there was none."""
 
     before: dict[str, Any] | None
     after: dict[str, Any] | None
@@ -106,7 +106,7 @@ async def _feed(
 
 
 class FeedPosition:
-    """The position of a reader of the feed: a revision of the VMs, a number of the event log."""
+    """The position of a feed's reader: the last revision, and the last event log number."""
 
     def __init__(self, revision: int | None, number: int | None) -> None:
         """Begin after these; None is from now on."""

@@ -57,7 +57,10 @@ _BEGINNING = (float("-inf"), "")
 
 
 class EventView(Struct, frozen=True, rename="camel", kw_only=True):
-    """A scheduled event. `vms` are the VMs that it hits; `approvals` those that approved it."""
+    """A scheduled event.
+
+    `vms` are the VMs that it hits, `approvals` those that approved it.
+    """
 
     id: str
     type: Annotated[str, Meta(extra_json_schema={"enum": [row.name for row in TYPES]})]

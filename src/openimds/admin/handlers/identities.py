@@ -52,7 +52,7 @@ class IdentityPage(Page[IdentityView], frozen=True):
 
 
 class KeyView(Struct, frozen=True, rename="camel", kw_only=True):
-    """A key that signs tokens, and the times of its life; null while a time is open."""
+    """A key that signs tokens; a time is null while it is open."""
 
     kid: str
     began: Moment | None
@@ -75,7 +75,7 @@ class VmEndpoints(Struct, frozen=True):
 
 
 class _Cursor(Struct, frozen=True, array_like=True):
-    """The place where a page begins: a VM, and how many of its identities were on earlier pages."""
+    """The beginning of a page: after `count` identities of a VM."""
 
     vm: str
     count: Annotated[int, Meta(ge=0)]

@@ -189,7 +189,9 @@ def _check_media(request: Request, *known: str) -> None:
 
 
 def _expected_revision(request: Request) -> int | None:
-    """Return the revision that the request replaces: 0 if the VM must not exist, None for any.
+    """Return the revision that the request replaces.
+
+    It is 0 if the VM must not exist, and None for any revision.
 
     Raises:
         ProblemError: 412, a tag that no VM has.
