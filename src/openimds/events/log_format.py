@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
 import msgspec.json
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.events import EventStatus, Trigger
 from openimds.fleet.store.port import LogEntry
+from openimds.parameters import camel_case
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.state_machine import Transition
 
@@ -92,11 +93,8 @@ def log_entry(transition: Transition, event: Event) -> LogEntry:
     return LogEntry(0, at, who, transition.event_id, msgspec.json.encode(said))
 
 
-def log_line(entry: LogEntry) -> EventLogLine:
-    """Return an entry of the log as the admin API and the hook show it."""
-    return EventLogLine(number=entry.number, **msgspec.json.decode(entry.body))
-
-
 def line(entry: LogEntry) -> bytes:
-    """Return an entry of the log as JSON."""
-    return msgspec.json.encode(log_line(entry))
+    """Return an entry of the log as JSON, with its number and its names in camelCase."""
+    members = msgspec.json.decode(entry.body, type=dict[str, Raw])
+    renamed = {camel_case(name): value for name, value in members.items()}
+    return msgspec.json.encode({"number": entry.number, **renamed})

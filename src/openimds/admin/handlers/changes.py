@@ -23,7 +23,7 @@ from openimds.admin.operation import (
 )
 from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, number_cursor
 from openimds.admin.services import AdminServices
-from openimds.events.log_format import Moment, log_line
+from openimds.events.log_format import Moment, line
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import Change, LogEntry
 from openimds.parameters import Parameter
@@ -125,7 +125,7 @@ class FeedPosition:
             kind, data = "change", msgspec.json.encode(_change_view(item))
         else:
             self.number = item.number
-            kind, data = "event", msgspec.json.encode(log_line(item))
+            kind, data = "event", line(item)
         # Before the first event a position is a revision alone.
         position = f"{self.revision}-{self.number}" if self.number else str(self.revision)
         return ServerSentEvent(data.decode(), event=kind, id=position)

@@ -2,9 +2,9 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, defstruct
 from starlette.requests import Request
 
 from openimds.admin.auth import body_of, caller
@@ -32,7 +32,7 @@ from openimds.admin.problem import ProblemError, not_found
 from openimds.admin.services import AdminServices
 from openimds.errors import ConfigError
 from openimds.events.clock import CLOCK, Clock
-from openimds.events.log_format import EventLogLine, Moment, date_of, log_line, seconds_of
+from openimds.events.log_format import EventLogLine, Moment, date_of, line, seconds_of
 from openimds.events.scenario import Scenario
 from openimds.facts.events import ANY, EVENT_SOURCES, NEEDS, TYPES, EventStatus, Trigger
 from openimds.parameters import Parameter, describe, read_fields
@@ -221,7 +221,9 @@ async def list_event_log(services: AdminServices, request: Request) -> Answer:
     fleet_service = services.fleet_service
     entries = await fleet_service.call_store(fleet_service.store.log_entries, since, limit + 1)
     cursor = str(entries[limit - 1].number) if len(entries) > limit else None
-    return EventLogPage([log_line(entry) for entry in entries[:limit]], cursor)
+    # The lines are JSON: they are sent without decoding them.
+    lines = [cast("EventLogLine", Raw(line(entry))) for entry in entries[:limit]]
+    return EventLogPage(lines, cursor)
 
 
 async def list_scenarios(services: AdminServices, _: Request) -> Answer:
