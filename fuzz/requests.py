@@ -1,8 +1,7 @@
 """Throw bytes at a connection: `python -m fuzz.requests [options of libFuzzer] [corpus]`.
 
-The first byte of an input says how it is cut into chunks; the rest is what a guest sends. Whatever
-it is, the connection must not raise, and what it writes must be whole HTTP answers with a status
-that some row has.
+The first byte of an input is the size of its chunks; the rest are the bytes of a guest. For any
+input the connection must not raise, and it must write whole HTTP responses with a status of a row.
 """
 
 import sys
@@ -14,10 +13,10 @@ STATUSES = {row.status for row in REFUSALS} | {200, 100}
 
 
 def one_input(data: bytes) -> None:
-    """Play one input.
+    """Send one input to a connection.
 
     Raises:
-        AssertionError: an answer is no answer, or has a status that nobody knows.
+        AssertionError: a response is malformed, or has a status that no row has.
     """
     talk = Talk(a_dispatcher())
     size, rest = (data[0] or 1, data[1:]) if data else (1, b"")
@@ -32,7 +31,7 @@ def one_input(data: bytes) -> None:
 
 
 def main() -> None:
-    """Fuzz until told to stop."""
+    """Fuzz until libFuzzer stops."""
     import atheris  # noqa: PLC0415 - the tests play the corpus without it
 
     atheris.instrument_all()

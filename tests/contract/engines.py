@@ -1,4 +1,4 @@
-"""Every store engine. A new one joins by one line in `ENGINES`."""
+"""Every store engine. A new engine joins by one line in `ENGINES`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ ENGINES: Mapping[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(),
     "sqlite": lambda folder: SqliteStore(folder / "fleet.db"),
 }
-"""Open, or open again, the store that lives in a folder."""
+"""Each opens, or reopens, the store in a folder."""
 
 LASTING = [name for name in ENGINES if name != "memory"]
-"""Those that remember when they are opened again."""
+"""The engines whose content survives reopening."""

@@ -1,4 +1,4 @@
-"""Every store engine against a model that is a dict and a list."""
+"""Every store engine against a model: a dict of VMs and a list of changes."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +24,7 @@ EXPECTED = st.sampled_from(["any", "none", "right", "wrong"])
 
 
 class Machine(RuleBasedStateMachine):
-    """Batches of any kind, and every way to read."""
+    """Writes random batches, and reads in every way."""
 
     engine = ""
 
@@ -43,12 +43,12 @@ class Machine(RuleBasedStateMachine):
         return self.audit[-1].revision if self.audit else 0
 
     @rule(
-        wishes=st.lists(st.tuples(NAMES, BODIES, ORIGINS, EXPECTED), max_size=4), who=st.text("ab")
+        cases=st.lists(st.tuples(NAMES, BODIES, ORIGINS, EXPECTED), max_size=4), who=st.text("ab")
     )
-    def write(self, wishes: list[tuple[str, bytes | None, str, str]], who: str) -> None:
+    def write(self, cases: list[tuple[str, bytes | None, str, str]], who: str) -> None:
         vms, writes, changes = dict(self.vms), list[Write](), list[Change]()
         conflict = ""
-        for name, body, origin, expected in wishes:
+        for name, body, origin, expected in cases:
             met = vms.get(name)
             now = met.revision if met else 0
             number = {"any": None, "none": 0, "right": now, "wrong": now + 1000}[expected]
@@ -108,7 +108,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_engine_behaves_like_a_dict_and_a_list(engine: str) -> None:
+def test_engine_behaves_like_a_dict_and_a_list(engine: str) -> None:
     run_state_machine_as_test(
         type("MachineOfEngine", (Machine,), {"engine": engine}),
         settings=settings(

@@ -1,4 +1,4 @@
-"""A connection takes any bytes, and says the same however they are cut."""
+"""A connection accepts any bytes, in any chunks, and keeps to its table of phases."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ requests = st.builds(
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=[path.name for path in CORPUS])
-def test_the_seeds_of_the_fuzzer_play(path: Path) -> None:
+def test_fuzzer_seeds_are_accepted(path: Path) -> None:
     one_input(path.read_bytes())
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_taken(data: bytes) -> None:
+def test_any_bytes_are_accepted(data: bytes) -> None:
     one_input(data)
 
 
@@ -35,7 +35,7 @@ def same(reply: Reply) -> tuple[int, bytes]:
 
 
 @given(st.lists(requests, max_size=5), st.data())
-def test_the_cut_of_the_bytes_does_not_matter(asked: list[bytes], data: st.DataObject) -> None:
+def test_responses_do_not_depend_on_chunking(asked: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(asked)
     whole = replies(Talk(a_dispatcher()).send(stream))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.talk import a_dispatcher, replies, request
-from tests.unit.dataplane.faulty import Line, trouble
+from tests.unit.dataplane.faulty import Line, inject
 
 LEAVES = ("name", "location", "vmSize", "osType")
 HEAD = {"Metadata": "true"}
@@ -41,7 +41,7 @@ def test_responses_keep_the_order_of_the_requests(
 ) -> None:
     clean, faulty = a_dispatcher(), a_dispatcher()
     expected = [reply.body for chunk in chunks for reply in replies(_send(Line(clean), chunk))]
-    injector, timers = trouble(faulty, *faults)
+    injector, timers = inject(faulty, *faults)
     line, data = Line(faulty), b""
     for chunk in chunks:
         data += _send(line, chunk)
@@ -54,7 +54,7 @@ def test_responses_keep_the_order_of_the_requests(
         assert reply.status == 500 or reply.body == body
     assert [reply.status for reply in got].count(500) == injector.played["status"]
     assert line.state() == "reads"
-    assert [timer for timer in timers.due if not timer.is_cancelled] == []
+    assert [timer for timer in timers.scheduled if not timer.is_cancelled] == []
 
 
 def _send(line: Line, chunk: list[int]) -> bytes:

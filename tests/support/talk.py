@@ -1,4 +1,4 @@
-"""Talk to the data plane without sockets: a transport that remembers, a clock that is set."""
+"""A connection to the data plane without sockets: a fake transport, a fake clock."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ UTC_S = 1_795_377_286.0  # Sun, 22 Nov 2026 19:54:46 GMT
 
 
 class Reply:
-    """One answer, taken apart."""
+    """One response, parsed."""
 
     def __init__(self, head: str, body: bytes) -> None:
         line, *headers = head.split("\r\n")
@@ -30,25 +30,25 @@ class Reply:
 
 
 def replies(data: bytes, methods: list[str] | None = None) -> list[Reply]:
-    """Take apart the answers in `data`; `methods` tells which belong to HEAD."""
-    found: list[Reply] = []
+    """Parse the responses in `data`; `methods` are those of their requests."""
+    parsed: list[Reply] = []
     while data:
         head, end, data = data.partition(b"\r\n\r\n")
         assert end, head
         text = head.decode("latin-1")
-        is_head = bool(methods) and methods[len(found)] == "HEAD" if methods else False
+        is_head = bool(methods) and methods[len(parsed)] == "HEAD" if methods else False
         if text.startswith("HTTP/1.1 100"):
-            found.append(Reply(text, b""))
+            parsed.append(Reply(text, b""))
             continue
         size = next(int(h[15:]) for h in text.split("\r\n") if h.startswith("Content-Length:"))
         size = 0 if is_head else size
-        found.append(Reply(text, data[:size]))
+        parsed.append(Reply(text, data[:size]))
         data = data[size:]
-    return found
+    return parsed
 
 
 class FakeTransport(asyncio.Transport):
-    """Remembers what is written."""
+    """Keeps the bytes that are written."""
 
     def __init__(self, peer: object) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class FakeTransport(asyncio.Transport):
 
 
 class Talk:
-    """One connection to a plane."""
+    """One connection to a dispatcher."""
 
     def __init__(
         self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5), listener: str = ""
@@ -98,7 +98,7 @@ class Talk:
         self.connection.connection_made(self.transport)
 
     def send(self, data: bytes) -> bytes:
-        """Deliver bytes as a loop would, and return what was written to them."""
+        """Deliver bytes as a loop would, and return the bytes written."""
         while data:
             buffer = self.connection.get_buffer(-1)
             size = min(len(data), len(buffer))
@@ -110,11 +110,11 @@ class Talk:
         return self.transport.take()
 
     def ask(self, target: str, method: str = "GET", **headers: str) -> Reply:
-        """Send one request with the Metadata header and return the answer."""
+        """Send one request with the Metadata header and return the response."""
         return self.ask_raw(target, method, {"Metadata": "true", **headers})
 
     def ask_raw(self, target: str, method: str, headers: dict[str, str]) -> Reply:
-        """Send one request with exactly these headers, and Host."""
+        """Send one request with Host and exactly these headers."""
         (reply,) = replies(self.send(request(target, method, headers)), [method])
         return reply
 
@@ -129,7 +129,7 @@ def request(target: str, method: str = "GET", headers: dict[str, str] | None = N
 
 
 class FakeClock:
-    """A steady clock that stands still until it is set."""
+    """A steady clock that stands still until the test sets it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -139,7 +139,7 @@ class FakeClock:
 
 
 class IdleProvider:
-    """Makes nothing: for planes that are not asked for what has to be made; no event happens."""
+    """Has an empty events document and does no other pending work."""
 
     def cached(self, need: Pending, now_s: float) -> Result | None:
         if isinstance(need, PendingEventsDocument):
@@ -164,7 +164,7 @@ def a_dispatcher(
     bounds: Bounds | None = None,
     provider: PendingProvider | None = None,
 ) -> Dispatcher:
-    """A plane with the documented limits off unless `allowances` are given."""
+    """Return a dispatcher, without limits unless `allowances` are given."""
     return Dispatcher(
         fleet_index or an_index(),
         now=now or FakeClock(),

@@ -1,9 +1,9 @@
-"""The data plane: bytes in, bytes out, for callers identified by where their connection comes from.
+"""The data plane: bytes in, bytes out, for callers identified by their connection.
 
 Rules of the room. One process, one event loop; a request is answered inside the call that delivers
-its last byte: no task, no await, no lock, no log line. Whatever can be computed once is a prepared
-response; answering is one look-up in the response cache, one count and one write. Everything that a
-guest can make grow has a bound: the target, the headers, the body, the time, the connections.
+its last byte: no task, no await, no lock, no log line. Responses are prepared once; answering again
+is one look-up in the response cache, one count and one write. Everything that a guest can make grow
+has a bound: the target, the headers, the body, the time, the connections.
 
 Theory. `connection` feeds the chunks of one connection to a parser (httptools) and asks
 `dispatcher` for each response; `phase` is its state machine. The dispatcher is shared by all

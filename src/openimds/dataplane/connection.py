@@ -145,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
         self._close()
 
     def drain(self) -> None:
-        """End the connection as soon as no request is half read and no response is owed."""
+        """End the connection once no request is half read and no response owed."""
         if self.phase is _CLOSED:
             return
         if self._owed:

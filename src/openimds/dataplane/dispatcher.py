@@ -196,7 +196,7 @@ class Dispatcher:
     def respond_with_faults(
         self, entry: WireEntry, request: ParsedRequest
     ) -> "tuple[PreparedResponse | WaitingRequest, Fault | None]":
-        """Return the response to a request while faults are set, and the injected fault, if any."""
+        """Return the response to a request under faults, and the injected fault or None."""
         asked = request.query(self.extras)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
             return self._throttled(asked, request), None
@@ -292,7 +292,7 @@ class Dispatcher:
         result: Result | None,
         raw: bytes,
     ) -> PreparedResponse:
-        """Prepare the response to a request, and cache it unless it is for one request only."""
+        """Prepare the response to a request, and cache it if it may be repeated."""
         response = self._prepare(outcome, asked, request)
         is_over = UNTIL_REPLACED < outcome.until_s <= self.utc()
         is_once = is_over or (pending is not None and pending.is_once)
@@ -309,13 +309,13 @@ class Dispatcher:
         return response
 
     def throttle(self, response: PreparedResponse) -> PreparedResponse:
-        """Return the 429 that replaces a cached response beyond its limit, and count it."""
+        """Count and return the 429 that replaces a cached response beyond its limit."""
         self._count_throttled(response.limit)
         assert response.throttled is not None  # Every cached response of a VM has one.
         return response.throttled
 
     def count_unknown_caller(self, address: str) -> None:
-        """Count a request of an unknown caller; further addresses beyond the bound are ignored."""
+        """Count a request of an unknown caller, unless too many addresses are known."""
         counts = self.unknown_callers
         if address in counts:
             counts[address] += 1
@@ -335,7 +335,7 @@ class Dispatcher:
         return response
 
     def refuse(self, key: str) -> PreparedResponse:
-        """Return the last response to a connection whose bytes are not an acceptable request."""
+        """Return the last response to a connection with unacceptable bytes."""
         row = refusal_row(key, "http")
         return PreparedResponse(
             Refusal(row, row.body.encode()),

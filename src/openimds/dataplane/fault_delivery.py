@@ -1,4 +1,4 @@
-"""The delivery of a response under an injected fault: in pieces, late, or not at all."""
+"""The delivery of a response under a fault: in pieces, late, or not at all."""
 
 import asyncio
 import socket
@@ -20,8 +20,8 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 class FaultyDelivery:
     """A response that is delivered by the script of a fault.
 
-    `take` returns the bytes that are due; `is_over` tells that no more will come, and `resets` that
-    the connection is reset then. `wake` is called after every change, the next one in `wait_s`
+    `take` returns the bytes that are due; `is_over` tells that the delivery has ended, and `resets`
+    that the connection is reset then. `wake` is called after every change, the next one in `wait_s`
     seconds.
     """
 
@@ -109,7 +109,7 @@ class FaultyDelivery:
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a connection with a TCP reset, as the kernel does for a process that died."""
+    """End a connection with a TCP reset, as the kernel does for dead processes."""
     connection: socket.socket = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()

@@ -17,11 +17,11 @@ from openimds.protocol.request import Query
 
 
 class ObservedRequest(Struct, frozen=True):
-    """A request as it arrived: its time, its caller, and all headers with names in lower case.
+    """A request as it arrived: its time, its caller and all of its headers.
 
-    `vm` is empty for an unknown caller, `target` for bytes that are not an acceptable request.
-    `now_s` is on the steady clock of limits, `utc_s` in seconds since 1970. `fault` is the injected
-    effect (a key of `facts.faults.EFFECTS`), empty where there was none.
+    Names of headers are in lower case. `vm` is empty for an unknown caller, `target` for bytes that
+    are not an acceptable request. `now_s` is on the steady clock of limits, `utc_s` in seconds
+    since 1970. `fault` is the injected effect (a key of `facts.faults.EFFECTS`), or empty.
     """
 
     utc_s: float

@@ -22,7 +22,7 @@ CONNECTION_CLOSE = "close"
 
 
 class CountKey(NamedTuple):
-    """The labels of a counter: an endpoint, a status, and the key of the refusal, if any."""
+    """The labels of a counter; `reason` is the key of a refusal, else empty."""
 
     endpoint: str
     status: int
@@ -161,7 +161,7 @@ class ResponseStamps:
         return b"%s%012x" % (self._fixed, self._number)
 
     def stamp(self, response: PreparedResponse, utc_s: float) -> bytes:
-        """Return the bytes of a response with the date of now and a new request id."""
+        """Return the bytes of a response, with the current date and a request id."""
         date = self.date(utc_s)
         if response.between:
             pieces = (response.before, self.request_id(), response.between, date, response.after)

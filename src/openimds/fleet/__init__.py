@@ -1,4 +1,4 @@
-"""The fleet: its store, the service that all changes go through, and the index of the data plane.
+"""The fleet: its store, its changes, and the index for the data plane.
 
 Rules of the room. The fleet index changes in whole updates, between two requests: an update is
 planned, which finds every conflict and changes nothing, and then applied, which cannot fail. An

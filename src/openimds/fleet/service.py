@@ -112,7 +112,7 @@ class FleetService:
     async def patch(
         self, name: str, patch: object, who: str, expected: int | None = None
     ) -> StoredVm | None:
-        """Change a VM by a merge patch; return it as stored, or None if it does not exist.
+        """Change a VM by a merge patch; return it as stored, or None if missing.
 
         Raises:
             ConfigError, ConflictError, StoreError: as `put`.
@@ -252,7 +252,7 @@ _FEED_LENGTH = 1000
 
 
 def _offer(feed: "asyncio.Queue[Change | LogEntry | None]", change: Change | LogEntry) -> None:
-    """Give a change to a feed; a slow reader gets None and must read the store again."""
+    """Give a change to a feed; None tells a slow reader to read the store."""
     if feed.qsize() < _FEED_LENGTH - 1:
         feed.put_nowait(change)
     elif not feed.full():

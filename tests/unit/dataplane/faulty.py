@@ -1,4 +1,4 @@
-"""A plane on which faults are played: the real engine, timers that the test lets go off."""
+"""A dispatcher with injected faults: the real injector, and timers that the test fires."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.talk import UTC_S, FakeTransport, Talk
 
 
 class Timer:
-    """Something that is to happen."""
+    """A scheduled call."""
 
     def __init__(self, at_s: float, call: Callable[[], None]) -> None:
         self.at_s, self.call = at_s, call
@@ -22,30 +22,32 @@ class Timer:
 
 
 class Timers:
-    """The loop's clock, as the data plane uses it for delays."""
+    """The loop's timers, as the data plane uses them for delays."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.due: list[Timer] = []
+        self.scheduled: list[Timer] = []
 
-    def later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         timer = Timer(self.now_s + delay_s, call)
-        self.due.append(timer)
+        self.scheduled.append(timer)
         return timer
 
     def pass_s(self, seconds: float) -> None:
-        """Let time pass, and what is due happen in its order."""
+        """Let time pass, and fire the timers that are due in their order."""
         end_s = self.now_s + seconds
-        while waiting := [one for one in self.due if not one.is_cancelled and one.at_s <= end_s]:
-            first = min(waiting, key=lambda one: one.at_s)
-            self.due.remove(first)
+        while due := [
+            timer for timer in self.scheduled if not timer.is_cancelled and timer.at_s <= end_s
+        ]:
+            first = min(due, key=lambda timer: timer.at_s)
+            self.scheduled.remove(first)
             self.now_s = first.at_s
             first.call()
         self.now_s = end_s
 
 
-class Socket:
-    """Remembers its options."""
+class FakeSocket:
+    """Keeps the options that are set on it."""
 
     def __init__(self) -> None:
         self.options: list[tuple[object, ...]] = []
@@ -54,12 +56,12 @@ class Socket:
         self.options.append(option)
 
 
-class Transport(FakeTransport):
-    """One with a socket behind it."""
+class SocketTransport(FakeTransport):
+    """A transport with a socket."""
 
     def __init__(self, peer: object) -> None:
         super().__init__(peer)
-        self.socket = Socket()
+        self.socket = FakeSocket()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self.socket if name == "socket" else super().get_extra_info(name, default)
@@ -68,29 +70,29 @@ class Transport(FakeTransport):
 class Line(Talk):
     """A connection that can be reset."""
 
-    transport: Transport
+    transport: SocketTransport
 
     def __init__(self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5)) -> None:
-        self.transport = Transport(peer)
+        self.transport = SocketTransport(peer)
         self.connection = Connection(dispatcher, "")
         self.connection.connection_made(self.transport)
 
     def state(self) -> str:
-        """Tell whether it reads, waits, or has ended, and how."""
+        """Tell whether the server reads, waits, or has ended the connection, and how."""
         end = self.transport
         if end.is_aborted:
             return "reset" if end.socket.options else "aborted"
         return "closed" if end.is_closed else "waits" if end.is_paused else "reads"
 
 
-def trouble(dispatcher: Dispatcher, *faults: dict[str, Any]) -> tuple[FaultInjector, Timers]:
-    """Set faults on a plane; return what counts them, and the clock of their delays."""
-    engine, timers = FaultInjector(), Timers()
-    plans = [plan for fault in faults for plan in read_fault(fault)]
+def inject(dispatcher: Dispatcher, *faults: dict[str, Any]) -> tuple[FaultInjector, Timers]:
+    """Set faults on a dispatcher; return their injector and the timers of their delays."""
+    injector, timers = FaultInjector(), Timers()
+    specs = [spec for fault in faults for spec in read_fault(fault)]
     names = {name: entry.packed for name, entry in dispatcher.fleet_index.by_name.items()}
-    engine.running = tuple(
-        ActiveFault(str(number), plan, "api", UTC_S, names) for number, plan in enumerate(plans)
+    injector.running = tuple(
+        ActiveFault(str(number), spec, "api", UTC_S, names) for number, spec in enumerate(specs)
     )
-    dispatcher.call_later = timers.later
-    dispatcher.set_faults(engine)
-    return engine, timers
+    dispatcher.call_later = timers.call_later
+    dispatcher.set_faults(injector)
+    return injector, timers

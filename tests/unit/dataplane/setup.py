@@ -1,11 +1,11 @@
-"""A plane whose answers wait until the test says so."""
+"""A dispatcher whose pending work is finished by the test."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from openimds.dataplane.dispatcher import Dispatcher
-from openimds.dataplane.response_bytes import PreparedResponse as WireReply
+from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.protocol.pending import AccessToken, Pending, PendingDocument, Result, Signature
 from tests.support.talk import (
     UTC_S,
@@ -21,49 +21,50 @@ from tests.support.talk import (
 
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a"
 INSTANCE = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
-HELD = {"identities": {"system": True}}
+IDENTITY = {"identities": {"system": True}}
 
 
-class Bench:
-    """A provider whose work ends when the test says so."""
+class ManualProvider:
+    """A provider whose work ends when the test calls `finish`."""
 
     def __init__(self) -> None:
-        self.asked: list[asyncio.Future[Result]] = []
-        self.response_cache: AccessToken | None = None
+        self.futures: list[asyncio.Future[Result]] = []
+        self.token: AccessToken | None = None
         self.signature: Signature | None = None
 
     def cached(self, need: Pending, now_s: float) -> Result | None:
         if isinstance(need, PendingDocument):
             return self.signature
-        return None if need.is_once else self.response_cache
+        return None if need.is_once else self.token
 
     async def make(self, need: Pending, now_s: float) -> Result:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.asked.append(future)
-        made = await future
-        if isinstance(made, AccessToken):
-            self.response_cache = made
-        return made
+        self.futures.append(future)
+        result = await future
+        if isinstance(result, AccessToken):
+            self.token = result
+        return result
 
-    async def end(self, which: int = 0, text: str = "jwt") -> None:
-        made_s = int(UTC_S)
-        self.asked[which].set_result(AccessToken(text, made_s - 300, made_s + 86400, 86400))
+    async def finish(self, number: int = 0, text: str = "jwt") -> None:
+        now_s = int(UTC_S)
+        self.futures[number].set_result(AccessToken(text, now_s - 300, now_s + 86400, 86400))
         await settle()
 
 
 async def settle() -> None:
+    """Let the loop run until its tasks wait."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 class Stage:
-    """A plane, its provider, its clock, and a connection to it."""
+    """A dispatcher with its provider and clocks, and one connection to it."""
 
     def __init__(self, **dispatcher: Any) -> None:
-        self.bench, self.now, self.utc_s = Bench(), FakeClock(), UTC_S
-        vms = a_fleet(**{"vm-1": HELD})
+        self.provider, self.now, self.utc_s = ManualProvider(), FakeClock(), UTC_S
+        vms = a_fleet(**{"vm-1": IDENTITY})
         self.dispatcher: Dispatcher = a_dispatcher(
-            an_index(*vms), provider=self.bench, now=self.now, **dispatcher
+            an_index(*vms), provider=self.provider, now=self.now, **dispatcher
         )
         self.dispatcher.utc = lambda: self.utc_s
         self.talk = Talk(self.dispatcher)
@@ -72,13 +73,14 @@ class Stage:
         head = {"Metadata": "true", **headers}
         return self.talk.send(b"".join(request(target, headers=head) for target in targets))
 
-    def kept(self) -> list[WireReply]:
+    def cached(self) -> list[PreparedResponse]:
         return list(self.dispatcher.fleet_index.by_name["vm-1"].responses.by_request.values())
 
     def is_paused(self) -> bool:
         return self.talk.transport.is_paused
 
-    def said(self) -> list[Reply]:
+    def replies(self) -> list[Reply]:
+        """Return the responses written since the last call."""
         return replies(self.talk.transport.take())
 
 
@@ -86,6 +88,8 @@ Play = Callable[[Stage], Coroutine[Any, Any, None]]
 
 
 def run(play: Play, **dispatcher: Any) -> None:
+    """Run a test with a stage on a new loop."""
+
     async def both() -> None:
         await play(Stage(**dispatcher))
 

@@ -1,4 +1,4 @@
-"""One connection: framing, bounds, time; what is said is judged by the goldens."""
+"""One connection: framing, bounds and time. The goldens judge the bodies."""
 
 import pytest
 
@@ -22,12 +22,12 @@ METADATA = {"Metadata": "true"}
 GET = request(VERSIONS, headers=METADATA)
 
 
-def one(data: bytes) -> Reply:
+def only(data: bytes) -> Reply:
     (reply,) = replies(data)
     return reply
 
 
-def test_headers_stand_as_they_were_recorded_for_instance() -> None:
+def test_instance_headers_have_the_recorded_order() -> None:
     got = Talk(a_dispatcher()).ask(INSTANCE)
     assert [name for name, _ in got.header_list] == [
         "Content-Type",
@@ -41,20 +41,20 @@ def test_headers_stand_as_they_were_recorded_for_instance() -> None:
     assert int(got.headers["Content-Length"]) == len(got.body)
 
 
-def test_headers_stand_as_they_were_recorded_for_identity() -> None:
+def test_identity_headers_have_the_recorded_order() -> None:
     got = Talk(a_dispatcher()).ask("/metadata/identity/oauth2/token")
     names = [name for name, _ in got.header_list]
     assert names == ["Content-Type", "Server", "Date", "Content-Length"]
 
 
-def test_every_answer_has_its_own_request_id() -> None:
+def test_every_response_has_its_own_request_id() -> None:
     talk = Talk(a_dispatcher())
     ids = {talk.ask(INSTANCE).headers["x-ms-request-id"] for _ in range(50)}
     assert len(ids) == 50
-    assert all(len(one) == 36 and one[14] == "4" and one[19] in "89ab" for one in ids)
+    assert all(len(guid) == 36 and guid[14] == "4" and guid[19] in "89ab" for guid in ids)
 
 
-def test_the_date_follows_the_clock_of_the_wall() -> None:
+def test_date_header_follows_the_wall_clock() -> None:
     dispatcher = a_dispatcher()
     talk = Talk(dispatcher)
     first = talk.ask(INSTANCE).headers["Date"]
@@ -66,11 +66,11 @@ def test_the_date_follows_the_clock_of_the_wall() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 50])
-def test_a_request_may_come_in_pieces(size: int) -> None:
+def test_request_in_pieces_is_answered(size: int) -> None:
     talk = Talk(a_dispatcher())
     data = request(INSTANCE, headers=METADATA)
     written = b"".join(talk.send(data[at : at + size]) for at in range(0, len(data), size))
-    assert one(written).status == 200
+    assert only(written).status == 200
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
@@ -81,7 +81,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     assert not talk.transport.is_closed
 
 
-def test_a_request_after_the_last_one_is_not_answered() -> None:
+def test_request_after_connection_close_is_ignored() -> None:
     talk = Talk(a_dispatcher())
     last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
     got = replies(talk.send(last + GET))
@@ -89,23 +89,23 @@ def test_a_request_after_the_last_one_is_not_answered() -> None:
     assert talk.transport.is_closed
 
 
-def test_the_same_bytes_are_answered_without_parsing() -> None:
+def test_cached_request_is_answered_without_parsing() -> None:
     dispatcher = a_dispatcher()
     talk = Talk(dispatcher)
-    first = one(talk.send(GET))
+    first = only(talk.send(GET))
     entry = dispatcher.fleet_index.by_name["vm-1"]
     assert GET in entry.responses.by_request
     del talk.connection._parser
-    assert one(talk.send(GET)).body == first.body
+    assert only(talk.send(GET)).body == first.body
     assert dispatcher.counts[CountKey("versions", 200, "")].requests == 2
 
 
-def test_the_same_last_bytes_end_the_connection_again() -> None:
+def test_cached_connection_close_ends_the_connection() -> None:
     dispatcher = a_dispatcher()
     last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
     Talk(dispatcher).send(last)
     again = Talk(dispatcher)
-    assert one(again.send(last)).headers["Connection"] == "close"
+    assert only(again.send(last)).headers["Connection"] == "close"
     assert again.transport.is_closed
 
 
@@ -118,19 +118,19 @@ def test_the_same_last_bytes_end_the_connection_again() -> None:
         GET.replace(b"Host: 169", b"X: " + b"x" * 2048 + b"\r\nHost: 169"),
     ],
 )
-def test_bytes_that_are_more_than_one_small_request_are_not_kept(data: bytes) -> None:
+def test_bytes_beyond_one_small_request_are_not_cached(data: bytes) -> None:
     dispatcher = a_dispatcher()
     Talk(dispatcher).send(data)
     assert data not in dispatcher.fleet_index.by_name["vm-1"].responses.by_request
 
 
-def test_http_1_0_ends_unless_asked_to_stay() -> None:
+def test_http_1_0_closes_unless_keep_alive() -> None:
     old = f"GET {VERSIONS} HTTP/1.0\r\nMetadata: true\r\n".encode()
     talk = Talk(a_dispatcher())
-    got = one(talk.send(old + b"Connection: keep-alive\r\n\r\n"))
+    got = only(talk.send(old + b"Connection: keep-alive\r\n\r\n"))
     assert (got.status, got.headers["Connection"]) == (200, "keep-alive")
     assert not talk.transport.is_closed
-    assert one(talk.send(old + b"\r\n")).headers["Connection"] == "close"
+    assert only(talk.send(old + b"\r\n")).headers["Connection"] == "close"
     assert talk.transport.is_closed
 
 
@@ -155,42 +155,42 @@ def test_http_1_0_ends_unless_asked_to_stay() -> None:
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n" + b"x" * 65537, 413),
     ],
 )
-def test_bytes_that_are_no_request_end_the_connection(data: bytes, status: int) -> None:
+def test_unacceptable_bytes_are_refused_and_close(data: bytes, status: int) -> None:
     dispatcher = a_dispatcher()
     talk = Talk(dispatcher)
-    got = one(talk.send(data))
+    got = only(talk.send(data))
     assert (got.status, got.headers["Connection"]) == (status, "close")
     assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert talk.transport.is_closed
-    moved = {(key.endpoint, key.status): one.requests for key, one in dispatcher.counts.items()}
-    assert moved == {("http", status): 1}
+    counts = {(key.endpoint, key.status): n.requests for key, n in dispatcher.counts.items()}
+    assert counts == {("http", status): 1}
 
 
-def test_what_came_before_the_broken_bytes_is_answered() -> None:
+def test_request_before_malformed_bytes_is_answered() -> None:
     got = replies(Talk(a_dispatcher()).send(GET + b"nonsense\r\n\r\n"))
     assert [reply.status for reply in got] == [200, 400]
 
 
-def test_a_body_on_get_is_read_and_ignored() -> None:
+def test_get_body_is_read_and_ignored() -> None:
     talk = Talk(a_dispatcher())
     body = GET[:-2] + b"Content-Length: 5\r\n\r\nhello"
     chunks = GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     assert [reply.status for reply in replies(talk.send(body + chunks + GET))] == [200] * 3
 
 
-def test_expect_is_answered_before_the_body() -> None:
+def test_expect_continue_is_answered_before_the_body() -> None:
     talk = Talk(a_dispatcher())
     head = GET[:-2] + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     assert talk.send(head) == b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert one(talk.send(b"{}")).status == 200
+    assert only(talk.send(b"{}")).status == 200
 
 
-def test_an_upgrade_is_ignored() -> None:
+def test_upgrade_is_ignored() -> None:
     talk = Talk(a_dispatcher())
     upgrade = GET[:-2] + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
     assert [reply.status for reply in replies(talk.send(upgrade + GET))] == [200, 200]
-    assert one(talk.send(upgrade)).status == 200
-    assert one(talk.send(GET)).status == 200
+    assert only(talk.send(upgrade)).status == 200
+    assert only(talk.send(GET)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -207,12 +207,12 @@ def test_an_upgrade_is_ignored() -> None:
         (b"Metadata: true\r\nX-Forwarded-For: 169.254.169.254", 400),
     ],
 )
-def test_the_two_headers_that_matter(headers: bytes, status: int) -> None:
+def test_metadata_and_forwarded_headers_decide_the_status(headers: bytes, status: int) -> None:
     data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n"
-    assert one(Talk(a_dispatcher()).send(data)).status == status
+    assert only(Talk(a_dispatcher()).send(data)).status == status
 
 
-def test_head_has_the_headers_of_get_and_no_body() -> None:
+def test_head_has_the_headers_of_get_without_body() -> None:
     talk = Talk(a_dispatcher())
     got, head = talk.ask(INSTANCE), talk.ask(INSTANCE, "HEAD")
     assert head.headers["Content-Length"] == got.headers["Content-Length"]
@@ -220,7 +220,7 @@ def test_head_has_the_headers_of_get_and_no_body() -> None:
 
 
 class TestTime:
-    def test_a_silent_connection_is_closed_without_words(self) -> None:
+    def test_silent_connection_is_closed_without_a_response(self) -> None:
         now = FakeClock()
         dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
@@ -231,7 +231,7 @@ class TestTime:
         assert closed == [False, True]
         assert talk.transport.take() == b""
 
-    def test_a_head_that_dawdles_gets_408(self) -> None:
+    def test_slow_head_gets_408(self) -> None:
         now = FakeClock()
         dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
@@ -243,19 +243,19 @@ class TestTime:
         dispatcher.connections.sweep(now.now_s)
         assert not talk.transport.is_closed
         dispatcher.connections.sweep(now.now_s + 1)
-        assert one(talk.transport.take()).status == 408
+        assert only(talk.transport.take()).status == 408
         assert talk.transport.is_closed
 
-    def test_a_body_that_dawdles_gets_408(self) -> None:
+    def test_slow_body_gets_408(self) -> None:
         now = FakeClock()
         dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
         talk.send(GET[:-2] + b"Content-Length: 9\r\n\r\n")
         dispatcher.connections.sweep(now.now_s + 10)
-        assert one(talk.transport.take()).status == 408
+        assert only(talk.transport.take()).status == 408
 
     @pytest.mark.parametrize("times", [1, 2])
-    def test_an_idle_connection_lives_for_two_minutes(self, times: int) -> None:
+    def test_idle_connection_is_closed_after_two_minutes(self, times: int) -> None:
         now = FakeClock()
         dispatcher = a_dispatcher(now=now)
         talk = Talk(dispatcher)
@@ -266,7 +266,7 @@ class TestTime:
         dispatcher.connections.sweep(now.now_s + 120)
         assert talk.transport.is_closed
 
-    def test_draining_ends_idle_connections_and_hurries_the_others(self) -> None:
+    def test_drain_closes_idle_connections_and_hurries_others(self) -> None:
         now = FakeClock()
         dispatcher = a_dispatcher(now=now)
         idle, busy = Talk(dispatcher), Talk(dispatcher)
@@ -279,7 +279,7 @@ class TestTime:
 
 
 class TestConnections:
-    def test_a_caller_who_does_not_read_is_not_read(self) -> None:
+    def test_reading_pauses_while_the_write_buffer_is_full(self) -> None:
         talk = Talk(a_dispatcher())
         assert talk.transport.high == 65536
         talk.connection.pause_writing()
@@ -287,20 +287,21 @@ class TestConnections:
         talk.connection.resume_writing()
         assert not talk.transport.is_paused
 
-    def test_too_many_connections_are_turned_away(self) -> None:
+    def test_connections_beyond_the_bounds_are_refused(self) -> None:
         dispatcher = a_dispatcher(bounds=Bounds(connections=3, connections_per_caller=2))
         first, second = Talk(dispatcher, ("10.0.0.1", 1)), Talk(dispatcher, ("10.0.0.1", 2))
         third = Talk(dispatcher, ("10.0.0.1", 3))
         other, fourth = Talk(dispatcher, ("10.0.0.2", 1)), Talk(dispatcher, ("10.0.0.3", 1))
-        aborted = [one.transport.is_aborted for one in (first, second, third, other, fourth)]
+        talks = (first, second, third, other, fourth)
+        aborted = [talk.transport.is_aborted for talk in talks]
         assert aborted == [False, False, True, False, True]
         assert dispatcher.connections.refused == 2
-        for one_talk in (third, first):
-            one_talk.connection.connection_lost(None)
+        for talk in (third, first):
+            talk.connection.connection_lost(None)
         assert len(dispatcher.connections) == 2
         assert not Talk(dispatcher, ("10.0.0.1", 4)).transport.is_aborted
 
-    def test_a_caller_who_has_left_leaves_nothing(self) -> None:
+    def test_lost_connection_leaves_the_table_empty(self) -> None:
         dispatcher = a_dispatcher()
         Talk(dispatcher).connection.connection_lost(None)
         assert len(dispatcher.connections) == 0
@@ -321,17 +322,17 @@ class TestCallers:
     def name(self, talk: Talk) -> bytes:
         return talk.ask("/metadata/instance/compute/name?api-version=2021-02-01&format=text").body
 
-    def test_each_source_address_is_its_vm(self) -> None:
+    def test_source_address_identifies_the_vm(self) -> None:
         dispatcher = self.fleet()
         assert self.name(Talk(dispatcher, ("10.0.0.1", 1))) == b"a"
         assert self.name(Talk(dispatcher, ("10.0.0.2", 1))) == b"b"
 
-    def test_a_listener_of_its_own_beats_the_address(self) -> None:
+    def test_own_listener_takes_precedence_over_the_address(self) -> None:
         dispatcher = self.fleet()
         assert self.name(Talk(dispatcher, ("10.0.0.1", 1), "unix:/b")) == b"b"
         assert self.name(Talk(dispatcher, "", "unix:/b")) == b"b"
 
-    def test_nothing_in_a_request_makes_another_vm_of_a_caller(self) -> None:
+    def test_request_content_cannot_change_the_caller(self) -> None:
         talk = Talk(self.fleet(), ("10.0.0.1", 1))
         got = talk.ask(
             "http://10.0.0.2/metadata/instance/compute/name?api-version=2021-02-01&format=text",
@@ -339,7 +340,7 @@ class TestCallers:
         )
         assert got.body == b"a"
 
-    def test_a_step_of_the_picture_is_seen_by_the_next_request(self) -> None:
+    def test_index_update_is_seen_by_the_next_request(self) -> None:
         fleet_index = an_index(*a_fleet(old={}))
         talk = Talk(a_dispatcher(fleet_index))
         assert self.name(talk) == self.name(talk) == b"old"
@@ -351,30 +352,30 @@ class TestCallers:
         assert talk.ask("/metadata/versions").status == 404
 
 
-def test_no_bytes_of_a_guest_are_taken_for_a_prepared_reply() -> None:
+def test_guest_bytes_cannot_equal_a_cache_key() -> None:
     dispatcher = a_dispatcher()
     Talk(dispatcher).send(GET)
     (key,) = [
-        one for one in dispatcher.fleet_index.by_name["vm-1"].responses.by_request if one != GET
+        key for key in dispatcher.fleet_index.by_name["vm-1"].responses.by_request if key != GET
     ]
     assert isinstance(key, str)
-    assert one(Talk(dispatcher).send(key.encode() + b"\r\n\r\n")).status == 400
-    assert one(Talk(dispatcher).send(key.encode())).status == 400
+    assert only(Talk(dispatcher).send(key.encode() + b"\r\n\r\n")).status == 400
+    assert only(Talk(dispatcher).send(key.encode())).status == 400
 
 
-def test_a_trailer_is_no_header() -> None:
+def test_trailer_is_not_a_header() -> None:
     data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert one(Talk(a_dispatcher()).send(data + b"0\r\nMetadata: true\r\n\r\n")).status == 400
+    assert only(Talk(a_dispatcher()).send(data + b"0\r\nMetadata: true\r\n\r\n")).status == 400
 
 
-def test_every_request_that_expects_is_told_to_continue() -> None:
+def test_repeated_expect_gets_100_continue_each_time() -> None:
     talk = Talk(a_dispatcher())
     data = GET[:-2] + b"Expect: 100-continue\r\n\r\n"
     for _ in range(2):
         assert [reply.status for reply in replies(talk.send(data))] == [100, 200]
 
 
-def test_a_guest_that_does_not_take_its_last_words_is_cut() -> None:
+def test_closing_connection_is_aborted_after_close_s() -> None:
     now = FakeClock()
     dispatcher = a_dispatcher(now=now)
     talk = Talk(dispatcher)
@@ -385,12 +386,12 @@ def test_a_guest_that_does_not_take_its_last_words_is_cut() -> None:
     assert talk.transport.is_aborted
 
 
-def test_a_mistake_of_ours_is_told_and_is_not_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[BaseException] = []
+def test_internal_error_is_reported_and_answered_with_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[BaseException] = []
     dispatcher = a_dispatcher()
-    dispatcher.on_internal_error = told.append
+    dispatcher.on_internal_error = errors.append
     monkeypatch.setattr("openimds.dataplane.dispatcher.handle", lambda *_: 1 // 0)
     talk = Talk(dispatcher)
-    assert one(talk.send(GET)).status == 500
+    assert only(talk.send(GET)).status == 500
     assert talk.transport.is_closed
-    assert [type(error) for error in told] == [ZeroDivisionError]
+    assert [type(error) for error in errors] == [ZeroDivisionError]

@@ -1,19 +1,31 @@
 import pytest
 
-from openimds.dataplane.dispatcher import Bounds, Dispatcher
-from openimds.dataplane.response_bytes import CountKey
-from tests.support.talk import FakeClock, Talk, a_dispatcher, a_fleet, an_index, limited, request
+from openimds.dataplane.dispatcher import Bounds, Dispatcher, ParsedRequest
+from openimds.dataplane.response_bytes import CountKey, PreparedResponse
+from openimds.fleet.index import VmEntry
+from openimds.vm.types import Vm
+from tests.support.talk import (
+    UTC_S,
+    FakeClock,
+    IdleProvider,
+    Talk,
+    a_dispatcher,
+    a_fleet,
+    an_index,
+    limited,
+    request,
+)
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
 LEAF = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 
 
-def test_five_requests_a_second_whatever_they_ask() -> None:
+def test_general_limit_is_five_requests_a_second() -> None:
     now = FakeClock()
     dispatcher = a_dispatcher(allowances=limited(), now=now)
     talk = Talk(dispatcher)
-    asked = [INSTANCE, LEAF, INSTANCE, "/nowhere", "/metadata/versions", INSTANCE, LEAF, "/x"]
-    got = [talk.ask(target) for target in asked]
+    targets = [INSTANCE, LEAF, INSTANCE, "/nowhere", "/metadata/versions", INSTANCE, LEAF, "/x"]
+    got = [talk.ask(target) for target in targets]
     assert [reply.status for reply in got] == [200, 200, 200, 404, 200, 429, 429, 429]
     assert got[5].body == b'{ "error": "Too many requests" }'
     assert got[6].body == b"Too many requests"
@@ -23,18 +35,18 @@ def test_five_requests_a_second_whatever_they_ask() -> None:
     assert talk.ask(INSTANCE).status == 200
 
 
-def test_a_throttled_request_is_not_kept() -> None:
+def test_throttled_request_is_not_cached() -> None:
     dispatcher = a_dispatcher(allowances=limited())
     talk = Talk(dispatcher)
     for _ in range(5):
         talk.ask(INSTANCE)
-    held = len(dispatcher.fleet_index.by_name["vm-1"].responses.by_request)
+    count = len(dispatcher.fleet_index.by_name["vm-1"].responses.by_request)
     for number in range(20):
         assert talk.ask(f"{INSTANCE}&x={number}").status == 429
-    assert len(dispatcher.fleet_index.by_name["vm-1"].responses.by_request) == held
+    assert len(dispatcher.fleet_index.by_name["vm-1"].responses.by_request) == count
 
 
-def test_other_bytes_for_the_same_question_are_throttled_too() -> None:
+def test_limit_counts_other_bytes_of_the_same_query() -> None:
     talk = Talk(a_dispatcher(allowances=limited()))
     got = [talk.ask(INSTANCE, Accept=f"x/{number}").status for number in range(7)]
     assert got == [200] * 5 + [429] * 2
@@ -46,7 +58,7 @@ def test_head_is_throttled_without_a_body() -> None:
     assert (got[5].status, got[5].body) == (429, b"")
 
 
-def test_identity_has_its_own_budget() -> None:
+def test_identity_has_its_own_limit() -> None:
     dispatcher = a_dispatcher(allowances=limited())
     talk = Talk(dispatcher)
     token = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x"
@@ -55,7 +67,7 @@ def test_identity_has_its_own_budget() -> None:
     assert dispatcher.throttled == {"identity": 2, "general": 1}
 
 
-def test_one_vm_cannot_spend_what_is_anothers() -> None:
+def test_vm_cannot_exhaust_the_limit_of_another() -> None:
     vms = a_fleet(a={"reach": {"address": ["10.0.0.1"]}}, b={"reach": {"address": ["10.0.0.2"]}})
     dispatcher = a_dispatcher(an_index(*vms), allowances=limited())
     noisy, quiet = Talk(dispatcher, ("10.0.0.1", 1)), Talk(dispatcher, ("10.0.0.2", 1))
@@ -63,27 +75,27 @@ def test_one_vm_cannot_spend_what_is_anothers() -> None:
     assert quiet.ask(INSTANCE).status == 200
 
 
-class TestStrangers:
+class TestUnknownCallers:
     def dispatcher(self, most: int = 1024) -> tuple[Dispatcher, list[str]]:
         vms = a_fleet(a={"reach": {"address": ["10.0.0.1"]}}, b={})
         dispatcher = a_dispatcher(an_index(*vms), bounds=Bounds(unknown_callers=most))
-        told: list[str] = []
-        dispatcher.on_unknown_caller = told.append
-        return dispatcher, told
+        reported: list[str] = []
+        dispatcher.on_unknown_caller = reported.append
+        return dispatcher, reported
 
     @pytest.mark.parametrize("target", [INSTANCE, "/metadata/identity/oauth2/token", "/x"])
-    def test_a_stranger_gets_404_and_is_shown_once(self, target: str) -> None:
-        dispatcher, told = self.dispatcher()
+    def test_unknown_caller_gets_404_and_is_reported_once(self, target: str) -> None:
+        dispatcher, reported = self.dispatcher()
         talk = Talk(dispatcher, ("10.9.9.9", 1))
         got = [talk.ask(target), talk.ask_raw(target, "GET", {})]
         assert [(reply.status, reply.body) for reply in got] == [
             (404, b'{"error":"Not found"}')
         ] * 2
-        assert told == ["10.9.9.9"]
+        assert reported == ["10.9.9.9"]
         assert dispatcher.unknown_callers == {"10.9.9.9": 2}
         assert dispatcher.counts[CountKey("unknown_caller", 404, "unknown_caller")].requests == 2
 
-    def test_a_stranger_is_answered_by_the_bytes_alone_the_next_time(self) -> None:
+    def test_unknown_caller_is_answered_from_the_cache(self) -> None:
         dispatcher, _ = self.dispatcher()
         talk = Talk(dispatcher, ("10.9.9.9", 1))
         data = request(INSTANCE)
@@ -95,17 +107,67 @@ class TestStrangers:
         assert b" 404 " in talk.send(data)
         assert dispatcher.unknown_callers == {"10.9.9.9": 3}
 
-    def test_strangers_are_remembered_up_to_a_bound(self) -> None:
-        dispatcher, told = self.dispatcher(most=2)
+    def test_unknown_callers_are_counted_up_to_a_bound(self) -> None:
+        dispatcher, reported = self.dispatcher(most=2)
         for number in range(5):
             Talk(dispatcher, (f"10.9.9.{number}", 1)).ask(INSTANCE)
-        assert told == ["10.9.9.0", "10.9.9.1"]
+        assert reported == ["10.9.9.0", "10.9.9.1"]
 
 
-def test_prepared_replies_stay_within_their_bound() -> None:
+def test_cached_responses_stay_within_their_bound() -> None:
     dispatcher = a_dispatcher(an_index(max_bytes=20_000))
     talk = Talk(dispatcher)
     for number in range(50):
         talk.ask(f"{INSTANCE}&x={number}")
         assert dispatcher.fleet_index.response_cache.size_bytes <= 20_000
     assert talk.ask(INSTANCE).status == 200
+
+
+def with_extras(*extras: str) -> tuple[Dispatcher, VmEntry[PreparedResponse]]:
+    fleet_index = an_index(Vm("web-1"))
+    dispatcher = Dispatcher(
+        fleet_index,
+        now=lambda: 1000.0,
+        utc=lambda: UTC_S,
+        allowances={},
+        provider=IdleProvider(),
+        extras=frozenset(extras),
+        secret_of=lambda name: f"secret of {name}",
+    )
+    return dispatcher, fleet_index.by_name["web-1"]
+
+
+def status_line(
+    dispatcher: Dispatcher, entry: VmEntry[PreparedResponse], parsed: ParsedRequest
+) -> bytes:
+    response = dispatcher.respond(entry, parsed, b"")
+    assert isinstance(response, PreparedResponse)
+    return dispatcher.send(response, UTC_S)
+
+
+@pytest.mark.parametrize(
+    "secret, status", [("secret of web-1", b" 400 "), ("secret of web-2", b" 403 ")]
+)
+def test_secret_belongs_to_one_vm(secret: str, status: bytes) -> None:
+    parsed = ParsedRequest(
+        "GET",
+        b"/msi/token?resource=r://s&api-version=2019-08-01",
+        has_metadata_header=False,
+        is_forwarded=False,
+        connection="",
+        credentials=(("x-identity-header", secret),),
+    )
+    # With the right secret the answer is that the VM has no identity.
+    assert status in status_line(*with_extras(), parsed)
+
+
+@pytest.mark.parametrize("extras, status", [((), b" 404 "), (("msi_v2",), b" 400 ")])
+def test_extra_endpoint_needs_its_setting(extras: tuple[str, ...], status: bytes) -> None:
+    parsed = ParsedRequest(
+        "GET",
+        b"/metadata/identity/getplatformmetadata?cred-api-version=2.0",
+        has_metadata_header=True,
+        is_forwarded=False,
+        connection="",
+    )
+    assert status in status_line(*with_extras(*extras), parsed)

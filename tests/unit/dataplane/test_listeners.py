@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openimds.dataplane.listeners import Netns, Tcp, Unix, address, listen, listen_on
+from openimds.dataplane.listeners import Netns, Tcp, Unix, address, bound_address, listen, listen_on
 from openimds.errors import ConfigError
 from tests.support.talk import a_dispatcher, a_fleet, an_index, replies, request
 
@@ -27,7 +27,7 @@ ASK = request(
         ("netns:web-1@[fe80::a9fe:a9fe%eth0]:80", Netns("web-1", "fe80::a9fe:a9fe%eth0", 80)),
     ],
 )
-def test_an_address_is_read(text: str, meant: object) -> None:
+def test_address_is_parsed(text: str, meant: object) -> None:
     assert address(text, "listen") == meant
 
 
@@ -46,7 +46,7 @@ def test_an_address_is_read(text: str, meant: object) -> None:
         f"{'x' * 64}.example:80",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_invalid_address_is_rejected(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         address(text, "listen")
     assert str(caught.value) == (
@@ -58,7 +58,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["netns:a\0b", "netns:a\nb", "unix:/run/a\0b", "unix:/run/\udc80", "a\0b:80"]
 )
-def test_what_no_system_call_takes_is_refused(text: str) -> None:
+def test_unprintable_address_is_rejected(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         address(text, "vms.a.reach.listen")
     assert str(caught.value) == (
@@ -66,7 +66,7 @@ def test_what_no_system_call_takes_is_refused(text: str) -> None:
     )
 
 
-def test_a_unix_path_is_absolute() -> None:
+def test_relative_unix_path_is_rejected() -> None:
     with pytest.raises(ConfigError, match="expected unix: and an absolute path"):
         address("unix:run/x.sock", "listen")
 
@@ -75,7 +75,7 @@ def test_a_unix_path_is_absolute() -> None:
     "text",
     ["netns:", "netns:.", "netns:..", "netns:a/b", "netns:@1.2.3.4:80", "netns:a@", "netns:a@b"],
 )
-def test_a_namespace_has_a_name(text: str) -> None:
+def test_netns_without_valid_name_is_rejected(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         address(text, "vms.a.reach.listen")
     assert str(caught.value) == (
@@ -93,7 +93,7 @@ async def _ask(connection: object) -> bytes:
     return reply.body
 
 
-def test_a_tcp_listener_says_its_real_port() -> None:
+def test_tcp_listener_reports_its_real_port() -> None:
     async def talk() -> tuple[str, bytes]:
         listener = await listen(a_dispatcher(), "127.0.0.1:0", "listen")
         host, port = listener.url.removeprefix("http://").split(":")
@@ -106,7 +106,7 @@ def test_a_tcp_listener_says_its_real_port() -> None:
     assert not url.endswith(":0")
 
 
-def test_an_ipv6_listener_has_brackets_in_its_url() -> None:
+def test_ipv6_listener_has_brackets_in_its_url() -> None:
     async def talk() -> str:
         listener = await listen(a_dispatcher(), "[::1]:0", "listen")
         listener.close()
@@ -115,7 +115,7 @@ def test_an_ipv6_listener_has_brackets_in_its_url() -> None:
     assert asyncio.run(talk()).startswith("http://[::1]:")
 
 
-def test_a_unix_listener_belongs_to_its_vm_and_leaves_no_file(tmp_path: Path) -> None:
+def test_unix_listener_belongs_to_its_vm_and_removes_its_file(tmp_path: Path) -> None:
     path = tmp_path / "b.sock"
 
     async def talk() -> bytes:
@@ -131,7 +131,7 @@ def test_a_unix_listener_belongs_to_its_vm_and_leaves_no_file(tmp_path: Path) ->
     assert not path.exists()
 
 
-def test_a_socket_file_left_behind_is_replaced(tmp_path: Path) -> None:
+def test_stale_socket_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "old.sock"
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
@@ -144,7 +144,7 @@ def test_a_socket_file_left_behind_is_replaced(tmp_path: Path) -> None:
     assert asyncio.run(talk()) == f"unix:{path}"
 
 
-def test_another_servers_socket_is_left_alone(tmp_path: Path) -> None:
+def test_socket_of_another_server_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "live.sock"
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(path))
@@ -154,7 +154,7 @@ def test_another_servers_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(ConfigError, match="the file exists and is not a socket"):
@@ -162,14 +162,14 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_a_port_in_use_is_said() -> None:
+def test_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"listen: saw 127.0.0.1:{port} \(.*in use"):
             asyncio.run(listen(a_dispatcher(), f"127.0.0.1:{port}", "listen"))
 
 
-def test_a_socket_that_was_opened_by_somebody_else_is_served() -> None:
+def test_inherited_tcp_socket_is_served() -> None:
     async def talk() -> tuple[bytes, bytes]:
         dispatcher = a_dispatcher(an_index(*a_fleet(a={}, b={})))
         mine = socket.create_server(("127.0.0.1", 0))
@@ -188,7 +188,7 @@ def test_a_socket_that_was_opened_by_somebody_else_is_served() -> None:
     assert gone == b'{"error":"Not found"}'
 
 
-def test_a_given_unix_socket_is_served_and_its_file_left(tmp_path: Path) -> None:
+def test_inherited_unix_socket_keeps_its_file(tmp_path: Path) -> None:
     path = tmp_path / "given.sock"
 
     async def talk() -> bytes:
@@ -205,7 +205,7 @@ def test_a_given_unix_socket_is_served_and_its_file_left(tmp_path: Path) -> None
     assert path.exists()
 
 
-def test_a_socket_in_a_namespace_is_opened_by_whoever_may_enter_it() -> None:
+def test_netns_listener_is_opened_by_the_enter_callback() -> None:
     entered: list[tuple[Netns, str]] = []
     is_stale = False
 
@@ -231,7 +231,7 @@ def test_a_socket_in_a_namespace_is_opened_by_whoever_may_enter_it() -> None:
     assert entered == [(Netns("b", "169.254.169.254", 80), "vms.b.reach.listen")]
 
 
-def test_who_can_enter_no_namespace_says_so() -> None:
+def test_netns_without_enter_callback_is_rejected() -> None:
     with pytest.raises(ConfigError) as caught:
         asyncio.run(listen(a_dispatcher(), "netns:b", "listen"))
     assert str(caught.value) == (
@@ -240,10 +240,53 @@ def test_who_can_enter_no_namespace_says_so() -> None:
     )
 
 
-def test_a_plain_listener_is_never_stale() -> None:
+def test_tcp_listener_is_never_stale() -> None:
     async def talk() -> bool:
         listener = await listen(a_dispatcher(), "127.0.0.1:0", "listen")
         listener.close()
         return listener.is_stale()
 
     assert asyncio.run(talk()) is False
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:0"])
+def test_reopened_listener_keeps_its_drawn_port(text: str) -> None:
+    async def play() -> None:
+        dispatcher = a_dispatcher(an_index(*a_fleet(a={"reach": {"listen": [text]}}, b={})))
+        first = await listen(dispatcher, text, "listen", is_own=True)
+        first.close()
+        host, _, port = first.url.removeprefix("http://").rpartition(":")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(host.strip("[]"), int(port))
+        again = await listen(dispatcher, text, "listen", is_own=True, at=bound_address(first, text))
+        assert again.url == first.url
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.write(ASK)
+        assert replies(await reader.read())[0].body == b"a"
+        writer.close()
+        again.close()
+
+    asyncio.run(play())
+
+
+def test_reopened_unix_socket_keeps_its_path(tmp_path: Path) -> None:
+    async def play() -> None:
+        text = f"unix:{tmp_path}/a"
+        listener = await listen(a_dispatcher(), text, "listen")
+        assert (listener.url, bound_address(listener, text)) == (text, text)
+        listener.close()
+
+    asyncio.run(play())
+
+
+def test_reopening_a_taken_address_is_reported() -> None:
+    async def play() -> None:
+        dispatcher = a_dispatcher()
+        first = await listen(dispatcher, "127.0.0.1:0", "listen")
+        with pytest.raises(ConfigError, match="an address that is free here"):
+            await listen(
+                dispatcher, "127.0.0.1:0", "listen", at=bound_address(first, "127.0.0.1:0")
+            )
+        first.close()
+
+    asyncio.run(play())

@@ -7,6 +7,8 @@ TARGET = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 
 
 class Notes:
+    """An observer that keeps its arguments."""
+
     def __init__(self) -> None:
         self.taken: list[tuple[ObservedRequest, CountKey, bytes]] = []
 
@@ -14,20 +16,20 @@ class Notes:
         self.taken.append((observed, response.count.key, data))
 
 
-def watched() -> tuple[Dispatcher, Notes]:
+def observed_dispatcher() -> tuple[Dispatcher, Notes]:
     dispatcher, notes = a_dispatcher(), Notes()
     dispatcher.set_observer(notes)
     return dispatcher, notes
 
 
-def test_every_request_is_noted_with_what_it_said_and_what_was_said() -> None:
-    dispatcher, notes = watched()
+def test_observer_sees_every_request_and_its_bytes() -> None:
+    dispatcher, notes = observed_dispatcher()
     talk = Talk(dispatcher, ("10.0.0.4", 5))
-    asked = request(TARGET, headers={"metadata": "True", "User-Agent": "test/1"})
-    said = [talk.send(asked) for _ in range(3)]
-    assert [one[2] for one in notes.taken] == said
-    heard, counted, _ = notes.taken[2]
-    assert heard == ObservedRequest(
+    data = request(TARGET, headers={"metadata": "True", "User-Agent": "test/1"})
+    sent = [talk.send(data) for _ in range(3)]
+    assert [note[2] for note in notes.taken] == sent
+    observed, counted, _ = notes.taken[2]
+    assert observed == ObservedRequest(
         utc_s=UTC_S,
         now_s=1000.0,
         vm="vm-1",
@@ -41,7 +43,7 @@ def test_every_request_is_noted_with_what_it_said_and_what_was_said() -> None:
     assert dispatcher.counts[counted].requests == 3
 
 
-def test_what_was_known_by_its_bytes_before_is_noted_too_and_not_after() -> None:
+def test_observer_sees_cached_requests_while_it_is_set() -> None:
     dispatcher, notes = a_dispatcher(), Notes()
     talk = Talk(dispatcher)
     for _ in range(2):
@@ -58,13 +60,13 @@ def test_what_was_known_by_its_bytes_before_is_noted_too_and_not_after() -> None
     )
 
 
-def test_strangers_and_broken_requests_are_noted() -> None:
+def test_observer_sees_unknown_callers_and_malformed_bytes() -> None:
     dispatcher, notes = a_dispatcher(an_index(*a_fleet(a={}, b={}))), Notes()
     dispatcher.set_observer(notes)
     talk = Talk(dispatcher, ("192.0.2.7", 1))
     talk.ask(TARGET)
     talk.send(b"nonsense\r\n\r\n")
-    assert [(one[0].vm, one[0].peer, one[1].reason) for one in notes.taken] == [
+    assert [(observed.vm, observed.peer, key.reason) for observed, key, _ in notes.taken] == [
         ("", "192.0.2.7", "unknown_caller"),
         ("", "192.0.2.7", "malformed"),
     ]

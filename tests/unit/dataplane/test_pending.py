@@ -1,4 +1,4 @@
-"""Replies that wait for something to be made: order, limits, time, and what is kept."""
+"""Responses that wait for pending work: order, limits, time and caching."""
 
 import asyncio
 
@@ -14,13 +14,13 @@ from tests.support.talk import (
 from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
 
 
-def test_a_reply_is_said_when_it_is_made_and_reading_waits_for_it() -> None:
+def test_pending_response_pauses_reading_until_it_is_ready() -> None:
     async def play(stage: Stage) -> None:
         assert stage.send(TOKEN) == b""
         assert stage.is_paused()
         await settle()
-        await stage.bench.end()
-        (reply,) = stage.said()
+        await stage.provider.finish()
+        (reply,) = stage.replies()
         assert (reply.status, b'"access_token":"jwt"' in reply.body) == (200, True)
         assert "x-ms-request-id" not in reply.headers
         assert not stage.is_paused()
@@ -29,15 +29,15 @@ def test_a_reply_is_said_when_it_is_made_and_reading_waits_for_it() -> None:
     run(play)
 
 
-def test_what_was_asked_behind_it_is_answered_behind_it() -> None:
+def test_pipelined_requests_wait_behind_a_pending_response() -> None:
     async def play(stage: Stage) -> None:
         assert replies(stage.send(INSTANCE, TOKEN, INSTANCE, TOKEN, INSTANCE))[0].body == b"vm-1"
         await settle()
-        assert stage.said() == []
-        await stage.bench.end(1, "second")
-        assert stage.said() == []
-        await stage.bench.end(0, "first")
-        bodies = [reply.body for reply in stage.said()]
+        assert stage.replies() == []
+        await stage.provider.finish(1, "second")
+        assert stage.replies() == []
+        await stage.provider.finish(0, "first")
+        bodies = [reply.body for reply in stage.replies()]
         assert [b"first" in bodies[0], bodies[1], b"second" in bodies[2], bodies[3]] == [
             True,
             b"vm-1",
@@ -48,77 +48,77 @@ def test_what_was_asked_behind_it_is_answered_behind_it() -> None:
     run(play)
 
 
-def test_bytes_that_come_meanwhile_wait_their_turn() -> None:
-    """A loop may deliver what it had read already when reading was paused."""
+def test_bytes_during_a_wait_are_answered_in_order() -> None:
+    """A loop may still deliver bytes that it read before reading was paused."""
 
     async def play(stage: Stage) -> None:
         stage.send(INSTANCE)
         stage.send(TOKEN)
         assert stage.send(INSTANCE) == b""
         await settle()
-        await stage.bench.end()
-        assert [reply.body[:5] for reply in stage.said()] == [b'{"acc', b"vm-1"]
+        await stage.provider.finish()
+        assert [reply.body[:5] for reply in stage.replies()] == [b'{"acc', b"vm-1"]
 
     run(play)
 
 
-def test_a_mistake_of_ours_is_told_and_answered_as_azure_does() -> None:
+def test_failing_provider_is_reported_and_answered_with_500() -> None:
     async def play(stage: Stage) -> None:
-        told: list[BaseException] = []
-        stage.dispatcher.on_internal_error = told.append
+        errors: list[BaseException] = []
+        stage.dispatcher.on_internal_error = errors.append
         stage.send(TOKEN, INSTANCE)
         await settle()
-        mistake = RuntimeError("ours")
-        stage.bench.asked[0].set_exception(mistake)
+        failure = RuntimeError("ours")
+        stage.provider.futures[0].set_exception(failure)
         await settle()
-        first, second = stage.said()
+        first, second = stage.replies()
         assert (first.status, second.status) == (500, 200)
         assert b'"error":"unknown"' in first.body
-        assert told == [mistake]
+        assert errors == [failure]
 
     run(play)
 
 
-def test_five_of_a_vm_may_be_under_way_and_no_more() -> None:
+def test_sixth_pending_request_of_a_vm_is_throttled() -> None:
     async def play(stage: Stage) -> None:
         talks = [Talk(stage.dispatcher) for _ in range(6)]
-        bytes_of = request(TOKEN, headers={"Metadata": "true"})
-        said = [talk.send(bytes_of) for talk in talks]
-        assert said[:5] == [b""] * 5
-        assert replies(said[5])[0].status == 429
+        data = request(TOKEN, headers={"Metadata": "true"})
+        sent = [talk.send(data) for talk in talks]
+        assert sent[:5] == [b""] * 5
+        assert replies(sent[5])[0].status == 429
         assert stage.dispatcher.throttled == {"identity": 1}
         await settle()
-        await stage.bench.end(0)
+        await stage.provider.finish(0)
         assert b"jwt" in talks[0].transport.take()
-        stage.bench.response_cache = None
+        stage.provider.token = None
         assert talks[5].send(request(f"{TOKEN}&x=1", headers={"Metadata": "true"})) == b""
         for number in range(1, 5):
-            await stage.bench.end(number)
+            await stage.provider.finish(number)
         await settle()
-        await stage.bench.end(5)
+        await stage.provider.finish(5)
 
     run(play, allowances={"identity": Allowance(20, 0, 5)})
 
 
-def test_who_came_too_soon_is_not_made_a_token_for() -> None:
+def test_throttled_request_makes_no_token() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
         assert replies(stage.send(f"{TOKEN}&x=1"))[:0] == []
-        await stage.bench.end()
-        assert [reply.status for reply in stage.said()] == [200, 429]
+        await stage.provider.finish()
+        assert [reply.status for reply in stage.replies()] == [200, 429]
 
     run(play, allowances={"identity": Allowance(1)})
 
 
-def test_a_vm_that_changed_meanwhile_gets_its_answer_and_it_is_not_kept() -> None:
+def test_response_of_a_changed_vm_is_sent_but_not_cached() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
         fleet_index = stage.dispatcher.fleet_index
         fleet_index.apply(fleet_index.plan(a_fleet(**{"vm-1": {}})))
-        await stage.bench.end()
-        assert stage.said()[0].status == 200
+        await stage.provider.finish()
+        assert stage.replies()[0].status == 200
         assert fleet_index.by_name["vm-1"].responses.by_request == {}
         (reply,) = replies(stage.send(TOKEN))
         assert b"Identity not found" in reply.body
@@ -126,45 +126,45 @@ def test_a_vm_that_changed_meanwhile_gets_its_answer_and_it_is_not_kept() -> Non
     run(play)
 
 
-def test_a_caller_who_wants_to_close_is_closed_after_the_answer() -> None:
+def test_connection_close_waits_for_the_pending_response() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN, Connection="close")
         await settle()
         assert not stage.talk.transport.is_closed
-        await stage.bench.end()
-        (reply,) = stage.said()
+        await stage.provider.finish()
+        (reply,) = stage.replies()
         assert reply.headers["Connection"] == "close"
         assert stage.talk.transport.is_closed
 
     run(play)
 
 
-def test_a_caller_who_has_gone_is_not_written_to() -> None:
+def test_closed_transport_is_not_written_to() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
         stage.talk.transport.abort()
-        await stage.bench.end()
+        await stage.provider.finish()
         assert stage.talk.transport.take() == b""
         assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
 
     run(play)
 
 
-def test_a_drain_waits_for_the_answer() -> None:
+def test_drain_waits_for_the_pending_response() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
         stage.dispatcher.connections.drain()
         assert not stage.talk.transport.is_closed
-        await stage.bench.end()
-        assert stage.said()[0].status == 200
+        await stage.provider.finish()
+        assert stage.replies()[0].status == 200
         assert stage.talk.transport.is_closed
 
     run(play)
 
 
-def test_nobody_waits_for_ever() -> None:
+def test_pending_response_is_aborted_after_answer_s() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
@@ -174,52 +174,52 @@ def test_nobody_waits_for_ever() -> None:
         stage.now.now_s += 31
         stage.dispatcher.connections.sweep(stage.now())
         assert stage.talk.transport.is_aborted
-        await stage.bench.end()
+        await stage.provider.finish()
 
     run(play, bounds=Bounds(answer_s=60))
 
 
-def test_a_caller_who_reads_nothing_is_not_read_from_when_an_answer_comes() -> None:
+def test_full_write_buffer_keeps_reading_paused_after_a_wait() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
         stage.talk.connection.pause_writing()
-        await stage.bench.end()
-        assert stage.is_paused(), "he still does not read"
+        await stage.provider.finish()
+        assert stage.is_paused(), "the peer still does not read"
         stage.talk.connection.resume_writing()
         assert not stage.is_paused()
 
     run(play)
 
 
-def test_a_caller_who_reads_again_still_waits_for_his_answer() -> None:
+def test_drained_write_buffer_does_not_end_a_wait() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
         stage.talk.connection.pause_writing()
         stage.talk.connection.resume_writing()
         assert stage.is_paused()
-        await stage.bench.end()
+        await stage.provider.finish()
         assert not stage.is_paused()
 
     run(play)
 
 
-def test_half_a_request_behind_a_wait_has_the_time_of_a_head() -> None:
+def test_half_request_behind_a_wait_has_the_time_of_a_head() -> None:
     async def play(stage: Stage) -> None:
         head = request(INSTANCE, headers={"Metadata": "true"})[:40]
         stage.talk.send(request(TOKEN, headers={"Metadata": "true"}) + head)
         await settle()
-        await stage.bench.end()
-        stage.said()
+        await stage.provider.finish()
+        stage.replies()
         stage.now.now_s += 11
         stage.dispatcher.connections.sweep(stage.now())
-        assert stage.said()[0].status == 408
+        assert stage.replies()[0].status == 408
 
     run(play)
 
 
-def test_an_answer_that_is_never_made_ends_the_connection() -> None:
+def test_cancelled_work_aborts_the_connection() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
@@ -231,7 +231,7 @@ def test_an_answer_that_is_never_made_ends_the_connection() -> None:
     run(play)
 
 
-def test_connect_is_the_last_word() -> None:
+def test_connect_closes_the_connection() -> None:
     async def play(stage: Stage) -> None:
         stage.talk.send(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nMetadata: true\r\n\r\n")
         assert stage.talk.transport.is_closed

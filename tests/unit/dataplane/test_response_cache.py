@@ -1,4 +1,4 @@
-"""Replies that were made: what is kept of them, how long, and what takes their place."""
+"""Responses with results of pending work: cached, rendered again, replaced."""
 
 from hashlib import sha256
 
@@ -13,12 +13,12 @@ from tests.support.talk import (
 from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
 
 
-def test_a_held_one_is_answered_at_once_and_counts_down_by_the_second() -> None:
+def test_cached_token_counts_down_by_the_second() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
-        await stage.bench.end()
-        stage.said()
+        await stage.provider.finish()
+        stage.replies()
         seen = []
         for _ in range(3):
             (first,), (again,) = replies(stage.send(TOKEN)), replies(stage.send(TOKEN))
@@ -26,71 +26,71 @@ def test_a_held_one_is_answered_at_once_and_counts_down_by_the_second() -> None:
             seen.append(first.body.partition(b'expires_in":"')[2][:5])
             stage.utc_s += 1
         assert seen == [b"86399", b"86398", b"86397"]
-        assert len(stage.bench.asked) == 1
+        assert len(stage.provider.futures) == 1
 
     run(play)
 
 
-def test_one_that_is_over_is_made_anew() -> None:
+def test_expired_token_is_made_again() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
-        await stage.bench.end()
-        stage.said()
-        stage.bench.response_cache = None
+        await stage.provider.finish()
+        stage.replies()
+        stage.provider.token = None
         stage.utc_s += 86400
         assert stage.send(TOKEN) == b""
         await settle()
-        await stage.bench.end(1, "new")
-        assert b'"new"' in stage.said()[0].body
+        await stage.provider.finish(1, "new")
+        assert b'"new"' in stage.replies()[0].body
 
     run(play)
 
 
-def test_a_fresh_one_is_made_every_time_and_not_kept() -> None:
+def test_bypass_cache_makes_a_token_each_time() -> None:
     async def play(stage: Stage) -> None:
         for number in range(2):
             assert stage.send(f"{TOKEN}&bypass_cache=true") == b""
             await settle()
-            await stage.bench.end(number)
-            stage.said()
+            await stage.provider.finish(number)
+            stage.replies()
         assert stage.dispatcher.fleet_index.by_name["vm-1"].responses.by_request == {}
 
     run(play)
 
 
-def test_what_takes_the_place_of_a_refused_token_is_what_everybody_gets_from_then_on() -> None:
+def test_refreshed_token_replaces_the_cached_response() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)
         await settle()
-        await stage.bench.end(0, "first")
-        stage.said()
+        await stage.provider.finish(0, "first")
+        stage.replies()
         assert b"first" in replies(stage.send(TOKEN))[0].body
         stage.send(f"{TOKEN}&token_sha256_to_refresh={sha256(b'first').hexdigest()}")
         await settle()
-        await stage.bench.end(1, "second")
-        stage.said()
+        await stage.provider.finish(1, "second")
+        stage.replies()
         # Within the same second, by the same bytes.
         assert b"second" in replies(stage.send(TOKEN))[0].body
 
     run(play)
 
 
-def test_a_failure_is_said_and_not_kept() -> None:
+def test_failure_is_not_cached() -> None:
     async def play(stage: Stage) -> None:
         for number in range(2):
             stage.send(TOKEN)
             await settle()
-            stage.bench.asked[number].set_result(Failed("throttled"))
+            stage.provider.futures[number].set_result(Failed("throttled"))
             await settle()
-            (reply,) = stage.said()
+            (reply,) = stage.replies()
             assert reply.status == 429
         assert stage.dispatcher.counts[CountKey("token", 429, "throttled")].requests == 2
 
     run(play)
 
 
-def test_a_refusal_with_a_time_in_it_is_made_anew_with_the_next_second() -> None:
+def test_refusal_with_a_time_is_rendered_each_second() -> None:
     async def play(stage: Stage) -> None:
         target = TOKEN.replace("https://a", "foo")
         seen = []
@@ -105,19 +105,19 @@ def test_a_refusal_with_a_time_in_it_is_made_anew_with_the_next_second() -> None
     run(play)
 
 
-def test_a_document_is_looked_at_every_second_and_written_anew_only_when_it_is_another() -> None:
+def test_attested_document_is_rendered_for_a_new_signature_only() -> None:
     async def play(stage: Stage) -> None:
         target = "/metadata/attested/document?api-version=2021-02-01"
         signature = Signature("one", UTC_S + 300)
-        stage.bench.signature = signature
+        stage.provider.signature = signature
         assert b'"one"' in replies(stage.send(target))[0].body
-        (kept,) = {id(one): one for one in stage.kept()}.values()
-        written = kept.after
+        (cached,) = {id(response): response for response in stage.cached()}.values()
+        bytes_before = cached.after
         stage.utc_s += 5
         stage.send(target)
-        assert kept.after is written
-        assert kept.until_s == stage.utc_s + 1
-        stage.bench.signature = Signature("two", UTC_S + 300)
+        assert cached.after is bytes_before
+        assert cached.until_s == stage.utc_s + 1
+        stage.provider.signature = Signature("two", UTC_S + 300)
         stage.utc_s += 5
         assert b'"two"' in replies(stage.send(target))[0].body
 
@@ -125,7 +125,7 @@ def test_a_document_is_looked_at_every_second_and_written_anew_only_when_it_is_a
 
 
 @pytest.mark.parametrize("body", [b"", b"resource=https://a"])
-def test_a_post_is_not_remembered_by_its_bytes(body: bytes) -> None:
+def test_post_is_not_cached(body: bytes) -> None:
     async def play(stage: Stage) -> None:
         head = f"POST {INSTANCE} HTTP/1.1\r\nHost: a\r\nMetadata: true\r\n"
         text = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -135,7 +135,7 @@ def test_a_post_is_not_remembered_by_its_bytes(body: bytes) -> None:
     run(play)
 
 
-def test_a_secret_in_a_header_is_part_of_the_question() -> None:
+def test_cache_key_contains_the_secret_header() -> None:
     async def play(stage: Stage) -> None:
         keys = []
         for secret in ("one", "two"):

@@ -14,8 +14,8 @@ def nic(*addresses: str, v6: tuple[str, ...] = ()) -> dict[str, object]:
         "network": {
             "interface": [
                 {
-                    "ipv4": {"ipAddress": [{"privateIpAddress": one} for one in addresses]},
-                    "ipv6": {"ipAddress": [{"privateIpAddress": one} for one in v6]},
+                    "ipv4": {"ipAddress": [{"privateIpAddress": text} for text in addresses]},
+                    "ipv6": {"ipAddress": [{"privateIpAddress": text} for text in v6]},
                 }
             ]
         }
@@ -23,9 +23,9 @@ def nic(*addresses: str, v6: tuple[str, ...] = ()) -> dict[str, object]:
 
 
 def fleet_index(**vms: dict[str, object]) -> FleetIndex[object]:
-    made: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
-    made.apply(made.plan(a_fleet(**vms)))
-    return made
+    fleet: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
+    fleet.apply(fleet.plan(a_fleet(**vms)))
+    return fleet
 
 
 def addresses(fleet: FleetIndex[object]) -> set[str]:
@@ -36,7 +36,7 @@ def name_of(entry: VmEntry[object] | None) -> str | None:
     return entry.name if entry else None
 
 
-def test_one_vm_answers_every_caller() -> None:
+def test_fleet_of_one_answers_every_caller() -> None:
     alone = fleet_index(a={})
     assert name_of(alone.entry_at("203.0.113.9")) == name_of(alone.entry_at("")) == "a"
 
@@ -56,7 +56,7 @@ def test_one_vm_answers_every_caller() -> None:
         ("", None),
     ],
 )
-def test_a_fleet_is_told_apart_by_source_address(address: str, name: str | None) -> None:
+def test_source_address_finds_its_vm(address: str, name: str | None) -> None:
     fleet = fleet_index(a=nic("10.0.0.4", "10.0.0.5"), b=nic("10.0.0.6", v6=("FD00::4",)))
     assert name_of(fleet.entry_at(address)) == name
 
@@ -69,14 +69,14 @@ def test_reach_replaces_the_private_addresses() -> None:
     assert fleet.entry_at("10.0.0.4") is None
 
 
-def test_reach_of_nothing_is_reached_by_no_address() -> None:
+def test_empty_reach_has_no_address() -> None:
     fleet = fleet_index(a={"reach": {"address": [], "listen": ["127.0.0.1:1"]}}, b=nic("10.0.0.5"))
     assert addresses(fleet) == {"10.0.0.5"}
     assert fleet.listeners == {"127.0.0.1:1": "a"}
 
 
 @pytest.mark.parametrize(
-    "second, said",
+    "second, message",
     [
         (
             nic("10.0.0.4"),
@@ -98,24 +98,24 @@ def test_reach_of_nothing_is_reached_by_no_address() -> None:
         ),
     ],
 )
-def test_two_vms_never_share_a_way_in(second: dict[str, object], said: str) -> None:
+def test_conflicting_or_invalid_reach_is_rejected(second: dict[str, object], message: str) -> None:
     first = {**nic("10.0.0.4"), "reach": {"address": ["10.0.0.4"], "listen": ["unix:/run/x"]}}
     with pytest.raises(ConfigError) as caught:
         fleet_index(a=first, b=second)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
-def test_an_address_twice_in_one_vm_is_no_conflict() -> None:
+def test_repeated_address_in_one_vm_is_no_conflict() -> None:
     assert name_of(fleet_index(a=nic("10.0.0.4", "10.0.0.4"), b={}).entry_at("10.0.0.4")) == "a"
 
 
-def test_a_default_address_reaches_its_vm() -> None:
+def test_default_address_reaches_its_vm() -> None:
     fleet = fleet_index(a={}, b={})
     assert name_of(fleet.entry_at(default_address(Vm("b")))) == "b"
     assert fleet.warnings() == []
 
 
-def test_a_default_address_gives_way_to_a_written_one() -> None:
+def test_default_address_yields_to_a_configured_one() -> None:
     taken = default_address(Vm("b"))
     fleet = fleet_index(b={}, a=nic(taken))
     assert name_of(fleet.entry_at(taken)) == "a"
@@ -127,52 +127,52 @@ def test_a_default_address_gives_way_to_a_written_one() -> None:
     ]
 
 
-def test_a_captured_address_that_is_none_is_no_way_in() -> None:
+def test_invalid_captured_address_is_ignored() -> None:
     fleet = fleet_index(a=nic("X.X.X.X"), b=nic("10.0.0.5"))
     assert addresses(fleet) == {default_address(Vm("a")), "10.0.0.5"}
 
 
-def test_an_entry_gives_back_its_vm() -> None:
+def test_entry_returns_its_vm() -> None:
     vm = Vm("a", document={"compute": {"zone": "1"}}, reach=Reach(("10.0.0.4",), ("unix:/x",)))
     entry: VmEntry[object] = VmEntry(vm)
     assert entry.vm == vm
     assert entry.vm.document == {"compute": {"zone": "1"}}
 
 
-def test_limits_are_counted_apart_by_vm_and_class() -> None:
+def test_limits_are_counted_per_vm_and_class() -> None:
     limits = {"general": Allowance(2), "identity": Allowance(1, 3)}
-    one: VmEntry[object] = VmEntry(Vm("a"))
+    first: VmEntry[object] = VmEntry(Vm("a"))
     other: VmEntry[object] = VmEntry(Vm("b"))
-    assert [one.grants("general", limits, 0.0) for _ in range(3)] == [True, True, False]
-    assert [one.grants("identity", limits, 0.0) for _ in range(4)] == [True, True, True, False]
+    assert [first.grants("general", limits, 0.0) for _ in range(3)] == [True, True, False]
+    assert [first.grants("identity", limits, 0.0) for _ in range(4)] == [True, True, True, False]
     assert other.grants("general", limits, 0.0)
-    assert [one.grants("general", limits, at) for at in (0.9, 1.0)] == [False, True]
+    assert [first.grants("general", limits, at) for at in (0.9, 1.0)] == [False, True]
 
 
-def test_a_class_without_allowance_is_not_limited() -> None:
+def test_class_without_allowance_is_not_limited() -> None:
     entry: VmEntry[object] = VmEntry(Vm("a"))
     assert all(entry.grants("general", {}, 0.0) for _ in range(100))
 
 
-def test_a_step_changes_what_it_names_and_no_more() -> None:
+def test_update_changes_only_the_named_vms() -> None:
     fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"), c={})
-    kept = fleet.by_name["b"]
+    untouched = fleet.by_name["b"]
     generation = fleet.generation
     fleet.apply(fleet.plan(a_fleet(a=nic("10.0.0.3"), d=nic("10.0.0.1")), ["c"]))
-    assert fleet.by_name["b"] is kept
+    assert fleet.by_name["b"] is untouched
     assert fleet.generation == generation + 1
     names = {at: name_of(fleet.entry_at(at)) for at in ("10.0.0.1", "10.0.0.2", "10.0.0.3")}
     assert names == {"10.0.0.1": "d", "10.0.0.2": "b", "10.0.0.3": "a"}
     assert set(fleet.by_name) == {"a", "b", "d"}
 
 
-def test_two_vms_may_swap_their_addresses_in_one_step() -> None:
+def test_two_vms_may_swap_their_addresses_in_one_update() -> None:
     fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
     fleet.apply(fleet.plan(a_fleet(a=nic("10.0.0.2"), b=nic("10.0.0.1"))))
     assert (name_of(fleet.entry_at("10.0.0.1")), name_of(fleet.entry_at("10.0.0.2"))) == ("b", "a")
 
 
-def test_a_plan_that_fails_changes_nothing() -> None:
+def test_failed_plan_changes_nothing() -> None:
     fleet = fleet_index(a=nic("10.0.0.1"), b=nic("10.0.0.2"))
     with pytest.raises(ConfigError, match=r"vms.c.reach.address: saw 10.0.0.2, which is also"):
         fleet.plan(a_fleet(a=nic("10.0.0.9"), c=nic("10.0.0.2")))
@@ -180,7 +180,7 @@ def test_a_plan_that_fails_changes_nothing() -> None:
     assert set(fleet.by_name) == {"a", "b"}
 
 
-def test_a_change_gives_nobody_a_new_budget() -> None:
+def test_update_keeps_the_limits_of_a_vm() -> None:
     limits = {"general": Allowance(1)}
     fleet = fleet_index(a={}, b={})
     assert fleet.by_name["a"].grants("general", limits, 0.0)
@@ -188,7 +188,7 @@ def test_a_change_gives_nobody_a_new_budget() -> None:
     assert not fleet.by_name["a"].grants("general", limits, 0.5)
 
 
-def test_one_of_two_with_the_same_default_may_go() -> None:
+def test_default_address_returns_when_its_holder_leaves() -> None:
     taken = default_address(Vm("b"))
     fleet = fleet_index(b={}, c={"reach": {"address": [taken]}}, d={})
     assert name_of(fleet.entry_at(taken)) == "c"
@@ -198,7 +198,7 @@ def test_one_of_two_with_the_same_default_may_go() -> None:
     assert name_of(fleet.entry_at(taken)) == "d"
 
 
-def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_default_address_reaches_no_vm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openimds.fleet.index.default_address", lambda _: "10.1.1.1")
     fleet = fleet_index(a={}, b={}, c={"reach": {"address": []}})
     assert fleet.entry_at("10.1.1.1") is None
@@ -208,13 +208,13 @@ def test_equal_defaults_reach_nobody_until_one_is_alone(monkeypatch: pytest.Monk
     assert fleet.warnings() == []
 
 
-def test_tenants_of_other_clouds_are_known_and_whether_anybody_has_an_identity() -> None:
+def test_clouds_and_identities_are_collected() -> None:
     fleet: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
     fleet.apply(fleet.plan([Vm("a")]))
     assert (fleet.clouds, fleet.has_identities) == ({}, False)
     tenant = "11111111-2222-3333-4444-555555555555"
-    said = Identities(system=True, tenant_id=tenant)
-    fleet.apply(fleet.plan([Vm("b", cloud="AzureChinaCloud", identities=said)]))
+    identities = Identities(system=True, tenant_id=tenant)
+    fleet.apply(fleet.plan([Vm("b", cloud="AzureChinaCloud", identities=identities)]))
     fleet.apply(fleet.plan([Vm("c", cloud="AzureUSGovernmentCloud")]))
     assert fleet.has_identities
     assert fleet.clouds == {

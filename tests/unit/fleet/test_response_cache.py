@@ -8,7 +8,7 @@ def keep(
         response_cache.put(replies, b"%d" % key, key, size)
 
 
-def test_what_is_kept_is_found() -> None:
+def test_cached_response_is_found() -> None:
     response_cache: ResponseCache[int] = ResponseCache(100)
     replies: CachedResponses[int] = CachedResponses()
     keep(response_cache, replies, 1, 2)
@@ -16,7 +16,7 @@ def test_what_is_kept_is_found() -> None:
     assert (response_cache.size_bytes, len(response_cache)) == (20, 1)
 
 
-def test_beyond_its_size_the_one_that_grew_longest_ago_is_dropped() -> None:
+def test_vm_with_the_oldest_response_is_dropped_first() -> None:
     response_cache: ResponseCache[int] = ResponseCache(50)
     first: CachedResponses[int] = CachedResponses()
     second: CachedResponses[int] = CachedResponses()
@@ -29,7 +29,7 @@ def test_beyond_its_size_the_one_that_grew_longest_ago_is_dropped() -> None:
     assert response_cache.size_bytes == 40
 
 
-def test_one_reply_larger_than_the_shelf_is_not_kept() -> None:
+def test_response_larger_than_the_cache_is_not_kept() -> None:
     response_cache: ResponseCache[int] = ResponseCache(50)
     replies: CachedResponses[int] = CachedResponses()
     keep(response_cache, replies, 1, size=51)
@@ -37,7 +37,7 @@ def test_one_reply_larger_than_the_shelf_is_not_kept() -> None:
     assert (response_cache.size_bytes, len(response_cache)) == (0, 0)
 
 
-def test_one_vm_cannot_fill_the_shelf() -> None:
+def test_one_vm_cannot_fill_the_cache() -> None:
     response_cache: ResponseCache[int] = ResponseCache(1 << 30)
     replies: CachedResponses[int] = CachedResponses()
     keep(response_cache, replies, *range(MAX_PER_VM + 1))
@@ -45,7 +45,7 @@ def test_one_vm_cannot_fill_the_shelf() -> None:
     assert response_cache.size_bytes == 10
 
 
-def test_dropping_twice_is_dropping_once() -> None:
+def test_second_drop_changes_nothing() -> None:
     response_cache: ResponseCache[int] = ResponseCache(100)
     replies: CachedResponses[int] = CachedResponses()
     keep(response_cache, replies, 1)

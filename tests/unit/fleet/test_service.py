@@ -17,8 +17,8 @@ def a_vm(name: str, *addresses: str, listen: tuple[str, ...] = (), size: str = "
     return parse_vm(name, {"compute": {"vmSize": size}, "reach": reach})
 
 
-def looks(office: Office) -> object:
-    """Everything that can be seen of a desk: the picture, the listeners, the store."""
+def visible(office: Office) -> object:
+    """Return everything visible of a fleet service: the index, the listeners, the store."""
     office.store.fails.clear()
     return (
         {name: entry.vm for name, entry in office.fleet_index.by_name.items()},
@@ -30,18 +30,18 @@ def looks(office: Office) -> object:
     )
 
 
-def test_a_body_comes_back_as_the_vm(tmp_path: Path) -> None:
+def test_stored_body_decodes_to_the_vm(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
-        for one in (Vm("a"), a_vm("b", "10.0.0.1", listen=("unix:/x",))):
-            stored, is_new = await office.fleet_service.put(one, "me")
-            assert (stored.body, stored.origin, is_new) == (encode_vm(one), "api", True)
-            assert decode_vm(stored) == one
-            assert office.fleet_index.by_name[one.name].vm == one
+        for each in (Vm("a"), a_vm("b", "10.0.0.1", listen=("unix:/x",))):
+            stored, is_new = await office.fleet_service.put(each, "me")
+            assert (stored.body, stored.origin, is_new) == (encode_vm(each), "api", True)
+            assert decode_vm(stored) == each
+            assert office.fleet_index.by_name[each.name].vm == each
 
     at_work(tmp_path, work)
 
 
-def test_loading_shows_what_is_kept(tmp_path: Path) -> None:
+def test_load_fills_the_index_from_the_store(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.put(a_vm("a", "10.0.0.1", listen=("unix:/a",)), "me")
         await office.fleet_service.put(a_vm("b", "10.0.0.2"), "me")
@@ -57,10 +57,10 @@ def test_loading_shows_what_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["write", "listeners", "conflict", "address"])
-def test_a_change_that_fails_changes_nothing(tmp_path: Path, failing: str) -> None:
+def test_failed_change_changes_nothing(tmp_path: Path, failing: str) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.put(a_vm("a", "10.0.0.1", listen=("unix:/a",)), "me")
-        before = looks(office)
+        before = visible(office)
         listen = ("unix:/b", TAKEN) if failing == "listeners" else ("unix:/b",)
         address = "10.0.0.1" if failing == "address" else "10.0.0.2"
         office.store.fails = {failing}
@@ -68,9 +68,9 @@ def test_a_change_that_fails_changes_nothing(tmp_path: Path, failing: str) -> No
         kinds = (StoreError, ConflictError, ConfigError)
         with pytest.raises(kinds):
             await office.fleet_service.put(a_vm("b", address, listen=listen), "me", expected)
-        # What was opened for it is closed again.
+        # The listeners opened for the change are closed again.
         assert office.opened[-1] == {"unix:/a": "a"}
-        assert looks(office) == before
+        assert visible(office) == before
         await office.fleet_service.put(a_vm("b", "10.0.0.2"), "me")
 
     at_work(tmp_path, work)
@@ -86,7 +86,7 @@ def test_listeners_are_open_before_the_change_is_written(tmp_path: Path) -> None
     at_work(tmp_path, work)
 
 
-def test_an_answer_is_given_though_the_store_fails_after_the_change(tmp_path: Path) -> None:
+def test_change_stands_though_later_store_calls_fail(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         write = office.store.write
 
@@ -102,7 +102,7 @@ def test_an_answer_is_given_though_the_store_fails_after_the_change(tmp_path: Pa
     at_work(tmp_path, work)
 
 
-def test_the_vm_of_the_start_goes_when_another_comes(tmp_path: Path) -> None:
+def test_first_vm_replaces_the_default_vm(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.sync([Vm("vm-1")], DEFAULT, "start")
         stored, is_new = await office.fleet_service.put(a_vm("vm-1", size="Mine"), "me")
@@ -116,12 +116,12 @@ def test_the_vm_of_the_start_goes_when_another_comes(tmp_path: Path) -> None:
         await office.fleet_service.sync([Vm("vm-1")], DEFAULT, "start")
         await office.fleet_service.put(a_vm("b"), "me")
         assert office.fleet_index.by_name.keys() == {"b"}
-        assert [one.name for one in office.store.page("", 9)] == ["b"]
+        assert [vm.name for vm in office.store.page("", 9)] == ["b"]
 
     at_work(tmp_path, more)
 
 
-def test_removing_tells_whether_there_was_one(tmp_path: Path) -> None:
+def test_remove_returns_whether_the_vm_existed(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.put(a_vm("a"), "me")
         assert await office.fleet_service.remove("a", "me")
@@ -133,25 +133,25 @@ def test_removing_tells_whether_there_was_one(tmp_path: Path) -> None:
     at_work(tmp_path, work)
 
 
-def test_a_sync_changes_its_own_origin_only(tmp_path: Path) -> None:
+def test_sync_changes_only_its_own_origin(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         fleet_service = office.fleet_service
         await fleet_service.put(a_vm("mine"), "me")
         await fleet_service.sync([a_vm("a"), a_vm("b")], "file", "file x")
         assert await fleet_service.sync([a_vm("a"), a_vm("b")], "file", "file x") == []
         changes = await fleet_service.sync([a_vm("b", size="T"), a_vm("c")], "file", "file x")
-        assert {(one.name, one.after is None, one.who) for one in changes} == {
+        assert {(change.name, change.after is None, change.who) for change in changes} == {
             ("a", True, "file x"),
             ("b", False, "file x"),
             ("c", False, "file x"),
         }
-        assert {one.name: one.origin for one in office.store.page("", 9)} == {
+        assert {vm.name: vm.origin for vm in office.store.page("", 9)} == {
             "b": "file",
             "c": "file",
             "mine": "api",
         }
         assert office.fleet_index.by_name.keys() == {"b", "c", "mine"}
-        # A file that names it takes it over, and lets it go again.
+        # A file that names the VM takes it over, and removes it again.
         await fleet_service.sync([a_vm("mine")], "file", "file x")
         await fleet_service.sync([], "file", "file x")
         assert not office.fleet_index.by_name
@@ -164,32 +164,32 @@ def test_two_vms_may_swap_their_addresses_in_one_sync(tmp_path: Path) -> None:
         await office.fleet_service.sync([a_vm("a", "10.0.0.1"), a_vm("b", "10.0.0.2")], "file", "x")
         await office.fleet_service.sync([a_vm("a", "10.0.0.2"), a_vm("b", "10.0.0.1")], "file", "x")
         found = [office.fleet_index.entry_at(f"10.0.0.{number}") for number in (1, 2)]
-        assert [one and one.name for one in found] == ["b", "a"]
-        before = looks(office)
+        assert [entry and entry.name for entry in found] == ["b", "a"]
+        before = visible(office)
         with pytest.raises(ConfigError):
             await office.fleet_service.sync(
                 [a_vm("a", "10.0.0.9"), a_vm("b", "10.0.0.9")], "file", "x"
             )
-        assert looks(office) == before
+        assert visible(office) == before
 
     at_work(tmp_path, work)
 
 
-def test_many_changes_at_once_happen_one_after_another(tmp_path: Path) -> None:
+def test_concurrent_changes_are_serialized(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         puts = [office.fleet_service.put(a_vm(f"vm-{i % 7}", size=str(i)), "me") for i in range(60)]
         removes = [office.fleet_service.remove(f"vm-{i}", "me") for i in range(3)]
         await asyncio.gather(*puts, *removes)
-        kept = {one.name: decode_vm(one) for one in office.store.page("", 99)}
+        kept = {vm.name: decode_vm(vm) for vm in office.store.page("", 99)}
         assert kept == {name: entry.vm for name, entry in office.fleet_index.by_name.items()}
-        numbers = [one.revision for one in office.store.changes(0, 999)]
+        numbers = [change.revision for change in office.store.changes(0, 999)]
         assert numbers == list(range(1, 64))
         assert office.fleet_service.revision == 63
 
     at_work(tmp_path, work)
 
 
-def test_of_two_that_want_one_address_at_once_one_gets_it(tmp_path: Path) -> None:
+def test_concurrent_claims_of_an_address_have_one_winner(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         puts = [
             office.fleet_service.put(a_vm(f"vm-{i}", "10.0.0.1", listen=(f"unix:/{i}",)), "me")
@@ -200,8 +200,8 @@ def test_of_two_that_want_one_address_at_once_one_gets_it(tmp_path: Path) -> Non
             for i in range(5)
         ]
         got = await asyncio.gather(*puts, *others, return_exceptions=True)
-        assert sum(isinstance(one, ConfigError) for one in got) == 4
-        kept = [one.name for one in office.store.page("", 99)]
+        assert sum(isinstance(outcome, ConfigError) for outcome in got) == 4
+        kept = [vm.name for vm in office.store.page("", 99)]
         assert kept == sorted(office.fleet_index.by_name)
         assert len(kept) == 6
         listeners = {
@@ -213,7 +213,7 @@ def test_of_two_that_want_one_address_at_once_one_gets_it(tmp_path: Path) -> Non
     at_work(tmp_path, work)
 
 
-def test_the_age_is_the_time_since_the_store_answered(tmp_path: Path) -> None:
+def test_store_age_counts_from_its_last_answer(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         office.now_s += 5
         assert office.fleet_service.store_age_s() == 5
@@ -228,7 +228,7 @@ def test_the_age_is_the_time_since_the_store_answered(tmp_path: Path) -> None:
     at_work(tmp_path, work)
 
 
-def test_a_clock_that_is_set_makes_the_store_no_older(tmp_path: Path) -> None:
+def test_store_age_ignores_a_set_clock(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         steady = [100.0]
         fleet_service = FleetService(
@@ -249,7 +249,7 @@ def test_a_clock_that_is_set_makes_the_store_no_older(tmp_path: Path) -> None:
     at_work(tmp_path, work)
 
 
-def test_a_change_is_dated_by_the_clock(tmp_path: Path) -> None:
+def test_change_is_dated_by_the_settable_clock(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.put(a_vm("a"), "api 10.0.0.1")
         (change,) = office.store.changes(0, 9)
@@ -258,33 +258,33 @@ def test_a_change_is_dated_by_the_clock(tmp_path: Path) -> None:
     at_work(tmp_path, work)
 
 
-def test_a_patch_that_nests_without_end_is_refused(tmp_path: Path) -> None:
+def test_endlessly_nested_patch_is_rejected(tmp_path: Path) -> None:
     deep: dict[str, object] = {}
     for _ in range(5000):
         deep = {"compute": deep}
 
     async def work(office: Office) -> None:
         await office.fleet_service.put(Vm("a"), "me")
-        before = looks(office)
+        before = visible(office)
         with pytest.raises(ConfigError, match="body: saw values nested too deeply"):
             await office.fleet_service.patch("a", deep, "me")
-        assert looks(office) == before
+        assert visible(office) == before
 
     at_work(tmp_path, work)
 
 
-def test_a_patch_of_nobody_is_nothing(tmp_path: Path) -> None:
+def test_patch_of_a_missing_vm_returns_none(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         assert await office.fleet_service.patch("nobody", {}, "me") is None
 
     at_work(tmp_path, work)
 
 
-def test_two_patches_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_patches_are_all_applied(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.put(Vm("a"), "me")
         patches = [{"compute": {"tags": {str(n): "x"}}} for n in range(9)]
-        await asyncio.gather(*(office.fleet_service.patch("a", one, "me") for one in patches))
+        await asyncio.gather(*(office.fleet_service.patch("a", patch, "me") for patch in patches))
         stored = office.store.get("a")
         assert stored
         assert decode_vm(stored).document["compute"]["tags"].count("x") == 9  # type: ignore[index]
@@ -292,7 +292,7 @@ def test_two_patches_at_once_lose_nothing(tmp_path: Path) -> None:
     at_work(tmp_path, work)
 
 
-def test_the_audit_names_the_file_that_took_a_vm_away(tmp_path: Path) -> None:
+def test_removal_by_sync_names_its_file_in_the_audit_log(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.sync([Vm("a"), Vm("b")], "file", "file x")
         await office.fleet_service.sync([Vm("a")], "file", "file x")
@@ -302,7 +302,7 @@ def test_the_audit_names_the_file_that_took_a_vm_away(tmp_path: Path) -> None:
     at_work(tmp_path, work)
 
 
-def test_a_vm_of_the_file_stays_the_files_when_it_is_patched(tmp_path: Path) -> None:
+def test_patched_vm_keeps_the_origin_of_its_file(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         await office.fleet_service.sync([Vm("a"), Vm("b")], "file", "file x")
         stored = await office.fleet_service.patch("a", {"compute": {"zone": "1"}}, "me")
@@ -314,7 +314,7 @@ def test_a_vm_of_the_file_stays_the_files_when_it_is_patched(tmp_path: Path) -> 
     at_work(tmp_path, work)
 
 
-def test_readers_are_told_of_the_end(tmp_path: Path) -> None:
+def test_end_feeds_sends_none_to_subscribers(tmp_path: Path) -> None:
     async def work(office: Office) -> None:
         feed = office.fleet_service.subscribe()
         await office.fleet_service.put(Vm("a"), "me")

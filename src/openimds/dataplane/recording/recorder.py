@@ -145,7 +145,7 @@ def _size_bytes(record: Record) -> int:
 
 
 def _offer(feed: Feed, record: Record) -> None:
-    """Give a record to a feed; a slow reader gets None for the records it loses."""
+    """Give a record to a feed; a slow reader gets None for lost records."""
     if feed.qsize() < _FEED_LENGTH - 1:
         feed.put_nowait(record)
     elif not feed.full():

@@ -1,4 +1,4 @@
-"""What may be remembered of a request and of its answer."""
+"""Reduce a request and its response to the parts that may be recorded."""
 
 import re
 from urllib.parse import unquote
@@ -7,11 +7,11 @@ from openimds.facts.endpoints import ENDPOINTS
 from openimds.protocol.request_log import MOST_BODY_BYTES
 
 MASKED = "***"
-LONGEST_VALUE = 256
-"""So much of a header's value is kept."""
-LONGEST_TARGET = 4096
-"""As long as the data plane takes them."""
-MOST_HEADERS = 24
+MAX_VALUE_CHARACTERS = 256
+"""Longer values of headers are cut."""
+MAX_TARGET_BYTES = 4096
+"""As many as the data plane accepts."""
+MAX_HEADERS = 24
 
 _SECRET_HEADERS = frozenset(
     {"authorization", "cookie", "proxy-authorization", "secret", "x-identity-header"}
@@ -45,42 +45,42 @@ _OPEN = frozenset(row.key for row in ENDPOINTS if not row.is_secret) | {
     "other",
     "unknown_caller",
 }
-"""Endpoints whose answers hold no secret; the last three stand for requests to no endpoint."""
+"""Counters of responses without secrets; the last three are not of an endpoint."""
 _EXPIRES = re.compile(rb'"expires_on":"?([0-9]{1,11})"?[,}]')
 
 
 def target(raw: bytes) -> str:
-    """Return a target without the secrets in it; where there are any, it is written decoded."""
-    text = _USER.sub(rf"\1{MASKED}@", raw[:LONGEST_TARGET].decode("latin-1"))
+    """Return a target with its secrets masked; a masked target is written decoded."""
+    text = _USER.sub(rf"\1{MASKED}@", raw[:MAX_TARGET_BYTES].decode("latin-1"))
     decoded = unquote(text, "latin-1") if "%" in text else text
     masked = _SECRET_PARAMETER.sub(rf"\1{MASKED}", decoded)
     return text if masked == decoded else masked
 
 
 def headers(every: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Return the headers that matter, without the secrets in them; names are in lower case."""
-    found = [(name, _value(name, value)) for name, value in every if name in _HEADERS]
-    return tuple(found[:MOST_HEADERS])
+    """Return the known headers with their secrets masked; names are in lower case."""
+    masked = [(name, _value(name, value)) for name, value in every if name in _HEADERS]
+    return tuple(masked[:MAX_HEADERS])
 
 
 def _value(name: str, value: str) -> str:
     if name in _SECRET_HEADERS:
         return MASKED
-    bounded = value[:LONGEST_VALUE]
+    bounded = value[:MAX_VALUE_CHARACTERS]
     return target(bounded.encode("latin-1")) if name == "referer" else bounded
 
 
 def body(endpoint: str, whole: bytes, *, is_refusal: bool) -> bytes:
-    """Return what may be kept of an answer's body."""
+    """Return the body of a response if it holds no secret, cut to its bound."""
     return whole[:MOST_BODY_BYTES] if is_refusal or endpoint in _OPEN else b""
 
 
 def sent(endpoint: str, whole: bytes) -> bytes:
-    """Return what may be kept of a request's body: the approval of an event."""
+    """Return the body of a request if it approves an event, cut to its bound."""
     return whole[:MOST_BODY_BYTES] if endpoint == "scheduledevents" else b""
 
 
 def token_until_s(endpoint: str, whole: bytes) -> float:
-    """Return when the token in an answer's body ends, in seconds since 1970; 0: there is none."""
-    found = None if endpoint in _OPEN else _EXPIRES.search(whole)
-    return float(found[1]) if found else 0.0
+    """Return the expiry of a body's token, in seconds since 1970; 0: no token."""
+    match = None if endpoint in _OPEN else _EXPIRES.search(whole)
+    return float(match[1]) if match else 0.0

@@ -18,7 +18,7 @@ class StoredVm(Struct, frozen=True):
 
 
 class Write(Struct, frozen=True):
-    """A change to make to one name: a new body, or None to remove the VM.
+    """A change to make: a new body for a name, None to remove it.
 
     `expected` is the revision to replace: 0 means that the VM must not exist, None that any
     revision will do.
@@ -31,7 +31,7 @@ class Write(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """A committed change: a line of the audit log, and an entry of the change feed."""
+    """A committed change: a line of the audit log and of the change feed."""
 
     revision: int
     at: str
@@ -71,7 +71,7 @@ class StoreError(Error):
 
 
 class ConflictError(Error):
-    """A write expected another revision than the stored one; nothing was written."""
+    """A write that expected another revision; nothing was written."""
 
     def __init__(self, name: str, expected: int, met: int) -> None:
         """Keep the two revisions; 0 means that the VM did not exist."""
@@ -80,14 +80,14 @@ class ConflictError(Error):
 
 
 class Store(Protocol):
-    """An engine. It is called from one thread at a time, never from the event loop's."""
+    """An engine, called from one thread at a time, never from the event loop's."""
 
     def get(self, name: str) -> StoredVm | None:
         """Return the VM of a name."""
         ...
 
     def page(self, after: str, limit: int) -> list[StoredVm]:
-        """Return up to `limit` VMs whose names follow `after`, in code-point order."""
+        """Return up to `limit` VMs whose names follow `after` by code points."""
         ...
 
     def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:

@@ -152,7 +152,7 @@ class SqliteStore(Store):
 
     @_explains
     def page(self, after: str, limit: int) -> list[StoredVm]:
-        """Return up to `limit` VMs whose names follow `after`, in code-point order."""
+        """Return up to `limit` VMs whose names follow `after` by code points."""
         rows = self._db.execute(
             "SELECT name, body, revision, origin FROM vm WHERE name > ? ORDER BY name LIMIT ?",
             (after, limit),

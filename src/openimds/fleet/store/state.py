@@ -1,4 +1,4 @@
-"""The state directory: for one process at a time, its files readable by their owner only."""
+"""The state directory: for one process at a time, readable by its owner only."""
 
 import fcntl
 import os

@@ -13,13 +13,11 @@ FLEET = a_fleet(
 
 
 def recorded(per_vm: int, max_bytes: int = 1 << 20) -> tuple[Recorder, Dispatcher, FakeClock]:
-    """A recorder that is told by a plane as soon as anybody looks."""
+    """Return a recorder that observes a dispatcher while it is active."""
     now = FakeClock()
     dispatcher = a_dispatcher(an_index(*FLEET), now=now)
     recorder = Recorder(per_vm, max_bytes)
-    recorder.on_active = lambda is_looking: dispatcher.set_observer(
-        recorder if is_looking else None
-    )
+    recorder.on_active = lambda is_active: dispatcher.set_observer(recorder if is_active else None)
     if recorder.is_active:
         dispatcher.set_observer(recorder)
     return recorder, dispatcher, now
@@ -29,7 +27,7 @@ def numbers(records: tuple[Record, ...]) -> list[int]:
     return [record.number for record in records]
 
 
-def test_a_request_is_remembered_with_its_answer() -> None:
+def test_request_is_recorded_with_its_response() -> None:
     recorder, dispatcher, now = recorded(9)
     now.now_s = 1234.5
     Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME, **{"User-Agent": "test/1", "X-Custom": "left out"})
@@ -52,7 +50,7 @@ def test_a_request_is_remembered_with_its_answer() -> None:
     )
 
 
-def test_a_refusal_is_remembered_with_its_reason() -> None:
+def test_refusal_is_recorded_with_its_reason() -> None:
     recorder, dispatcher, _ = recorded(9)
     Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME.replace("text", "json"))
     (record,) = recorder.records("a")
@@ -60,19 +58,19 @@ def test_a_refusal_is_remembered_with_its_reason() -> None:
     assert record.size_bytes == len(record.body) > 0
 
 
-def test_each_vm_has_a_ring_and_strangers_share_one() -> None:
+def test_unknown_callers_share_one_ring() -> None:
     recorder, dispatcher, _ = recorded(2)
     for peer in ("10.0.0.1", "10.9.9.1", "10.0.0.2", "10.9.9.2", "10.9.9.3", "10.0.0.1"):
         Talk(dispatcher, (peer, 5)).ask(NAME)
     assert numbers(recorder.records("a")) == [1, 6]
     assert numbers(recorder.records("b")) == [3]
-    assert [one.peer for one in recorder.records("")] == ["10.9.9.2", "10.9.9.3"]
+    assert [record.peer for record in recorder.records("")] == ["10.9.9.2", "10.9.9.3"]
     assert numbers(recorder.records()) == [1, 3, 4, 5, 6]
     assert recorder.records("nobody") == ()
     assert (recorder.last_number, recorder.record_count) == (6, 5)
 
 
-def test_over_the_bound_of_all_the_oldest_go_whosever_they_are() -> None:
+def test_byte_bound_drops_the_oldest_of_any_vm() -> None:
     recorder, dispatcher, _ = recorded(100, 5000)
     first, second = (Talk(dispatcher, (peer, 5)) for peer in ("10.0.0.1", "10.0.0.2"))
     first.ask(NAME)
@@ -84,13 +82,13 @@ def test_over_the_bound_of_all_the_oldest_go_whosever_they_are() -> None:
     assert numbers(recorder.records())[-1] == 21
 
 
-def test_what_is_held_weighs_nothing_once_it_is_forgotten() -> None:
+def test_dropped_records_free_their_bytes() -> None:
     recorder, dispatcher, _ = recorded(1)
     talk = Talk(dispatcher, ("10.0.0.1", 5))
     talk.ask(NAME)
-    once = recorder.size_bytes
+    size_bytes = recorder.size_bytes
     talk.ask(NAME)
-    assert (recorder.size_bytes, numbers(recorder.records())) == (once, [2])
+    assert (recorder.size_bytes, numbers(recorder.records())) == (size_bytes, [2])
     recorder.clear()
     assert (
         recorder.size_bytes,
@@ -102,7 +100,7 @@ def test_what_is_held_weighs_nothing_once_it_is_forgotten() -> None:
     assert numbers(recorder.records("a")) == [3]
 
 
-def test_nobody_looks_until_somebody_follows_and_nothing_is_kept_then() -> None:
+def test_subscriber_activates_observation_but_keeps_nothing() -> None:
     recorder, dispatcher, _ = recorded(0)
     assert not recorder.is_active
     feed = recorder.subscribe()
@@ -117,23 +115,23 @@ def test_nobody_looks_until_somebody_follows_and_nothing_is_kept_then() -> None:
     assert dispatcher.observer is None
 
 
-def test_who_records_looks_on_after_the_last_reader_has_left() -> None:
+def test_recording_stays_active_without_subscribers() -> None:
     recorder, dispatcher, _ = recorded(5)
     recorder.unsubscribe(recorder.subscribe())
     assert dispatcher.observer is recorder
 
 
-def test_a_reader_who_is_too_slow_is_told() -> None:
+def test_slow_subscriber_gets_none_for_lost_records() -> None:
     recorder, dispatcher, _ = recorded(0)
     feed = recorder.subscribe()
     talk = Talk(dispatcher, ("10.0.0.1", 5))
     for _ in range(1100):
         talk.ask(NAME)
     got = [feed.get_nowait() for _ in range(feed.qsize())]
-    assert [one.number if one else None for one in got] == [*range(1, 1000), None]
+    assert [record.number if record else None for record in got] == [*range(1, 1000), None]
 
 
-def test_the_end_is_told_to_everybody() -> None:
+def test_end_feeds_replaces_the_queue_by_none() -> None:
     recorder, dispatcher, _ = recorded(0)
     feed = recorder.subscribe()
     Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME)

@@ -24,12 +24,12 @@ TOKEN = b'{"access_token":"eyJ0.e30.c2ln","expires_in":"86399","expires_on":"179
         (b"", ""),
     ],
 )
-def test_a_target_is_kept_without_its_secrets(raw: bytes, kept: str) -> None:
+def test_target_is_kept_without_its_secrets(raw: bytes, kept: str) -> None:
     assert redact.target(raw) == kept
 
 
-def test_only_the_headers_that_matter_are_kept_and_their_secrets_are_not() -> None:
-    said = (
+def test_headers_are_filtered_and_masked() -> None:
+    every = (
         ("metadata", "true"),
         ("x-custom", "anything"),
         ("authorization", "Basic aHVzaA=="),
@@ -39,22 +39,22 @@ def test_only_the_headers_that_matter_are_kept_and_their_secrets_are_not() -> No
         ("referer", "http://shop.example/?sig=hush&a=1"),
         ("user-agent", "a" * 1000),
     )
-    assert redact.headers(said) == (
+    assert redact.headers(every) == (
         ("metadata", "true"),
         ("authorization", "***"),
         ("secret", "***"),
         ("x-identity-header", "***"),
         ("cookie", "***"),
         ("referer", "http://shop.example/?sig=***&a=1"),
-        ("user-agent", "a" * redact.LONGEST_VALUE),
+        ("user-agent", "a" * redact.MAX_VALUE_CHARACTERS),
     )
 
 
-def test_there_is_a_bound_to_headers() -> None:
-    assert len(redact.headers((("via", "1.1 a"),) * 60)) == redact.MOST_HEADERS
+def test_header_count_is_bounded() -> None:
+    assert len(redact.headers((("via", "1.1 a"),) * 60)) == redact.MAX_HEADERS
 
 
-def test_bodies_are_kept_where_nothing_in_them_is_secret() -> None:
+def test_bodies_without_secrets_are_kept() -> None:
     kept = {row.key for row in ENDPOINTS if redact.body(row.key, TOKEN, is_refusal=False)}
     assert kept == {
         "identity_info",
@@ -69,13 +69,13 @@ def test_bodies_are_kept_where_nothing_in_them_is_secret() -> None:
     assert len(redact.body("instance", b"a" * 99_999, is_refusal=False)) == MOST_BODY_BYTES
 
 
-def test_of_what_was_sent_the_approvals_are_kept() -> None:
+def test_sent_bodies_are_kept_for_approvals_only() -> None:
     assert redact.sent("scheduledevents", b"{}") == b"{}"
     assert len(redact.sent("scheduledevents", b"a" * 99_999)) == MOST_BODY_BYTES
     assert redact.sent("issue_credential", b'{"csr":"hush"}') == b""
 
 
-def test_the_end_of_a_token_is_kept_and_nothing_else_of_it() -> None:
+def test_token_expiry_is_kept_without_the_token() -> None:
     assert redact.token_until_s("token", TOKEN) == 1795463986.0
     assert redact.token_until_s("azure_ml", b'{"expires_on":1795463986}') == 1795463986.0
     # App Service of 2017 writes a date.

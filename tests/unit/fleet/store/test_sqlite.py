@@ -22,25 +22,25 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def put(store: SqliteStore, name: str, body: bytes | None) -> None:
-    store.write([Write(name, body, "api")], "somebody", "now")
+    store.write([Write(name, body, "api")], "tester", "now")
 
 
 def state(store: SqliteStore) -> object:
     return store.page("", 99), store.changes(0, 99), store.revision()
 
 
-def test_it_asks_for_every_commit_to_be_on_the_disk(store: SqliteStore) -> None:
+def test_every_commit_is_synced_to_disk(store: SqliteStore) -> None:
     assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     full = 2
     assert store._db.execute("PRAGMA synchronous").fetchone() == (full,)
 
 
-def test_the_file_remembers_how_many_steps_it_has_seen(store: SqliteStore, path: Path) -> None:
+def test_file_records_its_schema_steps(store: SqliteStore, path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
 
 
-def test_a_schema_of_a_later_release_is_refused_and_left_alone(path: Path) -> None:
+def test_later_schema_is_rejected_and_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
     with pytest.raises(StoreError) as caught:
@@ -53,7 +53,7 @@ def test_a_schema_of_a_later_release_is_refused_and_left_alone(path: Path) -> No
         assert other.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
 
 
-def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+def test_other_file_is_rejected_and_left_alone(path: Path) -> None:
     text = b"This is no database at all. " * 100
     path.write_bytes(text)
     with pytest.raises(StoreError) as caught:
@@ -65,7 +65,7 @@ def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     assert path.read_bytes() == text
 
 
-def test_a_damaged_file_says_so(path: Path) -> None:
+def test_damaged_file_is_reported(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
         for number in range(500):
             put(store, f"vm-{number:03}", b"x" * 200)
@@ -81,7 +81,7 @@ def test_a_damaged_file_says_so(path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["none/fleet.db", "file/fleet.db", "folder"])
-def test_a_place_that_cannot_be_opened_is_refused(tmp_path: Path, where: str) -> None:
+def test_unopenable_path_is_rejected(tmp_path: Path, where: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError) as caught:
@@ -91,24 +91,24 @@ def test_a_place_that_cannot_be_opened_is_refused(tmp_path: Path, where: str) ->
     )
 
 
-def test_a_full_disk_loses_nothing_and_changes_nothing(store: SqliteStore, path: Path) -> None:
+def test_full_disk_loses_and_changes_nothing(store: SqliteStore, path: Path) -> None:
     before = state(store)
     (pages,) = store._db.execute("PRAGMA page_count").fetchone()
     store._db.execute(f"PRAGMA max_page_count = {pages}")
     batch = [Write("a", None, "api"), Write("b", b"x" * 100_000, "api")]
     with pytest.raises(StoreError) as caught:
-        store.write(batch, "somebody", "now")
+        store.write(batch, "tester", "now")
     assert str(caught.value) == (
         f"{path}: database or disk is full; free space on the disk; nothing was lost and nothing "
         "was changed"
     )
     assert state(store) == before
     store._db.execute("PRAGMA max_page_count = 100000")
-    store.write(batch, "somebody", "now")
-    assert [one.name for one in store.page("", 9)] == ["b"]
+    store.write(batch, "tester", "now")
+    assert [vm.name for vm in store.page("", 9)] == ["b"]
 
 
-def test_a_read_only_file_changes_nothing(store: SqliteStore, path: Path) -> None:
+def test_read_only_file_is_not_changed(store: SqliteStore, path: Path) -> None:
     before = state(store)
     store._db.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError) as caught:
@@ -122,7 +122,7 @@ def test_a_read_only_file_changes_nothing(store: SqliteStore, path: Path) -> Non
     put(store, "b", b"1")
 
 
-def test_a_file_in_use_by_another_program_changes_nothing(store: SqliteStore, path: Path) -> None:
+def test_locked_file_is_not_changed(store: SqliteStore, path: Path) -> None:
     before = state(store)
     store._db.execute("PRAGMA busy_timeout = 0")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -135,9 +135,7 @@ def test_a_file_in_use_by_another_program_changes_nothing(store: SqliteStore, pa
 
 
 @pytest.mark.parametrize("call", ["get", "page", "changes", "revision"])
-def test_every_way_to_read_says_which_file_failed(
-    store: SqliteStore, path: Path, call: str
-) -> None:
+def test_failed_read_names_the_file(store: SqliteStore, path: Path, call: str) -> None:
     arguments = {"get": ("a",), "page": ("", 1), "changes": (0, 1), "revision": ()}[call]
     assert getattr(store, call)(*arguments)
     store._db.executescript("DROP TABLE vm; DROP TABLE change")
@@ -146,15 +144,15 @@ def test_every_way_to_read_says_which_file_failed(
     assert str(caught.value).startswith(f"{path}: no such table: ")
 
 
-def test_a_refused_write_leaves_no_transaction_open(store: SqliteStore, path: Path) -> None:
+def test_refused_write_leaves_no_open_transaction(store: SqliteStore, path: Path) -> None:
     with pytest.raises(ConflictError):
-        store.write([Write("b", b"1", "api"), Write("a", b"2", "api", 0)], "somebody", "now")
+        store.write([Write("b", b"1", "api"), Write("a", b"2", "api", 0)], "tester", "now")
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert other.execute("SELECT name FROM vm").fetchall() == [("a",)]
 
 
-def test_a_closed_store_says_so(path: Path) -> None:
+def test_closed_store_is_reported(path: Path) -> None:
     store = SqliteStore(path)
     store.close()
     with pytest.raises(StoreError, match="closed database"):

@@ -13,7 +13,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+def test_state_directory_is_private_to_its_owner(tmp_path: Path) -> None:
     state = State(tmp_path / "a" / "b")
     assert state.folder == tmp_path / "a" / "b"
     assert state.store_path == tmp_path / "a" / "b" / "fleet.db"
@@ -22,7 +22,7 @@ def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     state.close()
 
 
-def test_one_process_holds_it_and_is_named(tmp_path: Path) -> None:
+def test_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     state = State(tmp_path)
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
     with pytest.raises(StoreError) as caught:
@@ -31,13 +31,13 @@ def test_one_process_holds_it_and_is_named(tmp_path: Path) -> None:
         f"{tmp_path}: in use by the process with pid {os.getpid()}; stop it first, or choose "
         "another --state"
     )
-    # The one that was refused has taken nothing away.
+    # The refused process has changed nothing.
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
     state.close()
     State(tmp_path).close()
 
 
-def test_a_holder_that_has_not_said_its_pid_is_unknown(tmp_path: Path) -> None:
+def test_holder_without_a_pid_is_unknown(tmp_path: Path) -> None:
     state = State(tmp_path)
     os.truncate(tmp_path / "lock", 0)
     with pytest.raises(StoreError, match="with pid unknown; stop it first"):
@@ -45,7 +45,7 @@ def test_a_holder_that_has_not_said_its_pid_is_unknown(tmp_path: Path) -> None:
     state.close()
 
 
-def test_the_lock_ends_with_the_process_however_it_ends(tmp_path: Path) -> None:
+def test_lock_ends_with_a_killed_process(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
         "from openimds.fleet.store.state import State\n"
@@ -59,7 +59,7 @@ def test_the_lock_ends_with_the_process_however_it_ends(tmp_path: Path) -> None:
     state.close()
 
 
-def test_the_pid_of_a_longer_one_before_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_longer_previous_pid_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("123456789012345\n")
     state = State(tmp_path)
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
@@ -70,7 +70,7 @@ def test_the_pid_of_a_longer_one_before_leaves_nothing_behind(tmp_path: Path) ->
     "where, reason",
     [("file", "file exists"), ("file/below", "not a directory"), ("locked", "is a directory")],
 )
-def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, where: str, reason: str) -> None:
+def test_unusable_folder_is_rejected(tmp_path: Path, where: str, reason: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "locked" / "lock").mkdir(parents=True)
     with pytest.raises(StoreError) as caught:
@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, where: str, rea
     )
 
 
-def test_the_default_is_the_users_state_folder(
+def test_default_folder_is_below_the_users_state_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
