@@ -1,7 +1,7 @@
-"""Write what the documents say about rows, from the rows: `make docs`.
+"""Write the generated pages and blocks of the documents from the rows: `make docs`.
 
-Whole pages are written anew; in the README only what stands between a pair of markers. A test
-fails when a page is not what this script would write.
+Whole pages are written anew; in the README only the text between a pair of markers. A test fails
+when a page differs from the output of this script.
 """
 
 import re
@@ -34,7 +34,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Return text that cannot end its cell."""
+    """Return text escaped for a cell."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 
@@ -44,12 +44,12 @@ def code(text: str) -> str:
 
 
 def why(evidence: Evidence) -> str:
-    """Return sources and remark of a row."""
+    """Return the sources and the note of evidence."""
     return "; ".join(part for part in (" ".join(evidence.sources), evidence.note) if part)
 
 
 def default_of(row: Field) -> str:
-    """Return a field's default in words or as its value."""
+    """Return a field's default, described or as its value."""
     if isinstance(row.default, Derived):
         return row.default.value
     return (
@@ -62,7 +62,14 @@ def default_of(row: Field) -> str:
 def fields_page() -> str:
     """Return the page of all fields."""
     rows = [
-        (code(row.path), row.since, default_of(row), code(row.sample), row.evidence.mark)
+        (
+            code(row.path),
+            row.since,
+            default_of(row),
+            code(row.sample),
+            row.redaction,
+            row.evidence.mark,
+        )
         for row in FIELDS
     ]
     old = [(code(row.path), f"before {row.before}", code(row.name)) for row in OLD_NAMES]
@@ -72,20 +79,21 @@ def fields_page() -> str:
             WRITTEN,
             (
                 "`since` is the first api-version that has the field; `[]` is each element of an "
-                "array. The default is what a VM has of which nothing is said. A field that an "
-                "api-version knows is always there; one that does not apply is empty."
+                "array. The default is the value of a VM that does not set the field. A field that "
+                "an api-version has is always present; one that does not apply is empty. "
+                "`openimds capture --redact` keeps a value or writes a placeholder of its kind."
             ),
-            table(("field", "since", "default", "for example", "evidence"), rows),
+            table(("field", "since", "default", "for example", "when redacted", "evidence"), rows),
             "## Ended, and earlier names",
             "\n".join(f"- {code(row.path)} ended with {row.until}." for row in FIELDS if row.until),
-            table(("node", "when", "was called"), old),
+            table(("node", "when", "earlier name"), old),
             "",
         ]
     )
 
 
 def counts() -> str:
-    """Return how many facts of each kind have evidence of each mark."""
+    """Return the number of facts by kind and mark."""
     rows = []
     for kind, facts in FACTS.items():
         marks = [fact.evidence.mark for fact in facts]
@@ -96,30 +104,31 @@ def counts() -> str:
 
 
 def fidelity_page() -> str:
-    """Return the page that says how faithful we are, row by row."""
+    """Return the page of all facts with their evidence."""
     parts = [
         "# How faithful we are",
         WRITTEN,
         (
-            "Every fact that the server goes by is a row with evidence. **observed**: a recording "
-            "shows it. **client**: shipping clients rely on it. **documented**: Microsoft says so "
-            "and nobody recorded it. **inferred**: concluded. **chosen**: nobody knows; it is our "
-            "choice until a recording replaces it. Keys such as S2 are explained at the end. If "
-            "you have an Azure VM, a recording that settles an inferred or chosen row is the most "
-            "valuable thing you can send: `openimds capture` makes it, and `openimds compare` says "
-            "which rows it speaks about."
+            "The server rests on facts about Azure, and each fact is a row with evidence. "
+            "**observed**: a recording has it. **client**: shipping clients rely on it. "
+            "**documented**: a document of Microsoft has it, no recording does. **inferred**: "
+            "concluded from other sources. **chosen**: assumed without evidence, until a recording "
+            "replaces it. The keys of sources, such as S2, are explained at the end. If you have "
+            "an Azure VM, a recording that settles an inferred or chosen row is the most valuable "
+            "contribution: `openimds capture` makes it, and `openimds compare` names the rows that "
+            "it settles."
         ),
         counts(),
     ]
     for kind, facts in FACTS.items():
-        rows = [(code(one.name), one.evidence.mark, why(one.evidence)) for one in facts]
-        parts += [f"## {kind}", table(("fact", "evidence", "from"), rows)]
-    parts += ["## Sources", table(("key", "what"), SOURCES.items()), ""]
+        rows = [(code(fact.name), fact.evidence.mark, why(fact.evidence)) for fact in facts]
+        parts += [f"## {kind}", table(("fact", "evidence", "sources and notes"), rows)]
+    parts += ["## Sources", table(("key", "source"), SOURCES.items()), ""]
     return "\n\n".join(parts)
 
 
 def questions_page() -> str:
-    """Return the page of what a capture asks."""
+    """Return the page of the requests of a capture."""
     rows = [
         (
             code(row.key),
@@ -136,11 +145,11 @@ def questions_page() -> str:
             "# What a capture asks",
             WRITTEN,
             (
-                "All that [`openimds capture`](../use/capture.md) sends, each request by itself, "
-                "in this order. `{version}` is each api-version that is wanted, `{newest}` the "
-                "newest one that the server names. Nothing asks for a token or for anything else "
-                "below `/metadata/identity`, and nothing approves an event. The fact is what the "
-                "answer settles, as [the fidelity page](fidelity.md) has it."
+                "The requests of [`openimds capture`](../use/capture.md), sent one by one in this "
+                "order. `{version}` is each requested api-version, `{newest}` the newest one that "
+                "the server lists. No request is for a token or for another path below "
+                "`/metadata/identity`, and none approves an event. A response settles the fact, a "
+                "row of [the fidelity page](fidelity.md)."
             ),
             table(("question", "request", "why", "when", "fact", "evidence"), rows),
             "",
@@ -169,20 +178,20 @@ def settings_page() -> str:
                 "`openimds.toml` in the folder where the command runs (or the file that "
                 "`OPENIMDS_CONFIG` names), else it is the default."
             ),
-            table(("flag", "environment", "file", "default", "what it does"), rows),
+            table(("flag", "environment", "file", "default", "meaning"), rows),
             "",
         ]
     )
 
 
 def strict_page() -> str:
-    """Return the page of the rules that requests are judged by."""
+    """Return the page of the lint rules."""
     rows = [
         (
             code(row.key),
             row.verdict,
             row.says,
-            row.told,
+            row.detection,
             f"{row.evidence.mark}: {why(row.evidence)}",
         )
         for row in RULES
@@ -193,11 +202,13 @@ def strict_page() -> str:
             WRITTEN,
             (
                 "The rules of `openimds requests --report` and of `GET /v1/requests/report`. Each "
-                "is judged for one VM at a time, from the requests that are "
-                "[recorded](../use/requests.md). The marks and the keys of the sources are those "
-                "of [the fidelity page](fidelity.md)."
+                "is checked for one VM at a time, on its [recorded](../use/requests.md) requests. "
+                "The marks and the keys of the sources are those of "
+                "[the fidelity page](fidelity.md)."
             ),
-            table(("rule", "verdict", "what Azure does or says", "how it is told", "from"), rows),
+            table(
+                ("rule", "verdict", "Azure's behaviour or advice", "detection", "evidence"), rows
+            ),
             "",
         ]
     )
@@ -252,10 +263,10 @@ def filled(text: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Return every file that is written or filled here, with its text."""
+    """Return every generated or filled file, with its text."""
     readme = ROOT / "README.md"
-    made = {ROOT / name: page() for name, page in PAGES.items()}
-    return {**made, readme: filled(readme.read_text("utf-8"))}
+    whole = {ROOT / name: page() for name, page in PAGES.items()}
+    return {**whole, readme: filled(readme.read_text("utf-8"))}
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ def run(root: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the tree with the rows of the recipe, its docs and goldens made."""
+    """Return a copy of the tree with the rows, docs and goldens of the recipe."""
     root = tmp_path_factory.mktemp("recipe")
     for name in COPIED:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -93,7 +93,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def document(root: Path, version: str) -> dict[str, str]:
-    """Return `compute` of a VM whose fleet-file entry has the field, at a version."""
+    """Return `compute` of a VM with the field in the fleet file, at a version."""
     (root / "fleet.yaml").write_text(f"vms: {{web-1: {{compute: {{{FIELD}: {VALUE}}}}}}}\n")
     arguments = ("vm", "show", "web-1", "--fleet", "fleet.yaml", "--json")
     wanted = ("--api-version", version) if version else ()

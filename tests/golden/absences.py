@@ -93,7 +93,7 @@ def unknown_paths() -> list[Case]:
 
 
 def unknown_routes() -> list[Case]:
-    """Routes below instance that lead nowhere."""
+    """Routes below instance to no element."""
     interface = f"{INSTANCE}/network/interface"
     return [
         *ask(
@@ -136,7 +136,7 @@ def unknown_routes() -> list[Case]:
 
 
 def newer_fields(documents: dict[str, Json]) -> list[Case]:
-    """Fields which the version asked for does not have: 404, though another version does."""
+    """Fields that the requested version lacks and another one has: 404."""
     osdisk = "compute/storageProfile/osDisk"
     subnet = "network/interface/0/ipv4/subnet/0"
     rows = {  # route: a version next to the one that changed it (B.3, C.4)

@@ -33,7 +33,7 @@ def leaf(node: Json, *route: str | int) -> str:
 
 
 def listing(node: Json) -> str:
-    """A node as text (D.2): its children by name or index, one a line, `/` after a non-leaf."""
+    """A node as text (D.2): one child a line, `/` after a non-leaf."""
     if isinstance(node, dict):
         children = [(key, node[key]) for key in sorted(node)]
     elif isinstance(node, list):

@@ -28,7 +28,7 @@ def refusal_cases() -> list[Case]:
 
 
 def headers() -> list[Case]:
-    """The header that must be there and the one that must not."""
+    """The required header and the forbidden one."""
     return [
         *ask(
             "A.0 recorded bodies [O] S30",
@@ -79,7 +79,7 @@ def headers() -> list[Case]:
             headers=FORWARDED,
         ),
         *ask(
-            "A.0 forbidden header, whatever the value [D], K",
+            "A.0 forbidden header, whatever the value [D], K",  # words: as in imds-wire.md
             IS_FORWARDED,
             {"forwarded-empty": f"{INSTANCE}?{V2021}"},
             headers=METADATA | {"x-forwarded-for": ""},

@@ -1,4 +1,4 @@
-"""What differs between a published document and ours, as paths with `[]` for every element."""
+"""The differences between a published document and a served one, as paths."""
 
 from collections.abc import Iterator
 
@@ -9,25 +9,28 @@ from tests.swagger.files import Json
 
 
 def served(body: Json, version: str) -> Json:
-    """Return the document that a server of a captured body gives at a version."""
-    captured = parse_capture(body, "a-name-of-ours")
+    """Return the document that a server of a captured body serves at a version."""
+    captured = parse_capture(body, "vm-1")
     assert captured.set_aside == ()
     return complete(captured.vm, tree_at(version))
 
 
 def changed(before: object, after: object, path: str = "") -> Iterator[str]:
-    """Yield the paths at which a value of `before` is not in `after`, or is another one."""
+    """Yield the paths at which a value of `before` is absent or different in `after`.
+
+    `[]` stands for each element of an array, here and in `added`.
+    """
     match before, after:
         case dict(), dict():
-            for key, one in before.items():
+            for key, value in before.items():
                 below = f"{path}.{key}".lstrip(".")
                 if key in after:
-                    yield from changed(one, after[key], below)
+                    yield from changed(value, after[key], below)
                 else:
                     yield below
         case list(), list() if len(before) == len(after):
-            for one, other in zip(before, after, strict=True):
-                yield from changed(one, other, f"{path}[]")
+            for item, other in zip(before, after, strict=True):
+                yield from changed(item, other, f"{path}[]")
         case _:
             if before != after:
                 yield path
@@ -37,12 +40,12 @@ def added(before: object, after: object, path: str = "") -> Iterator[str]:
     """Yield the paths of the outermost members that only `after` has."""
     match before, after:
         case dict(), dict():
-            for key, one in after.items():
+            for key, value in after.items():
                 below = f"{path}.{key}".lstrip(".")
                 if key in before:
-                    yield from added(before[key], one, below)
+                    yield from added(before[key], value, below)
                 else:
                     yield below
         case list(), list():
-            for one, other in zip(before, after, strict=False):
-                yield from added(one, other, f"{path}[]")
+            for item, other in zip(before, after, strict=False):
+                yield from added(item, other, f"{path}[]")

@@ -1,14 +1,14 @@
-"""Where our documents are knowingly unlike the official swagger, one row each.
+"""The known deviations of served documents from the official swagger, one row each.
 
-A test holds every row against the files: one that no longer applies fails. `evidence` is a section
-of `imds-wire.md`.
+A test checks every row against the files: a row that no longer applies fails. `evidence` is a
+section of `imds-wire.md`.
 """
 
 from typing import NamedTuple
 
 
 class Deviation(NamedTuple):
-    """Something at `path` in the versions from `first` to `last`, both included."""
+    """A deviation at `path` in the versions from `first` to `last`, both included."""
 
     path: str
     first: str
@@ -26,18 +26,18 @@ NOT_IN_SWAGGER = (
         "compute.customData",
         "2019-06-01",
         "2023-07-01",
-        "the swagger drops it, every recorded answer since has it",
+        "the swagger omits it, every recorded response since has it",
         "C.1 customData (S15, S18), J.7",
     ),
     Deviation(
         "compute.tagsList",
         "2019-08-15",
         "2019-11-01",
-        "the swagger forgets it in two versions, a recording of 2019-08-15 has it",
+        "the swagger omits it in two versions, a recording of 2019-08-15 has it",
         "C.1 tagsList (S18), J.7",
     ),
 )
-"""What our field rows have and the `Instance` definition of a version has not."""
+"""Fields of the rows that the `Instance` definition of a version lacks."""
 
 NOT_IN_EXAMPLE = (
     Deviation(
@@ -51,25 +51,25 @@ NOT_IN_EXAMPLE = (
         "compute.provider",
         "2018-10-01",
         "2019-03-11",
-        "the definition has it, the example forgets it",
+        "the definition has it, the example omits it",
         "C.5 (S15, S18)",
     ),
     Deviation(
         "compute.provider",
         "2019-06-01",
         "2019-11-01",
-        "the definition has it, the example forgets it",
+        "the definition has it, the example omits it",
         "C.5 (S15, S18)",
     ),
     Deviation(
         "compute.host",
         "2021-11-15",
         "2023-07-01",
-        "host and hostGroup are always there, an example shows only the one that is not empty",
+        "host and hostGroup are always present, an example has only the one that is not empty",
         "C.1 host.id (S26), J.16",
     ),
 )
-"""What the definition of a version has and its example of GetInstanceMetadata has not."""
+"""Fields of a definition that its example of GetInstanceMetadata lacks."""
 
 NOT_IN_SAMPLE = (
     Deviation(
@@ -94,7 +94,7 @@ NOT_IN_SAMPLE = (
         "C.5 (S15, S18)",
     ),
 )
-"""What our document has and the samples in the text, said to be of 2020-09-01, have not."""
+"""Fields of the served document that the samples in the text, of 2020-09-01, lack."""
 
 TOO_EARLY_IN_SAMPLE = (
     Deviation(
@@ -105,4 +105,4 @@ TOO_EARLY_IN_SAMPLE = (
         "C.5, B.3",
     ),
 )
-"""What the samples have and our document of that version has not."""
+"""Fields of the samples that the served document of that version lacks."""

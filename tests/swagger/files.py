@@ -1,7 +1,7 @@
 """The official swagger files and the sample documents beside them, as plain values.
 
-They are Microsoft's and no part of this repository: `OPENIMDS_SWAGGER` says where they lie, one
-folder per api-version with `imds.json` and `examples/`.
+They are Microsoft's and not part of this repository: `OPENIMDS_SWAGGER` names their folder, with
+one folder per api-version that has `imds.json` and `examples/`.
 """
 
 import json
@@ -48,18 +48,17 @@ def leaves(file: Json) -> set[str]:
 def samples() -> list[Json]:
     """Return the instance documents in the text of the document.
 
-    Where the text leaves something out it says `...`, and so do we: with nothing in its place the
-    rest is JSON.
+    Omissions are written `...` there; without these the rest is JSON.
     """
-    found = []
+    documents = []
     for block in _BLOCK.findall(DOCUMENT.read_text("utf-8")):
         try:
             value = json.loads(_LEFT_OUT.sub("", block))
         except json.JSONDecodeError:
             continue  # The output of a command, its message included.
         if "compute" in value:
-            found.append(value)
-    return found
+            documents.append(value)
+    return documents
 
 
 def _json(path: Path) -> Json:
@@ -71,11 +70,11 @@ def _leaves(node: Json, definitions: Json, path: str) -> Iterator[str]:
     if "$ref" in node:
         yield from _leaves(definitions[node["$ref"].rpartition("/")[2]], definitions, path)
     elif "properties" in node:
-        for name, one in node["properties"].items():
-            yield from _leaves(one, definitions, f"{path}.{name}".lstrip("."))
+        for name, child in node["properties"].items():
+            yield from _leaves(child, definitions, f"{path}.{name}".lstrip("."))
     elif node["type"] == "array":
         yield from _leaves(node["items"], definitions, f"{path}[]")
     elif node["type"] == "string":
         yield path
     else:
-        raise ValueError(f"{path}: a {node['type']} of which nothing is said")
+        raise ValueError(f"{path}: unexpected type {node['type']}")

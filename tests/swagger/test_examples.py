@@ -1,4 +1,4 @@
-"""Every published document, once captured, is served again at its own version, values unchanged."""
+"""Every published document, once captured, is served again with its values."""
 
 import pytest
 
@@ -45,18 +45,18 @@ def _about(version: str, *tables: tuple[Deviation, ...]) -> set[str]:
 
 
 @each_version
-def test_an_example_is_of_its_version(version: str) -> None:
+def test_example_is_of_its_version(version: str) -> None:
     assert example(version)["parameters"]["api-version"] == version
 
 
 @each_version
-def test_no_value_of_an_example_changes(version: str) -> None:
+def test_values_of_an_example_stay(version: str) -> None:
     body = _body(version)
     assert list(changed(body, served(body, version))) == []
 
 
 @each_version
-def test_what_an_example_lacks_is_listed_and_nothing_else(version: str) -> None:
+def test_fields_that_an_example_lacks_are_listed(version: str) -> None:
     body = _body(version)
     listed = _about(version, NOT_IN_SWAGGER, NOT_IN_EXAMPLE)
     assert set(added(body, served(body, version))) == listed
@@ -71,14 +71,14 @@ def test_what_an_example_lacks_is_listed_and_nothing_else(version: str) -> None:
         if row.is_about(version)
     ],
 )
-def test_what_only_the_example_lacks_is_in_the_definition(row: Deviation, version: str) -> None:
-    """Else it would be a deviation from the swagger."""
+def test_definition_has_fields_that_its_example_lacks(row: Deviation, version: str) -> None:
+    """Else they would be deviations from the swagger."""
     defined = leaves(swagger(version))
     assert any(path == row.path or path.startswith(f"{row.path}.") for path in defined)
 
 
 @of_the_document
-def test_the_document_has_three_samples_one_of_them_shortened() -> None:
+def test_document_has_three_samples_one_of_them_shortened() -> None:
     assert len(SAMPLES) == 3
     assert [position for position, sample in enumerate(SAMPLES) if not sample["compute"]] == [1]
 
@@ -86,7 +86,7 @@ def test_the_document_has_three_samples_one_of_them_shortened() -> None:
 @of_the_document
 @each_sample
 @each_sample_version
-def test_no_value_of_a_sample_changes(position: int, version: str) -> None:
+def test_values_of_a_sample_stay(position: int, version: str) -> None:
     sample = SAMPLES[position]
     too_early = _about(version, TOO_EARLY_IN_SAMPLE) if sample["compute"] else set()
     assert set(changed(sample, served(sample, version))) == too_early
@@ -95,7 +95,7 @@ def test_no_value_of_a_sample_changes(position: int, version: str) -> None:
 @of_the_document
 @each_sample
 @each_sample_version
-def test_what_a_sample_lacks_is_listed_and_nothing_else(position: int, version: str) -> None:
+def test_fields_that_a_sample_lacks_are_listed(position: int, version: str) -> None:
     sample = SAMPLES[position]
     lacking = set(added(sample, served(sample, version)))
     if sample["compute"]:

@@ -184,7 +184,7 @@ def wait(
             raise WaitError(f"{event_id} is not {wanted} after {timeout_s:g} s")
         time.sleep(_POLL_S)
         event = _find(client, event_id)
-    last = event or {"id": event_id.upper(), "status": str(EventStatus.GONE)}
+    last = event or {"id": event_id.upper(), "status": str(EventStatus.COMPLETED)}
     if is_json:
         click.echo(msgspec.json.encode(last).decode())
 

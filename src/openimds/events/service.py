@@ -152,7 +152,7 @@ class EventsService:
         if outcome.refusal:
             return outcome.refusal
         assert before is not None  # Else it would have been refused.
-        return self.get(event_id) or replace(before, status=EventStatus.GONE)
+        return self.get(event_id) or replace(before, status=EventStatus.COMPLETED)
 
     def counts(self) -> Counter[str]:
         """Return how many events there are by status."""

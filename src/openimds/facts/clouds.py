@@ -1,7 +1,4 @@
-"""The Azure clouds: what differs from one to the next.
-
-Only what some answer needs stands here.
-"""
+"""The Azure clouds, with the values in responses that differ between them."""
 
 from msgspec import Struct
 
@@ -9,10 +6,10 @@ from openimds.facts.evidence import Evidence, documented, observed
 
 
 class Cloud(Struct, frozen=True):
-    """One cloud: its name in `compute.azEnvironment` and a region that it has.
+    """One cloud: its name in `compute.azEnvironment`, and one of its regions.
 
-    `domain` is the name in the certificates of attested documents; `issuer` and `issuer_v2` are
-    what a token's `iss` begins with, in tokens of version 1.0 and 2.0.
+    `domain` is the name in the certificates of attested documents; `issuer` and `issuer_v2` begin
+    the `iss` of tokens of version 1.0 and 2.0.
     """
 
     name: str
@@ -23,7 +20,7 @@ class Cloud(Struct, frozen=True):
     evidence: Evidence
 
 
-_ISSUERS = "the issuers are those of the cloud's public sign-in metadata, not of a recorded token"
+_ISSUERS = "issuers from the cloud's public sign-in metadata, not from a recorded token"
 
 CLOUDS: dict[str, Cloud] = {
     row.name: row

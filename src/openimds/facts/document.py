@@ -1,4 +1,4 @@
-"""The instance document: all field rows together, sorted by path, and the older names."""
+"""The instance document: all field rows, sorted by path, and the earlier names."""
 
 from openimds.facts.compute import COMPUTE
 from openimds.facts.fields import Field, Rename
@@ -18,4 +18,4 @@ ONE_BY_DEFAULT = frozenset(
         "network.interface[].ipv4.subnet",
     }
 )
-"""Arrays that have one element when nothing is said of them; every other array is empty then."""
+"""Arrays that have one element by default; every other array is empty by default."""

@@ -1,7 +1,7 @@
-"""Every endpoint and the category it belongs to.
+"""The endpoints and their categories.
 
-A category decides how errors are wrapped, which limiter class counts and which headers an answer
-carries. An endpoint decides which verbs, versions and parameters it takes.
+A category decides the form of errors, the limiter class and the headers of responses. An endpoint
+decides its handler, verbs, versions and parameters.
 """
 
 from msgspec import Struct
@@ -20,15 +20,15 @@ REQUEST_CHECKS = (
     "route",
     "format",
 )
-"""The order of the checks. No recording breaks two rules at once, so the order is our choice."""
+"""The order of the checks, assumed: no recording has a request with two mistakes."""
 
-CHECKS_EVIDENCE = chosen("the order of the checks")
+CHECKS_EVIDENCE = chosen("no recording has a request with two mistakes")
 
 
 class Category(Struct, frozen=True):
-    """A family of endpoints below one path, and what its answers have in common.
+    """A family of endpoints below one path, with the properties that their responses share.
 
-    `has_rest` tells whether it also takes the paths below its own that no endpoint has.
+    With `has_rest` it also takes the paths below its prefix that belong to no endpoint.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Category(Struct, frozen=True):
 
 
 class EndpointParameter(Struct, frozen=True):
-    """A query parameter; `missing` is the refusal when a required one is not there."""
+    """A query parameter; a required one has the key of a refusal in `missing`."""
 
     name: str
     evidence: Evidence
@@ -70,12 +70,12 @@ class Endpoint(Struct, frozen=True):
     has_formats: bool = False
     has_form: bool = False
     is_secret: bool = True
-    """Whether its answers hold a secret, so that recorders keep no body; a new row's do."""
+    """Whether responses hold a secret, so that recorders keep no body. A new row is secret."""
     setting: str = ""
     header_since: str = ""
 
 
-_ELSEWHERE = chosen("limits and headers are those of IMDS's own tokens; the path's root is ours")
+_ELSEWHERE = chosen("limits and headers as for IMDS's own tokens; the root of the path is assumed")
 
 CATEGORIES: tuple[Category, ...] = (
     Category("identity", "/metadata/identity", "identity", "identity", documented("S2", "S6")),
@@ -85,10 +85,10 @@ CATEGORIES: tuple[Category, ...] = (
     Category("cloud_shell", "/oauth2", "identity", "identity", _ELSEWHERE, has_rest=False),
     Category("general", "/", "general", "general", documented("S1", "S2")),
 )
-"""Longest prefix first; the last one takes everything."""
+"""Longest prefix first; the last one takes every path."""
 
 CREDENTIAL_VERSIONS = ("2.0",)
-"""What `cred-api-version` may be."""
+"""The values of `cred-api-version`."""
 
 _READ = ("GET", "HEAD")
 _FORMAT = EndpointParameter("format", documented("S1", "S2"))
@@ -110,7 +110,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _READ,
         "general",
         "2017-03-01",
-        observed("S22", "S30", "S39", note="what it lists today is not known"),
+        observed("S22", "S30", "S39", note="its list of today is not known"),
         "root",
         (_FORMAT,),
         has_formats=True,
@@ -123,7 +123,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _READ,
         "",
         "",
-        documented("S1", "S2", "S4", note="whether the header is enforced here is not stated"),
+        documented("S1", "S2", "S4", note="no document states whether the header is required here"),
         "versions",
         is_secret=False,
     ),
@@ -169,7 +169,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             EndpointParameter("bypass_cache", documented("S4")),
             EndpointParameter(
                 "token_sha256_to_refresh",
-                client("S10", note="the hash of a token that a service has refused"),
+                client("S10", note="the hash of a token that a service refused"),
             ),
         ),
     ),
@@ -180,7 +180,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("GET",),
         "general",
         "2018-02-01",
-        documented("S4", note="the answer without a system identity is our choice"),
+        documented("S4", note="the response without a system identity is assumed"),
         "identity_info",
         is_secret=False,
     ),
@@ -207,7 +207,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "load_balancer",
         (
             EndpointParameter(
-                "format", client("S16", note="clients send format=json; nothing comes of it")
+                "format", client("S16", note="clients send format=json; it has no effect")
             ),
         ),
         is_secret=False,
@@ -219,7 +219,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("GET",),
         "credential",
         "2.0",
-        client("S10", note="a host that knows only version 1 answers 404"),
+        client("S10", note="a host with version 1 alone answers 404"),
         "platform_metadata",
         (_CREDENTIAL_VERSION, *_SELECTORS),
         setting="msi_v2",
@@ -232,7 +232,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("POST",),
         "credential",
         "2.0",
-        client("S10", note="a host that knows only version 1 answers 404"),
+        client("S10", note="a host with version 1 alone answers 404"),
         "issue_credential",
         (_CREDENTIAL_VERSION, *_SELECTORS, EndpointParameter("bypass_cache", client("S10"))),
         setting="msi_v2",
@@ -244,7 +244,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("GET",),
         "own",
         "2017-09-01",
-        documented("S40", note="the port is drawn there; the path is theirs"),
+        documented("S40", note="Azure draws the port at random; the path is documented"),
         "token",
         (
             _RESOURCE_ELSEWHERE,
@@ -260,7 +260,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("GET",),
         "own",
         "2017-09-01",
-        client("S41", note="the path is our choice: clients take it from a variable"),
+        client("S41", note="the path is assumed: clients read it from a variable"),
         "token",
         (
             _RESOURCE_ELSEWHERE,
@@ -277,12 +277,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("GET",),
         "own",
         "2019-08-15",
-        documented("S45", note="the first segment is ours, so that IMDS stays beside it"),
+        documented("S45", note="the first segment is added here, to tell the endpoint from IMDS"),
         "token",
         (
             _RESOURCE_ELSEWHERE,
             *(EndpointParameter(name, client("S41", "S44")) for name in ("client_id", "object_id")),
-            EndpointParameter("msi_res_id", client("S44", note="mi_res_id is ignored there")),
+            EndpointParameter("msi_res_id", client("S44", note="Arc ignores mi_res_id")),
         ),
         setting="arc_folder",
     ),
@@ -297,8 +297,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "token",
         (
             _RESOURCE_ELSEWHERE,
-            *(EndpointParameter(name, chosen("as IMDS")) for name in ("client_id", "object_id")),
-            EndpointParameter("msi_res_id", chosen("as IMDS")),
+            *(EndpointParameter(name, chosen("as at IMDS")) for name in ("client_id", "object_id")),
+            EndpointParameter("msi_res_id", chosen("as at IMDS")),
         ),
         has_form=True,
     ),

@@ -1,4 +1,4 @@
-"""Scheduled events: their types, the members of the document, and the steps of their lives."""
+"""Scheduled events: their types, causes, document members and state transitions."""
 
 from enum import StrEnum
 
@@ -9,39 +9,40 @@ from openimds.facts.redaction import GUID, KEPT, OTHER, DocumentMember, Redactio
 
 
 class EventStatus(StrEnum):
-    """Where an event stands. Only the two in the middle are words of the wire."""
+    """The status of an event. Only the two in the middle appear on the wire."""
 
     NEW = "new"
     SCHEDULED = "Scheduled"
     STARTED = "Started"
-    GONE = "gone"
+    COMPLETED = "gone"
+    """Over and no longer listed; the value is that of stored states and of the admin API."""
 
 
 class Trigger(StrEnum):
-    """What moves an event."""
+    """The trigger of a transition."""
 
     DECLARED = "declared"
     FAILED = "failed"
-    """The hardware failed: there was no time to give notice."""
+    """The hardware failed, without time for notice."""
     APPROVED = "approved"
     NOT_BEFORE = "not-before"
-    """The time of NotBefore has come, and nobody has to be asked any longer."""
+    """The time of NotBefore has come: no approval is needed any longer."""
     LAPSED = "lapsed"
-    """The time of an event that only advises is over."""
+    """The time of an advisory event is over."""
     START = "start"
     CANCEL = "cancel"
     COMPLETE = "complete"
-    """START, CANCEL and COMPLETE are the operator's."""
+    """START, CANCEL and COMPLETE come from the operator."""
     OVER = "over"
-    """The impact is over, and the health checks after it."""
+    """The impact and the health checks after it are over."""
 
 
 class EventType(Struct, frozen=True):
-    """What happens to a VM.
+    """A type of event.
 
-    A guest that asks with a version before `since` does not see such events. `notice_s` is the
-    least time between the declaration and NotBefore. An advisory event never starts: approving it
-    has no effect, and it goes when its time has come.
+    Documents of api-versions before `since` hide such events. `notice_s` is the shortest time from
+    the declaration to NotBefore, in seconds. An advisory event never starts: an approval has no
+    effect, and the event lapses at its time.
     """
 
     name: str
@@ -52,10 +53,10 @@ class EventType(Struct, frozen=True):
 
 
 class EventCause(Struct, frozen=True):
-    """Why an event of a type happens, and the values that it then has.
+    """A cause of events of one type, with the values that such events have.
 
-    `duration_s` is the impact that the document announces, -1 where it is not known.
-    `started_life_s` is the time from Started until the event is gone.
+    `duration_s` is the announced impact in seconds, -1 where it is unknown. `started_life_s` is the
+    time in seconds that a started event stays listed.
     """
 
     name: str
@@ -79,7 +80,7 @@ class EventMember(Struct, frozen=True):
 
 
 class AllowedTransition(Struct, frozen=True):
-    """From one status to the next; what no row allows does not happen."""
+    """A transition from one status to another; there are no others than these rows."""
 
     before: EventStatus
     trigger: Trigger
@@ -88,7 +89,7 @@ class AllowedTransition(Struct, frozen=True):
 
 
 class Prefix(Struct, frozen=True):
-    """What stood in front of every resource's name in the versions before `before`."""
+    """The prefix of every resource name in the versions before `before`."""
 
     before: str
     text: str
@@ -96,7 +97,7 @@ class Prefix(Struct, frozen=True):
 
 
 class Activation(Struct, frozen=True):
-    """How long a scope that asks for the first time waits, and when it is forgotten again."""
+    """The wait of a scope's first request, and the idle time that ends activation (s)."""
 
     delay_s: int
     idle_s: int
@@ -111,19 +112,23 @@ TYPES: tuple[EventType, ...] = (
         "Preempt",
         "2017-11-01",
         30,
-        documented("S5", note="best effort; that older versions hide it is inferred"),
+        documented("S5", note="best effort; hiding it from older versions is inferred"),
     ),
     EventType(
         "Terminate",
         "2019-01-01",
         300,
-        documented("S5", "S8", note="5 to 15 minutes as the user set; hiding it is inferred"),
+        documented(
+            "S5",
+            "S8",
+            note="5 to 15 minutes, set by the user; hiding it from older versions is inferred",
+        ),
     ),
     EventType(
         "SpotRebalanceRecommendation",
         "2024-07-09",
         900,
-        documented("S47", note="advisory; its notice and that it lapses are our choice"),
+        documented("S47", note="advisory; its notice and its lapse are assumed"),
         is_advisory=True,
     ),
 )
@@ -143,7 +148,7 @@ CAUSES: tuple[EventCause, ...] = (
         "Host server is undergoing maintenance.",
         9,
         _LIFE_S,
-        documented("S5", "S32", note="the words were recorded too (S34)"),
+        documented("S5", "S32", note="the description was recorded too (S34)"),
     ),
     EventCause(
         "live-migration",
@@ -170,7 +175,7 @@ CAUSES: tuple[EventCause, ...] = (
         "Host server is undergoing an emergency repair.",
         _UNKNOWN_S,
         _LIFE_S,
-        inferred("S5", note="the words are documented, not with which type they come"),
+        inferred("S5", note="the description is documented, its type is not"),
     ),
     EventCause(
         "hardware-failure",
@@ -179,7 +184,7 @@ CAUSES: tuple[EventCause, ...] = (
         "Virtual machine has encountered a failure.",
         _UNKNOWN_S,
         _LIFE_S,
-        documented("S5", "S32", note="born Started; that these are its words is inferred"),
+        documented("S5", "S32", note="begins as Started; that it has this description is inferred"),
         is_failure=True,
     ),
     EventCause(
@@ -207,7 +212,7 @@ CAUSES: tuple[EventCause, ...] = (
         "",
         _UNKNOWN_S,
         _LIFE_S,
-        observed("S34", note="the duration and the time until it is gone are inferred"),
+        observed("S34", note="the duration and the time in Started are inferred"),
     ),
     EventCause(
         "deletion",
@@ -228,7 +233,7 @@ CAUSES: tuple[EventCause, ...] = (
         chosen("no recording of this event is known; it never starts"),
     ),
 )
-"""The first row of a type tells its defaults; the first with the wished source, if there is one."""
+"""The first row of a type has its defaults; the first with the requested source, if any."""
 
 _FIRST = "2017-03-01"
 
@@ -251,7 +256,7 @@ MEMBERS: tuple[EventMember, ...] = (
 )
 
 INCARNATION = DocumentMember("DocumentIncarnation", KEPT, observed("S34"))
-"""The member of the document that stands beside its events."""
+"""The member of the document beside its events."""
 
 RESOURCE_TYPE = "VirtualMachine"
 RESOURCE_TYPE_EVIDENCE = observed("S34")
@@ -259,13 +264,13 @@ RESOURCE_TYPE_EVIDENCE = observed("S34")
 OLD_PREFIX = Prefix("2017-08-01", "_", documented("S5"))
 
 HEADER_SINCE = "2017-08-01"
-"""From this version on a request has to bring the `Metadata: true` header."""
+"""From this version on a request needs the `Metadata: true` header."""
 HEADER_SINCE_EVIDENCE = documented("S5")
 
 FIRST_INCARNATION = 0
 """DocumentIncarnation of a scope before its first event."""
 FIRST_INCARNATION_EVIDENCE = inferred(
-    "S34", note="four first events have 1; S5 and S38 show the empty document at 1 as well"
+    "S34", note="four first events have 1; S5 and S38 show an empty document at 1 as well"
 )
 
 TRANSITIONS: tuple[AllowedTransition, ...] = (
@@ -286,27 +291,31 @@ TRANSITIONS: tuple[AllowedTransition, ...] = (
         EventStatus.SCHEDULED,
         Trigger.START,
         EventStatus.STARTED,
-        chosen("the operator is the platform, and may do what only time does in Azure"),
+        chosen("an operator may start at once an event that only time starts in Azure"),
     ),
-    AllowedTransition(EventStatus.SCHEDULED, Trigger.CANCEL, EventStatus.GONE, documented("S5")),
+    AllowedTransition(
+        EventStatus.SCHEDULED, Trigger.CANCEL, EventStatus.COMPLETED, documented("S5")
+    ),
     AllowedTransition(
         EventStatus.SCHEDULED,
         Trigger.LAPSED,
-        EventStatus.GONE,
-        chosen("advice has no start, and would stay for ever"),
+        EventStatus.COMPLETED,
+        chosen("an advisory event never starts, so without it the event would stay for ever"),
     ),
-    AllowedTransition(EventStatus.STARTED, Trigger.OVER, EventStatus.GONE, documented("S5", "S32")),
+    AllowedTransition(
+        EventStatus.STARTED, Trigger.OVER, EventStatus.COMPLETED, documented("S5", "S32")
+    ),
     AllowedTransition(
         EventStatus.STARTED,
         Trigger.COMPLETE,
-        EventStatus.GONE,
-        chosen("the operator may end sooner what time ends in Azure"),
+        EventStatus.COMPLETED,
+        chosen("an operator may end an event that only time ends in Azure"),
     ),
 )
 
 ANY, ALL = "any", "all"
 NEEDS = (ANY, ALL)
-"""Whose approval starts an event: one VM of the scope, or every VM that it hits."""
+"""The approvals that start an event: of one VM of the scope, or of all affected VMs."""
 NEEDS_EVIDENCE = documented(
     "S5",
     note="an acknowledgement lets the event proceed for all its resources (any); in some cases "
@@ -314,7 +323,7 @@ NEEDS_EVIDENCE = documented(
 )
 
 UNKNOWN_ID_EVIDENCE = chosen(
-    "an id that is not in the document is refused as malformed, and then none is approved"
+    "one id that is not in the document makes the request malformed: no id is approved"
 )
 
 ACTIVATION = Activation(

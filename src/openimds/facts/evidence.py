@@ -1,4 +1,4 @@
-"""Where a row was learned, and how sure we are of it."""
+"""The evidence of a row: the sources of a fact, and how certain it is."""
 
 from enum import StrEnum
 
@@ -6,22 +6,22 @@ from msgspec import Struct
 
 
 class Mark(StrEnum):
-    """How good the evidence is, best first."""
+    """The quality of evidence, best first."""
 
     OBSERVED = "observed"
     """A recorded answer, a captured header, a log line."""
     CLIENT = "client"
-    """What a shipping client sends and parses with success: working code, not a recording."""
+    """A shipping client sends and parses it with success: working code, not a recording."""
     DOCUMENTED = "documented"
-    """A document, a swagger file or a design note of Microsoft says so; nobody recorded it."""
+    """A document, a swagger file or a design note of Microsoft has it; no recording shows it."""
     INFERRED = "inferred"
     """From mocks, from comments, or by elimination."""
     CHOSEN = "chosen"
-    """Nobody knows: our choice, to be replaced by a recording."""
+    """Assumed without evidence, until a recording replaces the assumption."""
 
 
 class Evidence(Struct, frozen=True):
-    """A mark, the keys of `SOURCES` it rests on, and a remark where one is needed."""
+    """A mark, the keys of its `SOURCES`, and a note where one is needed."""
 
     mark: Mark
     sources: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ def observed(*sources: str, note: str = "") -> Evidence:
 
 
 def client(*sources: str, note: str = "") -> Evidence:
-    """Return evidence from what working clients do."""
+    """Return evidence from working clients."""
     return Evidence(Mark.CLIENT, sources, note)
 
 
@@ -49,7 +49,7 @@ def inferred(*sources: str, note: str = "") -> Evidence:
 
 
 def chosen(note: str) -> Evidence:
-    """Return the record of a decision where no evidence exists."""
+    """Return the mark of an assumption, with its reason."""
     return Evidence(Mark.CHOSEN, (), note)
 
 
@@ -93,6 +93,6 @@ SOURCES: dict[str, str] = {
     "S45": "MicrosoftDocs azure-arc managed-identity-authentication.md (azure-docs 117847)",
     "S46": "answers of the Arc agent in the tests of azure_identity (Rust)",
     "S47": "MicrosoftDocs spot-eviction-risk-notifications; openshift/cluster-api-actuator-pkg#481",
-    "S48": "bad days met: ignition 1806, azure-init 242, azure-sdk-for-net 39574, kops 18163",
+    "S48": "reported outages: ignition 1806, azure-init 242, azure-sdk-for-net 39574, kops 18163",
 }
-"""Source keys of the rows, each with what it is. The marks of a row refer to these."""
+"""The sources by the keys that rows name."""

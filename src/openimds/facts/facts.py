@@ -1,6 +1,6 @@
-"""Every fact that has evidence, under the name that the fidelity page gives it.
+"""Every fact with evidence, by its name on the fidelity page.
 
-The page is printed from these, and `openimds compare` says by them which row a difference is about.
+The page is printed from these, and `openimds compare` names by them the row of a difference.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ ORDER_OF_CHECKS = "order of the checks: " + ", ".join(REQUEST_CHECKS)
 ANY_CASE = "letter case of paths, routes and parameter names does not matter"
 DECODED = "the whole target is decoded before it is split at ?"
 SLASH = "a trailing slash is accepted"
-IGNORED = "parameters that nobody knows are ignored"
+IGNORED = "unknown parameters are ignored"
 NO_NONCE = "the nonce of a request without one"
 NONCE = f"a nonce has up to {attested.LONGEST_NONCE} characters"
 
@@ -53,29 +53,29 @@ _RULES = {
 _TOKENS = {
     f"a token lives {tokens.LIFE_S} seconds": tokens.LIFE_EVIDENCE,
     "selectors exclude each other": tokens.EXCLUSIVE_EVIDENCE,
-    "the hosts of mTLS that MSI v2 names": protocols.MTLS_EVIDENCE,
+    "the mTLS hosts of MSI v2": protocols.MTLS_EVIDENCE,
     "the folder of Arc's challenges": protocols.ARC_FOLDER_EVIDENCE,
 }
 _ATTESTED = {
     f"a document lives {attested.LIFE_S} seconds": attested.LIFE_EVIDENCE,
     NO_NONCE: attested.TIME_NONCE_EVIDENCE,
     NONCE: attested.NONCE_EVIDENCE,
-    f"without a nonce it is given again for {attested.CACHE_S} seconds": attested.CACHE_EVIDENCE,
+    f"without a nonce it is cached for {attested.CACHE_S} seconds": attested.CACHE_EVIDENCE,
     "a classic VM's document": attested.CLASSIC_EVIDENCE,
 }
 _EVENTS = {
     "event sources": events.EVENT_SOURCES_EVIDENCE,
     "the resource type": events.RESOURCE_TYPE_EVIDENCE,
-    f"the Metadata header is wanted from {events.HEADER_SINCE} on": events.HEADER_SINCE_EVIDENCE,
+    f"the Metadata header is required from {events.HEADER_SINCE} on": events.HEADER_SINCE_EVIDENCE,
     f"DocumentIncarnation begins at {events.FIRST_INCARNATION}": events.FIRST_INCARNATION_EVIDENCE,
-    "who has to approve": events.NEEDS_EVIDENCE,
-    "approving an id that is unknown": events.UNKNOWN_ID_EVIDENCE,
+    "the approvals that start an event": events.NEEDS_EVIDENCE,
+    "approval of an unknown id": events.UNKNOWN_ID_EVIDENCE,
     "activation by the first request": events.ACTIVATION.evidence,
 }
 
 
 class Fact(Struct, frozen=True):
-    """One fact: its kind, which is a heading of the page, its name there, and its evidence."""
+    """One fact: its kind (a heading of the page), its name and its evidence."""
 
     kind: str
     name: str
@@ -88,9 +88,9 @@ def refusal_name(row: RefusalRow) -> str:
 
 
 def _since(
-    rows: Iterable[events.EventMember | attested.PayloadMember], what: str = ""
+    rows: Iterable[events.EventMember | attested.PayloadMember], kind: str = ""
 ) -> dict[str, Evidence]:
-    return {f"{what}{row.name}, since {row.since}": row.evidence for row in rows}
+    return {f"{kind}{row.name}, since {row.since}": row.evidence for row in rows}
 
 
 def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
@@ -100,7 +100,9 @@ def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
         ENDPOINT: [(row.path, row.evidence) for row in ENDPOINTS],
         "Categories": [(f"{row.key}: {row.prefix}", row.evidence) for row in CATEGORIES],
         PARAMETER: [
-            (f"{row.path}: {one.name}", one.evidence) for row in ENDPOINTS for one in row.parameters
+            (f"{row.path}: {parameter.name}", parameter.evidence)
+            for row in ENDPOINTS
+            for parameter in row.parameters
         ],
         "Limits": [
             (
@@ -119,8 +121,9 @@ def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
 
 
 def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
-    steps = [
-        (f"step {one.before} by {one.trigger}: {one.after}", one) for one in events.TRANSITIONS
+    transitions = [
+        (f"transition {row.before} by {row.trigger}: {row.after}", row.evidence)
+        for row in events.TRANSITIONS
     ]
     return {
         "Clouds": [(row.name, row.evidence) for row in CLOUDS.values()],
@@ -140,9 +143,9 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
         BALANCER: [(f"{row.name}: {', '.join(row.names)}", row.evidence) for row in balancer.LISTS],
         EVENTS: [
             *((f"type {row.name}, since {row.since}", row.evidence) for row in events.TYPES),
-            *((f"occasion {row.name}", row.evidence) for row in events.CAUSES),
+            *((f"cause {row.name}", row.evidence) for row in events.CAUSES),
             *_since(events.MEMBERS, "member ").items(),
-            *((name, step.evidence) for name, step in steps),
+            *transitions,
             *_EVENTS.items(),
         ],
         FIELD: [(f"{row.path}, since {row.since}", row.evidence) for row in FIELDS],
@@ -153,8 +156,8 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
 def _of_faults() -> dict[str, Iterable[tuple[str, Evidence]]]:
     effects = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in EFFECTS.values()]
     statuses = [(f"status {row.status}", row.evidence) for row in STATUSES.values()]
-    books = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in PLAYBOOKS.values()]
-    return {FAULT: [*effects, *statuses], PLAYBOOK: books}
+    playbooks = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in PLAYBOOKS.values()]
+    return {FAULT: [*effects, *statuses], PLAYBOOK: playbooks}
 
 
 def _plain(text: str) -> str:
@@ -172,7 +175,7 @@ def fact(kind: str, name: str) -> Fact:
     """Return the fact of a name.
 
     Raises:
-        KeyError: no row has it.
+        KeyError: no row has the name.
     """
     for row in FACTS[kind]:
         if row.name == name:

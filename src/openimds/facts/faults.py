@@ -1,7 +1,8 @@
-"""What can go wrong on request: the effects, and by what a request is chosen for one.
+"""Faults on request: their effects, and the matchers that select requests.
 
-Each effect says what a client sees, why clients need to see it, and whether Azure was ever seen to
-do it. What only a broken network does is marked `chosen`: it is no fact about Azure.
+Each effect has the view of the client, the reason why clients need to meet it, and the evidence
+that Azure does the same. A fault of the network alone is marked `chosen`: it is no fact about
+Azure.
 """
 
 from enum import StrEnum
@@ -14,7 +15,7 @@ from openimds.facts.versions import GENERAL
 
 
 class ValueKind(StrEnum):
-    """What a value may be, in words."""
+    """The type of a value, for people."""
 
     TEXT = "a string"
     NUMBER = "a number"
@@ -23,9 +24,9 @@ class ValueKind(StrEnum):
 
 
 class FaultParameter(Struct, frozen=True):
-    """Something that is said of a fault: its sort, its bounds, and what it is when not said.
+    """A parameter of a fault: its type, bounds and default.
 
-    Without a `default` it stays away; a `required` one has to be said.
+    Without a `default` it is absent where it is not given; a `required` one has to be given.
     """
 
     name: str
@@ -39,22 +40,22 @@ class FaultParameter(Struct, frozen=True):
 
 
 class EffectMode(StrEnum):
-    """How an effect takes the place of the true answer, and whether what was asked is done."""
+    """The relation of an effect to the true response, and to the request's own effect."""
 
     INSTEAD = "instead"
-    """Another answer is given; nothing of what was asked is done."""
+    """Another response is sent, and the request changes nothing."""
     OTHERWISE = "otherwise"
-    """The question is put to a VM or a region that is not as it should be."""
+    """The request is answered for a VM or a region that differs from the true one."""
     DELIVERY = "delivery"
-    """The true answer is given, and what was asked is done; on the way it suffers."""
+    """The true response is sent, and the request has its effect; the delivery suffers."""
     SILENCE = "silence"
-    """There is no answer, and nothing of what was asked is done."""
+    """No response is sent, and the request changes nothing."""
 
 
 class Effect(Struct, frozen=True):
-    """One thing that can go wrong: what is seen, why clients need it, and what it rests on.
+    """One effect: the view of the client, the reason to test it, and the evidence.
 
-    It touches only requests of `endpoints` (keys of endpoints or categories; none: of all).
+    It applies only to requests of `endpoints` (keys of endpoints or categories; none: to all).
     """
 
     key: str
@@ -65,11 +66,11 @@ class Effect(Struct, frozen=True):
     parameters: tuple[FaultParameter, ...] = ()
     endpoints: tuple[str, ...] = ()
     ends: bool = False
-    """Whether the connection ends with it."""
+    """Whether the effect ends the connection."""
 
 
 class FaultStatus(Struct, frozen=True):
-    """A status that can be asked for, and the refusal whose words it has in each category."""
+    """A status on request, and the refusal whose text it has in each category."""
 
     status: int
     refusal: str
@@ -77,7 +78,7 @@ class FaultStatus(Struct, frozen=True):
 
 
 LONGEST_S = 10 * 366 * 86400
-"""No window is longer: a mistake in the unit shall not look like a plan."""
+"""The longest window: a longer one is a mistake in the unit."""
 LONGEST_WAIT_S = 600
 MOST_REQUESTS = 10**9
 MOST_BYTES = 65536
@@ -95,53 +96,72 @@ STATUSES: dict[int, FaultStatus] = {row.status: row for row in _STATUSES}
 _TARGETS = tuple(dict.fromkeys([*(row.key for row in ENDPOINTS), *(row.key for row in CATEGORIES)]))
 
 MATCHERS: tuple[FaultParameter, ...] = (
-    FaultParameter("vms", ValueKind.TEXTS, "Names of VMs; every VM, if it is left out."),
+    FaultParameter("vms", ValueKind.TEXTS, "Names of VMs; without it, all VMs."),
     FaultParameter(
-        "endpoint", ValueKind.TEXT, "One endpoint, or all of a category.", choices=_TARGETS
+        "endpoint",
+        ValueKind.TEXT,
+        "One endpoint, or all endpoints of a category.",
+        choices=_TARGETS,
     ),
-    FaultParameter("path", ValueKind.TEXT, "A path with all below it, or a pattern with * and ?."),
-    FaultParameter("method", ValueKind.TEXT, "The method.", choices=("GET", "HEAD", "POST")),
+    FaultParameter(
+        "path", ValueKind.TEXT, "A path and all paths below it, or a pattern with * and ?."
+    ),
+    FaultParameter(
+        "method", ValueKind.TEXT, "The method of the request.", choices=("GET", "HEAD", "POST")
+    ),
     FaultParameter(
         "nth",
         ValueKind.WHOLE,
-        "That request alone: each VM's requests that fit are counted from 1.",
+        "Only the request of this number; the matching requests of each VM count from 1.",
         least=1,
         most=MOST_REQUESTS,
     ),
-    FaultParameter("skip", ValueKind.WHOLE, "Not the first so many.", least=0, most=MOST_REQUESTS),
     FaultParameter(
-        "first", ValueKind.WHOLE, "The first so many, after `skip`.", least=1, most=MOST_REQUESTS
+        "skip", ValueKind.WHOLE, "Not the first N requests.", least=0, most=MOST_REQUESTS
     ),
     FaultParameter(
-        "every", ValueKind.WHOLE, "Each one of so many, after `skip`.", least=1, most=MOST_REQUESTS
+        "first",
+        ValueKind.WHOLE,
+        "Only the first N requests, after `skip`.",
+        least=1,
+        most=MOST_REQUESTS,
+    ),
+    FaultParameter(
+        "every",
+        ValueKind.WHOLE,
+        "Only every N-th request, after `skip`.",
+        least=1,
+        most=MOST_REQUESTS,
     ),
     FaultParameter(
         "from_s",
         ValueKind.NUMBER,
-        "Not before so many seconds have passed.",
+        "Only after so many seconds.",
         least=0,
         most=LONGEST_S,
     ),
     FaultParameter(
         "until_s",
         ValueKind.NUMBER,
-        "Only until so many seconds have passed.",
+        "Only during the first so many seconds.",
         least=0,
         most=LONGEST_S,
     ),
-    FaultParameter("probability", ValueKind.NUMBER, "Each with this chance.", least=0, most=1),
-    FaultParameter("seed", ValueKind.TEXT, "What the chance is drawn with."),
+    FaultParameter(
+        "probability", ValueKind.NUMBER, "Each request with this probability.", least=0, most=1
+    ),
+    FaultParameter("seed", ValueKind.TEXT, "The seed of the random choice."),
 )
-"""By what a request is chosen. All that is said has to fit; seconds count from when it is set."""
+"""The matchers of requests. All given ones have to match; seconds count from the fault's start."""
 
 WAIT = FaultParameter(
     "delay_s",
     ValueKind.NUMBER,
-    "How long nothing goes out, in seconds.",
+    "Delay before any byte is sent, in seconds.",
     least=0,
     most=LONGEST_WAIT_S,
 )
-"""What every effect takes that happens on an open connection."""
+"""The parameter of every effect on an open connection."""
 
 _IDENTITY = ("identity", "app_service", "arc", "cloud_shell")
 FORGERIES = (
@@ -154,7 +174,7 @@ FORGERIES = (
     "unsigned",
     "missing-claim",
 )
-"""What can be wrong with a token."""
+"""The defects of a forged token."""
 BAD_DOCUMENTS = (
     "expired-leaf",
     "unknown-intermediate",
@@ -163,22 +183,26 @@ BAD_DOCUMENTS = (
     "expired-document",
     "tampered-payload",
 )
-"""What can be wrong with an attested document."""
+"""The defects of an attested document."""
 _SIGNED = ("new-intermediate", "new-root", *BAD_DOCUMENTS)
 MISSING, EMPTY = "missing", "empty"
 DELAY, REFUSED = "delay", "refused"
-_NETWORK = chosen("a fault of the network or of a dying process; no recording of Azure shows it")
+_NETWORK = chosen("a fault of the network or of a dying process; no recording of Azure has it")
 
 _ROWS = (
     Effect(
         "status",
         EffectMode.INSTEAD,
-        "A refusal in Azure's words for the category that is asked.",
-        "Which statuses are retried, and for how long, is what clients differ in most.",
+        "A refusal with Azure's text for the category of the request.",
+        "Clients differ most in the statuses that they retry, and in the time that they try.",
         documented("S1", "S2", "S4", "S6", note="each status has its own evidence"),
         (
             FaultParameter(
-                "status", ValueKind.WHOLE, "The status.", choices=tuple(STATUSES), required=True
+                "status",
+                ValueKind.WHOLE,
+                "The status of the response.",
+                choices=tuple(STATUSES),
+                required=True,
             ),
         ),
     ),
@@ -186,26 +210,26 @@ _ROWS = (
         "proxy-500",
         EffectMode.INSTEAD,
         "500 in plain text with a `Server` that does not name IMDS.",
-        "Whoever looks for IMDS in `Server` takes a service that restarts for none at all.",
-        documented("S10", note="what stands before IMDS answers while it restarts"),
+        "A client that looks for IMDS in `Server` takes a restarting service for an absent one.",
+        documented("S10", note="the proxy before IMDS answers while IMDS restarts"),
     ),
     Effect(
         "no-identity",
         EffectMode.OTHERWISE,
-        "The VM has no identity (yet): 400 `Identity not found`, in each protocol's words.",
-        "A new identity takes a while to arrive, and most libraries take this 400 for final.",
+        "The VM has no identity (yet): 400 `Identity not found`, in the form of each protocol.",
+        "A new identity takes a while to arrive, and most libraries treat this 400 as final.",
         documented("S10", note="the refusal itself was recorded (S29)"),
         endpoints=_IDENTITY,
     ),
     Effect(
         "forged-token",
         EffectMode.OTHERWISE,
-        "A token with one thing wrong with it.",
-        "A client hands on any token; the service behind it has to find the bad ones.",
-        chosen("IMDS hands out no such token; a clock that is wrong or a forger makes them"),
+        "A token with one defect.",
+        "A client passes on any token; the service behind it has to reject the bad ones.",
+        chosen("IMDS issues no such token; a wrong clock or a forger does"),
         (
             FaultParameter(
-                "forgery", ValueKind.TEXT, "What is wrong with it.", "expired", choices=FORGERIES
+                "forgery", ValueKind.TEXT, "The defect of the token.", "expired", choices=FORGERIES
             ),
         ),
         endpoints=_IDENTITY,
@@ -213,14 +237,14 @@ _ROWS = (
     Effect(
         "unknown-version",
         EffectMode.OTHERWISE,
-        "A region that knows no api-version after `newest`: 400 with its newest ones.",
-        "Versions reach regions and clouds months apart; a client has to ask for an older one.",
-        documented("S1", note="a version that was listed and refused was reported too (S30)"),
+        "A region without the api-versions after `newest`: 400 with its newest ones.",
+        "Versions reach regions and clouds months apart; a client has to know an older one.",
+        documented("S1", note="a version that was listed and still refused was reported too (S30)"),
         (
             FaultParameter(
                 "newest",
                 ValueKind.TEXT,
-                "The newest general api-version.",
+                "The newest general api-version of the region.",
                 choices=tuple(row.name for row in GENERAL),
                 required=True,
             ),
@@ -229,26 +253,32 @@ _ROWS = (
     Effect(
         "stale-document",
         EffectMode.OTHERWISE,
-        "The VM as it was when the fault was set, whatever has changed since.",
-        "Tags and sizes arrive late, so whoever reads them once goes on with the old ones.",
-        documented("S2", note="tags of a scale set show only after a reboot or a change of disks"),
+        "The VM as it was when the fault was set, without later changes.",
+        "Tags and sizes arrive late; a client that reads them once continues with the old ones.",
+        documented(
+            "S2", note="tags of a scale set appear only after a reboot or a change of disks"
+        ),
         endpoints=("root", "instance", "attested", "loadbalancer"),
     ),
     Effect(
         "missing-fields",
         EffectMode.OTHERWISE,
         "Fields are missing or empty in a 200; with `extended=true` it is 500 instead.",
-        "IMDS answers with what it has when a source of its fails; code that indexes breaks.",
-        documented("S14", note="by an engineer of Azure; which fields is not said"),
+        "IMDS answers with the rest when one of its sources fails; code that indexes breaks.",
+        documented("S14", note="from an engineer of Azure, without the names of the fields"),
         (
             FaultParameter(
                 "fields",
                 ValueKind.TEXTS,
-                "Such as `network` or `network.interface.0.ipv6`.",
+                "Paths such as `network` or `network.interface.0.ipv6`.",
                 required=True,
             ),
             FaultParameter(
-                "leave", ValueKind.TEXT, "What becomes of them.", MISSING, choices=(MISSING, EMPTY)
+                "leave",
+                ValueKind.TEXT,
+                "Whether the fields are missing or empty.",
+                MISSING,
+                choices=(MISSING, EMPTY),
             ),
         ),
         endpoints=("instance",),
@@ -256,14 +286,14 @@ _ROWS = (
     Effect(
         "attested-document",
         EffectMode.OTHERWISE,
-        "An attested document under a new intermediate or root, or one that is bad.",
-        "Readers that pin an issuer fail on the day that it changes, which nobody announces.",
-        observed("S18", "S25", note="three issuers from 2020 to 2023; the bad ones are our choice"),
+        "An attested document under a new intermediate or root, or with a defect.",
+        "Verifiers that pin an issuer fail on the day that it changes, without announcement.",
+        observed("S18", "S25", note="three issuers from 2020 to 2023; the defects are assumed"),
         (
             FaultParameter(
                 "scenario",
                 ValueKind.TEXT,
-                "How it is signed, or what is wrong with it.",
+                "The issuer, or the defect of the document.",
                 "new-intermediate",
                 choices=_SIGNED,
             ),
@@ -273,19 +303,19 @@ _ROWS = (
     Effect(
         DELAY,
         EffectMode.DELIVERY,
-        "The true answer, late.",
-        "A slow answer is no missing one: time-outs that are too short find no IMDS on Azure.",
+        "The true response, late.",
+        "A slow response is not a missing one: with too short a time-out Azure looks absent.",
         documented("S6", "S10", note="a time-out is among the documented errors"),
     ),
     Effect(
         "trickle",
         EffectMode.DELIVERY,
-        "The true answer, a few bytes at a time.",
-        "A time-out for each read never fires, and one for the whole is often not there.",
+        "The true response, a few bytes at a time.",
+        "A time-out for each read never fires, and one for the whole response is often missing.",
         _NETWORK,
         (
             FaultParameter(
-                "bytes", ValueKind.WHOLE, "How many at a time.", 16, least=1, most=MOST_BYTES
+                "bytes", ValueKind.WHOLE, "Bytes in each piece.", 16, least=1, most=MOST_BYTES
             ),
             FaultParameter(
                 "pause_s",
@@ -301,13 +331,13 @@ _ROWS = (
         "cut",
         EffectMode.DELIVERY,
         "The head and some bytes of the body; the connection ends before the rest.",
-        "A short read that is not noticed is a document that does not parse, or half a token.",
+        "An unnoticed short read is a document that does not parse, or half a token.",
         _NETWORK,
         (
             FaultParameter(
                 "keep_bytes",
                 ValueKind.WHOLE,
-                "How much of the body comes.",
+                "Bytes of the body that are sent.",
                 10,
                 least=0,
                 most=MOST_BYTES,
@@ -318,14 +348,14 @@ _ROWS = (
     Effect(
         "wrong-length",
         EffectMode.DELIVERY,
-        "A `Content-Length` that is not that of the body; the connection stays open.",
-        "A client waits for bytes that never come, or takes the rest for the next answer.",
+        "A `Content-Length` other than the body's; the connection stays open.",
+        "A client waits for bytes that never come, or takes the rest for the next response.",
         _NETWORK,
         (
             FaultParameter(
                 "by_bytes",
                 ValueKind.WHOLE,
-                "How much too long; negative: too short.",
+                "Bytes that the length is too large by; negative: too small.",
                 10,
                 least=-MOST_BYTES,
                 most=MOST_BYTES,
@@ -335,14 +365,14 @@ _ROWS = (
     Effect(
         "hang",
         EffectMode.SILENCE,
-        "No answer; the connection ends after `hang_s`, or when the server loses patience.",
-        "The time-out of a client is tested by nothing else.",
+        "No response; the connection ends after `hang_s`, or at the server's own time-out.",
+        "Nothing else tests the time-out of a client.",
         documented("S6", "S10", note="a time-out means that IMDS is being updated"),
         (
             FaultParameter(
                 "hang_s",
                 ValueKind.NUMBER,
-                "Seconds until it ends.",
+                "Seconds until the connection ends.",
                 least=0.001,
                 most=LONGEST_WAIT_S,
             ),
@@ -352,26 +382,30 @@ _ROWS = (
     Effect(
         "reset",
         EffectMode.SILENCE,
-        "No answer; the connection is reset.",
-        "On a connection that was kept this is what a restart looks like; retry it at once.",
+        "No response; the connection is reset.",
+        "On a kept connection a restart looks like this; a client should retry at once.",
         _NETWORK,
         ends=True,
     ),
     Effect(
         "garbage",
         EffectMode.SILENCE,
-        "Bytes that are no HTTP, always the same ones for one seed; then the connection ends.",
-        "A parser's error is often none of those that a client retries.",
+        "Bytes that are not HTTP, the same for each seed; then the connection ends.",
+        "Clients often retry connection errors, but not the errors of a parser.",
         _NETWORK,
-        (FaultParameter("bytes", ValueKind.WHOLE, "How many.", 64, least=1, most=MOST_BYTES),),
+        (
+            FaultParameter(
+                "bytes", ValueKind.WHOLE, "Number of bytes.", 64, least=1, most=MOST_BYTES
+            ),
+        ),
         ends=True,
     ),
     Effect(
         REFUSED,
         EffectMode.SILENCE,
-        "Nobody listens: connections are refused; those that are open are reset.",
-        "Early in the boot IMDS cannot be reached; giving up then leaves a machine unprovisioned.",
-        client("S12", note="it bears some connection errors; nobody recorded which"),
+        "No listener: connections are refused, and open ones are reset.",
+        "Early in the boot IMDS is unreachable; a client that gives up never provisions the VM.",
+        client("S12", note="it tolerates some connection errors; which ones is not recorded"),
         ends=True,
     ),
 )

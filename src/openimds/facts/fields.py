@@ -1,8 +1,8 @@
-"""What a field row is, and every field of the instance document in one tuple.
+"""The row types of the instance document: its fields and their earlier names.
 
 A path is written from the root of the document; `[]` stands for each element of an array, as in
-`network.interface[].macAddress`. Objects and arrays have no rows: they are there because their
-leaves are, from the version on that brings the first leaf.
+`network.interface[].macAddress`. Objects and arrays have no rows: a version has them if it has one
+of their leaves.
 """
 
 from enum import Enum, StrEnum
@@ -14,7 +14,7 @@ from openimds.facts.redaction import Redaction
 
 
 class FieldKind(StrEnum):
-    """What a leaf is in JSON. Nearly everything is text, numbers and flags included (S2)."""
+    """The JSON type of a leaf. Nearly all are text, numbers and flags included (S2)."""
 
     TEXT = "string"
     BOOLEAN = "boolean"
@@ -22,13 +22,13 @@ class FieldKind(StrEnum):
 
 
 class Derived(Enum):
-    """Defaults that are worked out from the VM's name and from what was said of it."""
+    """Defaults that are computed from the VM's name and its other values."""
 
     NAME = "name of the VM"
     CLOUD = "azEnvironment of the cloud"
     LOCATION = "region of the cloud"
     VM_ID = "GUID from the name"
-    SUBSCRIPTION = "one GUID for everybody who says nothing"
+    SUBSCRIPTION = "one GUID for all VMs without a subscription"
     RESOURCE_ID = "resource id from subscription, group, scale set and name"
     COMPUTER_NAME = "host name from the name"
     KEYS_ONLY = "true on Linux, empty on Windows"
@@ -55,8 +55,9 @@ class Derived(Enum):
 class Field(Struct, frozen=True):
     """One leaf of the document.
 
-    `default` is what a VM has that says nothing: a literal, or a rule. `sample` is a value as real
-    documents have it.
+    `since` is the first api-version that has the field, `until` the first one that lacks it again.
+    `redaction` is its placeholder in a shared transcript, `sample` a value from real documents.
+    `default` is the value of a VM that does not set the field: a literal, or a rule.
     """
 
     path: str

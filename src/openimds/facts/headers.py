@@ -1,4 +1,4 @@
-"""The headers of an answer, in the order in which they were recorded."""
+"""The headers of a response, in their recorded order."""
 
 from msgspec import Struct
 
@@ -11,11 +11,11 @@ JSON_MEDIA = "application/json; charset=utf-8"
 TEXT_MEDIA = "text/plain; charset=utf-8"
 
 PROXY = "proxy"
-"""The family of what answers while IMDS itself does not."""
+"""The family of the proxy that answers while IMDS is down."""
 
 
 class HeaderOrder(Struct, frozen=True):
-    """Which headers an answer of one family carries, in order, and the value of `Server`."""
+    """The headers of one family of responses, in order, and the value of `Server`."""
 
     family: str
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ HEADER_ORDERS: dict[str, HeaderOrder] = {
         HeaderOrder(
             PROXY,
             ("Content-Type", "Server", "Date", "Content-Length"),
-            documented("S10", note="what stands before IMDS; the order is our choice"),
+            documented("S10", note="of the proxy before IMDS; the order is assumed"),
             "Microsoft-IIS/10.0",
         ),
     )

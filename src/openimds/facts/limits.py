@@ -1,4 +1,4 @@
-"""How often a VM may ask."""
+"""The request limits of a VM."""
 
 from msgspec import Struct
 
@@ -6,7 +6,7 @@ from openimds.facts.evidence import Evidence, documented
 
 
 class Limit(Struct, frozen=True):
-    """One limiter class: requests a second, and requests under way at once (0: no such limit)."""
+    """One limiter class: requests a second, and concurrent requests (0: no such limit)."""
 
     key: str
     per_s: int
@@ -17,7 +17,11 @@ class Limit(Struct, frozen=True):
 LIMITS: dict[str, Limit] = {
     row.key: row
     for row in (
-        Limit("general", 5, 0, documented("S1", "S2", note="which window Azure uses is unknown")),
-        Limit("identity", 20, 5, documented("S1", "S2", note="which window Azure uses is unknown")),
+        Limit(
+            "general", 5, 0, documented("S1", "S2", note="the window that Azure uses is unknown")
+        ),
+        Limit(
+            "identity", 20, 5, documented("S1", "S2", note="the window that Azure uses is unknown")
+        ),
     )
 }

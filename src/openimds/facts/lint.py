@@ -1,7 +1,7 @@
-"""What a client may do wrong: what Azure refuses, and what its documents say not to do.
+"""The lint rules for clients: requests that Azure refuses or its documents advise against.
 
-Each rule names the evidence for what Azure does or says, and how the recorded requests tell that a
-client broke it. Where Azure's documents are silent the mark is `chosen`, as everywhere.
+Each rule has Azure's behaviour or advice with its evidence, and the detection of a breach in the
+recorded requests. Where Azure's documents are silent the mark is `chosen`, as everywhere.
 """
 
 from enum import StrEnum
@@ -12,67 +12,67 @@ from openimds.facts.evidence import Evidence, chosen, documented, inferred, obse
 
 
 class Verdict(StrEnum):
-    """What comes of it on Azure."""
+    """The consequence of a breach on Azure."""
 
     REFUSED = "refused"
     """Azure answers such a request with an error."""
     ADVISED = "advised against"
-    """Azure answers, and the documents, or good sense, say to do otherwise."""
+    """Azure answers, but its documents or good sense advise otherwise."""
 
 
 class Rule(Struct, frozen=True):
-    """One rule: its key, what Azure says or does, and how a breach is told from the requests.
+    """One rule: Azure's behaviour or advice, and the detection of a breach.
 
-    `reasons` are the keys of the refusals that tell it; with `endpoints`, at these alone. A rule
-    without reasons is told by code of its own.
+    A response with a refusal of the keys `reasons` is a breach; with `endpoints`, only at those. A
+    rule without reasons has code of its own in `protocol.lint`.
     """
 
     key: str
     verdict: Verdict
     says: str
-    told: str
+    detection: str
     evidence: Evidence
     reasons: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
 
 
 POLLS = ((1.0, 3), (10.0, 11))
-"""Seconds, and how many looks within them are still once a second: one around an approval, one by
-a timer that came early."""
+"""Seconds, and the most polls in them that count as one a second: one more surrounds an approval,
+one more comes from an early timer."""
 RETRY_S = 1.0
-"""The least wait before the second retry and those after it; the first may come at once."""
+"""The shortest wait before the second and later retries; the first may come at once."""
 SLACK_S = 0.05
-"""By so much timers are early, and clocks apart: a second is taken as over then."""
+"""The tolerance for early timers and different clocks: a second is over this much earlier."""
 UNDER_WAY_S = 0.05
-"""What comes so soon after an answer was sent before that was read."""
+"""A request this soon after a response was sent before the client read that response."""
 OUTAGE_S = 70.0
-"""Within so many seconds IMDS is back from an update."""
+"""The longest update of IMDS."""
 EARLY_S = 300.0
-"""So long before its end a token may be asked for anew: clients take it as over then."""
+"""A token may be renewed this long before its end: clients treat it as expired then."""
 MOST_IN_VAIN = 2
-"""How often a request that is wrong may come: a chain of credentials tries it once each."""
+"""The most equal wrong requests: each member of a credential chain tries once."""
 SOON_S = 60.0
-"""Within a minute requests belong together."""
+"""Requests within a minute belong together."""
 SERVED_BY_AZURE = frozenset({"/metadata/identity/credential", "/metadata/reprovisiondata"})
-"""Paths that clients ask with reason (S10, S12), though nothing is served at them here."""
+"""Paths that clients request with reason (S10, S12), although this server has no endpoint there."""
 
 _REFUSED, _ADVISED = Verdict.REFUSED, Verdict.ADVISED
-_BY_ROW = "its answer was the refusal"
+_BY_ROW = "its response was this refusal"
 
 RULES: tuple[Rule, ...] = (
     Rule(
         "header_missing",
         _REFUSED,
         "A request without the header Metadata: true gets 400",
-        f"{_BY_ROW}; a client that asks the same with the header within a minute only looked "
-        "whether IMDS is there, as SDKs do",
-        observed("S29", "S30", note="documented too (S1, S2, S6); the looking of SDKs: S10"),
+        f"{_BY_ROW}; a client that repeats the request with the header within a minute only probed "
+        "for IMDS, as SDKs do",
+        observed("S29", "S30", note="documented too (S1, S2, S6); the probes of SDKs: S10"),
         ("header_missing",),
     ),
     Rule(
         "forwarded",
         _REFUSED,
-        "A request with X-Forwarded-For is rejected, whatever its value",
+        "A request with X-Forwarded-For, of any value, is rejected",
         _BY_ROW,
         documented("S1", "S2"),
         ("forwarded",),
@@ -81,8 +81,8 @@ RULES: tuple[Rule, ...] = (
         "version_missing",
         _REFUSED,
         "A request without an api-version gets 400 with the newest versions",
-        f"{_BY_ROW}; to ask with a version within a minute is a documented way to learn them",
-        observed("S30", note="that versions can be learnt so is documented (S1, S2)"),
+        f"{_BY_ROW}; a request with a version within a minute is a documented way to learn them",
+        observed("S30", note="learning the versions this way is documented (S1, S2)"),
         ("version_missing",),
     ),
     Rule(
@@ -96,7 +96,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "version_foreign",
         _REFUSED,
-        "Scheduled events have api-versions of their own; a general one is not found there",
+        "Scheduled events have api-versions of their own; a general one gets 404 there",
         _BY_ROW,
         observed("S25"),
         ("not_found",),
@@ -120,7 +120,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "parameter_unfit",
         _REFUSED,
-        "A parameter that is missing, too much, or has a value that cannot be, is refused",
+        "A parameter that is missing, superfluous or has an impossible value is refused",
         _BY_ROW,
         documented("S4", "S6", "S7", note="resource_missing and identity_ambiguous: S30"),
         (
@@ -135,7 +135,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "leaf_needs_text",
         _REFUSED,
-        "A single value is given as text only; without format=text it is 400",
+        "A single value is served as text only; without format=text it is 400",
         _BY_ROW,
         documented("S1", "S2", note="recorded in S30"),
         ("leaf_needs_text",),
@@ -145,13 +145,13 @@ RULES: tuple[Rule, ...] = (
         _REFUSED,
         "The formats are json and text",
         _BY_ROW,
-        chosen("the two formats are documented (S1, S2); that others are refused is our choice"),
+        chosen("the two formats are documented (S1, S2); that others are refused is assumed"),
         ("format_unknown",),
     ),
     Rule(
         "verb_not_allowed",
         _REFUSED,
-        "A verb that an endpoint does not take gets 405",
+        "A verb that the endpoint does not take gets 405",
         _BY_ROW,
         documented("S1", "S2", "S5"),
         ("verb_not_allowed",),
@@ -160,15 +160,17 @@ RULES: tuple[Rule, ...] = (
         "path_unknown",
         _REFUSED,
         "Azure serves nothing at this path",
-        f"{_BY_ROW}, and no Azure is known to have the path, whatever this server serves",
-        inferred("S22", note="clients of many clouds try the paths of others; it does no harm"),
+        f"{_BY_ROW}, and Azure is not known to serve the path either",
+        inferred(
+            "S22", note="clients of many clouds try the paths of other clouds; it does no harm"
+        ),
         ("not_found",),
         ("other",),
     ),
     Rule(
         "element_unknown",
         _REFUSED,
-        "An element that the document lacks at that api-version is 404",
+        "An element that the document lacks at that api-version gets 404",
         f"{_BY_ROW}, below the instance document",
         documented("S1", "S2"),
         ("not_found",),
@@ -178,29 +180,29 @@ RULES: tuple[Rule, ...] = (
         "approval_malformed",
         _REFUSED,
         "An approval is JSON with a list of StartRequests; anything else gets 400",
-        f"{_BY_ROW}, and the body cannot be read",
+        f"{_BY_ROW}, and the body is malformed",
         documented("S5"),
     ),
     Rule(
         "approval_unknown",
         _REFUSED,
         "An approval of an event that the document does not list is refused",
-        f"{_BY_ROW}, and the body can be read",
-        chosen("200 is documented for ids that are valid (S5), and nothing for others"),
+        f"{_BY_ROW}, and the body is well-formed",
+        chosen("200 is documented for valid ids (S5), and nothing for other ids"),
     ),
     Rule(
         "approval_again",
         _ADVISED,
         "One approval is enough: the event proceeds for all its resources",
-        "one VM approves an id that it has approved with success",
-        documented("S5", note="a second one is answered with 200, and changes nothing"),
+        "a VM approves an id that it approved before with success",
+        documented("S5", note="a second approval gets 200 and changes nothing"),
     ),
     Rule(
         "not_http",
         _REFUSED,
-        "IMDS speaks plain HTTP and nothing else",
-        "the bytes were no request: TLS, as a rule",
-        observed("S30", note="documented too (S2); the bounds are ours"),
+        "IMDS speaks only plain HTTP",
+        "the bytes were no request: usually TLS",
+        observed("S30", note="documented too (S2); the bounds are assumed"),
         (
             "malformed",
             "host_missing",
@@ -213,88 +215,88 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "proxy",
         _ADVISED,
-        "A proxy is not supported: clients have to bypass it",
-        "Via, Proxy-Connection or Forwarded, a target that is a whole URL, or CONNECT",
+        "Proxies are not supported: clients have to bypass them",
+        "Via, Proxy-Connection or Forwarded, an absolute URL as target, or CONNECT",
         documented("S2", "S6"),
     ),
     Rule(
         "redirected",
         _ADVISED,
-        "The header is there so that a request is meant for IMDS, and not led to it",
-        "Referer, Origin or Sec-Fetch-Site: a redirect that was followed, or a page in a browser",
-        inferred("S2", note="what the header is for is documented; how to tell is our choice"),
+        "The header proves that a request is meant for IMDS, and not redirected to it",
+        "Referer, Origin or Sec-Fetch-Site: a followed redirect, or a page in a browser",
+        inferred("S2", note="the purpose of the header is documented; the detection is assumed"),
     ),
     Rule(
         "host_foreign",
         _ADVISED,
-        "IMDS is asked by its address; a name that leads to it may be somebody else's",
-        "Host is a name, and the same VM has asked by 169.254.169.254 too",
-        chosen("whether Azure looks at Host is not known; this is how DNS is rebound"),
+        "IMDS is requested by its address; a host name may resolve elsewhere",
+        "Host is a name, and the same VM also sent requests to 169.254.169.254",
+        chosen("whether Azure checks Host is not known; DNS rebinding looks like this"),
     ),
     Rule(
         "over_limit",
         _REFUSED,
-        "5 requests a second, 20 and 5 at once for identity: what is over gets 429",
-        "a 429 of ours with 5 others in the second before it, or more in one second than the limit",
-        documented("S1", "S2", note="which window Azure uses is unknown; ours slides"),
+        "Above 5 requests a second, for identity 20 and 5 at once, a request gets 429",
+        "a 429 of this server after 5 others in a second, or more requests in one than the limit",
+        documented("S1", "S2", note="the window that Azure uses is unknown; here it slides"),
     ),
     Rule(
         "polled_often",
         _ADVISED,
-        "To look at the scheduled events once a second is what is recommended",
-        "more than 3 looks in a second, or 11 in ten",
-        documented("S5", note="it says, too, that one may look as often as one likes"),
+        "Polling the scheduled events once a second is recommended",
+        "more than 3 polls in a second, or 11 in ten seconds",
+        documented("S5", note="it also allows polling at any rate"),
     ),
     Rule(
         "throttle_ignored",
         _ADVISED,
-        "After 429 a client has to back off: the first retry may come at once, no other",
-        "two more of the same within a second of a 429, but those that were under way",
+        "After 429 a client has to back off: only the first retry may come at once",
+        "two more equal requests within a second of a 429, beside those in flight",
         documented("S6"),
     ),
     Rule(
         "retried_soon",
         _ADVISED,
-        "404 of identity, 410, 5xx and silence call for growing waits, of a second at least",
-        "a retry that was no first one came within a second of an answer of that kind",
-        documented("S6", note="MSAL waits 1, 2, 4 seconds, 10 after a 410 (S10)"),
+        "After 404 of identity, 410, 5xx or silence, waits have to grow, from a second on",
+        "a second or later retry came within a second of such a response",
+        documented("S6", note="MSAL waits 1, 2 and 4 seconds, and 10 after a 410 (S10)"),
     ),
     Rule(
         "given_up",
         _ADVISED,
-        "404 of identity, 410, 429, 5xx and silence pass; an update is over within 70 seconds",
-        "the VM was watched for 70 seconds more, and did not ask again",
+        "404 of identity, 410, 429, 5xx and silence pass; an update ends within 70 seconds",
+        "the VM was observed for 70 more seconds and did not retry",
         documented("S2", "S6", note="5 tries in about a minute are recommended"),
     ),
     Rule(
         "retried_in_vain",
         _ADVISED,
-        "400 means that the request is wrong: the same again is answered the same",
-        "the third of the same requests of identity with 400 within a minute",
-        documented("S6", note="4xx errors are of the design, it says"),
+        "400 means that the request is wrong: a repeated request gets the same response",
+        "the third equal identity request with 400 within a minute",
+        documented("S6", note="it calls 4xx errors design errors"),
     ),
     Rule(
         "token_not_kept",
         _ADVISED,
-        "Clients should keep tokens, though IMDS keeps them too",
-        "a token is asked for again in the first half of its life, with 5 minutes left or more; "
-        "another process that cannot see what the first one keeps looks the same",
+        "Clients should cache tokens, although IMDS caches them too",
+        "a token is requested again in the first half of its life, with 5 minutes or more left; "
+        "another process without access to the first one's cache looks the same",
         documented(
-            "S6", note="half of its life, and five minutes, are MSAL's and azure-identity's"
+            "S6", note="half of the lifetime, and five minutes, come from MSAL and azure-identity"
         ),
     ),
     Rule(
         "cache_bypassed",
         _ADVISED,
-        "bypass_cache=true makes Azure ask Entra, which has limits of its own",
-        "bypass_cache while the token that the VM had is good, and no service has refused it "
-        "(token_sha256_to_refresh), or with a value that is not true",
+        "bypass_cache=true makes Azure call Entra, which has limits of its own",
+        "bypass_cache while the VM's token is valid and no service has refused it "
+        "(token_sha256_to_refresh), or with a value other than true",
         documented("S4", note="that it is for exceptions is our reading"),
     ),
     Rule(
         "custom_data",
         _ADVISED,
-        "customData is deprecated and always empty; userData has taken its place",
+        "customData is deprecated and always empty; userData replaces it",
         "the route of the request",
         documented("S2", note="it was recorded empty (S15, S18)"),
     ),
@@ -314,6 +316,6 @@ def rule(key: str) -> Rule:
     """Return the row of a rule.
 
     Raises:
-        KeyError: there is none.
+        KeyError: no row has the key.
     """
     return _ROWS[key]

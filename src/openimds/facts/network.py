@@ -7,9 +7,9 @@ from openimds.facts.redaction import KEPT, MAC, OTHER, PRIVATE, PUBLIC, SUBNET
 _NIC = "network.interface[]."
 _SEEN = observed("S15", "S18", "S25")
 _PREVIEW = observed(
-    "S31", note="whether today's service still writes the old shape is not recorded"
+    "S31", note="no recording shows whether today's service still uses the old names"
 )
-_BLOCK = inferred("S27", note="prefix delegation; its version is our choice")
+_BLOCK = inferred("S27", note="prefix delegation; its version is assumed")
 _EXTENDED = observed("S12", "S26")
 
 NETWORK: tuple[Field, ...] = (

@@ -1,7 +1,7 @@
-"""Bad days with a name: faults that belong together, and why a client needs to live through them.
+"""Playbooks: named sets of faults, with the reason why a client needs to survive them.
 
-A line of a playbook is a fault as it stands in a fleet file; `ParameterValue` is what the
-parameter of that name says.
+A line of a playbook is a fault as in a fleet file; a `ParameterValue` stands for the value of the
+playbook's parameter of that name.
 """
 
 from msgspec import Struct
@@ -21,7 +21,7 @@ from openimds.facts.faults import (
 
 
 class ParameterValue(Struct, frozen=True):
-    """The value of a parameter."""
+    """A reference to the value of a parameter."""
 
     name: str
 
@@ -30,7 +30,7 @@ Line = dict[str, object]
 
 
 class Playbook(Struct, frozen=True):
-    """One bad day: what happens, why clients need it, what it rests on."""
+    """One playbook: its events, the reason to test them, and the evidence."""
 
     key: str
     about: str
@@ -45,32 +45,32 @@ def _seconds(name: str, about: str, default: float) -> FaultParameter:
 
 
 def _of(effect: str, name: str, default: str | tuple[str, ...]) -> FaultParameter:
-    """Return a parameter of an effect as a playbook has it: with a default of its own."""
-    (row,) = [one for one in EFFECTS[effect].parameters if one.name == name]
+    """Return a parameter of an effect with a default for the playbook."""
+    (row,) = [row for row in EFFECTS[effect].parameters if row.name == name]
     return FaultParameter(row.name, row.sort, row.about, default, choices=row.choices)
 
 
 _ROWS = (
     Playbook(
         "service-update",
-        "Everything is 410 for 70 seconds, then well.",
-        "Azure updates IMDS under a running VM and says: retry, it takes at most 70 s. Clients "
-        "that retry 5xx alone fail for good, and one did until 2024.",
-        documented("S2", "S6", "S48", note="the words of the 410 are not recorded"),
-        (_seconds("for_s", "How long, in seconds.", 70),),
+        "All requests get 410 for 70 seconds, then success.",
+        "Azure updates IMDS under a running VM and advises to retry for at most 70 s. Clients that "
+        "retry 5xx alone fail for good; one did until 2024.",
+        documented("S2", "S6", "S48", note="the text of the 410 is not recorded"),
+        (_seconds("for_s", "Length in seconds.", 70),),
         ({"effect": "status", "status": 410, "until_s": ParameterValue("for_s")},),
     ),
     Playbook(
         "boot-race",
-        "The first requests for the document are 404, the identity is not there yet; then well.",
-        "A VM boots faster than its data reach the host. Agents that take the first 404 for an "
-        "answer, or the first `Identity not found`, come up without name, tags or tokens.",
+        "The first requests get 404 for the document and `Identity not found` for a token.",
+        "A VM boots faster than its data reach the host. Agents that accept the first 404, or the "
+        "first `Identity not found`, come up without name, tags or tokens.",
         documented("S6", "S10", "S48", note="cloud-init retries 404 for this (S12)"),
         (
             FaultParameter(
                 "first",
                 ValueKind.WHOLE,
-                "How many requests of each.",
+                "Number of failing requests of each kind.",
                 3,
                 least=1,
                 most=MOST_REQUESTS,
@@ -88,26 +88,28 @@ _ROWS = (
     ),
     Playbook(
         "throttled",
-        "Everything is 429 for some seconds, whatever the limits are.",
-        "Azure sends no Retry-After, so each client waits by its own rule; those that wait too "
-        "little keep themselves throttled.",
-        documented("S1", "S2", "S48", note="the words are those of the category"),
-        (_seconds("for_s", "How long, in seconds.", 10),),
+        "All requests get 429 for some seconds, independent of the limits.",
+        "Azure sends no Retry-After, so each client waits by its own rule; one that waits too "
+        "little keeps itself throttled.",
+        documented("S1", "S2", "S48", note="the text is that of the category"),
+        (_seconds("for_s", "Length in seconds.", 10),),
         ({"effect": "status", "status": 429, "until_s": ParameterValue("for_s")},),
     ),
     Playbook(
         "noisy-neighbour",
-        "Some requests are 429, the others are slow.",
-        "The limits are those of the VM, not of the process: an agent that polls too fast takes "
-        "the answers of all others on the machine.",
-        documented("S1", "S2", "S48", note="that the rest is slow is our choice"),
+        "Some requests get 429, the others are slow.",
+        "The limits count for the VM, not for the process: an agent that polls too fast uses up "
+        "the requests of all others on the VM.",
+        documented("S1", "S2", "S48", note="that the other requests are slow is assumed"),
         (
-            FaultParameter("share", ValueKind.NUMBER, "The share of 429.", 0.5, least=0, most=1),
-            FaultParameter("seed", ValueKind.TEXT, "What the chance is drawn with.", ""),
+            FaultParameter(
+                "share", ValueKind.NUMBER, "The share of requests with 429.", 0.5, least=0, most=1
+            ),
+            FaultParameter("seed", ValueKind.TEXT, "The seed of the random choice.", ""),
             FaultParameter(
                 "delay_s",
                 ValueKind.NUMBER,
-                "How slow, in seconds.",
+                "Delay of the others, in seconds.",
                 0.5,
                 least=0.001,
                 most=LONGEST_WAIT_S,
@@ -125,13 +127,13 @@ _ROWS = (
     ),
     Playbook(
         "restart",
-        "Connections are refused, then what stands before IMDS says 500, then well.",
+        "Connections are refused, then the proxy before IMDS answers 500, then success.",
         "The host restarts its service. A client that looks for IMDS only once, at its own start, "
         "decides for its whole life that it is not on Azure.",
-        documented("S10", note="the 500; that connections are refused before it is S12's"),
+        documented("S10", note="the 500; that connections are refused before it is from S12"),
         (
-            _seconds("refused_s", "Until when connections are refused, in seconds.", 3),
-            _seconds("errors_s", "Until when there are errors, in seconds.", 10),
+            _seconds("refused_s", "End of refused connections, in seconds.", 3),
+            _seconds("errors_s", "End of errors, in seconds.", 10),
         ),
         (
             {"effect": REFUSED, "until_s": ParameterValue("refused_s")},
@@ -146,16 +148,16 @@ _ROWS = (
         "old-region",
         "Api-versions after `newest` are unknown, and `/metadata/versions` does not list them.",
         "Versions are rolled out region by region and cloud by cloud. A client has to read "
-        "`newest-versions`, or to know an older version that is everywhere.",
-        documented("S1", note="400 with these newest versions is what S1 shows"),
+        "`newest-versions`, or to know an older version that every region has.",
+        documented("S1", note="S1 shows the 400 with these newest versions"),
         (_of("unknown-version", "newest", "2020-10-01"),),
         ({"effect": "unknown-version", "newest": ParameterValue("newest")},),
     ),
     Playbook(
         "ca-rotation",
-        "Attested documents come under an intermediate, or a root, that nobody has seen.",
+        "Attested documents come under an unknown intermediate or root.",
         "Microsoft changes its issuers without notice, and verifiers that pin them broke each "
-        "time. Those that fetch the issuer, and trust the root, do not notice.",
+        "time. Verifiers that fetch the issuer and trust the root continue.",
         observed("S18", "S25", "S48", note="Microsoft announced one change of the root (S35)"),
         (_of("attested-document", "scenario", "new-intermediate"),),
         ({"effect": "attested-document", "scenario": ParameterValue("scenario")},),
@@ -163,9 +165,9 @@ _ROWS = (
     Playbook(
         "partial-document",
         "Parts of the document are missing in a 200.",
-        "IMDS answers with what it has when one of its own sources fails; only `extended=true` "
-        "asks for all or an error.",
-        documented("S14", note="which parts is not said"),
+        "IMDS answers with the rest when one of its own sources fails; only `extended=true` "
+        "requests all or an error.",
+        documented("S14", note="without the names of the parts"),
         (
             _of("missing-fields", "fields", ("network",)),
             _of("missing-fields", "leave", MISSING),

@@ -1,9 +1,9 @@
-"""The ways to a managed-identity token besides IMDS's own path.
+"""The token protocols of Azure hosts other than IMDS, and the routes to them.
 
-Other hosts of Azure have token endpoints of their own, and clients find them by environment
-variables. A dialect is one api-version of such an endpoint: how the caller proves that the token
-is for him, which parameters choose an identity, and what the answer looks like. A setting is the
-set of variables that makes clients take one of these ways.
+App Service, Arc, Azure ML and Cloud Shell have token endpoints of their own, which clients find by
+environment variables. A dialect is one api-version of such an endpoint: the proof that a caller has
+to give, the parameters that select an identity, and the form of the response. A route is the set
+of variables that leads clients to an endpoint.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ from openimds.facts.evidence import Evidence, client, documented
 
 
 class Guard(StrEnum):
-    """What proves the caller: a header with the word true, or one with the VM's secret."""
+    """The header that proves the caller: `Metadata: true`, or one with the VM's secret."""
 
     METADATA = "metadata"
     IDENTITY = "x-identity-header"
@@ -22,7 +22,7 @@ class Guard(StrEnum):
 
 
 class Time(StrEnum):
-    """How `expires_on` is written."""
+    """The form of `expires_on`."""
 
     TEXT = "seconds since 1970, as a string"
     NUMBER = "seconds since 1970, as a number"
@@ -32,10 +32,10 @@ class Time(StrEnum):
 class Dialect(Struct, frozen=True):
     """One api-version of a token endpoint, or the only one of an endpoint without versions.
 
-    `selectors` are the parameters that choose an identity, each with the name that IMDS has for
-    it; `members` are those of the answer, in its order. Where `falls_back`, the only user-assigned
-    identity serves a request without a selector, as at IMDS. A user-assigned identity is confirmed
-    in the answer by `confirms`. `is_challenged` tells whether a file has to be read first.
+    `selectors` are the parameters that select an identity, each with its name at IMDS; `members`
+    are those of the response, in order. With `falls_back`, a request without a selector gets the
+    only user-assigned identity, as at IMDS. The response repeats the selectors in `confirms` for a
+    user-assigned identity. With `is_challenged` the caller has to read a file first.
     """
 
     endpoint: str
@@ -60,7 +60,7 @@ def _arc(version: str, *sources: str) -> Dialect:
         Guard.METADATA,
         tuple((name, name) for name in _ARC_SELECTORS),
         ("access_token", "expires_in", "expires_on", "not_before", "resource", "token_type"),
-        client(*sources, note="which members the agent really has is not recorded"),
+        client(*sources, note="the members of the agent's response are not recorded"),
         confirms=_ARC_SELECTORS,
         is_challenged=True,
     )
@@ -73,7 +73,7 @@ DIALECTS: tuple[Dialect, ...] = (
         Guard.SECRET,
         (("clientid", "client_id"),),
         ("access_token", "expires_on", "resource", "token_type"),
-        documented("S40", "S41", note="the date is Windows'; Linux writes it without AM and PM"),
+        documented("S40", "S41", note="the date as on Windows; Linux writes it without AM and PM"),
         time=Time.DATE,
     ),
     Dialect(
@@ -95,7 +95,7 @@ DIALECTS: tuple[Dialect, ...] = (
         Guard.SECRET,
         (("clientid", "client_id"), ("object_id", "object_id"), ("msi_res_id", "msi_res_id")),
         ("access_token", "expires_on", "resource", "token_type"),
-        client("S41", note="App Service's way, but for the time, which is a number"),
+        client("S41", note="as App Service, except that the time is a number"),
         time=Time.NUMBER,
     ),
     _arc("2019-08-15", "S41"),
@@ -123,9 +123,10 @@ DIALECTS: tuple[Dialect, ...] = (
 
 
 class TokenRoute(Struct, frozen=True):
-    """A way to a token: its name, and the variables by which clients find it.
+    """A route to a token endpoint: its name, and the variables that lead clients there.
 
-    In a variable's value `{url}` is where the data plane listens, `{secret}` the VM's secret.
+    In a value `{url}` is the URL of the data plane, `{secret}` the VM's secret. A route with a
+    `setting` exists only where that setting is given.
     """
 
     key: str
@@ -135,7 +136,7 @@ class TokenRoute(Struct, frozen=True):
 
     @property
     def has_secret(self) -> bool:
-        """Tell whether one needs the VM's secret to go there."""
+        """Tell whether the route needs the VM's secret."""
         return any("{secret}" in value for _, value in self.variables)
 
 
@@ -183,11 +184,11 @@ MTLS: dict[str, str] = {
     "AzureChinaCloud": "https://{region}.mtlsauth.partner.microsoftonline.cn",
     "AzureGermanCloud": "",
 }
-"""Where a certificate of version 2 buys a token, by cloud."""
-MTLS_EVIDENCE = client("S10", note="regional hosts of MSAL; the old German cloud has none")
+"""The host that gives a token for a certificate of MSI v2, by cloud."""
+MTLS_EVIDENCE = client("S10", note="regional hosts from MSAL; the old German cloud has none")
 
 ARC_FOLDER = "/var/opt/azcmagent/tokens"
 ARC_FOLDER_EVIDENCE = client("S41", note="clients on Linux read challenges in no other folder")
 ARC_SUFFIX = ".key"
 ARC_LIFE_S = 60
-"""How long a challenge may be answered; the agent's own time is not known."""
+"""The lifetime of a challenge, assumed: the agent's own is not known."""

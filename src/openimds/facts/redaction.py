@@ -1,4 +1,4 @@
-"""How each kind of value is replaced in a transcript that is shared.
+"""The redaction of values: the kinds of placeholders in a transcript that is shared.
 
 A value without a row is replaced too, so that a field that Azure adds later gives nothing away.
 Values that thousands of VMs share are kept: sizes, regions, marketplace images, settings.
@@ -55,7 +55,7 @@ OTHER = Redaction.OTHER
 
 
 class DocumentMember(Struct, frozen=True):
-    """A leaf of a document that is no field of the instance document; `path` as in `Field`."""
+    """A leaf of a document without field rows; `path` is written as in `Field`."""
 
     path: str
     redaction: Redaction

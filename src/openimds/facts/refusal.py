@@ -1,7 +1,7 @@
-"""Every refusal, one row each: status, headers, exact body, evidence.
+"""The row type of refusals: status, headers, exact body, evidence.
 
-A row with an empty category serves every category that has no row of its own under that key. Words
-in braces are blanks that the refusal fills, written as JSON text.
+A row with an empty category serves every category without a row of its own for that key. Words in
+braces are blanks, filled with JSON text.
 """
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from openimds.facts.headers import JSON_MEDIA
 
 
 class RefusalRow(Struct, frozen=True):
-    """One refusal. `body` is what goes on the wire, to the byte, once its blanks are filled."""
+    """One refusal. `body`, its blanks filled, goes on the wire to the byte."""
 
     key: str
     category: str
@@ -20,13 +20,13 @@ class RefusalRow(Struct, frozen=True):
     evidence: Evidence
     media: str = JSON_MEDIA
     headers: tuple[str, ...] = ()
-    """Names of headers that come on top, whose values the refusal knows."""
+    """Names of additional headers, whose values the refusal has."""
     family: str = ""
-    """The family of headers, where it is not that of the category."""
+    """The header family, where it is not that of the category."""
 
 
 def find_row(rows: tuple[RefusalRow, ...], key: str, category: str) -> RefusalRow:
-    """Return the row of `key` for `category`, or else the row for every category.
+    """Return the row of `key` for `category`, else the row for every category.
 
     Raises:
         KeyError: no such row.

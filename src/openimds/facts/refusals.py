@@ -1,4 +1,4 @@
-"""The refusal rows of all categories together, and the look-up that code uses."""
+"""The refusal rows of all categories, and their look-up."""
 
 from functools import cache
 
@@ -25,35 +25,35 @@ GENERAL: tuple[RefusalRow, ...] = (
         "",
         404,
         '{ "error": "Not found" }',
-        observed("S22", note="recorded in 2017; today's inner spaces are our choice"),
+        observed("S22", note="recorded in 2017; the inner spaces of today are assumed"),
     ),
     RefusalRow(
         "unknown_caller",
         "",
         404,
         '{"error":"Not found"}',
-        chosen("Azure has no unknown callers; the text is the one of an unknown element"),
+        chosen("Azure has no unknown callers; the text is that of an unknown element"),
     ),
     RefusalRow(
         "header_missing",
         "",
         400,
         '{ "error": "Bad request: . Required metadata header not specified" }',
-        observed("S30", note="2022-04-16, odd punctuation and inner spaces included"),
+        observed("S30", note="2022-04-16, with this punctuation and these inner spaces"),
     ),
     RefusalRow(
         "forwarded",
         "",
         400,
         '{ "error": "Bad request: . X-Forwarded-For header is not allowed" }',
-        chosen("that such a request is rejected is documented (S1, S2); how, is not"),
+        chosen("the rejection is documented (S1, S2), its body is not"),
     ),
     RefusalRow(
         "duplicate_parameter",
         "",
         400,
         '{ "error": "Bad request. Duplicate query parameters are not allowed" }',
-        chosen("that such a request is rejected is documented (S1, S2); how, is not"),
+        chosen("the rejection is documented (S1, S2), its body is not"),
     ),
     RefusalRow("version_missing", "", 400, _NEWEST, observed("S2", "S30")),
     RefusalRow("version_unknown", "", 400, _NEWEST, observed("S2", "S30")),
@@ -62,21 +62,21 @@ GENERAL: tuple[RefusalRow, ...] = (
         "",
         400,
         '{ "error": "Bad request. A leaf is read with format=text" }',
-        chosen("the status is recorded (S30), the words are not"),
+        chosen("the status is recorded (S30), the text is not"),
     ),
     RefusalRow(
         "format_unknown",
         "",
         400,
         '{ "error": "Bad request. The format must be json or text" }',
-        chosen("an unknown format is recorded nowhere"),
+        chosen("no recording has an unknown format"),
     ),
     RefusalRow(
         "verb_not_allowed",
         "",
         405,
         '{"error":"Not allowed"}',
-        chosen("the status is documented (S2), the words are a swagger sample's (S4)"),
+        chosen("the status is documented (S2), the text is from a swagger sample (S4)"),
         headers=("Allow",),
     ),
     RefusalRow(
@@ -84,14 +84,14 @@ GENERAL: tuple[RefusalRow, ...] = (
         "",
         429,
         '{ "error": "Too many requests" }',
-        documented("S4", note="the text is a swagger sample's; no Retry-After was ever recorded"),
+        documented("S4", note="the text is from a swagger sample; no recording has Retry-After"),
     ),
     RefusalRow(
         "throttled_text",
         "",
         429,
         "Too many requests",
-        client("S18", note="a client compares the body of a format=text call with these words"),
+        client("S18", note="a client compares the body of a format=text request with this text"),
         media=TEXT_MEDIA,
     ),
     RefusalRow(
@@ -103,7 +103,9 @@ GENERAL: tuple[RefusalRow, ...] = (
         "",
         500,
         "Internal Server Error",
-        documented("S10", note="by what stands before IMDS (a fault on request); not the words"),
+        documented(
+            "S10", note="from the proxy before IMDS (a fault on request); the text is assumed"
+        ),
         media=TEXT_MEDIA,
         family=PROXY,
     ),
@@ -121,7 +123,7 @@ GENERAL: tuple[RefusalRow, ...] = (
         "",
         400,
         '{ "error": "Bad request" }',
-        inferred("S5", note="request header or payload malformed; the words are not recorded"),
+        inferred("S5", note="request header or payload malformed; the text is not recorded"),
     ),
 )
 
@@ -141,6 +143,6 @@ def refusal_row(key: str, category: str) -> RefusalRow:
     """Return the row of a refusal in a category.
 
     Raises:
-        KeyError: no row has that key.
+        KeyError: no row has the key.
     """
     return find_row(REFUSALS, key, category)

@@ -1,4 +1,4 @@
-"""The refusal rows that differ from the general ones: identity in all its ways, HTTP, and more."""
+"""The refusal rows beside the general ones: identity protocols, load balancer, HTTP."""
 
 from msgspec import structs
 
@@ -31,14 +31,14 @@ IDENTITY: tuple[RefusalRow, ...] = (
         "identity",
         400,
         _identity("X-Forwarded-For header is not allowed"),
-        chosen("that such a request is rejected is documented (S1, S2); how, is not"),
+        chosen("the rejection is documented (S1, S2), its body is not"),
     ),
     RefusalRow(
         "duplicate_parameter",
         "identity",
         400,
         _identity("Duplicate query parameters are not allowed"),
-        documented("S6", note="the error code is documented, the words are our choice"),
+        documented("S6", note="the error code is documented, the description is assumed"),
     ),
     RefusalRow(
         "resource_missing",
@@ -69,7 +69,7 @@ IDENTITY: tuple[RefusalRow, ...] = (
         "identity",
         400,
         _identity("Only one of client_id, object_id and msi_res_id may be given"),
-        chosen("that they exclude each other is documented (S4); the words are our choice"),
+        chosen("that they exclude each other is documented (S4); the description is assumed"),
     ),
     RefusalRow(
         "resource_unknown",
@@ -82,21 +82,21 @@ IDENTITY: tuple[RefusalRow, ...] = (
         "tenant.\\r\\nTrace ID: {trace}\\r\\nCorrelation ID: {correlation}\\r\\nTimestamp: {at}"
         '","error_codes":[500011],"timestamp":"{at}","trace_id":"{trace}","correlation_id":'
         '"{correlation}","error_uri":"https://{login}/error?code=500011"}',
-        observed("S10", note="2022-11-10; Entra's own body, which IMDS hands on"),
+        observed("S10", note="2022-11-10; Entra's own body, passed on by IMDS"),
     ),
     RefusalRow(
         "entra_refused",
         "identity",
         400,
         '{"error":"{error}","error_description":"{description}"}',
-        documented("S6", note="Entra's own error, which IMDS hands on; unauthorized_client is one"),
+        documented("S6", note="Entra's own error, passed on by IMDS, such as unauthorized_client"),
     ),
     RefusalRow(
         "verb_not_allowed",
         "identity",
         405,
         _identity("Not allowed", "method_not_allowed"),
-        documented("S4", note="the error and the words of a swagger example"),
+        documented("S4", note="the error and the description of a swagger example"),
         headers=("Allow",),
     ),
     RefusalRow(
@@ -129,11 +129,11 @@ IDENTITY: tuple[RefusalRow, ...] = (
         "identity",
         400,
         _identity("The certificate signing request is missing or malformed"),
-        chosen("that there must be one is known (S10); the words are our choice"),
+        chosen("that one is required is known (S10); the description is assumed"),
     ),
 )
 
-_NO_APP_SERVICE = chosen("the shape is App Service's, the words are not recorded")
+_NO_APP_SERVICE = chosen("the form is App Service's, the text is not recorded")
 
 
 def _app_service(key: str, status: int, message: str, evidence: Evidence) -> RefusalRow:
@@ -157,14 +157,14 @@ APP_SERVICE: tuple[RefusalRow, ...] = (
         "version_missing",
         "ApiVersionUnspecified",
         "An API version is required, but was not specified.",
-        inferred(note="what the web framework says that says UnsupportedApiVersion, too"),
+        inferred(note="from the web framework that answers UnsupportedApiVersion"),
     ),
     _unfit_version(
         "version_unknown",
         "UnsupportedApiVersion",
         "The HTTP resource that matches the request URI '{path}' does not support the API version "
         "'{value}'.",
-        observed("S42", note="2020-04, Functions on Linux; there the URI is a whole one"),
+        observed("S42", note="2020-04, Functions on Linux; there the URI is absolute"),
     ),
     _app_service("resource_missing", 400, "Required parameter resource missing", _NO_APP_SERVICE),
     _app_service(
@@ -180,16 +180,16 @@ APP_SERVICE: tuple[RefusalRow, ...] = (
         "app_service",
         500,
         f'{{"statusCode":500,"message":"{_NO_TOKEN}","correlationId":"{{correlation}}"}}',
-        observed("S42", note="whatever Entra has against the resource"),
+        observed("S42", note="for every refusal of the resource by Entra"),
     ),
     _app_service("entra_refused", 500, "{error}: {description}", _NO_APP_SERVICE),
     _app_service("throttled", 429, "Too many requests", _NO_APP_SERVICE),
     _app_service("server_error", 500, _NO_TOKEN, observed("S42", note="correlationId left out")),
 )
-"""App Service, Functions and Azure ML. Two shapes: one of the endpoint, one of its framework."""
+"""App Service, Functions and Azure ML. Two forms: the endpoint's and its framework's."""
 
 _OF_IMDS_ALONE = {"not_found", "identity_not_found", "attestation_missing", "request_malformed"}
-_AS_IMDS = inferred("S4", note="the agent speaks IMDS's language; its own words are not recorded")
+_AS_IMDS = inferred("S4", note="the agent follows IMDS; its own texts are not recorded")
 
 ARC: tuple[RefusalRow, ...] = (
     *(
@@ -202,7 +202,7 @@ ARC: tuple[RefusalRow, ...] = (
         "arc",
         404,
         _identity("Identity not found"),
-        client("S44", note="the status; the words are IMDS's"),
+        client("S44", note="the status; the description is that of IMDS"),
     ),
     RefusalRow(
         "challenge",
@@ -217,7 +217,7 @@ ARC: tuple[RefusalRow, ...] = (
 
 
 def _cloud_shell(key: str, status: int, code: str, message: str) -> RefusalRow:
-    evidence = chosen("the shape is that of AudienceNotSupported (S43), the rest is not recorded")
+    evidence = chosen("the form is that of AudienceNotSupported (S43), the rest is not recorded")
     body = f'{{"error":{{"code":"{code}","message":"{message}"}}}}'
     return RefusalRow(key, "cloud_shell", status, body, evidence)
 
@@ -236,7 +236,7 @@ CLOUD_SHELL: tuple[RefusalRow, ...] = (
         400,
         '{"error":{"code":"AudienceNotSupported","message":"Audience {resource} is not a supported '
         'MSI token audience."}}',
-        documented("S43", note="the status is not"),
+        documented("S43", note="the status is not documented"),
     ),
     _cloud_shell("entra_refused", 400, "{error}", "{description}"),
     _cloud_shell("throttled", 429, "TooManyRequests", "Too many requests"),
@@ -244,13 +244,13 @@ CLOUD_SHELL: tuple[RefusalRow, ...] = (
 )
 
 
-def _balancer(key: str, status: int, words: str, *, is_recorded: bool = False) -> RefusalRow:
+def _balancer(key: str, status: int, text: str, *, is_recorded: bool = False) -> RefusalRow:
     evidence = (
         observed("S25")
         if is_recorded
         else inferred("S7", note="documented in a reworded edition; rebuilt from the older one")
     )
-    return RefusalRow(key, "loadbalancer", status, f'{{"error":"{words}"}}', evidence)
+    return RefusalRow(key, "loadbalancer", status, f'{{"error":"{text}"}}', evidence)
 
 
 LOAD_BALANCER: tuple[RefusalRow, ...] = (
@@ -291,13 +291,15 @@ LOAD_BALANCER: tuple[RefusalRow, ...] = (
 )
 
 
-def _http(key: str, status: int, words: str) -> RefusalRow:
+def _http(key: str, status: int, text: str) -> RefusalRow:
     return RefusalRow(
         key,
         "http",
         status,
-        f"{words}\n",
-        chosen("bytes that are not a request Azure would recognise; the status follows HTTP"),
+        f"{text}\n",
+        chosen(
+            "how Azure answers bytes that are no request is not recorded; the status follows HTTP"
+        ),
         media=TEXT_MEDIA,
         headers=("Connection",),
     )
@@ -313,4 +315,4 @@ HTTP: tuple[RefusalRow, ...] = (
     _http("headers_too_large", 431, "Request header fields too large"),
     _http("server_error", 500, "Internal server error"),
 )
-"""Refusals of the connection itself; each one ends it."""
+"""Refusals of the connection itself; each of them closes it."""

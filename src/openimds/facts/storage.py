@@ -14,7 +14,7 @@ _DISK_ID = (
 )
 _REAL = observed("S15", "S18")
 _LISTED = documented("S4")
-_EMPTY_KEPT = observed("S2", "S26", note="kept with empty leaves when not encrypted")
+_UNENCRYPTED = observed("S2", "S26", note="present with empty leaves when not encrypted")
 _ULTRA = documented("S2", note="filled for Ultra disks only")
 _GALLERY = documented("S2", "S4")
 
@@ -22,7 +22,11 @@ STORAGE: tuple[Field, ...] = (
     Field(_IMAGE + "communityGalleryImageId", "2023-07-01", RESOURCE, _GALLERY, ""),
     Field(_IMAGE + "exactVersion", "2023-07-01", KEPT, _GALLERY, "1.1686127202.30113"),
     Field(
-        _IMAGE + "id", "2019-06-01", RESOURCE, observed("S15", note="empty for the marketplace"), ""
+        _IMAGE + "id",
+        "2019-06-01",
+        RESOURCE,
+        observed("S15", note="empty for a marketplace image"),
+        "",
     ),
     Field(_IMAGE + "offer", "2019-06-01", KEPT, _REAL, "ubuntu-24_04-lts", Derived.OFFER),
     Field(_IMAGE + "publisher", "2019-06-01", KEPT, _REAL, "canonical", Derived.PUBLISHER),
@@ -34,22 +38,22 @@ STORAGE: tuple[Field, ...] = (
     Field(_OS + "diffDiskSettings.option", "2019-08-01", KEPT, _REAL, "Local"),
     Field(_OS + "diskSizeGB", "2019-06-01", KEPT, _REAL, "30", Derived.OS_DISK_SIZE),
     Field(
-        _OS + "encryptionSettings.diskEncryptionKey.secretUrl", "2021-11-01", URL, _EMPTY_KEPT, ""
+        _OS + "encryptionSettings.diskEncryptionKey.secretUrl", "2021-11-01", URL, _UNENCRYPTED, ""
     ),
     Field(
         _OS + "encryptionSettings.diskEncryptionKey.sourceVault.id",
         "2021-11-01",
         RESOURCE,
-        _EMPTY_KEPT,
+        _UNENCRYPTED,
         "",
     ),
     Field(_OS + "encryptionSettings.enabled", "2019-06-01", KEPT, _REAL, "false", "false"),
-    Field(_OS + "encryptionSettings.keyEncryptionKey.keyUrl", "2021-11-01", URL, _EMPTY_KEPT, ""),
+    Field(_OS + "encryptionSettings.keyEncryptionKey.keyUrl", "2021-11-01", URL, _UNENCRYPTED, ""),
     Field(
         _OS + "encryptionSettings.keyEncryptionKey.sourceVault.id",
         "2021-11-01",
         RESOURCE,
-        _EMPTY_KEPT,
+        _UNENCRYPTED,
         "",
     ),
     Field(_OS + "image.uri", "2019-06-01", URL, _REAL, ""),
@@ -101,7 +105,9 @@ STORAGE: tuple[Field, ...] = (
         _PROFILE + "resourceDisk.size",
         "2021-02-01",
         KEPT,
-        observed("S15", "S25", "S26", note="documents say kB, recordings are MiB; 0 when none"),
+        observed(
+            "S15", "S25", "S26", note="documented in kB, recorded in MiB; 0 without such a disk"
+        ),
         "14336",
         "0",
     ),

@@ -1,4 +1,4 @@
-"""How long a token lives, what its body holds, which claims it carries."""
+"""Tokens: their lifetime, the members of the response, and the claims."""
 
 from msgspec import Struct
 
@@ -6,14 +6,14 @@ from openimds.facts.evidence import Evidence, documented, inferred, observed
 
 
 class TokenMember(Struct, frozen=True):
-    """A member of the body of a token answer; all of them are strings."""
+    """A member of the body of a token response; all of them are strings."""
 
     name: str
     evidence: Evidence
 
 
 class Claim(Struct, frozen=True):
-    """A claim of an access token. `versions` are the token versions that carry it."""
+    """A claim of an access token; `versions` are the token versions that have it."""
 
     name: str
     evidence: Evidence
@@ -21,11 +21,11 @@ class Claim(Struct, frozen=True):
 
 
 SKEW_S = 300
-"""`nbf` lies this long before the token was made, so that 86,700 s lie from `nbf` to `exp`."""
+"""`nbf` is this long before the issue of the token, so that `exp - nbf` is 86,700 s."""
 LIFE_S = 86400
 LIFE_EVIDENCE = observed("S29", note="2024-03-07: expires_on - not_before = 86700")
 LAST_SECOND_S = 1
-"""`expires_in` begins one second below the life: 86399, as `ext_expires_in` always is."""
+"""`expires_in` begins one second below the lifetime: 86399, as `ext_expires_in` always is."""
 
 _BODY = observed("S29", note="2024-03-07, 1669 bytes: members sorted, every value a string")
 MEMBERS: tuple[TokenMember, ...] = tuple(
@@ -44,7 +44,7 @@ MEMBERS: tuple[TokenMember, ...] = tuple(
 
 _SEEN = observed("S33")
 _V1, _V2 = ("1.0",), ("2.0",)
-_OPAQUE = observed("S33", note="opaque: ours is made of the token's other facts by a hash")
+_OPAQUE = observed("S33", note="opaque; here a hash of the token's other values")
 CLAIMS: tuple[Claim, ...] = (
     Claim("aud", _SEEN),
     Claim("iss", _SEEN),
@@ -54,8 +54,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("aio", _OPAQUE),
     Claim("appid", _SEEN, _V1),
     Claim("appidacr", _SEEN, _V1),
-    Claim("azp", inferred("S33", note="what appid is called in version 2.0"), _V2),
-    Claim("azpacr", inferred("S33", note="what appidacr is called in version 2.0"), _V2),
+    Claim("azp", inferred("S33", note="the name of appid in version 2.0"), _V2),
+    Claim("azpacr", inferred("S33", note="the name of appidacr in version 2.0"), _V2),
     Claim("idp", _SEEN, _V1),
     Claim("idtyp", observed("S33", note="recent tokens")),
     Claim("oid", _SEEN),

@@ -1,8 +1,8 @@
-"""The api-versions, oldest first, and which of them each catalog knows.
+"""The api-versions, oldest first, and the catalog of a region.
 
 Instance, attested, identity and load balancer share the general list; scheduled events has a list
-of its own. Azure rolls a version out region by region and never withdraws one, so what a region
-knows is the list up to some newest version: that is a `Catalog`.
+of its own. Azure rolls a version out region by region and never withdraws one, so a region knows
+the list up to its newest version: that is a `Catalog`.
 """
 
 from functools import cache
@@ -14,7 +14,7 @@ from openimds.facts.redaction import KEPT, DocumentMember
 
 
 class ApiVersion(Struct, frozen=True):
-    """One api-version and how it is known."""
+    """One api-version and its evidence."""
 
     name: str
     evidence: Evidence
@@ -31,7 +31,7 @@ GENERAL: tuple[ApiVersion, ...] = (
     *_documented("2019-11-01"),
     *_documented("2020-06-01 2020-07-15 2020-09-01 2020-10-01 2020-12-01"),
     *_documented("2021-01-01 2021-02-01 2021-03-01 2021-05-01"),
-    ApiVersion("2021-08-01", client("S2", "S12", note="no swagger; cloud-init asks for it first")),
+    ApiVersion("2021-08-01", client("S2", "S12", note="no swagger; cloud-init requests it first")),
     *_documented("2021-10-01 2021-11-01 2021-11-15 2021-12-13"),
     *_documented("2023-07-01 2023-11-15"),
     ApiVersion("2024-03-15", observed("S30", note="in a recorded newest-versions list")),
@@ -51,7 +51,7 @@ SCHEDULED_EVENTS: tuple[ApiVersion, ...] = (
     ApiVersion("2019-04-01", documented("S5")),
     ApiVersion("2019-08-01", documented("S5")),
     ApiVersion("2020-07-01", documented("S5")),
-    ApiVersion("2024-07-09", client("S5", note="asked for by handlers of SpotRebalance…")),
+    ApiVersion("2024-07-09", client("S5", note="requested by handlers of SpotRebalance…")),
 )
 """The list of scheduled events alone."""
 
@@ -59,12 +59,12 @@ LISTED = DocumentMember("apiVersions[]", KEPT, documented("S1", "S2", "S4"))
 """An entry of the document of `/metadata/versions`."""
 
 NEWEST = GENERAL[-1].name
-HOW_MANY_NEWEST = 3
-"""How many versions the `newest-versions` of an error names, in every recording (S2, S30)."""
+NEWEST_IN_ERRORS = 3
+"""The length of `newest-versions` in an error, in every recording (S2, S30)."""
 
 
 class Catalog(Struct, frozen=True):
-    """What one region knows: the general versions up to a newest one, oldest first."""
+    """The general versions that one region knows, oldest first."""
 
     general: tuple[str, ...]
     known: frozenset[str]
@@ -82,4 +82,4 @@ def catalog(newest: str = NEWEST) -> Catalog:
     if newest not in names:
         raise KeyError(newest)
     general = names[: names.index(newest) + 1]
-    return Catalog(general, frozenset(general), general[: -HOW_MANY_NEWEST - 1 : -1])
+    return Catalog(general, frozenset(general), general[: -NEWEST_IN_ERRORS - 1 : -1])

@@ -177,7 +177,7 @@ class Events:
                     await feed.get()
         except TimeoutError:
             now = get(event_id)
-            status = now.status if now else EventStatus.GONE
+            status = now.status if now else EventStatus.COMPLETED
             return f"{event_id} is not {wanted} after {timeout_s:g} s, it is {status}"
         finally:
             fleet_service.unsubscribe(feed)

@@ -164,7 +164,10 @@ def test_show_is_a_hidden_alias_of_describe() -> None:
 
 def test_describe_prints_defaults_and_choices() -> None:
     text = call("describe", "missing-fields").output
-    assert "  leave        What becomes of them. Default: missing. One of missing, empty.\n" in text
+    assert (
+        "  leave        Whether the fields are missing or empty. Default: missing. "
+        "One of missing, empty.\n" in text
+    )
 
 
 def test_describe_prints_json() -> None:
@@ -176,7 +179,7 @@ def test_describe_prints_json() -> None:
     assert one["parameters"][-1] == {
         "name": "leave",
         "sort": "a string",
-        "about": "What becomes of them.",
+        "about": "Whether the fields are missing or empty.",
         "default": "missing",
         "least": None,
         "most": None,

@@ -244,7 +244,7 @@ def test_the_operator_starts_completes_cancels_and_approves() -> None:
         assert refused.reason is RefusalReason.STATUS
         over = await events_service.order(Trigger.COMPLETE, first.event_id, "me")
         assert isinstance(over, Event)
-        assert over.status is EventStatus.GONE
+        assert over.status is EventStatus.COMPLETED
         assert isinstance(await events_service.order(Trigger.START, second.event_id, "me"), Event)
         for trigger in (Trigger.APPROVED, Trigger.START):
             gone = await events_service.order(trigger, first.event_id, "me")

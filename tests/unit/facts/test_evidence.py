@@ -1,4 +1,4 @@
-"""Every row says where it was learned, and every source is there for some row."""
+"""Every row has evidence, and every source belongs to a row."""
 
 import pkgutil
 from collections.abc import Iterator
@@ -63,12 +63,12 @@ ROW_TYPES = (
 
 
 def _structs(value: object) -> Iterator[Struct]:
-    """Yield every struct in a module's value, however deep it stands."""
+    """Yield the structs in a module's value, at any depth."""
     if isinstance(value, dict):
         value = tuple(value.values())
     if isinstance(value, tuple | list):
-        for one in value:
-            yield from _structs(one)
+        for item in value:
+            yield from _structs(item)
     elif isinstance(value, Struct):
         yield value
         for name in value.__struct_fields__:
@@ -80,45 +80,45 @@ MODULES = {
     for module in pkgutil.iter_modules(openimds.facts.__path__)
 }
 STRUCTS = {
-    name: [one for value in vars(module).values() for one in _structs(value)]
+    name: [item for value in vars(module).values() for item in _structs(value)]
     for name, module in MODULES.items()
 }
 EVIDENCE = [
-    (f"{name}: {one}", one)
+    (f"{name}: {item}", item)
     for name, structs in STRUCTS.items()
-    for one in structs
-    if isinstance(one, Evidence)
+    for item in structs
+    if isinstance(item, Evidence)
 ]
 
 
 @pytest.mark.parametrize("row_type", ROW_TYPES, ids=lambda row_type: row_type.__name__)
-def test_the_rows_of_every_table_were_looked_at(row_type: type[Struct]) -> None:
-    assert any(isinstance(one, row_type) for structs in STRUCTS.values() for one in structs)
+def test_rows_of_every_type_are_found(row_type: type[Struct]) -> None:
+    assert any(isinstance(item, row_type) for structs in STRUCTS.values() for item in structs)
 
 
 def test_every_row_has_evidence() -> None:
-    rows = [one for structs in STRUCTS.values() for one in structs if isinstance(one, ROW_TYPES)]
+    rows = [item for structs in STRUCTS.values() for item in structs if isinstance(item, ROW_TYPES)]
     assert [row for row in rows if not isinstance(getattr(row, "evidence", None), Evidence)] == []
 
 
-def test_every_source_that_a_row_names_is_listed() -> None:
-    assert [where for where, one in EVIDENCE if not set(one.sources) <= SOURCES.keys()] == []
+def test_named_sources_are_listed() -> None:
+    assert [where for where, item in EVIDENCE if not set(item.sources) <= SOURCES.keys()] == []
 
 
-def test_without_a_source_it_is_a_guess_and_says_why() -> None:
-    bare = [(where, one) for where, one in EVIDENCE if not one.sources]
+def test_evidence_without_a_source_is_a_guess_with_a_reason() -> None:
+    bare = [(where, item) for where, item in EVIDENCE if not item.sources]
     guesses = (Mark.CHOSEN, Mark.INFERRED)
-    assert [where for where, one in bare if one.mark not in guesses or not one.note] == []
+    assert [where for where, item in bare if item.mark not in guesses or not item.note] == []
 
 
-def test_what_was_chosen_rests_on_nothing() -> None:
-    assert [where for where, one in EVIDENCE if one.mark is Mark.CHOSEN and one.sources] == []
+def test_chosen_evidence_has_no_source() -> None:
+    assert [where for where, item in EVIDENCE if item.mark is Mark.CHOSEN and item.sources] == []
 
 
-def test_no_source_is_named_twice_in_one_row() -> None:
-    assert [where for where, one in EVIDENCE if len(set(one.sources)) < len(one.sources)] == []
+def test_sources_of_a_row_are_unique() -> None:
+    assert [where for where, item in EVIDENCE if len(set(item.sources)) < len(item.sources)] == []
 
 
 def test_every_listed_source_is_used() -> None:
-    used = {source for _, one in EVIDENCE for source in one.sources}
+    used = {source for _, item in EVIDENCE for source in item.sources}
     assert SOURCES.keys() - used == set()

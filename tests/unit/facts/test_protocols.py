@@ -1,4 +1,4 @@
-"""The other ways to a token: every dialect can be spoken to its end, every way leads to one."""
+"""The other token protocols: every dialect is complete, every route leads to one."""
 
 from collections import Counter
 
@@ -22,8 +22,8 @@ from openimds.settings import setting
 
 BY_KEY = {row.key: row for row in ENDPOINTS}
 each = pytest.mark.parametrize("row", DIALECTS, ids=lambda row: f"{row.endpoint}-{row.version}")
-each_way = pytest.mark.parametrize("row", TOKEN_ROUTES.values(), ids=lambda row: row.key)
-SAID_ON_THE_WAY = (
+each_route = pytest.mark.parametrize("row", TOKEN_ROUTES.values(), ids=lambda row: row.key)
+REFUSALS_OF_A_DIALECT = (
     "header_missing",
     "forwarded",
     "duplicate_parameter",
@@ -40,69 +40,71 @@ SAID_ON_THE_WAY = (
 )
 
 
-def test_a_dialect_stands_once() -> None:
+def test_dialects_are_unique() -> None:
     counted = Counter((row.endpoint, row.version) for row in DIALECTS)
     assert [pair for pair, n in counted.items() if n > 1] == []
 
 
 @each
-def test_a_dialect_is_spoken_at_an_endpoint_with_versions_of_its_own(row: Dialect) -> None:
+def test_dialect_belongs_to_an_endpoint_with_own_versions(row: Dialect) -> None:
     assert BY_KEY[row.endpoint].versions == ("own" if row.version else "")
 
 
 @each
-def test_a_selector_is_a_parameter_that_imds_has_a_name_for(row: Dialect) -> None:
-    names = {one.name for one in BY_KEY[row.endpoint].parameters}
+def test_selector_is_a_parameter_with_a_name_at_imds(row: Dialect) -> None:
+    names = {parameter.name for parameter in BY_KEY[row.endpoint].parameters}
     assert {name for name, _ in row.selectors} <= names
     assert {meaning for _, meaning in row.selectors} <= set(SELECTORS)
 
 
 @each
-@pytest.mark.parametrize("key", SAID_ON_THE_WAY)
-def test_whatever_can_go_wrong_has_words(row: Dialect, key: str) -> None:
+@pytest.mark.parametrize("key", REFUSALS_OF_A_DIALECT)
+def test_every_failure_of_a_dialect_has_a_refusal(row: Dialect, key: str) -> None:
     category = BY_KEY[row.endpoint].category
     assert refusal_row(key, category).category in {category, ""}
 
 
 @each
-def test_a_secret_that_is_wrong_and_a_file_that_was_not_read_have_words(row: Dialect) -> None:
-    keys = {one.key for one in REFUSALS if one.category == BY_KEY[row.endpoint].category}
+def test_wrong_secret_and_unread_challenge_have_refusals(row: Dialect) -> None:
+    keys = {
+        refusal.key for refusal in REFUSALS if refusal.category == BY_KEY[row.endpoint].category
+    }
     assert ("secret_wrong" in keys) == (row.guard is not Guard.METADATA)
     assert ("challenge" in keys) == row.is_challenged
 
 
 @each
-def test_where_the_only_identity_serves_two_are_ambiguous(row: Dialect) -> None:
+def test_fallback_to_the_only_identity_refuses_two(row: Dialect) -> None:
     if row.falls_back:
         assert refusal_row("identity_ambiguous", BY_KEY[row.endpoint].category).status == 400
 
 
-@each_way
-def test_a_way_leads_to_an_endpoint_that_has_the_same_setting(row: TokenRoute) -> None:
-    paths = {one.path: one for one in ENDPOINTS}
+@each_route
+def test_route_leads_to_an_endpoint_with_its_setting(row: TokenRoute) -> None:
+    paths = {endpoint.path: endpoint for endpoint in ENDPOINTS}
     values = [value.removeprefix("{url}") for _, value in row.variables if "{url}/" in value]
     assert [paths[path].setting for path in values] == ([] if row.key == IMDS else [row.setting])
 
 
-@each_way
-def test_a_way_has_a_secret_where_a_dialect_asks_for_one(row: TokenRoute) -> None:
-    wants = {
+@each_route
+def test_route_has_a_secret_where_its_dialect_needs_one(row: TokenRoute) -> None:
+    variables = {
         Guard.IDENTITY: "IDENTITY_HEADER",
         Guard.SECRET: "MSI_SECRET",
     }
     named = {name for name, value in row.variables if value == "{secret}"}
     assert row.has_secret == bool(named)
-    assert named <= set(wants.values())
+    assert named <= set(variables.values())
 
 
 @pytest.mark.parametrize("name", sorted({row.setting for row in ENDPOINTS if row.setting}))
-def test_an_endpoint_that_is_not_always_there_names_a_setting(name: str) -> None:
+def test_optional_endpoint_names_a_setting(name: str) -> None:
     assert not setting(name).default
 
 
-def test_the_setting_says_where_libraries_look() -> None:
+def test_setting_of_arc_names_the_folder_of_libraries() -> None:
     assert ARC_FOLDER in setting("arc_folder").help
 
 
-def test_every_cloud_says_where_a_certificate_buys_a_token() -> None:
+def test_every_cloud_has_an_mtls_entry() -> None:
     assert MTLS.keys() == CLOUDS.keys()

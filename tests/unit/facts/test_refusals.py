@@ -1,4 +1,4 @@
-"""Every refusal is one row whose bytes are sound."""
+"""Every refusal is one row with a sound body."""
 
 import json
 import re
@@ -22,39 +22,39 @@ def _filled(row: RefusalRow) -> str:
     return BLANK.sub(lambda match: BLANKS[match[1]], row.body)
 
 
-def test_a_key_stands_once_in_a_category() -> None:
+def test_keys_of_a_category_are_unique() -> None:
     counted = Counter((row.category, row.key) for row in REFUSALS)
     assert [pair for pair, n in counted.items() if n > 1] == []
 
 
 @each
-def test_a_category_is_one_of_the_endpoints_or_plain_http(row: RefusalRow) -> None:
-    assert row.category in {"", "http", *(one.key for one in CATEGORIES)}
+def test_category_belongs_to_endpoints_or_plain_http(row: RefusalRow) -> None:
+    assert row.category in {"", "http", *(category.key for category in CATEGORIES)}
 
 
 @each
-def test_the_status_is_that_of_an_error(row: RefusalRow) -> None:
+def test_status_is_that_of_an_error(row: RefusalRow) -> None:
     assert 400 <= row.status <= 599
 
 
 @each
-def test_a_json_body_parses_once_its_blanks_are_filled(row: RefusalRow) -> None:
+def test_json_body_parses_with_its_blanks_filled(row: RefusalRow) -> None:
     if row.media == JSON_MEDIA:
-        said = json.loads(_filled(row))
-        # App Service has a shape of its own, and where it has not, an object as Cloud Shell has.
-        assert said["message"] if "message" in said else said["error"]
+        body = json.loads(_filled(row))
+        # App Service has a form of its own, else an object as Cloud Shell has.
+        assert body["message"] if "message" in body else body["error"]
     else:
         assert row.media == TEXT_MEDIA
         assert BLANK.findall(row.body) == []
 
 
 @each
-def test_identity_says_what_and_why(row: RefusalRow) -> None:
-    """But for an unknown path, whose recorded body has the error alone (S25)."""
+def test_identity_refusal_has_error_and_description(row: RefusalRow) -> None:
+    """Except for an unknown path, whose recorded body has the error alone (S25)."""
     if row.category == "identity" and row.key != "not_found":
         members = json.loads(_filled(row)).keys()
         more = {"error_codes", "timestamp", "trace_id", "correlation_id", "error_uri"}
-        # Entra's own refusals have more, and IMDS hands them on (S10).
+        # Entra's own refusals have more members, and IMDS passes them on (S10).
         assert members - (more if row.key == "resource_unknown" else set()) == {
             "error",
             "error_description",
@@ -62,21 +62,21 @@ def test_identity_says_what_and_why(row: RefusalRow) -> None:
 
 
 @each
-def test_a_wrong_verb_is_told_the_right_ones(row: RefusalRow) -> None:
+def test_refusal_of_a_verb_has_allow(row: RefusalRow) -> None:
     assert (row.status == 405) == ("Allow" in row.headers)
 
 
 @each
-def test_a_refusal_of_the_connection_ends_it(row: RefusalRow) -> None:
+def test_refusal_of_the_connection_closes_it(row: RefusalRow) -> None:
     assert (row.category == "http") == ("Connection" in row.headers)
 
 
-def test_a_category_has_its_own_words() -> None:
+def test_category_has_rows_of_its_own() -> None:
     assert refusal_row("header_missing", "identity").category == "identity"
     assert refusal_row("not_found", "loadbalancer").body.startswith('{"error":"API is not found')
 
 
-def test_a_category_without_words_of_its_own_takes_the_general_ones() -> None:
+def test_category_without_a_row_takes_the_general_one() -> None:
     assert refusal_row("header_missing", "loadbalancer") == refusal_row("header_missing", "general")
     assert refusal_row("version_unknown", "identity").category == ""
 
@@ -85,12 +85,12 @@ def test_a_category_without_words_of_its_own_takes_the_general_ones() -> None:
     "key,category",
     [("no_such_key", "general"), ("identity_not_found", "general"), ("malformed", "")],
 )
-def test_a_refusal_without_a_row_cannot_be_made(key: str, category: str) -> None:
+def test_refusal_without_a_row_raises(key: str, category: str) -> None:
     with pytest.raises(KeyError, match=key):
         refusal_row(key, category)
 
 
-def test_the_own_row_wins_wherever_it_stands() -> None:
+def test_row_of_the_category_wins_in_any_order() -> None:
     general = refusal_row("throttled", "general")
     own = refusal_row("throttled", "identity")
     assert find_row((general, own), "throttled", "identity") is own

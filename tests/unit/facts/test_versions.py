@@ -25,7 +25,7 @@ def test_version_is_a_date_so_that_its_text_sorts(row: ApiVersion) -> None:
     assert date.fromisoformat(row.name).isoformat() == row.name
 
 
-def test_scheduled_events_has_versions_that_the_general_list_lacks() -> None:
+def test_scheduled_events_has_versions_of_its_own() -> None:
     alone = {row.name for row in SCHEDULED_EVENTS} - set(NAMES)
     assert alone >= {"2017-11-01", "2019-01-01", "2019-04-01", "2020-07-01", "2024-07-09"}
 

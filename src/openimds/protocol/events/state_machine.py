@@ -202,7 +202,7 @@ class EventStateMachine:
         """Move an event along the row for this trigger."""
         before = event.status
         after = replace(event, status=_AFTER[before, trigger])
-        if after.status is EventStatus.GONE:
+        if after.status is EventStatus.COMPLETED:
             self._forget(event)
         else:
             after = replace(after, started_s=at_s)

@@ -114,7 +114,7 @@ def test_playbooks_say_why_they_are_there(tmp_path: Path) -> None:
             {
                 "name": "forS",
                 "sort": "a number",
-                "about": "How long, in seconds.",
+                "about": "Length in seconds.",
                 "default": 70,
             }
         ]

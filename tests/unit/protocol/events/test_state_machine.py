@@ -19,7 +19,7 @@ NEW, SCHEDULED, STARTED, GONE = (
     EventStatus.NEW,
     EventStatus.SCHEDULED,
     EventStatus.STARTED,
-    EventStatus.GONE,
+    EventStatus.COMPLETED,
 )
 SCOPE = "set:as-1"
 A, B, C = (letter * 8 + "-0000-4000-8000-000000000000" for letter in "ABC")

@@ -36,7 +36,7 @@ def test_of_many_the_first_ones_are_named_and_all_counted() -> None:
 def test_every_rule_says_what_azure_does_and_how_it_is_told_and_has_evidence() -> None:
     for row in RULES:
         assert row.says, row.key
-        assert row.told, row.key
+        assert row.detection, row.key
         assert set(row.evidence.sources) <= SOURCES.keys(), row.key
         assert row.evidence.note if row.evidence.mark is Mark.CHOSEN else row.evidence.sources
         assert rule(row.key) is row
