@@ -1,0 +1,125 @@
+"""Fleet files, folders of them and captured documents, read from disk."""
+
+import gc
+from pathlib import Path
+
+import pytest
+
+from openimds.fleet.fleet_files import (
+    DEFAULT_VM,
+    fingerprint,
+    gc_paused,
+    read_document,
+    read_file,
+    read_fleet,
+)
+from tests.unit.vm.refused import Refused, refused
+
+ONE = "vms: {a: {}}\nevents: [{type: Reboot, vms: [a]}]\n"
+TWO = '{"vms": {"b": {}}, "faults": [{"effect": "hang"}]}'
+
+
+def test_fleet_file_has_vms_events_and_faults(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(ONE)
+    contents = read_fleet(str(file))
+    assert [vm.name for vm in contents.vms] == ["a"]
+    assert [event.event_type for event in contents.events] == ["Reboot"]
+    assert contents.faults == ()
+
+
+def test_folder_of_fleet_files_is_one_fleet(tmp_path: Path) -> None:
+    (tmp_path / "2.json").write_text(TWO)
+    (tmp_path / "1.yaml").write_text(ONE)
+    (tmp_path / ".hidden.yaml").write_text("vms: [")
+    (tmp_path / "notes.txt").write_text("not a fleet")
+    contents = read_fleet(str(tmp_path))
+    assert [vm.name for vm in contents.vms] == ["a", "b"]
+    assert [event.event_type for event in contents.events] == ["Reboot"]
+    assert [fault.effect for fault in contents.faults] == ["hang"]
+
+
+def test_vm_in_two_files_of_a_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("1.yaml", "2.yaml"):
+        (tmp_path / name).write_text("vms: {a: {}}")
+    assert refused(read_fleet, str(tmp_path)) == Refused(
+        f"{tmp_path}/2.yaml: vms.a", "a VM that 1.yaml names too", "each VM in one file"
+    )
+
+
+def test_folder_without_fleet_files_is_refused(tmp_path: Path) -> None:
+    expected = "fleet files ending in .yaml, .yml, .json, .toml"
+    assert refused(read_fleet, str(tmp_path)) == Refused(
+        str(tmp_path), "a folder without any", expected
+    )
+
+
+def test_error_in_a_fleet_file_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text("vms: {a: {computer: {}}}")
+    assert refused(read_fleet, str(file)).where == f"{file}: vms.a"
+
+
+def test_missing_file_is_refused_with_the_reason() -> None:
+    assert refused(read_file, "none.yaml") == Refused(
+        "none.yaml", "no such file or directory", "a file that can be read"
+    )
+
+
+def test_document_is_a_vm_with_notices(tmp_path: Path) -> None:
+    file = tmp_path / "captured"
+    file.write_text('{"compute": {"vmSize": "S", "newThing": 1}, "network": {}}')
+    document = read_document(str(file))
+    assert document.vm.name == DEFAULT_VM
+    assert document.notices == (
+        "compute.newThing is in no api-version known here and is not served",
+    )
+
+
+@pytest.mark.parametrize("text, where", [(None, "captured"), ("vms: {}", "captured: top level")])
+def test_error_in_a_document_names_the_file_once(
+    text: str | None, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("captured").write_text(text)
+    assert refused(read_document, "captured").where == where
+
+
+def test_fingerprint_changes_with_the_text_alone(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(ONE)
+    before = fingerprint(str(file))
+    file.touch()
+    assert fingerprint(str(file)) == before
+    file.write_text(TWO)
+    assert fingerprint(str(file)) != before
+
+
+def test_fingerprint_of_a_folder_changes_with_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "1.yaml"
+    file.write_text(ONE)
+    before = fingerprint(str(tmp_path))
+    file.rename(tmp_path / "2.yaml")
+    assert fingerprint(str(tmp_path)) != before
+
+
+def test_collector_runs_again_after_a_pause() -> None:
+    seen: list[bool] = []
+
+    def fail() -> None:
+        with gc_paused():
+            seen.append(gc.isenabled())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [*seen, gc.isenabled()] == [False, True]
+
+
+def test_collector_that_was_off_stays_off() -> None:
+    with gc_paused():
+        with gc_paused():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
