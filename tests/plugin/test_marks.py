@@ -35,12 +35,12 @@ def test_both(imds): pass
 def test_half(imds): pass
 """
 SAID = (
-    '@pytest.mark.imds: saw unknown name "rate_limits"*Did you mean "rate_limit"?',
+    '@pytest.mark.imds: saw unknown name "rate_limits"*Did you mean "rate_limit"?*',
     "@pytest.mark.imds: saw listen=, expected nothing: the session's tests share one port*",
     "@pytest.mark.imds: saw 'fleet.yaml', expected names with values. Write fleet={...}*",
     '@pytest.mark.imds: general_per_s: saw "many", expected a whole number of at least 1',
-    '@pytest.mark.imds: vm: saw "web-2", which is no VM of the fleet*Did you mean "web-1"?',
-    'vms.a.compute: saw unknown key "vmsize"*Did you mean "vmSize"?',
+    '@pytest.mark.imds: vm: saw "web-2", which is no VM of the fleet*Did you mean "web-1"?*',
+    'vms.a.compute: saw unknown key "vmsize"*Did you mean "vmSize"?*',
     "*nowhere.yaml: saw no such file or directory, expected a file that can be read",
     "@pytest.mark.imds: saw both fleet and document*",
     "attest_key: saw no attest_certificates beside it, expected both or neither*",

@@ -50,7 +50,10 @@ def test_the_only_vm_need_not_be_named_and_stays_the_one(place: Place, fleet: Pa
     [
         (
             [],
-            "no name for a fleet of 3 VMs, expected names of VMs: web-1, web-2, db-1. Write --vm",
+            (
+                "no name for a fleet of 3 VMs, expected names of VMs: web-1, web-2, db-1. "
+                "Write --vm web-1"
+            ),
         ),
         (
             ["--vm", "web-3"],

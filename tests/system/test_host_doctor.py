@@ -75,7 +75,7 @@ def test_what_is_written_wrongly_is_quoted(tmp_path: Path) -> None:
     assert ended.returncode == 1
     ((state, text, do),) = said["fleet"]
     assert state == "wrong"
-    assert text.startswith('fleet.yaml: vms.a: saw unknown key "comptue", expected one of ')
+    assert text.startswith('fleet.yaml: vms.a: saw unknown key "comptue". Did you mean "compute"? ')
     assert do == "mend it; docs/use/fleet.md lists every key"
     ((state, text, do),) = said["settings"]
     assert state == "wrong"

@@ -127,7 +127,7 @@ def test_both_event_loops_serve(tmp_path: Path, loop: str) -> None:
 
 BAD = [
     (["--fleet", "none.yaml"], "none.yaml: saw no such file or directory, expected a file that"),
-    (["--fleet", "bad.yaml"], 'bad.yaml: vms.a.compute: saw unknown key "vmsize", expected one of'),
+    (["--fleet", "bad.yaml"], 'bad.yaml: vms.a.compute: saw unknown key "vmsize". Did you mean'),
     (["--fleet", "bad.yaml", "--document", "x"], "--document: saw both bad.yaml and x, expected"),
     (["--document", "bad.yaml"], "bad.yaml: top level: saw a mapping with vms, expected the body"),
     (["--newest-version", "2020"], '--newest-version: saw "2020", expected one of 2017-03-01'),
