@@ -80,7 +80,7 @@ class TestFleet:
 def test_a_mistake_says_what_would_be_right(imds: Imds) -> None:
     with pytest.raises(ConfigError, match='Did you mean "vmSize"'):
         imds.vm.patch({"compute": {"vmsize": "Standard_D2s_v5"}})
-    with pytest.raises(ConfigError, match=r"imds\.vms\['vm-2'\]: saw no VM\. Did you mean "vm-1""):
+    with pytest.raises(ConfigError, match=r"imds\.vms\['vm-2'\]: saw no VM\. Did you mean"):
         imds.vms["vm-2"].patch({})
     with pytest.raises(ConfigError, match="saw no VM"):
         imds.vms["vm-2"].document()
