@@ -1,4 +1,4 @@
-"""Any api-version, plan and nonce: what is signed is what was said, and it holds."""
+"""Attested documents of any api-version, plan and nonce have their facts and verify."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ from openimds.protocol.pending import PendingDocument
 from openimds.protocol.request import query
 from openimds.vm.fleet_file import parse_vm
 
-REGISTRY = LazyCa(CaSettings(public_url="http://127.0.0.1:8171"))
-DOCUMENTS = DocumentCache(REGISTRY.document_signer, lambda: 0, Worker())
+CA = LazyCa(CaSettings(public_url="http://127.0.0.1:8171"))
+DOCUMENTS = DocumentCache(CA.document_signer, lambda: 0, Worker())
 NOW_S = 1_795_377_286.0
 VERSIONS = [row.name for row in GENERAL if row.name >= "2018-10-01"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -29,40 +29,42 @@ NONCES = st.text("abcXYZ019-_", max_size=32)
 
 
 def wanted(version: str, nonce: str, plan: dict[str, str]) -> PendingDocument:
-    said: dict[str, Any] = {"compute": {"plan": plan}}
+    settings_of_vm: dict[str, Any] = {"compute": {"plan": plan}}
     target = f"/metadata/attested/document?api-version={version}&nonce={nonce}"
-    asked = query("GET", target.encode(), has_metadata_header=True)
-    got = handle(asked, Subject(parse_vm("web-1", said), catalog()), NOW_S)
-    assert isinstance(got, PendingDocument)
-    return got
+    request = query("GET", target.encode(), has_metadata_header=True)
+    pending = handle(request, Subject(parse_vm("web-1", settings_of_vm), catalog()), NOW_S)
+    assert isinstance(pending, PendingDocument)
+    return pending
 
 
 @settings(deadline=None)
 @given(st.sampled_from(VERSIONS), NONCES, PLANS)
-def test_what_is_signed_is_what_was_said(version: str, nonce: str, plan: dict[str, str]) -> None:
-    need = wanted(version, nonce, plan)
-    text = DOCUMENTS.sign(need, NOW_S)
+def test_signed_payload_has_the_facts_of_the_vm(
+    version: str, nonce: str, plan: dict[str, str]
+) -> None:
+    pending = wanted(version, nonce, plan)
+    text = DOCUMENTS.sign(pending, NOW_S)
     payload = open_envelope(b64decode(text)).payload
     assert payload is not None
-    said = json.loads(payload)
-    assert said["plan"] == {"name": "", "product": "", "publisher": "", **plan}
-    assert said["nonce"] == (nonce or "20261123-015446")
+    members = json.loads(payload)
+    assert members["plan"] == {"name": "", "product": "", "publisher": "", **plan}
+    assert members["nonce"] == (nonce or "20261123-015446")
     assert (
         payload
-        == json.dumps(said, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+        == json.dumps(members, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
     )
-    report = verify(text, trust=REGISTRY.bundle(NOW_S), nonce=nonce or None, at_s=NOW_S)
+    report = verify(text, trust=CA.bundle(NOW_S), nonce=nonce or None, at_s=NOW_S)
     assert report.holds, report
 
 
 @settings(deadline=None, max_examples=20)
 @given(NONCES.filter(bool), PLANS)
-def test_one_nonce_is_one_signature_for_one_request(nonce: str, plan: dict[str, str]) -> None:
-    need = wanted("2021-02-01", nonce, plan)
+def test_signature_for_a_nonce_is_not_cached(nonce: str, plan: dict[str, str]) -> None:
+    pending = wanted("2021-02-01", nonce, plan)
 
-    async def play() -> None:
-        documents = DocumentCache(REGISTRY.document_signer, lambda: 0, Worker())
-        await documents.make(need, NOW_S)
-        assert documents.cached(need, NOW_S) is None
+    async def scenario() -> None:
+        documents = DocumentCache(CA.document_signer, lambda: 0, Worker())
+        await documents.make(pending, NOW_S)
+        assert documents.cached(pending, NOW_S) is None
 
-    asyncio.run(play())
+    asyncio.run(scenario())

@@ -30,9 +30,10 @@ class _Keys(Struct, frozen=True):
 
 
 class Publications:
-    """The publications of all tenants. A method may make the first key: call it in a thread.
+    """The publications of all tenants.
 
-    Encoded certificates and keys are cached until they change.
+    A method may make the first key: call it in a thread. Encoded certificates and keys are cached
+    until they change.
     """
 
     def __init__(

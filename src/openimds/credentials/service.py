@@ -41,7 +41,7 @@ class CredentialsService:
         entra: TokenSource | None = None,
         challenges: ChallengeFiles | None = None,
     ) -> None:
-        """Read the keys of a state directory; without one, keys live as long as the process.
+        """Read the keys of a state directory; without one, keys end with the process.
 
         Raises:
             KeyFileError: a key file cannot be read or used.
@@ -136,7 +136,9 @@ class CredentialsService:
         self.keyring().rotate(now_s)
 
     def sign(self, claims: Mapping[str, object], now_s: float) -> str:
-        """Return a JWT of these claims, signed by the current token key. Call it in a thread.
+        """Return a JWT of these claims, signed by the current token key.
+
+        Call it in a thread.
 
         Raises:
             KeyFileError: the first key cannot be written.

@@ -70,9 +70,9 @@ class Worker:
         return future.result()
 
     def close(self) -> None:
-        """Wait for the running jobs (at most as long as a new key takes), and refuse the rest.
+        """Wait for the running jobs, and refuse the rest.
 
-        Called on the event loop, before it ends.
+        Called on the event loop, before it ends. It takes at most as long as a new key.
         """
         self._is_closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -100,6 +100,6 @@ class Worker:
 
 
 def _lower_priority() -> None:
-    """Lower the priority of this thread alone; on Linux each thread has an id of its own."""
+    """Lower the priority of this thread alone; on Linux threads have ids."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -47,13 +47,13 @@ Notify: TypeAlias = Callable[[str], None]
 
 
 class _EntraFailure(Struct, frozen=True):
-    """A fetch without a token and without a refusal for the guest; the operator reads `reason`."""
+    """A fetch without a token or a refusal; `reason` is for the operator."""
 
     reason: str
 
 
 class EntraClient:
-    """Fetches tokens from Entra. Called on the event loop; fetches run in threads of its own.
+    """Fetches tokens from Entra. Called on the event loop; fetches run in threads.
 
     Each fetch makes a new azure-identity credential: a reused one would answer from its own cache
     with the current token when its successor is wanted.

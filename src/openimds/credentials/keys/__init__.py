@@ -1,4 +1,4 @@
-"""RSA keys: one key in a file, the keyring that signs tokens, a pool of keys made in advance.
+"""RSA keys: key files, the keyring that signs tokens, and a key pool.
 
 A `files` key is whole or absent, and its owner's alone. The `keyring` publishes a retired key until
 the last token that it signed has expired. A `pool` gives the same keys to one test server after

@@ -1,4 +1,4 @@
-"""The keys that sign tokens: the current one, and retired ones whose tokens may still live.
+"""The keys that sign tokens: the current key, and published retired keys.
 
 `keyring.json` is authoritative: it lists the keys, and a key signs only once it is listed. A key
 file that is not listed was left by an interrupted write and is removed. So a new key is written in
@@ -137,7 +137,7 @@ class Keyring:
         return KeyInfo(row.kid, row.began_s, row.retired_s, until_s)
 
     def rotate(self, now_s: float) -> None:
-        """Sign with a new key from now on; the old key stays published for the overlap.
+        """Sign with a new key; the old key stays published for the overlap.
 
         Raises:
             KeyFileError: the new key cannot be written; the old one stays current.

@@ -1,4 +1,4 @@
-"""Keys shared by servers that start one after another in one process, as in a test run.
+"""Keys shared by servers that start in turn, as in a test run.
 
 Generating a key takes a tenth of a second, starting a server without one a thousandth. So every
 server gets the same keys in the same order: each begins with the first, and none gets a key twice.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KeyPool:
-    """Keys in the order in which they were made. It may be used from any thread."""
+    """Keys in the order in which they were made; usable from any thread."""
 
     def __init__(self) -> None:
         """Begin without keys."""

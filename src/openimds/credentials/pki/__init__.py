@@ -1,14 +1,17 @@
-"""Attested documents: the certificates that sign them, the envelope around them, and its check.
+"""Certificates: the certificate authority, attested documents, and their verification.
 
-Rules of the room. What Azure does oddly is done oddly here (`cms`), and read strictly: no octet of
-an envelope is free. Certificates that were once on offer stay on offer after a rotation. A bad
-document is a report, not an exception; a bad trust bundle is the operator's mistake.
+Rules of the room. Azure's oddities are reproduced (`cms`) and verified strictly: no octet of an
+envelope is free. A CA certificate that was once published stays published after a rotation. An
+invalid document gives a report, not an exception; an unusable trust bundle or key file is an error
+of the operator.
 
-Theory. `certificates` makes one certificate; `chain` is root and intermediate as they stand in
-files, `brought` those of an operator; an `authority` makes leaves under them and replaces them;
-`cms` is the envelope; `rehearsal` puts a payload into it, right or on request wrong; `document`
-keeps what may be given again; `registry` opens all of it when it is needed. `verify`, with `path`
-for the chain, is the other side.
+Theory. `certificates` builds one certificate. `chain_files` reads and writes root and intermediate
+in the state directory; `external_ca` reads an operator's own. The `authority` issues leaves below
+them, renews and rotates; `lazy_ca` opens it at the first use. `document_signer` puts a payload into
+the envelope of `cms`, valid or as a scenario of `invalid_documents` spoils it, for instance with an
+orphaned intermediate that no verifier can fetch. `document_cache` has the signatures that may be
+returned again. The other side is `verify`, with `chain_validation` for the path from leaf to root.
 
-What the room refuses to know: HTTP, the fleet, what the payload says (that is `core.attest`).
+The room refuses to know: HTTP, the fleet, the content of the payload (see
+`protocol.attested_document`).
 """

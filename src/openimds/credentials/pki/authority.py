@@ -1,9 +1,9 @@
-"""The authority of one server: leaves on demand, and what others need to trust them.
+"""The certificate authority of one server: leaves on demand, rotation, and the trust bundle.
 
-It is called from several threads; one lock guards what changes. A leaf is made once for a cloud's
-domain and a region and kept until it has `_RENEW_DAYS` left, so that whoever holds one of its
-documents can verify it to its end. All leaves share one key: the region is a name, not a secret.
-A leaf may outlive its issuer; verifiers look at both, and so need not we.
+It is called from several threads; one lock guards its state. A leaf is issued once for a cloud's
+domain and a region and cached until it has `_RENEW_DAYS` left, so that a document verifies until
+its own end. All leaves share one key: the region is a name, not a secret. A leaf may outlive its
+issuer: verifiers check both, so the authority need not.
 """
 
 from collections.abc import Mapping
@@ -49,14 +49,14 @@ PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root"
 _MAX_LEAVES = 256
 _RENEW_DAYS = 30
 _RENEW_INTERMEDIATE_DAYS = 366
-_AGAIN_S = 3600
-"""How long after a renewal that failed the next one is tried."""
+_RETRY_S = 3600
+"""The time between attempts to renew the intermediate, in seconds."""
 _BACKDATED_S = 3600
-"""A verifier whose clock is slow by less than this accepts a leaf made just now."""
+"""A verifier whose clock is slow by less than this accepts a new leaf."""
 
 
 class SigningLeaf(Struct, frozen=True):
-    """A certificate for attested documents, and the key that signs them."""
+    """A leaf certificate for attested documents, and its key."""
 
     certificate: x509.Certificate
     key: RSAPrivateKey
@@ -66,123 +66,126 @@ class CertificateAuthority:
     """Root, intermediate and leaves; see `open`."""
 
     def __init__(
-        self, chain: Chain, place: ChainLocation, days: int, *, is_brought: bool = False
+        self, chain: Chain, location: ChainLocation, days: int, *, is_external: bool = False
     ) -> None:
-        """Take a chain that was opened before, or an operator's own."""
-        self._chain, self._place, self._days = chain, place, days
-        self._is_brought, self._is_torn = is_brought, False
+        """Take an opened chain, or that of an external CA."""
+        self._chain, self._location, self._days = chain, location, days
+        self._is_external, self._is_interrupted = is_external, False
         self._lock = RLock()
         self._key: RSAPrivateKey | None = None
         self._leaves: dict[LeafSubject, SigningLeaf] = {}
-        self._coming: dict[Part, Chain] = {}
-        self._offered: dict[str, bytes] | None = None
-        self._failed_s: float | None = None
+        self._successors: dict[Part, Chain] = {}
+        self._published: dict[str, bytes] | None = None
+        self._renewal_failed_s: float | None = None
         self.generation = 0
-        """Grows whenever what signs is replaced."""
+        """Grows with each replacement of the leaf key, the intermediate or the root."""
 
     @classmethod
-    def open(  # noqa: PLR0913 - what one authority is made of
+    def open(  # noqa: PLR0913 - the parts of one authority
         cls,
         folder: Path | None,
         now_s: float,
         *,
         public_url: str = "",
         days: int = LEAF_DAYS,
-        brought: ExternalCa | None = None,
+        external_ca: ExternalCa | None = None,
         make_key: MakeKey | None = None,
     ) -> "CertificateAuthority":
-        """Return the authority of a folder, or a fresh one in memory where there is none.
+        """Open the CA of a folder, or make one in memory.
 
         Args:
-            folder: where root and intermediate are; what is missing there is made.
+            folder: the folder of root and intermediate; missing files are made.
             now_s: the time by the server's clock.
-            public_url: where guests reach `/pki/`, without a slash at its end; leaves name it.
-            days: how long a leaf is valid.
-            brought: an issuer that signs the leaves instead of one in the folder.
-            make_key: where new keys come from, if they are not to be made.
+            public_url: the URL below which guests reach `/pki/`, without a slash at its end;
+                leaves name it.
+            days: the lifetime of a leaf.
+            external_ca: an operator's issuer, which signs the leaves instead of the folder's.
+            make_key: a source of new keys other than generating them.
 
         Raises:
             KeyFileError: a file cannot be read or written, or does not fit the others.
         """
-        place = ChainLocation(folder, public_url, make_key)
-        if brought is None:
-            return cls(open_chain(place, now_s), place, days)
-        chain = Chain(brought.issuer, above=brought.above, old=read_old(folder))
-        return cls(chain, place, days, is_brought=True)
+        location = ChainLocation(folder, public_url, make_key)
+        if external_ca is None:
+            return cls(open_chain(location, now_s), location, days)
+        chain = Chain(external_ca.issuer, above=external_ca.above, old=read_old(folder))
+        return cls(chain, location, days, is_external=True)
 
     def leaf(self, domain: str, region: str, now_s: float) -> SigningLeaf:
-        """Return a leaf for a cloud's domain and a region, with a month or more to go.
+        """Return a leaf for a domain and a region, valid for a month or more.
 
         Raises:
-            KeyFileError: the intermediate has ended, and a new one cannot be written.
+            KeyFileError: the intermediate has expired, and a new one cannot be written.
         """
         with self._lock:
             self._renew_intermediate(now_s)
-            site = LeafSubject(domain, region)
-            kept = self._leaves.pop(site, None)
-            if kept is None or not self._is_fit(kept.certificate, now_s):
+            subject = LeafSubject(domain, region)
+            leaf = self._leaves.pop(subject, None)
+            if leaf is None or not self._is_fit(leaf.certificate, now_s):
                 ends = now_s + timedelta(days=self._days).total_seconds()
-                kept = self.issue(site, Validity(now_s - _BACKDATED_S, ends))
-            self._leaves[site] = kept
+                leaf = self.issue(subject, Validity(now_s - _BACKDATED_S, ends))
+            self._leaves[subject] = leaf
             if len(self._leaves) > _MAX_LEAVES:
                 del self._leaves[next(iter(self._leaves))]
-            return kept
+            return leaf
 
-    def issue(self, site: LeafSubject, span: Validity, issuer: Issuer | None = None) -> SigningLeaf:
-        """Return a leaf of any span, of this authority's issuer or another, that is not kept."""
+    def issue(
+        self, subject: LeafSubject, validity: Validity, issuer: Issuer | None = None
+    ) -> SigningLeaf:
+        """Issue a leaf of any validity, by the current issuer or another; uncached."""
         with self._lock:
-            self._key = self._key or self._place.new_key()
-            by = issuer or self._chain.issuer
-            url = self._place.url(by.certificate)
+            self._key = self._key or self._location.new_key()
+            issuer = issuer or self._chain.issuer
+            url = self._location.url(issuer.certificate)
             public = self._key.public_key()
-            return SigningLeaf(leaf_certificate(public, site, span, by, url), self._key)
+            return SigningLeaf(leaf_certificate(public, subject, validity, issuer, url), self._key)
 
-    def stray(self, now_s: float) -> KeyIssuer:
-        """Return an intermediate of this root that nobody can fetch (for rehearsals).
+    def orphaned_intermediate(self, now_s: float) -> KeyIssuer:
+        """Return an intermediate of this root that is published nowhere (for invalid documents).
 
-        Where the root's key is not here, it is one of a root that nobody knows.
+        Where the root's key is absent, the intermediate is that of an unknown root.
         """
         with self._lock:
             holder = self._chain.root_key_holder
             number = number_after(self._chain.issuer.certificate)
         if holder is None:
-            root_key = self._place.new_key()
+            root_key = self._location.new_key()
             holder = KeyIssuer(root_certificate(root_key, now_s), root_key)
-        key = self._place.new_key()
-        made = intermediate_certificate(key.public_key(), number, holder, now_s, "")
-        return KeyIssuer(made, key)
+        key = self._location.new_key()
+        certificate = intermediate_certificate(key.public_key(), number, holder, now_s, "")
+        return KeyIssuer(certificate, key)
 
     def successor(self, part: Part, now_s: float) -> Issuer:
-        """Return who would sign after a replacement of a part, which does not happen.
+        """Return the issuer that a replacement of a part would bring, without replacing it.
 
-        Its certificates are on offer as if it had, until a part is really replaced.
+        Its certificates are published, until a part is really replaced.
 
         Raises:
-            KeyFileError: the root's key is not here.
+            KeyFileError: the root's key is absent.
         """
         with self._lock:
-            coming = self._coming.get(part)
-            if coming is None:
-                nowhere = ChainLocation(None, self._place.public_url)
+            chain = self._successors.get(part)
+            if chain is None:
+                in_memory = ChainLocation(None, self._location.public_url)
                 make = next_root if part == "root" else next_intermediate
-                coming = self._coming[part] = make(self._chain, nowhere, now_s)
-                self._offered = None
-            return coming.issuer
+                chain = self._successors[part] = make(self._chain, in_memory, now_s)
+                self._published = None
+            return chain.issuer
 
     def rotate(self, part: Part, now_s: float) -> None:
-        """Replace the key of the leaves, or the intermediate, or the root with all below it.
+        """Replace the key of the leaves, the intermediate, or the root and all below it.
 
         Raises:
-            KeyFileError: the root's key is not here, or a file cannot be written. What the folder
-                holds then is carried on, now or by the next call.
+            KeyFileError: the root's key is absent, or a file cannot be written. A replacement
+                that was interrupted in the folder is completed at once or by the next call.
         """
         with self._lock:
-            if part != "leaf" and self._is_brought:
+            if part != "leaf" and self._is_external:
                 raise KeyFileError(
-                    f"saw your own issuer in use, whose {part} only you can replace. Replace the "
-                    "files of --attest-key and --attest-certificates, and start again"
+                    f"cannot rotate the {part}: an external CA issues the certificates. Replace "
+                    "the files of --attest-key and --attest-certificates, and restart the server"
                 )
-            if self._is_torn and part != "leaf":
+            if self._is_interrupted and part != "leaf":
                 self._reopen(now_s)
             try:
                 chain = self._replaced(part, now_s)
@@ -190,92 +193,100 @@ class CertificateAuthority:
                 try:
                     self._reopen(now_s)
                 except KeyFileError:
-                    self._is_torn = True
+                    self._is_interrupted = True
                 raise error from None
-            self._take(chain)
+            self._adopt(chain)
 
     def _replaced(self, part: Part, now_s: float) -> Chain:
         if part == "root":
-            return next_root(self._chain, self._place, now_s)
+            return next_root(self._chain, self._location, now_s)
         if part == "intermediate":
-            return next_intermediate(self._chain, self._place, now_s)
+            return next_intermediate(self._chain, self._location, now_s)
         return self._chain
 
     def _reopen(self, now_s: float) -> None:
-        """Take what the folder holds: a replacement that broke off there is carried on."""
-        if self._place.folder is None:
+        """Adopt the chain in the folder; that completes an interrupted replacement."""
+        if self._location.folder is None:
             return
-        chain = open_chain(self._place, now_s)
-        self._is_torn = False
+        chain = open_chain(self._location, now_s)
+        self._is_interrupted = False
         if chain.issuer.certificate != self._chain.issuer.certificate:
-            self._take(chain)
-        self._chain, self._offered = chain, None
+            self._adopt(chain)
+        self._chain, self._published = chain, None
 
-    def _take(self, chain: Chain) -> None:
-        self._chain, self._key, self._offered = chain, None, None
+    def _adopt(self, chain: Chain) -> None:
+        self._chain, self._key, self._published = chain, None, None
         self._leaves.clear()
-        self._coming.clear()
+        self._successors.clear()
         self.generation += 1
 
     def published(self) -> Mapping[str, bytes]:
-        """Return the DER of every CA certificate on offer at `/pki/<name>.crt`, by name."""
+        """Return the DER of every published CA certificate by name, as in `/pki/<name>.crt`."""
         with self._lock:
-            if self._offered is None:
-                found = self._certificates()
-                self._offered = {file_name(one): one.public_bytes(Encoding.DER) for one in found}
-            return self._offered
+            if self._published is None:
+                self._published = {
+                    file_name(certificate): certificate.public_bytes(Encoding.DER)
+                    for certificate in self._certificates()
+                }
+            return self._published
 
     def certificate_infos(self) -> list[CertificateInfo]:
-        """Return what everybody may know of the certificates on offer, those in use first."""
+        """Return the public facts of the published certificates, those in use first."""
         with self._lock:
-            in_use, known = self._chain.lineage(), self._certificates()
-        return [certificate_info(one, is_in_use=one in in_use) for one in known]
+            in_use, published = self._chain.lineage(), self._certificates()
+        return [
+            certificate_info(certificate, is_in_use=certificate in in_use)
+            for certificate in published
+        ]
 
     def bundle(self) -> bytes:
-        """Return the trust bundle as PEM: roots of now and before, then what stands below them."""
+        """Return the trust bundle as PEM: current and replaced roots, then intermediates."""
         with self._lock:
-            known = self._certificates()
-        return pem(sorted(known, key=lambda one: not is_root(one)))
+            published = self._certificates()
+        return pem(sorted(published, key=lambda certificate: not is_root(certificate)))
 
     def root_pem(self) -> bytes:
-        """Return the root as PEM; nothing where an operator's issuer came without one."""
-        return pem([one for one in self._now().lineage() if is_root(one)])
+        """Return the root as PEM; empty where an external CA came without one."""
+        return pem(
+            [certificate for certificate in self._current().lineage() if is_root(certificate)]
+        )
 
     def chain_pem(self) -> bytes:
-        """Return the intermediate and what stands above it as PEM."""
-        return pem(self._now().lineage())
+        """Return the intermediate and the certificates above it as PEM."""
+        return pem(self._current().lineage())
 
     def _certificates(self) -> list[x509.Certificate]:
-        """Return every certificate on offer, those of now first."""
-        chains = (self._chain, *self._coming.values())
-        return list(dict.fromkeys(one for chain in chains for one in chain.certificates()))
+        """Return every published certificate, the current chain's first."""
+        chains = (self._chain, *self._successors.values())
+        return list(dict.fromkeys(item for chain in chains for item in chain.certificates()))
 
-    def _now(self) -> Chain:
+    def _current(self) -> Chain:
         with self._lock:
             return self._chain
 
     def _is_fit(self, certificate: x509.Certificate, now_s: float) -> bool:
         now = datetime.fromtimestamp(now_s, UTC)
-        # One that lasts no longer than that anyway is renewed when half of it is over.
+        # A shorter leaf is renewed when half of its life is over.
         ahead = timedelta(days=min(_RENEW_DAYS, self._days / 2))
         return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - ahead
 
     def _renew_intermediate(self, now_s: float) -> None:
-        """Replace an intermediate of ours that is in its last year.
+        """Replace this server's own intermediate in its last year.
 
         Raises:
-            KeyFileError: that cannot be done, and the one at hand has ended.
+            KeyFileError: the replacement failed, and the current intermediate has expired.
         """
         ends = self._chain.issuer.certificate.not_valid_after_utc
         now = datetime.fromtimestamp(now_s, UTC)
         is_due = ends < now + timedelta(days=_RENEW_INTERMEDIATE_DAYS)
         if self._chain.root_key_holder is None or not is_due:
             return
-        if self._failed_s is not None and 0 <= now_s - self._failed_s < _AGAIN_S and now < ends:
+        failed_s = self._renewal_failed_s
+        if failed_s is not None and 0 <= now_s - failed_s < _RETRY_S and now < ends:
             return
         try:
             self.rotate("intermediate", now_s)
         except KeyFileError:
-            self._failed_s = now_s
+            self._renewal_failed_s = now_s
             if self._chain.issuer.certificate.not_valid_after_utc < now:
                 raise

@@ -1,14 +1,14 @@
-"""The certificates themselves: what stands in a root, an intermediate and a leaf.
+"""Build the certificates: root, intermediate and leaf.
 
-The leaf is that of the recording of 2023 (S25) as far as it can be true here: subject, names, usage
-and lifetime are Azure's, its issuer and the address of its issuer's certificate are ours. CRL and
-OCSP addresses, certificate policies and CT stamps are left out: nobody here answers for them, and a
-verifier that asks for a CRL fails better at once than after a time-out.
+The leaf equals the recorded one of 2023 (S25) where that can be true here: subject, names, usage
+and lifetime are Azure's; its issuer and the URL of the issuer's certificate are this server's. CRL
+and OCSP URLs, certificate policies and CT stamps are left out: no service here answers for them,
+and a verifier that wants a CRL had better fail at once than after a time-out.
 
-Roots and intermediates may vouch for no names but the metadata ones (name constraints: host names,
-the hosts of addresses of mail and of URIs; no IP address at all), so that a stolen key of a test
-machine, in the trust store of a laptop, opens no other server's door. A subject in words is not
-constrained, as too few verifiers can read that: who tells clients by it shall trust no test root.
+Name constraints limit roots and intermediates to the metadata domains: DNS names, hosts of mail
+addresses and of URIs; no IP address at all. So a stolen key of a test machine whose root is in a
+laptop's trust store impersonates no other server. Subject names are not constrained, since too few
+verifiers support that: a service that identifies clients by subject must not trust a test root.
 """
 
 import re
@@ -36,18 +36,18 @@ _NAMES: list[x509.GeneralName] = [
 _NO_NAMES = [x509.IPAddress(IPv4Network("0.0.0.0/0")), x509.IPAddress(IPv6Network("::/0"))]
 _ROOT_DAYS, _INTERMEDIATE_DAYS = 20 * 365, 10 * 365
 _LONG_AGO = datetime(2017, 3, 1, tzinfo=UTC)
-"""From when our CA certificates are valid, so that a clock set back still finds them so."""
-_SERIAL_TOP = 1 << 158  # A positive number of exactly 20 octets, as Azure's.
+"""The notBefore of our CA certificates: they are valid for a clock that was set back."""
+_SERIAL_TOP = 1 << 158  # Makes a positive number of exactly 20 octets, as Azure's.
 _LABEL = 63
 _USES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 _INTERMEDIATE = "OpenIMDS TLS Issuing CA"
 
 
 class Issuer(Protocol):
-    """Whoever can sign certificates: a key in a file, or one that never leaves its module.
+    """A signer of certificates, with its key in a file or in an HSM.
 
-    The whole builder is handed over, not a digest: cryptography signs with any object that is an
-    `RSAPrivateKey`, which is how a module's library is put behind `sign`.
+    `sign` takes the builder, not a digest: cryptography signs with any object that is an
+    `RSAPrivateKey`, so the library of an HSM can stand behind it.
     """
 
     @property
@@ -61,7 +61,7 @@ class Issuer(Protocol):
 
 
 class KeyIssuer(Struct, frozen=True):
-    """An issuer whose key is at hand."""
+    """An issuer with a private key in memory."""
 
     certificate: x509.Certificate
     key: RSAPrivateKey
@@ -72,26 +72,26 @@ class KeyIssuer(Struct, frozen=True):
 
 
 class LeafSubject(Struct, frozen=True):
-    """Whose certificate a leaf is: the metadata domain of a cloud, and a region of it."""
+    """The subject of a leaf: a cloud's metadata domain, and a region."""
 
     domain: str
     region: str
 
     def names(self) -> list[str]:
-        """Return the DNS names, the region's first; a region that makes no name is left out."""
+        """Return the DNS names: the domain, after that of a valid region."""
         label = re.sub("[^a-z0-9-]", "", self.region.lower())[:_LABEL].strip("-")
         return [f"{label}.{self.domain}", self.domain] if label else [self.domain]
 
 
 class Validity(Struct, frozen=True):
-    """From when to when a certificate is valid."""
+    """The validity of a certificate, in seconds since 1970."""
 
     from_s: float
     to_s: float
 
 
 def root_certificate(key: RSAPrivateKey, now_s: float) -> x509.Certificate:
-    """Return a root for a key; its name tells it from the roots of other installations."""
+    """Return a root for a key; its name differs from the roots of other installations."""
     key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     name = _name(f"OpenIMDS Root CA {key_id.digest.hex()[:8]}")
     builder = _authority(name, key.public_key(), _long(now_s, _ROOT_DAYS), None)
@@ -101,9 +101,9 @@ def root_certificate(key: RSAPrivateKey, now_s: float) -> x509.Certificate:
 def cross_certificate(
     root: x509.Certificate, older: Issuer, issuer_url: str = ""
 ) -> x509.Certificate:
-    """Return a root's key certified by an older root, for those who trust only that.
+    """Return a root's key certified by an older root, for verifiers that trust only that.
 
-    `issuer_url` is where the older root's certificate, by a still older one, can be fetched.
+    `issuer_url` is the URL of the older root's certificate by a still older one.
     """
     key = root.public_key()
     assert isinstance(key, RSAPublicKey)
@@ -115,7 +115,7 @@ def cross_certificate(
 def intermediate_certificate(
     key: RSAPublicKey, number: int, issuer: Issuer, now_s: float, issuer_url: str
 ) -> x509.Certificate:
-    """Return an intermediate; `issuer_url` is where the issuer's certificate can be fetched."""
+    """Return an intermediate; `issuer_url` is the URL of the issuer's certificate."""
     name = _name(f"{_INTERMEDIATE} {number:02}")
     builder = _authority(name, key, _long(now_s, _INTERMEDIATE_DAYS), 0)
     builder = builder.add_extension(_USES, critical=False)
@@ -123,13 +123,13 @@ def intermediate_certificate(
 
 
 def leaf_certificate(
-    key: RSAPublicKey, site: LeafSubject, span: Validity, issuer: Issuer, issuer_url: str
+    key: RSAPublicKey, subject: LeafSubject, validity: Validity, issuer: Issuer, issuer_url: str
 ) -> x509.Certificate:
-    """Return a leaf as Azure's but for its issuer."""
-    names = [*map(x509.DNSName, site.names())]
+    """Return a leaf that differs from Azure's only in its issuer."""
+    names = [*map(x509.DNSName, subject.names())]
     usage = _usage(digital_signature=True, key_encipherment=True)
     builder = (
-        _certificate(_leaf_name(site.domain), key, span)
+        _certificate(_leaf_name(subject.domain), key, validity)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(usage, critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -139,39 +139,39 @@ def leaf_certificate(
 
 
 def number_after(intermediate: x509.Certificate) -> int:
-    """Return the number of the intermediate that comes after one; 1 after a stranger's."""
-    found = re.fullmatch(rf"{_INTERMEDIATE} (\d+)", common_name(intermediate))
-    return int(found[1]) + 1 if found else 1
+    """Return the number of the next intermediate; 1 after an external CA's."""
+    match = re.fullmatch(rf"{_INTERMEDIATE} (\d+)", common_name(intermediate))
+    return int(match[1]) + 1 if match else 1
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """Return the common name of the subject, or nothing."""
-    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[0].value) if found else ""
+    """Return the common name of the subject, or an empty string."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
 
 
 def file_name(certificate: x509.Certificate) -> str:
-    """Return a name for files and URLs; no two certificates have the same."""
+    """Return a name for files and URLs, unique for each certificate."""
     slug = re.sub("[^a-z0-9]+", "-", common_name(certificate).lower()).strip("-") or "ca"
     return f"{slug}-{certificate.fingerprint(SHA256()).hex()[:8]}"
 
 
 def is_root(certificate: x509.Certificate) -> bool:
-    """Tell whether a certificate is signed by itself."""
+    """Tell whether a certificate is self-signed."""
     return certificate.issuer == certificate.subject and is_issued_by(certificate, certificate)
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Tell whether one certificate bears the other's name and signature."""
+    """Tell whether a certificate bears the issuer's name and signature."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except Exception:  # noqa: BLE001 - a stranger's certificate fails in many ways, all of them no
+    except Exception:  # noqa: BLE001 - an unknown certificate fails in many ways, all of them no
         return False
     return True
 
 
 class CertificateInfo(Struct, frozen=True, rename="camel"):
-    """What everybody may know of a CA certificate; `in_use` ones are above today's leaves."""
+    """The public facts of a CA certificate; `in_use`: it is above the current leaves."""
 
     subject: str
     name: str
@@ -184,7 +184,7 @@ class CertificateInfo(Struct, frozen=True, rename="camel"):
 
 
 def certificate_info(certificate: x509.Certificate, *, is_in_use: bool) -> CertificateInfo:
-    """Return what everybody may know of a certificate."""
+    """Return the public facts of a certificate."""
     return CertificateInfo(
         subject=certificate.subject.rfc4514_string(),
         name=file_name(certificate),
@@ -199,7 +199,7 @@ def certificate_info(certificate: x509.Certificate, *, is_in_use: bool) -> Certi
 
 def pem(certificates: list[x509.Certificate]) -> bytes:
     """Return certificates as PEM, one after the other."""
-    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
 def _long(now_s: float, days: int) -> Validity:
@@ -207,25 +207,25 @@ def _long(now_s: float, days: int) -> Validity:
 
 
 def _authority(
-    name: x509.Name, key: RSAPublicKey, span: Validity, path_length: int | None
+    name: x509.Name, key: RSAPublicKey, validity: Validity, path_length: int | None
 ) -> x509.CertificateBuilder:
     limits = x509.NameConstraints(_NAMES, _NO_NAMES)
     return (
-        _certificate(name, key, span)
+        _certificate(name, key, validity)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .add_extension(limits, critical=True)
     )
 
 
-def _certificate(name: x509.Name, key: RSAPublicKey, span: Validity) -> x509.CertificateBuilder:
+def _certificate(name: x509.Name, key: RSAPublicKey, validity: Validity) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .public_key(key)
         .serial_number(x509.random_serial_number() | _SERIAL_TOP)
-        .not_valid_before(datetime.fromtimestamp(span.from_s, UTC))
-        .not_valid_after(datetime.fromtimestamp(span.to_s, UTC))
+        .not_valid_before(datetime.fromtimestamp(validity.from_s, UTC))
+        .not_valid_after(datetime.fromtimestamp(validity.to_s, UTC))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -233,24 +233,25 @@ def _certificate(name: x509.Name, key: RSAPublicKey, span: Validity) -> x509.Cer
 def _issued(
     builder: x509.CertificateBuilder, issuer: Issuer, issuer_url: str
 ) -> x509.CertificateBuilder:
-    """Return the builder with what a certificate says of its issuer."""
-    own = issuer.certificate
+    """Return the builder with the issuer's name, key identifier and URL."""
+    certificate = issuer.certificate
     try:
-        key_id = own.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        known = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
+        key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        authority_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
     except x509.ExtensionNotFound:
-        key = own.public_key()
+        key = certificate.public_key()
         assert isinstance(key, RSAPublicKey)
-        known = x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
-    builder = builder.issuer_name(own.subject).add_extension(known, critical=False)
+        authority_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+    builder = builder.issuer_name(certificate.subject)
+    builder = builder.add_extension(authority_id, critical=False)
     if not issuer_url:
         return builder
-    where = x509.UniformResourceIdentifier(issuer_url)
-    access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, where)
+    location = x509.UniformResourceIdentifier(issuer_url)
+    access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, location)
     return builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
 
 
-def _usage(**said: bool) -> x509.KeyUsage:
+def _usage(**flags: bool) -> x509.KeyUsage:
     names = (
         "digital_signature",
         "content_commitment",
@@ -262,7 +263,7 @@ def _usage(**said: bool) -> x509.KeyUsage:
         "encipher_only",
         "decipher_only",
     )
-    return x509.KeyUsage(**{name: said.get(name, False) for name in names})
+    return x509.KeyUsage(**{name: flags.get(name, False) for name in names})
 
 
 def _name(common: str) -> x509.Name:
@@ -275,7 +276,7 @@ def _name(common: str) -> x509.Name:
 
 
 def _leaf_name(domain: str) -> x509.Name:
-    """Return the subject of the recorded leaf of 2023."""
+    """Return the subject of the recorded leaf of 2023 (S25)."""
     parts = (
         (NameOID.COUNTRY_NAME, "US"),
         (NameOID.STATE_OR_PROVINCE_NAME, "WA"),

@@ -1,9 +1,9 @@
-"""The envelope of the attested document: CMS SignedData as Azure writes it, out and in.
+"""Write and read the envelope of the attested document: CMS SignedData as Azure writes it.
 
-What is odd about it was decoded from recordings of 2020, 2021 and 2023 (S18, S19, S25): both digest
-algorithms are the OID of a *signature* algorithm, the signature lies directly over the content (no
-signed attributes), and the leaf's certificate comes without its issuer. The classes below are the
-ASN.1 of RFC 5652; the library makes and reads the DER. Decision 0010 says why it is this library.
+Its oddities were decoded from recordings of 2020, 2021 and 2023 (S18, S19, S25): both digest
+algorithms are the OID of a *signature* algorithm, the signature covers the content directly (no
+signed attributes), and the leaf comes without its issuer. The classes below are the ASN.1 of RFC
+5652; cryptography encodes and decodes the DER. Decision 0010 gives the reasons for that library.
 """
 
 import re
@@ -23,19 +23,19 @@ from openimds.errors import Error
 SIGNED_DATA = ObjectIdentifier("1.2.840.113549.1.7.2")
 DATA = ObjectIdentifier("1.2.840.113549.1.7.1")
 SHA256_WITH_RSA = ObjectIdentifier("1.2.840.113549.1.1.11")
-"""What Azure writes where a digest's OID belongs."""
+"""The OID that Azure writes in the place of a digest's."""
 SHA256_DIGEST = ObjectIdentifier("2.16.840.1.101.3.4.2.1")
 RSA = ObjectIdentifier("1.2.840.113549.1.1.1")
 
 
 class EnvelopeError(Error):
-    """Octets that are no CMS SignedData; the text says in which part of it."""
+    """The octets are not CMS SignedData; the text names the part that cannot be read."""
 
 
 class Envelope(Struct, frozen=True):
-    """What an envelope says of itself; nothing of it is verified yet.
+    """The parts of an envelope, unverified.
 
-    An optional part that is absent is None; certificates that are absent are no certificates.
+    Absent optional parts are None; absent certificates are an empty tuple.
     """
 
     content_type: str
@@ -56,7 +56,7 @@ class Algorithm(Struct, frozen=True):
 
 
 class SignerInfo(Struct, frozen=True):
-    """One SignerInfo; its certificate is named by the DER of its issuer and by serial number."""
+    """One SignerInfo; issuer (DER) and serial number name its certificate."""
 
     version: int
     issuer: bytes
@@ -134,7 +134,7 @@ class _Certificate:
     signature: asn1.BitString
 
 
-# The same with its parts unread: what could not be read as a whole is looked for among them.
+# The same with its parts unread, to find the part that cannot be read.
 @asn1.sequence
 class _Outer:
     content_type: ObjectIdentifier
@@ -152,12 +152,12 @@ class _Inner:
 
 
 def envelope(payload: bytes, leaf: x509.Certificate, key: RSAPrivateKey) -> bytes:
-    """Return the DER of a payload, signed by the leaf's key and wrapped as Azure wraps it."""
+    """Sign a payload by the leaf's key, and return the DER of its envelope."""
     return enclose(payload, leaf, key.sign(payload, PKCS1v15(), SHA256()))
 
 
 def enclose(payload: bytes, leaf: x509.Certificate, signature: bytes) -> bytes:
-    """Return the DER of a payload and a signature that was made before, whether it fits or not."""
+    """Return the DER of the envelope of a payload and a signature, valid or not."""
     digest = _AlgorithmIdentifier(algorithm=SHA256_WITH_RSA, parameters=asn1.Null())
     signer = _SignerInfo(
         version=1,
@@ -180,19 +180,19 @@ def enclose(payload: bytes, leaf: x509.Certificate, signature: bytes) -> bytes:
 
 
 def open_envelope(der: bytes) -> Envelope:
-    """Return what an envelope holds, of whatever shape CMS allows for RSA and plain data.
+    """Read an envelope of any shape that CMS allows for RSA and plain data.
 
-    It is read as DER to the last octet: what is returned would be written as the same octets.
+    It must be DER to the last octet: the returned parts would be encoded as the same octets.
 
     Raises:
-        EnvelopeError: it is not, or a certificate in it is none.
+        EnvelopeError: it is not DER, not SignedData, or has an unreadable certificate.
     """
     try:
         outer = asn1.decode_der(_ContentInfo, der)
     except ValueError as error:
-        raise EnvelopeError(f"{_part(der)}: {_said(error)}") from None
+        raise EnvelopeError(f"{_part(der)}: {_reason(error)}") from None
     if asn1.encode_der(outer) != der:
-        raise EnvelopeError("ContentInfo: not the DER of what it says")
+        raise EnvelopeError("ContentInfo: its encoding is not DER")
     inner = outer.content
     return Envelope(
         content_type=outer.content_type.dotted_string,
@@ -206,22 +206,22 @@ def open_envelope(der: bytes) -> Envelope:
     )
 
 
-def _certificates(found: list[asn1.TLV]) -> tuple[x509.Certificate, ...]:
+def _certificates(items: list[asn1.TLV]) -> tuple[x509.Certificate, ...]:
     try:
-        for one in found:
-            _check(one.parse(_Certificate))
-        return tuple(one.parse(x509.Certificate) for one in found)
+        for item in items:
+            _check(item.parse(_Certificate))
+        return tuple(item.parse(x509.Certificate) for item in items)
     except (ValueError, x509.InvalidVersion) as error:
-        raise EnvelopeError(f"certificates: {_said(error)}") from None
+        raise EnvelopeError(f"certificates: {_reason(error)}") from None
 
 
 def _check(certificate: _Certificate) -> None:
-    """Refuse what the library's reader of certificates lets pass with a warning, or unseen."""
+    """Reject faults that cryptography accepts with a warning or unseen."""
     if certificate.to_be_signed.serial <= 0:
-        raise ValueError("a serial number that is not positive")
+        raise ValueError("the serial number is not positive")
     if certificate.signature.padding_bits():
-        # An octet that no signature covers: it could be changed, and all would still verify.
-        raise ValueError("a signature that is no whole number of octets")
+        # No signature covers these bits: they could be changed unseen.
+        raise ValueError("the signature is not a whole number of octets")
 
 
 def _signer(info: _SignerInfo) -> SignerInfo:
@@ -238,8 +238,8 @@ def _signer(info: _SignerInfo) -> SignerInfo:
     )
 
 
-def _algorithm(found: _AlgorithmIdentifier) -> Algorithm:
-    return Algorithm(found.algorithm.dotted_string, found.parameters is not None)
+def _algorithm(identifier: _AlgorithmIdentifier) -> Algorithm:
+    return Algorithm(identifier.algorithm.dotted_string, identifier.parameters is not None)
 
 
 def _read(der: bytes) -> asn1.TLV:
@@ -267,18 +267,18 @@ def _part(der: bytes) -> str:
 _KINDS = {
     "ShortData": "it ends too early",
     "ExtraData": "more octets follow its end",
-    "InvalidLength": "a length that DER does not allow",
-    "UnexpectedTag": "something else stands where this part was expected",
-    "InvalidValue": "a value that DER does not allow",
+    "InvalidLength": "a length that DER forbids",
+    "UnexpectedTag": "another part stands in its place",
+    "InvalidValue": "a value that DER forbids",
 }
 
 
-def _said(error: Exception) -> str:
-    """Return what the library says of octets, for a person."""
+def _reason(error: Exception) -> str:
+    """Return the library's error message in plain words."""
     text = str(error)
     kind = re.search(r"kind: (\w+)", text)
     missing = re.search(r"needed: (\d+)", text)
     if kind is None:
         return text
-    said = _KINDS.get(kind[1], kind[1])
-    return f"{said}, by {missing[1]}" if missing else said
+    reason = _KINDS.get(kind[1], kind[1])
+    return f"{reason}, by {missing[1]}" if missing else reason

@@ -1,4 +1,4 @@
-"""Attested documents, signed off the loop; one without a nonce serves for a few minutes."""
+"""The cache of attested documents: one without a nonce is reused for a few minutes."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,92 +15,93 @@ if TYPE_CHECKING:
     from openimds.credentials.pki.document_signer import DocumentSigner
 
 MAX_DOCUMENTS = 10_000
-"""AttestedDocuments kept, at most; each weighs about 4 kB."""
+"""The most cached documents; each weighs about 4 kB."""
 
 
 class _CachedDocument(Struct, frozen=True):
-    need: PendingDocument
+    pending: PendingDocument
     signature: Signature
     generation: int
     made_s: float
 
 
 class DocumentCache:
-    """The attested documents of all VMs. Called on the event loop."""
+    """Signatures of the attested documents of all VMs. Called on the event loop."""
 
     def __init__(
         self,
         document_signer: "Callable[[float], DocumentSigner]",
         generation: Callable[[], int],
         worker: Worker,
-        most: int = MAX_DOCUMENTS,
+        max_documents: int = MAX_DOCUMENTS,
     ) -> None:
-        """Begin without documents; keep at most so many.
+        """Begin empty.
 
-        `document_signer` may take long the first time, and is called in a thread. `generation`
-        tells by another number that what signs has been replaced.
+        `document_signer` opens the CA at its first call, in a thread. `generation` returns another
+        number after each replacement of a key or certificate that signs.
         """
         self.made = 0
-        self._notary, self._worker, self._most = document_signer, worker, most
-        self._edition = generation
-        self._held: OrderedDict[tuple[str, str], _CachedDocument] = OrderedDict()
+        self._document_signer, self._worker = document_signer, worker
+        self._generation, self._max_documents = generation, max_documents
+        self._cached: OrderedDict[tuple[str, str], _CachedDocument] = OrderedDict()
         self._nonces: dict[str, str] = {}
 
-    def cached(self, need: PendingDocument, now_s: float) -> Signature | None:
-        """Return the signature that is kept: never for a nonce, never of other facts."""
-        held = self._held.get((need.vm, need.version))
-        is_good = (
-            held
-            and held.need == need
-            and held.generation == self._edition()
-            # A clock that was set back finds documents that are not yet made.
-            and held.made_s <= now_s < held.signature.until_s
+    def cached(self, pending: PendingDocument, now_s: float) -> Signature | None:
+        """Return the cached signature of the same facts, if no nonce is wanted."""
+        cached = self._cached.get((pending.vm, pending.version))
+        is_valid = (
+            cached
+            and cached.pending == pending
+            and cached.generation == self._generation()
+            # After the clock was set back, a document may be of the future.
+            and cached.made_s <= now_s < cached.signature.until_s
         )
-        return held.signature if held and is_good and not need.is_once else None
+        return cached.signature if cached and is_valid and not pending.is_once else None
 
-    async def make(self, need: PendingDocument, now_s: float) -> Signature | Failed:
-        """Return a new signature, and keep it if it is for no nonce; say so if there are too many.
+    async def make(self, pending: PendingDocument, now_s: float) -> Signature | Failed:
+        """Sign a document, and cache the signature unless it is for a nonce.
 
         Raises:
-            KeyFileError: a key or a certificate could not be written.
+            KeyFileError: a key or certificate file cannot be written.
         """
-        earlier = self._earlier_nonce(need)
-        generation = self._edition()
-        key = ("document", generation, msgspec.msgpack.encode(need), earlier)
+        earlier = self._earlier_nonce(pending)
+        generation = self._generation()
+        key = ("document", generation, msgspec.msgpack.encode(pending), earlier)
         try:
-            text = await self._worker.run(key, lambda: self.sign(need, now_s, earlier))
+            text = await self._worker.run(key, lambda: self.sign(pending, now_s, earlier))
         except BusyError:
             return Failed("throttled")
         signature = Signature(text, cached_until_s(now_s))
         self.made += 1
-        if not need.is_once:
-            self._held[need.vm, need.version] = _CachedDocument(need, signature, generation, now_s)
-            self._held.move_to_end((need.vm, need.version))
-            while len(self._held) > self._most:
-                self._held.popitem(last=False)
+        if not pending.is_once:
+            entry = _CachedDocument(pending, signature, generation, now_s)
+            self._cached[pending.vm, pending.version] = entry
+            self._cached.move_to_end((pending.vm, pending.version))
+            while len(self._cached) > self._max_documents:
+                self._cached.popitem(last=False)
         return signature
 
-    def sign(self, need: PendingDocument, now_s: float, earlier_nonce: str = "") -> str:
-        """Return a signature in base64. This takes a while: call it in a thread.
+    def sign(self, pending: PendingDocument, now_s: float, earlier_nonce: str = "") -> str:
+        """Return a signature in base64. Call it in a thread.
 
         Raises:
             KeyFileError: as `make`.
         """
-        # Imported here: a server whose VMs never ask does not load what makes certificates.
+        # Imported here: a server that attests nothing does not load cryptography.
         from openimds.credentials.pki.invalid_documents import invalid_payload  # noqa: PLC0415 - see above
 
-        said = payload(need, now_s)
-        if need.scenario:
-            said = invalid_payload(said, need.scenario, now_s, earlier_nonce)
-        document_signer = self._notary(now_s)
-        return document_signer.document(
-            to_bytes(said), need.domain, need.region, now_s, need.scenario
+        members = payload(pending, now_s)
+        if pending.scenario:
+            members = invalid_payload(members, pending.scenario, now_s, earlier_nonce)
+        signer = self._document_signer(now_s)
+        return signer.document(
+            to_bytes(members), pending.domain, pending.region, now_s, pending.scenario
         )
 
-    def _earlier_nonce(self, need: PendingDocument) -> str:
-        """Return the nonce of the VM's earlier request where a stale one is wanted."""
-        if need.scenario != "stale-nonce" or not need.nonce:
+    def _earlier_nonce(self, pending: PendingDocument) -> str:
+        """Return the nonce of the VM's earlier request if a stale one is wanted."""
+        if pending.scenario != "stale-nonce" or not pending.nonce:
             return ""
-        earlier = self._nonces.get(need.vm, "")
-        self._nonces[need.vm] = need.nonce
+        earlier = self._nonces.get(pending.vm, "")
+        self._nonces[pending.vm] = pending.nonce
         return earlier

@@ -25,13 +25,13 @@ _LEAF_S = LEAF_DAYS * _DAY_S
 
 
 class DocumentSigner:
-    """Makes the signature of attested documents; called from several threads."""
+    """Signs attested documents. It may be called from several threads."""
 
     def __init__(self, authority: CertificateAuthority) -> None:
         """Sign with the leaves of an authority."""
         self._authority = authority
         self._lock = Lock()
-        self._stray: KeyIssuer | None = None
+        self._orphan: KeyIssuer | None = None
         self._makers: dict[str, Callable[[bytes, LeafSubject, float], bytes]] = {
             "expired-leaf": self._expired_leaf,
             "unknown-intermediate": self._unknown_intermediate,
@@ -40,53 +40,51 @@ class DocumentSigner:
         }
 
     def document(
-        self, payload: bytes, domain: str, region: str, now_s: float, invalid_document: str = ""
+        self, payload: bytes, domain: str, region: str, now_s: float, scenario: str = ""
     ) -> str:
         """Return the signature of a document: base64 of the envelope, without line breaks.
 
-        A scenario that spoils the payload was applied to it before; here it changes nothing.
+        `scenario` is the name of an invalid document or of a rotation. A scenario of the payload
+        was applied to it before; here it changes nothing.
 
         Raises:
             KeyFileError: a new intermediate is due and cannot be written.
         """
-        if invalid_document in ROTATIONS:
-            return b64encode(
-                self._rotated(payload, LeafSubject(domain, region), now_s, invalid_document)
-            ).decode()
-        make = self._makers.get(invalid_document, self._right)
-        return b64encode(make(payload, LeafSubject(domain, region), now_s)).decode()
+        subject = LeafSubject(domain, region)
+        if scenario in ROTATIONS:
+            return b64encode(self._rotated(payload, subject, now_s, scenario)).decode()
+        make = self._makers.get(scenario, self._valid)
+        return b64encode(make(payload, subject, now_s)).decode()
 
-    def _right(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
-        return _sealed(payload, self._leaf(site, now_s))
+    def _valid(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
+        return _sealed(payload, self._leaf(subject, now_s))
 
-    def _rotated(
-        self, payload: bytes, site: LeafSubject, now_s: float, invalid_document: str
-    ) -> bytes:
-        issuer = self._authority.successor(ROTATIONS[invalid_document], now_s)
-        span = Validity(now_s - _HOUR_S, now_s + _LEAF_S)
-        return _sealed(payload, self._authority.issue(site, span, issuer))
+    def _rotated(self, payload: bytes, subject: LeafSubject, now_s: float, scenario: str) -> bytes:
+        issuer = self._authority.successor(ROTATIONS[scenario], now_s)
+        validity = Validity(now_s - _HOUR_S, now_s + _LEAF_S)
+        return _sealed(payload, self._authority.issue(subject, validity, issuer))
 
-    def _expired_leaf(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
-        span = Validity(now_s - _DAY_S, now_s - _HOUR_S)
-        return _sealed(payload, self._authority.issue(site, span))
+    def _expired_leaf(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
+        validity = Validity(now_s - _DAY_S, now_s - _HOUR_S)
+        return _sealed(payload, self._authority.issue(subject, validity))
 
-    def _unknown_intermediate(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
+    def _unknown_intermediate(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         with self._lock:
-            self._stray = stray = self._stray or self._authority.stray(now_s)
-        span = Validity(now_s - _HOUR_S, now_s + _DAY_S)
-        return _sealed(payload, self._authority.issue(site, span, stray))
+            self._orphan = orphan = self._orphan or self._authority.orphaned_intermediate(now_s)
+        validity = Validity(now_s - _HOUR_S, now_s + _DAY_S)
+        return _sealed(payload, self._authority.issue(subject, validity, orphan))
 
-    def _wrong_cloud(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
-        other = next(domain for domain in reversed(DOMAINS) if domain != site.domain)
-        return _sealed(payload, self._leaf(LeafSubject(other, site.region), now_s))
+    def _wrong_cloud(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
+        other = next(domain for domain in reversed(DOMAINS) if domain != subject.domain)
+        return _sealed(payload, self._leaf(LeafSubject(other, subject.region), now_s))
 
-    def _tampered_payload(self, payload: bytes, site: LeafSubject, now_s: float) -> bytes:
-        leaf = self._leaf(site, now_s)
+    def _tampered_payload(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
+        leaf = self._leaf(subject, now_s)
         signature = leaf.key.sign(payload, PKCS1v15(), SHA256())
         return enclose(_tampered(payload), leaf.certificate, signature)
 
-    def _leaf(self, site: LeafSubject, now_s: float) -> SigningLeaf:
-        return self._authority.leaf(site.domain, site.region, now_s)
+    def _leaf(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
+        return self._authority.leaf(subject.domain, subject.region, now_s)
 
 
 def _sealed(payload: bytes, leaf: SigningLeaf) -> bytes:
@@ -95,7 +93,7 @@ def _sealed(payload: bytes, leaf: SigningLeaf) -> bytes:
 
 def _tampered(payload: bytes) -> bytes:
     """Return the payload with the first digit of vmId changed."""
-    said = msgspec.json.decode(payload)
-    vm_id = said.get("vmId", "")
-    said["vmId"] = ("1" if vm_id[:1] == "0" else "0") + vm_id[1:]
-    return msgspec.json.encode(said)
+    members = msgspec.json.decode(payload)
+    vm_id = members.get("vmId", "")
+    members["vmId"] = ("1" if vm_id[:1] == "0" else "0") + vm_id[1:]
+    return msgspec.json.encode(members)

@@ -1,4 +1,4 @@
-"""The certificates of attested documents, opened when the first one is needed."""
+"""The certificate authority of attested documents, opened by its first use."""
 
 import threading
 from pathlib import Path
@@ -17,9 +17,9 @@ CA = "ca"
 
 
 class CaSettings(Struct, frozen=True):
-    """Where certificates are kept and offered, and an operator's own issuer if there is one.
+    """The state folder and URL of a CA, and the files of an external CA.
 
-    `make_key` is where new keys come from, if they are not to be made.
+    `make_key` is a source of new keys other than generating them.
     """
 
     folder: Path | None = None
@@ -30,63 +30,63 @@ class CaSettings(Struct, frozen=True):
 
 
 class LazyCa:
-    """The authority of a server. All of it belongs into threads."""
+    """Opens the certificate authority of a server on demand. Call it in threads."""
 
-    def __init__(self, issuing: CaSettings) -> None:
+    def __init__(self, settings: CaSettings) -> None:
         """Open nothing yet."""
-        self._issuing = issuing
-        self._folder = issuing.folder / CA if issuing.folder else None
+        self._settings = settings
+        self._folder = settings.folder / CA if settings.folder else None
         self._authority: CertificateAuthority | None = None
-        self._notary: DocumentSigner | None = None
+        self._document_signer: DocumentSigner | None = None
         self._lock = threading.Lock()
 
     @property
     def generation(self) -> int:
-        """A number that grows whenever what signs is replaced, by request or by itself."""
+        """A number that grows with each replacement of a key or certificate that signs."""
         return self._authority.generation if self._authority else 0
 
     def check(self, now_s: float) -> None:
-        """Open what is kept, if there is anything.
+        """Open a stored or external CA now, so that its faults stop the start.
 
         Raises:
-            KeyFileError: a key or a certificate is not what it should be.
-            ConfigError: the operator's own issuer cannot be used.
+            KeyFileError: a key or certificate file cannot be used.
+            ConfigError: the external CA cannot be used.
         """
         folder = self._folder
         if folder and not folder.is_dir() and (folder.is_symlink() or folder.exists()):
             from openimds.credentials.keys.files import KeyFileError  # noqa: PLC0415 - as in `authority`
 
             raise KeyFileError(
-                f"{folder}: saw something that is no folder, expected the folder of root and "
-                f"intermediate. Type mv {folder} {folder}.away: what is missing is made"
+                f"{folder}: saw a file, expected the folder of root and intermediate. "
+                f"Type mv {folder} {folder}.away: a new folder is made"
             )
-        if self._issuing.issuer_key or (folder and folder.is_dir()):
+        if self._settings.issuer_key or (folder and folder.is_dir()):
             self.authority(now_s)
 
     def authority(self, now_s: float) -> "CertificateAuthority":
-        """Return the authority; the first call may make its keys.
+        """Return the certificate authority; the first call may make its keys.
 
         Raises:
-            KeyFileError: as `check`, or what is missing cannot be written.
+            KeyFileError: as `check`, or a missing file cannot be written.
         """
-        # Imported here: a server that attests nothing starts without what certificates take.
+        # Imported here: a server that attests nothing does not load cryptography.
         from openimds.credentials.pki.authority import CertificateAuthority  # noqa: PLC0415 - see above
         from openimds.credentials.pki.external_ca import read_external_ca  # noqa: PLC0415 - see above
 
-        issuing = self._issuing
+        settings = self._settings
         with self._lock:
             if self._authority is None:
-                brought = None
-                if issuing.issuer_certificates and issuing.issuer_key:
-                    brought = read_external_ca(
-                        issuing.issuer_certificates, issuing.issuer_key, now_s
+                external_ca = None
+                if settings.issuer_certificates and settings.issuer_key:
+                    external_ca = read_external_ca(
+                        settings.issuer_certificates, settings.issuer_key, now_s
                     )
                 self._authority = CertificateAuthority.open(
                     self._folder,
                     now_s,
-                    public_url=issuing.public_url,
-                    brought=brought,
-                    make_key=issuing.make_key,
+                    public_url=settings.public_url,
+                    external_ca=external_ca,
+                    make_key=settings.make_key,
                 )
             return self._authority
 
@@ -99,7 +99,7 @@ class LazyCa:
         return self.authority(now_s).bundle()
 
     def certificate_infos(self, now_s: float) -> "list[CertificateInfo]":
-        """Return what everybody may know of the CA certificates.
+        """Return the public facts of the CA certificates.
 
         Raises:
             KeyFileError: as `authority`.
@@ -107,17 +107,17 @@ class LazyCa:
         return self.authority(now_s).certificate_infos()
 
     def rotate(self, part: str, now_s: float) -> None:
-        """Replace the leaf, the intermediate or the root; what was signed before is let go of.
+        """Replace the leaf key, the intermediate or the root; cached documents are dropped.
 
         Raises:
-            KeyFileError: the root's key is elsewhere, or a file cannot be written.
+            KeyFileError: the root's key is absent, or a file cannot be written.
         """
         from openimds.credentials.pki.authority import PARTS  # noqa: PLC0415 - as in `authority`
 
         self.authority(now_s).rotate(PARTS[part], now_s)
 
     def document_signer(self, now_s: float) -> "DocumentSigner":
-        """Return who signs documents.
+        """Return the signer of attested documents.
 
         Raises:
             KeyFileError: as `authority`.
@@ -126,5 +126,5 @@ class LazyCa:
 
         authority = self.authority(now_s)
         with self._lock:
-            self._notary = self._notary or DocumentSigner(authority)
-            return self._notary
+            self._document_signer = self._document_signer or DocumentSigner(authority)
+            return self._document_signer

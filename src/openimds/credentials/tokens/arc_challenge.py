@@ -1,4 +1,4 @@
-"""The challenge files of Azure Arc: a caller proves that it can read a file on its machine.
+"""Challenge files of Azure Arc: proof that a caller can read a file.
 
 A caller gets the path of a new file, reads it, and sends its text back. A file serves once and for
 a minute. A VM has at most `MAX_PER_VM` files at a time, all VMs together at most `MAX_CHALLENGES`.
@@ -102,7 +102,7 @@ class ChallengeFiles:
             return path
 
     def take(self, vm: str, proof: str, now_s: float) -> bool:
-        """Tell whether a proof is the text of one of the VM's files, and remove that file."""
+        """Tell whether a proof is in one of the VM's files, and remove that file."""
         with self._lock:
             self._sweep(now_s)
             proven = [
@@ -138,7 +138,7 @@ class ChallengeFiles:
             path.unlink(missing_ok=True)
 
     def _write(self, path: Path, text: str) -> Path:
-        """Write a file that its owner can read, and a group that may enter the folder."""
+        """Write a file for its owner, and for a group that may enter the folder."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with os.fdopen(os.open(path, flags, _FOR_OWNER), "w", encoding="ascii") as file:
             folder = self.folder.stat()

@@ -16,7 +16,7 @@ class SecretFileError(Error):
 
 
 class CallerSecrets:
-    """The secrets of all VMs, derived from one seed: a VM's secret lasts as long as the seed."""
+    """The secrets of all VMs, derived from one seed and as lasting as it."""
 
     def __init__(self, seed: bytes) -> None:
         """Derive secrets from a seed."""
@@ -24,7 +24,7 @@ class CallerSecrets:
 
     @classmethod
     def open(cls, folder: Path | None) -> "CallerSecrets":
-        """Return the secrets of a state directory; without one, they last as long as the process.
+        """Open the secrets of a state directory; without one, they end with the process.
 
         Raises:
             SecretFileError: the file cannot be read, others may read it, or it is truncated.

@@ -1,4 +1,4 @@
-"""Issue the client certificates of MSI v2: the guest's key, signed by this server's own key."""
+"""Issue client certificates of MSI v2 for a guest's key."""
 
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -26,14 +26,14 @@ class ClientCertificates:
     """Signs client certificates with one key, which the first request makes."""
 
     def __init__(self, folder: Path | None, make_key: MakeKey | None = None) -> None:
-        """Store the key in a state directory; without one, it lasts as long as the process."""
+        """Store the key in a state directory; without one, it ends with the process."""
         self._path = folder / FILE_NAME if folder else None
         self._key: RSAPrivateKey | None = None
         self._make_key = make_key
         self._lock = Lock()
 
     def sign(self, pending: PendingCertificate, now_s: float) -> Certificate | Failed:
-        """Return a certificate of a week for the key of a CSR, or a refusal of the CSR.
+        """Return a certificate of a week for the key of a CSR, or a refusal.
 
         Call it in a thread.
 

@@ -91,7 +91,7 @@ def _unsigned(claims: Claims, signer: TokenSigner) -> str:
 
 
 class Forgery(Struct, frozen=True):
-    """One kind of invalid token: a change of its claims, and a way to sign them."""
+    """One kind of invalid token: how its claims change and who signs them."""
 
     name: str
     about: str

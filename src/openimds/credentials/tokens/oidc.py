@@ -23,9 +23,10 @@ def discovery_v2(tenant: str, base_url: str, issuer: str) -> dict[str, object]:
 
 
 def jwks(keys: Iterable[PublicKey], issuer: str = "") -> dict[str, list[dict[str, str]]]:
-    """Return keys as a JWK set (RFC 7517); each row of Entra's v2 set names the issuer.
+    """Return keys as a JWK set (RFC 7517).
 
-    Entra's rows also have x5c, a certificate; these keys have none.
+    Each row of Entra's v2 set names the issuer. Entra's rows also have x5c, a certificate;
+    these keys have none.
     """
     return {"keys": [_jwk(key, issuer) for key in keys]}
 

@@ -10,7 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from openimds.credentials.keys.files import write_key
 from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import KeyIssuer, LeafSubject, Validity
-from tests.unit.credentials.pki.trust import (
+from tests.unit.credentials.pki.openssl_verify import (
     DAY_S,
     NOW_S,
     PUBLIC,
@@ -23,16 +23,16 @@ from tests.unit.credentials.pki.trust import (
 
 
 @pytest.fixture(scope="module")
-def kept() -> CertificateAuthority:
-    """Return an authority that tests look at and do not change."""
+def shared() -> CertificateAuthority:
+    """Return a CA that tests read and do not change."""
     return CertificateAuthority.open(None, NOW_S, public_url=URL)
 
 
-# What a leaf says, held against the recording of 2023 (S25).
+# The leaf, compared with the recording of 2023 (S25).
 
 
-def test_a_leaf_is_that_of_the_recording(kept: CertificateAuthority) -> None:
-    leaf = kept.leaf(*PUBLIC, NOW_S).certificate
+def test_leaf_equals_the_recorded_one(shared: CertificateAuthority) -> None:
+    leaf = shared.leaf(*PUBLIC, NOW_S).certificate
     subject = "CN=metadata.azure.com,O=Microsoft Corporation,L=Redmond,ST=WA,C=US"
     assert leaf.subject.rfc4514_string() == subject
     key = leaf.public_key()
@@ -44,47 +44,49 @@ def test_a_leaf_is_that_of_the_recording(kept: CertificateAuthority) -> None:
     assert leaf.not_valid_after_utc == datetime(2024, 6, 27, 12, tzinfo=UTC)
 
 
-def test_a_leaf_has_the_extensions_of_the_recording(kept: CertificateAuthority) -> None:
-    said = kept.leaf(*PUBLIC, NOW_S).certificate.extensions
-    names = said.get_extension_for_class(x509.SubjectAlternativeName)
+def test_leaf_has_the_extensions_of_the_recorded_one(shared: CertificateAuthority) -> None:
+    extensions = shared.leaf(*PUBLIC, NOW_S).certificate.extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert names.value.get_values_for_type(x509.DNSName) == [
         "northeurope.metadata.azure.com",
         "metadata.azure.com",
     ]
-    usage = said.get_extension_for_class(x509.KeyUsage)
+    usage = extensions.get_extension_for_class(x509.KeyUsage)
     assert usage.critical
     assert usage.value.digital_signature
     assert usage.value.key_encipherment
     assert not usage.value.key_cert_sign
-    limits = said.get_extension_for_class(x509.BasicConstraints)
+    limits = extensions.get_extension_for_class(x509.BasicConstraints)
     assert limits.critical
     assert not limits.value.ca
-    assert list(said.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
+    assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
         ExtendedKeyUsageOID.SERVER_AUTH,
         ExtendedKeyUsageOID.CLIENT_AUTH,
     ]
-    above = certificates(kept.chain_pem())[0].extensions
-    known = said.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    assert known == above.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    issuer = certificates(shared.chain_pem())[0].extensions
+    authority_id = extensions.get_extension_for_class(
+        x509.AuthorityKeyIdentifier
+    ).value.key_identifier
+    assert authority_id == issuer.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
-def test_a_leaf_names_no_crl_and_no_ocsp_that_nobody_serves(kept: CertificateAuthority) -> None:
-    said = kept.leaf(*PUBLIC, NOW_S).certificate.extensions
-    (access,) = said.get_extension_for_class(x509.AuthorityInformationAccess).value
+def test_leaf_names_no_crl_and_no_ocsp(shared: CertificateAuthority) -> None:
+    extensions = shared.leaf(*PUBLIC, NOW_S).certificate.extensions
+    (access,) = extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
     assert access.access_method.dotted_string == "1.3.6.1.5.5.7.48.2"  # caIssuers
     with pytest.raises(x509.ExtensionNotFound):
-        said.get_extension_for_class(x509.CRLDistributionPoints)
+        extensions.get_extension_for_class(x509.CRLDistributionPoints)
 
 
-def test_what_a_leaf_says_of_its_issuer_is_published(kept: CertificateAuthority) -> None:
-    said = kept.leaf(*PUBLIC, NOW_S).certificate.extensions
-    (access,) = said.get_extension_for_class(x509.AuthorityInformationAccess).value
-    offered = {f"{URL}/pki/{name}.crt": der for name, der in kept.published().items()}
-    intermediate = x509.load_der_x509_certificate(offered[access.access_location.value])
-    assert intermediate == certificates(kept.chain_pem())[0]
+def test_issuer_url_of_a_leaf_is_published(shared: CertificateAuthority) -> None:
+    extensions = shared.leaf(*PUBLIC, NOW_S).certificate.extensions
+    (access,) = extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    published = {f"{URL}/pki/{name}.crt": der for name, der in shared.published().items()}
+    intermediate = x509.load_der_x509_certificate(published[access.access_location.value])
+    assert intermediate == certificates(shared.chain_pem())[0]
 
 
-def test_a_leaf_of_a_server_without_address_names_none() -> None:
+def test_leaf_without_public_url_names_no_issuer_url() -> None:
     leaf = CertificateAuthority.open(None, NOW_S).leaf(*PUBLIC, NOW_S).certificate
     with pytest.raises(x509.ExtensionNotFound):
         leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
@@ -99,15 +101,15 @@ def test_a_leaf_of_a_server_without_address_names_none() -> None:
         ("x" * 64, ["x" * 63 + ".metadata.azure.us", "metadata.azure.us"]),
     ],
 )
-def test_a_region_becomes_one_label_or_none(
-    kept: CertificateAuthority, region: str, names: list[str]
+def test_region_becomes_one_label_or_none(
+    shared: CertificateAuthority, region: str, names: list[str]
 ) -> None:
-    leaf = kept.leaf("metadata.azure.us", region, NOW_S).certificate
-    found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert found.get_values_for_type(x509.DNSName) == names
+    leaf = shared.leaf("metadata.azure.us", region, NOW_S).certificate
+    san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert san.get_values_for_type(x509.DNSName) == names
 
 
-# Whom openssl trusts.
+# Verification by openssl.
 
 
 @pytest.mark.parametrize(
@@ -115,55 +117,55 @@ def test_a_region_becomes_one_label_or_none(
     ["metadata.azure.com", "metadata.azure.us", "metadata.azure.cn", "metadata.microsoftazure.de"],
 )
 def test_openssl_trusts_a_leaf_of_every_cloud(
-    kept: CertificateAuthority, domain: str, tmp_path: Path
+    shared: CertificateAuthority, domain: str, tmp_path: Path
 ) -> None:
-    leaf = kept.leaf(domain, "somewhere", NOW_S).certificate
-    assert "leaf.pem: OK" in verify(leaf, kept.bundle(), tmp_path)
+    leaf = shared.leaf(domain, "somewhere", NOW_S).certificate
+    assert "leaf.pem: OK" in verify(leaf, shared.bundle(), tmp_path)
 
 
-def test_openssl_trusts_nothing_of_another_authority(
-    kept: CertificateAuthority, tmp_path: Path
-) -> None:
+def test_openssl_rejects_a_leaf_of_another_ca(shared: CertificateAuthority, tmp_path: Path) -> None:
     other = CertificateAuthority.open(None, NOW_S)
-    said = verify(kept.leaf(*PUBLIC, NOW_S).certificate, other.bundle(), tmp_path, is_ok=False)
-    assert "unable to get local issuer certificate" in said
+    output = verify(shared.leaf(*PUBLIC, NOW_S).certificate, other.bundle(), tmp_path, is_ok=False)
+    assert "unable to get local issuer certificate" in output
 
 
-def test_the_root_vouches_for_no_other_names(kept: CertificateAuthority, tmp_path: Path) -> None:
-    span = Validity(NOW_S - DAY_S, NOW_S + DAY_S)
-    leaf = kept.issue(LeafSubject("login.example.com", ""), span).certificate
-    said = verify(leaf, kept.bundle(), tmp_path, is_ok=False)
-    assert "permitted subtree violation" in said
+def test_name_constraints_reject_other_domains(
+    shared: CertificateAuthority, tmp_path: Path
+) -> None:
+    validity = Validity(NOW_S - DAY_S, NOW_S + DAY_S)
+    leaf = shared.issue(LeafSubject("login.example.com", ""), validity).certificate
+    output = verify(leaf, shared.bundle(), tmp_path, is_ok=False)
+    assert "permitted subtree violation" in output
 
 
 @pytest.mark.parametrize(
     "name", ["IP:10.0.0.4", "IP:fd00::4", "email:root@example.com", "URI:https://example.com/"]
 )
-def test_the_root_vouches_for_no_names_of_other_kinds(
-    kept: CertificateAuthority, name: str, tmp_path: Path
+def test_name_constraints_reject_other_kinds_of_names(
+    shared: CertificateAuthority, name: str, tmp_path: Path
 ) -> None:
-    leaf = other_leaf(kept, name, tmp_path)
-    said = verify(leaf, kept.bundle(), tmp_path, is_ok=False)
-    assert "subtree violation" in said
+    leaf = other_leaf(shared, name, tmp_path)
+    output = verify(leaf, shared.bundle(), tmp_path, is_ok=False)
+    assert "subtree violation" in output
 
 
 @pytest.mark.parametrize("name", ["email:a@metadata.azure.com", "DNS:x.metadata.azure.com"])
-def test_the_metadata_names_are_what_is_left(
-    kept: CertificateAuthority, name: str, tmp_path: Path
+def test_name_constraints_permit_metadata_domains(
+    shared: CertificateAuthority, name: str, tmp_path: Path
 ) -> None:
-    assert "OK" in verify(other_leaf(kept, name, tmp_path), kept.bundle(), tmp_path)
+    assert "OK" in verify(other_leaf(shared, name, tmp_path), shared.bundle(), tmp_path)
 
 
 def other_leaf(authority: CertificateAuthority, name: str, at: Path) -> x509.Certificate:
-    """Return what openssl makes of another name with the key of an authority's intermediate."""
+    """Issue a leaf of another name with openssl and the CA's intermediate."""
     issuer = authority._chain.issuer
     assert isinstance(issuer, KeyIssuer)
     write_key(at / "ca.key", issuer.key)
     (at / "ca.pem").write_bytes(authority.chain_pem())
-    said = ("-addext", f"subjectAltName={name}", "-addext", "basicConstraints=CA:FALSE")
-    made = ("-newkey", "rsa:2048", "-noenc", "-keyout", "other.key", "-out", "other.csr")
-    run("req", "-new", *made, "-subj", "/O=Other", *said, at=at)
-    # Without -days it would begin today, and these tests are in 2023.
+    extensions = ("-addext", f"subjectAltName={name}", "-addext", "basicConstraints=CA:FALSE")
+    key = ("-newkey", "rsa:2048", "-noenc", "-keyout", "other.key", "-out", "other.csr")
+    run("req", "-new", *key, "-subj", "/O=Other", *extensions, at=at)
+    # openssl x509 would issue from today on, and these tests are in 2023.
     (at / "index").write_text("")
     (at / "serial").write_text("01\n")
     (at / "ca.cnf").write_text(
@@ -178,26 +180,26 @@ def other_leaf(authority: CertificateAuthority, name: str, at: Path) -> x509.Cer
     return x509.load_pem_x509_certificate((at / "other.pem").read_bytes())
 
 
-def test_the_bundle_begins_with_the_root(kept: CertificateAuthority) -> None:
-    root, intermediate = common_names(kept.bundle())
+def test_bundle_begins_with_the_root(shared: CertificateAuthority) -> None:
+    root, intermediate = common_names(shared.bundle())
     assert root.startswith("OpenIMDS Root CA ")
     assert intermediate == "OpenIMDS TLS Issuing CA 01"
-    assert common_names(kept.root_pem()) == [root]
-    assert common_names(kept.chain_pem()) == [intermediate, root]
+    assert common_names(shared.root_pem()) == [root]
+    assert common_names(shared.chain_pem()) == [intermediate, root]
 
 
-# Leaves are made once, and again in time.
+# The cache of leaves.
 
 
-def test_a_leaf_is_made_once_for_a_region(kept: CertificateAuthority) -> None:
-    leaf = kept.leaf(*PUBLIC, NOW_S)
-    assert kept.leaf(*PUBLIC, NOW_S + 100 * DAY_S) is leaf
-    other = kept.leaf("metadata.azure.com", "westus", NOW_S)
+def test_leaf_is_issued_once_for_a_region(shared: CertificateAuthority) -> None:
+    leaf = shared.leaf(*PUBLIC, NOW_S)
+    assert shared.leaf(*PUBLIC, NOW_S + 100 * DAY_S) is leaf
+    other = shared.leaf("metadata.azure.com", "westus", NOW_S)
     assert other.certificate != leaf.certificate
     assert other.key is leaf.key
 
 
-def test_a_leaf_is_renewed_when_a_month_is_left() -> None:
+def test_leaf_is_renewed_when_a_month_is_left() -> None:
     authority = CertificateAuthority.open(None, NOW_S, days=339)
     leaf = authority.leaf(*PUBLIC, NOW_S)
     assert authority.leaf(*PUBLIC, NOW_S + 309 * DAY_S) is leaf
@@ -207,7 +209,7 @@ def test_a_leaf_is_renewed_when_a_month_is_left() -> None:
     assert fresh.certificate.not_valid_after_utc.timestamp() == later + 339 * DAY_S
 
 
-def test_a_short_leaf_is_renewed_when_half_is_left() -> None:
+def test_short_leaf_is_renewed_when_half_is_left() -> None:
     authority = CertificateAuthority.open(None, NOW_S, days=10)
     leaf = authority.leaf(*PUBLIC, NOW_S)
     assert authority.leaf(*PUBLIC, NOW_S + 5 * DAY_S) is leaf
@@ -215,39 +217,41 @@ def test_a_short_leaf_is_renewed_when_half_is_left() -> None:
 
 
 @pytest.mark.parametrize("jump_s", [-5 * 365 * DAY_S, 5 * 365 * DAY_S, 15 * 365 * DAY_S])
-def test_a_clock_that_jumps_finds_a_chain_that_is_valid(jump_s: float) -> None:
+def test_chain_is_valid_after_the_clock_jumps(jump_s: float) -> None:
     authority = CertificateAuthority.open(None, NOW_S)
     authority.leaf(*PUBLIC, NOW_S)
     leaf = authority.leaf(*PUBLIC, NOW_S + jump_s).certificate
     now = datetime.fromtimestamp(NOW_S + jump_s, UTC)
-    for one in (leaf, *certificates(authority.chain_pem())):
-        assert one.not_valid_before_utc <= now <= one.not_valid_after_utc
+    for item in (leaf, *certificates(authority.chain_pem())):
+        assert item.not_valid_before_utc <= now <= item.not_valid_after_utc
 
 
-def test_only_so_many_leaves_are_kept() -> None:
+def test_leaf_cache_evicts_the_least_recently_used() -> None:
     authority = CertificateAuthority.open(None, NOW_S)
     first = authority.leaf("metadata.azure.com", "r0", NOW_S)
     for number in range(1, 256):
         authority.leaf("metadata.azure.com", f"r{number}", NOW_S)
     assert authority.leaf("metadata.azure.com", "r0", NOW_S) is first
-    authority.leaf("metadata.azure.com", "one-more", NOW_S)
-    assert authority.leaf("metadata.azure.com", "r0", NOW_S) is first, "it was asked for last"
+    authority.leaf("metadata.azure.com", "r256", NOW_S)
+    assert authority.leaf("metadata.azure.com", "r0", NOW_S) is first, (
+        "it was the most recently used"
+    )
     assert len(authority._leaves) == 256
 
 
-def test_many_threads_get_one_leaf() -> None:
+def test_concurrent_threads_get_one_leaf() -> None:
     authority = CertificateAuthority.open(None, NOW_S)
     start = threading.Barrier(8)
-    got: list[object] = []
+    leaves: list[object] = []
 
-    def ask() -> None:
+    def request_leaf() -> None:
         start.wait()
-        got.append(authority.leaf(*PUBLIC, NOW_S))
+        leaves.append(authority.leaf(*PUBLIC, NOW_S))
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=request_leaf) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(got) == 8
-    assert len(set(map(id, got))) == 1
+    assert len(leaves) == 8
+    assert len(set(map(id, leaves))) == 1

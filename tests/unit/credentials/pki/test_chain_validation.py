@@ -10,74 +10,74 @@ from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import envelope
 from openimds.errors import ConfigError
-from tests.unit.credentials.pki.openssl import (
+from tests.unit.credentials.pki.openssl_verify import run
+from tests.unit.credentials.pki.recordings import CREATED_S, PAYLOAD
+from tests.unit.credentials.pki.valid_document import (
     URL,
     YEAR_S,
     authority,
+    check,
     der,
     failures,
-    judged,
     signed,
     unmade,
 )
-from tests.unit.credentials.pki.recorded import CREATED_S, PAYLOAD
-from tests.unit.credentials.pki.trust import run
 
 
-def test_without_a_bundle_the_chain_counts_as_neither() -> None:
-    report = judged(trust=None)
+def test_without_a_bundle_the_chain_is_not_checked() -> None:
+    report = check(trust=None)
     assert unmade(report) == ["chain"]
     assert report.holds
 
 
 def test_another_root_is_not_trusted() -> None:
-    report = judged(trust=CertificateAuthority.open(None, CREATED_S).bundle())
+    report = check(trust=CertificateAuthority.open(None, CREATED_S).bundle())
     issuer = "CN=OpenIMDS TLS Issuing CA 01,O=OpenIMDS"
-    assert failures(report) == {"chain": f"no certificate of the issuer {issuer} is at hand"}
+    assert failures(report) == {"chain": f"the certificate of the issuer {issuer} is missing"}
 
 
-def test_the_intermediate_may_come_by_hand() -> None:
+def test_intermediate_may_be_passed_as_an_argument() -> None:
     first = x509.load_pem_x509_certificate(authority.chain_pem())
-    assert failures(judged(trust=authority.root_pem())).keys() == {"chain"}
-    for given_ in (authority.chain_pem(), first.public_bytes(Encoding.DER)):
-        assert judged(trust=authority.root_pem(), intermediates=given_).holds
+    assert failures(check(trust=authority.root_pem())).keys() == {"chain"}
+    for intermediates in (authority.chain_pem(), first.public_bytes(Encoding.DER)):
+        assert check(trust=authority.root_pem(), intermediates=intermediates).holds
 
 
-def serve(offered: Mapping[str, bytes], asked: list[str]) -> Callable[[str], bytes]:
+def serve(published: Mapping[str, bytes], urls: list[str]) -> Callable[[str], bytes]:
     def fetch(url: str) -> bytes:
-        asked.append(url)
+        urls.append(url)
         name = url.removeprefix(f"{URL}/pki/").removesuffix(".crt")
-        if name not in offered:
+        if name not in published:
             raise OSError("status 404")
-        return offered[name]
+        return published[name]
 
     return fetch
 
 
-def test_the_intermediate_is_fetched_from_where_the_leaf_says() -> None:
-    asked: list[str] = []
-    fetch = serve(authority.published(), asked)
-    assert judged(trust=authority.root_pem(), fetch=fetch).holds
-    assert len(asked) == 1
+def test_intermediate_is_fetched_from_the_url_in_the_leaf() -> None:
+    urls: list[str] = []
+    fetch = serve(authority.published(), urls)
+    assert check(trust=authority.root_pem(), fetch=fetch).holds
+    assert len(urls) == 1
 
 
-def test_nothing_is_fetched_that_is_at_hand_or_not_asked_for() -> None:
-    asked: list[str] = []
-    fetch = serve(authority.published(), asked)
-    assert judged(fetch=fetch).holds
-    assert judged(trust=None, fetch=fetch).holds
-    assert asked == []
+def test_present_intermediate_is_not_fetched() -> None:
+    urls: list[str] = []
+    fetch = serve(authority.published(), urls)
+    assert check(fetch=fetch).holds
+    assert check(trust=None, fetch=fetch).holds
+    assert urls == []
 
 
-def test_a_new_root_is_reached_from_the_old_one_by_what_it_fetches() -> None:
-    mine = CertificateAuthority.open(None, CREATED_S, public_url=URL)
-    old = mine.root_pem()
-    mine.rotate("root", CREATED_S)
-    made = signed(PAYLOAD, mine.leaf("metadata.azure.com", "", CREATED_S))
-    asked: list[str] = []
-    assert judged(made, trust=old, fetch=serve(mine.published(), asked)).holds
-    assert len(asked) == 2
-    assert failures(judged(made, trust=old)).keys() == {"chain"}
+def test_new_root_is_reached_from_the_old_one_by_fetching() -> None:
+    own = CertificateAuthority.open(None, CREATED_S, public_url=URL)
+    old = own.root_pem()
+    own.rotate("root", CREATED_S)
+    made = signed(PAYLOAD, own.leaf("metadata.azure.com", "", CREATED_S))
+    urls: list[str] = []
+    assert check(made, trust=old, fetch=serve(own.published(), urls)).holds
+    assert len(urls) == 2
+    assert failures(check(made, trust=old)).keys() == {"chain"}
 
 
 @pytest.mark.parametrize(
@@ -85,71 +85,73 @@ def test_a_new_root_is_reached_from_the_old_one_by_what_it_fetches() -> None:
     [
         (None, "status 404"),
         (b"<html>", "expected certificates in PEM or DER"),
-        (authority.root_pem(), "did not issue it, or is no trusted root"),
+        (authority.root_pem(), "did not issue it, or is not a trusted root"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(answer: bytes | None, reason: str) -> None:
+def test_failed_fetch_is_in_the_reason(answer: bytes | None, reason: str) -> None:
     name = next(name for name in authority.published() if "issuing" in name)
     fetch = serve({} if answer is None else {name: answer}, [])
-    found = failures(judged(trust=authority.root_pem(), fetch=fetch))["chain"]
-    assert f"; {URL}/pki/{name}.crt: " in found
-    assert found.endswith(reason)
+    failed = failures(check(trust=authority.root_pem(), fetch=fetch))["chain"]
+    assert f"; {URL}/pki/{name}.crt: " in failed
+    assert failed.endswith(reason)
 
 
-def test_a_leaf_that_does_not_say_where_its_issuer_is_cannot_be_followed() -> None:
-    silent = CertificateAuthority.open(None, CREATED_S)
-    made = signed(PAYLOAD, silent.leaf("metadata.azure.com", "", CREATED_S))
-    found = failures(judged(made, trust=silent.root_pem(), fetch=serve({}, [])))["chain"]
-    assert found.endswith("; the certificate does not say where it is")
+def test_leaf_without_issuer_url_fails_with_a_reason() -> None:
+    without_url = CertificateAuthority.open(None, CREATED_S)
+    made = signed(PAYLOAD, without_url.leaf("metadata.azure.com", "", CREATED_S))
+    failed = failures(check(made, trust=without_url.root_pem(), fetch=serve({}, [])))["chain"]
+    assert failed.endswith("; the certificate names no URL of its issuer")
 
 
-def test_names_that_the_root_does_not_vouch_for_break_the_chain() -> None:
-    span = Validity(CREATED_S - 60, CREATED_S + 60)
-    made = signed(PAYLOAD, authority.issue(LeafSubject("example.com", ""), span))
-    found = failures(judged(made))
-    assert found.keys() == {"chain", "name"}
-    assert "permitted" in found["chain"]
+def test_name_outside_the_constraints_breaks_the_chain() -> None:
+    validity = Validity(CREATED_S - 60, CREATED_S + 60)
+    made = signed(PAYLOAD, authority.issue(LeafSubject("example.com", ""), validity))
+    failed = failures(check(made))
+    assert failed.keys() == {"chain", "name"}
+    assert "permitted" in failed["chain"]
 
 
-def test_a_chain_whose_authorities_ended_does_not_hold() -> None:
-    span = Validity(CREATED_S + 30 * YEAR_S, CREATED_S + 31 * YEAR_S)
-    made = signed(PAYLOAD, authority.issue(LeafSubject("metadata.azure.com", ""), span))
-    assert "chain" in failures(judged(made, at_s=CREATED_S + 30 * YEAR_S + 60))
+def test_expired_ca_certificates_break_the_chain() -> None:
+    validity = Validity(CREATED_S + 30 * YEAR_S, CREATED_S + 31 * YEAR_S)
+    made = signed(PAYLOAD, authority.issue(LeafSubject("metadata.azure.com", ""), validity))
+    assert "chain" in failures(check(made, at_s=CREATED_S + 30 * YEAR_S + 60))
 
 
-def test_a_bundle_without_root_is_told() -> None:
+def test_bundle_without_root_fails_with_a_reason() -> None:
     first = x509.load_pem_x509_certificate(authority.chain_pem())
-    found = failures(judged(trust=first.public_bytes(Encoding.PEM)))
-    assert found == {"chain": "the trust bundle has no root: nothing in it is signed by itself"}
+    failed = failures(check(trust=first.public_bytes(Encoding.PEM)))
+    assert failed == {
+        "chain": "the trust bundle has no root: none of its certificates is self-signed"
+    }
 
 
 @pytest.mark.parametrize("name", ["trust", "intermediates"])
-def test_a_bundle_that_holds_no_certificates_is_the_operators_mistake(name: str) -> None:
+def test_bundle_without_certificates_is_a_config_error(name: str) -> None:
     with pytest.raises(ConfigError, match="expected certificates in PEM or DER"):
-        judged(**{name: b"nonsense"})
+        check(**{name: b"nonsense"})
 
 
-def test_a_circle_of_authorities_ends() -> None:
-    mine = CertificateAuthority.open(None, CREATED_S, public_url=URL)
-    made = signed(PAYLOAD, mine.leaf("metadata.azure.com", "", CREATED_S))
-    asked: list[str] = []
-    circle = serve(mine.published(), asked)
+def test_circle_of_issuers_ends() -> None:
+    own = CertificateAuthority.open(None, CREATED_S, public_url=URL)
+    made = signed(PAYLOAD, own.leaf("metadata.azure.com", "", CREATED_S))
+    urls: list[str] = []
+    circle = serve(own.published(), urls)
     other = CertificateAuthority.open(None, CREATED_S).root_pem()
-    assert failures(judged(made, trust=other, fetch=circle)).keys() == {"chain"}
-    assert len(asked) == 2, "the intermediate, and a root that is not trusted"
+    assert failures(check(made, trust=other, fetch=circle)).keys() == {"chain"}
+    assert len(urls) == 2, "the intermediate, and a root that is not trusted"
 
 
-# Certificates of others, made by openssl.
+# Certificates issued by openssl.
 
 
 def issued(at: Path, leaf_usage: str, ca: tuple[str, ...] = ()) -> tuple[bytes, bytes]:
     """Return a document signed by a leaf of a root, and the root."""
     request = ["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "3650", "-sha256"]
     run(*request, "-subj", "/CN=Corp", *ca, "-keyout", "r.key", "-out", "r.pem", at=at)
-    said = ["basicConstraints=critical,CA:FALSE", "subjectAltName=DNS:metadata.azure.com"]
+    extensions = ["basicConstraints=critical,CA:FALSE", "subjectAltName=DNS:metadata.azure.com"]
     if leaf_usage:
-        said.append(f"extendedKeyUsage={leaf_usage}")
-    more = [word for one in said for word in ("-addext", one)]
+        extensions.append(f"extendedKeyUsage={leaf_usage}")
+    more = [word for item in extensions for word in ("-addext", item)]
     by = ["-CA", "r.pem", "-CAkey", "r.key", "-keyout", "l.key", "-out", "l.pem"]
     run(*request, "-subj", "/CN=metadata.azure.com", *by, *more, at=at)
     leaf = x509.load_pem_x509_certificate((at / "l.pem").read_bytes())
@@ -158,13 +160,11 @@ def issued(at: Path, leaf_usage: str, ca: tuple[str, ...] = ()) -> tuple[bytes, 
 
 
 @pytest.mark.parametrize("usage", ["serverAuth", "clientAuth", "serverAuth,clientAuth", ""])
-def test_a_leaf_may_be_for_servers_or_for_clients_under_a_root_without_key_usage(
-    tmp_path: Path, usage: str
-) -> None:
+def test_leaf_for_servers_or_clients_is_accepted(tmp_path: Path, usage: str) -> None:
     document, root = issued(tmp_path, usage)
     starts = x509.load_pem_x509_certificate(root).not_valid_before_utc.timestamp()
-    report = judged(document, trust=root, at_s=starts + 60)
-    (chain,) = [one for one in report.checks if one.name == "chain"]
+    report = check(document, trust=root, at_s=starts + 60)
+    (chain,) = [item for item in report.checks if item.name == "chain"]
     assert (chain.holds, chain.detail) == (True, "metadata.azure.com < Corp")
 
 
@@ -175,20 +175,20 @@ def test_a_leaf_may_be_for_servers_or_for_clients_under_a_root_without_key_usage
         ("serverAuth", ("-addext", "keyUsage=cRLSign"), "Corp: its keyUsage lacks keyCertSign"),
     ],
 )
-def test_a_certificate_that_is_for_something_else_breaks_the_chain(
+def test_certificate_for_another_purpose_breaks_the_chain(
     tmp_path: Path, usage: str, ca: tuple[str, ...], reason: str
 ) -> None:
     document, root = issued(tmp_path, usage, ca)
     starts = x509.load_pem_x509_certificate(root).not_valid_before_utc.timestamp()
-    report = judged(document, trust=root, at_s=starts + 60)
+    report = check(document, trust=root, at_s=starts + 60)
     assert reason in failures(report)["chain"]
 
 
-def test_nothing_is_fetched_for_a_document_whose_signature_or_name_fails() -> None:
-    asked: list[str] = []
-    fetch = serve(authority.published(), asked)
+def test_nothing_is_fetched_if_signature_or_name_fails() -> None:
+    urls: list[str] = []
+    fetch = serve(authority.published(), urls)
     tampered = der.replace(b'"sku":"8', b'"sku":"9')
     for document, more in ((tampered, {}), (der, {"domain": "metadata.azure.cn"})):
-        found = failures(judged(document, trust=authority.root_pem(), fetch=fetch, **more))
-        assert found["chain"].endswith("; it is not fetched, as signature or name does not hold")
-    assert asked == []
+        failed = failures(check(document, trust=authority.root_pem(), fetch=fetch, **more))
+        assert failed["chain"].endswith("; it is not fetched because signature or name fails")
+    assert urls == []

@@ -1,4 +1,4 @@
-"""An operator's own issuer, made by openssl, and every way in which it cannot be used."""
+"""An external CA, issued by openssl, and every fault that the start refuses."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.external_ca import read_external_ca
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
 from openimds.errors import ConfigError
-from tests.unit.credentials.pki.trust import DAY_S, PUBLIC, run
+from tests.unit.credentials.pki.openssl_verify import DAY_S, PUBLIC, run
 
 MAY = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
 
 def issue(at: Path, name: str, *more: str, by: str = "", key: str = "rsa:2048") -> None:
-    """Make NAME.key and NAME.pem, signed by itself or by another."""
+    """Make NAME.key and NAME.pem, self-signed or signed by another."""
     request = ["req", "-x509", "-newkey", key, "-noenc", "-days", "30", "-sha256"]
     signed = ["-CA", f"{by}.pem", "-CAkey", f"{by}.key"] if by else []
     if by:
@@ -27,7 +27,7 @@ def issue(at: Path, name: str, *more: str, by: str = "", key: str = "rsa:2048") 
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("own")
     issue(at, "root")
     issue(at, "lab", by="root")
@@ -53,25 +53,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def now_s(made: Path) -> float:
-    """Return a time that they are valid at: what openssl 3.0 issues begins when it is run."""
-    last = x509.load_pem_x509_certificate((made / "leaf.pem").read_bytes())
+def now_s(issued: Path) -> float:
+    """Return a time at which the certificates are valid: openssl 3.0 issues from now on."""
+    last = x509.load_pem_x509_certificate((issued / "leaf.pem").read_bytes())
     return last.not_valid_before_utc.timestamp() + 60
 
 
 def join(at: Path, name: str, *parts: str) -> None:
-    (at / f"{name}.pem").write_bytes(b"".join((at / f"{one}.pem").read_bytes() for one in parts))
+    (at / f"{name}.pem").write_bytes(b"".join((at / f"{part}.pem").read_bytes() for part in parts))
 
 
-def test_a_chain_and_its_key_sign_the_leaves(made: Path, now_s: float) -> None:
-    brought = read_external_ca(made / "chain.pem", made / "lab.key", now_s)
-    authority = CertificateAuthority.open(None, now_s, brought=brought)
+def test_external_ca_issues_the_leaves(issued: Path, now_s: float) -> None:
+    external_ca = read_external_ca(issued / "chain.pem", issued / "lab.key", now_s)
+    authority = CertificateAuthority.open(None, now_s, external_ca=external_ca)
     assert authority.leaf(*PUBLIC, now_s).certificate.issuer.rfc4514_string() == "CN=lab"
     assert len(authority.published()) == 2
 
 
 @pytest.mark.parametrize(
-    "certificates, key, said",
+    "certificates, key, message",
     [
         ("none.pem", "lab.key", "attest_certificates: .*none.pem: saw no such file"),
         ("nonsense.pem", "lab.key", "attest_certificates: .*saw unable to load pem file, expected"),
@@ -80,11 +80,11 @@ def test_a_chain_and_its_key_sign_the_leaves(made: Path, now_s: float) -> None:
             "lab.key",
             "attest_certificates: .*If it is DER, type openssl x509 -inform DER",
         ),
-        ("leaf.pem", "lab.key", "attest_certificates: .*CN=server, which is no authority's"),
-        ("apart.pem", "lab.key", "CN=lab and below it CN=stranger, which did not issue it"),
+        ("leaf.pem", "lab.key", "attest_certificates: .*CN=server, which is not a CA certificate"),
+        ("apart.pem", "lab.key", "CN=lab followed by CN=stranger, which did not issue it"),
         ("signs-nothing.pem", "signs-nothing.key", "whose keyUsage lacks keyCertSign"),
         ("short.pem", "short.key", "RSA of 1024 bits in CN=short, expected an RSA key of 2048"),
-        ("curve.pem", "curve.key", "attest_certificates: .*saw no RSA in CN=curve"),
+        ("curve.pem", "curve.key", "attest_certificates: .*saw another kind of key in CN=curve"),
         ("chain.pem", "none.key", "attest_key: .*none.key: saw no such file"),
         ("chain.pem", "root.key", "attest_key: .*root.key: saw another key than that of the first"),
         ("chain.pem", "open.key", "attest_key: .*saw the mode 0644, expected 0600.*chmod 600"),
@@ -93,30 +93,28 @@ def test_a_chain_and_its_key_sign_the_leaves(made: Path, now_s: float) -> None:
         ("chain.pem", "curve.key", "attest_key: .*saw a key of another kind"),
     ],
 )
-def test_what_cannot_sign_is_refused_with_the_name_of_the_setting(
-    made: Path, now_s: float, certificates: str, key: str, said: str
+def test_unusable_file_is_refused_with_its_setting(
+    issued: Path, now_s: float, certificates: str, key: str, message: str
 ) -> None:
-    registry = LazyCa(CaSettings(None, "", made / certificates, made / key))
-    with pytest.raises(ConfigError, match=said) as told:
-        registry.check(now_s)
-    assert "http" not in str(told.value)
-    assert "new key is made" not in str(told.value)
+    ca = LazyCa(CaSettings(None, "", issued / certificates, issued / key))
+    with pytest.raises(ConfigError, match=message) as caught:
+        ca.check(now_s)
+    assert "http" not in str(caught.value)
+    assert "new key is made" not in str(caught.value)
 
 
 @pytest.mark.parametrize("away_s", [31 * DAY_S, -2 * DAY_S])
-def test_what_is_not_valid_at_the_time_is_refused(made: Path, now_s: float, away_s: float) -> None:
+def test_expired_or_future_ca_is_refused(issued: Path, now_s: float, away_s: float) -> None:
     with pytest.raises(ConfigError, match=r"saw CN=lab, valid from .*, expected .* valid now, "):
-        read_external_ca(made / "chain.pem", made / "lab.key", now_s + away_s)
+        read_external_ca(issued / "chain.pem", issued / "lab.key", now_s + away_s)
 
 
 @pytest.mark.parametrize("part", ["intermediate", "root"])
-def test_what_is_the_operators_is_not_replaced_by_us(
-    made: Path, now_s: float, tmp_path: Path, part: str
-) -> None:
-    registry = LazyCa(CaSettings(tmp_path, "", made / "chain.pem", made / "lab.key"))
-    said = f"whose {part} only you can replace.* --attest-key and --attest-certificates, and start"
-    with pytest.raises(KeyFileError, match=said):
-        registry.rotate(part, now_s)
+def test_external_ca_is_not_rotated(issued: Path, now_s: float, tmp_path: Path, part: str) -> None:
+    ca = LazyCa(CaSettings(tmp_path, "", issued / "chain.pem", issued / "lab.key"))
+    message = f"cannot rotate the {part}: an external CA .* --attest-key and --attest-certificates"
+    with pytest.raises(KeyFileError, match=message):
+        ca.rotate(part, now_s)
     assert list(tmp_path.iterdir()) == []
-    registry.rotate("leaf", now_s)
-    assert registry.generation == 1
+    ca.rotate("leaf", now_s)
+    assert ca.generation == 1

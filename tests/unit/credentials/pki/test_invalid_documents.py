@@ -18,7 +18,7 @@ from openimds.credentials.pki.invalid_documents import (
 )
 from openimds.credentials.pki.verify import VerificationReport, verify
 from openimds.errors import ConfigError
-from tests.unit.credentials.pki.recorded import CREATED_S, NONCE, PAYLOAD
+from tests.unit.credentials.pki.recordings import CREATED_S, NONCE, PAYLOAD
 
 URL = "http://127.0.0.1:8169"
 PUBLIC = ("metadata.azure.com", "northeurope")
@@ -36,7 +36,7 @@ def document_signer(authority: CertificateAuthority) -> DocumentSigner:
 
 
 def serve(authority: CertificateAuthority) -> Callable[[str], bytes]:
-    """Return what fetches a certificate from a server that has just what the authority offers."""
+    """Return a fetch function that serves the published certificates of a CA."""
 
     def fetch(url: str) -> bytes:
         name = url.removeprefix(f"{URL}/pki/").removesuffix(".crt")
@@ -47,7 +47,7 @@ def serve(authority: CertificateAuthority) -> Callable[[str], bytes]:
     return fetch
 
 
-def judged(document: str, authority: CertificateAuthority) -> VerificationReport:
+def check(document: str, authority: CertificateAuthority) -> VerificationReport:
     return verify(
         document,
         trust=authority.bundle(),
@@ -58,48 +58,48 @@ def judged(document: str, authority: CertificateAuthority) -> VerificationReport
     )
 
 
-def made(document_signer: DocumentSigner, name: str) -> str:
-    """Return a document as the server makes it: the payload rehearsed, then signed."""
-    said = invalid_payload(json.loads(PAYLOAD), name, CREATED_S)
-    payload = json.dumps(said, separators=(",", ":")).encode()
+def make(document_signer: DocumentSigner, name: str) -> str:
+    """Make a document as the server does: spoil the payload, then sign it."""
+    members = invalid_payload(json.loads(PAYLOAD), name, CREATED_S)
+    payload = json.dumps(members, separators=(",", ":")).encode()
     return document_signer.document(payload, *PUBLIC, CREATED_S, name)
 
 
-def test_a_document_without_scenario_holds_and_is_one_line_of_base64(
+def test_document_without_scenario_is_valid(
     document_signer: DocumentSigner, authority: CertificateAuthority
 ) -> None:
     document = document_signer.document(PAYLOAD, *PUBLIC, CREATED_S)
     assert open_envelope(base64.b64decode(document, validate=True)).payload == PAYLOAD
-    report = judged(document, authority)
+    report = check(document, authority)
     assert report.holds
-    assert all(check.holds for check in report.checks)
+    assert all(item.holds for item in report.checks)
 
 
 @pytest.mark.parametrize(
-    "name, check, reason",
+    "name, failing, reason",
     [
         ("expired-leaf", "certificate times", "to 2023-10-02 11:33:11 UTC, but it is"),
-        ("unknown-intermediate", "chain", "no certificate of the issuer CN=OpenIMDS TLS Issuing"),
+        ("unknown-intermediate", "chain", "the certificate of the issuer CN=OpenIMDS TLS"),
         ("wrong-cloud", "name", "northeurope.metadata.microsoftazure.de"),
         ("stale-nonce", "nonce", 'saw "20231002-173311", expected "20231002-183311"'),
         ("expired-document", "times", "2023-10-02 05:33:11 to 2023-10-02 11:33:11 UTC, but"),
         ("tampered-payload", "signature", "the certificate's key did not sign this content"),
     ],
 )
-def test_each_scenario_spoils_one_thing(
+def test_scenario_fails_exactly_one_check(
     document_signer: DocumentSigner,
     authority: CertificateAuthority,
     name: str,
-    check: str,
+    failing: str,
     reason: str,
 ) -> None:
-    report = judged(made(document_signer, name), authority)
-    found = {one.name: one.detail for one in report.checks if one.holds is False}
-    assert list(found) == [check]
-    assert reason in found[check]
+    report = check(make(document_signer, name), authority)
+    failed = {item.name: item.detail for item in report.checks if item.holds is False}
+    assert list(failed) == [failing]
+    assert reason in failed[failing]
 
 
-def test_the_scenarios_are_those_of_the_tests_above() -> None:
+def test_scenarios_are_complete_rows() -> None:
     assert list(SCENARIOS) == [
         "expired-leaf",
         "unknown-intermediate",
@@ -111,13 +111,13 @@ def test_the_scenarios_are_those_of_the_tests_above() -> None:
     assert all(row.spoils and row.why and row.evidence for row in SCENARIOS.values())
 
 
-def test_an_unknown_scenario_is_told_with_the_nearest() -> None:
+def test_unknown_scenario_suggests_the_nearest() -> None:
     assert invalid_document("wrong-cloud").name == "wrong-cloud"
     with pytest.raises(ConfigError, match='Did you mean "stale-nonce"'):
         invalid_document("stale-nonse")
 
 
-def test_an_unknown_intermediate_is_of_our_root_and_stays_the_same(
+def test_orphaned_intermediate_is_of_our_root_and_made_once(
     document_signer: DocumentSigner, authority: CertificateAuthority
 ) -> None:
     issuers = set()
@@ -126,23 +126,27 @@ def test_an_unknown_intermediate_is_of_our_root_and_stays_the_same(
             document_signer.document(PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate")
         )
         (leaf,) = open_envelope(der).certificates
-        known = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-        issuers.add(known.key_identifier)
+        authority_id = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        issuers.add(authority_id.key_identifier)
     assert len(issuers) == 1
-    stray = authority.stray(CREATED_S).certificate
-    stray.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.root_pem()))
-    assert stray not in map(x509.load_der_x509_certificate, authority.published().values())
+    orphan = authority.orphaned_intermediate(CREATED_S).certificate
+    orphan.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.root_pem()))
+    assert orphan not in map(x509.load_der_x509_certificate, authority.published().values())
 
 
-def test_an_unknown_intermediate_can_be_had_where_the_roots_key_is_elsewhere() -> None:
-    brought = ExternalCa(CertificateAuthority.open(None, CREATED_S).stray(CREATED_S))
-    theirs = CertificateAuthority.open(None, CREATED_S, brought=brought, public_url=URL)
-    document = DocumentSigner(theirs).document(PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate")
-    found = [check.name for check in judged(document, theirs).checks if check.holds is False]
-    assert found == ["chain"]
+def test_orphaned_intermediate_works_without_the_root_key() -> None:
+    issuer = CertificateAuthority.open(None, CREATED_S).orphaned_intermediate(CREATED_S)
+    authority = CertificateAuthority.open(
+        None, CREATED_S, external_ca=ExternalCa(issuer), public_url=URL
+    )
+    document = DocumentSigner(authority).document(
+        PAYLOAD, *PUBLIC, CREATED_S, "unknown-intermediate"
+    )
+    report = check(document, authority)
+    assert [item.name for item in report.checks if item.holds is False] == ["chain"]
 
 
-def test_the_wrong_cloud_is_never_the_right_one(document_signer: DocumentSigner) -> None:
+def test_wrong_cloud_differs_from_the_vms_cloud(document_signer: DocumentSigner) -> None:
     domain = "metadata.microsoftazure.de"
     document = document_signer.document(PAYLOAD, domain, "germanycentral", CREATED_S, "wrong-cloud")
     (leaf,) = open_envelope(base64.b64decode(document)).certificates
@@ -161,50 +165,50 @@ def test_the_wrong_cloud_is_never_the_right_one(document_signer: DocumentSigner)
         (b"", b"0"),
     ],
 )
-def test_a_forger_changes_only_the_vm(
+def test_tampered_payload_differs_only_in_vmid(
     document_signer: DocumentSigner, before: bytes, after: bytes
 ) -> None:
     payload = PAYLOAD.replace(b"6277b885-20b1-43ba-81a2-ee4e94e7c0af", before)
     document = document_signer.document(payload, *PUBLIC, CREATED_S, "tampered-payload")
-    found = open_envelope(base64.b64decode(document)).payload
-    assert found == payload.replace(b'"vmId":"' + before, b'"vmId":"' + after)
+    tampered = open_envelope(base64.b64decode(document)).payload
+    assert tampered == payload.replace(b'"vmId":"' + before, b'"vmId":"' + after)
 
 
-def test_a_stale_nonce_is_that_of_the_request_before() -> None:
-    said = json.loads(PAYLOAD)
-    got = invalid_payload(said, "stale-nonce", CREATED_S, "0123456789")
-    assert got == said | {"nonce": "0123456789"}
-    assert list(got) == list(said)
-    assert said["nonce"] == NONCE, "what was given stays as it was"
+def test_stale_nonce_is_that_of_the_previous_request() -> None:
+    members = json.loads(PAYLOAD)
+    stale = invalid_payload(members, "stale-nonce", CREATED_S, "0123456789")
+    assert stale == members | {"nonce": "0123456789"}
+    assert list(stale) == list(members)
+    assert members["nonce"] == NONCE, "the argument is unchanged"
 
 
 @pytest.mark.parametrize("name", ["", "expired-leaf", "wrong-cloud", "tampered-payload"])
-def test_other_scenarios_leave_the_payload_alone(name: str) -> None:
+def test_other_scenarios_leave_the_payload_unchanged(name: str) -> None:
     assert invalid_payload(json.loads(PAYLOAD), name, CREATED_S, "x") == json.loads(PAYLOAD)
 
 
-def test_the_payload_of_a_classic_vm_gets_no_times_it_never_had() -> None:
+def test_expired_document_of_a_classic_vm_gets_no_times() -> None:
     assert invalid_payload({"vmId": "a"}, "expired-document", CREATED_S) == {"vmId": "a"}
 
 
 @pytest.mark.parametrize(
-    "name, said",
+    "name, message",
     [
         ("", ""),
         ("expired-leaf", "certificate has expired"),
         ("unknown-intermediate", "unable to get local issuer certificate"),
     ],
 )
-def test_openssl_sees_what_is_wrong_with_a_chain(
+def test_openssl_rejects_the_chain_scenarios(
     document_signer: DocumentSigner,
     authority: CertificateAuthority,
     tmp_path: Path,
     name: str,
-    said: str,
+    message: str,
 ) -> None:
     (tmp_path / "bundle.pem").write_bytes(authority.bundle())
     der = base64.b64decode(document_signer.document(PAYLOAD, *PUBLIC, CREATED_S, name))
-    got = subprocess.run(
+    openssl = subprocess.run(
         [
             *("openssl", "smime", "-verify", "-inform", "DER", "-CAfile", "bundle.pem"),
             *("-purpose", "any", "-attime", str(int(CREATED_S))),
@@ -215,5 +219,5 @@ def test_openssl_sees_what_is_wrong_with_a_chain(
         check=False,
         timeout=60,
     )
-    assert (got.returncode == 0) is (name == "")
-    assert said in got.stderr.decode()
+    assert (openssl.returncode == 0) is (name == "")
+    assert message in openssl.stderr.decode()

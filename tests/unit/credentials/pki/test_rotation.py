@@ -1,4 +1,4 @@
-"""Rotations that the disk breaks off, that come by themselves, and what they drop."""
+"""Interrupted rotations, automatic renewals, and the certificates that they drop."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from openimds.credentials.keys.files import KeyFileError, new_key, write_file
 from openimds.credentials.pki.authority import CertificateAuthority
-from tests.unit.credentials.pki.trust import (
+from tests.unit.credentials.pki.openssl_verify import (
     DAY_S,
     NOW_S,
     PUBLIC,
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "state" / "attest"
 
 
-def test_a_rotation_that_the_disk_broke_off_is_carried_on_by_the_running_server(
+def test_running_server_completes_an_interrupted_rotation(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = CertificateAuthority.open(folder, NOW_S)
@@ -34,7 +34,7 @@ def test_a_rotation_that_the_disk_broke_off_is_carried_on_by_the_running_server(
         write_file(path, text)
 
     monkeypatch.setattr("openimds.credentials.keys.files.write_file", write)
-    for _ in range(2):  # The second begins where the first left the folder.
+    for _ in range(2):  # The second attempt starts from the folder that the first one left.
         with pytest.raises(KeyFileError, match="no space"):
             authority.rotate("root", NOW_S)
         assert CertificateAuthority.open(folder, NOW_S).bundle() == authority.bundle()
@@ -46,7 +46,7 @@ def test_a_rotation_that_the_disk_broke_off_is_carried_on_by_the_running_server(
     assert CertificateAuthority.open(folder, NOW_S).root_pem() == authority.root_pem()
 
 
-def test_a_folder_that_stays_full_is_carried_on_by_the_next_rotation(
+def test_next_rotation_completes_one_that_a_full_disk_stopped(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = CertificateAuthority.open(folder, NOW_S)
@@ -68,34 +68,34 @@ def test_a_folder_that_stays_full_is_carried_on_by_the_next_rotation(
     authority.rotate("intermediate", NOW_S)
     again = CertificateAuthority.open(folder, NOW_S)
     assert again.chain_pem() == authority.chain_pem()
-    for one in (leaf, authority.leaf(*PUBLIC, NOW_S).certificate):
-        assert "OK" in verify(one, again.bundle(), tmp_path)
+    for item in (leaf, authority.leaf(*PUBLIC, NOW_S).certificate):
+        assert "OK" in verify(item, again.bundle(), tmp_path)
 
 
-def test_a_renewal_that_fails_leaves_what_is_there_until_it_has_ended(
+def test_failed_renewal_keeps_the_intermediate_until_it_expires(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = CertificateAuthority.open(folder, NOW_S)
     ends_s = certificates(authority.chain_pem())[0].not_valid_after_utc.timestamp()
-    tried: list[str] = []
+    attempts: list[str] = []
 
     def write(path: Path, _: bytes) -> None:
-        tried.append(path.name)
+        attempts.append(path.name)
         raise KeyFileError("no space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr("openimds.credentials.pki.chain_files.write_file", write)
         for late_s in (100 * DAY_S, 100 * DAY_S - 3599, 100 * DAY_S - 3600):
             authority.leaf(*PUBLIC, ends_s - late_s)
-        assert len(tried) == 2, "within an hour it is not tried again"
+        assert len(attempts) == 2, "there is at most one attempt an hour"
         with pytest.raises(KeyFileError, match="no space"):
             authority.leaf(*PUBLIC, ends_s + 1)
     generation = authority.generation
     authority.leaf(*PUBLIC, ends_s - DAY_S)
-    assert authority.generation == generation + 1, "a renewal by itself counts too"
+    assert authority.generation == generation + 1, "an automatic renewal counts too"
 
 
-def test_what_has_ended_or_is_long_replaced_is_dropped(folder: Path) -> None:
+def test_rotation_drops_expired_and_oldest_certificates(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         fixed = new_key()
         patch.setattr("openimds.credentials.pki.chain_files.new_key", lambda: fixed)
@@ -110,5 +110,5 @@ def test_what_has_ended_or_is_long_replaced_is_dropped(folder: Path) -> None:
     assert CertificateAuthority.open(folder, NOW_S).published() == authority.published()
     assert authority.published() is authority.published()
     authority.rotate("intermediate", NOW_S + 11 * 365 * DAY_S)
-    assert len(authority.published()) == 3, "all but the one that was in use"
+    assert len(authority.published()) == 3, "the expired ones are dropped"
     assert len(list((folder / "old").iterdir())) == 1

@@ -24,7 +24,7 @@ REAL = replace(PENDING, identity=replace(APP, source="entra"))
 
 
 class FakeEntra:
-    """Returns a token of an hour for each fetch once `open` is set; counts the fetches."""
+    """Returns a token of an hour for each fetch once `open` is set."""
 
     def __init__(self, *, is_open: bool = True) -> None:
         self.fetches = 0

@@ -152,7 +152,7 @@ def with_arc(
     challenges: ChallengeFiles,
     *items: PendingChallenge | PendingToken | Callable[[object], PendingToken],
 ) -> list[object]:
-    """Return the results of pending work in turn; a function makes it from the last result."""
+    """Return the results of pending work, which may depend on the last result."""
 
     async def scenario() -> list[object]:
         worker = Worker()

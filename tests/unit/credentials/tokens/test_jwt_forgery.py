@@ -174,7 +174,7 @@ def test_wrong_issuer_is_another_tenant_of_the_same_form(
 
 
 def test_wrong_issuer_token_is_signed_by_a_published_key(signer: TokenSigner) -> None:
-    # As with Entra, whose tenants share keys: a verifier that checks no more would accept it.
+    # As with Entra, whose tenants share keys: a verifier that checks only the key would accept it.
     token = forge("wrong-issuer", CLAIMS, signer, NOW_S)
     other = f"https://sts.windows.net/{OTHER_TENANT}/"
     assert verify(token, issuer=other)["tid"] == OTHER_TENANT

@@ -17,7 +17,7 @@ from openimds.interop.capture.throttle import Throttle
 from openimds.interop.transcript.exchange import Exchange, RecordedRequest
 from tests.support.scripted import HANG, scripted
 from tests.support.transcripts import METADATA, compact
-from tests.unit.credentials.pki.recorded import SAMPLE
+from tests.unit.credentials.pki.recordings import SAMPLE
 from tests.unit.interop.capture.test_throttle import Clock
 from tests.unit.vm.refused import Refused, refused
 

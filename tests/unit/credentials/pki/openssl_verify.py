@@ -1,4 +1,4 @@
-"""What openssl says of certificates, and facts that tests of authorities share."""
+"""Certificate verification by openssl, and constants shared by tests of the CA."""
 
 import subprocess
 from datetime import UTC, datetime
@@ -14,19 +14,19 @@ PUBLIC = ("metadata.azure.com", "northeurope")
 
 
 def run(*arguments: str, at: Path | None = None, is_ok: bool = True) -> str:
-    got = subprocess.run(
+    result = subprocess.run(
         ["openssl", *arguments], cwd=at, capture_output=True, check=False, text=True, timeout=60
     )
-    assert (got.returncode == 0) is is_ok, got.stdout + got.stderr
-    return got.stdout + got.stderr
+    assert (result.returncode == 0) is is_ok, result.stdout + result.stderr
+    return result.stdout + result.stderr
 
 
 def verify(leaf: x509.Certificate, trust: bytes, at: Path, *, is_ok: bool = True) -> str:
     (at / "leaf.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
     (at / "trust.pem").write_bytes(trust)
     time = ["-attime", str(int(NOW_S))]
-    given = ["-x509_strict", "-no-CApath", "-no-CAstore", "-CAfile", "trust.pem", "leaf.pem"]
-    return run("verify", *time, *given, at=at, is_ok=is_ok)
+    options = ["-x509_strict", "-no-CApath", "-no-CAstore", "-CAfile", "trust.pem", "leaf.pem"]
+    return run("verify", *time, *options, at=at, is_ok=is_ok)
 
 
 def certificates(text: bytes) -> list[x509.Certificate]:
@@ -34,4 +34,4 @@ def certificates(text: bytes) -> list[x509.Certificate]:
 
 
 def common_names(text: bytes) -> list[str]:
-    return [one.subject.rfc4514_string().split(",")[0][3:] for one in certificates(text)]
+    return [item.subject.rfc4514_string().split(",")[0][3:] for item in certificates(text)]

@@ -1,9 +1,10 @@
-"""What Azure's documents show, and a payload that was recorded; nothing here was made by us."""
+"""Attested documents from Azure's documentation, and a recorded payload."""
 
 import base64
 from datetime import UTC, datetime
 
-# The answer in the document of 2021-01 (S1), signed by a self-signed RSA-1024 certificate with MD5.
+# The response in the documentation of 2021-01 (S1), signed by a self-signed certificate of RSA-1024
+# with MD5.
 SAMPLE = (
     "MIIEEgYJKoZIhvcNAQcCoIIEAzCCA/8CAQExDzANBgkqhkiG9w0BAQsFADCBugYJKoZIhvcNAQcBoIGsBIGpeyJub25j"
     "ZSI6IjEyMzQ1NjY3NjYiLCJwbGFuIjp7Im5hbWUiOiIiLCJwcm9kdWN0IjoiIiwicHVibGlzaGVyIjoiIn0sInRpbWVT"
@@ -26,7 +27,7 @@ SAMPLE_DER = base64.b64decode(SAMPLE)
 SAMPLE_NONCE = "1234566766"
 SAMPLE_AT_S = datetime(2018, 11, 20, 22, 8, tzinfo=UTC).timestamp()
 
-# The answer in every swagger file's example (S4): a character and an octet are missing at its end.
+# The example of every swagger file (S4): a character and an octet are missing at its end.
 CUT_SHORT = (
     "MIID2gYJKoZIhvcNAQcCoIIDyzCCA8cCAQExDzANBgkqhkiG9w0BAQsFADCBggYJKoZIhvcNAQcBoHUEc3sibm9uY2Ui"
     "OiIxMTExMTExMTExIiwicGxhbiI6eyJuYW1lIjoiIiwicHJvZHVjdCI6IiIsInB1Ymxpc2hlciI6IiJ9LCJ2bUlkIjoi"

@@ -1,4 +1,4 @@
-"""A document of ours, and what the judge says of it and of others."""
+"""A valid attested document, and helpers that verify it and variants of it."""
 
 import base64
 import json
@@ -10,19 +10,19 @@ from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
 from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import envelope
 from openimds.credentials.pki.verify import VerificationReport, verify
-from tests.unit.credentials.pki.recorded import CREATED_S, NONCE, PAYLOAD
+from tests.unit.credentials.pki.recordings import CREATED_S, NONCE, PAYLOAD
 
 URL = "http://127.0.0.1:8169"
 YEAR_S = 365 * 86_400
 
 authority = CertificateAuthority.open(None, CREATED_S, public_url=URL)
-# The signature of this certificate ends in a 0: then even the count of unused bits before it could
-# become 1 and still be DER.
+# The last bit of this certificate's signature is 0: so even a count of unused bits changed to 1
+# would still be DER.
 leaf = next(
-    made
+    candidate
     for seconds in count(3600)
     if (
-        made := authority.issue(
+        candidate := authority.issue(
             LeafSubject("metadata.azure.com", "northeurope"),
             Validity(CREATED_S - seconds, CREATED_S + YEAR_S),
         )
@@ -34,29 +34,29 @@ der = envelope(PAYLOAD, leaf.certificate, leaf.key)
 text = base64.b64encode(der).decode()
 
 
-def judged(document: bytes | str = der, **changes: Any) -> VerificationReport:
-    """Judge a document as one who got it just now, asked with its nonce and trusts us."""
-    asked: dict[str, Any] = {
+def check(document: bytes | str = der, **changes: Any) -> VerificationReport:
+    """Verify a document at its creation, with its nonce and our trust bundle."""
+    arguments: dict[str, Any] = {
         "trust": authority.bundle(),
         "nonce": NONCE,
         "at_s": CREATED_S,
     } | changes
-    return verify(document, **asked)
+    return verify(document, **arguments)
 
 
 def failures(report: VerificationReport) -> dict[str, str]:
-    return {check.name: check.detail for check in report.checks if check.holds is False}
+    return {item.name: item.detail for item in report.checks if item.holds is False}
 
 
 def unmade(report: VerificationReport) -> list[str]:
-    return [check.name for check in report.checks if check.holds is None]
+    return [item.name for item in report.checks if item.holds is None]
 
 
 def signed(payload: bytes | Mapping[str, Any], by: SigningLeaf = leaf) -> bytes:
-    said = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return envelope(said, by.certificate, by.key)
+    encoded = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return envelope(encoded, by.certificate, by.key)
 
 
-def said(**changes: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(PAYLOAD) | changes
-    return found
+def payload_with(**changes: Any) -> dict[str, Any]:
+    members: dict[str, Any] = json.loads(PAYLOAD) | changes
+    return members
