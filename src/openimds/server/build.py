@@ -110,10 +110,12 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             webhook.wake()
 
     async def faults_changed() -> None:
+        """Close or reopen listeners to match the active faults before returning."""
         listener_faults.apply()
         await listener_faults.settle()
 
     async def clock_set() -> None:
+        """Drop responses of the old time; faults may begin or end with the new one."""
         fleet_index.clear_responses()
         await faults_changed()
 
