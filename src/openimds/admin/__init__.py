@@ -1,11 +1,18 @@
-"""The admin side: changing the fleet while it is served, and looking at it.
+"""The admin side: the API that changes a fleet while it is served, and shows its state.
 
-Rules of the room. Every change goes through the `fleet_service`: it is read, held against the
-picture, written to the store, and only then shown to the guests, in this order and one at a time,
-so that what was acknowledged is on the disk and what a guest sees was acknowledged or is about to
-be. The API is rows of operations; routes, checks and the OpenAPI document are made from them. One
-shape of error. The web server and what it needs are loaded when somebody first knocks at the admin
-port: a server that nobody administers stays small and starts fast.
+Rules of the room. A change goes through the fleet service (or the events or fault service), which
+validates it, writes it to the store and only then shows it to the guests: an acknowledged change is
+on the disk. An operation is one row (`operation`): it names its path, its types, its examples and
+its handler; routes (`app`) and the OpenAPI document (`openapi`) are made from the rows, and JSON
+schemas from the types. Errors have one shape (`problem`), lists another (`pages`). New JSON names
+are camelCase; bodies are read by parameter rows, which accept the snake_case of 0.1.0 until 1.0.
 
-What the room refuses to know: how guests are answered. It sees the picture and a few numbers.
+Theory. `handlers` has a file for each resource: types, handlers, rows. A handler takes the services
+behind the port (`services`) and the request, and returns a Struct that the application encodes.
+`auth` checks Host and token before every operation. `metrics` has the rows of the metrics.
+`lazy_server` opens the port at the start and loads the web server at the first connection: a server
+that no operator calls stays small and starts fast. `public_app` serves keys and certificates to
+verifiers on a port of its own.
+
+The room refuses to know how guests are answered: it sees the fleet's index and the metrics source.
 """

@@ -1,7 +1,7 @@
-"""The admin port: open from the start, with nobody behind it until somebody knocks.
+"""A lazy web server: its port is open from the start, its code loads at the first connection.
 
-Loading the web server takes longer than starting the whole data plane, so it waits for the first
-connection, which the kernel keeps in the meantime. It is loaded in a thread: guests do not notice.
+Loading the web server takes longer than starting the whole data plane. It is loaded in a thread, so
+guests do not wait; the kernel keeps the first connections meanwhile.
 """
 
 import asyncio
@@ -24,50 +24,50 @@ _BACKLOG = 128
 _GRACE_S = 2
 _CONNECTIONS = 256
 CALLER_CONNECTIONS = 64
-"""How many connections one address may have: nobody alone can take all that there are."""
+"""The most connections of one address: no single caller can take all of them."""
 HEAD_S = 10.0
-"""How long a caller may take for the head of a request."""
+"""The longest time for the head of a request."""
 
 MakeApplication = Callable[[], Any]
 
 
 class Guarded(_Protocol):
-    """What uvicorn's connection lacks: an end to the patience, and a share of each caller.
+    """A mixin before uvicorn's protocol: a time-out for heads, and a bound for each caller.
 
     uvicorn has no time-out before the first request, and ends the one between requests with the
-    first byte of the next. Put it before uvicorn's own protocol.
+    first byte of the next.
     """
 
     callers: ClassVar[Counter[str]]
-    """The open connections by address; those of one door share it."""
+    """The open connections by address, shared by the connections of a server."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a head, unless the caller has connections enough."""
+        """Wait for a head, or close a connection above the caller's bound."""
         super().connection_made(transport)
         self.callers[self._caller] += 1
         if self.callers[self._caller] > CALLER_CONNECTIONS:
             transport.abort()
         else:
-            self._wait()
+            self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; those that belong to no request under way have to become one soon."""
+        """Parse bytes; those of a new request start the time-out of its head."""
         super().data_received(data)
-        cycle: Any = self.cycle  # None before the first request, whatever its type says.
+        cycle: Any = self.cycle  # None before the first request, although its type denies it.
         is_idle = cycle is None or cycle.response_complete
         if is_idle and self._head_timer is None and not self.transport.is_closing():
-            self._wait()
+            self._start_timer()
 
     def on_headers_complete(self) -> None:
         """Begin a request."""
-        self._stop_waiting()
+        self._stop_timer()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
-        self._stop_waiting()
+        """Count the connection out."""
+        self._stop_timer()
         self.callers[self._caller] -= 1
         if not self.callers[self._caller]:
             del self.callers[self._caller]
@@ -77,21 +77,21 @@ class Guarded(_Protocol):
     def _caller(self) -> str:
         return self.client[0] if self.client else ""
 
-    def _wait(self) -> None:
+    def _start_timer(self) -> None:
         # Aborted and not closed: closing would wait for a caller who does not read.
         self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)
 
-    def _stop_waiting(self) -> None:
+    def _stop_timer(self) -> None:
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
 
 
 def bind(setting: str, address: tuple[str, int]) -> socket.socket:
-    """Return a socket that listens at the host and port of a setting; port 0 takes a free one.
+    """Return a socket that listens on a setting's host and port; port 0 picks one.
 
     Raises:
-        ConfigError: the address cannot be had.
+        ConfigError: the address is in use, or not of this machine.
     """
     host, port = address
     try:
@@ -107,7 +107,7 @@ def bind(setting: str, address: tuple[str, int]) -> socket.socket:
 
 
 class LazyServer:
-    """The listening sockets of a setting, and the server once there is one."""
+    """The listening sockets of a setting, and the web server once it is loaded."""
 
     def __init__(
         self,
@@ -121,35 +121,38 @@ class LazyServer:
         self._sockets = list(sockets)
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
-        for one in self._sockets:
-            one.settimeout(0)
+        for listening in self._sockets:
+            listening.settimeout(0)
         bound = self._sockets[0].getsockname()
         self.url = f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
 
     def open(self) -> None:
-        """Wait for the first knock."""
-        for one in self._sockets:
-            asyncio.get_running_loop().add_reader(one, self._knock)
+        """Wait for the first connection."""
+        for listening in self._sockets:
+            asyncio.get_running_loop().add_reader(listening, self._on_first_connection)
 
-    def _hear_no_more(self) -> None:
-        for one in self._sockets:
-            asyncio.get_running_loop().remove_reader(one)
+    def _stop_waiting(self) -> None:
+        for listening in self._sockets:
+            asyncio.get_running_loop().remove_reader(listening)
 
     def shut(self) -> None:
-        """Close the sockets, whoever is there."""
-        for one in self._sockets:
-            one.close()
+        """Close the listening sockets at once."""
+        for listening in self._sockets:
+            listening.close()
 
-    def _knock(self) -> None:
-        self._hear_no_more()
+    def _on_first_connection(self) -> None:
+        self._stop_waiting()
         self._task = asyncio.create_task(self._serve())
 
     async def _serve(self) -> None:
         try:
             self._server = await asyncio.to_thread(self._load)
             await self._server.serve(sockets=self._sockets)
-        except Exception as error:  # noqa: BLE001 - guests are served on; the operator is told
-            self._notify(f"what listens for --{self._setting} cannot be served: {error!r}")
+        except Exception as error:  # noqa: BLE001 - guests are served on; the operator is notified
+            self._notify(
+                f"internal error in the server of --{self._setting}, which is closed now: "
+                f"{error!r}; please report it"
+            )
             self.shut()
 
     def _load(self) -> "uvicorn.Server":
@@ -158,24 +161,24 @@ class LazyServer:
             HttpToolsProtocol,
         )
 
-        class Quiet(uvicorn.Server):
-            """A server that leaves the signals to the process that it is part of."""
+        class EmbeddedServer(uvicorn.Server):
+            """A web server that leaves the signals to its process."""
 
             @contextmanager
             def capture_signals(self) -> Iterator[None]:
                 yield
 
         class AdminConnection(Guarded, HttpToolsProtocol):
-            """A connection of this door."""
+            """A connection of this server."""
 
             callers: ClassVar[Counter[str]] = Counter()
 
-        # Bytes that are no HTTP are the caller's affair; a mistake of ours is still said.
+        # Bytes that are not HTTP are logged below this level; internal errors at it.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             self._make(),
             http=AdminConnection,
-            # It would take connections over, and out of the count.
+            # A WebSocket protocol would take connections over, and out of the count.
             ws="none",
             lifespan="off",
             log_config=None,
@@ -185,12 +188,12 @@ class LazyServer:
             timeout_graceful_shutdown=_GRACE_S,
             limit_concurrency=_CONNECTIONS,
         )
-        return Quiet(config)
+        return EmbeddedServer(config)
 
     async def close(self) -> None:
-        """Answer what is under way, and go."""
+        """Let the requests under way end, and close."""
         if self._task is None:
-            self._hear_no_more()
+            self._stop_waiting()
         elif self._server is None:
             self._task.cancel()
         else:

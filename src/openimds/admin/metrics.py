@@ -137,7 +137,7 @@ _ROWS = (
 METRICS: dict[str, MetricRow] = {row.name: row for row in _ROWS}
 
 Samples: TypeAlias = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
-"""The value of a metric without labels, or values by the label, or by the labels in their order."""
+"""One value, values by the label, or values by the labels in their order."""
 
 
 class MetricsSource(Protocol):

@@ -1,8 +1,7 @@
-"""What strangers may fetch, so that they can verify what a VM shows them.
+"""The public documents by which a verifier checks tokens and attested documents.
 
-The discovery documents and keys of a tenant, and the certificates above the one that signs attested
-documents. There is no token and no Host check: all of it is meant for everybody, and none of it
-changes anything.
+The discovery documents and keys of a tenant, and the CA certificates of attested documents. There
+is no token and no Host check: all of it is public, and none of it changes anything.
 """
 
 import asyncio
@@ -24,13 +23,13 @@ from openimds.errors import Error
 _JSON = "application/json"
 _WELL_KNOWN = ".well-known/openid-configuration"
 _MOST_AGE_S = 300
-"""How long a verifier may keep keys; one who meets an unknown kid looks again at once."""
+"""How long a verifier may cache keys; an unknown kid makes it fetch them again at once."""
 _TEXTS = 64
-"""How many texts are remembered as told."""
+"""How many texts of errors are remembered, to notify the operator of each once."""
 
 
 class PublicationSource(Protocol):
-    """What there is to publish. It may take a while: it is called in threads."""
+    """The documents to publish. Calls may block: they belong into a thread."""
 
     def discovery(self, tenant: str, version: str) -> dict[str, Any]:
         """Return the discovery document of a tenant's tokens of a version."""
@@ -50,24 +49,29 @@ class PublicationSource(Protocol):
 
 
 def application(publications: PublicationSource, notify: Callable[[str], None]) -> Starlette:
-    """Return the application; what stops it is told to the operator, each text once."""
+    """Return the application; `notify` gets the text of each failure once."""
     routes = []
     for version, prefix in (("1.0", ""), ("2.0", "v2.0/")):
         routes += [
-            Route(f"/{{tenant}}/{prefix}{_WELL_KNOWN}", _said(publications.discovery, version)),
-            Route(f"/{{tenant}}/discovery/{prefix}keys", _said(publications.keys, version)),
+            Route(
+                f"/{{tenant}}/{prefix}{_WELL_KNOWN}",
+                _json_document(publications.discovery, version),
+            ),
+            Route(
+                f"/{{tenant}}/discovery/{prefix}keys", _json_document(publications.keys, version)
+            ),
         ]
     routes += [
         Route("/pki/bundle.pem", _bundle(publications)),
         Route("/pki/{name}.crt", _certificate(publications)),
     ]
     handlers = {HTTPException: _unknown, Error: _failed(lru_cache(_TEXTS)(notify))}
-    made = Starlette(routes=routes, exception_handlers=handlers)
-    made.router.redirect_slashes = False
-    return made
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
 
 
-def _said(
+def _json_document(
     make: Callable[[str, str], dict[str, Any]], version: str
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
@@ -81,7 +85,10 @@ def _said(
 
 
 def _certificate(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of the CA Issuers URL in a leaf (RFC 5280, 4.2.2.1: one DER file)."""
+    """Return the endpoint of the CA Issuers URL in a leaf: one DER file.
+
+    RFC 5280, 4.2.2.1.
+    """
 
     async def endpoint(request: Request) -> Response:
         name = request.path_params["name"]
@@ -111,7 +118,7 @@ def _is_guid(text: str) -> bool:
 async def _unknown(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        text = "Nothing can be changed here: ask with GET or HEAD"
+        text = "This server is read-only: use GET or HEAD"
         return _error(status, text, {"Allow": "GET, HEAD"})
     return _error(
         status,
@@ -124,8 +131,8 @@ async def _unknown(_: Request, error: Exception) -> Response:
 def _failed(notify: Callable[[str], None]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(_: Request, error: Exception) -> Response:
         notify(str(error))
-        # The text is the operator's: it names files of this machine.
-        text = "What is published here cannot be read at the moment; the operator was told why"
+        # The text of the error is for the operator: it names files of this machine.
+        text = "The document cannot be read at the moment; the operator was notified of the reason"
         return _error(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
     return handler

@@ -1,6 +1,6 @@
-"""The admin token: made at first start, for its owner's eyes, in a file.
+"""The admin token: made at the first start, in a file that its owner alone may read.
 
-The file is the truth: whoever replaces its contents has rotated the token.
+The file is the truth: replacing its contents rotates the token.
 """
 
 import os
@@ -26,7 +26,7 @@ class AdminToken:
             TokenError: the file cannot be read or written, is empty, or others may read it.
         """
         self.path = path
-        self._seen = (0, 0)
+        self._version = (0, 0)
         self._text = ""
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,12 +39,12 @@ class AdminToken:
         self._read()
 
     def fits(self, offered: str) -> bool:
-        """Tell whether an offered token is the one, in a time that tells nothing about it."""
+        """Tell whether an offered token is the right one, in constant time."""
         self._read()
         return secrets.compare_digest(offered.encode(), self._text.encode())
 
     def rotate(self) -> None:
-        """Put a new token in place of the old one.
+        """Replace the token by a new one.
 
         Raises:
             TokenError: the file cannot be written; the old token stays.
@@ -55,12 +55,12 @@ class AdminToken:
             raise self._unusable(error) from None
 
     def _make(self) -> None:
-        """Put a whole token in its place, unless another server of the owner was quicker."""
+        """Write a complete token file, unless another server of the owner was quicker."""
         fresh = self._fresh()
         try:
             os.link(fresh, self.path)
         except FileExistsError:
-            pass  # Its token is as good.
+            pass  # The token of the other server is as good.
         finally:
             fresh.unlink()
 
@@ -74,10 +74,15 @@ class AdminToken:
         return path
 
     def _read(self) -> None:
+        """Read the file if it changed.
+
+        Raises:
+            TokenError: as the constructor.
+        """
         try:
             status = self.path.stat()
-            seen = (status.st_mtime_ns, status.st_ino)
-            if seen == self._seen:
+            version = (status.st_mtime_ns, status.st_ino)
+            if version == self._version:
                 return
             text = self.path.read_text("ascii").strip()
         except (OSError, ValueError) as error:
@@ -86,11 +91,11 @@ class AdminToken:
             raise self._unusable(f"mode {status.st_mode & 0o777:o} lets others read it")
         if not text:
             raise self._unusable("it is empty")
-        self._seen, self._text = seen, text
+        self._version, self._text = version, text
 
-    def _unusable(self, seen: str | Exception) -> TokenError:
-        if isinstance(seen, OSError):
-            seen = (seen.strerror or str(seen)).lower()
+    def _unusable(self, fault: str | Exception) -> TokenError:
+        if isinstance(fault, OSError):
+            fault = (fault.strerror or str(fault)).lower()
         return TokenError(
-            f"{self.path}: {seen}; remove it and start again, and a new token is made"
+            f"admin token {self.path}: {fault}; remove the file and restart to get a new token"
         )

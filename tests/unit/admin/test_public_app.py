@@ -109,7 +109,7 @@ def test_nothing_can_be_changed_here() -> None:
     for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem"):
         got = here.client.post(path)
         assert (got.status_code, got.headers["allow"]) == (405, "GET, HEAD")
-        assert got.json() == {"error": "Nothing can be changed here: ask with GET or HEAD"}
+        assert got.json() == {"error": "This server is read-only: use GET or HEAD"}
 
 
 @pytest.mark.parametrize("path", [f"/{TENANT}/discovery/keys", "/pki/bundle.pem"])
@@ -164,7 +164,7 @@ def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
     for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem", "/pki/other.crt"):
         got = here.client.get(path)
         assert (got.status_code, got.headers["content-type"]) == (503, "application/json")
-        assert "the operator was told why" in got.json()["error"]
+        assert "the operator was notified of the reason" in got.json()["error"]
         assert "/state" not in got.text
     assert here.told == ["/state/keys/a.pem: saw no key"]
 
