@@ -1,4 +1,4 @@
-"""A desk, its application and a client, in one event loop and without sockets."""
+"""The admin API over a memory store, and a client, without sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +34,7 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 JSON = {"Content-Type": "application/json"}
 
 
-class CountedMetrics:
+class MetricsStub:
     """A metrics source with a value of each shape."""
 
     def samples(self) -> dict[str, Samples]:
@@ -53,7 +53,7 @@ class CountedMetrics:
 
 
 class FailingStore(MemoryStore):
-    """Fails at the calls that it is told to fail at."""
+    """Raises at the calls that are named in `fails`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,8 +73,8 @@ def variables(vm: Vm) -> dict[str, dict[str, str]]:
     return {"app-service": {"IDENTITY_HEADER": f"secret of {vm.name}"}}
 
 
-class Signing:
-    """What signs, as the admin API sees it."""
+class CredentialsStub:
+    """The keys and certificates, as the admin API sees them."""
 
     def __init__(self, keys: Keyring) -> None:
         self._keys = keys
@@ -87,8 +87,8 @@ class Signing:
         self._keys.rotate(now_s)
 
 
-class Office:
-    """Everything behind the admin port."""
+class AdminServer:
+    """The services behind the admin port, its application, and a client."""
 
     def __init__(self, folder: Path) -> None:
         self.now_s = 1_795_377_286.0
@@ -100,23 +100,23 @@ class Office:
             self.store, self.fleet_index, lambda: self.now_s, self._open
         )
         self.token = AdminToken(folder / "admin-token")
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self.events_service = EventsService(
-            self.fleet_service, Clock(lambda: self.now_s), self.told.append
+            self.fleet_service, Clock(lambda: self.now_s), self.messages.append
         )
         self.keys = Keyring()
-        self.signing = Signing(self.keys)
+        self.credentials = CredentialsStub(self.keys)
         self.recorder = Recorder(100)
-        self.engines: list[FaultInjector | None] = []
-        self.faults = FaultService(self.fleet_service, lambda: self.now_s, self.engines.append)
+        self.injectors: list[FaultInjector | None] = []
+        self.faults = FaultService(self.fleet_service, lambda: self.now_s, self.injectors.append)
         self.services = AdminServices(
             fleet_service=self.fleet_service,
             events_service=self.events_service,
             faults=self.faults,
             recording=self.recorder,
-            credentials=self.signing,
+            credentials=self.credentials,
             endpoint_variables=variables,
-            metrics=CountedMetrics(),
+            metrics=MetricsStub(),
             token=self.token,
         )
         self.application = application(self.services, frozenset({"host"}))
@@ -148,23 +148,23 @@ class Office:
         try:
             yield feed
         finally:
-            feed.gone.set()
+            feed.is_closed.set()
             await task
 
 
 class Feed:
-    """One reader of a feed, spoken to as the web server would."""
+    """A reader of a feed, called as the web server calls the application."""
 
-    def __init__(self, office: Office, path: str, query: str, headers: dict[str, str]) -> None:
-        self.office, self.path, self.query = office, path, query
+    def __init__(self, server: AdminServer, path: str, query: str, headers: dict[str, str]) -> None:
+        self.server, self.path, self.query = server, path, query
         self.headers = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.gone = asyncio.Event()
-        self.free = asyncio.Event()
-        self.free.set()
+        self.is_closed = asyncio.Event()
+        self.may_send = asyncio.Event()
+        self.may_send.set()
 
     async def run(self) -> None:
-        text = self.office.token.path.read_text().strip()
+        text = self.server.token.path.read_text().strip()
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -178,19 +178,19 @@ class Feed:
                 *self.headers,
             ],
         }
-        await self.office.application(scope, self._receive, self._send)
+        await self.server.application(scope, self._receive, self._send)
         self.messages.put_nowait({"type": "end"})
 
     async def _receive(self) -> dict[str, Any]:
-        await self.gone.wait()
+        await self.is_closed.wait()
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Any) -> None:
-        await self.free.wait()
+        await self.may_send.wait()
         self.messages.put_nowait(message)
 
     async def next(self) -> dict[str, str]:
-        """Wait for the next event, or the end of the answer, which is empty."""
+        """Wait for the next event; an empty one is the end of the answer."""
         while True:
             message = await self.messages.get()
             if message["type"] == "end":
@@ -201,16 +201,16 @@ class Feed:
                     return {key: value for key, _, value in lines}
 
 
-def at_work(folder: Path, work: Callable[[Office], Awaitable[T]]) -> T:
-    """Run `work` with an office, and close it."""
+def with_server(folder: Path, work: Callable[[AdminServer], Awaitable[T]]) -> T:
+    """Run `work` with a server, and close it."""
 
     async def whole() -> T:
-        office = Office(folder)
+        server = AdminServer(folder)
         try:
-            return await work(office)
+            return await work(server)
         finally:
-            await office.api.aclose()
-            office.store.fails.clear()
-            office.fleet_service.close()
+            await server.api.aclose()
+            server.store.fails.clear()
+            server.fleet_service.close()
 
     return asyncio.run(whole())

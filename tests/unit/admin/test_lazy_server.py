@@ -1,4 +1,4 @@
-"""A connection of the web server has to say what it wants, and nobody has all connections."""
+"""The time-out of heads, and the bound on the connections of a caller."""
 
 import asyncio
 from collections import Counter
@@ -50,7 +50,7 @@ class Loop:
                 one.act()
 
 
-class Wire(asyncio.Transport):
+class CallerTransport(asyncio.Transport):
     """The transport of a caller."""
 
     def __init__(self, address: str) -> None:
@@ -70,7 +70,7 @@ class Wire(asyncio.Transport):
         pass
 
 
-class Here:
+class Connections:
     """A door's connections, with uvicorn's own protocol behind them."""
 
     def __init__(self) -> None:
@@ -84,11 +84,11 @@ class Here:
         self.config = uvicorn.Config(app, http=Connection, ws="none", log_config=None)
         self.make: Callable[..., Guarded] = Connection
 
-    def connect(self, address: str = "10.0.0.4") -> tuple[Guarded, Wire]:
-        wire = Wire(address)
+    def connect(self, address: str = "10.0.0.4") -> tuple[Guarded, CallerTransport]:
+        transport = CallerTransport(address)
         made = self.make(self.config, self.state, {}, _loop=self.loop)
-        made.connection_made(wire)
-        return made, wire
+        made.connection_made(transport)
+        return made, transport
 
 
 async def app(_scope: Any, _receive: Any, _send: Any) -> None:
@@ -96,51 +96,55 @@ async def app(_scope: Any, _receive: Any, _send: Any) -> None:
 
 
 @pytest.fixture
-def here() -> Here:
-    return Here()
+def connections() -> Connections:
+    return Connections()
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost"])
-def test_a_caller_who_does_not_say_what_he_wants_is_cut_off(here: Here, said: bytes) -> None:
-    connection, wire = here.connect()
-    if said:
-        connection.data_received(said)
-    assert here.loop.pending() == [HEAD_S]
-    here.loop.fire()
-    assert wire.is_aborted
+@pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost"])
+def test_caller_without_a_whole_head_is_disconnected(connections: Connections, head: bytes) -> None:
+    connection, transport = connections.connect()
+    if head:
+        connection.data_received(head)
+    assert connections.loop.pending() == [HEAD_S]
+    connections.loop.fire()
+    assert transport.is_aborted
     connection.connection_lost(None)
-    assert (here.loop.pending(), here.callers, here.state.connections) == ([], {}, set())
+    assert (connections.loop.pending(), connections.callers, connections.state.connections) == (
+        [],
+        {},
+        set(),
+    )
 
 
-def test_a_request_under_way_has_all_the_time_it_needs(here: Here) -> None:
-    connection, wire = here.connect()
+def test_request_under_way_has_no_timeout(connections: Connections) -> None:
+    connection, transport = connections.connect()
     connection.data_received(HEAD[:10])
     connection.data_received(HEAD[10:])
-    assert here.loop.pending() == []
-    assert not wire.is_aborted
+    assert connections.loop.pending() == []
+    assert not transport.is_aborted
 
 
-def test_the_next_request_has_to_be_complete_as_soon_from_its_first_byte(here: Here) -> None:
-    connection, wire = here.connect()
+def test_first_byte_of_the_next_head_starts_its_timeout(connections: Connections) -> None:
+    connection, transport = connections.connect()
     connection.data_received(HEAD)
     connection.cycle.response_complete = True
     connection.on_response_complete()
     # uvicorn's own patience between requests, which the first byte ends.
-    assert here.loop.pending() == [here.config.timeout_keep_alive]
+    assert connections.loop.pending() == [connections.config.timeout_keep_alive]
     connection.data_received(HEAD[:1])
     connection.data_received(HEAD[1:2])
-    assert here.loop.pending() == [HEAD_S]
-    here.loop.fire()
-    assert wire.is_aborted
+    assert connections.loop.pending() == [HEAD_S]
+    connections.loop.fire()
+    assert transport.is_aborted
 
 
-def test_one_address_cannot_have_all_connections(here: Here) -> None:
-    had = [here.connect() for _ in range(CALLER_CONNECTIONS)]
-    over, refused = here.connect()
-    _, other = here.connect("10.0.0.5")
+def test_connections_of_one_address_are_bounded(connections: Connections) -> None:
+    had = [connections.connect() for _ in range(CALLER_CONNECTIONS)]
+    over, refused = connections.connect()
+    _, other = connections.connect("10.0.0.5")
     assert refused.is_aborted
-    assert not any(wire.is_aborted for _, wire in [*had, (over, other)])
+    assert not any(transport.is_aborted for _, transport in [*had, (over, other)])
     over.connection_lost(None)
     had[0][0].connection_lost(None)
-    assert not here.connect()[1].is_aborted
-    assert here.connect()[1].is_aborted
+    assert not connections.connect()[1].is_aborted
+    assert connections.connect()[1].is_aborted

@@ -7,15 +7,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from openimds.admin.metrics import METRICS, MetricKind, MetricRow, exposition
-from tests.unit.admin.setup import Office, at_work
+from tests.unit.admin.setup import AdminServer, with_server
 
 ROOT = Path(__file__).parents[3]
 ROWS = [*METRICS.values()]
 
 
 def test_metrics_answer_is_prometheus_text(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        got = await office.api.get("/metrics")
+    async def work(server: AdminServer) -> None:
+        got = await server.api.get("/metrics")
         assert got.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         families = list(text_string_to_metric_families(got.text))
         assert all(family.documentation for family in families)
@@ -34,7 +34,7 @@ def test_metrics_answer_is_prometheus_text(tmp_path: Path) -> None:
             ("openimds_store_age_seconds",): 0.5,
         }
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

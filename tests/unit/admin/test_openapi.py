@@ -13,7 +13,7 @@ from openimds.admin.openapi import curl, example_query, example_value, openapi_d
 from openimds.admin.operation import EVENT_STREAM, Content, Operation, Tag
 from openimds.admin.operations import OPERATIONS
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
-from tests.unit.admin.setup import Office, at_work
+from tests.unit.admin.setup import AdminServer, with_server
 
 DOCUMENT: dict[str, Any] = json.loads(openapi_document())
 FREE = {"tags", "variables", "headers", "before", "after", "paths", "components"}
@@ -116,16 +116,16 @@ def test_names_of_members_are_camel_case() -> None:
             assert "_" not in member, name
 
 
-async def with_one_of_each(office: Office) -> dict[str, str]:
+async def with_one_of_each(server: AdminServer) -> dict[str, str]:
     """Fill a server with one of each thing; return the examples that differ here."""
-    await office.api.put("/v1/vms/web-1", json=example_of("put_vm"))
-    await office.events_service.load()
-    office.events_service.clock.is_virtual = True
-    declared = await office.api.post("/v1/events", json=example_of("declare_events"))
-    await office.api.post("/v1/scenarios", json=example_of("begin_scenario"))
-    (await office.api.post("/v1/faults", json=example_of("set_faults"))).raise_for_status()
+    await server.api.put("/v1/vms/web-1", json=example_of("put_vm"))
+    await server.events_service.load()
+    server.events_service.clock.is_virtual = True
+    declared = await server.api.post("/v1/events", json=example_of("declare_events"))
+    await server.api.post("/v1/scenarios", json=example_of("begin_scenario"))
+    (await server.api.post("/v1/faults", json=example_of("set_faults"))).raise_for_status()
     dispatcher = a_dispatcher(an_index(*a_fleet(**{"web-1": {"reach": {"address": ["10.0.0.4"]}}})))
-    dispatcher.set_observer(office.recorder)
+    dispatcher.set_observer(server.recorder)
     Talk(dispatcher, ("10.0.0.4", 5)).ask("/metadata/instance/compute/name?api-version=2021-02-01")
     return {"602D9444-D2CD-49C7-8624-8643E7171297": declared.json()["items"][0]["id"]}
 
@@ -139,20 +139,20 @@ def example_of(name: str) -> Any:
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=IDS)
 def test_example_request_gets_an_answer_like_the_example(tmp_path: Path, row: Operation) -> None:
-    async def work(office: Office) -> None:
-        ids = await with_one_of_each(office)
+    async def work(server: AdminServer) -> None:
+        ids = await with_one_of_each(server)
         if row.tag is Tag.IDENTITIES:
             (identity,) = example_of("list_identities")["items"]
             patch = {"identities": {"user": [identity["resourceId"]]}}
-            await office.api.patch("/v1/vms/web-1", json=patch)
+            await server.api.patch("/v1/vms/web-1", json=patch)
         path = row.example_path
         for example, real in ids.items():
             path = path.replace(example, real)
         if row.name == "complete_event":
-            await office.api.post(path.replace("complete", "start"))
+            await server.api.post(path.replace("complete", "start"))
         answer = row.answers[row.status]
         if answer and answer.media == (EVENT_STREAM,):
-            async with office.follow("since=0", path) as feed:
+            async with server.follow("since=0", path) as feed:
                 event = await feed.next()
             check(answer, json.loads(event["data"]))
             return
@@ -160,7 +160,7 @@ def test_example_request_gets_an_answer_like_the_example(tmp_path: Path, row: Op
         if row.takes:
             sent = msgspec.json.encode(example_value(row.takes))
             media = {"Content-Type": row.takes.media[0]}
-        got = await office.api.request(
+        got = await server.api.request(
             row.method, path, params=example_query(row), headers=media, content=sent
         )
         assert got.status_code in row.answers, got.text
@@ -177,7 +177,7 @@ def test_example_request_gets_an_answer_like_the_example(tmp_path: Path, row: Op
         )
         assert agree(shape(body), shape(example_value(answer))), body
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 def test_curl_line_quotes_the_body() -> None:

@@ -1,4 +1,4 @@
-"""What is published is for everybody: no token, no host check, no private half of a key."""
+"""The public port: no token, no host check, no private half of a key."""
 
 import json
 from typing import Any
@@ -29,14 +29,14 @@ URL = "http://127.0.0.1:8171"
 
 
 class Published:
-    """An office, and a client of what it publishes."""
+    """The credentials service, and a client of its public port."""
 
     def __init__(self, terms: TokenSettings) -> None:
-        self.office = CredentialsService(CaSettings(public_url=URL), terms)
+        self.server = CredentialsService(CaSettings(public_url=URL), terms)
         clouds = {CHINESE: "AzureChinaCloud"}
-        made = Publications(URL, self.office, clouds, lambda: NOW_S)
-        self.told: list[str] = []
-        served = application(made, self.told.append)
+        made = Publications(URL, self.server, clouds, lambda: NOW_S)
+        self.messages: list[str] = []
+        served = application(made, self.messages.append)
         self.client = TestClient(served, base_url="http://anything.example")
 
     def get(self, path: str) -> Any:
@@ -48,18 +48,18 @@ class Published:
     def token(self, tenant: str = TENANT, resource: str = "https://a") -> str:
         one = parse_vm("a", {"identities": {"system": True, "tenantId": tenant}})
         (identity,) = principals(one)
-        return self.office.tokens.sign(PendingToken("a", one.cloud, identity, resource), NOW_S).text
+        return self.server.tokens.sign(PendingToken("a", one.cloud, identity, resource), NOW_S).text
 
 
 @pytest.mark.parametrize("issuer", ["", URL])
 @pytest.mark.parametrize("version", ["", "v2.0/"])
-def test_a_token_verifies_with_what_its_tenant_publishes(issuer: str, version: str) -> None:
+def test_token_verifies_with_the_keys_of_its_tenant(issuer: str, version: str) -> None:
     here = Published(TokenSettings(86400, issuer, frozenset({"https://a"} if version else ())))
     described = here.get(f"/{TENANT}/{version}.well-known/openid-configuration")
     keys = here.get(described["jwks_uri"].removeprefix(URL))
     token = here.token()
     key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(token)["kid"]]
-    said = jwt.decode(
+    claims = jwt.decode(
         token,
         key.key,
         ["RS256"],
@@ -67,13 +67,13 @@ def test_a_token_verifies_with_what_its_tenant_publishes(issuer: str, version: s
         issuer=described["issuer"],
         options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
     )
-    assert said["tid"] == TENANT
+    assert claims["tid"] == TENANT
     if issuer:
-        found = f"{said['iss'].removesuffix('/')}/.well-known/openid-configuration"
+        found = f"{claims['iss'].removesuffix('/')}/.well-known/openid-configuration"
         assert here.get(found.removeprefix(URL)) == described
 
 
-def test_a_tenant_of_another_cloud_has_its_issuer() -> None:
+def test_tenant_of_another_cloud_has_its_issuer() -> None:
     here = Published(TokenSettings(86400))
     described = here.get(f"/{CHINESE}/.well-known/openid-configuration")
     assert described["issuer"] == f"https://sts.chinacloudapi.cn/{CHINESE}/"
@@ -82,7 +82,7 @@ def test_a_tenant_of_another_cloud_has_its_issuer() -> None:
 def test_no_private_number_is_published() -> None:
     here = Published(TokenSettings(86400))
     token = here.token()
-    key = here.office.keyring().signer(NOW_S).key.private_numbers()
+    key = here.server.keyring().signer(NOW_S).key.private_numbers()
     private = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
     for path in ("discovery/keys", "discovery/v2.0/keys"):
         text = here.client.get(f"/{TENANT}/{path}").text
@@ -97,14 +97,14 @@ def test_no_private_number_is_published() -> None:
     "path",
     ["/", "/x", f"/{TENANT}", "/not-a-tenant/discovery/keys", f"/{TENANT}/discovery/keys/"],
 )
-def test_anything_else_is_not_there_and_the_error_says_what_is(path: str) -> None:
+def test_unknown_path_is_a_404_that_lists_the_paths(path: str) -> None:
     here = Published(TokenSettings(86400))
     got = here.client.get(path)
     assert got.status_code == 404
     assert "/TENANT/.well-known/openid-configuration" in got.json()["error"]
 
 
-def test_nothing_can_be_changed_here() -> None:
+def test_post_is_a_405() -> None:
     here = Published(TokenSettings(86400))
     for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem"):
         got = here.client.post(path)
@@ -113,13 +113,13 @@ def test_nothing_can_be_changed_here() -> None:
 
 
 @pytest.mark.parametrize("path", [f"/{TENANT}/discovery/keys", "/pki/bundle.pem"])
-def test_head_says_what_get_says_but_for_the_body(path: str) -> None:
+def test_head_answers_like_get_on_the_public_port(path: str) -> None:
     here = Published(TokenSettings(86400))
     head, get = here.client.head(path), here.client.get(path)
     assert (head.status_code, head.headers) == (200, get.headers)
 
 
-def test_certificates_are_encoded_once_until_the_authority_changes(
+def test_certificates_are_encoded_once_until_a_rotation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = Published(TokenSettings(86400))
@@ -129,14 +129,14 @@ def test_certificates_are_encoded_once_until_the_authority_changes(
     assert here.client.get("/pki/bundle.pem").content == first
     assert here.client.get("/pki/other.crt").status_code == 404
     assert encoded.call_count == 1
-    here.office.ca.rotate("root", NOW_S)
+    here.server.ca.rotate("root", NOW_S)
     second = here.client.get("/pki/bundle.pem").content
     roots = x509.load_pem_x509_certificates
     assert len(roots(second)) > len(roots(first))
     assert encoded.call_count == 2
 
 
-def test_keys_are_encoded_once_until_there_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_encoded_once_until_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Published(TokenSettings(86400))
     encoded = Mock(side_effect=jwks)
     monkeypatch.setattr(publication, "jwks", encoded)
@@ -145,13 +145,13 @@ def test_keys_are_encoded_once_until_there_is_another_one(monkeypatch: pytest.Mo
     assert second == {**row, "issuer": f"https://login.partner.microsoftonline.cn/{CHINESE}/v2.0"}
     assert here.get(f"/{TENANT}/discovery/keys") == {"keys": [row]}
     assert encoded.call_count == 1
-    here.office.rotate(NOW_S)
+    here.server.rotate(NOW_S)
     fresh, old = here.get(f"/{TENANT}/discovery/keys")["keys"]
     assert old == row
     assert fresh["n"] != row["n"]
 
 
-def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
+def test_unreadable_key_file_notifies_the_operator_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = Published(TokenSettings(86400))
@@ -159,20 +159,20 @@ def test_a_key_file_that_cannot_be_read_is_the_operators_to_know_once(
     def fail(*_: object) -> None:
         raise KeyFileError("/state/keys/a.pem: saw no key")
 
-    monkeypatch.setattr(here.office, "keyring", fail)
-    monkeypatch.setattr(here.office.ca, "authority", fail)
+    monkeypatch.setattr(here.server, "keyring", fail)
+    monkeypatch.setattr(here.server.ca, "authority", fail)
     for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem", "/pki/other.crt"):
         got = here.client.get(path)
         assert (got.status_code, got.headers["content-type"]) == (503, "application/json")
         assert "the operator was notified of the reason" in got.json()["error"]
         assert "/state" not in got.text
-    assert here.told == ["/state/keys/a.pem: saw no key"]
+    assert here.messages == ["/state/keys/a.pem: saw no key"]
 
 
-def test_the_certificates_of_a_leaf_are_where_it_says() -> None:
+def test_issuer_of_a_leaf_is_at_its_aia_url() -> None:
     here = Published(TokenSettings(86400))
     document = x509.load_pem_x509_certificates(here.client.get("/pki/bundle.pem").content)
-    leaf = here.office.ca.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
+    leaf = here.server.ca.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
     access = leaf.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
     (url,) = [one.access_location.value for one in access.value]
     assert url.startswith(URL + "/pki/")

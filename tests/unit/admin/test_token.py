@@ -16,7 +16,7 @@ def text(path: Path) -> str:
     return path.read_text().strip()
 
 
-def test_it_is_made_once_for_its_owner_alone(path: Path) -> None:
+def test_token_is_made_once_for_its_owner_alone(path: Path) -> None:
     token = AdminToken(path)
     made = text(path)
     assert len(made) >= 40
@@ -28,16 +28,14 @@ def test_it_is_made_once_for_its_owner_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("offered", ["", "x", "Ünicode", "token ", "TOKEN", "token\n"])
-def test_only_the_token_fits(path: Path, offered: str) -> None:
+def test_other_text_does_not_fit(path: Path, offered: str) -> None:
     token = AdminToken(path)
     path.write_text("token\n")
     assert token.fits("token")
     assert not token.fits(offered)
 
 
-def test_tokens_are_compared_in_a_time_that_tells_nothing(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokens_are_compared_in_constant_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
 
     def compare(one: bytes, other: bytes) -> bool:
@@ -50,7 +48,7 @@ def test_tokens_are_compared_in_a_time_that_tells_nothing(
     assert compared == [(text(path).encode(),) * 2]
 
 
-def test_whoever_replaces_the_file_has_rotated_the_token(path: Path) -> None:
+def test_replaced_file_rotates_the_token(path: Path) -> None:
     token = AdminToken(path)
     old = text(path)
     new = path.with_name("new")
@@ -61,7 +59,7 @@ def test_whoever_replaces_the_file_has_rotated_the_token(path: Path) -> None:
     assert not token.fits(old)
 
 
-def test_rotating_makes_another_one(path: Path) -> None:
+def test_rotation_makes_another_token(path: Path) -> None:
     token = AdminToken(path)
     old = text(path)
     # What a rotation that was cut short has left is in nobody's way.
@@ -74,55 +72,53 @@ def test_rotating_makes_another_one(path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == ["admin-token"]
 
 
-def test_a_rotation_that_fails_leaves_the_old_token(path: Path) -> None:
+def test_failed_rotation_leaves_the_old_token(path: Path) -> None:
     token = AdminToken(path)
     old = text(path)
     path.with_name(f"admin-token.{os.getpid()}").mkdir()
-    with pytest.raises(TokenError, match="is a directory; remove it and start again"):
+    with pytest.raises(TokenError, match="is a directory; remove the file and restart"):
         token.rotate()
     assert token.fits(old)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
-def test_a_file_that_others_may_use_is_refused(path: Path, mode: int) -> None:
+def test_token_file_open_to_others_is_refused(path: Path, mode: int) -> None:
     AdminToken(path)
     path.chmod(mode)
     with pytest.raises(TokenError) as caught:
         AdminToken(path)
     assert str(caught.value) == (
-        f"{path}: mode {mode:o} lets others read it; remove it and start again, and a new token "
-        "is made"
+        f"admin token {path}: mode {mode:o} lets others read it; remove the file and restart to "
+        "get a new token"
     )
 
 
 @pytest.mark.parametrize(
-    "content, said", [(b"", "it is empty"), (b" \n", "it is empty"), (b"\xff", "codec can't")]
+    "content, fault", [(b"", "it is empty"), (b" \n", "it is empty"), (b"\xff", "codec can't")]
 )
-def test_a_file_without_a_token_is_refused(path: Path, content: bytes, said: str) -> None:
+def test_token_file_without_a_token_is_refused(path: Path, content: bytes, fault: str) -> None:
     token = AdminToken(path)
     path.write_bytes(content)
     for use in (lambda: AdminToken(path), lambda: token.fits("")):
-        with pytest.raises(TokenError, match=said):
+        with pytest.raises(TokenError, match=fault):
             use()
 
 
-def test_a_file_that_has_gone_is_said(path: Path) -> None:
+def test_missing_token_file_is_an_error(path: Path) -> None:
     token = AdminToken(path)
     path.unlink()
     with pytest.raises(TokenError, match="no such file"):
         token.fits("x")
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_unwritable_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for where in ("file", "file/below"):
         with pytest.raises(TokenError, match=r"(not a|a plain file instead of its) directory"):
             AdminToken(tmp_path / where / "admin-token")
 
 
-def test_another_server_that_was_quicker_has_made_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_token_of_a_quicker_server_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     AdminToken(path)
     made = text(path)
     exists = Path.exists
@@ -131,7 +127,7 @@ def test_another_server_that_was_quicker_has_made_it(
     assert text(path) == made
 
 
-def test_looking_costs_no_reading_while_the_file_stays(
+def test_unchanged_token_file_is_not_read_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = AdminToken(path)

@@ -12,31 +12,31 @@ from openimds.fleet.store.port import StoreError
 from openimds.protocol.faults.fault import fault_to_value
 from openimds.protocol.faults.input import MOST_FAULTS, read_faults
 from openimds.protocol.request import query
-from tests.unit.admin.setup import Office, at_work
+from tests.unit.admin.setup import AdminServer, with_server
 
 QUERY = query("GET", b"/metadata/instance?api-version=2021-02-01")
 GONE = {"effect": "status", "status": 410}
 HANG = {"effect": "hang"}
 
 
-def run(folder: Path, work: Callable[[Office], Awaitable[None]]) -> None:
-    async def with_two_vms(office: Office) -> None:
+def run(folder: Path, work: Callable[[AdminServer], Awaitable[None]]) -> None:
+    async def with_two_vms(server: AdminServer) -> None:
         for name in ("a", "b"):
-            await office.api.put(f"/v1/vms/{name}", json={"compute": {"vmSize": "S"}})
-        await office.faults.load(())
-        await work(office)
+            await server.api.put(f"/v1/vms/{name}", json={"compute": {"vmSize": "S"}})
+        await server.faults.load(())
+        await work(server)
 
-    at_work(folder, with_two_vms)
+    with_server(folder, with_two_vms)
 
 
 def shown(faults: FaultService) -> list[tuple[str, str, dict[str, Any]]]:
     return [(active.key, active.origin, fault_to_value(active.spec)) for active in faults.running]
 
 
-async def restarted(office: Office, *of_file: dict[str, Any]) -> FaultService:
+async def restarted(server: AdminServer, *of_file: dict[str, Any]) -> FaultService:
     """Return the faults of another process over the same store."""
     engines: list[FaultInjector | None] = []
-    new = FaultService(office.fleet_service, lambda: office.now_s, engines.append)
+    new = FaultService(server.fleet_service, lambda: server.now_s, engines.append)
     await new.load(read_faults([*of_file]))
     return new
 
@@ -44,41 +44,41 @@ async def restarted(office: Office, *of_file: dict[str, Any]) -> FaultService:
 def test_injector_is_attached_while_a_fault_is_set(
     tmp_path: Path,
 ) -> None:
-    async def work(office: Office) -> None:
+    async def work(server: AdminServer) -> None:
         changes: list[int] = []
 
         async def on_change() -> None:
-            changes.append(len(office.faults.running))
+            changes.append(len(server.faults.running))
 
-        office.faults.on_change = on_change
-        assert await office.faults.clear() == 0
-        await office.faults.set(GONE)
-        await office.faults.set(HANG)
-        assert office.engines == [office.faults.injector]
-        assert await office.faults.clear("1") == 1
-        assert await office.faults.clear("1") == 0
-        assert office.engines == [office.faults.injector]
-        assert await office.faults.clear() == 1
-        assert office.engines == [office.faults.injector, None]
+        server.faults.on_change = on_change
+        assert await server.faults.clear() == 0
+        await server.faults.set(GONE)
+        await server.faults.set(HANG)
+        assert server.injectors == [server.faults.injector]
+        assert await server.faults.clear("1") == 1
+        assert await server.faults.clear("1") == 0
+        assert server.injectors == [server.faults.injector]
+        assert await server.faults.clear() == 1
+        assert server.injectors == [server.faults.injector, None]
         assert changes == [1, 2, 1, 0]
 
     run(tmp_path, work)
 
 
 def test_new_fault_is_returned_and_played(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        (new,) = await office.faults.set({**GONE, "vms": ["a"]})
+    async def work(server: AdminServer) -> None:
+        (new,) = await server.faults.set({**GONE, "vms": ["a"]})
         assert isinstance(new, ActiveFault)
-        assert (new.key, new.origin, new.begun_s) == ("1", "api", office.now_s)
-        assert office.faults.injector.fault("a", QUERY, office.now_s) is not None
-        assert (new.seen, new.played, office.faults.played) == (1, 1, {"status": 1})
+        assert (new.key, new.origin, new.begun_s) == ("1", "api", server.now_s)
+        assert server.faults.injector.fault("a", QUERY, server.now_s) is not None
+        assert (new.seen, new.played, server.faults.played) == (1, 1, {"status": 1})
 
     run(tmp_path, work)
 
 
 def test_playbook_is_played_for_some_vms_or_all(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        new = await office.faults.play("restart", "a", "b", refused_s=1)
+    async def work(server: AdminServer) -> None:
+        new = await server.faults.play("restart", "a", "b", refused_s=1)
         assert [fault_to_value(active.spec) for active in new] == [
             {"effect": "refused", "vms": ["a", "b"], "until_s": 1, "playbook": "restart"},
             {
@@ -89,41 +89,41 @@ def test_playbook_is_played_for_some_vms_or_all(tmp_path: Path) -> None:
                 "playbook": "restart",
             },
         ]
-        (one,) = await office.faults.play("old-region")
+        (one,) = await server.faults.play("old-region")
         assert fault_to_value(one.spec)["newest"] == "2020-10-01"
 
     run(tmp_path, work)
 
 
 def test_fault_of_the_api_survives_a_restart_with_its_time(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.faults.set({**GONE, "until_s": 70})
-        await office.faults.play("partial-document", "a")
-        await office.faults.set(HANG)
-        await office.faults.clear("1")
-        begun_s, office.now_s = office.now_s, office.now_s + 5
-        again = await restarted(office, {"effect": "reset"})
+    async def work(server: AdminServer) -> None:
+        await server.faults.set({**GONE, "until_s": 70})
+        await server.faults.play("partial-document", "a")
+        await server.faults.set(HANG)
+        await server.faults.clear("1")
+        begun_s, server.now_s = server.now_s, server.now_s + 5
+        again = await restarted(server, {"effect": "reset"})
         assert shown(again) == [
             ("4", "file", {"effect": "reset"}),
-            *shown(office.faults),
+            *shown(server.faults),
         ]
         assert [active.begun_s - begun_s for active in again.running] == [5, 0, 0]
         (new,) = await again.set(GONE)
         assert new.key == "5"
         await again.clear()
-        assert shown(await restarted(office)) == []
+        assert shown(await restarted(server)) == []
 
     run(tmp_path, work)
 
 
 def test_failing_store_leaves_the_faults_as_they_were(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.faults.set(HANG)
-        office.store.fails = {"write_events"}
-        for change in (office.faults.set(GONE), office.faults.clear()):
+    async def work(server: AdminServer) -> None:
+        await server.faults.set(HANG)
+        server.store.fails = {"write_events"}
+        for change in (server.faults.set(GONE), server.faults.clear()):
             with pytest.raises(StoreError):
                 await change
-        assert [members["effect"] for _, _, members in shown(office.faults)] == ["hang"]
+        assert [members["effect"] for _, _, members in shown(server.faults)] == ["hang"]
 
     run(tmp_path, work)
 
@@ -139,36 +139,36 @@ def test_failing_store_leaves_the_faults_as_they_were(tmp_path: Path) -> None:
 def test_refused_fault_changes_nothing(
     tmp_path: Path, value: object, where: str, seen: str
 ) -> None:
-    async def work(office: Office) -> None:
+    async def work(server: AdminServer) -> None:
         with pytest.raises(ConfigError) as caught:
-            await office.faults.set(value)
+            await server.faults.set(value)
         assert (caught.value.where, caught.value.seen) == (where, seen)
-        assert office.faults.running == ()
-        assert office.engines == []
+        assert server.faults.running == ()
+        assert server.injectors == []
 
     run(tmp_path, work)
 
 
 def test_number_of_faults_is_bounded(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
+    async def work(server: AdminServer) -> None:
         for _ in range(MOST_FAULTS - 1):
-            await office.faults.set(HANG)
+            await server.faults.set(HANG)
         with pytest.raises(ConfigError, match=f"saw more than {MOST_FAULTS} faults"):
-            await office.faults.play("restart")
-        await office.faults.set(HANG)
-        assert len(office.faults.running) == MOST_FAULTS
+            await server.faults.play("restart")
+        await server.faults.set(HANG)
+        assert len(server.faults.running) == MOST_FAULTS
 
     run(tmp_path, work)
 
 
 def test_unchanged_fault_of_the_file_keeps_its_counters(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        faults = office.faults
+    async def work(server: AdminServer) -> None:
+        faults = server.faults
         await faults.follow(read_faults([GONE, HANG]))
         await faults.set({"effect": "reset"})
         for _ in range(3):
-            faults.injector.fault("a", QUERY, office.now_s)
-        office.now_s += 5
+            faults.injector.fault("a", QUERY, server.now_s)
+        server.now_s += 5
         await faults.follow(read_faults([{"effect": "cut"}, GONE, GONE]))
         assert [(key, origin, members["effect"]) for key, origin, members in shown(faults)] == [
             ("4", "file", "cut"),
@@ -177,7 +177,7 @@ def test_unchanged_fault_of_the_file_keeps_its_counters(tmp_path: Path) -> None:
             ("3", "api", "reset"),
         ]
         assert [active.seen for active in faults.running] == [0, 3, 0, 3]
-        assert [office.now_s - active.begun_s for active in faults.running] == [0, 5, 0, 5]
+        assert [server.now_s - active.begun_s for active in faults.running] == [0, 5, 0, 5]
         await faults.follow(())
         assert [key for key, _, _ in shown(faults)] == ["3"]
 
@@ -185,18 +185,18 @@ def test_unchanged_fault_of_the_file_keeps_its_counters(tmp_path: Path) -> None:
 
 
 def test_file_may_name_vms_that_come_with_it(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        office.faults.check(read_faults([{**GONE, "vms": ["a", "new"]}]), ["new"])
+    async def work(server: AdminServer) -> None:
+        server.faults.check(read_faults([{**GONE, "vms": ["a", "new"]}]), ["new"])
         with pytest.raises(ConfigError, match='unknown VM "new"'):
-            office.faults.check(read_faults([{**GONE, "vms": ["new"]}]))
+            server.faults.check(read_faults([{**GONE, "vms": ["new"]}]))
 
     run(tmp_path, work)
 
 
 def test_file_that_names_an_unknown_vm_stops_the_start(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
+    async def work(server: AdminServer) -> None:
         with pytest.raises(ConfigError, match=r'faults\.vms: saw unknown VM "c"'):
-            await restarted(office, {**GONE, "vms": ["c"]})
+            await restarted(server, {**GONE, "vms": ["c"]})
 
     run(tmp_path, work)
 
@@ -205,12 +205,12 @@ def test_file_that_names_an_unknown_vm_stops_the_start(tmp_path: Path) -> None:
 def test_stale_document_is_that_of_when_the_fault_was_set(
     tmp_path: Path, vms: tuple[str, ...], stale: list[str]
 ) -> None:
-    async def work(office: Office) -> None:
+    async def work(server: AdminServer) -> None:
         fault = {"effect": "stale-document"}
-        await office.faults.set({**fault, "vms": [*vms]} if vms else fault)
+        await server.faults.set({**fault, "vms": [*vms]} if vms else fault)
         for name in ("a", "b"):
-            await office.api.put(f"/v1/vms/{name}", json={"compute": {"vmSize": "T"}})
-        hits = [office.faults.injector.fault(name, QUERY, office.now_s) for name in ("a", "b")]
+            await server.api.put(f"/v1/vms/{name}", json={"compute": {"vmSize": "T"}})
+        hits = [server.faults.injector.fault(name, QUERY, server.now_s) for name in ("a", "b")]
         before = [hit.before for hit in hits if hit and hit.before]
         assert [(vm.name, vm.document) for vm in before] == [
             (name, {"compute": {"vmSize": "S"}}) for name in stale
@@ -220,20 +220,20 @@ def test_stale_document_is_that_of_when_the_fault_was_set(
 
 
 def test_faults_of_the_file_are_cleared_without_the_store(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.faults.follow(read_faults([GONE]))
-        office.store.fails = {"write_events"}
-        assert await office.faults.clear() == 1
-        assert office.engines == [office.faults.injector, None]
+    async def work(server: AdminServer) -> None:
+        await server.faults.follow(read_faults([GONE]))
+        server.store.fails = {"write_events"}
+        assert await server.faults.clear() == 1
+        assert server.injectors == [server.faults.injector, None]
 
     run(tmp_path, work)
 
 
 def test_removed_vm_does_no_harm_after_a_restart(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.faults.set({"effect": "stale-document", "vms": ["a"]})
-        await office.api.delete("/v1/vms/a")
-        again = await restarted(office)
+    async def work(server: AdminServer) -> None:
+        await server.faults.set({"effect": "stale-document", "vms": ["a"]})
+        await server.api.delete("/v1/vms/a")
+        again = await restarted(server)
         assert [active.spec.vms for active in again.running] == [("a",)]
 
     run(tmp_path, work)

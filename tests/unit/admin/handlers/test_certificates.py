@@ -10,18 +10,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from openimds.credentials.pki.invalid_documents import SCENARIOS
 from openimds.facts.faults import BAD_DOCUMENTS
-from tests.unit.admin.setup import Office
+from tests.unit.admin.setup import AdminServer
 
 
 def ask(folder: Path, *calls: tuple[str, str]) -> list[Any]:
     async def play() -> list[Any]:
-        office = Office(folder)
-        return [await office.api.request(method, path) for method, path in calls]
+        server = AdminServer(folder)
+        return [await server.api.request(method, path) for method, path in calls]
 
     return asyncio.run(play())
 
 
-def test_the_certificates_are_shown_with_what_everybody_may_know(tmp_path: Path) -> None:
+def test_certificates_are_listed_with_their_public_facts(tmp_path: Path) -> None:
     (got,) = ask(tmp_path, ("GET", "/v1/certificates"))
     body = got.json()
     assert [one["isRoot"] for one in body["items"]] == [False, True]
@@ -42,9 +42,7 @@ def test_the_certificates_are_shown_with_what_everybody_may_know(tmp_path: Path)
     "part, still",
     [("leaf", [False, True]), ("intermediate", [True]), ("root", [])],
 )
-def test_a_part_is_replaced_and_what_was_there_stays(
-    tmp_path: Path, part: str, still: list[bool]
-) -> None:
+def test_replaced_certificate_stays_published(tmp_path: Path, part: str, still: list[bool]) -> None:
     """`still` tells of each certificate that is in use still whether it is the root."""
     before, after = ask(
         tmp_path, ("GET", "/v1/certificates"), ("POST", f"/v1/certificates/rotate?part={part}")
@@ -58,11 +56,11 @@ def test_a_part_is_replaced_and_what_was_there_stays(
 
 
 @pytest.mark.parametrize("query", ["", "?part=", "?part=trunk"])
-def test_a_part_that_is_none_is_refused(tmp_path: Path, query: str) -> None:
+def test_unknown_part_is_a_400(tmp_path: Path, query: str) -> None:
     (got,) = ask(tmp_path, ("POST", f"/v1/certificates/rotate{query}"))
     assert got.status_code == 400
     assert got.json()["detail"].endswith("expected one of leaf, intermediate, root")
 
 
-def test_every_scenario_that_may_be_written_down_can_be_played() -> None:
+def test_scenarios_of_the_facts_can_all_be_played() -> None:
     assert tuple(SCENARIOS) == BAD_DOCUMENTS

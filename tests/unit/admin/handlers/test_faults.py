@@ -8,23 +8,23 @@ import pytest
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.protocol.request import query
-from tests.unit.admin.setup import Office, at_work
+from tests.unit.admin.setup import AdminServer, with_server
 
 GONE = {"effect": "status", "status": 410}
 ASKED = query("GET", b"/metadata/instance?api-version=2021-02-01")
 
 
-async def listed(office: Office) -> list[dict[str, Any]]:
-    got = (await office.api.get("/v1/faults")).json()
+async def listed(server: AdminServer) -> list[dict[str, Any]]:
+    got = (await server.api.get("/v1/faults")).json()
     assert got["next"] is None
     items: list[dict[str, Any]] = got["items"]
     return items
 
 
-def test_a_fault_is_set_listed_with_what_it_did_and_cleared(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.api.put("/v1/vms/a", json={})
-        got = await office.api.post("/v1/faults", json={**GONE, "vms": ["a"], "nth": 2})
+def test_fault_is_set_listed_with_its_counts_and_cleared(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json={})
+        got = await server.api.post("/v1/faults", json={**GONE, "vms": ["a"], "nth": 2})
         assert got.status_code == 201
         expected = {
             "id": "1",
@@ -39,31 +39,31 @@ def test_a_fault_is_set_listed_with_what_it_did_and_cleared(tmp_path: Path) -> N
         }
         assert got.json() == {"items": [expected], "next": None}
         for _ in range(3):
-            office.faults.injector.fault("a", ASKED, office.now_s)
-        assert await listed(office) == [{**expected, "seen": 3, "played": 1}]
-        assert (await office.api.delete("/v1/faults/1")).status_code == 204
-        assert await listed(office) == []
-        gone = await office.api.delete("/v1/faults/1")
+            server.faults.injector.fault("a", ASKED, server.now_s)
+        assert await listed(server) == [{**expected, "seen": 3, "played": 1}]
+        assert (await server.api.delete("/v1/faults/1")).status_code == 204
+        assert await listed(server) == []
+        gone = await server.api.delete("/v1/faults/1")
         assert gone.status_code == 404
         assert gone.json()["detail"] == 'There is no fault "1"; GET /v1/faults lists them'
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_playbook_is_set_as_a_whole_and_all_are_cleared(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
+def test_playbook_sets_all_its_faults(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
         body = {"playbook": "restart", "refused_s": 1}
-        made = (await office.api.post("/v1/faults", json=body)).json()["items"]
+        made = (await server.api.post("/v1/faults", json=body)).json()["items"]
         assert [(one["effect"], one["playbook"]) for one in made] == [
             ("refused", "restart"),
             ("proxy-500", "restart"),
         ]
-        assert await listed(office) == made
-        assert (await office.api.delete("/v1/faults")).status_code == 204
-        assert await listed(office) == []
-        assert office.engines == [office.faults.injector, None]
+        assert await listed(server) == made
+        assert (await server.api.delete("/v1/faults")).status_code == 204
+        assert await listed(server) == []
+        assert server.injectors == [server.faults.injector, None]
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -78,34 +78,32 @@ def test_a_playbook_is_set_as_a_whole_and_all_are_cleared(tmp_path: Path) -> Non
         ({"playbook": "restart", "errors_s": 1}, "errors_s"),
     ],
 )
-def test_what_cannot_be_set_is_said_with_its_place(
-    tmp_path: Path, body: object, where: str
-) -> None:
-    async def work(office: Office) -> None:
-        got = await office.api.post("/v1/faults", json=body)
+def test_wrong_fault_is_refused_with_its_path(tmp_path: Path, body: object, where: str) -> None:
+    async def work(server: AdminServer) -> None:
+        got = await server.api.post("/v1/faults", json=body)
         assert (got.status_code, got.json()["where"]) == (422, where)
-        assert await listed(office) == []
+        assert await listed(server) == []
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 @pytest.mark.parametrize("method, path", [("POST", "/v1/faults"), ("DELETE", "/v1/faults")])
-def test_a_store_that_fails_changes_nothing(tmp_path: Path, method: str, path: str) -> None:
-    async def work(office: Office) -> None:
-        await office.api.post("/v1/faults", json=GONE)
-        before = await listed(office)
-        office.store.fails = {"write_events"}
-        got = await office.api.request(method, path, json=GONE)
+def test_failing_store_changes_no_fault(tmp_path: Path, method: str, path: str) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.post("/v1/faults", json=GONE)
+        before = await listed(server)
+        server.store.fails = {"write_events"}
+        got = await server.api.request(method, path, json=GONE)
         assert (got.status_code, got.json()["detail"]) == (503, "fleet.db: the disk is full")
-        assert (await office.api.delete("/v1/faults/1")).status_code == 503
-        assert await listed(office) == before
+        assert (await server.api.delete("/v1/faults/1")).status_code == 503
+        assert await listed(server) == before
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_playbooks_say_why_they_are_there(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        items = (await office.api.get("/v1/playbooks")).json()["items"]
+def test_playbooks_have_their_reason_and_parameters(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        items = (await server.api.get("/v1/playbooks")).json()["items"]
         assert [one["playbook"] for one in items] == [*PLAYBOOKS]
         update = items[0]
         assert update["why"] == PLAYBOOKS["service-update"].why
@@ -119,12 +117,12 @@ def test_playbooks_say_why_they_are_there(tmp_path: Path) -> None:
             }
         ]
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_the_description_knows_every_effect_and_its_bounds(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        document = (await office.api.get("/openapi.json")).json()
+def test_openapi_has_every_effect_with_its_bounds(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        document = (await server.api.get("/openapi.json")).json()
         schemas = document["components"]["schemas"]
         body = document["paths"]["/v1/faults"]["post"]["requestBody"]["content"]
         alternatives = body["application/json"]["schema"]["oneOf"]
@@ -141,4 +139,4 @@ def test_the_description_knows_every_effect_and_its_bounds(tmp_path: Path) -> No
             *("effect", "vms", "fromS", "untilS"),
         }
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)

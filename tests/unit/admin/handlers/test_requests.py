@@ -1,4 +1,4 @@
-"""What guests have asked, over the admin API."""
+"""The recorded requests of guests over the admin API."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from openimds.admin.handlers.requests import request_view
 from openimds.facts.lint import rule
 from openimds.protocol.lint import Finding, Record, report
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
-from tests.unit.admin.setup import Office, at_work
+from tests.unit.admin.setup import AdminServer, with_server
 
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01"
 FEED = "/v1/requests/feed"
@@ -23,10 +23,10 @@ FLEET = a_fleet(
 )
 
 
-def guests(office: Office) -> tuple[Talk, Talk, Talk]:
-    """Two VMs and a stranger, whose requests the office hears of."""
+def guests(server: AdminServer) -> tuple[Talk, Talk, Talk]:
+    """Return two VMs and an unknown caller, whose requests the server records."""
     dispatcher = a_dispatcher(an_index(*FLEET))
-    dispatcher.set_observer(office.recorder)
+    dispatcher.set_observer(server.recorder)
     return (
         Talk(dispatcher, ("10.0.0.1", 5)),
         Talk(dispatcher, ("10.0.0.2", 5)),
@@ -34,18 +34,18 @@ def guests(office: Office) -> tuple[Talk, Talk, Talk]:
     )
 
 
-async def listed(office: Office, query: str = "") -> list[dict[str, Any]]:
-    got = await office.api.get(f"/v1/requests{query}")
+async def listed(server: AdminServer, query: str = "") -> list[dict[str, Any]]:
+    got = await server.api.get(f"/v1/requests{query}")
     assert got.status_code == 200, got.text
     found: list[dict[str, Any]] = got.json()["items"]
     return found
 
 
-def test_a_request_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        first, _, _ = guests(office)
+def test_request_is_listed_with_every_member(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        first, _, _ = guests(server)
         first.ask(NAME, Via="1.1 a", VIA="1.1 b", Secret="hush")
-        (shown,) = await listed(office)
+        (shown,) = await listed(server)
         assert shown == {
             "number": 1,
             "at": "2026-11-22T19:54:46.000Z",
@@ -71,22 +71,22 @@ def test_a_request_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None
         }
         assert shown["body"].startswith('{ "error": "Bad request')
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_the_end_of_a_token_is_shown(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        guests(office)[0].ask(NAME)
-        (record,) = office.recorder.records()
+def test_request_shows_the_end_of_its_token(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        guests(server)[0].ask(NAME)
+        (record,) = server.recorder.records()
         shown = request_view(structs.replace(record, token_until_s=1_795_463_986.0, body=b"\xff"))
         assert (shown.token_until, shown.body) == ("2026-11-23T19:59:46.000Z", "\ufffd")
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_requests_are_listed_by_pages_vm_endpoint_and_status(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        first, second, unknown_caller = guests(office)
+def test_requests_are_filtered_and_paged(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        first, second, unknown_caller = guests(server)
         first.ask(NAME)
         second.ask("/metadata/versions")
         unknown_caller.ask(NAME)
@@ -101,40 +101,40 @@ def test_requests_are_listed_by_pages_vm_endpoint_and_status(tmp_path: Path) -> 
             ("?vm=a&status=400", [1]),
             ("?status=0", []),
         ):
-            assert [one["number"] for one in await listed(office, query)] == numbers
-        page = (await office.api.get("/v1/requests?limit=1&vm=a")).json()
+            assert [one["number"] for one in await listed(server, query)] == numbers
+        page = (await server.api.get("/v1/requests?limit=1&vm=a")).json()
         assert ([one["number"] for one in page["items"]], page["next"]) == ([1], "1")
-        rest = (await office.api.get("/v1/requests?limit=1&vm=a&cursor=1")).json()
+        rest = (await server.api.get("/v1/requests?limit=1&vm=a&cursor=1")).json()
         assert ([one["number"] for one in rest["items"]], rest["next"]) == ([4], None)
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 @pytest.mark.parametrize("query", ["status=x", "status=600", "limit=0", "cursor=x"])
-def test_what_is_no_number_is_a_problem(tmp_path: Path, query: str) -> None:
-    async def work(office: Office) -> None:
-        assert (await office.api.get(f"/v1/requests?{query}")).status_code == 400
+def test_wrong_number_in_a_query_is_a_400(tmp_path: Path, query: str) -> None:
+    async def work(server: AdminServer) -> None:
+        assert (await server.api.get(f"/v1/requests?{query}")).status_code == 400
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_what_is_cleared_is_gone_and_numbers_go_on(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        first, _, _ = guests(office)
+def test_numbers_continue_after_requests_are_cleared(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        first, _, _ = guests(server)
         first.ask(NAME)
-        assert (await office.api.delete("/v1/requests")).status_code == 204
+        assert (await server.api.delete("/v1/requests")).status_code == 204
         first.ask(NAME)
-        assert [one["number"] for one in await listed(office)] == [2]
+        assert [one["number"] for one in await listed(server)] == [2]
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_the_report_says_what_was_done_and_what_azure_says_to_it(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        first, second, _ = guests(office)
+def test_report_has_the_breach_and_the_rule(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        first, second, _ = guests(server)
         first.ask(NAME)
         second.ask(NAME, **{"X-Forwarded-For": "10.0.0.9"})
-        got = (await office.api.get("/v1/requests/report")).json()
+        got = (await server.api.get("/v1/requests/report")).json()
         row = rule("leaf_needs_text")
         assert got["next"] is None
         assert got["items"][0] == {
@@ -148,32 +148,32 @@ def test_the_report_says_what_was_done_and_what_azure_says_to_it(tmp_path: Path)
             "evidence": {"mark": "documented", "sources": ["S1", "S2"], "note": row.evidence.note},
         }
         assert [(one["vm"], one["rule"]) for one in got["items"][1:]] == [("b", "forwarded")]
-        alone = (await office.api.get("/v1/requests/report?vm=b")).json()["items"]
+        alone = (await server.api.get("/v1/requests/report?vm=b")).json()["items"]
         assert alone == got["items"][1:]
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_the_metrics_count_what_breaks_each_rule(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
+def test_metrics_count_the_breaches_of_each_rule(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
         async def metrics() -> str:
-            return (await office.api.get("/metrics")).text
+            return (await server.api.get("/metrics")).text
 
         assert "openimds_findings{" not in await metrics()
-        first, second, _ = guests(office)
+        first, second, _ = guests(server)
         for guest in (first, second):
             guest.ask(NAME)
         assert 'openimds_findings{rule="leaf_needs_text"} 2.0\n' in await metrics()
         assert 'openimds_findings{rule="leaf_needs_text"} 2.0\n' in await metrics()
         first.ask(NAME)
         assert 'openimds_findings{rule="leaf_needs_text"} 3.0\n' in await metrics()
-        office.recorder.clear()
+        server.recorder.clear()
         assert "openimds_findings{" not in await metrics()
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_many_who_ask_for_metrics_at_once_cost_one_look_at_the_requests(
+def test_concurrent_scrapes_judge_the_requests_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
@@ -184,35 +184,35 @@ def test_many_who_ask_for_metrics_at_once_cost_one_look_at_the_requests(
 
     monkeypatch.setattr(services, "report", counted)
 
-    async def work(office: Office) -> None:
-        first, _, _ = guests(office)
+    async def work(server: AdminServer) -> None:
+        first, _, _ = guests(server)
         first.ask(NAME)
-        got = await asyncio.gather(*(office.api.get("/metrics") for _ in range(5)))
+        got = await asyncio.gather(*(server.api.get("/metrics") for _ in range(5)))
         assert all('openimds_findings{rule="leaf_needs_text"} 1.0\n' in one.text for one in got)
         assert looks == [1]
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 @pytest.mark.parametrize(
     "method, path",
     [("GET", "/v1/requests"), ("DELETE", "/v1/requests"), ("GET", "/v1/requests/report")],
 )
-def test_without_recording_it_says_what_to_type(tmp_path: Path, method: str, path: str) -> None:
-    async def work(office: Office) -> None:
-        office.recorder.per_vm = 0
-        got = await office.api.request(method, path)
+def test_answer_without_recording_names_the_command(tmp_path: Path, method: str, path: str) -> None:
+    async def work(server: AdminServer) -> None:
+        server.recorder.per_vm = 0
+        got = await server.api.request(method, path)
         assert got.status_code == 409
         detail = got.json()["detail"]
         assert "openimds serve --record 1000" in detail
         assert "openimds requests --follow" in detail
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_requests_are_followed_as_they_come_even_if_none_is_kept(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        office.recorder.per_vm = 0
+def test_requests_are_followed_without_recording(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        server.recorder.per_vm = 0
         looking: list[bool] = []
         begun = asyncio.Event()
 
@@ -220,9 +220,9 @@ def test_requests_are_followed_as_they_come_even_if_none_is_kept(tmp_path: Path)
             looking.append(is_looking)
             begun.set()
 
-        office.recorder.on_active = look
-        first, second, _ = guests(office)
-        async with office.follow("vm=b", FEED) as feed:
+        server.recorder.on_active = look
+        first, second, _ = guests(server)
+        async with server.follow("vm=b", FEED) as feed:
             await begun.wait()
             first.ask(NAME)
             second.ask(NAME)
@@ -231,9 +231,9 @@ def test_requests_are_followed_as_they_come_even_if_none_is_kept(tmp_path: Path)
             assert json.loads(event["data"])["vm"] == "b"
             assert looking == [True]
         assert looking == [True, False]
-        assert office.recorder.records() == ()
+        assert server.recorder.records() == ()
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -248,25 +248,25 @@ def test_requests_are_followed_as_they_come_even_if_none_is_kept(tmp_path: Path)
         ("since=0", {"Last-Event-ID": "nonsense"}, ["1", "2"]),
     ],
 )
-def test_a_feed_begins_with_what_is_held_after_a_number(
+def test_feed_begins_with_the_records_after_a_number(
     tmp_path: Path, query: str, headers: dict[str, str], numbers: list[str]
 ) -> None:
-    async def work(office: Office) -> None:
-        first, second, _ = guests(office)
+    async def work(server: AdminServer) -> None:
+        first, second, _ = guests(server)
         first.ask(NAME)
         second.ask(NAME)
-        async with office.follow(query, FEED, **headers) as feed:
+        async with server.follow(query, FEED, **headers) as feed:
             assert [(await feed.next())["id"] for _ in numbers] == numbers
             second.ask(NAME)
             assert (await feed.next())["id"] == "3"
-            office.recorder.end_feeds()
+            server.recorder.end_feeds()
             assert await feed.next() == {}
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_feed_wants_a_status_that_can_be(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        assert (await office.api.get(f"{FEED}?status=x")).status_code == 400
+def test_feed_with_a_wrong_status_is_a_400(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        assert (await server.api.get(f"{FEED}?status=x")).status_code == 400
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)

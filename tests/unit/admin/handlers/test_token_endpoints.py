@@ -2,37 +2,37 @@
 
 from pathlib import Path
 
-from tests.unit.admin.setup import Office, at_work
+from tests.unit.admin.setup import AdminServer, with_server
 
 
 def test_variables_of_a_vm_are_its_own_and_not_cached(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
+    async def work(server: AdminServer) -> None:
         for name in ("web-1", "db-1"):
-            assert (await office.api.put(f"/v1/vms/{name}", json={})).status_code == 201
-        got = await office.api.get("/v1/vms/db-1/endpoints")
+            assert (await server.api.put(f"/v1/vms/{name}", json={})).status_code == 201
+        got = await server.api.get("/v1/vms/db-1/endpoints")
         assert got.json() == {
             "vm": "db-1",
             "variables": {"app-service": {"IDENTITY_HEADER": "secret of db-1"}},
         }
         assert got.headers["cache-control"] == "no-store"
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 def test_variables_of_a_missing_vm_are_a_404(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        got = await office.api.get("/v1/vms/x/endpoints")
+    async def work(server: AdminServer) -> None:
+        got = await server.api.get("/v1/vms/x/endpoints")
         assert got.status_code == 404
         assert got.json()["detail"] == 'There is no VM "x"; GET /v1/vms lists them'
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 def test_variables_need_the_token(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.api.put("/v1/vms/web-1", json={})
-        without_token = office.client(Authorization="Bearer x")
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/web-1", json={})
+        without_token = server.client(Authorization="Bearer x")
         assert (await without_token.get("/v1/vms/web-1/endpoints")).status_code == 401
         await without_token.aclose()
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)

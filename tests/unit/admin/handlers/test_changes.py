@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from openimds.admin.operations import OPERATIONS
-from openimds.fleet import service as desk_module
-from tests.unit.admin.setup import Office, at_work
+from openimds.fleet import service as service_module
+from tests.unit.admin.setup import AdminServer, with_server
 
 
 def references(value: object) -> list[str]:
@@ -19,9 +19,9 @@ def references(value: object) -> list[str]:
     return []
 
 
-def test_the_description_names_every_operation_and_resolves(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        document = (await office.api.get("/openapi.json")).json()
+def test_document_has_every_operation_and_resolves(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        document = (await server.api.get("/openapi.json")).json()
         assert document["openapi"].startswith("3.1.")
         assert document["info"].keys() >= {"title", "version"}
         described = {
@@ -49,17 +49,17 @@ def test_the_description_names_every_operation_and_resolves(tmp_path: Path) -> N
             *document["components"]["schemas"]
         }
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.api.put("/v1/vms/old", json={})
-        async with office.follow() as feed:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/old", json={})
+        async with server.follow() as feed:
             start = await feed.messages.get()
             assert start["status"] == 200
             assert (b"content-type", b"text/event-stream; charset=utf-8") in start["headers"]
-            await office.api.put("/v1/vms/a", json={"classic": True})
+            await server.api.put("/v1/vms/a", json={"classic": True})
             event = await feed.next()
         assert (event["id"], event["event"]) == ("2", "change")
         assert json.loads(event["data"]) == {
@@ -70,9 +70,9 @@ def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
             "kind": "put",
             "origin": "api",
         }
-        assert not office.fleet_service._feeds
+        assert not server.fleet_service._feeds
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -86,42 +86,42 @@ def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
         ("since=2", {"Last-Event-ID": "x"}, 3),
     ],
 )
-def test_changes_are_followed_from_where_one_left(
+def test_changes_are_followed_from_a_position(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, headers: dict[str, str], first: int
 ) -> None:
     monkeypatch.setattr("openimds.admin.handlers.changes.PAGE", 2)
 
-    async def work(office: Office) -> None:
+    async def work(server: AdminServer) -> None:
         for number in range(5):
-            await office.api.put(f"/v1/vms/{number}", json={})
-        async with office.follow(query, **headers) as feed:
-            put = asyncio.create_task(office.api.put("/v1/vms/live", json={}))
+            await server.api.put(f"/v1/vms/{number}", json={})
+        async with server.follow(query, **headers) as feed:
+            put = asyncio.create_task(server.api.put("/v1/vms/live", json={}))
             got = [(await feed.next())["id"] for _ in range(first, 7)]
             await put
         assert got == [str(number) for number in range(first, 7)]
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_reader_who_is_too_slow_is_cut_and_loses_nothing(
+def test_slow_reader_is_cut_and_resumes_without_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk_module, "_FEED_LENGTH", 4)
+    monkeypatch.setattr(service_module, "_FEED_LENGTH", 4)
 
-    async def work(office: Office) -> None:
-        async with office.follow() as feed:
+    async def work(server: AdminServer) -> None:
+        async with server.follow() as feed:
             await feed.messages.get()
-            feed.free.clear()
+            feed.may_send.clear()
             for number in range(12):
-                await office.api.put(f"/v1/vms/{number}", json={})
-            feed.free.set()
+                await server.api.put(f"/v1/vms/{number}", json={})
+            feed.may_send.set()
             seen = []
             while event := await feed.next():
                 seen.append(int(event["id"]))
         assert seen == list(range(1, len(seen) + 1))
         assert 1 <= len(seen) < 12
-        async with office.follow("", **{"Last-Event-ID": str(seen[-1])}) as feed:
+        async with server.follow("", **{"Last-Event-ID": str(seen[-1])}) as feed:
             rest = [int((await feed.next())["id"]) for _ in range(12 - len(seen))]
         assert seen + rest == list(range(1, 13))
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)

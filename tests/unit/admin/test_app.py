@@ -10,7 +10,7 @@ from openimds.admin import auth
 from openimds.admin.handlers import events, faults, requests
 from openimds.admin.operations import OPERATIONS
 from openimds.fleet.store.port import Change
-from tests.unit.admin.setup import JSON, MERGE, TAKEN, Office, at_work
+from tests.unit.admin.setup import JSON, MERGE, TAKEN, AdminServer, with_server
 
 LARGE = b'{"compute": {"vmSize": "%s"}}' % (b"x" * (1 << 20))
 PROBLEMS: list[tuple[int, str, str, dict[str, Any]]] = [
@@ -78,24 +78,24 @@ def is_a_problem(got: httpx2.Response, status: int) -> bool:
 
 
 @pytest.mark.parametrize("status, method, path, more", PROBLEMS)
-def test_every_refusal_has_one_shape_and_changes_nothing(
+def test_refusal_has_one_shape_and_changes_nothing(
     tmp_path: Path, status: int, method: str, path: str, more: dict[str, Any]
 ) -> None:
-    async def work(office: Office) -> None:
-        await office.api.put("/v1/vms/a", json={"reach": {"address": ["10.0.0.1"]}})
-        before, generation = office.store.changes(0, 9), office.fleet_index.generation
-        got = await office.api.request(method, path, **more)
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json={"reach": {"address": ["10.0.0.1"]}})
+        before, generation = server.store.changes(0, 9), server.fleet_index.generation
+        got = await server.api.request(method, path, **more)
         assert is_a_problem(got, status)
-        assert (office.store.changes(0, 9), office.fleet_index.generation) == (before, generation)
+        assert (server.store.changes(0, 9), server.fleet_index.generation) == (before, generation)
         if status == 405:
             assert method not in got.headers["allow"].split(", ")
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_refusal_of_a_body_says_where_and_what(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        got = await office.api.put("/v1/vms/b", json={"compute": {"vmsize": "x"}})
+def test_refusal_of_a_body_has_its_path_and_a_hint(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        got = await server.api.put("/v1/vms/b", json={"compute": {"vmsize": "x"}})
         problem = got.json()
         assert (problem["where"], problem["seen"], problem["hint"]) == (
             "vms.b.compute",
@@ -106,13 +106,13 @@ def test_a_refusal_of_a_body_says_where_and_what(tmp_path: Path) -> None:
             'vms.b.compute: saw unknown key "vmsize". Did you mean "vmSize"? Expected one of '
         )
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_failing_store_is_a_503_for_all_that_needs_it(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        await office.api.put("/v1/vms/a", json={})
-        office.store.fails = {"get", "page", "changes", "revision", "write"}
+def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json={})
+        server.store.fails = {"get", "page", "changes", "revision", "write"}
         for row in OPERATIONS:
             of_others = (*events.OPERATIONS, *faults.OPERATIONS, *requests.OPERATIONS)
             if row in of_others or row.name in (
@@ -125,45 +125,43 @@ def test_a_failing_store_is_a_503_for_all_that_needs_it(tmp_path: Path) -> None:
             ):
                 continue
             more: dict[str, Any] = {"json": {"classic": True}} if row.takes else {}
-            got = await office.api.request(row.method, row.path.replace("{name}", "a"), **more)
+            got = await server.api.request(row.method, row.path.replace("{name}", "a"), **more)
             if (row.is_open and row.name != "get_readiness") or row.name == "get_document":
                 assert got.status_code == 200
             else:
                 assert is_a_problem(got, 503)
                 assert got.json()["detail"] == "fleet.db: the disk is full"
-        office.store.fails.clear()
-        assert (await office.api.get("/readyz")).json() == {"status": "ready"}
+        server.store.fails.clear()
+        assert (await server.api.get("/readyz")).json() == {"status": "ready"}
 
-    at_work(tmp_path, work)
-
-
-def test_a_token_file_that_is_open_to_others_is_a_503(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        office.token.path.write_text("")
-        assert is_a_problem(await office.api.get("/v1/vms"), 503)
-        assert (await office.api.get("/healthz")).json() == {"status": "ok"}
-
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_body_that_takes_too_long_is_a_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unusable_token_file_is_a_503(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        server.token.path.write_text("")
+        assert is_a_problem(await server.api.get("/v1/vms"), 503)
+        assert (await server.api.get("/healthz")).json() == {"status": "ok"}
+
+    with_server(tmp_path, work)
+
+
+def test_slow_body_is_a_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MOST_BODY_S", 0)
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.Event().wait()
 
-    async def work(office: Office) -> None:
-        got = await office.api.put("/v1/vms/a", content=slowly(), headers=JSON)
+    async def work(server: AdminServer) -> None:
+        got = await server.api.put("/v1/vms/a", content=slowly(), headers=JSON)
         assert is_a_problem(got, 408)
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_body_that_breaks_off_is_no_mistake_of_ours(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
+def test_body_that_breaks_off_is_a_400(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
         sent: list[Any] = []
         messages: list[dict[str, Any]] = [
             {"type": "http.request", "body": b"{", "more_body": True},
@@ -176,53 +174,49 @@ def test_a_body_that_breaks_off_is_no_mistake_of_ours(tmp_path: Path) -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        token = office.token.path.read_text().strip().encode()
+        token = server.token.path.read_text().strip().encode()
         headers = [(b"host", b"localhost"), (b"authorization", b"Bearer " + token)]
         scope = {"type": "http", "method": "PUT", "path": "/v1/vms/a", "query_string": b""}
-        await office.application({**scope, "headers": headers}, receive, send)
+        await server.application({**scope, "headers": headers}, receive, send)
         assert sent[0]["status"] == 400
-        assert office.store.revision() == 0
+        assert server.store.revision() == 0
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_mistake_of_ours_is_a_problem_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def work(office: Office) -> None:
+def test_internal_error_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(server: AdminServer) -> None:
         def fail(*_: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(office.fleet_service, "put", fail)
-        got = await office.api.put("/v1/vms/a", json={})
+        monkeypatch.setattr(server.fleet_service, "put", fail)
+        got = await server.api.put("/v1/vms/a", json={})
         assert is_a_problem(got, 500)
         assert "ZeroDivisionError" in got.json()["detail"]
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_vm_that_goes_while_it_is_removed_is_a_404(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def work(office: Office) -> None:
-        await office.api.put("/v1/vms/a", json={})
-        answers = await asyncio.gather(*(office.api.delete("/v1/vms/a") for _ in range(6)))
+def test_vm_removed_twice_at_once_is_a_404(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json={})
+        answers = await asyncio.gather(*(server.api.delete("/v1/vms/a") for _ in range(6)))
         assert sorted(one.status_code for one in answers) == [204] + [404] * 5
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
 
 
-def test_a_change_that_began_ends_though_nobody_waits_for_it(tmp_path: Path) -> None:
-    async def work(office: Office) -> None:
-        feed = office.fleet_service.subscribe()
-        asking = asyncio.create_task(office.api.put("/v1/vms/a", json={}))
-        await office.is_opening.wait()
+def test_change_completes_after_its_caller_has_left(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        feed = server.fleet_service.subscribe()
+        asking = asyncio.create_task(server.api.put("/v1/vms/a", json={}))
+        await server.is_opening.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         change = await feed.get()
         assert isinstance(change, Change)
         assert change.name == "a"
-        assert office.fleet_index.by_name.keys() == {"a"}
+        assert server.fleet_index.by_name.keys() == {"a"}
 
-    at_work(tmp_path, work)
+    with_server(tmp_path, work)
