@@ -90,11 +90,13 @@ class FakeTransport(asyncio.Transport):
 class Talk:
     """One connection to a dispatcher."""
 
+    connection_type: type[Connection] = Connection
+
     def __init__(
         self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5), listener: str = ""
     ) -> None:
         self.transport = FakeTransport(peer)
-        self.connection = Connection(dispatcher, listener)
+        self.connection = self.connection_type(dispatcher, listener)
         self.connection.connection_made(self.transport)
 
     def send(self, data: bytes) -> bytes:

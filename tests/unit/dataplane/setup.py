@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.phase import Phase, Step
 from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.protocol.pending import AccessToken, Pending, PendingDocument, Result, Signature
 from tests.support.talk import (
@@ -57,17 +59,37 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+class TracedConnection(Connection):
+    """A connection that keeps its transitions, each as `(before, step, after)`."""
+
+    def __init__(self, dispatcher: Dispatcher, listener: str = "") -> None:
+        self.trace: list[tuple[Phase, Step, Phase]] = []
+        super().__init__(dispatcher, listener)
+
+    def _move(self, step: Step) -> None:
+        before = self.phase
+        super()._move(step)
+        self.trace.append((before, step, self.phase))
+
+
+class TracedTalk(Talk):
+    """One traced connection to a dispatcher."""
+
+    connection_type = TracedConnection
+    connection: TracedConnection
+
+
 class Stage:
     """A dispatcher with its provider and clocks, and one connection to it."""
 
-    def __init__(self, **dispatcher: Any) -> None:
+    def __init__(self, talk: type[Talk] = Talk, **dispatcher: Any) -> None:
         self.provider, self.now, self.utc_s = ManualProvider(), FakeClock(), UTC_S
         vms = a_fleet(**{"vm-1": IDENTITY})
         self.dispatcher: Dispatcher = a_dispatcher(
             an_index(*vms), provider=self.provider, now=self.now, **dispatcher
         )
         self.dispatcher.utc = lambda: self.utc_s
-        self.talk = Talk(self.dispatcher)
+        self.talk = talk(self.dispatcher)
 
     def send(self, *targets: str, **headers: str) -> bytes:
         head = {"Metadata": "true", **headers}
@@ -87,10 +109,10 @@ class Stage:
 Play = Callable[[Stage], Coroutine[Any, Any, None]]
 
 
-def run(play: Play, **dispatcher: Any) -> None:
-    """Run a test with a stage on a new loop."""
+def run(play: Play, **stage: Any) -> None:
+    """Run a test on a new loop; the keywords are those of its stage."""
 
     async def both() -> None:
-        await play(Stage(**dispatcher))
+        await play(Stage(**stage))
 
     asyncio.run(both())
