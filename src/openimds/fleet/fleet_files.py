@@ -57,22 +57,24 @@ def read_fleet(path: str) -> FleetFileContents:
     Raises:
         ConfigError: a file cannot be read or does not fit, or two files name one VM.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        return _read_one(path)
+    files, folder = [path], Path(path)
+    if folder.is_dir():
+        files = [str(file) for file in sorted(folder.iterdir()) if _is_fleet_file(file)]
     file_of: dict[str, str] = {}
     vms: list[Vm] = []
     events: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
-    for file in sorted(folder.iterdir()):
-        if file.suffix not in FILE_ENDINGS or file.name.startswith("."):
-            continue
-        contents = _read_one(str(file))
+    for file in files:
+        value = read_file(file)
+        try:
+            contents = fleet_contents(value)
+        except ConfigError as error:
+            raise error.inside(file) from None
         for vm in contents.vms:
             if vm.name in file_of:
                 seen = f"a VM that {file_of[vm.name]} names too"
                 raise ConfigError(f"{file}: vms.{vm.name}", seen, "each VM in one file")
-            file_of[vm.name] = file.name
+            file_of[vm.name] = Path(file).name
         vms += contents.vms
         events += contents.events
         faults += contents.faults
@@ -134,9 +136,5 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _read_one(path: str) -> FleetFileContents:
-    value = read_file(path)
-    try:
-        return fleet_contents(value)
-    except ConfigError as error:
-        raise error.inside(path) from None
+def _is_fleet_file(file: Path) -> bool:
+    return file.suffix in FILE_ENDINGS and not file.name.startswith(".")

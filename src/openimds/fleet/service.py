@@ -16,9 +16,8 @@ import msgspec.json
 from openimds.errors import ConfigError
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, Write
-from openimds.vm.fleet_file import merge_patch
-from openimds.vm.fleet_file import parse_vm as read_vm
-from openimds.vm.serialize import vm_to_value
+from openimds.vm.fleet_file import merge_patch, parse_vm
+from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
 
 T = TypeVar("T")
@@ -30,18 +29,13 @@ _PAGE = 5000
 _SLICE = 200
 
 
-def encode_vm(vm: Vm) -> bytes:
-    """Encode a VM as the body that the store keeps; equal VMs have equal bodies."""
-    return msgspec.json.encode(vm_to_value(vm), order="sorted")
-
-
 def decode_vm(stored: StoredVm) -> Vm:
     """Decode the body of a stored VM.
 
     Raises:
         ConfigError: another release wrote the body, with other keys.
     """
-    return read_vm(stored.name, msgspec.json.decode(stored.body))
+    return parse_vm(stored.name, msgspec.json.decode(stored.body))
 
 
 class FleetService:
@@ -125,7 +119,7 @@ class FleetService:
                 merged = merge_patch(msgspec.json.decode(stored.body), patch)
             except RecursionError:
                 raise ConfigError("body", "values nested too deeply", "a merge patch") from None
-            changed = read_vm(name, merged)
+            changed = parse_vm(name, merged)
             return (await self._put(changed, who, expected))[0]
 
     async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:

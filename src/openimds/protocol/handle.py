@@ -93,21 +93,15 @@ def _versions(_: Query, subject: Subject, _now_s: float) -> Response:
 
 
 def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
-    return _node(query, subject.vm, ("instance", *query.route))
-
-
-def _root(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
-    return _node(query, subject.vm, ())
-
-
-def _node(query: Query, vm: Vm, route: tuple[str, ...]) -> Response | Refusal:
-    """Answer with the node of a VM's document at the end of a route from the root."""
+    """Answer with a node of the instance document; the root is the object around it."""
     tree = tree_at(
         query.parameters["api-version"],
-        is_classic=vm.classic,
+        is_classic=subject.vm.classic,
         is_extended=query.parameters.get("extended", "").lower() == "true",
     )
-    node = descend({"instance": complete(vm, tree)}, route)
+    assert query.endpoint is not None  # As in `handle`.
+    above = ("instance",) if query.endpoint.handler == "instance" else ()
+    node = descend({"instance": complete(subject.vm, tree)}, (*above, *query.route))
     if node is MISSING:
         return refuse("not_found", query)
     media = (query.parameters.get("format") or "json").lower()
@@ -197,7 +191,7 @@ HANDLERS: dict[str, _Handler] = {
     "issue_credential": _credential,
     "load_balancer": _load_balancer,
     "platform_metadata": _platform_metadata,
-    "root": _root,
+    "root": _instance,
     "scheduled_events": _scheduled_events,
     "token": _token,
     "versions": _versions,

@@ -2,29 +2,28 @@
 
 from typing import Any
 
+import msgspec.json
 from msgspec import to_builtins
 
 from openimds.facts.clouds import PUBLIC
 from openimds.vm.tags import as_mapping
 from openimds.vm.types import Vm
 
+_encode = msgspec.json.Encoder(order="sorted").encode
 
-def vm_to_value(vm: Vm) -> dict[str, Any]:
-    """Return a VM in the shape of a fleet file, without its name and without defaults.
 
-    `fleet_file.parse_vm` of the result gives an equal VM.
+def encode_vm(vm: Vm) -> bytes:
+    """Encode a VM as JSON in the shape of a fleet file, without its name and without defaults.
+
+    `fleet_file.parse_vm` of the decoded result gives an equal VM; equal VMs have equal bytes.
     """
     value: dict[str, Any] = to_builtins(vm)
     del value["name"]
     if vm.cloud == PUBLIC:
         value.pop("cloud", None)
     for key in ("identities", "reach"):
-        members = value.pop(key, {})
-        if members:
-            value[key] = {
-                name: [*member] if isinstance(member, tuple) else member
-                for name, member in members.items()
-            }
+        if not value.get(key):
+            value.pop(key, None)
     value |= value.pop("document", {})
     compute = value.get("compute", {})
     if "tagsList" in compute:
@@ -32,4 +31,10 @@ def vm_to_value(vm: Vm) -> dict[str, Any]:
         if tags is not None:
             del compute["tagsList"]
             compute["tags"] = tags
+    return _encode(value)
+
+
+def vm_to_value(vm: Vm) -> dict[str, Any]:
+    """Return a VM in the shape of a fleet file, in plain dicts and lists; see `encode_vm`."""
+    value: dict[str, Any] = msgspec.json.decode(encode_vm(vm))
     return value

@@ -67,7 +67,8 @@ class _Composer:
         """Return the value that begins with an event."""
         kind = type(event)
         if kind is yaml.ScalarEvent:
-            value = self._scalar(event)
+            tag = _tag(event)
+            value = event.value if tag in _TEXT_TAGS else self._constructed(event, tag)
         elif kind is not yaml.AliasEvent and event.tag not in _COLLECTIONS:
             raise ValueError(f"the tag {event.tag}, which is not safe here{_line(event)}")
         elif kind is yaml.MappingStartEvent:
@@ -84,19 +85,13 @@ class _Composer:
             self._anchored[event.anchor] = value
         return value
 
-    def _scalar(self, event: _Event) -> object:
-        value: str = event.value
-        tag = event.tag
-        if tag is None and event.implicit[0]:  # A plain scalar: its form tells its type.
-            patterns = _RESOLVERS.get(value[:1], ())
-            tag = next((of for of, pattern in patterns if pattern.match(value)), _STR)
-        if tag is None or tag == "!" or tag in _TEXT_TAGS:
-            return value
-        node = yaml.ScalarNode(tag, value, event.start_mark, event.end_mark)
+    def _constructed(self, event: _Event, tag: str) -> object:
+        """Return a scalar that is no text: a number, a boolean, null or binary."""
+        node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
         try:
             return self._scalar_of(node)
         except (ValueError, LookupError):
-            raise ValueError(f'"{value}", which is not of its tag{_line(event)}') from None
+            raise ValueError(f'"{event.value}", which is not of its tag{_line(event)}') from None
 
     def _sequence(self) -> list[object]:
         values = []
@@ -133,6 +128,17 @@ def _mappings(value: object, event: _Event) -> list[dict[object, object]]:
     if len(mappings) < len(values):
         raise ValueError(f"something other than mappings behind <<{_line(event)}")
     return mappings
+
+
+def _tag(event: _Event) -> str:
+    """Return the tag of a scalar: the written one, or for a plain scalar that of its form."""
+    if event.tag not in (None, "!"):
+        return str(event.tag)
+    if event.tag is None and event.implicit[0]:
+        for tag, pattern in _RESOLVERS.get(event.value[:1], ()):
+            if pattern.match(event.value):
+                return tag
+    return _STR
 
 
 def _line(event: _Event) -> str:

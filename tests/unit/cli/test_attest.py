@@ -221,7 +221,7 @@ def test_control_characters_of_a_document_are_escaped(
     leaf = authority.leaf("metadata.azure.com", "", NOW.timestamp())
     payload = b'{"nonce":"\\n\\u001b[2Jchain\\tyes\\t","vmId":"\xc3\xa4"}'
     (folder / "bad.der").write_bytes(envelope(payload, leaf.certificate, leaf.key))
-    shown = "not asked; the document's is " + r'"\n\x1b[2Jchain\tyes\t"'
+    shown = "not checked; the document's is " + r'"\n\x1b[2Jchain\tyes\t"'
     got = run("bad.der", "--at", AT)
     assert list(rows(got)) == ROWS
     assert f"nonce\t-\t{shown}\n" in got.stdout

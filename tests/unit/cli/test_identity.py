@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from openimds.cli import client as client_module
 from openimds.cli import identity
 from openimds.cli.client import ChangedError, Client, ServerError
-from openimds.fleet.service import encode_vm
 from openimds.vm.fleet_file import merge_patch
 from openimds.vm.fleet_file import parse_vm as read_vm
+from openimds.vm.serialize import encode_vm
 
 C, P, D = (
     "c0000000-0000-0000-0000-000000000001",

@@ -1,13 +1,14 @@
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.fleet.service import DEFAULT, FleetService, decode_vm, encode_vm
-from openimds.fleet.store.port import Change, ConflictError, StoreError
+from openimds.fleet.service import DEFAULT, FleetService, decode_vm
+from openimds.fleet.store.port import Change, ConflictError, StoreError, Write
 from openimds.vm.fleet_file import parse_vm
+from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
 from tests.unit.admin.setup import TAKEN, AdminServer, with_server
 
@@ -90,8 +91,8 @@ def test_change_stands_though_later_store_calls_fail(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         write = server.store.write
 
-        def write_and_fail(*arguments: Any) -> list[Change]:
-            done = write(*arguments)
+        def write_and_fail(writes: Sequence[Write], who: str, at: str) -> list[Change]:
+            done = write(writes, who, at)
             server.store.fails = {"get", "page", "changes", "revision"}
             return done
 

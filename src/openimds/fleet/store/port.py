@@ -140,15 +140,11 @@ class Store(Protocol):
         ...
 
 
-def check(write: Write, met: StoredVm | None) -> bool:
-    """Tell whether a write would change the stored VM.
+def check_revision(name: str, expected: int | None, stored: int) -> None:
+    """Check that a VM is at the expected revision (None: any; 0: there must be no such VM).
 
     Raises:
-        ConflictError: the revision is not the expected one.
+        ConflictError: it is at another one.
     """
-    revision = met.revision if met else 0
-    if write.expected is not None and write.expected != revision:
-        raise ConflictError(write.name, write.expected, revision)
-    if met is None:
-        return write.body is not None
-    return (write.body, write.origin) != (met.body, met.origin)
+    if expected is not None and expected != stored:
+        raise ConflictError(name, expected, stored)

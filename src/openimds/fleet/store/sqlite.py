@@ -6,11 +6,9 @@ state directory. The schema is a list of steps; the file records how many of the
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 from msgspec.structs import replace
 
@@ -22,11 +20,8 @@ from openimds.fleet.store.port import (
     StoredVm,
     StoreError,
     Write,
-    check,
+    check_revision,
 )
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 STEPS: tuple[str, ...] = (
     """
@@ -75,20 +70,7 @@ STEPS: tuple[str, ...] = (
 _REMEDY = "restore a backup, or move the file away to start empty"
 
 
-def _explains(function: "Callable[Concatenate[SqliteStore, P], T]") -> "Callable[..., T]":
-    """Turn SQLite's errors into a StoreError that names the file and the remedy."""
-
-    @wraps(function)
-    def wrapped(self: "SqliteStore", *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(self, *args, **kwargs)
-        except sqlite3.Error as error:
-            raise _explained(self.path, error) from error
-
-    return wrapped
-
-
-def _explained(path: Path, error: sqlite3.Error) -> StoreError:
+def _explain(path: Path, error: sqlite3.Error) -> StoreError:
     hints = {
         "SQLITE_FULL": "free space on the disk; nothing was lost and nothing was changed",
         "SQLITE_READONLY": "make the file and its folder writable; nothing was changed",
@@ -119,13 +101,13 @@ class SqliteStore(Store):
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise _explained(path, error) from error
+            raise _explain(path, error) from error
         try:
             self._prepare()
         except BaseException as error:
             self._db.close()
             if isinstance(error, sqlite3.Error):
-                raise _explained(path, error) from error
+                raise _explain(path, error) from error
             raise
 
     def _prepare(self) -> None:
@@ -142,49 +124,58 @@ class SqliteStore(Store):
             script = f"BEGIN IMMEDIATE; {STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
             self._db.executescript(script)
 
-    @_explains
     def get(self, name: str) -> StoredVm | None:
         """Return the VM of a name."""
-        row = self._db.execute(
-            "SELECT name, body, revision, origin FROM vm WHERE name = ?", (name,)
-        ).fetchone()
-        return StoredVm(*row) if row else None
+        with self._explained():
+            row = self._db.execute(
+                "SELECT name, body, revision, origin FROM vm WHERE name = ?", (name,)
+            ).fetchone()
+            return StoredVm(*row) if row else None
 
-    @_explains
     def page(self, after: str, limit: int) -> list[StoredVm]:
         """Return up to `limit` VMs whose names follow `after` by code points."""
-        rows = self._db.execute(
-            "SELECT name, body, revision, origin FROM vm WHERE name > ? ORDER BY name LIMIT ?",
-            (after, limit),
-        )
-        return [StoredVm(*row) for row in rows]
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT name, body, revision, origin FROM vm WHERE name > ? ORDER BY name LIMIT ?",
+                (after, limit),
+            )
+            return [StoredVm(*row) for row in rows]
 
-    @_explains
     def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
         """Make all the changes or none; they are on the disk when this returns."""
         with self._transaction():
-            changes = [
-                self._make(write, met, who, at)
-                for write in writes
-                for met in (self.get(write.name),)
-                if check(write, met)
-            ]
+            made = [self._make(write, who, at) for write in writes]
+            changes = [change for change in made if change]
             self._prune("change", "revision", changes[-1].revision if changes else 0)
             return changes
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's errors into a StoreError that names the file and the remedy."""
         try:
             yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        except sqlite3.Error as error:
+            raise _explain(self.path, error) from error
 
-    def _make(self, write: Write, met: StoredVm | None, who: str, at: str) -> Change:
-        before = met.body if met else None
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _make(self, write: Write, who: str, at: str) -> Change | None:
+        """Make one change of a transaction; None if the VM is so already."""
+        stored = self.get(write.name)
+        check_revision(write.name, write.expected, stored.revision if stored else 0)
+        before = stored.body if stored else None
+        if write.body == before and (stored is None or write.origin == stored.origin):
+            return None
         cursor = self._db.execute(
             "INSERT INTO change (at, who, name, before, after, origin) VALUES (?, ?, ?, ?, ?, ?)",
             (at, who, write.name, before, write.body, write.origin),
@@ -200,40 +191,39 @@ class SqliteStore(Store):
             )
         return Change(revision, at, who, write.name, before, write.body, write.origin)
 
-    @_explains
     def changes(self, since: int, limit: int) -> list[Change]:
         """Return up to `limit` changes with higher numbers than `since`, oldest first."""
-        rows = self._db.execute(
-            "SELECT revision, at, who, name, before, after, origin FROM change "
-            "WHERE revision > ? ORDER BY revision LIMIT ?",
-            (since, limit),
-        )
-        return [Change(*row) for row in rows]
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT revision, at, who, name, before, after, origin FROM change "
+                "WHERE revision > ? ORDER BY revision LIMIT ?",
+                (since, limit),
+            )
+            return [Change(*row) for row in rows]
 
-    @_explains
     def revision(self) -> int:
         """Return the number of the last change, 0 before the first."""
-        (number,) = self._db.execute("SELECT coalesce(max(revision), 0) FROM change").fetchone()
-        return int(number)
+        with self._explained():
+            (number,) = self._db.execute("SELECT coalesce(max(revision), 0) FROM change").fetchone()
+            return int(number)
 
-    @_explains
     def events(self) -> list[bytes]:
         """Return the bodies of all scheduled events, in the order of their creation."""
-        rows = self._db.execute("SELECT body FROM event ORDER BY position")
-        return [body for (body,) in rows]
+        with self._explained():
+            rows = self._db.execute("SELECT body FROM event ORDER BY position")
+            return [body for (body,) in rows]
 
-    @_explains
     def incarnations(self) -> dict[str, int]:
         """Return the incarnation of every scope that ever had an event."""
-        return dict(self._db.execute("SELECT name, incarnation FROM scope"))
+        with self._explained():
+            return dict(self._db.execute("SELECT name, incarnation FROM scope"))
 
-    @_explains
     def value(self, key: str) -> bytes | None:
         """Return the value that an event batch wrote under a key."""
-        row = self._db.execute("SELECT body FROM note WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
+        with self._explained():
+            row = self._db.execute("SELECT body FROM note WHERE key = ?", (key,)).fetchone()
+            return row[0] if row else None
 
-    @_explains
     def write_events(self, batch: EventBatch) -> list[LogEntry]:
         """Write one step of scheduled events; it is on the disk when this returns."""
         run = self._db.execute
@@ -272,21 +262,23 @@ class SqliteStore(Store):
         )
         return replace(log_entry, number=cursor.lastrowid or 0)
 
-    @_explains
     def log_entries(self, since: int, limit: int) -> list[LogEntry]:
         """Return up to `limit` log entries with higher numbers than `since`, oldest first."""
-        rows = self._db.execute(
-            "SELECT number, at, who, event_id, body FROM happening "
-            "WHERE number > ? ORDER BY number LIMIT ?",
-            (since, limit),
-        )
-        return [LogEntry(*row) for row in rows]
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT number, at, who, event_id, body FROM happening "
+                "WHERE number > ? ORDER BY number LIMIT ?",
+                (since, limit),
+            )
+            return [LogEntry(*row) for row in rows]
 
-    @_explains
     def last_log_entry(self) -> int:
         """Return the number of the last log entry, 0 before the first."""
-        (number,) = self._db.execute("SELECT coalesce(max(number), 0) FROM happening").fetchone()
-        return int(number)
+        with self._explained():
+            (number,) = self._db.execute(
+                "SELECT coalesce(max(number), 0) FROM happening"
+            ).fetchone()
+            return int(number)
 
     def close(self) -> None:
         """Close the file."""
