@@ -142,7 +142,7 @@ def _print_description(name: str) -> None:
         more = "" if row.default is None else f" Default: {_plain(row.default)}."
         if row.choices:
             more += f" One of {', '.join(map(str, row.choices))}."
-        click.echo(f"  {row.name:<12} {row.about}{more}")
+        click.echo(f"  {row.name:<12} {row.help}{more}")
 
 
 def _description(name: str) -> dict[str, object]:

@@ -240,7 +240,9 @@ class Connection(asyncio.BufferedProtocol):
             task = asyncio.get_running_loop().create_task(self._finish(response, observed))
             task.add_done_callback(self._flush)
             self._owed.append(task)
-        is_last = request.connection == CONNECTION_CLOSE or (fault is not None and fault.row.ends)
+        is_last = request.connection == CONNECTION_CLOSE or (
+            fault is not None and fault.row.ends_connection
+        )
         self._move(_STOP if is_last else _END)
         self._forget_request()
         self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.idle_s

@@ -202,10 +202,10 @@ class Dispatcher:
             return self._throttled(asked, request), None
         assert self.faults is not None
         fault = self.faults.fault(entry.name, asked, self.utc())
-        if fault is None or fault.row.way is EffectMode.DELIVERY:
+        if fault is None or fault.row.mode is EffectMode.DELIVERY:
             cached = self._cached(entry, request)
             return cached or self._handle(entry, asked, request, b""), fault
-        if fault.row.way is EffectMode.SILENCE:
+        if fault.row.mode is EffectMode.SILENCE:
             return NoResponse(_name(asked), fault), fault
         outcome = substitute(fault, asked, self._subject(entry, asked), self.utc())
         return self._resolve(entry, asked, request, outcome, is_cached=False), fault

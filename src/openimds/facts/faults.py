@@ -23,18 +23,22 @@ class ValueKind(StrEnum):
     TEXTS = "a list of strings"
 
 
-class FaultParameter(Struct, frozen=True):
+# The names that `fault describe --json` and the admin API have had since 0.1.0.
+_JSON_NAMES = {"kind": "sort", "help": "about", "minimum": "least", "maximum": "most"}
+
+
+class FaultParameter(Struct, frozen=True, rename=_JSON_NAMES):
     """A parameter of a fault: its type, bounds and default.
 
     Without a `default` it is absent where it is not given; a `required` one has to be given.
     """
 
     name: str
-    sort: ValueKind
-    about: str
+    kind: ValueKind
+    help: str
     default: str | float | tuple[str, ...] | None = None
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     choices: tuple[str | int, ...] = ()
     required: bool = False
 
@@ -59,13 +63,13 @@ class Effect(Struct, frozen=True):
     """
 
     key: str
-    way: EffectMode
+    mode: EffectMode
     about: str
     why: str
     evidence: Evidence
     parameters: tuple[FaultParameter, ...] = ()
     endpoints: tuple[str, ...] = ()
-    ends: bool = False
+    ends_connection: bool = False
     """Whether the effect ends the connection."""
 
 
@@ -113,42 +117,42 @@ MATCHERS: tuple[FaultParameter, ...] = (
         "nth",
         ValueKind.WHOLE,
         "Only the request of this number; the matching requests of each VM count from 1.",
-        least=1,
-        most=MOST_REQUESTS,
+        minimum=1,
+        maximum=MOST_REQUESTS,
     ),
     FaultParameter(
-        "skip", ValueKind.WHOLE, "Not the first N requests.", least=0, most=MOST_REQUESTS
+        "skip", ValueKind.WHOLE, "Not the first N requests.", minimum=0, maximum=MOST_REQUESTS
     ),
     FaultParameter(
         "first",
         ValueKind.WHOLE,
         "Only the first N requests, after `skip`.",
-        least=1,
-        most=MOST_REQUESTS,
+        minimum=1,
+        maximum=MOST_REQUESTS,
     ),
     FaultParameter(
         "every",
         ValueKind.WHOLE,
         "Only every N-th request, after `skip`.",
-        least=1,
-        most=MOST_REQUESTS,
+        minimum=1,
+        maximum=MOST_REQUESTS,
     ),
     FaultParameter(
         "from_s",
         ValueKind.NUMBER,
         "Only after so many seconds.",
-        least=0,
-        most=LONGEST_S,
+        minimum=0,
+        maximum=LONGEST_S,
     ),
     FaultParameter(
         "until_s",
         ValueKind.NUMBER,
         "Only during the first so many seconds.",
-        least=0,
-        most=LONGEST_S,
+        minimum=0,
+        maximum=LONGEST_S,
     ),
     FaultParameter(
-        "probability", ValueKind.NUMBER, "Each request with this probability.", least=0, most=1
+        "probability", ValueKind.NUMBER, "Each request with this probability.", minimum=0, maximum=1
     ),
     FaultParameter("seed", ValueKind.TEXT, "The seed of the random choice."),
 )
@@ -158,8 +162,8 @@ WAIT = FaultParameter(
     "delay_s",
     ValueKind.NUMBER,
     "Delay before any byte is sent, in seconds.",
-    least=0,
-    most=LONGEST_WAIT_S,
+    minimum=0,
+    maximum=LONGEST_WAIT_S,
 )
 """The parameter of every effect on an open connection."""
 
@@ -315,15 +319,15 @@ _ROWS = (
         _NETWORK,
         (
             FaultParameter(
-                "bytes", ValueKind.WHOLE, "Bytes in each piece.", 16, least=1, most=MOST_BYTES
+                "bytes", ValueKind.WHOLE, "Bytes in each piece.", 16, minimum=1, maximum=MOST_BYTES
             ),
             FaultParameter(
                 "pause_s",
                 ValueKind.NUMBER,
                 "Seconds between two pieces.",
                 0.1,
-                least=0.001,
-                most=60,
+                minimum=0.001,
+                maximum=60,
             ),
         ),
     ),
@@ -339,11 +343,11 @@ _ROWS = (
                 ValueKind.WHOLE,
                 "Bytes of the body that are sent.",
                 10,
-                least=0,
-                most=MOST_BYTES,
+                minimum=0,
+                maximum=MOST_BYTES,
             ),
         ),
-        ends=True,
+        ends_connection=True,
     ),
     Effect(
         "wrong-length",
@@ -357,8 +361,8 @@ _ROWS = (
                 ValueKind.WHOLE,
                 "Bytes that the length is too large by; negative: too small.",
                 10,
-                least=-MOST_BYTES,
-                most=MOST_BYTES,
+                minimum=-MOST_BYTES,
+                maximum=MOST_BYTES,
             ),
         ),
     ),
@@ -373,11 +377,11 @@ _ROWS = (
                 "hang_s",
                 ValueKind.NUMBER,
                 "Seconds until the connection ends.",
-                least=0.001,
-                most=LONGEST_WAIT_S,
+                minimum=0.001,
+                maximum=LONGEST_WAIT_S,
             ),
         ),
-        ends=True,
+        ends_connection=True,
     ),
     Effect(
         "reset",
@@ -385,7 +389,7 @@ _ROWS = (
         "No response; the connection is reset.",
         "On a kept connection a restart looks like this; a client should retry at once.",
         _NETWORK,
-        ends=True,
+        ends_connection=True,
     ),
     Effect(
         "garbage",
@@ -395,10 +399,10 @@ _ROWS = (
         _NETWORK,
         (
             FaultParameter(
-                "bytes", ValueKind.WHOLE, "Number of bytes.", 64, least=1, most=MOST_BYTES
+                "bytes", ValueKind.WHOLE, "Number of bytes.", 64, minimum=1, maximum=MOST_BYTES
             ),
         ),
-        ends=True,
+        ends_connection=True,
     ),
     Effect(
         REFUSED,
@@ -406,7 +410,7 @@ _ROWS = (
         "No listener: connections are refused, and open ones are reset.",
         "Early in the boot IMDS is unreachable; a client that gives up never provisions the VM.",
         client("S12", note="it tolerates some connection errors; which ones is not recorded"),
-        ends=True,
+        ends_connection=True,
     ),
 )
 EFFECTS: dict[str, Effect] = {row.key: row for row in _ROWS}

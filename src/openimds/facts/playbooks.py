@@ -40,14 +40,14 @@ class Playbook(Struct, frozen=True):
     lines: tuple[Line, ...]
 
 
-def _seconds(name: str, about: str, default: float) -> FaultParameter:
-    return FaultParameter(name, ValueKind.NUMBER, about, default, least=0.001, most=LONGEST_S)
+def _seconds(name: str, text: str, default: float) -> FaultParameter:
+    return FaultParameter(name, ValueKind.NUMBER, text, default, minimum=0.001, maximum=LONGEST_S)
 
 
 def _of(effect: str, name: str, default: str | tuple[str, ...]) -> FaultParameter:
     """Return a parameter of an effect with a default for the playbook."""
     (row,) = [row for row in EFFECTS[effect].parameters if row.name == name]
-    return FaultParameter(row.name, row.sort, row.about, default, choices=row.choices)
+    return FaultParameter(row.name, row.kind, row.help, default, choices=row.choices)
 
 
 _ROWS = (
@@ -72,8 +72,8 @@ _ROWS = (
                 ValueKind.WHOLE,
                 "Number of failing requests of each kind.",
                 3,
-                least=1,
-                most=MOST_REQUESTS,
+                minimum=1,
+                maximum=MOST_REQUESTS,
             ),
         ),
         (
@@ -103,7 +103,12 @@ _ROWS = (
         documented("S1", "S2", "S48", note="that the other requests are slow is assumed"),
         (
             FaultParameter(
-                "share", ValueKind.NUMBER, "The share of requests with 429.", 0.5, least=0, most=1
+                "share",
+                ValueKind.NUMBER,
+                "The share of requests with 429.",
+                0.5,
+                minimum=0,
+                maximum=1,
             ),
             FaultParameter("seed", ValueKind.TEXT, "The seed of the random choice.", ""),
             FaultParameter(
@@ -111,8 +116,8 @@ _ROWS = (
                 ValueKind.NUMBER,
                 "Delay of the others, in seconds.",
                 0.5,
-                least=0.001,
-                most=LONGEST_WAIT_S,
+                minimum=0.001,
+                maximum=LONGEST_WAIT_S,
             ),
         ),
         (

@@ -49,7 +49,7 @@ def test_effect_has_a_description_and_a_reason(row: Effect) -> None:
 
 @each
 def test_effect_is_implemented(row: Effect) -> None:
-    if row.way in (EffectMode.INSTEAD, EffectMode.OTHERWISE):
+    if row.mode in (EffectMode.INSTEAD, EffectMode.OTHERWISE):
         assert row.key in ASKED
     else:
         assert row.key in DELIVERED or row.key == "delay"
@@ -57,7 +57,7 @@ def test_effect_is_implemented(row: Effect) -> None:
 
 @each
 def test_effect_without_response_ends_the_connection(row: Effect) -> None:
-    assert row.ends or row.way is not EffectMode.SILENCE
+    assert row.ends_connection or row.mode is not EffectMode.SILENCE
 
 
 @each
@@ -70,14 +70,14 @@ def test_members_of_an_effect_are_unique(row: Effect) -> None:
     "row", [row for _, row in PARAMETERS], ids=[f"{of}-{row.name}" for of, row in PARAMETERS]
 )
 def test_parameter_is_bounded_and_its_default_fits(row: FaultParameter) -> None:
-    assert row.about.endswith(".")
-    is_number = row.sort in (ValueKind.NUMBER, ValueKind.WHOLE)
+    assert row.help.endswith(".")
+    is_number = row.kind in (ValueKind.NUMBER, ValueKind.WHOLE)
     if is_number and not row.choices:
-        assert row.least is not None
-        assert row.most is not None
+        assert row.minimum is not None
+        assert row.maximum is not None
         if row.default is not None:
             assert isinstance(row.default, int | float)
-            assert row.least <= row.default <= row.most
+            assert row.minimum <= row.default <= row.maximum
     if row.choices and row.default is not None:
         assert row.default in row.choices
 

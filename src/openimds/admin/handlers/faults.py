@@ -157,7 +157,7 @@ def _playbook_view(row: Playbook) -> PlaybookView:
 
 
 def _parameter_view(row: FaultParameter) -> PlaybookParameter:
-    return PlaybookParameter(camel_case(row.name), row.sort, row.about, row.default)
+    return PlaybookParameter(camel_case(row.name), row.kind, row.help, row.default)
 
 
 _ID = PathParameter("id", "Id of a fault.", "1")

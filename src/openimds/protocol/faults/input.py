@@ -38,10 +38,10 @@ _OF_CONNECTIONS = ("vms", "from_s", "until_s")
 """The matchers of a connection: no request has been read on it yet."""
 _VMS = MATCHERS[0]
 _EFFECT = FaultParameter(
-    "effect", ValueKind.TEXT, "What goes wrong.", choices=tuple(EFFECTS), required=True
+    "effect", ValueKind.TEXT, "The effect of the fault.", choices=tuple(EFFECTS), required=True
 )
 _PLAYBOOK = FaultParameter(
-    "playbook", ValueKind.TEXT, "The bad day.", choices=tuple(PLAYBOOKS), required=True
+    "playbook", ValueKind.TEXT, "The playbook.", choices=tuple(PLAYBOOKS), required=True
 )
 _TYPES: dict[ValueKind, type] = {
     ValueKind.TEXT: str,
@@ -65,14 +65,14 @@ def playbook_rows(playbook: str) -> tuple[FaultParameter, ...]:
 
 def parameter_of(row: FaultParameter) -> Parameter:
     """Return the parameter of a row, for the reader of untrusted values."""
-    is_list = row.sort is ValueKind.TEXTS
+    is_list = row.kind is ValueKind.TEXTS
     return Parameter(
         row.name,
-        _TYPES[row.sort],
-        row.about,
+        _TYPES[row.kind],
+        row.help,
         row.default,
-        minimum=1 if is_list else row.least,
-        maximum=MOST_ITEMS if is_list else row.most,
+        minimum=1 if is_list else row.minimum,
+        maximum=MOST_ITEMS if is_list else row.maximum,
         choices=row.choices,
         required=row.required,
     )
@@ -193,7 +193,7 @@ def _clashes(spec: FaultSpec, row: Effect) -> Iterable[tuple[str, str, str]]:
     if spec.path and not spec.path.startswith(("/", "*", "?")):
         yield "path", f'"{spec.path}"', "a path that begins with /, * or ?"
     if row.key == DELAY and not spec.delay_s:
-        yield "delay_s", "nothing", f"seconds up to {WAIT.most:g}"
+        yield "delay_s", "nothing", f"seconds up to {WAIT.maximum:g}"
     if spec.parameters.get("by_bytes") == 0:
         yield "by_bytes", "0, the right length", "a number of bytes too many or too few"
     if spec.endpoint and not any(_is_both(spec.endpoint, row, item.key) for item in ENDPOINTS):

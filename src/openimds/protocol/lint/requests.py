@@ -11,7 +11,7 @@ from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import query
 from openimds.protocol.request_log import Record
 
-_PLAYED = frozenset(key for key, row in EFFECTS.items() if row.way is not EffectMode.DELIVERY)
+_PLAYED = frozenset(key for key, row in EFFECTS.items() if row.mode is not EffectMode.DELIVERY)
 _EXTRAS = frozenset(row.setting for row in ENDPOINTS if row.setting)
 TOO_MANY = refusal_row("throttled", "").status
 
