@@ -409,7 +409,9 @@ _ROWS = (
         EffectMode.SILENCE,
         "No listener: connections are refused, and open ones are reset.",
         "Early in the boot IMDS is unreachable; a client that gives up never provisions the VM.",
-        client("S12", note="it tolerates some connection errors; which ones is not recorded"),
+        client(
+            "S12", note="cloud-init tolerates some connection errors; which ones is not recorded"
+        ),
         ends_connection=True,
     ),
 )

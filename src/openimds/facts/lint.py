@@ -57,7 +57,7 @@ SERVED_BY_AZURE = frozenset({"/metadata/identity/credential", "/metadata/reprovi
 """Paths that clients request with reason (S10, S12), although this server has no endpoint there."""
 
 _REFUSED, _ADVISED = Verdict.REFUSED, Verdict.ADVISED
-_BY_ROW = "its response was this refusal"
+_BY_ROW = "the response was this refusal"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -245,7 +245,7 @@ RULES: tuple[Rule, ...] = (
         _ADVISED,
         "Polling the scheduled events once a second is recommended",
         "more than 3 polls in a second, or 11 in ten seconds",
-        documented("S5", note="it also allows polling at any rate"),
+        documented("S5", note="S5 also allows polling at any rate"),
     ),
     Rule(
         "throttle_ignored",
@@ -273,7 +273,7 @@ RULES: tuple[Rule, ...] = (
         _ADVISED,
         "400 means that the request is wrong: a repeated request gets the same response",
         "the third equal identity request with 400 within a minute",
-        documented("S6", note="it calls 4xx errors design errors"),
+        documented("S6", note="S6 calls 4xx errors design errors"),
     ),
     Rule(
         "token_not_kept",
@@ -298,7 +298,7 @@ RULES: tuple[Rule, ...] = (
         _ADVISED,
         "customData is deprecated and always empty; userData replaces it",
         "the route of the request",
-        documented("S2", note="it was recorded empty (S15, S18)"),
+        documented("S2", note="recorded empty (S15, S18)"),
     ),
     Rule(
         "tags_parsed",
