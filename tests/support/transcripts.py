@@ -1,9 +1,14 @@
-"""Transcripts by hand: answers as Azure writes them, but for what a test says otherwise."""
+"""Transcripts by hand; answers are as Azure writes them unless a test changes them."""
 
 import json
 from typing import Any
 
-from openimds.interop.transcript.exchange import Exchange, RecordedRequest, RecordedResponse, answer
+from openimds.interop.transcript.exchange import (
+    Exchange,
+    RecordedRequest,
+    RecordedResponse,
+    recorded_response,
+)
 from openimds.interop.transcript.file import FORMAT, Transcript
 
 METADATA = (("Metadata", "true"),)
@@ -35,21 +40,23 @@ def an_answer(
     signed: str = "",
 ) -> RecordedResponse:
     octets = body.encode() if isinstance(body, str) else body
-    said = lines(len(octets), media) if headers is None else headers
+    header_lines = lines(len(octets), media) if headers is None else headers
     line = f"HTTP/1.1 {status} {_PHRASES.get(status, 'Odd')}".encode()
-    return answer(line, tuple(one.encode("latin-1") for one in said), octets, signed)
+    return recorded_response(
+        line, tuple(one.encode("latin-1") for one in header_lines), octets, signed
+    )
 
 
 def an_exchange(
     target: str,
-    said: RecordedResponse | None = None,
+    response: RecordedResponse | None = None,
     question: str = "",
     version: str = "",
     *,
     failure: str = "",
     method: str = "GET",
 ) -> Exchange:
-    return Exchange(question, version, RecordedRequest(method, target, METADATA), said, failure)
+    return Exchange(question, version, RecordedRequest(method, target, METADATA), response, failure)
 
 
 def a_document(version: str, value: Any, question: str = "instance") -> Exchange:

@@ -153,7 +153,7 @@ def test_a_redacted_capture_can_be_served_and_tells_nothing(
         code, out, said = compare("held.json", replayed.url, tmp_path, "--events")
         assert (code, out) == (0, ""), said
         _, said = replayed.stop()
-    assert "held.json: its ids, names, keys and addresses are stand-ins" in said
+    assert "held.json: its ids, names, keys and addresses are placeholders" in said
 
 
 def test_a_server_is_like_itself(server: Serving, tmp_path: Path) -> None:

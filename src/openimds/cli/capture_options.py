@@ -65,7 +65,7 @@ def chosen_options(*, attested: bool, extended: bool, events: bool) -> frozenset
 
 
 def client_for(url: str, where: str, per_s: float) -> CaptureClient:
-    """Return a client of the IMDS at a URL; `where` names the option or argument of the URL.
+    """Return a client of the IMDS at a URL; `where` names its option.
 
     Raises:
         ConfigError: the URL has another form, or `per_s` is not finite.

@@ -111,7 +111,7 @@ class Client:
     def items(
         self, path: str, only: Mapping[str, object] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Yield every item of a list, page by page; `only` are query parameters that filter it."""
+        """Yield every item of a list, page by page; `only` are its query parameters."""
         query: dict[str, object] = {"limit": 1000, **(only or {})}
         while True:
             page = self.ask("GET", f"{path}?{urlencode(query)}")

@@ -100,7 +100,9 @@ def _transcripts(
     versions: str,
     options: Collection[str],
 ) -> list[Transcript]:
-    """Return the transcripts of both sides; a server is asked the questions of the other's file.
+    """Return the transcripts of both sides.
+
+    A server beside a file is asked the questions that the file answers.
 
     Raises:
         CaptureError: a server does not answer.
@@ -140,9 +142,9 @@ def _first_of_each(
 def _questions_of(
     file: Transcript, versions: str, options: Collection[str]
 ) -> tuple[PlannedQuestion, ...]:
-    """Return the planned questions that a file answers; requests unknown to the plan are not sent.
+    """Return the planned questions that a file answers.
 
-    A file may come from anybody: none of its own text becomes a request.
+    A file may come from anybody: its own requests are only looked up in the plan, and never sent.
     """
     in_file = versions_of(file)
     chosen = in_file if versions == "all" else read_versions(versions, in_file)

@@ -118,7 +118,7 @@ def _key(user: str | None, *, system: bool) -> str:
 
 
 def _change(client: Client, name: str, patch: Callable[[Vm], Vm]) -> Vm:
-    """Patch a VM at the revision that was read; read and try again after each 412.
+    """Patch a VM at the revision that was read; try again after each 412.
 
     Raises:
         ServerError: the change was refused, or the VM changed before every try.

@@ -129,7 +129,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _exists(path: Path) -> bool:
-    """Tell whether the file exists; in a folder that this user may not enter, none does."""
+    """Tell whether the file exists; in a forbidden folder none does."""
     try:
         return path.exists()
     except PermissionError:
@@ -150,7 +150,7 @@ def command() -> None:
 
 
 def main() -> None:
-    """Run the command; print an error that the operator can mend as one line on stderr."""
+    """Run the command; print an error of the operator as one line on stderr."""
     # A parent may have set SIGCHLD to be ignored: the exit codes of our children would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:

@@ -49,8 +49,8 @@ def command(
 
     Requests are listed with their responses, oldest first, where serve runs with --record.
 
-    With --report, list what Azure refuses or its documents advise against; the exit code is 1 if
-    there is any.
+    With --report, list requests that Azure refuses or its documents advise against; the exit code
+    is 1 if there is any.
     """
     given = {"vm": vm, "endpoint": endpoint, "status": status}
     only: dict[str, object] = {name: value for name, value in given.items() if value is not None}

@@ -19,7 +19,9 @@ def json_instead_of(usual: str) -> Callable[[F], F]:
 def print_table(
     head: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], folding: str | tuple[str, ...] = ""
 ) -> None:
-    """Print a table; markup in a cell is printed as text, because guests write some cells.
+    """Print a table; markup in a cell is printed as text.
+
+    Guests write some of the cells, which must not style or hide anything.
 
     `folding` names the columns that wrap over several lines; the others are then never wrapped.
     """

@@ -1,4 +1,4 @@
-"""`openimds vm`: the VMs of a running server; `show` also those of a file, without a server."""
+"""`openimds vm`: the VMs of a running server, or with `show` those of a file."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -153,13 +153,13 @@ def import_vms(files: tuple[str, ...], *, dry_run: bool, is_json: bool, **flags:
     except ConfigError as error:
         raise error.inside(", ".join(files)) from None
     for vm in imported:
-        for path in vm.left_out:
+        for path in vm.unmapped:
             click.echo(f"{vm.name}: {path} has no place in the metadata and is left out", err=True)
     if dry_run:
-        vms = {vm.name: vm.said for vm in imported}
+        vms = {vm.name: vm.definition for vm in imported}
         click.echo(msgspec.json.format(msgspec.json.encode({"vms": vms}), indent=2).decode())
         return
-    _put_all(_client(flags), [(vm.name, vm.said) for vm in imported], is_json=is_json)
+    _put_all(_client(flags), [(vm.name, vm.definition) for vm in imported], is_json=is_json)
 
 
 def _put_all(client: Client, bodies: list[tuple[str, dict[str, Any]]], *, is_json: bool) -> None:
@@ -170,7 +170,7 @@ def _put_all(client: Client, bodies: list[tuple[str, dict[str, Any]]], *, is_jso
 
 @contextmanager
 def _progress(work: list[Any]) -> Iterator[Iterable[Any]]:
-    """Yield the work, with a progress bar on a terminal where there is much of it."""
+    """Yield the work; with much of it, show a progress bar on a terminal."""
     if len(work) < _MANY or not sys.stderr.isatty():
         yield work
         return
@@ -219,7 +219,7 @@ def _as_fleet(value: object) -> dict[str, Any]:
 
 
 def _document(vms: "Iterable[Vm]", name: str, version: str, newest: str) -> bytes:
-    """Return the instance document of a VM of a file, by default at the newest api-version.
+    """Return the instance document of a VM of a file; version "" is the newest.
 
     Raises:
         ConfigError: the file has no such VM, or there is no such api-version.

@@ -103,11 +103,11 @@ def read_document(path: str) -> "CapturedVm":
         ConfigError: the file cannot be read or does not fit.
     """
     # Imported on use: most servers never read one.
-    from openimds.interop.transcript.to_vm import captured  # noqa: PLC0415 - see above
+    from openimds.interop.transcript.to_vm import captured_vm  # noqa: PLC0415 - see above
 
     value = read_file(path)
     try:
-        return captured(value, DEFAULT_VM)
+        return captured_vm(value, DEFAULT_VM)
     except ConfigError as error:
         raise error.inside(path) from None
 

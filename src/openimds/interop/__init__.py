@@ -1,8 +1,8 @@
 """Interoperation: files of other tools, and the answers of other servers.
 
-Rules of the room. Everything that comes in was written by somebody else: it is bounded, checked and
-never run. `importers`, `transcript` and `compare` are pure: values in, values out, without files,
-sockets or time. Only `capture` opens a socket, and only to the server that the user named.
+Rules of the room. All input is untrusted: it is bounded, checked and never run. `importers`,
+`transcript` and `compare` are pure: values in, values out, without files, sockets or time. Only
+`capture` opens a socket, and only to the server that the user named.
 
 Theory. `importers` makes VMs of the output of az, ARM and Terraform. `capture` asks an IMDS every
 planned question; the exchanges are a `transcript`, a file that can be redacted, served and

@@ -9,7 +9,7 @@ from msgspec import Struct, structs, to_builtins
 
 from openimds.errors import ConfigError
 from openimds.fleet.fleet_files import DEFAULT_VM, fleet_contents
-from openimds.interop.transcript.to_vm import captured
+from openimds.interop.transcript.to_vm import captured_vm
 from openimds.parameters import nearest
 from openimds.server.startup import Startup, load, with_settings
 from openimds.settings import SETTINGS, resolve
@@ -122,7 +122,7 @@ def _startup(values: dict[str, Any], *, is_virtual: bool) -> Startup:
         events = startup.events + contents.events
         startup = structs.replace(startup, vms=contents.vms, events=events, faults=contents.faults)
     if "document" in inline:
-        document = captured(to_builtins(inline["document"]), DEFAULT_VM)
+        document = captured_vm(to_builtins(inline["document"]), DEFAULT_VM)
         startup = structs.replace(startup, vms=[document.vm], notices=document.notices)
     # Without its path the file is not watched: an edit concerns the next test.
     return with_settings(startup, fleet="")

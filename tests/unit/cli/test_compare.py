@@ -134,7 +134,7 @@ def test_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     "arguments,message",
     [
         (["none", "b"], "none: saw no such file or directory, expected a file that can be read"),
-        (["b", "body"], "body: top level: saw a mapping with compute, expected what openimds cap"),
+        (["b", "body"], "body: top level: saw a mapping with compute, expected a file of openimds"),
         (["b", "https://a"], 'OTHER: saw "https://a", expected http://HOST or http://HOST:PORT'),
         (["http://a/b", "b"], 'ONE: saw "http://a/b", expected http://HOST or http://HOST:PORT'),
         (["b", "http://a", "--versions", "x y"], '--versions: saw "x y", expected all, newest,'),

@@ -36,7 +36,7 @@ ROW = {
 
 
 class Api:
-    """One VM, changed by merge patches as the fleet service does; `before` runs before a patch."""
+    """One VM, changed by merge patches; `before` is called before a patch."""
 
     def __init__(self) -> None:
         self.body: dict[str, Any] = {}

@@ -185,7 +185,7 @@ def test_filter_that_a_mode_does_not_take_is_refused(
 
 
 class Http:
-    """A connection with a fixed answer; a line of it may be an error to raise."""
+    """A connection with a fixed answer; an exception in it is raised."""
 
     def __init__(self, status: int, lines: list[bytes | Exception]) -> None:
         self.status, self._lines = status, lines

@@ -1,4 +1,4 @@
-"""Client of one IMDS: sends a request on a connection of its own, and returns the exchange."""
+"""Client of one IMDS, which sends each request on a connection of its own."""
 
 import re
 import socket
@@ -14,7 +14,12 @@ from openimds.errors import ConfigError
 from openimds.interop.capture.http_message import Message, MessageError
 from openimds.interop.capture.plan import PlannedQuestion
 from openimds.interop.capture.throttle import Throttle
-from openimds.interop.transcript.exchange import Exchange, RecordedRequest, RecordedResponse, answer
+from openimds.interop.transcript.exchange import (
+    Exchange,
+    RecordedRequest,
+    RecordedResponse,
+    recorded_response,
+)
 from openimds.interop.transcript.location import ATTESTED, locate
 
 _AUTHORITY = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
@@ -24,7 +29,7 @@ _HTTP_PORT = 80
 
 
 class ImdsAddress(Struct, frozen=True):
-    """The address of an IMDS: the value of Host, and the host and port to connect to."""
+    """The address of an IMDS: its Host header, and its host and port."""
 
     authority: str
     host: str
@@ -118,7 +123,7 @@ class CaptureClient:
                 if message.feed(data):
                     break
         signed = _signed_text(message.body) if _is_signed(question, message) else ""
-        return answer(message.line, message.headers, message.body, signed)
+        return recorded_response(message.line, message.headers, message.body, signed)
 
     def _bytes(self, request: RecordedRequest) -> bytes:
         host = [f"Host: {self.address.authority}"] if request.has_host else []

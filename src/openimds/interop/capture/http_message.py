@@ -16,7 +16,7 @@ class MessageError(Error):
 
 
 class Message:
-    """One answer: `line` and `headers` are set with the end of the head, `body` at its end."""
+    """One answer; `line` and `headers` are set after the head, `body` at the end."""
 
     def __init__(self, method: str) -> None:
         """Take the method of the request, because HEAD has no body."""
@@ -62,7 +62,7 @@ class Message:
         self.body = self._left
 
     def value(self, name: bytes) -> bytes:
-        """Return the value of a header by its name in lower case, empty if there is none."""
+        """Return the value of a header by its lower-case name, else the empty string."""
         for header in self.headers:
             own, _, value = header.partition(b":")
             if own.strip().lower() == name:
@@ -70,7 +70,7 @@ class Message:
         return b""
 
     def _head(self) -> bool:
-        """Parse the head if it is whole, and return whether to go on; a head of 1xx is skipped."""
+        """Parse a whole head, or skip one of 1xx; return whether to go on."""
         head, end, rest = self._left.partition(b"\r\n\r\n")
         line, *headers = head.split(b"\r\n")
         if len(head) > _MOST_HEAD_BYTES:

@@ -1,4 +1,4 @@
-"""Questions that an IMDS should refuse, as rows; the text of each refusal is a fact."""
+"""Questions that an IMDS should refuse, as rows about its refusals."""
 
 from openimds.facts.facts import ATTESTED, NONCE, ORDER_OF_CHECKS, RULE, fact
 from openimds.interop.capture.question import (

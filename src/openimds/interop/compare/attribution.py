@@ -1,4 +1,4 @@
-"""Which fact a difference is about."""
+"""Attribution: the fact that a difference is about."""
 
 from openimds.facts import attested, balancer, events
 from openimds.facts.document import FIELDS
@@ -24,16 +24,19 @@ _IN_BODY = frozenset(
     {DifferenceKind.FIELD, DifferenceKind.TYPE, DifferenceKind.MEMBER_ORDER, DifferenceKind.VALUE}
 )
 _LISTS = {location.INSTANCE: VERSIONS, location.EVENTS: EVENT_VERSIONS}
-"""Where an api-version that is served on one side only is a fact of its own."""
+"""The documents where an api-version that only one side serves is a fact of its own."""
 
 
 def about(
     found: AnswerDifference, where: Location, version: str, question: Fact | None
 ) -> Fact | None:
-    """Return the fact that a difference is about, None if no row knows of it.
+    """Return the fact that a difference is about, None if it is about no row.
 
-    `version` is the api-version that the question was asked at, empty if it was asked once;
-    `question` is the fact that it settles.
+    Args:
+        found: the difference.
+        where: the location of the request.
+        version: the api-version that the question was asked at, empty if it was asked once.
+        question: the fact that the question settles.
     """
     match found.kind:
         case DifferenceKind.API_VERSION:
@@ -59,7 +62,7 @@ def _headers() -> Fact | None:
 
 
 def _in_document(where: Location, steps: Steps, question: Fact | None) -> Fact | None:
-    """Return the row of what stands at a place, or of the first thing below it."""
+    """Return the fact of the row at `steps`, or of the first row below them."""
     match where.document:
         case location.INSTANCE:
             return _field(steps)
@@ -86,11 +89,11 @@ def _field(steps: Steps) -> Fact | None:
 
 def _member(
     kind: str,
-    what: str,
+    prefix: str,
     rows: tuple[attested.PayloadMember, ...] | tuple[events.EventMember, ...],
     name: str | int,
 ) -> Fact | None:
     for row in rows:
         if row.name == name:
-            return _named(kind, f"{what}{row.name}, since {row.since}")
+            return _named(kind, f"{prefix}{row.name}, since {row.since}")
     return None

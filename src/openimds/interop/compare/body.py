@@ -1,4 +1,4 @@
-"""What two bodies do not share: their shape, or on request what they say."""
+"""Differences of two bodies: their shape, and on request their values."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,22 +10,22 @@ from openimds.interop.transcript.json_scan import Node, Scan, Steps, scan
 from openimds.interop.transcript.location import ATTESTED, VERSIONS, Location, written
 
 _OK = range(200, 300)
-_STAMPS = frozenset({"signature", "createdOn", "expiresOn", "nonce"})
-"""Members whose values are others in every answer."""
+_ALWAYS_NEW = frozenset({"signature", "createdOn", "expiresOn", "nonce"})
+"""Members whose values differ in every answer."""
 _MOST_NAMES = 4
 _BLANKS = {True: "blanks between the tokens", False: "compact"}
 _LINE_END = {True: "a line end at the end", False: "none at the end"}
 
 
 class BodyContext(Struct, frozen=True):
-    """How two bodies are looked at: what they are part of, and whether their values count."""
+    """The location of two bodies, and whether their values are compared."""
 
     where: Location
     with_values: bool
 
 
-class _Seen(Struct):
-    """What stands at one place: in a shape, the elements of an array are one place."""
+class _Slot(Struct):
+    """The value at one path; in a shape, array elements share a path."""
 
     kinds: set[str]
     names: tuple[str, ...]
@@ -33,18 +33,18 @@ class _Seen(Struct):
 
 
 def body(
-    left: RecordedResponse, right: RecordedResponse, look: BodyContext
+    left: RecordedResponse, right: RecordedResponse, context: BodyContext
 ) -> Iterator[AnswerDifference]:
-    """Yield what is different in the bodies of two answers with one status."""
-    ours, theirs = left.octets, right.octets
-    if ours == theirs and left.signed == right.signed:
+    """Yield the differences in the bodies of two answers with the same status."""
+    if left.octets == right.octets and left.signed == right.signed:
         return
+    one, other = _text(left.octets), _text(right.octets)
     if left.status not in _OK:
-        yield AnswerDifference(DifferenceKind.BODY, "", _text(ours), _text(theirs))
-    elif look.where.is_text:
-        yield from _texts(_text(ours), _text(theirs), look)
+        yield AnswerDifference(DifferenceKind.BODY, "", one, other)
+    elif context.where.is_text:
+        yield from _texts(one, other, context)
     else:
-        yield from _documents(left, right, look)
+        yield from _documents(left, right, context)
 
 
 def _text(octets: bytes) -> str:
@@ -52,47 +52,41 @@ def _text(octets: bytes) -> str:
 
 
 def _documents(
-    left: RecordedResponse, right: RecordedResponse, look: BodyContext
+    left: RecordedResponse, right: RecordedResponse, context: BodyContext
 ) -> Iterator[AnswerDifference]:
-    ours, theirs = _scan(_text(left.octets)), _scan(_text(right.octets))
     texts = _text(left.octets), _text(right.octets)
-    if ours is None or theirs is None:
-        yield AnswerDifference(
-            DifferenceKind.BODY, "", _told(texts[0], ours, look), _told(texts[1], theirs, look)
-        )
+    one, other = _scan(texts[0]), _scan(texts[1])
+    if one is None or other is None:
+        summaries = _summary(texts[0], one, context), _summary(texts[1], other, context)
+        yield AnswerDifference(DifferenceKind.BODY, "", *summaries)
         return
-    if ours.has_blanks != theirs.has_blanks:
+    if one.has_blanks != other.has_blanks:
         yield AnswerDifference(
-            DifferenceKind.SPACING, "", _BLANKS[ours.has_blanks], _BLANKS[theirs.has_blanks]
+            DifferenceKind.SPACING, "", _BLANKS[one.has_blanks], _BLANKS[other.has_blanks]
         )
-    if look.where.document == VERSIONS:
-        yield from _lists(ours, theirs)
+    if context.where.document == VERSIONS:
+        yield from _version_lists(one, other)
     else:
-        yield from _shapes(ours, theirs, texts, look, _way(look.where))
+        yield from _shapes(one, other, texts, context, _generic(context.where.steps))
     if left.signed or right.signed:
-        yield from _payloads(left.signed, right.signed, look)
+        yield from _payloads(left.signed, right.signed, context)
 
 
-def _way(where: Location) -> Steps:
-    return tuple(0 if isinstance(step, int) else step for step in where.steps)
-
-
-def _payloads(left: str, right: str, look: BodyContext) -> Iterator[AnswerDifference]:
-    """Compare what two attested documents sign."""
-    ours, theirs = _scan(left), _scan(right)
-    if ours is None or theirs is None:
-        yield AnswerDifference(
-            DifferenceKind.BODY, "signed", _told(left, ours, look), _told(right, theirs, look)
-        )
+def _payloads(left: str, right: str, context: BodyContext) -> Iterator[AnswerDifference]:
+    """Compare the signed payloads of two attested documents."""
+    one, other = _scan(left), _scan(right)
+    if one is None or other is None:
+        summaries = _summary(left, one, context), _summary(right, other, context)
+        yield AnswerDifference(DifferenceKind.BODY, "signed", *summaries)
         return
-    yield from _shapes(ours, theirs, (left, right), look, ("signed",))
+    yield from _shapes(one, other, (left, right), context, ("signed",))
 
 
-def _told(text: str, seen: Scan | None, look: BodyContext) -> str:
-    """Return what is told of a document as a whole: where values do not count, none of them."""
-    if look.with_values or not text:
+def _summary(text: str, scanned: Scan | None, context: BodyContext) -> str:
+    """Return a document as text, or without values only its form."""
+    if context.with_values or not text:
         return text or ABSENT
-    return "JSON" if seen else f"{len(text)} characters that are no JSON"
+    return "JSON" if scanned else f"{len(text)} characters that are not JSON"
 
 
 def _scan(text: str) -> Scan | None:
@@ -103,75 +97,79 @@ def _scan(text: str) -> Scan | None:
 
 
 def _shapes(
-    left: Scan, right: Scan, texts: tuple[str, str], look: BodyContext, way: Steps
+    left: Scan, right: Scan, texts: tuple[str, str], context: BodyContext, above: Steps
 ) -> Iterator[AnswerDifference]:
-    ours = _seen(left.nodes, texts[0], exact=look.with_values)
-    theirs = _seen(right.nodes, texts[1], exact=look.with_values)
-    for steps in dict.fromkeys((*ours, *theirs)):
-        one, other = ours.get(steps), theirs.get(steps)
-        place = written((*way, *steps), is_shape=not look.with_values)
+    lefts = _slots(left.nodes, texts[0], exact=context.with_values)
+    rights = _slots(right.nodes, texts[1], exact=context.with_values)
+    for steps in dict.fromkeys((*lefts, *rights)):
+        one, other = lefts.get(steps), rights.get(steps)
+        path = written((*above, *steps), is_shape=not context.with_values)
         if one is None or other is None:
-            if _belongs(steps, theirs if one else ours, exact=look.with_values):
+            if _could_have(steps, rights if one else lefts, exact=context.with_values):
                 yield AnswerDifference(
-                    DifferenceKind.FIELD, place, _kinds(one), _kinds(other), (*way, *steps)
+                    DifferenceKind.FIELD, path, _kinds(one), _kinds(other), (*above, *steps)
                 )
             continue
-        for kind, said, said_there in _unlike(one, other, is_valued=_is_valued(steps, look)):
-            yield AnswerDifference(kind, place, said, said_there, (*way, *steps))
+        for kind, left_text, right_text in _unlike(
+            one, other, has_value=_has_value(steps, context)
+        ):
+            yield AnswerDifference(kind, path, left_text, right_text, (*above, *steps))
 
 
 def _unlike(
-    one: _Seen, other: _Seen, *, is_valued: bool
+    one: _Slot, other: _Slot, *, has_value: bool
 ) -> Iterator[tuple[DifferenceKind, str, str]]:
     if one.kinds != other.kinds:
         yield DifferenceKind.TYPE, _kinds(one), _kinds(other)
         return
     if orders := _orders(one.names, other.names):
         yield DifferenceKind.MEMBER_ORDER, *orders
-    if is_valued and one.text != other.text:
+    if has_value and one.text != other.text:
         yield DifferenceKind.VALUE, one.text, other.text
 
 
-def _seen(nodes: Sequence[Node], text: str, *, exact: bool) -> dict[Steps, _Seen]:
-    found: dict[Steps, _Seen] = {}
+def _slots(nodes: Sequence[Node], text: str, *, exact: bool) -> dict[Steps, _Slot]:
+    slots: dict[Steps, _Slot] = {}
     for node in nodes:
         steps = node.steps if exact else _generic(node.steps)
         is_leaf = node.kind not in ("object", "array")
-        said = text[node.start : node.end] if is_leaf else ""
-        held = found.setdefault(steps, _Seen(set(), node.names, said))
-        held.kinds.add(node.kind)
-    return found
+        leaf = text[node.start : node.end] if is_leaf else ""
+        slot = slots.setdefault(steps, _Slot(set(), node.names, leaf))
+        slot.kinds.add(node.kind)
+    return slots
 
 
 def _generic(steps: Steps) -> Steps:
+    """Return steps with 0 for each index, so that array elements share a path."""
     return tuple(0 if isinstance(step, int) else step for step in steps)
 
 
-def _belongs(steps: Steps, others: dict[Steps, _Seen], *, exact: bool) -> bool:
-    """Tell whether the other side could have what it lacks: it has what is above it."""
-    above = others.get(steps[:-1])
-    if above is None:
+def _could_have(steps: Steps, others: dict[Steps, _Slot], *, exact: bool) -> bool:
+    """Tell whether the other side could have the missing value: it has the parent."""
+    parent = others.get(steps[:-1])
+    if parent is None:
         return False
     if isinstance(steps[-1], int):
-        return exact and "array" in above.kinds
-    return "object" in above.kinds
+        return exact and "array" in parent.kinds
+    return "object" in parent.kinds
 
 
-def _kinds(seen: _Seen | None) -> str:
-    return " or ".join(sorted(seen.kinds)) if seen else ABSENT
+def _kinds(slot: _Slot | None) -> str:
+    return " or ".join(sorted(slot.kinds)) if slot else ABSENT
 
 
-def _is_valued(steps: Steps, look: BodyContext) -> bool:
-    if look.where.document == ATTESTED and steps == ("encoding",):
+def _has_value(steps: Steps, context: BodyContext) -> bool:
+    """Tell whether the value at a path is compared."""
+    if context.where.document == ATTESTED and steps == ("encoding",):
         return True
-    return look.with_values and not _STAMPS.intersection(steps[-1:])
+    return context.with_values and not _ALWAYS_NEW.intersection(steps[-1:])
 
 
-def _orders(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, str] | None:
-    """Return how two orders go on from where they part, of the names that both have."""
-    common = set(ours).intersection(theirs)
-    one = [name for name in ours if name in common]
-    other = [name for name in theirs if name in common]
+def _orders(left: Sequence[str], right: Sequence[str]) -> tuple[str, str] | None:
+    """Return the common names of both sides from where their order parts."""
+    common = set(left).intersection(right)
+    one = [name for name in left if name in common]
+    other = [name for name in right if name in common]
     if one == other:
         return None
     pairs = enumerate(zip(one, other, strict=False))
@@ -180,52 +178,57 @@ def _orders(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, str] | Non
     return ", ".join(one[part]), ", ".join(other[part])
 
 
-def _lists(left: Scan, right: Scan) -> Iterator[AnswerDifference]:
-    """Compare the api-versions that two servers name: here the values are the facts."""
-    ours, theirs = _strings(left), _strings(right)
-    for name in dict.fromkeys((*ours, *theirs)):
-        if name not in ours:
+def _version_lists(left: Scan, right: Scan) -> Iterator[AnswerDifference]:
+    """Compare the api-versions that two servers name; these values are facts."""
+    one, other = _strings(left), _strings(right)
+    for name in dict.fromkeys((*one, *other)):
+        if name not in one:
             yield AnswerDifference(DifferenceKind.API_VERSION, name, ABSENT, "there")
-        elif name not in theirs:
+        elif name not in other:
             yield AnswerDifference(DifferenceKind.API_VERSION, name, "there", ABSENT)
-    if orders := _orders(ours, theirs):
+    if orders := _orders(one, other):
         yield AnswerDifference(DifferenceKind.MEMBER_ORDER, "apiVersions", *orders)
 
 
-def _strings(seen: Scan) -> list[str]:
-    return [str(node.value) for node in seen.nodes if node.kind == "string"]
+def _strings(scanned: Scan) -> list[str]:
+    return [str(node.value) for node in scanned.nodes if node.kind == "string"]
 
 
-def _texts(left: str, right: str, look: BodyContext) -> Iterator[AnswerDifference]:
-    """Compare leaves and listings."""
+def _texts(left: str, right: str, context: BodyContext) -> Iterator[AnswerDifference]:
+    """Compare leaves or listings as text."""
     ends = left.endswith("\n"), right.endswith("\n")
     if ends[0] != ends[1]:
         yield AnswerDifference(DifferenceKind.SPACING, "", _LINE_END[ends[0]], _LINE_END[ends[1]])
-    if not look.where.is_listing:
-        if look.with_values and left.rstrip("\n") != right.rstrip("\n"):
-            place = written(look.where.steps, is_shape=False)
-            yield AnswerDifference(DifferenceKind.VALUE, place, left, right, look.where.steps)
-        return
-    ours, theirs = _listed(left, look), _listed(right, look)
-    for name in dict.fromkeys((*ours, *theirs)):
-        sides = ours.get(name, ABSENT), theirs.get(name, ABSENT)
+    if context.where.is_listing:
+        yield from _listings(left, right, context)
+    elif context.with_values and left.rstrip("\n") != right.rstrip("\n"):
+        steps = context.where.steps
+        path = written(steps, is_shape=False)
+        yield AnswerDifference(DifferenceKind.VALUE, path, left, right, steps)
+
+
+def _listings(left: str, right: str, context: BodyContext) -> Iterator[AnswerDifference]:
+    lefts, rights = _listed(left, context), _listed(right, context)
+    above = _generic(context.where.steps)
+    for name in dict.fromkeys((*lefts, *rights)):
+        sides = lefts.get(name, ABSENT), rights.get(name, ABSENT)
         kind = DifferenceKind.FIELD if ABSENT in sides else DifferenceKind.TYPE
-        # How many elements there are is the VM's own matter.
+        # The number of elements belongs to the VM.
         if sides[0] != sides[1] and (kind is DifferenceKind.TYPE or name != _ELEMENT):
-            steps = (*_way(look.where), 0 if name == _ELEMENT else name)
+            steps = (*above, 0 if name == _ELEMENT else name)
             yield AnswerDifference(kind, written(steps), *sides, steps)
-    if orders := _orders([*ours], [*theirs]):
-        yield AnswerDifference(DifferenceKind.MEMBER_ORDER, written(_way(look.where)), *orders)
+    if orders := _orders([*lefts], [*rights]):
+        yield AnswerDifference(DifferenceKind.MEMBER_ORDER, written(above), *orders)
 
 
 _ELEMENT = "[]"
 
 
-def _listed(text: str, look: BodyContext) -> dict[str, str]:
-    """Return what a listing says is below, by name; the elements of an array are one."""
-    found = {}
+def _listed(text: str, context: BodyContext) -> dict[str, str]:
+    """Return the lines of a listing by name; array elements are one line."""
+    lines = {}
     for line in text.splitlines():
         name = line.removesuffix("/")
-        known = _ELEMENT if name.isdecimal() and not look.with_values else name
-        found[known] = "with a slash" if line.endswith("/") else "without a slash"
-    return found
+        key = _ELEMENT if name.isdecimal() and not context.with_values else name
+        lines[key] = "with a slash" if line.endswith("/") else "without a slash"
+    return lines

@@ -1,4 +1,4 @@
-"""Two transcripts, request by request."""
+"""The comparison of two transcripts, request by request."""
 
 from collections.abc import Iterator, Mapping
 
@@ -21,7 +21,7 @@ from openimds.interop.transcript.location import locate
 
 
 class Comparison(Struct, frozen=True):
-    """What was compared, and what came out; the requests of one side alone were not compared."""
+    """The result: the number of compared requests, the differences, the requests of one side."""
 
     compared: int
     differences: tuple[Difference, ...]
@@ -32,16 +32,20 @@ class Comparison(Struct, frozen=True):
 def compare(
     left: Transcript, right: Transcript, questions: Mapping[str, Fact], *, with_values: bool
 ) -> Comparison:
-    """Return what two transcripts do not share, in the order of the left one.
+    """Return the differences of two transcripts, in the order of the left one.
 
-    `questions` says which fact a question settles, by its key.
+    Args:
+        left: one transcript.
+        right: the other; only requests that stand in both are compared.
+        questions: the fact that each question settles, by its key.
+        with_values: whether the values in documents are compared, too.
     """
-    ours = {one.request: one for one in left.exchanges}
-    theirs = {one.request: one for one in right.exchanges}
-    both = [request for request in ours if request in theirs]
+    lefts = {exchange.request: exchange for exchange in left.exchanges}
+    rights = {exchange.request: exchange for exchange in right.exchanges}
+    both = [request for request in lefts if request in rights]
     groups: dict[Difference, list[At]] = {}
     for request in both:
-        one, other = ours[request], theirs[request]
+        one, other = lefts[request], rights[request]
         question = questions.get(one.question) or questions.get(other.question)
         where, at = locate(request.target), At(one.question, one.version, request)
         for found in _pair(one, other, with_values=with_values):
@@ -57,38 +61,38 @@ def compare(
     return Comparison(
         len(both),
         tuple(structs.replace(group, found=tuple(each)) for group, each in groups.items()),
-        tuple(request for request in ours if request not in theirs),
-        tuple(request for request in theirs if request not in ours),
+        tuple(request for request in lefts if request not in rights),
+        tuple(request for request in rights if request not in lefts),
     )
 
 
 def _pair(left: Exchange, right: Exchange, *, with_values: bool) -> Iterator[AnswerDifference]:
-    ours, theirs = left.answer, right.answer
-    if ours is None or theirs is None:
-        if ours or theirs:
+    one, other = left.answer, right.answer
+    if one is None or other is None:
+        if one or other:
             yield AnswerDifference(DifferenceKind.ANSWER, "", _short(left), _short(right))
         return
-    if ours.line != theirs.line:
+    if one.line != other.line:
         yield AnswerDifference(DifferenceKind.STATUS, "", _short(left), _short(right))
-    if ours.status == theirs.status:
-        yield from head(ours, theirs, left.request.method)
-        yield from body(ours, theirs, BodyContext(locate(left.request.target), with_values))
+    if one.status == other.status:
+        yield from head(one, other, left.request.method)
+        yield from body(one, other, BodyContext(locate(left.request.target), with_values))
 
 
 def _general(text: str, found: AnswerDifference, version: str) -> str:
-    """Return a refusal without the api-version that was asked at, so that it is one everywhere."""
+    """Replace the api-version in a refusal, so that it is one difference at all versions."""
     is_refusal = version and found.kind in (DifferenceKind.STATUS, DifferenceKind.BODY)
     return text.replace(version, "{version}") if is_refusal else text
 
 
-def _short(one: Exchange) -> str:
-    """Return a status line, with the body where it is a refusal; or why there is none."""
-    said = one.answer
-    if said is None:
-        return f"{ABSENT}: {one.failure}"
-    if said.status < _REFUSALS:
-        return said.line
-    return f"{said.line} {said.octets.decode(errors='backslashreplace')}".strip()
+def _short(exchange: Exchange) -> str:
+    """Return the status line with the body of a refusal, or the failure."""
+    response = exchange.answer
+    if response is None:
+        return f"{ABSENT}: {exchange.failure}"
+    if response.status < _REFUSALS:
+        return response.line
+    return f"{response.line} {response.octets.decode(errors='backslashreplace')}".strip()
 
 
 _REFUSALS = 300

@@ -1,4 +1,4 @@
-"""What a difference is."""
+"""The types of differences."""
 
 from enum import StrEnum
 
@@ -12,16 +12,16 @@ ABSENT = "not there"
 
 
 class DifferenceKind(StrEnum):
-    """What is different."""
+    """The part of an answer that differs."""
 
     ANSWER = "answer"
-    """One side gave none."""
+    """Only one side has an answer."""
     STATUS = "status"
     HEADER_ORDER = "header order"
     HEADER = "header"
     API_VERSION = "api-version"
     FIELD = "field"
-    """One side has it."""
+    """Only one side has the field."""
     TYPE = "type"
     MEMBER_ORDER = "member order"
     SPACING = "spacing"
@@ -30,7 +30,7 @@ class DifferenceKind(StrEnum):
 
 
 class AnswerDifference(Struct, frozen=True):
-    """A difference between two answers; `steps` is the way to it in a document."""
+    """A difference between two answers; `steps` lead to it in a document."""
 
     kind: DifferenceKind
     subject: str
@@ -40,7 +40,7 @@ class AnswerDifference(Struct, frozen=True):
 
 
 class At(Struct, frozen=True):
-    """Where a difference was found."""
+    """A request whose answers differ."""
 
     question: str
     version: str
@@ -48,7 +48,7 @@ class At(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """One difference, everywhere that it was found; `about` is None where no row knows of it."""
+    """One difference with all its requests; `about` is None if it is about no fact."""
 
     kind: DifferenceKind
     subject: str

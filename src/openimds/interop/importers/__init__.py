@@ -1,24 +1,23 @@
-"""What other tools write about VMs, read as VMs of ours.
+"""Importers: VMs from files of other tools, in the shape of a fleet file.
 
-Rules of the room. A decoded JSON value comes in, VMs in the shape of a fleet file go out; nothing
-is opened, asked or guessed from elsewhere. What a value means is a row: where it stands in the
-foreign object, where it belongs in ours, and the change that it needs on the way. Everything that
-has a place in the document is kept; everything that has none is named in `left_out`, so that
-nobody has to wonder what became of it. Paths are named there, never values: a Terraform state
-holds passwords.
+Rules of the room. A decoded JSON value comes in, VMs go out; nothing is opened, asked or guessed. A
+row maps a value: its path in the foreign object, its place in a VM, and the conversion between.
+Every value with a place in the document is kept; every other one is named in `unmapped`, so that
+its loss is visible. `unmapped` names paths, never values: a Terraform state holds passwords.
 
-Theory. `read` tells by its looks which tool wrote the input. `objects`, `template` and `state` find
-the resources in their kind of input, and make a piece of each: VM, network interface, public
-address, network, disk. `rows` walks the rows of `azure` or `terraform` over one resource; `changes`
-has the conversions that rows name; `expression` works out what is plain in a template. `join` puts
-the pieces of one VM together by their resource ids, `wiring` its network. Each value goes with the
-path where it was found, and whatever no VM has used in the end is what `left` names.
+Theory. `detect` finds the tool by the shape of the value. `arm_objects`, `arm_template` and
+`terraform_state` find the resources in their kind of input: VM, network interface, public address,
+network, disk. `mapping` applies the rows of `azure` or `terraform` to one resource; `conversions`
+has the conversions that rows name; `arm_expressions` evaluates the plain expressions of a
+template. `inventory` finds resources by their ids; `assemble` joins the resources of one VM, and
+`network` its interfaces. Each value keeps the path that it came from, and `unmapped` lists the
+paths that no VM has used.
 
-What is shared is named once: a path below a VM, or below a piece that a VM uses, stands with that
-VM; a path that belongs to none of them stands with the first.
+An unmapped path below a VM, or below a resource that a VM uses, is listed with that VM; any other
+one is listed with the first VM. So every path is listed once.
 
 What the room refuses to know: files, YAML, the admin API, and expressions that take more than
-looking up and putting together.
+look-ups and concatenation.
 """
 
 from openimds.interop.importers.assemble import ImportedVm

@@ -1,7 +1,7 @@
-"""The resources of an ARM template, and of what `az group export` writes.
+"""Resources of an ARM template, and of the output of `az group export`.
 
-`resources` is a list, or a mapping since language version 2.0; a resource may hold resources of
-its own. They are known to each other by type and name, because a template has no resource ids.
+`resources` is a list, or a mapping since language version 2.0; a resource may hold resources of its
+own. They refer to each other by type and name, because a template has no resource ids.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from openimds.errors import ConfigError
 from openimds.interop.importers.arm_expressions import Scope, inner_id
 from openimds.interop.importers.azure import SUBNET, TYPES
-from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind, piece
+from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind, read_resource
 from openimds.interop.importers.unmapped import Path, written
 from openimds.parameters import describe
 
@@ -17,66 +17,69 @@ _DEEPEST = 4
 _FRAME = ("$schema", "contentVersion", "languageVersion", "apiProfile")
 
 
-def looks(value: object) -> bool:
+def is_template(value: object) -> bool:
     """Tell whether a value is a template."""
     if not isinstance(value, dict) or not isinstance(value.get("resources"), list | dict):
         return False
     return "deploymenttemplate" in str(value.get("$schema")).lower() or "contentVersion" in value
 
 
-def pieces(value: object) -> tuple[list[Resource], set[Path]]:
-    """Return what the resources of a template say, and the paths outside of them that were read.
+def resources(value: object) -> tuple[list[Resource], set[Path]]:
+    """Return the resources of a template, and the used paths outside of them.
 
     Raises:
-        ConfigError: a VM has a name that cannot be told, or a value has a type it cannot have.
+        ConfigError: a VM has a name that cannot be evaluated, or a value has an impossible type.
     """
     assert isinstance(value, dict)
     scope = Scope(value.get("parameters"), value.get("variables"))
-    found = list(_pieces(value["resources"], ("resources",), scope, ("", ""), _DEEPEST))
+    found = list(_resources(value["resources"], ("resources",), scope, ("", ""), _DEEPEST))
     return found, scope.used | {(name,) for name in _FRAME}
 
 
-def tail(resource_id: str) -> str:
-    """Return what is left of a resource id to compare within one template."""
+def inner_part(resource_id: str) -> str:
+    """Return the part of a resource id that identifies a resource within one template."""
     return resource_id.lower().rpartition("/providers/")[2]
 
 
-def _pieces(
-    resources: object, path: Path, scope: Scope, parent: tuple[str, str], depth: int
+def _resources(
+    members: object, path: Path, scope: Scope, parent: tuple[str, str], depth: int
 ) -> Iterator[Resource]:
-    for below, one in _each(resources, path):
-        sort, name = (scope.look(one.get(member)) for member in ("type", "name"))
-        if not isinstance(sort, str):
+    """Yield the resources of a list or mapping; `parent` is its type and name."""
+    for below, item in _each(members, path):
+        kind, name = (scope.evaluate(item.get(member)) for member in ("type", "name"))
+        if not isinstance(kind, str):
             continue
-        if parent[0] and not sort.lower().startswith(parent[0].lower() + "/"):
-            sort = f"{parent[0]}/{sort}"
+        if parent[0] and not kind.lower().startswith(parent[0].lower() + "/"):
+            kind = f"{parent[0]}/{kind}"
         whole = f"{parent[1]}/{name}" if parent[1] else str(name)
-        table = TYPES.get(sort.lower())
+        table = TYPES.get(kind.lower())
         if table and isinstance(name, str):
-            made = piece(table, one, below, scope.look)
-            key = MappedValue(inner_id(sort, whole.split("/")), (*below, "name"))
+            read = read_resource(table, item, below, scope.evaluate)
+            key = MappedValue(inner_id(kind, whole.split("/")), (*below, "name"))
             place: Path = ("subnets", 0, "id") if table is SUBNET else ("key",)
-            yield Resource(made.kind, made.root, {**made.flat, place: key}, made.seen, made.lost)
+            yield Resource(
+                read.kind, read.root, {**read.values, place: key}, read.ignored, read.names
+            )
         elif table and table.kind is ResourceKind.MACHINE:
             raise ConfigError(
                 written((*below, "name")),
-                describe(one.get("name")),
+                describe(item.get("name")),
                 "a name that stands in the template",
                 "Give its parameters a defaultValue, or write the name there",
             )
         if depth:
-            inner = one.get("resources")
-            yield from _pieces(inner, (*below, "resources"), scope, (sort, whole), depth - 1)
+            inner = item.get("resources")
+            yield from _resources(inner, (*below, "resources"), scope, (kind, whole), depth - 1)
 
 
-def _each(resources: object, path: Path) -> Iterator[tuple[Path, dict[str, object]]]:
-    """Yield the resources of a list or of a mapping; anything else in there is no resource."""
-    if isinstance(resources, list):
-        members = [((*path, i), one) for i, one in enumerate(resources)]
-    elif isinstance(resources, dict):
-        members = [((*path, str(name)), one) for name, one in resources.items()]
+def _each(members: object, path: Path) -> Iterator[tuple[Path, dict[str, object]]]:
+    """Yield the objects of a list or of a mapping with their paths."""
+    if isinstance(members, list):
+        items = [((*path, i), item) for i, item in enumerate(members)]
+    elif isinstance(members, dict):
+        items = [((*path, str(name)), item) for name, item in members.items()]
     else:
-        members = []
-    for below, one in members:
-        if isinstance(one, dict):
-            yield below, one
+        items = []
+    for below, item in items:
+        if isinstance(item, dict):
+            yield below, item

@@ -1,4 +1,4 @@
-"""VMs out of the pieces of one input."""
+"""Assembly of VMs from the resources of one input."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.interop.importers.inventory import AssembledVm, Inventory
-from openimds.interop.importers.mapping import Flat, Resource, ResourceKind
-from openimds.interop.importers.network import wire
-from openimds.interop.importers.unmapped import Path, untouched, written
+from openimds.interop.importers.mapping import Resource, ResourceKind, Values
+from openimds.interop.importers.network import put_interfaces
+from openimds.interop.importers.unmapped import Path, unmapped_paths, written
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.schema import vm_tree
 
@@ -20,46 +20,56 @@ _FIRST_ATTACHED = 1000
 
 
 class ImportedVm(Struct, frozen=True):
-    """One VM of a foreign input."""
+    """One VM of a foreign input.
+
+    Attributes:
+        name: its name in the fleet.
+        definition: the mapping under its name in a fleet file.
+        unmapped: the paths of the input without a place in it, in the order of the input.
+    """
 
     name: str
-    said: dict[str, object]
-    """What stands under the VM's name in a fleet file."""
-    left_out: tuple[str, ...]
-    """The paths of the input that are not in there, in the order of the input."""
+    definition: dict[str, object]
+    unmapped: tuple[str, ...]
 
 
 def assemble(
     value: object,
-    pieces: Iterable[Resource],
-    read: set[Path],
+    resources: Iterable[Resource],
+    used: set[Path],
     key: Callable[[str], str] = str.lower,
 ) -> tuple[ImportedVm, ...]:
-    """Return the VMs among the pieces of `value`; `read` are paths that are used up already.
+    """Return the VMs among the resources of `value`.
+
+    Args:
+        value: the whole input.
+        resources: its resources.
+        used: paths of the input that are used up already.
+        key: normalises a resource id for comparison.
 
     Raises:
-        ConfigError: a VM has no name, or the name of another, or says what no VM can say.
+        ConfigError: a VM has no name, the name of another, or a value that no VM can have.
     """
-    stock = Inventory(pieces, key)
-    names: dict[str, Path] = {}
-    parts = []
-    for machine in stock.machines:
-        name, taken = _name(machine), _take(machine, stock)
-        if name in names:
+    inventory = Inventory(resources, key)
+    roots: dict[str, Path] = {}
+    vms = []
+    for machine in inventory.machines:
+        name, assembled = _name(machine), _assembled(machine, inventory)
+        if name in roots:
             raise ConfigError(
                 written(machine.root),
                 f'a second VM with the name "{name}"',
                 "a name of its own for each VM",
-                f"The first is at {written(names[name])}: put them into two files",
+                f"The first is at {written(roots[name])}: put them into two files",
             )
-        names[name] = machine.root
-        said = _nest(taken.flat)
-        _check(name, said, machine.root)
-        parts.append((name, said, taken))
-    left = _shares(value, read, [taken for _, _, taken in parts])
+        roots[name] = machine.root
+        definition = _nested(assembled.values)
+        _check(name, definition, machine.root)
+        vms.append((name, definition, assembled))
+    unmapped = _unmapped(value, used, [assembled for _, _, assembled in vms])
     return tuple(
-        ImportedVm(name, said, tuple(map(written, paths)))
-        for (name, said, _), paths in zip(parts, left, strict=True)
+        ImportedVm(name, definition, tuple(map(written, paths)))
+        for (name, definition, _), paths in zip(vms, unmapped, strict=True)
     )
 
 
@@ -70,94 +80,100 @@ def _name(machine: Resource) -> str:
     return name
 
 
-def _check(name: str, said: dict[str, object], root: Path) -> None:
-    """Let the model judge what was put together, and say where it stood."""
+def _check(name: str, definition: dict[str, object], root: Path) -> None:
+    """Validate a definition as a fleet file is; name the VM's path in an error.
+
+    Raises:
+        ConfigError: a value that no VM can have.
+    """
     try:
-        parse_vm(name, said)
+        parse_vm(name, definition)
     except ConfigError as error:
         raise error.inside(written(root)) from None
 
 
-def _take(machine: Resource, stock: Inventory) -> AssembledVm:
-    ours = vm_tree().members
-    taken = AssembledVm({}, set(), [], machine.lost)
-    taken.use(machine, ("name",), ("key",))
-    for place, kept in machine.flat.items():
-        if place[0] in ours:
-            taken.put(place, kept)
-    _attach(machine, stock, taken)
-    wire(machine, stock, taken)
-    return taken
+def _assembled(machine: Resource, inventory: Inventory) -> AssembledVm:
+    members = vm_tree().members
+    assembled = AssembledVm({}, set(), [], machine.names)
+    assembled.use(machine, ("name",), ("key",))
+    for place, value in machine.values.items():
+        if place[0] in members:
+            assembled.put(place, value)
+    _put_disks(machine, inventory, assembled)
+    put_interfaces(machine, inventory, assembled)
+    return assembled
 
 
-def _attach(machine: Resource, stock: Inventory, taken: AssembledVm) -> None:
-    """Add the disks that are attached from outside, and what disks say of themselves."""
-    refs = {place[1:]: kept for place, kept in machine.flat.items() if place[0] == "refs"}
+def _put_disks(machine: Resource, inventory: Inventory, assembled: AssembledVm) -> None:
+    """Add the disks of attachment resources, and the values of disk resources."""
+    refs = {place[1:]: value for place, value in machine.values.items() if place[0] == "refs"}
     at_lun: dict[object, str | int] = {
-        kept.value: place[3]
-        for place, kept in taken.flat.items()
+        value.value: place[3]
+        for place, value in assembled.values.items()
         if place[:3] == _DATA and place[4:] == ("lun",)
     }
-    for piece in sorted(stock.of(ResourceKind.ATTACHMENT, machine), key=_lun):
-        # A VM that Terraform has read again lists the disks that are attached to it.
-        n = at_lun.setdefault(_lun(piece)[1] or piece.root, _FIRST_ATTACHED + len(at_lun))
-        taken.use(piece, ("machine",))
-        for place, kept in piece.flat.items():
+    for attachment in sorted(inventory.of(ResourceKind.ATTACHMENT, machine), key=_lun):
+        # A VM that Terraform has refreshed lists its attached disks, too.
+        key = _lun(attachment)[1] or attachment.root
+        n = at_lun.setdefault(key, _FIRST_ATTACHED + len(at_lun))
+        assembled.use(attachment, ("machine",))
+        for place, value in attachment.values.items():
             if place[:3] == _DATA:
-                taken.put((*_DATA, n, *place[4:]), kept)
-        if ref := piece.flat.get(("refs", "dataDisks", 0)):
+                assembled.put((*_DATA, n, *place[4:]), value)
+        if ref := attachment.values.get(("refs", "dataDisks", 0)):
             refs["dataDisks", n] = ref
     for place, ref in refs.items():
-        disk = stock.find(ResourceKind.DISK, str(ref.value))
+        disk = inventory.find(ResourceKind.DISK, str(ref.value))
         if disk:
-            taken.use(disk, ("key",))
-            taken.used.add(ref.path)
-            for (whose, *inner), kept in disk.flat.items():
-                if whose == "any" or (whose == "data" and place[0] == "dataDisks"):
-                    taken.put((*_STORAGE, *place, *inner), kept)
+            assembled.use(disk, ("key",))
+            assembled.used.add(ref.path)
+            for (group, *inner), value in disk.values.items():
+                if group == "any" or (group == "data" and place[0] == "dataDisks"):
+                    assembled.put((*_STORAGE, *place, *inner), value)
 
 
 def _lun(attachment: Resource) -> tuple[int, str]:
+    """Return a key that sorts attachments by their number."""
     lun = attachment.get(*_DATA, 0, "lun")
     return len(lun), lun
 
 
-def _nest(flat: Flat) -> dict[str, object]:
+def _nested(values: Values) -> dict[str, object]:
     """Return the mapping that places make; the positions of a list close up."""
     root: dict[Any, Any] = {}
-    for place, kept in flat.items():
+    for place, value in values.items():
         node = root
         for step in place[:-1]:
             node = node.setdefault(step, {})
-        node.setdefault(place[-1], {} if kept.value == {} else kept.value)
-    answer = _listed(root)
-    assert isinstance(answer, dict)
-    return answer
+        node.setdefault(place[-1], {} if value.value == {} else value.value)
+    nested = _with_lists(root)
+    assert isinstance(nested, dict)
+    return nested
 
 
-def _listed(node: object) -> object:
+def _with_lists(node: object) -> object:
     if not isinstance(node, dict):
         return node
-    inner = {step: _listed(one) for step, one in node.items()}
+    inner = {step: _with_lists(member) for step, member in node.items()}
     if inner and all(isinstance(step, int) for step in inner):
         return [inner[step] for step in sorted(inner)]
     return inner
 
 
-def _shares(value: object, read: set[Path], taken: list[AssembledVm]) -> list[list[Path]]:
-    """Return the paths of the input that are left, those of each VM with the VM.
+def _unmapped(value: object, used: set[Path], vms: list[AssembledVm]) -> list[list[Path]]:
+    """Return the unmapped paths of each VM.
 
-    What belongs to none stands with the first, so that every path stands once.
+    A path that belongs to no VM is listed with the first, so that every path is listed once.
     """
-    used = read.union(*(one.used for one in taken))
+    used = used.union(*(assembled.used for assembled in vms))
     owners: dict[Path, int] = {}
-    for n, one in enumerate(taken):
-        for root in one.roots:
+    for n, assembled in enumerate(vms):
+        for root in assembled.roots:
             owners.setdefault(root, n)
-    lost = {path for one in taken for path in one.lost}
-    shares: list[list[Path]] = [[] for _ in taken]
-    for path in untouched(value, used, lost) if taken else ():
+    names = {path for assembled in vms for path in assembled.names}
+    lists: list[list[Path]] = [[] for _ in vms]
+    for path in unmapped_paths(value, used, names) if vms else ():
         lengths = range(len(path) + 1)
         owner = next((owners[path[:end]] for end in lengths if path[:end] in owners), 0)
-        shares[owner].append(path)
-    return shares
+        lists[owner].append(path)
+    return lists

@@ -1,4 +1,4 @@
-"""The rows of Azure's own JSON: what `az … show`, ARM's REST API and ARM templates write.
+"""Mapping rows of Azure's own JSON: `az … show`, ARM's REST API and ARM templates.
 
 Checked against printed `az vm list -d` and `az network nic show` output of several versions (names
 differ in case), against the code behind `--show-details`, and against exported templates.
@@ -12,10 +12,10 @@ from openimds.interop.importers.mapping import (
     ResourceKind,
     ResourceTable,
     alike,
-    read_only,
+    ignored,
 )
 
-_FRAME = read_only("type", "apiVersion", "dependsOn")
+_FRAME = ignored("type", "apiVersion", "dependsOn")
 
 _DISK_TEXTS = ("caching", "createOption", "name", "image.uri", "managedDisk.storageAccountType")
 _OS = "storageProfile.osDisk."
@@ -40,12 +40,12 @@ _STORAGE = (
         _ENCRYPTION + "keyEncryptionKey.keyUrl",
         _ENCRYPTION + "keyEncryptionKey.sourceVault.id",
     ),
-    *alike("compute.", _OS + "diskSizeGB", change=conversions.number),
+    *alike("compute.", _OS + "diskSizeGB", convert=conversions.number),
     *alike(
         "compute.",
         _OS + "writeAcceleratorEnabled",
         _ENCRYPTION + "enabled",
-        change=conversions.flag,
+        convert=conversions.flag,
     ),
     MappingRow(_OS + "managedDisk.id", "refs.osDisk", conversions.reference),
     MappingRow(_OS + "vhd.uri", "compute." + _OS + "managedDisk.id", conversions.unmanaged),
@@ -57,8 +57,8 @@ _STORAGE = (
     ),
     *alike("compute.", *(_DATA + name for name in _DISK_TEXTS)),
     *alike("compute.", _DATA + "managedDisk.id", _DATA + "vhd.uri"),
-    *alike("compute.", _DATA + "diskSizeGB", _DATA + "lun", change=conversions.number),
-    *alike("compute.", _DATA + "writeAcceleratorEnabled", change=conversions.flag),
+    *alike("compute.", _DATA + "diskSizeGB", _DATA + "lun", convert=conversions.number),
+    *alike("compute.", _DATA + "writeAcceleratorEnabled", convert=conversions.flag),
     MappingRow(_DATA + "managedDisk.id", "refs.dataDisks[]", conversions.reference),
     MappingRow(_DATA + "vhd.uri", "compute." + _DATA + "managedDisk.id", conversions.unmanaged),
     MappingRow(
@@ -113,7 +113,7 @@ _PLACE = (
     MappingRow("availabilitySet.id", "availabilitySet", conversions.last),
     *alike("compute.", "location", "extendedLocation.name", "extendedLocation.type"),
     *alike("compute.", "host.id", "hostGroup.id", "virtualMachineScaleSet.id"),
-    *alike("compute.", "platformFaultDomain", change=conversions.domain),
+    *alike("compute.", "platformFaultDomain", convert=conversions.domain),
     MappingRow(
         "instanceView.platformFaultDomain", "compute.platformFaultDomain", conversions.domain
     ),
@@ -127,7 +127,7 @@ _PLACE = (
 _NICS = (
     MappingRow("networkProfile.networkInterfaces[].id", "cards[].id", conversions.reference),
     MappingRow("networkProfile.networkInterfaces[].primary", "cards[].primary", conversions.truth),
-    # What `--show-details` adds, and what `az vm create` calls the same.
+    # The members that `--show-details` adds, then the same by the names of `az vm create`.
     MappingRow("privateIps", "extras.private", conversions.words),
     MappingRow("publicIps", "extras.public", conversions.words),
     MappingRow("macAddresses", "extras.mac", conversions.macs),
@@ -136,8 +136,8 @@ _NICS = (
     MappingRow("macAddress", "extras.mac", conversions.macs),
 )
 
-# `az` writes the resource group beside every id once more.
-_GROUPS_AGAIN = read_only(
+# `az` repeats the resource group beside every id.
+_REPEATED_GROUPS = ignored(
     *(
         f"{owner}.resourceGroup"
         for owner in (
@@ -170,7 +170,7 @@ MACHINE = ResourceTable(
             "compute.",
             "securityProfile.encryptionAtHost",
             "additionalCapabilities.hibernationEnabled",
-            change=conversions.flag,
+            convert=conversions.flag,
         ),
         MappingRow(
             "securityProfile.uefiSettings.secureBootEnabled",
@@ -187,14 +187,14 @@ MACHINE = ResourceTable(
         *_OS_PROFILE,
         *_IDENTITY,
         *_NICS,
-        *_GROUPS_AGAIN,
+        *_REPEATED_GROUPS,
     ),
     (
         Implied("osProfile.windowsConfiguration", "compute.osType", "Windows"),
         Implied("osProfile.linuxConfiguration", "compute.osType", "Linux"),
     ),
     (
-        # A VM on a disk that was there before has no profile and no image, and says so.
+        # A VM on an existing disk has no profile and no image; its document has empty values.
         Default(
             ("osProfile",),
             (
@@ -218,8 +218,8 @@ CARD = ResourceTable(
     ResourceKind.CARD,
     (
         *_FRAME,
-        *read_only("name", "resourceGroup", "virtualMachine.resourceGroup"),
-        *read_only(
+        *ignored("name", "resourceGroup", "virtualMachine.resourceGroup"),
+        *ignored(
             *(_CONFIGURATION + name for name in ("id", "name", "type", "resourceGroup")),
             _CONFIGURATION + "publicIPAddress.resourceGroup",
             _CONFIGURATION + "subnet.resourceGroup",
@@ -256,7 +256,7 @@ ADDRESS = ResourceTable(
     ResourceKind.ADDRESS,
     (
         *_FRAME,
-        *read_only("name", "resourceGroup"),
+        *ignored("name", "resourceGroup"),
         MappingRow("id", "key", conversions.reference),
         MappingRow("ipAddress", "address"),
         MappingRow("sku.name", "sku"),
@@ -267,7 +267,7 @@ NETWORK = ResourceTable(
     ResourceKind.NETWORK,
     (
         *_FRAME,
-        *read_only("name", "resourceGroup", "subnets[].resourceGroup"),
+        *ignored("name", "resourceGroup", "subnets[].resourceGroup"),
         MappingRow("id", "key", conversions.reference),
         MappingRow("subnets[].id", "subnets[].id", conversions.reference),
         MappingRow("subnets[].name", "subnets[].name"),
@@ -280,7 +280,7 @@ SUBNET = ResourceTable(
     ResourceKind.NETWORK,
     (
         *_FRAME,
-        *read_only("name", "resourceGroup"),
+        *ignored("name", "resourceGroup"),
         MappingRow("id", "subnets[0].id", conversions.reference),
         MappingRow("addressPrefix", "subnets[0].prefixes[0]", conversions.cidr),
         MappingRow("addressPrefixes[]", "subnets[0].prefixes[]", conversions.cidr),
@@ -291,7 +291,7 @@ DISK = ResourceTable(
     ResourceKind.DISK,
     (
         *_FRAME,
-        *read_only("resourceGroup"),
+        *ignored("resourceGroup"),
         MappingRow("id", "key", conversions.reference),
         MappingRow("name", "any.name"),
         MappingRow("diskSizeGB", "any.diskSizeGB", conversions.number),
@@ -310,9 +310,9 @@ TYPES: dict[str, ResourceTable] = {
     "microsoft.compute/disks": DISK,
 }
 """Tables by resource type, in lower case."""
-TELLTALES: dict[str, ResourceTable] = {
+MARKERS: dict[str, ResourceTable] = {
     "hardwareprofile": MACHINE,
     "powerstate": MACHINE,
     "ipconfigurations": CARD,
 }
-"""Tables by a member, for objects that do not say their type."""
+"""Tables by a member, for objects without a type."""

@@ -1,7 +1,7 @@
-"""The conversions that rows name: a foreign value in, a value of ours out, or `NOTHING`.
+"""Conversions of mapping rows: foreign value in, VM's value or `NOTHING` out.
 
-An empty string is how these tools say that there is nothing, so it changes to `NOTHING`; it stays
-for tags alone, where an empty value is a value.
+These tools write an empty string for a missing value, so it becomes `NOTHING`; only the value of a
+tag may be empty.
 """
 
 import re
@@ -16,22 +16,23 @@ from openimds.vm.schema_tree import Leaf
 from openimds.vm.validate import validate as fit
 
 NOTHING: Final = object()
-"""No value, or one that cannot be told."""
+"""No value, or one that cannot be evaluated."""
 
-Change: TypeAlias = Callable[[object, str], object]
+Conversion: TypeAlias = Callable[[object, str], object]
+"""Takes a value and its path for messages; raises ConfigError for an impossible value."""
 
 _TEXT = Leaf("")
 _LARGEST = 2**63
 _DIGITS = re.compile(r"\d{1,18}", re.ASCII)
 _MAC_DIGITS = 12
 _BYTES_IN_A_MEGABYTE = 10**6
-_TRUTHS = ("true", "false")
+_BOOLEANS = ("true", "false")
 
 
 class Reference(str):
-    """A resource id that lacks subscription and group, as `resourceId()` of a template gives it.
+    """A resource id without subscription and group, the value of `resourceId()` in a template.
 
-    It is good enough to find a resource of the same template, and never goes into a document.
+    It finds a resource of the same template, and never goes into a document.
     """
 
     __slots__ = ()
@@ -47,12 +48,12 @@ def text(value: object, where: str) -> object:
 
 
 def reference(value: object, where: str) -> object:
-    """Return a resource id that is only looked up."""
+    """Return a resource id that is only used to find a resource."""
     return str(value) if isinstance(value, Reference) else text(value, where)
 
 
 def tag(value: object, where: str) -> object:
-    """Return the value of a tag, which may be empty; numbers and truths are written out."""
+    """Return the value of a tag, which may be empty; numbers and booleans become text."""
     if isinstance(value, bool | int | float):
         return str(value).lower()
     return value if value == "" else text(value, where)
@@ -78,131 +79,131 @@ def domain(value: object, where: str) -> object:
 
 
 def in_bytes(value: object, where: str) -> object:
-    """Return a number of megabytes in bytes; for disks a megabyte is a million of them."""
+    """Return megabytes in bytes; for disks a megabyte is a million bytes."""
     digits = number(value, where)
-    known = isinstance(digits, str) and _DIGITS.fullmatch(digits)
-    return str(int(known[0]) * _BYTES_IN_A_MEGABYTE) if known else digits
+    match = _DIGITS.fullmatch(digits) if isinstance(digits, str) else None
+    return str(int(match[0]) * _BYTES_IN_A_MEGABYTE) if match else digits
 
 
 def flag(value: object, where: str) -> object:
-    """Return a truth as the document writes it."""
+    """Return a boolean as the document writes it, as text."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str) and value.lower() in (*_TRUTHS, ""):
+    if isinstance(value, str) and value.lower() in (*_BOOLEANS, ""):
         return value.lower() or NOTHING
     raise ConfigError(where, describe(value), "true or false")
 
 
 def truth(value: object, where: str) -> object:
-    """Return a truth as it is."""
-    said = flag(value, where)
-    return said if said is NOTHING else said == "true"
+    """Return a boolean as bool."""
+    word = flag(value, where)
+    return word if word is NOTHING else word == "true"
 
 
 def there(value: object, _: str) -> object:
-    """Return that there is a value, whatever it is."""
+    """Return True for any value that is not empty and not false."""
     return True if value else NOTHING
 
 
 def element(_: object, __: str) -> object:
-    """Return an element of which nothing is known yet."""
+    """Return an empty mapping, which other rows fill."""
     return {}
 
 
 def mac(value: object, where: str) -> object:
     """Return a hardware address as 12 upper-case digits."""
-    said = text(value, where)
-    if said is NOTHING:
-        return said
-    digits = str(said).translate({ord(mark): None for mark in "-:. "})
+    address = text(value, where)
+    if address is NOTHING:
+        return address
+    digits = str(address).translate({ord(mark): None for mark in "-:. "})
     if len(digits) != _MAC_DIGITS or not set(digits) <= set(hexdigits):
         raise ConfigError(where, describe(value), "12 hex digits, such as 00-0D-3A-AC-B2-2A")
     return digits.upper()
 
 
 def words(value: object, where: str) -> object:
-    """Return the words of a string with commas between them, or of a list."""
-    pieces = value.split(",") if isinstance(value, str) else value
-    if not isinstance(pieces, list):
+    """Return the words of a list, or of a string with commas between them."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list):
         raise ConfigError(where, describe(value), "a string, with commas between its words")
-    said = [text(one.strip() if isinstance(one, str) else one, where) for one in pieces]
-    return tuple(one for one in said if one is not NOTHING)
+    texts = [text(item.strip() if isinstance(item, str) else item, where) for item in items]
+    return tuple(word for word in texts if word is not NOTHING)
 
 
 def macs(value: object, where: str) -> object:
     """Return hardware addresses with commas between them."""
-    found = words(value, where)
-    assert isinstance(found, tuple)
-    return tuple(mac(one, where) for one in found)
+    addresses = words(value, where)
+    assert isinstance(addresses, tuple)
+    return tuple(mac(address, where) for address in addresses)
 
 
 def cidr(value: object, where: str) -> object:
     """Return an address range."""
-    said = text(value, where)
-    if said is NOTHING:
-        return said
+    prefix = text(value, where)
+    if prefix is NOTHING:
+        return prefix
     try:
-        return str(ip_network(str(said), strict=False))
+        return str(ip_network(str(prefix), strict=False))
     except ValueError:
         raise ConfigError(where, describe(value), "a range such as 10.0.0.0/24") from None
 
 
-def after(marker: str) -> Change:
-    """Return the change to the name that follows a word in a resource id."""
+def after(marker: str) -> Conversion:
+    """Return the conversion of a resource id to the segment after a word."""
 
-    def change(value: object, where: str) -> object:
+    def convert(value: object, where: str) -> object:
         parts = str(text(value, where)).split("/")
         names = dict(zip(map(str.lower, parts), parts[1:], strict=False))
         return names.get(marker) or NOTHING
 
-    return change
+    return convert
 
 
 def last(value: object, where: str) -> object:
     """Return the name at the end of a resource id."""
-    said = reference(value, where)
-    return said if said is NOTHING else str(said).rpartition("/")[2] or NOTHING
+    resource_id = reference(value, where)
+    return resource_id if resource_id is NOTHING else str(resource_id).rpartition("/")[2] or NOTHING
 
 
 def is_system(value: object, where: str) -> object:
-    """Return whether a type of identity includes the one of the system."""
-    said = text(value, where)
-    return said if said is NOTHING else "systemassigned" in str(said).replace(" ", "").lower()
+    """Return whether a type of identity includes the system-assigned one."""
+    kind = text(value, where)
+    return kind if kind is NOTHING else "systemassigned" in str(kind).replace(" ", "").lower()
 
 
 def is_ultra(value: object, where: str) -> object:
-    """Return that a disk is an Ultra disk, for a storage account type that says so."""
+    """Return "true" for the storage account type of an Ultra disk."""
     return "true" if text(value, where) == "UltraSSD_LRS" else NOTHING
 
 
 def unmanaged(value: object, where: str) -> object:
-    """Return the empty string for a disk that has the address of a blob: it has no managed disk."""
+    """Return "" for a disk with the URI of a blob: it is not managed."""
     return NOTHING if text(value, where) is NOTHING else ""
 
 
-def always(answer: str) -> Change:
-    """Return the change to one answer for whatever is not empty and not false."""
+def always(answer: str) -> Conversion:
+    """Return the conversion of any value to one answer, unless empty or false."""
 
-    def change(value: object, _: str) -> object:
+    def convert(value: object, _: str) -> object:
         return answer if value else NOTHING
 
-    return change
+    return convert
 
 
-def image(root: str) -> Change:
-    """Return the change that takes the ids of images under one root, or all others for none."""
-    known = ("/communitygalleries/", "/sharedgalleries/")
+def image(root: str) -> Conversion:
+    """Return the conversion that keeps image ids under a root; "" is all other roots."""
+    roots = ("/communitygalleries/", "/sharedgalleries/")
 
-    def change(value: object, where: str) -> object:
-        said = text(value, where)
-        lower = str(said).lower()
-        fits = lower.startswith(root) if root else not lower.startswith(known)
-        return said if fits else NOTHING
+    def convert(value: object, where: str) -> object:
+        image_id = text(value, where)
+        lower = str(image_id).lower()
+        fits = lower.startswith(root) if root else not lower.startswith(roots)
+        return image_id if fits else NOTHING
 
-    return change
+    return convert
 
 
 def key_path(value: object, where: str) -> object:
-    """Return where the keys of a user are."""
-    said = text(value, where)
-    return said if said is NOTHING else f"/home/{said}/.ssh/authorized_keys"
+    """Return the path of a user's authorized keys."""
+    user = text(value, where)
+    return user if user is NOTHING else f"/home/{user}/.ssh/authorized_keys"

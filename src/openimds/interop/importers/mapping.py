@@ -1,11 +1,11 @@
-"""Rows: where a value stands in a foreign object, where it belongs in ours, and their walker.
+"""Mapping rows, and the function that applies them to one foreign object.
 
 A source is a path of member names. Names are found in any case, because the tools do not agree
 (`diskSizeGb`, `diskSizeGB`), and the `properties` of Azure's own JSON, which `az` leaves out, are
-looked through. `name[]` stands for each element, `name{}` for each member, `name{key}` for the
-name of each member. A target is the same path on our side: its `[]` and `{}` take the positions
-of the source, and `[0]` is a position of its own. A row without a target has been read, and
-keeps nothing: it repeats another row, or is of the tool and not of the VM.
+looked through. `name[]` stands for each element, `name{}` for each member, `name{key}` for the name
+of each member. A target is the same kind of path in a VM or a resource: its `[]` and `{}` take the
+positions of the source, and `[0]` is a position of its own. A row without a target ignores its
+value: another row has it already, or it is about the tool and not about the VM.
 """
 
 import re
@@ -17,13 +17,13 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.interop.importers.conversions import NOTHING, Change, text
-from openimds.interop.importers.unmapped import NOWHERE, Path, is_nothing, written
+from openimds.interop.importers.conversions import NOTHING, Conversion, text
+from openimds.interop.importers.unmapped import PRESENCE, Path, is_empty, written
 from openimds.parameters import describe
 
 
 class ResourceKind(Enum):
-    """What a foreign object is to a VM."""
+    """The role of a foreign object for a VM."""
 
     MACHINE = "VM"
     CARD = "network interface"
@@ -34,15 +34,15 @@ class ResourceKind(Enum):
 
 
 class MappingRow(Struct, frozen=True):
-    """One value: source, target and change."""
+    """One value: its source, target and conversion."""
 
     source: str
     target: str = ""
-    change: Change = text
+    convert: Conversion = text
 
 
 class Implied(Struct, frozen=True):
-    """A value that follows from another's being there, unless a row has found it."""
+    """A value that the presence of `source` implies, unless a row gives another."""
 
     source: str
     target: str
@@ -50,9 +50,9 @@ class Implied(Struct, frozen=True):
 
 
 class Default(Struct, frozen=True):
-    """Values that are empty because none of the sources is there.
+    """Targets that are empty if all sources are missing.
 
-    That says something only `within` an object that would have them.
+    It holds only where `within` is present, an object that would have the sources.
     """
 
     sources: tuple[str, ...]
@@ -61,65 +61,67 @@ class Default(Struct, frozen=True):
 
 
 class ResourceTable(Struct, frozen=True):
-    """Everything that is known of one sort of foreign object."""
+    """The rows of one type of foreign object."""
 
     kind: ResourceKind
     rows: tuple[MappingRow, ...]
-    signs: tuple[Implied, ...] = ()
-    lacks: tuple[Default, ...] = ()
+    implied: tuple[Implied, ...] = ()
+    defaults: tuple[Default, ...] = ()
 
 
 class MappedValue(Struct, frozen=True):
-    """A value of ours and the path where it came from."""
+    """A converted value and the path that it came from."""
 
     value: object
     path: Path
 
 
-Flat: TypeAlias = dict[Path, MappedValue]
-"""Values by their place on our side."""
+Values: TypeAlias = dict[Path, MappedValue]
+"""Converted values by their target place."""
 
 
 class Resource(Struct, frozen=True):
-    """One foreign object, read."""
+    """One foreign object after its rows were applied."""
 
     kind: ResourceKind
     root: Path
-    flat: Flat
-    seen: set[Path]
-    """Paths of what was read and keeps nothing: used up as soon as the piece is used."""
-    lost: list[Path]
-    """Names of members that could not be kept; an unused path shows values only."""
+    values: Values
+    ignored: set[Path]
+    """Paths of rows without a target: used up as soon as the resource is used."""
+    names: list[Path]
+    """Paths of members whose names could not be kept; an unmapped path shows values only."""
 
     def get(self, *place: str | int) -> str:
         """Return the text at a place, or the empty string."""
-        kept = self.flat.get(place)
-        return str(kept.value) if kept else ""
+        value = self.values.get(place)
+        return str(value.value) if value else ""
 
     def positions(self, name: str) -> list[int]:
-        """Return the positions that are taken in one of the piece's lists."""
-        taken = {place[1] for place in self.flat if len(place) > 1 and place[0] == name}
+        """Return the positions that are taken in one of the resource's lists."""
+        taken = {place[1] for place in self.values if len(place) > 1 and place[0] == name}
         return sorted(step for step in taken if isinstance(step, int))
 
 
 class _Hit(Struct, frozen=True):
+    """A source value with its path, and the positions for its target."""
+
     value: object
     path: Path
-    trail: Path
+    positions: Path
 
 
-def alike(prefix: str, *paths: str, change: Change = text) -> tuple[MappingRow, ...]:
+def alike(prefix: str, *paths: str, convert: Conversion = text) -> tuple[MappingRow, ...]:
     """Return rows whose targets are their sources behind a prefix."""
-    return tuple(MappingRow(path, prefix + path, change) for path in paths)
+    return tuple(MappingRow(path, prefix + path, convert) for path in paths)
 
 
-def read_only(*paths: str) -> tuple[MappingRow, ...]:
-    """Return rows that keep nothing."""
+def ignored(*paths: str) -> tuple[MappingRow, ...]:
+    """Return rows without a target."""
     return tuple(MappingRow(path) for path in paths)
 
 
-def as_it_is(value: object) -> object:
-    """Return a value of an input that has no expressions."""
+def unevaluated(value: object) -> object:
+    """Return a value of an input without expressions."""
     return value
 
 
@@ -129,92 +131,104 @@ _STEP = re.compile(r"(\w+)(\[\d*\]|\{\w*\})?")
 
 @cache
 def _steps(path: str) -> tuple[tuple[str, str], ...]:
-    return tuple((found[1], found[2] or "") for found in _STEP.finditer(path))
+    return tuple((match[1], match[2] or "") for match in _STEP.finditer(path))
 
 
-def _place(target: str, trail: Path) -> Path:
+def _place(target: str, positions: Path) -> Path:
     steps = _steps(target)
-    slots = sum(more in ("[]", "{}") for _, more in steps)
-    positions = iter(trail[len(trail) - slots :])
+    slots = sum(suffix in ("[]", "{}") for _, suffix in steps)
+    remaining = iter(positions[len(positions) - slots :])
     place: list[str | int] = []
-    for name, more in steps:
+    for name, suffix in steps:
         place.append(name)
-        if more in ("[]", "{}"):
-            place.append(next(positions))
-        elif more:
-            place.append(int(more[1:-1]))
+        if suffix in ("[]", "{}"):
+            place.append(next(remaining))
+        elif suffix:
+            place.append(int(suffix[1:-1]))
     return tuple(place)
 
 
-def piece(
-    table: ResourceTable, value: object, root: Path, look: Callable[[object], object] = as_it_is
+def read_resource(
+    table: ResourceTable,
+    value: object,
+    root: Path,
+    evaluate: Callable[[object], object] = unevaluated,
 ) -> Resource:
-    """Return what the rows of a table find in an object.
+    """Return the resource that the rows of a table make of an object.
+
+    Args:
+        table: the rows.
+        value: the object.
+        root: its path in the input.
+        evaluate: the function that evaluates expressions; `NOTHING` if it cannot.
 
     Raises:
-        ConfigError: a value of a type that it cannot have, with its path.
+        ConfigError: a value has an impossible type, with its path.
     """
-    reader = _SourceReader(value, root, look)
-    made = Resource(table.kind, root, {}, set(), [])
+    reader = _SourceReader(value, root, evaluate)
+    resource = Resource(table.kind, root, {}, set(), [])
     for row in table.rows:
         for hit in reader.at(row.source):
-            _keep(made, row, hit)
-    seen_at = (*root, NOWHERE)
-    for sign in table.signs:
-        if reader.has(sign.source):
-            made.flat.setdefault(_place(sign.target, ()), MappedValue(sign.value, seen_at))
-    for lack in table.lacks:
-        if reader.has(lack.within) and all(map(reader.lacks, lack.sources)):
-            for target in lack.targets:
-                made.flat.setdefault(_place(target, ()), MappedValue("", seen_at))
-    return made
+            _put(resource, row, hit)
+    present = (*root, PRESENCE)
+    for implied in table.implied:
+        if reader.has(implied.source):
+            place = _place(implied.target, ())
+            resource.values.setdefault(place, MappedValue(implied.value, present))
+    for default in table.defaults:
+        if reader.has(default.within) and all(map(reader.lacks, default.sources)):
+            for target in default.targets:
+                resource.values.setdefault(_place(target, ()), MappedValue("", present))
+    return resource
 
 
-def _keep(made: Resource, row: MappingRow, hit: _Hit) -> None:
+def _put(resource: Resource, row: MappingRow, hit: _Hit) -> None:
+    """Convert the value of a hit, and put it at the row's target."""
     if not row.target:
-        made.seen.add(hit.path)
+        resource.ignored.add(hit.path)
         return
     value = NOTHING
     if hit.value is not None and hit.value is not NOTHING:
-        value = row.change(hit.value, written(hit.path))
+        value = row.convert(hit.value, written(hit.path))
     if value is NOTHING:
         if row.source.endswith("{key}"):
-            made.lost.append(hit.path[:-1])
+            resource.names.append(hit.path[:-1])
         return
-    # That there is an element says nothing of its members.
-    path = (*hit.path, NOWHERE) if value == {} else hit.path
-    kept = made.flat.setdefault(_place(row.target, hit.trail), MappedValue(value, path))
-    if kept.path != path and kept.value == value:
-        made.seen.add(path)
+    # The presence of an element leaves its members unused.
+    path = (*hit.path, PRESENCE) if value == {} else hit.path
+    place = _place(row.target, hit.positions)
+    present = resource.values.setdefault(place, MappedValue(value, path))
+    if present.path != path and present.value == value:
+        resource.ignored.add(path)
 
 
 class _SourceReader:
-    """Finds the places of one object that sources speak of; what paths share is found once."""
+    """Finds the values of sources in one object; shared paths are walked once."""
 
-    def __init__(self, value: object, root: Path, look: Callable[[object], object]) -> None:
-        self._look = look
-        self._known = {"": [_Hit(look(value), root, ())]}
+    def __init__(self, value: object, root: Path, evaluate: Callable[[object], object]) -> None:
+        self._evaluate = evaluate
+        self._cached = {"": [_Hit(evaluate(value), root, ())]}
 
     def at(self, source: str) -> list[_Hit]:
-        if source not in self._known:
+        if source not in self._cached:
             above, _, step = source.rpartition(".")
-            ((name, more),) = _steps(step)
-            self._known[source] = [
+            ((name, suffix),) = _steps(step)
+            self._cached[source] = [
                 inner
                 for outer in self.at(above)
                 for hit in self._member(outer, name)
-                for inner in self._spread(hit, more)
+                for inner in self._spread(hit, suffix)
             ]
-        return self._known[source]
+        return self._cached[source]
 
     def has(self, source: str) -> bool:
-        """Tell whether something is surely there."""
+        """Tell whether a source is certainly present."""
         values = [hit.value for hit in self.at(source)]
-        return any(value is not NOTHING and not is_nothing(value) for value in values)
+        return any(value is not NOTHING and not is_empty(value) for value in values)
 
     def lacks(self, source: str) -> bool:
-        """Tell whether surely nothing is there; what cannot be told may be something."""
-        return all(is_nothing(hit.value) for hit in self.at(source))
+        """Tell whether a source is certainly missing; an unevaluated one may be present."""
+        return all(is_empty(hit.value) for hit in self.at(source))
 
     def _member(self, hit: _Hit, name: str) -> Iterator[_Hit]:
         value, path = hit.value, hit.path
@@ -225,41 +239,41 @@ class _SourceReader:
         key = _key_of(value, name)
         if key is None:
             inner = _key_of(value, "properties")
-            value, path = self._look(value.get(inner)), (*path, str(inner))
+            value, path = self._evaluate(value.get(inner)), (*path, str(inner))
             key = _key_of(value, name) if isinstance(value, dict) else None
         if isinstance(value, dict) and key is not None:
-            yield _Hit(self._look(value[key]), (*path, str(key)), hit.trail)
+            yield _Hit(self._evaluate(value[key]), (*path, str(key)), hit.positions)
 
-    def _spread(self, hit: _Hit, more: str) -> Iterator[_Hit]:
-        if not more:
+    def _spread(self, hit: _Hit, suffix: str) -> Iterator[_Hit]:
+        if not suffix:
             yield hit
         elif hit.value is not None and hit.value is not NOTHING and hit.value != "":
-            yield from self._elements(hit) if more == "[]" else self._members(hit, more)
+            yield from self._elements(hit) if suffix == "[]" else self._members(hit, suffix)
 
     def _elements(self, hit: _Hit) -> Iterator[_Hit]:
         value = hit.value
         if isinstance(value, str):
             # `az vm create` writes one zone where `az vm show` writes a list.
-            yield _Hit(value, hit.path, (*hit.trail, 0))
+            yield _Hit(value, hit.path, (*hit.positions, 0))
         elif isinstance(value, list):
-            for i, one in enumerate(value):
-                yield _Hit(self._look(one), (*hit.path, i), (*hit.trail, i))
+            for i, item in enumerate(value):
+                yield _Hit(self._evaluate(item), (*hit.path, i), (*hit.positions, i))
         else:
             raise ConfigError(written(hit.path), describe(value), "a list")
 
-    def _members(self, hit: _Hit, more: str) -> Iterator[_Hit]:
+    def _members(self, hit: _Hit, suffix: str) -> Iterator[_Hit]:
         if not isinstance(hit.value, dict):
             raise ConfigError(written(hit.path), describe(hit.value), _MAPPING)
-        for i, (key, one) in enumerate(hit.value.items()):
-            name, path = self._look(str(key)), (*hit.path, str(key))
-            if more == "{key}":
-                yield _Hit(name, (*path, NOWHERE), (*hit.trail, i))
-            elif isinstance(name, str) and (said := text(name, written(path))) is not NOTHING:
-                yield _Hit(self._look(one), path, (*hit.trail, str(said)))
+        for i, (key, value) in enumerate(hit.value.items()):
+            name, path = self._evaluate(str(key)), (*hit.path, str(key))
+            if suffix == "{key}":
+                yield _Hit(name, (*path, PRESENCE), (*hit.positions, i))
+            elif isinstance(name, str) and (fit := text(name, written(path))) is not NOTHING:
+                yield _Hit(self._evaluate(value), path, (*hit.positions, str(fit)))
 
 
 def _key_of(value: dict[object, object], name: str) -> object:
-    """Return the key under which a member stands, or None."""
+    """Return the key of a member in any letter case, or None."""
     if name in value:
         return name
     lower = name.lower()

@@ -1,4 +1,4 @@
-"""The rows of Terraform's azurerm provider, blocks as the lists that a state has.
+"""Mapping rows of Terraform's azurerm provider; blocks are lists, as in a state.
 
 Checked against states and plans that 3.x and 4.x of the provider wrote.
 """
@@ -11,10 +11,10 @@ from openimds.interop.importers.mapping import (
     ResourceKind,
     ResourceTable,
     alike,
-    read_only,
+    ignored,
 )
 
-_FRAME = read_only("timeouts")
+_FRAME = ignored("timeouts")
 _IMAGE_WORDS = ("publisher", "offer", "sku", "version")
 _PROFILE = "compute.storageProfile."
 _OS = _PROFILE + "osDisk."
@@ -117,7 +117,7 @@ _MACHINE = (
     MappingRow("private_ip_addresses", "extras.private", conversions.words),
     MappingRow("public_ip_addresses", "extras.public", conversions.words),
     # The first of each of the lists.
-    *read_only("private_ip_address", "public_ip_address"),
+    *ignored("private_ip_address", "public_ip_address"),
 )
 
 _NO_PROFILE = (
@@ -125,14 +125,14 @@ _NO_PROFILE = (
     "compute.osProfile.computerName",
     "compute.osProfile.disablePasswordAuthentication",
 )
-_LACKS = (
+_DEFAULTS = (
     Default(("source_image_reference", "source_image_id"), _NO_IMAGE),
     Default(("admin_username",), _NO_PROFILE),
 )
 
 LINUX, WINDOWS = (
     ResourceTable(
-        ResourceKind.MACHINE, _MACHINE, (Implied("name", "compute.osType", system),), _LACKS
+        ResourceKind.MACHINE, _MACHINE, (Implied("name", "compute.osType", system),), _DEFAULTS
     )
     for system in ("Linux", "Windows")
 )
@@ -217,9 +217,9 @@ CARD = ResourceTable(
     ResourceKind.CARD,
     (
         *_FRAME,
-        *read_only("name", "resource_group_name", "ip_configuration[].name"),
-        # What the configurations say.
-        *read_only("private_ip_address", "private_ip_addresses"),
+        *ignored("name", "resource_group_name", "ip_configuration[].name"),
+        # Repeated from the configurations.
+        *ignored("private_ip_address", "private_ip_addresses"),
         MappingRow("id", "key"),
         MappingRow("virtual_machine_id", "machine"),
         MappingRow("mac_address", "mac", conversions.mac),
@@ -236,7 +236,7 @@ ADDRESS = ResourceTable(
     ResourceKind.ADDRESS,
     (
         *_FRAME,
-        *read_only("name", "resource_group_name"),
+        *ignored("name", "resource_group_name"),
         MappingRow("id", "key"),
         MappingRow("ip_address", "address"),
         MappingRow("sku", "sku"),
@@ -247,7 +247,7 @@ NETWORK = ResourceTable(
     ResourceKind.NETWORK,
     (
         *_FRAME,
-        *read_only("name", "resource_group_name"),
+        *ignored("name", "resource_group_name"),
         MappingRow("id", "key"),
         MappingRow("subnet[].id", "subnets[].id"),
         MappingRow("subnet[].name", "subnets[].name"),
@@ -260,7 +260,7 @@ SUBNET = ResourceTable(
     ResourceKind.NETWORK,
     (
         *_FRAME,
-        *read_only("name", "resource_group_name", "virtual_network_name"),
+        *ignored("name", "resource_group_name", "virtual_network_name"),
         MappingRow("id", "subnets[0].id"),
         MappingRow("address_prefix", "subnets[0].prefixes[0]", conversions.cidr),
         MappingRow("address_prefixes[]", "subnets[0].prefixes[]", conversions.cidr),
@@ -271,7 +271,7 @@ DISK = ResourceTable(
     ResourceKind.DISK,
     (
         *_FRAME,
-        *read_only("resource_group_name"),
+        *ignored("resource_group_name"),
         MappingRow("id", "key"),
         MappingRow("name", "any.name"),
         MappingRow("disk_size_gb", "any.diskSizeGB", conversions.number),
@@ -286,7 +286,7 @@ ATTACHMENT = ResourceTable(
     ResourceKind.ATTACHMENT,
     (
         *_FRAME,
-        *read_only("id"),
+        *ignored("id"),
         MappingRow("virtual_machine_id", "machine"),
         MappingRow("managed_disk_id", "refs.dataDisks[0]"),
         MappingRow("managed_disk_id", _ATTACHED + "managedDisk.id"),

@@ -1,4 +1,4 @@
-"""Paths of the input: how they are written, and which of them nobody has used."""
+"""Paths of the input: their spelling, and the list of unmapped ones."""
 
 import json
 import re
@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
 
-NOWHERE: Final = -1
-"""Ends the path of a fact that was seen at a place without using up the value there."""
+PRESENCE: Final = -1
+"""Ends the path of a fact that follows from a value's presence, which leaves the value unused."""
 
 _PLAIN = re.compile(r"[A-Za-z_$][\w$-]*", re.ASCII)
 
@@ -18,7 +18,7 @@ def written(path: Path) -> str:
     text = ""
     for step in path:
         if isinstance(step, int):
-            text += f"[{step}]" if step != NOWHERE else ""
+            text += f"[{step}]" if step != PRESENCE else ""
         elif _PLAIN.fullmatch(step):
             text += f".{step}"
         else:
@@ -26,40 +26,40 @@ def written(path: Path) -> str:
     return text.removeprefix(".") or "top level"
 
 
-def is_nothing(value: object) -> bool:
-    """Tell whether a value holds null and empty values only."""
-    rest = [value]
-    while rest:
-        one = rest.pop()
-        if isinstance(one, dict):
-            rest += one.values()
-        elif isinstance(one, list):
-            rest += one
-        elif one is not None and one != "":
+def is_empty(value: object) -> bool:
+    """Tell whether a value holds only null and empty values."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
+        elif item is not None and item != "":
             return False
     return True
 
 
-def untouched(value: object, used: set[Path], lost: set[Path]) -> Iterator[Path]:
-    """Yield the paths of what is not used, each as far up as nothing below it is.
+def unmapped_paths(value: object, used: set[Path], names: set[Path]) -> Iterator[Path]:
+    """Yield the unused paths of a value, each as short as possible.
 
-    A `lost` path is yielded even if nothing stands there: its name says something.
+    A path of `names` is yielded even if its value is empty: the name itself is information.
     """
-    touched = {path[:length] for path in used | lost for length in range(len(path) + 1)}
+    touched = {path[:length] for path in used | names for length in range(len(path) + 1)}
 
     def below(node: object, path: Path) -> Iterator[Path]:
         if path in used:
             return
-        if path in lost:
+        if path in names:
             yield path
         elif path not in touched:
-            if not is_nothing(node):
+            if not is_empty(node):
                 yield path
         elif isinstance(node, dict):
             for name, member in node.items():
                 yield from below(member, (*path, str(name)))
         elif isinstance(node, list):
-            for i, one in enumerate(node):
-                yield from below(one, (*path, i))
+            for i, item in enumerate(node):
+                yield from below(item, (*path, i))
 
     yield from below(value, ())

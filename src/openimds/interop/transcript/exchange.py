@@ -1,4 +1,4 @@
-"""One question and what was answered to it."""
+"""One request with its answer, as values."""
 
 import re
 from base64 import b64decode, b64encode
@@ -10,7 +10,7 @@ LINE = re.compile(r"HTTP/\d\.\d (\d{3})(?: .*)?")
 
 
 class RecordedRequest(Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A request without a body; `Host` comes first, then these headers."""
+    """A request without a body; the header `Host` is sent first, then `headers`."""
 
     method: str
     target: str
@@ -18,7 +18,7 @@ class RecordedRequest(Struct, frozen=True, omit_defaults=True, rename="camel"):
     has_host: bool = True
 
     def __str__(self) -> str:
-        """Return the request as a person would say it, e.g. in an issue."""
+        """Return the request in one line for people; the usual header is left out."""
         usual = (("Metadata", "true"),)
         headers = "no headers" if not self.headers else ", ".join(map(": ".join, self.headers))
         more = "" if self.headers == usual else f" ({headers})"
@@ -26,11 +26,11 @@ class RecordedRequest(Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class RecordedResponse(Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """An answer as it came.
+    """An answer as it arrived.
 
     `line` and `headers` are lines without their ends, their bytes read as Latin-1. A body that is
-    UTF-8 stands in `body`, any other in `body_base64`. `signed` is what the signature of an
-    attested document signs.
+    UTF-8 stands in `body`, any other in `body_base64`. `signed` is the text under the signature of
+    an attested document.
     """
 
     line: str
@@ -42,9 +42,9 @@ class RecordedResponse(Struct, frozen=True, omit_defaults=True, rename="camel"):
     @property
     def status(self) -> int:
         """The status code."""
-        found = LINE.fullmatch(self.line)
-        assert found is not None, self.line
-        return int(found[1])
+        match = LINE.fullmatch(self.line)
+        assert match is not None, self.line
+        return int(match[1])
 
     @property
     def octets(self) -> bytes:
@@ -58,15 +58,15 @@ class RecordedResponse(Struct, frozen=True, omit_defaults=True, rename="camel"):
         return tuple((name, value.strip()) for name, _, value in split)
 
     def value(self, name: str) -> str:
-        """Return the value of the first header of a name in any letter case, empty if none."""
-        return next((value for known, value in self.fields if known.lower() == name.lower()), "")
+        """Return the value of the first header of a name in any case, else nothing."""
+        return next((value for other, value in self.fields if other.lower() == name.lower()), "")
 
 
 class Exchange(Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A request, and its answer or why there is none.
+    """A request, and its answer or the reason of its failure.
 
-    `question` and `version` say what it was asked for. `turned_away` is the first of the answers
-    that were not taken, such as a 429, before the one that was.
+    `question` and `version` are the key of the question and its api-version. `turned_away` is the
+    first answer that led to a retry, such as a 429.
     """
 
     question: str
@@ -77,14 +77,14 @@ class Exchange(Struct, frozen=True, omit_defaults=True, rename="camel"):
     turned_away: RecordedResponse | None = None
 
 
-def answer(
+def recorded_response(
     line: bytes, headers: tuple[bytes, ...], body: bytes, signed: str = ""
 ) -> RecordedResponse:
     """Return an answer from its bytes."""
-    said, raw = "", ""
+    text, raw = "", ""
     try:
-        said = body.decode()
+        text = body.decode()
     except UnicodeDecodeError:
         raw = b64encode(body).decode()
-    lines = tuple(one.decode("latin-1") for one in headers)
-    return RecordedResponse(line.decode("latin-1"), lines, said, raw, signed)
+    lines = tuple(header.decode("latin-1") for header in headers)
+    return RecordedResponse(line.decode("latin-1"), lines, text, raw, signed)

@@ -12,17 +12,17 @@ from openimds.interop.transcript.exchange import LINE, Exchange, RecordedRespons
 from openimds.parameters import describe
 
 FORMAT = 1
-"""Raised when a reader of before would misread what is written now."""
-_SAID = re.compile(
+"""Raised when older readers would misread the file."""
+_MSGSPEC_ERROR = re.compile(
     r"(?:Expected `?(?P<expected>[^,`]+)`?, got `?(?P<seen>[^`]+)`?|(?P<other>.+?))"
     r"(?: - at `\$\.?(?P<where>.*)`)?"
 )
 
 
 class Transcript(Struct, frozen=True, rename="camel"):
-    """What was asked of one IMDS.
+    """The exchanges with one IMDS.
 
-    `began_at` is a time as RFC 3339 writes it; `left_out` are sentences for whoever reads the file.
+    `began_at` is a time of RFC 3339; `left_out` are phrases for people: the omitted questions.
     """
 
     format: int
@@ -34,11 +34,11 @@ class Transcript(Struct, frozen=True, rename="camel"):
     exchanges: tuple[Exchange, ...]
 
     def to_bytes(self) -> bytes:
-        """Return the file: JSON that a person can read."""
+        """Return the bytes of the file: JSON, indented for people."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
-def looks(value: object) -> bool:
+def looks_like_transcript(value: object) -> bool:
     """Tell whether a decoded JSON value looks like a transcript."""
     return isinstance(value, dict) and {"format", "exchanges"} <= value.keys()
 
@@ -47,10 +47,10 @@ def read(value: object) -> Transcript:
     """Return the transcript in a decoded JSON value.
 
     Raises:
-        ConfigError: it is none, or one of a format that this release does not know.
+        ConfigError: it is not a transcript, or of a format that this release does not know.
     """
-    if not isinstance(value, dict) or not looks(value):
-        raise ConfigError("top level", describe(value), "what openimds capture wrote")
+    if not isinstance(value, dict) or not looks_like_transcript(value):
+        raise ConfigError("top level", describe(value), "a file of openimds capture")
     if value["format"] != FORMAT:
         raise ConfigError(
             "format",
@@ -59,32 +59,36 @@ def read(value: object) -> Transcript:
             "Read it with the release that wrote it, or capture anew",
         )
     try:
-        found = msgspec.convert(value, Transcript)
+        transcript = msgspec.convert(value, Transcript)
     except msgspec.ValidationError as error:
-        raise _unfit(str(error)) from None
-    for number, one in enumerate(found.exchanges):
-        for name, said in (("answer", one.answer), ("turnedAway", one.turned_away)):
-            if said:
-                _check(said, f"exchanges[{number}].{name}")
-    return found
+        raise _config_error(str(error)) from None
+    for number, exchange in enumerate(transcript.exchanges):
+        for name, response in (
+            ("answer", exchange.answer),
+            ("turnedAway", exchange.turned_away),
+        ):
+            if response:
+                _check(response, f"exchanges[{number}].{name}")
+    return transcript
 
 
-def _check(said: RecordedResponse, where: str) -> None:
-    if not LINE.fullmatch(said.line):
-        seen = describe(said.line)
+def _check(response: RecordedResponse, where: str) -> None:
+    if not LINE.fullmatch(response.line):
+        seen = describe(response.line)
         raise ConfigError(f"{where}.line", seen, "a status line such as HTTP/1.1 200 OK")
+    body = response.body_base64
     try:
-        b64decode(said.body_base64, validate=True)
+        b64decode(body, validate=True)
     except ValueError:
-        raise ConfigError(f"{where}.bodyBase64", describe(said.body_base64), "base64") from None
+        raise ConfigError(f"{where}.bodyBase64", describe(body), "base64") from None
 
 
-def _unfit(text: str) -> ConfigError:
-    """Return what msgspec says of a value that does not fit as we say it."""
-    found = _SAID.fullmatch(text)
-    assert found is not None, text
-    parts: dict[str, Any] = found.groupdict(default="")
+def _config_error(text: str) -> ConfigError:
+    """Return a msgspec validation error as a ConfigError with its path."""
+    match = _MSGSPEC_ERROR.fullmatch(text)
+    assert match is not None, text
+    parts: dict[str, Any] = match.groupdict(default="")
     where = parts["where"] or "top level"
     if parts["other"]:
-        return ConfigError(where, parts["other"], "what openimds capture wrote")
+        return ConfigError(where, parts["other"], "a file of openimds capture")
     return ConfigError(where, parts["seen"], parts["expected"])

@@ -1,4 +1,4 @@
-"""JSON with the place of every token: what a body looks like, not only what it says."""
+"""A JSON scanner that gives the position of every value."""
 
 import re
 from json import JSONDecoder
@@ -9,11 +9,11 @@ from msgspec import Struct
 _BLANK = re.compile(r"[ \t\r\n]*")
 _DEEPEST = 64
 Steps = tuple[str | int, ...]
-"""The names and positions on the way to a node."""
+"""The member names and indexes from the top level to a node."""
 
 
 class Node(Struct, frozen=True):
-    """A value in a text, from `start` to before `end`; an object has the names of its members."""
+    """A value at `text[start:end]`; an object has the names of its members."""
 
     steps: Steps
     kind: str
@@ -36,23 +36,23 @@ def scan(text: str) -> Scan:
     Raises:
         ValueError: it is not JSON, or nested more than 64 deep.
     """
-    reading = _Reading(text)
-    if reading.blank(reading.value(reading.blank(0), ())) < len(text):
+    scanner = _Scanner(text)
+    if scanner.blank(scanner.value(scanner.blank(0), ())) < len(text):
         raise ValueError("something after the end")
-    nodes = sorted(reading.nodes, key=lambda node: node.start)
-    return Scan(tuple(nodes), reading.has_blanks)
+    nodes = sorted(scanner.nodes, key=lambda node: node.start)
+    return Scan(tuple(nodes), scanner.has_blanks)
 
 
 def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 _SCALARS = JSONDecoder(parse_constant=_refuse)
 _KINDS = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
 
 
-class _Reading:
-    """A text while it is read; every method takes a position and returns the one after it."""
+class _Scanner:
+    """Scans a text; each method takes a start position and returns the end."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -60,10 +60,10 @@ class _Reading:
         self.has_blanks = False
 
     def blank(self, at: int) -> int:
-        found = _BLANK.match(self.text, at)
-        assert found is not None
-        self.has_blanks |= found.end() > at
-        return found.end()
+        match = _BLANK.match(self.text, at)
+        assert match is not None
+        self.has_blanks |= match.end() > at
+        return match.end()
 
     def value(self, at: int, steps: Steps) -> int:
         opening = self.text[at : at + 1]
@@ -100,7 +100,7 @@ class _Reading:
         return at + 1
 
     def _ends(self, at: int, closing: str, *, is_first: bool) -> bool:
-        """Tell whether a list of members ends here, and see to it that a comma parts them."""
+        """Tell whether a list ends here; if not, require a comma before the next member."""
         if self.text[at : at + 1] == closing:
             return True
         if not is_first:

@@ -1,4 +1,4 @@
-"""Where in which document a target leads, and what a path there is called today."""
+"""The document and the path that the target of a request leads to."""
 
 from functools import cache
 
@@ -14,10 +14,10 @@ BALANCER, EVENTS, ROOT = "loadbalancer", "scheduledevents", "root"
 
 
 class Location(Struct, frozen=True):
-    """What a target asks for.
+    """The place that a target leads to.
 
-    `document` is the key of the endpoint, empty where there is none. `steps` is the way into it, as
-    the target writes it; `is_text` says that it is not wanted as JSON.
+    `document` is the key of the endpoint, empty where there is none. `steps` is the path in the
+    document, as the target writes it; `is_text` means format=text.
     """
 
     document: str
@@ -27,43 +27,46 @@ class Location(Struct, frozen=True):
 
     @property
     def is_listing(self) -> bool:
-        """Tell whether the answer as text lists what is below, by the fields that are known."""
+        """Tell whether an answer as text lists members, by the newest fields."""
         return self.is_text and not isinstance(_tree().get(field_path(self.steps)), Leaf)
 
 
 def locate(target: str) -> Location:
-    """Return where a target leads, read as IMDS reads it."""
-    asked = query("GET", target.encode())
-    route = tuple(int(one) if one.isdecimal() else one for one in asked.route)
+    """Return the location of a target, parsed as IMDS parses it."""
+    parsed = query("GET", target.encode())
+    steps = tuple(int(step) if step.isdecimal() else step for step in parsed.route)
     return Location(
-        asked.endpoint.key if asked.endpoint else "",
-        asked.parameters.get("api-version", ""),
-        route,
-        asked.parameters.get("format", "").lower() == "text",
+        parsed.endpoint.key if parsed.endpoint else "",
+        parsed.parameters.get("api-version", ""),
+        steps,
+        parsed.parameters.get("format", "").lower() == "text",
     )
 
 
 def field_path(steps: Steps) -> str:
-    """Return the path of a field row that a way into an instance document of any version leads to.
+    """Return the path of a field row from steps in any version of the document.
 
-    Names that no row knows stay as they are.
+    Names without a row stay as they are.
     """
     path = ""
     for step in steps:
-        path = f"{path}[]" if isinstance(step, int) else f"{path}.{_today(path, step)}".lstrip(".")
+        if isinstance(step, int):
+            path = f"{path}[]"
+        else:
+            path = f"{path}.{_newest_name(path, step)}".lstrip(".")
     return path
 
 
 def written(steps: Steps, *, is_shape: bool = True) -> str:
-    """Return a way as a path; in a shape, every element of an array is `[]`."""
+    """Return steps as a path; in a shape, every element of an array is `[]`."""
     text = "".join(
         f"[{'' if is_shape else step}]" if isinstance(step, int) else f".{step}" for step in steps
     )
     return text.removeprefix(".")
 
 
-def _today(above: str, name: str) -> str:
-    """Return what a member is called in the newest document, whatever its letter case."""
+def _newest_name(above: str, name: str) -> str:
+    """Return the name of a member in the newest document; letter case does not count."""
     below = _names(above)
     old = {row.name: row.path for row in OLD_NAMES if row.path.rpartition(".")[0] == above}
     if name in old:

@@ -1,4 +1,4 @@
-"""A transcript without whatever tells whose VM it was."""
+"""Redaction: a transcript without the values that identify its VM."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -30,37 +30,43 @@ from openimds.vm.tags import join
 
 _GOOD = range(200, 300)
 _SHORTEST = 6
-"""Shorter values are not looked for where they do not belong: they are parts of words."""
-_NAME = re.compile(r"\w{1,64}/?\n?", re.ASCII)
-"""A line of a listing."""
+"""Shorter values are not replaced in other places: they are also parts of words."""
+_LISTED_NAME = re.compile(r"\w{1,64}/?\n?", re.ASCII)
 _NO_SECRET = ("true", "false")
 _KNOWN_HOSTS = ("169.254.169.254", "127.0.0.1", "::1", "localhost")
-_DROPPED = "signatures and whatever could not be read, which --redact drops"
+_DROPPED = "signatures and unreadable bodies, which --redact drops"
+
+Sweep = Callable[[str], str]
+"""Replaces, in any text, the values that have a placeholder."""
 
 
-def redact(held: Transcript) -> Transcript:
-    """Return a transcript with stand-ins for ids, names, keys, addresses, user data and tags.
+def redact(transcript: Transcript) -> Transcript:
+    """Return a transcript with placeholders for all values that identify its VM.
 
-    The same value has the same stand-in wherever it stands, and the same transcript always the
-    same stand-ins. What no row knows is replaced, too.
+    These are ids, names, keys, addresses, user data and tags. The same value has the same
+    placeholder everywhere, and the same transcript always the same placeholders. A value at a path
+    without a row is replaced, too.
     """
-    made = _stand_ins(held)
-    bare = [_bare(one, made) for one in held.exchanges]
-    sweep = _sweeper(made)
+    placeholders = _placeholders(transcript)
+    replaced = [_with_document(exchange, placeholders) for exchange in transcript.exchanges]
+    sweep = _sweeper(placeholders)
+    is_known = urlsplit(transcript.url).hostname in _KNOWN_HOSTS
     return structs.replace(
-        held,
-        url=held.url if urlsplit(held.url).hostname in _KNOWN_HOSTS else "http://redacted.invalid",
+        transcript,
+        url=transcript.url if is_known else "http://redacted.invalid",
         is_redacted=True,
-        left_out=(*held.left_out, _DROPPED),
-        exchanges=tuple(_swept(one, was, made, sweep) for one, was in bare),
+        left_out=(*transcript.left_out, _DROPPED),
+        exchanges=tuple(
+            _swept(exchange, original, placeholders, sweep) for exchange, original in replaced
+        ),
     )
 
 
-def _stand_ins(held: Transcript) -> Placeholders:
-    """Look at all that stands in a transcript, so that no stand-in is a value of it."""
+def _placeholders(transcript: Transcript) -> Placeholders:
+    """Collect the values of a transcript, so that no placeholder is one of them."""
     taken: set[str] = set()
     tag_lists: dict[str, Pairs] = {}
-    for text in _texts(held):
+    for text in _texts(transcript):
         found = _nodes(text)
         values = [node.value for node in found] if found else [text]
         for value in values:
@@ -70,11 +76,11 @@ def _stand_ins(held: Transcript) -> Placeholders:
     return Placeholders(taken, tag_lists)
 
 
-def _texts(held: Transcript) -> Iterator[str]:
-    for one in held.exchanges:
-        if one.answer:
-            yield one.answer.octets.decode(errors="replace")
-            yield one.answer.signed
+def _texts(transcript: Transcript) -> Iterator[str]:
+    for exchange in transcript.exchanges:
+        if exchange.answer:
+            yield exchange.answer.octets.decode(errors="replace")
+            yield exchange.answer.signed
 
 
 def _nodes(text: str) -> tuple[Node, ...]:
@@ -86,54 +92,57 @@ def _nodes(text: str) -> tuple[Node, ...]:
 
 
 def _tag_lists(text: str) -> dict[str, Pairs]:
-    """Return what the string of tags in a document stands for, by its list."""
-    found: dict[str, Pairs] = {}
+    """Return the tags in a document's `tagsList`, by the string of tags that joins them."""
+    by_string: dict[str, Pairs] = {}
     for value in _objects(msgspec.json.decode(text)):
         listed = value.get("tagsList")
         try:
-            pairs = [(str(one["name"]), str(one["value"])) for one in listed or ()]
+            pairs = [(str(tag["name"]), str(tag["value"])) for tag in listed or ()]
         except (KeyError, TypeError):
             continue
         if pairs:
-            found[join(pairs)] = pairs
-    return found
+            by_string[join(pairs)] = pairs
+    return by_string
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - whatever JSON holds
+def _objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON value
     if isinstance(value, dict):
         yield value
     children: Iterable[Any] = value.values() if isinstance(value, dict) else value
-    for one in children if isinstance(value, dict | list) else ():
-        yield from _objects(one)
+    for child in children if isinstance(value, dict | list) else ():
+        yield from _objects(child)
 
 
-def _bare(one: Exchange, made: Placeholders) -> tuple[Exchange, RecordedResponse | None]:
-    """Return an exchange with stand-ins in a good body, and the answer that it had."""
-    said = one.answer
-    if said is None or said.status not in _GOOD:
-        return one, said
-    where = locate(one.request.target)
-    body = _body(said.octets.decode(errors="replace"), where, made)
-    signed = _replaced(said.signed, where, ("signed",), made)
-    bare = structs.replace(said, body=body, body_base64="", signed=signed)
-    return structs.replace(one, answer=bare), said
+def _with_document(
+    exchange: Exchange, placeholders: Placeholders
+) -> tuple[Exchange, RecordedResponse | None]:
+    """Return an exchange with placeholders in a good body, and its original answer."""
+    response = exchange.answer
+    if response is None or response.status not in _GOOD:
+        return exchange, response
+    where = locate(exchange.request.target)
+    body = _body(response.octets.decode(errors="replace"), where, placeholders)
+    signed = _replaced(response.signed, where, ("signed",), placeholders)
+    replaced = structs.replace(response, body=body, body_base64="", signed=signed)
+    return structs.replace(exchange, answer=replaced), response
 
 
-def _body(text: str, where: Location, made: Placeholders) -> str:
-    """Return a good body with stand-ins; what is no document is looked at by where it stands."""
+def _body(text: str, where: Location, placeholders: Placeholders) -> str:
+    """Return a good body with placeholders: a document, a listing, or a leaf."""
     is_document = any(node.kind in ("object", "array") for node in _nodes(text)[:1])
     if is_document or not where.is_text or where.document not in (INSTANCE, ROOT):
-        return _replaced(text, where, where.steps, made)
+        return _replaced(text, where, where.steps, placeholders)
     if where.is_listing:
         return "".join(
-            line if _NAME.fullmatch(line) else REDACTED for line in text.splitlines(keepends=True)
+            line if _LISTED_NAME.fullmatch(line) else REDACTED
+            for line in text.splitlines(keepends=True)
         )
-    bare = text.removesuffix("\n")
-    return made.of(_sort(where, where.steps), bare) + text[len(bare) :]
+    leaf = text.removesuffix("\n")
+    return placeholders.of(_redaction(where, where.steps), leaf) + text[len(leaf) :]
 
 
-def _sort(where: Location, steps: Steps) -> Redaction:
-    """Return what stands at a place in a document."""
+def _redaction(where: Location, steps: Steps) -> Redaction:
+    """Return the redaction of a path in a document."""
     document = where.document
     if document == ROOT and steps[:1] == (INSTANCE,):
         document, steps = INSTANCE, steps[1:]
@@ -141,35 +150,35 @@ def _sort(where: Location, steps: Steps) -> Redaction:
     return REDACTIONS.get(document, {}).get(path, Redaction.OTHER)
 
 
-def _replaced(text: str, where: Location, way: Steps, made: Placeholders) -> str:
-    """Return a JSON text with stand-ins, every other byte as it was; what is none is dropped.
+def _replaced(text: str, where: Location, above: Steps, placeholders: Placeholders) -> str:
+    """Return a JSON text with placeholders, all other bytes unchanged; drop other text.
 
-    `way` leads from the document to what the text is of it.
+    `above` are the steps from the top of the document to the text.
     """
     found = _nodes(text)
     if not found:
         return REDACTED if text else ""
     pieces, at = [], 0
     for node in found:
-        stand_in = _token(node, _sort(where, (*way, *node.steps)), made)
-        if stand_in:
-            pieces += [text[at : node.start], stand_in]
+        token = _token(node, _redaction(where, (*above, *node.steps)), placeholders)
+        if token:
+            pieces += [text[at : node.start], token]
             at = node.end
     return "".join([*pieces, text[at:]])
 
 
-def _token(node: Node, sort: Redaction, made: Placeholders) -> str:
-    """Return what stands in for a leaf, as JSON; empty where it stays."""
-    if sort is Redaction.KEPT or node.value in _NO_SECRET:
+def _token(node: Node, redaction: Redaction, placeholders: Placeholders) -> str:
+    """Return the placeholder of a leaf as JSON; empty if its value stays."""
+    if redaction is Redaction.KEPT or node.value in _NO_SECRET:
         return ""
     if isinstance(node.value, str):
-        return msgspec.json.encode(made.of(sort, node.value)).decode()
+        return msgspec.json.encode(placeholders.of(redaction, node.value)).decode()
     return "0" if node.kind == "number" else ""
 
 
 @cache
 def _words() -> frozenset[str]:
-    """Return the words of refusals and of fields: a VM that is called so gives nothing away."""
+    """Return the words of refusals and field names, which identify no VM."""
     texts = (
         *(row.body for row in REFUSALS),
         *(row.path for row in ENDPOINTS),
@@ -178,61 +187,68 @@ def _words() -> frozenset[str]:
     return frozenset(re.findall(r"[a-z0-9]+", " ".join(texts).lower()))
 
 
-def _sweeper(made: Placeholders) -> Callable[[str], str]:
-    """Return what replaces values that stand where they do not belong."""
-    known = {
-        value: stand_in
-        for (_, value), stand_in in made.made.items()
+def _sweeper(placeholders: Placeholders) -> Sweep:
+    """Return the function that replaces known values in refusals, headers and failures."""
+    by_value = {
+        value: placeholder
+        for (_, value), placeholder in placeholders.by_value.items()
         if len(value) >= _SHORTEST and value not in _words()
     }
-    if not known:
+    if not by_value:
         return str
-    longest_first = sorted(known, key=len, reverse=True)
+    longest_first = sorted(by_value, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
-    return lambda text: pattern.sub(lambda found: known.get(found[0].lower(), REDACTED), text)
+    return lambda text: pattern.sub(lambda match: by_value.get(match[0].lower(), REDACTED), text)
 
 
 def _swept(
-    one: Exchange, was: RecordedResponse | None, made: Placeholders, sweep: Callable[[str], str]
+    exchange: Exchange,
+    original: RecordedResponse | None,
+    placeholders: Placeholders,
+    sweep: Sweep,
 ) -> Exchange:
-    said, away = one.answer, one.turned_away
+    response, turned_away = exchange.answer, exchange.turned_away
     return structs.replace(
-        one,
-        answer=_clean(said, was, made, sweep) if said and was else None,
-        failure=sweep(one.failure),
-        turned_away=_clean(away, away, made, sweep) if away else None,
+        exchange,
+        answer=_clean(response, original, placeholders, sweep) if response and original else None,
+        failure=sweep(exchange.failure),
+        turned_away=(
+            _clean(turned_away, turned_away, placeholders, sweep) if turned_away else None
+        ),
     )
 
 
 def _clean(
-    said: RecordedResponse, was: RecordedResponse, made: Placeholders, sweep: Callable[[str], str]
+    response: RecordedResponse, original: RecordedResponse, placeholders: Placeholders, sweep: Sweep
 ) -> RecordedResponse:
-    """Return an answer with its headers redacted, and with its body, too, if that is a refusal."""
-    body = said.body
-    if said is was:
-        body = REDACTED if said.body_base64 else sweep(said.body)
-    clean = structs.replace(said, body=body, body_base64="")
-    headers = tuple(_header(line, was, clean, made, sweep) for line in said.headers)
+    """Return an answer with redacted headers, and a refusal with a swept body."""
+    body = response.body
+    if response is original:
+        body = REDACTED if response.body_base64 else sweep(response.body)
+    clean = structs.replace(response, body=body, body_base64="")
+    headers = tuple(
+        _header(line, original, clean, placeholders, sweep) for line in response.headers
+    )
     return structs.replace(clean, headers=headers)
 
 
 def _header(
     line: str,
-    was: RecordedResponse,
-    now: RecordedResponse,
-    made: Placeholders,
-    sweep: Callable[[str], str],
+    before: RecordedResponse,
+    after: RecordedResponse,
+    placeholders: Placeholders,
+    sweep: Sweep,
 ) -> str:
-    """Return the line of a header with its value replaced, and its blanks as they were."""
+    """Return a header line with its value redacted and its blanks unchanged."""
     name, colon, rest = line.partition(":")
     value = rest.strip()
     if not value:
         return line
-    before, _, after = rest.partition(value)
-    if name.lower() == "content-length" and value == str(len(was.octets)):
-        shown = str(len(now.octets))
+    leading, _, trailing = rest.partition(value)
+    if name.lower() == "content-length" and value == str(len(before.octets)):
+        redacted = str(len(after.octets))
     elif name.lower() in HEADERS:
-        shown = sweep(value)
+        redacted = sweep(value)
     else:
-        shown = made.of(Redaction.GUID, value) if GUID.fullmatch(value) else REDACTED
-    return f"{name}{colon}{before}{shown}{after}"
+        redacted = placeholders.of(Redaction.GUID, value) if GUID.fullmatch(value) else REDACTED
+    return f"{name}{colon}{leading}{redacted}{trailing}"

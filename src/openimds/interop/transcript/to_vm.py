@@ -1,4 +1,4 @@
-"""The VM that was captured: in a transcript, or by a body of `/metadata/instance` alone."""
+"""The VM of a transcript, or of a body of `/metadata/instance` alone."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,18 +9,18 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.facts.versions import GENERAL, NEWEST
 from openimds.interop.transcript.exchange import RecordedResponse
-from openimds.interop.transcript.file import Transcript, looks, read
+from openimds.interop.transcript.file import Transcript, looks_like_transcript, read
 from openimds.interop.transcript.location import ATTESTED, BALANCER, INSTANCE, VERSIONS, locate
 from openimds.vm.from_capture import parse_capture
 from openimds.vm.types import Vm
 
 _OK = 200
 _SIGNED = ("licenseType", "plan", "sku", "subscriptionId", "vmId")
-"""What a signed document says of a VM, beside what it says of itself."""
+"""Members of a signed document that are about the VM, not about the document."""
 
 
 class CapturedVm(Struct, frozen=True):
-    """A VM, the paths that no row knows, and what else there is to say of what was captured."""
+    """A VM, the paths of its document without a row, and remarks for the operator."""
 
     vm: Vm
     set_aside: tuple[str, ...]
@@ -35,20 +35,20 @@ class CapturedVm(Struct, frozen=True):
         return (*ignored, *self.remarks)
 
 
-def captured(value: object, name: str) -> CapturedVm:
-    """Return the VM of a transcript or of a body; `name` is used if it has none of its own.
+def captured_vm(value: object, name: str) -> CapturedVm:
+    """Return the VM of a transcript or body; `name` is its default name.
 
-    The values are those of the newest document. The load balancer's come with it, and what the
-    signed document says otherwise.
+    The values are those of the newest document, with the load balancer's, and with those values of
+    the signed document that differ.
 
     Raises:
         ConfigError: it is neither, or a transcript without an instance document.
     """
-    if not looks(value):
+    if not looks_like_transcript(value):
         found = parse_capture(value, name)
         return CapturedVm(found.vm, found.set_aside)
-    held = read(value)
-    documents = sorted(_documents(held), key=lambda one: (one[0], "extended" in one[1]))
+    transcript = read(value)
+    documents = sorted(_documents(transcript), key=lambda pair: (pair[0], "extended" in pair[1]))
     if not documents:
         raise ConfigError(
             "exchanges",
@@ -57,42 +57,43 @@ def captured(value: object, name: str) -> CapturedVm:
             "Capture again, on the VM itself",
         )
     version, body = documents[-1]
-    beside = {"loadBalancer": _balancer(held), "attested": _attested(held, body)}
+    others = {"loadBalancer": _balancer(transcript), "attested": _attested(transcript, body)}
     try:
-        found = parse_capture(body, name, {key: one for key, one in beside.items() if one})
+        found = parse_capture(body, name, {key: value for key, value in others.items() if value})
     except ConfigError as error:
         raise error.inside(f"the document at {version}") from None
-    return CapturedVm(found.vm, found.set_aside, tuple(_remarks(held)))
+    return CapturedVm(found.vm, found.set_aside, tuple(_remarks(transcript)))
 
 
-def has_document(held: Transcript) -> bool:
-    """Tell whether there is a VM in a transcript."""
-    return any(_documents(held))
+def has_document(transcript: Transcript) -> bool:
+    """Tell whether a transcript holds an instance document."""
+    return any(_documents(transcript))
 
 
-def _documents(held: Transcript) -> Iterator[tuple[str, dict[str, Any]]]:
-    for version, body in _bodies(held, INSTANCE):
+def _documents(transcript: Transcript) -> Iterator[tuple[str, dict[str, Any]]]:
+    for version, body in _bodies(transcript, INSTANCE):
         if {"compute", "network"} & {name.lower() for name in body}:
             yield version, body
 
 
-def _answers(held: Transcript, document: str) -> Iterator[tuple[str, RecordedResponse]]:
-    """Yield the good answers about a whole document, with their versions."""
-    for one in held.exchanges:
-        where = locate(one.request.target)
+def _responses(transcript: Transcript, document: str) -> Iterator[tuple[str, RecordedResponse]]:
+    """Yield the versions and the good answers of requests for a whole document."""
+    for exchange in transcript.exchanges:
+        where, response = locate(exchange.request.target), exchange.answer
         is_whole = where.document == document and not where.steps and not where.is_text
-        if is_whole and one.request.method == "GET" and one.answer and one.answer.status == _OK:
-            yield where.version, one.answer
+        is_get = exchange.request.method == "GET"
+        if is_whole and is_get and response and response.status == _OK:
+            yield where.version, response
 
 
-def _bodies(held: Transcript, document: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for version, said in _answers(held, document):
-        if body := _mapping(said.octets):
+def _bodies(transcript: Transcript, document: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for version, response in _responses(transcript, document):
+        if body := _mapping(response.octets):
             yield version, body
 
 
 def _mapping(text: bytes) -> dict[str, Any]:
-    """Return a JSON object, empty where it is none."""
+    """Return a JSON object; empty if the text is anything else."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -100,30 +101,35 @@ def _mapping(text: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _balancer(held: Transcript) -> object:
-    found = sorted(_bodies(held, BALANCER), key=lambda one: one[0])
-    return found[-1][1].get("loadbalancer") if found else None
+def _balancer(transcript: Transcript) -> object:
+    """Return the newest load balancer document, None if there is none."""
+    bodies = sorted(_bodies(transcript, BALANCER), key=lambda pair: pair[0])
+    return bodies[-1][1].get("loadbalancer") if bodies else None
 
 
-def _attested(held: Transcript, body: dict[str, Any]) -> dict[str, object]:
-    """Return what the newest signed document says otherwise than the instance document."""
-    signed = [(version, said.signed) for version, said in _answers(held, ATTESTED) if said.signed]
+def _attested(transcript: Transcript, body: dict[str, Any]) -> dict[str, object]:
+    """Return the members of the newest signed document that differ from the instance document."""
+    responses = _responses(transcript, ATTESTED)
+    signed = [(version, response.signed) for version, response in responses if response.signed]
     if not signed:
         return {}
-    said = _mapping(max(signed)[1].encode())
+    payload = _mapping(max(signed)[1].encode())
     compute = body.get("compute")
-    known = compute if isinstance(compute, dict) else {}
-    return {key: said[key] for key in _SIGNED if key in said and said[key] != known.get(key)}
+    unsigned = compute if isinstance(compute, dict) else {}
+    return {
+        key: payload[key] for key in _SIGNED if key in payload and payload[key] != unsigned.get(key)
+    }
 
 
-def _remarks(held: Transcript) -> Iterator[str]:
-    if held.is_redacted:
-        yield "its ids, names, keys and addresses are stand-ins"
+def _remarks(transcript: Transcript) -> Iterator[str]:
+    if transcript.is_redacted:
+        yield "its ids, names, keys and addresses are placeholders"
     known = {row.name for row in GENERAL}
-    for _, body in _bodies(held, VERSIONS):
-        said = body.get("apiVersions")
-        texts = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
-        fit = sorted(known.intersection(texts))
-        if fit and fit[-1] < NEWEST:
-            yield f"its region knew no later api-version: --newest-version {fit[-1]} is like it"
+    for _, body in _bodies(transcript, VERSIONS):
+        items = body.get("apiVersions")
+        texts = [item for item in items if isinstance(item, str)] if isinstance(items, list) else []
+        versions = sorted(known.intersection(texts))
+        if versions and versions[-1] < NEWEST:
+            newest = versions[-1]
+            yield f"its region knew no later api-version: --newest-version {newest} is like it"
             return

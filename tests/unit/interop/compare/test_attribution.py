@@ -1,4 +1,4 @@
-"""Which fact a difference is about."""
+"""Attribution of differences to facts."""
 
 import pytest
 
@@ -23,9 +23,9 @@ def name_of(
     version: str = "",
 ) -> str | None:
     found = AnswerDifference(kind, subject, "a", "b", steps)
-    said = about(found, locate(target), version, QUESTION)
-    assert said is None or said in FACTS[said.kind]
-    return f"{said.kind}: {said.name}" if said else None
+    fact = about(found, locate(target), version, QUESTION)
+    assert fact is None or fact in FACTS[fact.kind]
+    return f"{fact.kind}: {fact.name}" if fact else None
 
 
 ASKED = "Endpoints: /metadata/instance"
@@ -36,11 +36,11 @@ HEADERS = "Order of headers: general: Content-Type, Server, x-ms-request-id, Dat
     "kind",
     [DifferenceKind.ANSWER, DifferenceKind.STATUS, DifferenceKind.BODY, DifferenceKind.SPACING],
 )
-def test_what_has_no_place_of_its_own_is_about_the_question(kind: DifferenceKind) -> None:
+def test_difference_without_a_row_is_about_the_question(kind: DifferenceKind) -> None:
     assert name_of(kind) == ASKED
 
 
-def test_a_status_at_one_version_is_about_the_version() -> None:
+def test_status_at_one_version_is_about_the_version() -> None:
     assert (
         name_of(DifferenceKind.STATUS, version="2021-02-01") == "General api-versions: 2021-02-01"
     )
@@ -51,7 +51,7 @@ def test_a_status_at_one_version_is_about_the_version() -> None:
     )
 
 
-def test_a_version_that_one_side_lacks_is_about_that() -> None:
+def test_missing_version_is_about_that_version() -> None:
     assert (
         name_of(DifferenceKind.API_VERSION, subject="2025-11-11")
         == "General api-versions: 2025-11-11"
@@ -59,7 +59,7 @@ def test_a_version_that_one_side_lacks_is_about_that() -> None:
     assert name_of(DifferenceKind.API_VERSION, subject="2099-01-01") is None
 
 
-def test_headers_are_about_their_order_or_the_question() -> None:
+def test_header_is_about_the_order_or_the_question() -> None:
     assert name_of(DifferenceKind.HEADER_ORDER) == HEADERS
     assert name_of(DifferenceKind.HEADER, subject="content-type") == HEADERS
     assert name_of(DifferenceKind.HEADER, subject="Allow") == ASKED
@@ -113,14 +113,14 @@ def test_headers_are_about_their_order_or_the_question() -> None:
         ("/metadata/nothing", ("a",), ASKED),
     ],
 )
-def test_what_stands_in_a_document_is_about_its_row(
+def test_value_of_a_document_is_about_its_row(
     kind: DifferenceKind, target: str, steps: tuple[str | int, ...], name: str | None
 ) -> None:
     assert name_of(kind, target, steps) == name
 
 
 @pytest.mark.parametrize("row", QUESTIONS, ids=lambda row: row.key)
-def test_what_a_question_settles_stands_on_the_page(row: object) -> None:
-    said = getattr(row, "about", None)
-    assert isinstance(said, Fact)
-    assert said.name.replace("|", "\\|") in fidelity_page()
+def test_fact_of_a_question_is_on_the_fidelity_page(row: object) -> None:
+    fact = getattr(row, "about", None)
+    assert isinstance(fact, Fact)
+    assert fact.name.replace("|", "\\|") in fidelity_page()

@@ -1,4 +1,4 @@
-"""What two bodies do not share."""
+"""Differences of two bodies."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ def documents(ours: Any, theirs: Any, target: str = INSTANCE, *, values: bool = 
     return [(one.kind, one.subject, one.left, one.right) for one in found]
 
 
-def test_what_a_vm_says_of_itself_is_no_difference() -> None:
+def test_values_of_a_vm_are_no_difference() -> None:
     ours = {"compute": {"name": "a", "tagsList": [{"name": "x"}, {"name": "y"}]}}
     theirs = {"compute": {"name": "b", "tagsList": [{"name": "z"}]}}
     assert documents(ours, theirs) == []
 
 
-def test_a_field_on_one_side_alone_is_named_at_its_top() -> None:
+def test_field_of_one_side_is_named_at_its_top() -> None:
     ours = {"compute": {"name": "a", "plan": {"name": "", "product": ""}}}
     theirs = {"compute": {"name": "a", "zone": ""}}
     assert documents(ours, theirs) == [
@@ -43,14 +43,14 @@ def test_a_field_on_one_side_alone_is_named_at_its_top() -> None:
     ]
 
 
-def test_the_elements_of_an_array_have_one_shape_together() -> None:
+def test_elements_of_an_array_share_one_shape() -> None:
     ours = {"interface": [{"mac": "1"}, {"mac": "2", "speed": "x"}]}
     assert documents(ours, {"interface": [{"mac": "3"}]}) == [
         (DifferenceKind.FIELD, "interface[].speed", "string", ABSENT)
     ]
 
 
-def test_an_empty_array_hides_what_could_be_in_it() -> None:
+def test_empty_array_has_no_missing_fields() -> None:
     ours = {"disks": [{"name": "a"}]}
     assert documents(ours, {"disks": []}) == documents({"disks": []}, ours) == []
 
@@ -63,17 +63,17 @@ def test_another_type_is_a_difference(value: Any, kind: str) -> None:
     assert documents({"a": "x"}, {"a": value}) == [(DifferenceKind.TYPE, "a", "string", kind)]
 
 
-def test_below_another_type_nothing_is_compared() -> None:
+def test_values_below_another_type_are_not_compared() -> None:
     assert documents({"a": {"b": 1}}, {"a": []}) == [(DifferenceKind.TYPE, "a", "object", "array")]
 
 
-def test_types_that_differ_within_an_array_are_said_together() -> None:
+def test_types_within_an_array_are_joined() -> None:
     assert documents({"a": ["x", 1]}, {"a": ["x"]}) == [
         (DifferenceKind.TYPE, "a[]", "number or string", "string")
     ]
 
 
-def test_the_order_of_members_is_said_from_where_they_part() -> None:
+def test_order_of_members_is_shown_from_its_difference() -> None:
     ours = {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1, "g": 1}
     theirs = {"a": 1, "c": 1, "b": 1, "d": 1, "e": 1, "f": 1, "g": 1}
     assert documents({"x": ours}, {"x": theirs}) == [
@@ -81,18 +81,18 @@ def test_the_order_of_members_is_said_from_where_they_part() -> None:
     ]
 
 
-def test_a_member_that_stands_twice_is_a_matter_of_order() -> None:
+def test_repeated_member_is_a_difference_of_order() -> None:
     (one,) = texts('{"a":1,"a":2}', '{"a":1}')
     assert (one.kind, one.left, one.right) == (DifferenceKind.MEMBER_ORDER, "a", "")
 
 
-def test_blanks_are_a_difference_whatever_they_are() -> None:
+def test_blanks_are_one_difference_of_spacing() -> None:
     for theirs in ('{"a": 1}', '{"a":1}\n', ' {"a":1}'):
         (one,) = texts('{"a":1}', theirs)
         assert (one.kind, one.left) == (DifferenceKind.SPACING, "compact")
 
 
-def test_a_part_is_named_as_in_the_whole() -> None:
+def test_part_is_named_by_its_path_in_the_document() -> None:
     target = f"/metadata/instance/network/interface/3?{V}"
     assert documents({"ipv4": {}}, {}, target) == [
         (DifferenceKind.FIELD, "network.interface[].ipv4", "object", ABSENT)
@@ -103,18 +103,20 @@ CUT = '{"compute":{"userData":"c2VjcmV0'
 
 
 @pytest.mark.parametrize(
-    "ours, theirs, told, told_there",
+    "ours, theirs, summary, other_summary",
     [
-        ("{}", CUT, "JSON", "32 characters that are no JSON"),
-        (b"\xff", b"\xfe", *["4 characters that are no JSON"] * 2),
+        ("{}", CUT, "JSON", "32 characters that are not JSON"),
+        (b"\xff", b"\xfe", *["4 characters that are not JSON"] * 2),
         ("{}", "", "JSON", ABSENT),
     ],
 )
-def test_a_body_that_is_no_json_is_compared_to_the_byte_and_told_with_values_only(
-    ours: str | bytes, theirs: str | bytes, told: str, told_there: str
+def test_malformed_body_is_compared_and_shown_with_values(
+    ours: str | bytes, theirs: str | bytes, summary: str, other_summary: str
 ) -> None:
     assert texts(ours, ours) == []
-    assert texts(ours, theirs) == [AnswerDifference(DifferenceKind.BODY, "", told, told_there)]
+    assert texts(ours, theirs) == [
+        AnswerDifference(DifferenceKind.BODY, "", summary, other_summary)
+    ]
     (one,) = body(
         an_answer(ours), an_answer(theirs), BodyContext(locate(INSTANCE), with_values=True)
     )
@@ -124,7 +126,7 @@ def test_a_body_that_is_no_json_is_compared_to_the_byte_and_told_with_values_onl
     )
 
 
-def test_refusals_are_compared_to_the_byte() -> None:
+def test_refusals_are_compared_byte_for_byte() -> None:
     ours, theirs = '{ "error": "Not found" }', '{"error":"Not found"}'
     look = BodyContext(locate(INSTANCE), with_values=False)
     found = list(body(an_answer(ours, 404), an_answer(theirs, 404), look))
@@ -132,7 +134,7 @@ def test_refusals_are_compared_to_the_byte() -> None:
     assert list(body(an_answer(ours, 404), an_answer(ours, 404), look)) == []
 
 
-def test_values_are_compared_on_request_each_at_its_place() -> None:
+def test_values_are_compared_on_request() -> None:
     ours = {"a": "x", "b": [{"c": 1}, {"c": 2}]}
     theirs = {"a": "y", "b": [{"c": 1}]}
     assert documents(ours, theirs, values=True) == [
@@ -141,13 +143,13 @@ def test_values_are_compared_on_request_each_at_its_place() -> None:
     ]
 
 
-def test_values_that_are_new_each_time_are_not_compared() -> None:
+def test_values_that_always_differ_are_not_compared() -> None:
     ours = {"signature": "a", "timeStamp": {"createdOn": "1", "expiresOn": "2"}, "nonce": "7"}
     theirs = {"signature": "b", "timeStamp": {"createdOn": "3", "expiresOn": "4"}, "nonce": "8"}
     assert documents(ours, theirs, values=True) == []
 
 
-def test_of_the_versions_the_values_are_the_facts() -> None:
+def test_named_versions_are_compared_by_value() -> None:
     ours, theirs = {"apiVersions": ["1", "2", "3"]}, {"apiVersions": ["3", "2", "4"]}
     assert documents(ours, theirs, "/metadata/versions") == [
         (DifferenceKind.API_VERSION, "1", "there", ABSENT),
@@ -163,19 +165,19 @@ def attested(signed: str, encoding: str = "pkcs7") -> Any:
     return an_answer(compact({"encoding": encoding, "signature": signed}), signed=signed)
 
 
-def test_of_an_attested_document_the_payload_is_compared() -> None:
+def test_signed_payloads_are_compared() -> None:
     look = BodyContext(locate(f"/metadata/attested/document?{V}"), with_values=False)
     ours, theirs = attested('{"nonce":"1","vmId":"a"}'), attested('{"vmId":"b"}')
     (one,) = body(ours, theirs, look)
     assert (one.kind, one.subject, one.left) == (DifferenceKind.FIELD, "signed.nonce", "string")
     (one,) = body(ours, attested('{"nonce":"2","vmId":"b"}', "pkcs8"), look)
     assert (one.kind, one.subject, one.right) == (DifferenceKind.VALUE, "encoding", '"pkcs8"')
-    for unread, told in (("", ABSENT), ("no JSON", "7 characters that are no JSON")):
+    for unread, summary in (("", ABSENT), ("no JSON", "7 characters that are not JSON")):
         (one,) = body(ours, attested(unread), look)
-        assert one == AnswerDifference(DifferenceKind.BODY, "signed", "JSON", told)
+        assert one == AnswerDifference(DifferenceKind.BODY, "signed", "JSON", summary)
 
 
-def test_a_listing_is_compared_by_its_names() -> None:
+def test_listings_are_compared_by_their_names() -> None:
     assert texts("location\nname\nplan/", "name\nplan\nzone\n", TEXT) == [
         AnswerDifference(DifferenceKind.SPACING, "", "none at the end", "a line end at the end"),
         AnswerDifference(
@@ -204,7 +206,7 @@ def test_a_listing_is_compared_by_its_names() -> None:
     )
 
 
-def test_how_many_elements_there_are_is_the_vms_own_matter() -> None:
+def test_number_of_elements_is_no_difference() -> None:
     target = f"/metadata/instance/network/interface?{V}&format=text"
     assert texts("0/\n1/", "0/", target) == texts("0/", "", target) == []
     (one,) = texts("0/\n1/", "0/", target, values=True)
@@ -217,7 +219,7 @@ def test_how_many_elements_there_are_is_the_vms_own_matter() -> None:
     assert (one.kind, one.subject) == (DifferenceKind.TYPE, "network.interface[]")
 
 
-def test_of_a_leaf_only_the_end_is_compared() -> None:
+def test_leaf_is_compared_by_its_line_end() -> None:
     target = f"/metadata/instance/compute/name?{V}&format=text"
     assert texts("a", "b", target) == []
     (one,) = texts("a", "a\n", target, values=True)
@@ -233,7 +235,7 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON, st.booleans())
-def test_what_is_found_one_way_is_found_the_other_way(ours: Any, theirs: Any, values: bool) -> None:
+def test_comparison_is_symmetric(ours: Any, theirs: Any, values: bool) -> None:
     there = {(kind, subject) for kind, subject, *_ in documents(ours, theirs, values=values)}
     back = {(kind, subject) for kind, subject, *_ in documents(theirs, ours, values=values)}
     assert there == back

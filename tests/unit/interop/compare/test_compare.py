@@ -1,4 +1,4 @@
-"""Two transcripts, request by request."""
+"""The comparison of two transcripts, request by request."""
 
 from typing import Any
 
@@ -21,15 +21,15 @@ def held(ours: list[Exchange], theirs: list[Exchange], *, values: bool = False) 
     return compare(a_transcript(*ours), a_transcript(*theirs), facts, with_values=values)
 
 
-def one(said: Any = None, target: str = "/metadata", **more: Any) -> list[Exchange]:
-    return [an_exchange(target, said, "root", **more)]
+def one(response: Any = None, target: str = "/metadata", **more: Any) -> list[Exchange]:
+    return [an_exchange(target, response, "root", **more)]
 
 
-def test_the_door_has_what_others_need() -> None:
+def test_room_exports_its_public_names() -> None:
     assert comparison.__all__ == ["Comparison", "Difference", "DifferenceKind", "compare"]
 
 
-def test_what_is_the_same_at_many_versions_is_one_difference() -> None:
+def test_same_difference_at_many_versions_is_one() -> None:
     ours = [a_document(version, {"compute": {"vmId": "a"}}) for version in VERSIONS]
     theirs = [a_document(version, {"compute": {}}) for version in VERSIONS]
     got = held(ours, theirs)
@@ -47,25 +47,25 @@ def test_what_is_the_same_at_many_versions_is_one_difference() -> None:
     )
 
 
-def test_a_transcript_is_like_itself() -> None:
+def test_transcript_equals_itself() -> None:
     ours = [a_document(version, {"compute": {"vmId": "a"}}) for version in VERSIONS]
     assert held(ours, ours, values=True) == Comparison(3, (), (), ())
 
 
-def test_requests_of_one_side_alone_are_named() -> None:
+def test_requests_of_one_side_are_listed() -> None:
     ours, theirs = one(an_answer()), one(an_answer(), "/metadata/versions")
     got = held(ours, theirs)
     assert got == Comparison(0, (), (ours[0].request,), (theirs[0].request,))
 
 
-def test_the_question_of_either_side_tells_the_fact() -> None:
+def test_question_of_either_side_gives_the_fact() -> None:
     ours, theirs = one(an_answer("a", 404)), [an_exchange("/metadata", an_answer("b", 404))]
     for pair in ((ours, theirs), (theirs, ours)):
         (found,) = held(*pair).differences
         assert (found.kind, found.about) == (DifferenceKind.BODY, ABOUT)
 
 
-def test_without_an_answer_there_is_a_difference_unless_neither_has_one() -> None:
+def test_missing_answer_of_one_side_is_a_difference() -> None:
     failed = one(failure="connection refused")
     assert held(failed, one(failure="hung")).differences == ()
     (found,) = held(one(an_answer("{}")), failed).differences
@@ -77,7 +77,7 @@ def test_without_an_answer_there_is_a_difference_unless_neither_has_one() -> Non
 
 
 @pytest.mark.parametrize("version", ["", "2021-02-01"])
-def test_another_status_ends_the_comparison_and_shows_the_refusal(version: str) -> None:
+def test_another_status_is_the_only_difference_shown(version: str) -> None:
     refusal = an_answer("no 2021-02-01", 400, headers=[])
     (found,) = held(
         one(an_answer("{}"), version=version), one(refusal, version=version)
@@ -93,20 +93,20 @@ def test_refusals_that_name_the_version_are_one_difference() -> None:
     for version in VERSIONS:
         target = f"/metadata/loadbalancer?api-version={version}"
         for side, words in ((ours, "is not"), (theirs, "is")):
-            said = an_answer(f"{version} {words} allowed", 400, headers=[])
-            side.append(an_exchange(target, said, "balancer", version))
+            response = an_answer(f"{version} {words} allowed", 400, headers=[])
+            side.append(an_exchange(target, response, "balancer", version))
     (found,) = held(ours, theirs).differences
     assert (found.left, found.right) == ("{version} is not allowed", "{version} is allowed")
     assert len(found.found) == 3
 
 
-def test_another_phrase_alone_does_not_end_it() -> None:
+def test_another_reason_phrase_does_not_end_it() -> None:
     theirs = structs.replace(an_answer("{}"), line="HTTP/1.0 200 Fine", headers=())
     kinds = [found.kind for found in held(one(an_answer("{}")), one(theirs)).differences]
     assert kinds == [DifferenceKind.STATUS, *[DifferenceKind.HEADER] * 5]
 
 
-def test_values_count_when_they_are_asked_for() -> None:
+def test_values_are_compared_on_request() -> None:
     ours, theirs = one(an_answer(compact({"a": 1}))), one(an_answer(compact({"a": 2})))
     assert held(ours, theirs).differences == ()
     (found,) = held(ours, theirs, values=True).differences

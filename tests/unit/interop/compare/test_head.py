@@ -1,4 +1,4 @@
-"""What two heads do not share."""
+"""Differences of two heads."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def found(ours: list[str], theirs: list[str]) -> list[AnswerDifference]:
     return list(head(an_answer("{}", headers=ours), an_answer("{}", headers=theirs)))
 
 
-def test_what_changes_with_every_answer_is_no_difference() -> None:
+def test_values_that_always_differ_are_no_difference() -> None:
     theirs = [
         "Content-Type: application/json; charset=utf-8",
         "Server: IMDS/150.870.65.476",
@@ -34,13 +34,13 @@ def test_what_changes_with_every_answer_is_no_difference() -> None:
         ("Content-Length: 3", "2", "3"),
     ],
 )
-def test_a_value_of_another_form_is_one(line: str, ours: str, theirs: str) -> None:
+def test_value_of_another_form_is_a_difference(line: str, ours: str, theirs: str) -> None:
     name = line.partition(":")[0]
     changed = [line if one.startswith(f"{name}:") else one for one in lines(2)]
     assert found(lines(2), changed) == [AnswerDifference(DifferenceKind.HEADER, name, ours, theirs)]
 
 
-def test_a_header_on_one_side_alone_is_one() -> None:
+def test_header_of_one_side_is_a_difference() -> None:
     more = [*lines(2), "ETag: x"]
     assert found(more, lines(2)) == [AnswerDifference(DifferenceKind.HEADER, "ETag", "x", ABSENT)]
     assert found(lines(2), more) == [AnswerDifference(DifferenceKind.HEADER, "ETag", ABSENT, "x")]
@@ -53,16 +53,16 @@ def test_order_and_spelling_are_one_difference() -> None:
         assert one.right == ", ".join(line[0] for line in theirs)
 
 
-def test_what_one_side_lacks_is_no_matter_of_order() -> None:
+def test_header_of_one_side_does_not_count_for_the_order() -> None:
     (one,) = found(["A: 1", "B: 1", "C: 1"], ["A: 1", "C: 1"])
     assert (one.kind, one.subject) == (DifferenceKind.HEADER, "B")
 
 
-def test_a_stand_in_is_like_anything() -> None:
+def test_placeholder_equals_any_value() -> None:
     assert found(["X-Odd: secret"], ["X-Odd: redacted"]) == []
 
 
-def test_to_head_comes_the_length_of_what_is_the_vms_own_matter() -> None:
+def test_length_in_an_answer_to_head_is_not_compared() -> None:
     ours, theirs = (an_answer("", headers=[f"Content-Length: {n}"]) for n in (7, 8))
     assert list(head(ours, theirs, "HEAD")) == []
     assert list(head(ours, theirs)) == [

@@ -1,4 +1,4 @@
-"""Inputs of other tools, and the documents that come of them."""
+"""Inputs of other tools, and the documents that they give."""
 
 import json
 from collections.abc import Mapping
@@ -22,17 +22,17 @@ def load(name: str) -> Any:
 
 
 def found(value: object) -> dict[str, ImportedVm]:
-    """Return what is read of a value, by name."""
+    """Return the imported VMs of a value by name."""
     return {one.name: one for one in read(value)}
 
 
 def document(one: ImportedVm) -> dict[str, Any]:
-    """Return the whole document of a VM that was found."""
-    return complete(parse_vm(one.name, one.said))
+    """Return the whole document of an imported VM."""
+    return complete(parse_vm(one.name, one.definition))
 
 
 def a_vm(**members: object) -> dict[str, object]:
-    """Return the least that `az` prints of a VM, with more members."""
+    """Return the least output of `az` for a VM, with more members."""
     return {
         "id": f"{COMPUTE}/virtualMachines/one",
         "name": "one",
@@ -58,20 +58,20 @@ def a_nic(name: str, *configurations: Mapping[str, object], **members: object) -
 
 
 def only(value: object) -> ImportedVm:
-    """Return the one VM that is read of a value."""
+    """Return the only VM of a value."""
     (one,) = read(value)
     return one
 
 
 def compute(value: object) -> dict[str, Any]:
-    """Return `compute` of the whole document of the one VM."""
+    """Return `compute` of the whole document of the only VM."""
     answer: dict[str, Any] = document(only(value))["compute"]
     return answer
 
 
 def interfaces(value: object) -> list[dict[str, Any]]:
-    """Return what was said of the interfaces of the one VM."""
-    network = only(value).said.get("network", {})
+    """Return the interfaces in the definition of the only VM."""
+    network = only(value).definition.get("network", {})
     assert isinstance(network, dict)
     answer: list[dict[str, Any]] = network.get("interface", [])
     return answer

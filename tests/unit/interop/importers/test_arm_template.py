@@ -29,42 +29,42 @@ def _size(expression: object, **members: object) -> object:
     """Return the size of a VM that a template gives by an expression, or None."""
     properties = {"hardwareProfile": {"vmSize": expression}}
     vm = {"type": VM, "name": "one", "properties": properties}
-    said = only(_template(resources=[vm], **members)).said.get("compute", {})
-    assert isinstance(said, dict)
-    return said.get("vmSize")
+    definition = only(_template(resources=[vm], **members)).definition.get("compute", {})
+    assert isinstance(definition, dict)
+    return definition.get("vmSize")
 
 
-def test_an_exported_group_becomes_a_document() -> None:
+def test_exported_group_becomes_a_document() -> None:
     seen = document(only(TEMPLATE))
-    told = seen["compute"]
-    assert (told["name"], told["vmSize"], told["zone"]) == ("app", "Standard_D4s_v5", "1")
-    assert (told["publisher"], told["sku"]) == ("Canonical", "server")
-    assert told["tagsList"] == [{"name": "env", "value": "test"}]
-    assert told["securityProfile"]["secureBootEnabled"] == "true"
-    assert told["publicKeys"] == [
+    compute = seen["compute"]
+    assert (compute["name"], compute["vmSize"], compute["zone"]) == ("app", "Standard_D4s_v5", "1")
+    assert (compute["publisher"], compute["sku"]) == ("Canonical", "server")
+    assert compute["tagsList"] == [{"name": "env", "value": "test"}]
+    assert compute["securityProfile"]["secureBootEnabled"] == "true"
+    assert compute["publicKeys"] == [
         {"keyData": "ssh-rsa AAAA it''s", "path": "/home/azureuser/.ssh/authorized_keys"}
     ]
-    assert told["storageProfile"]["osDisk"]["managedDisk"]["id"] == f"{COMPUTE}/disks/app-os"
-    (disk,) = told["storageProfile"]["dataDisks"]
+    assert compute["storageProfile"]["osDisk"]["managedDisk"]["id"] == f"{COMPUTE}/disks/app-os"
+    (disk,) = compute["storageProfile"]["dataDisks"]
     assert (disk["name"], disk["diskSizeGB"], disk["isUltraDisk"]) == ("app-data", "64", "true")
     (nic,) = seen["network"]["interface"]
     assert nic["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.1.3.4"
     assert nic["ipv4"]["subnet"] == [{"address": "10.1.2.0", "dnsservers": [], "prefix": "23"}]
 
 
-def test_what_stands_beside_the_document_of_an_exported_group() -> None:
-    said = only(TEMPLATE).said
+def test_exported_group_has_values_beside_the_document() -> None:
+    definition = only(TEMPLATE).definition
     ops = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/ops"
-    assert said["identities"] == {"system": False, "user": [ops]}
-    assert said["availabilitySet"] == "as-app"
-    assert said["loadBalancer"] == {
+    assert definition["identities"] == {"system": False, "user": [ops]}
+    assert definition["availabilitySet"] == "as-app"
+    assert definition["loadBalancer"] == {
         "publicIpAddresses": [{"frontendIpAddress": "20.5.6.7", "privateIpAddress": "10.1.3.4"}]
     }
 
 
-def test_what_cannot_be_told_is_named() -> None:
+def test_unevaluated_values_are_unmapped() -> None:
     key = "[resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', 'app')]"
-    assert only(TEMPLATE).left_out == (
+    assert only(TEMPLATE).unmapped == (
         "parameters.adminPassword",
         "parameters.unused",
         "resources[0].location",
@@ -95,7 +95,7 @@ def test_symbolic_names_and_nested_resources() -> None:
     assert first["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.8.0.9"
     assert first["ipv4"]["subnet"][0]["prefix"] == "25"
     assert second["ipv4"]["subnet"][0]["address"] == "10.7.0.0"
-    assert one.left_out == (
+    assert one.unmapped == (
         "resources.vm.properties.storageProfile.osDisk.managedDisk",
         "resources.existing",
     )
@@ -147,20 +147,20 @@ EXPRESSIONS = {
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_only_plain_expressions_are_worked_out(expression: str) -> None:
+def test_only_plain_expressions_are_evaluated(expression: str) -> None:
     size = _size(expression, parameters=PARAMETERS, variables=VARIABLES)
     assert size == EXPRESSIONS[expression]
 
 
-def test_an_expression_may_stand_for_a_mapping() -> None:
+def test_expression_may_stand_for_a_mapping() -> None:
     vm = {
         "type": VM,
         "name": "one",
         "properties": {"hardwareProfile": "[parameters('object')]", "storageProfile": "[x()]"},
     }
     one = only(_template(resources=[vm], parameters=PARAMETERS))
-    assert one.said["compute"] == {"vmSize": "inner"}
-    assert one.left_out == (
+    assert one.definition["compute"] == {"vmSize": "inner"}
+    assert one.unmapped == (
         "resources[0].properties.storageProfile",
         "parameters.a",
         "parameters.self",
@@ -169,20 +169,20 @@ def test_an_expression_may_stand_for_a_mapping() -> None:
     )
 
 
-def test_an_expression_may_stand_for_all_properties() -> None:
+def test_expression_may_stand_for_all_properties() -> None:
     value = {"hardwareProfile": {"vmSize": "inner"}}
     vm = {"type": VM, "name": "one", "properties": "[variables('vm')]"}
     assert compute(_template(resources=[vm], variables={"vm": value}))["vmSize"] == "inner"
 
 
-def test_what_may_be_there_is_not_missing() -> None:
+def test_unevaluated_source_has_no_default() -> None:
     properties = {"storageProfile": {"imageReference": "[f()]", "osDisk": {}}, "osProfile": "[f()]"}
     vm = {"type": VM, "name": "one", "properties": {**properties, "dataDisks": []}}
     seen = compute(_template(resources=[vm]))
     assert (seen["publisher"], seen["osProfile"]["adminUsername"]) == ("canonical", "azureuser")
 
 
-def test_a_reference_with_a_group_is_found_by_its_name() -> None:
+def test_reference_with_a_group_finds_its_resource() -> None:
     network = {
         "networkInterfaces": [
             {"id": "[resourceId('g', 'Microsoft.Network/networkInterfaces', 'n')]"}
@@ -194,21 +194,21 @@ def test_a_reference_with_a_group_is_found_by_its_name() -> None:
         "properties": {"ipConfigurations": [{"properties": {"privateIPAddress": "10.0.0.8"}}]},
     }
     vm = {"type": VM, "name": "one", "properties": {"networkProfile": network}}
-    said = only(_template(resources=[vm, nic])).said
-    assert said["network"] == {
+    definition = only(_template(resources=[vm, nic])).definition
+    assert definition["network"] == {
         "interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.8"}]}}]
     }
 
 
-def test_tags_may_be_of_any_scalar_and_named_by_expressions() -> None:
+def test_tags_may_be_scalars_and_named_by_expressions() -> None:
     tags = {"n": 5, "t": True, "[parameters('a')]": "x", "[f()]": "y", "": "z"}
     vm = {"type": VM, "name": "one", "tags": tags}
     one = only(_template(resources=[vm], parameters={"a": PARAMETERS["a"]}))
-    assert one.said["compute"] == {"tags": {"n": "5", "t": "true", "A": "x"}}
-    assert one.left_out == ('resources[0].tags["[f()]"]', 'resources[0].tags[""]')
+    assert one.definition["compute"] == {"tags": {"n": "5", "t": "true", "A": "x"}}
+    assert one.unmapped == ('resources[0].tags["[f()]"]', 'resources[0].tags[""]')
 
 
-def test_a_name_that_cannot_be_told_is_refused() -> None:
+def test_unevaluated_name_is_refused() -> None:
     vm = {"type": VM, "name": "[concat('vm', copyIndex())]"}
     assert refused(only, _template(resources=[vm])) == Refused(
         "resources[0].name",
@@ -218,13 +218,13 @@ def test_a_name_that_cannot_be_told_is_refused() -> None:
     )
 
 
-def test_what_is_no_resource_is_passed_over() -> None:
+def test_member_that_is_no_resource_is_skipped() -> None:
     vm = {"type": VM, "name": "one", "resources": 5}
     value = _template(resources=["x", {"type": 5}, vm])
-    assert only(value).left_out == ("resources[0]", "resources[1]", "resources[2].resources")
+    assert only(value).unmapped == ("resources[0]", "resources[1]", "resources[2].resources")
 
 
-def test_resources_in_resources_are_followed_for_a_while() -> None:
+def test_nested_resources_are_read_to_a_bounded_depth() -> None:
     inner: dict[str, Any] = {"type": VM, "name": "one"}
     for _ in range(6):
         inner = {"type": "A/b", "name": "x", "resources": [inner]}
@@ -232,6 +232,6 @@ def test_resources_in_resources_are_followed_for_a_while() -> None:
     assert seen == "a mapping with $schema, contentVersion, resources"
 
 
-def test_a_template_may_lack_its_schema() -> None:
+def test_template_may_lack_its_schema() -> None:
     value = {"contentVersion": "1.0.0.0", "resources": [a_vm(location="[f()]")]}
-    assert "resources[0].location" in only(value).left_out
+    assert "resources[0].location" in only(value).unmapped

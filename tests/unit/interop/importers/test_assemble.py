@@ -18,7 +18,7 @@ from tests.unit.interop.importers.documents import (
 MIXED = load("az_mixed")
 
 
-def test_interfaces_are_joined_the_primary_first() -> None:
+def test_interfaces_are_joined_with_the_primary_first() -> None:
     first, second = document(found(MIXED)["db-1"])["network"]["interface"]
     assert first["macAddress"] == "000D3A000001"
     assert second["macAddress"] == "000D3A000002"
@@ -29,7 +29,7 @@ def test_interfaces_are_joined_the_primary_first() -> None:
     }
 
 
-def test_the_primary_configuration_is_first_and_ipv6_apart() -> None:
+def test_primary_configuration_is_first_and_ipv6_apart() -> None:
     first = document(found(MIXED)["db-1"])["network"]["interface"][0]
     assert first["ipv4"]["ipAddress"] == [
         {"privateIpAddress": "10.0.3.4", "publicIpAddress": "20.0.0.9"},
@@ -39,40 +39,40 @@ def test_the_primary_configuration_is_first_and_ipv6_apart() -> None:
     assert first["ipv4"]["subnet"][0]["dnsservers"] == [{"ipaddress": "10.0.3.2"}]
 
 
-def test_an_address_of_the_standard_sku_is_in_the_load_balancer_metadata() -> None:
+def test_standard_address_goes_to_the_load_balancer() -> None:
     vms = found(MIXED)
-    assert vms["db-1"].said["loadBalancer"] == {
+    assert vms["db-1"].definition["loadBalancer"] == {
         "publicIpAddresses": [
             {"frontendIpAddress": "[2001:db8::1]", "privateIpAddress": "[fd00::4]"}
         ]
     }
-    assert vms["db-2"].said["loadBalancer"] == {
+    assert vms["db-2"].definition["loadBalancer"] == {
         "publicIpAddresses": [{"frontendIpAddress": "20.0.0.2"}]
     }
 
 
-def test_a_nic_without_an_address_yet_has_the_first_range_of_its_subnet() -> None:
+def test_nic_without_an_address_has_the_first_range() -> None:
     (nic,) = document(found(MIXED)["db-2"])["network"]["interface"]
     assert nic["ipv4"]["subnet"] == [{"address": "10.0.2.0", "dnsservers": [], "prefix": "24"}]
 
 
-def test_a_disk_says_what_the_vm_does_not() -> None:
+def test_disk_resource_completes_the_vm() -> None:
     disk = document(found(MIXED)["db-1"])["compute"]["storageProfile"]["osDisk"]
     assert disk["diskSizeGB"] == "127"
     assert disk["managedDisk"]["storageAccountType"] == "Premium_LRS"
 
 
-def test_the_vm_is_believed_before_the_disk() -> None:
+def test_value_of_the_vm_wins_over_the_disk() -> None:
     disk = {"id": "d", "type": "Microsoft.Compute/disks", "name": "n", "diskSizeGB": 8}
     storage = {"osDisk": {"name": "n", "diskSizeGB": 16, "managedDisk": {"id": "D"}}}
     one = only([a_vm(storageProfile=storage), disk])
     assert document(one)["compute"]["storageProfile"]["osDisk"]["diskSizeGB"] == "16"
-    assert one.left_out == ("[1].diskSizeGB",)
+    assert one.unmapped == ("[1].diskSizeGB",)
 
 
-def test_what_is_left_stands_once_and_with_its_vm() -> None:
+def test_unmapped_path_is_listed_once_with_its_vm() -> None:
     vms = found(MIXED)
-    one, two = vms["db-1"].left_out, vms["db-2"].left_out
+    one, two = vms["db-1"].unmapped, vms["db-2"].unmapped
     assert not set(one) & set(two)
     assert "[10]" in one
     assert "[8].subnets[0].addressPrefix" in one
@@ -82,7 +82,7 @@ def test_what_is_left_stands_once_and_with_its_vm() -> None:
     assert "[0].publicIps" not in one
 
 
-def test_a_nic_that_only_names_its_vm_is_joined() -> None:
+def test_nic_that_names_its_vm_is_joined() -> None:
     vm_id = f"{NETWORK.replace('Network', 'COMPUTE')}/virtualMachines/ONE"
     nic = a_nic("loose", {"privateIPAddress": "10.0.0.7"}, virtualMachine={"id": vm_id})
     assert interfaces([a_vm(), nic]) == [_with("10.0.0.7")]
@@ -92,19 +92,19 @@ def _with(private: str) -> dict[str, object]:
     return {"ipv4": {"ipAddress": [{"privateIpAddress": private}]}}
 
 
-def test_a_nic_of_nobody_is_left_out() -> None:
+def test_nic_without_a_vm_is_unmapped() -> None:
     value = [a_vm(), a_nic("loose", {"privateIPAddress": "10.0.0.7"})]
     assert interfaces(value) == []
-    assert only(value).left_out == ("[1]",)
+    assert only(value).unmapped == ("[1]",)
 
 
-def test_a_nic_that_is_not_there_still_counts() -> None:
+def test_missing_nic_keeps_its_position() -> None:
     value = [a_vm(networkProfile=nics("a", "b")), a_nic("B", {"privateIPAddress": "10.0.0.7"})]
     assert interfaces(value) == [{}, _with("10.0.0.7")]
-    assert only(value).left_out == ("[0].networkProfile.networkInterfaces[0]",)
+    assert only(value).unmapped == ("[0].networkProfile.networkInterfaces[0]",)
 
 
-def test_a_nic_is_primary_if_itself_says_so() -> None:
+def test_nic_may_be_primary_by_its_own_member() -> None:
     value = [
         a_vm(networkProfile=nics("a", "b")),
         a_nic("a", {"privateIPAddress": "10.0.0.1"}, primary=False),
@@ -113,7 +113,7 @@ def test_a_nic_is_primary_if_itself_says_so() -> None:
     assert interfaces(value) == [_with("10.0.0.2"), _with("10.0.0.1")]
 
 
-def test_expanded_addresses_and_subnets_need_no_objects_of_their_own() -> None:
+def test_expanded_addresses_and_subnets_are_read_in_place() -> None:
     configuration = {
         "properties": {
             "privateIPAddress": "10.0.4.4",
@@ -136,17 +136,17 @@ def test_expanded_addresses_and_subnets_need_no_objects_of_their_own() -> None:
     ]
 
 
-def test_a_public_ipv6_address_without_sku_has_no_place() -> None:
+def test_public_ipv6_address_without_sku_is_unmapped() -> None:
     public = {"id": "p", "ipAddress": "2001:db8::1"}
     nic = a_nic("a", {"privateIPAddress": "fd00::1", "publicIPAddress": public})
     one = only([a_vm(networkProfile=nics("a")), nic])
-    assert one.said["network"] == {
+    assert one.definition["network"] == {
         "interface": [{"ipv6": {"ipAddress": [{"privateIpAddress": "fd00::1"}]}}]
     }
-    assert one.left_out == ("[1].ipConfigurations[0].publicIPAddress",)
+    assert one.unmapped == ("[1].ipConfigurations[0].publicIPAddress",)
 
 
-def test_a_delegated_prefix_is_a_block() -> None:
+def test_delegated_prefix_is_an_address_block() -> None:
     nic = a_nic(
         "a",
         {"privateIPAddress": "10.0.0.4"},
@@ -164,7 +164,7 @@ def test_a_delegated_prefix_is_a_block() -> None:
     ]
 
 
-def test_a_nic_in_two_subnets_has_both_once() -> None:
+def test_nic_in_two_subnets_lists_each_once() -> None:
     nic = a_nic(
         "a",
         {"privateIPAddress": "10.0.0.4", "subnet": {"addressPrefix": "10.0.0.0/24"}},
@@ -184,7 +184,7 @@ def test_a_nic_in_two_subnets_has_both_once() -> None:
     ]
 
 
-def test_a_subnet_may_stand_alone() -> None:
+def test_subnet_may_be_a_resource_of_its_own() -> None:
     subnet = {
         "id": f"{NETWORK}/virtualNetworks/v/subnets/s",
         "name": "s",
@@ -197,22 +197,22 @@ def test_a_subnet_may_stand_alone() -> None:
     assert seen["ipv4"]["subnet"] == [{"address": "10.0.0.0", "prefix": "27"}]
 
 
-def test_public_addresses_that_cannot_be_told_apart_are_left() -> None:
+def test_ambiguous_public_addresses_are_unmapped() -> None:
     nic = a_nic("a", {"publicIPAddress": {"id": "gone"}})
     value = [a_vm(networkProfile=nics("a"), publicIps="20.0.0.1,20.0.0.2"), nic]
     assert interfaces(value) == [{}]
-    assert only(value).left_out == (
+    assert only(value).unmapped == (
         "[0].publicIps",
         "[1].ipConfigurations",
     )
 
 
-def test_a_public_address_without_an_address_says_nothing() -> None:
+def test_public_address_without_an_address_is_ignored() -> None:
     public = {"id": "P", "type": "Microsoft.Network/publicIPAddresses", "sku": {"name": "Basic"}}
     nic = a_nic("a", {"privateIPAddress": "10.0.0.1", "publicIPAddress": {"id": "p"}})
     value = [a_vm(networkProfile=nics("a")), nic, public]
     assert interfaces(value) == [_with("10.0.0.1")]
-    assert only(value).left_out == ()
+    assert only(value).unmapped == ()
 
 
 @pytest.mark.parametrize("name", ["vms", "value"])
@@ -220,4 +220,4 @@ def test_vms_and_nics_may_stand_in_a_mapping(name: str) -> None:
     vms = [a_vm(networkProfile=nics("a"))]
     nic = a_nic("a", {"privateIpAddress": "10.0.0.9"})
     (one,) = read({name: vms, "nics": [nic]})
-    assert one.said["network"] == {"interface": [_with("10.0.0.9")]}
+    assert one.definition["network"] == {"interface": [_with("10.0.0.9")]}

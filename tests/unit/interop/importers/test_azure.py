@@ -1,4 +1,4 @@
-"""What `az vm show`, `az vm list -d` and `az vm create` print."""
+"""The output of `az vm show`, `az vm list -d` and `az vm create`."""
 
 import pytest
 
@@ -18,7 +18,7 @@ WEB = load("az_vm_show")
 IDENTITIES = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
-def test_everything_that_has_a_place_is_in_the_document() -> None:
+def test_vm_of_az_becomes_a_document() -> None:
     seen = compute(WEB)
     storage = seen.pop("storageProfile")
     assert {name: value for name, value in seen.items() if value not in ("", {"id": ""})} == {
@@ -81,7 +81,7 @@ def test_everything_that_has_a_place_is_in_the_document() -> None:
     assert storage["imageReference"]["exactVersion"] == "22.04.202605030"
 
 
-def test_the_disks_are_in_the_document() -> None:
+def test_disks_are_in_the_document() -> None:
     storage = compute(WEB)["storageProfile"]
     vault = f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv"
     assert storage["osDisk"] == {
@@ -118,16 +118,16 @@ def test_the_disks_are_in_the_document() -> None:
     assert ultra["bytesPerSecondThrottle"] == "900000000"
 
 
-def test_what_stands_beside_the_document() -> None:
-    said = only(WEB).said
-    assert said["availabilitySet"] == "AS-1"
-    assert said["identities"] == {
+def test_vm_of_az_has_values_beside_the_document() -> None:
+    definition = only(WEB).definition
+    assert definition["availabilitySet"] == "AS-1"
+    assert definition["identities"] == {
         "system": True,
         "user": [f"{IDENTITIES}/app", f"{IDENTITIES}/ops"],
     }
 
 
-def test_show_details_fill_the_interfaces_the_primary_first() -> None:
+def test_show_details_fill_the_primary_interface_first() -> None:
     assert interfaces(WEB) == [
         {"macAddress": "000D3AACB22B", "ipv4": {"ipAddress": [_address("10.0.2.4", "20.1.2.3")]}},
         {"macAddress": "000D3AACB22A", "ipv4": {"ipAddress": [_address("10.0.1.4")]}},
@@ -138,9 +138,9 @@ def _address(private: str, public: str = "") -> dict[str, str]:
     return {"privateIpAddress": private, **({"publicIpAddress": public} if public else {})}
 
 
-def test_what_has_no_place_is_named() -> None:
+def test_values_without_a_place_are_unmapped() -> None:
     app = f'identity.userAssignedIdentities["{IDENTITIES}/app"]'
-    assert only(WEB).left_out == (
+    assert only(WEB).unmapped == (
         "diagnosticsProfile",
         "etag",
         "fqdns",
@@ -168,11 +168,11 @@ def test_what_has_no_place_is_named() -> None:
     )
 
 
-def test_the_short_form_of_az_vm_create() -> None:
+def test_short_output_of_az_vm_create_is_read() -> None:
     one = only(load("az_vm_create"))
-    assert one.left_out == ("powerState",)
+    assert one.unmapped == ("powerState",)
     assert one.name == "one"
-    assert one.said["identities"] == {"system": True}
+    assert one.definition["identities"] == {"system": True}
     seen = document(one)
     assert seen["compute"]["zone"] == "3"
     assert seen["compute"]["resourceGroupName"] == "lab"
@@ -186,8 +186,8 @@ def test_the_short_form_of_az_vm_create() -> None:
     [[WEB], {"value": [WEB]}, {"vms": {"a": {"b": WEB}}}],
     ids=["list", "value", "deep"],
 )
-def test_a_vm_is_found_in_lists_and_mappings(wrapped: object) -> None:
-    assert only(wrapped).said == only(WEB).said
+def test_vm_is_found_in_lists_and_mappings(wrapped: object) -> None:
+    assert only(wrapped).definition == only(WEB).definition
 
 
 def test_properties_of_the_rest_api_are_looked_through() -> None:
@@ -201,16 +201,16 @@ def test_properties_of_the_rest_api_are_looked_through() -> None:
             "userData": "eA==",
         },
     }
-    assert only(nested).said == only(flat).said
-    assert only(nested).left_out == ()
+    assert only(nested).definition == only(flat).definition
+    assert only(nested).unmapped == ()
 
 
 def test_names_are_found_in_any_case() -> None:
-    said = compute({"Name": "one", "HardwareProfile": {"VmSize": "Standard_A1"}})
-    assert (said["name"], said["vmSize"]) == ("one", "Standard_A1")
+    definition = compute({"Name": "one", "HardwareProfile": {"VmSize": "Standard_A1"}})
+    assert (definition["name"], definition["vmSize"]) == ("one", "Standard_A1")
 
 
-def test_an_instance_of_a_uniform_scale_set() -> None:
+def test_instance_of_a_uniform_scale_set_is_read() -> None:
     scale_set = f"{COMPUTE}/virtualMachineScaleSets/pool"
     seen = compute(
         {
@@ -234,29 +234,29 @@ def test_an_instance_of_a_uniform_scale_set() -> None:
     assert seen["isVmInStandbyPool"] == "false"
 
 
-def test_a_name_comes_from_the_id_if_need_be() -> None:
+def test_name_comes_from_the_id_by_default() -> None:
     assert only({"id": "/x/virtualMachines/abc", "hardwareProfile": None}).name == "abc"
 
 
-def test_a_vm_on_a_disk_of_before_has_no_image_and_no_profile() -> None:
+def test_vm_on_an_existing_disk_has_no_image_or_profile() -> None:
     disk = {"osDisk": {"createOption": "Attach", "osType": "Linux"}, "imageReference": None}
     seen = compute(a_vm(storageProfile=disk, osProfile=None))
     assert {seen[word] for word in ("publisher", "offer", "sku", "version")} == {""}
     assert set(seen["osProfile"].values()) == {""}
 
 
-def test_a_vm_of_which_little_is_said_has_our_defaults() -> None:
+def test_vm_with_few_members_has_defaults() -> None:
     seen = compute(a_vm())
     assert (seen["publisher"], seen["osProfile"]["adminUsername"]) == ("canonical", "azureuser")
 
 
-def test_a_profile_tells_the_system_where_the_disk_does_not() -> None:
+def test_profile_implies_the_operating_system() -> None:
     windows = {"osProfile": {"windowsConfiguration": {"timeZone": "UTC"}}}
     assert compute(a_vm(**windows))["osType"] == "Windows"
-    assert only(a_vm(**windows)).left_out == ("osProfile",)
+    assert only(a_vm(**windows)).unmapped == ("osProfile",)
 
 
-def test_an_unmanaged_disk_has_no_managed_disk() -> None:
+def test_unmanaged_disk_has_no_managed_disk() -> None:
     blob = {"vhd": {"uri": "https://sa.blob.core.windows.net/vhds/a.vhd"}}
     image = {"image": {"uri": "https://sa.blob.core.windows.net/images/a.vhd"}}
     storage = {"osDisk": {**blob, **image}, "dataDisks": [{"lun": 0, **blob}, {}]}
@@ -268,10 +268,10 @@ def test_an_unmanaged_disk_has_no_managed_disk() -> None:
     assert seen["dataDisks"][1]["lun"] == "1"
 
 
-def test_custom_data_is_a_flag() -> None:
-    said = only(a_vm(osProfile={"customData": "I2Nsb3Vk", "adminPassword": "x"}))
-    assert said.said["extended"] == {"compute": {"hasCustomData": True}}
-    assert said.left_out == ("osProfile.adminPassword",)
+def test_custom_data_becomes_a_flag() -> None:
+    vm = only(a_vm(osProfile={"customData": "I2Nsb3Vk", "adminPassword": "x"}))
+    assert vm.definition["extended"] == {"compute": {"hasCustomData": True}}
+    assert vm.unmapped == ("osProfile.adminPassword",)
 
 
 DETAILS = [
@@ -317,10 +317,10 @@ def test_addresses_are_spread_over_the_interfaces(
     assert interfaces(a_vm(**details)) == expected
 
 
-def test_addresses_that_find_no_place_are_named() -> None:
+def test_addresses_without_a_place_are_unmapped() -> None:
     value = a_vm(privateIps="10.0.0.4", publicIps="20.0.0.1,2001:db8::1,20.0.0.2")
-    assert only(value).left_out == ("publicIps",)
+    assert only(value).unmapped == ("publicIps",)
 
 
-def test_a_type_that_is_no_resource_does_not_hide_a_vm() -> None:
+def test_unknown_type_does_not_hide_a_vm() -> None:
     assert compute({"type": 5, "name": "a", "hardwareProfile": {"vmSize": "S"}})["vmSize"] == "S"

@@ -1,4 +1,4 @@
-"""The way in: shapes, refusals, and laws that hold for any input."""
+"""Detection of the input, refusals, and properties that hold for any input."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ from tests.unit.interop.importers.documents import (
 from tests.unit.vm.refused import Refused, refused
 
 SHAPES = (
-    "a VM in one of: what openimds capture wrote, a captured body of /metadata/instance, "
+    "a VM in one of: a file of openimds capture, a captured body of /metadata/instance, "
     "an ARM template (az group export), terraform show -json, a Terraform state file, "
     "az vm show or az vm list, -d or with az network nic show beside it"
 )
@@ -34,35 +34,35 @@ CAPTURED = {
 }
 
 
-def test_the_door_has_two_names() -> None:
+def test_room_exports_two_names() -> None:
     assert importers.__all__ == ["ImportedVm", "read"]
 
 
-def test_a_captured_document_keeps_its_values() -> None:
+def test_captured_document_keeps_its_values() -> None:
     one = only(CAPTURED)
-    assert (one.name, one.left_out) == ("web-1", ("compute.brandNew",))
-    assert one.said["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
+    assert (one.name, one.unmapped) == ("web-1", ("compute.brandNew",))
+    assert one.definition["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
     assert document(one)["network"] == {"interface": []}
 
 
-def test_what_capture_wrote_is_the_vm_with_its_load_balancer() -> None:
+def test_transcript_gives_the_vm_with_its_load_balancer() -> None:
     body = compact({"loadbalancer": {"inboundRules": [{"frontendPort": 80}]}})
     held = a_transcript(
         a_document("2021-02-01", CAPTURED),
         an_exchange("/metadata/loadbalancer?api-version=2021-02-01", an_answer(body)),
     )
     one = only(json.loads(held.to_bytes()))
-    assert (one.name, one.left_out) == ("web-1", ("compute.brandNew",))
-    assert one.said["loadBalancer"] == {"inboundRules": [{"frontendPort": 80}]}
-    assert one.said["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
+    assert (one.name, one.unmapped) == ("web-1", ("compute.brandNew",))
+    assert one.definition["loadBalancer"] == {"inboundRules": [{"frontendPort": 80}]}
+    assert one.definition["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
 
 
-def test_a_captured_document_of_a_classic_vm() -> None:
+def test_captured_document_of_a_classic_vm_is_read() -> None:
     one = only({"Network": {"interface": [{"mac": "000D3A00FA89"}]}})
-    assert (one.name, one.said["classic"]) == ("vm-1", True)
+    assert (one.name, one.definition["classic"]) == ("vm-1", True)
 
 
-NOTHING: list[tuple[object, str]] = [
+WITHOUT_A_VM: list[tuple[object, str]] = [
     (None, "nothing (null)"),
     ("x", 'the string "x"'),
     ([], "a list of 0"),
@@ -77,8 +77,8 @@ NOTHING: list[tuple[object, str]] = [
 ]
 
 
-@pytest.mark.parametrize("value, seen", NOTHING, ids=[seen for _, seen in NOTHING])
-def test_nothing_found_lists_the_shapes(value: object, seen: str) -> None:
+@pytest.mark.parametrize("value, seen", WITHOUT_A_VM, ids=[seen for _, seen in WITHOUT_A_VM])
+def test_value_without_a_vm_is_refused_with_all_shapes(value: object, seen: str) -> None:
     assert refused(read, value) == Refused("top level", seen, SHAPES)
 
 
@@ -91,13 +91,13 @@ def test_two_vms_of_one_name_are_refused() -> None:
     )
 
 
-def test_a_vm_without_a_name_is_refused() -> None:
+def test_vm_without_a_name_is_refused() -> None:
     assert refused(read, [{"hardwareProfile": {}}]) == Refused(
         "[0]", "a VM without a name", "a member name, or id"
     )
 
 
-def test_what_no_vm_can_say_is_refused_where_it_stood() -> None:
+def test_impossible_value_is_refused_with_its_path() -> None:
     assert refused(read, [a_vm(name="a/b")])[:2] == ("[0]: vms", 'the name the string "a/b"')
     assert refused(read, {"compute": {"name": "a/b"}})[0] == "vms"
 
@@ -145,13 +145,13 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
 
 
 @pytest.mark.parametrize("members, where, seen, expected", WRONG)
-def test_a_wrong_type_is_refused_with_its_path(
+def test_wrong_type_is_refused_with_its_path(
     members: dict[str, Any], where: str, seen: str, expected: str
 ) -> None:
     assert refused(read, a_vm(**members)) == Refused(where, seen, expected)
 
 
-def test_a_range_that_is_none_is_refused() -> None:
+def test_malformed_range_is_refused() -> None:
     nic = a_nic("a", {"subnet": {"addressPrefix": "10.0.0.0/99"}})
     assert refused(read, [a_vm(networkProfile=nics("a")), nic]) == Refused(
         "[1].ipConfigurations[0].subnet.addressPrefix",
@@ -179,19 +179,19 @@ LENIENT: list[tuple[dict[str, Any], dict[str, object]]] = [
 
 
 @pytest.mark.parametrize("members, expected", LENIENT)
-def test_values_in_other_clothes_are_read(
+def test_values_of_other_spelling_are_read(
     members: dict[str, Any], expected: dict[str, object]
 ) -> None:
-    said = only(a_vm(**members)).said["compute"]
-    assert isinstance(said, dict)
+    definition = only(a_vm(**members)).definition["compute"]
+    assert isinstance(definition, dict)
     plain = {"resourceId", "subscriptionId", "resourceGroupName"}
-    told = {name: value for name, value in said.items() if name not in plain}
-    if "storageProfile" in told:
-        told = told["storageProfile"]["dataDisks"][0]
-    assert told == expected
+    values = {name: value for name, value in definition.items() if name not in plain}
+    if "storageProfile" in values:
+        values = values["storageProfile"]["dataDisks"][0]
+    assert values == expected
 
 
-def test_empty_things_are_nothing() -> None:
+def test_empty_values_are_ignored() -> None:
     value = a_vm(
         availabilitySet={"id": ""},
         identity={"type": "", "systemAssignedIdentity": ""},
@@ -200,19 +200,19 @@ def test_empty_things_are_nothing() -> None:
         macAddresses="",
         id="",
     )
-    assert only(value).said == {}
-    assert only(value).left_out == ()
+    assert only(value).definition == {}
+    assert only(value).unmapped == ()
 
 
-def test_an_id_of_another_make_tells_nothing_but_itself() -> None:
-    said = only(a_vm(id="/subscriptions", availabilitySet={"id": "as/"})).said
-    assert said == {"compute": {"resourceId": "/subscriptions"}}
+def test_id_of_another_form_gives_only_itself() -> None:
+    definition = only(a_vm(id="/subscriptions", availabilitySet={"id": "as/"})).definition
+    assert definition == {"compute": {"resourceId": "/subscriptions"}}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_input_is_accepted_and_its_paths_stand_once(name: str) -> None:
+def test_every_input_is_read_and_lists_each_path_once(name: str) -> None:
     vms = read(load(name))
-    paths = [path for one in vms for path in one.left_out]
+    paths = [path for one in vms for path in one.unmapped]
     assert len(paths) == len(set(paths))
     for one in vms:
         json.dumps(document(one)).encode()
@@ -277,7 +277,7 @@ def _nodes(value: Any) -> list[tuple[Any, Any]]:
 
 @given(st.sampled_from(NAMES), st.data())
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_broken_input_is_read_or_refused(name: str, data: st.DataObject) -> None:
+def test_broken_input_is_read_or_refused(name: str, data: st.DataObject) -> None:
     value = json.loads((INPUTS / f"{name}.json").read_text())
     for _ in range(data.draw(st.integers(1, 3))):
         owner, key = data.draw(st.sampled_from(_nodes(value)))
@@ -285,10 +285,10 @@ def test_a_broken_input_is_read_or_refused(name: str, data: st.DataObject) -> No
     _holds(value)
 
 
-def test_depth_is_no_trouble() -> None:
+def test_deep_nesting_is_read_or_refused() -> None:
     deep: Any = {}
     for _ in range(50_000):
         deep = {"properties": deep} if len(deep) % 2 else [deep]
     value = a_vm(deep=deep)
-    assert only(value).left_out == ()
+    assert only(value).unmapped == ()
     assert refused(read, deep)[2] == SHAPES

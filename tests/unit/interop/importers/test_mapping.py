@@ -1,4 +1,4 @@
-"""The rows themselves: they lead to places that there are, and to nearly all of them."""
+"""The mapping rows: their targets exist, and are nearly all fields."""
 
 import pytest
 
@@ -14,8 +14,8 @@ TABLES = {
 }
 NEWEST_MAPPED = "2025-11-15"
 """Fields of later api-versions may be mapped, but need not be: the tools may not show them yet."""
-NOT_SAID = {
-    # Of the host, the hypervisor or the deployment, which these tools do not show.
+UNMAPPED = {
+    # About the host, the hypervisor or the deployment, which these tools do not show.
     "compute.azEnvironment",
     "compute.customData",
     "compute.interconnectGroupId",
@@ -30,7 +30,7 @@ NOT_SAID = {
     "compute.systemFaultDomain",
     "extended.compute.ppsType",
     "network.interface[].interfaceCompartmentID",
-    # Follow from what is said: the name, the image, the tags.
+    # Derived from mapped values: the name, the image, the tags.
     "compute.name",
     "compute.offer",
     "compute.publisher",
@@ -41,12 +41,12 @@ NOT_SAID = {
 
 
 def _targets(table: ResourceTable) -> set[str]:
-    found = {row.target for row in table.rows} | {sign.target for sign in table.signs}
-    found |= {target for lack in table.lacks for target in lack.targets}
+    found = {row.target for row in table.rows} | {implied.target for implied in table.implied}
+    found |= {target for default in table.defaults for target in default.targets}
     return {target.replace("[0]", "[]").removesuffix("{}") for target in found if target}
 
 
-def _places() -> set[str]:
+def _vm_paths() -> set[str]:
     """Return every path under a VM in a fleet file; tags are a mapping there."""
 
     def below(node: object, path: str) -> set[str]:
@@ -63,11 +63,11 @@ def _places() -> set[str]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_target_is_a_place_of_a_vm_or_of_a_piece(name: str) -> None:
+def test_every_target_is_a_path_of_a_vm_or_a_resource(name: str) -> None:
     ours = {
         target for target in _targets(TABLES[name]) if target.split(".")[0] in vm_tree().members
     }
-    assert ours <= _places()
+    assert ours <= _vm_paths()
     inner = _targets(TABLES[name]) - ours
     assert {target.split(".")[0].removesuffix("[]") for target in inner} <= {
         *("key", "name", "machine", "refs", "cards", "primaryCard", "extras"),
@@ -75,24 +75,24 @@ def test_every_target_is_a_place_of_a_vm_or_of_a_piece(name: str) -> None:
     }
 
 
-def test_azure_says_nearly_everything_of_compute() -> None:
-    said = _targets(azure.MACHINE)
+def test_azure_maps_nearly_every_field_of_compute() -> None:
+    targets = _targets(azure.MACHINE)
     leaves = {row.path for row in FIELDS if row.since <= NEWEST_MAPPED}
     wired = {path for path in leaves if path.startswith("network.")}
-    assert leaves - said - wired == NOT_SAID - wired
+    assert leaves - targets - wired == UNMAPPED - wired
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_what_disks_say_has_a_place_in_a_disk(name: str) -> None:
+def test_target_of_a_disk_is_a_path_of_a_disk(name: str) -> None:
     if TABLES[name].kind is not ResourceKind.DISK:
         return
     for target in _targets(TABLES[name]) - {"key"}:
-        whose, _, place = target.partition(".")
-        disks = ["dataDisks[]"] if whose == "data" else ["dataDisks[]", "osDisk"]
-        assert {f"compute.storageProfile.{disk}.{place}" for disk in disks} <= _places()
+        group, _, rest = target.partition(".")
+        disks = ["dataDisks[]"] if group == "data" else ["dataDisks[]", "osDisk"]
+        assert {f"compute.storageProfile.{disk}.{rest}" for disk in disks} <= _vm_paths()
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_no_row_stands_twice(name: str) -> None:
+def test_each_row_is_listed_once(name: str) -> None:
     rows = [(row.source, row.target) for row in TABLES[name].rows]
     assert len(rows) == len(set(rows))

@@ -25,30 +25,30 @@ def _show(*resources: tuple[str, Mapping[str, object]]) -> dict[str, Any]:
     return {"values": {"root_module": {"resources": listed}}}
 
 
-def test_a_printed_state_becomes_a_document() -> None:
+def test_shown_state_becomes_a_document() -> None:
     seen = document(only(SHOW))
-    told = seen["compute"]
-    assert told["vmId"] == "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
-    assert told["resourceId"] == f"{COMPUTE}/virtualMachines/tf-1"
-    assert told["subscriptionId"] == "8d10da13-8125-4ba9-a717-bf7490507b3d"
-    assert (told["vmSize"], told["zone"]) == ("Standard_D2s_v5", "2")
-    assert (told["priority"], told["evictionPolicy"]) == ("Spot", "Delete")
-    assert (told["osType"], told["publisher"]) == ("Linux", "almalinux")
-    assert (told["userData"], told["tags"]) == ("dXNlcg==", "env:prod")
-    assert told["platformFaultDomain"] == "0"
-    assert told["additionalCapabilities"]["hibernationEnabled"] == "true"
-    assert told["securityProfile"] == {
+    compute = seen["compute"]
+    assert compute["vmId"] == "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
+    assert compute["resourceId"] == f"{COMPUTE}/virtualMachines/tf-1"
+    assert compute["subscriptionId"] == "8d10da13-8125-4ba9-a717-bf7490507b3d"
+    assert (compute["vmSize"], compute["zone"]) == ("Standard_D2s_v5", "2")
+    assert (compute["priority"], compute["evictionPolicy"]) == ("Spot", "Delete")
+    assert (compute["osType"], compute["publisher"]) == ("Linux", "almalinux")
+    assert (compute["userData"], compute["tags"]) == ("dXNlcg==", "env:prod")
+    assert compute["platformFaultDomain"] == "0"
+    assert compute["additionalCapabilities"]["hibernationEnabled"] == "true"
+    assert compute["securityProfile"] == {
         "encryptionAtHost": "false",
         "secureBootEnabled": "true",
         "securityType": "TrustedLaunch",
         "virtualTpmEnabled": "true",
     }
-    assert told["osProfile"] == {
+    assert compute["osProfile"] == {
         "adminUsername": "ops",
         "computerName": "tf-host",
         "disablePasswordAuthentication": "true",
     }
-    assert told["publicKeys"] == [
+    assert compute["publicKeys"] == [
         {
             "keyData": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample tf\n",
             "path": "/home/ops/.ssh/authorized_keys",
@@ -57,7 +57,7 @@ def test_a_printed_state_becomes_a_document() -> None:
     assert seen["extended"]["compute"]["hasCustomData"] is True
 
 
-def test_attached_disks_are_data_disks_in_the_order_of_their_luns() -> None:
+def test_attached_disks_are_sorted_by_their_lun() -> None:
     storage = compute(SHOW)["storageProfile"]
     first, second = storage["dataDisks"]
     assert (first["lun"], first["name"], first["diskSizeGB"]) == ("2", "tf-1-data", "200")
@@ -79,17 +79,17 @@ def test_interfaces_of_other_modules_are_joined() -> None:
     assert nic["ipv4"]["subnet"] == [
         {"address": "10.0.1.0", "dnsservers": [{"ipaddress": "10.0.1.2"}], "prefix": "25"}
     ]
-    assert one.said["loadBalancer"] == {
+    assert one.definition["loadBalancer"] == {
         "publicIpAddresses": [{"frontendIpAddress": "20.9.9.9", "privateIpAddress": "10.0.1.4"}]
     }
     app = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/app"
-    assert one.said["identities"] == {"system": True, "user": [app]}
+    assert one.definition["identities"] == {"system": True, "user": [app]}
 
 
-def test_what_a_state_has_beyond_the_document_is_named() -> None:
+def test_values_of_a_state_without_a_place_are_unmapped() -> None:
     main = "values.root_module.resources"
     child = "values.root_module.child_modules[0].resources[0].values"
-    assert only(SHOW).left_out == (
+    assert only(SHOW).unmapped == (
         "values.outputs",
         f"{main}[0].values.additional_capabilities[0].ultra_ssd_enabled",
         f"{main}[0].values.allow_extension_operations",
@@ -112,50 +112,54 @@ def test_what_a_state_has_beyond_the_document_is_named() -> None:
     )
 
 
-def test_a_state_file_has_an_instance_of_each_count() -> None:
+def test_state_file_has_an_instance_for_each_count() -> None:
     vms = found(STATE)
     assert list(vms) == ["win-0", "win-1", "old"]
-    told = document(vms["win-1"])["compute"]
-    assert (told["osType"], told["osProfile"]["computerName"]) == ("Windows", "win1")
-    assert told["extendedLocation"] == {"name": "microsoftlosangeles1", "type": "edgeZone"}
-    assert told["securityProfile"]["securityType"] == "ConfidentialVM"
-    image = told["storageProfile"]["imageReference"]
+    compute = document(vms["win-1"])["compute"]
+    assert (compute["osType"], compute["osProfile"]["computerName"]) == ("Windows", "win1")
+    assert compute["extendedLocation"] == {"name": "microsoftlosangeles1", "type": "edgeZone"}
+    assert compute["securityProfile"]["securityType"] == "ConfidentialVM"
+    image = compute["storageProfile"]["imageReference"]
     assert image["communityGalleryImageId"].startswith("/communityGalleries/gallery/")
-    assert (image["id"], image["offer"], told["publisher"]) == ("", "", "")
-    assert told["platformFaultDomain"] == "1"
+    assert (image["id"], image["offer"], compute["publisher"]) == ("", "", "")
+    assert compute["platformFaultDomain"] == "1"
 
 
-def test_a_vm_without_its_interface_has_the_addresses_that_itself_says() -> None:
+def test_vm_without_interfaces_has_its_own_addresses() -> None:
     (nic,) = document(found(STATE)["win-1"])["network"]["interface"]
     assert nic["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.3.0.5"
     assert nic["ipv6"]["ipAddress"] == [{"privateIpAddress": "fd00::5"}]
-    assert found(STATE)["win-1"].left_out == (
+    assert found(STATE)["win-1"].unmapped == (
         "resources[0].instances[1].attributes.admin_password",
         "resources[0].instances[1].attributes.network_interface_ids",
         "resources[0].instances[1].attributes.timezone",
     )
 
 
-def test_the_older_resource_of_a_vm() -> None:
+def test_older_resource_type_of_a_vm_is_read() -> None:
     one = found(STATE)["old"]
     seen = document(one)
-    told, storage = seen["compute"], seen["compute"]["storageProfile"]
-    assert (told["vmSize"], told["zone"], told["osType"]) == ("Standard_DS1_v2", "1", "Linux")
-    assert told["version"] == "16.04.202109280"
-    assert told["plan"] == {"name": "p", "product": "q", "publisher": "r"}
-    assert told["publicKeys"][0]["keyData"] == "ssh-rsa AAAAB3 old"
+    compute, storage = seen["compute"], seen["compute"]["storageProfile"]
+    assert (compute["vmSize"], compute["zone"], compute["osType"]) == (
+        "Standard_DS1_v2",
+        "1",
+        "Linux",
+    )
+    assert compute["version"] == "16.04.202109280"
+    assert compute["plan"] == {"name": "p", "product": "q", "publisher": "r"}
+    assert compute["publicKeys"][0]["keyData"] == "ssh-rsa AAAAB3 old"
     assert storage["osDisk"]["managedDisk"]["id"] == f"{COMPUTE}/disks/old-os"
     assert storage["dataDisks"][0]["managedDisk"] == {"id": "", "storageAccountType": ""}
     first, second = seen["network"]["interface"]
     assert first["ipv4"]["subnet"] == [{"address": "10.4.1.0", "dnsservers": [], "prefix": "28"}]
     assert second["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.4.0.4"
-    assert one.left_out == (
+    assert one.unmapped == (
         "resources[1].instances[0].attributes.delete_os_disk_on_termination",
         "resources[3].instances[0].attributes.address_space",
     )
 
 
-def test_a_disk_that_is_listed_and_attached_is_one_disk() -> None:
+def test_disk_that_is_listed_and_attached_is_one_disk() -> None:
     disk = {"lun": 1, "managed_disk_id": "d", "name": "n"}
     attachment = {"virtual_machine_id": "V", "managed_disk_id": "d", "lun": 1, "caching": "None"}
     loose = {"virtual_machine_id": "v"}
@@ -170,7 +174,7 @@ def test_a_disk_that_is_listed_and_attached_is_one_disk() -> None:
     assert (disk["name"], disk["lun"], disk["caching"]) == ("n", "1", "None")
 
 
-def test_images_by_their_ids() -> None:
+def test_image_id_decides_its_member() -> None:
     shared, own = "/sharedGalleries/g/images/i", f"{COMPUTE}/images/i"
     for source, place in ((shared, "sharedGalleryImageId"), (own, "id")):
         value = _show(("linux_virtual_machine", {"name": "one", "source_image_id": source}))
@@ -178,19 +182,19 @@ def test_images_by_their_ids() -> None:
         assert (image[place], image["publisher"]) == (source, "")
 
 
-def test_a_vm_on_a_disk_of_before_has_no_image_and_no_profile() -> None:
+def test_vm_on_an_existing_disk_has_no_image_or_profile() -> None:
     seen = compute(_show(("windows_virtual_machine", {"name": "one"})))
     assert (seen["osType"], seen["publisher"], seen["version"]) == ("Windows", "", "")
     assert seen["osProfile"]["computerName"] == ""
 
 
-def test_a_plan_is_read_as_far_as_it_knows() -> None:
+def test_plan_is_read_without_unknown_values() -> None:
     values = {"name": "new", "size": "Standard_B1s", "id": None}
     value = {"planned_values": _show(("linux_virtual_machine", values))["values"]}
     assert compute(value)["vmSize"] == "Standard_B1s"
 
 
-def test_ipv6_goes_where_it_says() -> None:
+def test_ipv6_address_goes_to_its_family() -> None:
     nic = {
         "id": f"{NETWORK}/networkInterfaces/n",
         "ip_configuration": [
@@ -203,7 +207,7 @@ def test_ipv6_goes_where_it_says() -> None:
     assert interfaces(value) == [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.4"}]}}]
 
 
-def test_lists_have_to_be_lists() -> None:
+def test_value_in_place_of_a_list_is_refused() -> None:
     shown: object = {"values": {"root_module": {"resources": {}}}}
     assert refused(only, shown)[:3] == (
         "values.root_module.resources",

@@ -1,4 +1,4 @@
-"""What stands in a file, and what is refused."""
+"""The transcript file: its form, and the values that are refused."""
 
 import json
 from typing import Any
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openimds.interop import transcript
-from openimds.interop.transcript import looks, read
-from openimds.interop.transcript.exchange import RecordedRequest, answer
+from openimds.interop.transcript import looks_like_transcript, read
+from openimds.interop.transcript.exchange import RecordedRequest, recorded_response
 from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange
 from tests.unit.vm.refused import Refused, refused
 
@@ -24,26 +24,26 @@ def plain() -> dict[str, Any]:
     return value
 
 
-def test_the_door_has_what_others_need() -> None:
+def test_room_exports_its_public_names() -> None:
     assert transcript.__all__ == [
         "CapturedVm",
         "Exchange",
         "RecordedRequest",
         "RecordedResponse",
         "Transcript",
-        "captured",
-        "looks",
+        "captured_vm",
+        "looks_like_transcript",
         "read",
         "redact",
     ]
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_written_transcript_is_read_again() -> None:
     assert read(plain()) == HELD
     assert HELD.to_bytes().endswith(b"}\n")
 
 
-def test_what_there_is_not_is_not_written() -> None:
+def test_missing_values_are_not_written() -> None:
     first, second = plain()["exchanges"]
     assert [*first] == ["question", "version", "request", "answer"]
     assert [*first["request"]] == ["method", "target", "headers"]
@@ -52,17 +52,17 @@ def test_what_there_is_not_is_not_written() -> None:
 
 @given(st.binary(), st.binary().filter(lambda one: b"\n" not in one))
 def test_every_byte_of_an_answer_is_kept(body: bytes, header: bytes) -> None:
-    said = answer(b"HTTP/1.1 200 OK", (header,), body)
-    held = a_transcript(an_exchange("/", said))
-    (one,) = read(json.loads(held.to_bytes())).exchanges
+    response = recorded_response(b"HTTP/1.1 200 OK", (header,), body)
+    transcript = a_transcript(an_exchange("/", response))
+    (one,) = read(json.loads(transcript.to_bytes())).exchanges
     assert one.answer is not None
     assert one.answer.octets == body
     assert [line.encode("latin-1") for line in one.answer.headers] == [header]
 
 
-def test_headers_are_taken_apart_in_their_order() -> None:
-    said = an_answer(headers=["B: 1", "a:2 ", "no colon", "B:\t3: 4"])
-    assert said.fields == (("B", "1"), ("a", "2"), ("no colon", ""), ("B", "3: 4"))
+def test_headers_are_split_in_their_order() -> None:
+    response = an_answer(headers=["B: 1", "a:2 ", "no colon", "B:\t3: 4"])
+    assert response.fields == (("B", "1"), ("a", "2"), ("no colon", ""), ("B", "3: 4"))
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,14 @@ def test_headers_are_taken_apart_in_their_order() -> None:
         (RecordedRequest("GET", "/a", (("Metadata", "true"),), has_host=False), "GET /a (no Host)"),
     ],
 )
-def test_a_request_is_shown_with_what_is_odd_about_it(
-    request_: RecordedRequest, shown: str
-) -> None:
+def test_request_is_shown_with_unusual_headers(request_: RecordedRequest, shown: str) -> None:
     assert str(request_) == shown
 
 
 @pytest.mark.parametrize("value", [None, [], {"format": 1}, {"exchanges": []}, {"compute": {}}])
-def test_other_values_do_not_look_like_it(value: object) -> None:
-    assert not looks(value)
-    assert refused(read, value).expected == "what openimds capture wrote"
+def test_other_values_do_not_look_like_a_transcript(value: object) -> None:
+    assert not looks_like_transcript(value)
+    assert refused(read, value).expected == "a file of openimds capture"
 
 
 def _with(*path: str | int, value: object) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def _with(*path: str | int, value: object) -> dict[str, Any]:
             Refused(
                 "top level",
                 "Object missing required field `madeBy`",
-                "what openimds capture wrote",
+                "a file of openimds capture",
             ),
         ),
         (
@@ -147,6 +145,6 @@ def _with(*path: str | int, value: object) -> dict[str, Any]:
     ],
     ids=lambda one: one.where if isinstance(one, Refused) else "",
 )
-def test_what_is_none_is_refused_where_it_is_wrong(value: object, expected: Refused) -> None:
-    assert looks(value)
+def test_malformed_transcript_is_refused_with_its_path(value: object, expected: Refused) -> None:
+    assert looks_like_transcript(value)
     assert refused(read, value) == expected

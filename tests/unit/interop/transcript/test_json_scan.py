@@ -1,4 +1,4 @@
-"""JSON with the place of every token."""
+"""The JSON scanner: positions, kinds and refusals."""
 
 import json
 from typing import Any
@@ -39,20 +39,20 @@ def rebuilt(text: str) -> Any:
 @given(VALUES, st.sampled_from([None, 2]))
 @example([], None)
 @example({}, 2)
-def test_the_nodes_of_a_text_are_all_that_is_in_it(value: Any, indent: int | None) -> None:
+def test_nodes_give_the_whole_value_back(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     assert rebuilt(text) == value
 
 
 @given(VALUES)
-def test_blanks_between_tokens_are_told_from_blanks_in_strings(value: Any) -> None:
+def test_blanks_in_strings_do_not_count(value: Any) -> None:
     text = json.dumps(value, separators=(",", ":"))
     assert not scan(text).has_blanks
     assert scan(f" {text}").has_blanks
     assert scan(f"{text}\n").has_blanks
 
 
-def test_nodes_say_where_they_stand_and_what_they_are() -> None:
+def test_nodes_have_position_and_kind() -> None:
     nodes = scan('{"a":[1,"x",true,null],"b":{}}').nodes
     assert [(node.steps, node.kind, node.start, node.end) for node in nodes] == [
         ((), "object", 0, 30),
@@ -66,7 +66,7 @@ def test_nodes_say_where_they_stand_and_what_they_are() -> None:
     assert nodes[0].names == ("a", "b")
 
 
-def test_a_name_that_stands_twice_is_kept_twice() -> None:
+def test_repeated_name_is_kept_twice() -> None:
     assert scan('{"a":1,"a":2}').nodes[0].names == ("a", "a")
 
 
@@ -90,12 +90,12 @@ def test_a_name_that_stands_twice_is_kept_twice() -> None:
         "<html>",
     ],
 )
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_malformed_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         scan(text)
 
 
-def test_nobody_is_led_into_the_depth() -> None:
+def test_depth_is_bounded() -> None:
     assert len(scan("[" * 65 + "]" * 65).nodes) == 65
     with pytest.raises(ValueError, match="nested too deeply"):
         scan("[" * 66 + "]" * 66)

@@ -1,4 +1,4 @@
-"""Where a target leads."""
+"""The location of a target."""
 
 import pytest
 
@@ -23,7 +23,7 @@ V = "api-version=2021-02-01"
         (f"/metadata/nothing?{V}", Location("", "2021-02-01")),
     ],
 )
-def test_a_target_leads_where_imds_would_go(target: str, expected: Location) -> None:
+def test_target_is_located_as_imds_parses_it(target: str, expected: Location) -> None:
     assert locate(target) == expected
 
 
@@ -40,7 +40,7 @@ def test_a_target_leads_where_imds_would_go(target: str, expected: Location) -> 
         ("/compute/brandNew", True),
     ],
 )
-def test_what_is_below_makes_a_listing(route: str, is_listing: bool) -> None:
+def test_listing_is_a_path_with_fields_below(route: str, is_listing: bool) -> None:
     assert locate(f"/metadata/instance{route}?{V}&format=text").is_listing is is_listing
     assert not locate(f"/metadata/instance{route}?{V}").is_listing
 
@@ -62,14 +62,14 @@ def test_what_is_below_makes_a_listing(route: str, is_listing: bool) -> None:
         (("compute", "brandNew", "x"), "compute.brandNew.x"),
     ],
 )
-def test_names_of_any_version_and_spelling_lead_to_the_row(
+def test_names_of_any_version_and_case_lead_to_the_row(
     steps: tuple[str | int, ...], path: str
 ) -> None:
     assert field_path(steps) == path
 
 
 @pytest.mark.parametrize("row", FIELDS, ids=lambda row: row.path)
-def test_every_field_is_its_own_path(row: object) -> None:
+def test_path_of_every_field_is_its_own(row: object) -> None:
     path = str(getattr(row, "path", ""))
     steps: list[str | int] = []
     for piece in path.split("."):
@@ -77,6 +77,6 @@ def test_every_field_is_its_own_path(row: object) -> None:
     assert field_path(tuple(steps)) == path == written(tuple(steps))
 
 
-def test_a_way_is_written_with_its_positions_or_without() -> None:
+def test_steps_are_written_with_or_without_positions() -> None:
     steps = ("a", 0, "b", 2)
     assert (written(steps), written(steps, is_shape=False)) == ("a[].b[]", "a[0].b[2]")

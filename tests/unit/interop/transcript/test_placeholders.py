@@ -1,11 +1,11 @@
-"""What stands in for a value: of its looks, the same for the same one, and nobody's."""
+"""Placeholders have the form of their value, and are the same everywhere."""
 
 import json
 from typing import Any
 
 import pytest
 
-from openimds.interop.transcript import captured, redact
+from openimds.interop.transcript import captured_vm, redact
 from tests.support.transcripts import (
     TEXT,
     a_document,
@@ -18,7 +18,7 @@ from tests.unit.interop.transcript.test_redact import FIRST, ID, SETS, V, bare, 
 
 
 @pytest.mark.parametrize(
-    "path,value,stand_in",
+    "path,value,placeholder",
     [
         ("name", "web-1", "name-1"),
         ("resourceGroupName", "LAB", "NAME-1"),
@@ -60,12 +60,12 @@ from tests.unit.interop.transcript.test_redact import FIRST, ID, SETS, V, bare, 
         ),
     ],
 )
-def test_a_value_has_a_stand_in_of_its_looks(path: str, value: Any, stand_in: Any) -> None:
-    assert compute(**{path: value}) == {path: stand_in}
+def test_placeholder_has_the_form_of_its_value(path: str, value: Any, placeholder: Any) -> None:
+    assert compute(**{path: value}) == {path: placeholder}
 
 
 @pytest.mark.parametrize(
-    "value,stand_in",
+    "value,placeholder",
     [
         ("10.1.2.4", "10.0.0.1"),
         ("fd12::4", "fd00::1"),
@@ -73,31 +73,31 @@ def test_a_value_has_a_stand_in_of_its_looks(path: str, value: Any, stand_in: An
         ("X.X.X.X", "redacted-1"),
     ],
 )
-def test_an_address_stays_one(value: str, stand_in: str) -> None:
+def test_placeholder_of_an_address_is_an_address(value: str, placeholder: str) -> None:
     nic = {"ipv4": {"ipAddress": [{"privateIpAddress": value}]}}
-    (said,) = bare(a_document("2021-02-01", {"network": {"interface": [nic]}}))
-    assert f'"privateIpAddress":"{stand_in}"' in said.body
+    (redacted,) = bare(a_document("2021-02-01", {"network": {"interface": [nic]}}))
+    assert f'"privateIpAddress":"{placeholder}"' in redacted.body
 
 
 @pytest.mark.parametrize(
-    "value,stand_in",
+    "value,placeholder",
     [("002248112233", "000D3A000001"), ("000d3aacb22a", "000d3a000001"), ("odd", "redacted-1")],
 )
-def test_a_hardware_address_keeps_its_letter_case(value: str, stand_in: str) -> None:
+def test_hardware_address_keeps_its_letter_case(value: str, placeholder: str) -> None:
     body = {"network": {"interface": [{"macAddress": value}]}}
-    (said,) = bare(a_document("2021-02-01", body))
-    assert said.body == compact({"network": {"interface": [{"macAddress": stand_in}]}})
+    (redacted,) = bare(a_document("2021-02-01", body))
+    assert redacted.body == compact({"network": {"interface": [{"macAddress": placeholder}]}})
 
 
-def test_the_preview_has_no_names_of_its_own_to_hide_behind() -> None:
+def test_preview_has_no_names_of_its_own_to_hide_behind() -> None:
     nic = {"mac": "000D3A00FA89", "ipv4": {"ipaddress": [{"ipaddress": "10.9.9.9"}]}}
-    (said,) = bare(a_document("2017-03-01", {"network": {"interface": [nic]}}))
-    assert "000D3A000001" in said.body
-    assert "10.9.9.9" not in said.body
+    (redacted,) = bare(a_document("2017-03-01", {"network": {"interface": [nic]}}))
+    assert "000D3A000001" in redacted.body
+    assert "10.9.9.9" not in redacted.body
 
 
-def test_one_value_is_one_stand_in_wherever_it_stands() -> None:
-    said = compute(
+def test_value_has_the_same_placeholder_everywhere() -> None:
+    redacted = compute(
         name="web-1",
         osProfile={"computerName": "WEB-1", "adminUsername": "ann"},
         resourceId=f"/subscriptions/{ID}/resourceGroups/Lab/providers/Microsoft.Compute/"
@@ -105,22 +105,22 @@ def test_one_value_is_one_stand_in_wherever_it_stands() -> None:
         resourceGroupName="lab",
         subscriptionId=ID,
     )
-    assert said["osProfile"] == {"computerName": "NAME-1", "adminUsername": "name-2"}
-    assert said["resourceId"].endswith(
+    assert redacted["osProfile"] == {"computerName": "NAME-1", "adminUsername": "name-2"}
+    assert redacted["resourceId"].endswith(
         "resourceGroups/name-3/providers/Microsoft.Compute/virtualMachines/name-1"
     )
-    assert said["resourceGroupName"] == "name-3"
+    assert redacted["resourceGroupName"] == "name-3"
 
 
-def test_no_stand_in_is_a_value_that_stood_there() -> None:
-    said = compute(name="web", resourceGroupName="name-1", vmScaleSetName="x/NAME-2")
-    assert said == {"name": "name-3", "resourceGroupName": "name-4", "vmScaleSetName": "name-5"}
+def test_no_placeholder_is_a_value_of_the_transcript() -> None:
+    redacted = compute(name="web", resourceGroupName="name-1", vmScaleSetName="x/NAME-2")
+    assert redacted == {"name": "name-3", "resourceGroupName": "name-4", "vmScaleSetName": "name-5"}
     disk = {"vhd": {"uri": "HTTPS://Redacted-1.invalid/"}}
     (left,) = compute(storageProfile={"osDisk": disk})["storageProfile"].values()
     assert left == {"vhd": {"uri": "https://redacted-2.invalid/"}}
 
 
-def test_tags_stay_the_same_tags_in_both_forms() -> None:
+def test_tags_are_the_same_in_both_forms() -> None:
     listed = [{"name": "hidden", "value": "a;b:c"}, {"name": "team", "value": ""}]
     document = a_document(
         "2021-02-01", {"compute": {"tags": "hidden:a;b:c;team:", "tagsList": listed}, "network": {}}
@@ -132,10 +132,10 @@ def test_tags_stay_the_same_tags_in_both_forms() -> None:
     held = redact(a_transcript(leaf, document))
     text, body = (one.answer.body for one in held.exchanges if one.answer)
     assert text == "tag-1:value-1;tag-2:\n"
-    found = captured(json.loads(held.to_bytes()), "vm-1")
+    found = captured_vm(json.loads(held.to_bytes()), "vm-1")
     assert found.vm.document["compute"] == json.loads(body)["compute"]
 
 
 @pytest.mark.parametrize("listed", [7, "x", [1], [{"name": "a"}], None])
-def test_a_list_of_tags_that_is_none_does_no_harm(listed: Any) -> None:
+def test_malformed_list_of_tags_is_redacted(listed: Any) -> None:
     assert compute(tags="a:b", tagsList=listed)["tags"] == "tag-1:value-1"

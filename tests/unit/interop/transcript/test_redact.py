@@ -1,4 +1,4 @@
-"""Nothing that tells whose VM it was is left, and everything else is."""
+"""Redaction removes every value that identifies a VM, and nothing else."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from openimds.facts.document import FIELDS
 from openimds.facts.events import MEMBERS
 from openimds.facts.redaction import Redaction
 from openimds.facts.versions import NEWEST
-from openimds.interop.transcript import captured, read, redact
+from openimds.interop.transcript import captured_vm, read, redact
 from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.sensitivity import REDACTIONS
@@ -45,8 +45,8 @@ def bare(*exchanges: Exchange) -> list[RecordedResponse]:
 
 def compute(**members: Any) -> Any:
     """Return what is left of a `compute`."""
-    (said,) = bare(a_document("2021-02-01", {"compute": members}))
-    return json.loads(said.body)["compute"]
+    (response,) = bare(a_document("2021-02-01", {"compute": members}))
+    return json.loads(response.body)["compute"]
 
 
 def test_every_field_has_a_row() -> None:
@@ -58,7 +58,7 @@ def test_every_member_of_a_load_balancer_has_a_row() -> None:
     assert REDACTIONS["loadbalancer"].keys() == known
 
 
-def test_of_an_event_only_the_description_is_free_text() -> None:
+def test_only_the_description_of_an_event_is_free_text() -> None:
     rows = REDACTIONS["scheduledevents"]
     assert {f"Events[].{row.name}" for row in MEMBERS} <= {path.removesuffix("[]") for path in rows}
     assert [path for path in rows if rows[path] is Redaction.OTHER] == ["Events[].Description"]
@@ -66,18 +66,20 @@ def test_of_an_event_only_the_description_is_free_text() -> None:
 
 def test_every_other_byte_of_a_document_stays() -> None:
     text = '{ "compute" : {"vmSize":"\\u0041" ,\n "name": "w\\u0065b"} }\n'
-    (said,) = bare(an_exchange(f"/metadata/instance?{V}", an_answer(text)))
-    assert said.body == '{ "compute" : {"vmSize":"\\u0041" ,\n "name": "name-1"} }\n'
-    assert said.headers == tuple(line.replace(GUID, FIRST) for line in lines(len(said.body)))
+    (response,) = bare(an_exchange(f"/metadata/instance?{V}", an_answer(text)))
+    assert response.body == '{ "compute" : {"vmSize":"\\u0041" ,\n "name": "name-1"} }\n'
+    assert response.headers == tuple(
+        line.replace(GUID, FIRST) for line in lines(len(response.body))
+    )
 
 
-def test_a_length_that_was_wrong_stays_wrong() -> None:
-    said = an_answer(compact({"compute": {"name": "web"}}), headers=["content-length: 7"])
-    (shared,) = bare(an_exchange(f"/metadata/instance?{V}", said))
+def test_wrong_length_stays_wrong() -> None:
+    response = an_answer(compact({"compute": {"name": "web"}}), headers=["content-length: 7"])
+    (shared,) = bare(an_exchange(f"/metadata/instance?{V}", response))
     assert shared.headers == ("content-length: 7",)
 
 
-def test_headers_that_nobody_knows_keep_their_names_only() -> None:
+def test_unknown_header_keeps_only_its_name() -> None:
     odd = ["X-Host:  secret ", "x-empty:", "Server: IMDS/1", f"x-id:{GUID}", "no colon"]
     (shared,) = bare(an_exchange("/metadata/nothing", an_answer("{}", headers=odd)))
     assert shared.headers == (
@@ -105,18 +107,16 @@ def test_headers_that_nobody_knows_keep_their_names_only() -> None:
         ("/metadata/versions", '{"apiVersions":["2021-02-01"]}', '{"apiVersions":["2021-02-01"]}'),
     ],
 )
-def test_what_is_no_document_is_looked_at_by_where_it_stands(
-    target: str, text: str, left: str | None
-) -> None:
-    (said,) = bare(an_exchange(target, an_answer(text)))
-    assert said.body == (left or '{"instance":{"compute":{"name":"name-1"}}}')
+def test_text_is_redacted_by_its_path(target: str, text: str, left: str | None) -> None:
+    (response,) = bare(an_exchange(target, an_answer(text)))
+    assert response.body == (left or '{"instance":{"compute":{"name":"name-1"}}}')
 
 
-def test_of_an_attested_document_the_payload_is_left() -> None:
+def test_attested_document_keeps_its_payload() -> None:
     signed = compact({"nonce": "1", "vmId": ID, "brandNew": "x"})
     body = compact({"encoding": "pkcs7", "signature": "MII="})
-    said = an_answer(body, signed=signed)
-    (shared,) = bare(an_exchange(f"/metadata/attested/document?{V}", said))
+    response = an_answer(body, signed=signed)
+    (shared,) = bare(an_exchange(f"/metadata/attested/document?{V}", response))
     assert shared.body == '{"encoding":"pkcs7","signature":"redacted"}'
     assert json.loads(shared.signed) == {
         "nonce": "1",
@@ -125,7 +125,7 @@ def test_of_an_attested_document_the_payload_is_left() -> None:
     }
 
 
-def test_a_load_balancer_keeps_its_rules() -> None:
+def test_load_balancer_keeps_its_rules() -> None:
     rule = {
         "frontendIpAddress": "[2603:1030::5]",
         "protocol": "tcp",
@@ -144,7 +144,7 @@ def test_a_load_balancer_keeps_its_rules() -> None:
     ]
 
 
-def test_an_event_keeps_what_happens() -> None:
+def test_event_keeps_its_type_and_status() -> None:
     event = {
         "EventId": ID.upper(),
         "EventType": "Freeze",
@@ -169,7 +169,7 @@ def test_an_event_keeps_what_happens() -> None:
     }
 
 
-def test_refusals_stay_as_they_are_but_for_values_that_were_seen() -> None:
+def test_refusal_keeps_all_but_known_values() -> None:
     refusal = '{ "error": "Not found: Webserver-1 in instance" }'
     held = redact(
         a_transcript(
@@ -187,7 +187,7 @@ def test_refusals_stay_as_they_are_but_for_values_that_were_seen() -> None:
     assert (third.answer.body, third.answer.body_base64) == ("redacted", "")
 
 
-def test_a_vm_that_is_called_like_a_word_of_azure_breaks_no_refusal() -> None:
+def test_name_that_is_a_word_of_azure_breaks_no_refusal() -> None:
     document = a_document(
         "2021-02-01", {"compute": {"name": "instance", "resourceGroupName": "ab"}}
     )
@@ -195,7 +195,7 @@ def test_a_vm_that_is_called_like_a_word_of_azure_breaks_no_refusal() -> None:
     assert bare(document, refusal)[1].body == "instance ab"
 
 
-def test_answers_that_were_turned_away_are_redacted_too() -> None:
+def test_turned_away_answer_is_redacted() -> None:
     one = an_exchange("/metadata/nothing", an_answer("{}"))
     away = an_answer("slow down", 429, headers=["X-Host: secret"])
     held = a_transcript(Exchange(one.question, one.version, one.request, one.answer, "", away))
@@ -213,14 +213,14 @@ def test_answers_that_were_turned_away_are_redacted_too() -> None:
         ("http://imds.acme.example", "http://redacted.invalid"),
     ],
 )
-def test_the_url_is_kept_if_it_is_everybodys(url: str, left: str) -> None:
+def test_url_is_kept_if_its_host_is_well_known(url: str, left: str) -> None:
     from msgspec import structs
 
     held = redact(structs.replace(a_transcript(), url=url, left_out=("tokens",)))
     assert (held.url, held.is_redacted) == (left, True)
     assert held.left_out == (
         "tokens",
-        "signatures and whatever could not be read, which --redact drops",
+        "signatures and unreadable bodies, which --redact drops",
     )
 
 
@@ -238,7 +238,7 @@ def everything(vm: Vm) -> Transcript:
     return a_transcript(*(a_document(*one) for one in bodies.items()), *texts)
 
 
-def test_of_a_vm_with_every_field_no_secret_survives() -> None:
+def test_vm_with_every_field_keeps_no_secret() -> None:
     held = everything(HEAD.vm)
     shared = redact(held).to_bytes().decode().lower()
     secrets = [
@@ -253,10 +253,10 @@ def test_of_a_vm_with_every_field_no_secret_survives() -> None:
     assert {one for one in long if one in shared} == set()
 
 
-def test_a_redacted_transcript_is_served_like_any_other() -> None:
+def test_redacted_transcript_is_served_like_any_other() -> None:
     held = redact(everything(HEAD.vm))
     again = read(json.loads(held.to_bytes()))
-    assert captured(json.loads(again.to_bytes()), "vm-1").set_aside == ()
+    assert captured_vm(json.loads(again.to_bytes()), "vm-1").set_aside == ()
     assert redact(everything(HEAD.vm)).exchanges == held.exchanges
 
 
@@ -302,7 +302,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(deadline=None, max_examples=60)
 @given(documents(), st.sampled_from([None, 2]), SECRET)
-def test_no_secret_survives_whatever_a_document_looks_like(
+def test_no_secret_survives_in_any_document(
     document: dict[str, Any], indent: int | None, header: str
 ) -> None:
     text = json.dumps(document, indent=indent)
