@@ -14,7 +14,7 @@ from openimds.events.service import EventsService
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import Store
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
-from openimds.protocol.events.input import EventRequest
+from openimds.protocol.events.request import EventRequest
 from openimds.server.pending_dispatch import PendingDispatch
 from openimds.vm.fleet_file import parse_fleet
 

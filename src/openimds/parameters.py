@@ -12,6 +12,7 @@ This module imports no room, so that every room but `facts` may import it.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -148,6 +149,18 @@ def read_value(row: Parameter, value: object, where: str = "", *, text: bool = F
         raise ConfigError(where, _shown(value, text=text), str(misfit)) from None
 
 
+def check_encodable(value: str, where: str) -> None:
+    """Check that UTF-8 can carry a text: JSON can write half of a surrogate pair.
+
+    Text of the environment is not checked: there it stands for a byte of a file name.
+
+    Raises:
+        ConfigError: the text has half of a surrogate pair.
+    """
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ConfigError(where, "half of a surrogate pair", "text that UTF-8 can carry")
+
+
 def check_names(names: Iterable[object], known: Iterable[str], where: str) -> None:
     """Check that every name is known; `where` is the path of their mapping.
 
@@ -185,6 +198,21 @@ def _spelled(value: Mapping[Any, object], rows: Iterable[str], where: str) -> di
             seen = f'both "{name}" and "{spelling}"'
             raise SpellingError(where, seen, "one of the two", f'Keep "{spelling}"')
     return {spelling: names[spelling] for spelling in value}
+
+
+def parse_time(text: str) -> float:
+    """Convert a time as RFC 3339 to seconds since 1970.
+
+    Raises:
+        MisfitError: the text is no time, or has no zone.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise MisfitError("a time with its zone, such as 2026-11-22T19:54:46Z")
 
 
 def path_of(where: str, name: str) -> str:
@@ -256,18 +284,6 @@ def _item(item: object, where: str, *, text: bool) -> str:
     if not text:
         check_encodable(item, where)
     return item
-
-
-def check_encodable(value: str, where: str) -> None:
-    """Check that UTF-8 can carry a text; `where` is its path.
-
-    Raises:
-        ConfigError: the text has half of a surrogate pair.
-    """
-    # JSON can write half of a surrogate pair; UTF-8 cannot. Text of the environment is left alone:
-    # there it stands for a byte of a file name that is not UTF-8.
-    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ConfigError(where, "half of a surrogate pair", "text that UTF-8 can carry")
 
 
 def _shown(value: object, *, text: bool) -> str:

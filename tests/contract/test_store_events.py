@@ -1,4 +1,4 @@
-"""What every store engine promises of scheduled events."""
+"""Scheduled events in a store: the contract of every engine."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,19 +20,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 def log_entry(event_id: str, body: bytes = b"{}") -> LogEntry:
-    return LogEntry(0, AT, "somebody", event_id, body)
+    return LogEntry(0, AT, "ops", event_id, body)
 
 
-def everything(store: Store) -> object:
+def contents(store: Store) -> object:
     return store.events(), store.incarnations(), store.value("k"), store.log_entries(0, 99)
 
 
-def test_an_empty_store_knows_no_event(store: Store) -> None:
-    assert everything(store) == ([], {}, None, [])
+def test_empty_store_has_no_event(store: Store) -> None:
+    assert contents(store) == ([], {}, None, [])
     assert store.last_log_entry() == 0
 
 
-def test_events_stay_in_the_order_in_which_they_first_came(store: Store) -> None:
+def test_events_keep_the_order_of_their_first_write(store: Store) -> None:
     store.write_events(EventBatch({"B": b"b", "A": b"a"}))
     store.write_events(EventBatch({"C": b"c"}))
     store.write_events(EventBatch({"B": b"b2", "A": None, "gone": None}))
@@ -41,7 +41,7 @@ def test_events_stay_in_the_order_in_which_they_first_came(store: Store) -> None
     assert store.events() == [b"b2", b"c", b"again"]
 
 
-def test_incarnations_and_notes_are_replaced(store: Store) -> None:
+def test_incarnations_and_values_are_replaced(store: Store) -> None:
     store.write_events(
         EventBatch(incarnations={"vm:a": 1, "vm:b": 7}, values={"k": b"1", "l": b"2"})
     )
@@ -50,57 +50,57 @@ def test_incarnations_and_notes_are_replaced(store: Store) -> None:
     assert (store.value("k"), store.value("l")) == (None, b"3")
 
 
-def test_happenings_are_numbered_and_read_by_pages(store: Store) -> None:
+def test_log_entries_are_numbered_and_read_by_pages(store: Store) -> None:
     first = store.write_events(EventBatch(log_entries=(log_entry("A", b"1"), log_entry("B", b"2"))))
     second = store.write_events(EventBatch(log_entries=(log_entry("A", b"3"),)))
-    made = [*first, *second]
-    assert [(one.event_id, one.body, one.who, one.at) for one in made] == [
-        ("A", b"1", "somebody", AT),
-        ("B", b"2", "somebody", AT),
-        ("A", b"3", "somebody", AT),
+    entries = [*first, *second]
+    assert [(entry.event_id, entry.body, entry.who, entry.at) for entry in entries] == [
+        ("A", b"1", "ops", AT),
+        ("B", b"2", "ops", AT),
+        ("A", b"3", "ops", AT),
     ]
-    numbers = [one.number for one in made]
+    numbers = [entry.number for entry in entries]
     assert numbers == sorted(set(numbers))
     assert numbers[0] > 0
-    assert store.log_entries(0, 2) == made[:2]
-    assert store.log_entries(numbers[1], 9) == made[2:]
+    assert store.log_entries(0, 2) == entries[:2]
+    assert store.log_entries(numbers[1], 9) == entries[2:]
     assert store.last_log_entry() == numbers[-1]
 
 
 def test_events_and_vms_do_not_touch_each_other(store: Store) -> None:
-    store.write([Write("a", b"{}", "api")], "somebody", AT)
+    store.write([Write("a", b"{}", "api")], "ops", AT)
     before = store.page("", 9), store.changes(0, 9), store.revision()
     store.write_events(EventBatch({"A": b"a"}, {"vm:a": 1}, {}, (log_entry("A"),)))
     assert (store.page("", 9), store.changes(0, 9), store.revision()) == before
 
 
 @pytest.mark.parametrize("engine", LASTING)
-def test_it_remembers_when_it_is_opened_again(engine: str, tmp_path: Path) -> None:
+def test_reopened_store_has_the_same_contents(engine: str, tmp_path: Path) -> None:
     store = ENGINES[engine](tmp_path)
     store.write_events(EventBatch({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (log_entry("A"),)))
-    before = everything(store), store.last_log_entry()
+    before = contents(store), store.last_log_entry()
     store.close()
     again = ENGINES[engine](tmp_path)
-    assert (everything(again), again.last_log_entry()) == before
+    assert (contents(again), again.last_log_entry()) == before
     (next_one,) = again.write_events(EventBatch(log_entries=(log_entry("B"),)))
     assert next_one.number > before[1]
     again.close()
 
 
-def test_a_full_disk_writes_no_part_of_a_step(tmp_path: Path) -> None:
+def test_full_disk_writes_no_part_of_a_batch(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "fleet.db")
     store.write_events(EventBatch({"A": b"a"}, {"vm:a": 1}, {"k": b"v"}, (log_entry("A"),)))
-    before = everything(store)
+    before = contents(store)
     (pages,) = store._db.execute("PRAGMA page_count").fetchone()
     store._db.execute(f"PRAGMA max_page_count = {pages}")
     large = EventBatch({"A": None, "B": b"x"}, {"vm:a": 2}, {}, (log_entry("A", b"x" * 100_000),))
     with pytest.raises(StoreError, match="full"):
         store.write_events(large)
-    assert everything(store) == before
+    assert contents(store) == before
     store.close()
 
 
-def test_a_store_of_the_release_before_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_store_of_an_earlier_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     from openimds.fleet.store import sqlite
 
     path = tmp_path / "fleet.db"
@@ -108,7 +108,7 @@ def test_a_store_of_the_release_before_is_brought_up_to_date(tmp_path: Path) -> 
     sqlite.STEPS = steps[:1]
     try:
         old = SqliteStore(path)
-        old.write([Write("a", b"{}", "api")], "somebody", AT)
+        old.write([Write("a", b"{}", "api")], "ops", AT)
         old.close()
     finally:
         sqlite.STEPS = steps

@@ -1,7 +1,7 @@
-"""The calendar of scheduled events against a model that is a list and a loop.
+"""The state machine of events against a model: a list and a loop.
 
-The model knows the rules of spec section G, not our rows: it looks at every event each time, and
-counts a scope's incarnation by what its newest document says.
+The model knows the rules of section G, not the rows of `facts`: it looks at every event each
+time, and counts a scope's incarnation by its newest document.
 """
 
 import json
@@ -21,7 +21,8 @@ from msgspec.structs import replace
 
 from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.protocol.events.document import document
-from openimds.protocol.events.event import Declaration, prepare
+from openimds.protocol.events.event import prepare
+from openimds.protocol.events.request import EventRequest
 from openimds.protocol.events.state_machine import EventStateMachine, Outcome, Snapshot
 
 VERSIONS = [row.name for row in SCHEDULED_EVENTS]
@@ -32,12 +33,10 @@ SINCE = {"Preempt": "2017-11-01", "Terminate": "2019-01-01", ADVICE: "2024-07-09
 scopes = st.sampled_from(list(FLEET))
 moments = st.sampled_from([0, 0.5, 1, 29, 30, 31, 299.5, 600, 900, 5000]) | st.floats(0, 1000)
 
-declarations = st.builds(
-    Declaration,
-    event_id=st.just(""),
+requests = st.builds(
+    EventRequest,
     event_type=st.sampled_from([*NOTICE, ADVICE]),
-    scope=scopes,
-    concerned=st.just(()),
+    vms=st.just(()),
     notice_s=st.none() | moments,
     life_s=st.sampled_from([0, 1, 300, 1e8]),
     needs=st.sampled_from(["any", "all"]),
@@ -55,9 +54,9 @@ class Model:
 
     def count(self, scope: str) -> None:
         """Count one change, which has to be one that the newest document shows."""
-        shown = self.shown(scope, VERSIONS[-1])
-        assert shown != self.newest[scope]
-        self.newest[scope] = shown
+        events_shown = self.events_shown(scope, VERSIONS[-1])
+        assert events_shown != self.newest[scope]
+        self.newest[scope] = events_shown
         self.incarnations[scope] += 1
 
     def declare(self, event: dict[str, Any]) -> None:
@@ -65,7 +64,7 @@ class Model:
         self.count(event["scope"])
 
     def known(self, event_id: str, scope: str = "") -> dict[str, Any] | None:
-        same = [one for one in self.events if one["id"] == event_id]
+        same = [event for event in self.events if event["id"] == event_id]
         return same[0] if same and scope in ("", same[0]["scope"]) else None
 
     def start(self, event: dict[str, Any], at_s: float) -> None:
@@ -77,7 +76,7 @@ class Model:
         self.count(event["scope"])
 
     def move(self, now_s: float) -> None:
-        """Let time pass: always the earliest thing first."""
+        """Let time pass: always the earliest transition first."""
         while True:
             dues = [(self.due_s(event), event) for event in self.events]
             ripe = [(due_s, event) for due_s, event in dues if due_s <= now_s]
@@ -94,8 +93,8 @@ class Model:
             return float(event["not_before_s"])
         return float(event["started_s"] + event["life_s"])
 
-    def shown(self, scope: str, version: str) -> list[tuple[Any, ...]]:
-        """What a guest reads of each event: id, status, type, resources."""
+    def events_shown(self, scope: str, version: str) -> list[tuple[Any, ...]]:
+        """Return the members of each event that a guest reads: id, status, type, resources."""
         return [
             (
                 event["id"],
@@ -108,13 +107,13 @@ class Model:
         ]
 
 
-class Machine(RuleBasedStateMachine):
+class EventsMachine(RuleBasedStateMachine):
     """A small fleet, an operator, guests and a clock."""
 
     @initialize()
     def begin(self) -> None:
         self.now_s = 1_700_000_000.0
-        self.calendar = EventStateMachine()
+        self.machine = EventStateMachine()
         self.model = Model()
         self.declared = 0
         self.is_asleep = False
@@ -125,34 +124,37 @@ class Machine(RuleBasedStateMachine):
     def happen(self, outcome: Outcome, *, is_refused: bool) -> None:
         self.is_asleep = False
         assert bool(outcome.refusal) == is_refused
-        times = [one.at_s for one in outcome.transitions]
+        times = [move.at_s for move in outcome.transitions]
         assert times == sorted(times)
 
-    @rule(said=declarations, how_many=st.integers(1, 3))
-    def declare(self, said: Declaration, how_many: int) -> None:
+    @rule(request=requests, scope=scopes, how_many=st.integers(1, 3))
+    def declare(self, request: EventRequest, scope: str, how_many: int) -> None:
         self.declared += 1
         event_id = f"{self.declared:08X}-ABCD-4000-8000-000000000000"
-        vms = FLEET[said.scope][:how_many]
-        is_failure = said.is_failure and said.event_type != ADVICE
-        said = replace(said, event_id=event_id.lower(), concerned=tuple(vms), is_failure=is_failure)
-        event = prepare(said, self.now_s)
-        notice_s = NOTICE.get(said.event_type, 900) if said.notice_s is None else said.notice_s
+        vms = FLEET[scope][:how_many]
+        is_failure = request.is_failure and request.event_type != ADVICE
+        request = replace(request, vms=tuple(vms), is_failure=is_failure)
+        hits = [(name, name) for name in vms]
+        event = prepare(request, event_id.lower(), scope, hits, self.now_s)
+        notice_s = (
+            NOTICE.get(request.event_type, 900) if request.notice_s is None else request.notice_s
+        )
         assert self.now_s + notice_s <= event.not_before_s < self.now_s + notice_s + 1
         self.model.move(self.now_s)
-        self.happen(self.calendar.declare(event), is_refused=False)
-        facts: dict[str, Any] = {
+        self.happen(self.machine.declare(event), is_refused=False)
+        members: dict[str, Any] = {
             "id": event_id,
-            "scope": said.scope,
-            "type": said.event_type,
+            "scope": scope,
+            "type": request.event_type,
             "vms": vms,
-            "needs": said.needs,
+            "needs": request.needs,
             "not_before_s": event.not_before_s,
-            "life_s": said.life_s,
+            "life_s": request.life_s,
             "approved": set(),
             "started_s": self.now_s if is_failure else None,
         }
-        self.model.declare(facts)
-        self.ever[event_id] = said.event_type
+        self.model.declare(members)
+        self.ever[event_id] = request.event_type
         if is_failure:
             self.may_start.add(event_id)
 
@@ -178,8 +180,10 @@ class Machine(RuleBasedStateMachine):
 
     def approve_by(self, scope: str, vm: str, ids: list[str]) -> None:
         self.model.move(self.now_s)
-        is_known = all(self.model.known(one, scope) for one in ids)
-        outcome = self.calendar.approve(scope, vm, [one.lower() for one in ids], self.now_s)
+        is_known = all(self.model.known(event_id, scope) for event_id in ids)
+        outcome = self.machine.approve(
+            scope, vm, [event_id.lower() for event_id in ids], self.now_s
+        )
         self.happen(outcome, is_refused=not is_known)
         for event_id in dict.fromkeys(ids if is_known else []):
             event = self.model.known(event_id)
@@ -197,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         [event_id] = self.some_ids([pick])
         event = self.model.known(event_id)
         is_fine = event is not None and event["started_s"] is None and event["type"] != ADVICE
-        self.happen(self.calendar.start(event_id, self.now_s), is_refused=not is_fine)
+        self.happen(self.machine.start(event_id, self.now_s), is_refused=not is_fine)
         if event and is_fine:
             self.may_start.add(event_id)
             self.model.start(event, self.now_s)
@@ -208,7 +212,7 @@ class Machine(RuleBasedStateMachine):
         [event_id] = self.some_ids([pick])
         event = self.model.known(event_id)
         is_fine = event is not None and event["started_s"] is not None
-        self.happen(self.calendar.complete(event_id, self.now_s), is_refused=not is_fine)
+        self.happen(self.machine.complete(event_id, self.now_s), is_refused=not is_fine)
         if event and is_fine:
             self.model.end(event)
 
@@ -218,7 +222,7 @@ class Machine(RuleBasedStateMachine):
         [event_id] = self.some_ids([pick])
         event = self.model.known(event_id)
         is_fine = event is not None and event["started_s"] is None
-        self.happen(self.calendar.cancel(event_id, self.now_s), is_refused=not is_fine)
+        self.happen(self.machine.cancel(event_id, self.now_s), is_refused=not is_fine)
         if event and is_fine:
             self.model.end(event)
 
@@ -226,55 +230,55 @@ class Machine(RuleBasedStateMachine):
     def jump(self, step_s: float) -> None:
         self.now_s += step_s
         self.model.move(self.now_s)
-        self.happen(Outcome(tuple(self.calendar.tick(self.now_s))), is_refused=False)
+        self.happen(Outcome(tuple(self.machine.tick(self.now_s))), is_refused=False)
 
     @rule(step_s=moments)
     def sleep(self, step_s: float) -> None:
-        """Let time pass without a tick: whatever is asked next has to catch up."""
+        """Let time pass without a tick: the next call has to catch up."""
         self.now_s += step_s
         self.is_asleep = True
 
     @rule()
-    def step_to_what_is_due(self) -> None:
-        """As a timer does it, so that every single change is seen by the invariants."""
-        due_s = self.calendar.due_s()
+    def step_to_the_due_time(self) -> None:
+        """Tick as a timer does, so that the invariants see every single change."""
+        due_s = self.machine.due_s()
         self.model.move(self.now_s)
         if due_s is not None:
             self.jump(max(0, due_s - self.now_s))
 
     @rule()
     def restore(self) -> None:
-        text = msgspec.json.encode(self.calendar.snapshot())
-        self.calendar = EventStateMachine(msgspec.json.decode(text, type=Snapshot))
+        text = msgspec.json.encode(self.machine.snapshot())
+        self.machine = EventStateMachine(msgspec.json.decode(text, type=Snapshot))
 
     @invariant()
     def agrees(self) -> None:
         if self.is_asleep:
             return
-        self.calendar.tick(self.now_s)
+        self.machine.tick(self.now_s)
         self.model.move(self.now_s)
         for scope in FLEET:
-            incarnation = self.calendar.incarnation(scope)
+            incarnation = self.machine.incarnation(scope)
             assert incarnation == self.model.incarnations[scope]
-            assert self.model.shown(scope, VERSIONS[-1]) == self.model.newest[scope]
-            events = self.calendar.events_of(scope)
+            assert self.model.events_shown(scope, VERSIONS[-1]) == self.model.newest[scope]
+            events = self.machine.events_of(scope)
             for version in VERSIONS:
                 body = document(events, incarnation, version)
                 assert body == self.documents.setdefault((scope, version, incarnation), body)
                 self.compare(scope, version, json.loads(body))
         dues = [self.model.due_s(event) for event in self.model.events]
-        assert self.calendar.due_s() == min(dues, default=None)
+        assert self.machine.due_s() == min(dues, default=None)
 
     def compare(self, scope: str, version: str, body: dict[str, Any]) -> None:
         prefix = "_" if version == "2017-03-01" else ""
         names = ("EventId", "EventStatus", "EventType", "Resources")
-        shown = [tuple(event[name] for name in names) for event in body["Events"]]
-        wanted = [
-            (*facts, [prefix + vm for vm in vms])
-            for *facts, vms in self.model.shown(scope, version)
+        events_shown = [tuple(event[name] for name in names) for event in body["Events"]]
+        expected = [
+            (*members, [prefix + vm for vm in vms])
+            for *members, vms in self.model.events_shown(scope, version)
         ]
-        assert shown == wanted
-        for event_id, event_status, event_type, _ in shown:
+        assert events_shown == expected
+        for event_id, event_status, event_type, _ in events_shown:
             assert self.ever[event_id] == event_type
             event = self.model.known(event_id)
             assert event
@@ -282,9 +286,9 @@ class Machine(RuleBasedStateMachine):
             assert event_status == "Scheduled" or is_time or event_id in self.may_start
 
 
-def test_the_calendar_behaves_like_a_list_and_a_loop() -> None:
+def test_state_machine_agrees_with_a_list_and_a_loop() -> None:
     run_state_machine_as_test(
-        Machine,
+        EventsMachine,
         settings=settings(
             max_examples=60,
             stateful_step_count=30,

@@ -225,4 +225,4 @@ def test_a_scenario_that_does_not_fit_says_where(tmp_path: Path) -> None:
     (tmp_path / "fleet.json").write_text(json.dumps(bad))
     got = run("serve", "--fleet", "fleet.json", "--listen", "127.0.0.1:0", cwd=tmp_path)
     assert got.returncode == 2
-    assert got.stderr.startswith('openimds: fleet.json: events[0].vms: saw "alone", which is no VM')
+    assert got.stderr.startswith('openimds: fleet.json: events[0].vms: saw unknown VM "alone"')

@@ -13,6 +13,7 @@ from openimds.parameters import (
     check_names,
     describe,
     nearest,
+    parse_time,
     quote_hint,
     read_fields,
     read_value,
@@ -196,6 +197,23 @@ def test_length_of_a_string_is_bounded() -> None:
     row = Parameter("name", str, "A name.", minimum=1, maximum=3)
     assert read_value(row, "abc") == "abc"
     assert refused(read_value, row, "").where == refused(read_value, row, "abcd").where == "name"
+
+
+@pytest.mark.parametrize(
+    "text, at_s",
+    [
+        ("2026-11-22T19:54:46Z", 1_795_377_286),
+        ("2026-11-22T20:54:46.5+01:00", 1_795_377_286.5),
+    ],
+)
+def test_time_with_a_zone_is_read(text: str, at_s: float) -> None:
+    assert parse_time(text) == at_s
+
+
+@pytest.mark.parametrize("text", ["2026-11-22T19:54:46", "yesterday", ""])
+def test_text_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(MisfitError, match="a time with its zone"):
+        parse_time(text)
 
 
 def test_fields_are_read_each_by_its_row() -> None:

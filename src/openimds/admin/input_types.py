@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType, defstruct
 
-from openimds.parameters import Parameter
+from openimds.parameters import Parameter, parse_time
 
 _KINDS: dict[type, Any] = {tuple: list[str]}
 
@@ -21,6 +21,8 @@ def parameter_type(row: Parameter) -> Any:  # noqa: ANN401 - a type form
     else:
         length = None if low is None else int(low), None if high is None else int(high)
         bounds = Meta(min_length=length[0], max_length=length[1], description=row.help)
+    if row.convert is parse_time:
+        bounds = Meta(description=row.help, extra_json_schema={"format": "date-time"})
     return Annotated[_KINDS.get(row.type, row.type), bounds]
 
 

@@ -1,37 +1,47 @@
 """`openimds clock`: the clock that guests of a running server see."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of
+from openimds.events.clock import CLOCK
+from openimds.parameters import Parameter, camel_case, read_value
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _flag(row: Parameter) -> str:
+    return "--" + row.name.removesuffix("_s")
+
+
+def _change_options(function: F) -> F:
+    """Add an option for each row of a change."""
+    for row in reversed(CLOCK):
+        add = click.option(_flag(row), row.name, metavar=row.metavar, help=row.help)
+        function = add(function)
+    return function
 
 
 @click.command("clock")
-@click.option("--now", metavar="TIME", help="Set the time, as in 2026-11-22T19:54:46Z.")
-@click.option(
-    "--offset", "offset_s", metavar="SECONDS", type=float, help="Set it ahead of real time."
-)
-@click.option("--advance", "advance_s", metavar="SECONDS", type=float, help="Move it forward.")
-@click.option("--rate", metavar="N", type=float, help="Speed relative to real time; 0 freezes it.")
+@_change_options
 @options("state")
 @json_instead_of("text")
-def command(
-    now: str | None,
-    offset_s: float | None,
-    advance_s: float | None,
-    rate: float | None,
-    *,
-    is_json: bool,
-    **flags: object,
-) -> None:
+def command(*, is_json: bool, **flags: str | None) -> None:
     """Show or change the time that guests see.
 
     It can be changed where the server runs with --virtual-clock.
     """
-    members = {"now": now, "offsetS": offset_s, "advanceS": advance_s, "rate": rate}
-    body = {name: value for name, value in members.items() if value is not None}
+    body: dict[str, object] = {}
+    for row in CLOCK:
+        text = flags.pop(row.name)
+        if text is not None:
+            value = read_value(row, text, _flag(row), text=True)
+            body[camel_case(row.name)] = text if row.type is str else value
     client = Client(values(flags).state)
     clock = client.ask("POST", "/v1/clock", body) if body else client.ask("GET", "/v1/clock")
     if is_json:

@@ -1,14 +1,14 @@
-"""The events of a running server: declared, written down, shown, carried on by a clock.
+"""The scheduled events of a running server: declared, stored, published, moved on by a clock.
 
-Rules of the room. What happened is written before anybody sees it, by one writer, many at a time
-(`event_writer`). Time comes from one `clock`, which may be set if the server was started so. What
-follows an event outside (`hook`) reads the written log, so that neither a slow command nor a
-restart loses anything or holds anything up.
+Rules of the room. A transition is stored before anybody sees it, by one event writer that takes
+many changes at a time (`writer`). Time comes from one `clock`, which may be set if the server was
+started so. The `webhook` reads the stored log, so that neither a slow command nor a restart loses
+or delays a line.
 
-Theory. The `events_service` is the door: it declares, approves, starts and ends events over the
-pure calendar of `core.events`, and wakes up when the next one is due. `scenario` remembers which
-plans have begun; `log_entries` is the log's own words; `making` hands each need of the data plane
-to the agenda or to the office.
+Theory. The events service (`service`) declares, approves, starts and ends events over the pure
+state machine of `protocol.events`, and wakes up when the next transition is due. `scenario` holds
+the scenarios under way and how far each line has come; `log_format` gives events and log entries
+their JSON for the admin API, the log and the webhook.
 
-What the room refuses to know: HTTP, sockets, what a document looks like.
+The room refuses to know HTTP, sockets and the form of a document.
 """

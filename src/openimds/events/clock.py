@@ -1,4 +1,4 @@
-"""The clock of guests: that of the wall, or one that a test sets, hurries and stops."""
+"""The clock of guests: the wall clock, or a virtual one."""
 
 from collections.abc import Callable
 from math import inf
@@ -6,23 +6,35 @@ from math import inf
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.parameters import describe
-from openimds.protocol.events.input import MemberKind
+from openimds.parameters import Parameter, describe, parse_time
 
 EARLIEST_S, LATEST_S = 0, 221_845_392_000
-"""1970 to 9000: what every date on the wire can say, with room for what is ahead."""
+"""1970 to 9000: every date on the wire can show these, with room for later ones."""
 FASTEST = 10_000
-CLOCK = {
-    "now": MemberKind.TEXT,
-    "offset_s": MemberKind.NUMBER,
-    "rate": MemberKind.NUMBER,
-    "advance_s": MemberKind.NUMBER,
-}
+CLOCK: tuple[Parameter, ...] = (
+    Parameter(
+        "now",
+        str,
+        "Set the time, as in 2026-11-22T19:54:46Z.",
+        metavar="TIME",
+        convert=parse_time,
+    ),
+    Parameter("offset_s", float, "Set it ahead of real time.", metavar="SECONDS"),
+    Parameter("advance_s", float, "Move it forward.", metavar="SECONDS"),
+    Parameter(
+        "rate",
+        float,
+        "Speed relative to real time; 0 freezes it.",
+        minimum=0,
+        maximum=FASTEST,
+        metavar="N",
+    ),
+)
 """The members of a change of the clock."""
 
 
 class ClockState(Struct, frozen=True):
-    """A clock as a value: it shows `shown_s` when the wall's shows `wall_s`, and runs at `rate`."""
+    """A clock that shows `shown_s` when the wall clock shows `wall_s`, and runs at `rate`."""
 
     shown_s: float
     wall_s: float
@@ -41,7 +53,7 @@ class Clock:
         *,
         is_virtual: bool = False,
     ) -> None:
-        """Run with the wall's clock, or go on from a state."""
+        """Run with the wall clock, or from a state on."""
         self.wall, self.is_virtual = wall, is_virtual
         now_s = wall()
         self._state = state or ClockState(now_s, now_s)
@@ -55,21 +67,21 @@ class Clock:
 
     @property
     def state(self) -> ClockState:
-        """What goes on where this clock is."""
+        """The state from which another clock runs on like this one."""
         return self._state
 
     @property
     def rate(self) -> float:
-        """How many of its seconds pass in one of the wall's."""
+        """Its seconds per second of the wall clock."""
         return self._state.rate
 
     @property
     def offset_s(self) -> float:
-        """How far it is ahead of the wall's."""
+        """The seconds by which it is ahead of the wall clock."""
         return self() - self.wall()
 
     def wait_s(self, until_s: float) -> float:
-        """Return the seconds of the wall's clock until this one shows a time; inf for never."""
+        """Return the seconds of the wall clock until a time; inf for never."""
         left_s = until_s - self()
         if left_s <= 0:
             return 0.0
@@ -83,10 +95,10 @@ class Clock:
         rate: float | None = None,
         advance_s: float | None = None,
     ) -> ClockState:
-        """Return the state after a change: set to a time or an offset, then put forward.
+        """Return the state after a change: set to a time or offset, then advanced.
 
         Raises:
-            ConfigError: both a time and an offset, or one that no clock of ours shows.
+            ConfigError: both a time and an offset, or a time or a rate out of range.
         """
         if offset_s is not None and now_s is not None:
             raise ConfigError("now", "both now and offset_s", "one of the two")

@@ -1,10 +1,9 @@
-"""What is to happen to the VMs: scheduled events, declared, approved and followed."""
+"""The events service: declare, approve, start and end scheduled events of a fleet."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
-from math import ceil
 from uuid import uuid4
 
 import msgspec.json
@@ -19,8 +18,8 @@ from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, StoreError
 from openimds.parameters import nearest
 from openimds.protocol.events.document import ScopeActivity
-from openimds.protocol.events.event import MOST_S, Declaration, Event, place_of, prepare
-from openimds.protocol.events.input import EventRequest, event_request
+from openimds.protocol.events.event import Event, place_of, prepare
+from openimds.protocol.events.request import EventRequest, check_request
 from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.events.state_machine import (
     EventStateMachine,
@@ -39,12 +38,12 @@ from openimds.protocol.pending import (
 
 _MOST_AT_ONCE = 200
 _SLICE = 100
-_TEXTS = 64
-"""How many texts are remembered as told."""
+_MOST_NOTICES = 64
+"""The number of notices that are remembered, so that each is given once."""
 _CLOCK = "clock"
-"""The store's note of a virtual clock."""
-_Places = dict[str, list[tuple[str, str]]]
-"""By scope: the VMs that are hit, by our name and by that in the document."""
+"""The key of a virtual clock in the store."""
+_HitsByScope = dict[str, list[tuple[str, str]]]
+"""By scope: the VMs that are hit, each with its name among the resources."""
 
 
 async def _nothing() -> None:
@@ -64,42 +63,42 @@ class EventsService:
         on_clock: Callable[[], Awaitable[None]] = _nothing,
         on_log_entry: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep events in the store of a desk; with an `activity` a scope has to ask first."""
+        """Keep events in the store of a fleet; `activity` hides them from inactive scopes."""
         self.clock = clock
         self.event_writer = EventWriter(fleet_service, clock, notify, self._follow, on_log_entry)
         self.close = self.event_writer.close
         self.on_clock = on_clock
         self._fleet_service, self._notify, self._activity = fleet_service, notify, activity
-        self._notify_once = lru_cache(_TEXTS)(notify)
+        self._notify_once = lru_cache(_MOST_NOTICES)(notify)
         self._untouched = PublishedScope()
 
     async def load(self) -> None:
-        """Take up what the store holds, the clock first if it is a virtual one.
+        """Load the stored events, after the stored clock if the clock is virtual.
 
         Raises:
-            StoreError: it cannot be read or written.
+            StoreError: the store cannot be read or written.
         """
-        noted = await self._fleet_service.call_store(self._fleet_service.store.value, _CLOCK)
-        if noted and self.clock.is_virtual:
-            self.clock.take(msgspec.json.decode(noted, type=ClockState))
+        body = await self._fleet_service.call_store(self._fleet_service.store.value, _CLOCK)
+        if body and self.clock.is_virtual:
+            self.clock.take(msgspec.json.decode(body, type=ClockState))
         await self.event_writer.load()
 
-    # What guests ask.
+    # Requests of guests.
 
     def cached(self, need: PendingEventsDocument, now_s: float) -> EventsDocument:
-        """Return the document of a scope; a new object whenever it is another one."""
-        shown = self.event_writer.scopes.get(need.scope, self._untouched)
+        """Return the document of a scope; a new object whenever it has changed."""
+        scope = self.event_writer.scopes.get(need.scope, self._untouched)
         if self._activity and not self._activity.asks(need.scope, now_s):
-            shown = self._untouched
-        return shown.bulletin(need.version)
+            scope = self._untouched
+        return scope.document(need.version)
 
     async def approve(self, need: PendingApproval) -> Approved | Failed:
-        """Note that a VM approves; it is written down when this returns."""
+        """Approve events for a VM; the approval is stored when this returns."""
         if self._activity and not self._activity.asks(need.scope, self.clock()):
             return Failed("malformed_events")
 
-        def job(calendar: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
-            return WriteResult(calendar.approve(need.scope, need.vm, need.event_ids, now_s))
+        def job(machine: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
+            return WriteResult(machine.approve(need.scope, need.vm, need.event_ids, now_s))
 
         try:
             outcome = await self.event_writer.do(job)
@@ -108,249 +107,212 @@ class EventsService:
             return Failed("unavailable")
         return Failed("malformed_events") if outcome.refusal else Approved()
 
-    # What operators ask.
+    # Requests of operators.
 
     def events(self) -> list[Event]:
-        """Return all events that are not gone, oldest declaration first."""
+        """Return all events that are not completed, oldest declaration first."""
         return [*self.event_writer.events.values()]
 
     def get(self, event_id: str) -> Event | None:
-        """Return an event that is not gone; the id in any letter case."""
+        """Return an event that is not completed; the id in any letter case."""
         return self.event_writer.events.get(event_id.upper())
 
-    async def declare(self, wish: EventRequest, who: str) -> list[Event]:
-        """Declare what is wished for: one event for each scope that it touches.
+    async def declare(self, request: EventRequest, who: str) -> list[Event]:
+        """Declare the events of a request: one for each scope that it hits.
 
         Raises:
-            ConfigError: a VM that is not there, or something that cannot be an event.
-            StoreError: it could not be written; then there is no event.
+            ConfigError: the request cannot become an event, or a VM does not exist.
+            StoreError: the events cannot be stored; then there are none.
         """
-        self._check_vms(wish.vms, "vms")
-        declared = _declarations(wish, await self._places(wish.vms))
-        _check(declared[0], wish, self.clock())
-        made: list[Event] = []
+        check_request(request, self.clock())
+        self._check_vms(request.vms, "vms")
+        hits = await self._hits(request.vms)
+        events: list[Event] = []
 
-        def job(calendar: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
-            made[:] = [_event(one, wish, now_s) for one in declared]
-            return WriteResult(_declare(calendar, made, who), born=tuple(made))
+        def job(machine: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
+            events[:] = _prepare_all(request, hits, now_s)
+            return WriteResult(_declare(machine, events, who), declared=tuple(events))
 
         await self.event_writer.do(job)
-        return [self.get(one.event_id) or one for one in made]
+        return [self.get(event.event_id) or event for event in events]
 
     async def order(self, trigger: Trigger, event_id: str, who: str) -> Event | TransitionRefusal:
-        """Start, complete, cancel or approve an event for its operator; return it afterwards.
+        """Start, complete, cancel or approve an event for its operator; return its new state.
 
         Raises:
-            StoreError: it could not be written; then nothing happened.
+            StoreError: the transition cannot be stored; then there is none.
         """
         before = self.get(event_id)
 
-        def job(calendar: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
-            return WriteResult(_order(calendar, trigger, event_id, now_s, who))
+        def job(machine: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
+            return WriteResult(_order(machine, trigger, event_id, now_s, who))
 
         outcome = await self.event_writer.do(job)
         if outcome.refusal:
             return outcome.refusal
-        assert before is not None  # Else it would have been refused.
+        assert before is not None  # Else the order would have been refused.
         return self.get(event_id) or replace(before, status=EventStatus.COMPLETED)
 
     def counts(self) -> Counter[str]:
-        """Return how many events there are by status."""
-        found = Counter(event.status.value for event in self.event_writer.events.values())
+        """Return the number of events by status."""
+        counts = Counter(event.status.value for event in self.event_writer.events.values())
         return Counter(
-            {key.value: found[key.value] for key in (EventStatus.SCHEDULED, EventStatus.STARTED)}
+            {key.value: counts[key.value] for key in (EventStatus.SCHEDULED, EventStatus.STARTED)}
         )
 
     # Scenarios.
 
     @property
-    def book(self) -> ScenarioTable:
-        """The scenarios that were begun."""
-        return self.event_writer.book
+    def scenarios(self) -> ScenarioTable:
+        """The scenarios under way."""
+        return self.event_writer.scenarios
 
     async def begin(
-        self, name: str, plans: tuple[RecurringEvent, ...], *, is_once: bool = False
+        self, name: str, lines: tuple[RecurringEvent, ...], *, is_once: bool = False
     ) -> None:
-        """Begin a scenario now; with `is_once` not the one that was begun already.
+        """Begin a scenario now; with `is_once`, not if an equal one has begun before.
 
         Raises:
-            ConfigError: a plan names a VM that is not there.
-            StoreError: it could not be written; then it did not begin.
+            ConfigError: a line names a VM that does not exist.
+            StoreError: the scenario cannot be stored; then it has not begun.
         """
-        for number, plan in enumerate(plans):
-            self._check_vms(plan.vms, f"events[{number}].vms")
-        begun = self.book.scenarios.get(name)
-        if is_once and begun and begun.digest == digest_of(plans):
+        for place, line in enumerate(lines):
+            self._check_vms(line.vms, f"events[{place}].vms")
+        begun = self.scenarios.scenarios.get(name)
+        if is_once and begun and begun.digest == digest_of(lines):
             return
 
-        def job(_: EventStateMachine, book: ScenarioTable, now_s: float) -> WriteResult:
-            return WriteResult(Outcome(()), begin(book, name, plans, now_s))
+        def job(_: EventStateMachine, table: ScenarioTable, now_s: float) -> WriteResult:
+            return WriteResult(Outcome(()), begin(table, name, lines, now_s))
 
         await self.event_writer.do(job)
         await self.event_writer.do(self._follow)
 
     async def end(self, name: str) -> bool:
-        """End a scenario; its events stay. Tell whether there was one.
+        """End a scenario, but not its events; tell whether there was one.
 
         Raises:
-            StoreError: it could not be written; then it goes on.
+            StoreError: the end cannot be stored; then the scenario goes on.
         """
-        if name not in self.book.scenarios:
+        if name not in self.scenarios.scenarios:
             return False
         await self.event_writer.do(
-            lambda _, book, _now_s: WriteResult(Outcome(()), end(book, name))
+            lambda _, table, _now_s: WriteResult(Outcome(()), end(table, name))
         )
         return True
 
     # Time.
 
     async def set_clock(self, state: ClockState) -> None:
-        """Run the clock from a state on; it goes on after a restart.
+        """Run the clock from a state on, also after a restart.
 
         Raises:
-            StoreError: it could not be written; the clock runs as before.
+            StoreError: the state cannot be stored; then the clock runs as before.
         """
-        note: dict[str, bytes | None] = {_CLOCK: msgspec.json.encode(state)}
+        values: dict[str, bytes | None] = {_CLOCK: msgspec.json.encode(state)}
         await self._fleet_service.call_store(
-            self._fleet_service.store.write_events, EventBatch(values=note)
+            self._fleet_service.store.write_events, EventBatch(values=values)
         )
         self.clock.take(state)
         await self.on_clock()
         await self.event_writer.do(self._follow)
 
     def _follow(
-        self, calendar: EventStateMachine, book: ScenarioTable, now_s: float
+        self, machine: EventStateMachine, table: ScenarioTable, now_s: float
     ) -> WriteResult:
-        """Do what has come due of plans and events, in the order of the times."""
+        """Do everything due of scenarios and events, in the order of the times."""
         transitions: list[Transition] = []
-        born: list[Event] = []
-        # Times are counted, not events: where all VMs of a plan are gone it brings none.
+        declared: list[Event] = []
+        # Times are counted, not events: a line whose VMs are all removed brings none.
         for _ in range(_MOST_AT_ONCE):
-            found = next_of(book, now_s)
-            if found is None:
+            due = next_of(table, now_s)
+            if due is None:
                 break
-            at_s, plan, book = found
-            made = [prepare(one, at_s) for one in self._occurrence(plan)]
-            transitions += _declare(calendar, made, "scenario").transitions
-            born += made
-        # What is left of the plans comes in the next round, and before what is later than it.
-        transitions += calendar.tick(now_s if book.due_s is None else min(now_s, book.due_s))
-        return WriteResult(Outcome(tuple(transitions)), book, tuple(born))
+            at_s, line, table = due
+            events = _prepare_all(line, self._present_hits(line), at_s)
+            transitions += _declare(machine, events, "scenario").transitions
+            declared += events
+        # The remaining lines come in the next round, and before all that is later.
+        until_s = now_s if table.due_s is None else min(now_s, table.due_s)
+        transitions += machine.tick(until_s)
+        return WriteResult(Outcome(tuple(transitions)), table, tuple(declared))
 
-    def _occurrence(self, plan: RecurringEvent) -> list[Declaration]:
-        """Return what a plan declares, for those of its VMs that are still there."""
-        known = [name for name in plan.vms if name in self._fleet_service.fleet_index.by_name]
-        if len(known) < len(plan.vms):
-            gone = ", ".join(sorted({*plan.vms} - {*known}))
-            self._notify_once(f"a scenario names VMs that are gone: {gone}")
-        places: _Places = {}
-        for name in known:
-            self._place(name, places)
-        return _declarations(event_request(plan), places)
+    def _present_hits(self, line: RecurringEvent) -> _HitsByScope:
+        """Return the hits of a line, without its VMs that were removed since."""
+        by_name = self._fleet_service.fleet_index.by_name
+        present = [name for name in line.vms if name in by_name]
+        if len(present) < len(line.vms):
+            removed = ", ".join(sorted({*line.vms} - {*present}))
+            self._notify_once(f"a scenario names VMs that were removed: {removed}")
+        hits: _HitsByScope = {}
+        for name in present:
+            self._add_hit(name, hits)
+        return hits
 
-    # Declarations.
+    # VMs.
 
     def _check_vms(self, names: Iterable[str], where: str) -> None:
         known = self._fleet_service.fleet_index.by_name
         for name in names:
             if name not in known:
-                seen, hint = f'"{name}", which is no VM', nearest(name, known)
+                seen, hint = f'unknown VM "{name}"', nearest(name, known)
                 raise ConfigError(where, seen, "names of VMs that are served", hint)
 
-    async def _places(self, names: Iterable[str]) -> _Places:
-        found: _Places = {}
+    async def _hits(self, names: Iterable[str]) -> _HitsByScope:
+        hits: _HitsByScope = {}
         for number, name in enumerate(dict.fromkeys(names)):
-            self._place(name, found)
+            self._add_hit(name, hits)
             if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)  # Guests are answered between the slices.
-        return found
+                await asyncio.sleep(0)  # Guests get responses between the slices.
+        return hits
 
-    def _place(self, name: str, found: _Places) -> None:
+    def _add_hit(self, name: str, hits: _HitsByScope) -> None:
         scope, resource = place_of(self._fleet_service.fleet_index.by_name[name].vm)
-        found.setdefault(scope, []).append((name, resource))
+        hits.setdefault(scope, []).append((name, resource))
 
 
-def _declarations(wish: EventRequest, places: _Places) -> list[Declaration]:
+def _prepare_all(request: EventRequest, hits: _HitsByScope, now_s: float) -> list[Event]:
     return [
-        Declaration(
-            event_id=str(uuid4()).upper(),
-            event_type=wish.event_type,
-            scope=scope,
-            concerned=tuple(name for name, _ in hit),
-            resources=tuple(resource for _, resource in hit),
-            notice_s=wish.notice_s,
-            duration_s=wish.duration_s,
-            life_s=wish.life_s,
-            description=wish.description,
-            source=wish.source,
-            needs=wish.needs,
-            is_failure=wish.is_failure,
-        )
-        for scope, hit in places.items()
+        prepare(request, str(uuid4()), scope, in_scope, now_s) for scope, in_scope in hits.items()
     ]
 
 
-_WISHED = {"notice_s": "in_s"}
-
-
-def _check(said: Declaration, wish: EventRequest, now_s: float) -> None:
-    try:
-        prepare(said, now_s)
-    except ConfigError as error:
-        where = _WISHED.get(error.where, error.where)
-        raise ConfigError(where, error.seen, error.expected, error.hint) from None
-    if wish.not_before_s is None:
-        return
-    if wish.notice_s is not None:
-        raise ConfigError("not_before", "both not_before and in_s", "one of the two")
-    left_s = wish.not_before_s - now_s
-    if not 0 <= left_s <= MOST_S:
-        seen = f"a time {-left_s:.0f} s ago" if left_s < 0 else f"a time {left_s:.0f} s ahead"
-        raise ConfigError("not_before", seen, f"a time to come, at most {MOST_S} s ahead")
-
-
-def _event(said: Declaration, wish: EventRequest, now_s: float) -> Event:
-    event = prepare(said, now_s)
-    at_s = wish.not_before_s
-    return event if at_s is None else replace(event, not_before_s=ceil(at_s))
-
-
-def _declare(calendar: EventStateMachine, events: Iterable[Event], who: str) -> Outcome:
+def _declare(machine: EventStateMachine, events: Iterable[Event], who: str) -> Outcome:
     transitions: list[Transition] = []
     for event in events:
-        outcome = calendar.declare(event, who)
+        outcome = machine.declare(event, who)
         assert outcome.refusal is None  # The ids were drawn just now.
         transitions += outcome.transitions
     return Outcome(tuple(transitions))
 
 
 def _order(
-    calendar: EventStateMachine, trigger: Trigger, event_id: str, now_s: float, who: str
+    machine: EventStateMachine, trigger: Trigger, event_id: str, now_s: float, who: str
 ) -> Outcome:
     match trigger:
         case Trigger.START:
-            return calendar.start(event_id, now_s, who)
+            return machine.start(event_id, now_s, who)
         case Trigger.COMPLETE:
-            return calendar.complete(event_id, now_s, who)
+            return machine.complete(event_id, now_s, who)
         case Trigger.CANCEL:
-            return calendar.cancel(event_id, now_s, who)
+            return machine.cancel(event_id, now_s, who)
         case _:
-            return _approve_for(calendar, event_id, now_s, who)
+            return _approve_for(machine, event_id, now_s, who)
 
 
-def _approve_for(calendar: EventStateMachine, event_id: str, now_s: float, who: str) -> Outcome:
-    """Approve an event in the name of the VMs that it hits, as far as that is needed."""
-    transitions = calendar.tick(now_s)
-    event = calendar.get(event_id)
+def _approve_for(machine: EventStateMachine, event_id: str, now_s: float, who: str) -> Outcome:
+    """Approve an event in the name of its VMs, as far as needed."""
+    transitions = machine.tick(now_s)
+    event = machine.get(event_id)
     if event is None:
-        return Outcome(tuple(transitions), calendar.start(event_id, now_s).refusal)
+        return Outcome(tuple(transitions), machine.start(event_id, now_s).refusal)
     if event.is_advisory:
         text = f"event {event.event_id} is a {event.event_type}, which only advises"
         return Outcome(tuple(transitions), TransitionRefusal(RefusalReason.STATUS, text))
-    for vm in event.concerned:
-        now = calendar.get(event_id)
-        if now is None or now.status is not EventStatus.SCHEDULED:
+    for vm in event.vms:
+        current = machine.get(event_id)
+        if current is None or current.status is not EventStatus.SCHEDULED:
             break
-        outcome = calendar.approve(event.scope, vm, (event.event_id,), now_s)
-        transitions += [replace(one, who=who) for one in outcome.transitions]
+        outcome = machine.approve(event.scope, vm, (event.event_id,), now_s)
+        transitions += [replace(transition, who=who) for transition in outcome.transitions]
     return Outcome(tuple(transitions))

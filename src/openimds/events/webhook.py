@@ -1,9 +1,9 @@
-"""The hook: a command or a URL that is told everything that happens to scheduled events.
+"""The webhook: a command or a URL that receives the log of scheduled events.
 
-It reads the log behind what it has told already, one line at a time, and notes in the store how far
-it is; so it goes on where it was after a restart. A line whose telling was cut short is told again:
-whoever must not act twice looks at its `number`. A line that cannot be told is tried again a few
-times, then it is left out and counted: events wait for nobody's hook.
+It delivers the log one line at a time, and stores a cursor after each; so it resumes there after a
+restart. A line whose delivery was interrupted is delivered again: a receiver that must not act
+twice compares its `number`. A line that cannot be delivered is retried a few times, then skipped
+and counted: events never wait for a webhook.
 """
 
 import asyncio
@@ -25,22 +25,23 @@ TIMEOUT_S = 10.0
 WAITS_S = (1.0, 2.0, 4.0)
 """Before each of the attempts that follow the first."""
 MOST_BEHIND = 1000
-"""So many lines may wait; what is older is left out."""
-_NOTE = "hook"
+"""The most lines that may wait; older ones are skipped."""
+_CURSOR = "hook"
+"""The key of the cursor in the store."""
 _PAGE = 100
 _RETRY_S = 5.0
-_LONGEST_SAID = 500
+_LONGEST_REASON = 500
 
 Deliver = Callable[[bytes], Awaitable[None]]
-"""Tells one line, or raises HookError or OSError."""
+"""Delivers one line, or raises WebhookError or OSError."""
 
 
 class WebhookError(Error):
-    """The other side did not take it."""
+    """The receiver did not accept a line."""
 
 
 class Webhook:
-    """Tells a hook what happens; `run` is its task."""
+    """Delivers the log of events; `run` is its task."""
 
     def __init__(
         self,
@@ -50,83 +51,83 @@ class Webhook:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Call by `deliver` what the store of a desk has in its log."""
-        self.told = self.failed = self.left_out = 0
+        """Pass every line of the log in the store of a fleet to `deliver`."""
+        self.delivered = self.failed = self.skipped = 0
         self._deliver, self._fleet_service, self._notify = deliver, fleet_service, notify
         self._sleep, self._timeout_s = sleep, timeout_s
         self._has_more = asyncio.Event()
         self._at: int | None = None
 
     def wake(self) -> None:
-        """Look at the log: something has happened."""
+        """Read the log: it has a new line."""
         self._has_more.set()
 
     async def run(self) -> None:
-        """Tell what happens until the task is cancelled."""
+        """Deliver lines until the task is cancelled."""
         while True:
             self._has_more.clear()
             try:
                 if self._at is None:
                     self._at = await self._begin()
                 await self._catch_up(self._at)
-            except Error as error:  # The store's: this machine's trouble.
+            except Error as error:  # The store cannot be read or written.
                 self._notify(f"the event hook waits: {error}")
                 await self._sleep(_RETRY_S)
                 continue
             await self._has_more.wait()
 
     async def _begin(self) -> int:
-        """Return the number of the last line that was told; a new hook begins with the next."""
-        noted = await self._fleet_service.call_store(self._fleet_service.store.value, _NOTE)
-        if noted is None:
-            await self._note(self._fleet_service.last_log_entry)
+        """Return the number of the last delivered line; a new webhook begins with the next."""
+        cursor = await self._fleet_service.call_store(self._fleet_service.store.value, _CURSOR)
+        if cursor is None:
+            await self._save(self._fleet_service.last_log_entry)
             return self._fleet_service.last_log_entry
-        return min(int(noted), self._fleet_service.last_log_entry)
+        return min(int(cursor), self._fleet_service.last_log_entry)
 
     async def _catch_up(self, at: int) -> None:
         while page := await self._fleet_service.call_store(
             self._fleet_service.store.log_entries, at, _PAGE
         ):
-            for one in page:
-                behind = self._fleet_service.last_log_entry - one.number
+            for entry in page:
+                behind = self._fleet_service.last_log_entry - entry.number
                 if behind >= MOST_BEHIND:
-                    self.left_out += 1
+                    self.skipped += 1
                 else:
-                    await self._try(one)
-                # Told is told, whether or not the note of it can be written.
-                at = self._at = one.number
-                # The note is written even if the server ends in this moment.
-                await asyncio.shield(self._note(at))
+                    await self._try(entry)
+                # Advance even if saving the cursor fails; the line was delivered.
+                at = self._at = entry.number
+                # The cursor is stored even if the server ends in this moment.
+                await asyncio.shield(self._save(at))
 
-    async def _note(self, at: int) -> None:
+    async def _save(self, at: int) -> None:
         await self._fleet_service.call_store(
-            self._fleet_service.store.write_events, EventBatch(values={_NOTE: b"%d" % at})
+            self._fleet_service.store.write_events, EventBatch(values={_CURSOR: b"%d" % at})
         )
 
-    async def _try(self, one: LogEntry) -> None:
-        said = ""
+    async def _try(self, entry: LogEntry) -> None:
+        reason = ""
         for wait_s in (0.0, *WAITS_S):
             if wait_s:
                 await self._sleep(wait_s)
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    await self._deliver(line(one))
+                    await self._deliver(line(entry))
             except TimeoutError:
-                said = f"no answer within {self._timeout_s:g} s"
+                reason = f"no answer within {self._timeout_s:g} s"
             except (Error, OSError, ValueError) as error:
-                said = str(error)[:_LONGEST_SAID]
+                reason = str(error)[:_LONGEST_REASON]
             else:
-                self.told += 1
+                self.delivered += 1
                 return
         self.failed += 1
-        self._notify(f"the event hook failed for event {one.event_id}: {said}")
+        self._notify(f"the event hook failed for event {entry.event_id}: {reason}")
 
 
 def delivery(target: str) -> Deliver:
-    """Return how a hook is told: a URL by POST, anything else as a command with JSON on stdin.
+    """Return the delivery to a URL (POST) or a command (JSON on stdin).
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the target is neither.
     """
     if target.startswith(("http://", "https://")):
         return _by_http(target)
@@ -141,30 +142,30 @@ def delivery(target: str) -> Deliver:
 
 def _by_command(words: list[str]) -> Deliver:
     async def deliver(body: bytes) -> None:
-        said = _ErrorTail()
+        tail = _ErrorTail()
         try:
             process = await asyncio.create_subprocess_exec(
                 *words,
                 stdin=PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
-                stderr=said.end,
+                stderr=tail.end,
                 start_new_session=True,
             )
         except BaseException:
-            said.listen()
-            said.close()
+            tail.listen()
+            tail.close()
             raise
-        said.listen()
+        tail.listen()
         try:
             await process.communicate(body + b"\n")
         except BaseException:
-            # Too slow, or the server ends: what it has started ends with it.
+            # Too slow, or the server ends: the processes that it has started end with it.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
             raise
         finally:
-            text = said.close()
+            text = tail.close()
         if process.returncode:
             raise WebhookError(f"{words[0]} ended with {process.returncode}: {text}")
 
@@ -172,39 +173,39 @@ def _by_command(words: list[str]) -> Deliver:
 
 
 class _ErrorTail:
-    """The end of what a command says on stderr, however much it says.
+    """The end of a command's output on stderr, of any length.
 
-    A pipe of our own: whatever the command leaves running in the background may hold it open, and
-    is not waited for.
+    This pipe may be held open by processes that the command leaves in the background; nothing
+    waits for them.
     """
 
     def __init__(self) -> None:
         self._from, self.end = os.pipe()
         os.set_blocking(self._from, False)
-        self._said = b""
+        self._tail = b""
 
     def listen(self) -> None:
-        """Read from now on; the command has its end by now."""
+        """Read from now on; the command has inherited its end."""
         os.close(self.end)
         asyncio.get_running_loop().add_reader(self._from, self._read)
 
     def _read(self) -> None:
         with suppress(BlockingIOError):
             piece = os.read(self._from, _CHUNK)
-            self._said = (self._said + piece)[-_MOST_WORDS:]
+            self._tail = (self._tail + piece)[-_LONGEST_TAIL:]
             if not piece:
                 asyncio.get_running_loop().remove_reader(self._from)
 
     def close(self) -> str:
-        """Return what was said last, and hear no more."""
+        """Return the last output, and stop reading."""
         self._read()
         asyncio.get_running_loop().remove_reader(self._from)
         os.close(self._from)
-        return self._said.decode(errors="replace").strip()
+        return self._tail.decode(errors="replace").strip()
 
 
 _CHUNK = 65536
-_MOST_WORDS = 4096
+_LONGEST_TAIL = 4096
 
 
 def _by_http(url: str) -> Deliver:
@@ -215,8 +216,8 @@ def _by_http(url: str) -> Deliver:
         port = 0
     expected = "http://HOST:PORT/PATH, or the same with https"
     if "@" in parts.netloc:
-        # It would not be sent, and it is not shown.
-        hint = "What proves us can stand in the path or the query"
+        # The user would not be sent, and is not shown.
+        hint = "A secret can stand in the path or the query"
         raise ConfigError("event_hook", "a URL with a user in it", expected, hint)
     if not parts.hostname or port == 0:
         raise ConfigError("event_hook", f'"{url}"', expected)
@@ -240,8 +241,8 @@ def _by_http(url: str) -> Deliver:
         finally:
             writer.close()
         if len(words) < 2 or not words[1].startswith(b"2"):  # noqa: PLR2004 - version and status
-            said = words[1].decode("latin-1").strip() if len(words) > 1 else "no status"
-            # Where it is and not all of the URL: a query may be a secret.
-            raise WebhookError(f"{parts.scheme}://{parts.netloc} answered with {said}")
+            status = words[1].decode("latin-1").strip() if len(words) > 1 else "no status"
+            # Only scheme and host of the URL: a query may be a secret.
+            raise WebhookError(f"{parts.scheme}://{parts.netloc} answered with {status}")
 
     return deliver

@@ -1,9 +1,9 @@
-"""Where scheduled events are kept: in a calendar, in the store, and in what everybody sees.
+"""The event writer: one task that moves, stores and publishes scheduled events.
 
-Everything that moves an event is a job, and one writer takes the jobs in turn: it moves the
-calendar, writes what that changed, and only then shows it to guests, tells the feed and the hook,
-and answers those who wait. Jobs that wait at the same time share one write. When a write fails, the
-calendar is what it was before.
+Every change of an event is a job, and one writer takes the jobs in turn: it moves the state
+machine, stores the changes, and only then publishes them to guests, feed and webhook, and returns
+the outcomes to the callers. Jobs that wait at the same time share one write. If a write fails, the
+state machine is restored.
 """
 
 import asyncio
@@ -25,39 +25,39 @@ from openimds.protocol.events.event import Event
 from openimds.protocol.events.state_machine import EventStateMachine, Outcome, Snapshot, Transition
 from openimds.protocol.pending import EventsDocument
 
-BOOK = "scenarios"
-"""The store's note of the scenarios under way."""
+SCENARIOS = "scenarios"
+"""The key of the scenarios under way in the store."""
 _MOST_WAIT_S = 30.0
-"""A clock of the wall may be set: look again after so long."""
+"""The longest wait: the wall clock may be set meanwhile."""
 _RETRY_S = 2.0
 _MOST_AT_ONCE = 200
 
 
 class PublishedScope(Struct, frozen=True):
-    """What the members of a scope see, and the documents that were written of it."""
+    """The published events of a scope, and the documents written of them."""
 
     events: tuple[Event, ...] = ()
     incarnation: int = FIRST_INCARNATION
-    bulletins: dict[str, EventsDocument] = field(default_factory=dict)
+    documents: dict[str, EventsDocument] = field(default_factory=dict)
 
-    def bulletin(self, version: str) -> EventsDocument:
+    def document(self, version: str) -> EventsDocument:
         """Return the document at an api-version; the same object each time."""
-        made = self.bulletins.get(version)
-        if made is None:
-            text = document(self.events, self.incarnation, version)
-            made = self.bulletins[version] = EventsDocument(text)
-        return made
+        cached = self.documents.get(version)
+        if cached is None:
+            body = document(self.events, self.incarnation, version)
+            cached = self.documents[version] = EventsDocument(body)
+        return cached
 
 
 class WriteResult(Struct, frozen=True):
-    """What a job did to the calendar.
+    """The result of a job: its outcome, and the events that it declared.
 
-    `born` are the events that it declared; `book` are the scenarios if they are others now.
+    `scenarios` is the table after it, or None if the job did not change it.
     """
 
     outcome: Outcome
-    book: ScenarioTable | None = None
-    born: tuple[Event, ...] = ()
+    scenarios: ScenarioTable | None = None
+    declared: tuple[Event, ...] = ()
 
 
 Job: TypeAlias = Callable[[EventStateMachine, ScenarioTable, float], WriteResult]
@@ -65,7 +65,7 @@ _Waiting: TypeAlias = "tuple[Job, asyncio.Future[Outcome]]"
 
 
 class EventWriter:
-    """All scheduled events of a fleet as they are written down."""
+    """All scheduled events of a fleet as they are stored."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class EventWriter:
         follow: Job,
         on_log_entry: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep events in the store of a desk; `follow` is the job for when something comes due."""
-        self.book = ScenarioTable()
+        """Keep events in the store of a fleet; `follow` is the job of due times."""
+        self.scenarios = ScenarioTable()
         self.events: dict[str, Event] = {}
         self.scopes: dict[str, PublishedScope] = {}
-        self.moves: Counter[str] = Counter()
+        self.transition_counts: Counter[str] = Counter()
         self.on_log_entry = on_log_entry
         self._fleet_service, self._clock, self._notify, self._follow = (
             fleet_service,
@@ -87,7 +87,7 @@ class EventWriter:
             notify,
             follow,
         )
-        self._calendar = EventStateMachine()
+        self._machine = EventStateMachine()
         self._incarnations: dict[str, int] = {}
         self._jobs: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
@@ -95,33 +95,34 @@ class EventWriter:
         self._is_closed = self._has_failed = False
 
     async def load(self) -> None:
-        """Take up what the store holds, and do what came due meanwhile.
+        """Load the stored events, and make the transitions that came due meanwhile.
 
         Raises:
-            StoreError: it cannot be read or written.
+            StoreError: the store cannot be read or written.
         """
-        ask, store = self._fleet_service.call_store, self._fleet_service.store
-        events = [msgspec.json.decode(body, type=Event) for body in await ask(store.events)]
+        call, store = self._fleet_service.call_store, self._fleet_service.store
+        events = [msgspec.json.decode(body, type=Event) for body in await call(store.events)]
         self.events = {event.event_id: event for event in events}
-        self._incarnations = await ask(store.incarnations)
-        book = await ask(store.value, BOOK)
-        self.book = msgspec.json.decode(book, type=ScenarioTable) if book else ScenarioTable()
-        self._fleet_service.last_log_entry = await ask(store.last_log_entry)
+        self._incarnations = await call(store.incarnations)
+        body = await call(store.value, SCENARIOS)
+        if body:
+            self.scenarios = msgspec.json.decode(body, type=ScenarioTable)
+        self._fleet_service.last_log_entry = await call(store.last_log_entry)
         self._restore()
         for scope in self._incarnations:
-            self._show(scope)
+            self._publish_scope(scope)
         await self.do(self._follow)
 
     async def do(self, job: Job) -> Outcome:
-        """Return how a job went, once that is written down.
+        """Do a job; return its outcome once that is stored.
 
         Raises:
-            StoreError: it could not be written; then nothing happened.
+            StoreError: the changes cannot be stored; then there are none.
         """
-        # A caller who goes away does not undo what has begun.
-        return await asyncio.shield(self._put(job))
+        # A caller that is cancelled does not undo a job that has begun.
+        return await asyncio.shield(self._enqueue(job))
 
-    def _put(self, job: Job) -> "asyncio.Future[Outcome]":
+    def _enqueue(self, job: Job) -> "asyncio.Future[Outcome]":
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._jobs.append((job, future))
         if self._writer is None or self._writer.done():
@@ -135,19 +136,19 @@ class EventWriter:
         self._rearm()
 
     async def _write(self, jobs: list[_Waiting]) -> None:
-        """Do jobs together: all of them are written, or none happened."""
+        """Do jobs together: the changes of all are stored, or none is made."""
         done: list[WriteResult] = []
-        book, now_s = self.book, self._clock()
+        scenarios, now_s = self.scenarios, self._clock()
         try:
             for job, _ in jobs:
-                one = job(self._calendar, book, now_s)
-                book = one.book or book
-                done.append(one)
-            await self._keep(done, book)
-        except Exception as error:  # noqa: BLE001 - whoever waits is told
+                result = job(self._machine, scenarios, now_s)
+                scenarios = result.scenarios or scenarios
+                done.append(result)
+            await self._store(done, scenarios)
+        except Exception as error:  # noqa: BLE001 - the callers get it
             self._restore()
             if len(jobs) > 1 and not isinstance(error, StoreError):
-                for alone in jobs:  # The mistake of one is not that of the others.
+                for alone in jobs:  # The mistake of one job does not fail the others.
                     await self._write([alone])
                 return
             self._has_failed = True
@@ -156,72 +157,70 @@ class EventWriter:
                     future.set_exception(error)
             return
         self._has_failed = False
-        for (_, future), one in zip(jobs, done, strict=True):
+        for (_, future), result in zip(jobs, done, strict=True):
             if not future.done():
-                future.set_result(one.outcome)
+                future.set_result(result.outcome)
 
-    async def _keep(self, done: list[WriteResult], book: ScenarioTable) -> None:
-        transitions = [one for each in done for one in each.outcome.transitions]
-        after = {one.event_id: self._calendar.get(one.event_id) for one in transitions}
-        born = {event.event_id: event for each in done for event in each.born}
-        lines = [
-            log_entry(one, after[one.event_id] or born.get(one.event_id) or self._event(one))
-            for one in transitions
-        ]
-        moves = EventBatch(
-            {key: msgspec.json.encode(event) if event else None for key, event in after.items()},
-            {one.scope: self._calendar.incarnation(one.scope) for one in transitions},
-            {} if book == self.book else {BOOK: msgspec.json.encode(book)},
-            tuple(lines),
-        )
-        if moves != EventBatch():
-            made = await self._fleet_service.call_store(
-                self._fleet_service.store.write_events, moves
+    async def _store(self, done: list[WriteResult], scenarios: ScenarioTable) -> None:
+        transitions = [move for result in done for move in result.outcome.transitions]
+        after = {move.event_id: self._machine.get(move.event_id) for move in transitions}
+        declared = {event.event_id: event for result in done for event in result.declared}
+        entries = [
+            log_entry(
+                move,
+                after[move.event_id] or declared.get(move.event_id) or self.events[move.event_id],
             )
-            self.book = book
-            self._show_all(transitions, after, made)
+            for move in transitions
+        ]
+        batch = EventBatch(
+            {key: msgspec.json.encode(event) if event else None for key, event in after.items()},
+            {move.scope: self._machine.incarnation(move.scope) for move in transitions},
+            {} if scenarios == self.scenarios else {SCENARIOS: msgspec.json.encode(scenarios)},
+            tuple(entries),
+        )
+        if batch != EventBatch():
+            numbered = await self._fleet_service.call_store(
+                self._fleet_service.store.write_events, batch
+            )
+            self.scenarios = scenarios
+            self._publish(transitions, after, numbered)
 
-    def _event(self, transition: Transition) -> Event:
-        return self.events[transition.event_id]
-
-    def _show_all(
+    def _publish(
         self,
         transitions: list[Transition],
         after: dict[str, Event | None],
-        made: list[LogEntry],
+        entries: list[LogEntry],
     ) -> None:
-        """Make what was written what everybody sees."""
+        """Publish the committed changes."""
         for key, event in after.items():
             if event:
                 self.events[key] = event
             else:
                 self.events.pop(key, None)
-        for scope in {one.scope for one in transitions}:
-            self._incarnations[scope] = self._calendar.incarnation(scope)
-            self._show(scope)
-        self.moves.update(one.trigger.value for one in transitions)
-        for one in made:
-            self._fleet_service.publish(one)
-        if made:
+        for scope in {move.scope for move in transitions}:
+            self._incarnations[scope] = self._machine.incarnation(scope)
+            self._publish_scope(scope)
+        self.transition_counts.update(move.trigger.value for move in transitions)
+        for entry in entries:
+            self._fleet_service.publish(entry)
+        if entries:
             self.on_log_entry()
 
-    def _show(self, scope: str) -> None:
-        shown = PublishedScope(self._calendar.events_of(scope), self._calendar.incarnation(scope))
+    def _publish_scope(self, scope: str) -> None:
+        published = PublishedScope(self._machine.events_of(scope), self._machine.incarnation(scope))
         before = self.scopes.get(scope)
-        # An approval that is not yet enough shows nowhere in the document.
-        if before is None or before.incarnation != shown.incarnation:
-            self.scopes[scope] = shown
+        # An approval that is not yet enough does not show in the document.
+        if before is None or before.incarnation != published.incarnation:
+            self.scopes[scope] = published
 
     def _restore(self) -> None:
-        """Have a calendar of what is written down."""
-        self._calendar = EventStateMachine(
-            Snapshot(tuple(self.events.values()), self._incarnations)
-        )
+        """Make the state machine anew from the stored events."""
+        self._machine = EventStateMachine(Snapshot(tuple(self.events.values()), self._incarnations))
 
     def _rearm(self) -> None:
-        """Set the timer for what comes next."""
-        times = [at_s for at_s in (self._calendar.due_s(), self.book.due_s) if at_s is not None]
-        # What could not be written is due at once, and would be tried again and again.
+        """Set the timer to the next due time."""
+        times = [at_s for at_s in (self._machine.due_s(), self.scenarios.due_s) if at_s is not None]
+        # Changes that could not be stored are due at once, and would be tried without a pause.
         least_s = _RETRY_S if self._has_failed else 0.0
         wait_s = min(self._clock.wait_s(min(times)), _MOST_WAIT_S) if times else None
         self._set_timer(None if wait_s is None else max(least_s, wait_s))
@@ -234,14 +233,14 @@ class EventWriter:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._wake)
 
     def _wake(self) -> None:
-        self._put(self._follow).add_done_callback(self._look)
+        self._enqueue(self._follow).add_done_callback(self._report)
 
-    def _look(self, done: "asyncio.Future[Outcome]") -> None:
+    def _report(self, done: "asyncio.Future[Outcome]") -> None:
         if not done.cancelled() and (error := done.exception()):
             self._notify(f"an event is late: {error}")
 
     async def close(self) -> None:
-        """Let the writer end what it has begun, and move nothing any more."""
+        """Finish the jobs that have begun; make no further transition."""
         self._is_closed = True
         self._set_timer(None)
         if self._writer:

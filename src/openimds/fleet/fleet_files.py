@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.protocol.events.input import plans as event_plans
-from openimds.protocol.events.schedule import RecurringEvent
+from openimds.protocol.events.schedule import RecurringEvent, read_lines
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
 from openimds.vm.decode import decode
@@ -92,7 +91,7 @@ def fleet_contents(value: object) -> FleetFileContents:
     """
     parts = parse_fleet(value)
     return FleetFileContents(
-        [*parts.vms.values()], event_plans(parts.events), read_faults(parts.faults)
+        [*parts.vms.values()], read_lines(parts.events), read_faults(parts.faults)
     )
 
 

@@ -41,7 +41,7 @@ class ServerMetrics:
             "openimds_requests": self._requests_by_status(),
             "openimds_refusals": self._refusals_by_reason(),
             "openimds_throttled": dispatcher.throttled,
-            "openimds_event_moves": self._events_service.event_writer.moves,
+            "openimds_event_moves": self._events_service.event_writer.transition_counts,
             "openimds_faults_played": self._played,
             "openimds_unknown_callers": sum(dispatcher.unknown_callers.values()),
             "openimds_connections_refused": dispatcher.connections.refused,
@@ -60,9 +60,9 @@ class ServerMetrics:
         }
         if hook := self._hook:
             samples |= {
-                "openimds_event_hook_told": hook.told,
+                "openimds_event_hook_told": hook.delivered,
                 "openimds_event_hook_failures": hook.failed,
-                "openimds_event_hook_left_out": hook.left_out,
+                "openimds_event_hook_left_out": hook.skipped,
             }
         return samples
 

@@ -12,8 +12,8 @@ from openimds.events.writer import PublishedScope
 from openimds.facts.events import ANY, EventStatus, Trigger
 from openimds.facts.versions import SCHEDULED_EVENTS
 from openimds.protocol.events.event import Event, place_of
-from openimds.protocol.events.input import EventRequest, plans
-from openimds.protocol.events.schedule import RecurringEvent
+from openimds.protocol.events.request import EventRequest
+from openimds.protocol.events.schedule import read_lines
 from openimds.protocol.events.state_machine import TransitionRefusal
 from openimds.server.server import Server
 from openimds.testing.server_thread import ServerThread
@@ -145,7 +145,7 @@ class Events:
         name = vm if isinstance(vm, str) else vm.name
         scope, _ = place_of(self._vms.entry(name or self._under_test).vm)
         shown = self._server.events_service.event_writer.scopes.get(scope, PublishedScope())
-        found: dict[str, Any] = msgspec.json.decode(shown.bulletin(version).body)
+        found: dict[str, Any] = msgspec.json.decode(shown.document(version).body)
         return found
 
     def begin(self, lines: list[dict[str, object]], name: str = WHO) -> None:
@@ -155,8 +155,7 @@ class Events:
             ConfigError: a line that does not fit, or names a VM that is not there.
         """
         __tracebackhide__ = True
-        read: tuple[RecurringEvent, ...] = plans(lines)
-        self._stage.do(self._server.events_service.begin(name, read))
+        self._stage.do(self._server.events_service.begin(name, read_lines(lines)))
 
     def _order(self, trigger: Trigger, event: Which) -> Event:
         __tracebackhide__ = True

@@ -1,4 +1,4 @@
-"""The agenda over a store that forgets, or fails; time is set by hand."""
+"""An events service over a failing store, with a clock set by hand."""
 
 import asyncio
 import json
@@ -24,38 +24,38 @@ VMS: dict[str, Any] = {
 }
 
 
-class Room:
-    """An agenda, its store and its wall."""
+class EventsRun:
+    """An events service, its store and its wall clock."""
 
     def __init__(
         self, store: FailingStore | None = None, activity: ScopeActivity | None = None
     ) -> None:
         self.store = store or FailingStore()
         self.now_s = NOW_S
-        self.told: list[str] = []
+        self.notices: list[str] = []
         self.fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
         self.fleet_service = FleetService(
             self.store, self.fleet_index, lambda: self.now_s, self._open
         )
         self.clock = Clock(lambda: self.now_s, is_virtual=True)
         self.events_service = EventsService(
-            self.fleet_service, self.clock, self.told.append, activity
+            self.fleet_service, self.clock, self.notices.append, activity
         )
 
     async def _open(self, *_: object) -> None:
-        """No listener is ever wanted here."""
+        """Open nothing: no VM wants a listener."""
 
-    async def load(self) -> "Room":
+    async def load(self) -> "EventsRun":
         self.fleet_index.apply(self.fleet_index.plan(parse_fleet({"vms": VMS}).vms.values()))
         await self.events_service.load()
         return self
 
-    def shown(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
+    def document(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
         need = PendingEventsDocument("as-1", scope, version)
         return json.loads(self.events_service.cached(need, self.now_s).body)
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass as a server that slept does: what is due comes with the next job."""
+        """Let time pass without a timer: due transitions come with the next job."""
         self.now_s += seconds
         await self.events_service.set_clock(self.clock.state)
 
@@ -64,29 +64,29 @@ class Room:
         return await self.events_service.approve(PendingApproval(vm, scope, ids))
 
     async def log(self) -> list[tuple[str, str]]:
-        found = await self.fleet_service.call_store(self.store.log_entries, 0, 999)
-        return [(json.loads(one.body)["trigger"], one.who) for one in found]
+        entries = await self.fleet_service.call_store(self.store.log_entries, 0, 999)
+        return [(json.loads(entry.body)["trigger"], entry.who) for entry in entries]
 
     async def close(self) -> None:
         await self.events_service.close()
         self.store.fails.clear()
 
 
-async def until(is_so: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     for _ in range(100_000):
-        if is_so():
+        if condition():
             return
         await asyncio.sleep(0)
-    raise AssertionError(is_so)
+    raise AssertionError(condition)
 
 
-def play(work: Callable[[Room], Awaitable[None]], **room: Any) -> None:
-    async def whole() -> None:
-        here = await Room(**room).load()
+def run(work: Callable[[EventsRun], Awaitable[None]], **options: Any) -> None:
+    async def work_and_close() -> None:
+        events_run = await EventsRun(**options).load()
         try:
-            await work(here)
+            await work(events_run)
         finally:
-            await here.close()
-            here.fleet_service.close()
+            await events_run.close()
+            events_run.fleet_service.close()
 
-    asyncio.run(whole())
+    asyncio.run(work_and_close())

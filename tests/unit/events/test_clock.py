@@ -16,7 +16,7 @@ class Wall:
         return self.now_s
 
 
-def test_by_default_it_is_the_walls() -> None:
+def test_clock_is_the_wall_clock_by_default() -> None:
     wall = Wall()
     clock = Clock(wall, ClockState(0, NOW_S, 7))
     wall.now_s += 5
@@ -24,7 +24,7 @@ def test_by_default_it_is_the_walls() -> None:
     assert clock.offset_s == 0
 
 
-def test_it_is_set_put_forward_hurried_and_stopped() -> None:
+def test_virtual_clock_is_set_advanced_paced_and_stopped() -> None:
     wall = Wall()
     clock = Clock(wall, is_virtual=True)
     assert clock() == NOW_S
@@ -40,7 +40,7 @@ def test_it_is_set_put_forward_hurried_and_stopped() -> None:
     assert (clock(), clock.rate) == (999, 0)
 
 
-def test_it_goes_on_from_its_state_as_if_it_had_never_been_away() -> None:
+def test_clock_resumes_from_its_state() -> None:
     wall = Wall()
     clock = Clock(wall, is_virtual=True)
     clock.take(clock.planned(offset_s=500, rate=2))
@@ -49,7 +49,7 @@ def test_it_goes_on_from_its_state_as_if_it_had_never_been_away() -> None:
     assert again() == clock() == NOW_S + 520
 
 
-def test_it_tells_how_long_to_wait_by_the_wall() -> None:
+def test_wait_is_in_seconds_of_the_wall_clock() -> None:
     wall = Wall()
     clock = Clock(wall, is_virtual=True)
     assert clock.wait_s(NOW_S + 30) == 30
@@ -71,7 +71,7 @@ def test_it_tells_how_long_to_wait_by_the_wall() -> None:
         ({"rate": 10_001.0}, "rate"),
     ],
 )
-def test_what_no_clock_shows_is_refused(change: dict[str, float], where: str) -> None:
+def test_change_out_of_range_is_refused(change: dict[str, float], where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Clock(Wall(), is_virtual=True).planned(**change)
     assert caught.value.where == where

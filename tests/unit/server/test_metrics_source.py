@@ -51,7 +51,7 @@ def moved(samples: Samples) -> dict[Any, float]:
 
 
 def test_every_row_is_read_but_findings() -> None:
-    samples = samples_after_three_requests(Mock(told=1, failed=2, left_out=3))
+    samples = samples_after_three_requests(Mock(delivered=1, failed=2, skipped=3))
     assert samples.keys() == METRICS.keys() - {FINDINGS}
     assert samples["openimds_event_hook_failures"] == 2
     assert samples["openimds_requests_recorded"] == 3
@@ -64,7 +64,7 @@ def test_requests_and_refusals_are_summed_by_their_labels() -> None:
     assert moved(samples["openimds_refusals"]) == {"leaf_needs_text": 1}
 
 
-@pytest.mark.parametrize("hook", [None, Mock(told=1, failed=2, left_out=3)])
+@pytest.mark.parametrize("hook", [None, Mock(delivered=1, failed=2, skipped=3)])
 def test_hook_metrics_are_exposed_only_with_a_hook(hook: Any) -> None:
     text = exposition(samples_after_three_requests(hook)).decode()
     assert ("openimds_event_hook_failures_total 2.0\n" in text) is (hook is not None)

@@ -2,7 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, defstruct
 from starlette.requests import Request
@@ -32,26 +32,17 @@ from openimds.admin.problem import ProblemError, not_found
 from openimds.admin.services import AdminServices
 from openimds.errors import ConfigError
 from openimds.events.clock import CLOCK, Clock
-from openimds.events.log_format import EventLogLine, Moment, date_of, line, seconds_of
+from openimds.events.log_format import EventLogLine, Moment, date_of, line
 from openimds.events.scenario import Scenario
-from openimds.facts.events import ANY, EVENT_SOURCES, NEEDS, TYPES, EventStatus, Trigger
-from openimds.parameters import Parameter, describe, read_fields
+from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, EventStatus, Trigger
+from openimds.parameters import MisfitError, Parameter, read_fields
 from openimds.protocol.events.event import Event
-from openimds.protocol.events.input import (
-    MOST_PLANS,
-    MOST_VMS,
-    PLAN,
-    WISH,
-    EventRequest,
-    MemberKind,
-    members,
-    plans,
-)
+from openimds.protocol.events.request import REQUEST, read_request
+from openimds.protocol.events.schedule import MOST_LINES, SCENARIO, read_lines
 from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
 from openimds.vm.decode import decode
 
 _STATUSES = {RefusalReason.UNKNOWN: HTTPStatus.NOT_FOUND, RefusalReason.STATUS: HTTPStatus.CONFLICT}
-_SCENARIO = {"name": MemberKind.TEXT, "events": MemberKind.NAMES}
 _LONGEST_NAME = 256
 _BEGINNING = (float("-inf"), "")
 
@@ -87,7 +78,7 @@ class EventLogPage(Page[EventLogLine], frozen=True):
     """A page of the event log."""
 
 
-class ScenarioRun(Struct, frozen=True):
+class ScenarioLineView(Struct, frozen=True):
     """A line of a scenario; `next` is the time of its next event, null at the end."""
 
     type: str
@@ -100,7 +91,7 @@ class ScenarioView(Struct, frozen=True):
 
     name: str
     begun: Moment
-    events: list[ScenarioRun]
+    events: list[ScenarioLineView]
 
 
 class ScenarioPage(Page[ScenarioView], frozen=True):
@@ -116,30 +107,24 @@ class ClockView(Struct, frozen=True, rename="camel", kw_only=True):
     virtual: bool
 
 
-def _rows(kinds: dict[str, MemberKind]) -> list[Parameter]:
-    types: dict[MemberKind, type] = {
-        MemberKind.TEXT: str,
-        MemberKind.NUMBER: float,
-        MemberKind.WHOLE: int,
-        MemberKind.TRUTH: bool,
-        MemberKind.NAMES: tuple,
-    }
-    return [
-        Parameter(
-            name,
-            types[kind],
-            "",
-            required=name in {"type", "vms"},
-            minimum=1 if kind is MemberKind.NAMES else None,
-            maximum=MOST_VMS if kind is MemberKind.NAMES else None,
-        )
-        for name, kind in kinds.items()
-    ]
+def _printable_name(name: str) -> str:
+    if "/" in name or not name.isprintable():
+        raise MisfitError("a printable string without /")
+    return name
 
 
-EventInput = object_type("EventInput", _rows(WISH))
-ScenarioLineInput = object_type("ScenarioLineInput", _rows(PLAN))
-ClockInput = object_type("ClockInput", _rows(CLOCK))
+_SCENARIO_NAME = Parameter(
+    "name",
+    str,
+    "The name of the scenario.",
+    "api",
+    minimum=1,
+    maximum=_LONGEST_NAME,
+    convert=_printable_name,
+)
+EventInput = object_type("EventInput", REQUEST)
+ScenarioLineInput = object_type("ScenarioLineInput", SCENARIO)
+ClockInput = object_type("ClockInput", CLOCK)
 
 
 ScenarioInput = defstruct(
@@ -147,7 +132,7 @@ ScenarioInput = defstruct(
     [
         (
             "events",
-            Annotated[list_type(ScenarioLineInput), Meta(min_length=1, max_length=MOST_PLANS)],
+            Annotated[list_type(ScenarioLineInput), Meta(min_length=1, max_length=MOST_LINES)],
         ),
         ("name", Annotated[str, Meta(max_length=_LONGEST_NAME)] | UnsetType, UNSET),
     ],
@@ -162,7 +147,7 @@ async def list_events(services: AdminServices, request: Request) -> Answer:
     events = [
         event
         for event in sorted(services.events_service.events(), key=_place)
-        if _place(event) > after and (vm is None or vm in event.concerned)
+        if _place(event) > after and (vm is None or vm in event.vms)
     ]
     cursor = encode_cursor(_place(events[limit - 1])) if len(events) > limit else None
     return EventPage([event_view(event) for event in events[:limit]], cursor)
@@ -170,8 +155,7 @@ async def list_events(services: AdminServices, request: Request) -> Answer:
 
 async def declare_events(services: AdminServices, request: Request) -> Answer:
     """Declare an event for each scope that the request touches."""
-    body = decode(await body_of(request), "body.json")
-    wanted = _event_request(read_fields(_rows(WISH), body))
+    wanted = read_request(decode(await body_of(request), "body.json"))
     work = services.events_service.declare(wanted, caller(request))
     return EventPage([event_view(event) for event in await asyncio.shield(work)], None)
 
@@ -228,7 +212,7 @@ async def list_event_log(services: AdminServices, request: Request) -> Answer:
 
 async def list_scenarios(services: AdminServices, _: Request) -> Answer:
     """List the scenarios that were begun."""
-    scenarios = services.events_service.book.scenarios.values()
+    scenarios = services.events_service.scenarios.scenarios.values()
     return ScenarioPage([_scenario_view(scenario) for scenario in scenarios], None)
 
 
@@ -237,14 +221,12 @@ async def begin_scenario(services: AdminServices, request: Request) -> Answer:
     value = decode(await body_of(request), "body.json")
     fields = value if isinstance(value, dict) else {"events": value}
     others = {key: field for key, field in fields.items() if key != "events"}
-    name = str(members(others, "", _SCENARIO).get("name", "api"))
-    if not 0 < len(name) <= _LONGEST_NAME or "/" in name or not name.isprintable():
-        raise ConfigError("name", describe(name), "a short printable string without /")
-    lines = plans(fields.get("events"))
+    name = read_fields([_SCENARIO_NAME], others)["name"]
+    lines = read_lines(fields.get("events"))
     if not lines:
         raise ConfigError("events", "none", "a list of one or more events")
     await asyncio.shield(services.events_service.begin(name, lines))
-    return _scenario_view(services.events_service.book.scenarios[name])
+    return _scenario_view(services.events_service.scenarios.scenarios[name])
 
 
 async def end_scenario(services: AdminServices, request: Request) -> Answer:
@@ -263,14 +245,12 @@ async def get_clock(services: AdminServices, _: Request) -> Answer:
 async def set_clock(services: AdminServices, request: Request) -> Answer:
     """Set the clock of guests, advance it, or change its speed."""
     clock = services.events_service.clock
-    fields = read_fields(_rows(CLOCK), decode(await body_of(request), "body.json"))
-    now = fields.pop("now", None)
-    numbers = {name: float(field) for name, field in fields.items()}
-    now_s = seconds_of(now, "now") if isinstance(now, str) else None
+    change = read_fields(CLOCK, decode(await body_of(request), "body.json"))
+    now_s = change.pop("now", None)
     if not clock.is_virtual:
         detail = "This server runs with the real clock; start it with --virtual-clock"
         raise ProblemError(HTTPStatus.CONFLICT, detail)
-    state = clock.planned(now_s=now_s, **numbers)
+    state = clock.planned(now_s=now_s, **change)
     await asyncio.shield(services.events_service.set_clock(state))
     return _clock_view(clock)
 
@@ -283,7 +263,7 @@ def event_view(event: Event) -> EventView:
         type=event.event_type,
         status=event.status,
         scope=event.scope,
-        vms=event.concerned,
+        vms=event.vms,
         resources=event.resources,
         not_before=date_of(event.not_before_s),
         duration_s=event.duration_s,
@@ -299,9 +279,9 @@ def event_view(event: Event) -> EventView:
 
 def _scenario_view(scenario: Scenario) -> ScenarioView:
     runs = [
-        ScenarioRun(
-            run.plan.event_type,
-            run.plan.vms,
+        ScenarioLineView(
+            run.recurring.event_type,
+            run.recurring.vms,
             None if run.next_s is None else date_of(run.next_s),
         )
         for run in scenario.runs
@@ -316,16 +296,6 @@ def _clock_view(clock: Clock) -> ClockView:
         rate=clock.rate,
         virtual=clock.is_virtual,
     )
-
-
-def _event_request(fields: dict[str, object]) -> EventRequest:
-    renamed = {"type": "event_type", "in_s": "notice_s", "failure": "is_failure"}
-    values: dict[str, Any] = {
-        renamed.get(name, name): field for name, field in fields.items() if name != "not_before"
-    }
-    if "not_before" in fields:
-        values["not_before_s"] = seconds_of(str(fields["not_before"]), "not_before")
-    return EventRequest(**{"needs": ANY, **values})
 
 
 def _place(event: Event) -> tuple[float, str]:
@@ -373,7 +343,7 @@ _LOG_LINE = EventLogLine(
 _SCENARIO_VIEW = ScenarioView(
     "soak",
     "2026-11-22T19:54:46.000Z",
-    [ScenarioRun("Freeze", ("web-1",), "2026-11-22T19:54:46.000Z")],
+    [ScenarioLineView("Freeze", ("web-1",), "2026-11-22T19:54:46.000Z")],
 )
 _CLOCK_VIEW = ClockView(now="2026-11-22T20:09:46.000Z", offset_s=900.0, rate=1.0, virtual=True)
 _ORDERS = (

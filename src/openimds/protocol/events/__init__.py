@@ -1,7 +1,10 @@
-"""Scheduled events as values: what they are, how they go on, what a VM sees of them.
+"""Scheduled events as values: requests, their states, and the document that a VM reads.
 
-Rules of the room are those of `core`: times, ids and names are arguments. `event` is one event and
-what may be declared; `calendar` leads all of them through their lives and counts incarnations;
-`bulletin` writes the document of a scope at an api-version and reads approvals; `plans` says when
-events come by themselves; `wishes` reads what a person writes.
+Rules of the room. As in all of `protocol`, times, ids and names are arguments. `request` is the
+operator's request for an event; `event` completes it for one scope; `state_machine` moves all
+events through their states and counts incarnations; `document` writes the scheduled-events document
+of a scope at an api-version and reads approvals; `schedule` repeats a request on its own.
+
+Theory. One struct, `EventRequest`, holds the members of a request. `Event` and `RecurringEvent`
+extend it, and `event.prepare` alone fills in the values that are usual for a type.
 """

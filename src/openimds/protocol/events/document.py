@@ -1,10 +1,10 @@
-"""The scheduled-events document as a VM sees it, and the approvals that a VM sends.
+"""The scheduled-events document of a scope, and the approvals that a VM sends.
 
-Azure turns the feature on for a service when it first asks, shows an empty document for a while,
-and turns it off after a day without a request. That is a nuisance in a test, so nobody has to use
-`ScopeActivity`; without it every scope is active. While a scope is not active its document is that
-of a scope before its first event: empty, with the first incarnation. So an equal incarnation still
-means an equal document.
+Azure turns the feature on with the first request of a scope, shows an empty document for a while,
+and turns it off after a day without a request. That hinders tests, so `ScopeActivity` is optional;
+without it every scope is active. The document of an inactive scope is that of a scope before its
+first event: empty, with the first incarnation. So an equal incarnation still means an equal
+document.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,25 +20,25 @@ from openimds.protocol.events.event import Event
 
 MOST_IDS = 100
 LONGEST_ID = 64
-"""More ids, or a longer one, is no approval that any client sends; an EventId has 36 letters."""
+"""No client sends more ids, or a longer one; an EventId has 36 letters."""
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 def document(events: Iterable[Event], incarnation: int, version: str) -> bytes:
-    """Return the document of a scope at an api-version of scheduled events, as on the wire."""
+    """Return the document of a scope at an api-version, as on the wire."""
     types, members = _visible_types(version), _members(version)
-    shown = [
+    events_shown = [
         {name: read(event) for name, read in members.items()}
         for event in events
         if event.event_type in types
     ]
-    return msgspec.json.encode({"DocumentIncarnation": incarnation, "Events": shown})
+    return msgspec.json.encode({"DocumentIncarnation": incarnation, "Events": events_shown})
 
 
 def http_date(at_s: float) -> str:
-    """Return a time as in `Mon, 19 Sep 2016 18:29:47 GMT`, whatever the locale."""
+    """Return a time as in `Mon, 19 Sep 2016 18:29:47 GMT`, in any locale."""
     at = datetime.fromtimestamp(at_s, UTC)
     day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
     return f"{day}, {at.day:02} {month} {at.year:04} {at:%H:%M:%S} GMT"
@@ -85,7 +85,7 @@ class _StartRequest(Struct):
 
 
 class _Approval(Struct):
-    """The body of an approval; other members (old samples have DocumentIncarnation) are ignored."""
+    """The body of an approval; other members, such as DocumentIncarnation, are ignored."""
 
     requests: Annotated[list[_StartRequest], Meta(min_length=1, max_length=MOST_IDS)] = field(
         name="StartRequests"
@@ -98,7 +98,7 @@ _APPROVAL = msgspec.json.Decoder(_Approval)
 def read_approval(body: bytes) -> tuple[str, ...] | None:
     """Return the event ids that a VM approves, or None if the body is malformed.
 
-    The content type does not matter: curl sends this as a form (S5).
+    The content type does not matter: curl sends approvals as a form (S5).
     """
     try:
         return tuple(request.event_id for request in _APPROVAL.decode(body).requests)
@@ -108,7 +108,7 @@ def read_approval(body: bytes) -> tuple[str, ...] | None:
 
 
 class ScopeActivity:
-    """When each scope began to ask, and when it asked last. Times are seconds on any clock."""
+    """The first and the last request of each scope, in seconds on any clock."""
 
     __slots__ = ("_delay_s", "_idle_s", "_times")
 
@@ -121,10 +121,10 @@ class ScopeActivity:
         self._times: dict[str, tuple[float, float]] = {}
 
     def asks(self, scope: str, now_s: float) -> bool:
-        """Note a request of a scope, and tell whether its events are visible."""
+        """Note a request of a scope; tell whether its events are visible."""
         first_s, last_s = self._times.get(scope, (now_s, now_s))
         if now_s < last_s:
-            first_s -= last_s - now_s  # The clock was set back, and with it what it has measured.
+            first_s -= last_s - now_s  # The clock was set back, and its earlier times with it.
         elif now_s - last_s >= self._idle_s:
             first_s = now_s
         self._times[scope] = (first_s, now_s)

@@ -1,8 +1,8 @@
-"""Events that come by themselves: every so often, or at random with a seed.
+"""Recurring events: at fixed intervals, or at random with a seed.
 
-A plan is a pure function of time: what it brings in an interval does not depend on what was asked
-before or on how the time is cut, so nothing has to be remembered over a restart but the plan, and
-the same plan brings the same events everywhere.
+The times of a recurring event are a pure function of time: those in an interval depend neither on
+earlier calls nor on how time is cut into intervals. So a restart needs only the recurring event
+itself, and equal ones come at equal times everywhere.
 """
 
 from collections.abc import Iterator
@@ -10,119 +10,105 @@ from hashlib import sha256
 from itertools import islice, takewhile
 from math import floor, log
 
-from msgspec import Struct
-
 from openimds.errors import ConfigError
-from openimds.facts.events import ANY
-from openimds.parameters import describe
-from openimds.protocol.events.event import MOST_S, Declaration, check
+from openimds.parameters import Parameter, describe, read_fields
+from openimds.protocol.events.request import MOST_S, SHARED, EventRequest, fields_of
 
 LEAST_S = 1
-"""Events that come faster than once a second are a flood, not a plan."""
+"""The shortest interval: events that come faster than once a second are a flood."""
+MOST_LINES = 1000
+"""The most lines of a scenario."""
 
 _GAPS_PER_WINDOW = 16
-_NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
-class RecurringEvent(Struct, frozen=True):
-    """Declarations that repeat from `first_s` on, at most `count` of them; 0 is without end.
+class RecurringEvent(EventRequest, frozen=True, kw_only=True):
+    """A request that repeats from `first_s` on, at most `count` times; 0 is without end.
 
-    Either `every_s` is the time between two of them, or `mean_s` is the mean time, and each moment
-    is as likely as any other: a Poisson process that `seed` fixes. The other members are those of
-    a declaration.
+    Either `every_s` is the interval, or `mean_s` is the mean interval of a Poisson process that
+    `seed` fixes: each moment is as likely as any other. The other of the two is 0.
     """
 
-    event_type: str
-    vms: tuple[str, ...]
     first_s: float
     every_s: float = 0
     mean_s: float = 0
     seed: str = ""
     count: int = 0
-    notice_s: float | None = None
-    duration_s: int | None = None
-    life_s: float | None = None
-    description: str | None = None
-    source: str | None = None
-    needs: str = ANY
 
 
-def check_plan(plan: RecurringEvent) -> None:
-    """Check that a plan can be followed, and that what it declares can be an event.
+SCENARIO: tuple[Parameter, ...] = (
+    *SHARED,
+    Parameter(
+        "at_s", float, "Seconds from the begin of the scenario.", 0.0, minimum=0, maximum=MOST_S
+    ),
+    Parameter("notice_s", float, "Notice before NotBefore, in seconds.", minimum=0, maximum=MOST_S),
+    Parameter("every_s", float, "Seconds between two events.", minimum=LEAST_S, maximum=MOST_S),
+    Parameter("mean_s", float, "Mean seconds between two events.", minimum=LEAST_S, maximum=MOST_S),
+    Parameter("seed", str, "The seed of random times."),
+    Parameter("count", int, "The number of events; 0 is without end.", minimum=0),
+)
+"""The members of a line of a scenario."""
+
+
+def read_lines(value: object, where: str = "events") -> tuple[RecurringEvent, ...]:
+    """Read the lines of a scenario; their times count from its beginning.
 
     Raises:
-        ConfigError: it cannot; the text says which part, and what would be right.
+        ConfigError: with the path of the mistake, such as `events[0].type`.
     """
-    if bool(plan.every_s) == bool(plan.mean_s):
-        seen = "both every_s and mean_s" if plan.every_s else "neither every_s nor mean_s"
-        raise ConfigError("plan", seen, "one of the two")
-    for where, span_s in (("every_s", plan.every_s), ("mean_s", plan.mean_s)):
-        if span_s and not LEAST_S <= span_s <= MOST_S:
-            raise ConfigError(where, describe(span_s), f"seconds from {LEAST_S} to {MOST_S}")
-    if plan.count < 0:
-        raise ConfigError("count", describe(plan.count), "a number of events, or 0 for no end")
-    check(declaration(plan, _NO_ID, "", plan.vms))
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MOST_LINES:
+        raise ConfigError(where, describe(value), f"a list of at most {MOST_LINES} events")
+    return tuple(_line(line, f"{where}[{place}]") for place, line in enumerate(value))
 
 
-def declaration(
-    plan: RecurringEvent,
-    event_id: str,
-    scope: str,
-    concerned: tuple[str, ...],
-    resources: tuple[str, ...] = (),
-) -> Declaration:
-    """Return what a plan declares each time, for those of its VMs that are in one scope."""
-    return Declaration(
-        event_id=event_id,
-        event_type=plan.event_type,
-        scope=scope,
-        concerned=concerned,
-        resources=resources,
-        notice_s=plan.notice_s,
-        duration_s=plan.duration_s,
-        life_s=plan.life_s,
-        description=plan.description,
-        source=plan.source,
-        needs=plan.needs,
-    )
+def _line(value: object, where: str) -> RecurringEvent:
+    members = read_fields(SCENARIO, value, where)
+    intervals = {"every_s", "mean_s"} & members.keys()
+    if len(intervals) > 1:
+        raise ConfigError(where, "both every_s and mean_s", "one of the two")
+    if not intervals:
+        members |= {"every_s": LEAST_S, "count": 1}
+    return RecurringEvent(**fields_of(members))
 
 
-def occurrences(plan: RecurringEvent, from_s: float, until_s: float) -> Iterator[float]:
-    """Yield the times of a plan from `from_s` on and before `until_s`, in order."""
-    # A plan that ends is counted from its first event; an endless one is entered where it is asked.
-    times = _times(plan, plan.first_s if plan.count else from_s)
-    counted = islice(times, plan.count or None)
+def occurrences(recurring: RecurringEvent, from_s: float, until_s: float) -> Iterator[float]:
+    """Yield the times of a recurring event from `from_s` on and before `until_s`, in order."""
+    # With a count the times are counted from the first; an endless series is entered at `from_s`.
+    times = _times(recurring, recurring.first_s if recurring.count else from_s)
+    counted = islice(times, recurring.count or None)
     return (at_s for at_s in takewhile(lambda at_s: at_s < until_s, counted) if at_s >= from_s)
 
 
-def _times(plan: RecurringEvent, from_s: float) -> Iterator[float]:
-    """Yield the times of an endless plan, beginning not later than with the first at `from_s`."""
-    width_s = plan.every_s or plan.mean_s * _GAPS_PER_WINDOW
+def _times(recurring: RecurringEvent, from_s: float) -> Iterator[float]:
+    """Yield endless times, beginning not later than with the first at `from_s`."""
+    width_s = recurring.every_s or recurring.mean_s * _GAPS_PER_WINDOW
     # One window earlier, for a time at the very end of it that is rounded to the start of the next.
-    window = max(0, floor((from_s - plan.first_s) / width_s) - 1)
+    window = max(0, floor((from_s - recurring.first_s) / width_s) - 1)
     while True:
         # By multiplication, so that a window's edges do not depend on where the walk began.
-        start_s = plan.first_s + window * width_s
-        if plan.every_s:
+        start_s = recurring.first_s + window * width_s
+        if recurring.every_s:
             yield start_s
         else:
-            yield from _random_times(plan, window, start_s)
+            yield from _random_times(recurring, window, start_s)
         window += 1
 
 
-def _random_times(plan: RecurringEvent, window: int, start_s: float) -> Iterator[float]:
+def _random_times(recurring: RecurringEvent, window: int, start_s: float) -> Iterator[float]:
     """Yield the times in one window.
 
     The gaps of a Poisson process have no memory, so that each window may begin anew.
     """
-    at_s, length_s, gap = 0.0, plan.mean_s * _GAPS_PER_WINDOW, 0
-    while (at_s := at_s - plan.mean_s * log(_chance(plan.seed, window, gap))) < length_s:
+    at_s, length_s, gap = 0.0, recurring.mean_s * _GAPS_PER_WINDOW, 0
+    while (at_s := at_s - recurring.mean_s * log(_chance(recurring.seed, window, gap))) < length_s:
         yield start_s + at_s
         gap += 1
 
 
 def _chance(seed: str, window: int, gap: int) -> float:
-    """Return a number above 0 and at most 1 that these three always have."""
+    """Return a number above 0 and at most 1, always the same for these three."""
     # Not `random`: its numbers may change with the release of Python.
     text = f"openimds\0plan\0{seed}\0{window}\0{gap}"
     digest = sha256(text.encode(errors="surrogatepass")).digest()

@@ -1,4 +1,4 @@
-"""The document equals the recordings of spec S34 and S38 byte for byte; any body can be read."""
+"""The document equals the recordings S34 and S38; any body can be read."""
 
 import json
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ MAINTENANCE = Event(
     event_type="Freeze",
     scope="set:as-1",
     status=EventStatus.SCHEDULED,
-    concerned=("web-1",),
+    vms=("web-1",),
     resources=("xxxx",),
     not_before_s=at(2019, 9, 26, 15, 15, 21),
     duration_s=9,
@@ -116,21 +116,21 @@ REBOOT = replace(
     ],
     ids=["Freeze of 2019", "Preempt of 2024", "Started of 2021", "user Reboot of 2021"],
 )
-def test_the_document_is_as_it_was_recorded(
+def test_document_equals_its_recording(
     event: Event, incarnation: int, version: str, recorded: str
 ) -> None:
     assert document([event], incarnation, version) == recorded.encode()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_without_events_the_list_is_empty(version: str) -> None:
+def test_document_without_events_has_an_empty_list(version: str) -> None:
     assert document([], 1, version) == b'{"DocumentIncarnation":1,"Events":[]}'
 
 
 def members(version: str, event: Event = MAINTENANCE) -> dict[str, Any]:
-    [shown] = json.loads(document([event], 7, version))["Events"]
-    assert isinstance(shown, dict)
-    return shown
+    [members] = json.loads(document([event], 7, version))["Events"]
+    assert isinstance(members, dict)
+    return members
 
 
 FIRST_MEMBERS = "EventId EventStatus EventType ResourceType Resources NotBefore"
@@ -149,11 +149,11 @@ FIRST_MEMBERS = "EventId EventStatus EventType ResourceType Resources NotBefore"
         ("2024-07-09", " Description EventSource DurationInSeconds"),
     ],
 )
-def test_a_version_has_its_members_in_order(version: str, more: str) -> None:
+def test_version_has_its_members_in_order(version: str, more: str) -> None:
     assert " ".join(members(version)) == FIRST_MEMBERS + more
 
 
-def test_the_preview_puts_an_underscore_before_names() -> None:
+def test_preview_version_puts_an_underscore_before_names() -> None:
     event = replace(MAINTENANCE, resources=("WestNO_0", "WestNO_1"))
     assert members("2017-03-01", event)["Resources"] == ["_WestNO_0", "_WestNO_1"]
     assert members("2017-08-01", event)["Resources"] == ["WestNO_0", "WestNO_1"]
@@ -169,34 +169,34 @@ def test_the_preview_puts_an_underscore_before_names() -> None:
         ("2024-07-09", "SpotRebalanceRecommendation"),
     ],
 )
-def test_a_version_hides_later_types(version: str, newest_type: str) -> None:
+def test_version_hides_later_types(version: str, newest_type: str) -> None:
     events = [replace(MAINTENANCE, event_type=row.name) for row in TYPES]
-    shown = [one["EventType"] for one in json.loads(document(events, 3, version))["Events"]]
+    visible = [event["EventType"] for event in json.loads(document(events, 3, version))["Events"]]
     types = [row.name for row in TYPES]
-    assert shown == types[: types.index(newest_type) + 1]
+    assert visible == types[: types.index(newest_type) + 1]
 
 
-def test_events_stand_in_the_order_in_which_they_are_given() -> None:
-    shown = json.loads(document([EVICTION, MAINTENANCE, STARTED], 3, NEWEST))["Events"]
-    assert [one["EventId"] for one in shown] == [
+def test_events_keep_their_order() -> None:
+    events = json.loads(document([EVICTION, MAINTENANCE, STARTED], 3, NEWEST))["Events"]
+    assert [event["EventId"] for event in events] == [
         EVICTION.event_id,
         MAINTENANCE.event_id,
         STARTED.event_id,
     ]
 
 
-def test_a_started_event_has_no_start_any_more_at_any_version() -> None:
+def test_started_event_has_an_empty_not_before() -> None:
     assert {members(version, STARTED)["NotBefore"] for version in VERSIONS} == {""}
 
 
 @given(st.integers(0, 253402300799))
 @example(1474309787)  # Mon, 19 Sep 2016 18:29:47 GMT
-def test_dates_are_those_of_the_standard_library(at_s: int) -> None:
+def test_http_date_equals_the_standard_library(at_s: int) -> None:
     expected = format_datetime(datetime.fromtimestamp(at_s, UTC), usegmt=True)
     assert http_date(at_s) == expected
 
 
-def test_the_example_date_of_the_document() -> None:
+def test_http_date_equals_the_documented_example() -> None:
     assert http_date(1474309787) == "Mon, 19 Sep 2016 18:29:47 GMT"
 
 
@@ -217,7 +217,7 @@ def test_the_example_date_of_the_document() -> None:
         (b'{"StartRequests":[{"EventId":"' + b"A" * 64 + b'"}]}', ("A" * 64,)),
     ],
 )
-def test_the_ids_of_an_approval_are_read(body: bytes, ids: tuple[str, ...]) -> None:
+def test_ids_of_an_approval_are_read(body: bytes, ids: tuple[str, ...]) -> None:
     assert read_approval(body) == ids
 
 
@@ -248,7 +248,7 @@ def test_the_ids_of_an_approval_are_read(body: bytes, ids: tuple[str, ...]) -> N
     ],
     ids=lambda body: repr(body[:40]),
 )
-def test_a_malformed_approval_is_nothing(body: bytes) -> None:
+def test_malformed_approval_is_none(body: bytes) -> None:
     assert read_approval(body) is None
 
 
@@ -263,15 +263,15 @@ values = st.recursive(
 
 
 @given(st.binary() | values.map(lambda value: json.dumps(value).encode()))
-def test_no_body_is_too_much(body: bytes) -> None:
+def test_any_body_is_read_or_none(body: bytes) -> None:
     ids = read_approval(body)
     assert ids is None or 1 <= len(ids) <= 100
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1))
-def test_every_list_of_ids_is_read_as_it_was_written(ids: list[str]) -> None:
-    body = json.dumps({"StartRequests": [{"EventId": one} for one in ids]}).encode()
-    fits = len(ids) <= 100 and all(len(one) <= 64 for one in ids)
+def test_any_list_of_ids_within_the_bounds_is_read(ids: list[str]) -> None:
+    body = json.dumps({"StartRequests": [{"EventId": event_id} for event_id in ids]}).encode()
+    fits = len(ids) <= 100 and all(len(event_id) <= 64 for event_id in ids)
     assert read_approval(body) == (tuple(ids) if fits else None)
 
 
@@ -281,7 +281,7 @@ def test_events_are_visible_five_minutes_after_the_first_request() -> None:
     assert seen == [False, False, False, True, True]
 
 
-def test_a_scope_that_is_silent_for_a_day_begins_anew() -> None:
+def test_scope_that_is_idle_for_a_day_begins_anew() -> None:
     activity = ScopeActivity(delay_s=10)
     times = (0.0, 10.0, 86409.9, 86409.9 + 86400, 86419.9 + 86400)
     assert [activity.asks("vm:a", at_s) for at_s in times] == [False, True, True, False, True]
@@ -295,11 +295,11 @@ def test_scopes_are_counted_apart() -> None:
 
 
 @pytest.mark.parametrize("idle_s, is_visible", [(20, True), (9, False)])
-def test_the_spans_can_be_set(idle_s: float, is_visible: bool) -> None:
+def test_idle_span_can_be_set(idle_s: float, is_visible: bool) -> None:
     activity = ScopeActivity(delay_s=5, idle_s=idle_s)
     activity.asks("vm:a", 0.0)
     assert activity.asks("vm:a", 10.0) == is_visible
 
 
-def test_without_a_delay_everything_is_visible_at_once() -> None:
+def test_events_are_visible_at_once_without_a_delay() -> None:
     assert ScopeActivity(delay_s=0).asks("vm:a", 0.0)

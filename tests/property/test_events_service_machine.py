@@ -1,4 +1,4 @@
-"""The agenda over SQLite against the model of the calendar: restarts, kills and full disks."""
+"""The events service over SQLite against a model: restarts, kills and full disks."""
 
 import asyncio
 import json
@@ -26,14 +26,14 @@ from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, LogEntry, StoreError
 from openimds.fleet.store.sqlite import SqliteStore
 from openimds.protocol.events.event import Event
-from openimds.protocol.events.input import EventRequest
+from openimds.protocol.events.request import EventRequest
 from openimds.protocol.events.state_machine import TransitionRefusal
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
 from openimds.vm.fleet_file import parse_fleet
 from tests.property.test_events_machine import FLEET, NOTICE, Model, scopes
 
 T = TypeVar("T")
-SAID: dict[str, Any] = {
+VALUES: dict[str, Any] = {
     **{
         f"p-{n}": {"compute": {"vmScaleSetName": "pool", "placementGroupId": "1"}}
         for n in (1, 2, 3)
@@ -46,17 +46,17 @@ VERSION = "2024-07-09"
 
 
 class FullStore(SqliteStore):
-    """Has no room at the next step, if it is told so."""
+    """Has no room while `is_full`."""
 
     is_full = False
 
-    def write_events(self, moves: EventBatch) -> list[LogEntry]:
+    def write_events(self, batch: EventBatch) -> list[LogEntry]:
         if self.is_full:
             raise StoreError("the disk is full")
-        return super().write_events(moves)
+        return super().write_events(batch)
 
 
-class Machine(RuleBasedStateMachine):
+class EventsServiceMachine(RuleBasedStateMachine):
     """A fleet whose server dies now and then."""
 
     @initialize()
@@ -66,23 +66,25 @@ class Machine(RuleBasedStateMachine):
         self.now_s = 1_700_000_000.0
         self.model = Model()
         self.documents: dict[tuple[str, int], bytes] = {}
-        self.desks: list[FleetService] = []
+        self.services: list[FleetService] = []
         self.ids: list[str] = []
         self.open()
 
     def open(self) -> None:
         fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
-        fleet_index.apply(fleet_index.plan(parse_fleet({"vms": SAID}).vms.values()))
+        fleet_index.apply(fleet_index.plan(parse_fleet({"vms": VALUES}).vms.values()))
         self.store = FullStore(Path(self.folder.name) / "fleet.db")
-        self.fleet_service = FleetService(self.store, fleet_index, lambda: self.now_s, self.nothing)
-        self.desks.append(self.fleet_service)
+        self.fleet_service = FleetService(
+            self.store, fleet_index, lambda: self.now_s, self.open_no_listener
+        )
+        self.services.append(self.fleet_service)
         self.events_service = EventsService(
             self.fleet_service, Clock(lambda: self.now_s), lambda _: None
         )
         self.run(self.events_service.load())
 
-    async def nothing(self, *_: object) -> None:
-        """No listener is wanted."""
+    async def open_no_listener(self, *_: object) -> None:
+        """Open nothing: no VM wants a listener."""
 
     def run(self, work: Awaitable[T]) -> T:
         self.model.move(self.now_s)
@@ -100,8 +102,8 @@ class Machine(RuleBasedStateMachine):
         self, scope: str, kind: str, many: int, needs: str, life_s: float, is_failure: bool
     ) -> None:
         vms = FLEET[scope][:many]
-        wish = EventRequest(kind, tuple(vms), needs=needs, life_s=life_s, is_failure=is_failure)
-        (event,) = self.run(self.events_service.declare(wish, "me"))
+        request = EventRequest(kind, tuple(vms), needs=needs, life_s=life_s, is_failure=is_failure)
+        (event,) = self.run(self.events_service.declare(request, "me"))
         self.ids.append(event.event_id)
         self.model.declare(
             {
@@ -125,17 +127,17 @@ class Machine(RuleBasedStateMachine):
         self.tick()
         self.store.is_full = is_full
         need = PendingApproval(name, scope, (event_id.lower(),))
-        made = self.run(self.events_service.approve(need))
+        reply = self.run(self.events_service.approve(need))
         self.store.is_full = False
         event = self.model.known(event_id, scope)
         if event is None:
-            assert made == Failed("malformed_events")
+            assert reply == Failed("malformed_events")
         elif event["started_s"] is not None or name in event["approved"]:
-            assert made == Approved()
+            assert reply == Approved()
         elif is_full:
-            assert made == Failed("unavailable")
+            assert reply == Failed("unavailable")
         else:
-            assert made == Approved()
+            assert reply == Approved()
             event["approved"].add(name)
             if event["needs"] == "any" or event["approved"] >= set(event["vms"]):
                 self.model.start(event, self.now_s)
@@ -165,42 +167,44 @@ class Machine(RuleBasedStateMachine):
 
     @rule(is_killed=st.booleans())
     def restart(self, is_killed: bool) -> None:
-        """A killed server closes nothing: what it acknowledged has to be in the file."""
+        """A killed server closes nothing: every acknowledged change has to be in the file."""
         if not is_killed:
             self.run(self.events_service.close())
             self.fleet_service.close()
-            self.desks.remove(self.fleet_service)
+            self.services.remove(self.fleet_service)
         self.open()
 
     @invariant()
     def agrees(self) -> None:
         self.tick()
         for scope, vms in FLEET.items():
-            held = [
+            documents = [
                 self.events_service.cached(PendingEventsDocument(vm, scope, VERSION), self.now_s)
                 for vm in vms
             ]
-            assert all(one is held[0] for one in held)
-            body = json.loads(held[0].body)
+            assert all(document is documents[0] for document in documents)
+            body = json.loads(documents[0].body)
             incarnation = body["DocumentIncarnation"]
             assert incarnation == self.model.incarnations[scope]
-            assert held[0].body == self.documents.setdefault((scope, incarnation), held[0].body)
+            assert documents[0].body == self.documents.setdefault(
+                (scope, incarnation), documents[0].body
+            )
             names = ("EventId", "EventStatus", "EventType", "Resources")
-            shown = [tuple(event[name] for name in names) for event in body["Events"]]
-            assert shown == self.model.shown(scope, VERSION)
+            events = [tuple(event[name] for name in names) for event in body["Events"]]
+            assert events == self.model.events_shown(scope, VERSION)
 
     def teardown(self) -> None:
         if not hasattr(self, "loop"):
             return
-        for fleet_service in self.desks:
+        for fleet_service in self.services:
             fleet_service.close()
         self.loop.close()
         self.folder.cleanup()
 
 
-def test_nothing_is_lost_whatever_happens_to_the_server() -> None:
+def test_no_event_is_lost_over_restarts_kills_and_full_disks() -> None:
     run_state_machine_as_test(
-        Machine,
+        EventsServiceMachine,
         settings=settings(
             max_examples=25,
             stateful_step_count=20,
