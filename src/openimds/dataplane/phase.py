@@ -1,8 +1,8 @@
 """The phases of a connection and the table of transitions between them.
 
-Reading and writing go on side by side, as the two sides of h11's state machine do. The phase says
-how far the reading has come; the queue of owed responses says what the writing waits for. Reading
-pauses, in any phase, while the first owed response is not ready or the peer does not read.
+Reading and writing go on side by side, as the two sides of h11's state machine do. The phase is the
+progress of the reading; the progress of the writing is the queue of owed responses. Reading pauses,
+in any phase, while the first owed response is pending or the peer does not read.
 
 | phase        | BEGIN        | HEAD_END     | END  | STOP     | CLOSE  |
 |--------------|--------------|--------------|------|----------|--------|

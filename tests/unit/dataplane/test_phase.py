@@ -1,4 +1,4 @@
-"""The state machine of a connection: each row of its table happens, and no other transition."""
+"""The state machine of a connection: each row of its table, and no other."""
 
 from collections.abc import Awaitable, Callable
 from itertools import product

@@ -6,6 +6,6 @@ Everything has a bound: requests per VM, bytes over all requests, the size of ea
 Unknown callers share one ring, so none of them can displace the requests of a VM. While nothing is
 kept and no subscriber follows, the data plane is not observed and pays nothing.
 
-Theory. `redact` reduces bytes to what may be kept; `recorder` keeps the records and passes them to
-subscribers as they arrive. `protocol.lint` judges them.
+Theory. `redact` removes secrets and cuts long values; `recorder` keeps the records and passes them
+to subscribers as they arrive. `protocol.lint` judges them.
 """
