@@ -46,9 +46,9 @@ def test_a_kernel_that_forbids_it_is_said_to_and_what_helps(place: Place) -> Non
     got = place.run("--", "echo", "it ran", instead=before)
     assert (got.returncode, got.stdout) == (1, "")
     assert got.stderr == (
-        "openimds: no private network: user.max_user_namespaces is 0; type `sudo sysctl "
-        "user.max_user_namespaces=10000`, or leave the address alone and point clients at "
-        "`openimds serve` by `openimds env`\n"
+        "openimds: network namespaces are unavailable: user.max_user_namespaces is 0; type `sudo "
+        "sysctl user.max_user_namespaces=10000`, or type `openimds serve`, and point clients at it "
+        "with `openimds env`\n"
     )
     assert place.processes() == set()
 
@@ -92,6 +92,7 @@ def test_without_any_proc_that_fits_there_is_no_cell(place: Place) -> None:
     got = place.run("--", "echo", "it ran", instead=others)
     assert (got.returncode, got.stdout) == (1, "")
     assert got.stderr == (
-        "openimds: no private network: /proc shows other processes than ours here\n"
+        "openimds: network namespaces are unavailable: /proc shows the processes of another "
+        "namespace; mount a /proc of this one\n"
     )
     assert place.processes() == set()

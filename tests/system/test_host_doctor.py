@@ -27,13 +27,24 @@ def test_nothing_is_wrong_with_a_machine_that_serves_nothing(tmp_path: Path) -> 
     ended = run("doctor", "--json", *FREE, cwd=tmp_path)
     said = found(ended.stdout)
     assert [*said] == [
-        *("python", "tools", "private network", "settings", "fleet", "state", "server", "ports"),
+        *(
+            "python",
+            "tools",
+            "unprivileged namespaces",
+            "settings",
+            "fleet",
+            "state",
+            "server",
+            "ports",
+        ),
         *("open files", "clock", "address", "host", *(["firewall"] if "firewall" in said else [])),
     ]
     assert [one for row in said.values() for one in row if one[0] == "wrong"] == []
     assert ended.returncode == 0
     state = f"{tmp_path}/state/openimds"
-    assert said["state"] == [("note", f"{state}: no such file or directory", "a server makes it")]
+    assert said["state"] == [
+        ("note", f"{state}: no such file or directory", "openimds serve makes it")
+    ]
     assert said["fleet"] == [
         ("note", "no fleet file is named", "--fleet PATH, or openimds vm put"),
     ]
@@ -88,7 +99,9 @@ def test_a_listener_that_is_no_address_and_programs_that_are_missing(tmp_path: P
     said = found(run(*words, cwd=tmp_path, PATH=str(tmp_path)).stdout)
     assert said["ports"][-1][0] == "wrong"
     assert said["ports"][-1][1].startswith('admin: saw "here", expected HOST:PORT, ')
-    assert [one[1] for one in said["tools"]] == ["no ip", "no nft", "no pasta"]
+    assert [one[1] for one in said["tools"]] == [
+        f"{name} is not installed" for name in ("ip", "nft", "pasta")
+    ]
     assert {one[0] for check in ("address", "host") for one in said[check]} == {"note"}
 
 
@@ -102,7 +115,7 @@ def test_a_token_that_others_can_read(tmp_path: Path) -> None:
     lines = [line.split("\t") for line in ended.stdout.splitlines()]
     assert lines[0] == ["CHECK", "", "FOUND", "DO"]
     path = f"{folder}/admin-token"
-    assert ["state", "wrong", f"others may use {path}", f"chmod go= {path}"] in lines
+    assert ["state", "wrong", f"{path} is open to other users", f"chmod go= {path}"] in lines
 
 
 @pytest.fixture
@@ -174,8 +187,8 @@ def test_what_keeps_a_guest_from_its_metadata_is_said(here: Lab) -> None:
     assert said["firewall"] == [
         (
             "note",
-            "chain input of inet filter drops by default",
-            f"let TCP to {IMDS} port 80 in there",
+            "the nftables chain inet filter input drops packets by default",
+            f"accept TCP to {IMDS} port 80 in it",
         )
     ]
 

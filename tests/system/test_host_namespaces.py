@@ -50,7 +50,7 @@ def test_what_is_said_of_a_namespace_that_is_not_there(host: Machine) -> None:
     ended = host.openimds("serve", "--fleet", "fleet.json", *LISTEN, code=2)
     assert ended.stderr == (
         "openimds: fleet.json: vms.web-2.reach.listen: saw netns:two (/run/netns/two: no such file "
-        "or directory), expected a namespace that ip netns list prints. Type: ip netns add two\n"
+        "or directory), expected a namespace that ip netns list prints. Type ip netns add two\n"
     )
 
 
@@ -66,10 +66,10 @@ def test_the_own_namespace_is_not_entered(host: Machine) -> None:
 
 
 NOT_THERE = (
-    "cannot assign requested address), expected an address that is on an interface there. "
-    "Type: ip -n NAME address"
+    "cannot assign requested address), expected an address of an interface in it. "
+    "Type ip -n NAME address"
 )
-TAKEN = "address already in use), expected an address that is free there, as 127.0.0.1:80 should be"
+TAKEN = "address already in use), expected 127.0.0.1:80 to be free in it"
 
 
 @pytest.mark.parametrize("address, said", [("10.0.0.1:80", NOT_THERE), ("127.0.0.1:80", TAKEN)])

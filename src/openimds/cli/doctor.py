@@ -218,7 +218,7 @@ def _open_files(context: DoctorContext) -> Iterator[CheckResult]:
 CHECKS = (
     DoctorCheck("python", lambda _: checks.python()),
     DoctorCheck("tools", lambda _: checks.tools()),
-    DoctorCheck("private network", lambda _: checks.private_network()),
+    DoctorCheck("unprivileged namespaces", lambda _: checks.namespaces()),
     DoctorCheck("settings", _read_settings, "mend it; docs/use/settings.md lists all"),
     DoctorCheck("fleet", _fleet, "mend it; docs/use/fleet.md lists every key"),
     DoctorCheck(

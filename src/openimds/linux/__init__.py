@@ -1,13 +1,17 @@
-"""What this machine's kernel is asked for: namespaces, addresses, rules, and what systemd hands on.
+"""Requests to this machine's kernel and systemd: namespaces, addresses, rules, sockets.
 
-Rules of the room. Nothing here knows what IMDS answers: it makes places where a server and its
-callers meet, and takes them away again. A place is made of what ends by itself, processes and
-namespaces tied to each other, wherever that can be (`cell`); what has to be undone is marked as
-ours and can be listed before it is done (`host`). The machine's own network namespace gets
-169.254.169.254 only from whoever asks for that by name. When the kernel says no, the error says in
-one sentence what forbids it and what to do instead.
+Rules of the room. It makes places where a server meets its callers, and removes them again. A
+sandbox ends by itself, because its processes and namespaces are tied to each other; the host rules
+outlive a process, so they carry a mark and are listed before they are applied or undone. The
+machine's own network namespace gets 169.254.169.254 only by `openimds host up`. When the kernel
+refuses, the error names the cause and the remedy in one sentence.
 
-`kernel` has the system calls that Python 3.11 lacks, `loopback` and `fence` what a private network
-needs, `namespace` such a network for one process, `cell` for a command with a server outside of it.
-`netns` opens sockets in namespaces that have a name, `systemd` takes those that systemd has opened.
+Theory. `syscalls` has the system calls that Python 3.11 lacks. `loopback` puts the metadata address
+on `lo`, `blackhole_rules` keep packets to cloud metadata addresses from leaving a sandbox.
+`private_netns` moves one process into a network namespace of its own; `named_netns` opens sockets
+in those that `ip netns` has named. `sandbox` runs a command beside a server (`openimds exec`),
+`host` has this machine's host rules for its guests (`openimds host`). `systemd` takes the sockets
+that systemd opened, and notifies it. `checks` are the checks of `openimds doctor`.
+
+The room refuses to know: the responses of IMDS, the fleet's store, HTTP.
 """

@@ -1,7 +1,7 @@
 """Routing rules that keep a sandbox's traffic to cloud metadata addresses from leaving it.
 
 A routing rule precedes every route except those to the network's own addresses. So the rules hold
-whatever routes are added later, while 169.254.169.254 on `lo` stays reachable.
+for routes that are added later, while 169.254.169.254 on `lo` stays reachable.
 """
 
 import errno

@@ -1,8 +1,8 @@
-"""Open a listening socket in a network namespace that has a name.
+"""Open listening sockets in named network namespaces.
 
-A thread enters the namespace, opens the socket there and ends; the socket stays where it was opened
-and the process where it was. Where 169.254.169.254 is wanted, it is put on the `lo` of the
-namespace. The machine's own namespace is refused, whatever name it has.
+A thread enters the namespace, opens the socket and ends: the socket stays in the namespace, the
+process outside. If 169.254.169.254 is wanted, it is put on the `lo` of the namespace. The machine's
+own namespace is refused under any name.
 """
 
 import errno
@@ -19,7 +19,7 @@ from openimds.linux import syscalls
 from openimds.linux.loopback import IMDS, raise_loopback
 
 FOLDER = Path("/run/netns")
-"""Where `ip netns add` gives namespaces their names."""
+"""The folder in which `ip netns add` names namespaces."""
 _OWN = "/proc/self/ns/net"
 _BACKLOG = 4096
 T = TypeVar("T")
@@ -28,37 +28,37 @@ T = TypeVar("T")
 def listening(
     name: str, host: str, port: int, where: str
 ) -> tuple[socket.socket, Callable[[], bool]]:
-    """Return a listening socket in a namespace, and what tells whether its name means another one.
+    """Return a socket that listens in a namespace, and a test for a replaced namespace.
 
-    A namespace that was deleted lives on, unseen, for as long as its socket does: one that is made
-    anew under the same name needs a new socket.
+    The test tells whether the name now means another namespace. A deleted namespace lives on,
+    unseen, as long as its socket: a new one under the same name needs a new socket.
 
     Raises:
-        ConfigError: there is no such namespace, it is our own, it must not be entered, or the
-            address cannot be had there.
+        ConfigError: the namespace is missing, is this server's own, or may not be entered; or the
+            address cannot be bound in it.
     """
     path = FOLDER / name
     seen = f"netns:{name}"
     try:
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        hint = f"Type: ip netns add {name}"
+        hint = f"Type ip netns add {name}"
         expected = "a namespace that ip netns list prints"
-        raise ConfigError(where, f"{seen} ({path}: {_said(error)})", expected, hint) from None
+        raise ConfigError(where, f"{seen} ({path}: {_reason(error)})", expected, hint) from None
     try:
-        entered = _identity(os.fstat(namespace))
-        if entered == _identity(os.stat(_OWN)):  # noqa: PTH116 - beside its twin, fstat
+        identity = _identity(os.fstat(namespace))
+        if identity == _identity(os.stat(_OWN)):  # noqa: PTH116 - beside its twin, fstat
             seen = f"{seen}, which is the namespace of this server"
             raise ConfigError(where, seen, "that of a guest", f"Write {host}:{port}")
         try:
-            bound = _in(namespace, lambda: _bound(host, port))
+            listener = _run_in(namespace, lambda: _listen(host, port))
         except OSError as error:
-            other = (f"an address that is free there, as {host}:{port} should be", "")
+            other = (f"{host}:{port} to be free in it", "")
             expected, hint = _REASONS.get(error.errno or 0, other)
-            raise ConfigError(where, f"{seen} ({_said(error)})", expected, hint) from None
+            raise ConfigError(where, f"{seen} ({_reason(error)})", expected, hint) from None
     finally:
         os.close(namespace)
-    return bound, lambda: _means_another(path, entered)
+    return listener, lambda: _is_replaced(path, identity)
 
 
 _BY_ROOT = (
@@ -68,69 +68,69 @@ _BY_ROOT = (
 _REASONS = {
     errno.EPERM: ("the right to enter it (CAP_SYS_ADMIN, CAP_NET_ADMIN)", _BY_ROOT),
     errno.EACCES: ("the right to that port (CAP_NET_BIND_SERVICE)", _BY_ROOT),
-    errno.EINVAL: ("a network namespace", "Type: ip netns delete, then ip netns add"),
-    errno.EADDRNOTAVAIL: ("an address that is on an interface there", "Type: ip -n NAME address"),
+    errno.EINVAL: ("a network namespace", "Type ip netns delete NAME and ip netns add NAME"),
+    errno.EADDRNOTAVAIL: ("an address of an interface in it", "Type ip -n NAME address"),
 }
-"""What is expected, and what to type, by the number of the error."""
+"""By errno: the expectation and the hint."""
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _means_another(path: Path, entered: tuple[int, int]) -> bool:
+def _is_replaced(path: Path, identity: tuple[int, int]) -> bool:
     try:
-        return _identity(path.stat()) != entered
-    except OSError:  # Deleted: there is nothing else that could be entered instead.
+        return _identity(path.stat()) != identity
+    except OSError:  # Deleted, and no other namespace has its name.
         return False
 
 
-def _in(namespace: int, work: Callable[[], T]) -> T:
-    """Do something in a namespace, in a thread that ends there.
+def _run_in(namespace: int, job: Callable[[], T]) -> T:
+    """Run a job in a namespace, in a thread that ends there.
 
     Raises:
-        OSError: it cannot be entered, or as `work`.
+        OSError: the namespace cannot be entered, or as `job`.
     """
-    done: Future[T] = Future()
+    future: Future[T] = Future()
 
     def enter() -> None:
         try:
             syscalls.enter_network(namespace)
-            done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - handed over to whoever waits
-            done.set_exception(error)
+            future.set_result(job())
+        except BaseException as error:  # noqa: BLE001 - re-raised by `result`
+            future.set_exception(error)
 
     Thread(target=enter, name="netns").start()
-    return done.result()
+    return future.result()
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Return a listening socket, where the address of the service is had if that is wanted.
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, after putting 169.254.169.254 on `lo` if that is its address.
 
     Raises:
-        OSError: it cannot be had.
+        OSError: the address cannot be bound.
     """
     if host == IMDS:
-        # A namespace without any address lets one bind everything, and then nobody comes.
+        # A namespace without any address lets a socket bind the address, but no packet reaches it.
         raise_loopback()
     return _open(host, port)
 
 
 def _open(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
+    listener = socket.socket(family)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # By name or with a zone: what the resolver makes of it is the address.
-        bound.bind(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4])
-        bound.listen(_BACKLOG)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # The host may be a name or have a zone: the resolver returns the address.
+        listener.bind(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4])
+        listener.listen(_BACKLOG)
     except OSError:
-        bound.close()
+        listener.close()
         raise
-    return bound
+    return listener
 
 
-def _said(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()

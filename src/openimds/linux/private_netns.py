@@ -1,7 +1,8 @@
-"""A private network for this process, with 169.254.169.254 on its `lo`; and why there is none.
+"""Move this process into a private network namespace with 169.254.169.254 on its `lo`.
 
-Root makes it as root. Everybody else makes a user namespace first, in which a user is who he is:
-his own id and group, mapped to themselves, and no others.
+Root makes only the network namespace. Other users make a user namespace first, in which their own
+user and group are mapped to themselves and no others exist. Where the kernel refuses, the error
+names the restriction and the remedy.
 """
 
 import errno
@@ -19,22 +20,25 @@ from openimds.linux.loopback import IMDS, raise_loopback
 
 _PROC = Path("/proc")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-_PAST_THEM = ("no_proxy", "NO_PROXY")
-_WITHIN = f"{IMDS},127.0.0.1,localhost"
-_ELSEWHERE = "or leave the address alone and point clients at `openimds serve` by `openimds env`"
+_NO_PROXY = ("no_proxy", "NO_PROXY")
+_LOCAL = f"{IMDS},127.0.0.1,localhost"
+_ALTERNATIVE = "or type `openimds serve`, and point clients at it with `openimds env`"
+
+
+UNAVAILABLE = "network namespaces are unavailable"
 
 
 class NamespaceError(Error):
-    """This kernel, or what this process runs in, does not let it have a network of its own."""
+    """This process may not make a network namespace of its own."""
 
 
 class KernelRestriction(Struct, frozen=True):
-    """A file of the kernel whose line says that namespaces are forbidden, and what helps."""
+    """A line of a /proc file that shows a restriction, and the remedy."""
 
     file: str
     line: str
-    says: str
-    helps: str
+    reason: str
+    remedy: str
 
 
 RESTRICTIONS = (
@@ -64,16 +68,16 @@ RESTRICTIONS = (
         "--security-opt apparmor=unconfined`, or with `--cap-add SYS_ADMIN --cap-add NET_ADMIN`",
     ),
 )
-"""In the order in which they are looked for."""
+"""In the order in which they are checked."""
 
 
 def enter() -> None:
-    """Move this process into a network of its own, where `lo` is up and has 169.254.169.254.
+    """Move this process into a new network namespace with 169.254.169.254 on `lo`.
 
-    The process must have one thread only. What it has open stays where it is.
+    The process must have a single thread. Its open sockets stay in their namespace.
 
     Raises:
-        NamespaceError: it may not; the text says why, and what to do instead.
+        NamespaceError: the kernel refuses; the text names the cause and the remedy.
     """
     unshare_namespaces(syscalls.NEW_NET)
     try:
@@ -83,9 +87,9 @@ def enter() -> None:
 
 
 def unshare_namespaces(flags: int) -> bool:
-    """Leave the namespaces that the flags name, and that of users too where only that allows it.
+    """Move into new namespaces by flags, with a new user namespace where that is required.
 
-    Returns whether there is a new namespace of users.
+    Returns whether there is a new user namespace.
 
     Raises:
         NamespaceError: as `enter`.
@@ -101,7 +105,7 @@ def unshare_namespaces(flags: int) -> bool:
 
 
 def unshare_users(flags: int) -> None:
-    """Leave the namespace of users for one that has this user and group alone, and others with it.
+    """Move into a user namespace of this user alone, and into others by flags.
 
     Raises:
         NamespaceError: as `enter`.
@@ -110,7 +114,7 @@ def unshare_users(flags: int) -> None:
     own = _PROC / "self"
     try:
         syscalls.unshare(syscalls.NEW_USER | flags)
-        # Who may drop groups could get around files that deny them: the kernel wants this first.
+        # The kernel requires this before gid_map: dropping a group could bypass files that deny it.
         (own / "setgroups").write_text("deny")
         (own / "gid_map").write_text(f"{group} {group} 1")
         (own / "uid_map").write_text(f"{user} {user} 1")
@@ -119,16 +123,19 @@ def unshare_users(flags: int) -> None:
 
 
 def refusal(error: OSError, proc: Path = _PROC) -> NamespaceError:
-    """Return what the kernel's refusal means here, in one sentence."""
+    """Return the error for a refusal of the kernel: its cause and a remedy."""
     if error.errno == errno.EINVAL:
-        seen = "this kernel has no such namespaces, or this process has threads"
-        return NamespaceError(f"no private network: {seen}; start it alone, {_ELSEWHERE}")
+        reason = "this kernel lacks them, or this process has threads"
+        return _unavailable(reason, "start it with a single thread")
     for row in RESTRICTIONS:
         if row.line in _lines(proc / row.file):
-            return NamespaceError(f"no private network: {row.says}; {row.helps}, {_ELSEWHERE}")
-    said = f"{error.filename or 'the kernel'} says {(error.strerror or str(error)).lower()}"
-    helps = "run it as root" if os.geteuid() else "give it CAP_SYS_ADMIN"
-    return NamespaceError(f"no private network: {said}; {helps}, {_ELSEWHERE}")
+            return _unavailable(row.reason, row.remedy)
+    reason = f"{error.filename or 'kernel'}: {(error.strerror or str(error)).lower()}"
+    return _unavailable(reason, "run it as root" if os.geteuid() else "give it CAP_SYS_ADMIN")
+
+
+def _unavailable(reason: str, remedy: str) -> NamespaceError:
+    return NamespaceError(f"{UNAVAILABLE}: {reason}; {remedy}, {_ALTERNATIVE}")
 
 
 def _lines(path: Path) -> list[str]:
@@ -139,41 +146,41 @@ def _lines(path: Path) -> list[str]:
 
 
 def no_proxy_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which no proxy is asked for what is in a private network.
+    """Return the variables that exempt local addresses from the proxies of an environment.
 
-    None where no proxy is named.
+    Without a proxy there are none.
     """
     if not any(environment.get(name) for name in _PROXIES):
         return {}
-    return {name: ",".join(filter(None, (environment.get(name), _WITHIN))) for name in _PAST_THEM}
+    return {name: ",".join(filter(None, (environment.get(name), _LOCAL))) for name in _NO_PROXY}
 
 
 def why_unavailable() -> str:
-    """Return why `enter` would fail here, in a sentence, or nothing; a child process tries it."""
+    """Return the reason why `enter` would fail, or an empty string; a child tries it."""
     if sys.platform != "linux":
-        return f"no private network: this is {sys.platform}, and only Linux has namespaces"
-    hear, say = os.pipe()
+        return f"{UNAVAILABLE}: this is {sys.platform}, and only Linux has them"
+    reader, writer = os.pipe()
     with warnings.catch_warnings():
-        # The child calls nothing that a lock of another thread could stop.
+        # The child takes no lock that another thread could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _try(say)
-    os.close(say)
-    with os.fdopen(hear, "r", encoding="utf-8") as heard:
-        text = heard.read()
+        _try(writer)
+    os.close(writer)
+    with os.fdopen(reader, "r", encoding="utf-8") as pipe:
+        reason = pipe.read()
     os.waitpid(child, 0)
-    return text
+    return reason
 
 
-def _try(say: int) -> None:
-    """Enter a private network, say why not, and end this process."""
-    said = "a mistake of ours"
+def _try(writer: int) -> None:
+    """Enter a private network namespace, write the reason of a failure, and exit."""
+    reason = "internal error while entering a network namespace; please report it"
     try:
         enter()
-        said = ""
+        reason = ""
     except NamespaceError as error:
-        said = str(error)
+        reason = str(error)
     finally:
-        os.write(say, said.encode())
+        os.write(writer, reason.encode())
         os._exit(0)

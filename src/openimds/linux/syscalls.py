@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 has no name for; each raises OSError as `os` would."""
+"""System calls that Python 3.11 lacks; each raises OSError as `os` would."""
 
 import ctypes
 import os
@@ -35,7 +35,7 @@ _LARGEST_SIGSET = 128
 
 
 class ReceivedSignal(Struct, frozen=True):
-    """A signal that came: its number, and whether the kernel made it, as a terminal's key does."""
+    """A received signal; the kernel sends those of a terminal's keys."""
 
     number: int
     is_from_kernel: bool
@@ -52,45 +52,45 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces that the flags name for new ones; of process ids, children do."""
+    """Move into new namespaces by flags; into one of process ids, children move."""
     _call("unshare", ctypes.c_int(flags))
 
 
 def enter_network(namespace: int) -> None:
-    """Move this thread into the network namespace that a descriptor names."""
+    """Move this thread into the network namespace of a descriptor."""
     _call("setns", ctypes.c_int(namespace), ctypes.c_int(NEW_NET))
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    """Put a file system somewhere, or change how one is there; what is empty is not said."""
-    said = [ctypes.c_char_p(os.fsencode(text) or None) for text in (source, kind, options)]
+    """Mount a file system, or change a mount; empty texts are passed as null."""
+    texts = [ctypes.c_char_p(os.fsencode(text) or None) for text in (source, kind, options)]
     _call(
         "mount",
-        said[0],
+        texts[0],
         ctypes.c_char_p(os.fsencode(target)),
-        said[1],
+        texts[1],
         ctypes.c_ulong(flags),
-        said[2],
+        texts[2],
     )
 
 
 def unmount(target: str) -> None:
-    """Take a mount away, now for new eyes and for good when nobody uses it any more."""
+    """Detach a mount: hide it now, and release it after its last use (MNT_DETACH)."""
     _call("umount2", ctypes.c_char_p(os.fsencode(target)), ctypes.c_int(_DETACH))
 
 
 def end_with_parent(number: int) -> None:
-    """Have this process get a signal when the one that forked it ends."""
+    """Have the kernel send a signal to this process when its parent ends."""
     _prctl(_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own has ended."""
+    """Become the parent of orphaned descendants (PR_SET_CHILD_SUBREAPER)."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def dump_no_core() -> None:
-    """Leave no core file, whatever this process dies of."""
+    """Suppress the core file of this process."""
     _prctl(_SET_DUMPABLE, 0)
 
 
@@ -100,13 +100,13 @@ def _prctl(option: int, value: int) -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability of this process."""
+    """Drop every capability of this process."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _call("capset", ctypes.c_char_p(header), ctypes.c_char_p(bytes(24)))
 
 
 def signal_fd(numbers: Iterable[int]) -> int:
-    """Block signals and return a descriptor, closed on exec, from which they are read instead."""
+    """Block signals, and return a descriptor to read them from, closed on exec."""
     numbers = list(numbers)
     wanted = ctypes.create_string_buffer(_LARGEST_SIGSET)
     _call("sigemptyset", wanted)
@@ -117,7 +117,7 @@ def signal_fd(numbers: Iterable[int]) -> int:
 
 
 def read_signals(descriptor: int) -> list[ReceivedSignal]:
-    """Return the signals that have come; several of one number may be one."""
+    """Return the pending signals; several of one number may be merged."""
     try:
         data = os.read(descriptor, 32 * _SIGINFO.size)
     except BlockingIOError:
@@ -128,10 +128,10 @@ def read_signals(descriptor: int) -> list[ReceivedSignal]:
     ]
 
 
-def give_signals_back(mask: Iterable[int]) -> None:
-    """Make signals what they are to a program that is not Python, and block only those of a mask.
+def restore_signals(mask: Iterable[int]) -> None:
+    """Undo Python's signal dispositions, and block only the signals of a mask.
 
-    For a child that is about to become another program.
+    Call it in a child before exec.
     """
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them.
         signal.signal(number, signal.SIG_DFL)

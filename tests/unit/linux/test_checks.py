@@ -14,49 +14,53 @@ from openimds.linux.host.plan import read_state
 from tests.unit.linux.host.lister import IMDS0, Lister, interface
 
 NOW_S = 1_800_000_000.0
-INSTEAD = "reach.listen: netns:NAME, or openimds exec"
+ALTERNATIVE = "reach.listen: netns:NAME, or openimds exec"
 
 
-def test_the_interpreter_and_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_check_names_version_and_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     assert [*checks.python()] == [CheckResult("ok", f"{version} with uvloop")]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert [*checks.python()] == [
-        CheckResult("note", f"{version} without uvloop", "pip install openimds[fast] is faster")
+        CheckResult(
+            "note", f"{version} without uvloop", "pip install openimds[fast] makes it faster"
+        )
     ]
 
 
-def test_a_private_network_and_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_namespaces_check_has_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "why_unavailable", lambda: "")
-    assert [*checks.private_network()] == [CheckResult("ok", "can be made")]
-    monkeypatch.setattr(checks, "why_unavailable", lambda: "no private network: because")
-    assert [*checks.private_network()] == [
-        CheckResult("note", "no private network: because", "only openimds exec needs it")
+    assert [*checks.namespaces()] == [CheckResult("ok", "available")]
+    monkeypatch.setattr(checks, "why_unavailable", lambda: "unavailable: because")
+    assert [*checks.namespaces()] == [
+        CheckResult("note", "unavailable: because", "needed by openimds exec only")
     ]
 
 
-def test_programs_that_are_missing_have_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tool_has_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: "/sbin/ip" if name == "ip" else None)
     assert [*checks.tools()] == [
         CheckResult("ok", "/sbin/ip"),
-        CheckResult("note", "no nft", "apt-get install nftables, for openimds host"),
-        CheckResult("note", "no pasta", "apt-get install passt, for openimds exec --net host"),
+        CheckResult("note", "nft is not installed", "apt-get install nftables, for openimds host"),
+        CheckResult(
+            "note", "pasta is not installed", "apt-get install passt, for openimds exec --net host"
+        ),
     ]
 
 
 @pytest.mark.parametrize("hard, state", [(20000, "ok"), (-1, "ok"), (1024, "note")])
-def test_open_files(hard: int, state: str) -> None:
-    (found,) = checks.open_files(hard, 20000)
-    assert found.state == state
+def test_open_files_check_compares_with_connections(hard: int, state: str) -> None:
+    (result,) = checks.open_files(hard, 20000)
+    assert result.state == state
     if state == "note":
-        assert found.found == "1024 open files for 20000 connections"
-        assert found.do == "raise ulimit -Hn, or --max-connections 512"
+        assert result.found == "limit of 1024 open files for 20000 connections"
+        assert result.do == "raise ulimit -Hn, or --max-connections 512"
 
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
-    """What /proc/net says on a little-endian machine."""
+    """Return a /proc with the listeners of a little-endian machine."""
     if sys.byteorder == "big":
         pytest.skip("the lines are those of a little-endian machine")
     (tmp_path / "net").mkdir()
@@ -74,7 +78,7 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_who_listens_is_read_from_the_kernel(proc: Path) -> None:
+def test_listening_addresses_are_read_from_proc(proc: Path) -> None:
     assert checks.listening(proc) == {
         (ip_address("127.0.0.1"), 8169),
         (ip_address("169.254.169.254"), 80),
@@ -97,7 +101,7 @@ def test_who_listens_is_read_from_the_kernel(proc: Path) -> None:
         ("fe80::1%eth0", 443, True),
     ],
 )
-def test_an_address_is_taken_by_itself_or_by_one_for_all(
+def test_address_is_taken_by_itself_or_a_wildcard(
     proc: Path, host: str, port: int, is_taken: bool
 ) -> None:
     assert checks.is_taken(host, port, checks.listening(proc)) is is_taken
@@ -117,47 +121,51 @@ def states(folder: Path, user: int | None = None) -> list[CheckResult]:
     return [*checks.state_folder(folder, "token", "db", os.geteuid() if user is None else user)]
 
 
-def test_a_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
+def test_state_folder_must_be_private(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     assert states(folder) == [CheckResult("ok", str(folder))]
     (folder / "token").chmod(0o640)
     folder.chmod(0o755)
     assert states(folder) == [
-        CheckResult("wrong", f"others may use {folder}", f"chmod go= {folder}"),
-        CheckResult("wrong", f"others may use {folder}/token", f"chmod go= {folder}/token"),
+        CheckResult("wrong", f"{folder} is open to other users", f"chmod go= {folder}"),
+        CheckResult("wrong", f"{folder}/token is open to other users", f"chmod go= {folder}/token"),
     ]
 
 
-def test_a_state_folder_that_is_not_there_or_has_no_token(tmp_path: Path) -> None:
+def test_missing_state_folder_or_token_is_a_note(tmp_path: Path) -> None:
     missing = CheckResult(
-        "note", f"{tmp_path}/none: no such file or directory", "a server makes it"
+        "note", f"{tmp_path}/none: no such file or directory", "openimds serve makes it"
     )
     assert states(tmp_path / "none") == [missing]
     folder = folder_of(tmp_path, token=None)
-    assert states(folder) == [CheckResult("note", f"{folder} has no token", "a server makes it")]
+    assert states(folder) == [
+        CheckResult("note", f"{folder} has no token", "openimds serve makes it")
+    ]
 
 
-def test_a_state_folder_of_somebody_else(tmp_path: Path) -> None:
-    folder, mine = folder_of(tmp_path), os.geteuid()
-    assert states(folder, mine + 1) == [
-        CheckResult("wrong", f"{folder} is that of user {mine}", f"sudo -u '#{mine}' before it")
+def test_state_folder_of_another_user_is_wrong(tmp_path: Path) -> None:
+    folder, owner = folder_of(tmp_path), os.geteuid()
+    assert states(folder, owner + 1) == [
+        CheckResult(
+            "wrong", f"{folder} belongs to user {owner}", f"sudo -u '#{owner}' before the command"
+        )
     ]
     assert states(folder, 0) == [CheckResult("ok", str(folder))]
 
 
-def test_a_clock_that_cannot_be_right(tmp_path: Path) -> None:
+def test_implausible_clock_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "token"
     files = [path, tmp_path / "none"]
-    assert [*checks.clock(NOW_S, files)] == [CheckResult("ok", "can be right")]
+    assert [*checks.clock(NOW_S, files)] == [CheckResult("ok", "plausible")]
     path.touch()
     os.utime(path, (NOW_S + 59, NOW_S + 59))
-    assert [*checks.clock(NOW_S, files)] == [CheckResult("ok", "can be right")]
+    assert [*checks.clock(NOW_S, files)] == [CheckResult("ok", "plausible")]
     os.utime(path, (NOW_S + 61, NOW_S + 61))
-    set_it = "timedatectl set-ntp true"
+    remedy = "timedatectl set-ntp true"
     assert [*checks.clock(NOW_S, files)] == [
-        CheckResult("wrong", f"{path} is of the future", set_it)
+        CheckResult("wrong", f"{path} was modified in the future", remedy)
     ]
-    assert [*checks.clock(0, [])] == [CheckResult("wrong", "it is before 2025", set_it)]
+    assert [*checks.clock(0, [])] == [CheckResult("wrong", "the clock is before 2025", remedy)]
 
 
 def addresses(host: Lister, tag: str, path: Path) -> list[CheckResult]:
@@ -165,7 +173,7 @@ def addresses(host: Lister, tag: str, path: Path) -> list[CheckResult]:
     return [*checks.address(read_state(host), path)]
 
 
-def test_the_address_is_looked_for_and_never_asked(tmp_path: Path) -> None:
+def test_address_is_found_on_interfaces(tmp_path: Path) -> None:
     assert addresses(Lister(), "", tmp_path) == [
         CheckResult("ok", "169.254.169.254 is on no interface")
     ]
@@ -173,26 +181,26 @@ def test_the_address_is_looked_for_and_never_asked(tmp_path: Path) -> None:
         CheckResult("ok", "169.254.169.254 is on imds0")
     ]
     assert addresses(Lister(interface("eth0", "169.254.169.254")), "", tmp_path) == [
-        CheckResult("note", "169.254.169.254 is on eth0", "openimds host up wants it elsewhere")
+        CheckResult("note", "169.254.169.254 is on eth0", "openimds host up needs it on imds0")
     ]
 
 
-def test_a_machine_of_a_cloud_is_told_by_route_and_firmware(tmp_path: Path) -> None:
+def test_cloud_is_recognized_by_route_and_firmware(tmp_path: Path) -> None:
     route = {"dst": "169.254.169.254", "gateway": "10.0.0.1", "dev": "eth0"}
     tag = "7783-7084-3265-9085-8269-3286-77"
     assert addresses(Lister(routes=[route]), tag, tmp_path) == [
-        CheckResult("note", "this machine is a VM of Azure", INSTEAD),
-        CheckResult("note", "169.254.169.254 is a cloud's, over eth0", INSTEAD),
+        CheckResult("note", "this machine is a VM of Azure", ALTERNATIVE),
+        CheckResult("note", "a cloud serves 169.254.169.254, over eth0", ALTERNATIVE),
     ]
     assert [*checks.address(read_state(Lister()), tmp_path / "none")] == [
         CheckResult("ok", "169.254.169.254 is on no interface")
     ]
 
 
-def test_a_cloud_that_has_no_route_to_the_address_is_told_by_firmware(tmp_path: Path) -> None:
+def test_cloud_without_a_route_is_recognized_by_firmware(tmp_path: Path) -> None:
     (tmp_path / "sys_vendor").write_text("Amazon EC2\n")
     assert addresses(Lister(), "Amazon EC2", tmp_path) == [
-        CheckResult("note", "this machine is a VM of EC2", INSTEAD),
+        CheckResult("note", "this machine is a VM of EC2", ALTERNATIVE),
         CheckResult("ok", "169.254.169.254 is on no interface"),
     ]
 
@@ -219,7 +227,7 @@ def test_firewalls_that_drop_by_default_are_named() -> None:
     assert [*checks.firewalls(run)] == [
         CheckResult(
             "note",
-            "chain input of inet filter drops by default",
-            "let TCP to 169.254.169.254 port 80 in there",
+            "the nftables chain inet filter input drops packets by default",
+            "accept TCP to 169.254.169.254 port 80 in it",
         )
     ]

@@ -1,4 +1,4 @@
-"""What is refused before any namespace is entered; entering them is of tests/system."""
+"""Refusals before a namespace is entered; tests/system enters them."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ def refused(name: str) -> str:
     return str(caught.value)
 
 
-def test_a_name_that_is_none(folder: Path) -> None:
+def test_unknown_name_is_refused(folder: Path) -> None:
     assert refused("web-1") == (
         f"{WHERE}: saw netns:web-1 ({folder}/web-1: no such file or directory), expected a "
-        "namespace that ip netns list prints. Type: ip netns add web-1"
+        "namespace that ip netns list prints. Type ip netns add web-1"
     )
 
 
-def test_our_own_namespace_is_refused_under_any_name(folder: Path) -> None:
+def test_own_namespace_is_refused_under_any_name(folder: Path) -> None:
     (folder / "web-1").symlink_to("/proc/self/ns/net")
     assert refused("web-1") == (
         f"{WHERE}: saw netns:web-1, which is the namespace of this server, expected that of a "
@@ -37,7 +37,7 @@ def test_our_own_namespace_is_refused_under_any_name(folder: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_namespace(folder: Path) -> None:
+def test_file_in_place_of_a_namespace_is_refused(folder: Path) -> None:
     (folder / "web-1").write_text("left behind")
-    # Whoever may enter none hears that first.
+    # Without the right to enter namespaces that is the reason.
     assert "expected a network namespace" in refused("web-1") or "CAP_SYS_ADMIN" in refused("web-1")

@@ -1,4 +1,4 @@
-"""The private network of one process, entered in a child of its own."""
+"""The private network namespace of one process, entered in a child."""
 
 import errno
 import json
@@ -14,6 +14,7 @@ from openimds.errors import Error
 from openimds.linux import private_netns
 from openimds.linux.private_netns import (
     RESTRICTIONS,
+    UNAVAILABLE,
     KernelRestriction,
     NamespaceError,
     no_proxy_variables,
@@ -26,22 +27,22 @@ import json, os, socket
 from openimds.linux.private_netns import enter
 before = os.readlink("/proc/self/ns/net")
 enter()
-waiting = socket.create_server(("169.254.169.254", 80))
-asking = socket.create_connection(("169.254.169.254", 80), 5)
+listener = socket.create_server(("169.254.169.254", 80))
+client = socket.create_connection(("169.254.169.254", 80), 5)
 print(json.dumps({
     "is_new": os.readlink("/proc/self/ns/net") != before,
-    "asks_from": asking.getsockname()[0],
+    "client": client.getsockname()[0],
     "ids": [os.getuid(), os.getgid()],
     "devices": [name for _, name in socket.if_nameindex()],
 }))
 """
-FENCED = """
+BLACKHOLED = """
 import json, socket, subprocess
 from openimds.linux.blackhole_rules import add_blackhole_rules
 from openimds.linux.private_netns import enter
 enter()
 add_blackhole_rules()
-# Whoever comes later can add routes, and they do not matter.
+# Routes added later do not matter.
 for words in (
     "link add way type veth peer name other",
     "link set other up",
@@ -52,14 +53,14 @@ for words in (
 ):
     subprocess.run(["ip", *words.split()], check=True)
 add_blackhole_rules()
-said = {}
+errors = {}
 for host in ("169.254.1.1", "168.63.129.16", "192.0.2.1", "127.0.0.1", "169.254.169.254"):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        said[host] = asking.connect_ex((host, 9))
-print(json.dumps(said))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        errors[host] = client.connect_ex((host, 9))
+print(json.dumps(errors))
 """
 FORBIDDEN = ["unshare", "-Ur", "sh", "-ec"]
-NOBODY_MAY = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all "$@"'
+NO_NAMESPACES = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all "$@"'
 
 
 def run(*command: str) -> str:
@@ -73,28 +74,28 @@ def need_namespaces() -> None:
         pytest.skip(reason)
 
 
-def test_the_address_is_there_and_its_port_80_can_be_had() -> None:
+def test_private_netns_has_the_address_with_port_80() -> None:
     need_namespaces()
-    said = json.loads(run(sys.executable, "-c", INSIDE))
-    assert said == {
+    seen = json.loads(run(sys.executable, "-c", INSIDE))
+    assert seen == {
         "is_new": True,
-        "asks_from": "169.254.169.254",
+        "client": "169.254.169.254",
         "ids": [os.getuid(), os.getgid()],
         "devices": ["lo"],
     }
 
 
-def test_the_network_of_whoever_asks_why_not_stays_as_it_is() -> None:
+def test_why_unavailable_leaves_the_process_in_its_netns() -> None:
     before = Path("/proc/self/ns/net").readlink()
     why_unavailable()
     assert Path("/proc/self/ns/net").readlink() == before
 
 
-def test_what_is_kept_in_has_no_way_out_whatever_routes_there_are() -> None:
+def test_blackhole_rules_precede_routes_added_later() -> None:
     need_namespaces()
     if not shutil.which("ip"):
         pytest.skip("ip is not installed")
-    assert json.loads(run("unshare", "-Ur", sys.executable, "-c", FENCED)) == {
+    assert json.loads(run("unshare", "-Ur", sys.executable, "-c", BLACKHOLED)) == {
         "169.254.1.1": errno.ENETUNREACH,
         "168.63.129.16": errno.ENETUNREACH,
         "192.0.2.1": 0,
@@ -103,53 +104,54 @@ def test_what_is_kept_in_has_no_way_out_whatever_routes_there_are() -> None:
     }
 
 
-def test_a_kernel_that_forbids_it_is_said_to() -> None:
+def test_restricted_kernel_is_named_with_a_remedy() -> None:
     need_namespaces()
-    asked = "from openimds.linux.private_netns import why_unavailable; print(why_unavailable())"
-    said = run(*FORBIDDEN, NOBODY_MAY, "sh", sys.executable, "-c", asked)
-    assert said == (
-        "no private network: user.max_user_namespaces is 0; type `sudo sysctl "
-        "user.max_user_namespaces=10000`, or leave the address alone and point clients at "
-        "`openimds serve` by `openimds env`\n"
+    program = "from openimds.linux.private_netns import why_unavailable; print(why_unavailable())"
+    output = run(*FORBIDDEN, NO_NAMESPACES, "sh", sys.executable, "-c", program)
+    assert output == (
+        "network namespaces are unavailable: user.max_user_namespaces is 0; type `sudo sysctl "
+        "user.max_user_namespaces=10000`, or type `openimds serve`, and point clients at it with "
+        "`openimds env`\n"
     )
 
 
 @pytest.mark.parametrize("row", RESTRICTIONS, ids=lambda row: row.file)
-def test_each_hindrance_is_found_by_its_file(row: KernelRestriction, tmp_path: Path) -> None:
+def test_restriction_is_recognized_by_its_file(row: KernelRestriction, tmp_path: Path) -> None:
     (tmp_path / row.file).parent.mkdir(parents=True)
     (tmp_path / row.file).write_text(f"first\n{row.line}\n")
-    said = str(refusal(PermissionError(errno.EPERM, "Operation not permitted"), tmp_path))
-    assert said == f"no private network: {row.says}; {row.helps}, {private_netns._ELSEWHERE}"
+    message = str(refusal(PermissionError(errno.EPERM, "Operation not permitted"), tmp_path))
+    alternative = private_netns._ALTERNATIVE
+    assert message == f"{UNAVAILABLE}: {row.reason}; {row.remedy}, {alternative}"
 
 
 @pytest.mark.parametrize(
-    "error, user, says",
+    "error, user, reason",
     [
         (
             OSError(errno.EINVAL, "Invalid argument", "unshare"),
             1000,
-            "this kernel has no such namespaces, or this process has threads; start it alone, ",
+            "this kernel lacks them, or this process has threads; start it with a single thread, ",
         ),
         (
             OSError(errno.EPERM, "Operation not permitted", "unshare"),
             1000,
-            "unshare says operation not permitted; run it as root, ",
+            "unshare: operation not permitted; run it as root, ",
         ),
-        (OSError("that is all"), 0, "the kernel says that is all; give it CAP_SYS_ADMIN, "),
+        (OSError("that is all"), 0, "kernel: that is all; give it CAP_SYS_ADMIN, "),
     ],
-    ids=["no such namespaces", "no reason in sight", "no words for it, and root"],
+    ids=["unknown flag", "no known restriction", "no errno, as root"],
 )
-def test_a_refusal_without_a_hindrance_is_passed_on(
-    error: OSError, user: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unknown_refusal_quotes_the_kernel(
+    error: OSError, user: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    found = refusal(error, tmp_path)
-    assert isinstance(found, NamespaceError)
-    assert isinstance(found, Error)
-    assert str(found) == f"no private network: {says}{private_netns._ELSEWHERE}"
+    refused = refusal(error, tmp_path)
+    assert isinstance(refused, NamespaceError)
+    assert isinstance(refused, Error)
+    assert str(refused) == f"{UNAVAILABLE}: {reason}{private_netns._ALTERNATIVE}"
 
 
-def test_a_process_with_threads_is_told_so() -> None:
+def test_process_with_threads_is_refused() -> None:
     need_namespaces()
     program = """
 import threading
@@ -167,17 +169,17 @@ wait.set()
     assert "this process has threads" in run(sys.executable, "-c", program)
 
 
-def test_only_linux_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_platforms_are_refused_untried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert why_unavailable() == (
-        "no private network: this is darwin, and only Linux has namespaces"
+        "network namespaces are unavailable: this is darwin, and only Linux has them"
     )
 
 
-def test_no_proxy_is_asked_for_what_is_inside() -> None:
-    inside = "169.254.169.254,127.0.0.1,localhost"
+def test_local_addresses_are_exempt_from_proxies() -> None:
+    local = "169.254.169.254,127.0.0.1,localhost"
     assert no_proxy_variables({"NO_PROXY": "example.org", "http_proxy": ""}) == {}
     assert no_proxy_variables({"ALL_PROXY": "socks5://proxy", "NO_PROXY": "example.org"}) == {
-        "no_proxy": inside,
-        "NO_PROXY": f"example.org,{inside}",
+        "no_proxy": local,
+        "NO_PROXY": f"example.org,{local}",
     }

@@ -14,16 +14,16 @@ PID = 42
 
 
 @pytest.fixture
-def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A listening socket, as the first one that is handed in."""
-    mine = socket.socket(socket.AF_UNIX)
-    mine.bind(str(tmp_path / "a.sock"))
-    mine.listen()
-    descriptor = mine.detach()
+def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Pass a listening socket as the first one of systemd."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "a.sock"))
+    listener.listen()
+    descriptor = listener.detach()
     os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no name
     monkeypatch.setattr(systemd, "_FIRST", descriptor)
     yield descriptor
-    # Closed by whoever took it, where anybody did.
+    # A test that took the socket has closed it.
     try:
         os.close(descriptor)
     except OSError:
@@ -34,103 +34,103 @@ def environment(count: str = "1", names: str = "imds", pid: int = PID) -> dict[s
     return {"LISTEN_PID": str(pid), "LISTEN_FDS": count, "LISTEN_FDNAMES": names}
 
 
-def test_a_socket_comes_with_its_name_and_goes_to_no_child(handed: int, tmp_path: Path) -> None:
-    ((name, found),) = sockets(environment(), PID)
+def test_passed_socket_has_its_name_and_is_not_inherited(passed: int, tmp_path: Path) -> None:
+    ((name, listener),) = sockets(environment(), PID)
     assert name == "imds"
-    assert found.getsockname() == str(tmp_path / "a.sock")
-    assert not os.get_inheritable(handed)
-    found.close()
+    assert listener.getsockname() == str(tmp_path / "a.sock")
+    assert not os.get_inheritable(passed)
+    listener.close()
 
 
-def test_a_socket_may_have_no_name(handed: int) -> None:
-    said = environment()
-    del said["LISTEN_FDNAMES"]
-    ((name, found),) = sockets(said, PID)
+def test_passed_socket_may_have_no_name(passed: int) -> None:
+    unnamed = environment()
+    del unnamed["LISTEN_FDNAMES"]
+    ((name, listener),) = sockets(unnamed, PID)
     assert name == ""
-    found.close()
+    listener.close()
 
 
-@pytest.mark.parametrize("said", [{}, environment(pid=PID + 1), environment("0", "")])
-def test_what_is_meant_for_others_or_nobody_is_left_alone(said: dict[str, str]) -> None:
-    assert sockets(said, PID) == []
+@pytest.mark.parametrize("variables", [{}, environment(pid=PID + 1), environment("0", "")])
+def test_sockets_for_another_process_are_ignored(variables: dict[str, str]) -> None:
+    assert sockets(variables, PID) == []
 
 
-def test_a_count_that_is_none() -> None:
+def test_count_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         sockets(environment("many"), PID)
     assert str(caught.value) == 'LISTEN_FDS: saw "many", expected the number of sockets'
 
 
-def test_a_descriptor_that_is_not_there(handed: int) -> None:
-    os.close(handed)
+def test_missing_descriptor_is_refused(passed: int) -> None:
+    os.close(passed)
     with pytest.raises(ConfigError) as caught:
         sockets(environment(), PID)
     assert str(caught.value) == (
-        f"LISTEN_FDS: descriptor {handed} (imds): saw bad file descriptor, expected a socket"
+        f"LISTEN_FDS: descriptor {passed} (imds): saw bad file descriptor, expected a socket"
     )
 
 
-def test_a_socket_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mine:
-        monkeypatch.setattr(systemd, "_FIRST", mine.fileno())
+def test_socket_that_does_not_listen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        monkeypatch.setattr(systemd, "_FIRST", datagrams.fileno())
         with pytest.raises(ConfigError) as caught:
             sockets(environment(names=""), PID)
         assert str(caught.value) == (
-            f"LISTEN_FDS: descriptor {mine.fileno()}: saw a socket that does not listen, expected "
-            "a listening one. Write ListenStream= in its unit, and not Accept=yes"
+            f"LISTEN_FDS: descriptor {datagrams.fileno()}: saw a socket that does not listen, "
+            "expected a listening socket. Write ListenStream= in its unit, and leave out Accept=yes"
         )
 
 
-def test_names_say_what_a_socket_is_for() -> None:
+def test_socket_names_select_their_listener() -> None:
     names = ("imds", "vm.web-1", "admin", "", "public", "vm.vm.x")
-    made = {name: socket.socket(socket.AF_UNIX) for name in names}
-    found = by_name([*made.items()])
-    assert found.dataplane == (
-        (made["imds"], ""),
-        (made["vm.web-1"], "web-1"),
-        (made[""], ""),
-        (made["vm.vm.x"], "vm.x"),
+    by_unit = {name: socket.socket(socket.AF_UNIX) for name in names}
+    inherited = by_name([*by_unit.items()])
+    assert inherited.dataplane == (
+        (by_unit["imds"], ""),
+        (by_unit["vm.web-1"], "web-1"),
+        (by_unit[""], ""),
+        (by_unit["vm.vm.x"], "vm.x"),
     )
-    assert found.admin == (made["admin"],)
-    assert found.public == (made["public"],)
-    for one in made.values():
-        one.close()
+    assert inherited.admin == (by_unit["admin"],)
+    assert inherited.public == (by_unit["public"],)
+    for item in by_unit.values():
+        item.close()
 
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
     name = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hears:
-        hears.settimeout(5)
-        hears.bind("\0" + name if request.param == "abstract" else name)
-        yield ("@" + name if request.param == "abstract" else name), hears
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.settimeout(5)
+        receiver.bind("\0" + name if request.param == "abstract" else name)
+        yield ("@" + name if request.param == "abstract" else name), receiver
 
 
-def test_systemd_is_told(manager: tuple[str, socket.socket]) -> None:
-    address, hears = manager
-    notices = SystemdNotifier({"NOTIFY_SOCKET": address}, PID)
-    notices.ready("Answers at http://127.0.0.1:80")
-    assert hears.recv(1000) == b"READY=1\nSTATUS=Answers at http://127.0.0.1:80"
-    notices.ready()
-    assert hears.recv(1000) == b"READY=1"
-    notices.reloading()
-    word, moment = hears.recv(1000).split(b"\n")
-    assert word == b"RELOADING=1"
+def test_notifications_have_the_documented_form(manager: tuple[str, socket.socket]) -> None:
+    address, receiver = manager
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": address}, PID)
+    notifier.ready("Answers at http://127.0.0.1:80")
+    assert receiver.recv(1000) == b"READY=1\nSTATUS=Answers at http://127.0.0.1:80"
+    notifier.ready()
+    assert receiver.recv(1000) == b"READY=1"
+    notifier.reloading()
+    state, moment = receiver.recv(1000).split(b"\n")
+    assert state == b"RELOADING=1"
     assert moment.startswith(b"MONOTONIC_USEC=")
     assert moment[15:].isdigit()
-    notices.alive()
-    assert hears.recv(1000) == b"WATCHDOG=1"
-    notices.stopping()
-    assert hears.recv(1000) == b"STOPPING=1"
+    notifier.alive()
+    assert receiver.recv(1000) == b"WATCHDOG=1"
+    notifier.stopping()
+    assert receiver.recv(1000) == b"STOPPING=1"
 
 
-@pytest.mark.parametrize("said", [{}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
-def test_nobody_need_hear_it(said: dict[str, str]) -> None:
-    SystemdNotifier(said).ready()
+@pytest.mark.parametrize("variables", [{}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
+def test_missing_notification_socket_is_ignored(variables: dict[str, str]) -> None:
+    SystemdNotifier(variables).ready()
 
 
 @pytest.mark.parametrize(
-    "said, watched_s",
+    "variables, watched_s",
     [
         ({}, 0),
         ({"WATCHDOG_USEC": "30000000"}, 30),
@@ -139,7 +139,7 @@ def test_nobody_need_hear_it(said: dict[str, str]) -> None:
         ({"WATCHDOG_USEC": "soon"}, 0),
     ],
 )
-def test_signs_of_life_are_given_where_they_are_waited_for(
-    said: dict[str, str], watched_s: float
+def test_watchdog_period_is_read_for_this_process(
+    variables: dict[str, str], watched_s: float
 ) -> None:
-    assert SystemdNotifier(said, PID).watched_s == watched_s
+    assert SystemdNotifier(variables, PID).watched_s == watched_s

@@ -13,7 +13,13 @@ from typing import NoReturn
 from openimds.linux import syscalls
 from openimds.linux.blackhole_rules import add_blackhole_rules
 from openimds.linux.loopback import raise_loopback
-from openimds.linux.private_netns import NamespaceError, refusal, unshare_namespaces, unshare_users
+from openimds.linux.private_netns import (
+    UNAVAILABLE,
+    NamespaceError,
+    refusal,
+    unshare_namespaces,
+    unshare_users,
+)
 from openimds.linux.sandbox import pasta
 from openimds.linux.sandbox.messages import (
     Ended,
@@ -70,7 +76,10 @@ def _make(
     else:
         # By /proc it finds its descendants, and COMMAND the token.
         if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115 - a name, not a path
-            raise NamespaceError("no private network: /proc shows other processes than ours here")
+            raise NamespaceError(
+                f"{UNAVAILABLE}: /proc shows the processes of another namespace; mount a /proc of "
+                "this one"
+            )
         is_mapped = apart(syscalls.NEW_NET)
         syscalls.adopt_orphans()
         send(line, InitStarted(os.getpid()))
@@ -201,7 +210,7 @@ def _become(spec: SandboxSpec, mask: Iterable[int], environment: dict[str, str])
     try:
         for number, stream in enumerate(spec.streams):
             os.dup2(stream, number)
-        syscalls.give_signals_back(mask)
+        syscalls.restore_signals(mask)
         os.execvpe(spec.command[0], spec.command, environment)  # noqa: S606 - COMMAND itself
     except OSError as error:
         said = (error.strerror or str(error)).lower()

@@ -73,7 +73,7 @@ def _be(words: list[str], said: int, mask: Iterable[int], parent: int) -> NoRetu
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        syscalls.give_signals_back(mask)
+        syscalls.restore_signals(mask)
         if os.getppid() == parent:
             os.execv(words[0], words)  # noqa: S606 - found on the user's own PATH
     finally:
