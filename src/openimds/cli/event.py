@@ -9,13 +9,18 @@ import msgspec.json
 
 from openimds.cli.client import Client, MissingError
 from openimds.cli.main import options, values
+from openimds.cli.row_options import body_of_options, row_options
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import Error
 from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, EventStatus
+from openimds.protocol.events.request import REQUEST
 
 _HEAD = ("ID", "TYPE", "STATUS", "NOT BEFORE", "APPROVED", "VMS")
 _POLL_S = 0.25
 _NAMES = [row.name for row in TYPES]
+_ROWS = {row.name: row for row in REQUEST}
+_VALUES = [_ROWS[name] for name in ("in_s", "duration_s", "life_s", "description")]
+"""The members with an option made of their rows."""
 
 Event = dict[str, Any]
 as_json = json_instead_of("text")
@@ -65,55 +70,31 @@ def list_events(name: str | None, *, is_json: bool, **flags: object) -> None:
 @click.option(
     "--vm", "vms", metavar="NAME...", multiple=True, required=True, help="One or more VMs."
 )
-@click.option(
-    "--in", "in_s", metavar="SECONDS", type=float, help="Notice before NotBefore, in seconds."
-)
-@click.option(
-    "--duration",
-    "duration_s",
-    metavar="SECONDS",
-    type=int,
-    help="DurationInSeconds shown to guests.",
-)
-@click.option(
-    "--life",
-    "life_s",
-    metavar="SECONDS",
-    type=float,
-    help="Seconds a started event stays listed.",
-)
-@click.option("--description", metavar="TEXT", help="Default: Azure's text for this type.")
+@row_options(_VALUES)
 @click.option("--source", type=click.Choice(EVENT_SOURCES, case_sensitive=False))
 @click.option("--needs", type=click.Choice(NEEDS), help="Whose approval starts it; default: any.")
 @click.option("--failure", is_flag=True, help="The hardware failed: it starts without notice.")
 @options("state")
 @as_json
-def schedule(  # noqa: PLR0913, PLR0917 - one for each option
+def schedule(  # noqa: PLR0913 - one for each option
     event_type: str,
     vms: tuple[str, ...],
     more: tuple[str, ...],
-    in_s: float | None,
-    duration_s: int | None,
-    life_s: float | None,
-    description: str | None,
     source: str | None,
     needs: str | None,
     *,
     failure: bool,
     is_json: bool,
-    **flags: object,
+    **flags: str | None,
 ) -> None:
     """Schedule an event in each scope of the VMs; print the ids."""
     members = {
         "type": event_type,
         "vms": (*vms, *more),
-        "inS": in_s,
-        "durationS": duration_s,
-        "lifeS": life_s,
-        "description": description,
         "source": source,
         "needs": needs,
         "failure": failure or None,
+        **body_of_options(_VALUES, flags),
     }
     body = {name: value for name, value in members.items() if value is not None}
     events = _client(flags).ask("POST", "/v1/events", body)["items"]

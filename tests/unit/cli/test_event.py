@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from openimds.cli import clock, event
 from openimds.cli.client import MissingError
+from openimds.errors import ConfigError
 
 ID = "50EA19B2-69BC-4FA3-9F7F-8063BA7229B4"
 ROW = {
@@ -89,6 +90,14 @@ def test_schedule_sends_every_option(api: Api) -> None:
 def test_unknown_type_and_missing_vm_are_usage_errors(api: Api) -> None:
     assert call("schedule", "Boot", "--vm", "a").exit_code == 2
     assert call("schedule", "Reboot").exit_code == 2
+    assert api.calls == []
+
+
+@pytest.mark.parametrize("flag", ["--in", "--duration", "--life"])
+def test_bad_number_is_refused_before_a_call(api: Api, flag: str) -> None:
+    got = call("schedule", "Reboot", "--vm", "a", flag, "nan")
+    assert isinstance(got.exception, ConfigError)
+    assert (got.exception.where, got.exception.seen) == (flag, '"nan"')
     assert api.calls == []
 
 

@@ -62,6 +62,7 @@ SHARED: tuple[Parameter, ...] = (
         "DurationInSeconds shown to guests; -1 is unknown.",
         minimum=-1,
         maximum=MOST_S,
+        metavar="SECONDS",
     ),
     Parameter(
         "life_s",
@@ -69,8 +70,9 @@ SHARED: tuple[Parameter, ...] = (
         "Seconds a started event stays listed; -1 until it is completed.",
         minimum=UNTIL_COMPLETED_S,
         maximum=MOST_S,
+        metavar="SECONDS",
     ),
-    Parameter("description", str, "The description shown to guests."),
+    Parameter("description", str, "Default: Azure's text for this type.", metavar="TEXT"),
     Parameter("source", str, "The origin shown to guests.", choices=EVENT_SOURCES),
     Parameter("needs", str, "The VMs whose approval starts the event.", choices=NEEDS),
 )
@@ -78,7 +80,14 @@ SHARED: tuple[Parameter, ...] = (
 
 REQUEST: tuple[Parameter, ...] = (
     *SHARED,
-    Parameter("in_s", float, "Notice before NotBefore, in seconds.", minimum=0, maximum=MOST_S),
+    Parameter(
+        "in_s",
+        float,
+        "Notice before NotBefore, in seconds.",
+        minimum=0,
+        maximum=MOST_S,
+        metavar="SECONDS",
+    ),
     Parameter("not_before", str, "NotBefore itself.", metavar="TIME", convert=parse_time),
     Parameter("failure", bool, "Failed hardware: the event is Started from the beginning."),
 )
