@@ -435,7 +435,7 @@ OPERATIONS: tuple[Operation, ...] = (
         problems=(BAD, LARGE, SLOW, UNFIT, STORE),
         takes=Content(
             ScenarioInput,
-            {"name": "soak", "events": [{"type": "Freeze", "vms": ["web-1"]}]},
+            {"name": "soak", "events": [{"type": "Freeze", "vms": ["web-1"], "everyS": 3600}]},
         ),
     ),
     Operation(

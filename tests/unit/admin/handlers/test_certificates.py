@@ -8,6 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from openimds.admin.handlers import certificates
+from openimds.credentials.pki.authority import PARTS
 from openimds.credentials.pki.invalid_documents import SCENARIOS
 from openimds.facts.faults import BAD_DOCUMENTS
 from tests.unit.admin.setup import AdminServer
@@ -60,6 +62,10 @@ def test_unknown_part_is_a_400(tmp_path: Path, query: str) -> None:
     (got,) = ask(tmp_path, ("POST", f"/v1/certificates/rotate{query}"))
     assert got.status_code == 400
     assert got.json()["detail"].endswith("expected one of leaf, intermediate, root")
+
+
+def test_parts_of_the_chain_are_those_of_the_authority() -> None:
+    assert tuple(PARTS) == certificates.PARTS
 
 
 def test_scenarios_of_the_facts_can_all_be_played() -> None:

@@ -146,6 +146,43 @@ def test_wrong_event_is_refused_with_its_path(tmp_path: Path, body: object, wher
     with_server(tmp_path, work)
 
 
+@pytest.mark.parametrize("notice", ["in_s", "inS"])
+@pytest.mark.parametrize("duration", ["duration_s", "durationS"])
+def test_event_may_be_written_in_both_spellings(tmp_path: Path, notice: str, duration: str) -> None:
+    async def work(server: AdminServer) -> None:
+        await ready(server)
+        (event,) = await declared(server, **{notice: 60, duration: 7})
+        assert (event["notBefore"], event["durationS"]) == ("2026-11-22T19:55:46.000Z", 7)
+        got = await server.api.post("/v1/events", json={**REBOOT, notice: -1})
+        assert (got.status_code, got.json()["where"]) == (422, notice)
+
+    with_server(tmp_path, work)
+
+
+LINE = {**REBOOT, "at_s": 1}
+TWOFOLD: list[tuple[str, dict[str, Any], str]] = [
+    ("/v1/events", {**REBOOT, "in_s": 1, "inS": 1}, "body"),
+    ("/v1/scenarios", {"events": [REBOOT, {**LINE, "atS": 1}]}, "events[1]"),
+    ("/v1/clock", {"advance_s": 1, "advanceS": 1}, "body"),
+    ("/v1/faults", {"effect": "reset", "until_s": 1, "untilS": 1}, "body"),
+]
+
+
+@pytest.mark.parametrize("path, body, where", TWOFOLD)
+def test_body_with_both_spellings_of_a_key_is_a_400(
+    tmp_path: Path, path: str, body: dict[str, Any], where: str
+) -> None:
+    async def work(server: AdminServer) -> None:
+        await ready(server)
+        server.events_service.clock.is_virtual = True
+        got = await server.api.post(path, json=body)
+        problem = got.json()
+        assert (got.status_code, problem["status"], problem["where"]) == (400, 400, where)
+        assert problem["seen"].startswith('both "')
+
+    with_server(tmp_path, work)
+
+
 def test_operator_approves_for_all_vms(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         await ready(server)
