@@ -1,4 +1,4 @@
-"""The real process, administered by a real client and by a machine that reads its OpenAPI."""
+"""The real process, called by a client, and by schemathesis from its OpenAPI document."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_put_is_seen_by_the_guest_that_asks_next(tmp_path: Path) -> None:
+def test_guest_sees_a_put_with_its_next_request(tmp_path: Path) -> None:
     with (
         serving("--no-rate-limit", cwd=tmp_path) as server,
         admin(server) as api,
@@ -73,7 +73,7 @@ def test_a_put_is_seen_by_the_guest_that_asks_next(tmp_path: Path) -> None:
         assert server.stop() == (0, "")
 
 
-def test_a_restart_keeps_what_was_put_and_its_revisions(tmp_path: Path) -> None:
+def test_restart_keeps_vms_and_revisions(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
         assert server.ready["token_file"] == str(tmp_path / "kept" / "admin-token")
         api.put("/v1/vms/web 1", json=vm("Standard_A", "127.0.0.21")).raise_for_status()
@@ -88,7 +88,7 @@ def test_a_restart_keeps_what_was_put_and_its_revisions(tmp_path: Path) -> None:
         assert got.status_code == 412
 
 
-def test_the_state_is_its_owners_alone(tmp_path: Path) -> None:
+def test_state_folder_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
         api.put("/v1/vms/a", json={}).raise_for_status()
         api.post("/v1/token").raise_for_status()
@@ -101,7 +101,7 @@ def test_the_state_is_its_owners_alone(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
-def test_a_second_server_on_one_state_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
+def test_second_server_on_a_state_folder_names_the_first(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server:
         got = run(
             *("serve", "--state", "kept", "--listen", "127.0.0.1:0", "--admin", "none"),
@@ -117,7 +117,7 @@ def test_a_second_server_on_one_state_is_refused_and_the_first_is_named(tmp_path
         assert server.stop() == (0, "")
 
 
-def test_a_broken_store_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+def test_broken_store_stops_the_start_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "fleet.db").write_bytes(b"This is no database at all. " * 100)
     got = run("serve", "--state", "kept", "--listen", "127.0.0.1:0", cwd=tmp_path)
@@ -128,7 +128,7 @@ def test_a_broken_store_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_guests_are_served_and_changes_refused_while_the_store_is_not_ours(tmp_path: Path) -> None:
+def test_guests_are_served_while_the_store_fails(tmp_path: Path) -> None:
     with (
         serving("--state", "kept", "--no-rate-limit", cwd=tmp_path) as server,
         admin(server) as api,
@@ -172,7 +172,7 @@ def test_listeners_of_a_vm_open_move_and_close_with_it(tmp_path: Path) -> None:
         assert server.stop() == (0, "")
 
 
-def test_a_change_that_cannot_open_all_its_listeners_opens_none(tmp_path: Path) -> None:
+def test_change_opens_all_its_listeners_or_none(tmp_path: Path) -> None:
     ports = [free_port() for _ in range(8)]
     with (
         serving(cwd=tmp_path) as server,
@@ -191,7 +191,7 @@ def test_a_change_that_cannot_open_all_its_listeners_opens_none(tmp_path: Path) 
         assert not [port for port in ports if is_open(port)]
 
 
-def test_a_wrong_token_or_host_changes_nothing(tmp_path: Path) -> None:
+def test_wrong_token_or_host_changes_nothing(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as server, admin(server) as api:
         before = api.get("/v1/audit").json()
         for status, headers in (
@@ -203,7 +203,7 @@ def test_a_wrong_token_or_host_changes_nothing(tmp_path: Path) -> None:
         assert api.get("/v1/audit").json() == before
 
 
-def test_a_rotated_token_replaces_the_old_one_and_survives_a_restart(tmp_path: Path) -> None:
+def test_rotated_token_survives_a_restart(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as old:
         assert old.post("/v1/token").json() == {"tokenFile": server.ready["token_file"]}
         assert old.get("/v1/vms").status_code == 401
@@ -217,7 +217,7 @@ def test_a_rotated_token_replaces_the_old_one_and_survives_a_restart(tmp_path: P
 
 
 def events(lines: Iterator[str], number: int) -> list[dict[str, Any]]:
-    """Return the next so many events of a feed, each as its id and its data."""
+    """Return the next events of a feed, each with its id and data."""
     found: list[dict[str, Any]] = []
     event: dict[str, Any] = {}
     while len(found) < number:
@@ -232,12 +232,12 @@ def events(lines: Iterator[str], number: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_changes_are_followed_live_and_from_where_one_left(tmp_path: Path) -> None:
+def test_changes_are_followed_live_and_resumed(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
         with api.stream("GET", "/v1/changes", timeout=20) as feed:
             lines = feed.iter_lines()
             api.put("/v1/vms/a", json={}).raise_for_status()
-            # The VM of the start goes when the first one comes that somebody asked for.
+            # The default VM is removed when the first VM is made.
             put, gone = events(lines, 2)
         assert (put["event"], put["data"]["name"], put["data"]["kind"]) == ("change", "a", "put")
         assert (gone["data"]["name"], gone["data"]["kind"]) == ("vm-1", "remove")
@@ -251,7 +251,7 @@ def test_changes_are_followed_live_and_from_where_one_left(tmp_path: Path) -> No
         assert (removed["data"]["name"], removed["data"]["kind"]) == ("a", "remove")
 
 
-def test_it_ends_well_and_without_a_word_while_somebody_follows(tmp_path: Path) -> None:
+def test_server_stops_silently_while_a_client_follows(tmp_path: Path) -> None:
     with (
         serving(cwd=tmp_path) as server,
         admin(server) as api,
@@ -292,7 +292,7 @@ POISON = [
 
 
 @pytest.mark.parametrize("body", POISON, ids=range(len(POISON)))
-def test_no_body_is_kept_that_cannot_be_served(tmp_path: Path, body: bytes) -> None:
+def test_body_that_cannot_be_served_is_not_stored(tmp_path: Path, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
         api.put("/v1/vms/a", json={}).raise_for_status()
@@ -307,7 +307,7 @@ def test_no_body_is_kept_that_cannot_be_served(tmp_path: Path, body: bytes) -> N
 
 
 ENDLESS = ("follow_changes", "follow_requests")
-"""A machine that reads these answers to their end waits for ever."""
+"""Feeds without an end."""
 
 
 BOUNDED = settings(
@@ -331,7 +331,7 @@ CHECKS = {
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The schema of a server that speaks of itself, and is held to it."""
+    """The schema of a running server, as it describes itself."""
     folder = tmp_path_factory.mktemp("described")
     recording = ("--state", "kept", "--record", "50")
     with serving(*recording, cwd=folder) as server, admin(server) as api:
@@ -363,7 +363,7 @@ FUZZED = [
 
 
 @pytest.mark.parametrize("name, mode", FUZZED)
-def test_every_operation_does_what_its_description_says(
+def test_operation_does_as_it_is_described(
     described: Any, name: str, mode: schemathesis.GenerationMode
 ) -> None:
     operation = described.find_operation_by_id(name)

@@ -1,4 +1,4 @@
-"""The admin side: the API that changes a fleet while it is served, and shows its state.
+"""The admin side: the API that shows and changes a fleet while it is served.
 
 Rules of the room. A change goes through the fleet service (or the events or fault service), which
 validates it, writes it to the store and only then shows it to the guests: an acknowledged change is

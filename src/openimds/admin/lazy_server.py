@@ -1,6 +1,7 @@
-"""A lazy web server: its port is open from the start, its code loads at the first connection.
+"""A lazy web server: its code loads at the first connection to its port.
 
-Loading the web server takes longer than starting the whole data plane. It is loaded in a thread, so
+The port is open from the start. Loading the web server takes longer than starting the whole data
+plane. It is loaded in a thread, so
 guests do not wait; the kernel keeps the first connections meanwhile.
 """
 

@@ -144,7 +144,7 @@ class MetricsSource(Protocol):
     """The parts of a server that count."""
 
     def samples(self) -> Mapping[str, Samples]:
-        """Return values by the name of a row; a metric that is not there is not exposed."""
+        """Return values by the name of a row; a missing one is not exposed."""
         ...
 
 

@@ -156,7 +156,7 @@ def curl(row: Operation) -> str:
     """Return a command that calls an operation as its examples have it."""
     words = ["curl"] if row.method == "GET" else ["curl", "-X", row.method]
     if not row.is_open:
-        words += ["-H", '"Authorization: Bearer $(cat $(openimds token path))"']
+        words += ["-H", '"Authorization: Bearer $(cat "$(openimds token path)")"']
     if row.takes:
         body = msgspec.json.encode(example_value(row.takes)).decode()
         words += ["-H", quote(f"Content-Type: {row.takes.media[0]}"), "-d", quote(body)]

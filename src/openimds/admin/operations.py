@@ -3,10 +3,12 @@
 from openimds.admin.handlers import (
     certificates,
     changes,
+    clock,
     events,
     faults,
     identities,
     requests,
+    scenarios,
     server,
     vms,
 )
@@ -17,6 +19,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *identities.OPERATIONS,
     *certificates.OPERATIONS,
     *events.OPERATIONS,
+    *scenarios.OPERATIONS,
+    *clock.OPERATIONS,
     *faults.OPERATIONS,
     *requests.OPERATIONS,
     *changes.OPERATIONS,

@@ -1,4 +1,4 @@
-"""The admin token: made at the first start, in a file that its owner alone may read.
+"""The admin token, in a file of mode 0600 that the first start makes.
 
 The file is the truth: replacing its contents rotates the token.
 """

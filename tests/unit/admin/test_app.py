@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from openimds.admin import auth
-from openimds.admin.handlers import events, faults, requests
+from openimds.admin.handlers import clock, events, faults, requests, scenarios
 from openimds.admin.operations import OPERATIONS
 from openimds.fleet.store.port import Change
 from tests.unit.admin.setup import JSON, MERGE, TAKEN, AdminServer, with_server
@@ -114,7 +114,13 @@ def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
         await server.api.put("/v1/vms/a", json={})
         server.store.fails = {"get", "page", "changes", "revision", "write"}
         for row in OPERATIONS:
-            of_others = (*events.OPERATIONS, *faults.OPERATIONS, *requests.OPERATIONS)
+            of_others = (
+                *clock.OPERATIONS,
+                *events.OPERATIONS,
+                *faults.OPERATIONS,
+                *requests.OPERATIONS,
+                *scenarios.OPERATIONS,
+            )
             if row in of_others or row.name in (
                 "follow_changes",
                 "rotate_token",

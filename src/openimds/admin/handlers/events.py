@@ -1,19 +1,18 @@
-"""The operations on scheduled events, on scenarios and on the clock of guests."""
+"""The operations on scheduled events, and on their log."""
 
 import asyncio
 from http import HTTPStatus
 from typing import Annotated, cast
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, defstruct
+from msgspec import Meta, Raw, Struct
 from starlette.requests import Request
 
 from openimds.admin.auth import body_of, caller
-from openimds.admin.input_types import list_type, object_type
+from openimds.admin.input_types import object_type
 from openimds.admin.operation import (
     BAD,
     CONFLICT,
     CREATED,
-    GONE,
     LARGE,
     NONE,
     OK,
@@ -30,20 +29,15 @@ from openimds.admin.operation import (
 from openimds.admin.pages import CURSOR, LIMIT, Page, decode_cursor, encode_cursor, number_cursor
 from openimds.admin.problem import ProblemError, not_found
 from openimds.admin.services import AdminServices
-from openimds.errors import ConfigError
-from openimds.events.clock import CLOCK, Clock
 from openimds.events.log_format import EventLogLine, Moment, date_of, line
-from openimds.events.scenario import Scenario
 from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, EventStatus, Trigger
-from openimds.parameters import MisfitError, Parameter, read_fields
+from openimds.parameters import Parameter
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.request import REQUEST, read_request
-from openimds.protocol.events.schedule import MOST_LINES, SCENARIO, read_lines
 from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
 from openimds.vm.decode import decode
 
 _STATUSES = {RefusalReason.UNKNOWN: HTTPStatus.NOT_FOUND, RefusalReason.STATUS: HTTPStatus.CONFLICT}
-_LONGEST_NAME = 256
 _BEGINNING = (float("-inf"), "")
 
 
@@ -78,66 +72,7 @@ class EventLogPage(Page[EventLogLine], frozen=True):
     """A page of the event log."""
 
 
-class ScenarioLineView(Struct, frozen=True):
-    """A line of a scenario; `next` is the time of its next event, null at the end."""
-
-    type: str
-    vms: tuple[str, ...]
-    next: Moment | None
-
-
-class ScenarioView(Struct, frozen=True):
-    """A scenario that was begun."""
-
-    name: str
-    begun: Moment
-    events: list[ScenarioLineView]
-
-
-class ScenarioPage(Page[ScenarioView], frozen=True):
-    """All scenarios."""
-
-
-class ClockView(Struct, frozen=True, rename="camel", kw_only=True):
-    """The clock of guests: its time, its offset from real time, and its speed."""
-
-    now: Moment
-    offset_s: float
-    rate: float
-    virtual: bool
-
-
-def _printable_name(name: str) -> str:
-    if "/" in name or not name.isprintable():
-        raise MisfitError("a printable string without /")
-    return name
-
-
-_SCENARIO_NAME = Parameter(
-    "name",
-    str,
-    "The name of the scenario.",
-    "api",
-    minimum=1,
-    maximum=_LONGEST_NAME,
-    convert=_printable_name,
-)
 EventInput = object_type("EventInput", REQUEST)
-ScenarioLineInput = object_type("ScenarioLineInput", SCENARIO)
-ClockInput = object_type("ClockInput", CLOCK)
-
-
-ScenarioInput = defstruct(
-    "ScenarioInput",
-    [
-        (
-            "events",
-            Annotated[list_type(ScenarioLineInput), Meta(min_length=1, max_length=MOST_LINES)],
-        ),
-        ("name", Annotated[str, Meta(max_length=_LONGEST_NAME)] | UnsetType, UNSET),
-    ],
-    forbid_unknown_fields=True,
-)
 
 
 async def list_events(services: AdminServices, request: Request) -> Answer:
@@ -210,51 +145,6 @@ async def list_event_log(services: AdminServices, request: Request) -> Answer:
     return EventLogPage(lines, cursor)
 
 
-async def list_scenarios(services: AdminServices, _: Request) -> Answer:
-    """List the scenarios that were begun."""
-    scenarios = services.events_service.scenarios.scenarios.values()
-    return ScenarioPage([_scenario_view(scenario) for scenario in scenarios], None)
-
-
-async def begin_scenario(services: AdminServices, request: Request) -> Answer:
-    """Begin a scenario now; an earlier one of the same name ends."""
-    value = decode(await body_of(request), "body.json")
-    fields = value if isinstance(value, dict) else {"events": value}
-    others = {key: field for key, field in fields.items() if key != "events"}
-    name = read_fields([_SCENARIO_NAME], others)["name"]
-    lines = read_lines(fields.get("events"))
-    if not lines:
-        raise ConfigError("events", "none", "a list of one or more events")
-    await asyncio.shield(services.events_service.begin(name, lines))
-    return _scenario_view(services.events_service.scenarios.scenarios[name])
-
-
-async def end_scenario(services: AdminServices, request: Request) -> Answer:
-    """End a scenario; its events stay."""
-    name = request.path_params["name"]
-    if not await asyncio.shield(services.events_service.end(name)):
-        raise not_found(f'There is no scenario "{name}"; GET /v1/scenarios lists them')
-    return None
-
-
-async def get_clock(services: AdminServices, _: Request) -> Answer:
-    """Return the clock of guests."""
-    return _clock_view(services.events_service.clock)
-
-
-async def set_clock(services: AdminServices, request: Request) -> Answer:
-    """Set the clock of guests, advance it, or change its speed."""
-    clock = services.events_service.clock
-    change = read_fields(CLOCK, decode(await body_of(request), "body.json"))
-    now_s = change.pop("now", None)
-    if not clock.is_virtual:
-        detail = "This server runs with the real clock; start it with --virtual-clock"
-        raise ProblemError(HTTPStatus.CONFLICT, detail)
-    state = clock.planned(now_s=now_s, **change)
-    await asyncio.shield(services.events_service.set_clock(state))
-    return _clock_view(clock)
-
-
 def event_view(event: Event) -> EventView:
     """Return an event as the admin API shows it."""
     started_s = event.started_s
@@ -277,34 +167,12 @@ def event_view(event: Event) -> EventView:
     )
 
 
-def _scenario_view(scenario: Scenario) -> ScenarioView:
-    runs = [
-        ScenarioLineView(
-            run.recurring.event_type,
-            run.recurring.vms,
-            None if run.next_s is None else date_of(run.next_s),
-        )
-        for run in scenario.runs
-    ]
-    return ScenarioView(scenario.name, date_of(scenario.begun_s), runs)
-
-
-def _clock_view(clock: Clock) -> ClockView:
-    return ClockView(
-        now=date_of(clock()),
-        offset_s=round(clock.offset_s, 3),
-        rate=clock.rate,
-        virtual=clock.is_virtual,
-    )
-
-
 def _place(event: Event) -> tuple[float, str]:
     return event.created_s, event.event_id
 
 
 _VM = QueryParameter(Parameter("vm", str, "Only events that hit this VM."), "web-1")
 _ID = PathParameter("id", "Id of an event.", "602D9444-D2CD-49C7-8624-8643E7171297")
-_NAME = PathParameter("name", "Name of a scenario.", "soak")
 _EVENT = EventView(
     id=_ID.example,
     type="Reboot",
@@ -340,12 +208,6 @@ _LOG_LINE = EventLogLine(
     source="Platform",
     incarnation=2,
 )
-_SCENARIO_VIEW = ScenarioView(
-    "soak",
-    "2026-11-22T19:54:46.000Z",
-    [ScenarioLineView("Freeze", ("web-1",), "2026-11-22T19:54:46.000Z")],
-)
-_CLOCK_VIEW = ClockView(now="2026-11-22T20:09:46.000Z", offset_s=900.0, rate=1.0, virtual=True)
 _ORDERS = (
     (start_event, "Start an event without waiting for approval or NotBefore"),
     (complete_event, "End an event that has started"),
@@ -413,61 +275,5 @@ OPERATIONS: tuple[Operation, ...] = (
             parameter=_ID,
         )
         for handler, summary in _ORDERS
-    ),
-    Operation(
-        name="list_scenarios",
-        method="GET",
-        path="/v1/scenarios",
-        tag=Tag.EVENTS,
-        summary="List the scenarios that were begun",
-        handler=list_scenarios,
-        answers={OK: Content(ScenarioPage, ScenarioPage([_SCENARIO_VIEW], None))},
-    ),
-    Operation(
-        name="begin_scenario",
-        method="POST",
-        path="/v1/scenarios",
-        tag=Tag.EVENTS,
-        summary="Begin a scenario now",
-        description="An earlier scenario of the same name ends.",
-        handler=begin_scenario,
-        answers={CREATED: Content(ScenarioView, _SCENARIO_VIEW)},
-        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
-        takes=Content(
-            ScenarioInput,
-            {"name": "soak", "events": [{"type": "Freeze", "vms": ["web-1"], "everyS": 3600}]},
-        ),
-    ),
-    Operation(
-        name="end_scenario",
-        method="DELETE",
-        path="/v1/scenarios/{name}",
-        tag=Tag.EVENTS,
-        summary="End a scenario; its events stay",
-        handler=end_scenario,
-        answers={GONE: None},
-        problems=(NONE, STORE),
-        parameter=_NAME,
-    ),
-    Operation(
-        name="get_clock",
-        method="GET",
-        path="/v1/clock",
-        tag=Tag.CLOCK,
-        summary="Return the clock of guests",
-        handler=get_clock,
-        answers={OK: Content(ClockView, _CLOCK_VIEW)},
-    ),
-    Operation(
-        name="set_clock",
-        method="POST",
-        path="/v1/clock",
-        tag=Tag.CLOCK,
-        summary="Set the clock of guests, advance it, or change its speed",
-        description="The server has to run with --virtual-clock; else it answers 409.",
-        handler=set_clock,
-        answers={OK: Content(ClockView, _CLOCK_VIEW)},
-        problems=(BAD, CONFLICT, LARGE, SLOW, UNFIT, STORE),
-        takes=Content(ClockInput, {"advanceS": 900}),
     ),
 )
