@@ -28,7 +28,7 @@ def row_options(rows: Iterable[Parameter]) -> Callable[[F], F]:
 
 
 def body_of_options(rows: Iterable[Parameter], flags: dict[str, Any]) -> dict[str, Any]:
-    """Remove the options of rows from the flags; return them as members of a request's body.
+    """Return the given options as members of a request, removed from the flags.
 
     Raises:
         ConfigError: a value does not fit its row; `where` is the option.

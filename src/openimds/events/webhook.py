@@ -71,7 +71,7 @@ class Webhook:
                     self._at = await self._begin()
                 await self._catch_up(self._at)
             except Error as error:  # The store cannot be read or written.
-                self._notify(f"the event hook waits: {error}")
+                self._notify(f"webhook waits for the store: {error}")
                 await self._sleep(_RETRY_S)
                 continue
             await self._has_more.wait()
@@ -120,7 +120,7 @@ class Webhook:
                 self.delivered += 1
                 return
         self.failed += 1
-        self._notify(f"the event hook failed for event {entry.event_id}: {reason}")
+        self._notify(f"webhook skipped event {entry.event_id}, not delivered: {reason}")
 
 
 def delivery(target: str) -> Deliver:

@@ -129,7 +129,7 @@ def test_line_is_tried_four_times_and_then_skipped() -> None:
         await webhook_run.log("B", "C")
         await until(lambda: webhook_run.webhook.delivered == 2)
         assert (webhook_run.names(), webhook_run.webhook.failed) == (["A", "C"], 1)
-        assert webhook_run.notices == ["the event hook failed for event B: no"]
+        assert webhook_run.notices == ["webhook skipped event B, not delivered: no"]
 
     run_webhook(work)
 
@@ -144,7 +144,7 @@ def test_hanging_delivery_is_given_up() -> None:
         await webhook_run.log("A")
         await until(lambda: webhook_run.webhook.failed == 1)
         assert webhook_run.notices == [
-            "the event hook failed for event A: no answer within 0.001 s"
+            "webhook skipped event A, not delivered: no answer within 0.001 s"
         ]
 
     run_webhook(work)
@@ -168,7 +168,7 @@ def test_webhook_waits_for_a_failing_store() -> None:
         await webhook_run.log("B")
         await until(lambda: webhook_run.webhook.delivered == 2)
         assert webhook_run.names() == ["A", "B"]
-        assert webhook_run.notices == ["the event hook waits: fleet.db: the disk is full"]
+        assert webhook_run.notices == ["webhook waits for the store: fleet.db: the disk is full"]
 
     run_webhook(work)
 
