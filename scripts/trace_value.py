@@ -1,7 +1,7 @@
-"""Print the functions that one value of a fleet file passes through on its way to a guest.
+"""Print the functions that a value of a fleet file passes through.
 
-The script writes a fleet file with a sentinel value at one key, and does in process what a server
-does with it: read the file, write the VM to the store, read it back as after a restart, index it,
+The script writes a fleet file with a sentinel value at one key, and does in process the work of a
+server: read the file, write the VM to the store, read it back as after a restart, index it,
 and answer `GET /metadata/instance`. It ends at the response's body, which the data plane sends
 unchanged. A function counts if one of its arguments, or the value that it returns, contains the
 sentinel: as text or bytes, or inside dicts, lists, tuples, sets and Structs to a depth of 12.
@@ -111,7 +111,7 @@ def arguments(frame: FrameType) -> list[object]:
 
 
 def name_of(code: CodeType) -> str:
-    """Return the dotted name of a function; a comprehension has that of the function around it."""
+    """Return the dotted name of a function, for a comprehension that around it."""
     module = code.co_filename.removeprefix(_PACKAGE).removesuffix(".py").strip("/")
     name = code.co_qualname
     for inner in ("listcomp", "dictcomp", "setcomp", "genexpr"):
@@ -120,7 +120,7 @@ def name_of(code: CodeType) -> str:
 
 
 async def serve(folder: Path, fleet: dict[str, Any]) -> bytes:
-    """Return the body for a guest of the only VM, after a restart of its server."""
+    """Return the body for a guest of the only VM, after a restart."""
     file = folder / "fleet.yaml"
     file.write_text(yaml.safe_dump(fleet), encoding="utf-8")
     first = _service(folder)

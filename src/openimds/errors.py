@@ -1,12 +1,12 @@
-"""The mistakes of the operator and of the world, as one small tree.
+"""Exceptions for the mistakes of the operator and the failures of the world.
 
-`Error` is above all; `ConfigError` says that what was written in a file, a flag or the environment
-cannot be used. What a guest does wrong is never an exception: it is a row of `spec.refusals`.
+`Error` is the root; `ConfigError` is for values in a file, a flag, the environment or an admin body
+that do not fit. A guest's mistake is never an exception: it is a row of `facts.refusals`.
 """
 
 
 class Error(Exception):
-    """Anything that stops a command, with a text that a person can act on."""
+    """A failure that stops a command, with a text that the operator can act on."""
 
 
 class ConfigError(Error):
@@ -32,7 +32,7 @@ class ConfigError(Error):
         return f"{text}. {self.hint}" if self.hint else text
 
     def inside(self, outer: str) -> "ConfigError":
-        """Return the same error seen from further out, e.g. with the file's name in front."""
+        """Return the same error with an outer path in front, such as a file name."""
         where = f"{outer}: {self.where}" if outer else self.where
         return ConfigError(where, self.seen, self.expected, self.hint)
 

@@ -1,4 +1,4 @@
-"""Strategies: VMs as people write them, documents as they come out."""
+"""Strategies: VMs as an author writes them."""
 
 from typing import Any
 
@@ -35,10 +35,12 @@ _TAGS = {"tags", "tagsList"}
 
 @st.composite
 def vms(draw: st.DrawFn) -> Vm:
-    """VMs with anything said of them."""
-    said = draw(values(newest_tree()))
+    """VMs with any fields."""
+    fields = draw(values(newest_tree()))
     if draw(st.booleans()):
-        said.setdefault("compute", {})["tags"] = draw(st.dictionaries(tag_names, texts, max_size=3))
+        fields.setdefault("compute", {})["tags"] = draw(
+            st.dictionaries(tag_names, texts, max_size=3)
+        )
     if draw(st.booleans()):
-        said["classic"] = draw(st.booleans())
-    return parse_vm(draw(st.sampled_from(["web-1", "db", "aks-pool-vmss_7"])), said)
+        fields["classic"] = draw(st.booleans())
+    return parse_vm(draw(st.sampled_from(["web-1", "db", "aks-pool-vmss_7"])), fields)

@@ -30,9 +30,9 @@ def subject(vm: Vm) -> Subject:
 def ask(vm: Subject, version: str, route: list[str], form: str = "json") -> Response | Refusal:
     path = "/".join(["/metadata/instance", *(quote(one, safe="") for one in route)])
     target = f"{path}?api-version={version}&format={form}&extended=true"
-    said = handle(query("GET", target.encode(), has_metadata_header=True), vm, 0)
-    assert isinstance(said, Response | Refusal)
-    return said
+    reply = handle(query("GET", target.encode(), has_metadata_header=True), vm, 0)
+    assert isinstance(reply, Response | Refusal)
+    return reply
 
 
 def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -74,7 +74,7 @@ def test_a_later_version_has_everything_of_an_earlier_one(vm: Vm, data: st.DataO
 
 
 @given(vms(), st.sampled_from(VERSIONS), st.data())
-def test_walking_is_indexing(vm: Vm, version: str, data: st.DataObject) -> None:
+def test_a_route_is_an_index_into_the_document(vm: Vm, version: str, data: st.DataObject) -> None:
     about = subject(vm)
     whole = ask(about, version, [])
     assert isinstance(whole, Response)
@@ -91,7 +91,9 @@ def test_walking_is_indexing(vm: Vm, version: str, data: st.DataObject) -> None:
 
 
 @given(vms(), st.sampled_from(VERSIONS), st.data())
-def test_a_listing_is_exactly_what_can_be_walked(vm: Vm, version: str, data: st.DataObject) -> None:
+def test_a_listing_has_exactly_the_existing_routes(
+    vm: Vm, version: str, data: st.DataObject
+) -> None:
     about = subject(vm)
     whole = ask(about, version, [])
     assert isinstance(whole, Response)
@@ -107,7 +109,7 @@ def test_a_listing_is_exactly_what_can_be_walked(vm: Vm, version: str, data: st.
 
 
 @given(vms(), st.sampled_from(VERSIONS), st.text(max_size=8).filter(lambda name: "?" not in name))
-def test_what_is_not_listed_is_not_found(vm: Vm, version: str, name: str) -> None:
+def test_an_unlisted_name_is_not_found(vm: Vm, version: str, name: str) -> None:
     about = subject(vm)
     whole = ask(about, version, [])
     assert isinstance(whole, Response)
@@ -119,7 +121,7 @@ def test_what_is_not_listed_is_not_found(vm: Vm, version: str, name: str) -> Non
 
 @given(vms(), st.sampled_from(VERSIONS))
 @settings(max_examples=150)
-def test_a_captured_document_comes_out_as_it_went_in(vm: Vm, version: str) -> None:
+def test_a_captured_document_is_served_unchanged(vm: Vm, version: str) -> None:
     tree = tree_at(version, is_classic=vm.classic)
     before = complete(vm, tree)
     found = parse_capture(before, "other")
@@ -128,7 +130,7 @@ def test_a_captured_document_comes_out_as_it_went_in(vm: Vm, version: str) -> No
 
 
 @given(vms())
-def test_tags_and_tags_list_always_say_the_same(vm: Vm) -> None:
+def test_tags_and_tags_list_are_always_equal(vm: Vm) -> None:
     compute: Any = complete(vm)["compute"]
     joined = ";".join(f"{one['name']}:{one['value']}" for one in compute["tagsList"])
     assert compute["tags"] == joined
@@ -141,5 +143,5 @@ def test_every_leaf_is_text_but_one(vm: Vm) -> None:
 
 
 @given(vms())
-def test_the_same_name_and_words_give_the_same_document(vm: Vm) -> None:
+def test_equal_vms_give_equal_documents(vm: Vm) -> None:
     assert complete(vm) == complete(vm)

@@ -80,7 +80,7 @@ def _is_match(principal: Principal, name: str, value: str) -> bool:
 
 
 def is_resource(text: str) -> bool:
-    """Tell whether a text has the form of a resource: a GUID, or a URI with a scheme."""
+    """Tell whether a text can be a resource: a GUID, or a URI."""
     if len(text) > LONGEST_RESOURCE:
         return False
     scheme, separator, rest = text.partition(":")

@@ -59,7 +59,7 @@ def payload(pending: PendingDocument, now_s: float) -> dict[str, Any]:
 
 
 def to_bytes(payload: dict[str, Any]) -> bytes:
-    """Return the bytes of a payload to sign: compact JSON, members sorted as the rows are."""
+    """Return the bytes of a payload to sign, as compact JSON."""
     return msgspec.json.encode(payload)
 
 
@@ -79,5 +79,5 @@ def body(signature: Signature) -> bytes:
 
 
 def cached_until_s(now_s: float) -> float:
-    """Return the end of the time in which a document without a nonce is served again."""
+    """Return the time until which a document without a nonce is cached."""
     return now_s + CACHE_S

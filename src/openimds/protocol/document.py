@@ -1,4 +1,4 @@
-"""The instance document at an api-version: its tree, a route through it, a node as bytes.
+"""The instance document at an api-version: tree, routes and formats.
 
 A version's tree is grown from the field rows that are alive in it, with the names that its nodes
 had then; it is computed once and kept. `vm.defaults.complete` walks along it, so a document costs
@@ -16,13 +16,13 @@ from openimds.vm.schema_tree import Group, grow
 
 
 def is_alive(row: Field, version: str) -> bool:
-    """Tell whether a field is part of a version. Versions are dates, so their text sorts."""
+    """Tell whether a field is part of a version; versions are dates, so they sort."""
     return row.since <= version and (not row.until or version < row.until)
 
 
 @cache
 def tree_at(version: str, *, is_classic: bool = False, is_extended: bool = False) -> Group:
-    """Return the tree of the document at a version, members in the order of the wire."""
+    """Return the tree of a version, members in the order of the wire."""
     rows = (
         row
         for row in FIELDS

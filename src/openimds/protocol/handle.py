@@ -1,4 +1,4 @@
-"""`handle` a query about a VM: a response, a refusal, or pending work; `resume` with its result."""
+"""Handle a query about a VM: respond, refuse, or return pending work."""
 
 from collections.abc import Callable
 from math import floor
@@ -48,7 +48,7 @@ class Subject(Struct, frozen=True):
 
 
 def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal | Pending:
-    """Answer a query about a VM, or return the work that is pending before the answer.
+    """Answer a query about a VM, or return the pending work that comes first.
 
     `now_s` is the time in seconds since 1970.
     """

@@ -35,7 +35,7 @@ class PendingToken(Struct, frozen=True):
 
 
 class PendingChallenge(Struct, frozen=True):
-    """A file that a caller has to read to prove that it runs on this VM."""
+    """A file for a caller to read, as proof that it runs on this VM."""
 
     vm: str
 
@@ -46,9 +46,10 @@ class PendingChallenge(Struct, frozen=True):
 
 
 class PendingCertificate(Struct, frozen=True):
-    """A client certificate for an identity of a VM, for the key in a CSR (PKCS 10, DER).
+    """A client certificate for an identity of a VM.
 
-    `endpoint` is the address that issues tokens for it.
+    `csr` is the request with its key (PKCS 10, DER); `endpoint` is the address that issues tokens
+    for it.
     """
 
     vm: str
@@ -81,7 +82,7 @@ class PendingDocument(Struct, frozen=True):
 
     @property
     def is_once(self) -> bool:
-        """Tell whether the document is for one request only, as one with a nonce is."""
+        """Tell whether the document is for one request only, by its nonce."""
         return bool(self.nonce)
 
 
@@ -131,21 +132,21 @@ class AccessToken(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """A failure of the work: the key of the refusal, and its blanks as JSON text."""
+    """A failure of the work: the refusal's key, and its blanks as JSON text."""
 
     key: str
     blanks: dict[str, str] = field(default_factory=dict)
 
 
 class Signature(Struct, frozen=True):
-    """The signature of an attested document in base64; it is served again until `until_s`."""
+    """The base64 signature of an attested document, cached until `until_s`."""
 
     text: str
     until_s: float
 
 
 class EventsDocument(Struct, frozen=True):
-    """A scheduled-events document; the provider returns the same object until it changes."""
+    """A scheduled-events document, the same object until it changes."""
 
     body: bytes
 

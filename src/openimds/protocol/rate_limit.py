@@ -10,18 +10,18 @@ from openimds.facts.limits import LIMITS
 
 
 class Window:
-    """The times of the last grants to one VM in one limiter class, in seconds of a steady clock."""
+    """The times of the last grants to one VM in one limiter class."""
 
     __slots__ = ("_next", "_span_s", "_times")
 
     def __init__(self, rate_per_s: float, burst: int) -> None:
-        """Grant at most `burst` requests in any `burst / rate_per_s` seconds."""
+        """Grant at most `burst` requests in any `burst / rate_per_s` seconds of a steady clock."""
         self._times = [float("-inf")] * burst
         self._span_s = burst / rate_per_s
         self._next = 0
 
     def grants(self, now_s: float) -> bool:
-        """Tell whether a request at this time is within the limit, and count it if it is."""
+        """Tell whether a request at this time is within the limit; count it if so."""
         at = self._next
         if now_s - self._times[at] < self._span_s:
             return False

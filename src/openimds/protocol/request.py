@@ -96,7 +96,7 @@ def _encoded(text: str) -> list[tuple[str, str]]:
 
 
 def _find(path: str, extras: frozenset[str]) -> tuple[Endpoint | None, tuple[str, ...]]:
-    """Return the endpoint of a path and the route below it; one trailing slash is no segment."""
+    """Return the endpoint of a path and the route below, without one trailing slash."""
     plain = path.removesuffix("/")
     lower = plain.lower()
     exact = _ENDPOINTS.get(lower)

@@ -1,4 +1,4 @@
-"""The results of `handle`: a response, or a refusal, which is a row with its blanks filled."""
+"""Responses, and refusals, which are rows with their blanks filled."""
 
 import re
 from math import inf

@@ -1,4 +1,4 @@
-"""A VM as a value, and how it is read from a fleet file, a captured document or the store.
+"""A VM as a value: its types, input, defaults and output.
 
 Rules of the room. A VM is its newest instance document plus the settings that the document has no
 place for. The document is kept sparse, with the members that its author wrote; `complete` in

@@ -15,7 +15,9 @@ _FORMATS = {"json": "JSON", "toml": "TOML", "yaml": "YAML", "yml": "YAML"}
 
 
 def decode(data: bytes, file_name: str) -> object:
-    """Return the value in the bytes of a file; its name's ending is the format, else JSON or YAML.
+    """Return the value in the bytes of a file.
+
+    The ending of its name is the format; without one it is JSON or YAML.
 
     Raises:
         ConfigError: the text is not of its format.

@@ -71,7 +71,7 @@ def default_address(vm: Vm) -> str:
 
 
 def first_mac(vm: Vm) -> str:
-    """Return the hardware address of the first interface of a VM, as its document writes it."""
+    """Return the hardware address of a VM's first interface, as its document writes it."""
     return _Defaults(vm).get("network.interface[].macAddress", (0,))
 
 
@@ -84,7 +84,7 @@ class _Defaults:
         self._derived: dict[str, str] = {}
 
     def fill(self, node: Group, written: Any, trail: Trail) -> dict[str, object]:  # noqa: ANN401 - a part of the document
-        """Return the members of a group: those of `written`, and defaults for the others."""
+        """Return a group with the members of `written` and defaults for the others."""
         document: dict[str, object] = {}
         for key, member in node.members.items():
             value: Any = written.get(key)
@@ -104,7 +104,7 @@ class _Defaults:
         return document
 
     def get(self, path: str, trail: Trail = ()) -> str:
-        """Return the value at a path, written or default; `trail` has a position for each `[]`."""
+        """Return the value at a path; `trail` has a position for each `[]`."""
         value = self.written(path, trail)
         if value is None and path in _LITERALS:
             return str(_LITERALS[path])

@@ -1,6 +1,6 @@
-"""A fleet from the plain value of a fleet file, and one VM from its part of it.
+"""Parse the plain value of a fleet file, or of one VM in it.
 
-The one way in for a VM: fleet files, the admin API and the store all come through `parse_vm`.
+Every VM comes in here: fleet files, the admin API and the store all call `parse_vm`.
 """
 
 import re

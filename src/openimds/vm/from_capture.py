@@ -14,18 +14,18 @@ from openimds.vm.validate import Leniency, validate
 
 
 class Capture(Struct, frozen=True):
-    """The VM of a captured body, and the paths of members in the body without a field row."""
+    """The VM of a captured body, and the paths of its unknown members."""
 
     vm: Vm
     set_aside: tuple[str, ...]
 
 
 def parse_capture(body: object, name: str, beside: Mapping[str, object] | None = None) -> Capture:
-    """Return the VM whose instance document is `body`; `name` is for one without `compute.name`.
+    """Return the VM whose instance document is `body`.
 
-    A body without `compute` belongs to a classic VM (imds-wire A.2). Fields that are missing from
-    the captured version get their defaults. `beside` has parts captured elsewhere, by their key in
-    a fleet file, such as `loadBalancer`.
+    `name` is the name of a VM without `compute.name`. A body without `compute` belongs to a classic
+    VM (imds-wire A.2). Fields that are missing from the captured version get their defaults.
+    `beside` has parts captured elsewhere, by their key in a fleet file, such as `loadBalancer`.
 
     Raises:
         ConfigError: the body is no instance document.

@@ -89,12 +89,12 @@ def tenant_of(vm: Vm) -> str:
 
 
 def default_tenant(cloud: str = PUBLIC) -> str:
-    """Return the tenant of VMs in a cloud without a written one; no two clouds share a tenant."""
+    """Return the default tenant of VMs in a cloud; no two clouds share it."""
     return _guid("tenant", *([] if cloud == PUBLIC else [cloud]))
 
 
 def _carrier(resource: str) -> str:
-    """Return the resource that has the identities: the VM, or the uniform set that it is in."""
+    """Return the resource that has the identities: the VM, or its uniform scale set."""
     head, middle, _ = resource.partition("/virtualMachines/")
     is_instance = bool(middle) and "/virtualmachinescalesets/" in head.lower()
     return head if is_instance else resource

@@ -1,4 +1,4 @@
-"""The keys of a fleet file beside the instance document, as a tree like that of the document."""
+"""The tree of a fleet file: the instance document, and the keys beside it."""
 
 from functools import cache
 
@@ -90,7 +90,7 @@ def vm_tree() -> Group:
 
 @cache
 def fleet_tree() -> Group:
-    """Return the keys of a fleet file; each of their values is validated on its own."""
+    """Return the top-level keys of a fleet file; `fleet_file` validates their values."""
     return Group(
         "",
         {

@@ -1,4 +1,4 @@
-"""A VM in the shape of a fleet file, for the store, the admin API and exports."""
+"""Write a VM in the shape of a fleet file."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def encode_vm(vm: Vm) -> bytes:
-    """Encode a VM as JSON in the shape of a fleet file, without its name and without defaults.
+    """Encode a VM as JSON in the shape of a fleet file.
 
-    `fleet_file.parse_vm` of the decoded result gives an equal VM; equal VMs have equal bytes.
+    The name and the defaults are left out. `fleet_file.parse_vm` of the decoded result gives an
+    equal VM; equal VMs have equal bytes.
     """
     value: dict[str, Any] = to_builtins(vm)
     del value["name"]
@@ -35,6 +36,6 @@ def encode_vm(vm: Vm) -> bytes:
 
 
 def vm_to_value(vm: Vm) -> dict[str, Any]:
-    """Return a VM in the shape of a fleet file, in plain dicts and lists; see `encode_vm`."""
+    """Return a VM in the shape of a fleet file, in plain values; see `encode_vm`."""
     value: dict[str, Any] = msgspec.json.decode(encode_vm(vm))
     return value

@@ -50,7 +50,7 @@ def wire_forms(tags: Pairs) -> dict[str, object]:
 
 
 def as_mapping(text: str, listed: list[dict[str, str]]) -> dict[str, str] | None:
-    """Return both wire forms of the tags as one mapping, or None where it would lose something.
+    """Return tags in both wire forms as a mapping, or None if it loses something.
 
     A mapping can be patched tag by tag. It cannot keep an order of its own, a name twice, or a
     string that differs from the list.
@@ -80,7 +80,7 @@ def split(text: str) -> Pairs:
 
 
 def pairs(value: Any) -> Pairs:  # noqa: ANN401 - any of the three shapes
-    """Return the tags in a validated value of any shape; those of a mapping are sorted."""
+    """Return the tags in a validated value; those of a mapping are sorted."""
     if isinstance(value, str):
         return split(value)
     if isinstance(value, dict):

@@ -63,7 +63,7 @@ class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Fleet(Struct, frozen=True):
-    """All VMs by name, in the order of the file, and its lists of events and faults, unread."""
+    """The VMs of a fleet file in order, and its unread events and faults."""
 
     vms: dict[str, Vm]
     events: object = None

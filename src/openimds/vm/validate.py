@@ -1,4 +1,4 @@
-"""Validate a plain value (of YAML, TOML or JSON) along a tree, or refuse it with its path."""
+"""Validate a plain value along a tree, or refuse it with its path."""
 
 from typing import Any
 
@@ -107,7 +107,9 @@ def _scalar(value: object, node: Leaf, where: str) -> object:
 def _similar(
     name: object, node: Group | Named, where: str, lenient: Leniency | None
 ) -> tuple[str, Node | None]:
-    """Return the member that a captured body means by `name`; None if it is set aside.
+    """Return the member for an unknown name; None if it is set aside.
+
+    A captured body may have a key in any letter case, or under its old name.
 
     Raises:
         ConfigError: the name is no string, or unknown in a file.

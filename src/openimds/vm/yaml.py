@@ -131,7 +131,7 @@ def _mappings(value: object, event: _Event) -> list[dict[object, object]]:
 
 
 def _tag(event: _Event) -> str:
-    """Return the tag of a scalar: the written one, or for a plain scalar that of its form."""
+    """Return the tag of a scalar, for a plain one by its form."""
     if event.tag not in (None, "!"):
         return str(event.tag)
     if event.tag is None and event.implicit[0]:

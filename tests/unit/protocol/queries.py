@@ -1,4 +1,4 @@
-"""Questions to Azure's other ways to a token, and what was said to them."""
+"""Queries to Azure's other identity protocols, and their replies."""
 
 import json
 from typing import Any
@@ -39,39 +39,39 @@ ISSUE = "/metadata/identity/issuecredential?cred-api-version=2.0"
 
 
 class Asked:
-    """One question and what was said to it."""
+    """One query and its reply."""
 
     def __init__(
         self, target: str, *credentials: tuple[str, str], metadata: bool = True, **more: Any
     ) -> None:
         one = parse_vm(
-            "web-1", {"identities": more.pop("identities", SYSTEM), **more.pop("said", {})}
+            "web-1", {"identities": more.pop("identities", SYSTEM), **more.pop("fields", {})}
         )
         secret = more.pop("secret", SECRET)
         more = {"method": "GET", "extras": ALL, **more}
         self.query = query(
             target=target.encode(), credentials=credentials, has_metadata_header=metadata, **more
         )
-        self.said: Response | Refusal | Pending = handle(
+        self.reply: Response | Refusal | Pending = handle(
             self.query, Subject(one, catalog(), secret), NOW_S
         )
 
     @property
     def refused(self) -> Refusal:
-        assert isinstance(self.said, Refusal), self.said
-        return self.said
+        assert isinstance(self.reply, Refusal), self.reply
+        return self.reply
 
     @property
     def need(self) -> PendingToken:
-        assert isinstance(self.said, PendingToken), self.said
-        return self.said
+        assert isinstance(self.reply, PendingToken), self.reply
+        return self.reply
 
     def body(self) -> dict[str, Any]:
         made = AccessToken("eyJ", 1_579_065_552, ENDS_S, 86400)
         got = resume(self.query, self.need, made, NOW_S)
         assert isinstance(got, Response)
-        said: dict[str, Any] = json.loads(got.body)
-        return said
+        body: dict[str, Any] = json.loads(got.body)
+        return body
 
 
 def app_service(**more: Any) -> Asked:

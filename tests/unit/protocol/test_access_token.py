@@ -1,4 +1,4 @@
-"""Which identity is meant, what its token claims, what the answer says."""
+"""The selected identity, the claims of its token, and the body."""
 
 import json
 from typing import Any
@@ -26,22 +26,22 @@ LIFE = TokenSettings(86400)
 
 
 def ask(
-    identities: dict[str, Any], more: str = "", resource: str = VAULT, **said: Any
+    identities: dict[str, Any], more: str = "", resource: str = VAULT, **fields: Any
 ) -> Response | Refusal | Pending:
     target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{more}"
-    one = parse_vm("web-1", {"identities": identities, **said})
+    one = parse_vm("web-1", {"identities": identities, **fields})
     asked = query("GET", target.encode(), has_metadata_header=True)
     return handle(asked, Subject(one, catalog()), NOW_S)
 
 
-def need(identities: dict[str, Any], more: str = "", **said: Any) -> PendingToken:
-    got = ask(identities, more, **said)
+def need(identities: dict[str, Any], more: str = "", **fields: Any) -> PendingToken:
+    got = ask(identities, more, **fields)
     assert isinstance(got, PendingToken)
     return got
 
 
-def refused(identities: dict[str, Any], more: str = "", **said: Any) -> str:
-    got = ask(identities, more, **said)
+def refused(identities: dict[str, Any], more: str = "", **fields: Any) -> str:
+    got = ask(identities, more, **fields)
     assert isinstance(got, Refusal)
     assert got.status == 400
     return got.row.key
@@ -56,13 +56,13 @@ def ids(identities: dict[str, Any]) -> dict[str, Any]:
     "identities, name",
     [(BOTH, "web-1"), ({"system": True}, "web-1"), ({"user": [APP]}, "app")],
 )
-def test_without_a_selector_the_system_identity_or_the_only_one(
+def test_no_selector_selects_the_system_or_the_only_identity(
     identities: dict[str, Any], name: str
 ) -> None:
     assert need(identities).identity == ids(identities)[name]
 
 
-def test_several_and_no_selector_is_ambiguous() -> None:
+def test_several_identities_without_a_selector_are_ambiguous() -> None:
     assert refused({"user": [APP, OPS]}) == "identity_ambiguous"
 
 
@@ -90,7 +90,7 @@ def test_the_vm_itself_is_no_user_assigned_identity() -> None:
     assert refused(BOTH, f"&msi_res_id={own}") == "identity_not_found"
 
 
-def test_an_id_of_nobody_is_not_found() -> None:
+def test_an_unknown_id_is_not_found() -> None:
     assert refused(BOTH, "&client_id=00000000-0000-0000-0000-000000000000") == "identity_not_found"
 
 
@@ -123,41 +123,41 @@ def test_a_resource_is_echoed_and_is_the_audience(resource: str) -> None:
 @pytest.mark.parametrize(
     "resource", ["foo", "https://", "a b:c", "1a:b", "é:b", "6277b885", "https://" + "a" * 600]
 )
-def test_what_can_be_no_resource_is_refused_as_entra_does(resource: str) -> None:
+def test_an_impossible_resource_is_refused_as_entra_does(resource: str) -> None:
     assert not is_resource(resource)
     got = ask(BOTH, resource=resource.replace(" ", "%20").replace("é", "%C3%A9"))
     assert isinstance(got, Refusal)
-    said = json.loads(got.body)
+    body = json.loads(got.body)
     tenant = ids(BOTH)["app"].tenant_id
-    assert said["error"] == "invalid_resource"
-    assert said["error_codes"] == [500011]
-    assert said["error_description"].startswith(
+    assert body["error"] == "invalid_resource"
+    assert body["error_codes"] == [500011]
+    assert body["error_description"].startswith(
         f"AADSTS500011: The resource principal named {resource} was not found in the tenant named "
         f"{tenant}. "
     )
-    assert said["error_description"].endswith(
-        f"\r\nTrace ID: {said['trace_id']}\r\nCorrelation ID: {said['correlation_id']}"
+    assert body["error_description"].endswith(
+        f"\r\nTrace ID: {body['trace_id']}\r\nCorrelation ID: {body['correlation_id']}"
         "\r\nTimestamp: 2024-03-07 11:06:37Z"
     )
-    assert said["timestamp"] == "2024-03-07 11:06:37Z"
-    assert said["trace_id"] != said["correlation_id"]
+    assert body["timestamp"] == "2024-03-07 11:06:37Z"
+    assert body["trace_id"] != body["correlation_id"]
     assert got.until_s == 1_709_809_598, "another second has another time"
 
 
-def test_only_the_word_true_bypasses_the_cache() -> None:
+def test_only_true_bypasses_the_cache() -> None:
     asked = {
         word: need(BOTH, f"&bypass_cache={word}").is_once for word in ("true", "True", "1", "")
     }
     assert asked == {"true": True, "True": True, "1": False, "": False}
 
 
-def test_the_claims_of_a_system_assigned_identity() -> None:
+def test_a_system_assigned_identity_has_its_claims() -> None:
     one = ids(BOTH)["web-1"]
-    said = claims(need(BOTH), LIFE, NOW_S)
+    values = claims(need(BOTH), LIFE, NOW_S)
     made = 1_709_809_597
-    opaque = {name: said[name] for name in ("aio", "rh", "uti")}
+    opaque = {name: values[name] for name in ("aio", "rh", "uti")}
     assert all(isinstance(text, str) and len(text) > 20 for text in opaque.values())
-    assert list(said.items()) == [
+    assert list(values.items()) == [
         ("aud", VAULT),
         ("iss", f"https://sts.windows.net/{one.tenant_id}/"),
         ("iat", made - 300),
@@ -180,11 +180,11 @@ def test_the_claims_of_a_system_assigned_identity() -> None:
 
 
 def test_a_user_assigned_identity_names_the_vm_that_uses_it() -> None:
-    said = claims(need({"user": [APP]}), LIFE, NOW_S)
+    values = claims(need({"user": [APP]}), LIFE, NOW_S)
     app = APP.replace("resourceGroups", "resourcegroups")
-    assert said["xms_mirid"] == app
-    assert str(said["xms_az_rid"]).endswith("/virtualMachines/web-1")
-    assert "/resourcegroups/" in str(said["xms_az_rid"])
+    assert values["xms_mirid"] == app
+    assert str(values["xms_az_rid"]).endswith("/virtualMachines/web-1")
+    assert "/resourcegroups/" in str(values["xms_az_rid"])
 
 
 def test_opaque_claims_differ_from_token_to_token() -> None:
@@ -195,21 +195,21 @@ def test_opaque_claims_differ_from_token_to_token() -> None:
     assert first["rh"] == second["rh"]
 
 
-def test_tokens_of_version_2_for_the_resources_that_want_them() -> None:
+def test_chosen_resources_get_tokens_of_version_2() -> None:
     guid = "6277b885-20b1-43ba-81a2-ee4e94e7c0af"
     terms = TokenSettings(3600, v2=frozenset({f"api://{guid}"}))
-    said = claims(need(BOTH, resource=f"api://{guid}/"), terms, NOW_S)
-    tenant = said["tid"]
-    assert said["iss"] == f"https://login.microsoftonline.com/{tenant}/v2.0"
-    assert said["ver"] == "2.0"
-    assert said["aud"] == guid
-    assert said["azp"] == ids(BOTH)["web-1"].client_id
-    assert not {"appid", "appidacr", "idp"} & said.keys()
-    assert said["exp"] == 1_709_809_597 + 3600
+    values = claims(need(BOTH, resource=f"api://{guid}/"), terms, NOW_S)
+    tenant = values["tid"]
+    assert values["iss"] == f"https://login.microsoftonline.com/{tenant}/v2.0"
+    assert values["ver"] == "2.0"
+    assert values["aud"] == guid
+    assert values["azp"] == ids(BOTH)["web-1"].client_id
+    assert not {"appid", "appidacr", "idp"} & values.keys()
+    assert values["exp"] == 1_709_809_597 + 3600
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_every_cloud_has_issuers_of_its_own_unless_we_are_the_issuer(cloud: str) -> None:
+def test_every_cloud_has_its_issuers_unless_one_is_set(cloud: str) -> None:
     v1, v2 = issuers("t", cloud)
     assert v1 == f"{CLOUDS[cloud].issuer}/t/"
     assert v2 == f"{CLOUDS[cloud].issuer_v2}/t/v2.0"
@@ -234,14 +234,14 @@ def test_the_body_is_the_recorded_one_to_the_byte() -> None:
 
 
 @pytest.mark.parametrize("late_s, left", [(0, "86399"), (86399, "0"), (86400, "0"), (90000, "0")])
-def test_expires_in_counts_down_to_nothing(late_s: int, left: str) -> None:
+def test_expires_in_counts_down_to_zero(late_s: int, left: str) -> None:
     token = AccessToken("x", 0, 86400, 86400)
     asked = query("GET", b"/metadata/identity/oauth2/token")
     got = resume(asked, need(BOTH), token, late_s)
     assert json.loads(got.body)["expires_in"] == left
 
 
-def test_what_could_not_be_made_is_a_row_with_its_blanks() -> None:
+def test_a_failure_is_a_row_with_its_blanks() -> None:
     asked = query("GET", b"/metadata/identity/oauth2/token")
     failed = Failed(
         "entra_refused", {"error": "unauthorized_client", "description": "AADSTS700016"}
@@ -274,16 +274,16 @@ def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
 def test_expires_in_is_never_more_than_a_whole_life() -> None:
     token = AccessToken("x", 0, 3600, 3600)
     asked = query("GET", b"/metadata/identity/oauth2/token")
-    said = json.loads(resume(asked, need(BOTH), token, -5000).body)
-    assert (said["expires_in"], said["ext_expires_in"]) == ("3599", "3599")
+    body = json.loads(resume(asked, need(BOTH), token, -5000).body)
+    assert (body["expires_in"], body["ext_expires_in"]) == ("3599", "3599")
 
 
-def test_the_hash_of_a_refused_token_goes_with_the_wish() -> None:
+def test_the_hash_of_a_refused_token_is_passed_on() -> None:
     wanted = need(BOTH, "&token_sha256_to_refresh=ABC")
     assert (wanted.outdated, wanted.is_once) == ("abc", True)
 
 
-def test_what_a_guest_writes_is_no_template() -> None:
+def test_a_guests_text_is_no_template() -> None:
     got = ask(BOTH, resource="%7Btenant%7D%7Bat%7D")
     assert isinstance(got, Refusal)
     assert (

@@ -1,4 +1,4 @@
-"""What is signed: by api-version, by nonce, by what was said of the VM."""
+"""The payload to sign: by api-version, nonce and overrides."""
 
 import json
 from typing import Any
@@ -30,16 +30,16 @@ SAP = {
 }
 
 
-def ask(version: str, more: str = "", **said: Any) -> Refusal | PendingDocument:
+def ask(version: str, more: str = "", **fields: Any) -> Refusal | PendingDocument:
     target = f"/metadata/attested/document?api-version={version}{more}"
     asked = query("GET", target.encode(), has_metadata_header=True)
-    got = handle(asked, Subject(parse_vm("web-1", said), catalog()), RECORDED_S)
+    got = handle(asked, Subject(parse_vm("web-1", fields), catalog()), RECORDED_S)
     assert isinstance(got, Refusal | PendingDocument)
     return got
 
 
-def need(version: str, more: str = "", **said: Any) -> PendingDocument:
-    got = ask(version, more, **said)
+def need(version: str, more: str = "", **fields: Any) -> PendingDocument:
+    got = ask(version, more, **fields)
     assert isinstance(got, PendingDocument)
     return got
 
@@ -51,42 +51,42 @@ def test_the_recorded_payload_comes_out_to_the_byte() -> None:
 
 
 @pytest.mark.parametrize("version", [row.name for row in GENERAL if row.name >= "2018-10-01"])
-def test_members_come_with_their_versions(version: str) -> None:
+def test_members_appear_with_their_versions(version: str) -> None:
     since = {"subscriptionId": "2019-04-30", "sku": "2019-11-01", "licenseType": "2020-09-01"}
     expected = {"nonce", "plan", "timeStamp", "vmId"}
     expected |= {name for name, first in since.items() if version >= first}
-    said = payload(need(version), 0)
-    assert said.keys() == expected
-    assert list(said) == sorted(said)
+    signed = payload(need(version), 0)
+    assert signed.keys() == expected
+    assert list(signed) == sorted(signed)
 
 
-def test_there_is_none_before_2018_10_01() -> None:
+def test_no_document_exists_before_2018_10_01() -> None:
     got = ask("2018-04-02")
     assert isinstance(got, Refusal)
     assert got.row.key == "version_unknown"
 
 
 @pytest.mark.parametrize("nonce", ["1234567890", "a", "A-b_c" + "9" * 27])
-def test_a_nonce_comes_back_and_serves_once(nonce: str) -> None:
+def test_a_nonce_is_signed_for_one_request_only(nonce: str) -> None:
     wanted = need("2021-02-01", f"&nonce={nonce}")
     assert wanted.is_once
     assert payload(wanted, 0)["nonce"] == nonce
 
 
 @pytest.mark.parametrize("nonce", ["x" * 33, "a b", "a%22", "%C3%A9", "a.b", "a%0A"])
-def test_a_nonce_that_is_none_is_refused(nonce: str) -> None:
+def test_a_malformed_nonce_is_refused(nonce: str) -> None:
     got = ask("2021-02-01", f"&nonce={nonce}")
     assert isinstance(got, Refusal)
     assert (got.status, got.row.key) == (400, "nonce_unfit")
 
 
-def test_an_empty_nonce_is_none() -> None:
+def test_an_empty_nonce_is_no_nonce() -> None:
     wanted = need("2021-02-01", "&nonce=")
     assert not wanted.is_once
     assert payload(wanted, RECORDED_S)["nonce"] == "20231002-183311"
 
 
-def test_what_was_said_of_the_document_wins() -> None:
+def test_overrides_win() -> None:
     attested = {
         "licenseType": "Windows_Server",
         "sku": "s",
@@ -96,9 +96,9 @@ def test_what_was_said_of_the_document_wins() -> None:
         "scenario": "expired-leaf",
     }
     wanted = need("2021-02-01", attested=attested, compute={"plan": {"name": "n", "product": "x"}})
-    said = payload(wanted, 0)
-    assert said["plan"] == {"name": "n", "product": "p", "publisher": ""}
-    assert {name: said[name] for name in ("licenseType", "sku", "subscriptionId", "vmId")} == {
+    signed = payload(wanted, 0)
+    assert signed["plan"] == {"name": "n", "product": "p", "publisher": ""}
+    assert {name: signed[name] for name in ("licenseType", "sku", "subscriptionId", "vmId")} == {
         "licenseType": "Windows_Server",
         "sku": "s",
         "subscriptionId": "u",
@@ -108,8 +108,8 @@ def test_what_was_said_of_the_document_wins() -> None:
 
 
 def test_a_classic_vm_has_its_vm_id_only() -> None:
-    said = payload(need("2021-02-01", classic=True), 0)
-    assert said.keys() == {"nonce", "timeStamp", "vmId"}
+    signed = payload(need("2021-02-01", classic=True), 0)
+    assert signed.keys() == {"nonce", "timeStamp", "vmId"}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_every_cloud_has_its_domain(cloud: str, domain: str) -> None:
     assert need("2021-02-01", cloud=cloud).domain == domain
 
 
-def test_the_body_is_the_documented_one_and_is_looked_at_anew_every_second() -> None:
+def test_the_body_is_documented_and_holds_for_a_second() -> None:
     asked = query("GET", b"/metadata/attested/document", has_metadata_header=True)
     got = resume(asked, need("2021-02-01"), Signature("MII=", 300.5), 0)
     assert isinstance(got, Response)

@@ -1,4 +1,4 @@
-"""The gates one by one; whole answers are judged by the goldens."""
+"""The request checks one by one; the goldens judge whole responses."""
 
 import json
 
@@ -17,12 +17,12 @@ NOW_S = 1_795_377_286.0
 
 
 def say(target: str, method: str = "GET", about: Subject = SUBJECT) -> Response | Refusal:
-    said = handle(query(method, target.encode(), has_metadata_header=True), about, NOW_S)
-    assert isinstance(said, Response | Refusal)
-    return said
+    reply = handle(query(method, target.encode(), has_metadata_header=True), about, NOW_S)
+    assert isinstance(reply, Response | Refusal)
+    return reply
 
 
-def test_the_first_gate_that_refuses_wins() -> None:
+def test_the_first_check_that_refuses_wins() -> None:
     asked = query("PUT", b"/metadata/instance?x=1&x=2", is_forwarded=True)
     refusals = []
     for better in ({"method": "GET"}, {"has_metadata_header": True}, {"is_forwarded": False}):
@@ -43,16 +43,16 @@ def test_the_first_gate_that_refuses_wins() -> None:
 @pytest.mark.parametrize("newest", ["2021-02-01", "2025-04-07", NEWEST])
 def test_a_region_knows_its_versions_only(newest: str) -> None:
     region = Subject(Vm("web-1"), catalog(newest))
-    said = say("/metadata/instance?api-version=2099-01-01", about=region)
-    assert isinstance(said, Refusal)
-    assert json.loads(said.body)["newest-versions"][0] == newest
+    reply = say("/metadata/instance?api-version=2099-01-01", about=region)
+    assert isinstance(reply, Refusal)
+    assert json.loads(reply.body)["newest-versions"][0] == newest
     listed = say("/metadata/versions", about=region)
     assert json.loads(listed.body)["apiVersions"][-1] == newest
 
 
 def test_the_documented_error_of_2025_comes_out_to_the_byte() -> None:
-    said = say("/metadata/instance", about=Subject(Vm("web-1"), catalog("2025-04-07")))
-    assert said.body == (
+    reply = say("/metadata/instance", about=Subject(Vm("web-1"), catalog("2025-04-07")))
+    assert reply.body == (
         b'{"error":"Bad request. api-version is invalid or was not specified in the request. For '
         b'more information refer to aka.ms/azureimds","newest-versions":["2025-04-07",'
         b'"2024-07-17","2024-03-15"]}'
@@ -75,28 +75,28 @@ def test_the_documented_error_of_2025_comes_out_to_the_byte() -> None:
     ],
 )
 def test_a_refusal_has_its_row(target: str, key: str) -> None:
-    said = say(target)
-    assert isinstance(said, Refusal)
-    assert said.row.key == key
+    reply = say(target)
+    assert isinstance(reply, Refusal)
+    assert reply.row.key == key
 
 
 def test_blanks_are_filled_as_json() -> None:
-    said = say('/metadata/loadbalancer?api-version="\\')
-    assert json.loads(said.body)["error"].startswith(
+    reply = say('/metadata/loadbalancer?api-version="\\')
+    assert json.loads(reply.body)["error"].startswith(
         'Parameter value is not allowed, or parameter value ""\\" is not allowed for parameter'
     )
 
 
 def test_a_classic_vm_has_no_compute() -> None:
     classic = Subject(Vm("web-1", classic=True), TODAY)
-    said = say("/metadata/instance/compute?api-version=2021-02-01", about=classic)
-    assert said == refuse("not_found", query("GET", b"/metadata/instance/compute"))
+    reply = say("/metadata/instance/compute?api-version=2021-02-01", about=classic)
+    assert reply == refuse("not_found", query("GET", b"/metadata/instance/compute"))
 
 
 def test_the_root_is_one_step_above_the_instance() -> None:
-    said = say(f"/metadata?api-version={NEWEST}")
+    reply = say(f"/metadata?api-version={NEWEST}")
     below = say(f"/metadata/instance?api-version={NEWEST}")
-    assert json.loads(said.body) == {"instance": json.loads(below.body)}
+    assert json.loads(reply.body) == {"instance": json.loads(below.body)}
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,6 @@ def test_the_root_is_one_step_above_the_instance() -> None:
         ),
     ],
 )
-def test_too_many_requests_in_the_words_of_the_category(target: str, body: bytes) -> None:
-    said = throttled(query("GET", target.encode()))
-    assert (said.row.status, said.body) == (429, body)
+def test_a_throttled_query_has_the_body_of_its_category(target: str, body: bytes) -> None:
+    reply = throttled(query("GET", target.encode()))
+    assert (reply.row.status, reply.body) == (429, body)

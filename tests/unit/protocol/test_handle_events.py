@@ -1,4 +1,4 @@
-"""What scheduled events are answered with: needs, their answers, and the gates of their own."""
+"""Queries for scheduled events, and approvals."""
 
 import json
 
@@ -45,38 +45,38 @@ def say(one: Query, **vm: object) -> Response | Refusal | Pending:
         ),
     ],
 )
-def test_a_get_needs_the_document_of_its_scope(vm: dict[str, object], scope: str) -> None:
+def test_a_get_is_pending_on_the_document_of_its_scope(vm: dict[str, object], scope: str) -> None:
     assert say(asked(EVENTS + "2020-07-01"), **vm) == PendingEventsDocument(
         "web-1", scope, "2020-07-01"
     )
 
 
-def test_the_document_holds_while_it_is_held() -> None:
+def test_a_document_holds_until_it_is_replaced() -> None:
     one = asked(EVENTS + "2020-07-01")
     need = say(one)
     assert isinstance(need, PendingEventsDocument)
     assert not need.is_once
-    said = resume(one, need, EventsDocument(b"{}"), NOW_S)
-    assert said == Response(b"{}", until_s=UNTIL_REPLACED)
+    reply = resume(one, need, EventsDocument(b"{}"), NOW_S)
+    assert reply == Response(b"{}", until_s=UNTIL_REPLACED)
 
 
-def test_a_post_needs_its_approval_and_is_answered_with_nothing() -> None:
+def test_an_approval_has_an_empty_response() -> None:
     body = json.dumps({"StartRequests": [{"EventId": ID.lower()}]}).encode()
     one = asked(EVENTS + "2020-07-01", "POST", body)
     need = say(one)
     assert need == PendingApproval("web-1", "vm:web-1", (ID.lower(),))
     assert need.is_once
-    said = resume(one, need, Approved(), NOW_S)
-    assert isinstance(said, Response)
-    assert (said.status, said.body) == (200, b"")
-    assert said.media == "application/json; charset=utf-8"
+    reply = resume(one, need, Approved(), NOW_S)
+    assert isinstance(reply, Response)
+    assert (reply.status, reply.body) == (200, b"")
+    assert reply.media == "application/json; charset=utf-8"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"StartRequests":[]}', b"\xff"])
 def test_a_malformed_approval_is_refused(body: bytes) -> None:
-    said = say(asked(EVENTS + "2020-07-01", "POST", body))
-    assert isinstance(said, Refusal)
-    assert (said.status, said.row.key) == (400, "malformed_events")
+    reply = say(asked(EVENTS + "2020-07-01", "POST", body))
+    assert isinstance(reply, Refusal)
+    assert (reply.status, reply.row.key) == (400, "malformed_events")
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_a_malformed_approval_is_refused(body: bytes) -> None:
         ("", "header_missing"),
     ],
 )
-def test_only_the_preview_did_without_the_header(version: str, key: str) -> None:
-    said = say(asked(EVENTS + version, has_header=False))
-    assert (said.row.key if isinstance(said, Refusal) else "") == key
+def test_only_the_preview_needs_no_header(version: str, key: str) -> None:
+    reply = say(asked(EVENTS + version, has_header=False))
+    assert (reply.row.key if isinstance(reply, Refusal) else "") == key
 
 
-def test_no_other_endpoint_does_without_the_header() -> None:
+def test_every_other_endpoint_needs_the_header() -> None:
     for path in ("/metadata/instance", "/metadata", "/nowhere"):
-        said = say(asked(f"{path}?api-version=2017-03-01", has_header=False))
-        assert isinstance(said, Refusal)
-        assert said.row.key in {"header_missing", "not_found"}
+        reply = say(asked(f"{path}?api-version=2017-03-01", has_header=False))
+        assert isinstance(reply, Refusal)
+        assert reply.row.key in {"header_missing", "not_found"}

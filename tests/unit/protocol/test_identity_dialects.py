@@ -29,7 +29,7 @@ from tests.unit.protocol.queries import (
 )
 
 
-def test_app_service_says_what_is_documented() -> None:
+def test_app_service_has_the_documented_body() -> None:
     asked = app_service()
     assert list(asked.body().items()) == [
         ("access_token", "eyJ"),
@@ -50,7 +50,7 @@ def test_app_service_says_what_is_documented() -> None:
         (1_577_919_599, "1/1/2020 10:59:59 PM +00:00"),
     ],
 )
-def test_its_old_version_writes_a_date(at_s: int, text: str) -> None:
+def test_app_services_old_version_writes_a_date(at_s: int, text: str) -> None:
     asked = Asked(OLD, MSI_SECRET, metadata=False)
     got = resume(asked.query, asked.need, AccessToken("eyJ", 0, at_s, 1), NOW_S)
     assert json.loads(got.body) == {
@@ -80,36 +80,36 @@ def test_azure_ml_writes_a_number() -> None:
     ],
 )
 @pytest.mark.parametrize("metadata", [True, False])
-def test_only_the_secret_opens(
+def test_only_the_secret_is_accepted(
     target: str, header: tuple[str, str] | None, key: str, *, metadata: bool
 ) -> None:
     asked = Asked(target, *([header] if header else []), metadata=metadata)
     assert asked.refused.row.key == key
 
 
-def test_a_right_secret_beside_a_wrong_one_does_not_open() -> None:
+def test_a_right_secret_beside_a_wrong_one_is_refused() -> None:
     asked = Asked(NEW, IDENTITY, ("x-identity-header", "x"), metadata=False)
     assert asked.refused.row.key == "secret_wrong"
 
 
-def test_where_there_is_no_secret_none_is_right() -> None:
+def test_no_secret_is_right_where_none_is_set() -> None:
     asked = Asked(NEW, ("x-identity-header", ""), metadata=False, secret="")
     assert asked.refused.row.key == "secret_wrong"
 
 
-def test_a_proxy_is_refused_there_too() -> None:
+def test_a_proxy_is_refused_by_app_service() -> None:
     assert app_service(is_forwarded=True).refused.row.key == "forwarded"
 
 
 @pytest.mark.parametrize("name", ["client_id", "principal_id", "object_id", "mi_res_id"])
-def test_app_service_chooses_by_its_own_names(name: str) -> None:
+def test_app_service_has_its_own_selectors(name: str) -> None:
     both = {**SYSTEM, **USER}
     meant = Asked(SHELL, identities=USER).need.identity
     value = {"client_id": meant.client_id, "mi_res_id": APP.upper()}.get(name, meant.object_id)
     assert app_service(identities=both, more=f"&{name}={value}").need.identity == meant
 
 
-def test_the_old_version_knows_clientid_alone() -> None:
+def test_the_old_version_has_clientid_alone() -> None:
     meant = Asked(SHELL, identities=USER).need.identity
     both = {**SYSTEM, **USER}
     for name, is_system in (("clientid", False), ("client_id", True)):
@@ -135,16 +135,16 @@ def test_two_selectors_exclude_each_other() -> None:
 def test_an_unknown_resource_is_the_recorded_500() -> None:
     target = "/msi/token?resource=1&api-version=2019-08-01"
     refused = Asked(target, IDENTITY).refused
-    said = json.loads(refused.body)
+    body = json.loads(refused.body)
     assert refused.status == 500
-    assert said.pop("correlationId")
-    assert said == {
+    assert body.pop("correlationId")
+    assert body == {
         "statusCode": 500,
         "message": "An unexpected error occured while fetching the AAD Token.",
     }
 
 
-def test_an_unknown_version_is_refused_in_the_framework_s_words() -> None:
+def test_an_unknown_version_has_the_frameworks_body() -> None:
     refused = Asked(f"/msi/token?{VAULT}&api-version=2018-02-01", IDENTITY).refused
     assert refused.status == 400
     assert json.loads(refused.body)["error"] == {
@@ -157,12 +157,12 @@ def test_an_unknown_version_is_refused_in_the_framework_s_words() -> None:
     assert json.loads(missing.body)["error"]["code"] == "ApiVersionUnspecified"
 
 
-def test_without_a_resource_there_is_no_token() -> None:
+def test_a_missing_resource_is_refused() -> None:
     refused = Asked("/msi/token?api-version=2019-08-01", IDENTITY).refused
     assert refused.row.key == "resource_missing"
 
 
-def test_what_cannot_be_made_is_said_in_its_words() -> None:
+def test_a_failure_has_the_body_of_the_dialect() -> None:
     asked = app_service()
     got = resume(asked.query, asked.need, Failed("server_error"), NOW_S)
     assert json.loads(got.body)["statusCode"] == got.status == 500
@@ -188,7 +188,7 @@ def test_cloud_shell_takes_a_query_and_falls_back() -> None:
     assert not Asked(SHELL, identities=USER).need.identity.is_system
 
 
-def test_a_form_counts_with_the_query() -> None:
+def test_a_form_adds_to_the_query() -> None:
     asked = Asked(SHELL, method="POST", body=b"resource=x")
     assert asked.refused.row.key == "duplicate_parameter"
 
@@ -199,13 +199,13 @@ def test_a_body_is_no_form_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_cloud_shell_wants_the_metadata_header(method: str) -> None:
+def test_cloud_shell_requires_the_metadata_header(method: str) -> None:
     refused = Asked(SHELL, metadata=False, method=method).refused
     assert refused.row.key == "header_missing"
     assert refused.row.category == "cloud_shell"
 
 
-def test_cloud_shell_names_the_audience_that_it_does_not_know() -> None:
+def test_cloud_shell_names_an_unknown_audience() -> None:
     assert json.loads(Asked("/oauth2/token?resource=user.read").refused.body) == {
         "error": {
             "code": "AudienceNotSupported",

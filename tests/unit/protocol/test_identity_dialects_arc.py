@@ -1,4 +1,4 @@
-"""Azure Arc's way to a token, and paths that only a setting brings."""
+"""Azure Arc's token route, and paths that only a setting adds."""
 
 import json
 from typing import Any
@@ -24,18 +24,18 @@ from tests.unit.protocol.queries import (
 )
 
 
-def test_arc_asks_for_a_proof_first() -> None:
+def test_arc_challenges_first() -> None:
     asked = Asked(ARC)
-    assert asked.said == PendingChallenge("web-1")
-    assert asked.said.is_once
-    got = resume(asked.query, asked.said, Challenge("/var/x.key"), NOW_S)
+    assert asked.reply == PendingChallenge("web-1")
+    assert asked.reply.is_once
+    got = resume(asked.query, asked.reply, Challenge("/var/x.key"), NOW_S)
     assert got.status == 401
     assert got.headers == (("WWW-Authenticate", "Basic realm=/var/x.key"),)
     assert got.until_s <= NOW_S
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic"])
-def test_arc_hands_on_the_proof(scheme: str) -> None:
+def test_arc_passes_the_proof_on(scheme: str) -> None:
     need = Asked(ARC, ("authorization", f"{scheme} abc")).need
     assert (need.proof, need.is_once) == ("abc", True)
 
@@ -48,20 +48,18 @@ def test_arc_hands_on_the_proof(scheme: str) -> None:
         [("secret", "Basic a")],
     ],
 )
-def test_arc_asks_again_where_there_is_no_proof(given: list[tuple[str, str]]) -> None:
-    assert isinstance(Asked(ARC, *given).said, PendingChallenge)
+def test_arc_challenges_again_without_a_proof(given: list[tuple[str, str]]) -> None:
+    assert isinstance(Asked(ARC, *given).reply, PendingChallenge)
 
 
-def test_a_proof_says_nothing_at_imds_s_own_path() -> None:
+def test_a_proof_has_no_meaning_at_the_imds_path() -> None:
     target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&{VAULT}"
     need = Asked(target, ("authorization", "Basic abc")).need
     assert (need.proof, need.is_once) == ("", False)
 
 
 @pytest.mark.parametrize("identities, names", [(SYSTEM, set()), (USER, {"msi_res_id"})])
-def test_arc_confirms_the_identity_that_was_chosen(
-    identities: dict[str, Any], names: set[str]
-) -> None:
+def test_arc_confirms_the_selected_identity(identities: dict[str, Any], names: set[str]) -> None:
     target = ARC + (f"&msi_res_id={APP}" if names else "")
     body = Asked(target, ("authorization", "Basic abc"), identities=identities).body()
     assert body.keys() & {"client_id", "object_id", "msi_res_id"} == (
@@ -70,18 +68,18 @@ def test_arc_confirms_the_identity_that_was_chosen(
     assert body.get("msi_res_id", APP).lower() == APP.lower()
 
 
-def test_arc_ignores_the_name_that_the_agent_ignores() -> None:
+def test_arc_ignores_the_selector_that_the_agent_ignores() -> None:
     target = f"{ARC}&mi_res_id={APP}"
     need = Asked(target, ("authorization", "Basic abc"), identities={**SYSTEM, **USER}).need
     assert need.identity.is_system
 
 
-def test_arc_refuses_an_identity_that_is_not_there_before_it_asks() -> None:
+def test_arc_refuses_an_unknown_identity_before_a_challenge() -> None:
     refused = Asked(f"{ARC}&client_id=x").refused
     assert (refused.status, refused.row.category) == (404, "arc")
 
 
-def test_arc_tells_its_own_versions() -> None:
+def test_arc_lists_its_own_versions() -> None:
     path = "/arc/metadata/identity/oauth2/token"
     refused = Asked(f"{path}?{VAULT}&api-version=2018-02-01").refused
     assert json.loads(refused.body)["newest-versions"] == [
@@ -93,7 +91,7 @@ def test_arc_tells_its_own_versions() -> None:
 
 
 @pytest.mark.parametrize("path", [row.path for row in ENDPOINTS if row.setting])
-def test_without_its_setting_a_path_is_any_unknown_path(path: str) -> None:
+def test_a_path_without_its_setting_is_unknown(path: str) -> None:
     asked = query("GET", path.encode(), has_metadata_header=True)
     root = path.rpartition("/")[0]
     other = query("GET", f"{root}/xyz".encode(), has_metadata_header=True)

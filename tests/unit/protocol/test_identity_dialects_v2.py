@@ -1,4 +1,4 @@
-"""Version 2 of managed identities, and the variables of every way."""
+"""Version 2 of managed identities, and the variables of every token route."""
 
 import json
 from base64 import b64encode
@@ -23,12 +23,12 @@ from tests.unit.protocol.queries import (
 )
 
 
-def test_the_platform_is_the_vm_and_its_identity() -> None:
-    asked = Asked(PLATFORM, said={"compute": {"vmId": "9a1c6f0e-6c3f-4b40-a2a1-3f9ef4b4a9a5"}})
-    assert isinstance(asked.said, Response)
-    said = json.loads(asked.said.body)
+def test_platform_metadata_is_the_vm_and_its_identity() -> None:
+    asked = Asked(PLATFORM, fields={"compute": {"vmId": "9a1c6f0e-6c3f-4b40-a2a1-3f9ef4b4a9a5"}})
+    assert isinstance(asked.reply, Response)
+    body = json.loads(asked.reply.body)
     one = Asked(SHELL).need.identity
-    assert said == {
+    assert body == {
         "cuId": {"vmId": "9a1c6f0e-6c3f-4b40-a2a1-3f9ef4b4a9a5"},
         "clientId": one.client_id,
         "tenantId": one.tenant_id,
@@ -39,19 +39,19 @@ def test_the_platform_is_the_vm_and_its_identity() -> None:
 def test_instances_of_a_scale_set_share_its_id() -> None:
     ids = []
     for name in ("web", "WEB", "db"):
-        asked = Asked(PLATFORM, said={"compute": {"vmScaleSetName": name}})
-        assert isinstance(asked.said, Response)
-        ids.append(json.loads(asked.said.body)["cuId"]["vmssId"])
+        asked = Asked(PLATFORM, fields={"compute": {"vmScaleSetName": name}})
+        assert isinstance(asked.reply, Response)
+        ids.append(json.loads(asked.reply.body)["cuId"]["vmssId"])
     assert ids[0] == ids[1] != ids[2]
 
 
-def wanted(**said: object) -> Asked:
-    return Asked(ISSUE, method="POST", body=json.dumps(said).encode())
+def wanted(**fields: object) -> Asked:
+    return Asked(ISSUE, method="POST", body=json.dumps(fields).encode())
 
 
-def test_a_certificate_is_made_for_the_key_in_the_request() -> None:
+def test_a_certificate_is_for_the_key_in_the_request() -> None:
     asked = wanted(csr=b64encode(b"der").decode(), attestation_token="t")
-    need = asked.said
+    need = asked.reply
     assert isinstance(need, PendingCertificate)
     assert (need.csr, need.is_once) == (b"der", True)
     got = resume(asked.query, need, Certificate("MII"), NOW_S)
@@ -64,7 +64,7 @@ def test_a_certificate_is_made_for_the_key_in_the_request() -> None:
     }
 
 
-def test_without_attestation_there_is_none() -> None:
+def test_a_request_without_attestation_is_refused() -> None:
     assert wanted(csr="ZGVy").refused.body == (
         b'{"error":"invalid_request","error_description":"Attestation Token is missing / empty in '
         b'the issue credential request"}'
@@ -72,30 +72,30 @@ def test_without_attestation_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b".", b"[" * 60000, b'{"csr": "%%%"}', b'{"csr": 1}', b"{}"])
-def test_what_is_no_request_is_refused(body: bytes) -> None:
+def test_a_malformed_request_is_refused(body: bytes) -> None:
     assert Asked(ISSUE, method="POST", body=body).refused.row.key == "request_malformed"
 
 
 @pytest.mark.parametrize("target, method", [(PLATFORM, "GET"), (ISSUE, "POST")])
-def test_version_2_is_an_identity_s(target: str, method: str) -> None:
+def test_a_vm_without_identity_has_no_version_2(target: str, method: str) -> None:
     assert Asked(target, method=method, identities={}).refused.row.key == "identity_not_found"
 
 
 @pytest.mark.parametrize(
     "version, key", [("", "version_missing"), ("?cred-api-version=1.0", "version_unknown")]
 )
-def test_version_2_is_the_only_one(version: str, key: str) -> None:
+def test_version_2_is_the_only_version(version: str, key: str) -> None:
     refused = Asked(f"/metadata/identity/getplatformmetadata{version}").refused
     assert refused.row.key == key
     assert json.loads(refused.body)["newest-versions"] == ["2.0"]
 
 
-def test_a_user_assigned_identity_is_called_one() -> None:
+def test_a_user_assigned_identity_is_named_so() -> None:
     asked = Asked(
         ISSUE, method="POST", body=b'{"csr":"ZGVy","attestation_token":"t"}', identities=USER
     )
-    assert isinstance(asked.said, PendingCertificate)
-    got = resume(asked.query, asked.said, Certificate("MII"), NOW_S)
+    assert isinstance(asked.reply, PendingCertificate)
+    got = resume(asked.query, asked.reply, Certificate("MII"), NOW_S)
     assert json.loads(got.body)["identity_type"] == "UserAssigned"
 
 

@@ -1,4 +1,4 @@
-"""The load balancer's document and its own ways to refuse."""
+"""The load balancer's document and its refusals."""
 
 import json
 from typing import Any
@@ -22,8 +22,8 @@ DOCUMENTED = (
 """The sample of the document (S7), compact."""
 
 
-def ask(said: Any, more: str = "", **keys: Any) -> Response | Refusal:
-    one = parse_vm("web-1", {"loadBalancer": said, **keys} if said is not None else keys)
+def ask(balancer: Any, more: str = "", **keys: Any) -> Response | Refusal:
+    one = parse_vm("web-1", {"loadBalancer": balancer, **keys} if balancer is not None else keys)
     asked = query("GET", (TARGET + more).encode(), has_metadata_header=True)
     got = handle(asked, Subject(one, catalog()), 0)
     assert isinstance(got, Response | Refusal)
@@ -36,29 +36,29 @@ def test_the_documented_sample_comes_out_to_the_byte() -> None:
     assert ask(body["loadbalancer"]).body.decode() == DOCUMENTED
 
 
-def test_the_private_address_is_the_vms_own_unless_it_is_said() -> None:
-    said = {"outboundRules": [{"frontendIpAddress": "50.0.0.1"}]}
-    (row,) = json.loads(ask(said, network=NIC).body)["loadbalancer"]["outboundRules"]
+def test_the_private_address_is_by_default_the_vms_own() -> None:
+    balancer = {"outboundRules": [{"frontendIpAddress": "50.0.0.1"}]}
+    (row,) = json.loads(ask(balancer, network=NIC).body)["loadbalancer"]["outboundRules"]
     assert row == {"frontendIpAddress": "50.0.0.1", "privateIpAddress": "10.1.0.4"}
-    (row,) = json.loads(ask(said).body)["loadbalancer"]["outboundRules"]
+    (row,) = json.loads(ask(balancer).body)["loadbalancer"]["outboundRules"]
     assert row["privateIpAddress"].startswith("10.")
 
 
 def test_ipv6_addresses_stand_in_brackets_once() -> None:
-    said = {
+    balancer = {
         "publicIpAddresses": [{"frontendIpAddress": "fd00::1", "privateIpAddress": "[fd00::2]"}]
     }
-    (row,) = json.loads(ask(said).body)["loadbalancer"]["publicIpAddresses"]
+    (row,) = json.loads(ask(balancer).body)["loadbalancer"]["publicIpAddresses"]
     assert row == {"frontendIpAddress": "[fd00::1]", "privateIpAddress": "[fd00::2]"}
 
 
-def test_a_vm_with_an_empty_one_has_empty_lists() -> None:
+def test_an_empty_load_balancer_has_empty_lists() -> None:
     assert json.loads(ask({}).body) == {
         "loadbalancer": {"publicIpAddresses": [], "inboundRules": [], "outboundRules": []}
     }
 
 
-def test_a_vm_without_one_has_the_recorded_404() -> None:
+def test_a_vm_without_load_balancer_has_the_recorded_404() -> None:
     got = ask(None)
     assert got.status == 404
     assert got.body.decode() == (
@@ -70,7 +70,7 @@ def test_a_vm_without_one_has_the_recorded_404() -> None:
 @pytest.mark.parametrize(
     "more, status", [("&format=json", 200), ("&FORMAT=json", 200), ("&x=1", 400)]
 )
-def test_a_parameter_that_it_does_not_know_is_unexpected(more: str, status: int) -> None:
+def test_an_unknown_parameter_is_unexpected(more: str, status: int) -> None:
     got = ask({}, more)
     assert got.status == status
     if isinstance(got, Refusal):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from openimds.protocol.rate_limit import Window, window
 
 
-def test_as_many_as_the_rate_in_one_instant_and_no_more() -> None:
+def test_one_instant_grants_as_many_as_the_rate() -> None:
     counted = window("general")
     assert [counted.grants(10.0) for _ in range(7)] == [True] * 5 + [False] * 2
 

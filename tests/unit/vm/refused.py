@@ -1,4 +1,4 @@
-"""What a call was refused for, in four parts that a test can compare."""
+"""The four parts of a refusal, for tests to compare."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Refused(NamedTuple):
 
 
 def refused(call: Callable[..., object], *arguments: object) -> Refused:
-    """Return why a call was refused; that it was not is a failure."""
+    """Return the refusal of a call; fail if it is not refused."""
     with pytest.raises(ConfigError) as caught:
         call(*arguments)
     error = caught.value

@@ -1,4 +1,4 @@
-"""Plain values from text: three formats, and an error that says what is wrong with them."""
+"""Plain values from text in three formats, and refusals of malformed text."""
 
 import pytest
 
@@ -24,7 +24,7 @@ BOM = b"\xef\xbb\xbf"
     ],
 )
 @pytest.mark.parametrize("mark", [b"", BOM], ids=["plain", "bom"])
-def test_the_ending_of_the_name_tells_the_format(text: bytes, name: str, mark: bytes) -> None:
+def test_the_file_ending_selects_the_format(text: bytes, name: str, mark: bytes) -> None:
     assert decode(mark + text, name) == VALUE
 
 
@@ -41,7 +41,7 @@ def test_bytes_that_are_not_utf8_are_refused(name: str) -> None:
     )
 
 
-def test_what_windows_calls_unicode_is_refused_at_its_first_byte() -> None:
+def test_utf16_text_is_refused_at_its_first_byte() -> None:
     text = '{"compute": {}}'.encode("utf-16")
     assert refused(decode, text, "f.json").seen == "bytes that are not UTF-8 at 0"
 
@@ -71,7 +71,7 @@ def test_a_name_twice_in_json_is_refused(text: str, name: str, seen: str) -> Non
         ("a: [1", "f", "YAML text", "line 2, column 1"),
     ],
 )
-def test_text_that_is_not_of_its_format_is_refused_with_its_place(
+def test_malformed_text_is_refused_with_its_place(
     text: str, name: str, expected: str, place: str
 ) -> None:
     error = refused(decode, text.encode(), name)
@@ -80,7 +80,7 @@ def test_text_that_is_not_of_its_format_is_refused_with_its_place(
     assert "\n" not in error.seen
 
 
-def test_a_yaml_mapping_in_braces_needs_no_ending_of_the_name() -> None:
+def test_a_yaml_mapping_in_braces_needs_no_file_ending() -> None:
     assert decode(b"{vms: {web-1: {}}}", "f") == {"vms": {"web-1": {}}}
 
 
@@ -101,7 +101,7 @@ def test_a_name_twice_in_yaml_is_refused_as_in_json() -> None:
     ],
     ids=["json", "toml", "yaml", "json by guess"],
 )
-def test_text_that_is_nested_too_deeply_is_refused(text: str, name: str) -> None:
+def test_deeply_nested_text_is_refused(text: str, name: str) -> None:
     assert refused(decode, text.encode(), name) == Refused(
         name, "values nested too deeply", "a fleet or a document"
     )

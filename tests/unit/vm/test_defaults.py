@@ -1,4 +1,4 @@
-"""What is not said of a VM is worked out from its name, always alike."""
+"""Missing values are derived from the name of the VM, always alike."""
 
 import json
 from hashlib import sha256
@@ -25,8 +25,8 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
 unhurried = settings(deadline=None)
 
 
-def _whole(said: object = None, name: str = "web-1", cloud: str = "AzurePublicCloud") -> Any:
-    return complete(parse_vm(name, said, cloud))
+def _whole(fields: object = None, name: str = "web-1", cloud: str = "AzurePublicCloud") -> Any:
+    return complete(parse_vm(name, fields, cloud))
 
 
 def _leaves(node: object, path: str = "") -> set[str]:
@@ -41,15 +41,15 @@ def _leaves(node: object, path: str = "") -> set[str]:
 
 
 def _one_of_each() -> object:
-    """Return a VM all of whose arrays have one element of which nothing is said."""
-    said: dict[str, Any] = {}
+    """Return the fields of a VM with one empty element in each array."""
+    fields: dict[str, Any] = {}
     for path in sorted(node.path for node in nodes(newest_tree()) if isinstance(node, Many)):
-        node: Any = said
+        node: Any = fields
         *outer, last = path.split(".")
         for name in outer:
             node = node[name[:-2]][0] if name.endswith("[]") else node.setdefault(name, {})
         node[last] = [{}]
-    return said
+    return fields
 
 
 def _hash(text: str) -> bytes:
@@ -60,7 +60,7 @@ def test_a_whole_document_has_every_field() -> None:
     assert _leaves(_whole(_one_of_each())) == {row.path for row in FIELDS}
 
 
-def test_of_a_vm_that_says_nothing_only_the_address_arrays_have_an_element() -> None:
+def test_only_address_arrays_have_an_element_by_default() -> None:
     whole = _whole()
     assert len(whole["network"]["interface"]) == 1
     nic = whole["network"]["interface"][0]
@@ -71,13 +71,13 @@ def test_of_a_vm_that_says_nothing_only_the_address_arrays_have_an_element() -> 
     assert whole["compute"]["storageProfile"]["dataDisks"] == []
 
 
-def test_the_guid_of_a_vm_is_a_version_4_guid_of_a_hash_of_its_name() -> None:
+def test_the_vm_id_is_a_version_4_guid_hashed_from_the_name() -> None:
     expected = UUID(bytes=_hash("openimds\0vmId\0web-1")[:16], version=4)
     assert _whole()["compute"]["vmId"] == str(expected) == "77d57c41-8302-46a0-8c28-8bec52b6301e"
     assert UUID(_whole()["compute"]["vmId"]).version == 4
 
 
-def test_who_says_nothing_shares_one_subscription() -> None:
+def test_vms_share_one_default_subscription() -> None:
     expected = UUID(bytes=_hash("openimds\0subscription")[:16], version=4)
     assert (
         _whole()["compute"]["subscriptionId"]
@@ -96,17 +96,17 @@ def test_the_hardware_address_has_a_prefix_of_microsoft() -> None:
 def test_private_addresses_lie_in_ten_and_differ_by_position() -> None:
     nic: dict[str, Any] = {"ipv4": {"ipAddress": [{}, {}]}}
     nics = _whole({"network": {"interface": [nic, nic]}})["network"]["interface"]
-    said = [one["privateIpAddress"] for each in nics for one in each["ipv4"]["ipAddress"]]
+    addresses = [one["privateIpAddress"] for each in nics for one in each["ipv4"]["ipAddress"]]
     expected = []
     for nic_position in range(2):
         for position in range(2):
             a, b, c = _hash(f"openimds\0address\0web-1\0{nic_position}\0{position}")[:3]
             expected.append(f"10.{a}.{b}.{c % 251 + 4}")
-    assert said == expected
-    assert said[0] == default_address(Vm("web-1")) == "10.63.1.20"
+    assert addresses == expected
+    assert addresses[0] == default_address(Vm("web-1")) == "10.63.1.20"
 
 
-def test_the_same_name_has_the_same_document_whatever_else_there_is() -> None:
+def test_the_document_depends_on_the_name_alone() -> None:
     assert json.dumps(_whole()) == json.dumps(_whole())
     other = _whole(name="web-2")
     differing = {"vmId", "name", "resourceId"}
@@ -149,7 +149,7 @@ def test_a_default_address_is_one_that_a_guest_may_have(name: str) -> None:
 
 @unhurried
 @given(st.data())
-def test_what_was_said_is_never_changed(data: st.DataObject) -> None:
+def test_a_written_value_is_never_changed(data: st.DataObject) -> None:
     leaves = [
         node
         for node in nodes(newest_tree())
@@ -157,24 +157,24 @@ def test_what_was_said_is_never_changed(data: st.DataObject) -> None:
     ]
     leaf = data.draw(st.sampled_from(leaves))
     value = data.draw(NAMES | st.just("") if leaf.kind.value == "string" else st.booleans())
-    said: object = value
+    fields: object = value
     for name in reversed(leaf.path.split(".")):
-        said = {name: said}
-    whole: Any = _whole(said)
+        fields = {name: fields}
+    whole: Any = _whole(fields)
     for name in leaf.path.split("."):
         whole = whole[name]
     assert whole == value
 
 
-def test_an_array_that_was_said_to_be_empty_is_empty() -> None:
+def test_a_written_empty_array_stays_empty() -> None:
     assert _whole({"network": {"interface": []}})["network"]["interface"] == []
     nic: dict[str, Any] = {"ipv4": {"ipAddress": [], "subnet": []}}
-    said = _whole({"network": {"interface": [nic]}})["network"]["interface"][0]["ipv4"]
-    assert said["ipAddress"] == said["subnet"] == []
+    ipv4 = _whole({"network": {"interface": [nic]}})["network"]["interface"][0]["ipv4"]
+    assert ipv4["ipAddress"] == ipv4["subnet"] == []
 
 
-def test_private_addresses_are_those_that_were_said() -> None:
-    said = {
+def test_private_addresses_are_the_written_ones() -> None:
+    fields = {
         "network": {
             "interface": [
                 {
@@ -192,7 +192,7 @@ def test_private_addresses_are_those_that_were_said() -> None:
             ]
         }
     }
-    assert private_addresses(parse_vm("web-1", said)) == [
+    assert private_addresses(parse_vm("web-1", fields)) == [
         "10.0.0.4",
         "10.0.0.5",
         "fd00::4",
@@ -200,9 +200,9 @@ def test_private_addresses_are_those_that_were_said() -> None:
     ]
 
 
-@pytest.mark.parametrize("said", [None, {"network": {}}, {"network": {"interface": []}}])
-def test_of_a_vm_that_says_none_there_are_none(said: object) -> None:
-    assert private_addresses(parse_vm("web-1", said)) == []
+@pytest.mark.parametrize("fields", [None, {"network": {}}, {"network": {"interface": []}}])
+def test_a_vm_without_written_addresses_has_none(fields: object) -> None:
+    assert private_addresses(parse_vm("web-1", fields)) == []
 
 
 def test_free_names_have_no_defaults() -> None:

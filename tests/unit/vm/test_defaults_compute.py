@@ -11,21 +11,21 @@ from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
 
 GROUP = "/subscriptions/8d10da13/resourceGroups/lab"
-SAID = {"subscriptionId": "8d10da13", "resourceGroupName": "lab"}
+NAMES = {"subscriptionId": "8d10da13", "resourceGroupName": "lab"}
 GALLERY = "/SharedGalleries/g/Images/i/Versions/latest"
 
 
-def _compute(vm_name: str = "web-1", /, **said: object) -> dict[str, Any]:
-    compute = complete(parse_vm(vm_name, {"compute": said}))["compute"]
+def _compute(vm_name: str = "web-1", /, **fields: object) -> dict[str, Any]:
+    compute = complete(parse_vm(vm_name, {"compute": fields}))["compute"]
     assert isinstance(compute, dict)
     return compute
 
 
-def _image(**said: object) -> dict[str, Any]:
-    return _compute(storageProfile={"imageReference": said})
+def _image(**fields: object) -> dict[str, Any]:
+    return _compute(storageProfile={"imageReference": fields})
 
 
-def test_a_vm_of_which_nothing_is_said_is_plain_linux() -> None:
+def test_a_vm_is_plain_linux_by_default() -> None:
     compute = _compute()
     assert {
         key: compute[key]
@@ -48,11 +48,11 @@ def test_a_vm_of_which_nothing_is_said_is_plain_linux() -> None:
     }
 
 
-def test_the_resource_id_is_made_of_what_was_said() -> None:
-    assert _compute(**SAID)["resourceId"] == (
+def test_the_resource_id_is_made_of_the_written_names() -> None:
+    assert _compute(**NAMES)["resourceId"] == (
         f"{GROUP}/providers/Microsoft.Compute/virtualMachines/web-1"
     )
-    assert _compute(**SAID, name="front")["resourceId"].endswith("/virtualMachines/front")
+    assert _compute(**NAMES, name="front")["resourceId"].endswith("/virtualMachines/front")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_host_name_has_no_underscore_and_64_letters_at_most(name: str, host: s
     ],
 )
 def test_an_instance_of_a_uniform_scale_set(name: str, number: str, host: str) -> None:
-    compute = _compute(name, **SAID, vmScaleSetName="aks-pool-vmss")
+    compute = _compute(name, **NAMES, vmScaleSetName="aks-pool-vmss")
     assert compute["resourceId"] == (
         f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/aks-pool-vmss/"
         f"virtualMachines/{number}"
@@ -88,10 +88,10 @@ def test_an_instance_of_a_uniform_scale_set(name: str, number: str, host: str) -
     assert compute["virtualMachineScaleSet"] == {"id": ""}
 
 
-def test_a_vm_of_a_flexible_scale_set_is_a_vm_like_others() -> None:
+def test_a_vm_of_a_flexible_scale_set_is_a_plain_vm() -> None:
     owner = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/flex"
     compute = _compute(
-        "flex_f9ae3d85", **SAID, vmScaleSetName="flex", virtualMachineScaleSet={"id": owner}
+        "flex_f9ae3d85", **NAMES, vmScaleSetName="flex", virtualMachineScaleSet={"id": owner}
     )
     assert compute["resourceId"] == (
         f"{GROUP}/providers/Microsoft.Compute/virtualMachines/flex_f9ae3d85"
@@ -110,7 +110,7 @@ def test_instances_of_one_scale_set_share_a_placement_group() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {"osType": "Windows"},
         {"osType": "windows"},
@@ -121,22 +121,22 @@ def test_instances_of_one_scale_set_share_a_placement_group() -> None:
     ],
     ids=str,
 )
-def test_windows_is_known_by_type_disk_or_publisher(said: dict[str, object]) -> None:
-    compute = _compute(**said)
+def test_windows_is_recognised_by_type_disk_or_publisher(fields: dict[str, object]) -> None:
+    compute = _compute(**fields)
     assert compute["osType"].lower() == "windows"
     assert compute["storageProfile"]["osDisk"]["osType"].lower() == "windows"
     assert compute["osProfile"]["disablePasswordAuthentication"] == ""
     assert compute["storageProfile"]["osDisk"]["diskSizeGB"] == "127"
 
 
-def test_what_is_said_of_the_system_wins_over_the_publisher() -> None:
+def test_a_written_os_type_wins_over_the_publisher() -> None:
     compute = _compute(osType="Linux", publisher="MicrosoftWindowsServer")
     assert compute["osType"] == "Linux"
     assert compute["osProfile"]["disablePasswordAuthentication"] == "true"
 
 
 @pytest.mark.parametrize("word", ["publisher", "offer", "sku"])
-def test_the_words_of_an_image_stand_in_two_places(word: str) -> None:
+def test_image_names_stand_in_two_places(word: str) -> None:
     above = _compute(**{word: "x"})
     assert above["storageProfile"]["imageReference"][word] == above[word] == "x"
     below = _image(**{word: "x"})
@@ -144,7 +144,7 @@ def test_the_words_of_an_image_stand_in_two_places(word: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["id", "communityGalleryImageId", "sharedGalleryImageId"])
-def test_an_image_of_a_gallery_has_no_marketplace_words(key: str) -> None:
+def test_a_gallery_image_has_no_marketplace_names(key: str) -> None:
     compute = _image(**{key: GALLERY})
     assert [compute[word] for word in ("offer", "publisher", "sku", "version")] == [""] * 4
     image = compute["storageProfile"]["imageReference"]
@@ -156,7 +156,7 @@ def test_an_image_id_that_is_empty_is_the_marketplace() -> None:
 
 
 @pytest.mark.parametrize(
-    "said,version",
+    "fields,version",
     [
         ({"version": "8.4.2023310514"}, "8.4.2023310514"),
         ({"version": "latest"}, "24.04.202510010"),
@@ -168,14 +168,14 @@ def test_an_image_id_that_is_empty_is_the_marketplace() -> None:
     ],
     ids=str,
 )
-def test_the_version_is_concrete_where_the_image_says_it(
-    said: dict[str, object], version: str
+def test_the_version_is_concrete_if_the_image_has_one(
+    fields: dict[str, object], version: str
 ) -> None:
-    assert _image(**said)["version"] == version
+    assert _image(**fields)["version"] == version
 
 
 @pytest.mark.parametrize(
-    "said,expected",
+    "fields,expected",
     [
         ({"zone": "1"}, "westeurope-az1"),
         ({"zone": "2", "location": "westus"}, "westus-az2"),
@@ -184,12 +184,12 @@ def test_the_version_is_concrete_where_the_image_says_it(
     ],
     ids=str,
 )
-def test_a_zone_has_a_physical_zone(said: dict[str, object], expected: str) -> None:
-    assert _compute(**said)["physicalZone"] == expected
+def test_a_zone_has_a_physical_zone(fields: dict[str, object], expected: str) -> None:
+    assert _compute(**fields)["physicalZone"] == expected
 
 
 def test_the_os_disk_is_named_after_the_vm() -> None:
-    disk = _compute(**SAID)["storageProfile"]["osDisk"]
+    disk = _compute(**NAMES)["storageProfile"]["osDisk"]
     expected = sha256(b"openimds\0os disk\0web-1").digest()[:16].hex()
     assert (
         disk["name"]
@@ -199,9 +199,11 @@ def test_the_os_disk_is_named_after_the_vm() -> None:
     assert disk["managedDisk"]["id"] == f"{GROUP}/providers/Microsoft.Compute/disks/{disk['name']}"
 
 
-def test_data_disks_are_numbered_unless_they_say_their_lun() -> None:
-    said = [{}, {"lun": "7"}, {"name": "data", "diskSizeGB": "64"}]
-    disks = _compute(**SAID, storageProfile={"dataDisks": said})["storageProfile"]["dataDisks"]
+def test_data_disks_are_numbered_unless_they_have_a_lun() -> None:
+    data_disks = [{}, {"lun": "7"}, {"name": "data", "diskSizeGB": "64"}]
+    disks = _compute(**NAMES, storageProfile={"dataDisks": data_disks})["storageProfile"][
+        "dataDisks"
+    ]
     assert [disk["lun"] for disk in disks] == ["0", "7", "2"]
     names = ["web-1_DataDisk_0", "web-1_DataDisk_7", "data"]
     assert [disk["name"] for disk in disks] == names
@@ -216,8 +218,8 @@ def test_data_disks_are_numbered_unless_they_say_their_lun() -> None:
 def test_a_key_lies_in_the_home_of_the_admin(user: str | None, home: str) -> None:
     profile = {} if user is None else {"adminUsername": user}
     keys = [{"keyData": "ssh-rsa A"}, {"keyData": "ssh-rsa B", "path": "/b"}]
-    said = _compute(osProfile=profile, publicKeys=keys)["publicKeys"]
-    assert [key["path"] for key in said] == [f"/home/{home}/.ssh/authorized_keys", "/b"]
+    public_keys = _compute(osProfile=profile, publicKeys=keys)["publicKeys"]
+    assert [key["path"] for key in public_keys] == [f"/home/{home}/.ssh/authorized_keys", "/b"]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,7 @@ def test_a_key_lies_in_the_home_of_the_admin(user: str | None, home: str) -> Non
         ("", "24", ""),
     ],
 )
-def test_a_subnet_is_the_one_around_the_first_address(
+def test_a_subnet_surrounds_the_first_address(
     address: str, prefix: str | None, expected: str
 ) -> None:
     subnet = {} if prefix is None else {"prefix": prefix}
@@ -240,19 +242,23 @@ def test_a_subnet_is_the_one_around_the_first_address(
         "ipv4": {"ipAddress": [{"privateIpAddress": address}, {}], "subnet": [subnet, {}]},
     }
     whole: Any = complete(parse_vm("web-1", {"network": {"interface": [nic]}}))
-    said = whole["network"]["interface"][0]["ipv4"]["subnet"]
-    assert said[0] == {"address": expected, "dnsservers": [], "prefix": prefix or said[0]["prefix"]}
-    assert said[1]["prefix"] == "24"
+    subnets = whole["network"]["interface"][0]["ipv4"]["subnet"]
+    assert subnets[0] == {
+        "address": expected,
+        "dnsservers": [],
+        "prefix": prefix or subnets[0]["prefix"],
+    }
+    assert subnets[1]["prefix"] == "24"
 
 
 def test_each_interface_has_its_own_subnet() -> None:
     nics = [{"ipv4": {"ipAddress": [{"privateIpAddress": f"10.{i}.0.4"}]}} for i in range(2)]
     whole: Any = complete(parse_vm("web-1", {"network": {"interface": nics}}))
-    said = [nic["ipv4"]["subnet"][0]["address"] for nic in whole["network"]["interface"]]
-    assert said == ["10.0.0.0", "10.1.0.0"]
+    addresses = [nic["ipv4"]["subnet"][0]["address"] for nic in whole["network"]["interface"]]
+    assert addresses == ["10.0.0.0", "10.1.0.0"]
 
 
-def test_a_subnet_without_an_address_is_the_one_around_the_default() -> None:
+def test_a_subnet_without_an_address_surrounds_the_default() -> None:
     whole: Any = complete(Vm("web-1"))
     ipv4 = whole["network"]["interface"][0]["ipv4"]
     around = ipv4["ipAddress"][0]["privateIpAddress"].rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""A fleet file: what it may say, and what the VMs are then."""
+"""A fleet file in three formats, and the VMs that it makes."""
 
 import pytest
 
@@ -136,32 +136,32 @@ def test_the_same_fleet_is_written_in_three_formats(text: str, name: str) -> Non
     assert parse_fleet(decode(text.encode(), name)) == Fleet({"web-1": WEB_1})
 
 
-@pytest.mark.parametrize("said", [None, {}])
-def test_a_vm_needs_nothing_but_its_name(said: object) -> None:
-    assert parse_fleet({"vms": {"web-1": said}}) == Fleet({"web-1": Vm("web-1")})
+@pytest.mark.parametrize("value", [None, {}])
+def test_a_vm_needs_nothing_but_its_name(value: object) -> None:
+    assert parse_fleet({"vms": {"web-1": value}}) == Fleet({"web-1": Vm("web-1")})
 
 
 @pytest.mark.parametrize(
     "name",
     ["compute", "network", "extended", "identities", "loadBalancer", "attested", "reach"],
 )
-def test_a_part_of_which_nothing_is_said_says_nothing(name: str) -> None:
-    said = parse_vm("web-1", {name: None})
-    assert said.identities == Identities()
-    assert said.reach == Reach()
-    assert not said.load_balancer
-    assert not said.attested
-    assert not any(said.document.values())
+def test_a_null_part_has_its_defaults(name: str) -> None:
+    parsed = parse_vm("web-1", {name: None})
+    assert parsed.identities == Identities()
+    assert parsed.reach == Reach()
+    assert not parsed.load_balancer
+    assert not parsed.attested
+    assert not any(parsed.document.values())
 
 
 def test_vms_stay_in_the_order_of_the_file() -> None:
     assert list(parse_fleet({"vms": {"b": {}, "a": {}, "c": {}}}).vms) == ["b", "a", "c"]
 
 
-def test_the_name_of_a_vm_is_its_key_and_compute_may_say_another() -> None:
-    said = parse_fleet({"vms": {"web-1": {"compute": {"name": "front"}}}}).vms["web-1"]
-    assert said.name == "web-1"
-    assert said.document == {"compute": {"name": "front"}}
+def test_compute_may_have_another_name_than_the_key() -> None:
+    parsed = parse_fleet({"vms": {"web-1": {"compute": {"name": "front"}}}}).vms["web-1"]
+    assert parsed.name == "web-1"
+    assert parsed.document == {"compute": {"name": "front"}}
 
 
 @pytest.mark.parametrize("name", ["a", "web 1", "wéb", "10", "web-1.lab", "x" * 256])
@@ -174,27 +174,27 @@ def test_a_name_is_any_printable_string(name: str) -> None:
     ["AzurePublicCloud", "AzureUSGovernmentCloud", "AzureChinaCloud", "AzureGermanCloud"],
 )
 def test_a_fleet_is_in_one_cloud(cloud: str) -> None:
-    said = parse_fleet({"cloud": cloud, "vms": {"a": {}, "b": {}}})
-    assert [one.cloud for one in said.vms.values()] == [cloud, cloud]
+    fleet = parse_fleet({"cloud": cloud, "vms": {"a": {}, "b": {}}})
+    assert [one.cloud for one in fleet.vms.values()] == [cloud, cloud]
 
 
 def test_a_vm_may_be_in_another_cloud_than_its_fleet() -> None:
-    said = parse_fleet(
+    fleet = parse_fleet(
         {
             "cloud": "AzureChinaCloud",
             "defaults": {"cloud": "AzureGermanCloud"},
             "vms": {"a": {}, "b": {"cloud": "AzureUSGovernmentCloud"}},
         }
     )
-    clouds = {name: one.cloud for name, one in said.vms.items()}
+    clouds = {name: one.cloud for name, one in fleet.vms.items()}
     assert clouds == {"a": "AzureGermanCloud", "b": "AzureUSGovernmentCloud"}
 
 
-def test_a_fleet_that_names_no_cloud_is_in_the_public_one() -> None:
+def test_a_fleet_without_a_cloud_is_in_the_public_one() -> None:
     assert parse_fleet({"vms": {"a": {}}}).vms["a"].cloud == "AzurePublicCloud"
 
 
-def test_the_load_balancer_may_be_the_body_as_it_was_captured() -> None:
+def test_the_load_balancer_may_be_a_captured_body() -> None:
     bare: dict[str, object] = {"publicIpAddresses": [], "inboundRules": [RULE], "outboundRules": []}
     assert parse_vm("a", {"loadBalancer": {"loadbalancer": bare}}).load_balancer == bare
     assert parse_vm("a", {"loadBalancer": bare}).load_balancer == bare
@@ -210,7 +210,7 @@ def test_every_part_of_the_load_balancer_has_its_members() -> None:
     assert parse_vm("a", {"loadBalancer": balancer}).load_balancer == balancer
 
 
-def test_the_signed_document_can_be_overridden_in_every_member_that_says_who_it_is() -> None:
+def test_the_signed_document_can_be_overridden() -> None:
     attested: dict[str, object] = {
         "licenseType": "Windows_Server",
         "plan": {"name": "a", "product": "b", "publisher": "c"},
@@ -222,7 +222,7 @@ def test_the_signed_document_can_be_overridden_in_every_member_that_says_who_it_
 
 
 @pytest.mark.parametrize(
-    "said,expected",
+    "value,expected",
     [
         ({}, Reach(address=None, listen=())),
         ({"address": []}, Reach(address=(), listen=())),
@@ -232,26 +232,26 @@ def test_the_signed_document_can_be_overridden_in_every_member_that_says_who_it_
         ({"interface": "t", "mac": "000D3A123456"}, Reach(interface="t", mac="000D3A123456")),
     ],
 )
-def test_no_addresses_is_not_the_same_as_none_said(said: object, expected: Reach) -> None:
-    assert parse_vm("a", {"reach": said}).reach == expected
+def test_an_empty_address_list_differs_from_none(value: object, expected: Reach) -> None:
+    assert parse_vm("a", {"reach": value}).reach == expected
 
 
 @pytest.mark.parametrize(
-    "said,expected",
+    "value,expected",
     [
         ({"system": True}, Identities(system=True)),
         ({"system": False, "user": []}, Identities()),
         ({"user": ["x", "y"]}, Identities(user=("x", "y"))),
     ],
 )
-def test_identities(said: object, expected: Identities) -> None:
-    assert parse_vm("a", {"identities": said}).identities == expected
+def test_identities_are_parsed(value: object, expected: Identities) -> None:
+    assert parse_vm("a", {"identities": value}).identities == expected
 
 
-def test_reading_changes_nothing_of_what_was_read() -> None:
-    said = {"compute": {"tags": {"a": "b"}}, "loadBalancer": {"loadbalancer": {}}}
-    parse_vm("a", said)
-    assert said == {"compute": {"tags": {"a": "b"}}, "loadBalancer": {"loadbalancer": {}}}
+def test_parsing_does_not_change_the_value() -> None:
+    value = {"compute": {"tags": {"a": "b"}}, "loadBalancer": {"loadbalancer": {}}}
+    parse_vm("a", value)
+    assert value == {"compute": {"tags": {"a": "b"}}, "loadBalancer": {"loadbalancer": {}}}
 
 
 def test_vms_share_by_a_merge_key_and_a_date_is_text() -> None:

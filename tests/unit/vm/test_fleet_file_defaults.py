@@ -1,4 +1,4 @@
-"""What `defaults` of a fleet file mean for its VMs."""
+"""The `defaults` of a fleet file hold for all its VMs."""
 
 import pytest
 
@@ -7,21 +7,21 @@ from openimds.vm.types import Vm
 from tests.unit.vm.refused import Refused, refused
 
 
-def _of(defaults: object, said: object) -> Vm:
-    return parse_fleet({"defaults": defaults, "vms": {"web-1": said}}).vms["web-1"]
+def _of(defaults: object, fields: object) -> Vm:
+    return parse_fleet({"defaults": defaults, "vms": {"web-1": fields}}).vms["web-1"]
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
-def test_defaults_may_say_nothing(nothing: object) -> None:
+def test_defaults_may_be_empty(nothing: object) -> None:
     assert _of(nothing, {"classic": True}) == Vm("web-1", classic=True)
 
 
 def test_objects_merge_and_the_vm_wins() -> None:
-    said = _of(
+    merged = _of(
         {"compute": {"location": "westeurope", "plan": {"name": "a", "product": "b"}}},
         {"compute": {"zone": "1", "plan": {"name": "c"}}},
     )
-    assert said.document == {
+    assert merged.document == {
         "compute": {
             "location": "westeurope",
             "zone": "1",
@@ -32,17 +32,17 @@ def test_objects_merge_and_the_vm_wins() -> None:
 
 def test_lists_are_replaced() -> None:
     key = {"keyData": "ssh-rsa A", "path": "/a"}
-    said = _of(
+    merged = _of(
         {"compute": {"publicKeys": [key, key]}, "identities": {"user": ["x"], "system": True}},
         {"compute": {"publicKeys": []}, "identities": {"user": ["y"]}},
     )
-    assert said.document == {"compute": {"publicKeys": []}}
-    assert said.identities.user == ("y",)
-    assert said.identities.system
+    assert merged.document == {"compute": {"publicKeys": []}}
+    assert merged.identities.user == ("y",)
+    assert merged.identities.system
 
 
-def test_what_stands_beside_the_document_is_taken_over() -> None:
-    said = _of(
+def test_parts_beside_the_document_are_taken_over() -> None:
+    merged = _of(
         {
             "availabilitySet": "as-1",
             "classic": True,
@@ -51,7 +51,7 @@ def test_what_stands_beside_the_document_is_taken_over() -> None:
         },
         {"attested": {"sku": "core"}},
     )
-    assert said == Vm(
+    assert merged == Vm(
         "web-1",
         availability_set="as-1",
         classic=True,
@@ -71,9 +71,9 @@ def test_what_stands_beside_the_document_is_taken_over() -> None:
     ids=str,
 )
 def test_tags_merge_by_name_in_both_forms(below: object, above: object, tags: str) -> None:
-    said = _of({"compute": {"tags": below}}, {"compute": {"tags": above}})
+    merged = _of({"compute": {"tags": below}}, {"compute": {"tags": above}})
     pairs = [piece.partition(":") for piece in tags.split(";")]
-    assert said.document == {
+    assert merged.document == {
         "compute": {
             "tags": tags,
             "tagsList": [{"name": name, "value": value} for name, _, value in pairs],
@@ -100,9 +100,9 @@ def test_merging_changes_neither_side() -> None:
 
 
 @pytest.mark.parametrize("key", ["name", "vmId", "resourceId"])
-def test_what_is_one_vms_alone_is_no_default(key: str) -> None:
-    said = {"defaults": {"compute": {key: "x"}}, "vms": {"web-1": {}}}
-    assert refused(parse_fleet, said) == Refused(
+def test_a_value_of_one_vm_alone_is_no_default(key: str) -> None:
+    value = {"defaults": {"compute": {key: "x"}}, "vms": {"web-1": {}}}
+    assert refused(parse_fleet, value) == Refused(
         f"defaults.compute.{key}",
         'the string "x"',
         "nothing: every VM has its own",
@@ -111,16 +111,16 @@ def test_what_is_one_vms_alone_is_no_default(key: str) -> None:
 
 
 @pytest.mark.parametrize("reach", [None, {}, {"address": ["10.0.0.4"]}])
-def test_callers_are_no_default(reach: object) -> None:
+def test_reach_is_no_default(reach: object) -> None:
     assert refused(parse_fleet, {"defaults": {"reach": reach}, "vms": {"web-1": {}}}) == Refused(
         "defaults.reach", "a value", "nothing: every VM has its own", "Write it under vms.NAME"
     )
 
 
 def test_defaults_are_checked_like_a_vm() -> None:
-    said = {"defaults": {"compute": {"vmsize": "x"}}, "vms": {"web-1": {}}}
-    error = refused(parse_fleet, said)
+    value = {"defaults": {"compute": {"vmsize": "x"}}, "vms": {"web-1": {}}}
+    error = refused(parse_fleet, value)
     assert error.where == "defaults.compute"
     assert error.hint == 'Did you mean "vmSize"?'
-    said = {"defaults": {"compute": {"tags": {"a": 1}}}, "vms": {"web-1": {}}}
-    assert refused(parse_fleet, said).where == "defaults.compute.tags.a"
+    value = {"defaults": {"compute": {"tags": {"a": 1}}}, "vms": {"web-1": {}}}
+    assert refused(parse_fleet, value).where == "defaults.compute.tags.a"

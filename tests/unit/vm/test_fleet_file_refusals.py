@@ -1,4 +1,4 @@
-"""What a fleet file must not say, and what the operator is told."""
+"""Refusals of a fleet file, and their texts."""
 
 from datetime import date
 
@@ -21,7 +21,7 @@ GROUPS = [node for node in nodes(newest_tree()) if isinstance(node, Group)]
 
 
 def _at(path: str, value: object) -> object:
-    """Return a VM that says `value` at a path; every array on the way has one element."""
+    """Return a VM with `value` at a path, through arrays of one element."""
     for name in reversed(path.split(".") if path else []):
         value = {name.removesuffix("[]"): [value] if name.endswith("[]") else value}
     return value
@@ -92,7 +92,7 @@ def _where(path: str) -> str:
     ],
     ids=str,
 )
-def test_the_outer_keys(value: object, expected: Refused) -> None:
+def test_wrong_outer_keys_are_refused(value: object, expected: Refused) -> None:
     assert refused(parse_fleet, value) == expected
 
 
@@ -111,13 +111,13 @@ def test_the_outer_keys(value: object, expected: Refused) -> None:
     ],
     ids=ascii,
 )
-def test_a_bad_name_of_a_vm(name: object, seen: str, hint: str) -> None:
+def test_a_bad_vm_name_is_refused(name: object, seen: str, hint: str) -> None:
     error = refused(parse_fleet, {"vms": {name: {}}})
     assert error == Refused("vms", seen, "a printable string without /", hint)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda node: node.path)
-def test_an_unknown_key_is_refused_at_every_level_of_the_document(group: Group) -> None:
+def test_an_unknown_key_is_refused_at_every_level(group: Group) -> None:
     expected = "one of " + ", ".join((group if group.path else vm_tree()).members)
     error = refused(parse_vm, "web-1", _at(group.path, {"zzz": "1"}))
     assert error == Refused(_where(group.path), 'unknown key "zzz"', expected)
@@ -131,7 +131,7 @@ def test_a_leaf_of_the_document_has_its_type(leaf: Leaf) -> None:
 
 
 @pytest.mark.parametrize(
-    "said,expected",
+    "value,expected",
     [
         ({"indentities": {}}, 'Did you mean "identities"?'),
         ({"availabilityset": "a"}, 'Did you mean "availabilitySet"?'),
@@ -148,12 +148,12 @@ def test_a_leaf_of_the_document_has_its_type(leaf: Leaf) -> None:
     ],
     ids=str,
 )
-def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
-    assert refused(parse_vm, "web-1", said).hint == expected
+def test_the_nearest_right_name_is_suggested(value: object, expected: str) -> None:
+    assert refused(parse_vm, "web-1", value).hint == expected
 
 
 @pytest.mark.parametrize(
-    "said,expected",
+    "value,expected",
     [
         ({"classic": "yes"}, Refused("classic", 'the string "yes"', "true or false")),
         (
@@ -240,12 +240,12 @@ def test_the_nearest_right_name_is_told(said: object, expected: str) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_type(said: object, expected: Refused) -> None:
+def test_a_wrong_value_is_refused(value: object, expected: Refused) -> None:
     inside = expected._replace(where=f"vms.web-1.{expected.where}")
-    assert refused(parse_vm, "web-1", said) == inside
+    assert refused(parse_vm, "web-1", value) == inside
 
 
-def test_a_captured_load_balancer_has_its_one_outer_member_alone() -> None:
+def test_a_captured_load_balancer_has_one_outer_member() -> None:
     balancer: dict[str, object] = {"loadbalancer": {}, "inboundRules": []}
     assert refused(parse_vm, "web-1", {"loadBalancer": balancer}).where == "vms.web-1.loadBalancer"
 
@@ -259,15 +259,15 @@ def test_a_captured_load_balancer_has_its_one_outer_member_alone() -> None:
         ("tags", "\ud800:"),
     ],
 )
-def test_half_a_surrogate_pair_is_no_text(path: str, value: object) -> None:
+def test_half_a_surrogate_pair_is_refused(path: str, value: object) -> None:
     error = refused(parse_vm, "web-1", {"compute": {path: value}})
     assert error.where.startswith(f"vms.web-1.compute.{path}")
     assert error[1:] == ("half of a surrogate pair", "text that UTF-8 can carry", "")
 
 
 def test_text_beyond_ascii_is_text() -> None:
-    said = {"compute": {"zone": "Zürich \U0001f3e0"}}
-    assert parse_vm("web-1", said).document == said
+    value = {"compute": {"zone": "Zürich \U0001f3e0"}}
+    assert parse_vm("web-1", value).document == value
 
 
 def test_every_array_wants_a_list() -> None:

@@ -52,7 +52,7 @@ def test_a_body_of_today_is_the_document() -> None:
     assert parse_capture(body, "vm-1") == Capture(Vm("web-1", document=body), ())
 
 
-def test_a_body_of_the_preview_has_its_names_changed_and_its_values_kept() -> None:
+def test_a_preview_body_gets_new_names_and_keeps_its_values() -> None:
     assert parse_capture(PREVIEW, "vm-1").set_aside == ()
     assert _document(PREVIEW) == {
         "compute": PREVIEW["compute"],
@@ -79,12 +79,14 @@ def test_a_body_of_the_preview_has_its_names_changed_and_its_values_kept() -> No
     }
 
 
-@pytest.mark.parametrize("said", [{"Priority": "Spot"}, {"priority": "Spot"}, {"PRIORITY": "Spot"}])
-def test_a_name_may_be_in_any_letter_case(said: dict[str, object]) -> None:
-    assert _compute(said) == {"priority": "Spot"}
+@pytest.mark.parametrize(
+    "compute", [{"Priority": "Spot"}, {"priority": "Spot"}, {"PRIORITY": "Spot"}]
+)
+def test_a_name_may_be_in_any_letter_case(compute: dict[str, object]) -> None:
+    assert _compute(compute) == {"priority": "Spot"}
 
 
-def test_compute_itself_may_be_in_any_letter_case() -> None:
+def test_the_key_compute_may_be_in_any_letter_case() -> None:
     captured = parse_capture({"Compute": {"tags": "a:b"}}, "vm-1")
     assert not captured.vm.classic
     assert captured.vm.document["compute"] == {
@@ -99,7 +101,7 @@ def test_tags_may_be_in_any_letter_case() -> None:
 
 
 @pytest.mark.parametrize("name", ["", None])
-def test_a_body_without_a_name_takes_the_one_it_is_given(name: str | None) -> None:
+def test_a_body_without_a_name_takes_the_given_one(name: str | None) -> None:
     compute = {} if name is None else {"name": name}
     captured = parse_capture({"compute": compute}, "vm-1")
     assert captured.vm.name == "vm-1"
@@ -107,18 +109,18 @@ def test_a_body_without_a_name_takes_the_one_it_is_given(name: str | None) -> No
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
-def test_compute_may_say_nothing(nothing: object) -> None:
+def test_compute_may_be_empty(nothing: object) -> None:
     assert parse_capture({"compute": nothing}, "vm-1").vm == Vm("vm-1", document={"compute": {}})
 
 
-def test_a_body_without_compute_is_one_of_a_classic_vm() -> None:
+def test_a_body_without_compute_makes_a_classic_vm() -> None:
     body: dict[str, object] = {"network": {"interface": [{"macAddress": "000D3AF806EC"}]}}
     assert parse_capture(body, "vm-1").vm == Vm("vm-1", document=body, classic=True)
     assert not parse_capture({"compute": {}, **body}, "vm-1").vm.classic
 
 
 @pytest.mark.parametrize(
-    "said,cloud",
+    "name,cloud",
     [
         ("AZUREPUBLICCLOUD", "AzurePublicCloud"),
         ("AzureChinaCloud", "AzureChinaCloud"),
@@ -127,13 +129,13 @@ def test_a_body_without_compute_is_one_of_a_classic_vm() -> None:
         ("", "AzurePublicCloud"),
     ],
 )
-def test_the_cloud_is_known_in_any_letter_case_and_its_name_kept(said: str, cloud: str) -> None:
-    captured = parse_capture({"compute": {"azEnvironment": said}}, "vm-1")
+def test_the_cloud_is_found_in_any_letter_case(name: str, cloud: str) -> None:
+    captured = parse_capture({"compute": {"azEnvironment": name}}, "vm-1")
     assert captured.vm.cloud == cloud
-    assert captured.vm.document == {"compute": {"azEnvironment": said}}
+    assert captured.vm.document == {"compute": {"azEnvironment": name}}
 
 
-def test_members_that_no_row_knows_are_set_aside_with_their_paths() -> None:
+def test_unknown_members_are_set_aside_with_their_paths() -> None:
     body = {
         "compute": {"zone": "1", "newThing": {"a": "b"}},
         "network": {"interface": [{}, {"macAddress": "0", "speed": "40"}]},
@@ -160,7 +162,7 @@ def test_tags_as_a_string_alone_make_the_list_too() -> None:
     }
 
 
-def test_what_was_captured_elsewhere_stands_beside_the_document() -> None:
+def test_parts_captured_elsewhere_stand_beside_the_document() -> None:
     beside = {"loadBalancer": {"InboundRules": [{"frontendPort": 80, "new": 1}]}, "attested": {}}
     captured = parse_capture({"compute": {}}, "vm-1", beside)
     assert captured.vm.load_balancer == {"inboundRules": [{"frontendPort": 80}]}
@@ -172,22 +174,22 @@ def test_what_was_captured_elsewhere_stands_beside_the_document() -> None:
 
 def test_the_order_of_captured_tags_is_kept() -> None:
     listed = [{"name": "z", "value": "1"}, {"name": "a", "value": "2;3"}]
-    said: dict[str, object] = {"tags": "z:1;a:2;3", "tagsList": listed}
-    assert _compute(said) == said
+    compute: dict[str, object] = {"tags": "z:1;a:2;3", "tagsList": listed}
+    assert _compute(compute) == compute
 
 
 @settings(deadline=None)
 @given(st.text(st.sampled_from(";:ab")), st.text(st.sampled_from(";:ab")))
 @example("k8s", "Kubernetes:1.27.7")
 @example("a", "b;c")
-def test_a_string_of_tags_with_a_colon_in_its_first_piece_is_kept(name: str, rest: str) -> None:
+def test_a_tag_string_that_begins_with_a_name_is_kept(name: str, rest: str) -> None:
     text = f"{name.replace(';', '')}:{rest}"
     assert _compute({"tags": text})["tags"] == text
 
 
-def test_captured_tags_are_the_same_tags_whatever_their_names() -> None:
-    said: dict[str, object] = {"tags": "a;b:c", "tagsList": [{"name": "a;b", "value": "c"}]}
-    assert _compute(said) == said
+def test_captured_tags_keep_names_with_semicolons() -> None:
+    compute: dict[str, object] = {"tags": "a;b:c", "tagsList": [{"name": "a;b", "value": "c"}]}
+    assert _compute(compute) == compute
 
 
 def test_a_list_of_tags_as_powershell_prints_it_is_refused() -> None:
@@ -242,11 +244,11 @@ def test_a_list_of_tags_as_powershell_prints_it_is_refused() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_instance_document_is_refused(body: object, expected: Refused) -> None:
+def test_a_body_that_is_no_instance_document_is_refused(body: object, expected: Refused) -> None:
     assert refused(parse_capture, body, "vm-1") == expected
 
 
-def test_a_name_that_is_no_string_has_a_place_too() -> None:
+def test_a_name_that_is_no_string_is_refused_with_its_place() -> None:
     assert refused(parse_capture, {1: {}, "compute": {}}, "vm-1").where == "top level"
 
 

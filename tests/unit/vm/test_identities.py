@@ -1,4 +1,4 @@
-"""The ids of identities: given, or always the same for the same name."""
+"""The ids of identities: written, or derived from the name, always alike."""
 
 from typing import Any
 from uuid import UUID
@@ -23,11 +23,11 @@ def held(name: str = "web-1", compute: dict[str, Any] | None = None, **identitie
     return principals(one)
 
 
-def test_a_vm_without_identities_has_none() -> None:
+def test_a_vm_has_no_identities_by_default() -> None:
     assert held() == ()
 
 
-def test_the_system_assigned_one_comes_first_and_is_the_vms_own() -> None:
+def test_the_system_assigned_identity_comes_first() -> None:
     compute = {"subscriptionId": "s", "resourceGroupName": "lab"}
     first, second = held(compute=compute, system=True, user=[APP])
     assert (first.is_system, second.is_system) == (True, False)
@@ -46,25 +46,25 @@ def test_ids_are_guids_and_all_different() -> None:
     assert {one.tenant_id for one in found} == {default_tenant()}
 
 
-def test_a_user_assigned_identity_is_the_same_on_every_vm_in_any_letter_case() -> None:
+def test_a_user_assigned_identity_is_the_same_on_every_vm() -> None:
     (a,), (b,) = held("a", user=[APP]), held("b", user=[APP.lower()])
     assert (a.client_id, a.object_id) == (b.client_id, b.object_id)
     assert a.carrier != b.carrier
 
 
-def test_a_system_assigned_identity_is_one_vms_alone() -> None:
+def test_a_system_assigned_identity_is_unique_to_its_vm() -> None:
     (a,), (b,) = held("a", system=True), held("b", system=True)
     assert a.client_id != b.client_id
 
 
-def test_instances_of_a_uniform_scale_set_share_the_identity_of_the_set() -> None:
+def test_uniform_instances_share_the_identity_of_their_set() -> None:
     compute = {"vmScaleSetName": "pool", "subscriptionId": "s", "resourceGroupName": "g"}
     (a,), (b,) = held("pool_0", compute, system=True), held("pool_1", compute, system=True)
     assert a == b
     assert a.mirid.endswith("/providers/Microsoft.Compute/virtualMachineScaleSets/pool")
 
 
-def test_what_was_said_wins() -> None:
+def test_written_ids_win() -> None:
     details = {
         "system": {"clientId": C1, "principalId": P1},
         APP.upper(): {"clientId": C2.upper(), "source": "entra"},
@@ -76,11 +76,11 @@ def test_what_was_said_wins() -> None:
     assert (second.client_id, second.tenant_id, second.source) == (C2, T, "entra")
 
 
-def test_naming_one_twice_is_naming_it_once() -> None:
+def test_a_repeated_identity_counts_once() -> None:
     assert len(held(user=[APP, APP, APP.upper()])) == 1
 
 
-def test_a_detail_of_an_identity_that_is_not_there_is_a_mistake() -> None:
+def test_a_detail_of_an_unassigned_identity_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_vm("a", {"identities": {"user": [APP], "details": {APP + "s": {}}}})
     assert str(caught.value) == (
@@ -103,18 +103,18 @@ def test_details_may_come_from_the_defaults() -> None:
         {"details": {"system": {"source": "forge:unsigned"}}},
     ],
 )
-def test_what_was_said_is_read_back(identities: dict[str, Any]) -> None:
+def test_written_identities_are_read_back(identities: dict[str, Any]) -> None:
     one = parse_vm("a", {"identities": identities})
     assert vm_to_value(one)["identities"] == identities
     assert parse_vm("a", vm_to_value(one)) == one
 
 
-def test_a_source_that_is_none_is_refused_with_the_nearest() -> None:
+def test_an_unknown_source_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match='Did you mean "forge:expired"'):
         parse_vm("a", {"identities": {"source": "forge:expird"}})
 
 
-def test_every_forgery_that_may_be_asked_for_can_be_made() -> None:
+def test_every_forgery_of_the_schema_can_be_made() -> None:
     assert sorted(FORGERIES) == sorted(FORGED)
     assert {f"forge:{name}" for name in FORGED} <= {*SOURCES}
 
@@ -127,7 +127,7 @@ def test_every_forgery_that_may_be_asked_for_can_be_made() -> None:
         ({"user": [APP], "details": {APP: {"principalId": C1 + "0"}}}, "principalId"),
     ],
 )
-def test_an_id_that_is_no_guid_is_refused(identities: dict[str, Any], where: str) -> None:
+def test_a_malformed_guid_is_refused(identities: dict[str, Any], where: str) -> None:
     with pytest.raises(ConfigError, match="expected a GUID") as caught:
         parse_vm("a", {"identities": identities})
     assert where in str(caught.value)

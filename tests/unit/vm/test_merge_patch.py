@@ -1,4 +1,4 @@
-"""A VM is changed by a JSON merge patch, as RFC 7396 says, and its tags stay of one mind."""
+"""A JSON merge patch (RFC 7396) changes a VM, its tags in both forms."""
 
 import pytest
 
@@ -29,7 +29,7 @@ LISTED = [{"name": "b", "value": "1"}, {"name": "a", "value": "2"}]
     ],
     ids=str,
 )
-def test_the_examples_of_the_rfc(target: object, patch: object, expected: object) -> None:
+def test_the_examples_of_the_rfc_hold(target: object, patch: object, expected: object) -> None:
     assert merge_patch(target, patch) == expected
 
 
@@ -57,7 +57,7 @@ def test_the_target_stays_as_it_was() -> None:
     ],
     ids=str,
 )
-def test_a_patch_of_tags_holds_for_both_their_forms(
+def test_a_patch_of_tags_replaces_both_forms(
     before: object, patch: object, after: str | None
 ) -> None:
     one = parse_vm("web-1", {"compute": before})

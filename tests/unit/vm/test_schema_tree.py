@@ -25,7 +25,7 @@ def test_a_path_becomes_groups_arrays_and_a_leaf() -> None:
     assert grow([row]) == Group("", {"a": Group("a", {"b": outer})})
 
 
-def test_rows_of_one_object_meet_in_it_whatever_their_order() -> None:
+def test_rows_of_one_object_meet_in_it_in_any_order() -> None:
     rows = [_row("b.y"), _row("a"), _row("b.x")]
     tree = grow(rows)
     assert tree == grow(reversed(rows))

@@ -1,4 +1,4 @@
-"""A VM is written as people write it, and read back it is the same VM."""
+"""A VM is written in the shape of a fleet file and read back equal."""
 
 import pytest
 
@@ -45,13 +45,13 @@ def _again(one: Vm) -> Vm:
     ],
     ids=str,
 )
-def test_what_was_said_is_read_back(value: object) -> None:
+def test_a_written_vm_is_read_back(value: object) -> None:
     one = parse_vm("web-1", value, "AzureChinaCloud")
     assert _again(one) == one
 
 
 @pytest.mark.parametrize("key", ["loadBalancer", "attested"])
-def test_a_part_that_is_empty_is_read_back_too(key: str) -> None:
+def test_an_empty_part_is_read_back(key: str) -> None:
     one = parse_vm("web-1", {key: {}})
     assert _again(one) == one
 
@@ -69,11 +69,11 @@ def test_a_captured_vm_is_read_back(body: object) -> None:
     assert _again(one) == one
 
 
-def test_of_a_vm_of_which_nothing_was_said_nothing_is_written() -> None:
+def test_a_vm_of_defaults_is_an_empty_object() -> None:
     assert vm_to_value(Vm("web-1")) == {}
 
 
-def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
+def test_a_vm_has_the_shape_of_a_fleet_file() -> None:
     one = parse_vm("web-1", PARTS)
     tags = {
         "tags": "b:1;a:2;3",
@@ -82,12 +82,12 @@ def test_it_is_written_in_the_words_of_a_fleet_file() -> None:
     assert vm_to_value(one) == {**PARTS, "compute": {"vmSize": "Standard_D2s_v5", **tags}}
 
 
-def test_tags_are_written_one_by_one_where_a_mapping_says_it_all() -> None:
+def test_tags_are_a_mapping_if_that_loses_nothing() -> None:
     one = parse_vm("web-1", {"compute": {"tags": "a:2;b:1", "zone": "1"}})
     assert vm_to_value(one) == {"compute": {"zone": "1", "tags": {"a": "2", "b": "1"}}}
 
 
-def test_writing_changes_nothing_of_the_vm() -> None:
+def test_writing_does_not_change_the_vm() -> None:
     one = parse_vm("web-1", PARTS)
     written = vm_to_value(one)
     written.clear()

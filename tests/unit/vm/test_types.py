@@ -1,4 +1,4 @@
-"""A VM is a value that survives being written down."""
+"""A VM is a value that can be encoded and decoded."""
 
 import msgspec.json
 import pytest
@@ -19,11 +19,11 @@ from openimds.vm.types import Identities, Reach, Vm
     ],
     ids=lambda one: repr(one.document) + repr(one.reach),
 )
-def test_what_was_written_is_read_back(one: Vm) -> None:
+def test_an_encoded_vm_is_decoded(one: Vm) -> None:
     assert msgspec.json.decode(msgspec.json.encode(one), type=Vm) == one
 
 
-def test_a_vm_of_which_nothing_was_said_is_its_name() -> None:
+def test_a_vm_of_defaults_is_encoded_as_its_name() -> None:
     assert msgspec.json.encode(Vm("web-1")) == b'{"name":"web-1"}'
 
 

@@ -1,4 +1,4 @@
-"""A value is read along a tree, or refused with where, what was seen, what was expected."""
+"""A value is validated along a tree, or refused with its path."""
 
 from datetime import date
 
@@ -33,11 +33,11 @@ MAPPING = "a mapping of names to values"
         {"disks": [{"lun": "0"}, {}], "tags": {"any name": "prod", "": ""}},
     ],
 )
-def test_what_fits_comes_back_as_it_was(value: object) -> None:
+def test_a_fitting_value_comes_back_unchanged(value: object) -> None:
     assert validate(value, MACHINE, "") == value
 
 
-def test_nothing_at_all_is_an_empty_object() -> None:
+def test_null_is_an_empty_object() -> None:
     assert validate(None, MACHINE, "vms.web-1") == {}
     assert validate({"tags": None, "disks": [None]}, MACHINE, "") == {"tags": {}, "disks": [{}]}
 
@@ -115,7 +115,7 @@ def test_nothing_at_all_is_an_empty_object() -> None:
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_refused(value: object, expected: Refused) -> None:
+def test_a_misfit_is_refused(value: object, expected: Refused) -> None:
     assert refused(validate, value, MACHINE, "vm") == expected
 
 
@@ -135,7 +135,7 @@ def test_a_captured_name_may_be_in_any_letter_case() -> None:
     assert lenient.set_aside == []
 
 
-def test_unknown_members_of_a_capture_are_set_aside_with_their_paths() -> None:
+def test_unknown_members_of_a_capture_are_set_aside() -> None:
     lenient = Leniency([])
     value = {"new": {"a": 1}, "disks": [{}, {"lun": "1", "size": 4}], "tags": {"a": "b"}}
     assert validate(value, MACHINE, "", lenient) == {
@@ -145,12 +145,12 @@ def test_unknown_members_of_a_capture_are_set_aside_with_their_paths() -> None:
     assert lenient.set_aside == ["new", "disks[1].size"]
 
 
-def test_a_captured_value_has_to_be_of_its_type_all_the_same() -> None:
+def test_a_captured_value_must_have_its_type() -> None:
     assert refused(validate, {"Port": "80"}, MACHINE, "", Leniency([])) == Refused(
         "Port", 'the string "80"', "a whole number from 0 to 65535"
     )
 
 
-def test_a_number_too_long_to_write_is_described_too() -> None:
+def test_a_number_too_long_to_write_is_described() -> None:
     """YAML and TOML can say it in base 16."""
     assert refused(validate, {"name": 16**5000}, MACHINE, "vm").where == "vm.name"

@@ -44,7 +44,7 @@ unhurried = settings(deadline=None)
         ("[{a: 1}, {a: 2}]", [{"a": 1}, {"a": 2}]),
     ],
 )
-def test_plain_values(text: str, value: object) -> None:
+def test_plain_values_are_read(text: str, value: object) -> None:
     assert load(text) == value
 
 
@@ -56,7 +56,7 @@ def test_a_date_stays_text_as_it_was_written(text: str) -> None:
     assert load(f"{text}: version") == {text: "version"}
 
 
-def test_a_merge_key_brings_what_is_not_said() -> None:
+def test_a_merge_key_adds_the_missing_names() -> None:
     text = """
     defaults: &base {compute: {zone: "1"}, classic: false}
     vms:
@@ -73,7 +73,7 @@ def test_a_merge_key_brings_what_is_not_said() -> None:
     }
 
 
-def test_of_several_merged_mappings_the_first_wins() -> None:
+def test_the_first_of_several_merged_mappings_wins() -> None:
     assert load("x: &x {a: 1}\ny: &y {a: 2, b: 3}\nz: {<<: [*x, *y]}") == {
         "x": {"a": 1},
         "y": {"a": 2, "b": 3},
@@ -103,7 +103,7 @@ def test_an_alias_is_the_same_value_again() -> None:
         ("a: !!binary aGk=", {"a": b"hi"}),
     ],
 )
-def test_tags_and_quotes_mean_what_they_mean_in_yaml(text: str, value: object) -> None:
+def test_tags_and_quotes_have_their_yaml_meaning(text: str, value: object) -> None:
     assert load(text) == value
 
 
@@ -147,7 +147,7 @@ def test_a_merge_key_stands_once_too() -> None:
         ),
     ],
 )
-def test_what_is_no_plain_value_is_refused(text: str, words: str) -> None:
+def test_a_value_that_is_not_plain_is_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         load(text)
 
@@ -161,7 +161,7 @@ def test_what_is_no_plain_value_is_refused(text: str, words: str) -> None:
         ("a: \0", "position 3"),
     ],
 )
-def test_what_is_no_yaml_is_refused_in_one_line_with_its_place(text: str, place: str) -> None:
+def test_malformed_yaml_is_refused_in_one_line_with_its_place(text: str, place: str) -> None:
     with pytest.raises(ValueError, match=f"^.+{re.escape(place)}$"):
         load(text)
 
@@ -176,20 +176,20 @@ def test_what_is_no_yaml_is_refused_in_one_line_with_its_place(text: str, place:
         ("{'<<': 1, <<: {a: 2}}", {"<<": 1, "a": 2}),
     ],
 )
-def test_two_angles_that_are_no_plain_name_are_text(text: str, value: object) -> None:
+def test_two_angles_elsewhere_are_text(text: str, value: object) -> None:
     assert load(text) == value
 
 
 @unhurried
 @given(VALUES, st.sampled_from([True, False, None]))
-def test_what_pyyaml_writes_is_read_back(value: object, style: bool | None) -> None:
+def test_pyyaml_output_is_read_back(value: object, style: bool | None) -> None:
     text = yaml.safe_dump(value, default_flow_style=style)
     assert load(text) == value
 
 
 @unhurried
 @given(TEXTS)
-def test_whatever_is_read_is_what_pyyaml_reads(text: str) -> None:
+def test_pyyaml_reads_the_same_value(text: str) -> None:
     try:
         value = load(text)
     except ValueError:

@@ -1,9 +1,9 @@
-"""What a client did wrong, from what it asked: records in, findings out.
+"""Client checks: records of requests in, findings of client mistakes out.
 
-Rules of the room are those of `core`: times are in the records, and nothing is looked up. `asked`
-reads what a record asks; `single`, `pace` and `trust` each look through the requests of one VM for
-breaches of the rules in `spec.strict`; `finding` puts together what they see. A rule that cannot be
-told for certain has an excuse written beside it.
+Rules of the room are those of `protocol`: times are in the records, and nothing is looked up.
+`requests` parses a record again; `request_rules`, `rate_rules` and `credential_rules` each go
+through the requests of one VM for breaches of the rules in `facts.lint`; `finding` collects them
+into a report. A rule that cannot be judged for certain has an excuse beside it.
 """
 
 from openimds.protocol.lint.finding import Finding, report

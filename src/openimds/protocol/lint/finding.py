@@ -1,4 +1,4 @@
-"""All checks over all VMs, and what comes of them."""
+"""The report: all checks over the requests of all VMs."""
 
 from collections.abc import Iterable
 
@@ -6,20 +6,20 @@ from msgspec import Struct
 
 from openimds.facts.lint import RULES
 from openimds.protocol.lint import credential_rules, rate_rules, request_rules
-from openimds.protocol.lint.requests import Check, Example, asked
+from openimds.protocol.lint.requests import Check, Example, parse_record
 from openimds.protocol.request_log import Record
 
 MOST_NUMBERS = 20
 
 _CHECKS: tuple[Check, ...] = (
     request_rules.refusals,
-    request_rules.ways,
-    request_rules.contents,
+    request_rules.detours,
+    request_rules.discouraged,
     rate_rules.limits,
     rate_rules.polls,
     rate_rules.retries,
-    rate_rules.ends,
-    rate_rules.vain,
+    rate_rules.give_ups,
+    rate_rules.vain_retries,
     credential_rules.tokens,
     credential_rules.approvals,
 )
@@ -28,8 +28,8 @@ _CHECKS: tuple[Check, ...] = (
 class Finding(Struct, frozen=True):
     """A rule that the clients of a VM have broken.
 
-    `rule` is the key of a row of `spec.strict`, `times` how many requests show it, `numbers` are
-    those of the first of them, `example` is the first one in words.
+    `rule` is the key of a row of `facts.lint`, `times` the number of requests that break it;
+    `numbers` are the numbers of the first of them, `example` shows the very first.
     """
 
     rule: str
@@ -40,31 +40,27 @@ class Finding(Struct, frozen=True):
 
 
 def report(records: Iterable[Record]) -> tuple[Finding, ...]:
-    """Return what the clients of each VM did wrong: by VM, then in the order of the rules.
+    """Return the mistakes of each VM's clients, by VM and then by rule.
 
-    Records in any order; callers who are no VM are not judged.
+    The records may be in any order; requests of unknown callers are not judged.
     """
     by_vm: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda record: (record.now_s, record.number)):
         if record.vm:
             by_vm.setdefault(record.vm, []).append(record)
-    return tuple(one for vm in sorted(by_vm) for one in _judged(vm, by_vm[vm]))
+    return tuple(finding for vm in sorted(by_vm) for finding in _findings(vm, by_vm[vm]))
 
 
-def _judged(vm: str, records: list[Record]) -> list[Finding]:
-    every = [asked(record) for record in records]
-    seen: dict[str, list[Example]] = {}
+def _findings(vm: str, records: list[Record]) -> list[Finding]:
+    requests = [parse_record(record) for record in records]
+    by_rule: dict[str, list[Example]] = {}
     for check in _CHECKS:
-        for one in check(every):
-            seen.setdefault(one.rule, []).append(one)
-    found = [(row.key, seen[row.key]) for row in RULES if row.key in seen]
-    return [
-        Finding(
-            key,
-            vm,
-            len(those),
-            tuple(one.record.number for one in those[:MOST_NUMBERS]),
-            those[0].words or those[0].record.line,
-        )
-        for key, those in found
-    ]
+        for example in check(requests):
+            by_rule.setdefault(example.rule, []).append(example)
+    return [_finding(vm, by_rule[row.key]) for row in RULES if row.key in by_rule]
+
+
+def _finding(vm: str, examples: list[Example]) -> Finding:
+    first = examples[0]
+    numbers = tuple(example.record.number for example in examples[:MOST_NUMBERS])
+    return Finding(first.rule, vm, len(examples), numbers, first.text or first.record.line)

@@ -1,4 +1,4 @@
-"""How often, and how soon again."""
+"""Rules of rate and patience: too many requests, polls and retries, and early give-ups."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -17,7 +17,7 @@ from openimds.protocol.request_log import Record
 
 _THROTTLED = frozenset({"throttled", "throttled_text"})
 _FINAL = frozenset({"resource_unknown", "entra_refused"})
-"""Refusals that last, whatever their status: App Service answers 500 for some of them."""
+"""Refusals that last, at any status: App Service answers 500 for some of them."""
 _SILENCE, _BAD, _NONE, _GONE, _BROKEN = 0, 400, 404, 410, 500
 
 
@@ -32,51 +32,52 @@ def most_in(records: Iterable[Record], per_s: float) -> int:
     return most
 
 
-def limits(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See requests over Azure's limits, whether ours stopped them or not.
+def limits(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find requests over Azure's limits, refused by this server's limiter or not.
 
-    A limit of ours may be lower than Azure's: a refusal counts where Azure could have refused too.
+    This server's limit may be lower than Azure's: a refusal counts only if Azure could refuse too.
     """
     for key, row in LIMITS.items():
-        mine = [one for one in every if one.limit == key]
-        for one in _over(mine, 1.0 + SLACK_S, row.concurrent or row.per_s):
-            if _is_stopped(one):
-                yield Example("over_limit", one.record)
-        granted = [one for one in mine if not _is_stopped(one)]
-        for one in _over(granted, 1.0 - SLACK_S, row.per_s):
-            words = f"{one.record.line}, more than {row.per_s} in a second"
-            yield Example("over_limit", one.record, words)
+        limited = [request for request in requests if request.limit == key]
+        for request in _over(limited, 1.0 + SLACK_S, row.concurrent or row.per_s):
+            if _is_throttled(request):
+                yield Example("over_limit", request.record)
+        granted = [request for request in limited if not _is_throttled(request)]
+        for request in _over(granted, 1.0 - SLACK_S, row.per_s):
+            text = f"{request.record.line}, more than {row.per_s} in a second"
+            yield Example("over_limit", request.record, text)
 
 
-def _is_stopped(one: LintedRequest) -> bool:
-    """Tell whether our limiter said no, and no fault in its words."""
-    return one.record.reason in _THROTTLED and not one.is_played
+def _is_throttled(request: LintedRequest) -> bool:
+    """Tell whether this server's limiter refused a request, and not an injected fault."""
+    return request.record.reason in _THROTTLED and not request.is_substituted
 
 
-def polls(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See more looks at the scheduled events than one a second."""
-    looks = [
-        one
-        for one in every
-        if one.record.endpoint == "scheduledevents" and one.record.method == "GET"
+def polls(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find polls of the scheduled events that come more often than once a second."""
+    events = [
+        request
+        for request in requests
+        if request.record.endpoint == "scheduledevents" and request.record.method == "GET"
     ]
-    found: dict[int, Example] = {}
+    examples: dict[int, Example] = {}
     for span_s, most in POLLS:
-        for one in _over(looks, span_s, most):
-            words = f"{one.record.line}, more than {most} in {span_s:g} s"
-            found.setdefault(one.record.number, Example("polled_often", one.record, words))
-    yield from found.values()
+        for request in _over(events, span_s, most):
+            text = f"{request.record.line}, more than {most} in {span_s:g} s"
+            example = Example("polled_often", request.record, text)
+            examples.setdefault(request.record.number, example)
+    yield from examples.values()
 
 
-def _over(every: Sequence[LintedRequest], span_s: float, most: int) -> Iterator[LintedRequest]:
+def _over(requests: Sequence[LintedRequest], span_s: float, most: int) -> Iterator[LintedRequest]:
     """Yield the requests that have `most` others within the span before them."""
-    for before, one in zip(every, every[most:], strict=False):
-        if one.record.now_s - before.record.now_s < span_s:
-            yield one
+    for earlier, request in zip(requests, requests[most:], strict=False):
+        if request.record.now_s - earlier.record.now_s < span_s:
+            yield request
 
 
 class _Run:
-    """Failures of one request that nothing has ended: how many, the last, and its time."""
+    """Consecutive failures of one request, with the time and status of the last."""
 
     __slots__ = ("at_s", "failures", "status")
 
@@ -86,49 +87,50 @@ class _Run:
         self.status = 0
 
 
-def retries(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See retries that do not wait."""
+def retries(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find retries without a wait."""
     runs: dict[tuple[object, ...], _Run] = {}
-    for one in every:
-        run = runs.setdefault(one.what, _Run())
-        wait_s = one.record.now_s - run.at_s
+    for request in requests:
+        run = runs.setdefault(request.key, _Run())
+        wait_s = request.record.now_s - run.at_s
         if run.failures and wait_s <= UNDER_WAY_S:
-            continue  # It was sent before the failure was known.
+            continue  # The client sent it before it could know of the failure.
         if run.failures > 1 and wait_s < RETRY_S - SLACK_S:
             rule = "throttle_ignored" if run.status == TOO_MANY else "retried_soon"
-            words = f"{one.record.line}, {wait_s:.2f} s after {run.status}"
-            yield Example(rule, one.record, words)
-        is_new = wait_s > SOON_S or not _passes(one)
-        run.failures = (0 if is_new else run.failures) + _passes(one)
-        run.at_s, run.status = one.record.now_s, one.record.status
+            text = f"{request.record.line}, {wait_s:.2f} s after {run.status}"
+            yield Example(rule, request.record, text)
+        is_new = wait_s > SOON_S or not _is_transient(request)
+        run.failures = (0 if is_new else run.failures) + _is_transient(request)
+        run.at_s, run.status = request.record.now_s, request.record.status
 
 
-def ends(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See failures that would have passed, and that nobody asked about again."""
+def give_ups(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find transient failures that the client never retried."""
     last: dict[tuple[str, str], LintedRequest] = {
-        (one.record.method, one.path): one for one in every
+        (request.record.method, request.path): request for request in requests
     }
-    for one in last.values():
-        if _passes(one) and every[-1].record.now_s - one.record.now_s > OUTAGE_S:
-            yield Example("given_up", one.record)
+    end_s = requests[-1].record.now_s
+    for request in last.values():
+        if _is_transient(request) and end_s - request.record.now_s > OUTAGE_S:
+            yield Example("given_up", request.record)
 
 
-def vain(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See requests of identity that come again although they are wrong in themselves."""
+def vain_retries(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find wrong identity requests that come again unchanged."""
     refused: dict[tuple[object, ...], list[LintedRequest]] = {}
-    for one in every:
-        is_wrong = one.record.status == _BAD and one.record.reason != "header_missing"
-        if one.category == "identity" and is_wrong and not one.is_played:
-            refused.setdefault(one.what, []).append(one)
-    for those in refused.values():
-        for one in _over(those, SOON_S, MOST_IN_VAIN):
-            yield Example("retried_in_vain", one.record)
+    for request in requests:
+        is_wrong = request.record.status == _BAD and request.record.reason != "header_missing"
+        if request.category == "identity" and is_wrong and not request.is_substituted:
+            refused.setdefault(request.key, []).append(request)
+    for repeats in refused.values():
+        for request in _over(repeats, SOON_S, MOST_IN_VAIN):
+            yield Example("retried_in_vain", request.record)
 
 
-def _passes(one: LintedRequest) -> bool:
-    """Tell whether an answer is one of those that pass by themselves."""
-    record = one.record
+def _is_transient(request: LintedRequest) -> bool:
+    """Tell whether a request failed in a way that passes by itself."""
+    record = request.record
     if record.status == _NONE:
-        return one.category == "identity" and record.endpoint != "other"
+        return request.category == "identity" and record.endpoint != "other"
     is_broken = record.status >= _BROKEN and record.reason not in _FINAL
     return is_broken or record.status in {_SILENCE, _GONE, TOO_MANY}

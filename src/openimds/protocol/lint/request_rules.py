@@ -1,4 +1,4 @@
-"""What one request shows, or one with those that follow it."""
+"""Rules of single requests, some of them excused by a later request."""
 
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
@@ -19,28 +19,28 @@ _ROUTES = {("compute", "customdata"): "custom_data", ("compute", "tags"): "tags_
 _OK = 200
 
 _Next = dict[tuple[str, str], float]
-"""When, after a request, comes what may excuse it: by the rule, and what it is about."""
+"""The time of the next request that may excuse this request, by rule and by path or category."""
 _Excuse = Callable[[LintedRequest, _Next], bool]
 _HEADER, _VERSION = "header_missing", "version_missing"
 
 
-def refusals(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See the refusals that are Azure's; those that were played on purpose are nobody's fault."""
-    found: list[Example] = []
+def refusals(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find requests that Azure refuses; a refusal by an injected fault is no mistake."""
+    examples: list[Example] = []
     following: _Next = {}
-    # From the end, so that nobody looks through all that follows each of many requests.
-    for one in reversed(every):
-        found += _refused(one, following)
-        if one.record.reason != _HEADER:
-            following[_HEADER, one.path] = one.record.now_s
-        if "api-version" in one.parameters:
-            following[_VERSION, one.category] = one.record.now_s
-    yield from reversed(found)
+    # From the end, so that many refusals do not each scan all later requests.
+    for request in reversed(requests):
+        examples += _refused(request, following)
+        if request.record.reason != _HEADER:
+            following[_HEADER, request.path] = request.record.now_s
+        if "api-version" in request.parameters:
+            following[_VERSION, request.category] = request.record.now_s
+    yield from reversed(examples)
 
 
-def _refused(one: LintedRequest, following: _Next) -> Iterator[Example]:
-    record = one.record
-    if not record.reason or one.is_played:
+def _refused(request: LintedRequest, following: _Next) -> Iterator[Example]:
+    record = request.record
+    if not record.reason or request.is_substituted:
         return
     for row in RULES:
         if record.reason not in row.reasons:
@@ -48,67 +48,67 @@ def _refused(one: LintedRequest, following: _Next) -> Iterator[Example]:
         if row.endpoints and record.endpoint not in row.endpoints:
             continue
         excuse = _EXCUSES.get(row.key)
-        if not (excuse and excuse(one, following)):
+        if not (excuse and excuse(request, following)):
             yield Example(row.key, record)
 
 
-def _looks_only(one: LintedRequest, following: _Next) -> bool:
-    """Tell whether a request without the header was followed by the same one with it."""
-    return _is_soon(one, following.get((_HEADER, one.path)))
+def _is_probe(request: LintedRequest, following: _Next) -> bool:
+    """Tell whether the same request followed with the header."""
+    return _is_soon(request, following.get((_HEADER, request.path)))
 
 
-def _learns(one: LintedRequest, following: _Next) -> bool:
-    """Tell whether a request without a version was followed by one that has learnt it."""
-    return _is_soon(one, following.get((_VERSION, one.category)))
+def _is_discovery(request: LintedRequest, following: _Next) -> bool:
+    """Tell whether a request with a version followed."""
+    return _is_soon(request, following.get((_VERSION, request.category)))
 
 
-def _is_soon(one: LintedRequest, at_s: float | None) -> bool:
-    return at_s is not None and at_s - one.record.now_s <= SOON_S
+def _is_soon(request: LintedRequest, at_s: float | None) -> bool:
+    return at_s is not None and at_s - request.record.now_s <= SOON_S
 
 
-def _is_too_new(one: LintedRequest, _: _Next) -> bool:
-    """Tell whether a version exists, and only this region has not got it yet."""
-    row = _ENDPOINTS.get(one.record.endpoint)
-    version = one.parameters.get("api-version", "")
+def _is_too_new(request: LintedRequest, _: _Next) -> bool:
+    """Tell whether a version exists that this region does not have yet."""
+    row = _ENDPOINTS.get(request.record.endpoint)
+    version = request.parameters.get("api-version", "")
     return bool(row and row.versions == "general" and row.since <= version in _GENERAL)
 
 
-def _is_served_by_azure(one: LintedRequest, _: _Next) -> bool:
-    """Tell whether the path is one that some Azure has: a client may look for it."""
-    return one.path in _PATHS
+def _is_served_by_azure(request: LintedRequest, _: _Next) -> bool:
+    """Tell whether some part of Azure has the path: a client may probe for it."""
+    return request.path in _PATHS
 
 
 _EXCUSES: dict[str, _Excuse] = {
-    "header_missing": _looks_only,
+    "header_missing": _is_probe,
     "path_unknown": _is_served_by_azure,
-    "version_missing": _learns,
+    "version_missing": _is_discovery,
     "version_unknown": _is_too_new,
 }
 
 
-def ways(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See requests that came through a proxy, by a redirect, from a page, or by a name."""
-    is_real = any(_host(one) == _REAL_HOST for one in every)
-    for one in every:
-        record = one.record
+def detours(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find requests through a proxy or a redirect, from a page, or to a name."""
+    is_real = any(_host(request) == _REAL_HOST for request in requests)
+    for request in requests:
+        record = request.record
         names = [name for name in _PROXIES if record.header(name)]
         if names or (record.target and not record.target.startswith(("/", "*"))):
-            yield Example("proxy", record, _with(one, names))
+            yield Example("proxy", record, _with(request, names))
         pages = [name for name in _PAGES if record.header(name)]
         if pages:
-            yield Example("redirected", record, _with(one, pages))
-        if is_real and _is_name(_host(one)):
-            yield Example("host_foreign", record, _with(one, ["host"]))
+            yield Example("redirected", record, _with(request, pages))
+        if is_real and _is_name(_host(request)):
+            yield Example("host_foreign", record, _with(request, ["host"]))
 
 
-def _with(one: LintedRequest, names: Sequence[str]) -> str:
-    said = "".join(f", {name}: {one.record.header(name)}" for name in names)
-    return one.record.line + said
+def _with(request: LintedRequest, names: Sequence[str]) -> str:
+    headers = "".join(f", {name}: {request.record.header(name)}" for name in names)
+    return request.record.line + headers
 
 
-def _host(one: LintedRequest) -> str:
+def _host(request: LintedRequest) -> str:
     """Return the Host of a request without its port."""
-    host = one.record.header("host").lower()
+    host = request.record.header("host").lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
@@ -124,12 +124,12 @@ def _is_name(host: str) -> bool:
     return False
 
 
-def contents(every: Sequence[LintedRequest]) -> Iterator[Example]:
-    """See requests for what Azure's documents say to leave alone."""
-    for one in every:
-        endpoint = one.record.endpoint
-        if endpoint == "instance" and one.route in _ROUTES and one.record.status == _OK:
-            yield Example(_ROUTES[one.route], one.record)
-        is_preview = one.parameters.get("api-version") == _PREVIEW
+def discouraged(requests: Sequence[LintedRequest]) -> Iterator[Example]:
+    """Find requests for data and versions that Azure's documents advise against."""
+    for request in requests:
+        endpoint = request.record.endpoint
+        if endpoint == "instance" and request.route in _ROUTES and request.record.status == _OK:
+            yield Example(_ROUTES[request.route], request.record)
+        is_preview = request.parameters.get("api-version") == _PREVIEW
         if endpoint == "scheduledevents" and is_preview:
-            yield Example("version_preview", one.record)
+            yield Example("version_preview", request.record)

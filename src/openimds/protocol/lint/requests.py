@@ -1,4 +1,4 @@
-"""A record together with what its request asks, and what was seen in it."""
+"""A record with its request parsed again, and the examples that the rules find."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
@@ -11,15 +11,17 @@ from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import query
 from openimds.protocol.request_log import Record
 
-_PLAYED = frozenset(key for key, row in EFFECTS.items() if row.mode is not EffectMode.DELIVERY)
+_SUBSTITUTES = frozenset(key for key, row in EFFECTS.items() if row.mode is not EffectMode.DELIVERY)
+"""The faults that take the place of a response; others change its delivery."""
 _EXTRAS = frozenset(row.setting for row in ENDPOINTS if row.setting)
 TOO_MANY = refusal_row("throttled", "").status
 
 
 class LintedRequest(Struct, frozen=True):
-    """A record, the path in lower case, the route below it, and the parameters of the query.
+    """A record with its parsed request.
 
-    `category` and `limit` are the keys of the endpoint's category and of its limiter class.
+    `path` is in lower case, `route` is below the path of the endpoint. `category` and `limit` are
+    the keys of the endpoint's category and of its limiter class.
     """
 
     record: Record
@@ -30,36 +32,36 @@ class LintedRequest(Struct, frozen=True):
     limit: str
 
     @property
-    def what(self) -> tuple[object, ...]:
-        """What two requests for the same have in common, in whatever order they say it."""
+    def key(self) -> tuple[object, ...]:
+        """A key that equal requests share, in any order of their parameters."""
         return (self.record.method, self.path, *sorted(self.parameters.items()))
 
     @property
-    def is_played(self) -> bool:
-        """Tell whether a fault took the place of the answer, which then says nothing of this."""
-        return self.record.fault in _PLAYED
+    def is_substituted(self) -> bool:
+        """Tell whether an injected fault took the place of the response."""
+        return self.record.fault in _SUBSTITUTES
 
 
 class Example(Struct, frozen=True):
-    """A request that shows the breach of a rule; `words` say how, if the request does not."""
+    """A request that breaks a rule; `text` shows how, if its line does not."""
 
     rule: str
     record: Record
-    words: str = ""
+    text: str = ""
 
 
 Check: TypeAlias = Callable[[Sequence[LintedRequest]], Iterator[Example]]
-"""Looks through the requests of one VM, which are in the order of their times."""
+"""Goes through the requests of one VM, which are in the order of their times."""
 
 
-def asked(record: Record) -> LintedRequest:
-    """Return what a request asks, at whatever endpoints some server has."""
-    known = query(record.method, record.target.encode("latin-1", "replace"), extras=_EXTRAS)
+def parse_record(record: Record) -> LintedRequest:
+    """Parse the request of a record, as a server with every optional endpoint would."""
+    parsed = query(record.method, record.target.encode("latin-1", "replace"), extras=_EXTRAS)
     return LintedRequest(
         record,
-        known.path.removesuffix("/").lower(),
-        tuple(part.lower() for part in known.route),
-        known.parameters,
-        known.category.key,
-        known.category.limit,
+        parsed.path.removesuffix("/").lower(),
+        tuple(segment.lower() for segment in parsed.route),
+        parsed.parameters,
+        parsed.category.key,
+        parsed.category.limit,
     )

@@ -1,4 +1,4 @@
-"""Records by hand: as little as a rule needs, everything else as a good client sends it."""
+"""Records for tests: those of a good client, but for given fields."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _ENDPOINTS = {
 
 
 def a_record(target: str = INSTANCE, at_s: float = 0.0, **more: Any) -> Record:
-    """A request of vm-1 that was answered, `at_s` seconds after the first one."""
+    """A successful request of vm-1, `at_s` seconds after the first one."""
     path = target.partition("?")[0].lower()
     endpoint = next((key for start, key in _ENDPOINTS.items() if path.startswith(start)), "other")
     made = Record(
@@ -45,12 +45,12 @@ def a_record(target: str = INSTANCE, at_s: float = 0.0, **more: Any) -> Record:
 
 
 def refused(reason: str, target: str = INSTANCE, at_s: float = 0.0, **more: Any) -> Record:
-    """A request that was refused with 400, or the status that is given."""
+    """A request refused with 400, or the given status."""
     return a_record(target, at_s, **{"status": 400, "reason": reason, **more})
 
 
 def failed(status: int, target: str = INSTANCE, at_s: float = 0.0) -> Record:
-    """A request that got an answer that was played on purpose."""
+    """A request that failed by an injected fault."""
     return a_record(target, at_s, status=status, fault="status")
 
 
@@ -65,6 +65,6 @@ def found(*records: Record) -> dict[str, tuple[int, ...]]:
 
 
 def only(*records: Record) -> Finding:
-    """The one thing that is found."""
+    """The only finding."""
     (finding,) = report(numbered(*records))
     return finding

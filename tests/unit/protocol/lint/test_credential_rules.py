@@ -20,7 +20,7 @@ def approval(at_s: float, body: bytes, **more: Any) -> Record:
     return a_record(EVENTS, at_s, method="POST", sent=body, **more)
 
 
-def test_a_token_that_is_asked_for_again_while_it_is_young_is_found() -> None:
+def test_a_repeated_request_for_a_young_token_is_found() -> None:
     finding = only(given(), given(at_s=60.0), given(at_s=3600.0))
     assert (finding.rule, finding.times, finding.numbers) == ("token_not_kept", 2, (2, 3))
     assert finding.example == f"GET {TOKEN} 200, 86340 s before its end"
@@ -31,12 +31,12 @@ def test_a_token_past_the_half_of_its_life_may_be_renewed(at_s: float) -> None:
     assert found(given(), given(at_s=at_s)) == {}
 
 
-def test_a_short_token_may_be_renewed_five_minutes_before_its_end() -> None:
+def test_a_short_token_may_be_renewed_before_its_end() -> None:
     assert found(given(life_s=400), given(at_s=99.0, life_s=400)) == {"token_not_kept": (2,)}
     assert found(given(life_s=400), given(at_s=101.0, life_s=400)) == {}
 
 
-def test_a_new_token_begins_anew() -> None:
+def test_a_new_token_starts_a_new_life() -> None:
     renewed = given(at_s=50_000, life_s=50_000 + DAY_S)
     again = given(at_s=50_060, life_s=50_000 + DAY_S)
     assert found(given(), renewed) == {}
@@ -60,7 +60,7 @@ def test_a_refusal_gives_no_token() -> None:
     assert found(refused("identity_not_found", TOKEN), given(at_s=1.0)) == {}
 
 
-def test_the_cache_is_passed_by_without_need() -> None:
+def test_a_needless_bypass_of_the_cache_is_found() -> None:
     bypass = TOKEN + "&bypass_cache=true"
     assert found(given(bypass)) == {}
     assert found(given(), given(bypass, 1.0)) == {"cache_bypassed": (2,)}
@@ -69,12 +69,12 @@ def test_the_cache_is_passed_by_without_need() -> None:
     assert found(given(), given(refreshed, 1.0, DAY_S + 1)) == {}
 
 
-def test_the_one_value_of_bypass_cache_is_true() -> None:
+def test_bypass_cache_accepts_true_only() -> None:
     assert found(given(TOKEN + "&bypass_cache=1")) == {"cache_bypassed": (1,)}
     assert found(given(TOKEN + "&bypass_cache=True")) == {}
 
 
-def test_an_approval_comes_twice_from_one_vm_and_not_from_two() -> None:
+def test_a_repeated_approval_of_one_vm_is_found() -> None:
     finding = only(approval(0.0, APPROVE % FIRST), approval(9.0, APPROVE % FIRST.lower()))
     assert (finding.rule, finding.numbers) == ("approval_again", (2,))
     assert finding.example == f"POST {EVENTS} 200, {FIRST.decode()}"
@@ -91,7 +91,7 @@ def test_an_approval_comes_twice_from_one_vm_and_not_from_two() -> None:
         (b"EventId=1", "approval_malformed"),
     ],
 )
-def test_a_refused_approval_is_told_by_its_body(body: bytes, rule: str) -> None:
+def test_a_refused_approval_is_judged_by_its_body(body: bytes, rule: str) -> None:
     malformed: dict[str, Any] = {"status": 400, "reason": "malformed_events"}
     assert found(approval(0.0, body, **malformed)) == {rule: (1,)}
     assert found(approval(0.0, body, **malformed, fault="status")) == {}
@@ -99,7 +99,7 @@ def test_a_refused_approval_is_told_by_its_body(body: bytes, rule: str) -> None:
     assert found(approval(0.0, body, **malformed), approval(9.0, APPROVE % FIRST)) == {rule: (1,)}
 
 
-def test_a_body_that_was_cut_tells_nothing() -> None:
+def test_a_cut_body_is_not_judged() -> None:
     body = APPROVE % FIRST + b" " * MOST_BODY_BYTES
     cut = approval(0.0, body[:MOST_BODY_BYTES], status=400, reason="malformed_events")
     assert found(cut) == {}

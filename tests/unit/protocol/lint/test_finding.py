@@ -18,7 +18,7 @@ def test_findings_are_by_vm_and_then_in_the_order_of_the_rules() -> None:
     ]
 
 
-def test_who_is_no_vm_is_not_judged() -> None:
+def test_unknown_callers_are_not_judged() -> None:
     assert report([refused("unknown_caller", vm="", status=404), a_record(vm="")]) == ()
 
 
@@ -27,13 +27,13 @@ def test_records_may_come_in_any_order() -> None:
     assert report(reversed(records)) == report(records) == ()
 
 
-def test_of_many_the_first_ones_are_named_and_all_counted() -> None:
+def test_all_breaches_are_counted_and_the_first_ones_named() -> None:
     many = numbered(*(refused("leaf_needs_text", LEAF, at * 9.0) for at in range(30)))
     (finding,) = report(many)
     assert (finding.times, finding.numbers) == (30, tuple(range(1, 21)))
 
 
-def test_every_rule_says_what_azure_does_and_how_it_is_told_and_has_evidence() -> None:
+def test_every_rule_has_its_texts_and_evidence() -> None:
     for row in RULES:
         assert row.says, row.key
         assert row.detection, row.key
@@ -43,5 +43,5 @@ def test_every_rule_says_what_azure_does_and_how_it_is_told_and_has_evidence() -
     assert len({row.key for row in RULES}) == len(RULES)
 
 
-def test_the_door_of_the_room() -> None:
+def test_the_package_exports_the_report() -> None:
     assert lint.__all__ == ["Finding", "Record", "most_in", "report"]

@@ -31,29 +31,27 @@ def test_the_most_in_a_window_leaves_out_its_end() -> None:
     assert most_in([], 1.0) == 0
 
 
-def test_once_a_second_is_not_often_and_neither_is_a_look_around_an_approval() -> None:
+def test_a_poll_a_second_and_around_an_approval_is_allowed() -> None:
     assert found(*every(1.0, 60)) == {}
     assert found(*every(0.95, 60)) == {}
     post = a_record(EVENTS, 0.02, method="POST", sent=b'{"StartRequests":[{"EventId":"A"}]}')
     assert found(a_record(EVENTS), post, a_record(EVENTS, 0.03), a_record(EVENTS, 0.9)) == {}
 
 
-def test_more_than_three_looks_in_a_second_are_found() -> None:
+def test_more_than_three_polls_in_a_second_are_found() -> None:
     finding = only(*every(0.25, 4))
     assert (finding.rule, finding.numbers) == ("polled_often", (4,))
     assert finding.example == f"GET {EVENTS} 200, more than 3 in 1 s"
 
 
-def test_a_pace_that_is_a_little_too_fast_is_found_in_ten_seconds() -> None:
+def test_polls_slightly_too_fast_are_found_in_ten_seconds() -> None:
     finding = only(*every(0.8, 20))
     assert (finding.rule, finding.times, finding.numbers[0]) == ("polled_often", 9, 12)
     assert finding.example.endswith("more than 11 in 10 s")
 
 
 @pytest.mark.parametrize("target, most", [(INSTANCE, 5), (TOKEN, 20)])
-def test_a_sixth_request_in_a_second_is_over_the_limit_though_ours_is_off(
-    target: str, most: int
-) -> None:
+def test_a_request_over_azures_limit_is_found_without_limiter(target: str, most: int) -> None:
     gap_s = 0.9 / most
     assert found(*every(gap_s, most, target)) == {}
     finding = only(*every(gap_s, most + 1, target))
@@ -63,7 +61,7 @@ def test_a_sixth_request_in_a_second_is_over_the_limit_though_ours_is_off(
 
 
 @pytest.mark.parametrize("target", [INSTANCE, TOKEN])
-def test_a_refusal_of_the_limiter_is_over_the_limit_if_azure_has_one_as_low(target: str) -> None:
+def test_a_throttled_request_is_found_if_azure_could_refuse(target: str) -> None:
     over = refused("throttled", target, 0.7, status=429)
     assert found(*every(0.1, 5, target), over) == {"over_limit": (6,)}
     assert found(*every(0.1, 4, target), over) == {}
@@ -72,7 +70,7 @@ def test_a_refusal_of_the_limiter_is_over_the_limit_if_azure_has_one_as_low(targ
     )
 
 
-def test_a_first_retry_may_come_at_once_and_a_second_may_not() -> None:
+def test_only_the_first_retry_may_come_at_once() -> None:
     assert found(failed(500), a_record(at_s=0.1)) == {}
     assert found(failed(500), failed(500, at_s=0.1), a_record(at_s=2.1)) == {}
     finding = only(failed(500), failed(500, at_s=0.1), a_record(at_s=0.5))
@@ -80,7 +78,7 @@ def test_a_first_retry_may_come_at_once_and_a_second_may_not() -> None:
     assert finding.example == f"GET {INSTANCE} 200, 0.40 s after 500"
 
 
-def test_a_second_may_be_a_little_short() -> None:
+def test_a_wait_may_be_slightly_under_a_second() -> None:
     assert found(failed(500), failed(500, at_s=1.0), a_record(at_s=1.96)) == {}
 
 
@@ -114,7 +112,7 @@ def test_the_waits_of_known_clients_are_long_enough(
         (0, INSTANCE, "retried_soon"),
     ],
 )
-def test_each_status_that_passes_wants_patience(status: int, target: str, rule: str) -> None:
+def test_each_transient_status_requires_a_wait(status: int, target: str, rule: str) -> None:
     again = [failed(status, target, number * 0.2) for number in range(4)]
     assert found(*again) == {rule: (3, 4)}
 
@@ -128,21 +126,21 @@ def test_each_status_that_passes_wants_patience(status: int, target: str, rule: 
         [refused("resource_unknown", "/msi/token", n * 0.3, status=500) for n in range(4)],
     ],
 )
-def test_what_does_not_pass_is_no_matter_of_patience(records: list[Record]) -> None:
+def test_a_lasting_failure_requires_no_wait(records: list[Record]) -> None:
     assert "retried_soon" not in found(*records)
 
 
-def test_a_path_that_identity_lacks_does_not_pass() -> None:
+def test_an_unknown_identity_path_is_no_transient_failure() -> None:
     target = "/metadata/identity/nothing"
     records = [refused("not_found", target, n * 0.3, status=404) for n in range(4)]
     assert found(*records) == {"path_unknown": (1, 2, 3, 4)}
 
 
-def test_requests_that_were_under_way_are_no_retries() -> None:
+def test_requests_under_way_are_no_retries() -> None:
     assert found(*(failed(429, TOKEN, number * 0.004) for number in range(10))) == {}
 
 
-def test_a_loop_without_any_wait_is_found_all_the_same() -> None:
+def test_a_loop_without_any_wait_is_found() -> None:
     loop = [failed(500, at_s=number * 0.002) for number in range(100)]
     assert "retried_soon" in found(*loop)
 
@@ -160,14 +158,14 @@ def test_two_resources_are_two_runs() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 404, 410, 429, 500])
-def test_giving_up_is_found_once_the_vm_was_watched_for_long_enough(status: int) -> None:
+def test_giving_up_is_found_after_a_long_silence(status: int) -> None:
     fault = failed(status, TOKEN)
     assert found(fault, a_record(at_s=69.0)) == {}
     assert found(fault, a_record(at_s=71.0)) == {"given_up": (1,)}
     assert found(fault, a_record(TOKEN, 30.0), a_record(at_s=71.0)) == {}
 
 
-def test_what_is_wrong_in_itself_may_come_twice_and_not_three_times() -> None:
+def test_a_third_identical_wrong_request_is_found() -> None:
     wrong = [refused("identity_not_found", TOKEN, number * 10.0) for number in range(3)]
     assert found(*wrong[:2]) == {}
     assert found(*wrong) == {"retried_in_vain": (3,)}
@@ -178,6 +176,6 @@ def test_what_is_wrong_in_itself_may_come_twice_and_not_three_times() -> None:
     }
 
 
-def test_looking_whether_imds_is_there_is_not_in_vain() -> None:
+def test_probing_for_imds_is_not_in_vain() -> None:
     looks = [refused("header_missing", TOKEN, number, headers=()) for number in range(4)]
     assert found(*looks, a_record(TOKEN, 5.0)) == {}

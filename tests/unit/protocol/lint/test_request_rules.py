@@ -4,7 +4,7 @@ import pytest
 
 from openimds.facts.lint import RULES
 from openimds.protocol.lint import request_rules
-from openimds.protocol.lint.requests import LintedRequest, asked
+from openimds.protocol.lint.requests import LintedRequest, parse_record
 from tests.unit.protocol.lint.records import (
     EVENTS,
     GOOD,
@@ -45,14 +45,14 @@ def test_a_refusal_of_azure_is_found(rule: str, reason: str, target: str) -> Non
     assert finding.example == " ".join(f"GET {target} 400".split())
 
 
-def test_every_reason_of_a_rule_is_tried_here() -> None:
+def test_every_reason_of_a_rule_is_tested() -> None:
     tried = {reason for _, reason, _ in BY_REASON}
     alike = {"target_too_long", "headers_too_large", "body_too_large", "expectation_unknown"}
     excused = {"header_missing", "version_missing", "version_unknown"}
     assert {reason for row in RULES for reason in row.reasons} == tried | alike | excused
 
 
-def test_a_refusal_that_is_no_mistake_of_the_client_is_not() -> None:
+def test_a_refusal_without_a_client_mistake_is_not_found() -> None:
     assert found(refused("identity_not_found", TOKEN)) == {}
     assert found(refused("no_load_balancer", "/metadata/loadbalancer", status=404)) == {}
 
@@ -64,17 +64,17 @@ def test_a_refusal_that_is_no_mistake_of_the_client_is_not() -> None:
         "/metadata/reprovisiondata?api-version=2019-06-01",
     ],
 )
-def test_to_look_for_what_some_azure_has_is_no_mistake(target: str) -> None:
+def test_probing_for_a_path_of_azure_is_no_mistake(target: str) -> None:
     assert found(refused("not_found", target, status=404, endpoint="other")) == {}
 
 
 @pytest.mark.parametrize("fault, is_found", [("status", False), ("delay", True), ("", True)])
-def test_a_refusal_that_was_played_is_nobodys_fault(fault: str, *, is_found: bool) -> None:
+def test_an_injected_refusal_is_no_mistake(fault: str, *, is_found: bool) -> None:
     expected = {"leaf_needs_text": (1,)} if is_found else {}
     assert found(refused("leaf_needs_text", fault=fault)) == expected
 
 
-def test_a_missing_header_is_found_and_the_looking_of_an_sdk_is_not() -> None:
+def test_a_missing_header_is_found_unless_an_sdk_probes() -> None:
     bare: dict[str, Any] = {"headers": (REAL,)}
     assert found(refused("header_missing", TOKEN, **bare)) == {"header_missing": (1,)}
     assert found(refused("header_missing", TOKEN, **bare), a_record(TOKEN, 0.1)) == {}
@@ -85,7 +85,7 @@ def test_a_missing_header_is_found_and_the_looking_of_an_sdk_is_not() -> None:
     assert found(refused("header_missing", TOKEN, **bare), twice) == {"header_missing": (1, 2)}
 
 
-def test_a_missing_version_is_found_unless_a_version_was_learnt_by_it() -> None:
+def test_a_missing_version_is_found_unless_one_follows() -> None:
     bare = "/metadata/instance/compute"
     assert found(refused("version_missing", bare)) == {"version_missing": (1,)}
     assert found(refused("version_missing", bare), a_record(INSTANCE, 0.1)) == {}
@@ -141,17 +141,17 @@ def test_the_asterisk_of_options_is_no_proxy() -> None:
         ("sec-fetch-site", "cross-site"),
     ],
 )
-def test_what_was_led_here_is_found(header: tuple[str, str]) -> None:
+def test_a_redirected_request_is_found(header: tuple[str, str]) -> None:
     finding = only(a_record(TOKEN, headers=(*GOOD, header)))
     assert finding.rule == "redirected"
     assert finding.example.endswith(f"{header[0]}: {header[1]}")
 
 
-def test_the_fetch_of_node_is_not_a_page() -> None:
+def test_the_fetch_of_node_is_no_page() -> None:
     assert found(a_record(TOKEN, headers=(*GOOD, ("sec-fetch-mode", "cors")))) == {}
 
 
-def test_a_name_is_found_where_the_real_address_is_asked_too() -> None:
+def test_a_host_name_is_found_beside_the_real_address() -> None:
     named = a_record(INSTANCE, 1.0, headers=(("host", "Rebound.example:80"),))
     assert found(a_record(), named) == {"host_foreign": (2,)}
     # Pointed there by a variable: nothing is known of what the name should be.
@@ -161,7 +161,7 @@ def test_a_name_is_found_where_the_real_address_is_asked_too() -> None:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8169", "localhost:8169", "[::1]:8169", "169.254.169.254:80", ""]
 )
-def test_an_address_is_no_name(host: str) -> None:
+def test_an_address_is_no_host_name(host: str) -> None:
     assert found(a_record(), a_record(INSTANCE, 1.0, headers=(("host", host),))) == {}
 
 
@@ -173,18 +173,18 @@ def test_an_address_is_no_name(host: str) -> None:
         ("/metadata/scheduledevents?api-version=2017-03-01", "version_preview"),
     ],
 )
-def test_what_the_documents_say_to_leave_alone_is_found(target: str, rule: str) -> None:
+def test_discouraged_data_and_versions_are_found(target: str, rule: str) -> None:
     assert only(a_record(target)).rule == rule
 
 
-def test_what_was_not_given_is_not_found_there() -> None:
+def test_a_refused_request_for_discouraged_data_is_ignored() -> None:
     target = "/metadata/instance/compute/tags?api-version=2021-02-01&format=text"
     assert found(a_record(target, status=429, reason="throttled_text")) == {}
     assert found(a_record("/metadata/instance?api-version=2017-03-01"), a_record(EVENTS)) == {}
 
 
 class Counted(list[LintedRequest]):
-    """Counts what is taken out of it by place."""
+    """A list that counts the items read by index."""
 
     taken = 0
 
@@ -195,9 +195,9 @@ class Counted(list[LintedRequest]):
 
 
 @pytest.mark.parametrize("reason", ["header_missing", "version_missing"])
-def test_what_follows_is_not_looked_through_for_each_of_many_refusals(reason: str) -> None:
+def test_many_refusals_are_judged_in_linear_time(reason: str) -> None:
     every = Counted(
-        asked(refused(reason, "/metadata/instance", n / 1000, number=n)) for n in range(1000)
+        parse_record(refused(reason, "/metadata/instance", n / 1000, number=n)) for n in range(1000)
     )
     assert [one.rule for one in request_rules.refusals(every)] == [reason] * 1000
     assert every.taken <= 2 * len(every)
