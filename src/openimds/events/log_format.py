@@ -19,7 +19,7 @@ Moment: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"
 
 
 class EventLogLine(Struct, frozen=True, rename="camel", kw_only=True):
-    """A log entry. `before` and `after` are the statuses of the event, `vms` those it hits."""
+    """A log entry: `before` and `after` are statuses, `vms` the VMs hit."""
 
     number: int
     event: str

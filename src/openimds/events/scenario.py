@@ -92,7 +92,7 @@ def digest_of(lines: Iterable[RecurringEvent]) -> str:
 def begin(
     table: ScenarioTable, name: str, lines: tuple[RecurringEvent, ...], now_s: float
 ) -> ScenarioTable:
-    """Return the table with a scenario that begins now and replaces one of the same name."""
+    """Return the table with a scenario that begins now, replacing its namesake."""
     moved = [replace(line, first_s=now_s + line.first_s) for line in lines]
     runs = tuple(_from(line, now_s) for line in moved)
     scenario = Scenario(name, digest_of(lines), now_s, runs)
