@@ -100,8 +100,9 @@ def test_status_says_what_is_missing(here: Lab) -> None:
         "web-d\tpd\t-\t02:00:00:00:00:0d\t10.9.0.4\t0\t0",
     ]
     assert status.stderr == (
-        "openimds: web-b: there is no interface pb yet; when there is, type openimds host up\n"
-        "openimds: web-d: answers to 10.9.0.4 have no route; type ip route add 10.9.0.4/32 dev pd\n"
+        "openimds: web-b: the interface pb does not exist yet; type openimds host up once it does\n"
+        "openimds: web-d: responses to 10.9.0.4 have no route; type ip route add 10.9.0.4/32 dev "
+        "pd\n"
     )
 
 
@@ -129,7 +130,7 @@ def test_a_port_behind_a_bridge_of_its_own(here: Lab) -> None:
     """)
     route = "ip route add 10.0.0.4/32 dev fwbr"
     assert here.up().stderr == (
-        f"openimds: web-a: answers to 10.0.0.4 would leave by br0 and be dropped; type {route}\n"
+        f"openimds: web-a: responses to 10.0.0.4 would leave by br0 and be dropped; type {route}\n"
     )
     with here.serving():
         assert here.knocks("a") == ""
@@ -146,7 +147,7 @@ def test_what_somebody_else_has_put_there_is_left_and_said(here: Lab) -> None:
     for word in ((), ("--dry-run",)):
         ended = here.host.openimds("host", "up", "--fleet", "fleet.json", *word, code=1)
         assert ended.stderr == (
-            "openimds: 169.254.169.254 is on br0 already; type ip address delete "
+            "openimds: 169.254.169.254 is already on br0; type ip address delete "
             "169.254.169.254/32 dev br0\n"
         )
     assert here.host.openimds("host", "down").stdout == "Nothing to do\n"

@@ -168,19 +168,19 @@ def test_what_keeps_a_guest_from_its_metadata_is_said(here: Lab) -> None:
     said = looks(here, 1, "--fleet", "fleet.json")
     arp = "net.ipv4.conf.br0.arp_ignore"
     astray = (
-        "answers to 10.9.0.4 would leave by br0 and be dropped, and rp_filter drops its requests"
+        "responses to 10.9.0.4 would leave by br0 and be dropped, and rp_filter drops its requests"
     )
     assert said["host"] == [
         ("ok", "3 VMs are bound", ""),
         (
             "wrong",
-            f"web-a: {arp} keeps the host from saying where {IMDS} is",
+            f"web-a: {arp} stops the host from answering ARP requests for {IMDS}",
             f"sysctl -w {arp}=0",
         ),
         (
             "note",
-            "web-b: there is no interface pb yet",
-            "when there is, type openimds host up",
+            "web-b: the interface pb does not exist yet",
+            "openimds host up once it does",
         ),
         ("wrong", f"web-d: {astray}", "ip route add 10.9.0.4/32 dev pd"),
     ]

@@ -45,7 +45,7 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
     _require_root()
     bound = bindings(fleet_of(values(flags)))
     with host_lock():
-        _run(plan_up(read_state(run, tries=True), bound, ipv6=ipv6), is_dry=dry_run)
+        _run(plan_up(read_state(run, probe=True), bound, ipv6=ipv6), is_dry=dry_run)
     _warn(bound)
     if not dry_run:
         click.echo(f"{IPV4} is here for {len(bound)} VMs: openimds serve --listen {IPV4}:80")
@@ -79,7 +79,7 @@ def status(*, is_json: bool) -> None:
         print_table(head, map(_row, state.guests))
         for name, packets in state.dropped.items():
             if packets:
-                click.echo(f"{packets} packets dropped that {REASONS[name]}")
+                click.echo(f"{packets} packets dropped: {REASONS[name]}")
     _warn(bindings_of(state.guests))
     if not state.is_up:
         raise SystemExit(1)

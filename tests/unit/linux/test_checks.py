@@ -11,7 +11,7 @@ import pytest
 from openimds.linux import checks
 from openimds.linux.checks import CheckResult
 from openimds.linux.host.plan import read_state
-from tests.unit.linux.host.lister import IMDS0, Lister, interface
+from tests.unit.linux.host.fake_host import IMDS0, FakeHost, interface
 
 NOW_S = 1_800_000_000.0
 ALTERNATIVE = "reach.listen: netns:NAME, or openimds exec"
@@ -168,19 +168,19 @@ def test_implausible_clock_is_wrong(tmp_path: Path) -> None:
     assert [*checks.clock(0, [])] == [CheckResult("wrong", "the clock is before 2025", remedy)]
 
 
-def addresses(host: Lister, tag: str, path: Path) -> list[CheckResult]:
+def addresses(host: FakeHost, tag: str, path: Path) -> list[CheckResult]:
     (path / "chassis_asset_tag").write_text(tag + "\n")
     return [*checks.address(read_state(host), path)]
 
 
 def test_address_is_found_on_interfaces(tmp_path: Path) -> None:
-    assert addresses(Lister(), "", tmp_path) == [
+    assert addresses(FakeHost(), "", tmp_path) == [
         CheckResult("ok", "169.254.169.254 is on no interface")
     ]
-    assert addresses(Lister(IMDS0), "", tmp_path) == [
+    assert addresses(FakeHost(IMDS0), "", tmp_path) == [
         CheckResult("ok", "169.254.169.254 is on imds0")
     ]
-    assert addresses(Lister(interface("eth0", "169.254.169.254")), "", tmp_path) == [
+    assert addresses(FakeHost(interface("eth0", "169.254.169.254")), "", tmp_path) == [
         CheckResult("note", "169.254.169.254 is on eth0", "openimds host up needs it on imds0")
     ]
 
@@ -188,18 +188,18 @@ def test_address_is_found_on_interfaces(tmp_path: Path) -> None:
 def test_cloud_is_recognized_by_route_and_firmware(tmp_path: Path) -> None:
     route = {"dst": "169.254.169.254", "gateway": "10.0.0.1", "dev": "eth0"}
     tag = "7783-7084-3265-9085-8269-3286-77"
-    assert addresses(Lister(routes=[route]), tag, tmp_path) == [
+    assert addresses(FakeHost(routes=[route]), tag, tmp_path) == [
         CheckResult("note", "this machine is a VM of Azure", ALTERNATIVE),
         CheckResult("note", "a cloud serves 169.254.169.254, over eth0", ALTERNATIVE),
     ]
-    assert [*checks.address(read_state(Lister()), tmp_path / "none")] == [
+    assert [*checks.address(read_state(FakeHost()), tmp_path / "none")] == [
         CheckResult("ok", "169.254.169.254 is on no interface")
     ]
 
 
 def test_cloud_without_a_route_is_recognized_by_firmware(tmp_path: Path) -> None:
     (tmp_path / "sys_vendor").write_text("Amazon EC2\n")
-    assert addresses(Lister(), "Amazon EC2", tmp_path) == [
+    assert addresses(FakeHost(), "Amazon EC2", tmp_path) == [
         CheckResult("note", "this machine is a VM of EC2", ALTERNATIVE),
         CheckResult("ok", "169.254.169.254 is on no interface"),
     ]

@@ -1,15 +1,15 @@
-"""Make a host the metadata host of its guests, and undo it.
+"""Host rules: 169.254.169.254 on this machine, and nftables rules that bind guests to it.
 
-Rules of the room. Nothing here decides who a VM is: it sees to it that a source address at our
-listener is as good as a name. `ties` says what belongs together, as the fleet has it: interface,
-hardware address, source addresses. `ruleset` writes the rules of nftables that hold it together,
-`tables` reads back what stands, `steps` leads from what is there to what shall be, `report` says
-what stands and what is in the way. `tools` starts `ip` and `nft`; nothing else touches the system.
+Rules of the room. It identifies no VM: it makes a source address at the listener as trustworthy as
+a name. A binding joins a VM's interface, hardware address and source addresses as the fleet has
+them (`bindings`). `nft_rules` writes the rules that enforce the bindings, `nft_state` reads the
+rules in force. `plan` leads from the present state to the wanted one in steps, `status` reports the
+state and the obstacles. Only `commands` runs `ip` and `nft`; nothing else changes the system.
 
-Theory. What is there is looked at first, and the steps follow from it: a step is made only where it
-is needed, so that a second `up` does nothing. The rules come before the address and go after it,
-so that it is never reached without them. `down` takes away what `up` has made and nothing else: an
-interface that carries our mark, our two tables, and the addresses that are written down in them.
+Theory. A plan is computed from the present state and has only the steps that are needed, so that a
+second `up` does nothing. The rules come before the address and go after it, so that it is never
+reachable without them. `down` removes the work of `up` and nothing else: the interface with our
+mark, our two tables, and the IPv6 addresses that the tables list.
 
-What the room refuses to know: namespaces of guests, the server, the store.
+The room refuses to know: namespaces of guests, the server, the store.
 """

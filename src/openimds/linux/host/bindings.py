@@ -1,4 +1,4 @@
-"""What ties a VM to its place on a host: interface, hardware address, source addresses."""
+"""Bindings of VMs on a host: interface, hardware address, source addresses."""
 
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -13,7 +13,7 @@ _MAC_DIGITS = 12
 
 
 class InterfaceBinding(Struct, frozen=True):
-    """One VM that says its interface; addresses as the kernel writes them, `mac` with colons."""
+    """One VM with an interface; addresses in the kernel's form, `mac` with colons."""
 
     vm: str
     interface: str
@@ -22,51 +22,52 @@ class InterfaceBinding(Struct, frozen=True):
 
     def of(self, version: int) -> tuple[str, ...]:
         """Return the addresses of one version of IP, 4 or 6."""
-        return tuple(one for one in self.addresses if ip_address(one).version == version)
+        return tuple(item for item in self.addresses if ip_address(item).version == version)
 
 
 def bindings(vms: Iterable[Vm]) -> list[InterfaceBinding]:
-    """Return the ties of all VMs that say their interface, by the names of the VMs.
+    """Return the bindings of the VMs that have an interface, sorted by name.
 
     Raises:
-        ConfigError: two VMs say one interface or address, or a VM has no address that could be
-            tied, or its hardware address is none.
+        ConfigError: two VMs share an interface or an address, or a VM has no usable address, or its
+            hardware address is malformed.
     """
-    found = [_tie(vm) for vm in sorted(vms, key=lambda vm: vm.name) if vm.reach.interface]
+    by_name = sorted(vms, key=lambda vm: vm.name)
+    bound = [_binding(vm) for vm in by_name if vm.reach.interface]
     interfaces: dict[str, str] = {}
     addresses: dict[str, str] = {}
-    for tie in found:
-        _claim(interfaces, tie.interface, tie.vm, "interface")
-        for address in tie.addresses:
-            _claim(addresses, address, tie.vm, "address")
-    return found
+    for binding in bound:
+        _claim(interfaces, binding.interface, binding.vm, "interface")
+        for address in binding.addresses:
+            _claim(addresses, address, binding.vm, "address")
+    return bound
 
 
-def _claim(claims: dict[str, str], what: str, name: str, key: str) -> None:
-    other = claims.setdefault(what, name)
-    if other != name:
-        seen = f"{what}, which is also that of {other}"
-        raise ConfigError(f"vms.{name}.reach.{key}", seen, "one VM to each")
+def _claim(owners: dict[str, str], claimed: str, name: str, key: str) -> None:
+    owner = owners.setdefault(claimed, name)
+    if owner != name:
+        seen = f"{claimed}, which is also that of {owner}"
+        raise ConfigError(f"vms.{name}.reach.{key}", seen, f"an {key} of this VM alone")
 
 
-def _tie(vm: Vm) -> InterfaceBinding:
-    said = vm.reach.address
-    if said is None:
-        # A captured document may say anything, such as X.X.X.X.
-        said = tuple(filter(_is_address, private_addresses(vm))) or (default_address(vm),)
+def _binding(vm: Vm) -> InterfaceBinding:
+    addresses = vm.reach.address
+    if addresses is None:
+        # A captured document may have placeholders, such as X.X.X.X.
+        addresses = tuple(filter(_is_address, private_addresses(vm))) or (default_address(vm),)
     where = f"vms.{vm.name}.reach.address"
-    for one in said:
-        if not _is_address(one):
-            raise ConfigError(where, f'"{one}"', "an IPv4 or IPv6 address")
-    if not said:
-        expected = "the source addresses of a VM that says its interface"
+    for address in addresses:
+        if not _is_address(address):
+            raise ConfigError(where, f'"{address}"', "an IPv4 or IPv6 address")
+    if not addresses:
+        expected = "the source addresses of a VM that has an interface"
         raise ConfigError(where, "no address", expected)
-    return InterfaceBinding(vm.name, vm.reach.interface, _mac(vm), tuple(map(_plain, said)))
+    return InterfaceBinding(vm.name, vm.reach.interface, _mac(vm), tuple(map(_plain, addresses)))
 
 
 def _mac(vm: Vm) -> str:
     text = vm.reach.mac or first_mac(vm)
-    digits = "".join(one for one in text.lower() if one in "0123456789abcdef")
+    digits = "".join(char for char in text.lower() if char in "0123456789abcdef")
     if len(digits) != _MAC_DIGITS:
         where = f"vms.{vm.name}.network.interface[0].macAddress"
         hint = "Write reach.mac"

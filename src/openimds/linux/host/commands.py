@@ -1,4 +1,4 @@
-"""The programs `ip`, `nft` and `unshare`: started, and what they say when they cannot."""
+"""Run the programs `ip`, `nft` and `unshare`, and report their failures."""
 
 import fcntl
 import os
@@ -11,47 +11,47 @@ from typing import TypeAlias
 from openimds.errors import Error
 
 Run: TypeAlias = Callable[[tuple[str, ...], str], str]
-"""Runs a command with a text on its stdin and returns what it prints; ToolError: it failed."""
+"""Runs a command with a text on stdin and returns its stdout; raises ToolError."""
 
 PACKAGES = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux"}
-"""By program, the package of Debian that has it."""
+"""By program, its Debian package."""
 _LOCK = Path("/run/openimds-host.lock")
 _NET_ADMIN = 12
-_MOST_S = 60
+_MAX_S = 60
 
 
 class ToolError(Error):
-    """A program is missing, or says no."""
+    """A program is missing or fails."""
 
 
 def run(command: tuple[str, ...], text: str = "") -> str:
-    """Run a command as `Run` says.
+    """Run a command with a text on stdin, and return its stdout.
 
     Raises:
-        ToolError: it is not installed, ends with another code than 0, or does not end.
+        ToolError: the program is not installed, exits with another code than 0, or does not end.
     """
     name = command[0]
     try:
-        ran = subprocess.run(  # noqa: S603 - words of our own, and names that were read
-            command, input=text, capture_output=True, text=True, check=False, timeout=_MOST_S
+        completed = subprocess.run(  # noqa: S603 - fixed words, and names that were read
+            command, input=text, capture_output=True, text=True, check=False, timeout=_MAX_S
         )
     except FileNotFoundError:
         package = PACKAGES.get(name, name)
         raise ToolError(f"{name} is not installed; type apt-get install {package}") from None
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{' '.join(command)} has not ended after {_MOST_S} s") from None
-    if ran.returncode:
-        said = ran.stderr.strip() or f"it ended with {ran.returncode}"
-        raise ToolError(f"{' '.join(command)}: {said}")
-    return ran.stdout
+        raise ToolError(f"{' '.join(command)} is still running after {_MAX_S} s") from None
+    if completed.returncode:
+        reason = completed.stderr.strip() or f"exit code {completed.returncode}"
+        raise ToolError(f"{' '.join(command)}: {reason}")
+    return completed.stdout
 
 
 @contextmanager
 def host_lock(path: Path = _LOCK) -> Iterator[None]:
-    """Do something while no other process does it: guests that start together each call for it.
+    """Hold the lock of host rules: hooks of guests that start together each run `up`.
 
     Raises:
-        ToolError: the lock's file cannot be made.
+        ToolError: the lock file cannot be made.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -65,7 +65,7 @@ def host_lock(path: Path = _LOCK) -> Iterator[None]:
 
 
 def may_configure(status: Path = Path("/proc/self/status")) -> bool:
-    """Tell whether this process may change the network it is in (CAP_NET_ADMIN)."""
+    """Tell whether this process may configure its network (CAP_NET_ADMIN)."""
     lines = status.read_text("utf-8").splitlines()
     effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
     return bool(int(effective, 16) >> _NET_ADMIN & 1)

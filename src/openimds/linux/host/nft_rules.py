@@ -1,18 +1,18 @@
-"""The rules of nftables that make a guest's source address worth something, as text for `nft -f`.
+"""Write nftables rules that make a guest's source address trustworthy, for `nft -f`.
 
-Two tables, both called `openimds`. `bridge` sees the frames of guests on a bridge, where alone it
-is known which port they came in by; `inet` sees what comes to the host itself: from routed
-interfaces, and what `bridge` let through. Each holds the same three facts:
+Two tables, both called `openimds`. `bridge` sees the frames of guests on a bridge, the only place
+that knows their port; `inet` sees packets to the host itself: from routed interfaces, and from
+bridges after `bridge`. Each enforces the same three facts:
 
 - A request reaches the address only by the interface, from the hardware address and from the
   source address of one VM, and only at TCP port 80. Everything else to the address is dropped.
-- An answer leaves only by the interface of its VM, whatever was taught to the bridge or to the
-  neighbour table. A VM that pretends to be another one gets nothing even so.
-- Nobody else is the address: frames from it, and ARP that offers it, are dropped; requests for it
+- A response leaves only by the interface of its VM, even if a guest has poisoned the bridge or the
+  neighbour table. So a VM that pretends to be another one still gets no response.
+- No guest can be the address: frames from it, and ARP that offers it, are dropped; requests for it
   go to no other port of a bridge.
 
-No other traffic is touched. Where it is known which bridge an interface is on, `gate` sends its
-requests to the host although the guest took them to a gateway elsewhere.
+No other traffic is touched. If the bridge of an interface is known, the map `gate` sends requests
+to the host although the guest addressed them to another gateway.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,26 +25,26 @@ from openimds.linux.host.bindings import InterfaceBinding
 
 TABLE = "openimds"
 STAMP = "stamp"
-"""A counter that counts nothing: its comment is the fingerprint of the rules."""
+"""A counter that counts nothing: its comment has the fingerprint of the rules."""
 IPV4, IPV6 = "169.254.169.254", "fe80::a9fe:a9fe"
 _IPV6_HEX = "0xfe8000000000000000000000a9fea9fe"
-_LONGEST_COMMENT = 120
-"""nftables takes 127 bytes."""
+_MAX_COMMENT = 120
+"""nftables accepts 127 bytes."""
 
 REASONS = {
-    "unknown_interface": "came in by an interface of no VM",
-    "forged_mac": "had a hardware address that its interface's VM has not",
-    "forged_source": "had a source address that its VM has not",
-    "not_http": "were for another port than 80, or no TCP",
-    "false_service": "pretended to come from the address",
-    "astray": "were answers that would have left by another way than that to their VM",
-    "host": "came from the host itself",
+    "unknown_interface": "from an interface of no VM",
+    "forged_mac": "hardware address not that of the interface's VM",
+    "forged_source": "source address not that of the VM",
+    "not_http": "not to TCP port 80",
+    "false_service": "claimed to come from the address",
+    "astray": "responses that would leave by another interface than the VM's",
+    "host": "from the host itself",
 }
-"""Why packets are dropped: each has a counter, and says what the packets did."""
+"""The reasons for dropped packets, by the name of their counter."""
 
 
 class _Ip(Struct, frozen=True):
-    """One version of IP as nftables speaks of it, and the address of the service in it."""
+    """One version of IP in the words of nftables, and the service's address in it."""
 
     version: int
     word: str
@@ -56,7 +56,7 @@ class _Ip(Struct, frozen=True):
 
     @property
     def answer(self) -> str:
-        """What an answer is; an announcement of neighbours or groups is none."""
+        """The match for a response; neighbour discovery and group reports do not match."""
         return f"{self.word} saddr {self.address} meta l4proto tcp"
 
 
@@ -64,35 +64,38 @@ _V4, _V6 = _Ip(4, "ip", IPV4), _Ip(6, "ip6", IPV6)
 
 
 class Rules(Struct, frozen=True):
-    """What both tables have to be: the text that makes them so, its fingerprint, and its ties.
+    """The wanted tables: their text, its fingerprint, and the keys of the bindings.
 
-    `tied` has interface, hardware address and source address of each.
+    A key of `keys` is interface, hardware address and source address.
     """
 
     text: str
     stamp: str
-    tied: frozenset[tuple[str, ...]]
+    keys: frozenset[tuple[str, ...]]
 
 
 def ruleset(
-    tied: Sequence[InterfaceBinding],
-    gates: Mapping[str, str],
-    places: Sequence[str] = (),
+    bindings: Sequence[InterfaceBinding],
+    gateways: Mapping[str, str],
+    ipv6_interfaces: Sequence[str] = (),
     *,
     ipv6: bool = False,
 ) -> Rules:
-    """Return the rules for these VMs; their text replaces both tables, whatever they were before.
+    """Return the rules for these bindings; their text replaces both tables as a whole.
 
     Args:
-        tied: the VMs.
-        gates: by interface, the hardware address of the bridge that it is on.
-        places: interfaces that have got the IPv6 address; only kept, for whoever undoes it.
+        bindings: the VMs.
+        gateways: by interface, the hardware address of its bridge.
+        ipv6_interfaces: interfaces that `up` gave the IPv6 address; recorded for `down`.
         ipv6: whether the IPv6 address is served as well.
     """
     versions = (_V4, _V6) if ipv6 else (_V4,)
-    bridge = [*_sets(tied, versions), _set("gate", "ifname : ether_addr", _pairs(gates), "map")]
-    inet = [*_sets(tied, versions), *_inet_sets(tied, versions)]
-    inet.append(_set("places", "ifname", [f'"{one}"' for one in places]))
+    bridge = [
+        *_sets(bindings, versions),
+        _set("gate", "ifname : ether_addr", _pairs(gateways), "map"),
+    ]
+    inet = [*_sets(bindings, versions), *_inet_sets(bindings, versions)]
+    inet.append(_set("places", "ifname", [f'"{name}"' for name in ipv6_interfaces]))
     tables = {
         "bridge": [*bridge, *_bridge_chains(versions)],
         "inet": [*inet, *_inet_chains(versions)],
@@ -101,13 +104,17 @@ def ruleset(
     counters = [f"counter {name} {{ }}" for name in REASONS]
     counters.append(f'counter {STAMP} {{ comment "{stamp}" }}')
     text = "".join(_table(family, [*counters, *parts]) for family, parts in tables.items())
-    keys = {(tie.interface, tie.mac, one) for ip in versions for tie, one in _each(tied, ip)}
+    keys = {
+        (binding.interface, binding.mac, address)
+        for ip in versions
+        for binding, address in _each(bindings, ip)
+    }
     return Rules(text, stamp, frozenset(keys))
 
 
 def _table(family: str, parts: list[str]) -> str:
     inner = "\n".join(f"  {line}" for part in parts for line in part.splitlines())
-    # Declared first, so that there is something to delete; all of it happens at once.
+    # Declared first, so that the deletion never fails; nft applies all of it at once.
     return (
         f"table {family} {TABLE}\ndelete table {family} {TABLE}\n"
         f"table {family} {TABLE} {{\n{inner}\n}}\n"
@@ -115,54 +122,54 @@ def _table(family: str, parts: list[str]) -> str:
 
 
 def _set(name: str, kind: str, elements: list[str], word: str = "set", more: str = "") -> str:
-    said = f" elements = {{ {', '.join(elements)} }};" if elements else ""
-    return f"{word} {name} {{ type {kind};{more}{said} }}"
+    content = f" elements = {{ {', '.join(elements)} }};" if elements else ""
+    return f"{word} {name} {{ type {kind};{more}{content} }}"
 
 
-def _pairs(gates: Mapping[str, str]) -> list[str]:
-    return [f'"{interface}" : {mac}' for interface, mac in sorted(gates.items())]
+def _pairs(gateways: Mapping[str, str]) -> list[str]:
+    return [f'"{interface}" : {mac}' for interface, mac in sorted(gateways.items())]
 
 
-def _comment(tie: InterfaceBinding) -> str:
-    return f'comment "{quote(tie.vm, safe=" ")[:_LONGEST_COMMENT]}"'
+def _comment(binding: InterfaceBinding) -> str:
+    return f'comment "{quote(binding.vm, safe=" ")[:_MAX_COMMENT]}"'
 
 
-def _each(tied: Sequence[InterfaceBinding], ip: _Ip) -> list[tuple[InterfaceBinding, str]]:
-    return [(tie, address) for tie in tied for address in tie.of(ip.version)]
+def _each(bindings: Sequence[InterfaceBinding], ip: _Ip) -> list[tuple[InterfaceBinding, str]]:
+    return [(binding, address) for binding in bindings for address in binding.of(ip.version)]
 
 
-def _sets(tied: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
-    """Return the sets that both tables have; `guests` counts what is dropped of each VM."""
-    guests = [f'"{tie.interface}" {_comment(tie)}' for tie in tied]
-    links = [f'"{tie.interface}" . {tie.mac}' for tie in tied]
-    found = [
+def _sets(bindings: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
+    """Return the sets of both tables; `guests` counts the dropped packets of each VM."""
+    guests = [f'"{binding.interface}" {_comment(binding)}' for binding in bindings]
+    links = [f'"{binding.interface}" . {binding.mac}' for binding in bindings]
+    sets = [
         _set("guests", "ifname", guests, more=" counter;"),
         _set("links", "ifname . ether_addr", links),
     ]
     for ip in versions:
         elements = [
-            f'"{tie.interface}" . {tie.mac} . {address} {_comment(tie)}'
-            for tie, address in _each(tied, ip)
+            f'"{binding.interface}" . {binding.mac} . {address} {_comment(binding)}'
+            for binding, address in _each(bindings, ip)
         ]
         kind = f"ifname . ether_addr . {ip.kind}"
-        found.append(_set(f"tied{ip.version}", kind, elements, more=" counter;"))
-    return found
+        sets.append(_set(f"tied{ip.version}", kind, elements, more=" counter;"))
+    return sets
 
 
-def _inet_sets(tied: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
-    """Return the sets for guests whose port the host cannot see any more, and for answers."""
-    found = []
+def _inet_sets(bindings: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
+    """Return the sets for guests behind a bridge, whose port is lost, and for responses."""
+    sets = []
     for ip in versions:
-        each = _each(tied, ip)
-        bridged = [f"{tie.mac} . {address} {_comment(tie)}" for tie, address in each]
-        homes = [f'"{tie.interface}" . {address}' for tie, address in each]
+        each = _each(bindings, ip)
+        bridged = [f"{binding.mac} . {address} {_comment(binding)}" for binding, address in each]
+        homes = [f'"{binding.interface}" . {address}' for binding, address in each]
         kind = ip.kind
-        found += [
+        sets += [
             _set(f"bridged{ip.version}", f"ether_addr . {kind}", bridged, more=" counter;"),
             _set(f"homes{ip.version}", f"ifname . {kind}", homes),
             _set(f"addresses{ip.version}", kind, [address for _, address in each]),
         ]
-    return found
+    return sets
 
 
 def _chain(name: str, *rules: str, hook: str = "") -> str:
@@ -172,11 +179,11 @@ def _chain(name: str, *rules: str, hook: str = "") -> str:
 
 _DISCOVERY = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
 _OVER_BRIDGES = '{ "bridge", "vlan" }'
-"""The kinds of interface by which the host meets guests of a bridge."""
+"""The kinds of host interfaces that have the guests of a bridge behind them."""
 
 
 def _refusals() -> list[str]:
-    """Return the chains that say why; `guests` counts for the VM of the interface."""
+    """Return the chains that count reasons; `guests` counts for the interface's VM."""
     return [
         _chain(
             "reason",
@@ -202,12 +209,12 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
             f"{ip.answer} oifname . ether daddr . {word} daddr @tied{v} accept",
             f"{ip.answer} counter name astray drop",
         ]
-        tied = f"iifname . ether saddr . {word} saddr @tied{v} goto welcome"
-        requests.append(_chain(f"request{v}", tied, "goto reason"))
+        match = f"iifname . ether saddr . {word} saddr @tied{v} goto welcome"
+        requests.append(_chain(f"request{v}", match, "goto reason"))
     ports.append(f"meta protocol arp arp saddr ip {IPV4} counter name false_service drop")
     between.append(f"meta protocol arp arp daddr ip {IPV4} drop")
     if _V6 in versions:
-        # The target of neighbour discovery stands eight bytes into the message.
+        # The target of neighbour discovery is eight bytes into the message.
         target = f"@th,64,128 {_IPV6_HEX}"
         ports.append(f"icmpv6 type nd-neighbor-advert {target} counter name false_service drop")
         between.append(f"icmpv6 type nd-neighbor-solicit {target} drop")
@@ -241,12 +248,12 @@ def _inet_chains(versions: Sequence[_Ip]) -> list[str]:
             f"{ip.answer} {word} daddr {address} counter name host drop",
             f"{ip.answer} counter name astray drop",
         ]
-        whose = f"ether saddr . {word} saddr"
+        source = f"ether saddr . {word} saddr"
         requests.append(
             _chain(
                 f"request{v}",
-                f"iifname . {whose} @tied{v} goto welcome",
-                f"meta iifkind {_OVER_BRIDGES} {whose} @bridged{v} goto welcome",
+                f"iifname . {source} @tied{v} goto welcome",
+                f"meta iifkind {_OVER_BRIDGES} {source} @bridged{v} goto welcome",
                 "goto reason",
             )
         )

@@ -1,4 +1,4 @@
-"""What stands in our tables of nftables now, read from the JSON of `nft`."""
+"""Read the rules in force: our tables, from the JSON of `nft`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ FAMILIES = ("bridge", "inet")
 
 
 class Element(Struct, frozen=True):
-    """An element of a set: its parts, the VM that its comment names, and what it has counted."""
+    """An element of a set: its parts, the VM in its comment, and its counter."""
 
     parts: tuple[str, ...]
     vm: str = ""
@@ -22,32 +22,33 @@ class Element(Struct, frozen=True):
 
 
 class NftTable(Struct, frozen=True):
-    """One of our tables: the fingerprint of its rules, packets by reason, its sets by name."""
+    """One of our tables: fingerprint, dropped packets by reason, sets by name."""
 
     stamp: str = ""
     dropped: dict[str, int] = field(default_factory=dict)
     sets: dict[str, tuple[Element, ...]] = field(default_factory=dict)
 
     @property
-    def tied(self) -> dict[tuple[str, ...], str]:
-        """The ties: interface, hardware address and source address, with the VM's name."""
-        found = (*self.sets.get("tied4", ()), *self.sets.get("tied6", ()))
-        return {one.parts: one.vm for one in found}
+    def bound(self) -> dict[tuple[str, ...], str]:
+        """The VMs by interface, hardware address and source address."""
+        elements = (*self.sets.get("tied4", ()), *self.sets.get("tied6", ()))
+        return {element.parts: element.vm for element in elements}
 
     def counted(self, name: str, *parts: str) -> int:
-        """Return what one element of a set has counted, in packets."""
-        return sum(one.packets for one in self.sets.get(name, ()) if one.parts == parts)
+        """Return the packets that one element of a set has counted."""
+        elements = self.sets.get(name, ())
+        return sum(element.packets for element in elements if element.parts == parts)
 
 
 def tables(run: Run) -> dict[str, NftTable]:
-    """Return our tables by family, as far as they are there.
+    """Return our existing tables by family.
 
     Raises:
-        ToolError: nft is missing, or this process may not look.
+        ToolError: nft is missing, or this process may not read the rules.
     """
     listed = _objects(run(("nft", "-j", "list", "tables"), ""))
-    there = [one["table"] for one in listed if "table" in one]
-    families = [one["family"] for one in there if one["name"] == TABLE]
+    listing = [item["table"] for item in listed if "table" in item]
+    families = [table["family"] for table in listing if table["name"] == TABLE]
     return {
         family: _table(_objects(run(("nft", "-j", "list", "table", family, TABLE), "")))
         for family in FAMILIES
@@ -56,37 +57,37 @@ def tables(run: Run) -> dict[str, NftTable]:
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = msgspec.json.decode(text)["nftables"]
-    return found
+    objects: list[dict[str, Any]] = msgspec.json.decode(text)["nftables"]
+    return objects
 
 
 def _table(objects: list[dict[str, Any]]) -> NftTable:
-    counters = {one["counter"]["name"]: one["counter"] for one in objects if "counter" in one}
-    named = [one.get("set") or one.get("map") for one in objects]
+    counters = {item["counter"]["name"]: item["counter"] for item in objects if "counter" in item}
+    sets = [item.get("set") or item.get("map") for item in objects]
     return NftTable(
         str(counters.get(STAMP, {}).get("comment", "")),
         {name: counters[name]["packets"] for name in REASONS if name in counters},
-        {one["name"]: tuple(map(_element, one.get("elem", ()))) for one in named if one},
+        {item["name"]: tuple(map(_element, item.get("elem", ()))) for item in sets if item},
     )
 
 
-def _element(said: Any) -> Element:  # noqa: ANN401 - a string, a pair of a map, or an object
-    if isinstance(said, list):
-        return Element((*_parts(said[0]), *_parts(said[1])))
-    whole = said.get("elem", {}) if isinstance(said, dict) else {}
+def _element(value: Any) -> Element:  # noqa: ANN401 - a string, a pair of a map, or an object
+    if isinstance(value, list):
+        return Element((*_parts(value[0]), *_parts(value[1])))
+    element = value.get("elem", {}) if isinstance(value, dict) else {}
     return Element(
-        tuple(_parts(said)),
-        unquote(whole.get("comment", "")),
-        whole.get("counter", {}).get("packets", 0),
+        tuple(_parts(value)),
+        unquote(element.get("comment", "")),
+        element.get("counter", {}).get("packets", 0),
     )
 
 
-def _parts(said: Any) -> Iterator[str]:  # noqa: ANN401 - as above
-    match said:
-        case {"elem": {"val": value}}:
-            yield from _parts(value)
+def _parts(value: Any) -> Iterator[str]:  # noqa: ANN401 - as above
+    match value:
+        case {"elem": {"val": inner}}:
+            yield from _parts(inner)
         case {"concat": parts}:
             for part in parts:
                 yield from _parts(part)
         case _:
-            yield str(said)
+            yield str(value)

@@ -9,22 +9,22 @@ from openimds.linux.host import commands
 from openimds.linux.host.commands import ToolError, host_lock, may_configure, run
 
 
-def test_what_a_program_prints_is_returned() -> None:
+def test_run_returns_the_stdout_of_a_program() -> None:
     program = "import sys; print(sys.stdin.read() + sys.argv[1])"
     assert run((sys.executable, "-c", program, "b"), "a") == "ab\n"
 
 
-def test_a_program_that_says_no_is_quoted() -> None:
+def test_failed_program_is_quoted() -> None:
     program = "import sys; sys.exit(sys.argv[1])"
     with pytest.raises(ToolError) as caught:
         run((sys.executable, "-c", program, "it is full"))
     assert str(caught.value) == f"{sys.executable} -c {program} it is full: it is full"
-    with pytest.raises(ToolError, match=r": it ended with 3$"):
+    with pytest.raises(ToolError, match=r": exit code 3$"):
         run((sys.executable, "-c", "raise SystemExit(3)"))
 
 
 @pytest.mark.parametrize("name, package", [("nft", "nftables"), ("ip", "iproute2"), ("xyz", "xyz")])
-def test_a_program_that_is_missing_has_a_package(
+def test_missing_program_has_a_package(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -33,22 +33,24 @@ def test_a_program_that_is_missing_has_a_package(
     assert str(caught.value) == f"{name} is not installed; type apt-get install {package}"
 
 
-def test_a_program_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "_MOST_S", 0)
-    with pytest.raises(ToolError, match=r"has not ended after 0 s$"):
+def test_program_beyond_the_time_limit_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_MAX_S", 0)
+    with pytest.raises(ToolError, match=r"is still running after 0 s$"):
         run((sys.executable, "-c", "input()"))
 
 
 @pytest.mark.parametrize(
     "line, may", [("CapEff:\t0000000000001000", True), ("CapEff:\t0000000000000fff", False)]
 )
-def test_the_right_to_configure_is_a_bit(tmp_path: Path, line: str, may: bool) -> None:
+def test_right_to_configure_is_read_from_the_capabilities(
+    tmp_path: Path, line: str, may: bool
+) -> None:
     status = tmp_path / "status"
     status.write_text(f"Name:\tx\n{line}\n")
     assert may_configure(status) is may
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_host_lock_excludes_other_processes(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
         "import fcntl, os, sys; "
@@ -62,7 +64,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == 0
 
 
-def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_unwritable_lock_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolError) as caught, host_lock(tmp_path / "none" / "lock"):
         raise AssertionError(os.getpid())
     assert str(caught.value) == f"{tmp_path}/none/lock: no such file or directory"

@@ -11,18 +11,18 @@ def lines(rules: Rules) -> list[str]:
     return [line.strip() for line in rules.text.splitlines()]
 
 
-def test_each_table_is_replaced_as_a_whole() -> None:
-    found = lines(ruleset([A], {}))
+def test_table_is_replaced_as_a_whole() -> None:
+    text = lines(ruleset([A], {}))
     for family in ("bridge", "inet"):
-        first = found.index(f"table {family} openimds")
-        assert found[first + 1 : first + 3] == [
+        first = text.index(f"table {family} openimds")
+        assert text[first + 1 : first + 3] == [
             f"delete table {family} openimds",
             f"table {family} openimds {{",
         ]
-    assert found.count("}") == sum(line.endswith("{") for line in found)
+    assert text.count("}") == sum(line.endswith("{") for line in text)
 
 
-def test_vms_are_elements_and_their_names_cannot_be_anything_else() -> None:
+def test_vm_names_are_escaped_in_comments() -> None:
     rules = ruleset([A, B], {"tap-a": "02:00:00:00:00:01"})
     text = rules.text
     assert '"tap-a" . 02:00:00:00:00:0a . 10.0.0.4 comment "web-1"' in text
@@ -30,42 +30,42 @@ def test_vms_are_elements_and_their_names_cannot_be_anything_else() -> None:
     assert (
         'map gate { type ifname : ether_addr; elements = { "tap-a" : 02:00:00:00:00:01 }; }' in text
     )
-    assert rules.tied == {
+    assert rules.keys == {
         ("tap-a", "02:00:00:00:00:0a", "10.0.0.4"),
         ("tap-b", "02:00:00:00:00:0b", "10.0.0.5"),
     }
 
 
-def test_a_long_name_is_cut_where_nftables_would_refuse_it() -> None:
-    tie = InterfaceBinding("ü" * 200, "tap-a", A.mac, ("10.0.0.4",))
-    comments = [part.split('"')[1] for part in ruleset([tie], {}).text.split("comment ")[1:]]
+def test_long_vm_name_is_cut_to_the_limit_of_comments() -> None:
+    binding = InterfaceBinding("ü" * 200, "tap-a", A.mac, ("10.0.0.4",))
+    comments = [part.split('"')[1] for part in ruleset([binding], {}).text.split("comment ")[1:]]
     assert max(map(len, comments)) == 120
 
 
-def test_without_vms_everything_to_the_address_is_dropped() -> None:
-    found = lines(ruleset([], {}))
-    assert "set tied4 { type ifname . ether_addr . ipv4_addr; counter; }" in found
-    assert found.count("iifname != @guests counter name unknown_interface drop") == 2
+def test_without_vms_all_packets_to_the_address_are_dropped() -> None:
+    text = lines(ruleset([], {}))
+    assert "set tied4 { type ifname . ether_addr . ipv4_addr; counter; }" in text
+    assert text.count("iifname != @guests counter name unknown_interface drop") == 2
 
 
-def test_every_reason_is_counted_in_both_tables() -> None:
-    found = lines(ruleset([A], {}))
+def test_every_reason_has_a_counter_in_both_tables() -> None:
+    text = lines(ruleset([A], {}))
     for reason in REASONS:
-        assert found.count(f"counter {reason} {{ }}") == 2
+        assert text.count(f"counter {reason} {{ }}") == 2
 
 
 @pytest.mark.parametrize("ipv6", [False, True])
-def test_ipv6_is_spoken_of_only_where_it_is_served(ipv6: bool) -> None:
+def test_ipv6_rules_exist_only_if_ipv6_is_served(ipv6: bool) -> None:
     rules = ruleset([A], {}, ["br0"], ipv6=ipv6)
     for word in ("fe80::a9fe:a9fe", "tied6", "icmpv6", "ip6 ", "fe80::a "):
         assert (word in rules.text) is ipv6, word
-    assert (("tap-a", A.mac, "fe80::a") in rules.tied) is ipv6
+    assert (("tap-a", A.mac, "fe80::a") in rules.keys) is ipv6
     assert 'set places { type ifname; elements = { "br0" }; }' in rules.text
 
 
-def test_the_fingerprint_is_that_of_the_rules() -> None:
+def test_fingerprint_depends_on_the_rules() -> None:
     first = ruleset([A], {})
     assert f'counter stamp {{ comment "{first.stamp}" }}' in lines(first)
     assert ruleset([A], {}) == first
     others = [ruleset([B], {}), ruleset([A], {"tap-a": B.mac}), ruleset([A], {}, ["br0"])]
-    assert len({first.stamp, *(one.stamp for one in others)}) == 4
+    assert len({first.stamp, *(rules.stamp for rules in others)}) == 4

@@ -7,11 +7,11 @@ from openimds.linux.host.commands import ToolError
 from openimds.linux.host.nft_state import Element, tables
 from openimds.linux.host.plan import read_state
 from openimds.linux.host.status import Guest, host_report, obstacles, route_to, sysctl
-from tests.unit.linux.host.lister import (
+from tests.unit.linux.host.fake_host import (
     BRIDGE,
     IMDS0,
     TAP_A,
-    Lister,
+    FakeHost,
     counted,
     interface,
     named,
@@ -58,116 +58,116 @@ _GUEST = Guest(
 )
 
 
-def test_tables_are_read_with_what_they_have_counted() -> None:
-    found = tables(Lister(tables=BOTH))
-    assert found["bridge"].stamp == "x"
-    assert found["bridge"].dropped == {"forged_mac": 2, "unknown_interface": 1}
-    assert found["bridge"].sets["gate"] == (Element(("tap-a", "02:00:00:00:00:01")),)
-    assert found["inet"].sets["places"] == (Element(("br0",)),)
-    assert found["inet"].tied == {
+def test_tables_are_read_with_their_counters() -> None:
+    by_family = tables(FakeHost(tables=BOTH))
+    assert by_family["bridge"].stamp == "x"
+    assert by_family["bridge"].dropped == {"forged_mac": 2, "unknown_interface": 1}
+    assert by_family["bridge"].sets["gate"] == (Element(("tap-a", "02:00:00:00:00:01")),)
+    assert by_family["inet"].sets["places"] == (Element(("br0",)),)
+    assert by_family["inet"].bound == {
         ("tap-a", A.mac, "10.0.0.4"): "web a",
         ("tap-a", A.mac, "fe80::a"): "web a",
     }
-    assert found["inet"].counted("bridged4", A.mac, "10.0.0.4") == 7
-    assert found["inet"].counted("bridged4", A.mac, "10.0.0.5") == 0
-    assert found["inet"].counted("none", "x") == 0
+    assert by_family["inet"].counted("bridged4", A.mac, "10.0.0.4") == 7
+    assert by_family["inet"].counted("bridged4", A.mac, "10.0.0.5") == 0
+    assert by_family["inet"].counted("none", "x") == 0
 
 
-def test_a_report_adds_up_both_tables() -> None:
-    found = host_report(read_state(Lister(BRIDGE, TAP_A, IMDS0, tables=BOTH)))
-    assert found.is_up
-    assert found.device == "dummy"
-    assert found.guests == (_GUEST,)
-    assert {name: count for name, count in found.dropped.items() if count} == {
+def test_report_adds_up_both_tables() -> None:
+    report = host_report(read_state(FakeHost(BRIDGE, TAP_A, IMDS0, tables=BOTH)))
+    assert report.is_up
+    assert report.device == "dummy"
+    assert report.guests == (_GUEST,)
+    assert {name: count for name, count in report.dropped.items() if count} == {
         "unknown_interface": 1,
         "forged_mac": 3,
     }
 
 
-def test_a_guest_whose_interface_is_gone_is_still_tied() -> None:
-    (guest,) = host_report(read_state(Lister(IMDS0, tables=BOTH))).guests
+def test_guest_without_its_interface_stays_bound() -> None:
+    (guest,) = host_report(read_state(FakeHost(IMDS0, tables=BOTH))).guests
     assert (guest.is_there, guest.on) == (False, "")
 
 
 @pytest.mark.parametrize(
     "host",
     [
-        Lister(),
-        Lister(IMDS0),
-        Lister(tables=BOTH),
-        Lister(IMDS0, tables={"inet": INET_TABLE}),
-        Lister({**IMDS0, "flags": []}, tables=BOTH),
-        Lister({**IMDS0, "addr_info": []}, tables=BOTH),
+        FakeHost(),
+        FakeHost(IMDS0),
+        FakeHost(tables=BOTH),
+        FakeHost(IMDS0, tables={"inet": INET_TABLE}),
+        FakeHost({**IMDS0, "flags": []}, tables=BOTH),
+        FakeHost({**IMDS0, "addr_info": []}, tables=BOTH),
     ],
 )
-def test_a_host_that_lacks_something_is_not_up(host: Lister) -> None:
+def test_incomplete_host_is_not_up(host: FakeHost) -> None:
     assert not host_report(read_state(host)).is_up
 
 
-def said(*interfaces: dict[str, object], way: str = "br0", **settings: str) -> list[str]:
-    seen = read_state(Lister(*interfaces))
-    known = {tuple(name.split("__")): value for name, value in settings.items()}
-    found = obstacles(seen, [A], lambda _: way, lambda *name: known.get(name, "0"))
-    assert all(one.is_transient is ("no interface" in one.problem) for one in found)
-    return [*map(str, found)]
+def problems(*interfaces: dict[str, object], route: str = "br0", **settings: str) -> list[str]:
+    state = read_state(FakeHost(*interfaces))
+    sysctls = {tuple(name.split("__")): value for name, value in settings.items()}
+    results = obstacles(state, [A], lambda _: route, lambda *name: sysctls.get(name, "0"))
+    assert all(item.is_transient is ("does not exist" in item.problem) for item in results)
+    return [*map(str, results)]
 
 
-def test_nothing_is_in_the_way() -> None:
-    assert said(BRIDGE, TAP_A) == []
-    assert said(interface("tap-a"), way="tap-a") == []
+def test_guest_without_problems_has_no_obstacles() -> None:
+    assert problems(BRIDGE, TAP_A) == []
+    assert problems(interface("tap-a"), route="tap-a") == []
 
 
-def test_an_answer_over_a_vlan_of_the_bridge_is_on_its_way() -> None:
-    assert said(BRIDGE, TAP_A, interface("br0.10", kind="vlan"), way="br0.10") == []
+def test_route_over_a_vlan_of_the_bridge_is_accepted() -> None:
+    assert problems(BRIDGE, TAP_A, interface("br0.10", kind="vlan"), route="br0.10") == []
 
 
-NOT_THERE = "there is no interface tap-a yet; when there is, type openimds host up"
+NOT_THERE = "the interface tap-a does not exist yet; type openimds host up once it does"
 OVS = (
-    "tap-a is a port of Open vSwitch, where no rule of nftables sees it; put it on a bridge of "
-    "Linux, or write reach.listen"
+    "tap-a is a port of Open vSwitch, whose packets bypass nftables; put it on a Linux bridge, or "
+    "write reach.listen"
 )
-MACVTAP = "tap-a is a macvtap, which the host cannot talk to; use a tap"
+MACVTAP = "tap-a is a macvtap, which cannot reach the host; use a tap"
 ADD_ROUTE = "type ip route add 10.0.0.4/32 dev br0"
-WRONG_WAY = f"answers to 10.0.0.4 would leave by eth0 and be dropped; {ADD_ROUTE}"
-NO_WAY = f"answers to 10.0.0.4 have no route; {ADD_ROUTE}"
+WRONG_ROUTE = f"responses to 10.0.0.4 would leave by eth0 and be dropped; {ADD_ROUTE}"
+NO_ROUTE = f"responses to 10.0.0.4 have no route; {ADD_ROUTE}"
 
 
 @pytest.mark.parametrize(
-    "interfaces, way, expected",
+    "interfaces, route, expected",
     [
         ((), "br0", NOT_THERE),
         ((interface("ovs", kind="openvswitch"), interface("tap-a", master="ovs")), "ovs", OVS),
         ((interface("tap-a", kind="macvtap"),), "tap-a", MACVTAP),
-        ((BRIDGE, TAP_A), "eth0", WRONG_WAY),
-        ((BRIDGE, TAP_A), "", NO_WAY),
+        ((BRIDGE, TAP_A), "eth0", WRONG_ROUTE),
+        ((BRIDGE, TAP_A), "", NO_ROUTE),
     ],
-    ids=["not there", "ovs", "macvtap", "wrong way", "no way"],
+    ids=["not there", "ovs", "macvtap", "wrong route", "no route"],
 )
-def test_what_is_in_the_way_is_said(
-    interfaces: tuple[dict[str, object], ...], way: str, expected: str
+def test_obstacle_has_its_problem_and_fix(
+    interfaces: tuple[dict[str, object], ...], route: str, expected: str
 ) -> None:
-    assert said(*interfaces, way=way) == [f"web a: {expected}"]
+    assert problems(*interfaces, route=route) == [f"web a: {expected}"]
 
 
 @pytest.mark.parametrize("name", ["br0", "all"])
-def test_a_host_that_says_to_nobody_where_the_address_is(name: str) -> None:
+def test_arp_ignore_is_an_obstacle(name: str) -> None:
     setting = f"net.ipv4.conf.{name}.arp_ignore"
-    expected = f"{setting} keeps the host from saying where 169.254.169.254 is"
-    found = said(BRIDGE, TAP_A, **{f"{name}__arp_ignore": "1"})
-    assert found == [f"web a: {expected}; type sysctl -w {setting}=0"]
+    expected = f"{setting} stops the host from answering ARP requests for 169.254.169.254"
+    results = problems(BRIDGE, TAP_A, **{f"{name}__arp_ignore": "1"})
+    assert results == [f"web a: {expected}; type sysctl -w {setting}=0"]
 
 
 @pytest.mark.parametrize("name", ["br0", "all"])
-def test_strict_filtering_is_said_where_it_matters(name: str) -> None:
+def test_rp_filter_is_reported_with_a_wrong_route(name: str) -> None:
     strict = {f"{name}__rp_filter": "1"}
-    assert said(BRIDGE, TAP_A, **strict) == []
+    assert problems(BRIDGE, TAP_A, **strict) == []
     wrong = (
-        "answers to 10.0.0.4 would leave by eth0 and be dropped, and rp_filter drops its requests"
+        "responses to 10.0.0.4 would leave by eth0 and be dropped, and rp_filter drops its requests"
     )
-    assert said(BRIDGE, TAP_A, way="eth0", **strict) == [f"web a: {wrong}; {ADD_ROUTE}"]
+    assert problems(BRIDGE, TAP_A, route="eth0", **strict) == [f"web a: {wrong}; {ADD_ROUTE}"]
 
 
-def test_the_way_to_an_address_is_what_the_kernel_says() -> None:
+def test_route_to_returns_the_kernels_interface() -> None:
     assert (
         route_to(lambda command, _: json.dumps([{"dst": command[-1], "dev": "br0"}]), "10.0.0.4")
         == "br0"
@@ -179,6 +179,6 @@ def test_the_way_to_an_address_is_what_the_kernel_says() -> None:
     assert route_to(unreachable, "10.0.0.4") == ""
 
 
-def test_a_setting_is_read_from_the_kernel() -> None:
+def test_sysctl_is_read_from_proc() -> None:
     assert sysctl("lo", "arp_ignore").isdecimal()
     assert sysctl("nowhere", "arp_ignore") == ""

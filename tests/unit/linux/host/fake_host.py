@@ -1,4 +1,4 @@
-"""A host that is only told of: answers `ip -j` and `nft -j` as those programs would."""
+"""A fake host: the output of `ip -j` and `nft -j`."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def interface(name: str, *addresses: str, kind: str = "tun", **more: Any) -> dic
         "flags": ["BROADCAST", "UP"],
         "address": "02:00:00:00:00:99",
         "linkinfo": {"info_kind": kind},
-        "addr_info": [{"local": one} for one in addresses],
+        "addr_info": [{"local": address} for address in addresses],
         **more,
     }
 
@@ -31,8 +31,8 @@ TAP_B = interface("tap-b")
 IMDS0 = interface("imds0", "169.254.169.254", kind="dummy", ifalias="openimds")
 
 
-class Lister:
-    """Answers commands; what was asked stands in `asked`."""
+class FakeHost:
+    """Returns the output of commands, and records them in `commands`."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class Lister:
         self.interfaces = [LO, *interfaces]
         self.routes, self.tables = routes or [], tables or {}
         self.has_dummy = has_dummy
-        self.asked: list[tuple[str, ...]] = []
+        self.commands: list[tuple[str, ...]] = []
 
     def __call__(self, command: tuple[str, ...], text: str) -> str:
-        self.asked.append(command)
+        self.commands.append(command)
         assert not text
         match command:
             case ("ip", "-j", "-d", "address", "show"):
@@ -55,8 +55,8 @@ class Lister:
             case ("ip", "-j", "-4", "route", "show", "table", "all"):
                 return json.dumps(self.routes)
             case ("nft", "-j", "list", "tables"):
-                known = [{"table": {"family": one, "name": "openimds"}} for one in self.tables]
-                return nft(*known, {"table": {"family": "ip", "name": "filter"}})
+                own = [{"table": {"family": key, "name": "openimds"}} for key in self.tables]
+                return nft(*own, {"table": {"family": "ip", "name": "filter"}})
             case ("nft", "-j", "list", "table", family, "openimds"):
                 return nft(*self.tables[family])
             case ("unshare", "--net", "ip", "link", "add", "imds0", "type", "dummy"):
@@ -72,16 +72,16 @@ def nft(*objects: dict[str, Any]) -> str:
 
 
 def counted(value: Any, comment: str = "", packets: int = 0) -> dict[str, Any]:
-    """Return an element of a set that counts."""
-    said = {"val": value, "counter": {"packets": packets, "bytes": 0}}
-    return {"elem": {**said, "comment": comment} if comment else said}
+    """Return an element of a counting set."""
+    element = {"val": value, "counter": {"packets": packets, "bytes": 0}}
+    return {"elem": {**element, "comment": comment} if comment else element}
 
 
 def stamp(text: str) -> dict[str, Any]:
-    """Return the counter that has the fingerprint."""
+    """Return the counter with the fingerprint."""
     return {"counter": {"name": "stamp", "comment": text, "packets": 0, "bytes": 0}}
 
 
 def named(name: str, *elements: Any, word: str = "set") -> dict[str, Any]:
-    """Return a set or a map; an empty one has no elements at all, as nft lists it."""
+    """Return a set or a map; nft lists an empty one without `elem`."""
     return {word: {"name": name, **({"elem": [*elements]} if elements else {})}}
