@@ -161,4 +161,5 @@ def curl(row: Operation) -> str:
         body = msgspec.json.encode(example_value(row.takes)).decode()
         words += ["-H", quote(f"Content-Type: {row.takes.media[0]}"), "-d", quote(body)]
     query = example_query(row)
-    return " ".join([*words, f"{_URL}{row.example_path}{'?' if query else ''}{urlencode(query)}"])
+    url = f"{_URL}{row.example_path}{'?' if query else ''}{urlencode(query)}"
+    return " ".join([*words, quote(url)])
