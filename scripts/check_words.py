@@ -42,12 +42,13 @@ def breaches(source: str, *, is_test: bool = False) -> Iterator[Breach]:
     """
     tree = ast.parse(source)
     lines = source.splitlines()
-    yield from ((line, reason) for line, reason in _prose(source) if _MARK not in lines[line - 1])
+    marked = {number for number, line in enumerate(lines, 1) if _MARK in line}
+    yield from ((line, reason) for line, reason in _prose(source) if line not in marked)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _docstring(node)
         for line, name in _names(node):
-            if IN_NAMES & set(name.lower().split("_")):
+            if IN_NAMES & set(name.lower().split("_")) and line not in marked:
                 yield line, f'name "{name}": use the noun for its content'
         if is_test and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _test_name(node.lineno, node.name)

@@ -1,7 +1,7 @@
 """The pytest plugin: an Azure Instance Metadata Service for tests.
 
-pytest loads this module in every project of an environment, before a measurement of cover begins.
-So it imports nothing of ours until somebody asks for it, but for the names of the settings.
+pytest loads this module in every project of an environment, before coverage is measured. So it
+imports other modules of the package only where they are used.
 """
 
 import os
@@ -22,18 +22,18 @@ __all__ = ["Environment", "Imds"]
 
 _REAL = "real_address"
 _REAL_INI, _ENV_INI = "imds_real_address", "imds_env"
-_INSIDE = "imds_inside"
+_IN_CHILD = "imds_in_child"
 _ADDRESS, _HTTP = "169.254.169.254", 80
 _LOOPBACK = "127.0.0.1"
-_DECIDED_HERE = ("listen", "loop")
+_FIXED = ("listen", "loop")
 
 _port = pytest.StashKey["ReservedPort"]()
-_before = pytest.StashKey[dict[str, str | None]]()
+_original = pytest.StashKey[dict[str, str | None]]()
 _imds = pytest.StashKey["Imds"]()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class, for annotations
-    """Return a class of `openimds.testing`, which is loaded now."""
+    """Import and return a class of `openimds.testing`."""
     if name in __all__:
         return getattr(import_module(f"openimds.testing.{name.lower()}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -44,20 +44,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     from openimds.settings import SETTINGS  # noqa: PLC0415 - see the head of this module
 
     for row in SETTINGS:
-        if row.name not in _DECIDED_HERE:
+        if row.name not in _FIXED:
             kind: Any = "string" if row.metavar else "bool"
             about = f"{row.help} As @pytest.mark.imds({row.name}=...)."
             parser.addini(f"imds_{row.name}", about, type=kind, default=None)
     parser.addini(
         _ENV_INI,
-        "Set the variables of imds.env for the whole session, before anything of it is imported.",
+        "Set the variables of imds.env for the whole session, before any test is imported.",
         type="bool",
         default=False,
     )
     parser.addini(
         _REAL_INI,
-        "What becomes of tests marked real_address where a private network is forbidden: skip, or "
-        "require, which fails them.",
+        "Where a private network is forbidden, tests marked real_address are skipped (skip) or "
+        "fail (require).",
         default="skip",
     )
 
@@ -69,28 +69,28 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from openimds.facts.protocols import IMDS  # noqa: PLC0415 - as above
         from openimds.protocol.identity_dialects import variables  # noqa: PLC0415 - as above
 
-        server_options = variables(IMDS, _port_of(early_config).url)
-        early_config.stash[_before] = {name: os.environ.get(name) for name in server_options}
-        os.environ.update(server_options)
+        values = variables(IMDS, _port_of(early_config).url)
+        early_config.stash[_original] = {name: os.environ.get(name) for name in values}
+        os.environ.update(values)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marks."""
     config.addinivalue_line(
         "markers",
-        "imds(fleet=..., document=..., vm=..., **settings): what the server of the fixture imds "
-        "shall be: any setting of openimds serve by its name, and the name of the VM under test.",
+        "imds(fleet=..., document=..., vm=..., **settings): configure the server of the fixture "
+        "imds by any setting of openimds serve, and by the name of the VM under test.",
     )
     config.addinivalue_line(
         "markers",
-        "real_address: run the test in a network of its own, where imds.url is "
+        "real_address: run the test in a private network, where imds.url is "
         "http://169.254.169.254.",
     )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give back the port and the variables."""
-    for name, value in config.stash.get(_before, {}).items():
+    """Release the port and restore the variables."""
+    for name, value in config.stash.get(_original, {}).items():
         if value is None:
             os.environ.pop(name, None)
         else:
@@ -101,18 +101,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> None:
-    """Have a test that wants the real address run where it can have it."""
-    if item.get_closest_marker(_REAL) and not _is_inside(item.config):
-        from openimds.testing.netns_parent import stand_in  # noqa: PLC0415 - as above
+    """Run a test marked `real_address` in a child with a private network."""
+    if item.get_closest_marker(_REAL) and not _is_child(item.config):
+        from openimds.testing.netns_parent import run_in_child  # noqa: PLC0415 - as above
 
-        stand_in(item, is_required=_is_required(item.config))
+        run_in_child(item, is_required=_is_required(item.config))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Report what was reported inside."""
+    """Replace a report by that of the child."""
     report = yield
     if item.get_closest_marker(_REAL) is None:
         return report
@@ -123,7 +123,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Show beside a failure what the server was asked."""
+    """Add the server's messages and requests to the report of a failure."""
     try:
         return (yield)
     except BaseException:
@@ -133,26 +133,26 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 @pytest.fixture(scope="session")
-def _imds_stage(pytestconfig: pytest.Config) -> "Iterator[ServerThread]":
-    """Keep what all servers of the session share."""
+def _imds_thread(pytestconfig: pytest.Config) -> "Iterator[ServerThread]":
+    """The thread that all servers of the session run on."""
     from openimds.testing.server_thread import ServerThread  # noqa: PLC0415 - as above
 
-    stage = ServerThread(_port_of(pytestconfig))
-    yield stage
-    stage.close()
+    thread = ServerThread(_port_of(pytestconfig))
+    yield thread
+    thread.close()
 
 
 @pytest.fixture
 def imds(request: pytest.FixtureRequest) -> "Iterator[Imds]":
     """An Azure Instance Metadata Service at `imds.url`, in this process, for this test alone.
 
-    What it is: `@pytest.mark.imds(...)` and the ini options imds_...; one VM of defaults, without
-    limits, if they say nothing.
+    `@pytest.mark.imds(...)` and the ini options imds_... configure it; by default it serves one VM
+    of defaults, without rate limits.
     """
     if getattr(socket.socket, "__module__", "") == "pytest_socket":
         pytest.fail(
-            "pytest-socket forbids this test every socket, and the metadata service is asked by "
-            f'one. Write @pytest.mark.allow_hosts(["{_LOOPBACK}"]) over the test, or '
+            "pytest-socket forbids this test every socket, and clients of the metadata service "
+            f'need one. Write @pytest.mark.allow_hosts(["{_LOOPBACK}"]) over the test, or '
             f"--allow-hosts={_LOOPBACK} beside --disable-socket",
             pytrace=False,
         )
@@ -160,21 +160,21 @@ def imds(request: pytest.FixtureRequest) -> "Iterator[Imds]":
     from openimds.testing.imds import Imds  # noqa: PLC0415 - as above
     from openimds.testing.marks import server_options  # noqa: PLC0415 - as above
 
-    stage: ServerThread = request.getfixturevalue("_imds_stage")
-    homes = (_LOOPBACK, _ADDRESS) if _is_inside(request.config) else (_LOOPBACK,)
-    told: list[str] = []
+    thread: ServerThread = request.getfixturevalue("_imds_thread")
+    homes = (_LOOPBACK, _ADDRESS) if _is_child(request.config) else (_LOOPBACK,)
+    messages: list[str] = []
     mistake = ""
-    with ExitStack() as open_now:
+    with ExitStack() as stack:
         try:
-            want = server_options(request.node, homes)
-            server, ready = open_now.enter_context(stage.serving(want.startup, told.append))
+            chosen = server_options(request.node, homes)
+            server, ready = stack.enter_context(thread.serving(chosen.startup, messages.append))
         except Error as error:
             mistake = str(error)
-        if mistake:  # Outside of the handler: the person needs the sentence and no traceback.
+        if mistake:  # Outside of the handler: the message is enough, without a traceback.
             pytest.fail(mistake, pytrace=False)
-        made = Imds(stage, server, ready, want.vm, homes, told)
-        request.node.stash[_imds] = made
-        yield made
+        service = Imds(thread, server, ready, chosen.vm, homes, messages)
+        request.node.stash[_imds] = service
+        yield service
 
 
 @pytest.fixture
@@ -185,27 +185,27 @@ def imds_env(imds: "Imds", monkeypatch: pytest.MonkeyPatch) -> "Environment":
 
 
 def _port_of(config: pytest.Config) -> "ReservedPort":
-    """Return the port of the session, taken when it is first needed."""
-    found = config.stash.get(_port, None)
-    if found is None:
+    """Return the port of the session; it is reserved at the first call."""
+    port = config.stash.get(_port, None)
+    if port is None:
         from openimds.testing.server_thread import ReservedPort  # noqa: PLC0415 - as above
 
-        place = (_ADDRESS, _HTTP) if _is_inside(config) else (_LOOPBACK, 0)
-        found = config.stash[_port] = ReservedPort(*place)
-    return found
+        address = (_ADDRESS, _HTTP) if _is_child(config) else (_LOOPBACK, 0)
+        port = config.stash[_port] = ReservedPort(*address)
+    return port
 
 
-def _is_inside(config: pytest.Config) -> bool:
-    return getattr(config.option, _INSIDE, False) is True
+def _is_child(config: pytest.Config) -> bool:
+    return getattr(config.option, _IN_CHILD, False) is True
 
 
 def _is_required(config: pytest.Config) -> bool:
-    """Tell whether a private network has to be possible.
+    """Tell whether a forbidden private network is a failure.
 
     Raises:
-        UsageError: the ini option is neither of the two.
+        UsageError: the ini option is neither skip nor require.
     """
-    said = config.getini(_REAL_INI)
-    if said not in {"skip", "require"}:
-        raise pytest.UsageError(f'{_REAL_INI}: saw "{said}", expected skip or require')
-    return bool(said == "require")
+    choice = config.getini(_REAL_INI)
+    if choice not in {"skip", "require"}:
+        raise pytest.UsageError(f'{_REAL_INI}: saw "{choice}", expected skip or require')
+    return bool(choice == "require")

@@ -1,4 +1,4 @@
-"""A project of somebody else: its suites, and its pytest, which takes warnings for errors."""
+"""The project of another author: its suites, and its pytest, which fails on warnings."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SUITES = Path(__file__).parent / "suites"
-# What others in this environment load at every start is not what is tested here.
+# Plugins of other packages in this environment are disabled.
 OPTIONS = """
 [pytest]
 addopts = --strict-config --strict-markers --disable-socket --allow-hosts=127.0.0.0/8
@@ -19,7 +19,7 @@ class Project:
     """The folder of a project."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
-        """Begin with a configuration, and without any test."""
+        """Write a configuration, without any test."""
         self.pytester = pytester
         self.write("pytest.ini", OPTIONS)
 
@@ -32,11 +32,11 @@ class Project:
         self.write("pytest.ini", OPTIONS + "\n".join(lines) + "\n")
 
     def take(self, *suites: str) -> tuple[str, ...]:
-        """Copy suites, and whatever they read; return their names."""
+        """Copy suites and the files that they read; return their names."""
         for suite in (*suites, "fleet.yaml"):
             shutil.copy(SUITES / suite, self.pytester.path)
         return suites
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        """Run pytest in a process of its own, and have a line for each test."""
+        """Run pytest in its own process, with a line for each test."""
         return self.pytester.runpytest_subprocess("-rA", *arguments)

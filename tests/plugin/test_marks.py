@@ -1,4 +1,4 @@
-"""What a test asks for, and what it is told when that cannot be."""
+"""The settings of a test, and the messages for mistakes in them."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_both(imds): pass
 @pytest.mark.imds(attest_key="key.pem")
 def test_half(imds): pass
 """
-SAID = (
+MESSAGES = (
     '@pytest.mark.imds: saw unknown name "rate_limits"*Did you mean "rate_limit"?*',
     "@pytest.mark.imds: saw listen=, expected nothing: the session's tests share one port*",
     "@pytest.mark.imds: saw 'fleet.yaml', expected names with values. Write fleet={...}*",
@@ -60,11 +60,11 @@ def test_no_limits_unless_asked(imds):
 
 @pytest.mark.imds(rate_limit=True)
 class TestLimited:
-    def test_those_of_azure(self, imds):
+    def test_limits_of_azure(self, imds):
         assert 429 in statuses(imds, 12)
 
     @pytest.mark.imds(general_per_s=1, general_burst=2)
-    def test_and_others(self, imds):
+    def test_limits_of_a_mark(self, imds):
         assert statuses(imds, 3)[:3] == [200, 200, 429]
 """
 FROM_INI = """
@@ -75,15 +75,15 @@ def test_from_ini(imds):
     assert not imds._server.clock.is_virtual
 
 @pytest.mark.imds(fleet={"vms": {"only": {}}}, virtual_clock=True)
-def test_a_mark_is_closer(imds):
+def test_mark_wins_over_the_ini_file(imds):
     assert [*imds.vms] == ["only"]
     assert imds._server.clock.is_virtual
 
 @pytest.mark.imds(state="kept")
-def test_a_path_is_relative_to_the_file_of_the_test(imds, request):
+def test_path_is_relative_to_the_file_of_the_test(imds, request):
     assert (request.path.parent / "kept" / "fleet.db").exists()
 """
-DOORS = """
+LISTENERS = """
 from pathlib import Path
 import httpx2
 import pytest
@@ -91,7 +91,7 @@ import pytest
 seen = []
 
 @pytest.mark.imds(admin="127.0.0.1:0", public="127.0.0.1:0")
-def test_every_door_is_open(imds):
+def test_every_listener_is_open(imds):
     token = Path(imds.token_file).read_text().strip()
     with httpx2.Client(headers={"Authorization": f"Bearer {token}"}) as client:
         (only,) = client.get(f"{imds.admin_url}/v1/vms").json()["items"]
@@ -100,49 +100,51 @@ def test_every_door_is_open(imds):
     assert not (Path.home() / ".local").exists()
     seen.append(imds.token_file)
 
-def test_and_nothing_is_left():
+def test_nothing_is_left():
     assert seen and not Path(seen[0]).parent.exists()
 """
 
 
-def test_mistakes_are_one_sentence_each(project: Project) -> None:
+def test_mistake_is_reported_in_one_sentence(project: Project) -> None:
     project.take()
     project.write("test_mistakes.py", MISTAKES)
     ran = project.run("-p", "no:randomly")
-    ran.assert_outcomes(errors=len(SAID))
-    ran.stdout.fnmatch_lines([*SAID])
+    ran.assert_outcomes(errors=len(MESSAGES))
+    ran.stdout.fnmatch_lines([*MESSAGES])
     assert "Traceback" not in ran.stdout.str()
     assert "marks.py" not in ran.stdout.str()
 
 
-def test_limits_are_for_those_who_ask(project: Project) -> None:
+def test_rate_limits_are_off_unless_marked(project: Project) -> None:
     project.write("test_limits.py", LIMITED)
     project.run().assert_outcomes(passed=3)
 
 
-def test_ini_options_say_what_all_tests_share(project: Project) -> None:
+def test_ini_options_are_defaults_of_all_tests(project: Project) -> None:
     project.take()
     project.configure("imds_fleet = fleet.yaml", "imds_virtual_clock = false")
     project.write("test_ini.py", FROM_INI)
     project.run().assert_outcomes(passed=3)
 
 
-def test_the_other_doors_of_a_server(project: Project) -> None:
-    project.write("test_doors.py", DOORS)
+def test_admin_and_public_listeners_are_opened_by_a_mark(project: Project) -> None:
+    project.write("test_listeners.py", LISTENERS)
     project.run("-p", "no:randomly").assert_outcomes(passed=2)
 
 
 @pytest.mark.parametrize(
-    "line, said",
+    "line, message",
     [
         ("imds_general_per_s = many", '*pytest.ini, imds_...: general_per_s: saw "many"*'),
         ("imds_fleets = fleet.yaml", "*Unknown config option: imds_fleets*"),
     ],
 )
-def test_a_bad_ini_option_is_said_with_its_file(project: Project, line: str, said: str) -> None:
+def test_bad_ini_option_is_reported_with_its_file(
+    project: Project, line: str, message: str
+) -> None:
     project.configure(line)
     project.write("test_it.py", "def test_it(imds): pass\n")
     ran = project.run()
     assert ran.ret != 0
     both = ran.stdout.str() + ran.stderr.str()
-    pytest.LineMatcher(both.splitlines()).fnmatch_lines([said])
+    pytest.LineMatcher(both.splitlines()).fnmatch_lines([message])

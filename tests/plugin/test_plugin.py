@@ -1,12 +1,12 @@
-"""The plugin as strangers use it: their suites, run by a pytest of their own."""
+"""The plugin in other projects: their suites, run by a pytest of their own."""
 
 import subprocess
 import sys
 
 import pytest
 
-from openimds.pytest_plugin import _DECIDED_HERE
-from openimds.testing.marks import OURS
+from openimds.pytest_plugin import _FIXED
+from openimds.testing.marks import FIXED
 from tests.clients.rig import PRIVATE, why_not
 from tests.plugin.project import Project
 
@@ -15,7 +15,7 @@ import sys
 import openimds.pytest_plugin
 print(*sorted(name for name in sys.modules if name.startswith("openimds")))
 """
-STRAY = """
+UNCHANGED = """
 import gc, os, resource, signal, threading
 import pytest
 
@@ -29,7 +29,7 @@ def facts():
 
 BEFORE = facts()
 
-def test_nothing_of_the_process_changes(imds):
+def test_process_state_is_unchanged(imds):
     assert facts() == BEFORE
     assert threading.current_thread() is threading.main_thread()
 
@@ -47,7 +47,7 @@ def anyio_backend():
     return "asyncio"
 
 @pytest.mark.anyio
-async def test_on_a_loop_of_its_own(imds):
+async def test_on_its_own_loop(imds):
     for name in ("web-1", "web-2"):
         imds.vm.patch({"compute": {"name": name}})
         reader, writer = await asyncio.open_connection(*imds.url.removeprefix("http://").split(":"))
@@ -60,70 +60,70 @@ async def test_on_a_loop_of_its_own(imds):
 LEFT_OPEN = """
 import errno, socket
 HALF = b"GET /metadata/versions HTTP/1.1\\r\\nHost: a\\r\\n"
-held = []
+connections = []
 
 def connect(imds):
     host, port = imds.url.removeprefix("http://").split(":")
-    held.append(socket.create_connection((host, int(port))))
-    return held[-1]
+    connections.append(socket.create_connection((host, int(port))))
+    return connections[-1]
 
-def test_a_client_stays_in_the_middle_of_a_request(imds):
+def test_client_stops_in_the_middle_of_a_request(imds):
     one = connect(imds)
     one.sendall(HALF + b"Metadata: true\\r\\n\\r\\n" + HALF)
     assert one.recv(4096)
 
-def test_it_is_cut_off_and_the_next_is_heard(imds):
-    assert held[0].recv(4096).startswith(b"HTTP/1.1 408 ")
-    assert held[0].recv(4096) == b""
+def test_old_connection_is_closed_and_a_new_one_works(imds):
+    assert connections[0].recv(4096).startswith(b"HTTP/1.1 408 ")
+    assert connections[0].recv(4096) == b""
     assert len(imds.requests) == 0
     assert connect(imds).send(HALF)
 
-def test_nobody_listens_between_the_tests():
-    address = held[1].getpeername()
-    for one in held:
+def test_port_refuses_between_tests():
+    address = connections[1].getpeername()
+    for one in connections:
         one.close()
     with socket.socket() as one:
         assert one.connect_ex(address) == errno.ECONNREFUSED
 """
 
 
-def test_vms_events_faults_and_isolation_in_any_order(project: Project) -> None:
+def test_suites_of_every_noun_pass_in_any_order(project: Project) -> None:
     ran = project.run(*project.take("vms.py", "events.py", "faults.py", "isolation.py"))
-    ran.assert_outcomes(passed=29)
+    ran.assert_outcomes(passed=30)
     assert not ran.stderr.str()
 
 
-def test_workers_of_xdist_have_servers_of_their_own(project: Project) -> None:
+def test_xdist_workers_have_servers_of_their_own(project: Project) -> None:
     ran = project.run("-n", "2", *project.take("vms.py", "events.py", "isolation.py"))
-    ran.assert_outcomes(passed=23)
+    ran.assert_outcomes(passed=24)
 
 
-def test_a_token_for_azures_client(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_of_azure_gets_tokens(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := why_not():
         pytest.skip(reason)
     (suite,) = project.take("tokens.py")
-    # If the client went to 169.254.169.254 after all, it would find nobody: there is no way out.
+    # A client that went to 169.254.169.254 after all would get no answer: nothing routes there.
     room = (*PRIVATE, "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
     ran = project.pytester.run(*room, sys.executable, "-m", "pytest", "-rA", suite)
     ran.assert_outcomes(passed=3)
 
 
-def test_the_process_is_left_as_it_was(project: Project) -> None:
-    project.write("test_stray.py", STRAY)
+def test_process_state_is_unchanged_after_the_tests(project: Project) -> None:
+    project.write("test_unchanged.py", UNCHANGED)
     project.run().assert_outcomes(passed=1)
 
 
-def test_tests_that_are_awaited(project: Project) -> None:
+def test_fixture_works_in_async_tests(project: Project) -> None:
     project.write("test_awaited.py", AWAITED)
     project.run().assert_outcomes(passed=1)
 
 
-def test_a_connection_does_not_outlive_its_test(project: Project) -> None:
+def test_connection_does_not_outlive_its_test(project: Project) -> None:
     project.write("test_open.py", LEFT_OPEN)
     project.run("-p", "no:randomly").assert_outcomes(passed=3)
 
 
-def test_variables_for_the_whole_session(project: Project) -> None:
+def test_ini_option_sets_variables_for_the_session(project: Project) -> None:
     project.configure("imds_env = true")
     project.write(
         "conftest.py", 'import os\nHOST = os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"]'
@@ -133,7 +133,7 @@ def test_variables_for_the_whole_session(project: Project) -> None:
     project.run("--import-mode=prepend").assert_outcomes(passed=1)
 
 
-def test_a_failure_shows_what_was_asked(project: Project) -> None:
+def test_failure_report_shows_requests_and_messages(project: Project) -> None:
     test = """
         import urllib.request
 
@@ -155,7 +155,7 @@ def test_a_failure_shows_what_was_asked(project: Project) -> None:
     )
 
 
-def test_without_any_socket_it_says_what_to_write(project: Project) -> None:
+def test_disabled_sockets_are_reported_with_the_remedy(project: Project) -> None:
     project.write("pytest.ini", "[pytest]\naddopts = --disable-socket\n")
     project.write("test_it.py", "def test_it(imds): pass\n")
     ran = project.run()
@@ -165,16 +165,16 @@ def test_without_any_socket_it_says_what_to_write(project: Project) -> None:
     )
 
 
-def test_the_plugin_loads_nothing_of_ours_at_first() -> None:
+def test_plugin_imports_no_other_module_at_start() -> None:
     ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["openimds", "openimds.pytest_plugin"]
 
 
-def test_ini_options_are_left_out_for_what_is_decided_here() -> None:
-    assert {*_DECIDED_HERE} == OURS.keys()
+def test_fixed_settings_have_no_ini_option() -> None:
+    assert {*_FIXED} == FIXED.keys()
 
 
-def test_the_plugin_has_classes_for_annotations_and_no_others() -> None:
+def test_plugin_exports_two_classes_for_annotations() -> None:
     from openimds import pytest_plugin
     from openimds.testing.imds import Imds
 

@@ -1,4 +1,4 @@
-"""Tests that run at 169.254.169.254, each in a network of its own that ends with it."""
+"""Tests at 169.254.169.254, each in a private network that ends with it."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.clients import rig
 from tests.plugin.project import Project
 from tests.system.test_events import until
 
-TWO = """
+NEVER_RUN = """
 import pytest
 
 @pytest.mark.real_address
@@ -51,7 +51,7 @@ def test_at_the_real_address(imds):
 
 
 def has_ended(stat: Path) -> bool:
-    """Tell whether a process has ended; its new parent need not have taken notice yet."""
+    """Tell whether a process has ended, reaped by its new parent or not."""
     try:
         return ") Z " in stat.read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -67,7 +67,7 @@ def _can_be_private() -> None:
         pytest.skip(reason)
 
 
-def test_whatever_happens_there_is_reported_here(project: Project) -> None:
+def test_every_outcome_in_the_child_is_reported(project: Project) -> None:
     ran = project.run("-p", "no:randomly", *project.take("real.py"))
     ran.assert_outcomes(passed=8, failed=1, errors=2, skipped=1, xfailed=1, warnings=2)
     lines = ran.stdout
@@ -81,22 +81,22 @@ def test_whatever_happens_there_is_reported_here(project: Project) -> None:
             "*Captured imds call*",
             "  #1 +0.000 s vm-1: GET /metadata/instance 400 version_missing",
             "*Captured stdout call*",
-            "said on the way",
+            "printed by the test",
         ]
     )
-    lines.fnmatch_lines(["*UserWarning: heard outside"])
+    lines.fnmatch_lines(["*UserWarning: warned in the child"])
     lines.fnmatch_lines(["*for a reason of its own*"])
 
 
 @pytest.mark.parametrize(
     "option, outcome", [((), {"skipped": 2}), (("-o", "imds_real_address=require"), {"errors": 2})]
 )
-def test_where_it_is_forbidden_it_is_skipped_unless_it_is_required(
+def test_forbidden_network_is_skipped_or_fails_if_required(
     project: Project, option: tuple[str, ...], outcome: dict[str, int]
 ) -> None:
     if reason := rig.why_not():
         pytest.skip(reason)
-    project.write("test_two.py", TWO)
+    project.write("test_two.py", NEVER_RUN)
     limit = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'
     room = ("unshare", "-Ur", "sh", "-c", limit, "sh")
     ran = project.pytester.run(*room, sys.executable, "-m", "pytest", "-rA", *option)
@@ -105,8 +105,8 @@ def test_where_it_is_forbidden_it_is_skipped_unless_it_is_required(
     ran.stdout.fnmatch_lines([f"*{reason}; *"])
 
 
-def test_another_word_for_that_is_refused(project: Project) -> None:
-    project.write("test_two.py", TWO)
+def test_malformed_ini_option_is_refused(project: Project) -> None:
+    project.write("test_two.py", NEVER_RUN)
     ran = project.run("-o", "imds_real_address=always")
     both = [*ran.outlines, *ran.errlines]
     pytest.LineMatcher(both).fnmatch_lines(
@@ -114,24 +114,24 @@ def test_another_word_for_that_is_refused(project: Project) -> None:
     )
 
 
-def test_a_test_ends_with_the_run_that_is_killed(
+def test_child_ends_with_a_killed_run(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     project.write("test_long.py", LONG)
     run = project.pytester.popen([sys.executable, "-m", "pytest"], stdout=DEVNULL, stderr=DEVNULL)
-    told = project.pytester.path / "pid"
-    until(lambda: told.exists() and told.read_text() != "")
-    stat = Path("/proc", told.read_text(), "stat")
+    pid_file = project.pytester.path / "pid"
+    until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    stat = Path("/proc", pid_file.read_text(), "stat")
     assert not has_ended(stat)
     run.kill()
     run.wait()
     until(lambda: has_ended(stat))
-    # What is left lies where pytest clears up after some more runs.
+    # Remaining files lie in the folder that pytest clears some runs later.
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_proxy_of_the_machine_is_not_asked(
+def test_proxy_of_the_machine_is_not_used(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -139,6 +139,6 @@ def test_a_proxy_of_the_machine_is_not_asked(
     project.run().assert_outcomes(passed=1)
 
 
-def test_workers_of_xdist_send_their_tests_too(project: Project) -> None:
+def test_xdist_workers_run_tests_in_children(project: Project) -> None:
     project.write("test_many.py", MANY)
     project.run("-n", "2").assert_outcomes(passed=2)

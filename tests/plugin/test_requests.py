@@ -1,4 +1,4 @@
-"""What can be asserted of requests, and what is said when it does not hold."""
+"""Assertions on requests, and their messages."""
 
 from collections.abc import Mapping
 
@@ -13,20 +13,20 @@ ONE = Record(1, 0.0, 100.0, "web-1", "10.0.0.4", "GET", EVENTS, (("metadata", "t
 
 
 def requests(*changes: Mapping[str, object]) -> Requests:
-    """Return requests that differ from one another by what is said."""
-    made = (structs.replace(ONE, number=n, **one) for n, one in enumerate(changes, 1))
-    records = tuple(made)
+    """Return requests with these changes, numbered from 1."""
+    changed = (structs.replace(ONE, number=n, **one) for n, one in enumerate(changes, 1))
+    records = tuple(changed)
     return Requests(lambda: records)
 
 
-def test_it_is_a_sequence_that_grows() -> None:
-    held: list[Record] = []
-    every = Requests(lambda: tuple(held))
+def test_requests_are_a_growing_sequence() -> None:
+    records: list[Record] = []
+    every = Requests(lambda: tuple(records))
     polls = every.to("/metadata/scheduledevents")
     assert (len(polls), repr(polls)) == (0, "requests to /metadata/scheduledevents:\n  none")
-    held.append(ONE)
+    records.append(ONE)
     assert polls[0] is every[-1] is ONE
-    assert [*polls] == [*every[:1]] == held
+    assert [*polls] == [*every[:1]] == records
     assert repr(polls).endswith(f"\n  #1 +0.000 s web-1: GET {EVENTS} 200")
 
 
@@ -40,23 +40,25 @@ def test_it_is_a_sequence_that_grows() -> None:
         ("/", [1, 2, 3, 4]),
     ],
 )
-def test_a_path_has_those_below_it_whatever_the_letters(path: str, numbers: list[int]) -> None:
+def test_path_filter_includes_paths_below_in_any_case(path: str, numbers: list[int]) -> None:
     targets = ("/metadata/instance?x=/metadata/versions", "/METADATA/instance/compute/", EVENTS, "")
     every = requests(*({"target": one} for one in targets))
     assert [one.number for one in every.to(path)] == numbers
 
 
-def test_a_vm_has_its_own_and_strangers_theirs() -> None:
+def test_vm_filter_separates_unknown_callers() -> None:
     every = requests({}, {"vm": "web-2"}, {"vm": ""})
     assert [one.number for one in every.of("web-2")] == [2]
     assert [one.number for one in every.of("")] == [3]
     every.of("web-2").to("/msi").assert_none()
-    with pytest.raises(AssertionError, match="expected no request of strangers, saw 1") as failed:
+    with pytest.raises(
+        AssertionError, match="expected no request of unknown callers, saw 1"
+    ) as failed:
         every.of("").assert_none()
     assert f"#3 +0.000 s 10.0.0.4: GET {EVENTS} 200" in str(failed.value)
 
 
-def test_polls_that_are_too_close_are_listed_and_no_others() -> None:
+def test_only_polls_that_are_too_close_are_listed() -> None:
     polls = requests(*({"now_s": at} for at in (0.0, 5.0, 5.4, 5.9, 9.0)))
     polls.assert_polled_at_most(3)
     polls.assert_polled_at_most(1, per_s=0.4)
@@ -74,7 +76,7 @@ def test_polls_that_are_too_close_are_listed_and_no_others() -> None:
         polls.assert_polled_at_most(1)
 
 
-def test_a_poll_that_is_heard_a_little_early_is_not_too_close() -> None:
+def test_poll_that_arrives_slightly_early_is_allowed() -> None:
     requests({"now_s": 0.0}, {"now_s": 0.96}).assert_polled_at_most(1)
     requests({"now_s": 0.0}, {"now_s": 0.096}).assert_polled_at_most(1, per_s=0.1)
     requests({"now_s": 0.0}, {"now_s": 59.96}).assert_polled_at_most(1, per_s=60)
@@ -83,7 +85,7 @@ def test_a_poll_that_is_heard_a_little_early_is_not_too_close() -> None:
             requests({"now_s": 0.0}, {"now_s": at_s}).assert_polled_at_most(1, per_s=per_s)
 
 
-def test_a_request_without_the_header_is_listed() -> None:
+def test_request_without_the_header_is_listed() -> None:
     app_service = {"target": "/msi/token", "headers": ()}
     requests({}, app_service).assert_sent_metadata_header()
     bare = requests({}, {"headers": (), "status": 400, "reason": "header_missing"})
@@ -96,7 +98,7 @@ def test_a_request_without_the_header_is_listed() -> None:
         requests(app_service).assert_sent_metadata_header()
 
 
-def test_what_azure_would_refuse_is_said_with_its_rule() -> None:
+def test_refused_request_is_reported_with_its_rule() -> None:
     fine = requests({}, {"now_s": 101.5})
     fine.assert_clean()
     bad = requests({"headers": (), "status": 400, "reason": "header_missing"})
@@ -111,11 +113,11 @@ def test_what_azure_would_refuse_is_said_with_its_rule() -> None:
     bad.assert_clean("header_missing")
 
 
-def test_a_long_list_is_cut() -> None:
+def test_long_list_is_cut() -> None:
     with pytest.raises(AssertionError, match=r"\n  and 5 more$") as failed:
         requests(*[{}] * 25).assert_none()
     assert len(str(failed.value).splitlines()) == 22
 
 
-def test_a_fault_is_named() -> None:
+def test_fault_is_named() -> None:
     assert repr(requests({"fault": "delay"})).endswith("200 (fault delay)")

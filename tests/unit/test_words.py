@@ -34,6 +34,7 @@ def test_plain_words_are_no_breach() -> None:
 def test_marked_line_may_have_a_banned_word() -> None:
     source = 'name = "said"  # words: the name on disk\n'
     assert list(breaches(source)) == []
+    assert list(breaches("told = 1  # words: a public name\n")) == []
 
 
 def test_class_names_that_stand_twice_are_reported(tmp_path: Path) -> None:

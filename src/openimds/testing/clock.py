@@ -1,4 +1,4 @@
-"""The clock of guests: set, put forward, hurried or stopped by a test."""
+"""The clock of guests: a test sets it, advances it, or changes its speed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,14 +9,14 @@ from openimds.testing.server_thread import ServerThread
 
 
 class GuestClock:
-    """What guests take the time to be: events, tokens, dates and certificates follow it.
+    """The time that guests see: events, tokens, dates and certificates follow it.
 
-    It begins with the time of the wall. Limits and time-outs go by a clock that nobody sets.
+    It begins at real time. Limits and time-outs always use real time.
     """
 
-    def __init__(self, stage: ServerThread, server: Server) -> None:
-        """Stand before the agenda of a server."""
-        self._stage, self._server = stage, server
+    def __init__(self, thread: ServerThread, server: Server) -> None:
+        """Take a server and its thread."""
+        self._thread, self._server = thread, server
 
     @property
     def now_s(self) -> float:
@@ -29,16 +29,22 @@ class GuestClock:
         return datetime.fromtimestamp(self.now_s, UTC)
 
     def set(self, when: datetime | float) -> None:
-        """Show a time, a datetime with its zone or seconds since 1970; what is due by then happens.
+        """Set the time, and run the events that are due by then.
+
+        Args:
+            when: a datetime with its zone, or seconds since 1970.
 
         Raises:
-            ConfigError: no time from 1970 to 9000, or the clock is that of the wall.
+            ConfigError: a time before 1970 or after 9000, or the clock is not virtual.
         """
         __tracebackhide__ = True
         self._change(now_s=seconds_of(when) if isinstance(when, datetime) else when)
 
     def advance(self, by: timedelta | float) -> None:
-        """Go forward by a timedelta or by seconds; what is due by then has happened on return.
+        """Advance the time, and run the events that are due by then.
+
+        Args:
+            by: a timedelta, or seconds.
 
         Raises:
             ConfigError: as `set`.
@@ -48,7 +54,7 @@ class GuestClock:
 
     @property
     def rate(self) -> float:
-        """How many seconds pass in one of the wall's; 0 stops it."""
+        """The speed relative to real time; 0 freezes it."""
         return self._server.clock.rate
 
     @rate.setter
@@ -60,8 +66,8 @@ class GuestClock:
         __tracebackhide__ = True
         clock = self._server.clock
         if not clock.is_virtual:
-            seen = "the clock of the wall"
+            seen = "a clock at real time"
             hint = "Leave out virtual_clock=False and entra= of @pytest.mark.imds"
             raise ConfigError("imds.clock", seen, "a virtual clock", hint)
         state = clock.planned(**numbers)
-        self._stage.do(self._server.events_service.set_clock(state))
+        self._thread.do(self._server.events_service.set_clock(state))

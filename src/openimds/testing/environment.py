@@ -8,17 +8,17 @@ from openimds.errors import ConfigError
 from openimds.facts.protocols import IMDS, TOKEN_ROUTES
 from openimds.parameters import nearest
 from openimds.server.server import Server
-from openimds.testing.vms import Subject, Vms
+from openimds.testing.vms import ServedVm, Vms
 
 EVERY_VARIABLE = sorted({name for row in TOKEN_ROUTES.values() for name, _ in row.variables})
-"""Of all ways: a client that finds one of another way would take that one."""
+"""Of all token protocols: a client prefers some of them to IMDS if their variables are set."""
 
 
 class Environment(Mapping[str, str]):
-    """The variables of IMDS itself, as a mapping: `{**os.environ, **imds.env}` is for a child."""
+    """The variables of IMDS as a mapping; `{**os.environ, **imds.env}` is for a child."""
 
     def __init__(self, server: Server, vms: Vms, under_test: str) -> None:
-        """Read from a server."""
+        """Take a server, its VMs, and the name of the VM under test."""
         self._server, self._vms, self._under_test = server, vms, under_test
 
     def __getitem__(self, name: str) -> str:
@@ -30,19 +30,19 @@ class Environment(Mapping[str, str]):
         return iter(self.of(IMDS))
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of variables."""
         return len(self.of(IMDS))
 
-    def of(self, way: str, vm: Subject | str = "") -> dict[str, str]:
-        """Return the variables of a way to tokens, as a client of a VM has them.
+    def of(self, way: str, vm: ServedVm | str = "") -> dict[str, str]:
+        """Return the variables of a token protocol for clients of a VM.
 
         Args:
             way: imds, app-service, functions-2017, azure-ml, cloud-shell, or arc (which needs the
                 setting arc_folder).
-            vm: whose client it is, by default that of the VM under test.
+            vm: the VM, by default the VM under test.
 
         Raises:
-            ConfigError: there is no such way here, or no such VM.
+            ConfigError: the server does not serve the protocol, or has no such VM.
         """
         name = vm if isinstance(vm, str) else vm.name
         ways = self._server.identity_variables(self._vms.entry(name or self._under_test).vm)
@@ -53,14 +53,16 @@ class Environment(Mapping[str, str]):
             hint = f"Write @pytest.mark.imds({TOKEN_ROUTES[way].setting}=...) for {way}"
         raise ConfigError("way", f'"{way}"', "one of " + ", ".join(ways), hint)
 
-    def use(self, monkeypatch: pytest.MonkeyPatch, way: str = IMDS, vm: Subject | str = "") -> None:
-        """Have this process take a way for as long as the test lasts, and no other way.
+    def use(
+        self, monkeypatch: pytest.MonkeyPatch, way: str = IMDS, vm: ServedVm | str = ""
+    ) -> None:
+        """Set the variables of one token protocol, and unset all others, until the test ends.
 
         Raises:
             ConfigError: as `of`.
         """
-        found = self.of(way, vm)
+        variables = self.of(way, vm)
         for name in EVERY_VARIABLE:
             monkeypatch.delenv(name, raising=False)
-        for name, value in found.items():
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""What goes wrong in a test, on request."""
+"""Fault injection in a test."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,47 +9,47 @@ from openimds.testing.server_thread import ServerThread
 
 
 class Faults:
-    """The faults that are set now, in the order in which they are tried."""
+    """The active faults, in the order in which they are tried."""
 
-    def __init__(self, stage: ServerThread, server: Server) -> None:
-        """Stand before the faults of a server."""
-        self._stage, self._faults = stage, server.faults
+    def __init__(self, thread: ServerThread, server: Server) -> None:
+        """Take a server and its thread."""
+        self._thread, self._faults = thread, server.faults
 
     def set(self, **members: object) -> tuple[ActiveFault, ...]:
-        """Set a fault from now on: its members as under `faults` in a fleet file.
+        """Set a fault from now on, with members as in a fleet file.
 
         `imds.faults.set(effect="status", status=410, until_s=70)`; without `vms` it is for all.
 
         Raises:
-            ConfigError: no such effect or member, a value that does not fit, or no such VM.
+            ConfigError: an unknown effect, member or VM, or a malformed value.
         """
         __tracebackhide__ = True
-        return tuple(self._stage.do(self._faults.set(members)))
+        return tuple(self._thread.do(self._faults.set(members)))
 
     def play(self, playbook: str, *vms: str, **parameters: object) -> tuple[ActiveFault, ...]:
-        """Play a playbook, such as `throttled`, from now on; for all VMs if none is named.
+        """Play a playbook, such as `throttled`, for some VMs or by default all.
 
         Raises:
             ConfigError: as `set`.
         """
         __tracebackhide__ = True
         job = self._faults.play(playbook, *vms, **parameters)
-        return tuple(self._stage.do(job))
+        return tuple(self._thread.do(job))
 
     def clear(self, key: str = "") -> int:
-        """Clear the fault of that key, or all of them; return how many there were."""
+        """Clear the fault of a key, or all; return the number of cleared faults."""
         __tracebackhide__ = True
-        return self._stage.do(self._faults.clear(key))
+        return self._thread.do(self._faults.clear(key))
 
     @property
     def played(self) -> Counter[str]:
-        """How often each effect was played."""
+        """The number of times that each effect was played."""
         return Counter(self._faults.played)
 
     def __iter__(self) -> Iterator[ActiveFault]:
-        """Return the faults that are set."""
+        """Return the active faults."""
         return iter(self._faults.running)
 
     def __len__(self) -> int:
-        """Return how many are set."""
+        """Return the number of active faults."""
         return len(self._faults.running)

@@ -1,4 +1,4 @@
-"""The child of `real_address`: enters a network of its own and runs one test there."""
+"""The child process of `real_address`: enters a private network and runs one test there."""
 
 import pickle
 import sys
@@ -14,14 +14,14 @@ from msgspec import Struct
 from openimds.linux.private_netns import NamespaceError, enter
 from openimds.linux.syscalls import end_with_parent
 
-INSIDE = "imds_inside"
-"""The option that tells the plugin that it is inside, where no command line can say so."""
-_SAID = "said"
-_REFUSAL, _REPORT, _WARNING, _WORDS = "refusal", "report", "warning", "words"
+IN_CHILD = "imds_in_child"
+"""The pytest option that marks the child; it has no flag on the command line."""
+_FILE = "report"
+_REFUSAL, _REPORT, _WARNING, _OUTPUT = "refusal", "report", "warning", "output"
 
 
 class ChildRun(Struct):
-    """What the child is to run: pytest's options and arguments, and what xdist told its worker."""
+    """The order to the child: pytest's options and arguments, and xdist's worker input."""
 
     options: dict[str, Any]
     arguments: list[str]
@@ -30,72 +30,77 @@ class ChildRun(Struct):
 
 
 class ChildReport(Struct):
-    """What the child had to say.
+    """The results of the child.
 
-    `refusal` is why there is no private network, `reports` are serialized, `warnings` pickled,
-    `words` is whatever it said beside them.
+    Attributes:
+        refusal: why there is no private network, empty if there is one.
+        reports: pytest's reports, serialized.
+        warnings: pickled warnings.
+        output: its output beside the reports.
+        code: its exit code.
     """
 
     refusal: str
     reports: list[dict[str, Any]]
     warnings: list[bytes]
-    words: str
+    output: str
     code: int
 
     @classmethod
-    def read(cls, folder: Path, code: int, words: str) -> "ChildReport":
-        """Return what was said until the child ended."""
-        said = cls("", [], [], words, code)
-        path = folder / _SAID
+    def read(cls, folder: Path, code: int, output: str) -> "ChildReport":
+        """Return the results that the child wrote until it ended."""
+        result = cls("", [], [], output, code)
+        path = folder / _FILE
         if not path.exists():
-            return said
+            return result
         with path.open("rb") as file:
             while True:
                 try:
-                    kind, one = pickle.load(file)  # noqa: S301 - our own child wrote it
-                except (EOFError, pickle.UnpicklingError):  # It was cut short, and ends here.
-                    return said
+                    kind, value = pickle.load(file)  # noqa: S301 - our own child wrote it
+                except (EOFError, pickle.UnpicklingError):  # The end, or a message cut short.
+                    return result
                 if kind == _REFUSAL:
-                    said.refusal = one
+                    result.refusal = value
                 elif kind == _REPORT:
-                    said.reports.append(one)
+                    result.reports.append(value)
                 elif kind == _WARNING:
-                    said.warnings.append(one)
+                    result.warnings.append(value)
                 else:
-                    said.words += one
+                    result.output += value
 
 
 class ReportWriter:
-    """A plugin that writes down what happens, for the parent to read."""
+    """A plugin that writes reports to a file, for the parent to read."""
 
     def __init__(self, folder: Path) -> None:
         """Write into a folder that the parent has made."""
-        self._path = folder / _SAID
+        self._path = folder / _FILE
         self.config: pytest.Config | None = None
 
-    def notify(self, kind: str, one: object) -> None:
-        """Say one thing that any process can read."""
-        data = pickle.dumps((kind, one))
+    def write(self, kind: str, value: object) -> None:
+        """Append one message; any process has to be able to unpickle its value."""
+        data = pickle.dumps((kind, value))
         with self._path.open("ab") as file:
             file.write(data)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell of a phase of the test."""
+        """Write the report of a phase of the test."""
         assert self.config is not None  # It is set before anything runs.
         report.user_properties = [
-            (name, one if is_plain(one) else repr(one)) for name, one in report.user_properties
+            (name, value if is_plain(value) else repr(value))
+            for name, value in report.user_properties
         ]
         hook = self.config.hook
-        self.notify(_REPORT, hook.pytest_report_to_serializable(config=self.config, report=report))
+        self.write(_REPORT, hook.pytest_report_to_serializable(config=self.config, report=report))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Tell of a module that cannot be collected."""
+        """Write the error of a module that cannot be collected."""
         if report.failed:
-            self.notify(_WORDS, f"{report.longreprtext}\n")
+            self.write(_OUTPUT, f"{report.longreprtext}\n")
 
     def pytest_internalerror(self, excrepr: object) -> None:
-        """Tell of a mistake of pytest or of a plugin."""
-        self.notify(_WORDS, f"{excrepr}\n")
+        """Write an internal error of pytest or of a plugin."""
+        self.write(_OUTPUT, f"{excrepr}\n")
 
     def pytest_warning_recorded(
         self,
@@ -104,22 +109,23 @@ class ReportWriter:
         nodeid: str,
         location: tuple[str, int, str] | None,
     ) -> None:
-        """Report a warning of the test; the parent records those of the collection itself."""
+        """Write a warning of the test; the parent records those of the collection itself."""
         if when != "runtest":
             return
         warning_message.source = None  # It may be any object.
-        told = {
+        arguments = {
             "warning_message": warning_message,
             "when": when,
             "nodeid": nodeid,
             "location": location,
         }
-        with suppress(pickle.PicklingError, AttributeError, TypeError):  # Of no class of a module.
-            self.notify(_WARNING, pickle.dumps(told))
+        # A class that is in no module cannot be pickled.
+        with suppress(pickle.PicklingError, AttributeError, TypeError):
+            self.write(_WARNING, pickle.dumps(arguments))
 
 
 def is_plain(value: object) -> bool:
-    """Tell whether a value is the same in another process."""
+    """Tell whether a value means the same in another process."""
     if isinstance(value, dict):
         return all(map(is_plain, (*value, *value.values())))
     if isinstance(value, list | tuple | set | frozenset):
@@ -128,22 +134,22 @@ def is_plain(value: object) -> bool:
 
 
 def main(path: str) -> None:
-    """Run what an order says, and end with pytest's exit code."""
+    """Run the order in a file, and exit with pytest's exit code."""
     order: ChildRun = pickle.loads(Path(path).read_bytes())  # noqa: S301 - our parent wrote it
-    teller = ReportWriter(Path(order.folder))
+    writer = ReportWriter(Path(order.folder))
     try:
         enter()
     except NamespaceError as error:
-        teller.notify(_REFUSAL, str(error))
+        writer.write(_REFUSAL, str(error))
         return
-    end_with_parent(SIGKILL)  # After that: entering takes it back.
-    # pytest loads a plugin's modules its own way, and says so if they are there already.
+    end_with_parent(SIGKILL)  # After entering, which resets it.
+    # pytest imports a plugin's modules by itself, and warns if they are loaded already.
     for name in [name for name in sys.modules if name.partition(".")[0] == "openimds"]:
         del sys.modules[name]
     config = pytest.Config.fromdictargs(order.options, order.arguments)
     if order.worker is not None:
-        # Fixtures of xdist name databases and the like after the worker that this one helps.
+        # Fixtures of xdist name databases and the like after the worker that the child acts for.
         vars(config).update(workerinput=order.worker, workeroutput={})
-    teller.config = config
-    config.pluginmanager.register(teller, "imds-teller")
+    writer.config = config
+    config.pluginmanager.register(writer, "imds-report-writer")
     sys.exit(config.hook.pytest_cmdline_main(config=config))

@@ -1,8 +1,8 @@
-"""One test at 169.254.169.254: run in a child whose network is its own, told by its reports.
+"""The parent side of `real_address`: runs one test in a child with a private network.
 
 The child collects that one test with the options of this run, as a worker of pytest-xdist would,
-and runs all of it: the fixtures of every scope, the test, what comes after. Here the item stands in
-for it: its setup waits for the child, and each of its reports is the one that the child made.
+and runs all of it: the fixtures of every scope, the test, the teardown. Here the item only waits in
+its setup for the child; each of its reports is replaced by the one that the child made.
 """
 
 import os
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from openimds.linux.private_netns import no_proxy_variables
-from openimds.testing.netns_child import INSIDE, ChildReport, ChildRun, is_plain
+from openimds.testing.netns_child import IN_CHILD, ChildReport, ChildRun, is_plain
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}\n"
@@ -27,8 +27,8 @@ _CHILD = (
 )
 _ALLOWED = "allow_hosts"
 _ADDRESS = "169.254.169.254"
-_ALONE: dict[str, Any] = {
-    # What xdist changes for a worker.
+_CHILD_OPTIONS: dict[str, Any] = {
+    # Options that xdist changes for a worker.
     "dist": "no",
     "distload": False,
     "looponfail": False,
@@ -36,7 +36,7 @@ _ALONE: dict[str, Any] = {
     "numprocesses": None,
     "tx": [],
     "usepdb": False,
-    # The test was chosen already.
+    # The test is selected already.
     "deselect": None,
     "failedfirst": False,
     "keyword": "",
@@ -44,34 +44,34 @@ _ALONE: dict[str, Any] = {
     "markexpr": "",
     "newfirst": False,
     "stepwise": False,
-    # Reports and covers are written here, not there.
+    # The parent writes reports and coverage.
     "no_cov": True,
     "xmlpath": None,
 }
-_LONGEST_WORDS = 4000
+_LONGEST_OUTPUT = 4000
 _numbers = count(1)
 
 _reports = pytest.StashKey[dict[str, pytest.TestReport]]()
 _refusal = pytest.StashKey[str]()
 
 
-def stand_in(item: pytest.Item, *, is_required: bool) -> None:
-    """Have an item take its reports from a child instead of running here."""
-    instead = {
+def run_in_child(item: pytest.Item, *, is_required: bool) -> None:
+    """Make an item run in a child and take its reports from there."""
+    phases = {
         "setup": lambda: _run(item, is_required=is_required),
-        "runtest": _rest,
-        "teardown": _rest,
+        "runtest": _nothing,
+        "teardown": _nothing,
     }
-    # What an item does in a phase is a method; these hide those of its class, whichever that is.
-    vars(item).update(instead)
+    # The phases of an item are methods; instance attributes override those of any class.
+    vars(item).update(phases)
 
 
-def _rest() -> None:
-    """Do nothing: the child has done it."""
+def _nothing() -> None:
+    """Skip a phase that the child has run."""
 
 
 def report_of(item: pytest.Item, when: str) -> pytest.TestReport | None:
-    """Return what the child reported of a phase, or None for a test that ran here."""
+    """Return the child's report of a phase, or None for a test that ran here."""
     return item.stash.get(_reports, {}).get(when)
 
 
@@ -79,57 +79,57 @@ def _run(item: pytest.Item, *, is_required: bool) -> None:
     """Run an item in a child and keep its reports.
 
     Raises:
-        Skipped: there can be no private network here.
-        Failed: there has to be one, or the child came to nothing.
+        Skipped: a private network is not possible here.
+        Failed: it is not possible but required, or the child crashed.
     """
     __tracebackhide__ = True
     item.stash[_reports] = {}
-    refused = item.config.stash.get(_refusal, "")
-    if not refused:
-        said = _said(item)
-        refused = item.config.stash[_refusal] = said.refusal
-        item.stash[_reports] = _read(item, said)
-    if refused and is_required:
-        pytest.fail(refused, pytrace=False)
-    if refused:
-        pytest.skip(refused)
+    refusal = item.config.stash.get(_refusal, "")
+    if not refusal:
+        result = _result(item)
+        refusal = item.config.stash[_refusal] = result.refusal
+        item.stash[_reports] = _read(item, result)
+    if refusal and is_required:
+        pytest.fail(refusal, pytrace=False)
+    if refusal:
+        pytest.skip(refusal)
 
 
-def _read(item: pytest.Item, said: ChildReport) -> dict[str, pytest.TestReport]:
-    found = {}
-    for told in said.reports:
-        report = item.config.hook.pytest_report_from_serializable(config=item.config, data=told)
+def _read(item: pytest.Item, result: ChildReport) -> dict[str, pytest.TestReport]:
+    reports = {}
+    for data in result.reports:
+        report = item.config.hook.pytest_report_from_serializable(config=item.config, data=data)
         report.nodeid = item.nodeid
-        found[report.when] = report
-    for data in said.warnings:
-        with suppress(ImportError, AttributeError):  # Of a class that only the child has.
-            warning = pickle.loads(data)  # noqa: S301 - our own child wrote it
+        reports[report.when] = report
+    for pickled in result.warnings:
+        with suppress(ImportError, AttributeError):  # A class that only the child has.
+            warning = pickle.loads(pickled)  # noqa: S301 - our own child wrote it
             item.ihook.pytest_warning_recorded.call_historic(kwargs=warning)
-    if not said.refusal and "teardown" not in found:
+    if not result.refusal and "teardown" not in reports:
         __tracebackhide__ = True
-        words = said.words.strip()[-_LONGEST_WORDS:] or "without a word"
+        output = result.output.strip()[-_LONGEST_OUTPUT:] or "no output"
         pytest.fail(
-            f"the run in the private network ended with {said.code}: {words}", pytrace=False
+            f"the run in the private network ended with {result.code}: {output}", pytrace=False
         )
-    return found
+    return reports
 
 
-def _said(item: pytest.Item) -> ChildReport:
-    """Run the child, and return what it said; if we are interrupted it ends with us."""
-    with TemporaryDirectory(prefix="imds-", dir=_kept(item.config)) as name:
+def _result(item: pytest.Item) -> ChildReport:
+    """Run the child and return its results; an interrupt ends the child, too."""
+    with TemporaryDirectory(prefix="imds-", dir=_run_folder(item.config)) as name:
         folder = Path(name)
-        order, words = folder / "order", folder / "words"
+        order, output = folder / "order", folder / "output"
         order.write_bytes(pickle.dumps(_order(item, folder)))
         command = [sys.executable, "-c", _CHILD.format(path=sys.path, order=str(order))]
-        shows = item.config.getoption("capture") == "no"
-        with words.open("wb") as file:
+        is_uncaptured = item.config.getoption("capture") == "no"
+        with output.open("wb") as file:
             child = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
                 command,
                 cwd=item.config.invocation_params.dir,
                 env={**os.environ, **no_proxy_variables(os.environ)},
                 stdin=subprocess.DEVNULL,
-                stdout=None if shows else file,
-                stderr=None if shows else file,
+                stdout=None if is_uncaptured else file,
+                stderr=None if is_uncaptured else file,
                 start_new_session=True,
             )
             try:
@@ -138,38 +138,38 @@ def _said(item: pytest.Item) -> ChildReport:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
-        return ChildReport.read(folder, code, words.read_text("utf-8", "replace"))
+        return ChildReport.read(folder, code, output.read_text("utf-8", "replace"))
 
 
 def _order(item: pytest.Item, folder: Path) -> ChildRun:
     config = item.config
     name = item.nodeid.partition("::")[2]
-    options = {key: one for key, one in vars(config.option).items() if is_plain(one)}
-    options |= _ALONE | {
-        INSIDE: True,
+    options = {key: value for key, value in vars(config.option).items() if is_plain(value)}
+    options |= _CHILD_OPTIONS | {
+        IN_CHILD: True,
         "basetemp": str(_basetemp(config, folder)),
         "inifilename": str(config.inipath or os.devnull),
         "plugins": ["no:terminal"],
         "rootdir": str(config.rootpath),
     }
-    if isinstance(options.get(_ALLOWED), str):  # pytest-socket's; the mark names one more host.
+    if isinstance(options.get(_ALLOWED), str):  # pytest-socket's; the mark adds one host.
         options[_ALLOWED] += f",{_ADDRESS}"
     worker = getattr(config, "workerinput", None)
     node = f"{item.path}::{name}" if name else str(item.path)
-    # As arguments: what an option says of plugins comes too late for those that are loaded early.
+    # As arguments, because the option `plugins` is read after the early plugins are loaded.
     plugins = [word for name in config.option.plugins for word in ("-p", name)]
     return ChildRun(options, [*plugins, node], worker, str(folder))
 
 
 def _basetemp(config: pytest.Config, folder: Path) -> Path:
-    """Return a folder for tmp_path: beside those of this run, where people look for them."""
-    return (_kept(config) or folder) / f"real-address-{next(_numbers)}"
+    """Return a folder for tmp_path, beside those of this run."""
+    return (_run_folder(config) or folder) / f"real-address-{next(_numbers)}"
 
 
-def _kept(config: pytest.Config) -> Path | None:
-    """Return the folder of this run, which pytest clears some runs later, if it keeps one.
+def _run_folder(config: pytest.Config) -> Path | None:
+    """Return the temporary folder of this run, if it has one.
 
-    What a run that is killed leaves there goes away; elsewhere it would stay for good.
+    pytest removes it some runs later, with the files that a killed run leaves there.
     """
     factory = getattr(config, "_tmp_path_factory", None)
     return factory.getbasetemp() if factory else None

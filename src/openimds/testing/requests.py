@@ -1,4 +1,4 @@
-"""What clients asked in a test, and what can be asserted of it."""
+"""The requests of a test, and assertions on them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import overload
@@ -9,29 +9,29 @@ from openimds.protocol.request_log import Record
 
 _MOST_LISTED = 20
 _HEADER, _PATH = "metadata", "/metadata"
-_SAYS = {row.key: row.says for row in RULES}
+_RULES = {row.key: row.says for row in RULES}
 
 Read = Callable[[], tuple[Record, ...]]
 
 
 class Requests(Sequence[Record]):
-    """The requests so far, oldest first; it grows as they come.
+    """The requests so far, oldest first; the sequence grows as they arrive.
 
-    `to` and `of` narrow it. What is asserted says all requests that are against it.
+    `to` and `of` filter it. A failed assertion lists all requests that break it.
     """
 
     def __init__(self, read: Read, words: str = "") -> None:
-        """Look at records; `words` say which they are."""
+        """Take the reader of the records, and words for the filters that it applies."""
         self._read, self._words = read, words
 
     def to(self, path: str) -> "Requests":
-        """Return those for a path or below it, such as `/metadata/instance`, whatever the query."""
+        """Return the requests for a path or below it, such as `/metadata/instance`."""
         wanted = path.lower().rstrip("/")
-        return self._only(lambda one: f"{_path(one)}/".startswith(f"{wanted}/"), f"to {path}")
+        return self._only(lambda record: f"{_path(record)}/".startswith(f"{wanted}/"), f"to {path}")
 
     def of(self, vm: str) -> "Requests":
-        """Return those of a VM; "" is for callers who are none."""
-        return self._only(lambda one: one.vm == vm, f"of {vm or 'strangers'}")
+        """Return the requests of a VM; "" is unknown callers."""
+        return self._only(lambda record: record.vm == vm, f"of {vm or 'unknown callers'}")
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -40,40 +40,40 @@ class Requests(Sequence[Record]):
     def __getitem__(self, index: slice) -> Sequence[Record]: ...
 
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
-        """Return one of them, or some."""
+        """Return one request, or a slice of them."""
         return self._read()[index]
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of requests."""
         return len(self._read())
 
     def __repr__(self) -> str:
-        """Return a line for each of them."""
+        """Return a line for each request."""
         lines = _lines(self._read())
         return "\n".join([f"requests{self._words}:", *(lines or ["  none"])])
 
     def report(self) -> tuple[Finding, ...]:
-        """Return what Azure would have refused, or advises against, by VM and rule."""
+        """Return the requests that Azure refuses or advises against, by VM and rule."""
         return report(self._read())
 
     def assert_none(self) -> None:
-        """Assert that there is none.
+        """Assert that there is no request.
 
         Raises:
-            AssertionError: there is; each is listed.
+            AssertionError: there are some; each is listed.
         """
         __tracebackhide__ = True
         if records := self._read():
             self._fail(records, f"expected no request{self._words}, saw {len(records)}")
 
     def assert_polled_at_most(self, most: int, *, per_s: float = 1.0) -> None:
-        """Assert that in no `per_s` seconds there were more than `most` of them.
+        """Assert that no window of `per_s` seconds has more than `most` requests.
 
-        The last 5 % of them do not count, 50 ms at most: who waits just so long is heard a little
-        sooner now and then.
+        A window is shorter by 5 %, at most 50 ms: a client that waits exactly that long may arrive
+        slightly sooner.
 
         Raises:
-            AssertionError: there were; the closest ones are listed.
+            AssertionError: a window has more; its requests are listed.
         """
         __tracebackhide__ = True
         records = self._read()
@@ -84,34 +84,35 @@ class Requests(Sequence[Record]):
             self._fail(_closest(records, seen), f"expected {expected}, saw {seen}")
 
     def assert_sent_metadata_header(self) -> None:
-        """Assert that there are some, and that each of IMDS's own has the header `Metadata: true`.
+        """Assert that every request below `/metadata` has the header `Metadata: true`.
 
         Raises:
-            AssertionError: they do not; each that lacks it is listed.
+            AssertionError: there is no such request, or some lack the header; each is listed.
         """
         __tracebackhide__ = True
-        records = [one for one in self._read() if f"{_path(one)}/".startswith(f"{_PATH}/")]
+        records = [record for record in self._read() if f"{_path(record)}/".startswith(f"{_PATH}/")]
         if not records:
             self._fail((), f"expected requests{self._words} with Metadata: true, saw none")
         expected = f"Metadata: true with every request{self._words}"
-        if bare := [one for one in records if one.header(_HEADER).lower() != "true"]:
+        if bare := [record for record in records if record.header(_HEADER).lower() != "true"]:
             self._fail(bare, f"expected {expected}, saw {len(bare)} without")
 
     def assert_clean(self, *but: str) -> None:
-        """Assert that Azure would have refused none of them, and that its documents allow them all.
+        """Assert that Azure refuses no request, and advises against none.
 
         Args:
-            but: keys of rules that may be broken, as the report has them.
+            but: keys of rules that may be broken, as in the report.
 
         Raises:
-            AssertionError: each rule that was broken, with its first request.
+            AssertionError: each broken rule, with its first request.
         """
         __tracebackhide__ = True
-        found = [one for one in self.report() if one.rule not in but]
-        if found:
+        findings = [finding for finding in self.report() if finding.rule not in but]
+        if findings:
             lines = [
-                f"  {one.rule} ({one.times}x by {one.vm}): {_SAYS[one.rule]}\n    {one.example}"
-                for one in found
+                f"  {finding.rule} ({finding.times}x by {finding.vm}): {_RULES[finding.rule]}\n"
+                f"    {finding.example}"
+                for finding in findings
             ]
             text = "\n".join([f"expected clean requests{self._words}, saw", *lines])
             raise AssertionError(text)
@@ -133,21 +134,22 @@ def _path(record: Record) -> str:
 def _lines(records: Iterable[Record]) -> list[str]:
     """Return a line for each record, with the time since the first one."""
     every = [*records]
-    shown = every[:_MOST_LISTED]
-    began_s = shown[0].now_s if shown else 0.0
+    listed = every[:_MOST_LISTED]
+    began_s = listed[0].now_s if listed else 0.0
     lines = [
-        f"  #{one.number} +{one.now_s - began_s:.3f} s {one.vm or one.peer}: {one.line}"
-        + (f" {one.reason}" if one.reason else "")
-        + (f" (fault {one.fault})" if one.fault else "")
-        for one in shown
+        f"  #{record.number} +{record.now_s - began_s:.3f} s {record.vm or record.peer}: "
+        + record.line
+        + (f" {record.reason}" if record.reason else "")
+        + (f" (fault {record.fault})" if record.fault else "")
+        for record in listed
     ]
-    left = len(every) - len(shown)
-    return [*lines, f"  and {left} more"] if left else lines
+    more = len(every) - len(listed)
+    return [*lines, f"  and {more} more"] if more else lines
 
 
 def _closest(records: Sequence[Record], many: int) -> Sequence[Record]:
-    """Return the `many` records in a row that came in the shortest time."""
-    every = sorted(records, key=lambda one: one.now_s)
+    """Return the `many` consecutive records within the shortest time."""
+    every = sorted(records, key=lambda record: record.now_s)
     starts = range(len(every) - many + 1)
     first = min(starts, key=lambda at: every[at + many - 1].now_s - every[at].now_s)
     return every[first : first + many]

@@ -1,4 +1,4 @@
-"""What the tests of a session share: a port, a thread with an event loop, keys."""
+"""The shared parts of all tests: a port, a thread with an event loop, keys."""
 
 import asyncio
 import socket
@@ -21,57 +21,57 @@ _HTTP = 80
 
 
 class ReservedPort:
-    """A TCP port that is this session's, whether or not anybody listens there.
+    """A TCP port that stays this session's while no server listens on it.
 
-    Clients read its number once, often when they are imported, so it has to last; and where no
-    server is, they shall be refused at once. So it is bound without listening: the kernel gives it
-    to nobody else, and a second socket may listen there that says it knows (SO_REUSEADDR).
+    Clients read its number once, often at import, so it has to last; without a server they have to
+    be refused at once. So it is bound without listening: no other process gets the port, and a
+    second socket with SO_REUSEADDR may listen on it.
     """
 
     def __init__(self, host: str = "127.0.0.1", number: int = 0) -> None:
-        """Take a port; 0 is any free one.
+        """Bind a port; 0 is any free one.
 
         Raises:
-            OSError: it cannot be had.
+            OSError: the port is in use.
         """
-        self._kept = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            # The second socket has to say so too, and asyncio's do.
-            self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._kept.bind((host, number))
+            # Both sockets need the option; asyncio sets it on its own.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((host, number))
         except OSError:
-            self._kept.close()
+            self._socket.close()
             raise
-        self._name: tuple[str, int] = self._kept.getsockname()
+        self._name: tuple[str, int] = self._socket.getsockname()
 
     @property
     def url(self) -> str:
-        """Where a server on it answers."""
+        """The URL of a server on the port."""
         host, number = self._name
         return f"http://{host}" if number == _HTTP else f"http://{host}:{number}"
 
     @property
     def address(self) -> str:
-        """The setting `listen` of a server on it."""
+        """The setting `listen` of a server on the port."""
         return "{}:{}".format(*self._name)
 
     def close(self) -> None:
-        """Give it back."""
-        self._kept.close()
+        """Release the port."""
+        self._socket.close()
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """The standard loop, whose clock goes on where a test has stopped that of Python."""
+    """The standard loop with a clock that a patched `time` does not stop."""
 
     def time(self) -> float:
-        """Return what time.monotonic would, as long as nobody has put something else there."""
+        """Return the monotonic clock of the system."""
         return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 class ServerThread:
-    """A thread with an event loop, on which one server after another answers at a port.
+    """A thread with an event loop, for one server after another at one port.
 
-    The standard loop serves: the thread is a guest in a process that may fork or load anything.
+    It uses the standard loop, which is safe in a process that may fork or load any library.
     """
 
     def __init__(self, port: ReservedPort) -> None:
@@ -79,7 +79,7 @@ class ServerThread:
         self.port = port
         self._pool = KeyPool()
         self._has_begun = Event()
-        # A daemon, so that a process that dies in the middle of a test is not held up by it.
+        # A daemon, so that it does not delay the end of a process that dies during a test.
         self._thread = Thread(target=self._run, name="imds", daemon=True)
         self._thread.start()
         self._has_begun.wait()
@@ -95,7 +95,7 @@ class ServerThread:
         await self._end.wait()
 
     def do(self, job: Coroutine[Any, Any, T]) -> T:
-        """Return what a job on the loop returns, or raise what it raises."""
+        """Run a job on the loop; return its result, or raise its exception."""
         __tracebackhide__ = True
         return asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
@@ -103,14 +103,14 @@ class ServerThread:
     def serving(
         self, startup: Startup, notify: Callable[[str], None]
     ) -> Iterator[tuple[Server, Ready]]:
-        """Have a server on the port, with nothing of the one before it but keys.
+        """Run a server on the port until the block ends; only keys are shared.
 
         Raises:
             ConfigError, StoreError: as `Server` and `Server.start`.
         """
         with ExitStack() as after:
             if startup.settings.admin != "none" and not startup.settings.state:
-                # Its token is a file, and the user's own folder is not ours.
+                # The token file must not go into the user's own state folder.
                 folder = after.enter_context(TemporaryDirectory(prefix="imds-"))
                 startup = with_settings(startup, state=folder)
             server, ready = self.do(self._open(startup, notify))

@@ -1,4 +1,4 @@
-"""The VMs of a test: read, changed, added, removed; guests see it with their next request."""
+"""The VMs of a test; guests see each change with their next request."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,33 +13,38 @@ from openimds.protocol.handle import instance_document
 from openimds.server.server import Server
 from openimds.testing.marks import with_addresses
 from openimds.testing.server_thread import ServerThread
-from openimds.vm.fleet_file import parse_vm as read_vm
+from openimds.vm.fleet_file import parse_vm
 
-WHO = "test"
-"""Who changes things, in the log of changes."""
+ACTOR = "test"
+"""The author of changes in the audit log."""
 
 
-class Subject:
-    """One VM of the server, whether or not it is there yet. Its name does not change."""
+class ServedVm:
+    """One VM of the server by its name; it may still have to be put."""
 
     def __init__(self, vms: "Vms", name: str) -> None:
-        """Name it; nothing happens."""
+        """Take the name of the VM; nothing is changed or checked."""
         self.name = name
         self._vms = vms
 
     def __repr__(self) -> str:
-        """Return how it is written in a test."""
+        """Return the expression for it in a test."""
         return f"imds.vms[{self.name!r}]"
 
     @property
-    def said(self) -> dict[str, Any]:
-        """What was said of it, as in a fleet file.
+    def definition(self) -> dict[str, Any]:
+        """The mapping under its name in a fleet file.
 
         Raises:
             ConfigError: there is no such VM.
         """
-        found: dict[str, Any] = msgspec.json.decode(self._vms.body(self.name))
-        return found
+        definition: dict[str, Any] = msgspec.json.decode(self._vms.body(self.name))
+        return definition
+
+    @property
+    def said(self) -> dict[str, Any]:  # words: a public name of 0.1.0
+        """The name of `definition` in 0.1.0, until 1.0."""
+        return self.definition
 
     def document(self, version: str = "") -> dict[str, Any]:
         """Return its instance document at an api-version, by default the newest.
@@ -51,20 +56,20 @@ class Subject:
 
     @property
     def url(self) -> str:
-        """Where everybody is this VM, if it has a listener of its own; else `imds.url`."""
+        """The URL of the VM's own listener, if it has one; else `imds.url`."""
         return self._vms.url(self.name)
 
-    def put(self, said: Mapping[str, object]) -> None:
-        """Make it what is said, as under its name in a fleet file; it need not be there yet.
+    def put(self, definition: Mapping[str, object]) -> None:
+        """Create or replace the VM; the definition is as in a fleet file.
 
         Raises:
             ConfigError: unknown keys, wrong types, or an address that another VM has.
         """
         __tracebackhide__ = True
-        self._vms[self.name] = said
+        self._vms[self.name] = definition
 
     def patch(self, patch: Mapping[str, object]) -> None:
-        """Change it by a merge patch (RFC 7396): members replace, None removes.
+        """Apply a merge patch (RFC 7396): a member replaces, None removes.
 
         Raises:
             ConfigError: as `put`, or there is no such VM.
@@ -73,7 +78,7 @@ class Subject:
         self._vms.patch(self.name, patch)
 
     def remove(self) -> None:
-        """Remove it: it gets what a caller gets who is no VM.
+        """Remove the VM; its address becomes an unknown caller (404).
 
         Raises:
             ConfigError: there is no such VM.
@@ -85,32 +90,33 @@ class Subject:
 class Vms:
     """Every VM of the server by name; `vms["web-2"] = {...}` adds one, `del` removes it.
 
-    The VM under test is reached from `homes` as long as nothing else is said of its addresses.
+    The VM under test is reached from `homes`, the source addresses of this process, unless its
+    definition has addresses.
     """
 
     def __init__(
-        self, stage: ServerThread, server: Server, under_test: str, homes: tuple[str, ...]
+        self, thread: ServerThread, server: Server, under_test: str, homes: tuple[str, ...]
     ) -> None:
-        """Stand before the desk of a server."""
-        self._stage, self._server = stage, server
+        """Take a server, its thread, and the VM under test with its addresses."""
+        self._thread, self._server = thread, server
         self._under_test, self._homes = under_test, homes
 
-    def __getitem__(self, name: str) -> Subject:
+    def __getitem__(self, name: str) -> ServedVm:
         """Return a VM, which may still have to be put."""
-        return Subject(self, name)
+        return ServedVm(self, name)
 
-    def __setitem__(self, name: str, said: Mapping[str, object]) -> None:
-        """Make a VM what is said; as `Subject.put`."""
+    def __setitem__(self, name: str, definition: Mapping[str, object]) -> None:
+        """Create or replace a VM; as `ServedVm.put`."""
         __tracebackhide__ = True
-        vm = read_vm(name, to_builtins(said))
+        vm = parse_vm(name, to_builtins(definition))
         if name == self._under_test and vm.reach.address is None:
             vm = with_addresses(vm, self._free_homes())
-        self._stage.do(self._server.fleet_service.put(vm, WHO))
+        self._thread.do(self._server.fleet_service.put(vm, ACTOR))
 
     def __delitem__(self, name: str) -> None:
-        """Remove a VM; as `Subject.remove`."""
+        """Remove a VM; as `ServedVm.remove`."""
         __tracebackhide__ = True
-        if not self._stage.do(self._server.fleet_service.remove(name, WHO)):
+        if not self._thread.do(self._server.fleet_service.remove(name, ACTOR)):
             raise self._missing(name)
 
     def __contains__(self, name: object) -> bool:
@@ -122,18 +128,19 @@ class Vms:
         return iter([*self._server.dispatcher.fleet_index.by_name])
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of VMs."""
         return len(self._server.dispatcher.fleet_index.by_name)
 
     def patch(self, name: str, patch: Mapping[str, object]) -> None:
-        """Change a VM by a merge patch; as `Subject.patch`."""
+        """Change a VM by a merge patch; as `ServedVm.patch`."""
         __tracebackhide__ = True
-        if self._stage.do(self._server.fleet_service.patch(name, to_builtins(patch), WHO)) is None:
-            raise self._missing(name, "Use put, which makes one")
+        job = self._server.fleet_service.patch(name, to_builtins(patch), ACTOR)
+        if self._thread.do(job) is None:
+            raise self._missing(name, "Use put, which creates one")
 
     def body(self, name: str) -> bytes:
-        """Return what the store keeps of a VM; as `Subject.said`."""
-        stored = self._stage.do(
+        """Return the definition of a VM as JSON; as `ServedVm.definition`."""
+        stored = self._thread.do(
             self._server.fleet_service.call_store(self._server.fleet_service.store.get, name)
         )
         if stored is None:
@@ -141,43 +148,44 @@ class Vms:
         return stored.body
 
     def document(self, name: str, version: str) -> dict[str, Any]:
-        """Return the instance document of a VM; as `Subject.document`."""
+        """Return the instance document of a VM; as `ServedVm.document`."""
         entry, catalog = self.entry(name), self._server.dispatcher.fleet_index.catalog
         version = version or catalog.general[-1]
         if version not in catalog.known:
             expected = "a general api-version such as " + ", ".join(catalog.newest_first)
             raise ConfigError("version", f'"{version}"', expected)
         text = instance_document(entry.vm, version)
-        found: dict[str, Any] = msgspec.json.decode(text)
-        return found
+        document: dict[str, Any] = msgspec.json.decode(text)
+        return document
 
     def url(self, name: str) -> str:
-        """Return where a VM is asked; as `Subject.url`."""
+        """Return the URL of a VM; as `ServedVm.url`."""
         own = [
             self._server.listeners.by_text[text].url for text in self.entry(name).vm.reach.listen
         ]
-        return next((url for url in own if url.startswith("http")), self._stage.port.url)
+        return next((url for url in own if url.startswith("http")), self._thread.port.url)
 
     def entry(self, name: str) -> VmEntry[Any]:
-        """Return a VM as the data plane sees it.
+        """Return the index entry of a VM.
 
         Raises:
             ConfigError: there is no such VM.
         """
-        found = self._server.dispatcher.fleet_index.by_name.get(name)
-        if found is None:
+        entry = self._server.dispatcher.fleet_index.by_name.get(name)
+        if entry is None:
             raise self._missing(name)
-        return found
+        return entry
 
     def _free_homes(self) -> tuple[str, ...]:
+        """Return the addresses of this process that no other VM claims."""
         entries = self._server.dispatcher.fleet_index.by_name.items()
-        others = {
-            one
+        claimed = {
+            address
             for name, entry in entries
             if name != self._under_test
-            for one in entry.claims.addresses
+            for address in entry.claims.addresses
         }
-        return tuple(one for one in self._homes if one not in others)
+        return tuple(address for address in self._homes if address not in claimed)
 
     def _missing(self, name: str, hint: str = "") -> ConfigError:
         names = [*self]

@@ -1,4 +1,4 @@
-"""Tests of a stranger: maintenance, and time."""
+"""A suite of another project: maintenance events and time."""
 
 from datetime import UTC, datetime, timedelta
 from threading import Thread
@@ -21,12 +21,12 @@ def approve(imds: Imds, event_id: str) -> int:
     ).status_code
 
 
-def test_a_guest_sees_an_event_and_approves_it(imds: Imds) -> None:
+def test_guest_sees_an_event_and_approves_it(imds: Imds) -> None:
     event = imds.events.schedule("Reboot", in_s=600, description="a new kernel")
     (shown,) = imds.events.document()["Events"]
     assert shown["EventId"] == event.event_id
     assert shown["Description"] == "a new kernel"
-    # Whoever waits is told: here before the guest is heard.
+    # The wait begins before the approval arrives, and ends with it.
     guest = Thread(target=approve, args=(imds, event.event_id))
     guest.start()
     imds.events.wait(event, "approved", timeout_s=30)
@@ -38,7 +38,7 @@ def test_a_guest_sees_an_event_and_approves_it(imds: Imds) -> None:
     assert len(imds.events) == 0
 
 
-def test_time_starts_what_nobody_approves(imds: Imds) -> None:
+def test_time_starts_an_unapproved_event(imds: Imds) -> None:
     imds.clock.rate = 0
     imds.clock.set(NEW_YEAR)
     event = imds.events.schedule("Freeze", not_before=NEW_YEAR + timedelta(minutes=15))
@@ -51,7 +51,7 @@ def test_time_starts_what_nobody_approves(imds: Imds) -> None:
         imds.events.wait(event)
 
 
-def test_what_does_not_come_is_said(imds: Imds) -> None:
+def test_unreached_state_is_reported(imds: Imds) -> None:
     imds.clock.rate = 0
     event = imds.events.schedule("Reboot")
     with pytest.raises(AssertionError, match="is not started after 0 s, it is Scheduled"):
@@ -63,7 +63,7 @@ def test_what_does_not_come_is_said(imds: Imds) -> None:
         imds.events.start(event)
 
 
-def test_an_event_is_of_one_scope(imds: Imds) -> None:
+def test_event_has_one_scope(imds: Imds) -> None:
     imds.vms["web-2"] = {}
     with pytest.raises(ConfigError, match="Schedule an event for each scope"):
         imds.events.schedule("Reboot", imds.vm, "web-2")
@@ -73,7 +73,7 @@ def test_an_event_is_of_one_scope(imds: Imds) -> None:
     assert imds.events.approve(event).status == "Started"
 
 
-def test_a_scenario_runs_by_the_clock(imds: Imds) -> None:
+def test_scenario_runs_by_the_clock(imds: Imds) -> None:
     imds.clock.rate = 0
     imds.events.begin([{"type": "Freeze", "vms": ["vm-1"], "at_s": 60, "notice_s": 900}])
     assert len(imds.events) == 0
@@ -82,11 +82,11 @@ def test_a_scenario_runs_by_the_clock(imds: Imds) -> None:
 
 
 @pytest.mark.imds(virtual_clock=False)
-def test_the_clock_of_the_wall_cannot_be_set(imds: Imds) -> None:
-    with pytest.raises(ConfigError, match="saw the clock of the wall"):
+def test_clock_at_real_time_cannot_be_set(imds: Imds) -> None:
+    with pytest.raises(ConfigError, match="saw a clock at real time"):
         imds.clock.advance(1)
 
 
-def test_a_time_needs_its_zone(imds: Imds) -> None:
+def test_time_without_a_zone_is_refused(imds: Imds) -> None:
     with pytest.raises(ConfigError, match="Write tzinfo=UTC"):
         imds.clock.set(NEW_YEAR.replace(tzinfo=None))

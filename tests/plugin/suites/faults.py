@@ -1,4 +1,4 @@
-"""Tests of a stranger: bad days, and what a client did on them."""
+"""A suite of another project: faults, and requests during them."""
 
 import httpx2
 import pytest
@@ -15,14 +15,14 @@ def status(imds: Imds) -> int:
     return httpx2.get(path, params=VERSION, headers=HEADERS).status_code
 
 
-def test_a_fault_for_so_many_requests(imds: Imds) -> None:
+def test_fault_for_the_first_requests(imds: Imds) -> None:
     imds.faults.set(effect="status", status=410, first=2)
     assert [status(imds) for _ in range(3)] == [410, 410, 200]
     assert imds.faults.played == {"status": 2}
     assert [one.fault for one in imds.requests] == ["status", "status", ""]
 
 
-def test_a_playbook_by_the_clock(imds: Imds) -> None:
+def test_playbook_follows_the_clock(imds: Imds) -> None:
     imds.clock.rate = 0
     imds.faults.play("throttled", "vm-1", for_s=10)
     assert status(imds) == 429
@@ -31,7 +31,7 @@ def test_a_playbook_by_the_clock(imds: Imds) -> None:
     assert imds.faults.clear() == len(imds.faults) + 1 == 1
 
 
-def test_the_port_itself_refuses_and_is_back(imds: Imds) -> None:
+def test_refused_port_reopens_after_the_fault(imds: Imds) -> None:
     imds.clock.rate = 0
     (fault,) = imds.faults.set(effect="refused")
     with pytest.raises(httpx2.ConnectError, match="refused"):
@@ -45,13 +45,13 @@ def test_the_port_itself_refuses_and_is_back(imds: Imds) -> None:
     assert status(imds) == 200
 
 
-def test_what_hangs_ends_with_its_test(imds: Imds) -> None:
+def test_hanging_request_ends_with_its_test(imds: Imds) -> None:
     imds.faults.set(effect="hang")
     with pytest.raises(httpx2.ReadTimeout):
         httpx2.get(f"{imds.url}/metadata/versions", headers=HEADERS, timeout=0.01)
 
 
-def test_a_mistake_says_what_would_be_right(imds: Imds) -> None:
+def test_mistake_is_reported_with_a_suggestion(imds: Imds) -> None:
     with pytest.raises(ConfigError, match='Did you mean "throttled"'):
         imds.faults.play("throtled")
     with pytest.raises(ConfigError, match="saw neither effect nor playbook"):
@@ -62,6 +62,6 @@ def test_a_mistake_says_what_would_be_right(imds: Imds) -> None:
 @pytest.mark.imds(
     fleet={"vms": {"a": {}}, "faults": [{"effect": "status", "status": 500}]}, record=1
 )
-def test_a_fleet_may_say_them(imds: Imds) -> None:
+def test_fleet_file_may_hold_faults(imds: Imds) -> None:
     assert status(imds) == status(imds) == 500
     assert len(imds.requests) == 1

@@ -1,4 +1,4 @@
-"""Tests of a stranger: each finds everything as it was, and leaves it as bad as it can."""
+"""A suite of another project: each test finds a fresh server and leaves it changed."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ HEADERS = {"Metadata": "true"}
 
 @pytest.fixture(scope="module")
 def seen() -> Iterator[dict[str, set[Any]]]:
-    """What tests have seen that has to be the same for all, or different for each."""
+    """Values of all tests: some have to be the same, the others different."""
     found: dict[str, set[Any]] = {
         name: set() for name in ("test", "url", "kid", "token", "secret", "trust")
     }
@@ -26,12 +26,12 @@ def seen() -> Iterator[dict[str, set[Any]]]:
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_everything_is_as_it_was(imds: Imds, seen: dict[str, set[Any]], number: int) -> None:
+def test_server_is_new_for_each_test(imds: Imds, seen: dict[str, set[Any]], number: int) -> None:
     assert [*imds.vms] == ["vm-1"]
-    assert imds.vm.said == {"reach": {"address": ["127.0.0.1"]}}
+    assert imds.vm.definition == {"reach": {"address": ["127.0.0.1"]}}
     assert imds.events.document() == {"DocumentIncarnation": 0, "Events": []}
     assert len(imds.requests) == len(imds.faults) == 0
-    assert imds.told == []
+    assert imds.messages == []
     assert imds.clock.rate == 1
     assert abs(imds.clock.now_s - time.time()) < 3600
     assert imds._server.dispatcher.counts == {}

@@ -1,4 +1,4 @@
-"""Tests of a stranger that want the real address."""
+"""A suite of another project at the real address."""
 
 import os
 import unittest
@@ -27,7 +27,7 @@ def test_before(imds: Imds) -> None:
 
 @pytest.mark.usefixtures("around")
 class TestHalf:
-    """Some of them run here, some there; the class is set up in both places."""
+    """Tests of one class in both processes; the class is set up in both."""
 
     def test_here(self, imds: Imds) -> None:
         assert imds.url != REAL
@@ -75,7 +75,7 @@ def test_after(imds: Imds) -> None:
 
 @pytest.mark.real_address
 def test_that_fails(imds: Imds) -> None:
-    print("said on the way")  # noqa: T201 - it is to be captured
+    print("printed by the test")  # noqa: T201 - it is captured
     got = httpx2.get(f"{REAL}/metadata/instance", headers=HEADERS)
     assert got.status_code == 200, "the reason"
 
@@ -92,7 +92,7 @@ def test_that_is_expected_to_fail() -> None:
 
 
 @pytest.mark.real_address
-def test_whose_fixture_fails(broken: None) -> None:
+def test_with_a_failing_fixture(broken: None) -> None:
     raise AssertionError("it must not run")
 
 
@@ -110,8 +110,8 @@ def test_that_warns(record_property: Callable[[str, object], None]) -> None:
     record_property("strange", StrangeWarning("a value of the test's own"))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.warn("heard outside", stacklevel=1)
-        warnings.warn("a word of its own", StrangeWarning, stacklevel=1)
+        warnings.warn("warned in the child", stacklevel=1)
+        warnings.warn("a warning of its own class", StrangeWarning, stacklevel=1)
 
 
 @pytest.mark.real_address
@@ -121,6 +121,6 @@ def test_that_ends_the_process() -> None:
 
 @pytest.mark.real_address
 @pytest.mark.allow_hosts(["203.0.113.1"])
-def test_nobody_else_is_there() -> None:
+def test_no_other_host_is_reachable() -> None:
     with pytest.raises(httpx2.ConnectError, match="nreachable"):
         httpx2.get("http://203.0.113.1/")

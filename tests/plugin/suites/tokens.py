@@ -1,4 +1,4 @@
-"""Tests of a stranger, with Azure's own client."""
+"""A suite of another project: tokens for Azure's own client."""
 
 import jwt
 import pytest
@@ -18,7 +18,7 @@ def claims(imds: Imds, token: str) -> dict[str, object]:
 
 
 @pytest.mark.imds(fleet=TRUSTED)
-def test_a_token_that_verifies(imds: Imds, imds_env: Environment) -> None:
+def test_token_verifies(imds: Imds, imds_env: Environment) -> None:
     with ManagedIdentityCredential() as credential:
         token = credential.get_token(f"{VAULT}/.default").token
     assert str(claims(imds, token)["xms_mirid"]).endswith("/virtualMachines/web-1")
@@ -27,9 +27,7 @@ def test_a_token_that_verifies(imds: Imds, imds_env: Environment) -> None:
 
 
 @pytest.mark.imds(fleet=TRUSTED)
-def test_the_same_by_the_chain_and_by_app_service(
-    imds: Imds, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credential_chain_uses_app_service(imds: Imds, monkeypatch: pytest.MonkeyPatch) -> None:
     imds.env.use(monkeypatch, "app-service")
     with DefaultAzureCredential(exclude_cli_credential=True) as credential:
         claims(imds, credential.get_token(f"{VAULT}/.default").token)
@@ -37,7 +35,7 @@ def test_the_same_by_the_chain_and_by_app_service(
     imds.requests.to("/metadata").assert_none()
 
 
-def test_a_vm_without_an_identity(imds: Imds, imds_env: Environment) -> None:
+def test_vm_without_an_identity_gets_no_token(imds: Imds, imds_env: Environment) -> None:
     with ManagedIdentityCredential() as credential, pytest.raises(Exception, match="Identity"):
         credential.get_token(f"{VAULT}/.default")
     assert imds.requests.to("/metadata/identity/oauth2/token")[-1].status == 400

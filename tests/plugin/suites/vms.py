@@ -1,4 +1,4 @@
-"""Tests of a stranger: the VM under test, and others beside it."""
+"""A suite of another project: VMs."""
 
 import os
 import subprocess
@@ -29,18 +29,18 @@ def name_at(url: str, source: str = "127.0.0.1") -> str:
     return str(answer.json()["name"]) if answer.is_success else f"{answer.status_code}"
 
 
-def test_a_change_is_visible_with_the_next_request(imds: Imds) -> None:
+def test_change_is_visible_with_the_next_request(imds: Imds) -> None:
     assert name_at(imds.url) == "vm-1"
     imds.vm.patch({"compute": {"name": "other", "tags": {"env": "test"}}})
     assert name_at(imds.url) == "other"
     assert imds.vm.document("2021-02-01")["compute"]["tags"] == "env:test"
     imds.vm.put({"compute": {"name": "third"}})
     assert name_at(imds.url) == "third"
-    assert imds.vm.said["compute"] == {"name": "third"}
+    assert imds.vm.definition["compute"] == {"name": "third"}
     assert len(imds.requests) == 3
 
 
-def test_callers_are_told_apart_by_their_addresses(imds: Imds) -> None:
+def test_source_address_identifies_the_calling_vm(imds: Imds) -> None:
     imds.vms["web-2"].put({"reach": {"address": ["127.0.0.2"]}})
     assert [*imds.vms] == ["vm-1", "web-2"]
     imds.vm.put({})  # It is still the one at 127.0.0.1.
@@ -48,13 +48,13 @@ def test_callers_are_told_apart_by_their_addresses(imds: Imds) -> None:
     assert name_at(imds.url, "127.0.0.2") == "web-2"
     assert name_at(imds.url, "127.0.0.3") == "404"
     assert [one.vm for one in imds.requests] == ["vm-1", "web-2", ""]
-    assert "unknown caller 127.0.0.3" in imds.told[-1]
+    assert "unknown caller 127.0.0.3" in imds.messages[-1]
     imds.vms["web-2"].remove()
     assert "web-2" not in imds.vms
     assert len(imds.vms) == 1
 
 
-def test_a_vm_may_have_a_listener_of_its_own(imds: Imds) -> None:
+def test_vm_may_have_its_own_listener(imds: Imds) -> None:
     imds.vms["web-2"] = {"reach": {"listen": ["127.0.0.2:0"]}}
     assert imds.vms["web-2"].url != imds.url == imds.vm.url
     assert name_at(imds.vms["web-2"].url) == "web-2"
@@ -63,21 +63,21 @@ def test_a_vm_may_have_a_listener_of_its_own(imds: Imds) -> None:
 
 @pytest.mark.imds(fleet="fleet.yaml")
 class TestFleet:
-    def test_the_first_vm_is_the_one_under_test(self, imds: Imds) -> None:
+    def test_first_vm_is_under_test(self, imds: Imds) -> None:
         assert imds.vm.name == name_at(imds.url) == "web-1"
         assert imds.vm.document()["compute"]["location"] == "northeurope"
         assert name_at(imds.url, "127.0.0.12") == "db-1"
 
     @pytest.mark.imds(vm="db-1")
-    def test_unless_another_is_named(self, imds: Imds) -> None:
+    def test_mark_names_the_vm_under_test(self, imds: Imds) -> None:
         assert imds.vm.name == name_at(imds.url) == "db-1"
 
     @pytest.mark.imds(document={"compute": {"name": "captured", "location": "CentralIndia"}})
-    def test_a_document_takes_the_place_of_a_fleet(self, imds: Imds) -> None:
+    def test_document_replaces_a_fleet(self, imds: Imds) -> None:
         assert [*imds.vms] == [name_at(imds.url)] == ["captured"]
 
 
-def test_a_mistake_says_what_would_be_right(imds: Imds) -> None:
+def test_mistake_is_reported_with_a_suggestion(imds: Imds) -> None:
     with pytest.raises(ConfigError, match='Did you mean "vmSize"'):
         imds.vm.patch({"compute": {"vmsize": "Standard_D2s_v5"}})
     with pytest.raises(ConfigError, match=r"imds\.vms\['vm-2'\]: saw no VM\. Did you mean"):
@@ -88,7 +88,7 @@ def test_a_mistake_says_what_would_be_right(imds: Imds) -> None:
         imds.vm.document("2021-02-31")
 
 
-def test_a_child_process_is_pointed_at_it(imds: Imds) -> None:
+def test_child_process_uses_the_variables(imds: Imds) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PRINTS],
         env={**os.environ, **imds.env},
@@ -111,8 +111,13 @@ def test_variables_are_set_for_the_test(imds: Imds, monkeypatch: pytest.MonkeyPa
         imds.env.of("arc")
 
 
-def test_a_folder_of_challenges_brings_the_way_of_arc(request: pytest.FixtureRequest) -> None:
+def test_folder_of_challenges_serves_azure_arc(request: pytest.FixtureRequest) -> None:
     folder = Path(__file__).parent / "challenges"
     request.node.add_marker(pytest.mark.imds(arc_folder=folder))
     imds: Imds = request.getfixturevalue("imds")
     assert imds.env.of("arc")["IMDS_ENDPOINT"] == imds.url
+
+
+def test_names_of_0_1_0_still_work(imds: Imds) -> None:
+    assert imds.vm.said == imds.vm.definition
+    assert imds.told is imds.messages

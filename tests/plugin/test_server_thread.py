@@ -1,4 +1,4 @@
-"""What the tests of a session share, and what they do not."""
+"""The shared port and thread, and the servers on them."""
 
 import asyncio
 import errno
@@ -22,16 +22,16 @@ BOTH_AT_ONE = {"reach": {"address": ["127.0.0.1"]}}
 
 @pytest.fixture
 def port() -> Iterator[ReservedPort]:
-    made = ReservedPort()
-    yield made
-    made.close()
+    reserved = ReservedPort()
+    yield reserved
+    reserved.close()
 
 
 @pytest.fixture
-def stage(port: ReservedPort) -> Iterator[ServerThread]:
-    made = ServerThread(port)
-    yield made
-    made.close()
+def server_thread(port: ReservedPort) -> Iterator[ServerThread]:
+    thread = ServerThread(port)
+    yield thread
+    thread.close()
     assert "imds" not in [one.name for one in threading.enumerate()]
 
 
@@ -46,55 +46,55 @@ def connect(port: ReservedPort) -> int:
         return one.connect_ex((host, int(number)))
 
 
-def who(stage: ServerThread) -> str:
-    path = f"{stage.port.url}/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+def name_at(server_thread: ServerThread) -> str:
+    path = f"{server_thread.port.url}/metadata/instance/compute/name?api-version=2021-02-01&format=text"
     return httpx2.get(path, headers={"Metadata": "true"}).text
 
 
-def test_a_port_refuses_and_is_given_to_nobody_else(port: ReservedPort) -> None:
+def test_reserved_port_refuses_and_cannot_be_taken(port: ReservedPort) -> None:
     assert connect(port) == errno.ECONNREFUSED
     host, number = port.address.split(":")
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind((host, int(number)))
 
 
-def test_one_server_after_another_answers_at_it(stage: ServerThread) -> None:
+def test_one_server_after_another_answers_at_the_port(server_thread: ServerThread) -> None:
     for name in ("web-1", "web-2"):
-        with stage.serving(startup(**{name: {}}), print) as (server, ready):
-            assert ready.imds == stage.port.url
-            assert who(stage) == name
+        with server_thread.serving(startup(**{name: {}}), print) as (server, ready):
+            assert ready.imds == server_thread.port.url
+            assert name_at(server_thread) == name
             assert sum(count.requests for count in server.dispatcher.counts.values()) == 1
-        assert connect(stage.port) == errno.ECONNREFUSED
+        assert connect(server_thread.port) == errno.ECONNREFUSED
 
 
-def test_a_server_that_cannot_be_leaves_nothing_behind(stage: ServerThread) -> None:
+def test_server_that_fails_to_start_leaves_nothing(server_thread: ServerThread) -> None:
     wrong = startup(a=BOTH_AT_ONE, b=BOTH_AT_ONE)
-    with pytest.raises(ConfigError, match="one VM to each"), stage.serving(wrong, print):
+    with pytest.raises(ConfigError, match="one VM to each"), server_thread.serving(wrong, print):
         pass
-    assert connect(stage.port) == errno.ECONNREFUSED
-    with stage.serving(startup(), print):
-        assert who(stage) == "vm-1"
+    assert connect(server_thread.port) == errno.ECONNREFUSED
+    with server_thread.serving(startup(), print):
+        assert name_at(server_thread) == "vm-1"
 
 
-def test_what_a_job_raises_comes_to_who_asked(stage: ServerThread) -> None:
+def test_exception_of_a_job_is_raised_by_the_caller(server_thread: ServerThread) -> None:
     async def fail() -> None:
         raise LookupError("no such thing")
 
     with pytest.raises(LookupError, match="no such thing"):
-        stage.do(fail())
+        server_thread.do(fail())
 
 
-def test_the_time_of_python_may_be_stopped(
-    stage: ServerThread, monkeypatch: pytest.MonkeyPatch
+def test_patched_time_does_not_stop_the_loop(
+    server_thread: ServerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def now_s() -> float:
         return asyncio.get_running_loop().time()
 
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    assert 0 < stage.do(now_s()) < stage.do(now_s())
+    assert 0 < server_thread.do(now_s()) < server_thread.do(now_s())
 
 
-def test_the_port_of_http_is_not_said() -> None:
+def test_url_omits_the_port_of_http() -> None:
     named = ReservedPort.__new__(ReservedPort)
     named._name = ("169.254.169.254", 80)
     assert named.url == "http://169.254.169.254"
