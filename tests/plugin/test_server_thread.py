@@ -47,8 +47,8 @@ def connect(port: ReservedPort) -> int:
 
 
 def name_at(server_thread: ServerThread) -> str:
-    path = f"{server_thread.port.url}/metadata/instance/compute/name?api-version=2021-02-01&format=text"
-    return httpx2.get(path, headers={"Metadata": "true"}).text
+    target = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+    return httpx2.get(server_thread.port.url + target, headers={"Metadata": "true"}).text
 
 
 def test_reserved_port_refuses_and_cannot_be_taken(port: ReservedPort) -> None:

@@ -60,7 +60,7 @@ class DoctorContext:
 
 
 def _settings(flags: dict[str, Any]) -> tuple[Settings, str]:
-    """Return the settings and no error, or those of the command line and the first error."""
+    """Return the settings, or those of the command line and the first error."""
     try:
         return values(flags), ""
     except ConfigError as error:

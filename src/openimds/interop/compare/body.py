@@ -24,7 +24,7 @@ class BodyContext(Struct, frozen=True):
     with_values: bool
 
 
-class _Slot(Struct):
+class _PathValue(Struct):
     """The value at one path; in a shape, array elements share a path."""
 
     kinds: set[str]
@@ -99,8 +99,8 @@ def _scan(text: str) -> Scan | None:
 def _shapes(
     left: Scan, right: Scan, texts: tuple[str, str], context: BodyContext, above: Steps
 ) -> Iterator[AnswerDifference]:
-    lefts = _slots(left.nodes, texts[0], exact=context.with_values)
-    rights = _slots(right.nodes, texts[1], exact=context.with_values)
+    lefts = _path_values(left.nodes, texts[0], exact=context.with_values)
+    rights = _path_values(right.nodes, texts[1], exact=context.with_values)
     for steps in dict.fromkeys((*lefts, *rights)):
         one, other = lefts.get(steps), rights.get(steps)
         path = written((*above, *steps), is_shape=not context.with_values)
@@ -117,7 +117,7 @@ def _shapes(
 
 
 def _unlike(
-    one: _Slot, other: _Slot, *, has_value: bool
+    one: _PathValue, other: _PathValue, *, has_value: bool
 ) -> Iterator[tuple[DifferenceKind, str, str]]:
     if one.kinds != other.kinds:
         yield DifferenceKind.TYPE, _kinds(one), _kinds(other)
@@ -128,15 +128,15 @@ def _unlike(
         yield DifferenceKind.VALUE, one.text, other.text
 
 
-def _slots(nodes: Sequence[Node], text: str, *, exact: bool) -> dict[Steps, _Slot]:
-    slots: dict[Steps, _Slot] = {}
+def _path_values(nodes: Sequence[Node], text: str, *, exact: bool) -> dict[Steps, _PathValue]:
+    by_path: dict[Steps, _PathValue] = {}
     for node in nodes:
         steps = node.steps if exact else _generic(node.steps)
         is_leaf = node.kind not in ("object", "array")
         leaf = text[node.start : node.end] if is_leaf else ""
-        slot = slots.setdefault(steps, _Slot(set(), node.names, leaf))
-        slot.kinds.add(node.kind)
-    return slots
+        found = by_path.setdefault(steps, _PathValue(set(), node.names, leaf))
+        found.kinds.add(node.kind)
+    return by_path
 
 
 def _generic(steps: Steps) -> Steps:
@@ -144,7 +144,7 @@ def _generic(steps: Steps) -> Steps:
     return tuple(0 if isinstance(step, int) else step for step in steps)
 
 
-def _could_have(steps: Steps, others: dict[Steps, _Slot], *, exact: bool) -> bool:
+def _could_have(steps: Steps, others: dict[Steps, _PathValue], *, exact: bool) -> bool:
     """Tell whether the other side could have the missing value: it has the parent."""
     parent = others.get(steps[:-1])
     if parent is None:
@@ -154,8 +154,8 @@ def _could_have(steps: Steps, others: dict[Steps, _Slot], *, exact: bool) -> boo
     return "object" in parent.kinds
 
 
-def _kinds(slot: _Slot | None) -> str:
-    return " or ".join(sorted(slot.kinds)) if slot else ABSENT
+def _kinds(found: _PathValue | None) -> str:
+    return " or ".join(sorted(found.kinds)) if found else ABSENT
 
 
 def _has_value(steps: Steps, context: BodyContext) -> bool:
