@@ -6,9 +6,9 @@ random and never depends on the other VMs of a fleet.
 """
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
-from ipaddress import ip_interface
+from ipaddress import ip_network
 from string import ascii_lowercase, digits
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -34,6 +34,9 @@ _WINDOWS = {
     "sku": "2022-datacenter-azure-edition",
 }
 _UBUNTU_VERSION, _WINDOWS_VERSION = "24.04.202510010", "20348.4294.251009"
+
+_STEPS = {row.path: row.path.replace("[]", ".").split(".") for row in FIELDS}
+"""The keys on the way to each leaf, an empty one for each array."""
 
 Trail: TypeAlias = tuple[int, ...]
 """The positions in the arrays on the way to a leaf, outermost first."""
@@ -90,8 +93,8 @@ class _Defaults:
             value: Any = written.get(key)
             if isinstance(member, Leaf):
                 if value is None:
-                    value = _LITERALS.get(member.path)
-                    value = self.derived(member.path, trail) if value is None else value
+                    path = member.path
+                    value = _LITERALS[path] if path in _LITERALS else self.derived(path, trail)
             elif isinstance(member, Group):
                 value = self.fill(member, value or {}, trail)
             else:
@@ -100,7 +103,9 @@ class _Defaults:
                 if value is None:
                     value = [{}] if member.path in ONE_BY_DEFAULT else []
                 value = [self.fill(member.item, item, (*trail, i)) for i, item in enumerate(value)]
-            document[node.names.get(key, key)] = value
+            document[key] = value
+        if node.names:
+            return {node.names.get(key, key): value for key, value in document.items()}
         return document
 
     def get(self, path: str, trail: Trail = ()) -> str:
@@ -114,11 +119,12 @@ class _Defaults:
         """Return the value that the author of the VM wrote at a path, or None."""
         node: Any = self._document
         positions = iter(trail)
-        for key, is_array in _steps(path):
-            node = node.get(key)
-            if is_array:
+        for key in _STEPS[path]:
+            if key:
+                node = node.get(key)
+            else:
                 position = next(positions)
-                node = node[position] if node and position < len(node) else None
+                node = node[position] if position < len(node) else None
             if node is None:
                 return None
         return str(node)
@@ -156,12 +162,6 @@ class _Defaults:
         """The operating system that the author of the VM wrote, or nothing."""
         os_disk = self.written(_PROFILE + "osDisk.osType")
         return self.written("compute.osType") or os_disk or ""
-
-
-@cache
-def _steps(path: str) -> tuple[tuple[str, bool], ...]:
-    """Return the keys on the way to a leaf, and whether an array stands there."""
-    return tuple((key.removesuffix("[]"), key.endswith("[]")) for key in path.split("."))
 
 
 def _guid(seed: bytes) -> str:
@@ -270,7 +270,7 @@ def _subnet_address(vm: _Defaults, trail: Trail) -> str:
     first = vm.get("network.interface[].ipv4.ipAddress[].privateIpAddress", (trail[0], 0))
     prefix = vm.get("network.interface[].ipv4.subnet[].prefix", trail)
     try:
-        return str(ip_interface(f"{first}/{prefix}").network.network_address)
+        return str(ip_network(f"{first}/{prefix}", strict=False).network_address)
     except ValueError:  # A captured address may be anything, such as X.X.X.X in a document.
         return ""
 
