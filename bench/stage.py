@@ -15,7 +15,7 @@ from openimds.fleet.index import Allowance, Allowances, FleetIndex
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import Pending, PendingDocument, PendingToken, Result
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.vm.types import Vm
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
@@ -153,7 +153,7 @@ def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> Credentials
 
 def need(vm: Vm, target: str, utc_s: float) -> PendingToken | PendingDocument:
     """Return what has to be signed for a request of a VM."""
-    asked = query("GET", target.encode(), has_metadata_header=True)
+    asked = parse_query("GET", target.encode(), has_metadata_header=True)
     found = handle(asked, Subject(vm, catalog(NEWEST)), utc_s)
     assert isinstance(found, PendingToken | PendingDocument), found
     return found

@@ -31,7 +31,7 @@ from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import SqliteStore
 from openimds.protocol.handle import handle
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import Response
 
 SENTINEL = "Sentinel-7f3a"
@@ -131,7 +131,7 @@ async def serve(folder: Path, fleet: dict[str, Any]) -> bytes:
     restarted.close()
     entry = restarted.fleet_index.only
     assert entry is not None
-    request = query("GET", TARGET, has_metadata_header=True)
+    request = parse_query("GET", TARGET, has_metadata_header=True)
     response = handle(request, entry.subject(catalog()), 0.0)
     assert isinstance(response, Response)
     return response.body

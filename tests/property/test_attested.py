@@ -16,7 +16,7 @@ from openimds.credentials.worker import Worker
 from openimds.facts.versions import GENERAL, catalog
 from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import PendingDocument
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.vm.fleet_file import parse_vm
 
 CA = LazyCa(CaSettings(public_url="http://127.0.0.1:8171"))
@@ -31,7 +31,7 @@ NONCES = st.text("abcXYZ019-_", max_size=32)
 def wanted(version: str, nonce: str, plan: dict[str, str]) -> PendingDocument:
     settings_of_vm: dict[str, Any] = {"compute": {"plan": plan}}
     target = f"/metadata/attested/document?api-version={version}&nonce={nonce}"
-    request = query("GET", target.encode(), has_metadata_header=True)
+    request = parse_query("GET", target.encode(), has_metadata_header=True)
     pending = handle(request, Subject(parse_vm("web-1", settings_of_vm), catalog()), NOW_S)
     assert isinstance(pending, PendingDocument)
     return pending

@@ -12,7 +12,7 @@ from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.versions import catalog
 from openimds.protocol.document import tree_at
 from openimds.protocol.handle import Subject, handle
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.defaults import complete
 from openimds.vm.from_capture import parse_capture
@@ -30,7 +30,7 @@ def subject(vm: Vm) -> Subject:
 def ask(vm: Subject, version: str, route: list[str], form: str = "json") -> Response | Refusal:
     path = "/".join(["/metadata/instance", *(quote(one, safe="") for one in route)])
     target = f"{path}?api-version={version}&format={form}&extended=true"
-    reply = handle(query("GET", target.encode(), has_metadata_header=True), vm, 0)
+    reply = handle(parse_query("GET", target.encode(), has_metadata_header=True), vm, 0)
     assert isinstance(reply, Response | Refusal)
     return reply
 

@@ -29,7 +29,7 @@ from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.substitute import substitute
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import Pending, PendingToken, Result, Signature
-from openimds.protocol.request import Query, query
+from openimds.protocol.request import Query, parse_query
 from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response, refuse, throttled
 
 WireEntry: TypeAlias = VmEntry[PreparedResponse]
@@ -39,7 +39,7 @@ _OTHER = "other"
 """The counter of paths that no endpoint row has."""
 _NEVER = -1
 """A generation that no fleet index has."""
-_ANY_QUERY = query("GET", b"/")
+_ANY_QUERY = parse_query("GET", b"/")
 """The query of every unknown caller: the response does not depend on the path."""
 
 
@@ -88,7 +88,7 @@ class ParsedRequest(Struct, frozen=True):
 
     def query(self, extras: frozenset[str] = frozenset()) -> Query:
         """Return the query of the request; `extras` are settings that add endpoints."""
-        return query(
+        return parse_query(
             self.method,
             self.target,
             has_metadata_header=self.has_metadata_header,

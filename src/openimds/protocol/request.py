@@ -32,7 +32,7 @@ class Query(Struct, frozen=True):
     body: bytes = b""
 
 
-def query(  # noqa: PLR0913 - the relevant parts of a request
+def parse_query(  # noqa: PLR0913 - the relevant parts of a request
     method: str,
     target: bytes,
     *,

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read_fault
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 
 BEGUN_S = 1_795_377_286.0
-INSTANCE = query("GET", b"/metadata/instance?api-version=2021-02-01")
-TOKEN = query("GET", b"/metadata/identity/oauth2/token?api-version=2018-02-01")
+INSTANCE = parse_query("GET", b"/metadata/instance?api-version=2021-02-01")
+TOKEN = parse_query("GET", b"/metadata/identity/oauth2/token?api-version=2018-02-01")
 GONE = {"effect": "status", "status": 410}
 
 

@@ -11,10 +11,10 @@ from openimds.faults import ActiveFault, FaultInjector, FaultService
 from openimds.fleet.store.port import StoreError
 from openimds.protocol.faults.fault import fault_to_value
 from openimds.protocol.faults.input import MOST_FAULTS, read_faults
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from tests.unit.admin.setup import AdminServer, with_server
 
-QUERY = query("GET", b"/metadata/instance?api-version=2021-02-01")
+QUERY = parse_query("GET", b"/metadata/instance?api-version=2021-02-01")
 GONE = {"effect": "status", "status": 410}
 HANG = {"effect": "hang"}
 

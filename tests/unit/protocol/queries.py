@@ -10,7 +10,7 @@ from openimds.protocol.pending import (
     Pending,
     PendingToken,
 )
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import parse_vm
 
@@ -49,7 +49,7 @@ class Asked:
         )
         secret = more.pop("secret", SECRET)
         more = {"method": "GET", "extras": ALL, **more}
-        self.query = query(
+        self.query = parse_query(
             target=target.encode(), credentials=credentials, has_metadata_header=metadata, **more
         )
         self.reply: Response | Refusal | Pending = handle(

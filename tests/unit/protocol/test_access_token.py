@@ -10,7 +10,7 @@ from openimds.facts.versions import catalog
 from openimds.protocol.access_token import TokenSettings, claims, is_resource, issuers
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import AccessToken, Failed, Pending, PendingToken
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.identities import principals
@@ -30,7 +30,7 @@ def ask(
 ) -> Response | Refusal | Pending:
     target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{more}"
     one = parse_vm("web-1", {"identities": identities, **fields})
-    asked = query("GET", target.encode(), has_metadata_header=True)
+    asked = parse_query("GET", target.encode(), has_metadata_header=True)
     return handle(asked, Subject(one, catalog()), NOW_S)
 
 
@@ -222,7 +222,7 @@ def test_the_body_is_the_recorded_one_to_the_byte() -> None:
     details = {"system": {"clientId": "0d46c104-a85f-49e2-9c96-ae58c6fa927b"}}
     one = need({"system": True, "details": details})
     token = AccessToken("<jwt>", 1_709_809_297, 1_709_895_997, 86400)
-    asked = query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
+    asked = parse_query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
     got = resume(asked, one, token, 1_709_809_679.9)
     assert isinstance(got, Response)
     assert got.body == (
@@ -236,13 +236,13 @@ def test_the_body_is_the_recorded_one_to_the_byte() -> None:
 @pytest.mark.parametrize("late_s, left", [(0, "86399"), (86399, "0"), (86400, "0"), (90000, "0")])
 def test_expires_in_counts_down_to_zero(late_s: int, left: str) -> None:
     token = AccessToken("x", 0, 86400, 86400)
-    asked = query("GET", b"/metadata/identity/oauth2/token")
+    asked = parse_query("GET", b"/metadata/identity/oauth2/token")
     got = resume(asked, need(BOTH), token, late_s)
     assert json.loads(got.body)["expires_in"] == left
 
 
 def test_a_failure_is_a_row_with_its_blanks() -> None:
-    asked = query("GET", b"/metadata/identity/oauth2/token")
+    asked = parse_query("GET", b"/metadata/identity/oauth2/token")
     failed = Failed(
         "entra_refused", {"error": "unauthorized_client", "description": "AADSTS700016"}
     )
@@ -256,7 +256,7 @@ def test_a_failure_is_a_row_with_its_blanks() -> None:
 
 def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
     def info(identities: dict[str, Any]) -> Response | Refusal | Pending:
-        asked = query(
+        asked = parse_query(
             "GET", b"/metadata/identity/info?api-version=2018-02-01", has_metadata_header=True
         )
         return handle(asked, Subject(parse_vm("a", {"identities": identities}), catalog()), NOW_S)
@@ -273,7 +273,7 @@ def test_info_is_the_tenant_of_the_system_assigned_identity() -> None:
 
 def test_expires_in_is_never_more_than_a_whole_life() -> None:
     token = AccessToken("x", 0, 3600, 3600)
-    asked = query("GET", b"/metadata/identity/oauth2/token")
+    asked = parse_query("GET", b"/metadata/identity/oauth2/token")
     body = json.loads(resume(asked, need(BOTH), token, -5000).body)
     assert (body["expires_in"], body["ext_expires_in"]) == ("3599", "3599")
 

@@ -9,7 +9,7 @@ from openimds.facts.versions import GENERAL, catalog
 from openimds.protocol.attested_document import payload, to_bytes
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import PendingDocument, Signature
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import parse_vm
 
@@ -32,7 +32,7 @@ SAP = {
 
 def ask(version: str, more: str = "", **fields: Any) -> Refusal | PendingDocument:
     target = f"/metadata/attested/document?api-version={version}{more}"
-    asked = query("GET", target.encode(), has_metadata_header=True)
+    asked = parse_query("GET", target.encode(), has_metadata_header=True)
     got = handle(asked, Subject(parse_vm("web-1", fields), catalog()), RECORDED_S)
     assert isinstance(got, Refusal | PendingDocument)
     return got
@@ -126,7 +126,7 @@ def test_every_cloud_has_its_domain(cloud: str, domain: str) -> None:
 
 
 def test_the_body_is_documented_and_holds_for_a_second() -> None:
-    asked = query("GET", b"/metadata/attested/document", has_metadata_header=True)
+    asked = parse_query("GET", b"/metadata/attested/document", has_metadata_header=True)
     got = resume(asked, need("2021-02-01"), Signature("MII=", 300.5), 0)
     assert isinstance(got, Response)
     assert got.body == b'{"encoding":"pkcs7","signature":"MII="}'

@@ -7,7 +7,7 @@ import pytest
 from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.checks import check
 from openimds.protocol.handle import Subject, handle
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response, refuse, throttled
 from openimds.vm.types import Vm
 
@@ -17,13 +17,13 @@ NOW_S = 1_795_377_286.0
 
 
 def say(target: str, method: str = "GET", about: Subject = SUBJECT) -> Response | Refusal:
-    reply = handle(query(method, target.encode(), has_metadata_header=True), about, NOW_S)
+    reply = handle(parse_query(method, target.encode(), has_metadata_header=True), about, NOW_S)
     assert isinstance(reply, Response | Refusal)
     return reply
 
 
 def test_the_first_check_that_refuses_wins() -> None:
-    asked = query("PUT", b"/metadata/instance?x=1&x=2", is_forwarded=True)
+    asked = parse_query("PUT", b"/metadata/instance?x=1&x=2", is_forwarded=True)
     refusals = []
     for better in ({"method": "GET"}, {"has_metadata_header": True}, {"is_forwarded": False}):
         found = check(asked, TODAY)
@@ -90,7 +90,7 @@ def test_blanks_are_filled_as_json() -> None:
 def test_a_classic_vm_has_no_compute() -> None:
     classic = Subject(Vm("web-1", classic=True), TODAY)
     reply = say("/metadata/instance/compute?api-version=2021-02-01", about=classic)
-    assert reply == refuse("not_found", query("GET", b"/metadata/instance/compute"))
+    assert reply == refuse("not_found", parse_query("GET", b"/metadata/instance/compute"))
 
 
 def test_the_root_is_one_step_above_the_instance() -> None:
@@ -117,5 +117,5 @@ def test_the_root_is_one_step_above_the_instance() -> None:
     ],
 )
 def test_a_throttled_query_has_the_body_of_its_category(target: str, body: bytes) -> None:
-    reply = throttled(query("GET", target.encode()))
+    reply = throttled(parse_query("GET", target.encode()))
     assert (reply.row.status, reply.body) == (429, body)

@@ -13,7 +13,7 @@ from openimds.protocol.pending import (
     PendingApproval,
     PendingEventsDocument,
 )
-from openimds.protocol.request import Query, query
+from openimds.protocol.request import Query, parse_query
 from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response
 from openimds.vm.fleet_file import parse_fleet
 
@@ -23,7 +23,7 @@ ID = "51941B56-8080-45AC-81AE-8BDA818F5958"
 
 
 def asked(target: str, method: str = "GET", body: bytes = b"", *, has_header: bool = True) -> Query:
-    return query(method, target.encode(), has_metadata_header=has_header, body=body)
+    return parse_query(method, target.encode(), has_metadata_header=has_header, body=body)
 
 
 def say(one: Query, **vm: object) -> Response | Refusal | Pending:

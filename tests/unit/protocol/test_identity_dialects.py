@@ -9,7 +9,7 @@ from openimds.protocol.pending import (
     AccessToken,
     Failed,
 )
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from tests.unit.protocol.queries import (
     APP,
     ENDS_S,
@@ -194,7 +194,7 @@ def test_a_form_adds_to_the_query() -> None:
 
 
 def test_a_body_is_no_form_elsewhere() -> None:
-    asked = query("GET", b"/metadata/instance?api-version=2021-02-01", body=b"format=text")
+    asked = parse_query("GET", b"/metadata/instance?api-version=2021-02-01", body=b"format=text")
     assert asked.parameters == {"api-version": "2021-02-01"}
 
 

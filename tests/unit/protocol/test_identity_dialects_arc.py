@@ -11,7 +11,7 @@ from openimds.protocol.pending import (
     Challenge,
     PendingChallenge,
 )
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from tests.unit.protocol.queries import (
     ALL,
     APP,
@@ -92,14 +92,14 @@ def test_arc_lists_its_own_versions() -> None:
 
 @pytest.mark.parametrize("path", [row.path for row in ENDPOINTS if row.setting])
 def test_a_path_without_its_setting_is_unknown(path: str) -> None:
-    asked = query("GET", path.encode(), has_metadata_header=True)
+    asked = parse_query("GET", path.encode(), has_metadata_header=True)
     root = path.rpartition("/")[0]
-    other = query("GET", f"{root}/xyz".encode(), has_metadata_header=True)
+    other = parse_query("GET", f"{root}/xyz".encode(), has_metadata_header=True)
     assert asked.endpoint is other.endpoint is None
     assert asked.category == other.category
-    assert query("GET", path.encode(), extras=ALL).endpoint is not None
+    assert parse_query("GET", path.encode(), extras=ALL).endpoint is not None
 
 
 @pytest.mark.parametrize("path", ["/msi", "/msi/x", "/oauth2/v2.0", "/arc/x"])
 def test_paths_beside_them_stay_unknown(path: str) -> None:
-    assert query("GET", path.encode(), extras=ALL).category.key == "general"
+    assert parse_query("GET", path.encode(), extras=ALL).category.key == "general"

@@ -7,7 +7,7 @@ import pytest
 
 from openimds.facts.versions import catalog
 from openimds.protocol.handle import Subject, handle
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import parse_vm
 
@@ -24,7 +24,7 @@ DOCUMENTED = (
 
 def ask(balancer: Any, more: str = "", **keys: Any) -> Response | Refusal:
     one = parse_vm("web-1", {"loadBalancer": balancer, **keys} if balancer is not None else keys)
-    asked = query("GET", (TARGET + more).encode(), has_metadata_header=True)
+    asked = parse_query("GET", (TARGET + more).encode(), has_metadata_header=True)
     got = handle(asked, Subject(one, catalog()), 0)
     assert isinstance(got, Response | Refusal)
     return got

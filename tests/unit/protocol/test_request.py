@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.protocol.request import category_of, query
+from openimds.protocol.request import category_of, parse_query
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from openimds.protocol.request import category_of, query
 def test_a_target_finds_its_endpoint(
     target: bytes, key: str | None, route: tuple[str, ...]
 ) -> None:
-    found = query("GET", target)
+    found = parse_query("GET", target)
     assert (found.endpoint.key if found.endpoint else None, found.route) == (key, route)
 
 
@@ -53,7 +53,7 @@ def test_a_target_finds_its_endpoint(
 def test_a_target_has_its_parameters(
     target: bytes, parameters: dict[str, str], has_duplicates: bool
 ) -> None:
-    found = query("GET", target)
+    found = parse_query("GET", target)
     assert (found.parameters, found.has_duplicates) == (parameters, has_duplicates)
     assert found.endpoint is not None
     assert found.endpoint.key == "root"
@@ -76,6 +76,6 @@ def test_an_unknown_path_still_has_a_category(path: str, category: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_make_a_query(target: bytes) -> None:
-    found = query("GET", target)
+    found = parse_query("GET", target)
     assert found.endpoint is None or found.endpoint in ENDPOINTS
     assert all(name == name.lower() for name in found.parameters)

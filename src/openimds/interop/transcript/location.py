@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from openimds.facts.document import OLD_NAMES
 from openimds.interop.transcript.json_scan import Steps
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.vm.schema_tree import Group, Leaf, Node, newest_tree, nodes
 
 INSTANCE, VERSIONS, ATTESTED = "instance", "versions", "attested"
@@ -33,7 +33,7 @@ class Location(Struct, frozen=True):
 
 def locate(target: str) -> Location:
     """Return the location of a target, parsed as IMDS parses it."""
-    parsed = query("GET", target.encode())
+    parsed = parse_query("GET", target.encode())
     steps = tuple(int(step) if step.isdecimal() else step for step in parsed.route)
     return Location(
         parsed.endpoint.key if parsed.endpoint else "",

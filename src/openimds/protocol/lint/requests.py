@@ -8,7 +8,7 @@ from msgspec import Struct
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.faults import EFFECTS, EffectMode
 from openimds.facts.refusals import refusal_row
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.request_log import Record
 
 _SUBSTITUTES = frozenset(key for key, row in EFFECTS.items() if row.mode is not EffectMode.DELIVERY)
@@ -56,7 +56,7 @@ Check: TypeAlias = Callable[[Sequence[LintedRequest]], Iterator[Example]]
 
 def parse_record(record: Record) -> LintedRequest:
     """Parse the request of a record, as a server with every optional endpoint would."""
-    parsed = query(record.method, record.target.encode("latin-1", "replace"), extras=_EXTRAS)
+    parsed = parse_query(record.method, record.target.encode("latin-1", "replace"), extras=_EXTRAS)
     return LintedRequest(
         record,
         parsed.path.removesuffix("/").lower(),

@@ -7,11 +7,11 @@ import pytest
 
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from tests.unit.admin.setup import AdminServer, with_server
 
 GONE = {"effect": "status", "status": 410}
-ASKED = query("GET", b"/metadata/instance?api-version=2021-02-01")
+ASKED = parse_query("GET", b"/metadata/instance?api-version=2021-02-01")
 
 
 async def listed(server: AdminServer) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import MemoryStore
 from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import PendingToken
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
 from tests.unit.admin.setup import AdminServer, with_server
@@ -63,7 +63,7 @@ def test_identities_of_a_vm_have_the_ids_of_its_tokens(tmp_path: Path) -> None:
             "forged": False,
         }
         target = b"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a.b"
-        asked = query("GET", target, has_metadata_header=True)
+        asked = parse_query("GET", target, has_metadata_header=True)
         need = handle(asked, Subject(parse_vm("web-1", BOTH), catalog()), server.now_s)
         assert isinstance(need, PendingToken)
         assert system == {

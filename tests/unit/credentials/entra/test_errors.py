@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from openimds.credentials.entra.client import QUIET_S, redacted
 from openimds.credentials.keys.files import KeyFileError
 from openimds.protocol.pending import AccessToken, Failed
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.protocol.response import refuse
 from tests.unit.credentials.entra.directory import NOW_S, PENDING, EntraSetup, a_token, run_async
 
 TOO_LONG_S = 30
-QUERY = query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
+QUERY = parse_query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
 TRACE, CORRELATION = (f"{digit * 8}-aaaa-4bbb-8ccc-0123456789ab" for digit in "45")
 UNKNOWN = (
     "AADSTS500011: The resource principal named https://vault.azure.net was not found in the "

@@ -17,7 +17,7 @@ from openimds.credentials.pki.verify import verify
 from openimds.credentials.worker import Worker
 from openimds.protocol.attested_document import pending_document
 from openimds.protocol.pending import Failed, PendingDocument, Signature
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from openimds.vm.defaults import complete
 from openimds.vm.fleet_file import parse_vm
 
@@ -28,7 +28,7 @@ URL = "http://127.0.0.1:8171"
 def wanted(more: str = "", version: str = "2021-02-01", **attested: Any) -> PendingDocument:
     web = parse_vm("web-1", {"attested": attested} if attested else {})
     target = f"/metadata/attested/document?api-version={version}{more}"
-    pending = pending_document(query("GET", target.encode()), web)
+    pending = pending_document(parse_query("GET", target.encode()), web)
     assert isinstance(pending, PendingDocument)
     return pending
 

@@ -18,7 +18,7 @@ from openimds.interop.capture.plan import (
     versions_of,
 )
 from openimds.interop.capture.question import OPTIONS
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 from tests.support.transcripts import (
     a_document,
     a_transcript,
@@ -43,7 +43,7 @@ def test_room_exports_its_public_names() -> None:
 
 @pytest.mark.parametrize("asked", EVERYTHING, ids=lambda one: f"{one.question}-{one.version}")
 def test_no_question_asks_for_a_token_or_approves(asked: capture.PlannedQuestion) -> None:
-    found = query(asked.request.method, asked.request.target.encode())
+    found = parse_query(asked.request.method, asked.request.target.encode())
     assert found.category.key in {"general", "loadbalancer"}
     is_events = "scheduledevents" in asked.request.target.lower()
     assert asked.request.method == "GET" or not is_events

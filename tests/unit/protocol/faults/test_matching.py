@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.matching import is_active, is_hit, matches, noise
-from openimds.protocol.request import query
+from openimds.protocol.request import parse_query
 
 INSTANCE = "/metadata/instance/compute?api-version=2021-02-01"
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01"
@@ -85,7 +85,7 @@ def test_probability_is_about_the_share_of_hits(chance: float, seed: str) -> Non
 def test_request_matches_if_every_matcher_matches(
     members: dict[str, str], target: str, expected: bool
 ) -> None:
-    assert matches(reset(**members), query("GET", target.encode())) is expected
+    assert matches(reset(**members), parse_query("GET", target.encode())) is expected
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_request_matches_if_every_matcher_matches(
     ],
 )
 def test_effect_matches_only_its_endpoints(effect: str, target: str, expected: bool) -> None:
-    assert matches(FaultSpec(effect), query("GET", target.encode())) is expected
+    assert matches(FaultSpec(effect), parse_query("GET", target.encode())) is expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from openimds.protocol.faults.input import read_fault
 from openimds.protocol.faults.substitute import Reply, substitute
 from openimds.protocol.handle import Subject
 from openimds.protocol.pending import Pending, PendingChallenge, PendingDocument, PendingToken
-from openimds.protocol.request import Query, query
+from openimds.protocol.request import Query, parse_query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import parse_vm
 
@@ -33,7 +33,7 @@ WEB = parse_vm(
 
 def queried(target: str, method: str = "GET", **more: Any) -> Query:
     options = {"has_metadata_header": True, **more}
-    return query(method, target.encode(), **options)
+    return parse_query(method, target.encode(), **options)
 
 
 def about_web() -> Subject:
@@ -84,7 +84,7 @@ def test_status_has_the_body_of_its_category(target: str, category: str, status:
 def test_status_precedes_every_request_check() -> None:
     """An IMDS under update checks nothing, not even the missing header."""
     (spec,) = read_fault({"effect": "status", "status": 410})
-    bare = query("PUT", b"/metadata/instance")
+    bare = parse_query("PUT", b"/metadata/instance")
     assert refusal(substitute(Fault(spec, "web", 1), bare, about_web(), NOW_S))[0] == 410
 
 
