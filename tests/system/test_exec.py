@@ -1,4 +1,4 @@
-"""openimds exec by an ordinary user: the real address, and nothing left of it."""
+"""openimds exec by an ordinary user: the real address, streams, signals, no traces."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cells import CURL, NAME, URL, Place, namespaces, place, until
+from tests.system.sandboxes import CURL, NAME, URL, Place, namespaces, place, until
 
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]
@@ -21,7 +21,7 @@ setsid sleep 300 &
 (sleep 300 &)
 echo up
 """
-TELLING = """
+REPORTING = """
 import signal, sys
 waited_for = [signal.Signals[name] for name in sys.argv[1:]]
 signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
@@ -45,29 +45,29 @@ def test_curl_gets_the_document_at_the_real_address(place: Place) -> None:
     assert json.loads(body)["compute"]["name"] == "vm-1"
 
 
-def test_two_at_the_same_time_leave_nothing_behind(place: Place) -> None:
+def test_concurrent_runs_leave_no_traces(place: Place) -> None:
     devices, files = socket.if_nameindex(), place.files()
     assert place.processes() == set()
     waiting = f"read go && {' '.join(CURL)} '{NAME}'"
     runs = [place.start("--", "sh", "-c", f"echo up; {waiting}") for _ in range(2)]
-    for one in runs:
-        assert one.stdout
-        assert one.stdout.readline() == "up\n"
-    made = namespaces(place.processes()) - namespaces({one.pid for one in runs})
-    # A warden, a server, a first process and a shell each.
+    for running in runs:
+        assert running.stdout
+        assert running.stdout.readline() == "up\n"
+    made = namespaces(place.processes()) - namespaces({running.pid for running in runs})
+    # A supervisor, a server, an init process and a shell each.
     assert len(place.processes()) == 2 * 4
-    # Of network, processes, mounts, and users where an ordinary one is.
+    # Of network, processes, mounts, and users.
     assert len(made) == 2 * 4
     assert socket.if_nameindex() == devices
-    assert [one.communicate("go\n", timeout=60) for one in runs] == [("vm-1", "")] * 2
-    assert [one.returncode for one in runs] == [0, 0]
+    assert [running.communicate("go\n", timeout=60) for running in runs] == [("vm-1", "")] * 2
+    assert [running.returncode for running in runs] == [0, 0]
     assert place.processes() == set()
     assert namespaces() & made == set()
     assert (socket.if_nameindex(), place.files()) == (devices, files)
 
 
-@pytest.mark.parametrize("ends", ["COMMAND", "the warden is killed", "the server is killed"])
-def test_what_runs_in_the_background_ends_too(ends: str, place: Place) -> None:
+@pytest.mark.parametrize("ends", ["COMMAND", "the supervisor is killed", "the server is killed"])
+def test_background_processes_end_with_the_sandbox(ends: str, place: Place) -> None:
     devices, files = socket.if_nameindex(), place.files()
     running = place.start("--", "sh", "-c", f"{BACKGROUND} read go")
     assert running.stdout
@@ -75,23 +75,24 @@ def test_what_runs_in_the_background_ends_too(ends: str, place: Place) -> None:
     made = namespaces(place.processes()) - namespaces({running.pid})
     assert made
     until(lambda: [*map(_name, place.processes())].count("sleep") == 3)
-    if ends == "the warden is killed":
+    if ends == "the supervisor is killed":
         running.kill()
     else:
         if ends == "the server is killed":
-            leaders = {one for one in place.processes() if os.getsid(one) == one}
-            (server,) = (one for one in leaders if _name(one) != "sleep")
+            leaders = {pid for pid in place.processes() if os.getsid(pid) == pid}
+            (server,) = (pid for pid in leaders if _name(pid) != "sleep")
             os.kill(server, signal.SIGKILL)
             assert running.stderr
-            said = running.stderr.readline()
-            assert said == "openimds: the server has ended, and nobody answers any more.\n"
+            assert running.stderr.readline() == (
+                "openimds: the server has ended: requests of COMMAND get no response.\n"
+            )
         assert running.communicate("go\n", timeout=60) == ("", "")
-        # Nothing to wait for: the kernel ends what is in a cell before its first process is gone.
+        # The kernel ends all processes of a sandbox before its init process is gone.
         assert place.processes() == set()
     until(lambda: not place.processes())
     until(lambda: not namespaces() & made)
     running.communicate(timeout=60)
-    assert running.returncode == (-signal.SIGKILL if ends == "the warden is killed" else 0)
+    assert running.returncode == (-signal.SIGKILL if ends == "the supervisor is killed" else 0)
     assert (socket.if_nameindex(), place.files()) == (devices, files)
 
 
@@ -100,25 +101,25 @@ def _name(process: int) -> str:
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 255])
-def test_the_exit_code_is_that_of_the_command(code: int, place: Place) -> None:
+def test_exit_code_is_that_of_the_command(code: int, place: Place) -> None:
     got = place.run("--", "sh", "-c", f"exit {code}")
     assert (got.returncode, got.stdout, got.stderr) == (code, "", "")
 
 
-def test_it_is_so_for_a_parent_that_ignores_the_end_of_children(place: Place) -> None:
+def test_exit_code_survives_a_parent_that_ignores_sigchld(place: Place) -> None:
     got = place.run("--", "sh", "-c", "exit 7", instead=(sys.executable, "-c", IGNORING))
     assert (got.returncode, got.stdout, got.stderr) == (7, "", "")
 
 
-def test_a_command_that_dies_of_a_signal_is_died_after(place: Place) -> None:
+def test_exec_ends_by_the_signal_of_the_command(place: Place) -> None:
     files = place.files()
     got = place.run("--", "sh", "-c", "ulimit -c unlimited; kill -s SEGV $$")
     assert (got.returncode, got.stderr) == (-signal.SIGSEGV, "")
-    assert {one.name for one in place.files() - files} <= {"core"}  # The command's, and no other.
+    assert {path.name for path in place.files() - files} <= {"core"}  # The core of COMMAND only.
 
 
 @pytest.mark.parametrize(
-    "name, code, says",
+    "name, code, reason",
     [
         ("no-such-command", 127, "no such command"),
         ("./no-such-file", 127, "no such command"),
@@ -126,16 +127,16 @@ def test_a_command_that_dies_of_a_signal_is_died_after(place: Place) -> None:
         ("/etc", 126, "permission denied"),
     ],
 )
-def test_what_cannot_be_run_is_told_as_a_shell_does(
-    name: str, code: int, says: str, place: Place
+def test_command_that_cannot_run_fails_as_in_a_shell(
+    name: str, code: int, reason: str, place: Place
 ) -> None:
     got = place.run("--", name)
-    assert (got.returncode, got.stdout, got.stderr) == (code, "", f"openimds: {name}: {says}\n")
+    assert (got.returncode, got.stdout, got.stderr) == (code, "", f"openimds: {name}: {reason}\n")
 
 
-def test_signals_are_passed_on_to_the_command_once_each(place: Place) -> None:
+def test_signals_are_forwarded_to_the_command_once(place: Place) -> None:
     names = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
-    running = place.start("--", place.user.python, "-c", TELLING, *names, "SIGALRM")
+    running = place.start("--", place.user.python, "-c", REPORTING, *names, "SIGALRM")
     assert running.stdout
     assert running.stdout.readline() == "up\n"
     for name in names:
@@ -147,7 +148,7 @@ def test_signals_are_passed_on_to_the_command_once_each(place: Place) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_signal_that_ends_the_command_ends_all(number: signal.Signals, place: Place) -> None:
+def test_signal_that_ends_the_command_ends_all(number: signal.Signals, place: Place) -> None:
     running = place.start("--", "sh", "-c", "echo up; exec sleep 300")
     assert running.stdout
     assert running.stdout.readline() == "up\n"
@@ -157,8 +158,8 @@ def test_a_signal_that_ends_the_command_ends_all(number: signal.Signals, place: 
     running.communicate()
 
 
-def test_a_signal_before_the_command_is_there_ends_what_was_begun(place: Place) -> None:
-    # What never ends keeps the server from being ready.
+def test_signal_before_the_command_ends_the_start(place: Place) -> None:
+    # Reading a pipe without a writer keeps the server from being ready.
     os.mkfifo(place.folder / "hook.toml", 0o666)
     running = place.start("--scenario", "hook.toml", "--", "true")
     until(lambda: len(place.processes()) > 0)
@@ -168,33 +169,33 @@ def test_a_signal_before_the_command_is_there_ends_what_was_begun(place: Place) 
     assert place.processes() == set()
 
 
-def test_streams_are_the_commands_own(place: Place) -> None:
+def test_command_has_the_users_streams(place: Place) -> None:
     got = place.run(
-        "--", "sh", "-c", "cat; echo said >&2; ls /proc/self/fd | wc -l", said="one\ntwo\n"
+        "--", "sh", "-c", "cat; echo error >&2; ls /proc/self/fd | wc -l", text="one\ntwo\n"
     )
-    # Three streams, and the folder that ls looks into.
-    assert (got.stdout, got.stderr) == ("one\ntwo\n4\n", "said\n")
+    # Three streams, and the folder that ls lists.
+    assert (got.stdout, got.stderr) == ("one\ntwo\n4\n", "error\n")
 
 
-def test_a_descriptor_of_the_users_own_is_passed_on(place: Place) -> None:
-    hears, speaks = os.pipe()
+def test_command_inherits_descriptors_of_the_user(place: Place) -> None:
+    reader, writer = os.pipe()
     running = subprocess.Popen(
-        [*place.openimds, "exec", "--", "bash", "-c", f"echo there >&{speaks}"],
-        pass_fds=[speaks],
+        [*place.openimds, "exec", "--", "bash", "-c", f"echo there >&{writer}"],
+        pass_fds=[writer],
         env=place.environment(),
         cwd=place.folder,
     )
-    os.close(speaks)
-    with os.fdopen(hears) as heard:
-        assert heard.read() == "there\n"
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert pipe.read() == "there\n"
     assert running.wait(60) == 0
 
 
-def test_the_command_is_whom_it_was_and_may_do_no_more(place: Place) -> None:
-    asked = "id -u; id -g; grep CapEff /proc/self/status; pwd; umask; ulimit -Sn"
-    inside = place.run("--", "sh", "-c", asked).stdout.splitlines()
+def test_command_has_the_users_ids_and_no_capabilities(place: Place) -> None:
+    script = "id -u; id -g; grep CapEff /proc/self/status; pwd; umask; ulimit -Sn"
+    inside = place.run("--", "sh", "-c", script).stdout.splitlines()
     outside = subprocess.run(
-        [*place.user.become, "sh", "-c", asked],
+        [*place.user.become, "sh", "-c", script],
         capture_output=True,
         text=True,
         cwd=place.folder,
@@ -205,16 +206,15 @@ def test_the_command_is_whom_it_was_and_may_do_no_more(place: Place) -> None:
     assert inside[2] == "CapEff:\t0000000000000000"
 
 
-def test_there_is_nothing_else_in_the_network(place: Place) -> None:
+def test_sandbox_network_has_only_loopback(place: Place) -> None:
     got = place.run("--", "cat", "/proc/net/dev", "/proc/net/route")
     devices = [line.split(":")[0].strip() for line in got.stdout.splitlines() if ":" in line]
     assert devices == ["lo"]
     assert len(got.stdout.splitlines()) == 2 + 1 + 1  # Two heads, lo, and no route.
 
 
-def test_a_proxy_of_the_machine_is_not_asked(place: Place) -> None:
-    asked = [*CURL, NAME]
-    got = place.run("--", *asked, http_proxy="http://127.0.0.1:9", no_proxy="example.org")
+def test_proxy_of_the_machine_is_bypassed(place: Place) -> None:
+    got = place.run("--", *CURL, NAME, http_proxy="http://127.0.0.1:9", no_proxy="example.org")
     assert (got.returncode, got.stdout, got.stderr) == (0, "vm-1", "")
     shown = place.run("--", "sh", "-c", "echo $no_proxy; echo $NO_PROXY", no_proxy="example.org")
     assert shown.stdout == "example.org\n\n"

@@ -1,4 +1,4 @@
-"""openimds exec with a fleet: which VM it is, several at once, and the admin API inside."""
+"""openimds exec with a fleet: the choice of VMs, several at once, the admin API."""
 
 import json
 import re
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cells import CURL, NAME, Place, place, until
+from tests.system.sandboxes import CURL, NAME, Place, place, until
 
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
 FLEET = {
     "vms": {
-        # What it would listen to elsewhere is nobody's business in a cell.
+        # Listeners of the fleet are not opened in a sandbox.
         "web-1": {"availabilitySet": "web", "reach": {"listen": ["127.0.0.1:1"]}},
         "web-2": {"availabilitySet": "web"},
         "db-1": {"identities": {"system": True}},
@@ -30,12 +30,12 @@ def fleet(place: Place) -> Path:
     return path
 
 
-def test_the_named_vm_answers(place: Place, fleet: Path) -> None:
+def test_named_vm_answers(place: Place, fleet: Path) -> None:
     got = place.run("--fleet", "fleet.json", "--vm", "web-2", "--", *CURL, NAME)
     assert (got.returncode, got.stdout, got.stderr) == (0, "web-2", "")
 
 
-def test_the_only_vm_need_not_be_named_and_stays_the_one(place: Place, fleet: Path) -> None:
+def test_only_vm_is_the_default_and_stays_it(place: Place, fleet: Path) -> None:
     fleet.write_text('{"vms": {"lone-1": {}}}')
     (place.folder / "more.json").write_text('{"vms": {"lone-2": {}}}')
     more = f"{place.inside} vm put more.json >&2"
@@ -46,7 +46,7 @@ def test_the_only_vm_need_not_be_named_and_stays_the_one(place: Place, fleet: Pa
 
 
 @pytest.mark.parametrize(
-    "arguments, says",
+    "arguments, message",
     [
         (
             [],
@@ -62,15 +62,15 @@ def test_the_only_vm_need_not_be_named_and_stays_the_one(place: Place, fleet: Pa
     ],
     ids=["none", "an unknown one"],
 )
-def test_which_vm_it_is_has_to_be_said(
-    arguments: list[str], says: str, place: Place, fleet: Path
+def test_missing_or_unknown_vm_is_refused(
+    arguments: list[str], message: str, place: Place, fleet: Path
 ) -> None:
     got = place.run("--fleet", "fleet.json", *arguments, "--", "true")
-    assert (got.returncode, got.stdout, got.stderr) == (2, "", f"openimds: --vm: saw {says}\n")
+    assert (got.returncode, got.stdout, got.stderr) == (2, "", f"openimds: --vm: saw {message}\n")
 
 
-def test_several_run_at_once_against_one_server(place: Place, fleet: Path) -> None:
-    # Each waits for an event that only the other one schedules.
+def test_several_vms_run_at_once_with_one_server(place: Place, fleet: Path) -> None:
+    # Each waits for an event that another one schedules.
     script = f"""
         {ASK}; echo " is $OPENIMDS_VM"
         [ $OPENIMDS_VM = db-1 ] || {{
@@ -99,8 +99,8 @@ def test_several_run_at_once_against_one_server(place: Place, fleet: Path) -> No
     ]
 
 
-def test_lines_of_several_are_not_mixed(place: Place, fleet: Path) -> None:
-    # In pieces, so that they would be.
+def test_lines_of_several_vms_are_not_mixed(place: Place, fleet: Path) -> None:
+    # Written in pieces, so that unbuffered lines would mix.
     script = (
         "for i in $(seq 300); do printf '%s ' $OPENIMDS_VM; printf '%s\\n' $i; done; printf end"
     )
@@ -110,12 +110,12 @@ def test_lines_of_several_are_not_mixed(place: Place, fleet: Path) -> None:
     lines = got.stdout.splitlines()
     for name in ("web-1", "web-2"):
         own = [line for line in lines if line.startswith(f"{name}| ")]
-        said = [*(f"{name}| {name} {i}" for i in range(1, 301)), f"{name}| end"]
-        assert own == said
+        expected = [*(f"{name}| {name} {i}" for i in range(1, 301)), f"{name}| end"]
+        assert own == expected
     assert len(lines) == 2 * 301
 
 
-def test_the_code_is_that_of_the_first_that_fails(place: Place, fleet: Path) -> None:
+def test_exit_code_is_that_of_the_first_failure(place: Place, fleet: Path) -> None:
     wait = f"until [ -e {place.folder}/over ]; do sleep 0.02; done"
     script = f"""
         case $OPENIMDS_VM in
@@ -127,13 +127,13 @@ def test_the_code_is_that_of_the_first_that_fails(place: Place, fleet: Path) -> 
     names = [word for name in ("web-1", "web-2", "db-1") for word in ("--vm", name)]
     running = place.start("--fleet", "fleet.json", *names, "--", "sh", "-c", script)
     assert running.stderr
-    assert running.stderr.readline() == "openimds: web-2: ended with 5.\n"
+    assert running.stderr.readline() == "openimds: web-2: COMMAND exited with 5.\n"
     (place.folder / "over").touch()
-    assert running.communicate(timeout=60) == ("", "openimds: web-1: ended with 4.\n")
+    assert running.communicate(timeout=60) == ("", "openimds: web-1: COMMAND exited with 4.\n")
     assert running.returncode == 5
 
 
-def test_a_signal_reaches_all_of_several(place: Place, fleet: Path) -> None:
+def test_signal_reaches_the_commands_of_all_vms(place: Place, fleet: Path) -> None:
     names = ("--vm", "web-1", "--vm", "web-2")
     script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"
     running = place.start("--fleet", "fleet.json", *names, "--", "sh", "-c", script)
@@ -141,12 +141,12 @@ def test_a_signal_reaches_all_of_several(place: Place, fleet: Path) -> None:
     up = {running.stdout.readline() for _ in range(2)}
     assert up == {"web-1| up\n", "web-2| up\n"}
     running.send_signal(signal.SIGTERM)
-    out, said = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=60)
     assert sorted(out.splitlines()) == ["web-1| bye", "web-2| bye"]
-    assert (running.returncode, said) == (0, "")
+    assert (running.returncode, err) == (0, "")
 
 
-def test_a_reader_that_goes_away_is_heard_of(place: Place, fleet: Path) -> None:
+def test_closed_stdout_ends_the_commands(place: Place, fleet: Path) -> None:
     names = ("--vm", "web-1", "--vm", "web-2")
     running = place.start("--fleet", "fleet.json", *names, "--", "yes")
     assert running.stdout
@@ -156,7 +156,7 @@ def test_a_reader_that_goes_away_is_heard_of(place: Place, fleet: Path) -> None:
     until(lambda: not place.processes())
 
 
-def test_the_admin_api_is_the_commands_and_nothing_is_kept(place: Place, fleet: Path) -> None:
+def test_admin_api_is_available_inside_and_leaves_no_files(place: Place, fleet: Path) -> None:
     script = f"""
         {place.inside} vm list --json | grep -c '"name"' ; {place.inside} attest ca | head -1
         echo $OPENIMDS_ADMIN; stat -Lc %a $OPENIMDS_TOKEN_FILE; {place.inside} token rotate
@@ -172,44 +172,44 @@ def test_the_admin_api_is_the_commands_and_nothing_is_kept(place: Place, fleet: 
     assert place.files() == files
 
 
-def test_without_an_admin_api_there_is_no_token_either(place: Place) -> None:
+def test_without_admin_api_there_is_no_token(place: Place) -> None:
     script = "env | grep ^OPENIMDS_; ls -l /proc/1/fd | grep -c admin-token; curl -s 127.0.0.1:8170"
     got = place.run("--admin", "none", "--public", "none", "--", "sh", "-c", script)
-    assert got.returncode == 7  # curl's: nobody listens.
+    assert got.returncode == 7  # The code of curl for a closed port.
     assert got.stdout == "OPENIMDS_VM=vm-1\n0\n"
 
 
-def test_a_state_directory_goes_on_and_its_vms_can_be_named(place: Place) -> None:
+def test_state_directory_persists_and_names_its_vms(place: Place) -> None:
     (place.folder / "vm.json").write_text('{"vms": {"made-1": {}, "made-2": {}}}')
-    kept = ("--state", "kept")
-    made = place.run(*kept, "--", "sh", "-c", f"{place.inside} vm put vm.json")
+    state = ("--state", "kept")
+    made = place.run(*state, "--", "sh", "-c", f"{place.inside} vm put vm.json")
     assert made.returncode == 0, made.stderr
     got = place.run(
-        *kept, "--vm", "made-1", "--", "sh", "-c", f"{ASK}; echo; cat $OPENIMDS_TOKEN_FILE"
+        *state, "--vm", "made-1", "--", "sh", "-c", f"{ASK}; echo; cat $OPENIMDS_TOKEN_FILE"
     )
     assert got.returncode == 0, got.stderr
     name, token = got.stdout.splitlines()
     assert name == "made-1"
     assert token == (place.folder / "kept" / "admin-token").read_text().strip()
-    several = place.run(*kept, "--", "true")
+    several = place.run(*state, "--", "true")
     assert re.search(r"--vm: saw no name for a fleet of 2 VMs", several.stderr), several.stderr
 
 
 @pytest.mark.parametrize(
-    "arguments, code, says",
+    "arguments, code, message",
     [
         (["--fleet", "none.yaml"], 2, "openimds: none.yaml: saw no such file or directory, "),
-        (["--admin", "192.0.2.1:8170"], 1, "openimds: 192.0.2.1:8170 cannot be had beside COMMAND"),
+        (["--admin", "192.0.2.1:8170"], 1, "openimds: cannot listen on 192.0.2.1:8170 in the san"),
         (["--entra", "az", "--attest-key", "k"], 2, "openimds: attest_key: saw no attest_cert"),
-        (["--admin", "169.254.169.254:80"], 1, "openimds: 169.254.169.254:80 cannot be had"),
+        (["--admin", "169.254.169.254:80"], 1, "openimds: cannot listen on 169.254.169.254:80 in"),
         (["--admin", "unix:/tmp/x"], 2, 'openimds: admin: saw "unix:/tmp/x", expected HOST:PORT'),
     ],
 )
-def test_what_cannot_be_served_is_said_and_nothing_is_run(
-    arguments: list[str], code: int, says: str, place: Place
+def test_configuration_error_runs_no_command(
+    arguments: list[str], code: int, message: str, place: Place
 ) -> None:
     got = place.run(*arguments, "--", "echo", "it ran")
     assert (got.returncode, got.stdout) == (code, "")
-    assert got.stderr.startswith(says)
+    assert got.stderr.startswith(message)
     assert got.stderr.count("\n") == 1
     assert place.processes() == set()

@@ -1,4 +1,4 @@
-"""openimds exec --net host, on a machine that is made for it and whose traffic stays in it."""
+"""openimds exec --net host, on a simulated machine whose traffic stays in it."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.system.cells import CURL, NAME, Place, place, until
+from tests.system.sandboxes import CURL, NAME, Place, place, until
 
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]
@@ -31,7 +31,7 @@ read _ < born
 ip link set v1 netns $!
 echo > moved
 ip route add default via 10.9.9.1
-# A cloud that answers at these addresses, as the one does that this may run on.
+# A cloud that answers at these addresses, as the real machine may have one.
 ip route add 169.254.1.1/32 via 10.9.9.2
 ip route add 168.63.129.16/32 via 10.9.9.2
 "$PYTHON" -m http.server 7002 --bind 127.0.0.1 -d near > /dev/null 2>&1 &
@@ -42,30 +42,30 @@ for url in http://10.9.9.2:7001 http://127.0.0.1:7002; do
     until curl -s -o /dev/null $url; do kill -0 $! || exit 1; sleep 0.02; done
 done
 """
-"""It is 10.9.9.9; another is 10.9.9.2, and far.example, as a name server on its loopback says."""
+"""The machine is 10.9.9.9; 10.9.9.2 is another, far.example for its name server."""
 NAMES = """
 import socket
-asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-asked.bind(("127.0.0.53", 53))
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.53", 53))
 while True:
-    query, who = asked.recvfrom(512)
+    query, client = server.recvfrom(512)
     end = query.index(0, 12) + 5
     is_ipv4 = query[end - 4 : end - 2] == bytes([0, 1])
     answer = bytes([192, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 9, 9, 2]) if is_ipv4 else b""
     head = query[:2] + bytes([129, 128, 0, 1, 0, is_ipv4, 0, 0, 0, 0])
-    asked.sendto(head + query[12:end] + answer, who)
+    server.sendto(head + query[12:end] + answer, client)
 """
 ORDINARY = "exec unshare -U --map-user=1000 --map-group=1000 "
 
 
 @pytest.fixture
 def machine(place: Place) -> Place:
-    """A place with what the machine is made of."""
+    """A place with the files of the machine."""
     if not shutil.which("pasta"):
         pytest.skip("pasta is not installed: apt-get install passt")
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        pytest.skip("/dev/net/tun is not for whoever runs the tests: pasta cannot work")
-    # Root of the machine is whoever runs the tests, and has no rights over others' files.
+        pytest.skip("/dev/net/tun is closed to this user: pasta cannot work")
+    # The root of the machine is this user, without rights over the files of others.
     os.chown(place.folder, os.geteuid(), -1)
     for name in ("far", "near"):
         (place.folder / name).mkdir()
@@ -75,11 +75,11 @@ def machine(place: Place) -> Place:
 
 
 def on_it(place: Place, script: str, become: str = ORDINARY) -> "subprocess.CompletedProcess[str]":
-    """Run a script on the machine, once with its root's rights and then without."""
+    """Run a script on the machine, as its root or as an ordinary user."""
     python = place.user.python
-    made = f"{MACHINE}\n{become} sh -ec '{script}'"
+    whole = f"{MACHINE}\n{become} sh -ec '{script}'"
     return subprocess.run(
-        [*ALONE, "sh", "-ec", made],
+        [*ALONE, "sh", "-ec", whole],
         capture_output=True,
         text=True,
         cwd=place.folder,
@@ -89,29 +89,29 @@ def on_it(place: Place, script: str, become: str = ORDINARY) -> "subprocess.Comp
     )
 
 
-def test_what_the_machine_reaches_is_reached_and_imds_is_still_ours(machine: Place) -> None:
-    asked = f"""
+def test_online_sandbox_reaches_the_network_and_our_imds(machine: Place) -> None:
+    script = f"""
         for url in 10.9.9.2:7001 far.example:7001 127.0.0.1:7002; do curl -sS $url/word; done
         {" ".join(CURL)} "{NAME}"; echo
         for host in 169.254.1.1 168.63.129.16; do curl -s $host; echo $?; done
     """
-    (machine.folder / "asked.sh").write_text(asked)
+    (machine.folder / "asked.sh").write_text(script)
     got = on_it(machine, "$EXEC --net host -- sh asked.sh")
     assert got.stdout.split() == ["far", "far", "near", "vm-1", "7", "7"], got.stderr
     assert (got.returncode, got.stderr) == (0, "")
 
 
-def test_root_of_a_machine_does_it_too(machine: Place) -> None:
+def test_root_can_run_an_online_sandbox(machine: Place) -> None:
     got = on_it(machine, "$EXEC --net host -- curl -sS http://far.example:7001/word", "exec")
     assert (got.returncode, got.stdout, got.stderr) == (0, "far\n", "")
 
 
-def test_nothing_of_a_cell_can_be_reached_from_outside(machine: Place) -> None:
+def test_online_sandbox_opens_no_ports_outside(machine: Place) -> None:
     (machine.folder / "inside.sh").write_text("cat /proc/net/tcp > inside; cat outside")
     script = """
         mkfifo outside
         $EXEC --net host -- sh inside.sh > /dev/null &
-        # By the time that the pipe is opened there, everything is there.
+        # The sandbox opens the pipe after everything is started.
         cat /proc/net/tcp > outside
         wait $!
         cat /proc/net/tcp
@@ -123,12 +123,12 @@ def test_nothing_of_a_cell_can_be_reached_from_outside(machine: Place) -> None:
 
 
 def ports(table: str) -> set[int]:
-    """Return the ports that are listened at, of a table of TCP in /proc."""
+    """Return the listening ports of a TCP table of /proc."""
     rows = [line.split() for line in table.splitlines()[1:]]
     return {int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A"}
 
 
-def test_the_way_out_ends_with_a_killed_warden(machine: Place) -> None:
+def test_pasta_ends_with_a_killed_supervisor(machine: Place) -> None:
     script = """
         $EXEC --net host -- sh -c "sleep 300 & echo > up; wait" &
         until [ -e up ]; do kill -0 $! || exit 1; sleep 0.02; done
@@ -143,56 +143,57 @@ def test_the_way_out_ends_with_a_killed_warden(machine: Place) -> None:
     assert before & {"passt", "pasta"}
 
 
-def test_a_machine_without_a_network_has_no_way_out(place: Place) -> None:
+def test_machine_without_a_network_is_refused(place: Place) -> None:
     if not shutil.which("pasta"):
         pytest.skip("pasta is not installed: apt-get install passt")
     got = place.run("--net", "host", "--", "echo", "it ran", instead=ALONE)
     assert (got.returncode, got.stdout) == (1, "")
-    assert got.stderr.startswith("openimds: pasta ended, and with it the way out: ")
+    assert got.stderr.startswith("openimds: pasta has ended, and with it egress: ")
     assert place.processes() == set()
 
 
-def a_pasta(place: Place, script: str) -> str:
-    """Put something else in pasta's place; return the PATH."""
+def fake_pasta(place: Place, script: str) -> str:
+    """Replace pasta with a script; return the PATH."""
     path = place.folder / "pasta"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return f"{place.folder}:/usr/bin:/bin"
 
 
-def test_what_pasta_says_last_is_the_reason(place: Place) -> None:
-    said = "echo Failed to send 30 bytes to syslog; echo No tap; echo Failed to send 1 to syslog"
-    path = a_pasta(place, f"{{ {said}; }} >&2; exit 1")
+def test_last_output_of_pasta_is_the_reason(place: Place) -> None:
+    script = "echo Failed to send 30 bytes to syslog; echo No tap; echo Failed to send 1 to syslog"
+    path = fake_pasta(place, f"{{ {script}; }} >&2; exit 1")
     got = place.run("--net", "host", "--", "echo", "it ran", PATH=path)
     assert (got.returncode, got.stdout) == (1, "")
-    assert got.stderr == "openimds: pasta ended, and with it the way out: No tap\n"
+    assert got.stderr == "openimds: pasta has ended, and with it egress: No tap\n"
     assert place.processes() == set()
 
 
-def test_a_signal_while_the_way_out_is_made_ends_what_was_begun(place: Place) -> None:
-    path = a_pasta(place, "echo > there; exec sleep 300")
+def test_signal_before_egress_ends_the_start(place: Place) -> None:
+    path = fake_pasta(place, "echo > there; exec sleep 300")
     running = place.start("--net", "host", "--", "echo", "it ran", PATH=path)
     until((place.folder / "there").exists)
-    running.send_signal(signal.SIGWINCH)  # Nobody ends of this.
+    running.send_signal(signal.SIGWINCH)  # Ignored by default.
     running.send_signal(signal.SIGTERM)
     assert running.communicate(timeout=60) == ("", "")
     assert running.returncode == -signal.SIGTERM
     assert place.processes() == set()
 
 
-def test_a_network_that_ends_too_early_is_said_to(place: Place) -> None:
-    path = a_pasta(place, "echo > there; exec sleep 300")
+def test_sandbox_that_ends_before_its_command_is_reported(place: Place) -> None:
+    path = fake_pasta(place, "echo > there; exec sleep 300")
     running = place.start("--net", "host", "--", "echo", "it ran", PATH=path)
     until((place.folder / "there").exists)
-    (first,) = (one for one in place.processes() - {running.pid} if os.getsid(one) != one)
-    os.kill(first, signal.SIGKILL)
-    said = "openimds: vm-1: its network has ended before COMMAND could begin\n"
-    assert running.communicate(timeout=60) == ("", said)
+    others = place.processes() - {running.pid}
+    (init,) = (pid for pid in others if os.getsid(pid) != pid)
+    os.kill(init, signal.SIGKILL)
+    message = "openimds: vm-1: the sandbox ended before COMMAND was started\n"
+    assert running.communicate(timeout=60) == ("", message)
     assert running.returncode == 1
     assert place.processes() == set()
 
 
-def test_without_pasta_there_is_no_way_out_and_the_package_is_named(place: Place) -> None:
+def test_missing_pasta_is_refused_with_its_package(place: Place) -> None:
     got = place.run(
         "--net", "host", "--", "echo", "it ran", PATH=str(place.folder), instead=["/usr/bin/env"]
     )

@@ -1,25 +1,29 @@
-"""A cell: a command in a network of its own, where 169.254.169.254:80 answers.
+"""A sandbox: a command in a network namespace of its own, where 169.254.169.254:80 answers.
 
-Rules of the room. The process that the user started, the warden, stays where it is. It has a server
-run in a child of its own, outside of every cell, and it has one first process in each cell:
+Rules of the room. The process that the user started becomes the supervisor and stays in the user's
+namespaces. It forks the server, which also stays outside, and one init process for each sandbox:
 
-    warden ── server                       the user's namespaces
-       └──── first ── COMMAND              the cell's: network, processes, mounts, and users
-                                           where the user is not root
-The first process makes the cell, opens the listening sockets in it and hands them out. When the
-server answers, it starts COMMAND, in the warden's process group and with the warden's streams, so
-that the terminal meets COMMAND as if nothing stood between. It passes on the signals that came to
-the warden alone, and it waits. They talk by messages over a pair of sockets (`words`).
+    supervisor ── server                   the user's namespaces
+       └───────── init ── COMMAND          the sandbox's: network, processes, mounts, and users
+                                           unless the user is root
 
-Nothing has to be cleaned up, because everything ends by itself. The first process ends with
-COMMAND, and with it, as the kernel has it, every process of the cell; the network goes when its
-last process and its last socket do. If the warden is killed, the first process sees its line close
-and ends; the server gets SIGTERM. There is no file: the token of the admin API is in memory that
-has a name only in /proc. Where /proc cannot be mounted anew, a cell has no process ids of its own,
-and the first process ends all its descendants by hand.
+The init process makes the namespaces, opens the listening sockets in them and sends the sockets to
+the supervisor. When the server is ready, it starts COMMAND in the supervisor's process group and
+with the supervisor's streams, so that the terminal talks to COMMAND directly. It forwards signals
+that were sent to the supervisor alone, and waits. Both talk by `messages` over a socket pair.
 
-The room does not know what is served, or by whom: sockets go out of it, and names of variables come
-in.
+Theory. Nothing has to be cleaned up, because everything ends by itself. The init process ends with
+COMMAND, and then the kernel ends every process of the sandbox; its network namespace disappears
+with its last process and its last socket. If the supervisor is killed, the init process sees the
+socket pair close and ends, and the server gets SIGTERM. There is no file: the token of the admin
+API is in memory and has a name only in /proc. Where /proc cannot be mounted anew, a sandbox has no
+process ids of its own, and the init process kills its descendants itself.
+
+`pasta` gives a sandbox egress to the user's network; `output_multiplexer` labels the output of
+several commands.
+
+The room refuses to know: the responses that are served, the VMs, the fleet. Sockets leave the room,
+environment variables enter it.
 """
 
 from openimds.linux.sandbox.messages import SandboxSpec

@@ -1,4 +1,4 @@
-"""The first process of a cell: makes it, opens its sockets, starts COMMAND, and waits."""
+"""The init process of a sandbox: makes it, opens its sockets, starts COMMAND, and waits."""
 
 import errno
 import os
@@ -39,50 +39,51 @@ _NOT_EXECUTABLE = 126
 _DEVICES = syscalls.NO_SUID | syscalls.NO_DEV | syscalls.NO_EXEC
 
 
-class _Unopened(Exception):  # noqa: N818 - it never leaves this module
-    """A socket cannot be opened in the cell; its text says which and why."""
+class _UnboundError(Exception):
+    """A socket cannot be opened in the sandbox; the text has the reason."""
 
 
 def run_init(
-    spec: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
+    spec: SandboxSpec, channel: socket.socket, mask: Iterable[int], *, has_own_pids: bool
 ) -> NoReturn:
-    """Make a cell in this process, which was forked for it, and end with it.
+    """Make a sandbox in this forked process, and exit when it ends.
 
-    `mask` are the signals that COMMAND shall have blocked: those that the user had.
+    `mask` are the signals to block in COMMAND: those that the user had blocked.
     """
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-        _make(spec, line, mask, has_own_pids=has_own_pids)
+        _make(spec, channel, mask, has_own_pids=has_own_pids)
     except NamespaceError as error:
-        send(line, Refused(str(error)))
-    except _Unopened as error:
-        send(line, Refused(str(error), is_final=True))
-    except BaseException as error:  # noqa: BLE001 - the warden tells it
-        send(line, Refused(f"a mistake of ours: {error!r}", is_final=True))
+        send(channel, Refused(str(error)))
+    except _UnboundError as error:
+        send(channel, Refused(str(error), is_final=True))
+    except BaseException as error:  # noqa: BLE001 - the supervisor reports it
+        text = f"internal error in the sandbox {spec.name}: {error!r}; please report it"
+        send(channel, Refused(text, is_final=True))
     finally:
         os._exit(0)
 
 
 def _make(
-    spec: SandboxSpec, line: socket.socket, mask: Iterable[int], *, has_own_pids: bool
+    spec: SandboxSpec, channel: socket.socket, mask: Iterable[int], *, has_own_pids: bool
 ) -> None:
-    # pasta may enter networks of its user's own making alone, be he root.
-    apart = _leave_users if spec.is_online else unshare_namespaces
+    # pasta may enter only networks of a user namespace that its user made, even if that is root.
+    unshare = _unshare_with_users if spec.is_online else unshare_namespaces
     if has_own_pids:
-        is_mapped = apart(syscalls.NEW_NET | syscalls.NEW_PIDS | syscalls.NEW_MOUNTS)
+        has_new_users = unshare(syscalls.NEW_NET | syscalls.NEW_PIDS | syscalls.NEW_MOUNTS)
         if child := os.fork():
-            send(line, InitStarted(child))
+            send(channel, InitStarted(child))
             return
     else:
-        # By /proc it finds its descendants, and COMMAND the token.
+        # The init process finds its descendants in /proc, and COMMAND its token.
         if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115 - a name, not a path
             raise NamespaceError(
                 f"{UNAVAILABLE}: /proc shows the processes of another namespace; mount a /proc of "
                 "this one"
             )
-        is_mapped = apart(syscalls.NEW_NET)
+        has_new_users = unshare(syscalls.NEW_NET)
         syscalls.adopt_orphans()
-        send(line, InitStarted(os.getpid()))
+        send(channel, InitStarted(os.getpid()))
     try:
         if has_own_pids:
             _mount_proc()
@@ -91,27 +92,27 @@ def _make(
             add_blackhole_rules()
     except OSError as error:
         raise refusal(error) from None
-    route = pasta.watch_routes() if spec.is_online else None
+    routes = pasta.watch_routes() if spec.is_online else None
     sockets = [_listen(host, port) for host, port in spec.listen]
     if has_own_pids and spec.is_online:
-        with suppress(OSError):  # Names are asked for as they are outside, then.
+        with suppress(OSError):  # Then COMMAND uses the machine's resolv.conf.
             pasta.redirect_name_servers()
-    if is_mapped and os.geteuid():
-        # COMMAND has none, and may look at nobody in /proc who has more than it has.
+    if has_new_users and os.geteuid():
+        # COMMAND has no capabilities, and cannot read /proc of a process that has some.
         syscalls.drop_capabilities()
-    send(line, Opened("/proc/1" if has_own_pids else f"/proc/{os.getpid()}"), sockets)
-    for one in sockets:
-        one.close()
-    _InitProcess(spec, line, mask, route, has_own_pids=has_own_pids).live()
+    send(channel, Opened("/proc/1" if has_own_pids else f"/proc/{os.getpid()}"), sockets)
+    for item in sockets:
+        item.close()
+    _InitProcess(spec, channel, mask, routes, has_own_pids=has_own_pids).run()
 
 
-def _leave_users(flags: int) -> bool:
+def _unshare_with_users(flags: int) -> bool:
     unshare_users(flags)
     return True
 
 
 def _mount_proc() -> None:
-    """Show the processes of the cell, and no mount of it outside."""
+    """Mount a /proc of the sandbox's processes, hidden from the mounts outside."""
     syscalls.mount("", "/", "", syscalls.SLAVE | syscalls.RECURSIVE)
     syscalls.mount("proc", "/proc", "proc", _DEVICES)
 
@@ -121,91 +122,94 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise _Unopened(f"{host}:{port} cannot be had beside COMMAND: {said}") from None
+        reason = (error.strerror or str(error)).lower()
+        raise _UnboundError(f"cannot listen on {host}:{port} in the sandbox: {reason}") from None
 
 
 class _InitProcess:
-    """The process itself, once everything is there."""
+    """The event loop of the init process, once the sandbox is made."""
 
     def __init__(
         self,
         spec: SandboxSpec,
-        line: socket.socket,
+        channel: socket.socket,
         mask: Iterable[int],
-        route: socket.socket | None,
+        routes: socket.socket | None,
         *,
         has_own_pids: bool,
     ) -> None:
-        self._spec, self._line, self._mask, self._route = spec, line, mask, route
+        self._spec, self._channel, self._mask, self._routes = spec, channel, mask, routes
         self._has_own_pids = has_own_pids
         self._children = syscalls.signal_fd([signal.SIGCHLD])
         self._command = 0
         self._is_over = False
 
-    def live(self) -> None:
-        """Do what the warden says until COMMAND has ended, or the warden; with it, all end."""
+    def run(self) -> None:
+        """Obey the supervisor until COMMAND or the supervisor has ended; then end all processes."""
         try:
-            self._listen()
+            self._loop()
         finally:
             if not self._has_own_pids:
                 _end_descendants()
 
-    def _listen(self) -> None:
-        heard: dict[int, Callable[[], None]] = {
-            self._line.fileno(): self._obey,
+    def _loop(self) -> None:
+        handlers: dict[int, Callable[[], None]] = {
+            self._channel.fileno(): self._obey,
             self._children: self._reap,
         }
-        if self._route:
-            heard[self._route.fileno()] = self._look_out
-        waiting = select.poll()
-        for descriptor in heard:
-            waiting.register(descriptor, select.POLLIN)
+        if self._routes:
+            handlers[self._routes.fileno()] = self._check_routes
+        poll = select.poll()
+        for descriptor in handlers:
+            poll.register(descriptor, select.POLLIN)
         while not self._is_over:
-            for descriptor, _ in waiting.poll():
-                heard[descriptor]()
-                if self._route and self._route.fileno() < 0:
-                    waiting.unregister(descriptor)
-                    self._route = None
+            for descriptor, _ in poll.poll():
+                handlers[descriptor]()
+                if self._routes and self._routes.fileno() < 0:
+                    poll.unregister(descriptor)
+                    self._routes = None
 
     def _obey(self) -> None:
-        word = receive_order(self._line)
-        if word is None:
+        order = receive_order(self._channel)
+        if order is None:
             self._is_over = True
-        elif isinstance(word, StartCommand):
-            self._start(word.variables)
+        elif isinstance(order, StartCommand):
+            self._start(order.variables)
         elif self._command:
-            os.kill(self._command, word.signal)
+            os.kill(self._command, order.signal)
 
     def _start(self, variables: dict[str, str]) -> None:
         if self._has_own_pids:
-            # Whoever forked this process is gone: by now it is the warden that is meant.
+            # The process that forked this one has ended: the supervisor is the parent now.
             syscalls.end_with_parent(signal.SIGKILL)
         self._command = os.fork()
         if self._command == 0:
-            _become(self._spec, self._mask, {**os.environ, **variables})
-        for one in self._spec.streams:
-            os.close(one)
+            _run_command(self._spec, self._mask, {**os.environ, **variables})
+        for descriptor in self._spec.streams:
+            os.close(descriptor)
 
     def _reap(self) -> None:
         syscalls.read_signals(self._children)
         with suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                if found[0] == self._command:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._command:
                     self._command = 0
                     self._is_over = True
-                    send(self._line, Ended(found[1]))
+                    send(self._channel, Ended(ended[1]))
 
-    def _look_out(self) -> None:
-        """Say when there is a route out of this network."""
-        assert self._route
-        if pasta.has_default_route(self._route):
-            self._route.close()
-            send(self._line, Online())
+    def _check_routes(self) -> None:
+        """Report egress once this network has a default route."""
+        assert self._routes
+        if pasta.has_default_route(self._routes):
+            self._routes.close()
+            send(self._channel, Online())
 
 
-def _become(spec: SandboxSpec, mask: Iterable[int], environment: dict[str, str]) -> NoReturn:
-    """Be COMMAND; it is no business of its parent's if that cannot be."""
+def _run_command(spec: SandboxSpec, mask: Iterable[int], environment: dict[str, str]) -> NoReturn:
+    """Replace this process with COMMAND.
+
+    On failure, print the reason to stderr and exit with 126 or 127.
+    """
     code = _NOT_EXECUTABLE
     try:
         for number, stream in enumerate(spec.streams):
@@ -213,24 +217,24 @@ def _become(spec: SandboxSpec, mask: Iterable[int], environment: dict[str, str])
         syscalls.restore_signals(mask)
         os.execvpe(spec.command[0], spec.command, environment)  # noqa: S606 - COMMAND itself
     except OSError as error:
-        said = (error.strerror or str(error)).lower()
+        reason = (error.strerror or str(error)).lower()
         if _is_missing(spec.command[0], error, environment.get("PATH")):
-            code, said = _NOT_FOUND, "no such command"
+            code, reason = _NOT_FOUND, "no such command"
         with suppress(OSError):
-            os.write(2, f"openimds: {spec.command[0]}: {said}\n".encode())
+            os.write(2, f"openimds: {spec.command[0]}: {reason}\n".encode())
     finally:
         os._exit(code)
 
 
 def _is_missing(name: str, error: OSError, path: str | None) -> bool:
-    """Tell whether there is no such command; a folder of PATH that is closed to us is no sign."""
+    """Tell whether there is no such command, unreadable folders of PATH aside."""
     if "/" in name:
         return error.errno in (errno.ENOENT, errno.ENOTDIR)
     return shutil.which(name, os.F_OK, path) is None
 
 
 def _end_descendants() -> None:
-    """End all children, and theirs as they become ours, until there are none."""
+    """Kill all children, and their children as they become ours, until none is left."""
     while True:
         for child in _children():
             with suppress(ProcessLookupError):
@@ -243,10 +247,10 @@ def _end_descendants() -> None:
 
 def _children() -> list[int]:
     own = str(os.getpid())
-    found = []
+    children = []
     for name in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208 - names are all we need
         with suppress(OSError), open(f"/proc/{name}/stat", encoding="latin-1") as stat:  # noqa: PTH123 - in a loop
-            # The name of a process may have spaces and brackets; what follows it has none.
+            # A process name may contain spaces and brackets; the fields after it do not.
             if stat.read().rpartition(")")[2].split()[1] == own:
-                found.append(int(name))
-    return found
+                children.append(int(name))
+    return children

@@ -1,4 +1,4 @@
-"""What a warden and the first process of a cell say to each other."""
+"""The messages between the supervisor and the init process of a sandbox."""
 
 import socket
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from contextlib import suppress
 import msgspec
 from msgspec import Struct
 
-_LONGEST = 1 << 16
-_MOST_SOCKETS = 16
+_MAX_MESSAGE = 1 << 16
+_MAX_SOCKETS = 16
 
 
 class SandboxSpec(Struct, frozen=True):
-    """What a cell shall be: its name, what runs in it, and where sockets listen for it.
+    """The wanted sandbox: its name, its command, and the addresses that it listens on.
 
-    `streams` are what COMMAND gets instead of the warden's standard streams, if it gets others.
-    With `is_online` it has a way out of its network.
+    With `is_online` it has egress by pasta. `streams` replace the supervisor's standard streams for
+    COMMAND, if there are any.
     """
 
     name: str
@@ -26,81 +26,85 @@ class SandboxSpec(Struct, frozen=True):
 
 
 class InitStarted(Struct, tag=True):
-    """There is a first process, and this is its id outside."""
+    """The init process runs; `pid` is its id outside the sandbox."""
 
     pid: int
 
 
 class Opened(Struct, tag=True):
-    """The sockets listen; they come with this word, in the order of the spec.
+    """The sockets listen; they come with this message, in the order of `SandboxSpec.listen`.
 
-    `proc` is where the cell finds the first process in /proc.
+    `proc` is the path of the init process in the sandbox's /proc.
     """
 
     proc: str
 
 
 class Refused(Struct, tag=True):
-    """There will be no cell. `is_final` where another way to make one would not help."""
+    """The sandbox cannot be made. `is_final`: another way to make it would fail as well."""
 
     text: str
     is_final: bool = False
 
 
 class Online(Struct, tag=True):
-    """There is a way out."""
+    """The sandbox has egress."""
 
 
 class Ended(Struct, tag=True):
-    """COMMAND has ended, with this status as wait(2) has it."""
+    """COMMAND has ended; `status` is that of wait(2)."""
 
     status: int
 
 
 class StartCommand(Struct, tag=True):
-    """Start COMMAND, with these variables besides those of the warden."""
+    """Start COMMAND with these variables added to the supervisor's environment."""
 
     variables: dict[str, str]
 
 
 class ForwardSignal(Struct, tag=True):
-    """Send COMMAND a signal."""
+    """Send a signal to COMMAND."""
 
     signal: int
 
 
 Report = InitStarted | Opened | Refused | Online | Ended
+"""A message from the init process."""
 Order = StartCommand | ForwardSignal
+"""A message from the supervisor."""
 _REPORTS: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
 _ORDERS: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 
 
 def message_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two ends of a line that keeps messages apart and says when the other end is gone."""
+    """Return a socket pair that preserves message boundaries and shows a closed peer."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def send(line: socket.socket, word: Report | Order, sockets: Sequence[socket.socket] = ()) -> None:
-    """Send a word, and sockets with it; whoever is gone hears nothing."""
+def send(
+    channel: socket.socket, message: Report | Order, sockets: Sequence[socket.socket] = ()
+) -> None:
+    """Send a message, and sockets with it; ignore a peer that has ended."""
     with suppress(BrokenPipeError, ConnectionResetError):
-        descriptors = [one.fileno() for one in sockets]
-        socket.send_fds(line, [msgspec.json.encode(word)], descriptors)
+        descriptors = [item.fileno() for item in sockets]
+        socket.send_fds(channel, [msgspec.json.encode(message)], descriptors)
 
 
-def receive_report(line: socket.socket) -> tuple[Report | None, list[socket.socket]]:
-    """Return the next word of a first process and its sockets; none when it is gone."""
+def receive_report(channel: socket.socket) -> tuple[Report | None, list[socket.socket]]:
+    """Return the next report and its sockets; None after the init process has ended."""
     try:
-        data, descriptors, _, _ = socket.recv_fds(line, _LONGEST, _MOST_SOCKETS)
+        data, descriptors, _, _ = socket.recv_fds(channel, _MAX_MESSAGE, _MAX_SOCKETS)
     except ConnectionResetError:
         return None, []
-    sockets = [socket.socket(fileno=one) for one in descriptors]
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     return (_REPORTS.decode(data) if data else None), sockets
 
 
-def receive_order(line: socket.socket) -> Order | None:
-    """Return the next word of a warden; none when it is gone."""
+def receive_order(channel: socket.socket) -> Order | None:
+    """Return the next order of the supervisor; None after it has ended."""
     try:
-        data = line.recv(_LONGEST)
+        data = channel.recv(_MAX_MESSAGE)
     except ConnectionResetError:
         return None
     return _ORDERS.decode(data) if data else None

@@ -1,49 +1,49 @@
-"""What several commands print at once, line by line, each with the name of its VM before it."""
+"""Interleave the output of several commands line by line, each line labelled with its VM."""
 
 import os
 from contextlib import suppress
 
-_LONGEST = 1 << 16
-_PIECE = 1 << 16
+_MAX_LINE = 1 << 16
+_READ_SIZE = 1 << 16
 
 
 class OutputMultiplexer:
-    """What comes out of a pipe goes to a descriptor in whole lines."""
+    """Copies the output of one command to a descriptor, in whole labelled lines."""
 
-    def __init__(self, name: str, to: int) -> None:
-        """Open the pipe; `into` is the end for the command, closed on exec."""
-        self.descriptor, self.into = os.pipe()
+    def __init__(self, name: str, target: int) -> None:
+        """Open the pipe; `write_end`, closed on exec, is for the command."""
+        self.descriptor, self.write_end = os.pipe()
         os.set_blocking(self.descriptor, False)
         self._prefix = f"{name}| ".encode()
-        self._to = to
+        self._target = target
         self._rest = b""
         self._is_open = True
 
     def forward(self) -> bool:
-        """Pass on the lines that are there, or some of many; tell whether more may come."""
+        """Copy available lines, or some of many; tell whether more may come."""
         with suppress(BlockingIOError):
-            if not self._pass_on(os.read(self.descriptor, _PIECE)):
-                self.let_go()
+            if not self._copy(os.read(self.descriptor, _READ_SIZE)):
+                self.close_read_end()
         return self._is_open
 
     def close(self) -> None:
-        """Pass on what is left, once nobody writes any more."""
+        """Copy the rest, after the last writer has ended."""
         with suppress(BlockingIOError):
-            while self._is_open and self._pass_on(os.read(self.descriptor, _PIECE)):
+            while self._is_open and self._copy(os.read(self.descriptor, _READ_SIZE)):
                 pass
-        self.let_go()
+        self.close_read_end()
 
-    def _pass_on(self, data: bytes) -> bool:
-        """Write whole lines; tell whether there may be more, and somebody who reads them."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        if self._rest and (not data or len(self._rest) > _LONGEST):
-            # It has ended without an end, or nobody waits for one.
-            whole.append(self._rest)
+    def _copy(self, data: bytes) -> bool:
+        """Write whole lines; tell whether more may come and the target is still read."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if self._rest and (not data or len(self._rest) > _MAX_LINE):
+            # The output ended without a newline, or the line is too long to wait for one.
+            lines.append(self._rest)
             self._rest = b""
-        return self._write(whole) and bool(data)
+        return self._write(lines) and bool(data)
 
-    def let_go(self) -> None:
-        """Close our end: whoever writes is told by the kernel when nobody has it open any more."""
+    def close_read_end(self) -> None:
+        """Close the read end: writers get SIGPIPE or EPIPE from the kernel."""
         if self._is_open:
             self._is_open = False
             os.close(self.descriptor)
@@ -52,7 +52,7 @@ class OutputMultiplexer:
         text = b"".join(self._prefix + line + b"\n" for line in lines)
         while text:
             try:
-                text = text[os.write(self._to, text) :]
+                text = text[os.write(self._target, text) :]
             except OSError:
                 return False
         return True

@@ -1,8 +1,8 @@
-"""A way out of a cell: pasta carries its traffic, as the user and from the user's own network.
+"""Egress of a sandbox by pasta, which forwards its traffic as the user.
 
-pasta makes a device in the cell that looks like that of the machine, takes what is sent there and
-sends it again by sockets of its own. Nothing of the cell can be reached from outside, and nothing
-for 169.254.0.0/16 or 168.63.129.16 comes as far as pasta: rules of the cell refuse it before.
+pasta makes a device in the sandbox that looks like the machine's, and forwards its packets by
+sockets of its own. Nothing in the sandbox can be reached from outside. Packets to 169.254.0.0/16
+and 168.63.129.16 never get to pasta: the blackhole rules of the sandbox reject them before.
 """
 
 import os
@@ -26,97 +26,89 @@ _NOISE = "syslog"
 # linux/rtnetlink.h
 _IPV4_ROUTES = 0x40
 _IPV6_ROUTES = 0x400
-_OWN_DEVICE = "lo"
+_LOOPBACK = "lo"
 
 _NAME_SERVER = "192.0.2.53"
-"""Nobody's address (RFC 5737), at which pasta answers with the machine's own name server."""
+"""A documentation address (RFC 5737) that pasta maps to the machine's own name server."""
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLV_COPY = "/proc/resolv.conf"
 
 
 class Pasta:
-    """A pasta that runs, as its warden has it."""
+    """A running pasta as its supervisor sees it."""
 
-    def __init__(self, first: int, mask: Iterable[int]) -> None:
-        """Connect the network of a first process, by its id, with ours.
+    def __init__(self, init_pid: int, mask: Iterable[int]) -> None:
+        """Connect the network of an init process with the supervisor's.
 
         Raises:
             ConfigError: pasta is not installed.
         """
-        words = _command(first)
-        self._said = os.memfd_create(PROGRAM)
+        command = _command(init_pid)
+        self._output = os.memfd_create(PROGRAM)
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _be(words, self._said, mask, parent)
+            _run_pasta(command, self._output, mask, parent)
 
-    def settle(self) -> str:
-        """Return a sentence about its end, with the last that it said."""
-        size = os.fstat(self._said).st_size
-        text = os.pread(self._said, size, 0).decode("utf-8", "replace")
-        os.close(self._said)
+    def finish(self) -> str:
+        """Return a sentence about the end of pasta, with its last line of output."""
+        size = os.fstat(self._output).st_size
+        text = os.pread(self._output, size, 0).decode("utf-8", "replace")
+        os.close(self._output)
         lines = [line for line in text.splitlines() if _NOISE not in line]
-        return f"{PROGRAM} ended, and with it the way out: {lines[-1] if lines else 'no word'}"
+        return f"{PROGRAM} has ended, and with it egress: {lines[-1] if lines else 'no output'}"
 
     def end(self) -> None:
-        """End it."""
+        """Kill pasta."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-        os.close(self._said)
+        os.close(self._output)
 
 
-def _be(words: list[str], said: int, mask: Iterable[int], parent: int) -> NoReturn:
-    """Be pasta, away from the terminal."""
+def _run_pasta(command: list[str], output: int, mask: Iterable[int], parent: int) -> NoReturn:
+    """Replace this forked process with pasta, detached from the terminal."""
     try:
         os.setsid()
         syscalls.end_with_parent(signal.SIGKILL)
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         syscalls.restore_signals(mask)
         if os.getppid() == parent:
-            os.execv(words[0], words)  # noqa: S606 - found on the user's own PATH
+            os.execv(command[0], command)  # noqa: S606 - found on the user's own PATH
     finally:
         os._exit(1)
 
 
 def find_pasta() -> str:
-    """Return where pasta is.
+    """Return the path of pasta.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: pasta is not installed.
     """
-    found = shutil.which(PROGRAM)
-    if not found:
+    path = shutil.which(PROGRAM)
+    if not path:
         raise ConfigError(
             "--net",
             f'"host" without {PROGRAM}',
             f"{PROGRAM} on the PATH",
             "Type apt-get install passt or dnf install passt; or write --net none",
         )
-    return found
+    return path
 
 
-def _command(first: int) -> list[str]:
-    # Nothing is let in; what listens on the machine's loopback is on that of the cell, too.
+def _command(init_pid: int) -> list[str]:
+    # No port is forwarded inward; ports of the machine's loopback appear on the sandbox's.
     ports = ["-t", "none", "-u", "none", "-T", "auto", "-U", "none"]
-    # As nobody, which it would become, it may not enter what is root's.
-    who = [] if os.geteuid() else ["--runas", "0"]
-    names = ["--dns-forward", _NAME_SERVER]
-    return [
-        find_pasta(),
-        "--foreground",
-        "--quiet",
-        "--config-net",
-        *who,
-        *ports,
-        *names,
-        str(first),
-    ]
+    # By default pasta becomes nobody, who may not enter root's namespaces.
+    user = [] if os.geteuid() else ["--runas", "0"]
+    dns = ["--dns-forward", _NAME_SERVER]
+    options = ["--foreground", "--quiet", "--config-net", *user, *ports, *dns]
+    return [find_pasta(), *options, str(init_pid)]
 
 
 class RouteTable(Struct, frozen=True):
-    """A table of routes in /proc, and which of its columns are what."""
+    """A routing table in /proc, and the numbers of its columns."""
 
     path: Path
     device: int
@@ -131,16 +123,16 @@ _TABLES = (
 
 
 def watch_routes() -> socket.socket:
-    """Return a socket that can be read when a route of this network changes."""
-    line = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    line.bind((0, _IPV4_ROUTES | _IPV6_ROUTES))
-    return line
+    """Return a socket that becomes readable when a route of this network changes."""
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    netlink.bind((0, _IPV4_ROUTES | _IPV6_ROUTES))
+    return netlink
 
 
-def has_default_route(line: socket.socket) -> bool:
-    """Take what a watching socket has to say, and tell whether there is a default route."""
-    with suppress(OSError):  # That some of it was lost, for one; the tables have all of it.
-        line.recv(1 << 16, socket.MSG_DONTWAIT)
+def has_default_route(netlink: socket.socket) -> bool:
+    """Drain a watching socket, and tell whether this network has a default route."""
+    with suppress(OSError):  # Lost notifications do not matter: the tables are complete.
+        netlink.recv(1 << 16, socket.MSG_DONTWAIT)
     return any(map(_has_default, _TABLES))
 
 
@@ -148,25 +140,22 @@ def _has_default(table: RouteTable) -> bool:
     with suppress(OSError):
         for line in table.path.read_text("utf-8").splitlines():
             words = line.split()
-            to_all = not (words[table.to] + words[table.mask]).strip("0")
-            if to_all and words[table.device] != _OWN_DEVICE:
+            is_default = not (words[table.to] + words[table.mask]).strip("0")
+            if is_default and words[table.device] != _LOOPBACK:
                 return True
     return False
 
 
 def redirect_name_servers() -> None:
-    """Ask the machine's name server through pasta, if the cell cannot reach it by its address.
+    """Use the machine's name server through pasta, if it is out of reach.
 
-    The file that says so is seen in the mounts of the cell alone, and stands on no disk.
+    The replaced resolv.conf is visible in the mounts of the sandbox alone, and on no disk.
 
     Raises:
-        OSError: it cannot be put there.
+        OSError: it cannot be mounted.
     """
-    text = (
-        redirected_resolv_conf(_RESOLV_CONF.read_text("utf-8", "replace"))
-        if _RESOLV_CONF.exists()
-        else ""
-    )
+    path = _RESOLV_CONF
+    text = redirected_resolv_conf(path.read_text("utf-8", "replace")) if path.exists() else ""
     if not text:
         return
     syscalls.mount("tmpfs", "/proc", "tmpfs", syscalls.NO_SUID | syscalls.NO_DEV)
@@ -178,18 +167,18 @@ def redirect_name_servers() -> None:
 
 
 def redirected_resolv_conf(text: str) -> str:
-    """Return the text of resolv.conf with pasta as name server; nothing if it is good as it is."""
+    """Return a resolv.conf with pasta as name server, or "" if it can stay."""
     lines = text.splitlines()
     servers = [line.split()[1] for line in lines if line.startswith("nameserver ")]
-    if any(not _is_out_of_reach(one) for one in servers):
+    if any(not _is_unreachable(server) for server in servers):
         return ""
     rest = [line for line in lines if not line.startswith("nameserver ")]
     return "\n".join([*rest, f"nameserver {_NAME_SERVER}", ""])
 
 
-def _is_out_of_reach(server: str) -> bool:
+def _is_unreachable(server: str) -> bool:
     try:
-        found = ip_address(server.partition("%")[0])
+        address = ip_address(server.partition("%")[0])
     except ValueError:
         return False
-    return found.is_loopback or is_blackholed(found)
+    return address.is_loopback or is_blackholed(address)

@@ -1,4 +1,4 @@
-"""A cell as its warden has it."""
+"""A sandbox as its supervisor sees it: the init process, its channel, its outputs."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ from openimds.linux.sandbox.output_multiplexer import OutputMultiplexer
 
 
 class Sandbox:
-    """One cell: its first process, which is a child of ours, and the line to it."""
+    """One sandbox: its init process, a child of the supervisor, and the channel to it."""
 
     def __init__(
         self,
@@ -32,44 +32,45 @@ class Sandbox:
         outputs: Sequence[OutputMultiplexer],
         pid: int,
         proc: str,
-        line: socket.socket,
+        channel: socket.socket,
     ) -> None:
-        """Take what `start_sandbox` has made."""
-        self.spec, self.outputs, self.pid, self.proc, self.line = spec, outputs, pid, proc, line
+        """Take the parts that `start_sandbox` has made."""
+        self.spec, self.outputs, self.pid, self.proc = spec, outputs, pid, proc
+        self.channel = channel
         self.is_connected = not spec.is_online
         self._status: int | None = None
 
-    def listen(self) -> bool:
-        """Take the next word of the first process; tell whether there was one."""
-        word, _ = receive_report(self.line)
-        if isinstance(word, Online):
+    def receive(self) -> bool:
+        """Take the next report of the init process; tell whether there was one."""
+        report, _ = receive_report(self.channel)
+        if isinstance(report, Online):
             self.is_connected = True
-        if isinstance(word, Ended):
-            self._status = word.status
-        return word is not None
+        if isinstance(report, Ended):
+            self._status = report.status
+        return report is not None
 
     def send(self, order: Order) -> None:
-        """Give the first process an order."""
-        send(self.line, order)
+        """Send an order to the init process."""
+        send(self.channel, order)
 
-    def settle(self, status: int) -> int:
-        """Return the status of COMMAND, once the first process has ended with its own."""
-        while self.listen():
+    def finish(self, status: int) -> int:
+        """Return the status of COMMAND, after the init process has ended with its own."""
+        while self.receive():
             pass
-        self.line.close()
+        self.channel.close()
         for output in self.outputs:
             output.close()
         return status if self._status is None else self._status
 
-    def let_go(self) -> None:
-        """Close what only the warden has to do with, in a child of its own."""
-        self.line.close()
+    def close_in_child(self) -> None:
+        """Close the supervisor's descriptors in a forked child."""
+        self.channel.close()
         for output in self.outputs:
-            output.let_go()
+            output.close_read_end()
 
     def end(self) -> None:
-        """End the cell and all that is in it."""
-        self.line.close()
+        """End all processes of the sandbox: the init process ends with its channel."""
+        self.channel.close()
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         for output in self.outputs:
@@ -82,52 +83,55 @@ def start_sandbox(
     mask: Iterable[int],
     others: Sequence[Sandbox],
 ) -> tuple[Sandbox, list[socket.socket]]:
-    """Return a new cell beside others, and the sockets that listen in it.
+    """Start a sandbox beside others; return it, and the sockets that listen in it.
 
-    `outputs` are what its COMMAND's streams lead to, if they do not lead to the warden's.
+    `outputs` replace the supervisor's streams for its COMMAND, if there are any. `mask` are the
+    signals that COMMAND will have blocked.
 
     Raises:
-        NamespaceError: the kernel does not let us.
-        Error: an address cannot be had in it.
+        NamespaceError: the kernel refuses the namespaces.
+        Error: an address cannot be bound in the sandbox.
     """
     refused = Refused("")
     for has_own_pids in (True, False):
-        ours, theirs = message_pair()
+        own_end, child_end = message_pair()
         child = os.fork()
         if child == 0:
-            ours.close()
+            own_end.close()
             for other in others:
-                other.let_go()
+                other.close_in_child()
             for output in outputs:
-                output.let_go()
-            run_init(spec, theirs, mask, has_own_pids=has_own_pids)
-        theirs.close()
-        pid, outcome, sockets = _await(ours)
+                output.close_read_end()
+            run_init(spec, child_end, mask, has_own_pids=has_own_pids)
+        child_end.close()
+        pid, outcome, sockets = _await_outcome(own_end)
         if pid and pid != child:
-            # It has handed its place to its child, which is ours as soon as it has ended.
+            # The child forked the init process and has ended: the init process is ours now.
             os.waitpid(child, 0)
         if isinstance(outcome, Opened):
-            return Sandbox(spec, outputs, pid, outcome.proc, ours), sockets
-        ours.close()
+            return Sandbox(spec, outputs, pid, outcome.proc, own_end), sockets
+        own_end.close()
         os.waitpid(pid or child, 0)
-        refused = outcome or Refused("a cell ended at once")
+        refused = outcome or Refused(f"the init process of the sandbox {spec.name} has ended")
         if refused.is_final:
             raise Error(refused.text)
     raise NamespaceError(refused.text)
 
 
-def _await(line: socket.socket) -> tuple[int, Opened | Refused | None, list[socket.socket]]:
-    """Return the id of a first process, what has become of its cell, and the sockets in there.
+def _await_outcome(
+    channel: socket.socket,
+) -> tuple[int, Opened | Refused | None, list[socket.socket]]:
+    """Return the id of an init process, the outcome of its start, and its sockets.
 
-    Its parent tells its id, and may be slower than it is itself.
+    Its parent reports the id, and may be slower than the init process itself.
     """
     pid, outcome, sockets = 0, None, []
     while not (pid and isinstance(outcome, Opened)):
-        word, given = receive_report(line)
-        if isinstance(word, InitStarted):
-            pid = word.pid
-        elif isinstance(word, Opened | Refused):
-            outcome, sockets = word, given
-        elif word is None:
+        report, received = receive_report(channel)
+        if isinstance(report, InitStarted):
+            pid = report.pid
+        elif isinstance(report, Opened | Refused):
+            outcome, sockets = report, received
+        elif report is None:
             break
     return pid, outcome, sockets

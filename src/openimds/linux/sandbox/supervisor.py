@@ -1,4 +1,4 @@
-"""The process that the user started: it has cells made and a server run, and it watches."""
+"""The supervisor: the process that the user started, which runs sandboxes and their server."""
 
 import os
 import signal
@@ -20,16 +20,16 @@ from openimds.linux.sandbox.sandbox import Sandbox, start_sandbox
 from openimds.linux.sandbox.server_process import Serve, ServerProcess
 
 _SHELLS_OFFSET = 128
-_NOT_PASSED_ON = {
-    # Nobody can.
+_NOT_FORWARDED = {
+    # These cannot be caught.
     signal.SIGKILL,
     signal.SIGSTOP,
-    # The terminal says these to COMMAND as well; here they stop and continue the warden.
+    # The terminal sends these to COMMAND as well; here they stop and continue the supervisor.
     signal.SIGTSTP,
     signal.SIGTTIN,
     signal.SIGTTOU,
     signal.SIGCONT,
-    # These say that this process itself is broken.
+    # These mean that this process itself is broken.
     signal.SIGBUS,
     signal.SIGFPE,
     signal.SIGILL,
@@ -40,12 +40,12 @@ _NOT_PASSED_ON = {
     signal.SIGPIPE,
     signal.SIGXFSZ,
 }
-_END_NOBODY = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
-"""What a process that does not ask for these never hears of."""
+_IGNORED_BY_DEFAULT = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
+"""The signals whose default action is to do nothing."""
 
 
 class _CancelledError(Exception):
-    """A signal came before there was a COMMAND to pass it on to."""
+    """A signal arrived before COMMAND was started."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -53,23 +53,23 @@ class _CancelledError(Exception):
 
 
 class Supervisor:
-    """All cells of one run, and the server that answers in them; with it, they end."""
+    """Runs sandboxes and the server that answers in them; they end with it."""
 
     def __init__(self, specs: Sequence[SandboxSpec], notify: Callable[[str], None]) -> None:
-        """Block the signals that are passed on; they are read from a descriptor instead."""
+        """Block the signals that are forwarded, and read them from a descriptor instead."""
         self._specs, self._notify = specs, notify
-        # Whoever has been told to ignore the end of children never hears how they end.
+        # A parent may have set SIGCHLD to be ignored: then the kernel would reap our children.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-        self._signals = syscalls.signal_fd(signal.valid_signals() - _NOT_PASSED_ON)
+        self._signals = syscalls.signal_fd(signal.valid_signals() - _NOT_FORWARDED)
         self._terminal = _foreground_terminal()
         self._selector = PollSelector()
-        self._cells: dict[int, Sandbox] = {}
-        self._ways_out: dict[int, Pasta] = {}
+        self._sandboxes: dict[int, Sandbox] = {}
+        self._pastas: dict[int, Pasta] = {}
         self._server: ServerProcess | None = None
         self._is_started = False
         self._status = 0
-        # The process that makes a cell ends, and leaves its child to us.
+        # The process that makes a sandbox ends, and leaves the init process to us.
         syscalls.adopt_orphans()
 
     def __enter__(self) -> Self:
@@ -82,11 +82,11 @@ class Supervisor:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """End everything, and take the terminal and the signals back."""
-        for cell in self._cells.values():
-            cell.end()
-        for way_out in self._ways_out.values():
-            way_out.end()
+        """End all processes, and restore terminal and signals."""
+        for sandbox in self._sandboxes.values():
+            sandbox.end()
+        for pasta in self._pastas.values():
+            pasta.end()
         if self._server:
             self._server.end()
         if self._terminal is not None:
@@ -97,126 +97,127 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def open(self) -> list[list[socket.socket]]:
-        """Make the cells; return the listening sockets of each, as its spec has them.
+        """Start the sandboxes; return their listening sockets, in the order of their specs.
 
         Raises:
-            NamespaceError: the kernel does not let us.
-            Error: an address cannot be had in a cell.
+            NamespaceError: the kernel refuses the namespaces.
+            Error: an address cannot be bound in a sandbox.
         """
         opened = []
         for spec in self._specs:
             outputs: list[OutputMultiplexer] = []
             if len(self._specs) > 1:
-                outputs = [OutputMultiplexer(spec.name, to) for to in (1, 2)]
-                nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-                streams = (nothing, *(one.into for one in outputs))
+                outputs = [OutputMultiplexer(spec.name, target) for target in (1, 2)]
+                null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                streams = (null, *(output.write_end for output in outputs))
                 spec = structs.replace(spec, streams=streams)  # noqa: PLW2901 - the same, in full
-            cell, sockets = start_sandbox(spec, outputs, self._mask, self.sandboxes)
+            sandbox, sockets = start_sandbox(spec, outputs, self._mask, self.sandboxes)
             for descriptor in spec.streams:
                 os.close(descriptor)
-            self._cells[cell.pid] = cell
+            self._sandboxes[sandbox.pid] = sandbox
             opened.append(sockets)
         return opened
 
     @property
     def sandboxes(self) -> list[Sandbox]:
-        """The cells whose COMMAND has not ended, in the order of the specs."""
-        return list(self._cells.values())
+        """The sandboxes whose COMMAND has not ended, in the order of their specs."""
+        return list(self._sandboxes.values())
 
     def run(self, serve: Serve, sockets: Sequence[socket.socket]) -> int:
-        """Serve, run every COMMAND, and return the status of the first that failed, or 0.
+        """Run the server and every COMMAND; return the status of the first failure, or 0.
 
-        It is a status as wait(2) has it. `sockets` are what is served; they are closed here.
+        The status is that of wait(2). `sockets` are those of the server; they are closed here.
 
         Raises:
-            Error: as `serve`; or there is no way out of a cell that wants one.
+            Error: the server cannot start, or a sandbox that wants egress has none.
         """
         self._server = ServerProcess(serve, self._mask, self.sandboxes)
-        for one in sockets:
-            one.close()
-        self._hear(self._signals, self._take_signals)
-        self._hear(self._server.line.fileno(), self._server.listen)
-        for cell in self.sandboxes:
-            self._hear(cell.line.fileno(), cell.listen)
-            for output in cell.outputs:
-                self._hear(output.descriptor, output.forward)
-            if cell.spec.is_online:
-                way_out = Pasta(cell.pid, self._mask)
-                self._ways_out[way_out.pid] = way_out
+        for item in sockets:
+            item.close()
+        self._watch(self._signals, self._take_signals)
+        self._watch(self._server.channel.fileno(), self._server.receive)
+        for sandbox in self.sandboxes:
+            self._watch(sandbox.channel.fileno(), sandbox.receive)
+            for output in sandbox.outputs:
+                self._watch(output.descriptor, output.forward)
+            if sandbox.spec.is_online:
+                pasta = Pasta(sandbox.pid, self._mask)
+                self._pastas[pasta.pid] = pasta
         try:
-            self._watch()
+            self._loop()
         except _CancelledError as cancelled:
             return cancelled.number
         return self._status
 
-    def _watch(self) -> None:
-        while self._cells:
+    def _loop(self) -> None:
+        while self._sandboxes:
             for key, _ in self._selector.select():
                 if not key.data():
                     self._selector.unregister(key.fd)
-            # Only now: what has ended may have said something before.
+            # Last: an ended process may have sent messages before.
             self._reap()
             self._start()
 
-    def _hear(self, descriptor: int, handler: Callable[[], bool]) -> None:
-        """Have a handler called when a descriptor can be read, until it says no."""
+    def _watch(self, descriptor: int, handler: Callable[[], bool]) -> None:
+        """Call a handler whenever a descriptor is readable, until it returns False."""
         self._selector.register(descriptor, EVENT_READ, handler)
 
-    def _hear_no_more(self, descriptor: int) -> None:
+    def _unwatch(self, descriptor: int) -> None:
         with suppress(KeyError):
             self._selector.unregister(descriptor)
 
     def _take_signals(self) -> bool:
-        for arrived in syscalls.read_signals(self._signals):
-            if not self._is_started and arrived.number not in _END_NOBODY:
-                raise _CancelledError(arrived.number)
-            # What a key of the terminal means, COMMAND has been told by the terminal.
-            if arrived.number != signal.SIGCHLD and not arrived.is_from_kernel:
-                for cell in self.sandboxes:
-                    cell.send(ForwardSignal(arrived.number))
+        for received in syscalls.read_signals(self._signals):
+            if not self._is_started and received.number not in _IGNORED_BY_DEFAULT:
+                raise _CancelledError(received.number)
+            # The terminal sends the signals of its keys to COMMAND itself.
+            if received.number != signal.SIGCHLD and not received.is_from_kernel:
+                for sandbox in self.sandboxes:
+                    sandbox.send(ForwardSignal(received.number))
         return True
 
     def _start(self) -> None:
-        """Start every COMMAND once the server answers and all ways out are there."""
+        """Start every COMMAND once the server is ready and all sandboxes have their egress."""
         assert self._server
         variables = self._server.variables
-        if self._is_started or not all(cell.is_connected for cell in self.sandboxes):
+        if self._is_started or not all(sandbox.is_connected for sandbox in self.sandboxes):
             return
         if variables is not None:
             self._is_started = True
-            for cell, own in zip(self.sandboxes, variables, strict=True):
-                cell.send(StartCommand(own))
+            for sandbox, own in zip(self.sandboxes, variables, strict=True):
+                sandbox.send(StartCommand(own))
 
     def _reap(self) -> None:
         assert self._server
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
-                if pid in self._cells:
-                    self._settle(self._cells.pop(pid), status)
-                elif pid in self._ways_out:
-                    text = self._ways_out.pop(pid).settle()
+                if pid in self._sandboxes:
+                    self._finish(self._sandboxes.pop(pid), status)
+                elif pid in self._pastas:
+                    sentence = self._pastas.pop(pid).finish()
                     if not self._is_started:
-                        raise Error(text)
-                    self._notify(text)
+                        raise Error(sentence)
+                    self._notify(sentence)
                 elif pid == self._server.pid:
-                    self._hear_no_more(self._server.line.fileno())
-                    self._server.settle()
-                    self._notify("the server has ended, and nobody answers any more")
+                    self._unwatch(self._server.channel.fileno())
+                    self._server.finish()
+                    self._notify("the server has ended: requests of COMMAND get no response")
 
-    def _settle(self, cell: Sandbox, status: int) -> None:
-        """Note how a COMMAND has ended, and print the rest of what it said.
+    def _finish(self, sandbox: Sandbox, status: int) -> None:
+        """Record the status of an ended COMMAND, and print the rest of its output.
 
         Raises:
-            Error: it had not begun.
+            Error: COMMAND was not started.
         """
-        for descriptor in (cell.line.fileno(), *(one.descriptor for one in cell.outputs)):
-            self._hear_no_more(descriptor)
-        status = cell.settle(status)
+        outputs = (output.descriptor for output in sandbox.outputs)
+        for descriptor in (sandbox.channel.fileno(), *outputs):
+            self._unwatch(descriptor)
+        status = sandbox.finish(status)
         if not self._is_started:
-            raise Error(f"{cell.spec.name}: its network has ended before COMMAND could begin")
+            raise Error(f"{sandbox.spec.name}: the sandbox ended before COMMAND was started")
         if status and len(self._specs) > 1:
-            self._notify(f"{cell.spec.name}: ended with {_code(status)}")
+            self._notify(f"{sandbox.spec.name}: COMMAND exited with {_code(status)}")
         self._status = self._status or status
 
 
@@ -226,7 +227,7 @@ def _code(status: int) -> int:
 
 
 def exit_like(status: int) -> NoReturn:
-    """End this process as another has ended: with its code, or of its signal."""
+    """End this process like another: with its exit code, or by its signal."""
     if os.WIFSIGNALED(status):
         syscalls.dump_no_core()
         number = os.WTERMSIG(status)
@@ -234,12 +235,12 @@ def exit_like(status: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
         os.kill(os.getpid(), number)
-    # There are processes that a signal does not end, such as the first one of a container.
+    # Some processes survive such a signal, for instance the first one of a container.
     raise SystemExit(_code(status))
 
 
 def _foreground_terminal() -> int | None:
-    """Return a standard stream whose terminal has our process group in the foreground, if any."""
+    """Return a standard stream whose terminal has our process group in the foreground."""
     for descriptor in range(3):
         with suppress(OSError):
             if os.tcgetpgrp(descriptor) == os.getpgrp():

@@ -1,4 +1,4 @@
-"""When a cell's name servers are asked through pasta, and when there is a way out."""
+"""Name servers, default routes and the command line of pasta."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ NONE = "0" * 32
         "nameserver fe80::1%eth0\n",
     ],
 )
-def test_a_name_server_within_reach_is_left_alone(text: str) -> None:
+def test_reachable_name_server_is_kept(text: str) -> None:
     assert redirected_resolv_conf(text) == ""
 
 
@@ -48,33 +48,33 @@ def test_a_name_server_within_reach_is_left_alone(text: str) -> None:
         "none, so loopback",
     ],
 )
-def test_one_that_a_cell_cannot_reach_is_asked_through_pasta(text: str, becomes: str) -> None:
+def test_unreachable_name_server_is_replaced_by_pastas(text: str, becomes: str) -> None:
     assert redirected_resolv_conf(text) == becomes
 
 
 @pytest.mark.parametrize(
-    "table, text, is_one",
+    "table, text, is_default",
     [
         (IPV4, HEAD, False),
         (IPV4, f"{HEAD}eth0\t0009090A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n", False),
         (IPV4, f"{HEAD}eth0\t00000000\t0109090A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n", True),
-        # Half of everything is not everything.
+        # A route to half of all addresses is not a default route.
         (IPV4, f"{HEAD}eth0\t00000000\t0109090A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n", False),
         (IPV6, f"{NONE} 00 {NONE} 00 {NONE} ffffffff 1 0 00200200 lo\n", False),
         (IPV6, f"fe80{NONE[4:]} 40 {NONE} 00 {NONE} 100 1 0 00000001 eth0\n", False),
         (IPV6, f"{NONE} 00 {NONE} 00 fe80{NONE[4:]} 400 1 0 00000003 eth0\n", True),
     ],
 )
-def test_a_way_out_is_a_route_to_everywhere(
-    table: RouteTable, text: str, is_one: bool, tmp_path: Path
+def test_default_route_is_recognized(
+    table: RouteTable, text: str, is_default: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / table.path
     path.write_text(text)
-    found = RouteTable(path, device=table.device, to=table.to, mask=table.mask)
-    assert pasta._has_default(found) is is_one
+    routes = RouteTable(path, device=table.device, to=table.to, mask=table.mask)
+    assert pasta._has_default(routes) is is_default
 
 
-def test_nothing_is_let_in_and_root_stays_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pasta_forwards_no_ports_inward_and_keeps_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/pasta")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     command = " ".join(pasta._command(42))
@@ -86,5 +86,5 @@ def test_nothing_is_let_in_and_root_stays_root(monkeypatch: pytest.MonkeyPatch) 
     assert pasta._command(42) == command.replace(" -t", " --runas 0 -t").split()
 
 
-def test_a_kernel_without_ipv6_has_no_such_table(tmp_path: Path) -> None:
+def test_missing_route_table_has_no_default_route(tmp_path: Path) -> None:
     assert not pasta._has_default(RouteTable(tmp_path / "none", device=9, to=0, mask=1))

@@ -1,7 +1,7 @@
-"""`openimds exec` as an ordinary user types it, and all traces that it leaves.
+"""`openimds exec` run by an ordinary user, and all traces that it leaves.
 
-A run carries a mark in its environment, which everything that it starts inherits. So its processes
-are found among all others of the machine, and by them its namespaces.
+A run has a mark in its environment, which its processes inherit. So its processes are found among
+all others of the machine, and with them its namespaces.
 """
 
 import os
@@ -28,14 +28,14 @@ URL = "http://169.254.169.254/metadata/instance?api-version=2021-02-01"
 NAME = "http://169.254.169.254/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 CURL = ["curl", "-sS", "-H", "Metadata:true"]
 _UID = 64123
-"""An ordinary user's id that nobody has, so that whatever is his comes from a test."""
-_MARK = "CELL_MARK"
+"""A free user id: its files and processes come from a test."""
+_MARK = "SANDBOX_MARK"
 _NAMESPACES = ("net", "pid", "mnt", "user")
 _MOST_S = 60
 
 
 class User(Struct, frozen=True):
-    """Somebody without privileges: what runs a command as him, his Python, and his id outside."""
+    """A user without privileges: the command prefix to become it, its Python, its id."""
 
     become: tuple[str, ...]
     python: str
@@ -44,22 +44,22 @@ class User(Struct, frozen=True):
 
 @cache
 def ordinary() -> User | str:
-    """Return an ordinary user, or why there is none here.
+    """Return an ordinary user, or the reason why there is none here.
 
-    Root becomes one whom the machine does not know, if that one can read a Python that has us;
-    else one who is ordinary to the kernel and still root to the files.
+    Root becomes an unknown user, if that user can read a Python with OpenIMDS; else a user without
+    privileges who still has root's files.
     """
     if reason := why_unavailable():
         return reason
     if os.geteuid():
         return User((), sys.executable, os.geteuid())
-    # setpriv itself still may run what is closed to the user; env may not.
+    # env runs after setpriv, so it fails if the user cannot read the program.
     other = ("setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "env")
     mapped = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
     version = "python{}.{}".format(*sys.version_info)
-    found = [shutil.which(version, path=folder) for folder in ("/usr/bin", "/usr/local/bin")]
+    pythons = [shutil.which(version, path=folder) for folder in ("/usr/bin", "/usr/local/bin")]
     for become, uid in ((other, _UID), (mapped, 0)):
-        for python in filter(None, [sys.executable, *found]):
+        for python in filter(None, [sys.executable, *pythons]):
             user = User(become, python, uid)
             with suppress(OSError):
                 if not subprocess.run(
@@ -73,9 +73,9 @@ def ordinary() -> User | str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return an environment in which any Python of this version finds what this one has."""
-    found = filter(None, (openimds.__file__, msgspec.__file__))
-    paths = [str(Path(file).parents[1]) for file in found]
+    """Return an environment in which other Pythons of this version find our packages."""
+    files = filter(None, (openimds.__file__, msgspec.__file__))
+    paths = [str(Path(file).parents[1]) for file in files]
     return clean_environment({"PYTHONPATH": ":".join(paths), **more})
 
 
@@ -93,7 +93,7 @@ class Place:
 
     @property
     def inside(self) -> str:
-        """The command as it is typed in a cell, where its user is who he is already."""
+        """The command as it is typed in a sandbox, where the user is already set."""
         return f"{self.user.python} -m openimds"
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ class Place:
     def start(
         self, *arguments: str, instead: Sequence[str] = (), **more: str
     ) -> "subprocess.Popen[str]":
-        """Start `openimds exec` with pipes, as the user or as what is there instead of him."""
+        """Start `openimds exec` with pipes, as the user or by another prefix."""
         started = subprocess.Popen(
             self._command(arguments, instead),
             stdin=subprocess.PIPE,
@@ -118,18 +118,18 @@ class Place:
         return started
 
     def end(self) -> None:
-        """End what a test has left running."""
-        for one in self._started:
-            one.kill()
-            one.communicate(timeout=_MOST_S)
+        """End the runs that a test has left."""
+        for process in self._started:
+            process.kill()
+            process.communicate(timeout=_MOST_S)
 
     def run(
-        self, *arguments: str, instead: Sequence[str] = (), said: str = "", **more: str
+        self, *arguments: str, instead: Sequence[str] = (), text: str = "", **more: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run `openimds exec` to its end."""
         return subprocess.run(
             self._command(arguments, instead),
-            input=said,
+            input=text,
             capture_output=True,
             text=True,
             cwd=self.folder,
@@ -145,41 +145,41 @@ class Place:
     def processes(self) -> set[int]:
         """Return the ids of all processes of the runs in this place."""
         own = f"{_MARK}={self.mark}".encode()
-        found = set()
+        pids = set()
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
                 if own in path.read_bytes():
-                    found.add(int(path.parent.name))
-        return found
+                    pids.add(int(path.parent.name))
+        return pids
 
     def files(self) -> set[Path]:
-        """Return the files of the user, in the place and wherever anybody may leave some."""
-        found = set(self.folder.rglob("*"))
+        """Return the files of the user, in the place and in public folders."""
+        files = set(self.folder.rglob("*"))
         if self.user.uid == _UID:
             for folder in ("/tmp", "/var/tmp", "/dev/shm", "/run"):
                 listed = subprocess.run(
                     ["find", folder, "-uid", str(_UID)], capture_output=True, text=True, check=False
                 )
-                found |= {Path(line) for line in listed.stdout.splitlines()}
-        return found - {self.folder}
+                files |= {Path(line) for line in listed.stdout.splitlines()}
+        return files - {self.folder}
 
 
 def namespaces(processes: set[int] | None = None) -> set[str]:
     """Return the namespaces of some processes, or of all of the machine."""
-    found = set()
+    links = set()
     for folder in Path("/proc").glob("[0-9]*"):
         if processes is None or int(folder.name) in processes:
             for kind in _NAMESPACES:
                 with suppress(OSError):
-                    found.add(str((folder / "ns" / kind).readlink()))
-    return found
+                    links.add(str((folder / "ns" / kind).readlink()))
+    return links
 
 
 def until(is_so: Callable[[], bool], within_s: float = 20) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + within_s
     while not is_so():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.01)
 
 
@@ -190,11 +190,11 @@ def place() -> Iterator[Place]:
     if isinstance(user, str):
         pytest.skip(user)
     # The folders of pytest are closed to other users.
-    folder = Path(mkdtemp(prefix="cell-"))
+    folder = Path(mkdtemp(prefix="sandbox-"))
     folder.chmod(0o755)
     if user.uid:
         os.chown(folder, user.uid, -1)
-    made = Place(user, folder)
-    yield made
-    made.end()
+    workspace = Place(user, folder)
+    yield workspace
+    workspace.end()
     shutil.rmtree(folder)
