@@ -41,13 +41,14 @@ def by_name(named: list[tuple[str, socket.socket]]) -> "InheritedSockets":
     """Sort sockets by their names: `admin`, `public`, `vm.NAME`, else the data plane."""
     from openimds.server.inherited_sockets import InheritedSockets
 
-    planes = [(one, name) for name, one in named if name not in _NOT_DATA_PLANE]
+    planes = [(listener, name) for name, listener in named if name not in _NOT_DATA_PLANE]
     return InheritedSockets(
         dataplane=tuple(
-            (one, name.removeprefix(_VM) if name.startswith(_VM) else "") for one, name in planes
+            (listener, name.removeprefix(_VM) if name.startswith(_VM) else "")
+            for listener, name in planes
         ),
-        admin=tuple(one for name, one in named if name == "admin"),
-        public=tuple(one for name, one in named if name == "public"),
+        admin=tuple(listener for name, listener in named if name == "admin"),
+        public=tuple(listener for name, listener in named if name == "public"),
     )
 
 

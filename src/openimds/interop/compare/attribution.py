@@ -28,27 +28,27 @@ _LISTS = {location.INSTANCE: VERSIONS, location.EVENTS: EVENT_VERSIONS}
 
 
 def about(
-    found: AnswerDifference, where: Location, version: str, question: Fact | None
+    difference: AnswerDifference, where: Location, version: str, question: Fact | None
 ) -> Fact | None:
     """Return the fact that a difference is about, None if it is about no row.
 
     Args:
-        found: the difference.
+        difference: the difference between two answers.
         where: the location of the request.
         version: the api-version that the question was asked at, empty if it was asked once.
         question: the fact that the question settles.
     """
-    match found.kind:
+    match difference.kind:
         case DifferenceKind.API_VERSION:
-            return _named(VERSIONS, found.subject)
+            return _named(VERSIONS, difference.subject)
         case DifferenceKind.STATUS if version and where.document in _LISTS:
             return _named(_LISTS[where.document], version)
         case DifferenceKind.HEADER_ORDER:
             return _headers()
-        case DifferenceKind.HEADER if found.subject.lower() in map(str.lower, _FAMILY.names):
+        case DifferenceKind.HEADER if difference.subject.lower() in map(str.lower, _FAMILY.names):
             return _headers()
-        case kind if kind in _IN_BODY and found.steps:
-            return _in_document(where, found.steps, question)
+        case kind if kind in _IN_BODY and difference.steps:
+            return _in_document(where, difference.steps, question)
         case _:
             return question
 

@@ -48,13 +48,13 @@ def compare(
         one, other = lefts[request], rights[request]
         question = questions.get(one.question) or questions.get(other.question)
         where, at = locate(request.target), At(one.question, one.version, request)
-        for found in _pair(one, other, with_values=with_values):
+        for difference in _pair(one, other, with_values=with_values):
             group = Difference(
-                found.kind,
-                found.subject,
-                _general(found.left, found, one.version),
-                _general(found.right, found, one.version),
-                about(found, where, one.version, question),
+                difference.kind,
+                difference.subject,
+                _general(difference.left, difference, one.version),
+                _general(difference.right, difference, one.version),
+                about(difference, where, one.version, question),
                 (),
             )
             groups.setdefault(group, []).append(at)
@@ -79,9 +79,9 @@ def _pair(left: Exchange, right: Exchange, *, with_values: bool) -> Iterator[Ans
         yield from body(one, other, BodyContext(locate(left.request.target), with_values))
 
 
-def _general(text: str, found: AnswerDifference, version: str) -> str:
+def _general(text: str, difference: AnswerDifference, version: str) -> str:
     """Replace the api-version in a refusal, so that it is one difference at all versions."""
-    is_refusal = version and found.kind in (DifferenceKind.STATUS, DifferenceKind.BODY)
+    is_refusal = version and difference.kind in (DifferenceKind.STATUS, DifferenceKind.BODY)
     return text.replace(version, "{version}") if is_refusal else text
 
 
