@@ -19,6 +19,7 @@ CONTRACTS = {
 # For each contract: the module that gets a line, the line, and the import that is reported.
 VIOLATIONS = {
     "rooms": ("facts/new.py", "import openimds.vm.types", "facts.new -> openimds.vm.types"),
+    "circles": ("facts/refusal.py", "import openimds.facts.refusals", ".refusal -> .refusals"),
     "ground": ("errors.py", "import openimds.vm.types", "errors -> openimds.vm.types"),
     "settings": ("settings.py", "import openimds.vm.types", "settings -> openimds.vm.types"),
     "vm": ("vm/new.py", "import openimds.settings", "vm.new -> openimds.settings"),

@@ -1,6 +1,7 @@
 """The admin API as an ASGI application: routes from the rows, errors in one shape."""
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from http import HTTPStatus
 
 import msgspec.json
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from openimds.admin.auth import Authenticator
+from openimds.admin.openapi import openapi_document
 from openimds.admin.operation import JSON, Answer, Operation
 from openimds.admin.operations import OPERATIONS
 from openimds.admin.problem import ProblemDetails, ProblemError, of_config, response
@@ -32,6 +34,7 @@ def application(services: AdminServices, hosts: frozenset[str]) -> Starlette:
     app = Starlette(
         routes=routes, exception_handlers={HTTPException: _unknown, Exception: _internal_error}
     )
+    app.state.openapi = cache(lambda: openapi_document(OPERATIONS))
     # A trailing slash makes another path, which does not exist: no redirect.
     app.router.redirect_slashes = False
     return app

@@ -1,7 +1,6 @@
 """The OpenAPI document, made from the operations' rows and the types that they name."""
 
 from collections.abc import Iterable
-from functools import cache
 from http import HTTPStatus
 from shlex import quote
 from typing import Any
@@ -9,25 +8,26 @@ from urllib.parse import urlencode
 
 import msgspec.json
 
-from openimds.admin.handlers.server import INFO, OPENAPI_VERSION
+from openimds import __version__
 from openimds.admin.input_types import parameter_type
 from openimds.admin.operation import Content, Operation, QueryParameter, Tag
-from openimds.admin.operations import OPERATIONS
 from openimds.admin.problem import MEDIA, ProblemDetails
 
 Json = dict[str, Any]
+
+OPENAPI_VERSION = "3.1.0"
+INFO = {"title": "OpenIMDS admin API", "version": __version__}
 
 _TEXT: Json = {"type": "string"}
 _NAME: Json = {**_TEXT, "minLength": 1, "maxLength": 256, "pattern": "^[^/]+$"}
 _URL = "http://127.0.0.1:8170"
 
 
-@cache
-def openapi_document() -> bytes:
-    """Return the document as JSON."""
-    schemas = _Schemas(OPERATIONS)
+def openapi_document(operations: tuple[Operation, ...]) -> bytes:
+    """Return the document of all operations as JSON."""
+    schemas = _Schemas(operations)
     paths: Json = {}
-    for row in OPERATIONS:
+    for row in operations:
         paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, schemas)
     return msgspec.json.encode(
         {

@@ -7,13 +7,10 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds import __version__
 from openimds.admin.metrics import FINDINGS, exposition
+from openimds.admin.openapi import INFO, OPENAPI_VERSION
 from openimds.admin.operation import JSON, OK, STORE, Answer, Content, Operation, Tag
 from openimds.admin.services import AdminServices
-
-OPENAPI_VERSION = "3.1.0"
-INFO = {"title": "OpenIMDS admin API", "version": __version__}
 
 
 class TokenFile(Struct, frozen=True, rename="camel"):
@@ -52,11 +49,9 @@ async def get_metrics(services: AdminServices, _: Request) -> Answer:
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def get_openapi(_: AdminServices, __: Request) -> Answer:
-    """Return the description of the API."""
-    from openimds.admin.openapi import openapi_document  # noqa: PLC0415 - it describes this, too
-
-    return Response(openapi_document(), media_type=JSON)
+async def get_openapi(_: AdminServices, request: Request) -> Answer:
+    """Return the description of the API, which the application makes of all its operations."""
+    return Response(request.app.state.openapi(), media_type=JSON)
 
 
 def _metrics() -> str:
