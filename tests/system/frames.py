@@ -1,7 +1,7 @@
-"""Frames as no honest guest sends them: a program that sends and hears them, and what makes them.
+"""Forged Ethernet frames, and a program that sends and receives frames.
 
-As a program it takes the name of an interface. `send` puts the frames of stdin on it, one in a line
-of hexadecimal; `hear` prints what comes in, until stdin ends.
+The program takes the name of an interface. `send` sends the frames of stdin, one in a line of
+hexadecimal; `hear` prints the received frames, until stdin ends.
 """
 
 import select
@@ -21,13 +21,13 @@ def mac(text: str) -> bytes:
 
 
 def frame(to: str, by: str, kind: int, body: bytes, vlan: int | None = None) -> bytes:
-    """Return an Ethernet frame; with a number it is tagged as of that VLAN."""
+    """Return an Ethernet frame, tagged if a VLAN is given."""
     tag = b"" if vlan is None else struct.pack("!HH", VLAN, vlan)
     return mac(to) + mac(by) + tag + struct.pack("!H", kind) + body
 
 
 def syn(source: str, target: str, port: int = 80) -> bytes:
-    """Return an IP packet that asks for a connection."""
+    """Return an IP packet with a TCP SYN."""
     from_ip, to_ip = ip_address(source), ip_address(target)
     head = struct.pack("!HHIIBBHHH", _PORT, port, 1, 0, 5 << 4, 2, 64240, 0, 0)
     fake = from_ip.packed + to_ip.packed + struct.pack("!II", len(head), socket.IPPROTO_TCP)
@@ -41,30 +41,30 @@ def syn(source: str, target: str, port: int = 80) -> bytes:
 
 
 def is_at(address: str, at: str) -> bytes:
-    """Return ARP that says where an address is."""
+    """Return an ARP reply that claims an address."""
     head = struct.pack("!HHBBH", 1, IPV4, 6, 4, 2)
     return head + (mac(at) + ip_address(address).packed) * 2
 
 
 def advert(address: str, at: str, by: str) -> bytes:
-    """Return an IPv6 packet to all nodes in which one says where another address is."""
+    """Return a neighbour advertisement to all nodes that claims an address."""
     source, target = ip_address(by).packed, ip_address("ff02::1").packed
-    about = ip_address(address).packed
-    told = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + about + b"\2\1" + mac(at)
-    fake = source + target + struct.pack("!II", len(told), socket.IPPROTO_ICMPV6)
-    told = told[:2] + struct.pack("!H", _sum(fake + told)) + told[4:]
-    first = struct.pack("!IHBB", 6 << 28, len(told), socket.IPPROTO_ICMPV6, 255)
-    return first + source + target + told
+    claimed = ip_address(address).packed
+    message = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + claimed + b"\2\1" + mac(at)
+    fake = source + target + struct.pack("!II", len(message), socket.IPPROTO_ICMPV6)
+    message = message[:2] + struct.pack("!H", _sum(fake + message)) + message[4:]
+    first = struct.pack("!IHBB", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255)
+    return first + source + target + message
 
 
-def is_tcp(one: bytes) -> bool:
+def is_tcp(frame: bytes) -> bool:
     """Tell whether a frame carries TCP over IPv4."""
-    return kind_of(one) == IPV4 and one[23] == socket.IPPROTO_TCP
+    return kind_of(frame) == IPV4 and frame[23] == socket.IPPROTO_TCP
 
 
-def kind_of(one: bytes) -> int:
-    """Return what a frame carries."""
-    return int.from_bytes(one[12:14])
+def kind_of(frame: bytes) -> int:
+    """Return the EtherType of a frame."""
+    return int.from_bytes(frame[12:14])
 
 
 def _sum(data: bytes) -> int:
@@ -75,10 +75,10 @@ def _sum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def main(what: str, interface: str) -> None:
+def main(action: str, interface: str) -> None:
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL))
     wire.bind((interface, 0))
-    if what == "send":
+    if action == "send":
         for line in sys.stdin:
             wire.send(bytes.fromhex(line))
         return

@@ -1,6 +1,6 @@
-"""A host with guests: two on a bridge, one that is nobody's beside them, one on a routed interface.
+"""A host with guests: three on a bridge, one on a routed interface.
 
-Guest `a` is the VM web-a at 10.0.0.4, `b` is web-b at 10.0.0.5, `c` is on the bridge too and no VM,
+Guest `a` is the VM web-a at 10.0.0.4, `b` is web-b at 10.0.0.5, `c` is on the bridge too but no VM,
 `d` is web-d at 10.9.0.4 behind an interface of its own. Their ports on the host are pa to pd.
 """
 
@@ -23,7 +23,7 @@ MACS = {name: f"02:00:00:00:00:0{name}" for name in "abcd"}
 IPS = {"a": "10.0.0.4", "b": "10.0.0.5", "c": "10.0.0.66", "d": "10.9.0.4"}
 IPS_6 = {name: f"fe80::ff:fe00:{name}" for name in "abcd"}
 ANSWERED = 'openimds_requests_total{endpoint="instance",status="200"}'
-STRANGERS = "openimds_unknown_callers_total"
+UNKNOWN_CALLERS = "openimds_unknown_callers_total"
 
 _BUILD = """
 sysctl -qw net.ipv6.conf.default.accept_dad=0
@@ -65,7 +65,7 @@ def fleet(*names: str, **more: Any) -> dict[str, Any]:
         }
         for name in names
     }
-    return {"vms": {f"web-{name}": {"reach": one, **more} for name, one in reach.items()}}
+    return {"vms": {f"web-{name}": {"reach": own, **more} for name, own in reach.items()}}
 
 
 FLEET = fleet("a", "b", "d")
@@ -83,18 +83,18 @@ class Lab:
         return self.host.openimds("host", "up", "--fleet", "fleet.json", *more)
 
     def status(self) -> dict[str, Any]:
-        """Return what `openimds host status` says."""
-        found: dict[str, Any] = json.loads(
+        """Return the output of `openimds host status`."""
+        status: dict[str, Any] = json.loads(
             self.host.openimds("host", "status", "--json", code=None).stdout
         )
-        return found
+        return status
 
     def dropped(self) -> dict[str, int]:
-        """Return how many packets were dropped for each reason that had any."""
+        """Return the dropped packets by reason, without zeros."""
         return {name: count for name, count in self.status()["dropped"].items() if count}
 
     def asks(self, name: str, *more: str) -> str:
-        """Return what a guest gets that asks for its name."""
+        """Return the response to a guest that requests its name."""
         return self.host.asks(name, NAME, *more)
 
     def asks_6(self, name: str, *more: str) -> str:
@@ -104,29 +104,29 @@ class Lab:
         return self.host.guest(name, *words, code=None)
 
     def knocks(self, name: str, *more: str) -> str:
-        """Return what a guest gets that nobody should hear: it asks once, and not for long."""
+        """Return the response to a short request that should get none."""
         return self.asks(name, "-m", "0.5", *more)
 
     def sends(self, name: str, *frames: bytes) -> None:
         """Have a guest send frames."""
-        lines = "\n".join(one.hex() for one in frames)
+        lines = "\n".join(item.hex() for item in frames)
         self.host.run(
             *("ip", "netns", "exec", name, sys.executable, str(FRAMES), "send", "eth0"), text=lines
         )
 
     @contextmanager
     def hearing(self, name: str) -> Iterator[list[bytes]]:
-        """Hear every frame that comes to a guest; the list is filled at the end of the block."""
-        found: list[bytes] = []
+        """Record the frames that reach a guest; the list is filled after the block."""
+        frames: list[bytes] = []
         words = ("ip", "netns", "exec", name, sys.executable, str(FRAMES), "hear", "eth0")
         process = self.host.start(*words)
         assert process.stdout
         assert process.stdout.readline() == "hearing\n"
         try:
-            yield found
+            yield frames
         finally:
-            heard, _ = process.communicate(timeout=30)
-            found += map(bytes.fromhex, heard.split())
+            output, _ = process.communicate(timeout=30)
+            frames += map(bytes.fromhex, output.split())
 
     @contextmanager
     def serving(self, *more: str, fleet: Any = FLEET) -> Iterator[Running]:
@@ -138,7 +138,7 @@ class Lab:
 
 @contextmanager
 def lab(folder: Path) -> Iterator[Lab]:
-    """Be in the lab, or skip the test where there can be none."""
+    """Provide the lab, or skip the test."""
     with machine(folder, "nft") as host:
         host.shell(_BUILD)
         yield Lab(host)

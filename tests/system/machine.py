@@ -1,8 +1,8 @@
-"""A machine of its own: a network namespace that stands for a host, others that stand for guests.
+"""A simulated machine: a network namespace as a host, others as its guests.
 
-Its network, mounts and processes are its own, and so is its root, who needs no right outside. Every
-command is run inside by `nsenter`; nothing of it outlives it. That it is really another network is
-looked at before the first command.
+Its network, mounts and processes are its own, and so is its root, which needs no right outside.
+Each command is run inside by `nsenter`; no process outlives the machine. The first command is run
+after a check that the network really is another one.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests.system.process import COMMAND, clean_environment
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 UNSHARE = ["unshare", "-Urnmpf", "--mount-proc", "--kill-child"]
-"""Runs a command with users, a network, mounts and processes of its own."""
+"""Runs a command in new namespaces of users, network, mounts and processes."""
 _HOLD = """
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/netns
@@ -35,7 +35,7 @@ _MOST_S = 60
 
 @cache
 def why_not(*tools: str) -> str:
-    """Say why there can be no such machine here, or nothing."""
+    """Return the reason why no machine can be simulated here, or an empty string."""
     for tool in ("unshare", "nsenter", "ip", "curl", "sh", *tools):
         if not shutil.which(tool, path=_PATH):
             return f"{tool} is not installed"
@@ -44,7 +44,7 @@ def why_not(*tools: str) -> str:
 
 
 class Running:
-    """A server inside that said it is ready."""
+    """A ready server inside the machine."""
 
     def __init__(
         self, on: "Machine", process: "subprocess.Popen[str]", ready: dict[str, Any]
@@ -56,30 +56,30 @@ class Running:
         self._on.run("kill", "-s", name, str(self.ready["pid"]))
 
     def sentence(self) -> str:
-        """Wait for the next line on stderr; byte by byte, so that none hides in a buffer."""
+        """Return the next line of stderr, read byte by byte, without a buffer."""
         assert self._process.stderr
-        descriptor, said = self._process.stderr.fileno(), b""
-        while not said.endswith(b"\n"):
+        descriptor, line = self._process.stderr.fileno(), b""
+        while not line.endswith(b"\n"):
             ready, _, _ = select.select([descriptor], [], [], _MOST_S)
-            assert ready, f"nothing more was said than {said!r}"
-            said += os.read(descriptor, 1)
-        return said.decode()
+            assert ready, f"no line after {line!r}"
+            line += os.read(descriptor, 1)
+        return line.decode()
 
     def counter(self, name: str) -> float:
         """Return the value of one line of the metrics."""
         text = self._on.shell(f"curl -sS {self.ready['admin']}/metrics")
-        found = [line for line in text.splitlines() if line.startswith(f"{name} ")]
-        return float(found[0].rpartition(" ")[2]) if found else 0.0
+        lines = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
     def stop(self) -> tuple[int, str]:
-        """End it as an init system would; return its exit code and what it said on stderr."""
+        """End the server as an init system does; return its exit code and stderr."""
         self.signal("TERM")
-        _, said = self._process.communicate(timeout=_MOST_S)
-        return self._process.returncode, said
+        _, stderr = self._process.communicate(timeout=_MOST_S)
+        return self._process.returncode, stderr
 
 
 class Machine:
-    """A private network, and what is run in it."""
+    """A private network namespace, and commands in it."""
 
     def __init__(self, pid: int, folder: Path) -> None:
         self._pid, self.folder = pid, folder
@@ -92,8 +92,8 @@ class Machine:
     def run(
         self, *command: str, text: str = "", code: int | None = 0, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command that ends by itself, with this exit code unless any will do."""
-        ran = subprocess.run(
+        """Run a command to its end, and check its exit code unless that is None."""
+        completed = subprocess.run(
             [*self._enter, *command],
             input=text,
             capture_output=True,
@@ -103,8 +103,10 @@ class Machine:
             check=False,
             env={**self._env, **environment},
         )
-        assert code in (None, ran.returncode), f"{command}: {ran.stdout}{ran.stderr}"
-        return ran
+        assert code in (None, completed.returncode), (
+            f"{command}: {completed.stdout}{completed.stderr}"
+        )
+        return completed
 
     def start(self, *command: str) -> "subprocess.Popen[str]":
         """Start a command that ends when its stdin does."""
@@ -118,19 +120,19 @@ class Machine:
         )
 
     def shell(self, script: str) -> str:
-        """Run lines of a shell; return what they print."""
+        """Run a shell script; return its stdout."""
         return self.run("sh", "-ec", script).stdout
 
     def openimds(self, *words: str, code: int | None = 0) -> "subprocess.CompletedProcess[str]":
-        """Run our own command."""
+        """Run openimds."""
         return self.run(*COMMAND, *words, code=code)
 
     def guest(self, name: str, *command: str, code: int | None = 0) -> str:
-        """Run a command in the namespace of a guest; return what it prints."""
+        """Run a command in the namespace of a guest; return its stdout."""
         return self.run("ip", "netns", "exec", name, *command, code=code).stdout
 
     def asks(self, name: str, path: str, *more: str, most_s: int = 5) -> str:
-        """Return what a guest gets by curl; nothing where nobody answers."""
+        """Return the response to a guest's curl, or an empty string."""
         url = f"http://169.254.169.254{path}"
         words = ("-sS", "-m", str(most_s), "-H", "Metadata:true", *more, url)
         return self.guest(name, "curl", *words, code=None)
@@ -139,7 +141,7 @@ class Machine:
     def serving(
         self, fleet: object, *arguments: str, before: tuple[str, ...] = ()
     ) -> Iterator[Running]:
-        """Serve a fleet until the end of the block; what stands `before` starts the command."""
+        """Serve a fleet until the end of the block, by a command with a prefix."""
         (self.folder / "fleet.json").write_text(json.dumps(fleet))
         words = [*before, *COMMAND, "serve", "--fleet", "fleet.json", *arguments]
         process = subprocess.Popen(
@@ -160,7 +162,7 @@ class Machine:
             pid = str(ready["pid"])
             yield Running(self, process, ready)
         finally:
-            # What nsenter has started would outlive it.
+            # The child of nsenter would outlive it.
             self.run("kill", "-s", "KILL", pid, code=None)
             process.kill()
             process.communicate(timeout=_MOST_S)
@@ -172,7 +174,7 @@ def _child(pid: int) -> int:
 
 @contextmanager
 def machine(folder: Path, *tools: str) -> Iterator[Machine]:
-    """Be on a machine of its own, or skip the test where there can be none."""
+    """Provide a simulated machine, or skip the test."""
     if why_not(*tools):
         pytest.skip(why_not(*tools))
     holder = subprocess.Popen(
@@ -184,11 +186,11 @@ def machine(folder: Path, *tools: str) -> Iterator[Machine]:
     try:
         assert holder.stdout
         inside = holder.stdout.readline().strip()
-        assert inside.startswith("net:["), "there is no machine"
+        assert inside.startswith("net:["), "the machine was not made"
         assert inside != os.readlink("/proc/self/ns/net")  # noqa: PTH115 - it is no path
-        one = Machine(_child(holder.pid), folder)
-        assert one.shell("readlink /proc/self/ns/net").strip() == inside
-        yield one
+        simulated = Machine(_child(holder.pid), folder)
+        assert simulated.shell("readlink /proc/self/ns/net").strip() == inside
+        yield simulated
     finally:
         holder.kill()
         holder.communicate()

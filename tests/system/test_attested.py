@@ -68,17 +68,17 @@ def test_openssl_verifies_through_every_rotation(tmp_path: Path) -> None:
         assert trusts(tmp_path, "root.pem")
         before = (tmp_path / "signer.pem").read_text()
         for part in ("leaf", "intermediate", "root"):
-            said = run("attest", "rotate", part, cwd=tmp_path, **variables)
-            assert said.returncode == 0, said.stderr
+            rotated = run("attest", "rotate", part, cwd=tmp_path, **variables)
+            assert rotated.returncode == 0, rotated.stderr
             now = json.loads(run("attest", "ca", "--json", cwd=tmp_path, **variables).stdout)
             (tmp_path / "trust.pem").write_text(now["bundle"])
-            below = "".join(one["pem"] for one in now["items"] if not one["isRoot"])
+            below = "".join(item["pem"] for item in now["items"] if not item["isRoot"])
             (tmp_path / "below.pem").write_text(below)
             unpack(tmp_path, document(server, "&nonce=1"))
             assert (tmp_path / "signer.pem").read_text() != before
             assert trusts(tmp_path, "root.pem", "below.pem"), f"{part}: from the old root"
             (tmp_path / "signer.pem").write_text(before)
-            assert trusts(tmp_path, "trust.pem"), f"{part}: what was signed before still holds"
+            assert trusts(tmp_path, "trust.pem"), f"{part}: the earlier signature still verifies"
         assert run("attest", "ca", "--root", cwd=tmp_path, **variables).stdout != first
         assert server.stop()[0] == 0
 
@@ -102,7 +102,7 @@ NEEDED = ("awk", "curl", "openssl")
 
 @pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}")
 @pytest.mark.parametrize("version", ["2018-10-01", "2020-09-01"])
-def test_the_recipe_of_azures_document_works_as_it_is_written(tmp_path: Path, version: str) -> None:
+def test_documented_recipe_of_azure_works(tmp_path: Path, version: str) -> None:
     with serving(cwd=tmp_path) as server:
         root = run("attest", "ca", "--root", cwd=tmp_path, **admin(server)).stdout
         (tmp_path / "root.pem").write_text(root)
@@ -126,17 +126,17 @@ def test_the_recipe_of_azures_document_works_as_it_is_written(tmp_path: Path, ve
     assert "OpenIMDS Root CA" in names[3]
 
 
-def test_an_issuer_that_cannot_sign_is_told_at_the_start(tmp_path: Path) -> None:
+def test_unusable_external_ca_is_refused_at_start(tmp_path: Path) -> None:
     (tmp_path / "chain.pem").write_text("scribble")
     (tmp_path / "a.key").write_text("scribble")
     own = ("--attest-key", "a.key", "--attest-certificates", "chain.pem")
-    said = run("serve", "--listen", "127.0.0.1:0", *own, cwd=tmp_path)
-    assert (said.returncode, said.stdout) == (2, "")
-    assert "attest_certificates: chain.pem: saw unable to load pem file" in said.stderr
-    assert "http" not in said.stderr
+    refused = run("serve", "--listen", "127.0.0.1:0", *own, cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "attest_certificates: chain.pem: saw unable to load pem file" in refused.stderr
+    assert "http" not in refused.stderr
 
 
-def test_our_verifier_takes_the_servers_own_address(tmp_path: Path) -> None:
+def test_attest_verify_accepts_the_servers_url(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as server:
         trust = run("attest", "ca", cwd=tmp_path, **admin(server)).stdout
         (tmp_path / "trust.pem").write_text(trust)
@@ -148,11 +148,11 @@ def test_our_verifier_takes_the_servers_own_address(tmp_path: Path) -> None:
             cwd=tmp_path,
         )
         assert bad.returncode == 1
-        failed = [one["name"] for one in json.loads(bad.stdout)["checks"] if not one["holds"]]
+        failed = [item["name"] for item in json.loads(bad.stdout)["checks"] if not item["holds"]]
         assert failed == ["nonce"]
 
 
-def test_the_chain_outlives_a_restart(tmp_path: Path) -> None:
+def test_chain_survives_a_restart(tmp_path: Path) -> None:
     state = ("--state", "lab", "--public", "127.0.0.1:0", "--public-url", "http://pki.example")
     bundles = []
     for _ in range(2):
@@ -163,22 +163,22 @@ def test_the_chain_outlives_a_restart(tmp_path: Path) -> None:
     assert bundles[0].stdout == bundles[1].stdout
     text = openssl("x509", "-in", "signer.pem", "-noout", "-text", cwd=tmp_path).stdout
     assert "CA Issuers - URI:http://pki.example/pki/" in text
-    kept = {path.name: oct(path.stat().st_mode)[-3:] for path in (tmp_path / "lab/ca").iterdir()}
-    assert set(kept.values()) == {"600"}
+    modes = {path.name: oct(path.stat().st_mode)[-3:] for path in (tmp_path / "lab/ca").iterdir()}
+    assert set(modes.values()) == {"600"}
 
 
 @pytest.mark.parametrize("name", ["root.key", "intermediate.key", "intermediate.pem"])
-def test_a_broken_file_is_told_at_the_start(tmp_path: Path, name: str) -> None:
+def test_broken_ca_file_is_refused_at_start(tmp_path: Path, name: str) -> None:
     with serving("--state", "lab", cwd=tmp_path) as server:
         document(server)
     (tmp_path / "lab/ca" / name).write_text("scribble")
-    said = run("serve", "--state", "lab", "--listen", "127.0.0.1:0", cwd=tmp_path)
-    assert (said.returncode, said.stdout) == (1, "")
-    assert f"lab/ca/{name}: saw " in said.stderr
-    assert "Traceback" not in said.stderr
+    refused = run("serve", "--state", "lab", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"lab/ca/{name}: saw " in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
-def test_an_intermediate_of_ones_own_signs_the_leaves(tmp_path: Path) -> None:
+def test_external_ca_signs_the_leaves(tmp_path: Path) -> None:
     with serving("--state", "theirs", cwd=tmp_path) as server:
         root = run("attest", "ca", "--root", cwd=tmp_path, **admin(server)).stdout
         chain = run("attest", "ca", "--chain", cwd=tmp_path, **admin(server)).stdout

@@ -1,4 +1,4 @@
-"""`openimds host`: what it does to a host, and that it undoes all of it and nothing else."""
+"""`openimds host`: its steps, its status, and their complete reversal."""
 
 import json
 import os
@@ -20,15 +20,15 @@ IGNORING = (
     "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Becomes a command that has been told to ignore how its children end."""
+"""Runs a command with SIGCHLD ignored."""
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Lab]:
-    with lab(tmp_path) as one:
-        # Rules of somebody else, which are to stay.
-        one.host.shell("nft add table inet other; nft add chain inet other mine")
-        yield one
+    with lab(tmp_path) as guests:
+        # Other rules, which must stay.
+        guests.host.shell("nft add table inet other; nft add chain inet other mine")
+        yield guests
 
 
 def everything(here: Lab) -> str:
@@ -36,11 +36,11 @@ def everything(here: Lab) -> str:
     return here.host.shell("ip -br address; ip route show table all; nft list ruleset")
 
 
-def test_it_is_listed_then_done_once_and_undone(here: Lab) -> None:
+def test_up_is_listed_applied_once_and_undone(here: Lab) -> None:
     before = everything(here)
     dry = here.up("--dry-run", "--ipv6").stdout
     assert everything(here) == before
-    # What is listed can be pasted into a shell, and is all that there is to do.
+    # The listed steps can be pasted into a shell, and are complete.
     here.host.run("sh", "-e", text=dry)
     assert here.up("--ipv6").stdout == f"Nothing to do\n{HERE}\n"
     after = everything(here)
@@ -55,7 +55,7 @@ def test_it_is_listed_then_done_once_and_undone(here: Lab) -> None:
     assert here.host.openimds("host", "down").stdout == "Nothing to do\n"
 
 
-def test_what_is_printed_first_is_what_is_done(here: Lab) -> None:
+def test_printed_steps_are_the_applied_ones(here: Lab) -> None:
     first = here.up().stdout.splitlines()
     assert first[0].startswith("nft -f - (")
     assert first[1:] == [
@@ -70,13 +70,13 @@ def test_what_is_printed_first_is_what_is_done(here: Lab) -> None:
     assert [line.partition(" (")[0] for line in changed[:-1]] == ["nft -f -"]
 
 
-def test_the_fleet_of_a_running_server_is_tied_as_well(here: Lab) -> None:
+def test_up_binds_the_fleet_of_a_running_server(here: Lab) -> None:
     with here.serving("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:8170"):
         (here.host.folder / "fleet.json").unlink()
         assert here.host.openimds("host", "up").stdout.endswith(f"{HERE}\n")
     guests = here.status()["guests"]
-    assert [one["vm"] for one in guests] == ["web-a", "web-b", "web-d"]
-    assert [(one["interface"], one["on"]) for one in guests] == [
+    assert [guest["vm"] for guest in guests] == ["web-a", "web-b", "web-d"]
+    assert [(guest["interface"], guest["on"]) for guest in guests] == [
         ("pa", "br0"),
         ("pb", "br0"),
         ("pd", ""),
@@ -85,9 +85,9 @@ def test_the_fleet_of_a_running_server_is_tied_as_well(here: Lab) -> None:
     assert IPS["a"] in guests[0]["addresses"]
 
 
-def test_status_says_what_is_missing(here: Lab) -> None:
-    gone = here.host.openimds("host", "status", code=1)
-    assert gone.stdout.startswith("169.254.169.254 is not here: openimds host up\n")
+def test_status_names_missing_parts(here: Lab) -> None:
+    missing = here.host.openimds("host", "status", code=1)
+    assert missing.stdout.startswith("169.254.169.254 is not here: openimds host up\n")
     here.up()
     here.host.shell("ip link delete pb; ip route delete 10.9.0.4/32 dev pd")
     status = here.host.openimds("host", "status")
@@ -106,23 +106,23 @@ def test_status_says_what_is_missing(here: Lab) -> None:
     )
 
 
-def test_a_guest_that_starts_later_is_met_too(here: Lab) -> None:
+def test_guest_that_starts_later_is_served(here: Lab) -> None:
     here.host.shell("ip link set pa nomaster; ip link set pa down; ip link set pa name gone")
     here.up()
     here.host.shell("ip link set gone name pa; ip link set pa up; ip link set pa master br0")
     with here.serving():
         assert here.asks("a") == "web-a"
-        # Where its gateway is another one, it goes nowhere until it is known which bridge it is on.
+        # With another gateway, its requests are lost until the rules know its bridge.
         here.host.shell("ip -n a route replace default via 10.0.0.66")
-        with here.hearing("c") as heard:
+        with here.hearing("c") as frames:
             assert here.knocks("a") == ""
-        assert [one for one in heard if is_tcp(one)] == []
+        assert [item for item in frames if is_tcp(item)] == []
         here.up()
         assert here.asks("a") == "web-a"
 
 
-def test_a_port_behind_a_bridge_of_its_own(here: Lab) -> None:
-    # So does Proxmox where its firewall is on: tap, a bridge, a veth, the bridge.
+def test_guest_behind_a_second_bridge_needs_a_route(here: Lab) -> None:
+    # As on Proxmox with its firewall: tap, a bridge, a veth, the bridge.
     here.host.shell("""
         ip link add fwbr type bridge && ip link set fwbr up && ip link set pa master fwbr
         ip link add fwln type veth peer name fwpr && ip link set fwln up && ip link set fwpr up
@@ -140,7 +140,7 @@ def test_a_port_behind_a_bridge_of_its_own(here: Lab) -> None:
         assert here.knocks("c") == ""
 
 
-def test_what_somebody_else_has_put_there_is_left_and_said(here: Lab) -> None:
+def test_foreign_address_is_reported_and_left(here: Lab) -> None:
     here.host.shell(f"ip address add {IMDS}/32 dev br0")
     before = everything(here)
     (here.host.folder / "fleet.json").write_text(json.dumps(FLEET))
@@ -154,7 +154,7 @@ def test_what_somebody_else_has_put_there_is_left_and_said(here: Lab) -> None:
     assert everything(here) == before
 
 
-def test_without_the_right_to_it_nothing_is_tried(here: Lab) -> None:
+def test_host_without_root_is_refused(here: Lab) -> None:
     words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *COMMAND, "host"]
     for command in ("up", "down", "status"):
         ended = here.host.run(*words, command, code=1)
@@ -163,7 +163,7 @@ def test_without_the_right_to_it_nothing_is_tried(here: Lab) -> None:
         )
 
 
-def test_a_step_that_fails_is_said_also_where_nobody_minds_how_children_end(here: Lab) -> None:
+def test_failed_step_is_reported_with_sigchld_ignored(here: Lab) -> None:
     nft = here.host.folder / "bin" / "nft"
     nft.parent.mkdir()
     nft.write_text(
@@ -178,6 +178,6 @@ def test_a_step_that_fails_is_said_also_where_nobody_minds_how_children_end(here
     assert not here.status()["is_up"]
 
 
-def test_without_a_fleet_it_is_said_where_one_could_be(here: Lab) -> None:
+def test_up_without_a_fleet_names_the_token_file(here: Lab) -> None:
     ended = here.host.openimds("host", "up", code=2)
     assert "expected the token file that the server named when it was ready" in ended.stderr

@@ -1,4 +1,4 @@
-"""Listeners in network namespaces that stand for guests: `reach.listen: ["netns:NAME"]`."""
+"""Listeners in the network namespaces of guests: `reach.listen: ["netns:NAME"]`."""
 
 import json
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ LISTEN = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path) as one:
-        one.shell(
+    with machine(tmp_path) as simulated:
+        simulated.shell(
             "ip netns add one; ip netns add two; ip netns add three; ip -n three link set lo up"
         )
-        yield one
+        yield simulated
 
 
-def test_each_namespace_reaches_its_own_vm_at_the_real_address(host: Machine) -> None:
+def test_each_namespace_reaches_its_own_vm(host: Machine) -> None:
     with host.serving(PAIR, *LISTEN) as server:
         assert host.asks("one", NAME) == "web-1"
         assert host.asks("two", NAME) == "web-2"
@@ -40,11 +40,10 @@ def test_each_namespace_reaches_its_own_vm_at_the_real_address(host: Machine) ->
         assert server.counter(COUNTER) == 3
         assert server.counter("openimds_unknown_callers_total") == 0
         assert "169.254.169.254" not in host.shell("ip address")
-        code, said = server.stop()
-    assert (code, said) == (0, "")
+        assert server.stop() == (0, "")
 
 
-def test_what_is_said_of_a_namespace_that_is_not_there(host: Machine) -> None:
+def test_missing_namespace_is_refused(host: Machine) -> None:
     (host.folder / "fleet.json").write_text(json.dumps(PAIR))
     host.shell("ip netns delete two")
     ended = host.openimds("serve", "--fleet", "fleet.json", *LISTEN, code=2)
@@ -54,7 +53,7 @@ def test_what_is_said_of_a_namespace_that_is_not_there(host: Machine) -> None:
     )
 
 
-def test_the_own_namespace_is_not_entered(host: Machine) -> None:
+def test_own_namespace_is_refused(host: Machine) -> None:
     host.shell("ip netns attach me $$")
     (host.folder / "fleet.json").write_text('{"vms": {"a": {"reach": {"listen": ["netns:me"]}}}}')
     ended = host.openimds("serve", "--fleet", "fleet.json", *LISTEN, code=2)
@@ -72,18 +71,20 @@ NOT_THERE = (
 TAKEN = "address already in use), expected 127.0.0.1:80 to be free in it"
 
 
-@pytest.mark.parametrize("address, said", [("10.0.0.1:80", NOT_THERE), ("127.0.0.1:80", TAKEN)])
-def test_what_cannot_be_had_there_is_said(host: Machine, address: str, said: str) -> None:
+@pytest.mark.parametrize("address, reason", [("10.0.0.1:80", NOT_THERE), ("127.0.0.1:80", TAKEN)])
+def test_unusable_address_in_a_namespace_is_refused(
+    host: Machine, address: str, reason: str
+) -> None:
     taken = {"vms": {"a": {"reach": {"listen": ["netns:three@127.0.0.1:80"]}}}}
     with host.serving(taken, *LISTEN):
         more = {"vms": {"b": {"reach": {"listen": [f"netns:three@{address}"]}}}}
         (host.folder / "more.json").write_text(json.dumps(more))
         ended = host.openimds("serve", "--fleet", "more.json", *LISTEN, code=2)
-    assert ended.stderr == (f"openimds: more.json: vms.b.reach.listen: saw netns:three ({said}\n")
+    assert ended.stderr == (f"openimds: more.json: vms.b.reach.listen: saw netns:three ({reason}\n")
 
 
 @pytest.mark.parametrize("on", ["lo", "eth0"])
-def test_the_address_may_be_there_already(host: Machine, on: str) -> None:
+def test_address_may_exist_already(host: Machine, on: str) -> None:
     host.shell(f"""
         ip -n one link add eth0 type veth peer name eth1
         ip -n one link set eth0 up
@@ -93,7 +94,7 @@ def test_the_address_may_be_there_already(host: Machine, on: str) -> None:
         assert host.asks("one", NAME) == "web-1"
 
 
-def test_a_namespace_that_was_made_anew_is_listened_in_after_a_reload(host: Machine) -> None:
+def test_recreated_namespace_gets_its_listener_after_reload(host: Machine) -> None:
     with host.serving(PAIR, *LISTEN) as server:
         assert host.asks("one", NAME) == "web-1"
         host.shell("ip netns delete one; ip netns add one; ip -n one link set lo up")
@@ -111,27 +112,26 @@ PORT = "permission denied), expected the right to that port (CAP_NET_BIND_SERVIC
 
 
 @pytest.mark.parametrize(
-    "lacks, said", [("sys_admin", ENTER), ("net_admin", ENTER), ("net_bind_service", PORT)]
+    "missing, reason", [("sys_admin", ENTER), ("net_admin", ENTER), ("net_bind_service", PORT)]
 )
-def test_whoever_lacks_a_right_is_told_which(host: Machine, lacks: str, said: str) -> None:
-    # Where the system lets everybody have port 80 nothing is lacking.
+def test_missing_right_is_named(host: Machine, missing: str, reason: str) -> None:
+    # Where every user may bind port 80, no right is missing.
     host.shell("ip netns exec one sysctl -qw net.ipv4.ip_unprivileged_port_start=1024")
-    one = {"vms": {"web-1": {"reach": {"listen": ["netns:one"]}}}}
-    (host.folder / "fleet.json").write_text(json.dumps(one))
-    words = ["setpriv", f"--bounding-set=-{lacks}", f"--inh-caps=-{lacks}", *COMMAND]
+    fleet = {"vms": {"web-1": {"reach": {"listen": ["netns:one"]}}}}
+    (host.folder / "fleet.json").write_text(json.dumps(fleet))
+    words = ["setpriv", f"--bounding-set=-{missing}", f"--inh-caps=-{missing}", *COMMAND]
     ended = host.run(*words, "serve", "--fleet", "fleet.json", *LISTEN, code=2)
     assert ended.stderr == (
-        f"openimds: fleet.json: vms.web-1.reach.listen: saw netns:one ({said}. Run the server as "
+        f"openimds: fleet.json: vms.web-1.reach.listen: saw netns:one ({reason}. Run the server as "
         "root, or let systemd open the socket: packaging/systemd/openimds-netns@.socket\n"
     )
 
 
-def test_the_listener_of_everybody_may_be_in_namespaces_as_well(host: Machine) -> None:
+def test_default_listener_may_be_in_namespaces(host: Machine) -> None:
     with host.serving({"vms": {"a": {}}}, "--listen", "netns:one,netns:two") as server:
         assert [host.asks(name, NAME) for name in ("one", "two")] == ["a", "a"]
         assert server.ready["imds"] == "http://169.254.169.254:80"
-        code, said = server.stop()
-    assert (code, said) == (0, "")
+        assert server.stop() == (0, "")
     (host.folder / "more.json").write_text('{"vms": {"a": {}}}')
     words = ("serve", "--fleet", "more.json", "--admin", "none")
     ended = host.openimds(*words, "--listen", "netns:one,netns:none", code=2)

@@ -1,4 +1,4 @@
-"""Managed identities of the real process: what is on the wire, and where the keys are not."""
+"""Managed identities of the real process: responses, key files, no private keys."""
 
 import base64
 import json
@@ -79,7 +79,7 @@ def kid(token: str) -> str:
     return str(jwt.get_unverified_header(token)["kid"])
 
 
-def test_the_body_of_a_token_is_azures_to_the_byte(fleet: Path) -> None:
+def test_token_body_equals_azures_to_the_byte(fleet: Path) -> None:
     with serving("--fleet", "fleet.yaml", cwd=fleet) as server, vm(server) as guest:
         before_s = int(time.time())
         got = guest.get(TOKEN + VAULT)
@@ -109,7 +109,7 @@ def test_the_body_of_a_token_is_azures_to_the_byte(fleet: Path) -> None:
     assert (claims["oid"], claims["tid"], claims["aud"]) == (PRINCIPAL, TENANT, VAULT)
 
 
-def test_a_kept_token_counts_down_until_another_is_asked_for(fleet: Path) -> None:
+def test_cached_token_counts_down_until_a_fresh_one(fleet: Path) -> None:
     unlimited = ("--fleet", "fleet.yaml", "--no-rate-limit")
     with serving(*unlimited, cwd=fleet) as server, vm(server) as guest:
         first = guest.get(TOKEN + VAULT).json()
@@ -130,7 +130,7 @@ def test_a_kept_token_counts_down_until_another_is_asked_for(fleet: Path) -> Non
     assert kept["access_token"] == fresh["access_token"]
 
 
-def test_info_names_the_tenant_and_a_vm_without_identity_has_none(fleet: Path) -> None:
+def test_info_names_the_tenant_of_a_vm_with_identity(fleet: Path) -> None:
     refusal = b'{"error":"invalid_request","error_description":"Identity not found"}'
     with serving("--fleet", "fleet.yaml", cwd=fleet) as server:
         with vm(server) as guest:
@@ -155,7 +155,7 @@ def pipelined(server: Serving, targets: list[str]) -> list[Reply]:
         return replies(b"".join(iter(lambda: connection.recv(65536), b"")))
 
 
-def test_answers_that_wait_for_a_key_do_not_lose_their_place(fleet: Path) -> None:
+def test_pipelined_responses_keep_their_order(fleet: Path) -> None:
     leaf = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
     targets, expected = [], []
     for number in range(6):
@@ -166,16 +166,16 @@ def test_answers_that_wait_for_a_key_do_not_lose_their_place(fleet: Path) -> Non
         got = pipelined(server, targets)
         assert count(server, "token", 200) == 12
     assert [reply.status for reply in got] == [200] * len(targets)
-    said = []
+    seen = []
     for reply in got:
         is_text = reply.headers["Content-Type"].startswith("text/")
         body = {} if is_text else json.loads(reply.body)
-        said.append(body.get("resource") or body.get("tenantId") or reply.body.decode())
-    assert said == expected
+        seen.append(body.get("resource") or body.get("tenantId") or reply.body.decode())
+    assert seen == expected
 
 
 def secrets(key: RSAPrivateKey) -> Iterator[bytes]:
-    """Yield the private numbers of a key in every form in which they could be shown."""
+    """Yield the private numbers of a key in every printable form."""
     numbers = key.private_numbers()
     for number in (numbers.d, numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp):
         form = number.to_bytes((number.bit_length() + 7) // 8, "big")
@@ -199,7 +199,7 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def answers(server: Serving) -> Iterator[tuple[str, bytes]]:
-    """Yield what the admin API says that reads or makes keys, and all that is published."""
+    """Yield the admin responses about keys, and all publications."""
     token = Path(server.ready["token_file"]).read_text().strip()
     headers = {"Authorization": f"Bearer {token}"}
     for row in OPERATIONS:
@@ -229,7 +229,7 @@ def key_files(folder: Path) -> list[Path]:
     return [path for path in files if b"PRIVATE KEY-----" in path.read_bytes()]
 
 
-def test_no_answer_of_any_listener_has_a_private_number_in_it(fleet: Path) -> None:
+def test_no_response_contains_a_private_number(fleet: Path) -> None:
     kept = ("--fleet", "fleet.yaml", "--state", "kept", "--record", "9")
     with serving(*kept, cwd=fleet) as server:
         with vm(server) as guest:
@@ -254,7 +254,7 @@ def test_no_answer_of_any_listener_has_a_private_number_in_it(fleet: Path) -> No
     assert public == 4
 
 
-def test_keys_are_their_owners_alone_and_outlive_the_process(fleet: Path) -> None:
+def test_key_files_are_private_and_survive_a_restart(fleet: Path) -> None:
     kids, tokens = [], []
     for _ in range(2):
         with serving("--fleet", "fleet.yaml", "--state", "kept", cwd=fleet) as server:
@@ -275,7 +275,7 @@ def test_keys_are_their_owners_alone_and_outlive_the_process(fleet: Path) -> Non
     assert modes == {f"{kids[0]}.pem": 0o600, "keyring.json": 0o600}
 
 
-def test_without_state_the_key_is_another(fleet: Path) -> None:
+def test_key_changes_with_each_start_without_state(fleet: Path) -> None:
     kids = set()
     for _ in range(2):
         with serving("--fleet", "fleet.yaml", cwd=fleet) as server, vm(server) as guest:
@@ -318,15 +318,15 @@ HARM = [
     (_cut, "expected an RSA private key in PEM"),
     (_empty, "expected an RSA private key in PEM"),
     (_open, "saw the mode 0644, expected 0600"),
-    (_swap, "expected the one that the file is named after"),
+    (_swap, "expected the key that the file is named after"),
     (_lose, "saw no file, expected the key that keyring.json names"),
-    (_scribble_on_list, "expected the list of keys that was written here"),
+    (_scribble_on_list, "expected a list of keys as OpenIMDS writes it"),
 ]
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a key ring that a server has made."""
+    """The files of a keyring that a server has made."""
     folder = tmp_path_factory.mktemp("ring")
     (folder / "fleet.yaml").write_text(FLEET)
     with serving("--fleet", "fleet.yaml", "--state", "kept", cwd=folder) as server:
@@ -335,9 +335,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "kept" / "keys").iterdir()}
 
 
-@pytest.mark.parametrize("harm, said", HARM, ids=[harm.__name__ for harm, _ in HARM])
-def test_a_bad_key_file_is_one_line_and_exit_1(
-    tmp_path: Path, kept: dict[str, bytes], harm: Callable[[Path], None], said: str
+@pytest.mark.parametrize("harm, message", HARM, ids=[harm.__name__ for harm, _ in HARM])
+def test_bad_key_file_is_one_line_and_exit_1(
+    tmp_path: Path, kept: dict[str, bytes], harm: Callable[[Path], None], message: str
 ) -> None:
     folder = tmp_path / "kept" / "keys"
     folder.mkdir(parents=True, mode=0o700)
@@ -347,19 +347,19 @@ def test_a_bad_key_file_is_one_line_and_exit_1(
         (folder / name).chmod(0o600)
     (key,) = folder.glob("*.pem")
     harm(key)
-    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     got = run(
         "serve", "--listen", "127.0.0.1:0", "--admin", "none", "--state", "kept", cwd=tmp_path
     )
     assert (got.returncode, got.stdout, got.stderr.count("\n")) == (1, "", 1)
     named = folder / "keyring.json" if harm is _scribble_on_list else key
     assert got.stderr.startswith(f"openimds: {named}: saw ")
-    assert said in got.stderr
-    # Whoever has a copy of the file puts it back: nothing was made in its place.
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == found
+    assert message in got.stderr
+    # No file was made, so that one can be restored from a backup.
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_the_first_token_is_there_before_a_client_gives_up(fleet: Path) -> None:
+def test_first_token_arrives_before_clients_time_out(fleet: Path) -> None:
     # Clients that look whether IMDS is there wait for a second. The best of three: the machine may
     # have others to serve.
     waited_s = []

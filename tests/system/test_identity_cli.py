@@ -66,19 +66,19 @@ def a_lab(folder: Path, *flags: str) -> Iterator[Lab]:
         yield Lab(server, folder, guest)
 
 
-def test_an_identity_from_birth_to_end(tmp_path: Path) -> None:
+def test_identity_is_assigned_listed_and_removed(tmp_path: Path) -> None:
     with a_lab(tmp_path) as lab:
         refused = {"error": "invalid_request", "error_description": "Identity not found"}
         assert lab.token(status=400) == refused
         printed, _ = lab.identity("assign", "vm-1", "--system", "--json")
         (system,) = json.loads(printed)
         assert lab.token()["client_id"] == system["clientId"]
-        _, said = lab.identity("assign", "vm-1", "--user", APP, "--client-id", CLIENT)
-        assert said == f"vm-1 has the identity {APP}, client id {CLIENT} (revision 3)\n"
+        _, stderr = lab.identity("assign", "vm-1", "--user", APP, "--client-id", CLIENT)
+        assert stderr == f"vm-1 has the identity {APP}, client id {CLIENT} (revision 3)\n"
         assert lab.token(f"&client_id={CLIENT}")["client_id"] == CLIENT
         assert lab.token("&msi_res_id=" + APP.lower())["client_id"] == CLIENT
         rows = json.loads(lab.identity("list", "--json")[0])
-        assert [(one["vm"], one["kind"]) for one in rows] == [("vm-1", "system"), ("vm-1", "user")]
+        assert [(row["vm"], row["kind"]) for row in rows] == [("vm-1", "system"), ("vm-1", "user")]
         listed, _ = lab.identity("list", "--vm", "vm-1")
         assert listed.splitlines()[2].split("\t")[2] == CLIENT
         assert lab.identity("remove", "vm-1", "--user", APP)[1] == (
@@ -87,13 +87,13 @@ def test_an_identity_from_birth_to_end(tmp_path: Path) -> None:
         assert lab.token(f"&client_id={CLIENT}", status=400) == refused
         lab.identity("remove", "vm-1", "--system")
         assert lab.token(status=400) == refused
-        _, said = lab.identity("remove", "vm-1", "--system", fails=1)
-        assert said.startswith("openimds: vm-1 does not have the system-assigned identity; ")
+        _, stderr = lab.identity("remove", "vm-1", "--system", fails=1)
+        assert stderr.startswith("openimds: vm-1 does not have the system-assigned identity; ")
 
 
-@pytest.mark.parametrize("flags, is_kept", [([], True), (["--forget-tokens"], False)])
-def test_a_token_outlives_its_identity_as_on_azure_unless_it_shall_not(
-    tmp_path: Path, flags: list[str], is_kept: bool
+@pytest.mark.parametrize("flags, is_cached", [([], True), (["--forget-tokens"], False)])
+def test_token_outlives_its_identity_unless_forgotten(
+    tmp_path: Path, flags: list[str], is_cached: bool
 ) -> None:
     with a_lab(tmp_path, *flags) as lab:
         lab.identity("assign", "vm-1", "--system")
@@ -102,34 +102,34 @@ def test_a_token_outlives_its_identity_as_on_azure_unless_it_shall_not(
         lab.identity("remove", "vm-1", "--system")
         lab.token(status=400)
         lab.identity("assign", "vm-1", "--system")
-        assert (lab.text() == first) is is_kept
+        assert (lab.text() == first) is is_cached
 
 
-def test_those_who_assign_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_assignments_are_all_kept(tmp_path: Path) -> None:
     with a_lab(tmp_path) as lab, ThreadPoolExecutor(4) as pool:
         names = [f"{APP}-{number}" for number in range(4)]
         list(pool.map(lambda name: lab.identity("assign", "vm-1", "--user", name), names))
         rows = json.loads(lab.identity("list", "--json")[0])
-        assert {one["resourceId"] for one in rows} == {*names}
+        assert {row["resourceId"] for row in rows} == {*names}
 
 
-def test_a_forged_source_makes_bad_tokens_and_is_pointed_out(tmp_path: Path) -> None:
+def test_forged_source_makes_invalid_tokens_and_is_marked(tmp_path: Path) -> None:
     with a_lab(tmp_path) as lab:
         lab.identity("assign", "vm-1", "--system")
         good = lab.text()
         lab.identity("assign", "vm-1", "--system", "--source", "forge:expired")
         bad = jwt.decode(lab.text(), options={"verify_signature": False})
         assert bad["exp"] < jwt.decode(good, options={"verify_signature": False})["iat"]
-        listed, said = lab.identity("list")
+        listed, stderr = lab.identity("list")
         assert "forge:expired" in listed
-        assert said == "1 of these give forged tokens: see the column SOURCE\n"
+        assert stderr == "1 of these give forged tokens: see the column SOURCE\n"
         lab.identity("assign", "vm-1", "--system", "--source", "local")
         assert lab.text() == good
-        _, said = lab.identity("assign", "vm-1", "--system", "--source", "forge:x", fails=1)
-        assert "vms.vm-1.identities.details.system.source" in said
+        _, stderr = lab.identity("assign", "vm-1", "--system", "--source", "forge:x", fails=1)
+        assert "vms.vm-1.identities.details.system.source" in stderr
 
 
-def test_a_new_key_signs_and_the_old_one_stays_published(tmp_path: Path) -> None:
+def test_rotated_key_signs_and_the_old_one_stays_published(tmp_path: Path) -> None:
     with a_lab(tmp_path, "--state", "lab") as lab:
         lab.identity("assign", "vm-1", "--system")
         old = jwt.get_unverified_header(lab.text())["kid"]
@@ -144,26 +144,26 @@ def test_a_new_key_signs_and_the_old_one_stays_published(tmp_path: Path) -> None
         assert [row["kid"] for row in json.loads(listed)["keys"]] == [new["kid"], old]
 
 
-def test_who_wants_tokens_of_entra_is_told_what_to_set(tmp_path: Path) -> None:
+def test_unconfigured_entra_is_reported_with_the_setting(tmp_path: Path) -> None:
     fleet = {"vms": {"vm-1": {"identities": {"system": True, "source": "entra"}}}}
     (tmp_path / "fleet.json").write_text(json.dumps(fleet))
     with a_lab(tmp_path, "--fleet", "fleet.json") as lab:
         for _ in range(2):
             assert lab.token(status=500)["error"] == "unknown"
-        code, said = lab.server.stop()
+        code, stderr = lab.server.stop()
     assert code == 0
-    assert said.count("Set entra to federation, service-principal or az") == 1
+    assert stderr.count("Set entra to federation, service-principal or az") == 1
 
 
-def test_an_issuer_that_entra_cannot_fetch_from_is_told(tmp_path: Path) -> None:
+def test_issuer_that_entra_cannot_fetch_is_reported(tmp_path: Path) -> None:
     with a_lab(tmp_path, "--entra", "federation", "--issuer", "public") as lab:
         public = lab.server.ready["public"]
-        _, said = lab.server.stop()
-    assert f"Entra rejects tokens of the issuer {public}: it fetches" in said
+        _, stderr = lab.server.stop()
+    assert f"Entra rejects tokens of the issuer {public}: it fetches" in stderr
 
 
 @pytest.mark.parametrize(
-    "flags, said",
+    "flags, message",
     [
         (["--entra", "x"], '--entra: saw "x", expected one of federation, service-principal, az'),
         (["--entra", "federation"], 'entra: saw "federation" with the issuer azure, expected an'),
@@ -174,9 +174,9 @@ def test_an_issuer_that_entra_cannot_fetch_from_is_told(tmp_path: Path) -> None:
         (["--entra", "service-principal"], 'entra: saw "service-principal" without AZURE_TENANT'),
     ],
 )
-def test_a_way_to_entra_that_cannot_be_gone_is_refused_at_the_start(
-    tmp_path: Path, flags: list[str], said: str
+def test_impossible_entra_setting_is_refused_at_start(
+    tmp_path: Path, flags: list[str], message: str
 ) -> None:
     got = run("serve", "--listen", "127.0.0.1:0", "--admin", "none", *flags, cwd=tmp_path)
     assert got.returncode == 2
-    assert got.stderr.startswith(f"openimds: {said}")
+    assert got.stderr.startswith(f"openimds: {message}")

@@ -38,9 +38,9 @@ def test_silent_connections_of_one_guest_leave_room_for_others(tmp_path: Path, p
         assert server.stop() == (0, "")
 
 
-def test_a_torn_key_is_said_once_and_no_guest_sees_the_file(tmp_path: Path) -> None:
+def test_broken_keyring_is_reported_once_and_not_to_guests(tmp_path: Path) -> None:
     with serving("--public", "127.0.0.1:0", "--state", "kept", cwd=tmp_path) as server:
-        # Written after the start, which reads what is there.
+        # Written after the start, which reads existing keys.
         keys = tmp_path / "kept" / "keys"
         keys.write_text("no folder")
         with httpx2.Client(base_url=server.ready["public"]) as client:
@@ -48,6 +48,6 @@ def test_a_torn_key_is_said_once_and_no_guest_sees_the_file(tmp_path: Path) -> N
                 path = f"/{tenant * 8}-2222-3333-4444-555555555555/discovery/keys"
                 got = client.get(path)
                 assert (got.status_code, str(tmp_path) in got.text) == (503, False)
-        code, said = server.stop()
+        code, stderr = server.stop()
     assert code == 0
-    assert said.count(str(keys)) == said.count("\n") == 1
+    assert stderr.count(str(keys)) == stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Units that systemd finds good, and the process as systemd starts, reloads and watches it."""
+"""The units, and the process as systemd starts, reloads and watches it."""
 
 import json
 import os
@@ -28,15 +28,15 @@ _FIRST = 3
 
 def tool(name: str) -> str:
     """Return the path of a tool of systemd, or skip the test."""
-    found = shutil.which(name)
-    if not found:
+    path = shutil.which(name)
+    if not path:
         pytest.skip(f"{name} is not installed")
-    return found
+    return path
 
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units, with a command that is there."""
+    """The units, with the path of this command."""
     for unit in UNITS.iterdir():
         text = unit.read_text().replace("=openimds ", f"={Path(sys.executable).parent}/openimds ")
         (tmp_path / unit.name).write_text(text)
@@ -44,9 +44,9 @@ def units(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(unit.name for unit in UNITS.iterdir()))
-def test_systemd_finds_no_fault_with_a_unit(name: str, units: Path) -> None:
+def test_unit_passes_systemd_analyze(name: str, units: Path) -> None:
     analyze = tool("systemd-analyze")
-    # The others are found beside it, those of the system after them.
+    # Other units are found beside it, then those of the system.
     environment = clean_environment({"SYSTEMD_UNIT_PATH": f"{units}:"})
     words = [analyze, "verify", "--man=no", str(units / name)]
     checked = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
@@ -54,93 +54,93 @@ def test_systemd_finds_no_fault_with_a_unit(name: str, units: Path) -> None:
 
 
 @pytest.mark.parametrize("name, most", [("openimds.service", 1.4), ("openimds-host.service", 4.7)])
-def test_a_service_is_exposed_as_little_as_it_was(name: str, most: float, units: Path) -> None:
+def test_exposure_of_a_service_is_at_most_as_before(name: str, most: float, units: Path) -> None:
     analyze = tool("systemd-analyze")
     words = [analyze, "security", "--offline=true", "--no-pager", str(units / name)]
     checked = subprocess.run(words, capture_output=True, text=True, check=False)
-    found = re.search(r"Overall exposure level for .*: ([\d.]+) OK", checked.stdout)
-    assert found, checked.stdout + checked.stderr
-    assert float(found[1]) <= most
+    match = re.search(r"Overall exposure level for .*: ([\d.]+) OK", checked.stdout)
+    assert match, checked.stdout + checked.stderr
+    assert float(match[1]) <= most
 
 
 @contextmanager
 def manager(folder: Path) -> Iterator[socket.socket]:
-    """Hear what a service says."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hears:
-        hears.settimeout(20)
-        hears.bind(str(folder / "notify"))
-        yield hears
+    """Receive the notifications of a service."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.settimeout(20)
+        receiver.bind(str(folder / "notify"))
+        yield receiver
 
 
-def heard(hears: socket.socket) -> str:
-    """Return the next thing that is said and is no sign of life."""
+def notification(receiver: socket.socket) -> str:
+    """Return the next notification, without those of the watchdog."""
     while True:
-        said = hears.recv(1000).decode()
-        if said != "WATCHDOG=1":
-            return said
+        message = receiver.recv(1000).decode()
+        if message != "WATCHDOG=1":
+            return message
 
 
-def test_a_service_says_when_it_is_ready_reloads_and_ends(tmp_path: Path) -> None:
+def test_service_notifies_ready_reload_and_stop(tmp_path: Path) -> None:
     # A link to a file elsewhere: its edits are not seen, so that only the reload can show them.
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     real = elsewhere / "fleet.yaml"
     real.write_text("vms: {a: {compute: {vmSize: before}}}")
     (tmp_path / "fleet.yaml").symlink_to(real)
-    said = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
     with (
-        manager(tmp_path) as hears,
-        serving("--fleet", "fleet.yaml", cwd=tmp_path, **said) as server,
+        manager(tmp_path) as receiver,
+        serving("--fleet", "fleet.yaml", cwd=tmp_path, **variables) as server,
     ):
-        assert heard(hears) == f"READY=1\nSTATUS=Answers at {server.url}"
-        assert hears.recv(1000) == b"WATCHDOG=1"
-        assert hears.recv(1000) == b"WATCHDOG=1"
+        assert notification(receiver) == f"READY=1\nSTATUS=Answers at {server.url}"
+        assert receiver.recv(1000) == b"WATCHDOG=1"
+        assert receiver.recv(1000) == b"WATCHDOG=1"
         real.write_text("vms: {a: {compute: {vmSize: after}}}")
         assert httpx2.get(server.url + SIZE, headers=ASK).text == "before"
         os.kill(server.ready["pid"], 1)
-        assert heard(hears).startswith("RELOADING=1\nMONOTONIC_USEC=")
-        assert heard(hears) == "READY=1"
+        assert notification(receiver).startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert notification(receiver) == "READY=1"
         assert httpx2.get(server.url + SIZE, headers=ASK).text == "after"
         code, err = server.stop()
-        assert heard(hears) == "STOPPING=1"
+        assert notification(receiver) == "STOPPING=1"
     assert (code, err) == (0, f"openimds: {tmp_path}/fleet.yaml: 1 changes applied.\n")
 
 
-def test_a_bad_edit_is_told_and_the_service_is_ready_again(tmp_path: Path) -> None:
+def test_bad_edit_is_reported_and_the_service_is_ready_again(tmp_path: Path) -> None:
     fleet = tmp_path / "fleet.yaml"
     fleet.write_text("vms: {a: {}}")
-    said = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with (
-        manager(tmp_path) as hears,
-        serving("--fleet", "fleet.yaml", cwd=tmp_path, **said) as server,
+        manager(tmp_path) as receiver,
+        serving("--fleet", "fleet.yaml", cwd=tmp_path, **variables) as server,
     ):
-        assert heard(hears).startswith("READY=1")
+        assert notification(receiver).startswith("READY=1")
         fleet.write_text("vms: {a: {comptue: {}}}")
         os.kill(server.ready["pid"], 1)
-        assert heard(hears).startswith("RELOADING=1")
-        assert heard(hears) == "READY=1"
+        assert notification(receiver).startswith("RELOADING=1")
+        assert notification(receiver) == "READY=1"
         code, err = server.stop()
     assert code == 0
     assert 'saw unknown key "comptue"' in err
     assert "; the previous fleet is still served." in err
 
 
-def test_without_a_fleet_file_a_reload_changes_nothing(tmp_path: Path) -> None:
-    said = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
-    with manager(tmp_path) as hears, serving(cwd=tmp_path, **said) as server:
-        assert heard(hears).startswith("READY=1")
+def test_reload_without_a_fleet_file_changes_nothing(tmp_path: Path) -> None:
+    variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with manager(tmp_path) as receiver, serving(cwd=tmp_path, **variables) as server:
+        assert notification(receiver).startswith("READY=1")
         os.kill(server.ready["pid"], 1)
-        assert heard(hears).startswith("RELOADING=1")
-        assert heard(hears) == "READY=1"
+        assert notification(receiver).startswith("RELOADING=1")
+        assert notification(receiver) == "READY=1"
         assert httpx2.get(server.url + NAME, headers=ASK).text == "vm-1"
         assert server.stop() == (0, "")
 
 
-def test_sockets_that_are_handed_in_are_served_by_their_names(tmp_path: Path) -> None:
+def test_passed_sockets_are_served_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "fleet.json").write_text(json.dumps({"vms": {"a": {}, "b": {}}}))
     names = ["imds", "vm.a", "vm.b", "admin", "public"]
-    mine = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = dict(zip(names, (one.getsockname()[1] for one in mine), strict=True))
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = dict(zip(names, (item.getsockname()[1] for item in listeners), strict=True))
     program = (
         "import os, sys\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
@@ -148,7 +148,7 @@ def test_sockets_that_are_handed_in_are_served_by_their_names(tmp_path: Path) ->
         "os.execv(sys.argv[2], sys.argv[2:])\n"
     )
     # High numbers, so that none is overwritten before it is copied.
-    high = [os.dup2(one.fileno(), 100 + i) for i, one in enumerate(mine)]
+    high = [os.dup2(item.fileno(), 100 + i) for i, item in enumerate(listeners)]
     environment = clean_environment(
         {
             "LISTEN_FDS": str(len(names)),
@@ -166,9 +166,9 @@ def test_sockets_that_are_handed_in_are_served_by_their_names(tmp_path: Path) ->
         cwd=tmp_path,
         env=environment,
     )
-    for number, one in zip(high, mine, strict=True):
+    for number, item in zip(high, listeners, strict=True):
         os.close(number)
-        one.close()
+        item.close()
     try:
         assert process.stdout
         ready = json.loads(process.stdout.readline())
@@ -187,7 +187,7 @@ def test_sockets_that_are_handed_in_are_served_by_their_names(tmp_path: Path) ->
 
 
 @pytest.mark.netns
-def test_systemd_itself_hands_in_the_socket_at_the_first_request(tmp_path: Path) -> None:
+def test_systemd_passes_its_socket_at_the_first_request(tmp_path: Path) -> None:
     activate = tool("systemd-socket-activate")
     with machine(tmp_path) as host:
         host.shell("ip address add 169.254.169.254/32 dev lo")
@@ -213,7 +213,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @pytest.mark.netns
-def test_a_server_needs_nothing_that_its_unit_takes_away(tmp_path: Path) -> None:
+def test_server_runs_with_the_restrictions_of_its_unit(tmp_path: Path) -> None:
     setpriv = tool("setpriv")
     fleet = {"vms": {"a": {"identities": {"system": True}}}}
     none = (setpriv, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
@@ -229,5 +229,5 @@ def test_a_server_needs_nothing_that_its_unit_takes_away(tmp_path: Path) -> None
                 words = ("curl", "-sSf", "-H", "Metadata:true", f"{server.ready['imds']}{path}")
                 assert json.loads(host.run(*words).stdout)
             assert server.counter('openimds_requests_total{endpoint="token",status="200"}') == 1
-            code, said = server.stop()
-        assert (code, said.replace("without MemoryDenyWriteExecute\n", "")) == (0, "")
+            code, stderr = server.stop()
+        assert (code, stderr.replace("without MemoryDenyWriteExecute\n", "")) == (0, "")
