@@ -78,7 +78,7 @@ class LeafSubject(Struct, frozen=True):
     region: str
 
     def names(self) -> list[str]:
-        """Return the DNS names: the domain, after that of a valid region."""
+        """Return the DNS names: that of a valid region, then the domain."""
         label = re.sub("[^a-z0-9-]", "", self.region.lower())[:_LABEL].strip("-")
         return [f"{label}.{self.domain}", self.domain] if label else [self.domain]
 
