@@ -14,7 +14,7 @@ from openimds.credentials.keys.keyring import Keyring
 from tests.clients.fleet import APP, APP_IDS, SYSTEM_IDS, TENANT, a_vm
 from tests.clients.programs.pyjwt_verifier import ResourceServer
 from tests.clients.verdicts import PYJWT
-from tests.system.process import Serving, serving
+from tests.system.process import Server, serving
 
 pytestmark = [pytest.mark.system, pytest.mark.client("Python PyJWT")]
 
@@ -44,7 +44,7 @@ def fleet() -> dict[str, Any]:
 
 
 @contextmanager
-def tenant(folder: Path, *arguments: str) -> Iterator[Serving]:
+def tenant(folder: Path, *arguments: str) -> Iterator[Server]:
     """Serve the fleet."""
     (folder / "fleet.json").write_text(json.dumps(fleet()))
     shared = ("--fleet", "fleet.json", "--public", "127.0.0.1:0", "--v2-resources", OURS)
@@ -53,7 +53,7 @@ def tenant(folder: Path, *arguments: str) -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="module")
-def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Tokens say that Azure issued them, as tokens of Azure do."""
     with tenant(tmp_path_factory.mktemp("azure")) as server:
         yield server
@@ -61,7 +61,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Tokens name an issuer that can be reached."""
     with tenant(tmp_path_factory.mktemp("public"), "--issuer", "public") as server:
         yield server
@@ -74,7 +74,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
-def token(server: Serving, source: str = "local", resource: str = VAULT, **more: str) -> str:
+def token(server: Server, source: str = "local", resource: str = VAULT, **more: str) -> str:
     """Return the token that a VM gets, having seen the counter move."""
     asked = {"api-version": "2018-02-01", "resource": resource, **more}
     transport = httpx2.HTTPTransport(local_address=source_address(source))
@@ -86,25 +86,25 @@ def token(server: Serving, source: str = "local", resource: str = VAULT, **more:
     return str(got.json()["access_token"])
 
 
-def answered(server: Serving) -> float:
+def answered(server: Server) -> float:
     """Return how many tokens were given out."""
     label = 'openimds_requests_total{endpoint="token",status="200"} '
     text = httpx2.get(f"{server.ready['admin']}/metrics").text
     return sum(float(line[len(label) :]) for line in text.splitlines() if line.startswith(label))
 
 
-def discovery(server: Serving, version: str = "") -> str:
+def discovery(server: Server, version: str = "") -> str:
     """Return where the discovery document is."""
     return f"{server.ready['public']}/{TENANT}/{version}{WELL_KNOWN}"
 
 
-def test_a_token_of_version_1_is_accepted(azure: Serving) -> None:
+def test_a_token_of_version_1_is_accepted(azure: Server) -> None:
     claims = ResourceServer(discovery(azure), VAULT).accept(token(azure))
     assert (claims["ver"], claims["iss"]) == ("1.0", f"https://sts.windows.net/{TENANT}/")
     assert (claims["appid"], claims["oid"]) == (SYSTEM_IDS.client, SYSTEM_IDS.principal)
 
 
-def test_a_token_of_version_2_is_accepted_by_its_own_discovery(azure: Serving) -> None:
+def test_a_token_of_version_2_is_accepted_by_its_own_discovery(azure: Server) -> None:
     given = token(azure, resource=OURS, client_id=APP_IDS.client)
     claims = ResourceServer(discovery(azure, "v2.0/"), OURS.removeprefix("api://")).accept(given)
     issuer = f"https://login.microsoftonline.com/{TENANT}/v2.0"
@@ -116,7 +116,7 @@ def test_a_token_of_version_2_is_accepted_by_its_own_discovery(azure: Serving) -
 @pytest.mark.parametrize("resource", [VAULT, OURS], ids=["v1", "v2"])
 @pytest.mark.parametrize("source, verdict", PYJWT.items(), ids=list(PYJWT))
 def test_a_bad_token_is_refused_for_what_is_wrong_with_it(
-    azure: Serving, source: str, verdict: str, resource: str
+    azure: Server, source: str, verdict: str, resource: str
 ) -> None:
     version = "v2.0/" if resource == OURS else ""
     server = ResourceServer(discovery(azure, version), resource.removeprefix("api://"))
@@ -127,14 +127,14 @@ def test_a_bad_token_is_refused_for_what_is_wrong_with_it(
     assert server.accept(token(azure, resource=resource))["oid"] == SYSTEM_IDS.principal
 
 
-def test_the_token_of_another_audience_is_refused(azure: Serving) -> None:
+def test_the_token_of_another_audience_is_refused(azure: Server) -> None:
     with pytest.raises(jwt.InvalidAudienceError):
         ResourceServer(discovery(azure), "https://storage.azure.com").accept(token(azure))
 
 
 @pytest.mark.parametrize("resource, version", [(VAULT, "1.0"), (OURS, "2.0")])
 def test_the_issuer_of_a_token_leads_to_its_discovery(
-    public: Serving, resource: str, version: str
+    public: Server, resource: str, version: str
 ) -> None:
     given = token(public, resource=resource)
     # All that this server knows beforehand is the issuer, as it stands in its configuration.

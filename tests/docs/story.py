@@ -1,8 +1,8 @@
-"""Play a page: write its files, run its commands, compare what they print.
+"""Execute a page: write its files, run its commands, compare their output.
 
 A block of `sh` is run; one that starts a server is left running until the next one does. A block of
 `yaml`, `json`, `ini` or `python` whose first line is a comment with a file name is that file. A
-block of `text` is what the block before it prints; `…` stands for anything.
+block of `text` is the output of the block before it; `…` stands for any text.
 """
 
 import re
@@ -18,7 +18,7 @@ _SERVERS = re.compile(r"(make|openimds) serve( --[\w-]+( [^-\s]\S*)?)*\n")
 
 
 class Block(Struct, frozen=True):
-    """One fenced block: what it is, its text, and the line that it starts on."""
+    """One fenced block: its language, its text, and the number of its first line."""
 
     kind: str
     text: str
@@ -35,7 +35,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def script(page: Path, folder: Path) -> str:
-    """Return a shell script that plays a page in a folder, one `N.out` a block; write its files."""
+    """Write the files of a page; return its script, which writes `N.out` for each block."""
     lines = ["set -e", "ip link set lo up", "server="]
     for number, block in enumerate(blocks(page)):
         named = _FILE.match(block.text)
@@ -56,11 +56,10 @@ def script(page: Path, folder: Path) -> str:
 
 
 def expected(page: Path) -> dict[int, tuple[Block, re.Pattern[str]]]:
-    """Return what the blocks print that are followed by a block of text, by their number."""
-    found = {}
-    every = blocks(page)
-    for number, (block, after) in enumerate(pairwise(every)):
+    """Return the expected output of blocks, by number, where a block of text follows."""
+    outputs = {}
+    for number, (block, after) in enumerate(pairwise(blocks(page))):
         if after.kind == "text":
             pieces = map(re.escape, after.text.strip().split("…"))
-            found[number] = (block, re.compile(".*".join(pieces), re.DOTALL))
-    return found
+            outputs[number] = (block, re.compile(".*".join(pieces), re.DOTALL))
+    return outputs

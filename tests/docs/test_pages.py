@@ -1,4 +1,4 @@
-"""What is written is executed or generated."""
+"""Pages are executed or generated, and their links lead somewhere."""
 
 import re
 import shutil
@@ -12,10 +12,8 @@ from openimds.facts.endpoints import ENDPOINTS
 from openimds.settings import SETTINGS
 from scripts.generate_docs import ROOT, pages
 from tests.docs.story import blocks, expected, script
-from tests.system.machine import UNSHARE as MACHINE
-from tests.system.machine import why_not as why_not_a_machine
+from tests.system.machine import PRIVATE, UNSHARE, why_unavailable
 from tests.system.process import clean_environment
-from tests.system.test_real_address import PRIVATE, why_not
 
 STORIES = [
     "README.md",
@@ -34,7 +32,7 @@ STORIES = [
     "docs/use/requests.md",
 ]
 HOSTS = {"docs/use/firecracker.md", "docs/use/host.md"}
-"""Pages that need what a host has: namespaces with names, and rules."""
+"""Pages that need a whole machine: named namespaces and host rules."""
 MOUNTS = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns\n"
 EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
@@ -42,8 +40,8 @@ EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 @pytest.mark.system
 @pytest.mark.netns
 @pytest.mark.parametrize("name", STORIES)
-def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
-    reason = why_not_a_machine("nft") if name in HOSTS else why_not()
+def test_page_is_executed_and_prints_its_output(name: str, tmp_path: Path) -> None:
+    reason = why_unavailable("nft") if name in HOSTS else why_unavailable(prefix=PRIVATE)
     if reason:
         pytest.skip(reason)
     if subprocess.run(["make", "-q", "setup"], cwd=ROOT, check=False).returncode:
@@ -52,9 +50,9 @@ def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
         (tmp_path / entry.name).symlink_to(entry)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")  # A page with tests is a project of its own.
     binaries = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-    place, first = (MACHINE, MOUNTS) if name in HOSTS else (PRIVATE, "")
+    prefix, first = (UNSHARE, MOUNTS) if name in HOSTS else (PRIVATE, "")
     got = subprocess.run(
-        [*place, "sh", "-c", first + script(ROOT / name, tmp_path)],
+        [*prefix, "sh", "-c", first + script(ROOT / name, tmp_path)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -68,13 +66,15 @@ def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
         assert pattern.fullmatch(printed), f"line {block.line} prints {printed}"
 
 
-def test_every_block_that_could_be_run_is_on_a_page_that_is() -> None:
+def test_every_page_with_commands_is_executed() -> None:
     others = [page for page in EVERY_PAGE if str(page.relative_to(ROOT)) not in STORIES]
-    assert {str(page) for page in others if any(one.kind == "sh" for one in blocks(page))} == set()
+    assert {
+        str(page) for page in others if any(block.kind == "sh" for block in blocks(page))
+    } == set()
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
-def test_a_generated_page_is_what_the_rows_say(path: Path) -> None:
+def test_generated_page_follows_from_the_rows(path: Path) -> None:
     assert path.read_text("utf-8") == pages()[path], "type: make docs"
 
 
@@ -92,12 +92,12 @@ def test_every_setting_and_endpoint_is_documented() -> None:
     assert all(f"`{row.path}`" in fidelity for row in ENDPOINTS)
 
 
-def test_git_is_told_of_no_path_of_this_machine() -> None:
+def test_repository_has_no_path_of_this_machine() -> None:
     git = shutil.which("git")
     if not git or not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
     listed = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     names = [ROOT / name for name in listed.stdout.splitlines()]
     home = str(ROOT.parent) + "/"
-    guilty = [path for path in names if path.exists() and home.encode() in path.read_bytes()]
-    assert guilty == []
+    matching = [path for path in names if path.exists() and home.encode() in path.read_bytes()]
+    assert matching == []

@@ -9,7 +9,7 @@ import pytest
 from openimds.linux.private_netns import why_unavailable
 from tests.clients import rig
 from tests.plugin.project import Project
-from tests.system.test_events import until
+from tests.support.waiting import until
 
 NEVER_RUN = """
 import pytest

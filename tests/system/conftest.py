@@ -6,9 +6,9 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals() -> Iterator[None]:
-    """Let keys and signals end what tests start.
+    """Let keys and signals end the processes that tests start.
 
-    A shell lets what it runs in the background ignore some signals, and children inherit that.
+    Some shells make background jobs ignore signals, and children inherit that.
     """
     ignored = [
         number

@@ -1,7 +1,7 @@
-"""Forged Ethernet frames, and a program that sends and receives frames.
+"""Forged Ethernet frames, and a program that sends and captures frames.
 
-The program takes the name of an interface. `send` sends the frames of stdin, one in a line of
-hexadecimal; `hear` prints the received frames, until stdin ends.
+The program takes the name of an interface. `send` puts the frames of stdin on it, one in a line of
+hexadecimal; `capture` prints each incoming frame, until stdin ends.
 """
 
 import select
@@ -11,7 +11,7 @@ import sys
 from ipaddress import ip_address
 
 ARP, IPV4, IPV6, VLAN = 0x0806, 0x0800, 0x86DD, 0x8100
-EVERYBODY = "ff:ff:ff:ff:ff:ff"
+BROADCAST = "ff:ff:ff:ff:ff:ff"
 _PORT = 40000
 _ALL = 0x0003  # ETH_P_ALL
 
@@ -21,53 +21,53 @@ def mac(text: str) -> bytes:
 
 
 def frame(to: str, by: str, kind: int, body: bytes, vlan: int | None = None) -> bytes:
-    """Return an Ethernet frame, tagged if a VLAN is given."""
+    """Return an Ethernet frame; with a number it is tagged as of that VLAN."""
     tag = b"" if vlan is None else struct.pack("!HH", VLAN, vlan)
     return mac(to) + mac(by) + tag + struct.pack("!H", kind) + body
 
 
 def syn(source: str, target: str, port: int = 80) -> bytes:
-    """Return an IP packet with a TCP SYN."""
+    """Return an IP packet that opens a TCP connection."""
     from_ip, to_ip = ip_address(source), ip_address(target)
     head = struct.pack("!HHIIBBHHH", _PORT, port, 1, 0, 5 << 4, 2, 64240, 0, 0)
-    fake = from_ip.packed + to_ip.packed + struct.pack("!II", len(head), socket.IPPROTO_TCP)
-    tcp = head[:16] + struct.pack("!H", _sum(fake + head)) + head[18:]
+    pseudo = from_ip.packed + to_ip.packed + struct.pack("!II", len(head), socket.IPPROTO_TCP)
+    tcp = head[:16] + struct.pack("!H", _checksum(pseudo + head)) + head[18:]
     if from_ip.version == 6:
         first = struct.pack("!IHBB", 6 << 28, len(tcp), socket.IPPROTO_TCP, 64)
         return first + from_ip.packed + to_ip.packed + tcp
     first = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, socket.IPPROTO_TCP, 0)
     whole = first + from_ip.packed + to_ip.packed
-    return whole[:10] + struct.pack("!H", _sum(whole)) + whole[12:] + tcp
+    return whole[:10] + struct.pack("!H", _checksum(whole)) + whole[12:] + tcp
 
 
-def is_at(address: str, at: str) -> bytes:
-    """Return an ARP reply that claims an address."""
+def arp_reply(address: str, at: str) -> bytes:
+    """Return an ARP reply that binds an address to a hardware address."""
     head = struct.pack("!HHBBH", 1, IPV4, 6, 4, 2)
     return head + (mac(at) + ip_address(address).packed) * 2
 
 
-def advert(address: str, at: str, by: str) -> bytes:
-    """Return a neighbour advertisement to all nodes that claims an address."""
+def neighbour_advertisement(address: str, at: str, by: str) -> bytes:
+    """Return an IPv6 packet to all nodes that binds an address to a hardware address."""
     source, target = ip_address(by).packed, ip_address("ff02::1").packed
-    claimed = ip_address(address).packed
-    message = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + claimed + b"\2\1" + mac(at)
-    fake = source + target + struct.pack("!II", len(message), socket.IPPROTO_ICMPV6)
-    message = message[:2] + struct.pack("!H", _sum(fake + message)) + message[4:]
+    about = ip_address(address).packed
+    message = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + about + b"\2\1" + mac(at)
+    pseudo = source + target + struct.pack("!II", len(message), socket.IPPROTO_ICMPV6)
+    message = message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
     first = struct.pack("!IHBB", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255)
     return first + source + target + message
 
 
-def is_tcp(frame: bytes) -> bool:
+def is_tcp(data: bytes) -> bool:
     """Tell whether a frame carries TCP over IPv4."""
-    return kind_of(frame) == IPV4 and frame[23] == socket.IPPROTO_TCP
+    return kind_of(data) == IPV4 and data[23] == socket.IPPROTO_TCP
 
 
-def kind_of(frame: bytes) -> int:
+def kind_of(data: bytes) -> int:
     """Return the EtherType of a frame."""
-    return int.from_bytes(frame[12:14])
+    return int.from_bytes(data[12:14])
 
 
-def _sum(data: bytes) -> int:
+def _checksum(data: bytes) -> int:
     padded = data + b"\0" * (len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:
@@ -82,7 +82,7 @@ def main(action: str, interface: str) -> None:
         for line in sys.stdin:
             wire.send(bytes.fromhex(line))
         return
-    print("hearing", flush=True)  # noqa: T201 - the protocol
+    print("capturing", flush=True)  # noqa: T201 - the protocol
     while True:
         ready, _, _ = select.select([wire, sys.stdin], [], [])
         if wire in ready:

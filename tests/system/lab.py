@@ -1,6 +1,6 @@
-"""A host with guests: three on a bridge, one on a routed interface.
+"""A host with four guests: three on a bridge, one on a routed interface.
 
-Guest `a` is the VM web-a at 10.0.0.4, `b` is web-b at 10.0.0.5, `c` is on the bridge too but no VM,
+Guest `a` is the VM web-a at 10.0.0.4, `b` is web-b at 10.0.0.5, `c` is on the bridge too and no VM,
 `d` is web-d at 10.9.0.4 behind an interface of its own. Their ports on the host are pa to pd.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.system.frames import frame
-from tests.system.machine import Machine, Running, machine
+from tests.system.machine import Machine, NetnsServer, machine
 
 FRAMES = Path(__file__).with_name("frames.py")
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
@@ -65,7 +65,7 @@ def fleet(*names: str, **more: Any) -> dict[str, Any]:
         }
         for name in names
     }
-    return {"vms": {f"web-{name}": {"reach": own, **more} for name, own in reach.items()}}
+    return {"vms": {f"web-{name}": {"reach": row, **more} for name, row in reach.items()}}
 
 
 FLEET = fleet("a", "b", "d")
@@ -83,53 +83,52 @@ class Lab:
         return self.host.openimds("host", "up", "--fleet", "fleet.json", *more)
 
     def status(self) -> dict[str, Any]:
-        """Return the output of `openimds host status`."""
-        status: dict[str, Any] = json.loads(
-            self.host.openimds("host", "status", "--json", code=None).stdout
-        )
+        """Return the output of `openimds host status --json`."""
+        printed = self.host.openimds("host", "status", "--json", code=None).stdout
+        status: dict[str, Any] = json.loads(printed)
         return status
 
     def dropped(self) -> dict[str, int]:
-        """Return the dropped packets by reason, without zeros."""
+        """Return the number of dropped packets by reason, without the zeros."""
         return {name: count for name, count in self.status()["dropped"].items() if count}
 
-    def asks(self, name: str, *more: str) -> str:
-        """Return the response to a guest that requests its name."""
-        return self.host.asks(name, NAME, *more)
+    def request(self, name: str, *more: str) -> str:
+        """Return the response to a guest that requests its VM's name."""
+        return self.host.request(name, NAME, *more)
 
-    def asks_6(self, name: str, *more: str) -> str:
-        """Return the same over IPv6."""
+    def request_6(self, name: str, *more: str) -> str:
+        """Return the response to the same request over IPv6."""
         url = f"http://[{IMDS_6}%25eth0]{NAME}"
         words = ("curl", "-gsS", "-m", "5", "-H", "Metadata:true", *more, url)
         return self.host.guest(name, *words, code=None)
 
-    def knocks(self, name: str, *more: str) -> str:
-        """Return the response to a short request that should get none."""
-        return self.asks(name, "-m", "0.5", *more)
+    def request_in_vain(self, name: str, *more: str) -> str:
+        """Return the response to one short try of an unserved guest."""
+        return self.request(name, "-m", "0.5", *more)
 
-    def sends(self, name: str, *frames: bytes) -> None:
-        """Have a guest send frames."""
-        lines = "\n".join(item.hex() for item in frames)
+    def send(self, name: str, *frames: bytes) -> None:
+        """Send frames from a guest."""
+        lines = "\n".join(data.hex() for data in frames)
         self.host.run(
             *("ip", "netns", "exec", name, sys.executable, str(FRAMES), "send", "eth0"), text=lines
         )
 
     @contextmanager
-    def hearing(self, name: str) -> Iterator[list[bytes]]:
-        """Record the frames that reach a guest; the list is filled after the block."""
+    def capturing(self, name: str) -> Iterator[list[bytes]]:
+        """Capture the frames to a guest; the list fills at the end of the block."""
         frames: list[bytes] = []
-        words = ("ip", "netns", "exec", name, sys.executable, str(FRAMES), "hear", "eth0")
+        words = ("ip", "netns", "exec", name, sys.executable, str(FRAMES), "capture", "eth0")
         process = self.host.start(*words)
         assert process.stdout
-        assert process.stdout.readline() == "hearing\n"
+        assert process.stdout.readline() == "capturing\n"
         try:
             yield frames
         finally:
-            output, _ = process.communicate(timeout=30)
-            frames += map(bytes.fromhex, output.split())
+            lines, _ = process.communicate(timeout=30)
+            frames += map(bytes.fromhex, lines.split())
 
     @contextmanager
-    def serving(self, *more: str, fleet: Any = FLEET) -> Iterator[Running]:
+    def serving(self, *more: str, fleet: Any = FLEET) -> Iterator[NetnsServer]:
         """Serve the fleet at the address."""
         words = ("--listen", f"{IMDS}:80", "--admin", "127.0.0.1:0", "--no-rate-limit", *more)
         with self.host.serving(fleet, *words) as server:
@@ -138,7 +137,7 @@ class Lab:
 
 @contextmanager
 def lab(folder: Path) -> Iterator[Lab]:
-    """Provide the lab, or skip the test."""
+    """Build the lab, or skip the test where that is impossible."""
     with machine(folder, "nft") as host:
         host.shell(_BUILD)
         yield Lab(host)

@@ -1,13 +1,12 @@
-"""A simulated machine: a network namespace as a host, others as its guests.
+"""A private machine: a network namespace as a host, others as its guests.
 
-Its network, mounts and processes are its own, and so is its root, which needs no right outside.
-Each command is run inside by `nsenter`; no process outlives the machine. The first command is run
-after a check that the network really is another one.
+Its network, mounts and processes are its own, and so is its root, who needs no right outside.
+`nsenter` runs each command inside; no process outlives the machine. Before the first command a
+check makes sure that this is another network.
 """
 
 import json
 import os
-import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,11 +17,13 @@ from typing import Any
 
 import pytest
 
-from tests.system.process import COMMAND, clean_environment
+from tests.system.process import COMMAND, clean_environment, next_line
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-UNSHARE = ["unshare", "-Urnmpf", "--mount-proc", "--kill-child"]
-"""Runs a command in new namespaces of users, network, mounts and processes."""
+UNSHARE = ("unshare", "-Urnmpf", "--mount-proc", "--kill-child")
+"""Runs a command with users, a network, mounts and processes of its own."""
+PRIVATE = ("unshare", "-Urnpf", "--kill-child")
+"""Runs a command with users, a network and processes of its own; none of them outlives it."""
 _HOLD = """
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/netns
@@ -34,17 +35,17 @@ _MOST_S = 60
 
 
 @cache
-def why_not(*tools: str) -> str:
-    """Return the reason why no machine can be simulated here, or an empty string."""
+def why_unavailable(*tools: str, prefix: tuple[str, ...] = UNSHARE) -> str:
+    """Return the reason why a private network with these tools is impossible here, or ""."""
     for tool in ("unshare", "nsenter", "ip", "curl", "sh", *tools):
         if not shutil.which(tool, path=_PATH):
             return f"{tool} is not installed"
-    tried = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
+    tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
     return f"no private network namespace here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
-class Running:
-    """A ready server inside the machine."""
+class NetnsServer:
+    """A server on the machine that has printed its ready line."""
 
     def __init__(
         self, on: "Machine", process: "subprocess.Popen[str]", ready: dict[str, Any]
@@ -55,15 +56,10 @@ class Running:
         """Send the server a signal, such as HUP."""
         self._on.run("kill", "-s", name, str(self.ready["pid"]))
 
-    def sentence(self) -> str:
-        """Return the next line of stderr, read byte by byte, without a buffer."""
+    def next_line(self) -> str:
+        """Wait for the next line on stderr."""
         assert self._process.stderr
-        descriptor, line = self._process.stderr.fileno(), b""
-        while not line.endswith(b"\n"):
-            ready, _, _ = select.select([descriptor], [], [], _MOST_S)
-            assert ready, f"no line after {line!r}"
-            line += os.read(descriptor, 1)
-        return line.decode()
+        return next_line(self._process.stderr.fileno())
 
     def counter(self, name: str) -> float:
         """Return the value of one line of the metrics."""
@@ -72,14 +68,14 @@ class Running:
         return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
     def stop(self) -> tuple[int, str]:
-        """End the server as an init system does; return its exit code and stderr."""
+        """End it as an init system would; return its exit code and its stderr."""
         self.signal("TERM")
-        _, stderr = self._process.communicate(timeout=_MOST_S)
-        return self._process.returncode, stderr
+        _, err = self._process.communicate(timeout=_MOST_S)
+        return self._process.returncode, err
 
 
 class Machine:
-    """A private network namespace, and commands in it."""
+    """A private network, and the commands that are run in it."""
 
     def __init__(self, pid: int, folder: Path) -> None:
         self._pid, self.folder = pid, folder
@@ -92,8 +88,8 @@ class Machine:
     def run(
         self, *command: str, text: str = "", code: int | None = 0, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end, and check its exit code unless that is None."""
-        completed = subprocess.run(
+        """Run a command that ends by itself, with this exit code; None allows any."""
+        ran = subprocess.run(
             [*self._enter, *command],
             input=text,
             capture_output=True,
@@ -103,10 +99,8 @@ class Machine:
             check=False,
             env={**self._env, **environment},
         )
-        assert code in (None, completed.returncode), (
-            f"{command}: {completed.stdout}{completed.stderr}"
-        )
-        return completed
+        assert code in (None, ran.returncode), f"{command}: {ran.stdout}{ran.stderr}"
+        return ran
 
     def start(self, *command: str) -> "subprocess.Popen[str]":
         """Start a command that ends when its stdin does."""
@@ -120,19 +114,19 @@ class Machine:
         )
 
     def shell(self, script: str) -> str:
-        """Run a shell script; return its stdout."""
+        """Run lines of a shell; return their output."""
         return self.run("sh", "-ec", script).stdout
 
     def openimds(self, *words: str, code: int | None = 0) -> "subprocess.CompletedProcess[str]":
-        """Run openimds."""
+        """Run `openimds`."""
         return self.run(*COMMAND, *words, code=code)
 
     def guest(self, name: str, *command: str, code: int | None = 0) -> str:
-        """Run a command in the namespace of a guest; return its stdout."""
+        """Run a command in the namespace of a guest; return its output."""
         return self.run("ip", "netns", "exec", name, *command, code=code).stdout
 
-    def asks(self, name: str, path: str, *more: str, most_s: int = 5) -> str:
-        """Return the response to a guest's curl, or an empty string."""
+    def request(self, name: str, path: str, *more: str, most_s: int = 5) -> str:
+        """Return the response that a guest gets by curl, or "" without one."""
         url = f"http://169.254.169.254{path}"
         words = ("-sS", "-m", str(most_s), "-H", "Metadata:true", *more, url)
         return self.guest(name, "curl", *words, code=None)
@@ -140,8 +134,8 @@ class Machine:
     @contextmanager
     def serving(
         self, fleet: object, *arguments: str, before: tuple[str, ...] = ()
-    ) -> Iterator[Running]:
-        """Serve a fleet until the end of the block, by a command with a prefix."""
+    ) -> Iterator[NetnsServer]:
+        """Serve a fleet inside the block; `before` is a prefix of the command."""
         (self.folder / "fleet.json").write_text(json.dumps(fleet))
         words = [*before, *COMMAND, "serve", "--fleet", "fleet.json", *arguments]
         process = subprocess.Popen(
@@ -160,9 +154,9 @@ class Machine:
             assert line, process.communicate(timeout=_MOST_S)[1]
             ready = json.loads(line)
             pid = str(ready["pid"])
-            yield Running(self, process, ready)
+            yield NetnsServer(self, process, ready)
         finally:
-            # The child of nsenter would outlive it.
+            # A child of nsenter would outlive it.
             self.run("kill", "-s", "KILL", pid, code=None)
             process.kill()
             process.communicate(timeout=_MOST_S)
@@ -174,9 +168,9 @@ def _child(pid: int) -> int:
 
 @contextmanager
 def machine(folder: Path, *tools: str) -> Iterator[Machine]:
-    """Provide a simulated machine, or skip the test."""
-    if why_not(*tools):
-        pytest.skip(why_not(*tools))
+    """Make a private machine, or skip the test where that is impossible."""
+    if why_unavailable(*tools):
+        pytest.skip(why_unavailable(*tools))
     holder = subprocess.Popen(
         [*UNSHARE, "sh", "-ec", _HOLD],
         stdout=subprocess.PIPE,
@@ -186,11 +180,11 @@ def machine(folder: Path, *tools: str) -> Iterator[Machine]:
     try:
         assert holder.stdout
         inside = holder.stdout.readline().strip()
-        assert inside.startswith("net:["), "the machine was not made"
+        assert inside.startswith("net:["), "the namespace was not made"
         assert inside != os.readlink("/proc/self/ns/net")  # noqa: PTH115 - it is no path
-        simulated = Machine(_child(holder.pid), folder)
-        assert simulated.shell("readlink /proc/self/ns/net").strip() == inside
-        yield simulated
+        host = Machine(_child(holder.pid), folder)
+        assert host.shell("readlink /proc/self/ns/net").strip() == inside
+        yield host
     finally:
         holder.kill()
         holder.communicate()

@@ -1,6 +1,10 @@
-"""The real process, started and ended."""
+"""The real process: `openimds serve`, and commands that end by themselves."""
 
 import json
+import os
+import random
+import select
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,25 +12,47 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_MOST_S = 60
 COMMAND = [sys.executable, "-m", "openimds"]
+_PORTS = range(20000, 32768)
+"""Ports below those that Linux gives to clients and to listeners at port 0."""
 
 
-class Serving:
-    """A server that said it is ready."""
+class Server:
+    """A running `openimds serve` that has printed its ready line."""
 
     def __init__(self, process: "subprocess.Popen[str]", ready: dict[str, Any]) -> None:
         self.process, self.ready = process, ready
         self.url: str = ready["imds"]
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment by which commands find this server."""
+        return {
+            "OPENIMDS_ADMIN": self.ready["admin"],
+            "OPENIMDS_TOKEN_FILE": self.ready["token_file"],
+        }
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header of a request to the admin API, with the token of now."""
+        token = Path(self.ready["token_file"]).read_text().strip()
+        return {"Authorization": f"Bearer {token}"}
+
+    def next_line(self) -> str:
+        """Wait for the next line on stderr."""
+        assert self.process.stderr
+        return next_line(self.process.stderr.fileno())
+
     def stop(self) -> tuple[int, str]:
-        """End it as an init system would; return its exit code and what it said on stderr."""
+        """End it as an init system would; return its exit code and its stderr."""
         self.process.terminate()
-        _, said = self.process.communicate(timeout=30)
-        return self.process.returncode, said
+        _, err = self.process.communicate(timeout=_MOST_S)
+        return self.process.returncode, err
 
 
 @contextmanager
-def serving(*arguments: str, cwd: Path, **environment: str) -> Iterator[Serving]:
+def serving(*arguments: str, cwd: Path, **environment: str) -> Iterator[Server]:
     """Start `openimds serve` on a free port and wait for its ready line."""
     process = subprocess.Popen(
         [*COMMAND, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *arguments],
@@ -40,11 +66,23 @@ def serving(*arguments: str, cwd: Path, **environment: str) -> Iterator[Serving]
     try:
         assert process.stdout
         line = process.stdout.readline()
-        assert line, process.communicate(timeout=30)[1]
-        yield Serving(process, json.loads(line))
+        assert line, process.communicate(timeout=_MOST_S)[1]
+        yield Server(process, json.loads(line))
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=_MOST_S)
+
+
+def next_line(descriptor: int) -> str:
+    """Wait for the next line of a pipe; read byte by byte, past any buffer."""
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([descriptor], [], [], _MOST_S)
+        assert ready, f"no line after {line!r}"
+        data = os.read(descriptor, 1)
+        assert data, f"the pipe ended after {line!r}"
+        line += data
+    return line.decode()
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -55,12 +93,24 @@ def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Completed
         stdin=subprocess.DEVNULL,
         text=True,
         cwd=cwd,
-        timeout=60,
+        timeout=_MOST_S,
         check=False,
         env=clean_environment({"XDG_STATE_HOME": str(cwd / "state"), **environment}),
     )
 
 
 def clean_environment(more: dict[str, str]) -> dict[str, str]:
-    """Return an environment without any setting of ours but these."""
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONDONTWRITEBYTECODE": "1", **more}
+    """Return an environment without settings of OpenIMDS but these."""
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **more}
+
+
+def free_port() -> int:
+    """Return a free port of loopback that no other process gets unasked."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port

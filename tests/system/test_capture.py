@@ -17,8 +17,8 @@ import pytest
 
 from openimds.facts.versions import GENERAL
 from tests.golden.transcript import transcript
-from tests.system.process import Serving, clean_environment, run, serving
-from tests.system.test_real_address import PRIVATE, why_not
+from tests.system.machine import PRIVATE, why_unavailable
+from tests.system.process import Server, clean_environment, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -38,44 +38,44 @@ COUNTED = re.compile(r'^openimds_requests_total\{endpoint="(\w+)".*?\} (\S+)$', 
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("captured")
     (folder / "fleet.yaml").write_text(FLEET)
     with serving("--fleet", "fleet.yaml", "--no-rate-limit", cwd=folder) as started:
         yield started
 
 
-def counted(server: Serving) -> dict[str, int]:
-    """Return how many requests each endpoint has had."""
-    found: dict[str, int] = {}
+def counted(server: Server) -> dict[str, int]:
+    """Return the number of requests by endpoint."""
+    requests: dict[str, int] = {}
     for endpoint, count in COUNTED.findall(httpx2.get(f"{server.ready['admin']}/metrics").text):
-        found[endpoint] = found.get(endpoint, 0) + int(float(count))
-    return found
+        requests[endpoint] = requests.get(endpoint, 0) + int(float(count))
+    return requests
 
 
-def capture(url: str, cwd: Path, *arguments: str, file: str = "held.json") -> Any:
-    """Capture a server and return what was written."""
+def capture(url: str, cwd: Path, *arguments: str, file: str = "captured.json") -> Any:
+    """Capture a server and return the capture."""
     got = run("capture", "--url", url, "--output", file, *FAST, *arguments, cwd=cwd)
     assert (got.returncode, got.stdout) == (0, ""), got.stderr
     return json.loads((cwd / file).read_bytes())
 
 
-def compare(one: str, other: str, cwd: Path, *arguments: str) -> tuple[int, str, str]:
-    got = run("compare", one, other, *FAST, *arguments, cwd=cwd)
+def compare(first: str, second: str, cwd: Path, *arguments: str) -> tuple[int, str, str]:
+    got = run("compare", first, second, *FAST, *arguments, cwd=cwd)
     return got.returncode, got.stdout, got.stderr
 
 
-def test_everything_is_asked_and_no_token(server: Serving, tmp_path: Path) -> None:
+def test_capture_requests_every_document_and_no_token(server: Server, tmp_path: Path) -> None:
     before = counted(server)
-    held = capture(server.url, tmp_path, "--extended", "--events")
+    captured = capture(server.url, tmp_path, "--extended", "--events")
     moved = {key: count - before.get(key, 0) for key, count in counted(server).items()}
-    exchanges = held["exchanges"]
+    exchanges = captured["exchanges"]
     assert sum(moved.values()) == len(exchanges) > 280
     assert not {"token", "identity_info"} & {key for key, count in moved.items() if count}
-    assert [one for one in exchanges if "answer" not in one] == []
-    assert (tmp_path / "held.json").stat().st_mode & 0o777 == 0o600
+    assert [row for row in exchanges if "answer" not in row] == []
+    assert (tmp_path / "captured.json").stat().st_mode & 0o777 == 0o600
     (document,) = [
-        one for one in exchanges if (one["question"], one["version"]) == ("instance", "2021-02-01")
+        row for row in exchanges if (row["question"], row["version"]) == ("instance", "2021-02-01")
     ]
     with httpx2.Client(headers={"Metadata": "true"}) as guest:
         answer = guest.get(f"{server.url}{document['request']['target']}")
@@ -84,7 +84,7 @@ def test_everything_is_asked_and_no_token(server: Serving, tmp_path: Path) -> No
     assert names == ["Content-Type", "Server", "x-ms-request-id", "Date", "Content-Length"]
 
 
-def test_what_is_switched_on_by_asking_is_left_alone(server: Serving, tmp_path: Path) -> None:
+def test_capture_by_default_switches_no_feature_on(server: Server, tmp_path: Path) -> None:
     before = counted(server)
     got = run(
         "capture", "--url", server.url, "--output", "x.json", "--no-attested", *FAST, cwd=tmp_path
@@ -102,33 +102,32 @@ def test_what_is_switched_on_by_asking_is_left_alone(server: Serving, tmp_path: 
     )
 
 
-def test_a_limit_is_kept_to(tmp_path: Path) -> None:
+def test_capture_retries_throttled_requests(tmp_path: Path) -> None:
     limit = ("--general-per-s", "150")
     with serving(*limit, cwd=tmp_path) as limited:
-        held = capture(limited.url, tmp_path)
+        captured = capture(limited.url, tmp_path)
         text = httpx2.get(f"{limited.ready['admin']}/metrics").text
-    statuses = {one["answer"]["line"].split()[1] for one in held["exchanges"]}
+    statuses = {row["answer"]["line"].split()[1] for row in captured["exchanges"]}
     assert "429" not in statuses
-    away = [one["turnedAway"] for one in held["exchanges"] if "turnedAway" in one]
-    assert {one["line"] for one in away} == {"HTTP/1.1 429 Too Many Requests"}
-    assert f'openimds_throttled_total{{limit="general"}} {float(len(away))}' in text
+    throttled = [row["turnedAway"] for row in captured["exchanges"] if "turnedAway" in row]
+    assert {row["line"] for row in throttled} == {"HTTP/1.1 429 Too Many Requests"}
+    assert f'openimds_throttled_total{{limit="general"}} {float(len(throttled))}' in text
 
 
-def test_a_captured_vm_is_served_with_its_values(server: Serving, tmp_path: Path) -> None:
-    held = capture(server.url, tmp_path)
-    with serving("--document", "held.json", "--no-rate-limit", cwd=tmp_path) as replayed:
-        code, out, said = compare(server.url, replayed.url, tmp_path, "--values")
-        assert (code, out) == (0, "")
-        assert said == f"{len(held['exchanges'])} requests compared: no difference\n"
-        # A file knows what was asked, and the server is asked just that.
-        code, out, said = compare("held.json", replayed.url, tmp_path, "--values")
-        assert (code, out) == (0, "")
-        assert said == f"{len(held['exchanges'])} requests compared: no difference\n"
+def test_a_captured_vm_is_served_with_its_values(server: Server, tmp_path: Path) -> None:
+    captured = capture(server.url, tmp_path)
+    count = len(captured["exchanges"])
+    with serving("--document", "captured.json", "--no-rate-limit", cwd=tmp_path) as replayed:
+        # The requests of a file are repeated at the server, and no others.
+        for source in (server.url, "captured.json"):
+            code, out, err = compare(source, replayed.url, tmp_path, "--values")
+            assert (code, out) == (0, "")
+            assert err == f"{count} requests compared: no difference\n"
 
 
-def test_a_captured_vm_is_imported_with_its_load_balancer(server: Serving, tmp_path: Path) -> None:
+def test_a_captured_vm_is_imported_with_its_load_balancer(server: Server, tmp_path: Path) -> None:
     capture(server.url, tmp_path, "--versions", "newest")
-    got = run("vm", "import", "held.json", "--dry-run", cwd=tmp_path)
+    got = run("vm", "import", "captured.json", "--dry-run", cwd=tmp_path)
     vm = json.loads(got.stdout)["vms"]["web-1"]
     assert (got.returncode, got.stderr) == (0, "")
     assert vm["compute"]["tags"] == {"team": "blue-whales"}
@@ -137,102 +136,100 @@ def test_a_captured_vm_is_imported_with_its_load_balancer(server: Serving, tmp_p
     assert (rule["frontendPort"], rule["backendPort"]) == (80, 8080)
 
 
-def test_a_redacted_capture_can_be_served_and_tells_nothing(
-    server: Serving, tmp_path: Path
-) -> None:
+def test_a_redacted_capture_is_served_without_secrets(server: Server, tmp_path: Path) -> None:
     capture(server.url, tmp_path, "--redact", "--extended", "--events")
-    text = (tmp_path / "held.json").read_text()
+    text = (tmp_path / "captured.json").read_text()
     for secret in ("web-1", "blue-whales", "c2VjcmV0", "20.1.2.3", "MII"):
         assert secret not in text
-    code, _, said = compare("held.json", server.url, tmp_path, "--events")
-    assert code == 0, said
-    with serving("--document", "held.json", "--no-rate-limit", cwd=tmp_path) as replayed:
+    code, _, err = compare("captured.json", server.url, tmp_path, "--events")
+    assert code == 0, err
+    with serving("--document", "captured.json", "--no-rate-limit", cwd=tmp_path) as replayed:
         leaf = "/metadata/instance/compute/tags?api-version=2021-02-01&format=text"
         got = httpx2.get(f"{replayed.url}{leaf}", headers={"Metadata": "true"})
         assert got.text == "tag-1:value-1"
-        code, out, said = compare("held.json", replayed.url, tmp_path, "--events")
-        assert (code, out) == (0, ""), said
-        _, said = replayed.stop()
-    assert "held.json: its ids, names, keys and addresses are placeholders" in said
+        code, out, err = compare("captured.json", replayed.url, tmp_path, "--events")
+        assert (code, out) == (0, ""), err
+        _, err = replayed.stop()
+    assert "captured.json: its ids, names, keys and addresses are placeholders" in err
 
 
-def test_a_server_is_like_itself(server: Serving, tmp_path: Path) -> None:
+def test_a_server_does_not_differ_from_itself(server: Server, tmp_path: Path) -> None:
     options = ("--extended", "--events", "--values")
-    code, out, said = compare(server.url, server.url, tmp_path, *options)
+    code, out, err = compare(server.url, server.url, tmp_path, *options)
     assert (code, out) == (0, "")
-    assert re.fullmatch(r"\d{3} requests compared: no difference\n", said)
+    assert re.fullmatch(r"\d{3} requests compared: no difference\n", err)
 
 
-def test_a_region_that_lags_differs_in_its_versions(server: Serving, tmp_path: Path) -> None:
+def test_a_region_that_lags_differs_in_its_versions(server: Server, tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text(FLEET)
     older = ("--fleet", "fleet.yaml", "--newest-version", "2025-07-24", "--no-rate-limit")
     with serving(*older, cwd=tmp_path) as lagging:
         code, out, _ = compare(server.url, lagging.url, tmp_path, "--json")
-        found = json.loads(out)["differences"]
+        differences = json.loads(out)["differences"]
         assert code == 1
-        versions = [one for one in found if one["kind"] == "api-version"]
+        versions = [row for row in differences if row["kind"] == "api-version"]
         newer = [row.name for row in GENERAL if row.name > "2025-07-24"]
-        assert [(one["subject"], one["left"], one["right"]) for one in versions] == [
+        assert [(row["subject"], row["left"], row["right"]) for row in versions] == [
             (version, "there", "not there") for version in newer
         ]
         assert versions[0]["about"]["name"] == "2025-11-11"
         assert versions[0]["about"]["evidence"]["mark"] == "client"
         (status,) = [
-            one
-            for one in found
-            if one["kind"] == "status"
-            and one["found"][0]["version"] == "2025-11-15"
-            and one["found"][0]["question"] == "instance"
+            row
+            for row in differences
+            if row["kind"] == "status"
+            and row["found"][0]["version"] == "2025-11-15"
+            and row["found"][0]["question"] == "instance"
         ]
         assert status["left"] == "HTTP/1.1 200 OK"
         assert status["right"].startswith("HTTP/1.1 400 Bad Request {")
-        # At a version that both know they are alike but for what names the newest.
+        # At a version that both have, only the list of versions differs.
         code, out, _ = compare(
             server.url, lagging.url, tmp_path, "--versions", "2021-02-01", "--json"
         )
-        kinds = {one["kind"] for one in json.loads(out)["differences"]}
+        kinds = {row["kind"] for row in json.loads(out)["differences"]}
         assert (code, kinds) == (1, {"api-version", "body"})
 
 
-def test_the_evidence_as_a_file_is_what_the_server_says(tmp_path: Path) -> None:
+def test_the_golden_transcript_does_not_differ_from_the_server(tmp_path: Path) -> None:
     golden = transcript()
     (tmp_path / "golden.json").write_text(json.dumps(golden))
     with serving("--document", str(HEAD), "--no-rate-limit", cwd=tmp_path) as served:
-        code, out, said = compare("golden.json", served.url, tmp_path, "--values")
+        code, out, err = compare("golden.json", served.url, tmp_path, "--values")
         assert (code, out) == (0, "")
-        compared = int(said.split()[0])
+        compared = int(err.split()[0])
         assert compared > 100
         alone = len(golden["exchanges"]) - compared
-        assert said.endswith(f": no difference (not compared: {alone} of ONE alone)\n")
-        for one in golden["exchanges"]:
-            if one["question"] == "no-header":
-                one["answer"]["body"] = one["answer"]["body"].replace("Bad", "bad")
+        assert err.endswith(f": no difference (not compared: {alone} of ONE alone)\n")
+        for row in golden["exchanges"]:
+            if row["question"] == "no-header":
+                row["answer"]["body"] = row["answer"]["body"].replace("Bad", "bad")
         (tmp_path / "golden.json").write_text(json.dumps(golden))
-        code, out, said = compare("golden.json", served.url, tmp_path)
-        assert (code, said.split(": ")[1]) == (1, "1 difference (not compared")
-        _, row = out.splitlines()
-        assert row.startswith(
+        code, out, err = compare("golden.json", served.url, tmp_path)
+        assert (code, err.split(": ")[1]) == (1, "1 difference (not compared")
+        _, line = out.splitlines()
+        assert line.startswith(
             "body\tGET /metadata/instance?api-version=2021-02-01 (no headers)\t\t"
         )
-        assert row.endswith(f"\tRefusals: general, 400: {NO_HEADER}\tobserved")
+        assert line.endswith(f"\tRefusals: general, 400: {NO_HEADER}\tobserved")
 
 
-class Odd(BaseHTTPRequestHandler):
-    """A server that gets it wrong in ways of its own."""
+class OddHandler(BaseHTTPRequestHandler):
+    """An IMDS whose responses are wrong in ways that no Azure has."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        asked = urlsplit(self.path)
-        version = parse_qs(asked.query).get("api-version", [""])[0]
-        if asked.path == "/metadata/versions":
-            return self.say({"apiVersions": ["2021-02-01"]})
-        if asked.path == "/metadata/instance" and version == "2021-02-01":
+        target = urlsplit(self.path)
+        version = parse_qs(target.query).get("api-version", [""])[0]
+        if target.path == "/metadata/versions":
+            return self.reply({"apiVersions": ["2021-02-01"]})
+        if target.path == "/metadata/instance" and version == "2021-02-01":
             network = {"interface": [{"macAddress": 7, "speed": ""}]}
-            return self.say({"network": network, "compute": {"osType": "", "name": ""}})
-        return self.say({"error": "Not found"}, 404)
+            return self.reply({"network": network, "compute": {"osType": "", "name": ""}})
+        return self.reply({"error": "Not found"}, 404)
 
-    def say(self, body: Any, status: int = 200) -> None:
+    def reply(self, body: Any, status: int = 200) -> None:
         text = json.dumps(body).encode()
         self.send_response_only(status)
         self.send_header("date", self.date_time_string())
@@ -246,8 +243,8 @@ class Odd(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def odd() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+def odd_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OddHandler)
     server.daemon_threads = True
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -259,16 +256,16 @@ def odd() -> Iterator[str]:
         server.server_close()
 
 
-def test_each_way_to_be_wrong_has_a_row_with_its_fact(server: Serving, tmp_path: Path) -> None:
-    with odd() as url:
+def test_each_difference_has_a_row_with_its_fact(server: Server, tmp_path: Path) -> None:
+    with odd_server() as url:
         code, out, _ = compare(
             server.url, url, tmp_path, "--versions", "2021-02-01", "--no-attested", "--json"
         )
     assert code == 1
-    found = {
-        (one["kind"], one["subject"]): one
-        for one in json.loads(out)["differences"]
-        if any(at["question"] == "instance" for at in one["found"])
+    rows = {
+        (row["kind"], row["subject"]): row
+        for row in json.loads(out)["differences"]
+        if any(at["question"] == "instance" for at in row["found"])
     }
     expected = {
         ("header", "Content-Type"): ("application/json; charset=utf-8", "application/json"),
@@ -285,8 +282,8 @@ def test_each_way_to_be_wrong_has_a_row_with_its_fact(server: Serving, tmp_path:
         ("field", "network.interface[].ipv4"): ("object", "not there"),
         ("field", "compute.vmId"): ("string", "not there"),
     }
-    assert {key: (found[key]["left"], found[key]["right"]) for key in expected} == expected
-    facts = {key: one["about"] and one["about"]["name"] for key, one in found.items()}
+    assert {key: (rows[key]["left"], rows[key]["right"]) for key in expected} == expected
+    facts = {key: row["about"] and row["about"]["name"] for key, row in rows.items()}
     assert facts["type", "network.interface[].macAddress"] == (
         "network.interface[].macAddress, since 2017-03-01"
     )
@@ -294,20 +291,20 @@ def test_each_way_to_be_wrong_has_a_row_with_its_fact(server: Serving, tmp_path:
     assert facts["header order", ""].startswith("general: Content-Type, Server")
 
 
-def test_an_issue_gets_a_table(server: Serving, tmp_path: Path) -> None:
-    with odd() as url:
-        _, out, said = compare(
+def test_markdown_is_a_table_for_an_issue(server: Server, tmp_path: Path) -> None:
+    with odd_server() as url:
+        _, out, err = compare(
             server.url, url, tmp_path, "--versions", "2021-02-01", "--no-attested", "--markdown"
         )
     head, rule, *rows = out.splitlines()
     assert head == "| WHAT | WHERE | SUBJECT | ONE | OTHER | FACT | EVIDENCE |"
     assert rule == "| --- | --- | --- | --- | --- | --- | --- |"
-    assert len(rows) == int(said.split(": ")[1].split()[0]) > 50
+    assert len(rows) == int(err.split(": ")[1].split()[0]) > 50
     assert all(row.count(" | ") == 6 for row in rows)
 
 
-def test_at_the_real_address_no_url_is_needed(tmp_path: Path) -> None:
-    if reason := why_not():
+def test_capture_without_a_url_uses_the_real_address(tmp_path: Path) -> None:
+    if reason := why_unavailable(prefix=PRIVATE):
         pytest.skip(reason)
     script = """
     ip link set lo up
@@ -315,8 +312,8 @@ def test_at_the_real_address_no_url_is_needed(tmp_path: Path) -> None:
     "$PYTHON" -m openimds serve --listen 169.254.169.254:80 --no-rate-limit > ready &
     server=$!
     until [ -s ready ]; do kill -0 $server || exit 1; done
-    "$PYTHON" -m openimds capture --output held.json --versions newest --per-s 5000
-    "$PYTHON" -m openimds compare held.json http://169.254.169.254 --per-s 5000
+    "$PYTHON" -m openimds capture --output captured.json --versions newest --per-s 5000
+    "$PYTHON" -m openimds compare captured.json http://169.254.169.254 --per-s 5000
     kill $server
     """
     got = subprocess.run(
@@ -329,6 +326,6 @@ def test_at_the_real_address_no_url_is_needed(tmp_path: Path) -> None:
         env=clean_environment({"PYTHON": sys.executable}),
     )
     assert got.returncode == 0, got.stderr
-    held = json.loads((tmp_path / "held.json").read_bytes())
-    assert held["url"] == "http://169.254.169.254"
-    assert got.stderr.endswith(f"{len(held['exchanges'])} requests compared: no difference\n")
+    captured = json.loads((tmp_path / "captured.json").read_bytes())
+    assert captured["url"] == "http://169.254.169.254"
+    assert got.stderr.endswith(f"{len(captured['exchanges'])} requests compared: no difference\n")

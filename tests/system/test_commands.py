@@ -21,7 +21,7 @@ def fleet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_vm_is_shown_as_a_guest_gets_it(fleet: Path) -> None:
+def test_vm_show_prints_the_document_of_the_guest(fleet: Path) -> None:
     shown = run("vm", "show", "web-1", "--fleet", "fleet.yaml", cwd=fleet)
     compact = run("vm", "show", "web-1", "--fleet", "fleet.yaml", "--json", cwd=fleet)
     assert json.loads(shown.stdout) == json.loads(compact.stdout)
@@ -30,7 +30,7 @@ def test_a_vm_is_shown_as_a_guest_gets_it(fleet: Path) -> None:
     assert compact.stdout.count("\n") == 1
 
 
-def test_a_vm_is_shown_at_an_api_version(fleet: Path) -> None:
+def test_vm_show_prints_the_document_at_an_api_version(fleet: Path) -> None:
     got = run(
         "vm", "show", "web-1", "--api-version", "2017-03-01", cwd=fleet, OPENIMDS_FLEET="fleet.yaml"
     )
@@ -39,7 +39,7 @@ def test_a_vm_is_shown_at_an_api_version(fleet: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (["web-2"], 'NAME: saw "web-2". Did you mean "web-1"? Expected one of web-1, db'),
         (
@@ -51,12 +51,14 @@ def test_a_vm_is_shown_at_an_api_version(fleet: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_shown_is_said(fleet: Path, arguments: list[str], said: str) -> None:
+def test_vm_show_of_an_unknown_name_or_version_is_refused(
+    fleet: Path, arguments: list[str], message: str
+) -> None:
     got = run("vm", "show", *arguments, "--fleet", "fleet.yaml", cwd=fleet)
-    assert (got.returncode, got.stdout, got.stderr) == (2, "", f"openimds: {said}\n")
+    assert (got.returncode, got.stdout, got.stderr) == (2, "", f"openimds: {message}\n")
 
 
-def test_env_is_for_a_shell_to_evaluate(tmp_path: Path) -> None:
+def test_env_can_be_evaluated_by_a_shell(tmp_path: Path) -> None:
     printed = run("env", cwd=tmp_path).stdout
     got = subprocess.run(
         ["sh", "-c", f'{printed}\nprintf %s "$AZURE_POD_IDENTITY_AUTHORITY_HOST"'],
@@ -68,7 +70,7 @@ def test_env_is_for_a_shell_to_evaluate(tmp_path: Path) -> None:
     assert got.stdout == URL
 
 
-def test_env_is_json_when_asked(tmp_path: Path) -> None:
+def test_env_shell_json_prints_json(tmp_path: Path) -> None:
     got = run("env", "--shell", "json", "--listen", "[::1]:99", cwd=tmp_path)
     assert set(json.loads(got.stdout).values()) == {"http://[::1]:99"}
 

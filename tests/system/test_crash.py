@@ -1,4 +1,4 @@
-"""The process dies in the middle of writing: what was acknowledged is there, and nothing is half.
+"""The process is killed while it writes: acknowledged changes survive, none is torn.
 
 `OPENIMDS_CRASH_ROUNDS=200` runs the long form.
 """
@@ -12,25 +12,22 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.system.process import Serving, serving
+from tests.system.process import Server, serving
 
 pytestmark = pytest.mark.system
 
-ROUNDS = int(os.environ.get("OPENIMDS_CRASH_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("OPENIMDS_CRASH_ROUNDS", "8"))
 WRITERS = 4
 NAMES_EACH = 3
 MOST_WRITES = 120
 
 
 class Writer:
-    """One connection; it remembers what was acknowledged, and what was under way at the end."""
+    """One connection, its acknowledged changes, and the change under way at the end."""
 
-    def __init__(self, server: Serving, number: int, seed: int) -> None:
-        token = Path(server.ready["token_file"]).read_text().strip()
-        self.api = httpx2.Client(
-            base_url=server.ready["admin"], headers={"Authorization": f"Bearer {token}"}
-        )
-        self.names = [f"writer-{number}-{one}" for one in range(NAMES_EACH)]
+    def __init__(self, server: Server, number: int, seed: int) -> None:
+        self.api = httpx2.Client(base_url=server.ready["admin"], headers=server.authorization)
+        self.names = [f"writer-{number}-{index}" for index in range(NAMES_EACH)]
         self.random = random.Random(seed)
         self.known: dict[str, str | None] = {}
         self.pending: tuple[str, str | None] | None = None
@@ -58,19 +55,19 @@ class Writer:
             on_written.release(MOST_WRITES)
 
     def may_be(self, name: str) -> set[str | None]:
-        """Return what a VM may be after the end: what was acknowledged, or the write under way."""
-        found = {self.known.get(name)}
-        return found | {self.pending[1]} if self.pending and self.pending[0] == name else found
+        """Return the allowed sizes after the end: the acknowledged one, or the one under way."""
+        sizes = {self.known.get(name)}
+        return sizes | {self.pending[1]} if self.pending and self.pending[0] == name else sizes
 
 
 def pages(api: httpx2.Client, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:
         page = api.get(path, params={"limit": "1000", **cursor}).raise_for_status().json()
-        found += page["items"]
+        items += page["items"]
         if page["next"] is None:
-            return found
+            return items
         cursor = {"cursor": page["next"]}
 
 
@@ -79,27 +76,27 @@ def size_of(vm: dict[str, Any] | None) -> str | None:
 
 
 def replayed(audit: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the VMs that the audit says there are; every entry must follow from those before."""
+    """Replay the audit and return its VMs; every entry must follow from those before."""
     vms: dict[str, dict[str, Any]] = {}
     last = 0
     for entry in audit:
         assert entry["revision"] > last
         last = entry["revision"]
         before = vms.pop(entry["name"], None)
-        assert entry["before"] == (before and before["said"])
+        assert entry["before"] == (before and before["fields"])
         assert entry["kind"] == ("remove" if entry["after"] is None else "put")
         if entry["after"] is not None:
-            vms[entry["name"]] = {"said": entry["after"], "revision": last}
+            vms[entry["name"]] = {"fields": entry["after"], "revision": last}
     return vms
 
 
-def test_what_was_acknowledged_survives_a_sudden_end(tmp_path: Path) -> None:
+def test_acknowledged_changes_survive_a_sudden_end(tmp_path: Path) -> None:
     chance = random.Random(20260722)
     survivors: dict[str, set[str | None]] = {}
     acknowledged = 0
     for number in range(ROUNDS + 1):
         with serving("--state", "kept", "--no-rate-limit", cwd=tmp_path) as server:
-            writers = [Writer(server, one, chance.getrandbits(32)) for one in range(WRITERS)]
+            writers = [Writer(server, index, chance.getrandbits(32)) for index in range(WRITERS)]
             api = writers[0].api
             vms = {vm["name"]: vm for vm in pages(api, "/v1/vms") if vm["name"] != "vm-1"}
             audit = pages(api, "/v1/audit")
@@ -111,8 +108,7 @@ def test_what_was_acknowledged_survives_a_sudden_end(tmp_path: Path) -> None:
                 name: {key: value for key, value in vm.items() if key not in ("name", "origin")}
                 for name, vm in vms.items()
             } == {
-                name: {**kept["said"], "revision": kept["revision"]}
-                for name, kept in history.items()
+                name: {**vm["fields"], "revision": vm["revision"]} for name, vm in history.items()
             }
             assert len(audit) >= acknowledged
             if number == ROUNDS:
@@ -124,13 +120,13 @@ def test_what_was_acknowledged_survives_a_sudden_end(tmp_path: Path) -> None:
             written = threading.Semaphore(0)
             threads = [
                 threading.Thread(
-                    target=writer.write_until_the_end, args=(f"{number}-{one}", written)
+                    target=writer.write_until_the_end, args=(f"{number}-{index}", written)
                 )
-                for one, writer in enumerate(writers)
+                for index, writer in enumerate(writers)
             ]
             for thread in threads:
                 thread.start()
-            # The moment is so many answers after the start, and then somewhere between two.
+            # The kill comes after a number of responses, somewhere between two of them.
             for _ in range(chance.randrange(1, MOST_WRITES)):
                 written.acquire()
             for _ in range(chance.randrange(4000)):
@@ -138,7 +134,7 @@ def test_what_was_acknowledged_survives_a_sudden_end(tmp_path: Path) -> None:
             server.process.kill()
             for thread in threads:
                 thread.join()
-            survivors = {name: one.may_be(name) for one in writers for name in one.names}
+            survivors = {name: writer.may_be(name) for writer in writers for name in writer.names}
             acknowledged += sum(writer.acknowledged for writer in writers)
             assert acknowledged
             assert all(writer.pending for writer in writers)

@@ -1,12 +1,10 @@
-"""Scheduled events with the real process: what operators declare, guests see, hooks are told."""
+"""Scheduled events of the real process: operators declare, guests see, the hook gets entries."""
 
 import json
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.system.process import Serving, run, serving
+from tests.support.waiting import until
+from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -36,7 +35,7 @@ def _fleet(tmp_path: Path) -> None:
     (tmp_path / "fleet.json").write_text(json.dumps(FLEET))
 
 
-def guest(server: Serving, vm: str, method: str = "GET", body: str = "") -> tuple[int, Any]:
+def guest(server: Server, vm: str, method: str = "GET", body: str = "") -> tuple[int, Any]:
     where = urlsplit(server.url).netloc
     http = HTTPConnection(where, timeout=10, source_address=(ADDRESSES[vm], 0))
     http.request(method, EVENTS, body or None, {"Metadata": "true"})
@@ -46,45 +45,34 @@ def guest(server: Serving, vm: str, method: str = "GET", body: str = "") -> tupl
     return got.status, json.loads(text) if text else None
 
 
-def seen(server: Serving, vm: str) -> Any:
+def seen(server: Server, vm: str) -> Any:
     status, document = guest(server, vm)
     assert status == 200
     return document
 
 
-def command(server: Serving, cwd: Path, *arguments: str) -> Any:
-    """Run a command of ours against a server and return what it printed as JSON."""
+def command(server: Server, cwd: Path, *arguments: str) -> Any:
+    """Run a command against a server and return its JSON."""
     got = try_command(server, cwd, *arguments, "--json")
     assert got.returncode == 0, got.stderr
     return json.loads(got.stdout)
 
 
-def try_command(server: Serving, cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    more = {
-        "OPENIMDS_ADMIN": server.ready["admin"],
-        "OPENIMDS_TOKEN_FILE": server.ready["token_file"],
-    }
-    return run(*arguments, cwd=cwd, **more)
-
-
-def until(is_so: Callable[[], bool], within_s: float = 10) -> None:
-    deadline = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def try_command(server: Server, cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return run(*arguments, cwd=cwd, **server.variables)
 
 
 def approval(event_id: str) -> str:
     return json.dumps({"StartRequests": [{"EventId": event_id}]})
 
 
-def test_an_event_is_declared_seen_approved_started_and_over(tmp_path: Path) -> None:
+def test_event_is_seen_approved_started_and_completed(tmp_path: Path) -> None:
     with serving(*QUICK, cwd=tmp_path) as server:
         assert seen(server, "as-1") == {"DocumentIncarnation": 0, "Events": []}
-        made = command(
+        scheduled = command(
             server, tmp_path, "event", "schedule", "Reboot", "--vm", "as-1", "--in", "600"
         )
-        (event_id,) = [one["id"] for one in made]
+        (event_id,) = [event["id"] for event in scheduled]
         # The other member sees it as well; the VM outside the set does not.
         assert seen(server, "as-1") == seen(server, "as-2")
         (event,) = seen(server, "as-2")["Events"]
@@ -104,7 +92,7 @@ def test_an_event_is_declared_seen_approved_started_and_over(tmp_path: Path) -> 
         assert command(server, tmp_path, "event", "list") == []
 
 
-def test_one_event_for_each_scope_and_ids_in_any_case(tmp_path: Path) -> None:
+def test_each_scope_gets_one_event_with_ids_of_any_case(tmp_path: Path) -> None:
     with serving(*QUICK, cwd=tmp_path) as server:
         printed = try_command(
             server, tmp_path, "event", "schedule", "freeze", "--vm", "as-1", "as-2", "lone"
@@ -112,8 +100,8 @@ def test_one_event_for_each_scope_and_ids_in_any_case(tmp_path: Path) -> None:
         assert printed.returncode == 0, printed.stderr
         first, second = printed.stdout.split()
         assert first == first.upper() != second
-        assert [one["EventId"] for one in seen(server, "as-2")["Events"]] == [first]
-        assert [one["EventId"] for one in seen(server, "lone")["Events"]] == [second]
+        assert [event["EventId"] for event in seen(server, "as-2")["Events"]] == [first]
+        assert [event["EventId"] for event in seen(server, "lone")["Events"]] == [second]
         command(server, tmp_path, "event", "cancel", first.lower())
         assert seen(server, "as-1") == {"DocumentIncarnation": 2, "Events": []}
         gone = try_command(server, tmp_path, "event", "cancel", first)
@@ -122,7 +110,7 @@ def test_one_event_for_each_scope_and_ids_in_any_case(tmp_path: Path) -> None:
         assert listed[1].split("\t")[:3] == [second, "Freeze", "Scheduled"]
 
 
-def test_nothing_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+def test_events_survive_a_killed_process(tmp_path: Path) -> None:
     with serving(*QUICK, cwd=tmp_path) as server:
         for kind in ("Reboot", "Redeploy"):
             command(server, tmp_path, "event", "schedule", kind, "--vm", "as-1", "as-2")
@@ -135,10 +123,10 @@ def test_nothing_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
         assert seen(server, "as-2") == before
         assert (before["DocumentIncarnation"], len(before["Events"])) == (3, 2)
         (log,) = [command(server, tmp_path, "event", "list")]
-        assert [one["status"] for one in log] == ["Started", "Scheduled"]
+        assert [event["status"] for event in log] == ["Started", "Scheduled"]
 
 
-def test_the_virtual_clock_drives_not_before_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_virtual_clock_drives_not_before_and_survives_a_restart(tmp_path: Path) -> None:
     with serving(*QUICK, "--virtual-clock", cwd=tmp_path) as server:
         command(server, tmp_path, "clock", "--now", "2030-01-01T00:00:00Z", "--rate", "0")
         (event,) = command(server, tmp_path, "event", "schedule", "Freeze", "--vm", "lone")
@@ -148,7 +136,7 @@ def test_the_virtual_clock_drives_not_before_and_goes_on_after_a_restart(tmp_pat
         assert seen(server, "lone")["Events"][0]["EventStatus"] == "Scheduled"
         command(server, tmp_path, "clock", "--advance", "1")
         assert seen(server, "lone")["Events"][0]["EventStatus"] == "Started"
-        # Sixty of its seconds in one of ours: the ten minutes until it is gone are ten seconds.
+        # At ten minutes a second, the ten minutes until completion take one second.
         command(server, tmp_path, "clock", "--rate", "600")
         got = command(server, tmp_path, "event", "wait", event["id"], "--gone", "--timeout", "20")
         assert got["status"] == "gone"
@@ -161,46 +149,45 @@ def test_the_virtual_clock_drives_not_before_and_goes_on_after_a_restart(tmp_pat
         assert before.startswith("2030-01-01T00:")
 
 
-def test_without_being_asked_for_there_is_no_virtual_clock(tmp_path: Path) -> None:
+def test_server_has_no_virtual_clock_without_the_flag(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as server:
         got = try_command(server, tmp_path, "clock", "--advance", "1")
         assert (got.returncode, "--virtual-clock" in got.stderr) == (1, True)
         assert command(server, tmp_path, "clock")["virtual"] is False
 
 
-def test_the_hook_is_told_each_step_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_hook_gets_each_entry_once_also_after_a_restart(tmp_path: Path) -> None:
     script = tmp_path / "hook.py"
     script.write_text(
         "import pathlib, sys\n"
         "file = pathlib.Path(sys.argv[1]).open('a')\n"
         "file.write(sys.stdin.read())\n"
     )
-    told = tmp_path / "told"
-    hook = ("--event-hook", f"{sys.executable} {script} {told}")
+    delivered = tmp_path / "delivered"
+    hook = ("--event-hook", f"{sys.executable} {script} {delivered}")
 
-    def lines() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
-
-    def told_since_start(server: Serving) -> float:
+    def delivered_since_start(server: Server) -> float:
         metrics = urlopen(f"{server.ready['admin']}/metrics", timeout=10).read().decode()
-        (value,) = re.findall(r"^openimds_event_hook_told_total (\S+)$", metrics, re.MULTILINE)
+        name = "openimds_event_hook_told_total"  # words: the name of the metric
+        (value,) = re.findall(rf"^{name} (\S+)$", metrics, re.MULTILINE)
         return float(value)
 
     with serving(*QUICK, *hook, cwd=tmp_path) as server:
         (event,) = command(server, tmp_path, "event", "schedule", "Reboot", "--vm", "lone")
-        # That the hook has written is not that it has ended: what is cut short is told again.
-        until(lambda: told_since_start(server) == 1)
+        # A hook that is cut short after writing would get the entry again: wait for its end.
+        until(lambda: delivered_since_start(server) == 1)
         server.stop()
     with serving(*QUICK, *hook, cwd=tmp_path) as server:
         command(server, tmp_path, "event", "start", event["id"])
-        until(lambda: told_since_start(server) == 1)
-        assert [(one["trigger"], one["after"], one["event"]) for one in lines()] == [
+        until(lambda: delivered_since_start(server) == 1)
+        entries = [json.loads(line) for line in delivered.read_text().splitlines()]
+        assert [(entry["trigger"], entry["after"], entry["event"]) for entry in entries] == [
             ("declared", "Scheduled", event["id"]),
             ("start", "Started", event["id"]),
         ]
 
 
-def test_a_scenario_in_the_fleet_file_runs_once_whatever_is_edited(tmp_path: Path) -> None:
+def test_scenario_of_the_fleet_file_survives_edits_and_runs_once(tmp_path: Path) -> None:
     line = {"type": "Reboot", "vms": ["lone"], "at_s": 60, "notice_s": 30}
     fleet = {**FLEET, "events": [line]}
     (tmp_path / "fleet.json").write_text(json.dumps(fleet))
@@ -208,7 +195,7 @@ def test_a_scenario_in_the_fleet_file_runs_once_whatever_is_edited(tmp_path: Pat
         assert seen(server, "lone")["Events"] == []
         command(server, tmp_path, "clock", "--rate", "0")
         command(server, tmp_path, "clock", "--advance", "61")
-        assert [one["EventStatus"] for one in seen(server, "lone")["Events"]] == ["Scheduled"]
+        assert [event["EventStatus"] for event in seen(server, "lone")["Events"]] == ["Scheduled"]
         edited = {"vms": {**FLEET["vms"], "new": {"reach": {"address": ["127.0.0.14"]}}}}
         (tmp_path / "fleet.json").write_text(json.dumps({**edited, "events": [line]}))
         until(lambda: len(command(server, tmp_path, "vm", "list")) == 4)
@@ -220,7 +207,7 @@ def test_a_scenario_in_the_fleet_file_runs_once_whatever_is_edited(tmp_path: Pat
         assert seen(server, "lone")["DocumentIncarnation"] == 1
 
 
-def test_a_scenario_that_does_not_fit_says_where(tmp_path: Path) -> None:
+def test_bad_scenario_stops_the_start_and_names_its_path(tmp_path: Path) -> None:
     bad = {**FLEET, "events": [{"type": "Reboot", "vms": ["alone"]}]}
     (tmp_path / "fleet.json").write_text(json.dumps(bad))
     got = run("serve", "--fleet", "fleet.json", "--listen", "127.0.0.1:0", cwd=tmp_path)

@@ -3,16 +3,16 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.system.sandboxes import CURL, NAME, URL, Place, namespaces, place, until
+from tests.support.waiting import until
+from tests.system.sandboxes import CURL, NAME, URL, Network, Place, network, place
 
-__all__ = ["place"]
+__all__ = ["network", "place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
 BACKGROUND = """
@@ -45,35 +45,35 @@ def test_curl_gets_the_document_at_the_real_address(place: Place) -> None:
     assert json.loads(body)["compute"]["name"] == "vm-1"
 
 
-def test_concurrent_runs_leave_no_traces(place: Place) -> None:
-    devices, files = socket.if_nameindex(), place.files()
+def test_concurrent_runs_leave_no_traces(place: Place, network: Network) -> None:
+    devices, files = network.devices(), place.files()
     assert place.processes() == set()
     waiting = f"read go && {' '.join(CURL)} '{NAME}'"
     runs = [place.start("--", "sh", "-c", f"echo up; {waiting}") for _ in range(2)]
     for running in runs:
         assert running.stdout
         assert running.stdout.readline() == "up\n"
-    made = namespaces(place.processes()) - namespaces({running.pid for running in runs})
+    made = place.namespaces(without={running.pid for running in runs})
     # A supervisor, a server, an init process and a shell each.
     assert len(place.processes()) == 2 * 4
     # Of network, processes, mounts, and users.
     assert len(made) == 2 * 4
-    assert socket.if_nameindex() == devices
+    assert network.devices() == devices
     assert [running.communicate("go\n", timeout=60) for running in runs] == [("vm-1", "")] * 2
     assert [running.returncode for running in runs] == [0, 0]
     assert place.processes() == set()
-    assert namespaces() & made == set()
-    assert (socket.if_nameindex(), place.files()) == (devices, files)
+    assert (network.devices(), place.files()) == (devices, files)
 
 
 @pytest.mark.parametrize("ends", ["COMMAND", "the supervisor is killed", "the server is killed"])
-def test_background_processes_end_with_the_sandbox(ends: str, place: Place) -> None:
-    devices, files = socket.if_nameindex(), place.files()
+def test_background_processes_end_with_the_sandbox(
+    ends: str, place: Place, network: Network
+) -> None:
+    devices, files = network.devices(), place.files()
     running = place.start("--", "sh", "-c", f"{BACKGROUND} read go")
     assert running.stdout
     assert running.stdout.readline() == "up\n"
-    made = namespaces(place.processes()) - namespaces({running.pid})
-    assert made
+    assert place.namespaces(without={running.pid})
     until(lambda: [*map(_name, place.processes())].count("sleep") == 3)
     if ends == "the supervisor is killed":
         running.kill()
@@ -90,10 +90,9 @@ def test_background_processes_end_with_the_sandbox(ends: str, place: Place) -> N
         # The kernel ends all processes of a sandbox before its init process is gone.
         assert place.processes() == set()
     until(lambda: not place.processes())
-    until(lambda: not namespaces() & made)
     running.communicate(timeout=60)
     assert running.returncode == (-signal.SIGKILL if ends == "the supervisor is killed" else 0)
-    assert (socket.if_nameindex(), place.files()) == (devices, files)
+    assert (network.devices(), place.files()) == (devices, files)
 
 
 def _name(process: int) -> str:

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from tests.system.sandboxes import CURL, NAME, Place, place, until
+from tests.support.waiting import until
+from tests.system.sandboxes import CURL, NAME, Place, place
 
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.sandboxes import NAME, Place, place, until
+from tests.support.waiting import until
+from tests.system.sandboxes import NAME, Place, place
 
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]

@@ -1,7 +1,6 @@
-"""The real process on a bad day: declared in a file, ordered while it runs, the same every time."""
+"""Faults of the real process: from files and the admin API, repeatable by seed."""
 
 import re
-import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.system.process import Serving, run, serving
+from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -28,17 +27,16 @@ WINDOW = {"effect": "status", "status": 410, "endpoint": "versions", "until_s": 
 
 
 @contextmanager
-def room(*arguments: str, cwd: Path) -> Iterator[tuple[Serving, httpx2.Client, httpx2.Client]]:
+def serving_faults(
+    *arguments: str, cwd: Path
+) -> Iterator[tuple[Server, httpx2.Client, httpx2.Client]]:
     """Serve; yield the server, its admin API, and a guest."""
-    with serving("--no-rate-limit", "--virtual-clock", *arguments, cwd=cwd) as server:
-        token = Path(server.ready["token_file"]).read_text().strip()
-        with (
-            httpx2.Client(
-                base_url=server.ready["admin"], headers={"Authorization": f"Bearer {token}"}
-            ) as api,
-            httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest,
-        ):
-            yield server, api, guest
+    with (
+        serving("--no-rate-limit", "--virtual-clock", *arguments, cwd=cwd) as server,
+        httpx2.Client(base_url=server.ready["admin"], headers=server.authorization) as api,
+        httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest,
+    ):
+        yield server, api, guest
 
 
 def faults(api: httpx2.Client) -> list[dict[str, Any]]:
@@ -47,34 +45,27 @@ def faults(api: httpx2.Client) -> list[dict[str, Any]]:
 
 
 def played(api: httpx2.Client) -> dict[str, int]:
-    found = re.findall(
+    samples = re.findall(
         r'openimds_faults_played_total{effect="(.*)"} (\d+)', api.get("/metrics").text
     )
-    return {effect: int(number) for effect, number in found}
+    return {effect: int(number) for effect, number in samples}
 
 
-def told(server: Serving) -> str:
-    """Wait for the next line on stderr."""
-    assert server.process.stderr
-    assert select.select([server.process.stderr], [], [], 20)[0]
-    return str(server.process.stderr.readline())
-
-
-def test_faults_of_a_file_are_played_and_counted_and_follow_its_edits(tmp_path: Path) -> None:
+def test_faults_of_a_file_are_counted_and_follow_its_edits(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(FLEET)
-    with room("--fleet", "fleet.yaml", cwd=tmp_path) as (server, api, guest):
+    with serving_faults("--fleet", "fleet.yaml", cwd=tmp_path) as (server, api, guest):
         assert [guest.get(VERSIONS).status_code for _ in range(3)] == [503, 503, 200]
         got = guest.get(DOCUMENT)
         assert got.status_code == 400
         assert got.json()["newest-versions"] == ["2020-10-01", "2020-09-01", "2020-07-15"]
         assert played(api) == {"status": 2, "unknown-version": 2}
-        assert [(one["origin"], one["effect"], one["seen"]) for one in faults(api)] == [
+        assert [(fault["origin"], fault["effect"], fault["seen"]) for fault in faults(api)] == [
             ("file", "status", 3),
             ("file", "unknown-version", 4),
         ]
         file.write_text(FLEET.replace("playbook: old-region, vms: [web-1]", "effect: resett"))
-        assert told(server) == (
+        assert server.next_line() == (
             "openimds: fleet file not applied: fleet.yaml: faults[1].effect: saw the string "
             '"resett". Did you mean "reset"? Expected one of status, proxy-500, no-identity, '
             "forged-token, unknown-version, stale-document, missing-fields, attested-document, "
@@ -82,16 +73,16 @@ def test_faults_of_a_file_are_played_and_counted_and_follow_its_edits(tmp_path: 
             "garbage, refused; the previous fleet is still served.\n"
         )
         file.write_text(FLEET.replace("[web-1]}", "[web-2]}"))
-        assert told(server) == (
+        assert server.next_line() == (
             "openimds: fleet file not applied: fleet.yaml: faults.vms: saw "
             'unknown VM "web-2". Did you mean "web-1"? Expected names of VMs that are served; '
             "the previous fleet is still served.\n"
         )
         assert len(faults(api)) == 2
         file.write_text(FLEET.partition("  - {playbook")[0].replace("web-1", "web-3"))
-        assert "changes applied" in told(server)
-        # What stayed goes on counting: its two are over.
-        assert [(one["id"], one["seen"]) for one in faults(api)] == [("1", 3)]
+        assert "changes applied" in server.next_line()
+        # The unchanged fault keeps its counters: its two requests are over.
+        assert [(fault["id"], fault["seen"]) for fault in faults(api)] == [("1", 3)]
         assert guest.get(DOCUMENT).status_code == 200
         assert server.stop() == (0, "")
 
@@ -103,23 +94,23 @@ def test_a_fault_for_a_vm_that_is_not_there_stops_the_start(tmp_path: Path) -> N
     assert got.stderr.startswith('openimds: fleet.yaml: faults.vms: saw unknown VM "web-2"')
 
 
-def test_what_was_ordered_goes_on_after_a_restart_where_its_window_was(tmp_path: Path) -> None:
+def test_fault_of_the_admin_api_keeps_its_window_after_a_restart(tmp_path: Path) -> None:
     arguments = ("--state", "kept")
-    with room(*arguments, cwd=tmp_path) as (server, api, guest):
+    with serving_faults(*arguments, cwd=tmp_path) as (server, api, guest):
         api.post("/v1/clock", json={"rate": 0}).raise_for_status()
         assert api.post("/v1/faults", json=WINDOW).status_code == 201
         api.post("/v1/clock", json={"advance_s": 60}).raise_for_status()
         assert guest.get(VERSIONS).status_code == 410
         assert server.stop() == (0, "")
-    with room(*arguments, cwd=tmp_path) as (server, api, guest):
+    with serving_faults(*arguments, cwd=tmp_path) as (server, api, guest):
         assert guest.get(VERSIONS).status_code == 410
-        (one,) = faults(api)
-        assert (one["id"], one["seen"], one["played"]) == ("1", 1, 1)
+        (fault,) = faults(api)
+        assert (fault["id"], fault["seen"], fault["played"]) == ("1", 1, 1)
         api.post("/v1/clock", json={"advance_s": 10}).raise_for_status()
         assert guest.get(VERSIONS).status_code == 200
         assert api.delete("/v1/faults").status_code == 204
         assert server.stop() == (0, "")
-    with room(*arguments, cwd=tmp_path) as (server, api, _):
+    with serving_faults(*arguments, cwd=tmp_path) as (server, api, _):
         assert faults(api) == []
         assert server.stop() == (0, "")
 
@@ -133,41 +124,41 @@ SEEDED = [
 CHANGING = re.compile(rb"(x-ms-request-id|Date): [^\r]*")
 
 
-def conversation(server: Serving, number: int) -> list[bytes]:
-    """Ask so often, each time anew, and return what came, but for the date and the request id."""
-    found = []
+def responses(server: Server, number: int) -> list[bytes]:
+    """Return the bytes of responses, a connection for each, without date and request id."""
+    received = []
     host, port = server.url.removeprefix("http://").split(":")
-    asked = f"GET {DOCUMENT} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n"
+    request = f"GET {DOCUMENT} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n"
     for _ in range(number):
-        said = b""
+        data = b""
         with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(asked.encode())
+            connection.sendall(request.encode())
             try:
-                while data := connection.recv(65536):
-                    said += data
+                while piece := connection.recv(65536):
+                    data += piece
             except ConnectionResetError:
-                said += b"(reset)"
-        found.append(CHANGING.sub(rb"\1", said))
-    return found
+                data += b"(reset)"
+        received.append(CHANGING.sub(rb"\1", data))
+    return received
 
 
-def test_the_same_seed_brings_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     runs = []
     for _ in range(2):
-        with room(cwd=tmp_path) as (server, api, _guest):
+        with serving_faults(cwd=tmp_path) as (server, api, _guest):
             for fault in SEEDED:
                 api.post("/v1/faults", json=fault).raise_for_status()
-            runs.append(conversation(server, 40))
+            runs.append(responses(server, 40))
             counted = played(api)
             assert server.stop() == (0, "")
     first, second = runs
     assert first == second
-    assert counted.keys() == {one["effect"] for one in SEEDED}
-    assert len(set(first)) > 8  # Every garbage is another one.
+    assert counted.keys() == {fault["effect"] for fault in SEEDED}
+    assert len(set(first)) > 8  # Each response of garbage differs.
 
 
-def test_a_connection_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    with room(cwd=tmp_path) as (server, api, _guest):
+def test_hanging_connection_does_not_delay_the_stop(tmp_path: Path) -> None:
+    with serving_faults(cwd=tmp_path) as (server, api, _guest):
         api.post("/v1/faults", json={"effect": "hang"}).raise_for_status()
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
@@ -179,13 +170,10 @@ def test_a_connection_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> Non
 
 
 def test_faults_are_set_and_cleared_from_the_command_line(tmp_path: Path) -> None:
-    with room(cwd=tmp_path) as (server, api, guest):
-        where = {
-            "OPENIMDS_ADMIN": server.ready["admin"],
-            "OPENIMDS_TOKEN_FILE": server.ready["token_file"],
-        }
-        made = run("fault", "set", "status", "status=500", "first=1", cwd=tmp_path, **where)
-        assert (made.returncode, made.stdout) == (0, "1\n")
+    with serving_faults(cwd=tmp_path) as (server, api, guest):
+        where = server.variables
+        created = run("fault", "set", "status", "status=500", "first=1", cwd=tmp_path, **where)
+        assert (created.returncode, created.stdout) == (0, "1\n")
         assert [guest.get(VERSIONS).status_code for _ in range(2)] == [500, 200]
         shown = run("fault", "list", cwd=tmp_path, **where)
         assert shown.stdout.splitlines()[1] == "1\tstatus\t2\t1\tapi\tfirst=1 status=500"

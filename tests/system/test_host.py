@@ -1,4 +1,4 @@
-"""`openimds host`: its steps, its status, and their complete reversal."""
+"""`openimds host`: its changes to a host, which `host down` undoes exactly."""
 
 import json
 import os
@@ -20,15 +20,15 @@ IGNORING = (
     "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Runs a command with SIGCHLD ignored."""
+"""Becomes a command that ignores SIGCHLD."""
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Lab]:
-    with lab(tmp_path) as guests:
-        # Other rules, which must stay.
-        guests.host.shell("nft add table inet other; nft add chain inet other mine")
-        yield guests
+    with lab(tmp_path) as here:
+        # Foreign rules, which have to stay.
+        here.host.shell("nft add table inet other; nft add chain inet other mine")
+        yield here
 
 
 def everything(here: Lab) -> str:
@@ -36,11 +36,11 @@ def everything(here: Lab) -> str:
     return here.host.shell("ip -br address; ip route show table all; nft list ruleset")
 
 
-def test_up_is_listed_applied_once_and_undone(here: Lab) -> None:
+def test_up_and_down_are_exact_and_listed_by_a_dry_run(here: Lab) -> None:
     before = everything(here)
     dry = here.up("--dry-run", "--ipv6").stdout
     assert everything(here) == before
-    # The listed steps can be pasted into a shell, and are complete.
+    # The list can be pasted into a shell, and is complete.
     here.host.run("sh", "-e", text=dry)
     assert here.up("--ipv6").stdout == f"Nothing to do\n{HERE}\n"
     after = everything(here)
@@ -55,7 +55,7 @@ def test_up_is_listed_applied_once_and_undone(here: Lab) -> None:
     assert here.host.openimds("host", "down").stdout == "Nothing to do\n"
 
 
-def test_printed_steps_are_the_applied_ones(here: Lab) -> None:
+def test_up_prints_its_steps_in_order(here: Lab) -> None:
     first = here.up().stdout.splitlines()
     assert first[0].startswith("nft -f - (")
     assert first[1:] == [
@@ -85,9 +85,9 @@ def test_up_binds_the_fleet_of_a_running_server(here: Lab) -> None:
     assert IPS["a"] in guests[0]["addresses"]
 
 
-def test_status_names_missing_parts(here: Lab) -> None:
-    missing = here.host.openimds("host", "status", code=1)
-    assert missing.stdout.startswith("169.254.169.254 is not here: openimds host up\n")
+def test_status_names_missing_interfaces_and_routes(here: Lab) -> None:
+    absent = here.host.openimds("host", "status", code=1)
+    assert absent.stdout.startswith("169.254.169.254 is not here: openimds host up\n")
     here.up()
     here.host.shell("ip link delete pb; ip route delete 10.9.0.4/32 dev pd")
     status = here.host.openimds("host", "status")
@@ -111,17 +111,17 @@ def test_guest_that_starts_later_is_served(here: Lab) -> None:
     here.up()
     here.host.shell("ip link set gone name pa; ip link set pa up; ip link set pa master br0")
     with here.serving():
-        assert here.asks("a") == "web-a"
-        # With another gateway, its requests are lost until the rules know its bridge.
+        assert here.request("a") == "web-a"
+        # With another gateway, its requests are dropped until `host up` learns its bridge.
         here.host.shell("ip -n a route replace default via 10.0.0.66")
-        with here.hearing("c") as frames:
-            assert here.knocks("a") == ""
-        assert [item for item in frames if is_tcp(item)] == []
+        with here.capturing("c") as frames:
+            assert here.request_in_vain("a") == ""
+        assert [frame for frame in frames if is_tcp(frame)] == []
         here.up()
-        assert here.asks("a") == "web-a"
+        assert here.request("a") == "web-a"
 
 
-def test_guest_behind_a_second_bridge_needs_a_route(here: Lab) -> None:
+def test_port_behind_a_firewall_bridge_needs_a_route(here: Lab) -> None:
     # As on Proxmox with its firewall: tap, a bridge, a veth, the bridge.
     here.host.shell("""
         ip link add fwbr type bridge && ip link set fwbr up && ip link set pa master fwbr
@@ -133,14 +133,14 @@ def test_guest_behind_a_second_bridge_needs_a_route(here: Lab) -> None:
         f"openimds: web-a: responses to 10.0.0.4 would leave by br0 and be dropped; type {route}\n"
     )
     with here.serving():
-        assert here.knocks("a") == ""
+        assert here.request_in_vain("a") == ""
         here.host.shell(route)
         assert here.up().stderr == ""
-        assert {name: here.asks(name) for name in "ab"} == {"a": "web-a", "b": "web-b"}
-        assert here.knocks("c") == ""
+        assert {name: here.request(name) for name in "ab"} == {"a": "web-a", "b": "web-b"}
+        assert here.request_in_vain("c") == ""
 
 
-def test_foreign_address_is_reported_and_left(here: Lab) -> None:
+def test_foreign_address_is_named_and_left(here: Lab) -> None:
     here.host.shell(f"ip address add {IMDS}/32 dev br0")
     before = everything(here)
     (here.host.folder / "fleet.json").write_text(json.dumps(FLEET))
@@ -154,7 +154,7 @@ def test_foreign_address_is_reported_and_left(here: Lab) -> None:
     assert everything(here) == before
 
 
-def test_host_without_root_is_refused(here: Lab) -> None:
+def test_command_without_net_admin_names_the_right(here: Lab) -> None:
     words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *COMMAND, "host"]
     for command in ("up", "down", "status"):
         ended = here.host.run(*words, command, code=1)
@@ -163,7 +163,7 @@ def test_host_without_root_is_refused(here: Lab) -> None:
         )
 
 
-def test_failed_step_is_reported_with_sigchld_ignored(here: Lab) -> None:
+def test_failed_step_is_reported_also_with_sigchld_ignored(here: Lab) -> None:
     nft = here.host.folder / "bin" / "nft"
     nft.parent.mkdir()
     nft.write_text(
@@ -178,6 +178,6 @@ def test_failed_step_is_reported_with_sigchld_ignored(here: Lab) -> None:
     assert not here.status()["is_up"]
 
 
-def test_up_without_a_fleet_names_the_token_file(here: Lab) -> None:
+def test_up_without_a_fleet_names_the_sources_of_one(here: Lab) -> None:
     ended = here.host.openimds("host", "up", code=2)
     assert "expected the token file that the server named when it was ready" in ended.stderr

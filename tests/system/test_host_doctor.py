@@ -1,4 +1,4 @@
-"""`openimds doctor` on hosts with problems."""
+"""`openimds doctor` on hosts with and without defects."""
 
 import json
 from collections.abc import Iterator
@@ -15,18 +15,22 @@ FREE = ("--listen", "127.0.0.1:1", "--admin", "127.0.0.1:2", "--public", "127.0.
 """Ports without a listener."""
 
 
-def results(text: str) -> dict[str, list[tuple[str, str, str]]]:
-    """Return the results by check: state, finding, remedy."""
-    by_check: dict[str, list[tuple[str, str, str]]] = {}
-    for item in json.loads(text):
-        by_check.setdefault(item["check"], []).append((item["state"], item["found"], item["do"]))
-    return by_check
+Findings = dict[str, list[tuple[str, str, str]]]
+"""State, finding and advice, by check."""
 
 
-def test_idle_machine_has_nothing_wrong(tmp_path: Path) -> None:
+def parse(text: str) -> Findings:
+    """Return the findings of a doctor's JSON."""
+    findings: Findings = {}
+    for row in json.loads(text):
+        findings.setdefault(row["check"], []).append((row["state"], row["found"], row["do"]))
+    return findings
+
+
+def test_machine_without_a_server_has_no_defect(tmp_path: Path) -> None:
     ended = run("doctor", "--json", *FREE, cwd=tmp_path)
-    by_name = results(ended.stdout)
-    assert [*by_name] == [
+    findings = parse(ended.stdout)
+    assert [*findings] == [
         *(
             "python",
             "tools",
@@ -42,22 +46,22 @@ def test_idle_machine_has_nothing_wrong(tmp_path: Path) -> None:
             "clock",
             "address",
             "host",
-            *(["firewall"] if "firewall" in by_name else []),
+            *(["firewall"] if "firewall" in findings else []),
         ),
     ]
-    assert [item for row in by_name.values() for item in row if item[0] == "wrong"] == []
+    assert [row for rows in findings.values() for row in rows if row[0] == "wrong"] == []
     assert ended.returncode == 0
     state = f"{tmp_path}/state/openimds"
-    assert by_name["state"] == [
+    assert findings["state"] == [
         ("note", f"{state}: no such file or directory", "openimds serve makes it")
     ]
-    assert by_name["fleet"] == [
+    assert findings["fleet"] == [
         ("note", "no fleet file is named", "--fleet PATH, or openimds vm put"),
     ]
-    assert by_name["server"][0][2] == "openimds serve"
+    assert findings["server"][0][2] == "openimds serve"
 
 
-def test_running_server_is_recognized(tmp_path: Path) -> None:
+def test_running_server_is_found_with_its_clock_and_ports(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text("vms: {a: {}, b: {}}")
     with serving("--fleet", "fleet.yaml", "--virtual-clock", cwd=tmp_path) as server:
         admin = server.ready["admin"]
@@ -65,53 +69,53 @@ def test_running_server_is_recognized(tmp_path: Path) -> None:
         variables = {"OPENIMDS_ADMIN": admin}
         assert run("clock", "--offset", "-90", cwd=tmp_path, **variables).returncode == 0
         ended = run("doctor", "--json", *where, cwd=tmp_path, **variables)
-        by_name = results(ended.stdout)
+        findings = parse(ended.stdout)
         assert ended.returncode == 0
-        assert by_name["server"] == [
+        assert findings["server"] == [
             ("ok", f"answers at {admin}", ""),
             ("note", "its clock is -90 s from this machine's", "openimds clock --offset 0"),
         ]
-        assert by_name["fleet"] == [("ok", "2 VMs in the server", "")]
+        assert findings["fleet"] == [("ok", "2 VMs in the server", "")]
         listen = server.url.removeprefix("http://")
-        assert by_name["ports"][0] == ("ok", f"{listen} is in use, and a server runs (listen)", "")
-        # Without the admin API, the same port belongs to another process.
+        assert findings["ports"][0] == ("ok", f"{listen} is in use, and a server runs (listen)", "")
+        # Without the server's answer, the port is in use by an unknown process.
         ended = run("doctor", "--json", *where, "--admin", "127.0.0.1:2", cwd=tmp_path)
         assert ended.returncode == 1
-        assert results(ended.stdout)["ports"][0] == (
+        assert parse(ended.stdout)["ports"][0] == (
             "wrong",
             f"{listen} is in use (listen)",
             "--listen HOST:PORT, or ss -ltnp",
         )
 
 
-def test_configuration_errors_are_quoted(tmp_path: Path) -> None:
+def test_bad_key_of_fleet_and_settings_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text("vms: {a: {comptue: {}}}")
     (tmp_path / "openimds.toml").write_text("listne = 1")
     ended = run("doctor", "--json", "--fleet", "fleet.yaml", *FREE, cwd=tmp_path)
-    by_name = results(ended.stdout)
+    findings = parse(ended.stdout)
     assert ended.returncode == 1
-    ((state, text, do),) = by_name["fleet"]
+    ((state, text, do),) = findings["fleet"]
     assert state == "wrong"
     assert text.startswith('fleet.yaml: vms.a: saw unknown key "comptue". Did you mean "compute"? ')
     assert do == "mend it; docs/use/fleet.md lists every key"
-    ((state, text, do),) = by_name["settings"]
+    ((state, text, do),) = findings["settings"]
     assert state == "wrong"
     assert text.startswith('openimds.toml: saw unknown key "listne". Did you mean "listen"? ')
     assert do == "mend it; docs/use/settings.md lists all"
 
 
-def test_bad_listener_and_missing_programs_are_reported(tmp_path: Path) -> None:
+def test_bad_listener_and_missing_programs_are_found(tmp_path: Path) -> None:
     words = ("doctor", "--json", *FREE, "--admin", "here")
-    by_name = results(run(*words, cwd=tmp_path, PATH=str(tmp_path)).stdout)
-    assert by_name["ports"][-1][0] == "wrong"
-    assert by_name["ports"][-1][1].startswith('admin: saw "here", expected HOST:PORT, ')
-    assert [item[1] for item in by_name["tools"]] == [
+    findings = parse(run(*words, cwd=tmp_path, PATH=str(tmp_path)).stdout)
+    assert findings["ports"][-1][0] == "wrong"
+    assert findings["ports"][-1][1].startswith('admin: saw "here", expected HOST:PORT, ')
+    assert [row[1] for row in findings["tools"]] == [
         f"{name} is not installed" for name in ("ip", "nft", "pasta")
     ]
-    assert {item[0] for check in ("address", "host") for item in by_name[check]} == {"note"}
+    assert {row[0] for check in ("address", "host") for row in findings[check]} == {"note"}
 
 
-def test_token_readable_by_others_is_wrong(tmp_path: Path) -> None:
+def test_token_that_others_can_read_is_wrong(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.mkdir(mode=0o700)
     (folder / "admin-token").write_text("x")
@@ -126,32 +130,32 @@ def test_token_readable_by_others_is_wrong(tmp_path: Path) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Lab]:
-    with lab(tmp_path) as guests:
-        yield guests
+    with lab(tmp_path) as here:
+        yield here
 
 
-def doctor(here: Lab, code: int, *words: str) -> dict[str, list[tuple[str, str, str]]]:
+def diagnose(here: Lab, code: int, *words: str) -> Findings:
     ended = here.host.openimds("doctor", "--json", *FREE, *words, code=code)
-    return results(ended.stdout)
+    return parse(ended.stdout)
 
 
 @pytest.mark.netns
-def test_host_rules_of_another_fleet_are_wrong(here: Lab) -> None:
+def test_host_rules_that_differ_from_the_fleet_are_wrong(here: Lab) -> None:
     up = ("--fleet", "fleet.json")
     (here.host.folder / "fleet.json").write_text(json.dumps(FLEET))
-    assert doctor(here, 0, *up)["host"] == [
+    assert diagnose(here, 0, *up)["host"] == [
         ("note", "openimds host is not up", "openimds host up, or down")
     ]
     here.up()
-    by_name = doctor(here, 0, *up)
-    assert by_name["host"] == [("ok", "3 VMs are bound", "")]
-    assert by_name["address"] == [("ok", f"{IMDS} is on imds0", "")]
+    findings = diagnose(here, 0, *up)
+    assert findings["host"] == [("ok", "3 VMs are bound", "")]
+    assert findings["address"] == [("ok", f"{IMDS} is on imds0", "")]
     (here.host.folder / "fleet.json").write_text(json.dumps(fleet("a", "b")))
-    assert doctor(here, 1, *up)["host"][1:] == [
+    assert diagnose(here, 1, *up)["host"][1:] == [
         ("wrong", "the rules are not those of the fleet", "openimds host up")
     ]
     here.host.shell("nft delete table bridge openimds")
-    assert doctor(here, 1)["host"] == [
+    assert diagnose(here, 1)["host"] == [
         (
             "wrong",
             "openimds host is not up, but part of it is there",
@@ -161,7 +165,7 @@ def test_host_rules_of_another_fleet_are_wrong(here: Lab) -> None:
 
 
 @pytest.mark.netns
-def test_obstacles_of_guests_are_reported(here: Lab) -> None:
+def test_obstacles_of_each_guest_are_named(here: Lab) -> None:
     here.up()
     here.host.shell("""
         ip route replace 10.9.0.4/32 dev br0
@@ -171,12 +175,12 @@ def test_obstacles_of_guests_are_reported(here: Lab) -> None:
         nft add table inet filter
         nft 'add chain inet filter input { type filter hook input priority 0; policy drop; }'
     """)
-    by_name = doctor(here, 1, "--fleet", "fleet.json")
+    findings = diagnose(here, 1, "--fleet", "fleet.json")
     arp = "net.ipv4.conf.br0.arp_ignore"
-    problem = (
+    astray = (
         "responses to 10.9.0.4 would leave by br0 and be dropped, and rp_filter drops its requests"
     )
-    assert by_name["host"] == [
+    assert findings["host"] == [
         ("ok", "3 VMs are bound", ""),
         (
             "wrong",
@@ -188,9 +192,9 @@ def test_obstacles_of_guests_are_reported(here: Lab) -> None:
             "web-b: the interface pb does not exist yet",
             "openimds host up once it does",
         ),
-        ("wrong", f"web-d: {problem}", "ip route add 10.9.0.4/32 dev pd"),
+        ("wrong", f"web-d: {astray}", "ip route add 10.9.0.4/32 dev pd"),
     ]
-    assert by_name["firewall"] == [
+    assert findings["firewall"] == [
         (
             "note",
             "the nftables chain inet filter input drops packets by default",
@@ -200,10 +204,10 @@ def test_obstacles_of_guests_are_reported(here: Lab) -> None:
 
 
 @pytest.mark.netns
-def test_checks_without_root_say_so(here: Lab) -> None:
+def test_check_that_needs_root_is_a_note(here: Lab) -> None:
     words = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *COMMAND)
-    by_name = results(here.host.run(*words, "doctor", "--json", *FREE).stdout)
+    findings = parse(here.host.run(*words, "doctor", "--json", *FREE).stdout)
     for check in ("address", "host", "firewall"):
-        assert by_name[check] == [
+        assert findings[check] == [
             ("note", "not checked: needs root", "sudo before openimds doctor")
         ]

@@ -1,4 +1,4 @@
-"""Listeners in the network namespaces of guests: `reach.listen: ["netns:NAME"]`."""
+"""Listeners in network namespaces that stand for guests: `reach.listen: ["netns:NAME"]`."""
 
 import json
 from collections.abc import Iterator
@@ -24,26 +24,27 @@ LISTEN = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path) as simulated:
-        simulated.shell(
+    with machine(tmp_path) as host:
+        host.shell(
             "ip netns add one; ip netns add two; ip netns add three; ip -n three link set lo up"
         )
-        yield simulated
+        yield host
 
 
-def test_each_namespace_reaches_its_own_vm(host: Machine) -> None:
+def test_each_namespace_reaches_its_own_vm_at_the_real_address(host: Machine) -> None:
     with host.serving(PAIR, *LISTEN) as server:
-        assert host.asks("one", NAME) == "web-1"
-        assert host.asks("two", NAME) == "web-2"
+        assert host.request("one", NAME) == "web-1"
+        assert host.request("two", NAME) == "web-2"
         at = f"http://127.0.0.1:8080{NAME}"
         assert host.guest("three", "curl", "-sS", "-H", "Metadata:true", at) == "web-2"
         assert server.counter(COUNTER) == 3
         assert server.counter("openimds_unknown_callers_total") == 0
         assert "169.254.169.254" not in host.shell("ip address")
-        assert server.stop() == (0, "")
+        code, err = server.stop()
+    assert (code, err) == (0, "")
 
 
-def test_missing_namespace_is_refused(host: Machine) -> None:
+def test_missing_namespace_stops_the_start(host: Machine) -> None:
     (host.folder / "fleet.json").write_text(json.dumps(PAIR))
     host.shell("ip netns delete two")
     ended = host.openimds("serve", "--fleet", "fleet.json", *LISTEN, code=2)
@@ -53,7 +54,7 @@ def test_missing_namespace_is_refused(host: Machine) -> None:
     )
 
 
-def test_own_namespace_is_refused(host: Machine) -> None:
+def test_namespace_of_the_server_is_refused(host: Machine) -> None:
     host.shell("ip netns attach me $$")
     (host.folder / "fleet.json").write_text('{"vms": {"a": {"reach": {"listen": ["netns:me"]}}}}')
     ended = host.openimds("serve", "--fleet", "fleet.json", *LISTEN, code=2)
@@ -71,39 +72,41 @@ NOT_THERE = (
 TAKEN = "address already in use), expected 127.0.0.1:80 to be free in it"
 
 
-@pytest.mark.parametrize("address, reason", [("10.0.0.1:80", NOT_THERE), ("127.0.0.1:80", TAKEN)])
-def test_unusable_address_in_a_namespace_is_refused(
-    host: Machine, address: str, reason: str
+@pytest.mark.parametrize("address, message", [("10.0.0.1:80", NOT_THERE), ("127.0.0.1:80", TAKEN)])
+def test_address_that_cannot_be_bound_stops_the_start(
+    host: Machine, address: str, message: str
 ) -> None:
     taken = {"vms": {"a": {"reach": {"listen": ["netns:three@127.0.0.1:80"]}}}}
     with host.serving(taken, *LISTEN):
         more = {"vms": {"b": {"reach": {"listen": [f"netns:three@{address}"]}}}}
         (host.folder / "more.json").write_text(json.dumps(more))
         ended = host.openimds("serve", "--fleet", "more.json", *LISTEN, code=2)
-    assert ended.stderr == (f"openimds: more.json: vms.b.reach.listen: saw netns:three ({reason}\n")
+    assert ended.stderr == (
+        f"openimds: more.json: vms.b.reach.listen: saw netns:three ({message}\n"
+    )
 
 
 @pytest.mark.parametrize("on", ["lo", "eth0"])
-def test_address_may_exist_already(host: Machine, on: str) -> None:
+def test_address_may_be_on_an_interface_before(host: Machine, on: str) -> None:
     host.shell(f"""
         ip -n one link add eth0 type veth peer name eth1
         ip -n one link set eth0 up
         ip -n one address add 169.254.169.254/32 dev {on}
     """)
     with host.serving(PAIR, *LISTEN):
-        assert host.asks("one", NAME) == "web-1"
+        assert host.request("one", NAME) == "web-1"
 
 
-def test_recreated_namespace_gets_its_listener_after_reload(host: Machine) -> None:
+def test_recreated_namespace_is_served_after_a_reload(host: Machine) -> None:
     with host.serving(PAIR, *LISTEN) as server:
-        assert host.asks("one", NAME) == "web-1"
+        assert host.request("one", NAME) == "web-1"
         host.shell("ip netns delete one; ip netns add one; ip -n one link set lo up")
-        assert host.asks("one", NAME) == ""
+        assert host.request("one", NAME) == ""
         server.signal("HUP")
-        assert server.sentence() == (
+        assert server.next_line() == (
             "openimds: netns:one was recreated; its listener is open again.\n"
         )
-        assert host.asks("one", NAME) == "web-1"
+        assert host.request("one", NAME) == "web-1"
         assert server.counter(COUNTER) == 2
 
 
@@ -112,26 +115,27 @@ PORT = "permission denied), expected the right to that port (CAP_NET_BIND_SERVIC
 
 
 @pytest.mark.parametrize(
-    "missing, reason", [("sys_admin", ENTER), ("net_admin", ENTER), ("net_bind_service", PORT)]
+    "lacks, message", [("sys_admin", ENTER), ("net_admin", ENTER), ("net_bind_service", PORT)]
 )
-def test_missing_right_is_named(host: Machine, missing: str, reason: str) -> None:
-    # Where every user may bind port 80, no right is missing.
+def test_missing_right_is_named(host: Machine, lacks: str, message: str) -> None:
+    # Some systems give port 80 to every user.
     host.shell("ip netns exec one sysctl -qw net.ipv4.ip_unprivileged_port_start=1024")
     fleet = {"vms": {"web-1": {"reach": {"listen": ["netns:one"]}}}}
     (host.folder / "fleet.json").write_text(json.dumps(fleet))
-    words = ["setpriv", f"--bounding-set=-{missing}", f"--inh-caps=-{missing}", *COMMAND]
+    words = ["setpriv", f"--bounding-set=-{lacks}", f"--inh-caps=-{lacks}", *COMMAND]
     ended = host.run(*words, "serve", "--fleet", "fleet.json", *LISTEN, code=2)
     assert ended.stderr == (
-        f"openimds: fleet.json: vms.web-1.reach.listen: saw netns:one ({reason}. Run the server as "
-        "root, or let systemd open the socket: packaging/systemd/openimds-netns@.socket\n"
+        f"openimds: fleet.json: vms.web-1.reach.listen: saw netns:one ({message}. Run the server "
+        "as root, or let systemd open the socket: packaging/systemd/openimds-netns@.socket\n"
     )
 
 
-def test_default_listener_may_be_in_namespaces(host: Machine) -> None:
+def test_shared_listener_may_be_in_namespaces(host: Machine) -> None:
     with host.serving({"vms": {"a": {}}}, "--listen", "netns:one,netns:two") as server:
-        assert [host.asks(name, NAME) for name in ("one", "two")] == ["a", "a"]
+        assert [host.request(name, NAME) for name in ("one", "two")] == ["a", "a"]
         assert server.ready["imds"] == "http://169.254.169.254:80"
-        assert server.stop() == (0, "")
+        code, err = server.stop()
+    assert (code, err) == (0, "")
     (host.folder / "more.json").write_text('{"vms": {"a": {}}}')
     words = ("serve", "--fleet", "more.json", "--admin", "none")
     ended = host.openimds(*words, "--listen", "netns:one,netns:none", code=2)

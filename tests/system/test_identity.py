@@ -1,4 +1,4 @@
-"""Managed identities of the real process: responses, key files, no private keys."""
+"""Managed identities of the real process: bytes of tokens, secrecy of keys."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from openimds.admin.operations import OPERATIONS
 from tests.support.talk import Reply, replies
-from tests.system.process import Serving, run, serving
+from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -63,13 +63,13 @@ def fleet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def vm(server: Serving, source: str = "127.0.0.11") -> httpx2.Client:
+def vm(server: Server, source: str = "127.0.0.11") -> httpx2.Client:
     transport = httpx2.HTTPTransport(local_address=source)
     return httpx2.Client(base_url=server.url, headers={"Metadata": "true"}, transport=transport)
 
 
-def count(server: Serving, endpoint: str, status: int) -> float:
-    """Return how often an endpoint answered with a status."""
+def count(server: Server, endpoint: str, status: int) -> float:
+    """Return the number of responses of an endpoint with a status."""
     label = f'openimds_requests_total{{endpoint="{endpoint}",status="{status}"}} '
     text = httpx2.get(f"{server.ready['admin']}/metrics").text
     return sum(float(line[len(label) :]) for line in text.splitlines() if line.startswith(label))
@@ -79,7 +79,7 @@ def kid(token: str) -> str:
     return str(jwt.get_unverified_header(token)["kid"])
 
 
-def test_token_body_equals_azures_to_the_byte(fleet: Path) -> None:
+def test_the_body_of_a_token_is_azures_to_the_byte(fleet: Path) -> None:
     with serving("--fleet", "fleet.yaml", cwd=fleet) as server, vm(server) as guest:
         before_s = int(time.time())
         got = guest.get(TOKEN + VAULT)
@@ -109,28 +109,29 @@ def test_token_body_equals_azures_to_the_byte(fleet: Path) -> None:
     assert (claims["oid"], claims["tid"], claims["aud"]) == (PRINCIPAL, TENANT, VAULT)
 
 
-def test_cached_token_counts_down_until_a_fresh_one(fleet: Path) -> None:
+def test_cached_token_counts_down_until_it_is_bypassed(fleet: Path) -> None:
     unlimited = ("--fleet", "fleet.yaml", "--no-rate-limit")
     with serving(*unlimited, cwd=fleet) as server, vm(server) as guest:
         first = guest.get(TOKEN + VAULT).json()
         before_s = int(time.time())
         again = guest.get(TOKEN + VAULT).json()
         after_s = int(time.time())
-        fresh, asked = first, 0
-        # Made within the same second, it says the same: it is asked for until it does not.
+        fresh, bypassed = first, 0
+        # Two tokens of the same second are equal.
         while fresh["access_token"] == first["access_token"]:
-            fresh, asked = guest.get(f"{TOKEN}{VAULT}&bypass_cache=true").json(), asked + 1
-        kept = guest.get(TOKEN + VAULT).json()
-        assert count(server, "token", 200) == 3 + asked
+            fresh = guest.get(f"{TOKEN}{VAULT}&bypass_cache=true").json()
+            bypassed += 1
+        cached = guest.get(TOKEN + VAULT).json()
+        assert count(server, "token", 200) == 3 + bypassed
     assert again["access_token"] == first["access_token"]
-    # What is left ends when the token does; the last second is not counted.
+    # The rest ends when the token does; the last second is not counted.
     left_s = int(again["expires_in"])
     assert before_s <= int(again["expires_on"]) - 1 - left_s <= after_s
     assert left_s <= int(first["expires_in"]) <= 86_399
-    assert kept["access_token"] == fresh["access_token"]
+    assert cached["access_token"] == fresh["access_token"]
 
 
-def test_info_names_the_tenant_of_a_vm_with_identity(fleet: Path) -> None:
+def test_info_names_the_tenant_or_the_missing_identity(fleet: Path) -> None:
     refusal = b'{"error":"invalid_request","error_description":"Identity not found"}'
     with serving("--fleet", "fleet.yaml", cwd=fleet) as server:
         with vm(server) as guest:
@@ -144,7 +145,7 @@ def test_info_names_the_tenant_of_a_vm_with_identity(fleet: Path) -> None:
         assert count(server, "identity_info", 400) == count(server, "token", 400) == 1
 
 
-def pipelined(server: Serving, targets: list[str]) -> list[Reply]:
+def pipelined(server: Server, targets: list[str]) -> list[Reply]:
     """Send all requests in one write and return the answers as they came."""
     head = "GET {} HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n{}\r\n"
     last = ["" for _ in targets[1:]] + ["Connection: close\r\n"]
@@ -155,7 +156,7 @@ def pipelined(server: Serving, targets: list[str]) -> list[Reply]:
         return replies(b"".join(iter(lambda: connection.recv(65536), b"")))
 
 
-def test_pipelined_responses_keep_their_order(fleet: Path) -> None:
+def test_pipelined_tokens_are_answered_in_order(fleet: Path) -> None:
     leaf = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
     targets, expected = [], []
     for number in range(6):
@@ -166,12 +167,12 @@ def test_pipelined_responses_keep_their_order(fleet: Path) -> None:
         got = pipelined(server, targets)
         assert count(server, "token", 200) == 12
     assert [reply.status for reply in got] == [200] * len(targets)
-    seen = []
+    answers = []
     for reply in got:
         is_text = reply.headers["Content-Type"].startswith("text/")
         body = {} if is_text else json.loads(reply.body)
-        seen.append(body.get("resource") or body.get("tenantId") or reply.body.decode())
-    assert seen == expected
+        answers.append(body.get("resource") or body.get("tenantId") or reply.body.decode())
+    assert answers == expected
 
 
 def secrets(key: RSAPrivateKey) -> Iterator[bytes]:
@@ -185,7 +186,7 @@ def secrets(key: RSAPrivateKey) -> Iterator[bytes]:
         yield base64.urlsafe_b64encode(form).rstrip(b"=")
     for kind in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
         der = key.private_bytes(Encoding.DER, kind, NoEncryption())
-        # What comes before says only how long it is, and the public half follows.
+        # The bytes before hold lengths and the public half.
         yield base64.b64encode(der)[-300:]
 
 
@@ -198,24 +199,23 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
             yield from objects(item)
 
 
-def answers(server: Serving) -> Iterator[tuple[str, bytes]]:
-    """Yield the admin responses about keys, and all publications."""
-    token = Path(server.ready["token_file"]).read_text().strip()
-    headers = {"Authorization": f"Bearer {token}"}
+def published(server: Server) -> Iterator[tuple[str, bytes]]:
+    """Yield each answer of the admin API, of key operations and of the public port."""
+    headers = server.authorization
     for row in OPERATIONS:
         if row.method != "GET":
             continue
         url = server.ready["admin"] + re.sub(r"{\w+}", "web-1", row.path)
         # A feed is read from its first event on, so that there is one.
-        asked = {query.row.name: "0" for query in row.queries if query.row.name == "since"}
-        with httpx2.stream("GET", url, headers=headers, params=asked, timeout=20) as got:
+        params = {query.row.name: "0" for query in row.queries if query.row.name == "since"}
+        with httpx2.stream("GET", url, headers=headers, params=params, timeout=20) as got:
             assert got.status_code in (200, 404), (row.name, got.status_code)
             is_feed = got.headers["content-type"].startswith("text/event-stream")
             yield row.name, next(got.iter_bytes()) if is_feed else got.read()
     for target in ("/v1/keys", "/v1/certificates/rotate?part=root"):
-        made = httpx2.post(server.ready["admin"] + target, headers=headers)
-        assert made.status_code == 200
-        yield f"POST {target}", made.content
+        rotated = httpx2.post(server.ready["admin"] + target, headers=headers)
+        assert rotated.status_code == 200
+        yield f"POST {target}", rotated.content
     for path in ("", "v2.0/"):
         for target in (f"{path}.well-known/openid-configuration", f"discovery/{path}keys"):
             got = httpx2.get(f"{server.ready['public']}/{TENANT}/{target}")
@@ -229,12 +229,12 @@ def key_files(folder: Path) -> list[Path]:
     return [path for path in files if b"PRIVATE KEY-----" in path.read_bytes()]
 
 
-def test_no_response_contains_a_private_number(fleet: Path) -> None:
+def test_no_answer_of_a_listener_has_a_private_number(fleet: Path) -> None:
     kept = ("--fleet", "fleet.yaml", "--state", "kept", "--record", "9")
     with serving(*kept, cwd=fleet) as server:
         with vm(server) as guest:
             shown = [("token", guest.get(TOKEN + VAULT).content)]
-        shown += answers(server)
+        shown += published(server)
         keys = [load_pem_private_key(path.read_bytes(), None) for path in key_files(fleet / "kept")]
         assert server.stop() == (0, "")
     hidden = [form for key in keys if isinstance(key, RSAPrivateKey) for form in secrets(key)]
@@ -245,16 +245,16 @@ def test_no_response_contains_a_private_number(fleet: Path) -> None:
         assert not [form for form in hidden if form in body], name
         if not body.startswith((b"{", b"[")):
             continue
-        for found in objects(json.loads(body)):
-            if "kty" in found:
+        for value in objects(json.loads(body)):
+            if "kty" in value:
                 public += 1
                 allowed = {"kty", "use", "kid", "x5t", "n", "e", "issuer"}
-                assert found.keys() <= allowed, name
+                assert value.keys() <= allowed, name
     # Two keys in each of the two sets.
     assert public == 4
 
 
-def test_key_files_are_private_and_survive_a_restart(fleet: Path) -> None:
+def test_keys_are_private_and_survive_a_restart(fleet: Path) -> None:
     kids, tokens = [], []
     for _ in range(2):
         with serving("--fleet", "fleet.yaml", "--state", "kept", cwd=fleet) as server:
@@ -275,7 +275,7 @@ def test_key_files_are_private_and_survive_a_restart(fleet: Path) -> None:
     assert modes == {f"{kids[0]}.pem": 0o600, "keyring.json": 0o600}
 
 
-def test_key_changes_with_each_start_without_state(fleet: Path) -> None:
+def test_server_without_state_makes_a_new_key(fleet: Path) -> None:
     kids = set()
     for _ in range(2):
         with serving("--fleet", "fleet.yaml", cwd=fleet) as server, vm(server) as guest:
@@ -336,7 +336,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("harm, message", HARM, ids=[harm.__name__ for harm, _ in HARM])
-def test_bad_key_file_is_one_line_and_exit_1(
+def test_bad_key_file_stops_the_start_with_one_line(
     tmp_path: Path, kept: dict[str, bytes], harm: Callable[[Path], None], message: str
 ) -> None:
     folder = tmp_path / "kept" / "keys"
@@ -355,15 +355,14 @@ def test_bad_key_file_is_one_line_and_exit_1(
     named = folder / "keyring.json" if harm is _scribble_on_list else key
     assert got.stderr.startswith(f"openimds: {named}: saw ")
     assert message in got.stderr
-    # No file was made, so that one can be restored from a backup.
+    # A backup of the file can be put back: no new file is in its place.
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_first_token_arrives_before_clients_time_out(fleet: Path) -> None:
-    # Clients that look whether IMDS is there wait for a second. The best of three: the machine may
-    # have others to serve.
-    waited_s = []
-    for _ in range(3):
+def test_first_token_comes_before_a_client_gives_up(fleet: Path) -> None:
+    # A client's probe of IMDS waits for a second. Up to three tries, as the machine may be busy.
+    waited_s: list[float] = []
+    while len(waited_s) < 3 and min(waited_s, default=1) >= 1:
         with serving("--fleet", "fleet.yaml", cwd=fleet) as server, vm(server) as guest:
             began_s = time.monotonic()
             assert guest.get(TOKEN + VAULT).status_code == 200

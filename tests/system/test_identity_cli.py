@@ -1,4 +1,4 @@
-"""Identities of a running server: what is assigned shows in the next token call."""
+"""`openimds identity`: assignments show in the next token of a running server."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import httpx2
 import jwt
 import pytest
 
-from tests.system.process import Serving, run, serving
+from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -21,26 +21,25 @@ APP = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/app"
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
 
 
-class Lab:
+class IdentityLab:
     """A server with one VM, a guest of it, and its operator."""
 
-    def __init__(self, server: Serving, folder: Path, guest: httpx2.Client) -> None:
+    def __init__(self, server: Server, folder: Path, guest: httpx2.Client) -> None:
         self.server, self.folder, self.guest = server, folder, guest
 
     def identity(self, *arguments: str, fails: int = 0) -> tuple[str, str]:
-        """Run `openimds identity`; return what it printed on stdout and on stderr."""
+        """Run `openimds identity`; return its stdout and its stderr."""
         got = run(
             "identity",
             *arguments,
             cwd=self.folder,
-            OPENIMDS_ADMIN=self.server.ready["admin"],
-            OPENIMDS_TOKEN_FILE=self.server.ready["token_file"],
+            **self.server.variables,
         )
         assert got.returncode == fails, got.stderr
         return got.stdout, got.stderr
 
     def token(self, more: str = "", status: int = 200) -> dict[str, Any]:
-        """Ask for a token as a guest does; return the body."""
+        """Request a token as a guest does; return the body."""
         got = self.guest.get(TOKEN + more)
         assert got.status_code == status, got.text
         body: dict[str, Any] = got.json()
@@ -51,30 +50,30 @@ class Lab:
         return str(self.token(more)["access_token"])
 
     def keys(self) -> set[str]:
-        """Return the names of the keys that a stranger finds."""
+        """Return the names of the published keys."""
         tenant = jwt.decode(self.text(), options={"verify_signature": False})["tid"]
         body = httpx2.get(f"{self.server.ready['public']}/{tenant}/discovery/keys").json()
         return {key["kid"] for key in body["keys"]}
 
 
 @contextmanager
-def a_lab(folder: Path, *flags: str) -> Iterator[Lab]:
+def a_lab(folder: Path, *flags: str) -> Iterator[IdentityLab]:
     with (
         serving("--no-rate-limit", *flags, cwd=folder) as server,
         httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest,
     ):
-        yield Lab(server, folder, guest)
+        yield IdentityLab(server, folder, guest)
 
 
-def test_identity_is_assigned_listed_and_removed(tmp_path: Path) -> None:
+def test_identity_gives_tokens_from_assign_to_remove(tmp_path: Path) -> None:
     with a_lab(tmp_path) as lab:
         refused = {"error": "invalid_request", "error_description": "Identity not found"}
         assert lab.token(status=400) == refused
         printed, _ = lab.identity("assign", "vm-1", "--system", "--json")
         (system,) = json.loads(printed)
         assert lab.token()["client_id"] == system["clientId"]
-        _, stderr = lab.identity("assign", "vm-1", "--user", APP, "--client-id", CLIENT)
-        assert stderr == f"vm-1 has the identity {APP}, client id {CLIENT} (revision 3)\n"
+        _, err = lab.identity("assign", "vm-1", "--user", APP, "--client-id", CLIENT)
+        assert err == f"vm-1 has the identity {APP}, client id {CLIENT} (revision 3)\n"
         assert lab.token(f"&client_id={CLIENT}")["client_id"] == CLIENT
         assert lab.token("&msi_res_id=" + APP.lower())["client_id"] == CLIENT
         rows = json.loads(lab.identity("list", "--json")[0])
@@ -87,13 +86,13 @@ def test_identity_is_assigned_listed_and_removed(tmp_path: Path) -> None:
         assert lab.token(f"&client_id={CLIENT}", status=400) == refused
         lab.identity("remove", "vm-1", "--system")
         assert lab.token(status=400) == refused
-        _, stderr = lab.identity("remove", "vm-1", "--system", fails=1)
-        assert stderr.startswith("openimds: vm-1 does not have the system-assigned identity; ")
+        _, err = lab.identity("remove", "vm-1", "--system", fails=1)
+        assert err.startswith("openimds: vm-1 does not have the system-assigned identity; ")
 
 
-@pytest.mark.parametrize("flags, is_cached", [([], True), (["--forget-tokens"], False)])
-def test_token_outlives_its_identity_unless_forgotten(
-    tmp_path: Path, flags: list[str], is_cached: bool
+@pytest.mark.parametrize("flags, is_kept", [([], True), (["--forget-tokens"], False)])
+def test_cached_token_outlives_its_identity_as_on_azure(
+    tmp_path: Path, flags: list[str], is_kept: bool
 ) -> None:
     with a_lab(tmp_path, *flags) as lab:
         lab.identity("assign", "vm-1", "--system")
@@ -102,7 +101,7 @@ def test_token_outlives_its_identity_unless_forgotten(
         lab.identity("remove", "vm-1", "--system")
         lab.token(status=400)
         lab.identity("assign", "vm-1", "--system")
-        assert (lab.text() == first) is is_cached
+        assert (lab.text() == first) is is_kept
 
 
 def test_concurrent_assignments_are_all_kept(tmp_path: Path) -> None:
@@ -113,20 +112,20 @@ def test_concurrent_assignments_are_all_kept(tmp_path: Path) -> None:
         assert {row["resourceId"] for row in rows} == {*names}
 
 
-def test_forged_source_makes_invalid_tokens_and_is_marked(tmp_path: Path) -> None:
+def test_forged_source_gives_bad_tokens_and_a_warning(tmp_path: Path) -> None:
     with a_lab(tmp_path) as lab:
         lab.identity("assign", "vm-1", "--system")
         good = lab.text()
         lab.identity("assign", "vm-1", "--system", "--source", "forge:expired")
         bad = jwt.decode(lab.text(), options={"verify_signature": False})
         assert bad["exp"] < jwt.decode(good, options={"verify_signature": False})["iat"]
-        listed, stderr = lab.identity("list")
+        listed, err = lab.identity("list")
         assert "forge:expired" in listed
-        assert stderr == "1 of these give forged tokens: see the column SOURCE\n"
+        assert err == "1 of these give forged tokens: see the column SOURCE\n"
         lab.identity("assign", "vm-1", "--system", "--source", "local")
         assert lab.text() == good
-        _, stderr = lab.identity("assign", "vm-1", "--system", "--source", "forge:x", fails=1)
-        assert "vms.vm-1.identities.details.system.source" in stderr
+        _, err = lab.identity("assign", "vm-1", "--system", "--source", "forge:x", fails=1)
+        assert "vms.vm-1.identities.details.system.source" in err
 
 
 def test_rotated_key_signs_and_the_old_one_stays_published(tmp_path: Path) -> None:
@@ -144,22 +143,22 @@ def test_rotated_key_signs_and_the_old_one_stays_published(tmp_path: Path) -> No
         assert [row["kid"] for row in json.loads(listed)["keys"]] == [new["kid"], old]
 
 
-def test_unconfigured_entra_is_reported_with_the_setting(tmp_path: Path) -> None:
+def test_source_entra_without_a_setting_names_the_setting(tmp_path: Path) -> None:
     fleet = {"vms": {"vm-1": {"identities": {"system": True, "source": "entra"}}}}
     (tmp_path / "fleet.json").write_text(json.dumps(fleet))
     with a_lab(tmp_path, "--fleet", "fleet.json") as lab:
         for _ in range(2):
             assert lab.token(status=500)["error"] == "unknown"
-        code, stderr = lab.server.stop()
+        code, err = lab.server.stop()
     assert code == 0
-    assert stderr.count("Set entra to federation, service-principal or az") == 1
+    assert err.count("Set entra to federation, service-principal or az") == 1
 
 
-def test_issuer_that_entra_cannot_fetch_is_reported(tmp_path: Path) -> None:
+def test_issuer_that_entra_cannot_fetch_from_is_a_warning(tmp_path: Path) -> None:
     with a_lab(tmp_path, "--entra", "federation", "--issuer", "public") as lab:
         public = lab.server.ready["public"]
-        _, stderr = lab.server.stop()
-    assert f"Entra rejects tokens of the issuer {public}: it fetches" in stderr
+        _, err = lab.server.stop()
+    assert f"Entra rejects tokens of the issuer {public}: it fetches" in err
 
 
 @pytest.mark.parametrize(
@@ -174,7 +173,7 @@ def test_issuer_that_entra_cannot_fetch_is_reported(tmp_path: Path) -> None:
         (["--entra", "service-principal"], 'entra: saw "service-principal" without AZURE_TENANT'),
     ],
 )
-def test_impossible_entra_setting_is_refused_at_start(
+def test_unusable_entra_setting_stops_the_start(
     tmp_path: Path, flags: list[str], message: str
 ) -> None:
     got = run("serve", "--listen", "127.0.0.1:0", "--admin", "none", *flags, cwd=tmp_path)

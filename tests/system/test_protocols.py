@@ -1,16 +1,19 @@
-"""Identity libraries take each way to a token, in the real process."""
+"""Identity libraries get tokens by each protocol of the real process."""
 
 import json
 import subprocess
 import sys
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.system.process import Serving, clean_environment, run, serving
+from tests.system.process import Server, clean_environment, run, serving
+
+pytestmark = pytest.mark.system
 
 APP = (
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity"
@@ -32,21 +35,33 @@ print(credential.get_token("https://vault.azure.net/.default").token)
 """
 
 
-def served(folder: Path) -> Any:
+def serving_protocols(folder: Path) -> AbstractContextManager[Server]:
     (folder / "fleet.json").write_text(json.dumps(FLEET))
     arguments = ("--fleet", "fleet.json", "--state", str(folder / "st"), "--msi-v2")
-    return serving(*arguments, "--arc-folder", str(folder / "tokens"), cwd=folder)
+    return serving(
+        *arguments, "--arc-folder", str(folder / "tokens"), "--no-rate-limit", cwd=folder
+    )
 
 
-def variables(server: Serving, folder: Path, way: str) -> dict[str, str]:
+def variables(server: Server, folder: Path, protocol: str) -> dict[str, str]:
     done = run(
-        *("env", "--for", way, "--vm", "web-1", "--shell", "json", "--state", str(folder / "st")),
+        *(
+            "env",
+            "--for",
+            protocol,
+            "--vm",
+            "web-1",
+            "--shell",
+            "json",
+            "--state",
+            str(folder / "st"),
+        ),
         cwd=folder,
         OPENIMDS_ADMIN=server.ready["admin"],
     )
     assert done.returncode == 0, done.stderr
-    said: dict[str, str] = json.loads(done.stdout)
-    return said
+    printed: dict[str, str] = json.loads(done.stdout)
+    return printed
 
 
 def token(environment: dict[str, str], *arguments: str) -> str:
@@ -62,41 +77,47 @@ def token(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("way", ["imds", "app-service", "azure-ml", "cloud-shell"])
-def test_a_library_finds_its_way(tmp_path: Path, way: str) -> None:
-    with served(tmp_path) as server:
-        found = variables(server, tmp_path, way)
-        assert token(found).count(".") == 2
-        code, said = server.stop()
-    assert (code, said) == (0, "")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("protocols")
 
 
-def test_a_library_answers_the_challenge_of_arc(tmp_path: Path) -> None:
-    folder = tmp_path / "tokens"
-    with served(tmp_path) as server:
-        found = variables(server, tmp_path, "arc")
-        own = token(found, str(folder))
-        chosen = token(found, str(folder), APP)
-        assert own.count(".") == chosen.count(".") == 2
-        assert own != chosen
-        assert [*folder.iterdir()] == []
-        code, said = server.stop()
-    assert (code, said) == (0, "")
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    """A server with every protocol, which prints nothing and ends well."""
+    with serving_protocols(folder) as server:
+        yield server
+        assert server.stop() == (0, "")
 
 
-def test_a_secret_survives_a_restart_and_is_nobody_else_s(tmp_path: Path) -> None:
-    found = []
+@pytest.mark.parametrize("protocol", ["imds", "app-service", "azure-ml", "cloud-shell"])
+def test_library_gets_a_token_by_each_protocol(server: Server, folder: Path, protocol: str) -> None:
+    assert token(variables(server, folder, protocol)).count(".") == 2
+
+
+def test_library_answers_the_challenge_of_arc(server: Server, folder: Path) -> None:
+    tokens = folder / "tokens"
+    environment = variables(server, folder, "arc")
+    own = token(environment, str(tokens))
+    chosen = token(environment, str(tokens), APP)
+    assert own.count(".") == chosen.count(".") == 2
+    assert own != chosen
+    assert [*tokens.iterdir()] == []
+
+
+def test_secret_is_private_and_survives_a_restart(tmp_path: Path) -> None:
+    secrets = []
     for _ in range(2):
-        with served(tmp_path) as server:
-            found.append(variables(server, tmp_path, "app-service")["IDENTITY_HEADER"])
+        with serving_protocols(tmp_path) as server:
+            secrets.append(variables(server, tmp_path, "app-service")["IDENTITY_HEADER"])
             server.stop()
-    assert found[0] == found[1]
-    assert len(found[0]) == 64
+    assert secrets[0] == secrets[1]
+    assert len(secrets[0]) == 64
     files = [path for path in (tmp_path / "st").rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o077 for path in files} == {0}
 
 
-def test_version_2_gives_a_certificate(tmp_path: Path) -> None:
+def test_msi_v2_gives_a_certificate(server: Server, tmp_path: Path) -> None:
     csr = subprocess.run(
         [
             *("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"),
@@ -106,11 +127,10 @@ def test_version_2_gives_a_certificate(tmp_path: Path) -> None:
         check=True,
         timeout=60,
     ).stdout
-    with served(tmp_path) as server:
-        url = f"{server.url}/metadata/identity/issuecredential?cred-api-version=2.0"
-        body = {"csr": b64encode(csr).decode(), "attestation_token": "t"}
-        asked = Request(url, json.dumps(body).encode(), {"Metadata": "true"})
-        with urlopen(asked, timeout=30) as got:
-            said = json.load(got)
-    assert said["identity_type"] == "SystemAssigned"
-    assert said["certificate"].startswith("MII")
+    url = f"{server.url}/metadata/identity/issuecredential?cred-api-version=2.0"
+    body = {"csr": b64encode(csr).decode(), "attestation_token": "t"}
+    request = Request(url, json.dumps(body).encode(), {"Metadata": "true"})
+    with urlopen(request, timeout=30) as got:
+        credential = json.load(got)
+    assert credential["identity_type"] == "SystemAssigned"
+    assert credential["certificate"].startswith("MII")

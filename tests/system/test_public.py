@@ -1,4 +1,4 @@
-"""The real process, and guests that would have its public port for themselves."""
+"""The public and admin ports of the real process beside guests that exhaust them."""
 
 import socket
 from contextlib import ExitStack
@@ -25,9 +25,9 @@ def test_silent_connections_of_one_guest_leave_room_for_others(tmp_path: Path, p
             )
             for _ in range(300)
         ]
-        # What is over the share of one address is closed at once, and the rest is kept.
-        for one in silent[CALLER_CONNECTIONS:]:
-            assert one.recv(1) == b""
+        # Connections over the share of one address are closed at once, the others stay open.
+        for connection in silent[CALLER_CONNECTIONS:]:
+            assert connection.recv(1) == b""
         transport = httpx2.HTTPTransport(local_address="127.0.0.32")
         client = stack.enter_context(httpx2.Client(transport=transport))
         path = "/pki/bundle.pem" if port == "public" else "/healthz"
@@ -38,9 +38,9 @@ def test_silent_connections_of_one_guest_leave_room_for_others(tmp_path: Path, p
         assert server.stop() == (0, "")
 
 
-def test_broken_keyring_is_reported_once_and_not_to_guests(tmp_path: Path) -> None:
+def test_torn_key_is_reported_once_and_hidden_from_guests(tmp_path: Path) -> None:
     with serving("--public", "127.0.0.1:0", "--state", "kept", cwd=tmp_path) as server:
-        # Written after the start, which reads existing keys.
+        # Written after the start, which reads the keys.
         keys = tmp_path / "kept" / "keys"
         keys.write_text("no folder")
         with httpx2.Client(base_url=server.ready["public"]) as client:
@@ -48,6 +48,6 @@ def test_broken_keyring_is_reported_once_and_not_to_guests(tmp_path: Path) -> No
                 path = f"/{tenant * 8}-2222-3333-4444-555555555555/discovery/keys"
                 got = client.get(path)
                 assert (got.status_code, str(tmp_path) in got.text) == (503, False)
-        code, stderr = server.stop()
+        code, err = server.stop()
     assert code == 0
-    assert stderr.count(str(keys)) == stderr.count("\n") == 1
+    assert err.count(str(keys)) == err.count("\n") == 1

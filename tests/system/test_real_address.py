@@ -1,13 +1,13 @@
 """169.254.169.254:80 itself, in a network namespace of its own that ends with the test."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.system.machine import PRIVATE, why_unavailable
 from tests.system.process import clean_environment
 
 SCRIPT = """
@@ -21,24 +21,11 @@ kill $server
 wait $server
 """
 
-PRIVATE = ["unshare", "-Urnpf", "--kill-child"]
-"""Runs a command with a user, a network and processes of its own; nothing of it outlives it."""
-
-
-def why_not() -> str:
-    """Say why there can be no private network here, or nothing."""
-    for tool in ("unshare", "ip", "curl", "sh"):
-        if not shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin"):
-            return f"{tool} is not installed"
-    tried = subprocess.run([*PRIVATE, "true"], capture_output=True, text=True, check=False)
-    return f"no private network namespace here: {tried.stderr.strip()}" if tried.returncode else ""
-
 
 @pytest.mark.system
 @pytest.mark.netns
 def test_curl_gets_the_document_at_the_real_address(tmp_path: Path) -> None:
-    reason = why_not()
-    if reason:
+    if reason := why_unavailable(prefix=PRIVATE):
         pytest.skip(reason)
     got = subprocess.run(
         [*PRIVATE, "sh", "-ec", SCRIPT],

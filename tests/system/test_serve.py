@@ -1,4 +1,4 @@
-"""The real process, asked by a real client."""
+"""`openimds serve`: settings, listeners, fleets, signals, refusals at the start."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def client(url: str, source: str | None = None) -> httpx2.Client:
     return httpx2.Client(base_url=url, headers={"Metadata": "true"}, transport=transport)
 
 
-def test_one_vm_out_of_the_box(tmp_path: Path) -> None:
+def test_default_server_serves_one_vm(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as server:
         assert server.ready == {
             "ready": True,
@@ -46,11 +46,11 @@ def test_one_vm_out_of_the_box(tmp_path: Path) -> None:
         assert got.status_code == 200
         assert got.headers["server"] == "IMDS/150.870.65.1854"
         assert got.json()["compute"]["name"] == "vm-1"
-        code, said = server.stop()
-    assert (code, said) == (0, "")
+        code, err = server.stop()
+    assert (code, err) == (0, "")
 
 
-def test_a_fleet_is_told_apart_and_strangers_are_shown(tmp_path: Path) -> None:
+def test_vms_are_identified_and_unknown_callers_reported(tmp_path: Path) -> None:
     path = tmp_path / "web-2.sock"
     (tmp_path / "fleet.yaml").write_text(FLEET.replace("SOCKET", str(path)))
     leaf = f"{INSTANCE}/compute/name?api-version=2021-02-01&format=text"
@@ -66,16 +66,16 @@ def test_a_fleet_is_told_apart_and_strangers_are_shown(tmp_path: Path) -> None:
         unix = httpx2.HTTPTransport(uds=str(path))
         with httpx2.Client(transport=unix, headers={"Metadata": "true"}) as guest:
             assert guest.get(f"http://x{leaf}").text == "web-2"
-        code, said = server.stop()
+        code, err = server.stop()
     assert code == 0
-    assert said == (
+    assert err == (
         "openimds: unknown caller 127.0.0.13: no VM has this address, so it gets 404. To serve it, "
         "add the address to reach.address of its VM.\n"
     )
     assert not path.exists()
 
 
-def test_the_limit_is_on_unless_it_is_off(tmp_path: Path) -> None:
+def test_rate_limit_is_on_unless_switched_off(tmp_path: Path) -> None:
     for switch, late in (("--rate-limit", 429), ("--no-rate-limit", 200)):
         with serving(switch, cwd=tmp_path) as server, client(server.url) as guest:
             got = [guest.get("/metadata/versions").status_code for _ in range(6)]
@@ -88,9 +88,9 @@ def test_a_captured_document_is_served(tmp_path: Path) -> None:
     with serving("--document", "captured", cwd=tmp_path) as server:
         with client(server.url) as guest:
             got = guest.get(INSTANCE, params={"api-version": "2023-07-01"}).json()
-        _, said = server.stop()
+        _, err = server.stop()
     assert (got["compute"]["name"], got["compute"]["vmId"]) == ("real", "ID")
-    assert said == (
+    assert err == (
         "openimds: captured: compute.newThing is in no api-version known here and is not served.\n"
     )
 
@@ -112,7 +112,7 @@ def test_settings_come_from_flag_then_environment_then_file(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well_with_connections_open(tmp_path: Path, number: int) -> None:
+def test_signal_ends_the_server_with_connections_open(tmp_path: Path, number: int) -> None:
     with serving(cwd=tmp_path) as server, client(server.url) as guest:
         assert guest.get("/metadata/versions").status_code == 200
         os.kill(server.process.pid, number)
@@ -137,19 +137,19 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("arguments, said", BAD)
-def test_bad_configuration_exits_2_and_says_why(
-    tmp_path: Path, arguments: list[str], said: str
+@pytest.mark.parametrize("arguments, message", BAD)
+def test_bad_configuration_exits_2_with_one_line(
+    tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "bad.yaml").write_text("vms: {a: {compute: {vmsize: x}}}")
     got = run("serve", *arguments, cwd=tmp_path)
     assert got.returncode == 2
     assert got.stdout == ""
-    assert got.stderr.startswith(f"openimds: {said}")
+    assert got.stderr.startswith(f"openimds: {message}")
     assert got.stderr.count("\n") == 1
 
 
-def test_bad_settings_in_the_environment_or_file_say_where(tmp_path: Path) -> None:
+def test_bad_setting_is_named_with_its_source(tmp_path: Path) -> None:
     got = run("serve", cwd=tmp_path, OPENIMDS_RATE_LIMIT="maybe")
     assert got.stderr == 'openimds: OPENIMDS_RATE_LIMIT: saw "maybe", expected true or false\n'
     (tmp_path / "openimds.toml").write_text("ratelimit = true")
@@ -166,8 +166,8 @@ def test_bad_settings_in_the_environment_or_file_say_where(tmp_path: Path) -> No
 def test_a_bad_value_in_a_named_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text('general_per_s = "many"')
     got = run("serve", cwd=tmp_path, OPENIMDS_CONFIG="other.toml")
-    said = 'other.toml: general_per_s: saw "many", expected a whole number of at least 1'
-    assert got.stderr == f"openimds: {said}\n"
+    message = 'other.toml: general_per_s: saw "many", expected a whole number of at least 1'
+    assert got.stderr == f"openimds: {message}\n"
 
 
 def test_a_burst_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
@@ -184,5 +184,5 @@ def test_a_port_in_use_exits_2(tmp_path: Path) -> None:
     assert "in use" in got.stderr
 
 
-def test_the_version_is_said(tmp_path: Path) -> None:
+def test_version_prints_the_version(tmp_path: Path) -> None:
     assert run("--version", cwd=tmp_path).stdout == f"openimds, version {__version__}\n"

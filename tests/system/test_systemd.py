@@ -1,5 +1,6 @@
-"""The units, and the process as systemd starts, reloads and watches it."""
+"""systemd units, and the process as systemd starts, reloads and watches it."""
 
+import fcntl
 import json
 import os
 import re
@@ -36,7 +37,7 @@ def tool(name: str) -> str:
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units, with the path of this command."""
+    """The units, with the command of this checkout."""
     for unit in UNITS.iterdir():
         text = unit.read_text().replace("=openimds ", f"={Path(sys.executable).parent}/openimds ")
         (tmp_path / unit.name).write_text(text)
@@ -44,9 +45,9 @@ def units(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(unit.name for unit in UNITS.iterdir()))
-def test_unit_passes_systemd_analyze(name: str, units: Path) -> None:
+def test_unit_is_verified_by_systemd(name: str, units: Path) -> None:
     analyze = tool("systemd-analyze")
-    # Other units are found beside it, then those of the system.
+    # Its dependencies are found beside it, then among the units of the system.
     environment = clean_environment({"SYSTEMD_UNIT_PATH": f"{units}:"})
     words = [analyze, "verify", "--man=no", str(units / name)]
     checked = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
@@ -54,71 +55,71 @@ def test_unit_passes_systemd_analyze(name: str, units: Path) -> None:
 
 
 @pytest.mark.parametrize("name, most", [("openimds.service", 1.4), ("openimds-host.service", 4.7)])
-def test_exposure_of_a_service_is_at_most_as_before(name: str, most: float, units: Path) -> None:
+def test_exposure_of_a_service_stays_low(name: str, most: float, units: Path) -> None:
     analyze = tool("systemd-analyze")
     words = [analyze, "security", "--offline=true", "--no-pager", str(units / name)]
     checked = subprocess.run(words, capture_output=True, text=True, check=False)
-    match = re.search(r"Overall exposure level for .*: ([\d.]+) OK", checked.stdout)
-    assert match, checked.stdout + checked.stderr
-    assert float(match[1]) <= most
+    level = re.search(r"Overall exposure level for .*: ([\d.]+) OK", checked.stdout)
+    assert level, checked.stdout + checked.stderr
+    assert float(level[1]) <= most
 
 
 @contextmanager
 def manager(folder: Path) -> Iterator[socket.socket]:
-    """Receive the notifications of a service."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.settimeout(20)
-        receiver.bind(str(folder / "notify"))
-        yield receiver
+    """Listen at the notify socket of a service."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(20)
+        listening.bind(str(folder / "notify"))
+        yield listening
 
 
-def notification(receiver: socket.socket) -> str:
-    """Return the next notification, without those of the watchdog."""
+def notification(listening: socket.socket) -> str:
+    """Return the next notification but for the watchdog's."""
     while True:
-        message = receiver.recv(1000).decode()
+        message = listening.recv(1000).decode()
         if message != "WATCHDOG=1":
             return message
 
 
 def test_service_notifies_ready_reload_and_stop(tmp_path: Path) -> None:
-    # A link to a file elsewhere: its edits are not seen, so that only the reload can show them.
+    # A link to a file elsewhere is not watched, so only the reload can show its edits.
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     real = elsewhere / "fleet.yaml"
     real.write_text("vms: {a: {compute: {vmSize: before}}}")
     (tmp_path / "fleet.yaml").symlink_to(real)
-    variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
     with (
-        manager(tmp_path) as receiver,
-        serving("--fleet", "fleet.yaml", cwd=tmp_path, **variables) as server,
+        manager(tmp_path) as notify,
+        serving("--fleet", "fleet.yaml", cwd=tmp_path, **environment) as server,
     ):
-        assert notification(receiver) == f"READY=1\nSTATUS=Answers at {server.url}"
-        assert receiver.recv(1000) == b"WATCHDOG=1"
-        assert receiver.recv(1000) == b"WATCHDOG=1"
+        assert notification(notify) == f"READY=1\nSTATUS=Answers at {server.url}"
+        assert notify.recv(1000) == b"WATCHDOG=1"
+        assert notify.recv(1000) == b"WATCHDOG=1"
         real.write_text("vms: {a: {compute: {vmSize: after}}}")
         assert httpx2.get(server.url + SIZE, headers=ASK).text == "before"
         os.kill(server.ready["pid"], 1)
-        assert notification(receiver).startswith("RELOADING=1\nMONOTONIC_USEC=")
-        assert notification(receiver) == "READY=1"
+        assert notification(notify).startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert notification(notify) == "READY=1"
         assert httpx2.get(server.url + SIZE, headers=ASK).text == "after"
         code, err = server.stop()
-        assert notification(receiver) == "STOPPING=1"
+        assert notification(notify) == "STOPPING=1"
     assert (code, err) == (0, f"openimds: {tmp_path}/fleet.yaml: 1 changes applied.\n")
 
 
-def test_bad_edit_is_reported_and_the_service_is_ready_again(tmp_path: Path) -> None:
+def test_reload_of_a_bad_file_is_reported_and_ready_again(tmp_path: Path) -> None:
     fleet = tmp_path / "fleet.yaml"
     fleet.write_text("vms: {a: {}}")
-    variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with (
-        manager(tmp_path) as receiver,
-        serving("--fleet", "fleet.yaml", cwd=tmp_path, **variables) as server,
+        manager(tmp_path) as notify,
+        serving("--fleet", "fleet.yaml", cwd=tmp_path, **environment) as server,
     ):
-        assert notification(receiver).startswith("READY=1")
+        assert notification(notify).startswith("READY=1")
         fleet.write_text("vms: {a: {comptue: {}}}")
         os.kill(server.ready["pid"], 1)
-        assert notification(receiver).startswith("RELOADING=1")
-        assert notification(receiver) == "READY=1"
+        assert notification(notify).startswith("RELOADING=1")
+        assert notification(notify) == "READY=1"
         code, err = server.stop()
     assert code == 0
     assert 'saw unknown key "comptue"' in err
@@ -126,21 +127,21 @@ def test_bad_edit_is_reported_and_the_service_is_ready_again(tmp_path: Path) -> 
 
 
 def test_reload_without_a_fleet_file_changes_nothing(tmp_path: Path) -> None:
-    variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
-    with manager(tmp_path) as receiver, serving(cwd=tmp_path, **variables) as server:
-        assert notification(receiver).startswith("READY=1")
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with manager(tmp_path) as notify, serving(cwd=tmp_path, **environment) as server:
+        assert notification(notify).startswith("READY=1")
         os.kill(server.ready["pid"], 1)
-        assert notification(receiver).startswith("RELOADING=1")
-        assert notification(receiver) == "READY=1"
+        assert notification(notify).startswith("RELOADING=1")
+        assert notification(notify) == "READY=1"
         assert httpx2.get(server.url + NAME, headers=ASK).text == "vm-1"
         assert server.stop() == (0, "")
 
 
-def test_passed_sockets_are_served_by_their_names(tmp_path: Path) -> None:
+def test_inherited_sockets_are_served_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "fleet.json").write_text(json.dumps({"vms": {"a": {}, "b": {}}}))
     names = ["imds", "vm.a", "vm.b", "admin", "public"]
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = dict(zip(names, (item.getsockname()[1] for item in listeners), strict=True))
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = dict(zip(names, (listening.getsockname()[1] for listening in sockets), strict=True))
     program = (
         "import os, sys\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
@@ -148,7 +149,7 @@ def test_passed_sockets_are_served_by_their_names(tmp_path: Path) -> None:
         "os.execv(sys.argv[2], sys.argv[2:])\n"
     )
     # High numbers, so that none is overwritten before it is copied.
-    high = [os.dup2(item.fileno(), 100 + i) for i, item in enumerate(listeners)]
+    high = [fcntl.fcntl(sock, fcntl.F_DUPFD, 100) for sock in sockets]
     environment = clean_environment(
         {
             "LISTEN_FDS": str(len(names)),
@@ -166,9 +167,9 @@ def test_passed_sockets_are_served_by_their_names(tmp_path: Path) -> None:
         cwd=tmp_path,
         env=environment,
     )
-    for number, item in zip(high, listeners, strict=True):
+    for number, listening in zip(high, sockets, strict=True):
         os.close(number)
-        item.close()
+        listening.close()
     try:
         assert process.stdout
         ready = json.loads(process.stdout.readline())
@@ -216,10 +217,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 def test_server_runs_with_the_restrictions_of_its_unit(tmp_path: Path) -> None:
     setpriv = tool("setpriv")
     fleet = {"vms": {"a": {"identities": {"system": True}}}}
-    none = (setpriv, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+    unprivileged = (setpriv, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
     with machine(tmp_path) as host:
         host.shell("mount -t proc -o subset=pid,hidepid=invisible proc /proc")
-        confined = (*none, sys.executable, "-c", _CONFINED)
+        confined = (*unprivileged, sys.executable, "-c", _CONFINED)
         with host.serving(fleet, "--state", "kept", before=confined) as server:
             for path in (
                 "/metadata/instance?api-version=2021-02-01",
@@ -229,5 +230,5 @@ def test_server_runs_with_the_restrictions_of_its_unit(tmp_path: Path) -> None:
                 words = ("curl", "-sSf", "-H", "Metadata:true", f"{server.ready['imds']}{path}")
                 assert json.loads(host.run(*words).stdout)
             assert server.counter('openimds_requests_total{endpoint="token",status="200"}') == 1
-            code, stderr = server.stop()
-        assert (code, stderr.replace("without MemoryDenyWriteExecute\n", "")) == (0, "")
+            code, err = server.stop()
+        assert (code, err.replace("without MemoryDenyWriteExecute\n", "")) == (0, "")

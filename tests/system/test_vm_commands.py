@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.system.process import Serving, run, serving
+from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -15,19 +15,23 @@ LEAF = "/metadata/instance/compute/zone?api-version=2021-02-01&format=text"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
+def server(tmp_path: Path) -> Iterator[Server]:
     with serving("--state", "lab", cwd=tmp_path) as started:
         yield started
 
 
-def vm(server: Serving, cwd: Path, *arguments: str) -> tuple[int, str, str]:
-    got = run(
-        "vm",
-        *arguments,
-        cwd=cwd,
-        OPENIMDS_ADMIN=server.ready["admin"],
-        OPENIMDS_TOKEN_FILE=server.ready["token_file"],
-    )
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for commands that fail; its one VM stays as it is."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    with serving("--state", "lab", cwd=folder) as started:
+        yield started
+        code, listed, _ = vm(started, folder, "list", "--json")
+        assert (code, [row["revision"] for row in json.loads(listed)]) == (0, [1])
+
+
+def vm(server: Server, cwd: Path, *arguments: str) -> tuple[int, str, str]:
+    got = run("vm", *arguments, cwd=cwd, **server.variables)
     return got.returncode, got.stdout, got.stderr
 
 
@@ -36,9 +40,9 @@ def write(folder: Path, name: str, value: object) -> str:
     return name
 
 
-def test_a_vm_from_birth_to_end(server: Serving, tmp_path: Path) -> None:
-    one = write(tmp_path, "one.json", {"name": "db", "compute": {"zone": "1"}})
-    assert vm(server, tmp_path, "put", one) == (0, "", "db put (revision 2)\n")
+def test_vm_is_put_patched_shown_listed_and_removed(server: Server, tmp_path: Path) -> None:
+    new = write(tmp_path, "new.json", {"name": "db", "compute": {"zone": "1"}})
+    assert vm(server, tmp_path, "put", new) == (0, "", "db put (revision 2)\n")
     with httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest:
         assert guest.get(LEAF).text == "1"
         patch = write(tmp_path, "patch.json", {"compute": {"zone": "2"}})
@@ -55,28 +59,28 @@ def test_a_vm_from_birth_to_end(server: Serving, tmp_path: Path) -> None:
     assert json.loads(vm(server, tmp_path, "list", "--json")[1]) == []
 
 
-def test_a_fleet_file_is_put_with_its_defaults(server: Serving, tmp_path: Path) -> None:
+def test_a_fleet_file_is_put_with_its_defaults(server: Server, tmp_path: Path) -> None:
     fleet = {"defaults": {"compute": {"zone": "3"}}, "vms": {"a": {}, "b": {"classic": True}}}
     code, printed, _ = vm(server, tmp_path, "put", write(tmp_path, "f.json", fleet), "--json")
     assert code == 0
-    assert [(one["name"], one["compute"]) for one in json.loads(printed)] == [
+    assert [(row["name"], row["compute"]) for row in json.loads(printed)] == [
         ("a", {"zone": "3"}),
         ("b", {"zone": "3"}),
     ]
 
 
-def test_a_long_list_comes_in_pages(server: Serving, tmp_path: Path) -> None:
+def test_a_long_list_comes_in_pages(server: Server, tmp_path: Path) -> None:
     fleet: dict[str, dict[str, object]] = {"vms": {f"vm-{number:04}": {} for number in range(1100)}}
     assert vm(server, tmp_path, "put", write(tmp_path, "f.json", fleet))[0] == 0
-    names = [one["name"] for one in json.loads(vm(server, tmp_path, "list", "--json")[1])]
+    names = [row["name"] for row in json.loads(vm(server, tmp_path, "list", "--json")[1])]
     assert names == sorted(fleet["vms"])
 
 
-def test_a_captured_document_is_imported(server: Serving, tmp_path: Path) -> None:
+def test_a_captured_document_is_imported(server: Server, tmp_path: Path) -> None:
     body = {"compute": {"name": "real", "zone": "2", "newThing": "x"}, "network": {}}
     file = write(tmp_path, "captured.json", body)
-    code, _, said = vm(server, tmp_path, "import", file)
-    assert (code, said) == (
+    code, _, err = vm(server, tmp_path, "import", file)
+    assert (code, err) == (
         0,
         (
             "real: compute.newThing has no place in the metadata and is left out\n"
@@ -88,7 +92,7 @@ def test_a_captured_document_is_imported(server: Serving, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "arguments,code,said",
+    "arguments,code,message",
     [
         (["show", "nobody"], 1, 'There is no VM "nobody"; GET /v1/vms lists them'),
         (["remove", "nobody"], 1, 'There is no VM "nobody"; GET /v1/vms lists them'),
@@ -98,18 +102,18 @@ def test_a_captured_document_is_imported(server: Serving, tmp_path: Path) -> Non
         (["patch", "vm-1", "bad.json"], 1, 'vms.vm-1: saw unknown key "vms", expected one of'),
     ],
 )
-def test_what_cannot_be_done_is_said(
-    server: Serving, tmp_path: Path, arguments: list[str], code: int, said: str
+def test_impossible_command_is_refused_with_one_line(
+    unchanged: Server, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     write(tmp_path, "bad.json", {"vms": {"a": {"x": 1}}})
     write(tmp_path, "odd.json", [])
-    got, out, error = vm(server, tmp_path, *arguments)
+    got, out, error = vm(unchanged, tmp_path, *arguments)
     assert (got, out) == (code, "")
-    assert error.startswith(f"openimds: {said}")
+    assert error.startswith(f"openimds: {message}")
     assert error.count("\n") == 1
 
 
-def test_without_a_server_it_says_what_to_type(tmp_path: Path) -> None:
+def test_command_without_a_server_names_the_remedy(tmp_path: Path) -> None:
     got = run("vm", "list", cwd=tmp_path)
     assert got.returncode == 2
     assert "expected the token file that the server named when it was ready" in got.stderr
@@ -121,11 +125,8 @@ def test_without_a_server_it_says_what_to_type(tmp_path: Path) -> None:
     assert "start a server with openimds serve" in got.stderr
 
 
-def test_the_token_is_rotated_and_the_old_one_ends(server: Serving, tmp_path: Path) -> None:
-    where = {
-        "OPENIMDS_ADMIN": server.ready["admin"],
-        "OPENIMDS_TOKEN_FILE": server.ready["token_file"],
-    }
+def test_rotated_token_replaces_the_old_one(server: Server, tmp_path: Path) -> None:
+    where = server.variables
     path = Path(run("token", "path", cwd=tmp_path, **where).stdout.strip())
     old = path.read_text().strip()
     assert run("token", "rotate", cwd=tmp_path, **where).returncode == 0

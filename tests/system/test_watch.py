@@ -1,7 +1,5 @@
 """Editing the fleet file while it is served."""
 
-import os
-import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.system.process import Serving, serving
+from tests.system.process import Server, serving
 
 pytestmark = pytest.mark.system
 
@@ -20,7 +18,7 @@ TIMEOUT_S = 20
 
 
 def fleet(**sizes: str) -> str:
-    """Return a fleet file whose VMs are at 127.0.0.31, 32… in the order of their names."""
+    """Return a fleet file with VMs at 127.0.0.31, 32… in alphabetical order."""
     lines = ["vms:"]
     for name, size in sizes.items():
         address = f"127.0.0.{31 + 'abcdef'.index(name)}"
@@ -29,23 +27,19 @@ def fleet(**sizes: str) -> str:
 
 
 class Watched:
-    """A server, its admin API, and everything it says, without waiting for a clock."""
+    """A server, its admin API, its feed of changes and its stderr."""
 
-    def __init__(self, server: Serving, api: httpx2.Client, lines: Iterator[str]) -> None:
+    def __init__(self, server: Server, api: httpx2.Client, lines: Iterator[str]) -> None:
         self.server, self.api, self._lines = server, api, lines
 
     def change(self) -> tuple[str, str, str]:
-        """Wait for the next change: the name, what became of it, and who did it."""
+        """Wait for the next change; return the name, the kind and the origin."""
         for line in self._lines:
             key, _, value = line.partition(": ")
             if key == "data":
                 entry = httpx2.Response(200, text=value).json()
                 return entry["name"], entry["kind"], entry["who"]
         raise AssertionError("the feed has ended")
-
-    def sentence(self) -> str:
-        """Wait for the next line on stderr."""
-        return sentence(self.server)
 
     def size(self, number: int) -> tuple[int, str]:
         transport = httpx2.HTTPTransport(local_address=f"127.0.0.{number}")
@@ -59,29 +53,16 @@ class Watched:
         return {item["name"]: item.get("compute", {}).get("vmSize", "") for item in items}
 
 
-def sentence(server: Serving) -> str:
-    """Wait for the next line on stderr; byte by byte, so that none hides in a buffer."""
-    assert server.process.stderr
-    descriptor, said = server.process.stderr.fileno(), b""
-    while not said.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], TIMEOUT_S)
-        assert ready, f"nothing more was said than {said!r}"
-        said += os.read(descriptor, 1)
-    return said.decode()
-
-
 @contextmanager
 def watched(path: str, cwd: Path, *arguments: str) -> Iterator[Watched]:
-    with serving("--fleet", path, "--no-rate-limit", *arguments, cwd=cwd) as server:
-        token = Path(server.ready["token_file"]).read_text().strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        with (
-            httpx2.Client(
-                base_url=server.ready["admin"], headers=headers, timeout=TIMEOUT_S
-            ) as api,
-            api.stream("GET", "/v1/changes") as feed,
-        ):
-            yield Watched(server, api, feed.iter_lines())
+    with (
+        serving("--fleet", path, "--no-rate-limit", *arguments, cwd=cwd) as server,
+        httpx2.Client(
+            base_url=server.ready["admin"], headers=server.authorization, timeout=TIMEOUT_S
+        ) as api,
+        api.stream("GET", "/v1/changes") as feed,
+    ):
+        yield Watched(server, api, feed.iter_lines())
 
 
 def replace(path: Path, text: str) -> None:
@@ -91,7 +72,7 @@ def replace(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def test_an_edit_is_served(tmp_path: Path) -> None:
+def test_edit_of_the_fleet_file_is_served(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two"))
     with watched("fleet.yaml", tmp_path) as server:
@@ -99,22 +80,22 @@ def test_an_edit_is_served(tmp_path: Path) -> None:
         replace(file, fleet(a="Three", b="Two"))
         assert server.change() == ("a", "put", "file fleet.yaml")
         assert (server.size(31), server.size(32)) == ((200, "Three"), (200, "Two"))
-        assert server.sentence() == f"openimds: {file}: 1 changes applied.\n"
+        assert server.server.next_line() == f"openimds: {file}: 1 changes applied.\n"
         # The same file, written over in place.
         file.write_text(fleet(a="Three", b="Four"))
         assert server.change() == ("b", "put", "file fleet.yaml")
         assert server.size(32) == (200, "Four")
 
 
-def test_an_edit_right_after_the_ready_line_is_not_missed(tmp_path: Path) -> None:
+def test_edit_right_after_the_ready_line_is_served(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two"))
     with serving("--fleet", "fleet.yaml", "--no-rate-limit", cwd=tmp_path) as server:
         replace(file, fleet(a="Three", b="Two"))
-        assert sentence(server) == f"openimds: {file}: 1 changes applied.\n"
+        assert server.next_line() == f"openimds: {file}: 1 changes applied.\n"
 
 
-def test_a_vm_that_leaves_the_file_goes_and_one_that_comes_is_served(tmp_path: Path) -> None:
+def test_vm_leaves_and_joins_with_its_lines_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two", c="Three"))
     with watched("fleet.yaml", tmp_path) as server:
@@ -141,30 +122,30 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("text, said", BAD)
-def test_a_bad_edit_changes_nothing_and_is_told(tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize("text, message", BAD)
+def test_bad_edit_is_reported_and_changes_nothing(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two"))
     with watched("fleet.yaml", tmp_path) as server:
         before = server.api.get("/v1/audit").json()
         replace(file, text)
-        told = server.sentence()
-        assert told.startswith(f"openimds: fleet file not applied: {said}")
-        assert told.endswith("; the previous fleet is still served.\n")
+        line = server.server.next_line()
+        assert line.startswith(f"openimds: fleet file not applied: {message}")
+        assert line.endswith("; the previous fleet is still served.\n")
         assert (server.size(31), server.size(32)) == ((200, "One"), (200, "Two"))
         assert server.api.get("/v1/audit").json() == before
-        # The next good one is taken.
+        # The next good edit is applied.
         replace(file, fleet(a="One", b="Three"))
         assert server.change()[:2] == ("b", "put")
         assert server.size(32) == (200, "Three")
 
 
-def test_a_file_that_is_gone_changes_nothing_until_it_is_back(tmp_path: Path) -> None:
+def test_missing_file_changes_nothing_until_it_is_back(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two"))
     with watched("fleet.yaml", tmp_path) as server:
         file.unlink()
-        assert server.sentence() == (
+        assert server.server.next_line() == (
             "openimds: fleet file not applied: fleet.yaml: saw no such file or directory, expected "
             "a file that can be read; the previous fleet is still served.\n"
         )
@@ -174,7 +155,7 @@ def test_a_file_that_is_gone_changes_nothing_until_it_is_back(tmp_path: Path) ->
         assert server.size(31) == (200, "Two")
 
 
-def test_vms_of_the_api_are_left_alone(tmp_path: Path) -> None:
+def test_edit_leaves_the_vms_of_the_admin_api(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two"))
     with watched("fleet.yaml", tmp_path) as server:
@@ -187,7 +168,7 @@ def test_vms_of_the_api_are_left_alone(tmp_path: Path) -> None:
         assert server.size(36) == (200, "Mine")
 
 
-def test_another_file_in_the_folder_undoes_no_change_of_the_api(tmp_path: Path) -> None:
+def test_other_file_in_the_folder_undoes_no_admin_change(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two"))
     # The state in the folder of the file: every change of the store is an edit in the folder.
@@ -197,7 +178,7 @@ def test_another_file_in_the_folder_undoes_no_change_of_the_api(tmp_path: Path) 
         (tmp_path / "notes.txt").write_text("unrelated")
         file.touch()
         replace(file, "vms: [")
-        assert server.sentence().endswith("; the previous fleet is still served.\n")
+        assert server.server.next_line().endswith("; the previous fleet is still served.\n")
         assert server.vms() == {"a": "Mine", "b": "Two"}
         replace(file, fleet(a="One", b="Three"))
         assert "b" in {server.change()[0], server.change()[0]}
@@ -220,17 +201,17 @@ def test_a_folder_of_files_is_one_fleet(tmp_path: Path) -> None:
         (folder / "one.yaml").unlink()
         assert server.change()[:2] == ("a", "remove")
         assert server.vms() == {"b": "", "c": "Three"}
-        assert server.sentence() == f"openimds: {folder}: 1 changes applied.\n"
-        assert server.sentence() == f"openimds: {folder}: 1 changes applied.\n"
+        assert server.server.next_line() == f"openimds: {folder}: 1 changes applied.\n"
+        assert server.server.next_line() == f"openimds: {folder}: 1 changes applied.\n"
         replace(folder / "four.yaml", fleet(c="Four"))
-        assert server.sentence() == (
+        assert server.server.next_line() == (
             f"openimds: fleet file not applied: {Path('fleet', 'three.toml')}: vms.c: saw a VM "
             "that four.yaml names too, expected each VM in one file; the previous fleet is still "
             "served.\n"
         )
 
 
-def test_a_listener_that_moves_to_another_vm_answers_as_that_one(tmp_path: Path) -> None:
+def test_listener_that_moves_to_another_vm_serves_that_vm(tmp_path: Path) -> None:
     path = tmp_path / "one.sock"
     text = 'vms: {a: {reach: {listen: ["unix:PATH"]}}, b: {}}'.replace("PATH", str(path))
     moved = 'vms: {b: {reach: {listen: ["unix:PATH"]}}, a: {}}'.replace("PATH", str(path))
@@ -245,11 +226,11 @@ def test_a_listener_that_moves_to_another_vm_answers_as_that_one(tmp_path: Path)
         assert name() == "a"
         replace(tmp_path / "fleet.yaml", moved)
         assert {server.change()[0], server.change()[0]} == {"a", "b"}
-        server.sentence()
+        server.server.next_line()
         assert name() == "b"
 
 
-def test_a_kept_fleet_goes_on_from_the_file_of_the_next_start(tmp_path: Path) -> None:
+def test_stored_fleet_follows_the_file_of_the_next_start(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(fleet(a="One", b="Two"))
     with watched("fleet.yaml", tmp_path, "--state", "kept") as server:

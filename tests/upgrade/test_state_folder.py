@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.system.process import Serving, serving
+from tests.system.process import Server, serving
 
 FOLDERS = sorted(Path(__file__).parent.glob("state-*"))
 ADDRESSES = {"web-1": "127.0.0.11", "db-1": "127.0.0.12", "api-1": "127.0.0.13"}
@@ -38,7 +38,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path) -> Iterator[Serving]:
+def served(folder: Path) -> Iterator[Server]:
     options = ["--fleet", "fleet.yaml", "--state", "state", "--public", "none", "--virtual-clock"]
     with serving(*options, "--no-rate-limit", cwd=folder) as server:
         yield server
@@ -58,12 +58,12 @@ def get(url: str, path: str, *, source: str = "", **headers: str) -> bytes:
     return body
 
 
-def admin(served: Serving, path: str) -> Any:
+def admin(served: Server, path: str) -> Any:
     token = Path(served.ready["token_file"]).read_text().strip()
     return json.loads(get(served.ready["admin"], path, Authorization=f"Bearer {token}"))
 
 
-def test_every_guest_gets_the_same_bodies(folder: Path, served: Serving) -> None:
+def test_every_guest_gets_the_same_bodies(folder: Path, served: Server) -> None:
     recorded = sorted((folder / "served").iterdir())
     assert len(recorded) == 5 * len(ADDRESSES)
     for file in recorded:
@@ -72,7 +72,7 @@ def test_every_guest_gets_the_same_bodies(folder: Path, served: Serving) -> None
         assert get(served.url, path, source=ADDRESSES[vm], Metadata="true") == file.read_bytes()
 
 
-def test_vms_keep_origin_and_revision(served: Serving) -> None:
+def test_vms_keep_origin_and_revision(served: Server) -> None:
     rows = admin(served, "/v1/vms")["items"]
     assert {(row["name"], row["origin"], row["revision"]) for row in rows} == {
         ("web-1", "file", 1),
@@ -81,7 +81,7 @@ def test_vms_keep_origin_and_revision(served: Serving) -> None:
     }
 
 
-def test_audit_and_event_log_are_whole(served: Serving) -> None:
+def test_audit_and_event_log_are_whole(served: Server) -> None:
     changes = admin(served, "/v1/audit?limit=100")["items"]
     assert sorted(change["revision"] for change in changes) == [1, 2, 3, 4, 5, 6, 7]
     log = admin(served, "/v1/events/log?limit=100")["items"]
@@ -95,7 +95,7 @@ def test_audit_and_event_log_are_whole(served: Serving) -> None:
     ]
 
 
-def test_events_scenarios_faults_and_clock_go_on(served: Serving) -> None:
+def test_events_scenarios_faults_and_clock_go_on(served: Server) -> None:
     events = admin(served, "/v1/events")["items"]
     assert {(event["type"], event["status"]) for event in events} == {
         ("Reboot", "Started"),
@@ -109,7 +109,7 @@ def test_events_scenarios_faults_and_clock_go_on(served: Serving) -> None:
     assert admin(served, "/v1/clock")["now"].startswith("2026-11-01T12:02:00")
 
 
-def test_a_guest_gets_a_token_from_new_keys(served: Serving) -> None:
+def test_a_guest_gets_a_token_from_new_keys(served: Server) -> None:
     path = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
     body = json.loads(get(served.url, path, source=ADDRESSES["web-1"], Metadata="true"))
     assert body["token_type"] == "Bearer"
