@@ -24,25 +24,25 @@ _TOOLS = {"sockets": ("nginx", "wrk"), "signing": ("openssl",)}
 
 
 def main() -> None:
-    """Run the benches that were asked for; a full run is kept."""
-    asked = _arguments()
-    if asked.write_docs:
+    """Run the chosen benches; keep a full run."""
+    arguments = _arguments()
+    if arguments.write_docs:
         write_page(kept())
         print(f"wrote docs/know/{PAGE.name} from bench/results/{RESULTS.name}")
         return
-    names = [name for name in _BENCHES if not asked.only or name in asked.only]
+    names = [name for name in _BENCHES if not arguments.only or name in arguments.only]
     missing = [tool for name in names for tool in _TOOLS.get(name, ()) if not find(tool)]
     if missing:
         sys.exit(f"bench needs {' and '.join(missing)}. Type: make bench")
     tables: dict[str, Table] = {}
     for name in names:
-        tables |= _BENCHES[name](Plan(is_quick=asked.quick))
+        tables |= _BENCHES[name](Plan(is_quick=arguments.quick))
     verdicts = judge(tables)
     print(text(tables, verdicts))
-    if asked.keep and asked.only and not asked.quick:
+    if arguments.keep and arguments.only and not arguments.quick:
         tables = kept().tables | tables
         verdicts = judge(tables)
-    if asked.quick or (asked.only and not asked.keep):
+    if arguments.quick or (arguments.only and not arguments.keep):
         print("\nA quick or partial run; it is not kept.")
     else:
         keep(Results(describe(), tables, verdicts))
@@ -61,9 +61,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="with --only: keep its tables in the place of those that were kept before",
+        help="with --only: replace the kept tables of these benches",
     )
-    parser.add_argument("--quick", action="store_true", help="few short rounds: does it all work?")
+    parser.add_argument(
+        "--quick", action="store_true", help="few short rounds, to see that everything works"
+    )
     parser.add_argument(
         "--write-docs",
         action="store_true",

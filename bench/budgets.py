@@ -1,4 +1,4 @@
-"""The budgets, as rows: what was promised, and where in the tables the figure stands."""
+"""The budgets as rows: each promise, and the place of its figure in the tables."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,14 @@ from msgspec import Struct
 
 from bench import changes, faults, flat, neighbour, protocol, scale, signing, sockets
 from bench.figures import MEASURES, Table
-from bench.stage import NO_METADATA, NO_PATH, TOO_SOON
+from bench.harness import NO_METADATA, NO_PATH, TOO_SOON
 
 _EQUAL = 1.05
-"""How far two equal costs may be apart; `protocol` measures one case twice to show it."""
+"""Allowed ratio of two equal costs; `protocol` measures one case twice to show the noise."""
 
 
 class Budget(Struct, frozen=True):
-    """A figure, and the least or the most that it may be; `missing` says why there is none yet."""
+    """A bound of a figure; `missing` is the reason why there is no figure yet."""
 
     thing: str
     table: str = ""
@@ -25,7 +25,7 @@ class Budget(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """A budget beside its figure. `is_met` is None where nothing was measured."""
+    """A budget beside its figure; `is_met` is None without a figure."""
 
     thing: str
     budget: str
@@ -48,21 +48,21 @@ def _answers(loop: str) -> tuple[Budget, ...]:
 
 
 def _refusals() -> tuple[Budget, ...]:
-    whats = (NO_METADATA, NO_PATH, TOO_SOON)
+    refusals = (NO_METADATA, NO_PATH, TOO_SOON)
     alone = [
-        Budget(what, "protocol", what, "times_cached", most=_EQUAL)
-        for what in (*whats, protocol.STRANGER)
+        Budget(refusal, "protocol", refusal, "times_cached", most=_EQUAL)
+        for refusal in (*refusals, protocol.UNKNOWN_CALLER)
     ]
     real = [
         Budget(
-            f"{what}, over sockets ({loop})",
+            f"{refusal}, over sockets ({loop})",
             "refusals",
-            sockets.row(sockets.ours(loop), what),
+            sockets.row(sockets.ours(loop), refusal),
             "times_success",
             most=_EQUAL,
         )
         for loop in sockets.LOOPS
-        for what in whats
+        for refusal in refusals
     ]
     return (*alone, *real)
 
@@ -71,7 +71,7 @@ def _scales() -> tuple[Budget, ...]:
     promised = ((1, 0.35, 45.0), (10_000, 1.5, 150.0), (100_000, None, 1000.0))
     rows: list[Budget] = []
     for count, ready_s, memory_mb in promised:
-        for ending in ("", "yaml") if count == 1 else ("json", "yaml", scale.KEPT):
+        for ending in ("", "yaml") if count == 1 else ("json", "yaml", scale.STORED):
             row = scale.row(count, ending)
             if ready_s:
                 rows.append(Budget(f"ready: {row}", "scale", row, "ready_s", most=ready_s))
@@ -81,8 +81,8 @@ def _scales() -> tuple[Budget, ...]:
 
 def _flats() -> tuple[Budget, ...]:
     return tuple(
-        Budget(what, "flat", flat.row(what, flat.LARGE), "times_small_fleet", most=1.1)
-        for what in (flat.AGAIN, flat.CACHED, flat.FIRST)
+        Budget(case, "flat", flat.row(case, flat.LARGE), "times_small_fleet", most=1.1)
+        for case in (flat.AGAIN, flat.CACHED, flat.FIRST)
     )
 
 
@@ -93,7 +93,7 @@ BUDGETS: tuple[Budget, ...] = (
         "cached instance GET after faults were set and cleared, no sockets",
         "faults",
         faults.CLEARED,
-        "times_untroubled",
+        "times_without_faults",
         most=1.02,
     ),
     *_refusals(),
@@ -118,15 +118,15 @@ BUDGETS: tuple[Budget, ...] = (
         most=1.5,
     ),
     *(
-        Budget(f"metadata while {what} flat out", "minting", what, "p99_times_idle", most=2)
-        for what in signing.MINTED
+        Budget(f"metadata while {load} at full rate", "minting", load, "p99_times_idle", most=2)
+        for load in signing.MINTED
     ),
 )
 """In the order in which they are printed."""
 
 
 def judge(tables: Mapping[str, Table]) -> list[Verdict]:
-    """Return every budget of which something was measured, or never is yet."""
+    """Return the verdicts on budgets with a table, and on those without a figure yet."""
     return [_judge(row, tables) for row in BUDGETS if row.missing or row.table in tables]
 
 
@@ -139,6 +139,6 @@ def _judge(row: Budget, tables: Mapping[str, Table]) -> Verdict:
     figures = tables[row.table].rows.get(row.row)
     if figures is None:
         return Verdict(row.thing, budget, "not measured", None)
-    found = round(figures[row.measure].median, measure.decimals)
-    is_met = (row.most is None or found <= row.most) and (row.least is None or found >= row.least)
-    return Verdict(row.thing, budget, f"{found:,.{measure.decimals}f}", is_met)
+    figure = round(figures[row.measure].median, measure.decimals)
+    is_met = (row.most is None or figure <= row.most) and (row.least is None or figure >= row.least)
+    return Verdict(row.thing, budget, f"{figure:,.{measure.decimals}f}", is_met)

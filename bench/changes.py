@@ -1,4 +1,4 @@
-"""Changes by the admin API: how soon a guest sees one, how many a second, what a list costs."""
+"""Changes by the admin API: time until seen, rate, cost of a list."""
 
 import json
 import statistics
@@ -11,23 +11,23 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from bench.asking import Line, line, pinned
 from bench.figures import Plan, Row, Table, percentile, progress, ratio, spread
 from bench.fleets import address, name, write
+from bench.harness import METADATA, request
+from bench.http_client import HttpClient, http_client, pinned
 from bench.machine import cores
 from bench.servers import Server, openimds
-from bench.stage import METADATA, request
 
-VISIBLE = "from sending a change to the guest seeing it"
+VISIBLE = "from sending a change to its sight by the guest"
 WRITES = "changes acknowledged"
-QUIET, LISTING = "nobody lists", "100,000 VMs listed by pages of 1,000"
+QUIET, LISTING = "no listing", "100,000 VMs listed by pages of 1,000"
 _LEAF = "/metadata/instance/compute/zone?api-version=2021-02-01&format=text"
 _ADMIN = ("--no-rate-limit", "--admin", "127.0.0.1:0")
 _ROUNDS = 200
 _FLEET = 100_000
 
 
-class Admin:
+class AdminClient:
     """A connection to the admin API."""
 
     def __init__(self, server: Server) -> None:
@@ -36,11 +36,11 @@ class Admin:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._http = HTTPConnection(server.ready["admin"].removeprefix("http://"), timeout=60)
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """Return the decoded answer.
+    def send(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """Return the decoded response.
 
         Raises:
-            RuntimeError: the server said no.
+            RuntimeError: the server refused the request.
         """
         data = None if body is None else json.dumps(body)
         self._http.request(method, path, data, self._headers)
@@ -64,31 +64,31 @@ def _changes(plan: Plan, folder: Path) -> Table:
     rows: dict[str, Row] = {}
     for engine, state in (("memory", ()), ("SQLite", ("--state", str(folder / "state")))):
         progress(f"changes: {engine}")
-        with openimds(*_ADMIN, *state) as server, line(server.address) as guest:
-            admin = Admin(server)
-            admin.ask("PUT", "/v1/vms/vm-1", {})
+        with openimds(*_ADMIN, *state) as server, http_client(server.address) as guest:
+            admin = AdminClient(server)
+            admin.send("PUT", "/v1/vms/vm-1", {})
             seen, acknowledged = _change(admin, guest, plan.rounds(_ROUNDS))
-        ms = [one * 1e3 for one in seen]
+        ms = [seconds * 1e3 for seconds in seen]
         rows[f"{VISIBLE}, {engine}"] = {
             "p50_ms": spread([percentile(ms, 50)]),
             "p99_ms": spread([percentile(ms, 99)]),
         }
         rows[f"{WRITES}, one client, {engine}"] = {
-            "changes_per_s": spread([1 / one for one in _tenths(acknowledged)])
+            "changes_per_s": spread([1 / seconds for seconds in _tenths(acknowledged)])
         }
     return Table("Changes by the admin API", "change", rows)
 
 
-def _change(admin: Admin, guest: Line, rounds: int) -> tuple[list[float], list[float]]:
-    """Change a VM so many times; return when the guest saw it and when it was acknowledged."""
+def _change(admin: AdminClient, guest: HttpClient, rounds: int) -> tuple[list[float], list[float]]:
+    """Change a VM; return the seconds until the guest saw it, and until the acknowledgement."""
     chunk = request(_LEAF, *METADATA)
     seen, acknowledged = [], []
     for number in range(rounds):
         zone = str(number)
         start = time.perf_counter()
-        admin.ask("PUT", "/v1/vms/vm-1", {"compute": {"zone": zone}})
+        admin.send("PUT", "/v1/vms/vm-1", {"compute": {"zone": zone}})
         acknowledged.append(time.perf_counter() - start)
-        while guest.ask(chunk)[1] != zone.encode():
+        while guest.send(chunk)[1] != zone.encode():
             pass
         seen.append(time.perf_counter() - start)
     return seen, acknowledged
@@ -113,16 +113,16 @@ def _listing(plan: Plan, folder: Path) -> Table:
             openimds("--fleet", str(fleet), *_ADMIN, *state, core=server_core)
         )
         stack.enter_context(pinned(client_core))
-        admin = Admin(server)
-        admin.ask("GET", "/healthz")
-        guests = [stack.enter_context(line(server.address, address(n))) for n in range(50)]
+        admin = AdminClient(server)
+        admin.send("GET", "/healthz")
+        guests = [stack.enter_context(http_client(server.address, address(n))) for n in range(50)]
         for number in range(plan.rounds(5)):
             progress(f"changes: listing, round {number + 1}")
             waits[QUIET].append(_p99(guests))
             with _lister(admin, count, lists):
                 waits[LISTING].append(_p99(guests))
     return Table(
-        "What guests notice of a listing",
+        "Waits of guests during a listing",
         "load",
         {
             QUIET: {"p99_us": spread(waits[QUIET])},
@@ -135,32 +135,32 @@ def _listing(plan: Plan, folder: Path) -> Table:
     )
 
 
-def _p99(guests: list[Line]) -> float:
+def _p99(guests: list[HttpClient]) -> float:
     chunk = request(_LEAF, *METADATA)
     waits = []
     for _ in range(20):
         for guest in guests:
-            guest.ask(chunk)
+            guest.send(chunk)
             waits.append(guest.wait_s * 1e6)
             time.sleep(0.001)
     return percentile(waits, 99)
 
 
 @contextmanager
-def _lister(admin: Admin, count: int, lists: list[float]) -> Iterator[None]:
-    """List the whole fleet again and again meanwhile."""
+def _lister(admin: AdminClient, count: int, lists: list[float]) -> Iterator[None]:
+    """List the whole fleet repeatedly inside the block."""
     stop = threading.Event()
 
     def work() -> None:
         while not stop.is_set():
-            start, found, cursor = time.perf_counter(), 0, ""
+            start, listed, cursor = time.perf_counter(), 0, ""
             while True:
-                page = admin.ask("GET", f"/v1/vms?limit=1000{cursor}")
-                found += len(page["items"])
+                page = admin.send("GET", f"/v1/vms?limit=1000{cursor}")
+                listed += len(page["items"])
                 if page["next"] is None:
                     break
                 cursor = f"&cursor={page['next']}"
-            assert found == count, found
+            assert listed == count, listed
             assert page["items"][-1]["name"] == name(count - 1)
             lists.append(time.perf_counter() - start)
 

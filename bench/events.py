@@ -1,4 +1,4 @@
-"""Scheduled events: how soon 10,000 VMs see one, and what it costs that they ask every second."""
+"""Scheduled events: time until 10,000 VMs see one, cost of their polls each second."""
 
 import asyncio
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import address, value
-from bench.stage import GENEROUS, METADATA, Caller, dispatcher, drive_all, request
+from bench.harness import GENEROUS, METADATA, Caller, dispatcher, drive_all, request
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.fleet.service import FleetService
@@ -21,23 +21,27 @@ from openimds.vm.fleet_file import parse_fleet
 COUNT = 10_000
 GROUP = 100
 """The members of a full placement group."""
-CASES = {"one set, one VM hit": COUNT, "groups of 100, all hit": GROUP, "each VM alone": 1}
-"""By what is announced: how many VMs share a scope."""
+CASES = {
+    "one set, one VM affected": COUNT,
+    "groups of 100, all affected": GROUP,
+    "each VM alone": 1,
+}
+"""The number of VMs that share a scope, by case."""
 _CHUNK = request("/metadata/scheduledevents?api-version=2020-07-01", *METADATA)
 _ROUNDS = 5
 _LAPS = 3
 
 
 class _Site:
-    """A fleet, its agenda, and a connection from each VM."""
+    """A fleet, its events service, and a connection from each VM."""
 
     def __init__(self, count: int, members: int, store: Store) -> None:
-        said = value(count)
-        for number, vm in enumerate(said["vms"].values()):
+        fleet = value(count)
+        for number, vm in enumerate(fleet["vms"].values()):
             if members > 1:
                 vm["availabilitySet"] = f"as-{number // members}"
-        vms = list(parse_fleet(said).vms.values())
-        self.hit = tuple(said["vms"])[: 1 if members >= count else None]
+        vms = list(parse_fleet(fleet).vms.values())
+        self.affected = tuple(fleet["vms"])[: 1 if members >= count else None]
         self.dispatcher = dispatcher(vms, GENEROUS)
         self.fleet_service = FleetService(store, self.dispatcher.fleet_index, time.time, _open)
         self.events_service = EventsService(self.fleet_service, Clock(time.time), progress)
@@ -45,28 +49,28 @@ class _Site:
         self.callers = [Caller(self.dispatcher, address(n)) for n in range(count)]
 
     def poll_s(self) -> float:
-        """Return the CPU seconds of a request when every VM asks in turn."""
+        """Return the CPU seconds of a request when every VM polls in turn."""
         return sum(drive_all(self.callers, _CHUNK) for _ in range(_LAPS)) / (
             len(self.callers) * _LAPS
         )
 
     async def announce(self) -> tuple[float, float]:
-        """Declare an event; return seconds until that is acknowledged, and until all saw it."""
+        """Declare an event; return the seconds until its acknowledgement and its last sight."""
         start = time.perf_counter()
-        made = await self.events_service.declare(
-            EventRequest("Freeze", self.hit, life_s=3600), "bench"
+        declared = await self.events_service.declare(
+            EventRequest("Freeze", self.affected, life_s=3600), "bench"
         )
         declared_s = time.perf_counter() - start
         drive_all(self.callers, _CHUNK)
         seen_s = time.perf_counter() - start
-        shown = {event.scope: event.event_id.encode() for event in made}
+        shown = {event.scope: event.event_id.encode() for event in declared}
         last = bytes(self.callers[-1].transport.last)
         assert any(event_id in last for event_id in shown.values()), last
         return declared_s, seen_s
 
 
 async def _open(*_: object) -> None:
-    """No listener is wanted."""
+    """Open no listener."""
 
 
 def measure(plan: Plan) -> dict[str, Table]:
@@ -78,11 +82,11 @@ def measure(plan: Plan) -> dict[str, Table]:
             "memory": MemoryStore,
             "SQLite": lambda: SqliteStore(Path(folder) / f"{time.monotonic_ns()}.db"),
         }
-        for what, members in CASES.items():
+        for case, members in CASES.items():
             for engine, make in engines.items():
-                progress(f"events: {count:,} VMs, {what}, {engine}")
+                progress(f"events: {count:,} VMs, {case}, {engine}")
                 site_rows = asyncio.run(_measured(plan, count, members, make()))
-                rows[f"{count:,} VMs, {what}, {engine}"] = site_rows
+                rows[f"{count:,} VMs, {case}, {engine}"] = site_rows
     return {"events": Table("Scheduled events", "fleet", rows)}
 
 
@@ -98,8 +102,8 @@ async def _measured(plan: Plan, count: int, members: int, store: Store) -> Row:
     await site.events_service.close()
     site.fleet_service.close()
     return {
-        "declared_ms": spread(one * 1e3 for one, _ in times),
-        "seen_ms": spread(one * 1e3 for _, one in times),
-        "cpu_us": spread(one * 1e6 for one in polls),
-        "busy": spread(one * count for one in polls),
+        "declared_ms": spread(declared * 1e3 for declared, _ in times),
+        "seen_ms": spread(seen * 1e3 for _, seen in times),
+        "cpu_us": spread(seconds * 1e6 for seconds in polls),
+        "busy": spread(seconds * count for seconds in polls),
     }

@@ -1,11 +1,11 @@
-"""What faults cost: nothing before one is set and after all are cleared, and what in between.
+"""The cost of faults: before one is set, while set, and after all are cleared.
 
 Both sides of a comparison are the same code over the same bytes, so they take turns: A B A B, and
-which of them begins changes with each round.
+the order alternates from round to round.
 """
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
-from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, dispatcher, drive, request
+from bench.harness import GENEROUS, INSTANCE, METADATA, Caller, dispatcher, drive, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read_fault
@@ -13,10 +13,10 @@ from openimds.vm.types import Vm
 
 NEVER = "instance document, cached, no fault was ever set"
 CLEARED = "the same after faults were set and cleared"
-ELSEWHERE = "while a fault is set that does not fit"
-NOT_YET = "while a fault fits, counts, and is not played"
-PLAYED = "while a fault is played: 410"
-_NOISE = "(the first case again: what is mere noise)"
+ELSEWHERE = "with a fault that does not match"
+NOT_YET = "with a fault that matches and is not played yet"
+PLAYED = "with a fault that is played: 410"
+_NOISE = "(the first case again: noise alone)"
 _FAULTS = {
     ELSEWHERE: {"effect": "status", "status": 410, "endpoint": "token"},
     NOT_YET: {"effect": "status", "status": 410, "nth": 10**9},
@@ -44,8 +44,8 @@ def measure(plan: Plan) -> dict[str, Table]:
             seconds[name].append(_round_s(callers[name], chunk))
     rows: dict[str, Row] = {
         name: {
-            "cpu_us": spread(one * 1e6 for one in values),
-            "times_untroubled": ratio(values, seconds[NEVER]),
+            "cpu_us": spread(value * 1e6 for value in values),
+            "times_without_faults": ratio(values, seconds[NEVER]),
         }
         for name, values in seconds.items()
     }
@@ -53,19 +53,19 @@ def measure(plan: Plan) -> dict[str, Table]:
 
 
 def _dispatcher(name: str) -> Dispatcher:
-    made = dispatcher([Vm("vm-1")], GENEROUS)
+    plane = dispatcher([Vm("vm-1")], GENEROUS)
     if name in (NEVER, _NOISE):
-        return made
-    engine = FaultInjector()
-    engine.running = tuple(
-        ActiveFault("1", one, "api", made.utc(), {})
-        for one in read_fault(_FAULTS.get(name, _FAULTS[PLAYED]))
+        return plane
+    injector = FaultInjector()
+    injector.running = tuple(
+        ActiveFault("1", fault, "api", plane.utc(), {})
+        for fault in read_fault(_FAULTS.get(name, _FAULTS[PLAYED]))
     )
-    made.set_faults(engine)
+    plane.set_faults(injector)
     if name == CLEARED:
-        Caller(made, "127.0.0.1").status(request(INSTANCE, *METADATA))
-        made.set_faults(None)
-    return made
+        Caller(plane, "127.0.0.1").status(request(INSTANCE, *METADATA))
+        plane.set_faults(None)
+    return plane
 
 
 def _round_s(caller: Caller, chunk: bytes) -> float:

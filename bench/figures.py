@@ -1,4 +1,4 @@
-"""Figures: rounds made into a median and a range, and tables of them."""
+"""Figures: the median and the range of rounds, and tables of them."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Spread(Struct, frozen=True):
-    """The median, the lowest and the highest of so many rounds."""
+    """The median, the lowest and the highest of a number of rounds."""
 
     median: float
     low: float
@@ -17,7 +17,7 @@ class Spread(Struct, frozen=True):
 
 
 class Measure(Struct, frozen=True):
-    """What a column shows: its heading in text and how many decimals to print."""
+    """A column: its heading and its number of decimals."""
 
     heading: str
     decimals: int
@@ -27,7 +27,7 @@ MEASURES: dict[str, Measure] = {
     "cpu_us": Measure("CPU µs a request", 1),
     "times_cached": Measure("times cached GET", 2),
     "times_instance": Measure("times instance GET", 2),
-    "times_untroubled": Measure("times never a fault", 3),
+    "times_without_faults": Measure("times without faults", 3),
     "times_small_fleet": Measure("times small fleet", 2),
     "made_per_cpu_s": Measure("made per CPU s", 0),
     "times_openssl": Measure("times openssl speed", 2),
@@ -40,7 +40,7 @@ MEASURES: dict[str, Measure] = {
     "ready_s": Measure("ready after s", 3),
     "cpu_s": Measure("CPU s", 3),
     "memory_mb": Measure("resident MB", 1),
-    "asked_mb": Measure("after 1,000 asked", 1),
+    "requested_mb": Measure("after 1,000 requests", 1),
     "peak_mb": Measure("peak MB", 1),
     "file_mb": Measure("file MB", 1),
     "p50_us": Measure("p50 µs", 0),
@@ -52,7 +52,7 @@ MEASURES: dict[str, Measure] = {
     "p99_ms": Measure("p99 ms", 2),
     "changes_per_s": Measure("changes/s", 0),
     "list_s": Measure("whole list s", 2),
-    "declared_ms": Measure("declared after ms", 1),
+    "declared_ms": Measure("acknowledged after ms", 1),
     "seen_ms": Measure("all saw it after ms", 1),
 }
 """Every measure by its key in the results; MB are 1,000,000 bytes."""
@@ -68,32 +68,33 @@ class Table(Struct, frozen=True):
     rows: dict[str, Row]
 
     def measures(self) -> list[str]:
-        """Return the measures that any row has, in the order of `MEASURES`."""
+        """Return the measures of all rows, in the order of `MEASURES`."""
         return [key for key in MEASURES if any(key in row for row in self.rows.values())]
 
 
 class Plan(Struct, frozen=True):
-    """How thorough a run is. A quick one shows that everything works, and its figures are rough."""
+    """The length of a run; a quick one shows that everything works, with rough figures."""
 
     is_quick: bool = False
 
     def rounds(self, full: int) -> int:
-        """Return how many rounds to make where a full run makes `full`."""
+        """Return the number of rounds, where a full run makes `full`."""
         return min(full, 2) if self.is_quick else full
 
     def seconds(self, full: float) -> float:
-        """Return how long a round takes where that of a full run takes `full`."""
+        """Return the seconds of a round, where a full run takes `full`."""
         return min(full, 1.0) if self.is_quick else full
 
 
 Bench = Callable[[Plan], dict[str, Table]]
-"""Measures something and returns tables by key."""
+"""A bench: it measures and returns tables by key."""
 
 
 def spread(values: Iterable[float]) -> Spread:
     """Return the spread of the rounds."""
-    known = sorted(values)
-    return Spread(_short(median(known)), _short(known[0]), _short(known[-1]), len(known))
+    ordered = sorted(values)
+    low, high = ordered[0], ordered[-1]
+    return Spread(_short(median(ordered)), _short(low), _short(high), len(ordered))
 
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
@@ -104,16 +105,16 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """Return the smallest value that so many percent of the values do not exceed."""
-    known = sorted(values)
-    return known[min(len(known) - 1, int(len(known) * percent / 100))]
+    """Return the smallest value that the given percentage of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def progress(text: str) -> None:
-    """Tell whoever waits what is being measured."""
+    """Print the running measurement on stderr."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def _short(value: float) -> float:
-    """Drop digits that mean nothing, so that files differ only where figures do."""
+    """Drop meaningless digits, so that files differ only where figures do."""
     return float(f"{value:.4g}")

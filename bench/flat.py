@@ -1,20 +1,29 @@
-"""Whether a request costs the same in a large fleet as in a small one."""
+"""The cost of a request in a large fleet beside that in a small one."""
 
 import itertools
 from random import Random
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
-from bench.fleets import address, asked, value
-from bench.stage import GENEROUS, INSTANCE, METADATA, Caller, dispatcher, drive, drive_all, request
+from bench.fleets import address, evenly_spread, value
+from bench.harness import (
+    GENEROUS,
+    INSTANCE,
+    METADATA,
+    Caller,
+    dispatcher,
+    drive,
+    drive_all,
+    request,
+)
 from openimds.vm.fleet_file import parse_fleet
 
 SMALL, LARGE = 1000, 100_000
 AGAIN, CACHED, FIRST = (
-    "one VM again and again",
+    "one VM repeatedly",
     "1,000 VMs in turn, cached",
     "1,000 VMs in turn, first request",
 )
-_ASKED = 1000
+_CALLERS = 1000
 _CHUNK = request(INSTANCE, *METADATA)
 _ROUNDS = 15
 _REPEATS = 5000
@@ -25,27 +34,27 @@ Pairs = list[tuple[float, float]]
 
 
 class _Site:
-    """A fleet with a connection from each VM that is asked."""
+    """A fleet with connections from some of its VMs."""
 
     def __init__(self, count: int) -> None:
-        made = dispatcher(list(parse_fleet(value(count)).vms.values()), GENEROUS)
-        self.callers = [Caller(made, address(n)) for n in asked(count, _ASKED)]
-        # Guests do not ask in the order of memory, in which the processor would read ahead.
+        plane = dispatcher(list(parse_fleet(value(count)).vms.values()), GENEROUS)
+        self.callers = [Caller(plane, address(n)) for n in evenly_spread(count, _CALLERS)]
+        # Guests do not call in the order of memory, in which the processor would read ahead.
         Random(count).shuffle(self.callers)
         self._laps = itertools.count()
         drive_all(self.callers, _CHUNK)
 
     def again_s(self) -> float:
-        """Return CPU seconds a request of one VM that asks the same again and again."""
+        """Return CPU seconds a request of one VM that repeats one request."""
         return drive(self.callers[-1].connection, [_CHUNK] * _REPEATS) / _REPEATS
 
     def first_s(self) -> float:
-        """Return CPU seconds a request of VMs that have not asked this before."""
+        """Return CPU seconds a request of VMs with a new target."""
         target = f"{INSTANCE}&lap={next(self._laps)}"
         return drive_all(self.callers, request(target, *METADATA)) / len(self.callers)
 
     def cached_s(self) -> float:
-        """Return CPU seconds a request of VMs that ask in turn what they asked before."""
+        """Return CPU seconds a request of VMs that repeat their requests in turn."""
         laps = sum(drive_all(self.callers, _CHUNK) for _ in range(_LAPS))
         return laps / len(self.callers) / _LAPS
 
@@ -54,10 +63,10 @@ def measure(plan: Plan) -> dict[str, Table]:
     """Return CPU microseconds a request by the size of the fleet."""
     large_count = LARGE // 10 if plan.is_quick else LARGE
     progress(f"flat: fleets of 1, {SMALL:,} and {large_count:,} VMs")
-    one, small, large = _Site(1), _Site(SMALL), _Site(large_count)
+    single, small, large = _Site(1), _Site(SMALL), _Site(large_count)
     again, first, cached = Pairs(), Pairs(), Pairs()
     for _ in range(plan.rounds(_ROUNDS)):
-        again.append((one.again_s(), large.again_s()))
+        again.append((single.again_s(), large.again_s()))
         first.append((small.first_s(), large.first_s()))
         cached.append((small.cached_s(), large.cached_s()))
     rows = {
@@ -68,17 +77,17 @@ def measure(plan: Plan) -> dict[str, Table]:
     return {"flat": Table("One request in fleets of different sizes", "request", rows)}
 
 
-def row(what: str, count: int) -> str:
+def row(case: str, count: int) -> str:
     """Return the name of a row."""
-    return f"{what}, fleet of {count:,}"
+    return f"{case}, fleet of {count:,}"
 
 
-def _rows(what: str, counts: tuple[int, int], pairs: Pairs) -> dict[str, Row]:
+def _rows(case: str, counts: tuple[int, int], pairs: Pairs) -> dict[str, Row]:
     small, large = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return {
-        row(what, counts[0]): {"cpu_us": spread(one * 1e6 for one in small)},
-        row(what, counts[1]): {
-            "cpu_us": spread(one * 1e6 for one in large),
+        row(case, counts[0]): {"cpu_us": spread(seconds * 1e6 for seconds in small)},
+        row(case, counts[1]): {
+            "cpu_us": spread(seconds * 1e6 for seconds in large),
             "times_small_fleet": ratio(large, small),
         },
     }

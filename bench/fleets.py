@@ -1,4 +1,4 @@
-"""Fleets of any size, as values and as files. Their VMs live at source addresses of loopback."""
+"""Fleets of any size, as values and files, with VMs at addresses of loopback."""
 
 import json
 from pathlib import Path
@@ -14,21 +14,21 @@ def name(number: int) -> str:
 
 
 def address(number: int) -> str:
-    """Return the private address of a VM; every address of 127/8 may be bound on Linux.
+    """Return the private address of a VM, in 127/8, where Linux binds any address.
 
-    VM 0 lives at 127.0.0.1, whence every client comes that chooses no address.
+    VM 0 is at 127.0.0.1, the source address of clients that choose none.
     """
     number += 1
     return f"127.{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
 
 def value(count: int) -> dict[str, Any]:
-    """Return a fleet as a fleet file says it: every VM as a person would write it, and no more."""
+    """Return a fleet as in a file, with VMs as a person writes them."""
     return {"vms": {name(number): _vm(number) for number in range(count)}}
 
 
-def asked(count: int, most: int) -> list[int]:
-    """Return at most so many VMs of a fleet, evenly spread."""
+def evenly_spread(count: int, most: int) -> list[int]:
+    """Return the numbers of at most `most` VMs of a fleet, evenly spread."""
     step = max(1, count // most)
     return list(range(0, count, step))[:most]
 
@@ -40,7 +40,7 @@ def write(count: int, ending: str, folder: Path) -> Path:
         if ending == "json":
             json.dump(value(count), file)
         else:
-            # Written by hand: dumping YAML would take longer than all the measuring.
+            # By hand: dumping YAML would take longer than all measurements.
             file.write("vms:\n")
             file.writelines(map(_yaml, range(count)))
     return path

@@ -1,4 +1,4 @@
-"""The machine, as far as a reader of figures has to know it: nothing that names or places it."""
+"""The machine as far as figures depend on it, without its name or place."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ _TOOLS = {"nginx": ("-v", r"nginx/([\d.]+)"), "wrk": ("-v", r"wrk \D*([\d.]+)")}
 
 
 def describe() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the properties that figures depend on."""
     release = re.match(r"[\d.]+", platform.release())
     return {
         "cpu": _cpu(),
@@ -28,18 +28,18 @@ def describe() -> dict[str, str]:
 
 
 def find(name: str) -> str:
-    """Return the path of a program, also where only root looks for one; empty if there is none."""
+    """Return the path of a program, also from /usr/sbin, or ""."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
 
 
 def cores() -> tuple[int, int]:
-    """Return a core for servers and one for their clients; alone on one core they share it."""
+    """Return a core for servers and one for clients; a single core is shared."""
     known = sorted(os.sched_getaffinity(0))
     return known[-1], known[0]
 
 
 def busy_s() -> float:
-    """Return the CPU seconds that the two cores of `cores` have spent on anything at all."""
+    """Return the busy CPU seconds of the two cores of `cores`."""
     names = {f"cpu{core}" for core in cores()}
     lines = [line.split() for line in Path("/proc/stat").read_text("utf-8").splitlines()]
     # user nice system idle iowait irq softirq steal, in ticks (proc_stat(5)).
@@ -48,8 +48,8 @@ def busy_s() -> float:
 
 
 def _cpu() -> str:
-    said = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"))
-    return said[1] if said else platform.machine()
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"))
+    return model[1] if model else platform.machine()
 
 
 def _package(name: str) -> str:
@@ -65,5 +65,5 @@ def _tool(name: str) -> str:
     if not path:
         return "absent"
     ran = subprocess.run([path, flag], capture_output=True, text=True, check=False)
-    found = re.search(pattern, ran.stdout + ran.stderr)
-    return found[1] if found else "unknown"
+    match = re.search(pattern, ran.stdout + ran.stderr)
+    return match[1] if match else "unknown"

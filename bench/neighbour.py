@@ -1,4 +1,4 @@
-"""What the others of a fleet notice when one VM asks a hundred times as often as it may."""
+"""The waits of a fleet's VMs while one VM sends a hundred times its limit."""
 
 import subprocess
 import sys
@@ -11,17 +11,17 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from bench import wrk
-from bench.asking import line, pinned
 from bench.figures import Plan, Row, Table, percentile, progress, ratio, spread
 from bench.fleets import address, write
+from bench.harness import INSTANCE, METADATA, request
+from bench.http_client import http_client, pinned
 from bench.machine import cores
 from bench.quiet import Patience, Watch, quiet_rounds
 from bench.servers import Server, openimds
-from bench.stage import INSTANCE, METADATA, request
 
-IDLE = "nobody else asks"
+IDLE = "no other requests"
 LOUD = "one VM at 100 times its limit (500/s)"
-_FLAT_OUT = "one VM flat out over 64 connections"
+_FULL_RATE = "one VM at full rate over 64 connections"
 _LOUD_PER_S = 500
 _CONNECTIONS = 64
 _LEAD_S = 0.5
@@ -36,8 +36,8 @@ _OK = 200
 Noise = Callable[[Server, float], subprocess.Popen[str]]
 
 
-class Room(Struct):
-    """How long the quiet VMs wait beside one kind of noise, round by round."""
+class Waits(Struct):
+    """The waits of the quiet VMs beside one kind of noise, round by round."""
 
     noise: Noise | None = None
     waits: list[list[float]] = field(default_factory=list)
@@ -48,13 +48,13 @@ class Room(Struct):
         """Run a round.
 
         Raises:
-            RuntimeError: the noise was not refused as it has to be.
+            RuntimeError: too little of the noise was refused.
         """
         watch = Watch(server.cpu_s)
-        # The noise begins before the listening and outlasts it.
+        # The noise begins before the measurement and outlasts it.
         process = self.noise(server, seconds + 2 * _LEAD_S) if self.noise else None
         time.sleep(_LEAD_S)
-        self.waits.append(_listen(server, seconds))
+        self.waits.append(_waits(server, seconds))
         if process:
             requests, refused, passed = wrk.counts(process)
             if refused < requests * _REFUSED_SHARE:
@@ -66,7 +66,7 @@ class Room(Struct):
         """Return a percentile in microseconds."""
         return [percentile(self.waits[number], percent) * 1e6 for number in rounds]
 
-    def row(self, idle: "Room") -> Row:
+    def row(self, idle: "Waits") -> Row:
         """Return the figures."""
         rounds, both = quiet_rounds(self.others), quiet_rounds(self.others, idle.others)
         row = {
@@ -81,38 +81,39 @@ class Room(Struct):
 
 
 def measure(plan: Plan) -> dict[str, Table]:
-    """Return how long the others wait for their answers, with and without noise, in turns."""
+    """Return the waits of the quiet VMs, with and without noise, in turns."""
     server_core, client_core = cores()
     rounds, patience = plan.rounds(_ROUNDS), Patience(plan.seconds(_PATIENCE_S))
-    rooms = {IDLE: Room(), LOUD: Room(_loud), _FLAT_OUT: Room(_flat_out)}
+    loads = {IDLE: Waits(), LOUD: Waits(_loud), _FULL_RATE: Waits(_full_rate)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         fleet = write(_QUIET + 1, "json", Path(folder))
         server = stack.enter_context(openimds("--fleet", str(fleet), core=server_core))
         stack.enter_context(pinned(client_core))
         for number in range(rounds):
-            progress(f"neighbour: round {number + 1} of {rounds}, {len(rooms)} loads")
-            for room in rooms.values():
+            progress(f"neighbour: round {number + 1} of {rounds}, {len(loads)} loads")
+            for load in loads.values():
                 patience.wait()
-                room.run(server, plan.seconds(_ROUND_S))
+                load.run(server, plan.seconds(_ROUND_S))
     title = f"{_QUIET} quiet VMs, {_QUIET_PER_S} requests a second each"
-    rows = {name: room.row(rooms[IDLE]) for name, room in rooms.items()}
+    rows = {name: load.row(loads[IDLE]) for name, load in loads.items()}
     return {"neighbour": Table(title, "noise", rows)}
 
 
-def _listen(server: Server, seconds: float) -> list[float]:
-    """Ask as the quiet VMs do and return how many seconds each answer took."""
+def _waits(server: Server, seconds: float) -> list[float]:
+    """Send the requests of the quiet VMs and return the seconds until each response."""
     chunk = request(INSTANCE, *METADATA)
     waits: list[float] = []
     with ExitStack() as stack:
-        lines = [
-            stack.enter_context(line(server.address, address(n))) for n in range(1, _QUIET + 1)
+        clients = [
+            stack.enter_context(http_client(server.address, address(n)))
+            for n in range(1, _QUIET + 1)
         ]
         start = time.perf_counter()
         for number in range(int(seconds * _QUIET * _QUIET_PER_S)):
             time.sleep(max(0, start + number / (_QUIET * _QUIET_PER_S) - time.perf_counter()))
-            one = lines[number % _QUIET]
-            status, _ = one.ask(chunk)
-            waits.append(one.wait_s)
+            client = clients[number % _QUIET]
+            status, _ = client.send(chunk)
+            waits.append(client.wait_s)
             assert status == _OK, status
     return waits
 
@@ -124,5 +125,5 @@ def _loud(server: Server, seconds: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _flat_out(server: Server, seconds: float) -> subprocess.Popen[str]:
-    return wrk.start(server, wrk.Ask(INSTANCE, METADATA, _CONNECTIONS), seconds)
+def _full_rate(server: Server, seconds: float) -> subprocess.Popen[str]:
+    return wrk.start(server, wrk.Target(INSTANCE, METADATA, _CONNECTIONS), seconds)

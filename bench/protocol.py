@@ -1,4 +1,4 @@
-"""What our own code costs a request: plane and conversation, no sockets, no kernel."""
+"""The cost of our own code: dispatcher and connection, no sockets, no kernel."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import value
-from bench.stage import (
+from bench.harness import (
     GENEROUS,
     INSTANCE,
     METADATA,
@@ -27,8 +27,8 @@ from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm
 
 CACHED = "instance document, cached, every check on"
-STRANGER = "404 unknown caller, fleet of 2"
-_TWIN = "(the first case again: what is mere noise)"
+UNKNOWN_CALLER = "404 unknown caller, fleet of 2"
+_TWIN = "(the first case again: noise alone)"
 _ROUNDS = 15
 _ROUND_S = 0.04
 _TRIAL = 200
@@ -40,7 +40,7 @@ _numbers = count()
 
 
 class Case(Struct, frozen=True):
-    """Requests of one kind, the plane that gets them, and the status that it has to answer."""
+    """Requests of one kind, their dispatcher, and the expected status."""
 
     name: str
     dispatcher: Dispatcher
@@ -50,8 +50,8 @@ class Case(Struct, frozen=True):
     peer: str = "127.0.0.1"
 
 
-class _Deaf(asyncio.BufferedProtocol):
-    """Answers nothing: what is left is the cost of the stage."""
+class _Idle(asyncio.BufferedProtocol):
+    """Sends no response, so that only the harness costs."""
 
     def __init__(self) -> None:
         self._buffer = bytearray(16384)
@@ -69,9 +69,9 @@ def measure(plan: Plan) -> dict[str, Table]:
     progress(f"protocol: {len(cases)} cases")
     callers = [_tried(case) for case in cases]
     seconds: dict[str, list[float]] = {case.name: [] for case in cases}
-    stage: list[float] = []
+    harness: list[float] = []
     for _ in range(plan.rounds(_ROUNDS)):
-        stage.append(_stage_s())
+        harness.append(_harness_s())
         for case, caller in zip(cases, callers, strict=True):
             seconds[case.name].append(_round_s(case, caller))
     cached = seconds[CACHED]
@@ -79,36 +79,36 @@ def measure(plan: Plan) -> dict[str, Table]:
         name: {"cpu_us": spread(_micro(values)), "times_cached": ratio(values, cached)}
         for name, values in seconds.items()
     }
-    rows["(the stage alone, in every figure above)"] = {"cpu_us": spread(_micro(stage))}
+    rows["(the harness alone, in every figure above)"] = {"cpu_us": spread(_micro(harness))}
     return {"protocol": Table("CPU a request without sockets", "request", rows)}
 
 
 def _cases() -> list[Case]:
-    one, bounded = (
+    plane, bounded = (
         dispatcher([Vm("vm-1")], GENEROUS),
         dispatcher([Vm("vm-1")], documented_allowances()),
     )
     two = dispatcher(list(parse_fleet(value(2)).vms.values()), GENEROUS)
-    looked_at = dispatcher([Vm("vm-1")], GENEROUS)
-    looked_at.set_observer(Recorder(_RECORDED))
+    recorded = dispatcher([Vm("vm-1")], GENEROUS)
+    recorded.set_observer(Recorder(_RECORDED))
     leaf = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text"
     whole = request(INSTANCE, *METADATA)
     return [
-        Case(CACHED, one, 200, _always(INSTANCE)),
-        Case("one leaf as text, cached", one, 200, _always(leaf)),
-        Case("versions, cached", one, 200, _always("/metadata/versions")),
-        Case("instance document in new bytes (parsed, cached)", one, 200, _new_bytes),
-        Case("instance document, target never seen (rendered)", one, 200, _new_target),
-        Case("16 pipelined (each)", one, 200, lambda: whole * _PIPELINED, _PIPELINED),
-        Case(NO_METADATA, one, 400, lambda: request(INSTANCE)),
-        Case("400 unknown api-version", one, 400, _always(INSTANCE + "9")),
-        Case(NO_PATH, one, 404, _always("/metadata/nothing?api-version=2021-02-01")),
+        Case(CACHED, plane, 200, _always(INSTANCE)),
+        Case("one leaf as text, cached", plane, 200, _always(leaf)),
+        Case("versions, cached", plane, 200, _always("/metadata/versions")),
+        Case("instance document in new bytes (parsed, cached)", plane, 200, _new_bytes),
+        Case("instance document, target never seen (rendered)", plane, 200, _new_target),
+        Case("16 pipelined (each)", plane, 200, lambda: whole * _PIPELINED, _PIPELINED),
+        Case(NO_METADATA, plane, 400, lambda: request(INSTANCE)),
+        Case("400 unknown api-version", plane, 400, _always(INSTANCE + "9")),
+        Case(NO_PATH, plane, 404, _always("/metadata/nothing?api-version=2021-02-01")),
         Case(TOO_SOON, bounded, 429, _always(INSTANCE)),
         Case("429 in new bytes (parsed)", bounded, 429, _new_bytes),
         Case("429, target never seen", bounded, 429, _new_target),
-        Case(STRANGER, two, 404, _always(INSTANCE), peer=_NOWHERE),
-        Case("instance document, recorded", looked_at, 200, _always(INSTANCE)),
-        Case(_TWIN, one, 200, _always(INSTANCE)),
+        Case(UNKNOWN_CALLER, two, 404, _always(INSTANCE), peer=_NOWHERE),
+        Case("instance document, recorded", recorded, 200, _always(INSTANCE)),
+        Case(_TWIN, plane, 200, _always(INSTANCE)),
     ]
 
 
@@ -126,10 +126,10 @@ def _new_target() -> bytes:
 
 
 def _tried(case: Case) -> Caller:
-    """Return the connection of a case, warm, after a look at what it answers.
+    """Return the warm connection of a case after a check of its responses.
 
     Raises:
-        RuntimeError: that is not what it has to answer.
+        RuntimeError: a status is not the expected one.
     """
     caller = Caller(case.dispatcher, case.peer)
     statuses = [caller.status(case.chunk()) for _ in range(_TRIAL)]
@@ -146,10 +146,10 @@ def _round_s(case: Case, caller: Caller) -> float:
     return drive(caller.connection, chunks) / len(chunks) / case.requests
 
 
-def _stage_s() -> float:
+def _harness_s() -> float:
     chunks = [request(INSTANCE, *METADATA)] * 20000
-    return drive(_Deaf(), chunks) / len(chunks)
+    return drive(_Idle(), chunks) / len(chunks)
 
 
 def _micro(seconds: list[float]) -> list[float]:
-    return [one * 1e6 for one in seconds]
+    return [value * 1e6 for value in seconds]

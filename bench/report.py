@@ -1,4 +1,4 @@
-"""What is made of the tables: text for a person, JSON for the repository, a page for the reader."""
+"""Reports of the tables: text, JSON in the repository, a page of the docs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,7 +85,7 @@ def _cell(spread: Spread | None, decimals: int) -> str:
 
 
 def _judged(verdicts: list[Verdict]) -> list[Sequence[str]]:
-    rows: list[Sequence[str]] = [("what", "budget", "measured", "verdict")]
+    rows: list[Sequence[str]] = [("figure", "budget", "measured", "verdict")]
     rows += [(row.thing, row.budget, row.measured, _WORDS[row.is_met]) for row in verdicts]
     return rows
 
@@ -95,7 +95,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
-        cells = [one.rjust(width) for one, width in zip(others, widths[1:], strict=True)]
+        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
         lines.append("  ".join((first.ljust(widths[0]), *cells)).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)

@@ -1,26 +1,26 @@
-"""How soon a fleet is ready and what it weighs, by its size and the format of its file."""
+"""Start and memory of a fleet, by its size and the format of its file."""
 
 import tempfile
 from pathlib import Path
 
 from msgspec import Struct, field
 
-from bench.asking import line
 from bench.figures import Plan, Row, Table, progress, spread
-from bench.fleets import address, asked, name, write
+from bench.fleets import address, evenly_spread, name, write
+from bench.harness import INSTANCE, METADATA, request
+from bench.http_client import http_client
 from bench.servers import Server, openimds
-from bench.stage import INSTANCE, METADATA, request
 
-ASKED = 1000
+CALLERS = 1000
 _STARTS = {1: 11, 10_000: 5, 100_000: 3}
 _ENDINGS = ("json", "yaml")
 _ADMIN = ("--admin", "127.0.0.1:0")
-KEPT = "kept in a store"
+STORED = "from a store"
 _OK = 200
 
 
 class Start(Struct):
-    """One way to start the server, and what its starts were like."""
+    """One way to start the server, and the figures of its starts."""
 
     arguments: tuple[str, ...]
     count: int
@@ -29,18 +29,18 @@ class Start(Struct):
     cpu_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
     peak_mb: list[float] = field(default_factory=list)
-    asked_mb: list[float] = field(default_factory=list)
+    requested_mb: list[float] = field(default_factory=list)
 
     def run(self) -> None:
-        """Start it, ask at most a thousand of its VMs once, and stop it."""
+        """Start it, send a request for up to a thousand VMs, and stop it."""
         with openimds("--no-rate-limit", *_ADMIN, *self.arguments) as server:
             self.ready_s.append(server.ready_s)
             self.cpu_s.append(server.cpu_s())
             self.memory_mb.append(server.memory_mb())
             self.peak_mb.append(server.memory_mb("VmHWM"))
-            for number in asked(self.count, ASKED):
-                _ask(server, number, self.count)
-            self.asked_mb.append(server.memory_mb())
+            for number in evenly_spread(self.count, CALLERS):
+                _send(server, number, self.count)
+            self.requested_mb.append(server.memory_mb())
 
     def row(self) -> Row:
         """Return the figures."""
@@ -48,7 +48,7 @@ class Start(Struct):
             "ready_s": spread(self.ready_s),
             "cpu_s": spread(self.cpu_s),
             "memory_mb": spread(self.memory_mb),
-            "asked_mb": spread(self.asked_mb),
+            "requested_mb": spread(self.requested_mb),
             "peak_mb": spread(self.peak_mb),
         }
         return {**row, "file_mb": spread([self.file_mb])} if self.file_mb else row
@@ -67,12 +67,12 @@ def measure(plan: Plan) -> dict[str, Table]:
                 progress(f"scale: fleet of {count:,}, start {number + 1} of {plan.rounds(times)}")
                 for start in starts.values():
                     start.run()
-            rows |= {what: start.row() for what, start in starts.items()}
+            rows |= {name: start.row() for name, start in starts.items()}
     return {"scale": Table("Start and memory", "fleet", rows)}
 
 
 def _start_once() -> None:
-    """Start a server for nothing: the first start of a checkout compiles its modules."""
+    """Start a server once without measuring: the first start compiles the modules."""
     with openimds():
         pass
 
@@ -98,14 +98,14 @@ def _starts(count: int, folder: Path) -> dict[str, Start]:
     state = ("--state", str(folder / f"state-{count}"))
     with openimds("--fleet", str(file), *state):  # Later starts need no file.
         pass
-    starts[row(count, KEPT)] = Start((*state, *loop), count)
+    starts[row(count, STORED)] = Start((*state, *loop), count)
     return starts
 
 
-def _ask(server: Server, number: int, count: int) -> None:
-    """Ask as a VM and check that the answer is about it."""
-    with line(server.address, address(number)) as one:
-        status, body = one.ask(request(INSTANCE, *METADATA))
+def _send(server: Server, number: int, count: int) -> None:
+    """Send the request of a VM and check that the response is about that VM."""
+    with http_client(server.address, address(number)) as client:
+        status, body = client.send(request(INSTANCE, *METADATA))
     known = b'"name":' if count == 1 else f'"name":"{name(number)}"'.encode()
     if status != _OK or known not in body:
         raise RuntimeError(f"{name(number)} got {status}: {body[:200]!r}")

@@ -1,4 +1,4 @@
-"""The processes that are measured: `openimds serve` and nginx, on loopback, ended by their pid."""
+"""The measured processes: `openimds serve` and nginx, on loopback, ended by pid."""
 
 import json
 import os
@@ -19,8 +19,8 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _STOP_S = 10.0
 _LOOPBACK = "127.0.0.1"
 
-# The same answer as ours as near as nginx can: its Server and Connection headers are its own. The
-# request id is fixed, which spares it the work of making one.
+# The response of OpenIMDS as far as nginx can: its Server and Connection headers are its own. The
+# request id is fixed, which saves nginx the work of making one.
 _NGINX = """\
 daemon off;
 master_process off;
@@ -58,7 +58,7 @@ class Address(NamedTuple):
 
 
 class Server:
-    """A process that was started here."""
+    """A process that this module started."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Server:
         ready_s: float,
         ready: dict[str, Any] | None = None,
     ) -> None:
-        """Keep a process that is ready after so many seconds, and what it said then."""
+        """Hold a process, the seconds until it was ready, and its ready line."""
         self.address, self.ready_s, self.ready = address, ready_s, ready or {}
         self._process = process
         self._files = Path("/proc") / str(process.pid)
@@ -78,10 +78,10 @@ class Server:
         fields = (self._files / "stat").read_text("utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
-    def memory_mb(self, what: str = "VmRSS") -> float:
-        """Return resident memory (`VmRSS`) or the most there ever was (`VmHWM`)."""
-        found = re.search(rf"{what}:\s+(\d+) kB", (self._files / "status").read_text("utf-8"))
-        return int(found[1]) * 1024 / 1e6 if found else 0.0
+    def memory_mb(self, field: str = "VmRSS") -> float:
+        """Return the resident memory (`VmRSS`) or its peak (`VmHWM`)."""
+        size = re.search(rf"{field}:\s+(\d+) kB", (self._files / "status").read_text("utf-8"))
+        return int(size[1]) * 1024 / 1e6 if size else 0.0
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def openimds(*arguments: str, core: int | None = None) -> Iterator[Server]:
 
 @contextmanager
 def nginx(body: str, folder: Path, core: int) -> Iterator[Server]:
-    """Run an nginx of one process that answers /metadata/instance with a body."""
+    """Run an nginx of one process that serves a body at /metadata/instance."""
     address = Address(_LOOPBACK, _free_port())
     config = folder / "nginx.conf"
     text = _NGINX.format(folder=folder, host=address.host, port=address.port, body=body)
@@ -126,7 +126,7 @@ def nginx(body: str, folder: Path, core: int) -> Iterator[Server]:
 def _running(
     command: tuple[str, ...], core: int | None, home: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that keeps what it keeps unasked, such as tokens, below `home`."""
+    """Run a process whose default state folder is below `home`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENIMDS_")}
     environment["XDG_STATE_HOME"] = home
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

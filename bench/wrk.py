@@ -1,12 +1,12 @@
-"""wrk, the load generator, on the core of the clients."""
+"""The load generator wrk, on the core of the clients."""
 
 import re
 import subprocess
 
 from msgspec import Struct
 
-from bench.asking import pinned
 from bench.figures import progress
+from bench.http_client import pinned
 from bench.machine import cores, find
 from bench.quiet import QUIET, Patience, Watch
 from bench.servers import Server
@@ -14,16 +14,16 @@ from bench.servers import Server
 _PATIENCE_S = 30.0
 
 
-class Ask(Struct, frozen=True):
-    """What is asked, and over how many connections at once."""
+class Target(Struct, frozen=True):
+    """A path with headers, and the number of connections."""
 
-    target: str
+    path: str
     headers: tuple[str, ...]
     connections: int
 
 
 class Load(Struct, frozen=True):
-    """What one run saw, the CPU seconds that the server used meanwhile, and others' share."""
+    """One run: counts, CPU seconds of the server, share of other processes."""
 
     requests: int
     refused: int
@@ -32,13 +32,13 @@ class Load(Struct, frozen=True):
     others: float
 
 
-def start(server: Server, ask: Ask, seconds: float) -> subprocess.Popen[str]:
-    """Start to ask for whole seconds; the source address is 127.0.0.1."""
+def start(server: Server, target: Target, seconds: float) -> subprocess.Popen[str]:
+    """Start wrk for whole seconds; the source address is 127.0.0.1."""
     _, core = cores()
-    url = f"http://{server.address.host}:{server.address.port}{ask.target}"
-    command = [find("wrk"), "-t1", f"-c{ask.connections}", f"-d{round(seconds)}s", url]
-    command += [f"-H{header}" for header in ask.headers]
-    with pinned(core):  # What is started on a core stays there.
+    url = f"http://{server.address.host}:{server.address.port}{target.path}"
+    command = [find("wrk"), "-t1", f"-c{target.connections}", f"-d{round(seconds)}s", url]
+    command += [f"-H{header}" for header in target.headers]
+    with pinned(core):  # A child stays on the core of its parent.
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -49,21 +49,21 @@ def counts(process: subprocess.Popen[str]) -> tuple[int, int, float]:
         RuntimeError: a connection failed.
     """
     with process:
-        said, _ = process.communicate(timeout=_PATIENCE_S)
-    done = re.search(r"(\d+) requests in ([\d.]+)s", said)
-    if not done or not int(done[1]) or "Socket errors" in said:
-        raise RuntimeError(f"wrk: {said}")
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+        out, _ = process.communicate(timeout=_PATIENCE_S)
+    done = re.search(r"(\d+) requests in ([\d.]+)s", out)
+    if not done or not int(done[1]) or "Socket errors" in out:
+        raise RuntimeError(f"wrk: {out}")
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     return int(done[1]), int(refused[1]) if refused else 0, float(done[2])
 
 
-def run(server: Server, ask: Ask, seconds: float, patience: Patience) -> Load:
-    """Ask for whole seconds and return what was seen; again while others disturb."""
+def run(server: Server, target: Target, seconds: float, patience: Patience) -> Load:
+    """Run wrk for whole seconds; repeat while other processes disturb it."""
     while True:
         patience.wait()
         watch, before = Watch(server.cpu_s), server.cpu_s()
-        requests, refused, passed = counts(start(server, ask, seconds))
+        requests, refused, passed = counts(start(server, target, seconds))
         load = Load(requests, refused, passed, server.cpu_s() - before, watch.share())
         if load.others <= QUIET or not patience.spend(passed):
             return load
-        progress(f"others used {load.others:.0%} of our cores: once more")
+        progress(f"other processes used {load.others:.0%} of our cores: repeating")

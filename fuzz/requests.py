@@ -1,4 +1,4 @@
-"""Throw bytes at a connection: `python -m fuzz.requests [options of libFuzzer] [corpus]`.
+"""Send random bytes to a connection: `python -m fuzz.requests [options of libFuzzer] [corpus]`.
 
 The first byte of an input is the size of its chunks; the rest are the bytes of a guest. For any
 input the connection must not raise, and it must write whole HTTP responses with a status of a row.
@@ -12,7 +12,7 @@ from tests.support.talk import Talk, a_dispatcher, replies
 STATUSES = {row.status for row in REFUSALS} | {200, 100}
 
 
-def one_input(data: bytes) -> None:
+def send_input(data: bytes) -> None:
     """Send one input to a connection.
 
     Raises:
@@ -32,10 +32,10 @@ def one_input(data: bytes) -> None:
 
 def main() -> None:
     """Fuzz until libFuzzer stops."""
-    import atheris  # noqa: PLC0415 - the tests play the corpus without it
+    import atheris  # noqa: PLC0415 - the tests send the corpus without it
 
     atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
+    atheris.Setup(sys.argv, send_input)
     atheris.Fuzz()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fuzz.requests import one_input
+from fuzz.requests import send_input
 from openimds.dataplane.phase import TRANSITIONS, Phase
 from tests.support.talk import Reply, Talk, a_dispatcher, replies, request
 from tests.unit.dataplane.setup import TOKEN, Stage, TracedTalk, settle
@@ -27,12 +27,12 @@ requests = st.builds(
 
 @pytest.mark.parametrize("path", CORPUS, ids=[path.name for path in CORPUS])
 def test_fuzzer_seeds_are_accepted(path: Path) -> None:
-    one_input(path.read_bytes())
+    send_input(path.read_bytes())
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_accepted(data: bytes) -> None:
-    one_input(data)
+    send_input(data)
 
 
 def same(reply: Reply) -> tuple[int, bytes]:

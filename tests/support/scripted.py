@@ -1,4 +1,4 @@
-"""A server on loopback that says the bytes it is told to, one connection after the other."""
+"""A server on loopback with scripted responses, one for each connection."""
 
 import socket
 import threading
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 HANG = None
-"""As an answer: nothing, and the connection stays open."""
+"""As a response: nothing, and the connection stays open."""
 
 
 class Scripted:
-    """What it was asked, and where it is."""
+    """A scripted server: its URL and the requests that it received."""
 
-    def __init__(self, listening: socket.socket, answers: list[bytes | None]) -> None:
+    def __init__(self, listening: socket.socket, responses: list[bytes | None]) -> None:
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.requests: list[bytes] = []
-        self._listening, self._answers = listening, answers
+        self._listening, self._responses = listening, responses
         self._open: list[socket.socket] = []
 
     def serve(self) -> None:
@@ -23,17 +23,17 @@ class Scripted:
             while True:
                 peer, _ = self._listening.accept()
                 self._open.append(peer)
-                self._one(peer)
+                self._respond(peer)
 
-    def _one(self, peer: socket.socket) -> None:
-        asked = b""
-        while b"\r\n\r\n" not in asked:
-            asked += peer.recv(1 << 16)
-        self.requests.append(asked)
-        # The last answer is given for ever.
-        said = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        if said is not None:
-            peer.sendall(said)
+    def _respond(self, peer: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += peer.recv(1 << 16)
+        self.requests.append(request)
+        # The last response is repeated.
+        response = self._responses.pop(0) if len(self._responses) > 1 else self._responses[0]
+        if response is not None:
+            peer.sendall(response)
             peer.close()
 
     def close(self) -> None:
@@ -44,10 +44,10 @@ class Scripted:
 
 
 @contextmanager
-def scripted(*answers: bytes | None) -> Iterator[Scripted]:
-    """Answer so, each connection with the next one and at last always the same."""
+def scripted(*responses: bytes | None) -> Iterator[Scripted]:
+    """Serve each connection the next response, and the last one for ever."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Scripted(listening, list(answers))
+    server = Scripted(listening, list(responses))
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

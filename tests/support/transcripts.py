@@ -1,4 +1,4 @@
-"""Transcripts by hand; answers are as Azure writes them unless a test changes them."""
+"""Transcripts by hand, with responses as Azure writes them unless a test differs."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def compact(value: Any) -> str:
 
 
 def lines(length: int, media: str = JSON) -> list[str]:
-    """The headers of an answer in the order of the recording of 2026-02-07."""
+    """The headers of a response in the order of the recording of 2026-02-07."""
     return [
         f"Content-Type: {media}",
         "Server: IMDS/150.870.65.1854",
@@ -43,7 +43,7 @@ def an_answer(
     header_lines = lines(len(octets), media) if headers is None else headers
     line = f"HTTP/1.1 {status} {_PHRASES.get(status, 'Odd')}".encode()
     return recorded_response(
-        line, tuple(one.encode("latin-1") for one in header_lines), octets, signed
+        line, tuple(header.encode("latin-1") for header in header_lines), octets, signed
     )
 
 
@@ -60,7 +60,7 @@ def an_exchange(
 
 
 def a_document(version: str, value: Any, question: str = "instance") -> Exchange:
-    """The answer to an instance document at a version."""
+    """The exchange for an instance document at a version."""
     target = f"/metadata/instance?api-version={version}"
     return an_exchange(target, an_answer(compact(value)), question, version)
 

@@ -1,4 +1,4 @@
-"""An error says where, what was seen, what was expected and what to type."""
+"""An error names the place, the value, the expectation and the remedy."""
 
 import pickle
 
@@ -7,7 +7,7 @@ import pytest
 from openimds.errors import ConfigError, Error
 
 
-def test_the_text_is_one_line() -> None:
+def test_text_is_one_line() -> None:
     error = ConfigError("vms.web-1.zone", "the number 1", "a string", "Put it in quotes")
     assert str(error) == ("vms.web-1.zone: saw the number 1, expected a string. Put it in quotes")
 
@@ -19,14 +19,14 @@ def test_suggestion_stands_before_the_expectation() -> None:
     )
 
 
-def test_without_a_hint_nothing_hangs_behind() -> None:
+def test_text_without_a_hint_ends_with_the_expectation() -> None:
     assert str(ConfigError("vms", "nothing (null)", "a mapping")) == (
         "vms: saw nothing (null), expected a mapping"
     )
 
 
 @pytest.mark.parametrize("hint", ["", "Write it"])
-def test_seen_from_further_out_only_the_place_is_longer(hint: str) -> None:
+def test_outer_place_is_put_before_the_inner_one(hint: str) -> None:
     inner = ConfigError("vms", "nothing (null)", "a mapping", hint)
     outer = inner.inside("fleet.yaml")
     assert outer.where == "fleet.yaml: vms"
@@ -34,18 +34,18 @@ def test_seen_from_further_out_only_the_place_is_longer(hint: str) -> None:
     assert inner.where == "vms"
 
 
-def test_seen_from_nowhere_it_is_the_same() -> None:
+def test_empty_outer_place_changes_nothing() -> None:
     assert str(ConfigError("vms", "nothing", "a mapping").inside("")) == (
         "vms: saw nothing, expected a mapping"
     )
 
 
-def test_it_is_one_of_the_errors_that_stop_a_command() -> None:
+def test_config_error_is_an_error_that_stops_a_command() -> None:
     error = ConfigError("vms", "nothing", "a mapping")
     assert isinstance(error, Error)
     assert isinstance(error, Exception)
 
 
-def test_it_can_be_carried_to_another_process() -> None:
+def test_error_survives_pickling() -> None:
     error = ConfigError("vms", "nothing", "a mapping", "Write it")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

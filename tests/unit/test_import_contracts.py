@@ -54,7 +54,7 @@ VIOLATIONS = {
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the report on a copy of the package with every violation and a room of no layer."""
+    """Return the report on a copy with every violation and a room without a layer."""
     copy = tmp_path_factory.mktemp("contracts")
     package = copy / "src" / "openimds"
     shutil.copytree(

@@ -1,4 +1,4 @@
-"""Asking a server over a real socket, from a source address of one's choice."""
+"""Requests over a real socket, from a chosen source address, with kernel timestamps."""
 
 import os
 import socket
@@ -12,13 +12,13 @@ from bench.servers import Address
 _TIME_OUT_S = 10.0
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\nContent-Length: "
-# Linux's own name, which Python does not have: the kernel notes when bytes arrived (socket(7)).
+# Linux's name, which Python does not have: the kernel notes the arrival of bytes (socket(7)).
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 
 
-class Line:
-    """A connection that stays open."""
+class HttpClient:
+    """A persistent connection to a server."""
 
     def __init__(self, address: Address, source: str = "") -> None:
         """Connect from a source address, or from the one that the kernel picks."""
@@ -29,11 +29,11 @@ class Line:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.wait_s = 0.0
 
-    def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request and return the status and the body of the answer.
+    def send(self, request: bytes) -> tuple[int, bytes]:
+        """Send a request and return the status and the body of the response.
 
-        `wait_s` is then the time until the answer's last bytes arrived at the socket, by the
-        kernel's note: how long this process slept on after that is not the server's doing.
+        `wait_s` is then the time until the last bytes of the response arrived at the socket, by the
+        kernel's timestamp: a longer sleep of this process is not the server's.
 
         Raises:
             RuntimeError: the server closed the connection.
@@ -52,7 +52,7 @@ class Line:
                 return int(head[9:12]), body
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
 
@@ -65,18 +65,18 @@ def _arrival_s(notes: list[tuple[int, int, bytes]]) -> float:
 
 
 @contextmanager
-def line(address: Address, source: str = "") -> Iterator[Line]:
-    """Hold a connection."""
-    made = Line(address, source)
+def http_client(address: Address, source: str = "") -> Iterator[HttpClient]:
+    """Connect, and close the connection after the block."""
+    connected = HttpClient(address, source)
     try:
-        yield made
+        yield connected
     finally:
-        made.close()
+        connected.close()
 
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """Keep this process on one core for a while."""
+    """Keep this process on one core inside the block."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

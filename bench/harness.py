@@ -1,4 +1,4 @@
-"""The data plane on a stage: real planes and conversations, a transport that leads nowhere."""
+"""The data plane without sockets: real dispatchers and connections, a fake transport."""
 
 import asyncio
 import gc
@@ -30,41 +30,41 @@ _HEADERS = ("Host: 169.254.169.254", "User-Agent: curl/8.14.1", "Accept: */*")
 NO_METADATA = "400 without the Metadata header"
 NO_PATH = "404 no such path"
 TOO_SOON = "429 over the limit of 5/s"
-"""The refusals that are measured with sockets and without."""
+"""The refusals that are measured both with and without sockets."""
 
 GENEROUS: Allowances = {key: Allowance(row.per_s * 2e6, row.per_s) for key, row in LIMITS.items()}
-"""As many requests as Azure allows, but in so short a time that nobody is ever refused."""
+"""Limits as on Azure, but over so short a time that no request is refused."""
 
 _CACHE_BYTES = 256 << 20
 """The default of --cache-mib."""
 
 
 class Transport(asyncio.Transport):
-    """Knows a peer and remembers the last write."""
+    """Has a peer and stores the last write."""
 
     def __init__(self, peer: str) -> None:
-        """Come from an address."""
+        """Connect from an address."""
         super().__init__()
         self.peer = peer
         self.last: bytes | bytearray | memoryview = b""
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """Return the peer, and nothing else is known."""
+        """Return the peer; other information is unknown."""
         return (self.peer, 40000) if name == "peername" else default
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Remember."""
+        """Store the data."""
         self.last = data
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is buffered."""
+        """Ignore the limits: there is no buffer."""
 
     def is_closing(self) -> bool:
-        """Never: see `close`."""
+        """Return false: see `close`."""
         return False
 
     def close(self) -> None:
-        """No case here may close: what follows would be answered by nobody."""
+        """Raise: after a close, later requests would get no response."""
         raise RuntimeError(f"closed after {bytes(self.last)!r}")
 
     abort = close
@@ -80,14 +80,14 @@ class Caller:
         self.connection.connection_made(self.transport)
 
     def status(self, chunk: bytes) -> int:
-        """Send a chunk and return the status of the answer."""
+        """Send a chunk and return the status of the response."""
         drive(self.connection, [chunk])
         return int(bytes(self.transport.last)[9:12])
 
 
-def drive(conversation: asyncio.BufferedProtocol, chunks: list[bytes]) -> float:
-    """Deliver chunks as an event loop does and return the CPU seconds that it took."""
-    receive, updated = conversation.get_buffer, conversation.buffer_updated
+def drive(connection: asyncio.BufferedProtocol, chunks: list[bytes]) -> float:
+    """Deliver chunks as an event loop does and return the CPU seconds of that."""
+    receive, updated = connection.get_buffer, connection.buffer_updated
     start = time.process_time()
     for chunk in chunks:
         size = len(chunk)
@@ -97,66 +97,66 @@ def drive(conversation: asyncio.BufferedProtocol, chunks: list[bytes]) -> float:
 
 
 def drive_all(callers: list[Caller], chunk: bytes) -> float:
-    """Deliver one chunk to each caller in turn and return the CPU seconds that it took."""
+    """Deliver one chunk to each caller in turn and return the CPU seconds of that."""
     size = len(chunk)
     start = time.process_time()
     for caller in callers:
-        conversation = caller.connection
-        memoryview(conversation.get_buffer(-1))[:size] = chunk
-        conversation.buffer_updated(size)
+        connection = caller.connection
+        memoryview(connection.get_buffer(-1))[:size] = chunk
+        connection.buffer_updated(size)
     return time.process_time() - start
 
 
-class Unasked:
-    """The provider of planes whose guests ask only for what is made already."""
+class NoProvider:
+    """The provider of dispatchers whose guests need no pending work."""
 
     def cached(self, need: Pending, _now_s: float) -> Result | None:
-        """Refuse to be asked."""
+        """Raise: no request here has pending work."""
         raise AssertionError(need)
 
     async def make(self, need: Pending, _now_s: float) -> Result:
-        """Refuse to be asked."""
+        """Raise: no request here has pending work."""
         raise AssertionError(need)
 
 
 def dispatcher(
     vms: list[Vm], allowances: Allowances, provider: PendingProvider | None = None
 ) -> Dispatcher:
-    """Return a plane with real clocks, and settle memory as the server does at its start."""
+    """Return a dispatcher with real clocks, and settle memory as the server does."""
     fleet_index: ResponseIndex = FleetIndex(catalog(NEWEST), _CACHE_BYTES)
     fleet_index.apply(fleet_index.plan(vms))
-    made = Dispatcher(
+    plane = Dispatcher(
         fleet_index,
         now=time.monotonic,
         utc=time.time,
         allowances=allowances,
-        provider=provider or Unasked(),
+        provider=provider or NoProvider(),
     )
     gc.collect()
     gc.freeze()
-    return made
+    return plane
 
 
 def signed(vms: list[Vm], targets: tuple[str, ...], utc_s: float) -> CredentialsService:
-    """Return a provider that holds at a time what all these VMs need for these targets."""
-    office = CredentialsService(CaSettings(), TokenSettings(LIFE_S))
+    """Return a provider with the results of these VMs and targets in its cache."""
+    service = CredentialsService(CaSettings(), TokenSettings(LIFE_S))
 
     async def make() -> None:
         for vm in vms:
             for target in targets:
-                await office.make(need(vm, target, utc_s), utc_s)
+                await service.make(pending(vm, target, utc_s), utc_s)
 
     asyncio.run(make())
-    office.close()
-    return office
+    service.close()
+    return service
 
 
-def need(vm: Vm, target: str, utc_s: float) -> PendingToken | PendingDocument:
-    """Return what has to be signed for a request of a VM."""
-    asked = parse_query("GET", target.encode(), has_metadata_header=True)
-    found = handle(asked, Subject(vm, catalog(NEWEST)), utc_s)
-    assert isinstance(found, PendingToken | PendingDocument), found
-    return found
+def pending(vm: Vm, target: str, utc_s: float) -> PendingToken | PendingDocument:
+    """Return the pending work of a request of a VM."""
+    query = parse_query("GET", target.encode(), has_metadata_header=True)
+    result = handle(query, Subject(vm, catalog(NEWEST)), utc_s)
+    assert isinstance(result, PendingToken | PendingDocument), result
+    return result
 
 
 def request(target: str, *headers: str) -> bytes:
