@@ -44,9 +44,9 @@ cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms kee
 
 quick-clients: .venv/.dev-stamp ## Run the clients that need no build
 	@$(BIN)/python -m tests.clients.kits
-	$(BIN)/python -m pytest tests/clients
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/clients
 
-clients: .venv/.dev-stamp ## Run every client that nobody here wrote, and print what came of each
+clients: .venv/.dev-stamp ## Run every client of other authors, and print a table of results
 	@$(BIN)/python -m tests.clients $(ARGS)
 
 test-all: ## Run everything but long campaigns: test, test-system, cover, quick-clients

@@ -20,7 +20,7 @@ _BENCHES: dict[str, Bench] = {
     "events": events.measure,
     "signing": signing.measure,
 }
-_TOOLS = {"sockets": ("nginx", "wrk"), "signing": ("openssl",)}
+_TOOLS = {"sockets": ("nginx", "wrk"), "neighbour": ("wrk",), "signing": ("openssl",)}
 
 
 def main() -> None:

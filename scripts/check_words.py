@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "openimds"
 DEFAULT = ("src", "tests", "bench", "fuzz", "scripts")
 LONGEST_FIRST_LINE = 15
@@ -125,7 +125,7 @@ def main(arguments: list[str]) -> int:
     found = 0
     for root in roots:
         for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            if path == Path(__file__):
+            if path == Path(__file__).resolve():
                 continue  # It names the words.
             is_test = path.name.startswith("test_")
             for line, reason in sorted(breaches(path.read_text("utf-8"), is_test=is_test)):

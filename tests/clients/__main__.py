@@ -1,4 +1,4 @@
-"""`make clients`: get every client that this machine can run, run all, print what came of each."""
+"""`make clients`: get and run every client that this machine can, print the results."""
 
 import sys
 
@@ -9,11 +9,11 @@ from tests.clients.tally import Tally
 
 
 def main(arguments: list[str]) -> int:
-    """Return what the command exits with: 0 where no client failed."""
+    """Return the exit code of the command: 0 if no client failed."""
     make(KITS.values())
     tally = Tally()
     code = pytest.main(["tests/clients", "-q", "-rfE", *arguments], plugins=[tally])
-    print(f"\n{tally.table()}")  # noqa: T201 - it is what was asked for
+    print(f"\n{tally.table()}")  # noqa: T201 - the purpose of the command
     if not arguments and tally.untested():
         sys.exit(f"There is no test of {' or '.join(tally.untested())}")
     return int(code)

@@ -1,4 +1,4 @@
-"""What the tests of clients stand on."""
+"""Fixtures of the tests of clients, and the choice of clients by their kits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.clients.fleet import BOTH
 from tests.clients.kits import KITS
-from tests.clients.rig import REAL, REDIRECTED, Stage, stage
+from tests.clients.private_server import REAL, REDIRECTED, PrivateServer, private_server
 from tests.clients.roster import KNOWN
 from tests.clients.tally import Tally
 
@@ -15,9 +15,9 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note which clients each test here is about, and skip those that are not to be had.
+    """Note the clients of each test here, and skip those whose kit is missing.
 
-    What takes long to get or to build is left to `make clients`.
+    Kits that take long to get or to build are left to `make clients`.
     """
     is_all = any(isinstance(plugin, Tally) for plugin in config.pluginmanager.get_plugins())
     left_out = []
@@ -39,20 +39,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="module", params=[REAL, REDIRECTED], ids=["real", "redirected"])
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stage]:
-    """A server without limits, which says nothing and ends well."""
+) -> Iterator[PrivateServer]:
+    """A server without limits, which prints nothing and ends well."""
     folder = tmp_path_factory.mktemp("served")
-    with stage({"vms": {"web-1": BOTH}}, "--no-rate-limit", at=request.param, cwd=folder) as one:
-        yield one
-        assert one.stop() == (0, "")
+    fleet = {"vms": {"web-1": BOTH}}
+    with private_server(fleet, "--no-rate-limit", at=request.param, cwd=folder) as server:
+        yield server
+        assert server.stop() == (0, "")
 
 
 @pytest.fixture(params=[REAL, REDIRECTED], ids=["real", "redirected"])
 def limited(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stage]:
-    """A server that gives a VM one token a second."""
+) -> Iterator[PrivateServer]:
+    """A server with a limit of one token a second for each VM."""
     folder = tmp_path_factory.mktemp("limited")
     limits = ("--identity-per-s", "1", "--identity-burst", "1")
-    with stage({"vms": {"web-1": BOTH}}, *limits, at=request.param, cwd=folder) as one:
-        yield one
+    fleet = {"vms": {"web-1": BOTH}}
+    with private_server(fleet, *limits, at=request.param, cwd=folder) as server:
+        yield server

@@ -1,4 +1,4 @@
-"""The one VM that clients find: its identities with ids that are written down here."""
+"""The VM of the tests of clients, with fixed ids of its identities."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ OTHER = f"{_GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/other"
 
 
 class Ids(Struct, frozen=True):
-    """The ids of an identity, and what the claim `xms_mirid` of its tokens ends with."""
+    """The ids of an identity, and the end of the claim `xms_mirid` of its tokens."""
 
     client: str
     principal: str
@@ -34,10 +34,10 @@ APP_IDS = Ids(
 def a_vm(*user: str, system: bool = False, source: str = "local") -> dict[str, Any]:
     """Return a VM with these identities."""
     known = {"system": SYSTEM_IDS, APP: APP_IDS}
-    held = (*(("system",) if system else ()), *user)
+    names = (*(("system",) if system else ()), *user)
     details = {
         name: {"clientId": known[name].client, "principalId": known[name].principal}
-        for name in held
+        for name in names
         if name in known
     }
     identities = {
@@ -95,14 +95,14 @@ DESCRIBED: dict[str, Any] = {
         ]
     },
 }
-"""A VM of which much is said, for those who want to know where they run."""
+"""A VM with many properties, for clients that detect where they run."""
 
 VAULT = "https://vault.azure.net"
-NOBODY = "00000000-dead-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-dead-4000-8000-000000000000"
 
 
-def is_for(result: dict[str, Any], whose: Ids, resource: str = VAULT) -> None:
-    """Hold a token against its identity, and what the client made of its life."""
+def check_token(result: dict[str, Any], whose: Ids, resource: str = VAULT) -> None:
+    """Check a token against its identity, and the expiry that the client returned."""
     claims = jwt.decode(result["token"], options={"verify_signature": False})
     expected = (resource, TENANT, whose.client, whose.principal, whose.principal)
     assert tuple(claims[name] for name in ("aud", "tid", "appid", "oid", "sub")) == expected
@@ -116,8 +116,8 @@ AMBIGUOUS = (
     "identity in the token request"
 )
 THROTTLED = "Temporarily throttled, too many requests"
-"""What production's logs show (S29, S30), and what each client has to hand on."""
+"""The messages of production (S29, S30), which each client has to pass on."""
 REASONS = {NOT_FOUND: "identity_not_found", AMBIGUOUS: "identity_ambiguous"}
-"""By which reason the server counts them."""
+"""The reason by which the server counts each message."""
 UNKNOWN_RESOURCE = "AADSTS500011: The resource principal named nonsense was not found in the tenant"
-"""What Entra says of the resource `nonsense`."""
+"""Entra's message about the resource `nonsense`."""

@@ -1,11 +1,11 @@
-"""What clients need before they can run: packages of each language, and our programs around them.
+"""Kits: the packages of each language that clients need, and our programs around them.
 
-A kit is fetched from a package index, then built. It is kept until what it is made from changes.
-What cannot be fetched, or whose tools are not installed, is *not run*, and the reason is kept for
-whoever asks why; what cannot be built is broken, and its tests fail.
+A kit is fetched from a package index, then built. It is kept until its manifest or sources change.
+If it cannot be fetched, or its tools are not installed, its clients are *not run*, with the reason;
+if it cannot be built, it is broken, and its tests fail.
 
-Nothing is installed on the machine. Packages of Debian are unpacked, all else lands in
-`.venv/clients` as well, but for the JavaScript ones, which have to lie beside their program.
+Nothing is installed on the machine. Packages of Debian are unpacked, and every kit is a folder of
+`.venv/clients`, but for the JavaScript one, which has to lie beside its programs.
 """
 
 import hashlib
@@ -29,24 +29,24 @@ _PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH"
 _LONGEST = 160
 _MOST_S = 900
 _WRONG = re.compile(r"(npm )?\[?error|e: |go: ", re.IGNORECASE)
-"""How the line begins by which a tool says what is wrong."""
+"""The beginning of the line in which a tool names its error."""
 
 
 def tool(name: str) -> str:
-    """Return where a command is, or nothing."""
+    """Return the path of a command, or ""."""
     return shutil.which(name, path=_PATH) or ""
 
 
 class Kit(Struct, frozen=True):
-    """What a kit is made from, and how.
+    """The sources of a kit, and the steps that make it.
 
     Attributes:
-        tools: the commands it needs.
-        made_from: files, from the root of the repository; with another content it is made anew.
-        fetch: gets it from a package index into its place.
-        build: makes programs of it, without any network.
+        tools: the commands that the steps need.
+        made_from: files, from the root of the repository; other contents make it anew.
+        fetch: the step from a package index to its folder.
+        build: the step that makes its programs, without network.
         environment: variables by which its programs find each other.
-        is_quick: whether it is part of `make test`.
+        is_quick: whether it is part of `make quick-clients`.
     """
 
     name: str
@@ -59,85 +59,85 @@ class Kit(Struct, frozen=True):
 
     @property
     def place(self) -> Path:
-        """Where it lies."""
+        """Its folder."""
         return MADE / self.name
 
     def variables(self) -> dict[str, str]:
-        """Return the environment that its programs want."""
+        """Return the environment of its programs."""
         return self.environment(self.place) if self.environment else {}
 
     @property
-    def _kept(self) -> Path:
+    def _record(self) -> Path:
         return MADE / f"{self.name}.json"
 
     def why_not(self) -> str:
-        """Say why it is not there as it is to be, or nothing."""
+        """Return the reason why it is missing or outdated, or ""."""
         missing = [name for name in self.tools if not tool(name)]
         if missing:
             return f"{' and '.join(missing)} not installed"
-        kept = self._read()
-        if kept.get("made_from") == self._digest():
-            return kept["why_not"]
-        return f"not made as it is now: type make {'test' if self.is_quick else 'clients'}"
+        record = self._read()
+        if record.get("made_from") == self._digest():
+            return record["why_not"]
+        return f"missing or outdated: type make {'quick-clients' if self.is_quick else 'clients'}"
 
     def make(self) -> None:
-        """Fetch and build it, unless that is done; say what fails."""
-        kept = self._read()
-        is_known = kept.get("made_from") == self._digest() and not kept["why_not"]
-        if not all(map(tool, self.tools)) or (is_known and not kept["broken"]):
+        """Fetch and build it, unless it is up to date; print errors."""
+        record = self._read()
+        is_fetched = record.get("made_from") == self._digest() and not record["why_not"]
+        if not all(map(tool, self.tools)) or (is_fetched and not record["broken"]):
             return
-        _say(f"Getting the clients of {self.name}")
+        _print(f"Getting the clients of {self.name}")
         why_not = broken = ""
         try:
             self.place.mkdir(parents=True, exist_ok=True)
             self.fetch(self.place)
-        except _CannotError as error:
+        except _ToolError as error:
             why_not = str(error)
-            _say(f"{self.name}: {why_not}: its tests are skipped")
+            _print(f"{self.name}: {why_not}: its tests are skipped")
         else:
             broken = self._build()
-        kept = {"made_from": self._digest(), "why_not": why_not, "broken": broken}
-        self._kept.write_text(json.dumps(kept))
+        record = {"made_from": self._digest(), "why_not": why_not, "broken": broken}
+        self._record.write_text(json.dumps(record))
 
     def _build(self) -> str:
         try:
             if self.build:
                 self.build(self.place)
-        except _CannotError as error:
-            _say(f"{self.name} cannot be built:\n{error.said}")
-            # What was built before is not what is to be tested.
+        except _ToolError as error:
+            _print(f"{self.name} cannot be built:\n{error.output}")
+            # An earlier build must not be tested.
             shutil.rmtree(self.place)
             return str(error)
         return ""
 
     def _read(self) -> dict[str, str]:
         try:
-            kept: dict[str, str] = json.loads(self._kept.read_bytes())
+            record: dict[str, str] = json.loads(self._record.read_bytes())
         except (OSError, ValueError):
             return {}
-        return kept
+        return record
 
     def _digest(self) -> str:
-        said = hashlib.sha256(sys.version.encode())
+        digest = hashlib.sha256(sys.version.encode())
         for name in self.made_from:
-            said.update((ROOT / name).read_bytes())
-        return said.hexdigest()
+            digest.update((ROOT / name).read_bytes())
+        return digest.hexdigest()
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - whoever typed make reads it
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - for the reader of make's output
 
 
-class _CannotError(Exception):
-    """A tool cannot do what it is to do: in a line, and in all that it said."""
+class _ToolError(Exception):
+    """A tool has failed: a message of one line, and its output."""
 
-    def __init__(self, command: tuple[str | Path, ...], said: str) -> None:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        telling = [line for line in lines if _WRONG.match(line)]
-        short = (telling or lines or ["it failed"])[0]
+    def __init__(self, command: tuple[str | Path, ...], output: str) -> None:
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
+        errors = [line for line in lines if _WRONG.match(line)]
+        short = (errors or lines or ["it failed"])[0]
         tool = command[2] if command[1] == "-m" else Path(command[0]).name
         super().__init__(f"{tool}: {short}"[:_LONGEST])
-        self.said = said
+        self.output = output
 
 
 def _run(*command: str | Path, cwd: Path = HERE, **environment: str) -> None:
@@ -154,9 +154,9 @@ def _run(*command: str | Path, cwd: Path = HERE, **environment: str) -> None:
             timeout=_MOST_S,
         )
     except subprocess.TimeoutExpired:
-        raise _CannotError(command, f"it was not done after {_MOST_S} s") from None
+        raise _ToolError(command, f"did not end within {_MOST_S} s") from None
     if ran.returncode:
-        raise _CannotError(command, ran.stdout)
+        raise _ToolError(command, ran.stdout)
 
 
 def _empty(place: Path) -> None:
@@ -175,13 +175,13 @@ def _pip(place: Path) -> None:
 def _npm(_: Path) -> None:
     shutil.rmtree(NODE_MODULES, ignore_errors=True)
     quiet = ("--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    # Where there is no network it would wait for minutes, for each package.
+    # Without a network, npm would wait for minutes for each package.
     once = ("--fetch-retries=1", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=1000")
     _run("npm", "install", *quiet, *once, cwd=NODE_MODULES.parent)
 
 
 def _debian(packages: str) -> Callable[[Path], None]:
-    """Return what unpacks the packages that are listed in a file of `debian/`."""
+    """Return the step that unpacks the packages listed in a file of `debian/`."""
 
     def fetch(place: Path) -> None:
         _empty(place)
@@ -192,8 +192,8 @@ def _debian(packages: str) -> Callable[[Path], None]:
         get = ("apt-get", "-qq", "download", *filter(None, names))
         try:
             _run(*get, cwd=place)
-        except _CannotError:
-            # The lists of the machine are old or were never got; they are not ours to renew.
+        except _ToolError:
+            # The machine's package lists are old or missing; ours are renewed in their place.
             (_LISTS / "partial").mkdir(parents=True, exist_ok=True)
             ours = ("-o", f"Dir::State::Lists={_LISTS}", "-o", "Acquire::Retries=1")
             _run("apt-get", "-qq", *ours, "update")
@@ -206,7 +206,7 @@ def _debian(packages: str) -> Callable[[Path], None]:
 
 
 def _go(do: str) -> Callable[[Path], None]:
-    # A Go that is too old is not to fetch another one.
+    # An old Go must not fetch a newer one.
     own = {"GOTOOLCHAIN": "local", "GOWORK": "off"}
 
     def run(place: Path) -> None:
@@ -244,7 +244,7 @@ def _debian_python(place: Path) -> dict[str, str]:
 
 
 def _ruby(place: Path) -> dict[str, str]:
-    """Return by what an unpacked Ruby finds its parts, which are built for another place."""
+    """Return the variables by which an unpacked Ruby finds its parts."""
     own = place / "usr"
     (binary,) = (own / "lib").glob("*-linux-gnu")
     libraries = ("vendor_ruby", "3.1.0")
@@ -260,8 +260,8 @@ def _ruby(place: Path) -> dict[str, str]:
 
 
 def _files(folder: str, *patterns: str) -> tuple[str, ...]:
-    found = (path for pattern in patterns for path in (HERE / folder).glob(pattern))
-    return tuple(sorted(str(path.relative_to(ROOT)) for path in found))
+    paths = (path for pattern in patterns for path in (HERE / folder).glob(pattern))
+    return tuple(sorted(str(path.relative_to(ROOT)) for path in paths))
 
 
 _APT = ("apt-get", "dpkg-deb")
@@ -301,7 +301,7 @@ KITS = {
 
 
 def make(kits: Iterable[Kit]) -> None:
-    """Fetch and build what is not there yet."""
+    """Fetch and build the kits that are not up to date."""
     MADE.mkdir(parents=True, exist_ok=True)
     for kit in kits:
         kit.make()

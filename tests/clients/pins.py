@@ -1,4 +1,4 @@
-"""Which version of a client is meant, as the manifest says by which it is fetched."""
+"""The pinned versions of clients, from the manifests by which they are fetched."""
 
 import json
 import re
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 def pypi(name: str, lock: str = "requirements-clients.lock") -> str:
     """Return the version of a package of Python."""
-    return _found(rf"^{re.escape(name)}==(\S+)", ROOT / lock)
+    return _match(rf"^{re.escape(name)}==(\S+)", ROOT / lock)
 
 
 def npm(name: str) -> str:
@@ -23,7 +23,7 @@ def npm(name: str) -> str:
 
 def go(module: str) -> str:
     """Return the version of a module of Go."""
-    return _found(rf"^\s*{re.escape(module)} v(\S+)$", HERE / "go" / "go.mod")
+    return _match(rf"^\s*{re.escape(module)} v(\S+)$", HERE / "go" / "go.mod")
 
 
 def crate(name: str) -> str:
@@ -42,10 +42,10 @@ def maven(artifact: str) -> str:
 
 def debian(package: str, kit: str) -> str:
     """Return the upstream version of a package of Debian."""
-    return _found(rf"^{re.escape(package)}=(?:\d+:)?([^*\s]+)\*$", HERE / "debian" / kit)
+    return _match(rf"^{re.escape(package)}=(?:\d+:)?([^*\s]+)\*$", HERE / "debian" / kit)
 
 
-def _found(pattern: str, path: Path) -> str:
-    found = re.search(pattern, path.read_text(), re.MULTILINE)
-    assert found, f"{path.name} has no {pattern}"
-    return found[1]
+def _match(pattern: str, path: Path) -> str:
+    match = re.search(pattern, path.read_text(), re.MULTILINE)
+    assert match, f"{path.name} has no {pattern}"
+    return match[1]

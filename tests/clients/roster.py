@@ -1,7 +1,7 @@
-"""The clients, a row for each: what it is, what it needs, and what it proves here.
+"""The clients, a row for each: name, version, kit, and what its tests prove.
 
-The README's table is written from these rows by `make docs`, and `make clients` prints them with
-what came of each. A test says by its mark `client` which of them it is about.
+`make docs` writes the README's table from these rows, and `make clients` prints them with their
+results. A test names its clients by the mark `client`.
 """
 
 import re
@@ -19,11 +19,11 @@ _TABLE = re.compile(r"(<!-- begin:clients -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 class Client(Struct, frozen=True):
-    """A client that nobody here wrote.
+    """An unmodified client of other authors.
 
     Attributes:
-        kit: what has to be there (`kits.py`), or nothing if `make test` installs it anyway.
-        redirected: what else it finds the server by than the real address.
+        kit: its kit (`kits.py`), or empty if `make setup` installs it anyway.
+        redirected: the other way to the server beside the real address.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Client(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What a test calls it by."""
+        """The name in a test's mark."""
         return f"{self.language} {self.name}"
 
 
@@ -47,15 +47,17 @@ CLIENTS = (
         "azure-identity",
         "Python",
         pypi("azure-identity", DEV),
-        f"{_TOKENS}; the probe of a chain, and the chain going on",
+        f"{_TOKENS}; a chain's probe, and its next credential",
         redirected=VARIABLE,
     ),
-    Client("msal", "Python", pypi("msal", DEV), f"{_TOKENS}; a token is kept", redirected=VARIABLE),
+    Client(
+        "msal", "Python", pypi("msal", DEV), f"{_TOKENS}; a token is cached", redirected=VARIABLE
+    ),
     Client(
         "PyJWT",
         "Python",
         pypi("pyjwt", "requirements.lock"),
-        "tokens verify by discovery and keys, every forgery is refused, keys change",
+        "tokens verify by discovery and keys, every forgery is refused, also after key rotation",
         redirected="the public listener",
     ),
     Client(
@@ -76,14 +78,14 @@ CLIENTS = (
         "azure-events-az, azure-events",
         "Python",
         debian("resource-agents", "guests"),
-        "an event is seen, approved by one `POST`, starts and goes; the node is back",
+        "an event is seen, approved by one `POST`, started and completed; the node is back",
         "guests",
     ),
     Client(
         "cloud-init",
         "Python",
         debian("cloud-init", "guests"),
-        "its data source: network configuration, keys, user, user data; what it does when refused",
+        "its data source: network configuration, keys, user, user data; its retries",
         "guests",
     ),
     Client(
@@ -97,7 +99,7 @@ CLIENTS = (
         "@azure/identity",
         "JavaScript",
         npm("@azure/identity"),
-        f"{_TOKENS}; the probe of a chain, and the chain going on",
+        f"{_TOKENS}; a chain's probe, and its next credential",
         "JavaScript",
         VARIABLE,
     ),
@@ -105,7 +107,7 @@ CLIENTS = (
         "@azure/msal-node",
         "JavaScript",
         npm("@azure/msal-node"),
-        f"{_TOKENS}; a token is kept",
+        f"{_TOKENS}; a token is cached",
         "JavaScript",
         VARIABLE,
     ),
@@ -128,7 +130,7 @@ CLIENTS = (
         "azidentity",
         "Go",
         go("github.com/Azure/azure-sdk-for-go/sdk/azidentity"),
-        f"{_TOKENS}; the probe of a chain; a token is kept",
+        f"{_TOKENS}; a chain's probe; a token is cached",
         "Go",
     ),
     Client(
@@ -149,21 +151,21 @@ CLIENTS = (
         "Prometheus",
         "Go",
         debian("prometheus", "prometheus"),
-        "the whole program: the same, by the SDK of before",
+        "the whole program: the same, by the previous SDK",
         "Prometheus",
     ),
     Client(
         "azure_identity",
         "Rust",
         crate("azure_identity"),
-        "tokens of each identity, refusals; throttled, it waits and has its token",
+        "tokens of each identity, refusals; throttled, it waits and gets its token",
         "Rust",
     ),
     Client(
         "azure-identity",
         "Java",
         maven("azure-identity"),
-        "tokens of each identity, refusals; throttled, it waits and has its token",
+        "tokens of each identity, refusals; throttled, it waits and gets its token",
         "Java",
         VARIABLE,
     ),
@@ -177,7 +179,7 @@ CLIENTS = (
         "`ohai azure`: versions from the refusal, the VM, its addresses",
         "Ruby",
     ),
-    Client("curl", "C", MACHINE, "every request of Microsoft's document, as it is written there"),
+    Client("curl", "C", MACHINE, "every request of Microsoft's document, verbatim"),
     Client(
         "openssl",
         "C",
@@ -190,17 +192,17 @@ KNOWN = {client.key: client for client in CLIENTS}
 
 def table() -> str:
     """Return the rows for the README."""
-    head = ("client", "version", "language", "redirected by", "what it proved")
+    head = ("client", "version", "language", "redirected by", "proof")
     rows = [
-        (one.name, one.version, one.language, one.redirected or "-", one.proves) for one in CLIENTS
+        (row.name, row.version, row.language, row.redirected or "-", row.proves) for row in CLIENTS
     ]
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def readme() -> str:
-    """Return the README as it is to be."""
-    return _TABLE.sub(lambda found: f"{found[1]}{table()}\n{found[2]}", README.read_text())
+    """Return the README with its table from the rows."""
+    return _TABLE.sub(lambda match: f"{match[1]}{table()}\n{match[2]}", README.read_text())
 
 
 if __name__ == "__main__":

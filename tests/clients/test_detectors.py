@@ -1,4 +1,4 @@
-"""Who finds out where it runs: OpenTelemetry in three languages, and one who knows many clouds.
+"""Cloud detectors: OpenTelemetry in three languages, and cloud-detect for many clouds.
 
 All of them have the real address written into them.
 """
@@ -11,7 +11,7 @@ import pytest
 
 from tests.clients.fleet import DESCRIBED
 from tests.clients.kits import KITS, tool
-from tests.clients.rig import JS, PROGRAMS, REAL, Stage, stage
+from tests.clients.private_server import JS, PROGRAMS, REAL, PrivateServer, private_server
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
@@ -34,7 +34,7 @@ PYTHON, NODE, GO = (
     "JavaScript @opentelemetry/resource-detector-azure",
     "Go OpenTelemetry's azurevm",
 )
-FOUND: dict[str, dict[str, Any]] = {
+ATTRIBUTES: dict[str, dict[str, Any]] = {
     PYTHON: {
         **ALL,
         **OLD,
@@ -54,7 +54,7 @@ FOUND: dict[str, dict[str, Any]] = {
         "cloud.account.id": COMPUTE["subscriptionId"],
         "cloud.availability_zone": "2",
         "cloud.platform": "azure.vm",
-        # It would rather say what the system calls itself than what Azure calls the VM.
+        # It takes the name of the system, not the name of the VM.
         "host.name": "web-one",
         "os.type": "Linux",
     },
@@ -67,38 +67,36 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A server that has answered before: a detector waits 0.2 s at most."""
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
+    """A server that has served a request before: a detector waits 0.2 s at most."""
     folder = tmp_path_factory.mktemp("described")
     fleet = {"vms": {"web-1": DESCRIBED}}
-    with stage(fleet, "--no-rate-limit", at=REAL, cwd=folder) as one:
+    with private_server(fleet, "--no-rate-limit", at=REAL, cwd=folder) as server:
         url = "http://169.254.169.254/metadata/versions"
-        one.python("get.py", [{"url": url, "headers": {"Metadata": "true"}}])
-        yield one
-        assert one.stop() == (0, "")
+        server.python("get.py", [{"url": url, "headers": {"Metadata": "true"}}])
+        yield server
+        assert server.stop() == (0, "")
 
 
 @pytest.mark.parametrize(
-    "who",
+    "client",
     [
-        pytest.param(who, marks=pytest.mark.client(who), id=who.partition(" ")[0])
-        for who in COMMANDS
+        pytest.param(client, marks=pytest.mark.client(client), id=client.partition(" ")[0])
+        for client in COMMANDS
     ],
 )
-def test_opentelemetry_describes_the_vm(described: Stage, who: str) -> None:
-    ran = described.run(COMMANDS[who], [], **KITS[who.partition(" ")[0]].variables())
-    assert ran.results == [FOUND[who]]
+def test_opentelemetry_describes_the_vm(described: PrivateServer, client: str) -> None:
+    ran = described.run(COMMANDS[client], [], **KITS[client.partition(" ")[0]].variables())
+    assert ran.results == [ATTRIBUTES[client]]
     assert ran.moved == {"requests instance 200": 1}
 
 
 @pytest.mark.client("Python cloud-detect")
-def test_it_is_azure_and_none_of_the_clouds_that_live_at_the_same_address(
-    described: Stage,
-) -> None:
+def test_cloud_detect_finds_azure_alone(described: PrivateServer) -> None:
     ran = described.python("cloud_provider.py", [], **KITS["Python"].variables())
     assert ran.results == [{"provider": "azure"}]
     others = ran.moved["requests other 404"]
-    # It asks for all of them at once, and stops when one has answered.
+    # It tries all clouds at once, and stops at the first response.
     assert 0 < others <= 7
     assert ran.moved == {
         "requests instance 200": 1,

@@ -1,7 +1,7 @@
-"""The agents of Pacemaker for scheduled events, unmodified, against the real process.
+"""Pacemaker's agents for scheduled events, unmodified, against the real process.
 
 `azure-events-az` and the older `azure-events` have http://169.254.169.254 written into them. Each
-runs on both nodes of a pair, as a cluster would run it; only the cluster is played.
+runs on both nodes of a pair, as a cluster would run it; only the cluster is a fake.
 """
 
 import sys
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.clients.kits import KITS
-from tests.clients.rig import PROGRAMS, REAL, Ran, Stage, stage
+from tests.clients.private_server import PROGRAMS, REAL, CasesRun, PrivateServer, private_server
 
 pytestmark = [
     pytest.mark.system,
@@ -32,9 +32,9 @@ NOW, LATER = "2030-01-01T00:00:00.000Z", "2030-01-01T00:15:00.000Z"
 
 
 class Pair:
-    """Two nodes of a cluster, each with the agent, and the server that they ask."""
+    """Two nodes of a cluster, each with the agent, and their server."""
 
-    def __init__(self, served: Stage, folder: Path) -> None:
+    def __init__(self, served: PrivateServer, folder: Path) -> None:
         self.served, self.cluster = served, folder / "cluster"
         self._environment = {
             "AGENTS": str(KITS["guests"].place),
@@ -42,105 +42,97 @@ class Pair:
             "PATH": f"{folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
         }
 
-    def monitor(self, agent: str, *nodes: str) -> Ran:
-        """Let the cluster call the agent once on each of these nodes, one after the other."""
+    def monitor(self, agent: str, *nodes: str) -> CasesRun:
+        """Call the agent once on each of these nodes, in turn."""
         cases = [{"agent": agent, "node": node, "address": ADDRESSES[node]} for node in nodes]
         ran = self.served.python("azure_events.py", cases, **self._environment)
         for result in ran.results:
-            assert (result["code"], result["said"]) == (0, "")
+            assert (result["code"], result["stderr"]) == (0, "")
             assert "Traceback" not in result["log"]
         return ran
 
     def attribute(self, node: str, name: str) -> str:
-        """Return what the agent has written down of a node."""
+        """Return an attribute that the agent has set."""
         return (self.cluster / "attributes" / node / name).read_text()
 
-    def openimds(self, *arguments: str) -> Any:
-        """Run a command of ours and return its JSON."""
-        ready = self.served.ready
-        more = {"OPENIMDS_ADMIN": ready["admin"], "OPENIMDS_TOKEN_FILE": ready["token_file"]}
-        command = [sys.executable, "-m", "openimds", *arguments, "--json"]
-        return self.served.run(command, [], **more).results
-
-    def declare(self, event: str) -> str:
-        """Declare an event that hits web-1 in a quarter of an hour; return its id."""
+    def declare(self, kind: str) -> str:
+        """Declare an event of web-1 in a quarter of an hour; return its id."""
         words = ("--vm", "web-1", "--in", "900", "--duration", "0")
-        (made,) = self.openimds("event", "schedule", event, *words)
-        assert made["status"] == "Scheduled"
-        return str(made["id"])
+        (event,) = self.served.openimds("event", "schedule", kind, *words)
+        assert event["status"] == "Scheduled"
+        return str(event["id"])
 
     def document(self) -> dict[str, Any]:
-        """Return what web-1 sees, by the version that the agents ask for."""
+        """Return the document of web-1, by the api-version of the agents."""
         url = "http://169.254.169.254/metadata/scheduledevents?api-version=2019-08-01"
         return self._get(url, {"Metadata": "true"})
 
     def log(self) -> list[tuple[str, ...]]:
-        """Return who did what to events, and what came of it."""
+        """Return the event log: event, origin, trigger, statuses and time of each entry."""
         token = Path(self.served.ready["token_file"]).read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         got = self._get(f"{self.served.ready['admin']}/v1/events/log", headers)
         names = ("event", "who", "trigger", "before", "after", "at")
-        return [tuple(one.get(name) for name in names) for one in got["items"]]
+        return [tuple(entry.get(name) for name in names) for entry in got["items"]]
 
     def _get(self, url: str, headers: dict[str, str]) -> dict[str, Any]:
         (got,) = self.served.python("get.py", [{"url": url, "headers": headers}]).results
         return got
 
 
-def asked(*, approvals: int = 0) -> dict[str, int]:
-    """Return how counters move when both nodes look once, and this often approve."""
+def counted(*, approvals: int = 0) -> dict[str, int]:
+    """Return the changes of counters when both nodes poll once, with some approvals."""
     nodes = len(ADDRESSES)
-    looked = {"requests instance 200": nodes, "requests scheduledevents 200": nodes + approvals}
-    return {**looked, **({"event_moves approved": approvals} if approvals else {})}
+    polls = {"requests instance 200": nodes, "requests scheduledevents 200": nodes + approvals}
+    return {**polls, **({"event_moves approved": approvals} if approvals else {})}
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
-    """A pair whose time stands still at `NOW`, so that nothing happens by itself."""
+    """A pair whose clock is stopped at `NOW`, so that no event starts by itself."""
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "nodes").write_text("\n".join(ADDRESSES))
     (tmp_path / "bin").mkdir()
     for name in COMMANDS:
-        played = f'"{sys.executable}" -ISP "{PROGRAMS / "pacemaker.py"}" "{tmp_path / "cluster"}"'
-        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {played} {name} "$@"\n')
+        fake = f'"{sys.executable}" -ISP "{PROGRAMS / "pacemaker.py"}" "{tmp_path / "cluster"}"'
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {fake} {name} "$@"\n')
         (tmp_path / "bin" / name).chmod(0o755)
-    with stage(FLEET, "--no-rate-limit", "--virtual-clock", at=REAL, cwd=tmp_path) as served:
-        made = Pair(served, tmp_path)
-        made.openimds("clock", "--now", NOW, "--rate", "0")
-        yield made
+    with private_server(
+        FLEET, "--no-rate-limit", "--virtual-clock", at=REAL, cwd=tmp_path
+    ) as served:
+        served.openimds("clock", "--now", NOW, "--rate", "0")
+        yield Pair(served, tmp_path)
         assert served.stop() == (0, "")
 
 
 EXPECTED = {
-    # Who approves, and in which round. The older one lets another node do it.
+    # The approving node and the round. The older agent approves on the other node.
     "azure-events-az": ("web-1", 2),
     "azure-events": ("web-2", 1),
 }
 
 
 @pytest.mark.parametrize("agent", EXPECTED)
-def test_an_event_is_approved_starts_and_goes_and_the_node_comes_back(
-    pair: Pair, agent: str
-) -> None:
+def test_reboot_is_approved_and_the_node_comes_back(pair: Pair, agent: str) -> None:
     approver, rounds = EXPECTED[agent]
-    assert pair.monitor(agent, *ADDRESSES).moved == asked()
+    assert pair.monitor(agent, *ADDRESSES).moved == counted()
     event = pair.declare("Reboot")
     for number in range(1, rounds + 1):
         (seen,) = pair.document()["Events"]
         assert (seen["EventId"], seen["EventStatus"]) == (event, "Scheduled")
-        # The approval is one request more.
+        # The approval is a further request.
         moved = pair.monitor(agent, *ADDRESSES).moved
-        assert moved == asked(approvals=int(number == rounds))
+        assert moved == counted(approvals=int(number == rounds))
     assert pair.attribute("web-1", f"{agent}_curNodeState") == "IN_EVENT"
-    waited = pair.openimds("event", "wait", event, "--started", "--timeout", "20")
+    waited = pair.served.openimds("event", "wait", event, "--started", "--timeout", "20")
     assert (waited["status"], waited["approvals"]) == ("Started", [approver])
     (seen,) = pair.document()["Events"]
     assert (seen["EventStatus"], seen["NotBefore"]) == ("Started", "")
-    # While it lasts, nobody approves again.
-    assert pair.monitor(agent, *ADDRESSES).moved == asked()
-    pair.openimds("event", "complete", event)
+    # A started event is not approved again.
+    assert pair.monitor(agent, *ADDRESSES).moved == counted()
+    pair.served.openimds("event", "complete", event)
     assert pair.document()["Events"] == []
-    assert pair.monitor(agent, *ADDRESSES).moved == asked()
+    assert pair.monitor(agent, *ADDRESSES).moved == counted()
     assert pair.attribute("web-1", f"{agent}_curNodeState") == "AVAILABLE"
     assert pair.log() == [
         (event, "api 127.0.0.1", "declared", "new", "Scheduled", NOW),
@@ -150,17 +142,15 @@ def test_an_event_is_approved_starts_and_goes_and_the_node_comes_back(
 
 
 @pytest.mark.parametrize("agent", EXPECTED)
-def test_an_event_of_a_type_that_an_agent_leaves_alone_starts_when_its_time_comes(
-    pair: Pair, agent: str
-) -> None:
+def test_freeze_is_not_approved_and_starts_at_its_time(pair: Pair, agent: str) -> None:
     event = pair.declare("Freeze")
     for status in ("Scheduled", "Started"):
-        assert pair.monitor(agent, *ADDRESSES).moved == asked()
+        assert pair.monitor(agent, *ADDRESSES).moved == counted()
         (seen,) = pair.document()["Events"]
         assert (seen["EventType"], seen["EventStatus"]) == ("Freeze", status)
         if status == "Scheduled":
-            pair.openimds("clock", "--advance", "900")
-            pair.openimds("event", "wait", event, "--started", "--timeout", "20")
+            pair.served.openimds("clock", "--advance", "900")
+            pair.served.openimds("event", "wait", event, "--started", "--timeout", "20")
     assert [(who, trigger, at) for _, who, trigger, _, _, at in pair.log()] == [
         ("api 127.0.0.1", "declared", NOW),
         ("time", "not-before", LATER),

@@ -1,6 +1,6 @@
-"""What runs in a guest of Azure reads our VM: cloud-init, WALinuxAgent, facter and ohai.
+"""Programs of Azure guests read a VM: cloud-init, WALinuxAgent, facter and ohai.
 
-They are Debian's, unpacked and not touched, and have the real address written into them.
+They are Debian's packages, unpacked and unmodified, and the real address is fixed in them.
 """
 
 import json
@@ -13,7 +13,15 @@ import pytest
 
 from tests.clients.fleet import DESCRIBED, KEY
 from tests.clients.kits import KITS, tool
-from tests.clients.rig import PRIVATE, PROGRAMS, REAL, Ran, Stage, Told, stage
+from tests.clients.private_server import (
+    PROGRAMS,
+    REAL,
+    CasesRun,
+    PrivateServer,
+    TextRun,
+    private_server,
+)
+from tests.system.machine import PRIVATE
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
@@ -24,8 +32,7 @@ RUBY = KITS["Ruby"].place / "usr" / "bin"
 CLOUD_INIT = pytest.mark.client("Python cloud-init")
 WAAGENT = pytest.mark.client("Python WALinuxAgent")
 
-# facter asks IMDS only on a host that says it is of Hyper-V. So the host says so, in the eyes of
-# this process alone.
+# facter uses IMDS only on a host of Hyper-V. So the host looks like one in a mount namespace.
 HYPER_V = """
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /sys/class
@@ -38,41 +45,41 @@ AS_HYPER_V = ["unshare", "--mount", "sh", "-ec", HYPER_V, "sh"]
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
     folder = tmp_path_factory.mktemp("described")
-    with stage(FLEET, "--no-rate-limit", at=REAL, cwd=folder) as one:
-        yield one
-        assert one.stop() == (0, "")
+    with private_server(FLEET, "--no-rate-limit", at=REAL, cwd=folder) as server:
+        yield server
+        assert server.stop() == (0, "")
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Iterator[Stage]:
-    """A server that answers a VM once a second."""
-    with stage(FLEET, "--general-per-s", "1", at=REAL, cwd=tmp_path) as one:
-        yield one
+def slow(tmp_path: Path) -> Iterator[PrivateServer]:
+    """A server with a limit of one request a second."""
+    with private_server(FLEET, "--general-per-s", "1", at=REAL, cwd=tmp_path) as server:
+        yield server
 
 
-def guest(served: Stage, program: str, cases: list[dict[str, Any]]) -> Ran:
-    """Run a program with the modules that Debian has for it."""
+def guest(served: PrivateServer, program: str, cases: list[dict[str, Any]]) -> CasesRun:
+    """Run a program with its modules from Debian."""
     command = [tool("python3.11"), "-P", str(PROGRAMS / program)]
     return served.run(command, cases, **KITS["guests"].variables())
 
 
-def ruby(served: Stage, *command: str, host: Sequence[str] = ()) -> Told:
-    """Run a program of Ruby, on a host as it is made to look."""
+def ruby(served: PrivateServer, *command: str, host: Sequence[str] = ()) -> TextRun:
+    """Run a program of Ruby, with a prefix that changes the host."""
     script = [str(RUBY / "ruby3.1"), str(RUBY / command[0]), *command[1:]]
     return served.run_text([*host, *script], [], **KITS["Ruby"].variables())
 
 
-def document(served: Stage, version: str, more: str = "") -> dict[str, Any]:
-    """Return the instance document as somebody without opinions gets it."""
-    asked = {"url": f"{INSTANCE}{version}{more}", "headers": {"Metadata": "true"}}
-    (got,) = served.python("get.py", [asked]).results
+def document(served: PrivateServer, version: str, more: str = "") -> dict[str, Any]:
+    """Return the instance document by a plain request."""
+    case = {"url": f"{INSTANCE}{version}{more}", "headers": {"Metadata": "true"}}
+    (got,) = served.python("get.py", [case]).results
     return got
 
 
 @CLOUD_INIT
-def test_cloud_init_would_configure_the_vm_that_we_describe(described: Stage) -> None:
+def test_cloud_init_configures_the_described_vm(described: PrivateServer) -> None:
     ran = guest(described, "cloud_init.py", [{"retries": 0}])
     (result,) = ran.results
     assert result.pop("imds") == document(described, "2021-08-01", "&extended=true")
@@ -99,12 +106,12 @@ def test_cloud_init_would_configure_the_vm_that_we_describe(described: Stage) ->
         "no_password": True,
         "user_data": "#cloud-config\n",
     }
-    # It is content with its first choice of a version, and asks once.
+    # Its first api-version is served, so it sends one request.
     assert ran.moved == {"requests instance 200": 1}
 
 
 @CLOUD_INIT
-def test_cloud_init_gives_up_or_waits_when_it_is_throttled(slow: Stage) -> None:
+def test_throttled_cloud_init_gives_up_or_waits(slow: PrivateServer) -> None:
     ran = guest(slow, "cloud_init.py", [{"retries": 0}, {"retries": 0}, {"retries": 5}])
     first, refused, last = ran.results
     assert first["imds"]["compute"]["vmId"] == last["imds"]["compute"]["vmId"] == COMPUTE["vmId"]
@@ -120,10 +127,10 @@ def test_cloud_init_gives_up_or_waits_when_it_is_throttled(slow: Stage) -> None:
 
 
 @WAAGENT
-def test_the_agent_finds_the_vm_healthy_and_knows_the_image(described: Stage) -> None:
-    ran = guest(described, "waagent.py", [{"want": "validate"}, {"want": "compute"}])
+def test_waagent_finds_the_vm_healthy_and_its_image(described: PrivateServer) -> None:
+    ran = guest(described, "waagent.py", [{"method": "validate"}, {"method": "compute"}])
     health, compute = ran.results
-    assert health == {"is_healthy": True, "said": ""}
+    assert health == {"is_healthy": True, "reason": ""}
     names = ("location", "name", "osType", "sku", "subscriptionId", "version", "vmId", "zone")
     assert {name: compute[name] for name in names} == {name: COMPUTE[name] for name in names}
     assert compute["tags"] == "env:prod;team:web"
@@ -136,9 +143,9 @@ def test_the_agent_finds_the_vm_healthy_and_knows_the_image(described: Stage) ->
 
 
 @WAAGENT
-def test_the_agent_waits_when_it_is_throttled(slow: Stage) -> None:
-    ran = guest(slow, "waagent.py", [{"want": "compute"}, {"want": "validate"}])
-    assert [one.get("is_healthy") for one in ran.results] == [None, True]
+def test_throttled_waagent_waits(slow: PrivateServer) -> None:
+    ran = guest(slow, "waagent.py", [{"method": "compute"}, {"method": "validate"}])
+    assert [result.get("is_healthy") for result in ran.results] == [None, True]
     throttled = ran.moved["requests instance 429"]
     assert throttled >= 1
     assert ran.moved["requests instance 200"] == len(ran.results)
@@ -146,34 +153,32 @@ def test_the_agent_waits_when_it_is_throttled(slow: Stage) -> None:
 
 
 @pytest.mark.client("Ruby facter")
-def test_facter_has_the_whole_document_as_a_fact(described: Stage) -> None:
+def test_facter_gives_the_whole_document(described: PrivateServer) -> None:
     tried = subprocess.run(
         [*PRIVATE, *AS_HYPER_V, "true"], capture_output=True, text=True, check=False
     )
     if tried.returncode:
-        pytest.skip(f"this host cannot be made to look like one of Azure: {tried.stderr.strip()}")
-    told = ruby(described, "facter", "--json", "az_metadata", host=AS_HYPER_V)
-    assert json.loads(told.text) == {"az_metadata": document(described, "2020-09-01")}
-    assert told.moved == {"requests instance 200": 1}
+        pytest.skip(f"this host cannot look like one of Azure: {tried.stderr.strip()}")
+    ran = ruby(described, "facter", "--json", "az_metadata", host=AS_HYPER_V)
+    assert json.loads(ran.text) == {"az_metadata": document(described, "2020-09-01")}
+    assert ran.moved == {"requests instance 200": 1}
 
 
 @pytest.mark.client("Ruby ohai")
-def test_ohai_takes_a_version_from_the_refusal_and_gathers_the_addresses(
-    described: Stage, tmp_path: Path
-) -> None:
-    # It asks IMDS where a hint says that this is Azure.
+def test_ohai_takes_its_version_from_the_refusal(described: PrivateServer, tmp_path: Path) -> None:
+    # It uses IMDS where a hint names Azure.
     (tmp_path / "azure.json").write_text("{}")
     (tmp_path / "ohai.rb").write_text(f'ohai.hints_path = ["{tmp_path}"]\n')
-    told = ruby(described, "ohai", "-c", str(tmp_path / "ohai.rb"), "azure")
+    ran = ruby(described, "ohai", "-c", str(tmp_path / "ohai.rb"), "azure")
     expected = document(described, "2019-11-01")
     lists = {"public_ipv4": ["20.1.2.3"], "local_ipv4": ["10.0.0.4", "10.0.0.5"]}
     lists |= {"public_ipv6": [], "local_ipv6": []}
-    assert json.loads(told.text)["metadata"] == {
+    assert json.loads(ran.text)["metadata"] == {
         "compute": expected["compute"],
         "network": {"interfaces": {"000D3A112233": {"mac": "000D3A112233", **lists}}, **lists},
     }
-    # Its first question has no version, to be told the newest ones.
-    assert told.moved == {
+    # Its first request has no api-version, to get the newest ones.
+    assert ran.moved == {
         "requests instance 400": 1,
         "refusals version_missing": 1,
         "requests instance 200": 1,

@@ -1,6 +1,6 @@
 """@azure/identity and @azure/msal-node, unmodified, against the real process.
 
-Both take the host of IMDS from AZURE_POD_IDENTITY_AUTHORITY_HOST, and need nothing at the real one.
+Both take the host of IMDS from AZURE_POD_IDENTITY_AUTHORITY_HOST; without it they use the real one.
 """
 
 import json
@@ -15,7 +15,6 @@ from tests.clients.fleet import (
     APP,
     APP_IDS,
     BOTH,
-    NOBODY,
     NONE,
     NOT_FOUND,
     ONLY_APP,
@@ -24,14 +23,15 @@ from tests.clients.fleet import (
     TENANT,
     THROTTLED,
     TWO,
+    UNKNOWN_ID,
     UNKNOWN_RESOURCE,
     VAULT,
     a_vm,
-    is_for,
+    check_token,
 )
 from tests.clients.kits import NODE_MODULES
 from tests.clients.pins import npm
-from tests.clients.rig import REAL, REDIRECTED, Stage, stage
+from tests.clients.private_server import REAL, REDIRECTED, PrivateServer, private_server
 from tests.clients.verdicts import JSONWEBTOKEN
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
@@ -52,7 +52,7 @@ SDKS = [pytest.param(program, marks=IS[program]) for program in NAMES]
 
 
 def case(program: str, by: str = "", value: str = "", resource: str = VAULT) -> dict[str, Any]:
-    """Return a case as the program wants it: which identity, by what."""
+    """Return a case of a program: its identity, by a kind of id."""
     identity = {NAMES[program][by]: value} if by else {}
     return {"kind": "managed", "identity": identity, "resource": resource}
 
@@ -60,13 +60,13 @@ def case(program: str, by: str = "", value: str = "", resource: str = VAULT) -> 
 @pytest.mark.parametrize(
     "package", [pytest.param(PACKAGES[program], marks=mark) for program, mark in IS.items()]
 )
-def test_the_version_is_the_one_that_was_asked_for(package: str) -> None:
-    found = json.loads((NODE_MODULES / package / "package.json").read_text())
-    assert found["version"] == npm(package)
+def test_installed_version_is_the_pinned_one(package: str) -> None:
+    manifest = json.loads((NODE_MODULES / package / "package.json").read_text())
+    assert manifest["version"] == npm(package)
 
 
 @pytest.mark.parametrize("program", SDKS)
-def test_it_gets_a_token_for_each_identity(served: Stage, program: str) -> None:
+def test_each_identity_gets_a_token(served: PrivateServer, program: str) -> None:
     served.put("web-1", BOTH)
     wanted = [
         ("", "", SYSTEM_IDS),
@@ -77,20 +77,20 @@ def test_it_gets_a_token_for_each_identity(served: Stage, program: str) -> None:
     ]
     ran = served.node(program, [case(program, by, value) for by, value, _ in wanted])
     for result, (_, _, whose) in zip(ran.results, wanted, strict=True):
-        is_for(result, whose, VAULT)
+        check_token(result, whose, VAULT)
     assert ran.moved == {"requests token 200": len(wanted)}
 
 
 @pytest.mark.parametrize("program", SDKS)
-def test_the_only_user_assigned_identity_needs_no_name(served: Stage, program: str) -> None:
+def test_only_user_assigned_identity_needs_no_name(served: PrivateServer, program: str) -> None:
     served.put("web-1", ONLY_APP)
     ran = served.node(program, [case(program)])
-    is_for(ran.results[0], APP_IDS)
+    check_token(ran.results[0], APP_IDS)
     assert ran.moved == {"requests token 200": 1}
 
 
 @pytest.mark.parametrize("program", SDKS)
-def test_it_keeps_a_token_and_does_not_ask_again(served: Stage, program: str) -> None:
+def test_token_is_cached_by_the_client(served: PrivateServer, program: str) -> None:
     served.put("web-1", BOTH)
     ran = served.node(program, [case(program), case(program)])
     assert ran.results[0]["token"] == ran.results[1]["token"]
@@ -99,58 +99,64 @@ def test_it_keeps_a_token_and_does_not_ask_again(served: Stage, program: str) ->
 
 @pytest.mark.parametrize("program", SDKS)
 @pytest.mark.parametrize(
-    "vm, asked, said",
+    "vm, identities, message",
     [
-        (BOTH, [("client", NOBODY), ("object", NOBODY), ("resource", f"{APP}2")], NOT_FOUND),
+        (
+            BOTH,
+            [("client", UNKNOWN_ID), ("object", UNKNOWN_ID), ("resource", f"{APP}2")],
+            NOT_FOUND,
+        ),
         (NONE, [(), ("client", APP_IDS.client)], NOT_FOUND),
         (TWO, [()], AMBIGUOUS),
     ],
     ids=["unknown", "none", "ambiguous"],
 )
-def test_it_hands_on_the_refusal(
-    served: Stage, program: str, vm: dict[str, Any], asked: list[tuple[str, ...]], said: str
+def test_refusal_is_passed_on(
+    served: PrivateServer,
+    program: str,
+    vm: dict[str, Any],
+    identities: list[tuple[str, ...]],
+    message: str,
 ) -> None:
     served.put("web-1", vm)
-    ran = served.node(program, [case(program, *by) for by in asked])
+    ran = served.node(program, [case(program, *by) for by in identities])
     for result in ran.results:
         if program == AZURE:
             assert result["error"] == "CredentialUnavailableError"
         else:
             assert (result["error"], result["code"]) == ("ServerError", "invalid_request")
-        assert f"Description: {said} - " in result["message"]
+        assert f"Description: {message} - " in result["message"]
     assert ran.moved == {
-        "requests token 400": len(asked),
-        f"refusals {REASONS[said]}": len(asked),
+        "requests token 400": len(identities),
+        f"refusals {REASONS[message]}": len(identities),
     }
 
 
 @IS[AZURE]
-def test_the_default_chain_finds_imds_and_takes_its_token(served: Stage) -> None:
+def test_default_chain_finds_imds_and_its_token(served: PrivateServer) -> None:
     served.put("web-1", BOTH)
     ran = served.node(AZURE, [{**case(AZURE), "kind": "default"}])
-    is_for(ran.results[0], SYSTEM_IDS, VAULT)
+    check_token(ran.results[0], SYSTEM_IDS, VAULT)
     if served.at == REAL:
-        # It looks by a request without the header and without a query.
+        # It probes by a request without the header and without a query.
         assert ran.moved.pop("refusals header_missing") == ran.moved.pop("requests token 400") == 1
     assert ran.moved == {"requests token 200": 1}
 
 
 @IS[AZURE]
-def test_the_default_chain_passes_on_a_vm_without_identity(served: Stage) -> None:
+def test_default_chain_skips_a_vm_without_identity(served: PrivateServer) -> None:
     served.put("web-1", NONE)
     ran = served.node(AZURE, [{**case(AZURE), "kind": "default"}])
     (result,) = ran.results
     assert result["error"] == "AggregateAuthenticationError"
     assert f"Description: {NOT_FOUND} - " in result["message"]
-    # The next one in the chain had its turn.
+    # The next credential of the chain was tried.
     assert "Azure CLI could not be found" in result["message"]
     assert ran.moved["refusals identity_not_found"] == 1
 
 
 @pytest.mark.parametrize("program", SDKS)
-def test_a_resource_that_entra_does_not_know_is_refused_in_its_words(
-    served: Stage, program: str
-) -> None:
+def test_unknown_resource_gets_the_error_of_entra(served: PrivateServer, program: str) -> None:
     served.put("web-1", BOTH)
     ran = served.node(program, [case(program, resource="nonsense")])
     message = ran.results[0]["message"]
@@ -160,11 +166,11 @@ def test_a_resource_that_entra_does_not_know_is_refused_in_its_words(
 
 
 @pytest.mark.parametrize("program", SDKS)
-def test_who_asks_too_often_is_told_so(limited: Stage, program: str) -> None:
+def test_throttled_client_gets_the_refusal(limited: PrivateServer, program: str) -> None:
     cases = [case(program, resource=f"{VAULT}/{number}") for number in range(12)]
     ran = limited.node(program, cases)
     refused = [result for result in ran.results if "error" in result]
-    is_for(ran.results[0], SYSTEM_IDS, f"{VAULT}/0")
+    check_token(ran.results[0], SYSTEM_IDS, f"{VAULT}/0")
     assert refused
     for result in refused:
         assert f"Description: {THROTTLED} - " in result["message"]
@@ -177,8 +183,8 @@ def test_who_asks_too_often_is_told_so(limited: Stage, program: str) -> None:
 
 
 @IS[MSAL]
-def test_a_client_hands_on_a_bad_token_too(served: Stage) -> None:
-    # msal-node does not look inside: what is wrong is for the verifier to find.
+def test_forged_token_is_passed_on(served: PrivateServer) -> None:
+    # msal-node does not parse a token: its verifier finds the error.
     served.put("web-1", a_vm(system=True, source="forge:expired"))
     ran = served.node(MSAL, [case(MSAL)])
     claims = jwt.decode(ran.results[0]["token"], options={"verify_signature": False})
@@ -187,16 +193,14 @@ def test_a_client_hands_on_a_bad_token_too(served: Stage) -> None:
 
 
 @IS[VERIFIER]
-def test_a_verifier_believes_the_good_token_and_finds_what_is_wrong_with_each_bad_one(
-    tmp_path: Path,
-) -> None:
+def test_jsonwebtoken_accepts_good_and_refuses_forged_tokens(tmp_path: Path) -> None:
     sources = ["local", *JSONWEBTOKEN]
     listeners = [f"127.0.0.1:{9001 + number}" for number in range(len(sources))]
     fleet = {
         f"vm-{number}": {**a_vm(system=True, source=source), "reach": {"listen": [listener]}}
         for number, (source, listener) in enumerate(zip(sources, listeners, strict=True))
     }
-    with stage({"vms": fleet}, at=REDIRECTED, cwd=tmp_path) as served:
+    with private_server({"vms": fleet}, at=REDIRECTED, cwd=tmp_path) as served:
         where = f"{served.ready['public']}/{TENANT}/.well-known/openid-configuration"
         cases = [
             {"imds": f"http://{listener}", "discovery": where, "resource": VAULT}
@@ -206,7 +210,7 @@ def test_a_verifier_believes_the_good_token_and_finds_what_is_wrong_with_each_ba
     good, *bad = ran.results
     assert good["claims"]["oid"] == SYSTEM_IDS.principal
     blanks = {"audience": VAULT, "issuer": f"https://sts.windows.net/{TENANT}/"}
-    found = [(result["error"], result.get("message", "")) for result in bad]
+    errors = [(result["error"], result.get("message", "")) for result in bad]
     expected = [(name, words.format(**blanks)) for name, words in JSONWEBTOKEN.values()]
-    assert found == expected
+    assert errors == expected
     assert ran.moved == {"requests token 200": len(sources)}

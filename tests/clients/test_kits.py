@@ -1,4 +1,4 @@
-"""A kit is made once, made anew when it has to be, and says why when it cannot be."""
+"""Kits: made once, made anew after changes, with the reason of a failure."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from tests.clients import kits
 from tests.clients.kits import Kit
 
 
-class Maker:
-    """Counts how often it fetched and built, by a tool that can fail."""
+class FakeSteps:
+    """Counts the steps of a kit, whose tool can fail."""
 
     def __init__(self) -> None:
         self.fetched = self.built = 0
@@ -33,72 +33,72 @@ class Maker:
 
 
 @pytest.fixture
-def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSteps:
     monkeypatch.setattr(kits, "MADE", tmp_path / "made")
     monkeypatch.setattr(kits, "ROOT", tmp_path)
     (tmp_path / "manifest").write_text("1")
-    return Maker()
+    return FakeSteps()
 
 
-def a_kit(maker: Maker, *tools: str, is_quick: bool = False) -> Kit:
-    return Kit("Thing", tools, ("manifest",), maker.fetch, maker.build, is_quick=is_quick)
+def a_kit(steps: FakeSteps, *tools: str, is_quick: bool = False) -> Kit:
+    return Kit("Thing", tools, ("manifest",), steps.fetch, steps.build, is_quick=is_quick)
 
 
-def test_it_is_made_once_and_again_when_its_manifest_changes(tmp_path: Path, maker: Maker) -> None:
-    kit = a_kit(maker)
-    assert kit.why_not() == "not made as it is now: type make clients"
-    assert a_kit(maker, is_quick=True).why_not().endswith("type make test")
+def test_kit_is_made_again_when_its_manifest_changes(tmp_path: Path, steps: FakeSteps) -> None:
+    kit = a_kit(steps)
+    assert kit.why_not() == "missing or outdated: type make clients"
+    assert a_kit(steps, is_quick=True).why_not().endswith("type make quick-clients")
     kits.make([kit])
     kits.make([kit])
-    assert (kit.why_not(), maker.fetched, maker.built) == ("", 1, 1)
+    assert (kit.why_not(), steps.fetched, steps.built) == ("", 1, 1)
     (tmp_path / "manifest").write_text("2")
-    assert kit.why_not() == "not made as it is now: type make clients"
+    assert kit.why_not() == "missing or outdated: type make clients"
     kits.make([kit])
-    assert (kit.why_not(), maker.fetched, maker.built) == ("", 2, 2)
+    assert (kit.why_not(), steps.fetched, steps.built) == ("", 2, 2)
 
 
-def test_without_its_tools_it_is_not_tried(maker: Maker) -> None:
-    kit = a_kit(maker, "sh", "no-such-tool", "nor-this")
+def test_kit_without_its_tools_is_not_made(steps: FakeSteps) -> None:
+    kit = a_kit(steps, "sh", "no-such-tool", "nor-this")
     kits.make([kit])
     assert kit.why_not() == "no-such-tool and nor-this not installed"
-    assert maker.fetched == 0
+    assert steps.fetched == 0
 
 
-def test_what_cannot_be_fetched_says_why_and_is_tried_again(
-    maker: Maker, capsys: pytest.CaptureFixture[str]
+def test_failed_fetch_is_reported_and_repeated(
+    steps: FakeSteps, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    maker.no_index = "WARNING: an error may follow\nERROR: No matching distribution\nmore"
-    kit = a_kit(maker)
+    steps.no_index = "WARNING: an error may follow\nERROR: No matching distribution\nmore"
+    kit = a_kit(steps)
     kits.make([kit])
     reason = f"{Path(sys.executable).name}: ERROR: No matching distribution"
-    assert (kit.why_not(), maker.built) == (reason, 0)
+    assert (kit.why_not(), steps.built) == (reason, 0)
     assert f"Thing: {reason}: its tests are skipped" in capsys.readouterr().err
-    maker.no_index = ""
+    steps.no_index = ""
     kits.make([kit])
-    assert (kit.why_not(), maker.built) == ("", 1)
+    assert (kit.why_not(), steps.built) == ("", 1)
 
 
-def test_what_cannot_be_built_is_no_excuse_and_is_tried_again(
-    tmp_path: Path, maker: Maker, capsys: pytest.CaptureFixture[str]
+def test_failed_build_fails_its_tests_and_is_repeated(
+    tmp_path: Path, steps: FakeSteps, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kit = a_kit(maker)
+    kit = a_kit(steps)
     kits.make([kit])
     (tmp_path / "manifest").write_text("2")
-    maker.no_build = "main.go:3: undefined: x"
+    steps.no_build = "main.go:3: undefined: x"
     kits.make([kit])
-    # Its tests are run, and fail: there is nothing any more that they could run.
+    # Its tests are run, and fail: the earlier build is removed.
     assert (kit.why_not(), kit.place.exists()) == ("", False)
     assert "Thing cannot be built:\nmain.go:3: undefined: x" in capsys.readouterr().err
-    maker.no_build = ""
+    steps.no_build = ""
     kits.make([kit])
-    assert maker.built == 2
+    assert steps.built == 2
 
 
-def test_a_tool_that_does_not_end_is_ended(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tool_without_an_end_is_stopped(steps: FakeSteps, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, timeout: float, **__: object) -> None:
         raise subprocess.TimeoutExpired("it", timeout)
 
     monkeypatch.setattr(subprocess, "run", never)
-    kit = a_kit(maker)
+    kit = a_kit(steps)
     kits.make([kit])
-    assert kit.why_not().endswith(": it was not done after 900 s")
+    assert kit.why_not().endswith(": did not end within 900 s")

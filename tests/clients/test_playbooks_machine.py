@@ -1,8 +1,8 @@
-"""cloud-init reads the document early in the boot, on each bad day as its own source says.
+"""cloud-init reads the document early in the boot, during each playbook.
 
-The one of Debian 12 asks eleven times, a second apart, after 404, 410, 429, 500 and time-outs;
-after anything else it gives up, but for a 400, which means an older api-version. It asks with
-`extended=true`, so that it gets all or an error.
+The one of Debian 12 tries eleven times, a second apart, after 404, 410, 429, 500 and time-outs;
+after other errors it gives up, but for a 400, which makes it try an older api-version. It requests
+`extended=true`, so that it gets the whole document or an error.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ import pytest
 
 from openimds.protocol.faults.input import read_fault
 from openimds.protocol.faults.matching import is_hit
-from tests.clients.bad_days import Day, Moved, day, standing_still
-from tests.clients.rig import Stage
+from tests.clients.playbook_server import Moved, PlaybookServer, playbook_server, stopped_clock
+from tests.clients.private_server import PrivateServer
 
 pytestmark = [
     pytest.mark.system,
@@ -26,23 +26,23 @@ GOOD: Moved = {"requests instance 200": 1}
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with standing_still(tmp_path_factory.mktemp("machine")) as one:
-        yield one
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
+    with stopped_clock(tmp_path_factory.mktemp("machine")) as server:
+        yield server
 
 
 @pytest.fixture
-def bad(served: Stage) -> Iterator[Day]:
-    with day(served) as one:
-        yield one
+def server(served: PrivateServer) -> Iterator[PlaybookServer]:
+    with playbook_server(served) as playing:
+        yield playing
 
 
-def found(waits: int) -> dict[str, object]:
+def document(waits: int) -> dict[str, object]:
     return {"name": "web-1", "extended": True, "waits": [1] * waits}
 
 
 def refused(status: int, reason: str, number: int, effect: str = "status") -> Moved:
-    """Return how the counters move when a fault says a status so often."""
+    """Return the changes of the counters for a number of refusals by a fault."""
     return {
         f"requests instance {status}": number,
         f"refusals {reason}": number,
@@ -50,57 +50,57 @@ def refused(status: int, reason: str, number: int, effect: str = "status") -> Mo
     }
 
 
-def test_an_update_of_the_service_takes_longer_than_cloud_init_waits(bad: Day) -> None:
-    """Azure says 70 seconds; this one has given up after ten."""
-    bad.play("service-update")
-    assert bad.ask(CLIENT) == ({"waits": [1] * (TRIES - 1)}, refused(410, "updating", TRIES))
+def test_cloud_init_gives_up_during_a_service_update(server: PlaybookServer) -> None:
+    # Azure documents 70 seconds; cloud-init gives up after ten.
+    server.play("service-update")
+    assert server.run(CLIENT) == ({"waits": [1] * (TRIES - 1)}, refused(410, "updating", TRIES))
 
 
-def test_a_short_update_is_waited_for(bad: Day) -> None:
-    bad.play("service-update", "for_s=4")
-    assert bad.ask(CLIENT) == (found(4), {**refused(410, "updating", 4), **GOOD})
+def test_cloud_init_waits_for_a_short_update(server: PlaybookServer) -> None:
+    server.play("service-update", "for_s=4")
+    assert server.run(CLIENT) == (document(4), {**refused(410, "updating", 4), **GOOD})
 
 
-def test_a_race_at_the_boot_is_won(bad: Day) -> None:
-    bad.play("boot-race")
-    assert bad.ask(CLIENT) == (found(3), {**refused(404, "not_found", 3), **GOOD})
+def test_cloud_init_survives_a_boot_race(server: PlaybookServer) -> None:
+    server.play("boot-race")
+    assert server.run(CLIENT) == (document(3), {**refused(404, "not_found", 3), **GOOD})
 
 
-def test_ten_seconds_of_throttling_are_just_borne(bad: Day) -> None:
-    bad.play("throttled")
-    assert bad.ask(CLIENT) == (found(10), {**refused(429, "throttled", 10), **GOOD})
+def test_cloud_init_survives_ten_seconds_of_throttling(server: PlaybookServer) -> None:
+    server.play("throttled")
+    assert server.run(CLIENT) == (document(10), {**refused(429, "throttled", 10), **GOOD})
 
 
-def test_eleven_are_not(bad: Day) -> None:
-    bad.play("throttled", "for_s=11")
-    assert bad.ask(CLIENT) == ({"waits": [1] * 10}, refused(429, "throttled", TRIES))
+def test_cloud_init_gives_up_after_eleven_throttled_tries(server: PlaybookServer) -> None:
+    server.play("throttled", "for_s=11")
+    assert server.run(CLIENT) == ({"waits": [1] * 10}, refused(429, "throttled", TRIES))
 
 
 @pytest.mark.parametrize("seed", ["a", "b", "c"])
-def test_a_noisy_neighbour_costs_as_many_seconds_as_the_seed_wants(bad: Day, seed: str) -> None:
-    bad.play("noisy-neighbour", f"seed={seed}", "delay_s=0.01")
+def test_noisy_neighbour_delays_cloud_init_by_the_seed(server: PlaybookServer, seed: str) -> None:
+    server.play("noisy-neighbour", f"seed={seed}", "delay_s=0.01")
     plan, _ = read_fault({"playbook": "noisy-neighbour", "seed": seed})
     before = next(n for n in range(TRIES) if not is_hit(plan, "web-1", n + 1))
     counted = refused(429, "throttled", before) if before else {}
-    assert bad.ask(CLIENT) == (found(before), {**counted, "faults_played delay": 1, **GOOD})
+    assert server.run(CLIENT) == (document(before), {**counted, "faults_played delay": 1, **GOOD})
 
 
-def test_a_restart_is_not_waited_for_while_connections_are_refused(bad: Day) -> None:
-    bad.play("restart")
-    # What is refused is no time-out, and not tried again.
-    assert bad.ask(CLIENT) == ({"waits": []}, {})
+def test_refused_connection_makes_cloud_init_give_up(server: PlaybookServer) -> None:
+    server.play("restart")
+    # A refused connection is no time-out, and not tried again.
+    assert server.run(CLIENT) == ({"waits": []}, {})
 
 
-def test_the_errors_of_a_restart_are_waited_for(bad: Day) -> None:
-    bad.play("restart")
-    (result,), moved = bad.ask_all({"client": CLIENT, "after_s": 3})
-    assert result == found(7)
+def test_cloud_init_waits_for_the_errors_of_a_restart(server: PlaybookServer) -> None:
+    server.play("restart")
+    (result,), moved = server.run_all({"client": CLIENT, "after_s": 3})
+    assert result == document(7)
     assert moved == {**refused(500, "restarting", 7, "proxy-500"), **GOOD}
 
 
-def test_an_old_region_is_asked_for_an_older_version(bad: Day) -> None:
-    bad.play("old-region")
-    result, moved = bad.ask(CLIENT)
+def test_old_region_makes_cloud_init_use_an_older_version(server: PlaybookServer) -> None:
+    server.play("old-region")
+    result, moved = server.run(CLIENT)
     assert result == {"name": "web-1", "extended": False, "waits": []}
     assert moved == {
         "requests instance 400": 1,
@@ -110,13 +110,13 @@ def test_an_old_region_is_asked_for_an_older_version(bad: Day) -> None:
     }
 
 
-def test_of_a_partial_document_it_wants_all_or_nothing(bad: Day) -> None:
-    bad.play("partial-document")
-    result, moved = bad.ask(CLIENT)
+def test_partial_document_makes_cloud_init_give_up(server: PlaybookServer) -> None:
+    server.play("partial-document")
+    result, moved = server.run(CLIENT)
     assert result == {"waits": [1] * 10}
     assert moved == refused(500, "server_error", TRIES, "missing-fields")
 
 
-def test_new_certificates_are_nothing_to_it(bad: Day) -> None:
-    bad.play("ca-rotation")
-    assert bad.ask(CLIENT) == (found(0), GOOD)
+def test_new_certificates_do_not_concern_cloud_init(server: PlaybookServer) -> None:
+    server.play("ca-rotation")
+    assert server.run(CLIENT) == (document(0), GOOD)

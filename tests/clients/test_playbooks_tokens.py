@@ -1,9 +1,9 @@
-"""azure-identity and msal live through each playbook, or do not, as their own source says.
+"""azure-identity and msal during each playbook, with the retries of their own source.
 
-azure-identity asks up to six times: at once, then after 1.6, 3.2, 6.4 and 12.8 seconds; after a
-410 after 5, 10, 20 and 40, so that it outlasts the 70 seconds which Azure promises. It retries 404,
-410, 429 and 5xx, and three times a connection that is refused; a 400 is final. msal for Python asks
-once.
+azure-identity tries up to six times: at once, then after 1.6, 3.2, 6.4 and 12.8 seconds; after a
+410 after 5, 10, 20 and 40, so that it outlasts the 70 seconds that Azure promises. It retries 404,
+410, 429 and 5xx, and three times a connection that is refused; a 400 is final. msal for Python
+tries once.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ import pytest
 
 from openimds.protocol.faults.input import read_fault
 from openimds.protocol.faults.matching import is_hit
-from tests.clients.bad_days import Day, day, standing_still
 from tests.clients.fleet import NOT_FOUND, THROTTLED
-from tests.clients.rig import Stage
+from tests.clients.playbook_server import PlaybookServer, playbook_server, stopped_clock
+from tests.clients.private_server import PrivateServer
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
@@ -26,19 +26,19 @@ WELL = {"token": True, "waits": []}
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with standing_still(tmp_path_factory.mktemp("tokens")) as one:
-        yield one
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
+    with stopped_clock(tmp_path_factory.mktemp("tokens")) as server:
+        yield server
 
 
 @pytest.fixture
-def bad(served: Stage) -> Iterator[Day]:
-    with day(served) as one:
-        yield one
+def server(served: PrivateServer) -> Iterator[PlaybookServer]:
+    with playbook_server(served) as playing:
+        yield playing
 
 
 def refused(status: int, reason: str, number: int) -> dict[str, int]:
-    """Return how the counters move when a status of a fault is said so often."""
+    """Return the changes of the counters for a number of refusals by a fault."""
     return {
         f"requests token {status}": number,
         f"refusals {reason}": number,
@@ -50,27 +50,27 @@ GOOD = {"requests token 200": 1}
 
 
 @AZURE
-def test_azure_identity_outlasts_an_update_of_the_service(bad: Day) -> None:
-    bad.play("service-update")
-    result, moved = bad.ask("azure-identity")
+def test_azure_identity_outlasts_a_service_update(server: PlaybookServer) -> None:
+    server.play("service-update")
+    result, moved = server.run("azure-identity")
     assert result == {"token": True, "waits": [5, 10, 20, 40]}
     assert moved == {**refused(410, "updating", 5), **GOOD}
 
 
 @AZURE
-def test_azure_identity_gives_up_when_an_update_takes_longer_than_azure_promises(bad: Day) -> None:
-    bad.play("service-update", "for_s=76")
-    result, moved = bad.ask("azure-identity")
+def test_azure_identity_gives_up_during_a_longer_update(server: PlaybookServer) -> None:
+    server.play("service-update", "for_s=76")
+    result, moved = server.run("azure-identity")
     assert result.pop("waits") == [5, 10, 20, 40]
     assert result["error"] == UNAVAILABLE
     assert moved == refused(410, "updating", 6)
 
 
 @AZURE
-def test_azure_identity_takes_an_identity_that_is_not_there_yet_for_none(bad: Day) -> None:
-    bad.play("boot-race")
+def test_azure_identity_does_not_retry_a_missing_identity(server: PlaybookServer) -> None:
+    server.play("boot-race")
     for _ in range(3):
-        result, moved = bad.ask("azure-identity")
+        result, moved = server.run("azure-identity")
         assert (result["error"], result["waits"]) == (UNAVAILABLE, [])
         assert NOT_FOUND in result["message"]
         assert moved == {
@@ -78,21 +78,21 @@ def test_azure_identity_takes_an_identity_that_is_not_there_yet_for_none(bad: Da
             "refusals identity_not_found": 1,
             "faults_played no-identity": 1,
         }
-    assert bad.ask("azure-identity") == (WELL, GOOD)
+    assert server.run("azure-identity") == (WELL, GOOD)
 
 
 @AZURE
-def test_azure_identity_waits_until_it_is_not_throttled_any_more(bad: Day) -> None:
-    bad.play("throttled")
-    result, moved = bad.ask("azure-identity")
+def test_throttled_azure_identity_waits(server: PlaybookServer) -> None:
+    server.play("throttled")
+    result, moved = server.run("azure-identity")
     assert result == {"token": True, "waits": [1.6, 3.2, 6.4]}
     assert moved == {**refused(429, "throttled", 4), **GOOD}
 
 
 @AZURE
-def test_azure_identity_gives_up_when_it_is_throttled_for_half_a_minute(bad: Day) -> None:
-    bad.play("throttled", "for_s=30")
-    result, moved = bad.ask("azure-identity")
+def test_azure_identity_gives_up_after_30_throttled_seconds(server: PlaybookServer) -> None:
+    server.play("throttled", "for_s=30")
+    result, moved = server.run("azure-identity")
     assert result.pop("waits") == [1.6, 3.2, 6.4, 12.8]
     assert result["error"] == UNAVAILABLE
     assert THROTTLED in result["message"]
@@ -100,10 +100,10 @@ def test_azure_identity_gives_up_when_it_is_throttled_for_half_a_minute(bad: Day
 
 
 @AZURE
-def test_azure_identity_outlasts_a_restart(bad: Day) -> None:
-    bad.play("restart")
-    result, moved = bad.ask("azure-identity")
-    # Refused at 0, 0 and 1.6 seconds; what stands before IMDS answers at 4.8, IMDS at 11.2.
+def test_azure_identity_outlasts_a_restart(server: PlaybookServer) -> None:
+    server.play("restart")
+    result, moved = server.run("azure-identity")
+    # Refused at 0, 0 and 1.6 seconds; the proxy answers at 4.8, IMDS at 11.2.
     assert result == {"token": True, "waits": [1.6, 3.2, 6.4]}
     assert moved == {
         "requests token 500": 1,
@@ -114,28 +114,28 @@ def test_azure_identity_outlasts_a_restart(bad: Day) -> None:
 
 
 @AZURE
-def test_azure_identity_gives_up_when_nobody_listens_for_five_seconds(bad: Day) -> None:
-    bad.play("restart", "refused_s=5")
-    result, moved = bad.ask("azure-identity")
+def test_azure_identity_gives_up_after_5_refused_seconds(server: PlaybookServer) -> None:
+    server.play("restart", "refused_s=5")
+    result, moved = server.run("azure-identity")
     assert (result["error"], result["waits"]) == (UNAVAILABLE, [1.6, 3.2])
     assert "no response from the IMDS endpoint" in result["message"]
     assert moved == {}
 
 
-def first_well(seed: str) -> int:
-    """Return which request of the VM is the first that a noisy neighbour leaves alone."""
+def first_spared(seed: str) -> int:
+    """Return the number of the VM's first request without a fault."""
     plan, _ = read_fault({"playbook": "noisy-neighbour", "seed": seed})
     return next(n for n in range(1, 100) if not is_hit(plan, "web-1", n))
 
 
 @AZURE
 @pytest.mark.parametrize("seed", ["a", "b", "c", "d"])
-def test_azure_identity_bears_a_noisy_neighbour_as_often_as_the_seed_wants(
-    bad: Day, seed: str
+def test_noisy_neighbour_delays_azure_identity_by_the_seed(
+    server: PlaybookServer, seed: str
 ) -> None:
-    bad.play("noisy-neighbour", f"seed={seed}", "delay_s=0.01")
-    result, moved = bad.ask("azure-identity")
-    before = first_well(seed) - 1
+    server.play("noisy-neighbour", f"seed={seed}", "delay_s=0.01")
+    result, moved = server.run("azure-identity")
+    before = first_spared(seed) - 1
     assert result == {"token": True, "waits": [1.6, 3.2, 6.4, 12.8][: max(0, before - 1)]}
     assert moved == {
         **(refused(429, "throttled", before) if before else {}),
@@ -148,21 +148,21 @@ def test_azure_identity_bears_a_noisy_neighbour_as_often_as_the_seed_wants(
 @MSAL
 @pytest.mark.parametrize("client", ["azure-identity", "msal"])
 @pytest.mark.parametrize("playbook", ["old-region", "ca-rotation", "partial-document"])
-def test_tokens_do_not_suffer_from_what_is_wrong_elsewhere(
-    bad: Day, client: str, playbook: str
+def test_tokens_are_spared_by_playbooks_of_documents(
+    server: PlaybookServer, client: str, playbook: str
 ) -> None:
-    bad.play(playbook)
-    result, moved = bad.ask(client)
+    server.play(playbook)
+    result, moved = server.run(client)
     assert result == WELL
-    moved.pop("faults_played unknown-version", None)  # It knows the version that was asked for.
+    moved.pop("faults_played unknown-version", None)  # The api-version of tokens is known to it.
     assert moved == GOOD
 
 
 @MSAL
-def test_msal_hands_on_an_update_and_asks_again_when_it_is_asked(bad: Day) -> None:
-    bad.play("service-update")
+def test_msal_passes_on_an_update_and_tries_again_later(server: PlaybookServer) -> None:
+    server.play("service-update")
     gone = {"error": "Gone", "waits": []}
-    results, moved = bad.ask_all(
+    results, moved = server.run_all(
         {"client": "msal"}, {"client": "msal", "again": True}, {"client": "msal", "after_s": 70}
     )
     assert results == [gone, gone, WELL]
@@ -170,11 +170,11 @@ def test_msal_hands_on_an_update_and_asks_again_when_it_is_asked(bad: Day) -> No
 
 
 @MSAL
-def test_msal_hands_on_that_the_identity_is_not_there_yet(bad: Day) -> None:
-    bad.play("boot-race", "first=1")
-    results, moved = bad.ask_all({"client": "msal"}, {"client": "msal", "again": True})
-    said = {"error": "invalid_request", "error_description": NOT_FOUND, "waits": []}
-    assert results == [said, WELL]
+def test_msal_passes_on_a_missing_identity(server: PlaybookServer) -> None:
+    server.play("boot-race", "first=1")
+    results, moved = server.run_all({"client": "msal"}, {"client": "msal", "again": True})
+    refusal = {"error": "invalid_request", "error_description": NOT_FOUND, "waits": []}
+    assert results == [refusal, WELL]
     assert moved == {
         "requests token 400": 1,
         "refusals identity_not_found": 1,
@@ -184,24 +184,24 @@ def test_msal_hands_on_that_the_identity_is_not_there_yet(bad: Day) -> None:
 
 
 @MSAL
-def test_msal_does_not_ask_again_soon_after_it_was_throttled(bad: Day) -> None:
-    bad.play("throttled")
-    results, moved = bad.ask_all(
+def test_throttled_msal_repeats_its_error_for_five_seconds(server: PlaybookServer) -> None:
+    server.play("throttled")
+    results, moved = server.run_all(
         {"client": "msal"},
         {"client": "msal", "again": True},
         {"client": "msal", "after_s": 10},
     )
-    said = {"error": "invalid_request", "error_description": THROTTLED, "waits": []}
-    # The second answer is that of the first: the client keeps it for five seconds of its own.
-    assert results == [said, said, WELL]
+    refusal = {"error": "invalid_request", "error_description": THROTTLED, "waits": []}
+    # The second result is the first one, cached by the client for five seconds.
+    assert results == [refusal, refusal, WELL]
     assert moved == {**refused(429, "throttled", 1), **GOOD}
 
 
 @MSAL
-def test_msal_falls_over_a_restart_and_gets_up_when_it_is_asked_again(bad: Day) -> None:
-    bad.play("restart")
-    ask: dict[str, Any] = {"client": "msal"}
-    results, moved = bad.ask_all(ask, {**ask, "after_s": 3}, {**ask, "after_s": 7})
+def test_msal_fails_during_a_restart_and_works_afterwards(server: PlaybookServer) -> None:
+    server.play("restart")
+    case: dict[str, Any] = {"client": "msal"}
+    results, moved = server.run_all(case, {**case, "after_s": 3}, {**case, "after_s": 7})
     assert results == [
         {"error": "ConnectionError", "waits": []},
         {"error": "JSONDecodeError", "waits": []},

@@ -1,6 +1,6 @@
-"""Prometheus discovers machines of Azure with a token of ours: its package of today, and all of it.
+"""Prometheus discovers machines of Azure with our tokens: its package, and the whole program.
 
-Resource Manager is played (`programs/discovery.py`), but the token that it is shown has to verify.
+Resource Manager is a fake (`programs/discovery.py`), but the token that it receives has to verify.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.fleet import APP_IDS, BOTH, NONE, NOT_FOUND, SYSTEM_IDS, TENANT
 from tests.clients.kits import KITS
-from tests.clients.rig import REAL, Stage
+from tests.clients.private_server import REAL, PrivateServer
 
 pytestmark = [
     pytest.mark.system,
@@ -27,7 +27,11 @@ AUDIENCE = {
     PROGRAM: "https://management.azure.com/",
 }
 EACH = pytest.mark.parametrize(
-    "who", [pytest.param(who, marks=pytest.mark.client(who), id=who.split("/")[0]) for who in WHERE]
+    "client",
+    [
+        pytest.param(client, marks=pytest.mark.client(client), id=client.split("/")[0])
+        for client in WHERE
+    ],
 )
 MANAGED = {"authentication_method": "ManagedIdentity"}
 LABELS = {
@@ -41,11 +45,11 @@ LABELS = {
 }
 
 
-def verified(served: Stage, token: str, audience: str) -> dict[str, Any]:
-    """Return the claims of a token, as somebody sees them who verifies it."""
+def verified(served: PrivateServer, token: str, audience: str) -> dict[str, Any]:
+    """Verify a token and return its claims."""
     where = f"{served.ready['public']}/{TENANT}/.well-known/openid-configuration"
-    asked = {"token": token, "discovery": where, "audience": audience}
-    (result,) = served.python("pyjwt_verifier.py", [asked]).results
+    case = {"token": token, "discovery": where, "audience": audience}
+    (result,) = served.python("pyjwt_verifier.py", [case]).results
     claims: dict[str, Any] = result["claims"]
     return claims
 
@@ -56,26 +60,26 @@ def verified(served: Stage, token: str, audience: str) -> dict[str, Any]:
     [({}, SYSTEM_IDS), ({"client_id": APP_IDS.client}, APP_IDS)],
     ids=["system", "user"],
 )
-def test_it_discovers_machines_with_a_token_that_verifies(
-    served: Stage, who: str, more: dict[str, str], whose: Any
+def test_machines_are_discovered_with_a_verified_token(
+    served: PrivateServer, client: str, more: dict[str, str], whose: Any
 ) -> None:
     served.put("web-1", BOTH)
-    ran = served.python("discovery.py", [{**MANAGED, **more}], **WHERE[who])
+    ran = served.python("discovery.py", [{**MANAGED, **more}], **WHERE[client])
     (result,) = ran.results
     (target,) = result["targets"]
     assert {name: target[name] for name in LABELS} == LABELS
-    # Machines, scale sets, an interface: each was asked for with the same token.
+    # Machines, scale sets and an interface are requested with the same token.
     assert len(result["tokens"]) == 3
     (token,) = set(result["tokens"])
-    claims = verified(served, token, AUDIENCE[who])
+    claims = verified(served, token, AUDIENCE[client])
     assert (claims["appid"], claims["oid"]) == (whose.client, whose.principal)
     assert ran.moved == {"requests token 200": 1}
 
 
 @EACH
-def test_it_logs_why_it_has_no_token(served: Stage, who: str) -> None:
+def test_missing_token_is_logged_with_its_reason(served: PrivateServer, client: str) -> None:
     served.put("web-1", NONE)
-    ran = served.python("discovery.py", [MANAGED], **WHERE[who])
+    ran = served.python("discovery.py", [MANAGED], **WHERE[client])
     (result,) = ran.results
     assert (result["targets"], result["tokens"]) == ([], [])
     assert "Unable to refresh target groups" in result["log"]

@@ -9,7 +9,6 @@ from tests.clients.fleet import (
     APP,
     APP_IDS,
     BOTH,
-    NOBODY,
     NONE,
     NOT_FOUND,
     ONLY_APP,
@@ -18,13 +17,14 @@ from tests.clients.fleet import (
     TENANT,
     THROTTLED,
     TWO,
+    UNKNOWN_ID,
     UNKNOWN_RESOURCE,
     VAULT,
     Ids,
     a_vm,
-    is_for,
+    check_token,
 )
-from tests.clients.rig import REAL, Stage
+from tests.clients.private_server import REAL, PrivateServer
 from tests.clients.verdicts import PYJWT
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
@@ -41,35 +41,35 @@ BY_ID = [
 ]
 TOKENS = [
     ("managed", [({}, SYSTEM_IDS), *BY_ID, ({"identity_config": {"resource_id": APP}}, APP_IDS)]),
-    # This one hands on the names of the service, not its own.
+    # The asynchronous credential takes the names of the service, not its own.
     ("aio", [({}, SYSTEM_IDS), *BY_ID, ({"identity_config": {"msi_res_id": APP}}, APP_IDS)]),
     ("imds", [({}, SYSTEM_IDS), *BY_ID]),
     ("default", [({}, SYSTEM_IDS), ({"managed_identity_client_id": APP_IDS.client}, APP_IDS)]),
 ]
 
 
-def probes(stage: Stage, kind: str, number: int) -> dict[str, int]:
-    """Return the counts of the questions whether IMDS is there, which come without the header."""
-    # Where the variable says where IMDS is, azure-identity does not doubt it.
-    is_asked = kind in ("imds", "default") and stage.at == REAL
-    return {"refusals header_missing": number, "requests token 400": number} if is_asked else {}
+def probes(stage: PrivateServer, kind: str, number: int) -> dict[str, int]:
+    """Return the counts of probes of IMDS, which have no header."""
+    # Where the variable names IMDS, azure-identity does not probe.
+    is_probed = kind in ("imds", "default") and stage.at == REAL
+    return {"refusals header_missing": number, "requests token 400": number} if is_probed else {}
 
 
 @IS_AZURE
 @pytest.mark.parametrize("kind, wanted", TOKENS, ids=[kind for kind, _ in TOKENS])
 def test_azure_identity_gets_a_token_for_each_identity(
-    served: Stage, kind: str, wanted: list[tuple[dict[str, Any], Ids]]
+    served: PrivateServer, kind: str, wanted: list[tuple[dict[str, Any], Ids]]
 ) -> None:
     served.put("web-1", BOTH)
     cases = [{"kind": kind, "identity": by, "resource": VAULT} for by, _ in wanted]
     ran = served.python(AZURE, cases)
     for result, (_, whose) in zip(ran.results, wanted, strict=True):
-        is_for(result, whose, VAULT)
+        check_token(result, whose, VAULT)
     assert ran.moved == {"requests token 200": len(wanted), **probes(served, kind, len(wanted))}
 
 
 REFUSED = [
-    (BOTH, [{"client_id": NOBODY}, {"identity_config": {"object_id": NOBODY}}], NOT_FOUND),
+    (BOTH, [{"client_id": UNKNOWN_ID}, {"identity_config": {"object_id": UNKNOWN_ID}}], NOT_FOUND),
     (NONE, [{}, {"client_id": APP_IDS.client}], NOT_FOUND),
     (TWO, [{}], AMBIGUOUS),
 ]
@@ -77,49 +77,51 @@ KINDS = ("managed", "aio", "imds")
 
 
 @IS_AZURE
-@pytest.mark.parametrize("vm, asked, said", REFUSED, ids=["unknown", "none", "ambiguous"])
-def test_azure_identity_is_unavailable_and_says_why(
-    served: Stage, vm: dict[str, Any], asked: list[dict[str, Any]], said: str
+@pytest.mark.parametrize("vm, identities, message", REFUSED, ids=["unknown", "none", "ambiguous"])
+def test_azure_identity_is_unavailable_with_the_reason(
+    served: PrivateServer, vm: dict[str, Any], identities: list[dict[str, Any]], message: str
 ) -> None:
     served.put("web-1", vm)
-    cases = [{"kind": kind, "identity": by, "resource": VAULT} for kind in KINDS for by in asked]
+    cases = [
+        {"kind": kind, "identity": by, "resource": VAULT} for kind in KINDS for by in identities
+    ]
     ran = served.python(AZURE, cases)
     for result in ran.results:
         assert result["error"] == UNAVAILABLE
-        assert said in result["message"]
-    probed = probes(served, "imds", len(asked))
+        assert message in result["message"]
+    probed = probes(served, "imds", len(identities))
     assert ran.moved == {
         **probed,
         "requests token 400": len(cases) + probed.get("requests token 400", 0),
-        f"refusals {REASONS[said]}": len(cases),
+        f"refusals {REASONS[message]}": len(cases),
     }
 
 
 @IS_AZURE
-def test_the_default_chain_passes_on_a_vm_without_identity(served: Stage) -> None:
+def test_default_chain_skips_a_vm_without_identity(served: PrivateServer) -> None:
     served.put("web-1", NONE)
     ran = served.python(AZURE, [{"kind": "default", "identity": {}, "resource": VAULT}])
     (result,) = ran.results
     assert result["error"] == "ClientAuthenticationError"
     assert f"Token request error: (invalid_request) {NOT_FOUND}" in result["message"]
-    # The next one in the chain had its turn.
+    # The next credential of the chain was tried.
     assert "AzureCliCredential: Azure CLI not found on path" in result["message"]
     assert ran.moved["refusals identity_not_found"] == 1
 
 
 @IS_AZURE
 @IS_MSAL
-def test_the_only_user_assigned_identity_needs_no_name(served: Stage) -> None:
+def test_only_user_assigned_identity_needs_no_name(served: PrivateServer) -> None:
     served.put("web-1", ONLY_APP)
     ran = served.python(AZURE, [{"kind": "managed", "identity": {}, "resource": VAULT}])
-    is_for(ran.results[0], APP_IDS, VAULT)
+    check_token(ran.results[0], APP_IDS, VAULT)
     ran = served.python(MSAL, [{"identity": {}, "resource": VAULT}])
-    is_for(ran.results[0], APP_IDS, VAULT)
+    check_token(ran.results[0], APP_IDS, VAULT)
     assert ran.moved == {"requests token 200": 1}
 
 
 @IS_MSAL
-def test_msal_gets_a_token_for_each_identity_and_keeps_it(served: Stage) -> None:
+def test_msal_gets_and_caches_a_token_for_each_identity(served: PrivateServer) -> None:
     served.put("web-1", BOTH)
     wanted = [
         ({}, SYSTEM_IDS),
@@ -131,36 +133,36 @@ def test_msal_gets_a_token_for_each_identity_and_keeps_it(served: Stage) -> None
     ]
     ran = served.python(MSAL, [{"identity": by, "resource": VAULT} for by, _ in wanted])
     for result, (_, whose) in zip(ran.results, wanted, strict=True):
-        is_for(result, whose, VAULT)
+        check_token(result, whose, VAULT)
         assert (result["source"], result["again"]) == ("identity_provider", "cache")
     assert ran.moved == {"requests token 200": len(wanted)}
 
 
 @IS_MSAL
 @pytest.mark.parametrize(
-    "vm, asked, said",
+    "vm, identities, message",
     [
-        (BOTH, [{"client_id": NOBODY}, {"resource_id": f"{APP}2"}], NOT_FOUND),
+        (BOTH, [{"client_id": UNKNOWN_ID}, {"resource_id": f"{APP}2"}], NOT_FOUND),
         (NONE, [{}, {"object_id": APP_IDS.principal}], NOT_FOUND),
         (TWO, [{}], AMBIGUOUS),
     ],
     ids=["unknown", "none", "ambiguous"],
 )
-def test_msal_hands_on_the_refusal(
-    served: Stage, vm: dict[str, Any], asked: list[dict[str, Any]], said: str
+def test_msal_passes_on_the_refusal(
+    served: PrivateServer, vm: dict[str, Any], identities: list[dict[str, Any]], message: str
 ) -> None:
     served.put("web-1", vm)
-    ran = served.python(MSAL, [{"identity": by, "resource": VAULT} for by in asked])
-    assert ran.results == [{"error": "invalid_request", "message": said}] * len(asked)
+    ran = served.python(MSAL, [{"identity": by, "resource": VAULT} for by in identities])
+    assert ran.results == [{"error": "invalid_request", "message": message}] * len(identities)
     assert ran.moved == {
-        "requests token 400": len(asked),
-        f"refusals {REASONS[said]}": len(asked),
+        "requests token 400": len(identities),
+        f"refusals {REASONS[message]}": len(identities),
     }
 
 
 @IS_AZURE
 @IS_MSAL
-def test_a_resource_that_entra_does_not_know_is_refused_in_its_words(served: Stage) -> None:
+def test_unknown_resource_gets_the_error_of_entra(served: PrivateServer) -> None:
     served.put("web-1", BOTH)
     ran = served.python(MSAL, [{"identity": {}, "resource": "nonsense"}])
     (result,) = ran.results
@@ -175,14 +177,14 @@ def test_a_resource_that_entra_does_not_know_is_refused_in_its_words(served: Sta
 @pytest.mark.parametrize(
     "program", [pytest.param(AZURE, marks=IS_AZURE), pytest.param(MSAL, marks=IS_MSAL)]
 )
-def test_who_asks_too_often_is_told_so(limited: Stage, program: str) -> None:
-    # Another resource each time: these clients do not repeat a question that was just refused.
+def test_throttled_client_gets_the_refusal(limited: PrivateServer, program: str) -> None:
+    # A new resource each time: these clients cache a refusal.
     cases = [
         {"kind": "managed", "identity": {}, "resource": f"{VAULT}/{number}"} for number in range(12)
     ]
     ran = limited.python(program, cases)
     refused = [result for result in ran.results if "error" in result]
-    is_for(ran.results[0], SYSTEM_IDS, f"{VAULT}/0")
+    check_token(ran.results[0], SYSTEM_IDS, f"{VAULT}/0")
     assert refused
     for result in refused:
         assert THROTTLED in result["message"]
@@ -195,16 +197,14 @@ def test_who_asks_too_often_is_told_so(limited: Stage, program: str) -> None:
     }
 
 
-SHOWN = ["local", "forge:expired", "forge:bad-signature"]
+SOURCES = ["local", "forge:expired", "forge:bad-signature"]
 
 
 @IS_AZURE
 @pytest.mark.client("Python PyJWT")
-def test_a_client_hands_on_any_token_and_a_verifier_beside_it_finds_the_bad_ones(
-    served: Stage,
-) -> None:
+def test_forged_token_is_passed_on_and_fails_verification(served: PrivateServer) -> None:
     tokens = []
-    for source in SHOWN:
+    for source in SOURCES:
         served.put("web-1", a_vm(system=True, source=source))
         ran = served.python(AZURE, [{"kind": "managed", "identity": {}, "resource": VAULT}])
         tokens.append(ran.results[0]["token"])
@@ -216,6 +216,6 @@ def test_a_client_hands_on_any_token_and_a_verifier_beside_it_finds_the_bad_ones
     )
     good, *bad = ran.results
     assert good["claims"]["oid"] == SYSTEM_IDS.principal
-    assert [result["error"] for result in bad] == [PYJWT[source] for source in SHOWN[1:]]
-    # Keys are no business of the data plane.
+    assert [result["error"] for result in bad] == [PYJWT[source] for source in SOURCES[1:]]
+    # Keys are not served by the data plane.
     assert ran.moved == {}

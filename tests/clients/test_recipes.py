@@ -1,7 +1,6 @@
-"""The commands of Microsoft's document, taken from it as they stand there, and run.
+"""The commands of Microsoft's document, executed verbatim.
 
-The document is Microsoft's and no part of this repository; `tests/swagger/files.py` says where it
-is looked for.
+The document is Microsoft's and no part of this repository; `tests/swagger/files.py` has its place.
 """
 
 import json
@@ -16,7 +15,7 @@ import pytest
 
 from tests.clients.fleet import DESCRIBED
 from tests.clients.kits import tool
-from tests.clients.rig import REAL, Stage, stage
+from tests.clients.private_server import REAL, PrivateServer, private_server
 from tests.swagger.files import DOCUMENT, NO_DOCUMENT
 
 pytestmark = [
@@ -38,69 +37,68 @@ def needs(*names: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
     folder = tmp_path_factory.mktemp("described")
     fleet = {"vms": {"web-1": DESCRIBED}}
-    with stage(fleet, "--no-rate-limit", at=REAL, cwd=folder) as one:
-        yield one
-        assert one.stop() == (0, "")
+    with private_server(fleet, "--no-rate-limit", at=REAL, cwd=folder) as server:
+        yield server
+        assert server.stop() == (0, "")
 
 
 def at(node: Any, route: list[str]) -> Any:
-    """Return what is said of the VM at a route."""
+    """Return the value of the VM at a route."""
     for name in route:
         node = node[int(name)] if isinstance(node, list) else node[name]
     return node
 
 
-def compare(shown: Any, said: Any) -> int:
-    """Hold every value that is shown against what was said of the VM; return how many there are."""
-    if isinstance(said, dict) and isinstance(shown, dict):
-        return sum(compare(shown[name], said[name]) for name in shown if name in said)
-    if isinstance(said, list):
-        assert len(shown) == len(said)
-        return sum(map(compare, shown, said))
-    if isinstance(said, dict):
-        said = ";".join(f"{name}:{value}" for name, value in said.items())
-    assert shown == said
+def compare(served: Any, configured: Any) -> int:
+    """Compare each served value with the VM's configuration; return their number."""
+    if isinstance(configured, dict) and isinstance(served, dict):
+        names = served.keys() & configured.keys()
+        return sum(compare(served[name], configured[name]) for name in names)
+    if isinstance(configured, list):
+        assert len(served) == len(configured)
+        return sum(map(compare, served, configured))
+    if isinstance(configured, dict):
+        configured = ";".join(f"{name}:{value}" for name, value in configured.items())
+    assert served == configured
     return 1
 
 
 @pytest.mark.client("C curl")
 @needs("curl")
 @pytest.mark.parametrize("line", CURL, ids=range(len(CURL)))
-def test_a_request_is_answered_with_what_is_said_of_the_vm(
-    described: Stage, line: str, record_property: Any
+def test_documented_request_gets_the_configured_values(
+    described: PrivateServer, line: str, record_property: Any
 ) -> None:
-    told = described.run_text(["sh", "-ec", line], [])
+    ran = described.run_text(["sh", "-ec", line], [])
     (url,) = re.findall(r"http://[^\"]+", line)
-    asked = urlsplit(url)
-    said = at(DESCRIBED, asked.path.split("/")[3:])
-    if parse_qs(asked.query).get("format") != ["text"]:
-        assert compare(json.loads(told.text), said) > 1
-    elif isinstance(said, str):
-        assert told.text == said
+    target = urlsplit(url)
+    configured = at(DESCRIBED, target.path.split("/")[3:])
+    if parse_qs(target.query).get("format") != ["text"]:
+        assert compare(json.loads(ran.text), configured) > 1
+    elif isinstance(configured, str):
+        assert ran.text == configured
     else:
-        assert told.text.split() == [f"{name}/" for name in sorted(said)]
-    assert told.moved == {"requests instance 200": 1}
+        assert ran.text.split() == [f"{name}/" for name in sorted(configured)]
+    assert ran.moved == {"requests instance 200": 1}
     record_property("version", version("curl", "--version"))
 
 
 @pytest.mark.client("C openssl")
 @needs("curl", "jq", "openssl")
-def test_the_attested_document_verifies_link_by_link(
-    described: Stage, record_property: Any
+def test_attested_document_verifies_link_by_link(
+    described: PrivateServer, record_property: Any
 ) -> None:
-    ready = described.ready
-    variables = {"OPENIMDS_ADMIN": ready["admin"], "OPENIMDS_TOKEN_FILE": ready["token_file"]}
     ours = '"$0" -m openimds attest ca --root > root.pem'
-    described.run_text(["sh", "-ec", ours, sys.executable], [], **variables)
+    described.run_text(["sh", "-ec", ours, sys.executable], [], **described.variables)
     verify, look = ATTESTED
-    told = described.run_text(["sh", "-ec", verify], [])
-    assert json.loads(told.text)["vmId"] == DESCRIBED["compute"]["vmId"]
-    # The intermediate certificate comes from where the leaf says that it is.
-    assert told.moved == {"requests attested 200": 1}
-    # The root alone is another one: nobody has ours among those of the system.
+    ran = described.run_text(["sh", "-ec", verify], [])
+    assert json.loads(ran.text)["vmId"] == DESCRIBED["compute"]["vmId"]
+    # The intermediate certificate comes from the URL in the leaf.
+    assert ran.moved == {"requests attested 200": 1}
+    # Only the root differs: ours is not among those of the system.
     look, number = _ROOT.subn("root.pem", look)
     assert number == 1
     leaf, issuer, subject, above, verdict = described.run_text(
@@ -115,5 +113,5 @@ def test_the_attested_document_verifies_link_by_link(
 
 def version(*command: str) -> str:
     """Return the version of a command of this machine."""
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return said.split()[1]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return output.split()[1]

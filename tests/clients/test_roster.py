@@ -1,4 +1,4 @@
-"""The rows, the README that is written from them, and the table that `make clients` prints."""
+"""The rows of clients, the README's table, and the table of `make clients`."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ONE, OTHER = CLIENTS[0], CLIENTS[1]
 def ended(
     outcome: str, *clients: Client, when: str = "call", reason: str = "", version: str = ""
 ) -> pytest.TestReport:
-    """Return the report of a step of a test that is about these clients."""
+    """Return the report of a step of a test of these clients."""
     properties = [("client", client.key) for client in clients]
     return pytest.TestReport(
         nodeid="a test",
@@ -33,16 +33,16 @@ def tallied(*reports: pytest.TestReport) -> Tally:
     return tally
 
 
-def test_the_readme_is_what_make_docs_would_write() -> None:
+def test_readme_follows_from_the_rows() -> None:
     assert README.read_text() == readme()
 
 
-def test_every_client_has_one_row_and_a_kit_that_is_known() -> None:
+def test_every_client_has_one_row_and_a_known_kit() -> None:
     assert len(KNOWN) == len(CLIENTS)
-    assert {one.kit for one in CLIENTS} == {"", *KITS}
+    assert {client.kit for client in CLIENTS} == {"", *KITS}
 
 
-def test_a_client_has_passed_when_its_tests_have() -> None:
+def test_client_passes_when_its_tests_do() -> None:
     tally = tallied(
         ended("passed", ONE, when="setup"), ended("passed", ONE), ended("passed", ONE, OTHER)
     )
@@ -52,25 +52,25 @@ def test_a_client_has_passed_when_its_tests_have() -> None:
 
 
 @pytest.mark.parametrize("when", ["setup", "call", "teardown"])
-def test_one_failure_is_a_failure_whenever_it_happens(when: str) -> None:
+def test_one_failure_fails_the_client(when: str) -> None:
     tally = tallied(ended("passed", ONE), ended("failed", ONE, when=when), ended("passed", OTHER))
     assert tally.result(ONE) == (FAILED, "1 of 2 tests")
     assert tally.result(OTHER)[0] == PASSED
 
 
-def test_a_client_whose_tests_are_skipped_was_not_run_for_that_reason() -> None:
+def test_client_with_skipped_tests_is_not_run() -> None:
     tally = tallied(ended("skipped", ONE, when="setup", reason=f"{ONE.key}: go not installed"))
     assert tally.result(ONE) == (NOT_RUN, "go not installed")
     assert tally.result(OTHER) == (NOT_RUN, "no test of it was chosen")
-    assert tally.untested() == [one.key for one in CLIENTS if one is not ONE]
+    assert tally.untested() == [client.key for client in CLIENTS if client is not ONE]
 
 
-def test_what_was_left_out_of_a_client_that_passed_is_said() -> None:
+def test_skipped_tests_of_a_passed_client_are_named() -> None:
     tally = tallied(ended("passed", ONE), ended("skipped", ONE, when="setup", reason="no jq"))
     assert tally.result(ONE) == (PASSED, f"{ONE.proves} (but 1 tests: no jq)")
 
 
-def test_a_version_that_only_the_test_knows_is_shown() -> None:
+def test_version_of_a_test_is_shown() -> None:
     assert tallied(ended("passed", ONE, version="7.88.1")).table().splitlines()[1].split()[1] == (
         "7.88.1"
     )

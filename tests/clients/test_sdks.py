@@ -1,6 +1,6 @@
 """The identity libraries of Go, Rust and Java, unmodified, against the real process.
 
-Those of Go and Rust have the real address written into them; that of Java can be redirected.
+Those of Go and Rust have a fixed address; that of Java can be redirected.
 """
 
 from typing import Any
@@ -13,7 +13,6 @@ from tests.clients.fleet import (
     APP,
     APP_IDS,
     BOTH,
-    NOBODY,
     NONE,
     NOT_FOUND,
     ONLY_APP,
@@ -21,12 +20,13 @@ from tests.clients.fleet import (
     SYSTEM_IDS,
     THROTTLED,
     TWO,
+    UNKNOWN_ID,
     UNKNOWN_RESOURCE,
     VAULT,
-    is_for,
+    check_token,
 )
 from tests.clients.kits import KITS, tool
-from tests.clients.rig import REAL, REDIRECTED, Ran, Stage
+from tests.clients.private_server import REAL, REDIRECTED, CasesRun, PrivateServer
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
@@ -34,12 +34,12 @@ _JAVA = KITS["Java"].place
 
 
 class Sdk(Struct, frozen=True):
-    """A library with our program around it, and how it says no.
+    """A library in our program, and its errors.
 
     Attributes:
-        refused: its error when an identity is refused that was named.
-        none: its error when the one is refused that the VM would have by itself.
-        at: where the server may be.
+        refused: its error for a refused identity that was named.
+        none: its error for a refused identity without a name.
+        at: the possible addresses of the server.
     """
 
     client: str
@@ -48,8 +48,8 @@ class Sdk(Struct, frozen=True):
     none: str
     at: tuple[str, ...] = (REAL,)
 
-    def run(self, served: Stage, *cases: dict[str, Any]) -> Ran:
-        """Ask for tokens."""
+    def run(self, served: PrivateServer, *cases: dict[str, Any]) -> CasesRun:
+        """Request tokens."""
         return served.run(self.command, cases)
 
 
@@ -75,7 +75,7 @@ JAVA = Sdk(
 
 
 def each(*sdks: Sdk) -> list[Any]:
-    """Return these libraries with the places where the server may be, as parameters."""
+    """Return these libraries with each address of the server, as parameters."""
     return [
         pytest.param(
             sdk,
@@ -94,12 +94,12 @@ ALL = pytest.mark.parametrize("sdk, served", each(GO, RUST, JAVA), indirect=["se
 def case(
     by: str = "", value: str = "", resource: str = VAULT, kind: str = "managed"
 ) -> dict[str, str]:
-    """Return a case: which identity, by what, for which resource."""
+    """Return a case: an identity by a kind of id, and a resource."""
     return {"kind": kind, "by": by, "value": value, "resource": resource}
 
 
 @ALL
-def test_it_gets_a_token_for_each_identity_and_keeps_it(served: Stage, sdk: Sdk) -> None:
+def test_each_identity_gets_a_cached_token(served: PrivateServer, sdk: Sdk) -> None:
     served.put("web-1", BOTH)
     wanted = [
         (case(), SYSTEM_IDS),
@@ -108,49 +108,55 @@ def test_it_gets_a_token_for_each_identity_and_keeps_it(served: Stage, sdk: Sdk)
         (case("resource", APP), APP_IDS),
         (case("client", SYSTEM_IDS.client), SYSTEM_IDS),
     ]
-    ran = sdk.run(served, *(one for one, _ in wanted))
+    ran = sdk.run(served, *(request for request, _ in wanted))
     for result, (_, whose) in zip(ran.results, wanted, strict=True):
-        is_for(result, whose)
+        check_token(result, whose)
         assert result["again"]
     assert ran.moved == {"requests token 200": len(wanted)}
 
 
 @ALL
-def test_the_only_user_assigned_identity_needs_no_name(served: Stage, sdk: Sdk) -> None:
+def test_only_user_assigned_identity_needs_no_name(served: PrivateServer, sdk: Sdk) -> None:
     served.put("web-1", ONLY_APP)
     ran = sdk.run(served, case())
-    is_for(ran.results[0], APP_IDS)
+    check_token(ran.results[0], APP_IDS)
     assert ran.moved == {"requests token 200": 1}
 
 
 @ALL
 @pytest.mark.parametrize(
-    "vm, asked, said",
+    "vm, identities, message",
     [
-        (BOTH, [("client", NOBODY), ("object", NOBODY), ("resource", f"{APP}2")], NOT_FOUND),
+        (
+            BOTH,
+            [("client", UNKNOWN_ID), ("object", UNKNOWN_ID), ("resource", f"{APP}2")],
+            NOT_FOUND,
+        ),
         (NONE, [(), ("client", APP_IDS.client)], NOT_FOUND),
         (TWO, [()], AMBIGUOUS),
     ],
     ids=["unknown", "none", "ambiguous"],
 )
-def test_it_hands_on_the_refusal(
-    served: Stage, sdk: Sdk, vm: dict[str, Any], asked: list[tuple[str, ...]], said: str
+def test_refusal_is_passed_on(
+    served: PrivateServer,
+    sdk: Sdk,
+    vm: dict[str, Any],
+    identities: list[tuple[str, ...]],
+    message: str,
 ) -> None:
     served.put("web-1", vm)
-    ran = sdk.run(served, *(case(*by) for by in asked))
-    for result, by in zip(ran.results, asked, strict=True):
+    ran = sdk.run(served, *(case(*by) for by in identities))
+    for result, by in zip(ran.results, identities, strict=True):
         assert result["error"] == (sdk.refused if by else sdk.none)
-        assert said in result["message"]
+        assert message in result["message"]
     assert ran.moved == {
-        "requests token 400": len(asked),
-        f"refusals {REASONS[said]}": len(asked),
+        "requests token 400": len(identities),
+        f"refusals {REASONS[message]}": len(identities),
     }
 
 
 @ALL
-def test_a_resource_that_entra_does_not_know_is_refused_in_its_words(
-    served: Stage, sdk: Sdk
-) -> None:
+def test_unknown_resource_gets_the_error_of_entra(served: PrivateServer, sdk: Sdk) -> None:
     served.put("web-1", BOTH)
     ran = sdk.run(served, case(resource="nonsense"))
     (result,) = ran.results
@@ -160,22 +166,22 @@ def test_a_resource_that_entra_does_not_know_is_refused_in_its_words(
 
 
 @pytest.mark.parametrize("sdk, served", each(GO, JAVA), indirect=["served"])
-def test_the_default_chain_finds_imds_and_takes_its_token(served: Stage, sdk: Sdk) -> None:
+def test_default_chain_finds_imds_and_its_token(served: PrivateServer, sdk: Sdk) -> None:
     served.put("web-1", BOTH)
     ran = sdk.run(served, case(kind="default"))
-    is_for(ran.results[0], SYSTEM_IDS)
+    check_token(ran.results[0], SYSTEM_IDS)
     if sdk is GO:
-        # It looks by a request without the header.
+        # It probes by a request without the header.
         assert ran.moved.pop("refusals header_missing") == ran.moved.pop("requests token 400") == 1
     assert ran.moved == {"requests token 200": 1}
 
 
 @pytest.mark.parametrize("sdk, limited", each(GO), indirect=["limited"])
-def test_who_asks_too_often_is_told_so(limited: Stage, sdk: Sdk) -> None:
+def test_throttled_client_gets_the_refusal(limited: PrivateServer, sdk: Sdk) -> None:
     cases = [case(resource=f"{VAULT}/{number}") for number in range(6)]
     ran = sdk.run(limited, *cases)
     refused = [result for result in ran.results if "error" in result]
-    is_for(ran.results[0], SYSTEM_IDS, f"{VAULT}/0")
+    check_token(ran.results[0], SYSTEM_IDS, f"{VAULT}/0")
     assert refused
     for result in refused:
         assert result["error"] == sdk.refused
@@ -189,11 +195,11 @@ def test_who_asks_too_often_is_told_so(limited: Stage, sdk: Sdk) -> None:
 
 
 @pytest.mark.parametrize("sdk, limited", each(RUST, JAVA), indirect=["limited"])
-def test_who_is_throttled_waits_and_has_its_token(limited: Stage, sdk: Sdk) -> None:
-    # These cannot be told not to.
+def test_throttled_client_waits_and_gets_its_token(limited: PrivateServer, sdk: Sdk) -> None:
+    # Their retries cannot be disabled.
     ran = sdk.run(limited, *(case(resource=f"{VAULT}/{number}") for number in range(2)))
     for number, result in enumerate(ran.results):
-        is_for(result, SYSTEM_IDS, f"{VAULT}/{number}")
+        check_token(result, SYSTEM_IDS, f"{VAULT}/{number}")
     refused = ran.moved["requests token 429"]
     assert refused >= 1
     assert ran.moved == {

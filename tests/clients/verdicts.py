@@ -1,4 +1,4 @@
-"""What libraries that verify say to each bad token that a VM can be told to show."""
+"""The errors of verifying libraries for each forged token of a VM."""
 
 PYJWT = {
     "forge:expired": "ExpiredSignatureError",
@@ -18,7 +18,7 @@ JSONWEBTOKEN = {
     "forge:wrong-audience": (_ODD, "jwt audience invalid. expected: {audience}"),
     "forge:wrong-issuer": (_ODD, "jwt issuer invalid. expected: {issuer}"),
     "forge:missing-claim": (_ODD, "jwt audience invalid. expected: {audience}"),
-    # The program says this one itself: the library takes a key, not a set of them.
+    # An error of the program: the library takes a key, not a set of keys.
     "forge:unknown-key": ("no key of that name", ""),
     "forge:bad-signature": (_ODD, "invalid signature"),
     "forge:unsigned": (_ODD, "jwt signature is required"),

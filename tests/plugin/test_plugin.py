@@ -7,8 +7,8 @@ import pytest
 
 from openimds.pytest_plugin import _FIXED
 from openimds.testing.marks import FIXED
-from tests.clients.rig import PRIVATE, why_not
 from tests.plugin.project import Project
+from tests.system.machine import PRIVATE, why_unavailable
 
 LOADED = """
 import sys
@@ -99,7 +99,7 @@ def test_xdist_workers_have_servers_of_their_own(project: Project) -> None:
 
 
 def test_client_of_azure_gets_tokens(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    if reason := why_not():
+    if reason := why_unavailable(prefix=PRIVATE):
         pytest.skip(reason)
     (suite,) = project.take("tokens.py")
     # A client that went to 169.254.169.254 after all would get no answer: nothing routes there.

@@ -7,9 +7,9 @@ from subprocess import DEVNULL
 import pytest
 
 from openimds.linux.private_netns import why_unavailable
-from tests.clients import rig
 from tests.plugin.project import Project
 from tests.support.waiting import until
+from tests.system import machine
 
 NEVER_RUN = """
 import pytest
@@ -94,7 +94,7 @@ def test_every_outcome_in_the_child_is_reported(project: Project) -> None:
 def test_forbidden_network_is_skipped_or_fails_if_required(
     project: Project, option: tuple[str, ...], outcome: dict[str, int]
 ) -> None:
-    if reason := rig.why_not():
+    if reason := machine.why_unavailable(prefix=machine.PRIVATE):
         pytest.skip(reason)
     project.write("test_two.py", NEVER_RUN)
     limit = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'

@@ -9,7 +9,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 
-/** Asks azure-identity for tokens: cases as JSON on stdin, one line of JSON with what came of each. */
+/** Gets tokens by azure-identity: cases as JSON on stdin, their results as one line of JSON. */
 public final class AzureIdentity {
     private static final ObjectMapper JSON = new ObjectMapper();
 
@@ -27,21 +27,21 @@ public final class AzureIdentity {
     }
 
     private static ObjectNode outcome(JsonNode one) {
-        ObjectNode said = JSON.createObjectNode();
+        ObjectNode result = JSON.createObjectNode();
         TokenRequestContext wish =
             new TokenRequestContext().addScopes(one.get("resource").asText() + "/.default");
         try {
             TokenCredential credential = credential(one);
             AccessToken got = credential.getTokenSync(wish);
             AccessToken again = credential.getTokenSync(wish);
-            said.put("token", got.getToken());
-            said.put("expires_s", got.getExpiresAt().toEpochSecond());
-            said.put("again", again.getToken().equals(got.getToken()));
+            result.put("token", got.getToken());
+            result.put("expires_s", got.getExpiresAt().toEpochSecond());
+            result.put("again", again.getToken().equals(got.getToken()));
         } catch (RuntimeException error) {
-            said.put("error", error.getClass().getSimpleName());
-            said.put("message", messages(error));
+            result.put("error", error.getClass().getSimpleName());
+            result.put("message", messages(error));
         }
-        return said;
+        return result;
     }
 
     private static TokenCredential credential(JsonNode one) {
@@ -59,7 +59,7 @@ public final class AzureIdentity {
         return builder.build();
     }
 
-    /** Returns what an error and its causes say. */
+    /** Returns the messages of an error and its causes. */
     private static String messages(Throwable error) {
         StringBuilder all = new StringBuilder();
         for (Throwable one = error; one != null; one = one.getCause()) {

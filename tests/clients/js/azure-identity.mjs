@@ -1,4 +1,4 @@
-// Asks @azure/identity for tokens: cases as JSON on stdin, one line of JSON with what came of each.
+// Gets tokens by @azure/identity: cases as JSON on stdin, their results as one line of JSON.
 
 import { readFileSync } from "node:fs";
 
@@ -6,7 +6,7 @@ import { DefaultAzureCredential, ManagedIdentityCredential } from "@azure/identi
 
 const KINDS = { default: DefaultAzureCredential, managed: ManagedIdentityCredential };
 
-// The SDK waits between tries; whoever is refused for good here is asked once.
+// The SDK waits between tries; here each refusal is final.
 const ONCE = { retryOptions: { maxRetries: 0 } };
 
 async function outcome({ kind, identity, resource }) {
@@ -20,7 +20,7 @@ async function outcome({ kind, identity, resource }) {
 }
 
 const results = [];
-for (const one of JSON.parse(readFileSync(0, "utf8"))) {
-  results.push(await outcome(one));
+for (const item of JSON.parse(readFileSync(0, "utf8"))) {
+  results.push(await outcome(item));
 }
 console.log(JSON.stringify(results));

@@ -1,5 +1,5 @@
-// A resource server that trusts a tenant: it finds the keys by discovery and verifies with
-// jsonwebtoken. Cases as JSON on stdin, one line of JSON with what came of each.
+// A resource server of a tenant: it finds keys by discovery and verifies with jsonwebtoken. Cases as
+// JSON on stdin, their results as one line of JSON.
 
 import { createPublicKey } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -16,17 +16,17 @@ async function json(url, headers = {}) {
 
 async function outcome({ imds, discovery, resource }) {
   const query = new URLSearchParams({ "api-version": "2018-02-01", resource });
-  const said = await json(`${imds}/metadata/identity/oauth2/token?${query}`, { Metadata: "true" });
+  const token = await json(`${imds}/metadata/identity/oauth2/token?${query}`, { Metadata: "true" });
   const document = await json(discovery);
   const { keys } = await json(document.jwks_uri);
-  const { kid } = jsonwebtoken.decode(said.access_token, { complete: true }).header;
-  const key = keys.find((one) => one.kid === kid);
+  const { kid } = jsonwebtoken.decode(token.access_token, { complete: true }).header;
+  const key = keys.find((candidate) => candidate.kid === kid);
   if (!key) {
     return { error: "no key of that name" };
   }
   try {
     const claims = jsonwebtoken.verify(
-      said.access_token,
+      token.access_token,
       createPublicKey({ key, format: "jwk" }),
       {
         algorithms: document.id_token_signing_alg_values_supported,
@@ -41,7 +41,7 @@ async function outcome({ imds, discovery, resource }) {
 }
 
 const results = [];
-for (const one of JSON.parse(readFileSync(0, "utf8"))) {
-  results.push(await outcome(one));
+for (const item of JSON.parse(readFileSync(0, "utf8"))) {
+  results.push(await outcome(item));
 }
 console.log(JSON.stringify(results));

@@ -1,4 +1,4 @@
-// Asks @azure/msal-node for tokens: cases as JSON on stdin, one line of JSON with what came of each.
+// Gets tokens by @azure/msal-node: cases as JSON on stdin, their results as one line of JSON.
 
 import { readFileSync } from "node:fs";
 
@@ -18,7 +18,7 @@ async function outcome({ identity, resource }) {
 }
 
 const results = [];
-for (const one of JSON.parse(readFileSync(0, "utf8"))) {
-  results.push(await outcome(one));
+for (const item of JSON.parse(readFileSync(0, "utf8"))) {
+  results.push(await outcome(item));
 }
 console.log(JSON.stringify(results));

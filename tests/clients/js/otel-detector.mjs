@@ -1,10 +1,10 @@
-// Lets OpenTelemetry's detector find out where it runs; prints the attributes as a line of JSON.
+// Runs OpenTelemetry's detector; prints the attributes as a line of JSON.
 
 import { azureVmDetector } from "@opentelemetry/resource-detector-azure";
 
 const { attributes } = azureVmDetector.detect();
-const found = {};
+const results = {};
 for (const [name, value] of Object.entries(attributes)) {
-  found[name] = await value;
+  results[name] = await value;
 }
-console.log(JSON.stringify([found]));
+console.log(JSON.stringify([results]));

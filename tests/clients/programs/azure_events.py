@@ -1,7 +1,7 @@
-"""Runs a resource agent of Pacemaker as a node of its cluster: once for each case on stdin.
+"""Runs a resource agent of Pacemaker on a node, once for each case on stdin.
 
-The agent is not touched. A case says which node it runs on and from which address that node speaks;
-`AGENTS` is where the package lies, `LOG` where the agent is to write what it does.
+The agent is unmodified. A case names its node and the source address of that node; `AGENTS` is the
+folder of the package, `LOG` the log file of the agent.
 """
 
 import json
@@ -18,8 +18,8 @@ AS_NODE = ["unshare", "--uts", "sh", "-ec", 'hostname "$0"; exec "$@"']
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a case."""
-    # The address of IMDS is one of this host, so whoever asks it speaks from it unless told.
+    """Return the result of a case."""
+    # The address of IMDS is one of this host, and would be the source without this route.
     route = f"ip route replace local 169.254.169.254 dev lo table local src {case['address']}"
     subprocess.run(route.split(), check=True)
     LOG.write_text("")
@@ -38,8 +38,8 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    return {"code": ran.returncode, "said": ran.stderr, "log": LOG.read_text()}
+    return {"code": ran.returncode, "stderr": ran.stderr, "log": LOG.read_text()}
 
 
 if __name__ == "__main__":
-    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the results

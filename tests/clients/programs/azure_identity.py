@@ -1,4 +1,4 @@
-"""Asks azure-identity for tokens: cases as JSON on stdin, what came of each on stdout."""
+"""Gets tokens by azure-identity: cases as JSON on stdin, their results on stdout."""
 
 import asyncio
 import json
@@ -12,12 +12,12 @@ from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 from azure.identity import aio as asynchronous
 from azure.identity._credentials.imds import ImdsCredential
 
-# The SDK waits between tries; whoever is refused for good here is asked once.
+# The SDK waits between tries; here each refusal is final.
 ONCE: dict[str, Any] = {"retry_total": 0, "retry_status": 0}
 
 
 def probing(**more: Any) -> ImdsCredential:
-    """Return the credential as a chain of credentials makes it: it looks whether IMDS is there."""
+    """Return the credential as a chain makes it, which probes for IMDS."""
     return ImdsCredential(_enable_imds_probe=True, **more)
 
 
@@ -38,7 +38,7 @@ def ask(case: dict[str, Any]) -> Any:
 
 
 async def ask_asynchronously(scope: str, identity: dict[str, Any]) -> Any:
-    """Return the token by the credential for event loops, over the transport that is installed."""
+    """Return the token by the asynchronous credential, over the installed transport."""
     async with asynchronous.ManagedIdentityCredential(
         **identity, **ONCE, transport=AsyncioRequestsTransport()
     ) as credential:
@@ -46,7 +46,7 @@ async def ask_asynchronously(scope: str, identity: dict[str, Any]) -> Any:
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a case."""
+    """Return the result of a case."""
     try:
         got = ask(case)
     except ClientAuthenticationError as error:
@@ -55,4 +55,4 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the results

@@ -1,6 +1,6 @@
-"""Lets cloud-init's data source for Azure read the VM, once for each case on stdin.
+"""Reads the VM by cloud-init's data source for Azure, once for each case on stdin.
 
-What it makes of it is printed: what it would configure, and `{}` of an answer that it gives up on.
+The output is the configuration that cloud-init would apply, and `{}` where it gives up.
 """
 
 import json
@@ -13,7 +13,7 @@ from cloudinit.sources import DataSourceAzure as Azure
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a case, which says how often the source may ask again."""
+    """Return the result of a case, which has the number of retries."""
     source = Azure.DataSourceAzure({}, None, Paths({"cloud_dir": "cloud", "run_dir": "run"}))
     read = source.get_imds_data_with_api_fallback(retries=case["retries"])
     if not read:
@@ -33,4 +33,4 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the results

@@ -1,8 +1,8 @@
-"""Lets cloud-detect find out which cloud this is; its word for it on stdout."""
+"""Detects the cloud by cloud-detect; prints its name."""
 
 import json
 
 from cloud_detect import provider
 
 if __name__ == "__main__":
-    print(json.dumps([{"provider": provider()}]))  # noqa: T201 - its answer
+    print(json.dumps([{"provider": provider()}]))  # noqa: T201 - the result

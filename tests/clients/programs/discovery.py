@@ -1,8 +1,8 @@
-"""Lets Prometheus discover the machines of a subscription; Resource Manager is played here.
+"""Runs Prometheus's discovery of the machines of a subscription, with a fake Resource Manager.
 
-`DISCOVERY` is the program of `go/discovery`, or `PROMETHEUS` all of Prometheus. What it found and
-the tokens that Resource Manager was shown are printed. It is reached as a proxy, at its own name
-and with a certificate of its own, as Azure's is: nothing in Prometheus is told to be less careful.
+`DISCOVERY` is the program of `go/discovery`, or `PROMETHEUS` all of Prometheus. The output has the
+discovered targets and the tokens that Resource Manager received. It is reached by a proxy, at
+Azure's name and with a certificate of its own, so that Prometheus keeps all its checks.
 """
 
 import datetime as dt
@@ -46,11 +46,11 @@ _SHOWN: dict[str, dict[str, Any]] = {
 }
 _MOST = 300
 _PAUSE_S = 0.1
-_ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class ResourceManager(ThreadingHTTPServer):
-    """What tells of the machines of a subscription to whoever shows a token."""
+    """A fake of Azure Resource Manager: it lists machines and stores the tokens."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_CONNECT(self) -> None:
-        """Be the proxy, then the host behind it."""
+        """Act as the proxy, then as the host behind it."""
         self.send_response(200)
         self.end_headers()
         self.connection = self.server.context.wrap_socket(self.connection, server_side=True)
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = False
 
     def do_GET(self) -> None:
-        """Show what is asked for, and keep the token."""
+        """Send the resource, and store the token."""
         kind, _, token = self.headers.get("Authorization", "").partition(" ")
         shown = _SHOWN.get(self.path.partition("?")[0])
         status = 401 if kind != "Bearer" else 200 if shown else 404
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def certificate() -> Path:
@@ -95,7 +95,7 @@ def certificate() -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     day, now = dt.timedelta(days=1), dt.datetime.now(dt.UTC)
-    made = (
+    issued = (
         x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
         .sign(key, hashes.SHA256())
@@ -103,18 +103,18 @@ def certificate() -> Path:
     pem = serialization.Encoding.PEM
     plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path = Path("resource-manager.pem")
-    path.write_bytes(made.public_bytes(pem) + key.private_bytes(pem, *plain))
+    path.write_bytes(issued.public_bytes(pem) + key.private_bytes(pem, *plain))
     return path
 
 
 def program(sd: dict[str, Any]) -> dict[str, Any]:
-    """Run Prometheus until it has targets or says that it has none."""
+    """Run Prometheus until it has targets or logs an error."""
     jobs = [{"job_name": "azure", "azure_sd_configs": [sd], "scrape_interval": "1h"}]
     Path("prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}))
     where = "127.0.0.1:9090"
     flags = ("--config.file=prometheus.yml", f"--web.listen-address={where}")
-    with Path("prometheus.log").open("w") as said:
-        process = subprocess.Popen([os.environ["PROMETHEUS"], *flags], stderr=said)
+    with Path("prometheus.log").open("w") as log_file:
+        process = subprocess.Popen([os.environ["PROMETHEUS"], *flags], stderr=log_file)
     try:
         for _ in range(_MOST):
             log = Path("prometheus.log").read_text()
@@ -131,9 +131,9 @@ def program(sd: dict[str, Any]) -> dict[str, Any]:
 
 def discovered(where: str) -> list[dict[str, str]]:
     """Return the labels of each target as it was discovered."""
-    with _ask(f"http://{where}/api/v1/targets", timeout=30) as got:
-        said = json.load(got)["data"]
-    return [one["discoveredLabels"] for one in said["activeTargets"]]
+    with _open(f"http://{where}/api/v1/targets", timeout=30) as got:
+        data = json.load(got)["data"]
+    return [target["discoveredLabels"] for target in data["activeTargets"]]
 
 
 def package(sd: dict[str, Any]) -> dict[str, Any]:
@@ -142,12 +142,12 @@ def package(sd: dict[str, Any]) -> dict[str, Any]:
     ran = subprocess.run(
         command, input=json.dumps([sd]), capture_output=True, text=True, check=True
     )
-    (found,) = json.loads(ran.stdout)
-    return dict(found)
+    (result,) = json.loads(ran.stdout)
+    return dict(result)
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a case: a configuration without what is only true in here."""
+    """Return the result of a case: a configuration without the settings of this network."""
     manager = ResourceManager()
     here = {
         "proxy_url": f"http://127.0.0.1:{manager.server_port}",
@@ -155,10 +155,10 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
         "subscription_id": SUBSCRIPTION.rpartition("/")[2],
     }
     run = program if "PROMETHEUS" in os.environ else package
-    found = run({**case, **here})
+    result = run({**case, **here})
     manager.shutdown()
-    return {**found, "tokens": manager.tokens}
+    return {**result, "tokens": manager.tokens}
 
 
 if __name__ == "__main__":
-    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the results

@@ -5,14 +5,14 @@ import sys
 import urllib.request
 from typing import Any
 
-_ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def body(case: dict[str, Any]) -> Any:
-    """Return what is at a URL."""
-    with _ask(urllib.request.Request(case["url"], headers=case["headers"]), timeout=30) as got:
+    """Return the JSON at a URL."""
+    with _open(urllib.request.Request(case["url"], headers=case["headers"]), timeout=30) as got:
         return json.load(got)
 
 
 if __name__ == "__main__":
-    print(json.dumps([body(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([body(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the bodies

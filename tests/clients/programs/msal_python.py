@@ -1,4 +1,4 @@
-"""Asks msal for tokens: cases as JSON on stdin, what came of each on stdout."""
+"""Gets tokens by msal: cases as JSON on stdin, their results on stdout."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ import requests
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a case."""
+    """Return the result of a case."""
     identity = (
         msal.UserAssignedManagedIdentity(**case["identity"])
         if case["identity"]
@@ -32,4 +32,4 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the results

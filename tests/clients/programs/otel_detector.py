@@ -1,9 +1,9 @@
-"""Lets OpenTelemetry's detector find out where it runs; the attributes on stdout."""
+"""Runs OpenTelemetry's detector; prints the attributes."""
 
 import json
 
 from opentelemetry.resource.detector.azure.vm import AzureVMResourceDetector
 
 if __name__ == "__main__":
-    found = AzureVMResourceDetector().detect()
-    print(json.dumps([dict(found.attributes)]))  # noqa: T201 - its answer
+    resource = AzureVMResourceDetector().detect()
+    print(json.dumps([dict(resource.attributes)]))  # noqa: T201 - the result

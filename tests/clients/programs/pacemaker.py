@@ -1,7 +1,7 @@
-"""Stands in for the commands of Pacemaker that its Azure agents call: a cluster of idle nodes.
+"""Fakes the commands of Pacemaker that its Azure agents call: a cluster of idle nodes.
 
-Attributes are kept as agents set them, in files below `CLUSTER`; its `nodes` has a name in a line.
-No resource runs anywhere, so that a node which is put on standby is empty at once.
+Attributes are stored in files of the cluster's folder; its file `nodes` has a name in each line. No
+resource runs anywhere, so a node on standby is empty at once.
 """
 
 import argparse
@@ -21,21 +21,21 @@ def crm_attribute(cluster: Path, arguments: list[str]) -> str:
     parser.add_argument("--delete", action="store_true")
     parser.add_argument("--query", action="store_true")
     parser.add_argument("--quiet", action="store_true")
-    asked = parser.parse_args(arguments)
-    kept = cluster / "attributes" / asked.node / asked.name
-    if asked.query:
-        kept_text = kept.read_text() if kept.exists() else asked.default
-        return str(kept_text)
-    if asked.delete:
-        kept.unlink(missing_ok=True)
+    options = parser.parse_args(arguments)
+    attribute = cluster / "attributes" / options.node / options.name
+    if options.query:
+        value = attribute.read_text() if attribute.exists() else options.default
+        return str(value)
+    if options.delete:
+        attribute.unlink(missing_ok=True)
     else:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(asked.update)
+        attribute.parent.mkdir(parents=True, exist_ok=True)
+        attribute.write_text(options.update)
     return ""
 
 
-def answer(cluster: Path, command: str, arguments: list[str]) -> str:
-    """Return what a command prints."""
+def output(cluster: Path, command: str, arguments: list[str]) -> str:
+    """Return the output of a command."""
     if command == "crm_attribute":
         return crm_attribute(cluster, arguments)
     nodes = (cluster / "nodes").read_text().split()
@@ -50,4 +50,4 @@ def answer(cluster: Path, command: str, arguments: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(answer(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))  # noqa: T201 - its answer
+    print(output(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))  # noqa: T201 - the output

@@ -1,6 +1,6 @@
-"""A resource server that trusts a tenant: it finds the keys by discovery and verifies with PyJWT.
+"""A resource server of a tenant: it finds keys by discovery and verifies with PyJWT.
 
-As a program it takes cases as JSON on stdin and says on stdout what came of each.
+As a program it takes cases as JSON on stdin and prints their results.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import jwt
 
-_ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class ResourceServer:
@@ -18,17 +18,17 @@ class ResourceServer:
 
     def __init__(self, discovery: str, audience: str) -> None:
         """Read the discovery document at that address."""
-        with _ask(discovery, timeout=30) as got:
+        with _open(discovery, timeout=30) as got:
             self.document: dict[str, Any] = json.load(got)
         self.audience = audience
-        # It looks again at once for a key that it does not know; by default it waits 30 s.
+        # It looks for an unknown key at once; by default it waits 30 s.
         self.keys = jwt.PyJWKClient(self.document["jwks_uri"], cooldown_duration=0)
 
     def accept(self, token: str) -> dict[str, Any]:
         """Return the claims of a good token.
 
         Raises:
-            jwt.PyJWTError: it is not good.
+            jwt.PyJWTError: the token does not verify.
         """
         key = self.keys.get_signing_key_from_jwt(token)
         return jwt.decode(
@@ -42,7 +42,7 @@ class ResourceServer:
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a case."""
+    """Return the result of a case."""
     try:
         return {"claims": ResourceServer(case["discovery"], case["audience"]).accept(case["token"])}
     except jwt.PyJWTError as error:
@@ -50,4 +50,4 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the results

@@ -1,4 +1,4 @@
-// Asks azidentity for tokens: cases as JSON on stdin, one line of JSON with what came of each.
+// Gets tokens by azidentity: cases as JSON on stdin, their results as one line of JSON.
 package main
 
 import (
@@ -29,7 +29,7 @@ var kinds = map[string]func(string) azidentity.ManagedIDKind{
 	"resource": func(id string) azidentity.ManagedIDKind { return azidentity.ResourceID(id) },
 }
 
-// once has the SDK not wait and try again: whoever is refused for good here is asked once.
+// once disables the retries of the SDK: here each refusal is final.
 var once = azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1}}
 
 func credential(one given) (azcore.TokenCredential, error) {

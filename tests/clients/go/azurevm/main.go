@@ -1,4 +1,4 @@
-// Lets OpenTelemetry's detector find out where it runs; prints the attributes as a line of JSON.
+// Runs OpenTelemetry's detector; prints the attributes as a line of JSON.
 package main
 
 import (

@@ -1,5 +1,6 @@
 // Runs Prometheus's discovery of Azure machines until it finds some: its configuration as a case on
-// stdin, in JSON, which is YAML; the target groups, or what it logs, as one line of JSON.
+// stdin, in JSON, which is YAML; the target groups, or the first error of its log, as one line of
+// JSON.
 package main
 
 import (
@@ -26,7 +27,7 @@ type outcome struct {
 	Log     string              `json:"log"`
 }
 
-func discoverer(text []byte, said io.Writer) discovery.Discoverer {
+func discoverer(text []byte, logs io.Writer) discovery.Discoverer {
 	var configs []azure.SDConfig
 	if err := yaml.Unmarshal(text, &configs); err != nil {
 		log.Fatal(err)
@@ -41,7 +42,7 @@ func discoverer(text []byte, said io.Writer) discovery.Discoverer {
 		log.Fatal(err)
 	}
 	made, err := configs[0].NewDiscoverer(discovery.DiscovererOptions{
-		Logger:  slog.New(slog.NewTextHandler(said, nil)),
+		Logger:  slog.New(slog.NewTextHandler(logs, nil)),
 		Metrics: metrics,
 		SetName: "azure",
 	})
@@ -56,14 +57,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	said := &told{first: make(chan string, 1)}
+	logs := &errorLog{first: make(chan string, 1)}
 	context, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	groups := make(chan []*targetgroup.Group)
-	go discoverer(text, said).Run(context, groups)
+	go discoverer(text, logs).Run(context, groups)
 	found := outcome{Targets: []map[string]string{}}
 	select {
-	case found.Log = <-said.first:
+	case found.Log = <-logs.first:
 	case got := <-groups:
 		for _, group := range got {
 			for _, target := range group.Targets {
@@ -75,20 +76,20 @@ func main() {
 			}
 		}
 	case <-context.Done():
-		log.Fatal("nothing was found, and nothing was logged")
+		log.Fatal("no target and no error before the deadline")
 	}
 	if err := json.NewEncoder(os.Stdout).Encode([]outcome{found}); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// told keeps the first error that is logged.
-type told struct{ first chan string }
+// errorLog keeps the first error of a log.
+type errorLog struct{ first chan string }
 
-func (t *told) Write(line []byte) (int, error) {
+func (e *errorLog) Write(line []byte) (int, error) {
 	if strings.Contains(string(line), "level=ERROR") {
 		select {
-		case t.first <- string(line):
+		case e.first <- string(line):
 		default:
 		}
 	}

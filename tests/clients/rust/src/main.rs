@@ -1,4 +1,4 @@
-//! Asks azure_identity for tokens: cases as JSON on stdin, one line of JSON with what came of each.
+//! Gets tokens by azure_identity: cases as JSON on stdin, their results as one line of JSON.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ async fn ask(case: &Case) -> azure_core::Result<Value> {
     }))
 }
 
-/// Returns what the credential says and, from the errors below it, the body that IMDS answered.
+/// Returns the error of the credential with the body of IMDS from the errors below it.
 fn refusal(error: &Error) -> Value {
     let mut below = error.source();
     let mut body = String::new();

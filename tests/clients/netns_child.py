@@ -1,7 +1,7 @@
-"""The part of the rig that lives in the private network: it starts the server, then clients.
+"""The process in the private network: it starts the server, then clients.
 
-It is a program of its own, run in a network namespace. It takes one JSON object in a line of stdin
-for each thing to do and answers with one on stdout; when stdin ends, everything ends.
+It is a program of its own. Each line of stdin is a JSON object with an action; each is answered by
+one on stdout. When stdin ends, the process and its children end.
 """
 
 import json
@@ -15,19 +15,19 @@ from typing import Any
 OPENIMDS = [sys.executable, "-m", "openimds"]
 _SAMPLE = re.compile(r"^openimds_(\w+)_total(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
-# Whatever proxy the machine has, it has nothing to do with what is asked here.
-_ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+# Without the machine's proxy.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-class Inside:
-    """The server, and what can be done around it."""
+class NetnsChild:
+    """The server, and actions around it."""
 
     def __init__(self, arguments: list[str]) -> None:
-        with Path("server.err").open("wb") as said:
+        with Path("server.err").open("wb") as err:
             self.process = subprocess.Popen(
                 [*OPENIMDS, "serve", *arguments],
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=err,
                 stdin=subprocess.DEVNULL,
                 text=True,
             )
@@ -35,16 +35,16 @@ class Inside:
         line = self.process.stdout.readline()
         self.ready: dict[str, Any] = json.loads(line) if line else {}
 
-    def run(self, wish: dict[str, Any]) -> dict[str, Any]:
-        """Run a client, and say how the counters of the server moved while it ran."""
+    def run(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a client, and return the changes of the server's counters with its output."""
         before = self.counters()
         ran = subprocess.run(
-            wish["command"],
-            input=json.dumps(wish["cases"]),
-            env=wish["env"],
+            arguments["command"],
+            input=json.dumps(arguments["cases"]),
+            env=arguments["env"],
             capture_output=True,
             text=True,
-            timeout=wish["timeout_s"],
+            timeout=arguments["timeout_s"],
             check=False,
         )
         after = self.counters()
@@ -56,27 +56,27 @@ class Inside:
             "moved": {name: count for name, count in moved.items() if count},
         }
 
-    def put(self, wish: dict[str, Any]) -> dict[str, Any]:
+    def put(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Replace a VM by the admin API."""
         token = Path(self.ready["token_file"]).read_text().strip()
         request = urllib.request.Request(
-            f"{self.ready['admin']}/v1/vms/{wish['name']}",
-            json.dumps(wish["vm"]).encode(),
+            f"{self.ready['admin']}/v1/vms/{arguments['name']}",
+            json.dumps(arguments["vm"]).encode(),
             {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             method="PUT",
         )
-        with _ask(request, timeout=30) as got:
+        with _open(request, timeout=30) as got:
             return {"status": got.status}
 
     def counters(self) -> dict[str, int]:
-        """Return every counter that is shown, such as `requests token 200`."""
-        with _ask(f"{self.ready['admin']}/metrics", timeout=30) as got:
+        """Return every counter of the metrics, such as `requests token 200`."""
+        with _open(f"{self.ready['admin']}/metrics", timeout=30) as got:
             text = got.read().decode()
-        found = {}
+        counters = {}
         for name, labels, value in _SAMPLE.findall(text):
             words = [name, *re.findall(r'="([^"]*)"', labels)]
-            found[" ".join(words)] = int(float(value))
-        return found
+            counters[" ".join(words)] = int(float(value))
+        return counters
 
     def stop(self, _: dict[str, Any]) -> dict[str, Any]:
         """End the server as an init system would."""
@@ -85,16 +85,16 @@ class Inside:
 
 
 def main() -> None:
-    inside = Inside(sys.argv[1:])
-    print(json.dumps(inside.ready), flush=True)  # noqa: T201 - the protocol
+    child = NetnsChild(sys.argv[1:])
+    print(json.dumps(child.ready), flush=True)  # noqa: T201 - the protocol
     for line in sys.stdin:
-        wish = json.loads(line)
+        arguments = json.loads(line)
         try:
-            answer = getattr(inside, wish["do"])(wish)
-        except Exception as error:  # noqa: BLE001 - whoever asked is told
-            answer = {"failed": repr(error)}
-        print(json.dumps(answer), flush=True)  # noqa: T201 - the protocol
-    inside.process.kill()
+            reply = getattr(child, arguments["do"])(arguments)
+        except Exception as error:  # noqa: BLE001 - the test gets it
+            reply = {"failed": repr(error)}
+        print(json.dumps(reply), flush=True)  # noqa: T201 - the protocol
+    child.process.kill()
 
 
 if __name__ == "__main__":

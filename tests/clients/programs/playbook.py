@@ -1,7 +1,8 @@
-"""Lets clients live through a bad day: cases as JSON on stdin, what came of each on stdout.
+"""Runs clients during a playbook: cases as JSON on stdin, their results on stdout.
 
-They wait by the clock of guests: `time.sleep` puts that forward and returns, so that retries meet
-the server when their own source says they do, and nobody waits. All else is theirs.
+Their waits pass on the virtual clock: `time.sleep` advances it and returns, so that retries reach
+the server at the times of their own source, without a real wait. The clients are unmodified
+otherwise.
 """
 
 import json
@@ -18,8 +19,8 @@ SCOPE = "https://vault.azure.net"
 waits: list[float] = []
 
 
-def ask_admin(path: str, body: dict[str, Any] | None = None) -> Any:
-    """Return what the admin API says."""
+def call_admin(path: str, body: dict[str, Any] | None = None) -> Any:
+    """Return the response of the admin API."""
     token = Path(os.environ["OPENIMDS_TOKEN_FILE"]).read_text().strip()
     data = None if body is None else json.dumps(body).encode()
     head = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -29,13 +30,13 @@ def ask_admin(path: str, body: dict[str, Any] | None = None) -> Any:
 
 
 def sleep(seconds: Any) -> None:
-    """Let time pass for guests, and for what opens and shuts with it."""
+    """Advance the virtual clock of guests and faults."""
     waits.append(round(seconds, 3))
-    ask_admin("/v1/clock", {"advance_s": seconds})
+    call_admin("/v1/clock", {"advance_s": seconds})
 
 
 def azure_identity(_case: dict[str, Any]) -> dict[str, Any]:
-    """Ask azure-identity for a token, with the retries that it comes with."""
+    """Get a token by azure-identity, with its default retries."""
     from azure.core.exceptions import ClientAuthenticationError
     from azure.identity import ManagedIdentityCredential
 
@@ -47,7 +48,7 @@ def azure_identity(_case: dict[str, Any]) -> dict[str, Any]:
 
 
 def msal(case: dict[str, Any]) -> dict[str, Any]:
-    """Ask msal for a token, by a client that knows of nothing, or by the one of before."""
+    """Get a token by msal, with a new client or with the previous one."""
     import msal as library  # type: ignore[import-untyped]
     import requests
 
@@ -84,13 +85,13 @@ CLIENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a case, and how long it waited in between."""
+    """Return the result of a case, and its waits."""
     waits.clear()
     if seconds := case.get("after_s"):
-        ask_admin("/v1/clock", {"advance_s": seconds})
+        call_admin("/v1/clock", {"advance_s": seconds})
     return {**CLIENTS[case["client"]](case), "waits": [*waits]}
 
 
 if __name__ == "__main__":
     time.sleep = sleep
-    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - its answer
+    print(json.dumps([outcome(case) for case in json.load(sys.stdin)]))  # noqa: T201 - the results
