@@ -60,11 +60,12 @@ soak: .venv/.dev-stamp ## Run the long campaigns: 200 sudden ends, many generate
 		--timeout=3000 --hypothesis-profile=soak tests/system/test_crash.py \
 		tests/system/test_admin.py tests/property tests/contract
 
-check: .venv/.dev-stamp ## Check format, lint, types and who imports whom
+check: .venv/.dev-stamp ## Check format, lint, types, import contracts and words
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/check_words.py
 
 format: .venv/.dev-stamp ## Format the code and mend what can be mended
 	$(BIN)/ruff format .

@@ -13,7 +13,7 @@ Apply = Callable[[FleetFileContents, str], Awaitable[list[Change]]]
 
 
 class WatchedPath:
-    """The folder in which edits of a fleet file, or of a folder of them, show."""
+    """The folder to watch for edits of a fleet file or a folder."""
 
     def __init__(self, fleet: str) -> None:
         """Find the folder to watch."""
