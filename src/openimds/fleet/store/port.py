@@ -141,7 +141,7 @@ class Store(Protocol):
 
 
 def check_revision(name: str, expected: int | None, stored: int) -> None:
-    """Check that a VM is at the expected revision: None allows any, 0 no VM at all.
+    """Check the revision of a VM; expected None allows any, 0 no VM at all.
 
     Raises:
         ConflictError: it is at another one.
