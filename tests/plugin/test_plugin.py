@@ -156,7 +156,7 @@ def test_failure_report_shows_requests_and_messages(project: Project) -> None:
 
 
 def test_disabled_sockets_are_reported_with_the_remedy(project: Project) -> None:
-    project.write("pytest.ini", "[pytest]\naddopts = --disable-socket\n")
+    project.write("pytest.ini", "[pytest]\naddopts = --disable-socket -p no:schemathesis\n")
     project.write("test_it.py", "def test_it(imds): pass\n")
     ran = project.run()
     ran.assert_outcomes(errors=1)
