@@ -1,5 +1,5 @@
-# Every command a user or a contributor needs. Each sets up what it uses: all that has to be there
-# is make, Python 3.11+ and a package index. ARGS passes arguments on: make serve ARGS='--help'
+# The commands of users and contributors. Each does its own set-up: required are make, Python 3.11+
+# and a package index. ARGS passes arguments on: make serve ARGS='--help'
 
 PYTHON ?= python3
 UV ?= uv
@@ -8,7 +8,7 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
-# Extras stay in the names: to pip a pin of `coverage` is none for `coverage[toml]`.
+# Extras stay in the names: pip does not take a pin of `coverage` for one of `coverage[toml]`.
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
@@ -37,8 +37,8 @@ test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces and
 	@scripts/host-tools
 	$(PYTEST) $(if $(ARGS),$(ARGS),tests/system)
 
-# Cover of the pure rooms is a promise about all fast tests, so a chosen few are not held to it.
-cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms keep all their branches
+# The cover of the pure rooms is judged over all fast tests, so ARGS cannot choose some.
+cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms need all branches
 	$(PYTEST) --cov=openimds --cov-report= tests/unit tests/contract tests/property tests/golden
 	$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100
 
@@ -67,11 +67,11 @@ check: .venv/.dev-stamp ## Check format, lint, types, import contracts and words
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/check_words.py
 
-format: .venv/.dev-stamp ## Format the code and mend what can be mended
+format: .venv/.dev-stamp ## Format the code and apply automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/.dev-stamp ## Write the generated pages and tables again
+docs: .venv/.dev-stamp ## Regenerate pages and tables
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python -m tests.clients.roster
 
@@ -82,7 +82,7 @@ bench: .venv/.dev-stamp ## Measure against nginx (needs nginx and wrk)
 	@scripts/bench-tools
 	$(BIN)/python -m bench $(ARGS)
 
-fuzz: .venv/.fuzz-stamp ## Throw broken requests at the parser for a minute
+fuzz: .venv/.fuzz-stamp ## Send broken requests to the parser for a minute
 	@mkdir -p fuzz/found
 	$(BIN)/python -m fuzz.requests -max_total_time=60 fuzz/found fuzz/corpus
 
@@ -100,19 +100,19 @@ clean: ## Remove .venv, caches and build output
 	find src tests bench fuzz scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 
-# What the commands stand on. Messages go to stderr: stdout belongs to `openimds serve`.
+# Set-up of the commands. Messages go to stderr: stdout belongs to `openimds serve`.
 
 .venv/bin/pip:
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo 'Making .venv' >&2
 	@$(PYTHON) -m venv .venv
 
-# A faster event loop, where it is to be had ready-made; without it the standard one serves.
+# The faster event loop, where a wheel exists; else the standard one is used.
 .venv/.runtime-stamp: pyproject.toml requirements.lock requirements-fast.lock | .venv/bin/pip
 	@echo 'Installing requirements.lock' >&2
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --only-binary :all: --require-hashes -r requirements-fast.lock 2>/dev/null || \
-		echo 'No uvloop for this Python: the standard event loop serves' >&2
+		echo 'No uvloop for this Python: the standard event loop is used' >&2
 	@$(INSTALL_SELF)
 	@touch $@
 

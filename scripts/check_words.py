@@ -122,8 +122,8 @@ def fog(package: Path = PACKAGE) -> tuple[int, int]:
 
 def main(arguments: list[str]) -> int:
     """Print every breach below the paths, and the fog of the package."""
-    roots = [Path(one).resolve() for one in arguments] or [ROOT / name for name in DEFAULT]
-    found = 0
+    roots = [Path(path).resolve() for path in arguments] or [ROOT / name for name in DEFAULT]
+    count = 0
     for root in roots:
         for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
             if path in NAMES_THE_WORDS:
@@ -131,16 +131,16 @@ def main(arguments: list[str]) -> int:
             is_test = path.name.startswith("test_")
             for line, reason in sorted(breaches(path.read_text("utf-8"), is_test=is_test)):
                 print(f"{path.relative_to(ROOT)}:{line}: {reason}")
-                found += 1
+                count += 1
     if not arguments:
         for text in twins():
             print(text)
-            found += 1
+            count += 1
         words, lines = fog()
         if words * 1000 > FOGGY_PER_1000_LINES * lines:
             print(f"{words} foggy words in {lines} lines: at most {FOGGY_PER_1000_LINES} in 1,000")
-            found += 1
-    return 1 if found else 0
+            count += 1
+    return 1 if count else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A contract for import-linter: modules that may import nothing of the package but a list.
 
 The built-in types name the modules that are forbidden, so a new module is allowed until its name is
-written down. Here the list says what is allowed, and a new module is forbidden by itself.
+listed. Here the list names the allowed ones, and a new module is forbidden by itself.
 """
 
 import grimp
@@ -25,8 +25,8 @@ class AllowListContract(Contract):
         """Collect the imports that the list does not have."""
 
         def members(expressions: object) -> set[str]:
-            found = helpers.module_expressions_to_modules(graph, expressions, as_packages=True)  # type: ignore[arg-type]
-            return {module.name for module in found}
+            matches = helpers.module_expressions_to_modules(graph, expressions, as_packages=True)  # type: ignore[arg-type]
+            return {module.name for module in matches}
 
         importers = members(self.modules)
         allowed = importers | members(self.allowed)

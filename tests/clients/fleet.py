@@ -101,12 +101,12 @@ VAULT = "https://vault.azure.net"
 UNKNOWN_ID = "00000000-dead-4000-8000-000000000000"
 
 
-def check_token(result: dict[str, Any], whose: Ids, resource: str = VAULT) -> None:
+def check_token(result: dict[str, Any], ids: Ids, resource: str = VAULT) -> None:
     """Check a token against its identity, and the expiry that the client returned."""
     claims = jwt.decode(result["token"], options={"verify_signature": False})
-    expected = (resource, TENANT, whose.client, whose.principal, whose.principal)
+    expected = (resource, TENANT, ids.client, ids.principal, ids.principal)
     assert tuple(claims[name] for name in ("aud", "tid", "appid", "oid", "sub")) == expected
-    assert claims["xms_mirid"].endswith(whose.mirid)
+    assert claims["xms_mirid"].endswith(ids.mirid)
     assert abs(result["expires_s"] - claims["exp"]) < 60
 
 

@@ -27,7 +27,7 @@ NODE_MODULES = HERE / "js" / "node_modules"
 _LISTS = MADE / "lists"
 _PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 _LONGEST = 160
-_MOST_S = 900
+_TIMEOUT_S = 900
 _WRONG = re.compile(r"(npm )?\[?error|e: |go: ", re.IGNORECASE)
 """The beginning of the line in which a tool names its error."""
 
@@ -151,10 +151,10 @@ def _run(*command: str | Path, cwd: Path = HERE, **environment: str) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=_MOST_S,
+            timeout=_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        raise _ToolError(command, f"did not end within {_MOST_S} s") from None
+        raise _ToolError(command, f"did not end within {_TIMEOUT_S} s") from None
     if ran.returncode:
         raise _ToolError(command, ran.stdout)
 

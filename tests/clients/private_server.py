@@ -26,7 +26,7 @@ JS = HERE / "js"
 REAL = "169.254.169.254:80"
 REDIRECTED = "127.0.0.1:8169"
 _SETUP = 'ip link set lo up; [ -z "$REAL" ] || ip address add 169.254.169.254/32 dev lo; exec "$@"'
-_MOST_S = 60
+_TIMEOUT_S = 60
 
 
 class TextRun(Struct, frozen=True):
@@ -93,7 +93,7 @@ class PrivateServer:
             command=list(command),
             cases=list(cases),
             env={**self._clients, **more},
-            timeout_s=_MOST_S,
+            timeout_s=_TIMEOUT_S,
         )
         assert got["code"] == 0, got["err"]
         return TextRun(got["out"], got["moved"])

@@ -76,8 +76,8 @@ def test_each_identity_gets_a_token(served: PrivateServer, program: str) -> None
         ("client", SYSTEM_IDS.client, SYSTEM_IDS),
     ]
     ran = served.node(program, [case(program, by, value) for by, value, _ in wanted])
-    for result, (_, _, whose) in zip(ran.results, wanted, strict=True):
-        check_token(result, whose, VAULT)
+    for result, (_, _, ids) in zip(ran.results, wanted, strict=True):
+        check_token(result, ids, VAULT)
     assert ran.moved == {"requests token 200": len(wanted)}
 
 

@@ -56,12 +56,12 @@ def verified(served: PrivateServer, token: str, audience: str) -> dict[str, Any]
 
 @EACH
 @pytest.mark.parametrize(
-    "more, whose",
+    "more, ids",
     [({}, SYSTEM_IDS), ({"client_id": APP_IDS.client}, APP_IDS)],
     ids=["system", "user"],
 )
 def test_machines_are_discovered_with_a_verified_token(
-    served: PrivateServer, client: str, more: dict[str, str], whose: Any
+    served: PrivateServer, client: str, more: dict[str, str], ids: Any
 ) -> None:
     served.put("web-1", BOTH)
     ran = served.python("discovery.py", [{**MANAGED, **more}], **WHERE[client])
@@ -72,7 +72,7 @@ def test_machines_are_discovered_with_a_verified_token(
     assert len(result["tokens"]) == 3
     (token,) = set(result["tokens"])
     claims = verified(served, token, AUDIENCE[client])
-    assert (claims["appid"], claims["oid"]) == (whose.client, whose.principal)
+    assert (claims["appid"], claims["oid"]) == (ids.client, ids.principal)
     assert ran.moved == {"requests token 200": 1}
 
 

@@ -63,8 +63,8 @@ def test_azure_identity_gets_a_token_for_each_identity(
     served.put("web-1", BOTH)
     cases = [{"kind": kind, "identity": by, "resource": VAULT} for by, _ in wanted]
     ran = served.python(AZURE, cases)
-    for result, (_, whose) in zip(ran.results, wanted, strict=True):
-        check_token(result, whose, VAULT)
+    for result, (_, ids) in zip(ran.results, wanted, strict=True):
+        check_token(result, ids, VAULT)
     assert ran.moved == {"requests token 200": len(wanted), **probes(served, kind, len(wanted))}
 
 
@@ -132,8 +132,8 @@ def test_msal_gets_and_caches_a_token_for_each_identity(served: PrivateServer) -
         ({"client_id": SYSTEM_IDS.client}, SYSTEM_IDS),
     ]
     ran = served.python(MSAL, [{"identity": by, "resource": VAULT} for by, _ in wanted])
-    for result, (_, whose) in zip(ran.results, wanted, strict=True):
-        check_token(result, whose, VAULT)
+    for result, (_, ids) in zip(ran.results, wanted, strict=True):
+        check_token(result, ids, VAULT)
         assert (result["source"], result["again"]) == ("identity_provider", "cache")
     assert ran.moved == {"requests token 200": len(wanted)}
 

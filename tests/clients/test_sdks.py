@@ -109,8 +109,8 @@ def test_each_identity_gets_a_cached_token(served: PrivateServer, sdk: Sdk) -> N
         (case("client", SYSTEM_IDS.client), SYSTEM_IDS),
     ]
     ran = sdk.run(served, *(request for request, _ in wanted))
-    for result, (_, whose) in zip(ran.results, wanted, strict=True):
-        check_token(result, whose)
+    for result, (_, ids) in zip(ran.results, wanted, strict=True):
+        check_token(result, ids)
         assert result["again"]
     assert ran.moved == {"requests token 200": len(wanted)}
 

@@ -31,7 +31,7 @@ ip link set lo up
 readlink /proc/self/ns/net
 exec sleep infinity
 """
-_MOST_S = 60
+_TIMEOUT_S = 60
 
 
 @cache
@@ -70,7 +70,7 @@ class NetnsServer:
     def stop(self) -> tuple[int, str]:
         """End it as an init system would; return its exit code and its stderr."""
         self.signal("TERM")
-        _, err = self._process.communicate(timeout=_MOST_S)
+        _, err = self._process.communicate(timeout=_TIMEOUT_S)
         return self._process.returncode, err
 
 
@@ -95,7 +95,7 @@ class Machine:
             capture_output=True,
             text=True,
             cwd=self.folder,
-            timeout=_MOST_S,
+            timeout=_TIMEOUT_S,
             check=False,
             env={**self._env, **environment},
         )
@@ -151,7 +151,7 @@ class Machine:
         try:
             assert process.stdout
             line = process.stdout.readline()
-            assert line, process.communicate(timeout=_MOST_S)[1]
+            assert line, process.communicate(timeout=_TIMEOUT_S)[1]
             ready = json.loads(line)
             pid = str(ready["pid"])
             yield NetnsServer(self, process, ready)
@@ -159,7 +159,7 @@ class Machine:
             # A child of nsenter would outlive it.
             self.run("kill", "-s", "KILL", pid, code=None)
             process.kill()
-            process.communicate(timeout=_MOST_S)
+            process.communicate(timeout=_TIMEOUT_S)
 
 
 def _child(pid: int) -> int:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_MOST_S = 60
+_TIMEOUT_S = 60
 COMMAND = [sys.executable, "-m", "openimds"]
 _PORTS = range(20000, 32768)
 """Ports below those that Linux gives to clients and to listeners at port 0."""
@@ -47,7 +47,7 @@ class Server:
     def stop(self) -> tuple[int, str]:
         """End it as an init system would; return its exit code and its stderr."""
         self.process.terminate()
-        _, err = self.process.communicate(timeout=_MOST_S)
+        _, err = self.process.communicate(timeout=_TIMEOUT_S)
         return self.process.returncode, err
 
 
@@ -66,18 +66,18 @@ def serving(*arguments: str, cwd: Path, **environment: str) -> Iterator[Server]:
     try:
         assert process.stdout
         line = process.stdout.readline()
-        assert line, process.communicate(timeout=_MOST_S)[1]
+        assert line, process.communicate(timeout=_TIMEOUT_S)[1]
         yield Server(process, json.loads(line))
     finally:
         process.kill()
-        process.communicate(timeout=_MOST_S)
+        process.communicate(timeout=_TIMEOUT_S)
 
 
 def next_line(descriptor: int) -> str:
     """Wait for the next line of a pipe; read byte by byte, past any buffer."""
     line = b""
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], _MOST_S)
+        ready, _, _ = select.select([descriptor], [], [], _TIMEOUT_S)
         assert ready, f"no line after {line!r}"
         data = os.read(descriptor, 1)
         assert data, f"the pipe ended after {line!r}"
@@ -93,7 +93,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Completed
         stdin=subprocess.DEVNULL,
         text=True,
         cwd=cwd,
-        timeout=_MOST_S,
+        timeout=_TIMEOUT_S,
         check=False,
         env=clean_environment({"XDG_STATE_HOME": str(cwd / "state"), **environment}),
     )

@@ -34,7 +34,7 @@ _UIDS = range(60578, 61184)
 _PUBLIC_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 _MARK = "SANDBOX_MARK"
 _NAMESPACES = ("net", "pid", "mnt", "user")
-_MOST_S = 60
+_TIMEOUT_S = 60
 
 
 class User(Struct, frozen=True):
@@ -164,7 +164,7 @@ class Place:
         """End the runs that a test has left."""
         for process in self._started:
             process.kill()
-            process.communicate(timeout=_MOST_S)
+            process.communicate(timeout=_TIMEOUT_S)
 
     def run(
         self, *arguments: str, instead: Sequence[str] = (), text: str = "", **more: str
@@ -177,7 +177,7 @@ class Place:
             text=True,
             cwd=self.folder,
             env=self.environment(**more),
-            timeout=_MOST_S,
+            timeout=_TIMEOUT_S,
             check=False,
         )
 

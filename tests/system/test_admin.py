@@ -310,8 +310,8 @@ BOUNDED = settings(
     suppress_health_check=list(HealthCheck),
 )
 CHECKS = {
-    # What is well formed may still be no cursor, no api-version, no tag of what is there; and a
-    # server with the clock of the wall sets none (409).
+    # A well-formed value may still be no cursor, api-version or current ETag; and a server with the
+    # wall clock refuses to set it (409).
     "positive_data_acceptance": {
         "expected-statuses": ["2xx", "304", "400", "404", "409", "412", "422"],
     },

@@ -193,12 +193,12 @@ def test_a_broken_file_stops_the_start(state: Path, tmp_path: Path, name: str) -
 
 
 def test_an_external_intermediate_signs_the_leaves(tmp_path: Path) -> None:
-    with serving("--state", "theirs", cwd=tmp_path) as server:
+    with serving("--state", "other", cwd=tmp_path) as server:
         root = run("attest", "ca", "--root", cwd=tmp_path, **server.variables).stdout
         chain = run("attest", "ca", "--chain", cwd=tmp_path, **server.variables).stdout
     (tmp_path / "root.pem").write_text(root)
     (tmp_path / "chain.pem").write_text(chain)
-    own = ("--attest-key", "theirs/ca/intermediate.key", "--attest-certificates", "chain.pem")
+    own = ("--attest-key", "other/ca/intermediate.key", "--attest-certificates", "chain.pem")
     with serving(*own, cwd=tmp_path) as server:
         unpack(tmp_path, document(server))
         assert trusts(tmp_path, "root.pem", "chain.pem")

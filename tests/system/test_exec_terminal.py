@@ -18,7 +18,7 @@ from tests.system.sandboxes import NAME, Place, place
 __all__ = ["place"]
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
-_MOST_S = 20
+_TIMEOUT_S = 20
 CTRL_C, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x1a", "\x1c"
 COUNTING = """
 import os, signal, sys, urllib.request
@@ -47,7 +47,7 @@ class Terminal:
     def see(self, text: str) -> None:
         """Wait until a text is shown, and drop the output up to its end."""
         while text.encode() not in self._shown:
-            can_be_read, _, _ = select.select([self._descriptor], [], [], _MOST_S)
+            can_be_read, _, _ = select.select([self._descriptor], [], [], _TIMEOUT_S)
             assert can_be_read, f"no {text!r} in {self._shown!r}"
             try:
                 self._shown += os.read(self._descriptor, 4096)
@@ -73,7 +73,7 @@ def at_a_terminal(place: Place, *command: str) -> Iterator[Terminal]:
         yield Terminal(process, screen)
     finally:
         process.kill()
-        process.wait(_MOST_S)
+        process.wait(_TIMEOUT_S)
         os.close(screen)
         until(lambda: not place.processes())
 
@@ -87,7 +87,7 @@ def test_interrupt_key_reaches_the_command_once(place: Place) -> None:
         terminal.type("\n")
         terminal.see("got 1 in all")
         terminal.see("it is still vm-1")
-        assert terminal.process.wait(_MOST_S) == 9
+        assert terminal.process.wait(_TIMEOUT_S) == 9
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_key_that_ends_the_command_ends_all(key: str, number: signal.Signals, pl
         terminal.type("there\n")
         terminal.see("there\r\nthere")
         terminal.type(key)
-        assert terminal.process.wait(_MOST_S) == -number
+        assert terminal.process.wait(_TIMEOUT_S) == -number
 
 
 def test_shell_can_stop_and_continue_exec(place: Place) -> None:
@@ -147,4 +147,4 @@ def test_shell_inside_has_job_control_and_returns_the_terminal(place: Place) -> 
         until(lambda: place.processes() == {terminal.process.pid})
         terminal.type("open\n")
         terminal.see("word is open")
-        assert terminal.process.wait(_MOST_S) == 0
+        assert terminal.process.wait(_TIMEOUT_S) == 0
