@@ -1,6 +1,7 @@
 """The fleet index, its entries, and the way from a caller to its VM."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
@@ -53,6 +54,16 @@ def unpack(packed: bytes) -> Vm:
     return _unpack(packed)
 
 
+_recent = lru_cache(maxsize=128)(_unpack)
+"""As `unpack`, and the same object for VMs that send new requests again and again."""
+
+
+@lru_cache(maxsize=128)
+def _documents(_name: str) -> dict[tuple[str, bool], tuple[Vm, dict[str, object]]]:
+    """Return the cache of completed documents for the subjects of a VM; see `Subject`."""
+    return {}
+
+
 class AddressClaims(Struct, frozen=True):
     """The configured addresses and listeners of a VM, or the default address it has instead."""
 
@@ -91,7 +102,7 @@ class VmEntry(Generic[R]):
 
     def subject(self, catalog: Catalog, secret: str = "") -> Subject:
         """Return the subject for `protocol.handle`; `secret` authenticates the VM's callers."""
-        return Subject(_unpack(self._packed), catalog, secret)
+        return Subject(_recent(self._packed), catalog, secret, _documents(self.name))
 
     def grants(self, limit: str, allowances: Allowances, now_s: float) -> bool:
         """Tell whether a limiter class allows a request now, and count it if so."""

@@ -5,7 +5,7 @@ from math import floor
 from typing import TypeAlias
 
 import msgspec.json
-from msgspec import Struct
+from msgspec import Struct, field
 
 from openimds.facts.headers import TEXT_MEDIA
 from openimds.facts.versions import Catalog
@@ -34,17 +34,22 @@ from openimds.vm.defaults import complete, default_address, private_addresses
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
 
+_MOST_DOCUMENTS = 2
+"""So many completed documents of a VM are cached: guests ask for one api-version, rarely two."""
+
 
 class Subject(Struct, frozen=True):
     """The VM that a query is about, in its region.
 
     `catalog` has the api-versions of the region; `secret` is the proof of callers on the endpoints
-    of App Service, empty where none was sent.
+    of App Service, empty where none was sent. `documents` caches the VM's completed documents for
+    subjects of the same VM; it belongs to that VM object alone.
     """
 
     vm: Vm
     catalog: Catalog
     secret: str = ""
+    documents: "dict[tuple[str, bool], tuple[Vm, dict[str, object]]]" = field(default_factory=dict)
 
 
 def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal | Pending:
@@ -94,14 +99,18 @@ def _versions(_: Query, subject: Subject, _now_s: float) -> Response:
 
 def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
     """Answer with a node of the instance document; the root is the object around it."""
-    tree = tree_at(
-        query.parameters["api-version"],
-        is_classic=subject.vm.classic,
-        is_extended=query.parameters.get("extended", "").lower() == "true",
-    )
+    version = query.parameters["api-version"]
+    is_extended = query.parameters.get("extended", "").lower() == "true"
+    vm, document = subject.documents.get((version, is_extended), (None, {}))
+    if vm is not subject.vm:  # A fault may have put another VM into the subject.
+        tree = tree_at(version, is_classic=subject.vm.classic, is_extended=is_extended)
+        document = complete(subject.vm, tree)
+        if len(subject.documents) >= _MOST_DOCUMENTS:
+            subject.documents.clear()
+        subject.documents[version, is_extended] = (subject.vm, document)
     assert query.endpoint is not None  # As in `handle`.
     above = ("instance",) if query.endpoint.handler == "instance" else ()
-    node = descend({"instance": complete(subject.vm, tree)}, (*above, *query.route))
+    node = descend({"instance": document}, (*above, *query.route))
     if node is MISSING:
         return refuse("not_found", query)
     media = (query.parameters.get("format") or "json").lower()
