@@ -119,3 +119,16 @@ def test_the_root_is_one_step_above_the_instance() -> None:
 def test_a_throttled_query_has_the_body_of_its_category(target: str, body: bytes) -> None:
     reply = throttled(parse_query("GET", target.encode()))
     assert (reply.row.status, reply.body) == (429, body)
+
+
+def test_cached_documents_are_bounded_and_of_their_own_vm() -> None:
+    about = Subject(Vm("web-1"), TODAY)
+    targets = [
+        f"/metadata/instance?api-version={version}"
+        for version in ("2017-08-01", "2019-06-01", "2021-02-01", "2021-02-01")
+    ]
+    fresh = [say(target, about=Subject(Vm("web-1"), TODAY)).body for target in targets]
+    assert [say(target, about=about).body for target in targets] == fresh
+    assert len(about.documents) <= 2
+    other = Subject(Vm("web-2"), TODAY, documents=about.documents)
+    assert json.loads(say(targets[-1], about=other).body)["compute"]["name"] == "web-2"
