@@ -49,6 +49,8 @@ def test_page_is_executed_and_prints_its_output(name: str, tmp_path: Path) -> No
     for entry in (*ROOT.glob("[!.]*"), ROOT / ".venv"):
         (tmp_path / entry.name).symlink_to(entry)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")  # A page with tests is a project of its own.
+    # pytest tidies the folders of earlier runs, and warns of those that a run beside it uses.
+    (tmp_path / "runs").mkdir()
     binaries = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     prefix, first = (UNSHARE, MOUNTS) if name in HOSTS else (PRIVATE, "")
     got = subprocess.run(
@@ -58,7 +60,13 @@ def test_page_is_executed_and_prints_its_output(name: str, tmp_path: Path) -> No
         cwd=tmp_path,
         timeout=100,
         check=False,
-        env=clean_environment({"PATH": binaries, "HOME": str(tmp_path)}),
+        env=clean_environment(
+            {
+                "PATH": binaries,
+                "HOME": str(tmp_path),
+                "PYTEST_DEBUG_TEMPROOT": str(tmp_path / "runs"),
+            }
+        ),
     )
     assert got.returncode == 0, got.stderr
     for number, (block, pattern) in expected(ROOT / name).items():
