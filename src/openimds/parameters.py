@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -35,6 +36,7 @@ _WORDS = {
 }
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _WHOLE = re.compile(r"[-+]?[0-9]{1,15}")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _NUMBER = re.compile(r"[-+]?([0-9]{1,15}\.?[0-9]{0,32}|\.[0-9]{1,32})([eE][-+]?[0-9]{1,3})?")
 
 
@@ -213,6 +215,41 @@ def parse_time(text: str) -> float:
     except (ValueError, OverflowError):
         pass
     raise MisfitError("a time with its zone, such as 2026-11-22T19:54:46Z")
+
+
+def read_base_url(text: str, where: str) -> str:
+    """Read a URL that ends with its host or port; return it without a slash.
+
+    Raises:
+        ConfigError: another scheme, no host, or a user, path, query or fragment.
+    """
+    expected = "http://HOST:PORT, or https"
+    scheme, separator, rest = text.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        # The value may hold a password: do not repeat it.
+        bare = f"{scheme}://{authority.rpartition('@')[2]}"
+        raise ConfigError(where, "a URL with a user in it", expected, f"Write {bare}")
+    is_url = scheme.lower() in {"http", "https"} and _is_authority(authority)
+    if is_url and rest.removeprefix(authority) in {"", "/"}:
+        return f"{scheme.lower()}://{authority}"
+    hint = ""
+    if is_url:
+        hint = f"Write {scheme.lower()}://{authority}"
+    elif not separator and _is_authority(text):
+        hint = f"Write http://{text}"
+    raise ConfigError(where, _quoted(text), expected, hint)
+
+
+def _is_authority(text: str) -> bool:
+    """Tell whether a text is a host with or without a port."""
+    if not _AUTHORITY.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(f"//{text}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # A port above 65535, or no address in the brackets.
+        return False
 
 
 def path_of(where: str, name: str) -> str:

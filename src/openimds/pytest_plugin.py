@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Environment", "Imds"]
 
 _REAL = "real_address"
-_REAL_INI, _ENV_INI = "imds_real_address", "imds_env"
+_REAL_INI, _ENV_INI, _PIN_INI = "imds_real_address", "imds_env", "imds_chain_pin"
 _IN_CHILD = "imds_in_child"
 _ADDRESS, _HTTP = "169.254.169.254", 80
 _LOOPBACK = "127.0.0.1"
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class, for annotations
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an ini option for every setting, and two of the plugin's own."""
+    """Add an ini option for every setting, and three of the plugin's own."""
     from openimds.settings import SETTINGS  # noqa: PLC0415 - see the head of this module
 
     for row in SETTINGS:
@@ -55,6 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
     )
     parser.addini(
+        _PIN_INI,
+        "False leaves AZURE_TOKEN_CREDENTIALS out of these variables, for a library that refuses "
+        "it.",
+        type="bool",
+        default=True,
+    )
+    parser.addini(
         _REAL_INI,
         "Where a private network is forbidden, tests marked real_address are skipped (skip) or "
         "fail (require).",
@@ -66,10 +73,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Set the variables for the whole session, if an ini option says so."""
     if early_config.getini(_ENV_INI):
-        from openimds.facts.protocols import IMDS  # noqa: PLC0415 - as above
+        from openimds.facts.protocols import CHAIN_PIN, IMDS  # noqa: PLC0415 - as above
         from openimds.protocol.identity_dialects import variables  # noqa: PLC0415 - as above
 
         values = variables(IMDS, _port_of(early_config).url)
+        if not early_config.getini(_PIN_INI):
+            del values[CHAIN_PIN]
         early_config.stash[_original] = {name: os.environ.get(name) for name in values}
         os.environ.update(values)
 
@@ -173,6 +182,7 @@ def imds(request: pytest.FixtureRequest) -> "Iterator[Imds]":
         if mistake:  # Outside of the handler: the message is enough, without a traceback.
             pytest.fail(mistake, pytrace=False)
         service = Imds(thread, server, ready, chosen.vm, homes, messages)
+        service.env.is_pinned = request.config.getini(_PIN_INI)
         request.node.stash[_imds] = service
         yield service
 

@@ -89,13 +89,13 @@ def test_port_refuses_between_tests():
 
 def test_suites_of_every_noun_pass_in_any_order(project: Project) -> None:
     ran = project.run(*project.take("vms.py", "events.py", "faults.py", "isolation.py"))
-    ran.assert_outcomes(passed=30)
+    ran.assert_outcomes(passed=31)
     assert not ran.stderr.str()
 
 
 def test_xdist_workers_have_servers_of_their_own(project: Project) -> None:
     ran = project.run("-n", "2", *project.take("vms.py", "events.py", "isolation.py"))
-    ran.assert_outcomes(passed=24)
+    ran.assert_outcomes(passed=25)
 
 
 def test_client_of_azure_gets_tokens(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_client_of_azure_gets_tokens(project: Project, monkeypatch: pytest.Monke
     # A client that went to 169.254.169.254 after all would get no answer: nothing routes there.
     room = (*PRIVATE, "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
     ran = project.pytester.run(*room, sys.executable, "-m", "pytest", "-rA", suite)
-    ran.assert_outcomes(passed=3)
+    ran.assert_outcomes(passed=4)
 
 
 def test_process_state_is_unchanged_after_the_tests(project: Project) -> None:
@@ -123,12 +123,33 @@ def test_connection_does_not_outlive_its_test(project: Project) -> None:
     project.run("-p", "no:randomly").assert_outcomes(passed=3)
 
 
-def test_ini_option_sets_variables_for_the_session(project: Project) -> None:
-    project.configure("imds_env = true")
+@pytest.mark.parametrize(
+    "lines, pin",
+    [
+        (["imds_env = true"], "ManagedIdentityCredential"),
+        (["imds_env = true", "imds_chain_pin = false"], "none"),
+    ],
+)
+def test_ini_options_set_variables_for_the_session(
+    project: Project, lines: list[str], pin: str
+) -> None:
+    project.configure(*lines)
     project.write(
-        "conftest.py", 'import os\nHOST = os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"]'
+        "conftest.py",
+        """
+import os
+
+HOST = os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"]
+PIN = os.environ.get("AZURE_TOKEN_CREDENTIALS", "none")
+""",
     )
-    test = "import conftest\ndef test_it(imds):\n    assert conftest.HOST == imds.url\n"
+    test = f"""
+import conftest
+
+def test_it(imds, imds_env):
+    assert conftest.HOST == imds.url
+    assert conftest.PIN == imds_env.get("AZURE_TOKEN_CREDENTIALS", "none") == "{pin}"
+"""
     project.write("test_it.py", test)
     project.run("--import-mode=prepend").assert_outcomes(passed=1)
 

@@ -59,20 +59,37 @@ def test_vm_show_of_an_unknown_name_or_version_is_refused(
 
 
 def test_env_can_be_evaluated_by_a_shell(tmp_path: Path) -> None:
-    printed = run("env", cwd=tmp_path).stdout
+    printed, unset = (run("env", *more, cwd=tmp_path).stdout for more in ((), ("--unset",)))
+    show = 'printf "%s %s;" "$AZURE_POD_IDENTITY_AUTHORITY_HOST" "$AZURE_TOKEN_CREDENTIALS"'
     got = subprocess.run(
-        ["sh", "-c", f'{printed}\nprintf %s "$AZURE_POD_IDENTITY_AUTHORITY_HOST"'],
+        ["sh", "-ec", f"{printed}\n{show}\n{unset}\n{show}"],
         capture_output=True,
         text=True,
         check=True,
         env=clean_environment({}),
     )
-    assert got.stdout == URL
+    assert got.stdout == f"{URL} ManagedIdentityCredential; ;"
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("--for", "imsd"), '--for: saw "imsd". Did you mean "imds"? Expected one of '),
+        (("--url", "imds:8169"), "--url: saw"),
+    ],
+)
+def test_env_refuses_bad_input_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    got = run("env", *arguments, cwd=tmp_path)
+    assert (got.returncode, got.stdout) == (2, "")
+    assert got.stderr.startswith(f"openimds: {says}")
+    assert got.stderr.count("\n") == 1
 
 
 def test_env_shell_json_prints_json(tmp_path: Path) -> None:
     got = run("env", "--shell", "json", "--listen", "[::1]:99", cwd=tmp_path)
-    assert set(json.loads(got.stdout).values()) == {"http://[::1]:99"}
+    assert json.loads(got.stdout)["OPENIMDS_URL"] == "http://[::1]:99"
 
 
 def test_env_of_a_socket_file_is_refused(tmp_path: Path) -> None:

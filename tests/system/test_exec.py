@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from openimds.facts.protocols import EVERY_VARIABLE
 from tests.support.waiting import until
 from tests.system.sandboxes import CURL, NAME, URL, Network, Place, network, place
 
@@ -210,6 +211,13 @@ def test_sandbox_network_has_only_loopback(place: Place) -> None:
     devices = [line.split(":")[0].strip() for line in got.stdout.splitlines() if ":" in line]
     assert devices == ["lo"]
     assert len(got.stdout.splitlines()) == 2 + 1 + 1  # Two heads, lo, and no route.
+
+
+def test_exec_sets_no_variable_of_the_token_protocols(place: Place) -> None:
+    got = place.run("--", "env")
+    names = {line.partition("=")[0] for line in got.stdout.splitlines()}
+    assert "OPENIMDS_VM" in names
+    assert names.isdisjoint(EVERY_VARIABLE)
 
 
 def test_proxy_of_the_machine_is_bypassed(place: Place) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol, TypeAlias
 
@@ -14,12 +14,18 @@ from openimds.events.service import EventsService
 from openimds.faults import FaultService
 from openimds.fleet.service import FleetService
 from openimds.protocol.lint import Record, report
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.types import Vm
 
 RecordFeed: TypeAlias = "asyncio.Queue[Record | None]"
 """Records as they come; None is the end."""
-EndpointVariables: TypeAlias = Callable[[Vm], dict[str, dict[str, str]]]
-"""Returns the environment variables of a VM's clients by token route; empty without a URL."""
+EndpointVariables: TypeAlias = Callable[[Vm, str], dict[str, dict[str, str]]]
+"""Returns the environment variables of a VM's clients by token route; empty without a URL.
+
+Takes the VM and the URL by which clients reach it, by default that of its listener.
+"""
+GetAs: TypeAlias = Callable[[Vm, str], Awaitable[Response | Refusal]]
+"""Answers a GET of a target as the VM is answered, without limits, faults or a record of it."""
 
 
 class KeyTimes(Protocol):
@@ -141,6 +147,7 @@ class AdminServices(Struct, frozen=True, kw_only=True, dict=True):
     recording: RequestRecording
     credentials: CredentialsAdmin
     endpoint_variables: EndpointVariables
+    get_as: GetAs
     metrics: MetricsSource
     token: AdminToken
 

@@ -4,22 +4,29 @@ import shlex
 
 import click
 import msgspec.json
+from click.shell_completion import CompletionItem
 
 from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
 from openimds.errors import ConfigError
-from openimds.facts.protocols import IMDS, TOKEN_ROUTES
+from openimds.facts.protocols import CHAIN_PIN, EVERY_VARIABLE, IMDS, TOKEN_ROUTES
+from openimds.parameters import nearest, read_base_url
 
 
-def variables(url: str) -> dict[str, str]:
-    """Return the variables of IMDS by name.
+def _check_way(_: click.Context, __: click.Parameter, way: str) -> str:
+    """Return the way.
 
-    The identity libraries of .NET, Python, Java, JavaScript and C++ take the host of IMDS from
-    AZURE_POD_IDENTITY_AUTHORITY_HOST; those of Go and Rust take it from nowhere.
+    Raises:
+        ConfigError: it is unknown.
     """
-    from openimds.protocol import identity_dialects
+    if way not in TOKEN_ROUTES:
+        expected = "one of " + ", ".join(TOKEN_ROUTES)
+        raise ConfigError("--for", f'"{way}"', expected, nearest(way, TOKEN_ROUTES))
+    return way
 
-    return identity_dialects.variables(IMDS, url)
+
+def _complete_way(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(way) for way in TOKEN_ROUTES if way.startswith(incomplete)]
 
 
 @click.command("env")
@@ -27,30 +34,66 @@ def variables(url: str) -> dict[str, str]:
 @click.option(
     "--for",
     "way",
-    type=click.Choice([*TOKEN_ROUTES]),
+    metavar=f"[{'|'.join(TOKEN_ROUTES)}]",
     default=IMDS,
+    callback=_check_way,
+    shell_complete=_complete_way,
     help="The protocol by which clients get tokens.",
 )
 @click.option("--vm", "name", metavar="NAME", help="Ask the server for the variables of this VM.")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="The address by which clients reach the server, such as a published port or the name of "
+    "a container; by default that of --listen.",
+)
+@click.option(
+    "--no-chain-pin",
+    "is_unpinned",
+    is_flag=True,
+    help=f"Leave out {CHAIN_PIN}, which some SDKs of 2025 refuse.",
+)
+@click.option("--unset", is_flag=True, help="Take back the variables of every protocol.")
 @click.option("--shell", type=click.Choice(["sh", "json"]), default="sh", help="How to print them.")
-def command(way: str, name: str | None, shell: str, **flags: object) -> None:
+def command(  # noqa: PLR0913 - one argument for each option
+    way: str,
+    name: str | None,
+    url: str | None,
+    shell: str,
+    *,
+    is_unpinned: bool,
+    unset: bool,
+    **flags: object,
+) -> None:
     """Print the variables that point clients at a running server.
 
-    In a shell: eval "$(openimds env)". A protocol with a secret takes it from the server; without
-    --vm that is the secret of its only VM.
+    In a shell: eval "$(openimds env)", and to take them back eval "$(openimds env --unset)". A
+    protocol with a secret takes it from the server; without --vm that is the secret of its only VM.
+    docs/use/clients.md has the needs of each client.
     """
-    from openimds.protocol import identity_dialects
-
     settings = values(flags)
-    if name is None and not TOKEN_ROUTES[way].has_secret:
-        found = identity_dialects.variables(way, _url(settings.listen))
-    else:
-        found = _from_server(Client(settings.state), way, name)
-    if shell == "json":
-        click.echo(msgspec.json.encode(found).decode())
+    if unset:
+        _print(dict.fromkeys(EVERY_VARIABLE), shell)
         return
-    for variable, value in found.items():
-        click.echo(f"export {variable}={shlex.quote(value)}")
+    base = read_base_url(url, "--url") if url is not None else ""
+    if name is None and not TOKEN_ROUTES[way].has_secret:
+        from openimds.protocol import identity_dialects
+
+        found = identity_dialects.variables(way, base or _url(settings.listen))
+    else:
+        found = _from_server(Client(settings.state), way, name, base)
+    if is_unpinned:
+        found.pop(CHAIN_PIN, None)
+    _print(found, shell)
+
+
+def _print(variables: dict[str, str] | dict[str, None], shell: str) -> None:
+    """Print variables, or the command that unsets those without a value."""
+    if shell == "json":
+        click.echo(msgspec.json.encode(variables).decode())
+        return
+    for name, value in variables.items():
+        click.echo(f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}")
 
 
 def _url(listen: str) -> str:
@@ -68,24 +111,33 @@ def _url(listen: str) -> str:
     return f"http://{host}:{listener.port}"
 
 
-def _from_server(client: Client, way: str, name: str | None) -> dict[str, str]:
+def _from_server(client: Client, way: str, name: str | None, url: str) -> dict[str, str]:
     """Return the variables of a VM, by default of the only one, from the server.
 
     Raises:
         ConfigError: the server has several VMs, or does not serve this protocol.
         ServerError: the server does not answer, or has no such VM.
     """
+    from urllib.parse import urlencode
+
     if name is None:
         names = [str(vm["name"]) for _, vm in zip(range(2), client.vms(), strict=False)]
         if len(names) != 1:
             seen = "several VMs" if names else "no VM"
             raise ConfigError("--vm", seen, "the name of one", "Write --vm NAME")
         name = names[0]
-    ways: dict[str, dict[str, str]] = client.ask("GET", vm_path(name, "/endpoints"))["variables"]
-    if way in ways:
-        return ways[way]
+    path = vm_path(name, "/endpoints")
+    query = f"?{urlencode({'url': url})}" if url else ""
+    ways: dict[str, dict[str, str]] = client.ask("GET", path + query)["variables"]
     if not ways:
-        raise ConfigError("listen", f'no URL that leads to "{name}"', "HOST:PORT")
-    flag = "--" + TOKEN_ROUTES[way].setting.replace("_", "-")
-    seen = f'"{way}", which that server does not serve'
-    raise ConfigError("--for", seen, f"a server with {flag}")
+        raise ConfigError(
+            "listen", f'no URL that leads to "{name}"', "HOST:PORT", "Write --url URL"
+        )
+    if way not in ways:
+        flag = "--" + TOKEN_ROUTES[way].setting.replace("_", "-")
+        seen = f'"{way}", which that server does not serve'
+        raise ConfigError("--for", seen, f"a server with {flag}")
+    if not client.ask("GET", vm_path(name, "/identities"))["items"]:
+        assign = f"openimds identity assign {shlex.quote(name)} --system"
+        click.echo(f"{name} has no managed identity and gets no token; type: {assign}", err=True)
+    return ways[way]

@@ -94,5 +94,6 @@ SOURCES: dict[str, str] = {
     "S46": "answers of the Arc agent in the tests of azure_identity (Rust)",
     "S47": "MicrosoftDocs spot-eviction-risk-notifications; openshift/cluster-api-actuator-pkg#481",
     "S48": "reported outages: ignition 1806, azure-init 242, azure-sdk-for-net 39574, kops 18163",
+    "S49": "runs of Azure.Identity 1.10.2 to 1.21.0 and Azure.Core 1.53 to 1.64 (.NET, 2026-11)",
 }
 """The sources by the keys that rows name."""

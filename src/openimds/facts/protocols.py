@@ -125,8 +125,9 @@ DIALECTS: tuple[Dialect, ...] = (
 class TokenRoute(Struct, frozen=True):
     """A route to a token endpoint: its name, and the variables that lead clients there.
 
-    In a value `{url}` is the URL of the data plane, `{secret}` the VM's secret. A route with a
-    `setting` exists only where that setting is given.
+    In a value `{url}` is the URL of the data plane, `{secret}` the VM's secret, and `{client_id}`
+    the client id of its first identity; a VM without identity has no variable with that. A route
+    with a `setting` exists only where that setting is given.
     """
 
     key: str
@@ -141,14 +142,23 @@ class TokenRoute(Struct, frozen=True):
 
 
 IMDS = "imds"
+CHAIN_PIN = "AZURE_TOKEN_CREDENTIALS"
+"""Reduces `DefaultAzureCredential` to one credential, which is then not probed for.
+
+`facts.clients` has the versions that know the name of a credential as its value.
+"""
 
 TOKEN_ROUTES: dict[str, TokenRoute] = {
     row.key: row
     for row in (
         TokenRoute(
             IMDS,
-            (("AZURE_POD_IDENTITY_AUTHORITY_HOST", "{url}"), ("OPENIMDS_URL", "{url}")),
-            client("S41"),
+            (
+                ("AZURE_POD_IDENTITY_AUTHORITY_HOST", "{url}"),
+                (CHAIN_PIN, "ManagedIdentityCredential"),
+                ("OPENIMDS_URL", "{url}"),
+            ),
+            client("S41", "S49", note=".NET's DefaultAzureCredential needs the pin"),
         ),
         TokenRoute(
             "app-service",
@@ -172,11 +182,18 @@ TOKEN_ROUTES: dict[str, TokenRoute] = {
         TokenRoute("cloud-shell", (("MSI_ENDPOINT", "{url}/oauth2/token"),), client("S41")),
         TokenRoute(
             "azure-ml",
-            (("MSI_ENDPOINT", "{url}/msi/ml/token"), ("MSI_SECRET", "{secret}")),
-            client("S41"),
+            (
+                ("MSI_ENDPOINT", "{url}/msi/ml/token"),
+                ("MSI_SECRET", "{secret}"),
+                ("DEFAULT_IDENTITY_CLIENT_ID", "{client_id}"),
+            ),
+            client("S41", "S49", note="MSAL.NET needs the client id where no identity is named"),
         ),
     )
 }
+
+EVERY_VARIABLE = tuple(sorted({name for row in TOKEN_ROUTES.values() for name, _ in row.variables}))
+"""The variables of all token routes: a client prefers some to IMDS if they are set."""
 
 MTLS: dict[str, str] = {
     "AzurePublicCloud": "https://{region}.mtlsauth.microsoft.com",

@@ -132,11 +132,16 @@ def _date(at_s: int) -> str:
     return f"{at.month}/{at.day}/{at.year} {at.hour % 12 or 12}:{at:%M:%S} {half} +00:00"
 
 
-def variables(route: str, url: str, secret: str = "") -> dict[str, str]:
-    """Return the environment variables by which clients find a token route, by name."""
+def variables(route: str, url: str, secret: str = "", client_id: str = "") -> dict[str, str]:
+    """Return the environment variables by which clients find a token route, by name.
+
+    Without a `client_id`, those that hold one are left out.
+    """
+    values = {"url": url.removesuffix("/"), "secret": secret, "client_id": client_id}
     return {
-        name: value.format(url=url.removesuffix("/"), secret=secret)
+        name: value.format_map(values)
         for name, value in TOKEN_ROUTES[route].variables
+        if client_id or "{client_id}" not in value
     }
 
 

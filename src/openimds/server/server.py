@@ -24,7 +24,10 @@ from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents
 from openimds.fleet.service import DEFAULT, FleetService
 from openimds.fleet.store.port import Change
 from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
+from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.identity_dialects import variables
+from openimds.protocol.request import parse_query
+from openimds.protocol.response import Refusal, Response
 from openimds.server.admin_ports import AdminPorts
 from openimds.server.fleet_file_watcher import FleetFileWatcher
 from openimds.server.inherited_sockets import InheritedSockets
@@ -32,6 +35,7 @@ from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.metrics_source import ServerMetrics
 from openimds.server.startup import Startup
+from openimds.vm.identities import principals
 from openimds.vm.types import Vm
 
 _SWEEP_S = 1.0
@@ -136,13 +140,37 @@ class Server(Struct, kw_only=True, eq=False):
         await self.events_service.close()
         self.resources.close()
 
-    def identity_variables(self, vm: Vm) -> dict[str, dict[str, str]]:
-        """Return the environment variables of each enabled token route, for clients on a VM."""
-        urls = self.listeners.urls(vm.reach.listen)
+    def identity_variables(self, vm: Vm, url: str = "") -> dict[str, dict[str, str]]:
+        """Return the variables of each token route for clients on a VM.
+
+        `url` is the address by which clients reach the VM's listener, by default its own; without
+        any there are no variables.
+        """
+        urls = [url] if url else self.listeners.urls(vm.reach.listen)
         url = next((url for url in urls if url.startswith("http")), "")
         secret, extras = self.caller_secrets.of(vm.name), {"", *self.dispatcher.extras}
+        client_id = next((principal.client_id for principal in principals(vm)), "")
         routes = [row.key for row in TOKEN_ROUTES.values() if row.setting in extras]
-        return {key: variables(key, url, secret) for key in routes} if url else {}
+        return {key: variables(key, url, secret, client_id) for key in routes} if url else {}
+
+    async def get_as(self, vm: Vm, target: str) -> Response | Refusal:
+        """Answer a GET as the VM is answered, without limits, faults or a record of it.
+
+        Raises:
+            Error: a key cannot be read or written.
+        """
+        dispatcher = self.dispatcher
+        query = parse_query(
+            "GET", target.encode(), has_metadata_header=True, extras=dispatcher.extras
+        )
+        subject = Subject(vm, dispatcher.fleet_index.catalog)
+        outcome = handle(query, subject, dispatcher.utc())
+        if isinstance(outcome, Response | Refusal):
+            return outcome
+        result = dispatcher.provider.cached(outcome, dispatcher.utc())
+        if result is None:
+            result = await dispatcher.provider.make(outcome, dispatcher.utc())
+        return resume(query, outcome, result, dispatcher.utc())
 
     async def _load_fleet(self) -> None:
         """Load the stored fleet, then apply the file, or serve the default VM."""
@@ -183,6 +211,7 @@ class Server(Struct, kw_only=True, eq=False):
             recording=self.recorder,
             credentials=self.credentials,
             endpoint_variables=self.identity_variables,
+            get_as=self.get_as,
             metrics=ServerMetrics(
                 self.dispatcher,
                 self.fleet_service,

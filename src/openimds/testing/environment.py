@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.facts.protocols import IMDS, TOKEN_ROUTES
+from openimds.facts.protocols import CHAIN_PIN, EVERY_VARIABLE, IMDS, TOKEN_ROUTES
 from openimds.parameters import nearest
 from openimds.server.server import Server
 from openimds.testing.vms import ServedVm, Vms
 
-EVERY_VARIABLE = sorted({name for row in TOKEN_ROUTES.values() for name, _ in row.variables})
-"""Of all token protocols: a client prefers some of them to IMDS if their variables are set."""
-
 
 class Environment(Mapping[str, str]):
     """The variables of IMDS as a mapping; `{**os.environ, **imds.env}` is for a child."""
+
+    is_pinned: bool = True
+    """False leaves out AZURE_TOKEN_CREDENTIALS, for a library that refuses it."""
 
     def __init__(self, server: Server, vms: Vms, under_test: str) -> None:
         """Take a server, its VMs, and the name of the VM under test."""
@@ -47,7 +47,8 @@ class Environment(Mapping[str, str]):
         name = vm if isinstance(vm, str) else vm.name
         ways = self._server.identity_variables(self._vms.entry(name or self._under_test).vm)
         if way in ways:
-            return ways[way]
+            dropped = "" if self.is_pinned else CHAIN_PIN
+            return {name: value for name, value in ways[way].items() if name != dropped}
         hint = nearest(way, ways)
         if way in TOKEN_ROUTES:
             hint = f"Write @pytest.mark.imds({TOKEN_ROUTES[way].setting}=...) for {way}"

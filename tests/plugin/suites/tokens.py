@@ -27,6 +27,16 @@ def test_token_verifies(imds: Imds, imds_env: Environment) -> None:
 
 
 @pytest.mark.imds(fleet=TRUSTED)
+def test_credential_chain_is_pinned(imds: Imds, imds_env: Environment) -> None:
+    with DefaultAzureCredential() as credential:
+        claims(imds, credential.get_token(f"{VAULT}/.default").token)
+        assert [type(item).__name__ for item in credential.credentials] == [
+            "ManagedIdentityCredential"
+        ]
+    imds.requests.assert_clean()
+
+
+@pytest.mark.imds(fleet=TRUSTED)
 def test_credential_chain_uses_app_service(imds: Imds, monkeypatch: pytest.MonkeyPatch) -> None:
     imds.env.use(monkeypatch, "app-service")
     with DefaultAzureCredential(exclude_cli_credential=True) as credential:

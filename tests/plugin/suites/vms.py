@@ -103,12 +103,28 @@ def test_variables_are_set_for_the_test(imds: Imds, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://elsewhere")
     imds.env.use(monkeypatch)
     assert os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] == imds.url
+    assert os.environ["AZURE_TOKEN_CREDENTIALS"] == "ManagedIdentityCredential"
     assert "IDENTITY_ENDPOINT" not in os.environ
     imds.env.use(monkeypatch, "app-service")
     assert os.environ["IDENTITY_ENDPOINT"] == f"{imds.url}/msi/token"
     assert "AZURE_POD_IDENTITY_AUTHORITY_HOST" not in os.environ
+    assert "AZURE_TOKEN_CREDENTIALS" not in os.environ
+    imds.env.is_pinned = False
+    imds.env.use(monkeypatch)
+    assert "AZURE_TOKEN_CREDENTIALS" not in os.environ
+    assert imds.env.keys() == {"AZURE_POD_IDENTITY_AUTHORITY_HOST", "OPENIMDS_URL"}
     with pytest.raises(ConfigError, match=r"Write @pytest\.mark\.imds\(arc_folder=\.\.\.\)"):
         imds.env.of("arc")
+
+
+def test_variables_of_azure_ml_name_the_first_identity(imds: Imds) -> None:
+    assert "DEFAULT_IDENTITY_CLIENT_ID" not in imds.env.of("azure-ml")
+    detail = {"clientId": "c0000000-0000-0000-0000-000000000001"}
+    user = "/subscriptions/s/resourceGroups/g/providers/p/userAssignedIdentities/app"
+    imds.vm.patch({"identities": {"user": [user], "details": {user: detail}}})
+    assert imds.env.of("azure-ml")["DEFAULT_IDENTITY_CLIENT_ID"] == detail["clientId"]
+    imds.vm.patch({"identities": {"system": True}})
+    assert imds.env.of("azure-ml")["DEFAULT_IDENTITY_CLIENT_ID"] != detail["clientId"]
 
 
 def test_folder_of_challenges_serves_azure_arc(request: pytest.FixtureRequest) -> None:

@@ -25,6 +25,10 @@ from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.sqlite import MemoryStore
+from openimds.protocol.handle import Subject, handle, resume
+from openimds.protocol.pending import AccessToken, Failed
+from openimds.protocol.request import parse_query
+from openimds.protocol.response import Refusal, Response
 from openimds.vm.types import Vm
 
 T = TypeVar("T")
@@ -69,8 +73,9 @@ def _fail(*_: object) -> None:
     raise StoreError("fleet.db: the disk is full")
 
 
-def variables(vm: Vm) -> dict[str, dict[str, str]]:
-    return {"app-service": {"IDENTITY_HEADER": f"secret of {vm.name}"}}
+def variables(vm: Vm, url: str) -> dict[str, dict[str, str]]:
+    endpoint = {"IDENTITY_ENDPOINT": url} if url else {}
+    return {"app-service": {**endpoint, "IDENTITY_HEADER": f"secret of {vm.name}"}}
 
 
 class CredentialsStub:
@@ -92,6 +97,10 @@ class AdminServer:
 
     def __init__(self, folder: Path) -> None:
         self.now_s = 1_795_377_286.0
+        self.token_result: AccessToken | Failed = AccessToken(
+            "eyJ.eyJ.sig", 1_795_376_986, 1_795_463_686, 86_400
+        )
+        self.targets: list[str] = []
         self.store = FailingStore()
         self.fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
         self.opened: list[dict[str, str]] = []
@@ -116,11 +125,20 @@ class AdminServer:
             recording=self.recorder,
             credentials=self.credentials,
             endpoint_variables=variables,
+            get_as=self._get_as,
             metrics=MetricsStub(),
             token=self.token,
         )
         self.application = application(self.services, frozenset({"host"}))
         self.api = self.client()
+
+    async def _get_as(self, vm: Vm, target: str) -> Response | Refusal:
+        self.targets.append(target)
+        query = parse_query("GET", target.encode(), has_metadata_header=True)
+        outcome = handle(query, Subject(vm, catalog()), self.now_s)
+        if isinstance(outcome, Response | Refusal):
+            return outcome
+        return resume(query, outcome, self.token_result, self.now_s)
 
     async def _open(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
         held = self.opened[-1] if self.opened else {}

@@ -20,16 +20,23 @@ from openimds.admin.operation import (
     Answer,
     Content,
     Operation,
+    QueryParameter,
     Tag,
 )
 from openimds.admin.pages import CURSOR, LIMIT, Page, decode_cursor, encode_cursor
-from openimds.admin.problem import no_vm
+from openimds.admin.problem import bad_query, no_vm
 from openimds.admin.services import AdminServices, KeyTimes
+from openimds.errors import ConfigError
 from openimds.events.log_format import Moment
 from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
+from openimds.parameters import Parameter, read_base_url
 from openimds.vm.identities import FORGE, SOURCES, principals, user_ids
 
+_URL = QueryParameter(
+    Parameter("url", str, "The URL by which clients reach the VM; by default its listener's."),
+    "http://imds:8169",
+)
 _SLICE = 500
 """The number of VMs that are read from the store at once."""
 
@@ -125,7 +132,12 @@ async def rotate_key(services: AdminServices, _: Request) -> Answer:
 async def get_endpoints(services: AdminServices, request: Request) -> Answer:
     """Return the variables that lead the clients of a VM to each token route."""
     stored = await _stored(services.fleet_service, request.path_params["name"])
-    endpoints = VmEndpoints(stored.name, services.endpoint_variables(decode_vm(stored)))
+    url = _URL.read(request)
+    try:
+        base = read_base_url(url, _URL.row.name) if url else ""
+    except ConfigError as error:
+        raise bad_query(error) from None
+    endpoints = VmEndpoints(stored.name, services.endpoint_variables(decode_vm(stored), base))
     # It holds a secret, which no cache may keep.
     headers = {"Cache-Control": "no-store"}
     return Response(msgspec.json.encode(endpoints), headers=headers, media_type=JSON)
@@ -231,7 +243,7 @@ _ENDPOINTS = VmEndpoints(
     "web-1",
     {
         "app-service": {
-            "IDENTITY_ENDPOINT": "http://127.0.0.1:8169/msi/token",
+            "IDENTITY_ENDPOINT": "http://imds:8169/msi/token",
             "IDENTITY_HEADER": "3b0d6c5e9a",
         }
     },
@@ -291,7 +303,8 @@ OPERATIONS: tuple[Operation, ...] = (
         description="The answer holds the secret of the VM.",
         handler=get_endpoints,
         answers={OK: Content(VmEndpoints, _ENDPOINTS)},
-        problems=(NONE, STORE),
+        problems=(BAD, NONE, STORE),
         parameter=VM_NAME,
+        queries=(_URL,),
     ),
 )

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.unit.admin.setup import AdminServer, with_server
 
 
@@ -15,6 +17,30 @@ def test_variables_of_a_vm_are_its_own_and_not_cached(tmp_path: Path) -> None:
             "variables": {"app-service": {"IDENTITY_HEADER": "secret of db-1"}},
         }
         assert got.headers["cache-control"] == "no-store"
+
+    with_server(tmp_path, work)
+
+
+def test_variables_lead_to_the_url_that_was_asked_for(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/db-1", json={})
+        got = await server.api.get("/v1/vms/db-1/endpoints", params={"url": "HTTP://imds:8169/"})
+        assert got.json()["variables"]["app-service"] == {
+            "IDENTITY_ENDPOINT": "http://imds:8169",
+            "IDENTITY_HEADER": "secret of db-1",
+        }
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize("url", ["imds:8169", "http://imds/x", "ftp://imds", "http://a:b@imds"])
+def test_url_that_is_no_base_url_is_a_400(tmp_path: Path, url: str) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/db-1", json={})
+        got = await server.api.get("/v1/vms/db-1/endpoints", params={"url": url})
+        assert got.status_code == 400
+        assert got.json()["detail"].startswith("url: saw ")
+        assert "b@" not in got.text
 
     with_server(tmp_path, work)
 
