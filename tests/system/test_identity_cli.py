@@ -69,6 +69,10 @@ def test_identity_gives_tokens_from_assign_to_remove(tmp_path: Path) -> None:
     with a_lab(tmp_path) as lab:
         refused = {"error": "invalid_request", "error_description": "Identity not found"}
         assert lab.token(status=400) == refused
+        _, stderr = lab.identity("token", "vm-1", "--resource", "https://a", fails=1)
+        assert stderr == (
+            "openimds: vm-1 has no managed identity; type: openimds identity assign vm-1 --system\n"
+        )
         printed, _ = lab.identity("assign", "vm-1", "--system", "--json")
         (system,) = json.loads(printed)
         assert lab.token()["client_id"] == system["clientId"]
@@ -76,6 +80,11 @@ def test_identity_gives_tokens_from_assign_to_remove(tmp_path: Path) -> None:
         assert err == f"vm-1 has the identity {APP}, client id {CLIENT} (revision 3)\n"
         assert lab.token(f"&client_id={CLIENT}")["client_id"] == CLIENT
         assert lab.token("&msi_res_id=" + APP.lower())["client_id"] == CLIENT
+        asked = ("token", "vm-1", "--resource", "https://vault.azure.net")
+        assert lab.identity(*asked) == (f"{lab.text()}\n", "")
+        printed, _ = lab.identity(*asked, "--user", APP, "--json")
+        whole = lab.token(f"&client_id={CLIENT}")
+        assert {**json.loads(printed), "expires_in": whole["expires_in"]} == whole
         rows = json.loads(lab.identity("list", "--json")[0])
         assert [(row["vm"], row["kind"]) for row in rows] == [("vm-1", "system"), ("vm-1", "user")]
         listed, _ = lab.identity("list", "--vm", "vm-1")

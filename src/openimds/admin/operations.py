@@ -10,6 +10,7 @@ from openimds.admin.handlers import (
     requests,
     scenarios,
     server,
+    tokens,
     vms,
 )
 from openimds.admin.operation import Operation
@@ -17,6 +18,7 @@ from openimds.admin.operation import Operation
 OPERATIONS: tuple[Operation, ...] = (
     *vms.OPERATIONS,
     *identities.OPERATIONS,
+    *tokens.OPERATIONS,
     *certificates.OPERATIONS,
     *events.OPERATIONS,
     *scenarios.OPERATIONS,

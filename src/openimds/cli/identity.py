@@ -1,4 +1,4 @@
-"""`openimds identity`: managed identities of a running server's VMs, and the token signing keys."""
+"""`openimds identity`: managed identities of a running server's VMs, their tokens and keys."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ _HEAD = ("VM", "KIND", "CLIENT ID", "PRINCIPAL ID", "SOURCE", "RESOURCE")
 
 Vm = dict[str, Any]
 as_json = json_instead_of("a table")
+as_whole_json = json_instead_of("the token alone")
 
 
 class NoIdentityError(Error):
@@ -35,7 +36,7 @@ def _which(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("identity")
 def command() -> None:
-    """List, assign and remove managed identities.
+    """List, assign and remove managed identities, and print tokens.
 
     The server is found by $OPENIMDS_ADMIN (its URL) and $OPENIMDS_TOKEN_FILE, else by the default
     port and state folder.
@@ -87,6 +88,40 @@ def remove(name: str, user: str | None, *, system: bool, **flags: object) -> Non
     key = _key(user, system=system)
     changed = _change(Client(values(flags).state), name, lambda vm: _removed(vm, key))
     click.echo(f"{name} has lost {_title(key)} (revision {changed['revision']})", err=True)
+
+
+@command.command("token")
+@click.argument("name", metavar="VM")
+@click.option(
+    "--resource",
+    required=True,
+    metavar="URI",
+    help="The service that accepts the token, such as https://vault.azure.net.",
+)
+@click.option("--user", metavar="RESOURCE_ID", help="The token of this user-assigned identity.")
+@click.option("--client-id", metavar="GUID", help="The token of the identity with this client id.")
+@options("state")
+@as_whole_json
+def token(
+    name: str,
+    resource: str,
+    user: str | None,
+    client_id: str | None,
+    *,
+    is_json: bool,
+    **flags: object,
+) -> None:
+    """Print an access token of a VM.
+
+    It is the token that the VM itself gets; by default that of its system-assigned identity, or of
+    the only user-assigned one. With --json print Azure's whole answer.
+    """
+    if user and client_id:
+        raise click.UsageError("Name one identity: --user RESOURCE_ID, or --client-id GUID")
+    selected = {"resourceId": user} if user else {"clientId": client_id} if client_id else {}
+    body = {"resource": resource, **selected}
+    answer = Client(values(flags).state).ask("POST", vm_path(name, "/token"), body)
+    click.echo(msgspec.json.encode(answer).decode() if is_json else answer["access_token"])
 
 
 @command.command("rotate")

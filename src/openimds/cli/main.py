@@ -39,7 +39,7 @@ COMMANDS = (
     CommandRow("event", "Schedule, start, end and await scheduled events."),
     CommandRow("clock", "Show or change the time that guests see."),
     CommandRow("fault", "Inject faults into a running server, and clear them."),
-    CommandRow("identity", "List, assign and remove managed identities."),
+    CommandRow("identity", "List, assign and remove managed identities, and print tokens."),
     CommandRow("attest", "Verify attested documents; print and rotate certificates."),
     CommandRow("capture", "Record every answer of an IMDS in a file."),
     CommandRow("compare", "Compare the answers of two IMDSs."),

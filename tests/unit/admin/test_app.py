@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from openimds.admin import auth
-from openimds.admin.handlers import clock, events, faults, requests, scenarios
+from openimds.admin.handlers import clock, events, faults, requests, scenarios, tokens
 from openimds.admin.operations import OPERATIONS
 from openimds.fleet.store.port import Change
 from tests.unit.admin.setup import JSON, MERGE, TAKEN, AdminServer, with_server
@@ -120,6 +120,7 @@ def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
                 *faults.OPERATIONS,
                 *requests.OPERATIONS,
                 *scenarios.OPERATIONS,
+                *tokens.OPERATIONS,
             )
             if row in of_others or row.name in (
                 "follow_changes",

@@ -54,6 +54,8 @@ class Api:
         revision: int | None = None,
     ) -> Any:
         self.calls.append((method, path, body))
+        if path.endswith("/token"):
+            return {"access_token": "eyJ", "client_id": C}
         if path.endswith("/identities") or path.startswith(("/v1/identities", "/v1/keys")):
             return {"items": self.rows, "next": None}
         if method == "PATCH":
@@ -212,6 +214,43 @@ def test_forged_row_has_another_colour() -> None:
     forged = {**ROW, "forged": True}
     styles = [{cell[1] for cell in identity._row(one)} for one in (ROW, forged)]
     assert styles == [{""}, {"bold red"}]
+
+
+@pytest.mark.parametrize(
+    "flags, selector",
+    [
+        ((), {}),
+        (("--user", APP), {"resourceId": APP}),
+        (("--client-id", C), {"clientId": C}),
+    ],
+)
+def test_token_is_printed_alone(api: Api, flags: tuple[str, ...], selector: dict[str, str]) -> None:
+    got = done("token", "ä b", "--resource", "https://vault.azure.net", *flags)
+    assert (got.stdout, got.stderr) == ("eyJ\n", "")
+    body = {"resource": "https://vault.azure.net", **selector}
+    assert api.calls == [("POST", "/v1/vms/%C3%A4%20b/token", body)]
+
+
+def test_token_as_json_is_the_whole_answer(api: Api) -> None:
+    got = done("token", "a", "--resource", "https://vault.azure.net", "--json")
+    assert json.loads(got.stdout) == {"access_token": "eyJ", "client_id": C}
+    assert [method for method, _, _ in api.calls] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (("--resource", "https://a", "--user", APP, "--client-id", C), "Name one identity"),
+        ((), "Missing option '--resource'"),
+    ],
+)
+def test_token_takes_a_resource_and_one_identity(
+    api: Api, flags: tuple[str, ...], says: str
+) -> None:
+    got = run("token", "a", *flags)
+    assert got.exit_code == 2
+    assert says in got.stderr
+    assert api.calls == []
 
 
 def test_rotate_prints_the_new_key_and_the_end_of_the_old(api: Api) -> None:
