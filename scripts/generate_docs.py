@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from openimds.admin.metrics import METRICS
+from openimds.facts.clients import CHAIN_PINS, CLIENT_FAULTS, LIBRARIES, RUN_ON, ClientLibrary
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import FACTS
@@ -242,6 +243,145 @@ def metrics_page() -> str:
     )
 
 
+def library_of(key: str) -> str:
+    """Return the language and the name of a library."""
+    row = LIBRARIES[key]
+    return f"{row.language}: {row.name}"
+
+
+def tries_of(row: ClientLibrary) -> str:
+    """Return the requests of a failing call by status."""
+    return "; ".join(
+        f"{', '.join(map(str, tries.statuses))}: "
+        + (f"{tries.requests} requests in {tries.seconds} s" if tries.seconds else "1 request")
+        for tries in row.tries
+    )
+
+
+def clients_page() -> str:
+    """Return the page of client libraries."""
+    libraries = [
+        (
+            f"{row.language}: {row.name}",
+            row.newest,
+            row.variable or "no",
+            row.app_service or "no",
+            row.azure_ml or "no",
+            "yes",
+            RUN_ON if row.is_run else row.evidence.note,
+        )
+        for row in LIBRARIES.values()
+    ]
+    manners = [
+        (f"{row.language}: {row.name}", row.probe, tries_of(row) or "not measured")
+        for row in LIBRARIES.values()
+    ]
+    pins = [
+        (
+            library_of(row.library),
+            row.refused or "unknown",
+            code(row.error),
+            row.known,
+            row.unprobed,
+            row.seen or "none",
+            why(row.evidence),
+        )
+        for row in CHAIN_PINS
+    ]
+    faults = [
+        (library_of(row.library), row.versions, row.symptom, row.remedy, why(row.evidence))
+        for row in CLIENT_FAULTS
+    ]
+    return "\n\n".join(
+        [
+            "# Point clients at the server",
+            WRITTEN,
+            (
+                "A client library finds IMDS by an address or by environment variables, and "
+                "libraries and their versions differ in the variables that they read. Take the "
+                "first of these ways that your client knows:"
+            ),
+            "\n".join(
+                [
+                    '1. **By variable**: `eval "$(openimds env)"`. It sets the host of IMDS, and '
+                    "the pin of the default chain (below). "
+                    '`eval "$(openimds env --unset)"` takes every variable back.',
+                    "2. **By App Service**: "
+                    '`eval "$(openimds env --for app-service --vm NAME)"` gives tokens to every '
+                    "library here, Go and Rust included, by the protocol of another host of "
+                    "Azure. The answers have fewer members, and each VM has a secret.",
+                    "3. **By address**: [`openimds exec`](laptop.md), "
+                    "[`@pytest.mark.real_address`](pytest.md), a container network or a "
+                    "[host](host.md) put the server at 169.254.169.254. Every client works there, "
+                    "and readers of the instance document work nowhere else.",
+                ]
+            ),
+            (
+                "Where clients reach the server by another address, such as a published port or "
+                "the name of a container, add `--url http://HOST:PORT` to any of these commands. "
+                "`openimds identity token VM --resource URI` prints a token without a client."
+            ),
+            "## Libraries",
+            (
+                "The version is the newest that was run. The other columns name the oldest version "
+                "that was seen to find the server that way; versions between were not all run. "
+                "[All tested clients](../../tests/clients/README.md) include readers of the "
+                "instance document, agents and verifiers."
+            ),
+            table(
+                (
+                    "library",
+                    "version",
+                    "by variable",
+                    "by App Service",
+                    "by Azure ML",
+                    "by address",
+                    "seen",
+                ),
+                libraries,
+            ),
+            "## The pin of the default chain",
+            (
+                "`AZURE_TOKEN_CREDENTIALS=ManagedIdentityCredential` reduces "
+                "`DefaultAzureCredential` to managed identity, so that no other credential of the "
+                "machine gets in its way. .NET needs it: its chain looks for IMDS at "
+                "169.254.169.254 only, unless it is pinned. Versions of some months of 2025 know "
+                "the values `dev` and `prod` only and refuse this one; for them type "
+                "`openimds env --no-chain-pin`, or in pytest set `imds_chain_pin = false`. Older "
+                "versions ignore it. `openimds exec` sets no pin."
+            ),
+            table(
+                (
+                    "library",
+                    "versions that refuse it",
+                    "with",
+                    "known since",
+                    "no probe since",
+                    "versions run",
+                    "sources",
+                ),
+                pins,
+            ),
+            "## Probes and retries",
+            (
+                "Azure advises to retry 404, 429 and 5xx with increasing waits, and 410 for 70 "
+                "seconds. These are the requests of one call at default settings while every "
+                "answer has the status, and the seconds until the call fails; "
+                "[`openimds fault`](faults.md) injects such answers. The probe is sent by the "
+                "default chain at the real address; with the host variable only .NET sends one."
+            ),
+            table(("library", "probe", "requests until it gives up"), manners),
+            "## Known faults of their own",
+            table(("library", "versions", "symptom", "way around", "sources"), faults),
+            (
+                "The keys of the sources are explained on "
+                "[the fidelity page](../know/fidelity.md#sources)."
+            ),
+            "",
+        ]
+    )
+
+
 BLOCKS = {"counts": counts}
 PAGES = {
     "docs/know/fields.md": fields_page,
@@ -249,6 +389,7 @@ PAGES = {
     "docs/know/metrics.md": metrics_page,
     "docs/know/questions.md": questions_page,
     "docs/know/strict.md": strict_page,
+    "docs/use/clients.md": clients_page,
     "docs/use/settings.md": settings_page,
 }
 
