@@ -258,6 +258,17 @@ def tries_of(row: ClientLibrary) -> str:
     )
 
 
+WAYS = """\
+1. **By variable**: `eval "$(openimds env)"`. It sets the host of IMDS, and the pin of the default
+   chain (below). `eval "$(openimds env --unset)"` takes every variable back.
+2. **By App Service**: `eval "$(openimds env --for app-service --vm NAME)"` gives tokens to every
+   library here, Go and Rust included, by the protocol of another host of Azure. The answers have
+   fewer members, and each VM has a secret.
+3. **By address**: [`openimds exec`](laptop.md), [`@pytest.mark.real_address`](pytest.md), a
+   container network or a [host](host.md) put the server at 169.254.169.254. Every client works
+   there, and readers of the instance document work nowhere else."""
+
+
 def clients_page() -> str:
     """Return the page of client libraries."""
     libraries = [
@@ -301,21 +312,7 @@ def clients_page() -> str:
                 "libraries and their versions differ in the variables that they read. Take the "
                 "first of these ways that your client knows:"
             ),
-            "\n".join(
-                [
-                    '1. **By variable**: `eval "$(openimds env)"`. It sets the host of IMDS, and '
-                    "the pin of the default chain (below). "
-                    '`eval "$(openimds env --unset)"` takes every variable back.',
-                    "2. **By App Service**: "
-                    '`eval "$(openimds env --for app-service --vm NAME)"` gives tokens to every '
-                    "library here, Go and Rust included, by the protocol of another host of "
-                    "Azure. The answers have fewer members, and each VM has a secret.",
-                    "3. **By address**: [`openimds exec`](laptop.md), "
-                    "[`@pytest.mark.real_address`](pytest.md), a container network or a "
-                    "[host](host.md) put the server at 169.254.169.254. Every client works there, "
-                    "and readers of the instance document work nowhere else.",
-                ]
-            ),
+            WAYS,
             (
                 "Where clients reach the server by another address, such as a published port or "
                 "the name of a container, add `--url http://HOST:PORT` to any of these commands. "

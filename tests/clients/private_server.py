@@ -77,6 +77,12 @@ class PrivateServer:
         command = [sys.executable, "-m", "openimds", *arguments, "--json"]
         return self.run(command, [], **self.variables).results
 
+    def env(self, *arguments: str) -> dict[str, str]:
+        """Return the variables of `openimds env` with these arguments."""
+        command = [sys.executable, "-m", "openimds", "env", "--shell", "json", *arguments]
+        printed: dict[str, str] = json.loads(self.run_text(command, [], **self.variables).text)
+        return printed
+
     def run(
         self, command: Sequence[str], cases: Sequence[Mapping[str, Any]], **more: str
     ) -> CasesRun:
@@ -151,10 +157,13 @@ def private_server(
 
 
 def _redirection(at: str, cwd: Path) -> dict[str, str]:
-    """Return the variables of `openimds env`; none at the real address."""
+    """Return the variables of `openimds env` without its pin; none at the real address.
+
+    Chains of credentials are tested whole; `test_ways.py` has the pinned ones.
+    """
     if at == REAL:
         return {}
-    printed = run("env", "--shell", "json", "--listen", at, cwd=cwd)
+    printed = run("env", "--shell", "json", "--listen", at, "--no-chain-pin", cwd=cwd)
     assert printed.returncode == 0, printed.stderr
     variables: dict[str, str] = json.loads(printed.stdout)
     return variables

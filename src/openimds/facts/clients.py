@@ -14,7 +14,7 @@ RUN_ON = "2026-11-29"
 
 
 class Tries(Struct, frozen=True):
-    """The requests of one call that always gets a status, and the seconds until it gives up.
+    """The requests of one call that gets a status each time, and their seconds.
 
     By default settings, on the route `imds`; at `statuses` all the same.
     """
@@ -306,7 +306,7 @@ CLIENT_FAULTS: tuple[ClientFault, ...] = (
     ClientFault(
         library="java",
         versions="1.14.2 to 1.18.4",
-        symptom="it takes MSI_ENDPOINT for Cloud Shell, whatever MSI_SECRET is: the route "
+        symptom="it takes MSI_ENDPOINT for Cloud Shell, also beside MSI_SECRET: the route "
         "`azure-ml` is refused",
         remedy="App Service",
         evidence=_RUN,
@@ -322,7 +322,7 @@ CLIENT_FAULTS: tuple[ClientFault, ...] = (
     ClientFault(
         library="javascript",
         versions="4.4.1 and 4.5.0",
-        symptom="it takes MSI_ENDPOINT for Cloud Shell, whatever MSI_SECRET is: the route "
+        symptom="it takes MSI_ENDPOINT for Cloud Shell, also beside MSI_SECRET: the route "
         "`azure-ml` is refused",
         remedy="4.8.0 or newer, or App Service",
         evidence=_RUN,
@@ -352,7 +352,7 @@ CLIENT_FAULTS: tuple[ClientFault, ...] = (
     ClientFault(
         library="go",
         versions="1.1.0",
-        symptom="it takes MSI_ENDPOINT for Cloud Shell, whatever MSI_SECRET is: the route "
+        symptom="it takes MSI_ENDPOINT for Cloud Shell, also beside MSI_SECRET: the route "
         "`azure-ml` is refused",
         remedy="1.3.1 or newer, or App Service",
         evidence=_RUN,

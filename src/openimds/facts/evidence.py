@@ -97,6 +97,6 @@ SOURCES: dict[str, str] = {
     "S49": "runs of Azure.Identity 1.10.2 to 1.21.0 and Azure.Core 1.53 to 1.64 (.NET, 2026-11)",
     "S50": "runs of the identity libraries of Python, JavaScript, Java, Go and Rust (2026-11-29)",
     "S51": "release notes: Azure Identity for .NET 1.14 to 1.20, Java 1.16.1, 1.18.1, C++ 1.13.2",
-    "S52": "AzureAD/microsoft-authentication-library-for-java 1037, mended in msal4j 1.26 (2026-08)",
+    "S52": "AzureAD/microsoft-authentication-library-for-java 1037, in msal4j 1.26 (2026-08)",
 }
 """The sources by the keys that rows name."""

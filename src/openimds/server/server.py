@@ -154,7 +154,7 @@ class Server(Struct, kw_only=True, eq=False):
         return {key: variables(key, url, secret, client_id) for key in routes} if url else {}
 
     async def get_as(self, vm: Vm, target: str) -> Response | Refusal:
-        """Answer a GET as the VM is answered, without limits, faults or a record of it.
+        """Answer a GET as the VM is answered, without limits, faults or a record.
 
         Raises:
             Error: a key cannot be read or written.

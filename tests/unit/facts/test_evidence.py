@@ -9,6 +9,7 @@ from msgspec import Struct
 
 import openimds.facts
 from openimds.facts import attested, balancer, tokens
+from openimds.facts.clients import ChainPin, ClientFault, ClientLibrary
 from openimds.facts.clouds import Cloud
 from openimds.facts.endpoints import Category, Endpoint, EndpointParameter
 from openimds.facts.events import (
@@ -35,6 +36,9 @@ ROW_TYPES = (
     Activation,
     ApiVersion,
     Category,
+    ChainPin,
+    ClientFault,
+    ClientLibrary,
     Cloud,
     Dialect,
     Effect,
