@@ -9,7 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from openimds.admin.metrics import METRICS
-from openimds.facts.clients import CHAIN_PINS, CLIENT_FAULTS, LIBRARIES, RUN_ON, ClientLibrary
+from openimds.facts.clients import (
+    CHAIN_PINS,
+    CLIENT_FAULTS,
+    LIBRARIES,
+    RUN_ON,
+    VERIFIERS,
+    ClientLibrary,
+)
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import FACTS
@@ -370,6 +377,15 @@ def clients_page() -> str:
             table(("library", "probe", "requests until it gives up"), manners),
             "## Known faults of their own",
             table(("library", "versions", "symptom", "way around", "sources"), faults),
+            "## Verifiers that refuse our attested documents",
+            (
+                "The certificates here have neither CRL nor OCSP addresses, and a root of your "
+                "own. [Verifiers](attested.md) that take a root accept them, but for these:"
+            ),
+            table(
+                ("verifier", "symptom", "way around", "sources"),
+                [(row.name, row.symptom, row.remedy, why(row.evidence)) for row in VERIFIERS],
+            ),
             (
                 "The keys of the sources are explained on "
                 "[the fidelity page](../know/fidelity.md#sources)."

@@ -7,7 +7,7 @@ default chain to one credential. Which of these a library reads depends on its v
 
 from msgspec import Struct
 
-from openimds.facts.evidence import Evidence, documented, observed
+from openimds.facts.evidence import Evidence, client, documented, observed
 
 RUN_ON = "2026-11-29"
 """The day on which the libraries of these rows were run."""
@@ -67,6 +67,15 @@ class ClientFault(Struct, frozen=True, kw_only=True):
 
     library: str
     versions: str
+    symptom: str
+    remedy: str
+    evidence: Evidence
+
+
+class Verifier(Struct, frozen=True, kw_only=True):
+    """A verifier of attested documents that refuses those of this server, and the way around."""
+
+    name: str
     symptom: str
     remedy: str
     evidence: Evidence
@@ -288,6 +297,14 @@ CLIENT_FAULTS: tuple[ClientFault, ...] = (
         evidence=_NET,
     ),
     ClientFault(
+        library="dotnet",
+        versions="1.10.2 to 1.21",
+        symptom="a 410 with a JSON body ends the default chain; with the XML of Azure's front it "
+        "goes on",
+        remedy="none; the body of `updating` here is assumed",
+        evidence=_NET,
+    ),
+    ClientFault(
         library="java",
         versions="1.14.2 to 1.18.4 with their own msal4j, older than 1.26",
         symptom="with the host variable it asks `//metadata/identity/oauth2/token`, gets 404, and "
@@ -356,5 +373,42 @@ CLIENT_FAULTS: tuple[ClientFault, ...] = (
         "`azure-ml` is refused",
         remedy="1.3.1 or newer, or App Service",
         evidence=_RUN,
+    ),
+)
+
+_REVOCATION = "it checks revocation by default, and refuses a chain without CRL and OCSP addresses"
+
+VERIFIERS: tuple[Verifier, ...] = (
+    Verifier(
+        name=".NET: `X509Chain.Build`, `SignedCms.CheckSignature(false)`; PowerShell",
+        symptom=_REVOCATION,
+        remedy="`X509RevocationMode.NoCheck`",
+        evidence=_NET,
+    ),
+    Verifier(
+        name="Java: `PKIXParameters`, `PKIXRevocationChecker` (also with SOFT_FAIL)",
+        symptom=_REVOCATION,
+        remedy="`setRevocationEnabled(false)`",
+        evidence=_NET,
+    ),
+    Verifier(
+        name="openssl `verify -crl_check`, Ruby's store with CRL_CHECK",
+        symptom="asked to check revocation, it refuses a chain without CRL addresses",
+        remedy="leave the option out",
+        evidence=_NET,
+    ),
+    Verifier(
+        name="SPIRE `azure_imds`, Teleport, kops",
+        symptom="roots or names of Microsoft's issuers are built in, and the issuer is fetched "
+        "from www.microsoft.com only",
+        remedy="none known",
+        evidence=client("S53"),
+    ),
+    Verifier(
+        name="coder",
+        symptom="it refuses an issuer's URL that leads to a loopback, private or link-local "
+        "address",
+        remedy="`--public-url` with a public address",
+        evidence=client("S53"),
     ),
 )

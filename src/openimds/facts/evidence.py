@@ -94,9 +94,10 @@ SOURCES: dict[str, str] = {
     "S46": "answers of the Arc agent in the tests of azure_identity (Rust)",
     "S47": "MicrosoftDocs spot-eviction-risk-notifications; openshift/cluster-api-actuator-pkg#481",
     "S48": "reported outages: ignition 1806, azure-init 242, azure-sdk-for-net 39574, kops 18163",
-    "S49": "runs of Azure.Identity 1.10.2 to 1.21.0 and Azure.Core 1.53 to 1.64 (.NET, 2026-11)",
+    "S49": "runs of Azure.Identity 1.10.2 to 1.21.0, Azure.Core 1.53 to 1.64, JDK 17 (2026-11)",
     "S50": "runs of the identity libraries of Python, JavaScript, Java, Go and Rust (2026-11-29)",
     "S51": "release notes: Azure Identity for .NET 1.14 to 1.20, Java 1.16.1, 1.18.1, C++ 1.13.2",
     "S52": "AzureAD/microsoft-authentication-library-for-java 1037, in msal4j 1.26 (2026-08)",
+    "S53": "SPIRE azure_imds, gravitational/teleport 62158, kubernetes/kops 18163, coder (2026)",
 }
 """The sources by the keys that rows name."""

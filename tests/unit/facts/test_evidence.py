@@ -9,7 +9,7 @@ from msgspec import Struct
 
 import openimds.facts
 from openimds.facts import attested, balancer, tokens
-from openimds.facts.clients import ChainPin, ClientFault, ClientLibrary
+from openimds.facts.clients import ChainPin, ClientFault, ClientLibrary, Verifier
 from openimds.facts.clouds import Cloud
 from openimds.facts.endpoints import Category, Endpoint, EndpointParameter
 from openimds.facts.events import (
@@ -63,6 +63,7 @@ ROW_TYPES = (
     balancer.BalancerList,
     tokens.Claim,
     tokens.TokenMember,
+    Verifier,
 )
 
 
