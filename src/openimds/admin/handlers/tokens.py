@@ -2,6 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
+from shlex import quote
 from urllib.parse import urlencode
 
 import msgspec.json
@@ -80,12 +81,12 @@ def _refused(vm: Vm, refusal: Refusal, *, is_selected: bool) -> ProblemError:
     else:
         status = HTTPStatus.CONFLICT
     if not vm.identities.system and not vm.identities.user:
-        assign = f"openimds identity assign {vm.name} --system"
+        assign = f"openimds identity assign {quote(vm.name)} --system"
         return ProblemError(status, f"{vm.name} has no managed identity; type: {assign}")
     fields = msgspec.json.decode(refusal.body)
     detail = f"{vm.name} gets {refusal.status}: {fields['error_description']}"
     if refusal.row.key == "identity_not_found" and is_selected:
-        detail += f"; openimds identity list --vm {vm.name} shows those that it has"
+        detail += f"; openimds identity list --vm {quote(vm.name)} shows those that it has"
     elif refusal.row.key == "identity_ambiguous":
         detail += "; name one, as --user RESOURCE_ID or --client-id GUID"
     return ProblemError(status, detail)
