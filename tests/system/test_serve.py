@@ -2,15 +2,18 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from openimds import __version__
-from tests.system.process import run, serving
+from tests.system.process import COMMAND, clean_environment, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -48,6 +51,36 @@ def test_default_server_serves_one_vm(tmp_path: Path) -> None:
         assert got.json()["compute"]["name"] == "vm-1"
         code, err = server.stop()
     assert (code, err) == (0, "")
+
+
+def test_lines_shown_on_a_terminal_work_as_pasted(tmp_path: Path) -> None:
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--listen", "127.0.0.1:0", "--admin", "none", "--public", "none"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.STDOUT,
+        cwd=tmp_path,
+        env=clean_environment({"HOME": str(tmp_path), "TERM": "dumb"}),
+    )
+    os.close(terminal)
+    shown = ""
+    try:
+        while "Ctrl-C ends it." not in shown:
+            shown += os.read(screen, 4096).decode()
+        document, token = re.findall(r"^  (curl .*)\r$", shown, re.MULTILINE)
+        assert (
+            json.loads(subprocess.check_output(document, shell=True))["compute"]["name"] == "vm-1"
+        )
+        assert (
+            json.loads(subprocess.check_output(token, shell=True))["access_token"].count(".") == 2
+        )
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(screen)
 
 
 def test_vms_are_identified_and_unknown_callers_reported(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 _NOT_DATA_PLANE = ("admin", "public")
 _VM = "vm."
+_UNIX, _LOOPBACK = "unix:", "127.0.0.1"
+_TOKEN = "A token"  # noqa: S105 - a heading
+_TARGETS = {
+    "The instance document": "instance?api-version=2021-02-01",
+    _TOKEN: "identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/",
+}
 
 
 @click.command("serve")
@@ -53,11 +60,12 @@ def by_name(named: list[tuple[str, socket.socket]]) -> "InheritedSockets":
 
 
 def _ready(ready: "Ready") -> None:
-    """Print the ready line: JSON, or on a terminal a curl command to paste."""
+    """Print the ready line: JSON, or on a terminal commands to paste."""
     if sys.stdout.isatty():
-        target = f"{ready.imds}/metadata/instance?api-version=2021-02-01"
         click.secho(f"OpenIMDS answers at {ready.imds}/metadata", bold=True)
-        click.echo(f'\n  curl -s -H Metadata:true "{target}"\n')
+        for about, line in _examples(ready):
+            click.echo(f"\n{about}:\n\n  {line}")
+        click.echo()
         if ready.admin:
             click.echo(f"Admin API: {ready.admin} (token in {ready.token_file})")
         click.echo("Ctrl-C ends it.")
@@ -72,6 +80,20 @@ def _ready(ready: "Ready") -> None:
     }
     click.echo(msgspec.json.encode(line).decode())
     sys.stdout.flush()
+
+
+def _examples(ready: "Ready") -> Iterator[tuple[str, str]]:
+    """Yield curl commands that work on this machine, each after its subject."""
+    if ready.caller is None:
+        return
+    curl, url = "curl -s", ready.imds
+    if url.startswith(_UNIX):
+        curl, url = f"{curl} --unix-socket {url.removeprefix(_UNIX)}", "http://localhost"
+    elif ready.caller.address != _LOOPBACK:
+        curl = f"{curl} --interface {ready.caller.address}"
+    for about, target in _TARGETS.items():
+        if ready.caller.has_token or about != _TOKEN:
+            yield about, f'{curl} -H Metadata:true "{url}/metadata/{target}"'
 
 
 def _notify(sentence: str) -> None:

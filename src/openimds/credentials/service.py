@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openimds.credentials.pki.document_cache import DocumentCache
-from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
+from openimds.credentials.pki.lazy_ca import CA, CaSettings, LazyCa
 from openimds.credentials.tokens.arc_challenge import ArcTokens, ChallengeFiles
 from openimds.credentials.tokens.cache import TokenCache, TokenSource
 from openimds.credentials.worker import BusyError, Worker
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 _LEEWAY_S = 3600
 KEYS = "keys"
 """The folder of the state directory that holds the token signing keys."""
+
+
+def has_keys(folder: Path) -> bool:
+    """Tell whether a state directory has private keys, whose signatures others may trust."""
+    return any(True for glob in (f"{KEYS}/*", f"{CA}/*", "*.key") for _ in folder.glob(glob))
 
 
 class CredentialsService:
@@ -58,6 +64,8 @@ class CredentialsService:
         )
         self._clients: ClientCertificates | None = None
         self._folder, self._make_key = ca_settings.folder, ca_settings.make_key
+        self.had_keys = self._folder is not None and has_keys(self._folder)
+        """Whether the state directory had keys before this start."""
         self._keys = self._folder / KEYS if self._folder else None
         self._keyring: Keyring | None = None
         self._lock = threading.Lock()

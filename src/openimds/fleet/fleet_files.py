@@ -18,7 +18,7 @@ from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_fleet
-from openimds.vm.types import Vm
+from openimds.vm.types import Identities, Vm
 
 if TYPE_CHECKING:
     from openimds.interop.transcript.to_vm import CapturedVm
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 DEFAULT_VM = "vm-1"
 """The name of the VM that is served when no file names one."""
 FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
+
+
+def default_vm(*, has_identity: bool = True) -> Vm:
+    """Return the VM that is served when no file names one.
+
+    Its system-assigned identity has local tokens, so that a bare server has something to give.
+    """
+    return Vm(DEFAULT_VM, identities=Identities(system=has_identity))
 
 
 class FleetFileContents(Struct, frozen=True):

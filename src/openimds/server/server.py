@@ -20,7 +20,7 @@ from openimds.events.service import EventsService
 from openimds.events.webhook import Webhook
 from openimds.facts.protocols import TOKEN_ROUTES
 from openimds.faults import FaultService
-from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents
+from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents, default_vm
 from openimds.fleet.service import DEFAULT, FleetService
 from openimds.fleet.store.port import Change
 from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
@@ -41,18 +41,30 @@ from openimds.vm.types import Vm
 _SWEEP_S = 1.0
 _DRAIN_S = 5.0
 _DRAIN_POLL_S = 0.01
+_LOOPBACK = "127.0.0.1"
 
 Notify = Callable[[str], None]
 """Prints one message to the operator; it has no full stop."""
 
 
+class LocalCaller(Struct, frozen=True):
+    """A source address of this machine that belongs to a VM with or without a token."""
+
+    address: str
+    has_token: bool
+
+
 class Ready(Struct, frozen=True):
-    """URLs of a server that accepts connections, and the path of its admin token."""
+    """URLs of a server that accepts connections, and the path of its admin token.
+
+    `caller` is a source address from which a program on this machine is a VM, if there is one.
+    """
 
     imds: str
     admin: str | None
     token_file: str | None
     public: str | None = None
+    caller: LocalCaller | None = None
 
 
 class Server(Struct, kw_only=True, eq=False):
@@ -96,11 +108,13 @@ class Server(Struct, kw_only=True, eq=False):
             self.notify(notice)
         first = await self.listeners.open()
         self.listener_faults.apply()
-        ready = Ready(first.url, None, None, self.admin_ports.public_url)
+        ready = Ready(first.url, None, None, self.admin_ports.public_url, self._local_caller())
         if self.admin_ports.has_admin:
             ready = self._open_admin(ready)
         self.admin_ports.open_public(self._public_application)
-        if self.dispatcher.fleet_index.has_identities:
+        # A server without file and state makes its key with the first token, and starts lighter.
+        is_lasting = self.state is not None or bool(self.startup.source)
+        if self.dispatcher.fleet_index.has_identities and is_lasting:
             self._run(self.credentials.warm(self.dispatcher.utc()))
         self._run(self._sweep())
         if path := self.startup.settings.fleet:
@@ -180,7 +194,31 @@ class Server(Struct, kw_only=True, eq=False):
             await self._sync(vms, "start")
             vms.clear()
         elif not self.dispatcher.fleet_index.by_name:
-            await self.fleet_service.sync([Vm(DEFAULT_VM)], DEFAULT, "start")
+            await self._serve_default_vm()
+
+    async def _serve_default_vm(self) -> None:
+        """Serve the default VM, without an identity if a lost store left its keys."""
+        vm = default_vm(has_identity=not self.credentials.had_keys)
+        if self.credentials.had_keys:
+            self.notify(
+                f"{DEFAULT_VM} has no identity: the state folder has keys and no VM, so others may "
+                "trust its tokens. Restore the store, or type "
+                f"openimds identity assign {DEFAULT_VM} --system"
+            )
+        await self.fleet_service.sync([vm], DEFAULT, "start")
+
+    def _local_caller(self) -> LocalCaller | None:
+        """Return 127.0.0.1 if a VM has it, else an address of the first VM."""
+        index = self.dispatcher.fleet_index
+        address, entry = _LOOPBACK, index.entry_at(_LOOPBACK)
+        if entry is None and (first := next(iter(index.by_name.values()), None)):
+            own = [text for text in first.claims.addresses if text.startswith("127.")]
+            address, entry = (own[0], first) if own else ("", None)
+        if entry is None:
+            return None
+        identities = entry.vm.identities
+        # Without a system-assigned identity, several user-assigned ones need a choice.
+        return LocalCaller(address, identities.system or len(identities.user) == 1)
 
     async def _load_events(self) -> None:
         await self.events_service.load()

@@ -1,0 +1,159 @@
+"""The VM of a server without configuration, and the banner's caller."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from msgspec import structs
+
+from openimds.cli.serve import _examples
+from openimds.credentials.service import has_keys
+from openimds.fleet.fleet_files import DEFAULT_VM, fleet_contents
+from openimds.fleet.store.state import STORE_NAME
+from openimds.server.build import build
+from openimds.server.server import LocalCaller, Ready, Server
+from openimds.server.startup import Startup, load
+from openimds.settings import Settings
+from openimds.vm.types import Identities
+
+T = TypeVar("T")
+SYSTEM, NONE = Identities(system=True), Identities()
+
+
+def settings(state: Path | None = None) -> Settings:
+    return Settings(
+        listen="127.0.0.1:0", admin="none", public="none", state=str(state) if state else ""
+    )
+
+
+def started(startup: Startup, look: Callable[[Server, Ready], T]) -> tuple[T, list[str]]:
+    """Return a look at a running server, and its messages."""
+    messages: list[str] = []
+
+    async def run() -> T:
+        server = build(startup, messages.append)
+        try:
+            seen = look(server, await server.start())
+            if server.state:  # As the first token does.
+                await server.credentials.warm(server.clock())
+            return seen
+        finally:
+            await server.stop(patience_s=0)
+
+    return asyncio.run(run()), messages
+
+
+def identities(server: Server, _: Ready) -> dict[str, Identities]:
+    entries = server.dispatcher.fleet_index.by_name
+    return {name: entry.vm.identities for name, entry in entries.items()}
+
+
+def fleet(**vms: object) -> Startup:
+    return structs.replace(load(settings()), vms=fleet_contents({"vms": vms}).vms, origin="file")
+
+
+def test_bare_server_has_a_vm_with_an_identity() -> None:
+    assert started(load(settings()), identities) == ({DEFAULT_VM: SYSTEM}, [])
+
+
+def test_vm_of_a_fleet_file_gets_no_identity_of_its_own() -> None:
+    served, _ = started(fleet(**{DEFAULT_VM: {}}), identities)
+    assert served == {DEFAULT_VM: NONE}
+
+
+def test_default_vm_stays_as_its_store_has_it(tmp_path: Path) -> None:
+    startup = load(settings(tmp_path))
+    assert started(startup, identities) == ({DEFAULT_VM: SYSTEM}, [])
+    assert [*tmp_path.glob("keys/*.pem")]
+    assert started(startup, identities) == ({DEFAULT_VM: SYSTEM}, [])
+
+
+def test_lost_store_gives_no_caller_a_token_of_its_keys(tmp_path: Path) -> None:
+    startup = load(settings(tmp_path))
+    started(startup, identities)
+    (tmp_path / STORE_NAME).unlink()
+    served, messages = started(startup, identities)
+    assert served == {DEFAULT_VM: NONE}
+    assert [message.split(":")[0] for message in messages] == [f"{DEFAULT_VM} has no identity"]
+
+
+def test_emptied_store_gives_no_caller_a_token_of_its_keys(tmp_path: Path) -> None:
+    async def empty() -> None:
+        server = build(load(settings(tmp_path)), lambda _: None)
+        await server.start()
+        await server.credentials.warm(server.clock())
+        await server.fleet_service.remove(DEFAULT_VM, "test")
+        await server.stop(patience_s=0)
+
+    asyncio.run(empty())
+    served, _ = started(load(settings(tmp_path)), identities)
+    assert served == {DEFAULT_VM: NONE}
+
+
+@pytest.mark.parametrize("key", ["keys/a.pem", "ca/root.pem", "msi-v2.key"])
+def test_any_key_counts_even_a_damaged_one(key: str, tmp_path: Path) -> None:
+    path = tmp_path / key
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.touch(mode=0o600)
+    assert has_keys(tmp_path)
+    path.unlink()
+    assert not has_keys(tmp_path)
+
+
+def test_server_without_file_and_state_makes_no_key_at_start() -> None:
+    def has_keyring(server: Server, _: Ready) -> bool:
+        return server.credentials._keyring is not None
+
+    assert started(load(settings()), has_keyring)[0] is False
+
+
+@pytest.mark.parametrize(
+    "vms, caller",
+    [
+        ({"a": {}}, LocalCaller("127.0.0.1", has_token=False)),
+        ({"a": {"identities": {"system": True}}}, LocalCaller("127.0.0.1", has_token=True)),
+        (
+            {"a": {"identities": {"user": ["/subscriptions/s/x/one"]}}},
+            LocalCaller("127.0.0.1", has_token=True),
+        ),
+        (
+            {"a": {"identities": {"user": ["/subscriptions/s/x/one", "/subscriptions/s/x/two"]}}},
+            LocalCaller("127.0.0.1", has_token=False),
+        ),
+        (
+            {
+                "a": {"reach": {"address": ["10.0.0.1", "127.0.0.11"]}},
+                "b": {"reach": {"address": ["127.0.0.12"]}},
+            },
+            LocalCaller("127.0.0.11", has_token=False),
+        ),
+        (
+            {
+                "a": {"reach": {"address": ["10.0.0.1"]}},
+                "b": {"reach": {"address": ["127.0.0.1"]}},
+            },
+            LocalCaller("127.0.0.1", has_token=False),
+        ),
+        ({"a": {}, "b": {}}, None),
+    ],
+)
+def test_ready_names_a_caller_of_this_machine(
+    vms: dict[str, object], caller: LocalCaller | None
+) -> None:
+    assert started(fleet(**vms), lambda _, ready: ready.caller)[0] == caller
+
+
+def test_examples_of_the_banner_fit_listener_and_caller() -> None:
+    def lines(imds: str, caller: LocalCaller | None) -> list[str]:
+        ready = Ready(imds, None, None, None, caller)
+        return [line.partition(" -H")[0] for _, line in _examples(ready)]
+
+    here = LocalCaller("127.0.0.1", has_token=True)
+    assert lines("http://127.0.0.1:1", here) == ["curl -s"] * 2
+    assert lines("http://127.0.0.1:1", structs.replace(here, has_token=False)) == ["curl -s"]
+    assert lines("http://127.0.0.1:1", None) == []
+    other = LocalCaller("127.0.0.11", has_token=True)
+    assert lines("http://127.0.0.1:1", other) == ["curl -s --interface 127.0.0.11"] * 2
+    assert lines("unix:/run/a.sock", here) == ["curl -s --unix-socket /run/a.sock"] * 2
