@@ -7,9 +7,8 @@ imports other modules of the package only where they are used.
 import os
 import socket
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -26,8 +25,14 @@ _IN_CHILD = "imds_in_child"
 _ADDRESS, _HTTP = "169.254.169.254", 80
 _LOOPBACK = "127.0.0.1"
 _FIXED = ("listen", "loop")
+_SCOPES = {"imds": "function", "imds_module": "module", "imds_session": "session"}
+"""The fixtures, each with its scope."""
+_WORDS = {"": "", "true": "imds", "yes": "imds", "on": "imds", "1": "imds"} | dict.fromkeys(
+    ("false", "no", "off", "0"), ""
+)
+"""The values of the ini option `imds_env` that are no fixture."""
 
-_port = pytest.StashKey["ReservedPort"]()
+_ports = pytest.StashKey[dict[str, "ReservedPort"]]()
 _original = pytest.StashKey[dict[str, str | None]]()
 _imds = pytest.StashKey["Imds"]()
 
@@ -50,9 +55,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             parser.addini(f"imds_{row.name}", about, type=kind, default=None)
     parser.addini(
         _ENV_INI,
-        "Set the variables of imds.env for the whole session, before any test is imported.",
-        type="bool",
-        default=False,
+        "Set the variables of imds.env for the whole session, before any test is imported: true, "
+        "or the name of the fixture whose server clients call, such as imds_session.",
+        default="",
     )
     parser.addini(
         _PIN_INI,
@@ -71,16 +76,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Set the variables for the whole session, if an ini option says so."""
-    if early_config.getini(_ENV_INI):
-        from openimds.facts.protocols import CHAIN_PIN, IMDS  # noqa: PLC0415 - as above
-        from openimds.protocol.identity_dialects import variables  # noqa: PLC0415 - as above
+    """Set the variables for the whole session, if an ini option names a fixture."""
+    choice = early_config.getini(_ENV_INI).strip().lower()
+    fixture = _WORDS.get(choice, choice)
+    if not fixture:
+        return
+    if fixture not in _SCOPES:
+        expected = ", ".join(["true", "false", *_SCOPES])
+        raise pytest.UsageError(f'{_ENV_INI}: saw "{choice}", expected one of {expected}')
+    from openimds.facts.protocols import CHAIN_PIN, IMDS  # noqa: PLC0415 - as above
+    from openimds.protocol.identity_dialects import variables  # noqa: PLC0415 - as above
 
-        values = variables(IMDS, _port_of(early_config).url)
-        if not early_config.getini(_PIN_INI):
-            del values[CHAIN_PIN]
-        early_config.stash[_original] = {name: os.environ.get(name) for name in values}
-        os.environ.update(values)
+    values = variables(IMDS, _port_of(early_config, fixture).url)
+    if not early_config.getini(_PIN_INI):
+        del values[CHAIN_PIN]
+    early_config.stash[_original] = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,7 +99,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "imds(fleet=..., document=..., vm=..., **settings): configure the server of the fixture "
-        "imds by any setting of openimds serve, and by the name of the VM under test.",
+        "imds by any setting of openimds serve, and by the name of the VM under test. On a module "
+        "it is for imds_module, too.",
     )
     config.addinivalue_line(
         "markers",
@@ -98,13 +110,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Release the port and restore the variables."""
+    """Release the ports and restore the variables."""
     for name, value in config.stash.get(_original, {}).items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    if port := config.stash.get(_port, None):
+    for port in config.stash.get(_ports, {}).values():
         port.close()
 
 
@@ -133,22 +145,30 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Add the server's messages and requests to the report of a failure."""
+    servers = [(node, imds) for node in item.listchain() if (imds := node.stash.get(_imds, None))]
+    # Of a server that other tests used before, only the requests of this one.
+    seen = [0 if node is item else _last_number(imds) for node, imds in servers]
     try:
         return (yield)
     except BaseException:
-        if imds := item.stash.get(_imds, None):
-            item.add_report_section("call", "imds", imds.story())
+        for (_, imds), number in zip(servers, seen, strict=True):
+            item.add_report_section("call", "imds", imds.story(number))
         raise
 
 
-@pytest.fixture(scope="session")
-def _imds_thread(pytestconfig: pytest.Config) -> "Iterator[ServerThread]":
-    """The thread that all servers of the session run on."""
-    from openimds.testing.server_thread import ServerThread  # noqa: PLC0415 - as above
+def _last_number(imds: "Imds") -> int:
+    """Return the number of the last recorded request."""
+    records = imds.requests
+    return records[-1].number if len(records) else 0
 
-    thread = ServerThread(_port_of(pytestconfig))
-    yield thread
-    thread.close()
+
+@pytest.fixture(scope="session")
+def _imds_threads() -> "Iterator[dict[str, ServerThread]]":
+    """The threads of the session by fixture: all servers of a fixture run on one."""
+    threads: dict[str, ServerThread] = {}
+    yield threads
+    for thread in threads.values():
+        thread.close()
 
 
 @pytest.fixture
@@ -156,35 +176,27 @@ def imds(request: pytest.FixtureRequest) -> "Iterator[Imds]":
     """An Azure Instance Metadata Service at `imds.url`, in this process, for this test alone.
 
     `@pytest.mark.imds(...)` and the ini options imds_... configure it; by default it serves one VM
-    of defaults, without rate limits.
+    of defaults with a system-assigned identity, without rate limits.
     """
-    if getattr(socket.socket, "__module__", "") == "pytest_socket":
-        pytest.fail(
-            "pytest-socket forbids this test every socket, and clients of the metadata service "
-            f'need one. Write @pytest.mark.allow_hosts(["{_LOOPBACK}"]) over the test, or '
-            f"--allow-hosts={_LOOPBACK} beside --disable-socket",
-            pytrace=False,
-        )
-    from openimds.errors import Error  # noqa: PLC0415 - as above
-    from openimds.testing.imds import Imds  # noqa: PLC0415 - as above
-    from openimds.testing.marks import server_options  # noqa: PLC0415 - as above
+    yield from _serve(request)
 
-    thread: ServerThread = request.getfixturevalue("_imds_thread")
-    homes = (_LOOPBACK, _ADDRESS) if _is_child(request.config) else (_LOOPBACK,)
-    messages: list[str] = []
-    mistake = ""
-    with ExitStack() as stack:
-        try:
-            chosen = server_options(request.node, homes)
-            server, ready = stack.enter_context(thread.serving(chosen.startup, messages.append))
-        except Error as error:
-            mistake = str(error)
-        if mistake:  # Outside of the handler: the message is enough, without a traceback.
-            pytest.fail(mistake, pytrace=False)
-        service = Imds(thread, server, ready, chosen.vm, homes, messages)
-        service.env.is_pinned = request.config.getini(_PIN_INI)
-        request.node.stash[_imds] = service
-        yield service
+
+@pytest.fixture(scope="module")
+def imds_module(request: pytest.FixtureRequest) -> "Iterator[Imds]":
+    """As `imds`, for all tests of a module: each finds it as the test before left it.
+
+    `pytestmark = pytest.mark.imds(...)` of the module and the ini options configure it.
+    """
+    yield from _serve(request)
+
+
+@pytest.fixture(scope="session")
+def imds_session(request: pytest.FixtureRequest) -> "Iterator[Imds]":
+    """As `imds`, for all tests of the session: each finds it as the test before left it.
+
+    The ini options configure it.
+    """
+    yield from _serve(request)
 
 
 @pytest.fixture
@@ -194,15 +206,66 @@ def imds_env(imds: "Imds", monkeypatch: pytest.MonkeyPatch) -> "Environment":
     return imds.env
 
 
-def _port_of(config: pytest.Config) -> "ReservedPort":
-    """Return the port of the session; it is reserved at the first call."""
-    port = config.stash.get(_port, None)
-    if port is None:
+def _serve(request: pytest.FixtureRequest) -> "Iterator[Imds]":
+    """Serve on the port of a fixture until its scope ends."""
+    if getattr(socket.socket, "__module__", "") == "pytest_socket":
+        pytest.fail(
+            "pytest-socket forbids this test every socket, and clients of the metadata service "
+            f'need one. Write @pytest.mark.allow_hosts(["{_LOOPBACK}"]) over the test, or '
+            f"--allow-hosts={_LOOPBACK} beside --disable-socket",
+            pytrace=False,
+        )
+    from openimds.errors import Error  # noqa: PLC0415 - as above
+    from openimds.testing.imds import Imds  # noqa: PLC0415 - as above
+    from openimds.testing.marks import MARK_TEXT, marked_options  # noqa: PLC0415 - as above
+    from openimds.testing.server_thread import RunningServer  # noqa: PLC0415 - as above
+
+    thread = _thread_of(request)
+    homes = (_LOOPBACK, _ADDRESS) if _is_child(request.config) else (_LOOPBACK,)
+    messages: list[str] = []
+    mistake = ""
+    node = cast("pytest.Item | pytest.Collector", request.node)
+    try:
+        chosen = marked_options(node, homes)
+        running = RunningServer(thread, chosen.startup, messages.append, MARK_TEXT)
+    except Error as error:
+        mistake = str(error)
+    if mistake:  # Outside of the handler: the message is enough, without a traceback.
+        pytest.fail(mistake, pytrace=False)
+    service = Imds(running, chosen.vm, homes, messages)
+    service.env.is_pinned = request.config.getini(_PIN_INI)
+    node.stash[_imds] = service
+    yield service
+    del node.stash[_imds]
+    service.close()
+
+
+def _thread_of(request: pytest.FixtureRequest) -> "ServerThread":
+    """Return the thread of the servers of a fixture."""
+    from openimds.testing.server_thread import ServerThread  # noqa: PLC0415 - as above
+
+    name = str(request.fixturename)
+    threads: dict[str, ServerThread] = request.getfixturevalue("_imds_threads")
+    if name not in threads:
+        if threads and _is_child(request.config):
+            pytest.fail(
+                f"{_ADDRESS} is that of the fixture {next(iter(threads))}: a test marked {_REAL} "
+                f"has one server, so leave out {name}",
+                pytrace=False,
+            )
+        threads[name] = ServerThread(_port_of(request.config, name))
+    return threads[name]
+
+
+def _port_of(config: pytest.Config, fixture: str) -> "ReservedPort":
+    """Return the port of a fixture for the session; it is reserved at the first call."""
+    ports = config.stash.setdefault(_ports, {})
+    if fixture not in ports:
         from openimds.testing.server_thread import ReservedPort  # noqa: PLC0415 - as above
 
         address = (_ADDRESS, _HTTP) if _is_child(config) else (_LOOPBACK, 0)
-        port = config.stash[_port] = ReservedPort(*address)
-    return port
+        ports[fixture] = ReservedPort(*address)
+    return ports[fixture]
 
 
 def _is_child(config: pytest.Config) -> bool:

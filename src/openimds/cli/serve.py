@@ -63,8 +63,8 @@ def _ready(ready: "Ready") -> None:
     """Print the ready line: JSON, or on a terminal commands to paste."""
     if sys.stdout.isatty():
         click.secho(f"OpenIMDS answers at {ready.imds}/metadata", bold=True)
-        for about, line in _examples(ready):
-            click.echo(f"\n{about}:\n\n  {line}")
+        for about, example in _examples(ready):
+            click.echo(f"\n{about}:\n\n  {example}")
         click.echo()
         if ready.admin:
             click.echo(f"Admin API: {ready.admin} (token in {ready.token_file})")

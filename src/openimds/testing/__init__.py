@@ -1,16 +1,77 @@
-"""Testing: a metadata service inside a test run, new for each test.
+"""Testing: a metadata service inside a test run or program, by `serve` and `aserve`.
 
 Rules of the room. The process belongs to the project under test: nothing here touches its signals,
-limits, collector, environment or home. The address is the same for all tests. Everything that a
-test changes ends with its server: VMs, tokens, events, clock, faults, records, counters. Only
-expensive parts that carry no state are shared: a port, an event loop in a thread, keys.
+limits, collector, environment or home. A server's address stays the same for all of its life.
+Everything that a test changes ends with its server, or with a reset: VMs, tokens, events, clock,
+faults, records, counters. Only expensive parts that carry no state are shared: a port, an event
+loop in a thread, keys. pytest is imported by `marks`, `netns_parent` and `netns_child` alone.
 
-Theory. `server_thread` keeps those three, and starts a server on the port for one test at a time;
-between tests the port refuses. `marks` reads the settings of a test. `imds` is the fixture's value,
-made of `vms`, `events`, `clock`, `environment`, `requests` and `faults`; each of their calls is a
-job on the loop that returns when guests can see the change. `netns_parent` runs a test marked
-`real_address` in a child process with its own network (`netns_child`), and takes its reports back.
+Theory. `server_thread` keeps a thread with its port and keys, and runs a server on it; between
+servers the port refuses. `options` makes the server's input, from the arguments of `serve`
+(`embedded`) or from pytest's marks (`marks`). `imds` is the value that a test holds, made of `vms`,
+`events`, `clock`, `environment`, `requests` and `faults`. A change is a job on the server's loop
+that ends when guests can see it; `calls` gives each job two faces: `Imds` blocks, and `AsyncImds`
+(`async_imds`) awaits. Values in memory are read by the caller's thread, without a job.
+`netns_parent` runs a test marked `real_address` in a child process with its own network
+(`netns_child`), and takes its reports back.
 
 What the room refuses to know: HTTP. It calls the parts of the server that the admin API calls.
-This file imports nothing, because the child must import little before it leaves the network.
+This file imports nothing, because the child must import little before it leaves the network: its
+public names are loaded by their first use.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openimds.testing.async_imds import AsyncImds as AsyncImds
+    from openimds.testing.clock import AsyncClock as AsyncClock
+    from openimds.testing.clock import GuestClock as GuestClock
+    from openimds.testing.embedded import aserve as aserve
+    from openimds.testing.embedded import serve as serve
+    from openimds.testing.environment import Environment as Environment
+    from openimds.testing.events import AsyncEvents as AsyncEvents
+    from openimds.testing.events import Events as Events
+    from openimds.testing.events import EventStateError as EventStateError
+    from openimds.testing.faults import AsyncFaults as AsyncFaults
+    from openimds.testing.faults import Faults as Faults
+    from openimds.testing.imds import Imds as Imds
+    from openimds.testing.requests import Requests as Requests
+    from openimds.testing.server_thread import ServerClosedError as ServerClosedError
+    from openimds.testing.vms import AsyncServedVm as AsyncServedVm
+    from openimds.testing.vms import AsyncVms as AsyncVms
+    from openimds.testing.vms import ServedVm as ServedVm
+    from openimds.testing.vms import Vms as Vms
+
+_FILES = {
+    "AsyncClock": "clock",
+    "AsyncEvents": "events",
+    "AsyncFaults": "faults",
+    "AsyncImds": "async_imds",
+    "AsyncServedVm": "vms",
+    "AsyncVms": "vms",
+    "Environment": "environment",
+    "EventStateError": "events",
+    "Events": "events",
+    "Faults": "faults",
+    "GuestClock": "clock",
+    "Imds": "imds",
+    "Requests": "requests",
+    "ServedVm": "vms",
+    "ServerClosedError": "server_thread",
+    "Vms": "vms",
+    "aserve": "embedded",
+    "serve": "embedded",
+}
+__all__ = [*_FILES]  # noqa: PLE0604 - names, in the order of the alphabet
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class or a function
+    """Import and return a public name of the room."""
+    if name in _FILES:
+        return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -3,32 +3,19 @@
 from datetime import UTC, datetime, timedelta
 
 from openimds.errors import ConfigError
-from openimds.server.server import Server
+from openimds.testing.calls import Facade, awaited, blocking
 from openimds.testing.events import seconds_of
-from openimds.testing.server_thread import ServerThread
+from openimds.testing.server_thread import RunningServer
 
 
-class GuestClock:
-    """The time that guests see: events, tokens, dates and certificates follow it.
+class ClockJobs:
+    """The changes of a server's clock, on the server's loop."""
 
-    It begins at real time. Limits and time-outs always use real time.
-    """
+    def __init__(self, running: RunningServer) -> None:
+        """Take a running server."""
+        self._running = running
 
-    def __init__(self, thread: ServerThread, server: Server) -> None:
-        """Take a server and its thread."""
-        self._thread, self._server = thread, server
-
-    @property
-    def now_s(self) -> float:
-        """Seconds since 1970."""
-        return self._server.clock()
-
-    @property
-    def now(self) -> datetime:
-        """The time, in UTC."""
-        return datetime.fromtimestamp(self.now_s, UTC)
-
-    def set(self, when: datetime | float) -> None:
+    async def set(self, when: datetime | float) -> None:
         """Set the time, and run the events that are due by then.
 
         Args:
@@ -37,10 +24,9 @@ class GuestClock:
         Raises:
             ConfigError: a time before 1970 or after 9000, or the clock is not virtual.
         """
-        __tracebackhide__ = True
-        self._change(now_s=seconds_of(when) if isinstance(when, datetime) else when)
+        await self._change(now_s=seconds_of(when) if isinstance(when, datetime) else when)
 
-    def advance(self, by: timedelta | float) -> None:
+    async def advance(self, by: timedelta | float) -> None:
         """Advance the time, and run the events that are due by then.
 
         Args:
@@ -49,25 +35,76 @@ class GuestClock:
         Raises:
             ConfigError: as `set`.
         """
-        __tracebackhide__ = True
-        self._change(advance_s=by.total_seconds() if isinstance(by, timedelta) else by)
+        await self._change(advance_s=by.total_seconds() if isinstance(by, timedelta) else by)
+
+    async def set_rate(self, rate: float) -> None:
+        """Change the speed relative to real time; 0 freezes the clock.
+
+        Raises:
+            ConfigError: a negative rate, or the clock is not virtual.
+        """
+        await self._change(rate=rate)
+
+    async def _change(self, **numbers: float) -> None:
+        server = self._running.server
+        if not server.clock.is_virtual:
+            seen = "a clock at real time"
+            hint = f"Leave out virtual_clock=False and entra= of {self._running.where}"
+            raise ConfigError("imds.clock", seen, "a virtual clock", hint)
+        async with self._running.turn:
+            await server.events_service.set_clock(server.clock.planned(**numbers))
+
+
+class ClockReads(Facade[ClockJobs]):
+    """The time that guests see: events, tokens, dates and certificates follow it.
+
+    It begins at real time. Limits and time-outs always use real time.
+    """
+
+    def __init__(self, running: RunningServer) -> None:
+        """Take a running server."""
+        super().__init__(running, ClockJobs(running))
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since 1970."""
+        return self._running.server.clock()
+
+    @property
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.fromtimestamp(self.now_s, UTC)
+
+
+class GuestClock(ClockReads):
+    """The time that guests see: events, tokens, dates and certificates follow it.
+
+    It begins at real time. Limits and time-outs always use real time.
+    """
+
+    set = blocking(ClockJobs.set)
+    advance = blocking(ClockJobs.advance)
+    _set_rate = blocking(ClockJobs.set_rate)
 
     @property
     def rate(self) -> float:
         """The speed relative to real time; 0 freezes it."""
-        return self._server.clock.rate
+        return self._running.server.clock.rate
 
     @rate.setter
     def rate(self, rate: float) -> None:
         __tracebackhide__ = True
-        self._change(rate=rate)
+        self._set_rate(rate)
 
-    def _change(self, **numbers: float) -> None:
-        __tracebackhide__ = True
-        clock = self._server.clock
-        if not clock.is_virtual:
-            seen = "a clock at real time"
-            hint = "Leave out virtual_clock=False and entra= of @pytest.mark.imds"
-            raise ConfigError("imds.clock", seen, "a virtual clock", hint)
-        state = clock.planned(**numbers)
-        self._thread.do(self._server.events_service.set_clock(state))
+
+class AsyncClock(ClockReads):
+    """The clock of `AsyncImds`: as `GuestClock`, with changes that are awaited."""
+
+    set = awaited(ClockJobs.set)
+    advance = awaited(ClockJobs.advance)
+    set_rate = awaited(ClockJobs.set_rate)
+
+    @property
+    def rate(self) -> float:
+        """The speed relative to real time; `set_rate` changes it."""
+        return self._running.server.clock.rate

@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec.json
 
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, Error
+from openimds.events.service import EventsService
 from openimds.events.writer import PublishedScope
 from openimds.facts.events import ANY, EventStatus, Trigger
 from openimds.facts.versions import SCHEDULED_EVENTS
@@ -15,27 +16,30 @@ from openimds.protocol.events.event import Event, place_of
 from openimds.protocol.events.request import EventRequest
 from openimds.protocol.events.schedule import read_lines
 from openimds.protocol.events.state_machine import TransitionRefusal
-from openimds.server.server import Server
-from openimds.testing.server_thread import ServerThread
-from openimds.testing.vms import ACTOR, ServedVm, Vms
+from openimds.testing.calls import Facade, awaited, blocking
+from openimds.testing.server_thread import RunningServer
+from openimds.testing.vms import ACTOR, HasName, VmReads
 
 Which: TypeAlias = Event | str
 """An event, or its id."""
 Wanted: TypeAlias = Literal["approved", "started", "gone"]
 
 
-class Events:
-    """The events that are not completed; iterating gives the oldest first."""
+class EventStateError(Error, AssertionError):
+    """An event that has not reached the wanted state."""
 
-    def __init__(self, thread: ServerThread, server: Server, vms: Vms, under_test: str) -> None:
-        """Take a server with its thread and VMs, and the VM under test."""
-        self._thread, self._server = thread, server
-        self._vms, self._under_test = vms, under_test
 
-    def schedule(  # noqa: PLR0913 - the members of an event
+class EventJobs:
+    """The changes of a server's events, on the server's loop."""
+
+    def __init__(self, running: RunningServer, vms: VmReads, under_test: str) -> None:
+        """Take a running server, its VMs, and the VM under test."""
+        self._running, self._vms, self._under_test = running, vms, under_test
+
+    async def schedule(  # noqa: PLR0913 - the members of an event
         self,
         event_type: str,
-        *vms: ServedVm | str,
+        *vms: HasName | str,
         in_s: float | None = None,
         not_before: datetime | None = None,
         duration_s: int | None = None,
@@ -62,7 +66,6 @@ class Events:
         Raises:
             ConfigError: a value that no event can have, an unknown VM, or VMs of two scopes.
         """
-        __tracebackhide__ = True
         names = tuple(vm if isinstance(vm, str) else vm.name for vm in vms)
         request = EventRequest(
             event_type,
@@ -80,76 +83,45 @@ class Events:
         if len(scopes) > 1:
             seen = "VMs of the scopes " + ", ".join(sorted(scopes))
             raise ConfigError("vms", seen, "VMs of one scope", "Schedule an event for each scope")
-        return self._thread.do(self._server.events_service.declare(request, ACTOR))[0]
+        return (await self._service.declare(request, ACTOR))[0]
 
-    def start(self, event: Which) -> Event:
+    async def start(self, event: Which) -> Event:
         """Start an event without waiting for approval or NotBefore; return the started event.
 
         Raises:
             ConfigError: it is already started, cannot be started, or is completed.
         """
-        __tracebackhide__ = True
-        return self._order(Trigger.START, event)
+        return await self._order(Trigger.START, event)
 
-    def complete(self, event: Which) -> Event:
+    async def complete(self, event: Which) -> Event:
         """Complete a started event; as `start`."""
-        __tracebackhide__ = True
-        return self._order(Trigger.COMPLETE, event)
+        return await self._order(Trigger.COMPLETE, event)
 
-    def cancel(self, event: Which) -> Event:
+    async def cancel(self, event: Which) -> Event:
         """Cancel an event that has not started; as `start`."""
-        __tracebackhide__ = True
-        return self._order(Trigger.CANCEL, event)
+        return await self._order(Trigger.CANCEL, event)
 
-    def approve(self, event: Which) -> Event:
+    async def approve(self, event: Which) -> Event:
         """Approve an event in the name of the VMs that it impacts; as `start`."""
-        __tracebackhide__ = True
-        return self._order(Trigger.APPROVED, event)
+        return await self._order(Trigger.APPROVED, event)
 
-    def get(self, event: Which) -> Event | None:
-        """Return the present state of an event, or None if it is completed."""
-        return self._server.events_service.get(_id(event))
-
-    def __iter__(self) -> Iterator[Event]:
-        """Return the events that are not completed."""
-        return iter(self._server.events_service.events())
-
-    def __len__(self) -> int:
-        """Return the number of events that are not completed."""
-        return len(self._server.events_service.events())
-
-    def wait(self, event: Which, wanted: Wanted = "approved", timeout_s: float = 10.0) -> None:
+    async def wait(
+        self, event: Which, wanted: Wanted = "approved", timeout_s: float = 10.0
+    ) -> None:
         """Wait until an event is approved, started or gone (completed or canceled).
 
         It waits for changes, without polling. On a virtual clock use `imds.clock.advance` to let
         time pass.
 
         Raises:
-            AssertionError: the state is not reached in `timeout_s`, or no longer reachable.
+            EventStateError: an AssertionError: the state is not reached in `timeout_s`, or no
+                longer reachable.
         """
-        __tracebackhide__ = True
-        problem = self._thread.do(self._await(_id(event), wanted, timeout_s))
+        problem = await self._await(_id(event), wanted, timeout_s)
         if problem:
-            raise AssertionError(problem)
+            raise EventStateError(problem)
 
-    def document(self, version: str = "2020-07-01", vm: ServedVm | str = "") -> dict[str, Any]:
-        """Return the document that a VM sees now, by default the VM under test.
-
-        Unlike a request, it is not counted and does not activate scheduled events.
-
-        Raises:
-            ConfigError: there is no such VM, or no such version.
-        """
-        versions = [row.name for row in SCHEDULED_EVENTS]
-        if version not in versions:
-            raise ConfigError("version", f'"{version}"', "one of " + ", ".join(versions))
-        name = vm if isinstance(vm, str) else vm.name
-        scope, _ = place_of(self._vms.entry(name or self._under_test).vm)
-        published = self._server.events_service.event_writer.scopes.get(scope, PublishedScope())
-        document: dict[str, Any] = msgspec.json.decode(published.document(version).body)
-        return document
-
-    def begin(self, lines: list[dict[str, object]], name: str = ACTOR) -> None:
+    async def begin(self, lines: list[dict[str, object]], name: str = ACTOR) -> None:
         """Begin a scenario now; a running one of the same name ends.
 
         Args:
@@ -159,19 +131,21 @@ class Events:
         Raises:
             ConfigError: a malformed line, or an unknown VM.
         """
-        __tracebackhide__ = True
-        self._thread.do(self._server.events_service.begin(name, read_lines(lines)))
+        await self._service.begin(name, read_lines(lines))
 
-    def _order(self, trigger: Trigger, event: Which) -> Event:
-        __tracebackhide__ = True
-        result = self._thread.do(self._server.events_service.order(trigger, _id(event), ACTOR))
+    @property
+    def _service(self) -> EventsService:
+        return self._running.server.events_service
+
+    async def _order(self, trigger: Trigger, event: Which) -> Event:
+        result = await self._service.order(trigger, _id(event), ACTOR)
         if isinstance(result, TransitionRefusal):
             raise ConfigError("imds.events", result.text, "an event in a state that allows this")
         return result
 
     async def _await(self, event_id: str, wanted: Wanted, timeout_s: float) -> str:
         """Wait for a state; return the problem, or nothing once it is reached."""
-        fleet_service, get = self._server.fleet_service, self._server.events_service.get
+        fleet_service, get = self._running.server.fleet_service, self._service.get
         if get(event_id) is None:
             return f"there is no event {event_id}, or it is gone"
         feed = fleet_service.subscribe()
@@ -186,6 +160,69 @@ class Events:
         finally:
             fleet_service.unsubscribe(feed)
         return problem
+
+
+class EventReads(Facade[EventJobs]):
+    """The events that are not completed; iterating gives the oldest first."""
+
+    def __init__(self, running: RunningServer, vms: VmReads, under_test: str) -> None:
+        """Take a running server, its VMs, and the VM under test."""
+        super().__init__(running, EventJobs(running, vms, under_test))
+        self._vms, self._under_test = vms, under_test
+
+    def get(self, event: Which) -> Event | None:
+        """Return the present state of an event, or None if it is completed."""
+        return self._running.server.events_service.get(_id(event))
+
+    def __iter__(self) -> Iterator[Event]:
+        """Return the events that are not completed."""
+        return iter(self._running.server.events_service.events())
+
+    def __len__(self) -> int:
+        """Return the number of events that are not completed."""
+        return len(self._running.server.events_service.events())
+
+    def document(self, version: str = "2020-07-01", vm: HasName | str = "") -> dict[str, Any]:
+        """Return the document that a VM sees now, by default the VM under test.
+
+        Unlike a request, it is not counted and does not activate scheduled events.
+
+        Raises:
+            ConfigError: there is no such VM, or no such version.
+        """
+        versions = [row.name for row in SCHEDULED_EVENTS]
+        if version not in versions:
+            raise ConfigError("version", f'"{version}"', "one of " + ", ".join(versions))
+        name = vm if isinstance(vm, str) else vm.name
+        scope, _ = place_of(self._vms.entry(name or self._under_test).vm)
+        writer = self._running.server.events_service.event_writer
+        published = writer.scopes.get(scope, PublishedScope())
+        document: dict[str, Any] = msgspec.json.decode(published.document(version).body)
+        return document
+
+
+class Events(EventReads):
+    """The events that are not completed; iterating gives the oldest first."""
+
+    schedule = blocking(EventJobs.schedule)
+    start = blocking(EventJobs.start)
+    complete = blocking(EventJobs.complete)
+    cancel = blocking(EventJobs.cancel)
+    approve = blocking(EventJobs.approve)
+    wait = blocking(EventJobs.wait)
+    begin = blocking(EventJobs.begin)
+
+
+class AsyncEvents(EventReads):
+    """The events of `AsyncImds`: as `Events`, with changes and waits that are awaited."""
+
+    schedule = awaited(EventJobs.schedule)
+    start = awaited(EventJobs.start)
+    complete = awaited(EventJobs.complete)
+    cancel = awaited(EventJobs.cancel)
+    approve = awaited(EventJobs.approve)
+    wait = awaited(EventJobs.wait)
+    begin = awaited(EventJobs.begin)
 
 
 def _problem(event: Event | None, wanted: Wanted) -> str | None:

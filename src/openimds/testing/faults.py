@@ -4,18 +4,18 @@ from collections import Counter
 from collections.abc import Iterator
 
 from openimds.faults import ActiveFault
-from openimds.server.server import Server
-from openimds.testing.server_thread import ServerThread
+from openimds.testing.calls import Facade, awaited, blocking
+from openimds.testing.server_thread import RunningServer
 
 
-class Faults:
-    """The active faults, in the order in which they are tried."""
+class FaultJobs:
+    """The changes of a server's faults, on the server's loop."""
 
-    def __init__(self, thread: ServerThread, server: Server) -> None:
-        """Take a server and its thread."""
-        self._thread, self._faults = thread, server.faults
+    def __init__(self, running: RunningServer) -> None:
+        """Take a running server."""
+        self._running = running
 
-    def set(self, **members: object) -> tuple[ActiveFault, ...]:
+    async def set(self, /, **members: object) -> tuple[ActiveFault, ...]:
         """Set a fault from now on, with members as in a fleet file.
 
         `imds.faults.set(effect="status", status=410, until_s=70)`; without `vms` it is for all.
@@ -23,33 +23,55 @@ class Faults:
         Raises:
             ConfigError: an unknown effect, member or VM, or a malformed value.
         """
-        __tracebackhide__ = True
-        return tuple(self._thread.do(self._faults.set(members)))
+        return tuple(await self._running.server.faults.set(members))
 
-    def play(self, playbook: str, *vms: str, **parameters: object) -> tuple[ActiveFault, ...]:
+    async def play(
+        self, /, playbook: str, *vms: str, **parameters: object
+    ) -> tuple[ActiveFault, ...]:
         """Play a playbook, such as `throttled`, for some VMs or by default all.
 
         Raises:
             ConfigError: as `set`.
         """
-        __tracebackhide__ = True
-        job = self._faults.play(playbook, *vms, **parameters)
-        return tuple(self._thread.do(job))
+        return tuple(await self._running.server.faults.play(playbook, *vms, **parameters))
 
-    def clear(self, key: str = "") -> int:
+    async def clear(self, key: str = "") -> int:
         """Clear the fault of a key, or all; return the number of cleared faults."""
-        __tracebackhide__ = True
-        return self._thread.do(self._faults.clear(key))
+        return await self._running.server.faults.clear(key)
+
+
+class FaultReads(Facade[FaultJobs]):
+    """The active faults, in the order in which they are tried."""
+
+    def __init__(self, running: RunningServer) -> None:
+        """Take a running server."""
+        super().__init__(running, FaultJobs(running))
 
     @property
     def played(self) -> Counter[str]:
         """The number of times that each effect was played."""
-        return Counter(self._faults.played)
+        return Counter(self._running.server.faults.played)
 
     def __iter__(self) -> Iterator[ActiveFault]:
         """Return the active faults."""
-        return iter(self._faults.running)
+        return iter(self._running.server.faults.running)
 
     def __len__(self) -> int:
         """Return the number of active faults."""
-        return len(self._faults.running)
+        return len(self._running.server.faults.running)
+
+
+class Faults(FaultReads):
+    """The active faults, in the order in which they are tried."""
+
+    set = blocking(FaultJobs.set)
+    play = blocking(FaultJobs.play)
+    clear = blocking(FaultJobs.clear)
+
+
+class AsyncFaults(FaultReads):
+    """The faults of `AsyncImds`: as `Faults`, with changes that are awaited."""
+
+    set = awaited(FaultJobs.set)
+    play = awaited(FaultJobs.play)
+    clear = awaited(FaultJobs.clear)

@@ -45,6 +45,12 @@ def test_credential_chain_uses_app_service(imds: Imds, monkeypatch: pytest.Monke
     imds.requests.to("/metadata").assert_none()
 
 
+def test_vm_of_defaults_gets_a_token(imds: Imds, imds_env: Environment) -> None:
+    with ManagedIdentityCredential() as credential:
+        assert claims(imds, credential.get_token(f"{VAULT}/.default").token)["aud"] == VAULT
+
+
+@pytest.mark.imds(fleet={"vms": {"web-1": {}}})
 def test_vm_without_an_identity_gets_no_token(imds: Imds, imds_env: Environment) -> None:
     with ManagedIdentityCredential() as credential, pytest.raises(Exception, match="Identity"):
         credential.get_token(f"{VAULT}/.default")
