@@ -64,6 +64,7 @@ check: .venv/.dev-stamp ## Check format, lint, types, import contracts and words
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_platforms.py
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/check_words.py
 

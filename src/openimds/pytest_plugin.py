@@ -183,7 +183,7 @@ def imds(request: pytest.FixtureRequest) -> "Iterator[Imds]":
 
 @pytest.fixture(scope="module")
 def imds_module(request: pytest.FixtureRequest) -> "Iterator[Imds]":
-    """As `imds`, for all tests of a module: each finds it as the test before left it.
+    """As `imds`, for all tests of a module, with one state.
 
     `pytestmark = pytest.mark.imds(...)` of the module and the ini options configure it.
     """
@@ -192,7 +192,7 @@ def imds_module(request: pytest.FixtureRequest) -> "Iterator[Imds]":
 
 @pytest.fixture(scope="session")
 def imds_session(request: pytest.FixtureRequest) -> "Iterator[Imds]":
-    """As `imds`, for all tests of the session: each finds it as the test before left it.
+    """As `imds`, for all tests of the session, with one state.
 
     The ini options configure it.
     """
@@ -258,7 +258,7 @@ def _thread_of(request: pytest.FixtureRequest) -> "ServerThread":
 
 
 def _port_of(config: pytest.Config, fixture: str) -> "ReservedPort":
-    """Return the port of a fixture for the session; it is reserved at the first call."""
+    """Return the port of a fixture, reserved at the first call."""
     ports = config.stash.setdefault(_ports, {})
     if fixture not in ports:
         from openimds.testing.server_thread import ReservedPort  # noqa: PLC0415 - as above

@@ -10,6 +10,8 @@ from pathlib import Path
 from openimds.errors import Error
 
 _BYTES = 32
+_OTHERS = 0o077 if os.name == "posix" else 0
+"""Windows has no such bits: the access list of the user's profile counts."""
 
 
 class TokenError(Error):
@@ -87,7 +89,7 @@ class AdminToken:
             text = self.path.read_text("ascii").strip()
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
-        if status.st_mode & 0o077:
+        if status.st_mode & _OTHERS:
             raise self._unusable(f"mode {status.st_mode & 0o777:o} lets others read it")
         if not text:
             raise self._unusable("it is empty")

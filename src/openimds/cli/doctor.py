@@ -1,7 +1,6 @@
 """`openimds doctor`: checks of this host, each with the command that mends it."""
 
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from openimds.linux.host.commands import ToolError, may_configure, run
 from openimds.linux.host.nft_rules import IPV4
 from openimds.linux.host.plan import matches, outdated_gateways, read_state
 from openimds.linux.host.status import host_report, obstacles, route_to
+from openimds.linux.platform import IS_LINUX, file_limit
 from openimds.settings import Settings
 from openimds.vm.types import Vm
 
@@ -202,6 +202,9 @@ def _as_root(
     """Return a check that without root only reports that it needs root."""
 
     def look_if_allowed(context: DoctorContext) -> Iterator[CheckResult]:
+        if not IS_LINUX:
+            yield CheckResult("note", "not checked: needs Linux", "type it on a Linux host")
+            return
         if not may_configure():
             yield CheckResult("note", "not checked: needs root", "sudo before openimds doctor")
             return
@@ -211,8 +214,16 @@ def _as_root(
 
 
 def _open_files(context: DoctorContext) -> Iterator[CheckResult]:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield from checks.open_files(hard, context.settings.max_connections)
+    limit = file_limit()
+    if limit is None:
+        yield CheckResult("note", "not checked: this system has no such limit")
+        return
+    yield from checks.open_files(limit, context.settings.max_connections)
+
+
+def _user() -> int:
+    """Return the id of this user; Windows has none, and 0 for every owner."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
 CHECKS = (
@@ -223,7 +234,7 @@ CHECKS = (
     DoctorCheck("fleet", _fleet, "mend it; docs/use/fleet.md lists every key"),
     DoctorCheck(
         "state",
-        lambda context: checks.state_folder(context.folder, TOKEN_NAME, STORE_NAME, os.geteuid()),
+        lambda context: checks.state_folder(context.folder, TOKEN_NAME, STORE_NAME, _user()),
     ),
     DoctorCheck("server", _server, "openimds serve"),
     DoctorCheck("ports", _ports),

@@ -29,6 +29,13 @@ def command(names: tuple[str, ...], net: str, words: tuple[str, ...], **flags: o
     names. With several --vm it runs once for each, at the same time, and its lines begin with the
     name. In there, `openimds vm`, `event` and all commands that talk to a server talk to this one.
     """
+    from openimds.linux.platform import require_linux
+
+    require_linux(
+        "openimds exec",
+        "elsewhere start openimds serve and set the variables that openimds env prints, or use the "
+        "container image or a Linux VM",
+    )
     from openimds.linux.sandbox import exit_like
     from openimds.server.sandboxed import run_sandboxed
     from openimds.server.startup import load

@@ -14,6 +14,7 @@ from openimds.linux.host.commands import host_lock, may_configure, run
 from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
 from openimds.linux.host.plan import HostError, PlanStep, plan_down, plan_up, read_state
 from openimds.linux.host.status import Guest, host_report, obstacles, route_to
+from openimds.linux.platform import require_linux
 from openimds.settings import Settings
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
@@ -130,5 +131,6 @@ def fleet_of(settings: Settings) -> list[Vm]:
 
 
 def _require_root() -> None:
+    require_linux("openimds host", "type it on the Linux machine that runs the guests")
     if not may_configure():
         raise HostError("openimds host needs root (CAP_NET_ADMIN): type sudo before it")

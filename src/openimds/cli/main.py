@@ -152,7 +152,8 @@ def command() -> None:
 def main() -> None:
     """Run the command; print an error of the operator as one line on stderr."""
     # A parent may have set SIGCHLD to be ignored: the exit codes of our children would be lost.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         command(prog_name="openimds")
     except ConfigError as error:

@@ -7,6 +7,7 @@ priority than the loop: on a host with one core a response goes out before a sig
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -101,5 +102,6 @@ class Worker:
 
 def _lower_priority() -> None:
     """Lower the priority of this thread alone; on Linux threads have ids."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    if sys.platform == "linux" and hasattr(os, "setpriority"):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -176,7 +176,7 @@ async def listen_on(dispatcher: Dispatcher, bound: socket.socket, vm: str = "") 
     """
     own = VM_LISTENER + vm if vm else ""
     loop = asyncio.get_running_loop()
-    if bound.family == socket.AF_UNIX:
+    if hasattr(socket, "AF_UNIX") and bound.family == socket.AF_UNIX:
         server = await loop.create_unix_server(
             lambda: Connection(dispatcher, own), sock=bound, backlog=_BACKLOG
         )
@@ -203,8 +203,10 @@ def _free(path: str) -> None:
     """Remove a socket file without a listener.
 
     Raises:
-        OSError: a server listens on it, or the file is not a socket.
+        OSError: a server listens on it, the file is not a socket, or this system has none.
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError(0, "this system has no unix sockets")
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - as for sockets elsewhere in os
     except FileNotFoundError:

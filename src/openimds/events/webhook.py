@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import ssl
+import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -137,6 +138,9 @@ def delivery(target: str) -> Deliver:
         raise ConfigError("event_hook", f'"{target}" ({error})', "a command or a URL") from None
     if not words:
         raise ConfigError("event_hook", f'"{target}"', "a command or a URL")
+    if not hasattr(os, "killpg"):
+        expected = "a URL: this system does not end the processes of a command together"
+        raise ConfigError("event_hook", f'the command "{words[0]}"', expected)
     return _by_command(words)
 
 
@@ -160,8 +164,7 @@ def _by_command(words: list[str]) -> Deliver:
             await process.communicate(body + b"\n")
         except BaseException:
             # Too slow, or the server ends: the processes that it has started end with it.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process.pid)
             await process.wait()
             raise
         finally:
@@ -170,6 +173,13 @@ def _by_command(words: list[str]) -> Deliver:
             raise WebhookError(f"{words[0]} ended with {process.returncode}: {text}")
 
     return deliver
+
+
+def _kill_group(leader: int) -> None:
+    """Kill a process and those that it started."""
+    if sys.platform != "win32":  # `delivery` refuses commands there.
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 class _ErrorTail:
@@ -181,7 +191,8 @@ class _ErrorTail:
 
     def __init__(self) -> None:
         self._from, self.end = os.pipe()
-        os.set_blocking(self._from, False)
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(self._from, False)
         self._tail = b""
 
     def listen(self) -> None:

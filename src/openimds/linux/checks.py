@@ -5,6 +5,7 @@ the firmware tell whether a cloud serves 169.254.169.254, and /proc which ports 
 """
 
 import importlib.util
+import os
 import shutil
 import stat
 import sys
@@ -17,15 +18,17 @@ from typing import Literal, TypeAlias
 import msgspec.json
 from msgspec import Struct
 
-from openimds.linux.host.commands import PACKAGES, Run
+from openimds.linux.host.commands import PACKAGES, Run, ToolError
 from openimds.linux.host.nft_rules import IPV4, TABLE
 from openimds.linux.host.plan import DEVICE, HostState
+from openimds.linux.platform import IS_LINUX
 from openimds.linux.private_netns import why_unavailable
 
 State = Literal["ok", "note", "wrong"]
 Bound: TypeAlias = tuple[IPv4Address | IPv6Address, int]
 """An address and a port."""
-_OTHERS = 0o077
+_OTHERS = 0o077 if os.name == "posix" else 0
+"""Windows has no such bits: the access list of the user's profile counts."""
 _LISTENING = "0A"  # TCP_LISTEN of the kernel
 _YEAR_2025_S = 1_735_689_600
 _SKEW_S = 60
@@ -75,6 +78,9 @@ def namespaces() -> Iterator[CheckResult]:
 
 def tools() -> Iterator[CheckResult]:
     """Check that the programs that commands start are installed."""
+    if not IS_LINUX:
+        yield CheckResult("note", "openimds exec and openimds host need Linux")
+        return
     for name, command in _NEEDED_BY.items():
         path = shutil.which(name)
         package = PACKAGES.get(name, "passt")
@@ -95,7 +101,13 @@ def open_files(hard: int, connections: int) -> Iterator[CheckResult]:
 
 
 def listening(proc: Path = Path("/proc")) -> set[Bound]:
-    """Return every TCP address with a listener in this network namespace."""
+    """Return every TCP address with a listener in this network namespace.
+
+    Raises:
+        ToolError: this system does not list them.
+    """
+    if not IS_LINUX:
+        raise ToolError("only Linux lists its listeners under /proc")
     bound = set()
     for name in ("tcp", "tcp6"):
         try:

@@ -1,6 +1,5 @@
 """Bring up `lo` in a network namespace, with Azure's metadata address on it."""
 
-import fcntl
 import socket
 import struct
 from contextlib import closing
@@ -29,6 +28,8 @@ def raise_loopback() -> None:
     Raises:
         OSError: this process may not configure its network namespace.
     """
+    import fcntl  # noqa: PLC0415 - other systems import this file, and some lack it
+
     # SocketType: pytest plugins that forbid `socket.socket` mean connections, not this ioctl.
     with closing(socket.SocketType(socket.AF_INET, socket.SOCK_DGRAM)) as control:
         present = fcntl.ioctl(control, _SIOCGIFFLAGS, _FLAGS.pack(_DEVICE, 0))

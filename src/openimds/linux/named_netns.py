@@ -17,6 +17,7 @@ from typing import TypeVar
 from openimds.errors import ConfigError
 from openimds.linux import syscalls
 from openimds.linux.loopback import IMDS, raise_loopback
+from openimds.linux.platform import IS_LINUX
 
 FOLDER = Path("/run/netns")
 """The folder in which `ip netns add` names namespaces."""
@@ -39,6 +40,8 @@ def listening(
     """
     path = FOLDER / name
     seen = f"netns:{name}"
+    if not IS_LINUX:
+        raise ConfigError(where, seen, "HOST:PORT: only Linux has network namespaces")
     try:
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -7,7 +7,6 @@ names the restriction and the remedy.
 
 import errno
 import os
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from msgspec import Struct
 from openimds.errors import Error
 from openimds.linux import syscalls
 from openimds.linux.loopback import IMDS, raise_loopback
+from openimds.linux.platform import IS_LINUX
 
 _PROC = Path("/proc")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -26,6 +26,7 @@ _ALTERNATIVE = "or type `openimds serve`, and point clients at it with `openimds
 
 
 UNAVAILABLE = "network namespaces are unavailable"
+NEEDS_LINUX = f"{UNAVAILABLE}: only Linux has them"
 
 
 class NamespaceError(Error):
@@ -79,6 +80,8 @@ def enter() -> None:
     Raises:
         NamespaceError: the kernel refuses; the text names the cause and the remedy.
     """
+    if not IS_LINUX:
+        raise NamespaceError(NEEDS_LINUX)
     unshare_namespaces(syscalls.NEW_NET)
     try:
         raise_loopback()
@@ -157,8 +160,8 @@ def no_proxy_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 def why_unavailable() -> str:
     """Return the reason why `enter` would fail, or an empty string; a child tries it."""
-    if sys.platform != "linux":
-        return f"{UNAVAILABLE}: this is {sys.platform}, and only Linux has them"
+    if not IS_LINUX:
+        return NEEDS_LINUX
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         # The child takes no lock that another thread could hold.

@@ -1,6 +1,8 @@
 """The composition root: one function that makes every part of a server, top to bottom."""
 
 import asyncio
+import selectors
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -48,6 +50,8 @@ from openimds.settings import Settings
 _MESSAGES = 64
 """So many operator messages are remembered, and not repeated."""
 _MIB = 1 << 20
+_MOST_BY_SELECT = 384
+"""On Windows: select takes 512 sockets, and the admin API needs some of them."""
 
 
 class Callbacks(Struct, frozen=True, kw_only=True):
@@ -194,7 +198,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             allowances=_allowances(settings),
             provider=PendingDispatch(credentials, events_service),
             bounds=Bounds(
-                connections=settings.max_connections,
+                connections=min(settings.max_connections, _most_connections()),
                 connections_per_caller=settings.max_connections_per_vm,
             ),
             extras=_extras(settings),
@@ -233,6 +237,11 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             listener_faults=listener_faults,
             admin_ports=admin_ports,
         )
+
+
+def _most_connections() -> int:
+    """Return the number of connections that the loop's poll set can hold beside other sockets."""
+    return sys.maxsize if hasattr(selectors, "PollSelector") else _MOST_BY_SELECT
 
 
 def _token_settings(settings: Settings, public_url: str) -> TokenSettings:

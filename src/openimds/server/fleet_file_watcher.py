@@ -1,6 +1,7 @@
 """Apply edits of the fleet file, or folder of them, to a running server."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -67,7 +68,11 @@ class FleetFileWatcher:
         except (OSError, RuntimeError) as error:
             self._notify(
                 f"{self._fleet}: cannot be watched ({error}); further edits are ignored. "
-                "Send SIGHUP to apply them"
+                + (
+                    "Send SIGHUP to apply them"
+                    if hasattr(signal, "SIGHUP")
+                    else "Restart the server"
+                )
             )
 
     async def _follow(self) -> None:

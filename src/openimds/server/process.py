@@ -3,13 +3,12 @@
 import asyncio
 import gc
 import os
-import resource
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 
 from openimds.errors import ConfigError
 from openimds.fleet.fleet_files import gc_paused
+from openimds.linux.platform import file_limit
 from openimds.linux.systemd import SystemdNotifier
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
@@ -17,6 +16,7 @@ from openimds.server.server import Notify, Ready, Server
 from openimds.server.startup import Startup
 
 NO_SOCKETS = InheritedSockets()
+_STOPPING = ("SIGTERM", "SIGINT", "SIGBREAK")
 NO_SYSTEMD = SystemdNotifier({})
 
 
@@ -34,12 +34,12 @@ async def serve(
     Raises:
         ConfigError, StoreError: as `build` and `Server.start`.
     """
-    _raise_file_limit()
+    file_limit(is_raised=True)  # Each connection is an open file.
     server = build(startup, notify, inherited)
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    for name in _STOPPING:
+        if hasattr(signal, name):
+            _on_signal(getattr(signal, name), stopped.set)
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -53,8 +53,8 @@ async def serve(
         gc.collect()
         gc.freeze()
         # Installed before "ready" is printed: its reader may send SIGHUP at once.
-        if not os.isatty(0):
-            loop.add_signal_handler(signal.SIGHUP, reload)
+        if hasattr(signal, "SIGHUP") and not os.isatty(0):
+            _on_signal(signal.SIGHUP, reload)
         if systemd.watched_s:
             tasks.add(asyncio.create_task(_keep_watchdog(systemd)))
         on_ready(ready)
@@ -83,19 +83,22 @@ def run(
         runner.run(serve(startup, on_ready, notify, inherited, systemd))
 
 
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the factory of the chosen event loop, None for the standard one.
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return the factory of the chosen event loop.
+
+    The standard one is that of selectors, also on Windows: the other one there cannot wait for a
+    listening socket.
 
     Raises:
         ConfigError: uvloop is chosen and not installed.
     """
     if name == "asyncio":
-        return None
+        return asyncio.SelectorEventLoop
     try:
         import uvloop  # noqa: PLC0415 - an optional extra, imported where it is used
     except ImportError:
         if name == "auto":
-            return None
+            return asyncio.SelectorEventLoop
         raise ConfigError(
             "loop", '"uvloop", which is not installed', "asyncio", "pip install openimds[fast]"
         ) from None
@@ -117,8 +120,10 @@ async def _keep_watchdog(systemd: SystemdNotifier) -> None:
         await asyncio.sleep(systemd.watched_s / 2)
 
 
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to the hard limit: each connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _on_signal(number: int, react: Callable[[], object]) -> None:
+    """React to a signal on the running loop, also on Windows."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, react)
+    except NotImplementedError:  # Windows: the loop wakes up within a second.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(react))

@@ -48,14 +48,14 @@ Notify = Callable[[str], None]
 
 
 class LocalCaller(Struct, frozen=True):
-    """A source address of this machine that belongs to a VM with or without a token."""
+    """A source address of this machine that belongs to a VM."""
 
     address: str
     has_token: bool
 
 
 class Ready(Struct, frozen=True):
-    """URLs of a server that accepts connections, and the path of its admin token.
+    """URLs of a server that accepts connections, and its token file.
 
     `caller` is a source address from which a program on this machine is a VM, if there is one.
     """

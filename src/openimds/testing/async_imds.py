@@ -1,4 +1,4 @@
-"""A metadata service for tests that run on an event loop: calls that wait are awaited."""
+"""A metadata service whose calls are awaited, for code on an event loop."""
 
 import asyncio
 from typing import Any

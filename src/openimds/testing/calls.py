@@ -1,4 +1,4 @@
-"""Two faces of one job on the server's loop: a call that blocks, and a call that is awaited."""
+"""Blocking and awaited calls of the same job on the server's loop."""
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -22,7 +22,7 @@ class Facade(Generic[J]):
 def blocking(
     job: Callable[Concatenate[J, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Facade[J], P], T]:
-    """Return a method that runs a job on the server's loop and waits for its result."""
+    """Return a method that waits for a job on the server's loop."""
 
     @wraps(job)
     def call(self: Facade[J], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -27,12 +27,12 @@ def serve(
     vm: str = "",
     **settings: object,
 ) -> Imds:
-    """Start a metadata service in a thread of this process, and return it once it answers.
+    """Start a metadata service in this process, and return it once it answers.
 
-    Use it in a `with` block, or call `close()`. It takes no variable and no file of settings, and
-    touches neither signals nor the environment of this process. Unlike `openimds serve`, it listens
-    at a free port of 127.0.0.1, has no rate limits, no admin API, no public listener, a virtual
-    clock, and records requests.
+    Use it in a `with` block, or call `close()`. It runs in a thread, reads neither OPENIMDS_...
+    variables nor openimds.toml, and touches neither signals nor the environment. Unlike `openimds
+    serve`, it listens at a free port of 127.0.0.1, has no rate limits, no admin API, no public
+    listener and a virtual clock, and records requests.
 
     Args:
         fleet: a fleet file, a folder of them, or the content of one; by default one VM.
@@ -80,7 +80,7 @@ async def aserve(
     vm: str = "",
     **settings: object,
 ) -> AsyncIterator[AsyncImds]:
-    """Serve as `serve` does until the `async with` block ends; no call blocks the caller's loop.
+    """Serve as `serve` does, with calls that never block the caller's loop.
 
     Args:
         fleet: as in `serve`.

@@ -31,7 +31,7 @@ FIXED = {
 
 
 def marked_options(node: pytest.Item | pytest.Collector, homes: tuple[str, ...]) -> ServerOptions:
-    """Return the server options of a test, or of the tests of a module or session.
+    """Return the server options of a test, module or session.
 
     Args:
         node: the test, module or session.

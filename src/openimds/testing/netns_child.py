@@ -1,11 +1,11 @@
 """The child process of `real_address`: enters a private network and runs one test there."""
 
 import pickle
+import signal
 import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -142,7 +142,7 @@ def main(path: str) -> None:
     except NamespaceError as error:
         writer.write(_REFUSAL, str(error))
         return
-    end_with_parent(SIGKILL)  # After entering, which resets it.
+    end_with_parent(signal.SIGKILL)  # After entering, which resets it.
     # pytest imports a plugin's modules by itself, and warns if they are loaded already.
     for name in [name for name in sys.modules if name.partition(".")[0] == "openimds"]:
         del sys.modules[name]

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from openimds.linux.private_netns import no_proxy_variables
+from openimds.linux.platform import IS_LINUX
+from openimds.linux.private_netns import NEEDS_LINUX, no_proxy_variables
 from openimds.testing.netns_child import IN_CHILD, ChildReport, ChildRun, is_plain
 
 _CHILD = (
@@ -84,7 +85,7 @@ def _run(item: pytest.Item, *, is_required: bool) -> None:
     """
     __tracebackhide__ = True
     item.stash[_reports] = {}
-    refusal = item.config.stash.get(_refusal, "")
+    refusal = item.config.stash.get(_refusal, "" if IS_LINUX else NEEDS_LINUX)
     if not refusal:
         result = _result(item)
         refusal = item.config.stash[_refusal] = result.refusal

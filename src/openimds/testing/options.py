@@ -59,7 +59,12 @@ def server_options(
 
 
 def check_names(names: Iterable[str], fixed: Mapping[str, str], where: str) -> None:
-    """Check the names of settings; `fixed` are those that may not be chosen, with the reason.
+    """Check the names of settings.
+
+    Args:
+        names: the names to check.
+        fixed: settings that may not be chosen, with the reason.
+        where: the place of the settings, for errors.
 
     Raises:
         ConfigError: a name that is no setting, or that is fixed.
@@ -80,7 +85,7 @@ def with_addresses(vm: Vm, more: tuple[str, ...]) -> Vm:
 
 
 def _default_vm(state: str) -> Vm:
-    """Return the VM of a test without a fleet; keys of a lost store sign nothing for it."""
+    """Return the default VM, without an identity if a lost store left its keys."""
     is_lost = bool(state) and has_keys(Path(state)) and not Path(state, STORE_NAME).exists()
     return default_vm(has_identity=not is_lost)
 

@@ -89,7 +89,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         """Return the monotonic clock of the system."""
-        if hasattr(time, "clock_gettime"):
+        if sys.platform != "win32" and hasattr(time, "clock_gettime"):
             return time.clock_gettime(time.CLOCK_MONOTONIC)
         return super().time()
 
@@ -125,7 +125,7 @@ class ServerThread:
 
     @property
     def is_here(self) -> bool:
-        """Whether the thread is one of this process, and not of the one that forked it."""
+        """Whether the thread is of this process, and not of its parent."""
         return os.getpid() == self._process
 
     def do(self, job: Coroutine[Any, Any, T]) -> T:
@@ -139,7 +139,7 @@ class ServerThread:
             raise error.with_traceback(None)  # noqa: B904 - the same error
 
     async def awaited(self, job: Coroutine[Any, Any, T]) -> T:
-        """Run a job on the loop while the caller's loop goes on; as `do`."""
+        """Run a job on the loop, and await it; as `do`."""
         __tracebackhide__ = True
         self._check(job)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(job, self._loop))
@@ -182,7 +182,7 @@ class ServerThread:
 
 
 class RunningServer:
-    """A server on a thread until it is closed; a restart replaces it by a new one.
+    """A server on a thread, until it is closed or replaced by a restart.
 
     `where` names the place of its settings, for hints.
     """
@@ -217,7 +217,7 @@ class RunningServer:
         return self.thread.do(job)
 
     async def awaited(self, job: Coroutine[Any, Any, T]) -> T:
-        """Run a job on the server's loop while the caller's loop goes on; as `do`."""
+        """Run a job on the server's loop, and await it; as `do`."""
         __tracebackhide__ = True
         self._check(job)
         return await self.thread.awaited(job)
@@ -229,7 +229,7 @@ class RunningServer:
             raise ServerClosedError(_CLOSED)
 
     def restart(self) -> None:
-        """Stop the server and start a new one at the same port, with the same settings.
+        """Replace the server by a new one at the same port, with the same settings.
 
         Raises:
             ServerClosedError: the server is closed.

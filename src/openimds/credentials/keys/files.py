@@ -17,7 +17,8 @@ from openimds.errors import Error
 
 KEY_BITS = 2048
 _EXPONENT = 65537
-OTHERS = 0o077
+OTHERS = 0o077 if os.name == "posix" else 0
+"""Windows has no such bits: the access list of the user's profile counts."""
 _REPLACE = "remove it: a new key is made, and signatures by the old one no longer verify"
 
 MakeKey: TypeAlias = Callable[[], RSAPrivateKey]
@@ -88,11 +89,12 @@ def write_file(path: Path, text: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if os.name == "posix":  # Windows does not open folders.
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 

@@ -9,6 +9,7 @@ import hmac
 import os
 import re
 import secrets
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -71,7 +72,7 @@ class ChallengeFiles:
     def _clear(self) -> None:
         """Remove our challenge files that a killed process left behind."""
         for path in self.folder.glob(f"*{ARC_SUFFIX}"):
-            is_ours = _CHALLENGE.fullmatch(path.stem) and path.stat().st_uid == os.getuid()
+            is_ours = _CHALLENGE.fullmatch(path.stem) and _is_own(path)
             # A younger file may belong to another server that uses the same folder.
             if is_ours and time.time() - path.stat().st_mtime > ARC_LIFE_S:
                 path.unlink(missing_ok=True)
@@ -139,15 +140,20 @@ class ChallengeFiles:
 
     def _write(self, path: Path, text: str) -> Path:
         """Write a file for its owner, and for a group that may enter the folder."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         with os.fdopen(os.open(path, flags, _FOR_OWNER), "w", encoding="ascii") as file:
             folder = self.folder.stat()
-            if folder.st_mode & _GROUP_MAY_ENTER:
+            if sys.platform != "win32" and folder.st_mode & _GROUP_MAY_ENTER:
                 with suppress(OSError):  # We are not in that group: the file stays ours alone.
                     os.fchown(file.fileno(), -1, folder.st_gid)
                     os.fchmod(file.fileno(), _FOR_GROUP)
             file.write(text)
         return path
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a file belongs to this user; Windows does not say."""
+    return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
 
 
 class ArcTokens:

@@ -1,6 +1,7 @@
 """The secret of each VM, which callers send in App Service's X-IDENTITY-HEADER."""
 
 import hmac
+import os
 import secrets
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from openimds.errors import Error
 
 FILE_NAME = "caller-secret"
 _SIZE_BYTES = 32
-_OTHERS = 0o077
+_OTHERS = 0o077 if os.name == "posix" else 0
+"""Windows has no such bits: the access list of the user's profile counts."""
 
 
 class SecretFileError(Error):

@@ -1,9 +1,9 @@
 """The state directory: for one process at a time, readable by its owner only."""
 
-import fcntl
 import os
+from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from openimds.fleet.store.port import StoreError
 
@@ -12,9 +12,18 @@ TOKEN_NAME = "admin-token"  # noqa: S105 - the name of a file
 _LOCK_NAME = "lock"
 
 
+_LOCKED_BYTE = 1 << 20
+"""On Windows nobody else reads a locked byte: it stands behind the text."""
+
+
 def default_folder() -> Path:
-    """Return the default state directory: `openimds` in the user's state directory (XDG)."""
+    """Return the default state directory: `openimds` in the user's state directory.
+
+    That is by XDG; on Windows it is the local application data.
+    """
     base = os.environ.get("XDG_STATE_HOME")
+    if os.name == "nt":
+        base = base or os.environ.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".local" / "state") / "openimds"
 
 
@@ -41,7 +50,7 @@ class State:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         lock = os.fdopen(descriptor, "r+")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError:
             pid = lock.read().strip() or "unknown"
             lock.close()
@@ -62,3 +71,24 @@ class State:
     def close(self) -> None:
         """Release the lock."""
         self._lock.close()
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file until it is closed.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+    """
+    try:
+        fcntl: Any = import_module("fcntl")
+    except ImportError:  # Windows
+        msvcrt: Any = import_module("msvcrt")
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            raise BlockingIOError from None
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,5 @@
 """Run the programs `ip`, `nft` and `unshare`, and report their failures."""
 
-import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from openimds.errors import Error
+from openimds.linux.platform import IS_LINUX
 
 Run: TypeAlias = Callable[[tuple[str, ...], str], str]
 """Runs a command with a text on stdin and returns its stdout; raises ToolError."""
@@ -53,6 +53,8 @@ def host_lock(path: Path = _LOCK) -> Iterator[None]:
     Raises:
         ToolError: the lock file cannot be made.
     """
+    import fcntl  # noqa: PLC0415 - other systems import this file, and some lack it
+
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -66,6 +68,8 @@ def host_lock(path: Path = _LOCK) -> Iterator[None]:
 
 def may_configure(status: Path = Path("/proc/self/status")) -> bool:
     """Tell whether this process may configure its network (CAP_NET_ADMIN)."""
+    if not IS_LINUX:
+        return False
     lines = status.read_text("utf-8").splitlines()
     effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
     return bool(int(effective, 16) >> _NET_ADMIN & 1)
