@@ -23,7 +23,7 @@ PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openi
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
-setup: .venv/.runtime-stamp ## Install the service into .venv and nothing else
+setup: .venv/.runtime-stamp ## Install the service and pytest for its plugin into .venv
 
 serve: .venv/.runtime-stamp ## Run the service
 	@$(BIN)/openimds serve $(ARGS)
@@ -88,7 +88,7 @@ fuzz: .venv/.fuzz-stamp ## Send broken requests to the parser for a minute
 	$(BIN)/python -m fuzz.requests -max_total_time=60 fuzz/found fuzz/corpus
 
 lock: ## Resolve all dependencies anew (needs uv)
-	$(COMPILE) --output-file requirements.lock --group build pyproject.toml
+	$(COMPILE) --output-file requirements.lock --group build --extra test pyproject.toml
 	$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock \
 		--group build --extra dev pyproject.toml
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz

@@ -5,6 +5,7 @@ when a page differs from the output of this script.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from openimds.interop.capture.question import GENERAL, OF_EVENTS, OPTIONS
 from openimds.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # It may be run as a file.
+
+from scripts.api_page import api_page  # noqa: E402 - see above
+
 EACH = {"": "", GENERAL: "at each api-version", OF_EVENTS: "at each api-version of events"}
 OPTIONAL = {
     key: f"with {row.flag}" + (", the default" if row.default else "")
@@ -397,6 +402,7 @@ def clients_page() -> str:
 
 BLOCKS = {"counts": counts}
 PAGES = {
+    "docs/know/api.md": api_page,
     "docs/know/fields.md": fields_page,
     "docs/know/fidelity.md": fidelity_page,
     "docs/know/metrics.md": metrics_page,

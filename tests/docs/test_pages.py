@@ -29,6 +29,7 @@ STORIES = [
     "docs/use/identity.md",
     "docs/use/laptop.md",
     "docs/use/pytest.md",
+    "docs/use/python.md",
     "docs/use/requests.md",
 ]
 HOSTS = {"docs/use/firecracker.md", "docs/use/host.md"}

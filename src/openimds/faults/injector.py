@@ -16,6 +16,17 @@ class ActiveFault:
     `before` holds the VMs, packed, as they were when the fault was set, if the effect serves them.
     """
 
+    key: str
+    """The key by which it is cleared."""
+    spec: FaultSpec
+    """Its members, as in a fleet file."""
+    origin: str
+    """`api`, or `file` for a fault of the fleet file."""
+    begun_s: float
+    """The time when it was set, in seconds since 1970."""
+    played: int
+    """The number of times that it was played."""
+
     def __init__(
         self, key: str, spec: FaultSpec, origin: str, begun_s: float, before: dict[str, bytes]
     ) -> None:

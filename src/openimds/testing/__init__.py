@@ -24,6 +24,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openimds.faults import ActiveFault as ActiveFault
+    from openimds.protocol.events.event import Event as Event
+    from openimds.protocol.lint import Finding as Finding
+    from openimds.protocol.request_log import Record as Record
     from openimds.testing.async_imds import AsyncImds as AsyncImds
     from openimds.testing.clock import AsyncClock as AsyncClock
     from openimds.testing.clock import GuestClock as GuestClock
@@ -43,33 +47,37 @@ if TYPE_CHECKING:
     from openimds.testing.vms import ServedVm as ServedVm
     from openimds.testing.vms import Vms as Vms
 
-_FILES = {
-    "AsyncClock": "clock",
-    "AsyncEvents": "events",
-    "AsyncFaults": "faults",
-    "AsyncImds": "async_imds",
-    "AsyncServedVm": "vms",
-    "AsyncVms": "vms",
-    "Environment": "environment",
-    "EventStateError": "events",
-    "Events": "events",
-    "Faults": "faults",
-    "GuestClock": "clock",
-    "Imds": "imds",
-    "Requests": "requests",
-    "ServedVm": "vms",
-    "ServerClosedError": "server_thread",
-    "Vms": "vms",
-    "aserve": "embedded",
-    "serve": "embedded",
+_MODULES = {
+    "ActiveFault": "openimds.faults",
+    "AsyncClock": "openimds.testing.clock",
+    "AsyncEvents": "openimds.testing.events",
+    "AsyncFaults": "openimds.testing.faults",
+    "AsyncImds": "openimds.testing.async_imds",
+    "AsyncServedVm": "openimds.testing.vms",
+    "AsyncVms": "openimds.testing.vms",
+    "Environment": "openimds.testing.environment",
+    "Event": "openimds.protocol.events.event",
+    "EventStateError": "openimds.testing.events",
+    "Events": "openimds.testing.events",
+    "Faults": "openimds.testing.faults",
+    "Finding": "openimds.protocol.lint",
+    "GuestClock": "openimds.testing.clock",
+    "Imds": "openimds.testing.imds",
+    "Record": "openimds.protocol.request_log",
+    "Requests": "openimds.testing.requests",
+    "ServedVm": "openimds.testing.vms",
+    "ServerClosedError": "openimds.testing.server_thread",
+    "Vms": "openimds.testing.vms",
+    "aserve": "openimds.testing.embedded",
+    "serve": "openimds.testing.embedded",
 }
-__all__ = [*_FILES]  # noqa: PLE0604 - names, in the order of the alphabet
+__all__ = [*_MODULES]  # noqa: PLE0604 - names, in the order of the alphabet
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class or a function
     """Import and return a public name of the room."""
-    if name in _FILES:
-        return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

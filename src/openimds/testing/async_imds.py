@@ -45,7 +45,7 @@ class AsyncImds:
         self.url, self.messages = imds.url, imds.messages
         self.vms = AsyncVms(running, under_test, imds._homes)  # noqa: SLF001 - as above
         self.vm = self.vms[under_test]
-        self.events = AsyncEvents(running, self.vms, under_test)
+        self.events = AsyncEvents(running, under_test)
         self.clock = AsyncClock(running)
         self.env, self.requests = imds.env, imds.requests
         self.faults = AsyncFaults(running)

@@ -9,7 +9,7 @@ from openimds.errors import ConfigError
 from openimds.facts.protocols import CHAIN_PIN, EVERY_VARIABLE, IMDS, TOKEN_ROUTES
 from openimds.parameters import nearest
 from openimds.testing.server_thread import RunningServer
-from openimds.testing.vms import HasName, VmReads
+from openimds.testing.vms import HasName, entry_of
 
 
 class SetsVariables(Protocol):
@@ -30,9 +30,9 @@ class Environment(Mapping[str, str]):
     is_pinned: bool = True
     """False leaves out AZURE_TOKEN_CREDENTIALS, for a library that refuses it."""
 
-    def __init__(self, running: RunningServer, vms: VmReads, under_test: str) -> None:
-        """Take a running server, its VMs, and the name of the VM under test."""
-        self._running, self._vms, self._under_test = running, vms, under_test
+    def __init__(self, running: RunningServer, under_test: str) -> None:
+        """Take a running server, and the name of the VM under test."""
+        self._running, self._under_test = running, under_test
 
     def __getitem__(self, name: str) -> str:
         """Return a variable of IMDS."""
@@ -58,7 +58,7 @@ class Environment(Mapping[str, str]):
             ConfigError: the server does not serve the protocol, or has no such VM.
         """
         name = vm if isinstance(vm, str) else vm.name
-        entry = self._vms.entry(name or self._under_test)
+        entry = entry_of(self._running, name or self._under_test)
         ways = self._running.server.identity_variables(entry.vm)
         if way in ways:
             dropped = "" if self.is_pinned else CHAIN_PIN

@@ -18,7 +18,7 @@ from openimds.protocol.events.schedule import read_lines
 from openimds.protocol.events.state_machine import TransitionRefusal
 from openimds.testing.calls import Facade, awaited, blocking
 from openimds.testing.server_thread import RunningServer
-from openimds.testing.vms import ACTOR, HasName, VmReads
+from openimds.testing.vms import ACTOR, HasName, entry_of
 
 Which: TypeAlias = Event | str
 """An event, or its id."""
@@ -32,9 +32,9 @@ class EventStateError(Error, AssertionError):
 class EventJobs:
     """The changes of a server's events, on the server's loop."""
 
-    def __init__(self, running: RunningServer, vms: VmReads, under_test: str) -> None:
-        """Take a running server, its VMs, and the VM under test."""
-        self._running, self._vms, self._under_test = running, vms, under_test
+    def __init__(self, running: RunningServer, under_test: str) -> None:
+        """Take a running server, and the name of the VM under test."""
+        self._running, self._under_test = running, under_test
 
     async def schedule(  # noqa: PLR0913 - the members of an event
         self,
@@ -79,7 +79,7 @@ class EventJobs:
             needs,
             is_failure,
         )
-        scopes = {place_of(self._vms.entry(name).vm)[0] for name in request.vms}
+        scopes = {place_of(entry_of(self._running, name).vm)[0] for name in request.vms}
         if len(scopes) > 1:
             seen = "VMs of the scopes " + ", ".join(sorted(scopes))
             raise ConfigError("vms", seen, "VMs of one scope", "Schedule an event for each scope")
@@ -165,10 +165,10 @@ class EventJobs:
 class EventReads(Facade[EventJobs]):
     """The events that are not completed; iterating gives the oldest first."""
 
-    def __init__(self, running: RunningServer, vms: VmReads, under_test: str) -> None:
-        """Take a running server, its VMs, and the VM under test."""
-        super().__init__(running, EventJobs(running, vms, under_test))
-        self._vms, self._under_test = vms, under_test
+    def __init__(self, running: RunningServer, under_test: str) -> None:
+        """Take a running server, and the name of the VM under test."""
+        super().__init__(running, EventJobs(running, under_test))
+        self._under_test = under_test
 
     def get(self, event: Which) -> Event | None:
         """Return the present state of an event, or None if it is completed."""
@@ -194,7 +194,7 @@ class EventReads(Facade[EventJobs]):
         if version not in versions:
             raise ConfigError("version", f'"{version}"', "one of " + ", ".join(versions))
         name = vm if isinstance(vm, str) else vm.name
-        scope, _ = place_of(self._vms.entry(name or self._under_test).vm)
+        scope, _ = place_of(entry_of(self._running, name or self._under_test).vm)
         writer = self._running.server.events_service.event_writer
         published = writer.scopes.get(scope, PublishedScope())
         document: dict[str, Any] = msgspec.json.decode(published.document(version).body)

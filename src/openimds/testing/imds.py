@@ -66,9 +66,9 @@ class Imds:
         self.url, self.messages = running.thread.port.url, messages
         self.vms = Vms(running, vm, homes)
         self.vm = self.vms[vm]
-        self.events = Events(running, self.vms, vm)
+        self.events = Events(running, vm)
         self.clock = GuestClock(running)
-        self.env = Environment(running, self.vms, vm)
+        self.env = Environment(running, vm)
         self.requests = Requests(self._records)
         self.faults = Faults(running)
 

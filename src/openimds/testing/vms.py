@@ -97,6 +97,18 @@ def missing(running: RunningServer, name: str, hint: str = "") -> ConfigError:
     return ConfigError(f"imds.vms[{name!r}]", "no VM", "one of " + ", ".join(names), hint)
 
 
+def entry_of(running: RunningServer, name: str) -> VmEntry[Any]:
+    """Return the index entry of a VM.
+
+    Raises:
+        ConfigError: there is no such VM.
+    """
+    entry = running.server.dispatcher.fleet_index.by_name.get(name)
+    if entry is None:
+        raise missing(running, name)
+    return entry
+
+
 class VmReads(Facade[VmJobs]):
     """Every VM of the server by name."""
 
@@ -116,43 +128,17 @@ class VmReads(Facade[VmJobs]):
         """Return the number of VMs."""
         return len(self._running.server.dispatcher.fleet_index.by_name)
 
-    def document(self, name: str, version: str) -> dict[str, Any]:
-        """Return the instance document of a VM; as `ServedVm.document`."""
-        entry, catalog = self.entry(name), self._running.server.dispatcher.fleet_index.catalog
-        version = version or catalog.general[-1]
-        if version not in catalog.known:
-            expected = "a general api-version such as " + ", ".join(catalog.newest_first)
-            raise ConfigError("version", f'"{version}"', expected)
-        text = instance_document(entry.vm, version)
-        document: dict[str, Any] = msgspec.json.decode(text)
-        return document
-
-    def url(self, name: str) -> str:
-        """Return the URL of a VM; as `ServedVm.url`."""
-        listeners = self._running.server.listeners.by_text
-        own = [listeners[text].url for text in self.entry(name).vm.reach.listen]
-        port = self._running.thread.port
-        return next((url for url in own if url.startswith("http")), port.url)
-
-    def entry(self, name: str) -> VmEntry[Any]:
-        """Return the index entry of a VM.
-
-        Raises:
-            ConfigError: there is no such VM.
-        """
-        entry = self._running.server.dispatcher.fleet_index.by_name.get(name)
-        if entry is None:
-            raise missing(self._running, name)
-        return entry
-
 
 class VmByName:
     """The parts of one VM that take no waiting."""
 
-    def __init__(self, reads: VmReads, name: str) -> None:
+    name: str
+    """Its name in the fleet."""
+
+    def __init__(self, running: RunningServer, name: str) -> None:
         """Take the name of the VM; nothing is changed or checked."""
         self.name = name
-        self._reads = reads
+        self._running = running
 
     def __repr__(self) -> str:
         """Return the expression for it in a test."""
@@ -164,20 +150,30 @@ class VmByName:
         Raises:
             ConfigError: there is no such VM, or no such version.
         """
-        return self._reads.document(self.name, version)
+        entry = entry_of(self._running, self.name)
+        catalog = self._running.server.dispatcher.fleet_index.catalog
+        version = version or catalog.general[-1]
+        if version not in catalog.known:
+            expected = "a general api-version such as " + ", ".join(catalog.newest_first)
+            raise ConfigError("version", f'"{version}"', expected)
+        document: dict[str, Any] = msgspec.json.decode(instance_document(entry.vm, version))
+        return document
 
     @property
     def url(self) -> str:
         """The URL of the VM's own listener, if it has one; else `imds.url`."""
-        return self._reads.url(self.name)
+        listeners = self._running.server.listeners.by_text
+        own = [listeners[text].url for text in entry_of(self._running, self.name).vm.reach.listen]
+        port = self._running.thread.port
+        return next((url for url in own if url.startswith("http")), port.url)
 
 
 class ServedVm(VmByName):
     """One VM of the server by its name; it may still have to be put."""
 
-    def __init__(self, vms: "Vms", name: str) -> None:
+    def __init__(self, vms: "Vms", running: RunningServer, name: str) -> None:
         """Take the name of the VM; nothing is changed or checked."""
-        super().__init__(vms, name)
+        super().__init__(running, name)
         self._vms = vms
 
     @property
@@ -236,7 +232,7 @@ class Vms(VmReads):
 
     def __getitem__(self, name: str) -> ServedVm:
         """Return a VM, which may still have to be put."""
-        return ServedVm(self, name)
+        return ServedVm(self, self._running, name)
 
     def __setitem__(self, name: str, definition: Mapping[str, object]) -> None:
         """Create or replace a VM; as `put`."""
@@ -252,9 +248,9 @@ class Vms(VmReads):
 class AsyncServedVm(VmByName):
     """One VM of `AsyncImds`: as `ServedVm`, with calls that are awaited."""
 
-    def __init__(self, vms: "AsyncVms", name: str) -> None:
+    def __init__(self, vms: "AsyncVms", running: RunningServer, name: str) -> None:
         """Take the name of the VM; nothing is changed or checked."""
-        super().__init__(vms, name)
+        super().__init__(running, name)
         self._vms = vms
 
     async def definition(self) -> dict[str, Any]:
@@ -284,4 +280,4 @@ class AsyncVms(VmReads):
 
     def __getitem__(self, name: str) -> AsyncServedVm:
         """Return a VM, which may still have to be put."""
-        return AsyncServedVm(self, name)
+        return AsyncServedVm(self, self._running, name)

@@ -170,10 +170,11 @@ wait.set()
 
 
 def test_other_platforms_are_refused_untried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert why_unavailable() == (
-        "network namespaces are unavailable: this is darwin, and only Linux has them"
-    )
+    monkeypatch.setattr(private_netns, "IS_LINUX", False)
+    reason = "network namespaces are unavailable: only Linux has them"
+    assert why_unavailable() == reason
+    with pytest.raises(NamespaceError, match=reason):
+        private_netns.enter()
 
 
 def test_local_addresses_are_exempt_from_proxies() -> None:
