@@ -58,8 +58,9 @@ class IdentityLab:
 
 @contextmanager
 def a_lab(folder: Path, *flags: str) -> Iterator[IdentityLab]:
+    (folder / "plain.yaml").write_text("vms: {vm-1: {}}")
     with (
-        serving("--no-rate-limit", *flags, cwd=folder) as server,
+        serving("--no-rate-limit", "--fleet", "plain.yaml", *flags, cwd=folder) as server,
         httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest,
     ):
         yield IdentityLab(server, folder, guest)

@@ -112,9 +112,10 @@ class Server(Struct, kw_only=True, eq=False):
         if self.admin_ports.has_admin:
             ready = self._open_admin(ready)
         self.admin_ports.open_public(self._public_application)
-        # A server without file and state makes its key with the first token, and starts lighter.
-        is_lasting = self.state is not None or bool(self.startup.source)
-        if self.dispatcher.fleet_index.has_identities and is_lasting:
+        # The default VM's key is made with its first token, so that a bare server stays light; for
+        # a command in a sandbox it is made at once, as some clients give up after a second.
+        is_named = self.state is not None or bool(self.startup.source)
+        if self.dispatcher.fleet_index.has_identities and (is_named or self.inherited.is_exclusive):
             self._run(self.credentials.warm(self.dispatcher.utc()))
         self._run(self._sweep())
         if path := self.startup.settings.fleet:
