@@ -74,6 +74,7 @@ def text(imds: Imds | AsyncImds, target: str = NAME) -> str:
 
 def test_package_has_the_public_names() -> None:
     assert openimds.testing.serve is serve
+    assert [*openimds.testing._MODULES] == openimds.testing.__all__
     assert openimds.ConfigError is ConfigError
     assert issubclass(openimds.ConfigError, openimds.Error)
     for module in (openimds, openimds.testing):

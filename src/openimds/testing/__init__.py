@@ -71,7 +71,30 @@ _MODULES = {
     "aserve": "openimds.testing.embedded",
     "serve": "openimds.testing.embedded",
 }
-__all__ = [*_MODULES]  # noqa: PLE0604 - names, in the order of the alphabet
+__all__ = [
+    "ActiveFault",
+    "AsyncClock",
+    "AsyncEvents",
+    "AsyncFaults",
+    "AsyncImds",
+    "AsyncServedVm",
+    "AsyncVms",
+    "Environment",
+    "Event",
+    "EventStateError",
+    "Events",
+    "Faults",
+    "Finding",
+    "GuestClock",
+    "Imds",
+    "Record",
+    "Requests",
+    "ServedVm",
+    "ServerClosedError",
+    "Vms",
+    "aserve",
+    "serve",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class or a function
