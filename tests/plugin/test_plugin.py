@@ -105,7 +105,7 @@ def test_client_of_azure_gets_tokens(project: Project, monkeypatch: pytest.Monke
     # A client that went to 169.254.169.254 after all would get no answer: nothing routes there.
     room = (*PRIVATE, "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
     ran = project.pytester.run(*room, sys.executable, "-m", "pytest", "-rA", suite)
-    ran.assert_outcomes(passed=4)
+    ran.assert_outcomes(passed=5)
 
 
 def test_process_state_is_unchanged_after_the_tests(project: Project) -> None:

@@ -117,6 +117,7 @@ def test_variables_are_set_for_the_test(imds: Imds, monkeypatch: pytest.MonkeyPa
         imds.env.of("arc")
 
 
+@pytest.mark.imds(fleet={"vms": {"web-1": {}}})
 def test_variables_of_azure_ml_name_the_first_identity(imds: Imds) -> None:
     assert "DEFAULT_IDENTITY_CLIENT_ID" not in imds.env.of("azure-ml")
     detail = {"clientId": "c0000000-0000-0000-0000-000000000001"}
