@@ -6,6 +6,7 @@ there). A listener that belongs to a VM treats every caller as that VM.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -24,6 +25,11 @@ _UNIX = "unix:"
 _NETNS = "netns:"
 _NETNS_ADDRESS = ("169.254.169.254", 80)
 _LARGEST_PORT = 65535
+_HINTS = {
+    errno.EADDRINUSE: "Write another port; port 0 is any free one",
+    errno.EACCES: "Write a port of 1024 or above; those below need the capability NET_BIND_SERVICE",
+}
+"""Remedies for an address that cannot be bound."""
 
 
 class Tcp(Struct, frozen=True):
@@ -164,9 +170,17 @@ async def listen(  # noqa: PLR0913 - the facts of a listener
             lambda: Connection(dispatcher, own), wanted.host, wanted.port, backlog=_BACKLOG
         )
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(where, f"{text} ({reason})", "an address that is free here") from None
+        raise _unavailable(text, where, error) from None
     return Listener(server, _url(server))
+
+
+def _unavailable(text: str, where: str, error: OSError) -> ConfigError:
+    """Return the error for an address that cannot be bound."""
+    number = error.errno or 0
+    hint = _HINTS.get(number, "")
+    # asyncio's own text repeats the address.
+    reason = os.strerror(number).lower() if hint else error.strerror or str(error)
+    return ConfigError(where, f"{text} ({reason})", "an address that is free here", hint)
 
 
 async def listen_on(dispatcher: Dispatcher, bound: socket.socket, vm: str = "") -> Listener:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -165,8 +166,28 @@ def test_file_that_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
 def test_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"listen: saw 127.0.0.1:{port} \(.*in use"):
+        with pytest.raises(ConfigError) as caught:
             asyncio.run(listen(a_dispatcher(), f"127.0.0.1:{port}", "listen"))
+    assert str(caught.value) == (
+        f"listen: saw 127.0.0.1:{port} (address already in use), expected an address that is free "
+        "here. Write another port; port 0 is any free one"
+    )
+
+
+def test_port_without_privilege_names_the_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "error while attempting to bind: permission denied")
+
+    async def play() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_server", refuse)
+        await listen(a_dispatcher(), "0.0.0.0:80", "listen")
+
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(play())
+    assert str(caught.value) == (
+        "listen: saw 0.0.0.0:80 (permission denied), expected an address that is free here. Write "
+        "a port of 1024 or above; those below need the capability NET_BIND_SERVICE"
+    )
 
 
 def test_inherited_tcp_socket_is_served() -> None:

@@ -1,0 +1,494 @@
+"""Make the image of OpenIMDS without any registry: `make image` calls this script.
+
+    build_image.py rootfs WORK  make WORK/rootfs.tar: packages by mmdebstrap, our wheel inside
+    build_image.py image WORK   make the image from it with podman, and its archives in `dist/`
+    build_image.py finish ROOT  (called by mmdebstrap) put the wheel into a root folder, strip it
+
+Equal input gives equal bytes: times are those of the last commit, and Debian's packages are
+listed in the SBOM, which is CycloneDX 1.5. Nothing of another root folder runs outside it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+CONTEXT = ROOT / "packaging" / "container"
+DIST = ROOT / "dist"
+NAME = "localhost/openimds"
+"""The host is part of the name, so that no engine looks for it in a public registry."""
+
+SUITE = "bookworm"
+PYTHON = "3.11"
+"""The Python of the suite; wheels are chosen for it, whatever Python runs this script."""
+PACKAGES = (
+    "base-files,base-passwd,ca-certificates,coreutils,dash,diffutils,grep,libc-bin,libpython3-stdlib,"
+    "perl-base,python3-minimal,sed"
+)
+UNINSTALLED = (
+    "ca-certificates",
+    "debconf",
+    "debianutils",
+    "diffutils",
+    "dpkg",
+    "grep",
+    "libdebconfclient0",
+    "libmd0",
+    "mawk",
+    "openssl",
+    "perl-base",
+    "sed",
+    "tar",
+    "usr-is-merged",
+)
+"""Packages that only the installation of others needs."""
+_GLIBC = (36, 34, 28, 17, 12, 5)
+"""Minor versions of glibc, newest first, that wheels for the suite may ask for."""
+_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
+_PACKAGES_AT = f"usr/local/lib/python{PYTHON}/dist-packages"
+_USER, _GROUP = 10001, 0
+_STATE = "var/lib/openimds"
+_LARGEST_BYTES = 150 * 10**6
+_SBOM = "usr/share/openimds/sbom.cdx.json"
+_CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
+
+_STRIPPED = (
+    "etc/alternatives",
+    "etc/apt",
+    "etc/ca-certificates",
+    "etc/ca-certificates.conf",
+    "etc/cron.daily",
+    "etc/dpkg",
+    "etc/hostname",
+    "etc/logrotate.d",
+    "etc/resolv.conf",
+    "etc/shells",
+    "etc/ssl/certs",
+    "usr/games",
+    "usr/include",
+    "usr/lib/apt",
+    "usr/lib/dpkg",
+    "usr/lib/mime",
+    f"usr/lib/python{PYTHON}/ensurepip",
+    f"usr/lib/python{PYTHON}/lib2to3",
+    f"usr/lib/python{PYTHON}/pydoc_data",
+    f"usr/lib/python{PYTHON}/test",
+    "usr/share/bash-completion",
+    "usr/share/bug",
+    "usr/share/debconf",
+    "usr/share/debianutils",
+    "usr/share/doc-base",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/menu",
+    "usr/share/perl5",
+    "usr/share/pixmaps",
+    "usr/src",
+    "var/backups",
+    "var/cache",
+    "var/lib/apt",
+    "var/lib/dpkg/info",
+    "var/lib/dpkg/triggers",
+    "var/lib/dpkg/updates",
+    "var/lib/misc",
+    "var/lib/shells.state",
+    "var/log",
+)
+
+Component = dict[str, Any]
+
+
+def main() -> None:
+    """Run the step that the command line names."""
+    steps = {"rootfs": make_rootfs, "image": make_image, "finish": finish}
+    match sys.argv[1:]:
+        case [step, folder] if step in steps:
+            steps[step](Path(folder).absolute())
+        case _:
+            sys.exit(__doc__)
+
+
+def make_rootfs(work: Path) -> None:
+    """Write the root file system of the image, `rootfs.tar`."""
+    work.mkdir(parents=True, exist_ok=True)
+    stage_packages(work / "site")
+    keep = ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
+    temporary = work / "tmp"
+    temporary.mkdir(exist_ok=True)
+    _run(
+        *_read_only_but(work),
+        "mmdebstrap",
+        "--quiet",
+        "--variant=custom",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        "--skip=cleanup/apt,cleanup/mmdebstrap,output/dev",
+        "--aptopt=Acquire::Retries 2",
+        *keep,
+        f"--include={PACKAGES}",
+        f'--customize-hook="{sys.executable}" "{__file__}" finish "$1"',
+        SUITE,
+        work / "rootfs.tar",
+        environment={"OPENIMDS_SITE": str(work / "site"), "TMPDIR": str(temporary)},
+    )
+    size = (work / "rootfs.tar").stat().st_size
+    if size > _LARGEST_BYTES:
+        sys.exit(f"rootfs.tar has {size} bytes, more than the image may have ({_LARGEST_BYTES})")
+
+
+def _read_only_but(folder: Path) -> tuple[str | Path, ...]:
+    """Return the prefix of a command that may write to no other folder of this machine but /tmp.
+
+    mmdebstrap runs scripts of packages as root.
+    """
+    writable = "".join(f'mount --bind "{path}" "{path}" && ' for path in ("/tmp", folder))  # noqa: S108 - dpkg-deb's own
+    mounts = f'{writable} mount -o remount,bind,ro / && exec "$@"'
+    return "unshare", "--mount", "--propagation=private", "sh", "-c", mounts, "sh"
+
+
+def stage_packages(site: Path) -> None:
+    """Install our wheel and the locked packages that it needs into a folder."""
+    shutil.rmtree(site, ignore_errors=True)
+    wheels = site.with_name("wheel")
+    shutil.rmtree(wheels, ignore_errors=True)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+    _run(*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", wheels, ROOT)
+    machine = _PLATFORMS[_architecture()]
+    tags = [f"manylinux_2_{minor}_{machine}" for minor in _GLIBC]
+    tags.append(f"manylinux2014_{machine}")
+    install: tuple[str | Path, ...] = (
+        *pip,
+        "install",
+        "--no-deps",
+        "--no-compile",
+        "--only-binary=:all:",
+        "--implementation=cp",
+        f"--python-version={PYTHON}",
+        *(f"--platform={tag}" for tag in tags),
+        "--target",
+        site,
+    )
+    _run(*install, "--require-hashes", "--requirement", ROOT / "requirements.lock")
+    shutil.rmtree(site / "bin", ignore_errors=True)
+    _run(*install, *wheels.glob("openimds-*.whl"))
+    shutil.rmtree(site / "bin", ignore_errors=True)
+    _drop_unneeded(site)
+
+
+def _drop_unneeded(site: Path) -> None:
+    """Remove the packages that serve only to build the wheel, and notes about this machine."""
+    folders = {_normal(_metadata(path)["Name"]): path for path in site.glob("*.dist-info")}
+    needed, waiting = set[str](), ["openimds"]
+    while waiting:
+        name = waiting.pop()
+        if name in folders and name not in needed:
+            needed.add(name)
+            waiting += _requirements(folders[name])
+    for name in folders.keys() - needed:
+        for row in (folders[name] / "RECORD").read_text().splitlines():
+            path = site / row.partition(",")[0]
+            if path.is_relative_to(site) and ".." not in path.parts:
+                path.unlink(missing_ok=True)
+        shutil.rmtree(folders[name])
+    for folder in (folders[name] for name in needed):
+        record = folder / "RECORD"
+        rows = record.read_text().splitlines(keepends=True)
+        # The place of our wheel on this machine, and scripts that `--target` put elsewhere.
+        dropped = ("direct_url.json", "../", "bin/")
+        record.write_text("".join(row for row in rows if not any(part in row for part in dropped)))
+        (folder / "direct_url.json").unlink(missing_ok=True)
+    for path in sorted(site.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _requirements(folder: Path) -> list[str]:
+    """Return the names that a distribution needs without extras; markers for others are ignored."""
+    rows = _metadata(folder).get_all("Requires-Dist") or []
+    return [
+        _normal(re.split(r"[\s;<>=!~\[(]", row, maxsplit=1)[0])
+        for row in rows
+        if "extra" not in row
+    ]
+
+
+def _metadata(folder: Path) -> Any:  # noqa: ANN401 - a mapping of headers
+    return HeaderParser().parsestr((folder / "METADATA").read_text("utf-8"))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def finish(root: Path) -> None:
+    """Turn a root folder of Debian packages into that of the image."""
+    if not (root / "etc/apt/apt.conf.d/00mmdebstrap").exists():
+        sys.exit(f"{root} is no root folder that mmdebstrap is making")
+    _install_package(root)
+    _run("chroot", root, "/usr/bin/python3", "-c", _COMPILE)
+    certificates = (root / _CERTIFICATES).read_bytes()
+    for name in UNINSTALLED:
+        _uninstall(root, name)
+    _strip(root)
+    (root / _CERTIFICATES).parent.mkdir(parents=True, exist_ok=True)
+    (root / _CERTIFICATES).write_bytes(certificates)
+    link = root / "usr/lib/ssl/cert.pem"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"/{_CERTIFICATES}")
+    for path in (root / "etc/passwd", root / "etc/passwd-"):
+        if path.exists() and "openimds" not in path.read_text():
+            line = f"openimds:x:{_USER}:{_GROUP}:OpenIMDS:/{_STATE}:/usr/sbin/nologin\n"
+            path.write_text(path.read_text() + line)
+    (root / "etc/openimds").mkdir(exist_ok=True)
+    state = root / _STATE
+    state.mkdir(parents=True)
+    state.chmod(0o770)
+    os.chown(state, _USER, _GROUP)
+    sbom = root / _SBOM
+    sbom.parent.mkdir(parents=True)
+    sbom.write_text(json.dumps(make_sbom(root), indent=1) + "\n")
+    shutil.copyfile(sbom, Path(os.environ["OPENIMDS_SITE"]).with_name("sbom.cdx.json"))
+
+
+_COMPILE = f"""
+import compileall, pathlib, py_compile
+for folder in ("/usr/lib/python{PYTHON}", "/{_PACKAGES_AT}"):
+    for old in pathlib.Path(folder).rglob("__pycache__/*"):
+        old.unlink()
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    if not compileall.compile_dir(folder, quiet=1, force=True, invalidation_mode=mode):
+        raise SystemExit("a module does not compile")
+"""
+
+
+def _install_package(root: Path) -> None:
+    """Copy the staged packages, the command and the scripts of the image."""
+    place = root / _PACKAGES_AT
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(os.environ["OPENIMDS_SITE"], place)
+    scripts = root / "usr/local/lib/openimds"
+    scripts.mkdir(parents=True)
+    for name in ("start.py", "healthcheck.py"):
+        shutil.copyfile(CONTEXT / name, scripts / name)
+    command = root / "usr/local/bin/openimds"
+    command.write_text("#!/usr/bin/python3 -I\nfrom openimds.cli.main import main\n\nmain()\n")
+    command.chmod(0o755)
+    for path in (place, scripts):
+        for entry in (path, *path.rglob("*")):
+            os.chown(entry, 0, 0)
+            entry.chmod(0o755 if entry.is_dir() or entry.stat().st_mode & 0o100 else 0o644)
+
+
+def _strip(root: Path) -> None:
+    for name in _STRIPPED:
+        path = _inside(root, name)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for path in root.glob("usr/lib/*/gconv"):
+        shutil.rmtree(path)
+    # Links of packages that are gone.
+    for path in (*root.glob("usr/bin/*"), *root.glob("usr/sbin/*")):
+        if path.is_symlink() and str(path.readlink()).startswith("/etc/alternatives/"):
+            path.unlink()
+    # Licences stay, as they have to.
+    for path in (root / "usr/share/doc").rglob("*"):
+        if path.is_file() and path.name != "copyright":
+            path.unlink()
+    for name in ("status-old", "available", "available-old", "diversions-old", "statoverride-old"):
+        (root / "var/lib/dpkg" / name).unlink(missing_ok=True)
+    for name in ("lock", "lock-frontend"):
+        (root / "var/lib/dpkg" / name).unlink(missing_ok=True)
+
+
+def _uninstall(root: Path, name: str) -> None:
+    """Remove the files of a Debian package and its entry in the list of packages.
+
+    dpkg would run the package's scripts, some of which work on the machine that builds.
+    """
+    lists = root / "var/lib/dpkg/info"
+    (listed,) = (path for path in lists.glob("*.list") if path.stem.partition(":")[0] == name)
+    names = set(listed.read_text().splitlines()) - {"/."}
+    for line in sorted(names, reverse=True):
+        path = _inside(root, line.lstrip("/"))
+        if path.is_dir():
+            # A link to a folder, such as /bin, is not this package's own.
+            if not path.is_symlink() and not any(path.iterdir()):
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    status = root / "var/lib/dpkg/status"
+    paragraphs = status.read_text("utf-8").split("\n\n")
+    kept = [text for text in paragraphs if not text.startswith(f"Package: {name}\n")]
+    status.write_text("\n\n".join(kept), "utf-8")
+
+
+def _inside(root: Path, name: str) -> Path:
+    """Return a path below a root folder; no link of the folder leads it elsewhere."""
+    path = root / name
+    if not path.parent.resolve().is_relative_to(root.resolve()):
+        sys.exit(f"make image: {path} leads out of {root}")
+    return path
+
+
+def _debian_packages(root: Path) -> list[dict[str, str]]:
+    """Return the fields of each installed Debian package."""
+    texts = (root / "var/lib/dpkg/status").read_text("utf-8").strip().split("\n\n")
+    packages = [dict(HeaderParser().parsestr(text)) for text in texts]
+    return [package for package in packages if package["Status"].endswith(" installed")]
+
+
+def make_sbom(root: Path) -> dict[str, Any]:
+    """Return the bill of materials of a root folder in CycloneDX 1.5."""
+    components = sorted(
+        (*_debian_components(root), *_python_components(root)), key=lambda row: row["bom-ref"]
+    )
+    identity = hashlib.sha256(json.dumps(components).encode()).hexdigest()
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": "urn:uuid:"
+        + "-".join(re.findall(r"(.{8})(.{4})(.{4})(.{4})(.{12})", identity)[0]),
+        "version": 1,
+        "metadata": {
+            "timestamp": _created(),
+            "component": {
+                "type": "container",
+                "bom-ref": "image",
+                "name": "openimds",
+                "version": _version(),
+                "licenses": [{"license": {"id": "Apache-2.0"}}],
+            },
+        },
+        "components": components,
+    }
+
+
+def _debian_components(root: Path) -> Iterable[Component]:
+    release = dict(
+        line.split("=", 1)
+        for line in (root / "etc/os-release").read_text().splitlines()
+        if "=" in line
+    )
+    distribution = f"debian-{release['VERSION_ID'].strip(chr(34))}"
+    for package in _debian_packages(root):
+        name, version = package["Package"], package["Version"]
+        where = f"arch={package['Architecture']}&distro={distribution}"
+        purl = f"pkg:deb/debian/{name}@{version.replace('+', '%2B').replace(':', '%3A')}?{where}"
+        yield {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+
+
+def _python_components(root: Path) -> Iterable[Component]:
+    for folder in (root / _PACKAGES_AT).glob("*.dist-info"):
+        fields = _metadata(folder)
+        name, version = _normal(fields["Name"]), fields["Version"]
+        purl = f"pkg:pypi/{name}@{version}"
+        row = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+        if expression := fields["License-Expression"]:
+            row["licenses"] = [{"expression": expression}]
+        yield row
+
+
+def make_image(work: Path) -> None:
+    """Build the image from `rootfs.tar`, and write its archives and its SBOM to `dist/`."""
+    DIST.mkdir(exist_ok=True)
+    version, tags = _version(), []
+    for tag in (version, "latest"):
+        tags += ["--tag", f"{NAME}:{tag}"]
+    _run(
+        "podman",
+        "build",
+        "--quiet",
+        "--format=docker",
+        f"--timestamp={_epoch()}",
+        f"--build-arg=VERSION={version}",
+        f"--build-arg=REVISION={_revision()}",
+        f"--build-arg=CREATED={_created()}",
+        f"--file={CONTEXT / 'Containerfile'}",
+        *tags,
+        work,
+    )
+    stem = DIST / f"openimds-{version}-linux-{_architecture()}"
+    for kind in ("docker", "oci"):
+        archive = stem.with_name(f"{stem.name}.{kind}.tar")
+        archive.unlink(missing_ok=True)
+        # One tag: more of them, and an archive of OCI's format cannot be loaded by its name.
+        _run(
+            "podman",
+            "save",
+            "--quiet",
+            f"--format={kind}-archive",
+            f"--output={archive}",
+            f"{NAME}:latest",
+        )
+    shutil.copyfile(work / "sbom.cdx.json", stem.with_name(f"{stem.name}.sbom.cdx.json"))
+
+
+def _version() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return str(project["version"])
+
+
+def _architecture() -> str:
+    return _output("dpkg", "--print-architecture")
+
+
+def _epoch() -> int:
+    """Return the time of the image: SOURCE_DATE_EPOCH, else that of the last commit."""
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(given)
+    return int(
+        _output("git", "log", "-1", "--format=%ct") or (ROOT / "CHANGELOG.md").stat().st_mtime
+    )
+
+
+def _revision() -> str:
+    return _output("git", "rev-parse", "HEAD") or "unknown"
+
+
+def _created() -> str:
+    return datetime.fromtimestamp(_epoch(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _output(*command: str) -> str:
+    """Return the output of a command, or an empty text if it cannot be had."""
+    try:
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return ran.stdout.strip() if ran.returncode == 0 else ""
+
+
+def _run(*command: str | Path, environment: dict[str, str] | None = None) -> None:
+    """Run a command; print its output only if it fails."""
+    times = {"SOURCE_DATE_EPOCH": str(_epoch())}
+    texts = [str(part) for part in command]
+    ran = subprocess.run(
+        texts,
+        env={**os.environ, **times, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        sys.stderr.write(ran.stdout)
+        sys.exit(f"make image: {Path(texts[0]).name} failed with status {ran.returncode}")
+
+
+if __name__ == "__main__":
+    main()
