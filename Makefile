@@ -12,13 +12,15 @@ INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
-FAST := --ignore=tests/system --ignore=tests/clients tests
+FAST := --ignore=tests/system --ignore=tests/clients --ignore=tests/containers tests
 PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
+IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproject.toml requirements.lock \
+	README.md LICENSE NOTICE scripts/build_image.py
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test test-system cover quick-clients clients test-all soak check format docs \
-	goldens lock bench fuzz clean
+.PHONY: help setup serve image test test-system cover quick-clients clients containers test-all soak check \
+	format docs goldens lock bench fuzz clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -27,6 +29,10 @@ setup: .venv/.runtime-stamp ## Install the service and pytest for its plugin int
 
 serve: .venv/.runtime-stamp ## Run the service
 	@$(BIN)/openimds serve $(ARGS)
+
+image: ## Make the container image, its archives and its bill of materials in dist/ (as root)
+	@scripts/container-tools
+	@$(MAKE) --no-print-directory build/image/stamp
 
 # Module fixtures start servers, so a worker keeps the tests of a module while it can.
 test: .venv/.dev-stamp ## Run the tests that judge the code at hand; ARGS chooses some of them
@@ -49,11 +55,23 @@ quick-clients: .venv/.dev-stamp ## Run the clients that need no build
 clients: .venv/.dev-stamp ## Run every client of other authors, and print a table of results
 	@$(BIN)/python -m tests.clients $(ARGS)
 
-test-all: ## Run everything but long campaigns: test, test-system, cover, quick-clients
+# It ends with everything that it started, for the engine is in namespaces of its own.
+containers: .venv/.dev-stamp ## Run the image, Compose and Testcontainers; CONTAINERS=skip leaves this out
+ifeq ($(CONTAINERS),skip)
+	@echo 'Containers are not tested: CONTAINERS=skip'
+else
+	@scripts/container-tools
+	@$(MAKE) --no-print-directory build/image/stamp
+	@$(BIN)/python -m tests.containers.kits
+	scripts/private-engine $(BIN)/python -m pytest $(or $(ARGS),tests/containers)
+endif
+
+test-all: ## Run everything but long campaigns: test, test-system, cover, quick-clients, containers
 	$(MAKE) test
 	$(MAKE) test-system
 	$(MAKE) cover
 	$(MAKE) quick-clients
+	$(MAKE) containers
 
 soak: .venv/.dev-stamp ## Run the long campaigns: 200 sudden ends, many generated requests
 	OPENIMDS_CRASH_ROUNDS=200 OPENIMDS_SCHEMA_EXAMPLES=300 $(BIN)/python -m pytest -n auto \
@@ -94,6 +112,7 @@ lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
 	$(COMPILE) --output-file requirements-fast.lock --group fast
 	$(COMPILE) --output-file requirements-clients.lock --group clients
+	$(COMPILE) --output-file requirements-containers.lock --group containers
 
 clean: ## Remove .venv, caches and build output
 	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
@@ -123,6 +142,12 @@ clean: ## Remove .venv, caches and build output
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@$(INSTALL_SELF)
 	@touch .venv/.runtime-stamp $@
+
+build/image/stamp: $(IMAGE) | .venv/.runtime-stamp
+	@echo 'Making the image' >&2
+	@$(BIN)/python scripts/build_image.py rootfs build/image
+	@scripts/private-engine $(BIN)/python scripts/build_image.py image build/image
+	@touch $@
 
 .venv/.fuzz-stamp: requirements-fuzz.lock .venv/.dev-stamp
 	@echo 'Installing requirements-fuzz.lock' >&2

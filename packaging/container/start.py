@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 MOUNTS = Path("/proc/self/mountinfo")
 VOLUME = "/var/lib/openimds"
 _BAD_CONFIGURATION = 2
-_OTHERS = 0o077
+_GENERAL = {"--help", "-h", "--version"}
 
 
 class Mount(NamedTuple):
@@ -78,7 +78,7 @@ def unusable(folder: Path) -> str:
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         return (
             f"state folder {folder}: {place} is read-only. Run it with --volume openimds:{VOLUME}, "
-            f"or with --tmpfs {VOLUME} to forget everything at the end"
+            f"or with --tmpfs {VOLUME}:mode=1777 to forget everything at the end"
         )
     if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
         return (
@@ -91,7 +91,9 @@ def unusable(folder: Path) -> str:
 
 def serve_arguments(arguments: list[str]) -> list[str]:
     """Return the command line of openimds: options alone are those of `serve`."""
-    return ["serve", *arguments] if not arguments or arguments[0].startswith("-") else arguments
+    if arguments and (not arguments[0].startswith("-") or arguments[0] in _GENERAL):
+        return arguments
+    return ["serve", *arguments]
 
 
 def check(arguments: list[str]) -> None:

@@ -47,6 +47,7 @@ class Kit(Struct, frozen=True):
         build: the step that makes its programs, without network.
         environment: variables by which its programs find each other.
         is_quick: whether it is part of `make quick-clients`.
+        target: the make target that fetches it, if that is another one.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Kit(Struct, frozen=True):
     build: Callable[[Path], None] | None = None
     environment: Callable[[Path], dict[str, str]] | None = None
     is_quick: bool = False
+    target: str = ""
 
     @property
     def place(self) -> Path:
@@ -78,7 +80,8 @@ class Kit(Struct, frozen=True):
         record = self._read()
         if record.get("made_from") == self._digest():
             return record["why_not"]
-        return f"missing or outdated: type make {'quick-clients' if self.is_quick else 'clients'}"
+        target = self.target or ("quick-clients" if self.is_quick else "clients")
+        return f"missing or outdated: type make {target}"
 
     def make(self) -> None:
         """Fetch and build it, unless it is up to date; print errors."""
