@@ -134,7 +134,11 @@ def test_oci_archive_can_be_loaded_and_run(tmp_path: Path) -> None:
         index = json.load(opened.extractfile("index.json"))  # type: ignore[arg-type]
     (manifest,) = index["manifests"]
     assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
-    printed = podman("run", "--rm", f"oci-archive:{archive}", "--version")
+    docker_image = inspect(IMAGE)["Id"]
+    try:
+        printed = podman("run", "--rm", f"oci-archive:{archive}", "--version")
+    finally:
+        podman("tag", docker_image, IMAGE)  # The archive has the same name.
     assert printed == f"openimds, version {__version__}"
 
 
