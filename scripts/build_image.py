@@ -30,7 +30,7 @@ NAME = "localhost/openimds"
 
 SUITE = "bookworm"
 PYTHON = "3.11"
-"""The Python of the suite; wheels are chosen for it, whatever Python runs this script."""
+"""The Python of the suite; wheels are chosen for it, not for the Python of this script."""
 PACKAGES = (
     "base-files,base-passwd,ca-certificates,coreutils,dash,diffutils,grep,libc-bin,libpython3-stdlib,"
     "perl-base,python3-minimal,sed"
@@ -148,9 +148,9 @@ def make_rootfs(work: Path) -> None:
 
 
 def _read_only_but(folder: Path) -> tuple[str | Path, ...]:
-    """Return the prefix of a command that may write to no other folder of this machine but /tmp.
+    """Return the prefix of a command that may write to a folder and /tmp alone.
 
-    mmdebstrap runs scripts of packages as root.
+    mmdebstrap runs scripts of packages as root: this machine is read-only for them.
     """
     writable = "".join(f'mount --bind "{path}" "{path}" && ' for path in ("/tmp", folder))  # noqa: S108 - dpkg-deb's own
     mounts = f'{writable} mount -o remount,bind,ro / && exec "$@"'

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NAMES_THE_WORDS = (Path(__file__).resolve(), ROOT / "tests/unit/test_words.py")
 PACKAGE = ROOT / "src" / "openimds"
-DEFAULT = ("src", "tests", "bench", "fuzz", "scripts")
+DEFAULT = ("src", "tests", "bench", "fuzz", "scripts", "packaging")
 LONGEST_FIRST_LINE = 15
 LONGEST_TEST_NAME = 60
 FOGGY_PER_1000_LINES = 8

@@ -1,4 +1,4 @@
-"""The entry point of the image: check the state folder, then run `openimds` in this process.
+"""The entry point of the image: check the state folder, then run `openimds`.
 
 `serve` reports a state folder that does not survive the container, and refuses one that it cannot
 write. Every other command runs as it is.
@@ -39,13 +39,16 @@ def read_mounts(text: str) -> list[Mount]:
 
 
 def mount_of(folder: Path, mounts: list[Mount]) -> Mount:
-    """Return the mount that holds a folder; of several at one place the last one is visible."""
+    """Return the mount that holds a folder.
+
+    Of several at one place the last one is visible.
+    """
     holders = [mount for mount in mounts if folder.is_relative_to(mount.place)]
     return max(reversed(holders), key=lambda mount: len(mount.place))
 
 
 def state_folder(arguments: list[str]) -> str:
-    """Return the state folder that the command line or the environment names, or an empty text."""
+    """Return the state folder of the command line or the environment, or nothing."""
     for index, argument in enumerate(arguments):
         if argument == "--state":
             return "".join(arguments[index + 1 : index + 2])
@@ -70,7 +73,7 @@ def forgets(folder: str, mounts: list[Mount]) -> str:
 
 
 def unusable(folder: Path) -> str:
-    """Return the reason why this process cannot use a state folder and the remedy, or nothing."""
+    """Return the fault of a state folder with its remedy, or nothing."""
     place = folder.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -33,7 +33,7 @@ class Outcome(Struct, frozen=True):
 
 
 def attempt(*arguments: str) -> Outcome:
-    """Run podman and return its outcome, whatever it is."""
+    """Run podman and return its outcome, good or bad."""
     ran = subprocess.run(
         ["podman", *arguments],
         capture_output=True,

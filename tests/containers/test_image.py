@@ -1,4 +1,4 @@
-"""The image as a file: its size, its labels, its contents and the bill of materials."""
+"""The image as a file: size, labels, contents and bill of materials."""
 
 import json
 import tarfile

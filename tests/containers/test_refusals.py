@@ -1,4 +1,4 @@
-"""A container that cannot start ends with status 2, one sentence, and the thing to type."""
+"""Starts that fail: status 2, one sentence, and the thing to type."""
 
 import os
 from pathlib import Path
