@@ -9,18 +9,20 @@ listed in the SBOM, which is CycloneDX 1.5. Nothing of another root folder runs 
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[1]
 CONTEXT = ROOT / "packaging" / "container"
@@ -405,9 +407,7 @@ def _python_components(root: Path) -> Iterable[Component]:
 def make_image(work: Path) -> None:
     """Build the image from `rootfs.tar`, and write its archives and its SBOM to `dist/`."""
     DIST.mkdir(exist_ok=True)
-    version, tags = _version(), []
-    for tag in (version, "latest"):
-        tags += ["--tag", f"{NAME}:{tag}"]
+    built, version = work / "built.tar", _version()
     _run(
         "podman",
         "build",
@@ -418,23 +418,55 @@ def make_image(work: Path) -> None:
         f"--build-arg=REVISION={_revision()}",
         f"--build-arg=CREATED={_created()}",
         f"--file={CONTEXT / 'Containerfile'}",
-        *tags,
+        f"--tag={NAME}:latest",
         work,
     )
     stem = DIST / f"openimds-{version}-linux-{_architecture()}"
-    for kind in ("docker", "oci"):
-        archive = stem.with_name(f"{stem.name}.{kind}.tar")
-        archive.unlink(missing_ok=True)
-        # One tag: more of them, and an archive of OCI's format cannot be loaded by its name.
-        _run(
-            "podman",
-            "save",
-            "--quiet",
-            f"--format={kind}-archive",
-            f"--output={archive}",
-            f"{NAME}:latest",
-        )
+    docker, oci = (stem.with_name(f"{stem.name}.{kind}.tar") for kind in ("docker", "oci"))
+    for path in (built, docker, oci):
+        path.unlink(missing_ok=True)
+    save = ("podman", "save", "--quiet")
+    _run(*save, "--format=docker-archive", f"--output={built}", f"{NAME}:latest")
+    normalise(built, docker, [f"{NAME}:latest", f"{NAME}:{version}"])
+    _run("podman", "load", "--quiet", f"--input={docker}")
+    _run(*save, "--format=oci-archive", f"--output={oci}", f"{NAME}:latest")
+    built.unlink()
     shutil.copyfile(work / "sbom.cdx.json", stem.with_name(f"{stem.name}.sbom.cdx.json"))
+
+
+def normalise(built: Path, target: Path, names: list[str]) -> None:
+    """Write a docker-archive again without the random names that its build left in it."""
+    with tarfile.open(built) as source, tarfile.open(target, "w") as archive:
+        (manifest,) = json.load(_member(source, "manifest.json"))
+        config = json.load(_member(source, manifest["Config"]))
+        for key in ("container", "parent", "container_config"):
+            config.pop(key, None)
+        config["config"]["Hostname"] = ""
+        for step in config["history"]:
+            step.pop("comment", None)
+        text = json.dumps(config, sort_keys=True).encode()
+        entry = {
+            "Config": f"{hashlib.sha256(text).hexdigest()}.json",
+            "RepoTags": names,
+            "Layers": manifest["Layers"],
+        }
+        for layer in manifest["Layers"]:
+            _add(archive, layer, source.getmember(layer).size, _member(source, layer))
+        _add(archive, entry["Config"], len(text), io.BytesIO(text))
+        text = json.dumps([entry]).encode()
+        _add(archive, "manifest.json", len(text), io.BytesIO(text))
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = archive.extractfile(name)
+    assert file, f"{name} is a file"
+    return file
+
+
+def _add(archive: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = size, _epoch()
+    archive.addfile(entry, content)
 
 
 def _version() -> str:

@@ -1,4 +1,6 @@
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,47 @@ def test_packages_for_building_are_dropped(tmp_path: Path) -> None:
     }
     assert (tmp_path / "openimds-1.dist-info/RECORD").read_text() == "openimds.py,,\n"
     assert not (tmp_path / "openimds-1.dist-info/direct_url.json").exists()
+
+
+def an_archive(path: Path, container: str) -> Path:
+    """Write a docker-archive as podman saves it, with random names."""
+    config = {
+        "container": container,
+        "container_config": {"Hostname": container},
+        "parent": container,
+        "config": {"Hostname": container, "User": "10001:0", "Healthcheck": {"Test": ["CMD"]}},
+        "history": [{"created_by": "ADD", "comment": f"FROM {container}"}],
+    }
+    manifest = [{"Config": f"{container}.json", "RepoTags": [], "Layers": ["layer.tar"]}]
+    texts = {
+        "layer.tar": b"layer",
+        f"{container}.json": json.dumps(config).encode(),
+        "manifest.json": json.dumps(manifest).encode(),
+        "repositories": container.encode(),
+    }
+    with tarfile.open(path, "w") as archive:
+        for name, text in texts.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+    return path
+
+
+def test_equal_images_have_equal_archives(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        built = an_archive(tmp_path / f"{name}-built", name)
+        build_image.normalise(built, tmp_path / name, ["localhost/x:1"])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with tarfile.open(tmp_path / "a") as archive:
+        (manifest,) = json.load(build_image._member(archive, "manifest.json"))
+        config = json.load(build_image._member(archive, manifest["Config"]))
+        assert build_image._member(archive, "layer.tar").read() == b"layer"
+    assert manifest["RepoTags"] == ["localhost/x:1"]
+    assert config["config"] == {
+        "Hostname": "",
+        "User": "10001:0",
+        "Healthcheck": {"Test": ["CMD"]},
+    }
 
 
 def test_unknown_step_prints_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
