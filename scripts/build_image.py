@@ -429,7 +429,9 @@ def make_image(work: Path) -> None:
     _run(*save, "--format=docker-archive", f"--output={built}", f"{NAME}:latest")
     normalise(built, docker, [f"{NAME}:latest", f"{NAME}:{version}"])
     _run("podman", "load", "--quiet", f"--input={docker}")
-    _run(*save, "--format=oci-archive", f"--output={oci}", f"{NAME}:latest")
+    built.unlink()
+    _run(*save, "--format=oci-archive", f"--output={built}", f"{NAME}:latest")
+    repack(built, oci)
     built.unlink()
     shutil.copyfile(work / "sbom.cdx.json", stem.with_name(f"{stem.name}.sbom.cdx.json"))
 
@@ -455,6 +457,13 @@ def normalise(built: Path, target: Path, names: list[str]) -> None:
         _add(archive, entry["Config"], len(text), io.BytesIO(text))
         text = json.dumps([entry]).encode()
         _add(archive, "manifest.json", len(text), io.BytesIO(text))
+
+
+def repack(built: Path, target: Path) -> None:
+    """Write an archive again, in the order of its names and without times and owners."""
+    with tarfile.open(built) as source, tarfile.open(target, "w") as archive:
+        for name in sorted(member.name for member in source if member.isfile()):
+            _add(archive, name, source.getmember(name).size, _member(source, name))
 
 
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:

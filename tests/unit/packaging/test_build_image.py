@@ -150,6 +150,17 @@ def test_equal_images_have_equal_archives(tmp_path: Path) -> None:
     }
 
 
+def test_repacked_archive_has_no_times_and_a_fixed_order(tmp_path: Path) -> None:
+    for name, times in (("a", (1, 2)), ("b", (4, 3))):
+        with tarfile.open(tmp_path / f"{name}-built", "w") as archive:
+            for path, time in sorted(zip(("x", "y"), times, strict=True), key=lambda row: row[1]):
+                entry = tarfile.TarInfo(path)
+                entry.mtime = time
+                archive.addfile(entry)
+        build_image.repack(tmp_path / f"{name}-built", tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_unknown_step_prints_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["build_image.py", "other", "x"])
     with pytest.raises(SystemExit, match="mmdebstrap"):
