@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,21 @@ def test_every_page_with_commands_is_executed() -> None:
     assert {
         str(page) for page in others if any(block.kind == "sh" for block in blocks(page))
     } == set()
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_command_publishes_beyond_loopback(page: Path) -> None:
+    for block in blocks(page):
+        words = block.text.replace("=", " ").split()
+        published = [
+            value
+            for option, value in pairwise(words)
+            if option in {"-p", "--publish"} and ":" in value
+        ]
+        assert [value for value in published if not value.startswith("127.0.0.1:")] == []
+        assert "--network host" not in block.text.replace("=", " ")
+        assert "network_mode: host" not in block.text.replace('"', "")
+        assert "--publish-all" not in block.text
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
