@@ -21,7 +21,15 @@ ROW = re.compile(
 VERSION, FIELD = "2099-01-01", "rackId"
 VALUE = "0d3a9e77-52c1-4f0b-8f3e-94b6a1c7e2d5"
 MOST_FILES = 6
-COPIED = ("docs", "scripts", "src", "tests/golden", "tests/support", "tests/unit/facts")
+COPIED = (
+    "docs",
+    "scripts",
+    "src",
+    "tests/golden",
+    "tests/support",
+    "tests/unit/facts",
+    "tests/clients",
+)
 REDACT = f"""
 from openimds.interop.transcript import redact
 from tests.support.transcripts import a_document, a_transcript
@@ -82,9 +90,11 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the tree with the rows, docs and goldens of the recipe."""
     root = tmp_path_factory.mktemp("recipe")
     for name in COPIED:
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("README.md", "pyproject.toml"):
-        shutil.copy(ROOT / name, root / name)
+        shutil.copytree(
+            ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+        )
+    for path in (ROOT / "README.md", ROOT / "pyproject.toml", *ROOT.glob("requirements*.lock")):
+        shutil.copy(path, root / path.name)
     for row in ROWS:
         insert(row, root)
     run(root, "scripts/generate_docs.py")
