@@ -2,30 +2,33 @@
 
 Its oddities were decoded from recordings of 2020, 2021 and 2023 (S18, S19, S25): both digest
 algorithms are the OID of a *signature* algorithm, the signature covers the content directly (no
-signed attributes), and the leaf comes without its issuer. The classes below are the ASN.1 of RFC
-5652; cryptography encodes and decodes the DER. Decision 0010 gives the reasons for that library.
+signed attributes), and the leaf comes without its issuer. The structure is that of RFC 5652. `der`
+encodes and decodes it, cryptography reads the certificates; decision 0016 gives the reasons.
 """
 
 import re
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cryptography import x509
-from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import ObjectIdentifier
 from msgspec import Struct
 
+from openimds.credentials.pki import der
+from openimds.credentials.pki.der import DerElement, Members
 from openimds.errors import Error
 
-SIGNED_DATA = ObjectIdentifier("1.2.840.113549.1.7.2")
-DATA = ObjectIdentifier("1.2.840.113549.1.7.1")
-SHA256_WITH_RSA = ObjectIdentifier("1.2.840.113549.1.1.11")
+SIGNED_DATA = "1.2.840.113549.1.7.2"
+DATA = "1.2.840.113549.1.7.1"
+SHA256_WITH_RSA = "1.2.840.113549.1.1.11"
 """The OID that Azure writes in the place of a digest's."""
-SHA256_DIGEST = ObjectIdentifier("2.16.840.1.101.3.4.2.1")
-RSA = ObjectIdentifier("1.2.840.113549.1.1.1")
+SHA256_DIGEST = "2.16.840.1.101.3.4.2.1"
+RSA = "1.2.840.113549.1.1.1"
+_CERTIFICATES, _CRLS = der.context(0), der.context(1)
+_SIGNED, _UNSIGNED = der.context(0), der.context(1)
 
 
 class EnvelopeError(Error):
@@ -68,89 +71,6 @@ class SignerInfo(Struct, frozen=True):
     has_unsigned_attributes: bool
 
 
-@asn1.sequence
-class _AlgorithmIdentifier:
-    algorithm: ObjectIdentifier
-    parameters: asn1.Null | None
-
-
-@asn1.sequence
-class _EncapsulatedContent:
-    content_type: ObjectIdentifier
-    content: Annotated[bytes | None, asn1.Explicit(0)]
-
-
-@asn1.sequence
-class _IssuerAndSerial:
-    issuer: asn1.TLV
-    serial: int
-
-
-@asn1.sequence
-class _SignerInfo:
-    version: int
-    sid: _IssuerAndSerial
-    digest_algorithm: _AlgorithmIdentifier
-    signed_attributes: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
-    signature_algorithm: _AlgorithmIdentifier
-    signature: bytes
-    unsigned_attributes: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(1)]
-
-
-@asn1.sequence
-class _SignedData:
-    version: int
-    digest_algorithms: asn1.SetOf[_AlgorithmIdentifier]
-    content: _EncapsulatedContent
-    certificates: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
-    crls: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(1)]
-    signer_infos: asn1.SetOf[_SignerInfo]
-
-
-@asn1.sequence
-class _ContentInfo:
-    content_type: ObjectIdentifier
-    content: Annotated[_SignedData, asn1.Explicit(0)]
-
-
-@asn1.sequence
-class _ToBeSigned:
-    version: Annotated[int | None, asn1.Explicit(0)]
-    serial: int
-    signature: asn1.TLV
-    issuer: asn1.TLV
-    validity: asn1.TLV
-    subject: asn1.TLV
-    key: asn1.TLV
-    issuer_id: Annotated[asn1.BitString | None, asn1.Implicit(1)]
-    subject_id: Annotated[asn1.BitString | None, asn1.Implicit(2)]
-    extensions: Annotated[list[asn1.TLV] | None, asn1.Explicit(3)]
-
-
-@asn1.sequence
-class _Certificate:
-    to_be_signed: _ToBeSigned
-    algorithm: asn1.TLV
-    signature: asn1.BitString
-
-
-# The same with its parts unread, to find the part that cannot be read.
-@asn1.sequence
-class _Outer:
-    content_type: ObjectIdentifier
-    content: Annotated[asn1.TLV, asn1.Explicit(0)]
-
-
-@asn1.sequence
-class _Inner:
-    version: int
-    digest_algorithms: asn1.SetOf[asn1.TLV]
-    content: asn1.TLV
-    certificates: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
-    crls: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(1)]
-    signer_infos: asn1.SetOf[asn1.TLV]
-
-
 def envelope(payload: bytes, leaf: x509.Certificate, key: RSAPrivateKey) -> bytes:
     """Sign a payload by the leaf's key, and return the DER of its envelope."""
     return enclose(payload, leaf, key.sign(payload, PKCS1v15(), SHA256()))
@@ -158,28 +78,26 @@ def envelope(payload: bytes, leaf: x509.Certificate, key: RSAPrivateKey) -> byte
 
 def enclose(payload: bytes, leaf: x509.Certificate, signature: bytes) -> bytes:
     """Return the DER of the envelope of a payload and a signature, valid or not."""
-    digest = _AlgorithmIdentifier(algorithm=SHA256_WITH_RSA, parameters=asn1.Null())
-    signer = _SignerInfo(
-        version=1,
-        sid=_IssuerAndSerial(issuer=_read(leaf.issuer.public_bytes()), serial=leaf.serial_number),
-        digest_algorithm=digest,
-        signed_attributes=None,
-        signature_algorithm=_AlgorithmIdentifier(algorithm=RSA, parameters=asn1.Null()),
-        signature=signature,
-        unsigned_attributes=None,
+    digest = _algorithm(SHA256_WITH_RSA)
+    signer = der.sequence(
+        der.integer(1),
+        der.sequence(leaf.issuer.public_bytes(), der.integer(leaf.serial_number)),
+        digest,
+        _algorithm(RSA),
+        der.write(der.OCTET_STRING, signature),
     )
-    signed = _SignedData(
-        version=1,
-        digest_algorithms=asn1.SetOf([digest]),
-        content=_EncapsulatedContent(content_type=DATA, content=payload),
-        certificates=asn1.SetOf([_read(leaf.public_bytes(Encoding.DER))]),
-        crls=None,
-        signer_infos=asn1.SetOf([signer]),
+    content = der.write(der.context(0), der.write(der.OCTET_STRING, payload))
+    signed = der.sequence(
+        der.integer(1),
+        der.set_of([digest]),
+        der.sequence(der.oid(DATA), content),
+        der.set_of([leaf.public_bytes(Encoding.DER)], _CERTIFICATES),
+        der.set_of([signer]),
     )
-    return asn1.encode_der(_ContentInfo(content_type=SIGNED_DATA, content=signed))
+    return der.sequence(der.oid(SIGNED_DATA), der.write(der.context(0), signed))
 
 
-def open_envelope(der: bytes) -> Envelope:
+def open_envelope(octets: bytes) -> Envelope:
     """Read an envelope of any shape that CMS allows for RSA and plain data.
 
     It must be DER to the last octet: the returned parts would be encoded as the same octets.
@@ -187,81 +105,119 @@ def open_envelope(der: bytes) -> Envelope:
     Raises:
         EnvelopeError: it is not DER, not SignedData, or has an unreadable certificate.
     """
-    try:
-        outer = asn1.decode_der(_ContentInfo, der)
-    except ValueError as error:
-        raise EnvelopeError(f"{_part(der)}: {_reason(error)}") from None
-    if asn1.encode_der(outer) != der:
-        raise EnvelopeError("ContentInfo: its encoding is not DER")
-    inner = outer.content
+    with _reading("ContentInfo"):
+        outer = Members(der.read(octets))
+        content_type = der.read_oid(outer.take())
+        content = der.read_explicit(outer.take(), 0)
+        outer.end()
+    with _reading("SignedData"):
+        inner = Members(content)
+        version = der.read_integer(inner.take())
+        digests = der.read_set(inner.take())
+        encapsulated = inner.take()
+        certificates = _set_if(inner.take_if(_CERTIFICATES), _CERTIFICATES)
+        crls = _set_if(inner.take_if(_CRLS), _CRLS)
+        signers = der.read_set(inner.take())
+        inner.end()
+    with _reading("digestAlgorithms"):
+        algorithms = tuple(map(_read_algorithm, digests))
+    with _reading("encapContentInfo"):
+        payload_type, payload = _read_content(encapsulated)
+    with _reading("signerInfos"):
+        infos = tuple(map(_read_signer, signers))
     return Envelope(
-        content_type=outer.content_type.dotted_string,
-        version=inner.version,
-        digest_algorithms=tuple(map(_algorithm, inner.digest_algorithms.as_list())),
-        payload_type=inner.content.content_type.dotted_string,
-        payload=inner.content.content,
-        certificates=_certificates(inner.certificates.as_list() if inner.certificates else []),
-        has_crls=inner.crls is not None,
-        signers=tuple(map(_signer, inner.signer_infos.as_list())),
+        content_type=content_type,
+        version=version,
+        digest_algorithms=algorithms,
+        payload_type=payload_type,
+        payload=payload,
+        certificates=_read_certificates(certificates or []),
+        has_crls=crls is not None,
+        signers=infos,
     )
 
 
-def _certificates(items: list[asn1.TLV]) -> tuple[x509.Certificate, ...]:
+@contextmanager
+def _reading(part: str) -> Iterator[None]:
+    """Name the part that cannot be read."""
     try:
-        for item in items:
-            _check(item.parse(_Certificate))
-        return tuple(item.parse(x509.Certificate) for item in items)
+        yield
+    except der.DerError as error:
+        raise EnvelopeError(f"{part}: {error}") from None
+
+
+def _algorithm(oid: str) -> bytes:
+    return der.sequence(der.oid(oid), der.write(der.NULL, b""))
+
+
+def _set_if(element: DerElement | None, tag: int) -> list[DerElement] | None:
+    return None if element is None else der.read_set(element, tag)
+
+
+def _read_algorithm(element: DerElement) -> Algorithm:
+    members = Members(element)
+    oid = der.read_oid(members.take())
+    null = members.take_if(der.NULL)
+    members.end()
+    if null is not None:
+        der.read_null(null)
+    return Algorithm(oid, null is not None)
+
+
+def _read_content(element: DerElement) -> tuple[str, bytes | None]:
+    """Return the type of the payload, and the payload unless it is detached."""
+    members = Members(element)
+    oid = der.read_oid(members.take())
+    content = members.take_if(der.context(0))
+    members.end()
+    return oid, None if content is None else der.read_octets(der.read_explicit(content, 0))
+
+
+def _read_signer(element: DerElement) -> SignerInfo:
+    members = Members(element)
+    version = der.read_integer(members.take())
+    name = Members(members.take())
+    issuer, serial = name.take(), der.read_integer(name.take())
+    name.end()
+    digest = _read_algorithm(members.take())
+    signed = _set_if(members.take_if(_SIGNED), _SIGNED)
+    algorithm = _read_algorithm(members.take())
+    signature = der.read_octets(members.take())
+    unsigned = _set_if(members.take_if(_UNSIGNED), _UNSIGNED)
+    members.end()
+    return SignerInfo(
+        version=version,
+        issuer=issuer.octets,
+        serial=serial,
+        digest=digest,
+        has_signed_attributes=signed is not None,
+        signature_algorithm=algorithm,
+        signature=signature,
+        has_unsigned_attributes=unsigned is not None,
+    )
+
+
+def _read_certificates(elements: list[DerElement]) -> tuple[x509.Certificate, ...]:
+    with _reading("certificates"):
+        for element in elements:
+            _check(element)
+    try:
+        return tuple(x509.load_der_x509_certificate(element.octets) for element in elements)
     except (ValueError, x509.InvalidVersion) as error:
         raise EnvelopeError(f"certificates: {_reason(error)}") from None
 
 
-def _check(certificate: _Certificate) -> None:
+def _check(certificate: DerElement) -> None:
     """Reject faults that cryptography accepts with a warning or unseen."""
-    if certificate.to_be_signed.serial <= 0:
-        raise ValueError("the serial number is not positive")
-    if certificate.signature.padding_bits():
+    members = Members(certificate)
+    fields = Members(members.take())
+    fields.take_if(der.context(0))
+    if der.read_integer(fields.take()) <= 0:
+        raise der.DerError("the serial number is not positive")
+    members.take()
+    if members.take(der.BIT_STRING).content[:1] != b"\0":
         # No signature covers these bits: they could be changed unseen.
-        raise ValueError("the signature is not a whole number of octets")
-
-
-def _signer(info: _SignerInfo) -> SignerInfo:
-    issuer = info.sid.issuer
-    return SignerInfo(
-        version=info.version,
-        issuer=asn1.encode_der(issuer),
-        serial=info.sid.serial,
-        digest=_algorithm(info.digest_algorithm),
-        has_signed_attributes=info.signed_attributes is not None,
-        signature_algorithm=_algorithm(info.signature_algorithm),
-        signature=info.signature,
-        has_unsigned_attributes=info.unsigned_attributes is not None,
-    )
-
-
-def _algorithm(identifier: _AlgorithmIdentifier) -> Algorithm:
-    return Algorithm(identifier.algorithm.dotted_string, identifier.parameters is not None)
-
-
-def _read(der: bytes) -> asn1.TLV:
-    return asn1.decode_der(asn1.TLV, der)
-
-
-def _part(der: bytes) -> str:
-    """Return the name of the smallest part that cannot be read."""
-    part = "ContentInfo"
-    try:
-        _read(der)
-        outer = asn1.decode_der(_Outer, der)
-        part = "SignedData"
-        inner = outer.content.parse(_Inner)
-        part = "digestAlgorithms"
-        for algorithm in inner.digest_algorithms.as_list():
-            algorithm.parse(_AlgorithmIdentifier)
-        part = "encapContentInfo"
-        inner.content.parse(_EncapsulatedContent)
-    except ValueError:
-        return part
-    return "signerInfos"
+        raise der.DerError("the signature is not a whole number of octets")
 
 
 _KINDS = {
@@ -274,7 +230,7 @@ _KINDS = {
 
 
 def _reason(error: Exception) -> str:
-    """Return the library's error message in plain words."""
+    """Return the error message of cryptography in plain words."""
     text = str(error)
     kind = re.search(r"kind: (\w+)", text)
     missing = re.search(r"needed: (\d+)", text)

@@ -219,12 +219,12 @@ def _leaf(envelope: Envelope) -> x509.Certificate | None:
 
 def _structure(envelope: Envelope) -> Outcome:
     """Compare an envelope with the recordings of 2020, 2021 and 2023 (S18, S19, S25)."""
-    digest = Algorithm(SHA256_WITH_RSA.dotted_string, has_null=True)
+    digest = Algorithm(SHA256_WITH_RSA, has_null=True)
     rows: list[tuple[str, object, object]] = [
-        ("contentType", envelope.content_type, SIGNED_DATA.dotted_string),
+        ("contentType", envelope.content_type, SIGNED_DATA),
         ("version", envelope.version, 1),
         ("digestAlgorithms", envelope.digest_algorithms, (digest,)),
-        ("eContentType", envelope.payload_type, DATA.dotted_string),
+        ("eContentType", envelope.payload_type, DATA),
         ("the content's presence", envelope.payload is not None, True),
         ("the number of certificates", len(envelope.certificates), 1),
         ("the presence of crls", envelope.has_crls, False),
@@ -239,7 +239,7 @@ def _structure(envelope: Envelope) -> Outcome:
             (
                 "the signatureAlgorithm",
                 signer.signature_algorithm,
-                Algorithm(RSA.dotted_string, has_null=True),
+                Algorithm(RSA, has_null=True),
             ),
             ("the presence of unsignedAttrs", signer.has_unsigned_attributes, False),
         ]
@@ -253,7 +253,7 @@ def _signature(envelope: Envelope, leaf: x509.Certificate) -> Outcome:
     signer = envelope.signers[0]
     if signer.has_signed_attributes or envelope.payload is None:
         return False, "it does not cover the content directly"
-    if signer.digest.oid not in {SHA256_WITH_RSA.dotted_string, SHA256_DIGEST.dotted_string}:
+    if signer.digest.oid not in {SHA256_WITH_RSA, SHA256_DIGEST}:
         return False, f"its digest {signer.digest.oid} is not SHA-256"
     key = leaf.public_key()
     if not isinstance(key, RSAPublicKey):
