@@ -6,6 +6,8 @@ UV ?= uv
 ARGS ?=
 
 BIN := .venv/bin
+LOWEST := .venv/lowest/bin
+INSTALL := python -m pip --quiet --disable-pip-version-check --no-input install
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
 # Extras stay in the names: pip does not take a pin of `coverage` for one of `coverage[toml]`.
@@ -19,8 +21,8 @@ IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproj
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve image test test-system cover quick-clients clients containers test-all soak check \
-	format docs goldens lock bench fuzz clean
+.PHONY: help setup serve image test test-system test-lowest cover \
+	quick-clients clients containers test-all soak check format docs goldens lock bench fuzz clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -42,6 +44,11 @@ test: .venv/.dev-stamp ## Run the tests that judge the code at hand; ARGS choose
 test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces and terminals
 	@scripts/host-tools
 	$(PYTEST) $(if $(ARGS),$(ARGS),tests/system)
+
+# The contracts of imports are about this repository, and their tool needs a newer rich.
+test-lowest: .venv/.lowest-stamp ## Run the tests with the oldest dependencies, in .venv/lowest
+	$(LOWEST)/python -m pytest -n auto --dist worksteal --ignore=tests/unit/test_import_contracts.py \
+		$(or $(ARGS),tests/unit tests/contract tests/plugin)
 
 # The cover of the pure rooms is judged over all fast tests, so ARGS cannot choose some.
 cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms need all branches
@@ -67,9 +74,10 @@ containers: .venv/.dev-stamp ## Run the image, Compose, Testcontainers (CONTAINE
 	scripts/private-engine $(BIN)/python -m pytest $(or $(ARGS),tests/containers)
 endif
 
-test-all: ## Run everything but long campaigns: test, test-system, cover, quick-clients, containers
+test-all: ## Run everything but long campaigns: test, test-*, cover, quick-clients, containers
 	$(MAKE) test
 	$(MAKE) test-system
+	$(MAKE) test-lowest
 	$(MAKE) cover
 	$(MAKE) quick-clients
 	$(MAKE) containers
@@ -109,7 +117,9 @@ fuzz: .venv/.fuzz-stamp ## Send broken requests to the parser for a minute
 lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements.lock --group build --extra test pyproject.toml
 	$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock \
-		--group build --extra dev pyproject.toml
+		--group build --group dev pyproject.toml
+	$(COMPILE) --output-file requirements-lowest.lock --resolution lowest-direct --only-binary :all: \
+		--extra entra --extra fast --extra test --group lowest pyproject.toml
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
 	$(COMPILE) --output-file requirements-fast.lock --group fast
 	$(COMPILE) --output-file requirements-clients.lock --group clients
@@ -127,6 +137,17 @@ clean: ## Remove .venv, caches and build output
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo 'Making .venv' >&2
 	@$(PYTHON) -m venv .venv
+
+# The oldest versions have wheels for Python 3.11 alone.
+.venv/.lowest-stamp: pyproject.toml requirements-lowest.lock | .venv/bin/pip
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo 'make test-lowest needs Python 3.11: the oldest versions have no wheels for others.' \
+			'Type: make clean, then make test-lowest PYTHON=python3.11' >&2; exit 1; }
+	@echo 'Installing requirements-lowest.lock' >&2
+	@rm -rf .venv/lowest && $(BIN)/python -m venv .venv/lowest
+	@$(LOWEST)/$(INSTALL) --only-binary :all: --require-hashes -r requirements-lowest.lock
+	@$(LOWEST)/$(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
 
 # The faster event loop, where a wheel exists; else the standard one is used.
 .venv/.runtime-stamp: pyproject.toml requirements.lock requirements-fast.lock | .venv/bin/pip

@@ -6,6 +6,7 @@ when a page differs from the output of this script.
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,6 +37,27 @@ EACH = {"": "", GENERAL: "at each api-version", OF_EVENTS: "at each api-version 
 OPTIONAL = {
     key: f"with {row.flag}" + (", the default" if row.default else "")
     for key, row in OPTIONS.items()
+}
+FILLED = ("README.md", "docs/know/compat.md")
+"""Pages written by people, with generated blocks."""
+_TIME = "the release of the time when Python 3.11 appeared; no older one is looked for"
+WHY_NO_OLDER = {
+    "azure-identity": "the first whose ClientAssertionCredential takes options",
+    "click": "the line of the time when Python 3.11 appeared",
+    "cryptography": "the first with `x509.verification`, and with times that have a zone",
+    "httptools": "the first whose parser refuses octets above 127 in a target",
+    "msgspec": "the first with `order` in `json.encode`",
+    "prometheus-client": _TIME,
+    "pyjwt": "the first with `sort_headers`: Entra's header has an order of its own",
+    "pytest": "the oldest that the plugin is for",
+    "pyyaml": "the first with wheels for Python 3.11",
+    "requests": "the first for Python 3.11; only examples use it",
+    "rich": _TIME,
+    "sse-starlette": "the first that several event loops of a process can use",
+    "starlette": "the first that adds no second charset to a media type",
+    "uvicorn": "the first whose embedded server can leave the signals alone",
+    "uvloop": "the first with wheels for Python 3.11",
+    "watchfiles": _TIME,
 }
 WRITTEN = "<!-- Written by `make docs` from the rows in src/openimds. Change the rows. -->"
 
@@ -400,7 +422,20 @@ def clients_page() -> str:
     )
 
 
-BLOCKS = {"counts": counts}
+def floors() -> str:
+    """Return the oldest version of each requirement, with the reason for it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    texts = [(text, "") for text in project["dependencies"]]
+    texts += [(text, f"`[{extra}]`") for extra in extras for text in extras[extra]]
+    rows = []
+    for text, extra in texts:
+        name, _, version = text.partition(";")[0].partition(">=")
+        rows.append((name, version, extra, WHY_NO_OLDER[name]))
+    return table(("package", "oldest", "extra", "why no older one"), rows)
+
+
+BLOCKS = {"counts": counts, "floors": floors}
 PAGES = {
     "docs/know/api.md": api_page,
     "docs/know/fields.md": fields_page,
@@ -424,9 +459,9 @@ def filled(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every generated or filled file, with its text."""
-    readme = ROOT / "README.md"
     whole = {ROOT / name: page() for name, page in PAGES.items()}
-    return {**whole, readme: filled(readme.read_text("utf-8"))}
+    partly = {ROOT / name: filled((ROOT / name).read_text("utf-8")) for name in FILLED}
+    return {**whole, **partly}
 
 
 def main() -> None:

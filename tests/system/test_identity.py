@@ -265,7 +265,7 @@ def test_keys_are_private_and_survive_a_restart(fleet: Path) -> None:
             ).keys
             # The second process vouches for the token of the first.
             for token in tokens:
-                jwt.decode(token, key, algorithms=["RS256"], audience=VAULT)
+                jwt.decode(token, key.key, algorithms=["RS256"], audience=VAULT)
             kids.append(key.key_id)
             assert server.stop() == (0, "")
     assert kids[0] == kids[1]

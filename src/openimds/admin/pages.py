@@ -60,7 +60,7 @@ def decode_cursor(request: Request, place_type: Any, start: T) -> T:  # noqa: AN
     try:
         body = b64decode(cursor.encode("ascii"), b"-_", validate=True)
         place: T = msgspec.json.decode(body, type=place_type)
-    except ValueError:
+    except (ValueError, msgspec.DecodeError):
         raise bad_query(
             ConfigError("cursor", f'"{cursor}"', 'the "next" of the page before')
         ) from None

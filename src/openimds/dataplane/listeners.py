@@ -10,8 +10,9 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -20,6 +21,8 @@ from openimds.dataplane.dispatcher import Dispatcher
 from openimds.errors import ConfigError
 from openimds.fleet.index import VM_LISTENER
 
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""Python 3.13 and newer remove the file of a unix socket at its end unless this is set."""
 _BACKLOG = 4096
 _UNIX = "unix:"
 _NETNS = "netns:"
@@ -192,7 +195,7 @@ async def listen_on(dispatcher: Dispatcher, bound: socket.socket, vm: str = "") 
     loop = asyncio.get_running_loop()
     if hasattr(socket, "AF_UNIX") and bound.family == socket.AF_UNIX:
         server = await loop.create_unix_server(
-            lambda: Connection(dispatcher, own), sock=bound, backlog=_BACKLOG
+            lambda: Connection(dispatcher, own), sock=bound, backlog=_BACKLOG, **_KEEP_FILE
         )
         return Listener(server, _UNIX + str(bound.getsockname()))
     return await _serve(dispatcher, bound, own)

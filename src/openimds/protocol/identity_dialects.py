@@ -183,7 +183,7 @@ def pending_certificate(query: Query, vm: Vm, principal: Principal) -> PendingCe
     try:
         request = _CERTIFICATE_REQUEST.decode(query.body)
         csr = b64decode(request.csr, validate=True)
-    except (ValueError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         # Not JSON, another shape, not base64; or nested so deeply that it is an attack.
         return "request_malformed"
     if not request.attestation_token:

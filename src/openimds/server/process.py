@@ -100,7 +100,10 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
         if name == "auto":
             return asyncio.SelectorEventLoop
         raise ConfigError(
-            "loop", '"uvloop", which is not installed', "asyncio", "pip install openimds[fast]"
+            "loop",
+            '"uvloop", which is not installed',
+            "asyncio",
+            "Type pip install './openimds[fast]' beside a checkout",
         ) from None
     return uvloop.new_event_loop
 

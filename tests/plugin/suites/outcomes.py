@@ -20,7 +20,8 @@ def test_that_fails(imds: "Imds") -> None:
     try:
         status = urllib.request.urlopen(request, timeout=5).status
     except urllib.error.HTTPError as error:
-        status = error.code
+        with error:
+            status = error.code
     assert status == 200, "the reason"
 
 

@@ -1,13 +1,14 @@
 """The public port: no token, no host check, no private half of a key."""
 
+import asyncio
 import json
 from typing import Any
 from unittest.mock import Mock
 
+import httpx2
 import jwt
 import pytest
 from cryptography import x509
-from starlette.testclient import TestClient
 
 from openimds.admin.public_app import application
 from openimds.credentials import publication
@@ -28,6 +29,30 @@ CHINESE = "11111111-2222-3333-4444-555555555555"
 URL = "http://127.0.0.1:8171"
 
 
+class Client:
+    """A client of an application, without sockets."""
+
+    def __init__(self, transport: httpx2.ASGITransport) -> None:
+        self._transport = transport
+
+    def request(self, method: str, path: str) -> httpx2.Response:
+        async def send() -> httpx2.Response:
+            url = "http://anything.example"
+            async with httpx2.AsyncClient(transport=self._transport, base_url=url) as client:
+                return await client.request(method, path)
+
+        return asyncio.run(send())
+
+    def get(self, path: str) -> httpx2.Response:
+        return self.request("GET", path)
+
+    def head(self, path: str) -> httpx2.Response:
+        return self.request("HEAD", path)
+
+    def post(self, path: str) -> httpx2.Response:
+        return self.request("POST", path)
+
+
 class Published:
     """The credentials service, and a client of its public port."""
 
@@ -37,7 +62,7 @@ class Published:
         made = Publications(URL, self.server, clouds, lambda: NOW_S)
         self.messages: list[str] = []
         served = application(made, self.messages.append)
-        self.client = TestClient(served, base_url="http://anything.example")
+        self.client = Client(httpx2.ASGITransport(served))
 
     def get(self, path: str) -> Any:
         got = self.client.get(path)

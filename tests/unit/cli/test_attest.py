@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from openimds.cli.attest import command
 from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.cms import envelope
 from openimds.errors import ConfigError, Error
+from tests.unit.cli.runner import CliRunner
 
 NOW = datetime(2023, 10, 2, 12, 33, 11, tzinfo=UTC)
 AT = "2023-10-02T12:33:11Z"

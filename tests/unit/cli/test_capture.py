@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from msgspec import structs
 
 from openimds.cli.capture import command
 from openimds.errors import ConfigError, Error
 from openimds.interop.capture.plan import FIRST
 from tests.support.scripted import HANG, Scripted, scripted
+from tests.unit.cli.runner import CliRunner
 
 NAMED = b'{"apiVersions":["2021-03-01"]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(NAMED), NAMED)

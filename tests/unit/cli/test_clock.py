@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from openimds.cli import clock
 from openimds.errors import ConfigError
+from tests.unit.cli.runner import CliRunner
 
 SHOWN = {"now": "2026-11-22T19:54:46.000Z", "offsetS": -0.0, "rate": 1.0, "virtual": True}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from msgspec import structs
 
 from openimds.cli.compare import command
@@ -19,6 +19,7 @@ from tests.support.transcripts import (
     an_exchange,
     compact,
 )
+from tests.unit.cli.runner import CliRunner
 
 VERSIONS = ("2017-03-01", "2021-02-01")
 SLOW_DOWN = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"

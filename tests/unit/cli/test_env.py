@@ -8,11 +8,12 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from openimds.cli.env import command
 from openimds.errors import ConfigError
 from openimds.facts.protocols import EVERY_VARIABLE, TOKEN_ROUTES
+from tests.unit.cli.runner import CliRunner
 
 SHOP = {"IDENTITY_ENDPOINT": "http://h:1/msi/token", "IDENTITY_HEADER": "s"}
 FAR = {"IDENTITY_ENDPOINT": "https://imds:81/msi/token", "IDENTITY_HEADER": "s"}

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from openimds.cli import clock, event
 from openimds.cli.client import MissingError
 from openimds.errors import ConfigError
+from tests.unit.cli.runner import CliRunner
 
 ID = "50EA19B2-69BC-4FA3-9F7F-8063BA7229B4"
 ROW = {

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from openimds.cli import fault
 from openimds.errors import ConfigError
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
+from tests.unit.cli.runner import CliRunner
 
 ROW = {
     "id": "7",

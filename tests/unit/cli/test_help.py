@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import click
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner
 
 from openimds.cli.main import COMMANDS, command
+from tests.unit.cli.runner import CliRunner
 
 WIDTH = 80
 LOADED = """

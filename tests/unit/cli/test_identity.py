@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from openimds.cli import client as client_module
 from openimds.cli import identity
@@ -15,6 +15,7 @@ from openimds.cli.client import ChangedError, Client, ServerError
 from openimds.vm.fleet_file import merge_patch
 from openimds.vm.fleet_file import parse_vm as read_vm
 from openimds.vm.serialize import encode_vm
+from tests.unit.cli.runner import CliRunner
 
 C, P, D = (
     "c0000000-0000-0000-0000-000000000001",

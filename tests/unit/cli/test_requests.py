@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from openimds.cli import client as client_module
 from openimds.cli import requests, table
 from openimds.cli.client import Client, ServerError
+from tests.unit.cli.runner import CliRunner
 
 ONE: dict[str, Any] = {
     "number": 7,

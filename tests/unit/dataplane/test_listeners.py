@@ -155,6 +155,17 @@ def test_socket_of_another_server_is_left_alone(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_unix_socket_where_the_system_has_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.sock"
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # asyncio itself asks for the family while it makes its loop.
+        monkeypatch.delattr(socket, "AF_UNIX")
+        with pytest.raises(ConfigError, match="this system has no unix sockets"):
+            runner.run(listen(a_dispatcher(), f"unix:{path}", "listen"))
+
+
 def test_file_that_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")

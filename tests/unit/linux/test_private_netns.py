@@ -74,6 +74,12 @@ def need_namespaces() -> None:
         pytest.skip(reason)
 
 
+def need_user_namespaces() -> None:
+    need_namespaces()
+    if subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("user namespaces are unavailable here, as in a chroot")
+
+
 def test_private_netns_has_the_address_with_port_80() -> None:
     need_namespaces()
     seen = json.loads(run(sys.executable, "-c", INSIDE))
@@ -92,7 +98,7 @@ def test_why_unavailable_leaves_the_process_in_its_netns() -> None:
 
 
 def test_blackhole_rules_precede_routes_added_later() -> None:
-    need_namespaces()
+    need_user_namespaces()
     if not shutil.which("ip"):
         pytest.skip("ip is not installed")
     assert json.loads(run("unshare", "-Ur", sys.executable, "-c", BLACKHOLED)) == {
@@ -105,7 +111,7 @@ def test_blackhole_rules_precede_routes_added_later() -> None:
 
 
 def test_restricted_kernel_is_named_with_a_remedy() -> None:
-    need_namespaces()
+    need_user_namespaces()
     program = "from openimds.linux.private_netns import why_unavailable; print(why_unavailable())"
     output = run(*FORBIDDEN, NO_NAMESPACES, "sh", sys.executable, "-c", program)
     assert output == (

@@ -146,7 +146,9 @@ class EntraClient:
                 refusals.append(refusal)
 
         host = CLOUDS[pending.cloud].issuer_v2.removeprefix("https://")
-        options = {**self._options, "authority": host, "raw_response_hook": collect}
+        # msal need not ask a central host whether this one is Entra's: `CLOUDS` has them all.
+        known = {"authority": host, "disable_instance_discovery": True}
+        options = {**self._options, **known, "raw_response_hook": collect}
         if self._method == FEDERATION:
             identity = pending.identity
             claims = assertion(pending, self._issuer, now_s)
@@ -209,7 +211,7 @@ def _require(method: str) -> None:
             "entra",
             f'"{method}" without azure-identity',
             "the extra entra to be installed",
-            "Type pip install openimds[entra]",
+            "Type pip install './openimds[entra]' beside a checkout",
         )
     if method != SERVICE_PRINCIPAL:
         return
@@ -246,7 +248,7 @@ def not_before_s(token: str, now_s: float) -> int:
         body = token.split(".")[1]
         text = urlsafe_b64decode(body + "=" * (-len(body) % 4))
         return msgspec.json.decode(text, type=_Claims).nbf
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, msgspec.DecodeError):
         return int(now_s) - SKEW_S
 
 

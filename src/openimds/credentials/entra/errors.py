@@ -36,7 +36,7 @@ def error_in_body(status: int, body: bytes) -> EntraError | None:
         return None
     try:
         entra_error = msgspec.json.decode(body, type=EntraError)
-    except ValueError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return None if entra_error.error == _TRY_AGAIN_ERROR else entra_error
 

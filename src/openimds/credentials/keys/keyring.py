@@ -239,7 +239,7 @@ def _listed(path: Path, text: bytes) -> tuple[_KeyRow, ...]:
     """Return the rows of the list, the current key first."""
     try:
         rows = msgspec.json.decode(text, type=_KeyRows).keys
-    except ValueError as error:  # DecodeError of msgspec, or UnicodeDecodeError.
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unfit(path, f"invalid JSON ({error})") from None
     for row in rows:
         # The kid becomes a file name.

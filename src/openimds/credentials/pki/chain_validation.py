@@ -3,28 +3,31 @@
 cryptography validates the chain (RFC 5280 with the rules of the web PKI). This module chooses the
 certificates that it may use, and two rules looser than the web's: a leaf may be for servers or for
 clients (public CAs stop issuing for both in 2026), and an operator's CA certificate may lack a
-keyUsage, as those of a plain `openssl req -x509` do.
+keyUsage, as those of a plain `openssl req -x509` do. cryptography before 45 has no way to set them:
+there the rules of the web hold, and `STRICT` ends the reason of a broken chain.
 """
 
 from collections.abc import Callable
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.x509 import verification
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
-from cryptography.x509.verification import (
-    Criticality,
-    ExtensionPolicy,
-    Policy,
-    PolicyBuilder,
-    Store,
-    VerificationError,
-)
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from openimds.credentials.keys.files import plain_reason
 from openimds.credentials.pki.certificates import common_name, is_issued_by, is_root
 from openimds.errors import ConfigError
 
 Fetch = Callable[[str], bytes]
+_HAS_POLICIES = hasattr(verification, "ExtensionPolicy")
+STRICT = (
+    ""
+    if _HAS_POLICIES
+    else "; this version of cryptography accepts only a leaf for servers, and CA certificates with "
+    "a keyUsage: version 45 or newer is less strict"
+)
+"""The hint at a version of cryptography that knows the rules of the web alone."""
 _MAX_FETCHED = 6
 _USES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 _PEM = b"-----BEGIN"
@@ -55,14 +58,27 @@ class Trust:
         if not self._roots:
             return False, "the trust bundle has no root: none of its certificates is self-signed"
         intermediates, reason = self._gather(leaf, may_fetch=may_fetch)
-        policy = PolicyBuilder().store(Store(self._roots)).time(at)
-        policy = policy.extension_policies(ca_policy=_ca_policy(), ee_policy=_leaf_policy())
         try:
-            path = policy.build_client_verifier().verify(leaf, intermediates).chain
+            path = self._path(leaf, intermediates, at)
         except VerificationError as error:
             message = str(error).removeprefix("validation failed: ").partition(" (encountered")[0]
-            return False, reason or message
+            return False, reason or message + STRICT
         return True, " < ".join(common_name(item) or "(no name)" for item in path)
+
+    def _path(
+        self, leaf: x509.Certificate, intermediates: list[x509.Certificate], at: datetime
+    ) -> list[x509.Certificate]:
+        """Return the certificates from the leaf to a root.
+
+        Raises:
+            VerificationError: no path is valid.
+        """
+        policy = PolicyBuilder().store(Store(self._roots)).time(at)
+        if not _HAS_POLICIES:
+            name = x509.DNSName(_first_name(leaf))
+            return policy.build_server_verifier(name).verify(leaf, intermediates)
+        policy = policy.extension_policies(ca_policy=_ca_policy(), ee_policy=_leaf_policy())
+        return policy.build_client_verifier().verify(leaf, intermediates).chain
 
     def _gather(
         self, leaf: x509.Certificate, *, may_fetch: bool
@@ -107,24 +123,37 @@ class Trust:
         return None, reasons or "; the certificate names no URL of its issuer"
 
 
-def _ca_policy() -> ExtensionPolicy:
-    policy = ExtensionPolicy.webpki_defaults_ca()
-    policy = policy.may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_key_usage)
-    return policy.may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _check_purpose)
+def _first_name(leaf: x509.Certificate) -> str:
+    """Return a name, as the verifier requires one; `verify` checks the names itself."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return common_name(leaf)
+    return next(iter(names.get_values_for_type(x509.DNSName)), "")
 
 
-def _leaf_policy() -> ExtensionPolicy:
-    policy = ExtensionPolicy.webpki_defaults_ee()
-    return policy.may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _check_purpose)
+def _ca_policy() -> "verification.ExtensionPolicy":
+    policy = verification.ExtensionPolicy.webpki_defaults_ca()
+    either = verification.Criticality.AGNOSTIC
+    policy = policy.may_be_present(x509.KeyUsage, either, _check_key_usage)
+    return policy.may_be_present(x509.ExtendedKeyUsage, either, _check_purpose)
 
 
-def _check_key_usage(_: Policy, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+def _leaf_policy() -> "verification.ExtensionPolicy":
+    policy = verification.ExtensionPolicy.webpki_defaults_ee()
+    either = verification.Criticality.AGNOSTIC
+    return policy.may_be_present(x509.ExtendedKeyUsage, either, _check_purpose)
+
+
+def _check_key_usage(
+    _: "verification.Policy", certificate: x509.Certificate, usage: x509.KeyUsage | None
+) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise ValueError(f"{common_name(certificate)}: its keyUsage lacks keyCertSign")
 
 
 def _check_purpose(
-    _: Policy, certificate: x509.Certificate, usages: x509.ExtendedKeyUsage | None
+    _: "verification.Policy", certificate: x509.Certificate, usages: x509.ExtendedKeyUsage | None
 ) -> None:
     if usages is not None and not _USES & set(usages):
         raise ValueError(f"{common_name(certificate)}: for neither serverAuth nor clientAuth")

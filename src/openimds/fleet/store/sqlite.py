@@ -6,6 +6,7 @@ state directory. The schema is a list of steps; the file records how many of the
 """
 
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -293,3 +294,5 @@ class MemoryStore(SqliteStore):
     def __init__(self) -> None:
         """Open an empty database, which ends with this object."""
         super().__init__(Path(":memory:"))
+        # A dropped store loses nothing, and Python 3.13 warns of a database that is left open.
+        weakref.finalize(self, self._db.close)

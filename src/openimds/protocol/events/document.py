@@ -102,7 +102,7 @@ def read_approval(body: bytes) -> tuple[str, ...] | None:
     """
     try:
         return tuple(request.event_id for request in _APPROVAL.decode(body).requests)
-    except (ValueError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Not JSON, not UTF-8, not of this shape; or nested so deeply that it is an attack.
         return None
 

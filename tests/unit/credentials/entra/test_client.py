@@ -78,7 +78,11 @@ def test_federation_authenticates_as_the_identity(cloud: str, host: str) -> None
         ]
         options: Any = {"verify_exp": False}
         claims = jwt.decode(
-            proof, key, algorithms=["RS256"], audience="api://AzureADTokenExchange", options=options
+            proof,
+            key.key,
+            algorithms=["RS256"],
+            audience="api://AzureADTokenExchange",
+            options=options,
         )
         assert (claims["iss"], claims["sub"]) == (f"{ISSUER}/{TENANT}/v2.0", OBJECT)
         assert (claims["nbf"], claims["exp"]) == (1_709_809_297, 1_709_810_197)
@@ -242,7 +246,7 @@ def test_missing_extra_is_refused_with_the_command_to_type(
         "entra",
         '"az" without azure-identity',
         "the extra entra to be installed",
-        "Type pip install openimds[entra]",
+        "Type pip install './openimds[entra]' beside a checkout",
     )
 
 

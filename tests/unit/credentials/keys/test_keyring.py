@@ -51,7 +51,10 @@ def verifies(token: str, ring: Keyring, now_s: float) -> bool:
         key = keys[jwt.get_unverified_header(token)["kid"]]
     except KeyError:
         return False
-    return jwt.decode(token, key, algorithms=["RS256"], audience="a") == {"aud": "a", "sub": "s"}
+    return jwt.decode(token, key.key, algorithms=["RS256"], audience="a") == {
+        "aud": "a",
+        "sub": "s",
+    }
 
 
 def test_open_of_an_empty_ring_makes_no_key_and_no_file(

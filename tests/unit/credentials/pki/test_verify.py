@@ -55,6 +55,7 @@ from tests.unit.credentials.pki.valid_document import (
         der,
         b"-----BEGIN PKCS7-----\n" + base64.encodebytes(der) + b"-----END PKCS7-----\n",
     ],
+    ids=["json", "json line", "base64", "base64 line", "base64 lines", "der", "pem"],
 )
 def test_valid_document_passes_in_every_encoding(document: bytes) -> None:
     report = check(document)
@@ -137,6 +138,7 @@ def test_name_of_an_odd_string_type_gives_a_report() -> None:
         ),
         ("\ud800", "not base64: "),
     ],
+    ids=range(9),
 )
 def test_other_input_fails_by_its_encoding(document: str, reason: str) -> None:
     report = check(document)
@@ -165,12 +167,14 @@ def test_ordinary_cms_message_fails_by_its_structure() -> None:
     assert failed.keys() == {"structure", "signature"}
     assert failed["signature"] == "it does not cover the content directly"
     parts = [part.partition(":")[0] for part in failed["structure"].split("; ")]
-    assert parts == [
+    assert parts[:4] == [
         "digestAlgorithms",
         "the number of certificates",
         "the signer's digestAlgorithm",
         "the presence of signedAttrs",
     ]
+    # Builders differ here: cryptography before 43 writes the OID of RSA with SHA-256.
+    assert parts[4:] in ([], ["the signatureAlgorithm"])
 
 
 def test_ordinary_digest_oid_breaks_only_the_structure() -> None:

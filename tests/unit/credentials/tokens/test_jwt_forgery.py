@@ -59,7 +59,7 @@ def verify(token: str, issuer: str = ISSUER, leeway_s: int = LEEWAY_S) -> dict[s
     """Verify as a careful resource server does."""
     key = Keys("https://localhost/keys").get_signing_key_from_jwt(token)
     return jwt.decode(
-        token, key, algorithms=["RS256"], audience=AUDIENCE, issuer=issuer, leeway=leeway_s
+        token, key.key, algorithms=["RS256"], audience=AUDIENCE, issuer=issuer, leeway=leeway_s
     )
 
 

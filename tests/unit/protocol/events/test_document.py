@@ -244,12 +244,17 @@ def test_ids_of_an_approval_are_read(body: bytes, ids: tuple[str, ...]) -> None:
         b'{"StartRequests":[' + b'{"EventId":"A"},' * 100 + b'{"EventId":"A"}]}',
         b'{"StartRequests":[{"EventId":"' + b"A" * 65 + b'"}]}',
         b'{"a":' * 100_000,
-        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"StartRequests":[{"EventId":"A"}]}',
     ],
     ids=lambda body: repr(body[:40]),
 )
 def test_malformed_approval_is_none(body: bytes) -> None:
     assert read_approval(body) is None
+
+
+def test_deeply_nested_approval_is_none_or_read() -> None:
+    # From Python 3.14 on the depth is bounded by the size of the stack, and not by a number.
+    body = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"StartRequests":[{"EventId":"A"}]}'
+    assert read_approval(body) in (None, ("A",))
 
 
 values = st.recursive(
