@@ -14,15 +14,15 @@ INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
-FAST := --ignore=tests/system --ignore=tests/clients --ignore=tests/containers tests
+FAST := --ignore=tests/system --ignore=tests/clients --ignore=tests/containers --ignore=tests/package tests
 PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
 IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproject.toml requirements.lock \
-	README.md LICENSE NOTICE scripts/build_image.py
+	packaging/description.md LICENSE NOTICE scripts/build_image.py
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve image test test-system test-lowest cover \
-	quick-clients clients containers test-all soak check format docs goldens lock bench fuzz clean
+.PHONY: help setup serve dist image test test-system test-package test-lowest test-pythons cover \
+	quick-clients clients containers test-all soak check format docs resolutions goldens lock bench fuzz clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -31,6 +31,9 @@ setup: .venv/.runtime-stamp ## Install the service and pytest for its plugin int
 
 serve: .venv/.runtime-stamp ## Run the service
 	@$(BIN)/openimds serve $(ARGS)
+
+dist: .venv/.dev-stamp ## Build the wheel and the source distribution in dist/
+	@$(BIN)/python -m hatchling build --directory dist
 
 image: ## Make the container image, its archives and its bill of materials in dist/ (as root)
 	@scripts/container-tools
@@ -45,10 +48,16 @@ test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces and
 	@scripts/host-tools
 	$(PYTEST) $(if $(ARGS),$(ARGS),tests/system)
 
+test-package: .venv/.dev-stamp ## Build, install and resolve the package as users do (needs a package index)
+	$(BIN)/python -m pytest $(or $(ARGS),tests/package)
+
 # The contracts of imports are about this repository, and their tool needs a newer rich.
 test-lowest: .venv/.lowest-stamp ## Run the tests with the oldest dependencies, in .venv/lowest
 	$(LOWEST)/python -m pytest -n auto --dist worksteal --ignore=tests/unit/test_import_contracts.py \
 		$(or $(ARGS),tests/unit tests/contract tests/plugin)
+
+test-pythons: ## Run the fast tests with each Python from 3.11 to 3.14 that is here, in build/
+	@scripts/test-pythons $(ARGS)
 
 # The cover of the pure rooms is judged over all fast tests, so ARGS cannot choose some.
 cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms need all branches
@@ -77,6 +86,7 @@ endif
 test-all: ## Run everything but long campaigns: test, test-*, cover, quick-clients, containers
 	$(MAKE) test
 	$(MAKE) test-system
+	$(MAKE) test-package
 	$(MAKE) test-lowest
 	$(MAKE) cover
 	$(MAKE) quick-clients
@@ -102,6 +112,9 @@ format: .venv/.dev-stamp ## Format the code and apply automatic fixes
 docs: .venv/.dev-stamp ## Regenerate pages and tables
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python -m tests.clients.roster
+
+resolutions: .venv/.dev-stamp ## Rewrite the table of docs/know/compat.md (needs a package index)
+	$(BIN)/python -m tests.package.resolutions
 
 goldens: .venv/.dev-stamp ## Write the golden files from the tables in tests/golden
 	$(BIN)/python -m tests.golden.make

@@ -62,9 +62,8 @@ def python() -> Iterator[CheckResult]:
     if importlib.util.find_spec("uvloop"):
         yield CheckResult("ok", f"{version} with uvloop")
     else:
-        yield CheckResult(
-            "note", f"{version} without uvloop", "pip install openimds[fast] makes it faster"
-        )
+        remedy = "pip install './openimds[fast]' beside a checkout makes it faster"
+        yield CheckResult("note", f"{version} without uvloop", remedy)
 
 
 def namespaces() -> Iterator[CheckResult]:

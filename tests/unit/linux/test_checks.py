@@ -24,7 +24,9 @@ def test_python_check_names_version_and_loop(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert [*checks.python()] == [
         CheckResult(
-            "note", f"{version} without uvloop", "pip install openimds[fast] makes it faster"
+            "note",
+            f"{version} without uvloop",
+            "pip install './openimds[fast]' beside a checkout makes it faster",
         )
     ]
 
