@@ -21,7 +21,7 @@ IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproj
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve dist image test test-system test-package test-lowest test-pythons cover \
+.PHONY: help setup serve dist pyz image test test-system test-package test-lowest test-pythons cover \
 	quick-clients clients containers test-all soak check format docs resolutions goldens lock bench fuzz clean
 
 help: ## List the commands
@@ -34,6 +34,11 @@ serve: .venv/.runtime-stamp ## Run the service
 
 dist: .venv/.dev-stamp ## Build the wheel and the source distribution in dist/
 	@$(BIN)/python -m hatchling build --directory dist
+
+pyz: .venv/.dev-stamp ## Build one file in dist/ that runs on this platform and this Python
+	@rm -rf build/wheel
+	@$(BIN)/python -m hatchling build --target wheel --directory build/wheel >/dev/null
+	@$(BIN)/python scripts/build_pyz.py build/wheel/*.whl dist
 
 image: ## Make the container image, its archives and its bill of materials in dist/ (as root)
 	@scripts/container-tools
@@ -131,6 +136,8 @@ lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements.lock --group build --extra test pyproject.toml
 	$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock \
 		--group build --group dev pyproject.toml
+	$(COMPILE) --output-file requirements-pyz.lock --constraint requirements-dev.lock \
+		--extra entra --extra fast pyproject.toml
 	$(COMPILE) --output-file requirements-lowest.lock --resolution lowest-direct --only-binary :all: \
 		--extra entra --extra fast --extra test --group lowest pyproject.toml
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
