@@ -3,9 +3,13 @@
 A block of `sh` is run; one that starts a server is left running until the next one does. A block of
 `yaml`, `json`, `ini` or `python` whose first line is a comment with a file name is that file. A
 block of `text` is the output of the block before it; `…` stands for any text.
+
+A block that installs the package or runs the image is left out of a script, unless a test that has
+a package index or an engine asks for it.
 """
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +18,8 @@ from msgspec import Struct
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILES = {"ini", "json", "python", "yaml"}
 _FILE = re.compile(r"# ([\w.-]+)\n")
+_INSTALLATION = re.compile(r"pip install |make -C openimds pyz")
+_IMAGE = re.compile(r"docker |make -C openimds image")
 _SERVERS = re.compile(r"(make|openimds) serve( --[\w-]+( [^-\s]\S*)?)*\n")
 
 
@@ -23,6 +29,21 @@ class Block(Struct, frozen=True):
     kind: str
     text: str
     line: int
+
+    @property
+    def needs_an_index(self) -> bool:
+        """Whether it installs packages."""
+        return bool(_INSTALLATION.search(self.text))
+
+    @property
+    def needs_an_engine(self) -> bool:
+        """Whether it makes or runs an image."""
+        return bool(_IMAGE.search(self.text))
+
+
+def runs_anywhere(block: Block) -> bool:
+    """Tell whether a block needs neither a package index nor a container engine."""
+    return not block.needs_an_index and not block.needs_an_engine
 
 
 def blocks(page: Path) -> list[Block]:
@@ -34,14 +55,16 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-def script(page: Path, folder: Path) -> str:
-    """Write the files of a page; return its script, which writes `N.out` for each block."""
+def script(page: Path, folder: Path, is_run: Callable[[Block], bool] = runs_anywhere) -> str:
+    """Write the files of a page; return its script, which writes `N.out` per block."""
     lines = ["set -e", "ip link set lo up", "server="]
     for number, block in enumerate(blocks(page)):
         named = _FILE.match(block.text)
         if block.kind in _FILES and named:
             (folder / named[1]).write_text(block.text[named.end() :])
-        elif block.kind == "sh" and _SERVERS.fullmatch(block.text):
+        elif block.kind != "sh" or not is_run(block):
+            continue
+        elif _SERVERS.fullmatch(block.text):
             lines += [
                 '[ -z "$server" ] || { kill $server; wait $server || true; }',
                 "rm -f ready",
@@ -49,17 +72,19 @@ def script(page: Path, folder: Path) -> str:
                 "server=$!",
                 "until [ -s ready ]; do kill -0 $server || exit 1; done",
             ]
-        elif block.kind == "sh":
+        else:
             lines.append(f"{{\n{block.text}}} > {number}.out 2>&1")
     lines.append('[ -z "$server" ] || kill $server')
     return "\n".join(lines)
 
 
-def expected(page: Path) -> dict[int, tuple[Block, re.Pattern[str]]]:
-    """Return the expected output of blocks, by number, where a block of text follows."""
+def expected(
+    page: Path, is_run: Callable[[Block], bool] = runs_anywhere
+) -> dict[int, tuple[Block, re.Pattern[str]]]:
+    """Return the expected outputs, by the number of the block that prints them."""
     outputs = {}
     for number, (block, after) in enumerate(pairwise(blocks(page))):
-        if after.kind == "text":
+        if after.kind == "text" and is_run(block):
             pieces = map(re.escape, after.text.strip().split("…"))
             outputs[number] = (block, re.compile(".*".join(pieces), re.DOTALL))
     return outputs

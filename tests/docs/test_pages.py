@@ -35,6 +35,8 @@ STORIES = [
 ]
 CONTAINERS = ["docs/use/container.md", "docs/use/docker-compose.md"]
 """Pages that `make containers` executes."""
+INSTALLATION = "docs/use/install.md"
+"""The page that `make test-package` executes."""
 HOSTS = {"docs/use/firecracker.md", "docs/use/host.md"}
 """Pages that need a whole machine: named namespaces and host rules."""
 MOUNTS = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns\n"
@@ -79,7 +81,7 @@ def test_page_is_executed_and_prints_its_output(name: str, tmp_path: Path) -> No
 
 
 def test_every_page_with_commands_is_executed() -> None:
-    executed = {*STORIES, *CONTAINERS}
+    executed = {*STORIES, *CONTAINERS, INSTALLATION}
     others = [page for page in EVERY_PAGE if str(page.relative_to(ROOT)) not in executed]
     assert {
         str(page) for page in others if any(block.kind == "sh" for block in blocks(page))
@@ -99,6 +101,20 @@ def test_no_command_publishes_beyond_loopback(page: Path) -> None:
         assert "--network host" not in block.text.replace("=", " ")
         assert "network_mode: host" not in block.text.replace('"', "")
         assert "--publish-all" not in block.text
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_installation_is_executed_by_its_own_page(page: Path) -> None:
+    installed = (ROOT / INSTALLATION).read_text("utf-8").splitlines()
+    contained = "\n".join((ROOT / name).read_text("utf-8") for name in CONTAINERS).splitlines()
+    shown = [block for block in blocks(page) if block.kind == "sh"]
+    assert {
+        line
+        for block in shown
+        if block.needs_an_index or block.needs_an_engine
+        for line in block.text.splitlines()
+        if line not in (contained if block.needs_an_engine else installed)
+    } == set()
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
