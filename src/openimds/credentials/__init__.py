@@ -10,8 +10,9 @@ Entra are values (`Failed`); a bad file of the operator is an exception that nam
 
 Theory. `service` provides the results that the data plane's pending work awaits: `cached` returns
 a cached result at once or None, `make` awaits a thread or Entra. The `worker` runs each job once,
-however many callers await it, and refuses jobs beyond a bounded queue. `publication` has the public
-halves that relying parties fetch. The sub-packages:
+however many callers await it, and lets VMs take turns: they wait in a `fair_queue`, and when it is
+full, the VM that holds most of it is refused. `publication` has the public halves that relying
+parties fetch. The sub-packages:
 
 - `keys`: key files, the keyring that signs tokens and rotates, pre-generated keys for tests;
 - `tokens`: access tokens, valid or forged, and their cache; OIDC discovery documents; the proofs

@@ -10,7 +10,7 @@ from openimds.credentials.pki.document_cache import DocumentCache
 from openimds.credentials.pki.lazy_ca import CA, CaSettings, LazyCa
 from openimds.credentials.tokens.arc_challenge import ArcTokens, ChallengeFiles
 from openimds.credentials.tokens.cache import TokenCache, TokenSource
-from openimds.credentials.worker import BusyError, Worker
+from openimds.credentials.worker import SHARED, BusyError, Worker
 from openimds.errors import Error
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.pending import (
@@ -115,7 +115,7 @@ class CredentialsService:
         key = ("certificate", pending.vm, pending.identity.client_id, pending.csr)
         try:
             return await self.worker.run(
-                key, lambda: self._client_certificates().sign(pending, now_s)
+                pending.vm, key, lambda: self._client_certificates().sign(pending, now_s)
             )
         except BusyError:
             return Failed("throttled")
@@ -158,7 +158,7 @@ class CredentialsService:
     async def warm(self, now_s: float) -> None:
         """Import the signing libraries and make the first key before a request needs them."""
         with suppress(Error):  # The first request that needs the key gets the error.
-            await self.worker.run("warm", lambda: self._warm(now_s))
+            await self.worker.run(SHARED, "warm", lambda: self._warm(now_s))
 
     def _warm(self, now_s: float) -> None:
         import openimds.credentials.tokens.jwt  # noqa: F401, PLC0415 - imported now, used by the first token

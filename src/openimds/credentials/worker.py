@@ -1,8 +1,11 @@
-"""A single-flight executor: identical jobs run once in a thread, and the queue is bounded.
+"""A single-flight executor: identical jobs run once in a thread, and VMs take turns.
 
 A signature takes a third of a millisecond, a new key a hundred times that; cryptography releases
 the GIL meanwhile, so neither delays the event loop if it runs in a thread. The threads have a lower
 priority than the loop: on a host with one core a response goes out before a signature is made.
+
+Jobs wait in a queue of their VM, and the VMs are served round robin: however much others ask, a VM
+waits for one job of each. What a VM may have waiting is bounded before the whole queue is.
 """
 
 import asyncio
@@ -15,16 +18,39 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from openimds.credentials.fair_queue import FairQueue
 from openimds.errors import Error
 
 T = TypeVar("T")
 
 NICENESS = 10
 """Half of the kernel's range: far below the event loop, yet never starved."""
+MOST_PER_VM = 256
+"""The most waiting jobs of one VM. Azure's limits allow 5 tokens; without limits a VM that is alone
+waits a tenth of a second for so many signatures."""
+MOST_WAITING = 4096
+"""The most waiting jobs of all VMs: some seconds of signatures, which clients still wait for."""
+SHARED = ""
+"""The owner of jobs that are for all VMs. No VM has this name."""
 
 
 class BusyError(Error):
     """The queue is full or the worker is closed; the job was not started."""
+
+
+class _Job:
+    """A job under way, its owner, and the number of callers that await its future."""
+
+    __slots__ = ("callers", "future", "key", "owner", "work")
+
+    def __init__(self, owner: str, key: Hashable, work: Callable[[], Any]) -> None:
+        self.owner, self.key, self.work = owner, key, work
+        self.callers = 0
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: BaseException) -> None:
+        self.future.set_exception(error)
+        self.future.exception()  # Retrieved, so that asyncio does not report it as lost.
 
 
 class Worker:
@@ -34,41 +60,57 @@ class Worker:
     `refused` the callers who got a `BusyError`.
     """
 
-    def __init__(self, threads: int = 1, max_waiting: int = 256) -> None:
-        """Start no thread yet; at most `max_waiting` jobs queue for a free one."""
+    def __init__(
+        self,
+        threads: int = 1,
+        most_waiting: int = MOST_WAITING,
+        most_per_vm: int = MOST_PER_VM,
+    ) -> None:
+        """Start no thread yet; bound the jobs that wait for a free one."""
         self.done = 0
         self.shared = 0
         self.refused = 0
         self._threads = threads
-        self._max_waiting = max_waiting
-        self._in_flight: dict[Hashable, asyncio.Future[Any]] = {}
+        self._in_flight: dict[Hashable, _Job] = {}
         self._is_closed = False
         self._pool = ThreadPoolExecutor(threads, "openimds-worker", _lower_priority)
+        # Threads fetch their next job themselves: otherwise they would be idle until the event
+        # loop, busy as it is when many jobs wait, comes round to giving them one.
+        self._lock = threading.Lock()
+        self._queue: FairQueue[_Job] = FairQueue(most_waiting, most_per_vm)
+        self._busy_threads = 0
 
     @property
     def waiting(self) -> int:
         """The number of queued jobs that no thread has started."""
-        return max(0, len(self._in_flight) - self._threads)
+        return len(self._queue)
 
-    async def run(self, key: Hashable, job: Callable[[], T]) -> T:
+    async def run(self, owner: str, key: Hashable, work: Callable[[], T]) -> T:
         """Run a job, or await the identical one already in flight (single-flight by key).
 
-        Every waiting caller gets the result or the exception of the job. A cancelled caller stops
-        waiting; the job goes on.
+        `owner` is the VM that the job is for, or `SHARED`. Every waiting caller gets the result or
+        the exception of the job. A cancelled caller stops waiting. A job that has lost its last
+        caller leaves the queue; once begun, it goes on.
 
         Raises:
-            BusyError: the queue is full, or the worker was closed.
+            BusyError: the queue is full, also if that happens while the job waits in it, or the
+                worker was closed.
         """
-        future: asyncio.Future[T] | None = self._in_flight.get(key)
-        if future is None:
-            future = self._submit(key, job)
+        job = self._in_flight.get(key)
+        if job is None:
+            job = self._submit(owner, key, work)
         else:
             self.shared += 1
-        # Not shield(): it reports a job that fails after its last caller has left.
-        await asyncio.wait((future,))
-        if future.cancelled():
-            raise self._refusal("the worker was closed before the job began")
-        return future.result()
+        job.callers += 1
+        try:
+            # Not shield(): it reports a job that fails after its last caller has left.
+            await asyncio.wait((job.future,))
+        finally:
+            job.callers -= 1
+            if not job.callers and not job.future.done():
+                self._withdraw(job)
+        result: T = job.future.result()
+        return result
 
     def close(self) -> None:
         """Wait for the running jobs, and refuse the rest.
@@ -76,26 +118,74 @@ class Worker:
         Called on the event loop, before it ends. It takes at most as long as a new key.
         """
         self._is_closed = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            jobs = self._queue.clear()
+        for job in jobs:
+            self._refuse(job, "the worker was closed before the job began")
+        self._pool.shutdown(wait=True)
 
-    def _submit(self, key: Hashable, job: Callable[[], T]) -> asyncio.Future[T]:
+    def _submit(self, owner: str, key: Hashable, work: Callable[[], Any]) -> _Job:
         if self._is_closed:
-            raise self._refusal("the worker is closed")
-        if len(self._in_flight) >= self._threads + self._max_waiting:
-            raise self._refusal(f"{self.waiting} jobs are waiting, and the queue is full")
-        future = asyncio.get_running_loop().run_in_executor(self._pool, job)
-        self._in_flight[key] = future
-        # The first callback: the key is free again before any caller resumes.
-        future.add_done_callback(partial(self._end, key))
-        return future
+            raise self._error("the worker is closed")
+        job = _Job(owner, key, work)
+        with self._lock:
+            is_free = self._busy_threads < self._threads  # Then no job waits.
+            self._busy_threads += is_free
+            refused = None if is_free else self._queue.put(owner, job)
+        if refused is job:
+            raise self._error(self._full())
+        if refused:
+            self._refuse(refused, self._full())
+        self._in_flight[key] = job
+        if is_free:
+            self._pool.submit(self._work, job)
+        return job
 
-    def _end(self, key: Hashable, future: asyncio.Future[Any]) -> None:
-        del self._in_flight[key]
-        if not future.cancelled():
-            self.done += 1
-            future.exception()  # Retrieved, so that asyncio does not report it as lost.
+    def _work(self, first: _Job) -> None:
+        """Run a job and those that wait; runs in a thread."""
+        job: _Job | None = first
+        while job:
+            end: Callable[[], None]
+            try:
+                end = partial(self._succeed, job, job.work())
+            except BaseException as error:  # noqa: BLE001 - every error is the callers'
+                end = partial(self._fail, job, error)
+            with suppress(RuntimeError):  # The loop has ended, and so have the callers.
+                job.future.get_loop().call_soon_threadsafe(end)
+            with self._lock:
+                job = self._queue.take()
+                if job is None:
+                    self._busy_threads -= 1
 
-    def _refusal(self, text: str) -> BusyError:
+    # On the event loop. The key is free again before any caller resumes.
+
+    def _succeed(self, job: _Job, result: object) -> None:
+        self._end(job)
+        job.future.set_result(result)
+
+    def _fail(self, job: _Job, error: BaseException) -> None:
+        self._end(job)
+        job.fail(error)
+
+    def _end(self, job: _Job) -> None:
+        del self._in_flight[job.key]
+        self.done += 1
+
+    def _withdraw(self, job: _Job) -> None:
+        with self._lock:
+            is_waiting = self._queue.remove(job.owner, job)
+        if is_waiting:
+            del self._in_flight[job.key]
+
+    def _refuse(self, job: _Job, text: str) -> None:
+        del self._in_flight[job.key]
+        self.refused += job.callers
+        job.fail(BusyError(text))
+
+    def _full(self) -> str:
+        return f"{self.waiting} jobs are waiting, and the queue is full"
+
+    def _error(self, text: str) -> BusyError:
         self.refused += 1
         return BusyError(text)
 

@@ -9,6 +9,7 @@ from openimds.credentials.worker import NICENESS, BusyError, Worker
 from openimds.errors import Error
 
 TOO_LONG_S = 30
+VM = "web-1"
 
 
 class Gate:
@@ -37,19 +38,19 @@ async def turns() -> None:
 
 
 def await_all(worker: Worker, *jobs: Callable[[], str], key: str = "") -> list[asyncio.Task[str]]:
-    return [asyncio.ensure_future(worker.run(key or id(job), job)) for job in jobs]
+    return [asyncio.ensure_future(worker.run(VM, key or id(job), job)) for job in jobs]
 
 
 def test_job_runs_in_another_thread_than_the_loop() -> None:
     async def scenario() -> None:
         worker = Worker()
         gate = Gate()
-        task = asyncio.ensure_future(worker.run("a", gate))
+        task = asyncio.ensure_future(worker.run(VM, "a", gate))
         await turns()
         # Only the loop opens the gate: on the loop's own thread the job would never end.
         gate.opened.set()
         assert await task == "made"
-        assert await worker.run("b", threading.get_ident) != threading.get_ident()
+        assert await worker.run(VM, "b", threading.get_ident) != threading.get_ident()
         assert (worker.done, worker.shared, worker.refused, worker.waiting) == (2, 0, 0, 0)
         worker.close()
 
@@ -66,7 +67,7 @@ def test_callers_of_one_key_share_one_job() -> None:
         assert await asyncio.gather(*tasks) == ["made"] * 3
         assert (gate.runs, worker.done, worker.shared) == (1, 1, 2)
         # The job is over: the same key starts a new one.
-        assert await worker.run("same", gate) == "made"
+        assert await worker.run(VM, "same", gate) == "made"
         assert (gate.runs, worker.done, worker.shared) == (2, 2, 2)
         worker.close()
 
@@ -84,7 +85,7 @@ def test_job_error_goes_to_every_waiting_caller_only() -> None:
         errors = await asyncio.gather(*tasks, return_exceptions=True)
         assert [str(error) for error in errors] == ["disk full"] * 2
         gate.fault = None
-        assert await worker.run("same", gate) == "made"
+        assert await worker.run(VM, "same", gate) == "made"
         assert worker.done == 2
         worker.close()
 
@@ -125,7 +126,7 @@ def test_job_error_without_callers_is_not_reported_as_lost() -> None:
         with pytest.raises(asyncio.CancelledError):
             await only
         # The next job ends after it, on the same thread.
-        assert await worker.run("next", lambda: "made") == "made"
+        assert await worker.run(VM, "next", lambda: "made") == "made"
         assert worker.done == 2
         worker.close()
 
@@ -135,13 +136,13 @@ def test_job_error_without_callers_is_not_reported_as_lost() -> None:
 
 def test_job_beyond_the_queue_is_refused_and_never_run() -> None:
     async def scenario() -> None:
-        worker = Worker(threads=1, max_waiting=2)
+        worker = Worker(threads=1, most_waiting=2)
         gates = [Gate(str(number)) for number in range(4)]
         tasks = await_all(worker, *gates[:3])
         await turns()
         assert worker.waiting == 2
         with pytest.raises(BusyError, match="2 jobs are waiting"):
-            await worker.run(id(gates[3]), gates[3])
+            await worker.run(VM, id(gates[3]), gates[3])
         # Awaiting a job in flight takes no place in the queue.
         (other,) = await_all(worker, gates[0])
         await turns()
@@ -151,7 +152,7 @@ def test_job_beyond_the_queue_is_refused_and_never_run() -> None:
         assert await asyncio.gather(*tasks, other) == ["0", "1", "2", "0"]
         assert [gate.runs for gate in gates] == [1, 1, 1, 0]
         # There is room again.
-        assert await worker.run(id(gates[3]), gates[3]) == "3"
+        assert await worker.run(VM, id(gates[3]), gates[3]) == "3"
         assert (worker.done, worker.waiting) == (4, 0)
         worker.close()
 
@@ -161,14 +162,14 @@ def test_job_beyond_the_queue_is_refused_and_never_run() -> None:
 
 def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
     async def scenario() -> None:
-        worker = Worker(threads=2, max_waiting=0)
+        worker = Worker(threads=2, most_waiting=0)
         gates = [Gate("0"), Gate("1"), Gate("2")]
         tasks = await_all(worker, *gates[:2])
         await turns()
         assert all(gate.begun.wait(TOO_LONG_S) for gate in gates[:2])
         assert worker.waiting == 0
         with pytest.raises(BusyError, match="0 jobs are waiting"):
-            await worker.run("third", gates[2])
+            await worker.run(VM, "third", gates[2])
         for gate in gates:
             gate.opened.set()
         assert await asyncio.gather(*tasks) == ["0", "1"]
@@ -191,7 +192,7 @@ def test_close_finishes_running_jobs_and_refuses_the_rest() -> None:
         with pytest.raises(BusyError, match="closed before the job began"):
             await queued
         with pytest.raises(BusyError, match="the worker is closed"):
-            await worker.run("late", gates[1])
+            await worker.run(VM, "late", gates[1])
         assert (gates[1].runs, worker.done, worker.refused) == (0, 1, 2)
 
     asyncio.run(scenario())
@@ -208,7 +209,7 @@ def test_no_thread_starts_before_the_first_job(monkeypatch: pytest.MonkeyPatch) 
     async def scenario() -> None:
         worker = Worker()
         assert started == []
-        await worker.run("a", lambda: None)
+        await worker.run(VM, "a", lambda: None)
         assert started == ["openimds-worker_0"]
         worker.close()
 
@@ -224,7 +225,7 @@ def test_worker_threads_have_a_lower_priority_than_the_loop() -> None:
     async def scenario() -> None:
         worker = Worker()
         before = niceness()
-        assert await worker.run("a", niceness) >= NICENESS
+        assert await worker.run(VM, "a", niceness) >= NICENESS
         assert niceness() == before
         worker.close()
 
@@ -240,7 +241,7 @@ def test_refused_priority_change_does_not_stop_jobs(monkeypatch: pytest.MonkeyPa
 
     async def scenario() -> None:
         worker = Worker()
-        assert await worker.run("a", lambda: "made") == "made"
+        assert await worker.run(VM, "a", lambda: "made") == "made"
         worker.close()
 
     monkeypatch.setattr(os, "setpriority", forbidden)

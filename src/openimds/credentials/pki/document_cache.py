@@ -68,7 +68,9 @@ class DocumentCache:
         generation = self._generation()
         key = ("document", generation, msgspec.msgpack.encode(pending), earlier)
         try:
-            text = await self._worker.run(key, lambda: self.sign(pending, now_s, earlier))
+            text = await self._worker.run(
+                pending.vm, key, lambda: self.sign(pending, now_s, earlier)
+            )
         except BusyError:
             return Failed("throttled")
         signature = Signature(text, cached_until_s(now_s))

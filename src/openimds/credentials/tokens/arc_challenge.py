@@ -177,7 +177,7 @@ class ArcTokens:
                 plain = structs.replace(pending, proof="")
                 return self._tokens.cached(plain, now_s) or await self._tokens.make(plain, now_s)
             path = await self._worker.run(
-                self._key(), lambda: self._challenges.issue(pending.vm, now_s)
+                pending.vm, self._key(), lambda: self._challenges.issue(pending.vm, now_s)
             )
         except BusyError:
             return Failed("throttled")
@@ -193,7 +193,9 @@ class ArcTokens:
 
     async def _is_right(self, pending: PendingToken, now_s: float) -> bool:
         return await self._worker.run(
-            self._key(), lambda: self._challenges.take(pending.vm, pending.proof, now_s)
+            pending.vm,
+            self._key(),
+            lambda: self._challenges.take(pending.vm, pending.proof, now_s),
         )
 
     def _key(self) -> tuple[str, int]:

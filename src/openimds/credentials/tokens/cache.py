@@ -96,7 +96,7 @@ class TokenCache:
         evictions = self._evictions.get(pending.vm, 0)
         key = ("token", *_key(pending))
         try:
-            token = await self._worker.run(key, lambda: self.sign(pending, now_s))
+            token = await self._worker.run(pending.vm, key, lambda: self.sign(pending, now_s))
         except BusyError:
             return Failed("throttled")
         self._store(pending, token, float("inf"), evictions)

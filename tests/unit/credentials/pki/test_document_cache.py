@@ -36,9 +36,9 @@ def wanted(more: str = "", version: str = "2021-02-01", **attested: Any) -> Pend
 class CacheSetup:
     """A document cache with its CA and its worker."""
 
-    def __init__(self, folder: Path | None = None, max_waiting: int = 8, limit: int = 8) -> None:
+    def __init__(self, folder: Path | None = None, most_waiting: int = 8, limit: int = 8) -> None:
         self.ca = LazyCa(CaSettings(folder, URL))
-        self.worker = Worker(max_waiting=max_waiting)
+        self.worker = Worker(most_waiting=most_waiting)
         self.documents = DocumentCache(
             self.ca.document_signer, lambda: self.ca.generation, self.worker, limit
         )
@@ -125,7 +125,7 @@ def test_concurrent_callers_share_one_signature() -> None:
 
 def test_full_queue_fails_as_throttled() -> None:
     async def check() -> None:
-        setup = CacheSetup(max_waiting=1)
+        setup = CacheSetup(most_waiting=1)
         jobs = (setup.documents.make(wanted(f"&nonce={n}"), NOW_S) for n in range(9))
         results = await asyncio.gather(*jobs)
         assert results.count(Failed("throttled")) == 7

@@ -132,9 +132,11 @@ def test_concurrent_callers_share_one_signature(ring: Keyring) -> None:
 
 def test_busy_worker_fails_as_throttled(ring: Keyring) -> None:
     async def scenario() -> None:
-        setup = CacheSetup(ring, worker=Worker(threads=1, max_waiting=0))
+        setup = CacheSetup(ring, worker=Worker(threads=1, most_waiting=0))
         gate = threading.Event()
-        busy = asyncio.ensure_future(setup.worker.run("other", lambda: gate.wait(TOO_LONG_S)))
+        busy = asyncio.ensure_future(
+            setup.worker.run("web-2", "other", lambda: gate.wait(TOO_LONG_S))
+        )
         await turns()
         assert await setup.tokens.make(PENDING, NOW_S) == Failed("throttled")
         gate.set()
@@ -184,7 +186,9 @@ def test_token_in_the_making_is_not_cached_after_forget(
         entra = FakeEntra(is_open=False)
         setup = CacheSetup(ring, entra)
         gate = threading.Event()
-        before = asyncio.ensure_future(setup.worker.run("before", lambda: gate.wait(TOO_LONG_S)))
+        before = asyncio.ensure_future(
+            setup.worker.run("web-2", "before", lambda: gate.wait(TOO_LONG_S))
+        )
         waiting = asyncio.ensure_future(setup.tokens.make(pending, NOW_S))
         await turns()
         setup.tokens.forget({"web-1"})
@@ -268,3 +272,27 @@ def test_forget_of_one_vm_leaves_others_in_the_making(ring: Keyring) -> None:
         assert tokens.cached(PENDING, NOW_S) is not None
 
     asyncio.run(scenario())
+
+
+def test_quiet_vm_gets_its_token_beside_a_full_queue(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring, worker=Worker(most_waiting=2))
+        gate = threading.Event()
+        busy = asyncio.ensure_future(
+            setup.worker.run("web-0", "other", lambda: gate.wait(TOO_LONG_S))
+        )
+        await turns()
+        loud = [
+            asyncio.ensure_future(setup.tokens.make(replace(PENDING, resource=name), NOW_S))
+            for name in ("first", "second")
+        ]
+        await turns()
+        quiet = asyncio.ensure_future(setup.tokens.make(replace(PENDING, vm="quiet"), NOW_S))
+        await turns()
+        assert await loud[1] == Failed("throttled")
+        gate.set()
+        assert isinstance(await quiet, AccessToken)
+        assert isinstance(await loud[0], AccessToken)
+        assert await busy
+
+    run_async(scenario)
