@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from bench import changes, faults, flat, neighbour, protocol, scale, signing, sockets
+from bench import changes, faults, flat, neighbour, protocol, quiet_token, scale, signing, sockets
 from bench.figures import MEASURES, Table
 from bench.harness import NO_METADATA, NO_PATH, TOO_SOON
 
@@ -121,6 +121,20 @@ BUDGETS: tuple[Budget, ...] = (
         Budget(f"metadata while {load} at full rate", "minting", load, "p99_times_idle", most=2)
         for load in signing.MINTED
     ),
+    Budget(
+        f"a quiet guest's token beside {quiet_token.CROWD}",
+        "quiet_token",
+        quiet_token.CROWD,
+        "p99_ms",
+        most=500,
+    ),
+    Budget(
+        f"a quiet guest's refusals beside {quiet_token.CROWD}",
+        "quiet_token",
+        quiet_token.CROWD,
+        "refused",
+        most=0,
+    ),
 )
 """In the order in which they are printed."""
 
@@ -139,6 +153,8 @@ def _judge(row: Budget, tables: Mapping[str, Table]) -> Verdict:
     figures = tables[row.table].rows.get(row.row)
     if figures is None:
         return Verdict(row.thing, budget, "not measured", None)
+    if row.measure not in figures:
+        return Verdict(row.thing, budget, "nothing was served", is_met=False)
     figure = round(figures[row.measure].median, measure.decimals)
     is_met = (row.most is None or figure <= row.most) and (row.least is None or figure >= row.least)
     return Verdict(row.thing, budget, f"{figure:,.{measure.decimals}f}", is_met)

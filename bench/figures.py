@@ -50,6 +50,8 @@ MEASURES: dict[str, Measure] = {
     "made_per_s": Measure("made/s", 0),
     "p50_ms": Measure("p50 ms", 2),
     "p99_ms": Measure("p99 ms", 2),
+    "refused": Measure("refused share", 3),
+    "crowd_refused": Measure("others' refused share", 3),
     "changes_per_s": Measure("changes/s", 0),
     "list_s": Measure("whole list s", 2),
     "declared_ms": Measure("acknowledged after ms", 1),

@@ -14,7 +14,7 @@ from random import Random
 
 from msgspec import field
 
-from bench import neighbour, wrk
+from bench import neighbour, quiet_token, wrk
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import address, value
 from bench.harness import (
@@ -72,7 +72,12 @@ _OK = 200
 
 def measure(plan: Plan) -> dict[str, Table]:
     """Return the costs of cached responses, of new ones, and for other VMs."""
-    return {"signing": _cached(plan), "signatures": _rates(plan), "minting": _minting(plan)}
+    return {
+        "signing": _cached(plan),
+        "signatures": _rates(plan),
+        "minting": _minting(plan),
+        "quiet_token": quiet_token.table(plan),
+    }
 
 
 def row(kind: str, way: str) -> str:
