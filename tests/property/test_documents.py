@@ -8,14 +8,16 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openimds.facts.document import FIELDS, OLD_NAMES
+from openimds.facts.document import FIELDS, OLD_NAMES, ONE_BY_DEFAULT
+from openimds.facts.fields import Derived
 from openimds.facts.versions import catalog
-from openimds.protocol.document import tree_at
+from openimds.protocol.document import as_json, plan_at, tree_at
 from openimds.protocol.handle import Subject, handle
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
-from openimds.vm.defaults import complete
+from openimds.vm.defaults import _RULES, _Defaults, complete
 from openimds.vm.from_capture import parse_capture
+from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree
 from openimds.vm.types import Vm
 from tests.property.fleets import VERSIONS, vms
 
@@ -59,6 +61,28 @@ def nodes(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
             yield (*path, str(name)), child
 
 
+def walk(vm: Vm, node: Group, written: Any, trail: tuple[int, ...] = ()) -> dict[str, object]:
+    """Return an object of a document straight from the rows, each default worked out anew."""
+    document: dict[str, object] = {}
+    for key, member in node.members.items():
+        value = written.get(key)
+        if isinstance(member, Group):
+            value = walk(vm, member, value or {}, trail)
+        elif isinstance(member, Many):
+            assert isinstance(member.item, Group)
+            if value is None:
+                value = [{}] if member.path in ONE_BY_DEFAULT else []
+            value = [walk(vm, member.item, one, (*trail, i)) for i, one in enumerate(value)]
+        elif value is None:
+            assert isinstance(member, Leaf)
+            assert member.row
+            value = member.row.default
+            if isinstance(value, Derived):
+                value = _RULES[value](_Defaults(vm), trail)
+        document[node.names.get(key, key)] = value
+    return document
+
+
 def test_no_public_field_ever_ends() -> None:
     assert {row.until for row in FIELDS} == {"", OLD_NAMES[0].before}
 
@@ -68,8 +92,8 @@ def test_a_later_version_has_everything_of_an_earlier_one(vm: Vm, data: st.DataO
     public = VERSIONS[FIRST_PUBLIC:]
     earlier = data.draw(st.integers(0, len(public) - 2))
     later = data.draw(st.integers(earlier + 1, len(public) - 1))
-    before = dict(leaves(complete(vm, tree_at(public[earlier]))))
-    after = dict(leaves(complete(vm, tree_at(public[later]))))
+    before = dict(leaves(complete(vm, plan_at(public[earlier]))))
+    after = dict(leaves(complete(vm, plan_at(public[later]))))
     assert before.items() <= after.items()
 
 
@@ -122,11 +146,11 @@ def test_an_unlisted_name_is_not_found(vm: Vm, version: str, name: str) -> None:
 @given(vms(), st.sampled_from(VERSIONS))
 @settings(max_examples=150)
 def test_a_captured_document_is_served_unchanged(vm: Vm, version: str) -> None:
-    tree = tree_at(version, is_classic=vm.classic)
-    before = complete(vm, tree)
+    plan = plan_at(version, is_classic=vm.classic)
+    before = complete(vm, plan)
     found = parse_capture(before, "other")
     assert found.set_aside == ()
-    assert complete(found.vm, tree) == before
+    assert complete(found.vm, plan) == before
 
 
 @given(vms())
@@ -145,3 +169,14 @@ def test_every_leaf_is_text_but_one(vm: Vm) -> None:
 @given(vms())
 def test_equal_vms_give_equal_documents(vm: Vm) -> None:
     assert complete(vm) == complete(vm)
+
+
+@given(vms(), st.sampled_from(VERSIONS), st.booleans(), st.booleans())
+@settings(max_examples=300)
+def test_a_plan_gives_the_document_of_a_walk_over_the_rows(
+    vm: Vm, version: str, is_classic: bool, is_extended: bool
+) -> None:
+    wanted = {"is_classic": is_classic, "is_extended": is_extended}
+    expected = walk(vm, tree_at(version, **wanted), vm.document)
+    assert as_json(complete(vm, plan_at(version, **wanted))) == as_json(expected)
+    assert as_json(complete(vm)) == as_json(walk(vm, newest_tree(), vm.document))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from openimds.protocol.document import tree_at
+from openimds.protocol.document import plan_at
 from openimds.vm.defaults import complete
 from openimds.vm.from_capture import parse_capture
 from tests.swagger.files import Json
@@ -12,7 +12,7 @@ def served(body: Json, version: str) -> Json:
     """Return the document that a server of a captured body serves at a version."""
     captured = parse_capture(body, "vm-1")
     assert captured.set_aside == ()
-    return complete(captured.vm, tree_at(version))
+    return complete(captured.vm, plan_at(version))
 
 
 def changed(before: object, after: object, path: str = "") -> Iterator[str]:

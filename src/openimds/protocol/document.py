@@ -1,8 +1,7 @@
 """The instance document at an api-version: tree, routes and formats.
 
 A version's tree is grown from the field rows that are alive in it, with the names that its nodes
-had then; it is computed once and kept. `vm.defaults.complete` walks along it, so a document costs
-as much as the fields that it has.
+had then. Its plan is compiled once from that tree and kept; `vm.defaults.complete` fills it.
 """
 
 from enum import Enum
@@ -12,6 +11,8 @@ import msgspec.json
 
 from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES
 from openimds.facts.fields import Field
+from openimds.vm.defaults import plan_of
+from openimds.vm.document_plan import ObjectPlan
 from openimds.vm.schema_tree import Group, grow
 
 
@@ -20,7 +21,6 @@ def is_alive(row: Field, version: str) -> bool:
     return row.since <= version and (not row.until or version < row.until)
 
 
-@cache
 def tree_at(version: str, *, is_classic: bool = False, is_extended: bool = False) -> Group:
     """Return the tree of a version, members in the order of the wire."""
     rows = (
@@ -31,6 +31,12 @@ def tree_at(version: str, *, is_classic: bool = False, is_extended: bool = False
         and (not is_classic or row.path.split(".")[0] in CLASSIC_MEMBERS)
     )
     return grow(rows, {row.path: row.name for row in OLD_NAMES if version < row.before})
+
+
+@cache
+def plan_at(version: str, *, is_classic: bool = False, is_extended: bool = False) -> ObjectPlan:
+    """Return the plan of the documents of a version, for `vm.defaults.complete`."""
+    return plan_of(tree_at(version, is_classic=is_classic, is_extended=is_extended))
 
 
 class Missing(Enum):

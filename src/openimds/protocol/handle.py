@@ -11,7 +11,7 @@ from openimds.facts.headers import TEXT_MEDIA
 from openimds.facts.versions import Catalog
 from openimds.protocol import access_token, attested_document, identity_dialects, load_balancer
 from openimds.protocol.checks import check
-from openimds.protocol.document import MISSING, as_json, as_text, descend, tree_at
+from openimds.protocol.document import MISSING, as_json, as_text, descend, plan_at
 from openimds.protocol.events.document import read_approval
 from openimds.protocol.events.event import place_of
 from openimds.protocol.pending import (
@@ -37,6 +37,9 @@ from openimds.vm.types import Vm
 _MOST_DOCUMENTS = 2
 """So many completed documents of a VM are cached: guests ask for one api-version, rarely two."""
 
+Documents: TypeAlias = dict[tuple[str, bool], tuple[Vm, dict[str, object]]]
+"""Completed documents by api-version and `extended`, each with the VM that it is of."""
+
 
 class Subject(Struct, frozen=True):
     """The VM that a query is about, in its region.
@@ -49,7 +52,7 @@ class Subject(Struct, frozen=True):
     vm: Vm
     catalog: Catalog
     secret: str = ""
-    documents: "dict[tuple[str, bool], tuple[Vm, dict[str, object]]]" = field(default_factory=dict)
+    documents: Documents = field(default_factory=dict)
 
 
 def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal | Pending:
@@ -90,7 +93,7 @@ def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Resp
 
 def instance_document(vm: Vm, version: str) -> bytes:
     """Return the body of `/metadata/instance` at a general api-version."""
-    return as_json(complete(vm, tree_at(version, is_classic=vm.classic)))
+    return as_json(complete(vm, plan_at(version, is_classic=vm.classic)))
 
 
 def _versions(_: Query, subject: Subject, _now_s: float) -> Response:
@@ -103,8 +106,8 @@ def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refus
     is_extended = query.parameters.get("extended", "").lower() == "true"
     vm, document = subject.documents.get((version, is_extended), (None, {}))
     if vm is not subject.vm:  # A fault may have put another VM into the subject.
-        tree = tree_at(version, is_classic=subject.vm.classic, is_extended=is_extended)
-        document = complete(subject.vm, tree)
+        plan = plan_at(version, is_classic=subject.vm.classic, is_extended=is_extended)
+        document = complete(subject.vm, plan)
         if len(subject.documents) >= _MOST_DOCUMENTS:
             subject.documents.clear()
         subject.documents[version, is_extended] = (subject.vm, document)

@@ -6,18 +6,20 @@ random and never depends on the other VMs of a fleet.
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, lru_cache
 from hashlib import sha256
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from string import ascii_lowercase, digits
-from typing import Any, TypeAlias
-from uuid import UUID
+from typing import Any, TypeVar
 
 from openimds.facts.clouds import CLOUDS
-from openimds.facts.document import FIELDS, ONE_BY_DEFAULT
+from openimds.facts.document import FIELDS
 from openimds.facts.fields import Derived
-from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree
+from openimds.vm.document_plan import ObjectPlan, Trail, compile_plan
+from openimds.vm.schema_tree import Group, newest_tree
 from openimds.vm.types import Vm
+
+T = TypeVar("T")
 
 _PROFILE = "compute.storageProfile."
 _IMAGE = _PROFILE + "imageReference."
@@ -35,20 +37,28 @@ _WINDOWS = {
 }
 _UBUNTU_VERSION, _WINDOWS_VERSION = "24.04.202510010", "20348.4294.251009"
 
-_STEPS = {row.path: row.path.replace("[]", ".").split(".") for row in FIELDS}
+_STEPS = {row.path: tuple(row.path.replace("[]", ".").split(".")) for row in FIELDS}
 """The keys on the way to each leaf, an empty one for each array."""
-
-Trail: TypeAlias = tuple[int, ...]
-"""The positions in the arrays on the way to a leaf, outermost first."""
+_DEFAULTS = {row.path: row.default for row in FIELDS}
 
 
-def complete(vm: Vm, tree: Group | None = None) -> dict[str, object]:
-    """Return the document of a VM along a tree, every field of it present.
+def plan_of(tree: Group) -> ObjectPlan:
+    """Return the plan for `complete` of the documents along a tree; compile it once and keep it."""
+    return compile_plan(tree, _RULES)
 
-    Without a tree it is the newest document, `extended` included. A tree of an older api-version
-    (`protocol.document.tree_at`) gives the document of that version.
+
+def complete(vm: Vm, plan: ObjectPlan | None = None) -> dict[str, object]:
+    """Return the document of a VM by a plan, every field of it present.
+
+    Without a plan it is the newest document, `extended` included. The plan of an older api-version
+    (`protocol.document.plan_at`) gives the document of that version.
     """
-    return _Defaults(vm).fill(tree or newest_tree(), vm.document, ())
+    return (plan or _newest_plan()).fill(_Defaults(vm).derived, vm.document, ())
+
+
+@cache
+def _newest_plan() -> ObjectPlan:
+    return plan_of(newest_tree())
 
 
 def text_at(vm: Vm, path: str) -> str:
@@ -81,91 +91,88 @@ def first_mac(vm: Vm) -> str:
 class _Defaults:
     """The defaults of one VM, worked out when a document or another default needs them."""
 
+    __slots__ = ("_document", "_known", "cloud", "name")
+
     def __init__(self, vm: Vm) -> None:
         self.name, self.cloud = vm.name, vm.cloud
         self._document = vm.document
-        self._derived: dict[str, str] = {}
-
-    def fill(self, node: Group, written: Any, trail: Trail) -> dict[str, object]:  # noqa: ANN401 - a part of the document
-        """Return a group with the members of `written` and defaults for the others."""
-        document: dict[str, object] = {}
-        for key, member in node.members.items():
-            value: Any = written.get(key)
-            if isinstance(member, Leaf):
-                if value is None:
-                    path = member.path
-                    value = _LITERALS[path] if path in _LITERALS else self.derived(path, trail)
-            elif isinstance(member, Group):
-                value = self.fill(member, value or {}, trail)
-            else:
-                assert isinstance(member, Many)
-                assert isinstance(member.item, Group)
-                if value is None:
-                    value = [{}] if member.path in ONE_BY_DEFAULT else []
-                value = [self.fill(member.item, item, (*trail, i)) for i, item in enumerate(value)]
-            document[key] = value
-        if node.names:
-            return {node.names.get(key, key): value for key, value in document.items()}
-        return document
+        self._known: dict[object, Any] = {}
+        """Results so far: values by their path, results of rules by the rule."""
 
     def get(self, path: str, trail: Trail = ()) -> str:
         """Return the value at a path; `trail` has a position for each `[]`."""
-        value = self.written(path, trail)
-        if value is None and path in _LITERALS:
-            return str(_LITERALS[path])
-        return self.derived(path, trail) if value is None else value
+        if trail:
+            return self._look_up(path, trail)
+        if path not in self._known:
+            self._known[path] = self._look_up(path, trail)
+        text: str = self._known[path]
+        return text
+
+    def derived(self, rule: "Callable[[_Defaults, Trail], T]", trail: Trail = ()) -> T:
+        """Return the result of a rule; outside arrays it is worked out once."""
+        if trail:
+            return rule(self, trail)
+        if rule not in self._known:
+            self._known[rule] = rule(self, trail)
+        result: T = self._known[rule]
+        return result
 
     def written(self, path: str, trail: Trail = ()) -> str | None:
         """Return the value that the author of the VM wrote at a path, or None."""
         node: Any = self._document
-        positions = iter(trail)
+        depth = 0
         for key in _STEPS[path]:
             if key:
                 node = node.get(key)
             else:
-                position = next(positions)
-                node = node[position] if position < len(node) else None
+                node = node[trail[depth]] if trail[depth] < len(node) else None
+                depth += 1
             if node is None:
                 return None
         return str(node)
 
-    def derived(self, path: str, trail: Trail) -> str:
-        """Return the default at a path by its rule."""
-        if trail:
-            return _DERIVED[path](self, trail)
-        if path not in self._derived:
-            self._derived[path] = _DERIVED[path](self, trail)
-        return self._derived[path]
+    def _look_up(self, path: str, trail: Trail) -> str:
+        text = self.written(path, trail)
+        if text is not None:
+            return text
+        default = _DEFAULTS[path]
+        if isinstance(default, Derived):
+            return self.derived(_RULES[default], trail)
+        return str(default)
 
     def hash(self, kind: str, *trail: int) -> bytes:
         """Return 32 bytes that this VM's name always has for one purpose."""
         return sha256("\0".join(("openimds", kind, self.name, *map(str, trail))).encode()).digest()
 
-    @cached_property
-    def is_custom_image(self) -> bool:
-        """Tell whether the image comes from a gallery, so that marketplace names are empty."""
-        return any(self.written(path) for path in _CUSTOM_IMAGE)
 
-    @cached_property
-    def is_uniform_set(self) -> bool:
-        """Tell whether the VM is an instance of a scale set in uniform orchestration."""
-        flexible = self.written("compute.virtualMachineScaleSet.id")
-        return bool(self.written("compute.vmScaleSetName")) and not flexible
+def _is_custom_image(vm: _Defaults, _: Trail) -> bool:
+    """Tell whether the image comes from a gallery, so that marketplace names are empty."""
+    return any(vm.written(path) for path in _CUSTOM_IMAGE)
 
-    @cached_property
-    def is_windows(self) -> bool:
-        """Tell whether the operating system is Windows, written or by the image."""
-        return self.get("compute.osType").lower() == "windows"
 
-    @cached_property
-    def written_os_type(self) -> str:
-        """The operating system that the author of the VM wrote, or nothing."""
-        os_disk = self.written(_PROFILE + "osDisk.osType")
-        return self.written("compute.osType") or os_disk or ""
+def _is_uniform_set(vm: _Defaults, _: Trail) -> bool:
+    """Tell whether the VM is an instance of a scale set in uniform orchestration."""
+    flexible = vm.written("compute.virtualMachineScaleSet.id")
+    return bool(vm.written("compute.vmScaleSetName")) and not flexible
+
+
+def _is_windows(vm: _Defaults, _: Trail) -> bool:
+    """Tell whether the operating system is Windows, written or by the image."""
+    return vm.get("compute.osType").lower() == "windows"
+
+
+def _written_os_type(vm: _Defaults, _: Trail) -> str:
+    """Return the operating system that the author of the VM wrote, or nothing."""
+    return vm.written("compute.osType") or vm.written(_PROFILE + "osDisk.osType") or ""
 
 
 def _guid(seed: bytes) -> str:
-    return str(UUID(bytes=seed[:16], version=4))
+    """Return the version 4 GUID of the first 16 bytes, as `uuid.UUID` would, but sooner."""
+    octets = bytearray(seed[:16])
+    octets[6] = octets[6] & 0x0F | 0x40  # The version, and below the variant (RFC 9562).
+    octets[8] = octets[8] & 0x3F | 0x80
+    text = octets.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _instance_number(vm: _Defaults) -> int:
@@ -175,21 +182,21 @@ def _instance_number(vm: _Defaults) -> int:
 
 
 def _resource_id(vm: _Defaults, _: Trail) -> str:
-    if vm.is_uniform_set:
+    if vm.derived(_is_uniform_set):
         scale_set = vm.get("compute.vmScaleSetName")
         tail = f"virtualMachineScaleSets/{scale_set}/virtualMachines/{_instance_number(vm)}"
     else:
         tail = f"virtualMachines/{vm.get('compute.name')}"
-    return f"{_group_id(vm)}/providers/Microsoft.Compute/{tail}"
+    return f"{vm.derived(_group_id)}/providers/Microsoft.Compute/{tail}"
 
 
-def _group_id(vm: _Defaults) -> str:
+def _group_id(vm: _Defaults, _: Trail) -> str:
     subscription, group = vm.get("compute.subscriptionId"), vm.get("compute.resourceGroupName")
     return f"/subscriptions/{subscription}/resourceGroups/{group}"
 
 
 def _computer_name(vm: _Defaults, _: Trail) -> str:
-    if not vm.is_uniform_set:
+    if not vm.derived(_is_uniform_set):
         return vm.get("compute.name").replace("_", "-")[:64]
     # Uniform instances are called by the set and six digits in base 36 (S15).
     number, suffix = _instance_number(vm), ""
@@ -201,7 +208,7 @@ def _computer_name(vm: _Defaults, _: Trail) -> str:
 
 def _os_type(vm: _Defaults, _: Trail) -> str:
     is_windows = vm.get("compute.publisher").lower().startswith("microsoftwindows")
-    return vm.written_os_type or ("Windows" if is_windows else "Linux")
+    return vm.derived(_written_os_type) or ("Windows" if is_windows else "Linux")
 
 
 def _image(member: str) -> Callable[[_Defaults, Trail], str]:
@@ -213,9 +220,9 @@ def _image(member: str) -> Callable[[_Defaults, Trail], str]:
             value = vm.written(path)
             if value is not None:
                 return value
-        if vm.is_custom_image:
+        if vm.derived(_is_custom_image):
             return ""
-        return (_WINDOWS if vm.written_os_type.lower() == "windows" else _UBUNTU)[member]
+        return (_WINDOWS if vm.derived(_written_os_type).lower() == "windows" else _UBUNTU)[member]
 
     return rule
 
@@ -224,9 +231,9 @@ def _exact_version(vm: _Defaults, _: Trail) -> str:
     version = vm.written(_IMAGE + "exactVersion") or vm.written(_IMAGE + "version")
     if version and version != "latest":
         return version
-    if vm.is_custom_image:
+    if vm.derived(_is_custom_image):
         return ""
-    return _WINDOWS_VERSION if vm.is_windows else _UBUNTU_VERSION
+    return _WINDOWS_VERSION if vm.derived(_is_windows) else _UBUNTU_VERSION
 
 
 def _physical_zone(vm: _Defaults, _: Trail) -> str:
@@ -244,7 +251,7 @@ def _os_disk_name(vm: _Defaults, _: Trail) -> str:
 
 
 def _disk_id(vm: _Defaults, name: str) -> str:
-    return f"{_group_id(vm)}/providers/Microsoft.Compute/disks/{name}"
+    return f"{vm.derived(_group_id)}/providers/Microsoft.Compute/disks/{name}"
 
 
 def _data_disk_name(vm: _Defaults, trail: Trail) -> str:
@@ -270,9 +277,17 @@ def _subnet_address(vm: _Defaults, trail: Trail) -> str:
     first = vm.get("network.interface[].ipv4.ipAddress[].privateIpAddress", (trail[0], 0))
     prefix = vm.get("network.interface[].ipv4.subnet[].prefix", trail)
     try:
-        return str(ip_network(f"{first}/{prefix}", strict=False).network_address)
+        if ":" in first:
+            return str(ip_network(f"{first}/{prefix}", strict=False).network_address)
+        return str(IPv4Address(int(IPv4Address(first)) & _mask(prefix)))
     except ValueError:  # A captured address may be anything, such as X.X.X.X in a document.
         return ""
+
+
+@lru_cache(maxsize=64)
+def _mask(prefix: str) -> int:
+    """Return the network mask of a prefix: VMs have many addresses, and few prefixes."""
+    return int(IPv4Network(f"0.0.0.0/{prefix}").netmask)
 
 
 _SUBSCRIPTION = _guid(sha256(b"openimds\0subscription").digest())
@@ -285,16 +300,16 @@ _RULES: dict[Derived, Callable[[_Defaults, Trail], str]] = {
     Derived.SUBSCRIPTION: lambda *_: _SUBSCRIPTION,
     Derived.RESOURCE_ID: _resource_id,
     Derived.COMPUTER_NAME: _computer_name,
-    Derived.KEYS_ONLY: lambda vm, _: "" if vm.is_windows else "true",
+    Derived.KEYS_ONLY: lambda vm, _: "" if vm.derived(_is_windows) else "true",
     Derived.OS_TYPE: _os_type,
     Derived.PLACEMENT_GROUP: _placement_group,
     Derived.PHYSICAL_ZONE: _physical_zone,
     Derived.PUBLISHER: _image("publisher"),
     Derived.OFFER: _image("offer"),
     Derived.SKU: _image("sku"),
-    Derived.IMAGE_VERSION: lambda vm, _: "" if vm.is_custom_image else "latest",
+    Derived.IMAGE_VERSION: lambda vm, _: "" if vm.derived(_is_custom_image) else "latest",
     Derived.EXACT_VERSION: _exact_version,
-    Derived.OS_DISK_SIZE: lambda vm, _: "127" if vm.is_windows else "30",
+    Derived.OS_DISK_SIZE: lambda vm, _: "127" if vm.derived(_is_windows) else "30",
     Derived.OS_DISK_NAME: _os_disk_name,
     Derived.OS_DISK_ID: lambda vm, _: _disk_id(vm, vm.get(_PROFILE + "osDisk.name")),
     Derived.DATA_DISK_NAME: _data_disk_name,
@@ -307,6 +322,3 @@ _RULES: dict[Derived, Callable[[_Defaults, Trail], str]] = {
     Derived.PRIVATE_ADDRESS: _private_address,
     Derived.SUBNET_ADDRESS: _subnet_address,
 }
-
-_LITERALS = {row.path: row.default for row in FIELDS if not isinstance(row.default, Derived)}
-_DERIVED = {row.path: _RULES[row.default] for row in FIELDS if isinstance(row.default, Derived)}

@@ -4,7 +4,7 @@ import pytest
 
 from openimds.facts.document import FIELDS
 from openimds.facts.versions import GENERAL
-from openimds.protocol.document import is_alive, tree_at
+from openimds.protocol.document import is_alive, plan_at
 from openimds.vm.defaults import complete
 from openimds.vm.types import Vm
 
@@ -23,17 +23,17 @@ def test_members_are_sorted_at_every_level(version: str) -> None:
             for element in node:
                 check(element)
 
-    check(complete(VM, tree_at(version)))
+    check(complete(VM, plan_at(version)))
 
 
 def test_a_classic_vm_has_its_network_only() -> None:
-    assert list(complete(VM, tree_at("2021-02-01", is_classic=True))) == ["network"]
+    assert list(complete(VM, plan_at("2021-02-01", is_classic=True))) == ["network"]
 
 
 def test_extended_is_there_on_request_from_its_version_on() -> None:
-    plain = complete(VM, tree_at("2021-08-01"))
-    more = complete(VM, tree_at("2021-08-01", is_extended=True))
-    older = complete(VM, tree_at("2021-05-01", is_extended=True))
+    plain = complete(VM, plan_at("2021-08-01"))
+    more = complete(VM, plan_at("2021-08-01", is_extended=True))
+    older = complete(VM, plan_at("2021-05-01", is_extended=True))
     assert list(plain) == ["compute", "network"]
     assert more == {
         **plain,
@@ -52,14 +52,14 @@ def test_a_field_lives_from_its_first_version_to_before_its_end() -> None:
 def test_a_document_shares_no_container_with_the_vm(version: str) -> None:
     vm = Vm("web-1", document={"network": {"interface": [{"macAddress": "000D3A00FA89"}]}})
     before = repr(vm)
-    document: Any = complete(vm, tree_at(version))
+    document: Any = complete(vm, plan_at(version))
     document["network"]["interface"][0].clear()
     document["network"]["interface"].clear()
     assert repr(vm) == before
 
 
 def test_nodes_have_their_old_names_in_an_old_version() -> None:
-    document: Any = complete(VM, tree_at("2017-03-01"))
+    document: Any = complete(VM, plan_at("2017-03-01"))
     (interface,) = document["network"]["interface"]
     assert list(interface) == ["ipv4", "ipv6", "mac"]
     assert list(interface["ipv4"]["ipaddress"][0]) == ["ipaddress", "publicip"]

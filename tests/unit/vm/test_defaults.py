@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from openimds.facts.document import FIELDS
 from openimds.vm.defaults import (
-    _Defaults,
     complete,
     default_address,
     first_mac,
     private_addresses,
 )
 from openimds.vm.fleet_file import parse_vm
-from openimds.vm.schema_tree import Group, Leaf, Many, Named, newest_tree, nodes
+from openimds.vm.schema_tree import Leaf, Many, newest_tree, nodes
 from openimds.vm.types import Vm
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -203,11 +202,6 @@ def test_private_addresses_are_the_written_ones() -> None:
 @pytest.mark.parametrize("fields", [None, {"network": {}}, {"network": {"interface": []}}])
 def test_a_vm_without_written_addresses_has_none(fields: object) -> None:
     assert private_addresses(parse_vm("web-1", fields)) == []
-
-
-def test_free_names_have_no_defaults() -> None:
-    with pytest.raises(AssertionError):
-        _Defaults(Vm("web-1")).fill(Group("", {"tags": Named("tags", Leaf("tags"))}), {}, ())
 
 
 def test_the_first_hardware_address_is_that_of_the_document() -> None:

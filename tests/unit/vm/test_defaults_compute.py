@@ -232,6 +232,9 @@ def test_a_key_lies_in_the_home_of_the_admin(user: str | None, home: str) -> Non
         ("10.0.7.9", "99", ""),
         ("10.0.7.9", "", ""),
         ("", "24", ""),
+        ("10.0.7.9", "255.255.0.0", "10.0.0.0"),
+        ("fd00:1::4", "64", "fd00:1::"),
+        ("fd00:1::4", "129", ""),
     ],
 )
 def test_a_subnet_surrounds_the_first_address(

@@ -17,7 +17,7 @@ from openimds.interop.transcript import captured_vm, read, redact
 from openimds.interop.transcript.exchange import Exchange, RecordedResponse
 from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.sensitivity import REDACTIONS
-from openimds.protocol.document import tree_at
+from openimds.protocol.document import plan_at
 from openimds.vm.defaults import complete
 from openimds.vm.types import Vm
 from tests.golden.test_goldens import HEAD
@@ -227,7 +227,7 @@ def test_url_is_kept_if_its_host_is_well_known(url: str, left: str) -> None:
 def everything(vm: Vm) -> Transcript:
     """Return what all versions say of a VM."""
     bodies = {
-        version: complete(vm, tree_at(version, is_extended=True))
+        version: complete(vm, plan_at(version, is_extended=True))
         for version in ("2017-03-01", "2021-02-01", NEWEST)
     }
     texts = [
