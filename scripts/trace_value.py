@@ -27,7 +27,7 @@ from msgspec import Struct
 import openimds
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.fleet_files import read_fleet
-from openimds.fleet.index import FleetIndex
+from openimds.fleet.index import FleetIndex, recent
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import SqliteStore
 from openimds.protocol.handle import handle
@@ -152,6 +152,7 @@ def passed(key: str = KEY) -> list[str]:
         ValueError: the value is not in the body.
     """
     functions: dict[str, None] = {}
+    recent.cache_clear()  # The document of an earlier trace would shorten this one.
     with TemporaryDirectory() as folder, traced(functions):
         body = asyncio.run(serve(Path(folder), fleet_file(key)))
     if SENTINEL.encode() not in body:

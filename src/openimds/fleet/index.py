@@ -13,7 +13,7 @@ from openimds.facts.clouds import PUBLIC
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import Catalog
 from openimds.fleet.response_cache import CachedResponses, ResponseCache
-from openimds.protocol.handle import Subject
+from openimds.protocol.handle import Documents, Subject
 from openimds.protocol.rate_limit import Window, window
 from openimds.vm.defaults import default_address, private_addresses
 from openimds.vm.identities import tenant_of
@@ -54,12 +54,18 @@ def unpack(packed: bytes) -> Vm:
     return _unpack(packed)
 
 
-_recent = lru_cache(maxsize=128)(_unpack)
+MOST_RECENT = 16
+"""So many VMs stay unpacked, with their documents: guests that walk a document, one node a request.
+
+More would not help a fleet that boots at once, and would make its first answers touch more memory.
+"""
+
+recent = lru_cache(maxsize=MOST_RECENT)(_unpack)
 """As `unpack`, and the same object for VMs that send new requests again and again."""
 
 
-@lru_cache(maxsize=128)
-def _documents(_name: str) -> dict[tuple[str, bool], tuple[Vm, dict[str, object]]]:
+@lru_cache(maxsize=MOST_RECENT)
+def _documents(_name: str) -> Documents:
     """Return the cache of completed documents for the subjects of a VM; see `Subject`."""
     return {}
 
@@ -102,7 +108,7 @@ class VmEntry(Generic[R]):
 
     def subject(self, catalog: Catalog, secret: str = "") -> Subject:
         """Return the subject for `protocol.handle`; `secret` authenticates the VM's callers."""
-        return Subject(_recent(self._packed), catalog, secret, _documents(self.name))
+        return Subject(recent(self._packed), catalog, secret, _documents(self.name))
 
     def grants(self, limit: str, allowances: Allowances, now_s: float) -> bool:
         """Tell whether a limiter class allows a request now, and count it if so."""

@@ -2,7 +2,7 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.fleet.index import Allowance, FleetIndex, VmEntry
+from openimds.fleet.index import MOST_RECENT, Allowance, FleetIndex, VmEntry
 from openimds.vm.defaults import default_address
 from openimds.vm.identities import default_tenant
 from openimds.vm.types import Identities, Reach, Vm
@@ -137,6 +137,18 @@ def test_entry_returns_its_vm() -> None:
     entry: VmEntry[object] = VmEntry(vm)
     assert entry.vm == vm
     assert entry.vm.document == {"compute": {"zone": "1"}}
+
+
+def test_only_the_most_recent_vms_stay_unpacked() -> None:
+    entries: list[VmEntry[object]] = [VmEntry(Vm(f"vm-{n}")) for n in range(MOST_RECENT + 1)]
+    first, again = entries[0].subject(catalog()), entries[0].subject(catalog())
+    assert again.vm is first.vm
+    assert again.documents is first.documents
+    for entry in entries[1:]:
+        entry.subject(catalog())
+    later = entries[0].subject(catalog())
+    assert later.vm is not first.vm
+    assert later.documents is not first.documents
 
 
 def test_limits_are_counted_per_vm_and_class() -> None:
