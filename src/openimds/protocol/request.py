@@ -86,8 +86,11 @@ def _split(target: bytes) -> tuple[str, list[tuple[str, str]]]:
         text = "/" + rest.partition("/")[2] if slashes else text
     raw_path, _, raw_query = text.partition("?")
     path, _, inner = unquote(raw_path).partition("?")
-    decoded = [piece.partition("=") for piece in inner.split("&") if piece]
-    return path, [*((name, value) for name, _, value in decoded), *_encoded(raw_query)]
+    pieces = _encoded(raw_query)
+    if inner:  # The query stands behind an encoded question mark, and is decoded.
+        decoded = [piece.partition("=") for piece in inner.split("&") if piece]
+        pieces = [*((name, value) for name, _, value in decoded), *pieces]
+    return path, pieces
 
 
 def _encoded(text: str) -> list[tuple[str, str]]:

@@ -54,9 +54,10 @@ def refuse(
 ) -> Refusal:
     """Return the refusal `key` as the query's category writes it; `blanks` are JSON text."""
     row = refusal_row(key, query.category.key)
-    values = blanks or {}
-    # In one pass: a guest's text in one blank must not fill another.
-    body = _BLANK.sub(lambda match: values.get(match[1], match[0]), row.body)
+    body = row.body
+    if blanks:
+        # In one pass: a guest's text in one blank must not fill another.
+        body = _BLANK.sub(lambda match: blanks.get(match[1], match[0]), body)
     allow = ", ".join(query.endpoint.verbs) if query.endpoint else ""
     headers = tuple((name, allow) for name in row.headers)
     return Refusal(row, body.encode(), headers, until_s)
