@@ -3,7 +3,18 @@
 import argparse
 import sys
 
-from bench import changes, events, faults, flat, neighbour, protocol, scale, signing, sockets
+from bench import (
+    changes,
+    events,
+    faults,
+    first_answer,
+    flat,
+    neighbour,
+    protocol,
+    scale,
+    signing,
+    sockets,
+)
 from bench.budgets import judge
 from bench.figures import Bench, Plan, Table
 from bench.machine import describe, find
@@ -12,6 +23,7 @@ from bench.report import PAGE, RESULTS, Results, keep, kept, text, write_page
 _BENCHES: dict[str, Bench] = {
     "protocol": protocol.measure,
     "faults": faults.measure,
+    "first_answer": first_answer.measure,
     "flat": flat.measure,
     "sockets": sockets.measure,
     "scale": scale.measure,

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from bench import changes, faults, flat, neighbour, protocol, quiet_token, scale, signing, sockets
+from bench import (
+    changes,
+    faults,
+    first_answer,
+    flat,
+    neighbour,
+    protocol,
+    quiet_token,
+    scale,
+    signing,
+    sockets,
+)
 from bench.figures import MEASURES, Table
 from bench.harness import NO_METADATA, NO_PATH, TOO_SOON
 
@@ -96,6 +107,8 @@ BUDGETS: tuple[Budget, ...] = (
         "times_without_faults",
         most=1.02,
     ),
+    Budget(first_answer.FIRST, "first_answer", first_answer.FIRST, "cpu_us", most=100),
+    Budget(first_answer.DOCUMENT, "first_answer", first_answer.DOCUMENT, "cpu_us", most=80),
     *_refusals(),
     *_scales(),
     *_flats(),
