@@ -1,4 +1,4 @@
-"""The cost of a VM's first answer: from its packed form to the bytes of the response."""
+"""The cost of a first answer: from the packed VM to the response's bytes."""
 
 import gc
 import time

@@ -43,7 +43,7 @@ _DEFAULTS = {row.path: row.default for row in FIELDS}
 
 
 def plan_of(tree: Group) -> ObjectPlan:
-    """Return the plan for `complete` of the documents along a tree; compile it once and keep it."""
+    """Compile the plan of the documents along a tree; callers keep it for `complete`."""
     return compile_plan(tree, _RULES)
 
 

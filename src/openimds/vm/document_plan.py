@@ -1,4 +1,4 @@
-"""Plans of documents: the members of each object in order, and the origins of their values.
+"""Plans of documents: the members of each object in order, with the origins of values.
 
 The tree of a version and the defaults in its rows do not change, so `compile_plan` walks them once.
 To fill a plan then costs as much as the members that the VM's author wrote and the defaults that
