@@ -150,12 +150,14 @@ class Worker:
                 end = partial(self._succeed, job, job.work())
             except BaseException as error:  # noqa: BLE001 - every error is the callers'
                 end = partial(self._fail, job, error)
-            with suppress(RuntimeError):  # The loop has ended, and so have the callers.
-                job.future.get_loop().call_soon_threadsafe(end)
+            loop = job.future.get_loop()
+            # Before the callers resume: a job of theirs may need the place that is free now.
             with self._lock:
                 job = self._queue.take()
                 if job is None:
                     self._busy_threads -= 1
+            with suppress(RuntimeError):  # The loop has ended, and so have the callers.
+                loop.call_soon_threadsafe(end)
 
     # On the event loop. The key is free again before any caller resumes.
 

@@ -160,6 +160,17 @@ def test_job_beyond_the_queue_is_refused_and_never_run() -> None:
     assert issubclass(BusyError, Error)
 
 
+def test_thread_is_free_again_when_its_caller_resumes() -> None:
+    async def scenario() -> None:
+        worker = Worker(threads=1, most_waiting=0)
+        for number in range(300):
+            assert await worker.run(VM, number, lambda: "made") == "made"
+        assert worker.refused == 0
+        worker.close()
+
+    asyncio.run(scenario())
+
+
 def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
     async def scenario() -> None:
         worker = Worker(threads=2, most_waiting=0)
