@@ -42,24 +42,25 @@ class FairQueue(Generic[T]):
     def put(self, owner: Hashable, item: T) -> T | None:
         """Add an item; return the one that is refused instead, or None.
 
-        An owner at its own bound is refused the new item. In a full queue, the owner that holds
-        most of it is refused: it loses the newest of its items. The new item counts, and in a tie
-        it is the one to go, because others have waited.
+        An owner at its own bound is refused the new item. In a full queue, see `exchange`.
         """
-        size = self.size_of(owner)
-        if size >= self._most_per_owner:
+        if self.size_of(owner) >= self._most_per_owner:
             return item
-        refused = None
         if self._size >= self._most_waiting:
-            if self.largest_size <= size + 1:
-                return item
-            refused = self.drop()
-        items = self._items(owner)
-        if items is None:
-            is_precedent = len(self._lap) < self._most_remembered
-            items = (self._new if is_precedent else self._lap)[owner] = deque()
-        items.append(item)
-        self._resize(owner, size, size + 1)
+            return self.exchange(owner, item)
+        self._add(owner, item)
+        return None
+
+    def exchange(self, owner: Hashable, item: T) -> T:
+        """Add an item in place of another, and return the one that is refused.
+
+        The owner that holds most is refused: it loses the newest of its items. The new item counts,
+        and in a tie it is the one to go, because others have waited.
+        """
+        if self._largest <= self.size_of(owner) + 1:
+            return item
+        refused = self.drop()
+        self._add(owner, item)
         return refused
 
     def take(self) -> T | None:
@@ -106,6 +107,14 @@ class FairQueue(Generic[T]):
     def clear(self) -> list[T]:
         """Remove and return all items."""
         return list(iter(self.take, None))
+
+    def _add(self, owner: Hashable, item: T) -> None:
+        items = self._items(owner)
+        if items is None:
+            is_first = len(self._lap) < self._most_remembered
+            items = (self._new if is_first else self._lap)[owner] = deque()
+        items.append(item)
+        self._resize(owner, len(items) - 1, len(items))
 
     def _items(self, owner: Hashable) -> deque[T] | None:
         items = self._new.get(owner)

@@ -1,6 +1,9 @@
 """Read Entra's error responses, and translate them into the refusals that IMDS passes on."""
 
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import msgspec.json
 from msgspec import Struct
@@ -9,11 +12,15 @@ from openimds.protocol.access_token import unknown_resource
 from openimds.protocol.pending import Failed, PendingToken
 from openimds.protocol.response import inside_json
 
+TOO_MANY = 429
+UNAVAILABLE = 503
+MAX_PAUSE_S = 60.0
+"""The longest Retry-After that is honoured, in seconds: a mistake must not stop a tenant."""
 _MAX_DESCRIPTION = 4000
 _CODE = re.compile(r"AADSTS\d+:.*", re.DOTALL)
 _NO_RESOURCE = "AADSTS500011:"
 _REFUSED = range(400, 500)
-_TRY_AGAIN = (408, 429)
+_TRY_AGAIN = (408, TOO_MANY)
 _TRY_AGAIN_ERROR = "temporarily_unavailable"
 _PARTS = {
     "tenant": re.compile(r"in the tenant named (.+?)\. This"),
@@ -39,6 +46,28 @@ def error_in_body(status: int, body: bytes) -> EntraError | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return None if entra_error.error == _TRY_AGAIN_ERROR else entra_error
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3), at most `MAX_PAUSE_S`.
+
+    A date is compared with the Date of the same response: this machine's clock may be wrong. None
+    stands for a header that is absent or unreadable. Names of headers are in lower case.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdecimal():
+        seconds = float(text)
+    else:
+        try:
+            seconds = (_date(text) - _date(headers.get("date", ""))).total_seconds()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(0.0, seconds), MAX_PAUSE_S)
+
+
+def _date(text: str) -> datetime:
+    date = parsedate_to_datetime(text)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def error_in_text(text: str) -> EntraError | None:

@@ -35,10 +35,14 @@ _Key: TypeAlias = tuple[str, Principal, str, str]
 
 
 class TokenSource(Protocol):
-    """A source of real tokens of Entra."""
+    """A source of real tokens of Entra. It bounds the fetches that run and wait."""
 
     async def token(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
         """Return a token, or the refusal for the guest."""
+        ...
+
+    def withdraw(self, pending: PendingToken) -> bool:
+        """Drop a fetch that has not begun, and tell whether there was one."""
         ...
 
 
@@ -47,6 +51,18 @@ class _CachedToken(Struct):
 
     token: AccessToken
     renew_s: float
+
+
+class _TokenFetch:
+    """A fetch for callers, or ahead of time: then it goes on without callers."""
+
+    __slots__ = ("callers", "is_ahead", "pending", "task")
+
+    def __init__(
+        self, pending: PendingToken, task: "asyncio.Task[AccessToken | Failed]", *, is_ahead: bool
+    ) -> None:
+        self.pending, self.task, self.is_ahead = pending, task, is_ahead
+        self.callers = 0
 
 
 class TokenCache:
@@ -68,7 +84,7 @@ class TokenCache:
         self._evictions: dict[str, int] = {}
         self._cached: OrderedDict[_Key, _CachedToken] = OrderedDict()
         self._keys: dict[str, OrderedDict[_Key, None]] = {}
-        self._fetches: dict[_Key, asyncio.Task[AccessToken | Failed]] = {}
+        self._fetches: dict[_Key, _TokenFetch] = {}
 
     def cached(self, pending: PendingToken, now_s: float) -> AccessToken | None:
         """Return the cached token, unless it has expired or a fresh one is wanted."""
@@ -84,15 +100,13 @@ class TokenCache:
             # A successful fetch caches its own time; a failing one must not be repeated with
             # every request.
             cached.renew_s = now_s + RETRY_S
-            self._fetch(pending, now_s)
+            self._fetch(pending, now_s, is_ahead=True)
         return cached.token
 
     async def make(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
         """Make a token and cache it, or return the refusal for the guest."""
         if pending.identity.source == ENTRA:
-            fetch = self._fetch(pending, now_s)
-            # A cancelled caller must not cancel the fetch for the others.
-            return await asyncio.shield(fetch) if fetch else Failed("throttled")
+            return await self._await_fetch(self._fetch(pending, now_s))
         evictions = self._evictions.get(pending.vm, 0)
         key = ("token", *_key(pending))
         try:
@@ -131,20 +145,31 @@ class TokenCache:
         """Return the number of cached tokens."""
         return len(self._cached)
 
-    def _fetch(
-        self, pending: PendingToken, now_s: float
-    ) -> "asyncio.Task[AccessToken | Failed] | None":
-        """Start or join the fetch of a token; None while `_MAX_FETCHES` are in flight."""
+    def _fetch(self, pending: PendingToken, now_s: float, *, is_ahead: bool = False) -> _TokenFetch:
+        """Start or join the fetch of a token."""
         key = _key(pending)
-        task = self._fetches.get(key)
-        if task is None and len(self._fetches) < _MAX_FETCHES:
-            loop = asyncio.get_running_loop()
-            task = self._fetches[key] = loop.create_task(self._run_fetch(pending, now_s))
-            task.add_done_callback(partial(self._end, key))
-        return task
+        fetch = self._fetches.get(key)
+        if fetch is None:
+            task = asyncio.get_running_loop().create_task(self._run_fetch(pending, now_s))
+            fetch = self._fetches[key] = _TokenFetch(pending, task, is_ahead=is_ahead)
+            task.add_done_callback(partial(self._end, fetch))
+        fetch.is_ahead |= is_ahead
+        return fetch
 
-    def _end(self, key: _Key, task: "asyncio.Task[AccessToken | Failed]") -> None:
-        del self._fetches[key]
+    async def _await_fetch(self, fetch: _TokenFetch) -> AccessToken | Failed:
+        fetch.callers += 1
+        try:
+            # A cancelled caller must not cancel the fetch for the others.
+            return await asyncio.shield(fetch.task)
+        finally:
+            fetch.callers -= 1
+            is_wanted = fetch.callers or fetch.is_ahead or fetch.task.done()
+            if not is_wanted and self._entra and self._entra.withdraw(fetch.pending):
+                self._fetches.pop(_key(fetch.pending), None)
+
+    def _end(self, fetch: _TokenFetch, task: "asyncio.Task[AccessToken | Failed]") -> None:
+        if self._fetches.get(_key(fetch.pending)) is fetch:
+            del self._fetches[_key(fetch.pending)]
         if not task.cancelled():
             task.exception()  # Retrieved: a fetch ahead of time has no caller that would.
 
@@ -180,9 +205,6 @@ class TokenCache:
         del own[key]
         if not own:
             del self._keys[key[0]]
-
-
-_MAX_FETCHES = 256
 
 
 def _key(pending: PendingToken) -> _Key:

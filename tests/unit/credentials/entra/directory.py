@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl
 
@@ -20,6 +22,7 @@ from openimds.protocol.pending import PendingToken
 from openimds.vm.identities import Principal
 
 T = TypeVar("T")
+TOO_LONG_S = 30
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 NOW_S = 1_709_809_597.5
 TENANT, CLIENT, OBJECT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
@@ -37,27 +40,58 @@ def a_token(**claims: object) -> str:
 
 
 class Directory(HTTPAdapter):
-    """Answers every token request with `status` and `body`, after calling `before_answer`."""
+    """Answers every token request with `status`, `body` and `headers`.
+
+    `before_answer` is called before any answer, in the thread that asks. Requests of a tenant in
+    `hanging` get theirs when the event there is set.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.status = 200
-        self.body: object = {"token_type": "Bearer", "expires_in": 3599, "access_token": a_token()}
+        self.body: object
+        self.turn(200)
         self.before_answer: Callable[[], object] = lambda: None
+        self.hanging: dict[str, threading.Event] = {}
+        self.running = 0
+        self.most_running = 0
+        self._changed = threading.Condition()
         self.requests: list[tuple[str, dict[str, str]]] = []
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         assert request.url
         text = request.body or ""
         assert isinstance(text, str)
-        self.requests.append((request.url, dict(parse_qsl(text))))
-        self.before_answer()
+        with self._changed:
+            self.requests.append((request.url, dict(parse_qsl(text))))
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
+            self._changed.notify_all()
+        try:
+            self.before_answer()
+            for tenant, event in [*self.hanging.items()]:
+                assert f"/{tenant}/" not in request.url or event.wait(TOO_LONG_S)
+        finally:
+            with self._changed:
+                self.running -= 1
         status, body = 200, _about(request.url)
         if request.method == "POST":
             status, body = self.status, self.body
         encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
-        response = HTTPResponse(BytesIO(encoded), JSON, status, preload_content=False)
+        headers = JSON | (self.headers if request.method == "POST" else {})
+        response = HTTPResponse(BytesIO(encoded), headers, status, preload_content=False)
         return self.build_response(request, response)
+
+    def wait_for(self, count: int) -> None:
+        """Return once at least as many requests wait for their answers."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.running >= count, TOO_LONG_S)
+
+    def turn(self, status: int, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Answer with tokens (200), or with empty errors of a status, from now on."""
+        self.status, self.headers = status, dict(headers)
+        self.body = {"token_type": "Bearer", "expires_in": 3599, "access_token": a_token()}
+        if status != 200:
+            self.body = {}
 
     @property
     def posts(self) -> list[tuple[str, dict[str, str]]]:
@@ -75,11 +109,15 @@ def _about(url: str) -> object:
 
 
 class EntraSetup:
-    """An `EntraClient`, the fake directory behind it, and the reports to the operator."""
+    """An `EntraClient`, the fake directory behind it, and the reports to the operator.
+
+    `steady_s` is its clock for memory and reports.
+    """
 
     def __init__(self, method: str, **more: Any) -> None:
         self.directory = Directory()
         self.reports: list[str] = []
+        self.steady_s = 0.0
         session = requests.Session()
         session.mount("https://", self.directory)
         transport = RequestsTransport(session=session, session_owner=False)
@@ -89,6 +127,7 @@ class EntraSetup:
             sign=more.pop("sign", signed),
             notify=self.reports.append,
             options={"transport": transport},
+            steady=lambda: self.steady_s,
             **more,
         )
 
@@ -96,6 +135,8 @@ class EntraSetup:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for event in self.directory.hanging.values():
+            event.set()
         self.entra.close()
 
 

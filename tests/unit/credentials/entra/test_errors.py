@@ -8,14 +8,21 @@ import pytest
 import requests
 from msgspec.structs import replace
 
-from openimds.credentials.entra.client import QUIET_S, redacted
+from openimds.credentials.entra.client import FAILURE_S, QUIET_S, redacted
+from openimds.credentials.entra.errors import MAX_PAUSE_S, retry_after_s
 from openimds.credentials.keys.files import KeyFileError
 from openimds.protocol.pending import AccessToken, Failed
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import refuse
-from tests.unit.credentials.entra.directory import NOW_S, PENDING, EntraSetup, a_token, run_async
+from tests.unit.credentials.entra.directory import (
+    NOW_S,
+    PENDING,
+    TOO_LONG_S,
+    EntraSetup,
+    a_token,
+    run_async,
+)
 
-TOO_LONG_S = 30
 QUERY = parse_query("GET", b"/metadata/identity/oauth2/token", has_metadata_header=True)
 TRACE, CORRELATION = (f"{digit * 8}-aaaa-4bbb-8ccc-0123456789ab" for digit in "45")
 UNKNOWN = (
@@ -33,10 +40,11 @@ def body(error: str, description: str, **more: object) -> dict[str, object]:
 
 
 async def answer(
-    setup: EntraSetup, status: int, response: object, now_s: float = NOW_S
+    setup: EntraSetup, status: int, response: object, steady_s: float = 0.0
 ) -> AccessToken | Failed:
     setup.directory.status, setup.directory.body = status, response
-    return await setup.entra.token(PENDING, now_s)
+    setup.steady_s = steady_s
+    return await setup.entra.token(PENDING, NOW_S)
 
 
 def guest_body(failed: AccessToken | Failed) -> dict[str, object]:
@@ -108,7 +116,6 @@ def test_entra_refusal_is_passed_on(status: int, error: str, description: str) -
         (500, body("server_error", "AADSTS90000: sorry")),
         (503, {}),
         (503, b"<html>Service unavailable</html>"),
-        (429, body("too_many_requests", "slow down")),
         (400, body("temporarily_unavailable", "try again")),
         (400, b"not JSON"),
         (400, []),
@@ -126,6 +133,63 @@ def test_useless_response_is_500_and_reported(status: int, response: object) -> 
         assert not report.endswith(".")
 
     run_async(scenario)
+
+
+@pytest.mark.parametrize("response", [body("too_many_requests", "slow down"), b"slow down"])
+def test_entras_429_is_azures_429_and_reported(response: object) -> None:
+    async def scenario() -> None:
+        async with EntraSetup("federation") as setup:
+            result = await answer(setup, 429, response)
+            assert isinstance(result, Failed)
+            refusal = refuse(result.key, QUERY, result.blanks)
+            assert refusal.status == 429
+            assert json.loads(refusal.body) == body(
+                "invalid_request", "Temporarily throttled, too many requests"
+            )
+        assert len(setup.reports) == 1
+        assert len(setup.directory.posts) == 1
+
+    run_async(scenario)
+
+
+@pytest.mark.parametrize(
+    "headers, seconds",
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": " 0 "}, 0),
+        ({"retry-after": "9" * 400}, MAX_PAUSE_S),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2015 07:28:30 GMT",
+                "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+            },
+            30,
+        ),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2015 07:27:00 GMT",
+                "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+            },
+            0,
+        ),
+        (
+            {
+                "retry-after": "Fri, 21 Oct 2115 07:28:00 -0000",
+                "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+            },
+            MAX_PAUSE_S,
+        ),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
+        ({"retry-after": "soon", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "\u0667"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_date(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after_s(headers) == seconds
 
 
 def test_network_error_is_reported_after_one_attempt() -> None:
@@ -161,15 +225,15 @@ def test_slow_response_times_out() -> None:
 def test_reports_are_at_most_one_a_minute_and_count_the_rest() -> None:
     async def scenario() -> None:
         async with EntraSetup("federation") as setup:
-            for later_s in (0, 1, QUIET_S - 1):
-                await answer(setup, 503, {}, NOW_S + later_s)
+            for later_s in (0, FAILURE_S, QUIET_S - FAILURE_S):
+                await answer(setup, 503, {}, later_s)
             assert len(setup.reports) == 1
-            await answer(setup, 503, {}, NOW_S + QUIET_S)
+            await answer(setup, 503, {}, QUIET_S)
             assert [text.endswith("(2 earlier failures not shown)") for text in setup.reports] == [
                 False,
                 True,
             ]
-            await answer(setup, 503, {}, NOW_S + 2 * QUIET_S)
+            await answer(setup, 503, {}, 2 * QUIET_S)
             assert "earlier" not in setup.reports[2]
 
     run_async(scenario)

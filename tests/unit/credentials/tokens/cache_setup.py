@@ -28,6 +28,8 @@ class FakeEntra:
 
     def __init__(self, *, is_open: bool = True) -> None:
         self.fetches = 0
+        self.has_begun = True
+        self.withdrawn: list[PendingToken] = []
         self.open = asyncio.Event()
         self.result: Failed | Exception | None = None
         if is_open:
@@ -42,6 +44,10 @@ class FakeEntra:
         if self.result:
             return self.result
         return AccessToken(f"real-{number}", int(now_s) - 300, int(now_s) + 3600, 3600)
+
+    def withdraw(self, pending: PendingToken) -> bool:
+        self.withdrawn.append(pending)
+        return not self.has_begun
 
 
 class CacheSetup:

@@ -7,9 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from openimds.credentials.keys.keyring import Keyring
-from openimds.credentials.tokens import cache
 from openimds.credentials.tokens.cache import RETRY_S
-from openimds.protocol.pending import AccessToken, Failed
+from openimds.protocol.pending import Failed
 from tests.unit.credentials.tokens.cache_setup import (
     NOW_S,
     REAL,
@@ -140,22 +139,68 @@ def test_failed_renewal_is_retried_once_per_interval(
     run_async(scenario)
 
 
-def test_fetch_beyond_the_limit_fails_as_throttled(
-    ring: Keyring, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "_MAX_FETCHES", 2)
-
+def test_fetch_without_callers_is_withdrawn_before_it_begins(ring: Keyring) -> None:
     async def scenario() -> None:
         entra = FakeEntra(is_open=False)
+        entra.has_begun = False
         setup = CacheSetup(ring, entra)
-        items = [replace(REAL, vm=name) for name in "abc"]
-        waiting = [asyncio.ensure_future(setup.tokens.make(pending, NOW_S)) for pending in items]
+        first, second = [asyncio.ensure_future(setup.text(REAL)) for _ in range(2)]
         await turns()
-        assert entra.fetches == 2
-        assert await waiting[2] == Failed("throttled")
+        first.cancel()
+        await turns()
+        assert entra.withdrawn == []
+        second.cancel()
+        await turns()
+        assert entra.withdrawn == [REAL]
+        # A later caller does not share the end of the withdrawn fetch.
         entra.open.set()
-        assert [isinstance(await task, AccessToken) for task in waiting[:2]] == [True, True]
-        assert await setup.text(items[2])
+        assert await setup.text(replace(REAL, is_fresh=True)) == "real-2"
+
+    run_async(scenario)
+
+
+def test_fetch_ahead_of_time_is_not_withdrawn(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra()
+        setup = CacheSetup(ring, entra)
+        await setup.text(REAL)
+        entra.open.clear()
+        entra.has_begun = False
+        assert await setup.text(REAL, NOW_S + 1800) == "real-1"
+        joined = asyncio.ensure_future(setup.text(replace(REAL, is_fresh=True)))
+        await turns()
+        joined.cancel()
+        await turns()
+        entra.open.set()
+        await turns()
+        assert (entra.withdrawn, entra.fetches) == ([], 2)
+        assert await setup.text(REAL, int(NOW_S) + 1801) == "real-2"
+
+    run_async(scenario)
+
+
+def test_fetch_that_also_renews_a_token_is_not_withdrawn(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra()
+        setup = CacheSetup(ring, entra)
+        await setup.text(REAL)
+        entra.open.clear()
+        entra.has_begun = False
+        fresh = asyncio.ensure_future(setup.text(replace(REAL, is_fresh=True)))
+        await turns()
+        assert await setup.text(REAL, NOW_S + 1800) == "real-1"
+        fresh.cancel()
+        await turns()
+        assert (entra.withdrawn, entra.fetches) == ([], 2)
+
+    run_async(scenario)
+
+
+def test_finished_fetch_is_not_withdrawn(ring: Keyring) -> None:
+    async def scenario() -> None:
+        entra = FakeEntra()
+        assert await CacheSetup(ring, entra).text(REAL) == "real-1"
+        assert entra.withdrawn == []
 
     run_async(scenario)
 
