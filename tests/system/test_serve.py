@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from openimds import __version__
+from scripts.generate_docs import ROOT
 from tests.system.process import COMMAND, clean_environment, run, serving
 
 pytestmark = pytest.mark.system
@@ -53,7 +54,7 @@ def test_default_server_serves_one_vm(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
 
 
-def test_lines_shown_on_a_terminal_work_as_pasted(tmp_path: Path) -> None:
+def test_lines_shown_on_a_terminal_are_those_of_the_readme(tmp_path: Path) -> None:
     screen, terminal = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, "serve", "--listen", "127.0.0.1:0", "--admin", "none", "--public", "none"],
@@ -69,6 +70,9 @@ def test_lines_shown_on_a_terminal_work_as_pasted(tmp_path: Path) -> None:
         while "Ctrl-C ends it." not in shown:
             shown += os.read(screen, 4096).decode()
         document, token = re.findall(r"^  (curl .*)\r$", shown, re.MULTILINE)
+        readme = (ROOT / "README.md").read_text("utf-8").splitlines()
+        pasted = [re.sub(r":\d+/", ":8169/", line) for line in (document, token)]
+        assert [line for line in pasted if line not in readme] == []
         assert (
             json.loads(subprocess.check_output(document, shell=True))["compute"]["name"] == "vm-1"
         )
