@@ -199,6 +199,17 @@ def test_new_origin_is_a_change(store: Store) -> None:
     assert store.get("a") == StoredVm("a", b"1", change.revision, "file")
 
 
+@pytest.mark.parametrize("origin, kept", [("file", "file"), ("default", "api"), (None, "api")])
+def test_only_a_replaced_origin_changes(store: Store, origin: str | None, kept: str) -> None:
+    if origin:
+        make(store, put("a", b"1", origin=origin))
+    write = Write("a", b"2", "api", None, frozenset({"default"}))
+    (change,) = make(store, write)
+    assert change.origin == kept
+    assert store.get("a") == StoredVm("a", b"2", change.revision, kept)
+    assert make(store, write) == []
+
+
 def test_changes_are_paged_in_order(store: Store) -> None:
     changes = [change for number in range(7) for change in make(store, put(f"vm-{number}"))]
     assert store.changes(0, 3) == changes[:3]

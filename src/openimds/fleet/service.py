@@ -25,6 +25,8 @@ T = TypeVar("T")
 API = "api"
 DEFAULT = "default"
 """The origin of the VM that is served when none is configured; the first other VM replaces it."""
+_REPLACED = frozenset({DEFAULT})
+"""A change by the API replaces this origin with its own, and keeps every other."""
 _PAGE = 5000
 _SLICE = 200
 
@@ -123,19 +125,16 @@ class FleetService:
             return (await self._put(changed, who, expected))[0]
 
     async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:
-        before = await self.call_store(self.store.get, vm.name)
-        # Updating a VM keeps its origin, except for the default VM.
-        origin = before.origin if before and before.origin != DEFAULT else API
         body = encode_vm(vm)
-        write = Write(vm.name, body, origin, expected)
+        write = Write(vm.name, body, API, expected, _REPLACED)
         is_new = vm.name not in self.fleet_index.by_name
         removed = await self._default_names() - {vm.name} if is_new else set()
-        changes = await self._change([write], [vm], removed, who)
-        own = [change for change in changes if change.name == vm.name]
-        if own:
-            return StoredVm(vm.name, body, own[0].revision, origin), is_new
-        assert before is not None  # Nothing had to change, so the VM existed.
-        return before, is_new
+        for change in await self._change([write], [vm], removed, who):
+            if change.name == vm.name:
+                return StoredVm(vm.name, body, change.revision, change.origin), is_new
+        stored = await self.call_store(self.store.get, vm.name)
+        assert stored is not None  # Nothing had to change, so the VM exists.
+        return stored, is_new
 
     async def remove(self, name: str, who: str, expected: int | None = None) -> bool:
         """Remove a VM; return whether it existed.

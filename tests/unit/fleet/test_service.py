@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -99,6 +100,25 @@ def test_change_stands_though_later_store_calls_fail(tmp_path: Path) -> None:
         server.store.write = write_and_fail  # type: ignore[method-assign]
         await server.fleet_service.put(a_vm("a"), "me")
         assert "a" in server.fleet_index.by_name
+
+    with_server(tmp_path, work)
+
+
+def test_put_over_a_vm_calls_the_store_once(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.fleet_service.put(a_vm("a"), "me")
+        call_store = server.fleet_service.call_store
+        with patch.object(server.fleet_service, "call_store", side_effect=call_store) as calls:
+            await server.fleet_service.put(a_vm("a", size="T"), "me")
+        assert calls.call_count == 1
+
+    with_server(tmp_path, work)
+
+
+def test_put_without_effect_returns_the_stored_vm(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        first = await server.fleet_service.put(a_vm("a"), "me")
+        assert await server.fleet_service.put(a_vm("a"), "me") == (first[0], False)
 
     with_server(tmp_path, work)
 

@@ -21,13 +21,15 @@ class Write(Struct, frozen=True):
     """A change to make: a new body for a name, None to remove it.
 
     `expected` is the revision to replace: 0 means that the VM must not exist, None that any
-    revision will do.
+    revision will do. An existing VM keeps its origin unless that is in `replaced_origins`; None
+    replaces every origin.
     """
 
     name: str
     body: bytes | None
     origin: str
     expected: int | None = None
+    replaced_origins: frozenset[str] | None = None
 
 
 class Change(Struct, frozen=True):

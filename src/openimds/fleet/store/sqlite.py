@@ -174,12 +174,16 @@ class SqliteStore(Store):
         """Make one change of a transaction; None if the VM is so already."""
         stored = self.get(write.name)
         check_revision(write.name, write.expected, stored.revision if stored else 0)
-        before = stored.body if stored else None
-        if write.body == before and (stored is None or write.origin == stored.origin):
+        before, origin, replaced = None, write.origin, write.replaced_origins
+        if stored:
+            before = stored.body
+            if replaced is not None and stored.origin not in replaced:
+                origin = stored.origin
+        if write.body == before and (stored is None or origin == stored.origin):
             return None
         cursor = self._db.execute(
             "INSERT INTO change (at, who, name, before, after, origin) VALUES (?, ?, ?, ?, ?, ?)",
-            (at, who, write.name, before, write.body, write.origin),
+            (at, who, write.name, before, write.body, origin),
         )
         revision = cursor.lastrowid or 0
         if write.body is None:
@@ -188,9 +192,9 @@ class SqliteStore(Store):
             self._db.execute(
                 "INSERT INTO vm VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 "body = excluded.body, revision = excluded.revision, origin = excluded.origin",
-                (write.name, write.body, revision, write.origin),
+                (write.name, write.body, revision, origin),
             )
-        return Change(revision, at, who, write.name, before, write.body, write.origin)
+        return Change(revision, at, who, write.name, before, write.body, origin)
 
     def changes(self, since: int, limit: int) -> list[Change]:
         """Return up to `limit` changes with higher numbers than `since`, oldest first."""
