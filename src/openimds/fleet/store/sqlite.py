@@ -68,6 +68,9 @@ STEPS: tuple[str, ...] = (
 )
 """The schema, step by step. A step that was released is never changed: a new one is added."""
 
+_BATCH_ROWS = 1000
+"""A large batch prunes its log after so many rows: SQLite reuses freed pages and keeps them."""
+
 _REMEDY = "restore a backup, or move the file away to start empty"
 
 
@@ -186,6 +189,8 @@ class SqliteStore(Store):
             (at, who, write.name, before, write.body, origin),
         )
         revision = cursor.lastrowid or 0
+        if revision % _BATCH_ROWS == 0:
+            self._prune("change", "revision", revision)
         if write.body is None:
             self._db.execute("DELETE FROM vm WHERE name = ?", (write.name,))
         else:
@@ -265,7 +270,10 @@ class SqliteStore(Store):
             "INSERT INTO happening (at, who, event_id, body) VALUES (?, ?, ?, ?)",
             (log_entry.at, log_entry.who, log_entry.event_id, log_entry.body),
         )
-        return replace(log_entry, number=cursor.lastrowid or 0)
+        number = cursor.lastrowid or 0
+        if number % _BATCH_ROWS == 0:
+            self._prune("happening", "number", number)
+        return replace(log_entry, number=number)
 
     def log_entries(self, since: int, limit: int) -> list[LogEntry]:
         """Return up to `limit` log entries with higher numbers than `since`, oldest first."""

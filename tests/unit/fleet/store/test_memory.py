@@ -48,6 +48,20 @@ def test_batch_beyond_the_bound_keeps_its_newest_changes(store: MemoryStore) -> 
     assert len(store.page("", 10)) == 7
 
 
+@pytest.mark.parametrize("log_of", ["changes", "events"])
+def test_large_batch_does_not_grow_for_its_dropped_log(store: MemoryStore, log_of: str) -> None:
+    count, body = 5000, b"x" * 400
+    if log_of == "changes":
+        store.write([Write("a", body + b"%d" % at, "api") for at in range(count)], "tester", "now")
+    else:
+        entry = LogEntry(0, "now", "tester", "A", body)
+        store.write_events(EventBatch(log_entries=(entry,) * count))
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    (size,) = store._db.execute("PRAGMA page_size").fetchone()
+    bodies = 2 if log_of == "changes" else 1  # A change has two: before and after.
+    assert pages * size < count * bodies * len(body) / 2
+
+
 def test_bound_keeps_vms_events_and_values(store: MemoryStore) -> None:
     store.write([Write("old", b"{}", "api")], "tester", "now")
     store.write_events(EventBatch({"A": b"a"}, {"vm:old": 1}, {"k": b"v"}))
