@@ -13,7 +13,6 @@ This module imports no room, so that every room but `facts` may import it.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -259,6 +258,8 @@ def path_of(where: str, name: str) -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return `Did you mean "..."?` with the likeliest word in any case, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only errors need it
+
     by_lower = {known.lower(): known for known in words}
     close = get_close_matches(word.lower(), by_lower, 1)
     return f'Did you mean "{by_lower[close[0]]}"?' if close else ""

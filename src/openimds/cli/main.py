@@ -6,14 +6,16 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from openimds import __version__
 from openimds.errors import ConfigError, Error
 from openimds.settings import CONFIG_VARIABLE, FILE_NAME, Setting, Settings, resolve, setting
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 BAD_CONFIGURATION = 2
@@ -72,8 +74,10 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(COMMANDS)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
         """Complete the name of a command without importing one."""
+        from click.shell_completion import CompletionItem
+
         found = [
             CompletionItem(row.name, help=row.short_help)
             for row in COMMANDS

@@ -16,7 +16,6 @@ from openimds.errors import ConfigError
 from openimds.protocol.events.schedule import RecurringEvent, read_lines
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
-from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Identities, Vm
 
@@ -55,6 +54,8 @@ def read_file(path: str) -> object:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(path, reason, "a file that can be read") from None
+    from openimds.vm.decode import decode  # noqa: PLC0415 - a server without a file needs no parser
+
     return decode(text, path)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Set as AbstractSet
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import IsStale, Listener, Netns, listen, listen_on
 from openimds.errors import ConfigError
-from openimds.linux import named_netns
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import reopener
 
@@ -101,4 +100,6 @@ class ListenerSet:
 
 
 def _enter(netns: Netns, where: str) -> tuple[socket.socket, IsStale]:
+    from openimds.linux import named_netns  # noqa: PLC0415 - few servers listen in a namespace
+
     return named_netns.listening(netns.name, netns.host, netns.port, where)
