@@ -9,6 +9,7 @@ from statistics import median
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import value
 from bench.harness import INSTANCE
+from openimds.dataplane.dispatcher import ResponseIndex
 from openimds.dataplane.response_bytes import (
     CountKey,
     PreparedResponse,
@@ -16,7 +17,7 @@ from openimds.dataplane.response_bytes import (
     ResponseStamps,
 )
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import VmEntry
+from openimds.fleet.index import FleetIndex, VmEntry
 from openimds.protocol.handle import handle, instance_document
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Response
@@ -65,7 +66,9 @@ def _answer(entry: Entry, target: str) -> bytes:
 
 def _cold(vms: list[Vm], seed: int) -> list[Entry]:
     """Return new entries of the VMs, not in the order of memory, as guests call."""
-    entries: list[Entry] = [VmEntry(vm) for vm in vms]
+    fleet_index: ResponseIndex = FleetIndex(_CATALOG, 0)
+    fleet_index.apply(fleet_index.plan(vms))
+    entries = [*fleet_index.by_name.values()]
     Random(seed).shuffle(entries)
     gc.collect()
     return entries

@@ -78,23 +78,34 @@ class AddressClaims(Struct, frozen=True):
     presumed: str
 
 
+class PackedVm(Struct, frozen=True, array_like=True):
+    """A VM as an entry stores it."""
+
+    name: str
+    packed: bytes
+    claims: AddressClaims
+
+
+_unpack_block = msgspec.msgpack.Decoder(list[PackedVm]).decode
+_BLOCK = 1000
+"""So many packed VMs are one block of bytes, which the allocator keeps apart from small objects."""
+
+
 class VmEntry(Generic[R]):
     """One VM in the fleet index, with its limits and its cached responses."""
 
     __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "responses")
 
-    def __init__(self, vm: Vm) -> None:
-        """Pack the VM."""
-        self.name = vm.name
+    def __init__(self, vm: PackedVm) -> None:
+        """Start with full limits and without responses."""
+        self.name, self._packed, self.claims = vm.name, vm.packed, vm.claims
         self.responses: CachedResponses[R] = CachedResponses()
-        self.claims = AddressClaims((), (), "")
         self._windows: dict[str, Window] | None = None
         self._under_way: dict[str, int] | None = None
-        self._packed = _pack(vm)
 
-    def pack(self, vm: Vm) -> None:
+    def replace(self, vm: PackedVm) -> None:
         """Replace the VM; its limits keep their counts."""
-        self._packed = _pack(vm)
+        self._packed, self.claims = vm.packed, vm.claims
 
     @property
     def vm(self) -> Vm:
@@ -142,13 +153,17 @@ class VmEntry(Generic[R]):
 
 
 class IndexUpdate(Struct, frozen=True):
-    """A planned change of the fleet index without conflicts: VMs to put, names to remove."""
+    """A planned change of the fleet index without conflicts: VMs to put, names to remove.
 
-    puts: dict[str, Vm]
-    claims: dict[str, AddressClaims]
+    `listeners` are all that exist after the update, with the names of their VMs; `clouds` and
+    `has_identities` are those of the VMs to put, as in the index.
+    """
+
+    puts: dict[str, PackedVm]
     removes: frozenset[str]
     listeners: dict[str, str]
-    """Every listener after the update, with the name of its VM."""
+    clouds: dict[str, str]
+    has_identities: bool
 
 
 class FleetIndex(Generic[R]):
@@ -190,26 +205,32 @@ class FleetIndex(Generic[R]):
         return configured or (presumed[0] if len(presumed) == 1 else None)
 
     def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> IndexUpdate:
-        """Return the update that makes all these changes together.
+        """Return the update that makes all these changes together; it does not hold the VMs.
 
         Raises:
             ConfigError: two VMs would claim one address or listener, or an address is invalid.
         """
-        new = {vm.name: vm for vm in puts}
+        new: dict[str, PackedVm] = {}
+        clouds: dict[str, str] = {}
+        has_identities = False
+        for vm in puts:
+            new[vm.name] = PackedVm(vm.name, _pack(vm), _claims(vm))
+            has_identities |= vm.identities.system or bool(vm.identities.user)
+            if vm.cloud != PUBLIC:
+                clouds[tenant_of(vm)] = vm.cloud
         gone = frozenset(removes)
         changed = new.keys() | gone
-        claims = {name: _claims(vm) for name, vm in new.items()}
         addresses: dict[str, str] = {}
         listeners = {text: name for text, name in self._by_listener.items() if name not in changed}
-        for name, wanted in claims.items():
-            for address in wanted.addresses:
+        for name, packed in new.items():
+            for address in packed.claims.addresses:
                 owner = self._by_address.get(address)
                 if owner and owner.name not in changed:
                     addresses[address] = owner.name
                 _claim(addresses, address, name, "reach.address")
-            for listener in wanted.listeners:
+            for listener in packed.claims.listeners:
                 _claim(listeners, listener, name, "reach.listen")
-        return IndexUpdate(new, claims, gone, listeners)
+        return IndexUpdate(new, gone, listeners, clouds, has_identities)
 
     def apply(self, update: IndexUpdate) -> None:
         """Apply a planned update; it takes effect with the next request of every connection."""
@@ -220,11 +241,10 @@ class FleetIndex(Generic[R]):
             if entry is None:
                 entry = self.by_name[name] = VmEntry(vm)
             else:
-                entry.pack(vm)
-            self._link(entry, update.claims[name])
-            self.has_identities |= vm.identities.system or bool(vm.identities.user)
-            if vm.cloud != PUBLIC:
-                self.clouds[tenant_of(vm)] = vm.cloud
+                entry.replace(vm)
+            self._link(entry)
+        self.clouds.update(update.clouds)
+        self.has_identities |= update.has_identities
         for name in update.removes:
             self.by_name.pop(name, None)
         self._by_listener = update.listeners
@@ -256,9 +276,24 @@ class FleetIndex(Generic[R]):
                     )
         return warnings
 
-    def _link(self, entry: VmEntry[R], claims: AddressClaims) -> None:
+    def compact(self) -> None:
+        """Make all entries anew, close together; for the start of a server only.
+
+        After a fleet is loaded, its entries are scattered over the memory of the parsed file, which
+        cannot be freed. The new entries have full limits and no responses.
+        """
+        self.clear_responses()
+        vms = [PackedVm(entry.name, entry.packed, entry.claims) for entry in self.by_name.values()]
+        blocks = [_pack(vms[at : at + _BLOCK]) for at in range(0, len(vms), _BLOCK)]
+        vms.clear()
+        self.by_name, self._by_address, self._presumed, self.only = {}, {}, {}, None
+        for block in blocks:
+            puts = {vm.name: vm for vm in _unpack_block(block)}
+            self.apply(IndexUpdate(puts, frozenset(), self._by_listener, {}, has_identities=False))
+
+    def _link(self, entry: VmEntry[R]) -> None:
         """Add the addresses of a VM."""
-        entry.claims = claims
+        claims = entry.claims
         for address in claims.addresses:
             self._by_address[address] = entry
         if claims.presumed:

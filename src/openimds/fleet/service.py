@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec.json
 
 from openimds.errors import ConfigError
-from openimds.fleet.index import FleetIndex
+from openimds.fleet.index import FleetIndex, IndexUpdate
 from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, Write
 from openimds.vm.fleet_file import merge_patch, parse_vm
 from openimds.vm.serialize import encode_vm
@@ -72,16 +72,14 @@ class FleetService:
 
     async def load(self, *, is_last: bool = True) -> None:
         """Load the stored fleet into the index; open its listeners unless a `sync` follows."""
-        vms: list[Vm] = []
         after = ""
         while page := await self.call_store(self.store.page, after, _PAGE):
-            vms += map(decode_vm, page)
+            # Page by page: an unpacked VM weighs ten times as much as a packed one.
+            self.fleet_index.apply(self.fleet_index.plan(map(decode_vm, page)))
             after = page[-1].name
         self.revision = await self.call_store(self.store.revision)
-        update = self.fleet_index.plan(vms)
         if is_last:
-            await self._open_listeners(update.listeners, frozenset())
-        self.fleet_index.apply(update)
+            await self._open_listeners(self.fleet_index.listeners, frozenset())
 
     async def call_store(self, call: Callable[..., T], *arguments: object) -> T:
         """Call the store in its thread and return its answer."""
@@ -129,7 +127,8 @@ class FleetService:
         write = Write(vm.name, body, API, expected, _REPLACED)
         is_new = vm.name not in self.fleet_index.by_name
         removed = await self._default_names() - {vm.name} if is_new else set()
-        for change in await self._change([write], [vm], removed, who):
+        update = self.fleet_index.plan([vm], removed)
+        for change in await self._change([write], update, who):
             if change.name == vm.name:
                 return StoredVm(vm.name, body, change.revision, change.origin), is_new
         stored = await self.call_store(self.store.get, vm.name)
@@ -144,12 +143,13 @@ class FleetService:
         """
         async with self._turn:
             write = Write(name, None, API, expected)
-            return bool(await self._change([write], [], {name}, who))
+            return bool(await self._change([write], self.fleet_index.plan([], [name]), who))
 
     async def sync(self, vms: Iterable[Vm], origin: str, who: str) -> list[Change]:
         """Make the VMs of an origin equal to the given ones; return the changes.
 
-        VMs of other origins are left alone, except those that are given here.
+        VMs of other origins are left alone, except those that are given here. `vms` is read first,
+        to its end; a VM that nothing else holds is freed before its change is written.
 
         Raises:
             ConfigError, StoreError: as `put`; nothing has changed.
@@ -170,8 +170,9 @@ class FleetService:
                 for name, (_, owner) in stored.items()
                 if name not in wanted and owner in (origin, DEFAULT)
             }
-            changed = [wanted[write.name] for write in writes]
-            return await self._change(writes, changed, removed, who, origin)
+            update = self.fleet_index.plan((wanted[write.name] for write in writes), removed)
+            wanted.clear()
+            return await self._change(writes, update, who, origin)
 
     def _stored(self) -> dict[str, tuple[bytes, str]]:
         """Return the body and the origin of every stored VM, by name."""
@@ -189,11 +190,10 @@ class FleetService:
         return {stored.name} if stored and stored.origin == DEFAULT else set()
 
     async def _change(
-        self, writes: list[Write], vms: list[Vm], removed: set[str], who: str, origin: str = API
+        self, writes: list[Write], update: IndexUpdate, who: str, origin: str = API
     ) -> list[Change]:
         written = {write.name for write in writes}
-        removes = [Write(name, None, origin) for name in removed - written]
-        update = self.fleet_index.plan(vms, removed)
+        removes = [Write(name, None, origin) for name in update.removes - written]
         try:
             await self._open_listeners(update.listeners, self.fleet_index.listeners.keys())
             changes = await self.call_store(self.store.write, [*writes, *removes], who, self._now())

@@ -28,6 +28,12 @@ def fleet_index(**vms: dict[str, object]) -> FleetIndex[object]:
     return fleet
 
 
+def entry_for(vm: Vm) -> VmEntry[object]:
+    fleet: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
+    fleet.apply(fleet.plan([vm]))
+    return fleet.by_name[vm.name]
+
+
 def addresses(fleet: FleetIndex[object]) -> set[str]:
     return {*fleet._by_address, *fleet._presumed}
 
@@ -134,13 +140,13 @@ def test_invalid_captured_address_is_ignored() -> None:
 
 def test_entry_returns_its_vm() -> None:
     vm = Vm("a", document={"compute": {"zone": "1"}}, reach=Reach(("10.0.0.4",), ("unix:/x",)))
-    entry: VmEntry[object] = VmEntry(vm)
+    entry = entry_for(vm)
     assert entry.vm == vm
     assert entry.vm.document == {"compute": {"zone": "1"}}
 
 
 def test_only_the_most_recent_vms_stay_unpacked() -> None:
-    entries: list[VmEntry[object]] = [VmEntry(Vm(f"vm-{n}")) for n in range(MOST_RECENT + 1)]
+    entries = [entry_for(Vm(f"vm-{n}")) for n in range(MOST_RECENT + 1)]
     first, again = entries[0].subject(catalog()), entries[0].subject(catalog())
     assert again.vm is first.vm
     assert again.documents is first.documents
@@ -153,8 +159,7 @@ def test_only_the_most_recent_vms_stay_unpacked() -> None:
 
 def test_limits_are_counted_per_vm_and_class() -> None:
     limits = {"general": Allowance(2), "identity": Allowance(1, 3)}
-    first: VmEntry[object] = VmEntry(Vm("a"))
-    other: VmEntry[object] = VmEntry(Vm("b"))
+    first, other = entry_for(Vm("a")), entry_for(Vm("b"))
     assert [first.grants("general", limits, 0.0) for _ in range(3)] == [True, True, False]
     assert [first.grants("identity", limits, 0.0) for _ in range(4)] == [True, True, True, False]
     assert other.grants("general", limits, 0.0)
@@ -162,7 +167,7 @@ def test_limits_are_counted_per_vm_and_class() -> None:
 
 
 def test_class_without_allowance_is_not_limited() -> None:
-    entry: VmEntry[object] = VmEntry(Vm("a"))
+    entry = entry_for(Vm("a"))
     assert all(entry.grants("general", {}, 0.0) for _ in range(100))
 
 
@@ -218,6 +223,30 @@ def test_shared_default_address_reaches_no_vm(monkeypatch: pytest.MonkeyPatch) -
     fleet.apply(fleet.plan([], ["a"]))
     assert name_of(fleet.entry_at("10.1.1.1")) == "b"
     assert fleet.warnings() == []
+
+
+def test_compact_keeps_vms_callers_and_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.fleet.index._BLOCK", 2)
+    listen: dict[str, object] = {"reach": {"address": [], "listen": ["unix:/e"]}}
+    fleet = fleet_index(d=nic("10.0.0.4", "10.0.0.5"), c={}, b=nic("10.0.0.2"), e=listen, a={})
+    before = {name: (entry.vm, entry.claims) for name, entry in fleet.by_name.items()}
+    old, reached = {*fleet.by_name.values()}, addresses(fleet)
+    generation = fleet.generation
+    fleet.compact()
+    after = {name: (entry.vm, entry.claims) for name, entry in fleet.by_name.items()}
+    assert [*after.items()] == [*before.items()]
+    assert addresses(fleet) == reached
+    for address, name in (("10.0.0.5", "d"), (default_address(Vm("c")), "c")):
+        assert fleet.entry_at(address) is fleet.by_name[name]
+    assert fleet.entry_of("unix:/e") is fleet.by_name["e"]
+    assert old.isdisjoint(fleet.by_name.values())
+    assert fleet.generation > generation
+
+
+def test_compact_keeps_the_only_vm() -> None:
+    fleet = fleet_index(a={})
+    fleet.compact()
+    assert fleet.entry_at("203.0.113.9") is fleet.only is fleet.by_name["a"]
 
 
 def test_clouds_and_identities_are_collected() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -119,6 +120,24 @@ def test_put_without_effect_returns_the_stored_vm(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         first = await server.fleet_service.put(a_vm("a"), "me")
         assert await server.fleet_service.put(a_vm("a"), "me") == (first[0], False)
+
+    with_server(tmp_path, work)
+
+
+def test_synced_vms_are_freed_before_the_store_writes(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        write, alive = server.store.write, []
+
+        def write_and_look(writes: Sequence[Write], who: str, at: str) -> list[Change]:
+            alive.append(sum(type(item) is Vm for item in gc.get_objects()))
+            return write(writes, who, at)
+
+        server.store.write = write_and_look  # type: ignore[method-assign]
+        held = sum(type(item) is Vm for item in gc.get_objects())
+        vms = (a_vm(f"vm-{number}", f"10.0.0.{number}") for number in range(50))
+        await server.fleet_service.sync(vms, "file", "x")
+        assert alive[0] - held < 5
+        assert len(server.fleet_index.by_name) == 50
 
     with_server(tmp_path, work)
 

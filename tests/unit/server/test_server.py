@@ -5,10 +5,13 @@ import gc
 import socket
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import msgspec.json
 import pytest
 
 from openimds.errors import ConfigError
+from openimds.fleet.index import FleetIndex
 from openimds.fleet.store.state import State
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
@@ -54,6 +57,28 @@ def test_start_leaves_the_garbage_collector_alone() -> None:
     asyncio.run(bytes_after_stop(b""))
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
+
+
+@pytest.mark.parametrize("count, times", [(2, 0), (3, 1)])
+def test_start_compacts_the_index_of_a_large_fleet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, times: int
+) -> None:
+    monkeypatch.setattr("openimds.server.server._LARGE_FLEET", 3)
+    file = tmp_path / "fleet.json"
+    file.write_bytes(msgspec.json.encode({"vms": {f"vm-{number}": {} for number in range(count)}}))
+    startup = load(Settings(admin="none", listen="127.0.0.1:0", fleet=str(file)))
+
+    async def work() -> int:
+        server = build(startup, lambda _: None)
+        with patch.object(
+            FleetIndex, "compact", autospec=True, side_effect=FleetIndex.compact
+        ) as compact:
+            await server.start()
+        assert len(server.dispatcher.fleet_index.by_name) == count
+        await server.stop(patience_s=0)
+        return compact.call_count
+
+    assert asyncio.run(work()) == times
 
 
 @pytest.mark.parametrize(
