@@ -64,7 +64,7 @@ class _Site:
         drive_all(self.callers, _CHUNK)
         seen_s = time.perf_counter() - start
         shown = {event.scope: event.event_id.encode() for event in declared}
-        last = bytes(self.callers[-1].transport.last)
+        last = bytes(self.callers[-1].socket.last)
         assert any(event_id in last for event_id in shown.values()), last
         return declared_s, seen_s
 

@@ -69,6 +69,6 @@ def _dispatcher(name: str) -> Dispatcher:
 
 
 def _round_s(caller: Caller, chunk: bytes) -> float:
-    taken = drive(caller.connection, [chunk] * _TRIAL)
+    taken = drive(caller, [chunk] * _TRIAL)
     chunks = [chunk] * int(_TRIAL * _ROUND_S / taken)
-    return drive(caller.connection, chunks) / len(chunks)
+    return drive(caller, chunks) / len(chunks)

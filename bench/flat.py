@@ -46,7 +46,7 @@ class _Site:
 
     def again_s(self) -> float:
         """Return CPU seconds a request of one VM that repeats one request."""
-        return drive(self.callers[-1].connection, [_CHUNK] * _REPEATS) / _REPEATS
+        return drive(self.callers[-1], [_CHUNK] * _REPEATS) / _REPEATS
 
     def first_s(self) -> float:
         """Return CPU seconds a request of VMs with a new target."""

@@ -1,13 +1,18 @@
-"""The data plane without sockets: real dispatchers and connections, a fake transport."""
+"""The data plane without sockets: real dispatchers and connections, a fake socket."""
 
 import asyncio
 import gc
+import socket
 import time
+from collections.abc import Callable
+from typing import Protocol, cast
 
 from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.service import CredentialsService
 from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher, PendingProvider, ResponseIndex
+from openimds.dataplane.poll_set import PollSet
+from openimds.dataplane.shares import Share
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
@@ -39,35 +44,76 @@ _CACHE_BYTES = 256 << 20
 """The default of --cache-mib."""
 
 
-class Transport(asyncio.Transport):
-    """Has a peer and stores the last write."""
+class PeerSocket:
+    """The socket of a connection: gives one chunk, and stores the last response."""
 
-    def __init__(self, peer: str) -> None:
-        """Connect from an address."""
-        super().__init__()
-        self.peer = peer
-        self.last: bytes | bytearray | memoryview = b""
+    def __init__(self) -> None:
+        """Start without a chunk."""
+        self.chunk = self.last = b""
 
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        """Return the peer; other information is unknown."""
-        return (self.peer, 40000) if name == "peername" else default
+    def fileno(self) -> int:
+        """Return a descriptor, which is not used."""
+        return 0
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def recv(self, _size: int, _flags: int) -> bytes:
+        """Return the chunk."""
+        return self.chunk
+
+    def send(self, data: bytes, _flags: int) -> int:
         """Store the data."""
         self.last = data
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Ignore the limits: there is no buffer."""
-
-    def is_closing(self) -> bool:
-        """Return false: see `close`."""
-        return False
+        return len(data)
 
     def close(self) -> None:
         """Raise: after a close, later requests would get no response."""
-        raise RuntimeError(f"closed after {bytes(self.last)!r}")
+        raise RuntimeError(f"closed after {self.last!r}")
 
-    abort = close
+
+class NoPollSet:
+    """Awaits nothing: the harness itself says when a connection is ready."""
+
+    def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
+        """Do nothing."""
+
+    def register(self, descriptor: int, events: int) -> None:
+        """Do nothing."""
+
+    modify = register
+
+    def unregister(self, descriptor: int) -> None:
+        """Do nothing."""
+
+    forget = unregister
+
+    def poll(self) -> list[tuple[int, int]]:
+        """Return nothing."""
+        return []
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class EndlessTurns:
+    """Turns for one connection after the other, each as soon as it asks for one."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        """Serve the connections of a dispatcher."""
+        self.dispatcher = dispatcher
+        self.poll_set: PollSet = NoPollSet()
+        self.handlers: dict[int, Callable[[int], None]] = {}
+        self.turn_number = 0
+        self.is_parked = False
+
+    def park(self, _connection: Connection, _share: Share) -> None:
+        """Note that the connection has more to do."""
+        self.is_parked = True
+
+    def delay(self, _connection: Connection, _delay_s: float) -> None:
+        """Note the same: no refusal is delayed here."""
+        self.is_parked = True
+
+    def forget(self, _connection: Connection, _share: Share) -> None:
+        """Do nothing."""
 
 
 class Caller:
@@ -75,35 +121,63 @@ class Caller:
 
     def __init__(self, dispatcher: Dispatcher, peer: str) -> None:
         """Connect."""
-        self.transport = Transport(peer)
-        self.connection = Connection(dispatcher)
-        self.connection.connection_made(self.transport)
+        self.socket, self.turns = PeerSocket(), EndlessTurns(dispatcher)
+        accepted = cast("socket.SocketType", self.socket)
+        self.connection = Connection(self.turns, accepted, peer)
 
     def status(self, chunk: bytes) -> int:
         """Send a chunk and return the status of the response."""
-        drive(self.connection, [chunk])
-        return int(bytes(self.transport.last)[9:12])
+        drive(self, [chunk])
+        return int(self.socket.last[9:12])
 
 
-def drive(connection: asyncio.BufferedProtocol, chunks: list[bytes]) -> float:
-    """Deliver chunks as an event loop does and return the CPU seconds of that."""
-    receive, updated = connection.get_buffer, connection.buffer_updated
+class Resumed(Protocol):
+    """The part of a connection that the harness uses."""
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether bytes that have been read wait for a turn."""
+        ...
+
+    def resume(self) -> None:
+        """Read and answer."""
+
+
+class Driven(Protocol):
+    """The part of a caller that `drive` uses."""
+
+    socket: PeerSocket
+    turns: EndlessTurns
+
+    @property
+    def connection(self) -> Resumed:
+        """The connection."""
+        ...
+
+
+def drive(caller: Driven, chunks: list[bytes]) -> float:
+    """Deliver chunks as the reactor does and return the CPU seconds of that."""
+    end, turns, resume = caller.socket, caller.turns, caller.connection.resume
     start = time.process_time()
     for chunk in chunks:
-        size = len(chunk)
-        memoryview(receive(-1))[:size] = chunk
-        updated(size)
+        end.chunk = chunk
+        turns.turn_number += 1
+        turns.is_parked = False
+        resume()
+        while turns.is_parked and caller.connection.has_rest:
+            turns.turn_number += 1
+            turns.is_parked = False
+            resume()
     return time.process_time() - start
 
 
 def drive_all(callers: list[Caller], chunk: bytes) -> float:
     """Deliver one chunk to each caller in turn and return the CPU seconds of that."""
-    size = len(chunk)
     start = time.process_time()
     for caller in callers:
-        connection = caller.connection
-        memoryview(connection.get_buffer(-1))[:size] = chunk
-        connection.buffer_updated(size)
+        caller.socket.chunk = chunk
+        caller.turns.turn_number += 1
+        caller.connection.resume()
     return time.process_time() - start
 
 

@@ -1,6 +1,5 @@
 """The cost of our own code: dispatcher and connection, no sockets, no kernel."""
 
-import asyncio
 from collections.abc import Callable
 from itertools import count
 
@@ -16,6 +15,8 @@ from bench.harness import (
     NO_PATH,
     TOO_SOON,
     Caller,
+    EndlessTurns,
+    PeerSocket,
     dispatcher,
     drive,
     request,
@@ -50,17 +51,20 @@ class Case(Struct, frozen=True):
     peer: str = "127.0.0.1"
 
 
-class _Idle(asyncio.BufferedProtocol):
-    """Sends no response, so that only the harness costs."""
+class _Deaf:
+    """A connection that sends no response, so that only the harness costs."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray(16384)
+    has_rest = False
 
-    def get_buffer(self, _sizehint: int) -> bytearray:
-        return self._buffer
+    def resume(self) -> None:
+        """Do nothing."""
 
-    def buffer_updated(self, _nbytes: int) -> None:
-        pass
+
+class _Idle:
+    """A caller of nothing."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.socket, self.turns, self.connection = PeerSocket(), EndlessTurns(dispatcher), _Deaf()
 
 
 def measure(plan: Plan) -> dict[str, Table]:
@@ -71,7 +75,7 @@ def measure(plan: Plan) -> dict[str, Table]:
     seconds: dict[str, list[float]] = {case.name: [] for case in cases}
     harness: list[float] = []
     for _ in range(plan.rounds(_ROUNDS)):
-        harness.append(_harness_s())
+        harness.append(_harness_s(cases[0].dispatcher))
         for case, caller in zip(cases, callers, strict=True):
             seconds[case.name].append(_round_s(case, caller))
     cached = seconds[CACHED]
@@ -141,14 +145,14 @@ def _tried(case: Case) -> Caller:
 def _round_s(case: Case, caller: Caller) -> float:
     """Return CPU seconds a request."""
     trial = [case.chunk() for _ in range(_TRIAL // case.requests)]
-    taken = drive(caller.connection, trial)
+    taken = drive(caller, trial)
     chunks = [case.chunk() for _ in range(int(len(trial) * _ROUND_S / taken))]
-    return drive(caller.connection, chunks) / len(chunks) / case.requests
+    return drive(caller, chunks) / len(chunks) / case.requests
 
 
-def _harness_s() -> float:
+def _harness_s(plane: Dispatcher) -> float:
     chunks = [request(INSTANCE, *METADATA)] * 20000
-    return drive(_Idle(), chunks) / len(chunks)
+    return drive(_Idle(plane), chunks) / len(chunks)
 
 
 def _micro(seconds: list[float]) -> list[float]:

@@ -113,14 +113,14 @@ class _Site:
 
     def again_s(self) -> float:
         """Return CPU seconds a request of one VM while no second passes."""
-        return drive(self._callers[-1].connection, [self._chunk] * _REPEATS) / _REPEATS
+        return drive(self._callers[-1], [self._chunk] * _REPEATS) / _REPEATS
 
     def each_s(self) -> float:
         """Return CPU seconds a request of one VM whose cached response has expired."""
         # A second passes at each look at the clock, which is at least once a request.
         clock = count(self._second_s)
         self._dispatcher.utc = clock.__next__
-        seconds = drive(self._callers[-1].connection, [self._chunk] * _SECONDS)
+        seconds = drive(self._callers[-1], [self._chunk] * _SECONDS)
         self._second_s = next(clock)
         self._stand()
         return seconds / _SECONDS

@@ -22,7 +22,7 @@ def send_input(data: bytes) -> None:
     size, rest = (data[0] or 1, data[1:]) if data else (1, b"")
     written = b""
     for at in range(0, len(rest), size):
-        if talk.transport.is_closed:
+        if talk.is_closed:
             break
         written += talk.send(rest[at : at + size])
     if b"HEAD" not in rest:

@@ -47,7 +47,7 @@ def test_responses_keep_the_order_of_the_requests(
         data += _send(line, chunk)
         while line.state() == "waits":
             timers.pass_s(step_s)
-            data += line.transport.take()
+            data += line.send(b"")
     got = replies(data)
     assert len(got) == len(expected)
     for reply, body in zip(got, expected, strict=True):

@@ -1,10 +1,16 @@
-"""A connection to the data plane without sockets: a fake transport, a fake clock."""
+"""A connection to the data plane without the kernel: a fake socket, poll set and clock."""
 
 import asyncio
-from typing import Any
+import socket
+from collections.abc import Callable
+from itertools import count
+from typing import Any, cast
 
 from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Bounds, Dispatcher, PendingProvider, ResponseIndex
+from openimds.dataplane.phase import Phase
+from openimds.dataplane.poll_set import LOST, READ, WRITE
+from openimds.dataplane.reactor import Reactor
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import Allowances, FleetIndex, documented_allowances
 from openimds.protocol.events.document import document
@@ -47,44 +53,140 @@ def replies(data: bytes, methods: list[str] | None = None) -> list[Reply]:
     return parsed
 
 
-class FakeTransport(asyncio.Transport):
-    """Keeps the bytes that are written."""
+class FakeSocket:
+    """The server's end of a connection: the test sends to it, and sees the bytes that come back.
 
-    def __init__(self, peer: object) -> None:
-        super().__init__()
-        self.peer = peer
-        self.written = b""
-        self.is_closed = self.is_aborted = self.is_paused = False
-        self.high: int | None = None
+    `room` is the number of bytes that the peer still takes; `is_reset` and `is_ended` are the ways
+    in which the peer ends.
+    """
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.peer if name == "peername" else default
+    _numbers = count(1000)
 
-    def write(self, data: Any) -> None:
-        assert not self.is_closed, "written after close"
-        self.written += data
+    def __init__(self) -> None:
+        self.number = next(self._numbers)
+        self.incoming = self.written = b""
+        self.room = 1 << 30
+        self.options: list[tuple[object, ...]] = []
+        self.is_closed = self.is_shut = self.is_ended = self.is_reset = False
+
+    def fileno(self) -> int:
+        return self.number
+
+    def recv(self, size: int, _flags: int = 0) -> bytes:
+        assert not self.is_closed, "read after close"
+        if self.is_reset:
+            raise ConnectionResetError
+        if not self.incoming and not self.is_ended:
+            raise BlockingIOError
+        data, self.incoming = self.incoming[:size], self.incoming[size:]
+        return data
+
+    def send(self, data: bytes, _flags: int = 0) -> int:
+        assert not self.has_ended, "written after close"
+        if self.is_reset:
+            raise BrokenPipeError
+        sent = min(len(data), self.room)
+        if not sent:
+            raise BlockingIOError
+        self.written += data[:sent]
+        self.room -= sent
+        return sent
+
+    def setsockopt(self, *option: object) -> None:
+        self.options.append(option)
+
+    def shutdown(self, _how: int) -> None:
+        self.is_shut = True
 
     def close(self) -> None:
         self.is_closed = True
 
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def abort(self) -> None:
-        self.is_aborted = self.is_closed = True
-
-    def pause_reading(self) -> None:
-        self.is_paused = True
-
-    def resume_reading(self) -> None:
-        self.is_paused = False
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self.high = high
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has ended its side."""
+        return self.is_closed or self.is_shut
 
     def take(self) -> bytes:
         data, self.written = self.written, b""
         return data
+
+
+class FakePollSet:
+    """Knows which fake sockets are ready."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[int, FakeSocket] = {}
+        self.awaited: dict[int, int] = {}
+
+    def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
+        raise AssertionError("a test calls the turns itself")
+
+    def register(self, descriptor: int, events: int) -> None:
+        assert descriptor not in self.awaited
+        self.awaited[descriptor] = events
+
+    def modify(self, descriptor: int, events: int) -> None:
+        assert descriptor in self.awaited
+        self.awaited[descriptor] = events
+
+    def unregister(self, descriptor: int) -> None:
+        del self.awaited[descriptor]
+
+    forget = unregister
+
+    def poll(self) -> list[tuple[int, int]]:
+        ready = [(number, self._events(number)) for number in self.awaited]
+        return [(number, events) for number, events in ready if events]
+
+    def close(self) -> None:
+        self.awaited.clear()
+
+    def _events(self, number: int) -> int:
+        end, awaited = self.sockets[number], self.awaited[number]
+        events = awaited & READ if end.incoming or end.is_ended or end.is_reset else 0
+        events |= awaited & WRITE if end.room else 0
+        return events | (LOST if end.is_reset else 0)
+
+
+class FakeReactor(Reactor):
+    """A reactor whose turns and delays the test calls."""
+
+    poll_set: FakePollSet
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+        super().__init__(dispatcher, FakePollSet(), self._call_later)
+
+    def _call_later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self.calls.append((delay_s, call))
+
+    def pump(self) -> None:
+        """Have turns until none is left to do."""
+        while True:
+            due = [call for delay_s, call in self.calls if not delay_s]
+            self.calls = [(delay_s, call) for delay_s, call in self.calls if delay_s]
+            for call in due:
+                call()
+            if not due:
+                if not self.poll_set.poll():
+                    return
+                self.turn()
+
+    def pass_delays(self) -> None:
+        """Let the delays of connections end whose time has come."""
+        due, self.calls = self.calls, []
+        for _, call in due:
+            call()
+        self.pump()
+
+
+def a_reactor(dispatcher: Dispatcher) -> FakeReactor:
+    """Return the reactor of a dispatcher, the same for all of its connections."""
+    found = dispatcher.__dict__.get("a_reactor")
+    if found is None:
+        found = dispatcher.__dict__["a_reactor"] = FakeReactor(dispatcher)
+    assert isinstance(found, FakeReactor)
+    return found
 
 
 class Talk:
@@ -95,21 +197,34 @@ class Talk:
     def __init__(
         self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5), listener: str = ""
     ) -> None:
-        self.transport = FakeTransport(peer)
-        self.connection = self.connection_type(dispatcher, listener)
-        self.connection.connection_made(self.transport)
+        self.reactor = a_reactor(dispatcher)
+        self.socket = FakeSocket()
+        self.reactor.poll_set.sockets[self.socket.number] = self.socket
+        address = listener or (str(peer[0]) if isinstance(peer, tuple) else "")
+        accepted = cast("socket.SocketType", self.socket)
+        self.connection = self.connection_type(self.reactor, accepted, address, listener)
+        self.connection.begin()
 
     def send(self, data: bytes) -> bytes:
-        """Deliver bytes as a loop would, and return the bytes written."""
-        while data:
-            buffer = self.connection.get_buffer(-1)
-            size = min(len(data), len(buffer))
-            buffer[:size] = data[:size]
-            self.connection.buffer_updated(size)
-            data = data[size:]
-            if self.transport.is_closed:
-                break
-        return self.transport.take()
+        """Send bytes as a guest, and return the bytes that it gets."""
+        self.socket.incoming += data
+        self.reactor.pump()
+        return self.socket.take()
+
+    def lose(self) -> None:
+        """End the connection as a guest."""
+        self.socket.is_reset = True
+        self.connection.ready(LOST)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the server reads nothing."""
+        return not self.reactor.poll_set.awaited.get(self.socket.number, 0) & READ
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has ended the connection, or does once its last bytes are taken."""
+        return self.connection.phase is Phase.CLOSED
 
     def ask(self, target: str, method: str = "GET", **headers: str) -> Reply:
         """Send one request with the Metadata header and return the response."""

@@ -1,56 +1,105 @@
-"""One connection: chunks of bytes in, responses out in the order of their requests.
+"""One connection: bytes in, responses out in the order of their requests.
 
 The parser is httptools. This module decides the rest: sizes are bounded; HTTP/0.9 and a missing
 Host are refused; absolute-form targets are accepted; `Expect: 100-continue` is answered; an
-`Upgrade` is ignored; pipelined requests are answered in one write. `phase` holds the state machine.
+`Upgrade` is ignored. `phase` holds the state machine.
 
-A chunk that equals, byte for byte, one complete request answered before is not parsed: the response
-cache finds the response by those bytes.
+A connection reads a small piece and answers it request by request. While a response is owed or its
+bytes wait for the peer, nothing more is read or answered: the rest waits in the kernel, or, if it
+came with the last piece, in `_rest`. So a connection holds one response and one piece at most.
+
+Bytes up to a blank line that equal, byte for byte, one complete request answered before are not
+parsed: the response cache finds the response by those bytes.
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
-from typing import cast
+from collections.abc import Callable
+from typing import Protocol
 
 import httptools
 
 from openimds.dataplane.dispatcher import Dispatcher, ParsedRequest, WaitingRequest, WireEntry
-from openimds.dataplane.fault_delivery import FaultyDelivery, reset
+from openimds.dataplane.fault_delivery import FaultyDelivery
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.phase import TRANSITIONS, Phase, Step
+from openimds.dataplane.poll_set import READ, WRITE, PollSet
 from openimds.dataplane.response_bytes import CONNECTION_CLOSE, PreparedResponse
+from openimds.dataplane.shares import TURN_UNITS, UNKNOWN, Share
 from openimds.protocol.faults.fault import Fault
 
-_BUFFER = bytearray(16384)
-"""The receive buffer of every connection: a chunk is handled before the next one is read."""
-_VIEW = memoryview(_BUFFER)
+_READ_BYTES = 4096
+"""The most that one read takes."""
 _SMALL = 2048
 """Requests up to this size, in bytes, are cached by their bytes."""
+_DELAYED_UNITS = 2
+"""Units of a turn of a share with excess: one read, one request."""
+_LINGER_BYTES = 65536
+"""Input that is read and dropped behind a refusal, so that the peer gets to read the refusal."""
+_TOO_MANY = 429
 _NEVER = float("inf")
 _NO_REQUEST = ParsedRequest("", b"", has_metadata_header=False, is_forwarded=False, connection="")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BLANK_LINE = b"\r\n\r\n"
+_NO_LINGER = struct.pack("ii", 1, 0)
+_AT_ONCE = getattr(socket, "MSG_DONTWAIT", 0)
 # Looked up once: in Python 3.11 the attribute of an enum is a slow call.
 _IDLE, _READING_HEAD, _READING_BODY, _DRAINING, _CLOSED = Phase
 _BEGIN, _HEAD_END, _END, _STOP, _CLOSE = Step
 
 
-class Connection(asyncio.BufferedProtocol):
+class Turns(Protocol):
+    """The part of the reactor that a connection uses."""
+
+    dispatcher: Dispatcher
+    handlers: dict[int, Callable[[int], None]]
+    turn_number: int
+
+    @property
+    def poll_set(self) -> PollSet:
+        """The set in which a connection awaits its events."""
+        ...
+
+    def park(self, connection: "Connection", share: Share) -> None:
+        """Let a connection, which awaits no events, wait for a turn of its share."""
+
+    def delay(self, connection: "Connection", delay_s: float) -> None:
+        """Park a connection after a delay in seconds."""
+
+    def forget(self, connection: "Connection", share: Share) -> None:
+        """Forget a connection that has ended."""
+
+
+class Connection:
     """One connection. `listener` is set where the listener belongs to one VM."""
 
-    def __init__(self, dispatcher: Dispatcher, listener: str = "") -> None:
-        """Prepare for a connection."""
-        self.dispatcher = dispatcher
+    def __init__(
+        self, turns: Turns, accepted: socket.SocketType, peer: str, listener: str = ""
+    ) -> None:
+        """Prepare to serve an accepted socket; `begin` serves it."""
+        self.dispatcher = turns.dispatcher
         self.deadline_s = _NEVER
         self.phase = _IDLE
-        self._listener = listener
-        self._peer = ""
+        self.slot = -1
+        self.is_delayed = False
+        self._turns = turns
+        self._socket, self._descriptor = accepted, accepted.fileno()
+        self._events = -1
+        self._listener, self._peer = listener, peer
         self._generation = -1
         self._entry: WireEntry | None = None
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._parser = httptools.HttpRequestParser(self)
+        self._share = turns.dispatcher.connections.share(UNKNOWN)
+        self._caller()
+        self._parser: httptools.HttpRequestParser | None = None
         self._owed: deque[bytes | asyncio.Task[bytes] | FaultyDelivery] = deque()
-        self._is_pending = self._is_full = False
-        self._raw = b""
+        self._unsent = self._rest = self._raw = b""
+        self._is_pending = self._is_ended = self._is_lingering = self._was_refused = False
+        self._is_over = False
+        self._dropped_bytes = 0
+        self._refusal = ""
+        self._fed_bytes = 0
         self._forget_request()
 
     def _forget_request(self) -> None:
@@ -67,70 +116,77 @@ class Connection(asyncio.BufferedProtocol):
     def _move(self, step: Step) -> None:
         self.phase = TRANSITIONS[self.phase][step]
 
-    # Called by the transport.
+    # Called by the reactor.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept the connection unless a bound or a fault forbids it."""
-        self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        self._peer = self._listener or (str(peer[0]) if isinstance(peer, tuple) else "")
-        if not self.dispatcher.connections.add(self, self._peer):
-            self._abort()
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is half read and no response is owed."""
+        return self.phase is _IDLE and not (self._owed or self._unsent or self._rest)
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether bytes that have been read wait for a turn."""
+        return bool(self._rest)
+
+    def begin(self) -> None:
+        """Accept the connection unless a bound or a fault forbids it, and serve it at once."""
+        turns, share = self._turns, self._share
+        if not turns.dispatcher.connections.add(self, share):
+            self._move(_CLOSE)
+            self._is_over = True
+            self._socket.close()
             return
+        turns.handlers[self._descriptor] = self.ready
         if self._has_refusal_fault():
             self._close(by_reset=True)
             return
-        self._transport.set_write_buffer_limits(high=self.dispatcher.bounds.write_high_bytes)
-        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.head_s
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """Release the connection's place and cancel deliveries that have not finished."""
-        self._move(_CLOSE)
-        self.dispatcher.connections.remove(self, self._peer)
-        for response in self._owed:
-            if isinstance(response, FaultyDelivery):
-                response.cancel()
-
-    def pause_writing(self) -> None:
-        """Stop reading from a peer that does not read its responses."""
-        self._is_full = True
-        self._pause_or_resume()
-
-    def resume_writing(self) -> None:
-        """Read again unless a response is pending."""
-        self._is_full = False
-        self._pause_or_resume()
-
-    def _pause_or_resume(self) -> None:
-        if self._is_full or self._is_pending:
-            self._transport.pause_reading()
+        now_s = self.dispatcher.now()
+        self.deadline_s = now_s + self.dispatcher.bounds.head_s
+        if share.has_excess and (delay_s := share.delay_s(now_s)):
+            turns.delay(self, delay_s)
+        elif share.parked or (share.turn == turns.turn_number and share.left <= 0):
+            turns.park(self, share)
         else:
-            self._transport.resume_reading()
+            self.resume()
 
-    def get_buffer(self, _sizehint: int) -> bytearray:
-        """Return the shared receive buffer."""
-        return _BUFFER
+    def ready(self, events: int) -> None:
+        """React to the events of the socket."""
+        if events & self._events & READ:
+            share = self._share
+            if share.parked or (share.turn == self._turns.turn_number and share.left <= 0):
+                self.park()
+            else:
+                self.resume()
+        elif events & self._events & WRITE:
+            self._send_rest()
+        else:  # Both sides have closed the connection, or it failed.
+            self.abort()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Answer the requests that a chunk completes."""
-        data = bytes(_VIEW[:nbytes])
-        if self.phase is _IDLE and not self._owed:
-            dispatcher, entry = self.dispatcher, self._caller()
-            cached = (
-                entry.responses if entry else dispatcher.unknown_caller_responses
-            ).by_request.get(data)
-            if cached is not None and dispatcher.is_current(cached):
-                now_s = dispatcher.now()
-                if entry is None:
-                    dispatcher.count_unknown_caller(self._peer)
-                elif not entry.grants(cached.limit, dispatcher.allowances, now_s):
-                    cached = dispatcher.throttle(cached)
-                self.deadline_s = now_s + dispatcher.bounds.idle_s
-                self._transport.write(dispatcher.send(cached, dispatcher.utc()))
-                if cached.closes:
-                    self._close()
-                return
-        self._parse(data)
+    def park(self) -> None:
+        """Read nothing until the share has a turn for this connection."""
+        self._await(0)
+        self._turns.park(self, self._share)
+
+    def resume(self) -> None:
+        """Read a piece, or take the rest of the last one, and answer its requests."""
+        if self._is_over:
+            return  # It ended while it waited for its turn.
+        turns, share = self._turns, self._share
+        if share.turn != turns.turn_number:
+            share.turn = turns.turn_number
+            is_delayed = share.has_excess and share.delay_s(self.dispatcher.now())
+            share.left = _DELAYED_UNITS if is_delayed else TURN_UNITS
+        share.left -= 1
+        try:
+            if self._rest:
+                self._answer(self._rest)
+            elif self._is_lingering:
+                self._drop_input()
+            else:
+                self._answer(self._receive())
+        except Exception as error:  # noqa: BLE001 - our own fault ends this connection alone
+            self.dispatcher.on_internal_error(error)
+            self.abort()
 
     def expire(self) -> None:
         """End a connection whose time is up: silently when idle, with 408 inside a request.
@@ -138,10 +194,11 @@ class Connection(asyncio.BufferedProtocol):
         A connection that is closed but whose peer has not taken the last bytes is aborted.
         """
         if self.phase >= _DRAINING or self._owed:
-            self._abort()
+            self.abort()
             return
         if self.phase is not _IDLE:
-            self._transport.write(self._refusal_bytes("too_slow"))
+            self._was_refused = True
+            self._write(self._refusal_bytes("too_slow"))
         self._close()
 
     def drain(self) -> None:
@@ -152,11 +209,21 @@ class Connection(asyncio.BufferedProtocol):
             self._move(_STOP)
             first = self._owed[0]
             if isinstance(first, FaultyDelivery) and first.is_endless:
-                self._abort()
-        elif self.phase is _IDLE:
+                self.abort()
+        elif self.phase is _IDLE and not self._rest:
             self._close()
         else:
             self.deadline_s = min(self.deadline_s, self.dispatcher.now() + 1)
+            self.dispatcher.connections.deadlines.file(self, self.deadline_s)
+
+    def give_way(self) -> None:
+        """End the connection at once, for a newcomer."""
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once; bytes that the peer has not taken are lost."""
+        self._move(_CLOSE)
+        self._release()
 
     # Called by the parser.
 
@@ -202,6 +269,7 @@ class Connection(asyncio.BufferedProtocol):
         """Check the parts of the head that the parser accepts unseen."""
         if self.phase is not _READING_HEAD:
             return
+        assert self._parser
         version = self._parser.get_http_version()
         if version not in ("1.0", "1.1"):
             self._refuse("malformed")
@@ -227,18 +295,19 @@ class Connection(asyncio.BufferedProtocol):
         if self._refusal:
             self._move(_STOP)
             return
-        request = self._request(self._parser.get_method().decode())
+        assert self._parser
+        request = self._request(self._parser.get_method().decode(), self._parser)
         response, fault = self._respond(request)
         observed = self._observed(request, fault) if self.dispatcher.observer is not None else None
         if fault is not None:
             self._owed.append(
-                FaultyDelivery(self.dispatcher, fault, observed, self._flush).start(response)
+                FaultyDelivery(self.dispatcher, fault, observed, self._woken).start(response)
             )
         elif isinstance(response, PreparedResponse):
             self._owed.append(self._send(response, observed))
         else:
             task = asyncio.get_running_loop().create_task(self._finish(response, observed))
-            task.add_done_callback(self._flush)
+            task.add_done_callback(self._woken)
             self._owed.append(task)
         is_last = request.connection == CONNECTION_CLOSE or (
             fault is not None and fault.row.ends_connection
@@ -249,9 +318,59 @@ class Connection(asyncio.BufferedProtocol):
 
     # Between the two.
 
+    def _receive(self) -> bytes:
+        """Return the next piece; nothing if none is there, or if the peer has ended."""
+        try:
+            data = self._socket.recv(_READ_BYTES, _AT_ONCE)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except OSError:
+            self.abort()
+            return b""
+        if not data:
+            self._is_ended = True
+        return data
+
+    def _answer(self, data: bytes) -> None:
+        """Answer the requests of a piece one by one, as long as the turn lasts."""
+        share = self._share
+        while data and not self._owed and not self._unsent and self.phase < _DRAINING:
+            if share.left <= 0:
+                break
+            share.left -= 1
+            end = data.find(_BLANK_LINE) + len(_BLANK_LINE)
+            first = data[:end] if len(_BLANK_LINE) <= end < len(data) else data
+            data = data[len(first) :]
+            if self.phase is not _IDLE or not self._answer_known(first):
+                self._parse(first)
+        self._rest = data if self.phase < _DRAINING else b""
+        self._wait()
+
+    def _answer_known(self, data: bytes) -> bool:
+        """Answer a request whose bytes have been answered before; tell whether they have."""
+        dispatcher, entry = self.dispatcher, self._caller()
+        responses = entry.responses if entry else dispatcher.unknown_caller_responses
+        cached = responses.by_request.get(data)
+        if cached is None or not dispatcher.is_current(cached):
+            return False
+        now_s = dispatcher.now()
+        if entry is None:
+            dispatcher.count_unknown_caller(self._peer)
+            self._share.refused(now_s)
+        elif not entry.grants(cached.limit, dispatcher.allowances, now_s):
+            cached = dispatcher.throttle(cached)
+            self._share.refused(now_s)
+        self.deadline_s = now_s + dispatcher.bounds.idle_s
+        self._write(dispatcher.send(cached, dispatcher.utc()))
+        if cached.closes and self.phase is not _CLOSED:
+            self._close()
+        return True
+
     def _parse(self, data: bytes) -> None:
         self._fed_bytes += len(data)
         self._raw = data if self.phase is _IDLE and len(data) <= _SMALL else b""
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -268,35 +387,100 @@ class Connection(asyncio.BufferedProtocol):
         except httptools.HttpParserError:
             self._refuse("malformed")
         head_bytes = self.dispatcher.bounds.head_bytes
-        if self.phase <= _READING_HEAD and self._fed_bytes > head_bytes + len(_BUFFER):
+        if self.phase <= _READING_HEAD and self._fed_bytes > head_bytes + _READ_BYTES:
             self._refuse("headers_too_large")
         if self._refusal:
             self._owed.append(self._refusal_bytes(self._refusal))
             self._refusal = ""
+            self._was_refused = True
+            self._share.refused(self.dispatcher.now())
             self._move(_STOP)
         self._flush()
 
-    def _flush(self, _done: object = None) -> None:
-        """Write the responses that are ready, in order; pause reading while one is pending."""
+    def _flush(self) -> None:
+        """Write the responses that are ready, in order; close behind the last one."""
         data, wait_s, resets = self._take_ready()
-        if self._transport.is_closing():
+        if self.phase is _CLOSED:
             self._owed.clear()
             return
         if data:
-            self._transport.write(data)
+            self._write(data)
         bounds = self.dispatcher.bounds
         if self._owed:
             self._is_pending = True
-            self._pause_or_resume()
             self.deadline_s = self.dispatcher.now() + bounds.answer_s + wait_s
-            return
-        if self._is_pending:
+        elif self._is_pending:
             self._is_pending = False
-            self._pause_or_resume()
             patience_s = bounds.idle_s if self.phase is _IDLE else bounds.head_s
             self.deadline_s = self.dispatcher.now() + patience_s
-        if self.phase is _DRAINING:
+        if not self._owed and self.phase is _DRAINING:
             self._close(by_reset=resets)
+
+    def _woken(self, _done: object = None) -> None:
+        """Go on once a response that was pending is ready, or the next part of one."""
+        self._flush()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the peer, for a response or for a turn, whichever comes next."""
+        if self.phase is _CLOSED:
+            return
+        if self._unsent:
+            self._await(WRITE)
+        elif self._owed:
+            self._await(0)
+        elif self._is_ended and not self._rest:
+            self._close()
+            return
+        elif self._share.has_excess and (delay_s := self._share.delay_s(self.dispatcher.now())):
+            self._await(0)
+            self._turns.delay(self, delay_s)
+            return
+        elif self._rest:
+            self.park()
+            return
+        else:
+            self._await(READ)
+        self.dispatcher.connections.deadlines.file(self, self.deadline_s)
+
+    def _await(self, events: int) -> None:
+        """Await events of the socket; one that has awaited none is not in the poll set."""
+        if events == self._events:
+            return
+        if self._events >= 0:
+            self._turns.poll_set.modify(self._descriptor, events)
+        elif events:
+            self._turns.poll_set.register(self._descriptor, events)
+        else:
+            return
+        self._events = events
+
+    def _write(self, data: bytes) -> None:
+        """Send bytes, and keep those that the peer does not take yet."""
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = self._socket.send(data, _AT_ONCE)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.abort()
+            return
+        if sent < len(data):
+            self._unsent = data[sent:]
+
+    def _send_rest(self) -> None:
+        """Send the kept bytes, now that the peer takes some."""
+        data, self._unsent = self._unsent, b""
+        self._write(data)
+        if self._unsent:
+            return
+        if self.phase is _CLOSED:
+            self._end()
+        else:
+            self._flush()
+            self._wait()
 
     def _take_ready(self) -> tuple[bytes, float, bool]:
         """Remove the ready responses from the queue.
@@ -318,16 +502,16 @@ class Connection(asyncio.BufferedProtocol):
             elif not first.done():
                 break
             elif first.cancelled():  # The loop ends before the result has come.
-                self._transport.abort()
+                self.abort()
             else:
                 ready.append(first.result())
             self._owed.popleft()
         return b"".join(ready), 0.0, resets
 
-    def _request(self, method: str) -> ParsedRequest:
-        is_old = self._parser.get_http_version() == "1.0"
+    def _request(self, method: str, parser: httptools.HttpRequestParser) -> ParsedRequest:
+        is_old = parser.get_http_version() == "1.0"
         # The bytes behind CONNECT are not HTTP, so the connection cannot stay open.
-        stays = self._parser.should_keep_alive() and method != "CONNECT"
+        stays = parser.should_keep_alive() and method != "CONNECT"
         values = self._metadata_values
         return ParsedRequest(
             method=method,
@@ -344,11 +528,16 @@ class Connection(asyncio.BufferedProtocol):
     ) -> tuple[PreparedResponse | WaitingRequest, Fault | None]:
         dispatcher, entry = self.dispatcher, self._caller()
         if entry is None:
+            self._share.refused(dispatcher.now())
             dispatcher.count_unknown_caller(self._peer)
             return dispatcher.respond_unknown_caller(request, self._raw_request()), None
         if dispatcher.faults:
-            return dispatcher.respond_with_faults(entry, request)
-        return dispatcher.respond(entry, request, self._raw_request()), None
+            response, fault = dispatcher.respond_with_faults(entry, request)
+        else:
+            response, fault = dispatcher.respond(entry, request, self._raw_request()), None
+        if isinstance(response, PreparedResponse) and response.count.key.status == _TOO_MANY:
+            self._share.refused(dispatcher.now())
+        return response, fault
 
     async def _finish(self, waiting: WaitingRequest, observed: ObservedRequest | None) -> bytes:
         return self._send(await self.dispatcher.finish(waiting), observed)
@@ -393,9 +582,13 @@ class Connection(asyncio.BufferedProtocol):
         if fleet_index.generation != self._generation:
             self._generation = fleet_index.generation
             listener = self._listener
-            self._entry = (
-                fleet_index.entry_of(listener) if listener else fleet_index.entry_at(self._peer)
-            )
+            entry = fleet_index.entry_of(listener) if listener else fleet_index.entry_at(self._peer)
+            self._entry = entry
+            connections = self.dispatcher.connections
+            share = connections.share(entry.name if entry else UNKNOWN)
+            if share is not self._share:
+                connections.move(self, self._share, share)
+                self._share = share
         return self._entry
 
     def _has_refusal_fault(self) -> bool:
@@ -408,14 +601,65 @@ class Connection(asyncio.BufferedProtocol):
         if self.phase < _DRAINING:
             self._refusal = self._refusal or key
 
-    def _abort(self) -> None:
-        self._move(_CLOSE)
-        self._transport.abort()
-
     def _close(self, *, by_reset: bool = False) -> None:
+        """End the connection once the peer has taken the last bytes, or by a reset."""
         self._move(_CLOSE)
-        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.close_s
+        if self._is_over:
+            return
+        self._rest = b""
         if by_reset:
-            reset(self._transport)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._release()
+        elif self._unsent:
+            self._await(WRITE)
+            self._give_time_to_close()
         else:
-            self._transport.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Close the socket behind the last byte.
+
+        Unread input would turn the close into a reset, and cost the peer a refusal that it has not
+        read yet: behind a refusal, input is read and dropped until the peer closes.
+        """
+        if not self._was_refused or self._is_ended:
+            self._release()
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._release()
+            return
+        self._is_lingering = True
+        self._give_time_to_close()
+        self._drop_input()
+
+    def _drop_input(self) -> None:
+        """Read and drop input behind a refusal."""
+        data = self._receive()
+        self._dropped_bytes += len(data)
+        if self._is_ended or self._dropped_bytes > _LINGER_BYTES:
+            self.abort()
+        elif self._is_lingering:  # It is not if receiving failed.
+            self._await(READ)
+
+    def _give_time_to_close(self) -> None:
+        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.close_s
+        self.dispatcher.connections.deadlines.file(self, self.deadline_s)
+
+    def _release(self) -> None:
+        """Close the socket, and give up the connection's place and what it waits for."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._is_lingering = False
+        self._turns.handlers.pop(self._descriptor, None)
+        if self._events >= 0:
+            self._turns.poll_set.forget(self._descriptor)
+        self._socket.close()
+        self._turns.forget(self, self._share)
+        self._parser = None
+        self._unsent = self._rest = b""
+        for response in self._owed:
+            if isinstance(response, FaultyDelivery):
+                response.cancel()

@@ -6,7 +6,6 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from openimds.dataplane.connection_limits import ConnectionTable
 from openimds.dataplane.observer import (
     CallLater,
     FaultSource,
@@ -21,6 +20,7 @@ from openimds.dataplane.response_bytes import (
     RequestCount,
     ResponseStamps,
 )
+from openimds.dataplane.shares import ConnectionTable
 from openimds.facts.faults import EffectMode
 from openimds.facts.refusals import refusal_row
 from openimds.fleet.index import Allowances, FleetIndex, VmEntry
@@ -58,7 +58,6 @@ class Bounds(Struct, frozen=True):
     connections: int = 20000
     connections_per_caller: int = 1024
     unknown_callers: int = 1024
-    write_high_bytes: int = 65536
 
 
 class ParsedRequest(Struct, frozen=True):

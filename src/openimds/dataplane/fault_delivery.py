@@ -1,8 +1,6 @@
 """The delivery of a response under a fault: in pieces, late, or not at all."""
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -13,8 +11,6 @@ from openimds.dataplane.observer import NoResponse, ObservedRequest
 from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.protocol.faults.delivery import script
 from openimds.protocol.faults.fault import Fault
-
-_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class FaultyDelivery:
@@ -106,10 +102,3 @@ class FaultyDelivery:
     def _step(self) -> None:
         self._advance()
         self._wake()
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """End a connection with a TCP reset, as the kernel does for dead processes."""
-    connection: socket.socket = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    transport.abort()

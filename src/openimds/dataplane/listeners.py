@@ -16,8 +16,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from openimds.dataplane.connection import Connection
-from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from openimds.fleet.index import VM_LISTENER
 
@@ -111,20 +110,22 @@ def _is_name(host: str) -> bool:
 
 
 class Listener(Struct, frozen=True):
-    """An open socket with its server.
+    """An open listener: one socket, or one for each address of its host name.
 
     `url` is an `http` URL with the real port, or `unix:` and the path. A listener in a network
     namespace is stale as soon as the namespace is replaced by another of its name.
     """
 
-    server: asyncio.Server
+    reactor: Reactor
+    sockets: tuple[socket.socket, ...]
     url: str
     path: str = ""
     is_stale: IsStale = lambda: False
 
     def close(self) -> None:
         """Stop accepting connections; open ones stay open."""
-        self.server.close()
+        for bound in self.sockets:
+            self.reactor.close_listener(bound)
         if self.path and os.path.exists(self.path):  # noqa: PTH110 - one call, at the end
             os.unlink(self.path)  # noqa: PTH108 - as above
 
@@ -141,7 +142,7 @@ def _cannot_enter(wanted: Netns, where: str) -> tuple[socket.socket, IsStale]:
 
 
 async def listen(  # noqa: PLR0913 - the facts of a listener
-    dispatcher: Dispatcher,
+    reactor: Reactor,
     text: str,
     where: str,
     *,
@@ -157,24 +158,58 @@ async def listen(  # noqa: PLR0913 - the facts of a listener
         ConfigError: the text is not an address, or the address cannot be bound.
     """
     wanted = address(at or text, where)
-    loop = asyncio.get_running_loop()
     own = text if is_own else ""
     if isinstance(wanted, Netns):
         bound, is_stale = await asyncio.to_thread(enter, wanted, where)
-        return await _serve(dispatcher, bound, own, is_stale)
+        return _serve(reactor, [bound], own, is_stale=is_stale)
     try:
         if isinstance(wanted, Unix):
             _free(wanted.path)
-            server = await loop.create_unix_server(
-                lambda: Connection(dispatcher, own), wanted.path, backlog=_BACKLOG
-            )
-            return Listener(server, _UNIX + wanted.path, wanted.path)
-        server = await loop.create_server(
-            lambda: Connection(dispatcher, own), wanted.host, wanted.port, backlog=_BACKLOG
-        )
+            return _serve(reactor, [_bound(socket.AF_UNIX, wanted.path)], own, wanted.path)
+        return _serve(reactor, await _bound_to_all(wanted), own)
     except OSError as error:
         raise _unavailable(text, where, error) from None
-    return Listener(server, _url(server))
+
+
+async def _bound_to_all(wanted: Tcp) -> list[socket.socket]:
+    """Return a socket for each address of a host name.
+
+    Raises:
+        OSError: there is none, or one cannot be bound.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(
+        wanted.host, wanted.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, place in dict.fromkeys(found):
+            sockets.append(_bound(family, place))
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
+
+
+def _bound(family: int, place: Any) -> socket.socket:  # noqa: ANN401 - a path, or a tuple of a family
+    """Return a socket that is bound.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != getattr(socket, "AF_UNIX", None) and sys.platform != "win32":
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Each family has a socket of its own, whatever the system's default is.
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(place)
+        bound.listen(_BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _unavailable(text: str, where: str, error: OSError) -> ConfigError:
@@ -186,32 +221,35 @@ def _unavailable(text: str, where: str, error: OSError) -> ConfigError:
     return ConfigError(where, f"{text} ({reason})", "an address that is free here", hint)
 
 
-async def listen_on(dispatcher: Dispatcher, bound: socket.socket, vm: str = "") -> Listener:
+def listen_on(reactor: Reactor, bound: socket.socket, vm: str = "") -> Listener:
     """Serve an inherited socket that is already bound; with `vm`, it belongs to that VM.
 
     The file of an inherited unix socket is not removed.
     """
-    own = VM_LISTENER + vm if vm else ""
-    loop = asyncio.get_running_loop()
-    if hasattr(socket, "AF_UNIX") and bound.family == socket.AF_UNIX:
-        server = await loop.create_unix_server(
-            lambda: Connection(dispatcher, own), sock=bound, backlog=_BACKLOG, **_KEEP_FILE
-        )
-        return Listener(server, _UNIX + str(bound.getsockname()))
-    return await _serve(dispatcher, bound, own)
+    bound.listen(_BACKLOG)
+    return _serve(reactor, [bound], VM_LISTENER + vm if vm else "")
 
 
-async def _serve(
-    dispatcher: Dispatcher, bound: socket.socket, own: str, is_stale: IsStale = lambda: False
+def _serve(
+    reactor: Reactor,
+    sockets: list[socket.socket],
+    own: str,
+    path: str = "",
+    is_stale: IsStale = lambda: False,
 ) -> Listener:
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(dispatcher, own), sock=bound, backlog=_BACKLOG
-    )
-    return Listener(server, _url(server), is_stale=is_stale)
+    url = _url(sockets[0])
+    for bound in sockets:
+        if not url.startswith(_UNIX):
+            # Connections inherit it: no part of a response waits for an acknowledgement.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reactor.listen(bound, own)
+    return Listener(reactor, tuple(sockets), url, path, is_stale)
 
 
-def _url(server: asyncio.Server) -> str:
-    bound = server.sockets[0].getsockname()
+def _url(socket_: socket.socket) -> str:
+    bound = socket_.getsockname()
+    if not isinstance(bound, tuple):
+        return _UNIX + str(bound)
     host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     return f"http://{host}:{bound[1]}"
 

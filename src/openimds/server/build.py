@@ -23,6 +23,7 @@ from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.arc_challenge import ChallengeFiles
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
 from openimds.dataplane.dispatcher import Bounds, Dispatcher, ResponseIndex
+from openimds.dataplane.reactor import Reactor
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import Error
 from openimds.events.clock import Clock
@@ -209,7 +210,9 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         recorder = Recorder(settings.record, on_active=callbacks.observers_changed)
         if recorder.is_active:
             dispatcher.set_observer(recorder)
-        listeners = ListenerSet(dispatcher, settings.listen, inherited, notify)
+        reactor = Reactor(dispatcher)
+        resources.callback(reactor.close)
+        listeners = ListenerSet(reactor, settings.listen, inherited, notify)
         faults = FaultService(
             fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed
         )

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from math import isfinite
 
-from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import Enter, Listener, bound_address, listen
+from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import FaultInjector
@@ -21,14 +21,14 @@ _LONGEST_WAIT_S = 30.0
 """The system clock may be set: look again after this time."""
 
 
-def reopener(dispatcher: Dispatcher, first: str, enter: Enter) -> Reopen:
+def reopener(reactor: Reactor, first: str, enter: Enter) -> Reopen:
     """Return the function that reopens listeners; `first` is the text of the shared one."""
 
     async def reopen(text: str, old: Listener) -> Listener:
-        owner, configured = dispatcher.fleet_index.listeners.get(text, ""), text or first
+        owner, configured = reactor.dispatcher.fleet_index.listeners.get(text, ""), text or first
         where = f"vms.{owner}.reach.listen" if owner else "listen"
         at = bound_address(old, configured)
-        return await listen(dispatcher, configured, where, is_own=bool(text), enter=enter, at=at)
+        return await listen(reactor, configured, where, is_own=bool(text), enter=enter, at=at)
 
     return reopen
 

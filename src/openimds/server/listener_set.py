@@ -4,8 +4,8 @@ import socket
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import IsStale, Listener, Netns, listen, listen_on
+from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import reopener
@@ -20,16 +20,16 @@ class ListenerSet:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        reactor: Reactor,
         text: str,
         inherited: InheritedSockets,
         notify: Callable[[str], None],
     ) -> None:
         """Open nothing yet; `text` has the addresses of the shared listeners, with commas."""
         self.by_text: dict[str, Listener] = {}
-        self.reopen = reopener(dispatcher, text, _enter)
+        self.reopen = reopener(reactor, text, _enter)
         self._others: list[Listener] = []
-        self._dispatcher, self._text, self._notify = dispatcher, text, notify
+        self._reactor, self._text, self._notify = reactor, text, notify
         self._inherited = inherited
 
     @property
@@ -45,12 +45,12 @@ class ListenerSet:
         """
         if not self._inherited.dataplane:
             first, *others = self._text.split(",")
-            self.by_text[""] = await listen(self._dispatcher, first, "listen", enter=_enter)
+            self.by_text[""] = await listen(self._reactor, first, "listen", enter=_enter)
             for text in others:
-                self._others.append(await listen(self._dispatcher, text, "listen", enter=_enter))
+                self._others.append(await listen(self._reactor, text, "listen", enter=_enter))
             return self.by_text[""]
         for inherited, vm in self._inherited.dataplane:
-            self._others.append(await listen_on(self._dispatcher, inherited, vm))
+            self._others.append(listen_on(self._reactor, inherited, vm))
         return self._others[0]
 
     async def update(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
@@ -65,9 +65,7 @@ class ListenerSet:
             return
         for text in [text for text in wanted if text not in self.by_text]:
             where = f"vms.{wanted[text]}.reach.listen"
-            self.by_text[text] = await listen(
-                self._dispatcher, text, where, is_own=True, enter=_enter
-            )
+            self.by_text[text] = await listen(self._reactor, text, where, is_own=True, enter=_enter)
         for text in self.by_text.keys() - wanted.keys() - keep - {""}:
             self.by_text.pop(text).close()
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.faults.injector import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read_fault
-from tests.support.talk import UTC_S, FakeTransport, Talk
+from tests.support.talk import UTC_S, Talk
 
 
 class Timer:
@@ -46,43 +45,14 @@ class Timers:
         self.now_s = end_s
 
 
-class FakeSocket:
-    """Keeps the options that are set on it."""
-
-    def __init__(self) -> None:
-        self.options: list[tuple[object, ...]] = []
-
-    def setsockopt(self, *option: object) -> None:
-        self.options.append(option)
-
-
-class SocketTransport(FakeTransport):
-    """A transport with a socket."""
-
-    def __init__(self, peer: object) -> None:
-        super().__init__(peer)
-        self.socket = FakeSocket()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.socket if name == "socket" else super().get_extra_info(name, default)
-
-
 class Line(Talk):
-    """A connection that can be reset."""
-
-    transport: SocketTransport
-
-    def __init__(self, dispatcher: Dispatcher, peer: object = ("127.0.0.1", 5)) -> None:
-        self.transport = SocketTransport(peer)
-        self.connection = Connection(dispatcher, "")
-        self.connection.connection_made(self.transport)
+    """A connection whose end is of interest."""
 
     def state(self) -> str:
         """Tell whether the server reads, waits, or has ended the connection, and how."""
-        end = self.transport
-        if end.is_aborted:
-            return "reset" if end.socket.options else "aborted"
-        return "closed" if end.is_closed else "waits" if end.is_paused else "reads"
+        if self.is_closed:
+            return "reset" if self.socket.options else "closed"
+        return "waits" if self.is_paused else "reads"
 
 
 def inject(dispatcher: Dispatcher, *faults: dict[str, Any]) -> tuple[FaultInjector, Timers]:

@@ -1,10 +1,11 @@
 """A dispatcher whose pending work is finished by the test."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from openimds.dataplane.connection import Connection
+from openimds.dataplane.connection import Connection, Turns
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.phase import Phase, Step
 from openimds.dataplane.response_bytes import PreparedResponse
@@ -62,9 +63,11 @@ async def settle() -> None:
 class TracedConnection(Connection):
     """A connection that keeps its transitions, each as `(before, step, after)`."""
 
-    def __init__(self, dispatcher: Dispatcher, listener: str = "") -> None:
+    def __init__(
+        self, turns: Turns, accepted: socket.SocketType, peer: str, listener: str = ""
+    ) -> None:
         self.trace: list[tuple[Phase, Step, Phase]] = []
-        super().__init__(dispatcher, listener)
+        super().__init__(turns, accepted, peer, listener)
 
     def _move(self, step: Step) -> None:
         before = self.phase
@@ -99,11 +102,12 @@ class Stage:
         return list(self.dispatcher.fleet_index.by_name["vm-1"].responses.by_request.values())
 
     def is_paused(self) -> bool:
-        return self.talk.transport.is_paused
+        return self.talk.is_paused
 
     def replies(self) -> list[Reply]:
         """Return the responses written since the last call."""
-        return replies(self.talk.transport.take())
+        self.talk.reactor.pump()
+        return replies(self.talk.socket.take())
 
 
 Play = Callable[[Stage], Coroutine[Any, Any, None]]

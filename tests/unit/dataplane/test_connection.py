@@ -2,7 +2,7 @@
 
 import pytest
 
-from openimds.dataplane.dispatcher import Bounds, Dispatcher
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.response_bytes import CountKey
 from tests.support.talk import (
     UTC_S,
@@ -20,6 +20,7 @@ INSTANCE = "/metadata/instance?api-version=2021-02-01"
 VERSIONS = "/metadata/versions"
 METADATA = {"Metadata": "true"}
 GET = request(VERSIONS, headers=METADATA)
+WHOLE_GET = Talk(a_dispatcher()).send(GET)
 
 
 def only(data: bytes) -> Reply:
@@ -78,7 +79,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     got = replies(talk.send(GET + request("/x") + request(INSTANCE, headers=METADATA) + GET))
     assert [reply.status for reply in got] == [200, 404, 200, 200]
     assert got[0].body == got[3].body
-    assert not talk.transport.is_closed
+    assert not talk.is_closed
 
 
 def test_request_after_connection_close_is_ignored() -> None:
@@ -86,7 +87,7 @@ def test_request_after_connection_close_is_ignored() -> None:
     last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
     got = replies(talk.send(last + GET))
     assert [reply.headers.get("Connection") for reply in got] == ["close"]
-    assert talk.transport.is_closed
+    assert talk.is_closed
 
 
 def test_cached_request_is_answered_without_parsing() -> None:
@@ -106,7 +107,7 @@ def test_cached_connection_close_ends_the_connection() -> None:
     Talk(dispatcher).send(last)
     again = Talk(dispatcher)
     assert only(again.send(last)).headers["Connection"] == "close"
-    assert again.transport.is_closed
+    assert again.is_closed
 
 
 @pytest.mark.parametrize(
@@ -129,9 +130,9 @@ def test_http_1_0_closes_unless_keep_alive() -> None:
     talk = Talk(a_dispatcher())
     got = only(talk.send(old + b"Connection: keep-alive\r\n\r\n"))
     assert (got.status, got.headers["Connection"]) == (200, "keep-alive")
-    assert not talk.transport.is_closed
+    assert not talk.is_closed
     assert only(talk.send(old + b"\r\n")).headers["Connection"] == "close"
-    assert talk.transport.is_closed
+    assert talk.is_closed
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_unacceptable_bytes_are_refused_and_close(data: bytes, status: int) -> N
     got = only(talk.send(data))
     assert (got.status, got.headers["Connection"]) == (status, "close")
     assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert talk.transport.is_closed
+    assert talk.is_closed
     counts = {(key.endpoint, key.status): n.requests for key, n in dispatcher.counts.items()}
     assert counts == {("http", status): 1}
 
@@ -227,9 +228,9 @@ class TestTime:
         closed = []
         for at in (1009.9, 1010.0):
             dispatcher.connections.sweep(at)
-            closed.append(talk.transport.is_closed)
+            closed.append(talk.is_closed)
         assert closed == [False, True]
-        assert talk.transport.take() == b""
+        assert talk.socket.take() == b""
 
     def test_slow_head_gets_408(self) -> None:
         now = FakeClock()
@@ -241,10 +242,10 @@ class TestTime:
         now.now_s += 9
         talk.send(GET[20:25])
         dispatcher.connections.sweep(now.now_s)
-        assert not talk.transport.is_closed
+        assert not talk.is_closed
         dispatcher.connections.sweep(now.now_s + 1)
-        assert only(talk.transport.take()).status == 408
-        assert talk.transport.is_closed
+        assert only(talk.socket.take()).status == 408
+        assert talk.is_closed
 
     def test_slow_body_gets_408(self) -> None:
         now = FakeClock()
@@ -252,7 +253,7 @@ class TestTime:
         talk = Talk(dispatcher)
         talk.send(GET[:-2] + b"Content-Length: 9\r\n\r\n")
         dispatcher.connections.sweep(now.now_s + 10)
-        assert only(talk.transport.take()).status == 408
+        assert only(talk.socket.take()).status == 408
 
     @pytest.mark.parametrize("times", [1, 2])
     def test_idle_connection_is_closed_after_two_minutes(self, times: int) -> None:
@@ -262,9 +263,9 @@ class TestTime:
         for _ in range(times):
             talk.send(GET)
         dispatcher.connections.sweep(now.now_s + 119)
-        assert not talk.transport.is_closed
+        assert not talk.is_closed
         dispatcher.connections.sweep(now.now_s + 120)
-        assert talk.transport.is_closed
+        assert talk.is_closed
 
     def test_drain_closes_idle_connections_and_hurries_others(self) -> None:
         now = FakeClock()
@@ -272,40 +273,42 @@ class TestTime:
         idle, busy = Talk(dispatcher), Talk(dispatcher)
         busy.send(GET[:9])
         dispatcher.connections.drain()
-        assert idle.transport.is_closed
-        assert not busy.transport.is_closed
+        assert idle.is_closed
+        assert not busy.is_closed
         dispatcher.connections.sweep(now.now_s + 1)
-        assert busy.transport.is_closed
+        assert busy.is_closed
 
 
 class TestConnections:
-    def test_reading_pauses_while_the_write_buffer_is_full(self) -> None:
+    def test_nothing_is_read_while_output_is_unsent(self) -> None:
         talk = Talk(a_dispatcher())
-        assert talk.transport.high == 65536
-        talk.connection.pause_writing()
-        assert talk.transport.is_paused
-        talk.connection.resume_writing()
-        assert not talk.transport.is_paused
+        talk.socket.room = 100
+        assert len(talk.send(GET * 3)) == 100
+        assert talk.is_paused
+        talk.socket.room = 1 << 20
+        assert len(replies(WHOLE_GET[:100] + talk.send(b""))) == 3
+        assert not talk.is_paused
 
-    def test_connections_beyond_the_bounds_are_refused(self) -> None:
-        dispatcher = a_dispatcher(bounds=Bounds(connections=3, connections_per_caller=2))
-        first, second = Talk(dispatcher, ("10.0.0.1", 1)), Talk(dispatcher, ("10.0.0.1", 2))
-        third = Talk(dispatcher, ("10.0.0.1", 3))
-        other, fourth = Talk(dispatcher, ("10.0.0.2", 1)), Talk(dispatcher, ("10.0.0.3", 1))
-        talks = (first, second, third, other, fourth)
-        aborted = [talk.transport.is_aborted for talk in talks]
-        assert aborted == [False, False, True, False, True]
-        assert dispatcher.connections.refused == 2
-        for talk in (third, first):
-            talk.connection.connection_lost(None)
-        assert len(dispatcher.connections) == 2
-        assert not Talk(dispatcher, ("10.0.0.1", 4)).transport.is_aborted
+    def test_unsent_output_is_one_response_at_most(self) -> None:
+        talk = Talk(a_dispatcher())
+        talk.socket.room = 0
+        talk.send(GET * 1000)
+        assert len(talk.connection._unsent) == len(WHOLE_GET)
+        assert len(talk.connection._rest) <= 4096
 
     def test_lost_connection_leaves_the_table_empty(self) -> None:
         dispatcher = a_dispatcher()
-        Talk(dispatcher).connection.connection_lost(None)
+        Talk(dispatcher).lose()
         assert len(dispatcher.connections) == 0
-        assert dispatcher.connections._by_caller == {}
+        dispatcher.connections.sweep(dispatcher.now())
+        assert dispatcher.connections._shares == {}
+        assert len(dispatcher.connections.deadlines) == 0
+
+    def test_half_closed_connection_gets_its_answer(self) -> None:
+        talk = Talk(a_dispatcher())
+        talk.socket.is_ended = True
+        assert only(talk.send(GET)).status == 200
+        assert talk.socket.is_closed
 
 
 class TestCallers:
@@ -379,11 +382,12 @@ def test_closing_connection_is_aborted_after_close_s() -> None:
     now = FakeClock()
     dispatcher = a_dispatcher(now=now)
     talk = Talk(dispatcher)
+    talk.socket.room = 10
     talk.send(request(VERSIONS, headers={**METADATA, "Connection": "close"}))
     dispatcher.connections.sweep(now.now_s + 4)
-    assert not talk.transport.is_aborted
+    assert not talk.socket.is_closed
     dispatcher.connections.sweep(now.now_s + 5)
-    assert talk.transport.is_aborted
+    assert talk.socket.is_closed
 
 
 def test_internal_error_is_reported_and_answered_with_500(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,5 +397,5 @@ def test_internal_error_is_reported_and_answered_with_500(monkeypatch: pytest.Mo
     monkeypatch.setattr("openimds.dataplane.dispatcher.handle", lambda *_: 1 // 0)
     talk = Talk(dispatcher)
     assert only(talk.send(GET)).status == 500
-    assert talk.transport.is_closed
+    assert talk.is_closed
     assert [type(error) for error in errors] == [ZeroDivisionError]

@@ -86,13 +86,13 @@ def test_approval_waits_for_its_result_and_is_never_cached() -> None:
             assert approve(talk, ID) == b""
             for _ in range(5):
                 await asyncio.sleep(0)
-            (reply,) = replies(talk.transport.take())
+            (reply,) = replies(talk.socket.take())
             assert (reply.status, reply.body, reply.headers["Content-Length"]) == (200, b"", "0")
             assert len(provider.approved) == times
         approve(talk, ID.replace("5", "6"))
         for _ in range(5):
             await asyncio.sleep(0)
-        (reply,) = replies(talk.transport.take())
+        (reply,) = replies(talk.socket.take())
         assert (reply.status, reply.body) == (400, b'{ "error": "Bad request" }')
 
     asyncio.run(play())

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Bounds, Dispatcher
+from openimds.dataplane.listeners import listen
 from openimds.dataplane.observer import ObservedRequest
+from openimds.dataplane.reactor import Reactor
 from openimds.dataplane.response_bytes import CountKey, PreparedResponse
 from openimds.protocol.pending import Approved, PendingApproval
 from tests.support.talk import FakeClock, IdleProvider, Talk, a_dispatcher, replies, request
@@ -40,9 +41,9 @@ class TestDelay:
         assert line.send(ASK) == b""
         assert line.state() == "waits"
         timers.pass_s(2.9)
-        assert line.transport.take() == b""
+        assert line.socket.take() == b""
         timers.pass_s(0.1)
-        (reply,) = replies(line.transport.take())
+        (reply,) = replies(line.socket.take())
         assert (reply.status, reply.body) == (200, b"vm-1")
         assert line.state() == "reads"
 
@@ -50,7 +51,7 @@ class TestDelay:
         _, line, timers = injected(effect="status", status=500, delay_s=1)
         assert line.send(ASK) == b""
         timers.pass_s(1)
-        assert replies(line.transport.take())[0].status == 500
+        assert replies(line.socket.take())[0].status == 500
 
     def test_delayed_responses_keep_the_order_of_requests(self) -> None:
         dispatcher = a_dispatcher()
@@ -58,20 +59,21 @@ class TestDelay:
         line = Line(dispatcher)
         assert [reply.status for reply in replies(line.send(OTHER + ASK + OTHER))] == [200]
         timers.pass_s(1)
-        second, third = replies(line.transport.take())
+        second, third = replies(line.send(b""))
         assert (second.body, b"apiVersions" in third.body) == (b"vm-1", True)
 
-    def test_pipelined_delays_run_in_parallel(self) -> None:
+    def test_pipelined_delays_run_one_after_the_other(self) -> None:
         _, line, timers = injected(effect="delay", delay_s=1)
         line.send(ASK + OTHER)
         timers.pass_s(1)
-        assert [len(reply.body) > 4 for reply in replies(line.transport.take())] == [False, True]
+        assert [len(reply.body) > 4 for reply in replies(line.send(b""))] == [False]
+        timers.pass_s(1)
+        assert [len(reply.body) > 4 for reply in replies(line.send(b""))] == [True]
 
     def test_lost_connection_cancels_its_timer(self) -> None:
         _, line, timers = injected(effect="delay", delay_s=1)
         line.send(ASK)
-        line.transport.close()
-        line.connection.connection_lost(None)
+        line.lose()
         assert [timer.is_cancelled for timer in timers.scheduled] == [True]
 
     def test_connection_close_waits_for_the_delayed_response(self) -> None:
@@ -79,7 +81,7 @@ class TestDelay:
         line.send(request(INSTANCE, headers={"Metadata": "true", "Connection": "close"}))
         assert line.state() == "waits"
         timers.pass_s(1)
-        assert replies(line.transport.take())[0].body == b"vm-1"
+        assert replies(line.socket.take())[0].body == b"vm-1"
         assert line.state() == "closed"
 
     def test_answer_time_starts_when_the_delay_ends(self) -> None:
@@ -91,7 +93,7 @@ class TestDelay:
         dispatcher.connections.sweep(now.now_s + 159)
         assert line.state() == "waits"
         dispatcher.connections.sweep(now.now_s + 160)
-        assert line.state() == "aborted"
+        assert line.state() == "closed"
 
 
 def test_trickle_sends_the_whole_response_in_pieces() -> None:
@@ -99,12 +101,11 @@ def test_trickle_sends_the_whole_response_in_pieces() -> None:
     pieces = [line.send(ASK)]
     while line.state() == "waits":
         timers.pass_s(0.5)
-        pieces.append(line.transport.take())
+        pieces.append(line.socket.take())
     assert {len(piece) for piece in pieces[:-1]} == {50}
     assert replies(b"".join(pieces))[0].body == b"vm-1"
     assert len(b"".join(pieces)) == len(WHOLE)
-    line.transport.close()
-    line.connection.connection_lost(None)
+    line.lose()
 
 
 def test_cut_body_is_shorter_than_its_length_and_closes() -> None:
@@ -132,9 +133,7 @@ def test_reset_aborts_with_linger_zero() -> None:
     _, line, _ = injected(effect="reset")
     assert line.send(ASK) == b""
     assert line.state() == "reset"
-    assert line.transport.socket.options == [
-        (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    ]
+    assert line.socket.options == [(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))]
 
 
 def test_response_before_a_reset_is_sent() -> None:
@@ -161,8 +160,8 @@ class TestHang:
         dispatcher.connections.sweep(now.now_s + 59)
         assert line.state() == "waits"
         dispatcher.connections.sweep(now.now_s + 60)
-        assert line.state() == "aborted"
-        assert line.transport.written == b""
+        assert line.state() == "closed"
+        assert line.socket.written == b""
 
     def test_hang_closes_after_hang_s(self) -> None:
         _, line, timers = injected(effect="hang", hang_s=2, delay_s=1)
@@ -171,13 +170,13 @@ class TestHang:
         assert line.state() == "waits"
         timers.pass_s(0.1)
         assert line.state() == "closed"
-        assert line.transport.take() == b""
+        assert line.socket.take() == b""
 
     def test_endless_hang_is_aborted_by_a_drain(self) -> None:
         dispatcher, line, _ = injected(effect="hang")
         line.send(ASK)
         dispatcher.connections.drain()
-        assert line.state() == "aborted"
+        assert line.state() == "closed"
 
     def test_delayed_response_is_sent_during_a_drain(self) -> None:
         dispatcher, line, timers = injected(effect="delay", delay_s=1)
@@ -185,7 +184,7 @@ class TestHang:
         dispatcher.connections.drain()
         assert line.state() == "waits"
         timers.pass_s(1)
-        assert replies(line.transport.take())[0].body == b"vm-1"
+        assert replies(line.socket.take())[0].body == b"vm-1"
         assert line.state() == "closed"
 
 
@@ -215,7 +214,7 @@ def approving(**fault: Any) -> tuple[list[tuple[str, ...]], bytes, Line]:
         line.send(APPROVE)
         await settle()
         timers.pass_s(10)
-        return approver.approved, line.transport.take(), line
+        return approver.approved, line.socket.take(), line
 
     return asyncio.run(play())
 
@@ -261,7 +260,7 @@ def test_cut_token_waits_until_it_is_made() -> None:
         await settle()
         assert line.state() == "waits"
         await stage.provider.finish()
-        assert line.transport.take().endswith(b'\r\n\r\n{"acc')
+        assert line.socket.take().endswith(b'\r\n\r\n{"acc')
         assert line.state() == "closed"
 
     run(play)
@@ -273,10 +272,9 @@ def test_lost_connection_gets_no_token_and_leaves_no_timer() -> None:
         line = Line(stage.dispatcher)
         line.send(request(TOKEN, headers={"Metadata": "true"}))
         await settle()
-        line.transport.close()
-        line.connection.connection_lost(None)
+        line.lose()
         await stage.provider.finish()
-        assert line.transport.take() == b""
+        assert line.socket.take() == b""
         assert timers.scheduled == []
 
     run(play)
@@ -288,9 +286,8 @@ def test_lost_connection_leaves_pending_work_running() -> None:
         line = Line(stage.dispatcher)
         line.send(request(TOKEN, headers={"Metadata": "true"}) + ASK)
         await settle()
-        line.transport.close()
-        line.connection.connection_lost(None)
-        assert [timer.is_cancelled for timer in timers.scheduled] == [True]
+        line.lose()
+        assert timers.scheduled == [], "the request behind it was not begun"
         await stage.provider.finish()
         assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
 
@@ -360,9 +357,8 @@ def test_reset_fault_resets_a_real_connection() -> None:
     async def play() -> list[str]:
         dispatcher = a_dispatcher()
         inject(dispatcher, {"effect": "reset", "nth": 2})
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(dispatcher), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        listener = await listen(Reactor(dispatcher), "127.0.0.1:0", "listen")
+        reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
         outcomes = []
         for _ in range(2):
             writer.write(ASK)
@@ -371,8 +367,7 @@ def test_reset_fault_resets_a_real_connection() -> None:
             except ConnectionResetError:
                 outcomes.append("reset")
         writer.close()
-        server.close()
-        await server.wait_closed()
+        listener.close()
         return outcomes
 
     assert asyncio.run(play()) == ["200 OK", "reset"]

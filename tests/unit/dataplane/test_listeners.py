@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from openimds.dataplane.listeners import Netns, Tcp, Unix, address, bound_address, listen, listen_on
+from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from tests.support.talk import a_dispatcher, a_fleet, an_index, replies, request
 
@@ -96,7 +97,7 @@ async def _ask(connection: object) -> bytes:
 
 def test_tcp_listener_reports_its_real_port() -> None:
     async def talk() -> tuple[str, bytes]:
-        listener = await listen(a_dispatcher(), "127.0.0.1:0", "listen")
+        listener = await listen(Reactor(a_dispatcher()), "127.0.0.1:0", "listen")
         host, port = listener.url.removeprefix("http://").split(":")
         body = await _ask(asyncio.open_connection(host, int(port)))
         listener.close()
@@ -109,7 +110,7 @@ def test_tcp_listener_reports_its_real_port() -> None:
 
 def test_ipv6_listener_has_brackets_in_its_url() -> None:
     async def talk() -> str:
-        listener = await listen(a_dispatcher(), "[::1]:0", "listen")
+        listener = await listen(Reactor(a_dispatcher()), "[::1]:0", "listen")
         listener.close()
         return listener.url
 
@@ -122,7 +123,7 @@ def test_unix_listener_belongs_to_its_vm_and_removes_its_file(tmp_path: Path) ->
     async def talk() -> bytes:
         b = {"reach": {"listen": [f"unix:{path}"]}}
         dispatcher = a_dispatcher(an_index(*a_fleet(a={}, b=b)))
-        listener = await listen(dispatcher, f"unix:{path}", "listen", is_own=True)
+        listener = await listen(Reactor(dispatcher), f"unix:{path}", "listen", is_own=True)
         body = await _ask(asyncio.open_unix_connection(str(path)))
         listener.close()
         listener.close()
@@ -138,7 +139,7 @@ def test_stale_socket_file_is_replaced(tmp_path: Path) -> None:
         old.bind(str(path))
 
     async def talk() -> str:
-        listener = await listen(a_dispatcher(), f"unix:{path}", "listen")
+        listener = await listen(Reactor(a_dispatcher()), f"unix:{path}", "listen")
         listener.close()
         return listener.url
 
@@ -151,7 +152,7 @@ def test_socket_of_another_server_is_left_alone(tmp_path: Path) -> None:
         live.bind(str(path))
         live.listen()
         with pytest.raises(ConfigError, match="another server listens there"):
-            asyncio.run(listen(a_dispatcher(), f"unix:{path}", "listen"))
+            asyncio.run(listen(Reactor(a_dispatcher()), f"unix:{path}", "listen"))
     assert path.exists()
 
 
@@ -170,7 +171,7 @@ def test_file_that_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(ConfigError, match="the file exists and is not a socket"):
-        asyncio.run(listen(a_dispatcher(), f"unix:{path}", "listen"))
+        asyncio.run(listen(Reactor(a_dispatcher()), f"unix:{path}", "listen"))
     assert path.read_text() == "mine"
 
 
@@ -178,7 +179,7 @@ def test_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
-            asyncio.run(listen(a_dispatcher(), f"127.0.0.1:{port}", "listen"))
+            asyncio.run(listen(Reactor(a_dispatcher()), f"127.0.0.1:{port}", "listen"))
     assert str(caught.value) == (
         f"listen: saw 127.0.0.1:{port} (address already in use), expected an address that is free "
         "here. Write another port; port 0 is any free one"
@@ -186,15 +187,12 @@ def test_port_in_use_is_reported() -> None:
 
 
 def test_port_without_privilege_names_the_capability(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "error while attempting to bind: permission denied")
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    async def play() -> None:
-        monkeypatch.setattr(asyncio.get_running_loop(), "create_server", refuse)
-        await listen(a_dispatcher(), "0.0.0.0:80", "listen")
-
+    monkeypatch.setattr("openimds.dataplane.listeners._bound", refuse)
     with pytest.raises(ConfigError) as caught:
-        asyncio.run(play())
+        asyncio.run(listen(Reactor(a_dispatcher()), "0.0.0.0:80", "listen"))
     assert str(caught.value) == (
         "listen: saw 0.0.0.0:80 (permission denied), expected an address that is free here. Write "
         "a port of 1024 or above; those below need the capability NET_BIND_SERVICE"
@@ -206,7 +204,7 @@ def test_inherited_tcp_socket_is_served() -> None:
         dispatcher = a_dispatcher(an_index(*a_fleet(a={}, b={})))
         mine = socket.create_server(("127.0.0.1", 0))
         port = mine.getsockname()[1]
-        listener = await listen_on(dispatcher, mine, "b")
+        listener = listen_on(Reactor(dispatcher), mine, "b")
         assert listener.url == f"http://127.0.0.1:{port}"
         known = await _ask(asyncio.open_connection("127.0.0.1", port))
         dispatcher.fleet_index.apply(dispatcher.fleet_index.plan([], ["b"]))
@@ -227,7 +225,7 @@ def test_inherited_unix_socket_keeps_its_file(tmp_path: Path) -> None:
         mine = socket.socket(socket.AF_UNIX)
         mine.bind(str(path))
         mine.listen()
-        listener = await listen_on(a_dispatcher(), mine)
+        listener = listen_on(Reactor(a_dispatcher()), mine)
         assert listener.url == f"unix:{path}"
         body = await _ask(asyncio.open_unix_connection(path))
         listener.close()
@@ -250,7 +248,7 @@ def test_netns_listener_is_opened_by_the_enter_callback() -> None:
         fleet = a_fleet(a={}, b={"reach": {"listen": ["netns:b"]}})
         dispatcher = a_dispatcher(an_index(*fleet))
         listener = await listen(
-            dispatcher, "netns:b", "vms.b.reach.listen", is_own=True, enter=enter
+            Reactor(dispatcher), "netns:b", "vms.b.reach.listen", is_own=True, enter=enter
         )
         assert not listener.is_stale()
         is_stale = True
@@ -265,7 +263,7 @@ def test_netns_listener_is_opened_by_the_enter_callback() -> None:
 
 def test_netns_without_enter_callback_is_rejected() -> None:
     with pytest.raises(ConfigError) as caught:
-        asyncio.run(listen(a_dispatcher(), "netns:b", "listen"))
+        asyncio.run(listen(Reactor(a_dispatcher()), "netns:b", "listen"))
     assert str(caught.value) == (
         "listen: saw netns:b, expected HOST:PORT or unix:/path (this process cannot open network "
         "namespaces)"
@@ -274,7 +272,7 @@ def test_netns_without_enter_callback_is_rejected() -> None:
 
 def test_tcp_listener_is_never_stale() -> None:
     async def talk() -> bool:
-        listener = await listen(a_dispatcher(), "127.0.0.1:0", "listen")
+        listener = await listen(Reactor(a_dispatcher()), "127.0.0.1:0", "listen")
         listener.close()
         return listener.is_stale()
 
@@ -285,12 +283,14 @@ def test_tcp_listener_is_never_stale() -> None:
 def test_reopened_listener_keeps_its_drawn_port(text: str) -> None:
     async def play() -> None:
         dispatcher = a_dispatcher(an_index(*a_fleet(a={"reach": {"listen": [text]}}, b={})))
-        first = await listen(dispatcher, text, "listen", is_own=True)
+        first = await listen(Reactor(dispatcher), text, "listen", is_own=True)
         first.close()
         host, _, port = first.url.removeprefix("http://").rpartition(":")
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(host.strip("[]"), int(port))
-        again = await listen(dispatcher, text, "listen", is_own=True, at=bound_address(first, text))
+        again = await listen(
+            Reactor(dispatcher), text, "listen", is_own=True, at=bound_address(first, text)
+        )
         assert again.url == first.url
         reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         writer.write(ASK)
@@ -304,7 +304,7 @@ def test_reopened_listener_keeps_its_drawn_port(text: str) -> None:
 def test_reopened_unix_socket_keeps_its_path(tmp_path: Path) -> None:
     async def play() -> None:
         text = f"unix:{tmp_path}/a"
-        listener = await listen(a_dispatcher(), text, "listen")
+        listener = await listen(Reactor(a_dispatcher()), text, "listen")
         assert (listener.url, bound_address(listener, text)) == (text, text)
         listener.close()
 
@@ -314,10 +314,10 @@ def test_reopened_unix_socket_keeps_its_path(tmp_path: Path) -> None:
 def test_reopening_a_taken_address_is_reported() -> None:
     async def play() -> None:
         dispatcher = a_dispatcher()
-        first = await listen(dispatcher, "127.0.0.1:0", "listen")
+        first = await listen(Reactor(dispatcher), "127.0.0.1:0", "listen")
         with pytest.raises(ConfigError, match="an address that is free here"):
             await listen(
-                dispatcher, "127.0.0.1:0", "listen", at=bound_address(first, "127.0.0.1:0")
+                Reactor(dispatcher), "127.0.0.1:0", "listen", at=bound_address(first, "127.0.0.1:0")
             )
         first.close()
 

@@ -6,11 +6,10 @@ from itertools import product
 import pytest
 
 from openimds.dataplane import phase
-from openimds.dataplane.connection import Connection
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.phase import TRANSITIONS, Phase, Step
 from openimds.dataplane.response_bytes import PreparedResponse
-from tests.support.talk import a_dispatcher, request
+from tests.support.talk import Talk, a_dispatcher, request
 from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, TracedTalk, run, settle
 
 METADATA = {"Metadata": "true"}
@@ -39,7 +38,7 @@ async def expire(stage: Stage) -> None:
 
 
 async def lose(stage: Stage) -> None:
-    stage.talk.connection.connection_lost(None)
+    stage.talk.lose()
 
 
 async def finish(stage: Stage) -> None:
@@ -80,7 +79,7 @@ def test_row_of_the_table_is_reachable(before: Phase, step: Step) -> None:
     ids=lambda member: member.name,
 )
 def test_transition_outside_the_table_fails(before: Phase, step: Step) -> None:
-    connection = Connection(a_dispatcher())
+    connection = Talk(a_dispatcher()).connection
     connection.phase = before
     with pytest.raises(KeyError):
         connection._move(step)
@@ -114,14 +113,14 @@ def test_closed_connection_is_not_drained_again() -> None:
 def test_drain_drops_half_a_request_behind_a_pending_one() -> None:
     async def play(stage: Stage) -> None:
         stage.talk.send(PENDING + GET[:40])
-        half_read = stage.talk.connection.phase
+        unread = stage.talk.connection.phase
         await settle()
         await drain(stage)
         stage.talk.send(GET[40:])
         await stage.provider.finish()
         (reply,) = stage.replies()
         assert b"access_token" in reply.body
-        assert (half_read, stage.talk.connection.phase) == (Phase.READING_HEAD, Phase.CLOSED)
+        assert (unread, stage.talk.connection.phase) == (Phase.IDLE, Phase.CLOSED)
 
     run(play)
 

@@ -54,7 +54,7 @@ class Stage:
             def close(self) -> None:
                 stage.closed.append(f"{name}{suffix}")
 
-        return Closing(None, name)  # type: ignore[arg-type]
+        return Closing(None, (), name)  # type: ignore[arg-type]
 
     async def _reopen(self, text: str, old: Listener) -> Listener:
         await self.may_open.wait()

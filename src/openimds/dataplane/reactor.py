@@ -1,0 +1,194 @@
+"""The reactor: all sockets of the data plane in one poll set, served in fair turns.
+
+The poll set hangs in asyncio's loop as one reader, so signing, the admin API and timers are served
+beside it. A turn serves each share that has something to say once: at most `TURN_UNITS` reads and
+requests. A connection whose share has used its turn up is parked, unread, until the next one;
+parked connections of a share go round robin, and newly ready ones stand behind them.
+"""
+
+import asyncio
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from openimds.dataplane.connection import Connection
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.observer import CallLater, loop_later
+from openimds.dataplane.poll_set import READ, PollSet, open_poll_set
+from openimds.dataplane.shares import Share
+from openimds.dataplane.wheel import Wheel
+
+_BURST = 32
+"""Connections that one listener accepts in a turn."""
+_DELAY_GRAIN_S = 0.05
+_PAUSE_S = 0.1
+"""The pause of accepting when the system has no file descriptor left."""
+_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class ListeningSocket:
+    """A listening socket in the reactor; with `own` its callers are one VM."""
+
+    def __init__(self, reactor: "Reactor", bound: socket.socket, own: str) -> None:
+        """Listen already; the reactor calls `accept` when a caller waits."""
+        self._reactor, self._own = reactor, own
+        self.socket = bound
+        # `socket.accept` makes a second object around this one, which costs 2 us a connection.
+        self._accept: Callable[[], tuple[int, object]] = getattr(bound, "_accept")  # noqa: B009 - the type has no such name
+        self._kind = (int(bound.family), int(bound.type), bound.proto)
+
+    def accept(self, _events: int) -> None:
+        """Accept a burst of connections, and serve each at once."""
+        reactor, own = self._reactor, self._own
+        for _ in range(_BURST):
+            try:
+                descriptor, address = self._accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _SHORT:
+                    reactor.pause_accepting(error)
+                    return
+                continue  # The caller has gone.
+            peer = own or (str(address[0]) if isinstance(address, tuple) else "")
+            accepted = socket.SocketType(*self._kind, descriptor)
+            Connection(reactor, accepted, peer, own).begin()
+
+
+class Reactor:
+    """The sockets of one data plane; create it in any thread, and listen inside the event loop."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        poll_set: PollSet | None = None,
+        call_later: CallLater = loop_later,
+    ) -> None:
+        """Serve the callers of a dispatcher; `call_later` schedules turns and the end of delays."""
+        self.dispatcher = dispatcher
+        self.poll_set = poll_set or open_poll_set()
+        self._call_later = call_later
+        self.handlers: dict[int, Callable[[int], None]] = {}
+        self.turn_number = 0
+        self.accept_pauses = 0
+        self.on_shortage: Callable[[OSError], None] = lambda _: None
+        self._queue: deque[Share] = deque()
+        self._delays: Wheel[Connection] = Wheel(_DELAY_GRAIN_S)
+        self._listening: dict[int, ListeningSocket] = {}
+        self._is_hung = self._is_turn_due = self._is_paused = self._is_timer_set = False
+
+    # Listeners.
+
+    def listen(self, bound: socket.socket, own: str = "") -> None:
+        """Accept the callers of a listening socket from now on."""
+        if not self._is_hung:
+            self._is_hung = True
+            self.poll_set.hang(asyncio.get_running_loop(), self.turn)
+        bound.settimeout(0)
+        listening = ListeningSocket(self, bound, own)
+        descriptor = bound.fileno()
+        self._listening[descriptor] = listening
+        self.handlers[descriptor] = listening.accept
+        self.poll_set.register(descriptor, 0 if self._is_paused else READ)
+
+    def close_listener(self, bound: socket.socket) -> None:
+        """Accept no further caller of a socket, and close it."""
+        descriptor = bound.fileno()
+        if self._listening.pop(descriptor, None):
+            del self.handlers[descriptor]
+            self.poll_set.unregister(descriptor)
+        bound.close()
+
+    def pause_accepting(self, error: OSError) -> None:
+        """Accept nobody for a moment: the system has no file descriptor or memory left."""
+        if self._is_paused:
+            return
+        self._is_paused = True
+        self.accept_pauses += 1
+        self.on_shortage(error)
+        for descriptor in self._listening:
+            self.poll_set.modify(descriptor, 0)
+        self._call_later(_PAUSE_S, self._accept_again)
+
+    def _accept_again(self) -> None:
+        self._is_paused = False
+        for descriptor in self._listening:
+            self.poll_set.modify(descriptor, READ)
+
+    # Turns.
+
+    def turn(self) -> None:
+        """Serve each share that has something to say once."""
+        self.turn_number += 1
+        handlers = self.handlers
+        for descriptor, events in self.poll_set.poll():
+            handler = handlers.get(descriptor)
+            if handler is not None:  # Otherwise it was closed earlier in this turn.
+                handler(events)
+        if self._queue:
+            self._serve_parked()
+
+    def park(self, connection: Connection, share: Share) -> None:
+        """Let a connection, which awaits no events, wait for a turn of its share."""
+        share.parked.append(connection)
+        if not share.is_queued:
+            share.is_queued = True
+            self._queue.append(share)
+            self._turn_soon()
+
+    def _serve_parked(self) -> None:
+        for _ in range(len(self._queue)):
+            share = self._queue.popleft()
+            parked = share.parked
+            for _ in range(len(parked)):
+                if share.turn == self.turn_number and share.left <= 0:
+                    break
+                parked.popleft().resume()
+            if parked:
+                self._queue.append(share)
+            else:
+                share.is_queued = False
+        if self._queue:
+            self._turn_soon()
+
+    def _turn_soon(self) -> None:
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            self._call_later(0, self._due_turn)
+
+    def _due_turn(self) -> None:
+        self._is_turn_due = False
+        self.turn()
+
+    # Time.
+
+    def delay(self, connection: Connection, delay_s: float) -> None:
+        """Park a connection after a delay in seconds; meanwhile it cannot expire."""
+        self.dispatcher.connections.deadlines.drop(connection)
+        connection.is_delayed = True
+        self._delays.file(connection, self.dispatcher.now() + delay_s)
+        if not self._is_timer_set:
+            self._is_timer_set = True
+            self._call_later(_DELAY_GRAIN_S, self._end_delays)
+
+    def _end_delays(self) -> None:
+        self._is_timer_set = False
+        for connection in self._delays.due(self.dispatcher.now()):
+            connection.is_delayed = False
+            connection.park()
+        if self._delays:
+            self._is_timer_set = True
+            self._call_later(_DELAY_GRAIN_S, self._end_delays)
+
+    # The end.
+
+    def forget(self, connection: Connection, share: Share) -> None:
+        """Forget a connection that has ended."""
+        if connection.is_delayed:
+            self._delays.drop(connection)
+        self.dispatcher.connections.remove(connection, share)
+
+    def close(self) -> None:
+        """Release the poll set, when all connections have ended."""
+        self.poll_set.close()

@@ -1,0 +1,181 @@
+"""The three poll sets, each on real sockets but kqueue, which gets a double of the kernel's."""
+
+import asyncio
+import select
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from openimds.dataplane import poll_set
+from openimds.dataplane.listeners import listen
+from openimds.dataplane.poll_set import (
+    READ,
+    WRITE,
+    Epoll,
+    Kqueue,
+    PollSet,
+    SelectorPollSet,
+    open_poll_set,
+)
+from openimds.dataplane.reactor import Reactor
+from tests.support.talk import a_dispatcher, replies, request
+
+GET = request("/metadata/versions", headers={"Metadata": "true", "Connection": "close"})
+
+
+class Kevent:
+    def __init__(self, ident: int, filter: int, flags: int = 1) -> None:  # noqa: A002 - kqueue's name
+        self.ident, self.filter, self.flags = ident, filter, flags
+
+
+class FakeKqueue:
+    """The part of kqueue that the set uses, over epoll; two filters of a socket are two entries."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._masks: dict[int, int] = {}
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def control(
+        self, changes: list[Kevent] | None, most: int, timeout: float | None = None
+    ) -> list[Kevent]:
+        for change in changes or ():
+            bit = READ if change.filter == -1 else WRITE
+            before = self._masks.get(change.ident, 0)
+            assert bool(before & bit) is (change.flags == 2), "added twice, or deleted unseen"
+            after = before ^ bit
+            if before and after:
+                self._epoll.modify(change.ident, after)
+            elif after:
+                self._epoll.register(change.ident, after)
+            else:
+                self._epoll.unregister(change.ident)
+            self._masks[change.ident] = after
+        if not most:
+            return []
+        return [
+            Kevent(number, name)
+            for number, events in self._epoll.poll(timeout or 0, most)
+            for bit, name in ((READ, -1), (WRITE, -2))
+            if events & bit
+        ]
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+def a_kqueue(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {
+        "kqueue": FakeKqueue,
+        "kevent": Kevent,
+        "KQ_FILTER_READ": -1,
+        "KQ_FILTER_WRITE": -2,
+        "KQ_EV_ADD": 1,
+        "KQ_EV_DELETE": 2,
+    }
+    for name, value in names.items():
+        monkeypatch.setattr(select, name, value, raising=False)
+
+
+@pytest.fixture(params=[Epoll, Kqueue, SelectorPollSet])
+def a_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], PollSet]:
+    if request.param is Kqueue:
+        a_kqueue(monkeypatch)
+    kind: Callable[[], PollSet] = request.param
+    return kind
+
+
+async def settle() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_ready_socket_is_reported_until_it_is_read(a_set: Callable[[], PollSet]) -> None:
+    async def play() -> list[list[tuple[int, int]]]:
+        polled = a_set()
+        turns: list[list[tuple[int, int]]] = []
+        polled.hang(asyncio.get_running_loop(), lambda: turns.append(polled.poll()))
+        one, other = socket.socketpair()
+        with one, other:
+            number = one.fileno()
+            polled.register(number, READ)
+            await settle()
+            assert turns == []
+            other.send(b"x")
+            await settle()
+            assert turns[-1] == [(number, READ)]
+            polled.modify(number, 0)
+            await settle()
+            turns.clear()
+            await settle()
+            assert turns == [], "no event is awaited"
+            polled.modify(number, READ | WRITE)
+            await settle()
+            events = {event for turn in turns for _, event in turn}
+            assert READ | WRITE in events or events == {READ, WRITE}
+            polled.unregister(number)
+            await settle()
+            turns.clear()
+            await settle()
+            assert turns == []
+        polled.close()
+        return turns
+
+    assert asyncio.run(play()) == []
+
+
+def test_server_answers_with_each_set(a_set: Callable[[], PollSet]) -> None:
+    async def play() -> bytes:
+        reactor = Reactor(a_dispatcher(), a_set())
+        listener = await listen(reactor, "127.0.0.1:0", "listen")
+        reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+        writer.write(GET)
+        data = await reader.read()
+        writer.close()
+        listener.close()
+        reactor.close()
+        return data
+
+    (reply,) = replies(asyncio.run(play()))
+    assert reply.status == 200
+
+
+def test_socket_registered_before_the_loop_is_watched_later() -> None:
+    async def play() -> list[tuple[int, int]]:
+        polled = SelectorPollSet()
+        one, other = socket.socketpair()
+        with one, other:
+            polled.register(one.fileno(), READ)
+            seen: list[tuple[int, int]] = []
+            polled.hang(asyncio.get_running_loop(), lambda: seen.extend(polled.poll()))
+            other.send(b"x")
+            await settle()
+            polled.close()
+            return [(one.fileno() - number, events) for number, events in seen][:1]
+
+    assert asyncio.run(play()) == [(0, READ)]
+
+
+@pytest.mark.parametrize(
+    "missing, kind", [((), Epoll), (("epoll",), Kqueue), (("epoll", "kqueue"), SelectorPollSet)]
+)
+def test_best_set_of_the_system_is_opened(
+    missing: tuple[str, ...], kind: type[PollSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_kqueue(monkeypatch)
+    double = type("Select", (), {**vars(select)})
+    for name in missing:
+        monkeypatch.delattr(double, name)
+    monkeypatch.setattr(poll_set, "select", double)
+    if kind is Kqueue:
+        monkeypatch.setattr(FakeKqueue, "__init__", lambda self: setattr(self, "_epoll", _EPOLL()))
+    opened = open_poll_set()
+    assert isinstance(opened, kind)
+    opened.close()
+
+
+_EPOLL = select.epoll
