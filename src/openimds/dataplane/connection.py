@@ -13,6 +13,7 @@ parsed: the response cache finds the response by those bytes.
 """
 
 import asyncio
+import re
 import socket
 import struct
 from collections import deque
@@ -43,6 +44,28 @@ _NEVER = float("inf")
 _NO_REQUEST = ParsedRequest("", b"", has_metadata_header=False, is_forwarded=False, connection="")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BLANK_LINE = b"\r\n\r\n"
+_LINE_BYTES = 64
+"""The most of a request line beside its target."""
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_METHOD = re.compile(rb"(?:%b{1,32}(?: |$))" % _TOKEN)
+_LINE = re.compile(rb"(%b{1,32}) (\S+) HTTP/1\.[01]\r\n" % _TOKEN)
+_VERSION = re.compile(rb".* HTTP/1\.[01]\r\n", re.DOTALL)
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[\w.~%!$&'()*+,;=-]*)(?::[0-9]*)?", re.ASCII
+)
+_METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE")
+)
+"""Methods that the parser is shown; it is shown any other as one that no endpoint allows either."""
+_STAND_IN = b"PATCH"
+_REASONS = (
+    ("Content-Length", "length_malformed"),
+    ("Transfer-Encoding", "length_malformed"),
+    ("chunk", "body_malformed"),
+    ("url", "target_malformed"),
+    ("header", "header_malformed"),
+)
+"""Parts of the parser's messages, and the refusals for them."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 _AT_ONCE = getattr(socket, "MSG_DONTWAIT", 0)
 # Looked up once: in Python 3.11 the attribute of an enum is a slow call.
@@ -94,16 +117,19 @@ class Connection:
         self._caller()
         self._parser: httptools.HttpRequestParser | None = None
         self._owed: deque[bytes | asyncio.Task[bytes] | FaultyDelivery] = deque()
-        self._unsent = self._rest = self._raw = b""
+        self._unsent = self._rest = self._raw = self._line = self._before = b""
         self._is_pending = self._is_ended = self._is_lingering = self._was_refused = False
         self._is_over = False
         self._dropped_bytes = 0
+        self._most_fed = self.dispatcher.bounds.head_bytes + _READ_BYTES
         self._refusal = ""
         self._fed_bytes = 0
         self._forget_request()
 
     def _forget_request(self) -> None:
         self._target = b""
+        self._method = ""
+        self._length = 0
         self._head_bytes = self._body_bytes = self._header_count = self._host_count = 0
         self._fed_bytes = 0
         self._is_forwarded = self._expects = False
@@ -111,7 +137,7 @@ class Connection:
         self._credentials: list[tuple[str, str]] = []
         self._headers: list[tuple[str, str]] = []
         self._body = b""
-        self._refusal = ""
+        self._refusal = self._head_refusal = ""
 
     def _move(self, step: Step) -> None:
         self.phase = TRANSITIONS[self.phase][step]
@@ -227,18 +253,9 @@ class Connection:
 
     # Called by the parser.
 
-    def on_message_begin(self) -> None:
-        """Start the clock of a request."""
-        if self.phase is not _IDLE:
-            return  # Bytes behind the last request are ignored.
-        self._move(_BEGIN)
-        self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.head_s
-
     def on_url(self, url: bytes) -> None:
         """Collect the target, which may come in pieces."""
         self._target += url
-        if len(self._target) > self.dispatcher.bounds.target_bytes:
-            self._refuse("target_too_long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count every header and keep those that matter."""
@@ -246,24 +263,34 @@ class Connection:
         self._header_count += 1
         bounds = self.dispatcher.bounds
         if self._head_bytes > bounds.head_bytes or self._header_count > bounds.header_count:
-            self._refuse("headers_too_large")
+            self._refuse_head("headers_too_large")
         if self.phase is not _READING_HEAD:
             return  # A trailer behind a chunked body counts towards the bounds only.
         if self.dispatcher.observer is not None:
             self._headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
-        match name.lower():
+        self._keep(name.lower(), value)
+
+    def _keep(self, name: bytes, value: bytes) -> None:
+        """Keep a header that matters, and check those that frame the request."""
+        match name:
             case b"metadata":
                 self._metadata_values.append(value.strip().lower())
             case b"host":
                 self._host_count += 1
+                if not _HOST.fullmatch(value.strip()):
+                    self._refuse_head("host_malformed")
             case b"x-forwarded-for":
                 self._is_forwarded = True
             case b"authorization" | b"secret" | b"x-identity-header":
-                self._credentials.append((name.lower().decode(), value.strip().decode("latin-1")))
+                self._credentials.append((name.decode(), value.strip().decode("latin-1")))
             case b"expect":
                 self._expects = value.strip().lower() == b"100-continue"
                 if not self._expects:
-                    self._refuse("expectation_unknown")
+                    self._refuse_head("expectation_unknown")
+            case b"content-length" if value.strip().isdigit():  # The parser refuses other values.
+                self._length = int(value)
+            case b"transfer-encoding" if value.strip().lower() != b"chunked":
+                self._refuse_head("coding_unknown")
 
     def on_headers_complete(self) -> None:
         """Check the parts of the head that the parser accepts unseen."""
@@ -271,8 +298,8 @@ class Connection:
             return
         assert self._parser
         version = self._parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            self._refuse("malformed")
+        if self._head_refusal:
+            self._refuse(self._head_refusal)
         elif version == "1.1" and self._host_count != 1:
             self._refuse("host_missing")
         self._move(_HEAD_END)
@@ -296,7 +323,8 @@ class Connection:
             self._move(_STOP)
             return
         assert self._parser
-        request = self._request(self._parser.get_method().decode(), self._parser)
+        method = self._method or self._parser.get_method().decode()
+        request = self._request(method, self._parser)
         response, fault = self._respond(request)
         observed = self._observed(request, fault) if self.dispatcher.observer is not None else None
         if fault is not None:
@@ -338,13 +366,22 @@ class Connection:
             if share.left <= 0:
                 break
             share.left -= 1
-            end = data.find(_BLANK_LINE) + len(_BLANK_LINE)
-            first = data[:end] if len(_BLANK_LINE) <= end < len(data) else data
+            first = self._first_of(data)
             data = data[len(first) :]
             if self.phase is not _IDLE or not self._answer_known(first):
                 self._parse(first)
         self._rest = data if self.phase < _DRAINING else b""
         self._wait()
+
+    def _first_of(self, data: bytes) -> bytes:
+        """Return the bytes up to a blank line, or of a body: no request ends inside of them."""
+        end = self._length - self._body_bytes if self.phase is _READING_BODY else 0
+        data = data[: self._most_fed - self._fed_bytes] if self.phase < _READING_BODY else data
+        if end <= 0:
+            # The blank line may have begun with the bytes before.
+            blank = (self._before + data).find(_BLANK_LINE)
+            end = blank + len(_BLANK_LINE) - len(self._before) if blank >= 0 else len(data)
+        return data if end >= len(data) else data[:end]
 
     def _answer_known(self, data: bytes) -> bool:
         """Answer a request whose bytes have been answered before; tell whether they have."""
@@ -368,11 +405,15 @@ class Connection:
 
     def _parse(self, data: bytes) -> None:
         self._fed_bytes += len(data)
+        before = (self._before + data)[1 - len(_BLANK_LINE) :]
         self._raw = data if self.phase is _IDLE and len(data) <= _SMALL else b""
         if self._parser is None:
             self._parser = httptools.HttpRequestParser(self)
         try:
-            self._parser.feed_data(data)
+            if self.phase is _IDLE or self._line:
+                data = self._checked_line(data)
+            if data:
+                self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # The request itself was answered; a fresh parser reads the bytes behind it.
             self._parser = httptools.HttpRequestParser(self)
@@ -384,10 +425,11 @@ class Connection:
             # The parser wraps our own exceptions: report them, and do not blame the guest.
             self.dispatcher.on_internal_error(error.__context__ or error)
             self._refuse("server_error")
-        except httptools.HttpParserError:
-            self._refuse("malformed")
-        head_bytes = self.dispatcher.bounds.head_bytes
-        if self.phase <= _READING_HEAD and self._fed_bytes > head_bytes + _READ_BYTES:
+        except httptools.HttpParserError as error:
+            text = str(error)
+            self._refuse(next((key for part, key in _REASONS if part in text), "malformed"))
+        self._before = b"" if self.phase is _IDLE else before
+        if self.phase <= _READING_HEAD and self._fed_bytes >= self._most_fed:
             self._refuse("headers_too_large")
         if self._refusal:
             self._owed.append(self._refusal_bytes(self._refusal))
@@ -396,6 +438,36 @@ class Connection:
             self._share.refused(self.dispatcher.now())
             self._move(_STOP)
         self._flush()
+
+    def _checked_line(self, data: bytes) -> bytes:
+        """Return the bytes for the parser: none before a request line is complete and correct.
+
+        The parser accepts more lines than HTTP allows, and fewer methods.
+        """
+        line = self._line + data if self._line else data.lstrip(b"\r\n")
+        if not line:
+            return b""
+        bounds = self.dispatcher.bounds
+        if self.phase is _IDLE:
+            self._move(_BEGIN)
+            self.deadline_s = self.dispatcher.now() + bounds.head_s
+        end, self._line = line.find(b"\n") + 1, b""
+        found = _LINE.match(line) if end else None
+        is_long = (end or len(line)) > bounds.target_bytes + _LINE_BYTES
+        if is_long or (found and len(found[2]) > bounds.target_bytes):
+            self._refuse("target_too_long")
+        elif not _METHOD.match(line):
+            self._refuse("malformed")
+        elif not end:
+            self._line = line
+        elif found is None or found.end() != end:
+            self._refuse("line_malformed" if _VERSION.match(line, 0, end) else "malformed")
+        elif found[1] in _METHODS:
+            return line
+        else:
+            self._method = found[1].decode()
+            return _STAND_IN + line[len(found[1]) :]
+        return b""
 
     def _flush(self) -> None:
         """Write the responses that are ready, in order; close behind the last one."""
@@ -595,6 +667,17 @@ class Connection:
         faults = self.dispatcher.faults
         entry = self._caller() if faults else None
         return bool(faults and entry and faults.refuses(entry.name, self.dispatcher.utc()))
+
+    def _refuse_head(self, key: str) -> None:
+        """Refuse the request once its head is complete.
+
+        The parser tells of a header when the next one begins, or at the end of a piece: until the
+        end of the head, a refusal would depend on the pieces.
+        """
+        if self.phase is _READING_HEAD:
+            self._head_refusal = self._head_refusal or key
+        else:
+            self._refuse(key)
 
     def _refuse(self, key: str) -> None:
         """Refuse the request being read; the first reason wins."""

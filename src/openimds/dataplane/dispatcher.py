@@ -159,6 +159,7 @@ class Dispatcher:
         self.counts: dict[CountKey, RequestCount] = {}
         self.throttled: dict[str, int] = {}
         self.unknown_callers: dict[str, int] = {}
+        self.unknown_requests = 0
         self.on_internal_error = on_internal_error
         self.unknown_caller_responses: CachedResponses[PreparedResponse] = CachedResponses()
         self.on_unknown_caller = on_unknown_caller
@@ -314,7 +315,8 @@ class Dispatcher:
         return response.throttled
 
     def count_unknown_caller(self, address: str) -> None:
-        """Count a request of an unknown caller, unless too many addresses are known."""
+        """Count a request of an unknown caller; report the first ones of a bounded number."""
+        self.unknown_requests += 1
         counts = self.unknown_callers
         if address in counts:
             counts[address] += 1

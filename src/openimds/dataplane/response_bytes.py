@@ -3,7 +3,7 @@
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import NamedTuple
 
 from openimds.facts.headers import HEADER_ORDERS
@@ -136,14 +136,9 @@ class ResponseStamps:
     """The dates and request ids of responses. The date is formatted once a second."""
 
     def __init__(self) -> None:
-        """Draw the fixed part of the request ids."""
-        draw = SystemRandom().getrandbits
-        text = f"{draw(32):08x}-{draw(16):04x}-4{draw(12):03x}-{8 + draw(2):x}{draw(12):03x}-"
-        self._fixed = text.encode()
-        self._number = draw(48)
-        # An odd step visits every 48-bit number once. The ids are unique, not secret: two of them
-        # reveal how many responses went out in between.
-        self._step = draw(48) | 1
+        """Seed the request ids from the system."""
+        # The ids are as good as unique, and no secret: a fast generator will do.
+        self._draw = Random(SystemRandom().getrandbits(128)).getrandbits  # noqa: S311 - see above
         self._date = b""
         self._date_s = -1
 
@@ -157,8 +152,14 @@ class ResponseStamps:
 
     def request_id(self) -> bytes:
         """Return a new GUID."""
-        self._number = (self._number + self._step) & 0xFFFFFFFFFFFF
-        return b"%s%012x" % (self._fixed, self._number)
+        bits = self._draw(128)
+        return b"%08x-%04x-4%03x-%04x-%012x" % (
+            bits >> 96,
+            bits >> 80 & 0xFFFF,
+            bits >> 64 & 0xFFF,
+            bits >> 48 & 0x3FFF | 0x8000,
+            bits & 0xFFFFFFFFFFFF,
+        )
 
     def stamp(self, response: PreparedResponse, utc_s: float) -> bytes:
         """Return the bytes of a response, with the current date and a request id."""

@@ -205,6 +205,13 @@ RULES: tuple[Rule, ...] = (
         observed("S30", note="documented too (S2); the bounds are assumed"),
         (
             "malformed",
+            "line_malformed",
+            "target_malformed",
+            "header_malformed",
+            "host_malformed",
+            "length_malformed",
+            "body_malformed",
+            "coding_unknown",
             "host_missing",
             "target_too_long",
             "headers_too_large",

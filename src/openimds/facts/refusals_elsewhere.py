@@ -307,6 +307,20 @@ def _http(key: str, status: int, text: str) -> RefusalRow:
 
 HTTP: tuple[RefusalRow, ...] = (
     _http("malformed", 400, "Bad request: not HTTP/1.0 or HTTP/1.1"),
+    _http(
+        "line_malformed",
+        400,
+        "Bad request: a request line is METHOD TARGET HTTP/1.1, parted by single spaces",
+    ),
+    _http("target_malformed", 400, "Bad request: the target has characters that a URL encodes"),
+    _http("header_malformed", 400, "Bad request: malformed header"),
+    _http("host_malformed", 400, "Bad request: malformed Host header"),
+    _http(
+        "length_malformed",
+        400,
+        "Bad request: Content-Length is one number, without Transfer-Encoding",
+    ),
+    _http("body_malformed", 400, "Bad request: malformed chunk of the body"),
     _http("host_missing", 400, "Bad request: HTTP/1.1 wants exactly one Host header"),
     _http("too_slow", 408, "Request timeout"),
     _http("body_too_large", 413, "Request body too large"),
@@ -314,5 +328,6 @@ HTTP: tuple[RefusalRow, ...] = (
     _http("expectation_unknown", 417, "Expectation failed"),
     _http("headers_too_large", 431, "Request header fields too large"),
     _http("server_error", 500, "Internal server error"),
+    _http("coding_unknown", 501, "Not implemented: the only Transfer-Encoding is chunked"),
 )
 """Refusals of the connection itself; each of them closes it."""

@@ -43,7 +43,7 @@ class ServerMetrics:
             "openimds_throttled": dispatcher.throttled,
             "openimds_event_moves": self._events_service.event_writer.transition_counts,
             "openimds_faults_played": self._played,
-            "openimds_unknown_callers": sum(dispatcher.unknown_callers.values()),
+            "openimds_unknown_callers": dispatcher.unknown_requests,
             "openimds_connections_refused": dispatcher.connections.refused,
             "openimds_requests_recorded": self._recorder.last_number,
             "openimds_vms": len(index.by_name),

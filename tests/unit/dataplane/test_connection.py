@@ -3,7 +3,8 @@
 import pytest
 
 from openimds.dataplane.dispatcher import Dispatcher
-from openimds.dataplane.response_bytes import CountKey
+from openimds.dataplane.observer import ObservedRequest
+from openimds.dataplane.response_bytes import CountKey, PreparedResponse
 from tests.support.talk import (
     UTC_S,
     FakeClock,
@@ -146,7 +147,6 @@ def test_http_1_0_closes_unless_keep_alive() -> None:
         (b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET /x HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        (b"BREW /x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (b"GET /x HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417),
         (b"GET /" + b"x" * 4096 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
@@ -165,6 +165,93 @@ def test_unacceptable_bytes_are_refused_and_close(data: bytes, status: int) -> N
     assert talk.is_closed
     counts = {(key.endpoint, key.status): n.requests for key, n in dispatcher.counts.items()}
     assert counts == {("http", status): 1}
+
+
+_TO_A = b" HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    "data, status, text",
+    [
+        (b"GET /x\r\n\r\n", 400, "not HTTP/1.0 or HTTP/1.1"),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400, "not HTTP/1.0 or HTTP/1.1"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400, "not HTTP/1.0 or HTTP/1.1"),
+        (b"GET / " + _TO_A + b"\r\n", 400, "single spaces"),
+        (b"GET  /" + _TO_A + b"\r\n", 400, "single spaces"),
+        (b"GET /a b" + _TO_A + b"\r\n", 400, "single spaces"),
+        (b"GET /\x01" + _TO_A + b"\r\n", 400, "the target"),
+        (b"GET /" + _TO_A + b"A B: c\r\n\r\n", 400, "malformed header"),
+        (b"GET /" + _TO_A + b"A: b\r\n c\r\n\r\n", 400, "malformed header"),
+        (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "malformed Host"),
+        (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "malformed Host"),
+        (b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400, "malformed Host"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, "exactly one Host"),
+        (b"GET /" + _TO_A + b"Content-Length: x\r\n\r\n", 400, "Content-Length"),
+        (
+            b"GET /" + _TO_A + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+            "Content-Length",
+        ),
+        (b"GET /" + _TO_A + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "chunk"),
+        (
+            b"GET /" + _TO_A + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            501,
+            "Transfer-Encoding",
+        ),
+        (b"GET /" + _TO_A + b"Transfer-Encoding: gzip\r\n\r\n", 501, "Transfer-Encoding"),
+    ],
+)
+def test_each_malformed_part_is_named(data: bytes, status: int, text: str) -> None:
+    got = only(Talk(a_dispatcher()).send(data))
+    assert got.status == status
+    assert text in got.body.decode()
+
+
+@pytest.mark.parametrize(
+    "host", ["a", "169.254.169.254", "a:80", "[fe80::1]:80", "[fe80::1%eth0]", "", "a_b.c", "x%2Dy"]
+)
+def test_host_of_any_valid_form_is_accepted(host: str) -> None:
+    data = f"GET {VERSIONS} HTTP/1.1\r\nHost: {host}\r\nMetadata: true\r\n\r\n"
+    assert only(Talk(a_dispatcher()).send(data.encode())).status == 200
+
+
+@pytest.mark.parametrize("method", ["BREW", "get", "PROPFIND", "QUERY", "M-SEARCH"])
+def test_unknown_method_is_not_allowed_and_stays_connected(method: str) -> None:
+    talk = Talk(a_dispatcher())
+    data = request(VERSIONS, method, METADATA)
+    for size in (len(data), 2):
+        pieces = [talk.send(data[at : at + size]) for at in range(0, len(data), size)]
+        got = only(b"".join(pieces))
+        assert (got.status, "Allow" in got.headers) == (405, True)
+    assert not talk.is_closed
+
+
+def test_unknown_method_is_recorded_by_its_own_name() -> None:
+    dispatcher, methods = a_dispatcher(), list[str]()
+
+    class Methods:
+        def observe(
+            self, observed: ObservedRequest, response: PreparedResponse, data: bytes
+        ) -> None:
+            methods.append(observed.method)
+
+    dispatcher.set_observer(Methods())
+    Talk(dispatcher).send(request(VERSIONS, "BREW", METADATA) + GET)
+    assert methods == ["BREW", "GET"]
+
+
+def test_request_behind_a_body_is_checked_like_any_other() -> None:
+    head = GET[:-2] + b"Content-Length: 5\r\n\r\nhello"
+    first, second = replies(Talk(a_dispatcher()).send(head + b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"))
+    assert (first.status, second.status) == (200, 400)
+    assert b"single spaces" in second.body
+
+
+def test_request_ids_of_all_groups_are_random() -> None:
+    talk = Talk(a_dispatcher())
+    ids = [talk.ask(INSTANCE).headers["x-ms-request-id"] for _ in range(50)]
+    groups = zip(*(guid.split("-") for guid in ids), strict=True)
+    assert [len(set(group)) > 40 for group in groups] == [True] * 5
 
 
 def test_request_before_malformed_bytes_is_answered() -> None:
@@ -363,7 +450,7 @@ def test_guest_bytes_cannot_equal_a_cache_key() -> None:
     ]
     assert isinstance(key, str)
     assert only(Talk(dispatcher).send(key.encode() + b"\r\n\r\n")).status == 400
-    assert only(Talk(dispatcher).send(key.encode())).status == 400
+    assert only(Talk(dispatcher).send(key.encode() + b"\n")).status == 400
 
 
 def test_trailer_is_not_a_header() -> None:
