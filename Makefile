@@ -137,11 +137,10 @@ lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock \
 		--group build --group dev pyproject.toml
 	$(COMPILE) --output-file requirements-pyz.lock --constraint requirements-dev.lock \
-		--extra entra --extra fast pyproject.toml
+		--extra entra pyproject.toml
 	$(COMPILE) --output-file requirements-lowest.lock --resolution lowest-direct --only-binary :all: \
-		--extra entra --extra fast --extra test --group lowest pyproject.toml
+		--extra entra --extra test --group lowest pyproject.toml
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
-	$(COMPILE) --output-file requirements-fast.lock --group fast
 	$(COMPILE) --output-file requirements-clients.lock --group clients
 	$(COMPILE) --output-file requirements-containers.lock --group containers
 
@@ -169,12 +168,9 @@ clean: ## Remove .venv, caches and build output
 	@$(LOWEST)/$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
-# The faster event loop, where a wheel exists; else the standard one is used.
-.venv/.runtime-stamp: pyproject.toml requirements.lock requirements-fast.lock | .venv/bin/pip
+.venv/.runtime-stamp: pyproject.toml requirements.lock | .venv/bin/pip
 	@echo 'Installing requirements.lock' >&2
 	@$(PIP) install --require-hashes -r requirements.lock
-	@$(PIP) install --only-binary :all: --require-hashes -r requirements-fast.lock 2>/dev/null || \
-		echo 'No uvloop for this Python: the standard event loop is used' >&2
 	@$(INSTALL_SELF)
 	@touch $@
 

@@ -56,7 +56,6 @@ WHY_NO_OLDER = {
     "sse-starlette": "the first that several event loops of a process can use",
     "starlette": "the first that adds no second charset to a media type",
     "uvicorn": "the first whose embedded server can leave the signals alone",
-    "uvloop": "the first with wheels for Python 3.11",
     "watchfiles": _TIME,
 }
 WRITTEN = "<!-- Written by `make docs` from the rows in src/openimds. Change the rows. -->"

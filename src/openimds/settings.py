@@ -219,7 +219,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 1024
     loop: Annotated[
         Literal["auto", "asyncio", "uvloop"],
-        _Row("Event loop: asyncio, uvloop, or auto (uvloop if it is installed).", "NAME"),
+        _Row("Without effect, and gone with 1.0: the data plane has its own loop.", "NAME"),
     ] = "auto"
 
 

@@ -80,7 +80,6 @@ def test_metadata_names_the_extras_and_nothing_of_development(wheel: Path) -> No
         "azure-identity",
         "pytest",
         "requests",
-        "uvloop",
     ]
     assert [text for text in fields.get_all("Requires-Dist") or [] if "@" in text] == []
 

@@ -31,7 +31,7 @@ def test_no_package_of_an_extra_is_installed(plain: User) -> None:
     listed = plain.prints(plain.python, "-m", "pip", "list", "--format", "json")
     names = {row["name"].lower() for row in json.loads(listed)}
     assert "openimds" in names
-    assert not names & {"azure-identity", "msal", "pytest", "requests", "uvloop"}
+    assert not names & {"azure-identity", "msal", "pytest", "requests"}
 
 
 def test_everything_of_the_core_works_without_extras(plain: User) -> None:
@@ -61,7 +61,6 @@ def test_everything_of_the_core_works_without_extras(plain: User) -> None:
 @pytest.mark.parametrize(
     "settings, fleet, extra",
     [
-        (("--loop", "uvloop"), TRUSTED, "fast"),
         (("--entra", "az"), ENTRA, "entra"),
     ],
 )
@@ -73,12 +72,6 @@ def test_feature_of_a_missing_extra_says_what_to_type(
     assert (ran.returncode, ran.stdout) == (2, "")
     (line,) = ran.stderr.splitlines()
     assert f"Type pip install './openimds[{extra}]' beside a checkout" in line
-
-
-def test_doctor_says_what_makes_it_faster(plain: User) -> None:
-    assert (
-        "pip install './openimds[fast]' beside a checkout" in plain.run("openimds", "doctor").stdout
-    )
 
 
 def test_extra_test_brings_the_plugin_and_requests(tester: User, tmp_path: Path) -> None:

@@ -224,7 +224,6 @@ def test_edit_of_the_fleet_file_is_served(system: str, tmp_path: Path) -> None:
         ("win32", ("--listen", "netns:web"), "HOST:PORT: only Linux has network namespaces"),
         ("win32", ("--listen", "unix:/tmp/a.sock"), "this system has no unix sockets"),
         ("win32", ("--event-hook", "notify.sh"), "expected a URL: this system does not end"),
-        ("win32", ("--loop", "uvloop"), '"uvloop", which is not installed'),
     ],
 )
 def test_missing_part_of_the_system_is_one_sentence(

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from openimds import __version__
+from openimds.server.settings_check import NO_LOOP
 from scripts.generate_docs import ROOT
 from tests.system.process import COMMAND, clean_environment, run, serving
 
@@ -156,10 +157,10 @@ def test_signal_ends_the_server_with_connections_open(tmp_path: Path, number: in
         assert server.process.wait(30) == 0
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_both_event_loops_serve(tmp_path: Path, loop: str) -> None:
-    with serving("--loop", loop, cwd=tmp_path) as server, client(server.url) as guest:
+def test_choice_of_a_loop_has_no_effect_and_says_so(tmp_path: Path) -> None:
+    with serving("--loop", "uvloop", cwd=tmp_path) as server, client(server.url) as guest:
         assert guest.get("/metadata/versions").status_code == 200
+        assert server.stop() == (0, "openimds: " + NO_LOOP + "\n")
 
 
 BAD = [

@@ -20,8 +20,6 @@ from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from openimds.fleet.index import VM_LISTENER
 
-_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-"""Python 3.13 and newer remove the file of a unix socket at its end unless this is set."""
 _BACKLOG = 4096
 _UNIX = "unix:"
 _NETNS = "netns:"

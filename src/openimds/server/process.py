@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 
-from openimds.errors import ConfigError
 from openimds.fleet.fleet_files import gc_paused
 from openimds.linux.platform import file_limit
 from openimds.linux.systemd import SystemdNotifier
@@ -72,40 +71,18 @@ def run(
     inherited: InheritedSockets = NO_SOCKETS,
     systemd: SystemdNotifier = NO_SYSTEMD,
 ) -> None:
-    """Run `serve` on the event loop of the settings.
+    """Run `serve` on an event loop of its own.
+
+    The loop is that of selectors, also on Windows: the other one there cannot wait for a listening
+    socket.
 
     Raises:
-        ConfigError: uvloop is chosen and not installed; or as `serve`.
+        ConfigError: as `serve`.
     """
     # Only the owner may read files that this process makes.
     os.umask(0o077)
-    with asyncio.Runner(loop_factory=loop_factory(startup.settings.loop)) as runner:
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(serve(startup, on_ready, notify, inherited, systemd))
-
-
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return the factory of the chosen event loop.
-
-    The standard one is that of selectors, also on Windows: the other one there cannot wait for a
-    listening socket.
-
-    Raises:
-        ConfigError: uvloop is chosen and not installed.
-    """
-    if name == "asyncio":
-        return asyncio.SelectorEventLoop
-    try:
-        import uvloop  # noqa: PLC0415 - an optional extra, imported where it is used
-    except ImportError:
-        if name == "auto":
-            return asyncio.SelectorEventLoop
-        raise ConfigError(
-            "loop",
-            '"uvloop", which is not installed',
-            "asyncio",
-            "Type pip install './openimds[fast]' beside a checkout",
-        ) from None
-    return uvloop.new_event_loop
 
 
 async def _reload(server: Server, systemd: SystemdNotifier) -> None:

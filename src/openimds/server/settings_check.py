@@ -10,6 +10,10 @@ from openimds.errors import ConfigError
 from openimds.settings import Settings
 
 _LARGEST_BURST = 10_000
+NO_LOOP = (
+    "loop has no effect: the data plane has its own. Remove --loop, OPENIMDS_LOOP or loop from "
+    "openimds.toml; the setting is gone with 1.0"
+)
 
 
 def check(settings: Settings) -> None:
@@ -39,15 +43,15 @@ def check_source(settings: Settings) -> None:
 def notices(settings: Settings) -> list[str]:
     """Return messages about settings that work, but perhaps not as intended."""
     public = settings.public
+    found = [] if settings.loop == "auto" else [NO_LOOP]
     with suppress(ValueError):
         host = public.rpartition(":")[0].strip("[]")
         if ip_address(host).is_unspecified and not settings.public_url:
-            notice = (
+            found.append(
                 f"certificates and discovery documents name http://{public}, which guests cannot "
                 "reach. Set --public-url to the URL by which guests reach this machine"
             )
-            return [notice]
-    return []
+    return found
 
 
 def _check_bursts(settings: Settings) -> None:

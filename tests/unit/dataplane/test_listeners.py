@@ -164,7 +164,7 @@ def test_unix_socket_where_the_system_has_none_is_refused(
         runner.get_loop()  # asyncio itself asks for the family while it makes its loop.
         monkeypatch.delattr(socket, "AF_UNIX")
         with pytest.raises(ConfigError, match="this system has no unix sockets"):
-            runner.run(listen(a_dispatcher(), f"unix:{path}", "listen"))
+            runner.run(listen(Reactor(a_dispatcher()), f"unix:{path}", "listen"))
 
 
 def test_file_that_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:

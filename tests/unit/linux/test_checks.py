@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import shutil
@@ -17,18 +16,9 @@ NOW_S = 1_800_000_000.0
 ALTERNATIVE = "reach.listen: netns:NAME, or openimds exec"
 
 
-def test_python_check_names_version_and_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_check_names_the_version() -> None:
     version = ".".join(map(str, sys.version_info[:3]))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    assert [*checks.python()] == [CheckResult("ok", f"{version} with uvloop")]
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert [*checks.python()] == [
-        CheckResult(
-            "note",
-            f"{version} without uvloop",
-            "pip install './openimds[fast]' beside a checkout makes it faster",
-        )
-    ]
+    assert [*checks.python()] == [CheckResult("ok", version)]
 
 
 def test_namespaces_check_has_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
