@@ -32,8 +32,20 @@ BY_REASON = [
     ("element_unknown", "not_found", "/metadata/instance/compute/nothing?api-version=2021-02-01"),
     ("version_foreign", "not_found", "/metadata/scheduledevents?api-version=2021-12-13"),
     ("path_unknown", "not_found", "/latest/meta-data"),
-    ("not_http", "malformed", ""),
-    ("not_http", "host_missing", ""),
+    *(
+        ("not_http", reason, "")
+        for reason in (
+            "malformed",
+            "line_malformed",
+            "target_malformed",
+            "header_malformed",
+            "host_malformed",
+            "length_malformed",
+            "body_malformed",
+            "coding_unknown",
+            "host_missing",
+        )
+    ),
 ]
 
 
