@@ -95,6 +95,16 @@ class Turns(Protocol):
         """Forget a connection that has ended."""
 
 
+class Delayed:
+    """A connection in the wheel of delays; its `slot` is that of the wheel."""
+
+    __slots__ = ("connection", "slot")
+
+    def __init__(self, connection: "Connection") -> None:
+        """Begin in no slot."""
+        self.connection, self.slot = connection, -1
+
+
 class Connection:
     """One connection. `listener` is set where the listener belongs to one VM."""
 
@@ -106,7 +116,7 @@ class Connection:
         self.deadline_s = _NEVER
         self.phase = _IDLE
         self.slot = -1
-        self.is_delayed = False
+        self.delayed: Delayed | None = None
         self._turns = turns
         self._socket, self._descriptor = accepted, accepted.fileno()
         self._events = -1

@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from openimds.dataplane.connection import Connection
+from openimds.dataplane.connection import Connection, Delayed
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.observer import CallLater, loop_later
 from openimds.dataplane.poll_set import READ, PollSet, open_poll_set
@@ -74,7 +74,7 @@ class Reactor:
         self.accept_pauses = 0
         self.on_shortage: Callable[[OSError], None] = lambda _: None
         self._queue: deque[Share] = deque()
-        self._delays: Wheel[Connection] = Wheel(_DELAY_GRAIN_S)
+        self._delays: Wheel[Delayed] = Wheel(_DELAY_GRAIN_S)
         self._listening: dict[int, ListeningSocket] = {}
         self._is_hung = self._is_turn_due = self._is_paused = self._is_timer_set = False
 
@@ -164,19 +164,18 @@ class Reactor:
     # Time.
 
     def delay(self, connection: Connection, delay_s: float) -> None:
-        """Park a connection after a delay in seconds; meanwhile it cannot expire."""
-        self.dispatcher.connections.deadlines.drop(connection)
-        connection.is_delayed = True
-        self._delays.file(connection, self.dispatcher.now() + delay_s)
+        """Park a connection after a delay in seconds."""
+        connection.delayed = Delayed(connection)
+        self._delays.file(connection.delayed, self.dispatcher.now() + delay_s)
         if not self._is_timer_set:
             self._is_timer_set = True
             self._call_later(_DELAY_GRAIN_S, self._end_delays)
 
     def _end_delays(self) -> None:
         self._is_timer_set = False
-        for connection in self._delays.due(self.dispatcher.now()):
-            connection.is_delayed = False
-            connection.park()
+        for delayed in self._delays.due(self.dispatcher.now()):
+            delayed.connection.delayed = None
+            delayed.connection.park()
         if self._delays:
             self._is_timer_set = True
             self._call_later(_DELAY_GRAIN_S, self._end_delays)
@@ -185,8 +184,9 @@ class Reactor:
 
     def forget(self, connection: Connection, share: Share) -> None:
         """Forget a connection that has ended."""
-        if connection.is_delayed:
-            self._delays.drop(connection)
+        if connection.delayed:
+            self._delays.drop(connection.delayed)
+            connection.delayed = None
         self.dispatcher.connections.remove(connection, share)
 
     def close(self) -> None:

@@ -182,6 +182,25 @@ class TestExcess:
         assert talk.socket.is_closed
 
 
+@pytest.mark.parametrize("rest", [GET * 1000, GET * 1000 + GET[:20]])
+def test_delayed_connection_drains_and_expires(rest: bytes) -> None:
+    now = FakeClock()
+    dispatcher = two_vms(allowances=LIMIT, now=now)
+    reactor = a_reactor(dispatcher)
+    talks = [Talk(dispatcher, FLOOD) for _ in range(20)]
+    for talk in talks:
+        talk.socket.incoming = rest
+    reactor.pump()
+    assert len(reactor._delays) == 20
+    dispatcher.connections.drain()
+    dispatcher.connections.sweep(now() + 1)
+    reactor.pump()
+    dispatcher.connections.sweep(float("inf"))
+    dispatcher.connections.sweep(float("inf"))
+    assert all(talk.socket.is_closed for talk in talks)
+    assert (len(reactor._delays), len(dispatcher.connections)) == (0, 0)
+
+
 def test_connection_that_ends_while_parked_is_skipped() -> None:
     dispatcher = two_vms()
     reactor = a_reactor(dispatcher)
