@@ -51,13 +51,22 @@ _METHOD = re.compile(rb"(?:%b{1,32}(?: |$))" % _TOKEN)
 _LINE = re.compile(rb"(%b{1,32}) (\S+) HTTP/1\.[01]\r\n" % _TOKEN)
 _VERSION = re.compile(rb".* HTTP/1\.[01]\r\n", re.DOTALL)
 _HOST = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[\w.~%!$&'()*+,;=-]*)(?::[0-9]*)?", re.ASCII
+    rb"[ \t]*(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[\w.~%!$&'()*+,;=-]*)(?::[0-9]*)?[ \t]*", re.ASCII
 )
 _METHODS = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE")
 )
 """Methods that the parser is shown; it is shown any other as one that no endpoint allows either."""
 _STAND_IN = b"PATCH"
+_KEPT = frozenset(
+    (
+        *(b"metadata", b"host", b"x-forwarded-for", b"authorization", b"secret"),
+        *(b"x-identity-header", b"expect", b"content-length", b"transfer-encoding"),
+    )
+)
+"""Headers that matter."""
+_NEW_EACH_TIME = re.compile(rb"\r\n[A-Za-z-]*[Rr]equest-[Ii][Dd]: [\w-]{1,64}(?=\r\n)", re.ASCII)
+"""A header that SDKs send with a new value in each request, and that changes no response."""
 _REASONS = (
     ("Content-Length", "length_malformed"),
     ("Transfer-Encoding", "length_malformed"),
@@ -160,6 +169,12 @@ class Connection:
         return self.phase is _IDLE and not (self._owed or self._unsent or self._rest)
 
     @property
+    def _waits_already(self) -> bool:
+        """Whether nothing changes: it waits for a request, and has a deadline before its own."""
+        is_open = self.phase is _IDLE and not self._unsent
+        return is_open and self._events == READ and self.slot >= 0
+
+    @property
     def has_rest(self) -> bool:
         """Whether bytes that have been read wait for a turn."""
         return bool(self._rest)
@@ -219,7 +234,13 @@ class Connection:
             elif self._is_lingering:
                 self._drop_input()
             else:
-                self._answer(self._receive())
+                data = self._receive()
+                if data and self.phase is _IDLE and share.left > 0 and self._answer_known(data):
+                    share.left -= 1
+                    if self._waits_already and not share.has_excess:
+                        return
+                    data = b""
+                self._answer(data)
         except Exception as error:  # noqa: BLE001 - our own fault ends this connection alone
             self.dispatcher.on_internal_error(error)
             self.abort()
@@ -278,7 +299,9 @@ class Connection:
             return  # A trailer behind a chunked body counts towards the bounds only.
         if self.dispatcher.observer is not None:
             self._headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
-        self._keep(name.lower(), value)
+        name = name.lower()
+        if name in _KEPT:
+            self._keep(name, value)
 
     def _keep(self, name: bytes, value: bytes) -> None:
         """Keep a header that matters, and check those that frame the request."""
@@ -287,7 +310,7 @@ class Connection:
                 self._metadata_values.append(value.strip().lower())
             case b"host":
                 self._host_count += 1
-                if not _HOST.fullmatch(value.strip()):
+                if not _HOST.fullmatch(value):
                     self._refuse_head("host_malformed")
             case b"x-forwarded-for":
                 self._is_forwarded = True
@@ -398,6 +421,8 @@ class Connection:
         dispatcher, entry = self.dispatcher, self._caller()
         responses = entry.responses if entry else dispatcher.unknown_caller_responses
         cached = responses.by_request.get(data)
+        if cached is None:
+            cached = responses.by_request.get(_without_id(data))
         if cached is None or not dispatcher.is_current(cached):
             return False
         now_s = dispatcher.now()
@@ -414,8 +439,8 @@ class Connection:
         return True
 
     def _parse(self, data: bytes) -> None:
+        fed = data
         self._fed_bytes += len(data)
-        before = (self._before + data)[1 - len(_BLANK_LINE) :]
         self._raw = data if self.phase is _IDLE and len(data) <= _SMALL else b""
         if self._parser is None:
             self._parser = httptools.HttpRequestParser(self)
@@ -438,7 +463,7 @@ class Connection:
         except httptools.HttpParserError as error:
             text = str(error)
             self._refuse(next((key for part, key in _REASONS if part in text), "malformed"))
-        self._before = b"" if self.phase is _IDLE else before
+        self._before = b"" if self.phase is _IDLE else (self._before + fed)[-3:]
         if self.phase <= _READING_HEAD and self._fed_bytes >= self._most_fed:
             self._refuse("headers_too_large")
         if self._refusal:
@@ -466,17 +491,18 @@ class Connection:
         is_long = (end or len(line)) > bounds.target_bytes + _LINE_BYTES
         if is_long or (found and len(found[2]) > bounds.target_bytes):
             self._refuse("target_too_long")
+        elif found and found.end() == end:
+            method = found[1]
+            if method in _METHODS:
+                return line
+            self._method = method.decode()
+            return _STAND_IN + line[len(method) :]
         elif not _METHOD.match(line):
             self._refuse("malformed")
         elif not end:
             self._line = line
-        elif found is None or found.end() != end:
-            self._refuse("line_malformed" if _VERSION.match(line, 0, end) else "malformed")
-        elif found[1] in _METHODS:
-            return line
         else:
-            self._method = found[1].decode()
-            return _STAND_IN + line[len(found[1]) :]
+            self._refuse("line_malformed" if _VERSION.match(line, 0, end) else "malformed")
         return b""
 
     def _flush(self) -> None:
@@ -656,7 +682,7 @@ class Connection:
         end = b"\r\n\r\n"
         # A request with Expect needs 100 Continue each time, so it is always parsed.
         is_whole = self._raw.endswith(end) and self._raw.count(end) == 1 and not self._expects
-        return self._raw if is_whole else b""
+        return _without_id(self._raw) if is_whole else b""
 
     def _caller(self) -> WireEntry | None:
         """Return the calling VM, looked up anew when the fleet index has changed."""
@@ -756,3 +782,9 @@ class Connection:
         for response in self._owed:
             if isinstance(response, FaultyDelivery):
                 response.cancel()
+
+
+def _without_id(data: bytes) -> bytes:
+    """Return the bytes of a request without its first header that is new each time."""
+    found = _NEW_EACH_TIME.search(data)
+    return data[: found.start()] + data[found.end() :] if found else data

@@ -83,9 +83,11 @@ class Share:
 
     def refused(self, now_s: float) -> None:
         """Count a refused request."""
-        self._debt = min(self.debt(now_s) + 1, _MOST_DEBT)
+        debt = self._debt - (now_s - self._debt_s) * _FORGIVEN_PER_S
+        debt = debt + 1 if debt > 0 else 1.0
+        self._debt = min(_MOST_DEBT, debt)
         self._debt_s = now_s
-        self.has_excess = self._debt > FREE_REFUSALS
+        self.has_excess = debt > FREE_REFUSALS
 
     def debt(self, now_s: float) -> float:
         """Return the number of refusals that are not forgiven yet."""

@@ -6,11 +6,10 @@ import pytest
 
 from openimds.dataplane.response_bytes import CountKey
 from openimds.protocol.pending import Failed, Signature
-from tests.support.talk import (
-    UTC_S,
-    replies,
-)
+from tests.support.talk import UTC_S, Talk, a_dispatcher, replies, request
 from tests.unit.dataplane.setup import INSTANCE, TOKEN, Stage, run, settle
+
+VERSIONS = "/metadata/versions"
 
 
 def test_cached_token_counts_down_by_the_second() -> None:
@@ -145,3 +144,33 @@ def test_cache_key_contains_the_secret_header() -> None:
         assert sum("secret:two" in key for key in keys if isinstance(key, str)) == 1
 
     run(play)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-ms-client-request-id", "X-Ms-Client-Request-Id", "client-request-id", "Request-Id"],
+)
+def test_new_request_id_finds_the_cached_response(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = a_dispatcher()
+    talk = Talk(dispatcher)
+    asked = [request(VERSIONS, headers={"Metadata": "true", name: f"id-{n}"}) for n in range(3)]
+    talk.send(asked[0])
+    parsed: list[bytes] = []
+    monkeypatch.setattr(talk.connection, "_parse", parsed.append)
+    assert [replies(talk.send(data))[0].status for data in asked[1:]] == [200, 200]
+    assert parsed == []
+    other = asked[0].replace(b"versions", b"instance")
+    talk.send(other)
+    assert parsed == [other]
+
+
+@pytest.mark.parametrize("value", [b"a b", b"a\x00", b"", b"x" * 65, b"a\r\n b"])
+def test_odd_request_id_is_parsed(value: bytes) -> None:
+    dispatcher = a_dispatcher()
+    head = request(VERSIONS, headers={"Metadata": "true"})
+    Talk(dispatcher).send(head)
+    odd = head[:-2] + b"x-ms-client-request-id: " + value + b"\r\n\r\n"
+    talk = Talk(dispatcher)
+    assert not talk.connection._answer_known(odd)
