@@ -37,6 +37,8 @@ ResponseIndex: TypeAlias = FleetIndex[PreparedResponse]
 
 _OTHER = "other"
 """The counter of paths that no endpoint row has."""
+_MOST_SHARED = 256
+"""Prepared 429 responses that VMs share: one for each endpoint and form, with room to spare."""
 _NEVER = -1
 """A generation that no fleet index has."""
 _ANY_QUERY = parse_query("GET", b"/")
@@ -160,6 +162,7 @@ class Dispatcher:
         self.throttled: dict[str, int] = {}
         self.unknown_callers: dict[str, int] = {}
         self.unknown_requests = 0
+        self._throttled_responses: dict[tuple[object, ...], PreparedResponse] = {}
         self.on_internal_error = on_internal_error
         self.unknown_caller_responses: CachedResponses[PreparedResponse] = CachedResponses()
         self.on_unknown_caller = on_unknown_caller
@@ -367,9 +370,18 @@ class Dispatcher:
     def _throttled(
         self, asked: Query, request: ParsedRequest, *, counts: bool = True
     ) -> PreparedResponse:
+        """Return the 429 for a request; VMs share those of equal bytes."""
         if counts:
             self._count_throttled(asked.category.limit)
-        return self._prepare(throttled(asked), asked, request)
+        refusal, has_body = throttled(asked), request.method != "HEAD"
+        row = refusal.row
+        key = (_name(asked), row.category, row.key, refusal.body, request.connection, has_body)
+        shared = self._throttled_responses.get(key)
+        if shared is None:
+            shared = self._prepare(refusal, asked, request)
+            if len(self._throttled_responses) < _MOST_SHARED:
+                self._throttled_responses[key] = shared
+        return shared
 
     def _count_throttled(self, limit: str) -> None:
         self.throttled[limit] = self.throttled.get(limit, 0) + 1

@@ -2,7 +2,7 @@ import pytest
 
 from openimds.dataplane.dispatcher import Bounds, Dispatcher, ParsedRequest
 from openimds.dataplane.response_bytes import CountKey, PreparedResponse
-from openimds.fleet.index import VmEntry
+from openimds.fleet.index import Allowance, VmEntry
 from openimds.vm.types import Vm
 from tests.support.talk import (
     UTC_S,
@@ -171,3 +171,14 @@ def test_extra_endpoint_needs_its_setting(extras: tuple[str, ...], status: bytes
         connection="",
     )
     assert status in status_line(*with_extras(*extras), parsed)
+
+
+def test_throttled_responses_are_shared_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.dataplane.dispatcher._MOST_SHARED", 2)
+    vms = a_fleet(**{f"vm-{n}": {"reach": {"address": [f"10.0.0.{n}"]}} for n in (1, 2)})
+    dispatcher = a_dispatcher(an_index(*vms), allowances={"general": Allowance(1)})
+    talks = [Talk(dispatcher, (f"10.0.0.{n}", 1)) for n in (1, 2)]
+    paths = ("/metadata/versions", "/metadata/instance?api-version=2021-02-01", "/nowhere")
+    bodies = {talk.ask(path).status for talk in talks for path in paths}
+    assert bodies == {200, 429}
+    assert len(dispatcher._throttled_responses) == 2
