@@ -83,13 +83,12 @@ def test_state_folder_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
         api.put("/v1/vms/a", json={}).raise_for_status()
         api.post("/v1/token").raise_for_status()
-        modes = {
-            path.name: path.stat().st_mode & 0o777
-            for path in [tmp_path / "kept", *(tmp_path / "kept").iterdir()]
-        }
-    assert modes.pop("kept") == 0o700
-    assert {"admin-token", "fleet.db", "lock"} <= modes.keys()
-    assert set(modes.values()) == {0o600}
+        kept = tmp_path / "kept"
+        files = {path.name: path for path in kept.rglob("*") if path.is_file()}
+        folders = [kept, *(path for path in kept.rglob("*") if path.is_dir())]
+        assert {"admin-token", "fleet.db", "lock"} <= files.keys()
+        assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+        assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
 
 
 def test_second_server_on_a_state_folder_names_the_first(tmp_path: Path) -> None:
