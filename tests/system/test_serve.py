@@ -160,7 +160,7 @@ def test_signal_ends_the_server_with_connections_open(tmp_path: Path, number: in
 def test_choice_of_a_loop_has_no_effect_and_says_so(tmp_path: Path) -> None:
     with serving("--loop", "uvloop", cwd=tmp_path) as server, client(server.url) as guest:
         assert guest.get("/metadata/versions").status_code == 200
-        assert server.stop() == (0, "openimds: " + NO_LOOP + "\n")
+        assert server.stop() == (0, f"openimds: {NO_LOOP}.\n")
 
 
 BAD = [

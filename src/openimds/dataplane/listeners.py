@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 import stat
-import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -197,7 +196,7 @@ def _bound(family: int, place: Any) -> socket.socket:  # noqa: ANN401 - a path, 
     """
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if family != getattr(socket, "AF_UNIX", None) and sys.platform != "win32":
+        if family != getattr(socket, "AF_UNIX", None) and os.name == "posix":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # Each family has a socket of its own, whatever the system's default is.
