@@ -22,6 +22,7 @@ else:
     _Protocol = asyncio.Protocol
 
 _BACKLOG = 128
+_TCP = {socket.AF_INET, socket.AF_INET6}
 _GRACE_S = 2
 _CONNECTIONS = 256
 CALLER_CONNECTIONS = 64
@@ -124,6 +125,10 @@ class LazyServer:
         self._server: uvicorn.Server | None = None
         for listening in self._sockets:
             listening.settimeout(0)
+            if listening.family in _TCP:
+                # Connections inherit it. asyncio sets it only where a socket names its protocol;
+                # without it the second part of an answer waits 40 ms for an acknowledgement.
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound = self._sockets[0].getsockname()
         self.url = f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
 

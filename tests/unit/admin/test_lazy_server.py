@@ -1,6 +1,7 @@
 """The time-out of heads, and the bound on the connections of a caller."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from openimds.admin.lazy_server import CALLER_CONNECTIONS, HEAD_S, Guarded
+from openimds.admin.lazy_server import CALLER_CONNECTIONS, HEAD_S, Guarded, bind
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -148,3 +149,13 @@ def test_connections_of_one_address_are_bounded(connections: Connections) -> Non
     had[0][0].connection_lost(None)
     assert not connections.connect()[1].is_aborted
     assert connections.connect()[1].is_aborted
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with bind("admin", ("127.0.0.1", 0)) as listening:
+        LazyServer("admin", [listening], lambda: None, lambda _: None)
+        listening.settimeout(9)
+        client = socket.create_connection(listening.getsockname())
+        accepted, _ = listening.accept()
+        with client, accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
