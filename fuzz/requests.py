@@ -31,7 +31,7 @@ def send_input(data: bytes) -> None:
     verdicts = [
         verdict(dispatcher, rest, len(rest) or 1),
         verdict(dispatcher, rest, size),
-        verdict(dispatcher, rest, len(rest) or 1),  # Cacheable requests are known by now.
+        verdict(dispatcher, rest, len(rest) or 1),  # Cacheable requests are known now.
     ]
     assert errors == []
     assert verdicts[0] == verdicts[1] == verdicts[2], verdicts
@@ -46,7 +46,7 @@ def verdict(dispatcher: Dispatcher, data: bytes, size: int) -> Verdict:
         if talk.is_closed:
             break
         written += talk.send(data[at : at + size])
-    # A response to HEAD has no body, whatever its length says.
+    # A response to HEAD has a length and no body.
     parsed = [] if b"HEAD" in data else replies(written)
     return [(reply.status, reply.body) for reply in parsed], talk.is_closed
 

@@ -1,4 +1,4 @@
-"""A connection to the data plane without the kernel: a fake socket, poll set and clock."""
+"""A connection without the kernel: a fake socket, poll set and clock."""
 
 import asyncio
 import socket
@@ -54,7 +54,7 @@ def replies(data: bytes, methods: list[str] | None = None) -> list[Reply]:
 
 
 class FakeSocket:
-    """The server's end of a connection: the test sends to it, and sees the bytes that come back.
+    """The server's end of a connection, with the other end in the test's hands.
 
     `room` is the number of bytes that the peer still takes; `is_reset` and `is_ended` are the ways
     in which the peer ends.

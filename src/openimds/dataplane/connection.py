@@ -180,7 +180,7 @@ class Connection:
         return bool(self._rest)
 
     def begin(self) -> None:
-        """Accept the connection unless a bound or a fault forbids it, and serve it at once."""
+        """Accept the connection, unless a bound or a fault forbids it, and serve it."""
         turns, share = self._turns, self._share
         if not turns.dispatcher.connections.add(self, share):
             self._move(_CLOSE)
@@ -407,7 +407,10 @@ class Connection:
         self._wait()
 
     def _first_of(self, data: bytes) -> bytes:
-        """Return the bytes up to a blank line, or of a body: no request ends inside of them."""
+        """Return the bytes up to a blank line, or the rest of a body.
+
+        No request ends inside of them, so that requests are parsed one by one.
+        """
         end = self._length - self._body_bytes if self.phase is _READING_BODY else 0
         data = data[: self._most_fed - self._fed_bytes] if self.phase < _READING_BODY else data
         if end <= 0:
@@ -525,7 +528,7 @@ class Connection:
             self._close(by_reset=resets)
 
     def _woken(self, _done: object = None) -> None:
-        """Go on once a response that was pending is ready, or the next part of one."""
+        """Go on: a pending response is ready, or its next part is."""
         self._flush()
         self._wait()
 
@@ -552,7 +555,7 @@ class Connection:
         self.dispatcher.connections.deadlines.file(self, self.deadline_s)
 
     def _await(self, events: int) -> None:
-        """Await events of the socket; one that has awaited none is not in the poll set."""
+        """Await events of the socket; until its first one it is not registered."""
         if events == self._events:
             return
         if self._events >= 0:

@@ -199,7 +199,7 @@ def _bound(family: int, place: Any) -> socket.socket:  # noqa: ANN401 - a path, 
         if family != getattr(socket, "AF_UNIX", None) and os.name == "posix":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Each family has a socket of its own, whatever the system's default is.
+            # Each family has a socket of its own; the systems differ in their default.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(place)
         bound.listen(_BACKLOG)

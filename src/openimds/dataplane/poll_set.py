@@ -1,4 +1,4 @@
-"""The set of sockets that the data plane waits for: epoll, else kqueue, else asyncio's selector.
+"""The poll set of the data plane: epoll, else kqueue, else asyncio's selector.
 
 Events are the bits READ and WRITE, and LOST for a connection that both sides have closed. A socket
 is reported for as long as it is ready (level-triggered), so nothing is lost by not reading: that is

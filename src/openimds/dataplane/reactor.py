@@ -1,4 +1,4 @@
-"""The reactor: all sockets of the data plane in one poll set, served in fair turns.
+"""The reactor: all sockets of the data plane, served in fair turns.
 
 The poll set hangs in asyncio's loop as one reader, so signing, the admin API and timers are served
 beside it. A turn serves each share that has something to say once: at most `TURN_UNITS` reads and
@@ -57,7 +57,7 @@ class ListeningSocket:
 
 
 class Reactor:
-    """The sockets of one data plane; create it in any thread, and listen inside the event loop."""
+    """The sockets of one data plane, inside an event loop."""
 
     def __init__(
         self,

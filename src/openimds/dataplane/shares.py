@@ -1,7 +1,7 @@
-"""Shares: the part of each VM in the turns and in the open connections of the data plane.
+"""Shares: the part of each VM in turns and in open connections.
 
-All unknown callers together have one share, as if they were one VM, so that many addresses get no
-more than one. A share remembers its refusals for some seconds: a VM that asks far beyond its limits
+All unknown callers together have one share, as if they were one VM, so that many addresses get as
+much as one. A share remembers its refusals for some seconds: a VM that asks far beyond its limits
 is read less and less often, and its excess waits in its own sockets.
 """
 
@@ -154,7 +154,7 @@ class ConnectionTable:
             self.deadlines.drop(connection)
 
     def move(self, connection: SharedConnection, old: Share, new: Share) -> None:
-        """Move a connection to the share of another VM, as a change of the fleet has it."""
+        """Move a connection to the share of another VM, after a change of the fleet."""
         if connection in old.open:
             del old.open[connection]
             new.open[connection] = None
@@ -200,9 +200,9 @@ class ConnectionTable:
         return True
 
     def _largest_holder(self, enough: int) -> Share:
-        """Return the share with the most connections, or one that had the most a while ago.
+        """Return the share with the most connections, now or recently.
 
-        Shares are compared again only if that one has no more than `enough`, and once for every few
+        Shares are compared again only if that one has `enough` or fewer, and once for every few
         newcomers, so that a full table costs no newcomer a walk over all shares.
         """
         self._since += 1

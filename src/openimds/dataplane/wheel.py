@@ -1,4 +1,4 @@
-"""Deadlines of many connections by few timers: a wheel of slots, each for a short span of time.
+"""A wheel of deadlines: slots of time, each with the connections due in it.
 
 A deadline that moves to later costs nothing: its slot comes up, the connection finds that its time
 has not come, and files itself again. Only one that moves to earlier changes its slot.
@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
-    """An item of a wheel. `slot` belongs to the wheel; it is -1 while the item is in none."""
+    """An item of a wheel; `slot` belongs to the wheel, and -1 is none."""
 
     slot: int
 
@@ -30,7 +30,10 @@ class Wheel(Generic[T]):
         return sum(map(len, self._slots.values()))
 
     def file(self, item: T, at_s: float) -> None:
-        """Let an item come up at a time or within a grain after it, unless it does so earlier."""
+        """Let an item come up at a time, or within a grain after it.
+
+        An item that comes up earlier stays where it is.
+        """
         slot = ceil(at_s / self._grain_s)
         if item.slot >= 0:
             if item.slot <= slot:

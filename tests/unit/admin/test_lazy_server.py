@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from openimds.admin.lazy_server import CALLER_CONNECTIONS, HEAD_S, Guarded, bind
+from openimds.admin.lazy_server import CALLER_CONNECTIONS, HEAD_S, Guarded, LazyServer, bind
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -1,4 +1,4 @@
-"""The three poll sets, each on real sockets but kqueue, which gets a double of the kernel's."""
+"""The three poll sets; kqueue is a double over epoll."""
 
 import asyncio
 import select
@@ -31,7 +31,7 @@ class Kevent:
 
 
 class FakeKqueue:
-    """The part of kqueue that the set uses, over epoll; two filters of a socket are two entries."""
+    """The part of kqueue that the set uses, over epoll."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()

@@ -283,7 +283,9 @@ class FakeListener(FakeSocket):
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_shortage_pauses_accepting_and_is_told(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shortage_pauses_accepting_and_is_reported(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reactor = a_reactor(a_dispatcher())
     shortages: list[int | None] = []
     reactor.on_shortage = lambda error: shortages.append(error.errno)
