@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -30,6 +30,7 @@ def test_fuzzer_seeds_are_accepted(path: Path) -> None:
     send_input(path.read_bytes())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_accepted(data: bytes) -> None:
     send_input(data)
@@ -39,6 +40,7 @@ def same(reply: Reply) -> tuple[int, bytes]:
     return reply.status, reply.body
 
 
+@settings(deadline=None)
 @given(st.lists(requests, max_size=5), st.data())
 def test_responses_do_not_depend_on_chunking(asked: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(asked)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.talk import a_dispatcher, replies, request
@@ -31,6 +31,7 @@ FAULTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     FAULTS,
     st.lists(st.lists(st.integers(0, len(LEAVES) - 1), min_size=1, max_size=5), max_size=6),

@@ -57,7 +57,7 @@ class FakeSocket:
     """The server's end of a connection, with the other end in the test's hands.
 
     `room` is the number of bytes that the peer still takes; `is_reset` and `is_ended` are the ways
-    in which the peer ends.
+    in which the peer ends. A broken socket fails whenever it is written to or shut down.
     """
 
     _numbers = count(1000)
@@ -67,7 +67,7 @@ class FakeSocket:
         self.incoming = self.written = b""
         self.room = 1 << 30
         self.options: list[tuple[object, ...]] = []
-        self.is_closed = self.is_shut = self.is_ended = self.is_reset = False
+        self.is_closed = self.is_shut = self.is_ended = self.is_reset = self.is_broken = False
 
     def fileno(self) -> int:
         return self.number
@@ -83,7 +83,7 @@ class FakeSocket:
 
     def send(self, data: bytes, _flags: int = 0) -> int:
         assert not self.has_ended, "written after close"
-        if self.is_reset:
+        if self.is_broken:
             raise BrokenPipeError
         sent = min(len(data), self.room)
         if not sent:
@@ -96,6 +96,8 @@ class FakeSocket:
         self.options.append(option)
 
     def shutdown(self, _how: int) -> None:
+        if self.is_broken:
+            raise OSError
         self.is_shut = True
 
     def close(self) -> None:

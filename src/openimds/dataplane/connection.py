@@ -327,8 +327,6 @@ class Connection:
 
     def on_headers_complete(self) -> None:
         """Check the parts of the head that the parser accepts unseen."""
-        if self.phase is not _READING_HEAD:
-            return
         assert self._parser
         version = self._parser.get_http_version()
         if self._head_refusal:
@@ -350,8 +348,6 @@ class Connection:
 
     def on_message_complete(self) -> None:
         """Ask the dispatcher for the response to a complete request."""
-        if self.phase is not _READING_BODY:
-            return
         if self._refusal:
             self._move(_STOP)
             return
@@ -452,13 +448,9 @@ class Connection:
                 data = self._checked_line(data)
             if data:
                 self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
+        except httptools.HttpParserUpgrade:
             # The request itself was answered; a fresh parser reads the bytes behind it.
             self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest and self.phase is _IDLE:
-                self._parse(rest)
-                return
         except httptools.HttpParserCallbackError as error:
             # The parser wraps our own exceptions: report them, and do not blame the guest.
             self.dispatcher.on_internal_error(error.__context__ or error)
@@ -720,8 +712,7 @@ class Connection:
 
     def _refuse(self, key: str) -> None:
         """Refuse the request being read; the first reason wins."""
-        if self.phase < _DRAINING:
-            self._refusal = self._refusal or key
+        self._refusal = self._refusal or key
 
     def _close(self, *, by_reset: bool = False) -> None:
         """End the connection once the peer has taken the last bytes, or by a reset."""

@@ -123,8 +123,7 @@ class Kqueue(_Nested):
             for bit, name in self._filters
             if changed & bit
         ]
-        if changes:
-            self._kqueue.control(changes, 0)
+        self._kqueue.control(changes, 0)
         self._awaited[descriptor] = events
 
     def unregister(self, descriptor: int) -> None:

@@ -147,11 +147,10 @@ class ConnectionTable:
         return True
 
     def remove(self, connection: SharedConnection, share: Share) -> None:
-        """Remove a connection; one that was refused is not in the table."""
-        if connection in share.open:
-            del share.open[connection]
-            self._count -= 1
-            self.deadlines.drop(connection)
+        """Remove a connection that was added."""
+        del share.open[connection]
+        self._count -= 1
+        self.deadlines.drop(connection)
 
     def move(self, connection: SharedConnection, old: Share, new: Share) -> None:
         """Move a connection to the share of another VM, after a change of the fleet."""

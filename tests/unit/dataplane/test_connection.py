@@ -2,7 +2,7 @@
 
 import pytest
 
-from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.dispatcher import Bounds, Dispatcher
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.response_bytes import CountKey, PreparedResponse
 from tests.support.talk import (
@@ -22,6 +22,10 @@ VERSIONS = "/metadata/versions"
 METADATA = {"Metadata": "true"}
 GET = request(VERSIONS, headers=METADATA)
 WHOLE_GET = Talk(a_dispatcher()).send(GET)
+
+
+def fail(_how: int) -> None:
+    raise OSError
 
 
 def only(data: bytes) -> Reply:
@@ -391,6 +395,53 @@ class TestConnections:
         assert dispatcher.connections._shares == {}
         assert len(dispatcher.connections.deadlines) == 0
 
+    def test_close_waits_for_unsent_output(self) -> None:
+        talk = Talk(a_dispatcher())
+        last = request(VERSIONS, headers={**METADATA, "Connection": "close"})
+        talk.socket.room = 100
+        data = talk.send(last)
+        for room in (50, 1 << 20):
+            assert (talk.is_closed, talk.socket.is_closed) == (True, False)
+            talk.socket.room = room
+            data += talk.send(b"")
+        assert only(data).status == 200
+        assert talk.socket.is_closed
+
+    @pytest.mark.parametrize("data", [GET, GET[:20]])
+    def test_peer_that_is_gone_when_it_is_answered_is_left(self, data: bytes) -> None:
+        now = FakeClock()
+        dispatcher = a_dispatcher(now=now)
+        talk = Talk(dispatcher)
+        talk.socket.is_broken = True
+        assert talk.send(data) == b""
+        dispatcher.connections.sweep(now() + 10)
+        assert talk.socket.is_closed
+        assert len(dispatcher.connections) == 0
+
+    def test_peer_that_is_gone_after_a_refusal_is_left(self) -> None:
+        talk = Talk(a_dispatcher())
+        talk.socket.room = 10
+        talk.send(b"nonsense\r\n\r\n")
+        talk.socket.room, talk.socket.is_broken = 1 << 20, False
+        talk.socket.shutdown = fail  # type: ignore[method-assign]
+        talk.send(b"")
+        assert talk.socket.is_closed
+
+    def test_reset_behind_a_refusal_ends_the_connection(self) -> None:
+        talk = Talk(a_dispatcher())
+        talk.send(b"nonsense\r\n\r\n")
+        talk.socket.is_reset = True
+        talk.reactor.pump()
+        assert talk.socket.is_closed
+
+    def test_connection_without_room_is_closed_at_once(self) -> None:
+        dispatcher = a_dispatcher(bounds=Bounds(connections_per_caller=1))
+        busy = Talk(dispatcher)
+        busy.send(GET[:20])
+        refused = Talk(dispatcher)
+        assert refused.socket.is_closed
+        assert (dispatcher.connections.refused, busy.socket.is_closed) == (1, False)
+
     def test_half_closed_connection_gets_its_answer(self) -> None:
         talk = Talk(a_dispatcher())
         talk.socket.is_ended = True
@@ -456,6 +507,18 @@ def test_guest_bytes_cannot_equal_a_cache_key() -> None:
 def test_trailer_is_not_a_header() -> None:
     data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert only(Talk(a_dispatcher()).send(data + b"0\r\nMetadata: true\r\n\r\n")).status == 400
+
+
+def test_trailers_are_bounded_like_headers() -> None:
+    head = GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
+    data = head + b"".join(b"X-%d: y\r\n" % number for number in range(70)) + b"\r\n"
+    assert only(Talk(a_dispatcher()).send(data)).status == 431
+
+
+def test_blank_lines_before_a_request_are_ignored() -> None:
+    talk = Talk(a_dispatcher())
+    assert talk.send(b"\r\n") == b""
+    assert only(talk.send(b"\r\n\r\n" + GET)).status == 200
 
 
 def test_repeated_expect_gets_100_continue_each_time() -> None:

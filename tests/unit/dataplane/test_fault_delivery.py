@@ -108,6 +108,23 @@ def test_trickle_sends_the_whole_response_in_pieces() -> None:
     line.lose()
 
 
+def test_pieces_for_a_peer_that_does_not_read_are_kept_in_order() -> None:
+    _, line, timers = injected(effect="trickle", bytes=50, pause_s=0.5)
+    line.socket.room = 60
+    data = line.send(ASK)
+    for _ in range(4):
+        timers.pass_s(0.5)
+    data += line.socket.take()
+    assert len(data) == 60
+    assert line.connection.has_rest is False
+    line.socket.room = 1 << 20
+    data += line.send(b"")
+    while line.state() == "waits":
+        timers.pass_s(0.5)
+        data += line.socket.take()
+    assert replies(data)[0].body == b"vm-1"
+
+
 def test_cut_body_is_shorter_than_its_length_and_closes() -> None:
     _, line, _ = injected(effect="cut", keep_bytes=2)
     data = line.send(ASK + OTHER)

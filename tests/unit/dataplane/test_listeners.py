@@ -186,6 +186,30 @@ def test_port_in_use_is_reported() -> None:
     )
 
 
+def test_host_with_a_taken_address_leaves_no_socket_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[socket.socket] = []
+
+    def bound(family: int, place: object) -> socket.socket:
+        if opened:
+            raise OSError(errno.EADDRINUSE, "")
+        opened.append(socket.create_server(("127.0.0.1", 0)))
+        return opened[0]
+
+    async def two(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port)) for port in (1, 2)]
+
+    async def play() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+        await listen(Reactor(a_dispatcher()), "two.example:0", "listen")
+
+    monkeypatch.setattr("openimds.dataplane.listeners._bound", bound)
+    with pytest.raises(ConfigError, match="address already in use"):
+        asyncio.run(play())
+    assert opened[0].fileno() == -1
+
+
 def test_port_without_privilege_names_the_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -160,6 +160,23 @@ def test_socket_registered_before_the_loop_is_watched_later() -> None:
     assert asyncio.run(play()) == [(0, READ)]
 
 
+def test_socket_that_only_writes_is_reported_writable(a_set: Callable[[], PollSet]) -> None:
+    async def play() -> set[tuple[int, int]]:
+        polled = a_set()
+        seen: set[tuple[int, int]] = set()
+        polled.hang(asyncio.get_running_loop(), lambda: seen.update(polled.poll()))
+        one, other = socket.socketpair()
+        with one, other:
+            polled.register(one.fileno(), WRITE)
+            polled.modify(one.fileno(), WRITE)
+            await settle()
+            polled.unregister(one.fileno())
+            polled.close()
+            return {(number - one.fileno(), events) for number, events in seen}
+
+    assert asyncio.run(play()) == {(0, WRITE)}
+
+
 @pytest.mark.parametrize(
     "missing, kind", [((), Epoll), (("epoll",), Kqueue), (("epoll", "kqueue"), SelectorPollSet)]
 )

@@ -358,3 +358,39 @@ def test_connections_of_a_real_listener_are_bounded() -> None:
     answered, first = asyncio.run(play())
     assert answered > 100
     assert first == 0, "the oldest idle one gave way"
+
+
+def test_pause_of_accepting_is_counted_once() -> None:
+    reactor = a_reactor(a_dispatcher())
+    for _ in range(2):
+        reactor.pause_accepting(OSError(errno.EMFILE, ""))
+    assert reactor.accept_pauses == 1
+
+
+def test_event_of_a_socket_that_was_closed_meanwhile_is_ignored() -> None:
+    talk = Talk(a_dispatcher())
+    talk.socket.incoming = GET
+    handler = talk.reactor.handlers.pop(talk.socket.number)
+    talk.reactor.turn()
+    assert talk.socket.incoming == GET
+    handler(READ)
+    assert statuses(talk) == [200]
+
+
+def test_listener_accepts_a_burst_and_leaves_the_rest_for_later() -> None:
+    async def play() -> list[int]:
+        dispatcher = a_dispatcher()
+        reactor = Reactor(dispatcher)
+        listener = await listen(reactor, "127.0.0.1:0", "listen")
+        address = listener.sockets[0].getsockname()
+        callers = [socket.create_connection(address) for _ in range(40)]
+        counts = []
+        for _ in range(2):
+            reactor.turn()
+            counts.append(len(dispatcher.connections))
+        for caller in callers:
+            caller.close()
+        listener.close()
+        return counts
+
+    assert asyncio.run(play()) == [32, 40]

@@ -98,7 +98,8 @@ def test_failed_build_leaves_nothing_open(bad: dict[str, Any], tmp_path: Path) -
         # The caught exception holds the frames of the failed build, and all that is open in them.
         with pytest.raises(ConfigError) as caught:
             build(startup, lambda _: None)
-        assert descriptors() == before
+        # Those that earlier tests left to the garbage collector may have gone meanwhile.
+        assert descriptors() <= before
         del caught
 
     asyncio.run(fail())
