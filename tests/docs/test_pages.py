@@ -142,6 +142,7 @@ def test_repository_has_no_path_of_this_machine() -> None:
         pytest.skip("not a checkout")
     listed = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     names = [ROOT / name for name in listed.stdout.splitlines()]
-    home = str(ROOT.parent) + "/"
+    # A checkout right below a folder that any page may name, such as /tmp, is looked for itself.
+    home = f"{ROOT.parent if len(ROOT.parent.parts) > len(Path('/tmp').parts) else ROOT}/"  # noqa: S108 - no file is made there
     matching = [path for path in names if path.exists() and home.encode() in path.read_bytes()]
     assert matching == []
