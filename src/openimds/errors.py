@@ -4,6 +4,12 @@
 that do not fit. A guest's mistake is never an exception: it is a row of `facts.refusals`.
 """
 
+import errno
+
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Error numbers of a system that has no file descriptor, buffer or memory left at the moment."""
+_NO_FILE = "Too many open files"
+
 
 class Error(Exception):
     """A failure that stops a command, with a text that the operator can act on."""
@@ -43,3 +49,18 @@ class SpellingError(ConfigError):
 
 class DuplicateNameError(ValueError):
     """A name that stands twice in one mapping."""
+
+
+def shortage(error: BaseException | None) -> OSError | None:
+    """Return the shortage of descriptors or memory behind an error, or None.
+
+    It may be the error itself. A shortage passes: the same work may succeed later.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in SHORTAGES:
+            return error
+        # The loader of shared libraries has no number for its reason, only the text.
+        if isinstance(error, ImportError) and _NO_FILE in str(error):
+            return OSError(errno.EMFILE, _NO_FILE)
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,10 +1,12 @@
 """An error names the place, the value, the expectation and the remedy."""
 
+import errno
+import os
 import pickle
 
 import pytest
 
-from openimds.errors import ConfigError, Error
+from openimds.errors import ConfigError, Error, shortage
 
 
 def test_text_is_one_line() -> None:
@@ -49,3 +51,49 @@ def test_config_error_is_an_error_that_stops_a_command() -> None:
 def test_error_survives_pickling() -> None:
     error = ConfigError("vms", "nothing", "a mapping", "Write it")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_error_without_a_descriptor_is_a_shortage(code: int) -> None:
+    error = OSError(code, os.strerror(code))
+    assert shortage(error) is error
+
+
+def test_shortage_is_found_behind_the_errors_for_the_operator() -> None:
+    lack = OSError(errno.EMFILE, "Too many open files")
+
+    def read() -> None:
+        try:
+            raise lack
+        except OSError:
+            raise ConfigError("a.yaml", "too many open files", "a file") from None
+
+    def read_folder() -> None:
+        try:
+            read()
+        except ConfigError as error:
+            raise error.inside("fleet") from None
+
+    with pytest.raises(ConfigError) as caught:
+        read_folder()
+    assert shortage(caught.value) is lack
+
+
+def test_shared_library_without_a_descriptor_is_a_shortage() -> None:
+    text = "libz.so.1: cannot open shared object file: Too many open files"
+    found = shortage(ImportError(text))
+    assert found is not None
+    assert (found.errno, found.strerror) == (errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        OSError(errno.ENOENT, "No such file or directory"),
+        ImportError("No module named uvicorn"),
+        ConfigError("vms", "nothing", "a mapping"),
+    ],
+)
+def test_other_error_is_no_shortage(error: BaseException | None) -> None:
+    assert shortage(error) is None
