@@ -5,14 +5,14 @@ The formats and their checks are `vm`'s, `protocol`'s and `interop`'s; here are 
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, shortage
 from openimds.protocol.events.schedule import RecurringEvent, read_lines
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
@@ -52,11 +52,27 @@ def read_file(path: str) -> object:
     try:
         text = Path(path).read_bytes()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(path, reason, "a file that can be read") from None
+        raise _unreadable(path, "file", error) from None
     from openimds.vm.decode import decode  # noqa: PLC0415 - a server without a file needs no parser
 
     return decode(text, path)
+
+
+def _unreadable(path: str, kind: str, error: OSError) -> ConfigError:
+    reason = (error.strerror or str(error)).lower()
+    return ConfigError(path, reason, f"a {kind} that can be read")
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder in their order.
+
+    Raises:
+        ConfigError: the folder cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(str(folder), "folder", error) from None
 
 
 def read_fleet(path: str) -> FleetFileContents:
@@ -67,7 +83,7 @@ def read_fleet(path: str) -> FleetFileContents:
     """
     files, folder = [path], Path(path)
     if folder.is_dir():
-        files = [str(file) for file in sorted(folder.iterdir()) if _is_fleet_file(file)]
+        files = [str(file) for file in _files_of(folder) if _is_fleet_file(file)]
     file_of: dict[str, str] = {}
     vms: list[Vm] = []
     events: tuple[RecurringEvent, ...] = ()
@@ -121,14 +137,22 @@ def read_document(path: str) -> "CapturedVm":
 
 
 def fingerprint(path: str) -> bytes:
-    """Return a digest of the text of a fleet file, or of a folder."""
+    """Return a digest of a fleet file or folder, without unreadable files.
+
+    Raises:
+        ConfigError: the folder cannot be read, or the system has no descriptor for a file.
+    """
     fleet_path = Path(path)
-    files = sorted(fleet_path.iterdir()) if fleet_path.is_dir() else [fleet_path]
+    files = _files_of(fleet_path) if fleet_path.is_dir() else [fleet_path]
     digest = sha256()
     for file in files:
-        with suppress(OSError):
+        try:
             text = file.read_bytes()
-            digest.update(f"{file.name}\0{len(text)}\0".encode() + text)
+        except OSError as error:
+            if shortage(error):
+                raise _unreadable(str(file), "file", error) from None
+            continue
+        digest.update(f"{file.name}\0{len(text)}\0".encode() + text)
     return digest.digest()
 
 

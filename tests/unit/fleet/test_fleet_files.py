@@ -1,6 +1,9 @@
 """Fleet files, folders of them and captured documents, read from disk."""
 
+import errno
 import gc
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,48 @@ def test_fingerprint_changes_with_the_text_alone(tmp_path: Path) -> None:
     assert fingerprint(str(file)) == before
     file.write_text(TWO)
     assert fingerprint(str(file)) != before
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_fingerprint_without_a_descriptor_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_folder: bool
+) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(ONE)
+
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    assert refused(fingerprint, str(tmp_path if is_folder else file)) == Refused(
+        str(file), "too many open files", "a file that can be read"
+    )
+
+
+def test_fingerprint_leaves_an_unreadable_file_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = fingerprint(str(tmp_path))
+    (tmp_path / "fleet.yaml").write_text(ONE)
+
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    assert fingerprint(str(tmp_path)) == before
+
+
+@pytest.mark.parametrize("read", [fingerprint, read_fleet])
+def test_folder_that_cannot_be_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[str], object]
+) -> None:
+    def fail(_: Path) -> object:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    assert refused(read, str(tmp_path)) == Refused(
+        str(tmp_path), "too many open files", "a folder that can be read"
+    )
 
 
 def test_fingerprint_of_a_folder_changes_with_a_name(tmp_path: Path) -> None:
