@@ -213,9 +213,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     cache_mib: Annotated[int, _Row("Size limit of the response cache.", "MIB", minimum=1)] = 256
-    max_connections: Annotated[int, _Row("Limit of open connections.", "N", minimum=1)] = 20000
+    max_connections: Annotated[
+        int,
+        _Row(
+            "Most open connections of guests; fewer if the limit of open files is low. A newcomer "
+            "gets the place of the largest holder's oldest idle one.",
+            "N",
+            minimum=1,
+        ),
+    ] = 20000
     max_connections_per_vm: Annotated[
-        int, _Row("Limit of open connections per caller.", "N", minimum=1)
+        int,
+        _Row(
+            "Most open connections of a VM; all unknown callers together count as one VM.",
+            "N",
+            minimum=1,
+        ),
     ] = 1024
     loop: Annotated[
         Literal["auto", "asyncio", "uvloop"],

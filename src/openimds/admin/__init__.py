@@ -11,8 +11,9 @@ Theory. `handlers` has a file for each resource: types, handlers, rows. A handle
 behind the port (`services`) and the request, and returns a Struct that the application encodes.
 `auth` checks Host and token before every operation. `metrics` has the rows of the metrics.
 `lazy_server` opens the port at the start and loads the web server at the first connection: a server
-that no operator calls stays small and starts fast. `public_app` serves keys and certificates to
-verifiers on a port of its own.
+that no operator calls stays small and starts fast; `connection_shares` bounds the connections of a
+port and shares them among addresses. `public_app` serves keys and certificates to verifiers on a
+port of its own.
 
 The room refuses to know how guests are answered: it sees the fleet's index and the metrics source.
 """

@@ -1,19 +1,23 @@
 """A lazy web server: its code loads at the first connection to its port.
 
 The port is open from the start. Loading the web server takes longer than starting the whole data
-plane. It is loaded in a thread, so
-guests do not wait; the kernel keeps the first connections meanwhile.
+plane. It is loaded in a thread, so guests do not wait; the kernel keeps the first connections
+meanwhile.
+
+Connections are accepted here and handed to the web server, a few in each turn of the event loop.
+When the system has no file descriptor left, accepting or loading pauses, and is tried again.
 """
 
 import asyncio
 import logging
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from openimds.errors import ConfigError
+from openimds.admin.connection_shares import ConnectionShares
+from openimds.errors import SHORTAGES, ConfigError, shortage
 
 if TYPE_CHECKING:
     import uvicorn
@@ -24,64 +28,75 @@ else:
 _BACKLOG = 128
 _TCP = {socket.AF_INET, socket.AF_INET6}
 _GRACE_S = 2
-_CONNECTIONS = 256
-CALLER_CONNECTIONS = 64
-"""The most connections of one address: no single caller can take all of them."""
+_BURST = 8
+"""Connections that are accepted in one turn of the event loop."""
+PAUSE_S = 1.0
+"""The pause of accepting and loading when the system has no file descriptor left."""
 HEAD_S = 10.0
 """The longest time for the head of a request."""
 
 MakeApplication = Callable[[], Any]
+CallLater = Callable[[float, Callable[[], None]], object]
+"""Calls a function after so many seconds."""
 
 
 class Guarded(_Protocol):
-    """A mixin before uvicorn's protocol: a time-out for heads, and a bound for each caller.
+    """A mixin before uvicorn's protocol: a time-out for heads, and a bound on connections.
 
     uvicorn has no time-out before the first request, and ends the one between requests with the
-    first byte of the next.
+    first byte of the next. Beyond its own bound it refuses requests, of any caller.
     """
 
-    callers: ClassVar[Counter[str]]
-    """The open connections by address, shared by the connections of a server."""
+    shares: ClassVar[ConnectionShares]
+    """The open connections of a server."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a head, or close a connection above the caller's bound."""
+        """Take a place and wait for a head, or close the connection."""
         super().connection_made(transport)
-        self.callers[self._caller] += 1
-        if self.callers[self._caller] > CALLER_CONNECTIONS:
-            transport.abort()
-        else:
+        if self.shares.add(self):
             self._start_timer()
+        else:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes; those of a new request start the time-out of its head."""
         super().data_received(data)
-        cycle: Any = self.cycle  # None before the first request, although its type denies it.
-        is_idle = cycle is None or cycle.response_complete
-        if is_idle and self._head_timer is None and not self.transport.is_closing():
+        if self.is_idle and self._head_timer is None and not self.transport.is_closing():
             self._start_timer()
 
     def on_headers_complete(self) -> None:
         """Begin a request."""
         self._stop_timer()
+        self.shares.use(self)
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count the connection out."""
+        """Give up the place."""
         self._stop_timer()
-        self.callers[self._caller] -= 1
-        if not self.callers[self._caller]:
-            del self.callers[self._caller]
+        self.shares.remove(self)
         super().connection_lost(exc)
 
     @property
-    def _caller(self) -> str:
+    def caller(self) -> str:
+        """The address of the caller; empty for a unix socket."""
         return self.client[0] if self.client else ""
 
-    def _start_timer(self) -> None:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way; half a head is no request."""
+        cycle: Any = self.cycle  # None before the first request, although its type denies it.
+        return cycle is None or bool(cycle.response_complete)
+
+    def give_way(self) -> None:
+        """End the connection at once, for a newcomer."""
+        self._stop_timer()
         # Aborted and not closed: closing would wait for a caller who does not read.
-        self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)
+        self.transport.abort()
+
+    def _start_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)  # As in `give_way`.
 
     def _stop_timer(self) -> None:
         if self._head_timer:
@@ -111,18 +126,30 @@ def bind(setting: str, address: tuple[str, int]) -> socket.socket:
 class LazyServer:
     """The listening sockets of a setting, and the web server once it is loaded."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its port, its callbacks, its bound and its clock
         self,
         setting: str,
         sockets: Sequence[socket.socket],
         make: MakeApplication,
         notify: Callable[[str], None],
+        on_shortage: Callable[[OSError], None],
+        most: int,
+        call_later: CallLater | None = None,
     ) -> None:
-        """Take listening sockets; `url` is that of the first."""
+        """Take listening sockets; `url` is that of the first.
+
+        `make` returns the application. `on_shortage` is called when accepting or loading pauses for
+        want of descriptors; `call_later`, by default the loop's, ends the pause. At most `most`
+        connections are open.
+        """
         self._make, self._notify, self._setting = make, notify, setting
+        self._on_shortage, self._call_later = on_shortage, call_later
+        self._shares = ConnectionShares(most)
         self._sockets = list(sockets)
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._is_paused = self._is_closed = False
         for listening in self._sockets:
             listening.settimeout(0)
             if listening.family in _TCP:
@@ -133,13 +160,18 @@ class LazyServer:
         self.url = f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
 
     def open(self) -> None:
-        """Wait for the first connection."""
+        """Wait for connections; the first one loads the web server."""
+        loop = asyncio.get_running_loop()
         for listening in self._sockets:
-            asyncio.get_running_loop().add_reader(listening, self._on_first_connection)
+            if self._server:
+                loop.add_reader(listening, self._accept, self._server, listening)
+            else:
+                loop.add_reader(listening, self._on_first_connection)
 
     def _stop_waiting(self) -> None:
         for listening in self._sockets:
-            asyncio.get_running_loop().remove_reader(listening)
+            if listening.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(listening)
 
     def shut(self) -> None:
         """Close the listening sockets at once."""
@@ -153,13 +185,50 @@ class LazyServer:
     async def _serve(self) -> None:
         try:
             self._server = await asyncio.to_thread(self._load)
-            await self._server.serve(sockets=self._sockets)
+            self.open()
+            await self._server.serve(sockets=[])
         except Exception as error:  # noqa: BLE001 - guests are served on; the operator is notified
+            if self._server is None and (reason := shortage(error)):
+                self._task = None
+                self._pause(reason)
+                return
             self._notify(
                 f"internal error in the server of --{self._setting}, which is closed now: "
                 f"{error!r}; please report it"
             )
+            self._stop_waiting()
             self.shut()
+
+    def _pause(self, reason: OSError) -> None:
+        """Accept and load nothing for a moment; callers wait in the kernel."""
+        if self._is_paused or self._is_closed:
+            return
+        self._is_paused = True
+        self._stop_waiting()
+        self._on_shortage(reason)
+        call_later = self._call_later or asyncio.get_running_loop().call_later
+        call_later(PAUSE_S, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._is_paused = False
+        if not self._is_closed:
+            self.open()
+
+    def _accept(self, server: "uvicorn.Server", listening: socket.socket) -> None:
+        """Accept a few connections, and hand them to the web server."""
+        for _ in range(_BURST):
+            try:
+                accepted, _ = listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in SHORTAGES:
+                    self._pause(error)
+                    return
+                continue  # The caller has gone.
+            task = asyncio.create_task(_hand_over(server, accepted))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
     def _load(self) -> "uvicorn.Server":
         import uvicorn  # noqa: PLC0415 - the reason of this module
@@ -177,7 +246,7 @@ class LazyServer:
         class AdminConnection(Guarded, HttpToolsProtocol):
             """A connection of this server."""
 
-            callers: ClassVar[Counter[str]] = Counter()
+            shares: ClassVar[ConnectionShares] = self._shares
 
         # Bytes that are not HTTP are logged below this level; internal errors at it.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -192,18 +261,30 @@ class LazyServer:
             server_header=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=_GRACE_S,
-            limit_concurrency=_CONNECTIONS,
         )
+        config.load()
         return EmbeddedServer(config)
 
     async def close(self) -> None:
         """Let the requests under way end, and close."""
-        if self._task is None:
-            self._stop_waiting()
-        elif self._server is None:
-            self._task.cancel()
-        else:
+        self._is_closed = True
+        self._stop_waiting()
+        if self._server:
             self._server.should_exit = True
+        elif self._task:
+            self._task.cancel()
         if self._task:
             await asyncio.wait({self._task}, timeout=_GRACE_S + 1)
         self.shut()
+
+
+async def _hand_over(server: "uvicorn.Server", accepted: socket.socket) -> None:
+    """Make a connection of the web server from an accepted socket."""
+    protocol_class: Any = server.config.http_protocol_class
+    make = partial(
+        protocol_class, config=server.config, server_state=server.server_state, app_state={}
+    )
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(make, accepted)
+    except OSError:  # The caller has gone.
+        accepted.close()

@@ -87,7 +87,19 @@ _ROWS = (
         "openimds_connections_refused",
         _COUNTER,
         "connections",
-        "Connections that were closed because a bound was reached.",
+        "Connections that were closed at once because a bound was reached.",
+    ),
+    MetricRow(
+        "openimds_connections_evicted",
+        _COUNTER,
+        "connections",
+        "Connections that were closed for a newcomer because a bound was reached.",
+    ),
+    MetricRow(
+        "openimds_accept_pauses",
+        _COUNTER,
+        "pauses",
+        "Pauses of accepting for want of file descriptors or memory, on all ports.",
     ),
     MetricRow(
         "openimds_requests_recorded",
@@ -112,6 +124,12 @@ _ROWS = (
     ),
     MetricRow("openimds_vms", _GAUGE, "VMs", "VMs that are served."),
     MetricRow("openimds_connections", _GAUGE, "connections", "Open connections of guests."),
+    MetricRow(
+        "openimds_connections_limit",
+        _GAUGE,
+        "connections",
+        "Bound on the open connections of guests: max_connections, or fewer if files are short.",
+    ),
     MetricRow(
         "openimds_loop_lag_seconds",
         _GAUGE,

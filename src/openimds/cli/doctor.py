@@ -24,7 +24,8 @@ from openimds.linux.host.commands import ToolError, may_configure, run
 from openimds.linux.host.nft_rules import IPV4
 from openimds.linux.host.plan import matches, outdated_gateways, read_state
 from openimds.linux.host.status import host_report, obstacles, route_to
-from openimds.linux.platform import IS_LINUX, file_limit
+from openimds.linux.platform import IS_LINUX, file_limits
+from openimds.server.file_budget import FileBudget
 from openimds.settings import Settings
 from openimds.vm.types import Vm
 
@@ -214,11 +215,12 @@ def _as_root(
 
 
 def _open_files(context: DoctorContext) -> Iterator[CheckResult]:
-    limit = file_limit()
-    if limit is None:
+    limits = file_limits()
+    if limits is None:
         yield CheckResult("note", "not checked: this system has no such limit")
         return
-    yield from checks.open_files(limit, context.settings.max_connections)
+    wanted = context.settings.max_connections
+    yield from checks.open_files(limits, FileBudget(limits.hard).connections(wanted), wanted)
 
 
 def _user() -> int:

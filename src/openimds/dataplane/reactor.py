@@ -7,7 +7,6 @@ parked connections of a share go round robin, and newly ready ones stand behind 
 """
 
 import asyncio
-import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -18,13 +17,13 @@ from openimds.dataplane.observer import CallLater, loop_later
 from openimds.dataplane.poll_set import READ, PollSet, open_poll_set
 from openimds.dataplane.shares import Share
 from openimds.dataplane.wheel import Wheel
+from openimds.errors import SHORTAGES
 
 _BURST = 32
 """Connections that one listener accepts in a turn."""
 _DELAY_GRAIN_S = 0.05
 _PAUSE_S = 0.1
 """The pause of accepting when the system has no file descriptor left."""
-_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class ListeningSocket:
@@ -47,7 +46,7 @@ class ListeningSocket:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _SHORT:
+                if error.errno in SHORTAGES:
                     reactor.pause_accepting(error)
                     return
                 continue  # The caller has gone.

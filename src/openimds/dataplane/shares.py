@@ -146,6 +146,13 @@ class ConnectionTable:
         self._count += 1
         return True
 
+    def resize(self, most: int) -> None:
+        """Change the bound in all; of connections above it, those of the largest holders end."""
+        self.most = most
+        newcomer = Share(UNKNOWN)
+        while self._count > most and self._make_room(newcomer):
+            pass
+
     def remove(self, connection: SharedConnection, share: Share) -> None:
         """Remove a connection that was added."""
         del share.open[connection]

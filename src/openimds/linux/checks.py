@@ -20,7 +20,7 @@ from msgspec import Struct
 from openimds.linux.host.commands import PACKAGES, Run, ToolError
 from openimds.linux.host.nft_rules import IPV4, TABLE
 from openimds.linux.host.plan import DEVICE, HostState
-from openimds.linux.platform import IS_LINUX
+from openimds.linux.platform import IS_LINUX, FileLimits
 from openimds.linux.private_netns import why_unavailable
 
 State = Literal["ok", "note", "wrong"]
@@ -84,13 +84,17 @@ def tools() -> Iterator[CheckResult]:
             yield CheckResult("note", found, f"apt-get install {package}, for {command}")
 
 
-def open_files(hard: int, connections: int) -> Iterator[CheckResult]:
-    """Check that the limit of open files admits the configured connections."""
-    if 0 <= hard < connections:
-        hint = f"raise ulimit -Hn, or --max-connections {hard // 2}"
-        yield CheckResult("note", f"limit of {hard} open files for {connections} connections", hint)
-    else:
-        yield CheckResult("ok", f"enough for {connections} connections")
+def open_files(limits: FileLimits, most: int, wanted: int) -> Iterator[CheckResult]:
+    """Check that the hard limit of open files admits the wanted connections of guests.
+
+    `most` is the bound that a server sets. It raises the soft limit to the hard one.
+    """
+    found = f"{limits}: {most} connections of guests"
+    if limits.hard >= wanted:
+        yield CheckResult("ok", found)
+        return
+    hint = f"raise ulimit -Hn (LimitNOFILE= of systemd), or --max-connections {most}"
+    yield CheckResult("note", f"{found}, not {wanted}", hint)
 
 
 def listening(proc: Path = Path("/proc")) -> set[Bound]:

@@ -11,6 +11,8 @@ networks of commands. `listener_set` opens the listeners of the data plane, `lis
 them while faults refuse connections, `admin_ports` opens those of the admin API and of published
 keys. `fleet_file_watcher` applies edits of the fleet file. `pending_dispatch` sends pending work of
 the data plane to events or to credentials; `metrics_source` reads the counters of all parts.
+`file_budget` divides the open files of the process between guests and the rest; `shortage_notices`
+reports that none is left.
 
 What the room refuses to know: protocol, formats, cryptography.
 """

@@ -1,6 +1,7 @@
 """The two ports beside the data plane: the admin API, and published keys and certificates."""
 
 from collections.abc import Callable
+from functools import partial
 from socket import socket
 from typing import Any
 
@@ -18,14 +19,23 @@ class AdminPorts:
     """The admin port and the public port; each loads its application at the first connection."""
 
     def __init__(
-        self, settings: Settings, inherited: InheritedSockets, notify: Callable[[str], None]
+        self,
+        settings: Settings,
+        inherited: InheritedSockets,
+        notify: Callable[[str], None],
+        on_shortage: Callable[[OSError], None],
+        most: int,
     ) -> None:
         """Bind the public port at once: its URL stands in certificates and tokens.
+
+        `on_shortage` is called when a port pauses for want of file descriptors; each port has at
+        most `most` connections.
 
         Raises:
             ConfigError: the public port cannot be bound.
         """
-        self._settings, self._inherited, self._notify = settings, inherited, notify
+        self._settings, self._inherited = settings, inherited
+        self._serve = partial(LazyServer, notify=notify, on_shortage=on_shortage, most=most)
         self._public: LazyServer | None = None
         self._admin: LazyServer | None = None
         self._make_public: MakeApplication = lambda: None
@@ -33,7 +43,7 @@ class AdminPorts:
         if not sockets and settings.public != "none":
             sockets = (_bind_public(settings.public),)
         if sockets:
-            self._public = LazyServer("public", sockets, lambda: self._make_public(), notify)  # noqa: PLW0108 - it comes later
+            self._public = self._serve("public", sockets, lambda: self._make_public())  # noqa: PLW0108 - it comes later
 
     @property
     def public_url(self) -> str | None:
@@ -67,7 +77,7 @@ class AdminPorts:
         sockets = self._inherited.admin or (
             bind("admin", tcp_address(self._settings.admin, "admin")),
         )
-        self._admin = LazyServer("admin", sockets, make, self._notify)
+        self._admin = self._serve("admin", sockets, make)
         self._admin.open()
         return self._admin.url
 

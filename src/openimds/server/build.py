@@ -1,8 +1,6 @@
 """The composition root: one function that makes every part of a server, top to bottom."""
 
 import asyncio
-import selectors
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -40,19 +38,19 @@ from openimds.fleet.store.state import State
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.events.document import ScopeActivity
 from openimds.server.admin_ports import AdminPorts
+from openimds.server.file_budget import file_budget
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.pending_dispatch import PendingDispatch
 from openimds.server.server import Notify, Server
+from openimds.server.shortage_notices import ShortageNotices
 from openimds.server.startup import Startup
 from openimds.settings import Settings
 
 _MESSAGES = 64
 """So many operator messages are remembered, and not repeated."""
 _MIB = 1 << 20
-_MOST_BY_SELECT = 384
-"""On Windows: select takes 512 sockets, and the admin API needs some of them."""
 
 
 class Callbacks(Struct, frozen=True, kw_only=True):
@@ -63,6 +61,7 @@ class Callbacks(Struct, frozen=True, kw_only=True):
     sign: Sign
     vms_changed: Callable[[AbstractSet[str]], None]
     listeners_wanted: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]]
+    listeners_counted: Callable[[int], None]
     log_entry_written: Callable[[], None]
     clock_set: Callable[[], Awaitable[None]]
     faults_changed: Callable[[], Awaitable[None]]
@@ -85,6 +84,8 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
     settings = startup.settings
     loop_time = asyncio.get_running_loop().time
     notify_once = lru_cache(_MESSAGES)(notify)
+    budget = file_budget()
+    shortages = ShortageNotices(notify, loop_time)
 
     # Reactions. They name parts that are made below, and run only after all of them exist.
 
@@ -110,6 +111,11 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
     async def listeners_wanted(wanted: dict[str, str], keep: AbstractSet[str]) -> None:
         await listeners.update(wanted, keep)
 
+    def listeners_counted(count: int) -> None:
+        """Leave guests' connections the files that neither the reserve nor a listener has."""
+        most = budget.connections(settings.max_connections, count)
+        dispatcher.connections.resize(most)
+
     def log_entry_written() -> None:
         if webhook:
             webhook.wake()
@@ -133,6 +139,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         sign=sign,
         vms_changed=vms_changed,
         listeners_wanted=listeners_wanted,
+        listeners_counted=listeners_counted,
         log_entry_written=log_entry_written,
         clock_set=clock_set,
         faults_changed=faults_changed,
@@ -144,7 +151,9 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         state = State(Path(settings.state).absolute()) if settings.state else None
         if state:
             resources.callback(state.close)
-        admin_ports = AdminPorts(settings, inherited, notify)
+        admin_ports = AdminPorts(
+            settings, inherited, notify, shortages.note, budget.port_connections
+        )
         resources.callback(admin_ports.shut)
         clock = Clock(time.time, is_virtual=settings.virtual_clock)
         public_url = settings.public_url or admin_ports.public_url or ""
@@ -199,7 +208,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             allowances=_allowances(settings),
             provider=PendingDispatch(credentials, events_service),
             bounds=Bounds(
-                connections=min(settings.max_connections, _most_connections()),
+                connections=budget.connections(settings.max_connections),
                 connections_per_caller=settings.max_connections_per_vm,
             ),
             extras=_extras(settings),
@@ -211,8 +220,11 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         if recorder.is_active:
             dispatcher.set_observer(recorder)
         reactor = Reactor(dispatcher)
+        reactor.on_shortage = shortages.note
         resources.callback(reactor.close)
-        listeners = ListenerSet(reactor, settings.listen, inherited, notify)
+        listeners = ListenerSet(
+            reactor, settings.listen, inherited, notify, callbacks.listeners_counted
+        )
         faults = FaultService(
             fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed
         )
@@ -239,12 +251,8 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             listeners=listeners,
             listener_faults=listener_faults,
             admin_ports=admin_ports,
+            shortages=shortages,
         )
-
-
-def _most_connections() -> int:
-    """Return the number of connections that the loop's poll set can hold beside other sockets."""
-    return sys.maxsize if hasattr(selectors, "PollSelector") else _MOST_BY_SELECT
 
 
 def _token_settings(settings: Settings, public_url: str) -> TokenSettings:

@@ -24,13 +24,17 @@ class ListenerSet:
         text: str,
         inherited: InheritedSockets,
         notify: Callable[[str], None],
+        on_count: Callable[[int], None],
     ) -> None:
-        """Open nothing yet; `text` has the addresses of the shared listeners, with commas."""
+        """Open nothing yet; `text` has the addresses of the shared listeners, with commas.
+
+        `on_count` receives the number of listening sockets before it grows, and after it shrank.
+        """
         self.by_text: dict[str, Listener] = {}
         self.reopen = reopener(reactor, text, _enter)
         self._others: list[Listener] = []
         self._reactor, self._text, self._notify = reactor, text, notify
-        self._inherited = inherited
+        self._inherited, self._on_count = inherited, on_count
 
     @property
     def others(self) -> tuple[Listener, ...]:
@@ -48,10 +52,10 @@ class ListenerSet:
             self.by_text[""] = await listen(self._reactor, first, "listen", enter=_enter)
             for text in others:
                 self._others.append(await listen(self._reactor, text, "listen", enter=_enter))
-            return self.by_text[""]
         for inherited, vm in self._inherited.dataplane:
             self._others.append(listen_on(self._reactor, inherited, vm))
-        return self._others[0]
+        self._on_count(self._count())
+        return self.by_text.get("") or self._others[0]
 
     async def update(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
         """Open the listeners of single VMs that are missing; close those neither wanted nor kept.
@@ -63,11 +67,19 @@ class ListenerSet:
         """
         if self._inherited.is_exclusive:
             return
-        for text in [text for text in wanted if text not in self.by_text]:
+        missing = [text for text in wanted if text not in self.by_text]
+        self._on_count(self._count() + len(missing))
+        for text in missing:
             where = f"vms.{wanted[text]}.reach.listen"
             self.by_text[text] = await listen(self._reactor, text, where, is_own=True, enter=_enter)
         for text in self.by_text.keys() - wanted.keys() - keep - {""}:
             self.by_text.pop(text).close()
+        self._on_count(self._count())
+
+    def _count(self) -> int:
+        """Return the number of listening sockets."""
+        listeners = (*self.by_text.values(), *self._others)
+        return sum(len(listener.sockets) for listener in listeners)
 
     async def reopen_stale(self) -> None:
         """Reopen the listeners whose network namespace was recreated; report those that cannot."""

@@ -27,11 +27,13 @@ class ServerMetrics:
         recorder: Recorder,
         played: Mapping[str, int],
         loop_lag_s: Callable[[], float],
+        accept_pauses: Callable[[], int],
     ) -> None:
         """Read from these parts; `played` counts injected faults by effect."""
         self._dispatcher, self._fleet_service = dispatcher, fleet_service
         self._events_service, self._hook = events_service, hook
-        self._recorder, self._played, self._loop_lag_s = recorder, played, loop_lag_s
+        self._recorder, self._played = recorder, played
+        self._loop_lag_s, self._accept_pauses = loop_lag_s, accept_pauses
 
     def samples(self) -> "dict[str, Samples]":
         """Return the values at this moment by the name of the metric."""
@@ -45,9 +47,12 @@ class ServerMetrics:
             "openimds_faults_played": self._played,
             "openimds_unknown_callers": dispatcher.unknown_requests,
             "openimds_connections_refused": dispatcher.connections.refused,
+            "openimds_connections_evicted": dispatcher.connections.evicted,
+            "openimds_accept_pauses": self._accept_pauses(),
             "openimds_requests_recorded": self._recorder.last_number,
             "openimds_vms": len(index.by_name),
             "openimds_connections": len(dispatcher.connections),
+            "openimds_connections_limit": dispatcher.connections.most,
             "openimds_loop_lag_seconds": self._loop_lag_s(),
             "openimds_store_revision": self._fleet_service.revision,
             "openimds_store_age_seconds": self._fleet_service.store_age_s(),

@@ -7,9 +7,9 @@ import signal
 from collections.abc import Callable
 
 from openimds.fleet.fleet_files import gc_paused
-from openimds.linux.platform import file_limit
 from openimds.linux.systemd import SystemdNotifier
 from openimds.server.build import build
+from openimds.server.file_budget import raise_limit
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.server import Notify, Ready, Server
 from openimds.server.startup import Startup
@@ -33,8 +33,10 @@ async def serve(
     Raises:
         ConfigError, StoreError: as `build` and `Server.start`.
     """
-    file_limit(is_raised=True)  # Each connection is an open file.
+    notice = raise_limit(startup.settings.max_connections)
     server = build(startup, notify, inherited)
+    if notice and not inherited.is_exclusive:  # A command in a sandbox needs few connections.
+        notify(notice)
     stopped = asyncio.Event()
     for name in _STOPPING:
         if hasattr(signal, name):

@@ -35,6 +35,7 @@ from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.metrics_source import ServerMetrics
+from openimds.server.shortage_notices import ShortageNotices
 from openimds.server.startup import Startup
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
@@ -94,6 +95,7 @@ class Server(Struct, kw_only=True, eq=False):
     listeners: ListenerSet
     listener_faults: ListenerFaults
     admin_ports: AdminPorts
+    shortages: ShortageNotices
     loop_lag_s: float = 0.0
     _watcher: FleetFileWatcher | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -269,6 +271,7 @@ class Server(Struct, kw_only=True, eq=False):
                 self.recorder,
                 self.faults.played,
                 lambda: self.loop_lag_s,
+                lambda: self.shortages.pauses,
             ),
             token=token,
         )

@@ -1,10 +1,10 @@
-"""The time-out of heads, and the bound on the connections of a caller."""
+"""The time-out of heads, the bound on connections, and pauses for want of descriptors."""
 
 import asyncio
+import errno
 import socket
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
@@ -12,7 +12,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from openimds.admin.lazy_server import CALLER_CONNECTIONS, HEAD_S, Guarded, LazyServer, bind
+from openimds.admin.connection_shares import ConnectionShares
+from openimds.admin.lazy_server import HEAD_S, PAUSE_S, Guarded, LazyServer, bind
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -75,12 +76,12 @@ class Connections:
     """A door's connections, with uvicorn's own protocol behind them."""
 
     def __init__(self) -> None:
-        self.callers: Counter[str] = Counter()
+        self.shares = ConnectionShares(3)
         self.state = ServerState()
         self.loop = Loop()
 
         class Connection(Guarded, HttpToolsProtocol):
-            callers = self.callers
+            shares = self.shares
 
         self.config = uvicorn.Config(app, http=Connection, ws="none", log_config=None)
         self.make: Callable[..., Guarded] = Connection
@@ -110,9 +111,9 @@ def test_caller_without_a_whole_head_is_disconnected(connections: Connections, h
     connections.loop.fire()
     assert transport.is_aborted
     connection.connection_lost(None)
-    assert (connections.loop.pending(), connections.callers, connections.state.connections) == (
+    assert (connections.loop.pending(), len(connections.shares), connections.state.connections) == (
         [],
-        {},
+        0,
         set(),
     )
 
@@ -139,21 +140,219 @@ def test_first_byte_of_the_next_head_starts_its_timeout(connections: Connections
     assert transport.is_aborted
 
 
-def test_connections_of_one_address_are_bounded(connections: Connections) -> None:
-    had = [connections.connect() for _ in range(CALLER_CONNECTIONS)]
+def test_idle_connection_ends_for_a_newcomer(connections: Connections) -> None:
+    _, first = connections.connect()
+    half, second = connections.connect()
+    half.data_received(HEAD[:10])
+    used, third = connections.connect()
+    used.data_received(HEAD)
+    newcomers = [connections.connect("10.0.0.5")[1] for _ in range(3)]
+    transports = [first, second, third, *newcomers]
+    assert [transport.is_aborted for transport in transports] == [
+        *(True, True, False),
+        *(True, False, False),
+    ]
+    assert len(connections.shares) == 3
+    assert connections.loop.pending() == [HEAD_S] * 2, "those that ended have no timer"
+
+
+def test_connection_that_asked_last_ends_last(connections: Connections) -> None:
+    first, asked = connections.connect()
+    _, second = connections.connect()
+    connections.connect()
+    first.data_received(HEAD)
+    first.cycle.response_complete = True
+    first.on_response_complete()
+    connections.connect()
+    assert (asked.is_aborted, second.is_aborted) == (False, True)
+
+
+def test_newcomer_is_closed_where_all_others_are_busy(connections: Connections) -> None:
+    busy = [connections.connect() for _ in range(3)]
+    for connection, _ in busy:
+        connection.data_received(HEAD)
     over, refused = connections.connect()
-    _, other = connections.connect("10.0.0.5")
     assert refused.is_aborted
-    assert not any(transport.is_aborted for _, transport in [*had, (over, other)])
     over.connection_lost(None)
-    had[0][0].connection_lost(None)
+    assert not any(transport.is_aborted for _, transport in busy)
+    assert len(connections.shares) == 3
+    connection = busy[0][0]
+    connection.cycle.response_complete = True
+    connection.on_response_complete()
     assert not connections.connect()[1].is_aborted
-    assert connections.connect()[1].is_aborted
+    assert busy[0][1].is_aborted, "its request was answered, so it was idle"
+
+
+class Port:
+    """A lazy server on a port of loopback; pauses end by `resume`."""
+
+    def __init__(self, failures: list[Exception], most: int = 8) -> None:
+        self.messages: list[str] = []
+        self.shortages: list[int | None] = []
+        self.failures, self.loads = failures, 0
+        self.pauses: list[tuple[float, Callable[[], None]]] = []
+        self.paused = asyncio.Event()
+        self.listening = bind("admin", ("127.0.0.1", 0))
+        self.server = LazyServer(
+            "admin",
+            [self.listening],
+            self._make,
+            self.messages.append,
+            lambda error: self.shortages.append(error.errno),
+            most,
+            self._call_later,
+        )
+
+    def _make(self) -> Any:
+        self.loads += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return answer
+
+    def _call_later(self, pause_s: float, act: Callable[[], None]) -> None:
+        self.pauses.append((pause_s, act))
+        self.paused.set()
+
+    async def resume(self) -> None:
+        await self.paused.wait()
+        self.paused.clear()
+        self.pauses[-1][1]()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(*self.listening.getsockname())
+
+    async def ask(self) -> bytes:
+        """Return the status line of a response on a new connection."""
+        reader, writer = await self.connect()
+        writer.write(HEAD)
+        line = await reader.readline()
+        writer.close()
+        return line
+
+
+async def answer(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+def play(work: Callable[[Port], Awaitable[None]], *failures: Exception, most: int = 8) -> Port:
+    async def run() -> Port:
+        port = Port(list(failures), most)
+        port.server.open()
+        try:
+            await work(port)
+        finally:
+            await port.server.close()
+        return port
+
+    return asyncio.run(run())
+
+
+LACK = OSError(errno.EMFILE, "Too many open files")
+ANSWERED = b"HTTP/1.1 204 No Content\r\n"
+
+
+@pytest.mark.parametrize(
+    "failure", [LACK, ImportError("libz.so: cannot open shared object file: Too many open files")]
+)
+def test_load_without_descriptors_is_tried_again(failure: Exception) -> None:
+    async def work(port: Port) -> None:
+        asked = asyncio.create_task(port.ask())
+        await port.resume()
+        await port.resume()
+        assert await asked == ANSWERED, "the first caller is answered in the end"
+        assert await port.ask() == ANSWERED
+
+    port = play(work, failure, failure)
+    assert (port.loads, port.shortages, port.messages) == (3, [errno.EMFILE] * 2, [])
+    assert [pause_s for pause_s, _ in port.pauses] == [PAUSE_S] * 2
+
+
+def test_load_with_another_failure_closes_the_port() -> None:
+    async def work(port: Port) -> None:
+        address = port.listening.getsockname()
+        reader, writer = await port.connect()
+        assert await has_ended(reader)
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
+
+    port = play(work, RuntimeError("ours"))
+    (message,) = port.messages
+    assert message.startswith("internal error in the server of --admin, which is closed now")
+    assert (port.shortages, port.pauses) == ([], [])
+
+
+async def has_ended(reader: asyncio.StreamReader) -> bool:
+    """Wait for the end of a connection; tell whether it came before any byte."""
+    try:
+        return await reader.read(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_close_during_a_pause_accepts_nobody() -> None:
+    async def work(port: Port) -> None:
+        asked = asyncio.create_task(port.ask())
+        await port.paused.wait()
+        await port.server.close()
+        await port.resume()
+        (outcome,) = await asyncio.gather(asked, return_exceptions=True)
+        assert outcome == b"" or isinstance(outcome, ConnectionError)
+
+    assert play(work, LACK).loads == 1
+
+
+def test_accepting_without_descriptors_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(port: Port) -> None:
+        assert await port.ask() == ANSWERED
+        failures: list[Exception] = [LACK, ConnectionAbortedError()]
+        listening = ListeningWithFailures(port.listening, failures)
+        monkeypatch.setattr(port.server, "_sockets", [listening])
+        port.server.open()
+        asked = asyncio.create_task(port.ask())
+        await port.paused.wait()
+        assert listening.accepts == 1
+        await port.resume()
+        assert await asked == ANSWERED, "it waited for the end of the pause"
+        assert not failures, "a caller that has gone costs no other"
+
+    port = play(work)
+    assert (port.loads, port.shortages, port.messages) == (1, [errno.EMFILE], [])
+
+
+class ListeningWithFailures:
+    """A listening socket whose first accepts fail."""
+
+    def __init__(self, real: socket.socket, failures: list[Exception]) -> None:
+        self.fileno, self.close = real.fileno, real.close
+        self._real, self._failures = real, failures
+        self.accepts = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.accepts += 1
+        if self._failures:
+            raise self._failures.pop(0)
+        return cast("tuple[socket.socket, object]", self._real.accept())
+
+
+def test_silent_connections_do_not_lock_the_port() -> None:
+    async def work(port: Port) -> None:
+        silent = [await port.connect() for _ in range(12)]
+        assert await port.ask() == ANSWERED
+        for reader, _ in silent[:5]:
+            assert await has_ended(reader)
+        assert not any(reader.at_eof() for reader, _ in silent[5:])
+        for _, writer in silent:
+            writer.close()
+
+    port = play(work, most=8)
+    assert len(port.server._shares) <= 8
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
     with bind("admin", ("127.0.0.1", 0)) as listening:
-        LazyServer("admin", [listening], lambda: None, lambda _: None)
+        LazyServer("admin", [listening], lambda: None, lambda _: None, lambda _: None, 8)
         listening.settimeout(9)
         client = socket.create_connection(listening.getsockname())
         accepted, _ = listening.accept()

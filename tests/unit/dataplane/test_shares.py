@@ -122,6 +122,33 @@ class TestBounds:
         assert (busy.ends, idle.ends) == ([], ["gave way"])
 
 
+def test_smaller_bound_ends_connections_of_the_largest_holder() -> None:
+    table = ConnectionTable(10, 10)
+    few = open_many(table, "few", 2)
+    many = open_many(table, "many", 8)
+    table.resize(6)
+    assert (len(table), table.evicted) == (6, 4)
+    assert [connection.ends for connection in few] == [[], []]
+    assert [connection.ends for connection in many] == [["gave way"]] * 4 + [[]] * 4
+    assert not open_many(table, "few", 1)[0].ends, "the bound holds for newcomers, too"
+    assert len(table) == 6
+
+
+def test_larger_bound_ends_no_connection() -> None:
+    table = ConnectionTable(2, 10)
+    open_many(table, "a", 2)
+    table.resize(4)
+    assert (open_many(table, "a", 2)[1].is_open, table.evicted) == (True, 0)
+
+
+def test_bound_below_the_number_of_vms_ends_in_no_loop() -> None:
+    table = ConnectionTable(3, 3)
+    for name in "abc":
+        open_many(table, name, 1)
+    table.resize(1)
+    assert len(table) == 3
+
+
 def test_sweep_expires_overdue_connections_only() -> None:
     table = ConnectionTable(10, 10)
     early, moved, late = open_many(table, "a", 3)

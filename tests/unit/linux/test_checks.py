@@ -10,6 +10,7 @@ import pytest
 from openimds.linux import checks
 from openimds.linux.checks import CheckResult
 from openimds.linux.host.plan import read_state
+from openimds.linux.platform import FileLimits
 from tests.unit.linux.host.fake_host import IMDS0, FakeHost, interface
 
 NOW_S = 1_800_000_000.0
@@ -41,13 +42,34 @@ def test_missing_tool_has_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.parametrize("hard, state", [(20000, "ok"), (-1, "ok"), (1024, "note")])
-def test_open_files_check_compares_with_connections(hard: int, state: str) -> None:
-    (result,) = checks.open_files(hard, 20000)
-    assert result.state == state
-    if state == "note":
-        assert result.found == "limit of 1024 open files for 20000 connections"
-        assert result.do == "raise ulimit -Hn, or --max-connections 512"
+@pytest.mark.parametrize(
+    "limits, most, result",
+    [
+        (
+            FileLimits(1024, 20000),
+            19439,
+            CheckResult("ok", "soft limit 1024, hard limit 20000: 19439 connections of guests"),
+        ),
+        (
+            FileLimits(256, sys.maxsize),
+            20000,
+            CheckResult("ok", "soft limit 256, hard limit none: 20000 connections of guests"),
+        ),
+        (
+            FileLimits(1024, 4096),
+            3535,
+            CheckResult(
+                "note",
+                "soft limit 1024, hard limit 4096: 3535 connections of guests, not 20000",
+                "raise ulimit -Hn (LimitNOFILE= of systemd), or --max-connections 3535",
+            ),
+        ),
+    ],
+)
+def test_open_files_check_shows_limits_and_connections(
+    limits: FileLimits, most: int, result: CheckResult
+) -> None:
+    assert [*checks.open_files(limits, most, 20000)] == [result]
 
 
 @pytest.fixture

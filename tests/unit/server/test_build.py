@@ -1,6 +1,7 @@
 """The parts of a server, as the settings and the callbacks have them."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from openimds.errors import Error
 from openimds.facts.limits import LIMITS
 from openimds.fleet.index import Allowance
 from openimds.server.build import build
+from openimds.server.file_budget import FileBudget
 from openimds.server.server import Server
 from openimds.server.startup import load
 from openimds.settings import Settings
@@ -46,6 +48,32 @@ def test_limits_are_those_of_the_settings() -> None:
         max_connections=5,
         max_connections_per_vm=6,
     )
+
+
+def test_connections_leave_the_reserve_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.server.build.file_budget", lambda: FileBudget(128))
+
+    def look(server: Server, _: list[str]) -> None:
+        connections = server.dispatcher.connections
+        assert connections.most == FileBudget(128).connections(20_000) == 63
+        server.listeners._on_count(21)
+        assert connections.most == 43
+        server.listeners._on_count(1)
+        assert connections.most == 63
+
+    with_server(look)
+
+
+def test_shortage_of_descriptors_is_reported_once_a_minute() -> None:
+    def look(server: Server, messages: list[str]) -> None:
+        reactor = server.listeners._reactor
+        for _ in range(2):
+            reactor.on_shortage(OSError(errno.EMFILE, "Too many open files"))
+        (message,) = messages
+        assert message.startswith("accepting connections paused once (Too many open files)")
+        assert server.shortages.pauses == 2
+
+    with_server(look)
 
 
 def test_without_rate_limit_no_request_is_limited() -> None:

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from openimds.admin.metrics import FINDINGS, METRICS, Samples, exposition
+from openimds.dataplane.dispatcher import Bounds
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
@@ -25,16 +26,26 @@ FLEET = a_fleet(
 
 def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
     async def read() -> dict[str, Samples]:
-        dispatcher, recorder = a_dispatcher(an_index(*FLEET)), Recorder(10)
+        bounds = Bounds(connections=2)
+        dispatcher, recorder = a_dispatcher(an_index(*FLEET), bounds=bounds), Recorder(10)
         dispatcher.set_observer(recorder)
         caller = Talk(dispatcher, ("10.0.0.1", 5))
         caller.ask(VERSIONS)
         caller.ask(VERSIONS)
         caller.ask("/metadata/instance/compute/name?api-version=2021-02-01")
+        for port in (6, 7):
+            Talk(dispatcher, ("10.0.0.1", port))
         fleet_service = FleetService(MemoryStore(), dispatcher.fleet_index, lambda: 0.0, Mock())
         events_service = EventsService(fleet_service, Clock(lambda: 0.0), print)
         source = ServerMetrics(
-            dispatcher, fleet_service, events_service, hook, recorder, {"cut": 1}, lambda: 0.25
+            dispatcher,
+            fleet_service,
+            events_service,
+            hook,
+            recorder,
+            {"cut": 1},
+            lambda: 0.25,
+            lambda: 7,
         )
         try:
             return source.samples()
@@ -56,6 +67,13 @@ def test_every_row_is_read_but_findings() -> None:
     assert samples["openimds_event_hook_failures"] == 2
     assert samples["openimds_requests_recorded"] == 3
     assert samples["openimds_loop_lag_seconds"] == 0.25
+
+
+def test_bound_on_connections_and_its_victims_are_read() -> None:
+    samples = samples_after_three_requests(None)
+    assert samples["openimds_connections"] == samples["openimds_connections_limit"] == 2
+    assert samples["openimds_connections_evicted"] == 1
+    assert samples["openimds_accept_pauses"] == 7
 
 
 def test_requests_and_refusals_are_summed_by_their_labels() -> None:
