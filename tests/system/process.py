@@ -52,10 +52,15 @@ class Server:
 
 
 @contextmanager
-def serving(*arguments: str, cwd: Path, **environment: str) -> Iterator[Server]:
-    """Start `openimds serve` on a free port and wait for its ready line."""
+def serving(*arguments: str, cwd: Path, files: str = "", **environment: str) -> Iterator[Server]:
+    """Start `openimds serve` on a free port and wait for its ready line.
+
+    `files` is the soft and the hard limit of its open files.
+    """
+    limit = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', files] if files else []
+    command = [*limit, *COMMAND, "serve"]
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *arguments],
+        [*command, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from openimds.admin.lazy_server import CALLER_CONNECTIONS
+from openimds.server.file_budget import MOST_PORT_CONNECTIONS
 from tests.system.process import serving
 
 pytestmark = pytest.mark.system
@@ -25,16 +25,16 @@ def test_silent_connections_of_one_guest_leave_room_for_others(tmp_path: Path, p
             )
             for _ in range(300)
         ]
-        # Connections over the share of one address are closed at once, the others stay open.
-        for connection in silent[CALLER_CONNECTIONS:]:
+        # The oldest idle connections end for newcomers, the others stay open.
+        for connection in silent[:-MOST_PORT_CONNECTIONS]:
             assert connection.recv(1) == b""
         transport = httpx2.HTTPTransport(local_address="127.0.0.32")
         client = stack.enter_context(httpx2.Client(transport=transport))
         path = "/pki/bundle.pem" if port == "public" else "/healthz"
         assert client.get(url + path).status_code == 200
         assert client.head(url + "/pki/bundle.pem").content == b""
-        silent[0].sendall(b"GET /pki/x.crt HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert silent[0].recv(12) == b"HTTP/1.1 404"
+        silent[-1].sendall(b"GET /pki/x.crt HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert silent[-1].recv(12) == b"HTTP/1.1 404"
         assert server.stop() == (0, "")
 
 
