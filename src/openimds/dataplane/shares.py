@@ -111,7 +111,8 @@ class ConnectionTable:
     """All open connections, bounded in all, per share, and in time.
 
     When the table is full, a connection of the largest holder ends for a newcomer of another share;
-    so no share keeps more than its part while others want one.
+    so no share keeps more than its part while others want one. If nobody has two, an idle one ends
+    for a share without any.
     """
 
     def __init__(self, most: int, most_per_share: int) -> None:
@@ -199,11 +200,20 @@ class ConnectionTable:
             victim = largest.oldest_idle()
             if victim is None and largest is not share:
                 victim = next(iter(largest.open))
+            if victim is None and not share.open:
+                victim = self._idle_of_another()
         if victim is None:
             return False
         victim.give_way()
         self.evicted += 1
         return True
+
+    def _idle_of_another(self) -> SharedConnection | None:
+        """Return an idle connection of one of the first shares."""
+        for _, share in zip(range(_LOOKED_AT), self._shares.values(), strict=False):
+            if (found := share.oldest_idle()) is not None:
+                return found
+        return None
 
     def _largest_holder(self, enough: int) -> Share:
         """Return the share with the most connections, now or recently.

@@ -110,9 +110,19 @@ class TestBounds:
 
     def test_newcomer_takes_nothing_from_a_share_as_small_as_its_own(self) -> None:
         table = ConnectionTable(2, 2)
-        one, other = FakeConnection(table, "a"), FakeConnection(table, "b")
-        third = FakeConnection(table, "c")
-        assert (one.ends, other.ends, third.is_open) == ([], [], False)
+        one = FakeConnection(table, "a")
+        other = FakeConnection(table, "b", is_idle=False)
+        second = FakeConnection(table, "b", is_idle=False)
+        assert (one.ends, other.ends, second.is_open) == ([], [], False)
+
+    def test_vm_without_any_gets_the_place_of_an_idle_one(self) -> None:
+        table = ConnectionTable(2, 2)
+        busy = FakeConnection(table, "a", is_idle=False)
+        idle = FakeConnection(table, "b")
+        third = FakeConnection(table, "c", is_idle=False)
+        assert (busy.ends, idle.ends, third.is_open) == ([], ["gave way"], True)
+        fourth = FakeConnection(table, "d")
+        assert (busy.ends, third.ends, fourth.is_open) == ([], [], False)
 
     def test_idle_connection_goes_before_an_older_busy_one(self) -> None:
         table = ConnectionTable(3, 3)
@@ -141,12 +151,13 @@ def test_larger_bound_ends_no_connection() -> None:
     assert (open_many(table, "a", 2)[1].is_open, table.evicted) == (True, 0)
 
 
-def test_bound_below_the_number_of_vms_ends_in_no_loop() -> None:
+def test_bound_below_the_number_of_vms_ends_idle_connections() -> None:
     table = ConnectionTable(3, 3)
-    for name in "abc":
-        open_many(table, name, 1)
+    busy = open_many(table, "a", 1, is_idle=False) + open_many(table, "b", 1, is_idle=False)
+    open_many(table, "c", 1)
     table.resize(1)
-    assert len(table) == 3
+    assert len(table) == 2
+    assert not any(connection.ends for connection in busy)
 
 
 def test_sweep_expires_overdue_connections_only() -> None:
