@@ -206,6 +206,12 @@ def test_command_has_the_users_ids_and_no_capabilities(place: Place) -> None:
     assert inside[2] == "CapEff:\t0000000000000000"
 
 
+def test_low_limit_of_open_files_is_not_reported(place: Place) -> None:
+    limited = ["sh", "-c", 'ulimit -n 1024 && exec "$@"', "sh"]
+    got = place.run("--", *CURL, NAME, instead=limited)
+    assert (got.returncode, got.stdout, got.stderr) == (0, "vm-1", "")
+
+
 def test_sandbox_network_has_only_loopback(place: Place) -> None:
     got = place.run("--", "cat", "/proc/net/dev", "/proc/net/route")
     devices = [line.split(":")[0].strip() for line in got.stdout.splitlines() if ":" in line]
