@@ -162,7 +162,8 @@ async def listen(  # noqa: PLR0913 - the facts of a listener
     try:
         if isinstance(wanted, Unix):
             _free(wanted.path)
-            return _serve(reactor, [_bound(socket.AF_UNIX, wanted.path)], own, wanted.path)
+            family = getattr(socket, "AF_UNIX")  # noqa: B009 - Windows has no such name
+            return _serve(reactor, [_bound(family, wanted.path)], own, wanted.path)
         return _serve(reactor, await _bound_to_all(wanted), own)
     except OSError as error:
         raise _unavailable(text, where, error) from None

@@ -72,7 +72,8 @@ class Epoll(_Nested):
 
     def __init__(self) -> None:
         """Open an empty set."""
-        self._epoll: Any = select.epoll()
+        system: Any = select  # Other systems have no such name.
+        self._epoll = system.epoll()
         self.register: Callable[[int, int], None] = self._epoll.register
         self.modify: Callable[[int, int], None] = self._epoll.modify
         self.unregister: Callable[[int], None] = self._epoll.unregister
