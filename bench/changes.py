@@ -13,10 +13,10 @@ from typing import Any
 
 from bench.figures import Plan, Row, Table, percentile, progress, ratio, spread
 from bench.fleets import address, name, write
-from bench.harness import METADATA, request
 from bench.http_client import HttpClient, http_client, pinned
 from bench.machine import cores
 from bench.servers import Server, openimds
+from bench.targets import METADATA, request
 
 VISIBLE = "from sending a change to its sight by the guest"
 WRITES = "changes acknowledged"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import address, value
-from bench.harness import GENEROUS, METADATA, Caller, dispatcher, drive_all, request
+from bench.harness import GENEROUS, Caller, dispatcher, drive_all
+from bench.targets import METADATA, request
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.fleet.service import FleetService

@@ -5,7 +5,8 @@ the order alternates from round to round.
 """
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
-from bench.harness import GENEROUS, INSTANCE, METADATA, Caller, dispatcher, drive, request
+from bench.harness import GENEROUS, Caller, dispatcher, drive
+from bench.targets import INSTANCE, METADATA, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read_fault

@@ -8,7 +8,7 @@ from statistics import median
 
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import value
-from bench.harness import INSTANCE
+from bench.targets import INSTANCE
 from openimds.dataplane.dispatcher import ResponseIndex
 from openimds.dataplane.response_bytes import (
     CountKey,

@@ -5,16 +5,8 @@ from random import Random
 
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import address, evenly_spread, value
-from bench.harness import (
-    GENEROUS,
-    INSTANCE,
-    METADATA,
-    Caller,
-    dispatcher,
-    drive,
-    drive_all,
-    request,
-)
+from bench.harness import GENEROUS, Caller, dispatcher, drive, drive_all
+from bench.targets import INSTANCE, METADATA, request
 from openimds.vm.fleet_file import parse_fleet
 
 SMALL, LARGE = 1000, 100_000

@@ -23,15 +23,6 @@ from openimds.protocol.pending import Pending, PendingDocument, PendingToken, Re
 from openimds.protocol.request import parse_query
 from openimds.vm.types import Vm
 
-INSTANCE = "/metadata/instance?api-version=2021-02-01"
-TOKEN = (
-    "/metadata/identity/oauth2/token?api-version=2018-02-01"
-    "&resource=https%3A%2F%2Fmanagement.azure.com%2F"
-)
-ATTESTED = "/metadata/attested/document?api-version=2021-02-01"
-METADATA = ("Metadata: true",)
-_HEADERS = ("Host: 169.254.169.254", "User-Agent: curl/8.14.1", "Accept: */*")
-
 NO_METADATA = "400 without the Metadata header"
 NO_PATH = "404 no such path"
 TOO_SOON = "429 over the limit of 5/s"
@@ -231,8 +222,3 @@ def pending(vm: Vm, target: str, utc_s: float) -> PendingToken | PendingDocument
     result = handle(query, Subject(vm, catalog(NEWEST)), utc_s)
     assert isinstance(result, PendingToken | PendingDocument), result
     return result
-
-
-def request(target: str, *headers: str) -> bytes:
-    """Return the bytes of a GET as curl sends it."""
-    return "\r\n".join((f"GET {target} HTTP/1.1", *_HEADERS, *headers, "", "")).encode()

@@ -13,11 +13,11 @@ from msgspec import Struct, field
 from bench import wrk
 from bench.figures import Plan, Row, Table, percentile, progress, ratio, spread
 from bench.fleets import address, write
-from bench.harness import INSTANCE, METADATA, request
 from bench.http_client import http_client, pinned
 from bench.machine import cores
 from bench.quiet import Patience, Watch, quiet_rounds
 from bench.servers import Server, openimds
+from bench.targets import INSTANCE, METADATA, request
 
 IDLE = "no other requests"
 LOUD = "one VM at 100 times its limit (500/s)"

@@ -7,9 +7,9 @@ format of wrk.
 import sys
 import time
 
-from bench.harness import INSTANCE, METADATA, request
 from bench.http_client import http_client
 from bench.servers import Address
+from bench.targets import INSTANCE, METADATA, request
 
 _OK = 200
 

@@ -9,8 +9,6 @@ from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import value
 from bench.harness import (
     GENEROUS,
-    INSTANCE,
-    METADATA,
     NO_METADATA,
     NO_PATH,
     TOO_SOON,
@@ -19,8 +17,8 @@ from bench.harness import (
     PeerSocket,
     dispatcher,
     drive,
-    request,
 )
+from bench.targets import INSTANCE, METADATA, REQUEST_ID, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.fleet.index import documented_allowances
@@ -122,7 +120,7 @@ def _always(target: str) -> Callable[[], bytes]:
 
 
 def _new_bytes() -> bytes:
-    return request(INSTANCE, *METADATA, f"x-ms-client-request-id: {next(_numbers)}")
+    return request(INSTANCE, *METADATA, REQUEST_ID.format(next(_numbers)))
 
 
 def _new_target() -> bytes:

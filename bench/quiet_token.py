@@ -14,12 +14,12 @@ from msgspec import Struct, field
 from bench import wrk
 from bench.figures import Plan, Row, Table, percentile, progress, spread
 from bench.fleets import address, value
-from bench.harness import METADATA, request
 from bench.http_client import http_client, pinned
 from bench.machine import cores
 from bench.quiet import Patience, Watch, quiet_rounds
 from bench.servers import Server, openimds
 from bench.signing_load import GUEST_LOAD, GUESTS, NEW_TOKEN
+from bench.targets import METADATA, request
 
 ALONE = "no other guests"
 CROWD = f"{GUESTS} guests that ask for new tokens within their limits"

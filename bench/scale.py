@@ -7,9 +7,9 @@ from msgspec import Struct, field
 
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import address, evenly_spread, name, write
-from bench.harness import INSTANCE, METADATA, request
 from bench.http_client import http_client
 from bench.servers import Server, openimds
+from bench.targets import INSTANCE, METADATA, request
 
 CALLERS = 1000
 _STARTS = {1: 11, 10_000: 5, 100_000: 3}

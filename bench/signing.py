@@ -17,25 +17,13 @@ from msgspec import field
 from bench import neighbour, quiet_token, wrk
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import address, value
-from bench.harness import (
-    ATTESTED,
-    GENEROUS,
-    INSTANCE,
-    METADATA,
-    TOKEN,
-    Caller,
-    dispatcher,
-    drive,
-    drive_all,
-    pending,
-    request,
-    signed,
-)
+from bench.harness import GENEROUS, Caller, dispatcher, drive, drive_all, pending, signed
 from bench.http_client import http_client, pinned
 from bench.machine import cores, find
 from bench.quiet import Patience, Watch, quiet_rounds
 from bench.servers import Server, openimds
 from bench.signing_load import MINTERS, TARGETS
+from bench.targets import ATTESTED, INSTANCE, METADATA, TOKEN, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.protocol.pending import PendingDocument, PendingToken
 from openimds.vm.fleet_file import parse_fleet

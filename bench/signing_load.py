@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from bench.fleets import address
-from bench.harness import ATTESTED, METADATA, TOKEN, request
 from bench.servers import Address
+from bench.targets import ATTESTED, METADATA, TOKEN, request
 from openimds.facts.limits import LIMITS
 
 TARGETS = {

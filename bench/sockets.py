@@ -8,11 +8,12 @@ from msgspec import Struct, field
 
 from bench import wrk
 from bench.figures import Plan, Row, Table, progress, ratio, spread
-from bench.harness import INSTANCE, METADATA, NO_METADATA, NO_PATH, TOO_SOON, request
+from bench.harness import NO_METADATA, NO_PATH, TOO_SOON
 from bench.http_client import http_client
 from bench.machine import cores
 from bench.quiet import Patience, quiet_rounds
 from bench.servers import Server, nginx, openimds
+from bench.targets import INSTANCE, METADATA, request
 
 LOOPS = ("asyncio", "uvloop")
 NGINX = "nginx return 200"
