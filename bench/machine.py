@@ -10,7 +10,11 @@ from pathlib import Path
 
 from openimds import __version__
 
-_TOOLS = {"nginx": ("-v", r"nginx/([\d.]+)"), "wrk": ("-v", r"wrk \D*([\d.]+)")}
+_TOOLS = {
+    "nginx": ("-v", r"nginx/([\d.]+)"),
+    "wrk": ("-v", r"wrk \D*([\d.]+)"),
+    "go": ("version", r"go([\d.]+)"),
+}
 
 
 def describe() -> dict[str, str]:
@@ -22,14 +26,16 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {release[0] if release else ''}".strip(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "openimds": __version__,
-        **{name: _package(name) for name in ("httptools", "msgspec", "pyyaml", "uvloop")},
+        **{name: _package(name) for name in ("httptools", "msgspec", "pyyaml")},
         **{name: _tool(name) for name in _TOOLS},
     }
 
 
 def find(name: str) -> str:
-    """Return the path of a program, also from /usr/sbin, or ""."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
+    """Return the path of a program, also from places that PATH may lack, or ""."""
+    return (
+        shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/go/bin") or ""
+    )
 
 
 def cores() -> tuple[int, int]:

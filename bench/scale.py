@@ -77,28 +77,24 @@ def _start_once() -> None:
         pass
 
 
-def row(count: int, ending: str = "", loop: str = "asyncio") -> str:
+def row(count: int, ending: str = "") -> str:
     """Return the name of a row."""
     many = f"{count:,} VM{'s' if count > 1 else ''}"
     form = ending.upper() if ending in _ENDINGS else ending
-    return f"{many}, {form or 'no file'}, {loop}"
+    return f"{many}, {form or 'no file'}"
 
 
 def _starts(count: int, folder: Path) -> dict[str, Start]:
-    loop = ("--loop", "asyncio")
     starts: dict[str, Start] = {}
     if count == 1:
-        starts[row(1)] = Start(loop, 1)
-        starts[row(1, "", "uvloop")] = Start(("--loop", "uvloop"), 1)
+        starts[row(1)] = Start((), 1)
     for ending in _ENDINGS:
         file = write(count, ending, folder)
-        starts[row(count, ending)] = Start(
-            ("--fleet", str(file), *loop), count, file.stat().st_size / 1e6
-        )
+        starts[row(count, ending)] = Start(("--fleet", str(file)), count, file.stat().st_size / 1e6)
     state = ("--state", str(folder / f"state-{count}"))
     with openimds("--fleet", str(file), *state):  # Later starts need no file.
         pass
-    starts[row(count, STORED)] = Start((*state, *loop), count)
+    starts[row(count, STORED)] = Start(state, count)
     return starts
 
 

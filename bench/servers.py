@@ -1,4 +1,4 @@
-"""The measured processes: `openimds serve` and nginx, on loopback, ended by pid."""
+"""The measured processes: `openimds serve`, nginx and Go's net/http, on loopback."""
 
 import json
 import os
@@ -18,6 +18,8 @@ from bench.machine import find
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _STOP_S = 10.0
 _LOOPBACK = "127.0.0.1"
+RIVALS = Path(__file__).parent / "rivals"
+"""The parts of the bench that are not in Python."""
 
 # The response of OpenIMDS as far as nginx can: its Server and Connection headers are its own. The
 # request id is fixed, which saves nginx the work of making one.
@@ -40,7 +42,7 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   server {{
-    listen {host}:{port} backlog=4096;
+    listen {host}:{port} backlog=4096{options};
     location = /metadata/instance {{
       add_header x-ms-request-id 5b1f6d3a-9c52-4e7d-8a3e-0f6c2b7d9e41;
       return 200 '{body}';
@@ -70,18 +72,41 @@ class Server:
         """Hold a process, the seconds until it was ready, and its ready line."""
         self.address, self.ready_s, self.ready = address, ready_s, ready or {}
         self._process = process
-        self._files = Path("/proc") / str(process.pid)
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds used so far, in user space and in the kernel."""
-        # The second field is the name in parentheses, which may hold anything.
-        fields = (self._files / "stat").read_text("utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        """Return the CPU seconds of all its processes so far, user and system."""
+        ticks = 0
+        for pid in self._pids():
+            # The second field is the name in parentheses, which may hold anything. The last two are
+            # those of children that have ended (proc_pid_stat(5)).
+            fields = _proc(pid, "stat").rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+        return ticks / _TICKS_PER_S
 
     def memory_mb(self, field: str = "VmRSS") -> float:
-        """Return the resident memory (`VmRSS`) or its peak (`VmHWM`)."""
-        size = re.search(rf"{field}:\s+(\d+) kB", (self._files / "status").read_text("utf-8"))
-        return int(size[1]) * 1024 / 1e6 if size else 0.0
+        """Return the resident memory (`VmRSS`) of all its processes, or the peaks (`VmHWM`)."""
+        sizes = (re.search(rf"{field}:\s+(\d+) kB", _proc(pid, "status")) for pid in self._pids())
+        return sum(int(size[1]) * 1024 / 1e6 for size in sizes if size)
+
+    def _pids(self) -> list[int]:
+        """Return the process and all its descendants."""
+        pids = [self._process.pid]
+        for pid in pids:
+            tasks = (Path("/proc") / str(pid) / "task").iterdir()
+            pids += [int(child) for task in tasks for child in _words(task / "children")]
+        return pids
+
+
+def _proc(pid: int, name: str) -> str:
+    return (Path("/proc") / str(pid) / name).read_text("utf-8")
+
+
+def _words(file: Path) -> list[str]:
+    """Return the words of a file of a thread, which may end at any time."""
+    try:
+        return file.read_text("utf-8").split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 @contextmanager
@@ -106,29 +131,64 @@ def openimds(*arguments: str, core: int | None = None) -> Iterator[Server]:
 
 
 @contextmanager
-def nginx(body: str, folder: Path, core: int) -> Iterator[Server]:
-    """Run an nginx of one process that serves a body at /metadata/instance."""
+def nginx(body: str, folder: Path, core: int, *, is_deferred: bool = False) -> Iterator[Server]:
+    """Run an nginx of one process that serves a body at /metadata/instance.
+
+    With `is_deferred` the kernel shows it a connection when the request has come (tcp(7),
+    TCP_DEFER_ACCEPT).
+    """
     address = Address(_LOOPBACK, _free_port())
-    config = folder / "nginx.conf"
-    text = _NGINX.format(folder=folder, host=address.host, port=address.port, body=body)
+    home = folder / f"nginx-{address.port}"
+    home.mkdir()
+    config = home / "nginx.conf"
+    options = " deferred" if is_deferred else ""
+    text = _NGINX.format(
+        folder=home, host=address.host, port=address.port, options=options, body=body
+    )
     config.write_text(text, "utf-8")
-    command = (find("nginx"), "-e", "stderr", "-p", str(folder), "-c", str(config))
+    command = (find("nginx"), "-e", "stderr", "-p", str(home), "-c", str(config))
+    with _running(command, core, str(home)) as process:
+        yield Server(process, address, _accepting_s(process, address))
+
+
+@contextmanager
+def net_http(body: str, folder: Path, core: int) -> Iterator[Server]:
+    """Run a server of Go's net/http, on one thread, that serves a body at /metadata/instance.
+
+    It is built without the network, from the standard library alone.
+    """
+    program, file = folder / "net_http", folder / "body.json"
+    file.write_text(body, "utf-8")
+    offline = {"GO111MODULE": "off", "GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+    build = (find("go"), "build", "-o", str(program), str(RIVALS / "net_http.go"))
+    subprocess.run(build, env={**os.environ, **offline}, check=True)
+    address = Address(_LOOPBACK, _free_port())
+    command = (str(program), f"{address.host}:{address.port}", str(file))
+    with _running(command, core, str(folder), GOMAXPROCS="1") as process:
+        yield Server(process, address, _accepting_s(process, address))
+
+
+def _accepting_s(process: subprocess.Popen[str], address: Address) -> float:
+    """Wait for a server and return the seconds of the wait.
+
+    Raises:
+        RuntimeError: it ended, or it does not accept in time.
+    """
     start = time.perf_counter()
-    with _running(command, core, str(folder)) as process:
-        while not _accepts(address):
-            if process.poll() is not None or time.perf_counter() - start > _STOP_S:
-                raise RuntimeError("nginx did not start")
-            time.sleep(0.02)
-        yield Server(process, address, time.perf_counter() - start)
+    while not _accepts(address):
+        if process.poll() is not None or time.perf_counter() - start > _STOP_S:
+            raise RuntimeError(f"not started: {process.args!r}")
+        time.sleep(0.02)
+    return time.perf_counter() - start
 
 
 @contextmanager
 def _running(
-    command: tuple[str, ...], core: int | None, home: str
+    command: tuple[str, ...], core: int | None, home: str, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a process whose default state folder is below `home`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENIMDS_")}
-    environment["XDG_STATE_HOME"] = home
+    environment |= {"XDG_STATE_HOME": home, **variables}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         if core is not None:

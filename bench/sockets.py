@@ -1,4 +1,9 @@
-"""The real process under wrk beside nginx: same core, same response, in turns."""
+"""The real process under wrk beside nginx and Go's net/http: one core, in turns.
+
+A way is a kind of client. Each server gets a way at a time, on the same core, and gives the same
+body. nginx runs twice: as it is by default, and with deferred accept, where the kernel shows a
+connection only once its request has come. Go runs where it is installed.
+"""
 
 import tempfile
 from contextlib import ExitStack
@@ -8,26 +13,44 @@ from msgspec import Struct, field
 
 from bench import wrk
 from bench.figures import Plan, Row, Table, progress, ratio, spread
-from bench.harness import NO_METADATA, NO_PATH, TOO_SOON
+from bench.harness import NO_METADATA, NO_PATH
 from bench.http_client import http_client
-from bench.machine import cores
+from bench.machine import cores, find
 from bench.quiet import Patience, quiet_rounds
-from bench.servers import Server, nginx, openimds
+from bench.servers import Server, net_http, nginx, openimds
 from bench.targets import INSTANCE, METADATA, request
 
-LOOPS = ("asyncio", "uvloop")
-NGINX = "nginx return 200"
+OURS, NGINX, DEFERRED, GO = "openimds", "nginx", "nginx, deferred accept", "Go net/http"
 FEW, MANY = "16 connections", "64 connections"
+UNIQUE = "16 connections, unique headers"
 EACH = "16 at once, a connection for each request"
-_WAYS: dict[str, tuple[int, tuple[str, ...]]] = {
-    FEW: (16, METADATA),
-    MANY: (64, METADATA),
-    EACH: (16, (*METADATA, "Connection: close")),
+
+
+class Way(Struct, frozen=True):
+    """A kind of client, and the servers that serve it."""
+
+    target: wrk.Target
+    servers: tuple[str, ...]
+
+
+_WAYS: dict[str, Way] = {
+    FEW: Way(wrk.Target(INSTANCE, METADATA, 16), (NGINX, GO, OURS)),
+    MANY: Way(wrk.Target(INSTANCE, METADATA, 64), (NGINX, OURS)),
+    UNIQUE: Way(wrk.Target(INSTANCE, METADATA, 16, "unique.lua"), (NGINX, GO, OURS)),
+    EACH: Way(
+        wrk.Target(INSTANCE, (*METADATA, "Connection: close"), 16), (NGINX, DEFERRED, GO, OURS)
+    ),
 }
+_RATIOS = {
+    NGINX: "cpu_times_nginx",
+    DEFERRED: "cpu_times_deferred",
+    GO: "cpu_times_go",
+}
+"""The columns of our CPU time beside that of each other server."""
 _ROUNDS = 5
 _ROUND_S = 3.0
 _WARM_S = 1.0
-_PATIENCE_S = 600.0
+_PATIENCE_S = 240.0
 # Every check is on and the limiter runs for each request, but it never refuses.
 _GENEROUS = ("--general-per-s", "1000000", "--general-burst", "1000")
 _STRAY_SHARE = 0.01
@@ -96,7 +119,7 @@ def measure(plan: Plan) -> dict[str, Table]:
             progress(f"sockets: round {number + 1} of {rounds}, {len(all_series)} loads")
             for series in all_series:
                 series.run(plan.seconds(_ROUND_S), patience)
-    return {"sockets": _against_nginx(answers), "refusals": _against_success(refusals, answers)}
+    return {"sockets": _beside_others(answers), "refusals": _beside_success(refusals, answers)}
 
 
 def row(server: str, way: str) -> str:
@@ -104,72 +127,65 @@ def row(server: str, way: str) -> str:
     return f"{server}, {way}"
 
 
-def ours(loop: str) -> str:
-    """Return the name of our server on an event loop."""
-    return f"openimds ({loop})"
-
-
 def _servers(stack: ExitStack, folder: Path) -> dict[str, Server]:
     """Start every server on the server core; idle ones sleep."""
     core, _ = cores()
-    servers: dict[str, Server] = {}
-    for loop in LOOPS:
-        name = ours(loop)
-        servers[name] = stack.enter_context(openimds("--loop", loop, *_GENEROUS, core=core))
-        servers[f"{name} limited"] = stack.enter_context(openimds("--loop", loop, core=core))
-    with http_client(servers[ours(LOOPS[0])].address) as client:
-        status, body = client.send(request(INSTANCE, *METADATA))
-        assert status == _OK, status
-    servers[NGINX] = stack.enter_context(nginx(body.decode(), folder, core))
-    with http_client(servers[NGINX].address) as client:
-        assert client.send(request(INSTANCE, *METADATA)) == (status, body)
+    servers = {OURS: stack.enter_context(openimds(*_GENEROUS, core=core))}
+    with http_client(servers[OURS].address) as client:
+        answer = client.send(request(INSTANCE, *METADATA))
+        assert answer[0] == _OK, answer
+    body = answer[1].decode()
+    servers[NGINX] = stack.enter_context(nginx(body, folder, core))
+    servers[DEFERRED] = stack.enter_context(nginx(body, folder, core, is_deferred=True))
+    if find("go"):
+        servers[GO] = stack.enter_context(net_http(body, folder, core))
+    for server in servers.values():
+        with http_client(server.address) as client:
+            assert client.send(request(INSTANCE, *METADATA)) == answer
     return servers
 
 
 def _answers(servers: dict[str, Server]) -> dict[str, Series]:
     return {
-        row(name, way): Series(servers[name], wrk.Target(INSTANCE, headers, connections))
-        for way, (connections, headers) in _WAYS.items()
-        for name in (NGINX, *map(ours, LOOPS))
+        row(name, key): Series(servers[name], way.target)
+        for key, way in _WAYS.items()
+        for name in way.servers
+        if name in servers
     }
 
 
 def _refusals(servers: dict[str, Server]) -> dict[str, Series]:
-    connections, _ = _WAYS[FEW]
-    all_series: dict[str, Series] = {}
-    for loop in LOOPS:
-        server, limited = servers[ours(loop)], servers[f"{ours(loop)} limited"]
-        cases: tuple[tuple[str, Server, str, tuple[str, ...]], ...] = (
-            (NO_METADATA, server, INSTANCE, ()),
-            (NO_PATH, server, "/metadata/nothing", METADATA),
-            (TOO_SOON, limited, INSTANCE, METADATA),
+    """Return the loads of refusals without 429, of which a guest gets few a second."""
+    return {
+        row(OURS, refusal): Series(servers[OURS], wrk.Target(path, headers, 16), is_refused=True)
+        for refusal, path, headers in (
+            (NO_METADATA, INSTANCE, ()),
+            (NO_PATH, "/metadata/nothing", METADATA),
         )
-        for refusal, serving, path, headers in cases:
-            target = wrk.Target(path, headers, connections)
-            all_series[row(ours(loop), refusal)] = Series(serving, target, is_refused=True)
-    return all_series
+    }
 
 
-def _against_nginx(answers: dict[str, Series]) -> Table:
+def _beside_others(answers: dict[str, Series]) -> Table:
     rows: dict[str, Row] = {}
-    for name, series in answers.items():
-        way = name.partition(", ")[2]
-        rival = answers[row(NGINX, way)]
-        both = quiet_rounds(series.others(), rival.others())
-        rows[name] = {
-            **series.row(),
-            "times_nginx": ratio(series.rates(both), rival.rates(both)),
-            # Where the core is not used up, wrk was the slower of the two; this ratio still holds.
-            "per_cpu_s_times_nginx": ratio(rival.costs(both), series.costs(both)),
-        }
+    for key, way in _WAYS.items():
+        for name in way.servers:
+            series = answers.get(row(name, key))
+            if series is None:
+                rows[f"{row(name, key)} (no go on this machine)"] = {}
+                continue
+            rows[row(name, key)] = series.row()
+            for rival, measure in _RATIOS.items():
+                other = answers.get(row(rival, key))
+                if name == OURS and other:
+                    both = quiet_rounds(series.others(), other.others())
+                    rows[row(name, key)][measure] = ratio(series.costs(both), other.costs(both))
     return Table("Instance document over sockets, one core", "server", rows)
 
 
-def _against_success(refusals: dict[str, Series], answers: dict[str, Series]) -> Table:
+def _beside_success(refusals: dict[str, Series], answers: dict[str, Series]) -> Table:
+    success = answers[row(OURS, FEW)]
     rows: dict[str, Row] = {}
     for name, series in refusals.items():
-        server = name.partition(", ")[0]
-        success = answers[row(server, FEW)]
         both = quiet_rounds(series.others(), success.others())
         times = ratio(series.costs(both), success.costs(both))
         rows[name] = {**series.row(), "times_success": times}

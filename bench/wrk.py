@@ -9,17 +9,18 @@ from bench.figures import progress
 from bench.http_client import pinned
 from bench.machine import cores, find
 from bench.quiet import QUIET, Patience, Watch
-from bench.servers import Server
+from bench.servers import RIVALS, Server
 
 _PATIENCE_S = 30.0
 
 
 class Target(Struct, frozen=True):
-    """A path with headers, and the number of connections."""
+    """A path with headers, and the number of connections; a script may make the requests."""
 
     path: str
     headers: tuple[str, ...]
     connections: int
+    script: str = ""
 
 
 class Load(Struct, frozen=True):
@@ -38,6 +39,8 @@ def start(server: Server, target: Target, seconds: float) -> subprocess.Popen[st
     url = f"http://{server.address.host}:{server.address.port}{target.path}"
     command = [find("wrk"), "-t1", f"-c{target.connections}", f"-d{round(seconds)}s", url]
     command += [f"-H{header}" for header in target.headers]
+    if target.script:
+        command += ["-s", str(RIVALS / target.script)]
     with pinned(core):  # A child stays on the core of its parent.
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
