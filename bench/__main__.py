@@ -9,7 +9,8 @@ from bench import (
     faults,
     first_answer,
     flat,
-    neighbour,
+    floods,
+    minting,
     protocol,
     scale,
     signing,
@@ -27,12 +28,13 @@ _BENCHES: dict[str, Bench] = {
     "flat": flat.measure,
     "sockets": sockets.measure,
     "scale": scale.measure,
-    "neighbour": neighbour.measure,
+    "floods": floods.measure,
     "changes": changes.measure,
     "events": events.measure,
     "signing": signing.measure,
+    "minting": minting.measure,
 }
-_TOOLS = {"sockets": ("nginx", "wrk"), "neighbour": ("wrk",), "signing": ("openssl",)}
+_TOOLS = {"sockets": ("nginx", "wrk"), "signing": ("openssl",)}
 
 
 def main() -> None:

@@ -9,14 +9,15 @@ from bench import (
     faults,
     first_answer,
     flat,
-    neighbour,
+    floods,
+    minting,
     protocol,
-    quiet_token,
     scale,
     signing,
     sockets,
 )
 from bench.figures import MEASURES, Table
+from bench.guests import KINDS, NEW
 from bench.harness import NO_METADATA, NO_PATH, TOO_SOON
 
 _EQUAL = 1.05
@@ -98,6 +99,22 @@ def _flats() -> tuple[Budget, ...]:
     )
 
 
+def _floods() -> tuple[Budget, ...]:
+    rows: list[Budget] = []
+    for flood in floods.REQUESTS:
+        rows += [
+            Budget(row, "floods", row, "p99_times_idle", most=2)
+            for row in (floods.row(flood, kind) for kind in KINDS)
+        ]
+        rows.append(Budget(f"{flood}: cost", "floods", flood, "cores_beyond_idle", most=0.1))
+    new = floods.row(floods.RESET, NEW)
+    return (
+        *rows,
+        Budget(new, "floods", new, "p99_ms", most=15),
+        Budget(f"{floods.RESET}: cost", "floods", floods.RESET, "cores_beyond_idle", most=0.3),
+    )
+
+
 BUDGETS: tuple[Budget, ...] = (
     Budget(protocol.CACHED + ", no sockets", "protocol", protocol.CACHED, "cpu_us", most=15),
     *_answers(),
@@ -113,7 +130,7 @@ BUDGETS: tuple[Budget, ...] = (
     *_refusals(),
     *_scales(),
     *_flats(),
-    Budget(neighbour.LOUD, "neighbour", neighbour.LOUD, "p99_times_idle", most=2),
+    *_floods(),
     *(
         Budget(
             f"an admin change is visible ({engine})",
@@ -133,22 +150,16 @@ BUDGETS: tuple[Budget, ...] = (
     ),
     *(
         Budget(f"metadata while {load} at full rate", "minting", load, "p99_times_idle", most=2)
-        for load in signing.MINTED
+        for load in minting.FULL_RATE
     ),
     Budget(
-        f"a quiet guest's token beside {quiet_token.CROWD}",
-        "quiet_token",
-        quiet_token.CROWD,
+        f"a quiet guest's new token while {minting.CROWD}",
+        "crowd",
+        minting.CROWD,
         "p99_ms",
         most=500,
     ),
-    Budget(
-        f"a quiet guest's refusals beside {quiet_token.CROWD}",
-        "quiet_token",
-        quiet_token.CROWD,
-        "refused",
-        most=0,
-    ),
+    Budget("the same: served", "crowd", minting.CROWD, "failed", most=0),
 )
 """In the order in which they are printed."""
 

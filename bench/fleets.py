@@ -22,9 +22,21 @@ def address(number: int) -> str:
     return f"127.{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
 
-def value(count: int) -> dict[str, Any]:
-    """Return a fleet as in a file, with VMs as a person writes them."""
-    return {"vms": {name(number): _vm(number) for number in range(count)}}
+def unknown_address(number: int) -> str:
+    """Return an address that no VM of a fleet below eight million has."""
+    return f"127.200.{number >> 8}.{number & 255}"
+
+
+def value(count: int, *, has_identities: bool = False) -> dict[str, Any]:
+    """Return a fleet as in a file, with VMs as a person writes them.
+
+    With `has_identities` each VM has a system-assigned identity, so it may ask for tokens.
+    """
+    vms = {name(number): _vm(number) for number in range(count)}
+    if has_identities:
+        for vm in vms.values():
+            vm["identities"] = {"system": True}
+    return {"vms": vms}
 
 
 def evenly_spread(count: int, most: int) -> list[int]:
@@ -33,12 +45,12 @@ def evenly_spread(count: int, most: int) -> list[int]:
     return list(range(0, count, step))[:most]
 
 
-def write(count: int, ending: str, folder: Path) -> Path:
-    """Write a fleet file; the ending is its format."""
+def write(count: int, ending: str, folder: Path, *, has_identities: bool = False) -> Path:
+    """Write a fleet file; the ending is its format. YAML has no identities."""
     path = folder / f"fleet-{count}.{ending}"
     with path.open("w", encoding="utf-8") as file:
         if ending == "json":
-            json.dump(value(count), file)
+            json.dump(value(count, has_identities=has_identities), file)
         else:
             # By hand: dumping YAML would take longer than all measurements.
             file.write("vms:\n")

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from bench.servers import Address
 
-_TIME_OUT_S = 10.0
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\nContent-Length: "
 # Linux's name, which Python does not have: the kernel notes the arrival of bytes (socket(7)).
@@ -20,20 +19,21 @@ _TIMESPEC = struct.Struct("@ll")
 class HttpClient:
     """A persistent connection to a server."""
 
-    def __init__(self, address: Address, source: str = "") -> None:
+    def __init__(self, address: Address, source: str = "", time_out_s: float = 10.0) -> None:
         """Connect from a source address, or from the one that the kernel picks."""
         self._socket = socket.create_connection(
-            address, _TIME_OUT_S, source_address=(source, 0) if source else None
+            address, time_out_s, source_address=(source, 0) if source else None
         )
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self.wait_s = 0.0
+        self.wait_s = self.arrival_s = 0.0
 
     def send(self, request: bytes) -> tuple[int, bytes]:
         """Send a request and return the status and the body of the response.
 
-        `wait_s` is then the time until the last bytes of the response arrived at the socket, by the
-        kernel's timestamp: a longer sleep of this process is not the server's.
+        `arrival_s` is then the time, in seconds since 1970, at which the last bytes of the response
+        arrived at the socket, by the kernel's timestamp, and `wait_s` the time until then: a longer
+        sleep of this process is not the server's.
 
         Raises:
             RuntimeError: the server closed the connection.
@@ -48,7 +48,8 @@ class HttpClient:
             data += piece
             head, end, body = data.partition(_END)
             if end and len(body) >= int(head.partition(_LENGTH)[2].partition(b"\r\n")[0]):
-                self.wait_s = _arrival_s(notes) - start
+                self.arrival_s = _arrival_s(notes)
+                self.wait_s = self.arrival_s - start
                 return int(head[9:12]), body
 
     def close(self) -> None:

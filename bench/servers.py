@@ -17,6 +17,7 @@ from bench.machine import find
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _STOP_S = 10.0
+_STDERR = "stderr"
 _LOOPBACK = "127.0.0.1"
 RIVALS = Path(__file__).parent / "rivals"
 """The parts of the bench that are not in Python."""
@@ -124,7 +125,8 @@ def openimds(*arguments: str, core: int | None = None) -> Iterator[Server]:
         line = process.stdout.readline()
         ready_s = time.perf_counter() - start
         if not line:
-            raise RuntimeError(f"not ready: openimds serve {' '.join(arguments)}")
+            reason = (Path(home) / _STDERR).read_text("utf-8")
+            raise RuntimeError(f"not ready: openimds serve {' '.join(arguments)}: {reason}")
         ready = json.loads(line)
         host, _, port = ready["imds"].rpartition("//")[2].rpartition(":")
         yield Server(process, Address(host, int(port)), ready_s, ready)
@@ -186,10 +188,13 @@ def _accepting_s(process: subprocess.Popen[str], address: Address) -> float:
 def _running(
     command: tuple[str, ...], core: int | None, home: str, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a process whose default state folder is below `home`."""
+    """Run a process whose default state folder and stderr are below `home`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENIMDS_")}
     environment |= {"XDG_STATE_HOME": home, **variables}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    with (Path(home) / _STDERR).open("w", encoding="utf-8") as stderr:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+        )
     try:
         if core is not None:
             os.sched_setaffinity(process.pid, {core})

@@ -1,28 +1,16 @@
-"""Tokens and attested documents: cached, signed on one core, beside quiet VMs."""
+"""Tokens and attested documents: cached, and signed on one core."""
 
-import json
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from functools import partial
 from itertools import count, repeat
-from pathlib import Path
 from random import Random
 
-from msgspec import field
-
-from bench import neighbour, quiet_token, wrk
 from bench.figures import Plan, Row, Table, progress, ratio, spread
 from bench.fleets import address, value
 from bench.harness import GENEROUS, Caller, dispatcher, drive, drive_all, pending, signed
-from bench.http_client import http_client, pinned
+from bench.http_client import pinned
 from bench.machine import cores, find
-from bench.quiet import Patience, Watch, quiet_rounds
-from bench.servers import Server, openimds
-from bench.signing_load import MINTERS, TARGETS
 from bench.targets import ATTESTED, INSTANCE, METADATA, TOKEN, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.protocol.pending import PendingDocument, PendingToken
@@ -35,8 +23,6 @@ AGAIN, EACH, TURN = (
     "one VM, each request in another second",
     "1,000 VMs in turn, a second for each lap",
 )
-MINTED = ("tokens are made", "documents are signed")
-"""The loads at full rate beside the quiet VMs."""
 _CALLERS = 1000
 _REPEATS = 20000
 _SECONDS = 1000
@@ -47,25 +33,12 @@ _RATE_ROUNDS = 7
 _RATE_ROUND_S = 1.0
 _RATE_BATCH = 50
 
-_IDLE = "no signatures"
-_QUIET = 50
-_QUIET_PER_S = 2
-_LEAD_S = 1.0
-_MINT_ROUNDS = 6
-_MINT_ROUND_S = 10.0
-_PATIENCE_S = 180.0
-_STRAY_SHARE = 0.01
 _OK = 200
 
 
 def measure(plan: Plan) -> dict[str, Table]:
-    """Return the costs of cached responses, of new ones, and for other VMs."""
-    return {
-        "signing": _cached(plan),
-        "signatures": _rates(plan),
-        "minting": _minting(plan),
-        "quiet_token": quiet_token.table(plan),
-    }
+    """Return the costs of cached responses and of new ones."""
+    return {"signing": _cached(plan), "signatures": _rates(plan)}
 
 
 def row(kind: str, way: str) -> str:
@@ -85,7 +58,7 @@ class _Site:
     """
 
     def __init__(self, kind: str, target: str) -> None:
-        vms = list(parse_fleet(_with_identities(_CALLERS)).vms.values())
+        vms = list(parse_fleet(value(_CALLERS, has_identities=True)).vms.values())
         self._second_s = int(time.time())
         targets = () if kind == INSTANCES else (target,)
         service = signed(vms, targets, self._second_s)
@@ -203,106 +176,3 @@ def _openssl_per_s(seconds: float) -> float:
     heads, figures = (line.split() for line in ran.stdout.splitlines()[-2:])
     # Newer releases have more columns. `rsa 2048 bits` stands before the figures.
     return float(dict(zip(heads, figures[3:], strict=True))["sign/s"])
-
-
-# Made at full rate, while other VMs request metadata.
-
-
-class _Waits(neighbour.Waits):
-    """The waits of the quiet VMs beside signatures, round by round."""
-
-    busy: list[float] = field(default_factory=list)
-
-    def run(self, server: Server, seconds: float) -> None:
-        """Run a round.
-
-        Raises:
-            RuntimeError: too many requests were refused.
-        """
-        watch = Watch(server.cpu_s)
-        # As in `neighbour`, the load begins before the measurement and outlasts it.
-        process = self.noise(server, seconds + 2 * _LEAD_S) if self.noise else None
-        time.sleep(_LEAD_S)
-        before, start = server.cpu_s(), time.perf_counter()
-        self.waits.append(_waits(server, seconds))
-        self.busy.append((server.cpu_s() - before) / (time.perf_counter() - start))
-        if process:
-            made, refused, passed = wrk.counts(process)
-            if refused > made * _STRAY_SHARE:
-                raise RuntimeError(f"{refused} of {made} were refused")
-            self.rates.append(made / passed)
-        self.others.append(watch.share())
-
-    def row(self, idle: neighbour.Waits) -> Row:
-        """Return the figures."""
-        figures = neighbour.Waits.row(self, idle)
-        figures["busy"] = spread(self.busy[number] for number in quiet_rounds(self.others))
-        if self.rates:
-            figures["made_per_s"] = figures.pop("noise_per_s")
-        return figures
-
-
-def _minting(plan: Plan) -> Table:
-    server_core, client_core = cores()
-    rounds, patience = plan.rounds(_MINT_ROUNDS), Patience(plan.seconds(_PATIENCE_S))
-    loads = {_IDLE: _Waits()}
-    kinds = zip(MINTED, TARGETS, strict=True)
-    loads |= {name: _Waits(partial(_mint, kind)) for name, kind in kinds}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        file = Path(folder) / "fleet.json"
-        file.write_text(json.dumps(_with_identities(MINTERS + _QUIET)), "utf-8")
-        server = stack.enter_context(
-            openimds("--fleet", str(file), "--no-rate-limit", core=server_core)
-        )
-        stack.enter_context(pinned(client_core))
-        _warm(server)
-        for number in range(rounds):
-            progress(f"signing: round {number + 1} of {rounds}, {len(loads)} loads")
-            for load in loads.values():
-                patience.wait()
-                load.run(server, plan.seconds(_MINT_ROUND_S))
-    title = f"{_QUIET} quiet VMs request metadata while others need signatures"
-    return Table(title, "load", {name: load.row(loads[_IDLE]) for name, load in loads.items()})
-
-
-def _mint(kind: str, server: Server, seconds: float) -> subprocess.Popen[str]:
-    host, port = server.address
-    command = (sys.executable, "-m", "bench.signing_load", host, str(port), kind, str(seconds))
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def _warm(server: Server) -> None:
-    """Let the server make its keys and certificates, which takes longer than a signature."""
-    with http_client(server.address) as client:
-        for target in (TOKEN, ATTESTED):
-            status, body = client.send(request(target, *METADATA))
-            if status != _OK:
-                raise RuntimeError(f"{target}: status {status}, {body[:200]!r}")
-
-
-def _waits(server: Server, seconds: float) -> list[float]:
-    """Send the requests of the quiet VMs and return the seconds until each response."""
-    chunk = request(INSTANCE, *METADATA)
-    waits: list[float] = []
-    with ExitStack() as stack:
-        clients = [
-            stack.enter_context(http_client(server.address, address(MINTERS + n)))
-            for n in range(_QUIET)
-        ]
-        start = time.perf_counter()
-        for number in range(int(seconds * _QUIET * _QUIET_PER_S)):
-            time.sleep(max(0, start + number / (_QUIET * _QUIET_PER_S) - time.perf_counter()))
-            client = clients[number % _QUIET]
-            status, _ = client.send(chunk)
-            waits.append(client.wait_s)
-            if status != _OK:
-                raise RuntimeError(f"status {status}")
-    return waits
-
-
-def _with_identities(size: int) -> dict[str, object]:
-    """Return a fleet whose VMs have a system-assigned identity each."""
-    fleet = value(size)
-    for vm in fleet["vms"].values():
-        vm["identities"] = {"system": True}
-    return fleet

@@ -4,11 +4,11 @@ The module imports nothing of the product, so that load generators start at once
 """
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
-TOKEN = (
-    "/metadata/identity/oauth2/token?api-version=2018-02-01"
-    "&resource=https%3A%2F%2Fmanagement.azure.com%2F"
-)
+_TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2F"
+TOKEN = f"{_TOKEN}management.azure.com%2F"
 NEW_TOKEN = f"{TOKEN}&bypass_cache=true"
+RESOURCE_TOKEN = f"{_TOKEN}r{{}}.test"
+"""A token for a resource with a number."""
 ATTESTED = "/metadata/attested/document?api-version=2021-02-01"
 METADATA = ("Metadata: true",)
 REQUEST_ID = "x-ms-client-request-id: {}"
