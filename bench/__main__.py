@@ -5,6 +5,7 @@ import sys
 
 from bench import (
     changes,
+    connections,
     events,
     faults,
     first_answer,
@@ -15,6 +16,7 @@ from bench import (
     scale,
     signing,
     sockets,
+    storm,
 )
 from bench.budgets import judge
 from bench.figures import Bench, Plan, Table
@@ -27,8 +29,10 @@ _BENCHES: dict[str, Bench] = {
     "first_answer": first_answer.measure,
     "flat": flat.measure,
     "sockets": sockets.measure,
+    "storm": storm.measure,
     "scale": scale.measure,
     "floods": floods.measure,
+    "connections": connections.measure,
     "changes": changes.measure,
     "events": events.measure,
     "signing": signing.measure,

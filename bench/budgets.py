@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from bench import (
     changes,
+    connections,
     faults,
     first_answer,
     flat,
@@ -115,6 +116,21 @@ def _floods() -> tuple[Budget, ...]:
     )
 
 
+def _connections() -> tuple[Budget, ...]:
+    never = connections.NEVER_READING
+    return (
+        *(
+            Budget(f"memory of a connection: {row}", "connections", row, "each_kb", most=6)
+            for row in (connections.SILENT, connections.ANSWERED)
+        ),
+        Budget(f"memory of a connection: {never}", "connections", never, "each_mb", most=0.2),
+        *(
+            Budget(f"a guest's answer beside {row}", "idle_connections", row, "p99_ms", most=50)
+            for row in (connections.UNKNOWN, connections.KNOWN)
+        ),
+    )
+
+
 BUDGETS: tuple[Budget, ...] = (
     Budget(protocol.CACHED + ", no sockets", "protocol", protocol.CACHED, "cpu_us", most=15),
     *_answers(),
@@ -131,6 +147,7 @@ BUDGETS: tuple[Budget, ...] = (
     *_scales(),
     *_flats(),
     *_floods(),
+    *_connections(),
     *(
         Budget(
             f"an admin change is visible ({engine})",

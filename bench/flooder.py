@@ -1,9 +1,11 @@
 """A guest that harms others: `python -m bench.flooder HOST PORT SHAPE`.
 
-The shape is JSON. A connection that the server ends is opened again, but for connections that only
-stay open. Each request has an id of its own, as far as one buffer of them reaches.
+The shape is JSON. The number of connections is told when they are open. One that the server ends is
+opened again, but for those that only stay open. Each request has an id of its own, as far as one
+buffer of them reaches.
 """
 
+import resource
 import select
 import socket
 import struct
@@ -33,7 +35,8 @@ _UNSENT_BYTES = 1 << 17
 """Bytes that wait in a socket; few, so that a flood soon depends on the server alone."""
 _READ_BYTES = 1 << 18
 _LOOK_S = 0.1
-_TIME_OUT_S = 10.0
+_TIME_OUT_S = 1.0
+"""The wait for a connection; a server that takes none for so long gets none from then on."""
 _RESETS = 64
 """Connections that are reset between two looks at the clock."""
 _RESET = struct.pack("ii", 1, 0)
@@ -56,7 +59,7 @@ class Flood:
     """The connections of a shape."""
 
     def __init__(self, server: tuple[str, int], shape: Shape) -> None:
-        """Open all connections."""
+        """Open all connections, or as many as the server takes."""
         self.counts = Counts()
         self._server, self._shape = server, shape
         self._sources = cycle(shape.addresses)
@@ -67,8 +70,13 @@ class Flood:
         self._offsets: dict[int, int] = {}
         self._sent_bytes = 0
         if shape.way != "reset":
-            for _ in range(shape.connections):
-                self._connect()
+            while len(self._open) < shape.connections and self._connect():
+                pass
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections."""
+        return len(self._open)
 
     def run(self, lasting: Thread) -> None:
         """Flood the server as long as a thread lives."""
@@ -78,16 +86,20 @@ class Flood:
         self.counts.seconds = time.perf_counter() - start
         self.counts.sent += self._sent_bytes * len(self._requests) // len(self._buffer)
 
-    def _connect(self) -> None:
+    def _connect(self) -> bool:
+        """Open a connection and return whether the server takes it."""
         way = self._shape.way
         peer = socket.socket()
         peer.settimeout(_TIME_OUT_S)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES)
         _bind(peer, next(self._sources))
-        peer.connect(self._server)
+        try:
+            peer.connect(self._server)
+        except OSError:
+            peer.close()
+            return False
         if way == "answered":
             peer.sendall(self._requests[0])
-            peer.recv(_READ_BYTES)
         peer.settimeout(0)
         events = {"pipelined": select.EPOLLIN | select.EPOLLOUT, "never reading": select.EPOLLOUT}
         self._epoll.register(peer, events.get(way, select.EPOLLIN))
@@ -95,6 +107,7 @@ class Flood:
         self._offsets[peer.fileno()] = 0
         if way == "in turn":
             self._send_next(peer)
+        return True
 
     def _serve(self, lasting: Thread) -> None:
         way = self._shape.way
@@ -168,8 +181,10 @@ def main() -> None:
     """Read the arguments, flood, print the counts."""
     host, port, shape = sys.argv[1:]
     start_late()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     flood = Flood((host, int(port)), msgspec.json.decode(shape, type=Shape))
-    flood.run(ready())
+    flood.run(ready(flood.connections))
     report(flood.counts)
 
 

@@ -89,6 +89,10 @@ class Server:
         sizes = (re.search(rf"{field}:\s+(\d+) kB", _proc(pid, "status")) for pid in self._pids())
         return sum(int(size[1]) * 1024 / 1e6 for size in sizes if size)
 
+    def open_files(self) -> int:
+        """Return the number of its open file descriptors."""
+        return sum(len(list((Path("/proc") / str(pid) / "fd").iterdir())) for pid in self._pids())
+
     def _pids(self) -> list[int]:
         """Return the process and all its descendants."""
         pids = [self._process.pid]
