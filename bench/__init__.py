@@ -11,12 +11,19 @@ repeated while patience lasts, and do not count where enough quiet ones are left
 Theory. `protocol`, `faults`, `flat` and `events` drive the real dispatcher and connections without
 sockets (`harness`), so they measure our own code, to a few percent. `first_answer` measures the way
 from a packed VM to the bytes of its first response. `sockets` puts the real process beside nginx
-(`servers`) on one core and `wrk` on another. `scale` starts processes on fleets of many sizes
-(`fleets`). `neighbour` measures the effect of one noisy VM on the others, `changes` that of the
-admin API on all of them, `signing` the cost of tokens and documents, `quiet_token` the wait for a
-token beside many VMs that want one. Each returns tables of `figures`; `budgets` holds the promises
-as rows and finds their figures in the tables; `report` prints, and keeps the last full run as
-`results/latest.json`, from which `docs/know/performance.md` is written.
+and Go's net/http (`servers`, `rivals/`) on one core and `wrk` on another. `storm` boots thousands
+of VMs, `scale` starts processes on fleets of many sizes (`fleets`). `connections` measures memory
+of open ones, `changes` the effect of the admin API on guests, `signing` the cost of tokens and
+documents.
+
+`floods` and `minting` have quiet guests (`guests`) wait for their responses while others load the
+server (`beside`). The loads are processes (`loads`): `flooder` is one guest that does its worst,
+`signing_load` are VMs that need signatures. A flood may go to a `sink` instead, which shows the
+waits that are due to the generator alone.
+
+Each bench returns tables of `figures`; `budgets` holds the promises as rows and finds their figures
+in the tables; `report` prints, and keeps the last full run as `results/latest.json`, from which
+`docs/know/performance.md` is written.
 
 The room refuses to reach beyond loopback, to end a process that it did not start, and to assert a
 time. The tests never run it, because a busy machine is no defect.

@@ -113,6 +113,7 @@ def _floods() -> tuple[Budget, ...]:
         *rows,
         Budget(new, "floods", new, "p99_ms", most=15),
         Budget(f"{floods.RESET}: cost", "floods", floods.RESET, "cores_beyond_idle", most=0.3),
+        Budget(f"{floods.RESET}, host mode", missing="host rules do not count connections yet"),
     )
 
 
@@ -166,6 +167,10 @@ BUDGETS: tuple[Budget, ...] = (
         most=1.5,
     ),
     *(
+        Budget(made, "signatures", made, "times_openssl", least=0.85)
+        for made in map(signing.not_cached, (signing.TOKENS, signing.DOCUMENTS))
+    ),
+    *(
         Budget(f"metadata while {load} at full rate", "minting", load, "p99_times_idle", most=2)
         for load in minting.FULL_RATE
     ),
@@ -195,8 +200,6 @@ def _judge(row: Budget, tables: Mapping[str, Table]) -> Verdict:
     figures = tables[row.table].rows.get(row.row, {})
     if row.measure not in figures:
         return Verdict(row.thing, budget, "not measured", None)
-    if row.measure not in figures:
-        return Verdict(row.thing, budget, "nothing was served", is_met=False)
     figure = round(figures[row.measure].median, measure.decimals)
     is_met = (row.most is None or figure <= row.most) and (row.least is None or figure >= row.least)
     return Verdict(row.thing, budget, f"{figure:,.{measure.decimals}f}", is_met)

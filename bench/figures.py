@@ -65,7 +65,7 @@ MEASURES: dict[str, Measure] = {
     "declared_ms": Measure("acknowledged after ms", 1),
     "seen_ms": Measure("all saw it after ms", 1),
 }
-"""Every measure by its key in the results; MB are 1,000,000 bytes."""
+"""Every measure by its key in the results; KB are 1,000 bytes, MB 1,000,000."""
 
 Row = dict[str, Spread]
 

@@ -1,7 +1,7 @@
 """A guest that harms others: `python -m bench.flooder HOST PORT SHAPE`.
 
-The shape is JSON. The number of connections is told when they are open. One that the server ends is
-opened again, but for those that only stay open. Each request has an id of its own, as far as one
+The shape is JSON. It reports the number of connections when they are open. One that the server ends
+is opened again, but for those that only stay open. Each request has an id of its own, as far as one
 buffer of them reaches.
 """
 
