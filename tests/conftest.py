@@ -2,5 +2,8 @@
 
 from hypothesis import settings
 
+# A deadline would judge the load of the machine.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 # `make soak` asks for this profile; tests that name their own number of examples keep it.
 settings.register_profile("soak", max_examples=2000, deadline=None)
