@@ -34,8 +34,8 @@ FULL_RATE = {
 CROWD = "150 guests ask for new tokens within their limits"
 _CROWD = Minting("resources", vms=150, connections=5, per_s=4.0)
 """Each asks 20 times a second, with 5 requests at once: the documented limits."""
-_ROUNDS = 5
-_ROUND_S = 5.0
+_ROUNDS = 4
+_ROUND_S = 4.0
 _PATIENCE_S = 60.0
 _OK = 200
 
