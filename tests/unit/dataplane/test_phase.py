@@ -101,7 +101,9 @@ def test_table_in_the_essay_is_the_table_of_transitions() -> None:
 
 def test_closed_connection_is_not_drained_again() -> None:
     async def play(stage: Stage) -> None:
-        await drain(stage)
+        stage.talk.socket.room = 10
+        stage.talk.send(LAST)
+        assert len(stage.dispatcher.connections) == 1, "the peer has not taken everything"
         deadline_s = stage.talk.connection.deadline_s
         stage.now.now_s += 1
         await drain(stage)
