@@ -16,6 +16,7 @@ import sys
 import time
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 SYSTEM = os.environ.get("OPENIMDS_SYSTEM", "")
@@ -43,7 +44,6 @@ _LOADED = (
     "sse_starlette",
     "ssl",
     "starlette.applications",
-    "starlette.testclient",
     "subprocess",
     "tempfile",
     "urllib.request",
@@ -183,6 +183,8 @@ def _with_select(original: Any) -> Any:
 if SYSTEM:
     for loaded in _LOADED:
         import_module(loaded)
+    if find_spec("schemathesis"):  # pytest loads its plugin, which imports this.
+        import_module("starlette.testclient")
     _remove(_LINUX_NAMES)
     if SYSTEM == "win32":
         _become_windows()

@@ -250,3 +250,26 @@ def test_folder_is_watched_for_fleet_files(changed: str, may_concern: bool, tmp_
     watched = WatchedPath(str(tmp_path))
     assert watched.folder == tmp_path
     assert watched.has(None, str(tmp_path / changed)) is may_concern
+
+
+def test_cancelled_watch_ends_without_a_message(tmp_path: Path) -> None:
+    async def work(stage: Stage) -> None:
+        has_message = asyncio.Event()
+
+        def notify(message: str) -> None:
+            stage.messages.append(message)
+            has_message.set()
+
+        seen = fingerprint(str(stage.file))
+        watcher = FleetFileWatcher(str(stage.file), seen, stage._apply, notify)
+        stage.file.write_text("vms: {b: {}}")
+        watching = asyncio.create_task(watcher.follow())
+        await has_message.wait()
+        for _ in range(100):  # The watch goes on in its thread.
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait([watching])
+        assert watching.cancelled()
+        assert stage.messages == [f"{stage.file}: 1 changes applied"]
+
+    play(tmp_path, work)
