@@ -20,8 +20,10 @@ import gc, os, resource, signal, threading
 import pytest
 
 def facts():
+    umask = os.umask(0)
+    os.umask(umask)
     return {
-        "frozen": gc.get_freeze_count(), "collects": gc.isenabled(), "umask": os.umask(0o22),
+        "frozen": gc.get_freeze_count(), "collects": gc.isenabled(), "umask": umask,
         "files": resource.getrlimit(resource.RLIMIT_NOFILE),
         "signals": {number: signal.getsignal(number) for number in (2, 15)},
         "environment": dict(os.environ) | {"PYTEST_CURRENT_TEST": ""},
