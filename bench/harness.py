@@ -93,6 +93,8 @@ class EndlessTurns:
         self.poll_set: PollSet = NoPollSet()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.turn_number = 0
+        self.shares_served = 0
+        self.is_lone = False
         self.is_parked = False
 
     def park(self, _connection: Connection, _share: Share) -> None:

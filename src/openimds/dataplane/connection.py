@@ -28,7 +28,7 @@ from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.phase import TRANSITIONS, Phase, Step
 from openimds.dataplane.poll_set import READ, WRITE, PollSet
 from openimds.dataplane.response_bytes import CONNECTION_CLOSE, PreparedResponse
-from openimds.dataplane.shares import TURN_UNITS, UNKNOWN, Share
+from openimds.dataplane.shares import LONE_UNITS, TURN_UNITS, UNKNOWN, Share
 from openimds.protocol.faults.fault import Fault
 
 _READ_BYTES = 4096
@@ -88,6 +88,8 @@ class Turns(Protocol):
     dispatcher: Dispatcher
     handlers: dict[int, Callable[[int], None]]
     turn_number: int
+    shares_served: int
+    is_lone: bool
 
     @property
     def poll_set(self) -> PollSet:
@@ -204,10 +206,11 @@ class Connection:
         """React to the events of the socket."""
         if events & self._events & READ:
             share = self._share
-            if share.parked or (share.turn == self._turns.turn_number and share.left <= 0):
+            if share.parked:
                 self.park()
-            else:
+            elif share.turn != self._turns.turn_number or share.left > 0:
                 self.resume()
+            # Otherwise the turn is over; the next poll reports the socket again, behind others.
         elif events & self._events & WRITE:
             self._send_rest()
         else:  # Both sides have closed the connection, or it failed.
@@ -226,7 +229,9 @@ class Connection:
         if share.turn != turns.turn_number:
             share.turn = turns.turn_number
             is_delayed = share.has_excess and share.delay_s(self.dispatcher.now())
-            share.left = _DELAYED_UNITS if is_delayed else TURN_UNITS
+            turns.shares_served += 1
+            units = LONE_UNITS if turns.is_lone else TURN_UNITS
+            share.left = _DELAYED_UNITS if is_delayed else units
         share.left -= 1
         try:
             if self._rest:

@@ -2,8 +2,9 @@
 
 The poll set hangs in asyncio's loop as one reader, so signing, the admin API and timers are served
 beside it. A turn serves each share that has something to say once: at most `TURN_UNITS` reads and
-requests. A connection whose share has used its turn up is parked, unread, until the next one;
-parked connections of a share go round robin, and newly ready ones stand behind them.
+requests, or `LONE_UNITS` if the last turn served one share alone. A connection whose share has used
+its turn up is not read until the next one. If bytes of it have been read, it is parked; parked
+connections of a share go round robin, and newly ready ones stand behind them.
 """
 
 import asyncio
@@ -70,6 +71,8 @@ class Reactor:
         self._call_later = call_later
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.turn_number = 0
+        self.shares_served = 0
+        self.is_lone = False
         self.accept_pauses = 0
         self.on_shortage: Callable[[OSError], None] = lambda _: None
         self._queue: deque[Share] = deque()
@@ -120,6 +123,7 @@ class Reactor:
     def turn(self) -> None:
         """Serve each share that has something to say once."""
         self.turn_number += 1
+        self.is_lone, self.shares_served = self.shares_served <= 1, 0
         handlers = self.handlers
         for descriptor, events in self.poll_set.poll():
             handler = handlers.get(descriptor)
