@@ -260,12 +260,15 @@ def test_cancelled_watch_ends_without_a_message(tmp_path: Path) -> None:
             stage.messages.append(message)
             has_message.set()
 
-        seen = fingerprint(str(stage.file))
-        watcher = FleetFileWatcher(str(stage.file), seen, stage._apply, notify)
+        async def end(_: float) -> None:
+            raise asyncio.CancelledError
+
+        path = str(stage.file)
+        watcher = FleetFileWatcher(path, fingerprint(path), stage._apply, notify, sleep=end)
         stage.file.write_text("vms: {b: {}}")
         watching = asyncio.create_task(watcher.follow())
         await has_message.wait()
-        for _ in range(100):  # The watch goes on in its thread.
+        for _ in range(2000):  # The watch goes on in its thread.
             await asyncio.sleep(0)
         watching.cancel()
         await asyncio.wait([watching])
