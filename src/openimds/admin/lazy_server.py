@@ -40,11 +40,30 @@ CallLater = Callable[[float, Callable[[], None]], object]
 """Calls a function after so many seconds."""
 
 
+def _unreadable() -> bytes:
+    """Return the response to bytes that are not HTTP, in the shape of the API's other errors."""
+    from openimds.admin import problem  # noqa: PLC0415 - it loads starlette, as the web server does
+
+    body = problem.encode(
+        problem.ProblemDetails(
+            "Bad Request",
+            400,
+            "The request is not HTTP/1.1; compare its request line, its headers, above all "
+            "Content-Length and Transfer-Encoding, and the frames of its body with RFC 9112",
+        )
+    )
+    return (
+        f"HTTP/1.1 400 Bad Request\r\nContent-Type: {problem.MEDIA}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode() + body
+
+
 class Guarded(_Protocol):
     """A mixin before uvicorn's protocol: a time-out for heads, and a bound on connections.
 
     uvicorn has no time-out before the first request, and ends the one between requests with the
-    first byte of the next. Beyond its own bound it refuses requests, of any caller.
+    first byte of the next. Beyond its own bound it refuses requests, of any caller. Its answer to
+    bytes that are not HTTP is a plain sentence; here it is an error of the API.
     """
 
     shares: ClassVar[ConnectionShares]
@@ -71,6 +90,11 @@ class Guarded(_Protocol):
         self._stop_timer()
         self.shares.use(self)
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence
+        """Refuse bytes that are not HTTP, and close the connection."""
+        self.transport.write(_unreadable())
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up the place."""

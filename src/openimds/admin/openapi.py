@@ -86,9 +86,10 @@ def _operation(row: Operation, schemas: _Schemas) -> Json:
         }
         for status, body in row.answers.items()
     }
-    # 401 and 421 come from the checks before every operation that is not open.
+    # Bytes that are not HTTP are 400 at every path. 401 and 421 come from the checks before every
+    # operation that is not open.
     checks = () if row.is_open else (401,)
-    for status in (*row.problems, *checks, 421):
+    for status in (400, *row.problems, *checks, 421):
         problem = {"schema": schemas.problem}
         phrase = HTTPStatus(status).phrase
         answers[str(int(status))] = {"description": phrase, "content": {MEDIA: problem}}

@@ -69,6 +69,11 @@ def of_config(error: ConfigError) -> ProblemDetails:
     )
 
 
+def encode(problem: ProblemDetails) -> bytes:
+    """Return the body that carries a problem."""
+    return msgspec.json.encode(problem)
+
+
 def response(problem: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
     """Return the response that carries a problem."""
-    return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA)
+    return Response(encode(problem), problem.status, headers, MEDIA)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -58,6 +59,7 @@ class CallerTransport(asyncio.Transport):
     def __init__(self, address: str) -> None:
         super().__init__({"peername": (address, 40000), "sockname": ("127.0.0.1", 80)})
         self.is_aborted = False
+        self.written = b""
 
     def abort(self) -> None:
         self.is_aborted = True
@@ -69,7 +71,7 @@ class CallerTransport(asyncio.Transport):
         self.is_aborted = True
 
     def write(self, data: Any) -> None:
-        pass
+        self.written += bytes(data)
 
 
 class Connections:
@@ -116,6 +118,30 @@ def test_caller_without_a_whole_head_is_disconnected(connections: Connections, h
         0,
         set(),
     )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"this is not HTTP\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ,\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+def test_unreadable_bytes_get_a_problem(connections: Connections, head: bytes) -> None:
+    connection, transport = connections.connect()
+    connection.data_received(head)
+    start, body = transport.written.split(b"\r\n\r\n")
+    assert start.split(b"\r\n") == [
+        b"HTTP/1.1 400 Bad Request",
+        b"Content-Type: application/problem+json",
+        b"Content-Length: %d" % len(body),
+        b"Connection: close",
+    ]
+    problem = json.loads(body)
+    assert (problem["status"], problem["title"]) == (400, "Bad Request")
+    assert "RFC 9112" in problem["detail"]
+    assert transport.is_closing()
 
 
 def test_request_under_way_has_no_timeout(connections: Connections) -> None:

@@ -34,7 +34,7 @@ def test_document_has_every_operation_and_resolves(tmp_path: Path) -> None:
             operation = described[row.method, row.path]
             assert operation["operationId"] == row.name
             assert operation["security"] == ([] if row.is_open else [{"token": []}])
-            statuses = {*row.answers, *row.problems, 421, *(() if row.is_open else (401,))}
+            statuses = {*row.answers, *row.problems, 400, 421, *(() if row.is_open else (401,))}
             assert operation["responses"].keys() == {str(int(one)) for one in statuses}
             names = {one["name"] for one in operation.get("parameters", ())}
             wanted = {name for name in ("name", "id") if f"{{{name}}}" in row.path}
