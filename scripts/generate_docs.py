@@ -19,6 +19,7 @@ from openimds.facts.clients import (
     VERIFIERS,
     ClientLibrary,
 )
+from openimds.facts.corrections import CORRECTIONS
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import FACTS
@@ -157,6 +158,19 @@ def fidelity_page() -> str:
     for kind, facts in FACTS.items():
         rows = [(code(fact.name), fact.evidence.mark, why(fact.evidence)) for fact in facts]
         parts += [f"## {kind}", table(("fact", "evidence", "sources and notes"), rows)]
+    found = [
+        (str(row.number), row.fact, row.verdict, row.answer, row.evidence.mark, why(row.evidence))
+        for row in CORRECTIONS
+    ]
+    head = ("number", "finding", "here", "the server's answer", "evidence", "sources and notes")
+    parts += [
+        "## Corrections of 2026-11-29",
+        (
+            "Findings that contradict or add to earlier sources. Where one is about a response, "
+            "the rows above follow it."
+        ),
+        table(head, found),
+    ]
     parts += ["## Sources", table(("key", "source"), SOURCES.items()), ""]
     return "\n\n".join(parts)
 

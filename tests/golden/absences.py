@@ -5,6 +5,7 @@ from tests.golden.bodies import (
     IS_LEAF,
     NO_BALANCER,
     NO_BALANCER_VERSION,
+    NO_HEADER,
     NO_IDENTITY,
     NO_IDENTITY_HEADER,
     NO_IDENTITY_PATH,
@@ -63,8 +64,8 @@ def unknown_paths() -> list[Case]:
             {"dots-token": f"/metadata/./identity/../identity/oauth2/token?{IDENTITY}&{VAULT}"},
         ),
         *ask(
-            "M 9; K method/path before the header",
-            NOT_FOUND,
+            "M 9; N30: header before all else",
+            NO_HEADER,
             {
                 "foreign-root": "/",
                 "foreign-latest": "/latest/meta-data",
@@ -77,14 +78,19 @@ def unknown_paths() -> list[Case]:
             headers={},
         ),
         *ask(
-            "M 9; K method/path before the header",
+            "A.0 unknown element",
             NOT_FOUND,
+            {"foreign-with-header": "/latest/meta-data/"},
+        ),
+        *ask(
+            "M 9; N30: header before all else",
+            NO_HEADER,
             {"foreign-google": "/computeMetadata/v1/instance/?recursive=true"},
             headers={"Metadata-Flavor": "Google"},
         ),
         *ask(
-            "M 9; K method/path before the header",
-            NOT_FOUND,
+            "M 9; N30: header before all else",
+            NO_HEADER,
             {"foreign-token": "/latest/api/token"},
             method="PUT",
             headers={"X-aws-ec2-metadata-token-ttl-seconds": "21600"},
@@ -183,7 +189,7 @@ def formats() -> list[Case]:
     """A leaf in JSON, and formats that do not exist."""
     return [
         *ask(
-            "D.4 [D], [O] S30; body K",
+            "D.4 [D], [O] S30; N8 [O] S45",
             IS_LEAF,
             {
                 "json-leaf": f"{INSTANCE}/compute/vmId?{V2021}",

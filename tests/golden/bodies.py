@@ -22,10 +22,19 @@ def as_text(reply: Reply) -> Reply:
     return replace(reply, content_type=None)
 
 
-def without_body(reply: Reply) -> Reply:
-    """The same error for HEAD."""
-    length = len((reply.body or "").encode())
-    return replace(reply, body="", has_headers={"Content-Length": str(length)})
+def from_front(status: int, length: int) -> Reply:
+    """The answer of the front to HEAD: its head alone (N1)."""
+    return Reply(
+        status,
+        "",
+        "text/xml; charset=utf-8",
+        has_headers={
+            "Content-Length": str(length),
+            "Server": "Microsoft-IIS/10.0",
+            "Date": None,
+        },
+        lacks_headers=("x-ms-request-id", "Allow"),
+    )
 
 
 # Recorded or quoted (A.0, F.3, H).
@@ -60,10 +69,12 @@ NO_IDENTITY_VERB = Reply(
     has_headers={"Allow": None},
 )
 
+IS_LEAF = replace(padded(400, "Bad request"), has_headers={"Content-Length": "26"})  # N8
+HEAD_REFUSED = from_front(400, 323)
+
 # Decided, for want of a recording (K).
 IS_FORWARDED = padded(400, "Bad request: . X-Forwarded-For header is not allowed")
 IS_TWICE = padded(400, "Bad request. Duplicate query parameters are not allowed")
-IS_LEAF = padded(400, "Bad request. A leaf is read with format=text")
 NO_SUCH_FORMAT = padded(400, "Bad request. The format must be json or text")
 NOT_ALLOWED = Reply(405, '{"error":"Not allowed"}', has_headers={"Allow": None})
 

@@ -2,6 +2,7 @@
 
 from tests.golden.bodies import (
     BAD_REQUEST,
+    HEAD_REFUSED,
     IS_FORWARDED,
     IS_TWICE,
     NO_HEADER,
@@ -11,7 +12,6 @@ from tests.golden.bodies import (
     NOT_ALLOWED,
     NOT_FOUND,
     as_text,
-    without_body,
 )
 from tests.golden.case import INSTANCE, METADATA, V2021, Case, Reply, ask
 
@@ -63,11 +63,21 @@ def headers() -> list[Case]:
             headers={"Metadata": "false"},
         ),
         *ask(
-            "A.0 verbs, HEAD [O*]",
-            without_body(NO_HEADER),
-            {"no-header-head": f"{INSTANCE}?{V2021}"},
+            "N1 [O] S40",
+            HEAD_REFUSED,
+            {
+                "no-header-head": f"{INSTANCE}?{V2021}",
+                "no-header-head-root": "/",
+                "no-header-head-token": TOKEN,
+            },
             method="HEAD",
             headers={},
+        ),
+        *ask(
+            "N31, chosen",
+            NO_HEADER,
+            {"header-listed": f"{INSTANCE}?{V2021}"},
+            headers={"Metadata": "true, true"},
         ),
         *ask(
             "A.0 forbidden header [D], K",
@@ -161,8 +171,8 @@ def versions() -> list[Case]:
             },
         ),
         *ask(
-            "A.0 verbs, HEAD [O*]; D.4",
-            without_body(NO_VERSION),
+            "N3, chosen",
+            HEAD_REFUSED,
             {"no-version-head": f"{INSTANCE}/compute/vmId"},
             method="HEAD",
         ),
@@ -180,7 +190,7 @@ def versions() -> list[Case]:
 
 
 def verbs() -> list[Case]:
-    """Anything but GET and HEAD."""
+    """Anything but GET; the front refuses HEAD."""
     cases = []
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         cases += ask(
@@ -236,8 +246,8 @@ def two_at_once() -> list[Case]:
     lost = f"{INSTANCE}/compute/nothing"
     return [
         *ask(
-            f"{order} path, header",
-            NOT_FOUND,
+            "N30 [D], [O*] S57: header before all else",
+            NO_HEADER,
             {"both-path-header": f"/metadata/nothing?{V2021}"},
             headers={},
         ),
@@ -249,10 +259,16 @@ def two_at_once() -> list[Case]:
             method="PUT",
         ),
         *ask(
-            f"{order} method, header",
-            NOT_ALLOWED,
+            "N30 [D], [O*] S57: header before all else",
+            NO_HEADER,
             {"both-method-header": f"{INSTANCE}?{V2021}"},
             method="DELETE",
+            headers={},
+        ),
+        *ask(
+            "N30 [D], [O*] S57: header before all else",
+            NO_IDENTITY_HEADER,
+            {"both-identity-path-header": "/metadata/identity/nothing"},
             headers={},
         ),
         *ask(

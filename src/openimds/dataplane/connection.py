@@ -624,7 +624,7 @@ class Connection:
         return ParsedRequest(
             method=method,
             target=self._target,
-            has_metadata_header=bool(values) and all(value == b"true" for value in values),
+            has_metadata_header=values == [b"true"],
             is_forwarded=self._is_forwarded,
             connection=CONNECTION_CLOSE if not stays else "keep-alive" if is_old else "",
             credentials=tuple(sorted(self._credentials)),

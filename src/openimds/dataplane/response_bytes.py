@@ -14,7 +14,7 @@ from openimds.protocol.response import Refusal, Response
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
-_REQUEST_ID = "x-ms-request-id"
+_REQUEST_ID, _LENGTH = "x-ms-request-id", "Content-Length"
 _OVERHEAD_BYTES = 600
 """The approximate weight of a response beside its body: its head, its keys, its objects."""
 
@@ -41,8 +41,12 @@ class RequestCount:
 
 
 class _Head(NamedTuple):
-    """A head without its variable parts: the pieces around request id, date and length."""
+    """A head without its variable parts: the pieces around request id, date and length.
 
+    `lead` comes before a length that precedes the other two; else it is empty.
+    """
+
+    lead: bytes
     before: bytes
     between: bytes
     after: bytes
@@ -55,11 +59,14 @@ def _head(family: str, status: int, media: str, extra: tuple[tuple[str, str], ..
     row = HEADER_ORDERS[family]
     fixed, names = {"Content-Type": media, "Server": row.server}, row.names
     text = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names)
-    *pieces, after, end = text.split(_BLANK)
-    end += "".join(f"{name}: {value}\r\n" for name, value in extra) + "\r\n"
-    before = _STATUS_LINES[status] + pieces[0]
+    pieces = (_STATUS_LINES[status] + text).split(_BLANK)
+    pieces[-1] += "".join(f"{name}: {value}\r\n" for name, value in extra) + "\r\n"
+    is_lead = names[0] == _LENGTH
+    lead = pieces.pop(0) if is_lead else ""
+    end = "" if is_lead else pieces.pop()
+    before, after = pieces[0], pieces[-1]
     between = pieces[1] if _REQUEST_ID in names else ""
-    return _Head(before.encode(), between.encode(), after.encode(), end.encode())
+    return _Head(*(text.encode() for text in (lead, before, between, after, end)))
 
 
 class PreparedResponse:
@@ -119,7 +126,11 @@ class PreparedResponse:
         head = _head(self.family, response.status, response.media, extra)
         self.before, self.between = head.before, head.between
         body = response.body if self.has_body else b""
-        self.after = b"%b%d%b%b" % (head.after, len(response.body), head.end, body)
+        if head.lead:
+            self.before = b"%b%d%b" % (head.lead, len(response.body), head.before)
+            self.after = head.after + body
+        else:
+            self.after = b"%b%d%b%b" % (head.after, len(response.body), head.end, body)
         self.until_s = response.until_s
 
     @property

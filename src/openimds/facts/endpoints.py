@@ -10,9 +10,10 @@ from openimds.facts.events import HEADER_SINCE
 from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
 
 REQUEST_CHECKS = (
+    "HEAD",
+    "Metadata header",
     "path",
     "verb",
-    "Metadata header",
     "X-Forwarded-For",
     "duplicate parameters",
     "api-version",
@@ -20,15 +21,21 @@ REQUEST_CHECKS = (
     "route",
     "format",
 )
-"""The order of the checks, assumed: no recording has a request with two mistakes."""
+"""The order of the checks. Behind the header it is assumed."""
 
-CHECKS_EVIDENCE = chosen("no recording has a request with two mistakes")
+CHECKS_EVIDENCE = documented(
+    "S60",
+    "S77",
+    note="HEAD never reaches IMDS, and the header comes first, as SDKs that probe without it rely "
+    "on; the rest is assumed: no recording has a request with two mistakes",
+)
 
 
 class Category(Struct, frozen=True):
     """A family of endpoints below one path, with the properties that their responses share.
 
-    With `has_rest` it also takes the paths below its prefix that belong to no endpoint.
+    With `has_rest` it also takes the paths below its prefix that belong to no endpoint. HEAD is
+    answered by the front with `has_front`.
     """
 
     key: str
@@ -37,6 +44,7 @@ class Category(Struct, frozen=True):
     headers: str
     evidence: Evidence
     has_rest: bool = True
+    has_front: bool = True
 
 
 class EndpointParameter(Struct, frozen=True):
@@ -80,9 +88,19 @@ _ELSEWHERE = chosen("limits and headers as for IMDS's own tokens; the root of th
 CATEGORIES: tuple[Category, ...] = (
     Category("identity", "/metadata/identity", "identity", "identity", documented("S2", "S6")),
     Category("loadbalancer", "/metadata/loadbalancer", "general", "general", documented("S7")),
-    Category("app_service", "/msi", "identity", "identity", _ELSEWHERE, has_rest=False),
-    Category("arc", "/arc", "identity", "identity", _ELSEWHERE, has_rest=False),
-    Category("cloud_shell", "/oauth2", "identity", "identity", _ELSEWHERE, has_rest=False),
+    Category(
+        "app_service", "/msi", "identity", "identity", _ELSEWHERE, has_rest=False, has_front=False
+    ),
+    Category("arc", "/arc", "identity", "identity", _ELSEWHERE, has_rest=False, has_front=False),
+    Category(
+        "cloud_shell",
+        "/oauth2",
+        "identity",
+        "identity",
+        _ELSEWHERE,
+        has_rest=False,
+        has_front=False,
+    ),
     Category("general", "/", "general", "general", documented("S1", "S2")),
 )
 """Longest prefix first; the last one takes every path."""
@@ -90,7 +108,6 @@ CATEGORIES: tuple[Category, ...] = (
 CREDENTIAL_VERSIONS = ("2.0",)
 """The values of `cred-api-version`."""
 
-_READ = ("GET", "HEAD")
 _FORMAT = EndpointParameter("format", documented("S1", "S2"))
 _EXTENDED = EndpointParameter("extended", observed("S12", "S26"))
 _RESOURCE = EndpointParameter("resource", documented("S4", "S6"), missing="resource_missing")
@@ -107,7 +124,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "root",
         "/metadata",
         "general",
-        _READ,
+        ("GET",),
         "general",
         "2017-03-01",
         observed("S22", "S30", "S39", note="its list of today is not known"),
@@ -120,7 +137,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "versions",
         "/metadata/versions",
         "general",
-        _READ,
+        ("GET",),
         "",
         "",
         documented("S1", "S2", "S4", note="no document states whether the header is required here"),
@@ -131,7 +148,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "instance",
         "/metadata/instance",
         "general",
-        _READ,
+        ("GET",),
         "general",
         "2017-03-01",
         documented("S1", "S2", "S31"),
@@ -307,4 +324,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 UNKNOWN_PARAMETERS = client("S16", "S21", note="ignored: clients send format=json everywhere")
 LETTER_CASE = inferred("S11", "S22", note="paths, routes and parameter names in any letter case")
 ENCODED_QUERY = observed("S11", note="the whole target is decoded before it is split at ?")
-TRAILING_SLASH = client("S18", note="accepted on directories, and on leaves")
+TRAILING_SLASH = observed("S18", "S66", note="accepted on directories, and on leaves")
+NO_LAST_NEWLINE = observed("S66", note="2023-10-03: the listing 0/ is 2 bytes")
+ONE_HEADER = chosen(
+    "two lines are one field (RFC 9110, 5.3); Azure's answer to Metadata: true, true is not known"
+)

@@ -16,6 +16,8 @@ from openimds.facts.endpoints import (
     ENCODED_QUERY,
     ENDPOINTS,
     LETTER_CASE,
+    NO_LAST_NEWLINE,
+    ONE_HEADER,
     REQUEST_CHECKS,
     TRAILING_SLASH,
     UNKNOWN_PARAMETERS,
@@ -40,6 +42,8 @@ ANY_CASE = "letter case of paths, routes and parameter names does not matter"
 DECODED = "the whole target is decoded before it is split at ?"
 SLASH = "a trailing slash is accepted"
 IGNORED = "unknown parameters are ignored"
+NO_NEWLINE = "a listing ends without a newline"
+ONE_VALUE = "the Metadata header is given once, with one value"
 NO_NONCE = "the nonce of a request without one"
 NONCE = f"a nonce has up to {attested.LONGEST_NONCE} characters"
 
@@ -49,6 +53,8 @@ _RULES = {
     DECODED: ENCODED_QUERY,
     SLASH: TRAILING_SLASH,
     IGNORED: UNKNOWN_PARAMETERS,
+    NO_NEWLINE: NO_LAST_NEWLINE,
+    ONE_VALUE: ONE_HEADER,
 }
 _TOKENS = {
     f"a token lives {tokens.LIFE_S} seconds": tokens.LIFE_EVIDENCE,
@@ -83,8 +89,8 @@ class Fact(Struct, frozen=True):
 
 
 def refusal_name(row: RefusalRow) -> str:
-    """Return the name of a refusal."""
-    return f"{row.category or 'general'}, {row.status}: {row.body.strip()}"
+    """Return the name of a refusal, on one line."""
+    return f"{row.category or 'general'}, {row.status}: {' '.join(row.body.split())}"
 
 
 def _since(

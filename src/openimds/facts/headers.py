@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from openimds.facts.evidence import Evidence, documented, observed
+from openimds.facts.evidence import Evidence, observed
 
 SERVER = "IMDS/150.870.65.1854"
 """The newest recorded value of `Server` (2026-02). Some clients look for the word IMDS in it."""
@@ -10,8 +10,10 @@ SERVER = "IMDS/150.870.65.1854"
 JSON_MEDIA = "application/json; charset=utf-8"
 TEXT_MEDIA = "text/plain; charset=utf-8"
 
-PROXY = "proxy"
-"""The family of the proxy that answers while IMDS is down."""
+XML_MEDIA = "text/xml; charset=utf-8"
+
+FRONT = "front"
+"""The family of the front, which answers for IMDS: to HEAD, and while IMDS is down."""
 
 
 class HeaderOrder(Struct, frozen=True):
@@ -37,9 +39,9 @@ HEADER_ORDERS: dict[str, HeaderOrder] = {
             observed("S29", note="token, 2024-03-07: no x-ms-request-id"),
         ),
         HeaderOrder(
-            PROXY,
-            ("Content-Type", "Server", "Date", "Content-Length"),
-            documented("S10", note="of the proxy before IMDS; the order is assumed"),
+            FRONT,
+            ("Content-Length", "Content-Type", "Server", "Date"),
+            observed("S60", note="the answer to HEAD, 2025-02-04"),
             "Microsoft-IIS/10.0",
         ),
     )

@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from openimds.facts.evidence import chosen, client, documented, inferred, observed
-from openimds.facts.headers import PROXY, TEXT_MEDIA
+from openimds.facts.evidence import chosen, client, documented, observed
+from openimds.facts.headers import FRONT, TEXT_MEDIA, XML_MEDIA
 from openimds.facts.refusal import RefusalRow, find_row
 from openimds.facts.refusals_elsewhere import (
     APP_SERVICE,
@@ -18,8 +18,46 @@ _NEWEST = (
     '{"error":"Bad request. api-version is invalid or was not specified in the request. For more '
     'information refer to aka.ms/azureimds","newest-versions":{newest}}'
 )
+_BAD_REQUEST = observed(
+    "S5",
+    "S65",
+    note="of a leaf without format=text: 2021-10-08 at 2018-10-01, 26 bytes; that a malformed "
+    "approval of events has the same text is inferred",
+)
+
+
+def _front(code: str, message: str) -> str:
+    """Return a body of the front, to the byte as its other clients log it."""
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        '<Error xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xmlns:xsd="http://www.w3.org/2001/XMLSchema">\n'
+        f"    <Code>{code}</Code>\n"
+        f"    <Message>{message}</Message>\n"
+        "    <Details></Details>\n"
+        "</Error>"
+    )
+
 
 GENERAL: tuple[RefusalRow, ...] = (
+    RefusalRow(
+        "head",
+        "",
+        400,
+        _front(
+            "BadRequest",
+            "The request contents are invalid or incomplete. Please refresh your resource cache "
+            "and retry.",
+        ),
+        observed(
+            "S60",
+            "S71",
+            note="the head, 323 bytes long; the body is inferred from that length, and the same "
+            "answer to a HEAD with the Metadata header is assumed",
+        ),
+        media=XML_MEDIA,
+        family=FRONT,
+    ),
     RefusalRow(
         "not_found",
         "",
@@ -61,8 +99,8 @@ GENERAL: tuple[RefusalRow, ...] = (
         "leaf_needs_text",
         "",
         400,
-        '{ "error": "Bad request. A leaf is read with format=text" }',
-        chosen("the status is recorded (S30), the text is not"),
+        '{ "error": "Bad request" }',
+        _BAD_REQUEST,
     ),
     RefusalRow(
         "format_unknown",
@@ -95,7 +133,16 @@ GENERAL: tuple[RefusalRow, ...] = (
         media=TEXT_MEDIA,
     ),
     RefusalRow(
-        "updating", "", 410, '{ "error": "Gone" }', chosen("the status is documented (S2) only")
+        "updating",
+        "",
+        410,
+        _front(
+            "ResourceNotAvailable",
+            "The resource requested is no longer available. Please refresh your cache.",
+        ),
+        observed("S75", "S77", note="the body; that its head is the front's is inferred"),
+        media=XML_MEDIA,
+        family=FRONT,
     ),
     RefusalRow("server_error", "", 500, '{ "error": "Server error" }', documented("S4")),
     RefusalRow(
@@ -104,10 +151,10 @@ GENERAL: tuple[RefusalRow, ...] = (
         500,
         "Internal Server Error",
         documented(
-            "S10", note="from the proxy before IMDS (a fault on request); the text is assumed"
+            "S10", note="from the front, before IMDS (a fault on request); the text is assumed"
         ),
         media=TEXT_MEDIA,
-        family=PROXY,
+        family=FRONT,
     ),
     RefusalRow("unavailable", "", 503, '{ "error": "Service unavailable" }', documented("S4")),
     RefusalRow("forbidden", "", 403, '{ "error": "Forbidden" }', documented("S4")),
@@ -123,7 +170,7 @@ GENERAL: tuple[RefusalRow, ...] = (
         "",
         400,
         '{ "error": "Bad request" }',
-        inferred("S5", note="request header or payload malformed; the text is not recorded"),
+        _BAD_REQUEST,
     ),
 )
 

@@ -21,7 +21,8 @@ def check(query: Query, catalog: Catalog, secret: str = "") -> Refusal | None:
 
     `secret` is the proof that callers of App Service's endpoints have to send.
     """
-    key = _path(query) or _verb(query) or _headers(query, secret) or _duplicates(query)
+    key = _front(query) or _proof(query, secret) or _path(query) or _verb(query)
+    key = key or _forwarded(query) or _duplicates(query)
     if not key:
         assert query.endpoint is not None
         key = _version(query, query.endpoint, catalog) or _required(query, query.endpoint)
@@ -49,6 +50,10 @@ def _newest(query: Query, catalog: Catalog) -> tuple[str, ...]:
             return catalog.newest_first
 
 
+def _front(query: Query) -> str:
+    return "head" if query.method == "HEAD" and query.category.has_front else ""
+
+
 def _path(query: Query) -> str:
     return "" if query.endpoint else "not_found"
 
@@ -58,9 +63,12 @@ def _verb(query: Query) -> str:
     return "" if query.method in verbs else "verb_not_allowed"
 
 
-def _headers(query: Query, secret: str) -> str:
-    key = "" if _is_before_headers(query) else identity_dialects.guard(query, secret)
-    return key or ("forwarded" if query.is_forwarded else "")
+def _proof(query: Query, secret: str) -> str:
+    return "" if _is_before_headers(query) else identity_dialects.guard(query, secret)
+
+
+def _forwarded(query: Query) -> str:
+    return "forwarded" if query.is_forwarded else ""
 
 
 def _is_before_headers(query: Query) -> bool:

@@ -63,7 +63,7 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
     refusal = check(query, subject.catalog, subject.secret)
     if refusal:
         return refusal
-    assert query.endpoint is not None  # The first check refuses unknown paths.
+    assert query.endpoint is not None  # A check refuses unknown paths.
     return HANDLERS[query.endpoint.handler](query, subject, now_s)
 
 

@@ -23,9 +23,14 @@ def say(target: str, method: str = "GET", about: Subject = SUBJECT) -> Response 
 
 
 def test_the_first_check_that_refuses_wins() -> None:
-    asked = parse_query("PUT", b"/metadata/instance?x=1&x=2", is_forwarded=True)
+    asked = parse_query("HEAD", b"/metadata/instance?x=1&x=2", is_forwarded=True)
     refusals = []
-    for better in ({"method": "GET"}, {"has_metadata_header": True}, {"is_forwarded": False}):
+    for better in (
+        {"method": "PUT"},
+        {"has_metadata_header": True},
+        {"method": "GET"},
+        {"is_forwarded": False},
+    ):
         found = check(asked, TODAY)
         assert found
         refusals.append(found.row.key)
@@ -33,8 +38,9 @@ def test_the_first_check_that_refuses_wins() -> None:
     found = check(asked, TODAY)
     assert found
     assert [*refusals, found.row.key] == [
-        "verb_not_allowed",
+        "head",
         "header_missing",
+        "verb_not_allowed",
         "forwarded",
         "duplicate_parameter",
     ]

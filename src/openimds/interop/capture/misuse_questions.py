@@ -1,6 +1,6 @@
 """Questions that an IMDS should refuse, as rows about its refusals."""
 
-from openimds.facts.facts import ATTESTED, NONCE, ORDER_OF_CHECKS, RULE, fact
+from openimds.facts.facts import ATTESTED, NONCE, ONE_VALUE, ORDER_OF_CHECKS, RULE, fact
 from openimds.interop.capture.question import (
     BALANCER,
     DOCUMENT,
@@ -40,6 +40,12 @@ HEADERS: tuple[Question, ...] = (
         refused("header_missing"),
         {"header-false": f"{INSTANCE}?{V}"},
         (("Metadata", "false"),),
+    ),
+    *ask(
+        "the header with two values",
+        fact(RULE, ONE_VALUE),
+        {"header-listed": f"{INSTANCE}?{V}"},
+        (("Metadata", "true, true"),),
     ),
     *ask(
         "the header that must not be there",
@@ -182,8 +188,8 @@ VERBS: tuple[Question, ...] = (
         method="POST",
     ),
     *ask(
-        "HEAD, refused",
-        refused("header_missing"),
+        "HEAD without the header",
+        refused("head"),
         {"no-header-head": f"{INSTANCE}?{V}"},
         (),
         "HEAD",

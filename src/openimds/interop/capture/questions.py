@@ -9,6 +9,7 @@ from openimds.facts.facts import (
     DECODED,
     ENDPOINT,
     IGNORED,
+    NO_NEWLINE,
     NO_NONCE,
     PARAMETER,
     RULE,
@@ -28,6 +29,7 @@ from openimds.interop.capture.question import (
     Question,
     V,
     ask,
+    refused,
 )
 from openimds.interop.transcript.exchange import RecordedRequest
 
@@ -94,10 +96,14 @@ PARTS: tuple[Question, ...] = (
         },
     ),
     *ask(
+        "the last byte of a listing",
+        fact(RULE, NO_NEWLINE),
+        {"text-top": f"{INSTANCE}?{V}&format=text"},
+    ),
+    *ask(
         "a listing: its names, its order, its last byte",
         _FORMAT,
         {
-            "text-top": f"{INSTANCE}?{V}&format=text",
             "text-compute": f"{INSTANCE}/compute?{V}&format=text",
             "text-newest": f"{INSTANCE}/compute?api-version={{newest}}&format=text",
             "text-network": f"{INSTANCE}/network?{V}&format=text",
@@ -170,6 +176,6 @@ LENIENCY: tuple[Question, ...] = (
         {"header-upper": f"{INSTANCE}/compute?{V}"},
         (("Metadata", "True"),),
     ),
-    *ask("HEAD", _SERVED, {"head": f"{INSTANCE}/compute?{V}"}, method="HEAD"),
+    *ask("HEAD", refused("head"), {"head": f"{INSTANCE}/compute?{V}"}, method="HEAD"),
     *ask("a document without a nonce", fact(ATTESTED, NO_NONCE), {"no-nonce": f"{DOCUMENT}?{V}"}),
 )

@@ -1,0 +1,528 @@
+"""Corrections: seventy findings of 2026-11-29 about Azure, and the answer of this server to each.
+
+Recordings, clients and documents that contradict or add to the rest of the facts. Where a finding
+is about a response, the rows of the other files hold it; this list accounts for all of them.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
+
+
+class Verdict(StrEnum):
+    """The answer of this server to a finding."""
+
+    DONE = "implemented"
+    CHOSEN = "chosen"
+    """Implemented by an assumption: the finding leaves Azure's behaviour open."""
+    PARTLY = "in part"
+    ABSENT = "not offered"
+
+
+class Correction(Struct, frozen=True):
+    """One finding: the fact, the answer of this server, and the evidence."""
+
+    number: int
+    fact: str
+    verdict: Verdict
+    answer: str
+    evidence: Evidence
+
+
+_DONE, _CHOSEN = Verdict.DONE, Verdict.CHOSEN
+_PARTLY, _ABSENT = Verdict.PARTLY, Verdict.ABSENT
+
+CORRECTIONS: tuple[Correction, ...] = (
+    Correction(
+        1,
+        "The front answers HEAD without the header: 400, text/xml, 323 bytes, Microsoft-IIS.",
+        _DONE,
+        "HEAD never reaches IMDS.",
+        observed("S60"),
+    ),
+    Correction(
+        2,
+        "Its body is an error of WireServer with the code BadRequest.",
+        _DONE,
+        "The body's length is in the head; HEAD itself has no body.",
+        inferred("S60", "S71"),
+    ),
+    Correction(
+        3,
+        "HEAD with the Metadata header is not recorded.",
+        _CHOSEN,
+        "It gets the same answer as HEAD without the header.",
+        chosen("one rule for every HEAD"),
+    ),
+    Correction(
+        4,
+        "The front's headers come in the order Content-Length, Content-Type, Server, Date.",
+        _DONE,
+        "The order of all answers of the front.",
+        observed("S60"),
+    ),
+    Correction(
+        5,
+        "A fresh token has expires_in 86400 and ext_expires_in 86399; a kept one counts down.",
+        _ABSENT,
+        "Not yet.",
+        observed("S61"),
+    ),
+    Correction(
+        6,
+        "imageReference.exactVersion of a marketplace image equals compute.version.",
+        _ABSENT,
+        "Not yet.",
+        observed("S26", "S62"),
+    ),
+    Correction(
+        7,
+        "compute.version of a gallery image is the last segment of an id with /versions/.",
+        _ABSENT,
+        "Not yet.",
+        observed("S63", note="one of 2023 was empty"),
+    ),
+    Correction(
+        8,
+        'A leaf without format=text: 400 { "error": "Bad request" }.',
+        _DONE,
+        "At every api-version; recorded at 2018-10-01.",
+        observed("S65"),
+    ),
+    Correction(
+        9,
+        "A listing has no final newline, and a trailing slash is accepted.",
+        _DONE,
+        "Both are rules of requests.",
+        observed("S66"),
+    ),
+    Correction(
+        10,
+        "MSAL sends token_sha256_to_refresh to Service Fabric and App Service only.",
+        _ABSENT,
+        "Not yet.",
+        client("S64"),
+    ),
+    Correction(
+        11,
+        "App Service has the api-version 2025-03-30.",
+        _ABSENT,
+        "Not yet.",
+        client("S64"),
+    ),
+    Correction(
+        12,
+        "SDKs of Go and JavaScript send claims with xms_az_nwperimid; other keys are 400.",
+        _ABSENT,
+        "Not yet.",
+        client("S64"),
+    ),
+    Correction(
+        13,
+        "The document at 2023-11-15 has isVmInStandbyPool and no physicalZone.",
+        _ABSENT,
+        "Not yet.",
+        observed("S26", "S62", note="the api-version is inferred"),
+    ),
+    Correction(
+        14,
+        "Gen2 marketplace images of 2025 show Trusted Launch; without passwords there is a key.",
+        _ABSENT,
+        "Not yet.",
+        observed("S62", "S63"),
+    ),
+    Correction(
+        15,
+        "The agent of Arc serves an instance document, identity/info and /agentstatus.",
+        _ABSENT,
+        "Not yet.",
+        observed("S67"),
+    ),
+    Correction(
+        16,
+        "GET /metadata/THIM/amd/certification has the certificates of an AMD machine.",
+        _ABSENT,
+        "Not yet.",
+        documented("S68"),
+    ),
+    Correction(
+        17,
+        "POST /acc/tdquote turns the report of an Intel TD into a quote.",
+        _ABSENT,
+        "Not yet.",
+        client("S68"),
+    ),
+    Correction(
+        18,
+        "Certificates of SGX and endorsements live below /metadata/THIM.",
+        _ABSENT,
+        "404: their contents are signed by Intel and AMD, and no client of IMDS reads them.",
+        client("S68"),
+    ),
+    Correction(
+        19,
+        "Azure Local has its attested document at 169.254.169.253.",
+        _ABSENT,
+        "Not yet.",
+        documented("S69"),
+    ),
+    Correction(
+        20,
+        "Container instances have tokens only, and take no other letter case than true.",
+        _ABSENT,
+        "Not yet.",
+        client("S70"),
+    ),
+    Correction(
+        21,
+        "Verifiers want the issuer's certificate at the URL that the leaf names.",
+        _PARTLY,
+        "The public listener serves it; verifiers with embedded roots need Azure's.",
+        client("S72"),
+    ),
+    Correction(
+        22,
+        "Entra's discovery has authorization_endpoint and token_endpoint, and /common/ keys.",
+        _ABSENT,
+        "Not yet.",
+        documented("S72"),
+    ),
+    Correction(
+        23,
+        "Only the primary address of the primary interface gets answers.",
+        _ABSENT,
+        "Not yet.",
+        documented("S1", "S2"),
+    ),
+    Correction(
+        24,
+        "Sets belong to a resource group: events have the scope of subscription, group and set.",
+        _ABSENT,
+        "Not yet.",
+        documented("S5"),
+    ),
+    Correction(
+        25,
+        "Proxies between a client and IMDS answer 502, 504, 403 and 200 in HTML, or nothing.",
+        _ABSENT,
+        "Not yet.",
+        client("S83"),
+    ),
+    Correction(
+        26,
+        "Scheduled events have an ETag without quotes, and If-None-Match gets 304.",
+        _ABSENT,
+        "Not yet.",
+        observed("S38", "S74", note="the value is not recorded"),
+    ),
+    Correction(
+        27,
+        "410 comes from the front, in XML with the code ResourceNotAvailable.",
+        _DONE,
+        "The fault status 410 has that body; that the head is the front's is inferred.",
+        observed("S75", "S77"),
+    ),
+    Correction(
+        28,
+        "A 200 of the token endpoint has x-ms-request-id, an error has not; 429 has no phrase.",
+        _ABSENT,
+        "Not yet.",
+        observed("S76"),
+    ),
+    Correction(
+        29,
+        "App Service: Server Kestrel, chunked, X-CORRELATION-ID.",
+        _ABSENT,
+        "Not yet.",
+        observed("S76"),
+    ),
+    Correction(
+        30,
+        "The Metadata header is checked before anything else that is Azure's.",
+        _DONE,
+        "Before path and verb; only the identification of the caller comes earlier.",
+        documented("S77"),
+    ),
+    Correction(
+        31,
+        "Metadata twice, or with two values.",
+        _CHOSEN,
+        "400, as without the header.",
+        chosen("two lines are one field (RFC 9110, 5.3)"),
+    ),
+    Correction(
+        32,
+        "DefaultAzureCredential of .NET takes IMDS for present at 169.254.169.254 only.",
+        _DONE,
+        "openimds env sets AZURE_TOKEN_CREDENTIALS, which ends the probe.",
+        observed("S77"),
+    ),
+    Correction(
+        33,
+        "Azure ML sets DEFAULT_IDENTITY_CLIENT_ID, without which .NET throws.",
+        _DONE,
+        "openimds env --for azure-ml sets it.",
+        client("S77"),
+    ),
+    Correction(
+        34,
+        "Azure.Core 1.60 to 1.62 ask getplatformmetadata six times where it is 404.",
+        _DONE,
+        "404 by default, as hosts of version 1 answer; --msi-v2 has the endpoint.",
+        client("S77"),
+    ),
+    Correction(
+        35,
+        "startRequests and eventId in camel case: Azure's answer is not known.",
+        _CHOSEN,
+        "400.",
+        chosen("the documents have no such spelling"),
+    ),
+    Correction(
+        36,
+        "The leaf of 2026-07: 180 days, serverAuth alone, twelve extensions in a fixed order.",
+        _PARTLY,
+        "The leaf has the names, the usage and the region; its extensions are fewer.",
+        observed("S73"),
+    ),
+    Correction(
+        37,
+        "Its AIA has two CA Issuers and OCSP, its CDP one point with two URLs.",
+        _PARTLY,
+        "One CA Issuers URL, that of the public listener.",
+        observed("S73"),
+    ),
+    Correction(
+        38,
+        "Its chain has four certificates, and no CA certificate has name constraints.",
+        _PARTLY,
+        "A chain of three; the CMS carries the leaf alone.",
+        observed("S73"),
+    ),
+    Correction(
+        39,
+        "Issuers and lifetimes by year, 2019 to 2026.",
+        _PARTLY,
+        "The fault attested-document changes the issuer; the years are not played.",
+        observed("S73"),
+    ),
+    Correction(
+        40,
+        "Without CRL and OCSP addresses .NET, the JDK, PowerShell and Ruby refuse a chain.",
+        _ABSENT,
+        "The page on clients lists the verifiers that need revocation switched off.",
+        observed("S77", "S78"),
+    ),
+    Correction(
+        41,
+        ".NET takes the CRL and keeps it, the JDK takes OCSP.",
+        _ABSENT,
+        "There is no revocation to see.",
+        observed("S77"),
+    ),
+    Correction(
+        42,
+        "CRLs of end certificates appear every 7 days, OCSP answers live up to 10 days.",
+        _ABSENT,
+        "There is no revocation to see.",
+        documented("S79"),
+    ),
+    Correction(
+        43,
+        "getplatformmetadata with msi_res_id: 400 Unsupported query variables.",
+        _ABSENT,
+        "Not yet.",
+        observed("S80"),
+    ),
+    Correction(
+        44,
+        "The limits of tokens are strict on 200s and forgiving on 400s.",
+        _ABSENT,
+        "Not yet.",
+        documented("S80"),
+    ),
+    Correction(
+        45,
+        "App Service without X-IDENTITY-HEADER (2019-08-01): 403 without a body.",
+        _ABSENT,
+        "Not yet.",
+        observed("S80"),
+    ),
+    Correction(
+        46,
+        "A wrong secret: 401 at 2017-09-01, 403 at 2019-08-01, without a body.",
+        _ABSENT,
+        "Not yet.",
+        documented("S80", note="the empty body is inferred"),
+    ),
+    Correction(
+        47,
+        "App Service's 400s end with a correlationId.",
+        _ABSENT,
+        "Not yet.",
+        observed("S81"),
+    ),
+    Correction(
+        48,
+        "App Service with user-assigned identities only and no id: Unable to load …",
+        _ABSENT,
+        "Not yet.",
+        observed("S80"),
+    ),
+    Correction(
+        49,
+        "2017-09-01 with an unknown clientid: the token of the system-assigned identity.",
+        _ABSENT,
+        "Not yet.",
+        documented("S80"),
+    ),
+    Correction(
+        50,
+        "AADSTS500011 names the tenant by its display name, and a regional host.",
+        _ABSENT,
+        "Not yet.",
+        observed("S10", "S80", note="the host was seen once"),
+    ),
+    Correction(
+        51,
+        "Arc without api-version: The api-version not specified. Supported are …",
+        _ABSENT,
+        "Not yet.",
+        observed("S82", note="the envelope was not seen"),
+    ),
+    Correction(
+        52,
+        "Azure ML: a refused secret and a 404 are not JSON.",
+        _ABSENT,
+        "Not yet.",
+        observed("S83"),
+    ),
+    Correction(
+        53,
+        "App Service on Windows writes PascalCase; its 503 has eight members.",
+        _ABSENT,
+        "Not yet.",
+        observed("S81"),
+    ),
+    Correction(
+        54,
+        "Cloud Shell answers IMDS's token path in its own envelope, and lists its audiences.",
+        _ABSENT,
+        "Not yet.",
+        observed("S82"),
+    ),
+    Correction(
+        55,
+        "An unknown api-version was 404 until 2020-02, and is 400 by 2020-12.",
+        _DONE,
+        "400, as today.",
+        observed("S83"),
+    ),
+    Correction(
+        56,
+        "Confirmed: the texts of 404, of Identity not found, of 429 and of the load balancer.",
+        _DONE,
+        "The rows of these refusals.",
+        observed("S83"),
+    ),
+    Correction(
+        57,
+        "Behind the guest proxy agent 403, 421, 500 and 502 have no body.",
+        _ABSENT,
+        "No agent runs in a guest of this server.",
+        observed("S71", note="the source of the agent"),
+    ),
+    Correction(
+        58,
+        "xms_az_nwperimid is in no decoded token.",
+        _ABSENT,
+        "Not yet.",
+        observed("S84"),
+    ),
+    Correction(
+        59,
+        "The claims of a token of 2025-11, and their order.",
+        _ABSENT,
+        "Not yet.",
+        observed("S84"),
+    ),
+    Correction(
+        60,
+        "With Trusted Launch isHostCompatibilityLayerVm is true.",
+        _ABSENT,
+        "Not yet.",
+        observed("S62"),
+    ),
+    Correction(
+        61,
+        "A specialized disk (Attach): the image and the OS profile are empty.",
+        _ABSENT,
+        "Not yet.",
+        observed("S62", note="one VM"),
+    ),
+    Correction(
+        62,
+        "Windows client images: licenseType Windows_Client, a client's build in version.",
+        _ABSENT,
+        "Not yet.",
+        observed("S62"),
+    ),
+    Correction(
+        63,
+        "resourceDisk.size is the temporary disk of the size, in MiB.",
+        _ABSENT,
+        "Not yet.",
+        observed("S62"),
+    ),
+    Correction(
+        64,
+        "The OS disk is also named VM_disk1_32-hex; the group is in upper case in its id.",
+        _ABSENT,
+        "Not yet.",
+        observed("S62"),
+    ),
+    Correction(
+        65,
+        "priority is empty on nearly all regular VMs.",
+        _DONE,
+        "Empty by default.",
+        observed("S62"),
+    ),
+    Correction(
+        66,
+        "A Freeze lasts 6 or 30 seconds, a Preempt has -1.",
+        _ABSENT,
+        "Not yet.",
+        observed("S85"),
+    ),
+    Correction(
+        67,
+        "2019-11-01 has tagsList, 2021-10-01 platformSubFaultDomain and no encryptionAtHost.",
+        _DONE,
+        "The fields have these api-versions.",
+        observed("S62"),
+    ),
+    Correction(
+        68,
+        "A /metadata/versions of 2026 ends at 2025-11-11.",
+        _PARTLY,
+        "The list ends at 2025-11-15, which two clients prefer; --newest-version shortens it.",
+        observed("S62"),
+    ),
+    Correction(
+        69,
+        "Azure Stack Hub: some members are empty, versions end at 2021-05-01.",
+        _ABSENT,
+        "Write the members into the fleet file; there is no cloud of that name.",
+        documented("S69"),
+    ),
+    Correction(
+        70,
+        "The order of the load balancer's lists and members is the wire's.",
+        _ABSENT,
+        "Not yet.",
+        observed("S62", note="three recordings"),
+    ),
+)
