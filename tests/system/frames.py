@@ -26,10 +26,10 @@ def frame(to: str, by: str, kind: int, body: bytes, vlan: int | None = None) -> 
     return mac(to) + mac(by) + tag + struct.pack("!H", kind) + body
 
 
-def syn(source: str, target: str, port: int = 80) -> bytes:
+def syn(source: str, target: str, port: int = 80, acknowledged: int = 0) -> bytes:
     """Return an IP packet that opens a TCP connection."""
     from_ip, to_ip = ip_address(source), ip_address(target)
-    head = struct.pack("!HHIIBBHHH", _PORT, port, 1, 0, 5 << 4, 2, 64240, 0, 0)
+    head = struct.pack("!HHIIBBHHH", _PORT, port, 1, acknowledged, 5 << 4, 2, 64240, 0, 0)
     pseudo = from_ip.packed + to_ip.packed + struct.pack("!II", len(head), socket.IPPROTO_TCP)
     tcp = head[:16] + struct.pack("!H", _checksum(pseudo + head)) + head[18:]
     if from_ip.version == 6:
@@ -37,7 +37,7 @@ def syn(source: str, target: str, port: int = 80) -> bytes:
         return first + from_ip.packed + to_ip.packed + tcp
     first = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, socket.IPPROTO_TCP, 0)
     whole = first + from_ip.packed + to_ip.packed
-    return whole[:10] + struct.pack("!H", _checksum(whole)) + whole[12:] + tcp
+    return whole[:10] + header_checksum(whole) + whole[12:] + tcp
 
 
 def arp_reply(address: str, at: str) -> bytes:
@@ -65,6 +65,11 @@ def is_tcp(data: bytes) -> bool:
 def kind_of(data: bytes) -> int:
     """Return the EtherType of a frame."""
     return int.from_bytes(data[12:14])
+
+
+def header_checksum(header: bytes) -> bytes:
+    """Return the checksum of an IPv4 header whose own is zero."""
+    return struct.pack("!H", _checksum(header))
 
 
 def _checksum(data: bytes) -> int:

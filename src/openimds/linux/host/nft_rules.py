@@ -2,7 +2,7 @@
 
 Two tables, both called `openimds`. `bridge` sees the frames of guests on a bridge, the only place
 that knows their port; `inet` sees packets to the host itself: from routed interfaces, and from
-bridges after `bridge`. Each enforces the same three facts:
+bridges after `bridge`. Each enforces the same four facts:
 
 - A request reaches the address only by the interface, from the hardware address and from the
   source address of one VM, and only at TCP port 80. Everything else to the address is dropped.
@@ -10,6 +10,7 @@ bridges after `bridge`. Each enforces the same three facts:
   neighbour table. So a VM that pretends to be another one still gets no response.
 - No guest can be the address: frames from it, and ARP that offers it, are dropped; requests for it
   go to no other port of a bridge.
+- A VM opens only so many connections a second; the packets that would open more are dropped.
 
 No other traffic is touched. If the bridge of an interface is known, the map `gate` sends requests
 to the host although the guest addressed them to another gateway.
@@ -30,12 +31,17 @@ IPV4, IPV6 = "169.254.169.254", "fe80::a9fe:a9fe"
 _IPV6_HEX = "0xfe8000000000000000000000a9fea9fe"
 _MAX_COMMENT = 120
 """nftables accepts 127 bytes."""
+NEW_CONNECTIONS_PER_S = 100
+"""New connections of a VM a second; Azure answers 5 requests a second (`facts.limits`)."""
+NEW_CONNECTIONS_BURST = 300
+"""New connections of a VM at once, after it has opened none for three seconds."""
 
 REASONS = {
     "unknown_interface": "from an interface of no VM",
     "forged_mac": "hardware address not that of the interface's VM",
     "forged_source": "source address not that of the VM",
     "not_http": "not to TCP port 80",
+    "too_many": f"new connections of a VM beyond {NEW_CONNECTIONS_PER_S} a second",
     "false_service": "claimed to come from the address",
     "astray": "responses that would leave by another interface than the VM's",
     "host": "from the host itself",
@@ -139,11 +145,19 @@ def _each(bindings: Sequence[InterfaceBinding], ip: _Ip) -> list[tuple[Interface
 
 
 def _sets(bindings: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
-    """Return the sets of both tables; `guests` counts the dropped packets of each VM."""
+    """Return the sets of both tables.
+
+    `guests` counts the dropped packets of each VM. A look-up in `hasty` succeeds for the packets
+    beyond the limit of the VM's interface: each element has a limit of its own.
+    """
+    limit = (
+        f" limit rate over {NEW_CONNECTIONS_PER_S}/second burst {NEW_CONNECTIONS_BURST} packets;"
+    )
     guests = [f'"{binding.interface}" {_comment(binding)}' for binding in bindings]
     links = [f'"{binding.interface}" . {binding.mac}' for binding in bindings]
     sets = [
         _set("guests", "ifname", guests, more=" counter;"),
+        _set("hasty", "ifname", [f'"{binding.interface}"' for binding in bindings], more=limit),
         _set("links", "ifname . ether_addr", links),
     ]
     for ip in versions:
@@ -180,6 +194,22 @@ def _chain(name: str, *rules: str, hook: str = "") -> str:
 _DISCOVERY = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
 _OVER_BRIDGES = '{ "bridge", "vlan" }'
 """The kinds of host interfaces that have the guests of a bridge behind them."""
+
+
+_NEW_CONNECTIONS = (
+    "tcp flags & (syn | ack) != syn accept",
+    "iifname @hasty counter name too_many goto refuse",
+)
+"""Limits the packets that open a connection.
+
+- By interface: a VM has one, but maybe many addresses. In `inet`, the interface of a bridged guest
+  is the bridge, which is not in `hasty`; its packets were limited in `bridge`.
+- A packet without readable flags, such as a fragment, counts as one that opens a connection.
+- Dropped, not rejected: an answer to each packet of a flood would double its cost. A client beyond
+  the limit sends its packet again after a second, and does not fail.
+- Open connections are not counted: that takes connection tracking, a cost for all packets. The
+  server bounds the open connections of each VM itself.
+"""
 
 
 def _refusals() -> list[str]:
@@ -226,6 +256,7 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
             "tcp dport != 80 counter name not_http goto refuse",
             "meta l4proto != tcp counter name not_http goto refuse",
             "ether daddr set iifname map @gate meta pkttype set host",
+            *_NEW_CONNECTIONS,
         ),
         *requests,
         _chain("from_ports", *ports, hook="prerouting"),
@@ -264,6 +295,7 @@ def _inet_chains(versions: Sequence[_Ip]) -> list[str]:
             *([_DISCOVERY] if _V6 in versions else []),
             "tcp dport != 80 counter name not_http goto refuse",
             "meta l4proto != tcp counter name not_http goto refuse",
+            *_NEW_CONNECTIONS,
         ),
         *requests,
         _chain("requests", *arriving, hook="prerouting"),

@@ -48,6 +48,20 @@ def test_without_vms_all_packets_to_the_address_are_dropped() -> None:
     assert text.count("iifname != @guests counter name unknown_interface drop") == 2
 
 
+def test_each_interface_has_a_limit_of_new_connections() -> None:
+    text = lines(ruleset([A, B], {}))
+    limit = "limit rate over 100/second burst 300 packets"
+    elements = 'elements = { "tap-a", "tap-b" }'
+    assert text.count(f"set hasty {{ type ifname; {limit}; {elements}; }}") == 2
+    for place in (i for i, line in enumerate(text) if line == "chain welcome {"):
+        chain = text[place : text.index("}", place)]
+        # Only open connections are exempt, and only at the end: all other checks come first.
+        assert chain[-2:] == [
+            "tcp flags & (syn | ack) != syn accept",
+            "iifname @hasty counter name too_many goto refuse",
+        ]
+
+
 def test_every_reason_has_a_counter_in_both_tables() -> None:
     text = lines(ruleset([A], {}))
     for reason in REASONS:
