@@ -232,7 +232,7 @@ def _serve(request: pytest.FixtureRequest) -> "Iterator[Imds]":
         mistake = str(error)
     if mistake:  # Outside of the handler: the message is enough, without a traceback.
         pytest.fail(mistake, pytrace=False)
-    service = Imds(running, chosen.vm, homes, messages)
+    service = Imds(running, chosen.vm, messages)
     service.env.is_pinned = request.config.getini(_PIN_INI)
     node.stash[_imds] = service
     yield service

@@ -337,3 +337,25 @@ def test_both_faces_are_one_server(server: Imds) -> None:
     asyncio.run(both.close())
     with pytest.raises(ServerClosedError):
         server.vm.patch({})
+
+
+def name_at(imds: Imds, source: str) -> str:
+    """Return the name that a caller at an address gets, or its status without one."""
+    with httpx2.Client(transport=httpx2.HTTPTransport(local_address=source)) as client:
+        answer = client.get(imds.url + NAME, headers=HEADERS)
+    return answer.text if answer.status_code == 200 else str(answer.status_code)
+
+
+def test_only_vm_with_a_reach_answers_it_and_the_test() -> None:
+    with serve({"vms": {"only": {"reach": {"address": ["127.0.0.31"]}}}}) as imds:
+        sources = ("127.0.0.1", "127.0.0.31", "127.0.0.32")
+        assert [name_at(imds, source) for source in sources] == ["only", "only", "404"]
+
+
+def test_only_vm_without_a_reach_answers_every_caller() -> None:
+    with serve() as imds:
+        assert imds.vm.definition == {"identities": {"system": True}}
+        assert [name_at(imds, source) for source in ("127.0.0.1", "127.0.0.32")] == ["vm-1", "vm-1"]
+        imds.vms["web-2"] = {"reach": {"address": ["127.0.0.31"]}}
+        sources = ("127.0.0.1", "127.0.0.31", "127.0.0.32")
+        assert [name_at(imds, source) for source in sources] == ["vm-1", "web-2", "404"]

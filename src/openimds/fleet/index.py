@@ -1,6 +1,6 @@
 """The fleet index, its entries, and the way from a caller to its VM."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
@@ -17,7 +17,7 @@ from openimds.protocol.handle import Documents, Subject
 from openimds.protocol.rate_limit import Window, window
 from openimds.vm.defaults import default_address, private_addresses
 from openimds.vm.identities import tenant_of
-from openimds.vm.types import Vm
+from openimds.vm.types import Reach, Vm
 
 R = TypeVar("R")
 _pack = msgspec.msgpack.Encoder().encode
@@ -71,11 +71,15 @@ def _documents(_name: str) -> Documents:
 
 
 class AddressClaims(Struct, frozen=True):
-    """The configured addresses and listeners of a VM, or the default address it has instead."""
+    """The configured addresses and listeners of a VM, or the default address it has instead.
+
+    `is_open` tells that the VM has no `reach`: it answers every caller while it is the only VM.
+    """
 
     addresses: tuple[str, ...]
     listeners: tuple[str, ...]
     presumed: str
+    is_open: bool = False
 
 
 class PackedVm(Struct, frozen=True, array_like=True):
@@ -169,8 +173,10 @@ class IndexUpdate(Struct, frozen=True):
 class FleetIndex(Generic[R]):
     """Every VM of a fleet, by name, by source address and by listener.
 
-    `only` is the VM of a fleet of one, which answers every caller. `generation` grows with every
-    update. `clouds` maps the tenants outside the public cloud to their clouds.
+    `only` answers every caller: the VM of a fleet of one, if it has no `reach`. `generation` grows
+    with every update. `clouds` maps the tenants outside the public cloud to their clouds. `homes`
+    maps addresses to the name of the VM that they reach while it has no `reach.address` and no
+    other VM claims them: in a test, the addresses of the test's own process.
     """
 
     def __init__(self, catalog: Catalog, max_bytes: int) -> None:
@@ -180,6 +186,7 @@ class FleetIndex(Generic[R]):
         self.generation = 0
         self.by_name: dict[str, VmEntry[R]] = {}
         self.only: VmEntry[R] | None = None
+        self.homes: Mapping[str, str] = {}
         self.clouds: dict[str, str] = {}
         self.has_identities = False
         self._by_address: dict[str, VmEntry[R]] = {}
@@ -202,7 +209,11 @@ class FleetIndex(Generic[R]):
         configured = self._by_address.get(address)
         # Where two VMs share a default by chance, neither has it: it must not move between them.
         presumed = self._presumed.get(address, ())
-        return configured or (presumed[0] if len(presumed) == 1 else None)
+        return configured or self._at_home(address) or (presumed[0] if len(presumed) == 1 else None)
+
+    def _at_home(self, address: str) -> VmEntry[R] | None:
+        entry = self.by_name.get(self.homes.get(address, ""))
+        return entry if entry and recent(entry.packed).reach.address is None else None
 
     def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> IndexUpdate:
         """Return the update that makes all these changes together; it does not hold the VMs.
@@ -248,8 +259,13 @@ class FleetIndex(Generic[R]):
         for name in update.removes:
             self.by_name.pop(name, None)
         self._by_listener = update.listeners
-        self.only = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
+        self.only = self._find_only()
         self.generation += 1
+
+    def _find_only(self) -> VmEntry[R] | None:
+        """Return the VM that answers every caller; one with a `reach` answers its own alone."""
+        entry = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
+        return entry if entry and entry.claims.is_open else None
 
     def clear_responses(self) -> None:
         """Drop every cached response, and do not cache those being made now."""
@@ -318,7 +334,8 @@ def _claims(vm: Vm) -> AddressClaims:
         configured = tuple(_normal(address, vm.name) for address in vm.reach.address)
         return AddressClaims(configured, vm.reach.listen, "")
     private = tuple(text for text in map(_plain, private_addresses(vm)) if _is_address(text))
-    return AddressClaims(private, vm.reach.listen, "" if private else default_address(vm))
+    presumed = "" if private else default_address(vm)
+    return AddressClaims(private, vm.reach.listen, presumed, is_open=vm.reach == Reach())
 
 
 def _claim(claims: dict[str, str], claimed: str, name: str, where: str) -> None:

@@ -185,8 +185,9 @@ class FleetService:
 
     async def _default_names(self) -> set[str]:
         """Return the name of the default VM, if it is the only VM."""
-        only = self.fleet_index.only
-        stored = await self.call_store(self.store.get, only.name) if only else None
+        names = self.fleet_index.by_name
+        only = next(iter(names)) if len(names) == 1 else ""
+        stored = await self.call_store(self.store.get, only) if only else None
         return {stored.name} if stored and stored.origin == DEFAULT else set()
 
     async def _change(

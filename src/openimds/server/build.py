@@ -177,6 +177,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         fleet_index: ResponseIndex = FleetIndex(
             catalog(settings.newest_version), settings.cache_mib * _MIB
         )
+        fleet_index.homes = startup.homes
         fleet_service = FleetService(
             SqliteStore(state.store_path) if state else MemoryStore(),
             fleet_index,

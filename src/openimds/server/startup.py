@@ -24,7 +24,7 @@ class Startup(Struct, frozen=True):
     `vms` is None where no file names any: then the store's VMs are served, else the default VM.
     `Server.start` empties the list, for the store and the index hold VMs packed: 100,000 unpacked
     ones weigh 200 MB. `origin` is their owner in the store, `source` the path of their file, and
-    `fingerprint` that of the file's text before it was read.
+    `fingerprint` that of the file's text before it was read. `homes` are those of the fleet index.
     """
 
     settings: Settings
@@ -35,6 +35,7 @@ class Startup(Struct, frozen=True):
     events: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
     notices: tuple[str, ...] = ()
+    homes: dict[str, str] = {}
 
 
 def load(settings: Settings) -> Startup:

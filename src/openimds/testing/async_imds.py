@@ -43,7 +43,7 @@ class AsyncImds:
         running, under_test = imds._running, imds._under_test  # noqa: SLF001 - its other face
         self._imds = imds
         self.url, self.messages = imds.url, imds.messages
-        self.vms = AsyncVms(running, under_test, imds._homes)  # noqa: SLF001 - as above
+        self.vms = AsyncVms(running)
         self.vm = self.vms[under_test]
         self.events = AsyncEvents(running, under_test)
         self.clock = AsyncClock(running)

@@ -69,7 +69,7 @@ def serve(
     except BaseException:
         release()
         raise
-    return Imds(running, options.vm, homes, messages, release)
+    return Imds(running, options.vm, messages, release)
 
 
 @asynccontextmanager

@@ -48,7 +48,6 @@ class Imds:
         self,
         running: RunningServer,
         vm: str,
-        homes: tuple[str, ...],
         messages: list[str],
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
@@ -57,14 +56,13 @@ class Imds:
         Args:
             running: the server.
             vm: the name of the VM under test.
-            homes: the source addresses of this process, which reach the VM under test.
             messages: the list that the server's messages are added to.
             on_close: releases the server's thread and port.
         """
         self._running, self._on_close = running, on_close
-        self._under_test, self._homes = vm, homes
+        self._under_test = vm
         self.url, self.messages = running.thread.port.url, messages
-        self.vms = Vms(running, vm, homes)
+        self.vms = Vms(running)
         self.vm = self.vms[vm]
         self.events = Events(running, vm)
         self.clock = GuestClock(running)

@@ -45,6 +45,8 @@ def server_options(
         homes: the source addresses of this process; those that no VM names reach the VM under test.
         where: the place of the settings, for errors.
 
+    A VM under test that names addresses gets those of this process beside them.
+
     Raises:
         ConfigError: an unknown or malformed setting, an invalid fleet, or a VM that the fleet does
             not have.
@@ -54,8 +56,9 @@ def server_options(
     under_test = _under_test(vms, under_test, homes, where)
     named = {address for vm in vms for address in vm.reach.address or ()}
     free = tuple(address for address in homes if address not in named)
-    vms = [with_addresses(vm, free) if vm.name == under_test else vm for vm in vms]
-    return ServerOptions(structs.replace(startup, vms=vms, origin="file"), under_test)
+    vms = [_with_addresses(vm, free) if vm.name == under_test else vm for vm in vms]
+    changes = {"vms": vms, "origin": "file", "homes": dict.fromkeys(homes, under_test)}
+    return ServerOptions(structs.replace(startup, **changes), under_test)
 
 
 def check_names(names: Iterable[str], fixed: Mapping[str, str], where: str) -> None:
@@ -78,10 +81,11 @@ def check_names(names: Iterable[str], fixed: Mapping[str, str], where: str) -> N
             raise ConfigError(where, f'unknown name "{name}"', expected, nearest(name, known))
 
 
-def with_addresses(vm: Vm, more: tuple[str, ...]) -> Vm:
-    """Return a VM with more source addresses."""
-    address = (*(vm.reach.address or ()), *more)
-    return structs.replace(vm, reach=structs.replace(vm.reach, address=address)) if more else vm
+def _with_addresses(vm: Vm, more: tuple[str, ...]) -> Vm:
+    """Return a VM with more source addresses, if it names any."""
+    if vm.reach.address is None or not more:
+        return vm
+    return structs.replace(vm, reach=structs.replace(vm.reach, address=(*vm.reach.address, *more)))
 
 
 def _default_vm(state: str) -> Vm:

@@ -11,7 +11,6 @@ from openimds.fleet.index import VmEntry
 from openimds.parameters import nearest
 from openimds.protocol.handle import instance_document
 from openimds.testing.calls import Facade, awaited, blocking
-from openimds.testing.options import with_addresses
 from openimds.testing.server_thread import RunningServer
 from openimds.vm.fleet_file import parse_vm
 
@@ -31,9 +30,9 @@ class HasName(Protocol):
 class VmJobs:
     """The changes of a server's VMs, on the server's loop."""
 
-    def __init__(self, running: RunningServer, under_test: str, homes: tuple[str, ...]) -> None:
-        """Take a running server, and the VM under test with its addresses."""
-        self._running, self._under_test, self._homes = running, under_test, homes
+    def __init__(self, running: RunningServer) -> None:
+        """Take a running server."""
+        self._running = running
 
     async def put(self, name: str, definition: Mapping[str, object]) -> None:
         """Create or replace a VM; the definition is as in a fleet file.
@@ -42,8 +41,6 @@ class VmJobs:
             ConfigError: unknown keys, wrong types, or an address that another VM has.
         """
         vm = parse_vm(name, to_builtins(definition))
-        if name == self._under_test and vm.reach.address is None:
-            vm = with_addresses(vm, self._free_homes())
         await self._running.server.fleet_service.put(vm, ACTOR)
 
     async def patch(self, name: str, patch: Mapping[str, object]) -> None:
@@ -78,17 +75,6 @@ class VmJobs:
         definition: dict[str, Any] = msgspec.json.decode(stored.body)
         return definition
 
-    def _free_homes(self) -> tuple[str, ...]:
-        """Return the addresses of this process that no other VM claims."""
-        entries = self._running.server.dispatcher.fleet_index.by_name.items()
-        claimed = {
-            address
-            for name, entry in entries
-            if name != self._under_test
-            for address in entry.claims.addresses
-        }
-        return tuple(address for address in self._homes if address not in claimed)
-
 
 def missing(running: RunningServer, name: str, hint: str = "") -> ConfigError:
     """Return the error for a VM that the server does not have."""
@@ -112,9 +98,9 @@ def entry_of(running: RunningServer, name: str) -> VmEntry[Any]:
 class VmReads(Facade[VmJobs]):
     """Every VM of the server by name."""
 
-    def __init__(self, running: RunningServer, under_test: str, homes: tuple[str, ...]) -> None:
-        """Take a running server, and the VM under test with its addresses."""
-        super().__init__(running, VmJobs(running, under_test, homes))
+    def __init__(self, running: RunningServer) -> None:
+        """Take a running server."""
+        super().__init__(running, VmJobs(running))
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a VM of that name."""

@@ -48,6 +48,52 @@ def test_fleet_of_one_answers_every_caller() -> None:
 
 
 @pytest.mark.parametrize(
+    "reach",
+    [
+        {"address": ["127.0.0.31"]},
+        {"address": []},
+        {"listen": ["unix:/a"]},
+        {"interface": "tap-a"},
+        {"interface": "tap-a", "mac": "02:00:00:00:00:04"},
+    ],
+)
+def test_only_vm_with_a_reach_answers_its_own_callers(reach: dict[str, object]) -> None:
+    alone = fleet_index(a={"reach": reach})
+    assert alone.only is alone.entry_at("203.0.113.9") is alone.entry_at("") is None
+    alone.compact()
+    assert alone.entry_at("203.0.113.9") is None
+    own = [*alone.by_name["a"].claims.addresses, alone.by_name["a"].claims.presumed]
+    assert {name_of(alone.entry_at(address)) for address in own if address} <= {"a"}
+
+
+def test_only_vm_with_an_empty_reach_answers_everybody() -> None:
+    assert name_of(fleet_index(a={"reach": {}}).entry_at("203.0.113.9")) == "a"
+
+
+def test_edit_of_the_only_vm_opens_and_closes_it() -> None:
+    fleet = fleet_index(a={}, b={"reach": {"address": ["10.0.0.9"]}})
+    fleet.apply(fleet.plan([], ["a"]))
+    assert [name_of(fleet.entry_at(at)) for at in ("10.0.0.9", "10.0.0.8")] == ["b", None]
+    fleet.apply(fleet.plan(a_fleet(b={})))
+    assert name_of(fleet.entry_at("10.0.0.8")) == "b"
+    generation = fleet.generation
+    fleet.apply(fleet.plan(a_fleet(b={"reach": {"address": ["10.0.0.9"]}})))
+    assert (fleet.entry_at("10.0.0.8"), fleet.generation) == (None, generation + 1)
+
+
+def test_home_reaches_its_vm_unless_another_claims_it() -> None:
+    fleet = fleet_index(a={}, b={})
+    fleet.homes = {"127.0.0.1": "a"}
+    assert [name_of(fleet.entry_at(at)) for at in ("127.0.0.1", "127.0.0.2")] == ["a", None]
+    fleet.apply(fleet.plan(a_fleet(b={"reach": {"address": ["127.0.0.1"]}})))
+    assert name_of(fleet.entry_at("127.0.0.1")) == "b"
+    fleet.apply(fleet.plan(a_fleet(a={"reach": {"address": ["127.0.0.2"]}}), ["b"]))
+    assert [name_of(fleet.entry_at(at)) for at in ("127.0.0.1", "127.0.0.2")] == [None, "a"]
+    fleet.apply(fleet.plan([], ["a"]))
+    assert fleet.entry_at("127.0.0.1") is None
+
+
+@pytest.mark.parametrize(
     "address, name",
     [
         ("10.0.0.4", "a"),
