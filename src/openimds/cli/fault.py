@@ -1,5 +1,6 @@
 """`openimds fault`: fault injection in a running server."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,8 +12,10 @@ from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
-from openimds.facts.faults import EFFECTS, FaultParameter
+from openimds.facts.faults import EFFECTS, RESPONSE, FaultParameter, ValueKind
+from openimds.facts.pages import PAGES
 from openimds.facts.playbooks import PLAYBOOKS
+from openimds.fleet.fault_bodies import BODY_FILE, SPELLINGS, read_body
 from openimds.parameters import camel_case, nearest, read_value
 from openimds.protocol.faults.input import effect_rows, parameter_of, playbook_rows
 
@@ -20,6 +23,9 @@ _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "ORIGIN", "PARAMETERS")
 _OWN_COLUMNS = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
 """Members of a fault that are no parameter of it."""
 _NAMES = [*EFFECTS, *PLAYBOOKS]
+_LONG = ("body", "bodyBase64", "headers", "reason")
+_LONGEST_SHOWN = 60
+"""The characters of such a parameter in `fault list`; `--json` has all of it."""
 _NAMES_OF = {camel_case(row.name): row.name for key in EFFECTS for row in effect_rows(key)}
 
 as_json = json_instead_of("text")
@@ -86,20 +92,11 @@ def set_fault(
 ) -> None:
     """Set a fault or play a playbook from now on, and print its ids.
 
-    For example: openimds fault set status status=410 until_s=70
+    For example: openimds fault set status status=410 until_s=70. The fault `response` also takes
+    body_file=PATH, and headers=LINE once for each header.
     """
-    rows = {row.name: row for row in _rows(name)}
-    names = {spelling: key for key in rows for spelling in (camel_case(key), key)}
     body: dict[str, Any] = {"effect" if name in EFFECTS else "playbook": name}
-    for text in parameters:
-        key, _, value = text.partition("=")
-        if key not in names:
-            raise ConfigError(text, f'"{key}"', "one of " + ", ".join(rows), nearest(key, rows))
-        row = rows[names[key]]
-        member = camel_case(row.name)
-        if member in body:
-            raise ConfigError(text, f'"{key}" twice', "each key once")
-        body[member] = read_value(parameter_of(row), value, text=True)
+    body |= _members(name, parameters)
     if vms:
         body["vms"] = vms
     faults = _client(flags).ask("POST", "/v1/faults", body)["items"]
@@ -118,6 +115,34 @@ def clear(ids: tuple[str, ...], **flags: object) -> None:
     client = _client(flags)
     for path in [f"/v1/faults/{quote(fault_id, safe='')}" for fault_id in ids] or ["/v1/faults"]:
         client.ask("DELETE", path)
+
+
+def _members(name: str, parameters: tuple[str, ...]) -> dict[str, Any]:
+    """Return the members of a fault or playbook in `KEY=VALUE` arguments.
+
+    Raises:
+        ConfigError: an unknown fault or key, a key twice, or a value that does not fit.
+    """
+    rows = {row.name: row for row in _rows(name)}
+    names = {spelling: key for key in rows for spelling in (camel_case(key), key)}
+    members: dict[str, Any] = {}
+    lines: dict[str, tuple[str, ...]] = {}
+    for text in parameters:
+        key, _, value = text.partition("=")
+        if name == RESPONSE and key in SPELLINGS:
+            key, value = read_body(Path(value), BODY_FILE)
+        if key not in names:
+            raise ConfigError(text, f'"{key}"', "one of " + ", ".join(rows), nearest(key, rows))
+        row = rows[names[key]]
+        member = camel_case(row.name)
+        if row.kind is ValueKind.LINES:  # A header may have commas.
+            lines[member] = (*lines.get(member, ()), value)
+            members[member] = read_value(parameter_of(row), lines[member], text=True)
+        elif member in members:
+            raise ConfigError(text, f'"{key}" twice', "each key once")
+        else:
+            members[member] = read_value(parameter_of(row), value, text=True)
+    return members
 
 
 def _rows(name: str) -> tuple[FaultParameter, ...]:
@@ -143,19 +168,24 @@ def _print_description(name: str) -> None:
         if row.choices:
             more += f" One of {', '.join(map(str, row.choices))}."
         click.echo(f"  {row.name:<12} {row.help}{more}")
+    if name == RESPONSE:
+        click.echo("\nPages:")
+        for page in PAGES.values():
+            click.echo(f"  {page.key:<14} {page.about} ({_evidence(page.evidence)})")
 
 
 def _description(name: str) -> dict[str, object]:
     """Return the description of a fault or playbook as JSON has it."""
     rows = _rows(name)
     fault = EFFECTS.get(name) or PLAYBOOKS[name]
-    return {
+    description = {
         "effect" if name in EFFECTS else "playbook": name,
         "about": fault.about,
         "why": fault.why,
         "evidence": fault.evidence,
         "parameters": rows,
     }
+    return description | ({"pages": [*PAGES.values()]} if name == RESPONSE else {})
 
 
 def _evidence(evidence: Evidence) -> str:
@@ -167,11 +197,18 @@ def _row(fault: dict[str, Any]) -> tuple[str, ...]:
     parameters = {key: value for key, value in fault.items() if key not in _OWN_COLUMNS}
     # The API answers in camelCase; the names here are those of the fleet file.
     words = " ".join(
-        f"{_NAMES_OF.get(key, key)}={_plain(value)}" for key, value in parameters.items()
+        f"{_NAMES_OF.get(key, key)}={_short(_plain(value)) if key in _LONG else _plain(value)}"
+        for key, value in parameters.items()
     )
     counts = (str(fault["seen"]), str(fault["played"]))
     origin = fault.get("playbook", fault["origin"])
     return (fault["id"], fault["effect"], *counts, origin, words)
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text, such as a body, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"
 
 
 def _plain(value: object) -> str:

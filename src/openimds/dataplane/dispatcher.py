@@ -394,10 +394,9 @@ class Dispatcher:
         counter: str = "",
     ) -> PreparedResponse:
         name = counter or _name(asked)
-        family = outcome.row.family if isinstance(outcome, Refusal) else ""
         return PreparedResponse(
             outcome,
-            family or asked.category.headers,
+            outcome.family or asked.category.headers,
             self._count(name, outcome.status, reason_of(outcome)),
             connection=request.connection,
             has_body=request.method != "HEAD",

@@ -11,9 +11,7 @@ from openimds.protocol.pending import Pending, Result
 from openimds.protocol.request import Query
 from openimds.protocol.response import Refusal, Response
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
-}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _REQUEST_ID, _LENGTH = "x-ms-request-id", "Content-Length"
 _OVERHEAD_BYTES = 600
 """The approximate weight of a response beside its body: its head, its keys, its objects."""
@@ -43,7 +41,8 @@ class RequestCount:
 class _Head(NamedTuple):
     """A head without its variable parts: the pieces around request id, date and length.
 
-    `lead` comes before a length that precedes the other two; else it is empty.
+    `lead` comes before a length that precedes the other two; else it is empty. Without a length
+    `end` is empty, too.
     """
 
     lead: bytes
@@ -54,16 +53,21 @@ class _Head(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _head(family: str, status: int, media: str, extra: tuple[tuple[str, str], ...]) -> _Head:
+def _head(
+    family: str, status: int, reason: str, media: str, extra: tuple[tuple[str, str], ...]
+) -> _Head:
     """Return the head that a kind of responses shares, in its family's recorded order."""
     row = HEADER_ORDERS[family]
-    fixed, names = {"Content-Type": media, "Server": row.server}, row.names
+    fixed = {"Content-Type": media, "Server": row.server}
+    left_out = {"" if media else "Content-Type", _LENGTH if status == HTTPStatus.NO_CONTENT else ""}
+    names = [name for name in row.names if name not in left_out]
     text = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names)
-    pieces = (_STATUS_LINES[status] + text).split(_BLANK)
-    pieces[-1] += "".join(f"{name}: {value}\r\n" for name, value in extra) + "\r\n"
-    is_lead = names[0] == _LENGTH
-    lead = pieces.pop(0) if is_lead else ""
-    end = "" if is_lead else pieces.pop()
+    text += "".join(f"{name}: {value}\r\n" for name, value in extra) + "\r\n"
+    blanks = len(names) - sum(name in fixed for name in names)
+    line = f"HTTP/1.1 {status} {reason or _PHRASES.get(status, '')}\r\n"
+    pieces = (line + text).split(_BLANK, blanks)
+    lead = pieces.pop(0) if names[0] == _LENGTH else ""
+    end = pieces.pop() if _LENGTH in names and not lead else ""
     before, after = pieces[0], pieces[-1]
     between = pieces[1] if _REQUEST_ID in names else ""
     return _Head(*(text.encode() for text in (lead, before, between, after, end)))
@@ -123,14 +127,16 @@ class PreparedResponse:
     def render(self, response: Response | Refusal) -> None:
         """Replace the bytes and the time of validity by those of `response`."""
         extra = (*response.headers, *self.extra_headers)
-        head = _head(self.family, response.status, response.media, extra)
+        head = _head(self.family, response.status, response.reason, response.media, extra)
         self.before, self.between = head.before, head.between
         body = response.body if self.has_body else b""
         if head.lead:
             self.before = b"%b%d%b" % (head.lead, len(response.body), head.before)
             self.after = head.after + body
-        else:
+        elif head.end:
             self.after = b"%b%d%b%b" % (head.after, len(response.body), head.end, body)
+        else:
+            self.after = head.after
         self.until_s = response.until_s
 
     @property

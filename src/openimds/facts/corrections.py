@@ -206,9 +206,9 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         25,
         "Proxies between a client and IMDS answer 502, 504, 403 and 200 in HTML, or nothing.",
-        _ABSENT,
-        "Not yet.",
-        client("S83"),
+        _DONE,
+        "The fault response sends them as named pages, and any other response.",
+        client("S90", "S91"),
     ),
     Correction(
         26,

@@ -26,6 +26,7 @@ from openimds.facts.evidence import Evidence
 from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.facts.headers import HEADER_ORDERS
 from openimds.facts.limits import LIMITS
+from openimds.facts.pages import PAGES
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.facts.refusal import RefusalRow
 from openimds.facts.refusals import REFUSALS
@@ -33,7 +34,7 @@ from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 
 VERSIONS, EVENT_VERSIONS = "General api-versions", "Api-versions of scheduled events"
 ENDPOINT, PARAMETER, HEADERS = "Endpoints", "Parameters", "Order of headers"
-FAULT, PLAYBOOK = "Faults on request", "Playbooks"
+FAULT, PLAYBOOK, PAGE = "Faults on request", "Playbooks", "Named pages of faults"
 RULE, REFUSAL, FIELD = "Rules of requests", "Refusals", "Fields"
 ATTESTED, BALANCER, EVENTS = "Attested documents", "Load balancer", "Scheduled events"
 
@@ -163,7 +164,8 @@ def _of_faults() -> dict[str, Iterable[tuple[str, Evidence]]]:
     effects = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in EFFECTS.values()]
     statuses = [(f"status {row.status}", row.evidence) for row in STATUSES.values()]
     playbooks = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in PLAYBOOKS.values()]
-    return {FAULT: [*effects, *statuses], PLAYBOOK: playbooks}
+    pages = [(f"{row.key}: {_plain(row.about)}", row.evidence) for row in PAGES.values()]
+    return {FAULT: [*effects, *statuses], PLAYBOOK: playbooks, PAGE: pages}
 
 
 def _plain(text: str) -> str:

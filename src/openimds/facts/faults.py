@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
 from openimds.facts.evidence import Evidence, chosen, client, documented, observed
+from openimds.facts.pages import PAGES
 from openimds.facts.versions import GENERAL
 
 
@@ -21,6 +22,7 @@ class ValueKind(StrEnum):
     NUMBER = "a number"
     WHOLE = "a whole number"
     TEXTS = "a list of strings"
+    LINES = "a list of header lines"
 
 
 # The names that `fault describe --json` and the admin API have had since 0.1.0.
@@ -86,6 +88,16 @@ LONGEST_S = 10 * 366 * 86400
 LONGEST_WAIT_S = 600
 MOST_REQUESTS = 10**9
 MOST_BYTES = 65536
+LOWEST_STATUS, HIGHEST_STATUS = 200, 599
+MOST_BODY_BYTES = 65536
+"""The largest body of a fault, and of the file that it is read from."""
+LONGEST_ENCODED = -(-MOST_BODY_BYTES // 3) * 4
+"""The characters of the largest body as base64."""
+MOST_HEADERS = 32
+LONGEST_HEADER = 1024
+"""The longest line of a header, its name included, in characters."""
+LONGEST_REASON = 200
+LONGEST_MEDIA = 200
 
 _STATUSES = (
     FaultStatus(403, "forbidden", documented("S4", note="swagger of 2018 only")),
@@ -190,7 +202,7 @@ BAD_DOCUMENTS = (
 """The defects of an attested document."""
 _SIGNED = ("new-intermediate", "new-root", *BAD_DOCUMENTS)
 MISSING, EMPTY = "missing", "empty"
-DELAY, REFUSED = "delay", "refused"
+DELAY, REFUSED, RESPONSE = "delay", "refused", "response"
 _NETWORK = chosen("a fault of the network or of a dying process; no recording of Azure has it")
 
 _ROWS = (
@@ -216,6 +228,56 @@ _ROWS = (
         "500 in plain text with a `Server` that does not name IMDS.",
         "A client that looks for IMDS in `Server` takes a restarting service for an absent one.",
         documented("S10", note="the proxy before IMDS answers while IMDS restarts"),
+    ),
+    Effect(
+        RESPONSE,
+        EffectMode.INSTEAD,
+        "A response of a server between the client and IMDS: a named page, or your own.",
+        "Proxies, portals and other servers answer at this address, and seldom in JSON.",
+        client("S90", "S91", note="each page has its own evidence"),
+        (
+            FaultParameter(
+                "page",
+                ValueKind.TEXT,
+                "A named page; the other parameters replace parts of it.",
+                choices=tuple(PAGES),
+            ),
+            FaultParameter(
+                "status",
+                ValueKind.WHOLE,
+                "The status of the response.",
+                minimum=LOWEST_STATUS,
+                maximum=HIGHEST_STATUS,
+            ),
+            FaultParameter(
+                "reason",
+                ValueKind.TEXT,
+                "The words after the status; without them, those of HTTP.",
+                maximum=LONGEST_REASON,
+            ),
+            FaultParameter(
+                "content_type",
+                ValueKind.TEXT,
+                "The value of Content-Type; without it, the response has none.",
+                maximum=LONGEST_MEDIA,
+            ),
+            FaultParameter(
+                "headers",
+                ValueKind.LINES,
+                "More headers, such as `Via: 1.1 proxy`.",
+                minimum=1,
+                maximum=MOST_HEADERS,
+            ),
+            FaultParameter(
+                "body", ValueKind.TEXT, "The body as text, in UTF-8.", maximum=MOST_BODY_BYTES
+            ),
+            FaultParameter(
+                "body_base64",
+                ValueKind.TEXT,
+                "The body as base64, for bytes that are no text.",
+                maximum=LONGEST_ENCODED,
+            ),
+        ),
     ),
     Effect(
         "no-identity",

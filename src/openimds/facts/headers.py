@@ -2,18 +2,21 @@
 
 from msgspec import Struct
 
-from openimds.facts.evidence import Evidence, observed
+from openimds.facts.evidence import Evidence, chosen, observed
 
 SERVER = "IMDS/150.870.65.1854"
 """The newest recorded value of `Server` (2026-02). Some clients look for the word IMDS in it."""
 
 JSON_MEDIA = "application/json; charset=utf-8"
 TEXT_MEDIA = "text/plain; charset=utf-8"
+HTML_MEDIA = "text/html; charset=utf-8"
 
 XML_MEDIA = "text/xml; charset=utf-8"
 
 FRONT = "front"
 """The family of the front, which answers for IMDS: to HEAD, and while IMDS is down."""
+INTERPOSED = "interposed"
+"""The family of a server between the client and IMDS; its response brings its own `Server`."""
 
 
 class HeaderOrder(Struct, frozen=True):
@@ -43,6 +46,12 @@ HEADER_ORDERS: dict[str, HeaderOrder] = {
             ("Content-Length", "Content-Type", "Server", "Date"),
             observed("S60", note="the answer to HEAD, 2025-02-04"),
             "Microsoft-IIS/10.0",
+        ),
+        HeaderOrder(
+            INTERPOSED,
+            ("Date", "Content-Type", "Content-Length"),
+            chosen("of no server of Azure; the other headers of the response follow"),
+            "",
         ),
     )
 }

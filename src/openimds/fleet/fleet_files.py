@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from openimds.errors import ConfigError, shortage
+from openimds.fleet.fault_bodies import with_bodies
 from openimds.protocol.events.schedule import RecurringEvent, read_lines
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
@@ -91,7 +92,7 @@ def read_fleet(path: str) -> FleetFileContents:
     for file in files:
         value = read_file(file)
         try:
-            contents = fleet_contents(value)
+            contents = fleet_contents(value, Path(file).parent)
         except ConfigError as error:
             raise error.inside(file) from None
         for vm in contents.vms:
@@ -108,16 +109,15 @@ def read_fleet(path: str) -> FleetFileContents:
     return FleetFileContents(vms, events, faults)
 
 
-def fleet_contents(value: object) -> FleetFileContents:
-    """Return the contents of a fleet file from its plain value.
+def fleet_contents(value: object, folder: Path = Path()) -> FleetFileContents:
+    """Return the contents of a fleet file in a folder from its plain value.
 
     Raises:
         ConfigError: with the path inside the value.
     """
     parts = parse_fleet(value)
-    return FleetFileContents(
-        [*parts.vms.values()], read_lines(parts.events), read_faults(parts.faults)
-    )
+    faults = read_faults(with_bodies(parts.faults, folder))
+    return FleetFileContents([*parts.vms.values()], read_lines(parts.events), faults)
 
 
 def read_document(path: str) -> "CapturedVm":

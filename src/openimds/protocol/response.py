@@ -20,7 +20,8 @@ class Response(Struct, frozen=True):
     """A success, with the parts of its head that a refusal has too.
 
     `until_s` is the time (seconds since 1970) from which the response differs; without it, the
-    response holds until the VM changes.
+    response holds until the VM changes. `family` is the header family where it is not that of the
+    query's category; `reason` the words after the status where they are not those of HTTP.
     """
 
     body: bytes
@@ -28,6 +29,8 @@ class Response(Struct, frozen=True):
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     until_s: float = inf
+    family: str = ""
+    reason: str = ""
 
 
 class Refusal(Struct, frozen=True):
@@ -37,6 +40,16 @@ class Refusal(Struct, frozen=True):
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     until_s: float = inf
+
+    @property
+    def family(self) -> str:
+        """The header family of the row, empty for that of the query's category."""
+        return self.row.family
+
+    @property
+    def reason(self) -> str:
+        """Nothing: a refusal has the words of HTTP."""
+        return ""
 
     @property
     def media(self) -> str:

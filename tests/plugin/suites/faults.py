@@ -22,6 +22,15 @@ def test_fault_for_the_first_requests(imds: Imds) -> None:
     assert [one.fault for one in imds.requests] == ["status", "status", ""]
 
 
+def test_named_page_replaces_the_response(imds: Imds) -> None:
+    imds.faults.set(effect="response", page="portal-200", headers=["X-Portal: 1"], first=1)
+    got = httpx2.get(f"{imds.url}/metadata/instance", params=VERSION, headers=HEADERS)
+    assert (got.status_code, got.headers["x-portal"]) == (200, "1")
+    assert got.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<h1>" in got.text
+    assert status(imds) == 200
+
+
 def test_playbook_follows_the_clock(imds: Imds) -> None:
     imds.clock.rate = 0
     imds.faults.play("throttled", "vm-1", for_s=10)

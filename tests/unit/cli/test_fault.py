@@ -1,6 +1,7 @@
 """`openimds fault` against a fake admin API."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import Result
 from openimds.cli import fault
 from openimds.errors import ConfigError
 from openimds.facts.faults import EFFECTS
+from openimds.facts.pages import PAGES
 from openimds.facts.playbooks import PLAYBOOKS
 from tests.unit.cli.runner import CliRunner
 
@@ -91,6 +93,50 @@ def test_set_plays_a_playbook_by_its_name(api: Api) -> None:
     assert api.calls == [("POST", "/v1/faults", body)]
 
 
+def test_set_reads_the_body_of_a_response_from_a_file(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_bytes(b"<p>a=b</p>\n")
+    (tmp_path / "raw").write_bytes(b"\xff")
+    call(
+        *("set", "response", "status=502", f"body_file={tmp_path}/page.html"),
+        *("headers=Via: 1.1 a, 1.0 b", "headers=X: y"),
+    )
+    call("set", "response", "page=empty-200", f"bodyFile={tmp_path}/raw")
+    assert [body for _, _, body in api.calls] == [
+        {
+            "effect": "response",
+            "status": 502,
+            "body": "<p>a=b</p>\n",
+            "headers": ("Via: 1.1 a, 1.0 b", "X: y"),
+        },
+        {"effect": "response", "page": "empty-200", "bodyBase64": "/w=="},
+    ]
+
+
+def test_missing_file_of_a_body_is_reported(api: Api, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call("set", "response", "status=502", f"body_file={tmp_path}/none")
+    assert caught.value.where == "body_file"
+    assert "no such file" in caught.value.seen
+    assert api.calls == []
+
+
+def test_list_shows_the_beginning_of_a_body_in_one_line(api: Api) -> None:
+    body = "<p>\n\t" + "x" * 100
+    row = {"id": "7", "origin": "api", "seen": 0, "played": 0, "effect": "response"}
+    api.answer = {"items": [{**row, "status": 502, "body": body, "headers": ["A: b", "C: d"]}]}
+    line = call("list").output.splitlines()[1]
+    assert line.endswith(f"\tstatus=502 body=<p> {'x' * 56}… headers=A: b,C: d")
+    assert json.loads(call("list", "--json").output)[0]["body"] == body
+
+
+def test_describe_lists_the_pages_of_a_response() -> None:
+    text = call("describe", "response").output
+    pages = text.partition("\nPages:\n")[2].splitlines()
+    assert [line.split()[0] for line in pages] == [*PAGES]
+    value = json.loads(call("describe", "response", "--json").output)
+    assert [page["key"] for page in value["pages"]] == [*PAGES]
+
+
 @pytest.mark.parametrize(
     "arguments, where, hint",
     [
@@ -103,6 +149,9 @@ def test_set_plays_a_playbook_by_its_name(api: Api) -> None:
         (("status", "status=410", "status=404"), "status=404", ""),
         (("status", "effect=cut"), "effect=cut", ""),
         (("restart", "until_s=1"), "until_s=1", ""),
+        (("status", "body_file=x"), "body_file=x", ""),
+        (("response", "body=x", "body=y"), "body=y", ""),
+        (("response", *(["headers=A: b"] * 33)), "headers", ""),
     ],
 )
 def test_mistake_is_reported_before_the_server_is_called(

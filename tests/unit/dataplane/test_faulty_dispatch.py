@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from openimds.dataplane.response_bytes import CountKey
+from openimds.facts.pages import PAGES, UNREACHABLE
 from openimds.protocol.pending import PendingToken
 from tests.support.talk import (
     FakeClock,
@@ -50,6 +52,60 @@ def test_proxy_fault_has_the_server_header_of_the_proxy() -> None:
         b"Date: Sun, 22 Nov 2026 19:54:46 GMT\r\n\r\n"
         b"Internal Server Error"
     )
+
+
+def test_named_page_is_sent_byte_by_byte() -> None:
+    dispatcher = a_dispatcher()
+    injector, _ = inject(dispatcher, {"effect": "response", "page": "proxy-504", "nth": 1})
+    talk = Talk(dispatcher)
+    body = PAGES["proxy-504"].body.encode()
+    assert talk.send(request(TOKEN, headers={"Metadata": "true"})) == (
+        b"HTTP/1.1 504 Gateway Timeout\r\n"
+        b"Date: Sun, 22 Nov 2026 19:54:46 GMT\r\n"
+        b"Content-Type: text/html; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n"
+        b"Server: proxy\r\n"
+        b"Via: 1.1 proxy\r\n\r\n%b" % (len(body), body)
+    )
+    assert talk.ask(DOCUMENT).status == 200
+    assert dispatcher.counts[CountKey("token", 504, "")].requests == 1
+    assert injector.played == {"response": 1}
+
+
+DATE = b"Date: Sun, 22 Nov 2026 19:54:46 GMT\r\n"
+
+
+@pytest.mark.parametrize(
+    "members, head, body",
+    [
+        (
+            {"page": "container-403"},
+            b"403 %b\r\n%bContent-Length: %d\r\n" % (UNREACHABLE.encode(), DATE, len(UNREACHABLE)),
+            UNREACHABLE.encode(),
+        ),
+        ({"page": "empty-200"}, b"200 OK\r\n%bContent-Length: 0\r\n" % DATE, b""),
+        (
+            {"status": 599, "body_base64": "/wA=", "content_type": "x/y", "headers": ["A: é, 1"]},
+            b"599 \r\n%bContent-Type: x/y\r\nContent-Length: 2\r\nA: \xc3\xa9, 1\r\n" % DATE,
+            b"\xff\x00",
+        ),
+        (
+            {"status": 204, "headers": ["Retry-After: 1"]},
+            b"204 No Content\r\n%bRetry-After: 1\r\n" % DATE,
+            b"",
+        ),
+        ({"status": 304}, b"304 Not Modified\r\n%bContent-Length: 0\r\n" % DATE, b""),
+    ],
+)
+def test_own_response_is_sent_byte_by_byte(
+    members: dict[str, Any], head: bytes, body: bytes
+) -> None:
+    dispatcher = a_dispatcher()
+    inject(dispatcher, {"effect": "response", **members, "first": 1})
+    data = Talk(dispatcher).send(request(DOCUMENT, headers={"Metadata": "true"}) * 2)
+    expected = b"HTTP/1.1 %b\r\n%b" % (head, body)
+    assert data[: len(expected)] == expected
+    assert data[len(expected) :].startswith(b"HTTP/1.1 200 OK\r\n")  # The connection goes on.
 
 
 def test_head_has_no_body_under_a_fault() -> None:

@@ -26,6 +26,7 @@ from openimds.facts.faults import Effect, FaultStatus
 from openimds.facts.fields import Field, Rename
 from openimds.facts.headers import HeaderOrder
 from openimds.facts.limits import Limit
+from openimds.facts.pages import NamedPage
 from openimds.facts.playbooks import Playbook
 from openimds.facts.protocols import Dialect, TokenRoute
 from openimds.facts.redaction import DocumentMember
@@ -52,6 +53,7 @@ ROW_TYPES = (
     EventMember,
     EventCause,
     EndpointParameter,
+    NamedPage,
     Playbook,
     Prefix,
     RefusalRow,

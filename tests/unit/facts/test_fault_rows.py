@@ -14,6 +14,7 @@ from openimds.facts.faults import (
     FaultParameter,
     ValueKind,
 )
+from openimds.facts.pages import PAGES, UNREACHABLE, NamedPage
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
 from openimds.facts.refusals import refusal_row
 from openimds.protocol.faults.delivery import _SCRIPTS as DELIVERED
@@ -90,6 +91,21 @@ def test_status_has_a_refusal_in_every_category() -> None:
 def test_choices_are_those_of_the_implementations() -> None:
     assert sorted(parameter("forged-token", "forgery").choices) == sorted(FORGERIES)
     assert parameter("attested-document", "scenario").choices == (*ROTATIONS, *SCENARIOS)
+
+
+@pytest.mark.parametrize("row", PAGES.values(), ids=list(PAGES))
+def test_named_page_has_a_public_report(row: NamedPage) -> None:
+    assert row.about.endswith(".")
+    assert row.evidence.sources
+    assert row.evidence.note
+    assert not row.body or row.media or row.key == "container-403"
+
+
+def test_page_of_a_container_has_the_words_that_sdks_look_for() -> None:
+    # azidentity (Go) compares the end of the body, Azure.Identity (.NET) and Python a part.
+    words = "connectex: A socket operation was attempted to an unreachable network."
+    assert UNREACHABLE.endswith(words)
+    assert PAGES["container-403"].body == UNREACHABLE
 
 
 @book

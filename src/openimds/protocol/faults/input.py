@@ -12,6 +12,7 @@ from openimds.facts.faults import (
     EFFECTS,
     MATCHERS,
     REFUSED,
+    RESPONSE,
     WAIT,
     Effect,
     FaultParameter,
@@ -27,6 +28,7 @@ from openimds.parameters import (
     read_fields,
     read_value,
 )
+from openimds.protocol.faults.custom_response import check_response
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.vm.schema_tree import newest_tree, nodes
 
@@ -48,6 +50,7 @@ _TYPES: dict[ValueKind, type] = {
     ValueKind.NUMBER: float,
     ValueKind.WHOLE: int,
     ValueKind.TEXTS: tuple,
+    ValueKind.LINES: tuple,
 }
 
 
@@ -65,7 +68,7 @@ def playbook_rows(playbook: str) -> tuple[FaultParameter, ...]:
 
 def parameter_of(row: FaultParameter) -> Parameter:
     """Return the parameter of a row, for the reader of untrusted values."""
-    is_list = row.kind is ValueKind.TEXTS
+    is_list = row.kind is ValueKind.TEXTS  # Any other list has its own bounds.
     return Parameter(
         row.name,
         _TYPES[row.kind],
@@ -159,6 +162,8 @@ def _spec(members: Mapping[str, Any], where: str) -> FaultSpec:
     )
     for name, seen, expected in _clashes(spec, row):
         raise ConfigError(path_of(where, name), seen, expected)
+    if row.key == RESPONSE:
+        check_response(parameters, where)
     _check_fields(parameters.get("fields"), path_of(where, "fields"))
     return spec
 

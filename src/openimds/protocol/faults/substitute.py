@@ -15,6 +15,7 @@ from openimds.facts.faults import STATUSES
 from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.versions import catalog
 from openimds.protocol.document import MISSING, as_json, as_text, descend
+from openimds.protocol.faults.custom_response import response_of
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import Pending, PendingDocument, PendingToken
@@ -45,6 +46,10 @@ def _status(fault: Fault, query: Query, _subject: Subject, _now_s: float) -> Ref
 
 def _proxy(_fault: Fault, query: Query, _subject: Subject, _now_s: float) -> Refusal:
     return refuse("restarting", query)
+
+
+def _response(fault: Fault, _query: Query, _subject: Subject, _now_s: float) -> Response:
+    return response_of(fault.spec.parameters)
 
 
 def _no_identity(_fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
@@ -121,6 +126,7 @@ _Substitute: TypeAlias = Callable[[Fault, Query, Subject, float], Reply]
 _SUBSTITUTES: dict[str, _Substitute] = {
     "status": _status,
     "proxy-500": _proxy,
+    "response": _response,
     "no-identity": _no_identity,
     "forged-token": _forged,
     "unknown-version": _region,

@@ -66,10 +66,33 @@ def test_playbook_sets_all_its_faults(tmp_path: Path) -> None:
     with_server(tmp_path, work)
 
 
+def test_response_fault_is_stored_and_listed_as_it_was_set(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        fault = {
+            "effect": "response",
+            "page": "proxy-502",
+            "contentType": "text/plain",
+            "headers": ["Via: 1.1 a, 1.0 b"],
+            "bodyBase64": "/w==",
+        }
+        got = await server.api.post("/v1/faults", json=fault)
+        assert got.status_code == 201
+        (item,) = await listed(server)
+        assert item.items() >= fault.items()
+        schema = (await server.api.get("/openapi.json")).json()["components"]["schemas"]
+        status = schema["Fault_response"]["properties"]["status"]["anyOf"][0]
+        assert (status["minimum"], status["maximum"]) == (200, 599)
+
+    with_server(tmp_path, work)
+
+
 @pytest.mark.parametrize(
     "body, where",
     [
         ([], "body"),
+        ({"effect": "response"}, "body"),
+        ({"effect": "response", "status": 200, "headers": ["Connection: close"]}, "headers[0]"),
+        ({"effect": "response", "status": 200, "bodyFile": "/etc/hostname"}, "body"),
         ({}, "body"),
         ({"effect": "status"}, "body"),
         ({**GONE, "vms": ["nobody"]}, "vms"),

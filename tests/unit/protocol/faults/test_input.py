@@ -19,6 +19,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "unknown-version": {"effect": "unknown-version", "newest": "2020-10-01"},
     "missing-fields": {"effect": "missing-fields", "fields": ["network"]},
     "delay": {"effect": "delay", "delay_s": 1},
+    "response": {"effect": "response", "status": 200, "headers": ["Via: 1.1 a, 1.0 b"]},
 }
 
 
