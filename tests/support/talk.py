@@ -46,8 +46,15 @@ def replies(data: bytes, methods: list[str] | None = None) -> list[Reply]:
         if text.startswith("HTTP/1.1 100"):
             parsed.append(Reply(text, b""))
             continue
-        size = next(int(h[15:]) for h in text.split("\r\n") if h.startswith("Content-Length:"))
-        size = 0 if is_head else size
+        sizes = [int(h[15:]) for h in text.split("\r\n") if h.startswith("Content-Length:")]
+        if "Transfer-Encoding: chunked" in text and not is_head:
+            digits, _, data = data.partition(b"\r\n")
+            body, data = data[: int(digits, 16)], data[int(digits, 16) :]
+            assert data.startswith(b"\r\n0\r\n\r\n"), data
+            parsed.append(Reply(text, body))
+            data = data[7:]
+            continue
+        size = 0 if is_head else sum(sizes)
         parsed.append(Reply(text, data[:size]))
         data = data[size:]
     return parsed

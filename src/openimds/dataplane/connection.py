@@ -158,6 +158,7 @@ class Connection:
         self._credentials: list[tuple[str, str]] = []
         self._headers: list[tuple[str, str]] = []
         self._body = b""
+        self._none_match = ""
         self._refusal = self._head_refusal = ""
 
     def _move(self, step: Step) -> None:
@@ -307,6 +308,8 @@ class Connection:
         name = name.lower()
         if name in _KEPT:
             self._keep(name, value)
+        elif name == b"if-none-match":
+            self._none_match = value.strip().decode("latin-1")
 
     def _keep(self, name: bytes, value: bytes) -> None:
         """Keep a header that matters, and check those that frame the request."""
@@ -629,6 +632,7 @@ class Connection:
             connection=CONNECTION_CLOSE if not stays else "keep-alive" if is_old else "",
             credentials=tuple(sorted(self._credentials)),
             body=self._body,
+            none_match=self._none_match,
         )
 
     def _respond(

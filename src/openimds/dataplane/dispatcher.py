@@ -72,11 +72,15 @@ class ParsedRequest(Struct, frozen=True):
     connection: str
     credentials: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    none_match: str = ""
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether the same request may get the same response again: it only reads."""
-        return self.method != "POST" and not self.body
+        """Whether the same request may get the same response again: it only reads.
+
+        A condition gives a response another status when the document changes.
+        """
+        return self.method != "POST" and not self.body and not self.none_match
 
     def key(self) -> str:
         """Return the cache key: text that differs wherever the response may differ.
@@ -97,6 +101,7 @@ class ParsedRequest(Struct, frozen=True):
             credentials=self.credentials,
             body=self.body,
             extras=extras,
+            none_match=self.none_match,
         )
 
 
@@ -394,9 +399,10 @@ class Dispatcher:
         counter: str = "",
     ) -> PreparedResponse:
         name = counter or _name(asked)
+        served = asked.category.served if isinstance(outcome, Response) else ""
         return PreparedResponse(
             outcome,
-            outcome.family or asked.category.headers,
+            outcome.family or served or asked.category.headers,
             self._count(name, outcome.status, reason_of(outcome)),
             connection=request.connection,
             has_body=request.method != "HEAD",

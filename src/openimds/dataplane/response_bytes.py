@@ -6,17 +6,24 @@ from http import HTTPStatus
 from random import Random, SystemRandom
 from typing import NamedTuple
 
-from openimds.facts.headers import HEADER_ORDERS
+from openimds.facts.headers import (
+    CODING,
+    CORRELATION_ID,
+    HEADER_ORDERS,
+    LENGTH,
+    MEDIA,
+)
 from openimds.protocol.pending import Pending, Result
 from openimds.protocol.request import Query
 from openimds.protocol.response import Refusal, Response
 
+_NOT_MODIFIED, _NO_CONTENT = HTTPStatus.NOT_MODIFIED, HTTPStatus.NO_CONTENT
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
-_REQUEST_ID, _LENGTH = "x-ms-request-id", "Content-Length"
 _OVERHEAD_BYTES = 600
 """The approximate weight of a response beside its body: its head, its keys, its objects."""
 
 CONNECTION_CLOSE = "close"
+_CONNECTION = "Connection"
 
 
 class CountKey(NamedTuple):
@@ -41,15 +48,14 @@ class RequestCount:
 class _Head(NamedTuple):
     """A head without its variable parts: the pieces around request id, date and length.
 
-    `lead` comes before a length that precedes the other two; else it is empty. Without a length
-    `end` is empty, too.
+    The length stands behind the piece `length_at`; with -1 there is none. A chunked head has none,
+    and one with neither has no body.
     """
 
-    lead: bytes
-    before: bytes
-    between: bytes
-    after: bytes
-    end: bytes
+    pieces: tuple[bytes, ...]
+    length_at: int
+    is_date_first: bool
+    is_chunked: bool
 
 
 @lru_cache(maxsize=256)
@@ -58,27 +64,36 @@ def _head(
 ) -> _Head:
     """Return the head that a kind of responses shares, in its family's recorded order."""
     row = HEADER_ORDERS[family]
-    fixed = {"Content-Type": media, "Server": row.server}
-    left_out = {"" if media else "Content-Type", _LENGTH if status == HTTPStatus.NO_CONTENT else ""}
+    fixed = {MEDIA: media, "Server": row.server, CODING: "chunked"}
+    # 304 describes no body, and 204 has none.
+    left_out = {
+        MEDIA if status == _NOT_MODIFIED or not media else "",
+        LENGTH if status in {_NOT_MODIFIED, _NO_CONTENT} else "",
+    }
     names = [name for name in row.names if name not in left_out]
+    if CODING in names and any(name == _CONNECTION for name, _ in extra):
+        # The client may be one of HTTP/1.0, without chunks.
+        names = [LENGTH, *(name for name in names if name != CODING)]
+    blanks = [name for name in names if name not in fixed]
     text = "".join(f"{name}: {fixed.get(name, _BLANK)}\r\n" for name in names)
-    text += "".join(f"{name}: {value}\r\n" for name, value in extra) + "\r\n"
-    blanks = len(names) - sum(name in fixed for name in names)
-    line = f"HTTP/1.1 {status} {reason or _PHRASES.get(status, '')}\r\n"
-    pieces = (line + text).split(_BLANK, blanks)
-    lead = pieces.pop(0) if names[0] == _LENGTH else ""
-    end = pieces.pop() if _LENGTH in names and not lead else ""
-    before, after = pieces[0], pieces[-1]
-    between = pieces[1] if _REQUEST_ID in names else ""
-    return _Head(*(text.encode() for text in (lead, before, between, after, end)))
+    text += "".join(f"{name}: {value}\r\n" for name, value in extra)
+    reason = reason or dict(row.reasons).get(status) or _PHRASES.get(status, "")
+    pieces = f"HTTP/1.1 {status} {reason}\r\n{text}\r\n".split(_BLANK, len(blanks))
+    return _Head(
+        tuple(piece.encode() for piece in pieces),
+        blanks.index(LENGTH) if LENGTH in blanks else -1,
+        CORRELATION_ID in blanks,
+        CODING in names,
+    )
 
 
 class PreparedResponse:
     """A response ready to be written.
 
-    `before`, `between` and `after` stand around the request id and the date; `between` is empty
-    where the header family has no request id. `limit` is the limiter class to consult first, and
-    `throttled` the response when that class is exhausted. The response is outdated from `until_s`
+    `before`, `between` and `after` stand around the request id and the date, or around the date and
+    the id with `is_date_first`; `between` is empty where the header family has no request id.
+    `limit` is the limiter class to consult first, and `throttled` the response when that class is
+    exhausted. The response is outdated from `until_s`
     (seconds since 1970) on. If it was made from the `result` of `pending` work for `query`, it can
     be rendered again in place.
     """
@@ -92,6 +107,7 @@ class PreparedResponse:
         "extra_headers",
         "family",
         "has_body",
+        "is_date_first",
         "limit",
         "pending",
         "query",
@@ -114,7 +130,7 @@ class PreparedResponse:
         `connection` is the value of the Connection header, empty for none.
         """
         self.family, self.has_body = family, has_body
-        self.extra_headers = (("Connection", connection),) if connection else ()
+        self.extra_headers = ((_CONNECTION, connection),) if connection else ()
         self.count = count
         self.closes = connection == CONNECTION_CLOSE
         self.limit = ""
@@ -128,15 +144,20 @@ class PreparedResponse:
         """Replace the bytes and the time of validity by those of `response`."""
         extra = (*response.headers, *self.extra_headers)
         head = _head(self.family, response.status, response.reason, response.media, extra)
-        self.before, self.between = head.before, head.between
         body = response.body if self.has_body else b""
-        if head.lead:
-            self.before = b"%b%d%b" % (head.lead, len(response.body), head.before)
-            self.after = head.after + body
-        elif head.end:
-            self.after = b"%b%d%b%b" % (head.after, len(response.body), head.end, body)
-        else:
-            self.after = head.after
+        pieces, at = head.pieces, head.length_at
+        if at >= 0:
+            known = b"%b%d%b" % (pieces[at], len(response.body), pieces[at + 1])
+            pieces = (*pieces[:at], known, *pieces[at + 2 :])
+        elif not head.is_chunked:
+            body = b""
+        elif self.has_body:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = chunk + b"0\r\n\r\n"
+        self.before, *between, after = pieces
+        self.between = between[0] if between else b""
+        self.is_date_first = head.is_date_first
+        self.after = after + body
         self.until_s = response.until_s
 
     @property
@@ -182,6 +203,8 @@ class ResponseStamps:
         """Return the bytes of a response, with the current date and a request id."""
         date = self.date(utc_s)
         if response.between:
-            pieces = (response.before, self.request_id(), response.between, date, response.after)
-            return b"".join(pieces)
+            first, second = self.request_id(), date
+            if response.is_date_first:
+                first, second = date, first
+            return b"".join((response.before, first, response.between, second, response.after))
         return b"".join((response.before, date, response.after))

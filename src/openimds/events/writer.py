@@ -45,7 +45,7 @@ class PublishedScope(Struct, frozen=True):
         cached = self.documents.get(version)
         if cached is None:
             body = document(self.events, self.incarnation, version)
-            cached = self.documents[version] = EventsDocument(body)
+            cached = self.documents[version] = EventsDocument(body, str(self.incarnation))
         return cached
 
 

@@ -35,7 +35,8 @@ class Category(Struct, frozen=True):
     """A family of endpoints below one path, with the properties that their responses share.
 
     With `has_rest` it also takes the paths below its prefix that belong to no endpoint. HEAD is
-    answered by the front with `has_front`.
+    answered by the front with `has_front`. `headers` is the header family of its responses,
+    `served` that of its successes where they differ.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Category(Struct, frozen=True):
     evidence: Evidence
     has_rest: bool = True
     has_front: bool = True
+    served: str = ""
 
 
 class EndpointParameter(Struct, frozen=True):
@@ -86,10 +88,23 @@ class Endpoint(Struct, frozen=True):
 _ELSEWHERE = chosen("limits and headers as for IMDS's own tokens; the root of the path is assumed")
 
 CATEGORIES: tuple[Category, ...] = (
-    Category("identity", "/metadata/identity", "identity", "identity", documented("S2", "S6")),
+    Category(
+        "identity",
+        "/metadata/identity",
+        "identity",
+        "identity",
+        documented("S2", "S6"),
+        served="token",
+    ),
     Category("loadbalancer", "/metadata/loadbalancer", "general", "general", documented("S7")),
     Category(
-        "app_service", "/msi", "identity", "identity", _ELSEWHERE, has_rest=False, has_front=False
+        "app_service",
+        "/msi",
+        "identity",
+        "app_service",
+        chosen("limits as for IMDS's own tokens"),
+        has_rest=False,
+        has_front=False,
     ),
     Category("arc", "/arc", "identity", "identity", _ELSEWHERE, has_rest=False, has_front=False),
     Category(
@@ -238,7 +253,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "2.0",
         client("S10", note="a host with version 1 alone answers 404"),
         "platform_metadata",
-        (_CREDENTIAL_VERSION, *_SELECTORS),
+        (_CREDENTIAL_VERSION, *_SELECTORS[:2]),
         setting="msi_v2",
         is_secret=False,
     ),

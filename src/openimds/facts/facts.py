@@ -60,6 +60,7 @@ _RULES = {
 _TOKENS = {
     f"a token lives {tokens.LIFE_S} seconds": tokens.LIFE_EVIDENCE,
     "selectors exclude each other": tokens.EXCLUSIVE_EVIDENCE,
+    f"the display name of a tenant in errors: {tokens.TENANT_NAME}": tokens.TENANT_NAME_EVIDENCE,
     "the mTLS hosts of MSI v2": protocols.MTLS_EVIDENCE,
     "the folder of Arc's challenges": protocols.ARC_FOLDER_EVIDENCE,
 }

@@ -19,13 +19,27 @@ INTERPOSED = "interposed"
 """The family of a server between the client and IMDS; its response brings its own `Server`."""
 
 
+CORRELATION_ID, REQUEST_ID = "X-CORRELATION-ID", "x-ms-request-id"
+LENGTH, MEDIA, CODING = "Content-Length", "Content-Type", "Transfer-Encoding"
+_BLANK_REASON = ((429, " "),)
+"""The recorded phrase of 429 is one blank (S76)."""
+
+BARE = "app_service_bare"
+"""The family of App Service's answers without a body."""
+
+
 class HeaderOrder(Struct, frozen=True):
-    """The headers of one family of responses, in order, and the value of `Server`."""
+    """The headers of one family of responses, in order, and the value of `Server`.
+
+    A family with `Transfer-Encoding` sends the body as a chunk. `reasons` are reason phrases that
+    differ from HTTP's, by status.
+    """
 
     family: str
     names: tuple[str, ...]
     evidence: Evidence
     server: str = SERVER
+    reasons: tuple[tuple[int, str], ...] = _BLANK_REASON
 
 
 HEADER_ORDERS: dict[str, HeaderOrder] = {
@@ -33,25 +47,46 @@ HEADER_ORDERS: dict[str, HeaderOrder] = {
     for row in (
         HeaderOrder(
             "general",
-            ("Content-Type", "Server", "x-ms-request-id", "Date", "Content-Length"),
+            (MEDIA, "Server", REQUEST_ID, "Date", LENGTH),
             observed("S29", note="instance, 2026-02-07"),
         ),
         HeaderOrder(
             "identity",
-            ("Content-Type", "Server", "Date", "Content-Length"),
-            observed("S29", note="token, 2024-03-07: no x-ms-request-id"),
+            (MEDIA, "Server", "Date", LENGTH),
+            observed("S29", "S76", note="the errors: no x-ms-request-id in 2024"),
+        ),
+        HeaderOrder(
+            "token",
+            (MEDIA, "Server", REQUEST_ID, "Date", LENGTH),
+            observed("S76", note="200 since 2024-05; the order is that of the instance document"),
         ),
         HeaderOrder(
             FRONT,
-            ("Content-Length", "Content-Type", "Server", "Date"),
+            (LENGTH, MEDIA, "Server", "Date"),
             observed("S60", note="the answer to HEAD, 2025-02-04"),
             "Microsoft-IIS/10.0",
+            (),
+        ),
+        HeaderOrder(
+            "app_service",
+            (MEDIA, "Date", "Server", CODING, CORRELATION_ID),
+            observed("S76", note="the headers; their order as in the answer without a body"),
+            "Kestrel",
+            (),
+        ),
+        HeaderOrder(
+            BARE,
+            (LENGTH, "Date", "Server", CORRELATION_ID),
+            observed("S80", note="App Service's 403 without a body, Container Apps, 2025-04"),
+            "Kestrel",
+            (),
         ),
         HeaderOrder(
             INTERPOSED,
             ("Date", "Content-Type", "Content-Length"),
             chosen("of no server of Azure; the other headers of the response follow"),
             "",
+            (),
         ),
     )
 }

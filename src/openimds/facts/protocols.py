@@ -35,7 +35,9 @@ class Dialect(Struct, frozen=True):
     `selectors` are the parameters that select an identity, each with its name at IMDS; `members`
     are those of the response, in order. With `falls_back`, a request without a selector gets the
     only user-assigned identity, as at IMDS. The response repeats the selectors in `confirms` for a
-    user-assigned identity. With `is_challenged` the caller has to read a file first.
+    user-assigned identity. With `is_challenged` the caller has to read a file first. `speaker` is
+    the category of refusals that the dialect has rows in, `no_default` the refusal of a request
+    without a selector; with `is_lenient` an unknown selector means the system-assigned identity.
     """
 
     endpoint: str
@@ -48,6 +50,9 @@ class Dialect(Struct, frozen=True):
     falls_back: bool = False
     confirms: tuple[str, ...] = ()
     is_challenged: bool = False
+    speaker: str = ""
+    no_default: str = "identity_not_found"
+    is_lenient: bool = False
 
 
 _ARC_SELECTORS = ("client_id", "object_id", "msi_res_id")
@@ -75,6 +80,9 @@ DIALECTS: tuple[Dialect, ...] = (
         ("access_token", "expires_on", "resource", "token_type"),
         documented("S40", "S41", note="the date as on Windows; Linux writes it without AM and PM"),
         time=Time.DATE,
+        speaker="app_service.2017-09-01",
+        no_default="identity_unloadable",
+        is_lenient=True,
     ),
     Dialect(
         "app_service",
@@ -88,6 +96,7 @@ DIALECTS: tuple[Dialect, ...] = (
         ),
         ("access_token", "expires_on", "resource", "token_type", "client_id"),
         documented("S40"),
+        no_default="identity_unloadable",
     ),
     Dialect(
         "azure_ml",
@@ -97,6 +106,7 @@ DIALECTS: tuple[Dialect, ...] = (
         ("access_token", "expires_on", "resource", "token_type"),
         client("S41", note="as App Service, except that the time is a number"),
         time=Time.NUMBER,
+        speaker="app_service.azure-ml",
     ),
     _arc("2019-08-15", "S41"),
     _arc("2019-11-01", "S10", "S45"),

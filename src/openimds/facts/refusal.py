@@ -1,7 +1,8 @@
 """The row type of refusals: status, headers, exact body, evidence.
 
-A row with an empty category serves every category without a row of its own for that key. Words in
-braces are blanks, filled with JSON text.
+A row with an empty category serves every category without a row of its own for that key. The part
+of a category behind a full stop is a dialect, which has the rows of its category where it has none.
+Words in braces are blanks, filled with JSON text.
 """
 
 from msgspec import Struct
@@ -26,12 +27,12 @@ class RefusalRow(Struct, frozen=True):
 
 
 def find_row(rows: tuple[RefusalRow, ...], key: str, category: str) -> RefusalRow:
-    """Return the row of `key` for `category`, else the row for every category.
+    """Return the row of `key` for `category`, or the nearest row.
 
     Raises:
         KeyError: no such row.
     """
-    for wanted in (category, ""):
+    for wanted in dict.fromkeys((category, category.partition(".")[0], "")):
         for row in rows:
             if row.key == key and row.category == wanted:
                 return row

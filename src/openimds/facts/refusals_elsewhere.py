@@ -3,13 +3,17 @@
 from msgspec import structs
 
 from openimds.facts.evidence import Evidence, chosen, client, documented, inferred, observed
-from openimds.facts.headers import TEXT_MEDIA
+from openimds.facts.headers import BARE, TEXT_MEDIA
 from openimds.facts.refusal import RefusalRow
 
 
 def _identity(description: str, error: str = "invalid_request") -> str:
     return f'{{"error":"{error}","error_description":"{description}"}}'
 
+
+_UNSUPPORTED = observed(
+    "S80", note="getplatformmetadata with msi_res_id; for another cred-api-version it is inferred"
+)
 
 IDENTITY: tuple[RefusalRow, ...] = (
     RefusalRow(
@@ -82,7 +86,11 @@ IDENTITY: tuple[RefusalRow, ...] = (
         "tenant.\\r\\nTrace ID: {trace}\\r\\nCorrelation ID: {correlation}\\r\\nTimestamp: {at}"
         '","error_codes":[500011],"timestamp":"{at}","trace_id":"{trace}","correlation_id":'
         '"{correlation}","error_uri":"https://{login}/error?code=500011"}',
-        observed("S10", note="2022-11-10; Entra's own body, passed on by IMDS"),
+        observed(
+            "S10",
+            "S80",
+            note="2022-11-10; Entra's own body, passed on by IMDS; a regional host was seen once",
+        ),
     ),
     RefusalRow(
         "entra_refused",
@@ -125,6 +133,27 @@ IDENTITY: tuple[RefusalRow, ...] = (
         client("S10"),
     ),
     RefusalRow(
+        "variables_unsupported",
+        "identity",
+        400,
+        _identity("Unsupported query variables"),
+        _UNSUPPORTED,
+    ),
+    RefusalRow(
+        "credential_version_missing",
+        "identity",
+        400,
+        _identity("Required query variable 'cred-api-version' is missing"),
+        inferred("S30", note="the words for a missing resource"),
+    ),
+    RefusalRow(
+        "credential_version_unknown",
+        "identity",
+        400,
+        _identity("Unsupported query variables"),
+        _UNSUPPORTED,
+    ),
+    RefusalRow(
         "request_malformed",
         "identity",
         400,
@@ -134,11 +163,22 @@ IDENTITY: tuple[RefusalRow, ...] = (
 )
 
 _NO_APP_SERVICE = chosen("the form is App Service's, the text is not recorded")
+_OLD_APP_SERVICE, _AZURE_ML = "app_service.2017-09-01", "app_service.azure-ml"
 
 
-def _app_service(key: str, status: int, message: str, evidence: Evidence) -> RefusalRow:
-    body = f'{{"statusCode":{status},"message":"{message}"}}'
-    return RefusalRow(key, "app_service", status, body, evidence)
+def _app_service(
+    key: str, status: int, message: str, evidence: Evidence, category: str = "app_service"
+) -> RefusalRow:
+    body = f'{{"statusCode":{status},"message":"{message}","correlationId":"{{correlation}}"}}'
+    return RefusalRow(key, category, status, body, evidence)
+
+
+def _bare(key: str, category: str, status: int, evidence: Evidence) -> RefusalRow:
+    return RefusalRow(key, category, status, "", evidence, family=BARE)
+
+
+def _machine_learning(key: str, status: int, text: str, evidence: Evidence) -> RefusalRow:
+    return RefusalRow(key, _AZURE_ML, status, text, evidence, media=TEXT_MEDIA)
 
 
 def _unfit_version(key: str, code: str, message: str, evidence: Evidence) -> RefusalRow:
@@ -146,11 +186,25 @@ def _unfit_version(key: str, code: str, message: str, evidence: Evidence) -> Ref
     return RefusalRow(key, "app_service", 400, body, evidence)
 
 
+_NO_BODY = documented("S80", note="the status; the empty body is inferred")
+_NO_SECRET = observed(
+    "S80",
+    note="without the header: 2019-08-01 in Container Apps, 2025-04; of a wrong one the status is "
+    "documented",
+)
+_INVALID_SECRET = "Invalid secret token header: "  # noqa: S105 - Azure's words
+_NO_ML_SECRET = observed(
+    "S83",
+    note="the text without the header; the status is assumed, and a wrong secret is not repeated",
+)
+_NO_REASON = observed("S42", note="for every refusal of the resource by Entra")
 _NO_TOKEN = "An unexpected error occured while fetching the AAD Token."  # noqa: S105 - Azure's words
 
 APP_SERVICE: tuple[RefusalRow, ...] = (
-    _app_service("header_missing", 400, "Required header not specified", _NO_APP_SERVICE),
-    _app_service("secret_wrong", 403, "The header has the wrong value", _NO_APP_SERVICE),
+    _bare("header_missing", "app_service", 403, _NO_SECRET),
+    _bare("secret_wrong", "app_service", 403, _NO_SECRET),
+    _bare("header_missing", _OLD_APP_SERVICE, 401, _NO_BODY),
+    _bare("secret_wrong", _OLD_APP_SERVICE, 401, _NO_BODY),
     _app_service("forwarded", 400, "X-Forwarded-For header is not allowed", _NO_APP_SERVICE),
     _app_service("duplicate_parameter", 400, "Duplicate query parameters", _NO_APP_SERVICE),
     _unfit_version(
@@ -172,23 +226,59 @@ APP_SERVICE: tuple[RefusalRow, ...] = (
         400,
         "No User Assigned or Delegated Managed Identity found for specified "
         "ClientId/ResourceId/PrincipalId.",
-        observed("S42"),
+        observed("S42", "S81"),
+    ),
+    _app_service(
+        "identity_unloadable",
+        400,
+        "Unable to load the proper Managed Identity.",
+        observed("S80", note="2024-04: user-assigned identities only, and no id given"),
+    ),
+    _app_service(
+        "identity_unloadable",
+        400,
+        "Unable to load requested managed identity.",
+        observed("S80", note="2021-11"),
+        _OLD_APP_SERVICE,
     ),
     _app_service("selectors_exclude", 400, "Only one identity may be specified", _NO_APP_SERVICE),
-    RefusalRow(
+    _app_service(
         "resource_unknown",
-        "app_service",
         500,
-        f'{{"statusCode":500,"message":"{_NO_TOKEN}","correlationId":"{{correlation}}"}}',
-        observed("S42", note="for every refusal of the resource by Entra"),
+        _NO_TOKEN,
+        _NO_REASON,
     ),
     _app_service("entra_refused", 500, "{error}: {description}", _NO_APP_SERVICE),
     _app_service("throttled", 429, "Too many requests", _NO_APP_SERVICE),
-    _app_service("server_error", 500, _NO_TOKEN, observed("S42", note="correlationId left out")),
+    _app_service("server_error", 500, _NO_TOKEN, _NO_REASON),
+    RefusalRow(
+        "unavailable",
+        "app_service",
+        503,
+        '{"ExceptionMessage":"","ErrorCode":"service_unavailable","ServiceErrorCodes":null,'
+        '"StatusCode":503,"Message":null,"CorrelationId":"{correlation}"}',
+        observed("S81", note="2020-03, on Windows"),
+    ),
+    _machine_learning("header_missing", 401, _INVALID_SECRET, _NO_ML_SECRET),
+    _machine_learning("secret_wrong", 401, _INVALID_SECRET, _NO_ML_SECRET),
+    _machine_learning(
+        "not_found",
+        404,
+        "InternalError - :{\nInfo: Request failure status code: 404\n\n}",
+        observed("S83", note="the status is inferred"),
+    ),
 )
 """App Service, Functions and Azure ML. Two forms: the endpoint's and its framework's."""
 
-_OF_IMDS_ALONE = {"not_found", "identity_not_found", "attestation_missing", "request_malformed"}
+_OF_IMDS_ALONE = {
+    "not_found",
+    "identity_not_found",
+    "attestation_missing",
+    "request_malformed",
+    "variables_unsupported",
+    "credential_version_missing",
+    "credential_version_unknown",
+}
 _AS_IMDS = inferred("S4", note="the agent follows IMDS; its own texts are not recorded")
 
 ARC: tuple[RefusalRow, ...] = (
@@ -196,6 +286,13 @@ ARC: tuple[RefusalRow, ...] = (
         structs.replace(row, category="arc", evidence=_AS_IMDS)
         for row in IDENTITY
         if row.key not in _OF_IMDS_ALONE
+    ),
+    RefusalRow(
+        "version_missing",
+        "arc",
+        400,
+        _identity("The api-version not specified. Supported are {supported}"),
+        observed("S82", note="2024-08; the envelope was not seen"),
     ),
     RefusalRow(
         "identity_not_found",
@@ -235,8 +332,9 @@ CLOUD_SHELL: tuple[RefusalRow, ...] = (
         "cloud_shell",
         400,
         '{"error":{"code":"AudienceNotSupported","message":"Audience {resource} is not a supported '
-        'MSI token audience."}}',
-        documented("S43", note="the status is not documented"),
+        "MSI token audience. Supported audiences: https://management.core.windows.net/,"
+        'https://management.azure.com/"}}',
+        observed("S43", "S82", note="the list of audiences went on"),
     ),
     _cloud_shell("entra_refused", 400, "{error}", "{description}"),
     _cloud_shell("throttled", 429, "TooManyRequests", "Too many requests"),

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from openimds.facts.evidence import Evidence, documented, inferred, observed
+from openimds.facts.evidence import Evidence, chosen, documented, inferred, observed
 
 
 class TokenMember(Struct, frozen=True):
@@ -70,4 +70,8 @@ CLAIMS: tuple[Claim, ...] = (
 )
 """In the order of the token."""
 
+TENANT_NAME = "OpenIMDS"
+TENANT_NAME_EVIDENCE = chosen(
+    "Entra's errors name a tenant by its display name (S10, S80); every tenant here has this one"
+)
 EXCLUSIVE_EVIDENCE = documented("S4", note="client_id, object_id and msi_res_id exclude each other")

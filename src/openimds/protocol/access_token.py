@@ -9,10 +9,11 @@ from uuid import UUID
 import msgspec.json
 from msgspec import Struct
 
-from openimds.facts.clouds import CLOUDS
-from openimds.facts.tokens import CLAIMS, LAST_SECOND_S, SKEW_S
+from openimds.facts.clouds import CLOUDS, PUBLIC
+from openimds.facts.tokens import CLAIMS, LAST_SECOND_S, SKEW_S, TENANT_NAME
 from openimds.protocol.pending import AccessToken, PendingToken
 from openimds.protocol.request import Query
+from openimds.protocol.response import inside_json
 from openimds.vm.identities import Principal
 
 SELECTORS = ("client_id", "object_id", "msi_res_id", "mi_res_id")
@@ -101,12 +102,20 @@ def unknown_resource(pending: PendingToken, now_s: float) -> dict[str, str]:
     at = datetime.fromtimestamp(int(now_s), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return {
         "resource": msgspec.json.encode(pending.resource).decode()[1:-1],
-        "tenant": pending.identity.tenant_id,
+        "tenant": TENANT_NAME,
         "trace": _guid(pending, now_s, "trace"),
         "correlation": _guid(pending, now_s, "correlation"),
         "at": at,
-        "login": CLOUDS[pending.cloud].issuer_v2.removeprefix("https://"),
+        "login": _login(pending.cloud, pending.region),
     }
+
+
+def _login(cloud: str, region: str) -> str:
+    """Return the host that explains an error: a regional one, seen in the public cloud."""
+    if cloud == PUBLIC:
+        prefix = f"{region.lower()}." if region else ""
+        return inside_json(f"{prefix}login.microsoft.com")
+    return CLOUDS[cloud].issuer_v2.removeprefix("https://")
 
 
 def _guid(pending: PendingToken, now_s: float, kind: str) -> str:

@@ -35,6 +35,7 @@ def _blanks(query: Query, catalog: Catalog) -> dict[str, str]:
         "newest": msgspec.json.encode(_newest(query, catalog)).decode(),
         "path": inside_json(query.path),
         "method": inside_json(query.method),
+        "supported": " ".join(_newest(query, catalog)),
         "value": inside_json(query.parameters.get("api-version", "")),
     }
 
@@ -44,8 +45,6 @@ def _newest(query: Query, catalog: Catalog) -> tuple[str, ...]:
         case "own":
             assert query.endpoint is not None
             return identity_dialects.versions(query.endpoint.key)
-        case "credential":
-            return CREDENTIAL_VERSIONS
         case _:
             return catalog.newest_first
 
@@ -95,7 +94,8 @@ def _version(query: Query, endpoint: Endpoint, catalog: Catalog) -> str:
         case "own":
             return _one_of(identity_dialects.versions(endpoint.key), version)
         case "credential":
-            return _one_of(CREDENTIAL_VERSIONS, query.parameters.get("cred-api-version", ""))
+            key = _one_of(CREDENTIAL_VERSIONS, query.parameters.get("cred-api-version", ""))
+            return f"credential_{key}" if key else ""
         case _:
             known = catalog.known if version >= endpoint.since else ()
             return _one_of(known, version)

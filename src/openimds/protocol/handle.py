@@ -30,7 +30,7 @@ from openimds.protocol.pending import (
 )
 from openimds.protocol.request import Query
 from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response, refuse
-from openimds.vm.defaults import complete, default_address, private_addresses
+from openimds.vm.defaults import complete, default_address, private_addresses, text_at
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
 
@@ -73,7 +73,10 @@ def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Resp
         case Failed():
             return refuse(result.key, query, result.blanks, until_s=now_s)
         case EventsDocument():
-            return Response(result.body, until_s=UNTIL_REPLACED)
+            tag = (("ETag", result.etag),) if result.etag else ()
+            if result.etag and query.none_match == result.etag:
+                return Response(b"", status=304, headers=tag, until_s=UNTIL_REPLACED)
+            return Response(result.body, headers=tag, until_s=UNTIL_REPLACED)
         case Approved():
             return Response(b"")
         case Signature():
@@ -137,6 +140,7 @@ def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Pending:
         query.parameters["resource"],
         query.parameters.get("bypass_cache", "").lower() == "true",
         outdated=query.parameters.get("token_sha256_to_refresh", "").lower(),
+        region=text_at(subject.vm, "compute.location"),
     )
     if access_token.is_resource(pending.resource):
         return identity_dialects.challenged(query, pending)
@@ -153,6 +157,8 @@ def _identity_info(query: Query, subject: Subject, _now_s: float) -> Response | 
 
 
 def _platform_metadata(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
+    if any(query.parameters.get(name) for name in ("msi_res_id", "mi_res_id")):
+        return refuse("variables_unsupported", query)
     principal = access_token.select(query, principals(subject.vm))
     if isinstance(principal, str):
         return refuse(principal, query)

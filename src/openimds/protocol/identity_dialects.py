@@ -77,7 +77,13 @@ def select(query: Query, principals: tuple[Principal, ...]) -> Principal | str:
         for name, meaning in row.selectors
         if query.parameters.get(name)
     ]
-    return access_token.choose(selectors, principals, falls_back=row.falls_back)
+    found = access_token.choose(selectors, principals, falls_back=row.falls_back)
+    if found != "identity_not_found":
+        return found
+    if not selectors:
+        return row.no_default
+    is_system = row.is_lenient and bool(principals) and principals[0].is_system
+    return principals[0] if is_system else found
 
 
 def challenged(query: Query, pending: PendingToken) -> PendingToken | PendingChallenge:

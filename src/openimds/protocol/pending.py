@@ -17,7 +17,7 @@ class PendingToken(Struct, frozen=True):
 
     With `is_fresh` a cached token will not do. `outdated` is the SHA-256, in hexadecimal, of a
     token that a resource refused. `proof` is the text that the caller read in the file of a
-    challenge; a given proof must be right.
+    challenge; a given proof must be right. `region` is the VM's, named in Entra's refusals.
     """
 
     vm: str
@@ -27,6 +27,7 @@ class PendingToken(Struct, frozen=True):
     is_fresh: bool = False
     proof: str = ""
     outdated: str = ""
+    region: str = ""
 
     @property
     def is_once(self) -> bool:
@@ -146,9 +147,10 @@ class Signature(Struct, frozen=True):
 
 
 class EventsDocument(Struct, frozen=True):
-    """A scheduled-events document, the same object until it changes."""
+    """A scheduled-events document, the same object until it changes, and its entity tag."""
 
     body: bytes
+    etag: str = ""
 
 
 class Approved(Struct, frozen=True):

@@ -16,7 +16,8 @@ class Query(Struct, frozen=True):
 
     `endpoint` is None for an unknown path. `parameters` has names in lower case and the first value
     of each; a repeated name sets `has_duplicates`. `credentials` are the headers that carry a
-    secret, by name in lower case; Azure's other identity protocols have some.
+    secret, by name in lower case; Azure's other identity protocols have some. `none_match` is the
+    value of If-None-Match.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Query(Struct, frozen=True):
     is_forwarded: bool = False
     credentials: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    none_match: str = ""
 
 
 def parse_query(  # noqa: PLR0913 - the relevant parts of a request
@@ -41,6 +43,7 @@ def parse_query(  # noqa: PLR0913 - the relevant parts of a request
     credentials: tuple[tuple[str, str], ...] = (),
     body: bytes = b"",
     extras: frozenset[str] = frozenset(),
+    none_match: str = "",
 ) -> Query:
     """Return the query of a request line, the relevant headers and a body.
 
@@ -65,6 +68,7 @@ def parse_query(  # noqa: PLR0913 - the relevant parts of a request
         is_forwarded=is_forwarded,
         credentials=credentials,
         body=body,
+        none_match=none_match,
     )
 
 

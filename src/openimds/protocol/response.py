@@ -1,17 +1,22 @@
 """Responses, and refusals, which are rows with their blanks filled."""
 
 import re
+from hashlib import sha256
 from math import inf
+from uuid import UUID
 
 import msgspec.json
 from msgspec import Struct
 
 from openimds.facts.headers import JSON_MEDIA
+from openimds.facts.protocols import DIALECTS
 from openimds.facts.refusal import RefusalRow
 from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import Query
 
 _BLANK = re.compile(r"\{(\w+)\}")
+_CORRELATION = "{correlation}"
+_SPEAKERS = {(row.endpoint, row.version): row.speaker for row in DIALECTS}
 UNTIL_REPLACED = -inf
 """As `until_s`: the response holds until the provider has another result for its pending work."""
 
@@ -66,14 +71,29 @@ def refuse(
     key: str, query: Query, blanks: dict[str, str] | None = None, until_s: float = inf
 ) -> Refusal:
     """Return the refusal `key` as the query's category writes it; `blanks` are JSON text."""
-    row = refusal_row(key, query.category.key)
+    row = refusal_row(key, _speaker(query))
     body = row.body
-    if blanks:
+    if blanks or _CORRELATION in body:
+        blanks = {"correlation": _correlation(query), **(blanks or {})}
         # In one pass: a guest's text in one blank must not fill another.
         body = _BLANK.sub(lambda match: blanks.get(match[1], match[0]), body)
     allow = ", ".join(query.endpoint.verbs) if query.endpoint else ""
     headers = tuple((name, allow) for name in row.headers)
     return Refusal(row, body.encode(), headers, until_s)
+
+
+def _speaker(query: Query) -> str:
+    """Return the category of a query, or its dialect, for look-ups of refusals."""
+    if query.endpoint is None or query.endpoint.versions != "own":
+        return query.category.key
+    key = query.endpoint.key, query.parameters.get("api-version", "")
+    return _SPEAKERS.get(key) or query.category.key
+
+
+def _correlation(query: Query) -> str:
+    """Return a GUID, the same for the same request."""
+    text = repr((query.method, query.path, sorted(query.parameters.items())))
+    return str(UUID(bytes=sha256(text.encode()).digest()[:16], version=4))
 
 
 def throttled(query: Query) -> Refusal:

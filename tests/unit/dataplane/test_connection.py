@@ -1,5 +1,7 @@
 """One connection: framing, bounds and time. The goldens judge the bodies."""
 
+import json
+
 import pytest
 
 from openimds.dataplane.dispatcher import Bounds, Dispatcher
@@ -13,6 +15,7 @@ from tests.support.talk import (
     a_dispatcher,
     a_fleet,
     an_index,
+    limited,
     replies,
     request,
 )
@@ -305,6 +308,49 @@ def test_upgrade_is_ignored() -> None:
 def test_metadata_and_forwarded_headers_decide_the_status(headers: bytes, status: int) -> None:
     data = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n"
     assert only(Talk(a_dispatcher()).send(data)).status == status
+
+
+def test_app_service_answers_as_kestrel_in_a_chunk() -> None:
+    talk = Talk(a_dispatcher())
+    asked = request("/msi/token?api-version=2018-01-01", headers={"X-IDENTITY-HEADER": "x"})
+    reply = only(talk.send(asked))
+    assert (reply.status, reply.body) == (403, b"")
+    assert [name for name, _ in reply.header_list] == [
+        "Content-Length",
+        "Date",
+        "Server",
+        "X-CORRELATION-ID",
+    ]
+    dispatcher = a_dispatcher()
+    dispatcher.secret_of = lambda _: "x"
+    talk = Talk(dispatcher)
+    reply = only(talk.send(asked))
+    assert json.loads(reply.body)["error"]["code"] == "UnsupportedApiVersion"
+    assert [name for name, _ in reply.header_list] == [
+        "Content-Type",
+        "Date",
+        "Server",
+        "Transfer-Encoding",
+        "X-CORRELATION-ID",
+    ]
+    assert (reply.headers["Server"], len(reply.headers["X-CORRELATION-ID"])) == ("Kestrel", 36)
+    assert reply.headers["Date"] == "Sun, 22 Nov 2026 19:54:46 GMT"
+    assert not talk.is_closed
+
+
+def test_old_client_of_app_service_gets_no_chunk() -> None:
+    dispatcher = a_dispatcher()
+    dispatcher.secret_of = lambda _: "x"
+    asked = b"GET /msi/token HTTP/1.0\r\nX-IDENTITY-HEADER: x\r\n\r\n"
+    reply = only(Talk(dispatcher).send(asked))
+    assert reply.header_list[0] == ("Content-Length", str(len(reply.body)))
+    assert "Transfer-Encoding" not in reply.headers
+
+
+def test_throttled_request_has_the_recorded_phrase() -> None:
+    talk = Talk(a_dispatcher(allowances=limited()))
+    data = b"".join(talk.send(GET) for _ in range(6))
+    assert b"HTTP/1.1 429  \r\n" in data
 
 
 def test_head_is_answered_by_the_front() -> None:

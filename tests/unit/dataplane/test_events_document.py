@@ -57,6 +57,29 @@ def test_events_document_is_rendered_again_only_when_replaced() -> None:
     assert dispatcher.counts[CountKey("scheduledevents", 200, "")].requests == 5
 
 
+def test_known_document_is_not_sent_again() -> None:
+    provider = EventsProvider()
+    provider.documents["vm:vm-1"] = EventsDocument(b'{"DocumentIncarnation":1}', "1")
+    dispatcher = a_dispatcher(provider=provider)
+    talk = Talk(dispatcher)
+    headers = {"Metadata": "true", "If-None-Match": "1"}
+    assert talk.ask(EVENTS).headers["ETag"] == "1"
+    for _ in range(2):
+        reply = talk.ask_raw(EVENTS, "GET", headers)
+        assert (reply.status, reply.body) == (304, b"")
+        assert [name for name, _ in reply.header_list] == [
+            "Server",
+            "x-ms-request-id",
+            "Date",
+            "ETag",
+        ]
+    provider.documents["vm:vm-1"] = EventsDocument(b'{"DocumentIncarnation":2}', "2")
+    changed = talk.ask_raw(EVENTS, "GET", headers)
+    assert (changed.status, changed.headers["ETag"]) == (200, "2")
+    assert changed.body == b'{"DocumentIncarnation":2}'
+    assert dispatcher.counts[CountKey("scheduledevents", 304, "")].requests == 2
+
+
 def test_members_of_one_scope_see_one_document() -> None:
     vms = a_fleet(
         a={"availabilitySet": "as", "reach": {"address": ["10.0.0.1"]}},

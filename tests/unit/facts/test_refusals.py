@@ -7,12 +7,14 @@ from collections import Counter
 import pytest
 
 from openimds.facts.endpoints import CATEGORIES
-from openimds.facts.headers import JSON_MEDIA, TEXT_MEDIA, XML_MEDIA
+from openimds.facts.headers import BARE, JSON_MEDIA, TEXT_MEDIA, XML_MEDIA
+from openimds.facts.protocols import DIALECTS
 from openimds.facts.refusal import RefusalRow, find_row
 from openimds.facts.refusals import REFUSALS, refusal_row
 
 BLANK = re.compile(r"\{(\w+)\}")
 BLANKS = {"newest": '["2025-11-15"]', "path": "/a", "method": "PUT", "value": 'say \\"no\\"'}
+BLANKS |= {"supported": "2021-02-01 2020-06-01"}
 BLANKS |= dict.fromkeys(("resource", "tenant", "trace", "correlation", "at", "login"), "x")
 BLANKS |= dict.fromkeys(("error", "description"), "x")
 each = pytest.mark.parametrize("row", REFUSALS, ids=lambda row: f"{row.category}-{row.key}")
@@ -29,7 +31,9 @@ def test_keys_of_a_category_are_unique() -> None:
 
 @each
 def test_category_belongs_to_endpoints_or_plain_http(row: RefusalRow) -> None:
-    assert row.category in {"", "http", *(category.key for category in CATEGORIES)}
+    category, _, dialect = row.category.partition(".")
+    assert category in {"", "http", *(one.key for one in CATEGORIES)}
+    assert not dialect or row.category in {one.speaker for one in DIALECTS}
 
 
 @each
@@ -39,10 +43,12 @@ def test_status_is_that_of_an_error(row: RefusalRow) -> None:
 
 @each
 def test_json_body_parses_with_its_blanks_filled(row: RefusalRow) -> None:
-    if row.media == JSON_MEDIA:
+    if row.family == BARE:
+        assert row.body == ""
+    elif row.media == JSON_MEDIA:
         body = json.loads(_filled(row))
         # App Service has a form of its own, else an object as Cloud Shell has.
-        assert body["message"] if "message" in body else body["error"]
+        assert body.keys() & {"message", "error", "ErrorCode"}
     else:
         assert row.media in {TEXT_MEDIA, XML_MEDIA}
         assert BLANK.findall(row.body) == []
@@ -74,6 +80,12 @@ def test_refusal_of_the_connection_closes_it(row: RefusalRow) -> None:
 def test_category_has_rows_of_its_own() -> None:
     assert refusal_row("header_missing", "identity").category == "identity"
     assert refusal_row("not_found", "loadbalancer").body.startswith('{"error":"API is not found')
+
+
+def test_dialect_without_a_row_takes_that_of_its_category() -> None:
+    old = refusal_row("header_missing", "app_service.2017-09-01")
+    assert (old.status, refusal_row("header_missing", "app_service").status) == (401, 403)
+    assert refusal_row("throttled", old.category) == refusal_row("throttled", "app_service")
 
 
 def test_category_without_a_row_takes_the_general_one() -> None:

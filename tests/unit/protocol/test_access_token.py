@@ -128,17 +128,17 @@ def test_an_impossible_resource_is_refused_as_entra_does(resource: str) -> None:
     got = ask(BOTH, resource=resource.replace(" ", "%20").replace("é", "%C3%A9"))
     assert isinstance(got, Refusal)
     body = json.loads(got.body)
-    tenant = ids(BOTH)["app"].tenant_id
     assert body["error"] == "invalid_resource"
     assert body["error_codes"] == [500011]
     assert body["error_description"].startswith(
         f"AADSTS500011: The resource principal named {resource} was not found in the tenant named "
-        f"{tenant}. "
+        "OpenIMDS. "
     )
     assert body["error_description"].endswith(
         f"\r\nTrace ID: {body['trace_id']}\r\nCorrelation ID: {body['correlation_id']}"
         "\r\nTimestamp: 2024-03-07 11:06:37Z"
     )
+    assert body["error_uri"] == "https://westeurope.login.microsoft.com/error?code=500011"
     assert body["timestamp"] == "2024-03-07 11:06:37Z"
     assert body["trace_id"] != body["correlation_id"]
     assert got.until_s == 1_709_809_598, "another second has another time"

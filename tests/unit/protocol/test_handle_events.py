@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from openimds.facts.versions import catalog
 from openimds.protocol.handle import Subject, handle, resume
@@ -58,6 +59,16 @@ def test_a_document_holds_until_it_is_replaced() -> None:
     assert not need.is_once
     reply = resume(one, need, EventsDocument(b"{}"), NOW_S)
     assert reply == Response(b"{}", until_s=UNTIL_REPLACED)
+
+
+def test_a_document_has_its_incarnation_as_tag() -> None:
+    one = parse_query("GET", f"{EVENTS}2020-07-01".encode(), has_metadata_header=True)
+    need = PendingEventsDocument("web-1", "vm:web-1", "2020-07-01")
+    for asked_for, status in (("", 200), ("7", 304), ('"7"', 200), ("8", 200)):
+        reply = resume(replace(one, none_match=asked_for), need, EventsDocument(b"{}", "7"), NOW_S)
+        assert isinstance(reply, Response)
+        assert (reply.status, reply.headers) == (status, (("ETag", "7"),))
+        assert reply.body == (b"{}" if status == 200 else b"")
 
 
 def test_an_approval_has_an_empty_response() -> None:

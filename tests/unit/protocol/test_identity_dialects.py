@@ -1,6 +1,8 @@
 """App Service, Functions, Azure ML and Cloud Shell, without any server."""
 
 import json
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -121,10 +123,51 @@ def test_the_old_version_has_clientid_alone() -> None:
 def test_app_service_never_guesses_a_user_assigned_identity() -> None:
     refused = app_service(identities=USER).refused
     assert refused.status == 400
-    assert refused.body == (
+    body = json.loads(refused.body)
+    assert UUID(body.pop("correlationId")).version == 4
+    assert body == {"statusCode": 400, "message": "Unable to load the proper Managed Identity."}
+
+
+def test_app_services_old_version_never_guesses_either() -> None:
+    refused = Asked(OLD, MSI_SECRET, metadata=False, identities=USER).refused
+    assert json.loads(refused.body)["message"] == "Unable to load requested managed identity."
+
+
+def test_app_service_refuses_an_unknown_identity() -> None:
+    refused = app_service(identities=SYSTEM, more="&client_id=nobody").refused
+    assert refused.body.startswith(
         b'{"statusCode":400,"message":"No User Assigned or Delegated Managed Identity found for '
-        b'specified ClientId/ResourceId/PrincipalId."}'
+        b'specified ClientId/ResourceId/PrincipalId.","correlationId":"'
     )
+
+
+@pytest.mark.parametrize("identities, is_system", [(SYSTEM, True), (USER, False)])
+def test_old_version_ignores_an_unknown_clientid(
+    identities: dict[str, Any], *, is_system: bool
+) -> None:
+    asked = Asked(f"{OLD}&clientid=nobody", MSI_SECRET, metadata=False, identities=identities)
+    if is_system:
+        assert asked.need.identity.is_system
+    else:
+        assert asked.refused.row.key == "identity_not_found"
+
+
+@pytest.mark.parametrize(
+    "target, given, status, body",
+    [
+        (NEW, None, 403, b""),
+        (NEW, ("x-identity-header", "wrong"), 403, b""),
+        (OLD, None, 401, b""),
+        (OLD, ("secret", "wrong"), 401, b""),
+        (ML, None, 401, b"Invalid secret token header: "),
+        (ML, ("secret", "wrong"), 401, b"Invalid secret token header: "),
+    ],
+)
+def test_refused_secret_has_the_words_of_its_host(
+    target: str, given: tuple[str, str] | None, status: int, body: bytes
+) -> None:
+    refused = Asked(target, *([given] if given else []), metadata=False).refused
+    assert (refused.status, refused.body) == (status, body)
 
 
 def test_two_selectors_exclude_each_other() -> None:
@@ -209,6 +252,7 @@ def test_cloud_shell_names_an_unknown_audience() -> None:
     assert json.loads(Asked("/oauth2/token?resource=user.read").refused.body) == {
         "error": {
             "code": "AudienceNotSupported",
-            "message": "Audience user.read is not a supported MSI token audience.",
+            "message": "Audience user.read is not a supported MSI token audience. Supported "
+            "audiences: https://management.core.windows.net/,https://management.azure.com/",
         }
     }

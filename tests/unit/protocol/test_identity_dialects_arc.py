@@ -79,6 +79,14 @@ def test_arc_refuses_an_unknown_identity_before_a_challenge() -> None:
     assert (refused.status, refused.row.category) == (404, "arc")
 
 
+def test_arc_without_a_version_lists_the_supported_ones() -> None:
+    refused = Asked("/arc/metadata/identity/oauth2/token?resource=https://vault.azure.net").refused
+    assert refused.status == 400
+    assert json.loads(refused.body)["error_description"] == (
+        "The api-version not specified. Supported are 2021-02-01 2020-06-01 2019-11-01 2019-08-15"
+    )
+
+
 def test_arc_lists_its_own_versions() -> None:
     path = "/arc/metadata/identity/oauth2/token"
     refused = Asked(f"{path}?{VAULT}&api-version=2018-02-01").refused

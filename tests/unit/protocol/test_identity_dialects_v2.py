@@ -82,12 +82,26 @@ def test_a_vm_without_identity_has_no_version_2(target: str, method: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "version, key", [("", "version_missing"), ("?cred-api-version=1.0", "version_unknown")]
+    "version, words",
+    [
+        ("", "Required query variable 'cred-api-version' is missing"),
+        ("?cred-api-version=1.0", "Unsupported query variables"),
+    ],
 )
-def test_version_2_is_the_only_version(version: str, key: str) -> None:
+def test_version_2_is_the_only_version(version: str, words: str) -> None:
     refused = Asked(f"/metadata/identity/getplatformmetadata{version}").refused
-    assert refused.row.key == key
-    assert json.loads(refused.body)["newest-versions"] == ["2.0"]
+    assert refused.status == 400
+    assert json.loads(refused.body) == {"error": "invalid_request", "error_description": words}
+
+
+@pytest.mark.parametrize("name", ["msi_res_id", "mi_res_id"])
+def test_platform_metadata_has_no_resource_id(name: str) -> None:
+    refused = Asked(f"{PLATFORM}&{name}=/subscriptions/s").refused
+    assert (refused.status, refused.row.key) == (400, "variables_unsupported")
+    assert json.loads(refused.body) == {
+        "error": "invalid_request",
+        "error_description": "Unsupported query variables",
+    }
 
 
 def test_a_user_assigned_identity_is_named_so() -> None:

@@ -14,6 +14,7 @@ from openimds.protocol.faults.matching import noise
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
+_CHUNK = re.compile(rb"[0-9a-f]+")
 
 
 class Script(Struct, frozen=True):
@@ -53,7 +54,9 @@ def _cut(fault: Fault, response: bytes) -> Script:
 def _wrong_length(fault: Fault, response: bytes) -> Script:
     head, _, body = response.partition(_END)
     by = fault.whole("by_bytes")
-    wrong = _LENGTH.sub(lambda length: b"%d" % max(0, int(length[0]) + by), head)
+    wrong, found = _LENGTH.subn(lambda length: b"%d" % max(0, int(length[0]) + by), head)
+    if not found:  # The body is a chunk, which begins with its own length.
+        body = _CHUNK.sub(lambda size: b"%x" % max(0, int(size[0], 16) + by), body, count=1)
     return Script((wrong + _END + body,), fault.spec.delay_s)
 
 

@@ -68,7 +68,7 @@ def test_unknown_resource_has_the_recorded_body() -> None:
             "timestamp": "2022-11-10 23:12:37Z",
             "trace_id": TRACE,
             "correlation_id": CORRELATION,
-            "error_uri": "https://login.microsoftonline.com/error?code=500011",
+            "error_uri": "https://login.microsoft.com/error?code=500011",
         }
         assert setup.reports == []
 

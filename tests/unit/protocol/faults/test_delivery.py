@@ -50,6 +50,13 @@ def test_wrong_length_precedes_the_whole_body(by: int, length: bytes) -> None:
     assert result == Script((RESPONSE.replace(b"Length: 12", b"Length: " + length),))
 
 
+def test_wrong_length_of_a_chunk_is_that_of_the_chunk() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    whole = head + b"5\r\nhello\r\n0\r\n\r\n"
+    plan = scripted(whole, effect="wrong-length", by_bytes=10)
+    assert plan.pieces == (head + b"f\r\nhello\r\n0\r\n\r\n",)
+
+
 def test_wrong_length_leaves_the_text_of_the_body() -> None:
     response = HEAD + b"\r\nContent-Length: 12"
     (piece,) = scripted(response, effect="wrong-length", by_bytes=1).pieces
