@@ -18,6 +18,8 @@ from openimds.protocol.pending import EventsDocument, Pending, PendingEventsDocu
 from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm
 
+DEFAULT_GROUP = "c3a18333-25f1-45d8-86ba-25a65d78c979/openimds"
+"""The subscription and the resource group of a VM that names neither, as scopes have them."""
 UTC_S = 1_795_377_286.0  # Sun, 22 Nov 2026 19:54:46 GMT
 
 

@@ -59,8 +59,9 @@ def test_guest_sees_a_put_with_its_next_request(tmp_path: Path) -> None:
                 got = caller.get(SIZE)
                 assert (got.status_code, got.text) == (200, size)
         assert api.delete("/v1/vms/one").status_code == 204
-        # One is left, and one VM answers every caller.
-        assert one.get(SIZE).text == "Standard_two_19"
+        # One is left, and its reach names another address.
+        assert one.get(SIZE).status_code == 404
+        assert two.get(SIZE).text == "Standard_two_19"
         assert server.stop() == (0, "")
 
 

@@ -101,6 +101,8 @@ def test_events_scenarios_faults_and_clock_go_on(served: Server) -> None:
         ("Reboot", "Started"),
         ("Freeze", "Started"),
     }
+    group = "c3a18333-25f1-45d8-86ba-25a65d78c979/lab"
+    assert {event["scope"] for event in events} == {f"set:{group}/as-1", "vm:db-1"}
     (scenario,) = admin(served, "/v1/scenarios")["items"]
     assert scenario["name"] == "fleet"
     faults = {fault["id"]: fault for fault in admin(served, "/v1/faults")["items"]}

@@ -15,7 +15,7 @@ from openimds.errors import Error
 from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, EventStatus
 from openimds.protocol.events.request import REQUEST
 
-_HEAD = ("ID", "TYPE", "STATUS", "NOT BEFORE", "APPROVED", "VMS")
+_HEAD = ("ID", "TYPE", "STATUS", "NOT BEFORE", "APPROVED", "VMS", "SCOPE")
 _POLL_S = 0.25
 _NAMES = [row.name for row in TYPES]
 _ROWS = {row.name: row for row in REQUEST}
@@ -58,6 +58,7 @@ def list_events(name: str | None, *, is_json: bool, **flags: object) -> None:
             event["notBefore"],
             "yes" if event["approved"] else f"{len(event['approvals'])} of {len(event['vms'])}",
             ",".join(event["vms"]),
+            event["scope"],
         )
         for event in events
     ]

@@ -322,6 +322,14 @@ NEEDS_EVIDENCE = documented(
     "all the VMs on the node have to approve, or NotBefore passes (all)",
 )
 
+SCOPE_EVIDENCE = documented(
+    "S5",
+    "S86",
+    note="a set is a resource of a resource group, and its name is unique there alone; no letter "
+    "case",
+)
+"""The VMs that share a document of scheduled events."""
+
 UNKNOWN_ID_EVIDENCE = chosen(
     "one id that is not in the document makes the request malformed: no id is approved"
 )

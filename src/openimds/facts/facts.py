@@ -76,6 +76,7 @@ _EVENTS = {
     "the resource type": events.RESOURCE_TYPE_EVIDENCE,
     f"the Metadata header is required from {events.HEADER_SINCE} on": events.HEADER_SINCE_EVIDENCE,
     f"DocumentIncarnation begins at {events.FIRST_INCARNATION}": events.FIRST_INCARNATION_EVIDENCE,
+    "the scope: subscription, resource group and set": events.SCOPE_EVIDENCE,
     "the approvals that start an event": events.NEEDS_EVIDENCE,
     "approval of an unknown id": events.UNKNOWN_ID_EVIDENCE,
     "activation by the first request": events.ACTIVATION.evidence,

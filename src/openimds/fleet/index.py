@@ -24,8 +24,11 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Vm).decode
 
 
-VM_LISTENER = "vm:"
-"""Before the name of a VM: an inherited listener that belongs to that VM."""
+VM_LISTENER = "\0vm:"
+"""Before the name of a VM: an inherited listener that belongs to that VM.
+
+The text of a configured listener is printable, such as `vm:80` for a host named vm.
+"""
 
 
 class Allowance(Struct, frozen=True):

@@ -14,6 +14,7 @@ from tests.unit.cli.runner import CliRunner
 
 ID = "50EA19B2-69BC-4FA3-9F7F-8063BA7229B4"
 ROW = {
+    "scope": "set:s/g/as",
     "id": ID,
     "type": "Reboot",
     "status": "Scheduled",
@@ -106,6 +107,7 @@ def test_list_counts_approvals(api: Api) -> None:
     api.rows = [ROW, {**ROW, "id": "x", "vms": ["c"], "approvals": ["c"], "approved": True}]
     lines = [line.split("\t") for line in call("list").stdout.splitlines()]
     assert [line[4] for line in lines] == ["APPROVED", "0 of 2", "yes"]
+    assert [line[-1] for line in lines] == ["SCOPE", ROW["scope"], ROW["scope"]]
     found = json.loads(call("list", "--vm", "c", "--json").stdout)
     assert [one["id"] for one in found] == ["x"]
 

@@ -13,7 +13,15 @@ from openimds.protocol.pending import (
     PendingEventsDocument,
     Result,
 )
-from tests.support.talk import UTC_S, Talk, a_dispatcher, a_fleet, an_index, replies
+from tests.support.talk import (
+    DEFAULT_GROUP,
+    UTC_S,
+    Talk,
+    a_dispatcher,
+    a_fleet,
+    an_index,
+    replies,
+)
 
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 ID = "51941B56-8080-45AC-81AE-8BDA818F5958"
@@ -89,7 +97,7 @@ def test_members_of_one_scope_see_one_document() -> None:
     dispatcher = a_dispatcher(an_index(*vms), provider=provider)
     for number in (1, 2):
         assert Talk(dispatcher, (f"10.0.0.{number}", 1)).ask(EVENTS).status == 200
-    assert [*provider.documents] == ["set:as"]
+    assert [*provider.documents] == [f"set:{DEFAULT_GROUP}/as"]
 
 
 def approve(talk: Talk, event_id: str, version: str = "2020-07-01") -> bytes:

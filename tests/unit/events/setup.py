@@ -14,9 +14,11 @@ from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import Event
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
 from openimds.vm.fleet_file import parse_fleet
+from tests.support.talk import DEFAULT_GROUP
 from tests.unit.admin.setup import FailingStore
 
 NOW_S = 1_795_377_286.0
+SCOPE = f"set:{DEFAULT_GROUP}/as"
 VMS: dict[str, Any] = {
     "as-1": {"availabilitySet": "as", "compute": {"name": "first"}},
     "as-2": {"availabilitySet": "AS"},
@@ -50,7 +52,7 @@ class EventsRun:
         await self.events_service.load()
         return self
 
-    def document(self, scope: str = "set:as", version: str = "2020-07-01") -> Any:
+    def document(self, scope: str = SCOPE, version: str = "2020-07-01") -> Any:
         need = PendingEventsDocument("as-1", scope, version)
         return json.loads(self.events_service.cached(need, self.now_s).body)
 
@@ -59,7 +61,7 @@ class EventsRun:
         self.now_s += seconds
         await self.events_service.set_clock(self.clock.state)
 
-    async def approve(self, vm: str, *events: Event, scope: str = "set:as") -> Approved | Failed:
+    async def approve(self, vm: str, *events: Event, scope: str = SCOPE) -> Approved | Failed:
         ids = tuple(event.event_id for event in events)
         return await self.events_service.approve(PendingApproval(vm, scope, ids))
 

@@ -13,7 +13,7 @@ from openimds.protocol.events.event import Event
 from openimds.protocol.events.request import EventRequest
 from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
 from openimds.protocol.pending import Approved, Failed, PendingEventsDocument
-from tests.unit.events.setup import NOW_S, EventsRun, run, until
+from tests.unit.events.setup import NOW_S, SCOPE, EventsRun, run, until
 
 REBOOT = EventRequest("Reboot", ("as-1",))
 
@@ -23,7 +23,7 @@ def test_members_of_a_scope_share_one_document() -> None:
         (event,) = await events_run.events_service.declare(REBOOT, "me")
         assert events_run.document()["Events"][0]["Resources"] == ["first"]
         assert events_run.document("vm:lone") == {"DocumentIncarnation": 0, "Events": []}
-        need = PendingEventsDocument("as-2", "set:as", "2020-07-01")
+        need = PendingEventsDocument("as-2", SCOPE, "2020-07-01")
         before = events_run.events_service.cached(need, events_run.now_s)
         assert events_run.events_service.cached(need, events_run.now_s + 99) is before
         assert await events_run.approve("as-2", event) == Approved()
@@ -39,7 +39,7 @@ def test_approval_that_is_not_enough_keeps_the_document() -> None:
     async def work(events_run: EventsRun) -> None:
         request = EventRequest("Reboot", ("as-1", "as-2"), needs="all")
         (event,) = await events_run.events_service.declare(request, "me")
-        need = PendingEventsDocument("as-2", "set:as", "2020-07-01")
+        need = PendingEventsDocument("as-2", SCOPE, "2020-07-01")
         before = events_run.events_service.cached(need, events_run.now_s)
         assert await events_run.approve("as-2", event) == Approved()
         assert events_run.events_service.cached(need, events_run.now_s) is before

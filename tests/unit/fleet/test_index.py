@@ -2,7 +2,7 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.fleet.index import MOST_RECENT, Allowance, FleetIndex, VmEntry
+from openimds.fleet.index import MOST_RECENT, VM_LISTENER, Allowance, FleetIndex, VmEntry
 from openimds.vm.defaults import default_address
 from openimds.vm.identities import default_tenant
 from openimds.vm.types import Identities, Reach, Vm
@@ -119,6 +119,12 @@ def test_reach_replaces_the_private_addresses() -> None:
     )
     assert name_of(fleet.entry_at("192.0.2.1")) == "a"
     assert fleet.entry_at("10.0.0.4") is None
+
+
+def test_listener_on_a_host_named_vm_is_its_owners() -> None:
+    fleet = fleet_index(a={"reach": {"listen": ["vm:8080"]}}, **{"8080": {}})
+    assert name_of(fleet.entry_of("vm:8080")) == "a"
+    assert name_of(fleet.entry_of(VM_LISTENER + "8080")) == "8080"
 
 
 def test_empty_reach_has_no_address() -> None:

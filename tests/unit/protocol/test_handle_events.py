@@ -17,6 +17,7 @@ from openimds.protocol.pending import (
 from openimds.protocol.request import Query, parse_query
 from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response
 from openimds.vm.fleet_file import parse_fleet
+from tests.support.talk import DEFAULT_GROUP
 
 NOW_S = 1_795_377_286.0
 EVENTS = "/metadata/scheduledevents?api-version="
@@ -36,13 +37,13 @@ def say(one: Query, **vm: object) -> Response | Refusal | Pending:
     "vm, scope",
     [
         ({}, "vm:web-1"),
-        ({"availabilitySet": "AS-1"}, "set:as-1"),
+        ({"availabilitySet": "AS-1"}, f"set:{DEFAULT_GROUP}/as-1"),
         (
             {
                 "availabilitySet": "AS-1",
                 "compute": {"vmScaleSetName": "Pool", "placementGroupId": "F00D"},
             },
-            "group:pool/f00d",
+            f"group:{DEFAULT_GROUP}/pool/f00d",
         ),
     ],
 )

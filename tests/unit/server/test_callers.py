@@ -9,6 +9,7 @@ import msgspec.json
 from msgspec import structs
 
 from openimds.fleet.fleet_files import fleet_contents
+from openimds.protocol.events.request import EventRequest
 from openimds.server.build import build
 from openimds.server.server import Server
 from openimds.server.startup import load
@@ -142,3 +143,85 @@ def test_default_vm_with_a_reach_answers_its_own_callers() -> None:
         await server.stop(patience_s=0)
 
     asyncio.run(run())
+
+
+def tenant(subscription: str, group: str, address: str) -> dict[str, Any]:
+    return {
+        "compute": {"subscriptionId": subscription, "resourceGroupName": group},
+        "availabilitySet": "as-1",
+        "reach": {"address": [address]},
+    }
+
+
+RED, BLUE, GREEN = (f"127.0.0.2{number}" for number in (1, 2, 3))
+TENANTS = {
+    "red": tenant("11111111-1111-4111-8111-111111111111", "one", RED),
+    "blue": tenant("22222222-2222-4222-8222-222222222222", "two", BLUE),
+}
+EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
+
+
+async def events_of(guests: Guests, source: str) -> list[Any]:
+    reply = await guests.ask(source, EVENTS)
+    assert reply.status == 200
+    events: list[Any] = msgspec.json.decode(reply.body)["Events"]
+    return events
+
+
+def approval(*events: Any) -> bytes:
+    return msgspec.json.encode({"StartRequests": [{"EventId": one["EventId"]} for one in events]})
+
+
+def test_tenant_neither_sees_nor_starts_events_of_another() -> None:
+    async def work(guests: Guests) -> None:
+        request = EventRequest("Reboot", ("red",))
+        await guests.server.events_service.declare(request, "operator")
+        (event,) = await events_of(guests, RED)
+        assert await events_of(guests, BLUE) == []
+        refused = await guests.ask(BLUE, EVENTS, "POST", approval(event))
+        assert refused.status == 400
+        assert (await events_of(guests, RED))[0]["EventStatus"] == "Scheduled"
+        assert (await guests.ask(RED, EVENTS, "POST", approval(event))).status == 200
+        assert (await events_of(guests, RED))[0]["EventStatus"] == "Started"
+
+    serve(TENANTS, work)
+
+
+def test_event_for_two_tenants_becomes_one_for_each() -> None:
+    async def work(guests: Guests) -> None:
+        request = EventRequest("Freeze", ("red", "blue"))
+        events = await guests.server.events_service.declare(request, "operator")
+        assert [(event.scope, event.vms) for event in events] == [
+            ("set:11111111-1111-4111-8111-111111111111/one/as-1", ("red",)),
+            ("set:22222222-2222-4222-8222-222222222222/two/as-1", ("blue",)),
+        ]
+        for source, name in ((RED, "red"), (BLUE, "blue")):
+            assert [event["Resources"] for event in await events_of(guests, source)] == [[name]]
+
+    serve(TENANTS, work)
+
+
+def test_edit_of_the_resource_group_changes_the_scope() -> None:
+    """Members of a set are those of one resource group, in any letter case."""
+
+    async def work(guests: Guests) -> None:
+        await guests.server.events_service.declare(EventRequest("Reboot", ("red",)), "operator")
+        assert await events_of(guests, GREEN) == await events_of(guests, GREEN) == []
+        patch = {
+            "availabilitySet": "AS-1",
+            "compute": {**TENANTS["red"]["compute"], "resourceGroupName": "ONE"},
+        }
+        await guests.server.fleet_service.patch("green", patch, "operator")
+        assert await events_of(guests, GREEN) == await events_of(guests, RED) != []
+        for part in (
+            {"resourceGroupName": "two"},
+            {"subscriptionId": "22222222-2222-4222-8222-222222222222"},
+        ):
+            await guests.server.fleet_service.patch("green", {"compute": part}, "operator")
+            assert await events_of(guests, GREEN) == []
+            await guests.server.fleet_service.patch("green", patch, "operator")
+            assert await events_of(guests, GREEN) != []
+        await guests.server.fleet_service.patch("green", {"availabilitySet": None}, "operator")
+        assert await events_of(guests, GREEN) == []
+
+    serve({**TENANTS, "green": {"reach": {"address": [GREEN]}}}, work)

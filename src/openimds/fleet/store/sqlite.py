@@ -7,12 +7,13 @@ state directory. The schema is a list of steps; the file records how many of the
 
 import sqlite3
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from openimds.fleet.scope_names import WholeNames
 from openimds.fleet.store.port import (
     Change,
     EventBatch,
@@ -24,7 +25,29 @@ from openimds.fleet.store.port import (
     check_revision,
 )
 
-STEPS: tuple[str, ...] = (
+
+def _name_scopes_whole(database: sqlite3.Connection) -> None:
+    """Rename the scopes of sets, and split their events, inside the caller's transaction."""
+    run = database.execute
+    incarnations = dict(run("SELECT name, incarnation FROM scope"))
+    if not incarnations:  # Every event has raised the incarnation of its scope.
+        return
+
+    def bodies(name: str) -> Iterator[bytes]:
+        query = "SELECT after FROM change WHERE name = ? AND after IS NOT NULL ORDER BY revision"
+        return (body for (body,) in run(f"{query} DESC", (name,)))
+
+    names = WholeNames(run("SELECT name, body FROM vm"), bodies)
+    events = names.renamed_events(run("SELECT id, body FROM event ORDER BY position").fetchall())
+    run("DELETE FROM event")
+    database.executemany("INSERT INTO event (id, body) VALUES (?, ?)", events)
+    run("DELETE FROM scope")
+    database.executemany(
+        "INSERT INTO scope VALUES (?, ?)", names.renamed_incarnations(incarnations).items()
+    )
+
+
+STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     """
     CREATE TABLE vm (
         name TEXT PRIMARY KEY,
@@ -65,8 +88,12 @@ STEPS: tuple[str, ...] = (
         body BLOB NOT NULL
     ) STRICT;
     """,
+    _name_scopes_whole,
 )
-"""The schema, step by step. A step that was released is never changed: a new one is added."""
+"""The schema, step by step: SQL, or a function that runs inside a transaction.
+
+A step that was released is never changed: a new one is added.
+"""
 
 _BATCH_ROWS = 1000
 """A large batch prunes its log after so many rows: SQLite reuses freed pages and keeps them."""
@@ -125,8 +152,17 @@ class SqliteStore(Store):
                 f"{len(STEPS)}); use that release"
             )
         for number in range(version, len(STEPS)):
-            script = f"BEGIN IMMEDIATE; {STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
-            self._db.executescript(script)
+            self._take_step(number)
+
+    def _take_step(self, number: int) -> None:
+        """Take a step of the schema and count it, or do neither."""
+        step, counted = STEPS[number], f"PRAGMA user_version = {number + 1}"
+        if isinstance(step, str):
+            self._db.executescript(f"BEGIN IMMEDIATE; {step} {counted}; COMMIT;")
+            return
+        with self._transaction():
+            step(self._db)
+            self._db.execute(counted)
 
     def get(self, name: str) -> StoredVm | None:
         """Return the VM of a name."""

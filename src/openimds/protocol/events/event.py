@@ -1,6 +1,7 @@
 """A scheduled event as a value: a request, complete, for the VMs of one scope.
 
-A scope is a scale set's placement group, an availability set, or a VM that is in neither. Every
+A scope is a scale set's placement group, an availability set, or a VM that is in neither; sets of
+one name in two resource groups are two scopes. Every
 member of the scope sees the event; its `resources` name the VMs that it hits. A request that hits
 VMs of several scopes becomes one event for each, as in Azure, where no document names VMs outside
 its own scope.
@@ -67,23 +68,26 @@ class Event(EventRequest, frozen=True, kw_only=True):
         return None if self.life_s < 0 else self.started_s + self.life_s
 
 
-def scope_of(vm_name: str, availability_set: str, scale_set: str, placement_group: str) -> str:
-    """Return the key of a VM's scope; Azure's names have no letter case.
-
-    A GPU VM in a scale set with one fault domain sees only its own events (S5): pass neither set.
-    """
-    if scale_set:
-        return f"group:{scale_set}/{placement_group}".lower()
-    if availability_set:
-        return f"set:{availability_set}".lower()
-    return f"vm:{vm_name}"
-
-
 def place_of(vm: Vm) -> tuple[str, str]:
-    """Return the scope of a VM, and its name among the resources."""
-    paths = ("compute.name", "compute.vmScaleSetName", "compute.placementGroupId")
-    name, *sets = (text_at(vm, path) for path in paths)
-    return scope_of(vm.name, vm.availability_set, *sets), name
+    """Return the scope of a VM, and its name among the resources.
+
+    A set is a resource of a resource group, and its name is unique there alone (S86). A GPU VM in a
+    scale set with one fault domain sees only its own events (S5); here it sees those of its set.
+    """
+    name, scale_set = text_at(vm, "compute.name"), text_at(vm, "compute.vmScaleSetName")
+    if scale_set:
+        return _scope("group", vm, scale_set, text_at(vm, "compute.placementGroupId")), name
+    if vm.availability_set:
+        return _scope("set", vm, vm.availability_set), name
+    return f"vm:{vm.name}", name
+
+
+def _scope(kind: str, vm: Vm, *names: str) -> str:
+    """Return the key of a set's scope; Azure's names have no letter case."""
+    parent = (text_at(vm, f"compute.{key}") for key in ("subscriptionId", "resourceGroupName"))
+    # A slash inside a name must not make the scopes of two sets one.
+    whole = (part.replace("%", "%25").replace("/", "%2F") for part in (*parent, *names))
+    return f"{kind}:{'/'.join(whole)}".lower()
 
 
 def usual(event_type: str, source: str | None = None, *, is_failure: bool = False) -> EventCause:

@@ -8,6 +8,7 @@ import pytest
 
 from openimds.events.clock import Clock
 from openimds.protocol.pending import PendingApproval
+from tests.support.talk import DEFAULT_GROUP
 from tests.unit.admin.setup import AdminServer, with_server
 
 REBOOT = {"type": "Reboot", "vms": ["a"]}
@@ -36,7 +37,7 @@ def test_event_is_declared_shown_and_moved(tmp_path: Path) -> None:
             "id": event["id"],
             "type": "Reboot",
             "status": "Scheduled",
-            "scope": "set:as",
+            "scope": f"set:{DEFAULT_GROUP}/as",
             "vms": ["a"],
             "resources": ["a"],
             "notBefore": "2026-11-22T19:55:46.000Z",
@@ -98,7 +99,7 @@ def test_vms_of_two_scopes_make_two_events(tmp_path: Path) -> None:
         await ready(server)
         made = await declared(server, vms=["a", "c", "b", "a"])
         assert [(one["scope"], one["vms"]) for one in made] == [
-            ("set:as", ["a", "b"]),
+            (f"set:{DEFAULT_GROUP}/as", ["a", "b"]),
             ("vm:c", ["c"]),
         ]
 
@@ -187,7 +188,7 @@ def test_operator_approves_for_all_vms(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         await ready(server)
         (event,) = await declared(server, vms=["a", "b"], needs="all")
-        need = PendingApproval("a", "set:as", (event["id"],))
+        need = PendingApproval("a", f"set:{DEFAULT_GROUP}/as", (event["id"],))
         await server.events_service.approve(need)
         shown = (await server.api.get(f"/v1/events/{event['id']}")).json()
         assert (shown["approvals"], shown["approved"]) == (["a"], False)

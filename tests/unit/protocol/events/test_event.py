@@ -6,10 +6,11 @@ from msgspec.structs import replace
 
 from openimds.errors import ConfigError
 from openimds.facts.events import EventStatus
-from openimds.protocol.events.event import Event, place_of, prepare, scope_of, usual
+from openimds.protocol.events.event import Event, place_of, prepare, usual
 from openimds.protocol.events.request import EventRequest
 from openimds.vm.defaults import complete
-from openimds.vm.fleet_file import parse_fleet
+from openimds.vm.fleet_file import parse_vm
+from tests.support.talk import DEFAULT_GROUP
 from tests.unit.vm.refused import Refused, refused
 
 ID = "602D9444-D2CD-49C7-8624-8643E7171297"
@@ -164,37 +165,79 @@ def test_resource_with_half_of_a_surrogate_pair_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "facts, scope",
+    "vm, scope",
     [
-        (("web-1", "", "", ""), "vm:web-1"),
-        (("Web-1", "", "", "ignored"), "vm:Web-1"),
-        (("web-1", "AS-1", "", ""), "set:as-1"),
-        (("web-1", "as-1", "Pool", "AB-12"), "group:pool/ab-12"),
-        (("web-1", "", "pool", ""), "group:pool/"),
+        ({}, "vm:Web-1"),
+        ({"compute": {"placementGroupId": "ignored"}}, "vm:Web-1"),
+        ({"availabilitySet": "AS-1"}, f"set:{DEFAULT_GROUP}/as-1"),
+        (
+            {
+                "availabilitySet": "as-1",
+                "compute": {"vmScaleSetName": "Pool", "placementGroupId": "AB-12"},
+            },
+            f"group:{DEFAULT_GROUP}/pool/ab-12",
+        ),
+        (
+            {"compute": {"vmScaleSetName": "Pool", "placementGroupId": ""}},
+            f"group:{DEFAULT_GROUP}/pool/",
+        ),
+        (
+            {
+                "availabilitySet": "As",
+                "compute": {"subscriptionId": "AB", "resourceGroupName": "C"},
+            },
+            "set:ab/c/as",
+        ),
+        (
+            {
+                "availabilitySet": "c",
+                "compute": {"resourceGroupName": "a%/b", "subscriptionId": ""},
+            },
+            "set:/a%25%2fb/c",
+        ),
     ],
 )
 def test_scope_is_placement_group_then_availability_set_then_vm(
-    facts: tuple[str, str, str, str], scope: str
+    vm: dict[str, object], scope: str
 ) -> None:
-    assert scope_of(*facts) == scope
+    assert place_of(parse_vm("Web-1", vm))[0] == scope
 
 
-def test_place_of_a_vm_comes_from_its_complete_document() -> None:
-    values = {
-        "a": {},
-        "b": {"compute": {"name": "B", "placementGroupId": "g"}, "availabilitySet": "S"},
-        "c": {"compute": {"vmScaleSetName": "Pool", "placementGroupId": "G"}},
-    }
-    vms = parse_fleet({"vms": values}).vms
-    assert {name: place_of(vm) for name, vm in vms.items()} == {
-        "a": ("vm:a", "a"),
-        "b": ("set:s", "B"),
-        "c": ("group:pool/g", "c"),
-    }
-    for vm in vms.values():
-        compute = complete(vm)["compute"]
-        assert isinstance(compute, dict)
-        assert place_of(vm)[1] == compute["name"]
+@pytest.mark.parametrize(
+    "one, other, is_one_scope",
+    [
+        ("s r as", "s r as", True),
+        ("s r as", "S R AS", True),
+        ("s r as", "t r as", False),
+        ("s r as", "s q as", False),
+        ("s r as", "s r at", False),
+        ("s a/b c", "s a b/c", False),
+        ("s a%2Fb c", "s a/b c", False),
+        ("s/a b c", "s a/b c", False),
+    ],
+)
+def test_sets_are_one_scope_in_one_resource_group_alone(
+    one: str, other: str, *, is_one_scope: bool
+) -> None:
+    def scopes(names: str) -> set[str]:
+        subscription, group, name = names.split(" ")
+        compute = {"subscriptionId": subscription, "resourceGroupName": group}
+        members = [
+            {"availabilitySet": name, "compute": compute},
+            {"compute": {**compute, "vmScaleSetName": name, "placementGroupId": "g"}},
+        ]
+        return {place_of(parse_vm("a", vm))[0] for vm in members}
+
+    both = scopes(one) | scopes(other)
+    assert len(both) == (2 if is_one_scope else 4)
+
+
+def test_resource_is_the_name_in_the_complete_document() -> None:
+    for compute in ({}, {"name": "B"}, {"vmScaleSetName": "Pool"}):
+        vm = parse_vm("a", {"compute": compute})
+        shown = complete(vm)["compute"]
+        assert isinstance(shown, dict)
+        assert place_of(vm)[1] == shown["name"]
 
 
 def test_failure_has_a_platform_source() -> None:
