@@ -141,6 +141,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         _Row("Certificates (PEM) of the external intermediate CA and the CAs above it.", "FILE"),
     ] = ""
     token_life: Annotated[int, _Row("Lifetime of tokens.", "SECONDS", minimum=60)] = LIFE_S
+    unsafe_claims: Annotated[
+        bool,
+        _Row(
+            "Accept claims of identities that replace those that only Entra makes, such as iss "
+            "and exp."
+        ),
+    ] = False
     forget_tokens: Annotated[
         bool,
         _Row("Drop the tokens of a VM when it changes; Azure keeps them until they expire."),

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from openimds.admin.input_types import list_type, page_type
 from openimds.facts.fields import FieldKind
 from openimds.vm.schema import vm_tree
-from openimds.vm.schema_tree import Leaf, Many, Named, Node
+from openimds.vm.schema_tree import Leaf, Many, Named, Node, Plain
 
 _KINDS = {FieldKind.TEXT: str, FieldKind.BOOLEAN: bool, FieldKind.NUMBER: int}
 
@@ -38,6 +38,8 @@ def json_type(node: Node, name: str) -> Any:  # noqa: ANN401 - a type form
     match node:
         case Leaf():
             return Literal[node.choices] if node.choices else _KINDS[node.kind]
+        case Plain():
+            return Any
         case Many():
             return list_type(json_type(node.item, name))
         case Named():

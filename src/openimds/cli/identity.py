@@ -66,14 +66,49 @@ def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None
 @click.option("--client-id", metavar="GUID", help="Default: derived from the identity.")
 @click.option("--principal-id", metavar="GUID", help="The object id; default: derived, too.")
 @click.option("--source", metavar="NAME", help="local (default), entra, or forge:KIND.")
+@click.option(
+    "--role",
+    "roles",
+    metavar="VALUE",
+    multiple=True,
+    help="A role in its tokens, for each its own; the given ones replace all. Empty: none.",
+)
+@click.option(
+    "--group",
+    "groups",
+    metavar="GUID",
+    multiple=True,
+    help="A group in its tokens; as --role.",
+)
+@click.option(
+    "--claim",
+    "claims",
+    metavar="NAME=JSON",
+    multiple=True,
+    help="Another claim in its tokens: JSON, or a text. Without a value: no longer.",
+)
 @options("state")
 @as_json
-def assign(name: str, user: str | None, *, system: bool, is_json: bool, **flags: object) -> None:
+def assign(
+    name: str,
+    user: str | None,
+    *,
+    system: bool,
+    is_json: bool,
+    claims: tuple[str, ...],
+    **flags: object,
+) -> None:
     """Assign an identity to a VM, or change its details."""
     key = _key(user, system=system)
     named = {"clientId": "client_id", "principalId": "principal_id", "source": "source"}
     given = {member: flags.pop(flag) for member, flag in named.items()}
     details = {member: text for member, text in given.items() if text is not None}
+    for member in ("roles", "groups"):
+        texts = flags.pop(member)
+        if isinstance(texts, tuple) and texts:
+            details[member] = [text for text in texts if text] or None
+    if claims:
+        details["claims"] = dict(map(_claim, claims))
     client = Client(values(flags).state)
     changed = _change(client, name, lambda vm: _assigned(vm, key, details))
     _print_assigned(client, changed, key, is_json=is_json)
@@ -150,6 +185,23 @@ def _key(user: str | None, *, system: bool) -> str:
     if system == bool(user):
         raise click.UsageError("Name one identity: --system, or --user RESOURCE_ID")
     return user or SYSTEM
+
+
+def _claim(text: str) -> tuple[str, object]:
+    """Return the name and the value of a claim; None takes it back.
+
+    Raises:
+        UsageError: there is no name.
+    """
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise click.UsageError(f'--claim: saw "{text}", expected NAME=JSON, such as level=3')
+    if not value:
+        return name, None
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value
 
 
 def _change(client: Client, name: str, patch: Callable[[Vm], Vm]) -> Vm:

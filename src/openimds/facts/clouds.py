@@ -9,7 +9,8 @@ class Cloud(Struct, frozen=True):
     """One cloud: its name in `compute.azEnvironment`, and one of its regions.
 
     `domain` is the name in the certificates of attested documents; `issuer` and `issuer_v2` begin
-    the `iss` of tokens of version 1.0 and 2.0.
+    the `iss` of tokens of version 1.0 and 2.0. `graph` is Microsoft Graph, which has the groups of
+    a principal.
     """
 
     name: str
@@ -17,6 +18,7 @@ class Cloud(Struct, frozen=True):
     domain: str
     issuer: str
     issuer_v2: str
+    graph: str
     evidence: Evidence
 
 
@@ -31,6 +33,7 @@ CLOUDS: dict[str, Cloud] = {
             "metadata.azure.com",
             "https://sts.windows.net",
             "https://login.microsoftonline.com",
+            "https://graph.microsoft.com",
             observed("S15", "S18", "S25", "S26", "S33"),
         ),
         Cloud(
@@ -39,6 +42,7 @@ CLOUDS: dict[str, Cloud] = {
             "metadata.azure.us",
             "https://sts.windows.net",
             "https://login.microsoftonline.us",
+            "https://graph.microsoft.us",
             documented("S2", note=_ISSUERS),
         ),
         Cloud(
@@ -47,6 +51,7 @@ CLOUDS: dict[str, Cloud] = {
             "metadata.azure.cn",
             "https://sts.chinacloudapi.cn",
             "https://login.partner.microsoftonline.cn",
+            "https://microsoftgraph.chinacloudapi.cn",
             documented("S2", note=_ISSUERS),
         ),
         Cloud(
@@ -55,6 +60,7 @@ CLOUDS: dict[str, Cloud] = {
             "metadata.microsoftazure.de",
             "https://sts.microsoftazure.de",
             "https://login.microsoftonline.de",
+            "https://graph.microsoft.de",
             documented("S2", note=_ISSUERS),
         ),
     )

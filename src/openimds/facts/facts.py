@@ -139,6 +139,7 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
         "Token answers": [
             *((f"member {row.name}", row.evidence) for row in tokens.MEMBERS),
             *((f"claim {row.name}", row.evidence) for row in tokens.CLAIMS),
+            *((f"claim {row.name} on request", row.evidence) for row in tokens.OWN_CLAIMS),
             *_TOKENS.items(),
         ],
         "Other identity protocols": [

@@ -74,4 +74,51 @@ TENANT_NAME = "OpenIMDS"
 TENANT_NAME_EVIDENCE = chosen(
     "Entra's errors name a tenant by its display name (S10, S80); every tenant here has this one"
 )
+
+ROLES, GROUPS = "roles", "groups"
+CLAIM_NAMES, CLAIM_SOURCES = "_claim_names", "_claim_sources"
+MOST_GROUPS_IN_TOKEN = 200
+"""A principal in more groups has a token with the overage form, which names a source instead."""
+GROUPS_SOURCE = "src1"
+GROUPS_ENDPOINT = "{graph}/v1.0/servicePrincipals/{principal}/getMemberObjects"
+
+OWN_CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        CLAIM_NAMES,
+        documented("S92", note="the overage form of groups: more than 200 for a JWT"),
+    ),
+    Claim(
+        CLAIM_SOURCES,
+        documented("S92", note="of a user; that of a service principal is assumed"),
+    ),
+    Claim(GROUPS, documented("S92", note="object ids, for a resource with the groups claim")),
+    Claim(ROLES, documented("S92", note="values of app roles; Azure's are those of one resource")),
+)
+"""The claims of a token that an administrator gives to an identity."""
+USER_CLAIMS = (
+    "acr",
+    "acrs",
+    "amr",
+    "auth_time",
+    "deviceid",
+    "email",
+    "family_name",
+    "given_name",
+    "hasgroups",
+    "ipaddr",
+    "name",
+    "nonce",
+    "onprem_sid",
+    "preferred_username",
+    "puid",
+    "scp",
+    "unique_name",
+    "upn",
+    "verified_primary_email",
+)
+"""Claims of a signed-in user, which no token of a managed identity has."""
+CARRIER_CLAIM = "xms_az_rid"
+PROTOCOL_CLAIMS = frozenset({row.name for row in CLAIMS} | set(USER_CLAIMS)) - {CARRIER_CLAIM}
+"""The claims that no administrator can give to an identity."""
+
 EXCLUSIVE_EVIDENCE = documented("S4", note="client_id, object_id and msi_res_id exclude each other")

@@ -16,6 +16,7 @@ import msgspec.json
 from openimds.errors import ConfigError
 from openimds.fleet.index import FleetIndex, IndexUpdate
 from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, Write
+from openimds.vm.claims import refuse_protocol_claims
 from openimds.vm.fleet_file import merge_patch, parse_vm
 from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
@@ -51,15 +52,19 @@ class FleetService:
         open_listeners: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]],
         on_change: Callable[[AbstractSet[str]], None] = lambda _: None,
         now: Callable[[], float] | None = None,
+        *,
+        unsafe_claims: bool = False,
     ) -> None:
         """Connect a store with a fleet index.
 
         `utc` dates the changes and may be set by the operator; `now` is a steady clock, `utc` if
         None. `open_listeners(wanted, kept)` runs before a change is written: it opens the wanted
         listeners, closes others unless they are in `kept`, and raises ConfigError if it cannot.
-        `on_change` receives the names of the VMs that were put or removed.
+        `on_change` receives the names of the VMs that were put or removed. Without
+        `unsafe_claims` no change gives an identity a claim that only Entra makes.
         """
         self.store, self.fleet_index = store, fleet_index
+        self.unsafe_claims = unsafe_claims
         self.revision = 0
         self.last_log_entry = 0
         self.utc = utc
@@ -123,6 +128,8 @@ class FleetService:
             return (await self._put(changed, who, expected))[0]
 
     async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:
+        if vm.identities.details:
+            self._check(vm)
         body = encode_vm(vm)
         write = Write(vm.name, body, API, expected, _REPLACED)
         is_new = vm.name not in self.fleet_index.by_name
@@ -159,6 +166,8 @@ class FleetService:
             stored = await self.call_store(self._stored)
             wanted_writes: list[Write] = []
             for number, (name, vm) in enumerate(wanted.items()):
+                if vm.identities.details:
+                    self._check(vm)
                 wanted_writes.append(Write(name, encode_vm(vm), origin))
                 if number % _SLICE == 0:
                     await asyncio.sleep(0)  # Guests are answered between the slices.
@@ -173,6 +182,10 @@ class FleetService:
             update = self.fleet_index.plan((wanted[write.name] for write in writes), removed)
             wanted.clear()
             return await self._change(writes, update, who, origin)
+
+    def _check(self, vm: Vm) -> None:
+        if not self.unsafe_claims:
+            refuse_protocol_claims(vm)
 
     def _stored(self) -> dict[str, tuple[bytes, str]]:
         """Return the body and the origin of every stored VM, by name."""

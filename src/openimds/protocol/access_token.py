@@ -14,10 +14,13 @@ from openimds.facts.tokens import CLAIMS, LAST_SECOND_S, SKEW_S, TENANT_NAME
 from openimds.protocol.pending import AccessToken, PendingToken
 from openimds.protocol.request import Query
 from openimds.protocol.response import inside_json
+from openimds.vm.claims import claims_in_token
 from openimds.vm.identities import Principal
 
 SELECTORS = ("client_id", "object_id", "msi_res_id", "mi_res_id")
 V1, V2 = "1.0", "2.0"
+_FIRST = frozenset({"aud", "iss", "iat", "nbf", "exp"})
+"""The claims before those that are sorted by their names."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 """RFC 3986, section 3.1."""
 LONGEST_RESOURCE = 512
@@ -28,12 +31,14 @@ class TokenSettings(Struct, frozen=True):
     """The operator's settings for tokens.
 
     `life_s` is the lifetime. `issuer` replaces Azure's, so that discovery at `iss` finds this
-    server's keys; `v2` are the resources whose tokens are of version 2.0.
+    server's keys; `v2` are the resources whose tokens are of version 2.0. With `unsafe_claims` an
+    identity's own claims replace even those that only Entra makes.
     """
 
     life_s: int
     issuer: str = ""
     v2: frozenset[str] = frozenset()
+    unsafe_claims: bool = False
 
 
 def select(query: Query, principals: tuple[Principal, ...]) -> Principal | str:
@@ -163,11 +168,19 @@ def claims(pending: PendingToken, settings: TokenSettings, now_s: float) -> dict
     }
     if principal.carrier:
         values["xms_az_rid"] = principal.carrier
-    return {
+    in_order = {
         row.name: values[row.name]
         for row in CLAIMS
         if row.name in values and version in row.versions
     }
+    return _with_own(in_order, principal.own_claims, settings) if principal.own_claims else in_order
+
+
+def _with_own(claims: dict[str, object], own: bytes, settings: TokenSettings) -> dict[str, object]:
+    """Return claims with those of the identity, in Entra's order: by name after `exp`."""
+    merged = {**claims, **claims_in_token(own, is_unsafe=settings.unsafe_claims)}
+    first = [name for name in merged if name in _FIRST]
+    return {name: merged[name] for name in [*first, *sorted(merged.keys() - set(first))]}
 
 
 def _application(resource: str) -> str:

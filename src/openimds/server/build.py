@@ -185,6 +185,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             callbacks.listeners_wanted,
             callbacks.vms_changed,
             loop_time,
+            unsafe_claims=settings.unsafe_claims,
         )
         resources.callback(fleet_service.close)
         webhook = (
@@ -262,6 +263,7 @@ def _token_settings(settings: Settings, public_url: str) -> TokenSettings:
         settings.token_life,
         "" if issuer == "azure" else issuer,
         frozenset(settings.v2_resources),
+        settings.unsafe_claims,
     )
 
 

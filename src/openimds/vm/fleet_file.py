@@ -11,7 +11,8 @@ from msgspec import convert
 from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
 from openimds.parameters import check_names, describe, nearest, quote_hint
-from openimds.vm.identities import SYSTEM
+from openimds.vm.claims import check_own_claims
+from openimds.vm.identities import ENTRA, SYSTEM
 from openimds.vm.schema import fleet_tree, vm_tree
 from openimds.vm.schema_tree import newest_tree
 from openimds.vm.tags import FORMS, pairs, wire_forms
@@ -97,7 +98,7 @@ def _refuse_defaults_of_one_vm(defaults: dict[str, dict[str, object]]) -> None:
 
 def _refuse_wrong_identities(identities: dict[str, Any], where: str) -> None:
     assigned = [SYSTEM, *identities.get("user", ())]
-    details: dict[str, dict[str, str]] = identities.get("details", {})
+    details: dict[str, dict[str, Any]] = identities.get("details", {})
     for name in details:
         if name.lower() not in map(str.lower, assigned):
             expected = "system, or a resource id that stands under user"
@@ -108,7 +109,9 @@ def _refuse_wrong_identities(identities: dict[str, Any], where: str) -> None:
             raise ConfigError(f"{where}.user", describe(resource), "the id of a resource", hint)
     ids = {f"{where}.tenantId": identities.get("tenantId")}
     for name, detail in details.items():
-        ids |= {f"{where}.details.{name}.{key}": detail.get(key) for key in _IDS}
+        path, source = f"{where}.details.{name}", detail.get("source") or identities.get("source")
+        ids |= {f"{path}.{key}": detail.get(key) for key in _IDS}
+        check_own_claims(detail, path, is_local=source != ENTRA)
     for path, text in ids.items():
         if text is not None and not _GUID.fullmatch(text):
             raise ConfigError(path, describe(text), "a GUID, as az ad sp show prints it")

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.faults import FORGERIES
+from openimds.vm.claims import own_claims
 from openimds.vm.defaults import text_at
 from openimds.vm.types import IdentityDetail, Vm
 
@@ -26,7 +27,8 @@ class Principal(Struct, frozen=True):
     """One identity. `mirid` is the resource that the claim `xms_mirid` names.
 
     `carrier` is the resource id of the VM (or of its scale set) for a user-assigned identity, and
-    empty for the system-assigned one, which is its own.
+    empty for the system-assigned one, which is its own. `own_claims` are the claims that the VM's
+    author gives it, as a JSON object, or empty.
     """
 
     client_id: str
@@ -35,6 +37,7 @@ class Principal(Struct, frozen=True):
     mirid: str
     carrier: str = ""
     source: str = LOCAL
+    own_claims: bytes = b""
 
     @property
     def is_system(self) -> bool:
@@ -51,14 +54,16 @@ def principals(vm: Vm) -> tuple[Principal, ...]:
 
     def principal(key: str, seed: str, resource: str, carrier: str = "") -> Principal:
         detail = details.get(key) or IdentityDetail()
+        object_id = (detail.principal_id or _guid("principal", seed)).lower()
         return Principal(
             (detail.client_id or _guid("client", seed)).lower(),
-            (detail.principal_id or _guid("principal", seed)).lower(),
+            object_id,
             tenant,
             # Claims write resourcegroups in lower case where resource ids do not (S33).
             resource.replace("/resourceGroups/", "/resourcegroups/"),
             carrier.replace("/resourceGroups/", "/resourcegroups/"),
             detail.source or identities.source or LOCAL,
+            own_claims(detail, object_id, vm.cloud),
         )
 
     assigned = []

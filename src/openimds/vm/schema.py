@@ -6,7 +6,7 @@ from openimds.facts.clouds import CLOUDS
 from openimds.facts.faults import BAD_DOCUMENTS
 from openimds.facts.fields import FieldKind
 from openimds.vm.identities import SOURCES
-from openimds.vm.schema_tree import Group, Leaf, Many, Named, Node, newest_tree
+from openimds.vm.schema_tree import Group, Leaf, Many, Named, Node, Plain, newest_tree
 
 _CLOUD = Leaf(
     "cloud",
@@ -57,7 +57,17 @@ _IDENTITIES = Group(
         "tenantId": Leaf("tenantId"),
         "source": _SOURCE,
         "details": Named(
-            "details", Group("", {**_texts("clientId", "principalId"), "source": _SOURCE})
+            "details",
+            Group(
+                "",
+                {
+                    **_texts("clientId", "principalId"),
+                    "source": _SOURCE,
+                    "roles": Many("roles", Leaf("roles")),
+                    "groups": Many("groups", Leaf("groups")),
+                    "claims": Named("claims", Plain("claims")),
+                },
+            ),
         ),
     },
 )

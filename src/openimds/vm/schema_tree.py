@@ -21,6 +21,12 @@ class Leaf(Struct, frozen=True):
     """The advice for a well-meant wrong value, by value."""
 
 
+class Plain(Struct, frozen=True):
+    """A value of any JSON type, which the schema does not describe."""
+
+    path: str
+
+
 class Group(Struct, frozen=True):
     """An object with known members.
 
@@ -48,7 +54,7 @@ class Named(Struct, frozen=True):
     item: "Node"
 
 
-Node: TypeAlias = Leaf | Group | Many | Named
+Node: TypeAlias = Leaf | Plain | Group | Many | Named
 
 _NO_NAMES: Mapping[str, str] = {}
 
@@ -91,7 +97,7 @@ def nodes(node: Node) -> Iterator[Node]:
                 yield from nodes(member)
         case Many(item=item) | Named(item=item):
             yield from nodes(item)
-        case _:  # A leaf has nothing below it.
+        case _:  # A leaf and a plain value have nothing below them.
             return
 
 

@@ -4,17 +4,25 @@ The keys of a fleet file are the names of these members in camel case; `fleet_fi
 them and `serialize` to them.
 """
 
+from typing import Any
+
 from msgspec import Struct, field
 
 from openimds.facts.clouds import PUBLIC
 
 
 class IdentityDetail(Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """Overrides for one identity; an empty member means a derived id, or the VM's source."""
+    """Overrides for one identity; an empty member means a derived id, or the VM's source.
+
+    `roles`, `groups` and `claims` (JSON values by name) are in every token of the identity.
+    """
 
     client_id: str = ""
     principal_id: str = ""
     source: str = ""
+    roles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    claims: dict[str, Any] = field(default_factory=dict)
 
 
 class Identities(Struct, frozen=True, omit_defaults=True, rename="camel"):

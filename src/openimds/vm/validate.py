@@ -15,7 +15,7 @@ from openimds.parameters import (
     path_of,
     quote_hint,
 )
-from openimds.vm.schema_tree import Group, Leaf, Many, Named, Node
+from openimds.vm.schema_tree import Group, Leaf, Many, Named, Node, Plain
 from openimds.vm.tags import FORMS, to_wire
 
 _OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
@@ -51,6 +51,8 @@ def validate(  # noqa: C901, PLR0912 - the one walk
     """
     if isinstance(node, Leaf):
         return _scalar(value, node, where)
+    if isinstance(node, Plain):
+        return value
     if isinstance(node, Many):
         if not isinstance(value, list):
             raise ConfigError(where, describe(value), "a list")

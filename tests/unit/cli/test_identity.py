@@ -121,6 +121,31 @@ def test_assigned_again_in_other_letter_case_is_changed(api: Api) -> None:
     assert api.identities["details"]["system"] == {"clientId": D}
 
 
+def test_assigned_claims_are_added_replaced_and_taken_back(api: Api) -> None:
+    done(
+        *("assign", "a", "--system", "--role", "Task.Read", "--role", "Task.Write", "--group", P),
+        *("--claim", "level=3", "--claim", "on=[true]", "--claim", "text=a=b", "--claim", 'q="1"'),
+    )
+    assert api.identities["details"]["system"] == {
+        "roles": ["Task.Read", "Task.Write"],
+        "groups": [P],
+        "claims": {"level": 3, "on": [True], "text": "a=b", "q": "1"},
+    }
+    done("assign", "a", "--system", "--role", "", "--claim", "on=", "--claim", "level=4")
+    assert api.identities["details"]["system"] == {
+        "groups": [P],
+        "claims": {"level": 4, "text": "a=b", "q": "1"},
+    }
+
+
+@pytest.mark.parametrize("text", ["level", "=3", ""])
+def test_claim_without_a_name_or_value_is_a_usage_error(api: Api, text: str) -> None:
+    got = run("assign", "a", "--system", "--claim", text)
+    assert got.exit_code == 2
+    assert f'--claim: saw "{text}", expected NAME=JSON, such as level=3' in got.stderr
+    assert api.calls == []
+
+
 def test_removed_identity_takes_its_details_along(api: Api) -> None:
     for which in (["--system"], ["--user", APP], ["--user", OPS]):
         done("assign", "a", *which, "--client-id", C)

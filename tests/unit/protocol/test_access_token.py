@@ -187,6 +187,43 @@ def test_a_user_assigned_identity_names_the_vm_that_uses_it() -> None:
     assert "/resourcegroups/" in str(values["xms_az_rid"])
 
 
+def with_own(**detail: Any) -> PendingToken:
+    return need({"system": True, "details": {"system": detail}})
+
+
+def test_own_claims_stand_in_the_order_of_entra() -> None:
+    plain = claims(need({"system": True}), LIFE, NOW_S)
+    groups = ["33333333-3333-4333-8333-333333333333"]
+    pending = with_own(roles=["Task.Read.All"], groups=groups, claims={"xms_az_rid": "/s", "b": 1})
+    values = claims(pending, LIFE, NOW_S)
+    assert values.items() >= plain.items()
+    assert values.keys() - plain.keys() == {"roles", "groups", "xms_az_rid", "b"}
+    assert [*values][:5] == ["aud", "iss", "iat", "nbf", "exp"]
+    assert [*values][5:] == sorted([*values][5:])
+
+
+def test_overage_of_groups_names_their_source_alone() -> None:
+    values = claims(with_own(groups=[f"g{number}" for number in range(201)]), LIFE, NOW_S)
+    assert values["_claim_names"] == {"groups": "src1"}
+    assert values["_claim_sources"] == {
+        "src1": {
+            "endpoint": f"https://graph.microsoft.com/v1.0/servicePrincipals/{values['oid']}"
+            "/getMemberObjects"
+        }
+    }
+    assert "groups" not in values
+    assert [*values][5:7] == ["_claim_names", "_claim_sources"]
+
+
+def test_claims_of_the_protocol_are_replaced_by_the_flag_alone() -> None:
+    pending = with_own(claims={"iss": "https://other/", "ver": "9.0", "x": 1})
+    values = claims(pending, LIFE, NOW_S)
+    assert (values["ver"], values["x"]) == ("1.0", 1)
+    assert str(values["iss"]).startswith("https://sts.windows.net/")
+    values = claims(pending, TokenSettings(86400, unsafe_claims=True), NOW_S)
+    assert (values["iss"], values["ver"], values["x"]) == ("https://other/", "9.0", 1)
+
+
 def test_opaque_claims_differ_from_token_to_token() -> None:
     one = need(BOTH)
     first, second = claims(one, LIFE, NOW_S), claims(one, LIFE, NOW_S + 0.001)

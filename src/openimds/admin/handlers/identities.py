@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec.json
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -31,6 +31,7 @@ from openimds.events.log_format import Moment
 from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
 from openimds.parameters import Parameter, read_base_url
+from openimds.vm.claims import claims_in_token
 from openimds.vm.identities import FORGE, SOURCES, principals, user_ids
 
 _URL = QueryParameter(
@@ -42,7 +43,10 @@ _SLICE = 500
 
 
 class IdentityView(Struct, frozen=True, rename="camel", kw_only=True):
-    """A managed identity; if `forged`, its tokens are bad on request."""
+    """A managed identity; if `forged`, its tokens are bad on request.
+
+    `claims` are those that its tokens have beside Entra's own: roles, groups and others.
+    """
 
     vm: str
     kind: Literal["system", "user"]
@@ -52,6 +56,7 @@ class IdentityView(Struct, frozen=True, rename="camel", kw_only=True):
     tenant_id: str
     source: Annotated[str, Meta(extra_json_schema={"enum": [*SOURCES]})]
     forged: bool
+    claims: dict[str, Any] | UnsetType = UNSET
 
 
 class IdentityPage(Page[IdentityView], frozen=True):
@@ -100,7 +105,8 @@ async def list_identities(services: AdminServices, request: Request) -> Answer:
         if not page:
             break
         after = page[-1].name
-        identities += await asyncio.to_thread(_identities_of_all, page)
+        is_unsafe = fleet_service.unsafe_claims
+        identities += await asyncio.to_thread(_identities_of_all, page, is_unsafe=is_unsafe)
     shown = identities[:limit]
     if len(identities) <= limit:
         return IdentityPage(shown, None)
@@ -113,7 +119,8 @@ async def list_identities(services: AdminServices, request: Request) -> Answer:
 async def list_vm_identities(services: AdminServices, request: Request) -> Answer:
     """List the identities of one VM."""
     stored = await _stored(services.fleet_service, request.path_params["name"])
-    return IdentityPage(identities_of(stored), None)
+    is_unsafe = services.fleet_service.unsafe_claims
+    return IdentityPage(identities_of(stored, is_unsafe=is_unsafe), None)
 
 
 async def list_keys(services: AdminServices, _: Request) -> Answer:
@@ -143,8 +150,11 @@ async def get_endpoints(services: AdminServices, request: Request) -> Answer:
     return Response(msgspec.json.encode(endpoints), headers=headers, media_type=JSON)
 
 
-def identities_of(stored: StoredVm) -> list[IdentityView]:
-    """Return the identities of a VM, the system-assigned one first."""
+def identities_of(stored: StoredVm, *, is_unsafe: bool) -> list[IdentityView]:
+    """Return the identities of a VM, the system-assigned one first.
+
+    `is_unsafe` is the setting `unsafe_claims`.
+    """
     vm = decode_vm(stored)
     if not vm.identities.system and not vm.identities.user:
         return []
@@ -160,6 +170,7 @@ def identities_of(stored: StoredVm) -> list[IdentityView]:
             tenant_id=principal.tenant_id,
             source=principal.source,
             forged=principal.source.startswith(FORGE),
+            claims=claims_in_token(principal.own_claims, is_unsafe=is_unsafe) or UNSET,
         )
         for principal in principals(vm)
     ]
@@ -170,11 +181,16 @@ async def _rest_of_vm(fleet_service: FleetService, cursor: _Cursor) -> list[Iden
     if not cursor.count:
         return []
     stored = await fleet_service.call_store(fleet_service.store.get, cursor.vm)
-    return identities_of(stored)[cursor.count :] if stored else []
+    is_unsafe = fleet_service.unsafe_claims
+    return identities_of(stored, is_unsafe=is_unsafe)[cursor.count :] if stored else []
 
 
-def _identities_of_all(page: list[StoredVm]) -> list[IdentityView]:
-    return [identity for stored in _likely(page) for identity in identities_of(stored)]
+def _identities_of_all(page: list[StoredVm], *, is_unsafe: bool) -> list[IdentityView]:
+    return [
+        identity
+        for stored in _likely(page)
+        for identity in identities_of(stored, is_unsafe=is_unsafe)
+    ]
 
 
 def _likely(page: list[StoredVm]) -> Iterator[StoredVm]:

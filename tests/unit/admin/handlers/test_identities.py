@@ -79,6 +79,42 @@ def test_identities_of_a_vm_have_the_ids_of_its_tokens(tmp_path: Path) -> None:
     with_server(tmp_path, work)
 
 
+def test_claims_of_an_identity_are_shown_as_its_tokens_have_them(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        detail = {"roles": ["A"], "groups": ["g"] * 201, "claims": {"level": 3}}
+        body = {"identities": {"system": True, "details": {"system": detail}}}
+        assert (await server.api.put("/v1/vms/a", json=body)).status_code == 201
+        (identity,) = await rows(server, "/v1/vms/a/identities")
+        endpoint = identity["claims"].pop("_claim_sources")["src1"]["endpoint"]
+        assert endpoint.endswith(f"/{identity['principalId']}/getMemberObjects")
+        assert identity["claims"] == {
+            "roles": ["A"],
+            "level": 3,
+            "_claim_names": {"groups": "src1"},
+        }
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_claim_of_the_protocol_is_refused_without_the_setting(tmp_path: Path, method: str) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json={})
+        detail = {"claims": {"iss": "https://other/", "x": 1}}
+        body = {"identities": {"system": True, "details": {"system": detail}}}
+        got = await server.api.request(method, "/v1/vms/a", json=body)
+        assert got.status_code == 422
+        assert got.json()["where"] == "vms.a.identities.details.system.claims"
+        assert "--unsafe-claims" in got.json()["detail"]
+        server.fleet_service.unsafe_claims = True
+        assert (await server.api.request(method, "/v1/vms/a", json=body)).status_code == 200
+        assert (await rows(server))[0]["claims"] == detail["claims"]
+        server.fleet_service.unsafe_claims = False  # As after a start without the setting.
+        assert (await rows(server))[0]["claims"] == {"x": 1}
+
+    with_server(tmp_path, work)
+
+
 @pytest.mark.parametrize(
     "source, forged",
     [("local", False), ("entra", False), ("forge:expired", True), ("forge:unsigned", True)],
