@@ -9,6 +9,10 @@ import errno
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Error numbers of a system that has no file descriptor, buffer or memory left at the moment."""
 _NO_FILE = "Too many open files"
+_NO_THREAD = "can't start new thread"
+FREE_RESOURCES = "free file descriptors, memory and threads"
+MORE_RESOURCES = "Raise the limits (LimitNOFILE= and TasksMax= of systemd; ulimit -Hn, ulimit -Hu)"
+"""Expectation and remedy of an operation that met a shortage."""
 
 
 class Error(Exception):
@@ -52,7 +56,7 @@ class DuplicateNameError(ValueError):
 
 
 def shortage(error: BaseException | None) -> OSError | None:
-    """Return the shortage of descriptors or memory behind an error, or None.
+    """Return the shortage of descriptors, memory or threads behind an error, or None.
 
     It may be the error itself. A shortage passes: the same work may succeed later.
     """
@@ -62,5 +66,8 @@ def shortage(error: BaseException | None) -> OSError | None:
         # The loader of shared libraries has no number for its reason, only the text.
         if isinstance(error, ImportError) and _NO_FILE in str(error):
             return OSError(errno.EMFILE, _NO_FILE)
+        # Neither has a thread that the system refuses (`threading.Thread.start`).
+        if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+            return OSError(errno.EAGAIN, _NO_THREAD)
         error = error.__cause__ or error.__context__
     return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.machine import Machine, machine
+from tests.system.machine import Machine, NetnsServer, machine
 from tests.system.process import COMMAND
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
@@ -108,6 +108,34 @@ def test_recreated_namespace_is_served_after_a_reload(host: Machine) -> None:
         )
         assert host.request("one", NAME) == "web-1"
         assert server.counter(COUNTER) == 2
+
+
+def line_about(server: NetnsServer, thing: str) -> str:
+    """Wait for the line about a thing; the file watcher has lines of its own."""
+    while True:
+        line = server.next_line().removeprefix("openimds: ")
+        if line.startswith(thing):
+            return line
+
+
+def test_recreated_namespace_is_served_after_a_shortage(host: Machine) -> None:
+    with host.serving(PAIR, *LISTEN) as server:
+        host.shell("ip netns delete one; ip netns add one; ip -n one link set lo up")
+        limit = f"prlimit --pid {server.ready['pid']} --nofile"
+        before = host.shell(f"{limit} -o SOFT --noheadings").strip()
+        host.shell(f"{limit}=3:")
+        server.signal("HUP")
+        assert line_about(server, "vms.web-1.reach.listen: saw netns:one").endswith(
+            "netns:one (/run/netns/one: too many open files), expected free file descriptors, "
+            "memory and threads. Raise the limits (LimitNOFILE= and TasksMax= of systemd; "
+            "ulimit -Hn, ulimit -Hu); guests in the new namespace get no answer; retrying every "
+            "1 s.\n"
+        )
+        host.shell(f"{limit}={before}:")
+        line = line_about(server, "netns:one")
+        assert line == "netns:one was recreated; its listener is open again.\n"
+        assert host.request("one", NAME) == "web-1"
+        assert server.counter("openimds_listener_failures_total") >= 1
 
 
 ENTER = "operation not permitted), expected the right to enter it (CAP_SYS_ADMIN, CAP_NET_ADMIN)"

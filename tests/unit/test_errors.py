@@ -97,3 +97,10 @@ def test_shared_library_without_a_descriptor_is_a_shortage() -> None:
 )
 def test_other_error_is_no_shortage(error: BaseException | None) -> None:
     assert shortage(error) is None
+
+
+def test_refused_thread_is_a_shortage_of_no_other_kind() -> None:
+    found = shortage(RuntimeError("can't start new thread"))
+    assert found
+    assert found.errno == errno.EAGAIN
+    assert shortage(RuntimeError("cannot schedule new futures after shutdown")) is None

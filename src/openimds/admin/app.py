@@ -17,7 +17,7 @@ from openimds.admin.operation import JSON, Answer, Operation
 from openimds.admin.operations import OPERATIONS
 from openimds.admin.problem import ProblemDetails, ProblemError, of_config, response
 from openimds.admin.services import AdminServices
-from openimds.errors import ConfigError, Error
+from openimds.errors import ConfigError, Error, shortage
 from openimds.fleet.store.port import ConflictError
 
 
@@ -51,6 +51,8 @@ def _endpoint(
         except ProblemError as error:
             return response(error.problem, error.headers)
         except ConfigError as error:
+            if shortage(error):  # The body is right; a listener of it cannot be opened now.
+                return _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return response(of_config(error))
         except ConflictError as error:
             return _problem(HTTPStatus.PRECONDITION_FAILED, f"{error}; read it again and retry")

@@ -102,6 +102,12 @@ _ROWS = (
         "Pauses of accepting for want of file descriptors or memory, on all ports.",
     ),
     MetricRow(
+        "openimds_listener_failures",
+        _COUNTER,
+        "tries",
+        "Failed tries to open a listener again, each of which is followed by another.",
+    ),
+    MetricRow(
         "openimds_requests_recorded",
         _COUNTER,
         "requests",

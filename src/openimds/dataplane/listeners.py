@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from openimds.dataplane.reactor import Reactor
-from openimds.errors import ConfigError
+from openimds.errors import FREE_RESOURCES, MORE_RESOURCES, ConfigError, shortage
 from openimds.fleet.index import VM_LISTENER
 
 _BACKLOG = 4096
@@ -109,13 +109,15 @@ def _is_name(host: str) -> bool:
 class Listener(Struct, frozen=True):
     """An open listener: one socket, or one for each address of its host name.
 
-    `url` is an `http` URL with the real port, or `unix:` and the path. A listener in a network
-    namespace is stale as soon as the namespace is replaced by another of its name.
+    `url` is an `http` URL with the real port, or `unix:` and the path; `text` is the configured
+    address, or empty for an inherited socket. A listener in a network namespace is stale as soon as
+    the namespace is replaced by another of its name.
     """
 
     reactor: Reactor
     sockets: tuple[socket.socket, ...]
     url: str
+    text: str = ""
     path: str = ""
     is_stale: IsStale = lambda: False
 
@@ -156,16 +158,21 @@ async def listen(  # noqa: PLR0913 - the facts of a listener
     """
     wanted = address(at or text, where)
     own = text if is_own else ""
-    if isinstance(wanted, Netns):
-        bound, is_stale = await asyncio.to_thread(enter, wanted, where)
-        return _serve(reactor, [bound], own, is_stale=is_stale)
     try:
+        if isinstance(wanted, Netns):
+            bound, is_stale = await asyncio.to_thread(enter, wanted, where)
+            return _serve(reactor, [bound], own, text, is_stale=is_stale)
         if isinstance(wanted, Unix):
             _free(wanted.path)
             family = getattr(socket, "AF_UNIX")  # noqa: B009 - Windows has no such name
-            return _serve(reactor, [_bound(family, wanted.path)], own, wanted.path)
-        return _serve(reactor, await _bound_to_all(wanted), own)
-    except OSError as error:
+            return _serve(reactor, [_bound(family, wanted.path)], own, text, path=wanted.path)
+        return _serve(reactor, await _bound_to_all(wanted), own, text)
+    except (OSError, ImportError, RuntimeError) as error:
+        if lack := shortage(error):
+            seen = f"{text} ({(lack.strerror or str(lack)).lower()})"
+            raise ConfigError(where, seen, FREE_RESOURCES, MORE_RESOURCES) from None
+        if not isinstance(error, OSError):
+            raise
         raise _unavailable(text, where, error) from None
 
 
@@ -228,20 +235,32 @@ def listen_on(reactor: Reactor, bound: socket.socket, vm: str = "") -> Listener:
     return _serve(reactor, [bound], VM_LISTENER + vm if vm else "")
 
 
-def _serve(
+def _serve(  # noqa: PLR0913 - the facts of a listener
     reactor: Reactor,
     sockets: list[socket.socket],
     own: str,
+    text: str = "",
+    *,
     path: str = "",
     is_stale: IsStale = lambda: False,
 ) -> Listener:
+    """Serve bound sockets; close all of them if that fails.
+
+    Raises:
+        OSError: the system refuses.
+    """
     url = _url(sockets[0])
-    for bound in sockets:
-        if not url.startswith(_UNIX):
-            # Connections inherit it: no part of a response waits for an acknowledgement.
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        reactor.listen(bound, own)
-    return Listener(reactor, tuple(sockets), url, path, is_stale)
+    try:
+        for bound in sockets:
+            if not url.startswith(_UNIX):
+                # Connections inherit it: no part of a response waits for an acknowledgement.
+                bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            reactor.listen(bound, own)
+    except OSError:
+        for bound in sockets:
+            reactor.close_listener(bound)
+        raise
+    return Listener(reactor, tuple(sockets), url, text, path, is_stale)
 
 
 def _url(socket_: socket.socket) -> str:

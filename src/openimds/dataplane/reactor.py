@@ -83,16 +83,20 @@ class Reactor:
     # Listeners.
 
     def listen(self, bound: socket.socket, own: str = "") -> None:
-        """Accept the callers of a listening socket from now on."""
+        """Accept the callers of a listening socket from now on.
+
+        Raises:
+            OSError: the system has no memory for it left; nothing has changed.
+        """
         if not self._is_hung:
-            self._is_hung = True
             self.poll_set.hang(asyncio.get_running_loop(), self.turn)
+            self._is_hung = True
         bound.settimeout(0)
         listening = ListeningSocket(self, bound, own)
         descriptor = bound.fileno()
+        self.poll_set.register(descriptor, 0 if self._is_paused else READ)
         self._listening[descriptor] = listening
         self.handlers[descriptor] = listening.accept
-        self.poll_set.register(descriptor, 0 if self._is_paused else READ)
 
     def close_listener(self, bound: socket.socket) -> None:
         """Accept no further caller of a socket, and close it."""

@@ -3,7 +3,8 @@
 It delivers the log one line at a time, and stores a cursor after each; so it resumes there after a
 restart. A line whose delivery was interrupted is delivered again: a receiver that must not act
 twice compares its `number`. A line that cannot be delivered is retried a few times, then skipped
-and counted: events never wait for a webhook.
+and counted: events never wait for a webhook. Tries that fail because this system has no file
+descriptor, memory or thread left are not counted among them.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from openimds.errors import ConfigError, Error
+from openimds.errors import ConfigError, Error, shortage
 from openimds.events.log_format import line
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, LogEntry
@@ -111,8 +112,7 @@ class Webhook:
             if wait_s:
                 await self._sleep(wait_s)
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    await self._deliver(line(entry))
+                await self._deliver_after_shortages(entry)
             except TimeoutError:
                 reason = f"no answer within {self._timeout_s:g} s"
             except (Error, OSError, ValueError) as error:
@@ -122,6 +122,26 @@ class Webhook:
                 return
         self.failed += 1
         self._notify(f"webhook skipped event {entry.event_id}, not delivered: {reason}")
+
+    async def _deliver_after_shortages(self, entry: LogEntry) -> None:
+        """Deliver a line; try again for as long as this system has nothing left to do it with."""
+        is_reported = False
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._deliver(line(entry))
+            except (Error, OSError, ValueError, ImportError, RuntimeError) as error:
+                lack = shortage(error)
+                if lack is None:
+                    raise
+                if not is_reported:
+                    is_reported = True
+                    self._notify(
+                        f"webhook waits ({lack.strerror}); it tries again every {_RETRY_S:g} s"
+                    )
+                await self._sleep(_RETRY_S)
+            else:
+                return
 
 
 def delivery(target: str) -> Deliver:

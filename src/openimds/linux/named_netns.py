@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from openimds.errors import ConfigError
+from openimds.errors import FREE_RESOURCES, MORE_RESOURCES, ConfigError, shortage
 from openimds.linux import syscalls
 from openimds.linux.loopback import IMDS, raise_loopback
 from openimds.linux.platform import IS_LINUX
@@ -45,8 +45,8 @@ def listening(
     try:
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        hint = f"Type ip netns add {name}"
-        expected = "a namespace that ip netns list prints"
+        other = ("a namespace that ip netns list prints", f"Type ip netns add {name}")
+        expected, hint = _expectation(error, other)
         raise ConfigError(where, f"{seen} ({path}: {_reason(error)})", expected, hint) from None
     try:
         identity = _identity(os.fstat(namespace))
@@ -57,7 +57,7 @@ def listening(
             listener = _run_in(namespace, lambda: _listen(host, port))
         except OSError as error:
             other = (f"{host}:{port} to be free in it", "")
-            expected, hint = _REASONS.get(error.errno or 0, other)
+            expected, hint = _expectation(error, other)
             raise ConfigError(where, f"{seen} ({_reason(error)})", expected, hint) from None
     finally:
         os.close(namespace)
@@ -75,6 +75,13 @@ _REASONS = {
     errno.EADDRNOTAVAIL: ("an address of an interface in it", "Type ip -n NAME address"),
 }
 """By errno: the expectation and the hint."""
+
+
+def _expectation(error: OSError, other: tuple[str, str]) -> tuple[str, str]:
+    """Return the expectation and the hint for an error; `other` is for unusual ones."""
+    if shortage(error):
+        return FREE_RESOURCES, MORE_RESOURCES
+    return _REASONS.get(error.errno or 0, other)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

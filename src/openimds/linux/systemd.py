@@ -50,13 +50,18 @@ def _listening(descriptor: int, name: str) -> socket.socket:
 
 
 class SystemdNotifier:
-    """Notifies systemd of the state of this process, if systemd started it."""
+    """Notifies systemd of the state of this process, if systemd started it.
+
+    Its socket stays open: without a file descriptor for a new one, the watchdog would end a process
+    that serves.
+    """
 
     def __init__(self, environment: Mapping[str, str], pid: int = 0) -> None:
         """Read the notification socket and the watchdog period for the process of an id."""
         path = environment.get("NOTIFY_SOCKET", "")
         # An abstract socket: @ stands for a null byte.
         self._to = "\0" + path[1:] if path.startswith("@") else path
+        self._sender: socket.socket | None = None
         is_ours = environment.get("WATCHDOG_PID", str(pid)) == str(pid)
         period = environment.get("WATCHDOG_USEC", "")
         self.watched_s = int(period) / 1e6 if is_ours and period.isdecimal() else 0.0
@@ -71,8 +76,11 @@ class SystemdNotifier:
         self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Notify that the process is stopping."""
+        """Notify that the process is stopping, as the last notification."""
         self._notify("STOPPING=1")
+        if self._sender:
+            self._sender.close()
+            self._sender = None
 
     def alive(self) -> None:
         """Reset the watchdog."""
@@ -82,5 +90,6 @@ class SystemdNotifier:
         if not self._to:
             return
         # systemd itself reports a notification that it misses.
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto("\n".join(lines).encode(), self._to)
+        with suppress(OSError):
+            self._sender = self._sender or socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._sender.sendto("\n".join(lines).encode(), self._to)

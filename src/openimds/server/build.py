@@ -62,6 +62,7 @@ class Callbacks(Struct, frozen=True, kw_only=True):
     vms_changed: Callable[[AbstractSet[str]], None]
     listeners_wanted: Callable[[dict[str, str], AbstractSet[str]], Awaitable[None]]
     listeners_counted: Callable[[int], None]
+    listeners_reopened: Callable[[], None]
     log_entry_written: Callable[[], None]
     clock_set: Callable[[], Awaitable[None]]
     faults_changed: Callable[[], Awaitable[None]]
@@ -116,6 +117,10 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         most = budget.connections(settings.max_connections, count)
         dispatcher.connections.resize(most)
 
+    def listeners_reopened() -> None:
+        """Close them again if a fault refuses connections."""
+        listener_faults.apply()
+
     def log_entry_written() -> None:
         if webhook:
             webhook.wake()
@@ -140,6 +145,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         vms_changed=vms_changed,
         listeners_wanted=listeners_wanted,
         listeners_counted=listeners_counted,
+        listeners_reopened=listeners_reopened,
         log_entry_written=log_entry_written,
         clock_set=clock_set,
         faults_changed=faults_changed,
@@ -225,7 +231,12 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         reactor.on_shortage = shortages.note
         resources.callback(reactor.close)
         listeners = ListenerSet(
-            reactor, settings.listen, inherited, notify, callbacks.listeners_counted
+            reactor,
+            settings.listen,
+            inherited,
+            notify,
+            callbacks.listeners_counted,
+            on_reopen=callbacks.listeners_reopened,
         )
         faults = FaultService(
             fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed

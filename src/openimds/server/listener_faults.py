@@ -21,14 +21,14 @@ _LONGEST_WAIT_S = 30.0
 """The system clock may be set: look again after this time."""
 
 
-def reopener(reactor: Reactor, first: str, enter: Enter) -> Reopen:
-    """Return the function that reopens listeners; `first` is the text of the shared one."""
+def reopener(reactor: Reactor, enter: Enter) -> Reopen:
+    """Return the function that reopens listeners; the text of a shared one is ""."""
 
     async def reopen(text: str, old: Listener) -> Listener:
-        owner, configured = reactor.dispatcher.fleet_index.listeners.get(text, ""), text or first
+        owner = reactor.dispatcher.fleet_index.listeners.get(text, "")
         where = f"vms.{owner}.reach.listen" if owner else "listen"
-        at = bound_address(old, configured)
-        return await listen(reactor, configured, where, is_own=bool(text), enter=enter, at=at)
+        at = bound_address(old, old.text)
+        return await listen(reactor, old.text, where, is_own=bool(text), enter=enter, at=at)
 
     return reopen
 
@@ -44,7 +44,11 @@ class ListenerFaults:
         reopen: Reopen,
         notify: Callable[[str], None],
     ) -> None:
-        """Close nothing yet; `listeners` is the live dictionary of the open ones, by text."""
+        """Close nothing yet; `listeners` is the live dictionary of the open ones, by text.
+
+        `failures` counts the failed tries to reopen a listener.
+        """
+        self.failures = 0
         self._engine, self._clock, self._listeners = engine, clock, listeners
         self._reopen, self._notify = reopen, notify
         self._closed: dict[str, Listener] = {}
@@ -84,6 +88,7 @@ class ListenerFaults:
                 try:
                     new = await self._reopen(text, old)
                 except ConfigError as error:
+                    self.failures += 1
                     if text not in self._reported:
                         self._reported.add(text)
                         self._notify(f"{error}; retrying every {_RETRY_S:g} s")

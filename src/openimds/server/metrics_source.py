@@ -28,12 +28,14 @@ class ServerMetrics:
         played: Mapping[str, int],
         loop_lag_s: Callable[[], float],
         accept_pauses: Callable[[], int],
+        listener_failures: Callable[[], int],
     ) -> None:
         """Read from these parts; `played` counts injected faults by effect."""
         self._dispatcher, self._fleet_service = dispatcher, fleet_service
         self._events_service, self._hook = events_service, hook
         self._recorder, self._played = recorder, played
         self._loop_lag_s, self._accept_pauses = loop_lag_s, accept_pauses
+        self._listener_failures = listener_failures
 
     def samples(self) -> "dict[str, Samples]":
         """Return the values at this moment by the name of the metric."""
@@ -49,6 +51,7 @@ class ServerMetrics:
             "openimds_connections_refused": dispatcher.connections.refused,
             "openimds_connections_evicted": dispatcher.connections.evicted,
             "openimds_accept_pauses": self._accept_pauses(),
+            "openimds_listener_failures": self._listener_failures(),
             "openimds_requests_recorded": self._recorder.last_number,
             "openimds_vms": len(index.by_name),
             "openimds_connections": len(dispatcher.connections),

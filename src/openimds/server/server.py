@@ -272,6 +272,7 @@ class Server(Struct, kw_only=True, eq=False):
                 self.faults.played,
                 lambda: self.loop_lag_s,
                 lambda: self.shortages.pauses,
+                lambda: self.listeners.failures + self.listener_faults.failures,
             ),
             token=token,
         )

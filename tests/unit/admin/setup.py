@@ -105,6 +105,7 @@ class AdminServer:
         self.fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
         self.opened: list[dict[str, str]] = []
         self.is_opening = asyncio.Event()
+        self.lack: OSError | None = None
         self.fleet_service = FleetService(
             self.store, self.fleet_index, lambda: self.now_s, self._open
         )
@@ -146,7 +147,7 @@ class AdminServer:
         self.is_opening.set()
         if TAKEN in wanted:
             where = f"vms.{wanted[TAKEN]}.reach.listen"
-            raise ConfigError(where, TAKEN, "an address that is free here")
+            raise ConfigError(where, TAKEN, "an address that is free here") from self.lack
 
     def client(self, **headers: str) -> httpx2.AsyncClient:
         transport = httpx2.ASGITransport(self.application, raise_app_exceptions=False)

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,16 @@ def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
                 assert got.json()["detail"] == "fleet.db: the disk is full"
         server.store.fails.clear()
         assert (await server.api.get("/readyz")).json() == {"status": "ready"}
+
+    with_server(tmp_path, work)
+
+
+def test_listener_without_a_free_descriptor_is_a_503(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        server.lack = OSError(errno.EMFILE, "Too many open files")
+        got = await server.api.put("/v1/vms/b", json={"reach": {"listen": [TAKEN]}})
+        assert is_a_problem(got, 503)
+        assert got.json()["detail"].startswith(f"vms.b.reach.listen: saw {TAKEN}, expected ")
 
     with_server(tmp_path, work)
 

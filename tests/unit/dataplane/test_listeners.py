@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from openimds.dataplane.listeners import Netns, Tcp, Unix, address, bound_address, listen, listen_on
+from openimds.dataplane.poll_set import Epoll
 from openimds.dataplane.reactor import Reactor
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, shortage
 from tests.support.talk import a_dispatcher, a_fleet, an_index, replies, request
 
 ASK = request(
@@ -344,5 +346,32 @@ def test_reopening_a_taken_address_is_reported() -> None:
                 Reactor(dispatcher), "127.0.0.1:0", "listen", at=bound_address(first, "127.0.0.1:0")
             )
         first.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+def test_listener_without_memory_leaves_no_socket(tmp_path: Path) -> None:
+    async def play() -> None:
+        def no_memory(_descriptor: int, _events: int) -> None:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        poll_set = Epoll()
+        reactor = Reactor(a_dispatcher(), poll_set)
+        first = await listen(reactor, "127.0.0.1:0", "listen")
+        bound = socket.create_server(("127.0.0.1", 0))
+        unix = f"unix:{tmp_path}/b"
+        register, poll_set.register = poll_set.register, no_memory
+        for text in ("netns:b", unix):
+            with pytest.raises(ConfigError) as caught:
+                await listen(reactor, text, "listen", enter=lambda *_: (bound, lambda: False))
+            assert shortage(caught.value)
+        assert bound.fileno() == -1
+        # A pause touches every listener that the reactor knows.
+        reactor.pause_accepting(OSError(errno.EMFILE, ""))
+        poll_set.register = register
+        for listener in (first, await listen(reactor, unix, "listen")):
+            listener.close()
+        reactor.close()
 
     asyncio.run(play())

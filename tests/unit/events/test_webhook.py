@@ -1,6 +1,7 @@
 """The webhook: delivered lines, failures, and delivery by command or URL."""
 
 import asyncio
+import errno
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -32,12 +33,15 @@ class WebhookRun:
         self.notices: list[str] = []
         self.slept: list[float] = []
         self.fails = 0
+        self.lacks: list[Exception] = []
         self.webhook = Webhook(self._deliver, self.fleet_service, self.notices.append, self._sleep)
 
     async def _open(self, *_: object) -> None:
         """Open nothing: no VM wants a listener."""
 
     async def _deliver(self, body: bytes) -> None:
+        if self.lacks:
+            raise self.lacks.pop()
         if self.fails:
             self.fails -= 1
             raise WebhookError("no")
@@ -130,6 +134,25 @@ def test_line_is_tried_four_times_and_then_skipped() -> None:
         await until(lambda: webhook_run.webhook.delivered == 2)
         assert (webhook_run.names(), webhook_run.webhook.failed) == (["A", "C"], 1)
         assert webhook_run.notices == ["webhook skipped event B, not delivered: no"]
+
+    run_webhook(work)
+
+
+@pytest.mark.parametrize(
+    "lack, words",
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
+def test_shortage_skips_no_line_however_long_it_lasts(lack: Exception, words: str) -> None:
+    async def work(webhook_run: WebhookRun) -> None:
+        webhook_run.lacks = [lack] * 20
+        await webhook_run.log("A", "B")
+        await until(lambda: webhook_run.webhook.delivered == 2)
+        assert (webhook_run.names(), webhook_run.webhook.failed) == (["A", "B"], 0)
+        assert webhook_run.slept == [5] * 20
+        assert webhook_run.notices == [f"webhook waits ({words}); it tries again every 5 s"]
 
     run_webhook(work)
 

@@ -1,10 +1,11 @@
 """Refusals before a namespace is entered; tests/system enters them."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from openimds.errors import ConfigError
+from openimds.errors import FREE_RESOURCES, MORE_RESOURCES, ConfigError
 from openimds.linux import named_netns
 
 WHERE = "vms.web-1.reach.listen"
@@ -26,6 +27,19 @@ def test_unknown_name_is_refused(folder: Path) -> None:
     assert refused("web-1") == (
         f"{WHERE}: saw netns:web-1 ({folder}/web-1: no such file or directory), expected a "
         "namespace that ip netns list prints. Type ip netns add web-1"
+    )
+
+
+def test_shortage_is_no_unknown_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_file(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.open", no_file)
+    text = refused("web-1")
+    monkeypatch.undo()
+    assert text == (
+        f"{WHERE}: saw netns:web-1 ({folder}/web-1: too many open files), expected {FREE_RESOURCES}"
+        f". {MORE_RESOURCES}"
     )
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -126,7 +127,27 @@ def test_notifications_have_the_documented_form(manager: tuple[str, socket.socke
 
 @pytest.mark.parametrize("variables", [{}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
 def test_missing_notification_socket_is_ignored(variables: dict[str, str]) -> None:
-    SystemdNotifier(variables).ready()
+    notifier = SystemdNotifier(variables)
+    notifier.ready()
+    notifier.stopping()
+
+
+def test_watchdog_is_notified_without_a_free_descriptor(
+    manager: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, receiver = manager
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": address}, PID)
+    notifier.ready()
+
+    def no_socket(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("socket.socket", no_socket)
+    notifier.alive()
+    monkeypatch.undo()
+    assert receiver.recv(1000) == b"READY=1"
+    assert receiver.recv(1000) == b"WATCHDOG=1"
+    notifier.stopping()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import errno
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -72,6 +73,15 @@ def test_shortage_of_descriptors_is_reported_once_a_minute() -> None:
         (message,) = messages
         assert message.startswith("accepting connections paused once (Too many open files)")
         assert server.shortages.pauses == 2
+
+    with_server(look)
+
+
+def test_fault_closes_reopened_listeners_again() -> None:
+    def look(server: Server, _: list[str]) -> None:
+        with patch.object(server.listener_faults, "apply") as apply:
+            server.listeners._on_reopen()
+        apply.assert_called_once_with()
 
     with_server(look)
 

@@ -46,6 +46,7 @@ def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
             {"cut": 1},
             lambda: 0.25,
             lambda: 7,
+            lambda: 3,
         )
         try:
             return source.samples()
@@ -74,6 +75,7 @@ def test_bound_on_connections_and_its_victims_are_read() -> None:
     assert samples["openimds_connections"] == samples["openimds_connections_limit"] == 2
     assert samples["openimds_connections_evicted"] == 1
     assert samples["openimds_accept_pauses"] == 7
+    assert samples["openimds_listener_failures"] == 3
 
 
 def test_requests_and_refusals_are_summed_by_their_labels() -> None:
