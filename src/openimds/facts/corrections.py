@@ -66,8 +66,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         5,
         "A fresh token has expires_in 86400 and ext_expires_in 86399; a kept one counts down.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "Both; the count begins with 86400 in the second of issue.",
         observed("S61"),
     ),
     Correction(
@@ -101,22 +101,22 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         10,
         "MSAL sends token_sha256_to_refresh to Service Fabric and App Service only.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "It is accepted at App Service and, as an inferred row, at IMDS.",
         client("S64"),
     ),
     Correction(
         11,
         "App Service has the api-version 2025-03-30.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "As 2019-08-01.",
         client("S64"),
     ),
     Correction(
         12,
         "SDKs of Go and JavaScript send claims with xms_az_nwperimid; other keys are 400.",
-        _ABSENT,
-        "Not yet.",
+        _PARTLY,
+        "The key is accepted and has no effect; other keys are 400, in words of our own.",
         client("S64"),
     ),
     Correction(
@@ -437,15 +437,15 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         58,
         "xms_az_nwperimid is in no decoded token.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "Left out.",
         observed("S84"),
     ),
     Correction(
         59,
         "The claims of a token of 2025-11, and their order.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "The claims and their order; opaque values are derived from the request.",
         observed("S84"),
     ),
     Correction(

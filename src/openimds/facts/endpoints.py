@@ -201,7 +201,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             EndpointParameter("bypass_cache", documented("S4")),
             EndpointParameter(
                 "token_sha256_to_refresh",
-                client("S10", note="the hash of a token that a service refused"),
+                inferred(
+                    "S10",
+                    "S64",
+                    note="the hash of a token that a service refused; MSAL sends it to App Service",
+                ),
+            ),
+            EndpointParameter(
+                "claims", client("S64", note="SDKs of Go and JavaScript; other keys are refused")
             ),
         ),
     ),
@@ -283,6 +290,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             *(EndpointParameter(name, documented("S40")) for name in ("client_id", "principal_id")),
             *(EndpointParameter(name, documented("S40")) for name in ("mi_res_id", "clientid")),
             EndpointParameter("object_id", client("S41")),
+            EndpointParameter("token_sha256_to_refresh", client("S64")),
         ),
     ),
     Endpoint(

@@ -71,6 +71,23 @@ def _arc(version: str, *sources: str) -> Dialect:
     )
 
 
+def _app_service(version: str, evidence: Evidence) -> Dialect:
+    return Dialect(
+        "app_service",
+        version,
+        Guard.IDENTITY,
+        (
+            ("client_id", "client_id"),
+            ("principal_id", "object_id"),
+            ("object_id", "object_id"),
+            ("mi_res_id", "mi_res_id"),
+        ),
+        ("access_token", "expires_on", "resource", "token_type", "client_id"),
+        evidence,
+        no_default="identity_unloadable",
+    )
+
+
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(
         "app_service",
@@ -84,20 +101,8 @@ DIALECTS: tuple[Dialect, ...] = (
         no_default="identity_unloadable",
         is_lenient=True,
     ),
-    Dialect(
-        "app_service",
-        "2019-08-01",
-        Guard.IDENTITY,
-        (
-            ("client_id", "client_id"),
-            ("principal_id", "object_id"),
-            ("object_id", "object_id"),
-            ("mi_res_id", "mi_res_id"),
-        ),
-        ("access_token", "expires_on", "resource", "token_type", "client_id"),
-        documented("S40"),
-        no_default="identity_unloadable",
-    ),
+    _app_service("2019-08-01", documented("S40")),
+    _app_service("2025-03-30", client("S64", note="as 2019-08-01")),
     Dialect(
         "azure_ml",
         "2017-09-01",

@@ -76,6 +76,13 @@ IDENTITY: tuple[RefusalRow, ...] = (
         chosen("that they exclude each other is documented (S4); the description is assumed"),
     ),
     RefusalRow(
+        "claims_unsupported",
+        "identity",
+        400,
+        _identity("Unsupported claims"),
+        client("S64", note="the status; the description is assumed"),
+    ),
+    RefusalRow(
         "resource_unknown",
         "identity",
         400,
@@ -271,6 +278,7 @@ APP_SERVICE: tuple[RefusalRow, ...] = (
 """App Service, Functions and Azure ML. Two forms: the endpoint's and its framework's."""
 
 _OF_IMDS_ALONE = {
+    "claims_unsupported",
     "not_found",
     "identity_not_found",
     "attestation_missing",

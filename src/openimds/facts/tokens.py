@@ -23,9 +23,13 @@ class Claim(Struct, frozen=True):
 SKEW_S = 300
 """`nbf` is this long before the issue of the token, so that `exp - nbf` is 86,700 s."""
 LIFE_S = 86400
-LIFE_EVIDENCE = observed("S29", note="2024-03-07: expires_on - not_before = 86700")
+LIFE_EVIDENCE = observed(
+    "S29",
+    "S61",
+    note="expires_on - not_before = 86700; a fresh token has expires_in 86400, a kept one less",
+)
 LAST_SECOND_S = 1
-"""`expires_in` begins one second below the lifetime: 86399, as `ext_expires_in` always is."""
+"""`ext_expires_in` is one second below the lifetime: 86399 (S29, S61)."""
 
 _BODY = observed("S29", note="2024-03-07, 1669 bytes: members sorted, every value a string")
 MEMBERS: tuple[TokenMember, ...] = tuple(
@@ -42,9 +46,10 @@ MEMBERS: tuple[TokenMember, ...] = tuple(
     )
 )
 
-_SEEN = observed("S33")
+_SEEN = observed("S33", "S84")
 _V1, _V2 = ("1.0",), ("2.0",)
-_OPAQUE = observed("S33", note="opaque; here a hash of the token's other values")
+_OPAQUE = observed("S33", "S84", note="opaque; here a hash of the token's other values")
+_ARM = observed("S84", note="tokens of Azure Resource Manager alone")
 CLAIMS: tuple[Claim, ...] = (
     Claim("aud", _SEEN),
     Claim("iss", _SEEN),
@@ -57,18 +62,28 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("azp", inferred("S33", note="the name of appid in version 2.0"), _V2),
     Claim("azpacr", inferred("S33", note="the name of appidacr in version 2.0"), _V2),
     Claim("idp", _SEEN, _V1),
-    Claim("idtyp", observed("S33", note="recent tokens")),
+    Claim("idtyp", observed("S33", "S84", note="in all tokens since 2025")),
     Claim("oid", _SEEN),
     Claim("rh", _OPAQUE),
     Claim("sub", _SEEN),
     Claim("tid", _SEEN),
     Claim("uti", _OPAQUE),
     Claim("ver", _SEEN),
-    Claim("xms_az_nwperimid", _SEEN),
-    Claim("xms_az_rid", observed("S33", note="only for user-assigned identities")),
+    Claim("xms_act_fct", observed("S84", note="3 9 or 9 3, since 2025-11"), _V1),
+    Claim("xms_az_rid", observed("S33", "S84", note="only for user-assigned identities")),
+    Claim("xms_ftd", observed("S84", note="since 2025-09; opaque, and ends in a region"), _V1),
+    Claim("xms_idrel", observed("S84", note="7 and an even number, since 2024-08"), _V1),
     Claim("xms_mirid", _SEEN),
+    Claim("xms_rd", observed("S84", note="since 2025-09; opaque"), _V1),
+    Claim("xms_sub_fct", observed("S84", note="3 9 or 9 3, since 2025-11"), _V1),
+    Claim("xms_tcdt", _ARM, _V1),
 )
-"""In the order of the token."""
+"""In the order of the token. `xms_az_nwperimid` is in no recorded one."""
+
+ARM_AUDIENCE = "https://management."
+"""The beginning of the audiences of Azure Resource Manager, in every cloud."""
+REQUESTED_CLAIMS = frozenset({"xms_az_nwperimid"})
+"""The keys that a request's `claims` may have (S64)."""
 
 TENANT_NAME = "OpenIMDS"
 TENANT_NAME_EVIDENCE = chosen(

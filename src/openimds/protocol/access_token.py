@@ -1,16 +1,23 @@
 """Managed-identity tokens: the identity that a query selects, the claims, and the body."""
 
 import re
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from datetime import UTC, datetime
-from hashlib import sha512
+from hashlib import sha256, shake_256
 from uuid import UUID
 
 import msgspec.json
 from msgspec import Struct
 
 from openimds.facts.clouds import CLOUDS, PUBLIC
-from openimds.facts.tokens import CLAIMS, LAST_SECOND_S, SKEW_S, TENANT_NAME
+from openimds.facts.tokens import (
+    ARM_AUDIENCE,
+    CLAIMS,
+    LAST_SECOND_S,
+    REQUESTED_CLAIMS,
+    SKEW_S,
+    TENANT_NAME,
+)
 from openimds.protocol.pending import AccessToken, PendingToken
 from openimds.protocol.request import Query
 from openimds.protocol.response import inside_json
@@ -85,6 +92,18 @@ def _is_match(principal: Principal, name: str, value: str) -> bool:
             return not principal.is_system and principal.mirid.lower() == value
 
 
+def may_claim(query: Query) -> bool:
+    """Tell whether the `claims` of a query, if any, are an object with known keys."""
+    text = query.parameters.get("claims", "")
+    if not text:
+        return True
+    try:
+        asked = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+    return isinstance(asked, dict) and asked.keys() <= REQUESTED_CLAIMS
+
+
 def is_resource(text: str) -> bool:
     """Tell whether a text can be a resource: a GUID, or a URI."""
     if len(text) > LONGEST_RESOURCE:
@@ -124,7 +143,7 @@ def _login(cloud: str, region: str) -> str:
 
 
 def _guid(pending: PendingToken, now_s: float, kind: str) -> str:
-    return str(UUID(bytes=_seed(pending, int(now_s), kind)[:16], version=4))
+    return str(UUID(bytes=_seed(pending, int(now_s), kind, 16), version=4))
 
 
 def issuers(tenant: str, cloud: str, issuer: str = "") -> tuple[str, str]:
@@ -143,6 +162,7 @@ def claims(pending: PendingToken, settings: TokenSettings, now_s: float) -> dict
     principal, issued_s = pending.identity, int(now_s)
     version = V2 if is_v2(pending.resource, settings) else V1
     issuer = issuers(principal.tenant_id, pending.cloud, settings.issuer)[version == V2]
+    is_arm = pending.resource.lower().startswith(ARM_AUDIENCE)
     values: dict[str, object] = {
         # A token of version 2.0 names its audience by the bare id of the application.
         "aud": pending.resource if version == V1 else _application(pending.resource),
@@ -150,7 +170,7 @@ def claims(pending: PendingToken, settings: TokenSettings, now_s: float) -> dict
         "iat": issued_s - SKEW_S,
         "nbf": issued_s - SKEW_S,
         "exp": issued_s + settings.life_s,
-        "aio": _opaque(pending, now_s, "aio", 36),
+        "aio": _aio(pending, now_s, is_arm=is_arm),
         "appid": principal.client_id,
         "appidacr": "2",
         "azp": principal.client_id,
@@ -158,14 +178,20 @@ def claims(pending: PendingToken, settings: TokenSettings, now_s: float) -> dict
         "idp": issuer,
         "idtyp": "app",
         "oid": principal.object_id,
-        "rh": "1." + _opaque(pending, 0, "rh", 34) + ".",
+        "rh": "1." + _opaque(pending, 0, "rh", 39, b"\x01") + ".",
         "sub": principal.object_id,
         "tid": principal.tenant_id,
         "uti": _opaque(pending, now_s, "uti", 16),
         "ver": version,
-        "xms_az_nwperimid": [],
+        "xms_act_fct": "3 9",
+        "xms_ftd": _opaque(pending, 0, "ftd", 32, after=f"\x01{pending.region}-dsms".encode()),
+        "xms_idrel": f"7 {2 + 2 * (_seed(pending, 0, 'idrel', 1)[0] % 15)}",
         "xms_mirid": principal.mirid,
+        "xms_rd": "0." + _opaque(pending, 0, "rd", 49, b"\xe3b\xe3`\x10"),
+        "xms_sub_fct": "3 9",
     }
+    if is_arm:
+        values["xms_tcdt"] = _founded_s(principal.tenant_id)
     if principal.carrier:
         values["xms_az_rid"] = principal.carrier
     in_order = {
@@ -189,27 +215,54 @@ def _application(resource: str) -> str:
     return rest.rstrip("/") if separator and scheme.lower() == "api" else resource
 
 
-def _opaque(pending: PendingToken, now_s: float, kind: str, size_bytes: int) -> str:
-    return urlsafe_b64encode(_seed(pending, now_s, kind)[:size_bytes]).rstrip(b"=").decode()
+def _aio(pending: PendingToken, now_s: float, *, is_arm: bool) -> str:
+    """Return an opaque value, which is longer for Azure Resource Manager."""
+    head, size_bytes = (b"\x01\x64\x00\x9b\xff", 105) if is_arm else (b"\x93\x64\x60\x60", 23)
+    return b64encode(head + _seed(pending, now_s, "aio", size_bytes - len(head))).decode()
 
 
-def _seed(pending: PendingToken, now_s: float, kind: str) -> bytes:
-    """Return 64 bytes derived from the request, the kind of value and the exact time."""
+def _opaque(  # noqa: PLR0913, PLR0917 - the parts of a value
+    pending: PendingToken,
+    now_s: float,
+    kind: str,
+    size_bytes: int,
+    head: bytes = b"",
+    after: bytes = b"",
+) -> str:
+    """Return `size_bytes` that begin with `head`, and `after`, in base64 for URLs."""
+    octets = head + _seed(pending, now_s, kind, size_bytes - len(head)) + after
+    return urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def _founded_s(tenant: str) -> int:
+    """Return the birth of a tenant in seconds since 1970, from its id."""
+    return 1_400_000_000 + int.from_bytes(sha256(tenant.encode()).digest()[:4]) % 300_000_000
+
+
+def _seed(pending: PendingToken, now_s: float, kind: str, size_bytes: int) -> bytes:
+    """Return bytes derived from the request, the kind of value and the exact time."""
     facts = (kind, pending.vm, pending.identity.client_id, pending.resource, str(now_s))
-    return sha512("\0".join(facts).encode()).digest()
+    return shake_256("\0".join(facts).encode()).digest(size_bytes)
+
+
+def left_s(token: AccessToken, now_s: float) -> int:
+    """Return the seconds that a token is valid, rounded down.
+
+    In the second of its issue that is its whole life (S61).
+    """
+    seconds = token.expires_s - int(now_s)
+    return token.life_s if seconds >= token.life_s else max(0, seconds - LAST_SECOND_S)
 
 
 def body(pending: PendingToken, token: AccessToken, now_s: float) -> bytes:
     """Return the body of the response at `now_s`; `expires_in` counts down."""
-    last_s = max(0, token.life_s - LAST_SECOND_S)
-    left_s = min(last_s, max(0, token.expires_s - int(now_s) - LAST_SECOND_S))
     return msgspec.json.encode(
         {
             "access_token": token.text,
             "client_id": pending.identity.client_id,
-            "expires_in": str(left_s),
+            "expires_in": str(left_s(token, now_s)),
             "expires_on": str(token.expires_s),
-            "ext_expires_in": str(last_s),
+            "ext_expires_in": str(max(0, token.life_s - LAST_SECOND_S)),
             "not_before": str(token.not_before_s),
             "resource": pending.resource,
             "token_type": "Bearer",

@@ -130,6 +130,8 @@ def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refus
 
 
 def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Pending:
+    if query.endpoint and query.endpoint.key == "token" and not access_token.may_claim(query):
+        return refuse("claims_unsupported", query)
     principal = identity_dialects.select(query, principals(subject.vm))
     if isinstance(principal, str):
         return refuse(principal, query)

@@ -11,7 +11,6 @@ import msgspec.json
 from msgspec import Struct, structs
 
 from openimds.facts.protocols import DIALECTS, MTLS, TOKEN_ROUTES, Dialect, Guard, Time
-from openimds.facts.tokens import LAST_SECOND_S
 from openimds.protocol import access_token
 from openimds.protocol.pending import (
     AccessToken,
@@ -112,7 +111,7 @@ def token_body(query: Query, pending: PendingToken, token: AccessToken, now_s: f
     values: dict[str, object] = {
         "access_token": token.text,
         "client_id": principal.client_id,
-        "expires_in": str(max(0, token.expires_s - int(now_s) - LAST_SECOND_S)),
+        "expires_in": str(access_token.left_s(token, now_s)),
         "expires_on": _time(token.expires_s, row.time),
         "msi_res_id": principal.mirid,
         "not_before": str(token.not_before_s),

@@ -24,7 +24,7 @@ def test_cached_token_counts_down_by_the_second() -> None:
             assert first.body == again.body
             seen.append(first.body.partition(b'expires_in":"')[2][:5])
             stage.utc_s += 1
-        assert seen == [b"86399", b"86398", b"86397"]
+        assert seen == [b"86400", b"86398", b"86397"]
         assert len(stage.provider.futures) == 1
 
     run(play)

@@ -1,13 +1,16 @@
 """The selected identity, the claims of its token, and the body."""
 
 import json
+import re
+from base64 import urlsafe_b64decode
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.versions import catalog
-from openimds.protocol.access_token import TokenSettings, claims, is_resource, issuers
+from openimds.protocol.access_token import TokenSettings, claims, is_resource, issuers, may_claim
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import AccessToken, Failed, Pending, PendingToken
 from openimds.protocol.request import parse_query
@@ -22,6 +25,7 @@ APP = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/app"
 OPS = f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/ops"
 BOTH = {"system": True, "user": [APP]}
 VAULT = "https://vault.azure.net"
+ARM = "https://management.azure.com/"
 LIFE = TokenSettings(86400)
 
 
@@ -155,7 +159,7 @@ def test_a_system_assigned_identity_has_its_claims() -> None:
     one = ids(BOTH)["web-1"]
     values = claims(need(BOTH), LIFE, NOW_S)
     made = 1_709_809_597
-    opaque = {name: values[name] for name in ("aio", "rh", "uti")}
+    opaque = {name: values[name] for name in ("aio", "rh", "uti", "xms_ftd", "xms_rd")}
     assert all(isinstance(text, str) and len(text) > 20 for text in opaque.values())
     assert list(values.items()) == [
         ("aud", VAULT),
@@ -174,9 +178,79 @@ def test_a_system_assigned_identity_has_its_claims() -> None:
         ("tid", one.tenant_id),
         ("uti", opaque["uti"]),
         ("ver", "1.0"),
-        ("xms_az_nwperimid", []),
+        ("xms_act_fct", "3 9"),
+        ("xms_ftd", opaque["xms_ftd"]),
+        ("xms_idrel", values["xms_idrel"]),
         ("xms_mirid", one.mirid),
+        ("xms_rd", opaque["xms_rd"]),
+        ("xms_sub_fct", "3 9"),
     ]
+    assert re.fullmatch(r"7 (?:[2468]|[12][02468]|30)", str(values["xms_idrel"]))
+
+
+@pytest.mark.parametrize("resource, has_date, aio", [(ARM, True, 140), (VAULT, False, 32)])
+def test_token_has_the_recorded_claims_in_their_order(
+    resource: str, *, has_date: bool, aio: int
+) -> None:
+    """S84: a token of Azure Resource Manager, 2025-11, and the lengths of its opaque values."""
+    values = claims(need(BOTH, resource=resource), LIFE, NOW_S)
+    recorded = [
+        "aud",
+        "iss",
+        "iat",
+        "nbf",
+        "exp",
+        "aio",
+        "appid",
+        "appidacr",
+        "idp",
+        "idtyp",
+        "oid",
+        "rh",
+        "sub",
+        "tid",
+        "uti",
+        "ver",
+        "xms_act_fct",
+        "xms_ftd",
+        "xms_idrel",
+        "xms_mirid",
+        "xms_rd",
+        "xms_sub_fct",
+        "xms_tcdt",
+    ]
+    assert [*values] == (recorded if has_date else recorded[:-1])
+    lengths = {name: len(str(values[name])) for name in ("aio", "rh", "uti", "xms_rd")}
+    assert lengths == {"aio": aio, "rh": 55, "uti": 22, "xms_rd": 68}
+    assert str(values["rh"]).startswith("1.A")
+    ftd = str(values["xms_ftd"])
+    assert urlsafe_b64decode(ftd + "=" * (-len(ftd) % 4)).endswith(b"\x01westeurope-dsms")
+
+
+@pytest.mark.parametrize(
+    "text, is_fit",
+    [
+        ('{"xms_az_nwperimid":{"essential":false}}', True),
+        ("{}", True),
+        ("", True),
+        ('{"access_token":{}}', False),
+        ('["xms_az_nwperimid"]', False),
+        ("{", False),
+        ("[" * 5000, False),
+        ("\udce9", False),
+    ],
+)
+def test_only_the_known_claims_may_be_asked_for(text: str, *, is_fit: bool) -> None:
+    target = b"/metadata/identity/oauth2/token"
+    query = parse_query("GET", target)
+    assert may_claim(replace(query, parameters={"claims": text})) is is_fit
+
+
+def test_unknown_claims_are_refused() -> None:
+    got = ask(BOTH, "&claims=%7B%22access_token%22%3A1%7D")
+    assert isinstance(got, Refusal)
+    assert (got.status, got.row.key) == (400, "claims_unsupported")
+    assert not isinstance(ask(BOTH, "&claims=%7B%22xms_az_nwperimid%22%3A1%7D"), Refusal)
 
 
 def test_a_user_assigned_identity_names_the_vm_that_uses_it() -> None:
@@ -270,8 +344,11 @@ def test_the_body_is_the_recorded_one_to_the_byte() -> None:
     assert got.until_s == 1_709_809_680
 
 
-@pytest.mark.parametrize("late_s, left", [(0, "86399"), (86399, "0"), (86400, "0"), (90000, "0")])
-def test_expires_in_counts_down_to_zero(late_s: int, left: str) -> None:
+@pytest.mark.parametrize(
+    "late_s, left",
+    [(0, "86400"), (0.9, "86400"), (1, "86398"), (86399, "0"), (86400, "0"), (90000, "0")],
+)
+def test_expires_in_counts_down_to_zero(late_s: float, left: str) -> None:
     token = AccessToken("x", 0, 86400, 86400)
     asked = parse_query("GET", b"/metadata/identity/oauth2/token")
     got = resume(asked, need(BOTH), token, late_s)
@@ -312,7 +389,7 @@ def test_expires_in_is_never_more_than_a_whole_life() -> None:
     token = AccessToken("x", 0, 3600, 3600)
     asked = parse_query("GET", b"/metadata/identity/oauth2/token")
     body = json.loads(resume(asked, need(BOTH), token, -5000).body)
-    assert (body["expires_in"], body["ext_expires_in"]) == ("3599", "3599")
+    assert (body["expires_in"], body["ext_expires_in"]) == ("3600", "3599")
 
 
 def test_the_hash_of_a_refused_token_is_passed_on() -> None:

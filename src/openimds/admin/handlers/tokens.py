@@ -95,7 +95,7 @@ def _refused(vm: Vm, refusal: Refusal, *, is_selected: bool) -> ProblemError:
 _TOKEN = {
     "access_token": "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJodHRwczovL3ZhdWx0LmF6dXJlLm5ldCJ9.c2ln",
     "client_id": "c0000000-0000-0000-0000-000000000001",
-    "expires_in": "86399",
+    "expires_in": "86400",
     "expires_on": "1795463686",
     "ext_expires_in": "86399",
     "not_before": "1795376986",

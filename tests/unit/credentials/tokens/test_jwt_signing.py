@@ -19,7 +19,7 @@ CLAIMS = {
     "oid": "0b4a5c1e",
     "sub": "0b4a5c1e",
     "ver": "1.0",
-    "xms_az_nwperimid": [],
+    "xms_rd": "0.42",
 }
 
 
