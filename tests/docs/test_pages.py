@@ -28,6 +28,7 @@ STORIES = [
     "docs/use/fleet.md",
     "docs/use/host.md",
     "docs/use/identity.md",
+    "docs/use/import.md",
     "docs/use/laptop.md",
     "docs/use/pytest.md",
     "docs/use/python.md",

@@ -1,5 +1,6 @@
 """The commands that change a running server."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
 
+INPUTS = Path(__file__).parents[1] / "unit" / "interop" / "importers" / "inputs"
 LEAF = "/metadata/instance/compute/zone?api-version=2021-02-01&format=text"
 
 
@@ -89,6 +91,47 @@ def test_a_captured_document_is_imported(server: Server, tmp_path: Path) -> None
     )
     code, printed, _ = vm(server, tmp_path, "import", file, "--dry-run")
     assert json.loads(printed)["vms"]["real"]["compute"] == {"name": "real", "zone": "2"}
+
+
+def test_import_of_an_unreadable_value_changes_nothing(server: Server, tmp_path: Path) -> None:
+    compiled = INPUTS / "arm_compiled_functions.json"
+    before = vm(server, tmp_path, "list", "--json")[1]
+    code, printed, err = vm(server, tmp_path, "import", str(compiled))
+    assert (code, printed) == (3, "")
+    *_, unread, summary = err.splitlines()
+    assert unread == (
+        "lab-vm: resources[2].location could not be read: [parameters('place')]: "
+        "resourceGroup().location needs --location"
+    )
+    assert summary == (
+        "openimds: 1 value could not be read, and nothing was imported. "
+        "Give what is missing, or --partial to import without"
+    )
+    assert vm(server, tmp_path, "list", "--json")[1] == before
+    code, _, err = vm(server, tmp_path, "import", str(compiled), "--location", "westus")
+    assert code == 0
+    assert "could not be read" not in err
+    code, _, err = vm(server, tmp_path, "import", str(compiled), "--partial")
+    assert (code, unread in err) == (0, True)
+
+
+def test_program_gets_a_token_by_its_production_client_id(server: Server, tmp_path: Path) -> None:
+    path = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+    client = "cccccccc-0000-4000-8000-000000000003"
+    assert vm(server, tmp_path, "remove", "vm-1")[0] == 0
+    file = str(INPUTS / "az_vm_show_identity.json")
+    assert vm(server, tmp_path, "import", file)[0] == 0
+    with httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest:
+        got = guest.get(f"{path}&client_id={client}")
+        assert got.status_code == 200
+        assert got.json()["client_id"] == client
+        payload = got.json()["access_token"].split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+        assert claims["appid"] == client
+        assert claims["oid"] == "dddddddd-0000-4000-8000-000000000004"
+        assert claims["tid"] == "bbbbbbbb-0000-4000-8000-000000000002"
+        other = guest.get(f"{path}&client_id=cccccccc-0000-4000-8000-000000000009")
+        assert other.status_code == 400
 
 
 @pytest.mark.parametrize(

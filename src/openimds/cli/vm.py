@@ -17,8 +17,14 @@ from openimds.errors import ConfigError
 from openimds.parameters import describe, nearest
 
 if TYPE_CHECKING:
+    from openimds.interop.importers import ImportedVm
     from openimds.vm.types import Vm
 
+_INCOMPLETE = 3
+"""Exit status of an import of which values could not be read."""
+_LARGEST_IMPORT = 100 * 10**6
+"""Bytes of a file to import: a state or a template of Azure is far smaller."""
+_LONGEST_SHOWN = 200
 MERGE_PATCH = "application/merge-patch+json"
 _MANY = 50
 """From this many VMs on, a terminal is shown a progress bar."""
@@ -137,29 +143,70 @@ def remove(names: tuple[str, ...], **flags: object) -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @options("state")
 @click.option("--dry-run", is_flag=True, help="Print the VMs as a fleet file in JSON instead.")
+@click.option("--partial", is_flag=True, help="Import without the values that could not be read.")
+@click.option("--subscription", default="", metavar="GUID", help="Subscription of a template.")
+@click.option("--resource-group", default="", metavar="NAME", help="Resource group of a template.")
+@click.option("--location", default="", metavar="REGION", help="Location of that group.")
 @as_json
-def import_vms(files: tuple[str, ...], *, dry_run: bool, is_json: bool, **flags: object) -> None:
+def import_vms(
+    files: tuple[str, ...],
+    *,
+    dry_run: bool,
+    partial: bool,
+    is_json: bool,
+    **flags: object,
+) -> None:
     """Import VMs from files of other tools.
 
     These are: a file of openimds capture, or a captured instance document; the JSON of az vm show
     or list (with or without details) and of az network nic show, in one file or in several; an ARM
-    template; a Terraform state.
-    """
-    from openimds.interop.importers import read as import_value
+    template, also as Bicep compiles it, with its parameter files; a Terraform state or plan.
 
-    inputs = [_read(file) for file in files]
-    try:
-        imported = import_value(inputs[0] if len(inputs) == 1 else inputs)
-    except ConfigError as error:
-        raise error.inside(", ".join(files)) from None
+    Each value without a place in the metadata is listed. If a value with a place could not be read,
+    it is listed with the reason, nothing is imported, and the exit status is 3.
+    """
+    from openimds.interop.importers import Deployment, read_files
+
+    inputs = {file: _read(file, _LARGEST_IMPORT) for file in files}
+    place = (str(flags.pop(name)) for name in ("subscription", "resource_group", "location"))
+    imported = read_files(inputs, Deployment(*place))
     for vm in imported:
-        for path in vm.unmapped:
-            click.echo(f"{vm.name}: {path} has no place in the metadata and is left out", err=True)
+        for line in _import_notices(vm):
+            click.echo(f"{vm.name}: {line}", err=True)
+    if not partial and (count := sum(len(vm.unread) for vm in imported)):
+        values = f"{count} values" if count > 1 else "1 value"
+        click.echo(
+            f"openimds: {values} could not be read, and nothing was imported. "
+            "Give what is missing, or --partial to import without",
+            err=True,
+        )
+        sys.exit(_INCOMPLETE)
     if dry_run:
         vms = {vm.name: vm.definition for vm in imported}
         click.echo(msgspec.json.format(msgspec.json.encode({"vms": vms}), indent=2).decode())
         return
     _put_all(_client(flags), [(vm.name, vm.definition) for vm in imported], is_json=is_json)
+
+
+def _import_notices(vm: "ImportedVm") -> Iterator[str]:
+    """Yield a line for each value of an import that was not taken as it is."""
+    for path in vm.unmapped:
+        yield f"{path} has no place in the metadata and is left out"
+    for path in vm.stand_ins:
+        yield f"{path} holds a stand-in for uniqueString() or guid(): Azure makes another"
+    for path, expression, reason in vm.unread:
+        text = f" {_shortened(expression)}" if expression else ""
+        yield (
+            f"{path} could not be read:{text}: {reason}"
+            if text
+            else (f"{path} could not be read: {reason}")
+        )
+
+
+def _shortened(expression: str) -> str:
+    """Return an expression of at most some 200 characters, on one line."""
+    line = " ".join(expression.split())
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"
 
 
 def _put_all(client: Client, bodies: list[tuple[str, dict[str, Any]]], *, is_json: bool) -> None:
@@ -190,16 +237,27 @@ def _client(flags: dict[str, Any]) -> Client:
     return Client(values(flags).state)
 
 
-def _read(file: str) -> Any:  # noqa: ANN401 - any JSON, YAML or TOML value
+def _read(file: str, most: int = -1) -> Any:  # noqa: ANN401 - any JSON, YAML or TOML value
+    """Return the value in a file of at most `most` bytes; -1 is no bound.
+
+    Raises:
+        ConfigError: the file cannot be read, is too large, or is not of its format.
+    """
     from openimds.vm.decode import decode
 
     if file == "-":
-        return decode(sys.stdin.buffer.read(), "stdin")
-    try:
-        return decode(Path(file).read_bytes(), file)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(file, reason, "a file that can be read") from None
+        file, data = "stdin", sys.stdin.buffer.read(most + 1)
+    else:
+        try:
+            with Path(file).open("rb") as opened:
+                data = opened.read(most + 1) if most >= 0 else opened.read()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ConfigError(file, reason, "a file that can be read") from None
+    if 0 <= most < len(data):
+        size = f"{most // 10**6} MB"
+        raise ConfigError(file, f"more than {size}", f"a file of at most {size}")
+    return decode(data, file)
 
 
 def _is_fleet(value: object) -> bool:

@@ -7,22 +7,25 @@ there.
 
 from collections.abc import Iterator
 
+from openimds.interop.importers.assemble import FoundResources
 from openimds.interop.importers.azure import MARKERS, TYPES
-from openimds.interop.importers.mapping import Resource, ResourceTable, read_resource
+from openimds.interop.importers.mapping import ResourceTable, read_resource
 from openimds.interop.importers.unmapped import Path
 
 _DEEPEST = 6
 """Lists in a mapping (`{"vms": […], "nics": […]}`, `{"value": […]}`) lie less deep."""
 
 
-def resources(value: object) -> Iterator[Resource]:
-    """Yield the resources of a value.
+def find_resources(value: object) -> FoundResources:
+    """Return the resources of a value.
 
     Raises:
         ConfigError: a resource has a value of an impossible type.
     """
+    found = FoundResources([])
     for table, item, path in _objects(value, (), _DEEPEST):
-        yield read_resource(table, item, path)
+        found.add(read_resource(table, item, path))
+    return found
 
 
 def _objects(value: object, path: Path, depth: int) -> Iterator[tuple[ResourceTable, object, Path]]:

@@ -95,9 +95,16 @@ _OS_PROFILE = (
     MappingRow("osProfile.linuxConfiguration.ssh.publicKeys[].path", "compute.publicKeys[].path"),
 )
 
+_USER = "identity.userAssignedIdentities{}."
+_DETAIL = "identities.details{}."
+
 _IDENTITY = (
     MappingRow("identity.type", "identities.system", conversions.is_system),
     MappingRow("identity.userAssignedIdentities{key}", "identities.user[]"),
+    MappingRow(_USER + "clientId", _DETAIL + "clientId", conversions.guid),
+    MappingRow(_USER + "principalId", _DETAIL + "principalId", conversions.guid),
+    MappingRow("identity.principalId", "identities.details.system.principalId", conversions.guid),
+    MappingRow("identity.tenantId", "identities.tenantId", conversions.guid),
     # The short form that `az vm create` prints.
     MappingRow("identity.systemAssignedIdentity", "identities.system", conversions.there),
 )
@@ -155,6 +162,27 @@ _REPEATED_GROUPS = ignored(
     "networkProfile.networkInterfaces[].resourceGroup",
 )
 
+_PROPERTIES = (
+    *alike("compute.", "licenseType", "priority", "evictionPolicy", "userData"),
+    *alike("compute.", "securityProfile.securityType"),
+    *alike(
+        "compute.",
+        "securityProfile.encryptionAtHost",
+        "additionalCapabilities.hibernationEnabled",
+        convert=conversions.flag,
+    ),
+    MappingRow(
+        "securityProfile.uefiSettings.secureBootEnabled",
+        "compute.securityProfile.secureBootEnabled",
+        conversions.flag,
+    ),
+    MappingRow(
+        "securityProfile.uefiSettings.vTpmEnabled",
+        "compute.securityProfile.virtualTpmEnabled",
+        conversions.flag,
+    ),
+)
+
 MACHINE = ResourceTable(
     ResourceKind.MACHINE,
     (
@@ -163,25 +191,8 @@ MACHINE = ResourceTable(
         *_PLACE,
         MappingRow("hardwareProfile.vmSize", "compute.vmSize"),
         MappingRow("sku.name", "compute.vmSize"),
-        *alike("compute.", "vmId", "licenseType", "priority", "evictionPolicy", "userData"),
-        *alike("compute.", "plan.name", "plan.product", "plan.publisher"),
-        *alike("compute.", "securityProfile.securityType"),
-        *alike(
-            "compute.",
-            "securityProfile.encryptionAtHost",
-            "additionalCapabilities.hibernationEnabled",
-            convert=conversions.flag,
-        ),
-        MappingRow(
-            "securityProfile.uefiSettings.secureBootEnabled",
-            "compute.securityProfile.secureBootEnabled",
-            conversions.flag,
-        ),
-        MappingRow(
-            "securityProfile.uefiSettings.vTpmEnabled",
-            "compute.securityProfile.virtualTpmEnabled",
-            conversions.flag,
-        ),
+        *alike("compute.", "vmId", "plan.name", "plan.product", "plan.publisher"),
+        *_PROPERTIES,
         MappingRow("tags{}", "compute.tags{}", conversions.tag),
         *_STORAGE,
         *_OS_PROFILE,
@@ -209,6 +220,52 @@ MACHINE = ResourceTable(
             (*(f"compute.{_IMAGE}{word}" for word in _IMAGE_WORDS), "compute.version"),
             within="storageProfile",
         ),
+    ),
+)
+
+_PROFILE = "virtualMachineProfile."
+_CARDS = _PROFILE + "networkProfile.networkInterfaceConfigurations[]."
+_ADDRESSES = _CARDS + "ipConfigurations[]."
+
+
+def _of_profile(rows: tuple[MappingRow, ...]) -> tuple[MappingRow, ...]:
+    """Return the rows of a VM for the profile of a scale set."""
+    return tuple(
+        MappingRow(_PROFILE + row.source, row.target, row.convert) for row in rows if row.target
+    )
+
+
+SCALE_SET = ResourceTable(
+    ResourceKind.SCALE_SET,
+    (
+        *_FRAME,
+        *ignored("sku.tier", "resourceGroup"),
+        MappingRow("name", "name"),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("id", "setId"),
+        MappingRow("id", "compute.subscriptionId", conversions.after("subscriptions")),
+        MappingRow("id", "compute.resourceGroupName", conversions.after("resourcegroups")),
+        MappingRow("resourceGroup", "compute.resourceGroupName"),
+        MappingRow("sku.name", "compute.vmSize"),
+        MappingRow("sku.capacity", "capacity", conversions.number),
+        MappingRow("orchestrationMode", "mode"),
+        MappingRow("zones[]", "zones[]"),
+        *alike("compute.", "location", "extendedLocation.name", "extendedLocation.type"),
+        *alike("compute.", "plan.name", "plan.product", "plan.publisher", "hostGroup.id"),
+        MappingRow("tags{}", "compute.tags{}", conversions.tag),
+        *_IDENTITY,
+        MappingRow(_PROFILE + "osProfile.computerNamePrefix", "prefix"),
+        *_of_profile((*_PROPERTIES, *_STORAGE, *_OS_PROFILE)),
+        MappingRow(_CARDS[:-1], "cards[]", conversions.element),
+        MappingRow(_CARDS + "primary", "cards[].primary", conversions.truth),
+        MappingRow(_CARDS + "dnsSettings.dnsServers[]", "cards[].dns[]"),
+        MappingRow(_ADDRESSES + "primary", "cards[].addresses[].primary", conversions.truth),
+        MappingRow(_ADDRESSES + "privateIPAddressVersion", "cards[].addresses[].version"),
+        MappingRow(_ADDRESSES + "subnet.id", "cards[].addresses[].subnet", conversions.reference),
+    ),
+    tuple(
+        Implied(_PROFILE + implied.source, implied.target, implied.value)
+        for implied in MACHINE.implied
     ),
 )
 
@@ -300,6 +357,18 @@ DISK = ResourceTable(
     ),
 )
 
+IDENTITY = ResourceTable(
+    ResourceKind.IDENTITY,
+    (
+        *_FRAME,
+        *ignored("name", "location", "resourceGroup"),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("clientId", "clientId", conversions.guid),
+        MappingRow("principalId", "principalId", conversions.guid),
+        MappingRow("tenantId", "tenantId", conversions.guid),
+    ),
+)
+
 TYPES: dict[str, ResourceTable] = {
     "microsoft.compute/virtualmachines": MACHINE,
     "microsoft.compute/virtualmachinescalesets/virtualmachines": MACHINE,
@@ -308,11 +377,14 @@ TYPES: dict[str, ResourceTable] = {
     "microsoft.network/virtualnetworks": NETWORK,
     "microsoft.network/virtualnetworks/subnets": SUBNET,
     "microsoft.compute/disks": DISK,
+    "microsoft.compute/virtualmachinescalesets": SCALE_SET,
+    "microsoft.managedidentity/userassignedidentities": IDENTITY,
 }
 """Tables by resource type, in lower case."""
 MARKERS: dict[str, ResourceTable] = {
     "hardwareprofile": MACHINE,
     "powerstate": MACHINE,
     "ipconfigurations": CARD,
+    "virtualmachineprofile": SCALE_SET,
 }
 """Tables by a member, for objects without a type."""

@@ -11,6 +11,7 @@ from string import hexdigits
 from typing import Final, TypeAlias
 
 from openimds.errors import ConfigError
+from openimds.interop.importers.unread import Reference, Unread
 from openimds.parameters import describe
 from openimds.vm.schema_tree import Leaf
 from openimds.vm.validate import validate as fit
@@ -24,18 +25,10 @@ Conversion: TypeAlias = Callable[[object, str], object]
 _TEXT = Leaf("")
 _LARGEST = 2**63
 _DIGITS = re.compile(r"\d{1,18}", re.ASCII)
+_GUID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MAC_DIGITS = 12
 _BYTES_IN_A_MEGABYTE = 10**6
 _BOOLEANS = ("true", "false")
-
-
-class Reference(str):
-    """A resource id without subscription and group, the value of `resourceId()` in a template.
-
-    It finds a resource of the same template, and never goes into a document.
-    """
-
-    __slots__ = ()
 
 
 def text(value: object, where: str) -> object:
@@ -135,6 +128,14 @@ def macs(value: object, where: str) -> object:
     addresses = words(value, where)
     assert isinstance(addresses, tuple)
     return tuple(mac(address, where) for address in addresses)
+
+
+def guid(value: object, where: str) -> object:
+    """Return a GUID; a masked one, as in a shared output, could not be read."""
+    digits = text(value, where)
+    if digits is NOTHING or _GUID.fullmatch(str(digits)):
+        return digits
+    return Unread("it is not a GUID")
 
 
 def cidr(value: object, where: str) -> object:

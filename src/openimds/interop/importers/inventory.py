@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind, Values
 from openimds.interop.importers.unmapped import Path
+from openimds.interop.importers.unread import Unread
 
 
 class AssembledVm(Struct):
@@ -16,12 +17,16 @@ class AssembledVm(Struct):
         used: paths of the input that are used up.
         roots: paths of the resources that belong to it.
         names: paths whose names could not be kept.
+        unread: values that could not be read, by their path.
+        stand_ins: paths of values that Azure makes others of.
     """
 
     values: Values
     used: set[Path]
     roots: list[Path]
     names: list[Path]
+    unread: dict[Path, Unread]
+    stand_ins: set[Path]
 
     def put(self, place: Path, value: MappedValue) -> None:
         """Set a value unless its place is taken; an equal value is used up, too."""
@@ -32,6 +37,8 @@ class AssembledVm(Struct):
         """Add a resource to the VM, and mark its values at these places as used."""
         self.roots.append(resource.root)
         self.used |= resource.ignored
+        self.unread |= resource.unread
+        self.stand_ins |= resource.stand_ins
         self.used |= {resource.values[place].path for place in places if place in resource.values}
 
 

@@ -9,7 +9,7 @@ value: another row has it already, or it is about the tool and not about the VM.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from functools import cache
 from typing import TypeAlias
@@ -19,6 +19,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.interop.importers.conversions import NOTHING, Conversion, text
 from openimds.interop.importers.unmapped import PRESENCE, Path, is_empty, written
+from openimds.interop.importers.unread import ExpressionKey, Reference, Secret, StandIn, Unread
 from openimds.parameters import describe
 
 
@@ -31,6 +32,8 @@ class ResourceKind(Enum):
     NETWORK = "virtual network"
     DISK = "disk"
     ATTACHMENT = "attachment of a disk"
+    SCALE_SET = "scale set"
+    IDENTITY = "managed identity"
 
 
 class MappingRow(Struct, frozen=True):
@@ -90,6 +93,10 @@ class Resource(Struct, frozen=True):
     """Paths of rows without a target: used up as soon as the resource is used."""
     names: list[Path]
     """Paths of members whose names could not be kept; an unmapped path shows values only."""
+    unread: dict[Path, Unread] = {}
+    """Values with a place in the metadata that could not be read, by their path."""
+    stand_ins: set[Path] = set()
+    """Paths of values that Azure makes others of."""
 
     def get(self, *place: str | int) -> str:
         """Return the text at a place, or the empty string."""
@@ -120,12 +127,18 @@ def ignored(*paths: str) -> tuple[MappingRow, ...]:
     return tuple(MappingRow(path) for path in paths)
 
 
-def unevaluated(value: object) -> object:
-    """Return a value of an input without expressions."""
-    return value
-
-
 _MAPPING = "a mapping of names to values"
+_MASKED = "a secret value"
+_NO_GROUP = "its id needs --subscription and --resource-group"
+_PRIVATE = ("customdata", "custom_data", "userdata", "user_data")
+"""Members whose values may hold passwords."""
+
+
+def is_private(path: Path) -> bool:
+    """Tell whether the value at a path may hold passwords."""
+    return any(str(step).lower() in _PRIVATE for step in path)
+
+
 _STEP = re.compile(r"(\w+)(\[\d*\]|\{\w*\})?")
 
 
@@ -152,20 +165,18 @@ def read_resource(
     table: ResourceTable,
     value: object,
     root: Path,
-    evaluate: Callable[[object], object] = unevaluated,
 ) -> Resource:
     """Return the resource that the rows of a table make of an object.
 
     Args:
         table: the rows.
-        value: the object.
+        value: the object; an `Unread` stands for each value that could not be read.
         root: its path in the input.
-        evaluate: the function that evaluates expressions; `NOTHING` if it cannot.
 
     Raises:
         ConfigError: a value has an impossible type, with its path.
     """
-    reader = _SourceReader(value, root, evaluate)
+    reader = _SourceReader(value, root)
     resource = Resource(table.kind, root, {}, set(), [])
     for row in table.rows:
         for hit in reader.at(row.source):
@@ -187,13 +198,21 @@ def _put(resource: Resource, row: MappingRow, hit: _Hit) -> None:
     if not row.target:
         resource.ignored.add(hit.path)
         return
-    value = NOTHING
-    if hit.value is not None and hit.value is not NOTHING:
-        value = row.convert(hit.value, written(hit.path))
+    if isinstance(hit.value, Unread):
+        resource.unread.setdefault(hit.path, hit.value)
+        return
+    value = NOTHING if hit.value is None else _converted(row, hit)
+    if isinstance(value, Unread):
+        resource.unread.setdefault(hit.path, value)
+        return
     if value is NOTHING:
-        if row.source.endswith("{key}"):
+        if isinstance(hit.value, Reference):
+            resource.unread.setdefault(hit.path, Unread(_NO_GROUP, hit.value.expression))
+        elif row.source.endswith("{key}"):
             resource.names.append(hit.path[:-1])
         return
+    if isinstance(hit.value, StandIn):
+        resource.stand_ins.add(hit.path)
     # The presence of an element leaves its members unused.
     path = (*hit.path, PRESENCE) if value == {} else hit.path
     place = _place(row.target, hit.positions)
@@ -202,12 +221,25 @@ def _put(resource: Resource, row: MappingRow, hit: _Hit) -> None:
         resource.ignored.add(path)
 
 
+def _converted(row: MappingRow, hit: _Hit) -> object:
+    """Return the value of a hit after the conversion of its row.
+
+    Raises:
+        ConfigError: an impossible value; a secret one does not stand in the message.
+    """
+    try:
+        return row.convert(hit.value, written(hit.path))
+    except ConfigError as error:
+        if isinstance(hit.value, Secret) or is_private(hit.path):
+            raise ConfigError(error.where, _MASKED, error.expected) from None
+        raise
+
+
 class _SourceReader:
     """Finds the values of sources in one object; shared paths are walked once."""
 
-    def __init__(self, value: object, root: Path, evaluate: Callable[[object], object]) -> None:
-        self._evaluate = evaluate
-        self._cached = {"": [_Hit(evaluate(value), root, ())]}
+    def __init__(self, value: object, root: Path) -> None:
+        self._cached = {"": [_Hit(value, root, ())]}
 
     def at(self, source: str) -> list[_Hit]:
         if source not in self._cached:
@@ -224,30 +256,35 @@ class _SourceReader:
     def has(self, source: str) -> bool:
         """Tell whether a source is certainly present."""
         values = [hit.value for hit in self.at(source)]
-        return any(value is not NOTHING and not is_empty(value) for value in values)
+        return any(not isinstance(value, Unread) and not is_empty(value) for value in values)
 
     def lacks(self, source: str) -> bool:
-        """Tell whether a source is certainly missing; an unevaluated one may be present."""
+        """Tell whether a source is certainly missing; one that could not be read may be present."""
         return all(is_empty(hit.value) for hit in self.at(source))
 
     def _member(self, hit: _Hit, name: str) -> Iterator[_Hit]:
         value, path = hit.value, hit.path
-        if value is None or value is NOTHING or value == "":
+        if isinstance(value, Unread):
+            yield hit
+            return
+        if value is None or value == "":
             return
         if not isinstance(value, dict):
-            raise ConfigError(written(path), describe(value), _MAPPING)
+            raise ConfigError(written(path), _described(value), _MAPPING, _depth_hint(value))
         key = _key_of(value, name)
         if key is None:
             inner = _key_of(value, "properties")
-            value, path = self._evaluate(value.get(inner)), (*path, str(inner))
+            value, path = value.get(inner), (*path, str(inner))
+            if isinstance(value, Unread):
+                yield _Hit(value, path, hit.positions)
             key = _key_of(value, name) if isinstance(value, dict) else None
         if isinstance(value, dict) and key is not None:
-            yield _Hit(self._evaluate(value[key]), (*path, str(key)), hit.positions)
+            yield _Hit(value[key], (*path, str(key)), hit.positions)
 
     def _spread(self, hit: _Hit, suffix: str) -> Iterator[_Hit]:
-        if not suffix:
+        if not suffix or isinstance(hit.value, Unread):
             yield hit
-        elif hit.value is not None and hit.value is not NOTHING and hit.value != "":
+        elif hit.value is not None and hit.value != "":
             yield from self._elements(hit) if suffix == "[]" else self._members(hit, suffix)
 
     def _elements(self, hit: _Hit) -> Iterator[_Hit]:
@@ -257,19 +294,33 @@ class _SourceReader:
             yield _Hit(value, hit.path, (*hit.positions, 0))
         elif isinstance(value, list):
             for i, item in enumerate(value):
-                yield _Hit(self._evaluate(item), (*hit.path, i), (*hit.positions, i))
+                yield _Hit(item, (*hit.path, i), (*hit.positions, i))
         else:
-            raise ConfigError(written(hit.path), describe(value), "a list")
+            raise ConfigError(written(hit.path), _described(value), "a list")
 
     def _members(self, hit: _Hit, suffix: str) -> Iterator[_Hit]:
         if not isinstance(hit.value, dict):
-            raise ConfigError(written(hit.path), describe(hit.value), _MAPPING)
+            raise ConfigError(written(hit.path), _described(hit.value), _MAPPING)
         for i, (key, value) in enumerate(hit.value.items()):
-            name, path = self._evaluate(str(key)), (*hit.path, str(key))
+            name = key.value if isinstance(key, ExpressionKey) else str(key)
+            path = (*hit.path, str(key))
             if suffix == "{key}":
                 yield _Hit(name, (*path, PRESENCE), (*hit.positions, i))
+            elif isinstance(name, Unread):
+                yield _Hit(name, path, hit.positions)
             elif isinstance(name, str) and (fit := text(name, written(path))) is not NOTHING:
-                yield _Hit(self._evaluate(value), path, (*hit.positions, str(fit)))
+                yield _Hit(value, path, (*hit.positions, str(fit)))
+
+
+def _described(value: object) -> str:
+    """Return a value in words, without the text of a secret."""
+    return _MASKED if isinstance(value, Secret) else describe(value)
+
+
+def _depth_hint(value: object) -> str:
+    """Return the remedy for PowerShell's name of a class in place of an object."""
+    is_class = isinstance(value, str) and value.startswith(("Microsoft.Azure.", "System."))
+    return "Write the file with ConvertTo-Json -Depth 10" if is_class else ""
 
 
 def _key_of(value: dict[object, object], name: str) -> object:

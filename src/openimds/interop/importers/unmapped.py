@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -10,6 +10,7 @@ Path: TypeAlias = tuple[str | int, ...]
 PRESENCE: Final = -1
 """Ends the path of a fact that follows from a value's presence, which leaves the value unused."""
 
+NO_PATHS: Final[Mapping[Path, list[object]]] = {}
 _PLAIN = re.compile(r"[A-Za-z_$][\w$-]*", re.ASCII)
 
 
@@ -40,26 +41,44 @@ def is_empty(value: object) -> bool:
     return True
 
 
-def unmapped_paths(value: object, used: set[Path], names: set[Path]) -> Iterator[Path]:
-    """Yield the unused paths of a value, each as short as possible.
+def unmapped_paths(
+    value: object,
+    used: set[Path],
+    names: set[Path],
+    expanded: Mapping[Path, list[object]] = NO_PATHS,
+) -> Iterator[Path]:
+    """Yield the unused paths of a value, each once and as short as possible.
 
-    A path of `names` is yielded even if its value is empty: the name itself is information.
+    A path of `names` is yielded even if its value is empty: the name itself is information. At a
+    path of `expanded` those values stand for the one of the input: the copies of a loop.
     """
-    touched = {path[:length] for path in used | names for length in range(len(path) + 1)}
+    search = _Search(used, names, expanded)
+    yield from dict.fromkeys(search.below(value, ()))
 
-    def below(node: object, path: Path) -> Iterator[Path]:
-        if path in used:
+
+class _Search:
+    def __init__(
+        self, used: set[Path], names: set[Path], expanded: Mapping[Path, list[object]]
+    ) -> None:
+        self._used, self._names, self._expanded = used, names, expanded
+        self._touched = {path[:length] for path in used | names for length in range(len(path) + 1)}
+
+    def below(self, node: object, path: Path) -> Iterator[Path]:
+        if path in self._used:
             return
-        if path in names:
+        if path in self._names:
             yield path
-        elif path not in touched:
-            if not is_empty(node):
+            return
+        for copy in self._expanded.get(path, (node,)):
+            if path in self._touched:
+                yield from self._members(copy, path)
+            elif not is_empty(copy):
                 yield path
-        elif isinstance(node, dict):
+
+    def _members(self, node: object, path: Path) -> Iterator[Path]:
+        if isinstance(node, dict):
             for name, member in node.items():
-                yield from below(member, (*path, str(name)))
+                yield from self.below(member, (*path, str(name)))
         elif isinstance(node, list):
             for i, item in enumerate(node):
-                yield from below(item, (*path, i))
-
-    yield from below(value, ())
+                yield from self.below(item, (*path, i))

@@ -21,6 +21,12 @@ def load(name: str) -> Any:
     return json.loads((INPUTS / f"{name}.json").read_text())
 
 
+def unread(value: object) -> dict[str, tuple[str, str]]:
+    """Return the expression and reason of each unread value of all VMs, by path."""
+    rows = [row for one in read(value) for row in one.unread]
+    return {path: (expression, reason) for path, expression, reason in rows}
+
+
 def found(value: object) -> dict[str, ImportedVm]:
     """Return the imported VMs of a value by name."""
     return {one.name: one for one in read(value)}

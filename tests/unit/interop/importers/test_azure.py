@@ -13,6 +13,7 @@ from tests.unit.interop.importers.documents import (
     nics,
     only,
 )
+from tests.unit.vm.refused import Refused, refused
 
 WEB = load("az_vm_show")
 IDENTITIES = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -124,6 +125,14 @@ def test_vm_of_az_has_values_beside_the_document() -> None:
     assert definition["identities"] == {
         "system": True,
         "user": [f"{IDENTITIES}/app", f"{IDENTITIES}/ops"],
+        "details": {
+            f"{IDENTITIES}/app": {
+                "clientId": "33333333-3333-4333-8333-333333333333",
+                "principalId": "44444444-4444-4444-8444-444444444444",
+            },
+            "system": {"principalId": "11111111-1111-4111-8111-111111111111"},
+        },
+        "tenantId": "22222222-2222-4222-8222-222222222222",
     }
 
 
@@ -139,15 +148,10 @@ def _address(private: str, public: str = "") -> dict[str, str]:
 
 
 def test_values_without_a_place_are_unmapped() -> None:
-    app = f'identity.userAssignedIdentities["{IDENTITIES}/app"]'
     assert only(WEB).unmapped == (
         "diagnosticsProfile",
         "etag",
         "fqdns",
-        "identity.principalId",
-        "identity.tenantId",
-        f"{app}.clientId",
-        f"{app}.principalId",
         "networkProfile.networkInterfaces[0].deleteOption",
         "networkProfile.networkInterfaces[0].id",
         "networkProfile.networkInterfaces[1].deleteOption",
@@ -324,3 +328,51 @@ def test_addresses_without_a_place_are_unmapped() -> None:
 
 def test_unknown_type_does_not_hide_a_vm() -> None:
     assert compute({"type": 5, "name": "a", "hardwareProfile": {"vmSize": "S"}})["vmSize"] == "S"
+
+
+def test_identity_resource_gives_its_ids() -> None:
+    app = f"{IDENTITIES}/app"
+    vm = a_vm(identity={"type": "UserAssigned", "userAssignedIdentities": {app: {}}})
+    identity = {
+        "id": app.upper(),
+        "type": "Microsoft.ManagedIdentity/userAssignedIdentities",
+        "name": "app",
+        "clientId": "33333333-3333-4333-8333-333333333333",
+        "tenantId": "22222222-2222-4222-8222-222222222222",
+    }
+    one = only([vm, identity])
+    assert one.definition["identities"] == {
+        "system": False,
+        "user": [app],
+        "details": {app: {"clientId": "33333333-3333-4333-8333-333333333333"}},
+        "tenantId": "22222222-2222-4222-8222-222222222222",
+    }
+    assert one.unmapped == ()
+
+
+def test_identity_without_a_name_is_unmapped() -> None:
+    one = only(a_vm(identity={"userAssignedIdentities": {"": {}}}))
+    assert one.unmapped == ('identity.userAssignedIdentities[""]',)
+
+
+def test_identity_resource_may_lack_its_tenant() -> None:
+    app = f"{IDENTITIES}/app"
+    vm = a_vm(identity={"userAssignedIdentities": {app: {}}})
+    kind = "Microsoft.ManagedIdentity/userAssignedIdentities"
+    assert only([vm, {"id": app, "type": kind}]).definition["identities"] == {"user": [app]}
+
+
+def test_masked_id_could_not_be_read() -> None:
+    one = only(a_vm(identity={"type": "SystemAssigned", "principalId": "xxxxxxxx-xxxx"}))
+    assert one.definition["identities"] == {"system": True}
+    assert one.unread == (("identity.principalId", "", "it is not a GUID"),)
+
+
+def test_class_name_in_place_of_an_object_names_the_remedy() -> None:
+    name = "Microsoft.Azure.Management.Compute.Models.OSProfile"
+    assert refused(only, a_vm(osProfile=name)) == Refused(
+        "osProfile",
+        f'the string "{name}"',
+        "a mapping of names to values",
+        "Write the file with ConvertTo-Json -Depth 10",
+    )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openimds.errors import ConfigError
 from openimds.interop import importers
-from openimds.interop.importers import read
+from openimds.interop.importers import read, read_files
 from tests.support.transcripts import a_document, a_transcript, an_answer, an_exchange, compact
 from tests.unit.interop.importers.documents import (
     INPUTS,
@@ -23,19 +23,14 @@ from tests.unit.interop.importers.documents import (
 )
 from tests.unit.vm.refused import Refused, refused
 
-SHAPES = (
-    "a VM in one of: a file of openimds capture, a captured body of /metadata/instance, "
-    "an ARM template (az group export), terraform show -json, a Terraform state file, "
-    "az vm show or az vm list, -d or with az network nic show beside it"
-)
 CAPTURED = {
     "compute": {"name": "web-1", "vmId": "v", "tags": "a:b", "brandNew": "x"},
     "network": {"interface": []},
 }
 
 
-def test_room_exports_two_names() -> None:
-    assert importers.__all__ == ["ImportedVm", "read"]
+def test_room_exports_four_names() -> None:
+    assert importers.__all__ == ["Deployment", "ImportedVm", "read", "read_files"]
 
 
 def test_captured_document_keeps_its_values() -> None:
@@ -62,24 +57,124 @@ def test_captured_document_of_a_classic_vm_is_read() -> None:
     assert (one.name, one.definition["classic"]) == ("vm-1", True)
 
 
-WITHOUT_A_VM: list[tuple[object, str]] = [
-    (None, "nothing (null)"),
-    ("x", 'the string "x"'),
-    ([], "a list of 0"),
-    ({}, "a mapping with no members"),
-    ([a_nic("a")], "a list of 1"),
-    ({"network": []}, "a mapping with network"),
-    ({"a": {"b": {"c": {"d": {"e": {"f": {"g": a_vm()}}}}}}}, "a mapping with a"),
-    ({"terraform_version": "1", "resources": []}, "a mapping with terraform_version, resources"),
-    ({"contentVersion": "1", "resources": []}, "a mapping with contentVersion, resources"),
-    ([{"type": "Microsoft.Compute/virtualMachines/extensions", "name": "e"}], "a list of 1"),
-    ({"virtualMachines": [{"id": "/x/virtualMachines/a"}]}, "a mapping with virtualMachines"),
+AZ_VM = (
+    "a VM, as az vm show prints it: with hardwareProfile, or of type "
+    "Microsoft.Compute/virtualMachines"
+)
+ARM_VM = "a resource of type Microsoft.Compute/virtualMachines"
+TERRAFORM_VM = "a resource such as azurerm_linux_virtual_machine"
+EXTENSION = {"type": "Microsoft.Compute/sshPublicKeys", "name": "e"}
+KEYS = {"type": "azurerm_ssh_public_key", "instances": []}
+DEEP = {"a": {"b": {"c": {"d": {"e": {"f": {"g": a_vm()}}}}}}}
+WITHOUT_A_VM: list[tuple[object, str, str, str]] = [
+    (None, "nothing (null)", AZ_VM, ""),
+    ("x", 'the string "x"', AZ_VM, ""),
+    ([], "a list of 0", AZ_VM, ""),
+    ({}, "a mapping with no members", AZ_VM, ""),
+    (
+        DEEP,
+        "the output of az vm show with resources of type Microsoft.Compute/virtualMachines",
+        AZ_VM,
+        "",
+    ),
+    (
+        [a_nic("a")],
+        "the output of az vm show with resources of type Microsoft.Network/networkInterfaces",
+        AZ_VM,
+        "",
+    ),
+    (
+        {"network": []},
+        "a mapping with network",
+        "compute and network",
+        "The nearest kind of file is a captured body of /metadata/instance",
+    ),
+    (
+        {"terraform_version": "1", "resources": []},
+        "a Terraform state with no resources",
+        TERRAFORM_VM,
+        "",
+    ),
+    (
+        {"terraform_version": "1", "resources": [KEYS]},
+        "a Terraform state with resources of type azurerm_ssh_public_key",
+        TERRAFORM_VM,
+        "",
+    ),
+    ({"contentVersion": "1", "resources": []}, "an ARM template with no resources", ARM_VM, ""),
+    (
+        [EXTENSION],
+        "the output of az vm show with resources of type Microsoft.Compute/sshPublicKeys",
+        AZ_VM,
+        "",
+    ),
+    (
+        {"virtualMachines": [{"id": "/x/virtualMachines/a"}]},
+        "the output of az vm show with no resources",
+        AZ_VM,
+        "",
+    ),
+    (
+        {"lineage": "x", "serial": 3},
+        "a mapping with lineage, serial",
+        TERRAFORM_VM,
+        "The nearest kind of file is a Terraform state",
+    ),
 ]
 
 
-@pytest.mark.parametrize("value, seen", WITHOUT_A_VM, ids=[seen for _, seen in WITHOUT_A_VM])
-def test_value_without_a_vm_is_refused_with_all_shapes(value: object, seen: str) -> None:
-    assert refused(read, value) == Refused("top level", seen, SHAPES)
+@pytest.mark.parametrize("value, seen, expected, hint", WITHOUT_A_VM)
+def test_value_without_a_vm_is_refused_with_what_it_is(
+    value: object, seen: str, expected: str, hint: str
+) -> None:
+    assert refused(read, value) == Refused("top level", seen, expected, hint)
+
+
+def test_types_that_a_refusal_names_are_few() -> None:
+    types = [{"type": f"a/{letter}"} for letter in "bcdefghij"] * 2
+    seen = refused(read, {"contentVersion": "1", "resources": types}).seen
+    assert seen == "an ARM template with resources of type a/b, a/c, a/d, a/e, a/f"
+
+
+def test_search_of_types_for_a_refusal_is_bounded() -> None:
+    value = {"contentVersion": "1", "resources": [{"x": 1}] * 10_000 + [{"type": "a/b"}]}
+    assert refused(read, value).seen == "an ARM template with no resources"
+
+
+def test_parameter_file_alone_is_refused() -> None:
+    value = {"contentVersion": "1", "parameters": {"a": {"value": 1}}}
+    assert refused(read, value) == Refused(
+        "top level", "values of parameters alone", "an ARM template beside them"
+    )
+
+
+def test_vm_of_az_is_joined_with_the_nic_of_another_file() -> None:
+    files = {
+        "vm": a_vm(networkProfile=nics("a")),
+        "nic": a_nic("a", {"privateIPAddress": "10.1.1.1"}),
+    }
+    (one,) = read_files(files)
+    assert one.definition["network"] == {
+        "interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.1.1.1"}]}}]
+    }
+
+
+def test_files_of_several_kinds_are_read_each_by_itself() -> None:
+    vms = read_files({"a.json": CAPTURED, "b.json": load("template"), "c.json": a_vm()})
+    assert [one.name for one in vms] == ["web-1", "app", "one"]
+
+
+def test_one_name_in_two_files_is_refused() -> None:
+    assert refused(read_files, {"a": CAPTURED, "b": CAPTURED}) == Refused(
+        "b",
+        'a second VM with the name "web-1"',
+        "a name of its own for each VM",
+        "The first is in a",
+    )
+
+
+def test_error_names_its_file() -> None:
+    assert refused(read_files, {"a": CAPTURED, "b": {}})[0] == "b: top level"
 
 
 def test_two_vms_of_one_name_are_refused() -> None:
@@ -291,4 +386,4 @@ def test_deep_nesting_is_read_or_refused() -> None:
         deep = {"properties": deep} if len(deep) % 2 else [deep]
     value = a_vm(deep=deep)
     assert only(value).unmapped == ()
-    assert refused(read, deep)[2] == SHAPES
+    assert refused(read, deep)[2] == AZ_VM

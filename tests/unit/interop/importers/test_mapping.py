@@ -6,7 +6,7 @@ from openimds.facts.document import FIELDS
 from openimds.interop.importers import azure, terraform
 from openimds.interop.importers.mapping import ResourceKind, ResourceTable
 from openimds.vm.schema import vm_tree
-from openimds.vm.schema_tree import Group, Many
+from openimds.vm.schema_tree import Group, Many, Named
 
 TABLES = {
     **{f"azure {name}": table for name, table in azure.TYPES.items()},
@@ -43,6 +43,7 @@ UNMAPPED = {
 def _targets(table: ResourceTable) -> set[str]:
     found = {row.target for row in table.rows} | {implied.target for implied in table.implied}
     found |= {target for default in table.defaults for target in default.targets}
+    found = {target.replace("details.system", "details{}") for target in found}
     return {target.replace("[0]", "[]").removesuffix("{}") for target in found if target}
 
 
@@ -56,6 +57,8 @@ def _vm_paths() -> set[str]:
                 return {path}.union(*(below(one, at) for at, one in inner))
             case Many(item=item):
                 return below(item, f"{path}[]")
+            case Named(item=Group() as item):
+                return below(item, f"{path}{{}}")
             case _:
                 return {path}
 
@@ -72,6 +75,7 @@ def test_every_target_is_a_path_of_a_vm_or_a_resource(name: str) -> None:
     assert {target.split(".")[0].removesuffix("[]") for target in inner} <= {
         *("key", "name", "machine", "refs", "cards", "primaryCard", "extras"),
         *("primary", "mac", "dns", "addresses", "address", "sku", "subnets", "any", "data"),
+        *("capacity", "mode", "prefix", "setId", "zones", "clientId", "principalId", "tenantId"),
     }
 
 
