@@ -19,12 +19,13 @@ documents.
 `floods` and `minting` have quiet guests (`guests`) wait for their responses while others load the
 server (`beside`). The loads are processes (`loads`): `flooder` is one guest that does its worst,
 `signing_load` are VMs that need signatures. A flood may go to a `sink` instead, which shows the
-waits that are due to the generator alone.
+waits that are due to the generator alone. `host_floods` is a flood behind the rules of
+`openimds host`, in a private network.
 
 Each bench returns tables of `figures`; `budgets` holds the promises as rows and finds their figures
 in the tables; `report` prints, and keeps the last full run as `results/latest.json`, from which
 `docs/know/performance.md` is written.
 
-The room refuses to reach beyond loopback, to end a process that it did not start, and to assert a
-time. The tests never run it, because a busy machine is no defect.
+The room refuses to reach beyond loopback and private networks, to end a process that it did not
+start, and to assert a time. The tests never run it, because a busy machine is no defect.
 """

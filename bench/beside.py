@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from msgspec import Struct, field
 
+from bench import fleets
 from bench.figures import Row, percentile, ratio, spread
 from bench.guests import Kind, Waits, quiet_guests
 from bench.loads import Load
@@ -36,15 +37,17 @@ class Round(Struct, frozen=True):
 
 
 class Beside(Struct):
-    """The rounds beside one load."""
+    """The rounds beside one load; `address` returns the address of the VM of a number."""
 
     start: Start = nothing
     rounds: list[Round] = field(default_factory=list)
+    address: Callable[[int], str] = fleets.address
 
     def run(self, server: Server, kinds: Sequence[Kind], first: int, seconds: float) -> None:
         """Run a round; the guests have the numbers from `first` on in the fleet."""
         watch = Watch(server.cpu_s)
-        with quiet_guests(server.address, kinds, first) as guests, self.start() as load:
+        asking = quiet_guests(server.address, kinds, first, self.address)
+        with asking as guests, self.start() as load:
             time.sleep(_LEAD_S)
             before_s, start_s = server.cpu_s(), time.perf_counter()
             waits = guests.ask(seconds)

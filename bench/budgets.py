@@ -11,6 +11,7 @@ from bench import (
     first_answer,
     flat,
     floods,
+    host_floods,
     minting,
     protocol,
     scale,
@@ -26,15 +27,14 @@ _EQUAL = 1.05
 
 
 class Budget(Struct, frozen=True):
-    """A bound of a figure; `missing` is the reason why there is no figure yet."""
+    """A bound of a figure, and the place of the figure."""
 
     thing: str
-    table: str = ""
-    row: str = ""
-    measure: str = ""
+    table: str
+    row: str
+    measure: str
     most: float | None = None
     least: float | None = None
-    missing: str = ""
 
 
 class Verdict(Struct, frozen=True):
@@ -113,7 +113,14 @@ def _floods() -> tuple[Budget, ...]:
         *rows,
         Budget(new, "floods", new, "p99_ms", most=15),
         Budget(f"{floods.RESET}: cost", "floods", floods.RESET, "cores_beyond_idle", most=0.3),
-        Budget(f"{floods.RESET}, host mode", missing="host rules do not count connections yet"),
+        Budget(host_floods.OTHERS, "host_floods", host_floods.OTHERS, "p99_times_idle", most=2),
+        Budget(
+            f"{host_floods.FLOOD}: cost",
+            "host_floods",
+            host_floods.FLOOD,
+            "cores_beyond_idle",
+            most=0.1,
+        ),
     )
 
 
@@ -187,13 +194,11 @@ BUDGETS: tuple[Budget, ...] = (
 
 
 def judge(tables: Mapping[str, Table]) -> list[Verdict]:
-    """Return the verdicts on budgets with a table, and on those without a figure yet."""
-    return [_judge(row, tables) for row in BUDGETS if row.missing or row.table in tables]
+    """Return the verdicts on budgets with a table."""
+    return [_judge(row, tables) for row in BUDGETS if row.table in tables]
 
 
 def _judge(row: Budget, tables: Mapping[str, Table]) -> Verdict:
-    if row.missing:
-        return Verdict(row.thing, "", row.missing, None)
     measure = MEASURES[row.measure]
     bound, sign = (row.most, "≤") if row.most is not None else (row.least, "≥")
     budget = f"{sign} {bound:,.10g} {measure.heading}"

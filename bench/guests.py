@@ -7,7 +7,7 @@ good response failed; it counts as if its wait had ended then.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from math import ceil
@@ -49,12 +49,11 @@ class Waits(Struct):
 
 
 class Guests:
-    """The VMs of one kind, the first of which has this number in the fleet."""
+    """The VMs of one kind."""
 
-    def __init__(self, server: Address, kind: Kind, first: int) -> None:
-        """Connect those that keep their connections."""
-        self._server, self._kind = server, kind
-        self._sources = [address(first + number) for number in range(PER_KIND)]
+    def __init__(self, server: Address, kind: Kind, sources: list[str]) -> None:
+        """Connect those that keep their connections; `sources` are the addresses of the VMs."""
+        self._server, self._kind, self._sources = server, kind, sources
         self._kept: dict[str, HttpClient] = {}
         self._request = request(kind.target, *METADATA)
         if kind.is_kept:
@@ -122,11 +121,17 @@ class Groups:
 
 
 @contextmanager
-def quiet_guests(server: Address, kinds: Sequence[Kind], first: int) -> Iterator[Groups]:
-    """Connect guests of each kind, the first of which has this number in the fleet."""
+def quiet_guests(
+    server: Address, kinds: Sequence[Kind], first: int, at: Callable[[int], str] = address
+) -> Iterator[Groups]:
+    """Connect guests of each kind, the first of which has this number in the fleet.
+
+    `at` returns the address of the VM of a number.
+    """
     with ExitStack() as stack:
         groups: dict[str, Guests] = {}
         for number, kind in enumerate(kinds):
-            groups[kind.name] = Guests(server, kind, first + number * PER_KIND)
+            numbers = range(first + number * PER_KIND, first + (number + 1) * PER_KIND)
+            groups[kind.name] = Guests(server, kind, list(map(at, numbers)))
             stack.callback(groups[kind.name].close)
         yield Groups(groups)

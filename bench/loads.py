@@ -40,13 +40,15 @@ class Load(Struct):
 
 
 @contextmanager
-def running(module: str, *arguments: str) -> Iterator[Load]:
+def running(module: str, *arguments: str, before: tuple[str, ...] = ()) -> Iterator[Load]:
     """Run a generator, on the core of this process, until the block ends.
+
+    `before` is a prefix of the command.
 
     Raises:
         RuntimeError: it failed.
     """
-    command = (sys.executable, "-m", module, *arguments)
+    command = (*before, sys.executable, "-m", module, *arguments)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

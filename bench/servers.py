@@ -115,14 +115,18 @@ def _words(file: Path) -> list[str]:
 
 
 @contextmanager
-def openimds(*arguments: str, core: int | None = None) -> Iterator[Server]:
+def openimds(
+    *arguments: str, core: int | None = None, before: tuple[str, ...] = ()
+) -> Iterator[Server]:
     """Run `openimds serve` with more arguments, on one core if one is named.
+
+    `before` is a prefix of the command.
 
     Raises:
         RuntimeError: it ended before it was ready.
     """
     listen = ("--listen", f"{_LOOPBACK}:0", "--admin", "none")
-    command = (sys.executable, "-m", "openimds", "serve", *listen, *arguments)
+    command = (*before, sys.executable, "-m", "openimds", "serve", *listen, *arguments)
     start = time.perf_counter()
     with TemporaryDirectory() as home, _running(command, core, home) as process:
         assert process.stdout is not None

@@ -124,7 +124,7 @@ class Webhook:
         self._notify(f"webhook skipped event {entry.event_id}, not delivered: {reason}")
 
     async def _deliver_after_shortages(self, entry: LogEntry) -> None:
-        """Deliver a line; try again for as long as this system has nothing left to do it with."""
+        """Deliver a line; try again for as long as a shortage prevents it."""
         is_reported = False
         while True:
             try:

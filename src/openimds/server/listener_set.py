@@ -144,7 +144,7 @@ class ListenerSet:
                 self._on_reopen()
 
     def _replace(self, key: str | int, old: Listener, new: Listener) -> bool:
-        """Put a listener in the place of another, which is refused if that has gone meanwhile."""
+        """Put a listener in the place of another; return whether that was still there."""
         if self._is_closed:
             return False
         if isinstance(key, int):

@@ -66,7 +66,7 @@ def test_count_of_failed_listeners_is_taken_back() -> None:
 
 
 class Stage:
-    """A set with listeners in namespaces that a test recreates, and with time that it moves."""
+    """A set with listeners in namespaces; a test recreates them and moves time."""
 
     def __init__(self, text: str = "127.0.0.1:0") -> None:
         self.generations: dict[str, int] = {}
