@@ -66,6 +66,9 @@ class NoPollSet:
     def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Do nothing."""
 
+    def turn_soon(self) -> None:
+        """Do nothing."""
+
     def register(self, descriptor: int, events: int) -> None:
         """Do nothing."""
 

@@ -128,9 +128,13 @@ class FakePollSet:
     def __init__(self) -> None:
         self.sockets: dict[int, FakeSocket] = {}
         self.awaited: dict[int, int] = {}
+        self.is_turn_due = False
 
     def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         raise AssertionError("a test calls the turns itself")
+
+    def turn_soon(self) -> None:
+        self.is_turn_due = True
 
     def register(self, descriptor: int, events: int) -> None:
         assert descriptor not in self.awaited
@@ -173,15 +177,9 @@ class FakeReactor(Reactor):
 
     def pump(self) -> None:
         """Have turns until none is left to do."""
-        while True:
-            due = [call for delay_s, call in self.calls if not delay_s]
-            self.calls = [(delay_s, call) for delay_s, call in self.calls if delay_s]
-            for call in due:
-                call()
-            if not due:
-                if not self.poll_set.poll():
-                    return
-                self.turn()
+        while self.poll_set.is_turn_due or self.poll_set.poll():
+            self.poll_set.is_turn_due = False
+            self.turn()
 
     def pass_delays(self) -> None:
         """Let the delays of connections end whose time has come."""

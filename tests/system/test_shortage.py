@@ -87,7 +87,9 @@ def test_flood_of_connections_leaves_files_for_all_others(tmp_path: Path, fleet:
         )
         strangers = [f"127.0.0.{number}" for number in range(41, 51)]
         for address in ["127.0.0.31"] * 2 * most + strangers * 10:
-            held.enter_context(Guest(server, address).socket)
+            guest = Guest(server, address)
+            held.enter_context(guest.socket)
+            guest.ask()  # The kernel shows a connection once it has asked.
             assert answer(server, "127.0.0.32") == "One"
         # The admin API answers its first request beside as many idle connections as it has places.
         admin = urlsplit(server.ready["admin"])
@@ -98,6 +100,8 @@ def test_flood_of_connections_leaves_files_for_all_others(tmp_path: Path, fleet:
         assert counts["openimds_connections_evicted_total"] > 100
         assert counts["openimds_connections_refused_total"] == 0
         assert counts["openimds_accept_pauses_total"] == 0
+        for stranger in strangers:
+            assert server.next_line().startswith(f"openimds: unknown caller {stranger}: ")
         edit(fleet)
         assert server.next_line() == f"openimds: {fleet}: 1 changes applied.\n"
         assert answer(server, "127.0.0.32") == "Two"
@@ -129,6 +133,8 @@ def test_work_without_a_file_descriptor_is_done_later(tmp_path: Path, fleet: Pat
     ):
         kept = Guest(server, "127.0.0.32")
         held.enter_context(kept.socket)
+        kept.ask()
+        assert kept.answer() == "One"
         until(lambda: "anon_inode:inotify" in open_files(server))
         admin = urlsplit(server.ready["admin"])
         with without_files(server):

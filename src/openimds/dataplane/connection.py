@@ -18,11 +18,17 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import httptools
 
-from openimds.dataplane.dispatcher import Dispatcher, ParsedRequest, WaitingRequest, WireEntry
+from openimds.dataplane.dispatcher import (
+    Dispatcher,
+    ParsedRequest,
+    ResponseIndex,
+    WaitingRequest,
+    WireEntry,
+)
 from openimds.dataplane.fault_delivery import FaultyDelivery
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.phase import TRANSITIONS, Phase, Step
@@ -65,8 +71,10 @@ _KEPT = frozenset(
     )
 )
 """Headers that matter."""
-_NEW_EACH_TIME = re.compile(rb"\r\n[A-Za-z-]*[Rr]equest-[Ii][Dd]: [\w-]{1,64}(?=\r\n)", re.ASCII)
+_NEW_EACH_TIME = re.compile(rb"\n([A-Za-z-]*[Rr]equest-[Ii][Dd]: [\w-]{1,64}\r\n)", re.ASCII)
 """A header that SDKs send with a new value in each request, and that changes no response."""
+_NAME_OF_IT = b"equest-"
+"""A part of its name that few requests have elsewhere."""
 _REASONS = (
     ("Content-Length", "length_malformed"),
     ("Transfer-Encoding", "length_malformed"),
@@ -116,53 +124,68 @@ class Delayed:
         self.connection, self.slot = connection, -1
 
 
+Owed: TypeAlias = "bytes | asyncio.Task[bytes] | FaultyDelivery"
+"""A response that is owed: its bytes, the work that makes them, or a delivery in parts."""
+
+
 class Connection:
     """One connection. `listener` is set where the listener belongs to one VM."""
+
+    # A connection begins with these values of the class. Many answer one known request and end, and
+    # then a value of its own for each would cost as much as the answer.
+    deadline_s = _NEVER
+    phase = _IDLE
+    slot = -1
+    delayed: Delayed | None = None
+    _events = -1
+    _generation = -1
+    _entry: WireEntry | None = None
+    _parser: httptools.HttpRequestParser | None = None
+    _owed: "deque[Owed] | tuple[()]" = ()
+    _unsent = _rest = _raw = _line = _before = b""
+    _is_pending = _is_ended = _is_lingering = _was_refused = _is_over = False
+    _dropped_bytes = 0
+    # The request that is being read.
+    _target = _body = b""
+    _method = _refusal = _head_refusal = _none_match = ""
+    _fed_bytes = _length = _head_bytes = _body_bytes = _header_count = _host_count = 0
+    _is_forwarded = _expects = False
+    _metadata_values: tuple[bytes, ...] = ()
+    _credentials: tuple[tuple[str, str], ...] = ()
+    _headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(
         self, turns: Turns, accepted: socket.SocketType, peer: str, listener: str = ""
     ) -> None:
         """Prepare to serve an accepted socket; `begin` serves it."""
-        self.dispatcher = turns.dispatcher
-        self.deadline_s = _NEVER
-        self.phase = _IDLE
-        self.slot = -1
-        self.delayed: Delayed | None = None
+        dispatcher = self.dispatcher = turns.dispatcher
         self._turns = turns
         self._socket, self._descriptor = accepted, accepted.fileno()
-        self._events = -1
         self._listener, self._peer = listener, peer
-        self._generation = -1
-        self._entry: WireEntry | None = None
-        self._share = turns.dispatcher.connections.share(UNKNOWN)
-        self._caller()
-        self._parser: httptools.HttpRequestParser | None = None
-        self._owed: deque[bytes | asyncio.Task[bytes] | FaultyDelivery] = deque()
-        self._unsent = self._rest = self._raw = self._line = self._before = b""
-        self._is_pending = self._is_ended = self._is_lingering = self._was_refused = False
-        self._is_over = False
-        self._dropped_bytes = 0
-        self._most_fed = self.dispatcher.bounds.head_bytes + _READ_BYTES
-        self._refusal = ""
-        self._fed_bytes = 0
-        self._forget_request()
+        self._look_up(dispatcher.fleet_index)
+        entry = self._entry
+        self._share = dispatcher.connections.share(UNKNOWN if entry is None else entry.name)
 
     def _forget_request(self) -> None:
-        self._target = b""
-        self._method = ""
-        self._length = 0
-        self._head_bytes = self._body_bytes = self._header_count = self._host_count = 0
-        self._fed_bytes = 0
+        self._target = self._body = b""
+        self._method = self._refusal = self._head_refusal = self._none_match = ""
+        self._fed_bytes = self._length = self._head_bytes = self._body_bytes = 0
+        self._header_count = self._host_count = 0
         self._is_forwarded = self._expects = False
-        self._metadata_values: list[bytes] = []
-        self._credentials: list[tuple[str, str]] = []
-        self._headers: list[tuple[str, str]] = []
-        self._body = b""
-        self._none_match = ""
-        self._refusal = self._head_refusal = ""
+        self._metadata_values, self._credentials, self._headers = (), (), ()
+
+    def _owe(self, response: "Owed") -> None:
+        """Put a response behind those that are owed."""
+        if self._owed:
+            self._owed.append(response)
+        else:
+            self._owed = deque((response,))
 
     def _move(self, step: Step) -> None:
         self.phase = TRANSITIONS[self.phase][step]
+
+    def _most_fed(self) -> int:
+        return self.dispatcher.bounds.head_bytes + _READ_BYTES
 
     # Called by the reactor.
 
@@ -170,12 +193,6 @@ class Connection:
     def is_idle(self) -> bool:
         """Whether no request is half read and no response is owed."""
         return self.phase is _IDLE and not (self._owed or self._unsent or self._rest)
-
-    @property
-    def _waits_already(self) -> bool:
-        """Whether nothing changes: it waits for a request, and has a deadline before its own."""
-        is_open = self.phase is _IDLE and not self._unsent
-        return is_open and self._events == READ and self.slot >= 0
 
     @property
     def has_rest(self) -> bool:
@@ -228,28 +245,39 @@ class Connection:
             return  # It ended while it waited for its turn.
         turns, share = self._turns, self._share
         if share.turn != turns.turn_number:
-            share.turn = turns.turn_number
-            is_delayed = share.has_excess and share.delay_s(self.dispatcher.now())
-            turns.shares_served += 1
-            units = LONE_UNITS if turns.is_lone else TURN_UNITS
-            share.left = _DELAYED_UNITS if is_delayed else units
+            self._begin_turn(turns, share)
         share.left -= 1
         try:
             if self._rest:
                 self._answer(self._rest)
-            elif self._is_lingering:
+                return
+            if self._is_lingering:
                 self._drop_input()
-            else:
-                data = self._receive()
-                if data and self.phase is _IDLE and share.left > 0 and self._answer_known(data):
-                    share.left -= 1
-                    if self._waits_already and not share.has_excess:
-                        return
-                    data = b""
-                self._answer(data)
+                return
+            data = self._receive()
+            if data and self.phase is _IDLE and share.left > 0 and self._answer_known(data):
+                share.left -= 1
+                if (
+                    self._events == READ
+                    and self.slot >= 0
+                    and self.phase is _IDLE
+                    and not (self._unsent or share.has_excess)
+                ):
+                    return  # Nothing changes: it awaits a request, and has an earlier deadline.
+                data = b""
+            self._answer(data)
         except Exception as error:  # noqa: BLE001 - our own fault ends this connection alone
             self.dispatcher.on_internal_error(error)
             self.abort()
+
+    def _begin_turn(self, turns: Turns, share: Share) -> None:
+        """Begin the turn of a share that has had none in this turn of the reactor."""
+        share.turn = turns.turn_number
+        turns.shares_served += 1
+        if share.has_excess and share.delay_s(self.dispatcher.now()):
+            share.left = _DELAYED_UNITS
+        else:
+            share.left = LONE_UNITS if turns.is_lone else TURN_UNITS
 
     def expire(self) -> None:
         """End a connection whose time is up: silently when idle, with 408 inside a request.
@@ -304,7 +332,8 @@ class Connection:
         if self.phase is not _READING_HEAD:
             return  # A trailer behind a chunked body counts towards the bounds only.
         if self.dispatcher.observer is not None:
-            self._headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
+            shown = (name.lower().decode("latin-1"), value.decode("latin-1"))
+            self._headers = (*self._headers, shown)
         name = name.lower()
         if name in _KEPT:
             self._keep(name, value)
@@ -315,7 +344,7 @@ class Connection:
         """Keep a header that matters, and check those that frame the request."""
         match name:
             case b"metadata":
-                self._metadata_values.append(value.strip().lower())
+                self._metadata_values = (*self._metadata_values, value.strip().lower())
             case b"host":
                 self._host_count += 1
                 if not _HOST.fullmatch(value):
@@ -323,7 +352,8 @@ class Connection:
             case b"x-forwarded-for":
                 self._is_forwarded = True
             case b"authorization" | b"secret" | b"x-identity-header":
-                self._credentials.append((name.decode(), value.strip().decode("latin-1")))
+                credential = (name.decode(), value.strip().decode("latin-1"))
+                self._credentials = (*self._credentials, credential)
             case b"expect":
                 self._expects = value.strip().lower() == b"100-continue"
                 if not self._expects:
@@ -344,7 +374,7 @@ class Connection:
         self._move(_HEAD_END)
         self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.body_s
         if self._expects and version == "1.1" and not self._refusal:
-            self._owed.append(_CONTINUE)
+            self._owe(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         """Collect a body within its bound."""
@@ -365,15 +395,13 @@ class Connection:
         response, fault = self._respond(request)
         observed = self._observed(request, fault) if self.dispatcher.observer is not None else None
         if fault is not None:
-            self._owed.append(
-                FaultyDelivery(self.dispatcher, fault, observed, self._woken).start(response)
-            )
+            self._owe(FaultyDelivery(self.dispatcher, fault, observed, self._woken).start(response))
         elif isinstance(response, PreparedResponse):
-            self._owed.append(self._send(response, observed))
+            self._owe(self._send(response, observed))
         else:
             task = asyncio.get_running_loop().create_task(self._finish(response, observed))
             task.add_done_callback(self._woken)
-            self._owed.append(task)
+            self._owe(task)
         is_last = request.connection == CONNECTION_CLOSE or (
             fault is not None and fault.row.ends_connection
         )
@@ -416,7 +444,7 @@ class Connection:
         No request ends inside of them, so that requests are parsed one by one.
         """
         end = self._length - self._body_bytes if self.phase is _READING_BODY else 0
-        data = data[: self._most_fed - self._fed_bytes] if self.phase < _READING_BODY else data
+        data = data[: self._most_fed() - self._fed_bytes] if self.phase < _READING_BODY else data
         if end <= 0:
             # The blank line may have begun with the bytes before.
             blank = (self._before + data).find(_BLANK_LINE)
@@ -425,12 +453,13 @@ class Connection:
 
     def _answer_known(self, data: bytes) -> bool:
         """Answer a request whose bytes have been answered before; tell whether they have."""
-        dispatcher, entry = self.dispatcher, self._caller()
+        dispatcher = self.dispatcher
+        is_known = dispatcher.fleet_index.generation == self._generation
+        entry = self._entry if is_known else self._caller()
         responses = entry.responses if entry else dispatcher.unknown_caller_responses
-        cached = responses.by_request.get(data)
-        if cached is None:
-            cached = responses.by_request.get(_without_id(data))
-        if cached is None or not dispatcher.is_current(cached):
+        cached = responses.by_request.get(data) or responses.by_request.get(_without_id(data))
+        utc_s = dispatcher.utc()
+        if cached is None or not (utc_s < cached.until_s or dispatcher.is_current(cached)):
             return False
         now_s = dispatcher.now()
         if entry is None:
@@ -440,7 +469,8 @@ class Connection:
             cached = dispatcher.throttle(cached)
             self._share.refused(now_s)
         self.deadline_s = now_s + dispatcher.bounds.idle_s
-        self._write(dispatcher.send(cached, dispatcher.utc()))
+        cached.count.requests += 1
+        self._write(dispatcher.stamps.stamp(cached, utc_s))
         if cached.closes and self.phase is not _CLOSED:
             self._close()
         return True
@@ -467,10 +497,10 @@ class Connection:
             text = str(error)
             self._refuse(next((key for part, key in _REASONS if part in text), "malformed"))
         self._before = b"" if self.phase is _IDLE else (self._before + fed)[-3:]
-        if self.phase <= _READING_HEAD and self._fed_bytes >= self._most_fed:
+        if self.phase <= _READING_HEAD and self._fed_bytes >= self._most_fed():
             self._refuse("headers_too_large")
         if self._refusal:
-            self._owed.append(self._refusal_bytes(self._refusal))
+            self._owe(self._refusal_bytes(self._refusal))
             self._refusal = ""
             self._was_refused = True
             self._share.refused(self.dispatcher.now())
@@ -512,7 +542,7 @@ class Connection:
         """Write the responses that are ready, in order; close behind the last one."""
         data, wait_s, resets = self._take_ready()
         if self.phase is _CLOSED:
-            self._owed.clear()
+            self._owed = ()
             return
         if data:
             self._write(data)
@@ -627,7 +657,7 @@ class Connection:
         return ParsedRequest(
             method=method,
             target=self._target,
-            has_metadata_header=values == [b"true"],
+            has_metadata_header=values == (b"true",),
             is_forwarded=self._is_forwarded,
             connection=CONNECTION_CLOSE if not stays else "keep-alive" if is_old else "",
             credentials=tuple(sorted(self._credentials)),
@@ -674,7 +704,7 @@ class Connection:
             peer=self._peer,
             method=request.method,
             target=request.target,
-            headers=tuple(self._headers),
+            headers=self._headers,
             body=request.body,
             fault=fault.spec.effect if fault else "",
         )
@@ -692,16 +722,20 @@ class Connection:
         """Return the calling VM, looked up anew when the fleet index has changed."""
         fleet_index = self.dispatcher.fleet_index
         if fleet_index.generation != self._generation:
-            self._generation = fleet_index.generation
-            listener = self._listener
-            entry = fleet_index.entry_of(listener) if listener else fleet_index.entry_at(self._peer)
-            self._entry = entry
-            connections = self.dispatcher.connections
+            self._look_up(fleet_index)
+            connections, entry = self.dispatcher.connections, self._entry
             share = connections.share(entry.name if entry else UNKNOWN)
             if share is not self._share:
                 connections.move(self, self._share, share)
                 self._share = share
         return self._entry
+
+    def _look_up(self, fleet_index: ResponseIndex) -> None:
+        self._generation = fleet_index.generation
+        listener = self._listener
+        self._entry = (
+            fleet_index.entry_of(listener) if listener else fleet_index.entry_at(self._peer)
+        )
 
     def _has_refusal_fault(self) -> bool:
         faults = self.dispatcher.faults
@@ -789,5 +823,8 @@ class Connection:
 
 def _without_id(data: bytes) -> bytes:
     """Return the bytes of a request without its first header that is new each time."""
-    found = _NEW_EACH_TIME.search(data)
-    return data[: found.start()] + data[found.end() :] if found else data
+    at = data.find(_NAME_OF_IT)
+    if at < 0:
+        return data
+    found = _NEW_EACH_TIME.search(data, max(0, data.rfind(b"\n", 0, at)))
+    return data[: found.start(1)] + data[found.end() :] if found else data

@@ -1,4 +1,4 @@
-"""The poll set of the data plane: epoll, else kqueue, else asyncio's selector.
+"""Poll sets that hang in any event loop: epoll, kqueue, or asyncio's own selector.
 
 Events are the bits READ and WRITE, and LOST for a connection that both sides have closed. A socket
 is reported for as long as it is ready (level-triggered), so nothing is lost by not reading: that is
@@ -22,6 +22,9 @@ class PollSet(Protocol):
     def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Have the loop call `turn` whenever a socket is ready."""
 
+    def turn_soon(self) -> None:
+        """Have the loop call `turn` once more, also if no socket is ready; twice is as once."""
+
     def register(self, descriptor: int, events: int) -> None:
         """Await events on a new socket."""
 
@@ -42,23 +45,40 @@ class PollSet(Protocol):
         """Release the set."""
 
 
-def open_poll_set() -> PollSet:
-    """Return an empty set of the best kind that this system has."""
-    if hasattr(select, "epoll"):
-        return Epoll()
-    return Kqueue() if hasattr(select, "kqueue") else SelectorPollSet()
+class _Hung:
+    """A set that hangs in a loop."""
 
-
-class _Nested:
-    """A set with a descriptor of its own, which is one reader of asyncio's loop."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn: Callable[[], None] = lambda: None
+        self._is_turn_due = False
 
     def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Have the loop call `turn` whenever a socket is ready."""
-        self._loop = loop
+        self._loop, self._turn = loop, turn
+
+    def turn_soon(self) -> None:
+        """Have the loop call `turn` once more, also if no socket is ready."""
+        assert self._loop is not None, "hung"
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            self._loop.call_soon(self._due_turn)
+
+    def _due_turn(self) -> None:
+        self._is_turn_due = False
+        self._turn()
+
+
+class _Nested(_Hung):
+    """A set with a descriptor of its own, which is one reader of asyncio's loop."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
+        """Have the loop call `turn` whenever a socket is ready."""
+        super().hang(loop, turn)
         loop.add_reader(self._descriptor, turn)
 
     def take_down(self) -> None:
@@ -146,19 +166,18 @@ class Kqueue(_Nested):
         self._kqueue.close()
 
 
-class SelectorPollSet:
+class SelectorPollSet(_Hung):
     """Any other system: each socket is a reader or a writer of asyncio's own selector."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._turn: Callable[[], None] = lambda: None
+        super().__init__()
         self._awaited: dict[int, int] = {}
         self._ready: dict[int, int] = {}
 
     def hang(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Have the loop call `turn` whenever a socket is ready."""
-        self._loop, self._turn = loop, turn
+        super().hang(loop, turn)
         for descriptor, events in self._awaited.items():
             self._change(descriptor, 0, events)
 

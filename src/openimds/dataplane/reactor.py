@@ -1,10 +1,10 @@
 """The reactor: all sockets of the data plane, served in fair turns.
 
-The poll set hangs in asyncio's loop as one reader, so signing, the admin API and timers are served
-beside it. A turn serves each share that has something to say once: at most `TURN_UNITS` reads and
-requests, or `LONE_UNITS` if the last turn served one share alone. A connection whose share has used
-its turn up is not read until the next one. If bytes of it have been read, it is parked; parked
-connections of a share go round robin, and newly ready ones stand behind them.
+The poll set is that of asyncio's loop, or hangs in it, so signing, the admin API and timers are
+served beside it. A turn serves each share that has something to say once: at most `TURN_UNITS`
+reads and requests, or `LONE_UNITS` if the last turn served one share alone. A connection whose
+share has used its turn up is not read until the next one. If bytes of it have been read, it is
+parked; parked connections of a share go round robin, and newly ready ones stand behind them.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from openimds.dataplane.connection import Connection, Delayed
 from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.event_loop import open_poll_set
 from openimds.dataplane.observer import CallLater, loop_later
-from openimds.dataplane.poll_set import READ, PollSet, open_poll_set
+from openimds.dataplane.poll_set import READ, PollSet
 from openimds.dataplane.shares import Share
 from openimds.dataplane.wheel import Wheel
 from openimds.errors import SHORTAGES
@@ -65,7 +66,7 @@ class Reactor:
         poll_set: PollSet | None = None,
         call_later: CallLater = loop_later,
     ) -> None:
-        """Serve the callers of a dispatcher; `call_later` schedules turns and the end of delays."""
+        """Serve the callers of a dispatcher; `call_later` ends delays and pauses."""
         self.dispatcher = dispatcher
         self.poll_set = poll_set or open_poll_set()
         self._call_later = call_later
@@ -78,7 +79,7 @@ class Reactor:
         self._queue: deque[Share] = deque()
         self._delays: Wheel[Delayed] = Wheel(_DELAY_GRAIN_S)
         self._listening: dict[int, ListeningSocket] = {}
-        self._is_hung = self._is_turn_due = self._is_paused = self._is_timer_set = False
+        self._is_hung = self._is_paused = self._is_timer_set = False
 
     # Listeners.
 
@@ -142,7 +143,7 @@ class Reactor:
         if not share.is_queued:
             share.is_queued = True
             self._queue.append(share)
-            self._turn_soon()
+            self.poll_set.turn_soon()
 
     def _serve_parked(self) -> None:
         for _ in range(len(self._queue)):
@@ -157,16 +158,7 @@ class Reactor:
             else:
                 share.is_queued = False
         if self._queue:
-            self._turn_soon()
-
-    def _turn_soon(self) -> None:
-        if not self._is_turn_due:
-            self._is_turn_due = True
-            self._call_later(0, self._due_turn)
-
-    def _due_turn(self) -> None:
-        self._is_turn_due = False
-        self.turn()
+            self.poll_set.turn_soon()
 
     # Time.
 

@@ -191,17 +191,14 @@ class ResponseStamps:
     def request_id(self) -> bytes:
         """Return a new GUID."""
         bits = self._draw(128)
-        return b"%08x-%04x-4%03x-%04x-%012x" % (
-            bits >> 96,
-            bits >> 80 & 0xFFFF,
-            bits >> 64 & 0xFFF,
-            bits >> 48 & 0x3FFF | 0x8000,
-            bits & 0xFFFFFFFFFFFF,
-        )
+        digits = bits.to_bytes(16, "little").hex()
+        first, second, third = digits[:8], digits[8:12], digits[13:16]
+        variant = "89ab"[bits >> 68 & 3]
+        return f"{first}-{second}-4{third}-{variant}{digits[17:20]}-{digits[20:]}".encode()
 
     def stamp(self, response: PreparedResponse, utc_s: float) -> bytes:
         """Return the bytes of a response, with the current date and a request id."""
-        date = self.date(utc_s)
+        date = self._date if int(utc_s) == self._date_s else self.date(utc_s)
         if response.between:
             first, second = self.request_id(), date
             if response.is_date_first:

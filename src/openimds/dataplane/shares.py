@@ -13,7 +13,7 @@ from openimds.dataplane.wheel import Timed, Wheel
 
 TURN_UNITS = 8
 """Units of one turn of a share: each connection that is served is one, and so is each request."""
-LONE_UNITS = 32
+LONE_UNITS = 64
 """Units of a turn while one share alone has something to say; a newcomer waits for one of them."""
 FREE_REFUSALS = 100
 """Refusals of a burst that are not delayed."""

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from openimds.dataplane.event_loop import ServingLoop
 from openimds.fleet.fleet_files import gc_paused
 from openimds.linux.systemd import SystemdNotifier
 from openimds.server.build import build
@@ -75,15 +76,12 @@ def run(
 ) -> None:
     """Run `serve` on an event loop of its own.
 
-    The loop is that of selectors, also on Windows: the other one there cannot wait for a listening
-    socket.
-
     Raises:
         ConfigError: as `serve`.
     """
     # Only the owner may read files that this process makes.
     os.umask(0o077)
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+    with asyncio.Runner(loop_factory=ServingLoop) as runner:
         runner.run(serve(startup, on_ready, notify, inherited, systemd))
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from openimds.credentials.keys.pool import KeyPool
+from openimds.dataplane.event_loop import ServingLoop
 from openimds.errors import Error
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
@@ -84,7 +85,7 @@ class ReservedPort:
         self._socket.close()
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class _Loop(ServingLoop):
     """The standard loop with a clock that a patched `time` does not stop."""
 
     def time(self) -> float:

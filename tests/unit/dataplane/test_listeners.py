@@ -375,3 +375,15 @@ def test_listener_without_memory_leaves_no_socket(tmp_path: Path) -> None:
         reactor.close()
 
     asyncio.run(play())
+
+
+def test_system_that_cannot_defer_serves_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "TCP_DEFER_ACCEPT", raising=False)
+
+    async def play() -> int:
+        listener = await listen(Reactor(a_dispatcher()), "127.0.0.1:0", "listen")
+        deferred_s = listener.sockets[0].getsockopt(socket.IPPROTO_TCP, 9)  # Linux's number.
+        listener.close()
+        return deferred_s
+
+    assert asyncio.run(play()) == 0

@@ -1,14 +1,15 @@
-"""The three poll sets; kqueue is a double over epoll."""
+"""The four poll sets; kqueue is a double over epoll."""
 
 import asyncio
 import select
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
-from openimds.dataplane import poll_set
+from openimds.dataplane import event_loop
+from openimds.dataplane.event_loop import ServingLoop, open_poll_set
 from openimds.dataplane.listeners import listen
 from openimds.dataplane.poll_set import (
     READ,
@@ -17,11 +18,11 @@ from openimds.dataplane.poll_set import (
     Kqueue,
     PollSet,
     SelectorPollSet,
-    open_poll_set,
 )
 from openimds.dataplane.reactor import Reactor
 from tests.support.talk import a_dispatcher, replies, request
 
+T = TypeVar("T")
 GET = request("/metadata/versions", headers={"Metadata": "true", "Connection": "close"})
 
 
@@ -81,12 +82,23 @@ def a_kqueue(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(select, name, value, raising=False)
 
 
-@pytest.fixture(params=[Epoll, Kqueue, SelectorPollSet])
+@pytest.fixture(params=["of the loop", "epoll", "kqueue", "selector"])
 def a_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], PollSet]:
-    if request.param is Kqueue:
+    if request.param == "kqueue":
         a_kqueue(monkeypatch)
-    kind: Callable[[], PollSet] = request.param
-    return kind
+    kinds: dict[str, Callable[[], PollSet]] = {
+        "of the loop": open_poll_set,
+        "epoll": Epoll,
+        "kqueue": Kqueue,
+        "selector": SelectorPollSet,
+    }
+    return kinds[request.param]
+
+
+def run(job: Coroutine[Any, Any, T]) -> T:
+    """Run a job on the loop of a server."""
+    with asyncio.Runner(loop_factory=ServingLoop) as runner:
+        return runner.run(job)
 
 
 async def settle() -> None:
@@ -125,7 +137,24 @@ def test_ready_socket_is_reported_until_it_is_read(a_set: Callable[[], PollSet])
         polled.close()
         return turns
 
-    assert asyncio.run(play()) == []
+    assert run(play()) == []
+
+
+def test_turn_comes_once_though_no_socket_is_ready(a_set: Callable[[], PollSet]) -> None:
+    async def play() -> list[list[tuple[int, int]]]:
+        turns: list[list[tuple[int, int]]] = []
+        polled = a_set()
+        polled.hang(asyncio.get_running_loop(), lambda: turns.append(polled.poll()))
+        polled.turn_soon()
+        polled.turn_soon()
+        await settle()
+        seen = list(turns)
+        polled.turn_soon()
+        await settle()
+        polled.close()
+        return [*seen, *turns]
+
+    assert run(play()) == [[], [], []]
 
 
 def test_server_answers_with_each_set(a_set: Callable[[], PollSet]) -> None:
@@ -140,7 +169,7 @@ def test_server_answers_with_each_set(a_set: Callable[[], PollSet]) -> None:
         reactor.close()
         return data
 
-    (reply,) = replies(asyncio.run(play()))
+    (reply,) = replies(run(play()))
     assert reply.status == 200
 
 
@@ -157,7 +186,7 @@ def test_socket_registered_before_the_loop_is_watched_later() -> None:
             polled.close()
             return [(one.fileno() - number, events) for number, events in seen][:1]
 
-    assert asyncio.run(play()) == [(0, READ)]
+    assert run(play()) == [(0, READ)]
 
 
 def test_socket_that_only_writes_is_reported_writable(a_set: Callable[[], PollSet]) -> None:
@@ -174,7 +203,7 @@ def test_socket_that_only_writes_is_reported_writable(a_set: Callable[[], PollSe
             polled.close()
             return {(number - one.fileno(), events) for number, events in seen}
 
-    assert asyncio.run(play()) == {(0, WRITE)}
+    assert run(play()) == {(0, WRITE)}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +216,7 @@ def test_best_set_of_the_system_is_opened(
     double = type("Select", (), {**vars(select)})
     for name in missing:
         monkeypatch.delattr(double, name)
-    monkeypatch.setattr(poll_set, "select", double)
+    monkeypatch.setattr(event_loop, "select", double)
     if kind is Kqueue:
         monkeypatch.setattr(FakeKqueue, "__init__", lambda self: setattr(self, "_epoll", _EPOLL()))
     opened = open_poll_set()

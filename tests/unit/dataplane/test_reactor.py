@@ -344,20 +344,23 @@ def test_connections_of_a_real_listener_are_bounded() -> None:
         dispatcher = a_dispatcher(bounds=Bounds(connections=2, connections_per_caller=2))
         listener = await listen(Reactor(dispatcher), "127.0.0.1:0", "listen")
         address = listener.sockets[0].getsockname()
-        streams = [await asyncio.open_connection(*address) for _ in range(3)]
-        await streams[2][0].read(0)
-        streams[2][1].write(GET)
-        answered = len(await streams[2][0].readuntil(b"\r\n\r\n"))
-        first = await streams[0][0].read()
+        streams = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(GET)
+            answered = await reader.readuntil(b"\r\n\r\n")
+            streams.append((reader, writer))
+        await streams[0][0].read()
         for _, writer in streams:
             writer.close()
         listener.close()
+        still_open = len(dispatcher.connections)
         dispatcher.connections.sweep(float("inf"))
-        return answered, len(first)
+        return len(answered), still_open
 
-    answered, first = asyncio.run(play())
+    answered, still_open = asyncio.run(play())
     assert answered > 100
-    assert first == 0, "the oldest idle one gave way"
+    assert still_open == 2, "the oldest idle one gave way"
 
 
 def test_pause_of_accepting_is_counted_once() -> None:
@@ -384,6 +387,8 @@ def test_listener_accepts_a_burst_and_leaves_the_rest_for_later() -> None:
         listener = await listen(reactor, "127.0.0.1:0", "listen")
         address = listener.sockets[0].getsockname()
         callers = [socket.create_connection(address) for _ in range(40)]
+        for caller in callers:
+            caller.send(b"G")
         counts = []
         for _ in range(2):
             reactor.turn()
@@ -394,3 +399,21 @@ def test_listener_accepts_a_burst_and_leaves_the_rest_for_later() -> None:
         return counts
 
     assert asyncio.run(play()) == [32, 40]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="Linux alone defers")
+def test_caller_without_bytes_costs_no_turn() -> None:
+    async def play() -> tuple[int, int]:
+        dispatcher = a_dispatcher()
+        reactor = Reactor(dispatcher)
+        listener = await listen(reactor, "127.0.0.1:0", "listen")
+        with socket.create_connection(listener.sockets[0].getsockname()) as caller:
+            reactor.turn()
+            before = len(dispatcher.connections)
+            caller.send(b"G")
+            reactor.turn()
+            after = len(dispatcher.connections)
+        listener.close()
+        return before, after
+
+    assert asyncio.run(play()) == (0, 1)
