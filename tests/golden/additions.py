@@ -250,10 +250,11 @@ ADDED: dict[str, Json] = {
             }
         }
     },
-    "2023-11-15": {"compute": {"physicalZone": "westus2-az3"}},
+    # N13: a recording has the one and lacks the other, which a document has here.
+    "2023-11-15": {"compute": {"isVmInStandbyPool": "true"}},
+    "2024-03-15": {"compute": {"physicalZone": "westus2-az3"}},
     # No document says which version brought the fields from here on: K chose.
-    "2024-03-15": {},
-    "2024-07-17": {"compute": {"isVmInStandbyPool": "true"}},
+    "2024-07-17": {},
     "2025-04-07": {
         "compute": {"systemFaultDomain": "4"},
         "network": {

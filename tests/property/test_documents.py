@@ -8,7 +8,7 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openimds.facts.document import FIELDS, OLD_NAMES, ONE_BY_DEFAULT
+from openimds.facts.document import FIELDS, OLD_NAMES, ONE_BY_DEFAULT, ONE_BY_RULE
 from openimds.facts.fields import Derived
 from openimds.facts.versions import catalog
 from openimds.protocol.document import as_json, plan_at, tree_at
@@ -71,7 +71,9 @@ def walk(vm: Vm, node: Group, written: Any, trail: tuple[int, ...] = ()) -> dict
         elif isinstance(member, Many):
             assert isinstance(member.item, Group)
             if value is None:
-                value = [{}] if member.path in ONE_BY_DEFAULT else []
+                rule = ONE_BY_RULE.get(member.path)
+                has_one = _RULES[rule](_Defaults(vm), trail) if rule else ""
+                value = [{}] if has_one or member.path in ONE_BY_DEFAULT else []
             value = [walk(vm, member.item, one, (*trail, i)) for i, one in enumerate(value)]
         elif value is None:
             assert isinstance(member, Leaf)

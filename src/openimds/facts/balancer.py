@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from openimds.facts.evidence import Evidence, documented
+from openimds.facts.evidence import Evidence, observed
 from openimds.facts.redaction import KEPT, PRIVATE, PUBLIC, Redaction
 
 
@@ -26,7 +26,7 @@ class BalancerList(Struct, frozen=True):
         return tuple(member.name for member in self.members)
 
 
-_ORDER = "the order is the document's; the order on the wire is not recorded"
+_RECORDED = observed("S7", "S62", note="the order of lists and members is that of the wire")
 _FRONTEND = BalancerMember("frontendIpAddress", PUBLIC)
 _PRIVATE = BalancerMember("privateIpAddress", PRIVATE)
 _RULE = (
@@ -37,7 +37,7 @@ _RULE = (
     _PRIVATE,
 )
 LISTS: tuple[BalancerList, ...] = (
-    BalancerList("publicIpAddresses", (_FRONTEND, _PRIVATE), documented("S7", note=_ORDER)),
-    BalancerList("inboundRules", _RULE, documented("S7", note=_ORDER)),
-    BalancerList("outboundRules", (_FRONTEND, _PRIVATE), documented("S7", note=_ORDER)),
+    BalancerList("publicIpAddresses", (_FRONTEND, _PRIVATE), _RECORDED),
+    BalancerList("inboundRules", _RULE, _RECORDED),
+    BalancerList("outboundRules", (_FRONTEND, _PRIVATE), _RECORDED),
 )

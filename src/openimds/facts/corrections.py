@@ -73,15 +73,15 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         6,
         "imageReference.exactVersion of a marketplace image equals compute.version.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "By default.",
         observed("S26", "S62"),
     ),
     Correction(
         7,
         "compute.version of a gallery image is the last segment of an id with /versions/.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "By default.",
         observed("S63", note="one of 2023 was empty"),
     ),
     Correction(
@@ -122,15 +122,15 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         13,
         "The document at 2023-11-15 has isVmInStandbyPool and no physicalZone.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "isVmInStandbyPool since 2023-11-15, physicalZone since 2024-03-15.",
         observed("S26", "S62", note="the api-version is inferred"),
     ),
     Correction(
         14,
         "Gen2 marketplace images of 2025 show Trusted Launch; without passwords there is a key.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "By default where no image is written; the key has no private half.",
         observed("S62", "S63"),
     ),
     Correction(
@@ -451,36 +451,36 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         60,
         "With Trusted Launch isHostCompatibilityLayerVm is true.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "By default: securityType and the three follow from each other.",
         observed("S62"),
     ),
     Correction(
         61,
         "A specialized disk (Attach): the image and the OS profile are empty.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "By default where createOption is Attach.",
         observed("S62", note="one VM"),
     ),
     Correction(
         62,
         "Windows client images: licenseType Windows_Client, a client's build in version.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "By default for the publisher microsoftwindowsdesktop.",
         observed("S62"),
     ),
     Correction(
         63,
         "resourceDisk.size is the temporary disk of the size, in MiB.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "By default for the recorded sizes; any other size has 0.",
         observed("S62"),
     ),
     Correction(
         64,
         "The OS disk is also named VM_disk1_32-hex; the group is in upper case in its id.",
-        _ABSENT,
-        "Not yet.",
+        _PARTLY,
+        "Both are accepted; the default is VM_OsDisk_1_ and the group as it is written.",
         observed("S62"),
     ),
     Correction(
@@ -493,8 +493,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         66,
         "A Freeze lasts 6 or 30 seconds, a Preempt has -1.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "A maintenance lasts 6 seconds by default, a Preempt has -1.",
         observed("S85"),
     ),
     Correction(
@@ -508,7 +508,7 @@ CORRECTIONS: tuple[Correction, ...] = (
         68,
         "A /metadata/versions of 2026 ends at 2025-11-11.",
         _PARTLY,
-        "The list ends at 2025-11-15, which two clients prefer; --newest-version shortens it.",
+        "2025-11-11 is observed; two clients ask for 2025-11-15, and --newest-version ends before.",
         observed("S62"),
     ),
     Correction(
@@ -521,8 +521,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         70,
         "The order of the load balancer's lists and members is the wire's.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "As recorded.",
         observed("S62", note="three recordings"),
     ),
 )

@@ -146,9 +146,9 @@ CAUSES: tuple[EventCause, ...] = (
         "Freeze",
         PLATFORM,
         "Host server is undergoing maintenance.",
-        9,
+        6,
         _LIFE_S,
-        documented("S5", "S32", note="the description was recorded too (S34)"),
+        observed("S34", "S85", note="6 or 30 seconds in four events; 9 is documented (S5)"),
     ),
     EventCause(
         "live-migration",
@@ -212,7 +212,7 @@ CAUSES: tuple[EventCause, ...] = (
         "",
         _UNKNOWN_S,
         _LIFE_S,
-        observed("S34", note="the duration and the time in Started are inferred"),
+        observed("S34", "S85", note="the time in Started is inferred"),
     ),
     EventCause(
         "deletion",

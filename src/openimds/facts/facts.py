@@ -30,6 +30,7 @@ from openimds.facts.pages import PAGES
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.facts.refusal import RefusalRow
 from openimds.facts.refusals import REFUSALS
+from openimds.facts.sizes import SIZES
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 
 VERSIONS, EVENT_VERSIONS = "General api-versions", "Api-versions of scheduled events"
@@ -157,6 +158,10 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
             *_since(events.MEMBERS, "member ").items(),
             *transitions,
             *_EVENTS.items(),
+        ],
+        "Sizes of VMs": [
+            (f"{row.name}: a temporary disk of {row.temporary_mib} MiB", row.evidence)
+            for row in SIZES.values()
         ],
         FIELD: [(f"{row.path}, since {row.since}", row.evidence) for row in FIELDS],
         "Earlier names": [(f"{row.path}: {row.name}", row.evidence) for row in OLD_NAMES],

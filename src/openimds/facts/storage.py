@@ -20,7 +20,14 @@ _GALLERY = documented("S2", "S4")
 
 STORAGE: tuple[Field, ...] = (
     Field(_IMAGE + "communityGalleryImageId", "2023-07-01", RESOURCE, _GALLERY, ""),
-    Field(_IMAGE + "exactVersion", "2023-07-01", KEPT, _GALLERY, "1.1686127202.30113"),
+    Field(
+        _IMAGE + "exactVersion",
+        "2023-07-01",
+        KEPT,
+        observed("S26", "S62", note="of a marketplace image; the value of compute.version"),
+        "24.04.202510010",
+        Derived.REFERENCE_VERSION,
+    ),
     Field(
         _IMAGE + "id",
         "2019-06-01",
@@ -58,7 +65,12 @@ STORAGE: tuple[Field, ...] = (
     ),
     Field(_OS + "image.uri", "2019-06-01", URL, _REAL, ""),
     Field(
-        _OS + "managedDisk.id", "2019-06-01", RESOURCE, _REAL, _DISK_ID + "os", Derived.OS_DISK_ID
+        _OS + "managedDisk.id",
+        "2019-06-01",
+        RESOURCE,
+        observed("S15", "S18", "S62", note="with the resource group in upper case in some"),
+        _DISK_ID + "os",
+        Derived.OS_DISK_ID,
     ),
     Field(
         _OS + "managedDisk.storageAccountType",
@@ -68,7 +80,14 @@ STORAGE: tuple[Field, ...] = (
         "Premium_LRS",
         "Premium_LRS",
     ),
-    Field(_OS + "name", "2019-06-01", NAME, _REAL, "web-1_OsDisk_1", Derived.OS_DISK_NAME),
+    Field(
+        _OS + "name",
+        "2019-06-01",
+        NAME,
+        observed("S15", "S18", "S62", note="also VM_disk1_ and 32 hexadecimal digits"),
+        "web-1_OsDisk_1",
+        Derived.OS_DISK_NAME,
+    ),
     Field(_OS + "osType", "2019-06-01", KEPT, _REAL, "Linux", Derived.OS_TYPE),
     Field(_OS + "vhd.uri", "2019-06-01", URL, _REAL, ""),
     Field(_OS + "writeAcceleratorEnabled", "2019-06-01", KEPT, _REAL, "false", "false"),
@@ -106,9 +125,13 @@ STORAGE: tuple[Field, ...] = (
         "2021-02-01",
         KEPT,
         observed(
-            "S15", "S25", "S26", note="documented in kB, recorded in MiB; 0 without such a disk"
+            "S15",
+            "S25",
+            "S26",
+            "S62",
+            note="documented in kB, recorded in MiB; 0 without such a disk",
         ),
         "14336",
-        "0",
+        Derived.TEMPORARY_DISK,
     ),
 )

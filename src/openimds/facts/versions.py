@@ -38,7 +38,7 @@ GENERAL: tuple[ApiVersion, ...] = (
     ApiVersion("2024-07-17", observed("S30", note="in a recorded newest-versions list")),
     ApiVersion("2025-04-07", observed("S30", note="in a recorded newest-versions list")),
     ApiVersion("2025-07-24", client("S15", note="in no document")),
-    ApiVersion("2025-11-11", client("S17", note="in no document")),
+    ApiVersion("2025-11-11", observed("S17", "S110", note="the newest of a recorded list")),
     ApiVersion("2025-11-15", client("S16", "S28", note="in no document; two clients prefer it")),
 )
 """The general list: every category but scheduled events."""

@@ -5,6 +5,7 @@ hardware address and private address on every machine and in every release. A de
 random and never depends on the other VMs of a fleet.
 """
 
+from base64 import b64encode
 from collections.abc import Callable
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.document import FIELDS
 from openimds.facts.fields import Derived
+from openimds.facts.sizes import SIZES
 from openimds.vm.document_plan import ObjectPlan, Trail, compile_plan
 from openimds.vm.schema_tree import Group, newest_tree
 from openimds.vm.types import Vm
@@ -36,6 +38,12 @@ _WINDOWS = {
     "sku": "2022-datacenter-azure-edition",
 }
 _UBUNTU_VERSION, _WINDOWS_VERSION = "24.04.202510010", "20348.4294.251009"
+_CLIENT_VERSION = "22621.1992.230708"
+"""The build of a Windows for desktops (S62)."""
+_IMAGE_NAMES = tuple(
+    f"{above}{name}" for above in ("compute.", _IMAGE) for name in ("publisher", "offer", "sku")
+)
+_SECURITY = "compute.securityProfile."
 
 _STEPS = {row.path: tuple(row.path.replace("[]", ".").split(".")) for row in FIELDS}
 """The keys on the way to each leaf, an empty one for each array."""
@@ -91,11 +99,11 @@ def first_mac(vm: Vm) -> str:
 class _Defaults:
     """The defaults of one VM, worked out when a document or another default needs them."""
 
-    __slots__ = ("_document", "_known", "cloud", "name")
+    __slots__ = ("_known", "cloud", "document", "name")
 
     def __init__(self, vm: Vm) -> None:
         self.name, self.cloud = vm.name, vm.cloud
-        self._document = vm.document
+        self.document = vm.document
         self._known: dict[object, Any] = {}
         """Results so far: values by their path, results of rules by the rule."""
 
@@ -119,7 +127,7 @@ class _Defaults:
 
     def written(self, path: str, trail: Trail = ()) -> str | None:
         """Return the value that the author of the VM wrote at a path, or None."""
-        node: Any = self._document
+        node: Any = self.document
         depth = 0
         for key in _STEPS[path]:
             if key:
@@ -130,6 +138,15 @@ class _Defaults:
             if node is None:
                 return None
         return str(node)
+
+    def has_none(self, *keys: str) -> bool:
+        """Tell whether the author of the VM wrote an empty array at these keys."""
+        node: Any = self.document
+        for key in keys:
+            node = node.get(key)
+            if node is None:
+                return False
+        return not node
 
     def _look_up(self, path: str, trail: Trail) -> str:
         text = self.written(path, trail)
@@ -148,6 +165,62 @@ class _Defaults:
 def _is_custom_image(vm: _Defaults, _: Trail) -> bool:
     """Tell whether the image comes from a gallery, so that marketplace names are empty."""
     return any(vm.written(path) for path in _CUSTOM_IMAGE)
+
+
+def _is_specialized(vm: _Defaults, _: Trail) -> bool:
+    """Tell whether the OS disk was attached, so that image and profile are empty (S62)."""
+    return (vm.written(_PROFILE + "osDisk.createOption") or "").lower() == "attach"
+
+
+def _is_default_image(vm: _Defaults, _: Trail) -> bool:
+    """Tell whether no image is written: the default ones are Gen2 of 2025."""
+    if vm.derived(_is_custom_image) or vm.derived(_is_specialized):
+        return False
+    return not any(vm.written(path) for path in _IMAGE_NAMES)
+
+
+def _is_trusted(vm: _Defaults, _: Trail) -> bool:
+    """Tell whether the VM has Trusted Launch: its parts follow from each other (S62)."""
+    security_type = vm.written(_SECURITY + "securityType")
+    if security_type is not None:
+        return security_type.lower() == "trustedlaunch"
+    parts = [vm.written(_SECURITY + name) for name in ("secureBootEnabled", "virtualTpmEnabled")]
+    if any(part is not None for part in parts):
+        return "true" in parts
+    return vm.derived(_is_default_image)
+
+
+def _keys_only(vm: _Defaults, _: Trail) -> str:
+    if vm.derived(_is_windows) or vm.derived(_is_specialized):
+        return ""
+    return "false" if vm.has_none("compute", "publicKeys") else "true"
+
+
+def _has_key(vm: _Defaults, _: Trail) -> str:
+    """Return a text if the VM takes keys alone, so that it has one (S62)."""
+    keys_only = vm.get("compute.osProfile.disablePasswordAuthentication")
+    return "1" if keys_only.lower() == "true" else ""
+
+
+def _key(vm: _Defaults, trail: Trail) -> str:
+    """Return an Ed25519 key in the form of OpenSSH (RFC 8709), made of a hash."""
+    blob = b"\0\0\0\x0bssh-ed25519\0\0\0 " + vm.hash("key", *trail)
+    return f"ssh-ed25519 {b64encode(blob).decode()} {vm.name}"
+
+
+def _temporary_disk(vm: _Defaults, _: Trail) -> str:
+    compute: Any = vm.document.get("compute") or {}
+    size = SIZES.get(str(compute.get("vmSize", "")).lower())  # The default size has none.
+    return str(size.temporary_mib) if size else "0"
+
+
+def _license(vm: _Defaults, _: Trail) -> str:
+    return "Windows_Client" if vm.derived(_is_client) else ""
+
+
+def _is_client(vm: _Defaults, _: Trail) -> bool:
+    """Tell whether the image is one of a Windows for desktops (S62)."""
+    return vm.get("compute.publisher").lower() == "microsoftwindowsdesktop"
 
 
 def _is_uniform_set(vm: _Defaults, _: Trail) -> bool:
@@ -196,6 +269,8 @@ def _group_id(vm: _Defaults, _: Trail) -> str:
 
 
 def _computer_name(vm: _Defaults, _: Trail) -> str:
+    if vm.derived(_is_specialized):
+        return ""
     if not vm.derived(_is_uniform_set):
         return vm.get("compute.name").replace("_", "-")[:64]
     # Uniform instances are called by the set and six digits in base 36 (S15).
@@ -220,7 +295,7 @@ def _image(member: str) -> Callable[[_Defaults, Trail], str]:
             value = vm.written(path)
             if value is not None:
                 return value
-        if vm.derived(_is_custom_image):
+        if vm.derived(_is_custom_image) or vm.derived(_is_specialized):
             return ""
         return (_WINDOWS if vm.derived(_written_os_type).lower() == "windows" else _UBUNTU)[member]
 
@@ -232,8 +307,29 @@ def _exact_version(vm: _Defaults, _: Trail) -> str:
     if version and version != "latest":
         return version
     if vm.derived(_is_custom_image):
+        return vm.derived(_gallery_version)
+    if vm.derived(_is_specialized):
         return ""
+    if vm.derived(_is_client):
+        return _CLIENT_VERSION
     return _WINDOWS_VERSION if vm.derived(_is_windows) else _UBUNTU_VERSION
+
+
+def _gallery_version(vm: _Defaults, _: Trail) -> str:
+    """Return the version in the id of a gallery image (S63)."""
+    for path in _CUSTOM_IMAGE:
+        above, _slash, version = (vm.written(path) or "").rpartition("/")
+        if above.lower().endswith("/versions") and version.lower() != "latest":
+            return version
+    return ""
+
+
+def _reference_version(vm: _Defaults, _: Trail) -> str:
+    return "" if vm.derived(_is_custom_image) else vm.get("compute.version")
+
+
+def _image_version(vm: _Defaults, _: Trail) -> str:
+    return "" if vm.derived(_is_custom_image) or vm.derived(_is_specialized) else "latest"
 
 
 def _physical_zone(vm: _Defaults, _: Trail) -> str:
@@ -300,14 +396,22 @@ _RULES: dict[Derived, Callable[[_Defaults, Trail], str]] = {
     Derived.SUBSCRIPTION: lambda *_: _SUBSCRIPTION,
     Derived.RESOURCE_ID: _resource_id,
     Derived.COMPUTER_NAME: _computer_name,
-    Derived.KEYS_ONLY: lambda vm, _: "" if vm.derived(_is_windows) else "true",
+    Derived.KEYS_ONLY: _keys_only,
+    Derived.ADMIN: lambda vm, _: "" if vm.derived(_is_specialized) else "azureuser",
+    Derived.KEY: _key,
+    Derived.HAS_KEY: _has_key,
+    Derived.TRUSTED: lambda vm, _: str(vm.derived(_is_trusted)).lower(),
+    Derived.SECURITY_TYPE: lambda vm, _: "TrustedLaunch" if vm.derived(_is_trusted) else "",
+    Derived.LICENSE: _license,
+    Derived.REFERENCE_VERSION: _reference_version,
+    Derived.TEMPORARY_DISK: _temporary_disk,
     Derived.OS_TYPE: _os_type,
     Derived.PLACEMENT_GROUP: _placement_group,
     Derived.PHYSICAL_ZONE: _physical_zone,
     Derived.PUBLISHER: _image("publisher"),
     Derived.OFFER: _image("offer"),
     Derived.SKU: _image("sku"),
-    Derived.IMAGE_VERSION: lambda vm, _: "" if vm.derived(_is_custom_image) else "latest",
+    Derived.IMAGE_VERSION: _image_version,
     Derived.EXACT_VERSION: _exact_version,
     Derived.OS_DISK_SIZE: lambda vm, _: "127" if vm.derived(_is_windows) else "30",
     Derived.OS_DISK_NAME: _os_disk_name,

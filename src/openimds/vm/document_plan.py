@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from openimds.facts.document import ONE_BY_DEFAULT
+from openimds.facts.document import ONE_BY_DEFAULT, ONE_BY_RULE
 from openimds.facts.fields import Derived, Field
 from openimds.vm.schema_tree import Group, Leaf, Many
 
@@ -54,14 +54,21 @@ class ObjectPlan(Struct, frozen=True):
 
 
 class ArrayPlan(Struct, frozen=True):
-    """The plan of an array, which has `default_count` elements where none is written."""
+    """The plan of an array, which has `default_count` elements where none is written.
+
+    With a rule for `one` it has one element where the rule gives a text.
+    """
 
     item: ObjectPlan
     default_count: int
+    one: Rule | None = None
 
     def fill(self, derive: Derive, written: Any, trail: Trail) -> list[dict[str, object]]:  # noqa: ANN401 - a part of the document
         """Return a new array with the elements of `written` (None: not written), and defaults."""
-        elements = (None,) * self.default_count if written is None else written
+        elements = written
+        if written is None:
+            has_one = self.one is not None and derive(self.one, trail)
+            elements = (None,) * (1 if has_one else self.default_count)
         return [self.item.fill(derive, one, (*trail, i)) for i, one in enumerate(elements)]
 
 
@@ -87,7 +94,8 @@ def compile_plan(tree: Group, rules: Mapping[Derived, Rule]) -> ObjectPlan:
             case Group():
                 part = compile_plan(node, rules)
             case Many(path=path, item=Group() as item):
-                part = ArrayPlan(compile_plan(item, rules), int(path in ONE_BY_DEFAULT))
+                one = rules[ONE_BY_RULE[path]] if path in ONE_BY_RULE else None
+                part = ArrayPlan(compile_plan(item, rules), int(path in ONE_BY_DEFAULT), one)
             case _:
                 raise TypeError(f"{node.path}: no leaf with a row, object or array of objects")
         if part:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES, ONE_BY_DEFAULT
+from openimds.facts.document import CLASSIC_MEMBERS, FIELDS, OLD_NAMES, ONE_BY_DEFAULT, ONE_BY_RULE
 from openimds.facts.fields import Derived, Field, FieldKind, Rename
 from openimds.facts.versions import GENERAL
 from openimds.vm.defaults import _RULES
@@ -53,7 +53,7 @@ def test_only_fields_below_extended_need_the_parameter(row: Field) -> None:
 
 def test_derived_default_belongs_to_a_field_and_has_code() -> None:
     used = {row.default for row in FIELDS if isinstance(row.default, Derived)}
-    assert used == set(Derived) == _RULES.keys()
+    assert used | {*ONE_BY_RULE.values()} == set(Derived) == _RULES.keys()
 
 
 @each_rename

@@ -1,5 +1,6 @@
 """Defaults of `compute`: names, scale sets, images, Windows, zones, disks."""
 
+from base64 import b64decode
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -266,3 +267,137 @@ def test_a_subnet_without_an_address_surrounds_the_default() -> None:
     ipv4 = whole["network"]["interface"][0]["ipv4"]
     around = ipv4["ipAddress"][0]["privateIpAddress"].rpartition(".")[0]
     assert ipv4["subnet"] == [{"address": f"{around}.0", "dnsservers": [], "prefix": "24"}]
+
+
+def _security(**profile: str) -> dict[str, Any]:
+    compute = _compute(securityProfile=profile, publisher="x", sku="y")
+    shown = compute["securityProfile"]
+    names = ("secureBootEnabled", "virtualTpmEnabled", "securityType")
+    return {name: shown[name] for name in names} | {"host": compute["isHostCompatibilityLayerVm"]}
+
+
+TRUSTED = {
+    "secureBootEnabled": "true",
+    "virtualTpmEnabled": "true",
+    "securityType": "TrustedLaunch",
+    "host": "true",
+}
+
+
+def test_default_image_has_trusted_launch() -> None:
+    """S62, S63: Gen2 marketplace images of 2025."""
+    compute = _compute()
+    assert compute["securityProfile"]["securityType"] == "TrustedLaunch"
+    assert compute["isHostCompatibilityLayerVm"] == "true"
+    assert _compute(publisher="Debian")["securityProfile"]["securityType"] == ""
+    assert _compute(publisher="Debian")["isHostCompatibilityLayerVm"] == "false"
+
+
+@pytest.mark.parametrize(
+    "written, expected",
+    [
+        ({"securityType": "TrustedLaunch"}, TRUSTED),
+        ({"secureBootEnabled": "true", "virtualTpmEnabled": "true"}, TRUSTED),
+        (
+            {"virtualTpmEnabled": "true", "secureBootEnabled": "false"},
+            TRUSTED | {"secureBootEnabled": "false"},
+        ),
+    ],
+)
+def test_parts_of_trusted_launch_follow_from_each_other(
+    written: dict[str, str], expected: dict[str, str]
+) -> None:
+    assert _security(**written) == expected
+
+
+@pytest.mark.parametrize("written", [{}, {"securityType": ""}, {"secureBootEnabled": "false"}])
+def test_vm_without_trusted_launch_has_none_of_it(written: dict[str, str]) -> None:
+    assert _security(**written) == {
+        "secureBootEnabled": "false",
+        "virtualTpmEnabled": "false",
+        "securityType": "",
+        "host": "false",
+    }
+
+
+def test_vm_that_takes_keys_alone_has_one() -> None:
+    (key,) = _compute()["publicKeys"]
+    assert key["path"] == "/home/azureuser/.ssh/authorized_keys"
+    kind, blob, comment = key["keyData"].split(" ")
+    octets = b64decode(blob, validate=True)
+    assert (kind, comment, len(octets)) == ("ssh-ed25519", "web-1", 51)
+    assert octets.startswith(b"\0\0\0\x0bssh-ed25519\0\0\0\x20")
+    assert _compute("web-2")["publicKeys"] != _compute()["publicKeys"]
+
+
+@pytest.mark.parametrize(
+    "fields, keys_only",
+    [
+        ({"publicKeys": []}, "false"),
+        ({"osProfile": {"disablePasswordAuthentication": "false"}}, "false"),
+        ({"osType": "Windows"}, ""),
+    ],
+)
+def test_vm_with_passwords_needs_no_key(fields: dict[str, Any], keys_only: str) -> None:
+    compute = _compute(**fields)
+    assert compute["publicKeys"] == []
+    assert compute["osProfile"]["disablePasswordAuthentication"] == keys_only
+
+
+def test_specialized_disk_has_neither_image_nor_profile() -> None:
+    """S62: a VM of 2023 whose disk was attached, asked at 2021-05-01."""
+    compute = _compute(storageProfile={"osDisk": {"createOption": "Attach"}})
+    storage = compute["storageProfile"]
+    assert [compute[name] for name in ("offer", "publisher", "sku", "version")] == [""] * 4
+    names = ("offer", "publisher", "sku", "version", "exactVersion", "id")
+    assert [storage["imageReference"][name] for name in names] == [""] * 6
+    assert set(compute["osProfile"].values()) == {""}
+    assert compute["publicKeys"] == []
+    assert compute["securityProfile"]["securityType"] == ""
+    assert compute["osType"] == "Linux"
+
+
+def test_client_image_of_windows_has_its_license() -> None:
+    """S62: Windows 11 of 2023, asked at 2021-02-01."""
+    compute = _compute(
+        publisher="microsoftwindowsdesktop",
+        offer="windows-11",
+        sku="win11-22h2-pro",
+        vmSize="Standard_B2s",
+        securityProfile={"securityType": "TrustedLaunch"},
+    )
+    assert compute["licenseType"] == "Windows_Client"
+    assert compute["version"] == "22621.1992.230708"
+    assert compute["osType"] == "Windows"
+    assert compute["storageProfile"]["resourceDisk"]["size"] == "38912"
+    assert compute["storageProfile"]["osDisk"]["diskSizeGB"] == "127"
+    assert compute["isHostCompatibilityLayerVm"] == "true"
+
+
+@pytest.mark.parametrize(
+    "size, mib",
+    [("Standard_B1s", "34816"), ("standard_ds2_V2", "14336"), ("Standard_D2s_v5", "0"), ("x", "0")],
+)
+def test_temporary_disk_is_that_of_the_size(size: str, mib: str) -> None:
+    assert _compute(vmSize=size)["storageProfile"]["resourceDisk"]["size"] == mib
+
+
+def test_marketplace_image_has_its_exact_version() -> None:
+    compute = _compute()
+    assert compute["storageProfile"]["imageReference"]["exactVersion"] == compute["version"]
+    assert _compute(version="1.2.3")["storageProfile"]["imageReference"]["exactVersion"] == "1.2.3"
+
+
+@pytest.mark.parametrize(
+    "name, image, version",
+    [
+        ("id", "/subscriptions/s/…/galleries/g/images/i/versions/1.0.7", "1.0.7"),
+        ("sharedGalleryImageId", "/SharedGalleries/g/Images/i/Versions/2.0.0", "2.0.0"),
+        ("id", "/subscriptions/s/…/galleries/g/images/i/versions/latest", ""),
+        ("id", "/subscriptions/s/…/providers/Microsoft.Compute/images/mine", ""),
+    ],
+)
+def test_version_of_a_gallery_image_ends_its_id(name: str, image: str, version: str) -> None:
+    compute = _compute(storageProfile={"imageReference": {name: image}})
+    assert compute["version"] == version
+    assert compute["storageProfile"]["imageReference"]["exactVersion"] == ""

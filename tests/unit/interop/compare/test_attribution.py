@@ -72,7 +72,7 @@ def test_header_is_about_the_order_or_the_question() -> None:
 @pytest.mark.parametrize(
     "target,steps,name",
     [
-        (INSTANCE, ("compute", "physicalZone"), "Fields: compute.physicalZone, since 2023-11-15"),
+        (INSTANCE, ("compute", "physicalZone"), "Fields: compute.physicalZone, since 2024-03-15"),
         (INSTANCE, ("compute", "plan"), "Fields: compute.plan.name, since 2018-04-02"),
         (
             INSTANCE,

@@ -28,7 +28,7 @@ def test_vm_of_az_becomes_a_document() -> None:
         "evictionPolicy": "Deallocate",
         "extendedLocation": {"name": "microsoftlosangeles1", "type": "EdgeZone"},
         "host": {"id": f"{COMPUTE}/hostGroups/hg-1/hosts/h-1"},
-        "isHostCompatibilityLayerVm": "false",
+        "isHostCompatibilityLayerVm": "true",
         "licenseType": "RHEL_BYOS",
         "location": "westeurope",
         "name": "web-1",

@@ -45,7 +45,7 @@ def test_bare_request_is_host_maintenance_in_fifteen_minutes() -> None:
         vms=("web-1",),
         resources=("web-1",),
         not_before_s=1_700_000_900,
-        duration_s=9,
+        duration_s=6,
         life_s=600,
         description="Host server is undergoing maintenance.",
         source="Platform",
@@ -255,7 +255,7 @@ def test_stored_event_of_0_1_0_is_read() -> None:
     hits = [("web-1", "pool_0"), ("web-2", "pool_1")]
     expected = prepare(request, ID, "set:as-1", hits, 1_700_000_000.25)
     event = msgspec.json.decode(SCHEDULED_OF_0_1_0, type=Event)
-    assert event == replace(expected, approvals=("web-2",))
+    assert event == replace(expected, approvals=("web-2",), duration_s=9)
 
 
 def test_stored_failure_of_0_1_0_is_read() -> None:
