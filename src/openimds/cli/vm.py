@@ -189,7 +189,7 @@ def import_vms(
 
 
 def _import_notices(vm: "ImportedVm") -> Iterator[str]:
-    """Yield a line for each value of an import that was not taken as it is."""
+    """Yield a line for each value of an import that was not taken as is."""
     for path in vm.unmapped:
         yield f"{path} has no place in the metadata and is left out"
     for path in vm.stand_ins:

@@ -9,7 +9,8 @@ where passwords do.
 
 Theory. `detect` finds the tool by the shape of the value. `arm_objects`, `arm_template` and
 `terraform_state` find the resources in their kind of input: VM, network interface, public address,
-network, disk, identity; `scale_set` makes VMs of a set. In a template, `arm_parser` reads an
+network, disk, identity; `terraform_plan` joins resources that have no ids yet, and `scale_set`
+makes VMs of a set. In a template, `arm_parser` reads an
 expression, `arm_functions` has the functions that need only their arguments, and `arm_scope`
 evaluates with the parameters, variables and loops around; an `Unread` stands for a value that could
 not be read. `mapping` applies the rows of `azure` or `terraform` to one resource; `conversions`

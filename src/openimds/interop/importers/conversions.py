@@ -11,7 +11,7 @@ from string import hexdigits
 from typing import Final, TypeAlias
 
 from openimds.errors import ConfigError
-from openimds.interop.importers.unread import Reference, Unread
+from openimds.interop.importers.unread import Planned, Reference, Unread
 from openimds.parameters import describe
 from openimds.vm.schema_tree import Leaf
 from openimds.vm.validate import validate as fit
@@ -33,7 +33,7 @@ _BOOLEANS = ("true", "false")
 
 def text(value: object, where: str) -> object:
     """Return a string as it is."""
-    if isinstance(value, Reference) or value == "":
+    if isinstance(value, Reference | Planned) or value == "":
         return NOTHING
     if not isinstance(value, str):
         raise ConfigError(where, describe(value), "a string")
@@ -42,7 +42,7 @@ def text(value: object, where: str) -> object:
 
 def reference(value: object, where: str) -> object:
     """Return a resource id that is only used to find a resource."""
-    return str(value) if isinstance(value, Reference) else text(value, where)
+    return str(value) if isinstance(value, Reference | Planned) else text(value, where)
 
 
 def tag(value: object, where: str) -> object:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.interop.importers import arm_objects, arm_template, terraform_state
 from openimds.interop.importers.arm_scope import Deployment
-from openimds.interop.importers.assemble import FoundResources, ImportedVm, assemble
+from openimds.interop.importers.assemble import ImportedVm, assemble
 from openimds.interop.importers.unmapped import written
 from openimds.interop.transcript.file import looks_like_transcript
 from openimds.interop.transcript.to_vm import captured_vm
@@ -191,11 +191,11 @@ def _read_template(
 
 
 def _read_shown(value: object) -> tuple[ImportedVm, ...]:
-    return assemble(value, FoundResources(*terraform_state.shown_resources(value)))
+    return assemble(value, terraform_state.shown_resources(value))
 
 
 def _read_stored(value: object) -> tuple[ImportedVm, ...]:
-    return assemble(value, FoundResources(*terraform_state.stored_resources(value)))
+    return assemble(value, terraform_state.stored_resources(value))
 
 
 def _read_printed(value: object) -> tuple[ImportedVm, ...]:

@@ -24,7 +24,7 @@ _NO_IMAGE = (*(f"{_PROFILE}imageReference.{word}" for word in _IMAGE_WORDS), "co
 _ANY_MACHINE = (
     *_FRAME,
     MappingRow("name", "name"),
-    MappingRow("id", "key"),
+    MappingRow("id", "key", conversions.reference),
     MappingRow("id", "compute.resourceId"),
     MappingRow("id", "compute.subscriptionId", conversions.after("subscriptions")),
     MappingRow("resource_group_name", "compute.resourceGroupName"),
@@ -37,7 +37,11 @@ _ANY_MACHINE = (
     MappingRow("tags{}", "compute.tags{}", conversions.tag),
     MappingRow("identity[].type", "identities.system", conversions.is_system),
     MappingRow("identity[].identity_ids[]", "identities.user[]"),
-    MappingRow("network_interface_ids[]", "cards[].id"),
+    MappingRow(
+        "identity[].principal_id", "identities.details.system.principalId", conversions.guid
+    ),
+    MappingRow("identity[].tenant_id", "identities.tenantId", conversions.guid),
+    MappingRow("network_interface_ids[]", "cards[].id", conversions.reference),
 )
 
 _MACHINE = (
@@ -108,7 +112,7 @@ _MACHINE = (
     MappingRow("os_disk[].disk_size_gb", _OS + "diskSizeGB", conversions.number),
     MappingRow("os_disk[].id", _OS + "managedDisk.id"),
     MappingRow("os_managed_disk_id", _OS + "managedDisk.id"),
-    MappingRow("os_managed_disk_id", "refs.osDisk"),
+    MappingRow("os_managed_disk_id", "refs.osDisk", conversions.reference),
     MappingRow("os_disk[].storage_account_type", _OS + "managedDisk.storageAccountType"),
     MappingRow(
         "os_disk[].write_accelerator_enabled", _OS + "writeAcceleratorEnabled", conversions.flag
@@ -152,7 +156,7 @@ LEGACY = ResourceTable(
         *_ANY_MACHINE,
         MappingRow("vm_size", "compute.vmSize"),
         MappingRow("zones[]", "compute.zone"),
-        MappingRow("primary_network_interface_id", "primaryCard"),
+        MappingRow("primary_network_interface_id", "primaryCard", conversions.reference),
         MappingRow("os_profile[].computer_name", "compute.osProfile.computerName"),
         MappingRow("os_profile[].admin_username", "compute.osProfile.adminUsername"),
         MappingRow("os_profile[].custom_data", "extended.compute.hasCustomData", conversions.there),
@@ -182,7 +186,7 @@ LEGACY = ResourceTable(
             _OS + "writeAcceleratorEnabled",
             conversions.flag,
         ),
-        MappingRow("storage_os_disk[].managed_disk_id", "refs.osDisk"),
+        MappingRow("storage_os_disk[].managed_disk_id", "refs.osDisk", conversions.reference),
         MappingRow("storage_data_disk[]", _DATA.removesuffix("."), conversions.element),
         *(
             MappingRow(f"storage_data_disk[].{old}", _DATA + new)
@@ -204,7 +208,9 @@ LEGACY = ResourceTable(
         MappingRow(
             "storage_data_disk[].managed_disk_type", _DATA + "isUltraDisk", conversions.is_ultra
         ),
-        MappingRow("storage_data_disk[].managed_disk_id", "refs.dataDisks[]"),
+        MappingRow(
+            "storage_data_disk[].managed_disk_id", "refs.dataDisks[]", conversions.reference
+        ),
     ),
     (
         Implied("os_profile_windows_config", "compute.osType", "Windows"),
@@ -220,15 +226,17 @@ CARD = ResourceTable(
         *ignored("name", "resource_group_name", "ip_configuration[].name"),
         # Repeated from the configurations.
         *ignored("private_ip_address", "private_ip_addresses"),
-        MappingRow("id", "key"),
-        MappingRow("virtual_machine_id", "machine"),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("virtual_machine_id", "machine", conversions.reference),
         MappingRow("mac_address", "mac", conversions.mac),
         MappingRow("dns_servers[]", "dns[]"),
         MappingRow("ip_configuration[].private_ip_address", "addresses[].private"),
         MappingRow("ip_configuration[].private_ip_address_version", "addresses[].version"),
         MappingRow("ip_configuration[].primary", "addresses[].primary", conversions.truth),
-        MappingRow("ip_configuration[].public_ip_address_id", "addresses[].public"),
-        MappingRow("ip_configuration[].subnet_id", "addresses[].subnet"),
+        MappingRow(
+            "ip_configuration[].public_ip_address_id", "addresses[].public", conversions.reference
+        ),
+        MappingRow("ip_configuration[].subnet_id", "addresses[].subnet", conversions.reference),
     ),
 )
 
@@ -237,7 +245,7 @@ ADDRESS = ResourceTable(
     (
         *_FRAME,
         *ignored("name", "resource_group_name"),
-        MappingRow("id", "key"),
+        MappingRow("id", "key", conversions.reference),
         MappingRow("ip_address", "address"),
         MappingRow("sku", "sku"),
     ),
@@ -248,8 +256,8 @@ NETWORK = ResourceTable(
     (
         *_FRAME,
         *ignored("name", "resource_group_name"),
-        MappingRow("id", "key"),
-        MappingRow("subnet[].id", "subnets[].id"),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("subnet[].id", "subnets[].id", conversions.reference),
         MappingRow("subnet[].name", "subnets[].name"),
         MappingRow("subnet[].address_prefix", "subnets[].prefixes[0]", conversions.cidr),
         MappingRow("subnet[].address_prefixes[]", "subnets[].prefixes[]", conversions.cidr),
@@ -261,7 +269,7 @@ SUBNET = ResourceTable(
     (
         *_FRAME,
         *ignored("name", "resource_group_name", "virtual_network_name"),
-        MappingRow("id", "subnets[0].id"),
+        MappingRow("id", "subnets[0].id", conversions.reference),
         MappingRow("address_prefix", "subnets[0].prefixes[0]", conversions.cidr),
         MappingRow("address_prefixes[]", "subnets[0].prefixes[]", conversions.cidr),
     ),
@@ -272,7 +280,7 @@ DISK = ResourceTable(
     (
         *_FRAME,
         *ignored("resource_group_name"),
-        MappingRow("id", "key"),
+        MappingRow("id", "key", conversions.reference),
         MappingRow("name", "any.name"),
         MappingRow("disk_size_gb", "any.diskSizeGB", conversions.number),
         MappingRow("storage_account_type", "any.managedDisk.storageAccountType"),
@@ -287,8 +295,8 @@ ATTACHMENT = ResourceTable(
     (
         *_FRAME,
         *ignored("id"),
-        MappingRow("virtual_machine_id", "machine"),
-        MappingRow("managed_disk_id", "refs.dataDisks[0]"),
+        MappingRow("virtual_machine_id", "machine", conversions.reference),
+        MappingRow("managed_disk_id", "refs.dataDisks[0]", conversions.reference),
         MappingRow("managed_disk_id", _ATTACHED + "managedDisk.id"),
         MappingRow("lun", _ATTACHED + "lun", conversions.number),
         MappingRow("caching", _ATTACHED + "caching"),
@@ -299,10 +307,143 @@ ATTACHMENT = ResourceTable(
     ),
 )
 
+IDENTITY = ResourceTable(
+    ResourceKind.IDENTITY,
+    (
+        *_FRAME,
+        *ignored("name", "location", "resource_group_name"),
+        MappingRow("id", "key", conversions.reference),
+        MappingRow("client_id", "clientId", conversions.guid),
+        MappingRow("principal_id", "principalId", conversions.guid),
+        MappingRow("tenant_id", "tenantId", conversions.guid),
+    ),
+)
+
+_SET_CARDS = "network_interface[]."
+_SET_ADDRESSES = _SET_CARDS + "ip_configuration[]."
+_SET_NOT_SHARED = ("id", "name", "compute.resourceId", "cards[].id", "availabilitySet", "key")
+
+_ANY_SET = (
+    MappingRow("name", "name"),
+    MappingRow("id", "key", conversions.reference),
+    MappingRow("id", "setId"),
+    MappingRow("zones[]", "zones[]"),
+    MappingRow("computer_name_prefix", "prefix"),
+    MappingRow(_SET_CARDS[:-1], "cards[]", conversions.element),
+    MappingRow(_SET_CARDS + "primary", "cards[].primary", conversions.truth),
+    MappingRow(_SET_CARDS + "dns_servers[]", "cards[].dns[]"),
+    MappingRow(_SET_ADDRESSES + "primary", "cards[].addresses[].primary", conversions.truth),
+    MappingRow(_SET_ADDRESSES + "version", "cards[].addresses[].version"),
+    MappingRow(_SET_ADDRESSES + "subnet_id", "cards[].addresses[].subnet", conversions.reference),
+    MappingRow("data_disk[]", _DATA.removesuffix("."), conversions.element),
+    MappingRow("data_disk[].caching", _DATA + "caching"),
+    MappingRow("data_disk[].create_option", _DATA + "createOption"),
+    MappingRow("data_disk[].name", _DATA + "name"),
+    MappingRow("data_disk[].lun", _DATA + "lun", conversions.number),
+    MappingRow("data_disk[].disk_size_gb", _DATA + "diskSizeGB", conversions.number),
+    MappingRow("data_disk[].storage_account_type", _DATA + "managedDisk.storageAccountType"),
+    MappingRow(
+        "data_disk[].write_accelerator_enabled",
+        _DATA + "writeAcceleratorEnabled",
+        conversions.flag,
+    ),
+)
+
+
+def _of_set(rows: tuple[MappingRow, ...]) -> tuple[MappingRow, ...]:
+    """Return the rows of a VM that a scale set has, too."""
+    return tuple(
+        row
+        for row in rows
+        if row.source not in ("size", "computer_name", "zone") and row.target not in _SET_NOT_SHARED
+    )
+
+
+LINUX_SET, WINDOWS_SET = (
+    ResourceTable(
+        ResourceKind.SCALE_SET,
+        (
+            *_ANY_SET,
+            MappingRow("sku", "compute.vmSize"),
+            MappingRow("instances", "capacity", conversions.number),
+            *_of_set(_MACHINE),
+        ),
+        (Implied("name", "compute.osType", system),),
+    )
+    for system in ("Linux", "Windows")
+)
+
+ORCHESTRATED_SET = ResourceTable(
+    ResourceKind.SCALE_SET,
+    (
+        *_ANY_SET,
+        MappingRow("sku_name", "compute.vmSize"),
+        MappingRow("instances", "capacity", conversions.number),
+        *(
+            MappingRow(f"os_profile[].{system}_configuration[].{old}", new, convert)
+            for system in ("linux", "windows")
+            for old, new, convert in (
+                ("computer_name_prefix", "prefix", conversions.text),
+                ("admin_username", "compute.osProfile.adminUsername", conversions.text),
+                (
+                    "disable_password_authentication",
+                    "compute.osProfile.disablePasswordAuthentication",
+                    conversions.flag,
+                ),
+            )
+        ),
+        *_of_set(_MACHINE),
+    ),
+    (
+        Implied("name", "mode", "Flexible"),
+        Implied("os_profile[].windows_configuration", "compute.osType", "Windows"),
+        Implied("os_profile[].linux_configuration", "compute.osType", "Linux"),
+    ),
+)
+
+LEGACY_SET = ResourceTable(
+    ResourceKind.SCALE_SET,
+    (
+        *_ANY_SET,
+        MappingRow("sku[].name", "compute.vmSize"),
+        MappingRow("sku[].capacity", "capacity", conversions.number),
+        MappingRow("os_profile[].computer_name_prefix", "prefix"),
+        MappingRow("os_profile[].admin_username", "compute.osProfile.adminUsername"),
+        MappingRow("network_profile[]", "cards[]", conversions.element),
+        MappingRow("network_profile[].primary", "cards[].primary", conversions.truth),
+        MappingRow(
+            "network_profile[].ip_configuration[].primary",
+            "cards[].addresses[].primary",
+            conversions.truth,
+        ),
+        MappingRow(
+            "network_profile[].ip_configuration[].subnet_id",
+            "cards[].addresses[].subnet",
+            conversions.reference,
+        ),
+        *(
+            MappingRow(
+                f"storage_profile_image_reference[].{word}", f"{_PROFILE}imageReference.{word}"
+            )
+            for word in ("id", *_IMAGE_WORDS)
+        ),
+        *_of_set(_ANY_MACHINE),
+    ),
+    (
+        Implied("os_profile_windows_config", "compute.osType", "Windows"),
+        Implied("os_profile_linux_config", "compute.osType", "Linux"),
+    ),
+)
+
 TYPES: dict[str, ResourceTable] = {
     "azurerm_linux_virtual_machine": LINUX,
     "azurerm_windows_virtual_machine": WINDOWS,
     "azurerm_virtual_machine": LEGACY,
+    "azurerm_linux_virtual_machine_scale_set": LINUX_SET,
+    "azurerm_windows_virtual_machine_scale_set": WINDOWS_SET,
+    "azurerm_orchestrated_virtual_machine_scale_set": ORCHESTRATED_SET,
+    "azurerm_virtual_machine_scale_set": LEGACY_SET,
+    "azurerm_user_assigned_identity": IDENTITY,
     "azurerm_network_interface": CARD,
     "azurerm_public_ip": ADDRESS,
     "azurerm_virtual_network": NETWORK,

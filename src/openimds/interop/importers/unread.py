@@ -46,6 +46,12 @@ class Reference(str):
     expression: str
 
 
+class Planned(str):
+    """The address of a planned resource, which has no id yet; like a reference, but no loss."""
+
+    __slots__ = ()
+
+
 class ExpressionKey(str):
     """The name of a member that is an expression, with its value; it keeps its spelling."""
 

@@ -109,6 +109,12 @@ def test_capacity_is_bounded() -> None:
         assert unread([_set(capacity), vm]) == {"[0].sku.capacity": ("", reason)}
 
 
+def test_set_without_a_capacity_has_no_vms() -> None:
+    sets = _set(sku={"name": "Standard_B1s"})
+    vm = {"id": "/x/virtualMachines/a", "hardwareProfile": {}}
+    assert [one.name for one in read([sets, vm])] == ["a"]
+
+
 def test_set_without_instances_is_refused() -> None:
     seen = refused(read, _set(0)).seen
     assert seen == (

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+from openimds.interop.importers import read
 from tests.unit.interop.importers.documents import (
     COMPUTE,
     GROUP,
@@ -13,6 +16,7 @@ from tests.unit.interop.importers.documents import (
     interfaces,
     load,
     only,
+    unread,
 )
 from tests.unit.vm.refused import Refused, refused
 
@@ -83,7 +87,7 @@ def test_interfaces_of_other_modules_are_joined() -> None:
         "publicIpAddresses": [{"frontendIpAddress": "20.9.9.9", "privateIpAddress": "10.0.1.4"}]
     }
     app = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/app"
-    assert one.definition["identities"] == {"system": True, "user": [app]}
+    assert one.definition["identities"]["user"] == [app]  # type: ignore[index]
 
 
 def test_values_of_a_state_without_a_place_are_unmapped() -> None:
@@ -94,8 +98,6 @@ def test_values_of_a_state_without_a_place_are_unmapped() -> None:
         f"{main}[0].values.additional_capabilities[0].ultra_ssd_enabled",
         f"{main}[0].values.allow_extension_operations",
         f"{main}[0].values.extensions_time_budget",
-        f"{main}[0].values.identity[0].principal_id",
-        f"{main}[0].values.identity[0].tenant_id",
         f"{main}[0].values.max_bid_price",
         f"{main}[0].values.os_disk[0].diff_disk_settings[0].placement",
         f"{main}[0].values.platform_fault_domain",
@@ -218,3 +220,312 @@ def test_value_in_place_of_a_list_is_refused() -> None:
     assert refused(only, stored) == Refused(
         "resources[0]", 'the string "x"', "a mapping of names to values"
     )
+
+
+def test_identities_of_a_state_have_their_ids() -> None:
+    one = only(load("terraform_state_identity"))
+    group = "/subscriptions/11111111-2222-4333-8444-555555555555/resourceGroups/lab"
+    app = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/app"
+    assert one.definition["identities"] == {
+        "system": True,
+        "user": [app],
+        "tenantId": "bbbbbbbb-0000-4000-8000-000000000002",
+        "details": {
+            "system": {"principalId": "aaaaaaaa-0000-4000-8000-000000000001"},
+            app: {
+                "clientId": "cccccccc-0000-4000-8000-000000000003",
+                "principalId": "dddddddd-0000-4000-8000-000000000004",
+            },
+        },
+    }
+    assert (one.unmapped, one.unread) == ((), ())
+
+
+def test_scale_set_of_a_plan_has_its_instances() -> None:
+    vms = found(load("terraform_plan_scale_set"))
+    assert list(vms) == ["pool_0", "pool_1"]
+    compute = document(vms["pool_1"])["compute"]
+    assert (compute["vmSize"], compute["location"]) == ("Standard_B1s", "westeurope")
+    assert (compute["vmScaleSetName"], compute["osType"]) == ("pool", "Linux")
+    assert compute["resourceGroupName"] == "lab"
+
+
+SET_ID = f"{COMPUTE}/virtualMachineScaleSets/pool"
+SUBNET_ID = f"{NETWORK}/virtualNetworks/v/subnets/s"
+SETS: dict[str, dict[str, object]] = {
+    "windows_virtual_machine_scale_set": {
+        "sku": "Standard_B1s",
+        "computer_name_prefix": "win",
+        "network_interface": [{"ip_configuration": [{"subnet_id": SUBNET_ID}]}],
+    },
+    "virtual_machine_scale_set": {
+        "instances": None,
+        "sku": [{"name": "Standard_B1s", "capacity": 2}],
+        "os_profile": [{"computer_name_prefix": "win"}],
+        "os_profile_windows_config": [{"provision_vm_agent": True}],
+        "network_profile": [{"ip_configuration": [{"subnet_id": SUBNET_ID}]}],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_scale_set_of_any_type_is_read(kind: str) -> None:
+    values = {"id": SET_ID, "name": "pool", "instances": 2, "zones": ["1", "2"], **SETS[kind]}
+    subnet = {"id": SUBNET_ID, "name": "s", "address_prefixes": ["10.6.0.0/24"]}
+    first, second = read(_show((kind, values), ("subnet", subnet)))
+    seen = document(second)
+    assert (first.name, second.name) == ("pool_0", "pool_1")
+    assert (seen["compute"]["vmSize"], seen["compute"]["zone"]) == ("Standard_B1s", "2")
+    assert seen["compute"]["osType"] == "Windows"
+    assert seen["compute"]["osProfile"]["computerName"] == "win000001"
+    assert seen["compute"]["resourceId"] == f"{SET_ID}/virtualMachines/1"
+    (nic,) = seen["network"]["interface"]
+    assert nic["ipv4"]["subnet"][0]["address"] == "10.6.0.0"
+
+
+def test_orchestrated_set_is_flexible() -> None:
+    linux = {"computer_name_prefix": "lin", "admin_username": "ops"}
+    values = {
+        "id": SET_ID,
+        "name": "pool",
+        "instances": 1,
+        "sku_name": "Standard_B1s",
+        "os_profile": [{"linux_configuration": [linux]}],
+    }
+    one = only(_show(("orchestrated_virtual_machine_scale_set", values)))
+    compute = document(one)["compute"]
+    assert compute["virtualMachineScaleSet"]["id"] == SET_ID
+    assert (compute["osType"], compute["osProfile"]["adminUsername"]) == ("Linux", "ops")
+    assert one.stand_ins == ("values.root_module.resources[0].values.name",)
+
+
+OLD_VM = {
+    "id": f"{COMPUTE}/virtualMachines/old",
+    "name": "old",
+    "vm_size": "Standard_A1",
+    "network_interface_ids.#": "1",
+    "network_interface_ids.2011": f"{NETWORK}/networkInterfaces/n",
+    "storage_data_disk.#": "11",
+    "storage_data_disk.10.lun": "10",
+    "storage_data_disk.2.lun": "2",
+    "storage_os_disk.#": "1",
+    "storage_os_disk.77.name": "os",
+    "storage_os_disk.77.disk_size_gb": "30",
+    "tags.%": "2",
+    "tags.a.b": "c.d",
+    "tags.env": "dev",
+    "os_profile.#": "1",
+    "os_profile.5.admin_password": "hunter2",
+    "os_profile.5.admin_username": "ops",
+    "odd": "x",
+    "odd.member": "y",
+}
+OLD_NIC = {
+    "id": f"{NETWORK}/networkInterfaces/n",
+    "ip_configuration.#": "1",
+    "ip_configuration.0.private_ip_address": "10.8.0.4",
+}
+
+
+def _old_state(resources: object) -> dict[str, Any]:
+    module = {"path": ["root"], "outputs": {}, "resources": resources, "depends_on": []}
+    return {"version": 3, "terraform_version": "0.11.14", "serial": 1, "modules": [module]}
+
+
+def test_state_of_format_3_is_read() -> None:
+    vm = {"type": "azurerm_virtual_machine", "primary": {"id": "x", "attributes": OLD_VM}}
+    nic = {"type": "azurerm_network_interface", "primary": {"id": "y", "attributes": OLD_NIC}}
+    resources = {
+        "azurerm_virtual_machine.web.0": vm,
+        "azurerm_network_interface.n": nic,
+        "data.azurerm_virtual_machine.other": vm,
+        "azurerm_resource_group.g": {"type": "azurerm_resource_group", "primary": {}},
+        "azurerm_network_interface.gone": {"type": "azurerm_network_interface", "primary": None},
+        "odd": 5,
+    }
+    one = only(_old_state(resources))
+    compute = document(one)["compute"]
+    assert (one.name, compute["vmSize"]) == ("old", "Standard_A1")
+    assert compute["tagsList"] == [
+        {"name": "a.b", "value": "c.d"},
+        {"name": "env", "value": "dev"},
+    ]
+    storage = compute["storageProfile"]
+    assert (storage["osDisk"]["name"], storage["osDisk"]["diskSizeGB"]) == ("os", "30")
+    assert [disk["lun"] for disk in storage["dataDisks"]] == ["2", "10"]
+    (nic_seen,) = document(one)["network"]["interface"]
+    assert nic_seen["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.8.0.4"
+    above = "modules[0].resources"
+    web = f'{above}["azurerm_virtual_machine.web.0"].primary.attributes'
+    assert one.unmapped == (
+        f"{web}.odd",
+        f'{web}["odd.member"]',
+        f"{web}.os_profile[0].admin_password",
+        f'{above}["data.azurerm_virtual_machine.other"]',
+        f'{above}["azurerm_resource_group.g"]',
+        f'{above}["azurerm_network_interface.gone"]',
+        f"{above}.odd",
+    )
+
+
+def test_old_state_without_resources_is_refused() -> None:
+    assert refused(only, _old_state(None)).seen == "a Terraform state with no resources"
+
+
+def _planned(address: str, values: dict[str, object], **more: object) -> dict[str, Any]:
+    kind = address.rpartition("azurerm_")[2].partition(".")[0]
+    return {"address": address, "type": f"azurerm_{kind}", "values": values, **more}
+
+
+def _change(address: str, **unknown: object) -> dict[str, Any]:
+    return {"address": address, "change": {"after_unknown": {"id": True, **unknown}}}
+
+
+def _config(address: str, **expressions: object) -> dict[str, Any]:
+    return {"address": address, "expressions": expressions}
+
+
+def _refers(*references: str) -> dict[str, list[str]]:
+    return {"references": [*references]}
+
+
+VM, NIC = "azurerm_linux_virtual_machine.vm", "azurerm_network_interface.nic"
+NET = "azurerm_subnet.net"
+
+
+def _plan() -> dict[str, Any]:
+    """Return the plan of two VMs by count, their interfaces, and a subnet in a module."""
+    planned, changes = [], []
+    for i in range(2):
+        vm, nic = f"{VM}[{i}]", f"{NIC}[{i}]"
+        planned.append(_planned(vm, {"name": f"vm{i}", "size": "S", "location": None}))
+        changes.append(_change(vm, network_interface_ids=True, location=True, computer_name=True))
+        configuration = {"private_ip_address": f"10.0.0.{i + 4}"}
+        planned.append(_planned(nic, {"ip_configuration": [configuration]}))
+        unknown = [{"subnet_id": True, "name": False}]
+        changes.append(_change(nic, ip_configuration=unknown, mac_address=True))
+    subnet = _planned(f"module.net.{NET}", {"name": "s", "address_prefixes": ["10.0.0.0/26"]})
+    changes.append(_change(f"module.net.{NET}"))
+    module = {"outputs": {"id": {"expression": _refers(f"{NET}.id", NET)}}}
+    root = {
+        "resources": [
+            _config(
+                VM,
+                network_interface_ids=_refers(NIC, "count.index"),
+                location=_refers("data.azurerm_resource_group.g"),
+            ),
+            _config(NIC, ip_configuration=[{"subnet_id": _refers("module.net.id", "module.net")}]),
+        ],
+        "module_calls": {"net": {"module": module}},
+    }
+    return {
+        "planned_values": {
+            "root_module": {"resources": planned, "child_modules": [{"resources": [subnet]}]}
+        },
+        "resource_changes": changes,
+        "configuration": {"root_module": root},
+    }
+
+
+def test_resources_of_a_plan_are_joined_by_their_references() -> None:
+    first, second = read(_plan())
+    for i, one in enumerate((first, second)):
+        (nic,) = document(one)["network"]["interface"]
+        assert nic["ipv4"]["ipAddress"][0]["privateIpAddress"] == f"10.0.0.{i + 4}"
+        assert nic["ipv4"]["subnet"] == [{"address": "10.0.0.0", "dnsservers": [], "prefix": "26"}]
+        assert "planned" not in repr(one.definition)
+        assert "azurerm" not in repr(one.definition)
+
+
+def test_configured_value_that_is_unknown_could_not_be_read() -> None:
+    path = "planned_values.root_module.resources[{}].values.location"
+    assert unread(_plan()) == {
+        path.format(n): ("", "it is known only after the apply") for n in (0, 2)
+    }
+
+
+def test_variable_of_a_module_leads_to_its_resource() -> None:
+    plan = _plan()
+    root = plan["configuration"]["root_module"]
+    inner = {"resources": [_config(VM, network_interface_ids=_refers("var.nics"))]}
+    call = {"module": inner, "expressions": {"nics": _refers(f"{NIC}[1].id", f"{NIC}[1]", NIC)}}
+    root["module_calls"]["vms"] = call
+    vm = _planned(f"module.vms.{VM}", {"name": "inside", "size": "S"})
+    plan["planned_values"]["root_module"]["child_modules"].append({"resources": [vm]})
+    plan["resource_changes"].append(_change(f"module.vms.{VM}", network_interface_ids=True))
+    (nic, *_) = document(found(plan)["inside"])["network"]["interface"]
+    assert nic["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.0.0.5"
+
+
+def test_references_in_a_circle_end() -> None:
+    plan = _plan()
+    calls = plan["configuration"]["root_module"]["module_calls"]
+    calls["net"]["module"]["outputs"]["id"] = {"expression": _refers("var.id")}
+    calls["net"]["expressions"] = {"id": _refers("module.net.id")}
+    (nic, *_) = document(read(plan)[0])["network"]["interface"]
+    assert nic["ipv4"]["subnet"][0]["prefix"] != "26"
+    reason = ("", "it is known only after the apply")
+    path = "planned_values.root_module.resources[1].values.ip_configuration[0].subnet_id"
+    assert unread(plan)[path] == reason
+
+
+ODD_PLANS: list[dict[str, Any]] = [
+    {"resource_changes": ["x", {"address": 5}, {"address": VM, "change": 5}]},
+    {"resource_changes": [_change(VM, location=True)]},
+    {"resource_changes": [_change(VM, location=True)], "configuration": {"root_module": 5}},
+    {"resource_changes": [{"address": VM, "change": {"after_unknown": {"location": True}}}]},
+    {"resource_changes": [_change(VM, size={"a": True}, identity=[{"a": True}])]},
+]
+
+
+@pytest.mark.parametrize("members", ODD_PLANS)
+def test_plan_with_odd_members_keeps_its_values(members: dict[str, Any]) -> None:
+    resources = [_planned(VM, {"name": "one", "location": "westus"})]
+    one = only({"planned_values": {"root_module": {"resources": resources}}, **members})
+    assert document(one)["compute"]["location"] == "westus"
+
+
+def test_blocks_of_a_plan_may_be_fewer_than_its_values() -> None:
+    plan = _plan()
+    addresses = [{"private_ip_address": "10.0.0.8"}, {"private_ip_address": "10.0.0.9"}]
+    plan["planned_values"]["root_module"]["resources"][1]["values"]["ip_configuration"] = addresses
+    (nic, *_) = document(read(plan)[0])["network"]["interface"]
+    assert len(nic["ipv4"]["ipAddress"]) == 2
+
+
+def test_data_of_a_plan_completes_its_resources() -> None:
+    subnet = {"mode": "data", **_planned(NET, {"id": SUBNET_ID, "address_prefix": "10.3.0.0/24"})}
+    old = {"mode": "managed", **_planned(VM, {"name": "gone"})}
+    nic = {"id": "n", "ip_configuration": [{"subnet_id": SUBNET_ID}]}
+    plan = {
+        "planned_values": _show(
+            ("linux_virtual_machine", {"name": "one", "network_interface_ids": ["n"]}),
+            ("network_interface", nic),
+        )["values"],
+        "prior_state": {"values": {"root_module": {"resources": [subnet, old]}}},
+    }
+    one = only(plan)
+    (seen,) = document(one)["network"]["interface"]
+    assert seen["ipv4"]["subnet"][0]["prefix"] == "24"
+    assert one.unmapped == ()
+
+
+def test_sensitive_value_of_a_state_stands_in_no_message() -> None:
+    values = {"name": "one", "encryption_at_host_enabled": "hunter2", "tags": {"a": "b"}}
+    marks = {"encryption_at_host_enabled": True, "tags": {"a": False}, "identity": []}
+    resource = {"type": "azurerm_linux_virtual_machine", "values": values}
+    shown = {"values": {"root_module": {"resources": [{**resource, "sensitive_values": marks}]}}}
+    assert refused(only, shown).seen == "a secret value"
+    path = [{"type": "get_attr", "value": "encryption_at_host_enabled"}]
+    for mark in ({"value": path}, path):
+        instance = {"attributes": values, "sensitive_attributes": [mark, [], 5, [{"value": "x"}]]}
+        stored = {"terraform_version": "1", "resources": [{**resource, "instances": [instance]}]}
+        assert refused(only, stored).seen == "a secret value"
+
+
+def test_marks_of_a_list_may_be_fewer_than_its_items() -> None:
+    values = {"name": "one", "identity": [{"type": "SystemAssigned"}, {"type": "x"}]}
+    resource = {"type": "azurerm_linux_virtual_machine", "values": values}
+    marked = {**resource, "sensitive_values": {"identity": [{}]}}
+    shown = {"values": {"root_module": {"resources": [marked]}}}
+    assert only(shown).definition["identities"] == {"system": True}
