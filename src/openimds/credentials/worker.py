@@ -35,7 +35,7 @@ SHARED = ""
 
 
 class BusyError(Error):
-    """The queue is full or the worker is closed; the job was not started."""
+    """No place in the queue, no thread, or a closed worker; the job was not started."""
 
 
 class _Job:
@@ -93,8 +93,8 @@ class Worker:
         caller leaves the queue; once begun, it goes on.
 
         Raises:
-            BusyError: the queue is full, also if that happens while the job waits in it, or the
-                worker was closed.
+            BusyError: the queue is full, also if that happens while the job waits in it, the worker
+                was closed, or the system has no thread left.
         """
         job = self._in_flight.get(key)
         if job is None:
@@ -138,12 +138,20 @@ class Worker:
             self._refuse(refused, self._full())
         self._in_flight[key] = job
         if is_free:
-            self._pool.submit(self._work, job)
+            try:
+                self._pool.submit(self._work, job)
+            except RuntimeError as error:  # The system has no thread left.
+                # The pool still has the job, for a thread of a later one; that skips it.
+                job.future.cancel()
+                del self._in_flight[key]
+                with self._lock:
+                    self._busy_threads -= 1
+                raise self._error(f"no thread for the job ({error})") from None
         return job
 
     def _work(self, first: _Job) -> None:
         """Run a job and those that wait; runs in a thread."""
-        job: _Job | None = first
+        job: _Job | None = None if first.future.cancelled() else first
         while job:
             end: Callable[[], None]
             try:

@@ -1,7 +1,7 @@
 """Apply edits of the fleet file, or folder of them, to a running server.
 
 A mistake in the file waits for the next edit. An edit that fails because the system has no file
-descriptor left, or because the store fails, is tried again until it is applied.
+descriptor or thread left, or because the store fails, is tried again until it is applied.
 """
 
 import asyncio
@@ -71,16 +71,18 @@ class FleetFileWatcher:
         With `is_retry` the same failure is not reported again.
         """
         async with self._lock:
-            watched = await asyncio.to_thread(WatchedPath, self._fleet)
             self._ticks = 0
             try:
+                watched = await asyncio.to_thread(WatchedPath, self._fleet)
                 now = await asyncio.to_thread(fingerprint, self._fleet)
                 if now == self._seen:
                     return  # Touched without an edit: changes by the API stay.
                 # The scenario in the file is not begun again: it goes on as it was.
                 contents = await asyncio.to_thread(read_fleet, self._fleet)
                 changes = await self._apply(contents, watched.author)
-            except (Error, OSError, ImportError) as error:
+            except (Error, OSError, ImportError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and shortage(error) is None:
+                    raise
                 self._report(error, is_retry=is_retry)
                 return
             self._seen, self._failure = now, ""

@@ -162,7 +162,7 @@ class ListenerSet:
             return
         self._silent_tries = 0
         others = len(failures) - 1
-        more = f", nor do those of {others} other namespaces" if others else ""
+        more = f", nor in {others} more" if others else ""
         self._notify(
             f"{failures[0]}; guests in the new namespace get no answer{more}; retrying every "
             f"{RETRY_S:g} s"

@@ -2,6 +2,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -52,6 +53,28 @@ def test_job_runs_in_another_thread_than_the_loop() -> None:
         assert await task == "made"
         assert await worker.run(VM, "b", threading.get_ident) != threading.get_ident()
         assert (worker.done, worker.shared, worker.refused, worker.waiting) == (2, 0, 0, 0)
+        worker.close()
+
+    asyncio.run(scenario())
+
+
+def test_job_without_a_thread_is_refused_and_later_ones_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def scenario() -> None:
+        worker = Worker()
+        lost: list[int] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", no_thread)
+            for number in range(3):
+                with pytest.raises(BusyError, match="no thread"):
+                    await worker.run(VM, "a", partial(lost.append, number))
+        assert await worker.run(VM, "a", lambda: "made") == "made"
+        assert await worker.run(VM, "b", lambda: "too") == "too"
+        assert (worker.done, worker.refused, worker.waiting, lost) == (2, 3, 0, [])
         worker.close()
 
     asyncio.run(scenario())

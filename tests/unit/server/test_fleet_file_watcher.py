@@ -123,6 +123,7 @@ def lack_of_descriptors() -> ConfigError:
         StoreError("disk full"),
         OSError(errno.EMFILE, "Too many open files"),
         ImportError("libyaml.so: Too many open files"),
+        RuntimeError("can't start new thread"),
     ],
 )
 def test_edit_that_fails_for_a_while_is_tried_again(tmp_path: Path, error: Exception) -> None:

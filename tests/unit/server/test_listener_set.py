@@ -177,8 +177,7 @@ def test_failed_retries_are_reported_once_a_minute() -> None:
     message = (
         "vms.a.reach.listen: saw netns:a (too many open files), expected free file descriptors, "
         "memory and threads. Raise the limits (LimitNOFILE= and TasksMax= of systemd; ulimit -Hn, "
-        "ulimit -Hu); guests in the new namespace get no answer, nor do those of 1 other "
-        "namespaces; retrying every 1 s"
+        "ulimit -Hu); guests in the new namespace get no answer, nor in 1 more; retrying every 1 s"
     )
 
     async def work(stage: Stage) -> None:
