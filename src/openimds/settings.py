@@ -5,6 +5,7 @@ A value comes from the flag, else from the environment (`OPENIMDS_LISTEN`), else
 wherever it comes from, and an error names the place where it was written.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -17,6 +18,12 @@ from openimds.parameters import MisfitError, Parameter, check_names, read_value
 
 FILE_NAME = "openimds.toml"
 CONFIG_VARIABLE = "OPENIMDS_CONFIG"
+_PUBLIC_URL = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
+    r"(/[A-Za-z0-9._~!$&'()*+,;=:@/-]*)?"
+)
+"""An authority, and a path of the letters that RFC 3986 needs not encode."""
+_URL_FORM = "http://HOST:PORT/PATH, or https, without a user, a query or a fragment"
 
 
 class Setting(Parameter, frozen=True):
@@ -59,9 +66,10 @@ def _admin(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    if text and not text.startswith(("http://", "https://")):
-        raise MisfitError("http://... or https://...")
-    return text.removesuffix("/")
+    """Return a URL without a slash at its end."""
+    if text and not _PUBLIC_URL.fullmatch(text):
+        raise MisfitError(_URL_FORM)
+    return text.rstrip("/")
 
 
 def _issuer(text: str) -> str:
@@ -70,7 +78,7 @@ def _issuer(text: str) -> str:
     try:
         return _url(text)
     except MisfitError:
-        raise MisfitError("azure, public, or a URL") from None
+        raise MisfitError(f"azure, public, or {_URL_FORM}") from None
 
 
 def _names(names: tuple[str, ...]) -> tuple[str, ...]:

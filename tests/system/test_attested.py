@@ -167,7 +167,7 @@ def test_the_chain_outlives_a_restart(tmp_path: Path) -> None:
             assert server.stop()[0] == 0
     assert bundles[0].stdout == bundles[1].stdout
     text = openssl("x509", "-in", "signer.pem", "-noout", "-text", cwd=tmp_path).stdout
-    assert "CA Issuers - URI:http://pki.example/pki/" in text
+    assert "CA Issuers - URI:http://pki.example/pkiops/certs/" in text
     modes = {oct(path.stat().st_mode)[-3:] for path in (tmp_path / "lab/ca").iterdir()}
     assert modes == {"600"}
 

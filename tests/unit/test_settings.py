@@ -12,6 +12,7 @@ from openimds.settings import FILE_NAME, SETTINGS, Setting, Settings, resolve, s
 from tests.unit.vm.refused import Refused, refused
 
 each = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.name)
+PUBLIC_URLS = "http://HOST:PORT/PATH, or https, without a user, a query or a fragment"
 NAMES = ", ".join(row.name for row in SETTINGS)
 
 
@@ -184,8 +185,14 @@ def test_text_is_converted(name: str, value: str, expected: str) -> None:
         ("loop", 1, "the number 1", "one of auto, asyncio, uvloop"),
         ("loop", "", '""', "one of auto, asyncio, uvloop"),
         ("entra", "x", '"x"', "one of federation, service-principal, az"),
-        ("public_url", "pki.example", '"pki.example"', "http://... or https://..."),
-        ("issuer", "contoso", '"contoso"', "azure, public, or a URL"),
+        ("public_url", "pki.example", '"pki.example"', PUBLIC_URLS),
+        ("public_url", "https://a/b?c", '"https://a/b?c"', PUBLIC_URLS),
+        ("public_url", "https://a/b#c", '"https://a/b#c"', PUBLIC_URLS),
+        ("public_url", "https://me@a", '"https://me@a"', PUBLIC_URLS),
+        ("public_url", "https://a/{b}", '"https://a/{b}"', PUBLIC_URLS),
+        ("public_url", "https://a/%2e", '"https://a/%2e"', PUBLIC_URLS),
+        ("issuer", "https://a/b?c", '"https://a/b?c"', f"azure, public, or {PUBLIC_URLS}"),
+        ("issuer", "contoso", '"contoso"', f"azure, public, or {PUBLIC_URLS}"),
     ],
 )
 def test_value_that_does_not_fit_is_refused(

@@ -5,7 +5,7 @@ is no token and no Host check: all of it is public, and none of it changes anyth
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from openimds.errors import Error
+from openimds.facts.attested import ISSUERS_PATH
+from openimds.facts.tokens import MULTI_TENANT
 
 _JSON = "application/json"
 _WELL_KNOWN = ".well-known/openid-configuration"
@@ -31,8 +33,13 @@ _TEXTS = 64
 class PublicationSource(Protocol):
     """The documents to publish. Calls may block: they belong into a thread."""
 
-    def discovery(self, tenant: str, version: str) -> dict[str, Any]:
-        """Return the discovery document of a tenant's tokens of a version."""
+    @property
+    def prefixes(self) -> Collection[str]:
+        """The paths of the public URLs, below which all documents are, too."""
+        ...
+
+    def discovery(self, tenant: str, version: str, host: str = "") -> dict[str, Any]:
+        """Return a tenant's discovery document of a version for readers at a host."""
         ...
 
     def certificate(self, name: str) -> bytes | None:
@@ -50,20 +57,9 @@ class PublicationSource(Protocol):
 
 def application(publications: PublicationSource, notify: Callable[[str], None]) -> Starlette:
     """Return the application; `notify` gets the text of each failure once."""
-    routes = []
-    for version, prefix in (("1.0", ""), ("2.0", "v2.0/")):
-        routes += [
-            Route(
-                f"/{{tenant}}/{prefix}{_WELL_KNOWN}",
-                _json_document(publications.discovery, version),
-            ),
-            Route(
-                f"/{{tenant}}/discovery/{prefix}keys", _json_document(publications.keys, version)
-            ),
-        ]
-    routes += [
-        Route("/pki/bundle.pem", _bundle(publications)),
-        Route("/pki/{name}.crt", _certificate(publications)),
+    # A proxy may keep the path of the public URL or take it away.
+    routes = [
+        route for prefix in ("", *publications.prefixes) for route in _routes(publications, prefix)
     ]
     handlers = {HTTPException: _unknown, Error: _failed(lru_cache(_TEXTS)(notify))}
     app = Starlette(routes=routes, exception_handlers=handlers)
@@ -71,17 +67,63 @@ def application(publications: PublicationSource, notify: Callable[[str], None]) 
     return app
 
 
-def _json_document(
-    make: Callable[[str, str], dict[str, Any]], version: str
+def _routes(publications: PublicationSource, prefix: str) -> Iterator[Route]:
+    """Yield the routes below a prefix, which is empty or begins with a slash."""
+    for version, segment in (("1.0", ""), ("2.0", "v2.0/")):
+        tenant = f"{prefix}/{{tenant}}"
+        yield Route(f"{tenant}/{segment}{_WELL_KNOWN}", _discovery(publications, version))
+        yield Route(f"{tenant}/discovery/{segment}keys", _keys(publications, version))
+        yield Route(f"{tenant}/oauth2/{segment}authorize", _no_grant, methods=["GET", "POST"])
+        yield Route(f"{tenant}/oauth2/{segment}token", _no_grant, methods=["POST"])
+    yield Route(f"{prefix}/pki/bundle.pem", _bundle(publications))
+    for path in ("/pki", ISSUERS_PATH):
+        yield Route(f"{prefix}{path}/{{name}}.crt", _certificate(publications))
+
+
+def _discovery(
+    publications: PublicationSource, version: str
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        tenant = request.path_params["tenant"].lower()
-        if not _is_guid(tenant):
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        body = msgspec.json.encode(await asyncio.to_thread(make, tenant, version))
-        return Response(body, headers={"Cache-Control": f"max-age={_MOST_AGE_S}"}, media_type=_JSON)
+        tenant, host = _tenant(request), request.headers.get("host", "")
+        return _public_json(await asyncio.to_thread(publications.discovery, tenant, version, host))
 
     return endpoint
+
+
+def _keys(
+    publications: PublicationSource, version: str
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return _public_json(await asyncio.to_thread(publications.keys, _tenant(request), version))
+
+    return endpoint
+
+
+async def _no_grant(request: Request) -> Response:
+    """Refuse a grant as RFC 6749 (4.1.2.1 and 5.2) writes it."""
+    _tenant(request)
+    is_token = request.url.path.endswith("/token")
+    error = "unsupported_grant_type" if is_token else "unsupported_response_type"
+    text = "Tokens come from the metadata address: /metadata/identity/oauth2/token"
+    body = msgspec.json.encode({"error": error, "error_description": text})
+    return Response(body, HTTPStatus.BAD_REQUEST, {"Cache-Control": "no-store"}, _JSON)
+
+
+def _tenant(request: Request) -> str:
+    """Return the tenant in the path in lower case.
+
+    Raises:
+        HTTPException: 404, it is none.
+    """
+    tenant: str = request.path_params["tenant"].lower()
+    if tenant not in MULTI_TENANT and not _is_guid(tenant):
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return tenant
+
+
+def _public_json(value: dict[str, Any]) -> Response:
+    headers = {"Cache-Control": f"max-age={_MOST_AGE_S}"}
+    return Response(msgspec.json.encode(value), headers=headers, media_type=_JSON)
 
 
 def _certificate(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
@@ -118,13 +160,14 @@ def _is_guid(text: str) -> bool:
 async def _unknown(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        text = "This server is read-only: use GET or HEAD"
-        return _error(status, text, {"Allow": "GET, HEAD"})
+        allow = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
+        verbs = ", ".join(sorted(allow.split(", ")))
+        return _error(status, f"This path takes {verbs} only", {"Allow": verbs})
     return _error(
         status,
         "There is nothing at this path. A tenant's documents are at "
         f"/TENANT/{_WELL_KNOWN} and /TENANT/v2.0/{_WELL_KNOWN}, certificates at "
-        "/pki/bundle.pem and /pki/NAME.crt",
+        f"/pki/bundle.pem and {ISSUERS_PATH}/NAME.crt",
     )
 
 

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from cryptography.x509 import load_der_x509_certificate
 from msgspec import Struct
 
+from openimds.credentials.pki.certificates import common_name
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.oidc import discovery_v1, discovery_v2, jwks
 from openimds.facts.clouds import PUBLIC
+from openimds.facts.tokens import MULTI_TENANT, TENANT_BLANK
 from openimds.protocol.access_token import V2, issuers
 
 if TYPE_CHECKING:
@@ -19,6 +23,7 @@ class _Pki(Struct, frozen=True):
 
     generation: int
     by_name: Mapping[str, bytes]
+    by_common_name: Mapping[str, bytes]
     bundle: bytes
 
 
@@ -45,14 +50,23 @@ class Publications:
     ) -> None:
         """Publish under `url`; `clouds` maps each tenant outside the public cloud to its cloud."""
         self.url = url
+        bases = [base for base in (credentials.token_settings.issuer, url) if base]
+        self._by_host = {_host_of(base): base for base in bases}
+        self.prefixes = frozenset(path for base in bases if (path := urlsplit(base).path))
+        """The paths of the issuer and of the public URL: all documents are below them, too."""
         self._credentials, self._clouds, self._utc = credentials, clouds, utc
         self._cached_pki: _Pki | None = None
         self._cached_keys: _Keys | None = None
 
-    def discovery(self, tenant: str, version: str) -> dict[str, Any]:
-        """Return the discovery document of a tenant's tokens of a version."""
+    def discovery(self, tenant: str, version: str, host: str = "") -> dict[str, Any]:
+        """Return the discovery document of a tenant's tokens of a version.
+
+        `tenant` may be `common` or `organizations`. Its URLs begin with the issuer for a reader who
+        came by the issuer's host, else with the public URL.
+        """
         describe = discovery_v2 if version == V2 else discovery_v1
-        return describe(tenant, self.url, self._issuer(tenant, version))
+        url = self._by_host.get(host.lower(), self.url)
+        return describe(tenant, url, self._issuer(tenant, version))
 
     def keys(self, tenant: str, version: str) -> dict[str, Any]:
         """Return the public keys of a tenant as a JWK set.
@@ -67,10 +81,13 @@ class Publications:
     def certificate(self, name: str) -> bytes | None:
         """Return the DER of a CA certificate by its name, or None.
 
+        By a common name, as Azure's paths have it, it is the one in use.
+
         Raises:
             KeyFileError: a file of the certificate authority cannot be read or written.
         """
-        return self._pki().by_name.get(name)
+        pki = self._pki()
+        return pki.by_name.get(name) or pki.by_common_name.get(name)
 
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM.
@@ -87,7 +104,11 @@ class Publications:
         # published certificate without a new generation, so both are compared.
         generation, by_name = ca.generation, authority.published()
         if cached is None or (cached.generation, cached.by_name) != (generation, by_name):
-            cached = self._cached_pki = _Pki(generation, by_name, authority.bundle())
+            by_common_name: dict[str, bytes] = {}
+            for der in by_name.values():
+                by_common_name.setdefault(common_name(load_der_x509_certificate(der)), der)
+            bundle = authority.bundle()
+            cached = self._cached_pki = _Pki(generation, by_name, by_common_name, bundle)
         return cached
 
     def _rows(self) -> list[dict[str, str]]:
@@ -97,5 +118,12 @@ class Publications:
         return cached.rows
 
     def _issuer(self, tenant: str, version: str) -> str:
+        name = TENANT_BLANK if tenant in MULTI_TENANT else tenant
         cloud = self._clouds.get(tenant, PUBLIC)
-        return issuers(tenant, cloud, self._credentials.token_settings.issuer)[version == V2]
+        return issuers(name, cloud, self._credentials.token_settings.issuer)[version == V2]
+
+
+def _host_of(url: str) -> str:
+    """Return the host of a URL as Host has it, without a default port."""
+    parts = urlsplit(url)
+    return parts.netloc.lower().removesuffix(":80" if parts.scheme == "http" else ":443")

@@ -179,14 +179,14 @@ CORRECTIONS: tuple[Correction, ...] = (
         21,
         "Verifiers want the issuer's certificate at the URL that the leaf names.",
         _PARTLY,
-        "The public listener serves it; verifiers with embedded roots need Azure's.",
+        "The public listener serves it in this form; verifiers with embedded roots need Azure's.",
         client("S72"),
     ),
     Correction(
         22,
         "Entra's discovery has authorization_endpoint and token_endpoint, and /common/ keys.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "The public listener has all of them; both endpoints refuse every request.",
         documented("S72"),
     ),
     Correction(

@@ -62,6 +62,10 @@ _TOKENS = {
     f"a token lives {tokens.LIFE_S} seconds": tokens.LIFE_EVIDENCE,
     "selectors exclude each other": tokens.EXCLUSIVE_EVIDENCE,
     f"the display name of a tenant in errors: {tokens.TENANT_NAME}": tokens.TENANT_NAME_EVIDENCE,
+    "discovery documents name an authorization_endpoint and a token_endpoint": (
+        tokens.DISCOVERY_EVIDENCE
+    ),
+    "discovery documents and keys of common and organizations": tokens.MULTI_TENANT_EVIDENCE,
     "the mTLS hosts of MSI v2": protocols.MTLS_EVIDENCE,
     "the folder of Arc's challenges": protocols.ARC_FOLDER_EVIDENCE,
 }
@@ -71,6 +75,7 @@ _ATTESTED = {
     NONCE: attested.NONCE_EVIDENCE,
     f"without a nonce it is cached for {attested.CACHE_S} seconds": attested.CACHE_EVIDENCE,
     "a classic VM's document": attested.CLASSIC_EVIDENCE,
+    f"an issuer's certificate is below {attested.ISSUERS_PATH}": attested.ISSUERS_PATH_EVIDENCE,
 }
 _EVENTS = {
     "event sources": events.EVENT_SOURCES_EVIDENCE,

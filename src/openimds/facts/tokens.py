@@ -85,6 +85,13 @@ ARM_AUDIENCE = "https://management."
 REQUESTED_CLAIMS = frozenset({"xms_az_nwperimid"})
 """The keys that a request's `claims` may have (S64)."""
 
+MULTI_TENANT = ("common", "organizations")
+"""The segments that stand for every tenant in paths of discovery documents and keys."""
+TENANT_BLANK = "{tenantid}"
+"""The tenant in the issuer of their documents, for the reader to fill."""
+DISCOVERY_EVIDENCE = documented("S72", note="OpenID Connect requires both endpoints")
+MULTI_TENANT_EVIDENCE = documented("S72", note="the issuer has {tenantid} for the tenant")
+
 TENANT_NAME = "OpenIMDS"
 TENANT_NAME_EVIDENCE = chosen(
     "Entra's errors name a tenant by its display name (S10, S80); every tenant here has this one"

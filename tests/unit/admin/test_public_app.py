@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import urlsplit
 
 import httpx2
 import jwt
@@ -14,6 +15,7 @@ from openimds.admin.public_app import application
 from openimds.credentials import publication
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.authority import CertificateAuthority
+from openimds.credentials.pki.certificates import common_name
 from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.publication import Publications
 from openimds.credentials.service import CredentialsService
@@ -35,9 +37,10 @@ class Client:
     def __init__(self, transport: httpx2.ASGITransport) -> None:
         self._transport = transport
 
-    def request(self, method: str, path: str) -> httpx2.Response:
+    def request(
+        self, method: str, path: str, url: str = "http://anything.example"
+    ) -> httpx2.Response:
         async def send() -> httpx2.Response:
-            url = "http://anything.example"
             async with httpx2.AsyncClient(transport=self._transport, base_url=url) as client:
                 return await client.request(method, path)
 
@@ -56,10 +59,10 @@ class Client:
 class Published:
     """The credentials service, and a client of its public port."""
 
-    def __init__(self, terms: TokenSettings) -> None:
-        self.server = CredentialsService(CaSettings(public_url=URL), terms)
+    def __init__(self, terms: TokenSettings, url: str = URL) -> None:
+        self.server = CredentialsService(CaSettings(public_url=url), terms)
         clouds = {CHINESE: "AzureChinaCloud"}
-        made = Publications(URL, self.server, clouds, lambda: NOW_S)
+        made = Publications(url, self.server, clouds, lambda: NOW_S)
         self.messages: list[str] = []
         served = application(made, self.messages.append)
         self.client = Client(httpx2.ASGITransport(served))
@@ -134,7 +137,85 @@ def test_post_is_a_405() -> None:
     for path in (f"/{TENANT}/discovery/keys", "/pki/bundle.pem"):
         got = here.client.post(path)
         assert (got.status_code, got.headers["allow"]) == (405, "GET, HEAD")
-        assert got.json() == {"error": "This server is read-only: use GET or HEAD"}
+        assert got.json() == {"error": "This path takes GET, HEAD only"}
+    got = here.client.get(f"/{TENANT}/oauth2/token")
+    assert (got.status_code, got.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("version", ["", "v2.0/"])
+@pytest.mark.parametrize("tenant", [TENANT, "common"])
+def test_endpoints_of_grants_refuse_each_request(tenant: str, version: str) -> None:
+    here = Published(TokenSettings(86400))
+    described = here.get(f"/{tenant}/{version}.well-known/openid-configuration")
+    for name, method, error in (
+        ("authorization_endpoint", "GET", "unsupported_response_type"),
+        ("authorization_endpoint", "POST", "unsupported_response_type"),
+        ("token_endpoint", "POST", "unsupported_grant_type"),
+    ):
+        got = here.client.request(method, described[name].removeprefix(URL))
+        assert (got.status_code, got.json()["error"]) == (400, error)
+        assert "/metadata/identity/oauth2/token" in got.json()["error_description"]
+    assert here.client.post("/nobody/oauth2/token").status_code == 404
+
+
+@pytest.mark.parametrize("tenant", ["common", "organizations", "Common"])
+def test_document_for_all_tenants_leaves_the_tenant_blank(tenant: str) -> None:
+    here = Published(TokenSettings(86400))
+    first = here.get(f"/{tenant}/.well-known/openid-configuration")
+    second = here.get(f"/{tenant}/v2.0/.well-known/openid-configuration")
+    # As Entra writes it: the reader puts the tid of the token in.
+    assert first["issuer"] == "https://sts.windows.net/{tenantid}/"
+    assert second["issuer"] == "https://login.microsoftonline.com/{tenantid}/v2.0"
+    (key,) = here.get(first["jwks_uri"].removeprefix(URL))["keys"]
+    assert here.get(second["jwks_uri"].removeprefix(URL)) == {
+        "keys": [{**key, "issuer": second["issuer"]}]
+    }
+    assert key["kid"] == jwt.get_unverified_header(here.token())["kid"]
+
+
+@pytest.mark.parametrize(
+    "url, issuer, base",
+    [
+        ("https://idp.example/base", "https://idp.example/base", "https://idp.example/base"),
+        ("https://idp.example:8443/a/b", "", "https://idp.example:8443/a/b"),
+        (URL, "https://idp.example/auth", "https://idp.example/auth"),
+        (
+            "http://keys.example:80/k",
+            "https://idp.example:443/auth",
+            "https://idp.example:443/auth",
+        ),
+        ("https://idp.example/k", "https://idp.example/auth", "https://idp.example/k"),
+    ],
+)
+@pytest.mark.parametrize("version", ["", "v2.0/"])
+def test_issuer_is_served_below_the_path_of_its_url(
+    url: str, issuer: str, base: str, version: str
+) -> None:
+    here = Published(TokenSettings(86400, issuer), url)
+    host, path = urlsplit(base).netloc, urlsplit(base).path
+    wanted = f"/{TENANT}/{version}.well-known/openid-configuration"
+    got = here.client.request("GET", path + wanted, f"https://{host}")
+    described = got.json()
+    if issuer:
+        assert described["issuer"].startswith(f"{issuer}/{TENANT}/")
+        own = urlsplit(described["issuer"]).path.rstrip("/")
+        assert here.client.get(f"{own}/.well-known/openid-configuration").status_code == 200
+    assert described["jwks_uri"].startswith(f"{base}/{TENANT}/discovery/")
+    # A proxy may keep the path or take it away.
+    keys = described["jwks_uri"].removeprefix(f"https://{host}").removeprefix(base)
+    for place in {keys, keys.removeprefix(path)} - {""}:
+        assert here.get(place)["keys"]
+    assert here.client.get(f"{path}/pki/bundle.pem").content == (
+        here.client.get("/pki/bundle.pem").content
+    )
+    assert here.client.get(f"/other{wanted}").status_code == 404
+
+
+def test_reader_by_another_host_gets_the_public_url() -> None:
+    here = Published(TokenSettings(86400, "https://idp.example/auth"))
+    described = here.get(f"/{TENANT}/.well-known/openid-configuration")
+    assert described["issuer"] == f"https://idp.example/auth/{TENANT}/"
+    assert described["jwks_uri"] == f"{URL}/{TENANT}/discovery/keys"
 
 
 @pytest.mark.parametrize("path", [f"/{TENANT}/discovery/keys", "/pki/bundle.pem"])
@@ -200,10 +281,30 @@ def test_issuer_of_a_leaf_is_at_its_aia_url() -> None:
     leaf = here.server.ca.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
     access = leaf.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
     (url,) = [one.access_location.value for one in access.value]
-    assert url.startswith(URL + "/pki/")
+    assert url.startswith(URL + "/pkiops/certs/")
     got = here.client.get(url.removeprefix(URL))
     assert got.headers["content-type"] == "application/pkix-cert"
     intermediate = x509.load_der_x509_certificate(got.content)
     leaf.certificate.verify_directly_issued_by(intermediate)
     assert intermediate in document
-    assert here.client.get("/pki/other.crt").status_code == 404
+    # By the path of earlier leaves, and by the common name as Azure's paths have it.
+    name = common_name(intermediate)
+    for path in (url.removeprefix(URL).replace("pkiops/certs", "pki"), f"/pkiops/certs/{name}.crt"):
+        assert here.client.get(path).content == got.content
+    for path in ("/pki/other.crt", "/pkiops/certs/other.crt", "/pkiops/certs/.crt"):
+        assert here.client.get(path).status_code == 404
+
+
+def issuer_of(here: Published) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(here.server.ca.authority(NOW_S).chain_pem())[0]
+
+
+def test_common_name_leads_to_its_certificate_after_a_rotation() -> None:
+    here = Published(TokenSettings(86400))
+    old = issuer_of(here)
+    here.server.ca.rotate("intermediate", NOW_S)
+    new = issuer_of(here)
+    assert common_name(old) != common_name(new)
+    for certificate in (old, new):
+        got = here.client.get(f"/pkiops/certs/{common_name(certificate)}.crt").content
+        assert x509.load_der_x509_certificate(got) == certificate

@@ -246,13 +246,13 @@ def test_url_is_asked_with_the_metadata_header(site: Site, monkeypatch: pytest.M
     path = "/metadata/attested/document?api-version=2021-12-13&nonce=1234567890"
     site.answers[path] = (200, {}, document(mine).encode())
     for name, der in mine.published().items():
-        site.answers[f"/pki/{name}.crt"] = (200, {}, der)
+        site.answers[f"/pkiops/certs/{name}.crt"] = (200, {}, der)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     got = run(f"{site.url}{path}", "--trust", "root.pem", "--nonce", "1234567890", "--at", AT)
     assert (got.exit_code, rows(got)) == (0, dict.fromkeys(ROWS, "yes"))
     requests, fetched = site.requests
     assert requests == (path, "true")
-    assert fetched[0].startswith("/pki/openimds-tls-issuing-ca-01-")
+    assert fetched[0].startswith("/pkiops/certs/openimds-tls-issuing-ca-01-")
     assert fetched[1] is None, "the URL in a certificate is not asked as the metadata service"
 
 
@@ -270,7 +270,7 @@ def test_unreachable_issuer_fails_the_chain_with_its_reason(
     mine = CertificateAuthority.open(None, NOW.timestamp(), public_url=site.url)
     Path("root.pem").write_bytes(mine.root_pem())
     Path("document.json").write_text(document(mine))
-    site.answers = {f"/pki/{name}.crt": answer for name in mine.published()}
+    site.answers = {f"/pkiops/certs/{name}.crt": answer for name in mine.published()}
     got = run("document.json", "--trust", "root.pem", "--at", AT)
     assert got.exit_code == 1
     assert rows(got)["chain"] == "NO"

@@ -96,7 +96,7 @@ class CertificateAuthority:
         Args:
             folder: the folder of root and intermediate; missing files are made.
             now_s: the time by the server's clock.
-            public_url: the URL below which guests reach `/pki/`, without a slash at its end;
+            public_url: the URL of the public listener for guests, without a slash at its end;
                 leaves name it.
             days: the lifetime of a leaf.
             external_ca: an operator's issuer, which signs the leaves instead of the folder's.
@@ -221,7 +221,7 @@ class CertificateAuthority:
         self.generation += 1
 
     def published(self) -> Mapping[str, bytes]:
-        """Return the DER of every published CA certificate by name, as in `/pki/<name>.crt`."""
+        """Return the DER of every published CA certificate by name, as in `<name>.crt`."""
         with self._lock:
             if self._published is None:
                 self._published = {

@@ -39,6 +39,7 @@ from openimds.credentials.pki.certificates import (
     pem,
     root_certificate,
 )
+from openimds.facts.attested import ISSUERS_PATH
 
 OLD = "old"
 _MAX_OLD = 32
@@ -83,7 +84,8 @@ class ChainLocation(Struct, frozen=True):
 
     def url(self, certificate: x509.Certificate) -> str:
         """Return the URL of a CA certificate, or an empty string if it has none."""
-        return f"{self.public_url}/pki/{file_name(certificate)}.crt" if self.public_url else ""
+        path = f"{ISSUERS_PATH}/{file_name(certificate)}.crt"
+        return self.public_url + path if self.public_url else ""
 
 
 class ExternalCa(Struct, frozen=True):

@@ -4,6 +4,8 @@ As at Entra, each tenant has two of each, for v1 and v2 tokens:
 
     /<tid>/.well-known/openid-configuration         /<tid>/discovery/keys
     /<tid>/v2.0/.well-known/openid-configuration    /<tid>/discovery/v2.0/keys
+
+The tenant may be `common` or `organizations`, which stand for all of them.
 """
 
 from base64 import urlsafe_b64encode
@@ -14,12 +16,12 @@ from openimds.credentials.keys.keyring import PublicKey
 
 def discovery_v1(tenant: str, base_url: str, issuer: str) -> dict[str, object]:
     """Return the discovery document of v1 tokens."""
-    return _discovery(issuer, f"{base_url.rstrip('/')}/{tenant}/discovery/keys")
+    return _discovery(issuer, f"{base_url.rstrip('/')}/{tenant}", "")
 
 
 def discovery_v2(tenant: str, base_url: str, issuer: str) -> dict[str, object]:
     """Return the discovery document of v2 tokens."""
-    return _discovery(issuer, f"{base_url.rstrip('/')}/{tenant}/discovery/v2.0/keys")
+    return _discovery(issuer, f"{base_url.rstrip('/')}/{tenant}", "v2.0/")
 
 
 def jwks(keys: Iterable[PublicKey], issuer: str = "") -> dict[str, list[dict[str, str]]]:
@@ -31,16 +33,18 @@ def jwks(keys: Iterable[PublicKey], issuer: str = "") -> dict[str, list[dict[str
     return {"keys": [_jwk(key, issuer) for key in keys]}
 
 
-def _discovery(issuer: str, jwks_uri: str) -> dict[str, object]:
+def _discovery(issuer: str, tenant_url: str, version: str) -> dict[str, object]:
     """Return the members that OpenID Connect Discovery 1.0, section 3, requires of an issuer.
 
-    The section also requires an authorization_endpoint and a token_endpoint. There are none here:
-    tokens come from the metadata address, and the URL of nothing would be a lie. The document of a
-    Kubernetes cluster lacks them too, and verifiers accept that.
+    `version` is the segment of the version in paths, with its slash. The authorization_endpoint and
+    the token_endpoint are required, too, and refuse every request: tokens come from the metadata
+    address.
     """
     return {
         "issuer": issuer,
-        "jwks_uri": jwks_uri,
+        "jwks_uri": f"{tenant_url}/discovery/{version}keys",
+        "authorization_endpoint": f"{tenant_url}/oauth2/{version}authorize",
+        "token_endpoint": f"{tenant_url}/oauth2/{version}token",
         # Required and never empty: the value of Kubernetes. No client can request it here.
         "response_types_supported": ["id_token"],
         # A sub is the identity's object id, equal for every audience; Entra's are pairwise.

@@ -81,7 +81,7 @@ def test_leaf_names_no_crl_and_no_ocsp(shared: CertificateAuthority) -> None:
 def test_issuer_url_of_a_leaf_is_published(shared: CertificateAuthority) -> None:
     extensions = shared.leaf(*PUBLIC, NOW_S).certificate.extensions
     (access,) = extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    published = {f"{URL}/pki/{name}.crt": der for name, der in shared.published().items()}
+    published = {f"{URL}/pkiops/certs/{name}.crt": der for name, der in shared.published().items()}
     intermediate = x509.load_der_x509_certificate(published[access.access_location.value])
     assert intermediate == certificates(shared.chain_pem())[0]
 

@@ -245,7 +245,9 @@ def test_first_root_verifies_leaves_of_the_third_root(tmp_path: Path) -> None:
 
 def follow(leaf: x509.Certificate, authority: CertificateAuthority, steps: int = 2) -> bytes:
     """Follow the issuer URLs from a leaf, and return the certificates as PEM."""
-    published = {f"{URL}/pki/{name}.crt": der for name, der in authority.published().items()}
+    published = {
+        f"{URL}/pkiops/certs/{name}.crt": der for name, der in authority.published().items()
+    }
     fetched, current = b"", leaf
     for _ in range(steps):
         access = current.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value

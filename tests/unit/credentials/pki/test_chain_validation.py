@@ -47,7 +47,7 @@ def test_intermediate_may_be_passed_as_an_argument() -> None:
 def serve(published: Mapping[str, bytes], urls: list[str]) -> Callable[[str], bytes]:
     def fetch(url: str) -> bytes:
         urls.append(url)
-        name = url.removeprefix(f"{URL}/pki/").removesuffix(".crt")
+        name = url.removeprefix(f"{URL}/pkiops/certs/").removesuffix(".crt")
         if name not in published:
             raise OSError("status 404")
         return published[name]
@@ -94,7 +94,7 @@ def test_failed_fetch_is_in_the_reason(answer: bytes | None, reason: str) -> Non
     name = next(name for name in authority.published() if "issuing" in name)
     fetch = serve({} if answer is None else {name: answer}, [])
     failed = failures(check(trust=authority.root_pem(), fetch=fetch))["chain"]
-    assert f"; {URL}/pki/{name}.crt: " in failed
+    assert f"; {URL}/pkiops/certs/{name}.crt: " in failed
     assert failed.endswith(reason)
 
 

@@ -39,7 +39,7 @@ def serve(authority: CertificateAuthority) -> Callable[[str], bytes]:
     """Return a fetch function that serves the published certificates of a CA."""
 
     def fetch(url: str) -> bytes:
-        name = url.removeprefix(f"{URL}/pki/").removesuffix(".crt")
+        name = url.removeprefix(f"{URL}/pkiops/certs/").removesuffix(".crt")
         if name not in authority.published():
             raise OSError("status 404")
         return authority.published()[name]

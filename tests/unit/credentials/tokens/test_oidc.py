@@ -112,18 +112,24 @@ def test_discovery_document_names_issuer_and_keys(base: str) -> None:
     assert (first["issuer"], second["issuer"]) == (v1, v2)
     assert first["jwks_uri"] == f"{BASE}/{TENANT}/discovery/keys"
     assert second["jwks_uri"] == f"{BASE}/{TENANT}/discovery/v2.0/keys"
+    # The paths of Entra.
+    assert first["authorization_endpoint"] == f"{BASE}/{TENANT}/oauth2/authorize"
+    assert second["authorization_endpoint"] == f"{BASE}/{TENANT}/oauth2/v2.0/authorize"
+    assert first["token_endpoint"] == f"{BASE}/{TENANT}/oauth2/token"
+    assert second["token_endpoint"] == f"{BASE}/{TENANT}/oauth2/v2.0/token"
 
 
-def test_discovery_document_has_the_members_of_kubernetes() -> None:
+def test_discovery_document_has_the_required_members() -> None:
     for build in (oidc.discovery_v1, oidc.discovery_v2):
-        document = build(TENANT, BASE, "https://issuer")
-        assert document.pop("jwks_uri")
-        # The members that Kubernetes publishes for its service account tokens.
-        assert document == {
-            "issuer": "https://issuer",
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["RS256"],
+        # OpenID Connect Discovery 1.0, section 3: those that are REQUIRED, and no others.
+        assert build(TENANT, BASE, "https://issuer").keys() == {
+            "issuer",
+            "authorization_endpoint",
+            "token_endpoint",
+            "jwks_uri",
+            "response_types_supported",
+            "subject_types_supported",
+            "id_token_signing_alg_values_supported",
         }
 
 
