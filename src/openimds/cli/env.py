@@ -1,12 +1,13 @@
 """`openimds env`: the variables that point clients at a running server."""
 
+import os
 import shlex
 
 import click
 import msgspec.json
 from click.shell_completion import CompletionItem
 
-from openimds.cli.client import Client, vm_path
+from openimds.cli.client import URL_VARIABLE, Client, vm_path
 from openimds.cli.main import options, values
 from openimds.errors import ConfigError
 from openimds.facts.protocols import CHAIN_PIN, EVERY_VARIABLE, IMDS, TOKEN_ROUTES
@@ -69,6 +70,7 @@ def command(  # noqa: PLR0913 - one argument for each option
 
     In a shell: eval "$(openimds env)", and to take them back eval "$(openimds env --unset)". A
     protocol with a secret takes it from the server; without --vm that is the secret of its only VM.
+    Arc's, which a server need not have, is asked for where OPENIMDS_ADMIN or OPENIMDS_STATE is set.
     docs/use/clients.md has the needs of each client.
     """
     settings = values(flags)
@@ -76,7 +78,9 @@ def command(  # noqa: PLR0913 - one argument for each option
         _print(dict.fromkeys(EVERY_VARIABLE), shell)
         return
     base = read_base_url(url, "--url") if url is not None else ""
-    if name is None and not TOKEN_ROUTES[way].has_secret:
+    route = TOKEN_ROUTES[way]
+    is_named = bool(settings.state or os.environ.get(URL_VARIABLE)) and not base
+    if name is None and not route.has_secret and not (route.setting and is_named):
         from openimds.protocol import identity_dialects
 
         found = identity_dialects.variables(way, base or _url(settings.listen))

@@ -163,6 +163,14 @@ def test_protocol_without_a_secret_needs_no_server(way: str, shown: dict[str, st
     assert printed("--listen", "127.0.0.1:9", "--for", way) == shown
 
 
+@pytest.mark.usefixtures("admin")
+def test_arc_is_asked_of_the_server_that_a_variable_names() -> None:
+    """The variables of a default listener would lead nowhere."""
+    assert "a server with --arc-folder" in str(run("--for", "arc").exception)
+    assert printed("--for", "cloud-shell")["MSI_ENDPOINT"].endswith("/oauth2/token")
+    assert "there" in printed("--for", "arc", "--url", "http://there:1")["IMDS_ENDPOINT"]
+
+
 def test_secret_comes_from_the_server(admin: type[Admin]) -> None:
     assert admin.vms == ("web-1",)
     assert printed("--for", "app-service") == SHOP

@@ -1,6 +1,6 @@
 """Questions that an IMDS should refuse, as rows about its refusals."""
 
-from openimds.facts.facts import ATTESTED, NONCE, ONE_VALUE, ORDER_OF_CHECKS, RULE, fact
+from openimds.facts.facts import ATTESTED, NO_NONCE, NONCE, ONE_VALUE, ORDER_OF_CHECKS, RULE, fact
 from openimds.interop.capture.question import (
     BALANCER,
     DOCUMENT,
@@ -125,7 +125,12 @@ PARAMETERS: tuple[Question, ...] = (
     *ask(
         "a malformed nonce",
         refused("nonce_unfit"),
-        {"nonce-odd": f"{DOCUMENT}?{V}&nonce=a.b", "nonce-empty": f"{DOCUMENT}?{V}&nonce="},
+        {"nonce-odd": f"{DOCUMENT}?{V}&nonce=a.b"},
+    ),
+    *ask(
+        "an empty nonce, which counts as none here",
+        fact(ATTESTED, NO_NONCE),
+        {"nonce-empty": f"{DOCUMENT}?{V}&nonce="},
     ),
     *ask(
         "the longest nonce, and a longer one",
