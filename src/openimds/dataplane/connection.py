@@ -142,6 +142,7 @@ class Connection:
     _entry: WireEntry | None = None
     _parser: httptools.HttpRequestParser | None = None
     _owed: "deque[Owed] | tuple[()]" = ()
+    _cancellable: asyncio.Task[bytes] | None = None
     _unsent = _rest = _raw = _line = _before = b""
     _is_pending = _is_ended = _is_lingering = _was_refused = _is_over = False
     _dropped_bytes = 0
@@ -402,6 +403,8 @@ class Connection:
             task = asyncio.get_running_loop().create_task(self._finish(response, observed))
             task.add_done_callback(self._woken)
             self._owe(task)
+            # Work that changes something is done to its end, also for a peer that has gone.
+            self._cancellable = task if request.is_cacheable else None
         is_last = request.connection == CONNECTION_CLOSE or (
             fault is not None and fault.row.ends_connection
         )
@@ -559,6 +562,7 @@ class Connection:
 
     def _woken(self, _done: object = None) -> None:
         """Go on: a pending response is ready, or its next part is."""
+        self._cancellable = None
         self._flush()
         self._wait()
 
@@ -819,6 +823,8 @@ class Connection:
         for response in self._owed:
             if isinstance(response, FaultyDelivery):
                 response.cancel()
+        if self._cancellable is not None:
+            self._cancellable.cancel()
 
 
 def _without_id(data: bytes) -> bytes:

@@ -17,9 +17,13 @@ LONE_UNITS = 64
 """Units of a turn while one share alone has something to say; a newcomer waits for one of them."""
 FREE_REFUSALS = 100
 """Refusals of a burst that are not delayed."""
-_MOST_DEBT = 2.0 * FREE_REFUSALS
 _FORGIVEN_PER_S = 20.0
 """Refusals that a share is forgiven each second: a client that retries so often is not delayed."""
+_FORGIVEN_S = 1 / _FORGIVEN_PER_S
+_FREE_S = FREE_REFUSALS / _FORGIVEN_PER_S
+_ROUNDING_S = 1e-6
+_MOST_S = 2 * _FREE_S
+"""The longest time until all refusals of a share are forgiven, in seconds."""
 LONGEST_DELAY_S = 1.0
 UNKNOWN = ""
 """The name of the share of all unknown callers; no VM has an empty name."""
@@ -61,8 +65,7 @@ class Share:
     """
 
     __slots__ = (
-        "_debt",
-        "_debt_s",
+        "_forgiven_s",
         "has_excess",
         "is_queued",
         "left",
@@ -80,26 +83,26 @@ class Share:
         self.is_queued = False
         self.turn = -1
         self.left = 0
-        self._debt = self._debt_s = 0.0
+        self._forgiven_s = -inf
         self.has_excess = False
 
     def refused(self, now_s: float) -> None:
-        """Count a refused request."""
-        debt = self._debt - (now_s - self._debt_s) * _FORGIVEN_PER_S
-        debt = debt + 1 if debt > 0 else 1.0
-        self._debt = min(_MOST_DEBT, debt)
-        self._debt_s = now_s
-        self.has_excess = debt > FREE_REFUSALS
+        """Count a refused request: the share is forgiven all a little later."""
+        forgiven_s = self._forgiven_s
+        wait_s = (forgiven_s - now_s if forgiven_s > now_s else 0.0) + _FORGIVEN_S
+        self._forgiven_s = now_s + (min(_MOST_S, wait_s))
+        if wait_s - _FREE_S > _ROUNDING_S:
+            self.has_excess = True
 
-    def debt(self, now_s: float) -> float:
-        """Return the number of refusals that are not forgiven yet."""
-        return max(0.0, self._debt - (now_s - self._debt_s) * _FORGIVEN_PER_S) if self._debt else 0
+    def is_forgiven(self, now_s: float) -> bool:
+        """Tell whether no refusal has to be remembered."""
+        return self._forgiven_s <= now_s
 
     def delay_s(self, now_s: float) -> float:
         """Return the seconds until a connection is read again; 0 for a share without excess."""
-        excess = (self.debt(now_s) - FREE_REFUSALS) / (_MOST_DEBT - FREE_REFUSALS)
-        self.has_excess = excess > 0
-        return max(0.0, excess) * LONGEST_DELAY_S
+        excess_s = self._forgiven_s - now_s - _FREE_S
+        self.has_excess = excess_s > _ROUNDING_S
+        return excess_s / (_MOST_S - _FREE_S) * LONGEST_DELAY_S if self.has_excess else 0.0
 
     def oldest_idle(self) -> SharedConnection | None:
         """Return the first idle one among the oldest connections."""
@@ -180,7 +183,7 @@ class ConnectionTable:
                 self.deadlines.file(connection, connection.deadline_s)
         # A share without connections is kept as long as it has refusals to remember.
         for name, share in list(self._shares.items()):
-            if not share.open and not share.debt(now_s):
+            if not share.open and share.is_forgiven(now_s):
                 del self._shares[name]
 
     def drain(self) -> None:

@@ -297,7 +297,7 @@ def test_lost_connection_gets_no_token_and_leaves_no_timer() -> None:
     run(play)
 
 
-def test_lost_connection_leaves_pending_work_running() -> None:
+def test_lost_connection_begins_no_fault_behind_pending_work() -> None:
     async def play(stage: Stage) -> None:
         _, timers = inject(stage.dispatcher, {"effect": "delay", "delay_s": 1, "nth": 2})
         line = Line(stage.dispatcher)
@@ -305,8 +305,9 @@ def test_lost_connection_leaves_pending_work_running() -> None:
         await settle()
         line.lose()
         assert timers.scheduled == [], "the request behind it was not begun"
-        await stage.provider.finish()
-        assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
+        await settle()
+        assert stage.provider.futures[0].cancelled()
+        assert timers.scheduled == []
 
     run(play)
 

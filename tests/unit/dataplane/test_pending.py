@@ -5,6 +5,7 @@ import asyncio
 from openimds.dataplane.dispatcher import Bounds
 from openimds.dataplane.response_bytes import CountKey
 from openimds.fleet.index import Allowance
+from openimds.protocol.pending import Approved
 from tests.support.talk import (
     Talk,
     a_fleet,
@@ -136,14 +137,40 @@ def test_connection_close_waits_for_the_pending_response() -> None:
     run(play)
 
 
-def test_lost_connection_is_not_written_to() -> None:
+EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
+
+
+def test_lost_connection_cancels_its_pending_work() -> None:
     async def play(stage: Stage) -> None:
-        stage.send(TOKEN)
+        # Five at a time may be pending: each place is free again.
+        for number in range(7):
+            talk = Talk(stage.dispatcher)
+            talk.send(request(TOKEN, headers={"Metadata": "true"}))
+            await settle()
+            talk.lose()
+            await settle()
+            assert stage.provider.futures[number].cancelled()
+            assert talk.socket.take() == b""
+        assert CountKey("token", 200, "") not in stage.dispatcher.counts
+        assert stage.dispatcher.throttled == {}
+
+    run(play)
+
+
+def test_lost_connection_leaves_work_that_changes_something() -> None:
+    async def play(stage: Stage) -> None:
+        body = '{"StartRequests":[{"EventId":"51941B56-8080-45AC-81AE-8BDA818F5958"}]}'
+        length = f"Content-Length: {len(body)}".encode()
+        head = request(EVENTS, "POST", {"Metadata": "true"}).replace(b"Content-Length: 0", length)
+        stage.talk.send(head + body.encode())
         await settle()
         stage.talk.lose()
-        await stage.provider.finish()
+        await settle()
+        assert not stage.provider.futures[0].cancelled()
+        stage.provider.futures[0].set_result(Approved())
+        await settle()
         assert stage.talk.socket.take() == b""
-        assert stage.dispatcher.counts[CountKey("token", 200, "")].requests == 1
+        assert stage.dispatcher.counts[CountKey("scheduledevents", 200, "")].requests == 1
 
     run(play)
 
@@ -171,7 +198,8 @@ def test_pending_response_is_aborted_after_answer_s() -> None:
         stage.now.now_s += 31
         stage.dispatcher.connections.sweep(stage.now())
         assert stage.talk.socket.is_closed
-        await stage.provider.finish()
+        await settle()
+        assert stage.provider.futures[0].cancelled()
 
     run(play, bounds=Bounds(answer_s=60))
 

@@ -68,7 +68,7 @@ class TestExcess:
             share.refused(5.0)
         assert [share.delay_s(5.0 + later) for later in (0, 2.5, 5)] == [1.0, 0.5, 0]
         assert not share.has_excess
-        assert share.debt(15.0) == 0
+        assert [share.is_forgiven(at) for at in (14.9, 15.1)] == [False, True]
 
     def test_twenty_refusals_a_second_are_never_delayed(self) -> None:
         share = Share("a")
