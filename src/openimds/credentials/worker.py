@@ -35,7 +35,7 @@ SHARED = ""
 
 
 class BusyError(Error):
-    """No place in the queue, no thread, or a closed worker; the job was not started."""
+    """No place in the queue, no thread, or a closed worker; no job began."""
 
 
 class _Job:
