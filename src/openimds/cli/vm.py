@@ -158,9 +158,10 @@ def import_vms(
 ) -> None:
     """Import VMs from files of other tools.
 
-    These are: a file of openimds capture, or a captured instance document; the JSON of az vm show
-    or list (with or without details) and of az network nic show, in one file or in several; an ARM
-    template, also as Bicep compiles it, with its parameter files; a Terraform state or plan.
+    These are: a file of openimds capture, a captured instance document, or a dump of cloud-init,
+    facter or Ohai; the JSON of az vm show or list (with or without details) and of az network nic
+    show, in one file or in several; an ARM template, also as Bicep compiles it, with its parameter
+    files; a Terraform state or plan.
 
     Each value without a place in the metadata is listed. If a value with a place could not be read,
     it is listed with the reason, nothing is imported, and the exit status is 3.

@@ -9,6 +9,7 @@ from openimds.interop.importers import arm_objects, arm_template, terraform_stat
 from openimds.interop.importers.arm_scope import Deployment
 from openimds.interop.importers.assemble import ImportedVm, assemble
 from openimds.interop.importers.unmapped import written
+from openimds.interop.transcript.dumps import dumped_document
 from openimds.interop.transcript.file import looks_like_transcript
 from openimds.interop.transcript.to_vm import captured_vm
 from openimds.parameters import describe
@@ -161,7 +162,9 @@ _MOST_LOOKED_AT = 10_000
 
 
 def _is_captured(value: object) -> bool:
-    """Tell whether a value has the members of a document, as mappings."""
+    """Tell whether a value has the members of a document, as mappings, or is a dump with one."""
+    if dumped_document(value):
+        return True
     members = value.items() if isinstance(value, dict) else ()
     documents = {str(name).lower(): member for name, member in members}
     network = documents.get("network")
@@ -173,7 +176,8 @@ def _read_captured(value: object) -> tuple[ImportedVm, ...]:
     found = captured_vm(value, _UNNAMED)
     name, document = found.vm.name, vm_to_value(found.vm)
     parse_vm(name, document)
-    return (ImportedVm(name, document, found.set_aside),)
+    unread = tuple((path, "", "the file hides it") for path in found.hidden)
+    return (ImportedVm(name, document, found.set_aside, unread),)
 
 
 def _read_template(

@@ -9,7 +9,8 @@ Theory. `exchange` is one request with its answer, `file` the whole transcript a
 `json_scan` parses JSON with the position of every token, so that a body can be compared by its
 shape and changed in place; `location` maps a target to a document and a path in it. `redact`
 replaces every value that identifies a VM: `sensitivity` has the redaction of each path, and
-`placeholders` makes the replacements. `to_vm` makes a VM of a transcript, so that it can be served.
+`placeholders` makes the replacements. `to_vm` makes a VM of a transcript, so that it can be served;
+`dumps` finds the document that another tool keeps in its own file.
 
 What the room refuses to know: sockets, files, time, the planned questions, and how an answer is
 made.

@@ -1,4 +1,4 @@
-"""The VM of a transcript, or of a body of `/metadata/instance` alone."""
+"""The VM of a transcript, of a body of `/metadata/instance` alone, or of another tool's dump."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import GENERAL, NEWEST
+from openimds.interop.transcript.dumps import DumpedDocument, dumped_document
 from openimds.interop.transcript.exchange import RecordedResponse
 from openimds.interop.transcript.file import Transcript, looks_like_transcript, read
 from openimds.interop.transcript.location import ATTESTED, BALANCER, INSTANCE, VERSIONS, locate
@@ -20,11 +21,15 @@ _SIGNED = ("licenseType", "plan", "sku", "subscriptionId", "vmId")
 
 
 class CapturedVm(Struct, frozen=True):
-    """A VM, the paths of its document without a row, and remarks for the operator."""
+    """A VM, the paths of its document without a row, and remarks for the operator.
+
+    `hidden` has the paths of values that the dump of another tool hides.
+    """
 
     vm: Vm
     set_aside: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -32,18 +37,21 @@ class CapturedVm(Struct, frozen=True):
         ignored = (
             f"{path} is in no api-version known here and is not served" for path in self.set_aside
         )
-        return (*ignored, *self.remarks)
+        hidden = (f"{path} is hidden in the file and has its default" for path in self.hidden)
+        return (*ignored, *hidden, *self.remarks)
 
 
 def captured_vm(value: object, name: str) -> CapturedVm:
-    """Return the VM of a transcript or body; `name` is its default name.
+    """Return the VM of a transcript, body or dump; `name` is its default name.
 
     The values are those of the newest document, with the load balancer's, and with those values of
     the signed document that differ.
 
     Raises:
-        ConfigError: it is neither, or a transcript without an instance document.
+        ConfigError: it is none, or a transcript without an instance document.
     """
+    if dump := dumped_document(value):
+        return _dumped(dump, name)
     if not looks_like_transcript(value):
         found = parse_capture(value, name)
         return CapturedVm(found.vm, found.set_aside)
@@ -63,6 +71,18 @@ def captured_vm(value: object, name: str) -> CapturedVm:
     except ConfigError as error:
         raise error.inside(f"the document at {version}") from None
     return CapturedVm(found.vm, found.set_aside, tuple(_remarks(transcript)))
+
+
+def _dumped(dump: DumpedDocument, name: str) -> CapturedVm:
+    try:
+        found = parse_capture(dump.body, name)
+    except ConfigError as error:
+        raise error.inside(dump.path) from None
+    if dump.path:
+        paths = [f"{dump.path}.{path}" for path in found.set_aside]
+    else:
+        paths = [path.removeprefix("compute.") for path in found.set_aside]
+    return CapturedVm(found.vm, tuple(paths), hidden=dump.hidden)
 
 
 def has_document(transcript: Transcript) -> bool:

@@ -52,6 +52,25 @@ def test_transcript_gives_the_vm_with_its_load_balancer() -> None:
     assert one.definition["compute"] == {"name": "web-1", "vmId": "v", "tags": {"a": "b"}}
 
 
+def test_compute_body_alone_is_a_captured_document() -> None:
+    one = only(load("captured_compute_only"))
+    assert (one.name, one.unmapped, one.unread) == ("only-compute", (), ())
+    seen = document(one)["compute"]
+    assert (seen["vmSize"], seen["zone"], seen["sku"]) == (
+        "Standard_D2s_v5",
+        "1",
+        "22_04-lts-gen2",
+    )
+    assert seen["subscriptionId"] == "11111111-2222-4333-8444-555555555555"
+
+
+def test_hidden_value_of_a_dump_could_not_be_read() -> None:
+    body = {"compute": {"name": "a", "userData": "redacted for non-root user"}}
+    one = only({"ds": {"meta_data": {"imds": body}}})
+    path = "ds.meta_data.imds.compute.userData"
+    assert one.unread == ((path, "", "the file hides it"),)
+
+
 def test_captured_document_of_a_classic_vm_is_read() -> None:
     one = only({"Network": {"interface": [{"mac": "000D3A00FA89"}]}})
     assert (one.name, one.definition["classic"]) == ("vm-1", True)
