@@ -130,7 +130,7 @@ bench: .venv/.dev-stamp ## Measure against nginx (needs nginx and wrk)
 
 fuzz: .venv/.fuzz-stamp ## Send broken requests to the parser for a minute
 	@mkdir -p fuzz/found
-	$(BIN)/python -m fuzz.requests -max_total_time=60 fuzz/found fuzz/corpus
+	$(BIN)/python -m fuzz -max_total_time=60 fuzz/found fuzz/corpus
 
 lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements.lock --group build --extra test pyproject.toml

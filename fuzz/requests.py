@@ -1,12 +1,10 @@
-"""Send random bytes to a connection: `python -m fuzz.requests [options of libFuzzer] [corpus]`.
+"""Random bytes for a connection, and the rules that hold for any.
 
 The first byte of an input is the size of its pieces; the rest are the bytes of a guest. For any
 input the connection must not raise, and it must write whole HTTP responses with a status of a row.
 The same bytes get the same verdict in one piece, in small pieces, and when they are known: a
 verdict is the statuses and bodies of all responses, and whether the connection stays open.
 """
-
-import sys
 
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.facts.refusals import REFUSALS
@@ -49,16 +47,3 @@ def verdict(dispatcher: Dispatcher, data: bytes, size: int) -> Verdict:
     # A response to HEAD has a length and no body.
     parsed = [] if b"HEAD" in data else replies(written)
     return [(reply.status, reply.body) for reply in parsed], talk.is_closed
-
-
-def main() -> None:
-    """Fuzz until libFuzzer stops."""
-    import atheris  # noqa: PLC0415 - the tests send the corpus without it
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, send_input)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
