@@ -85,13 +85,13 @@ def test_failed_turn_is_reported_and_the_loop_goes_on() -> None:
         polled = open_poll_set()
 
         def fail() -> None:
-            raise ValueError("a fault of ours")
+            raise ValueError("a mistake")
 
         polled.hang(loop, fail)
         polled.turn_soon()
         return reports, await asyncio.to_thread(str, "alive")
 
-    assert run(play()) == (["ValueError('a fault of ours')"], "alive")
+    assert run(play()) == (["ValueError('a mistake')"], "alive")
 
 
 def test_socket_of_a_closed_set_is_left_alone() -> None:
