@@ -54,7 +54,7 @@ def test_vm_is_put_patched_shown_listed_and_removed(server: Server, tmp_path: Pa
     assert (code, json.loads(shown)["compute"]["zone"]) == (0, "2")
     assert vm(server, tmp_path, "list") == (
         0,
-        "NAME\tSIZE\tLOCATION\tZONE\tORIGIN\tREVISION\ndb\t\t\t2\tapi\t4\n",
+        "NAME\tSIZE\tLOCATION\tZONE\tORIGIN\tREVISION\tSTATE\ndb\t\t\t2\tapi\t4\tserved\n",
         "",
     )
     assert vm(server, tmp_path, "remove", "db") == (0, "", "db removed\n")

@@ -129,6 +129,12 @@ _ROWS = (
         "Log entries that were skipped because the event hook was too far behind.",
     ),
     MetricRow("openimds_vms", _GAUGE, "VMs", "VMs that are served."),
+    MetricRow(
+        "openimds_vms_quarantined",
+        _GAUGE,
+        "VMs",
+        "Stored VMs that are not served, because their row cannot be taken.",
+    ),
     MetricRow("openimds_connections", _GAUGE, "connections", "Open connections of guests."),
     MetricRow(
         "openimds_connections_limit",

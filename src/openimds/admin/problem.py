@@ -49,8 +49,13 @@ def not_found(detail: str) -> ProblemError:
     return ProblemError(HTTPStatus.NOT_FOUND, detail)
 
 
-def no_vm(name: str) -> ProblemError:
-    """Return the problem of a name that no VM has: 404."""
+def no_vm(name: str, reason: str = "") -> ProblemError:
+    """Return the problem of a name that no served VM has: 404.
+
+    `reason` is that of a quarantined VM.
+    """
+    if reason:
+        return not_found(f'The VM "{name}" is not served: {reason}. Replace it with PUT')
     return not_found(f'There is no VM "{name}"; GET /v1/vms lists them')
 
 

@@ -29,7 +29,12 @@ _Revision: TypeAlias = Annotated[int, Meta(extra_json_schema=_READ_ONLY)]
 _Origin: TypeAlias = Annotated[
     str, Meta(description="api, file, document or default.", extra_json_schema=_READ_ONLY)
 ]
-READ_ONLY: dict[str, Any] = {"name": _Name, "revision": _Revision, "origin": _Origin}
+_Quarantined: TypeAlias = Annotated[
+    str,
+    Meta(description="The reason why it is not served.", extra_json_schema=_READ_ONLY),
+]
+_HEAD: dict[str, Any] = {"name": _Name, "revision": _Revision, "origin": _Origin}
+READ_ONLY: dict[str, Any] = {**_HEAD, "quarantined": _Quarantined}
 """The members of a VM in the admin API that a fleet file does not have."""
 
 
@@ -64,5 +69,9 @@ VmInput = defstruct(
     [*((key, kind | UnsetType, UNSET) for key, kind in READ_ONLY.items()), *_MEMBERS],
     forbid_unknown_fields=True,
 )
-VmView = defstruct("VmView", [*READ_ONLY.items(), *_MEMBERS], forbid_unknown_fields=True)
+VmView = defstruct(
+    "VmView",
+    [*_HEAD.items(), ("quarantined", _Quarantined | UnsetType, UNSET), *_MEMBERS],
+    forbid_unknown_fields=True,
+)
 VmPage = page_type("VmPage", VmView)

@@ -125,7 +125,8 @@ def _from_server(client: Client, way: str, name: str | None, url: str) -> dict[s
     from urllib.parse import urlencode
 
     if name is None:
-        names = [str(vm["name"]) for _, vm in zip(range(2), client.vms(), strict=False)]
+        served = (vm for vm in client.vms() if "quarantined" not in vm)
+        names = [str(vm["name"]) for _, vm in zip(range(2), served, strict=False)]
         if len(names) != 1:
             seen = "several VMs" if names else "no VM"
             raise ConfigError("--vm", seen, "the name of one", "Write --vm NAME")

@@ -20,6 +20,7 @@ from openimds.vm.fleet_file import parse_vm
 from openimds.vm.types import Vm
 
 _READ_ONLY = ("name", "revision", "origin")
+_QUARANTINED = "quarantined"
 dry_run = click.option("--dry-run", is_flag=True, help="Print the commands, do not run them.")
 
 
@@ -116,7 +117,7 @@ def _warn(bound: list[InterfaceBinding]) -> None:
 
 
 def fleet_of(settings: Settings) -> list[Vm]:
-    """Return the VMs of the fleet file, or of the running server.
+    """Return the VMs of the fleet file, or those that the running server serves.
 
     Raises:
         ConfigError: the file or the token cannot be read.
@@ -127,6 +128,7 @@ def fleet_of(settings: Settings) -> list[Vm]:
     return [
         parse_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY})
         for vm in Client(settings.state).vms()
+        if _QUARANTINED not in vm
     ]
 
 

@@ -14,6 +14,7 @@ from openimds.cli.client import Client, vm_path
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import ConfigError
+from openimds.fleet.quarantine import QuarantinedVm, notices
 from openimds.parameters import describe, nearest
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def command() -> None:
 @options("state")
 @as_json
 def list_vms(*, is_json: bool, **flags: object) -> None:
-    """List the VMs of a running server."""
+    """List the VMs of a running server.
+
+    A quarantined VM is stored but not served; the reason is printed on stderr.
+    """
     vms = list(_client(flags).vms())
     if is_json:
         click.echo(msgspec.json.encode(vms).decode())
@@ -58,10 +62,18 @@ def list_vms(*, is_json: bool, **flags: object) -> None:
             _compute(vm, "zone"),
             vm["origin"],
             str(vm["revision"]),
+            "quarantined" if "quarantined" in vm else "served",
         )
         for vm in vms
     ]
-    print_table(("NAME", "SIZE", "LOCATION", "ZONE", "ORIGIN", "REVISION"), rows)
+    print_table(("NAME", "SIZE", "LOCATION", "ZONE", "ORIGIN", "REVISION", "STATE"), rows)
+    absent = {
+        vm["name"]: QuarantinedVm(vm["name"], vm["quarantined"])
+        for vm in vms
+        if "quarantined" in vm
+    }
+    for notice in notices(absent):
+        click.echo(notice, err=True)
 
 
 @command.command("show")
@@ -273,7 +285,7 @@ def _as_fleet(value: object) -> dict[str, Any]:
     """
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ConfigError("top level", describe(value), "a fleet file, or one VM with its name")
-    own = ("name", "revision", "origin")
+    own = ("name", "revision", "origin", "quarantined")
     return {"vms": {value["name"]: {key: item for key, item in value.items() if key not in own}}}
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock, ClockState
 from openimds.events.scenario import ScenarioTable, begin, digest_of, end, next_of
+from openimds.events.stored import UnreadableRowError, decode
 from openimds.events.writer import EventWriter, PublishedScope, WriteResult
 from openimds.facts.events import EventStatus, Trigger
 from openimds.fleet.service import FleetService
@@ -80,7 +81,10 @@ class EventsService:
         """
         body = await self._fleet_service.call_store(self._fleet_service.store.value, _CLOCK)
         if body and self.clock.is_virtual:
-            self.clock.take(msgspec.json.decode(body, type=ClockState))
+            try:
+                self.clock.take(decode(body, ClockState))
+            except UnreadableRowError as error:
+                self._notify(f"the stored clock is left out, and the real time counts: {error}")
         await self.event_writer.load()
 
     # Requests of guests.
@@ -177,7 +181,7 @@ class EventsService:
             StoreError: the scenario cannot be stored; then it has not begun.
         """
         for place, line in enumerate(lines):
-            self._check_vms(line.vms, f"events[{place}].vms")
+            self._check_vms(line.vms, f"events[{place}].vms", may_be_absent=True)
         begun = self.scenarios.scenarios.get(name)
         if is_once and begun and begun.digest == digest_of(lines):
             return
@@ -243,7 +247,7 @@ class EventsService:
         present = [name for name in line.vms if name in by_name]
         if len(present) < len(line.vms):
             removed = ", ".join(sorted({*line.vms} - {*present}))
-            self._notify_once(f"a scenario names VMs that were removed: {removed}")
+            self._notify_once(f"a scenario names VMs that are not served: {removed}")
         hits: _HitsByScope = {}
         for name in present:
             self._add_hit(name, hits)
@@ -251,12 +255,21 @@ class EventsService:
 
     # VMs.
 
-    def _check_vms(self, names: Iterable[str], where: str) -> None:
-        known = self._fleet_service.fleet_index.by_name
+    def _check_vms(self, names: Iterable[str], where: str, *, may_be_absent: bool = False) -> None:
+        """Check that VMs are served; with `may_be_absent` they may be quarantined.
+
+        Raises:
+            ConfigError: one is not.
+        """
+        index = self._fleet_service.fleet_index
         for name in names:
-            if name not in known:
-                seen, hint = f'unknown VM "{name}"', nearest(name, known)
-                raise ConfigError(where, seen, "names of VMs that are served", hint)
+            reason = index.reason_of(name)
+            if name in index.by_name or (reason and may_be_absent):
+                continue
+            seen, hint = f'unknown VM "{name}"', nearest(name, index.by_name)
+            if reason:
+                seen, hint = f'"{name}", which is not served ({reason})', "Replace it"
+            raise ConfigError(where, seen, "names of VMs that are served", hint)
 
     async def _hits(self, names: Iterable[str]) -> _HitsByScope:
         hits: _HitsByScope = {}

@@ -8,7 +8,7 @@ state machine is restored.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import msgspec.json
@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from openimds.events.clock import Clock
 from openimds.events.log_format import log_entry
 from openimds.events.scenario import ScenarioTable
+from openimds.events.stored import UnreadableRowError, decode
 from openimds.facts.events import FIRST_INCARNATION
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, LogEntry, StoreError
@@ -97,21 +98,40 @@ class EventWriter:
     async def load(self) -> None:
         """Load the stored events, and make the transitions that came due meanwhile.
 
+        Rows that cannot be read stay in the store, and are reported.
+
         Raises:
             StoreError: the store cannot be read or written.
         """
         call, store = self._fleet_service.call_store, self._fleet_service.store
-        events = [msgspec.json.decode(body, type=Event) for body in await call(store.events)]
-        self.events = {event.event_id: event for event in events}
+        self.events = self._readable(await call(store.events))
         self._incarnations = await call(store.incarnations)
         body = await call(store.value, SCENARIOS)
-        if body:
-            self.scenarios = msgspec.json.decode(body, type=ScenarioTable)
+        try:
+            self.scenarios = decode(body, ScenarioTable) if body else ScenarioTable()
+        except UnreadableRowError as error:
+            self._notify(f"the stored scenarios are left out, and begin anew: {error}")
         self._fleet_service.last_log_entry = await call(store.last_log_entry)
         self._restore()
         for scope in self._incarnations:
             self._publish_scope(scope)
         await self.do(self._follow)
+
+    def _readable(self, bodies: Iterable[bytes]) -> dict[str, Event]:
+        """Return the events of stored bodies by their ids; report those that cannot be read."""
+        events: dict[str, Event] = {}
+        failed = 0
+        reason = ""
+        for body in bodies:
+            try:
+                event = decode(body, Event)
+            except UnreadableRowError as error:
+                failed, reason = failed + 1, reason or str(error)
+            else:
+                events[event.event_id] = event
+        if failed:
+            self._notify(f"{failed} stored events are left out and stay in the store: {reason}")
+        return events
 
     async def do(self, job: Job) -> Outcome:
         """Do a job; return its outcome once that is stored.

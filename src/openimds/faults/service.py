@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec.json
-from msgspec import Struct, field, structs
+from msgspec import MsgspecError, Struct, field, structs
 
 from openimds.errors import ConfigError
 from openimds.faults.injector import ActiveFault, FaultInjector
@@ -56,11 +56,14 @@ class FaultService:
         utc: Callable[[], float],
         attach: Callable[[FaultInjector | None], None],
         on_change: Callable[[], Awaitable[None]] = _nothing,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Keep faults in the store of a fleet.
 
         `attach` gets the injector when the first fault is set, and None when the last one goes.
+        `notify` receives a message for stored faults that cannot be read.
         """
+        self._notify = notify
         self.injector = FaultInjector()
         self.on_change = on_change
         self._fleet_service, self._utc, self._attach = fleet_service, utc, attach
@@ -80,17 +83,34 @@ class FaultService:
     async def load(self, of_file: Iterable[FaultSpec]) -> None:
         """Resume the stored faults, and set those of the fleet file before them.
 
+        A stored fault that cannot be read is left out and reported.
+
         Raises:
-            ConfigError: a VM does not exist, or a newer release wrote a stored fault.
+            ConfigError: a VM of the file does not exist.
             StoreError: the store cannot be read.
         """
         of_file = tuple(of_file)
         self.check(of_file)
         note = await self._fleet_service.call_store(self._fleet_service.store.value, NOTE)
-        stored = msgspec.json.decode(note, type=list[StoredFault]) if note else []
-        self._last = max((int(fault.key) for fault in stored), default=0)
-        resumed = [self._resumed(fault) for fault in stored]
+        resumed = self._resume_all(note) if note else []
         await self._publish((*self._of_file(of_file), *resumed))
+
+    def _resume_all(self, note: bytes) -> list[ActiveFault]:
+        """Return the stored faults that can be read, and report the others."""
+        resumed: list[ActiveFault] = []
+        unreadable = "is left out: it is damaged, or another release wrote it"
+        try:
+            stored = msgspec.json.decode(note, type=list[StoredFault])
+            self._last = max((int(fault.key) for fault in stored), default=0)
+        except (MsgspecError, RecursionError, ValueError) as error:
+            self._notify(f"the row of stored faults {unreadable} ({error}). Set them again")
+            return resumed
+        for fault in stored:
+            try:
+                resumed.append(self._resumed(fault))
+            except ConfigError as error:
+                self._notify(f"the stored fault {fault.key} {unreadable} ({error}). Set it again")
+        return resumed
 
     async def set(self, value: object) -> list[ActiveFault]:
         """Set a fault, or all of a playbook, from now on; return the faults.
@@ -150,7 +170,8 @@ class FaultService:
         self._check(specs, more, "faults.vms")
 
     def _check(self, specs: Iterable[FaultSpec], more: Iterable[str], where: str) -> None:
-        known = {*self._fleet_service.fleet_index.by_name, *more}
+        index = self._fleet_service.fleet_index
+        known = {*index.by_name, *index.quarantine, *more}
         for spec in specs:
             for name in spec.vms:
                 if name not in known:

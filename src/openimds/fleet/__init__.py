@@ -10,8 +10,9 @@ Theory. The caller is identified by the listener or by the source address, and b
 guest can write into a request. Two VMs that claim one address are an error; an address that is only
 a default yields to one that is configured. `index` resolves callers; `response_cache` bounds the
 prepared responses without looking inside them; `service` writes each change to the `store` first
-and applies it to the index after; `fleet_files` reads the files that describe VMs; `scope_names`
-brings a store of release 0.1.0 up to date.
+and applies it to the index after; `quarantine` has the stored VMs that cannot be taken, which stop
+nobody else and come back when they can be; `fleet_files` reads the files that describe VMs;
+`scope_names` brings a store of release 0.1.0 up to date.
 
 The room does not know the callers of its service, the content of a response, sockets or HTTP.
 """

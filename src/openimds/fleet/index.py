@@ -1,9 +1,11 @@
 """The fleet index, its entries, and the way from a caller to its VM."""
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec.msgpack
 from msgspec import Struct
@@ -12,6 +14,7 @@ from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import Catalog
+from openimds.fleet.quarantine import QuarantinedVm, TakenError, quarantined
 from openimds.fleet.response_cache import CachedResponses, ResponseCache
 from openimds.protocol.handle import Documents, Subject
 from openimds.protocol.rate_limit import Window, window
@@ -159,11 +162,23 @@ class VmEntry(Generic[R]):
         self._under_way[limit] -= 1
 
 
+class Precedence(Enum):
+    """The VM that gives way where a planned VM claims what another has.
+
+    REFUSED: neither, the plan fails. PRESENT: the planned one is quarantined. PLANNED: the other.
+    """
+
+    REFUSED = "refused"
+    PRESENT = "present"
+    PLANNED = "planned"
+
+
 class IndexUpdate(Struct, frozen=True):
     """A planned change of the fleet index without conflicts: VMs to put, names to remove.
 
     `listeners` are all that exist after the update, with the names of their VMs; `clouds` and
-    `has_identities` are those of the VMs to put, as in the index.
+    `has_identities` are those of the VMs to put, as in the index. `quarantined` are VMs that the
+    update takes out of service, or cannot take.
     """
 
     puts: dict[str, PackedVm]
@@ -171,6 +186,7 @@ class IndexUpdate(Struct, frozen=True):
     listeners: dict[str, str]
     clouds: dict[str, str]
     has_identities: bool
+    quarantined: dict[str, QuarantinedVm] = {}
 
 
 class FleetIndex(Generic[R]):
@@ -179,7 +195,8 @@ class FleetIndex(Generic[R]):
     `only` answers every caller: the VM of a fleet of one, if it has no `reach`. `generation` grows
     with every update. `clouds` maps the tenants outside the public cloud to their clouds. `homes`
     maps addresses to the name of the VM that they reach while it has no `reach.address` and no
-    other VM claims them: in a test, the addresses of the test's own process.
+    other VM claims them: in a test, the addresses of the test's own process. `quarantine` has the
+    stored VMs that are not served: with one of them, the fleet is larger than one.
     """
 
     def __init__(self, catalog: Catalog, max_bytes: int) -> None:
@@ -190,6 +207,7 @@ class FleetIndex(Generic[R]):
         self.by_name: dict[str, VmEntry[R]] = {}
         self.only: VmEntry[R] | None = None
         self.homes: Mapping[str, str] = {}
+        self.quarantine: dict[str, QuarantinedVm] = {}
         self.clouds: dict[str, str] = {}
         self.has_identities = False
         self._by_address: dict[str, VmEntry[R]] = {}
@@ -218,38 +236,57 @@ class FleetIndex(Generic[R]):
         entry = self.by_name.get(self.homes.get(address, ""))
         return entry if entry and recent(entry.packed).reach.address is None else None
 
-    def plan(self, puts: Iterable[Vm], removes: Iterable[str] = ()) -> IndexUpdate:
+    def plan(
+        self,
+        puts: Iterable[Vm],
+        removes: Iterable[str] = (),
+        precedence: Precedence = Precedence.REFUSED,
+    ) -> IndexUpdate:
         """Return the update that makes all these changes together; it does not hold the VMs.
 
+        With the precedence PRESENT, the VMs to put must not be in the index.
+
         Raises:
-            ConfigError: two VMs would claim one address or listener, or an address is invalid.
+            ConfigError: two VMs would claim one address or listener and neither gives way, or an
+                address is invalid (not with PRESENT, which quarantines its VM).
         """
         new: dict[str, PackedVm] = {}
         clouds: dict[str, str] = {}
         has_identities = False
+        bad: dict[str, QuarantinedVm] = {}
         for vm in puts:
-            new[vm.name] = PackedVm(vm.name, _pack(vm), _claims(vm))
+            try:
+                claims = _claims(vm)
+            except ConfigError as error:
+                if precedence is not Precedence.PRESENT:
+                    raise
+                bad[vm.name] = quarantined(vm.name, error)
+                continue
+            new[vm.name] = PackedVm(vm.name, _pack(vm), claims)
             has_identities |= vm.identities.system or bool(vm.identities.user)
             if vm.cloud != PUBLIC:
                 clouds[tenant_of(vm)] = vm.cloud
         gone = frozenset(removes)
-        changed = new.keys() | gone
-        addresses: dict[str, str] = {}
-        listeners = {text: name for text, name in self._by_listener.items() if name not in changed}
-        for name, packed in new.items():
-            for address in packed.claims.addresses:
-                owner = self._by_address.get(address)
-                if owner and owner.name not in changed:
-                    addresses[address] = owner.name
-                _claim(addresses, address, name, "reach.address")
-            for listener in packed.claims.listeners:
-                _claim(listeners, listener, name, "reach.listen")
-        return IndexUpdate(new, gone, listeners, clouds, has_identities)
+        table = _ClaimTable(self._by_address, self._by_listener, new.keys() | gone)
+        for name, packed in [*new.items()]:
+            while taken := table.taken(name, packed.claims):
+                if precedence is Precedence.PRESENT:
+                    bad[name] = quarantined(name, taken)
+                    del new[name]
+                    break
+                if precedence is Precedence.REFUSED or taken.other in new:
+                    raise taken
+                bad[taken.other] = quarantined(taken.other, _given_way(taken))
+                table.free(taken.other)
+            else:
+                table.claim(name, packed.claims)
+        return IndexUpdate(new, gone, table.listeners, clouds, has_identities, bad)
 
     def apply(self, update: IndexUpdate) -> None:
         """Apply a planned update; it takes effect with the next request of every connection."""
-        for name in update.puts.keys() | update.removes:
+        for name in update.puts.keys() | update.removes | update.quarantined.keys():
             self._unlink(name)
+            self.quarantine.pop(name, None)
         for name, vm in update.puts.items():
             entry = self.by_name.get(name)
             if entry is None:
@@ -259,15 +296,17 @@ class FleetIndex(Generic[R]):
             self._link(entry)
         self.clouds.update(update.clouds)
         self.has_identities |= update.has_identities
-        for name in update.removes:
+        for name in update.removes | update.quarantined.keys():
             self.by_name.pop(name, None)
+        self.quarantine |= update.quarantined
         self._by_listener = update.listeners
         self.only = self._find_only()
         self.generation += 1
 
     def _find_only(self) -> VmEntry[R] | None:
         """Return the VM that answers every caller; one with a `reach` answers its own alone."""
-        entry = next(iter(self.by_name.values())) if len(self.by_name) == 1 else None
+        is_alone = len(self.by_name) == 1 and not self.quarantine
+        entry = next(iter(self.by_name.values())) if is_alone else None
         return entry if entry and entry.claims.is_open else None
 
     def clear_responses(self) -> None:
@@ -280,6 +319,19 @@ class FleetIndex(Generic[R]):
     def listeners(self) -> dict[str, str]:
         """Every listener that belongs to a VM, with the VM's name."""
         return self._by_listener
+
+    def reason_of(self, name: str) -> str:
+        """Return why a stored VM is not served; nothing for others."""
+        absent = self.quarantine.get(name)
+        return absent.reason if absent else ""
+
+    def returnable(self) -> list[str]:
+        """Return the names of quarantined VMs whose claim no other VM has any longer."""
+        return [
+            vm.name
+            for vm in self.quarantine.values()
+            if vm.claim and vm.claim not in self._by_address and vm.claim not in self._by_listener
+        ]
 
     def warnings(self) -> list[str]:
         """Return sentences for the operator about default addresses that other VMs have too."""
@@ -341,15 +393,60 @@ def _claims(vm: Vm) -> AddressClaims:
     return AddressClaims(private, vm.reach.listen, presumed, is_open=vm.reach == Reach())
 
 
-def _claim(claims: dict[str, str], claimed: str, name: str, where: str) -> None:
-    other = claims.setdefault(claimed, name)
-    if other != name:
-        raise ConfigError(
-            f"vms.{name}.{where}",
-            f"{claimed}, which is also that of {other}",
-            "one VM to each",
-            "Give one of them another private address, or a reach of its own",
-        )
+class _ClaimTable:
+    """The claims of a planned update, and of the VMs that it leaves alone."""
+
+    def __init__(
+        self,
+        by_address: Mapping[str, VmEntry[Any]],
+        by_listener: Mapping[str, str],
+        changed: AbstractSet[str],
+    ) -> None:
+        """Begin with the claims of all VMs but the changed ones."""
+        self._by_address, self._changed = by_address, {*changed}
+        self._addresses: dict[str, str] = {}
+        self.listeners = {text: name for text, name in by_listener.items() if name not in changed}
+
+    def taken(self, name: str, claims: AddressClaims) -> TakenError | None:
+        """Return the error for the first claim of a VM that another has."""
+        for address in claims.addresses:
+            other = self._addresses.get(address, name)
+            if other == name and (owner := self._by_address.get(address)):
+                other = name if owner.name in self._changed else owner.name
+            if other != name:
+                return _taken(name, "reach.address", address, other)
+        for listener in claims.listeners:
+            if (other := self.listeners.get(listener, name)) != name:
+                return _taken(name, "reach.listen", listener, other)
+        return None
+
+    def claim(self, name: str, claims: AddressClaims) -> None:
+        """Add the claims of a VM of the update."""
+        for address in claims.addresses:
+            self._addresses[address] = name
+        for listener in claims.listeners:
+            self.listeners[listener] = name
+
+    def free(self, name: str) -> None:
+        """Take the claims of a VM that is in the index."""
+        self._changed.add(name)
+        self.listeners = {text: owner for text, owner in self.listeners.items() if owner != name}
+
+
+def _taken(name: str, where: str, claim: str, other: str) -> TakenError:
+    error = ConfigError(
+        f"vms.{name}.{where}",
+        f"{claim}, which is also that of {other}",
+        "one VM to each",
+        "Give one of them another private address, or a reach of its own",
+    )
+    return TakenError(error, name, claim, other)
+
+
+def _given_way(taken: TakenError) -> TakenError:
+    """Return the same conflict as the error of the other VM."""
+    where = taken.where.removeprefix(f"vms.{taken.name}.")
+    return _taken(taken.other, where, taken.claim, taken.name)
 
 
 def _is_address(text: str) -> bool:

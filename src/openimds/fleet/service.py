@@ -5,17 +5,19 @@ call at a time; the fleet index is updated on the event loop, between two reques
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec.json
+from msgspec.structs import replace
 
 from openimds.errors import ConfigError
-from openimds.fleet.index import FleetIndex, IndexUpdate
-from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, Write
+from openimds.fleet.index import FleetIndex, IndexUpdate, Precedence
+from openimds.fleet.quarantine import QuarantinedVm, TakenError, quarantined
+from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, StoreError, Write
 from openimds.vm.claims import refuse_protocol_claims
 from openimds.vm.fleet_file import merge_patch, parse_vm
 from openimds.vm.serialize import encode_vm
@@ -28,6 +30,8 @@ DEFAULT = "default"
 """The origin of the VM that is served when none is configured; the first other VM replaces it."""
 _REPLACED = frozenset({DEFAULT})
 """A change by the API replaces this origin with its own, and keeps every other."""
+_DAMAGE = (msgspec.DecodeError, RecursionError, ValueError)
+"""The errors of decoding a damaged body."""
 _PAGE = 5000
 _SLICE = 200
 
@@ -36,9 +40,17 @@ def decode_vm(stored: StoredVm) -> Vm:
     """Decode the body of a stored VM.
 
     Raises:
-        ConfigError: another release wrote the body, with other keys.
+        ConfigError: the body is damaged, or another release wrote it, with other keys.
     """
-    return parse_vm(stored.name, msgspec.json.decode(stored.body))
+    try:
+        value = msgspec.json.decode(stored.body)
+    except _DAMAGE:
+        raise _damaged(stored.name) from None
+    return parse_vm(stored.name, value)
+
+
+def _damaged(name: str, hint: str = "") -> ConfigError:
+    return ConfigError(f"vms.{name}", "a stored body that is no JSON", "a VM as JSON", hint)
 
 
 class FleetService:
@@ -54,6 +66,7 @@ class FleetService:
         now: Callable[[], float] | None = None,
         *,
         unsafe_claims: bool = False,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Connect a store with a fleet index.
 
@@ -61,7 +74,8 @@ class FleetService:
         None. `open_listeners(wanted, kept)` runs before a change is written: it opens the wanted
         listeners, closes others unless they are in `kept`, and raises ConfigError if it cannot.
         `on_change` receives the names of the VMs that were put or removed. Without
-        `unsafe_claims` no change gives an identity a claim that only Entra makes.
+        `unsafe_claims` no change gives an identity a claim that only Entra makes. `notify` receives
+        a message when a quarantined VM is served again.
         """
         self.store, self.fleet_index = store, fleet_index
         self.unsafe_claims = unsafe_claims
@@ -71,20 +85,33 @@ class FleetService:
         self._steady = now or utc
         self._answered_s = self._steady()
         self._open_listeners, self._on_change = open_listeners, on_change
+        self._notify = notify
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
         self._feeds: set[asyncio.Queue[Change | LogEntry | None]] = set()
 
     async def load(self, *, is_last: bool = True) -> None:
-        """Load the stored fleet into the index; open its listeners unless a `sync` follows."""
+        """Load the stored fleet into the index; open its listeners unless a `sync` follows.
+
+        A VM that cannot be taken is quarantined.
+        """
         after = ""
         while page := await self.call_store(self.store.page, after, _PAGE):
             # Page by page: an unpacked VM weighs ten times as much as a packed one.
-            self.fleet_index.apply(self.fleet_index.plan(map(decode_vm, page)))
+            try:
+                update = self.fleet_index.plan(map(decode_vm, page), (), Precedence.PRESENT)
+            except ConfigError:
+                bad: dict[str, QuarantinedVm] = {}
+                update = self.fleet_index.plan(_decodable(page, bad), (), Precedence.PRESENT)
+                update = replace(update, quarantined=bad | update.quarantined)
+            self.fleet_index.apply(update)
             after = page[-1].name
         self.revision = await self.call_store(self.store.revision)
         if is_last:
-            await self._open_listeners(self.fleet_index.listeners, frozenset())
+            update = await self._without_unopenable(self.fleet_index.plan([]), frozenset())
+            self.fleet_index.apply(update)
+            if update.quarantined:  # Close the other listeners of their VMs.
+                await self._open_listeners(update.listeners, frozenset())
 
     async def call_store(self, call: Callable[..., T], *arguments: object) -> T:
         """Call the store in its thread and return its answer."""
@@ -121,7 +148,11 @@ class FleetService:
             if stored is None:
                 return None
             try:
-                merged = merge_patch(msgspec.json.decode(stored.body), patch)
+                before = msgspec.json.decode(stored.body)
+            except _DAMAGE:
+                raise _damaged(name, "A patch cannot mend it: replace the VM") from None
+            try:
+                merged = merge_patch(before, patch)
             except RecursionError:
                 raise ConfigError("body", "values nested too deeply", "a merge patch") from None
             changed = parse_vm(name, merged)
@@ -132,7 +163,8 @@ class FleetService:
             self._check(vm)
         body = encode_vm(vm)
         write = Write(vm.name, body, API, expected, _REPLACED)
-        is_new = vm.name not in self.fleet_index.by_name
+        index = self.fleet_index
+        is_new = vm.name not in index.by_name and vm.name not in index.quarantine
         removed = await self._default_names() - {vm.name} if is_new else set()
         update = self.fleet_index.plan([vm], removed)
         for change in await self._change([write], update, who):
@@ -152,11 +184,14 @@ class FleetService:
             write = Write(name, None, API, expected)
             return bool(await self._change([write], self.fleet_index.plan([], [name]), who))
 
-    async def sync(self, vms: Iterable[Vm], origin: str, who: str) -> list[Change]:
+    async def sync(
+        self, vms: Iterable[Vm], origin: str, who: str, *, is_start: bool = False
+    ) -> list[Change]:
         """Make the VMs of an origin equal to the given ones; return the changes.
 
         VMs of other origins are left alone, except those that are given here. `vms` is read first,
-        to its end; a VM that nothing else holds is freed before its change is written.
+        to its end; a VM that nothing else holds is freed before its change is written. At the start
+        of a server, a stored VM that claims what a given one has is quarantined.
 
         Raises:
             ConfigError, StoreError: as `put`; nothing has changed.
@@ -171,16 +206,24 @@ class FleetService:
                 wanted_writes.append(Write(name, encode_vm(vm), origin))
                 if number % _SLICE == 0:
                     await asyncio.sleep(0)  # Guests are answered between the slices.
+            absent = self.fleet_index.quarantine
             writes = [
-                write for write in wanted_writes if stored.get(write.name) != (write.body, origin)
+                write
+                for write in wanted_writes
+                if stored.get(write.name) != (write.body, origin) or write.name in absent
             ]
             removed = {
                 name
                 for name, (_, owner) in stored.items()
                 if name not in wanted and owner in (origin, DEFAULT)
             }
-            update = self.fleet_index.plan((wanted[write.name] for write in writes), removed)
+            precedence = Precedence.PLANNED if is_start else Precedence.REFUSED
+            puts = (wanted[write.name] for write in writes)
+            update = self.fleet_index.plan(puts, removed, precedence)
             wanted.clear()
+            if is_start:
+                own = {name for name, (_, owner) in stored.items() if owner == origin}
+                update = await self._without_unopenable(update, own | update.puts.keys())
             return await self._change(writes, update, who, origin)
 
     def _check(self, vm: Vm) -> None:
@@ -221,7 +264,50 @@ class FleetService:
         for feed in self._feeds:
             for change in changes:
                 _offer(feed, change)
+        await self._return_quarantined()
         return changes
+
+    async def return_quarantined(self) -> None:
+        """Serve the quarantined VMs whose addresses and listeners are free."""
+        async with self._turn:
+            await self._return_quarantined()
+
+    async def _return_quarantined(self) -> None:
+        index = self.fleet_index
+        for name in index.returnable():
+            try:
+                stored = await self.call_store(self.store.get, name)
+                if stored is None:
+                    continue
+                update = index.plan([decode_vm(stored)])
+                await self._open_listeners(update.listeners, index.listeners.keys())
+            except ConfigError as error:
+                # Another VM has another claim of it, or its listener cannot be opened yet.
+                index.quarantine[name] = quarantined(name, error)
+                await self._open_listeners({}, index.listeners.keys())
+            except StoreError as error:
+                self._notify(f"{name} is still not served: {error}")
+            else:
+                index.apply(update)
+                self._notify(f"{name} is served again: what it claims is free")
+
+    async def _without_unopenable(self, update: IndexUpdate, own: AbstractSet[str]) -> IndexUpdate:
+        """Open the listeners of an update; quarantine the VMs whose listener cannot be opened.
+
+        Raises:
+            ConfigError: it is the listener of a VM in `own`.
+        """
+        while True:
+            try:
+                await self._open_listeners(update.listeners, self.fleet_index.listeners.keys())
+            except TakenError as error:
+                if error.name in own:
+                    raise
+                left = {text: name for text, name in update.listeners.items() if name != error.name}
+                absent = update.quarantined | {error.name: quarantined(error.name, error)}
+                update = replace(update, listeners=left, quarantined=absent)
+            else:
+                return update
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self.utc(), UTC).isoformat(timespec="milliseconds")
@@ -253,6 +339,17 @@ class FleetService:
         """Close the store after its last call."""
         self._thread.submit(self.store.close)
         self._thread.shutdown()
+
+
+def _decodable(page: Iterable[StoredVm], bad: dict[str, QuarantinedVm]) -> Iterator[Vm]:
+    """Yield the VMs of stored rows; add those that cannot be decoded to `bad`."""
+    for stored in page:
+        try:
+            vm = decode_vm(stored)
+        except ConfigError as error:
+            bad[stored.name] = quarantined(stored.name, error)
+        else:
+            yield vm
 
 
 _FEED_LENGTH = 1000

@@ -192,6 +192,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             callbacks.vms_changed,
             loop_time,
             unsafe_claims=settings.unsafe_claims,
+            notify=notify,
         )
         resources.callback(fleet_service.close)
         webhook = (
@@ -239,7 +240,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             on_reopen=callbacks.listeners_reopened,
         )
         faults = FaultService(
-            fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed
+            fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed, notify
         )
         listener_faults = ListenerFaults(
             faults.injector, clock, listeners.by_text, listeners.reopen, notify

@@ -9,6 +9,7 @@ from openimds.dataplane.listeners import Enter, IsStale, Listener, Netns, listen
 from openimds.dataplane.observer import CallLater, loop_later
 from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
+from openimds.fleet.quarantine import TakenError
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import reopener
 
@@ -88,17 +89,20 @@ class ListenerSet:
         `wanted` maps the text of each listener to the name of its VM.
 
         Raises:
-            ConfigError: a listener cannot be opened.
+            TakenError: a listener cannot be opened.
         """
         if self._inherited.is_exclusive:
             return
         missing = [text for text in wanted if text not in self.by_text]
         self._on_count(self._count() + len(missing))
         for text in missing:
-            where = f"vms.{wanted[text]}.reach.listen"
-            self.by_text[text] = await listen(
-                self._reactor, text, where, is_own=True, enter=self._enter
-            )
+            name = wanted[text]
+            where = f"vms.{name}.reach.listen"
+            try:
+                opened = await listen(self._reactor, text, where, is_own=True, enter=self._enter)
+            except ConfigError as error:
+                raise TakenError(error, name, text) from None
+            self.by_text[text] = opened
         for text in self.by_text.keys() - wanted.keys() - keep - {""}:
             self.by_text.pop(text).close()
         self._on_count(self._count())

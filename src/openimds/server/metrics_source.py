@@ -54,6 +54,7 @@ class ServerMetrics:
             "openimds_listener_failures": self._listener_failures(),
             "openimds_requests_recorded": self._recorder.last_number,
             "openimds_vms": len(index.by_name),
+            "openimds_vms_quarantined": len(index.quarantine),
             "openimds_connections": len(dispatcher.connections),
             "openimds_connections_limit": dispatcher.connections.most,
             "openimds_loop_lag_seconds": self._loop_lag_s(),

@@ -22,6 +22,7 @@ from openimds.events.webhook import Webhook
 from openimds.facts.protocols import TOKEN_ROUTES
 from openimds.faults import FaultService
 from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents, default_vm
+from openimds.fleet.quarantine import notices as quarantine_notices
 from openimds.fleet.service import DEFAULT, FleetService
 from openimds.fleet.store.port import Change
 from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
@@ -108,9 +109,13 @@ class Server(Struct, kw_only=True, eq=False):
             StoreError: the store cannot be read or written.
         """
         await self._load_fleet()
+        index = self.dispatcher.fleet_index
+        for notice in quarantine_notices(index.quarantine):
+            self.notify(notice)
+        self._check_inherited()
         await self._load_events()
         self._compact_fleet()
-        for notice in (*self.startup.notices, *self.dispatcher.fleet_index.warnings()):
+        for notice in (*self.startup.notices, *index.warnings()):
             self.notify(notice)
         first = await self.listeners.open()
         self.listener_faults.apply()
@@ -132,10 +137,11 @@ class Server(Struct, kw_only=True, eq=False):
         return ready
 
     async def reload(self) -> None:
-        """Apply the fleet file as it is now, and reopen listeners of recreated namespaces."""
+        """Apply the fleet file, reopen stale listeners, and try quarantined VMs again."""
         if self._watcher:
             await self._watcher.apply_edits()
         await self.listeners.reopen_stale()
+        await self.fleet_service.return_quarantined()
 
     async def stop(self, patience_s: float = _DRAIN_S) -> None:
         """Accept no new connection, wait for open ones, then cut those that remain.
@@ -198,9 +204,30 @@ class Server(Struct, kw_only=True, eq=False):
         vms = self.startup.vms
         await self.fleet_service.load(is_last=vms is None)
         if vms is not None:
-            await self._sync(_drain(vms), "start")
-        elif not self.dispatcher.fleet_index.by_name:
+            await self._sync(_drain(vms), "start", is_start=True)
+        elif not self.dispatcher.fleet_index.by_name and not await self._has_own_vms():
             await self._serve_default_vm()
+
+    async def _has_own_vms(self) -> bool:
+        """Tell whether a quarantined VM is another than the default one."""
+        service = self.fleet_service
+        for name in service.fleet_index.quarantine:
+            stored = await service.call_store(service.store.get, name)
+            if stored and stored.origin != DEFAULT:
+                return True
+        return False
+
+    def _check_inherited(self) -> None:
+        """Check that the VMs of commands in sandboxes are served.
+
+        Raises:
+            ConfigError: one is quarantined.
+        """
+        quarantine = self.dispatcher.fleet_index.quarantine
+        for _, name in self.inherited.dataplane if self.inherited.is_exclusive else ():
+            if name in quarantine:
+                seen = f'"{name}", which is not served ({quarantine[name].reason})'
+                raise ConfigError("--vm", seen, "a VM that is served")
 
     async def _serve_default_vm(self) -> None:
         """Serve the default VM, without an identity if a lost store left its keys."""
@@ -306,9 +333,10 @@ class Server(Struct, kw_only=True, eq=False):
         await self.faults.follow(contents.faults)
         return changes
 
-    async def _sync(self, vms: Iterable[Vm], who: str) -> list[Change]:
+    async def _sync(self, vms: Iterable[Vm], who: str, *, is_start: bool = False) -> list[Change]:
         with self._naming_the_file():
-            return await self.fleet_service.sync(vms, self.startup.origin, who)
+            service, origin = self.fleet_service, self.startup.origin
+            return await service.sync(vms, origin, who, is_start=is_start)
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:

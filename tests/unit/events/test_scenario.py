@@ -89,7 +89,7 @@ def test_removed_vm_is_left_out_with_a_notice() -> None:
         events_run.fleet_index.apply(events_run.fleet_index.plan([], ["lone"]))
         await events_run.pass_time(5)
         assert [event.vms for event in events_run.events_service.events()] == [("as-1",)]
-        assert events_run.notices == ["a scenario names VMs that were removed: lone"]
+        assert events_run.notices == ["a scenario names VMs that are not served: lone"]
 
     run(work)
 
@@ -105,7 +105,7 @@ def test_line_without_vms_delays_no_job_and_is_noticed_once() -> None:
         assert events_run.events_service.scenarios.due_s == NOW_S + 201
         await until(lambda: events_run.events_service.scenarios.due_s == NOW_S + 1001)
         assert events_run.events_service.event_writer.transition_counts["declared"] == 1
-        assert events_run.notices == ["a scenario names VMs that were removed: lone"]
+        assert events_run.notices == ["a scenario names VMs that are not served: lone"]
         assert event.vms == ("lone",)
 
     run(work)

@@ -7,7 +7,7 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.events import EventStatus, Trigger
-from openimds.fleet.store.port import StoreError
+from openimds.fleet.store.port import EventBatch, StoreError
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.request import EventRequest
@@ -286,3 +286,24 @@ def test_inactive_scope_sees_an_empty_document() -> None:
         assert events_run.document() == {"DocumentIncarnation": 0, "Events": []}
 
     run(work, activity=ScopeActivity())
+
+
+def test_unreadable_rows_stop_no_start() -> None:
+    async def work(events_run: EventsRun) -> None:
+        (event,) = await events_run.events_service.declare(EventRequest("Reboot", ("lone",)), "ops")
+        bodies: dict[str, bytes | None] = {"X": b"{damaged", "Y": b'{"event_id": "Y"}'}
+        values: dict[str, bytes | None] = {"clock": b"noon", "scenarios": b"[]"}
+        events_run.store.write_events(EventBatch(bodies, values=values))
+        again = EventsRun(events_run.store)
+        await again.load()
+        assert [one.event_id for one in again.events_service.events()] == [event.event_id]
+        assert len(events_run.store.events()) == 3
+        assert [notice.partition(":")[0] for notice in again.notices] == [
+            "the stored clock is left out, and the real time counts",
+            "2 stored events are left out and stay in the store",
+            "the stored scenarios are left out, and begin anew",
+        ]
+        assert again.clock.state.rate == 1
+        await again.events_service.close()
+
+    run(work)

@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec.json
 import pytest
 
 from openimds.errors import ConfigError
 from openimds.faults import ActiveFault, FaultInjector, FaultService
-from openimds.fleet.store.port import StoreError
+from openimds.faults.service import NOTE, StoredFault
+from openimds.fleet.store.port import EventBatch, StoreError
 from openimds.protocol.faults.fault import fault_to_value
 from openimds.protocol.faults.input import MOST_FAULTS, read_faults
 from openimds.protocol.request import parse_query
@@ -17,6 +19,7 @@ from tests.unit.admin.setup import AdminServer, with_server
 QUERY = parse_query("GET", b"/metadata/instance?api-version=2021-02-01")
 GONE = {"effect": "status", "status": 410}
 HANG = {"effect": "hang"}
+STORED = msgspec.json.encode(StoredFault("8", 1.0, "", {**HANG}))
 
 
 def run(folder: Path, work: Callable[[AdminServer], Awaitable[None]]) -> None:
@@ -235,5 +238,37 @@ def test_removed_vm_does_no_harm_after_a_restart(tmp_path: Path) -> None:
         await server.api.delete("/v1/vms/a")
         again = await restarted(server)
         assert [active.spec.vms for active in again.running] == [("a",)]
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "note, kept, reason",
+    [
+        (b"{no faults", [], "the row of stored faults is left out: it is damaged"),
+        (b'[{"key": "x"}]', [], "the row of stored faults is left out: it is damaged"),
+        (
+            b"[%s,%s]"
+            % (msgspec.json.encode(StoredFault("7", 1.0, "", {"effect": "new"})), STORED),
+            ["8"],
+            "the stored fault 7 is left out: it is damaged, or another release wrote it (faults[7]",
+        ),
+    ],
+)
+def test_unreadable_stored_fault_stops_no_start(
+    tmp_path: Path, note: bytes, kept: list[str], reason: str
+) -> None:
+    async def work(server: AdminServer) -> None:
+        server.store.write_events(EventBatch(values={NOTE: note}))
+        messages: list[str] = []
+        new = FaultService(
+            server.fleet_service, lambda: server.now_s, lambda _: None, notify=messages.append
+        )
+        await new.load(read_faults([GONE]))
+        assert [(active.key, active.origin) for active in new.running[1:]] == [
+            (key, "api") for key in kept
+        ]
+        (message,) = messages
+        assert message.startswith(reason)
 
     run(tmp_path, work)

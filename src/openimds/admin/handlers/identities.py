@@ -105,8 +105,9 @@ async def list_identities(services: AdminServices, request: Request) -> Answer:
         if not page:
             break
         after = page[-1].name
+        served = [vm for vm in page if not fleet_service.fleet_index.reason_of(vm.name)]
         is_unsafe = fleet_service.unsafe_claims
-        identities += await asyncio.to_thread(_identities_of_all, page, is_unsafe=is_unsafe)
+        identities += await asyncio.to_thread(_identities_of_all, served, is_unsafe=is_unsafe)
     shown = identities[:limit]
     if len(identities) <= limit:
         return IdentityPage(shown, None)
@@ -181,8 +182,9 @@ async def _rest_of_vm(fleet_service: FleetService, cursor: _Cursor) -> list[Iden
     if not cursor.count:
         return []
     stored = await fleet_service.call_store(fleet_service.store.get, cursor.vm)
-    is_unsafe = fleet_service.unsafe_claims
-    return identities_of(stored, is_unsafe=is_unsafe)[cursor.count :] if stored else []
+    if stored is None or fleet_service.fleet_index.reason_of(cursor.vm):
+        return []
+    return identities_of(stored, is_unsafe=fleet_service.unsafe_claims)[cursor.count :]
 
 
 def _identities_of_all(page: list[StoredVm], *, is_unsafe: bool) -> list[IdentityView]:
@@ -200,8 +202,9 @@ def _likely(page: list[StoredVm]) -> Iterator[StoredVm]:
 
 async def _stored(fleet_service: FleetService, name: str) -> StoredVm:
     stored = await fleet_service.call_store(fleet_service.store.get, name)
-    if stored is None:
-        raise no_vm(name)
+    reason = fleet_service.fleet_index.reason_of(name)
+    if stored is None or reason:
+        raise no_vm(name, reason)
     return stored
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,6 +11,7 @@ from openimds.admin.metrics import FINDINGS, exposition
 from openimds.admin.openapi import INFO, OPENAPI_VERSION
 from openimds.admin.operation import JSON, OK, STORE, Answer, Content, Operation, Tag
 from openimds.admin.services import AdminServices
+from openimds.fleet.quarantine import MOST_DETAILED, summary
 
 
 class TokenFile(Struct, frozen=True, rename="camel"):
@@ -25,6 +26,17 @@ class Health(Struct, frozen=True):
     status: str
 
 
+class Readiness(Struct, frozen=True):
+    """The readiness of the server.
+
+    `quarantined` and `detail` are there if stored VMs are not served: their number and names.
+    """
+
+    status: str
+    quarantined: int | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+
 async def rotate_token(services: AdminServices, _: Request) -> Answer:
     """Write a new token into the token file."""
     await asyncio.to_thread(services.token.rotate)
@@ -37,9 +49,13 @@ async def get_health(_: AdminServices, __: Request) -> Answer:
 
 
 async def get_readiness(services: AdminServices, _: Request) -> Answer:
-    """Return ready if the store answers."""
-    await services.fleet_service.call_store(services.fleet_service.store.revision)
-    return Health("ready")
+    """Return ready if the store answers; quarantined VMs keep nobody else from it."""
+    fleet_service = services.fleet_service
+    await fleet_service.call_store(fleet_service.store.revision)
+    quarantine = fleet_service.fleet_index.quarantine
+    if not quarantine:
+        return Readiness("ready")
+    return Readiness("ready", len(quarantine), summary(quarantine))
 
 
 async def get_metrics(services: AdminServices, _: Request) -> Answer:
@@ -87,7 +103,9 @@ OPERATIONS: tuple[Operation, ...] = (
         tag=Tag.SERVER,
         summary="Tell whether guests are served and changes can be written",
         handler=get_readiness,
-        answers={OK: Content(Health, Health("ready"))},
+        description="The detail names stored VMs whose row cannot be taken, at most "
+        f"{MOST_DETAILED}; everybody else is served. `GET /v1/vms` has the reasons.",
+        answers={OK: Content(Readiness, Readiness("ready"))},
         problems=(STORE,),
         is_open=True,
     ),

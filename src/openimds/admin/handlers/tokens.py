@@ -61,9 +61,10 @@ async def issue_token(services: AdminServices, request: Request) -> Answer:
     """Return the answer that a VM gets to a token request."""
     name = request.path_params["name"]
     wanted = read_fields(TOKEN_REQUEST, decode(await body_of(request), "body.json"))
-    entry = services.fleet_service.fleet_index.by_name.get(name)
+    index = services.fleet_service.fleet_index
+    entry = index.by_name.get(name)
     if entry is None:
-        raise no_vm(name)
+        raise no_vm(name, index.reason_of(name))
     selectors = {_SELECTORS[key]: text for key, text in wanted.items() if key in _SELECTORS}
     query = {"api-version": _VERSION, "resource": wanted["resource"], **selectors}
     # Shielded: a caller who disconnects does not stop a signature that others wait for.

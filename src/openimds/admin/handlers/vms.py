@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec.json
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -37,12 +37,13 @@ from openimds.admin.vm_types import READ_ONLY, VmInput, VmPage, VmView
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
 from openimds.fleet.index import VmEntry
-from openimds.fleet.service import FleetService
+from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
 from openimds.parameters import Parameter
 from openimds.protocol.handle import instance_document
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_vm
+from openimds.vm.serialize import encode_vm
 
 MERGE_PATCH = "application/merge-patch+json"
 _LONGEST_REVISION = 18
@@ -60,7 +61,7 @@ async def list_vms(services: AdminServices, request: Request) -> Answer:
     page, more = stored[:limit], stored[limit:]
     cursor = encode_cursor(page[-1].name) if more else None
     # The stored bodies are JSON: a page is joined from them, without decoding.
-    items = b",".join(map(_body, page))
+    items = b",".join(_body(vm, fleet_service) for vm in page)
     body = b'{"items":[' + items + b'],"next":' + msgspec.json.encode(cursor) + b"}"
     return Response(body, media_type=JSON)
 
@@ -71,7 +72,7 @@ async def get_vm(services: AdminServices, request: Request) -> Answer:
     tags = request.headers.get("if-none-match", "")
     if _etag(stored) in _list(tags) or tags.strip() == "*":
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": _etag(stored)})
-    return _vm_response(stored)
+    return _vm_response(stored, services.fleet_service)
 
 
 async def put_vm(services: AdminServices, request: Request) -> Answer:
@@ -84,7 +85,7 @@ async def put_vm(services: AdminServices, request: Request) -> Answer:
         expected = (await _matched(fleet_service, name)).revision
     work = fleet_service.put(parse_vm(name, members), caller(request), expected)
     stored, is_new = await asyncio.shield(work)
-    return _vm_response(stored, CREATED if is_new else OK)
+    return _vm_response(stored, fleet_service, CREATED if is_new else OK)
 
 
 async def patch_vm(services: AdminServices, request: Request) -> Answer:
@@ -97,7 +98,7 @@ async def patch_vm(services: AdminServices, request: Request) -> Answer:
     stored = await asyncio.shield(work)
     if stored is None:
         raise no_vm(name)
-    return _vm_response(stored)
+    return _vm_response(stored, services.fleet_service)
 
 
 async def delete_vm(services: AdminServices, request: Request) -> Answer:
@@ -115,7 +116,7 @@ async def get_document(services: AdminServices, request: Request) -> Answer:
     name, index = request.path_params["name"], services.fleet_service.fleet_index
     entry: VmEntry[Any] | None = index.by_name.get(name)
     if entry is None:
-        raise no_vm(name)
+        raise no_vm(name, index.reason_of(name))
     version = _VERSION.read(request) or index.catalog.general[-1]
     if version not in index.catalog.known:
         expected = f"a general api-version such as {', '.join(index.catalog.newest_first)}"
@@ -149,16 +150,31 @@ class _VmHead(Struct):
     name: str
     revision: int
     origin: str
+    quarantined: str | UnsetType = UNSET
 
 
-def _body(stored: StoredVm) -> bytes:
-    head = msgspec.json.encode(_VmHead(stored.name, stored.revision, stored.origin))
-    rest = stored.body[1:]
+def _body(stored: StoredVm, fleet_service: FleetService) -> bytes:
+    reason = fleet_service.fleet_index.reason_of(stored.name)
+    head = msgspec.json.encode(
+        _VmHead(stored.name, stored.revision, stored.origin, reason or UNSET)
+    )
+    rest = _members_or_none(stored) if reason else stored.body[1:]
     return head[:-1] + (b"" if rest == b"}" else b",") + rest
 
 
-def _vm_response(stored: StoredVm, status: HTTPStatus = OK) -> Response:
-    return Response(_body(stored), status, {"ETag": _etag(stored)}, JSON)
+def _members_or_none(stored: StoredVm) -> bytes:
+    """Return the members of a body with the last brace; none of a damaged one."""
+    try:
+        members = decode_vm(stored)
+    except ConfigError:
+        return b"}"
+    return encode_vm(members)[1:]
+
+
+def _vm_response(
+    stored: StoredVm, fleet_service: FleetService, status: HTTPStatus = OK
+) -> Response:
+    return Response(_body(stored, fleet_service), status, {"ETag": _etag(stored)}, JSON)
 
 
 def _members(body: bytes, name: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ import pytest
 
 from openimds.facts.versions import GENERAL
 from openimds.fleet.service import DEFAULT
+from openimds.fleet.store.port import Write
 from openimds.vm.types import Vm
 from tests.unit.admin.setup import JSON, MERGE, AdminServer, with_server
 
@@ -220,5 +221,79 @@ def test_audit_has_caller_before_and_after(tmp_path: Path) -> None:
             ("a", "put", "api 127.0.0.1", None, {"classic": True}),
             ("vm-1", "remove", "api 127.0.0.1", {}, None),
         ]
+
+    with_server(tmp_path, work)
+
+
+async def quarantine(server: AdminServer, **rows: bytes) -> None:
+    """Write rows behind the server's back, and load them."""
+    server.store.write([Write(name, body, "api") for name, body in rows.items()], "earlier", "")
+    await server.fleet_service.load()
+
+
+def test_quarantined_vm_is_listed_with_its_reason(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        reach = b'{"reach":{"address":["10.0.0.1"]}}'
+        await quarantine(server, a=reach, b=reach, c=b"{damaged", d=b'{"new":1}', e=b"{}")
+        items = (await server.api.get("/v1/vms")).json()["items"]
+        listed = {item["name"]: item for item in items}
+        assert {name for name, item in listed.items() if "quarantined" in item} == {"b", "c", "d"}
+        assert "10.0.0.1, which is also that of a" in listed["b"]["quarantined"]
+        assert listed["b"]["reach"] == {"address": ["10.0.0.1"]}
+        for name, reason in (("c", "a stored body that is no JSON"), ("d", 'unknown key "new"')):
+            assert listed[name].keys() == {"name", "revision", "origin", "quarantined"}
+            assert reason in listed[name]["quarantined"]
+            assert (await server.api.get(f"/v1/vms/{name}")).json() == listed[name]
+        ready = await server.api.get("/readyz")
+        assert (ready.status_code, ready.json()) == (
+            200,
+            {"status": "ready", "quarantined": 3, "detail": "not served: b, c, d"},
+        )
+
+    with_server(tmp_path, work)
+
+
+def test_quarantined_vm_is_replaced_patched_and_removed(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        api = server.api
+        await quarantine(server, b=b"{damaged", c=b'{"new":1}', d=b"[]")
+        assert (
+            await api.put("/v1/vms/b", json={}, headers={"If-None-Match": "*"})
+        ).status_code == 412
+        listed = (await api.get("/v1/vms/b")).json()
+        put = await api.put("/v1/vms/b", json=listed)  # What was read can be sent back.
+        assert (put.status_code, put.json()) == (
+            200,
+            {"name": "b", "revision": 4, "origin": "api"},
+        )
+        patch = await api.patch("/v1/vms/c", json={"new": None})
+        assert (patch.status_code, patch.json()["name"]) == (200, "c")
+        assert "quarantined" not in patch.json()
+        bad = await api.patch("/v1/vms/d", json={"new": None})
+        assert bad.status_code == 200  # A merge patch makes an object of any other value.
+        await quarantine(server, e=b"{damaged")
+        assert (await api.patch("/v1/vms/e", json={})).status_code == 422
+        assert (await api.delete("/v1/vms/e")).status_code == 204
+        assert (await api.get("/readyz")).json() == {"status": "ready"}
+
+    with_server(tmp_path, work)
+
+
+def test_questions_about_a_quarantined_vm_name_the_reason(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        damaged = b'{"identities":{"system":true},"new":1}'
+        await quarantine(server, a=b'{"identities":{"system":true}}', b=damaged)
+        for path in ("document", "identities", "endpoints"):
+            got = await server.api.get(f"/v1/vms/b/{path}")
+            assert got.status_code == 404
+            assert 'The VM "b" is not served: vms.b: saw unknown key "new"' in got.json()["detail"]
+        token = await server.api.post("/v1/vms/b/token", json={"resource": "https://a"})
+        assert token.status_code == 404
+        assert "is not served" in token.json()["detail"]
+        identities = (await server.api.get("/v1/identities")).json()["items"]
+        assert [identity["vm"] for identity in identities] == ["a"]
+        event = await server.api.post("/v1/events", json={"type": "Reboot", "vms": ["b"]})
+        assert event.status_code == 422
+        assert '"b", which is not served' in event.json()["detail"]
 
     with_server(tmp_path, work)
