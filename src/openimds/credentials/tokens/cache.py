@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from openimds.credentials.keys.keyring import Keyring
 
 MAX_TOKENS = 100_000
-"""The most cached tokens; each weighs about 2 kB."""
+"""The most cached tokens; each weighs about 2 kB, and more with claims of the identity's own."""
 MAX_PER_VM = 128
 """The most cached tokens of one VM: no guest can evict the tokens of another."""
+MAX_BYTES_PER_VM = 524_288
+"""The largest size of one VM's tokens with their own claims; a guest may name any resource."""
 RETRY_S = 60.0
 """The time between attempts to fetch a successor ahead of time, in seconds."""
 
@@ -194,10 +196,17 @@ class TokenCache:
         own = self._keys.setdefault(pending.vm, OrderedDict())
         own[key] = None
         own.move_to_end(key)
-        if len(own) > MAX_PER_VM:
-            self._drop(next(iter(own)))
+        size = sum(map(self._size, own))
+        while len(own) > MAX_PER_VM or (size > MAX_BYTES_PER_VM and len(own) > 1):
+            oldest = next(iter(own))
+            size -= self._size(oldest)
+            self._drop(oldest)
         while len(self._cached) > self._max_tokens:
             self._drop(next(iter(self._cached)))
+
+    def _size(self, key: _Key) -> int:
+        _, identity, _, _ = key
+        return len(self._cached[key].token.text) + len(identity.own_claims)
 
     def _drop(self, key: _Key) -> None:
         del self._cached[key]

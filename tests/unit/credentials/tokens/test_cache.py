@@ -1,6 +1,7 @@
 """The token cache: tokens are made once and cached until they expire."""
 
 import asyncio
+import json
 import threading
 from hashlib import sha256
 
@@ -219,6 +220,28 @@ def test_vm_beyond_its_limit_evicts_its_own_tokens_only(ring: Keyring) -> None:
         ]
         tokens.forget({"web-1"})
         assert len(tokens) == 1
+
+    asyncio.run(scenario())
+
+
+def test_large_tokens_of_a_vm_are_cached_up_to_their_bytes(ring: Keyring) -> None:
+    claims = json.dumps({"x": "x" * 16_000}).encode()
+
+    async def scenario() -> None:
+        tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
+        quiet = replace(PENDING, vm="quiet")
+        await tokens.make(quiet, NOW_S)
+        large = replace(PENDING, identity=replace(APP, own_claims=claims))
+        made = [replace(large, resource=f"https://{number}") for number in range(20)]
+        sizes = []
+        for pending in made:
+            token = await tokens.make(pending, NOW_S)
+            assert isinstance(token, AccessToken)
+            sizes.append(len(token.text) + len(claims))
+        kept = [size for size, one in zip(sizes, made, strict=True) if tokens.cached(one, NOW_S)]
+        assert kept == sizes[-len(kept) :]
+        assert sum(kept) <= cache.MAX_BYTES_PER_VM < sum(kept) + sizes[0]
+        assert tokens.cached(quiet, NOW_S) is not None
 
     asyncio.run(scenario())
 
