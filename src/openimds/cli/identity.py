@@ -71,7 +71,7 @@ def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None
     "roles",
     metavar="VALUE",
     multiple=True,
-    help="A role in its tokens, for each its own; the given ones replace all. Empty: none.",
+    help="A role in its tokens; repeat it for more. They replace all roles; empty: none.",
 )
 @click.option(
     "--group",
@@ -85,7 +85,7 @@ def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None
     "claims",
     metavar="NAME=JSON",
     multiple=True,
-    help="Another claim in its tokens: JSON, or a text. Without a value: no longer.",
+    help="Another claim in its tokens: JSON, else text. An empty value takes it back.",
 )
 @options("state")
 @as_json

@@ -19,7 +19,7 @@ NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIF
 """The statuses whose responses end with their head."""
 SERVERS_OWN = {
     "connection": "",
-    "content-length": 'Set "wrong-length" for a wrong one',
+    "content-length": 'The fault "wrong-length" makes it wrong',
     "content-type": "Write it as content_type",
     "date": "",
     "keep-alive": "",
