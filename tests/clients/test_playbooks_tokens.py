@@ -100,6 +100,30 @@ def test_azure_identity_gives_up_after_30_throttled_seconds(server: PlaybookServ
 
 
 @AZURE
+@pytest.mark.parametrize(
+    "page, error, waits",
+    [
+        ("proxy-502", UNAVAILABLE, [1.6, 3.2, 6.4, 12.8]),
+        ("proxy-504", UNAVAILABLE, [1.6, 3.2, 6.4, 12.8]),
+        ("iis-404", UNAVAILABLE, [1.6, 3.2, 6.4, 12.8]),
+        # Without Content-Type it takes the words for JSON; its chain looks for them.
+        ("container-403", "ClientAuthenticationError", []),
+        ("portal-200", UNAVAILABLE, []),
+        ("empty-200", UNAVAILABLE, []),
+    ],
+)
+def test_azure_identity_gets_no_token_from_a_named_page(
+    server: PlaybookServer, page: str, error: str, waits: list[float]
+) -> None:
+    server.play("response", f"page={page}")
+    result, moved = server.run("azure-identity")
+    assert (result["error"], result["waits"]) == (error, waits)
+    requests = len(waits) + 2 if waits else 1  # The first try again is at once.
+    status = page.rpartition("-")[2]
+    assert moved == {f"requests token {status}": requests, "faults_played response": requests}
+
+
+@AZURE
 def test_azure_identity_outlasts_a_restart(server: PlaybookServer) -> None:
     server.play("restart")
     result, moved = server.run("azure-identity")

@@ -126,7 +126,7 @@ SOURCES: dict[str, str] = {
     "S84": "payloads of seven managed-identity tokens, 2022-01 to 2025-11",
     "S85": "Azure/AKS 3719 (2023), a Spot walk-through (2022-08), a Go test file (2021-03)",
     "S86": "MicrosoftDocs/azure-docs, management/resource-name-rules.md",
-    "S90": "azure-sdk-for-net 18362, 28218, 38218; js 26898; python 20554, 35938 (2021 to 2024)",
+    "S90": "azure-sdk-for-net 18362, 28218, 38218, 42134; js 26898; python 20554, 35938",
     "S92": "entra-docs access-token-claims-reference, optional claims; azure-docs 28514 (2019)",
     "S91": "RedHatInsights/insights-core 3565 (2022), netdata 14775 (2023), guardicore/monkey 902",
     "S110": "a recorded /metadata/versions of 2026, which ends at 2025-11-11",

@@ -68,7 +68,7 @@ _ROWS = (
     NamedPage(
         "container-403",
         "403 of the proxy of a container engine on a desktop, with the system's error.",
-        observed("S90", note="38218 and 26898: these words; SDKs look for them in the body"),
+        observed("S90", note="26898, 42134: these words, no Content-Type; SDKs look for them"),
         403,
         UNREACHABLE,
         media="",
