@@ -136,8 +136,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         15,
         "The agent of Arc serves an instance document, identity/info and /agentstatus.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "Below /arc with --arc-folder, where openimds env --for arc leads.",
         observed("S67"),
     ),
     Correction(

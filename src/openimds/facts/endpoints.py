@@ -64,7 +64,8 @@ class Endpoint(Struct, frozen=True):
     (the rows of `protocols`), `credential` (`CREDENTIAL_VERSIONS`), or empty for an endpoint
     without versions. `since` is the first version it takes. `handler` is the name of the function
     that answers; `protocol.handle` binds it. An endpoint with a `setting` exists only where that
-    setting is given. Versions before `header_since` need no `Metadata` header.
+    setting is given. Versions before `header_since` need no `Metadata` header, and an endpoint that
+    is `is_open` never does. `until` is the last version it takes, empty for the newest.
     """
 
     key: str
@@ -83,6 +84,8 @@ class Endpoint(Struct, frozen=True):
     """Whether responses hold a secret, so that recorders keep no body. A new row is secret."""
     setting: str = ""
     header_since: str = ""
+    is_open: bool = False
+    until: str = ""
 
 
 _ELSEWHERE = chosen("limits and headers as for IMDS's own tokens; the root of the path is assumed")
@@ -123,6 +126,8 @@ CATEGORIES: tuple[Category, ...] = (
 CREDENTIAL_VERSIONS = ("2.0",)
 """The values of `cred-api-version`."""
 
+ARC_NEWEST = "2021-02-01"
+"""The newest api-version that Arc's agent names (S82)."""
 _FORMAT = EndpointParameter("format", documented("S1", "S2"))
 _EXTENDED = EndpointParameter("extended", observed("S12", "S26"))
 _RESOURCE = EndpointParameter("resource", documented("S4", "S6"), missing="resource_missing")
@@ -325,6 +330,48 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             EndpointParameter("msi_res_id", client("S44", note="Arc ignores mi_res_id")),
         ),
         setting="arc_folder",
+    ),
+    Endpoint(
+        "arc_instance",
+        "/arc/metadata/instance",
+        "arc",
+        ("GET",),
+        "general",
+        "2017-08-01",
+        observed("S67", note="recorded at 2020-06-01; versions after that are assumed"),
+        "arc_instance",
+        (_FORMAT,),
+        has_routes=True,
+        has_formats=True,
+        is_secret=False,
+        setting="arc_folder",
+        until=ARC_NEWEST,
+    ),
+    Endpoint(
+        "arc_info",
+        "/arc/metadata/identity/info",
+        "arc",
+        ("GET",),
+        "general",
+        "2018-02-01",
+        documented("S67"),
+        "identity_info",
+        is_secret=False,
+        setting="arc_folder",
+        until=ARC_NEWEST,
+    ),
+    Endpoint(
+        "arc_status",
+        "/arc/agentstatus",
+        "arc",
+        ("GET",),
+        "",
+        "",
+        client("S67", "S111", note="without the header; status is its only known member"),
+        "arc_status",
+        is_secret=False,
+        setting="arc_folder",
+        is_open=True,
     ),
     Endpoint(
         "cloud_shell",

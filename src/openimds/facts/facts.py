@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from openimds.facts import attested, balancer, events, protocols, tokens
+from openimds.facts import arc_agent, attested, balancer, events, protocols, tokens
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.endpoints import (
@@ -67,6 +67,8 @@ _TOKENS = {
     ),
     "discovery documents and keys of common and organizations": tokens.MULTI_TENANT_EVIDENCE,
     "the mTLS hosts of MSI v2": protocols.MTLS_EVIDENCE,
+    "the instance document of Arc's agent": arc_agent.DOCUMENT_EVIDENCE,
+    f"the version of Arc's agent: {arc_agent.AGENT_VERSION}": arc_agent.VERSION_EVIDENCE,
     "the folder of Arc's challenges": protocols.ARC_FOLDER_EVIDENCE,
 }
 _ATTESTED = {

@@ -189,9 +189,9 @@ TOKEN_ROUTES: dict[str, TokenRoute] = {
             "arc",
             (
                 ("IDENTITY_ENDPOINT", "{url}/arc/metadata/identity/oauth2/token"),
-                ("IMDS_ENDPOINT", "{url}"),
+                ("IMDS_ENDPOINT", "{url}/arc"),
             ),
-            client("S41"),
+            client("S41", note="libraries look whether IMDS_ENDPOINT is set, scripts ask there"),
             setting="arc_folder",
         ),
         TokenRoute("cloud-shell", (("MSI_ENDPOINT", "{url}/oauth2/token"),), client("S41")),

@@ -300,7 +300,7 @@ ARC: tuple[RefusalRow, ...] = (
         "arc",
         400,
         _identity("The api-version not specified. Supported are {supported}"),
-        observed("S82", note="2024-08; the envelope was not seen"),
+        observed("S82", "S111", note="2024-08; a script reads the envelope"),
     ),
     RefusalRow(
         "identity_not_found",

@@ -41,6 +41,8 @@ def _blanks(query: Query, catalog: Catalog) -> dict[str, str]:
 
 
 def _newest(query: Query, catalog: Catalog) -> tuple[str, ...]:
+    if query.category.key == "arc":
+        return identity_dialects.versions("arc")
     match query.endpoint.versions if query.endpoint else "":
         case "own":
             assert query.endpoint is not None
@@ -63,7 +65,9 @@ def _verb(query: Query) -> str:
 
 
 def _proof(query: Query, secret: str) -> str:
-    return "" if _is_before_headers(query) else identity_dialects.guard(query, secret)
+    is_open = query.endpoint is not None and query.endpoint.is_open
+    is_free = is_open or _is_before_headers(query)
+    return "" if is_free else identity_dialects.guard(query, secret)
 
 
 def _forwarded(query: Query) -> str:
@@ -97,7 +101,8 @@ def _version(query: Query, endpoint: Endpoint, catalog: Catalog) -> str:
             key = _one_of(CREDENTIAL_VERSIONS, query.parameters.get("cred-api-version", ""))
             return f"credential_{key}" if key else ""
         case _:
-            known = catalog.known if version >= endpoint.since else ()
+            is_served = endpoint.since <= version <= (endpoint.until or version)
+            known = catalog.known if is_served else ()
             return _one_of(known, version)
 
 

@@ -9,7 +9,13 @@ from msgspec import Struct, field
 
 from openimds.facts.headers import TEXT_MEDIA
 from openimds.facts.versions import Catalog
-from openimds.protocol import access_token, attested_document, identity_dialects, load_balancer
+from openimds.protocol import (
+    access_token,
+    arc_agent,
+    attested_document,
+    identity_dialects,
+    load_balancer,
+)
 from openimds.protocol.checks import check
 from openimds.protocol.document import MISSING, as_json, as_text, descend, plan_at
 from openimds.protocol.events.document import read_approval
@@ -107,15 +113,17 @@ def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refus
     """Answer with a node of the instance document; the root is the object around it."""
     version = query.parameters["api-version"]
     is_extended = query.parameters.get("extended", "").lower() == "true"
+    assert query.endpoint is not None  # As in `handle`.
+    above = ("instance",) if query.endpoint.handler == "instance" else ()
     vm, document = subject.documents.get((version, is_extended), (None, {}))
-    if vm is not subject.vm:  # A fault may have put another VM into the subject.
+    if query.endpoint.category == "arc":
+        above, document = ("instance",), arc_agent.document(subject.vm, version)
+    elif vm is not subject.vm:  # A fault may have put another VM into the subject.
         plan = plan_at(version, is_classic=subject.vm.classic, is_extended=is_extended)
         document = complete(subject.vm, plan)
         if len(subject.documents) >= _MOST_DOCUMENTS:
             subject.documents.clear()
         subject.documents[version, is_extended] = (subject.vm, document)
-    assert query.endpoint is not None  # As in `handle`.
-    above = ("instance",) if query.endpoint.handler == "instance" else ()
     node = descend({"instance": document}, (*above, *query.route))
     if node is MISSING:
         return refuse("not_found", query)
@@ -127,6 +135,10 @@ def _instance(query: Query, subject: Subject, _now_s: float) -> Response | Refus
     if not isinstance(node, dict | list):
         return refuse("leaf_needs_text", query)
     return Response(as_json(node))
+
+
+def _arc_status(_: Query, _subject: Subject, _now_s: float) -> Response:
+    return Response(arc_agent.status())
 
 
 def _token(query: Query, subject: Subject, now_s: float) -> Refusal | Pending:
@@ -205,6 +217,8 @@ def _scheduled_events(query: Query, subject: Subject, _now_s: float) -> Refusal 
 _Handler: TypeAlias = Callable[[Query, Subject, float], Response | Refusal | Pending]
 
 HANDLERS: dict[str, _Handler] = {
+    "arc_instance": _instance,
+    "arc_status": _arc_status,
     "attested_document": _attested,
     "identity_info": _identity_info,
     "instance": _instance,

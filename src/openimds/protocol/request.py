@@ -110,7 +110,7 @@ def _find(path: str, extras: frozenset[str]) -> tuple[Endpoint | None, tuple[str
     if exact and (not exact.setting or exact.setting in extras):
         return exact, ()
     for row in _ROUTED:
-        if lower.startswith(row.path + "/"):
+        if lower.startswith(row.path + "/") and (not row.setting or row.setting in extras):
             return row, tuple(plain[len(row.path) + 1 :].split("/"))
     return None, ()
 

@@ -154,7 +154,7 @@ def test_unset_takes_back_the_variables_of_every_protocol() -> None:
             "arc",
             {
                 "IDENTITY_ENDPOINT": "http://127.0.0.1:9/arc/metadata/identity/oauth2/token",
-                "IMDS_ENDPOINT": "http://127.0.0.1:9",
+                "IMDS_ENDPOINT": "http://127.0.0.1:9/arc",
             },
         ),
     ],

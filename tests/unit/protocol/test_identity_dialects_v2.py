@@ -123,7 +123,7 @@ def test_the_variables_lead_to_the_url_with_the_secret() -> None:
     }
     assert identity_dialects.variables("arc", "http://h:1") == {
         "IDENTITY_ENDPOINT": "http://h:1/arc/metadata/identity/oauth2/token",
-        "IMDS_ENDPOINT": "http://h:1",
+        "IMDS_ENDPOINT": "http://h:1/arc",
     }
     assert {key for key, way in TOKEN_ROUTES.items() if way.has_secret} == {
         "app-service",
