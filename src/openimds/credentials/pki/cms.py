@@ -9,6 +9,7 @@ encodes and decodes it, cryptography reads the certificates; decision 0016 gives
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -78,23 +79,26 @@ def envelope(payload: bytes, leaf: x509.Certificate, key: RSAPrivateKey) -> byte
 
 def enclose(payload: bytes, leaf: x509.Certificate, signature: bytes) -> bytes:
     """Return the DER of the envelope of a payload and a signature, valid or not."""
-    digest = _algorithm(SHA256_WITH_RSA)
-    signer = der.sequence(
-        der.integer(1),
-        der.sequence(leaf.issuer.public_bytes(), der.integer(leaf.serial_number)),
-        digest,
-        _algorithm(RSA),
-        der.write(der.OCTET_STRING, signature),
-    )
+    certificates, signer = _parts_of(leaf)
     content = der.write(der.context(0), der.write(der.OCTET_STRING, payload))
     signed = der.sequence(
-        der.integer(1),
-        der.set_of([digest]),
-        der.sequence(der.oid(DATA), content),
-        der.set_of([leaf.public_bytes(Encoding.DER)], _CERTIFICATES),
-        der.set_of([signer]),
+        _HEAD,
+        der.sequence(_DATA, content),
+        certificates,
+        der.set_of([der.sequence(signer, der.write(der.OCTET_STRING, signature))]),
     )
-    return der.sequence(der.oid(SIGNED_DATA), der.write(der.context(0), signed))
+    return der.sequence(_SIGNED_DATA, der.write(der.context(0), signed))
+
+
+@lru_cache(maxsize=64)
+def _parts_of(leaf: x509.Certificate) -> tuple[bytes, bytes]:
+    """Return the certificates of a leaf's envelopes, and their SignerInfo up to the signature.
+
+    They are the same in each document of a leaf, and cost a tenth of a signature.
+    """
+    name = der.sequence(leaf.issuer.public_bytes(), der.integer(leaf.serial_number))
+    signer = b"".join((der.integer(1), name, _DIGEST, _algorithm(RSA)))
+    return der.set_of([leaf.public_bytes(Encoding.DER)], _CERTIFICATES), signer
 
 
 def open_envelope(octets: bytes) -> Envelope:
@@ -148,6 +152,12 @@ def _reading(part: str) -> Iterator[None]:
 
 def _algorithm(oid: str) -> bytes:
     return der.sequence(der.oid(oid), der.write(der.NULL, b""))
+
+
+_DIGEST = _algorithm(SHA256_WITH_RSA)
+_HEAD = der.integer(1) + der.set_of([_DIGEST])
+"""The version of SignedData and its digest algorithms."""
+_DATA, _SIGNED_DATA = der.oid(DATA), der.oid(SIGNED_DATA)
 
 
 def _set_if(element: DerElement | None, tag: int) -> list[DerElement] | None:
