@@ -241,10 +241,12 @@ class FleetIndex(Generic[R]):
         puts: Iterable[Vm],
         removes: Iterable[str] = (),
         precedence: Precedence = Precedence.REFUSED,
+        firm: AbstractSet[str] = frozenset(),
     ) -> IndexUpdate:
         """Return the update that makes all these changes together; it does not hold the VMs.
 
-        With the precedence PRESENT, the VMs to put must not be in the index.
+        With the precedence PRESENT, the VMs to put must not be in the index. The VMs in `firm` give
+        way to none.
 
         Raises:
             ConfigError: two VMs would claim one address or listener and neither gives way, or an
@@ -274,7 +276,7 @@ class FleetIndex(Generic[R]):
                     bad[name] = quarantined(name, taken)
                     del new[name]
                     break
-                if precedence is Precedence.REFUSED or taken.other in new:
+                if precedence is Precedence.REFUSED or taken.other in new.keys() | firm:
                     raise taken
                 bad[taken.other] = quarantined(taken.other, _given_way(taken))
                 table.free(taken.other)

@@ -219,11 +219,11 @@ class FleetService:
             }
             precedence = Precedence.PLANNED if is_start else Precedence.REFUSED
             puts = (wanted[write.name] for write in writes)
-            update = self.fleet_index.plan(puts, removed, precedence)
+            firm = frozenset(wanted) if is_start else frozenset()
+            update = self.fleet_index.plan(puts, removed, precedence, firm)
             wanted.clear()
             if is_start:
-                own = {name for name, (_, owner) in stored.items() if owner == origin}
-                update = await self._without_unopenable(update, own | update.puts.keys())
+                update = await self._without_unopenable(update, firm)
             return await self._change(writes, update, who, origin)
 
     def _check(self, vm: Vm) -> None:
@@ -291,17 +291,17 @@ class FleetService:
                 index.apply(update)
                 self._notify(f"{name} is served again: what it claims is free")
 
-    async def _without_unopenable(self, update: IndexUpdate, own: AbstractSet[str]) -> IndexUpdate:
+    async def _without_unopenable(self, update: IndexUpdate, firm: AbstractSet[str]) -> IndexUpdate:
         """Open the listeners of an update; quarantine the VMs whose listener cannot be opened.
 
         Raises:
-            ConfigError: it is the listener of a VM in `own`.
+            ConfigError: it is the listener of a VM in `firm`.
         """
         while True:
             try:
                 await self._open_listeners(update.listeners, self.fleet_index.listeners.keys())
             except TakenError as error:
-                if error.name in own:
+                if error.name in firm:
                     raise
                 left = {text: name for text, name in update.listeners.items() if name != error.name}
                 absent = update.quarantined | {error.name: quarantined(error.name, error)}

@@ -294,13 +294,17 @@ def test_file_takes_precedence_over_stored_vms_at_the_start() -> None:
     run({"blue": at("10.0.0.1"), "old": old, "lone": {}}, work, is_last=False)
 
 
-def test_conflict_inside_the_file_is_refused_at_the_start() -> None:
+@pytest.mark.parametrize("stored", ["blue", "red", "green"])
+def test_conflict_inside_the_file_is_refused_at_the_start(stored: str) -> None:
+    """Also where the row of one of the two VMs is as in the file."""
+
     async def work(fleet: Fleet) -> None:
         wanted = vms(red=at("10.0.0.1"), green=at("10.0.0.1"))
-        with pytest.raises(ConfigError, match=r"vms.green.reach.address"):
+        with pytest.raises(ConfigError, match=r"10.0.0.1, which is also that of (red|green)"):
             await fleet.service.sync(wanted, "file", "start", is_start=True)
+        assert fleet.absent == set()
 
-    run({"blue": at("10.0.0.1")}, work, is_last=False)
+    run({stored: at("10.0.0.1")}, work, {"red": "file", "green": "file"}, is_last=False)
 
 
 def test_edit_does_not_displace_a_vm_that_is_served() -> None:
