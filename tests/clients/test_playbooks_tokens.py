@@ -183,9 +183,9 @@ def test_tokens_are_spared_by_playbooks_of_documents(
 
 
 @MSAL
-def test_msal_passes_on_an_update_and_tries_again_later(server: PlaybookServer) -> None:
+def test_msal_fails_on_an_update_and_tries_again_later(server: PlaybookServer) -> None:
     server.play("service-update")
-    gone = {"error": "Gone", "waits": []}
+    gone = {"error": "JSONDecodeError", "waits": []}  # The body of a 410 is XML.
     results, moved = server.run_all(
         {"client": "msal"}, {"client": "msal", "again": True}, {"client": "msal", "after_s": 70}
     )
