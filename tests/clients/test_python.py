@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from openimds.facts.tokens import TENANT_NAME
 from tests.clients.fleet import (
     AMBIGUOUS,
     APP,
@@ -167,7 +168,7 @@ def test_unknown_resource_gets_the_error_of_entra(served: PrivateServer) -> None
     ran = served.python(MSAL, [{"identity": {}, "resource": "nonsense"}])
     (result,) = ran.results
     assert result["error"] == "invalid_resource"
-    assert result["message"].startswith(f"{UNKNOWN_RESOURCE} named {TENANT}.")
+    assert result["message"].startswith(f"{UNKNOWN_RESOURCE} named {TENANT_NAME}.")
     ran = served.python(AZURE, [{"kind": "managed", "identity": {}, "resource": "nonsense"}])
     assert ran.results[0]["error"] == UNAVAILABLE
     assert f"(invalid_resource) {UNKNOWN_RESOURCE}" in ran.results[0]["message"]
