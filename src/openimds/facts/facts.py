@@ -26,6 +26,7 @@ from openimds.facts.evidence import Evidence
 from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.facts.headers import HEADER_ORDERS
 from openimds.facts.limits import LIMITS
+from openimds.facts.network import MAC_PREFIXES, MAC_PREFIXES_EVIDENCE
 from openimds.facts.pages import PAGES
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.facts.refusal import RefusalRow
@@ -165,6 +166,9 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
             *_since(events.MEMBERS, "member ").items(),
             *transitions,
             *_EVENTS.items(),
+        ],
+        "Varied networks": [
+            (f"prefixes of MACs: {', '.join(MAC_PREFIXES)}", MAC_PREFIXES_EVIDENCE)
         ],
         "Sizes of VMs": [
             (f"{row.name}: a temporary disk of {row.temporary_mib} MiB", row.evidence)

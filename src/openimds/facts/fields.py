@@ -57,7 +57,8 @@ class Derived(Enum):
     KEY_PATH = "authorized_keys of the admin user"
     MAC = "hardware address from the name and the position"
     PRIVATE_ADDRESS = "address in 10.0.0.0/8 from the name and the position"
-    SUBNET_ADDRESS = "the /24 around the first private address"
+    SUBNET_ADDRESS = "the subnet around the first private address"
+    SUBNET_PREFIX = "24, another one in a varied network"
 
 
 class Field(Struct, frozen=True):

@@ -12,6 +12,15 @@ _PREVIEW = observed(
 _BLOCK = inferred("S27", note="prefix delegation; its version is assumed")
 _EXTENDED = observed("S12", "S26")
 
+PREFIX = "000D3A"
+"""The prefix of default hardware addresses."""
+MAC_PREFIXES = (PREFIX, "6045BD", "002248", "7C1E52")
+MAC_PREFIXES_EVIDENCE = observed(
+    "S18", "S62", note="the first two are in recordings; all four are registered by Microsoft"
+)
+SUBNET_PREFIXES = (24, 24, 24, 16, 20, 22, 26, 27)
+"""The lengths of varied subnets, each as often as it is likely; assumed."""
+
 NETWORK: tuple[Field, ...] = (
     Field(
         _NIC + "interfaceCompartmentID",
@@ -53,7 +62,7 @@ NETWORK: tuple[Field, ...] = (
         "10.0.0.10",
         until="2017-04-02",
     ),
-    Field(_NIC + "ipv4.subnet[].prefix", "2017-03-01", KEPT, _SEEN, "24", "24"),
+    Field(_NIC + "ipv4.subnet[].prefix", "2017-03-01", KEPT, _SEEN, "24", Derived.SUBNET_PREFIX),
     Field(_NIC + "ipv6.ipAddress[].privateIpAddress", "2017-03-01", PRIVATE, _SEEN, "fd00::4"),
     Field(_NIC + "ipv6.ipAddressBlock[].address", "2025-04-07", PRIVATE, _BLOCK, "fd00:1::"),
     Field(_NIC + "ipv6.ipAddressBlock[].prefix", "2025-04-07", KEPT, _BLOCK, "80"),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.document import FIELDS
 from openimds.facts.fields import Derived
+from openimds.facts.network import MAC_PREFIXES, PREFIX, SUBNET_PREFIXES
 from openimds.facts.sizes import SIZES
 from openimds.vm.document_plan import ObjectPlan, Trail, compile_plan
 from openimds.vm.schema_tree import Group, newest_tree
@@ -99,10 +100,11 @@ def first_mac(vm: Vm) -> str:
 class _Defaults:
     """The defaults of one VM, worked out when a document or another default needs them."""
 
-    __slots__ = ("_known", "cloud", "document", "name")
+    __slots__ = ("_known", "cloud", "document", "is_varied", "name")
 
     def __init__(self, vm: Vm) -> None:
         self.name, self.cloud = vm.name, vm.cloud
+        self.is_varied = vm.varied_network
         self.document = vm.document
         self._known: dict[object, Any] = {}
         """Results so far: values by their path, results of rules by the rule."""
@@ -359,14 +361,29 @@ def _data_disk_id(vm: _Defaults, trail: Trail) -> str:
 
 
 def _mac(vm: _Defaults, trail: Trail) -> str:
-    # 00-0D-3A is a prefix of Microsoft that recordings of Azure VMs show.
-    return "000D3A" + vm.hash("mac", *trail)[:3].hex().upper()
+    octets = vm.hash("mac", *trail)
+    prefix = MAC_PREFIXES[octets[3] % len(MAC_PREFIXES)] if vm.is_varied else PREFIX
+    return prefix + octets[:3].hex().upper()
 
 
 def _private_address(vm: _Defaults, trail: Trail) -> str:
-    a, b, c = vm.hash("address", *trail)[:3]
+    octets = vm.hash("address", *trail)
+    a, b, c = octets[:3]
+    if vm.is_varied:
+        # One VM in eight is in 172.16.0.0/12; the host's part is in the first or only /24.
+        block = min(256, 1 << 32 - _subnet_prefix(vm, trail[0]))
+        start = c // block * block
+        head = f"172.{16 + a % 16}" if octets[3] % 8 == 0 else f"10.{a}"
+        return f"{head}.{b}.{start + 4 + octets[4] % (block - 5)}"
     # Azure keeps the first four addresses of a subnet and its last one.
     return f"10.{a}.{b}.{4 + c % 251}"
+
+
+def _subnet_prefix(vm: _Defaults, interface: int) -> int:
+    """Return the length of the prefix of an interface's subnets."""
+    if not vm.is_varied:
+        return 24
+    return SUBNET_PREFIXES[vm.hash("subnet", interface)[0] % len(SUBNET_PREFIXES)]
 
 
 def _subnet_address(vm: _Defaults, trail: Trail) -> str:
@@ -425,4 +442,5 @@ _RULES: dict[Derived, Callable[[_Defaults, Trail], str]] = {
     Derived.MAC: _mac,
     Derived.PRIVATE_ADDRESS: _private_address,
     Derived.SUBNET_ADDRESS: _subnet_address,
+    Derived.SUBNET_PREFIX: lambda vm, trail: str(_subnet_prefix(vm, trail[0])),
 }

@@ -22,6 +22,8 @@ from openimds.vm.validate import validate
 _NAME = re.compile("[^/\ufffd]{1,256}")
 """No slash, for a name is a segment of a path; no replacement character of undecodable bytes."""
 _GUID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+VARIED = "varied"
+"""As `defaults.network`: default addresses that differ in kind, as on Azure."""
 _IDS = ("clientId", "principalId")
 _INTERFACE = re.compile("[A-Za-z0-9_.:@+-]{1,15}")
 """The interface names of the kernel, without characters that a shell or nft interprets."""
@@ -45,7 +47,7 @@ def parse_fleet(value: object) -> Fleet:
     keys = fleet_tree().members
     check_names(value.keys(), keys, "top level")
     cloud = validate(value.get("cloud", PUBLIC), keys["cloud"], "cloud")
-    defaults = validate(value.get("defaults"), vm_tree(), "defaults")
+    defaults = validate(_with_network(value.get("defaults")), vm_tree(), "defaults")
     _refuse_defaults_of_one_vm(defaults)
     vms = value.get("vms")
     if not isinstance(vms, dict) or not vms:
@@ -81,7 +83,24 @@ def parse_vm(
     return convert({"cloud": cloud, **members, "name": name, "document": document}, Vm)
 
 
-def _refuse_defaults_of_one_vm(defaults: dict[str, dict[str, object]]) -> None:
+def _with_network(defaults: object) -> object:
+    """Return the defaults with `network: varied` as the key that VMs have for it.
+
+    Raises:
+        ConfigError: another text stands there.
+    """
+    network = defaults.get("network") if isinstance(defaults, dict) else None
+    if not isinstance(network, str):
+        return defaults
+    assert isinstance(defaults, dict)
+    if network != VARIED:
+        expected = f"{VARIED}, or a mapping of names to values"
+        raise ConfigError("defaults.network", describe(network), expected)
+    others = {name: part for name, part in defaults.items() if name != "network"}
+    return {"variedNetwork": True, **others}
+
+
+def _refuse_defaults_of_one_vm(defaults: dict[str, Any]) -> None:
     for part, key in _OF_ONE_VM_ALONE:
         if key in defaults.get(part, ()):
             raise ConfigError(

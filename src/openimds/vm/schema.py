@@ -86,6 +86,7 @@ def vm_tree() -> Group:
             "loadBalancer": _LOAD_BALANCER,
             "attested": _ATTESTED,
             "classic": Leaf("classic", FieldKind.BOOLEAN),
+            "variedNetwork": Leaf("variedNetwork", FieldKind.BOOLEAN),
             "reach": Group(
                 "reach",
                 {

@@ -56,7 +56,8 @@ class Reach(Struct, frozen=True, omit_defaults=True, rename="camel"):
 class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """One VM, with the members that its author wrote.
 
-    `document` is the sparse newest instance document; `vm.defaults.complete` adds the rest.
+    `document` is the sparse newest instance document; `vm.defaults.complete` adds the rest. With
+    `varied_network` the default hardware addresses and subnets differ in kind from VM to VM.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
     attested: dict[str, object] | None = None
     classic: bool = False
     reach: Reach = Reach()
+    varied_network: bool = False
 
 
 class Fleet(Struct, frozen=True):

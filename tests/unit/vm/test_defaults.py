@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openimds.errors import ConfigError
 from openimds.facts.document import FIELDS
 from openimds.vm.defaults import (
     complete,
@@ -16,8 +18,9 @@ from openimds.vm.defaults import (
     first_mac,
     private_addresses,
 )
-from openimds.vm.fleet_file import parse_vm
+from openimds.vm.fleet_file import parse_fleet, parse_vm
 from openimds.vm.schema_tree import Leaf, Many, newest_tree, nodes
+from openimds.vm.serialize import vm_to_value
 from openimds.vm.types import Vm
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -209,3 +212,50 @@ def test_the_first_hardware_address_is_that_of_the_document() -> None:
     two = [{"macAddress": "0022480A0B0C"}, {"macAddress": "1"}]
     assert first_mac(Vm("a", document={"network": {"interface": two}})) == "0022480A0B0C"
     assert first_mac(Vm("a")) == complete(Vm("a"))["network"]["interface"][0]["macAddress"]  # type: ignore[index]
+
+
+def _interface(name: str, **fields: object) -> dict[str, Any]:
+    vms = parse_fleet({"vms": {name: fields}, "defaults": {"network": "varied"}}).vms
+    whole: Any = complete(vms[name])
+    (interface,) = whole["network"]["interface"]
+    return dict(interface)
+
+
+def test_varied_addresses_differ_in_kind() -> None:
+    macs, prefixes, heads = set(), set(), set()
+    for number in range(200):
+        interface = _interface(f"web-{number}")
+        (subnet,), (address,) = interface["ipv4"]["subnet"], interface["ipv4"]["ipAddress"]
+        network = ip_network(f"{subnet['address']}/{subnet['prefix']}")
+        host = int(ip_address(address["privateIpAddress"])) - int(network.network_address)
+        assert 4 <= host < network.num_addresses - 1, "Azure keeps the others"
+        assert network.is_private
+        macs.add(interface["macAddress"][:6])
+        prefixes.add(subnet["prefix"])
+        heads.add(address["privateIpAddress"].partition(".")[0])
+    assert macs == {"000D3A", "002248", "6045BD", "7C1E52"}
+    assert prefixes == {"16", "20", "22", "24", "26", "27"}
+    assert heads == {"10", "172"}
+
+
+def test_varied_network_leaves_written_addresses() -> None:
+    written = {"interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.1.2.9"}]}}]}
+    interface = _interface("web-1", network=written)
+    (subnet,) = interface["ipv4"]["subnet"]
+    assert interface["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.1.2.9"
+    assert ip_address("10.1.2.9") in ip_network(f"{subnet['address']}/{subnet['prefix']}")
+
+
+def test_varied_vm_is_written_and_read_again() -> None:
+    vm = parse_fleet({"vms": {"a": {}}, "defaults": {"network": "varied"}}).vms["a"]
+    assert vm.varied_network
+    assert parse_vm("a", vm_to_value(vm)) == vm
+    assert not parse_fleet({"vms": {"a": {}}}).vms["a"].varied_network
+
+
+def test_other_text_for_the_network_is_refused() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r'defaults\.network: saw the string "random", expected varied, or a mapping',
+    ):
+        parse_fleet({"vms": {"a": {}}, "defaults": {"network": "random"}})
