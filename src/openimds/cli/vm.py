@@ -26,6 +26,8 @@ _INCOMPLETE = 3
 _LARGEST_IMPORT = 100 * 10**6
 """Bytes of a file to import: a state or a template of Azure is far smaller."""
 _LONGEST_SHOWN = 200
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""The byte order marks of UTF-16."""
 MERGE_PATCH = "application/merge-patch+json"
 _MANY = 50
 """From this many VMs on, a terminal is shown a progress bar."""
@@ -173,14 +175,14 @@ def import_vms(
     These are: a file of openimds capture, a captured instance document, or a dump of cloud-init,
     facter or Ohai; the JSON of az vm show or list (with or without details) and of az network nic
     show, in one file or in several; an ARM template, also as Bicep compiles it, with its parameter
-    files; a Terraform state or plan.
+    files; a Terraform state or plan; the XML of virsh dumpxml; qm config of Proxmox, or its JSON.
 
     Each value without a place in the metadata is listed. If a value with a place could not be read,
     it is listed with the reason, nothing is imported, and the exit status is 3.
     """
     from openimds.interop.importers import Deployment, read_files
 
-    inputs = {file: _read(file, _LARGEST_IMPORT) for file in files}
+    inputs = {file: _read_import(file) for file in files}
     place = (str(flags.pop(name)) for name in ("subscription", "resource_group", "location"))
     imported = read_files(inputs, Deployment(*place))
     for vm in imported:
@@ -250,27 +252,62 @@ def _client(flags: dict[str, Any]) -> Client:
     return Client(values(flags).state)
 
 
-def _read(file: str, most: int = -1) -> Any:  # noqa: ANN401 - any JSON, YAML or TOML value
-    """Return the value in a file of at most `most` bytes; -1 is no bound.
+def _read(file: str) -> Any:  # noqa: ANN401 - any JSON, YAML or TOML value
+    from openimds.vm.decode import decode
+
+    return decode(*_bytes_of(file))
+
+
+def _read_import(file: str) -> Any:  # noqa: ANN401 - a value of another tool
+    """Return the value in a file of another tool.
 
     Raises:
         ConfigError: the file cannot be read, is too large, or is not of its format.
     """
+    from openimds.interop.importers import parse_text, source_hint
     from openimds.vm.decode import decode
 
+    data, file = _bytes_of(file, _LARGEST_IMPORT)
+    if data.startswith(_UTF_16):  # As PowerShell 5 redirects output.
+        data = data.decode("utf-16", "replace").encode()
+    try:
+        value = parse_text(data.decode("utf-8-sig", "replace"))
+    except ConfigError as error:
+        raise error.inside(file) from None
+    if value is not None:
+        return value
+    hint = source_hint(data)
+    try:
+        value = decode(data, file)
+    except ConfigError as error:
+        raise ConfigError(error.where, error.seen, error.expected, hint or error.hint) from None
+    if hint and not isinstance(value, dict | list):
+        raise ConfigError(file, "a source text", "a file with VMs", hint)
+    return value
+
+
+def _bytes_of(file: str, most: int = -1) -> tuple[bytes, str]:
+    """Return the bytes of a file or of stdin, and its name.
+
+    `most` bounds the bytes unless it is -1.
+
+    Raises:
+        ConfigError: the file cannot be read, or is too large.
+    """
+    count = most + 1 if most >= 0 else -1
     if file == "-":
-        file, data = "stdin", sys.stdin.buffer.read(most + 1)
+        file, data = "stdin", sys.stdin.buffer.read(count)
     else:
         try:
             with Path(file).open("rb") as opened:
-                data = opened.read(most + 1) if most >= 0 else opened.read()
+                data = opened.read(count)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ConfigError(file, reason, "a file that can be read") from None
     if 0 <= most < len(data):
         size = f"{most // 10**6} MB"
         raise ConfigError(file, f"more than {size}", f"a file of at most {size}")
-    return decode(data, file)
+    return data, file
 
 
 def _is_fleet(value: object) -> bool:

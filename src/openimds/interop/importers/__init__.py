@@ -1,20 +1,21 @@
 """Importers: VMs from files of other tools, in the shape of a fleet file.
 
-Rules of the room. A decoded JSON value comes in, VMs go out; nothing is opened, asked or guessed. A
-row maps a value: its path in the foreign object, its place in a VM, and the conversion between.
-Each value meets one of three ends: it is taken; it has no place in Azure's metadata (`unmapped`);
-or it has one and could not be read (`unread`). The last two are paths, never values: a Terraform
-state holds passwords. An expression is shown, because it is the author's text, unless it stands
-where passwords do.
+Rules of the room. A decoded JSON value comes in, or the text of XML or of `qm config`; VMs go out,
+and nothing is opened, asked or guessed. A row maps a value: its path in the foreign object, its
+place in a VM, and the conversion between. Each value meets one of three ends: it is taken; it has
+no place in Azure's metadata (`unmapped`); or it has one and could not be read (`unread`). The last
+two are paths, never values: a Terraform state holds passwords. An expression is shown, because it
+is the author's text, unless it stands where passwords do.
 
 Theory. `detect` finds the tool by the shape of the value. `arm_objects`, `arm_template` and
 `terraform_state` find the resources in their kind of input: VM, network interface, public address,
-network, disk, identity; `terraform_plan` joins resources that have no ids yet, and `scale_set`
-makes VMs of a set. In a template, `arm_parser` reads an
+network, disk, identity. `terraform_plan` joins resources that have no ids yet, and `scale_set`
+makes VMs of a set. `domain_xml` and `proxmox` read the VMs of hypervisors; `machines` puts the
+values that both have, and `texts` finds their texts. In a template, `arm_parser` reads an
 expression, `arm_functions` has the functions that need only their arguments, and `arm_scope`
 evaluates with the parameters, variables and loops around; an `Unread` stands for a value that could
-not be read. `mapping` applies the rows of `azure` or `terraform` to one resource; `conversions`
-has the conversions that rows name. `inventory` finds resources by their ids; `assemble` joins the
+not be read. `mapping` applies the rows of `azure` or `terraform` to one resource; `conversions` has
+the conversions that rows name. `inventory` finds resources by their ids; `assemble` joins the
 resources of one VM, and `network` its interfaces. Each value keeps the path that it came from, and
 `unmapped` lists the paths that no VM has used.
 
@@ -30,5 +31,6 @@ What the room refuses to know: files, YAML, the admin API, and the state of a de
 from openimds.interop.importers.arm_scope import Deployment
 from openimds.interop.importers.assemble import ImportedVm
 from openimds.interop.importers.detect import read, read_files
+from openimds.interop.importers.texts import parse_text, source_hint
 
-__all__ = ["Deployment", "ImportedVm", "read", "read_files"]
+__all__ = ["Deployment", "ImportedVm", "parse_text", "read", "read_files", "source_hint"]

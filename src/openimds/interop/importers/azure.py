@@ -17,7 +17,7 @@ from openimds.interop.importers.mapping import (
 
 _FRAME = ignored("type", "apiVersion", "dependsOn")
 
-_DISK_TEXTS = ("caching", "createOption", "name", "image.uri", "managedDisk.storageAccountType")
+_DISK_TEXTS = ("name", "image.uri", "managedDisk.storageAccountType")
 _OS = "storageProfile.osDisk."
 _ENCRYPTION = _OS + "encryptionSettings."
 _DATA = "storageProfile.dataDisks[]."
@@ -31,7 +31,6 @@ _STORAGE = (
         *(_IMAGE + id_ for id_ in ("id", "communityGalleryImageId", "sharedGalleryImageId")),
         _IMAGE + "exactVersion",
         *(_OS + name for name in _DISK_TEXTS),
-        _OS + "osType",
         _OS + "diffDiskSettings.option",
         _OS + "managedDisk.id",
         _OS + "vhd.uri",
@@ -39,6 +38,11 @@ _STORAGE = (
         _ENCRYPTION + "diskEncryptionKey.sourceVault.id",
         _ENCRYPTION + "keyEncryptionKey.keyUrl",
         _ENCRYPTION + "keyEncryptionKey.sourceVault.id",
+    ),
+    *alike("compute.", _OS + "osType", convert=conversions.system),
+    *alike("compute.", _OS + "caching", _DATA + "caching", convert=conversions.caching),
+    *alike(
+        "compute.", _OS + "createOption", _DATA + "createOption", convert=conversions.create_option
     ),
     *alike("compute.", _OS + "diskSizeGB", convert=conversions.number),
     *alike(
@@ -116,6 +120,7 @@ _PLACE = (
     MappingRow("id", "compute.resourceGroupName", conversions.after("resourcegroups")),
     MappingRow("id", "compute.vmScaleSetName", conversions.after("virtualmachinescalesets")),
     MappingRow("resourceGroup", "compute.resourceGroupName"),
+    MappingRow("resourceGroupName", "compute.resourceGroupName"),
     MappingRow("zones[]", "compute.zone"),
     MappingRow("availabilitySet.id", "availabilitySet", conversions.last),
     *alike("compute.", "location", "extendedLocation.name", "extendedLocation.type"),
@@ -292,7 +297,9 @@ CARD = ResourceTable(
             "addresses[].length",
             conversions.number,
         ),
-        MappingRow(_CONFIGURATION + "privateIPAddressVersion", "addresses[].version"),
+        MappingRow(
+            _CONFIGURATION + "privateIPAddressVersion", "addresses[].version", conversions.family
+        ),
         MappingRow(_CONFIGURATION + "primary", "addresses[].primary", conversions.truth),
         MappingRow(
             _CONFIGURATION + "publicIPAddress.id", "addresses[].public", conversions.reference

@@ -40,6 +40,27 @@ def text(value: object, where: str) -> object:
     return fit(value, _TEXT, where)
 
 
+def numbered(*names: str) -> Conversion:
+    """Return the conversion of a text, or of its number in an enumeration.
+
+    PowerShell writes the numbers. `names` has the texts in the order of the enumeration.
+    """
+
+    def convert(value: object, where: str) -> object:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+            return names[value]
+        return text(value, where)
+
+    return convert
+
+
+caching = numbered("None", "ReadOnly", "ReadWrite")
+create_option = numbered("FromImage", "Empty", "Attach")
+system = numbered("Windows", "Linux")
+family = numbered("IPv4", "IPv6")
+_identity_type = numbered("SystemAssigned", "UserAssigned", "SystemAssigned, UserAssigned", "None")
+
+
 def reference(value: object, where: str) -> object:
     """Return a resource id that is only used to find a resource."""
     return str(value) if isinstance(value, Reference | Planned) else text(value, where)
@@ -168,7 +189,7 @@ def last(value: object, where: str) -> object:
 
 def is_system(value: object, where: str) -> object:
     """Return whether a type of identity includes the system-assigned one."""
-    kind = text(value, where)
+    kind = _identity_type(value, where)
     return kind if kind is NOTHING else "systemassigned" in str(kind).replace(" ", "").lower()
 
 

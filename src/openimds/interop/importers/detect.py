@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.interop.importers import arm_objects, arm_template, terraform_state
+from openimds.interop.importers import (
+    arm_objects,
+    arm_template,
+    domain_xml,
+    proxmox,
+    terraform_state,
+)
 from openimds.interop.importers.arm_scope import Deployment
 from openimds.interop.importers.assemble import ImportedVm, assemble
 from openimds.interop.importers.unmapped import written
@@ -112,7 +118,10 @@ def _shape(value: object) -> Shape | None:
 
 
 def _no_vm(value: object, shape: Shape | None) -> ConfigError:
-    """Return the refusal of a value without a VM: it names what was seen, and the nearest kind."""
+    """Return the refusal of a value without a VM.
+
+    It names the contents, and the nearest kind of file.
+    """
     names = frozenset(_names(value))
     kinds = _resource_types(value)
     is_azure = any(kind.lower().startswith("microsoft.") for kind in kinds)
@@ -124,7 +133,9 @@ def _no_vm(value: object, shape: Shape | None) -> ConfigError:
     if not likeness[nearest.title]:
         nearest = PRINTED
     hint = f"The nearest kind of file is {nearest.title}" if likeness[nearest.title] else ""
-    return ConfigError("top level", describe(value), nearest.lacks, hint)
+    # The beginning of a text may be anything: it is not shown.
+    seen = "a text" if isinstance(value, str) else describe(value)
+    return ConfigError("top level", seen, nearest.lacks, hint)
 
 
 def _names(value: object, depth: int = 2) -> Iterable[str]:
@@ -162,7 +173,7 @@ _MOST_LOOKED_AT = 10_000
 
 
 def _is_captured(value: object) -> bool:
-    """Tell whether a value has the members of a document, as mappings, or is a dump with one."""
+    """Tell whether a value is an instance document, or a dump with one."""
     if dumped_document(value):
         return True
     members = value.items() if isinstance(value, dict) else ()
@@ -204,6 +215,14 @@ def _read_stored(value: object) -> tuple[ImportedVm, ...]:
 
 def _read_printed(value: object) -> tuple[ImportedVm, ...]:
     return assemble(value, arm_objects.find_resources(value))
+
+
+def _read_domains(value: object) -> tuple[ImportedVm, ...]:
+    return assemble(value, domain_xml.find_resources(value))
+
+
+def _read_proxmox(value: object) -> tuple[ImportedVm, ...]:
+    return assemble(value, proxmox.find_resources(value))
 
 
 _TERRAFORM_VM = "a resource such as azurerm_linux_virtual_machine"
@@ -267,6 +286,20 @@ SHAPES: tuple[Shape, ...] = (
         frozenset({"terraform_version", "lineage", "serial"}),
         terraform_state.is_stored,
         _read_stored,
+    ),
+    Shape(
+        "the XML of virsh dumpxml",
+        "a <domain> with a name",
+        frozenset({"domain", "devices", "uuid"}),
+        domain_xml.is_parsed,
+        _read_domains,
+    ),
+    Shape(
+        "the output of qm config",
+        "a name",
+        frozenset({"net0", "smbios1", "vmgenid", "ostype", "scsihw", "digest"}),
+        proxmox.is_configuration,
+        _read_proxmox,
     ),
     PRINTED,
 )

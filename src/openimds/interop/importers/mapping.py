@@ -181,6 +181,7 @@ def read_resource(
     for row in table.rows:
         for hit in reader.at(row.source):
             _put(resource, row, hit)
+    resource.ignored.update(reader.counts)
     present = (*root, PRESENCE)
     for implied in table.implied:
         if reader.has(implied.source):
@@ -240,6 +241,7 @@ class _SourceReader:
 
     def __init__(self, value: object, root: Path) -> None:
         self._cached = {"": [_Hit(value, root, ())]}
+        self.counts: set[Path] = set()
 
     def at(self, source: str) -> list[_Hit]:
         if source not in self._cached:
@@ -259,7 +261,7 @@ class _SourceReader:
         return any(not isinstance(value, Unread) and not is_empty(value) for value in values)
 
     def lacks(self, source: str) -> bool:
-        """Tell whether a source is certainly missing; one that could not be read may be present."""
+        """Tell whether a source is missing; an unread one may be present."""
         return all(is_empty(hit.value) for hit in self.at(source))
 
     def _member(self, hit: _Hit, name: str) -> Iterator[_Hit]:
@@ -288,15 +290,19 @@ class _SourceReader:
             yield from self._elements(hit) if suffix == "[]" else self._members(hit, suffix)
 
     def _elements(self, hit: _Hit) -> Iterator[_Hit]:
-        value = hit.value
+        value, path = hit.value, hit.path
+        if isinstance(value, dict) and {*map(str, value)} == {"value", "Count"}:
+            # PowerShell 5 writes a list so below another object.
+            self.counts.add((*path, "Count"))
+            value, path = value["value"], (*path, "value")
         if isinstance(value, str):
             # `az vm create` writes one zone where `az vm show` writes a list.
-            yield _Hit(value, hit.path, (*hit.positions, 0))
+            yield _Hit(value, path, (*hit.positions, 0))
         elif isinstance(value, list):
             for i, item in enumerate(value):
-                yield _Hit(item, (*hit.path, i), (*hit.positions, i))
+                yield _Hit(item, (*path, i), (*hit.positions, i))
         else:
-            raise ConfigError(written(hit.path), _described(value), "a list")
+            raise ConfigError(written(path), _described(value), "a list")
 
     def _members(self, hit: _Hit, suffix: str) -> Iterator[_Hit]:
         if not isinstance(hit.value, dict):
@@ -318,7 +324,7 @@ def _described(value: object) -> str:
 
 
 def _depth_hint(value: object) -> str:
-    """Return the remedy for PowerShell's name of a class in place of an object."""
+    """Return the remedy for the name of a PowerShell class in place of an object."""
     is_class = isinstance(value, str) and value.startswith(("Microsoft.Azure.", "System."))
     return "Write the file with ConvertTo-Json -Depth 10" if is_class else ""
 

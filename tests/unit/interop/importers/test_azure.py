@@ -376,3 +376,45 @@ def test_class_name_in_place_of_an_object_names_the_remedy() -> None:
         "a mapping of names to values",
         "Write the file with ConvertTo-Json -Depth 10",
     )
+
+
+POWERSHELL = {
+    "ResourceGroupName": "lab",
+    "Id": f"{COMPUTE}/virtualMachines/ps",
+    "VmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
+    "Name": "ps",
+    "Type": "Microsoft.Compute/virtualMachines",
+    "Location": "westeurope",
+    "HardwareProfile": {"VmSize": "Standard_B2s"},
+    "Identity": {"Type": 2, "PrincipalId": "11111111-1111-4111-8111-111111111111"},
+    "StorageProfile": {
+        "OsDisk": {"OsType": 1, "Caching": 2, "CreateOption": 0, "Name": "os"},
+        "DataDisks": {"value": [{"Lun": 0, "Caching": 1, "CreateOption": "Empty"}], "Count": 1},
+    },
+    "Zones": {"value": ["2"], "Count": 1},
+}
+
+
+def test_numbers_of_powershell_are_its_enumerations() -> None:
+    seen = document(only(POWERSHELL))["compute"]
+    storage = seen["storageProfile"]
+    disk = storage["osDisk"]
+    assert (disk["osType"], disk["caching"], disk["createOption"]) == (
+        "Linux",
+        "ReadWrite",
+        "FromImage",
+    )
+    (data,) = storage["dataDisks"]
+    assert (data["caching"], data["createOption"]) == ("ReadOnly", "Empty")
+    assert (seen["osType"], seen["zone"], seen["vmSize"]) == ("Linux", "2", "Standard_B2s")
+    assert only(POWERSHELL).definition["identities"] == {
+        "system": True,
+        "details": {"system": {"principalId": "11111111-1111-4111-8111-111111111111"}},
+    }
+    assert only(POWERSHELL).unmapped == ()
+
+
+@pytest.mark.parametrize("number", [3, -1, True, 1.0])
+def test_number_of_no_enumeration_is_refused(number: object) -> None:
+    disk = {"osDisk": {"caching": number}}
+    assert refused(only, a_vm(storageProfile=disk)).expected == "a string"

@@ -29,8 +29,15 @@ CAPTURED = {
 }
 
 
-def test_room_exports_four_names() -> None:
-    assert importers.__all__ == ["Deployment", "ImportedVm", "read", "read_files"]
+def test_room_exports_its_names() -> None:
+    assert importers.__all__ == [
+        "Deployment",
+        "ImportedVm",
+        "parse_text",
+        "read",
+        "read_files",
+        "source_hint",
+    ]
 
 
 def test_captured_document_keeps_its_values() -> None:
@@ -87,7 +94,7 @@ KEYS = {"type": "azurerm_ssh_public_key", "instances": []}
 DEEP = {"a": {"b": {"c": {"d": {"e": {"f": {"g": a_vm()}}}}}}}
 WITHOUT_A_VM: list[tuple[object, str, str, str]] = [
     (None, "nothing (null)", AZ_VM, ""),
-    ("x", 'the string "x"', AZ_VM, ""),
+    ("x", "a text", AZ_VM, ""),
     ([], "a list of 0", AZ_VM, ""),
     ({}, "a mapping with no members", AZ_VM, ""),
     (
