@@ -269,14 +269,14 @@ class FleetIndex(Generic[R]):
             if vm.cloud != PUBLIC:
                 clouds[tenant_of(vm)] = vm.cloud
         gone = frozenset(removes)
-        table = _ClaimTable(self._by_address, self._by_listener, new.keys() | gone)
+        table = _ClaimTable(self.by_name, self._by_address, self._by_listener, new.keys() | gone)
         for name, packed in [*new.items()]:
             while taken := table.taken(name, packed.claims):
                 if precedence is Precedence.PRESENT:
                     bad[name] = quarantined(name, taken)
                     del new[name]
                     break
-                if precedence is Precedence.REFUSED or taken.other in new.keys() | firm:
+                if precedence is Precedence.REFUSED or taken.other in new or taken.other in firm:
                     raise taken
                 bad[taken.other] = quarantined(taken.other, _given_way(taken))
                 table.free(taken.other)
@@ -400,12 +400,13 @@ class _ClaimTable:
 
     def __init__(
         self,
+        by_name: Mapping[str, VmEntry[Any]],
         by_address: Mapping[str, VmEntry[Any]],
         by_listener: Mapping[str, str],
         changed: AbstractSet[str],
     ) -> None:
         """Begin with the claims of all VMs but the changed ones."""
-        self._by_address, self._changed = by_address, {*changed}
+        self._by_name, self._by_address, self._changed = by_name, by_address, {*changed}
         self._addresses: dict[str, str] = {}
         self.listeners = {text: name for text, name in by_listener.items() if name not in changed}
 
@@ -432,7 +433,8 @@ class _ClaimTable:
     def free(self, name: str) -> None:
         """Take the claims of a VM that is in the index."""
         self._changed.add(name)
-        self.listeners = {text: owner for text, owner in self.listeners.items() if owner != name}
+        for listener in self._by_name[name].claims.listeners:
+            self.listeners.pop(listener, None)
 
 
 def _taken(name: str, where: str, claim: str, other: str) -> TakenError:

@@ -12,6 +12,7 @@ from openimds.dataplane.dispatcher import Bounds
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
+from openimds.fleet.quarantine import QuarantinedVm
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import MemoryStore
 from openimds.server.metrics_source import ServerMetrics
@@ -35,6 +36,7 @@ def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
         caller.ask("/metadata/instance/compute/name?api-version=2021-02-01")
         for port in (6, 7):
             Talk(dispatcher, ("10.0.0.1", port))
+        dispatcher.fleet_index.quarantine["c"] = QuarantinedVm("c", "a reason")
         fleet_service = FleetService(MemoryStore(), dispatcher.fleet_index, lambda: 0.0, Mock())
         events_service = EventsService(fleet_service, Clock(lambda: 0.0), print)
         source = ServerMetrics(
@@ -68,6 +70,7 @@ def test_every_row_is_read_but_findings() -> None:
     assert samples["openimds_event_hook_failures"] == 2
     assert samples["openimds_requests_recorded"] == 3
     assert samples["openimds_loop_lag_seconds"] == 0.25
+    assert (samples["openimds_vms"], samples["openimds_vms_quarantined"]) == (2, 1)
 
 
 def test_bound_on_connections_and_its_victims_are_read() -> None:

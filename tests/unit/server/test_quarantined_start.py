@@ -120,22 +120,22 @@ def test_damaged_default_vm_is_made_anew(tmp_path: Path) -> None:
     assert started(startup(tmp_path / "state"), look) == []
 
 
-def test_taken_listener_of_a_stored_vm_stops_nobody_else(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        text = f"127.0.0.1:{taken.getsockname()[1]}"
-        write(tmp_path / "state", a=b"{}", b=b'{"reach":{"listen":["%s"]}}' % text.encode())
+def test_unopenable_listener_of_a_stored_vm_stops_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    text = f"unix:{folder}/b"
 
-        async def look(server: Server) -> None:
-            index = server.dispatcher.fleet_index
-            assert ({*index.by_name}, {*index.quarantine}) == ({"a"}, {"b"})
-            await server.reload()
-            assert {*index.quarantine} == {"b"}
-            taken.close()
-            await server.reload()
-            assert ({*index.by_name}, {*index.quarantine}) == ({"a", "b"}, set())
-            assert text in server.listeners.by_text
+    async def look(server: Server) -> None:
+        index = server.dispatcher.fleet_index
+        assert ({*index.by_name}, {*index.quarantine}) == ({"a"}, {"b"})
+        await server.reload()
+        assert {*index.quarantine} == {"b"}
+        folder.mkdir()
+        await server.reload()
+        assert ({*index.by_name}, {*index.quarantine}) == ({"a", "b"}, set())
+        assert text in server.listeners.by_text
 
-        messages = started(startup(tmp_path / "state"), look)
+    write(tmp_path / "state", a=b"{}", b=b'{"reach":{"listen":["%s"]}}' % text.encode())
+    messages = started(startup(tmp_path / "state"), look)
     assert [message.partition(":")[0] for message in messages] == [
         "b is not served",
         "b is served again",
