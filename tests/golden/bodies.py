@@ -72,8 +72,22 @@ NO_IDENTITY_VERB = Reply(
 IS_LEAF = replace(padded(400, "Bad request"), has_headers={"Content-Length": "26"})  # N8
 HEAD_REFUSED = from_front(400, 323)
 
+# Recorded in the log of a client behind a proxy: 400, 367 bytes.
+IS_FORWARDED = Reply(
+    400,
+    """<?xml version="1.0" encoding="utf-8"?>
+<Error xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" \
+xmlns:xsd="http://www.w3.org/2001/XMLSchema">
+    <Code>InvalidHeaderValue</Code>
+    <Message>The value provided for one of the HTTP headers was not in the correct format.</Message>
+    <Details>Header contains 'X-Forwarded-For' are not supported.</Details>
+</Error>""",
+    "text/xml; charset=utf-8",
+    has_headers={"Content-Length": "367", "Server": "Microsoft-IIS/10.0"},
+    lacks_headers=("x-ms-request-id",),
+)
+
 # Decided, for want of a recording (K).
-IS_FORWARDED = padded(400, "Bad request: . X-Forwarded-For header is not allowed")
 IS_TWICE = padded(400, "Bad request. Duplicate query parameters are not allowed")
 NO_SUCH_FORMAT = padded(400, "Bad request. The format must be json or text")
 NOT_ALLOWED = Reply(405, '{"error":"Not allowed"}', has_headers={"Allow": None})

@@ -80,7 +80,7 @@ def headers() -> list[Case]:
             headers={"Metadata": "true, true"},
         ),
         *ask(
-            "A.0 forbidden header [D], K",
+            "A.0 forbidden header [D]; S93",
             IS_FORWARDED,
             {
                 "forwarded": f"{INSTANCE}?{V2021}",
@@ -89,14 +89,14 @@ def headers() -> list[Case]:
             headers=FORWARDED,
         ),
         *ask(
-            "A.0 forbidden header, whatever the value [D], K",  # words: as in imds-wire.md
+            "A.0 forbidden header, whatever the value [D]; S93",  # words: as in imds-wire.md
             IS_FORWARDED,
             {"forwarded-empty": f"{INSTANCE}?{V2021}"},
             headers=METADATA | {"x-forwarded-for": ""},
         ),
         *ask(
-            "A.0 forbidden header [D], body unknown for identity",
-            BAD_REQUEST,
+            "A.0 forbidden header [D]; S93: a proxy's request for a token, 367 bytes",
+            IS_FORWARDED,
             {"forwarded-token": f"{TOKEN}?{IDENTITY}&{VAULT}"},
             headers=FORWARDED,
         ),

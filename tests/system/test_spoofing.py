@@ -219,8 +219,8 @@ def test_only_http_is_reached_at_the_address(tied: Lab) -> None:
 
 
 def test_no_header_or_target_selects_another_vm(tied: Lab) -> None:
-    refused = '{ "error": "Bad request: . X-Forwarded-For header is not allowed" }'
-    assert tied.request("a", "-H", "X-Forwarded-For: 10.0.0.5") == refused
+    refused = tied.request("a", "-H", "X-Forwarded-For: 10.0.0.5")
+    assert "<Code>InvalidHeaderValue</Code>" in refused
     for words in (
         ("-H", "Host: 10.0.0.5"),
         ("-H", "Host: web-b"),

@@ -26,7 +26,7 @@ _BAD_REQUEST = observed(
 )
 
 
-def _front(code: str, message: str) -> str:
+def _front(code: str, message: str, details: str = "") -> str:
     """Return a body of the front, to the byte as its other clients log it."""
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n'
@@ -34,7 +34,7 @@ def _front(code: str, message: str) -> str:
         'xmlns:xsd="http://www.w3.org/2001/XMLSchema">\n'
         f"    <Code>{code}</Code>\n"
         f"    <Message>{message}</Message>\n"
-        "    <Details></Details>\n"
+        f"    <Details>{details}</Details>\n"
         "</Error>"
     )
 
@@ -83,8 +83,14 @@ GENERAL: tuple[RefusalRow, ...] = (
         "forwarded",
         "",
         400,
-        '{ "error": "Bad request: . X-Forwarded-For header is not allowed" }',
-        chosen("the rejection is documented (S1, S2), its body is not"),
+        _front(
+            "InvalidHeaderValue",
+            "The value provided for one of the HTTP headers was not in the correct format.",
+            "Header contains 'X-Forwarded-For' are not supported.",
+        ),
+        observed("S93", note="for a token, 367 bytes; its head and the other paths are inferred"),
+        media=XML_MEDIA,
+        family=FRONT,
     ),
     RefusalRow(
         "duplicate_parameter",

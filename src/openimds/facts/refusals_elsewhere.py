@@ -31,13 +31,6 @@ IDENTITY: tuple[RefusalRow, ...] = (
         observed("S29", note="2020-09, 88 bytes"),
     ),
     RefusalRow(
-        "forwarded",
-        "identity",
-        400,
-        _identity("X-Forwarded-For header is not allowed"),
-        chosen("the rejection is documented (S1, S2), its body is not"),
-    ),
-    RefusalRow(
         "duplicate_parameter",
         "identity",
         400,
