@@ -58,10 +58,24 @@ class EffectMode(StrEnum):
     """No response is sent, and the request changes nothing."""
 
 
+class HeaderMatch(StrEnum):
+    """The requests that a fault hits, by the header that their endpoint requires.
+
+    That is `Metadata`, or the secret of App Service. IMDS checks it before all else (S77): a
+    fault of IMDS or Entra leaves a request without it the 400 by which SDKs probe; a fault of the
+    front or of the network does not.
+    """
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    ANY = "any"
+
+
 class Effect(Struct, frozen=True):
     """One effect: the view of the client, the reason to test it, and the evidence.
 
     It applies only to requests of `endpoints` (keys of endpoints or categories; none: to all).
+    `header` is the default of the matcher of that name.
     """
 
     key: str
@@ -73,14 +87,19 @@ class Effect(Struct, frozen=True):
     endpoints: tuple[str, ...] = ()
     ends_connection: bool = False
     """Whether the effect ends the connection."""
+    header: HeaderMatch = HeaderMatch.PRESENT
 
 
 class FaultStatus(Struct, frozen=True):
-    """A status on request, and the refusal whose text it has in each category."""
+    """A status on request, and the refusal whose text it has in each category.
+
+    `header` is the default of the matcher of that name: `any` where the front sends the status.
+    """
 
     status: int
     refusal: str
     evidence: Evidence
+    header: HeaderMatch = HeaderMatch.PRESENT
 
 
 LONGEST_S = 10 * 366 * 86400
@@ -102,13 +121,15 @@ LONGEST_MEDIA = 200
 _STATUSES = (
     FaultStatus(403, "forbidden", documented("S4", note="swagger of 2018 only")),
     FaultStatus(404, "not_found", documented("S6", "S10", note="the endpoint is being updated")),
-    FaultStatus(410, "updating", documented("S2", "S6", note="for at most 70 s")),
+    FaultStatus(410, "updating", documented("S2", "S6", note="for at most 70 s"), HeaderMatch.ANY),
     FaultStatus(429, "throttled", documented("S1", "S2")),
     FaultStatus(500, "server_error", documented("S1", "S2", "S6")),
     FaultStatus(503, "unavailable", documented("S4", "S7")),
 )
 STATUSES: dict[int, FaultStatus] = {row.status: row for row in _STATUSES}
 
+HEADER = "header"
+"""The matcher whose default depends on the effect."""
 _TARGETS = tuple(dict.fromkeys([*(row.key for row in ENDPOINTS), *(row.key for row in CATEGORIES)]))
 
 MATCHERS: tuple[FaultParameter, ...] = (
@@ -124,6 +145,12 @@ MATCHERS: tuple[FaultParameter, ...] = (
     ),
     FaultParameter(
         "method", ValueKind.TEXT, "The method of the request.", choices=("GET", "HEAD", "POST")
+    ),
+    FaultParameter(
+        HEADER,
+        ValueKind.TEXT,
+        "Whether the request has the header that its endpoint requires, such as Metadata.",
+        choices=tuple(map(str, HeaderMatch)),
     ),
     FaultParameter(
         "nth",
@@ -202,12 +229,12 @@ BAD_DOCUMENTS = (
 """The defects of an attested document."""
 _SIGNED = ("new-intermediate", "new-root", *BAD_DOCUMENTS)
 MISSING, EMPTY = "missing", "empty"
-DELAY, REFUSED, RESPONSE = "delay", "refused", "response"
+DELAY, REFUSED, RESPONSE, STATUS = "delay", "refused", "response", "status"
 _NETWORK = chosen("a fault of the network or of a dying process; no recording of Azure has it")
 
 _ROWS = (
     Effect(
-        "status",
+        STATUS,
         EffectMode.INSTEAD,
         "A refusal with Azure's text for the category of the request.",
         "Clients differ most in the statuses that they retry, and in the time that they try.",
@@ -228,6 +255,7 @@ _ROWS = (
         "500 in plain text with a `Server` that does not name IMDS.",
         "A client that looks for IMDS in `Server` takes a restarting service for an absent one.",
         documented("S10", note="the proxy before IMDS answers while IMDS restarts"),
+        header=HeaderMatch.ANY,
     ),
     Effect(
         RESPONSE,
@@ -278,6 +306,7 @@ _ROWS = (
                 maximum=LONGEST_ENCODED,
             ),
         ),
+        header=HeaderMatch.ANY,
     ),
     Effect(
         "no-identity",
@@ -372,6 +401,7 @@ _ROWS = (
         "The true response, late.",
         "A slow response is not a missing one: with too short a time-out Azure looks absent.",
         documented("S6", "S10", note="a time-out is among the documented errors"),
+        header=HeaderMatch.ANY,
     ),
     Effect(
         "trickle",
@@ -392,6 +422,7 @@ _ROWS = (
                 maximum=60,
             ),
         ),
+        header=HeaderMatch.ANY,
     ),
     Effect(
         "cut",
@@ -410,6 +441,7 @@ _ROWS = (
             ),
         ),
         ends_connection=True,
+        header=HeaderMatch.ANY,
     ),
     Effect(
         "wrong-length",
@@ -427,6 +459,7 @@ _ROWS = (
                 maximum=MOST_BYTES,
             ),
         ),
+        header=HeaderMatch.ANY,
     ),
     Effect(
         "hang",
@@ -444,6 +477,7 @@ _ROWS = (
             ),
         ),
         ends_connection=True,
+        header=HeaderMatch.ANY,
     ),
     Effect(
         "reset",
@@ -452,6 +486,7 @@ _ROWS = (
         "On a kept connection a restart looks like this; a client should retry at once.",
         _NETWORK,
         ends_connection=True,
+        header=HeaderMatch.ANY,
     ),
     Effect(
         "garbage",
@@ -465,6 +500,7 @@ _ROWS = (
             ),
         ),
         ends_connection=True,
+        header=HeaderMatch.ANY,
     ),
     Effect(
         REFUSED,
@@ -475,6 +511,7 @@ _ROWS = (
             "S12", note="cloud-init tolerates some connection errors; which ones is not recorded"
         ),
         ends_connection=True,
+        header=HeaderMatch.ANY,
     ),
 )
 EFFECTS: dict[str, Effect] = {row.key: row for row in _ROWS}

@@ -29,6 +29,11 @@ def check(query: Query, catalog: Catalog, secret: str = "") -> Refusal | None:
     return refuse(key, query, _blanks(query, catalog)) if key else None
 
 
+def lacks_header(query: Query) -> bool:
+    """Tell whether a query lacks the header that its endpoint requires: `Metadata`, or a secret."""
+    return _proof(query, "") == "header_missing"
+
+
 def _blanks(query: Query, catalog: Catalog) -> dict[str, str]:
     """Return the value of every blank in a refusal row, as JSON text."""
     return {

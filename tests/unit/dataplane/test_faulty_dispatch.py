@@ -108,6 +108,25 @@ def test_own_response_is_sent_byte_by_byte(
     assert data[len(expected) :].startswith(b"HTTP/1.1 200 OK\r\n")  # The connection goes on.
 
 
+def test_fault_of_imds_leaves_a_probe_its_400() -> None:
+    dispatcher = a_dispatcher()
+    injector, _ = inject(
+        dispatcher,
+        {"effect": "status", "status": 410, "nth": 3},
+        {"effect": "status", "status": 429, "first": 1},
+        {"effect": "status", "status": 503, "header": "absent", "nth": 3},
+    )
+    talk = Talk(dispatcher)
+
+    def probe() -> int:
+        (reply,) = replies(talk.send(request(TOKEN)))
+        return reply.status
+
+    # The third request meets the front's 410, probe or not; only the 429 spares probes.
+    assert [probe(), talk.ask(DOCUMENT).status, probe(), probe()] == [400, 429, 410, 503]
+    assert [(fault.seen, fault.played) for fault in injector.running] == [(4, 1), (1, 1), (3, 1)]
+
+
 def test_head_has_no_body_under_a_fault() -> None:
     dispatcher = a_dispatcher()
     inject(dispatcher, GONE)

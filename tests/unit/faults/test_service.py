@@ -16,7 +16,7 @@ from openimds.protocol.faults.input import MOST_FAULTS, read_faults
 from openimds.protocol.request import parse_query
 from tests.unit.admin.setup import AdminServer, with_server
 
-QUERY = parse_query("GET", b"/metadata/instance?api-version=2021-02-01")
+QUERY = parse_query("GET", b"/metadata/instance?api-version=2021-02-01", has_metadata_header=True)
 GONE = {"effect": "status", "status": 410}
 HANG = {"effect": "hang"}
 STORED = msgspec.json.encode(StoredFault("8", 1.0, "", {**HANG}))

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec.json
 from msgspec import Struct, field, structs
 
-from openimds.facts.faults import EFFECTS, Effect
+from openimds.facts.faults import EFFECTS, STATUS, STATUSES, Effect
 from openimds.protocol.request import Query
 from openimds.vm.types import Vm
 
@@ -24,6 +24,7 @@ class FaultSpec(Struct, frozen=True, omit_defaults=True):
     endpoint: str = ""
     path: str = ""
     method: str = ""
+    header: str = ""
     nth: int = 0
     skip: int = 0
     first: int = 0
@@ -40,6 +41,11 @@ class FaultSpec(Struct, frozen=True, omit_defaults=True):
     def row(self) -> Effect:
         """The row of the effect."""
         return EFFECTS[self.effect]
+
+    @property
+    def matched_header(self) -> str:
+        """The value of `header`, by default that of the effect or of its status."""
+        return self.header or default_header(self.effect, self.parameters.get("status"))
 
 
 class Fault(Struct, frozen=True):
@@ -76,6 +82,13 @@ class Fault(Struct, frozen=True):
         return str(self.spec.parameters[name])
 
 
+def default_header(effect: str, status: object = None) -> str:
+    """Return the default of `header` for an effect, and its status if any."""
+    if effect == STATUS and status in STATUSES:
+        return STATUSES[status].header
+    return EFFECTS[effect].header
+
+
 def fault_to_value(spec: FaultSpec) -> dict[str, Any]:
     """Return a fault as a fleet file writes it, without members that have their defaults."""
     members: dict[str, Any] = msgspec.to_builtins(spec)
@@ -87,7 +100,13 @@ def fault_to_value(spec: FaultSpec) -> dict[str, Any]:
 
 def canonical_text(spec: FaultSpec) -> str:
     """Return the text that equal faults share, for any VMs and from any playbook."""
-    plain = structs.replace(spec, playbook="", vms=())
+    # The default has no text, so that a fault of an older release keeps its chances.
+    header = (
+        ""
+        if spec.header == default_header(spec.effect, spec.parameters.get("status"))
+        else spec.header
+    )
+    plain = structs.replace(spec, playbook="", vms=(), header=header)
     return msgspec.json.encode(plain, order="sorted").decode()
 
 

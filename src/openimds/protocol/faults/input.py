@@ -5,14 +5,19 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from msgspec import structs
+
 from openimds.errors import ConfigError
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.faults import (
     DELAY,
     EFFECTS,
+    HEADER,
     MATCHERS,
     REFUSED,
     RESPONSE,
+    STATUS,
+    STATUSES,
     WAIT,
     Effect,
     FaultParameter,
@@ -29,7 +34,7 @@ from openimds.parameters import (
     read_value,
 )
 from openimds.protocol.faults.custom_response import check_response
-from openimds.protocol.faults.fault import FaultSpec
+from openimds.protocol.faults.fault import FaultSpec, default_header
 from openimds.vm.schema_tree import newest_tree, nodes
 
 MOST_FAULTS = 100
@@ -58,7 +63,19 @@ def effect_rows(effect: str) -> tuple[FaultParameter, ...]:
     """Return the rows of all members of a fault with this effect."""
     if effect == REFUSED:
         return (_EFFECT, *(row for row in MATCHERS if row.name in _OF_CONNECTIONS))
-    return (_EFFECT, *MATCHERS, WAIT, *EFFECTS[effect].parameters)
+    matchers = (_with_default(row, effect) if row.name == HEADER else row for row in MATCHERS)
+    return (_EFFECT, *matchers, WAIT, *EFFECTS[effect].parameters)
+
+
+def _with_default(row: FaultParameter, effect: str) -> FaultParameter:
+    """Return the matcher `header` with the default for an effect in its help."""
+    default = f" Default: {default_header(effect)}"
+    if effect == STATUS:
+        others = [
+            other for other in STATUSES if default_header(effect, other) != default_header(effect)
+        ]
+        default += "".join(f", for {other} {default_header(effect, other)}" for other in others)
+    return structs.replace(row, help=f"{row.help}{default}.")
 
 
 def playbook_rows(playbook: str) -> tuple[FaultParameter, ...]:

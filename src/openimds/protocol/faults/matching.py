@@ -5,6 +5,8 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import count
 
+from openimds.facts.faults import HeaderMatch
+from openimds.protocol.checks import lacks_header
 from openimds.protocol.faults.fault import FaultSpec, affects, canonical_text
 from openimds.protocol.request import Query
 
@@ -22,6 +24,9 @@ def is_active(spec: FaultSpec, passed_s: float) -> bool:
 def matches(spec: FaultSpec, query: Query) -> bool:
     """Tell whether a query matches a fault, for any VM."""
     if spec.method and query.method != spec.method:
+        return False
+    wanted = spec.matched_header
+    if wanted != HeaderMatch.ANY and lacks_header(query) != (wanted == HeaderMatch.ABSENT):
         return False
     if spec.endpoint:
         key = query.endpoint.key if query.endpoint else ""

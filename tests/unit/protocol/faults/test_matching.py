@@ -1,15 +1,23 @@
 """Requests that match a fault, and those of them that it hits."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.protocol.faults.fault import FaultSpec
+from openimds.protocol.faults.input import effect_rows, read_fault
 from openimds.protocol.faults.matching import is_active, is_hit, matches, noise
 from openimds.protocol.request import parse_query
 
 INSTANCE = "/metadata/instance/compute?api-version=2021-02-01"
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01"
+
+REQUIRED = {"page": "proxy-502", "newest": "2020-10-01", "fields": ["network"], "delay_s": 1}
+"""Members without which an effect is refused, but for `status`."""
 
 
 def hits(spec: FaultSpec, most: int = 12, vm: str = "a") -> list[int]:
@@ -102,7 +110,65 @@ def test_request_matches_if_every_matcher_matches(
     ],
 )
 def test_effect_matches_only_its_endpoints(effect: str, target: str, expected: bool) -> None:
-    assert matches(FaultSpec(effect), parse_query("GET", target.encode())) is expected
+    proof = (("x-identity-header", "any"),)
+    query = parse_query("GET", target.encode(), has_metadata_header=True, credentials=proof)
+    assert matches(FaultSpec(effect), query) is expected
+
+
+APP_SERVICE = "/msi/token?api-version=2019-08-01"
+OLD_EVENTS = "/metadata/scheduledevents?api-version=2017-03-01"
+SECRET = (("x-identity-header", "wrong"),)
+
+
+@pytest.mark.parametrize(
+    "header, target, given, expected",
+    [
+        ("present", TOKEN, {}, False),
+        ("present", TOKEN, {"has_metadata_header": True}, True),
+        ("absent", TOKEN, {}, True),
+        ("absent", TOKEN, {"has_metadata_header": True}, False),
+        ("any", TOKEN, {}, True),
+        ("any", TOKEN, {"has_metadata_header": True}, True),
+        ("absent", "/nowhere", {}, True),
+        ("present", APP_SERVICE, {"has_metadata_header": True}, False),
+        ("present", APP_SERVICE, {"credentials": SECRET}, True),
+        ("absent", APP_SERVICE, {"credentials": SECRET}, False),
+        # The first api-version of scheduled events requires no header.
+        ("present", OLD_EVENTS, {}, True),
+        ("absent", OLD_EVENTS, {}, False),
+    ],
+)
+def test_header_is_the_one_that_the_endpoint_requires(
+    header: str, target: str, given: dict[str, Any], expected: bool
+) -> None:
+    assert matches(reset(header=header), parse_query("GET", target.encode(), **given)) is expected
+
+
+FRONT = {"proxy-500", "response", "delay", "trickle", "cut", "wrong-length", "hang", "reset"}
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_default_header_is_by_the_sender_of_the_response(effect: str) -> None:
+    ours = {**REQUIRED, "effect": effect, **({"status": 429} if effect == "status" else {})}
+    members = {row.name for row in effect_rows(effect)}
+    (spec,) = read_fault({name: value for name, value in ours.items() if name in members})
+    expected = "any" if effect in FRONT | {"garbage", "refused"} else "present"
+    assert spec.matched_header == expected
+
+
+def test_default_header_of_410_is_that_of_the_front() -> None:
+    headers = {}
+    for status in STATUSES:
+        (spec,) = read_fault({"effect": "status", "status": status})
+        headers[status] = spec.matched_header
+    assert headers.pop(410) == "any"
+    assert {*headers.values()} == {"present"}
+
+
+def test_written_default_header_has_the_same_chances() -> None:
+    half = FaultSpec("status", probability=0.5, parameters={"status": 410})
+    assert hits(structs.replace(half, header="any"), 20) == hits(half, 20)
+    assert hits(structs.replace(half, header="present"), 20) != hits(half, 20)
 
 
 @pytest.mark.parametrize(

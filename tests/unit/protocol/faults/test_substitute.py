@@ -83,7 +83,7 @@ def test_status_has_the_body_of_its_category(target: str, category: str, status:
 
 
 def test_status_precedes_every_request_check() -> None:
-    """An IMDS under update checks nothing, not even the missing header."""
+    """A front that reports an update checks nothing, not even the missing header."""
     (spec,) = read_fault({"effect": "status", "status": 410})
     bare = parse_query("PUT", b"/metadata/instance")
     assert refusal(substitute(Fault(spec, "web", 1), bare, about_web(), NOW_S))[0] == 410
