@@ -9,6 +9,7 @@ from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.fleet.fleet_files import read_fleet
+from openimds.fleet.quarantine import QuarantinedVm, summary
 from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import host_lock, may_configure, run
 from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
@@ -125,10 +126,18 @@ def fleet_of(settings: Settings) -> list[Vm]:
     """
     if settings.fleet:
         return read_fleet(settings.fleet).vms
+    every = [*Client(settings.state).vms()]
+    absent = {
+        vm["name"]: QuarantinedVm(vm["name"], vm[_QUARANTINED])
+        for vm in every
+        if _QUARANTINED in vm
+    }
+    if absent:
+        click.echo(f"openimds: {summary(absent)}; openimds vm list has the reasons", err=True)
     return [
         parse_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY})
-        for vm in Client(settings.state).vms()
-        if _QUARANTINED not in vm
+        for vm in every
+        if vm["name"] not in absent
     ]
 
 

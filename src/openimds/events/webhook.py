@@ -81,6 +81,9 @@ class Webhook:
     async def _begin(self) -> int:
         """Return the number of the last delivered line; a new webhook begins with the next."""
         cursor = await self._fleet_service.call_store(self._fleet_service.store.value, _CURSOR)
+        if cursor is not None and not cursor.isdigit():
+            self._notify("the stored position of the webhook is damaged: it begins with new events")
+            cursor = None
         if cursor is None:
             await self._save(self._fleet_service.last_log_entry)
             return self._fleet_service.last_log_entry

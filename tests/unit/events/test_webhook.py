@@ -123,6 +123,22 @@ def test_new_webhook_skips_earlier_lines() -> None:
     run_webhook(work, store)
 
 
+@pytest.mark.parametrize("cursor", [b"", b"noon", b"-1", b"\xff"])
+def test_damaged_position_begins_with_new_lines(cursor: bytes) -> None:
+    store = FailingStore()
+    early = LogEntry(0, AT, "me", "early", b"{}")
+    store.write_events(EventBatch(values={"hook": cursor}, log_entries=(early,)))
+
+    async def work(webhook_run: WebhookRun) -> None:
+        await until(lambda: store.value("hook") == b"1")
+        await webhook_run.log("a")
+        await until(lambda: webhook_run.names() == ["a"])
+        (notice,) = webhook_run.notices
+        assert notice.startswith("the stored position of the webhook is damaged")
+
+    run_webhook(work, store)
+
+
 def test_line_is_tried_four_times_and_then_skipped() -> None:
     async def work(webhook_run: WebhookRun) -> None:
         webhook_run.fails = 3

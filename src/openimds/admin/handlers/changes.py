@@ -45,7 +45,7 @@ class ChangeView(Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(ChangeView, frozen=True, kw_only=True):
-    """A change with the VM before and after it; null if there was none."""
+    """A change with the VM before and after it; null if none could be read."""
 
     before: dict[str, Any] | None
     after: dict[str, Any] | None
@@ -149,8 +149,14 @@ def _audit_entry(change: Change) -> AuditEntry:
 
 
 def _raw(body: bytes | None) -> dict[str, Any] | None:
-    """Return a stored JSON object, which is sent without decoding it."""
-    return None if body is None else cast("dict[str, Any]", Raw(body))
+    """Return a stored JSON object as it is; None for a damaged one."""
+    if body is None:
+        return None
+    try:
+        is_object = isinstance(msgspec.json.decode(body), dict)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
+    return cast("dict[str, Any]", Raw(body)) if is_object else None
 
 
 _SINCE = QueryParameter(

@@ -297,3 +297,14 @@ def test_questions_about_a_quarantined_vm_name_the_reason(tmp_path: Path) -> Non
         assert '"b", which is not served' in event.json()["detail"]
 
     with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize("body", [b"{damaged", b"[]", b'{"a":"\xff"}', b"[" * 50_000])
+def test_audit_survives_the_repair_of_a_damaged_row(tmp_path: Path, body: bytes) -> None:
+    async def work(server: AdminServer) -> None:
+        await quarantine(server, a=body)
+        assert (await server.api.put("/v1/vms/a", json={})).status_code == 200
+        audit = (await server.api.get("/v1/audit")).json()["items"]
+        assert [(entry["before"], entry["after"]) for entry in audit] == [(None, None), (None, {})]
+
+    with_server(tmp_path, work)
