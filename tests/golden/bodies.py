@@ -87,6 +87,20 @@ xmlns:xsd="http://www.w3.org/2001/XMLSchema">
     lacks_headers=("x-ms-request-id",),
 )
 
+# Quoted in a report of a client: the first name in the path is empty.
+NO_NAME = replace(
+    IS_FORWARDED,
+    status=404,
+    body="""<?xml version="1.0" encoding="utf-8"?>
+<Error xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" \
+xmlns:xsd="http://www.w3.org/2001/XMLSchema">
+    <Code>ResourceNotFound</Code>
+    <Message>The specified resource does not exist.</Message>
+    <Details>'' isn't a valid resource name.</Details>
+</Error>""",
+    has_headers={"Server": "Microsoft-IIS/10.0"},
+)
+
 # Decided, for want of a recording (K).
 IS_TWICE = padded(400, "Bad request. Duplicate query parameters are not allowed")
 NO_SUCH_FORMAT = padded(400, "Bad request. The format must be json or text")

@@ -8,6 +8,7 @@ from tests.golden.bodies import (
     NO_HEADER,
     NO_IDENTITY_HEADER,
     NO_IDENTITY_VERB,
+    NO_NAME,
     NO_VERSION,
     NOT_ALLOWED,
     NOT_FOUND,
@@ -250,6 +251,11 @@ def two_at_once() -> list[Case]:
             NO_HEADER,
             {"both-path-header": f"/metadata/nothing?{V2021}"},
             headers={},
+        ),
+        *ask(
+            "S94: an SDK whose URL had two slashes",
+            NO_NAME,
+            {"path-empty-name": f"/{TOKEN}?{IDENTITY}&{VAULT}"},
         ),
         *ask(f"{order} path, version", NOT_FOUND, {"both-path-version": "/metadata/nothing"}),
         *ask(

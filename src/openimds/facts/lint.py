@@ -164,7 +164,7 @@ RULES: tuple[Rule, ...] = (
         inferred(
             "S22", note="clients of many clouds try the paths of other clouds; it does no harm"
         ),
-        ("not_found",),
+        ("not_found", "empty_name"),
         ("other",),
     ),
     Rule(

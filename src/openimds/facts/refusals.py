@@ -66,6 +66,19 @@ GENERAL: tuple[RefusalRow, ...] = (
         observed("S22", note="recorded in 2017; the inner spaces of today are assumed"),
     ),
     RefusalRow(
+        "empty_name",
+        "",
+        404,
+        _front(
+            "ResourceNotFound",
+            "The specified resource does not exist.",
+            "'' isn't a valid resource name.",
+        ),
+        observed("S94", note="//metadata/identity/oauth2/token; the front's head is inferred"),
+        media=XML_MEDIA,
+        family=FRONT,
+    ),
+    RefusalRow(
         "unknown_caller",
         "",
         404,

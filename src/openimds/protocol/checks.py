@@ -61,7 +61,9 @@ def _front(query: Query) -> str:
 
 
 def _path(query: Query) -> str:
-    return "" if query.endpoint else "not_found"
+    if query.endpoint:
+        return ""
+    return "empty_name" if query.path.startswith("//") else "not_found"
 
 
 def _verb(query: Query) -> str:

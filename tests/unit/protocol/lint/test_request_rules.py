@@ -32,6 +32,7 @@ BY_REASON = [
     ("element_unknown", "not_found", "/metadata/instance/compute/nothing?api-version=2021-02-01"),
     ("version_foreign", "not_found", "/metadata/scheduledevents?api-version=2021-12-13"),
     ("path_unknown", "not_found", "/latest/meta-data"),
+    ("path_unknown", "empty_name", "//metadata/instance"),
     *(
         ("not_http", reason, "")
         for reason in (
