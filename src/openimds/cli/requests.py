@@ -33,6 +33,12 @@ Row = tuple[str, ...]
     "--follow", "mode", flag_value="follow", help="Print requests as they arrive, recorded or not."
 )
 @click.option("--report", "mode", flag_value="report", help="List the mistakes of clients.")
+@click.option(
+    "--primary-address",
+    "primary",
+    is_flag=True,
+    help="With --report: report requests from a VM's other addresses, too.",
+)
 @click.option("--clear", "mode", flag_value="clear", help="Delete the recorded requests.")
 @options("state")
 @json_instead_of("a table")
@@ -52,6 +58,9 @@ def command(
     With --report, list requests that Azure refuses or its documents advise against; the exit code
     is 1 if there is any.
     """
+    primary = bool(flags.pop("primary"))
+    if primary and mode != "report":
+        raise click.UsageError("--primary-address goes with --report")
     given = {"vm": vm, "endpoint": endpoint, "status": status}
     only: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     unfit = [f"--{name}" for name in only if name not in _FILTERS.get(mode or "", only)]
@@ -62,7 +71,7 @@ def command(
         case "follow":
             _follow(client, only, is_json=is_json)
         case "report":
-            _report(client, only, is_json=is_json)
+            _report(client, only, is_json=is_json, asks_primary=primary)
         case "clear":
             client.ask("DELETE", _PATH)
         case _:
@@ -93,8 +102,9 @@ def _follow(client: Client, only: dict[str, object], *, is_json: bool) -> None:
     )
 
 
-def _report(client: Client, only: dict[str, object], *, is_json: bool) -> None:
-    findings = list(client.items(f"{_PATH}/report", only))
+def _report(client: Client, only: dict[str, object], *, is_json: bool, asks_primary: bool) -> None:
+    more = {"primaryAddress": "true"} if asks_primary else {}
+    findings = list(client.items(f"{_PATH}/report", {**only, **more}))
     if is_json:
         click.echo(msgspec.json.encode(findings).decode())
     elif findings:

@@ -272,7 +272,7 @@ class Connection:
             self.abort()
 
     def _begin_turn(self, turns: Turns, share: Share) -> None:
-        """Begin the turn of a share that has had none in this turn of the reactor."""
+        """Begin the turn of a share, once in a turn of the reactor."""
         share.turn = turns.turn_number
         turns.shares_served += 1
         if share.has_excess and share.delay_s(self.dispatcher.now()):
@@ -678,7 +678,7 @@ class Connection:
             dispatcher.count_unknown_caller(self._peer)
             return dispatcher.respond_unknown_caller(request, self._raw_request()), None
         if dispatcher.faults:
-            response, fault = dispatcher.respond_with_faults(entry, request)
+            response, fault = dispatcher.respond_with_faults(entry, request, self._peer)
         else:
             response, fault = dispatcher.respond(entry, request, self._raw_request()), None
         if isinstance(response, PreparedResponse) and response.count.key.status == _TOO_MANY:

@@ -5,6 +5,7 @@ from math import floor
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from openimds.dataplane.observer import (
     CallLater,
@@ -31,6 +32,7 @@ from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import Pending, PendingToken, Result, Signature
 from openimds.protocol.request import Query, parse_query
 from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response, refuse, throttled
+from openimds.vm.defaults import secondary_addresses
 
 WireEntry: TypeAlias = VmEntry[PreparedResponse]
 ResponseIndex: TypeAlias = FleetIndex[PreparedResponse]
@@ -202,10 +204,12 @@ class Dispatcher:
         return cached if cached is not None and self.is_current(cached) else None
 
     def respond_with_faults(
-        self, entry: WireEntry, request: ParsedRequest
+        self, entry: WireEntry, request: ParsedRequest, peer: str = ""
     ) -> "tuple[PreparedResponse | WaitingRequest, Fault | None]":
-        """Return the response to a request under faults, and the injected fault or None."""
+        """Return the response to a peer under faults, and the fault or None."""
         asked = request.query(self.extras)
+        if peer in secondary_addresses(self._subject(entry, asked).vm):
+            asked = replace(asked, is_secondary=True)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
             return self._throttled(asked, request), None
         assert self.faults is not None

@@ -192,8 +192,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         23,
         "Only the primary address of the primary interface gets answers.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "On demand: a matcher of faults (source) and a rule of the report.",
         documented("S1", "S2"),
     ),
     Correction(

@@ -132,6 +132,9 @@ HEADER = "header"
 """The matcher whose default depends on the effect."""
 _TARGETS = tuple(dict.fromkeys([*(row.key for row in ENDPOINTS), *(row.key for row in CATEGORIES)]))
 
+SECONDARY = "secondary"
+"""A source that Azure does not answer (S1, S2): with `hang`, requests from it time out."""
+
 MATCHERS: tuple[FaultParameter, ...] = (
     FaultParameter("vms", ValueKind.TEXTS, "Names of VMs; without it, all VMs."),
     FaultParameter(
@@ -194,6 +197,12 @@ MATCHERS: tuple[FaultParameter, ...] = (
         "probability", ValueKind.NUMBER, "Each request with this probability.", minimum=0, maximum=1
     ),
     FaultParameter("seed", ValueKind.TEXT, "The seed of the random choice."),
+    FaultParameter(
+        "source",
+        ValueKind.TEXT,
+        "Only requests from other private addresses of the VM than its first, its primary one.",
+        choices=(SECONDARY,),
+    ),
 )
 """The matchers of requests. All given ones have to match; seconds count from the fault's start."""
 

@@ -34,6 +34,8 @@ class Rule(Struct, frozen=True):
     evidence: Evidence
     reasons: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
+    is_optional: bool = False
+    """Whether it is judged on demand alone."""
 
 
 POLLS = ((1.0, 3), (10.0, 11))
@@ -151,10 +153,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "verb_not_allowed",
         _REFUSED,
-        "A verb that the endpoint does not take gets 405",
+        "A verb that the endpoint does not take gets 405, and HEAD 400",
         _BY_ROW,
-        documented("S1", "S2", "S5"),
-        ("verb_not_allowed",),
+        observed("S60", note="the answer to HEAD; the others are documented (S1, S2, S5)"),
+        ("verb_not_allowed", "head"),
     ),
     Rule(
         "path_unknown",
@@ -239,6 +241,14 @@ RULES: tuple[Rule, ...] = (
         "IMDS is requested by its address; a host name may resolve elsewhere",
         "Host is a name, and the same VM also sent requests to 169.254.169.254",
         chosen("whether Azure checks Host is not known; DNS rebinding looks like this"),
+    ),
+    Rule(
+        "address_secondary",
+        _REFUSED,
+        "Only the primary address of the primary interface gets answers; other requests time out",
+        "on demand alone: the source is another private address of the VM than its first",
+        documented("S1", "S2"),
+        is_optional=True,
     ),
     Rule(
         "over_limit",

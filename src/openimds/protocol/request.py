@@ -17,7 +17,8 @@ class Query(Struct, frozen=True):
     `endpoint` is None for an unknown path. `parameters` has names in lower case and the first value
     of each; a repeated name sets `has_duplicates`. `credentials` are the headers that carry a
     secret, by name in lower case; Azure's other identity protocols have some. `none_match` is the
-    value of If-None-Match.
+    value of If-None-Match. `is_secondary` is known while faults are active: whether the source is
+    a private address of the VM, but not its primary one.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Query(Struct, frozen=True):
     credentials: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     none_match: str = ""
+    is_secondary: bool = False
 
 
 def parse_query(  # noqa: PLR0913 - the relevant parts of a request

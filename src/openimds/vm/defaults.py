@@ -87,6 +87,11 @@ def private_addresses(vm: Vm) -> list[str]:
     ]
 
 
+def secondary_addresses(vm: Vm) -> frozenset[str]:
+    """Return the written private addresses of a VM but its primary one."""
+    return frozenset(private_addresses(vm)[1:])
+
+
 def default_address(vm: Vm) -> str:
     """Return the private address of the first interface of a VM without a written one."""
     return _private_address(_Defaults(vm), (0, 0))

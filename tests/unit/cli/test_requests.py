@@ -137,6 +137,12 @@ def test_report_exits_1_with_findings(api: Api) -> None:
     assert call("--report", "--json").stdout == "[]\n"
 
 
+def test_primary_address_is_judged_on_demand(api: Api) -> None:
+    call("--report", "--primary-address")
+    assert api.calls[0] == ("GET", "/v1/requests/report", {"primaryAddress": "true"})
+    assert "--primary-address goes with --report" in call("--primary-address").output
+
+
 def test_report_without_requests_differs_from_a_clean_one(api: Api) -> None:
     got = call("--report", "--vm", "wbe-1")
     assert (got.exit_code, got.stdout) == (0, "")

@@ -350,3 +350,14 @@ def test_call_later_defaults_to_the_running_loop() -> None:
         return calls
 
     assert asyncio.run(play()) == ["now"]
+
+
+def test_fault_of_a_source_spares_the_primary_address() -> None:
+    addresses = [{"privateIpAddress": "10.0.0.4"}, {"privateIpAddress": "10.0.0.5"}]
+    fleet = a_fleet(a={"network": {"interface": [{"ipv4": {"ipAddress": addresses}}]}})
+    dispatcher = a_dispatcher(an_index(*fleet, *a_fleet(b={})))
+    inject(dispatcher, {"effect": "status", "status": 500, "source": "secondary"})
+    got = [
+        Talk(dispatcher, (address, 5)).ask(DOCUMENT).status for address in ("10.0.0.4", "10.0.0.5")
+    ]
+    assert got == [200, 500]

@@ -30,8 +30,10 @@ from openimds.admin.services import AdminServices, RequestRecording
 from openimds.events.log_format import Moment, date_of
 from openimds.facts.evidence import Evidence
 from openimds.facts.lint import RULES, Verdict, rule
+from openimds.fleet.service import decode_vm
 from openimds.parameters import Parameter
 from openimds.protocol.lint import Finding, Record, report
+from openimds.vm.defaults import secondary_addresses
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _IsWanted: TypeAlias = Callable[[Record], bool]
@@ -108,8 +110,13 @@ async def clear_requests(services: AdminServices, _: Request) -> Answer:
 async def report_requests(services: AdminServices, request: Request) -> Answer:
     """Report the rules that clients broke."""
     records = _records(services, request, 0)
+    secondary: dict[str, frozenset[str]] = {}
+    if _PRIMARY.read(request):
+        for name in {record.vm for record in records if record.vm}:
+            stored = await services.fleet_service.call_store(services.fleet_service.store.get, name)
+            secondary[name] = secondary_addresses(decode_vm(stored)) if stored else frozenset()
     # In a thread: many records take a while, and guests must not wait.
-    findings = await asyncio.to_thread(report, records)
+    findings = await asyncio.to_thread(report, records, secondary)
     return FindingPage([_finding_view(finding) for finding in findings], None)
 
 
@@ -240,6 +247,14 @@ _STATUS = QueryParameter(
     ),
     400,
 )
+_PRIMARY = QueryParameter(
+    Parameter(
+        "primaryAddress",
+        bool,
+        "Report requests from other private addresses of a VM than its first, too.",
+    ),
+    example=True,
+)
 _SINCE = QueryParameter(
     Parameter(
         "since", int, "Begin with the records after this number.", minimum=0, maximum=MOST_NUMBER
@@ -299,7 +314,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=report_requests,
         answers={OK: Content(FindingPage, lambda: FindingPage([_finding_view(_FINDING)], None))},
         problems=(CONFLICT,),
-        queries=(_VM,),
+        queries=(_VM, _PRIMARY),
     ),
     Operation(
         name="follow_requests",

@@ -33,6 +33,7 @@ class FaultSpec(Struct, frozen=True, omit_defaults=True):
     until_s: float | None = None
     probability: float | None = None
     seed: str = ""
+    source: str = ""
     delay_s: float = 0
     parameters: dict[str, Value] = field(default_factory=dict)
     playbook: str = ""

@@ -25,6 +25,8 @@ def matches(spec: FaultSpec, query: Query) -> bool:
     """Tell whether a query matches a fault, for any VM."""
     if spec.method and query.method != spec.method:
         return False
+    if spec.source and not query.is_secondary:
+        return False
     wanted = spec.matched_header
     if wanted != HeaderMatch.ANY and lacks_header(query) != (wanted == HeaderMatch.ABSENT):
         return False

@@ -1,6 +1,7 @@
 """The report: all checks over the requests of all VMs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
 
@@ -10,6 +11,7 @@ from openimds.protocol.lint.requests import Check, Example, parse_record
 from openimds.protocol.request_log import Record
 
 MOST_NUMBERS = 20
+_SECONDARY = "address_secondary"
 
 _CHECKS: tuple[Check, ...] = (
     request_rules.refusals,
@@ -39,24 +41,35 @@ class Finding(Struct, frozen=True):
     example: str
 
 
-def report(records: Iterable[Record]) -> tuple[Finding, ...]:
+def report(
+    records: Iterable[Record], secondary: Mapping[str, AbstractSet[str]] | None = None
+) -> tuple[Finding, ...]:
     """Return the mistakes of each VM's clients, by VM and then by rule.
 
-    The records may be in any order; requests of unknown callers are not judged.
+    The records may be in any order; requests of unknown callers are not judged. `secondary` has
+    the addresses of each VM that Azure does not answer, for the rule about them.
     """
+    addresses = secondary or {}
     by_vm: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda record: (record.now_s, record.number)):
         if record.vm:
             by_vm.setdefault(record.vm, []).append(record)
-    return tuple(finding for vm in sorted(by_vm) for finding in _findings(vm, by_vm[vm]))
+    return tuple(
+        finding
+        for vm in sorted(by_vm)
+        for finding in _findings(vm, by_vm[vm], addresses.get(vm, frozenset()))
+    )
 
 
-def _findings(vm: str, records: list[Record]) -> list[Finding]:
+def _findings(vm: str, records: list[Record], secondary: AbstractSet[str]) -> list[Finding]:
     requests = [parse_record(record) for record in records]
     by_rule: dict[str, list[Example]] = {}
     for check in _CHECKS:
         for example in check(requests):
             by_rule.setdefault(example.rule, []).append(example)
+    other = [Example(_SECONDARY, one) for one in records if one.peer in secondary]
+    if other:
+        by_rule[_SECONDARY] = other
     return [_finding(vm, by_rule[row.key]) for row in RULES if row.key in by_rule]
 
 

@@ -154,6 +154,25 @@ def test_report_has_the_breach_and_the_rule(tmp_path: Path) -> None:
     with_server(tmp_path, work)
 
 
+def test_report_judges_other_addresses_on_demand(tmp_path: Path) -> None:
+    addresses = [{"privateIpAddress": "10.0.0.1"}, {"privateIpAddress": "10.0.0.9"}]
+    value = {"network": {"interface": [{"ipv4": {"ipAddress": addresses}}]}}
+
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json=value)
+        dispatcher = a_dispatcher(an_index(*a_fleet(a=value)))
+        dispatcher.set_observer(server.recorder)
+        for address in ("10.0.0.1", "10.0.0.9"):
+            Talk(dispatcher, (address, 5)).ask(NAME + "&format=text")
+        path = "/v1/requests/report"
+        assert (await server.api.get(path)).json()["items"] == []
+        (found,) = (await server.api.get(path + "?primaryAddress=true")).json()["items"]
+        assert (found["rule"], found["numbers"]) == ("address_secondary", [2])
+        assert (await server.api.get(path + "?primaryAddress=maybe")).status_code == 400
+
+    with_server(tmp_path, work)
+
+
 def test_metrics_count_the_breaches_of_each_rule(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         async def metrics() -> str:

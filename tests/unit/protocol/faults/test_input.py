@@ -101,7 +101,7 @@ REQUEST_NUMBER = "a whole number from 1 to 1000000000"
 VM_NAMES = "a list of 1 to 100000 strings"
 MATCHER_NAMES = (
     "vms, endpoint, path, method, header, nth, skip, first, every, from_s, until_s, probability, "
-    "seed"
+    "seed, source"
 )
 MISTAKES: list[tuple[object, Refused]] = [
     ("x", Refused("faults", 'the string "x"', "a list of faults")),

@@ -45,3 +45,11 @@ def test_every_rule_has_its_texts_and_evidence() -> None:
 
 def test_the_package_exports_the_report() -> None:
     assert lint.__all__ == ["Finding", "Record", "most_in", "report"]
+
+
+def test_other_address_is_found_on_demand_alone() -> None:
+    records = numbered(a_record(), a_record(peer="10.0.0.5"), a_record(vm="b", peer="10.0.0.5"))
+    assert report(records) == ()
+    (finding,) = report(records, {"vm-1": frozenset({"10.0.0.5"})})
+    assert (finding.rule, finding.vm, finding.numbers) == ("address_secondary", "vm-1", (2,))
+    assert rule("address_secondary").is_optional

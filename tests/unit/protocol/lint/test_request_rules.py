@@ -29,6 +29,7 @@ BY_REASON = [
     ("leaf_needs_text", "leaf_needs_text", "/metadata/instance/compute/vmId?api-version=x"),
     ("format_unknown", "format_unknown", INSTANCE + "&format=xml"),
     ("verb_not_allowed", "verb_not_allowed", INSTANCE),
+    ("verb_not_allowed", "head", INSTANCE),
     ("element_unknown", "not_found", "/metadata/instance/compute/nothing?api-version=2021-02-01"),
     ("version_foreign", "not_found", "/metadata/scheduledevents?api-version=2021-12-13"),
     ("path_unknown", "not_found", "/latest/meta-data"),
