@@ -68,6 +68,9 @@ def _refusals() -> tuple[Budget, ...]:
         Budget(refusal, "protocol", refusal, "times_cached", most=_EQUAL)
         for refusal in (NO_METADATA, NO_PATH, TOO_SOON, protocol.UNKNOWN_CALLER)
     ]
+    alone.append(
+        Budget(protocol.UNCHANGED, "protocol", protocol.UNCHANGED, "times_changed", most=_EQUAL)
+    )
     real = [
         Budget(
             f"{refusal}, over sockets",

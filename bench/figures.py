@@ -26,6 +26,7 @@ class Measure(Struct, frozen=True):
 MEASURES: dict[str, Measure] = {
     "cpu_us": Measure("CPU µs a request", 1),
     "times_cached": Measure("times cached GET", 2),
+    "times_changed": Measure("times the document", 2),
     "times_instance": Measure("times instance GET", 2),
     "times_without_faults": Measure("times without faults", 3),
     "times_small_fleet": Measure("times small fleet", 2),

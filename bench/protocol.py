@@ -22,11 +22,15 @@ from bench.targets import INSTANCE, METADATA, REQUEST_ID, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.fleet.index import documented_allowances
+from openimds.protocol.pending import EventsDocument, Pending, Result
 from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm
 
 CACHED = "instance document, cached, every check on"
+EVENTS = "scheduled events, cached"
+UNCHANGED = "304 by If-None-Match, scheduled events"
 UNKNOWN_CALLER = "404 unknown caller, fleet of 2"
+_EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 _TWIN = "(the first case again: noise alone)"
 _ROUNDS = 15
 _ROUND_S = 0.04
@@ -47,6 +51,21 @@ class Case(Struct, frozen=True):
     chunk: Callable[[], bytes]
     requests: int = 1
     peer: str = "127.0.0.1"
+
+
+class _EventsProvider:
+    """The document of a scope that has not changed for long."""
+
+    def __init__(self) -> None:
+        self._document = EventsDocument(b'{"DocumentIncarnation":1,"Events":[]}', "1")
+
+    def cached(self, _need: Pending, _now_s: float) -> Result | None:
+        """Return the document."""
+        return self._document
+
+    async def make(self, need: Pending, _now_s: float) -> Result:
+        """Raise: nothing is pending here."""
+        raise AssertionError(need)
 
 
 class _Deaf:
@@ -81,6 +100,7 @@ def measure(plan: Plan) -> dict[str, Table]:
         name: {"cpu_us": spread(_micro(values)), "times_cached": ratio(values, cached)}
         for name, values in seconds.items()
     }
+    rows[UNCHANGED]["times_changed"] = ratio(seconds[UNCHANGED], seconds[EVENTS])
     rows["(the harness alone, in every figure above)"] = {"cpu_us": spread(_micro(harness))}
     return {"protocol": Table("CPU a request without sockets", "request", rows)}
 
@@ -93,6 +113,8 @@ def _cases() -> list[Case]:
     two = dispatcher(list(parse_fleet(value(2)).vms.values()), GENEROUS)
     recorded = dispatcher([Vm("vm-1")], GENEROUS)
     recorded.set_observer(Recorder(_RECORDED))
+    events = dispatcher([Vm("vm-1")], GENEROUS, _EventsProvider())
+    unchanged = request(_EVENTS, *METADATA, 'If-None-Match: "1"')
     leaf = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text"
     whole = request(INSTANCE, *METADATA)
     return [
@@ -101,6 +123,8 @@ def _cases() -> list[Case]:
         Case("versions, cached", plane, 200, _always("/metadata/versions")),
         Case("instance document in new bytes (parsed, cached)", plane, 200, _new_bytes),
         Case("instance document, target never seen (rendered)", plane, 200, _new_target),
+        Case(EVENTS, events, 200, _always(_EVENTS)),
+        Case(UNCHANGED, events, 304, lambda: unchanged),
         Case("16 pipelined (each)", plane, 200, lambda: whole * _PIPELINED, _PIPELINED),
         Case(NO_METADATA, plane, 400, lambda: request(INSTANCE)),
         Case("400 unknown api-version", plane, 400, _always(INSTANCE + "9")),

@@ -78,11 +78,8 @@ class ParsedRequest(Struct, frozen=True):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether the same request may get the same response again: it only reads.
-
-        A condition gives a response another status when the document changes.
-        """
-        return self.method != "POST" and not self.body and not self.none_match
+        """Whether the same request may get the same response again: it only reads."""
+        return self.method != "POST" and not self.body
 
     def key(self) -> str:
         """Return the cache key: text that differs wherever the response may differ.
@@ -90,8 +87,10 @@ class ParsedRequest(Struct, frozen=True):
         The cache is also keyed by the bytes of requests; text never equals the bytes of a guest.
         """
         flags = f"{self.method} {self.has_metadata_header:d}{self.is_forwarded:d}{self.connection} "
-        secrets = "".join(f"{name}:{value}\n" for name, value in self.credentials)
-        return flags + self.target.decode("latin-1") + (f"\n{secrets}" if secrets else "")
+        rest = "".join(f"{name}:{value}\n" for name, value in self.credentials)
+        if self.none_match:
+            rest += f"none-match:{self.none_match}\n"
+        return flags + self.target.decode("latin-1") + (f"\n{rest}" if rest else "")
 
     def query(self, extras: frozenset[str] = frozenset()) -> Query:
         """Return the query of the request; `extras` are settings that add endpoints."""
@@ -290,8 +289,11 @@ class Dispatcher:
         if result is response.result and isinstance(result, Signature):
             response.until_s = min(result.until_s, floor(utc_s) + 1)
         elif result is not response.result or response.until_s != UNTIL_REPLACED:
-            response.render(resume(response.query, response.pending, result, utc_s))
+            outcome = resume(response.query, response.pending, result, utc_s)
+            response.render(outcome)
             response.result = result
+            # A condition may have another outcome now: 200 instead of 304, or the other way round.
+            response.count = self._count(_name(response.query), outcome.status, reason_of(outcome))
         return response.until_s == UNTIL_REPLACED or utc_s < response.until_s
 
     def _cache(  # noqa: PLR0913, PLR0917 - the facts of one response

@@ -15,6 +15,7 @@ from openimds.events.scenario import ScenarioTable, begin, digest_of, end, next_
 from openimds.events.stored import UnreadableRowError, decode
 from openimds.events.writer import EventWriter, PublishedScope, WriteResult
 from openimds.facts.events import EventStatus, Trigger
+from openimds.fleet.index import IndexUpdate, unpack
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, StoreError
 from openimds.parameters import nearest
@@ -70,6 +71,7 @@ class EventsService:
         self.close = self.event_writer.close
         self.on_clock = on_clock
         self._fleet_service, self._notify, self._activity = fleet_service, notify, activity
+        fleet_service.before_change = self.before_change
         self._notify_once = lru_cache(_MOST_NOTICES)(notify)
         self._untouched = PublishedScope()
 
@@ -110,6 +112,35 @@ class EventsService:
             self._notify(f"{need.vm} could not approve an event: {error}")
             return Failed("unavailable")
         return Failed("malformed_events") if outcome.refusal else Approved()
+
+    # Changes of the fleet.
+
+    async def before_change(self, update: IndexUpdate) -> None:
+        """Raise the incarnations of the scopes to which an update moves VMs.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        # At a start, the fleet file moves VMs before the events are loaded.
+        await self.event_writer.load_incarnations()
+        if not self.event_writer.has_scopes:
+            return  # No VM has seen an event.
+        index = self._fleet_service.fleet_index
+        moves: set[tuple[str, str]] = set()
+        for number, (name, vm) in enumerate(update.puts.items()):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)  # Guests are answered between the slices.
+            if entry := index.by_name.get(name):
+                (old, _), (new, _) = place_of(entry.vm), place_of(unpack(vm.packed))
+                if old != new:
+                    moves.add((old, new))
+
+        def job(machine: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
+            raised = frozenset(new for old, new in sorted(moves) if machine.move(old, new))
+            return WriteResult(Outcome(tuple(machine.tick(now_s))), raised=raised)
+
+        if moves:
+            await self.event_writer.do(job)
 
     # Requests of operators.
 

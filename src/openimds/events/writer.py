@@ -53,12 +53,14 @@ class PublishedScope(Struct, frozen=True):
 class WriteResult(Struct, frozen=True):
     """The result of a job: its outcome, and the events that it declared.
 
-    `scenarios` is the table after it, or None if the job did not change it.
+    `scenarios` is the table after it, or None if the job did not change it. `raised` are scopes
+    whose incarnation rises without a transition.
     """
 
     outcome: Outcome
     scenarios: ScenarioTable | None = None
     declared: tuple[Event, ...] = ()
+    raised: frozenset[str] = frozenset()
 
 
 Job: TypeAlias = Callable[[EventStateMachine, ScenarioTable, float], WriteResult]
@@ -93,7 +95,24 @@ class EventWriter:
         self._jobs: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_closed = self._has_failed = False
+        self._is_closed = self._has_failed = self._has_incarnations = False
+
+    @property
+    def has_scopes(self) -> bool:
+        """Whether any scope ever had an event."""
+        return bool(self._incarnations)
+
+    async def load_incarnations(self) -> None:
+        """Load the incarnations of all scopes, unless that was done.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if not self._has_incarnations:
+            service = self._fleet_service
+            self._incarnations = await service.call_store(service.store.incarnations)
+            self._has_incarnations = True
+            self._restore()
 
     async def load(self) -> None:
         """Load the stored events, and make the transitions that came due meanwhile.
@@ -105,7 +124,7 @@ class EventWriter:
         """
         call, store = self._fleet_service.call_store, self._fleet_service.store
         self.events = self._readable(await call(store.events))
-        self._incarnations = await call(store.incarnations)
+        await self.load_incarnations()
         body = await call(store.value, SCENARIOS)
         try:
             self.scenarios = decode(body, ScenarioTable) if body else ScenarioTable()
@@ -113,6 +132,7 @@ class EventWriter:
             self._notify(f"the stored scenarios are left out, and begin anew: {error}")
         self._fleet_service.last_log_entry = await call(store.last_log_entry)
         self._restore()
+        self.scopes.clear()  # Those that a move of VMs has published have no events yet.
         for scope in self._incarnations:
             self._publish_scope(scope)
         await self.do(self._follow)
@@ -192,9 +212,10 @@ class EventWriter:
             )
             for move in transitions
         ]
+        scopes = {move.scope for move in transitions}.union(*(result.raised for result in done))
         batch = EventBatch(
             {key: msgspec.json.encode(event) if event else None for key, event in after.items()},
-            {move.scope: self._machine.incarnation(move.scope) for move in transitions},
+            {scope: self._machine.incarnation(scope) for scope in scopes},
             {} if scenarios == self.scenarios else {SCENARIOS: msgspec.json.encode(scenarios)},
             tuple(entries),
         )
@@ -203,11 +224,12 @@ class EventWriter:
                 self._fleet_service.store.write_events, batch
             )
             self.scenarios = scenarios
-            self._publish(transitions, after, numbered)
+            self._publish(transitions, scopes, after, numbered)
 
     def _publish(
         self,
         transitions: list[Transition],
+        scopes: set[str],
         after: dict[str, Event | None],
         entries: list[LogEntry],
     ) -> None:
@@ -217,7 +239,7 @@ class EventWriter:
                 self.events[key] = event
             else:
                 self.events.pop(key, None)
-        for scope in {move.scope for move in transitions}:
+        for scope in scopes:
             self._incarnations[scope] = self._machine.incarnation(scope)
             self._publish_scope(scope)
         self.transition_counts.update(move.trigger.value for move in transitions)

@@ -86,6 +86,8 @@ class FleetService:
         self._answered_s = self._steady()
         self._open_listeners, self._on_change = open_listeners, on_change
         self._notify = notify
+        self.before_change: Callable[[IndexUpdate], Awaitable[None]] | None = None
+        """Called with a planned update before it is stored; an error refuses it."""
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
         self._feeds: set[asyncio.Queue[Change | LogEntry | None]] = set()
@@ -253,6 +255,8 @@ class FleetService:
         removes = [Write(name, None, origin) for name in update.removes - written]
         try:
             await self._open_listeners(update.listeners, self.fleet_index.listeners.keys())
+            if self.before_change:
+                await self.before_change(update)
             changes = await self.call_store(self.store.write, [*writes, *removes], who, self._now())
         except BaseException:
             await self._open_listeners({}, self.fleet_index.listeners.keys())

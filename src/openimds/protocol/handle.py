@@ -80,7 +80,8 @@ def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Resp
             return refuse(result.key, query, result.blanks, until_s=now_s)
         case EventsDocument():
             tag = (("ETag", result.etag),) if result.etag else ()
-            if result.etag and query.none_match == result.etag:
+            # Microsoft's sample sends the tag back as it came; other clients put it into quotes.
+            if result.etag and query.none_match.strip('"') == result.etag:
                 return Response(b"", status=304, headers=tag, until_s=UNTIL_REPLACED)
             return Response(result.body, headers=tag, until_s=UNTIL_REPLACED)
         case Approved():

@@ -88,6 +88,34 @@ def test_known_document_is_not_sent_again() -> None:
     assert dispatcher.counts[CountKey("scheduledevents", 304, "")].requests == 2
 
 
+def test_condition_is_answered_by_the_known_bytes() -> None:
+    provider = EventsProvider()
+    provider.documents["vm:vm-1"] = EventsDocument(b'{"DocumentIncarnation":1}', "1")
+    dispatcher = a_dispatcher(provider=provider)
+    talk = Talk(dispatcher)
+    conditional = {"Metadata": "true", "If-None-Match": '"1"'}
+    seen = []
+    for incarnation in (1, 1, 2, 2, 1):
+        if provider.documents["vm:vm-1"].etag != str(incarnation):
+            body = b'{"DocumentIncarnation":%d}' % incarnation
+            provider.documents["vm:vm-1"] = EventsDocument(body, str(incarnation))
+        reply = talk.ask_raw(EVENTS, "GET", conditional)
+        seen.append((reply.status, reply.headers["ETag"], reply.body))
+        assert talk.ask(EVENTS).status == 200, "the same path without the condition"
+    assert seen == [
+        (304, "1", b""),
+        (304, "1", b""),
+        (200, "2", b'{"DocumentIncarnation":2}'),
+        (200, "2", b'{"DocumentIncarnation":2}'),
+        (304, "1", b""),
+    ]
+    counts = dispatcher.counts
+    assert counts[CountKey("scheduledevents", 304, "")].requests == 3
+    assert counts[CountKey("scheduledevents", 200, "")].requests == 7
+    known = dispatcher.fleet_index.by_name["vm-1"].responses.by_request
+    assert any(isinstance(key, bytes) and b'If-None-Match: "1"' in key for key in known)
+
+
 def test_members_of_one_scope_see_one_document() -> None:
     vms = a_fleet(
         a={"availabilitySet": "as", "reach": {"address": ["10.0.0.1"]}},

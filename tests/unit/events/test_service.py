@@ -13,7 +13,9 @@ from openimds.protocol.events.event import Event
 from openimds.protocol.events.request import EventRequest
 from openimds.protocol.events.state_machine import RefusalReason, TransitionRefusal
 from openimds.protocol.pending import Approved, Failed, PendingEventsDocument
-from tests.unit.events.setup import NOW_S, SCOPE, EventsRun, run, until
+from openimds.vm.fleet_file import parse_fleet, parse_vm
+from openimds.vm.types import Vm
+from tests.unit.events.setup import NOW_S, SCOPE, VMS, EventsRun, run, until
 
 REBOOT = EventRequest("Reboot", ("as-1",))
 
@@ -307,3 +309,57 @@ def test_unreadable_rows_stop_no_start() -> None:
         await again.events_service.close()
 
     run(work)
+
+
+async def put(run: EventsRun, value: dict[str, Any]) -> None:
+    """Replace the first VM of the set."""
+    await run.fleet_service.put(parse_vm("as-1", value), "operator")
+
+
+def test_moved_vm_sees_a_higher_incarnation_also_after_a_restart() -> None:
+    async def work() -> None:
+        run = await EventsRun().load()
+        await run.events_service.declare(EventRequest("Reboot", ("as-1",)), "operator")
+        seen = run.document()["DocumentIncarnation"]
+        await put(run, {})
+        moved = run.document("vm:as-1")
+        assert (moved["Events"], moved["DocumentIncarnation"]) == ([], seen + 1)
+        again = await EventsRun(run.store).load()
+        assert again.document("vm:as-1") == moved
+        # Back in its set, it must not take the set's document for the one that it has.
+        await put(run, {"availabilitySet": "as"})
+        assert run.document()["DocumentIncarnation"] == seen + 2
+        assert len(run.document()["Events"]) == 1
+
+    asyncio.run(work())
+
+
+def test_vm_is_not_moved_if_its_incarnation_is_not_stored() -> None:
+    async def work() -> None:
+        run = await EventsRun().load()
+        await run.events_service.declare(EventRequest("Reboot", ("as-1",)), "operator")
+        await put(run, {"availabilitySet": "as", "compute": {"zone": "1"}})
+        run.store.fails = {"write_events"}
+        with pytest.raises(StoreError):
+            await put(run, {})
+        assert run.fleet_index.by_name["as-1"].vm.availability_set == "as"
+        await put(run, {"availabilitySet": "as", "compute": {"zone": "2"}})
+
+    asyncio.run(work())
+
+
+def test_move_before_loading_counts_from_the_stored_number() -> None:
+    async def work() -> None:
+        first = await EventsRun().load()
+        await first.events_service.declare(EventRequest("Reboot", ("as-1",)), "operator")
+        seen = first.document()["DocumentIncarnation"]
+        run = EventsRun(first.store)
+        index = run.fleet_index
+        index.apply(index.plan(parse_fleet({"vms": VMS}).vms.values()))
+        await run.events_service.before_change(index.plan([Vm("as-1"), Vm("as-2"), Vm("new")]))
+        await run.events_service.load()
+        assert len(run.document()["Events"]) == 1
+        for scope in ("vm:as-1", "vm:as-2"):
+            assert run.document(scope) == {"DocumentIncarnation": seen + 1, "Events": []}
+
+    asyncio.run(work())

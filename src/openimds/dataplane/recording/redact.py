@@ -18,9 +18,16 @@ _SECRET_HEADERS = frozenset(
 )
 _HEADERS = _SECRET_HEADERS | {
     "accept",
+    "accept-encoding",
+    "cache-control",
+    "connection",
     "content-type",
+    "expect",
     "forwarded",
     "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
     "metadata",
     "origin",
     "proxy-connection",

@@ -79,7 +79,12 @@ def place_of(vm: Vm) -> tuple[str, str]:
         return _scope("group", vm, scale_set, text_at(vm, "compute.placementGroupId")), name
     if vm.availability_set:
         return _scope("set", vm, vm.availability_set), name
-    return f"vm:{vm.name}", name
+    return own_scope(vm.name), name
+
+
+def own_scope(name: str) -> str:
+    """Return the scope of a VM that is in no set."""
+    return f"vm:{name}"
 
 
 def _scope(kind: str, vm: Vm, *names: str) -> str:

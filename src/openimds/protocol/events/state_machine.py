@@ -113,6 +113,18 @@ class EventStateMachine:
         """Return the incarnation of a scope's document."""
         return self._incarnations.get(scope, FIRST_INCARNATION)
 
+    def move(self, old: str, new: str) -> bool:
+        """Prepare a scope for a VM that comes from another; tell whether its incarnation rises.
+
+        The VM has to see a higher number than it has seen, because an equal one means that nothing
+        has changed.
+        """
+        seen, known = self.incarnation(old), self._incarnations
+        if self.incarnation(new) > seen or not (old in known or new in known):
+            return False  # Two scopes without any event have equal documents.
+        self._incarnations[new] = seen + 1
+        return True
+
     def due_s(self) -> float | None:
         """Return the time of the next transition by time, or None."""
         while self._queue:

@@ -284,3 +284,24 @@ def test_cancelled_events_do_not_pile_up_in_the_queue() -> None:
         events.cancel(other, 1000.0)
     assert len(events._queue) < 100
     assert events.due_s() == 1900
+
+
+@pytest.mark.parametrize(
+    "incarnations, expected",
+    [
+        ({}, None),
+        ({"old": 3}, 4),
+        ({"old": 3, "new": 2}, 4),
+        ({"old": 3, "new": 3}, 4),
+        ({"old": 3, "new": 4}, None),
+        ({"new": 5}, None),
+    ],
+)
+def test_scope_of_a_newcomer_has_a_number_it_has_not_seen(
+    incarnations: dict[str, int], expected: int | None
+) -> None:
+    machine = EventStateMachine(Snapshot((), incarnations))
+    before = machine.incarnation("new")
+    assert machine.move("old", "new") is (expected is not None)
+    assert machine.incarnation("new") == (expected or before)
+    assert machine.incarnation("old") == incarnations.get("old", machine.incarnation("untouched"))
