@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from openimds.facts.faults import EFFECTS
 from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
@@ -67,10 +68,8 @@ def test_faults_of_a_file_are_counted_and_follow_its_edits(tmp_path: Path) -> No
         file.write_text(FLEET.replace("playbook: old-region, vms: [web-1]", "effect: resett"))
         assert server.next_line() == (
             "openimds: fleet file not applied: fleet.yaml: faults[1].effect: saw the string "
-            '"resett". Did you mean "reset"? Expected one of status, proxy-500, no-identity, '
-            "forged-token, unknown-version, stale-document, missing-fields, attested-document, "
-            "delay, trickle, cut, wrong-length, hang, reset, "
-            "garbage, refused; the previous fleet is still served.\n"
+            f'"resett". Did you mean "reset"? Expected one of {", ".join(EFFECTS)}; the previous '
+            "fleet is still served.\n"
         )
         file.write_text(FLEET.replace("[web-1]}", "[web-2]}"))
         assert server.next_line() == (

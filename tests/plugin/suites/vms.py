@@ -132,7 +132,7 @@ def test_folder_of_challenges_serves_azure_arc(request: pytest.FixtureRequest) -
     folder = Path(__file__).parent / "challenges"
     request.node.add_marker(pytest.mark.imds(arc_folder=folder))
     imds: Imds = request.getfixturevalue("imds")
-    assert imds.env.of("arc")["IMDS_ENDPOINT"] == imds.url
+    assert imds.env.of("arc")["IMDS_ENDPOINT"] == f"{imds.url}/arc"
 
 
 def test_names_of_0_1_0_still_work(imds: Imds) -> None:
