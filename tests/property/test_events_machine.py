@@ -24,9 +24,14 @@ from openimds.protocol.events.document import document
 from openimds.protocol.events.event import prepare
 from openimds.protocol.events.request import EventRequest
 from openimds.protocol.events.state_machine import EventStateMachine, Outcome, Snapshot
+from tests.support.talk import DEFAULT_GROUP
 
 VERSIONS = [row.name for row in SCHEDULED_EVENTS]
-FLEET = {"group:pool/1": ["p-1", "p-2", "p-3"], "set:as-1": ["s-1", "s-2"], "vm:lone": ["lone"]}
+FLEET = {
+    f"group:{DEFAULT_GROUP}/pool/1": ["p-1", "p-2", "p-3"],
+    f"set:{DEFAULT_GROUP}/as-1": ["s-1", "s-2"],
+    "vm:lone": ["lone"],
+}
 NOTICE = {"Freeze": 900, "Reboot": 900, "Redeploy": 600, "Preempt": 30, "Terminate": 300}
 ADVICE = "SpotRebalanceRecommendation"
 SINCE = {"Preempt": "2017-11-01", "Terminate": "2019-01-01", ADVICE: "2024-07-09"}
