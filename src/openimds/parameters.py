@@ -47,8 +47,9 @@ class Parameter(Struct, frozen=True):
     """One parameter.
 
     `type` is `str`, `bool`, `int`, `float` or `tuple` (a list of strings). `minimum` and `maximum`
-    bound a number, the length of a string, or the number of items of a list. `metavar` stands for
-    the value in help texts, such as `SECONDS`. `convert` gets a value of the right type and bounds
+    bound a number, the length of a string, or the number of items of a list. With `takes_whole` a
+    string may be given as a whole number. `metavar` stands for the value in help texts, such as
+    `SECONDS`. `convert` gets a value of the right type and bounds
     and returns the final one, or raises `MisfitError`. An optional parameter without `default` is
     left out of `read_fields`.
     """
@@ -63,6 +64,7 @@ class Parameter(Struct, frozen=True):
     required: bool = False
     metavar: str = ""
     convert: Callable[[Any], Any] | None = None
+    takes_whole: bool = False
 
     @property
     def expected(self) -> str:
@@ -70,6 +72,8 @@ class Parameter(Struct, frozen=True):
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
         span = _span(self.minimum, self.maximum)
+        if self.takes_whole:
+            return f"a whole number, or a string of {span} characters"
         if not span:
             return _WORDS[self.type]
         if self.type is str:
@@ -130,6 +134,8 @@ def read_value(row: Parameter, value: object, where: str = "", *, text: bool = F
         typed = tuple(
             _item(item, f"{where}[{place}]", text=text) for place, item in enumerate(typed)
         )
+    if row.takes_whole and _is_of(int, typed):
+        typed = str(typed)
     if not _is_of(row.type, typed):
         raise ConfigError(where, _shown(value, text=text), row.expected)
     if isinstance(typed, str) and not text:

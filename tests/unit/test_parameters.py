@@ -27,6 +27,7 @@ SPAN = Parameter("span_s", float, "A span.", minimum=0)
 NAMES = Parameter("vms", tuple, "Names.", minimum=1, maximum=3)
 SOURCE = Parameter("source", str, "A source.", choices=("Platform", "User"))
 STATUS = Parameter("status", int, "A status.", choices=(404, 410), required=True)
+WORD = Parameter("retry_after", str, "A word.", maximum=4, takes_whole=True)
 ROWS = (TEXT, FLAG, COUNT, SPAN, NAMES, SOURCE)
 
 
@@ -56,6 +57,8 @@ ADDRESS = Parameter("listen", str, "An address.", convert=_port)
         (SOURCE, "User", "User"),
         (STATUS, 410, 410),
         (ADDRESS, "a:80", 80),
+        (WORD, 5, "5"),
+        (WORD, "soon", "soon"),
     ],
 )
 def test_typed_value_that_fits_is_returned(row: Parameter, value: object, expected: object) -> None:
@@ -138,6 +141,8 @@ def test_word_that_is_no_choice_brings_the_nearest(row: Parameter, value: Any, h
         (STATUS, "410", 410),
         (SOURCE, "User", "User"),
         (ADDRESS, "a:80", 80),
+        (WORD, 5, "5"),
+        (WORD, "soon", "soon"),
     ],
 )
 def test_text_is_parsed_by_the_type_of_its_row(row: Parameter, text: str, expected: object) -> None:

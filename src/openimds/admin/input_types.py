@@ -23,6 +23,8 @@ def parameter_type(row: Parameter) -> Any:  # noqa: ANN401 - a type form
         bounds = Meta(min_length=length[0], max_length=length[1], description=row.help)
     if row.convert is parse_time:
         bounds = Meta(description=row.help, extra_json_schema={"format": "date-time"})
+    if row.takes_whole:
+        return Annotated[str, bounds] | int
     return Annotated[_KINDS.get(row.type, row.type), bounds]
 
 

@@ -23,7 +23,7 @@ _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "ORIGIN", "PARAMETERS")
 _OWN_COLUMNS = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
 """Members of a fault that are no parameter of it."""
 _NAMES = [*EFFECTS, *PLAYBOOKS]
-_LONG = ("body", "bodyBase64", "headers", "reason")
+_LONG = ("body", "bodyBase64", "headers", "reason", "set")
 _LONGEST_SHOWN = 60
 """The characters of such a parameter in `fault list`; `--json` has all of it."""
 _NAMES_OF = {camel_case(row.name): row.name for key in EFFECTS for row in effect_rows(key)}
@@ -93,7 +93,8 @@ def set_fault(
     """Set a fault or play a playbook from now on, and print its ids.
 
     For example: openimds fault set status status=410 until_s=70. The fault `response` also takes
-    body_file=PATH, and headers=LINE once for each header.
+    body_file=PATH, and headers=LINE once for each header; `edited-token` takes set=NAME=VALUE once
+    for each field.
     """
     body: dict[str, Any] = {"effect" if name in EFFECTS else "playbook": name}
     body |= _members(name, parameters)
@@ -135,7 +136,7 @@ def _members(name: str, parameters: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigError(text, f'"{key}"', "one of " + ", ".join(rows), nearest(key, rows))
         row = rows[names[key]]
         member = camel_case(row.name)
-        if row.kind is ValueKind.LINES:  # A header may have commas.
+        if row.kind in (ValueKind.LINES, ValueKind.EDITS):  # A header or a value may have commas.
             lines[member] = (*lines.get(member, ()), value)
             members[member] = read_value(parameter_of(row), lines[member], text=True)
         elif member in members:

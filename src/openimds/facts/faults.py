@@ -22,7 +22,9 @@ class ValueKind(StrEnum):
     NUMBER = "a number"
     WHOLE = "a whole number"
     TEXTS = "a list of strings"
+    WORD = "a string or a whole number"
     LINES = "a list of header lines"
+    EDITS = "a list of NAME=VALUE"
 
 
 # The names that `fault describe --json` and the admin API have had since 0.1.0.
@@ -118,6 +120,13 @@ LONGEST_HEADER = 1024
 LONGEST_REASON = 200
 LONGEST_MEDIA = 200
 
+MOST_EDITS = 16
+"""The most fields that an edit of a token's answer drops, and the most that it sets."""
+LONGEST_EDIT = 1024
+"""The longest edit of a field, its name included, in characters."""
+LONGEST_RETRY = 200
+"""The longest value of Retry-After, in characters."""
+
 _STATUSES = (
     FaultStatus(403, "forbidden", documented("S4", note="swagger of 2018 only")),
     FaultStatus(404, "not_found", documented("S6", "S10", note="the endpoint is being updated")),
@@ -128,6 +137,7 @@ _STATUSES = (
 )
 STATUSES: dict[int, FaultStatus] = {row.status: row for row in _STATUSES}
 
+EDITED_TOKEN = "edited-token"  # noqa: S105 - the key of an effect
 HEADER = "header"
 """The matcher whose default depends on the effect."""
 _TARGETS = tuple(dict.fromkeys([*(row.key for row in ENDPOINTS), *(row.key for row in CATEGORIES)]))
@@ -215,6 +225,14 @@ WAIT = FaultParameter(
 )
 """The parameter of every effect on an open connection."""
 
+RETRY_AFTER = FaultParameter(
+    "retry_after",
+    ValueKind.WORD,
+    "The value of Retry-After; date+SECONDS and date-SECONDS are a date so far from Date.",
+    maximum=LONGEST_RETRY,
+)
+"""A parameter of refusals. No recording of IMDS has the header; proxies and services send it."""
+
 _IDENTITY = ("identity", "app_service", "arc", "cloud_shell")
 FORGERIES = (
     "expired",
@@ -256,6 +274,7 @@ _ROWS = (
                 choices=tuple(STATUSES),
                 required=True,
             ),
+            RETRY_AFTER,
         ),
     ),
     Effect(
@@ -264,6 +283,7 @@ _ROWS = (
         "500 in plain text with a `Server` that does not name IMDS.",
         "A client that looks for IMDS in `Server` takes a restarting service for an absent one.",
         documented("S10", note="the proxy before IMDS answers while IMDS restarts"),
+        (RETRY_AFTER,),
         header=HeaderMatch.ANY,
     ),
     Effect(
@@ -314,6 +334,7 @@ _ROWS = (
                 "The body as base64, for bytes that are no text.",
                 maximum=LONGEST_ENCODED,
             ),
+            RETRY_AFTER,
         ),
         header=HeaderMatch.ANY,
     ),
@@ -337,6 +358,44 @@ _ROWS = (
             ),
         ),
         endpoints=_IDENTITY,
+    ),
+    Effect(
+        EDITED_TOKEN,
+        EffectMode.OTHERWISE,
+        "The answer with the true token, some of its fields missing, changed or expired.",
+        "A client that indexes a field, or trusts a type, fails far from the request.",
+        chosen("no recording has such an answer; versions and imitations of IMDS differ in fields"),
+        (
+            FaultParameter(
+                "drop",
+                ValueKind.TEXTS,
+                "Names of fields that are missing.",
+                maximum=MOST_EDITS,
+            ),
+            FaultParameter(
+                "set",
+                ValueKind.EDITS,
+                "Fields with other values, such as `expires_in=soon`; a value is JSON or a string.",
+                minimum=1,
+                maximum=MOST_EDITS,
+            ),
+            FaultParameter(
+                "expires_s",
+                ValueKind.NUMBER,
+                "Seconds from the response to the expiry in its fields; negative: in the past.",
+                minimum=-LONGEST_S,
+                maximum=LONGEST_S,
+            ),
+        ),
+        endpoints=_IDENTITY,
+    ),
+    Effect(
+        "missing-challenge",
+        EffectMode.OTHERWISE,
+        "Arc's 401 without `WWW-Authenticate`, which names the file to read.",
+        "A proxy that drops the header leaves the client a 401 that it cannot answer.",
+        chosen("no recording has it; SDKs have an error of their own for it"),
+        endpoints=("arc",),
     ),
     Effect(
         "unknown-version",

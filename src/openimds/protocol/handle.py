@@ -21,6 +21,7 @@ from openimds.protocol.document import MISSING, as_json, as_text, descend, plan_
 from openimds.protocol.events.document import read_approval
 from openimds.protocol.events.event import place_of
 from openimds.protocol.pending import (
+    AccessToken,
     Approved,
     Certificate,
     Challenge,
@@ -36,6 +37,7 @@ from openimds.protocol.pending import (
 )
 from openimds.protocol.request import Query
 from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response, refuse
+from openimds.protocol.token_edits import edited, expiring
 from openimds.vm.defaults import complete, default_address, private_addresses, text_at
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
@@ -97,8 +99,16 @@ def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Resp
         case _:
             assert isinstance(pending, PendingToken)
             # The body counts down by the second.
-            body = identity_dialects.token_body(query, pending, result, now_s)
-            return Response(body, until_s=floor(now_s) + 1)
+            return Response(_token_body(query, pending, result, now_s), until_s=floor(now_s) + 1)
+
+
+def _token_body(query: Query, pending: PendingToken, token: AccessToken, now_s: float) -> bytes:
+    """Return the body of the response with a token, with any edits of a fault."""
+    edits = pending.edits
+    if edits is None:
+        return identity_dialects.token_body(query, pending, token, now_s)
+    token = expiring(token, edits, now_s)
+    return edited(identity_dialects.token_body(query, pending, token, now_s), edits)
 
 
 def instance_document(vm: Vm, version: str) -> bytes:

@@ -12,12 +12,25 @@ from msgspec import Struct, field
 from openimds.vm.identities import Principal
 
 
+class TokenEdits(Struct, frozen=True):
+    """Edits of the answer with a token, made on purpose.
+
+    The fields of `drop` are missing, those of `members` have other values (JSON, or else a string),
+    and the expiry is `expires_s` seconds after the response.
+    """
+
+    drop: tuple[str, ...] = ()
+    members: tuple[tuple[str, str], ...] = ()
+    expires_s: float | None = None
+
+
 class PendingToken(Struct, frozen=True):
     """An access token for an identity of a VM.
 
     With `is_fresh` a cached token will not do. `outdated` is the SHA-256, in hexadecimal, of a
     token that a resource refused. `proof` is the text that the caller read in the file of a
-    challenge; a given proof must be right. `region` is the VM's, named in Entra's refusals.
+    challenge; a given proof must be right. `region` is the VM's, named in Entra's refusals. `edits`
+    are those of a fault.
     """
 
     vm: str
@@ -28,6 +41,7 @@ class PendingToken(Struct, frozen=True):
     proof: str = ""
     outdated: str = ""
     region: str = ""
+    edits: TokenEdits | None = None
 
     @property
     def is_once(self) -> bool:

@@ -112,6 +112,17 @@ def test_set_reads_the_body_of_a_response_from_a_file(api: Api, tmp_path: Path) 
     ]
 
 
+def test_set_sends_the_edits_of_a_token_and_a_date(api: Api) -> None:
+    call("set", "edited-token", "set=a=1,2", "set=b=", "drop=c,d", "expires_s=-60")
+    call("set", "status", "status=503", "retry_after=date-60", "header=absent")
+    edited = {"set": ("a=1,2", "b="), "drop": ("c", "d"), "expiresS": -60.0}
+    dated = {"status": 503, "retryAfter": "date-60", "header": "absent"}
+    assert [body for _, _, body in api.calls] == [
+        {"effect": "edited-token", **edited},
+        {"effect": "status", **dated},
+    ]
+
+
 def test_missing_file_of_a_body_is_reported(api: Api, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         call("set", "response", "status=502", f"body_file={tmp_path}/none")

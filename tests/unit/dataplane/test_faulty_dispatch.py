@@ -281,6 +281,23 @@ def test_forged_token_is_made_and_not_cached() -> None:
     run(play)
 
 
+def test_edited_token_is_the_true_one_and_not_cached() -> None:
+    async def play(stage: Stage) -> None:
+        edit = {"effect": "edited-token", "drop": ["resource"], "set": ["expires_in=soon"]}
+        inject(stage.dispatcher, {**edit, "first": 1})
+        stage.send(TOKEN)
+        await settle()
+        await stage.provider.finish(text="true")
+        fields = json.loads(stage.replies()[0].body)
+        assert (fields["access_token"], fields["expires_in"]) == ("true", "soon")
+        assert "resource" not in fields
+        assert stage.cached() == []
+        (whole,) = replies(stage.send(TOKEN))
+        assert json.loads(whole.body)["resource"] == "https://a"
+
+    run(play)
+
+
 def test_faulty_attested_document_uses_the_cached_signature() -> None:
     async def play(stage: Stage) -> None:
         from openimds.protocol.pending import Signature

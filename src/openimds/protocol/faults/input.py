@@ -11,6 +11,7 @@ from openimds.errors import ConfigError
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.faults import (
     DELAY,
+    EDITED_TOKEN,
     EFFECTS,
     HEADER,
     MATCHERS,
@@ -34,7 +35,9 @@ from openimds.parameters import (
     read_value,
 )
 from openimds.protocol.faults.custom_response import check_response
+from openimds.protocol.faults.edited_token import check_edits
 from openimds.protocol.faults.fault import FaultSpec, default_header
+from openimds.protocol.faults.retry_after import check_retry_after
 from openimds.vm.schema_tree import newest_tree, nodes
 
 MOST_FAULTS = 100
@@ -55,7 +58,9 @@ _TYPES: dict[ValueKind, type] = {
     ValueKind.NUMBER: float,
     ValueKind.WHOLE: int,
     ValueKind.TEXTS: tuple,
+    ValueKind.WORD: str,
     ValueKind.LINES: tuple,
+    ValueKind.EDITS: tuple,
 }
 
 
@@ -92,9 +97,10 @@ def parameter_of(row: FaultParameter) -> Parameter:
         row.help,
         row.default,
         minimum=1 if is_list else row.minimum,
-        maximum=MOST_ITEMS if is_list else row.maximum,
+        maximum=MOST_ITEMS if is_list and row.maximum is None else row.maximum,
         choices=row.choices,
         required=row.required,
+        takes_whole=row.kind is ValueKind.WORD,
     )
 
 
@@ -181,6 +187,9 @@ def _spec(members: Mapping[str, Any], where: str) -> FaultSpec:
         raise ConfigError(path_of(where, name), seen, expected)
     if row.key == RESPONSE:
         check_response(parameters, where)
+    if row.key == EDITED_TOKEN:
+        check_edits(parameters, where)
+    check_retry_after(parameters, where)
     _check_fields(parameters.get("fields"), path_of(where, "fields"))
     return spec
 

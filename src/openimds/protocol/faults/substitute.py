@@ -10,15 +10,17 @@ from typing import TypeAlias
 import msgspec.json
 from msgspec.structs import replace
 
+from openimds.facts.faults import EDITED_TOKEN, RETRY_AFTER, STATUSES
 from openimds.facts.faults import MISSING as LEFT_OUT
-from openimds.facts.faults import STATUSES
 from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.versions import catalog
 from openimds.protocol.document import MISSING, as_json, as_text, descend
 from openimds.protocol.faults.custom_response import response_of
+from openimds.protocol.faults.edited_token import edits_of
 from openimds.protocol.faults.fault import Fault
+from openimds.protocol.faults.retry_after import is_retry_after, retry_after
 from openimds.protocol.handle import Subject, handle
-from openimds.protocol.pending import Pending, PendingDocument, PendingToken
+from openimds.protocol.pending import Pending, PendingChallenge, PendingDocument, PendingToken
 from openimds.protocol.request import Query
 from openimds.protocol.response import Refusal, Response, inside_json, refuse, throttled
 from openimds.vm.identities import FORGE
@@ -33,7 +35,13 @@ def substitute(fault: Fault, query: Query, subject: Subject, now_s: float) -> Re
 
     `now_s` is the time in seconds since 1970.
     """
-    return _SUBSTITUTES[fault.spec.effect](fault, query, subject, now_s)
+    reply = _SUBSTITUTES[fault.spec.effect](fault, query, subject, now_s)
+    text = fault.spec.parameters.get(RETRY_AFTER.name)
+    if text is None:
+        return reply
+    assert isinstance(reply, Response | Refusal)  # Other effects have no such parameter.
+    others = (header for header in reply.headers if not is_retry_after(header[0]))
+    return replace(reply, headers=(*others, retry_after(str(text), now_s)))
 
 
 def _status(fault: Fault, query: Query, _subject: Subject, _now_s: float) -> Refusal:
@@ -62,6 +70,20 @@ def _forged(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply
     if not isinstance(reply, PendingToken):
         return reply
     return replace(reply, identity=replace(reply.identity, source=FORGE + fault.text("forgery")))
+
+
+def _edited(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    reply = handle(query, subject, now_s)
+    if not isinstance(reply, PendingToken):
+        return reply
+    return replace(reply, edits=edits_of(fault.spec.parameters))
+
+
+def _missing_challenge(_fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
+    reply = handle(query, subject, now_s)
+    if not isinstance(reply, PendingChallenge):
+        return reply
+    return replace(refuse("challenge", query), headers=())
 
 
 def _region(fault: Fault, query: Query, subject: Subject, now_s: float) -> Reply:
@@ -129,6 +151,8 @@ _SUBSTITUTES: dict[str, _Substitute] = {
     "response": _response,
     "no-identity": _no_identity,
     "forged-token": _forged,
+    EDITED_TOKEN: _edited,
+    "missing-challenge": _missing_challenge,
     "unknown-version": _region,
     "stale-document": _stale,
     "missing-fields": _partial,

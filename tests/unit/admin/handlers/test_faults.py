@@ -87,6 +87,27 @@ def test_response_fault_is_stored_and_listed_as_it_was_set(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    "fault, shown",
+    [
+        ({"effect": "status", "status": 503, "retryAfter": 5}, {"retryAfter": "5"}),
+        ({"effect": "proxy-500", "retryAfter": "date-60", "header": "absent"}, {}),
+        ({"effect": "edited-token", "set": ["a=1"], "drop": ["b"], "expiresS": -60}, {}),
+        ({"effect": "missing-challenge", "header": "any"}, {}),
+    ],
+)
+def test_new_members_are_listed_as_they_were_set(
+    tmp_path: Path, fault: dict[str, Any], shown: dict[str, str]
+) -> None:
+    async def work(server: AdminServer) -> None:
+        got = await server.api.post("/v1/faults", json=fault)
+        assert got.status_code == 201, got.text
+        (item,) = await listed(server)
+        assert item.items() >= {**fault, **shown}.items()
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize(
     "body, where",
     [
         ([], "body"),

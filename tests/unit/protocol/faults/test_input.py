@@ -19,6 +19,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "unknown-version": {"effect": "unknown-version", "newest": "2020-10-01"},
     "missing-fields": {"effect": "missing-fields", "fields": ["network"]},
     "delay": {"effect": "delay", "delay_s": 1},
+    "edited-token": {"effect": "edited-token", "drop": ["resource"], "set": ["a=1,2"]},
     "response": {"effect": "response", "status": 200, "headers": ["Via: 1.1 a, 1.0 b"]},
 }
 
@@ -135,13 +136,17 @@ MISTAKES: list[tuple[object, Refused]] = [
         Refused(
             "faults[0]",
             'unknown key "statsu"',
-            f"one of effect, {MATCHER_NAMES}, delay_s, status",
+            f"one of effect, {MATCHER_NAMES}, delay_s, status, retry_after",
             'Did you mean "status"?',
         ),
     ),
     (
         [{**GONE, 1: 1}],
-        Refused("faults[0]", 'unknown key "1"', f"one of effect, {MATCHER_NAMES}, delay_s, status"),
+        Refused(
+            "faults[0]",
+            'unknown key "1"',
+            f"one of effect, {MATCHER_NAMES}, delay_s, status, retry_after",
+        ),
     ),
     ([{"effect": "status"}], Refused("faults[0]", "no status", f"status: {STATUS_CHOICES}")),
     (

@@ -16,7 +16,13 @@ from openimds.protocol.request import parse_query
 INSTANCE = "/metadata/instance/compute?api-version=2021-02-01"
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01"
 
-REQUIRED = {"page": "proxy-502", "newest": "2020-10-01", "fields": ["network"], "delay_s": 1}
+REQUIRED = {
+    "page": "proxy-502",
+    "newest": "2020-10-01",
+    "fields": ["network"],
+    "delay_s": 1,
+    "expires_s": 0,
+}
 """Members without which an effect is refused, but for `status`."""
 
 

@@ -145,6 +145,19 @@ def test_challenge_precedes_a_forged_token() -> None:
     assert isinstance(reply, PendingChallenge)
 
 
+def test_challenge_is_missing_without_a_proof_alone() -> None:
+    (spec,) = read_fault({"effect": "missing-challenge"})
+    extras = frozenset({"arc_folder"})
+    fault = Fault(spec, "web", 1)
+    query = queried(ARC, extras=extras)
+    reply = substitute(fault, query, about_web(), NOW_S)
+    assert refusal(reply) == (401, refusal_row("challenge", "arc").body.encode())
+    assert isinstance(reply, Refusal)
+    assert reply.headers == ()
+    proof = queried(ARC, extras=extras, credentials=(("authorization", "Basic text"),))
+    assert isinstance(substitute(fault, proof, about_web(), NOW_S), PendingToken)
+
+
 def test_old_region_refuses_newer_versions_and_lists_its_own() -> None:
     old: dict[str, Any] = {"effect": "unknown-version", "newest": "2020-10-01"}
     status, reply = refusal(substituted(INSTANCE, **old))
