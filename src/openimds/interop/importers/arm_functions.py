@@ -365,7 +365,8 @@ def resource_id_parts(arguments: _Values) -> tuple[list[str], str]:
     """
     words = [text_of(argument) for argument in arguments]
     at = next((i for i, word in enumerate(words) if "/" in word), len(words) - 1)
-    kind, names = words[at], words[at + 1 :]
+    # Azure takes a type with a slash at its end.
+    kind, names = words[at].rstrip("/"), words[at + 1 :]
     if kind.count("/") != len(names) or not names:
         raise ValueError
     return words[:at], inner_id(kind, names)

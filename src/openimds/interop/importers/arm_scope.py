@@ -50,7 +50,7 @@ _Named: TypeAlias = dict[str, tuple[str, object]]
 
 
 class Deployment(Struct, frozen=True):
-    """The place of a deployment, which a template does not know; an empty member is unknown."""
+    """The place of a deployment, which no template knows; empty is unknown."""
 
     subscription: str = ""
     resource_group: str = ""
@@ -108,6 +108,7 @@ class Scope:
         self.deployment, self.budget = deployment, budget
         self._given = given
         self.parameters = by_lower_name(template.get("parameters"))
+        self._definitions = by_lower_name(template.get("definitions"))
         self._variables = dict(_variables(template.get("variables")))
         self._functions = dict(_functions(template.get("functions")))
         self._cached: dict[tuple[str, str], object] = {}
@@ -245,7 +246,7 @@ class Scope:
             return _found(self._arguments[-1], name, "parameter")
         spelling, definition = _found(self.parameters, name, "parameter")
         self.used.add(("parameters", spelling))
-        row = definition if isinstance(definition, dict) else {}
+        row = self._definition(definition)
         if name in self._given:
             value = self._given[name]
         elif "defaultValue" in row:
@@ -255,6 +256,13 @@ class Scope:
         else:
             raise UnreadError(f"the parameter {spelling} has no value: add a parameter file")
         return marked(value, Secret) if str(row.get("type")).lower() in _SECURE else value
+
+    def _definition(self, value: object) -> dict[str, Any]:
+        """Return the members of a parameter's definition, with those of a type that it names."""
+        row = value if isinstance(value, dict) else {}
+        name = str(row.get("$ref")).rpartition("/")[2].lower()
+        _, named = self._definitions.get(name, ("", None))
+        return {**named, **row} if isinstance(named, dict) else row
 
     def variable(self, node: Call) -> object:
         """Return the value of a variable."""
@@ -415,25 +423,54 @@ class Scope:
         """Return the items of a list for which a lambda is true."""
         return [item for item, result in self._each(node) if result is True]
 
+    def reduced(self, node: Call) -> object:
+        """Return the last result of a lambda over its result before and an item."""
+        items_of, first, function = _exactly(node, 3)
+        current, (names, body) = self.evaluate(first), self._lambda_of(function, node)
+        for number, item in enumerate(self._items(items_of, node)):
+            current = self._apply(names, body, (current, item, number))
+        return current
+
+    def to_object(self, node: Call) -> object:
+        """Return an object: a lambda gives the name of each item, another one its value."""
+        items_of, *functions = node.arguments or _exactly(node, 2)
+        lambdas = [self._lambda_of(function, node) for function in functions]
+        made: dict[str, object] = {}
+        for item in self._items(items_of, node):
+            name, *values = (self._apply(names, body, (item,)) for names, body in lambdas)
+            made[str(name)] = values[0] if values else item
+        return made
+
     def _each(self, node: Call) -> Iterator[tuple[object, object]]:
         items_of, function = _exactly(node, 2)
-        items = self.evaluate(items_of)
-        if (
-            not isinstance(items, list)
-            or not isinstance(function, Call)
-            or function.name != "lambda"
-            or not function.arguments
-        ):
+        names, body = self._lambda_of(function, node)
+        for number, item in enumerate(self._items(items_of, node)):
+            yield item, self._apply(names, body, (item, number))
+
+    def _items(self, argument: Node, node: Call) -> list[Any]:
+        items = self.evaluate(argument)
+        if not isinstance(items, list):
+            raise UnreadError(f"arguments that {node.spelling}() does not take")
+        return items
+
+    def _lambda_of(self, function: Node, node: Call) -> tuple[list[str], Node]:
+        """Return the names of a lambda's arguments, and its body."""
+        if not isinstance(function, Call) or function.name != "lambda" or not function.arguments:
             raise UnreadError(f"arguments that {node.spelling}() does not take")
         *names, body = function.arguments
-        words = [str(self.evaluate(name)).lower() for name in names]
+        return [str(self.evaluate(name)).lower() for name in names], body
+
+    def _apply(self, names: list[str], body: Node, values: tuple[object, ...]) -> Any:  # noqa: ANN401 - any JSON value
         before = self._lambda
-        for number, item in enumerate(items):
-            self._lambda = {**before, **dict(zip(words, (item, number), strict=False))}
-            try:
-                yield item, self.evaluate(body)
-            finally:
-                self._lambda = before
+        self._lambda = {**before, **dict(zip(names, values, strict=False))}
+        try:
+            return self.evaluate(body)
+        finally:
+            self._lambda = before
+
+    def unknown_lambda(self, _: Call) -> object:
+        """Refuse a lambda: the function around it is not one of those here."""
+        raise UnreadError("the function around a lambda is not read here")
 
     def lambda_variable(self, node: Call) -> object:
         """Return an argument of the lambda around."""
@@ -461,6 +498,9 @@ _SPECIAL: dict[str, Callable[[Scope, Call], object]] = {
     "tryget": Scope.try_get,
     "map": Scope.mapped,
     "filter": Scope.filtered,
+    "reduce": Scope.reduced,
+    "toobject": Scope.to_object,
+    "lambda": Scope.unknown_lambda,
     "lambdavariables": Scope.lambda_variable,
     **dict.fromkeys(
         ("deployer", "environment", "managementgroup", "newguid", "tenant", "utcnow", "providers"),

@@ -1,4 +1,4 @@
-"""Resources of an ARM template: one of `az group export`, written by hand, or compiled from Bicep.
+"""Resources of an ARM template: exported, written by hand, or compiled from Bicep.
 
 `resources` is a list, or a mapping since language version 2.0; a resource may hold resources of its
 own, may be made once for each number of a loop, and may be a deployment with a template inside.
@@ -25,6 +25,8 @@ _DEEPEST = 4
 _FRAME = ("$schema", "contentVersion", "languageVersion", "apiProfile", "metadata", "definitions")
 _TEMPLATE_FRAME = (*_FRAME, "parameters", "variables", "functions", "outputs")
 _RESOURCE_FRAME = ("copy", "condition", "comments", "metadata", "scope", "existing")
+_RELEVANT = {part for kind in TYPES for part in (kind, kind.rpartition("/")[2])}
+"""Types with rows; a resource inside another may leave out the beginning."""
 _DEPLOYMENTS = "microsoft.resources/deployments"
 
 
@@ -45,7 +47,10 @@ def is_parameter_file(value: object) -> bool:
 
 
 def given_parameters(files: Mapping[str, object]) -> dict[str, object]:
-    """Return the values of parameter files by their names in lower case; the last one wins."""
+    """Return the values of parameter files by name in lower case.
+
+    The last file wins.
+    """
     given: dict[str, object] = {}
     for file in files.values():
         assert isinstance(file, dict)
@@ -142,6 +147,8 @@ class _Finder:
         for below, value in _each(members, path):
             if value.get("existing") is True:
                 continue
+            if not parent[0] and not _is_relevant(value):
+                continue
             loop = value.get("copy")
             if not isinstance(loop, dict):
                 yield from self._deployed(value, below, scope, parent)
@@ -204,8 +211,7 @@ class _Finder:
         path = (*item.path, "properties")
         if inner is None or not depth:
             reason = "a template in another file" if depth else "a deployment that lies too deep"
-            if "templateLink" in str(item.value.get("properties")) or not depth:
-                self._found.unread[path] = Unread(reason + ": import it on its own")
+            self._found.unread[path] = Unread(reason + ": import it on its own")
             return
         frame = (
             "type",
@@ -221,6 +227,20 @@ class _Finder:
         self._found.used |= {(*path, name) for name in own}
         self._found.used |= {(*path, "template", name) for name in _TEMPLATE_FRAME}
         self.template(template.get("resources"), (*path, "template", "resources"), inner, depth - 1)
+
+
+def _is_relevant(value: Mapping[str, Any]) -> bool:
+    """Tell whether a resource, or one inside it, is of a type that has rows."""
+    pending: list[object] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            if str(item.get("type")).lower() in _RELEVANT or "templateLink" in item:
+                return True
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
+    return False
 
 
 def _nested(item: _Item) -> tuple[Scope | None, Mapping[str, Any]]:
@@ -244,7 +264,7 @@ def _nested(item: _Item) -> tuple[Scope | None, Mapping[str, Any]]:
 
 
 def _place(item: _Item) -> Deployment:
-    """Return the place of a nested deployment: its own group, or that of the outer one."""
+    """Return the place of a nested deployment: its own, else the outer one."""
     outer = item.scope.deployment
     members = {
         name: item.scope.expand(item.value.get(name))

@@ -215,7 +215,7 @@ def _nested(values: Values) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """Return a value of a plain type: an element begins empty, a marked text loses its mark."""
+    """Return a value of a plain type: a marked text loses its mark."""
     if value == {}:
         return {}
     return str(value) if isinstance(value, str) else value

@@ -4,6 +4,7 @@ Names are those of libvirt's page on the domain format. A domain that does not r
 tap, has only the bridge, which stands for it.
 """
 
+import re
 from typing import Any
 from xml.parsers import expat
 
@@ -19,6 +20,9 @@ MOST_ELEMENTS = 100_000
 """Elements of a file: thousands of domains."""
 ROOT = "domain"
 _TEXT = "text"
+_AROUND = "<domains>"
+_DECLARATION = re.compile(r"<\?xml[^>]*\?>")
+_JUNK_AFTER = expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT]
 _EXPECTED = "a <domain>, as virsh dumpxml prints it"
 
 
@@ -31,17 +35,25 @@ def parse(text: str) -> dict[str, object]:
     Raises:
         ConfigError: it is not XML, has a document type, is too large, or has no domain.
     """
-    reader = _Reader()
-    try:
-        reader.parser.Parse(text.encode("utf-8", "surrogatepass"), True)  # noqa: FBT003 - expat has no names
-    except expat.ExpatError as error:
-        where = f"line {error.lineno}, column {error.offset + 1}"
-        raise ConfigError("top level", f"XML that is broken at {where}", _EXPECTED) from None
-    name, value = reader.root
+    name, value = _root(text)
     found = [one for one in ([value] if name == ROOT else _inner(value)) if isinstance(one, dict)]
     if not found:
         raise ConfigError("top level", f"XML with the root <{name[:40]}>", _EXPECTED)
     return {ROOT: found}
+
+
+def _root(text: str) -> tuple[str, object]:
+    """Return the name and the value of the root, or of one around several."""
+    reader = _Reader()
+    try:
+        reader.parser.Parse(text.encode("utf-8", "surrogatepass"), True)  # noqa: FBT003 - no names
+    except expat.ExpatError as error:
+        if error.code == _JUNK_AFTER and not text.startswith(_AROUND):
+            # virsh dumpxml of one domain after the other, into one file.
+            return _root(f"{_AROUND}{_DECLARATION.sub('', text)}</domains>")
+        where = f"line {error.lineno}, column {error.offset + 1}"
+        raise ConfigError("top level", f"XML that is broken at {where}", _EXPECTED) from None
+    return reader.root
 
 
 def _inner(root: object) -> list[object]:

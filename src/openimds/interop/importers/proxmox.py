@@ -13,11 +13,14 @@ from openimds.interop.importers import conversions
 from openimds.interop.importers.assemble import FoundResources
 from openimds.interop.importers.machines import put_interface, put_reach, put_uuid
 from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind
-from openimds.interop.importers.unmapped import Path, written
+from openimds.interop.importers.unmapped import PRESENCE, Path, written
 
 _LINE = re.compile(r"([A-Za-z][\w-]*):\s*(.*)", re.ASCII)
 _CARD = re.compile(r"net([0-9]{1,2})", re.ASCII)
-_OWN = ("net0", "smbios1", "vmgenid", "scsihw", "ostype", "bootdisk", "rootfs")
+_OWN = re.compile(
+    r"(net|scsi|virtio|sata|ide|efidisk|mp)[0-9]{1,2}|smbios1|vmgenid|scsihw|ostype|bootdisk|rootfs",
+    re.ASCII,
+)
 """Keys of which a configuration has one at least."""
 _MODELS = ("virtio", "e1000", "e1000e", "rtl8139", "vmxnet3")
 _DISK = re.compile(r"(?:vm|subvol|base)-([1-9][0-9]{0,8})-disk-")
@@ -46,9 +49,7 @@ def parse(text: str) -> dict[str, object] | None:
 def is_configuration(value: object) -> bool:
     """Tell whether a value has the keys of a VM or container of Proxmox."""
     inner = _configuration(value)
-    cards = [name for name in inner if _CARD.fullmatch(str(name))]
-    known = [name for name in _OWN if isinstance(inner.get(name), str)]
-    return bool(known) and (bool(cards) or len(known) > 1)
+    return any(_OWN.fullmatch(str(name)) and isinstance(inner[name], str) for name in inner)
 
 
 def _configuration(value: object) -> dict[str, Any]:
@@ -70,6 +71,9 @@ def find_resources(value: object) -> FoundResources:
     for key in ("hostname", "name"):
         if isinstance(inner.get(key), str):
             machine.values["name",] = MappedValue(inner[key], (*path, key))
+    if ("name",) not in machine.values and (own := _number(inner)):
+        # Proxmox names it so, too: VM 101.
+        machine.values["name",] = MappedValue(f"vm-{own}", (*path, PRESENCE))
     _put_system(machine, inner, path)
     cards = sorted(
         (int(match[1]), str(name))
@@ -112,11 +116,16 @@ def _put_system(machine: Resource, inner: dict[str, Any], path: Path) -> None:
 
 def _tap(inner: dict[str, Any], number: int, path: Path) -> MappedValue | None:
     """Return the tap of a card, if the number of the VM is known."""
-    texts = [str(inner[name]) for name in inner if not _CARD.fullmatch(str(name))]
-    numbers = {match[1] for text in texts for match in _DISK.finditer(text)}
-    own = str(inner.get("vmid") or "") or (numbers.pop() if len(numbers) == 1 else "")
+    own = _number(inner)
     kind = "veth" if "rootfs" in inner else "tap"
     return MappedValue(f"{kind}{own}i{number}", path) if own else None
+
+
+def _number(inner: dict[str, Any]) -> str:
+    """Return the number of the VM; empty if its disks do not agree."""
+    texts = [str(inner[name]) for name in inner if not _CARD.fullmatch(str(name))]
+    numbers = {match[1] for text in texts for match in _DISK.finditer(text)}
+    return str(inner.get("vmid") or "") or (numbers.pop() if len(numbers) == 1 else "")
 
 
 def _mac(properties: dict[str, str], path: Path) -> MappedValue | None:

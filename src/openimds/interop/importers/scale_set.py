@@ -7,9 +7,10 @@ stand in for them. Of several zones the nth VM has the nth: Azure spreads them, 
 from hashlib import sha256
 from string import ascii_lowercase, digits
 
+from openimds.errors import ConfigError
 from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind, Values
-from openimds.interop.importers.unmapped import PRESENCE, Path
-from openimds.interop.importers.unread import Unread
+from openimds.interop.importers.unmapped import PRESENCE, Path, written
+from openimds.interop.importers.unread import Secret, Unread
 from openimds.vm.schema import vm_tree
 
 MOST_INSTANCES = 1000
@@ -41,6 +42,22 @@ def _capacity(scale_set: Resource) -> int:
     return 0
 
 
+def _name(scale_set: Resource) -> MappedValue:
+    """Return the name of a set.
+
+    Raises:
+        ConfigError: it has none, or a secret one.
+    """
+    value = scale_set.values.get(("name",))
+    if value is None:
+        where, expected = written(scale_set.root), "a member name"
+        raise ConfigError(where, "a scale set without a name", expected)
+    if isinstance(value.value, Secret):
+        where, expected = written(value.path), "a name that messages may show"
+        raise ConfigError(where, "a name made of a secret", expected)
+    return value
+
+
 def _machine(scale_set: Resource, number: int) -> Resource:
     """Return the nth VM; remarks about the set are with the first."""
     root = scale_set.root
@@ -48,7 +65,7 @@ def _machine(scale_set: Resource, number: int) -> Resource:
     values: Values = {
         place: value for place, value in scale_set.values.items() if place[0] in members
     }
-    set_name = scale_set.values["name",]
+    set_name = _name(scale_set)
     tail = f"virtualMachines/{number}"
     is_flexible = scale_set.get("mode").lower() == "flexible"
     is_first = number == 0

@@ -37,7 +37,7 @@ def is_shown(value: object) -> bool:
 
 
 def is_stored(value: object) -> bool:
-    """Tell whether a value is a state file, of format 4 or of an older one with modules."""
+    """Tell whether a value is a state file, of format 4 or older."""
     return (
         isinstance(value, dict)
         and "terraform_version" in value

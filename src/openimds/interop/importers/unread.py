@@ -25,7 +25,7 @@ class UnreadError(Exception):
 
 
 class Secret(str):
-    """A text that stands in no message: made of a secure parameter, or marked as sensitive."""
+    """A text for no message: of a secure parameter, or marked as sensitive."""
 
     __slots__ = ()
 
@@ -47,13 +47,13 @@ class Reference(str):
 
 
 class Planned(str):
-    """The address of a planned resource, which has no id yet; like a reference, but no loss."""
+    """The address of a planned resource, which has no id yet."""
 
     __slots__ = ()
 
 
 class ExpressionKey(str):
-    """The name of a member that is an expression, with its value; it keeps its spelling."""
+    """The name of a member that is an expression, with its value."""
 
     __slots__ = ("value",)
     value: object

@@ -26,6 +26,8 @@ TEMPLATE: dict[str, Any] = {
         "none": {"type": "string"},
         "maybe": {"type": "string", "nullable": True},
         "odd": 5,
+        "named": {"$ref": "#/definitions/maybeType"},
+        "stray": {"$ref": "#/definitions/none", "defaultValue": "s"},
         "key": {"type": "secureString", "defaultValue": "hunter2"},
         "keys": {"type": "SecureObject", "defaultValue": {"a": ["x", 1]}},
     },
@@ -45,6 +47,7 @@ TEMPLATE: dict[str, Any] = {
             "copy": [{"name": "disks", "count": 2, "input": {"lun": "[copyIndex('disks')]"}}]
         },
     },
+    "definitions": {"maybeType": {"type": "secureString", "nullable": True}},
     "functions": [
         {
             "namespace": "my",
@@ -82,6 +85,9 @@ VALUES: dict[str, object] = {
     "[not closed": "[not closed",
     "[-5]": -5,
     "[parameters('maybe')]": None,
+    "[parameters('named')]": None,
+    "[parameters('stray')]": "s",
+    "[resourceId('A/b/', 'x')]": f"{PROVIDERS}/A/b/x",
     "[if(true(), 'a', newGuid())]": "a",
     "[if(equals(parameters('a'), 'b'), newGuid(), null())]": None,
     "[and(false(), newGuid())]": False,
@@ -103,6 +109,14 @@ VALUES: dict[str, object] = {
     "[tryGet(variables('map'), 'none')]": None,
     "[map(range(0, 2), lambda('i', concat('x', lambdaVariables('i'))))]": ["x0", "x1"],
     "[map(variables('list'), lambda('v', 'n', lambdaVariables('n')))]": [0, 1],
+    "[reduce(range(0, 4), 9, lambda('a', 'b', sub(lambdaVariables('a'), lambdaVariables('b'))))]": (
+        3
+    ),
+    "[toObject(variables('list'), lambda('v', concat('k', lambdaVariables('v'))))]": {
+        "kx": "x",
+        "kAB": "AB",
+    },
+    "[toObject(range(1, 1), lambda('v', 'a'), lambda('v', lambdaVariables('v')))]": {"a": 1},
     "[filter(variables('list'), lambda('v', equals(lambdaVariables('v'), 'x')))]": ["x"],
 }
 
@@ -153,6 +167,11 @@ UNREAD: dict[str, str] = {
     "[map('a', lambda('i', 1))]": "arguments that map() does not take",
     "[map(range(0, 1), 'x')]": "arguments that map() does not take",
     "[map(range(0, 1), lambda('i', x()))]": "the function x() is not read here",
+    "[reduce('a', 0, lambda('i', 'j', 1))]": "arguments that reduce() does not take",
+    "[toObject()]": "arguments that toObject() does not take",
+    "[sort(range(0, 2), lambda('a', 'b', true()))]": (
+        "the function around a lambda is not read here"
+    ),
     "[lambdaVariables('i')]": "the template has no variable of that name",
 }
 

@@ -65,7 +65,7 @@ def test_exported_group_has_values_beside_the_document() -> None:
     }
 
 
-def test_value_that_could_not_be_read_is_told_apart() -> None:
+def test_unread_value_is_apart_from_unmapped_ones() -> None:
     key = "[resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', 'app')]"
     disk = "[resourceId('Microsoft.Compute/disks', 'app-data')]"
     group = "its id needs --subscription and --resource-group"
@@ -179,7 +179,7 @@ def test_only_vm_without_a_readable_name_is_refused() -> None:
     )
 
 
-def test_vm_without_a_readable_name_is_told_with_another() -> None:
+def test_vm_without_a_readable_name_is_unread() -> None:
     vms = [{"type": VM, "name": "[newGuid()]"}, {"type": VM, "name": "b"}]
     one = only(_template(resources=vms))
     assert one.name == "b"
@@ -192,6 +192,8 @@ def test_vm_without_a_readable_name_is_told_with_another() -> None:
 def test_member_that_is_no_resource_is_skipped() -> None:
     vm = {"type": VM, "name": "one", "resources": 5}
     value = _template(resources=["x", {"type": 5}, vm])
+    assert only(value).unmapped == ("resources[0]", "resources[1]", "resources[2].resources")
+    vm["resources"] = [{"type": 5}, {"type": "extensions"}]
     assert only(value).unmapped == ("resources[0]", "resources[1]", "resources[2].resources")
 
 
@@ -256,7 +258,7 @@ def test_loop_makes_a_vm_for_each_number() -> None:
     assert [one.unmapped for one in vms] == [(), (), ()]
 
 
-def test_copies_of_different_members_are_told_once() -> None:
+def test_copies_of_different_members_are_listed_once() -> None:
     security = "createObject('securityType', 'TrustedLaunch', 'other', 1)"
     choice = f"[if(equals(copyIndex(), 0), null(), {security})]"
     vm = {
@@ -315,7 +317,7 @@ def test_resource_with_a_false_condition_is_not_deployed() -> None:
     assert (only(template).name, only(template).unmapped) == ("b", ())
 
 
-def test_condition_that_could_not_be_read_is_told() -> None:
+def test_condition_that_could_not_be_read_is_listed() -> None:
     condition = "[equals(reference('x').y, 1)]"
     one = only(_template(resources=[_vm("a", condition=condition)]))
     assert one.unread == (
@@ -323,7 +325,16 @@ def test_condition_that_could_not_be_read_is_told() -> None:
     )
 
 
-def test_loop_of_unreadable_count_is_told() -> None:
+def test_conditions_and_loops_of_other_resources_are_ignored() -> None:
+    lock = {"type": "Microsoft.Authorization/locks", "name": "l", "condition": "[newGuid()]"}
+    loop = {"name": "n", "count": "[newGuid()]"}
+    module = _deployment("m", _template(resources=[{**lock, "copy": loop}]), **INNER)
+    resources = [{**lock, "copy": loop}, lock, module, _vm("a")]
+    one = only(_template(resources=resources))
+    assert (one.name, one.unread) == ("a", ())
+
+
+def test_loop_of_unreadable_count_is_listed() -> None:
     loop = {"name": "l", "count": "[parameters('n')]"}
     one = only(_template(resources=[_vm("a", copy=loop), _vm("b")], parameters={"n": {}}))
     reason = "the parameter n has no value: add a parameter file"
@@ -333,12 +344,12 @@ def test_loop_of_unreadable_count_is_told() -> None:
     )
 
 
-def test_stand_in_of_a_name_is_told() -> None:
+def test_stand_in_of_a_name_is_listed() -> None:
     one = only(_template(resources=[_vm("[concat('vm', uniqueString('a'))]")]))
     assert (len(one.name), one.stand_ins, one.unread) == (15, ("resources[0].name",), ())
 
 
-def test_stand_in_without_a_place_is_not_told() -> None:
+def test_stand_in_without_a_place_is_not_listed() -> None:
     assert only(_template(resources=[_vm("a", etag="[uniqueString('a')]")])).stand_ins == ()
 
 
@@ -409,7 +420,7 @@ def test_module_with_an_unreadable_parameter_says_why() -> None:
     assert reason == "newGuid(): only the deployment knows it"
 
 
-def test_linked_template_is_told() -> None:
+def test_linked_template_is_listed() -> None:
     linked = {
         "type": "Microsoft.Resources/deployments",
         "name": "l",
@@ -479,7 +490,7 @@ def test_type_of_a_name_is_checked() -> None:
     )
 
 
-def test_properties_that_could_not_be_read_are_told_whole() -> None:
+def test_unread_properties_are_listed_whole() -> None:
     one = only(_template(resources=[{"type": VM, "name": "a", "properties": "[newGuid()]"}]))
     reason = "newGuid(): only the deployment knows it"
     assert one.unread == (("resources[0].properties", "[newGuid()]", reason),)

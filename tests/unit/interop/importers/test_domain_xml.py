@@ -80,6 +80,13 @@ def test_domains_of_one_file_are_all_read() -> None:
     assert _only(snapshot).name == "a"
 
 
+def test_domains_after_each_other_are_all_read() -> None:
+    two = DOMAIN + DOMAIN.replace("web-1", "web-2")
+    assert [one.name for one in read(parse_text(two))] == ["web-1", "web-2"]
+    assert refused(parse_text, DOMAIN + "<domain>").seen.startswith("XML that is broken at line")
+    assert refused(parse_text, DOMAIN + FILE).seen.startswith("XML that is broken at line")
+
+
 def test_masked_uuid_and_long_tap_could_not_be_read() -> None:
     text = DOMAIN.replace("7B10", "xxxx").replace("tap-web-1", "a-tap-of-sixteen")
     assert _only(text).unread == (

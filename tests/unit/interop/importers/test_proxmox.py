@@ -123,6 +123,10 @@ def test_configuration_without_a_card_is_read() -> None:
     assert (one.name, one.unmapped) == ("a", ("scsihw", "net7x"))
 
 
+def test_configuration_without_a_name_has_its_number() -> None:
+    assert _only(parse_text("scsi0: local:8006/vm-8006-disk-0.qcow2\n")).name == "vm-8006"
+
+
 def test_configuration_without_a_name_is_refused() -> None:
     assert refused(read, {"ostype": "l26", "net0": "x"}).seen == "a VM without a name"
 
@@ -136,7 +140,7 @@ OTHERS = [
     "",
     "vms: {a: {}}\n",
     "vms:\n  a: {}\n",
-    "name: a\nostype: l26\n",
+    "name: a\nmachine: q35\n",
     '{"net0": "x", "ostype": "y"}',
     "ostype: l26\nnet0: x\n  indented: 1\n",
 ]

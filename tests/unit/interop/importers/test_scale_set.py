@@ -115,6 +115,19 @@ def test_set_without_a_capacity_has_no_vms() -> None:
     assert [one.name for one in read([sets, vm])] == ["a"]
 
 
+def test_set_without_a_name_is_refused() -> None:
+    sets = _set()
+    del sets["name"]
+    assert refused(read, sets).seen == "a scale set without a name"
+
+
+def test_set_with_a_secret_name_is_refused() -> None:
+    template = load("arm_scale_set")
+    template["parameters"] = {"key": {"type": "securestring", "defaultValue": "hunter2"}}
+    template["resources"][0]["name"] = "[concat(parameters('key'), '-set')]"
+    assert refused(read, template).seen == "a name made of a secret"
+
+
 def test_set_without_instances_is_refused() -> None:
     seen = refused(read, _set(0)).seen
     assert seen == (

@@ -394,7 +394,7 @@ NET = "azurerm_subnet.net"
 
 
 def _plan() -> dict[str, Any]:
-    """Return the plan of two VMs by count, their interfaces, and a subnet in a module."""
+    """Return the plan of two VMs by count, with a subnet in a module."""
     planned, changes = [], []
     for i in range(2):
         vm, nic = f"{VM}[{i}]", f"{NIC}[{i}]"

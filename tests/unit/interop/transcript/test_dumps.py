@@ -70,7 +70,7 @@ def test_compute_body_alone_is_served() -> None:
     assert _document(found.vm)["compute"]["tagsList"] == [{"name": "a", "value": "b"}]
 
 
-def test_hidden_value_of_cloud_init_is_told() -> None:
+def test_hidden_value_of_cloud_init_is_listed() -> None:
     found = captured_vm(_cloud_init(userData=REDACTED, plan={"name": REDACTED}), "vm-1")
     above = "ds.meta_data.imds.compute"
     assert found.hidden == (f"{above}.userData", f"{above}.plan.name")
