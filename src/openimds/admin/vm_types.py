@@ -9,6 +9,7 @@ from openimds.admin.input_types import list_type, page_type
 from openimds.facts.fields import FieldKind
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import Leaf, Many, Named, Node, Plain
+from openimds.vm.validate import is_nullable
 
 _KINDS = {FieldKind.TEXT: str, FieldKind.BOOLEAN: bool, FieldKind.NUMBER: int}
 
@@ -20,7 +21,7 @@ class TagPair(Struct, frozen=True):
     value: str | UnsetType = UNSET
 
 
-Tags: TypeAlias = dict[str, str] | str | list[TagPair]
+Tags: TypeAlias = dict[str, str] | str | list[TagPair] | None
 """Tags as a mapping, as `name:value;…`, or as a list of pairs."""
 _TAGS = {"tags": Tags, "tagsList": Tags}
 _READ_ONLY = {"readOnly": True}
@@ -46,7 +47,8 @@ def json_type(node: Node, name: str) -> Any:  # noqa: ANN401 - a type form
         case Plain():
             return Any
         case Many():
-            return list_type(json_type(node.item, name))
+            items = list_type(json_type(node.item, name))
+            return items | None if is_nullable(node) else items
         case Named():
             return GenericAlias(dict, (str, json_type(node.item, name)))
         case _:

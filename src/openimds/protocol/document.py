@@ -90,6 +90,8 @@ def as_text(node: object) -> bytes:
             return "\n".join(f"{i}{_slash(child)}" for i, child in enumerate(node)).encode()
         case bool():
             return str(node).lower().encode()
+        case None:
+            return b""
         case _:
             return str(node).encode()
 

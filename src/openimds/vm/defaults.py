@@ -80,9 +80,9 @@ def private_addresses(vm: Vm) -> list[str]:
     network: Any = vm.document.get("network") or {}
     return [
         address["privateIpAddress"]
-        for interface in network.get("interface", ())
+        for interface in network.get("interface") or ()
         for family in ("ipv4", "ipv6")
-        for address in interface.get(family, {}).get("ipAddress", ())
+        for address in interface.get(family, {}).get("ipAddress") or ()
         if "privateIpAddress" in address
     ]
 
@@ -147,12 +147,12 @@ class _Defaults:
         return str(node)
 
     def has_none(self, *keys: str) -> bool:
-        """Tell whether the author of the VM wrote an empty array at these keys."""
+        """Tell whether the VM has an empty or null array written at these keys."""
         node: Any = self.document
         for key in keys:
-            node = node.get(key)
-            if node is None:
+            if key not in node:
                 return False
+            node = node[key]
         return not node
 
     def _look_up(self, path: str, trail: Trail) -> str:

@@ -36,19 +36,27 @@ class ObjectPlan(Struct, frozen=True):
     nested: "tuple[tuple[str, ObjectPlan | ArrayPlan], ...]"
 
     def fill(self, derive: Derive, written: Any, trail: Trail) -> dict[str, object]:  # noqa: ANN401 - a part of the document
-        """Return a new object: the members of `written` (None: no members), and defaults."""
+        """Return a new object: the members of `written` (None: no members), and defaults.
+
+        An array that is written as null stays null.
+        """
         document = self.blank.copy()
+        nulls: tuple[str, ...] = ()
         if written:
             for key, value in written.items():
                 member = self.members.get(key)
-                if member is not None and value is not None:
-                    name, plan = member
+                if member is None:
+                    continue
+                name, plan = member
+                if value is None:
+                    nulls = (*nulls, name) if isinstance(plan, ArrayPlan) else nulls
+                else:
                     document[name] = value if plan is None else plan.fill(derive, value, trail)
         for name, rule in self.derived:
             if document[name] is None:
                 document[name] = derive(rule, trail)
         for name, part in self.nested:
-            if document[name] is None:
+            if document[name] is None and name not in nulls:
                 document[name] = part.fill(derive, None, trail)
         return document
 

@@ -155,7 +155,7 @@ def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     for key in under.keys() & over.keys():
         if isinstance(under[key], dict) and isinstance(over[key], dict):
             merged[key] = merge(under[key], over[key])
-    if "tagsList" in under and "tagsList" in over:
+    if under.get("tagsList") is not None and over.get("tagsList") is not None:
         tags = {**dict(pairs(under["tagsList"])), **dict(pairs(over["tagsList"]))}
         merged |= wire_forms(sorted(tags.items()))
     return merged
@@ -170,7 +170,7 @@ def merge_patch(target: object, patch: object) -> object:
         return patch
     members = dict(target) if isinstance(target, dict) else {}
     if not patch.keys().isdisjoint(FORMS):
-        tags = dict(pairs(members["tagsList"])) if "tagsList" in members else members.get("tags")
+        tags = dict(pairs(members["tagsList"])) if members.get("tagsList") else members.get("tags")
         for form in FORMS:
             members.pop(form, None)
         if isinstance(patch.get("tags"), dict) and tags is not None:

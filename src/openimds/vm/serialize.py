@@ -27,7 +27,7 @@ def encode_vm(vm: Vm) -> bytes:
             value.pop(key, None)
     value |= value.pop("document", {})
     compute = value.get("compute", {})
-    if "tagsList" in compute:
+    if compute.get("tagsList") is not None:
         tags = as_mapping(compute["tags"], compute["tagsList"])
         if tags is not None:
             del compute["tagsList"]

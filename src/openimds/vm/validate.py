@@ -29,6 +29,7 @@ _TAG_SHAPES: dict[type, Node] = {
     list: Many("tagsList", Group("", {**_TAG})),
     str: Leaf("tags"),
 }
+_LIST = "tagsList"
 _TAG_PATHS = frozenset(f"compute.{form}" for form in FORMS)
 
 
@@ -54,6 +55,8 @@ def validate(  # noqa: C901, PLR0912 - the one walk
     if isinstance(node, Plain):
         return value
     if isinstance(node, Many):
+        if value is None and is_nullable(node):
+            return None
         if not isinstance(value, list):
             raise ConfigError(where, describe(value), "a list")
         return [validate(item, node.item, f"{where}[{i}]", lenient) for i, item in enumerate(value)]
@@ -85,6 +88,11 @@ def validate(  # noqa: C901, PLR0912 - the one walk
     if node.path == "compute" and not result.keys().isdisjoint(FORMS):
         result |= _tags({form: result[form] for form in FORMS if form in result}, where, lenient)
     return result
+
+
+def is_nullable(node: Many) -> bool:
+    """Tell whether an array may be null, as some in Azure's documents are (N15)."""
+    return node.path.startswith(("compute.", "network."))
 
 
 def _scalar(value: object, node: Leaf, where: str) -> object:
@@ -132,10 +140,14 @@ def _similar(
 
 def _tags(forms: dict[str, Any], where: str, lenient: Leniency | None) -> dict[str, object]:
     """Return both wire forms of the tags in any of their three shapes."""
+    is_null = forms.get(_LIST, "") is None
+    if is_null:
+        del forms[_LIST]
     for form, value in forms.items():
         path = path_of(where, form)
         if type(value) not in _TAG_SHAPES:
             expected = "a mapping, a list of {name, value}, or a string name:value;name:value"
             raise ConfigError(path, describe(value), expected)
         forms[form] = validate(value, _TAG_SHAPES[type(value)], path, lenient)
-    return to_wire(forms, where)
+    tags = to_wire(forms, where)
+    return {**tags, _LIST: None} if is_null and not tags[_LIST] else tags
