@@ -157,6 +157,20 @@ CLIENTS = (
         "Go",
     ),
     Client(
+        "go-sev-guest",
+        "Go",
+        go("github.com/google/go-sev-guest"),
+        "the certificates of an AMD processor hold under our root, and not under AMD's",
+        "Go",
+    ),
+    Client(
+        "go-tdx-guest",
+        "Go",
+        go("github.com/google/go-tdx-guest"),
+        "a TD quote of Intel's form holds under our root, and not without it",
+        "Go",
+    ),
+    Client(
         "prometheus/discovery/azure",
         "Go",
         go("github.com/prometheus/prometheus"),

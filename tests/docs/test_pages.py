@@ -23,6 +23,7 @@ STORIES = [
     "docs/use/attested.md",
     "docs/use/capture.md",
     "docs/use/ci.md",
+    "docs/use/confidential.md",
     "docs/use/faults.md",
     "docs/use/firecracker.md",
     "docs/use/fleet.md",

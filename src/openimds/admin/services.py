@@ -68,12 +68,25 @@ class CertificateSource(Protocol):
         ...
 
 
+class HardwareSource(Protocol):
+    """The CA certificates that vouch for processors. Calls may block, as above."""
+
+    def certificates(self, maker: str) -> Sequence[object]:
+        """Return the public facts of a maker's CA certificates."""
+        ...
+
+
 class CredentialsAdmin(Protocol):
     """The signing keys and certificates. Calls may block: they belong into a thread."""
 
     @property
     def ca(self) -> CertificateSource:
         """The CA certificates of attested documents."""
+        ...
+
+    @property
+    def hardware(self) -> HardwareSource:
+        """The CA certificates of the processors of confidential VMs."""
         ...
 
     def key_infos(self, now_s: float) -> tuple[KeyTimes, ...]:

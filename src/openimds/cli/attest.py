@@ -20,6 +20,7 @@ from openimds.credentials.pki.authority import PARTS
 from openimds.credentials.pki.certificates import DOMAINS
 from openimds.credentials.pki.verify import VerificationCheck, VerificationReport, verify
 from openimds.errors import ConfigError, Error
+from openimds.facts.confidential import Processor
 
 _TIMEOUT_S = 5
 """For each step of a fetch."""
@@ -48,14 +49,24 @@ def command() -> None:
 @command.command("ca")
 @click.option("--root", "part", flag_value="root", help="Only the root that is in use.")
 @click.option("--chain", "part", flag_value="chain", help="Only the chain in use, the root last.")
+@click.option(
+    "--of",
+    "maker",
+    type=click.Choice([maker.value for maker in Processor]),
+    help="The roots of the processors of confidential VMs instead, or their chains.",
+)
 @json_instead_of("PEM")
 @options("state")
-def authority(part: str | None, *, is_json: bool, **flags: object) -> None:
+def authority(part: str | None, maker: str | None, *, is_json: bool, **flags: object) -> None:
     """Print the trust bundle of a running server as PEM.
 
     The bundle has the present and former roots first, then the other certificates.
     """
-    answer = Client(values(flags).state).ask("GET", "/v1/certificates")
+    client = Client(values(flags).state)
+    if maker:
+        _print_hardware(client, maker, is_chain=part == "chain", is_json=is_json)
+        return
+    answer = client.ask("GET", "/v1/certificates")
     chain = [certificate for certificate in answer["items"] if certificate["inUse"]]
     if is_json:
         click.echo(msgspec.json.encode(answer).decode())
@@ -72,6 +83,15 @@ def authority(part: str | None, *, is_json: bool, **flags: object) -> None:
         click.echo("".join(certificate["pem"] for certificate in chain), nl=False)
     else:
         click.echo(answer["bundle"], nl=False)
+
+
+def _print_hardware(client: Client, maker: str, *, is_chain: bool, is_json: bool) -> None:
+    answer = client.ask("GET", f"/v1/certificates/hardware?of={maker}")
+    if is_json:
+        click.echo(msgspec.json.encode(answer).decode())
+        return
+    items = [one for one in answer["items"] if is_chain or one["isRoot"]]
+    click.echo("".join(one["pem"] for one in items), nl=False)
 
 
 @command.command("rotate")

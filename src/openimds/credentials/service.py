@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openimds.credentials.hardware.service import HARDWARE, HardwareService
 from openimds.credentials.pki.document_cache import DocumentCache
 from openimds.credentials.pki.lazy_ca import CA, CaSettings, LazyCa
 from openimds.credentials.tokens.arc_challenge import ArcTokens, ChallengeFiles
@@ -19,6 +20,8 @@ from openimds.protocol.pending import (
     PendingCertificate,
     PendingChallenge,
     PendingDocument,
+    PendingEndorsement,
+    PendingQuote,
     PendingToken,
     Result,
 )
@@ -34,7 +37,8 @@ KEYS = "keys"
 
 def has_keys(folder: Path) -> bool:
     """Tell whether a state directory has private keys, whose signatures others may trust."""
-    return any(True for glob in (f"{KEYS}/*", f"{CA}/*", "*.key") for _ in folder.glob(glob))
+    globs = (f"{KEYS}/*", f"{CA}/*", f"{HARDWARE}/*", "*.key")
+    return any(True for glob in globs for _ in folder.glob(glob))
 
 
 class CredentialsService:
@@ -62,6 +66,8 @@ class CredentialsService:
         self._arc = (
             ArcTokens(challenges, self.worker, self.tokens) if challenges is not None else None
         )
+        # A key of AMD takes seconds: tokens must not wait for it.
+        self.hardware = HardwareService(ca_settings.folder, Worker())
         self._clients: ClientCertificates | None = None
         self._folder, self._make_key = ca_settings.folder, ca_settings.make_key
         self.had_keys = self._folder is not None and has_keys(self._folder)
@@ -96,12 +102,16 @@ class CredentialsService:
             return self.documents.cached(pending, now_s)
         if isinstance(pending, PendingToken) and not pending.proof:
             return self.tokens.cached(pending, now_s)
+        if isinstance(pending, PendingEndorsement):
+            return self.hardware.cached(pending)
         return None  # A proof must be checked and a CSR signed for each request.
 
     async def make(self, pending: Pending, now_s: float) -> Result:
         """Provide the result of pending work, or the reason why there is none."""
         if isinstance(pending, PendingDocument):
             return await self.documents.make(pending, now_s)
+        if isinstance(pending, PendingEndorsement | PendingQuote):
+            return await self.hardware.make(pending, now_s)
         if isinstance(pending, PendingCertificate):
             return await self._certificate(pending, now_s)
         if isinstance(pending, PendingToken) and not pending.proof:
@@ -170,5 +180,6 @@ class CredentialsService:
     def close(self) -> None:
         """Wait for running jobs, and remove the files of open challenges."""
         self.worker.close()
+        self.hardware.close()
         if self._arc:
             self._arc.close()

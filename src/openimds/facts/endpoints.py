@@ -282,6 +282,32 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         setting="msi_v2",
     ),
     Endpoint(
+        "endorsement",
+        "/metadata/thim/amd/certification",
+        "general",
+        ("GET",),
+        "",
+        "",
+        documented("S68", note="a VM of another size gets 404, which is assumed"),
+        "endorsement",
+        tuple(  # As every name in lower case; clients write tcbVersion, platformId, productName.
+            EndpointParameter(name, client("S120"))
+            for name in ("tcbversion", "platformid", "productname")
+        ),
+        is_secret=False,
+    ),
+    Endpoint(
+        "quote",
+        "/acc/tdquote",
+        "general",
+        ("POST",),
+        "",
+        "",
+        client("S68", "S123", note="several clients send no header; other sizes get 404 (assumed)"),
+        "quote",
+        is_open=True,
+    ),
+    Endpoint(
         "app_service",
         "/msi/token",
         "app_service",

@@ -132,6 +132,10 @@ SOURCES: dict[str, str] = {
     "S93": "terricain/certbot-dns-azure 54 (2025-02): the answer to a proxy's X-Forwarded-For",
     "S91": "RedHatInsights/insights-core 3565 (2022), netdata 14775 (2023), guardicore/monkey 902",
     "S111": "scripts that ask Arc's agent: a collector of logs, tests of its status",
+    "S120": "microsoft/archived-confidential-sidecar-containers 31; hcsshim's parser of the answer",
+    "S121": "MicrosoftDocs/azure-compute-docs: the DCas, ECas, DCes and ECes series of sizes",
+    "S122": "google/go-sev-guest 0.15.0, verify and kds; AMD's interface specification 57230",
+    "S123": "google/go-tdx-guest 0.3.1, verify, abi and pcs; Intel trustauthority-client",
     "S110": "a recorded /metadata/versions of 2026, which ends at 2025-11-11",
 }
 """The sources by the keys that rows name."""

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from openimds.facts import arc_agent, attested, balancer, events, protocols, tokens
+from openimds.facts import (
+    arc_agent,
+    attested,
+    balancer,
+    confidential,
+    events,
+    protocols,
+    tokens,
+)
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.endpoints import (
@@ -92,6 +100,20 @@ _EVENTS = {
 }
 
 
+_CONFIDENTIAL = {
+    "DC and EC sizes with an a have processors of AMD, those with an e of Intel": (
+        confidential.SIZES_EVIDENCE
+    ),
+    "the members of an endorsement: vcekCert, tcbm, certificateChain, cacheControl": (
+        confidential.COLLATERAL_EVIDENCE
+    ),
+    "names and extensions of AMD's certificates": confidential.AMD_NAMES_EVIDENCE,
+    "a quote is in base64url": confidential.QUOTE_EVIDENCE,
+    "names and extensions of Intel's certificates": confidential.INTEL_NAMES_EVIDENCE,
+    "the versions of a machine of Intel": confidential.MACHINE_EVIDENCE,
+}
+
+
 class Fact(Struct, frozen=True):
     """One fact: its kind (a heading of the page), its name and its evidence."""
 
@@ -159,6 +181,13 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
             *((f"variables of {row.key}", row.evidence) for row in protocols.TOKEN_ROUTES.values()),
         ],
         ATTESTED: [*_since(attested.MEMBERS).items(), *_ATTESTED.items()],
+        "Confidential VMs": [
+            *(
+                (f"{row.name}: {row.stepping}, TCB {row.tcb:016X}", row.evidence)
+                for row in confidential.AMD_PRODUCTS.values()
+            ),
+            *_CONFIDENTIAL.items(),
+        ],
         BALANCER: [(f"{row.name}: {', '.join(row.names)}", row.evidence) for row in balancer.LISTS],
         EVENTS: [
             *((f"type {row.name}, since {row.since}", row.evidence) for row in events.TYPES),

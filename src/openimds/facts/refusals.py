@@ -185,6 +185,20 @@ GENERAL: tuple[RefusalRow, ...] = (
         chosen("the bound is documented (S4), the refusal is not recorded"),
     ),
     RefusalRow(
+        "collateral_unfit",
+        "",
+        400,
+        '{ "error": "Bad request. Invalid tcbVersion, platformId or productName" }',
+        chosen("a tcbVersion has 16, a platformId 128 hexadecimal digits; no refusal is recorded"),
+    ),
+    RefusalRow(
+        "report_unfit",
+        "",
+        400,
+        '{ "error": "Bad request. Invalid TD report" }',
+        chosen("a TD report has 1024 octets; no refusal is recorded"),
+    ),
+    RefusalRow(
         "malformed_events",
         "",
         400,

@@ -13,6 +13,7 @@ from openimds.protocol import (
     access_token,
     arc_agent,
     attested_document,
+    confidential,
     identity_dialects,
     load_balancer,
 )
@@ -25,13 +26,16 @@ from openimds.protocol.pending import (
     Approved,
     Certificate,
     Challenge,
+    Endorsement,
     EventsDocument,
     Failed,
     Pending,
     PendingApproval,
     PendingCertificate,
+    PendingEndorsement,
     PendingEventsDocument,
     PendingToken,
+    Quote,
     Result,
     Signature,
 )
@@ -96,6 +100,11 @@ def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Resp
         case Certificate():
             assert isinstance(pending, PendingCertificate)
             return Response(identity_dialects.certificate_body(pending, result))
+        case Endorsement():
+            assert isinstance(pending, PendingEndorsement)
+            return Response(confidential.endorsement_body(pending, result))
+        case Quote():
+            return Response(confidential.quote_body(result))
         case _:
             assert isinstance(pending, PendingToken)
             # The body counts down by the second.
@@ -203,6 +212,16 @@ def _attested(query: Query, subject: Subject, _now_s: float) -> Refusal | Pendin
     return refuse(pending, query) if isinstance(pending, str) else pending
 
 
+def _endorsement(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
+    pending = confidential.pending_endorsement(query, subject.vm)
+    return refuse(pending, query) if isinstance(pending, str) else pending
+
+
+def _quote(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
+    pending = confidential.pending_quote(query, subject.vm)
+    return refuse(pending, query) if isinstance(pending, str) else pending
+
+
 def _load_balancer(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
     assert query.endpoint is not None  # As in `handle`.
     if not load_balancer.is_expected(query, query.endpoint):
@@ -231,11 +250,13 @@ HANDLERS: dict[str, _Handler] = {
     "arc_instance": _instance,
     "arc_status": _arc_status,
     "attested_document": _attested,
+    "endorsement": _endorsement,
     "identity_info": _identity_info,
     "instance": _instance,
     "issue_credential": _credential,
     "load_balancer": _load_balancer,
     "platform_metadata": _platform_metadata,
+    "quote": _quote,
     "root": _instance,
     "scheduled_events": _scheduled_events,
     "token": _token,

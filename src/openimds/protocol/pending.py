@@ -127,6 +127,32 @@ class PendingApproval(Struct, frozen=True):
         return True
 
 
+class PendingEndorsement(Struct, frozen=True):
+    """The certificates of an AMD processor: its line, id and TCB version."""
+
+    vm: str
+    product: str
+    chip: bytes
+    tcb: int
+
+    @property
+    def is_once(self) -> bool:
+        """Tell whether the endorsement is for one request only: never."""
+        return False
+
+
+class PendingQuote(Struct, frozen=True):
+    """The quote of a TD report."""
+
+    vm: str
+    report: bytes
+
+    @property
+    def is_once(self) -> bool:
+        """Tell whether the quote is for one request only: always."""
+        return True
+
+
 Pending: TypeAlias = (
     PendingToken
     | PendingChallenge
@@ -134,6 +160,8 @@ Pending: TypeAlias = (
     | PendingDocument
     | PendingEventsDocument
     | PendingApproval
+    | PendingEndorsement
+    | PendingQuote
 )
 
 
@@ -183,6 +211,27 @@ class Certificate(Struct, frozen=True):
     text: str
 
 
+class Endorsement(Struct, frozen=True):
+    """The certificate of a processor, and those above it, as PEM."""
+
+    certificate: str
+    chain: str
+
+
+class Quote(Struct, frozen=True):
+    """A quote in base64url without padding."""
+
+    text: str
+
+
 Result: TypeAlias = (
-    AccessToken | Challenge | Certificate | Signature | EventsDocument | Approved | Failed
+    AccessToken
+    | Challenge
+    | Certificate
+    | Signature
+    | EventsDocument
+    | Approved
+    | Endorsement
+    | Quote
+    | Failed
 )

@@ -13,8 +13,10 @@ from openimds.admin.app import application
 from openimds.admin.metrics import Samples
 from openimds.admin.services import AdminServices
 from openimds.admin.token import AdminToken
+from openimds.credentials.hardware.service import HardwareService
 from openimds.credentials.keys.keyring import KeyInfo, Keyring
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
+from openimds.credentials.worker import Worker
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
@@ -84,6 +86,7 @@ class CredentialsStub:
     def __init__(self, keys: Keyring) -> None:
         self._keys = keys
         self.ca = LazyCa(CaSettings(public_url="http://127.0.0.1:8171"))
+        self.hardware = HardwareService(None, Worker(), bits=2048)
 
     def key_infos(self, now_s: float) -> tuple[KeyInfo, ...]:
         return self._keys.key_infos(now_s)

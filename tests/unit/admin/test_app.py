@@ -129,6 +129,7 @@ def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
                 "list_keys",
                 "rotate_key",
                 "list_certificates",
+                "list_hardware_certificates",
                 "rotate_certificate",
             ):
                 continue

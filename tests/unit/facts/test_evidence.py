@@ -11,6 +11,7 @@ import openimds.facts
 from openimds.facts import attested, balancer, tokens
 from openimds.facts.clients import ChainPin, ClientFault, ClientLibrary, Verifier
 from openimds.facts.clouds import Cloud
+from openimds.facts.confidential import AmdProduct
 from openimds.facts.endpoints import Category, Endpoint, EndpointParameter
 from openimds.facts.events import (
     Activation,
@@ -59,6 +60,7 @@ ROW_TYPES = (
     RefusalRow,
     Rename,
     AllowedTransition,
+    AmdProduct,
     TokenRoute,
     attested.PayloadMember,
     DocumentMember,

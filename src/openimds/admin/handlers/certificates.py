@@ -18,6 +18,7 @@ from openimds.admin.operation import (
 )
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import Moment
+from openimds.facts.confidential import Processor
 from openimds.parameters import Parameter
 
 PARTS = ("leaf", "intermediate", "root")
@@ -25,6 +26,12 @@ PARTS = ("leaf", "intermediate", "root")
 _PART = QueryParameter(
     Parameter("part", str, "The part of the chain to replace.", choices=PARTS, required=True),
     "leaf",
+)
+
+MAKERS = tuple(maker.value for maker in Processor)
+_MAKER = QueryParameter(
+    Parameter("of", str, "The maker of the processors.", choices=MAKERS, required=True),
+    "amd",
 )
 
 
@@ -51,6 +58,19 @@ class CertificateList(Struct, frozen=True):
 async def list_certificates(services: AdminServices, _: Request) -> Answer:
     """Return the CA certificates and the trust bundle."""
     return await asyncio.to_thread(_certificates, services)
+
+
+class HardwareCertificates(Struct, frozen=True):
+    """The CA certificates above the processors of a maker, each root behind those below it."""
+
+    items: list[CertificateView]
+
+
+async def list_hardware_certificates(services: AdminServices, request: Request) -> Answer:
+    """Return the CA certificates that vouch for processors."""
+    maker = _MAKER.read(request)
+    infos = await asyncio.to_thread(services.credentials.hardware.certificates, maker)
+    return HardwareCertificates(msgspec.convert(infos, list[CertificateView], from_attributes=True))
 
 
 async def rotate_certificate(services: AdminServices, request: Request) -> Answer:
@@ -96,6 +116,38 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_certificates,
         answers={OK: Content(CertificateList, _EXAMPLE)},
         problems=(STORE,),
+    ),
+    Operation(
+        name="list_hardware_certificates",
+        method="GET",
+        path="/v1/certificates/hardware",
+        tag=Tag.CERTIFICATES,
+        summary="List the CA certificates that vouch for processors",
+        description=(
+            "Verifiers of /metadata/THIM/amd/certification and of TD quotes need the roots. The "
+            "first call makes the keys; those of AMD take seconds."
+        ),
+        handler=list_hardware_certificates,
+        answers={
+            OK: Content(
+                HardwareCertificates,
+                HardwareCertificates(
+                    [
+                        msgspec.structs.replace(
+                            _EXAMPLE.items[0],
+                            subject=(
+                                "CN=ARK-Milan,O=Advanced Micro Devices,ST=CA,L=Santa Clara,C=US,"
+                                "OU=Engineering"
+                            ),
+                            name="ark-milan-5f1c6a0e",
+                            is_root=True,
+                        )
+                    ]
+                ),
+            )
+        },
+        problems=(BAD, STORE),
+        queries=(_MAKER,),
     ),
     Operation(
         name="rotate_certificate",

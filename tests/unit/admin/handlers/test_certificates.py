@@ -64,6 +64,32 @@ def test_unknown_part_is_a_400(tmp_path: Path, query: str) -> None:
     assert got.json()["detail"].endswith("expected one of leaf, intermediate, root")
 
 
+@pytest.mark.parametrize(
+    "maker, names",
+    [
+        ("amd", ["SEV-Milan", "ARK-Milan", "SEV-Genoa", "ARK-Genoa"]),
+        ("intel", ["Intel SGX PCK Platform CA", "Intel SGX Root CA"]),
+    ],
+)
+def test_certificates_of_a_maker_are_listed_without_keys(
+    tmp_path: Path, maker: str, names: list[str]
+) -> None:
+    (got,) = ask(tmp_path, ("GET", f"/v1/certificates/hardware?of={maker}"))
+    items = got.json()["items"]
+    assert [f"CN={name}" in one["subject"] for one, name in zip(items, names, strict=True)] == (
+        [True] * len(names)
+    )
+    assert [one["isRoot"] for one in items] == [False, True] * (len(names) // 2)
+    assert "PRIVATE" not in got.text
+
+
+@pytest.mark.parametrize("query", ["", "?of=", "?of=arm"])
+def test_unknown_maker_is_a_400(tmp_path: Path, query: str) -> None:
+    (got,) = ask(tmp_path, ("GET", f"/v1/certificates/hardware{query}"))
+    assert got.status_code == 400
+    assert got.json()["detail"].lower().endswith("expected one of amd, intel")
+
+
 def test_parts_of_the_chain_are_those_of_the_authority() -> None:
     assert tuple(PARTS) == certificates.PARTS
 
