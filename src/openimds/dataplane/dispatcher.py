@@ -1,6 +1,7 @@
 """The state that all connections share, and the decision which response a request gets."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from math import floor
 from typing import Protocol, TypeAlias
 
@@ -23,6 +24,7 @@ from openimds.dataplane.response_bytes import (
 )
 from openimds.dataplane.shares import ConnectionTable
 from openimds.facts.faults import EffectMode
+from openimds.facts.limits import REFUSED_IDENTITY
 from openimds.facts.refusals import refusal_row
 from openimds.fleet.index import Allowances, FleetIndex, VmEntry
 from openimds.fleet.response_cache import CachedResponses
@@ -226,6 +228,11 @@ class Dispatcher:
     ) -> PreparedResponse | WaitingRequest:
         """Return the true response to a query within the limits; `raw` as in `respond`."""
         outcome = handle(asked, self._subject(entry, asked), self.utc())
+        limit = _limit_of(asked, outcome)
+        if limit != asked.category.limit:
+            entry.refund(asked.category.limit)
+            if not entry.grants(limit, self.allowances, self.now()):
+                return self._throttled(asked, request)
         return self._resolve(entry, asked, request, outcome, raw)
 
     def _subject(self, entry: WireEntry, asked: Query) -> Subject:
@@ -312,7 +319,7 @@ class Dispatcher:
         is_once = is_over or (pending is not None and pending.is_once)
         if is_once or not request.is_cacheable:
             return response
-        response.limit = asked.category.limit
+        response.limit = _limit_of(asked, outcome)
         response.throttled = self._throttled(asked, request, counts=False)
         response.pending, response.result = pending, result
         response.query = asked if pending else None
@@ -421,6 +428,13 @@ class Dispatcher:
 
 def _name(asked: Query) -> str:
     return asked.endpoint.key if asked.endpoint else _OTHER
+
+
+def _limit_of(asked: Query, outcome: Response | Refusal | Pending) -> str:
+    """Return the limiter class of a response: identity's 400s have one of their own."""
+    limit = asked.category.limit
+    is_refused = isinstance(outcome, Refusal) and outcome.status == HTTPStatus.BAD_REQUEST
+    return REFUSED_IDENTITY if is_refused and limit == "identity" else limit
 
 
 def reason_of(outcome: Response | Refusal) -> str:

@@ -339,8 +339,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         44,
         "The limits of tokens are strict on 200s and forgiving on 400s.",
-        _ABSENT,
-        "Not yet.",
+        _CHOSEN,
+        "A limit of their own for 400s, ten times that of tokens.",
         documented("S80"),
     ),
     Correction(

@@ -4,6 +4,11 @@ from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, documented
 
+REFUSED_IDENTITY = "identity_refused"
+"""The limiter class of identity's 400s: SDKs probe with requests that must fail."""
+FORGIVENESS = 10
+"""So many times the limit of tokens is that of their 400s."""
+
 
 class Limit(Struct, frozen=True):
     """One limiter class: requests a second, and concurrent requests (0: no such limit)."""
@@ -19,6 +24,16 @@ LIMITS: dict[str, Limit] = {
     for row in (
         Limit(
             "general", 5, 0, documented("S1", "S2", note="the window that Azure uses is unknown")
+        ),
+        Limit(
+            REFUSED_IDENTITY,
+            200,
+            0,
+            documented(
+                "S80",
+                note="the limits of tokens are strict on 200s and much more forgiving on 400s; "
+                "ten times as many is assumed",
+            ),
         ),
         Limit(
             "identity", 20, 5, documented("S1", "S2", note="the window that Azure uses is unknown")

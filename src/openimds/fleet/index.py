@@ -144,6 +144,11 @@ class VmEntry(Generic[R]):
             counted = windows[limit] = window(limit, allowance.rate_per_s, allowance.burst)
         return counted.grants(now_s)
 
+    def refund(self, limit: str) -> None:
+        """Take back the last request that a limiter class allowed."""
+        if self._windows and limit in self._windows:
+            self._windows[limit].refund()
+
     def begin(self, limit: str, allowances: Allowances) -> bool:
         """Tell whether a limiter class allows another pending request; count it if so."""
         counts = self._under_way

@@ -30,6 +30,11 @@ class Window:
         self._next = at if at < len(self._times) else 0
         return True
 
+    def refund(self) -> None:
+        """Take the last grant back."""
+        self._next = (self._next or len(self._times)) - 1
+        self._times[self._next] = float("-inf")
+
 
 def window(limit: str, rate_per_s: float = 0, burst: int = 0) -> Window:
     """Return a fresh window of a limiter class.

@@ -28,7 +28,7 @@ from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.events.webhook import Webhook, delivery
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.limits import LIMITS
+from openimds.facts.limits import FORGIVENESS, LIMITS, REFUSED_IDENTITY
 from openimds.facts.versions import catalog
 from openimds.faults import FaultService
 from openimds.fleet.index import Allowance, Allowances, FleetIndex
@@ -312,6 +312,10 @@ def _allowances(settings: Settings) -> Allowances:
     rates = {
         "general": (settings.general_per_s, settings.general_burst),
         "identity": (settings.identity_per_s, settings.identity_burst),
+        REFUSED_IDENTITY: (
+            settings.identity_per_s * FORGIVENESS,
+            settings.identity_burst * FORGIVENESS,
+        ),
     }
     return {key: Allowance(*rate, LIMITS[key].concurrent) for key, rate in rates.items()}
 

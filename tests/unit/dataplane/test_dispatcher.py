@@ -61,10 +61,22 @@ def test_head_is_throttled_without_a_body() -> None:
 def test_identity_has_its_own_limit() -> None:
     dispatcher = a_dispatcher(allowances=limited())
     talk = Talk(dispatcher)
-    token = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x"
-    assert [talk.ask(token).status for _ in range(22)] == [400] * 20 + [429] * 2
+    unknown = "/metadata/identity/unknown?api-version=2018-02-01"
+    assert [talk.ask(unknown).status for _ in range(22)] == [404] * 20 + [429] * 2
     assert [talk.ask(INSTANCE).status for _ in range(6)] == [200] * 5 + [429]
     assert dispatcher.throttled == {"identity": 2, "general": 1}
+
+
+def test_refused_tokens_have_a_limit_of_their_own() -> None:
+    """S80: SDKs probe with requests that must fail, and get their token all the same."""
+    dispatcher = a_dispatcher(allowances=limited())
+    talk = Talk(dispatcher)
+    token = "/metadata/identity/oauth2/token?api-version=2018-02-01"
+    assert [talk.ask(token).status for _ in range(201)] == [400] * 200 + [429]
+    assert [talk.ask(f"{token}&x={n}").status for n in range(2)] == [429] * 2
+    assert dispatcher.throttled == {"identity_refused": 1, "identity": 2}
+    unknown = "/metadata/identity/unknown?api-version=2018-02-01"
+    assert [talk.ask(unknown).status for _ in range(21)] == [404] * 20 + [429]
 
 
 def test_vm_cannot_exhaust_the_limit_of_another() -> None:

@@ -69,3 +69,12 @@ def test_the_limit_refuses_only_when_its_window_is_full(gaps: list[float]) -> No
         assert is_granted == (len(in_window) < 5)
         if is_granted:
             granted.append(now_s)
+
+
+def test_refunded_grant_does_not_count() -> None:
+    counted = Window(2, 2)
+    assert counted.grants(0.0)
+    counted.refund()
+    assert [counted.grants(at) for at in (0.1, 0.2, 0.3)] == [True, True, False]
+    counted.refund()
+    assert [counted.grants(at) for at in (0.4, 0.5, 1.2)] == [True, False, True]

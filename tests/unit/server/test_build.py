@@ -36,6 +36,7 @@ def test_limits_are_those_of_the_settings() -> None:
         assert server.dispatcher.allowances == {
             "general": Allowance(1, 2, LIMITS["general"].concurrent),
             "identity": Allowance(3, 4, LIMITS["identity"].concurrent),
+            "identity_refused": Allowance(30, 40),
         }
         assert server.dispatcher.bounds.connections == 5
         assert server.dispatcher.bounds.connections_per_caller == 6

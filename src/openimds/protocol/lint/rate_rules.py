@@ -1,8 +1,9 @@
 """Rules of rate and patience: too many requests, polls and retries, and early give-ups."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
 
-from openimds.facts.limits import LIMITS
+from openimds.facts.limits import LIMITS, REFUSED_IDENTITY
 from openimds.facts.lint import (
     MOST_IN_VAIN,
     OUTAGE_S,
@@ -38,7 +39,7 @@ def limits(requests: Sequence[LintedRequest]) -> Iterator[Example]:
     This server's limit may be lower than Azure's: a refusal counts only if Azure could refuse too.
     """
     for key, row in LIMITS.items():
-        limited = [request for request in requests if request.limit == key]
+        limited = [request for request in requests if _class_of(request) == key]
         for request in _over(limited, 1.0 + SLACK_S, row.concurrent or row.per_s):
             if _is_throttled(request):
                 yield Example("over_limit", request.record)
@@ -46,6 +47,12 @@ def limits(requests: Sequence[LintedRequest]) -> Iterator[Example]:
         for request in _over(granted, 1.0 - SLACK_S, row.per_s):
             text = f"{request.record.line}, more than {row.per_s} in a second"
             yield Example("over_limit", request.record, text)
+
+
+def _class_of(request: LintedRequest) -> str:
+    """Return the limiter class that a request counts in."""
+    is_refused = request.limit == "identity" and request.record.status == HTTPStatus.BAD_REQUEST
+    return REFUSED_IDENTITY if is_refused else request.limit
 
 
 def _is_throttled(request: LintedRequest) -> bool:

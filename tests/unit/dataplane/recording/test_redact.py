@@ -62,6 +62,7 @@ def test_bodies_without_secrets_are_kept() -> None:
         "arc_info",
         "arc_instance",
         "arc_status",
+        "endorsement",
         "identity_info",
         "instance",
         "loadbalancer",
