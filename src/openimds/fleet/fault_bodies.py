@@ -8,7 +8,7 @@ from stat import S_ISREG
 
 from openimds.errors import ConfigError
 from openimds.facts.faults import MOST_BODY_BYTES, RESPONSE
-from openimds.parameters import describe
+from openimds.parameters import describe, path_of
 from openimds.protocol.faults.custom_response import BODY, BODY_BASE64, body_member
 
 BODY_FILE = "body_file"
@@ -26,7 +26,29 @@ def with_bodies(faults: object, folder: Path) -> object:
     """
     if not isinstance(faults, list):
         return faults
-    return [_with_body(fault, folder, f"faults[{i}]") for i, fault in enumerate(faults)]
+    return [with_body(fault, folder, f"faults[{i}]") for i, fault in enumerate(faults)]
+
+
+def with_body(fault: object, folder: Path, where: str) -> object:
+    """Return a fault at a path with its body in the place of `body_file`.
+
+    Raises:
+        ConfigError: as `with_bodies`.
+    """
+    if not isinstance(fault, dict) or fault.get("effect") != RESPONSE:
+        return fault
+    given = [spelling for spelling in SPELLINGS if fault.get(spelling) is not None]
+    if not given:
+        return fault
+    path = fault[given[0]]
+    if not isinstance(path, str) or "\0" in path:
+        raise ConfigError(path_of(where, given[0]), describe(path), "the path of a file")
+    beside = [name for name in (*given[1:], *_OTHERS) if fault.get(name) is not None]
+    if beside:
+        raise ConfigError(path_of(where, given[0]), f"{beside[0]} beside it", "one of the two")
+    others = {name: member for name, member in fault.items() if name not in SPELLINGS}
+    name, body = read_body(folder / path, path_of(where, given[0]))
+    return {**others, name: body}
 
 
 def read_body(path: Path, where: str) -> tuple[str, str]:
@@ -47,20 +69,3 @@ def read_body(path: Path, where: str) -> tuple[str, str]:
         seen = f'"{path}", which is larger than {MOST_BODY_BYTES} bytes'
         raise ConfigError(where, seen, f"at most {MOST_BODY_BYTES} bytes")
     return body_member(content)
-
-
-def _with_body(fault: object, folder: Path, where: str) -> object:
-    if not isinstance(fault, dict) or fault.get("effect") != RESPONSE:
-        return fault
-    given = [spelling for spelling in SPELLINGS if fault.get(spelling) is not None]
-    if not given:
-        return fault
-    path = fault[given[0]]
-    if not isinstance(path, str) or "\0" in path:
-        raise ConfigError(f"{where}.{given[0]}", describe(path), "the path of a file")
-    beside = [name for name in (*given[1:], *_OTHERS) if fault.get(name) is not None]
-    if beside:
-        raise ConfigError(f"{where}.{given[0]}", f"{beside[0]} beside it", "one of the two")
-    others = {name: member for name, member in fault.items() if name not in SPELLINGS}
-    name, body = read_body(folder / path, f"{where}.{given[0]}")
-    return {**others, name: body}

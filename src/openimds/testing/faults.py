@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path, PurePath
 
 from openimds.faults import ActiveFault
+from openimds.fleet.fault_bodies import with_body
+from openimds.protocol.faults.custom_response import BODY, body_member
 from openimds.testing.calls import Facade, awaited, blocking
 from openimds.testing.server_thread import RunningServer
 
@@ -18,12 +21,13 @@ class FaultJobs:
     async def set(self, /, **members: object) -> tuple[ActiveFault, ...]:
         """Set a fault from now on, with members as in a fleet file.
 
-        `imds.faults.set(effect="status", status=410, until_s=70)`; without `vms` it is for all.
+        `imds.faults.set(effect="status", status=410, until_s=70)`; without `vms` it is for all. The
+        `body` of a response may be bytes, and `body_file` a path.
 
         Raises:
-            ConfigError: an unknown effect, member or VM, or a malformed value.
+            ConfigError: an unknown effect, member or VM, a malformed value, or an unreadable file.
         """
-        return tuple(await self._running.server.faults.set(members))
+        return tuple(await self._running.server.faults.set(_with_body(members)))
 
     async def play(
         self, /, playbook: str, *vms: str, **parameters: object
@@ -38,6 +42,18 @@ class FaultJobs:
     async def clear(self, key: str = "") -> int:
         """Clear the fault of a key, or all; return the number of cleared faults."""
         return await self._running.server.faults.clear(key)
+
+
+def _with_body(members: dict[str, object]) -> object:
+    """Return the members of a fault with its body as a fleet file writes it."""
+    plain = {
+        name: str(member) if isinstance(member, PurePath) else member
+        for name, member in members.items()
+    }
+    if isinstance(body := plain.get(BODY), bytes):
+        del plain[BODY]
+        plain.update([body_member(body)])
+    return with_body(plain, Path(), "")
 
 
 class FaultReads(Facade[FaultJobs]):

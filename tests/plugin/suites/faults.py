@@ -1,5 +1,7 @@
 """A suite of another project: faults, and requests during them."""
 
+from pathlib import Path
+
 import httpx2
 import pytest
 
@@ -22,13 +24,18 @@ def test_fault_for_the_first_requests(imds: Imds) -> None:
     assert [one.fault for one in imds.requests] == ["status", "status", ""]
 
 
-def test_named_page_replaces_the_response(imds: Imds) -> None:
+def test_named_page_replaces_the_response(imds: Imds, tmp_path: Path) -> None:
     imds.faults.set(effect="response", page="portal-200", headers=["X-Portal: 1"], first=1)
     got = httpx2.get(f"{imds.url}/metadata/instance", params=VERSION, headers=HEADERS)
     assert (got.status_code, got.headers["x-portal"]) == (200, "1")
     assert got.headers["content-type"] == "text/html; charset=utf-8"
     assert "<h1>" in got.text
     assert status(imds) == 200
+    (tmp_path / "page").write_bytes(b"from a file")
+    imds.faults.set(effect="response", status=502, body=b"\xff\x00", first=1)
+    imds.faults.set(effect="response", status=502, body_file=tmp_path / "page", nth=2)
+    bodies = [httpx2.get(f"{imds.url}/metadata/instance").content for _ in range(2)]
+    assert bodies == [b"\xff\x00", b"from a file"]
 
 
 def test_playbook_follows_the_clock(imds: Imds) -> None:
