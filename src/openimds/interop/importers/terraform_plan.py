@@ -13,6 +13,7 @@ from openimds.interop.importers.unread import Planned, Unread
 
 _Object: TypeAlias = Mapping[str, Any]
 _UNKNOWN = Unread("it is known only after the apply")
+_SET_ID = "availability_set_id"
 _STEPS = 8
 """Variables and outputs between a reference and its resource: modules are not nested as deep."""
 _INDEX = re.compile(r"\[[^\]]*\]")
@@ -35,6 +36,7 @@ class Plan:
         """Index the resources of a plan by their addresses."""
         root = value if isinstance(value, dict) else {}
         self._root = _mapping(_mapping(root.get("configuration")).get("root_module"))
+        self._names = dict(_names(_mapping(root.get("planned_values")).get("root_module")))
         self._unknown: dict[str, Any] = {}
         self._instances: dict[str, list[str]] = {}
         for change in root.get("resource_changes") or []:
@@ -94,9 +96,13 @@ class Plan:
 
     def _reference(self, name: str, expression: object, path: list[str], owner: str) -> object:
         """Return the addresses that an attribute refers to, for its ids."""
-        if name not in _REFERENCES:
+        if name not in _REFERENCES and name != _SET_ID:
             return _UNKNOWN
         found = dict.fromkeys(self._addresses(expression, path, owner, _STEPS))
+        if name == _SET_ID:
+            sets = [self._names[address] for address in found if address in self._names]
+            # Only the name at the end of the id has a place.
+            return Planned(f"/{sets[0]}") if len(sets) == 1 else _UNKNOWN
         ids = [Planned(address) for address in found]
         if name.endswith("_ids"):
             return ids or _UNKNOWN
@@ -137,6 +143,18 @@ def _pairs(
     for i in range(count):
         block = blocks[i] if i < len(blocks) else blocks[-1] if blocks else None
         yield unknown[i] if i < len(unknown) else {}, block
+
+
+def _names(module: object) -> Iterator[tuple[str, str]]:
+    """Yield the addresses and the known names of planned resources."""
+    pending = [module]
+    while pending:
+        item = _mapping(pending.pop())
+        for row in map(_mapping, item.get("resources") or []):
+            name = _mapping(row.get("values")).get("name")
+            if isinstance(name, str) and isinstance(row.get("address"), str):
+                yield row["address"], name
+        pending += item.get("child_modules") or []
 
 
 def _mapping(value: object) -> _Object:

@@ -457,6 +457,23 @@ def test_variable_of_a_module_leads_to_its_resource() -> None:
     assert nic["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.0.0.5"
 
 
+def test_availability_set_of_a_plan_has_its_name() -> None:
+    plan, address = _plan(), "azurerm_availability_set.web"
+    plan["planned_values"]["root_module"]["resources"] += [
+        _planned(address, {"name": "as-web"}),
+        {"address": 5, "values": {"name": "odd"}},
+    ]
+    plan["resource_changes"].append(_change(address))
+    plan["resource_changes"][0]["change"]["after_unknown"]["availability_set_id"] = True
+    expressions = plan["configuration"]["root_module"]["resources"][0]["expressions"]
+    expressions["availability_set_id"] = _refers(f"{address}.id", address)
+    assert read(plan)[0].definition["availabilitySet"] == "as-web"
+    expressions["availability_set_id"] = _refers("local.set")
+    assert "availabilitySet" not in read(plan)[0].definition
+    path = "planned_values.root_module.resources[0].values.availability_set_id"
+    assert unread(plan)[path] == ("", "it is known only after the apply")
+
+
 def test_references_in_a_circle_end() -> None:
     plan = _plan()
     calls = plan["configuration"]["root_module"]["module_calls"]
