@@ -63,6 +63,9 @@ NOT_ASKED = {
     "unavailable",
     # Only a POST about events can cause it.
     "malformed_events",
+    # Only a confidential VM can cause them.
+    "collateral_unfit",
+    "report_unfit",
 }
 
 
