@@ -19,6 +19,15 @@ import pytest
 from tests.system.process import Server, serving
 
 FOLDERS = sorted(Path(__file__).parent.glob("state-*"))
+CORRECTED = {
+    "compute.publicKeys": 14,
+    "compute.securityProfile.secureBootEnabled": 14,
+    "compute.securityProfile.securityType": 14,
+    "compute.securityProfile.virtualTpmEnabled": 14,
+    "compute.isHostCompatibilityLayerVm": 60,
+    "compute.storageProfile.imageReference.exactVersion": 6,
+}
+"""Defaults that later recordings have corrected, with the number in `facts.corrections`."""
 ADDRESSES = {"web-1": "127.0.0.11", "db-1": "127.0.0.12", "api-1": "127.0.0.13"}
 
 pytestmark = pytest.mark.system
@@ -69,7 +78,22 @@ def test_every_guest_gets_the_same_bodies(folder: Path, served: Server) -> None:
     for file in recorded:
         vm, endpoint, version = file.name.removesuffix(".json").split(".")
         path = f"/metadata/{endpoint}?api-version={version}"
-        assert get(served.url, path, source=ADDRESSES[vm], Metadata="true") == file.read_bytes()
+        body = get(served.url, path, source=ADDRESSES[vm], Metadata="true")
+        changed = differences(json.loads(file.read_bytes()), json.loads(body))
+        assert changed <= CORRECTED.keys(), file.name
+        if not changed:
+            assert body == file.read_bytes()
+
+
+def differences(before: Any, after: Any, path: str = "") -> set[str]:
+    """Return the paths of the values that differ, without numbers of array items."""
+    if isinstance(before, dict) and isinstance(after, dict) and [*before] == [*after]:
+        parts = ((before[key], after[key], f"{path}.{key}".lstrip(".")) for key in before)
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        parts = ((one, other, path) for one, other in zip(before, after, strict=True))
+    else:
+        return set() if before == after else {path}
+    return {found for part in parts for found in differences(*part)}
 
 
 def test_vms_keep_origin_and_revision(served: Server) -> None:

@@ -41,7 +41,7 @@ CallLater = Callable[[float, Callable[[], None]], object]
 
 
 def _unreadable() -> bytes:
-    """Return the response to bytes that are not HTTP, in the shape of the API's other errors."""
+    """Return the response to bytes that are not HTTP: an error of the API."""
     from openimds.admin import problem  # noqa: PLC0415 - it loads starlette, as the web server does
 
     body = problem.encode(

@@ -1,4 +1,4 @@
-"""The event loop of a server: asyncio's, which polls the sockets of the data plane itself.
+"""The event loop of a server: asyncio's, with the sockets of the data plane.
 
 A set of its own that hangs in asyncio's loop costs each turn a second system call and asyncio's way
 from an event to a call. On this loop one poll finds the sockets of both, and the reactor's turn
@@ -137,7 +137,7 @@ class LoopPollSet:
 
 
 class ServingLoop(asyncio.SelectorEventLoop):
-    """Asyncio's loop over selectors, with the sockets of one data plane in its poll set.
+    """Asyncio's loop, with the sockets of one data plane in its poll set.
 
     It is one over selectors also on Windows: the other one there cannot wait for a listening
     socket. Without epoll it is asyncio's own.
@@ -149,13 +149,13 @@ class ServingLoop(asyncio.SelectorEventLoop):
         super().__init__(self._turns)
 
     def open_poll_set(self) -> LoopPollSet | None:
-        """Return the poll set of a data plane, or None if there is none, or another has it."""
+        """Return the poll set for a data plane; None if another has it."""
         turns = self._turns
         return LoopPollSet(self, turns) if turns is not None and turns.turn is None else None
 
 
 def open_poll_set() -> PollSet:
-    """Return an empty poll set: that of the running loop, or the best kind of this system."""
+    """Return an empty poll set: the running loop's, or the system's best."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -23,7 +23,10 @@ class PollSet(Protocol):
         """Have the loop call `turn` whenever a socket is ready."""
 
     def turn_soon(self) -> None:
-        """Have the loop call `turn` once more, also if no socket is ready; twice is as once."""
+        """Have the loop call `turn` once more, though no socket is ready.
+
+        Twice is as once.
+        """
 
     def register(self, descriptor: int, events: int) -> None:
         """Await events on a new socket."""

@@ -60,13 +60,13 @@ def parse(text: str) -> Node:
     """
     if len(text) > LONGEST:
         raise UnreadError(f"an expression of more than {LONGEST} characters")
-    reader = _Reader(list(_tokens(text)))
+    reader = _TokenReader(list(_tokens(text)))
     node = reader.term(DEEPEST)
     reader.expect("")
     return node
 
 
-class _Reader:
+class _TokenReader:
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = [*tokens, ("mark", "")]
         self._at = 0

@@ -83,7 +83,7 @@ class Budget:
                 pending += item
 
 
-class _Loop(Struct, frozen=True):
+class _CopyLoop(Struct, frozen=True):
     """A variable that a loop makes."""
 
     loop: dict[str, Any]
@@ -268,7 +268,7 @@ class Scope:
         """Return the value of a variable."""
         name = self._word(node)
         spelling, value = _found(self._variables, name, "variable")
-        self.used.add(("variables", spelling if not isinstance(value, _Loop) else "copy"))
+        self.used.add(("variables", spelling if not isinstance(value, _CopyLoop) else "copy"))
         return self._once(("variables", name), value)
 
     def _once(self, key: tuple[str, str], value: object) -> object:
@@ -278,7 +278,7 @@ class Scope:
                 raise UnreadError(f"{key[1]} refers to itself")
             self._pending.add(key)
             try:
-                if isinstance(value, _Loop):
+                if isinstance(value, _CopyLoop):
                     result = self._copied(value.loop)[1]
                 else:
                     result = self.expand(value)
@@ -521,7 +521,7 @@ def _variables(members: object) -> Iterator[tuple[str, tuple[str, object]]]:
     for lower, (name, value) in by_lower_name(members).items():
         if lower == "copy" and isinstance(value, list):
             for loop in filter(_is_loop, value):
-                yield loop["name"].lower(), (loop["name"], _Loop(loop))
+                yield loop["name"].lower(), (loop["name"], _CopyLoop(loop))
         else:
             yield lower, (name, value)
 

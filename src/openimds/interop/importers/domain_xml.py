@@ -44,7 +44,7 @@ def parse(text: str) -> dict[str, object]:
 
 def _root(text: str) -> tuple[str, object]:
     """Return the name and the value of the root, or of one around several."""
-    reader = _Reader()
+    reader = _DomainReader()
     try:
         reader.parser.Parse(text.encode("utf-8", "surrogatepass"), True)  # noqa: FBT003 - no names
     except expat.ExpatError as error:
@@ -62,7 +62,7 @@ def _inner(root: object) -> list[object]:
     return inner if isinstance(inner, list) else [inner]
 
 
-class _Reader:
+class _DomainReader:
     """Builds plain values from the events of expat.
 
     A document type is refused, and with it every entity: none can grow or name a file.

@@ -37,7 +37,7 @@ class DumpedDocument(Struct, frozen=True):
 
 
 def dumped_document(value: object) -> DumpedDocument | None:
-    """Return the instance document in a dump, or None if the value is no dump of a known tool."""
+    """Return the instance document in a dump of a known tool, else None."""
     if not isinstance(value, dict):
         return None
     names = {str(name).lower(): member for name, member in value.items()}

@@ -1,4 +1,4 @@
-"""The VM of a transcript, of a body of `/metadata/instance` alone, or of another tool's dump."""
+"""The VM of a transcript, of one recorded body, or of another tool's dump."""
 
 from collections.abc import Iterator
 from typing import Any
