@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from msgspec import Struct, structs
 
+from openimds.facts.generations import GENERATIONS
+from openimds.facts.generations import NEWEST as NEWEST_CERTIFICATES
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import GENERAL, NEWEST
@@ -56,7 +58,7 @@ class _Row(Struct, frozen=True):
     help: str
     metavar: str = ""
     minimum: int | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
     convert: Callable[[Any], Any] | None = None
 
 
@@ -148,6 +150,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         _Row("Certificates (PEM) of the external intermediate CA and the CAs above it.", "FILE"),
     ] = ""
+    attest_generation: Annotated[
+        str,
+        _Row(
+            "Generation of new certificates for attested documents: the year of Azure's form.",
+            "YEAR",
+            choices=tuple(GENERATIONS),
+        ),
+    ] = NEWEST_CERTIFICATES
+    attest_tier_bits: Annotated[
+        int,
+        _Row(
+            "Bits of new keys of CAs for attested documents; Azure's have 4096.",
+            "N",
+            choices=(2048, 4096),
+        ),
+    ] = 2048
     token_life: Annotated[int, _Row("Lifetime of tokens.", "SECONDS", minimum=60)] = LIFE_S
     unsafe_claims: Annotated[
         bool,

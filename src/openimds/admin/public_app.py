@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from openimds.errors import Error
-from openimds.facts.attested import ISSUERS_PATH
+from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
 from openimds.facts.tokens import MULTI_TENANT
 
 _JSON = "application/json"
@@ -76,7 +76,7 @@ def _routes(publications: PublicationSource, prefix: str) -> Iterator[Route]:
         yield Route(f"{tenant}/oauth2/{segment}authorize", _no_grant, methods=["GET", "POST"])
         yield Route(f"{tenant}/oauth2/{segment}token", _no_grant, methods=["POST"])
     yield Route(f"{prefix}/pki/bundle.pem", _bundle(publications))
-    for path in ("/pki", ISSUERS_PATH):
+    for path in ("/pki", ISSUERS_PATH, ALTERNATE_PATH + ISSUERS_PATH):
         yield Route(f"{prefix}{path}/{{name}}.crt", _certificate(publications))
 
 

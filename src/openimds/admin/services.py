@@ -63,8 +63,8 @@ class CertificateSource(Protocol):
         """Return the trust bundle as PEM."""
         ...
 
-    def rotate(self, part: str, now_s: float) -> None:
-        """Replace the leaf, the intermediate or the root."""
+    def rotate(self, part: str, now_s: float, generation: str = "") -> None:
+        """Replace the leaf, the intermediate or the root, the latter two in a generation's form."""
         ...
 
 

@@ -21,6 +21,7 @@ from openimds.credentials.pki.certificates import DOMAINS
 from openimds.credentials.pki.verify import VerificationCheck, VerificationReport, verify
 from openimds.errors import ConfigError, Error
 from openimds.facts.confidential import Processor
+from openimds.facts.generations import GENERATIONS
 
 _TIMEOUT_S = 5
 """For each step of a fetch."""
@@ -95,16 +96,23 @@ def _print_hardware(client: Client, maker: str, *, is_chain: bool, is_json: bool
 
 
 @command.command("rotate")
-@click.argument("part", type=click.Choice(PARTS), default="leaf")
+@click.argument("part", type=click.Choice(PARTS), required=False)
+@click.option(
+    "--generation",
+    type=click.Choice(GENERATIONS),
+    help="The year of Azure's form of the new certificates; default: that of the server.",
+)
 @json_instead_of("a sentence")
 @options("state")
-def rotate(part: str, *, is_json: bool, **flags: object) -> None:
+def rotate(part: str | None, generation: str | None, *, is_json: bool, **flags: object) -> None:
     """Replace the leaf, the intermediate or the root.
 
-    The replaced certificates stay published. A new intermediate comes with new leaves, a new root
-    with a new intermediate.
+    By default the leaf; with --generation the intermediate. The replaced certificates stay
+    published. A new intermediate comes with new leaves, a new root with a new intermediate.
     """
-    answer = Client(values(flags).state).ask("POST", f"/v1/certificates/rotate?part={part}")
+    part = part or ("intermediate" if generation else "leaf")
+    query = f"part={part}" + (f"&generation={generation}" if generation else "")
+    answer = Client(values(flags).state).ask("POST", f"/v1/certificates/rotate?{query}")
     if is_json:
         click.echo(msgspec.json.encode(answer).decode())
         return

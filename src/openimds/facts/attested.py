@@ -82,3 +82,5 @@ ENCODING = "pkcs7"
 ISSUERS_PATH = "/pkiops/certs"
 """The path of an issuer's certificate, `NAME.crt` below it."""
 ISSUERS_PATH_EVIDENCE = observed("S73", note="in leaves of 2023 to 2026; Teleport wants it (S72)")
+ALTERNATE_PATH = "/alternate"
+"""The prefix of the second address of an issuer's certificate, in place of Azure's second host."""

@@ -32,6 +32,12 @@ from openimds.facts.endpoints import (
 )
 from openimds.facts.evidence import Evidence
 from openimds.facts.faults import EFFECTS, STATUSES
+from openimds.facts.generations import (
+    DIFFERENCES,
+    GENERATIONS,
+    SERIAL_EVIDENCE,
+    SERIAL_OCTETS,
+)
 from openimds.facts.headers import HEADER_ORDERS
 from openimds.facts.limits import LIMITS
 from openimds.facts.network import MAC_PREFIXES, MAC_PREFIXES_EVIDENCE
@@ -47,6 +53,8 @@ ENDPOINT, PARAMETER, HEADERS = "Endpoints", "Parameters", "Order of headers"
 FAULT, PLAYBOOK, PAGE = "Faults on request", "Playbooks", "Named pages of faults"
 RULE, REFUSAL, FIELD = "Rules of requests", "Refusals", "Fields"
 ATTESTED, BALANCER, EVENTS = "Attested documents", "Load balancer", "Scheduled events"
+
+CERTIFICATES = "Certificates of attested documents"
 
 ORDER_OF_CHECKS = "order of the checks: " + ", ".join(REQUEST_CHECKS)
 ANY_CASE = "letter case of paths, routes and parameter names does not matter"
@@ -187,6 +195,11 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
                 for row in confidential.AMD_PRODUCTS.values()
             ),
             *_CONFIDENTIAL.items(),
+        ],
+        CERTIFICATES: [
+            *((f"the generation of {row.key}", row.evidence) for row in GENERATIONS.values()),
+            (f"a serial number has {SERIAL_OCTETS} octets", SERIAL_EVIDENCE),
+            *((row.name, row.evidence) for row in DIFFERENCES),
         ],
         BALANCER: [(f"{row.name}: {', '.join(row.names)}", row.evidence) for row in balancer.LISTS],
         EVENTS: [

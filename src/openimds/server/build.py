@@ -303,6 +303,8 @@ def _ca_settings(
         Path(settings.attest_certificates) if settings.attest_certificates else None,
         Path(settings.attest_key) if settings.attest_key else None,
         inherited.make_key,
+        settings.attest_generation,
+        settings.attest_tier_bits,
     )
 
 

@@ -280,8 +280,17 @@ def test_issuer_of_a_leaf_is_at_its_aia_url() -> None:
     document = x509.load_pem_x509_certificates(here.client.get("/pki/bundle.pem").content)
     leaf = here.server.ca.authority(NOW_S).leaf("metadata.azure.com", "westeurope", NOW_S)
     access = leaf.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
-    (url,) = [one.access_location.value for one in access.value]
+    issuer = "1.3.6.1.5.5.7.48.2"
+    url, other = [
+        one.access_location.value
+        for one in access.value
+        if one.access_method.dotted_string == issuer
+    ]
     assert url.startswith(URL + "/pkiops/certs/")
+    assert (
+        here.client.get(other.removeprefix(URL)).content
+        == here.client.get(url.removeprefix(URL)).content
+    )
     got = here.client.get(url.removeprefix(URL))
     assert got.headers["content-type"] == "application/pkix-cert"
     intermediate = x509.load_der_x509_certificate(got.content)

@@ -250,10 +250,13 @@ def test_url_is_asked_with_the_metadata_header(site: Site, monkeypatch: pytest.M
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     got = run(f"{site.url}{path}", "--trust", "root.pem", "--nonce", "1234567890", "--at", AT)
     assert (got.exit_code, rows(got)) == (0, dict.fromkeys(ROWS, "yes"))
-    requests, fetched = site.requests
+    requests, *fetched = site.requests
     assert requests == (path, "true")
-    assert fetched[0].startswith("/pkiops/certs/openimds-tls-issuing-ca-01-")
-    assert fetched[1] is None, "the URL in a certificate is not asked as the metadata service"
+    for (url, _), name in zip(fetched, ("g2-rsa-ca-ocsp-01", "rsa-root-g2"), strict=True):
+        assert url.startswith(f"/pkiops/certs/openimds-tls-{name}-")
+    assert {header for _, header in fetched} == {None}, (
+        "the URL in a certificate is not asked as the metadata service"
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,12 +273,16 @@ def test_unreachable_issuer_fails_the_chain_with_its_reason(
     mine = CertificateAuthority.open(None, NOW.timestamp(), public_url=site.url)
     Path("root.pem").write_bytes(mine.root_pem())
     Path("document.json").write_text(document(mine))
-    site.answers = {f"/pkiops/certs/{name}.crt": answer for name in mine.published()}
+    site.answers = {
+        f"{base}/pkiops/certs/{name}.crt": answer
+        for name in mine.published()
+        for base in ("", "/alternate")
+    }
     got = run("document.json", "--trust", "root.pem", "--at", AT)
     assert got.exit_code == 1
     assert rows(got)["chain"] == "NO"
     assert reason in got.stdout
-    assert len(site.requests) == 1
+    assert len(site.requests) == 2, "both addresses of the issuer"
 
 
 def test_issuer_behind_another_scheme_is_not_fetched() -> None:

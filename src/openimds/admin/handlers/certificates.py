@@ -16,9 +16,12 @@ from openimds.admin.operation import (
     QueryParameter,
     Tag,
 )
+from openimds.admin.problem import bad_query
 from openimds.admin.services import AdminServices
+from openimds.errors import ConfigError
 from openimds.events.log_format import Moment
 from openimds.facts.confidential import Processor
+from openimds.facts.generations import GENERATIONS
 from openimds.parameters import Parameter
 
 PARTS = ("leaf", "intermediate", "root")
@@ -26,6 +29,15 @@ PARTS = ("leaf", "intermediate", "root")
 _PART = QueryParameter(
     Parameter("part", str, "The part of the chain to replace.", choices=PARTS, required=True),
     "leaf",
+)
+_GENERATION = QueryParameter(
+    Parameter(
+        "generation",
+        str,
+        "The generation of the new intermediate; by default that of the setting.",
+        choices=tuple(GENERATIONS),
+    ),
+    "2023",
 )
 
 MAKERS = tuple(maker.value for maker in Processor)
@@ -75,10 +87,18 @@ async def list_hardware_certificates(services: AdminServices, request: Request) 
 
 async def rotate_certificate(services: AdminServices, request: Request) -> Answer:
     """Replace the leaf, the intermediate or the root."""
-    part = _PART.read(request)
+    part, generation = _PART.read(request), _GENERATION.read(request)
+    if part == "leaf" and generation:
+        error = ConfigError(
+            "generation",
+            "it, with part=leaf",
+            "part=intermediate or part=root",
+            "A leaf is of the generation of its intermediate",
+        )
+        raise bad_query(error)
     # Shielded: a caller who disconnects does not stop it half-way.
     now_s = services.fleet_service.utc()
-    await asyncio.shield(asyncio.to_thread(services.credentials.ca.rotate, part, now_s))
+    await asyncio.shield(asyncio.to_thread(services.credentials.ca.rotate, part, now_s, generation))
     return await asyncio.to_thread(_certificates, services)
 
 
@@ -159,6 +179,6 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=rotate_certificate,
         answers={OK: Content(CertificateList, _EXAMPLE)},
         problems=(BAD, STORE),
-        queries=(_PART,),
+        queries=(_PART, _GENERATION),
     ),
 )

@@ -5,7 +5,8 @@ envelope is free. A CA certificate that was once published stays published after
 invalid document gives a report, not an exception; an unusable trust bundle or key file is an error
 of the operator.
 
-Theory. `certificates` builds one certificate. `chain_files` reads and writes root and intermediate
+Theory. `certificates` builds one certificate in the form of a generation (`facts.generations`),
+`extensions` its extensions. `chain_files` reads and writes root and intermediate
 in the state directory; `external_ca` reads an operator's own. The `authority` issues leaves below
 them, renews and rotates; `lazy_ca` opens it at the first use. `document_signer` puts a payload into
 the envelope of `cms`, valid or as a scenario of `invalid_documents` spoils it, for instance with an

@@ -15,11 +15,10 @@ from typing import Literal
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from openimds.credentials.keys.files import KeyFileError, MakeKey
+from openimds.credentials.keys.files import KEY_BITS, KeyFileError, MakeKey
 from openimds.credentials.pki.certificates import (
-    LEAF_DAYS,
     CertificateInfo,
     Issuer,
     KeyIssuer,
@@ -27,6 +26,7 @@ from openimds.credentials.pki.certificates import (
     Validity,
     certificate_info,
     file_name,
+    generation_of,
     intermediate_certificate,
     is_root,
     leaf_certificate,
@@ -43,6 +43,8 @@ from openimds.credentials.pki.chain_files import (
     open_chain,
     read_old,
 )
+from openimds.credentials.pki.extensions import NO_ADDRESSES
+from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
 
 Part = Literal["leaf", "intermediate", "root"]
 PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root": "root"}
@@ -66,9 +68,9 @@ class CertificateAuthority:
     """Root, intermediate and leaves; see `open`."""
 
     def __init__(
-        self, chain: Chain, location: ChainLocation, days: int, *, is_external: bool = False
+        self, chain: Chain, location: ChainLocation, days: int | None, *, is_external: bool = False
     ) -> None:
-        """Take an opened chain, or that of an external CA."""
+        """Take an opened chain, or that of an external CA; `days` None are its generation's."""
         self._chain, self._location, self._days = chain, location, days
         self._is_external, self._is_interrupted = is_external, False
         self._lock = RLock()
@@ -87,9 +89,11 @@ class CertificateAuthority:
         now_s: float,
         *,
         public_url: str = "",
-        days: int = LEAF_DAYS,
+        days: int | None = None,
         external_ca: ExternalCa | None = None,
         make_key: MakeKey | None = None,
+        generation: str = NEWEST,
+        ca_bits: int = KEY_BITS,
     ) -> "CertificateAuthority":
         """Open the CA of a folder, or make one in memory.
 
@@ -98,14 +102,17 @@ class CertificateAuthority:
             now_s: the time by the server's clock.
             public_url: the URL of the public listener for guests, without a slash at its end;
                 leaves name it.
-            days: the lifetime of a leaf.
+            days: the lifetime of a leaf; by default that of its generation.
             external_ca: an operator's issuer, which signs the leaves instead of the folder's.
             make_key: a source of new keys other than generating them.
+            generation: the generation of a new chain, and of leaves of an external CA; a chain in
+                the folder keeps its own until a replacement.
+            ca_bits: the size of new keys of CA certificates.
 
         Raises:
             KeyFileError: a file cannot be read or written, or does not fit the others.
         """
-        location = ChainLocation(folder, public_url, make_key)
+        location = ChainLocation(folder, public_url, make_key, GENERATIONS[generation], ca_bits)
         if external_ca is None:
             return cls(open_chain(location, now_s), location, days)
         chain = Chain(external_ca.issuer, above=external_ca.above, old=read_old(folder))
@@ -122,8 +129,7 @@ class CertificateAuthority:
             subject = LeafSubject(domain, region)
             leaf = self._leaves.pop(subject, None)
             if leaf is None or not self._is_fit(leaf.certificate, now_s):
-                ends = now_s + timedelta(days=self._days).total_seconds()
-                leaf = self.issue(subject, Validity(now_s - _BACKDATED_S, ends))
+                leaf = self.issue(subject, self.leaf_validity(now_s))
             self._leaves[subject] = leaf
             if len(self._leaves) > _MAX_LEAVES:
                 del self._leaves[next(iter(self._leaves))]
@@ -136,9 +142,16 @@ class CertificateAuthority:
         with self._lock:
             self._key = self._key or self._location.new_key()
             issuer = issuer or self._chain.issuer
-            url = self._location.url(issuer.certificate)
+            generation = self._generation_of(issuer)
+            addresses = self._location.addresses(issuer.certificate, generation)
             public = self._key.public_key()
-            return SigningLeaf(leaf_certificate(public, subject, validity, issuer, url), self._key)
+            certificate = leaf_certificate(public, subject, validity, issuer, addresses, generation)
+            return SigningLeaf(certificate, self._key)
+
+    def leaf_validity(self, now_s: float, issuer: Issuer | None = None) -> Validity:
+        """Return the validity of a leaf issued now, by the current issuer or another."""
+        days = timedelta(days=self._leaf_days(issuer))
+        return Validity(now_s - _BACKDATED_S, now_s + days.total_seconds())
 
     def orphaned_intermediate(self, now_s: float) -> KeyIssuer:
         """Return an intermediate of this root that is published nowhere (for invalid documents).
@@ -146,17 +159,22 @@ class CertificateAuthority:
         Where the root's key is absent, the intermediate is that of an unknown root.
         """
         with self._lock:
-            holder = self._chain.root_key_holder
+            holder = self._chain.tier or self._chain.root_key_holder
+            generation = self._generation_of(self._chain.issuer)
             number = number_after(self._chain.issuer.certificate)
         if holder is None:
             root_key = self._location.new_key()
             holder = KeyIssuer(root_certificate(root_key, now_s), root_key)
         key = self._location.new_key()
-        certificate = intermediate_certificate(key.public_key(), number, holder, now_s, "")
+        certificate = intermediate_certificate(
+            key.public_key(), number, holder, now_s, NO_ADDRESSES, generation
+        )
         return KeyIssuer(certificate, key)
 
     def successor(self, part: Part, now_s: float) -> Issuer:
         """Return the issuer that a replacement of a part would bring, without replacing it.
+
+        It is of the generation that the authority was opened with.
 
         Its certificates are published, until a part is really replaced.
 
@@ -166,14 +184,21 @@ class CertificateAuthority:
         with self._lock:
             chain = self._successors.get(part)
             if chain is None:
-                in_memory = ChainLocation(None, self._location.public_url)
+                in_memory = ChainLocation(
+                    None,
+                    self._location.public_url,
+                    generation=self._location.generation,
+                )
                 make = next_root if part == "root" else next_intermediate
                 chain = self._successors[part] = make(self._chain, in_memory, now_s)
                 self._published = None
             return chain.issuer
 
-    def rotate(self, part: Part, now_s: float) -> None:
+    def rotate(self, part: Part, now_s: float, generation: str = "") -> None:
         """Replace the key of the leaves, the intermediate, or the root and all below it.
+
+        A new intermediate is of the named generation, else of that which the authority was opened
+        with; the leaves below it follow.
 
         Raises:
             KeyFileError: the root's key is absent, or a file cannot be written. A replacement
@@ -188,7 +213,7 @@ class CertificateAuthority:
             if self._is_interrupted and part != "leaf":
                 self._reopen(now_s)
             try:
-                chain = self._replaced(part, now_s)
+                chain = self._replaced(part, now_s, generation)
             except KeyFileError as error:
                 try:
                     self._reopen(now_s)
@@ -197,11 +222,14 @@ class CertificateAuthority:
                 raise error from None
             self._adopt(chain)
 
-    def _replaced(self, part: Part, now_s: float) -> Chain:
+    def _replaced(self, part: Part, now_s: float, generation: str) -> Chain:
+        location = self._location
+        if generation:
+            location = structs.replace(location, generation=GENERATIONS[generation])
         if part == "root":
-            return next_root(self._chain, self._location, now_s)
+            return next_root(self._chain, location, now_s)
         if part == "intermediate":
-            return next_intermediate(self._chain, self._location, now_s)
+            return next_intermediate(self._chain, location, now_s)
         return self._chain
 
     def _reopen(self, now_s: float) -> None:
@@ -267,8 +295,14 @@ class CertificateAuthority:
     def _is_fit(self, certificate: x509.Certificate, now_s: float) -> bool:
         now = datetime.fromtimestamp(now_s, UTC)
         # A shorter leaf is renewed when half of its life is over.
-        ahead = timedelta(days=min(_RENEW_DAYS, self._days / 2))
+        ahead = timedelta(days=min(_RENEW_DAYS, self._leaf_days() / 2))
         return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - ahead
+
+    def _leaf_days(self, issuer: Issuer | None = None) -> int:
+        return self._days or self._generation_of(issuer or self._chain.issuer).leaf_days
+
+    def _generation_of(self, issuer: Issuer) -> CertificateGeneration:
+        return generation_of(issuer.certificate) or self._location.generation
 
     def _renew_intermediate(self, now_s: float) -> None:
         """Replace this server's own intermediate in its last year.
@@ -279,7 +313,8 @@ class CertificateAuthority:
         ends = self._chain.issuer.certificate.not_valid_after_utc
         now = datetime.fromtimestamp(now_s, UTC)
         is_due = ends < now + timedelta(days=_RENEW_INTERMEDIATE_DAYS)
-        if self._chain.root_key_holder is None or not is_due:
+        can_renew = self._chain.tier or self._chain.root_key_holder
+        if not can_renew or not is_due:
             return
         failed_s = self._renewal_failed_s
         if failed_s is not None and 0 <= now_s - failed_s < _RETRY_S and now < ends:

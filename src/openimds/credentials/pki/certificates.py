@@ -1,17 +1,17 @@
-"""Build the certificates: root, intermediate and leaf.
+"""Build the certificates: root, tier, issuing CA and leaf.
 
-The leaf equals the recorded one of 2023 (S25) where that can be true here: subject, names, usage
-and lifetime are Azure's; its issuer and the URL of the issuer's certificate are this server's. CRL
-and OCSP URLs, certificate policies and CT stamps are left out: no service here answers for them,
-and a verifier that wants a CRL had better fail at once than after a time-out.
+The rows of `facts.generations` say what a certificate has: days, purposes, key usage and the order
+of its extensions. Its issuer and the URLs in it are this server's.
 
-Name constraints limit roots and intermediates to the metadata domains: DNS names, hosts of mail
-addresses and of URIs; no IP address at all. So a stolen key of a test machine whose root is in a
-laptop's trust store impersonates no other server. Subject names are not constrained, since too few
-verifiers support that: a service that identifies clients by subject must not trust a test root.
+Name constraints limit CA certificates to the metadata domains: DNS names, hosts of mail addresses
+and of URIs; no IP address at all. So a stolen key of a test machine whose root is in a laptop's
+trust store impersonates no other server. Subject names are not constrained, since too few verifiers
+support that: a service that identifies clients by subject must not trust a test root. They are not
+critical, as docs/why/decisions/0021-name-constraints.md says.
 """
 
 import re
+import secrets
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
@@ -20,13 +20,26 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
+from openimds.credentials.pki.extensions import (
+    NO_ADDRESSES,
+    Addresses,
+    ExtensionValues,
+    extended,
+)
 from openimds.facts.clouds import CLOUDS
+from openimds.facts.generations import (
+    GENERATIONS,
+    ISSUING_ORDER,
+    LEAF_ORDER,
+    OID_SERVER,
+    SERIAL_OCTETS,
+    TIER_ORDER,
+    CertificateGeneration,
+)
 
-LEAF_DAYS = 339
-"""2023-07-24 to 2024-06-27, as in the recording."""
 DOMAINS = tuple(row.domain for row in CLOUDS.values())
 _NAMES: list[x509.GeneralName] = [
     kind(domain)
@@ -34,13 +47,17 @@ _NAMES: list[x509.GeneralName] = [
     for domain in DOMAINS
 ]
 _NO_NAMES = [x509.IPAddress(IPv4Network("0.0.0.0/0")), x509.IPAddress(IPv6Network("::/0"))]
+_CONSTRAINTS = x509.NameConstraints(_NAMES, _NO_NAMES)
 _ROOT_DAYS, _INTERMEDIATE_DAYS = 20 * 365, 10 * 365
 _LONG_AGO = datetime(2017, 3, 1, tzinfo=UTC)
 """The notBefore of our CA certificates: they are valid for a clock that was set back."""
-_SERIAL_TOP = 1 << 158  # Makes a positive number of exactly 20 octets, as Azure's.
+_SERIAL_BITS = 8 * SERIAL_OCTETS - 2
+"""One more bit is set, and the sign bit is not: the number has exactly so many octets."""
 _LABEL = 63
-_USES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-_INTERMEDIATE = "OpenIMDS TLS Issuing CA"
+_CA_USAGES = ("digital_signature", "key_cert_sign", "crl_sign")
+_ROOT_ORDER = ("subjectKeyIdentifier", "basicConstraints", "keyUsage", "nameConstraints")
+_CROSS_ORDER = (*_ROOT_ORDER, "policies", "authorityKeyIdentifier", "authorityInformation")
+_HASHES: dict[str, SHA256 | SHA384] = {"sha256": SHA256(), "sha384": SHA384()}
 
 
 class Issuer(Protocol):
@@ -67,8 +84,8 @@ class KeyIssuer(Struct, frozen=True):
     key: RSAPrivateKey
 
     def sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
-        """Return the certificate that the builder describes, signed with SHA-384 as Azure's."""
-        return builder.sign(self.key, SHA384())
+        """Return the certificate that the builder describes, signed as its generation signs."""
+        return builder.sign(self.key, signature_hash(self.certificate))
 
 
 class LeafSubject(Struct, frozen=True):
@@ -92,56 +109,107 @@ class Validity(Struct, frozen=True):
 
 def root_certificate(key: RSAPrivateKey, now_s: float) -> x509.Certificate:
     """Return a root for a key; its name differs from the roots of other installations."""
-    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    name = _name(f"OpenIMDS Root CA {key_id.digest.hex()[:8]}")
-    builder = _authority(name, key.public_key(), _long(now_s, _ROOT_DAYS), None)
-    return builder.issuer_name(name).sign(key, SHA384())
+    name = _name(f"OpenIMDS Root CA {_short_id(key.public_key())}")
+    builder = _certificate(name, key.public_key(), _long(now_s, _ROOT_DAYS)).issuer_name(name)
+    values = ExtensionValues(
+        key=key.public_key(),
+        issuer=None,
+        addresses=NO_ADDRESSES,
+        usages=_CA_USAGES,
+        is_ca=True,
+        constraints=_CONSTRAINTS,
+    )
+    return extended(builder, _ROOT_ORDER, values).sign(key, SHA384())
 
 
 def cross_certificate(
-    root: x509.Certificate, older: Issuer, issuer_url: str = ""
+    root: x509.Certificate, older: Issuer, addresses: Addresses = NO_ADDRESSES
 ) -> x509.Certificate:
     """Return a root's key certified by an older root, for verifiers that trust only that.
 
-    `issuer_url` is the URL of the older root's certificate by a still older one.
+    `addresses` lead to the older root's certificate by a still older one.
     """
-    key = root.public_key()
-    assert isinstance(key, RSAPublicKey)
-    ends = older.certificate.not_valid_after_utc.timestamp()
-    builder = _authority(root.subject, key, Validity(_LONG_AGO.timestamp(), ends), None)
-    return older.sign(_issued(builder, older, issuer_url))
+    return _below_root(root.subject, root.public_key(), older, addresses, _CROSS_ORDER)
 
 
-def intermediate_certificate(
-    key: RSAPublicKey, number: int, issuer: Issuer, now_s: float, issuer_url: str
+def tier_certificate(
+    key: RSAPublicKey, root: Issuer, addresses: Addresses = NO_ADDRESSES
 ) -> x509.Certificate:
-    """Return an intermediate; `issuer_url` is the URL of the issuer's certificate."""
-    name = _name(f"{_INTERMEDIATE} {number:02}")
-    builder = _authority(name, key, _long(now_s, _INTERMEDIATE_DAYS), 0)
-    builder = builder.add_extension(_USES, critical=False)
-    return issuer.sign(_issued(builder, issuer, issuer_url))
+    """Return the CA certificate between root and issuing CAs, in a chain of four."""
+    name = _name(f"OpenIMDS TLS RSA Root G2 {_short_id(key)}")
+    return _below_root(name, key, root, addresses, TIER_ORDER, (OID_SERVER,))
 
 
-def leaf_certificate(
-    key: RSAPublicKey, subject: LeafSubject, validity: Validity, issuer: Issuer, issuer_url: str
+def intermediate_certificate(  # noqa: PLR0913, PLR0917 - each is a fact of the certificate
+    key: RSAPublicKey,
+    number: int,
+    issuer: Issuer,
+    now_s: float,
+    addresses: Addresses,
+    generation: CertificateGeneration,
 ) -> x509.Certificate:
-    """Return a leaf that differs from Azure's only in its issuer."""
-    names = [*map(x509.DNSName, subject.names())]
-    usage = _usage(digital_signature=True, key_encipherment=True)
-    builder = (
-        _certificate(_leaf_name(subject.domain), key, validity)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_USES, critical=False)
+    """Return an issuing CA of a generation; `addresses` lead to the issuer's certificate."""
+    name = _name(f"{generation.issuer} {number:02}")
+    values = ExtensionValues(
+        key=key,
+        issuer=issuer.certificate,
+        addresses=addresses,
+        usages=_CA_USAGES,
+        is_ca=True,
+        path_length=0,
+        purposes=generation.purposes,
+        constraints=_CONSTRAINTS,
     )
-    return issuer.sign(_issued(builder, issuer, issuer_url))
+    builder = _certificate(name, key, _long(now_s, _INTERMEDIATE_DAYS))
+    builder = builder.issuer_name(issuer.certificate.subject)
+    return issuer.sign(extended(builder, ISSUING_ORDER, values))
+
+
+def leaf_certificate(  # noqa: PLR0913, PLR0917 - each is a fact of the certificate
+    key: RSAPublicKey,
+    subject: LeafSubject,
+    validity: Validity,
+    issuer: Issuer,
+    addresses: Addresses,
+    generation: CertificateGeneration,
+) -> x509.Certificate:
+    """Return a leaf of a generation that differs from Azure's only by `DIFFERENCES`."""
+    values = ExtensionValues(
+        key=key,
+        issuer=issuer.certificate,
+        addresses=addresses,
+        usages=generation.key_usage,
+        is_usage_critical=generation.is_key_usage_critical,
+        purposes=generation.purposes,
+        names=tuple(subject.names()),
+    )
+    builder = _certificate(_leaf_name(subject.domain), key, validity)
+    builder = builder.issuer_name(issuer.certificate.subject)
+    return issuer.sign(extended(builder, LEAF_ORDER, values))
+
+
+def generation_of(issuer: x509.Certificate) -> CertificateGeneration | None:
+    """Return the generation of an issuing CA by its name; None for an operator's own."""
+    name = common_name(issuer)
+    return next((row for row in GENERATIONS.values() if _number(row, name) is not None), None)
+
+
+def signature_hash(issuer: x509.Certificate) -> SHA256 | SHA384:
+    """Return the hash with which a CA signs."""
+    generation = generation_of(issuer)
+    return _HASHES[generation.digest] if generation else SHA384()
 
 
 def number_after(intermediate: x509.Certificate) -> int:
     """Return the number of the next intermediate; 1 after an external CA's."""
-    match = re.fullmatch(rf"{_INTERMEDIATE} (\d+)", common_name(intermediate))
-    return int(match[1]) + 1 if match else 1
+    generation = generation_of(intermediate)
+    number = _number(generation, common_name(intermediate)) if generation else None
+    return 1 + (number or 0)
+
+
+def _number(generation: CertificateGeneration, name: str) -> int | None:
+    match = re.fullmatch(rf"{generation.issuer} (\d+)", name)
+    return int(match[1]) if match else None
 
 
 def common_name(certificate: x509.Certificate) -> str:
@@ -206,16 +274,28 @@ def _long(now_s: float, days: int) -> Validity:
     return Validity(_LONG_AGO.timestamp(), now_s + timedelta(days=days).total_seconds())
 
 
-def _authority(
-    name: x509.Name, key: RSAPublicKey, validity: Validity, path_length: int | None
-) -> x509.CertificateBuilder:
-    limits = x509.NameConstraints(_NAMES, _NO_NAMES)
-    return (
-        _certificate(name, key, validity)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
-        .add_extension(limits, critical=True)
+def _below_root(  # noqa: PLR0913, PLR0917 - each is a fact of the certificate
+    name: x509.Name,
+    key: object,
+    root: Issuer,
+    addresses: Addresses,
+    order: tuple[str, ...],
+    purposes: tuple[str, ...] = (),
+) -> x509.Certificate:
+    """Return a CA certificate that lives as long as the root that issues it."""
+    assert isinstance(key, RSAPublicKey)
+    values = ExtensionValues(
+        key=key,
+        issuer=root.certificate,
+        addresses=addresses,
+        usages=_CA_USAGES,
+        is_ca=True,
+        purposes=purposes,
+        constraints=_CONSTRAINTS,
     )
+    ends = root.certificate.not_valid_after_utc.timestamp()
+    builder = _certificate(name, key, Validity(_LONG_AGO.timestamp(), ends))
+    return root.sign(extended(builder.issuer_name(root.certificate.subject), order, values))
 
 
 def _certificate(name: x509.Name, key: RSAPublicKey, validity: Validity) -> x509.CertificateBuilder:
@@ -223,47 +303,14 @@ def _certificate(name: x509.Name, key: RSAPublicKey, validity: Validity) -> x509
         x509.CertificateBuilder()
         .subject_name(name)
         .public_key(key)
-        .serial_number(x509.random_serial_number() | _SERIAL_TOP)
+        .serial_number(1 << _SERIAL_BITS | secrets.randbits(_SERIAL_BITS))
         .not_valid_before(datetime.fromtimestamp(validity.from_s, UTC))
         .not_valid_after(datetime.fromtimestamp(validity.to_s, UTC))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 
-def _issued(
-    builder: x509.CertificateBuilder, issuer: Issuer, issuer_url: str
-) -> x509.CertificateBuilder:
-    """Return the builder with the issuer's name, key identifier and URL."""
-    certificate = issuer.certificate
-    try:
-        key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        authority_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
-    except x509.ExtensionNotFound:
-        key = certificate.public_key()
-        assert isinstance(key, RSAPublicKey)
-        authority_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
-    builder = builder.issuer_name(certificate.subject)
-    builder = builder.add_extension(authority_id, critical=False)
-    if not issuer_url:
-        return builder
-    location = x509.UniformResourceIdentifier(issuer_url)
-    access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, location)
-    return builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
-
-
-def _usage(**flags: bool) -> x509.KeyUsage:
-    names = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    )
-    return x509.KeyUsage(**{name: flags.get(name, False) for name in names})
+def _short_id(key: RSAPublicKey) -> str:
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()[:8]
 
 
 def _name(common: str) -> x509.Name:

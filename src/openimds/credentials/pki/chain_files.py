@@ -1,9 +1,12 @@
 """The files of root and intermediate: read, made where they are missing, replaced.
 
-The folder holds `root.key`, `root.pem`, `intermediate.key`, `intermediate.pem`, and in `old/` the
-replaced certificates (never their keys). An operator with a CA can put an intermediate there:
+The folder holds `root.key`, `root.pem`, `intermediate.key`, `intermediate.pem`, in a chain of four
+`tier.key` and `tier.pem` between them, and in `old/` the replaced certificates (never their keys).
+The name of an intermediate tells its generation: a folder keeps its chain, also one of an earlier
+release, until a replacement. An operator with a CA can put an intermediate there:
 `intermediate.key`, and `intermediate.pem` followed by the rest of its chain. Then no root is made.
-`root.key` may be stored elsewhere: only a replacement needs it.
+`root.key` may be stored elsewhere: only a replacement needs it, and that of an intermediate below a
+tier does not.
 
 A replacement writes the old certificate to `old/` first, then the new key, then the new
 certificate. So a key that does not fit its certificate, if that certificate is in `old/`, is a sign
@@ -17,9 +20,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from openimds.credentials.keys.files import (
+    KEY_BITS,
     KeyFileError,
     MakeKey,
     new_key,
@@ -38,8 +42,11 @@ from openimds.credentials.pki.certificates import (
     number_after,
     pem,
     root_certificate,
+    tier_certificate,
 )
-from openimds.facts.attested import ISSUERS_PATH
+from openimds.credentials.pki.extensions import Addresses
+from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
+from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
 
 OLD = "old"
 _MAX_OLD = 32
@@ -49,8 +56,9 @@ class Chain(Struct, frozen=True):
     """The certificates above the leaves.
 
     `root` is None where an operator's CA is the issuer. `root_key_holder` can sign as the root; it
-    is None where the root's key is stored elsewhere. `above` has the certificates that came with an
-    operator's issuer, `old` the replaced ones.
+    is None where the root's key is stored elsewhere. `tier` is the CA between issuer and root,
+    None in a chain of three. `above` has the certificates that came with an operator's issuer,
+    `old` the replaced ones.
     """
 
     issuer: Issuer
@@ -58,6 +66,7 @@ class Chain(Struct, frozen=True):
     root_key_holder: KeyIssuer | None = None
     above: tuple[x509.Certificate, ...] = ()
     old: tuple[x509.Certificate, ...] = ()
+    tier: KeyIssuer | None = None
 
     def certificates(self) -> list[x509.Certificate]:
         """Return every published certificate, the current ones first."""
@@ -65,27 +74,39 @@ class Chain(Struct, frozen=True):
 
     def lineage(self) -> list[x509.Certificate]:
         """Return the issuer and the certificates above it, a known root last."""
-        return [self.issuer.certificate, *self.above, *([self.root] if self.root else [])]
+        tier = [self.tier.certificate] if self.tier else []
+        root = [self.root] if self.root else []
+        return [self.issuer.certificate, *self.above, *tier, *root]
 
 
 class ChainLocation(Struct, frozen=True):
     """The folder of a chain (None: in memory only), and the URL of its certificates.
 
-    `make_key` is a source of new keys other than generating them.
+    `make_key` is a source of new keys other than generating them, `generation` that of new
+    intermediates, `ca_bits` the size of new keys of CAs.
     """
 
     folder: Path | None
     public_url: str
     make_key: MakeKey | None = None
+    generation: CertificateGeneration = GENERATIONS[NEWEST]
+    ca_bits: int = KEY_BITS
 
     def new_key(self) -> RSAPrivateKey:
         """Return a key without a certificate."""
         return (self.make_key or new_key)()
 
-    def url(self, certificate: x509.Certificate) -> str:
-        """Return the URL of a CA certificate, or an empty string if it has none."""
-        path = f"{ISSUERS_PATH}/{file_name(certificate)}.crt"
-        return self.public_url + path if self.public_url else ""
+    def new_ca_key(self) -> RSAPrivateKey:
+        """Return a key for a CA certificate."""
+        return self.new_key() if self.ca_bits == KEY_BITS else new_key(self.ca_bits)
+
+    def addresses(self, issuer: x509.Certificate, generation: CertificateGeneration) -> Addresses:
+        """Return the URLs for a certificate of a generation whose issuer this is."""
+        if not self.public_url:
+            return Addresses()
+        path = f"{ISSUERS_PATH}/{file_name(issuer)}.crt"
+        bases = (self.public_url, self.public_url + ALTERNATE_PATH)[: generation.addresses]
+        return Addresses(issuers=tuple(base + path for base in bases))
 
 
 class ExternalCa(Struct, frozen=True):
@@ -136,12 +157,14 @@ def open_chain(location: ChainLocation, now_s: float) -> Chain:
     Raises:
         KeyFileError: a file cannot be read or written, or does not fit the others.
     """
-    above = _open_root(location, now_s)
+    above = _open_above(location, now_s)
     if location.folder is None or not (location.folder / "intermediate.pem").exists():
         return _issue(above, location, _open_key(location, "intermediate"), now_s, 1)
     path, key_path = location.folder / "intermediate.pem", location.folder / "intermediate.key"
     intermediate, *rest = read_certificates(path)
-    fits = bool(rest) or above.root is None or is_issued_by(intermediate, above.root)
+    tier = above.tier if above.tier and is_issued_by(intermediate, above.tier.certificate) else None
+    is_below_root = above.root is None or is_issued_by(intermediate, above.root)
+    fits = bool(rest) or bool(tier) or is_below_root
     if intermediate in above.old:
         key = _read_key(key_path)
         if not fits or key.public_key() != intermediate.public_key():
@@ -155,7 +178,7 @@ def open_chain(location: ChainLocation, now_s: float) -> Chain:
         )
     if rest:
         return Chain(stored.issuer, above=stored.above, old=above.old)
-    return Chain(stored.issuer, above.root, above.holder, (), above.old)
+    return Chain(stored.issuer, above.root, above.holder, (), above.old, tier)
 
 
 def next_intermediate(chain: Chain, location: ChainLocation, now_s: float) -> Chain:
@@ -165,8 +188,13 @@ def next_intermediate(chain: Chain, location: ChainLocation, now_s: float) -> Ch
         KeyFileError: the root's key is absent, or a file cannot be written.
     """
     replaced = chain.issuer.certificate
-    holder = _root_key(chain, location)
-    above = _Above(chain.root, holder, _retire(location, chain.old, now_s, replaced))
+    needs_tier = location.generation.tiers > 1
+    tier = chain.tier or _open_tier(location, chain.root, chain.root_key_holder, chain.old)
+    if tier is None or not needs_tier:
+        _root_key(chain, location)
+    dropped = [chain.tier.certificate] if chain.tier and not needs_tier else []
+    old = _retire(location, chain.old, now_s, *dropped, replaced)
+    above = _Above(chain.root, chain.root_key_holder, old, tier)
     return _issue(
         above, location, _new_key(location, "intermediate"), now_s, number_after(replaced)
     )
@@ -179,14 +207,21 @@ def next_root(chain: Chain, location: ChainLocation, now_s: float) -> Chain:
         KeyFileError: the root's key is absent, or a file cannot be written.
     """
     older, replaced = _root_key(chain, location), chain.issuer.certificate
-    key = location.new_key()
+    key = location.new_ca_key()
     root = root_certificate(key, now_s)
-    crossed = cross_certificate(root, older, _root_url(older.certificate, location, chain.old))
-    old = _retire(location, chain.old, now_s, older.certificate, replaced, crossed)
+    addresses = location.addresses(
+        _published_root(older.certificate, chain.old), location.generation
+    )
+    crossed = cross_certificate(root, older, addresses)
+    tier = chain.tier or _open_tier(location, chain.root, older, chain.old)
+    retired = [tier.certificate] if tier else []
+    old = _retire(location, chain.old, now_s, older.certificate, *retired, replaced, crossed)
     if location.folder:
         write_key(location.folder / "root.key", key)
         write_file(location.folder / "root.pem", pem([root]))
     above = _Above(root, KeyIssuer(root, key), old)
+    if tier:
+        above = structs.replace(above, tier=_new_tier(above, location))
     return _issue(
         above, location, _new_key(location, "intermediate"), now_s, number_after(replaced)
     )
@@ -204,18 +239,70 @@ def read_old(folder: Path | None) -> tuple[x509.Certificate, ...]:
 
 
 class _Above(Struct, frozen=True):
-    """The root, its key if present, and the replaced certificates."""
+    """The root, its key and the tier if present, and the replaced certificates."""
 
     root: x509.Certificate | None
     holder: KeyIssuer | None
     old: tuple[x509.Certificate, ...]
+    tier: KeyIssuer | None = None
+
+
+def _open_above(location: ChainLocation, now_s: float) -> _Above:
+    above = _open_root(location, now_s)
+    tier = _open_tier(location, above.root, above.holder, above.old)
+    return structs.replace(above, tier=tier)
+
+
+def _open_tier(
+    location: ChainLocation,
+    root: x509.Certificate | None,
+    holder: KeyIssuer | None,
+    old: tuple[x509.Certificate, ...],
+) -> KeyIssuer | None:
+    """Return the tier of a folder; complete its interrupted replacement."""
+    folder = location.folder
+    if folder is None or root is None:
+        return None
+    path, key_path = folder / "tier.pem", folder / "tier.key"
+    if not path.exists() and not key_path.exists():
+        return None
+    key = _read_key(key_path)
+    above = _Above(root, holder, old)
+    if not path.exists():
+        return _certify_tier(above, location, key)
+    tier = read_certificates(path)[0]
+    fits = key.public_key() == tier.public_key()
+    if fits and is_issued_by(tier, root):
+        return KeyIssuer(tier, key)
+    if tier in old:
+        return _certify_tier(above, location, key)
+    another = f"it is for another key than {key_path} holds"
+    raise _misfit(path, "root.pem beside it did not issue it" if fits else another)
+
+
+def _new_tier(above: _Above, location: ChainLocation) -> KeyIssuer:
+    key = location.new_ca_key()
+    if location.folder:
+        write_key(location.folder / "tier.key", key)
+    return _certify_tier(above, location, key)
+
+
+def _certify_tier(above: _Above, location: ChainLocation, key: RSAPrivateKey) -> KeyIssuer:
+    """Certify a key of a tier by the root, and write the certificate."""
+    if above.root is None or above.holder is None:
+        raise _no_root_key(location)
+    addresses = location.addresses(_published_root(above.root, above.old), GENERATIONS[NEWEST])
+    certificate = tier_certificate(key.public_key(), above.holder, addresses)
+    if location.folder:
+        write_file(location.folder / "tier.pem", pem([certificate]))
+    return KeyIssuer(certificate, key)
 
 
 def _open_root(location: ChainLocation, now_s: float) -> _Above:
     folder = location.folder
     old = read_old(folder)
     if folder is None:
-        return _with_root(None, location.new_key(), now_s, old)
+        return _with_root(None, location.new_ca_key(), now_s, old)
     path, key_path = folder / "root.pem", folder / "root.key"
     if not path.exists():
         if not key_path.exists() and (folder / "intermediate.pem").exists():
@@ -244,20 +331,26 @@ def _with_root(
 def _issue(
     above: _Above, location: ChainLocation, key: RSAPrivateKey, now_s: float, number: int
 ) -> Chain:
-    """Issue an intermediate for a key, and write its certificate."""
-    if above.root is None or above.holder is None:
+    """Issue an intermediate for a key, and write its certificate; make its tier if needed."""
+    generation = location.generation
+    tier = None
+    if generation.tiers > 1:
+        tier = above.tier or _new_tier(above, location)
+    issuer = tier or above.holder
+    if above.root is None or issuer is None:
         raise _no_root_key(location)
-    url = _root_url(above.root, location, above.old)
-    certificate = intermediate_certificate(key.public_key(), number, above.holder, now_s, url)
+    upper = tier.certificate if tier else _published_root(above.root, above.old)
+    addresses = location.addresses(upper, generation)
+    certificate = intermediate_certificate(
+        key.public_key(), number, issuer, now_s, addresses, generation
+    )
     if location.folder:
         write_file(location.folder / "intermediate.pem", pem([certificate]))
-    return Chain(KeyIssuer(certificate, key), above.root, above.holder, (), above.old)
+    return Chain(KeyIssuer(certificate, key), above.root, above.holder, (), above.old, tier)
 
 
-def _root_url(
-    root: x509.Certificate, location: ChainLocation, old: tuple[x509.Certificate, ...]
-) -> str:
-    """Return the URL of a root's cross certificate, else that of the root."""
+def _published_root(root: x509.Certificate, old: tuple[x509.Certificate, ...]) -> x509.Certificate:
+    """Return a root's cross certificate if there is one, else the root."""
     crossed = [
         certificate
         for certificate in old
@@ -265,7 +358,7 @@ def _root_url(
         and certificate.subject == root.subject
         and certificate.public_key() == root.public_key()
     ]
-    return location.url(crossed[0] if crossed else root)
+    return crossed[0] if crossed else root
 
 
 def _retire(
@@ -297,7 +390,7 @@ def _open_key(location: ChainLocation, name: str) -> RSAPrivateKey:
 
 
 def _new_key(location: ChainLocation, name: str) -> RSAPrivateKey:
-    key = location.new_key()
+    key = location.new_ca_key()
     if location.folder:
         write_key(location.folder / f"{name}.key", key)
     return key

@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
 from openimds.credentials.pki.certificates import (
     DOMAINS,
-    LEAF_DAYS,
     KeyIssuer,
     LeafSubject,
     Validity,
@@ -21,7 +20,6 @@ from openimds.credentials.pki.invalid_documents import ROTATIONS
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
-_LEAF_S = LEAF_DAYS * _DAY_S
 
 
 class DocumentSigner:
@@ -61,7 +59,7 @@ class DocumentSigner:
 
     def _rotated(self, payload: bytes, subject: LeafSubject, now_s: float, scenario: str) -> bytes:
         issuer = self._authority.successor(ROTATIONS[scenario], now_s)
-        validity = Validity(now_s - _HOUR_S, now_s + _LEAF_S)
+        validity = self._authority.leaf_validity(now_s, issuer)
         return _sealed(payload, self._authority.issue(subject, validity, issuer))
 
     def _expired_leaf(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from openimds.facts.generations import NEWEST
+
 if TYPE_CHECKING:
     from openimds.credentials.keys.files import MakeKey
     from openimds.credentials.pki.authority import CertificateAuthority
@@ -19,7 +21,8 @@ CA = "ca"
 class CaSettings(Struct, frozen=True):
     """The state folder and URL of a CA, and the files of an external CA.
 
-    `make_key` is a source of new keys other than generating them.
+    `make_key` is a source of new keys other than generating them, `generation` that of new
+    certificates, `ca_bits` the size of new keys of CAs.
     """
 
     folder: Path | None = None
@@ -27,6 +30,8 @@ class CaSettings(Struct, frozen=True):
     issuer_certificates: Path | None = None
     issuer_key: Path | None = None
     make_key: "MakeKey | None" = None
+    generation: str = NEWEST
+    ca_bits: int = 2048
 
 
 class LazyCa:
@@ -87,6 +92,8 @@ class LazyCa:
                     public_url=settings.public_url,
                     external_ca=external_ca,
                     make_key=settings.make_key,
+                    generation=settings.generation,
+                    ca_bits=settings.ca_bits,
                 )
             return self._authority
 
@@ -106,15 +113,17 @@ class LazyCa:
         """
         return self.authority(now_s).certificate_infos()
 
-    def rotate(self, part: str, now_s: float) -> None:
+    def rotate(self, part: str, now_s: float, generation: str = "") -> None:
         """Replace the leaf key, the intermediate or the root; cached documents are dropped.
+
+        A new intermediate is of the named generation, by default that of the settings.
 
         Raises:
             KeyFileError: the root's key is absent, or a file cannot be written.
         """
         from openimds.credentials.pki.authority import PARTS  # noqa: PLC0415 - as in `authority`
 
-        self.authority(now_s).rotate(PARTS[part], now_s)
+        self.authority(now_s).rotate(PARTS[part], now_s, generation)
 
     def document_signer(self, now_s: float) -> "DocumentSigner":
         """Return the signer of attested documents.

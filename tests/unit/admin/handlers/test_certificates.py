@@ -26,7 +26,7 @@ def ask(folder: Path, *calls: tuple[str, str]) -> list[Any]:
 def test_certificates_are_listed_with_their_public_facts(tmp_path: Path) -> None:
     (got,) = ask(tmp_path, ("GET", "/v1/certificates"))
     body = got.json()
-    assert [one["isRoot"] for one in body["items"]] == [False, True]
+    assert [one["isRoot"] for one in body["items"]] == [False, False, True]
     for one in body["items"]:
         certificate = x509.load_pem_x509_certificate(one["pem"].encode())
         assert one["subject"] == certificate.subject.rfc4514_string()
@@ -42,7 +42,7 @@ def test_certificates_are_listed_with_their_public_facts(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "part, still",
-    [("leaf", [False, True]), ("intermediate", [True]), ("root", [])],
+    [("leaf", [False, False, True]), ("intermediate", [False, True]), ("root", [])],
 )
 def test_replaced_certificate_stays_published(tmp_path: Path, part: str, still: list[bool]) -> None:
     """`still` tells of each certificate that is in use still whether it is the root."""
@@ -88,6 +88,25 @@ def test_unknown_maker_is_a_400(tmp_path: Path, query: str) -> None:
     (got,) = ask(tmp_path, ("GET", f"/v1/certificates/hardware{query}"))
     assert got.status_code == 400
     assert got.json()["detail"].lower().endswith("expected one of amd, intel")
+
+
+def test_rotation_takes_a_generation(tmp_path: Path) -> None:
+    (got,) = ask(tmp_path, ("POST", "/v1/certificates/rotate?part=intermediate&generation=2019"))
+    subjects = [one["subject"] for one in got.json()["items"] if one["inUse"]]
+    assert subjects[0] == "CN=OpenIMDS IT TLS CA 02,O=OpenIMDS"
+
+
+@pytest.mark.parametrize(
+    "query, detail",
+    [
+        ("part=leaf&generation=2019", "expected part=intermediate or part=root"),
+        ("part=root&generation=2020", "Expected one of 2019, 2021, 2023, 2024, 2026"),
+    ],
+)
+def test_misplaced_or_unknown_generation_is_a_400(tmp_path: Path, query: str, detail: str) -> None:
+    (got,) = ask(tmp_path, ("POST", f"/v1/certificates/rotate?{query}"))
+    assert got.status_code == 400
+    assert detail in got.json()["detail"]
 
 
 def test_parts_of_the_chain_are_those_of_the_authority() -> None:

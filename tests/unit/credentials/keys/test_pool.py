@@ -1,5 +1,7 @@
 """Keys shared by servers that start one after another."""
 
+from itertools import combinations
+
 import pytest
 
 from openimds.credentials.keys import files
@@ -42,7 +44,6 @@ def test_root_and_intermediate_keys_differ() -> None:
     authority = CertificateAuthority.open(None, NOW_S, make_key=KeyPool().supply())
     leaf = authority.leaf("metadata.azure.com", "westeurope", NOW_S)
     lineage = authority._chain.lineage()
-    first, *others = [certificate.public_key() for certificate in (*lineage, leaf.certificate)]
-    assert len(others) == 2
-    assert first not in others
-    assert others[0] != others[1]
+    keys = [certificate.public_key() for certificate in (*lineage, leaf.certificate)]
+    assert len(keys) == 4
+    assert all(one != other for one, other in combinations(keys, 2))

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from openimds.credentials.keys.files import write_key
 from openimds.credentials.pki.authority import CertificateAuthority
@@ -26,64 +24,6 @@ from tests.unit.credentials.pki.openssl_verify import (
 def shared() -> CertificateAuthority:
     """Return a CA that tests read and do not change."""
     return CertificateAuthority.open(None, NOW_S, public_url=URL)
-
-
-# The leaf, compared with the recording of 2023 (S25).
-
-
-def test_leaf_equals_the_recorded_one(shared: CertificateAuthority) -> None:
-    leaf = shared.leaf(*PUBLIC, NOW_S).certificate
-    subject = "CN=metadata.azure.com,O=Microsoft Corporation,L=Redmond,ST=WA,C=US"
-    assert leaf.subject.rfc4514_string() == subject
-    key = leaf.public_key()
-    assert isinstance(key, RSAPublicKey)
-    assert key.key_size == 2048
-    assert leaf.signature_algorithm_oid.dotted_string == "1.2.840.113549.1.1.12"  # SHA-384
-    assert leaf.serial_number.bit_length() in range(153, 160)  # 20 octets, positive
-    assert leaf.not_valid_before_utc == datetime(2023, 7, 24, 11, tzinfo=UTC)
-    assert leaf.not_valid_after_utc == datetime(2024, 6, 27, 12, tzinfo=UTC)
-
-
-def test_leaf_has_the_extensions_of_the_recorded_one(shared: CertificateAuthority) -> None:
-    extensions = shared.leaf(*PUBLIC, NOW_S).certificate.extensions
-    names = extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    assert names.value.get_values_for_type(x509.DNSName) == [
-        "northeurope.metadata.azure.com",
-        "metadata.azure.com",
-    ]
-    usage = extensions.get_extension_for_class(x509.KeyUsage)
-    assert usage.critical
-    assert usage.value.digital_signature
-    assert usage.value.key_encipherment
-    assert not usage.value.key_cert_sign
-    limits = extensions.get_extension_for_class(x509.BasicConstraints)
-    assert limits.critical
-    assert not limits.value.ca
-    assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
-        ExtendedKeyUsageOID.SERVER_AUTH,
-        ExtendedKeyUsageOID.CLIENT_AUTH,
-    ]
-    issuer = certificates(shared.chain_pem())[0].extensions
-    authority_id = extensions.get_extension_for_class(
-        x509.AuthorityKeyIdentifier
-    ).value.key_identifier
-    assert authority_id == issuer.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-
-
-def test_leaf_names_no_crl_and_no_ocsp(shared: CertificateAuthority) -> None:
-    extensions = shared.leaf(*PUBLIC, NOW_S).certificate.extensions
-    (access,) = extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    assert access.access_method.dotted_string == "1.3.6.1.5.5.7.48.2"  # caIssuers
-    with pytest.raises(x509.ExtensionNotFound):
-        extensions.get_extension_for_class(x509.CRLDistributionPoints)
-
-
-def test_issuer_url_of_a_leaf_is_published(shared: CertificateAuthority) -> None:
-    extensions = shared.leaf(*PUBLIC, NOW_S).certificate.extensions
-    (access,) = extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    published = {f"{URL}/pkiops/certs/{name}.crt": der for name, der in shared.published().items()}
-    intermediate = x509.load_der_x509_certificate(published[access.access_location.value])
-    assert intermediate == certificates(shared.chain_pem())[0]
 
 
 def test_leaf_without_public_url_names_no_issuer_url() -> None:
@@ -181,11 +121,11 @@ def other_leaf(authority: CertificateAuthority, name: str, at: Path) -> x509.Cer
 
 
 def test_bundle_begins_with_the_root(shared: CertificateAuthority) -> None:
-    root, intermediate = common_names(shared.bundle())
+    root, intermediate, tier = common_names(shared.bundle())
     assert root.startswith("OpenIMDS Root CA ")
-    assert intermediate == "OpenIMDS TLS Issuing CA 01"
+    assert intermediate == "OpenIMDS TLS G2 RSA CA OCSP 01"
     assert common_names(shared.root_pem()) == [root]
-    assert common_names(shared.chain_pem()) == [intermediate, root]
+    assert common_names(shared.chain_pem()) == [intermediate, tier, root]
 
 
 # The cache of leaves.

@@ -21,17 +21,19 @@ from tests.unit.credentials.pki.openssl_verify import (
     verify,
 )
 
-NAMES = ("root.key", "root.pem", "intermediate.key", "intermediate.pem")
+NAMES = tuple(
+    f"{part}.{kind}" for part in ("root", "tier", "intermediate") for kind in ("key", "pem")
+)
 
 
 @pytest.fixture(scope="module")
 def keys() -> list[RSAPrivateKey]:
-    return [new_key() for _ in range(12)]
+    return [new_key() for _ in range(16)]
 
 
 @pytest.fixture(autouse=True)
 def _reused_keys(keys: list[RSAPrivateKey], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reuse generated keys: a test needs up to twelve, all different."""
+    """Reuse generated keys: a test needs up to sixteen, all different."""
     fresh = iter(keys)
     monkeypatch.setattr("openimds.credentials.pki.chain_files.new_key", lambda: next(fresh))
 
@@ -75,7 +77,7 @@ def files(folder: Path) -> list[str]:
 # The files of the folder.
 
 
-def test_first_open_writes_four_private_files(folder: Path) -> None:
+def test_first_open_writes_six_private_files(folder: Path) -> None:
     CertificateAuthority.open(folder, NOW_S)
     assert files(folder) == sorted(NAMES)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
@@ -90,7 +92,7 @@ def test_second_open_has_the_same_ca(folder: Path, tmp_path: Path) -> None:
     assert "OK" in verify(leaf, after.bundle(), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["root", "intermediate"])
+@pytest.mark.parametrize("name", ["root", "tier", "intermediate"])
 def test_key_without_certificate_completes_an_interrupted_start(
     folder: Path, tmp_path: Path, name: str
 ) -> None:
@@ -103,7 +105,7 @@ def test_key_without_certificate_completes_an_interrupted_start(
     assert "OK" in verify(authority.leaf(*PUBLIC, NOW_S).certificate, authority.bundle(), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["root.pem", "intermediate.pem"])
+@pytest.mark.parametrize("name", ["root.pem", "tier.pem", "intermediate.pem"])
 def test_certificate_for_another_key_is_refused(folder: Path, name: str) -> None:
     CertificateAuthority.open(folder, NOW_S)
     write_key((folder / name).with_suffix(".key"), new_key())
@@ -111,12 +113,15 @@ def test_certificate_for_another_key_is_refused(folder: Path, name: str) -> None
         CertificateAuthority.open(folder, NOW_S)
 
 
-def test_intermediate_of_another_root_is_refused(folder: Path, tmp_path: Path) -> None:
-    CertificateAuthority.open(folder, NOW_S)
+@pytest.mark.parametrize("generation, part", [("2023", "intermediate"), ("2026", "tier")])
+def test_intermediate_of_another_root_is_refused(
+    folder: Path, tmp_path: Path, generation: str, part: str
+) -> None:
+    CertificateAuthority.open(folder, NOW_S, generation=generation)
     CertificateAuthority.open(tmp_path / "other", NOW_S)
     for name in ("root.key", "root.pem"):
         (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
-    with pytest.raises(KeyFileError, match=r"intermediate\.pem: root\.pem beside it did not issue"):
+    with pytest.raises(KeyFileError, match=rf"{part}\.pem: .*root\.pem beside it did not issue"):
         CertificateAuthority.open(folder, NOW_S)
 
 
@@ -157,6 +162,8 @@ HARM = [
     ("root.key", scribble),
     ("root.key", open_to_others),
     ("root.pem", scribble),
+    ("tier.key", scribble),
+    ("tier.pem", scribble),
     ("intermediate.key", scribble),
     ("intermediate.key", open_to_others),
     ("intermediate.key", Path.unlink),
@@ -212,12 +219,13 @@ def test_leaves_verify_before_and_after_a_rotation(
         assert "OK" in verify(leaf.certificate, authority.bundle(), tmp_path)
 
 
-@pytest.mark.parametrize("part, published", [("leaf", 2), ("intermediate", 3), ("root", 5)])
+@pytest.mark.parametrize("part, published", [("leaf", 3), ("intermediate", 4), ("root", 7)])
 def test_rotation_replaces_only_its_part(part: Part, published: int) -> None:
     authority = CertificateAuthority.open(None, NOW_S)
-    intermediate, root = certificates(authority.chain_pem())
+    intermediate, tier, root = certificates(authority.chain_pem())
     authority.rotate(part, NOW_S)
-    new_intermediate, new_root = certificates(authority.chain_pem())
+    new_intermediate, new_tier, new_root = certificates(authority.chain_pem())
+    assert (new_tier != tier) is (part == "root")
     assert (new_root != root) is (part == "root")
     assert (new_intermediate != intermediate) is (part != "leaf")
     assert len(authority.published()) == published
@@ -240,10 +248,10 @@ def test_first_root_verifies_leaves_of_the_third_root(tmp_path: Path) -> None:
     authority.rotate("root", NOW_S)
     authority.rotate("root", NOW_S)
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
-    assert "OK" in verify(leaf, follow(leaf, authority, 3) + old, tmp_path)
+    assert "OK" in verify(leaf, follow(leaf, authority, 4) + old, tmp_path)
 
 
-def follow(leaf: x509.Certificate, authority: CertificateAuthority, steps: int = 2) -> bytes:
+def follow(leaf: x509.Certificate, authority: CertificateAuthority, steps: int = 3) -> bytes:
     """Follow the issuer URLs from a leaf, and return the certificates as PEM."""
     published = {
         f"{URL}/pkiops/certs/{name}.crt": der for name, der in authority.published().items()
@@ -265,7 +273,7 @@ def test_replaced_certificates_survive_a_restart(folder: Path) -> None:
     again = CertificateAuthority.open(folder, NOW_S)
     assert again.published() == authority.published()
     assert again.root_pem() == authority.root_pem()
-    assert common_names(again.chain_pem())[0] == "OpenIMDS TLS Issuing CA 03"
+    assert common_names(again.chain_pem())[0] == "OpenIMDS TLS G2 RSA CA OCSP 03"
     assert sorted(common_names(again.bundle())) == sorted(common_names(authority.bundle()))
 
 
@@ -278,7 +286,7 @@ def test_replaced_keys_are_not_stored(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["intermediate", "root"])
-@pytest.mark.parametrize("writes", range(1, 8))
+@pytest.mark.parametrize("writes", range(1, 11))
 def test_interrupted_rotation_is_completed_by_the_next_open(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Part, writes: int
 ) -> None:
@@ -336,7 +344,7 @@ def test_operators_intermediate_may_lack_its_root(own: Path, folder: Path) -> No
 
 
 def test_absent_root_key_is_needed_only_by_a_rotation(folder: Path) -> None:
-    before = CertificateAuthority.open(folder, NOW_S).bundle()
+    before = CertificateAuthority.open(folder, NOW_S, generation="2023").bundle()
     (folder / "root.key").rename(folder.parent / "safe.key")
     authority = CertificateAuthority.open(folder, NOW_S)
     assert authority.bundle() == before

@@ -33,21 +33,22 @@ def test_without_a_bundle_the_chain_is_not_checked() -> None:
 
 def test_another_root_is_not_trusted() -> None:
     report = check(trust=CertificateAuthority.open(None, CREATED_S).bundle())
-    issuer = "CN=OpenIMDS TLS Issuing CA 01,O=OpenIMDS"
+    issuer = "CN=OpenIMDS TLS G2 RSA CA OCSP 01,O=OpenIMDS"
     assert failures(report) == {"chain": f"the certificate of the issuer {issuer} is missing"}
 
 
 def test_intermediate_may_be_passed_as_an_argument() -> None:
-    first = x509.load_pem_x509_certificate(authority.chain_pem())
+    first, tier, _ = x509.load_pem_x509_certificates(authority.chain_pem())
     assert failures(check(trust=authority.root_pem())).keys() == {"chain"}
-    for intermediates in (authority.chain_pem(), first.public_bytes(Encoding.DER)):
-        assert check(trust=authority.root_pem(), intermediates=intermediates).holds
+    assert check(trust=authority.root_pem(), intermediates=authority.chain_pem()).holds
+    trust = authority.root_pem() + tier.public_bytes(Encoding.PEM)
+    assert check(trust=trust, intermediates=first.public_bytes(Encoding.DER)).holds
 
 
 def serve(published: Mapping[str, bytes], urls: list[str]) -> Callable[[str], bytes]:
     def fetch(url: str) -> bytes:
         urls.append(url)
-        name = url.removeprefix(f"{URL}/pkiops/certs/").removesuffix(".crt")
+        name = url.rpartition("/pkiops/certs/")[2].removesuffix(".crt")
         if name not in published:
             raise OSError("status 404")
         return published[name]
@@ -55,11 +56,11 @@ def serve(published: Mapping[str, bytes], urls: list[str]) -> Callable[[str], by
     return fetch
 
 
-def test_intermediate_is_fetched_from_the_url_in_the_leaf() -> None:
+def test_intermediate_and_tier_are_fetched_from_the_urls() -> None:
     urls: list[str] = []
     fetch = serve(authority.published(), urls)
     assert check(trust=authority.root_pem(), fetch=fetch).holds
-    assert len(urls) == 1
+    assert len(urls) == 2
 
 
 def test_present_intermediate_is_not_fetched() -> None:
@@ -77,7 +78,7 @@ def test_new_root_is_reached_from_the_old_one_by_fetching() -> None:
     made = signed(PAYLOAD, own.leaf("metadata.azure.com", "", CREATED_S))
     urls: list[str] = []
     assert check(made, trust=old, fetch=serve(own.published(), urls)).holds
-    assert len(urls) == 2
+    assert len(urls) == 3, "the intermediate, the tier, and the cross certificate"
     assert failures(check(made, trust=old)).keys() == {"chain"}
 
 
@@ -91,7 +92,7 @@ def test_new_root_is_reached_from_the_old_one_by_fetching() -> None:
     ids=["nothing", "a page", "another certificate"],
 )
 def test_failed_fetch_is_in_the_reason(answer: bytes | None, reason: str) -> None:
-    name = next(name for name in authority.published() if "issuing" in name)
+    name = next(name for name in authority.published() if "ocsp" in name)
     fetch = serve({} if answer is None else {name: answer}, [])
     failed = failures(check(trust=authority.root_pem(), fetch=fetch))["chain"]
     assert f"; {URL}/pkiops/certs/{name}.crt: " in failed
@@ -140,7 +141,7 @@ def test_circle_of_issuers_ends() -> None:
     circle = serve(own.published(), urls)
     other = CertificateAuthority.open(None, CREATED_S).root_pem()
     assert failures(check(made, trust=other, fetch=circle)).keys() == {"chain"}
-    assert len(urls) == 2, "the intermediate, and a root that is not trusted"
+    assert len(urls) == 4, "the intermediate, the tier, and both URLs of an untrusted root"
 
 
 # Certificates issued by openssl.

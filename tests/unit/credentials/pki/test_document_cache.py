@@ -215,7 +215,7 @@ def test_check_opens_a_stored_ca_and_makes_none(
     second.check(NOW_S)
     assert second.bundle(NOW_S) == bundle
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / CA).glob("*.key")}
-    assert modes == {"root.key": 0o600, "intermediate.key": 0o600}
+    assert modes == dict.fromkeys(("root.key", "tier.key", "intermediate.key"), 0o600)
 
 
 def test_file_in_place_of_the_ca_folder_is_refused(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def test_orphaned_intermediate_is_of_our_root_and_made_once(
         issuers.add(authority_id.key_identifier)
     assert len(issuers) == 1
     orphan = authority.orphaned_intermediate(CREATED_S).certificate
-    orphan.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.root_pem()))
+    _, tier, _ = x509.load_pem_x509_certificates(authority.chain_pem())
+    orphan.verify_directly_issued_by(tier)
     assert orphan not in map(x509.load_der_x509_certificate, authority.published().values())
 
 

@@ -103,12 +103,12 @@ def test_rotation_drops_expired_and_oldest_certificates(folder: Path) -> None:
         for _ in range(34):
             authority.rotate("intermediate", NOW_S)
     names = common_names(authority.bundle())
-    assert len(names) == 2 + 32
-    assert "OpenIMDS TLS Issuing CA 02" not in names
-    assert {"OpenIMDS TLS Issuing CA 03", "OpenIMDS TLS Issuing CA 35"} <= set(names)
+    assert len(names) == 3 + 32
+    assert "OpenIMDS TLS G2 RSA CA OCSP 02" not in names
+    assert {"OpenIMDS TLS G2 RSA CA OCSP 03", "OpenIMDS TLS G2 RSA CA OCSP 35"} <= set(names)
     assert len(list((folder / "old").iterdir())) == 32
     assert CertificateAuthority.open(folder, NOW_S).published() == authority.published()
     assert authority.published() is authority.published()
     authority.rotate("intermediate", NOW_S + 11 * 365 * DAY_S)
-    assert len(authority.published()) == 3, "the expired ones are dropped"
+    assert len(authority.published()) == 4, "the expired ones are dropped"
     assert len(list((folder / "old").iterdir())) == 1

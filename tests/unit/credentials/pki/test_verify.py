@@ -66,7 +66,9 @@ def test_valid_document_passes_in_every_encoding(document: bytes) -> None:
 
 def test_path_to_the_root_is_in_the_detail() -> None:
     (chain,) = [item for item in check().checks if item.name == "chain"]
-    assert chain.detail.startswith("metadata.azure.com < OpenIMDS TLS Issuing CA 01 < OpenIMDS Roo")
+    assert chain.detail.startswith(
+        "metadata.azure.com < OpenIMDS TLS G2 RSA CA OCSP 01 < OpenIMDS "
+    )
 
 
 # Documents from elsewhere.
@@ -106,7 +108,7 @@ def test_every_swagger_example_is_the_truncated_one() -> None:
 
 
 def test_name_of_an_odd_string_type_gives_a_report() -> None:
-    issuer = b"\x1aOpenIMDS TLS Issuing CA 01"
+    issuer = b"\x1eOpenIMDS TLS G2 RSA CA OCSP 01"
     assert der.count(b"\x0c" + issuer) == 2  # The leaf's issuer, and the signer's.
     for tag in (0x03, 0x04, 0x16, 0x1E):
         report = check(der.replace(b"\x0c" + issuer, bytes([tag]) + issuer))
@@ -204,9 +206,9 @@ def test_detached_message_is_checked_as_far_as_possible() -> None:
 
 def test_signer_of_another_certificate_breaks_the_structure() -> None:
     other = authority.leaf("metadata.azure.com", "westus", CREATED_S).certificate
-    ours, theirs = (item.serial_number.to_bytes(20) for item in (leaf.certificate, other))
+    ours, theirs = (item.serial_number.to_bytes(19) for item in (leaf.certificate, other))
     at = der.rindex(ours)
-    report = check(der[:at] + theirs + der[at + 20 :])
+    report = check(der[:at] + theirs + der[at + 19 :])
     assert failures(report)["structure"] == (
         "the presence of the signer's certificate: saw False, Azure's is True"
     )
@@ -216,7 +218,7 @@ def test_signer_of_another_certificate_breaks_the_structure() -> None:
 
 
 def test_negative_serial_number_breaks_the_structure() -> None:
-    serial = b"\x02\x14" + leaf.certificate.serial_number.to_bytes(20)
+    serial = b"\x02\x13" + leaf.certificate.serial_number.to_bytes(19)
     negative = serial[:2] + b"\x80" + serial[3:]
     failed = failures(check(der.replace(serial, negative, 1)))
     assert failed == {"structure": "certificates: the serial number is not positive"}
