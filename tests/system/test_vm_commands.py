@@ -115,11 +115,14 @@ def test_import_of_an_unreadable_value_changes_nothing(server: Server, tmp_path:
     assert (code, unread in err) == (0, True)
 
 
-def test_program_gets_a_token_by_its_production_client_id(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("made_by", ["az_vm_show_identity", "terraform_state_identity"])
+def test_program_gets_a_token_by_its_production_client_id(
+    server: Server, tmp_path: Path, made_by: str
+) -> None:
     path = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
     client = "cccccccc-0000-4000-8000-000000000003"
     assert vm(server, tmp_path, "remove", "vm-1")[0] == 0
-    file = str(INPUTS / "az_vm_show_identity.json")
+    file = str(INPUTS / f"{made_by}.json")
     assert vm(server, tmp_path, "import", file)[0] == 0
     with httpx2.Client(base_url=server.url, headers={"Metadata": "true"}) as guest:
         got = guest.get(f"{path}&client_id={client}")

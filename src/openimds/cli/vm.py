@@ -264,7 +264,7 @@ def _read_import(file: str) -> Any:  # noqa: ANN401 - a value of another tool
     Raises:
         ConfigError: the file cannot be read, is too large, or is not of its format.
     """
-    from openimds.interop.importers import parse_text, source_hint
+    from openimds.interop.importers import parse_text, source_hint, without_comments
     from openimds.vm.decode import decode
 
     data, file = _bytes_of(file, _LARGEST_IMPORT)
@@ -280,6 +280,9 @@ def _read_import(file: str) -> Any:  # noqa: ANN401 - a value of another tool
     try:
         value = decode(data, file)
     except ConfigError as error:
+        text = data.decode("utf-8-sig", "replace")
+        if text.lstrip().startswith(("{", "/")) and (plain := without_comments(text)) != text:
+            return decode(plain.encode(), file)
         raise ConfigError(error.where, error.seen, error.expected, hint or error.hint) from None
     if hint and not isinstance(value, dict | list):
         raise ConfigError(file, "a source text", "a file with VMs", hint)

@@ -66,6 +66,38 @@ def test_source_of_a_template_names_the_remedy(tmp_path: Path) -> None:
     assert "It looks like Bicep: import the output of az bicep build" in err
 
 
+COMMENTED = """\
+// made by hand
+{
+  "name": "one", /* the "name" of
+  the VM */ "type": "Microsoft.Compute/virtualMachines",
+  "licenseType": "a // b /* c */ \\" d",
+  "plan": {"name": "two
+lines"}
+}
+"""
+
+
+def test_comments_and_lines_of_a_template_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "main.json"
+    file.write_text(COMMENTED)
+    code, printed, _ = _import(file)
+    assert code == 0
+    assert json.loads(printed)["vms"]["one"]["compute"] == {
+        "licenseType": 'a // b /* c */ " d',
+        "plan": {"name": "two\nlines"},
+    }
+
+
+@pytest.mark.parametrize("text", ['{"a": 1,}', '{"a": "x', "{// no end", '{"a": 1} // b\n}'])
+def test_broken_json_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "main.json"
+    file.write_text(text)
+    code, _, err = _import(file)
+    assert code != 0
+    assert err.endswith("expected JSON text")
+
+
 def test_broken_xml_names_its_file(tmp_path: Path) -> None:
     file = tmp_path / "web.xml"
     file.write_text("<domain>")

@@ -31,6 +31,14 @@ What the room refuses to know: files, YAML, the admin API, and the state of a de
 from openimds.interop.importers.arm_scope import Deployment
 from openimds.interop.importers.assemble import ImportedVm
 from openimds.interop.importers.detect import read, read_files
-from openimds.interop.importers.texts import parse_text, source_hint
+from openimds.interop.importers.texts import parse_text, source_hint, without_comments
 
-__all__ = ["Deployment", "ImportedVm", "parse_text", "read", "read_files", "source_hint"]
+__all__ = [
+    "Deployment",
+    "ImportedVm",
+    "parse_text",
+    "read",
+    "read_files",
+    "source_hint",
+    "without_comments",
+]

@@ -16,6 +16,7 @@ _SOURCES = (
         "It looks like Terraform's language: import the output of terraform show -json",
     ),
 )
+_TEXT_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _BEGINNING = 100_000
 """Characters that are looked at for a hint."""
 _ZIP = b"PK\x03\x04"
@@ -30,6 +31,19 @@ def parse_text(text: str) -> object | None:
         ConfigError: it is XML and cannot be read.
     """
     return domain_xml.parse(text) if text.lstrip().startswith("<") else proxmox.parse(text)
+
+
+def without_comments(text: str) -> str:
+    """Return JSON without comments, and with the ends of lines in its texts escaped.
+
+    Azure takes both in templates.
+    """
+
+    def plain(match: re.Match[str]) -> str:
+        part = match[0]
+        return part.replace("\r", "").replace("\n", "\\n") if part.startswith('"') else " "
+
+    return _TEXT_OR_COMMENT.sub(plain, text)
 
 
 def source_hint(data: bytes) -> str:

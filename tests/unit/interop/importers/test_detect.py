@@ -37,6 +37,7 @@ def test_room_exports_its_names() -> None:
         "read",
         "read_files",
         "source_hint",
+        "without_comments",
     ]
 
 
