@@ -39,7 +39,7 @@ class Plan:
         self._names = dict(_names(_mapping(root.get("planned_values")).get("root_module")))
         self._unknown: dict[str, Any] = {}
         self._instances: dict[str, list[str]] = {}
-        for change in root.get("resource_changes") or []:
+        for change in _list(root.get("resource_changes")):
             if isinstance(change, dict) and isinstance(change.get("address"), str):
                 address = change["address"]
                 self._unknown[address] = _mapping(change.get("change")).get("after_unknown")
@@ -68,8 +68,8 @@ class Plan:
         return module
 
     def _resource(self, path: list[str], address: str) -> _Object:
-        rows = self._module(path).get("resources") or []
-        return next((row for row in rows if _mapping(row).get("address") == address), {})
+        rows = self._module(path).get("resources")
+        return next((row for row in _list(rows) if _mapping(row).get("address") == address), {})
 
     def _merged(
         self, values: object, unknown: object, expression: object, path: list[str], owner: str
@@ -112,7 +112,7 @@ class Plan:
         self, expression: object, path: list[str], owner: str, steps: int
     ) -> Iterator[str]:
         """Yield the addresses of the resources that an expression refers to."""
-        for reference in _mapping(expression).get("references") or []:
+        for reference in _list(_mapping(expression).get("references")):
             first, _, rest = str(reference).partition(".")
             name, _, member = rest.partition(".")
             if not steps:
@@ -150,12 +150,16 @@ def _names(module: object) -> Iterator[tuple[str, str]]:
     pending = [module]
     while pending:
         item = _mapping(pending.pop())
-        for row in map(_mapping, item.get("resources") or []):
+        for row in map(_mapping, _list(item.get("resources"))):
             name = _mapping(row.get("values")).get("name")
             if isinstance(name, str) and isinstance(row.get("address"), str):
                 yield row["address"], name
-        pending += item.get("child_modules") or []
+        pending += _list(item.get("child_modules"))
 
 
 def _mapping(value: object) -> _Object:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -487,6 +487,15 @@ def test_references_in_a_circle_end() -> None:
 
 
 ODD_PLANS: list[dict[str, Any]] = [
+    {"resource_changes": True, "configuration": {"root_module": {"resources": 5}}},
+    {
+        "resource_changes": [_change(VM, network_interface_ids=True)],
+        "configuration": {
+            "root_module": {
+                "resources": [_config(VM, network_interface_ids={"references": 0.5})],
+            }
+        },
+    },
     {"resource_changes": ["x", {"address": 5}, {"address": VM, "change": 5}]},
     {"resource_changes": [_change(VM, location=True)]},
     {"resource_changes": [_change(VM, location=True)], "configuration": {"root_module": 5}},
