@@ -158,21 +158,21 @@ CORRECTIONS: tuple[Correction, ...] = (
         18,
         "Certificates of SGX and endorsements live below /metadata/THIM.",
         _ABSENT,
-        "404: their contents are signed by Intel and AMD, and no client of IMDS reads them.",
+        "404: Intel and AMD sign their contents, and clients of attestation read them.",
         client("S68"),
     ),
     Correction(
         19,
         "Azure Local has its attested document at 169.254.169.253.",
         _ABSENT,
-        "Not yet.",
+        "No listener of its own: --listen takes the address; the certificate lives as a VM's.",
         documented("S69"),
     ),
     Correction(
         20,
         "Container instances have tokens only, and take no other letter case than true.",
         _ABSENT,
-        "Not yet.",
+        "A VM with identities comes near; it has an attested document, and takes True.",
         client("S70"),
     ),
     Correction(
@@ -199,8 +199,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         24,
         "Sets belong to a resource group: events have the scope of subscription, group and set.",
-        _ABSENT,
-        "Not yet.",
+        _DONE,
+        "In memory, in the store, in the admin API and in metrics.",
         documented("S5"),
     ),
     Correction(
