@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from openimds.errors import Error
 from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
+from openimds.facts.revocation import CRL_PATH, CRL_TYPE
 from openimds.facts.tokens import MULTI_TENANT
 
 _JSON = "application/json"
@@ -50,6 +51,10 @@ class PublicationSource(Protocol):
         """Return the trust bundle as PEM."""
         ...
 
+    def revocation_list(self, name: str) -> bytes | None:
+        """Return a list of revoked certificates in DER by its path, or None."""
+        ...
+
     def keys(self, tenant: str, version: str) -> dict[str, Any]:
         """Return the public keys of a tenant as a JWK set."""
         ...
@@ -78,6 +83,8 @@ def _routes(publications: PublicationSource, prefix: str) -> Iterator[Route]:
     yield Route(f"{prefix}/pki/bundle.pem", _bundle(publications))
     for path in ("/pki", ISSUERS_PATH, ALTERNATE_PATH + ISSUERS_PATH):
         yield Route(f"{prefix}{path}/{{name}}.crt", _certificate(publications))
+    for base in (prefix, prefix + ALTERNATE_PATH):
+        yield Route(f"{base}{CRL_PATH}/{{name:path}}", _revocation_list(publications))
 
 
 def _discovery(
@@ -142,6 +149,23 @@ def _certificate(publications: PublicationSource) -> Callable[[Request], Awaitab
     return endpoint
 
 
+def _revocation_list(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of the CRL addresses in certificates: one DER file.
+
+    RFC 5280, 4.2.1.13.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        name = request.path_params["name"]
+        body = await asyncio.to_thread(publications.revocation_list, name)
+        if body is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        headers = {"Cache-Control": f"max-age={_MOST_AGE_S}"}
+        return Response(body, headers=headers, media_type=CRL_TYPE)
+
+    return endpoint
+
+
 def _bundle(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(_: Request) -> Response:
         body = await asyncio.to_thread(publications.bundle)
@@ -167,7 +191,8 @@ async def _unknown(_: Request, error: Exception) -> Response:
         status,
         "There is nothing at this path. A tenant's documents are at "
         f"/TENANT/{_WELL_KNOWN} and /TENANT/v2.0/{_WELL_KNOWN}, certificates at "
-        f"/pki/bundle.pem and {ISSUERS_PATH}/NAME.crt",
+        f"/pki/bundle.pem and {ISSUERS_PATH}/NAME.crt, lists of revoked certificates at "
+        f"{CRL_PATH}/NAME.crl",
     )
 
 

@@ -89,6 +89,14 @@ class Publications:
         pki = self._pki()
         return pki.by_name.get(name) or pki.by_common_name.get(name)
 
+    def revocation_list(self, name: str) -> bytes | None:
+        """Return a list of revoked certificates in DER by its path, or None.
+
+        Raises:
+            KeyFileError: as `certificate`.
+        """
+        return self._credentials.ca.revocation_list(name, self._utc())
+
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM.
 

@@ -382,7 +382,7 @@ VERIFIERS: tuple[Verifier, ...] = (
     Verifier(
         name=".NET: `X509Chain.Build`, `SignedCms.CheckSignature(false)`; PowerShell",
         symptom=_REVOCATION,
-        remedy="`X509RevocationMode.NoCheck`",
+        remedy="let it reach the public URL, else `X509RevocationMode.NoCheck`",
         evidence=_NET,
     ),
     Verifier(
@@ -393,8 +393,8 @@ VERIFIERS: tuple[Verifier, ...] = (
     ),
     Verifier(
         name="openssl `verify -crl_check`, Ruby's store with CRL_CHECK",
-        symptom="asked to check revocation, it refuses a chain without CRL addresses",
-        remedy="leave the option out",
+        symptom="asked to check revocation, it wants the lists of the CRL addresses",
+        remedy="fetch the lists, as the page on attested documents does",
         evidence=_NET,
     ),
     Verifier(

@@ -14,6 +14,7 @@ from openimds.facts import (
     confidential,
     events,
     protocols,
+    revocation,
     tokens,
 )
 from openimds.facts.clouds import CLOUDS
@@ -122,6 +123,16 @@ _CONFIDENTIAL = {
 }
 
 
+_REVOCATION = {
+    f"a list of revoked certificates is below {revocation.CRL_PATH}": (
+        revocation.CRL_PATH_EVIDENCE
+    ),
+    f"lists of leaves are signed every {revocation.LEAF_CRL_SIGNED_S // 86_400} days": (
+        revocation.CRL_EVIDENCE
+    ),
+}
+
+
 class Fact(Struct, frozen=True):
     """One fact: its kind (a heading of the page), its name and its evidence."""
 
@@ -200,6 +211,7 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
             *((f"the generation of {row.key}", row.evidence) for row in GENERATIONS.values()),
             (f"a serial number has {SERIAL_OCTETS} octets", SERIAL_EVIDENCE),
             *((row.name, row.evidence) for row in DIFFERENCES),
+            *_REVOCATION.items(),
         ],
         BALANCER: [(f"{row.name}: {', '.join(row.names)}", row.evidence) for row in balancer.LISTS],
         EVENTS: [

@@ -14,7 +14,7 @@ from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.recording.recorder import Recorder
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.events.scenario import FLEET
 from openimds.events.service import EventsService
@@ -42,6 +42,8 @@ from openimds.vm.identities import principals
 from openimds.vm.types import Vm
 
 _SWEEP_S = 1.0
+_REVOCATION_S = 60.0
+"""The time between two looks for a list of revoked certificates that is due."""
 _DRAIN_S = 5.0
 _DRAIN_POLL_S = 0.01
 _LOOPBACK = "127.0.0.1"
@@ -129,6 +131,7 @@ class Server(Struct, kw_only=True, eq=False):
         if self.dispatcher.fleet_index.has_identities and (is_named or self.inherited.is_exclusive):
             self._run(self.credentials.warm(self.dispatcher.utc()))
         self._run(self._sweep())
+        self._run(self._refresh_revocation())
         if path := self.startup.settings.fleet:
             self._watcher = FleetFileWatcher(
                 path, self.startup.fingerprint, self._apply, self.notify
@@ -317,6 +320,16 @@ class Server(Struct, kw_only=True, eq=False):
 
     def _run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
         self._tasks.append(asyncio.create_task(work))
+
+    async def _refresh_revocation(self) -> None:
+        """Sign lists of revoked certificates ahead: no request for one costs a signature."""
+        while True:
+            await asyncio.sleep(_REVOCATION_S)
+            try:
+                now_s = self.dispatcher.utc()
+                await asyncio.to_thread(self.credentials.ca.refresh_revocation, now_s)
+            except Error as error:  # The next turn tries again.
+                self.notify(str(error))
 
     async def _sweep(self) -> None:
         """Close overdue connections once a second, and measure how late the loop is."""

@@ -16,6 +16,7 @@ from openimds.credentials import publication
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import common_name
+from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.publication import Publications
 from openimds.credentials.service import CredentialsService
@@ -317,3 +318,18 @@ def test_common_name_leads_to_its_certificate_after_a_rotation() -> None:
     for certificate in (old, new):
         got = here.client.get(f"/pkiops/certs/{common_name(certificate)}.crt").content
         assert x509.load_der_x509_certificate(got) == certificate
+
+
+def test_lists_of_the_addresses_in_certificates_are_served() -> None:
+    here = Published(TokenSettings(86400))
+    authority = here.server.ca.authority(NOW_S)
+    leaf = authority.leaf("metadata.azure.com", "westeurope", NOW_S).certificate
+    for certificate in (leaf, issuer_of(here)):
+        first, second = addresses_in(certificate).crls
+        got = here.client.get(first.removeprefix(URL))
+        assert got.headers["content-type"] == "application/pkix-crl"
+        assert x509.load_der_x509_crl(got.content).issuer == certificate.issuer
+        assert here.client.get(second.removeprefix(URL)).content == got.content
+        assert here.client.post(first.removeprefix(URL)).status_code == 405
+    for path in ("x.crl", "partition/x_Partition00001.crl", "", "%2e%2e/root.key"):
+        assert here.client.get(f"/pkiops/crl/{path}").status_code == 404

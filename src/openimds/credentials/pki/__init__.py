@@ -6,12 +6,13 @@ invalid document gives a report, not an exception; an unusable trust bundle or k
 of the operator.
 
 Theory. `certificates` builds one certificate in the form of a generation (`facts.generations`),
-`extensions` its extensions. `chain_files` reads and writes root and intermediate
-in the state directory; `external_ca` reads an operator's own. The `authority` issues leaves below
-them, renews and rotates; `lazy_ca` opens it at the first use. `document_signer` puts a payload into
-the envelope of `cms`, valid or as a scenario of `invalid_documents` spoils it, for instance with an
-orphaned intermediate that no verifier can fetch. `document_cache` has the signatures that may be
-returned again. The other side is `verify`, with `chain_validation` for the path from leaf to root.
+`extensions` its extensions. `chain_files` reads and writes root and intermediate in the state
+directory; `external_ca` reads an operator's own. The `authority` issues leaves below them, renews
+and rotates; `lazy_ca` opens it at the first use. `document_signer` puts a payload into the envelope
+of `cms`, valid or as a scenario of `invalid_documents` spoils it, for instance with an orphaned
+intermediate that no verifier can fetch. `document_cache` has the signatures that may be returned
+again. `revocation` keeps the register of leaves and signs ahead what verifiers ask about them. The
+other side is `verify`, with `chain_validation` for the path from leaf to root.
 
 The room refuses to know: HTTP, the fleet, the content of the payload (see
 `protocol.attested_document`).

@@ -24,6 +24,7 @@ from openimds.credentials.pki.certificates import (
     KeyIssuer,
     LeafSubject,
     Validity,
+    can_sign_lists,
     certificate_info,
     file_name,
     generation_of,
@@ -44,6 +45,7 @@ from openimds.credentials.pki.chain_files import (
     read_old,
 )
 from openimds.credentials.pki.extensions import NO_ADDRESSES
+from openimds.credentials.pki.revocation import ListIssuers, Revocation
 from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
 
 Part = Literal["leaf", "intermediate", "root"]
@@ -68,11 +70,18 @@ class CertificateAuthority:
     """Root, intermediate and leaves; see `open`."""
 
     def __init__(
-        self, chain: Chain, location: ChainLocation, days: int | None, *, is_external: bool = False
+        self,
+        chain: Chain,
+        location: ChainLocation,
+        days: int | None,
+        revocation: Revocation,
+        *,
+        is_external: bool = False,
     ) -> None:
         """Take an opened chain, or that of an external CA; `days` None are its generation's."""
         self._chain, self._location, self._days = chain, location, days
         self._is_external, self._is_interrupted = is_external, False
+        self._revocation = revocation
         self._lock = RLock()
         self._key: RSAPrivateKey | None = None
         self._leaves: dict[LeafSubject, SigningLeaf] = {}
@@ -113,10 +122,11 @@ class CertificateAuthority:
             KeyFileError: a file cannot be read or written, or does not fit the others.
         """
         location = ChainLocation(folder, public_url, make_key, GENERATIONS[generation], ca_bits)
+        revocation = Revocation(folder, now_s)
         if external_ca is None:
-            return cls(open_chain(location, now_s), location, days)
+            return cls(open_chain(location, now_s), location, days, revocation)
         chain = Chain(external_ca.issuer, above=external_ca.above, old=read_old(folder))
-        return cls(chain, location, days, is_external=True)
+        return cls(chain, location, days, revocation, is_external=True)
 
     def leaf(self, domain: str, region: str, now_s: float) -> SigningLeaf:
         """Return a leaf for a domain and a region, valid for a month or more.
@@ -129,21 +139,38 @@ class CertificateAuthority:
             subject = LeafSubject(domain, region)
             leaf = self._leaves.pop(subject, None)
             if leaf is None or not self._is_fit(leaf.certificate, now_s):
-                leaf = self.issue(subject, self.leaf_validity(now_s))
+                leaf = self._issue_for_long(subject, now_s)
             self._leaves[subject] = leaf
             if len(self._leaves) > _MAX_LEAVES:
                 del self._leaves[next(iter(self._leaves))]
             return leaf
 
+    def _issue_for_long(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
+        """Issue a leaf for many documents, in a partition of its own."""
+        partition = self._revocation.next_partition()
+        leaf = self.issue(subject, self.leaf_validity(now_s), partition=partition)
+        if self._location.public_url:
+            issuer = self._chain.issuer.certificate
+            self._revocation.note(leaf.certificate, issuer, partition, now_s)
+            self._revocation.refresh_if_open(self._list_issuers, now_s)
+        return leaf
+
     def issue(
-        self, subject: LeafSubject, validity: Validity, issuer: Issuer | None = None
+        self,
+        subject: LeafSubject,
+        validity: Validity,
+        issuer: Issuer | None = None,
+        partition: int = 0,
     ) -> SigningLeaf:
-        """Issue a leaf of any validity, by the current issuer or another; uncached."""
+        """Issue a leaf of any validity, by the current issuer or another; uncached.
+
+        Partition 0 of the issuer's list is that of leaves for one document.
+        """
         with self._lock:
             self._key = self._key or self._location.new_key()
             issuer = issuer or self._chain.issuer
             generation = self._generation_of(issuer)
-            addresses = self._location.addresses(issuer.certificate, generation)
+            addresses = self._location.addresses(issuer.certificate, generation, partition)
             public = self._key.public_key()
             certificate = leaf_certificate(public, subject, validity, issuer, addresses, generation)
             return SigningLeaf(certificate, self._key)
@@ -184,6 +211,7 @@ class CertificateAuthority:
         with self._lock:
             chain = self._successors.get(part)
             if chain is None:
+                self._revocation.close()  # The next question signs the successor's lists, too.
                 in_memory = ChainLocation(
                     None,
                     self._location.public_url,
@@ -212,6 +240,8 @@ class CertificateAuthority:
                 )
             if self._is_interrupted and part != "leaf":
                 self._reopen(now_s)
+            self.refresh_revocation(now_s)  # While the keys are here that a replacement drops.
+            replaced = self._chain.issuer.certificate
             try:
                 chain = self._replaced(part, now_s, generation)
             except KeyFileError as error:
@@ -221,6 +251,42 @@ class CertificateAuthority:
                     self._is_interrupted = True
                 raise error from None
             self._adopt(chain)
+            if self._chain.issuer.certificate != replaced:
+                self._revocation.retire(replaced)
+            self.refresh_revocation(now_s)
+
+    def revocation_list(self, name: str, now_s: float) -> bytes | None:
+        """Return a list in DER by its path below that of lists, or None.
+
+        The first call signs the lists; `refresh_revocation` does when one is due.
+        """
+        found = self._revocation.list(name)
+        if found is None and not self._revocation.is_open:
+            self.refresh_revocation(now_s)
+            found = self._revocation.list(name)
+        return found
+
+    def refresh_revocation(self, now_s: float) -> None:
+        """Sign the lists that are due; without a public URL there are none."""
+        if self._location.public_url:
+            with self._lock:
+                self._revocation.refresh(self._list_issuers(), now_s)
+
+    def refresh_due_revocation(self, now_s: float) -> None:
+        """Sign the lists that are due, once a verifier has asked for one."""
+        if self._revocation.is_open:
+            self.refresh_revocation(now_s)
+
+    def _list_issuers(self) -> ListIssuers:
+        """Return the issuers whose keys are here: of leaves, and of CA certificates."""
+        chains = (self._chain, *self._successors.values())
+        of_leaves = [chain.issuer for chain in chains if can_sign_lists(chain.issuer.certificate)]
+        holders = [holder for chain in chains for holder in (chain.tier, chain.root_key_holder)]
+        return ListIssuers(of_leaves, [one for one in holders if one], self._list_addresses)
+
+    def _list_addresses(self, issuer: Issuer, partition: int) -> tuple[str, ...]:
+        generation = self._generation_of(issuer)
+        return self._location.addresses(issuer.certificate, generation, partition).crls
 
     def _replaced(self, part: Part, now_s: float, generation: str) -> Chain:
         location = self._location

@@ -76,6 +76,12 @@ class Issuer(Protocol):
         """Return the certificate that the builder describes, signed."""
         ...
 
+    def sign_list(
+        self, builder: x509.CertificateRevocationListBuilder
+    ) -> x509.CertificateRevocationList:
+        """Return the list of revoked certificates that the builder describes, signed."""
+        ...
+
 
 class KeyIssuer(Struct, frozen=True):
     """An issuer with a private key in memory."""
@@ -85,6 +91,12 @@ class KeyIssuer(Struct, frozen=True):
 
     def sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
         """Return the certificate that the builder describes, signed as its generation signs."""
+        return builder.sign(self.key, signature_hash(self.certificate))
+
+    def sign_list(
+        self, builder: x509.CertificateRevocationListBuilder
+    ) -> x509.CertificateRevocationList:
+        """Return the list that the builder describes, signed with the same hash."""
         return builder.sign(self.key, signature_hash(self.certificate))
 
 
@@ -220,8 +232,30 @@ def common_name(certificate: x509.Certificate) -> str:
 
 def file_name(certificate: x509.Certificate) -> str:
     """Return a name for files and URLs, unique for each certificate."""
-    slug = re.sub("[^a-z0-9]+", "-", common_name(certificate).lower()).strip("-") or "ca"
-    return f"{slug}-{certificate.fingerprint(SHA256()).hex()[:8]}"
+    return f"{_slug(certificate)}-{certificate.fingerprint(SHA256()).hex()[:8]}"
+
+
+def list_name(issuer: x509.Certificate) -> str:
+    """Return a name for the lists of an issuer, the same for each certificate of its key."""
+    key = issuer.public_key()
+    assert isinstance(key, RSAPublicKey)
+    return f"{_slug(issuer)}-{_short_id(key)}"
+
+
+def has_critical_constraints(certificate: x509.Certificate) -> bool:
+    """Tell whether name constraints are critical, as those of 0.1.0."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.NameConstraints).critical
+    except x509.ExtensionNotFound:
+        return False
+
+
+def can_sign_lists(issuer: x509.Certificate) -> bool:
+    """Tell whether the key usage of a CA, if present, allows lists."""
+    try:
+        return issuer.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
+    except x509.ExtensionNotFound:
+        return True
 
 
 def is_root(certificate: x509.Certificate) -> bool:
@@ -307,6 +341,10 @@ def _certificate(name: x509.Name, key: RSAPublicKey, validity: Validity) -> x509
         .not_valid_before(datetime.fromtimestamp(validity.from_s, UTC))
         .not_valid_after(datetime.fromtimestamp(validity.to_s, UTC))
     )
+
+
+def _slug(certificate: x509.Certificate) -> str:
+    return re.sub("[^a-z0-9]+", "-", common_name(certificate).lower()).strip("-") or "ca"
 
 
 def _short_id(key: RSAPublicKey) -> str:

@@ -35,18 +35,24 @@ from openimds.credentials.keys.files import (
 from openimds.credentials.pki.certificates import (
     Issuer,
     KeyIssuer,
+    can_sign_lists,
     cross_certificate,
     file_name,
+    generation_of,
+    has_critical_constraints,
     intermediate_certificate,
     is_issued_by,
+    list_name,
     number_after,
     pem,
     root_certificate,
     tier_certificate,
 )
-from openimds.credentials.pki.extensions import Addresses
+from openimds.credentials.pki.extensions import Addresses, addresses_in
+from openimds.credentials.pki.revocation_lists import file_of
 from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
 from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
+from openimds.facts.revocation import CRL_PATH
 
 OLD = "old"
 _MAX_OLD = 32
@@ -100,13 +106,25 @@ class ChainLocation(Struct, frozen=True):
         """Return a key for a CA certificate."""
         return self.new_key() if self.ca_bits == KEY_BITS else new_key(self.ca_bits)
 
-    def addresses(self, issuer: x509.Certificate, generation: CertificateGeneration) -> Addresses:
-        """Return the URLs for a certificate of a generation whose issuer this is."""
+    def addresses(
+        self,
+        issuer: x509.Certificate,
+        generation: CertificateGeneration,
+        partition: int | None = None,
+    ) -> Addresses:
+        """Return the URLs for a certificate of a generation whose issuer this is.
+
+        A leaf is in a `partition` of the issuer's list; CA certificates are in the whole one.
+        """
         if not self.public_url:
             return Addresses()
         path = f"{ISSUERS_PATH}/{file_name(issuer)}.crt"
         bases = (self.public_url, self.public_url + ALTERNATE_PATH)[: generation.addresses]
-        return Addresses(issuers=tuple(base + path for base in bases))
+        crls: tuple[str, ...] = ()
+        if can_sign_lists(issuer):
+            crl = f"{CRL_PATH}/{file_of(list_name(issuer), partition)}"
+            crls = tuple(base + crl for base in bases)
+        return Addresses(issuers=tuple(base + path for base in bases), crls=crls)
 
 
 class ExternalCa(Struct, frozen=True):
@@ -178,7 +196,43 @@ def open_chain(location: ChainLocation, now_s: float) -> Chain:
         )
     if rest:
         return Chain(stored.issuer, above=stored.above, old=above.old)
-    return Chain(stored.issuer, above.root, above.holder, (), above.old, tier)
+    chain = Chain(stored.issuer, above.root, above.holder, (), above.old, tier)
+    return _with_addresses(chain, location, now_s)
+
+
+def _with_addresses(chain: Chain, location: ChainLocation, now_s: float) -> Chain:
+    """Issue tier and intermediate anew under their keys if this server has other addresses now.
+
+    A verifier waits half a minute for an address that is not served. A chain of release 0.1.0,
+    whose name constraints are critical, stays as it is.
+    """
+    issuer, root, holder, tier = chain.issuer, chain.root, chain.root_key_holder, chain.tier
+    generation = generation_of(issuer.certificate)
+    is_early = has_critical_constraints(issuer.certificate)
+    if root is None or generation is None or is_early or not isinstance(issuer, KeyIssuer):
+        return chain
+    replaced = []
+    above = _published_root(root, chain.old)
+    if tier and holder:
+        newest = GENERATIONS[NEWEST]
+        if addresses_in(tier.certificate) != location.addresses(above, newest):
+            replaced.append(tier.certificate)
+            tier = _certify_tier(_Above(root, holder, chain.old), location, tier.key)
+    signer = tier or holder
+    addresses = location.addresses(tier.certificate if tier else above, generation)
+    if signer and addresses_in(issuer.certificate) != addresses:
+        replaced.append(issuer.certificate)
+        number = number_after(issuer.certificate) - 1
+        certificate = intermediate_certificate(
+            issuer.key.public_key(), number, signer, now_s, addresses, generation
+        )
+        if location.folder:
+            write_file(location.folder / "intermediate.pem", pem([certificate]))
+        issuer = KeyIssuer(certificate, issuer.key)
+    if not replaced:
+        return chain
+    old = _retire(location, chain.old, now_s, *replaced)
+    return structs.replace(chain, issuer=issuer, tier=tier, old=old)
 
 
 def next_intermediate(chain: Chain, location: ChainLocation, now_s: float) -> Chain:
@@ -209,10 +263,11 @@ def next_root(chain: Chain, location: ChainLocation, now_s: float) -> Chain:
     older, replaced = _root_key(chain, location), chain.issuer.certificate
     key = location.new_ca_key()
     root = root_certificate(key, now_s)
+    # The older root's key will be gone: nothing could sign a list for this certificate.
     addresses = location.addresses(
         _published_root(older.certificate, chain.old), location.generation
     )
-    crossed = cross_certificate(root, older, addresses)
+    crossed = cross_certificate(root, older, Addresses(issuers=addresses.issuers))
     tier = chain.tier or _open_tier(location, chain.root, older, chain.old)
     retired = [tier.certificate] if tier else []
     old = _retire(location, chain.old, now_s, older.certificate, *retired, replaced, crossed)

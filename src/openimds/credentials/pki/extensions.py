@@ -72,6 +72,24 @@ def extended(
     return builder
 
 
+def addresses_in(certificate: x509.Certificate) -> Addresses:
+    """Return the addresses that a certificate has."""
+    issuers: list[str] = []
+    ocsp = ""
+    crls: list[str] = []
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.AuthorityInformationAccess):
+            for access in extension.value:
+                if access.access_method == AuthorityInformationAccessOID.CA_ISSUERS:
+                    issuers.append(str(access.access_location.value))
+                elif access.access_method == AuthorityInformationAccessOID.OCSP:
+                    ocsp = ocsp or str(access.access_location.value)
+        elif isinstance(extension.value, x509.CRLDistributionPoints):
+            for point in extension.value:
+                crls += [str(name.value) for name in point.full_name or ()]
+    return Addresses(tuple(issuers), tuple(crls), ocsp)
+
+
 def key_usage(usages: tuple[str, ...]) -> x509.KeyUsage:
     """Return the key usage of these bits."""
     return x509.KeyUsage(**{name: name in usages for name in _USAGES})

@@ -97,6 +97,19 @@ class LazyCa:
                 )
             return self._authority
 
+    def revocation_list(self, name: str, now_s: float) -> bytes | None:
+        """Return a list of revoked certificates in DER by its name, or None.
+
+        Raises:
+            KeyFileError: as `authority`.
+        """
+        return self.authority(now_s).revocation_list(name, now_s)
+
+    def refresh_revocation(self, now_s: float) -> None:
+        """Sign the lists that are due; an authority that nobody has used yet stays closed."""
+        if self._authority:
+            self._authority.refresh_due_revocation(now_s)
+
     def bundle(self, now_s: float) -> bytes:
         """Return the trust bundle as PEM.
 

@@ -379,6 +379,11 @@ def test_issuer_may_be_an_hsm() -> None:
             builders.append(builder)
             return inside.sign(builder)
 
+        def sign_list(
+            self, builder: x509.CertificateRevocationListBuilder
+        ) -> x509.CertificateRevocationList:
+            return inside.sign_list(builder)
+
     authority = CertificateAuthority.open(None, NOW_S, external_ca=ExternalCa(Hsm()))
     leaf = authority.leaf(*PUBLIC, NOW_S).certificate
     assert len(builders) == 1
