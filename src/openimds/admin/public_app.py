@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from openimds.errors import Error
 from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
-from openimds.facts.revocation import CRL_PATH, CRL_TYPE
+from openimds.facts.revocation import CRL_PATH, CRL_TYPE, MAX_OCSP_REQUEST, OCSP_PATH, OCSP_TYPE
 from openimds.facts.tokens import MULTI_TENANT
 
 _JSON = "application/json"
@@ -49,6 +49,10 @@ class PublicationSource(Protocol):
 
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM."""
+        ...
+
+    def ocsp_response(self, request: bytes | str) -> bytes:
+        """Return the response to an OCSP request: DER, or the path of a GET."""
         ...
 
     def revocation_list(self, name: str) -> bytes | None:
@@ -83,6 +87,8 @@ def _routes(publications: PublicationSource, prefix: str) -> Iterator[Route]:
     yield Route(f"{prefix}/pki/bundle.pem", _bundle(publications))
     for path in ("/pki", ISSUERS_PATH, ALTERNATE_PATH + ISSUERS_PATH):
         yield Route(f"{prefix}{path}/{{name}}.crt", _certificate(publications))
+    yield Route(f"{prefix}{OCSP_PATH}", _ocsp_post(publications), methods=["POST"])
+    yield Route(f"{prefix}{OCSP_PATH}/{{request:path}}", _ocsp_get(publications))
     for base in (prefix, prefix + ALTERNATE_PATH):
         yield Route(f"{base}{CRL_PATH}/{{name:path}}", _revocation_list(publications))
 
@@ -164,6 +170,37 @@ def _revocation_list(publications: PublicationSource) -> Callable[[Request], Awa
         return Response(body, headers=headers, media_type=CRL_TYPE)
 
     return endpoint
+
+
+def _ocsp_get(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of OCSP requests in a path (RFC 6960, A.1)."""
+
+    async def endpoint(request: Request) -> Response:
+        text = request.path_params["request"]
+        return _ocsp(await asyncio.to_thread(publications.ocsp_response, text))
+
+    return endpoint
+
+
+def _ocsp_post(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of OCSP requests in a body of bounded size."""
+
+    async def endpoint(request: Request) -> Response:
+        octets = b""
+        async for piece in request.stream():
+            octets += piece
+            if len(octets) > MAX_OCSP_REQUEST:
+                octets = b""  # Malformed, like any other body that is no request.
+                break
+        return _ocsp(await asyncio.to_thread(publications.ocsp_response, octets))
+
+    return endpoint
+
+
+def _ocsp(octets: bytes) -> Response:
+    """Return a response; its own times say how long it is valid."""
+    headers = {"Cache-Control": f"max-age={_MOST_AGE_S}"}
+    return Response(octets, headers=headers, media_type=OCSP_TYPE)
 
 
 def _bundle(publications: PublicationSource) -> Callable[[Request], Awaitable[Response]]:

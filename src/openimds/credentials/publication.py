@@ -8,6 +8,8 @@ from cryptography.x509 import load_der_x509_certificate
 from msgspec import Struct
 
 from openimds.credentials.pki.certificates import common_name
+from openimds.credentials.pki.der import DerError
+from openimds.credentials.pki.ocsp import MALFORMED, decode_path
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.oidc import discovery_v1, discovery_v2, jwks
 from openimds.facts.clouds import PUBLIC
@@ -96,6 +98,18 @@ class Publications:
             KeyFileError: as `certificate`.
         """
         return self._credentials.ca.revocation_list(name, self._utc())
+
+    def ocsp_response(self, request: bytes | str) -> bytes:
+        """Return the response to an OCSP request: DER, or the path of a GET.
+
+        Raises:
+            KeyFileError: as `certificate`.
+        """
+        try:
+            octets = decode_path(request) if isinstance(request, str) else request
+        except DerError:
+            return MALFORMED
+        return self._credentials.ca.ocsp_response(octets, self._utc())
 
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM.

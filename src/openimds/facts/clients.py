@@ -388,7 +388,7 @@ VERIFIERS: tuple[Verifier, ...] = (
     Verifier(
         name="Java: `PKIXParameters`, `PKIXRevocationChecker` (also with SOFT_FAIL)",
         symptom=_REVOCATION,
-        remedy="`setRevocationEnabled(false)`",
+        remedy="let it reach the public URL, else `setRevocationEnabled(false)`",
         evidence=_NET,
     ),
     Verifier(

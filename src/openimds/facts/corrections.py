@@ -290,8 +290,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         37,
         "Its AIA has two CA Issuers and OCSP, its CDP one point with two URLs.",
-        _PARTLY,
-        "Two CA Issuers URLs and one point with two CRL URLs, all of the public listener.",
+        _DONE,
+        "As recorded, all of the public listener.",
         observed("S73"),
     ),
     Correction(
@@ -311,22 +311,22 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         40,
         "Without CRL and OCSP addresses .NET, the JDK, PowerShell and Ruby refuse a chain.",
-        _PARTLY,
-        "CRLs are served, so those that take CRLs accept the chain.",
+        _DONE,
+        "CRLs and OCSP are served, and certificates have their addresses.",
         observed("S77", "S78"),
     ),
     Correction(
         41,
         ".NET takes the CRL and keeps it, the JDK takes OCSP.",
-        _PARTLY,
-        "A CRL for each leaf, at an address of its own.",
+        _DONE,
+        "A CRL for each leaf at an address of its own, and OCSP.",
         observed("S77"),
     ),
     Correction(
         42,
         "CRLs of end certificates appear every 7 days, OCSP answers live up to 10 days.",
-        _PARTLY,
-        "Lists are signed every 7 days and live 10; those of CA certificates live 360.",
+        _DONE,
+        "Lists are signed every 7 days and live 10, those of CAs 360; OCSP responses live 4.",
         documented("S79"),
     ),
     Correction(

@@ -127,6 +127,8 @@ _REVOCATION = {
     f"a list of revoked certificates is below {revocation.CRL_PATH}": (
         revocation.CRL_PATH_EVIDENCE
     ),
+    "an OCSP response lives 4 days": revocation.OCSP_EVIDENCE,
+    "OCSP responses are made in advance": revocation.OCSP_FORM_EVIDENCE,
     f"lists of leaves are signed every {revocation.LEAF_CRL_SIGNED_S // 86_400} days": (
         revocation.CRL_EVIDENCE
     ),

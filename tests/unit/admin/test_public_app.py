@@ -1,15 +1,20 @@
 """The public port: no token, no host check, no private half of a key."""
 
 import asyncio
+import base64
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import Mock
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import jwt
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
 from openimds.admin.public_app import application
 from openimds.credentials import publication
@@ -18,9 +23,11 @@ from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import common_name
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.lazy_ca import CaSettings
+from openimds.credentials.pki.ocsp import MALFORMED
 from openimds.credentials.publication import Publications
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.oidc import jwks
+from openimds.facts.revocation import MAX_OCSP_REQUEST
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.pending import PendingToken
 from openimds.vm.fleet_file import parse_vm
@@ -49,6 +56,14 @@ class Client:
 
     def get(self, path: str) -> httpx2.Response:
         return self.request("GET", path)
+
+    def send(self, path: str, body: bytes | AsyncIterator[bytes]) -> httpx2.Response:
+        async def send() -> httpx2.Response:
+            url = "http://anything.example"
+            async with httpx2.AsyncClient(transport=self._transport, base_url=url) as client:
+                return await client.post(path, content=body)
+
+        return asyncio.run(send())
 
     def head(self, path: str) -> httpx2.Response:
         return self.request("HEAD", path)
@@ -333,3 +348,44 @@ def test_lists_of_the_addresses_in_certificates_are_served() -> None:
         assert here.client.post(first.removeprefix(URL)).status_code == 405
     for path in ("x.crl", "partition/x_Partition00001.crl", "", "%2e%2e/root.key"):
         assert here.client.get(f"/pkiops/crl/{path}").status_code == 404
+
+
+def ocsp_request(here: Published) -> tuple[bytes, int]:
+    """Return a request about a leaf, and the leaf's serial number."""
+    leaf = here.server.ca.authority(NOW_S).leaf("metadata.azure.com", "", NOW_S).certificate
+    builder = ocsp.OCSPRequestBuilder().add_certificate(leaf, issuer_of(here), SHA1())
+    return builder.build().public_bytes(Encoding.DER), leaf.serial_number
+
+
+def test_ocsp_answers_get_and_post_alike() -> None:
+    here = Published(TokenSettings(86400))
+    asked, serial = ocsp_request(here)
+    text = base64.b64encode(asked).decode()
+    posted = here.client.send("/ocsp", asked)
+    assert posted.headers["content-type"] == "application/ocsp-response"
+    assert ocsp.load_der_ocsp_response(posted.content).serial_number == serial
+    for path in (f"/ocsp/{text}", f"/ocsp/{quote(text, safe='')}"):
+        assert here.client.get(path).content == posted.content
+    assert here.client.get("/ocsp").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/ocsp/", "/ocsp/x", "/ocsp/AAAA", "/ocsp/%C3%A4"])
+def test_malformed_path_gets_the_protocols_own_words(path: str) -> None:
+    here = Published(TokenSettings(86400))
+    assert here.client.get(path).content == MALFORMED
+
+
+def test_body_above_the_bound_is_not_read_to_its_end() -> None:
+    here = Published(TokenSettings(86400))
+    asked, serial = ocsp_request(here)
+    taken: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            taken.append(1)
+            yield bytes(MAX_OCSP_REQUEST // 2)
+
+    assert here.client.send("/ocsp", body()).content == MALFORMED
+    assert len(taken) == 3, "two halves, and one octet more"
+    got = ocsp.load_der_ocsp_response(here.client.send("/ocsp", asked).content)
+    assert got.serial_number == serial, "the next request is answered"

@@ -122,7 +122,7 @@ class CertificateAuthority:
             KeyFileError: a file cannot be read or written, or does not fit the others.
         """
         location = ChainLocation(folder, public_url, make_key, GENERATIONS[generation], ca_bits)
-        revocation = Revocation(folder, now_s)
+        revocation = Revocation(folder, now_s, location.new_key)
         if external_ca is None:
             return cls(open_chain(location, now_s), location, days, revocation)
         chain = Chain(external_ca.issuer, above=external_ca.above, old=read_old(folder))
@@ -267,7 +267,7 @@ class CertificateAuthority:
         return found
 
     def refresh_revocation(self, now_s: float) -> None:
-        """Sign the lists that are due; without a public URL there are none."""
+        """Sign the lists and responses that are due; without a public URL there are none."""
         if self._location.public_url:
             with self._lock:
                 self._revocation.refresh(self._list_issuers(), now_s)
@@ -280,9 +280,21 @@ class CertificateAuthority:
     def _list_issuers(self) -> ListIssuers:
         """Return the issuers whose keys are here: of leaves, and of CA certificates."""
         chains = (self._chain, *self._successors.values())
-        of_leaves = [chain.issuer for chain in chains if can_sign_lists(chain.issuer.certificate)]
+        of_leaves = [chain.issuer for chain in chains]
         holders = [holder for chain in chains for holder in (chain.tier, chain.root_key_holder)]
-        return ListIssuers(of_leaves, [one for one in holders if one], self._list_addresses)
+        return ListIssuers(
+            [one for one in of_leaves if can_sign_lists(one.certificate)],
+            of_leaves,
+            [one for one in holders if one],
+            self._certificates(),
+            self._list_addresses,
+        )
+
+    def ocsp_response(self, request: bytes, now_s: float) -> bytes:
+        """Return the response to an OCSP request, from those signed ahead."""
+        if not self._revocation.is_open:
+            self.refresh_revocation(now_s)
+        return self._revocation.response(request)
 
     def _list_addresses(self, issuer: Issuer, partition: int) -> tuple[str, ...]:
         generation = self._generation_of(issuer)

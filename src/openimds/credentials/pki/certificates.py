@@ -20,14 +20,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
 from openimds.credentials.pki.extensions import (
     NO_ADDRESSES,
     Addresses,
     ExtensionValues,
+    authority_key_identifier,
     extended,
+    key_usage,
 )
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.generations import (
@@ -200,6 +202,26 @@ def leaf_certificate(  # noqa: PLR0913, PLR0917 - each is a fact of the certific
     return issuer.sign(extended(builder, LEAF_ORDER, values))
 
 
+def responder_certificate(key: RSAPublicKey, issuer: Issuer) -> x509.Certificate:
+    """Return the certificate of an issuer's delegated OCSP responder (RFC 6960, 4.2.2.2).
+
+    A verifier need not ask whether it is revoked: its key never leaves memory.
+    """
+    certificate = issuer.certificate
+    ends = certificate.not_valid_after_utc.timestamp()
+    builder = (
+        _certificate(_name("OpenIMDS OCSP Responder"), key, Validity(_LONG_AGO.timestamp(), ends))
+        .issuer_name(certificate.subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage(("digital_signature",)), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
+        .add_extension(x509.OCSPNoCheck(), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(authority_key_identifier(certificate), critical=False)
+    )
+    return issuer.sign(builder)
+
+
 def generation_of(issuer: x509.Certificate) -> CertificateGeneration | None:
     """Return the generation of an issuing CA by its name; None for an operator's own."""
     name = common_name(issuer)
@@ -236,7 +258,7 @@ def file_name(certificate: x509.Certificate) -> str:
 
 
 def list_name(issuer: x509.Certificate) -> str:
-    """Return a name for the lists of an issuer, the same for each certificate of its key."""
+    """Return a name for an issuer's lists, one for all certificates of its key."""
     key = issuer.public_key()
     assert isinstance(key, RSAPublicKey)
     return f"{_slug(issuer)}-{_short_id(key)}"

@@ -52,7 +52,7 @@ from openimds.credentials.pki.extensions import Addresses, addresses_in
 from openimds.credentials.pki.revocation_lists import file_of
 from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
 from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
-from openimds.facts.revocation import CRL_PATH
+from openimds.facts.revocation import CRL_PATH, OCSP_PATH
 
 OLD = "old"
 _MAX_OLD = 32
@@ -124,7 +124,8 @@ class ChainLocation(Struct, frozen=True):
         if can_sign_lists(issuer):
             crl = f"{CRL_PATH}/{file_of(list_name(issuer), partition)}"
             crls = tuple(base + crl for base in bases)
-        return Addresses(issuers=tuple(base + path for base in bases), crls=crls)
+        issuers = tuple(base + path for base in bases)
+        return Addresses(issuers=issuers, crls=crls, ocsp=self.public_url + OCSP_PATH)
 
 
 class ExternalCa(Struct, frozen=True):

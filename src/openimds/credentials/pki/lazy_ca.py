@@ -105,6 +105,14 @@ class LazyCa:
         """
         return self.authority(now_s).revocation_list(name, now_s)
 
+    def ocsp_response(self, request: bytes, now_s: float) -> bytes:
+        """Return the response to an OCSP request.
+
+        Raises:
+            KeyFileError: as `authority`.
+        """
+        return self.authority(now_s).ocsp_response(request, now_s)
+
     def refresh_revocation(self, now_s: float) -> None:
         """Sign the lists that are due; an authority that nobody has used yet stays closed."""
         if self._authority:

@@ -60,7 +60,7 @@ class SignedList(Struct, frozen=True):
 
 
 class RevocationLists:
-    """The signed lists by name. `get` may be called from any thread, the rest under a lock."""
+    """The signed lists by name; `get` may be called without a lock."""
 
     def __init__(self, folder: Path | None, now_s: float) -> None:
         """Read the lists of an earlier process; drop unreadable and ended ones."""
