@@ -12,6 +12,7 @@ from openimds.protocol.request_log import Record
 
 MAX_BYTES = 64 << 20
 """The bound on the size of all records; beyond it the oldest are dropped, of any VM."""
+_CHUNKED, _LAST_CHUNK = b"\r\nTransfer-Encoding: chunked", b"\r\n0\r\n\r\n"
 _RECORD_BYTES, _HEADER_BYTES = 900, 180
 """The approximate size of a record without its texts, and of each header in it."""
 _FEED_LENGTH = 1000
@@ -117,7 +118,7 @@ def _record(
     number: int, observed: ObservedRequest, response: PreparedResponse, data: bytes
 ) -> Record:
     key = response.count.key
-    _, _, body = data.partition(b"\r\n\r\n")
+    body = _body(data)
     is_refusal = bool(key.reason) and not observed.fault
     return Record(
         number=number,
@@ -137,6 +138,14 @@ def _record(
         token_until_s=redact.token_until_s(key.endpoint, body),
         fault=observed.fault,
     )
+
+
+def _body(data: bytes) -> bytes:
+    """Return the body of a response, without the frame of its only chunk."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    if _CHUNKED in head:
+        body = body.partition(b"\r\n")[2].removesuffix(_LAST_CHUNK)
+    return body
 
 
 def _size_bytes(record: Record) -> int:

@@ -58,6 +58,16 @@ def test_refusal_is_recorded_with_its_reason() -> None:
     assert record.size_bytes == len(record.body) > 0
 
 
+def test_body_of_a_chunk_is_recorded_without_its_frame() -> None:
+    recorder, dispatcher, _ = recorded(9)
+    dispatcher.secret_of = lambda _: "x"
+    target = "/msi/token?api-version=2018-01-01"
+    reply = Talk(dispatcher, ("10.0.0.1", 5)).ask(target, **{"X-IDENTITY-HEADER": "x"})
+    (record,) = recorder.records("a")
+    assert reply.headers["Transfer-Encoding"] == "chunked"
+    assert (record.body, record.size_bytes) == (reply.body, len(reply.body))
+
+
 def test_unknown_callers_share_one_ring() -> None:
     recorder, dispatcher, _ = recorded(2)
     for peer in ("10.0.0.1", "10.9.9.1", "10.0.0.2", "10.9.9.2", "10.9.9.3", "10.0.0.1"):
