@@ -345,7 +345,7 @@ class Connection:
         """Keep a header that matters, and check those that frame the request."""
         match name:
             case b"metadata":
-                self._metadata_values = (*self._metadata_values, value.strip().lower())
+                self._metadata_values = (*self._metadata_values, value.strip())
             case b"host":
                 self._host_count += 1
                 if not _HOST.fullmatch(value):
@@ -661,7 +661,8 @@ class Connection:
         return ParsedRequest(
             method=method,
             target=self._target,
-            has_metadata_header=values == (b"true",),
+            has_metadata_header=len(values) == 1 and values[0].lower() == b"true",
+            is_header_exact=values in {(), (b"true",)},
             is_forwarded=self._is_forwarded,
             connection=CONNECTION_CLOSE if not stays else "keep-alive" if is_old else "",
             credentials=tuple(sorted(self._credentials)),

@@ -77,6 +77,7 @@ class ParsedRequest(Struct, frozen=True):
     credentials: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     none_match: str = ""
+    is_header_exact: bool = True
 
     @property
     def is_cacheable(self) -> bool:
@@ -88,7 +89,8 @@ class ParsedRequest(Struct, frozen=True):
 
         The cache is also keyed by the bytes of requests; text never equals the bytes of a guest.
         """
-        flags = f"{self.method} {self.has_metadata_header:d}{self.is_forwarded:d}{self.connection} "
+        header = self.has_metadata_header + (not self.is_header_exact)
+        flags = f"{self.method} {header:d}{self.is_forwarded:d}{self.connection} "
         rest = "".join(f"{name}:{value}\n" for name, value in self.credentials)
         if self.none_match:
             rest += f"none-match:{self.none_match}\n"
@@ -105,6 +107,7 @@ class ParsedRequest(Struct, frozen=True):
             body=self.body,
             extras=extras,
             none_match=self.none_match,
+            is_header_exact=self.is_header_exact,
         )
 
 

@@ -171,8 +171,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         20,
         "Container instances have tokens only, and take no other letter case than true.",
-        _ABSENT,
-        "A VM with identities comes near; it has an attested document, and takes True.",
+        _DONE,
+        "kind: container-instance in the fleet file; other paths are 404.",
         client("S70"),
     ),
     Correction(

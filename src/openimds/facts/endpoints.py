@@ -282,6 +282,31 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         setting="msi_v2",
     ),
     Endpoint(
+        "credential",
+        "/metadata/identity/credential",
+        "identity",
+        ("POST",),
+        "",
+        "",
+        observed(
+            "S10",
+            note="the 400 without the header, for which clients probe; that a host without this "
+            "draft of MSI v2 answers 404 with it is assumed",
+        ),
+        "absent",
+        (_CREDENTIAL_VERSION,),
+    ),
+    Endpoint(
+        "reprovisiondata",
+        "/metadata/reprovisiondata",
+        "general",
+        ("GET",),
+        "general",
+        "2017-04-02",
+        client("S12", note="the first version is that of an old client"),
+        "reprovision_data",
+    ),
+    Endpoint(
         "endorsement",
         "/metadata/thim/amd/certification",
         "general",
@@ -416,6 +441,29 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         has_form=True,
     ),
 )
+
+
+class AbsentPath(Struct, frozen=True):
+    """A path of Azure that is not offered, with all paths below it: 404."""
+
+    path: str
+    reason: str
+    evidence: Evidence
+
+
+ABSENT_PATHS: tuple[AbsentPath, ...] = (
+    AbsentPath(
+        "/metadata/thim/sgx/certification",
+        "PCK certificates of SGX enclaves are Intel's",
+        client("S68"),
+    ),
+    AbsentPath(
+        "/metadata/thim/endorsement",
+        "the endorsements of Azure's firmware are signed by Microsoft",
+        client("S68"),
+    ),
+)
+"""Clients request them with reason, so that a 404 there is no mistake of theirs."""
 
 UNKNOWN_PARAMETERS = client("S16", "S21", note="ignored: clients send format=json everywhere")
 LETTER_CASE = inferred("S11", "S22", note="paths, routes and parameter names in any letter case")

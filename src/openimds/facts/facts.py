@@ -13,6 +13,7 @@ from openimds.facts import (
     balancer,
     confidential,
     events,
+    kinds,
     protocols,
     revocation,
     tokens,
@@ -20,6 +21,7 @@ from openimds.facts import (
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.endpoints import (
+    ABSENT_PATHS,
     CATEGORIES,
     CHECKS_EVIDENCE,
     ENCODED_QUERY,
@@ -109,6 +111,11 @@ _EVENTS = {
 }
 
 
+_KINDS = {
+    f"Azure Local's address: {kinds.LOCAL_ADDRESS}": kinds.LOCAL_ADDRESS_EVIDENCE,
+    "reprovisiondata has two states": kinds.REPROVISION_STATES_EVIDENCE,
+    f"its XML has up to {kinds.LONGEST_REPROVISION_DATA} characters": kinds.LONGEST_EVIDENCE,
+}
 _CONFIDENTIAL = {
     "DC and EC sizes with an a have processors of AMD, those with an e of Intel": (
         confidential.SIZES_EVIDENCE
@@ -159,6 +166,9 @@ def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
         VERSIONS: [(row.name, row.evidence) for row in GENERAL],
         EVENT_VERSIONS: [(row.name, row.evidence) for row in SCHEDULED_EVENTS],
         ENDPOINT: [(row.path, row.evidence) for row in ENDPOINTS],
+        "Paths of Azure that are not offered": [
+            (f"{row.path}, 404: {row.reason}", row.evidence) for row in ABSENT_PATHS
+        ],
         "Categories": [(f"{row.key}: {row.prefix}", row.evidence) for row in CATEGORIES],
         PARAMETER: [
             (f"{row.path}: {parameter.name}", parameter.evidence)
@@ -202,6 +212,10 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
             *((f"variables of {row.key}", row.evidence) for row in protocols.TOKEN_ROUTES.values()),
         ],
         ATTESTED: [*_since(attested.MEMBERS).items(), *_ATTESTED.items()],
+        "Kinds of machines": [
+            *((row.key, row.evidence) for row in kinds.KINDS.values()),
+            *_KINDS.items(),
+        ],
         "Confidential VMs": [
             *(
                 (f"{row.name}: {row.stepping}, TCB {row.tcb:016X}", row.evidence)

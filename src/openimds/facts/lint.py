@@ -55,8 +55,6 @@ MOST_IN_VAIN = 2
 """The most equal wrong requests: each member of a credential chain tries once."""
 SOON_S = 60.0
 """Requests within a minute belong together."""
-SERVED_BY_AZURE = frozenset({"/metadata/identity/credential", "/metadata/reprovisiondata"})
-"""Paths that clients request with reason (S10, S12), although this server has no endpoint there."""
 
 _REFUSED, _ADVISED = Verdict.REFUSED, Verdict.ADVISED
 _BY_ROW = "the response was this refusal"

@@ -9,6 +9,7 @@ import msgspec.json
 
 from openimds.facts.attested import CACHE_S, ENCODING, LIFE_S, LONGEST_NONCE, MEMBERS
 from openimds.facts.clouds import CLOUDS
+from openimds.facts.kinds import KINDS
 from openimds.protocol.pending import PendingDocument, Signature
 from openimds.protocol.request import Query
 from openimds.vm.defaults import text_at
@@ -43,6 +44,7 @@ def pending_document(query: Query, vm: Vm) -> PendingDocument | str:
         members=tuple(members),
         facts=facts,
         scenario=overrides.get("scenario", ""),
+        leaf_days=KINDS[vm.kind].leaf_days,
     )
 
 

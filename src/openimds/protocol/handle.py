@@ -5,9 +5,10 @@ from math import floor
 from typing import TypeAlias
 
 import msgspec.json
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
-from openimds.facts.headers import TEXT_MEDIA
+from openimds.facts.headers import TEXT_MEDIA, XML_MEDIA
+from openimds.facts.kinds import KINDS, VM, VmKind
 from openimds.facts.versions import Catalog
 from openimds.protocol import (
     access_token,
@@ -72,11 +73,24 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
 
     `now_s` is the time in seconds since 1970.
     """
+    if subject.vm.kind != VM:
+        query = _as_reached(query, KINDS[subject.vm.kind])
     refusal = check(query, subject.catalog, subject.secret)
     if refusal:
         return refusal
     assert query.endpoint is not None  # A check refuses unknown paths.
     return HANDLERS[query.endpoint.handler](query, subject, now_s)
+
+
+def _as_reached(query: Query, kind: VmKind) -> Query:
+    """Return the query of a kind of machine that reaches a part of the endpoints."""
+    is_reached = query.endpoint is not None and query.endpoint.key in kind.endpoints
+    is_exact = query.is_header_exact or not kind.needs_exact_header
+    return structs.replace(
+        query,
+        endpoint=query.endpoint if is_reached else None,
+        has_metadata_header=query.has_metadata_header and is_exact,
+    )
 
 
 def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Response | Refusal:
@@ -212,6 +226,16 @@ def _attested(query: Query, subject: Subject, _now_s: float) -> Refusal | Pendin
     return refuse(pending, query) if isinstance(pending, str) else pending
 
 
+def _absent(query: Query, _subject: Subject, _now_s: float) -> Refusal:
+    return refuse("not_found", query)
+
+
+def _reprovision_data(query: Query, subject: Subject, _now_s: float) -> Response | Refusal:
+    """Answer with the XML of a VM that has left its pool; before, 404."""
+    text = subject.vm.reprovision_data
+    return Response(text.encode(), XML_MEDIA) if text else refuse("not_found", query)
+
+
 def _endorsement(query: Query, subject: Subject, _now_s: float) -> Refusal | Pending:
     pending = confidential.pending_endorsement(query, subject.vm)
     return refuse(pending, query) if isinstance(pending, str) else pending
@@ -247,6 +271,7 @@ def _scheduled_events(query: Query, subject: Subject, _now_s: float) -> Refusal 
 _Handler: TypeAlias = Callable[[Query, Subject, float], Response | Refusal | Pending]
 
 HANDLERS: dict[str, _Handler] = {
+    "absent": _absent,
     "arc_instance": _instance,
     "arc_status": _arc_status,
     "attested_document": _attested,
@@ -257,6 +282,7 @@ HANDLERS: dict[str, _Handler] = {
     "load_balancer": _load_balancer,
     "platform_metadata": _platform_metadata,
     "quote": _quote,
+    "reprovision_data": _reprovision_data,
     "root": _instance,
     "scheduled_events": _scheduled_events,
     "token": _token,

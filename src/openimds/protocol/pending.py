@@ -83,7 +83,7 @@ class PendingDocument(Struct, frozen=True):
 
     `members` are the members of the payload, `facts` the values that come from the VM; the signing
     certificate is one of `region` and `domain`. `scenario` is the defect to give the document on
-    purpose, or empty.
+    purpose, or empty. `leaf_days` is the lifetime of the certificate, 0 for the usual one.
     """
 
     vm: str
@@ -94,6 +94,7 @@ class PendingDocument(Struct, frozen=True):
     members: tuple[str, ...]
     facts: dict[str, Any]
     scenario: str = ""
+    leaf_days: int = 0
 
     @property
     def is_once(self) -> bool:

@@ -18,7 +18,8 @@ class Query(Struct, frozen=True):
     of each; a repeated name sets `has_duplicates`. `credentials` are the headers that carry a
     secret, by name in lower case; Azure's other identity protocols have some. `none_match` is the
     value of If-None-Match. `is_secondary` is known while faults are active: whether the source is
-    a private address of the VM, but not its primary one.
+    a private address of the VM, but not its primary one. `is_header_exact` is false for a Metadata
+    header in other letters than `true`.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Query(Struct, frozen=True):
     body: bytes = b""
     none_match: str = ""
     is_secondary: bool = False
+    is_header_exact: bool = True
 
 
 def parse_query(  # noqa: PLR0913 - the relevant parts of a request
@@ -46,6 +48,7 @@ def parse_query(  # noqa: PLR0913 - the relevant parts of a request
     body: bytes = b"",
     extras: frozenset[str] = frozenset(),
     none_match: str = "",
+    is_header_exact: bool = True,
 ) -> Query:
     """Return the query of a request line, the relevant headers and a body.
 
@@ -71,6 +74,7 @@ def parse_query(  # noqa: PLR0913 - the relevant parts of a request
         credentials=credentials,
         body=body,
         none_match=none_match,
+        is_header_exact=is_header_exact,
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import convert
 
 from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
+from openimds.facts.kinds import LONGEST_REPROVISION_DATA
 from openimds.parameters import check_names, describe, nearest, quote_hint
 from openimds.vm.claims import check_own_claims
 from openimds.vm.identities import ENTRA, SYSTEM
@@ -77,6 +78,10 @@ def parse_vm(
         members = merge(defaults, members)
     if identities := members.get("identities"):
         _refuse_wrong_identities(identities, f"{where}.identities")
+    if len(members.get("reprovisionData", "")) > LONGEST_REPROVISION_DATA:
+        seen = f"{len(members['reprovisionData'])} characters"
+        expected = f"XML of at most {LONGEST_REPROVISION_DATA} characters"
+        raise ConfigError(f"{where}.reprovisionData", seen, expected)
     if reach := members.get("reach"):
         _refuse_wrong_reach(reach, f"{where}.reach")
     document = {key: members[key] for key in newest_tree().members if key in members}

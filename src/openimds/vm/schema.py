@@ -5,6 +5,7 @@ from functools import cache
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.faults import BAD_DOCUMENTS
 from openimds.facts.fields import FieldKind
+from openimds.facts.kinds import KINDS
 from openimds.vm.identities import SOURCES
 from openimds.vm.schema_tree import Group, Leaf, Many, Named, Node, Plain, newest_tree
 
@@ -87,6 +88,8 @@ def vm_tree() -> Group:
             "attested": _ATTESTED,
             "classic": Leaf("classic", FieldKind.BOOLEAN),
             "variedNetwork": Leaf("variedNetwork", FieldKind.BOOLEAN),
+            "kind": Leaf("kind", choices=tuple(KINDS)),
+            "reprovisionData": Leaf("reprovisionData"),
             "reach": Group(
                 "reach",
                 {

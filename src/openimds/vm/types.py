@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from openimds.facts.clouds import PUBLIC
+from openimds.facts.kinds import VM
 
 
 class IdentityDetail(Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -57,7 +58,8 @@ class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """One VM, with the members that its author wrote.
 
     `document` is the sparse newest instance document; `vm.defaults.complete` adds the rest. With
-    `varied_network` the default hardware addresses and subnets differ in kind from VM to VM.
+    `varied_network` the default hardware addresses and subnets differ in kind from VM to VM. `kind`
+    is a key of `facts.kinds`; `reprovision_data` the XML for a VM that leaves its pool.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
     classic: bool = False
     reach: Reach = Reach()
     varied_network: bool = False
+    kind: str = VM
+    reprovision_data: str = ""
 
 
 class Fleet(Struct, frozen=True):

@@ -173,6 +173,15 @@ def test_secret_belongs_to_one_vm(secret: str, status: bytes) -> None:
     assert status in status_line(*with_extras(), parsed)
 
 
+@pytest.mark.parametrize("first", [b"True", b"true"])
+def test_letters_of_the_header_are_part_of_the_cache_key(first: bytes) -> None:
+    talk = Talk(a_dispatcher(an_index(Vm("vm-1", kind="container-instance"))))
+    head = b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\nMetadata: "
+    for value in (first, b"True", b"true", first):
+        expected = b" 404 " if value == b"true" else b" 400 "
+        assert expected in talk.send(head + value + b"\r\n\r\n").partition(b"\r\n")[0]
+
+
 @pytest.mark.parametrize("extras, status", [((), b" 404 "), (("msi_v2",), b" 400 ")])
 def test_extra_endpoint_needs_its_setting(extras: tuple[str, ...], status: bytes) -> None:
     parsed = ParsedRequest(

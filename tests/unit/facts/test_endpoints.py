@@ -88,7 +88,7 @@ def test_endpoint_with_formats_takes_the_parameter(row: Endpoint) -> None:
 
 @each_endpoint
 def test_first_verb_of_an_endpoint_reads_if_any_does(row: Endpoint) -> None:
-    writes = row.key in {"issue_credential", "quote"}
+    writes = row.key in {"credential", "issue_credential", "quote"}
     assert row.verbs[0] == ("POST" if writes else "GET")
     assert len(set(row.verbs)) == len(row.verbs)
 

@@ -12,7 +12,7 @@ from openimds.facts import attested, balancer, tokens
 from openimds.facts.clients import ChainPin, ClientFault, ClientLibrary, Verifier
 from openimds.facts.clouds import Cloud
 from openimds.facts.confidential import AmdProduct
-from openimds.facts.endpoints import Category, Endpoint, EndpointParameter
+from openimds.facts.endpoints import AbsentPath, Category, Endpoint, EndpointParameter
 from openimds.facts.events import (
     Activation,
     AllowedTransition,
@@ -26,6 +26,7 @@ from openimds.facts.facts import Fact
 from openimds.facts.faults import Effect, FaultStatus
 from openimds.facts.fields import Field, Rename
 from openimds.facts.headers import HeaderOrder
+from openimds.facts.kinds import VmKind
 from openimds.facts.limits import Limit
 from openimds.facts.pages import NamedPage
 from openimds.facts.playbooks import Playbook
@@ -60,6 +61,8 @@ ROW_TYPES = (
     RefusalRow,
     Rename,
     AllowedTransition,
+    AbsentPath,
+    VmKind,
     AmdProduct,
     TokenRoute,
     attested.PayloadMember,

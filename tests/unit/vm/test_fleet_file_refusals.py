@@ -88,6 +88,19 @@ def _where(path: str) -> str:
                 "That is az's name of it: write AzurePublicCloud",
             ),
         ),
+        (
+            {"vms": {"a": {"kind": "container"}}},
+            Refused(
+                "vms.a.kind",
+                'the string "container"',
+                "one of vm, container-instance, azure-local",
+                'Did you mean "container-instance"?',
+            ),
+        ),
+        (
+            {"vms": {"a": {"reprovisionData": "x" * 65537}}},
+            Refused("vms.a.reprovisionData", "65537 characters", "XML of at most 65536 characters"),
+        ),
         ({"cloud": None, "vms": {"a": {}}}, Refused("cloud", "nothing (null)", "a string")),
     ],
     ids=str,

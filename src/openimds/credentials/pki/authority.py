@@ -128,17 +128,20 @@ class CertificateAuthority:
         chain = Chain(external_ca.issuer, above=external_ca.above, old=read_old(folder))
         return cls(chain, location, days, revocation, is_external=True)
 
-    def leaf(self, domain: str, region: str, now_s: float) -> SigningLeaf:
+    def leaf(self, domain: str, region: str, now_s: float, days: int = 0) -> SigningLeaf:
         """Return a leaf for a domain and a region, valid for a month or more.
+
+        With `days` its life is that short, and more than half of it is left.
 
         Raises:
             KeyFileError: the intermediate has expired, and a new one cannot be written.
         """
         with self._lock:
             self._renew_intermediate(now_s)
-            subject = LeafSubject(domain, region)
+            subject = LeafSubject(domain, region, days)
+            days = days or self._leaf_days()
             leaf = self._leaves.pop(subject, None)
-            if leaf is None or not self._is_fit(leaf.certificate, now_s):
+            if leaf is None or not self._is_fit(leaf.certificate, days, now_s):
                 leaf = self._issue_for_long(subject, now_s)
             self._leaves[subject] = leaf
             if len(self._leaves) > _MAX_LEAVES:
@@ -148,7 +151,8 @@ class CertificateAuthority:
     def _issue_for_long(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
         """Issue a leaf for many documents, in a partition of its own."""
         partition = self._revocation.next_partition()
-        leaf = self.issue(subject, self.leaf_validity(now_s), partition=partition)
+        validity = self.leaf_validity(now_s, days=subject.days)
+        leaf = self.issue(subject, validity, partition=partition)
         if self._location.public_url:
             issuer = self._chain.issuer.certificate
             self._revocation.note(leaf.certificate, issuer, partition, now_s)
@@ -175,10 +179,10 @@ class CertificateAuthority:
             certificate = leaf_certificate(public, subject, validity, issuer, addresses, generation)
             return SigningLeaf(certificate, self._key)
 
-    def leaf_validity(self, now_s: float, issuer: Issuer | None = None) -> Validity:
+    def leaf_validity(self, now_s: float, issuer: Issuer | None = None, days: int = 0) -> Validity:
         """Return the validity of a leaf issued now, by the current issuer or another."""
-        days = timedelta(days=self._leaf_days(issuer))
-        return Validity(now_s - _BACKDATED_S, now_s + days.total_seconds())
+        life = timedelta(days=days or self._leaf_days(issuer))
+        return Validity(now_s - _BACKDATED_S, now_s + life.total_seconds())
 
     def orphaned_intermediate(self, now_s: float) -> KeyIssuer:
         """Return an intermediate of this root that is published nowhere (for invalid documents).
@@ -370,10 +374,10 @@ class CertificateAuthority:
         with self._lock:
             return self._chain
 
-    def _is_fit(self, certificate: x509.Certificate, now_s: float) -> bool:
+    def _is_fit(self, certificate: x509.Certificate, days: int, now_s: float) -> bool:
         now = datetime.fromtimestamp(now_s, UTC)
         # A shorter leaf is renewed when half of its life is over.
-        ahead = timedelta(days=min(_RENEW_DAYS, self._leaf_days() / 2))
+        ahead = timedelta(days=min(_RENEW_DAYS, days / 2))
         return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - ahead
 
     def _leaf_days(self, issuer: Issuer | None = None) -> int:

@@ -103,10 +103,14 @@ class KeyIssuer(Struct, frozen=True):
 
 
 class LeafSubject(Struct, frozen=True):
-    """The subject of a leaf: a cloud's metadata domain, and a region."""
+    """The subject of a leaf: a cloud's metadata domain, and a region.
+
+    `days` is the lifetime of its leaves, 0 for that of the authority.
+    """
 
     domain: str
     region: str
+    days: int = 0
 
     def names(self) -> list[str]:
         """Return the DNS names: that of a valid region, then the domain."""

@@ -97,7 +97,12 @@ class DocumentCache:
             members = invalid_payload(members, pending.scenario, now_s, earlier_nonce)
         signer = self._document_signer(now_s)
         return signer.document(
-            to_bytes(members), pending.domain, pending.region, now_s, pending.scenario
+            to_bytes(members),
+            pending.domain,
+            pending.region,
+            now_s,
+            pending.scenario,
+            pending.leaf_days,
         )
 
     def _earlier_nonce(self, pending: PendingDocument) -> str:

@@ -37,18 +37,24 @@ class DocumentSigner:
             "tampered-payload": self._tampered_payload,
         }
 
-    def document(
-        self, payload: bytes, domain: str, region: str, now_s: float, scenario: str = ""
+    def document(  # noqa: PLR0913, PLR0917 - the facts of one document
+        self,
+        payload: bytes,
+        domain: str,
+        region: str,
+        now_s: float,
+        scenario: str = "",
+        days: int = 0,
     ) -> str:
         """Return the signature of a document: base64 of the envelope, without line breaks.
 
         `scenario` is the name of an invalid document or of a rotation. A scenario of the payload
-        was applied to it before; here it changes nothing.
+        was applied to it before; here it changes nothing. With `days` the leaf lives that long.
 
         Raises:
             KeyFileError: a new intermediate is due and cannot be written.
         """
-        subject = LeafSubject(domain, region)
+        subject = LeafSubject(domain, region, days)
         if scenario in ROTATIONS:
             return b64encode(self._rotated(payload, subject, now_s, scenario)).decode()
         make = self._makers.get(scenario, self._valid)
@@ -82,7 +88,7 @@ class DocumentSigner:
         return enclose(_tampered(payload), leaf.certificate, signature)
 
     def _leaf(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
-        return self._authority.leaf(subject.domain, subject.region, now_s)
+        return self._authority.leaf(subject.domain, subject.region, now_s, subject.days)
 
 
 def _sealed(payload: bytes, leaf: SigningLeaf) -> bytes:

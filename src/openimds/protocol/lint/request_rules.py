@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 
-from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.lint import RULES, SERVED_BY_AZURE, SOON_S
+from openimds.facts.endpoints import ABSENT_PATHS, ENDPOINTS
+from openimds.facts.lint import RULES, SOON_S
 from openimds.facts.versions import GENERAL, SCHEDULED_EVENTS
 from openimds.protocol.lint.requests import Example, LintedRequest
 
 _ENDPOINTS = {row.key: row for row in ENDPOINTS}
-_PATHS = SERVED_BY_AZURE.union(row.path for row in ENDPOINTS)
+_PATHS = frozenset(row.path for row in ENDPOINTS)
+_ABSENT = tuple(f"{row.path}/" for row in ABSENT_PATHS)
 _GENERAL = frozenset(row.name for row in GENERAL)
 _PREVIEW = SCHEDULED_EVENTS[0].name
 _REAL_HOST = "169.254.169.254"
@@ -75,7 +76,7 @@ def _is_too_new(request: LintedRequest, _: _Next) -> bool:
 
 def _is_served_by_azure(request: LintedRequest, _: _Next) -> bool:
     """Tell whether some part of Azure has the path: a client may probe for it."""
-    return request.path in _PATHS
+    return request.path in _PATHS or f"{request.path}/".startswith(_ABSENT)
 
 
 _EXCUSES: dict[str, _Excuse] = {

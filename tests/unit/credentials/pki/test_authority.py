@@ -26,6 +26,16 @@ def shared() -> CertificateAuthority:
     return CertificateAuthority.open(None, NOW_S, public_url=URL)
 
 
+def test_leaf_of_thirty_days_stands_beside_the_usual_one() -> None:
+    authority = CertificateAuthority.open(None, NOW_S)
+    usual, short = authority.leaf(*PUBLIC, NOW_S), authority.leaf(*PUBLIC, NOW_S, 30)
+    life = short.certificate.not_valid_after_utc.timestamp() - NOW_S
+    assert life == 30 * DAY_S
+    assert authority.leaf(*PUBLIC, NOW_S + 15 * DAY_S, 30) is short
+    assert authority.leaf(*PUBLIC, NOW_S + 15 * DAY_S + 1, 30) is not short
+    assert authority.leaf(*PUBLIC, NOW_S + 15 * DAY_S + 1) is usual
+
+
 def test_leaf_without_public_url_names_no_issuer_url() -> None:
     leaf = CertificateAuthority.open(None, NOW_S).leaf(*PUBLIC, NOW_S).certificate
     with pytest.raises(x509.ExtensionNotFound):

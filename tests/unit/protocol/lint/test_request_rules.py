@@ -76,6 +76,8 @@ def test_a_refusal_without_a_client_mistake_is_not_found() -> None:
     [
         "/metadata/identity/getplatformmetadata?cred-api-version=2.0",
         "/metadata/reprovisiondata?api-version=2019-06-01",
+        "/metadata/THIM/sgx/certification/v3/pckcert?api-version=2021-07-22-preview",
+        "/metadata/THIM/endorsement",
     ],
 )
 def test_probing_for_a_path_of_azure_is_no_mistake(target: str) -> None:

@@ -1,0 +1,72 @@
+"""Kinds of machines that reach a part of the endpoints."""
+
+import pytest
+
+from openimds.facts.kinds import AZURE_LOCAL, CONTAINER_INSTANCE, VM
+from openimds.facts.versions import catalog
+from openimds.protocol.handle import Subject, handle
+from openimds.protocol.pending import Pending, PendingDocument, PendingToken
+from openimds.protocol.request import parse_query
+from openimds.protocol.response import Refusal, Response
+from openimds.vm.fleet_file import parse_vm
+
+TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+ATTESTED = "/metadata/attested/document?api-version=2018-10-01"
+INSTANCE = "/metadata/instance?api-version=2021-02-01"
+EVERYWHERE = (
+    TOKEN,
+    ATTESTED,
+    INSTANCE,
+    "/metadata/identity/info?api-version=2018-02-01",
+    "/metadata/scheduledevents?api-version=2020-07-01",
+    "/metadata/versions",
+)
+
+
+def ask(
+    target: str, kind: str, *, is_exact: bool = True, has_header: bool = True
+) -> Response | Refusal | Pending:
+    vm = parse_vm("one", {"kind": kind, "identities": {"system": True}})
+    query = parse_query(
+        "GET", target.encode(), has_metadata_header=has_header, is_header_exact=is_exact
+    )
+    return handle(query, Subject(vm, catalog()), 0)
+
+
+def refusal(outcome: Response | Refusal | Pending) -> tuple[int, str]:
+    assert isinstance(outcome, Refusal)
+    return outcome.status, outcome.body.decode()
+
+
+def test_container_instance_gets_a_token() -> None:
+    assert isinstance(ask(TOKEN, CONTAINER_INSTANCE), PendingToken)
+
+
+@pytest.mark.parametrize("target", [target for target in EVERYWHERE if target != TOKEN])
+def test_container_instance_reaches_nothing_else(target: str) -> None:
+    assert refusal(ask(target, CONTAINER_INSTANCE))[0] == 404
+
+
+def test_header_in_other_letters_is_400_in_a_container_instance() -> None:
+    status, body = refusal(ask(TOKEN, CONTAINER_INSTANCE, is_exact=False))
+    assert (status, "Required metadata header not specified" in body) == (400, True)
+    assert isinstance(ask(TOKEN, VM, is_exact=False), PendingToken)
+
+
+@pytest.mark.parametrize("target", EVERYWHERE)
+def test_missing_header_comes_before_the_kind(target: str) -> None:
+    assert refusal(ask(target, CONTAINER_INSTANCE, has_header=False))[0] == 400
+
+
+def test_azure_local_gets_a_document_of_thirty_days() -> None:
+    pending = ask(ATTESTED, AZURE_LOCAL)
+    assert isinstance(pending, PendingDocument)
+    assert pending.leaf_days == 30
+    usual = ask(ATTESTED, VM)
+    assert isinstance(usual, PendingDocument)
+    assert usual.leaf_days == 0
+
+
+@pytest.mark.parametrize("target", [target for target in EVERYWHERE if target != ATTESTED])
+def test_azure_local_reaches_nothing_else(target: str) -> None:
+    assert refusal(ask(target, AZURE_LOCAL))[0] == 404
