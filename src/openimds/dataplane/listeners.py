@@ -113,7 +113,8 @@ class Listener(Struct, frozen=True):
     """An open listener: one socket, or one for each address of its host name.
 
     `url` is an `http` URL with the real port, or `unix:` and the path; `text` is the configured
-    address, or empty for an inherited socket. A listener in a network namespace is stale as soon as
+    address, or empty for an inherited socket. `own` names the VM that every caller is, as in
+    `FleetIndex.entry_of`, or is empty. A listener in a network namespace is stale as soon as
     the namespace is replaced by another of its name.
     """
 
@@ -123,6 +124,7 @@ class Listener(Struct, frozen=True):
     text: str = ""
     path: str = ""
     is_stale: IsStale = lambda: False
+    own: str = ""
 
     def close(self) -> None:
         """Stop accepting connections; open ones stay open."""
@@ -264,7 +266,7 @@ def _serve(  # noqa: PLR0913 - the facts of a listener
         for bound in sockets:
             reactor.close_listener(bound)
         raise
-    return Listener(reactor, tuple(sockets), url, text, path, is_stale)
+    return Listener(reactor, tuple(sockets), url, text, path, is_stale, own)
 
 
 def _defer(bound: socket.socket) -> None:

@@ -89,6 +89,8 @@ class Effect(Struct, frozen=True):
     endpoints: tuple[str, ...] = ()
     ends_connection: bool = False
     """Whether the effect ends the connection."""
+    precedes_requests: bool = False
+    """Whether the effect concerns connections: no request has been read yet."""
     header: HeaderMatch = HeaderMatch.PRESENT
 
 
@@ -256,7 +258,8 @@ BAD_DOCUMENTS = (
 """The defects of an attested document."""
 _SIGNED = ("new-intermediate", "new-root", *BAD_DOCUMENTS)
 MISSING, EMPTY = "missing", "empty"
-DELAY, REFUSED, RESPONSE, STATUS = "delay", "refused", "response", "status"
+BLACKHOLE, DELAY, REFUSED = "blackhole", "delay", "refused"
+RESPONSE, STATUS = "response", "status"
 _NETWORK = chosen("a fault of the network or of a dying process; no recording of Azure has it")
 
 _ROWS = (
@@ -579,6 +582,17 @@ _ROWS = (
             "S12", note="cloud-init tolerates some connection errors; which ones is not recorded"
         ),
         ends_connection=True,
+        precedes_requests=True,
+        header=HeaderMatch.ANY,
+    ),
+    Effect(
+        BLACKHOLE,
+        EffectMode.SILENCE,
+        "Connections are never answered: their packets are dropped. Open ones get no response.",
+        "Outside Azure most networks treat the address so, and each client waits by its own rule.",
+        client("S77", note="SDKs probe with a short time-out for connections because of this"),
+        ends_connection=True,
+        precedes_requests=True,
         header=HeaderMatch.ANY,
     ),
 )

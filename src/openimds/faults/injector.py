@@ -3,7 +3,7 @@
 from collections import Counter
 from math import inf
 
-from openimds.facts.faults import REFUSED
+from openimds.facts.faults import BLACKHOLE, REFUSED
 from openimds.fleet.index import unpack
 from openimds.protocol.faults.fault import Fault, FaultSpec
 from openimds.protocol.faults.matching import is_active, is_hit, matches
@@ -88,6 +88,17 @@ class FaultInjector:
                 return True
         return False
 
+    def unanswered(self, utc_s: float) -> frozenset[str] | None:
+        """Return the names of the VMs whose connections are never answered; None for all."""
+        active = [
+            active
+            for active in self._swallowing()
+            if is_active(active.spec, utc_s - active.begun_s)
+        ]
+        if any(not one.spec.vms for one in active):
+            return None
+        return frozenset(name for one in active for name in one.spec.vms)
+
     def is_shut(self, utc_s: float) -> bool:
         """Tell whether connections of every VM are refused."""
         return any(
@@ -95,10 +106,10 @@ class FaultInjector:
         )
 
     def next_s(self, utc_s: float) -> float:
-        """Return when `is_shut` may change next, in seconds since 1970; inf for never."""
+        """Return when `is_shut` or `unanswered` may change next; inf for never."""
         edges = [
             active.begun_s + edge_s
-            for active in self._refusing_all()
+            for active in (*self._refusing_all(), *self._swallowing())
             for edge_s in (active.spec.from_s, active.spec.until_s)
             if edge_s is not None
         ]
@@ -110,6 +121,9 @@ class FaultInjector:
             for active in self.running
             if active.spec.effect == REFUSED and not active.spec.vms
         ]
+
+    def _swallowing(self) -> list[ActiveFault]:
+        return [active for active in self.running if active.spec.effect == BLACKHOLE]
 
     def _count(self, active: ActiveFault) -> None:
         active.played += 1

@@ -66,6 +66,8 @@ class FaultService:
         self._notify = notify
         self.injector = FaultInjector()
         self.on_change = on_change
+        self.check_system: Callable[[Iterable[FaultSpec]], None] = lambda _: None
+        """Called with faults before they are set; raises ConfigError if they cannot be played."""
         self._fleet_service, self._utc, self._attach = fleet_service, utc, attach
         self._turn = asyncio.Lock()
         self._last = 0
@@ -124,6 +126,7 @@ class FaultService:
         async with self._turn:
             specs = read_fault(value)
             self._check(specs, (), "vms")
+            self.check_system((*(fault.spec for fault in self.running), *specs))
             if len(self.running) + len(specs) > MOST_FAULTS:
                 seen, hint = f"more than {MOST_FAULTS} faults", "Clear some of them first"
                 raise ConfigError("faults", seen, f"at most {MOST_FAULTS}", hint)
@@ -167,7 +170,12 @@ class FaultService:
         Raises:
             ConfigError: a VM does not exist.
         """
+        specs = tuple(specs)
         self._check(specs, more, "faults.vms")
+        try:
+            self.check_system(specs)
+        except ConfigError as error:
+            raise error.inside("faults") from None
 
     def _check(self, specs: Iterable[FaultSpec], more: Iterable[str], where: str) -> None:
         index = self._fleet_service.fleet_index
@@ -194,6 +202,7 @@ class FaultService:
 
     def _resumed(self, stored: StoredFault) -> ActiveFault:
         (spec,) = read_fault(stored.fault, f"{NOTE}[{stored.key}]")
+        self.check_system((spec,))
         spec = structs.replace(spec, playbook=stored.playbook)
         return ActiveFault(stored.key, spec, API, stored.begun_s, self._before(spec))
 

@@ -231,6 +231,17 @@ class FleetIndex(Generic[R]):
             return self.by_name.get(listener.removeprefix(VM_LISTENER))
         return self.by_name.get(self._by_listener.get(listener, ""))
 
+    def sources_of(self, names: AbstractSet[str]) -> frozenset[str] | None:
+        """Return the source addresses that belong to VMs of these names; None: every address."""
+        if self.only is not None:
+            return None if self.only.name in names else frozenset()
+        found = [address for address, name in self.homes.items() if name in names]
+        for name in names:
+            if entry := self.by_name.get(name):
+                found += [*entry.claims.addresses, entry.claims.presumed]
+        owners = {address: self._at(address) for address in found if address}
+        return frozenset(address for address, one in owners.items() if one and one.name in names)
+
     def _at(self, address: str) -> VmEntry[R] | None:
         configured = self._by_address.get(address)
         # Where two VMs share a default by chance, neither has it: it must not move between them.

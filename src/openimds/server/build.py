@@ -38,6 +38,7 @@ from openimds.fleet.store.state import State
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.events.document import ScopeActivity
 from openimds.server.admin_ports import AdminPorts
+from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.file_budget import file_budget
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
@@ -111,6 +112,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
 
     async def listeners_wanted(wanted: dict[str, str], keep: AbstractSet[str]) -> None:
         await listeners.update(wanted, keep)
+        listener_faults.apply()
 
     def listeners_counted(count: int) -> None:
         """Leave guests' connections the files that neither the reserve nor a listener has."""
@@ -118,7 +120,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         dispatcher.connections.resize(most)
 
     def listeners_reopened() -> None:
-        """Close them again if a fault refuses connections."""
+        """Close or filter them again if a fault refuses or swallows connections."""
         listener_faults.apply()
 
     def log_entry_written() -> None:
@@ -126,7 +128,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             webhook.wake()
 
     async def faults_changed() -> None:
-        """Close or reopen listeners to match the active faults before returning."""
+        """Close, filter or reopen listeners to match the active faults before returning."""
         listener_faults.apply()
         await listener_faults.settle()
 
@@ -242,9 +244,19 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         faults = FaultService(
             fleet_service, dispatcher.utc, dispatcher.set_faults, callbacks.faults_changed, notify
         )
+        filters = ConnectionFilters(
+            faults.injector,
+            dispatcher.utc,
+            fleet_index,
+            lambda: listeners.all,
+            inherited,
+            notify,
+        )
+        faults.check_system = filters.check
         listener_faults = ListenerFaults(
             faults.injector, clock, listeners.by_text, listeners.reopen, notify
         )
+        listener_faults.filters = filters
 
         return Server(
             startup=startup,

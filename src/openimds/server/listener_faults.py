@@ -1,6 +1,7 @@
-"""Close the listeners while faults refuse all connections, and reopen them at their addresses.
+"""Close or filter the listeners while faults refuse or swallow connections.
 
-Only faults that concern every VM close listeners: then the kernel itself refuses. An inherited
+Only faults that concern every VM close listeners, which open again at their addresses: meanwhile
+the kernel itself refuses. An inherited
 socket could not be reopened; it stays open and connections to it are reset.
 """
 
@@ -13,6 +14,7 @@ from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import FaultInjector
+from openimds.server.connection_filters import ConnectionFilters
 
 Reopen = Callable[[str, Listener], Awaitable[Listener]]
 """Opens the listener of a text again, at its old address; raises ConfigError if it cannot."""
@@ -49,6 +51,8 @@ class ListenerFaults:
         `failures` counts the failed tries to reopen a listener.
         """
         self.failures = 0
+        self.filters: ConnectionFilters | None = None
+        """Those of faults that swallow connections."""
         self._engine, self._clock, self._listeners = engine, clock, listeners
         self._reopen, self._notify = reopen, notify
         self._closed: dict[str, Listener] = {}
@@ -59,6 +63,8 @@ class ListenerFaults:
     def apply(self) -> None:
         """Close or reopen listeners as the active faults have it, and again when those change."""
         now_s = self._clock()
+        if self.filters:
+            self.filters.apply()
         if self._engine.is_shut(now_s):
             for text, listener in self._listeners.items():
                 if self._closed.get(text) is not listener:
@@ -67,7 +73,9 @@ class ListenerFaults:
         elif self._closed and (self._opening is None or self._opening.done()):
             self._opening = asyncio.create_task(self._open())
         wait_s = self._clock.wait_s(self._engine.next_s(now_s))
-        self._set_timer(min(wait_s, _LONGEST_WAIT_S) if isfinite(wait_s) else None)
+        # A filter is also brought up to the fleet's addresses of that time.
+        is_watched = isfinite(wait_s) or bool(self.filters and self.filters.is_active)
+        self._set_timer(min(wait_s, _LONGEST_WAIT_S) if is_watched else None)
 
     async def settle(self) -> None:
         """Wait until every listener that is being reopened is open, or has failed."""
@@ -75,12 +83,14 @@ class ListenerFaults:
             await asyncio.wait({self._opening})
 
     async def close(self) -> None:
-        """Reopen nothing any longer."""
+        """Reopen and filter nothing any longer."""
         self._set_timer(None)
         if self._opening:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
         self._set_timer(None)
+        if self.filters:
+            self.filters.clear()
 
     async def _open(self) -> None:
         for text, old in list(self._closed.items()):
@@ -98,6 +108,8 @@ class ListenerFaults:
                     new.close()
                 else:
                     self._listeners[text] = new
+                    if self.filters:
+                        self.filters.apply()
             del self._closed[text]
             self._reported.discard(text)
         if self._engine.is_shut(self._clock()):  # The fault began again meanwhile.

@@ -67,6 +67,11 @@ class ListenerSet:
         """Listeners on inherited sockets, and the shared ones after the first."""
         return tuple(self._others)
 
+    @property
+    def all(self) -> tuple[Listener, ...]:
+        """Every open listener."""
+        return (*self.by_text.values(), *self._others)
+
     async def open(self) -> Listener:
         """Open the shared listeners, or serve the inherited sockets; return the first listener.
 
@@ -109,8 +114,7 @@ class ListenerSet:
 
     def _count(self) -> int:
         """Return the number of listening sockets."""
-        listeners = (*self.by_text.values(), *self._others)
-        return sum(len(listener.sockets) for listener in listeners)
+        return sum(len(listener.sockets) for listener in self.all)
 
     async def reopen_stale(self, *, is_retry: bool = False) -> None:
         """Reopen the listeners whose network namespace was recreated.
@@ -190,5 +194,5 @@ class ListenerSet:
     def close(self) -> None:
         """Accept no further connection; open ones continue."""
         self._is_closed = True
-        for listener in (*self.by_text.values(), *self._others):
+        for listener in self.all:
             listener.close()

@@ -108,6 +108,22 @@ def test_other_effects_refuse_no_connection() -> None:
     assert faults.next_s(BEGUN_S) == inf
 
 
+def test_unanswered_vms_are_those_of_active_faults() -> None:
+    hole: dict[str, object] = {"effect": "blackhole"}
+    faults = injector(
+        {**hole, "vms": ["a", "b"], "until_s": 8},
+        {**hole, "vms": ["c"], "from_s": 5},
+        {**hole, "from_s": 20, "until_s": 30},
+    )
+    names = [faults.unanswered(BEGUN_S + at_s) for at_s in (0, 5, 8, 20, 30)]
+    assert names == [{"a", "b"}, {"a", "b", "c"}, {"c"}, None, {"c"}]
+    edges = [faults.next_s(BEGUN_S + at_s) - BEGUN_S for at_s in (0, 5, 8, 20, 30)]
+    assert edges == [5, 8, 20, 30, inf]
+    assert not faults.is_shut(BEGUN_S)
+    assert not faults.refuses("a", BEGUN_S)
+    assert injector().unanswered(BEGUN_S) == frozenset()
+
+
 def test_injector_is_shut_while_every_vm_is_refused() -> None:
     faults = injector(
         {"effect": "refused", "from_s": 5, "until_s": 8}, {"effect": "refused", "from_s": 90}

@@ -1,6 +1,6 @@
 """Faults of a running server: set, stored, followed from the file, cleared."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from openimds.errors import ConfigError
 from openimds.faults import ActiveFault, FaultInjector, FaultService
 from openimds.faults.service import NOTE, StoredFault
 from openimds.fleet.store.port import EventBatch, StoreError
-from openimds.protocol.faults.fault import fault_to_value
+from openimds.protocol.faults.fault import FaultSpec, fault_to_value
 from openimds.protocol.faults.input import MOST_FAULTS, read_faults
 from openimds.protocol.request import parse_query
 from tests.unit.admin.setup import AdminServer, with_server
@@ -200,6 +200,30 @@ def test_file_that_names_an_unknown_vm_stops_the_start(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         with pytest.raises(ConfigError, match=r'faults\.vms: saw unknown VM "c"'):
             await restarted(server, {**GONE, "vms": ["c"]})
+
+    run(tmp_path, work)
+
+
+def test_fault_that_this_system_cannot_play_is_refused(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.faults.set(HANG)
+        checked: list[list[str]] = []
+
+        def check(specs: Iterable[FaultSpec]) -> None:
+            checked.append([spec.effect for spec in specs])
+            if "reset" in checked[-1]:
+                raise ConfigError("effect", "reset", "another")
+
+        server.faults.check_system = check
+        with pytest.raises(ConfigError) as caught:
+            await server.faults.set({"effect": "reset"})
+        assert caught.value.where == "effect"
+        assert [active.spec.effect for active in server.faults.running] == ["hang"]
+        with pytest.raises(ConfigError) as caught:
+            server.faults.check(read_faults([{"effect": "reset"}]))
+        assert caught.value.where == "faults: effect"
+        await server.faults.set(GONE)
+        assert checked == [["hang", "reset"], ["reset"], ["hang", "status"]]
 
     run(tmp_path, work)
 

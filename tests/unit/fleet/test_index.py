@@ -113,6 +113,31 @@ def test_source_address_finds_its_vm(address: str, name: str | None) -> None:
     assert name_of(fleet.entry_at(address)) == name
 
 
+def test_sources_of_vms_are_the_addresses_that_reach_them() -> None:
+    fleet = fleet_index(
+        a={"reach": {"address": ["10.0.0.1", "2001:db8::1"]}},
+        b={"reach": {"address": ["10.0.0.2"]}},
+        c={},
+        d={"reach": {"address": []}},
+    )
+    fleet.homes = {"127.0.0.1": "c", "10.0.0.1": "d"}
+    assert fleet.sources_of({"a"}) == frozenset({"10.0.0.1", "2001:db8::1"})
+    assert fleet.sources_of({"b", "d", "nobody"}) == frozenset({"10.0.0.2"})
+    of_c = fleet.sources_of({"c"})
+    assert of_c is not None
+    assert "127.0.0.1" in of_c
+    found = [fleet.entry_at(address) for address in of_c]
+    assert {entry and entry.name for entry in found} == {"c"}
+    assert len(found) == 2  # The default address, too.
+    assert fleet.sources_of(set()) == frozenset()
+
+
+def test_only_vm_has_every_source() -> None:
+    fleet = fleet_index(a={})
+    assert fleet.sources_of({"a"}) is None
+    assert fleet.sources_of({"b"}) == frozenset()
+
+
 def test_reach_replaces_the_private_addresses() -> None:
     fleet = fleet_index(
         a={**nic("10.0.0.4"), "reach": {"address": ["192.0.2.1"]}}, b=nic("10.0.0.5")

@@ -77,6 +77,7 @@ _SCRIPTS: dict[str, Callable[[Fault, bytes], Script]] = {
     "trickle": _trickle,
     "cut": _cut,
     "wrong-length": _wrong_length,
+    "blackhole": _hang,
     "hang": _hang,
     "reset": _reset,
     "garbage": _garbage,

@@ -15,7 +15,6 @@ from openimds.facts.faults import (
     EFFECTS,
     HEADER,
     MATCHERS,
-    REFUSED,
     RESPONSE,
     STATUS,
     STATUSES,
@@ -66,7 +65,7 @@ _TYPES: dict[ValueKind, type] = {
 
 def effect_rows(effect: str) -> tuple[FaultParameter, ...]:
     """Return the rows of all members of a fault with this effect."""
-    if effect == REFUSED:
+    if EFFECTS[effect].precedes_requests:
         return (_EFFECT, *(row for row in MATCHERS if row.name in _OF_CONNECTIONS))
     matchers = (_with_default(row, effect) if row.name == HEADER else row for row in MATCHERS)
     return (_EFFECT, *matchers, WAIT, *EFFECTS[effect].parameters)

@@ -179,8 +179,9 @@ def test_openapi_has_every_effect_with_its_bounds(tmp_path: Path) -> None:
         assert status["properties"]["status"]["enum"] == [403, 404, 410, 429, 500, 503]
         chance = status["properties"]["probability"]["anyOf"][0]
         assert (chance["type"], chance["minimum"], chance["maximum"]) == ("number", 0, 1)
-        assert schemas["Fault_refused"]["properties"].keys() == {
-            *("effect", "vms", "fromS", "untilS"),
-        }
+        for effect in ("refused", "blackhole"):
+            assert schemas[f"Fault_{effect}"]["properties"].keys() == {
+                *("effect", "vms", "fromS", "untilS"),
+            }
 
     with_server(tmp_path, work)
