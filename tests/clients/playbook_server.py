@@ -50,9 +50,12 @@ class PlaybookServer:
 
 
 @contextmanager
-def stopped_clock(folder: Path) -> Iterator[PrivateServer]:
-    """Serve one VM at the real address, with a clock that only the test advances."""
-    arguments = ("--no-rate-limit", "--virtual-clock")
+def stopped_clock(folder: Path, *more: str) -> Iterator[PrivateServer]:
+    """Serve one VM at the real address, with a clock that only the test advances.
+
+    `more` are further arguments of `openimds serve`.
+    """
+    arguments = ("--no-rate-limit", "--virtual-clock", *more)
     with private_server({"vms": {"web-1": BOTH}}, *arguments, at=REAL, cwd=folder) as server:
         server.openimds("clock", "--rate", "0")
         yield server

@@ -24,6 +24,7 @@ STORIES = [
     "docs/use/capture.md",
     "docs/use/ci.md",
     "docs/use/confidential.md",
+    "docs/use/failures.md",
     "docs/use/faults.md",
     "docs/use/firecracker.md",
     "docs/use/fleet.md",

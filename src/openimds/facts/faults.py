@@ -258,6 +258,7 @@ BAD_DOCUMENTS = (
 """The defects of an attested document."""
 _SIGNED = ("new-intermediate", "new-root", *BAD_DOCUMENTS)
 MISSING, EMPTY = "missing", "empty"
+CLOSE, RESET = "close", "reset"
 BLACKHOLE, DELAY, REFUSED = "blackhole", "delay", "refused"
 RESPONSE, STATUS = "response", "status"
 _NETWORK = chosen("a fault of the network or of a dying process; no recording of Azure has it")
@@ -509,6 +510,12 @@ _ROWS = (
                 10,
                 minimum=0,
                 maximum=MOST_BYTES,
+            ),
+            FaultParameter(
+                "ends_by",
+                ValueKind.TEXT,
+                "The end of the connection after these bytes. Default: close.",
+                choices=(CLOSE, RESET),
             ),
         ),
         ends_connection=True,

@@ -51,7 +51,7 @@ def check(bound: socket.socket) -> None:
 def attach(listening: socket.socket, sources: Iterable[str] | None) -> None:
     """Drop packets from these addresses, or from all if None.
 
-    The filter replaces an earlier one.     At most `MOST_SOURCES` addresses may be given.
+    The filter replaces an earlier one, and has at most `MOST_SOURCES` addresses.
 
     Raises:
         OSError: this system has no such filter, or no memory for it.

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ SCOPE = "https://vault.azure.net"
 waits: list[float] = []
 
 
-def call_admin(path: str, body: dict[str, Any] | None = None) -> Any:
-    """Return the response of the admin API."""
+def call_admin(path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+    """Return the response of the admin API, None if it is empty."""
     token = Path(os.environ["OPENIMDS_TOKEN_FILE"]).read_text().strip()
     data = None if body is None else json.dumps(body).encode()
     head = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(os.environ["OPENIMDS_ADMIN"] + path, data, head)
+    url = os.environ["OPENIMDS_ADMIN"] + path
+    request = urllib.request.Request(url, data, head, method=method)
     with _open(request, timeout=30) as got:
-        return json.load(got)
+        return json.loads(got.read() or b"null")
 
 
 def sleep(seconds: Any) -> None:
@@ -42,9 +44,19 @@ def azure_identity(_case: dict[str, Any]) -> dict[str, Any]:
 
     try:
         with ManagedIdentityCredential() as credential:
-            return {"token": bool(credential.get_token_info(f"{SCOPE}/.default").token)}
+            token = credential.get_token_info(f"{SCOPE}/.default")
+            is_late = token.expires_on <= time.time()
+            return {"token": bool(token.token), **({"expired": True} if is_late else {})}
     except ClientAuthenticationError as error:
         return {"error": type(error).__name__, "message": error.message}
+
+
+def azure_chain(_case: dict[str, Any]) -> dict[str, Any]:
+    """Get a token by a chain of azure-identity, which looks for IMDS first."""
+    from azure.identity import ChainedTokenCredential, ManagedIdentityCredential
+
+    with ChainedTokenCredential(ManagedIdentityCredential()) as chain:
+        return {"token": bool(chain.get_token_info(f"{SCOPE}/.default").token)}
 
 
 def msal(case: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +91,7 @@ def cloud_init(_case: dict[str, Any]) -> dict[str, Any]:
 
 CLIENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "azure-identity": azure_identity,
+    "azure-chain": azure_chain,
     "msal": msal,
     "cloud-init": cloud_init,
 }
@@ -89,7 +102,24 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
     waits.clear()
     if seconds := case.get("after_s"):
         call_admin("/v1/clock", {"advance_s": seconds})
+    if "fault" in case:
+        return under_fault(case)
     return {**CLIENTS[case["client"]](case), "waits": [*waits]}
+
+
+def under_fault(case: dict[str, Any]) -> dict[str, Any]:
+    """Return the result under a fault, any error by its name, and the requests."""
+    os.environ.update(case.get("env", {}))
+    # A date of Retry-After is compared with the client's own clock.
+    call_admin("/v1/clock", {"now": datetime.now(UTC).isoformat()})
+    call_admin("/v1/faults", case["fault"])
+    try:
+        result = CLIENTS[case["client"]](case)
+    except Exception as error:  # noqa: BLE001 - every error of a client is its result
+        result = {"error": type(error).__name__}
+    (fault,) = call_admin("/v1/faults")["items"]
+    call_admin("/v1/faults", method="DELETE")
+    return {**result, "waits": [*waits], "requests": fault["seen"]}
 
 
 if __name__ == "__main__":

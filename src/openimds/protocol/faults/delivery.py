@@ -9,6 +9,7 @@ from math import inf
 
 from msgspec import Struct
 
+from openimds.facts.faults import RESET
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.matching import noise
 
@@ -48,7 +49,8 @@ def _cut(fault: Fault, response: bytes) -> Script:
     head, _, body = response.partition(_END)
     # One byte less than all is the least that is a cut.
     beginning = body[: min(fault.whole("keep_bytes"), max(0, len(body) - 1))]
-    return Script((head + _END + beginning,), fault.spec.delay_s)
+    resets = fault.spec.parameters.get("ends_by") == RESET
+    return Script((head + _END + beginning,), fault.spec.delay_s, resets=resets)
 
 
 def _wrong_length(fault: Fault, response: bytes) -> Script:
