@@ -36,6 +36,16 @@ def test_named_vm_answers(place: Place, fleet: Path) -> None:
     assert (got.returncode, got.stdout, got.stderr) == (0, "web-2", "")
 
 
+def test_swallowed_connection_is_never_answered(place: Place, fleet: Path) -> None:
+    hole = {"effect": "blackhole", "vms": ["web-2"]}
+    fleet.write_text(json.dumps({**FLEET, "faults": [hole]}))
+    clear = f"{place.inside} fault clear"
+    swallowed = f"curl -s --connect-timeout 0.2 '{NAME}' || echo $?"
+    arguments = ("--fleet", "fleet.json", "--vm", "web-2", "--", "sh", "-ec")
+    got = place.run(*arguments, f"{swallowed}; {clear}; {ASK}")
+    assert (got.returncode, got.stdout, got.stderr) == (0, "28\nweb-2", "")
+
+
 def test_only_vm_is_the_default_and_stays_it(place: Place, fleet: Path) -> None:
     fleet.write_text('{"vms": {"lone-1": {}}}')
     (place.folder / "more.json").write_text('{"vms": {"lone-2": {}}}')

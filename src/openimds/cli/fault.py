@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import click
 import msgspec.json
+from click.shell_completion import CompletionItem
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
@@ -31,6 +32,22 @@ _NAMES_OF = {camel_case(row.name): row.name for key in EFFECTS for row in effect
 as_json = json_instead_of("text")
 
 
+def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in _NAMES if name.startswith(incomplete)]
+
+
+def _complete_key(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the keys of the fault's parameters, each with its equals sign."""
+    try:
+        rows = _rows(context.params["name"])
+    except ConfigError:
+        return []
+    keys = [f"{row.name}=" for row in rows]
+    return [CompletionItem(key) for key in keys if key.startswith(incomplete)]
+
+
 @click.group("fault")
 def command() -> None:
     """Inject faults into a running server, and clear them.
@@ -53,7 +70,7 @@ def list_faults(*, is_json: bool, **flags: object) -> None:
 
 
 @command.command("describe")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete_name)
 @as_json
 def describe(name: str | None, *, is_json: bool) -> None:
     """Describe a fault or playbook, or list all of them.
@@ -82,8 +99,8 @@ command.add_command(
 
 
 @command.command("set")
-@click.argument("name")
-@click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1)
+@click.argument("name", shell_complete=_complete_name)
+@click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=_complete_key)
 @click.option("--vm", "vms", metavar="NAME", multiple=True, help="A VM; default: all of them.")
 @options("state")
 @as_json

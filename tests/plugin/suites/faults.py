@@ -67,6 +67,22 @@ def test_hanging_request_ends_with_its_test(imds: Imds) -> None:
         httpx2.get(f"{imds.url}/metadata/versions", headers=HEADERS, timeout=0.01)
 
 
+def test_fields_of_a_token_are_edited(imds: Imds) -> None:
+    imds.faults.set(effect="edited-token", drop=["resource"], set=["expires_in=soon"], first=1)
+    query = "api-version=2018-02-01&resource=https://vault.azure.net"
+    url = f"{imds.url}/metadata/identity/oauth2/token?{query}"
+    edited, whole = (httpx2.get(url, headers=HEADERS).json() for _ in range(2))
+    assert edited["expires_in"] == "soon"
+    assert whole.keys() - edited.keys() == {"resource"}
+
+
+def test_probe_without_the_header_is_spared(imds: Imds) -> None:
+    imds.faults.set(effect="status", status=429, retry_after=5)
+    url = f"{imds.url}/metadata/versions"
+    assert httpx2.get(url).status_code == 400
+    assert httpx2.get(url, headers=HEADERS).headers["Retry-After"] == "5"
+
+
 def test_mistake_is_reported_with_a_suggestion(imds: Imds) -> None:
     with pytest.raises(ConfigError, match='Did you mean "throttled"'):
         imds.faults.play("throtled")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import Result
 
 from openimds.cli import fault
@@ -211,6 +212,30 @@ def test_describe_prints_reason_evidence_and_parameters(name: str) -> None:
     assert "  vms " in text
     for row in one.parameters:
         assert f"  {row.name} " in text
+
+
+def completed(*words: str) -> list[str]:
+    """Return the completions of the last word of `openimds fault`."""
+    complete = ShellComplete(fault.command, {}, "fault", "_FAULT_COMPLETE")
+    *before, last = words
+    return [item.value for item in complete.get_completions(before, last)]
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (("set", "edi"), ["edited-token"]),
+        (("set", "b"), ["blackhole", "boot-race"]),
+        (("describe", "missing-c"), ["missing-challenge"]),
+        (("set", "edited-token", "e"), ["endpoint=", "every=", "expires_s="]),
+        (("set", "status", "status=429", "re"), ["retry_after="]),
+        (("set", "blackhole", ""), ["vms=", "from_s=", "until_s="]),
+        (("set", "cut", "h"), ["header="]),
+        (("set", "unknown", ""), []),
+    ],
+)
+def test_shell_completes_faults_and_their_keys(words: tuple[str, ...], expected: list[str]) -> None:
+    assert completed(*words) == expected
 
 
 def test_show_is_a_hidden_alias_of_describe() -> None:

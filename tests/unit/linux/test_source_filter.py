@@ -4,12 +4,14 @@ import errno
 import os
 import select
 import socket
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from openimds.linux import source_filter
+from openimds.linux import source_filter, syscalls
+from openimds.linux.loopback import raise_loopback
 from openimds.linux.platform import IS_LINUX
 from openimds.linux.source_filter import MOST_SOURCES, attach, check, detach
 from tests.support.filters import filters
@@ -101,6 +103,43 @@ def test_ordinary_user_has_filters_where_the_kernel_lets_him() -> None:
             attach(listening, ["127.0.0.51"])
             assert not connects("127.0.0.51", listening)
         assert connects("127.0.0.52", listening)
+
+
+def in_a_network_of_his_own(work: Callable[[], bool]) -> str:
+    """Work as an ordinary user in a new network; return the result, or why there is none."""
+    with warnings.catch_warnings():
+        # The child touches no lock of another thread: it only uses sockets, and exits.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        code = 3
+        try:
+            if not os.geteuid():
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+            syscalls.unshare(syscalls.NEW_USER | syscalls.NEW_NET)
+            raise_loopback()
+            code = 2
+            code = 0 if work() else 1
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    results = ("works", "fails", "raises", "no user namespaces")
+    return results[os.waitstatus_to_exitcode(status)]
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="only Linux has filters of sockets")
+def test_ordinary_user_swallows_in_a_network_of_his_own() -> None:
+    def swallows() -> bool:
+        with listens("127.0.0.1") as listening:
+            attach(listening, ["127.0.0.51"])
+            return not connects("127.0.0.51", listening) and connects("127.0.0.52", listening)
+
+    result = in_a_network_of_his_own(swallows)
+    if result == "no user namespaces":
+        pytest.skip(result)
+    assert result == "works"
 
 
 @filters
