@@ -24,7 +24,7 @@ class Outcome(Struct, frozen=True):
         """The result in words."""
         result = f"`{self.error}`" if self.error else "a token"
         if self.is_expired:
-            result = "a token, which is over"
+            result = "an expired token"
         counts = {0: "", 1: ", 1 request"}
         count = counts.get(self.requests, f", {self.requests} requests")
         waits = f", waits {' and '.join(f'{wait:g}' for wait in self.waits)} s"
@@ -108,13 +108,16 @@ ANSWERS = (
         Outcome("ConnectionError"),
     ),
     Row(
-        "a token that is over, by its fields",
+        "a token that is expired by its fields",
         "edited-token expires_s=-60",
         Outcome(is_expired=True),
         Outcome(),
     ),
     Row(
-        "a token that is over, by its claims", "forged-token forgery=expired", Outcome(), Outcome()
+        "a token that is expired by its claims",
+        "forged-token forgery=expired",
+        Outcome(),
+        Outcome(),
     ),
     Row("no `expires_in`", "edited-token drop=expires_in", Outcome(UNAVAILABLE), Outcome()),
     Row(

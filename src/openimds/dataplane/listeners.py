@@ -114,8 +114,8 @@ class Listener(Struct, frozen=True):
 
     `url` is an `http` URL with the real port, or `unix:` and the path; `text` is the configured
     address, or empty for an inherited socket. `own` names the VM that every caller is, as in
-    `FleetIndex.entry_of`, or is empty. A listener in a network namespace is stale as soon as
-    the namespace is replaced by another of its name.
+    `FleetIndex.entry_of`, or is empty. A listener in a network namespace is stale as soon as the
+    namespace is replaced by another of its name.
     """
 
     reactor: Reactor

@@ -1,8 +1,8 @@
 """Close or filter the listeners while faults refuse or swallow connections.
 
 Only faults that concern every VM close listeners, which open again at their addresses: meanwhile
-the kernel itself refuses. An inherited
-socket could not be reopened; it stays open and connections to it are reset.
+the kernel itself refuses. An inherited socket could not be reopened; it stays open and connections
+to it are reset.
 """
 
 import asyncio

@@ -125,6 +125,13 @@ def test_pieces_for_a_peer_that_does_not_read_are_kept_in_order() -> None:
     assert replies(data)[0].body == b"vm-1"
 
 
+def test_cut_body_may_end_by_a_reset() -> None:
+    _, line, _ = injected(effect="cut", keep_bytes=2, ends_by="reset")
+    data = line.send(ASK)
+    assert data.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert line.state() == "reset"
+
+
 def test_cut_body_is_shorter_than_its_length_and_closes() -> None:
     _, line, _ = injected(effect="cut", keep_bytes=2)
     data = line.send(ASK + OTHER)

@@ -40,6 +40,13 @@ def test_cut_keeps_the_head_and_never_the_whole_body(keep: int, left: bytes) -> 
     assert scripted(effect="cut", keep_bytes=keep).pieces == (HEAD + left,)
 
 
+@pytest.mark.parametrize(
+    "members, resets", [({}, False), ({"ends_by": "close"}, False), ({"ends_by": "reset"}, True)]
+)
+def test_cut_ends_by_a_close_or_a_reset(members: dict[str, Any], resets: bool) -> None:
+    assert scripted(effect="cut", **members).resets is resets
+
+
 def test_cut_of_a_bare_head_keeps_it() -> None:
     assert scripted(HEAD, effect="cut", keep_bytes=5).pieces == (HEAD,)
 
