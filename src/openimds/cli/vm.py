@@ -210,12 +210,8 @@ def _import_notices(vm: "ImportedVm") -> Iterator[str]:
     for path in vm.stand_ins:
         yield f"{path} holds a stand-in for uniqueString() or guid(): Azure makes another"
     for path, expression, reason in vm.unread:
-        text = f" {_shortened(expression)}" if expression else ""
-        yield (
-            f"{path} could not be read:{text}: {reason}"
-            if text
-            else (f"{path} could not be read: {reason}")
-        )
+        text = f": {_shortened(expression)}" if expression else ""
+        yield f"{path} could not be read{text}: {reason}"
 
 
 def _shortened(expression: str) -> str:

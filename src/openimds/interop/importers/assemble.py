@@ -1,5 +1,6 @@
 """Assembly of VMs from the resources of one input."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from openimds.interop.importers.unread import Secret, Unread
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.schema import vm_tree
 
+_PRIVATE = re.compile("password|custom_?data|user_?data|secret", re.IGNORECASE)
+"""Words of an expression that may hold a secret, as createObject('adminPassword', …) does."""
 _STORAGE: Path = ("compute", "storageProfile")
 _DATA = (*_STORAGE, "dataDisks")
 _FIRST_ATTACHED = 1000
@@ -111,7 +114,8 @@ def assemble(value: object, found: FoundResources) -> tuple[ImportedVm, ...]:
 
 def _unread_rows(unread: dict[Path, Unread]) -> Iterator[tuple[str, str, str]]:
     for path, value in unread.items():
-        yield written(path), "" if is_private(path) else value.expression, value.reason
+        is_hidden = is_private(path) or _PRIVATE.search(value.expression)
+        yield written(path), "" if is_hidden else value.expression, value.reason
 
 
 def _name(machine: Resource) -> str:

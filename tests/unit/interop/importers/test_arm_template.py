@@ -460,6 +460,7 @@ LEAKS: list[dict[str, Any]] = [
     {"properties": {"osProfile": {"customData": "[base64(concat('hunter2', newGuid()))]"}}},
     {"properties": {"osProfile": {"adminPassword": "hunter2", "adminUsername": 5}}},
     {"properties": {"osProfile": "[parameters('key')]"}},
+    {"properties": {"osProfile": "[createObject('adminPassword', 'hunter2', 'a', newGuid())]"}},
     {"tags": "[parameters('key')]"},
     {"tags": {"[parameters('key')]": []}},
     {"identity": {"principalId": "[parameters('key')]"}},
