@@ -229,7 +229,8 @@ class Scope:
 
     def _own(self, function: dict[str, Any], arguments: list[object]) -> object:
         """Return the result of a function that the template defines."""
-        parameters, output = function.get("parameters") or [], function.get("output")
+        rows, output = function.get("parameters"), function.get("output")
+        parameters = rows if isinstance(rows, list) else []
         names = [str(row.get("name")).lower() for row in parameters if isinstance(row, dict)]
         if len(names) != len(arguments) or not isinstance(output, dict):
             raise UnreadError("arguments that a function of the template does not take")

@@ -57,7 +57,7 @@ TEMPLATE: dict[str, Any] = {
                     "output": {"value": "[concat(parameters('it'), parameters('it'))]"},
                 },
                 "odd": 5,
-                "empty": {},
+                "empty": {"parameters": 5},
             },
         },
         "odd",
