@@ -91,6 +91,7 @@ class ListenerFaults:
         self._set_timer(None)
         if self.filters:
             self.filters.clear()
+            self.filters = None  # A later change of the fleet attaches none.
 
     async def _open(self) -> None:
         for text, old in list(self._closed.items()):
