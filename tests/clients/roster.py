@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.clients.pins import crate, debian, go, maven, npm, pypi
+from tests.clients.samples import ROWS as SAMPLES_OF_DOCUMENT
 
 README = Path(__file__).parent / "README.md"
 DEV = "requirements-dev.lock"
@@ -215,6 +216,10 @@ CLIENTS = (
         "C",
         MACHINE,
         "the document's recipe: the attested document verifies to a root, link by link",
+    ),
+    *(
+        Client(row.name, row.language, f"SHA-256 {row.sha256[:12]}…", row.proves)
+        for row in SAMPLES_OF_DOCUMENT
     ),
 )
 KNOWN = {client.key: client for client in CLIENTS}
