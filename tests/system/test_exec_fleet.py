@@ -46,6 +46,24 @@ def test_swallowed_connection_is_never_answered(place: Place, fleet: Path) -> No
     assert (got.returncode, got.stdout, got.stderr) == (0, "28\nweb-2", "")
 
 
+@pytest.mark.parametrize("is_stored", [False, True], ids=["file", "state"])
+def test_azure_local_has_an_address_of_its_own(place: Place, *, is_stored: bool) -> None:
+    vms = {"here": {"kind": "azure-local"}, "plain": {}}
+    (place.folder / "fleet.json").write_text(json.dumps({"vms": vms}))
+    path = "metadata/attested/document?api-version=2018-10-01"
+    ask = " ".join(["curl -s -m 5 -o document -H Metadata:true", f"http://169.254.169.253/{path}"])
+    source = ["--fleet", "fleet.json"]
+    if is_stored:
+        put = f"{place.inside} vm put fleet.json >&2"
+        more = ("--state", "lab", "--", "sh", "-ec", put)
+        assert place.run(*more).returncode == 0
+        source = ["--state", "lab"]
+    local = place.run(*source, "--vm", "here", "--", "sh", "-c", f"{ask}; cat document")
+    assert json.loads(local.stdout)["encoding"] == "pkcs7", local.stderr
+    plain = place.run(*source, "--vm", "plain", "--", "sh", "-c", ask)
+    assert plain.returncode in {7, 28}  # curl's: refused, or no answer.
+
+
 def test_only_vm_is_the_default_and_stays_it(place: Place, fleet: Path) -> None:
     fleet.write_text('{"vms": {"lone-1": {}}}')
     (place.folder / "more.json").write_text('{"vms": {"lone-2": {}}}')

@@ -44,6 +44,15 @@ def test_each_namespace_reaches_its_own_vm_at_the_real_address(host: Machine) ->
     assert (code, err) == (0, "")
 
 
+def test_azure_local_answers_at_its_address_in_a_namespace(host: Machine) -> None:
+    reach = {"listen": ["netns:one@169.254.169.253:80"]}
+    with host.serving({"vms": {"here": {"kind": "azure-local", "reach": reach}}}, *LISTEN):
+        at = "http://169.254.169.253/metadata/attested/document?api-version=2018-10-01"
+        got = host.guest("one", "curl", "-sS", "-H", "Metadata:true", at)
+        assert json.loads(got)["encoding"] == "pkcs7"
+        assert "169.254.169.253" not in host.shell("ip address")
+
+
 def test_missing_namespace_stops_the_start(host: Machine) -> None:
     (host.folder / "fleet.json").write_text(json.dumps(PAIR))
     host.shell("ip netns delete two")

@@ -164,8 +164,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         19,
         "Azure Local has its attested document at 169.254.169.253.",
-        _ABSENT,
-        "No listener of its own: --listen takes the address; the certificate lives as a VM's.",
+        _PARTLY,
+        "kind: azure-local, in exec and namespaces; not by the rules of openimds host.",
         documented("S69"),
     ),
     Correction(

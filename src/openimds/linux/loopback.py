@@ -2,13 +2,16 @@
 
 import socket
 import struct
+from collections.abc import Iterable
 from contextlib import closing
 
 IMDS = "169.254.169.254"
 """The address of Azure's metadata service."""
+IMDS_OF_LOCAL = "169.254.169.253"
+"""The address of the metadata service of Azure Local."""
 
 _DEVICE = b"lo"
-_IMDS_LABEL = b"lo:imds"
+_LABELS = {IMDS: b"lo:imds", IMDS_OF_LOCAL: b"lo:local"}
 # struct ifreq: a name, and flags or an address.
 _FLAGS = struct.Struct("16sH22x")
 _ADDRESS = struct.Struct("16sHH4s16x")
@@ -21,9 +24,12 @@ _SIOCSIFNETMASK = 0x891C
 _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 
+LINK_LOCAL = frozenset(_LABELS)
+"""The addresses that are put on `lo`: Azure's, and that of Azure Local."""
 
-def raise_loopback() -> None:
-    """Bring `lo` up and put 169.254.169.254/32 on it.
+
+def raise_loopback(hosts: Iterable[str] = (IMDS,)) -> None:
+    """Bring `lo` up, and put the known ones of these addresses on it.
 
     Raises:
         OSError: this process may not configure its network namespace.
@@ -36,6 +42,7 @@ def raise_loopback() -> None:
         flags = _FLAGS.unpack(present)[1] | _IFF_UP | _IFF_RUNNING
         fcntl.ioctl(control, _SIOCSIFFLAGS, _FLAGS.pack(_DEVICE, flags))
         # A new address gets the mask of its class, which would make all of 169.254/16 local.
-        for request, value in ((_SIOCSIFADDR, IMDS), (_SIOCSIFNETMASK, "255.255.255.255")):
-            packed = socket.inet_aton(value)
-            fcntl.ioctl(control, request, _ADDRESS.pack(_IMDS_LABEL, socket.AF_INET, 0, packed))
+        for host in _LABELS.keys() & set(hosts):
+            for request, value in ((_SIOCSIFADDR, host), (_SIOCSIFNETMASK, "255.255.255.255")):
+                packed = _ADDRESS.pack(_LABELS[host], socket.AF_INET, 0, socket.inet_aton(value))
+                fcntl.ioctl(control, request, packed)

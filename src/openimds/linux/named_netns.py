@@ -1,8 +1,8 @@
 """Open listening sockets in named network namespaces.
 
 A thread enters the namespace, opens the socket and ends: the socket stays in the namespace, the
-process outside. If 169.254.169.254 is wanted, it is put on the `lo` of the namespace. The machine's
-own namespace is refused under any name.
+process outside. If 169.254.169.254 or 169.254.169.253 is wanted, it is put on the `lo` of the
+namespace. The machine's own namespace is refused under any name.
 """
 
 import errno
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from openimds.errors import FREE_RESOURCES, MORE_RESOURCES, ConfigError, shortage
 from openimds.linux import syscalls
-from openimds.linux.loopback import IMDS, raise_loopback
+from openimds.linux.loopback import LINK_LOCAL, raise_loopback
 from openimds.linux.platform import IS_LINUX
 
 FOLDER = Path("/run/netns")
@@ -115,14 +115,14 @@ def _run_in(namespace: int, job: Callable[[], T]) -> T:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket, after putting 169.254.169.254 on `lo` if that is its address.
+    """Return a listening socket, after putting a metadata address on `lo` if it is one.
 
     Raises:
         OSError: the address cannot be bound.
     """
-    if host == IMDS:
+    if host in LINK_LOCAL:
         # A namespace without any address lets a socket bind the address, but no packet reaches it.
-        raise_loopback()
+        raise_loopback((host,))
     return _open(host, port)
 
 

@@ -6,11 +6,15 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec.json
+from msgspec import Struct
+
 from openimds.admin.token import AdminToken, TokenError
 from openimds.errors import ConfigError
+from openimds.facts.kinds import AZURE_LOCAL, VM
 from openimds.fleet.fleet_files import DEFAULT_VM
 from openimds.fleet.store.state import State
-from openimds.linux.loopback import IMDS
+from openimds.linux.loopback import IMDS, IMDS_OF_LOCAL
 from openimds.linux.private_netns import no_proxy_variables
 from openimds.linux.sandbox import Sandbox, SandboxSpec, Supervisor
 from openimds.linux.sandbox.pasta import find_pasta
@@ -22,10 +26,16 @@ from openimds.server.server import Notify, Ready
 from openimds.server.startup import Startup
 from openimds.settings import Settings
 
-_DATAPLANE, _ADMIN, _PUBLIC = "dataplane", "admin", "public"
+_DATAPLANE, _LOCAL, _ADMIN, _PUBLIC = "dataplane", "local", "admin", "public"
 _TOKEN_BYTES = 32
 _MOST_NAMED = 3
 _PAGE = 1000
+
+
+class _Kind(Struct):
+    """The kind in a stored VM."""
+
+    kind: str = VM
 
 
 class MemoryToken(AdminToken):
@@ -68,16 +78,28 @@ def run_sandboxed(
     """
     if is_online:
         find_pasta()
-    names = choose_vms(_vm_names(startup), wanted)
+    kinds = _vm_kinds(startup)
+    names = choose_vms([*kinds], wanted)
     addresses = _addresses(startup.settings)
     token = None if startup.settings.state or _ADMIN not in addresses else MemoryToken()
+    local = {_LOCAL: (IMDS_OF_LOCAL, 80)}
+    wanted_addresses = [addresses | (local if kinds[name] == AZURE_LOCAL else {}) for name in names]
     specs = [
-        SandboxSpec(name, tuple(command), tuple(addresses.values()), is_online) for name in names
+        SandboxSpec(name, tuple(command), tuple(those.values()), is_online)
+        for name, those in zip(names, wanted_addresses, strict=True)
     ]
     with Supervisor(specs, notify) as supervisor:
-        opened = [dict(zip(addresses, sockets, strict=True)) for sockets in supervisor.open()]
+        opened = [
+            dict(zip(those, sockets, strict=True))
+            for those, sockets in zip(wanted_addresses, supervisor.open(), strict=True)
+        ]
         inherited = InheritedSockets(
-            tuple((sockets[_DATAPLANE], name) for sockets, name in zip(opened, names, strict=True)),
+            tuple(
+                (sockets[use], name)
+                for sockets, name in zip(opened, names, strict=True)
+                for use in (_DATAPLANE, _LOCAL)
+                if use in sockets
+            ),
             tuple(sockets[_ADMIN] for sockets in opened if _ADMIN in sockets),
             tuple(sockets[_PUBLIC] for sockets in opened if _PUBLIC in sockets),
             token=token,
@@ -117,15 +139,15 @@ def choose_vms(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted)) or list(names)
 
 
-def _vm_names(startup: Startup) -> list[str]:
-    """Return the names of the VMs that the server will have."""
-    from_file = [vm.name for vm in startup.vms or ()]
-    stored = _stored_names(startup) if startup.settings.state else []
-    return list(dict.fromkeys([*from_file, *stored])) or [DEFAULT_VM]
+def _vm_kinds(startup: Startup) -> dict[str, str]:
+    """Return the kinds of the VMs that the server will have, by name."""
+    from_file = {vm.name: vm.kind for vm in startup.vms or ()}
+    stored = _stored_kinds(startup) if startup.settings.state else {}
+    return {**from_file, **stored, **from_file} or {DEFAULT_VM: VM}
 
 
-def _stored_names(startup: Startup) -> list[str]:
-    """Return the names in the state directory, without those that the file will replace.
+def _stored_kinds(startup: Startup) -> dict[str, str]:
+    """Return the kinds in the state directory, without VMs that the file replaces.
 
     Raises:
         StoreError: another process holds the directory, or it cannot be used.
@@ -135,18 +157,27 @@ def _stored_names(startup: Startup) -> list[str]:
     state = State(Path(startup.settings.state).absolute())
     try:
         store = SqliteStore(state.store_path)
-        names, after = [], ""
+        kinds: dict[str, str] = {}
+        after = ""
         while page := store.page(after, _PAGE):
-            names += [
-                stored.name
+            kinds |= {
+                stored.name: _kind_of(stored.body)
                 for stored in page
                 if startup.vms is None or stored.origin != startup.origin
-            ]
+            }
             after = page[-1].name
         store.close()
     finally:
         state.close()
-    return names
+    return kinds
+
+
+def _kind_of(body: bytes) -> str:
+    """Return the kind of a stored VM; an unreadable body is a VM."""
+    try:
+        return msgspec.json.decode(body, type=_Kind).kind
+    except msgspec.DecodeError:
+        return VM
 
 
 def _addresses(settings: Settings) -> dict[str, tuple[str, int]]:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from openimds.linux import syscalls
 from openimds.linux.blackhole_rules import add_blackhole_rules
-from openimds.linux.loopback import raise_loopback
+from openimds.linux.loopback import IMDS, raise_loopback
 from openimds.linux.private_netns import (
     UNAVAILABLE,
     NamespaceError,
@@ -87,7 +87,7 @@ def _make(
     try:
         if has_own_pids:
             _mount_proc()
-        raise_loopback()
+        raise_loopback({IMDS, *(host for host, _ in spec.listen)})
         if spec.is_online:
             add_blackhole_rules()
     except OSError as error:
