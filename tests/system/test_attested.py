@@ -10,7 +10,10 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from openimds.credentials.pki.extensions import addresses_in
 from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
@@ -217,3 +220,66 @@ def test_an_external_intermediate_signs_the_leaves(tmp_path: Path) -> None:
     alone = run("serve", *own[:2], cwd=tmp_path)
     assert alone.returncode == 2
     assert "saw no attest_certificates beside it" in alone.stderr
+
+
+def follow(cwd: Path) -> None:
+    """Fetch what the certificates name: issuers into above.pem, lists into lists.pem."""
+    certificates, lists = [x509.load_pem_x509_certificate((cwd / "signer.pem").read_bytes())], b""
+    while urls := addresses_in(certificates[-1]).issuers:
+        lists += x509.load_der_x509_crl(fetch(addresses_in(certificates[-1]).crls[0])).public_bytes(
+            Encoding.PEM
+        )
+        certificates.append(x509.load_der_x509_certificate(fetch(urls[0])))
+    pem = b"".join(one.public_bytes(Encoding.PEM) for one in certificates[1:])
+    (cwd / "above.pem").write_bytes(pem)
+    (cwd / "issuer.pem").write_bytes(certificates[1].public_bytes(Encoding.PEM))
+    (cwd / "lists.pem").write_bytes(lists)
+
+
+def fetch(url: str) -> bytes:
+    with urlopen(url, timeout=30) as got:
+        body: bytes = got.read()
+    return body
+
+
+def strictly(cwd: Path) -> str:
+    """Return OpenSSL's verdict with every list, and that of the OCSP responder."""
+    files = ("-CAfile", "root.pem", "-untrusted", "above.pem", "-CRLfile", "lists.pem")
+    got = openssl("verify", "-crl_check_all", *files, "signer.pem", cwd=cwd)
+    url = openssl("x509", "-in", "signer.pem", "-noout", "-ocsp_uri", cwd=cwd).stdout.strip()
+    asked = ("-issuer", "issuer.pem", "-cert", "signer.pem", "-url", url, "-no_nonce")
+    trust = ("-CAfile", "root.pem", "-verify_other", "above.pem")
+    status = openssl("ocsp", *asked, *trust, cwd=cwd)
+    return got.stdout + got.stderr + status.stdout + status.stderr
+
+
+def test_revoked_leaf_is_refused_and_the_next_document_verifies(tmp_path: Path) -> None:
+    with serving("--public", "127.0.0.1:0", cwd=tmp_path) as server:
+        variables = server.variables
+        root = run("attest", "ca", "--root", cwd=tmp_path, **variables).stdout
+        (tmp_path / "root.pem").write_text(root)
+        unpack(tmp_path, document(server))
+        follow(tmp_path)
+        verdict = strictly(tmp_path)
+        assert "signer.pem: OK" in verdict
+        assert "signer.pem: good" in verdict
+        got = run(
+            "attest", "revoke", "leaf", "--reason", "keyCompromise", cwd=tmp_path, **variables
+        )
+        assert got.returncode == 0, got.stderr
+        follow(tmp_path)
+        verdict = strictly(tmp_path)
+        assert "certificate revoked" in verdict
+        assert "signer.pem: revoked" in verdict
+        assert "Reason: keyCompromise" in verdict
+        table = run("attest", "status", cwd=tmp_path, **variables).stdout
+        assert len([line for line in table.splitlines() if "revoked" in line]) == 1
+        unpack(tmp_path, document(server))
+        follow(tmp_path)
+        assert "signer.pem: good" in strictly(tmp_path)
+        lists = run("attest", "crl", cwd=tmp_path, **variables).stdout
+        assert lists.count("BEGIN X509 CRL") >= 4
+        refused = run("attest", "revoke", "1234", cwd=tmp_path, **variables)
+        assert refused.returncode == 1
+        assert 'target "1234": saw no such certificate' in refused.stderr
+        assert server.stop()[0] == 0

@@ -63,6 +63,14 @@ class CertificateSource(Protocol):
         """Return the trust bundle as PEM."""
         ...
 
+    def revoke(self, target: str, reason: str, now_s: float) -> None:
+        """Revoke leaves or a CA certificate, and replace them where they are in use."""
+        ...
+
+    def revocation_status(self, now_s: float) -> object:
+        """Return the standing of all certificates, and the served lists."""
+        ...
+
     def rotate(self, part: str, now_s: float, generation: str = "") -> None:
         """Replace the leaf, the intermediate or the root, the latter two in a generation's form."""
         ...

@@ -7,7 +7,9 @@ import time
 from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import click
@@ -22,6 +24,7 @@ from openimds.credentials.pki.verify import VerificationCheck, VerificationRepor
 from openimds.errors import ConfigError, Error
 from openimds.facts.confidential import Processor
 from openimds.facts.generations import GENERATIONS
+from openimds.facts.revocation import REASONS
 
 _TIMEOUT_S = 5
 """For each step of a fetch."""
@@ -29,6 +32,7 @@ _WHOLE_S = 10.0
 """For all of a fetch: a server that sends a byte now and then cannot hold it up."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MOST_BYTES = 1 << 20
+_STATUS_HEAD = ("SERIAL", "KIND", "SUBJECT", "IN USE", "STANDING")
 _HEAD = ("CHECK", "HOLDS", "DETAIL")
 _VERDICTS = {True: "yes", False: "NO", None: "-"}
 _STYLE = {True: "green", False: "bold red", None: "yellow"}
@@ -120,6 +124,54 @@ def rotate(part: str | None, generation: str | None, *, is_json: bool, **flags: 
     click.echo(f"{part} replaced; the chain is now {' < '.join(chain)}")
 
 
+@command.command("revoke")
+@click.argument("target", metavar="leaf|intermediate|SERIAL")
+@click.option("--reason", type=click.Choice(REASONS), default=REASONS[0], help="The reason.")
+@json_instead_of("a sentence")
+@options("state")
+def revoke(target: str, reason: str, *, is_json: bool, **flags: object) -> None:
+    """Revoke the leaves, the intermediate or a serial number.
+
+    The lists and the OCSP responder of the public listener say so at once, and certificates in use
+    are replaced: the next document verifies again.
+    """
+    query = f"target={quote(target, safe='')}&reason={reason}"
+    answer = Client(values(flags).state).ask("POST", f"/v1/certificates/revoke?{query}")
+    if is_json:
+        click.echo(msgspec.json.encode(answer).decode())
+        return
+    click.echo(f"{target} revoked ({reason}); openimds attest status shows the standing of all")
+
+
+@command.command("status")
+@json_instead_of("a table")
+@options("state")
+def status(*, is_json: bool, **flags: object) -> None:
+    """Print the standing of the certificates."""
+    answer = Client(values(flags).state).ask("GET", "/v1/certificates/revocation")
+    if is_json:
+        click.echo(msgspec.json.encode(answer).decode())
+        return
+    print_table(_STATUS_HEAD, map(_standing, answer["certificates"]))
+    for sentence in answer["lacks"]:
+        click.echo(sentence, err=True)
+
+
+@command.command("crl")
+@json_instead_of("PEM")
+@options("state")
+def lists(*, is_json: bool, **flags: object) -> None:
+    """Print the lists of revoked certificates as PEM.
+
+    The public listener serves the same lists in DER.
+    """
+    answer = Client(values(flags).state).ask("GET", "/v1/certificates/revocation")
+    if is_json:
+        click.echo(msgspec.json.encode(answer["lists"]).decode())
+        return
+    click.echo("".join(one["pem"] for one in answer["lists"]), nl=False)
+
+
 @command.command("verify")
 @click.argument("source", metavar="FILE|URL")
 @click.option("--trust", metavar="BUNDLE", help="The roots, PEM or DER; else no chain is checked.")
@@ -160,6 +212,15 @@ def verify_document(  # noqa: PLR0913 - each is an option
         print_table(_HEAD, map(_row, report.checks))
         click.echo(_verdict(report), err=True)
     sys.exit(0 if report.holds else 1)
+
+
+def _standing(one: dict[str, Any]) -> tuple[Cell, ...]:
+    standing: Cell = ("good", "green")
+    if one.get("revokedAt"):
+        reason = f", {one['reason']}" if one.get("reason") else ""
+        standing = (f"revoked {one['revokedAt']}{reason}", "bold red")
+    kind = "leaf" if one["isLeaf"] else "CA"
+    return one["serial"], kind, one["subject"], "yes" if one["inUse"] else "-", standing
 
 
 def _document(source: str) -> bytes:

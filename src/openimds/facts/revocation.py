@@ -34,3 +34,14 @@ OCSP_FORM_EVIDENCE = chosen(
 )
 MAX_OCSP_REQUEST = 64 * 1024
 """The most octets of a request that are read."""
+
+REASONS = (
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "privilegeWithdrawn",
+)
+"""The reasons of a revocation (RFC 5280, 5.3.1); an unspecified one is left out of lists."""

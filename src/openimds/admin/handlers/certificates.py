@@ -22,6 +22,7 @@ from openimds.errors import ConfigError
 from openimds.events.log_format import Moment
 from openimds.facts.confidential import Processor
 from openimds.facts.generations import GENERATIONS
+from openimds.facts.revocation import REASONS
 from openimds.parameters import Parameter
 
 PARTS = ("leaf", "intermediate", "root")
@@ -38,6 +39,15 @@ _GENERATION = QueryParameter(
         choices=tuple(GENERATIONS),
     ),
     "2023",
+)
+
+_TARGET = QueryParameter(
+    Parameter("target", str, "leaf, intermediate, or a serial number.", required=True),
+    "intermediate",
+)
+_REASON = QueryParameter(
+    Parameter("reason", str, "The reason of RFC 5280.", "unspecified", choices=REASONS),
+    "keyCompromise",
 )
 
 MAKERS = tuple(maker.value for maker in Processor)
@@ -85,6 +95,64 @@ async def list_hardware_certificates(services: AdminServices, request: Request) 
     return HardwareCertificates(msgspec.convert(infos, list[CertificateView], from_attributes=True))
 
 
+class CertificateStanding(Struct, frozen=True, rename="camel", kw_only=True):
+    """A certificate that can be revoked; a missing `revokedAt` is a good standing.
+
+    `issuer` is the name of the issuer's list.
+    """
+
+    serial: str
+    subject: str
+    issuer: str
+    is_leaf: bool
+    in_use: bool
+    not_after: Moment
+    revoked_at: Moment | None = None
+    reason: str = ""
+
+
+class RevocationListView(Struct, frozen=True, rename="camel", kw_only=True):
+    """A served list of revoked certificates, and the number of its entries."""
+
+    name: str
+    this_update: Moment
+    next_update: Moment
+    revoked: int
+    pem: str
+
+
+class RevocationView(Struct, frozen=True):
+    """The certificates that can be revoked, the served lists, and sentences on what is lacking."""
+
+    certificates: list[CertificateStanding]
+    lists: list[RevocationListView]
+    lacks: list[str]
+
+
+async def show_revocation(services: AdminServices, _: Request) -> Answer:
+    """Return the standing of the certificates of attested documents."""
+    return await asyncio.to_thread(_revocation, services)
+
+
+async def revoke_certificate(services: AdminServices, request: Request) -> Answer:
+    """Revoke leaves or a CA certificate, and replace them where they are in use."""
+    target, reason = _TARGET.read(request), _REASON.read(request)
+    now_s = services.fleet_service.utc()
+    try:
+        # Shielded: a caller who disconnects does not stop it half-way.
+        await asyncio.shield(
+            asyncio.to_thread(services.credentials.ca.revoke, target, reason, now_s)
+        )
+    except ConfigError as error:
+        raise bad_query(error) from None
+    return await asyncio.to_thread(_revocation, services)
+
+
+def _revocation(services: AdminServices) -> RevocationView:
+    status = services.credentials.ca.revocation_status(services.fleet_service.utc())
+    return msgspec.convert(status, RevocationView, from_attributes=True)
+
+
 async def rotate_certificate(services: AdminServices, request: Request) -> Answer:
     """Replace the leaf, the intermediate or the root."""
     part, generation = _PART.read(request), _GENERATION.read(request)
@@ -124,6 +192,31 @@ _EXAMPLE = CertificateList(
         )
     ],
     _PEM,
+)
+
+_STANDING = RevocationView(
+    [
+        CertificateStanding(
+            serial="41002EA4C308281AABAA069A030000002EA4C3",
+            subject="westeurope.metadata.azure.com",
+            issuer="openimds-tls-g2-rsa-ca-ocsp-01-eced5dce",
+            is_leaf=True,
+            in_use=False,
+            not_after="2027-05-20T19:54:46+00:00",
+            revoked_at="2026-11-22T19:54:46+00:00",
+            reason="keyCompromise",
+        )
+    ],
+    [
+        RevocationListView(
+            name="partition/openimds-tls-g2-rsa-ca-ocsp-01-eced5dce_Partition00001.crl",
+            this_update="2026-11-22T18:54:46+00:00",
+            next_update="2026-12-02T18:54:46+00:00",
+            revoked=1,
+            pem="-----BEGIN X509 CRL-----\nMIIC…\n-----END X509 CRL-----\n",
+        )
+    ],
+    [],
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -180,5 +273,27 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={OK: Content(CertificateList, _EXAMPLE)},
         problems=(BAD, STORE),
         queries=(_PART, _GENERATION),
+    ),
+    Operation(
+        name="show_revocation",
+        method="GET",
+        path="/v1/certificates/revocation",
+        tag=Tag.CERTIFICATES,
+        summary="Show the standing of certificates and the lists of revoked ones",
+        handler=show_revocation,
+        answers={OK: Content(RevocationView, _STANDING)},
+        problems=(STORE,),
+    ),
+    Operation(
+        name="revoke_certificate",
+        method="POST",
+        path="/v1/certificates/revoke",
+        tag=Tag.CERTIFICATES,
+        summary="Revoke leaves or a CA certificate",
+        description="Those in use are replaced: the next document has a new leaf.",
+        handler=revoke_certificate,
+        answers={OK: Content(RevocationView, _STANDING)},
+        problems=(BAD, STORE),
+        queries=(_TARGET, _REASON),
     ),
 )

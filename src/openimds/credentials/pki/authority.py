@@ -26,11 +26,13 @@ from openimds.credentials.pki.certificates import (
     Validity,
     can_sign_lists,
     certificate_info,
+    common_name,
     file_name,
     generation_of,
     intermediate_certificate,
     is_root,
     leaf_certificate,
+    list_name,
     number_after,
     pem,
     root_certificate,
@@ -45,7 +47,9 @@ from openimds.credentials.pki.chain_files import (
     read_old,
 )
 from openimds.credentials.pki.extensions import NO_ADDRESSES
-from openimds.credentials.pki.revocation import ListIssuers, Revocation
+from openimds.credentials.pki.revocation import ListIssuers, Revocation, RevocationStatus
+from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
+from openimds.errors import ConfigError
 from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
 
 Part = Literal["leaf", "intermediate", "root"]
@@ -264,10 +268,10 @@ class CertificateAuthority:
 
         The first call signs the lists; `refresh_revocation` does when one is due.
         """
-        found = self._revocation.list(name)
+        found = self._revocation.served_list(name)
         if found is None and not self._revocation.is_open:
             self.refresh_revocation(now_s)
-            found = self._revocation.list(name)
+            found = self._revocation.served_list(name)
         return found
 
     def refresh_revocation(self, now_s: float) -> None:
@@ -293,6 +297,95 @@ class CertificateAuthority:
             self._certificates(),
             self._list_addresses,
         )
+
+    def revoke(self, target: str, reason: str, now_s: float) -> None:
+        """Revoke leaves or a CA certificate, and replace them where they are in use.
+
+        Args:
+            target: `leaf` (all leaves in use), `intermediate`, or a serial number in hexadecimal.
+            reason: one of `facts.revocation.REASONS`.
+            now_s: the time by the server's clock.
+
+        Raises:
+            ConfigError: the target is unknown, revoked already, or of an issuer without a key here.
+            KeyFileError: a file cannot be written, or the root's key is absent.
+        """
+        with self._lock:
+            entries = self._targets(target)
+            signers = self._list_issuers()
+            names = {
+                list_name(one.certificate) for one in (*signers.lists_of_leaves, *signers.of_cas)
+            }
+            for entry in entries:
+                if entry.revoked_s is not None:
+                    seen = "a certificate that is revoked already"
+                    raise _unknown(entry.serial, seen, "one in good standing")
+                if entry.issuer not in names:
+                    seen = f"a certificate of {entry.issuer}, whose key is not here"
+                    raise _unknown(entry.serial, seen, "a certificate of a present issuer")
+            used = {serial_of(self._chain.issuer.certificate)}
+            if any(entry.serial in used for entry in entries):
+                self.rotate("intermediate", now_s)
+            for entry in entries:
+                self._revocation.revoke(entry, reason, now_s)
+            in_use = {serial_of(leaf.certificate) for leaf in self._leaves.values()}
+            if any(entry.serial in in_use for entry in entries):
+                self._adopt(self._chain)
+            self.refresh_revocation(now_s)
+
+    def _targets(self, target: str) -> list[RegisterEntry]:
+        if not self._location.public_url:
+            raise ConfigError(
+                f'target "{target}"',
+                "certificates without addresses of lists",
+                "a public URL",
+                "Set --public and --public-url, so that verifiers can learn of a revocation",
+            )
+        cas = self._ca_entries()
+        if target == "intermediate":
+            serials = [serial_of(self._chain.issuer.certificate)]
+            if serials[0] not in cas:
+                seen = "an intermediate whose issuer's key is not here"
+                raise _unknown(target, seen, "the key of tier or root in the folder of the CA")
+        elif target == "leaf":
+            serials = [serial_of(leaf.certificate) for leaf in self._leaves.values()]
+            serials = serials or self._revocation.good_leaves(self._chain.issuer.certificate)
+        else:
+            digits = target.replace(":", "").upper()
+            serials = [f"0{digits}" if len(digits) % 2 else digits]
+        found = [cas.get(serial) or self._revocation.find(serial) for serial in serials]
+        entries = [entry for entry in found if entry]
+        if not entries:
+            raise _unknown(target, "no such certificate", "leaf, intermediate, or a serial number")
+        return entries
+
+    def _ca_entries(self) -> dict[str, RegisterEntry]:
+        """Return the entries of CA certificates below a present issuer, by serial number."""
+        return {entry.serial: entry for entry in self._revocation.ca_entries(self._list_issuers())}
+
+    def revocation_status(self, now_s: float) -> RevocationStatus:
+        """Return the standing of all certificates, the served lists, and what is lacking."""
+        self.refresh_revocation(now_s)
+        with self._lock:
+            used = {serial_of(one) for one in self._chain.lineage()}
+            used |= {serial_of(leaf.certificate) for leaf in self._leaves.values()}
+            statuses = self._revocation.statuses(self._ca_entries().values(), used)
+            return RevocationStatus(statuses, self._revocation.list_statuses(), self._lacks())
+
+    def _lacks(self) -> list[str]:
+        if not self._location.public_url:
+            return ["no public URL: certificates name neither lists nor a responder"]
+        lacks = []
+        if not can_sign_lists(self._chain.issuer.certificate):
+            name = common_name(self._chain.issuer.certificate)
+            lacks.append(f"{name} has no key usage for lists: leaves name a responder alone")
+        if self._is_external:
+            lacks.append("the certificates above the leaves are an external CA's: it revokes them")
+        elif self._chain.root is not None and self._chain.root_key_holder is None:
+            lacks.append(
+                "root.key is absent: the root's list is served until its end, its OCSP not"
+            )
+        return lacks
 
     def ocsp_response(self, request: bytes, now_s: float) -> bytes:
         """Return the response to an OCSP request, from those signed ahead."""
@@ -407,3 +500,8 @@ class CertificateAuthority:
             self._renewal_failed_s = now_s
             if self._chain.issuer.certificate.not_valid_after_utc < now:
                 raise
+
+
+def _unknown(target: str, seen: str, expected: str) -> ConfigError:
+    hint = "Type openimds attest status for the serial numbers"
+    return ConfigError(f'target "{target}"', seen, expected, hint)

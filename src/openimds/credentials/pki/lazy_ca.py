@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from openimds.credentials.pki.authority import CertificateAuthority
     from openimds.credentials.pki.certificates import CertificateInfo
     from openimds.credentials.pki.document_signer import DocumentSigner
+    from openimds.credentials.pki.revocation import RevocationStatus
 
 CA = "ca"
 """The folder of the state directory that holds root and intermediate."""
@@ -104,6 +105,23 @@ class LazyCa:
             KeyFileError: as `authority`.
         """
         return self.authority(now_s).revocation_list(name, now_s)
+
+    def revoke(self, target: str, reason: str, now_s: float) -> None:
+        """Revoke leaves or a CA certificate, and replace them where they are in use.
+
+        Raises:
+            ConfigError: the target cannot be revoked.
+            KeyFileError: as `authority`, or the root's key is absent.
+        """
+        self.authority(now_s).revoke(target, reason, now_s)
+
+    def revocation_status(self, now_s: float) -> "RevocationStatus":
+        """Return the standing of all certificates, and the served lists.
+
+        Raises:
+            KeyFileError: as `authority`.
+        """
+        return self.authority(now_s).revocation_status(now_s)
 
     def ocsp_response(self, request: bytes, now_s: float) -> bytes:
         """Return the response to an OCSP request.

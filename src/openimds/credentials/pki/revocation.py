@@ -1,20 +1,57 @@
 """The revocation of one authority's certificates: the register, and the answers signed from it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from openimds.credentials.keys.files import MakeKey, new_key
 from openimds.credentials.pki.certificates import Issuer, common_name, list_name
 from openimds.credentials.pki.ocsp_responses import OcspResponses
-from openimds.credentials.pki.revocation_lists import ListSigner, RevocationLists
+from openimds.credentials.pki.revocation_lists import ListSigner, RevocationLists, SignedList
 from openimds.credentials.pki.revocation_register import (
     RegisterEntry,
     RevocationRegister,
     serial_of,
 )
+
+
+class CertificateStatus(Struct, frozen=True, rename="camel"):
+    """The standing of a certificate; times are of RFC 3339.
+
+    `revoked_at` None is a good standing. `issuer` is the name of the issuer's list. One that is
+    `in_use` signs documents, or stands above a leaf that does.
+    """
+
+    serial: str
+    subject: str
+    issuer: str
+    is_leaf: bool
+    in_use: bool
+    not_after: str
+    revoked_at: str | None = None
+    reason: str = ""
+
+
+class ListStatus(Struct, frozen=True, rename="camel"):
+    """A served list: name, times of RFC 3339, number of its entries, and PEM."""
+
+    name: str
+    this_update: str
+    next_update: str
+    revoked: int
+    pem: str
+
+
+class RevocationStatus(Struct, frozen=True):
+    """The certificates that can be revoked, the served lists, and what cannot be had."""
+
+    certificates: list[CertificateStatus]
+    lists: list[ListStatus]
+    lacks: list[str]
 
 
 class ListIssuers(Struct, frozen=True):
@@ -32,7 +69,7 @@ class ListIssuers(Struct, frozen=True):
 
 
 class Revocation:
-    """Register, lists and responses; `list` and `response` may be called without a lock."""
+    """Register, lists and responses; `served_list` and `response` may be called without a lock."""
 
     def __init__(self, folder: Path | None, now_s: float, make_key: MakeKey = new_key) -> None:
         """Read the register and the lists of a folder; sign nothing yet.
@@ -70,7 +107,7 @@ class Revocation:
         )
         self._register.note(entry, now_s)
 
-    def list(self, name: str) -> bytes | None:
+    def served_list(self, name: str) -> bytes | None:
         """Return a list in DER by its name."""
         return self._lists.get(name)
 
@@ -107,13 +144,20 @@ class Revocation:
         for issuer in issuers.of_leaves:
             for entry in leaves.get(list_name(issuer.certificate), ()):
                 yield issuer, entry
+        yield from self._of_cas(issuers)
+
+    def ca_entries(self, issuers: ListIssuers) -> list[RegisterEntry]:
+        """Return the entries of the CA certificates below these issuers."""
+        return [entry for _, entry in self._of_cas(issuers)]
+
+    def _of_cas(self, issuers: ListIssuers) -> Iterator[tuple[Issuer, RegisterEntry]]:
         for issuer in issuers.of_cas:
             for certificate in issuers.certificates:
                 is_root = certificate.subject == certificate.issuer
                 if not is_root and certificate.issuer == issuer.certificate.subject:
-                    yield issuer, self.entry_of(certificate, issuer.certificate)
+                    yield issuer, self._ca_entry(certificate, issuer.certificate)
 
-    def entry_of(self, ca: x509.Certificate, issuer: x509.Certificate) -> RegisterEntry:
+    def _ca_entry(self, ca: x509.Certificate, issuer: x509.Certificate) -> RegisterEntry:
         """Return the entry of a CA certificate; the register has revoked ones."""
         return self._register.get(serial_of(ca)) or RegisterEntry(
             serial=serial_of(ca),
@@ -123,6 +167,62 @@ class Revocation:
             is_leaf=False,
         )
 
+    def find(self, serial: str) -> RegisterEntry | None:
+        """Return the entry of a remembered certificate."""
+        return self._register.get(serial)
+
+    def good_leaves(self, issuer: x509.Certificate) -> list[str]:
+        """Return the serial numbers of an issuer's leaves in good standing."""
+        name = list_name(issuer)
+        entries = self._register.entries()
+        return [
+            entry.serial
+            for entry in entries
+            if entry.is_leaf and entry.issuer == name and entry.revoked_s is None
+        ]
+
+    def revoke(self, entry: RegisterEntry, reason: str, now_s: float) -> None:
+        """Remember that a certificate is revoked; `refresh` signs what follows from it.
+
+        Raises:
+            KeyFileError: the register cannot be written; the certificate is not revoked.
+        """
+        self._register.revoke(entry, "" if reason == "unspecified" else reason, now_s)
+
+    def statuses(
+        self, cas: Iterable[RegisterEntry], used: Container[str]
+    ) -> list[CertificateStatus]:
+        """Return the standing of CA certificates, then of leaves; `used` has serial numbers."""
+        leaves = [entry for entry in self._register.entries() if entry.is_leaf]
+        return [_status(entry, is_used=entry.serial in used) for entry in (*cas, *leaves)]
+
+    def list_statuses(self) -> list[ListStatus]:
+        """Return the served lists, the oldest first."""
+        return [_list_status(name, signed) for name, signed in self._lists.all().items()]
+
     def retire(self, issuer: x509.Certificate) -> None:
         """Store the lists of a replaced issuer, which no key can sign any longer."""
         self._lists.retire(issuer)
+
+
+def _status(entry: RegisterEntry, *, is_used: bool) -> CertificateStatus:
+    return CertificateStatus(
+        serial=entry.serial,
+        subject=entry.subject,
+        issuer=entry.issuer,
+        is_leaf=entry.is_leaf,
+        in_use=is_used,
+        not_after=_time(entry.ends_s),
+        revoked_at=None if entry.revoked_s is None else _time(entry.revoked_s),
+        reason=entry.reason,
+    )
+
+
+def _list_status(name: str, signed: SignedList) -> ListStatus:
+    crl = x509.load_der_x509_crl(signed.octets)
+    times = _time(signed.signed_s), _time(signed.ends_s)
+    return ListStatus(name, *times, len(crl), crl.public_bytes(Encoding.PEM).decode())
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")

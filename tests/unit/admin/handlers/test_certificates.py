@@ -109,6 +109,40 @@ def test_misplaced_or_unknown_generation_is_a_400(tmp_path: Path, query: str, de
     assert detail in got.json()["detail"]
 
 
+def test_revoked_intermediate_is_replaced_and_listed(tmp_path: Path) -> None:
+    before, after, listed = ask(
+        tmp_path,
+        ("GET", "/v1/certificates/revocation"),
+        ("POST", "/v1/certificates/revoke?target=intermediate&reason=cACompromise"),
+        ("GET", "/v1/certificates/revocation"),
+    )
+    used = {one["serial"]: one for one in before.json()["certificates"]}
+    assert {one["inUse"] for one in used.values()} == {True}
+    assert after.status_code == 200
+    assert after.json() == listed.json()
+    (revoked,) = [one for one in after.json()["certificates"] if one.get("revokedAt")]
+    assert (revoked["reason"], revoked["inUse"]) == ("cACompromise", False)
+    assert revoked["serial"] in used
+    (crl,) = [one for one in after.json()["lists"] if one["revoked"]]
+    (entry,) = x509.load_pem_x509_crl(crl["pem"].encode())
+    assert f"{entry.serial_number:X}" == revoked["serial"].lstrip("0")
+
+
+@pytest.mark.parametrize(
+    "query, detail",
+    [
+        ("", 'target "": saw no such'),
+        ("target=12", 'target "12": saw no such certificate'),
+        ("target=leaf", 'target "leaf": saw no such certificate'),
+        ("target=intermediate&reason=boredom", "Expected one of unspecified, "),
+    ],
+)
+def test_bad_revocation_is_a_400(tmp_path: Path, query: str, detail: str) -> None:
+    (got,) = ask(tmp_path, ("POST", f"/v1/certificates/revoke?{query}"))
+    assert got.status_code == 400
+    assert detail.lower() in got.json()["detail"].lower()
+
+
 def test_parts_of_the_chain_are_those_of_the_authority() -> None:
     assert tuple(PARTS) == certificates.PARTS
 
