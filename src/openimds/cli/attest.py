@@ -20,6 +20,7 @@ from openimds.cli.main import options, values
 from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.credentials.pki.authority import PARTS
 from openimds.credentials.pki.certificates import DOMAINS
+from openimds.credentials.pki.revocation_check import MODES, RevocationMode
 from openimds.credentials.pki.verify import VerificationCheck, VerificationReport, verify
 from openimds.errors import ConfigError, Error
 from openimds.facts.confidential import Processor
@@ -177,14 +178,22 @@ def lists(*, is_json: bool, **flags: object) -> None:
 @click.option("--trust", metavar="BUNDLE", help="The roots, PEM or DER; else no chain is checked.")
 @click.option("--nonce", metavar="NONCE", help="The nonce that the document has to repeat.")
 @click.option("--at", metavar="TIME", help="The time to verify at, RFC 3339; default: now.")
+@click.option(
+    "--revocation",
+    type=click.Choice(MODES),
+    default=MODES[0],
+    help="Ask whether certificates are revoked; in hard an unknown status fails.",
+    show_default=True,
+)
 @click.option("--domain", type=click.Choice(DOMAINS), help="The cloud's domain; default: any.")
 @json_instead_of("a table")
-def verify_document(  # noqa: PLR0913 - each is an option
+def verify_document(  # noqa: PLR0913, PLR0917 - each is an option
     source: str,
     trust: str | None,
     nonce: str | None,
     at: str | None,
     domain: str | None,
+    revocation: RevocationMode,
     *,
     is_json: bool,
 ) -> None:
@@ -195,7 +204,8 @@ def verify_document(  # noqa: PLR0913 - each is an option
 
     FILE is the output of curl (- is stdin), or the signature alone in base64, PEM or DER. A URL is
     asked as a guest would ask; it has to name the api-version. Issuers that the bundle lacks are
-    fetched from the URLs in the certificates, once signature and name hold.
+    fetched from the URLs in the certificates, once signature and name hold; lists of revoked
+    certificates and OCSP responses, once the chain holds.
     """
     report = verify(
         _document(source),
@@ -204,6 +214,7 @@ def verify_document(  # noqa: PLR0913 - each is an option
         at_s=time.time() if at is None else _seconds(at),
         fetch=_fetch_issuer,
         domain=domain or "",
+        revocation=revocation,
     )
     if is_json:
         body = {"holds": report.holds, "checks": report.checks, "payload": report.payload}

@@ -51,19 +51,19 @@ class Trust:
         ]
         self._fetch = fetch
 
-    def leads_to_root(
+    def path_to_root(
         self, leaf: x509.Certificate, at: datetime, *, may_fetch: bool = True
-    ) -> tuple[bool, str]:
-        """Tell whether a leaf leads to a root, with the path or the reason."""
+    ) -> tuple[list[x509.Certificate], str]:
+        """Return the path from a leaf to a root with its names, or the reason."""
         if not self._roots:
-            return False, "the trust bundle has no root: none of its certificates is self-signed"
+            return [], "the trust bundle has no root: none of its certificates is self-signed"
         intermediates, reason = self._gather(leaf, may_fetch=may_fetch)
         try:
             path = self._path(leaf, intermediates, at)
         except VerificationError as error:
             message = str(error).removeprefix("validation failed: ").partition(" (encountered")[0]
-            return False, reason or message + STRICT
-        return True, " < ".join(common_name(item) or "(no name)" for item in path)
+            return [], reason or message + STRICT
+        return path, " < ".join(common_name(item) or "(no name)" for item in path)
 
     def _path(
         self, leaf: x509.Certificate, intermediates: list[x509.Certificate], at: datetime

@@ -34,6 +34,7 @@ from openimds.credentials.pki.cms import (
     EnvelopeError,
     open_envelope,
 )
+from openimds.credentials.pki.revocation_check import RevocationMode, check_revocation
 
 NAMES = (
     "encoding",
@@ -46,6 +47,8 @@ NAMES = (
     "nonce",
     "times",
 )
+REVOCATION = "revocation"
+"""The check that is made on request alone; it follows that of the chain."""
 _PEM = re.compile(rb"\A\s*-----BEGIN (PKCS7|CMS)-----(.*)-----END \1-----\s*\Z", re.DOTALL)
 _TIME = re.compile(r"(\d\d)/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) -0000", re.ASCII)
 _SEQUENCE = 0x30
@@ -94,6 +97,7 @@ def verify(  # noqa: PLR0913 - each is a fact of its own, and all but the docume
     intermediates: bytes = b"",
     fetch: Fetch | None = None,
     domain: str = "",
+    revocation: RevocationMode = "off",
 ) -> VerificationReport:
     """Verify an attested document and return a report; an invalid document raises nothing.
 
@@ -107,6 +111,8 @@ def verify(  # noqa: PLR0913 - each is a fact of its own, and all but the docume
         fetch: returns the content of a URL, for missing issuers; raises OSError. It is called
             only if signature and name hold.
         domain: the cloud domain that the certificate has to be for; empty for any cloud's.
+        revocation: `soft` and `hard` add the check `revocation` of the certificates of a chain that
+            holds, by the addresses in them; in `hard` an unknown status fails.
 
     Raises:
         ConfigError: `trust` or `intermediates` contain no certificates.
@@ -123,11 +129,19 @@ def verify(  # noqa: PLR0913 - each is a fact of its own, and all but the docume
     except EnvelopeError as error:
         structure = VerificationCheck("structure", holds=False, detail=str(error))
         return VerificationReport((encoding, structure, *_not_reached(2)))
-    return _check(encoding, envelope, trusted, Expected(at_s, nonce, domain))
+    at = _moment(at_s)
+    revoked = (
+        None if revocation == "off" else lambda path: check_revocation(path, at, fetch, revocation)
+    )
+    return _check(encoding, envelope, trusted, Expected(at_s, nonce, domain), revoked)
 
 
 def _check(
-    encoding: VerificationCheck, envelope: Envelope, trust: Trust | None, expected: Expected
+    encoding: VerificationCheck,
+    envelope: Envelope,
+    trust: Trust | None,
+    expected: Expected,
+    revoked: Callable[[list[x509.Certificate]], Outcome] | None,
 ) -> VerificationReport:
     structure = _run("structure", lambda: _structure(envelope))
     leaf = _leaf(envelope)
@@ -138,9 +152,11 @@ def _check(
         name = _run("name", lambda: _name(leaf, expected.domain))
         # A document that anybody could write must not choose the URLs that we fetch.
         may_fetch = bool(signature.holds and name.holds)
+        path: list[x509.Certificate] = []
         leaf_checks = [
             signature,
-            _run("chain", lambda: _chain(leaf, trust, expected.at_s, may_fetch=may_fetch)),
+            _run("chain", lambda: _chain(leaf, trust, expected.at_s, path, may_fetch=may_fetch)),
+            *([_run(REVOCATION, lambda: revoked(path))] if revoked else []),
             _run("certificate times", lambda: _certificate_times(leaf, expected.at_s)),
             name,
         ]
@@ -265,13 +281,23 @@ def _signature(envelope: Envelope, leaf: x509.Certificate) -> Outcome:
     return True, f"RSA-{key.key_size} with SHA-256 over {len(envelope.payload)} octets"
 
 
-def _chain(leaf: x509.Certificate, trust: Trust | None, at_s: float, *, may_fetch: bool) -> Outcome:
+def _chain(
+    leaf: x509.Certificate,
+    trust: Trust | None,
+    at_s: float,
+    path: list[x509.Certificate],
+    *,
+    may_fetch: bool,
+) -> Outcome:
+    """Check the chain, and add its certificates to a path."""
     if trust is None:
         return None, "not checked: name a bundle with --trust"
     # The leaf's own times are another check: the chain of an expired leaf is checked at its end.
     starts, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     at = min(max(_moment(at_s), starts), ends)
-    return trust.leads_to_root(leaf, at, may_fetch=may_fetch)
+    found, detail = trust.path_to_root(leaf, at, may_fetch=may_fetch)
+    path.extend(found)
+    return bool(found), detail
 
 
 def _certificate_times(leaf: x509.Certificate, at_s: float) -> Outcome:
