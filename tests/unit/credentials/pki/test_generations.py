@@ -12,7 +12,13 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from openimds.credentials.keys.files import new_key
 from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import common_name
-from openimds.facts.generations import GENERATIONS, NEWEST, OID_SERVER, CertificateGeneration
+from openimds.facts.generations import (
+    GENERATIONS,
+    NEWEST,
+    OID_SERVER,
+    OID_TEMPLATE,
+    CertificateGeneration,
+)
 from tests.unit.credentials.pki.openssl_verify import (
     DAY_S,
     NOW_S,
@@ -84,6 +90,11 @@ def test_leaf_has_azures_subject_lifetime_and_serial(newest: CertificateAuthorit
 
 def der_integer(number: int) -> bytes:
     return number.to_bytes(number.bit_length() // 8 + 1)
+
+
+def test_no_arc_of_an_oid_is_too_large_for_common_readers() -> None:
+    arcs = [int(arc) for arc in OID_TEMPLATE.split(".")]
+    assert max(arcs) < 1 << 28, "as large as the largest in Azure's template"
 
 
 def test_leaf_has_azures_policies_without_a_statement(newest: CertificateAuthority) -> None:
