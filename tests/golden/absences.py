@@ -31,6 +31,39 @@ def absence_cases(documents: dict[str, Json]) -> list[Case]:
         *formats(),
         *identity(),
         *other_endpoints(),
+        *beside_metadata(),
+    ]
+
+
+def beside_metadata() -> list[Case]:
+    """Paths of a few clients: pools of VMs, the draft of MSI v2, confidential VMs."""
+    return [
+        *ask(
+            "A.9 reprovisiondata, 404 for as long as the VM is parked [O] S12",
+            NOT_FOUND,
+            {"parked": "/metadata/reprovisiondata?api-version=2019-06-01"},
+        ),
+        *ask(
+            "A.9 the older draft of MSI v2, without the header [O] S10",
+            NO_IDENTITY_HEADER,
+            {"credential-probe": "/metadata/identity/credential?cred-api-version=1.0"},
+            method="POST",
+            headers={},
+        ),
+        *ask(
+            "N16, the header [D]",
+            NO_HEADER,
+            {"no-header-certification": "/metadata/THIM/amd/certification"},
+            headers={},
+        ),
+        *ask(
+            "N18, not offered",
+            NOT_FOUND,
+            {
+                "sgx": "/metadata/THIM/sgx/certification/v3/pckcert?api-version=2021-07-22-preview",
+                "endorsement": "/metadata/THIM/endorsement/manticore/names",
+            },
+        ),
     ]
 
 

@@ -92,7 +92,9 @@ def test_emptied_store_gives_no_caller_a_token_of_its_keys(tmp_path: Path) -> No
     assert served == {DEFAULT_VM: NONE}
 
 
-@pytest.mark.parametrize("key", ["keys/a.pem", "ca/root.pem", "msi-v2.key"])
+@pytest.mark.parametrize(
+    "key", ["keys/a.pem", "ca/root.pem", "hardware/intel-pck.pem", "msi-v2.key"]
+)
 def test_any_key_counts_even_a_damaged_one(key: str, tmp_path: Path) -> None:
     path = tmp_path / key
     path.parent.mkdir(mode=0o700, exist_ok=True)
