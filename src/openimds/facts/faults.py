@@ -254,6 +254,7 @@ BAD_DOCUMENTS = (
     "stale-nonce",
     "expired-document",
     "tampered-payload",
+    "revoked-leaf",
 )
 """The defects of an attested document."""
 _SIGNED = ("new-intermediate", "new-root", *BAD_DOCUMENTS)

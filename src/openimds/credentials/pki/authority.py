@@ -89,6 +89,7 @@ class CertificateAuthority:
         self._lock = RLock()
         self._key: RSAPrivateKey | None = None
         self._leaves: dict[LeafSubject, SigningLeaf] = {}
+        self._revoked_leaves: dict[LeafSubject, SigningLeaf] = {}
         self._successors: dict[Part, Chain] = {}
         self._published: dict[str, bytes] | None = None
         self._renewal_failed_s: float | None = None
@@ -150,6 +151,26 @@ class CertificateAuthority:
             self._leaves[subject] = leaf
             if len(self._leaves) > _MAX_LEAVES:
                 del self._leaves[next(iter(self._leaves))]
+            return leaf
+
+    def revoked_leaf(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
+        """Return a revoked leaf, issued once for a domain and a region (for invalid documents).
+
+        Raises:
+            KeyFileError: the revocation cannot be written.
+        """
+        with self._lock:
+            days = subject.days or self._leaf_days()
+            leaf = self._revoked_leaves.pop(subject, None)
+            if leaf is None or not self._is_fit(leaf.certificate, days, now_s):
+                leaf = self._issue_for_long(subject, now_s)
+                entry = self._revocation.find(serial_of(leaf.certificate))
+                if entry:  # There is none without a public URL, whose address it would name.
+                    self._revocation.revoke(entry, "keyCompromise", now_s)
+                    self.refresh_due_revocation(now_s)
+            self._revoked_leaves[subject] = leaf
+            if len(self._revoked_leaves) > _MAX_LEAVES:
+                del self._revoked_leaves[next(iter(self._revoked_leaves))]
             return leaf
 
     def _issue_for_long(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
@@ -420,6 +441,7 @@ class CertificateAuthority:
     def _adopt(self, chain: Chain) -> None:
         self._chain, self._key, self._published = chain, None, None
         self._leaves.clear()
+        self._revoked_leaves.clear()
         self._successors.clear()
         self.generation += 1
 

@@ -35,6 +35,7 @@ class DocumentSigner:
             "unknown-intermediate": self._unknown_intermediate,
             "wrong-cloud": self._wrong_cloud,
             "tampered-payload": self._tampered_payload,
+            "revoked-leaf": self._revoked_leaf,
         }
 
     def document(  # noqa: PLR0913, PLR0917 - the facts of one document
@@ -81,6 +82,9 @@ class DocumentSigner:
     def _wrong_cloud(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         other = next(domain for domain in reversed(DOMAINS) if domain != subject.domain)
         return _sealed(payload, self._leaf(LeafSubject(other, subject.region), now_s))
+
+    def _revoked_leaf(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
+        return _sealed(payload, self._authority.revoked_leaf(subject, now_s))
 
     def _tampered_payload(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         leaf = self._leaf(subject, now_s)

@@ -67,6 +67,12 @@ SCENARIOS: dict[str, InvalidDocument] = {
             "the plainest forgery: a client that does not verify the signature accepts it",
             "chosen: Azure never sends it; a forger would",
         ),
+        InvalidDocument(
+            "revoked-leaf",
+            "the signer's certificate is revoked (keyCompromise), in its list and by OCSP",
+            "a client that never looks, or goes on when it cannot, accepts it",
+            "chosen: none was recorded; all recorded leaves name lists and OCSP (S73)",
+        ),
     )
 }
 

@@ -107,6 +107,7 @@ def test_scenarios_are_complete_rows() -> None:
         "stale-nonce",
         "expired-document",
         "tampered-payload",
+        "revoked-leaf",
     ]
     assert all(row.spoils and row.why and row.evidence for row in SCENARIOS.values())
 

@@ -1,5 +1,6 @@
 """`verify` with revocation: every status, every fault of a list or response, no stray fetch."""
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
@@ -7,6 +8,7 @@ import pytest
 
 from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.cms import envelope
+from openimds.credentials.pki.document_signer import DocumentSigner
 from openimds.credentials.pki.ocsp import TRY_LATER, decode_path
 from openimds.credentials.pki.revocation_check import RevocationMode
 from openimds.credentials.pki.verify import VerificationReport, verify
@@ -257,3 +259,19 @@ def test_unreadable_document_is_not_asked_about(listener: Listener) -> None:
     report = check(b"{}", listener)
     assert "revocation" not in [item.name for item in report.checks]
     assert listener.urls == []
+
+
+def test_document_of_a_revoked_leaf_fails_by_this_check_alone(
+    authority: CertificateAuthority, listener: Listener
+) -> None:
+    signer = DocumentSigner(authority)
+    payload, subject = PAYLOAD, PUBLIC
+    good = signer.document(payload, *subject, CREATED_S)
+    bad = signer.document(payload, *subject, CREATED_S, "revoked-leaf")
+    report = check(b64decode(bad), listener)
+    assert [item.name for item in report.checks if item.holds is False] == ["revocation"]
+    assert "revoked 2023-10-02 12:33:11 UTC, keyCompromise" in outcome(report)[1]
+    assert check(b64decode(bad), listener, "off").holds
+    assert check(b64decode(good), listener).holds, "others keep their leaf"
+    again = signer.document(payload, *subject, CREATED_S, "revoked-leaf")
+    assert again == bad, "one revoked leaf for a region"
