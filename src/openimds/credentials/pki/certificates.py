@@ -50,6 +50,8 @@ _NAMES: list[x509.GeneralName] = [
 ]
 _NO_NAMES = [x509.IPAddress(IPv4Network("0.0.0.0/0")), x509.IPAddress(IPv6Network("::/0"))]
 _CONSTRAINTS = x509.NameConstraints(_NAMES, _NO_NAMES)
+_TIER_CONSTRAINTS = x509.NameConstraints(_NAMES, None)
+"""For CAs between root and issuing CA: Java fails when it merges IPv4 and IPv6 of two of them."""
 _ROOT_DAYS, _INTERMEDIATE_DAYS = 20 * 365, 10 * 365
 _LONG_AGO = datetime(2017, 3, 1, tzinfo=UTC)
 """The notBefore of our CA certificates: they are valid for a clock that was set back."""
@@ -351,7 +353,7 @@ def _below_root(  # noqa: PLR0913, PLR0917 - each is a fact of the certificate
         usages=_CA_USAGES,
         is_ca=True,
         purposes=purposes,
-        constraints=_CONSTRAINTS,
+        constraints=_TIER_CONSTRAINTS,
     )
     ends = root.certificate.not_valid_after_utc.timestamp()
     builder = _certificate(name, key, Validity(_LONG_AGO.timestamp(), ends))

@@ -267,6 +267,25 @@ def test_tier_bits_set_the_size_of_ca_keys(monkeypatch: pytest.MonkeyPatch) -> N
     assert sizes == [4096, 4096, 4096, 2048], "root, intermediate, tier; the leaf's stays"
 
 
+def test_only_the_issuing_ca_of_a_path_excludes_addresses() -> None:
+    authority = CertificateAuthority.open(None, NOW_S, public_url=URL)
+    authority.rotate("root", NOW_S)
+    *below, _ = certificates(authority.chain_pem())
+    crossed = [
+        one
+        for one in certificates(authority.bundle())
+        if one.issuer != one.subject
+        and one.subject == certificates(authority.root_pem())[0].subject
+    ]
+    path = [*below, *crossed]
+    assert len(path) == 3
+    constraints = [
+        one.extensions.get_extension_for_class(x509.NameConstraints).value for one in path
+    ]
+    assert [bool(one.excluded_subtrees) for one in constraints] == [True, False, False]
+    assert all(one.permitted_subtrees for one in constraints)
+
+
 def test_intermediate_below_a_tier_needs_no_root_key(tmp_path: Path) -> None:
     folder = tmp_path / "ca"
     CertificateAuthority.open(folder, NOW_S)
