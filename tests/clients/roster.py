@@ -94,7 +94,7 @@ CLIENTS = (
         "cloud-init",
         "Python",
         debian("cloud-init", "guests"),
-        "its data source: network configuration, keys, user, user data; its retries",
+        "its data source: network configuration, keys, user, user data; retries; a poll in a pool",
         "guests",
     ),
     Client(

@@ -5,6 +5,7 @@ They are Debian's packages, unpacked and unmodified, and the real address is fix
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,27 @@ def test_cloud_init_configures_the_described_vm(described: PrivateServer) -> Non
     }
     # Its first api-version is served, so it sends one request.
     assert ran.moved == {"requests instance 200": 1}
+
+
+@CLOUD_INIT
+def test_cloud_init_polls_until_its_vm_leaves_the_pool(tmp_path: Path) -> None:
+    data = '<?xml version="1.0" encoding="utf-8"?>\n<Environment/>\n'
+    with private_server({"vms": {"web-1": {}}}, at=REAL, cwd=tmp_path) as server:
+        case = {
+            "vm": "web-1",
+            "data": data,
+            "pauses": 2,
+            "python": sys.executable,
+            "env": server.variables,
+        }
+        ran = guest(server, "cloud_init_pool.py", [case])
+        assert ran.results == [{"data": data, "pauses": 2}]
+        assert ran.moved == {
+            "requests reprovisiondata 404": 2,
+            "requests reprovisiondata 200": 1,
+            "refusals not_found": 2,
+        }
+        assert server.stop() == (0, "")
 
 
 @CLOUD_INIT
