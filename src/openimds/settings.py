@@ -166,6 +166,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             choices=(2048, 4096),
         ),
     ] = 2048
+    pki_names: Annotated[
+        Literal["own", "azure"],
+        _Row(
+            "Hosts in the certificates of attested documents: own (of the public URL) or azure "
+            "(Microsoft's, in openimds exec alone).",
+            "NAME",
+        ),
+    ] = "own"
     token_life: Annotated[int, _Row("Lifetime of tokens.", "SECONDS", minimum=60)] = LIFE_S
     unsafe_claims: Annotated[
         bool,

@@ -14,7 +14,10 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from msgspec import Struct
 
 from openimds.admin.connection_shares import ConnectionShares
 from openimds.errors import SHORTAGES, ConfigError, shortage
@@ -33,7 +36,9 @@ _BURST = 8
 PAUSE_S = 1.0
 """The pause of accepting and loading when the system has no file descriptor left."""
 HEAD_S = 10.0
-"""The longest time for the head of a request."""
+"""The longest time for the head of a request, and for a TLS handshake."""
+MOST_HANDSHAKES = 64
+"""TLS handshakes at one time; a connection beyond them is closed."""
 
 MakeApplication = Callable[[], Any]
 CallLater = Callable[[float, Callable[[], None]], object]
@@ -147,6 +152,13 @@ def bind(setting: str, address: tuple[str, int]) -> socket.socket:
         ) from None
 
 
+class TlsListeners(Struct, frozen=True):
+    """Listening sockets of https, and the certificate that they show."""
+
+    sockets: tuple[socket.socket, ...]
+    context: SSLContext
+
+
 class LazyServer:
     """The listening sockets of a setting, and the web server once it is loaded."""
 
@@ -159,17 +171,19 @@ class LazyServer:
         on_shortage: Callable[[OSError], None],
         most: int,
         call_later: CallLater | None = None,
+        tls: TlsListeners | None = None,
     ) -> None:
         """Take listening sockets; `url` is that of the first.
 
         `make` returns the application. `on_shortage` is called when accepting or loading pauses for
         want of descriptors; `call_later`, by default the loop's, ends the pause. At most `most`
-        connections are open.
+        connections are open. The sockets of `tls` are served as well.
         """
         self._make, self._notify, self._setting = make, notify, setting
         self._on_shortage, self._call_later = on_shortage, call_later
         self._shares = ConnectionShares(most)
-        self._sockets = list(sockets)
+        self._tls = tls
+        self._sockets = [*sockets, *(tls.sockets if tls else ())]
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
         self._connecting: set[asyncio.Task[None]] = set()
@@ -250,7 +264,11 @@ class LazyServer:
                     self._pause(error)
                     return
                 continue  # The caller has gone.
-            task = asyncio.create_task(_hand_over(server, accepted))
+            context = self._tls.context if self._tls and listening in self._tls.sockets else None
+            if context and len(self._connecting) >= MOST_HANDSHAKES:
+                accepted.close()
+                continue
+            task = asyncio.create_task(_hand_over(server, accepted, context))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
@@ -302,13 +320,17 @@ class LazyServer:
         self.shut()
 
 
-async def _hand_over(server: "uvicorn.Server", accepted: socket.socket) -> None:
-    """Make a connection of the web server from an accepted socket."""
+async def _hand_over(
+    server: "uvicorn.Server", accepted: socket.socket, tls: SSLContext | None
+) -> None:
+    """Make a connection of the web server from an accepted socket, with TLS if present."""
     protocol_class: Any = server.config.http_protocol_class
     make = partial(
         protocol_class, config=server.config, server_state=server.server_state, app_state={}
     )
     try:
-        await asyncio.get_running_loop().connect_accepted_socket(make, accepted)
-    except OSError:  # The caller has gone.
+        await asyncio.get_running_loop().connect_accepted_socket(
+            make, accepted, ssl=tls, ssl_handshake_timeout=HEAD_S if tls else None
+        )
+    except OSError:  # The caller has gone, or does not trust the certificate.
         accepted.close()

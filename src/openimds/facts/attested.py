@@ -84,3 +84,33 @@ ISSUERS_PATH = "/pkiops/certs"
 ISSUERS_PATH_EVIDENCE = observed("S73", note="in leaves of 2023 to 2026; Teleport wants it (S72)")
 ALTERNATE_PATH = "/alternate"
 """The prefix of the second address of an issuer's certificate, in place of Azure's second host."""
+
+
+class PkiBases(Struct, frozen=True):
+    """The URLs before the paths of issuers' certificates, of lists, and of the OCSP responder."""
+
+    issuers: tuple[str, ...]
+    lists: tuple[str, ...]
+    ocsp: str
+
+
+def own_bases(public_url: str) -> PkiBases:
+    """Return the bases of a public URL: both addresses have its host."""
+    both = (public_url, public_url + ALTERNATE_PATH)
+    return PkiBases(both, both, public_url)
+
+
+AZURE_PKI_HOSTS = (
+    "www.microsoft.com",
+    "caissuers.microsoft.com",
+    "crl2.microsoft.com",
+    "oneocsp.microsoft.com",
+)
+"""The hosts in Azure's certificates: of both addresses, of issuers, of lists, of OCSP."""
+_FIRST_HOST, _ISSUERS_HOST, _LISTS_HOST, _OCSP_HOST = (f"http://{it}" for it in AZURE_PKI_HOSTS)
+AZURE_BASES = PkiBases(
+    (_FIRST_HOST, _ISSUERS_HOST),
+    (_FIRST_HOST, _LISTS_HOST),
+    _OCSP_HOST,
+)
+AZURE_BASES_EVIDENCE = observed("S73", note="in the leaf of 2026")

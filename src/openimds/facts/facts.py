@@ -98,6 +98,9 @@ _ATTESTED = {
     f"without a nonce it is cached for {attested.CACHE_S} seconds": attested.CACHE_EVIDENCE,
     "a classic VM's document": attested.CLASSIC_EVIDENCE,
     f"an issuer's certificate is below {attested.ISSUERS_PATH}": attested.ISSUERS_PATH_EVIDENCE,
+    f"pki_names azure: the hosts {', '.join(attested.AZURE_PKI_HOSTS)}": (
+        attested.AZURE_BASES_EVIDENCE
+    ),
 }
 _EVENTS = {
     "event sources": events.EVENT_SOURCES_EVIDENCE,

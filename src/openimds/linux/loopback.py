@@ -9,9 +9,11 @@ IMDS = "169.254.169.254"
 """The address of Azure's metadata service."""
 IMDS_OF_LOCAL = "169.254.169.253"
 """The address of the metadata service of Azure Local."""
+PKI = "192.0.2.1"
+"""A sandbox's address of Azure's PKI hosts (RFC 5737): verifiers refuse private ones."""
 
 _DEVICE = b"lo"
-_LABELS = {IMDS: b"lo:imds", IMDS_OF_LOCAL: b"lo:local"}
+_LABELS = {IMDS: b"lo:imds", IMDS_OF_LOCAL: b"lo:local", PKI: b"lo:pki"}
 # struct ifreq: a name, and flags or an address.
 _FLAGS = struct.Struct("16sH22x")
 _ADDRESS = struct.Struct("16sHH4s16x")
@@ -24,8 +26,8 @@ _SIOCSIFNETMASK = 0x891C
 _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 
-LINK_LOCAL = frozenset(_LABELS)
-"""The addresses that are put on `lo`: Azure's, and that of Azure Local."""
+LINK_LOCAL = frozenset({IMDS, IMDS_OF_LOCAL})
+"""The addresses of metadata services: Azure's, and that of Azure Local."""
 
 
 def raise_loopback(hosts: Iterable[str] = (IMDS,)) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 from socket import socket
+from ssl import SSLContext
 from typing import Any
 
-from openimds.admin.lazy_server import LazyServer, MakeApplication, bind
+from openimds.admin.lazy_server import LazyServer, MakeApplication, TlsListeners, bind
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
 from openimds.server.inherited_sockets import InheritedSockets
@@ -18,18 +19,19 @@ DEFAULT_PUBLIC = ("127.0.0.1", 8171)
 class AdminPorts:
     """The admin port and the public port; each loads its application at the first connection."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the input of two ports
         self,
         settings: Settings,
         inherited: InheritedSockets,
         notify: Callable[[str], None],
         on_shortage: Callable[[OSError], None],
         most: int,
+        tls: SSLContext | None = None,
     ) -> None:
         """Bind the public port at once: its URL stands in certificates and tokens.
 
         `on_shortage` is called when a port pauses for want of file descriptors; each port has at
-        most `most` connections.
+        most `most` connections. `tls` is for inherited sockets of https.
 
         Raises:
             ConfigError: the public port cannot be bound.
@@ -43,7 +45,12 @@ class AdminPorts:
         if not sockets and settings.public != "none":
             sockets = (_bind_public(settings.public),)
         if sockets:
-            self._public = self._serve("public", sockets, lambda: self._make_public())  # noqa: PLW0108 - it comes later
+            self._public = self._serve(
+                "public",
+                sockets,
+                lambda: self._make_public(),  # noqa: PLW0108 - it comes later
+                tls=TlsListeners(inherited.public_tls, tls) if tls else None,
+            )
 
     @property
     def public_url(self) -> str | None:

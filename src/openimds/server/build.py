@@ -27,6 +27,7 @@ from openimds.errors import Error
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.events.webhook import Webhook, delivery
+from openimds.facts.attested import AZURE_BASES
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.limits import FORGIVENESS, LIMITS, REFUSED_IDENTITY
 from openimds.facts.versions import catalog
@@ -38,6 +39,7 @@ from openimds.fleet.store.state import State
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.events.document import ScopeActivity
 from openimds.server.admin_ports import AdminPorts
+from openimds.server.azure_hosts import AzureHosts
 from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.file_budget import file_budget
 from openimds.server.inherited_sockets import InheritedSockets
@@ -45,6 +47,7 @@ from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.pending_dispatch import PendingDispatch
 from openimds.server.server import Notify, Server
+from openimds.server.settings_check import check_pki_names
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.server.startup import Startup
 from openimds.settings import Settings
@@ -84,6 +87,7 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         StoreError: another process holds the state directory, or the store cannot be opened.
     """
     settings = startup.settings
+    check_pki_names(settings, is_in_sandbox=inherited.trust is not None)
     loop_time = asyncio.get_running_loop().time
     notify_once = lru_cache(_MESSAGES)(notify)
     budget = file_budget()
@@ -159,8 +163,14 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         state = State(Path(settings.state).absolute()) if settings.state else None
         if state:
             resources.callback(state.close)
+        azure_hosts = AzureHosts(inherited.trust) if inherited.trust else None
         admin_ports = AdminPorts(
-            settings, inherited, notify, shortages.note, budget.port_connections
+            settings,
+            inherited,
+            notify,
+            shortages.note,
+            budget.port_connections,
+            azure_hosts.tls if azure_hosts else None,
         )
         resources.callback(admin_ports.shut)
         clock = Clock(time.time, is_virtual=settings.virtual_clock)
@@ -180,6 +190,8 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
         resources.callback(credentials.close)
         caller_secrets = CallerSecrets.open(state.folder if state else None)
         credentials.ca.check(time.time())
+        if azure_hosts:
+            azure_hosts.publish(credentials.ca.root_pem(time.time()))
 
         # The fleet and its events.
         fleet_index: ResponseIndex = FleetIndex(
@@ -309,14 +321,16 @@ def _entra(
 def _ca_settings(
     settings: Settings, state: State | None, public_url: str, inherited: InheritedSockets
 ) -> CaSettings:
+    bases = AZURE_BASES if settings.pki_names == "azure" else None
     return CaSettings(
         state.folder if state else None,
-        public_url,
+        bases.issuers[0] if bases else public_url,
         Path(settings.attest_certificates) if settings.attest_certificates else None,
         Path(settings.attest_key) if settings.attest_key else None,
         inherited.make_key,
         settings.attest_generation,
         settings.attest_tier_bits,
+        bases,
     )
 
 

@@ -9,6 +9,7 @@ from openimds.admin.token import AdminToken
 
 if TYPE_CHECKING:
     from openimds.credentials.keys.files import MakeKey
+    from openimds.linux.memory_file import MemoryFile
 
 
 class InheritedSockets(Struct, frozen=True):
@@ -18,7 +19,8 @@ class InheritedSockets(Struct, frozen=True):
     socket of `dataplane` is paired with the name of the VM that answers on it, or with "" where the
     caller's source address decides. With `is_exclusive`, the server opens no other listener of the
     data plane, not even for `reach.listen` of a VM. `make_key` supplies new private keys, `token`
-    is that of the admin API; both have a default.
+    is that of the admin API; both have a default. The sockets of `public_tls` serve what those of
+    `public` do, by https, under a root that the server makes and writes to `trust`.
     """
 
     dataplane: tuple[tuple[socket.socket, str], ...] = ()
@@ -27,3 +29,5 @@ class InheritedSockets(Struct, frozen=True):
     make_key: "MakeKey | None" = None
     token: AdminToken | None = None
     is_exclusive: bool = False
+    public_tls: tuple[socket.socket, ...] = ()
+    trust: "MemoryFile | None" = None

@@ -11,10 +11,12 @@ from msgspec import Struct
 
 from openimds.admin.token import AdminToken, TokenError
 from openimds.errors import ConfigError
+from openimds.facts.attested import AZURE_PKI_HOSTS
 from openimds.facts.kinds import AZURE_LOCAL, VM
 from openimds.fleet.fleet_files import DEFAULT_VM
 from openimds.fleet.store.state import State
-from openimds.linux.loopback import IMDS, IMDS_OF_LOCAL
+from openimds.linux.loopback import IMDS, IMDS_OF_LOCAL, PKI
+from openimds.linux.memory_file import MemoryFile
 from openimds.linux.private_netns import no_proxy_variables
 from openimds.linux.sandbox import Sandbox, SandboxSpec, Supervisor
 from openimds.linux.sandbox.pasta import find_pasta
@@ -23,10 +25,12 @@ from openimds.server.admin_ports import DEFAULT_PUBLIC, tcp_address
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.process import run
 from openimds.server.server import Notify, Ready
+from openimds.server.settings_check import check_pki_names
 from openimds.server.startup import Startup
 from openimds.settings import Settings
 
 _DATAPLANE, _LOCAL, _ADMIN, _PUBLIC = "dataplane", "local", "admin", "public"
+_WEB, _WEB_TLS = "web", "web tls"
 _TOKEN_BYTES = 32
 _MOST_NAMED = 3
 _PAGE = 1000
@@ -72,20 +76,25 @@ def run_sandboxed(
     pasta.
 
     Raises:
-        ConfigError: a VM is unknown, or none is wanted of several; or as `Server.start`.
+        ConfigError: a VM is unknown, or none is wanted of several; Azure's hosts do not go with
+            another setting; or as `Server.start`.
         NamespaceError: this kernel or user cannot have private networks.
         Error: an address cannot be bound in a sandbox, or pasta is missing or fails.
     """
+    check_pki_names(startup.settings, is_in_sandbox=True, is_online=is_online)
     if is_online:
         find_pasta()
     kinds = _vm_kinds(startup)
     names = choose_vms([*kinds], wanted)
     addresses = _addresses(startup.settings)
     token = None if startup.settings.state or _ADMIN not in addresses else MemoryToken()
+    has_azure_names = startup.settings.pki_names == "azure"
+    trust = MemoryFile("trust") if has_azure_names else None
+    hosts = dict.fromkeys(AZURE_PKI_HOSTS, PKI) if has_azure_names else {}
     local = {_LOCAL: (IMDS_OF_LOCAL, 80)}
     wanted_addresses = [addresses | (local if kinds[name] == AZURE_LOCAL else {}) for name in names]
     specs = [
-        SandboxSpec(name, tuple(command), tuple(those.values()), is_online)
+        SandboxSpec(name, tuple(command), tuple(those.values()), is_online, hosts=hosts)
         for name, those in zip(names, wanted_addresses, strict=True)
     ]
     with Supervisor(specs, notify) as supervisor:
@@ -101,16 +110,21 @@ def run_sandboxed(
                 if use in sockets
             ),
             tuple(sockets[_ADMIN] for sockets in opened if _ADMIN in sockets),
-            tuple(sockets[_PUBLIC] for sockets in opened if _PUBLIC in sockets),
+            tuple(sockets[use] for use in (_PUBLIC, _WEB) for sockets in opened if use in sockets),
             token=token,
             is_exclusive=True,
+            public_tls=tuple(sockets[_WEB_TLS] for sockets in opened if _WEB_TLS in sockets),
+            trust=trust,
         )
         sandboxes = list(zip(supervisor.sandboxes, opened, strict=True))
 
         def serve(on_variables: Callable[[list[dict[str, str]]], None]) -> None:
             def on_ready(ready: Ready) -> None:
                 on_variables(
-                    [_variables(sandbox, sockets, ready, token) for sandbox, sockets in sandboxes]
+                    [
+                        _variables(sandbox, sockets, ready, token, trust)
+                        for sandbox, sockets in sandboxes
+                    ]
                 )
 
             run(startup, on_ready, notify, inherited)
@@ -194,11 +208,17 @@ def _addresses(settings: Settings) -> dict[str, tuple[str, int]]:
             addresses[name] = DEFAULT_PUBLIC
         elif text != "none":
             addresses[name] = tcp_address(text, name)
+    if settings.pki_names == "azure":
+        addresses |= {_WEB: (PKI, 80), _WEB_TLS: (PKI, 443)}
     return addresses
 
 
 def _variables(
-    sandbox: Sandbox, sockets: dict[str, socket.socket], ready: Ready, token: MemoryToken | None
+    sandbox: Sandbox,
+    sockets: dict[str, socket.socket],
+    ready: Ready,
+    token: MemoryToken | None,
+    trust: MemoryFile | None,
 ) -> dict[str, str]:
     """Return the environment variables by which commands in a sandbox find the server."""
     variables = {"OPENIMDS_VM": sandbox.spec.name}
@@ -208,4 +228,6 @@ def _variables(
         variables["OPENIMDS_TOKEN_FILE"] = (
             f"{sandbox.proc}/fd/{token.descriptor}" if token else str(ready.token_file)
         )
+    if trust:
+        variables["SSL_CERT_FILE"] = f"{sandbox.proc}/fd/{trust.descriptor}"
     return variables | no_proxy_variables(os.environ)

@@ -29,6 +29,36 @@ def check(settings: Settings) -> None:
     _check_entra(settings)
 
 
+def check_pki_names(settings: Settings, *, is_in_sandbox: bool, is_online: bool = False) -> None:
+    """Check that Microsoft's hosts are written only into certificates that a sandbox keeps.
+
+    Raises:
+        ConfigError: it is no sandbox, it reaches other hosts, or keys or a root are elsewhere.
+    """
+    if settings.pki_names == "own":
+        return
+    where, own = '"azure" ', "Write --pki-names own"
+    if not is_in_sandbox:
+        raise ConfigError(
+            "pki_names",
+            f"{where}outside a sandbox",
+            "openimds exec, where these hosts are this server's",
+            f"{own}, or openimds exec --pki-names azure -- COMMAND",
+        )
+    for is_refused, seen, expected, remedy in (
+        (is_online, "with --net host", "a sandbox that reaches no other host", "leave out --net"),
+        (settings.state, "with a state directory", "keys in memory alone", "leave out --state"),
+        (
+            settings.attest_key,
+            "with an external CA",
+            "a root that ends with the command",
+            "leave out --attest-key and --attest-certificates",
+        ),
+    ):
+        if is_refused:
+            raise ConfigError("pki_names", where + seen, expected, f"{own}, or {remedy}")
+
+
 def check_source(settings: Settings) -> None:
     """Check that VMs come from one file at most.
 

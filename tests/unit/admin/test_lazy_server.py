@@ -4,7 +4,10 @@ import asyncio
 import errno
 import json
 import socket
+import ssl
+import time
 from collections.abc import Awaitable, Callable
+from tempfile import NamedTemporaryFile
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -14,7 +17,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from openimds.admin.connection_shares import ConnectionShares
-from openimds.admin.lazy_server import HEAD_S, PAUSE_S, Guarded, LazyServer, bind
+from openimds.admin.lazy_server import (
+    HEAD_S,
+    MOST_HANDSHAKES,
+    PAUSE_S,
+    Guarded,
+    LazyServer,
+    TlsListeners,
+    bind,
+)
+from openimds.credentials.pki.web_certificate import web_certificate
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -384,3 +396,70 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
         accepted, _ = listening.accept()
         with client, accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+HOST = "pki.example"
+
+
+def play_tls(
+    work: Callable[[LazyServer, tuple[str, int], ssl.SSLContext], Awaitable[None]],
+) -> None:
+    """Run a server with a socket of https, whose root `work` trusts."""
+    made = web_certificate([HOST], time.time())
+    serving, asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    with NamedTemporaryFile() as file:
+        file.write(made.certificate + made.key)
+        file.flush()
+        serving.load_cert_chain(file.name)
+    asking.load_verify_locations(cadata=made.root.decode())
+
+    async def run() -> None:
+        plain, secured = (bind("public", ("127.0.0.1", 0)) for _ in range(2))
+        tls = TlsListeners((secured,), serving)
+        server = LazyServer(
+            "public", [plain], lambda: answer, lambda _: None, lambda _: None, 8, tls=tls
+        )
+        server.open()
+        try:
+            await work(server, secured.getsockname(), asking)
+        finally:
+            await server.close()
+
+    asyncio.run(run())
+
+
+async def ask_by_tls(address: tuple[str, int], context: ssl.SSLContext) -> bytes:
+    reader, writer = await asyncio.open_connection(*address, ssl=context, server_hostname=HOST)
+    writer.write(HEAD)
+    line = await reader.readline()
+    writer.transport.abort()
+    return line
+
+
+def test_socket_of_https_serves_the_same() -> None:
+    async def work(server: LazyServer, address: tuple[str, int], context: ssl.SSLContext) -> None:
+        assert await ask_by_tls(address, context) == ANSWERED
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await ask_by_tls(address, ssl.create_default_context())
+        assert await ask_by_tls(address, context) == ANSWERED
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(HEAD)
+        assert await reader.readline() == ANSWERED
+        writer.close()
+
+    play_tls(work)
+
+
+def test_handshakes_have_a_bound() -> None:
+    async def work(_server: LazyServer, address: tuple[str, int], context: ssl.SSLContext) -> None:
+        assert await ask_by_tls(address, context) == ANSWERED
+        silent = [await asyncio.open_connection(*address) for _ in range(MOST_HANDSHAKES)]
+        refused, writer = await asyncio.open_connection(*address)
+        assert await has_ended(refused)
+        assert not any(reader.at_eof() for reader, _ in silent)
+        writer.close()
+        for _, one in silent:
+            one.transport.abort()
+
+    play_tls(work)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from openimds.errors import Error
+from openimds.errors import ConfigError, Error
 from openimds.facts.limits import LIMITS
 from openimds.fleet.index import Allowance
 from openimds.server.build import build
@@ -170,3 +170,8 @@ def test_issuer_that_entra_cannot_fetch_is_reported(issuer: str, reported: bool)
         assert [issuer in message for message in messages] == [True] * reported
 
     with_server(look, entra="federation", issuer=issuer)
+
+
+def test_azures_hosts_outside_a_sandbox_are_refused() -> None:
+    with pytest.raises(ConfigError, match="outside a sandbox, expected openimds exec"):
+        with_server(lambda *_: None, pki_names="azure")

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openimds.server.settings_check import check, notices
+from openimds.errors import ConfigError
+from openimds.server.settings_check import check, check_pki_names, notices
 from openimds.settings import Settings
 from tests.unit.vm.refused import Refused, refused
 
@@ -116,3 +117,37 @@ def test_settings_that_exclude_each_other_are_refused(
     values: dict[str, Any], where: str, seen: str, expected: str, hint: str
 ) -> None:
     assert refused(check, Settings(**values)) == Refused(where, seen, expected, hint)
+
+
+@pytest.mark.parametrize(
+    "values, place, seen, remedy",
+    [
+        (
+            {"state": "s"},
+            {"is_in_sandbox": False},
+            "outside a sandbox",
+            "openimds exec --pki-names azure -- COMMAND",
+        ),
+        ({}, {"is_online": True}, "with --net host", "leave out --net"),
+        ({"state": "s"}, {}, "with a state directory", "leave out --state"),
+        (
+            {"attest_key": "k", "attest_certificates": "c"},
+            {},
+            "with an external CA",
+            "leave out --attest-key and --attest-certificates",
+        ),
+    ],
+)
+def test_azures_hosts_are_refused_where_they_could_leak(
+    values: dict[str, Any], place: dict[str, bool], seen: str, remedy: str
+) -> None:
+    settings, where = Settings(pki_names="azure", **values), {"is_in_sandbox": True, **place}
+    with pytest.raises(ConfigError) as caught:
+        check_pki_names(settings, **where)
+    assert (caught.value.where, caught.value.seen) == ("pki_names", f'"azure" {seen}')
+    assert caught.value.hint == f"Write --pki-names own, or {remedy}"
+    check_pki_names(Settings(**values), **where)
+
+
+def test_azures_hosts_pass_in_a_sandbox() -> None:
+    check_pki_names(Settings(pki_names="azure"), is_in_sandbox=True)

@@ -11,8 +11,9 @@ directory; `external_ca` reads an operator's own. The `authority` issues leaves 
 and rotates; `lazy_ca` opens it at the first use. `document_signer` puts a payload into the envelope
 of `cms`, valid or as a scenario of `invalid_documents` spoils it, for instance with an orphaned
 intermediate that no verifier can fetch. `document_cache` has the signatures that may be returned
-again. `revocation` keeps the register of leaves and signs ahead what verifiers ask about them. The
-other side is `verify`, with `chain_validation` for the path from leaf to root.
+again. `revocation` keeps the register of leaves and signs ahead what verifiers ask about them.
+`web_certificate` is for https in a sandbox, below a root of its own. The other side is `verify`,
+with `chain_validation` for the path from leaf to root.
 
 The room refuses to know: HTTP, the fleet, the content of the payload (see
 `protocol.attested_document`).

@@ -50,6 +50,7 @@ from openimds.credentials.pki.extensions import NO_ADDRESSES
 from openimds.credentials.pki.revocation import ListIssuers, Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
 from openimds.errors import ConfigError
+from openimds.facts.attested import PkiBases
 from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
 
 Part = Literal["leaf", "intermediate", "root"]
@@ -108,6 +109,7 @@ class CertificateAuthority:
         make_key: MakeKey | None = None,
         generation: str = NEWEST,
         ca_bits: int = KEY_BITS,
+        bases: PkiBases | None = None,
     ) -> "CertificateAuthority":
         """Open the CA of a folder, or make one in memory.
 
@@ -122,11 +124,14 @@ class CertificateAuthority:
             generation: the generation of a new chain, and of leaves of an external CA; a chain in
                 the folder keeps its own until a replacement.
             ca_bits: the size of new keys of CA certificates.
+            bases: the URLs in certificates, if they are not those of the public URL.
 
         Raises:
             KeyFileError: a file cannot be read or written, or does not fit the others.
         """
-        location = ChainLocation(folder, public_url, make_key, GENERATIONS[generation], ca_bits)
+        location = ChainLocation(
+            folder, public_url, make_key, GENERATIONS[generation], ca_bits, bases
+        )
         revocation = Revocation(folder, now_s, location.new_key)
         if external_ca is None:
             return cls(open_chain(location, now_s), location, days, revocation)
@@ -245,6 +250,7 @@ class CertificateAuthority:
                     None,
                     self._location.public_url,
                     generation=self._location.generation,
+                    bases=self._location.bases,
                 )
                 make = next_root if part == "root" else next_intermediate
                 chain = self._successors[part] = make(self._chain, in_memory, now_s)

@@ -50,7 +50,7 @@ from openimds.credentials.pki.certificates import (
 )
 from openimds.credentials.pki.extensions import Addresses, addresses_in
 from openimds.credentials.pki.revocation_lists import file_of
-from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
+from openimds.facts.attested import ISSUERS_PATH, PkiBases, own_bases
 from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
 from openimds.facts.revocation import CRL_PATH, OCSP_PATH
 
@@ -89,7 +89,8 @@ class ChainLocation(Struct, frozen=True):
     """The folder of a chain (None: in memory only), and the URL of its certificates.
 
     `make_key` is a source of new keys other than generating them, `generation` that of new
-    intermediates, `ca_bits` the size of new keys of CAs.
+    intermediates, `ca_bits` the size of new keys of CAs. `bases` are in the certificates instead
+    of the URL.
     """
 
     folder: Path | None
@@ -97,6 +98,7 @@ class ChainLocation(Struct, frozen=True):
     make_key: MakeKey | None = None
     generation: CertificateGeneration = GENERATIONS[NEWEST]
     ca_bits: int = KEY_BITS
+    bases: PkiBases | None = None
 
     def new_key(self) -> RSAPrivateKey:
         """Return a key without a certificate."""
@@ -119,13 +121,13 @@ class ChainLocation(Struct, frozen=True):
         if not self.public_url:
             return Addresses()
         path = f"{ISSUERS_PATH}/{file_name(issuer)}.crt"
-        bases = (self.public_url, self.public_url + ALTERNATE_PATH)[: generation.addresses]
+        bases, most = self.bases or own_bases(self.public_url), generation.addresses
         crls: tuple[str, ...] = ()
         if can_sign_lists(issuer):
             crl = f"{CRL_PATH}/{file_of(list_name(issuer), partition)}"
-            crls = tuple(base + crl for base in bases)
-        issuers = tuple(base + path for base in bases)
-        return Addresses(issuers=issuers, crls=crls, ocsp=self.public_url + OCSP_PATH)
+            crls = tuple(base + crl for base in bases.lists[:most])
+        issuers = tuple(base + path for base in bases.issuers[:most])
+        return Addresses(issuers=issuers, crls=crls, ocsp=bases.ocsp + OCSP_PATH)
 
 
 class ExternalCa(Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from openimds.facts.attested import PkiBases
 from openimds.facts.generations import NEWEST
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class CaSettings(Struct, frozen=True):
     """The state folder and URL of a CA, and the files of an external CA.
 
     `make_key` is a source of new keys other than generating them, `generation` that of new
-    certificates, `ca_bits` the size of new keys of CAs.
+    certificates, `ca_bits` the size of new keys of CAs. `bases` are in certificates instead of the
+    URL.
     """
 
     folder: Path | None = None
@@ -33,6 +35,7 @@ class CaSettings(Struct, frozen=True):
     make_key: "MakeKey | None" = None
     generation: str = NEWEST
     ca_bits: int = 2048
+    bases: PkiBases | None = None
 
 
 class LazyCa:
@@ -95,6 +98,7 @@ class LazyCa:
                     make_key=settings.make_key,
                     generation=settings.generation,
                     ca_bits=settings.ca_bits,
+                    bases=settings.bases,
                 )
             return self._authority
 
@@ -143,6 +147,14 @@ class LazyCa:
             KeyFileError: as `authority`.
         """
         return self.authority(now_s).bundle()
+
+    def root_pem(self, now_s: float) -> bytes:
+        """Return the root as PEM.
+
+        Raises:
+            KeyFileError: as `authority`.
+        """
+        return self.authority(now_s).root_pem()
 
     def certificate_infos(self, now_s: float) -> "list[CertificateInfo]":
         """Return the public facts of the CA certificates.

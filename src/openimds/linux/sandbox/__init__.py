@@ -16,9 +16,10 @@ Theory. Nothing has to be cleaned up, because everything ends by itself. The ini
 COMMAND, and then the kernel ends every process of the sandbox; its network namespace disappears
 with its last process and its last socket. If the supervisor is killed, the init process sees the
 socket pair close and ends, and the server gets SIGTERM. There is no file: the token of the admin
-API is in memory and has a name only in /proc. Where /proc cannot be mounted anew, a sandbox has no
-process ids of its own, and the init process kills its descendants itself.
+API and roots to trust are in memory and have names only in /proc. Where /proc cannot be mounted
+anew, a sandbox has no process ids of its own, and the init process kills its descendants itself.
 
+`hosts_file` maps names to addresses of the sandbox by a file that `covered_file` shows to it alone.
 `pasta` gives a sandbox egress to the user's network; `output_multiplexer` labels the output of
 several commands.
 

@@ -21,6 +21,7 @@ from openimds.linux.private_netns import (
     unshare_users,
 )
 from openimds.linux.sandbox import pasta
+from openimds.linux.sandbox.hosts_file import map_hosts
 from openimds.linux.sandbox.messages import (
     Ended,
     InitStarted,
@@ -81,12 +82,11 @@ def _make(
                 f"{UNAVAILABLE}: /proc shows the processes of another namespace; mount a /proc of "
                 "this one"
             )
-        has_new_users = unshare(syscalls.NEW_NET)
+        has_new_users = unshare(syscalls.NEW_NET | (syscalls.NEW_MOUNTS if spec.hosts else 0))
         syscalls.adopt_orphans()
         send(channel, InitStarted(os.getpid()))
     try:
-        if has_own_pids:
-            _mount_proc()
+        _mount(spec, has_own_pids=has_own_pids)
         raise_loopback({IMDS, *(host for host, _ in spec.listen)})
         if spec.is_online:
             add_blackhole_rules()
@@ -106,15 +106,20 @@ def _make(
     _InitProcess(spec, channel, mask, routes, has_own_pids=has_own_pids).run()
 
 
+def _mount(spec: SandboxSpec, *, has_own_pids: bool) -> None:
+    """Mount what only this sandbox sees: a /proc of its processes, and its hosts file."""
+    if has_own_pids or spec.hosts:
+        # What is mounted from here on is hidden from the mounts outside.
+        syscalls.mount("", "/", "", syscalls.SLAVE | syscalls.RECURSIVE)
+    if has_own_pids:
+        syscalls.mount("proc", "/proc", "proc", _DEVICES)
+    if spec.hosts:
+        map_hosts(spec.hosts)
+
+
 def _unshare_with_users(flags: int) -> bool:
     unshare_users(flags)
     return True
-
-
-def _mount_proc() -> None:
-    """Mount a /proc of the sandbox's processes, hidden from the mounts outside."""
-    syscalls.mount("", "/", "", syscalls.SLAVE | syscalls.RECURSIVE)
-    syscalls.mount("proc", "/proc", "proc", _DEVICES)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -15,7 +15,7 @@ class SandboxSpec(Struct, frozen=True):
     """The wanted sandbox: its name, its command, and the addresses that it listens on.
 
     With `is_online` it has egress by pasta. `streams` replace the supervisor's standard streams for
-    COMMAND, if there are any.
+    COMMAND, if there are any. `hosts` are names that its hosts file maps to addresses.
     """
 
     name: str
@@ -23,6 +23,7 @@ class SandboxSpec(Struct, frozen=True):
     listen: tuple[tuple[str, int], ...]
     is_online: bool = False
     streams: tuple[int, ...] = ()
+    hosts: dict[str, str] = {}
 
 
 class InitStarted(Struct, tag=True):

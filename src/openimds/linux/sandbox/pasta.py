@@ -20,6 +20,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.linux import syscalls
 from openimds.linux.blackhole_rules import is_blackholed
+from openimds.linux.sandbox.covered_file import cover
 
 PROGRAM = "pasta"
 _NOISE = "syslog"
@@ -31,7 +32,6 @@ _LOOPBACK = "lo"
 _NAME_SERVER = "192.0.2.53"
 """A documentation address (RFC 5737) that pasta maps to the machine's own name server."""
 _RESOLV_CONF = Path("/etc/resolv.conf")
-_RESOLV_COPY = "/proc/resolv.conf"
 
 
 class Pasta:
@@ -158,12 +158,7 @@ def redirect_name_servers() -> None:
     text = redirected_resolv_conf(path.read_text("utf-8", "replace")) if path.exists() else ""
     if not text:
         return
-    syscalls.mount("tmpfs", "/proc", "tmpfs", syscalls.NO_SUID | syscalls.NO_DEV)
-    try:
-        Path(_RESOLV_COPY).write_text(text, "utf-8")
-        syscalls.mount(_RESOLV_COPY, str(_RESOLV_CONF), "", syscalls.BIND)
-    finally:
-        syscalls.unmount("/proc")
+    cover(_RESOLV_CONF, text)
 
 
 def redirected_resolv_conf(text: str) -> str:
