@@ -343,7 +343,11 @@ class CertificateAuthority:
             names = {
                 list_name(one.certificate) for one in (*signers.lists_of_leaves, *signers.of_cas)
             }
+            tier = self._chain.tier and serial_of(self._chain.tier.certificate)
             for entry in entries:
+                if entry.serial == tier:
+                    seen = "the tier in use, which only openimds attest rotate root replaces"
+                    raise _unknown(entry.serial, seen, "a leaf or an intermediate")
                 if entry.revoked_s is not None:
                     seen = "a certificate that is revoked already"
                     raise _unknown(entry.serial, seen, "one in good standing")
@@ -353,12 +357,16 @@ class CertificateAuthority:
             used = {serial_of(self._chain.issuer.certificate)}
             if any(entry.serial in used for entry in entries):
                 self.rotate("intermediate", now_s)
-            for entry in entries:
-                self._revocation.revoke(entry, reason, now_s)
             in_use = {serial_of(leaf.certificate) for leaf in self._leaves.values()}
-            if any(entry.serial in in_use for entry in entries):
-                self._adopt(self._chain)
-            self.refresh_revocation(now_s)
+            revoked = []
+            try:
+                for entry in entries:
+                    self._revocation.revoke(entry, reason, now_s)
+                    revoked.append(entry.serial)
+            finally:  # Where a write fails, the leaves before it are revoked all the same.
+                if in_use & {*revoked}:
+                    self._adopt(self._chain)
+                self.refresh_revocation(now_s)
 
     def _targets(self, target: str) -> list[RegisterEntry]:
         if not self._location.public_url:

@@ -148,6 +148,32 @@ def test_certificate_is_revoked_only_once(authority: CertificateAuthority) -> No
         authority.revoke(serial, "unspecified", NOW_S)
 
 
+def test_tier_in_use_cannot_be_revoked(authority: CertificateAuthority) -> None:
+    tier = certificates(authority.chain_pem())[1]
+    with pytest.raises(ConfigError, match="only openimds attest rotate root replaces"):
+        authority.revoke(serial_of(tier), "unspecified", NOW_S)
+
+
+def test_leaf_revoked_before_the_disk_was_full_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = CertificateAuthority.open(tmp_path / "ca", NOW_S, public_url=URL)
+    first = leaf_of(authority)
+    authority.leaf("metadata.azure.us", "", NOW_S)
+    allowed = iter([True])
+
+    def write(path: Path, text: bytes) -> None:
+        if not next(allowed, False):
+            raise KeyFileError("no space left on device")
+        write_file(path, text)
+
+    monkeypatch.setattr("openimds.credentials.pki.revocation_register.write_file", write)
+    with pytest.raises(KeyFileError, match="no space"):
+        authority.revoke("leaf", "unspecified", NOW_S)
+    assert leaf_of(authority) != first
+    assert "certificate revoked" in openssl(authority, first, tmp_path, is_ok=False)
+
+
 def test_leaf_of_a_replaced_issuer_cannot_be_revoked(authority: CertificateAuthority) -> None:
     serial = serial_of(leaf_of(authority))
     authority.rotate("intermediate", NOW_S)
