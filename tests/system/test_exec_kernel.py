@@ -1,6 +1,7 @@
 """openimds exec on kernels with restrictions."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +96,15 @@ def test_unfitting_proc_is_refused(place: Place) -> None:
         "namespace; mount a /proc of this one\n"
     )
     assert place.processes() == set()
+
+
+def test_azures_hosts_are_mapped_without_own_pids(place: Place, masked: tuple[str, ...]) -> None:
+    fetch = 'curl -sS --cacert "$SSL_CERT_FILE" https://www.microsoft.com/pki/bundle.pem'
+    script = f"cat /etc/hosts; {fetch} | grep -c 'BEGIN CERTIFICATE'"
+    hosts = Path("/etc/hosts").read_bytes()
+    got = place.run("--pki-names", "azure", "--", "sh", "-c", script, instead=masked)
+    assert (got.returncode, got.stderr) == (0, "")
+    lines = got.stdout.splitlines()
+    assert lines[0] == "192.0.2.1 www.microsoft.com"
+    assert lines[-1] == "3", "root, tier and intermediate come by https"
+    assert Path("/etc/hosts").read_bytes() == hosts
