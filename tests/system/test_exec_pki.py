@@ -134,3 +134,13 @@ def test_azures_hosts_beside_a_way_out_are_refused(
     assert (got.returncode, got.stdout) == (2, "")
     assert got.stderr.startswith(f'openimds: pki_names: saw "azure" {seen}, expected ')
     assert not (place.folder / "st").exists()
+
+
+def test_each_vm_has_azures_hosts_in_its_own_sandbox(place: Place) -> None:
+    (place.folder / "fleet.yaml").write_text("vms: {a: {}, b: {}}")
+    fetch = "curl -sS --cacert $SSL_CERT_FILE https://oneocsp.microsoft.com/pki/bundle.pem"
+    vms = ["--fleet", "fleet.yaml", "--vm", "a", "--vm", "b"]
+    got = place.run("--pki-names", "azure", *vms, "--", "sh", "-c", f"{fetch} | md5sum")
+    assert (got.returncode, got.stderr) == (0, "")
+    first, second = sorted(got.stdout.splitlines())
+    assert first.removeprefix("a| ") == second.removeprefix("b| "), "one server has one chain"
