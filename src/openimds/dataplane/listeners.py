@@ -270,9 +270,8 @@ def _serve(  # noqa: PLR0913 - the facts of a listener
 
 
 def _defer(bound: socket.socket) -> None:
-    """Have the kernel show a connection once its first bytes have come.
+    """Have the kernel show a connection once its first bytes have come, on Linux.
 
-    Only Linux can.
     Then accepting and reading are one step, and a connection that is reset before it asked costs
     no turn. One without bytes is shown after `_DEFERRED_S`, and has a deadline and a place then.
     """
