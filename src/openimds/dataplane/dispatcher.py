@@ -89,8 +89,8 @@ class ParsedRequest(Struct, frozen=True):
 
         The cache is also keyed by the bytes of requests; text never equals the bytes of a guest.
         """
-        header = self.has_metadata_header + (not self.is_header_exact)
-        flags = f"{self.method} {header:d}{self.is_forwarded:d}{self.connection} "
+        header = f"{self.has_metadata_header:d}{self.is_header_exact:d}{self.is_forwarded:d}"
+        flags = f"{self.method} {header}{self.connection} "
         rest = "".join(f"{name}:{value}\n" for name, value in self.credentials)
         if self.none_match:
             rest += f"none-match:{self.none_match}\n"

@@ -13,6 +13,7 @@ from tests.support.talk import (
     a_fleet,
     an_index,
     limited,
+    replies,
     request,
 )
 
@@ -203,3 +204,20 @@ def test_throttled_responses_are_shared_and_bounded(monkeypatch: pytest.MonkeyPa
     bodies = {talk.ask(path).status for talk in talks for path in paths}
     assert bodies == {200, 429}
     assert len(dispatcher._throttled_responses) == 2
+
+
+def test_forms_of_the_metadata_header_share_no_cached_response() -> None:
+    talk = Talk(a_dispatcher())
+    forms = (
+        b"Metadata: true, true",
+        b"Metadata: true",
+        b"Metadata: TRUE",
+        b"Metadata: no",
+        b"A: b",
+    )
+    seen = [
+        replies(talk.send(b"GET /metadata/versions HTTP/1.1\r\nHost: a\r\n" + form + b"\r\n\r\n"))
+        for form in (*forms, *reversed(forms))
+    ]
+    statuses = [reply.status for (reply,) in seen]
+    assert statuses == [400, 200, 200, 400, 400, 400, 400, 200, 200, 400]
