@@ -387,3 +387,12 @@ def test_system_that_cannot_defer_serves_as_well(monkeypatch: pytest.MonkeyPatch
         return deferred_s
 
     assert asyncio.run(play()) == 0
+
+
+def test_internal_mistake_is_not_blamed_on_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr("openimds.dataplane.listeners._bound", fail)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        asyncio.run(listen(Reactor(a_dispatcher()), "127.0.0.1:0", "listen"))

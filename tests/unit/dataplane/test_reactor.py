@@ -417,3 +417,15 @@ def test_caller_without_bytes_costs_no_turn() -> None:
         return before, after
 
     assert asyncio.run(play()) == (0, 1)
+
+
+def test_socket_is_not_read_when_the_turn_of_its_share_is_over() -> None:
+    talk = Talk(a_dispatcher())
+    assert [reply.status for reply in replies(talk.send(GET))] == [200]
+    share = talk.connection._share
+    share.turn, share.left = talk.reactor.turn_number, 0
+    talk.socket.incoming = GET
+    talk.connection.ready(READ)
+    assert talk.socket.incoming == GET
+    talk.reactor.pump()
+    assert statuses(talk) == [200], "the next turn reads it"

@@ -204,3 +204,11 @@ def test_drain_reaches_every_connection() -> None:
     connections = [*open_many(table, "a", 2), *open_many(table, UNKNOWN, 1)]
     table.drain()
     assert [connection.ends for connection in connections] == [["drained"]] * 3
+
+
+def test_connection_that_has_ended_is_not_moved() -> None:
+    table = ConnectionTable(10, 10)
+    ended = FakeConnection(table, "a")
+    ended.give_way()
+    table.move(ended, table.share("a"), table.share("b"))
+    assert not table.share("b").open

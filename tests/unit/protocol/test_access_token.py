@@ -404,3 +404,10 @@ def test_a_guests_text_is_no_template() -> None:
         "resource principal named {tenant}{at} was not found"
         in json.loads(got.body)["error_description"]
     )
+
+
+def test_unknown_resource_in_another_cloud_names_its_host() -> None:
+    got = ask(BOTH, resource="foo", cloud="AzureUSGovernmentCloud")
+    assert isinstance(got, Refusal)
+    uri = json.loads(got.body)["error_uri"]
+    assert uri == "https://login.microsoftonline.us/error?code=500011"

@@ -69,6 +69,7 @@ def test_endorsement_without_parameters_is_that_of_the_machine() -> None:
     chip = sha512(VM_ID.encode()).digest()
     expected = PendingEndorsement("web-1", "Milan", chip, AMD_PRODUCTS["milan"].tcb)
     assert ask(THIM) == expected
+    assert not expected.is_once, "it may be cached"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,9 @@ def test_body_of_an_endorsement_has_four_members_in_order() -> None:
     ids=["base64", "base64url", "unpadded"],
 )
 def test_report_is_taken_in_each_alphabet_without_the_header(text: bytes) -> None:
-    assert quote(b'{"report":"%b"}' % text) == PendingQuote("web-1", REPORT)
+    wanted = PendingQuote("web-1", REPORT)
+    assert quote(b'{"report":"%b"}' % text) == wanted
+    assert wanted.is_once, "a quote is never cached"
 
 
 @pytest.mark.parametrize(
