@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.frames import is_tcp
+from tests.system.frames import IPV4, frame, is_tcp, syn
 from tests.system.lab import FLEET, IMDS, IPS, MACS, Lab, fleet, lab
 from tests.system.process import COMMAND
 
@@ -181,3 +181,27 @@ def test_failed_step_is_reported_also_with_sigchld_ignored(here: Lab) -> None:
 def test_up_without_a_fleet_names_the_sources_of_one(here: Lab) -> None:
     ended = here.host.openimds("host", "up", code=2)
     assert "expected the token file that the server named when it was ready" in ended.stderr
+
+
+LOCAL = "169.254.169.253"
+DOCUMENT = "/metadata/attested/document?api-version=2018-10-01"
+
+
+def test_vm_of_azure_local_asks_at_its_own_address(tmp_path: Path) -> None:
+    vms = fleet("a", "b", "d")
+    vms["vms"]["web-b"]["kind"] = vms["vms"]["web-d"]["kind"] = "azure-local"
+    with lab(tmp_path) as here:
+        printed = here.up(fleet=vms).stdout
+        assert printed.endswith(f"openimds serve --listen {IMDS}:80,{LOCAL}:80\n")
+        with here.serving("--listen", f"{IMDS}:80,{LOCAL}:80", fleet=vms):
+            for name in "bd":
+                words = ("curl", "-sS", "-m", "5", "-H", "Metadata:true")
+                got = here.host.guest(name, *words, f"http://{LOCAL}{DOCUMENT}")
+                assert json.loads(got)["encoding"] == "pkcs7"
+            assert here.request("a") == "web-a"
+            # A guest of no VM gets nothing there either, and may not claim the address.
+            here.host.guest("c", *words, "-m", "0.5", f"http://{LOCAL}{DOCUMENT}", code=None)
+            here.send("c", frame(MACS["a"], MACS["c"], IPV4, syn(LOCAL, IPS["a"])))
+            assert here.dropped().keys() == {"unknown_interface", "false_service"}
+        here.up(fleet=FLEET)
+        assert LOCAL not in here.host.shell("ip address show imds0")

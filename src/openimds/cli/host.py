@@ -12,7 +12,7 @@ from openimds.fleet.fleet_files import read_fleet
 from openimds.fleet.quarantine import QuarantinedVm, summary
 from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import host_lock, may_configure, run
-from openimds.linux.host.nft_rules import IPV4, IPV6, REASONS
+from openimds.linux.host.nft_rules import IPV4, IPV4_OF_LOCAL, IPV6, REASONS
 from openimds.linux.host.plan import HostError, PlanStep, plan_down, plan_up, read_state
 from openimds.linux.host.status import Guest, host_report, obstacles, route_to
 from openimds.linux.platform import require_linux
@@ -51,7 +51,9 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
         _run(plan_up(read_state(run, probe=True), bound, ipv6=ipv6), is_dry=dry_run)
     _warn(bound)
     if not dry_run:
-        click.echo(f"{IPV4} is here for {len(bound)} VMs: openimds serve --listen {IPV4}:80")
+        is_local = any(binding.is_local for binding in bound)
+        listen = f"{IPV4}:80" + (f",{IPV4_OF_LOCAL}:80" if is_local else "")
+        click.echo(f"{IPV4} is here for {len(bound)} VMs: openimds serve --listen {listen}")
 
 
 @command.command("down")

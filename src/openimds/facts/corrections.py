@@ -164,8 +164,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         19,
         "Azure Local has its attested document at 169.254.169.253.",
-        _PARTLY,
-        "kind: azure-local, in exec and namespaces; not by the rules of openimds host.",
+        _DONE,
+        "kind: azure-local, in exec, namespaces and the rules of openimds host.",
         documented("S69"),
     ),
     Correction(

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.facts.kinds import AZURE_LOCAL
 from openimds.vm.defaults import default_address, first_mac, private_addresses
 from openimds.vm.types import Vm
 
@@ -13,12 +14,16 @@ _MAC_DIGITS = 12
 
 
 class InterfaceBinding(Struct, frozen=True):
-    """One VM with an interface; addresses in the kernel's form, `mac` with colons."""
+    """One VM with an interface; addresses in the kernel's form, `mac` with colons.
+
+    `is_local` tells that it is a VM of Azure Local, which asks at an address of its own.
+    """
 
     vm: str
     interface: str
     mac: str
     addresses: tuple[str, ...]
+    is_local: bool = False
 
     def of(self, version: int) -> tuple[str, ...]:
         """Return the addresses of one version of IP, 4 or 6."""
@@ -62,7 +67,9 @@ def _binding(vm: Vm) -> InterfaceBinding:
     if not addresses:
         expected = "the source addresses of a VM that has an interface"
         raise ConfigError(where, "no address", expected)
-    return InterfaceBinding(vm.name, vm.reach.interface, _mac(vm), tuple(map(_plain, addresses)))
+    plain = tuple(map(_plain, addresses))
+    is_local = vm.kind == AZURE_LOCAL
+    return InterfaceBinding(vm.name, vm.reach.interface, _mac(vm), plain, is_local)
 
 
 def _mac(vm: Vm) -> str:

@@ -28,6 +28,8 @@ TABLE = "openimds"
 STAMP = "stamp"
 """A counter that counts nothing: its comment has the fingerprint of the rules."""
 IPV4, IPV6 = "169.254.169.254", "fe80::a9fe:a9fe"
+IPV4_OF_LOCAL = "169.254.169.253"
+"""The address of the metadata service of Azure Local."""
 _IPV6_HEX = "0xfe8000000000000000000000a9fea9fe"
 _MAX_COMMENT = 120
 """nftables accepts 127 bytes."""
@@ -50,7 +52,7 @@ REASONS = {
 
 
 class _Ip(Struct, frozen=True):
-    """One version of IP in the words of nftables, and the service's address in it."""
+    """One version of IP in the words of nftables, and the service's address or set of them."""
 
     version: int
     word: str
@@ -67,6 +69,7 @@ class _Ip(Struct, frozen=True):
 
 
 _V4, _V6 = _Ip(4, "ip", IPV4), _Ip(6, "ip6", IPV6)
+_V4_OF_LOCAL = _Ip(4, "ip", f"{{ {IPV4}, {IPV4_OF_LOCAL} }}")
 
 
 class Rules(Struct, frozen=True):
@@ -86,6 +89,7 @@ def ruleset(
     ipv6_interfaces: Sequence[str] = (),
     *,
     ipv6: bool = False,
+    is_local: bool = False,
 ) -> Rules:
     """Return the rules for these bindings; their text replaces both tables as a whole.
 
@@ -94,8 +98,10 @@ def ruleset(
         gateways: by interface, the hardware address of its bridge.
         ipv6_interfaces: interfaces that `up` gave the IPv6 address; recorded for `down`.
         ipv6: whether the IPv6 address is served as well.
+        is_local: whether the address of Azure Local is served as well.
     """
-    versions = (_V4, _V6) if ipv6 else (_V4,)
+    ipv4 = _V4_OF_LOCAL if is_local else _V4
+    versions = (ipv4, _V6) if ipv6 else (ipv4,)
     bridge = [
         *_sets(bindings, versions),
         _set("gate", "ifname : ether_addr", _pairs(gateways), "map"),
@@ -241,8 +247,9 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
         ]
         match = f"iifname . ether saddr . {word} saddr @tied{v} goto welcome"
         requests.append(_chain(f"request{v}", match, "goto reason"))
-    ports.append(f"meta protocol arp arp saddr ip {IPV4} counter name false_service drop")
-    between.append(f"meta protocol arp arp daddr ip {IPV4} drop")
+    ipv4 = versions[0].address
+    ports.append(f"meta protocol arp arp saddr ip {ipv4} counter name false_service drop")
+    between.append(f"meta protocol arp arp daddr ip {ipv4} drop")
     if _V6 in versions:
         # The target of neighbour discovery is eight bytes into the message.
         target = f"@th,64,128 {_IPV6_HEX}"

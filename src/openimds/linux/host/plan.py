@@ -10,7 +10,7 @@ from msgspec import Struct
 from openimds.errors import Error
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import Run, ToolError
-from openimds.linux.host.nft_rules import IPV4, IPV6, TABLE, Rules, ruleset
+from openimds.linux.host.nft_rules import IPV4, IPV4_OF_LOCAL, IPV6, TABLE, Rules, ruleset
 from openimds.linux.host.nft_state import FAMILIES, NftTable, tables
 
 DEVICE = "imds0"
@@ -108,7 +108,8 @@ def _interface(listed: dict[str, Any]) -> Interface:
 
 def _routes(run: Run) -> tuple[str, ...]:
     listed = msgspec.json.decode(run(("ip", "-j", "-4", "route", "show", "table", "all"), ""))
-    routes = [item for item in listed if item.get("dst") == IPV4 and item.get("type") != "local"]
+    ours = (IPV4, IPV4_OF_LOCAL)
+    routes = [item for item in listed if item.get("dst") in ours and item.get("type") != "local"]
     return tuple(str(route.get("dev", "")) for route in routes)
 
 
@@ -133,7 +134,11 @@ def plan_up(
     ipv6_interfaces = _ipv6_interfaces(state, bindings) if ipv6 else []
     # The address must not exist without rules, not even for a moment.
     steps = _remove_ipv6(state, set(state.ipv6_interfaces) - set(ipv6_interfaces))
-    rules = ruleset(bindings, _gateways(state, bindings), ipv6_interfaces, ipv6=ipv6)
+    is_local = any(binding.is_local for binding in bindings)
+    gateways = _gateways(state, bindings)
+    rules = ruleset(bindings, gateways, ipv6_interfaces, ipv6=ipv6, is_local=is_local)
+    if not is_local and _has(state, DEVICE, IPV4_OF_LOCAL):
+        steps.append(_ip("address", "delete", f"{IPV4_OF_LOCAL}/32", "dev", DEVICE))
     if not is_installed(state, rules):
         steps.append(PlanStep(("nft", "-f", "-"), rules.text))
     device = state.interfaces.get(DEVICE)
@@ -144,6 +149,8 @@ def plan_up(
         steps.append(_ip("link", "set", DEVICE, "up"))
     if device is None or IPV4 not in device.addresses:
         steps.append(_ip("address", "add", f"{IPV4}/32", "dev", DEVICE))
+    if is_local and not _has(state, DEVICE, IPV4_OF_LOCAL):
+        steps.append(_ip("address", "add", f"{IPV4_OF_LOCAL}/32", "dev", DEVICE))
     return steps + [
         _ip("address", "add", f"{IPV6}/64", "dev", name, "nodad")
         for name in ipv6_interfaces
@@ -162,13 +169,18 @@ def plan_down(state: HostState) -> list[PlanStep]:
 
 
 def matches(state: HostState, bindings: Sequence[InterfaceBinding]) -> bool:
-    """Tell whether the rules in force are those of these VMs, with IPv6 or without.
+    """Tell whether the rules in force are those of these VMs, in any of their forms.
 
-    Known bridges and IPv6 interfaces make no difference: interfaces come and go.
+    They are with IPv6 or without, and with the address of Azure Local or without. Known bridges and
+    IPv6 interfaces make no difference: interfaces come and go.
     """
     gateways = _known_gateways(state)
     known = state.ipv6_interfaces
-    candidates = (ruleset(bindings, gateways, known, ipv6=ipv6) for ipv6 in (False, True))
+    candidates = (
+        ruleset(bindings, gateways, known, ipv6=ipv6, is_local=is_local)
+        for ipv6 in (False, True)
+        for is_local in (False, True)
+    )
     return any(is_installed(state, rules) for rules in candidates)
 
 
@@ -236,10 +248,10 @@ def _refuse_foreign(state: HostState) -> None:
         )
     for interface in state.interfaces.values():
         name = interface.name
-        if name != DEVICE and IPV4 in interface.addresses:
-            raise HostError(
-                f"{IPV4} is already on {name}; type ip address delete {IPV4}/32 dev {name}"
-            )
+        for address in (IPV4, IPV4_OF_LOCAL):
+            if name != DEVICE and address in interface.addresses:
+                remedy = f"type ip address delete {address}/32 dev {name}"
+                raise HostError(f"{address} is already on {name}; {remedy}")
     device = state.interfaces.get(DEVICE)
     if device and device.alias != MARK:
         raise HostError(

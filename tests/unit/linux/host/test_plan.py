@@ -1,4 +1,5 @@
 import pytest
+from msgspec import structs
 
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.nft_rules import ruleset
@@ -33,10 +34,13 @@ def commands(steps: list[PlanStep]) -> list[str]:
 
 
 def installed(
-    *bindings: InterfaceBinding, ipv6_interfaces: tuple[str, ...] = (), ipv6: bool = False
+    *bindings: InterfaceBinding,
+    ipv6_interfaces: tuple[str, ...] = (),
+    ipv6: bool = False,
+    is_local: bool = False,
 ) -> FakeHost:
     """Return a host on which `up` was run for these VMs."""
-    rules = ruleset(bindings, GATE, ipv6_interfaces, ipv6=ipv6)
+    rules = ruleset(bindings, GATE, ipv6_interfaces, ipv6=ipv6, is_local=is_local)
     objects = [
         stamp(rules.stamp),
         named("tied4", *(counted({"concat": [*parts]}, "a") for parts in sorted(rules.keys))),
@@ -115,6 +119,30 @@ def test_ipv6_address_is_added_and_removed() -> None:
     ]
     assert commands(plan_up(read_state(host), [A, B])) == [*removal, "nft -f -"]
     assert commands(plan_down(read_state(host)))[:2] == removal
+
+
+def test_address_of_azure_local_comes_and_goes_with_its_vms() -> None:
+    local = structs.replace(B, is_local=True)
+    added = plan_up(read_state(installed(A, B)), [A, local])
+    assert commands(added) == ["nft -f -", "ip address add 169.254.169.253/32 dev imds0"]
+    assert added[0].text == ruleset([A, local], GATE, is_local=True).text
+    host = installed(A, local, is_local=True)
+    addresses = [*IMDS0["addr_info"], {"local": "169.254.169.253"}]
+    host.interfaces[-1] = {**IMDS0, "addr_info": addresses}
+    state = read_state(host)
+    assert plan_up(state, [A, local]) == []
+    assert matches(state, [A, B]), "a running server does not know the kinds"
+    # The address must not exist without rules, not even for a moment.
+    assert commands(plan_up(state, [A, B])) == [
+        "ip address delete 169.254.169.253/32 dev imds0",
+        "nft -f -",
+    ]
+
+
+def test_address_of_azure_local_elsewhere_is_refused() -> None:
+    bridge = {**BRIDGE, "addr_info": [{"local": "169.254.169.253"}]}
+    with pytest.raises(HostError, match=r"169\.254\.169\.253 is already on br0; type ip address"):
+        plan_up(read_state(FakeHost(bridge, TAP_A)), [A])
 
 
 def test_existing_ipv6_address_is_not_recorded_as_ours() -> None:
