@@ -91,7 +91,7 @@ def test_port_refuses_between_tests():
 
 def test_suites_of_every_noun_pass_in_any_order(project: Project) -> None:
     ran = project.run(*project.take("vms.py", "events.py", "faults.py", "isolation.py"))
-    ran.assert_outcomes(passed=32)
+    ran.assert_outcomes(passed=34)
     assert not ran.stderr.str()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from openimds.facts.clouds import PUBLIC
-from openimds.facts.kinds import VM
+from openimds.facts.kinds import AZURE_LOCAL, VM
 
 
 class IdentityDetail(Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -74,6 +74,11 @@ class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
     varied_network: bool = False
     kind: str = VM
     reprovision_data: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a VM of Azure Local."""
+        return self.kind == AZURE_LOCAL
 
 
 class Fleet(Struct, frozen=True):

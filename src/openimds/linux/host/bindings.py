@@ -6,7 +6,6 @@ from ipaddress import ip_address
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.facts.kinds import AZURE_LOCAL
 from openimds.vm.defaults import default_address, first_mac, private_addresses
 from openimds.vm.types import Vm
 
@@ -68,8 +67,7 @@ def _binding(vm: Vm) -> InterfaceBinding:
         expected = "the source addresses of a VM that has an interface"
         raise ConfigError(where, "no address", expected)
     plain = tuple(map(_plain, addresses))
-    is_local = vm.kind == AZURE_LOCAL
-    return InterfaceBinding(vm.name, vm.reach.interface, _mac(vm), plain, is_local)
+    return InterfaceBinding(vm.name, vm.reach.interface, _mac(vm), plain, vm.is_local)
 
 
 def _mac(vm: Vm) -> str:

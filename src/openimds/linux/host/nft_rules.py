@@ -52,7 +52,7 @@ REASONS = {
 
 
 class _Ip(Struct, frozen=True):
-    """One version of IP in the words of nftables, and the service's address or set of them."""
+    """A version of IP in the words of nftables, and the service's address there."""
 
     version: int
     word: str

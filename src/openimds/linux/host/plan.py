@@ -169,7 +169,7 @@ def plan_down(state: HostState) -> list[PlanStep]:
 
 
 def matches(state: HostState, bindings: Sequence[InterfaceBinding]) -> bool:
-    """Tell whether the rules in force are those of these VMs, in any of their forms.
+    """Tell whether the rules in force are those of these VMs.
 
     They are with IPv6 or without, and with the address of Azure Local or without. Known bridges and
     IPv6 interfaces make no difference: interfaces come and go.
