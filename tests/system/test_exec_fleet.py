@@ -228,7 +228,7 @@ def test_state_directory_persists_and_names_its_vms(place: Place) -> None:
     "arguments, code, message",
     [
         (["--fleet", "none.yaml"], 2, "openimds: none.yaml: saw no such file or directory, "),
-        (["--admin", "192.0.2.1:8170"], 1, "openimds: cannot listen on 192.0.2.1:8170 in the san"),
+        (["--admin", "192.0.2.7:8170"], 1, "openimds: cannot listen on 192.0.2.7:8170 in the san"),
         (["--entra", "az", "--attest-key", "k"], 2, "openimds: attest_key: saw no attest_cert"),
         (["--admin", "169.254.169.254:80"], 1, "openimds: cannot listen on 169.254.169.254:80 in"),
         (["--admin", "unix:/tmp/x"], 2, 'openimds: admin: saw "unix:/tmp/x", expected HOST:PORT'),
