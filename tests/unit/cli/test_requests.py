@@ -140,7 +140,7 @@ def test_report_exits_1_with_findings(api: Api) -> None:
 def test_primary_address_is_judged_on_demand(api: Api) -> None:
     call("--report", "--primary-address")
     assert api.calls[0] == ("GET", "/v1/requests/report", {"primaryAddress": "true"})
-    assert "--primary-address goes with --report" in call("--primary-address").output
+    assert "--primary-address goes with --report" in call("--primary-address").stderr
 
 
 def test_report_without_requests_differs_from_a_clean_one(api: Api) -> None:
