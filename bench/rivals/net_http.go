@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strconv"
 )
 
 func main() {
@@ -18,8 +19,10 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	length := strconv.Itoa(len(body))
 	http.HandleFunc("/metadata/instance", func(w http.ResponseWriter, _ *http.Request) {
 		header := w.Header()
+		header.Set("Content-Length", length) // Beyond 2,048 bytes net/http would send chunks.
 		header.Set("Content-Type", "application/json; charset=utf-8")
 		header.Set("Server", "IMDS/150.870.65.1854")
 		header.Set("x-ms-request-id", "5b1f6d3a-9c52-4e7d-8a3e-0f6c2b7d9e41")
