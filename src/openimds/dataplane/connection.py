@@ -67,7 +67,8 @@ _STAND_IN = b"PATCH"
 _KEPT = frozenset(
     (
         *(b"metadata", b"host", b"x-forwarded-for", b"authorization", b"secret"),
-        *(b"x-identity-header", b"expect", b"content-length", b"transfer-encoding"),
+        *(b"x-identity-header", b"if-none-match", b"expect"),
+        *(b"content-length", b"transfer-encoding"),
     )
 )
 """Headers that matter."""
@@ -338,23 +339,29 @@ class Connection:
         name = name.lower()
         if name in _KEPT:
             self._keep(name, value)
-        elif name == b"if-none-match":
-            self._none_match = value.strip().decode("latin-1")
 
     def _keep(self, name: bytes, value: bytes) -> None:
-        """Keep a header that matters, and check those that frame the request."""
+        """Keep a header that the response depends on, or check one that frames the request."""
         match name:
             case b"metadata":
                 self._metadata_values = (*self._metadata_values, value.strip())
-            case b"host":
-                self._host_count += 1
-                if not _HOST.fullmatch(value):
-                    self._refuse_head("host_malformed")
             case b"x-forwarded-for":
                 self._is_forwarded = True
             case b"authorization" | b"secret" | b"x-identity-header":
                 credential = (name.decode(), value.strip().decode("latin-1"))
                 self._credentials = (*self._credentials, credential)
+            case b"if-none-match":
+                self._none_match = value.strip().decode("latin-1")
+            case _:
+                self._check_frame(name, value)
+
+    def _check_frame(self, name: bytes, value: bytes) -> None:
+        """Check a header that frames the request."""
+        match name:
+            case b"host":
+                self._host_count += 1
+                if not _HOST.fullmatch(value):
+                    self._refuse_head("host_malformed")
             case b"expect":
                 self._expects = value.strip().lower() == b"100-continue"
                 if not self._expects:

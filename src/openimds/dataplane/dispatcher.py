@@ -1,7 +1,6 @@
 """The state that all connections share, and the decision which response a request gets."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 from math import floor
 from typing import Protocol, TypeAlias
 
@@ -24,7 +23,7 @@ from openimds.dataplane.response_bytes import (
 )
 from openimds.dataplane.shares import ConnectionTable
 from openimds.facts.faults import EffectMode
-from openimds.facts.limits import REFUSED_IDENTITY
+from openimds.facts.limits import class_of
 from openimds.facts.refusals import refusal_row
 from openimds.fleet.index import Allowances, FleetIndex, VmEntry
 from openimds.fleet.response_cache import CachedResponses
@@ -212,10 +211,11 @@ class Dispatcher:
     ) -> "tuple[PreparedResponse | WaitingRequest, Fault | None]":
         """Return the response to a peer under faults, and the fault or None."""
         asked = request.query(self.extras)
-        if peer in secondary_addresses(self._subject(entry, asked).vm):
-            asked = replace(asked, is_secondary=True)
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
             return self._throttled(asked, request), None
+        # Behind the limit: it walks the VM's document.
+        if peer in secondary_addresses(self._subject(entry, asked).vm):
+            asked = replace(asked, is_secondary=True)
         assert self.faults is not None
         fault = self.faults.fault(entry.name, asked, self.utc())
         if fault is None or fault.row.mode is EffectMode.DELIVERY:
@@ -434,10 +434,8 @@ def _name(asked: Query) -> str:
 
 
 def _limit_of(asked: Query, outcome: Response | Refusal | Pending) -> str:
-    """Return the limiter class of a response: identity's 400s have one of their own."""
-    limit = asked.category.limit
-    is_refused = isinstance(outcome, Refusal) and outcome.status == HTTPStatus.BAD_REQUEST
-    return REFUSED_IDENTITY if is_refused and limit == "identity" else limit
+    """Return the limiter class in which a request counts, by its outcome."""
+    return class_of(asked.category.limit, outcome.status if isinstance(outcome, Refusal) else 0)
 
 
 def reason_of(outcome: Response | Refusal) -> str:

@@ -1,5 +1,7 @@
 """The request limits of a VM."""
 
+from http import HTTPStatus
+
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, documented
@@ -11,12 +13,16 @@ FORGIVENESS = 10
 
 
 class Limit(Struct, frozen=True):
-    """One limiter class: requests a second, and concurrent requests (0: no such limit)."""
+    """One limiter class: requests a second, and concurrent requests (0: no such limit).
+
+    `bad_requests` is the class of the requests that get 400, if they have one of their own.
+    """
 
     key: str
     per_s: int
     concurrent: int
     evidence: Evidence
+    bad_requests: str = ""
 
 
 LIMITS: dict[str, Limit] = {
@@ -36,7 +42,17 @@ LIMITS: dict[str, Limit] = {
             ),
         ),
         Limit(
-            "identity", 20, 5, documented("S1", "S2", note="the window that Azure uses is unknown")
+            "identity",
+            20,
+            5,
+            documented("S1", "S2", note="the window that Azure uses is unknown"),
+            REFUSED_IDENTITY,
         ),
     )
 }
+
+
+def class_of(limit: str, status: int) -> str:
+    """Return the class in which a request counts, by the status of its response."""
+    row = LIMITS.get(limit)
+    return (row and status == HTTPStatus.BAD_REQUEST and row.bad_requests) or limit

@@ -77,7 +77,7 @@ def check_own_claims(detail: dict[str, Any], where: str, *, is_local: bool) -> N
     Without `is_local` its tokens come from Entra, which alone decides their claims.
 
     Raises:
-        ConfigError: too many, too long or too large ones, or a claim that is none.
+        ConfigError: too many, too long or too large ones, or a malformed claim.
     """
     roles, groups, claims = (detail.get(key, ()) for key in (ROLES, GROUPS, "claims"))
     for key, member in ((ROLES, roles), (GROUPS, groups), ("claims", claims)):

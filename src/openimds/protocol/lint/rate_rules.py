@@ -1,9 +1,8 @@
 """Rules of rate and patience: too many requests, polls and retries, and early give-ups."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from http import HTTPStatus
 
-from openimds.facts.limits import LIMITS, REFUSED_IDENTITY
+from openimds.facts.limits import LIMITS, class_of
 from openimds.facts.lint import (
     MOST_IN_VAIN,
     OUTAGE_S,
@@ -51,8 +50,7 @@ def limits(requests: Sequence[LintedRequest]) -> Iterator[Example]:
 
 def _class_of(request: LintedRequest) -> str:
     """Return the limiter class that a request counts in."""
-    is_refused = request.limit == "identity" and request.record.status == HTTPStatus.BAD_REQUEST
-    return REFUSED_IDENTITY if is_refused else request.limit
+    return class_of(request.limit, request.record.status)
 
 
 def _is_throttled(request: LintedRequest) -> bool:
