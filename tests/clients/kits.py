@@ -237,6 +237,11 @@ def _javac(place: Path) -> None:
     _run("javac", "-Xlint:all", "-cp", f"{place}/lib/*", "-d", place / "classes", *sources)
 
 
+def _javac_alone(place: Path) -> None:
+    sources = sorted((HERE / "jdk").glob("*.java"))
+    _run("javac", "-Xlint:all", "-d", place, *sources)
+
+
 def _python(place: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(place)}
 
@@ -298,6 +303,7 @@ KITS = {
             _cargo("fetch"),
             _cargo("build", "--offline"),
         ),
+        Kit("JDK", ("java", "javac"), _files("jdk", "*.java"), _empty, _javac_alone),
         Kit("Java", ("java", "javac", "mvn"), _files("java", "pom.xml", "*.java"), _maven, _javac),
     )
 }

@@ -42,6 +42,9 @@ class Client(Struct, frozen=True):
 
 _TOKENS = "tokens of each identity, each refusal as its own error"
 _COMPUTE = "the attributes of a resource: region, id, size, name of the VM"
+_VERIFIES = "the chain of a document holds, and for clients fails as Azure's does"
+_REFUSES = "a revoked leaf is refused"
+_NEVER_LOOKS = "it never looks revocation up, and accepts a revoked leaf"
 
 CLIENTS = (
     Client(
@@ -217,6 +220,27 @@ CLIENTS = (
         MACHINE,
         "the document's recipe: the attested document verifies to a root, link by link",
     ),
+    Client("PKIX of the JDK", "Java", MACHINE, f"{_VERIFIES}; {_REFUSES} by OCSP", "JDK"),
+    Client("openssl verify", "C", MACHINE, f"{_VERIFIES}; {_REFUSES} by the fetched lists"),
+    Client("OpenSSL::X509::Store", "Ruby", "3.1", f"{_VERIFIES}; {_REFUSES} by the lists", "Ruby"),
+    Client("crypto/x509", "Go", MACHINE, f"{_VERIFIES}; {_NEVER_LOOKS}", "Go"),
+    Client(
+        "cryptography",
+        "Python",
+        pypi("cryptography", "requirements.lock"),
+        f"{_VERIFIES}; {_NEVER_LOOKS}",
+    ),
+    *(
+        Client(
+            name,
+            "JavaScript",
+            npm(name).rpartition("@")[2],
+            f"the chain of a document holds; {_NEVER_LOOKS}; it checks no purpose",
+            "JavaScript",
+        )
+        for name in ("node-forge", "node-forge-1.3.1")
+    ),
+    Client("X509Chain", "C#", "-", "not run: no index of packages here has .NET"),
     *(
         Client(row.name, row.language, f"SHA-256 {row.sha256[:12]}…", row.proves)
         for row in SAMPLES_OF_DOCUMENT

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.pki.extensions import addresses_in
@@ -283,4 +284,45 @@ def test_revoked_leaf_is_refused_and_the_next_document_verifies(tmp_path: Path) 
         refused = run("attest", "revoke", "1234", cwd=tmp_path, **variables)
         assert refused.returncode == 1
         assert 'target "1234": saw no such certificate' in refused.stderr
+        assert server.stop()[0] == 0
+
+
+def first_lists(cwd: Path) -> list[tuple[x509.Certificate, str]]:
+    """Return each certificate below the root with the first address of its only CRL point."""
+    pem = (cwd / "signer.pem").read_bytes() + (cwd / "above.pem").read_bytes()
+    *below, _root = x509.load_pem_x509_certificates(pem)
+    found = []
+    for certificate in below:
+        extension = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints)
+        (point,) = extension.value
+        assert point.full_name
+        found.append((certificate, str(point.full_name[0].value)))
+    return found
+
+
+def test_first_address_alone_leads_dotnet_to_every_list(tmp_path: Path) -> None:
+    # .NET asks the first address of a point only, prefers lists to OCSP, and keeps a list until its
+    # end, so that it notices a revocation only where the next leaf has an address of its own (S77).
+    with serving("--public", "127.0.0.1:0", cwd=tmp_path) as server:
+        unpack(tmp_path, document(server))
+        follow(tmp_path)
+        before = first_lists(tmp_path)
+        issuers = x509.load_pem_x509_certificates((tmp_path / "above.pem").read_bytes())
+        for (_, url), issuer in zip(before, issuers, strict=True):
+            with urlopen(url, timeout=30) as got:
+                assert got.headers["Content-Type"] == "application/pkix-crl"
+                crl = x509.load_der_x509_crl(got.read())
+            key = issuer.public_key()
+            assert isinstance(key, RSAPublicKey)
+            assert crl.is_signature_valid(key)
+            assert len(crl) == 0
+        run("attest", "revoke", "leaf", cwd=tmp_path, **server.variables)
+        unpack(tmp_path, document(server, "&nonce=1"))
+        follow(tmp_path)
+        after = first_lists(tmp_path)
+        assert after[0][1] != before[0][1]
+        assert after[1:] == before[1:]
+        serial = before[0][0].serial_number
+        crl = x509.load_der_x509_crl(fetch(before[0][1]))
+        assert crl.get_revoked_certificate_by_serial_number(serial)
         assert server.stop()[0] == 0

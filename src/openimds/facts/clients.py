@@ -73,11 +73,16 @@ class ClientFault(Struct, frozen=True, kw_only=True):
 
 
 class Verifier(Struct, frozen=True, kw_only=True):
-    """A verifier of attested documents that refuses those of this server, and the way around."""
+    """A verifier of attested documents, and its way with revocation.
+
+    `looks_up` says when it looks revocation up, and `advice` what it needs here. `is_run` says that
+    the tests run it, before and after a revocation.
+    """
 
     name: str
-    symptom: str
-    remedy: str
+    looks_up: str
+    advice: str
+    is_run: bool
     evidence: Evidence
 
 
@@ -376,39 +381,84 @@ CLIENT_FAULTS: tuple[ClientFault, ...] = (
     ),
 )
 
-_REVOCATION = "it checks revocation by default, and refuses a chain without CRL and OCSP addresses"
+_VERIFIED = observed("S124")
+_BUNDLE = "every issuer in its hands, for it fetches none"
+_NO_ADDRESSES = "the public URL; it refuses certificates without addresses"
 
 VERIFIERS: tuple[Verifier, ...] = (
     Verifier(
         name=".NET: `X509Chain.Build`, `SignedCms.CheckSignature(false)`; PowerShell",
-        symptom=_REVOCATION,
-        remedy="let it reach the public URL, else `X509RevocationMode.NoCheck`",
+        looks_up="by default: the list at the first address of a certificate, kept on disk until "
+        "its end",
+        advice=f"{_NO_ADDRESSES}, else `X509RevocationMode.NoCheck`",
+        is_run=False,
         evidence=_NET,
     ),
     Verifier(
-        name="Java: `PKIXParameters`, `PKIXRevocationChecker` (also with SOFT_FAIL)",
-        symptom=_REVOCATION,
-        remedy="let it reach the public URL, else `setRevocationEnabled(false)`",
-        evidence=_NET,
+        name="Java: `PKIXRevocationChecker`",
+        looks_up="by default: OCSP, then the lists at all addresses",
+        advice=f"{_NO_ADDRESSES} (also with SOFT_FAIL), else `setRevocationEnabled(false)`",
+        is_run=True,
+        evidence=_VERIFIED,
     ),
     Verifier(
-        name="openssl `verify -crl_check`, Ruby's store with CRL_CHECK",
-        symptom="asked to check revocation, it wants the lists of the CRL addresses",
-        remedy="fetch the lists, as the page on attested documents does",
-        evidence=_NET,
+        name="Java: `PKIXParameters` alone",
+        looks_up="by default, but it fetches nothing without "
+        "`-Dcom.sun.security.enableCRLDP=true` or `ocsp.enable`, and refuses",
+        advice="one of the two, and the public URL",
+        is_run=True,
+        evidence=_VERIFIED,
+    ),
+    Verifier(
+        name="OpenSSL: `openssl verify`",
+        looks_up="with `-crl_check` or `-crl_check_all`, by the lists that it is given",
+        advice="the lists, fetched as the page on attested documents does",
+        is_run=True,
+        evidence=_VERIFIED,
+    ),
+    Verifier(
+        name="Ruby: `OpenSSL::X509::Store`",
+        looks_up="with the flags V_FLAG_CRL_CHECK and V_FLAG_CRL_CHECK_ALL, by the lists that it "
+        "is given",
+        advice="the lists, by `add_crl`",
+        is_run=True,
+        evidence=_VERIFIED,
+    ),
+    Verifier(
+        name="Go: `crypto/x509`",
+        looks_up="never",
+        advice=_BUNDLE,
+        is_run=True,
+        evidence=_VERIFIED,
+    ),
+    Verifier(
+        name="Python: `ServerVerifier` of cryptography",
+        looks_up="never",
+        advice=_BUNDLE,
+        is_run=True,
+        evidence=_VERIFIED,
+    ),
+    Verifier(
+        name="JavaScript: node-forge 1.3.1 and 1.4.3",
+        looks_up="never; it checks no purpose either",
+        advice=f"{_BUNDLE}; 1.3.1 refuses critical name constraints, as chains of 0.1.0 have them",
+        is_run=True,
+        evidence=_VERIFIED,
     ),
     Verifier(
         name="SPIRE `azure_imds`, Teleport, kops",
-        symptom="roots or names of Microsoft's issuers are built in, and the issuer is fetched "
-        "from www.microsoft.com only",
-        remedy="none known",
+        looks_up="never",
+        advice="issuers at www.microsoft.com: `openimds exec --pki-names azure`; a root or an "
+        "issuer's name that is built in is missed there too",
+        is_run=False,
         evidence=client("S53"),
     ),
     Verifier(
         name="coder",
-        symptom="it refuses an issuer's URL that leads to a loopback, private or link-local "
-        "address",
-        remedy="`--public-url` with a public address",
+        looks_up="never",
+        advice="an issuer's URL that leads to no loopback, private or link-local address: "
+        "`openimds exec --pki-names azure`",
+        is_run=False,
         evidence=client("S53"),
     ),
 )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from openimds.facts.clients import CHAIN_PINS, CLIENT_FAULTS, LIBRARIES, ClientLibrary
+from openimds.facts.clients import CHAIN_PINS, CLIENT_FAULTS, LIBRARIES, VERIFIERS, ClientLibrary
 from tests.clients.pins import crate, go, maven, npm, pypi
 
 DEV = "requirements-dev.lock"
@@ -47,6 +47,12 @@ def test_refused_pins_have_an_error_and_were_run() -> None:
             seen = set(row.seen.split())
             assert row.known in seen
             assert seen & set(VERSION_IN.findall(row.refused))
+
+
+def test_row_of_node_forge_names_the_run_versions() -> None:
+    (row,) = [row for row in VERIFIERS if "node-forge" in row.name]
+    assert VERSION_IN.findall(row.name) == ["1.3.1", npm("node-forge")]
+    assert npm("node-forge-1.3.1") == "npm:node-forge@1.3.1"
 
 
 VERSION_IN = re.compile(r"\d+\.\d+\.\d+")
