@@ -221,12 +221,13 @@ def _serve(request: pytest.FixtureRequest) -> "Iterator[Imds]":
     from openimds.testing.server_thread import RunningServer  # noqa: PLC0415 - as above
 
     thread = _thread_of(request)
-    homes = (_LOOPBACK, _ADDRESS) if _is_child(request.config) else (_LOOPBACK,)
+    is_child = _is_child(request.config)
+    homes = (_LOOPBACK, _ADDRESS) if is_child else (_LOOPBACK,)
     messages: list[str] = []
     mistake = ""
     node = cast("pytest.Item | pytest.Collector", request.node)
     try:
-        chosen = marked_options(node, homes)
+        chosen = marked_options(node, homes, is_in_sandbox=is_child)
         running = RunningServer(thread, chosen.startup, messages.append, MARK_TEXT)
     except Error as error:
         mistake = str(error)

@@ -170,7 +170,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["own", "azure"],
         _Row(
             "Hosts in the certificates of attested documents: own (of the public URL) or azure "
-            "(Microsoft's, in openimds exec alone).",
+            "(Microsoft's, in openimds exec and tests marked real_address).",
             "NAME",
         ),
     ] = "own"

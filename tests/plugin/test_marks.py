@@ -33,6 +33,9 @@ def test_both(imds): pass
 
 @pytest.mark.imds(attest_key="key.pem")
 def test_half(imds): pass
+
+@pytest.mark.imds(pki_names="azure")
+def test_azures_hosts(imds): pass
 """
 MESSAGES = (
     '@pytest.mark.imds: saw unknown name "rate_limits"*Did you mean "rate_limit"?*',
@@ -44,6 +47,7 @@ MESSAGES = (
     "*nowhere.yaml: saw no such file or directory, expected a file that can be read",
     "@pytest.mark.imds: saw both fleet and document*",
     "attest_key: saw no attest_certificates beside it, expected both or neither*",
+    '@pytest.mark.imds: pki_names: saw "azure", expected a test marked real_address, where *',
 )
 LIMITED = """
 import httpx2

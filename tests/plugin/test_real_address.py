@@ -49,6 +49,19 @@ def test_at_the_real_address(imds):
     assert urllib.request.urlopen(asked, timeout=5).status == 200
 """
 
+WITH_AZURES_HOSTS = """
+import ssl
+import urllib.request
+import pytest
+
+@pytest.mark.real_address
+def test_of_a_host(imds):
+    context = ssl.create_default_context(cafile=imds.trust_file)
+    url = "https://www.microsoft.com/pki/bundle.pem"
+    with urllib.request.urlopen(url, context=context, timeout=10) as response:
+        assert response.status == 200
+"""
+
 
 def has_ended(stat: Path) -> bool:
     """Tell whether a process has ended, reaped by its new parent or not."""
@@ -146,3 +159,22 @@ def test_proxy_of_the_machine_is_not_used(
 def test_xdist_workers_run_tests_in_children(project: Project) -> None:
     project.write("test_many.py", MANY)
     project.run("-n", "2").assert_outcomes(passed=2)
+
+
+def test_azures_hosts_answer_in_children_alone(project: Project) -> None:
+    project.run("-p", "no:randomly", *project.take("azure_pki.py")).assert_outcomes(passed=6)
+
+
+def test_azures_hosts_by_an_ini_option_answer(project: Project) -> None:
+    project.configure("imds_pki_names = azure")
+    project.write("test_one.py", WITH_AZURES_HOSTS)
+    project.run().assert_outcomes(passed=1)
+
+
+def test_azures_hosts_are_not_behind_the_machines_proxy(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    project.configure("imds_pki_names = azure")
+    project.write("test_one.py", WITH_AZURES_HOSTS)
+    project.run().assert_outcomes(passed=1)

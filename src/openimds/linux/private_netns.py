@@ -8,18 +8,22 @@ names the restriction and the remedy.
 import errno
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct
 
 from openimds.errors import Error
 from openimds.linux import syscalls
+from openimds.linux.covered_file import hide_mounts
+from openimds.linux.hosts_file import map_hosts
 from openimds.linux.loopback import IMDS, raise_loopback
 from openimds.linux.platform import IS_LINUX
 
 _PROC = Path("/proc")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+_TLS_PROXIES = ("https_proxy", "HTTPS_PROXY")
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 _LOCAL = f"{IMDS},127.0.0.1,localhost"
 _ALTERNATIVE = "or type `openimds serve`, and point clients at it with `openimds env`"
@@ -72,19 +76,23 @@ RESTRICTIONS = (
 """In the order in which they are checked."""
 
 
-def enter() -> None:
+def enter(hosts: Mapping[str, str] = MappingProxyType({})) -> None:
     """Move this process into a new network namespace with 169.254.169.254 on `lo`.
 
-    The process must have a single thread. Its open sockets stay in their namespace.
+    The process must have a single thread. Its open sockets stay in their namespace. `hosts` maps
+    names to addresses that `lo` gets as well; the process then has mounts of its own, too.
 
     Raises:
         NamespaceError: the kernel refuses; the text names the cause and the remedy.
     """
     if not IS_LINUX:
         raise NamespaceError(NEEDS_LINUX)
-    unshare_namespaces(syscalls.NEW_NET)
+    unshare_namespaces(syscalls.NEW_NET | (syscalls.NEW_MOUNTS if hosts else 0))
     try:
-        raise_loopback()
+        if hosts:
+            hide_mounts()
+            map_hosts(hosts)
+        raise_loopback({IMDS, *hosts.values()})
     except OSError as error:
         raise refusal(error) from None
 
@@ -148,14 +156,17 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def no_proxy_variables(environment: Mapping[str, str]) -> dict[str, str]:
+def no_proxy_variables(environment: Mapping[str, str], hosts: Iterable[str] = ()) -> dict[str, str]:
     """Return the variables that exempt local addresses from the proxies of an environment.
 
-    Without a proxy there are none.
+    `hosts` are exempt as well; they are asked by https, too. Without a proxy there are none.
     """
-    if not any(environment.get(name) for name in _PROXIES):
+    hosts = tuple(hosts)
+    proxies = (*_PROXIES, *_TLS_PROXIES) if hosts else _PROXIES
+    if not any(environment.get(name) for name in proxies):
         return {}
-    return {name: ",".join(filter(None, (environment.get(name), _LOCAL))) for name in _NO_PROXY}
+    local = ",".join([_LOCAL, *hosts])
+    return {name: ",".join(filter(None, (environment.get(name), local))) for name in _NO_PROXY}
 
 
 def why_unavailable() -> str:

@@ -1,10 +1,16 @@
-"""Azure's PKI hosts inside sandboxes: their certificate for https, and the roots to trust."""
+"""Azure's PKI hosts inside sandboxes: addresses, certificate for https, roots to trust."""
 
 import ssl
 import time
 
 from openimds.facts.attested import AZURE_PKI_HOSTS
+from openimds.linux.loopback import PKI
 from openimds.linux.memory_file import MemoryFile
+
+MAPPED_HOSTS: dict[str, str] = dict.fromkeys(AZURE_PKI_HOSTS, PKI)
+"""The address of each host, for the hosts file of a sandbox."""
+WEB, WEB_TLS = (PKI, 80), (PKI, 443)
+"""The addresses of their sockets for http and https."""
 
 
 class AzureHosts:

@@ -11,17 +11,17 @@ from msgspec import Struct
 
 from openimds.admin.token import AdminToken, TokenError
 from openimds.errors import ConfigError
-from openimds.facts.attested import AZURE_PKI_HOSTS
 from openimds.facts.kinds import AZURE_LOCAL, VM
 from openimds.fleet.fleet_files import DEFAULT_VM
 from openimds.fleet.store.state import State
-from openimds.linux.loopback import IMDS, IMDS_OF_LOCAL, PKI
+from openimds.linux.loopback import IMDS, IMDS_OF_LOCAL
 from openimds.linux.memory_file import MemoryFile
 from openimds.linux.private_netns import no_proxy_variables
 from openimds.linux.sandbox import Sandbox, SandboxSpec, Supervisor
 from openimds.linux.sandbox.pasta import find_pasta
 from openimds.parameters import nearest
 from openimds.server.admin_ports import DEFAULT_PUBLIC, tcp_address
+from openimds.server.azure_hosts import MAPPED_HOSTS, WEB, WEB_TLS
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.process import run
 from openimds.server.server import Notify, Ready
@@ -90,7 +90,7 @@ def run_sandboxed(
     token = None if startup.settings.state or _ADMIN not in addresses else MemoryToken()
     has_azure_names = startup.settings.pki_names == "azure"
     trust = MemoryFile("trust") if has_azure_names else None
-    hosts = dict.fromkeys(AZURE_PKI_HOSTS, PKI) if has_azure_names else {}
+    hosts = MAPPED_HOSTS if has_azure_names else {}
     local = {_LOCAL: (IMDS_OF_LOCAL, 80)}
     wanted_addresses = [addresses | (local if kinds[name] == AZURE_LOCAL else {}) for name in names]
     specs = [
@@ -209,7 +209,7 @@ def _addresses(settings: Settings) -> dict[str, tuple[str, int]]:
         elif text != "none":
             addresses[name] = tcp_address(text, name)
     if settings.pki_names == "azure":
-        addresses |= {_WEB: (PKI, 80), _WEB_TLS: (PKI, 443)}
+        addresses |= {_WEB: WEB, _WEB_TLS: WEB_TLS}
     return addresses
 
 
@@ -230,4 +230,4 @@ def _variables(
         )
     if trust:
         variables["SSL_CERT_FILE"] = f"{sandbox.proc}/fd/{trust.descriptor}"
-    return variables | no_proxy_variables(os.environ)
+    return variables | no_proxy_variables(os.environ, sandbox.spec.hosts)

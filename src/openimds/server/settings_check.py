@@ -42,7 +42,7 @@ def check_pki_names(settings: Settings, *, is_in_sandbox: bool, is_online: bool 
         raise ConfigError(
             "pki_names",
             f"{where}outside a sandbox",
-            "openimds exec, where these hosts are this server's",
+            "openimds exec, or a test marked real_address: there these hosts are this server's",
             f"{own}, or openimds exec --pki-names azure -- COMMAND",
         )
     for is_refused, seen, expected, remedy in (

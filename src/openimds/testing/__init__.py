@@ -13,7 +13,7 @@ servers the port refuses. `options` makes the server's input, from the arguments
 that ends when guests can see it; `calls` gives each job two faces: `Imds` blocks, and `AsyncImds`
 (`async_imds`) awaits. Values in memory are read by the caller's thread, without a job.
 `netns_parent` runs a test marked `real_address` in a child process with its own network
-(`netns_child`), and takes its reports back.
+(`netns_child`), and takes its reports back; there `azure_pki` opens the sockets of Azure's hosts.
 
 What the room refuses to know: HTTP. It calls the parts of the server that the admin API calls.
 This file imports nothing, because the child must import little before it leaves the network: its

@@ -84,3 +84,8 @@ class AsyncImds:
     def public_url(self) -> str | None:
         """The URL of keys and certificates, if the settings have `public="127.0.0.1:0"`."""
         return self._imds.public_url
+
+    @property
+    def trust_file(self) -> str | None:
+        """The file of roots to trust for Azure's hosts; as `Imds.trust_file`."""
+        return self._imds.trust_file

@@ -62,7 +62,9 @@ class Environment(Mapping[str, str]):
         ways = self._running.server.identity_variables(entry.vm)
         if way in ways:
             dropped = "" if self.is_pinned else CHAIN_PIN
-            return {name: value for name, value in ways[way].items() if name != dropped}
+            of_way = {name: value for name, value in ways[way].items() if name != dropped}
+            pki = self._running.azure_pki
+            return of_way | ({"SSL_CERT_FILE": pki.trust_path} if pki else {})
         hint = nearest(way, ways)
         if way in TOKEN_ROUTES:
             hint = f"Write {self._running.where}({TOKEN_ROUTES[way].setting}=...) for {way}"

@@ -134,6 +134,14 @@ class Imds:
         """The certificates that verify its attested documents, as PEM."""
         return self._published().bundle().decode()
 
+    @property
+    def trust_file(self) -> str | None:
+        """The file of roots to trust for Azure's hosts, if the settings have `pki_names="azure"`.
+
+        `env` names it as SSL_CERT_FILE. Its roots are that of attested documents and that of https.
+        """
+        return self._running.azure_pki.trust_path if self._running.azure_pki else None
+
     def story(self, since: int = 0) -> str:
         """Return the messages and requests so far, for the report of a failed test.
 

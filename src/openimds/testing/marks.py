@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
+from openimds.server.azure_hosts import MAPPED_HOSTS
 from openimds.settings import SETTINGS, resolve
 from openimds.testing.options import (
+    AZURE,
     FILES,
     LOOP,
     LOOP_REASON,
@@ -30,19 +32,32 @@ FIXED = {
 """Settings that the plugin decides, with the reason."""
 
 
-def marked_options(node: pytest.Item | pytest.Collector, homes: tuple[str, ...]) -> ServerOptions:
+def marked_options(
+    node: pytest.Item | pytest.Collector, homes: tuple[str, ...], *, is_in_sandbox: bool = False
+) -> ServerOptions:
     """Return the server options of a test, module or session.
 
     Args:
         node: the test, module or session.
         homes: the source addresses of this process; those that no VM names reach the VM under test.
+        is_in_sandbox: as in `server_options`.
 
     Raises:
         ConfigError: as `server_options`, or a malformed setting in a mark or an ini option.
     """
     marked = _marked(node)
     chosen = marked.pop(VM, "")
-    return server_options(_over(_from_ini(node.config), marked), str(chosen), homes, MARK_TEXT)
+    values = _over(_from_ini(node.config), marked)
+    return server_options(values, str(chosen), homes, MARK_TEXT, is_in_sandbox=is_in_sandbox)
+
+
+def mapped_hosts(item: pytest.Item) -> dict[str, str]:
+    """Return the addresses of Azure's PKI hosts if a test wants them, else nothing."""
+    try:
+        values = _over(_from_ini(item.config), _marked(item))
+    except ConfigError:  # The fixture reports it.
+        return {}
+    return MAPPED_HOSTS if values.get("pki_names") == AZURE else {}
 
 
 def _marked(node: pytest.Item | pytest.Collector) -> dict[str, Any]:

@@ -21,12 +21,16 @@ _REFUSAL, _REPORT, _WARNING, _OUTPUT = "refusal", "report", "warning", "output"
 
 
 class ChildRun(Struct):
-    """The order to the child: pytest's options and arguments, and xdist's worker input."""
+    """The order to the child: pytest's options and arguments, and xdist's worker input.
+
+    `hosts` maps names to addresses of its network.
+    """
 
     options: dict[str, Any]
     arguments: list[str]
     worker: dict[str, Any] | None
     folder: str
+    hosts: dict[str, str] = {}
 
 
 class ChildReport(Struct):
@@ -138,7 +142,7 @@ def main(path: str) -> None:
     order: ChildRun = pickle.loads(Path(path).read_bytes())  # noqa: S301 - our parent wrote it
     writer = ReportWriter(Path(order.folder))
     try:
-        enter()
+        enter(order.hosts)
     except NamespaceError as error:
         writer.write(_REFUSAL, str(error))
         return

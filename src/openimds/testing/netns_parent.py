@@ -20,6 +20,7 @@ import pytest
 
 from openimds.linux.platform import IS_LINUX
 from openimds.linux.private_netns import NEEDS_LINUX, no_proxy_variables
+from openimds.testing.marks import mapped_hosts
 from openimds.testing.netns_child import IN_CHILD, ChildReport, ChildRun, is_plain
 
 _CHILD = (
@@ -53,7 +54,8 @@ _LONGEST_OUTPUT = 4000
 _numbers = count(1)
 
 _reports = pytest.StashKey[dict[str, pytest.TestReport]]()
-_refusal = pytest.StashKey[str]()
+_refusals = pytest.StashKey[dict[bool, str]]()
+"""The reasons why there is no private network, without mapped hosts and with them."""
 
 
 def run_in_child(item: pytest.Item, *, is_required: bool) -> None:
@@ -85,10 +87,12 @@ def _run(item: pytest.Item, *, is_required: bool) -> None:
     """
     __tracebackhide__ = True
     item.stash[_reports] = {}
-    refusal = item.config.stash.get(_refusal, "" if IS_LINUX else NEEDS_LINUX)
+    hosts = mapped_hosts(item)
+    refusals = item.config.stash.setdefault(_refusals, {})
+    refusal = refusals.get(bool(hosts), "" if IS_LINUX else NEEDS_LINUX)
     if not refusal:
-        result = _result(item)
-        refusal = item.config.stash[_refusal] = result.refusal
+        result = _result(item, hosts)
+        refusal = refusals[bool(hosts)] = result.refusal
         item.stash[_reports] = _read(item, result)
     if refusal and is_required:
         pytest.fail(refusal, pytrace=False)
@@ -115,19 +119,19 @@ def _read(item: pytest.Item, result: ChildReport) -> dict[str, pytest.TestReport
     return reports
 
 
-def _result(item: pytest.Item) -> ChildReport:
+def _result(item: pytest.Item, hosts: dict[str, str]) -> ChildReport:
     """Run the child and return its results; an interrupt ends the child, too."""
     with TemporaryDirectory(prefix="imds-", dir=_run_folder(item.config)) as name:
         folder = Path(name)
         order, output = folder / "order", folder / "output"
-        order.write_bytes(pickle.dumps(_order(item, folder)))
+        order.write_bytes(pickle.dumps(_order(item, folder, hosts)))
         command = [sys.executable, "-c", _CHILD.format(path=sys.path, order=str(order))]
         is_uncaptured = item.config.getoption("capture") == "no"
         with output.open("wb") as file:
             child = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
                 command,
                 cwd=item.config.invocation_params.dir,
-                env={**os.environ, **no_proxy_variables(os.environ)},
+                env={**os.environ, **no_proxy_variables(os.environ, hosts)},
                 stdin=subprocess.DEVNULL,
                 stdout=None if is_uncaptured else file,
                 stderr=None if is_uncaptured else file,
@@ -142,7 +146,7 @@ def _result(item: pytest.Item) -> ChildReport:
         return ChildReport.read(folder, code, output.read_text("utf-8", "replace"))
 
 
-def _order(item: pytest.Item, folder: Path) -> ChildRun:
+def _order(item: pytest.Item, folder: Path, hosts: dict[str, str]) -> ChildRun:
     config = item.config
     name = item.nodeid.partition("::")[2]
     options = {key: value for key, value in vars(config.option).items() if is_plain(value)}
@@ -153,13 +157,13 @@ def _order(item: pytest.Item, folder: Path) -> ChildRun:
         "plugins": ["no:terminal"],
         "rootdir": str(config.rootpath),
     }
-    if isinstance(options.get(_ALLOWED), str):  # pytest-socket's; the mark adds one host.
-        options[_ALLOWED] += f",{_ADDRESS}"
+    if isinstance(options.get(_ALLOWED), str):  # pytest-socket's; the mark adds its hosts.
+        options[_ALLOWED] = ",".join([options[_ALLOWED], _ADDRESS, *sorted({*hosts.values()})])
     worker = getattr(config, "workerinput", None)
     node = f"{item.path}::{name}" if name else str(item.path)
     # As arguments, because the option `plugins` is read after the early plugins are loaded.
     plugins = [word for name in config.option.plugins for word in ("-p", name)]
-    return ChildRun(options, [*plugins, node], worker, str(folder))
+    return ChildRun(options, [*plugins, node], worker, str(folder), hosts)
 
 
 def _basetemp(config: pytest.Config, folder: Path) -> Path:

@@ -24,6 +24,10 @@ FILES = ("fleet", "document")
 """Settings that may be the value itself instead of a path."""
 PATHS = frozenset(row.name for row in SETTINGS if row.metavar in {"PATH", "FILE", "DIR"})
 """Settings that are paths."""
+AZURE = "azure"
+"""The value of the setting pki_names that stands for Azure's hosts."""
+_SANDBOX = "a test marked real_address, where Azure's hosts are this server's"
+_MARK_HINT = "Write @pytest.mark.real_address over the test"
 _DEFAULTS = {"rate_limit": False, "admin": "none", "public": "none", "record": 10_000}
 
 
@@ -35,7 +39,12 @@ class ServerOptions(Struct, frozen=True):
 
 
 def server_options(
-    values: Mapping[str, Any], under_test: str, homes: tuple[str, ...], where: str
+    values: Mapping[str, Any],
+    under_test: str,
+    homes: tuple[str, ...],
+    where: str,
+    *,
+    is_in_sandbox: bool = False,
 ) -> ServerOptions:
     """Return the server options of a test.
 
@@ -44,6 +53,7 @@ def server_options(
         under_test: the name of the VM under test; empty chooses the first of the fleet.
         homes: the source addresses of this process; those that no VM names reach the VM under test.
         where: the place of the settings, for errors.
+        is_in_sandbox: whether this process has a network of its own, with Azure's hosts if wanted.
 
     A VM under test that names addresses gets those of this process beside them.
 
@@ -52,6 +62,8 @@ def server_options(
             not have.
     """
     startup = _startup(dict(values), where)
+    if startup.settings.pki_names == AZURE and not is_in_sandbox:
+        raise ConfigError(f"{where}: pki_names", f'"{AZURE}"', _SANDBOX, _MARK_HINT)
     vms = startup.vms or [_default_vm(startup.settings.state)]
     under_test = _under_test(vms, under_test, homes, where)
     named = {address for vm in vms for address in vm.reach.address or ()}

@@ -6,19 +6,24 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
 from typing import Any, TypeVar
 
 from msgspec import structs
 
+from openimds.admin.token import AdminToken
 from openimds.credentials.keys.pool import KeyPool
 from openimds.dataplane.event_loop import ServingLoop
 from openimds.errors import Error
+from openimds.fleet.store.state import TOKEN_NAME
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.server import Ready, Server
 from openimds.server.startup import Startup, with_settings
+from openimds.testing.azure_pki import AzurePki
+from openimds.testing.options import AZURE
 
 T = TypeVar("T")
 
@@ -156,8 +161,12 @@ class ServerThread:
             job.close()
             raise ServerClosedError(_CLOSED if self.is_here else _IN_PARENT)
 
-    async def open(self, startup: Startup, notify: Callable[[str], None]) -> tuple[Server, Ready]:
+    async def open(
+        self, startup: Startup, notify: Callable[[str], None], inherited: InheritedSockets
+    ) -> tuple[Server, Ready]:
         """Start a server on the port; call it on the loop.
+
+        The server closes the inherited sockets, and gets its keys from here.
 
         Raises:
             ConfigError, StoreError: as `build` and `Server.start`.
@@ -165,7 +174,8 @@ class ServerThread:
         at_port = with_settings(startup, listen=self.port.address)
         # The server empties its list.
         at_port = structs.replace(at_port, vms=startup.vms and [*startup.vms])
-        server = build(at_port, notify, InheritedSockets(make_key=self._pool.supply()))
+        inherited = structs.replace(inherited, make_key=self._pool.supply())
+        server = build(at_port, notify, inherited)
         try:
             return server, await server.start()
         except BaseException:
@@ -198,6 +208,9 @@ class RunningServer:
         """
         self.thread, self.where = thread, where
         self._startup, self._notify = startup, notify
+        has_azure_hosts = startup.settings.pki_names == AZURE
+        self.azure_pki = AzurePki() if has_azure_hosts else None
+        """Azure's PKI hosts, if the settings name them."""
         self._folder: TemporaryDirectory[str] | None = None
         self._is_closed = False
         self.turn = asyncio.Lock()
@@ -250,15 +263,25 @@ class RunningServer:
             if not self._is_closed and self.thread.is_here:
                 self._is_closed = True
                 self._stop()
+                if self.azure_pki:
+                    self.azure_pki.close()
 
     def _start(self) -> None:
-        startup = self._startup
-        if startup.settings.admin != "none" and not startup.settings.state:
-            # The token file must not go into the user's own state folder.
-            self._folder = TemporaryDirectory(prefix="imds-")
-            startup = with_settings(startup, state=self._folder.name)
+        startup, settings = self._startup, self._startup.settings
+        inherited = InheritedSockets()
         try:
-            self.server, self.ready = self.thread.do(self.thread.open(startup, self._notify))
+            if self.azure_pki:
+                inherited = self.azure_pki.inherited(settings)
+            if settings.admin != "none" and not settings.state:
+                # The token file must not go into the user's own state folder.
+                self._folder = TemporaryDirectory(prefix="imds-")
+                if self.azure_pki:  # Keys are in memory alone.
+                    token = AdminToken(Path(self._folder.name) / TOKEN_NAME)
+                    inherited = structs.replace(inherited, token=token)
+                else:
+                    startup = with_settings(startup, state=self._folder.name)
+            opening = self.thread.open(startup, self._notify, inherited)
+            self.server, self.ready = self.thread.do(opening)
         except BaseException:
             self._clean()
             raise

@@ -190,3 +190,11 @@ def test_local_addresses_are_exempt_from_proxies() -> None:
         "no_proxy": local,
         "NO_PROXY": f"example.org,{local}",
     }
+
+
+def test_hosts_are_exempt_from_proxies_of_https_too() -> None:
+    proxied = {"HTTPS_PROXY": "http://proxy"}
+    assert no_proxy_variables(proxied) == {}
+    hosts = "169.254.169.254,127.0.0.1,localhost,one.example,two.example"
+    mapped = no_proxy_variables(proxied, ["one.example", "two.example"])
+    assert mapped == {"no_proxy": hosts, "NO_PROXY": hosts}

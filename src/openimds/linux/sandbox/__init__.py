@@ -19,7 +19,6 @@ socket pair close and ends, and the server gets SIGTERM. There is no file: the t
 API and roots to trust are in memory and have names only in /proc. Where /proc cannot be mounted
 anew, a sandbox has no process ids of its own, and the init process kills its descendants itself.
 
-`hosts_file` maps names to addresses of the sandbox by a file that `covered_file` shows to it alone.
 `pasta` gives a sandbox egress to the user's network; `output_multiplexer` labels the output of
 several commands.
 

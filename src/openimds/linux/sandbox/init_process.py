@@ -12,6 +12,8 @@ from typing import NoReturn
 
 from openimds.linux import syscalls
 from openimds.linux.blackhole_rules import add_blackhole_rules
+from openimds.linux.covered_file import hide_mounts
+from openimds.linux.hosts_file import map_hosts
 from openimds.linux.loopback import IMDS, raise_loopback
 from openimds.linux.private_netns import (
     UNAVAILABLE,
@@ -21,7 +23,6 @@ from openimds.linux.private_netns import (
     unshare_users,
 )
 from openimds.linux.sandbox import pasta
-from openimds.linux.sandbox.hosts_file import map_hosts
 from openimds.linux.sandbox.messages import (
     Ended,
     InitStarted,
@@ -109,8 +110,7 @@ def _make(
 def _mount(spec: SandboxSpec, *, has_own_pids: bool) -> None:
     """Mount what only this sandbox sees: a /proc of its processes, and its hosts file."""
     if has_own_pids or spec.hosts:
-        # What is mounted from here on is hidden from the mounts outside.
-        syscalls.mount("", "/", "", syscalls.SLAVE | syscalls.RECURSIVE)
+        hide_mounts()
     if has_own_pids:
         syscalls.mount("proc", "/proc", "proc", _DEVICES)
     if spec.hosts:

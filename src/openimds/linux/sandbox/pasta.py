@@ -20,7 +20,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.linux import syscalls
 from openimds.linux.blackhole_rules import is_blackholed
-from openimds.linux.sandbox.covered_file import cover
+from openimds.linux.covered_file import cover
 
 PROGRAM = "pasta"
 _NOISE = "syslog"

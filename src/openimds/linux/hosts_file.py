@@ -1,15 +1,15 @@
-"""The hosts file of a sandbox: the machine's, with more names."""
+"""The hosts file of a mount namespace: the machine's, with more names."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from openimds.linux.sandbox.covered_file import cover
+from openimds.linux.covered_file import cover
 
 _HOSTS = Path("/etc/hosts")
 
 
 def map_hosts(hosts: Mapping[str, str]) -> None:
-    """Map names to addresses in the mounts of this sandbox alone.
+    """Map names to addresses in this mount namespace alone.
 
     Raises:
         OSError: there is no hosts file, or it cannot be covered.

@@ -1,4 +1,4 @@
-"""A file of the machine, covered by another text in the mounts of a sandbox."""
+"""A file of the machine, covered by another text in the mounts of this process."""
 
 from pathlib import Path
 
@@ -7,10 +7,19 @@ from openimds.linux import syscalls
 _COPY = "/proc/covered"
 
 
-def cover(path: Path, text: str) -> None:
-    """Show another text in place of a file, in this sandbox alone.
+def hide_mounts() -> None:
+    """Hide mounts from here on from the mounts outside of this namespace.
 
-    The text is on no disk.
+    Raises:
+        OSError: this process may not mount.
+    """
+    syscalls.mount("", "/", "", syscalls.SLAVE | syscalls.RECURSIVE)
+
+
+def cover(path: Path, text: str) -> None:
+    """Show another text in place of a file, in this mount namespace alone.
+
+    The text is on no disk. `hide_mounts` has to come first.
 
     Raises:
         OSError: it cannot be mounted.

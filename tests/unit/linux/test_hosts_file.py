@@ -1,6 +1,6 @@
 """The hosts file of a sandbox: mapped names, then the machine's lines."""
 
-from openimds.linux.sandbox.hosts_file import hosts_text
+from openimds.linux.hosts_file import hosts_text
 
 HOSTS = {"one.example": "192.0.2.1", "two.example": "192.0.2.1"}
 
