@@ -332,18 +332,19 @@ def _document(vms: "Iterable[Vm]", name: str, version: str, newest: str) -> byte
         ConfigError: the file has no such VM, or there is no such api-version.
     """
     from openimds.facts.versions import catalog
-    from openimds.protocol.handle import instance_document
+    from openimds.protocol.handle import catalog_of, instance_document
 
     by_name = {vm.name: vm for vm in vms}
     if name not in by_name:
         expected = "one of " + ", ".join(by_name)
         raise ConfigError("NAME", f'"{name}"', expected, nearest(name, by_name))
-    served = catalog(newest)
-    version = version or newest
+    vm = by_name[name]
+    served = catalog_of(vm, catalog(newest))
+    version = version or served.general[-1]
     if version not in served.known:
         likely = ", ".join(served.newest_first)
         raise ConfigError("--api-version", f'"{version}"', f"an api-version such as {likely}")
-    return instance_document(by_name[name], version)
+    return instance_document(vm, version)
 
 
 def _compute(vm: dict[str, Any], key: str) -> str:

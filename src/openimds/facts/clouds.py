@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, documented, observed
+from openimds.facts.fields import Derived
 
 
 class Cloud(Struct, frozen=True):
@@ -10,7 +11,12 @@ class Cloud(Struct, frozen=True):
 
     `domain` is the name in the certificates of attested documents; `issuer` and `issuer_v2` begin
     the `iss` of tokens of version 1.0 and 2.0. `graph` is Microsoft Graph, which has the groups of
-    a principal.
+    a principal. A cloud without attested documents has an empty `domain`, one without tokens has
+    none of the other three.
+
+    `endpoints` are the keys of those that the cloud has, empty for all; other paths are 404.
+    `newest` is the last general api-version, empty for that of the region. `empty` are the defaults
+    that are empty texts in this cloud.
     """
 
     name: str
@@ -20,6 +26,9 @@ class Cloud(Struct, frozen=True):
     issuer_v2: str
     graph: str
     evidence: Evidence
+    endpoints: tuple[str, ...] = ()
+    newest: str = ""
+    empty: tuple[Derived, ...] = ()
 
 
 _ISSUERS = "issuers from the cloud's public sign-in metadata, not from a recorded token"
@@ -62,6 +71,23 @@ CLOUDS: dict[str, Cloud] = {
             "https://login.microsoftonline.de",
             "https://graph.microsoft.de",
             documented("S2", note=_ISSUERS),
+        ),
+        Cloud(
+            "AzureStack",
+            "orlando",
+            "",
+            "",
+            "",
+            "",
+            documented(
+                "S69",
+                "S125",
+                note="Azure Stack Hub, whose operator names the region. That a version after its "
+                "last is 400 is observed; that paths of no listed category are 404 is assumed",
+            ),
+            endpoints=("root", "versions", "instance"),
+            newest="2021-05-01",
+            empty=(Derived.TRUSTED, Derived.TEMPORARY_DISK),
         ),
     )
 }

@@ -514,9 +514,9 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         69,
         "Azure Stack Hub: some members are empty, versions end at 2021-05-01.",
-        _ABSENT,
-        "Write the members into the fleet file; there is no cloud of that name.",
-        documented("S69"),
+        _DONE,
+        "cloud: AzureStack in the fleet file: such a VM has these members, versions and paths.",
+        documented("S69", "S125", note="that a later version is 400 is observed"),
     ),
     Correction(
         70,

@@ -131,6 +131,7 @@ SOURCES: dict[str, str] = {
     "S94": "Azure/azure-sdk-for-cpp 6698 (2025-08): the answer to a path that begins with //",
     "S93": "terricain/certbot-dns-azure 54 (2025-02): the answer to a proxy's X-Forwarded-For",
     "S91": "RedHatInsights/insights-core 3565 (2022), netdata 14775 (2023), guardicore/monkey 902",
+    "S125": "siderolabs/talos 8555 (2024-04): Azure Stack Hub refuses the api-version 2021-12-13",
     "S111": "scripts that ask Arc's agent: a collector of logs, tests of its status",
     "S120": "microsoft/archived-confidential-sidecar-containers 31; hcsshim's parser of the answer",
     "S121": "MicrosoftDocs/azure-compute-docs: the DCas, ECas, DCes and ECes series of sizes",

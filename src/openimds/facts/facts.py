@@ -18,7 +18,7 @@ from openimds.facts import (
     revocation,
     tokens,
 )
-from openimds.facts.clouds import CLOUDS
+from openimds.facts.clouds import CLOUDS, Cloud
 from openimds.facts.document import FIELDS, OLD_NAMES
 from openimds.facts.endpoints import (
     ABSENT_PATHS,
@@ -164,6 +164,18 @@ def _since(
     return {f"{kind}{row.name}, since {row.since}": row.evidence for row in rows}
 
 
+def _limits_of(cloud: Cloud) -> Iterable[str]:
+    """Yield the names of the facts about a cloud that has a part of IMDS."""
+    if cloud.endpoints:
+        paths = [row.path for row in ENDPOINTS if row.key in cloud.endpoints]
+        yield f"{cloud.name} has {', '.join(paths)} alone"
+    if cloud.newest:
+        yield f"{cloud.name} has api-versions to {cloud.newest}"
+    if cloud.empty:
+        paths = [row.path for row in FIELDS if row.default in cloud.empty]
+        yield f"{cloud.name} has no value for {', '.join(paths)}"
+
+
 def _of_requests() -> dict[str, Iterable[tuple[str, Evidence]]]:
     return {
         VERSIONS: [(row.name, row.evidence) for row in GENERAL],
@@ -200,7 +212,10 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
         for row in events.TRANSITIONS
     ]
     return {
-        "Clouds": [(row.name, row.evidence) for row in CLOUDS.values()],
+        "Clouds": [
+            *((row.name, row.evidence) for row in CLOUDS.values()),
+            *((name, row.evidence) for row in CLOUDS.values() for name in _limits_of(row)),
+        ],
         "Token answers": [
             *((f"member {row.name}", row.evidence) for row in tokens.MEMBERS),
             *((f"claim {row.name}", row.evidence) for row in tokens.CLAIMS),

@@ -215,9 +215,12 @@ MTLS: dict[str, str] = {
     "AzureUSGovernmentCloud": "https://{region}.mtlsauth.microsoftonline.us",
     "AzureChinaCloud": "https://{region}.mtlsauth.partner.microsoftonline.cn",
     "AzureGermanCloud": "",
+    "AzureStack": "",
 }
 """The host that gives a token for a certificate of MSI v2, by cloud."""
-MTLS_EVIDENCE = client("S10", note="regional hosts from MSAL; the old German cloud has none")
+MTLS_EVIDENCE = client(
+    "S10", note="regional hosts from MSAL; the old German cloud and Azure Stack Hub have none"
+)
 
 ARC_FOLDER = "/var/opt/azcmagent/tokens"
 ARC_FOLDER_EVIDENCE = client("S41", note="clients on Linux read challenges in no other folder")

@@ -7,9 +7,10 @@ from typing import TypeAlias
 import msgspec.json
 from msgspec import Struct, field, structs
 
+from openimds.facts.clouds import CLOUDS
 from openimds.facts.headers import TEXT_MEDIA, XML_MEDIA
 from openimds.facts.kinds import KINDS, VM, VmKind
-from openimds.facts.versions import Catalog
+from openimds.facts.versions import Catalog, catalog
 from openimds.protocol import (
     access_token,
     arc_agent,
@@ -75,6 +76,11 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
     """
     if subject.vm.kind != VM:
         query = _as_reached(query, KINDS[subject.vm.kind])
+    cloud = CLOUDS[subject.vm.cloud]
+    if cloud.endpoints:
+        query = _within(query, cloud.endpoints)
+    if cloud.newest:
+        subject = structs.replace(subject, catalog=catalog_of(subject.vm, subject.catalog))
     refusal = check(query, subject.catalog, subject.secret)
     if refusal:
         return refusal
@@ -84,13 +90,23 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
 
 def _as_reached(query: Query, kind: VmKind) -> Query:
     """Return the query of a kind of machine that reaches a part of the endpoints."""
-    is_reached = query.endpoint is not None and query.endpoint.key in kind.endpoints
     is_exact = query.is_header_exact or not kind.needs_exact_header
     return structs.replace(
-        query,
-        endpoint=query.endpoint if is_reached else None,
+        _within(query, kind.endpoints),
         has_metadata_header=query.has_metadata_header and is_exact,
     )
+
+
+def _within(query: Query, keys: tuple[str, ...]) -> Query:
+    """Return a query whose path is unknown unless its endpoint is among `keys`."""
+    is_reached = query.endpoint is not None and query.endpoint.key in keys
+    return query if is_reached else structs.replace(query, endpoint=None)
+
+
+def catalog_of(vm: Vm, region: Catalog) -> Catalog:
+    """Return the api-versions of a VM, which its region and its cloud limit."""
+    newest = CLOUDS[vm.cloud].newest
+    return catalog(min(newest, region.general[-1])) if newest else region
 
 
 def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Response | Refusal:

@@ -9,7 +9,7 @@ from msgspec import to_builtins
 from openimds.errors import ConfigError
 from openimds.fleet.index import VmEntry
 from openimds.parameters import nearest
-from openimds.protocol.handle import instance_document
+from openimds.protocol.handle import catalog_of, instance_document
 from openimds.testing.calls import Facade, awaited, blocking
 from openimds.testing.server_thread import RunningServer
 from openimds.vm.fleet_file import parse_vm
@@ -136,13 +136,13 @@ class VmByName:
         Raises:
             ConfigError: there is no such VM, or no such version.
         """
-        entry = entry_of(self._running, self.name)
-        catalog = self._running.server.dispatcher.fleet_index.catalog
+        vm = entry_of(self._running, self.name).vm
+        catalog = catalog_of(vm, self._running.server.dispatcher.fleet_index.catalog)
         version = version or catalog.general[-1]
         if version not in catalog.known:
             expected = "a general api-version such as " + ", ".join(catalog.newest_first)
             raise ConfigError("version", f'"{version}"', expected)
-        document: dict[str, Any] = msgspec.json.decode(instance_document(entry.vm, version))
+        document: dict[str, Any] = msgspec.json.decode(instance_document(vm, version))
         return document
 
     @property

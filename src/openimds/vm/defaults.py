@@ -410,7 +410,7 @@ def _mask(prefix: str) -> int:
 
 _SUBSCRIPTION = _guid(sha256(b"openimds\0subscription").digest())
 
-_RULES: dict[Derived, Callable[[_Defaults, Trail], str]] = {
+_EVERYWHERE: dict[Derived, Callable[[_Defaults, Trail], str]] = {
     Derived.NAME: lambda vm, _: vm.name,
     Derived.CLOUD: lambda vm, _: vm.cloud,
     Derived.LOCATION: lambda vm, _: CLOUDS[vm.cloud].location,
@@ -448,4 +448,15 @@ _RULES: dict[Derived, Callable[[_Defaults, Trail], str]] = {
     Derived.PRIVATE_ADDRESS: _private_address,
     Derived.SUBNET_ADDRESS: _subnet_address,
     Derived.SUBNET_PREFIX: lambda vm, trail: str(_subnet_prefix(vm, trail[0])),
+}
+
+
+def _unless_empty(default: Derived) -> Callable[[_Defaults, Trail], str]:
+    """Return the rule of a default that is an empty text in some clouds."""
+    rule = _EVERYWHERE[default]
+    return lambda vm, trail: "" if default in CLOUDS[vm.cloud].empty else rule(vm, trail)
+
+
+_RULES = _EVERYWHERE | {
+    default: _unless_empty(default) for row in CLOUDS.values() for default in row.empty
 }

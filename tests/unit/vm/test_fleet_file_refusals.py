@@ -84,7 +84,7 @@ def _where(path: str) -> str:
                 "cloud",
                 'the string "AzureCloud"',
                 "one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, "
-                "AzureGermanCloud",
+                "AzureGermanCloud, AzureStack",
                 "That is az's name of it: write AzurePublicCloud",
             ),
         ),

@@ -40,7 +40,7 @@ from openimds.fleet.index import VmEntry
 from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
 from openimds.parameters import Parameter
-from openimds.protocol.handle import instance_document
+from openimds.protocol.handle import catalog_of, instance_document
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.serialize import encode_vm
@@ -117,11 +117,13 @@ async def get_document(services: AdminServices, request: Request) -> Answer:
     entry: VmEntry[Any] | None = index.by_name.get(name)
     if entry is None:
         raise no_vm(name, index.reason_of(name))
-    version = _VERSION.read(request) or index.catalog.general[-1]
-    if version not in index.catalog.known:
-        expected = f"a general api-version such as {', '.join(index.catalog.newest_first)}"
+    vm = entry.vm
+    served = catalog_of(vm, index.catalog)
+    version = _VERSION.read(request) or served.general[-1]
+    if version not in served.known:
+        expected = f"a general api-version such as {', '.join(served.newest_first)}"
         raise bad_query(ConfigError("api-version", f'"{version}"', expected))
-    document = instance_document(entry.vm, version)
+    document = instance_document(vm, version)
     return Response(document, media_type=JSON)
 
 

@@ -42,7 +42,7 @@ from openimds.facts.generations import (
     CertificateGeneration,
 )
 
-DOMAINS = tuple(row.domain for row in CLOUDS.values())
+DOMAINS = tuple(row.domain for row in CLOUDS.values() if row.domain)
 _NAMES: list[x509.GeneralName] = [
     kind(domain)
     for kind in (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier)

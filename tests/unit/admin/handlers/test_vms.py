@@ -208,6 +208,18 @@ def test_document_follows_the_api_version(tmp_path: Path) -> None:
     with_server(tmp_path, work)
 
 
+def test_document_of_azure_stack_ends_with_its_versions(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json={"cloud": "AzureStack"})
+        newest = await server.api.get("/v1/vms/a/document")
+        last = await server.api.get("/v1/vms/a/document?api-version=2021-05-01")
+        assert newest.json() == last.json()
+        later = await server.api.get("/v1/vms/a/document?api-version=2021-12-13")
+        assert (later.status_code, "2021-05-01" in later.text) == (400, True)
+
+    with_server(tmp_path, work)
+
+
 def test_audit_has_caller_before_and_after(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         await server.fleet_service.sync([Vm("vm-1")], DEFAULT, "start")
