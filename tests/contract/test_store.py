@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from openimds.fleet.store.port import Change, ConflictError, Store, StoredVm, Write
+from openimds.fleet.store.port import (
+    AppliedEntry,
+    AppliedFile,
+    Change,
+    ConflictError,
+    Store,
+    StoredVm,
+    Write,
+)
 from tests.contract.engines import ENGINES, LASTING
 
 AT, LATER = "2026-11-22T19:54:46.000+00:00", "2026-11-22T19:54:47.000+00:00"
@@ -237,6 +245,51 @@ def test_large_body_is_stored_byte_for_byte(store: Store) -> None:
     assert [change.after for change in store.changes(0, 9)] == [body, b""]
 
 
+def apply(store: Store, text: bytes, **entries: bytes | None) -> None:
+    store.write([], "tester", AT, AppliedFile("file", text, entries))
+
+
+def test_store_without_an_applied_file_has_no_entries(store: Store) -> None:
+    make(store, put("a", origin="file"))
+    assert (store.applied_entries("", 9), store.applied_entry("a")) == ([], None)
+    assert store.applied_text("file") == b""
+
+
+def test_applied_entries_are_replaced_and_forgotten(store: Store) -> None:
+    apply(store, b"1", a=b"{}", b=b"1", c=b"2")
+    apply(store, b"2", b=b"3", c=None, d=None)
+    entries = [AppliedEntry("a", "file", b"{}"), AppliedEntry("b", "file", b"3")]
+    assert store.applied_entries("", 9) == entries
+    assert store.applied_entries("", 1) == entries[:1]
+    assert store.applied_entries("a", 9) == entries[1:]
+    assert (store.applied_entry("b"), store.applied_entry("c")) == (entries[1], None)
+    assert (store.applied_text("file"), store.applied_text("document")) == (b"2", b"")
+
+
+def test_entry_belongs_to_the_file_that_applied_it_last(store: Store) -> None:
+    apply(store, b"1", a=b"{}")
+    store.write([], "tester", AT, AppliedFile("document", b"", {"a": b"2"}))
+    apply(store, b"3", a=None)
+    assert store.applied_entries("", 9) == [AppliedEntry("a", "document", b"2")]
+
+
+def test_applied_entries_do_not_touch_vms_and_changes(store: Store) -> None:
+    make(store, put("a", b"1"))
+    before = everything(store)
+    apply(store, b"1", a=b"{}", b=b"{}")
+    assert everything(store) == before
+    make(store, remove("a"))
+    assert store.applied_entry("a") == AppliedEntry("a", "file", b"{}")
+
+
+def test_conflict_writes_no_applied_entry(store: Store) -> None:
+    apply(store, b"1", a=b"{}")
+    with pytest.raises(ConflictError):
+        store.write([put("b", expected=7)], "tester", AT, AppliedFile("file", b"2", {"b": b"{}"}))
+    assert store.applied_entries("", 9) == [AppliedEntry("a", "file", b"{}")]
+    assert store.applied_text("file") == b"1"
+
+
 @pytest.fixture(params=LASTING)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     return lambda: ENGINES[request.param](tmp_path)
@@ -246,10 +299,11 @@ def test_lasting_store_is_equal_after_reopening(reopen: Callable[[], Store]) -> 
     store = reopen()
     make(store, put("a", b"1"), put("b", b"2", origin="file"))
     make(store, remove("b"), put("Ü", b"3"))
-    before = everything(store)
+    apply(store, b"1", b=b"2")
+    before = everything(store), store.applied_entries("", 9), store.applied_text("file")
     store.close()
     store = reopen()
-    assert everything(store) == before
+    assert (everything(store), store.applied_entries("", 9), store.applied_text("file")) == before
     store.close()
 
 

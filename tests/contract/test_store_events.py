@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from openimds.fleet.store import schema
 from openimds.fleet.store.port import EventBatch, LogEntry, Store, StoreError, Write
 from openimds.fleet.store.sqlite import SqliteStore
 from tests.contract.engines import ENGINES, LASTING
@@ -101,17 +103,11 @@ def test_full_disk_writes_no_part_of_a_batch(tmp_path: Path) -> None:
 
 
 def test_store_of_an_earlier_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    from openimds.fleet.store import sqlite
-
     path = tmp_path / "fleet.db"
-    steps = sqlite.STEPS
-    sqlite.STEPS = steps[:1]
-    try:
+    with patch.object(schema, "STEPS", schema.STEPS[:1]):
         old = SqliteStore(path)
         old.write([Write("a", b"{}", "api")], "ops", AT)
         old.close()
-    finally:
-        sqlite.STEPS = steps
     store = SqliteStore(path)
     store.write_events(EventBatch({"A": b"a"}))
     assert store.events() == [b"a"]

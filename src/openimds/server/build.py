@@ -34,6 +34,7 @@ from openimds.facts.versions import catalog
 from openimds.faults import FaultService
 from openimds.fleet.index import Allowance, Allowances, FleetIndex
 from openimds.fleet.service import FleetService
+from openimds.fleet.store.schema import upgrade_notice
 from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
 from openimds.fleet.store.state import State
 from openimds.protocol.access_token import TokenSettings
@@ -198,8 +199,11 @@ def build(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
             catalog(settings.newest_version), settings.cache_mib * _MIB
         )
         fleet_index.homes = startup.homes
+        store = SqliteStore(state.store_path) if state else MemoryStore()
+        if store.copied_to:
+            notify(upgrade_notice(store.path, store.copied_to))
         fleet_service = FleetService(
-            SqliteStore(state.store_path) if state else MemoryStore(),
+            store,
             fleet_index,
             clock,
             callbacks.listeners_wanted,

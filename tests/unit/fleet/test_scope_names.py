@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from openimds.fleet.store.sqlite import STEPS, SqliteStore
+from openimds.fleet.store.schema import STEPS
+from openimds.fleet.store.sqlite import SqliteStore
 from tests.support.talk import DEFAULT_GROUP
 
 RELEASED = Path(__file__).parents[2] / "upgrade/state-0.1.0/fleet.sql"

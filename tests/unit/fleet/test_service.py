@@ -8,7 +8,7 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.fleet.service import DEFAULT, FleetService, decode_vm
-from openimds.fleet.store.port import Change, ConflictError, StoreError, Write
+from openimds.fleet.store.port import AppliedFile, Change, ConflictError, StoreError, Write
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
@@ -93,8 +93,10 @@ def test_change_stands_though_later_store_calls_fail(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         write = server.store.write
 
-        def write_and_fail(writes: Sequence[Write], who: str, at: str) -> list[Change]:
-            done = write(writes, who, at)
+        def write_and_fail(
+            writes: Sequence[Write], who: str, at: str, applied: AppliedFile | None = None
+        ) -> list[Change]:
+            done = write(writes, who, at, applied)
             server.store.fails = {"get", "page", "changes", "revision"}
             return done
 
@@ -128,9 +130,11 @@ def test_synced_vms_are_freed_before_the_store_writes(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         write, alive = server.store.write, []
 
-        def write_and_look(writes: Sequence[Write], who: str, at: str) -> list[Change]:
+        def write_and_look(
+            writes: Sequence[Write], who: str, at: str, applied: AppliedFile | None = None
+        ) -> list[Change]:
             alive.append(sum(type(item) is Vm for item in gc.get_objects()))
-            return write(writes, who, at)
+            return write(writes, who, at, applied)
 
         server.store.write = write_and_look  # type: ignore[method-assign]
         held = sum(type(item) is Vm for item in gc.get_objects())

@@ -7,8 +7,9 @@ replace, and several writes happen together or not at all. Once `write` has retu
 survives any end of the process.
 
 Theory. `port` is the interface of every engine and the values that pass through it. `sqlite` is one
-file in the state directory, or a database in memory for servers without one. The contract in
-`tests/contract` runs against each engine alike. `state` is that directory: its lock, its files.
+file in the state directory, or a database in memory for servers without one; `schema` has its
+tables. The contract in `tests/contract` runs against each engine alike. `state` is that directory:
+its lock, its files. Of every file that names VMs, a store keeps the entries as last applied.
 
 The room does not know the meaning of a body, the subscribers of changes, or HTTP.
 """

@@ -32,6 +32,29 @@ class Write(Struct, frozen=True):
     replaced_origins: frozenset[str] | None = None
 
 
+class AppliedEntry(Struct, frozen=True):
+    """The entry of a VM in a file, as last applied.
+
+    `body` is None in a store from before such records: the text is not known.
+    """
+
+    name: str
+    origin: str
+    body: bytes | None
+
+
+class AppliedFile(Struct, frozen=True):
+    """The records to keep of a file that a write applies.
+
+    `origin` is that of its VMs, `text` a digest of it, empty if there is none. `entries` has the
+    applied body of each entry that is new or has changed, by its VM's name; None forgets one.
+    """
+
+    origin: str
+    text: bytes
+    entries: dict[str, bytes | None]
+
+
 class Change(Struct, frozen=True):
     """A committed change: a line of the audit log and of the change feed."""
 
@@ -92,13 +115,29 @@ class Store(Protocol):
         """Return up to `limit` VMs whose names follow `after` by code points."""
         ...
 
-    def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
+    def write(
+        self, writes: Sequence[Write], who: str, at: str, applied: AppliedFile | None = None
+    ) -> list[Change]:
         """Make all the changes or none; return those that changed something.
+
+        The records of an applied file are kept with the changes, or not at all.
 
         Raises:
             ConflictError: a revision is not the expected one.
             StoreError: the world failed; nothing was written.
         """
+        ...
+
+    def applied_entry(self, name: str) -> AppliedEntry | None:
+        """Return the entry of a VM as last applied by a file."""
+        ...
+
+    def applied_entries(self, after: str, limit: int) -> list[AppliedEntry]:
+        """Return up to `limit` applied entries that follow a name."""
+        ...
+
+    def applied_text(self, origin: str) -> bytes:
+        """Return the digest of the text that an origin applied last, or nothing."""
         ...
 
     def changes(self, since: int, limit: int) -> list[Change]:

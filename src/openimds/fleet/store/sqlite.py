@@ -2,19 +2,20 @@
 
 Write-ahead logging with a sync on every commit: a change that `write` has acknowledged survives a
 crash of the process and of the machine. There is one writer, the process that holds the lock of the
-state directory. The schema is a list of steps; the file records how many of them it has.
+state directory. `schema` has the tables.
 """
 
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from openimds.fleet.scope_names import WholeNames
 from openimds.fleet.store.port import (
+    AppliedEntry,
+    AppliedFile,
     Change,
     EventBatch,
     LogEntry,
@@ -24,76 +25,7 @@ from openimds.fleet.store.port import (
     Write,
     check_revision,
 )
-
-
-def _name_scopes_whole(database: sqlite3.Connection) -> None:
-    """Rename the scopes of sets, and split their events, inside the caller's transaction."""
-    run = database.execute
-    incarnations = dict(run("SELECT name, incarnation FROM scope"))
-    if not incarnations:  # Every event has raised the incarnation of its scope.
-        return
-
-    def bodies(name: str) -> Iterator[bytes]:
-        query = "SELECT after FROM change WHERE name = ? AND after IS NOT NULL ORDER BY revision"
-        return (body for (body,) in run(f"{query} DESC", (name,)))
-
-    names = WholeNames(run("SELECT name, body FROM vm"), bodies)
-    events = names.renamed_events(run("SELECT id, body FROM event ORDER BY position").fetchall())
-    run("DELETE FROM event")
-    database.executemany("INSERT INTO event (id, body) VALUES (?, ?)", events)
-    run("DELETE FROM scope")
-    database.executemany(
-        "INSERT INTO scope VALUES (?, ?)", names.renamed_incarnations(incarnations).items()
-    )
-
-
-STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
-    """
-    CREATE TABLE vm (
-        name TEXT PRIMARY KEY,
-        body BLOB NOT NULL,
-        revision INTEGER NOT NULL,
-        origin TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE change (
-        revision INTEGER PRIMARY KEY AUTOINCREMENT,
-        at TEXT NOT NULL,
-        who TEXT NOT NULL,
-        name TEXT NOT NULL,
-        before BLOB,
-        after BLOB,
-        origin TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX change_by_name ON change (name, revision);
-    """,
-    """
-    CREATE TABLE event (
-        position INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        body BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE scope (
-        name TEXT PRIMARY KEY,
-        incarnation INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE note (
-        key TEXT PRIMARY KEY,
-        body BLOB NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE happening (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        at TEXT NOT NULL,
-        who TEXT NOT NULL,
-        event_id TEXT NOT NULL,
-        body BLOB NOT NULL
-    ) STRICT;
-    """,
-    _name_scopes_whole,
-)
-"""The schema, step by step: SQL, or a function that runs inside a transaction.
-
-A step that was released is never changed: a new one is added.
-"""
+from openimds.fleet.store.schema import bring_up_to_date
 
 _BATCH_ROWS = 1000
 """A large batch prunes its log after so many rows: SQLite reuses freed pages and keeps them."""
@@ -119,6 +51,8 @@ def _explain(path: Path, error: sqlite3.Error) -> StoreError:
 class SqliteStore(Store):
     """One file, one connection, used from one thread at a time."""
 
+    copied_to: Path | None = None
+    """The copy of the store that was made before its schema was brought up to date."""
     max_log_rows: int | None = None
     """The bound on changes and on log entries, of which the newest are kept; None for no bound."""
 
@@ -134,35 +68,18 @@ class SqliteStore(Store):
         except sqlite3.Error as error:
             raise _explain(path, error) from error
         try:
-            self._prepare()
+            self._prepare(path)
         except BaseException as error:
             self._db.close()
             if isinstance(error, sqlite3.Error):
                 raise _explain(path, error) from error
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, path: Path) -> None:
         run = self._db.execute
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
-        (version,) = run("PRAGMA user_version").fetchone()
-        if version > len(STEPS):
-            raise StoreError(
-                f"{self.path}: written by a later release (schema {version}, this one supports "
-                f"{len(STEPS)}); use that release"
-            )
-        for number in range(version, len(STEPS)):
-            self._take_step(number)
-
-    def _take_step(self, number: int) -> None:
-        """Take a step of the schema and count it, or do neither."""
-        step, counted = STEPS[number], f"PRAGMA user_version = {number + 1}"
-        if isinstance(step, str):
-            self._db.executescript(f"BEGIN IMMEDIATE; {step} {counted}; COMMIT;")
-            return
-        with self._transaction():
-            step(self._db)
-            self._db.execute(counted)
+        self.copied_to = bring_up_to_date(self._db, path)
 
     def get(self, name: str) -> StoredVm | None:
         """Return the VM of a name."""
@@ -181,13 +98,57 @@ class SqliteStore(Store):
             )
             return [StoredVm(*row) for row in rows]
 
-    def write(self, writes: Sequence[Write], who: str, at: str) -> list[Change]:
+    def write(
+        self, writes: Sequence[Write], who: str, at: str, applied: AppliedFile | None = None
+    ) -> list[Change]:
         """Make all the changes or none; they are on the disk when this returns."""
         with self._transaction():
             made = [self._make(write, who, at) for write in writes]
             changes = [change for change in made if change]
+            if applied:
+                self._record(applied)
             self._prune("change", "revision", changes[-1].revision if changes else 0)
             return changes
+
+    def _record(self, applied: AppliedFile) -> None:
+        """Keep the records of an applied file, inside a transaction."""
+        origin, entries = applied.origin, applied.entries.items()
+        self._db.executemany(
+            "INSERT OR REPLACE INTO applied_entry VALUES (?, ?, ?)",
+            ((name, origin, body) for name, body in entries if body is not None),
+        )
+        self._db.executemany(
+            "DELETE FROM applied_entry WHERE name = ? AND origin = ?",
+            ((name, origin) for name, body in entries if body is None),
+        )
+        self._db.execute(
+            "INSERT OR REPLACE INTO applied_file VALUES (?, ?)", (origin, applied.text)
+        )
+
+    def applied_entry(self, name: str) -> AppliedEntry | None:
+        """Return the entry of a VM as last applied by a file."""
+        with self._explained():
+            row = self._db.execute(
+                "SELECT name, origin, body FROM applied_entry WHERE name = ?", (name,)
+            ).fetchone()
+            return AppliedEntry(*row) if row else None
+
+    def applied_entries(self, after: str, limit: int) -> list[AppliedEntry]:
+        """Return up to `limit` applied entries that follow a name."""
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT name, origin, body FROM applied_entry WHERE name > ? ORDER BY name LIMIT ?",
+                (after, limit),
+            )
+            return [AppliedEntry(*row) for row in rows]
+
+    def applied_text(self, origin: str) -> bytes:
+        """Return the digest of the text that an origin applied last, or nothing."""
+        with self._explained():
+            row = self._db.execute(
+                "SELECT text FROM applied_file WHERE origin = ?", (origin,)
+            ).fetchone()
+            return row[0] if row else b""
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -2,11 +2,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from openimds.fleet.store.port import ConflictError, StoreError, Write
-from openimds.fleet.store.sqlite import STEPS, SqliteStore
+from openimds.fleet.store import schema
+from openimds.fleet.store.port import AppliedEntry, ConflictError, StoreError, Write
+from openimds.fleet.store.schema import STEPS, upgrade_notice
+from openimds.fleet.store.sqlite import SqliteStore
 
 
 @pytest.fixture
@@ -157,3 +160,66 @@ def test_closed_store_is_reported(path: Path) -> None:
     store.close()
     with pytest.raises(StoreError, match="closed database"):
         store.get("a")
+
+
+@pytest.fixture
+def older(path: Path) -> Path:
+    """Return the path of a store with the first three steps of the schema."""
+    with patch.object(schema, "STEPS", STEPS[:3]), closing(SqliteStore(path)) as store:
+        names = ("kept", "patched", "removed", "mended", "by-hand", "left-the-file")
+        store.write([Write(name, b"1", "file") for name in names], "start", "now")
+        store.write([Write("by-hand", b"1", "api"), Write("shown", b"1", "document")], "me", "now")
+        store.write([Write("patched", b"2", "api", None, frozenset())], "me", "now")
+        store.write([Write(name, None, "api") for name in ("removed", "mended")], "me", "now")
+        store.write([Write("mended", b"3", "api"), Write("own", b"1", "api")], "me", "now")
+        store.write([Write("own", None, "api")], "me", "now")
+        store.write([Write("left-the-file", None, "file")], "file fleet.yaml", "now")
+    return path
+
+
+def test_older_store_knows_the_vms_of_its_file(older: Path) -> None:
+    """Those that the API removed, too."""
+    with closing(SqliteStore(older)) as store:
+        assert store.applied_entries("", 9) == [
+            AppliedEntry("kept", "file", None),
+            AppliedEntry("patched", "file", None),
+            AppliedEntry("removed", "file", None),
+            AppliedEntry("shown", "document", None),
+        ]
+
+
+def test_older_store_is_copied_before_its_upgrade(older: Path) -> None:
+    with patch.object(schema, "STEPS", STEPS[:3]), closing(SqliteStore(older)) as store:
+        before = state(store)
+        assert store.copied_to is None
+    with closing(SqliteStore(older)) as store:
+        copy = store.copied_to
+        put(store, "later", b"1")
+    assert copy == older.with_name("fleet-schema-3.db")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with patch.object(schema, "STEPS", STEPS[:3]):
+        with pytest.raises(StoreError, match="written by a later release"):
+            SqliteStore(older)
+        with closing(SqliteStore(copy)) as store:
+            assert state(store) == before
+
+
+def test_store_of_this_release_is_not_copied(path: Path) -> None:
+    for _ in range(2):
+        with closing(SqliteStore(path)) as store:
+            assert store.copied_to is None
+    assert [file.name for file in path.parent.iterdir()] == ["fleet.db"]
+
+
+def test_failed_copy_leaves_an_older_store_alone(older: Path) -> None:
+    (older.parent / "fleet-schema-3.db").mkdir()
+    with pytest.raises(StoreError, match=r"fleet-schema-3\.db\.new: .*; the store of an earlier"):
+        SqliteStore(older)
+    with closing(sqlite3.connect(older)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (3,)
+
+
+def test_notice_of_an_upgrade_names_the_way_back(tmp_path: Path) -> None:
+    notice = upgrade_notice(tmp_path / "fleet.db", tmp_path / "fleet-schema-3.db")
+    assert "rename the copy to fleet.db" in notice
+    assert "fleet-schema-3.db beside it is the store from before" in notice
