@@ -46,7 +46,9 @@ class _Site:
         self.dispatcher = dispatcher(vms, GENEROUS)
         self.fleet_service = FleetService(store, self.dispatcher.fleet_index, time.time, _open)
         self.events_service = EventsService(self.fleet_service, Clock(time.time), progress)
-        self.dispatcher.provider = PendingDispatch(self.dispatcher.provider, self.events_service)
+        pending = PendingDispatch(self.dispatcher.provider)
+        pending.events = self.events_service
+        self.dispatcher.provider = pending
         self.callers = [Caller(self.dispatcher, address(n)) for n in range(count)]
 
     def poll_s(self) -> float:

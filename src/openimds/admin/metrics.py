@@ -173,7 +173,7 @@ Samples: TypeAlias = float | Mapping[str, float] | Mapping[tuple[str, ...], floa
 class MetricsSource(Protocol):
     """The parts of a server that count."""
 
-    def samples(self) -> Mapping[str, Samples]:
+    async def samples(self) -> Mapping[str, Samples]:
         """Return values by the name of a row; a missing one is not exposed."""
         ...
 

@@ -1,9 +1,7 @@
 """The services behind the admin port, and the ports by which the handlers call them."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -13,13 +11,13 @@ from openimds.admin.token import AdminToken
 from openimds.events.service import EventsService
 from openimds.faults import FaultService
 from openimds.fleet.service import FleetService
-from openimds.protocol.lint import Record, report
+from openimds.protocol.lint import Record
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.types import Vm
 
 RecordFeed: TypeAlias = "asyncio.Queue[Record | None]"
 """Records as they come; None is the end."""
-EndpointVariables: TypeAlias = Callable[[Vm, str], dict[str, dict[str, str]]]
+EndpointVariables: TypeAlias = Callable[[Vm, str], Awaitable[dict[str, dict[str, str]]]]
 """Returns the environment variables of a VM's clients by token route; empty without a URL.
 
 Takes the VM and the URL by which clients reach it, by default that of its listener.
@@ -114,17 +112,20 @@ class RequestRecording(Protocol):
         """The number of records kept for each VM; 0 if recording is off."""
         ...
 
-    @property
-    def last_number(self) -> int:
-        """The number of the last request."""
+    async def last_number(self) -> int:
+        """Return the number of the last request."""
         ...
 
-    def records(self, vm: str | None = None) -> tuple[Record, ...]:
+    async def records(self, vm: str | None = None) -> tuple[Record, ...]:
         """Return the records, oldest first: of a VM, of unknown callers (""), or all (None)."""
         ...
 
-    def clear(self) -> None:
+    async def clear(self) -> None:
         """Drop all records."""
+        ...
+
+    async def findings(self) -> Mapping[str, int]:
+        """Return the number of records that break each rule of the client checks."""
         ...
 
     def subscribe(self) -> RecordFeed:
@@ -136,30 +137,7 @@ class RequestRecording(Protocol):
         ...
 
 
-class LintSummary:
-    """Counts the recorded requests that break each rule, again when there are new records."""
-
-    def __init__(self, recording: RequestRecording) -> None:
-        """Count over these records."""
-        self._recording = recording
-        self._counted: tuple[tuple[int, int], Mapping[str, int]] = ((0, 0), {})
-        self._lock = asyncio.Lock()
-
-    async def by_rule(self) -> Mapping[str, int]:
-        """Return the number of requests that break each rule."""
-        # Metrics are open and may be scraped at any rate: one count at a time, in a thread.
-        async with self._lock:
-            records = self._recording.records()
-            state = (self._recording.last_number, len(records))
-            if self._counted[0] != state:
-                counts: Counter[str] = Counter()
-                for finding in await asyncio.to_thread(report, records):
-                    counts[finding.rule] += finding.times
-                self._counted = (state, counts)
-            return self._counted[1]
-
-
-class AdminServices(Struct, frozen=True, kw_only=True, dict=True):
+class AdminServices(Struct, frozen=True, kw_only=True):
     """Everything that the handlers of the admin API call."""
 
     fleet_service: FleetService
@@ -171,8 +149,3 @@ class AdminServices(Struct, frozen=True, kw_only=True, dict=True):
     get_as: GetAs
     metrics: MetricsSource
     token: AdminToken
-
-    @cached_property
-    def lint_summary(self) -> LintSummary:
-        """The counts of broken rules for the metrics."""
-        return LintSummary(self.recording)

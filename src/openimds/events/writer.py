@@ -8,7 +8,7 @@ state machine is restored.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 import msgspec.json
@@ -84,6 +84,8 @@ class EventWriter:
         self.scopes: dict[str, PublishedScope] = {}
         self.transition_counts: Counter[str] = Counter()
         self.on_log_entry = on_log_entry
+        self.on_scopes: Callable[[dict[str, PublishedScope]], Awaitable[None]] | None = None
+        """Called with the scopes that a write has published, before its callers get outcomes."""
         self._fleet_service, self._clock, self._notify, self._follow = (
             fleet_service,
             clock,
@@ -225,6 +227,8 @@ class EventWriter:
             )
             self.scenarios = scenarios
             self._publish(transitions, scopes, after, numbered)
+            if self.on_scopes and scopes:
+                await self.on_scopes({scope: self.scopes[scope] for scope in scopes})
 
     def _publish(
         self,

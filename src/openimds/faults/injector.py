@@ -3,11 +3,20 @@
 from collections import Counter
 from math import inf
 
+from msgspec import Struct
+
 from openimds.facts.faults import BLACKHOLE, REFUSED
 from openimds.fleet.index import unpack
 from openimds.protocol.faults.fault import Fault, FaultSpec
 from openimds.protocol.faults.matching import is_active, is_hit, matches
 from openimds.protocol.request import Query
+
+
+class FaultCounts(Struct, frozen=True):
+    """The counts of an active fault: matching requests, and those on which it was played."""
+
+    seen: int
+    played: int
 
 
 class ActiveFault:
@@ -40,6 +49,20 @@ class ActiveFault:
     def seen(self) -> int:
         """The number of matching requests of all VMs together."""
         return sum(self._seen.values())
+
+    @property
+    def counts(self) -> FaultCounts:
+        """The counts of all VMs together."""
+        return FaultCounts(self.seen, self.played)
+
+    def take(self, counts: FaultCounts) -> None:
+        """Show the counts of the same fault in another process."""
+        self._seen, self.played = {"": counts.seen}, counts.played
+
+    @property
+    def before(self) -> dict[str, bytes]:
+        """The VMs as they were when the fault was set, packed."""
+        return self._before
 
     def is_on(self, vm: str, utc_s: float) -> bool:
         """Tell whether the fault is active for a VM at a time."""

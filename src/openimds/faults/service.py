@@ -11,7 +11,7 @@ import msgspec.json
 from msgspec import MsgspecError, Struct, field, structs
 
 from openimds.errors import ConfigError
-from openimds.faults.injector import ActiveFault, FaultInjector
+from openimds.faults.injector import ActiveFault, FaultCounts, FaultInjector
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch
 from openimds.parameters import nearest
@@ -50,13 +50,15 @@ class FaultService:
     The members are those of a fleet file's `faults`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         fleet_service: FleetService,
         utc: Callable[[], float],
         attach: Callable[[FaultInjector | None], None],
         on_change: Callable[[], Awaitable[None]] = _nothing,
         notify: Callable[[str], None] = lambda _: None,
+        *,
+        injector: FaultInjector | None = None,
     ) -> None:
         """Keep faults in the store of a fleet.
 
@@ -64,10 +66,12 @@ class FaultService:
         `notify` receives a message for stored faults that cannot be read.
         """
         self._notify = notify
-        self.injector = FaultInjector()
+        self.injector = injector or FaultInjector()
         self.on_change = on_change
         self.check_system: Callable[[Iterable[FaultSpec]], None] = lambda _: None
         """Called with faults before they are set; raises ConfigError if they cannot be played."""
+        self.counts: Callable[[], Awaitable[dict[str, FaultCounts]]] | None = None
+        """Reads the counts by key, where another process plays the faults."""
         self._fleet_service, self._utc, self._attach = fleet_service, utc, attach
         self._turn = asyncio.Lock()
         self._last = 0
@@ -81,6 +85,15 @@ class FaultService:
     def played(self) -> Counter[str]:
         """The number of times that each effect was played."""
         return self.injector.played
+
+    async def counted(self) -> tuple[ActiveFault, ...]:
+        """Return all active faults with their counts at this moment."""
+        if self.counts:
+            counts = await self.counts()
+            for fault in self.running:
+                if fault.key in counts:
+                    fault.take(counts[fault.key])
+        return self.running
 
     async def load(self, of_file: Iterable[FaultSpec]) -> None:
         """Resume the stored faults, and set those of the fleet file before them.

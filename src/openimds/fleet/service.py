@@ -88,6 +88,8 @@ class FleetService:
         self._notify = notify
         self.before_change: Callable[[IndexUpdate], Awaitable[None]] | None = None
         """Called with a planned update before it is stored; an error refuses it."""
+        self.after_change: Callable[[IndexUpdate], Awaitable[None]] | None = None
+        """Called with an update that the index has taken, before its caller gets an answer."""
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
         self._feeds: set[asyncio.Queue[Change | LogEntry | None]] = set()
@@ -262,6 +264,8 @@ class FleetService:
             await self._open_listeners({}, self.fleet_index.listeners.keys())
             raise
         self.fleet_index.apply(update)
+        if self.after_change:
+            await self.after_change(update)
         self._on_change({change.name for change in changes})
         self.revision = max([self.revision, *(change.revision for change in changes)])
         await self._open_listeners(update.listeners, frozenset())
@@ -293,6 +297,8 @@ class FleetService:
                 self._notify(f"{name} is still not served: {error}")
             else:
                 index.apply(update)
+                if self.after_change:
+                    await self.after_change(update)
                 self._notify(f"{name} is served again: what it claims is free")
 
     async def _without_unopenable(self, update: IndexUpdate, firm: AbstractSet[str]) -> IndexUpdate:

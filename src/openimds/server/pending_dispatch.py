@@ -2,8 +2,15 @@
 
 from typing import Protocol
 
-from openimds.events.service import EventsService
-from openimds.protocol.pending import Pending, PendingApproval, PendingEventsDocument, Result
+from openimds.protocol.pending import (
+    Approved,
+    EventsDocument,
+    Failed,
+    Pending,
+    PendingApproval,
+    PendingEventsDocument,
+    Result,
+)
 
 
 class CredentialProvider(Protocol):
@@ -18,23 +25,38 @@ class CredentialProvider(Protocol):
         ...
 
 
-class PendingDispatch:
-    """Sends pending work to the events service or to the credentials service."""
+class EventsProvider(Protocol):
+    """Provides the documents of scheduled events, and takes approvals."""
 
-    def __init__(self, credentials: CredentialProvider, events_service: EventsService) -> None:
-        """Dispatch to these two."""
-        self._credentials, self._events_service = credentials, events_service
+    def cached(self, need: PendingEventsDocument, now_s: float) -> EventsDocument:
+        """Return the document of a scope."""
+        ...
+
+    async def approve(self, need: PendingApproval) -> Approved | Failed:
+        """Approve events for a VM; the approval is stored when this returns."""
+        ...
+
+
+class PendingDispatch:
+    """Sends pending work to the provider of events or to the credentials service."""
+
+    events: EventsProvider
+    """The provider of events; it is set before the first request."""
+
+    def __init__(self, credentials: CredentialProvider) -> None:
+        """Dispatch work of credentials to this service."""
+        self._credentials = credentials
 
     def cached(self, need: Pending, now_s: float) -> Result | None:
         """Return the result if it takes no waiting, else None."""
         if isinstance(need, PendingEventsDocument):
-            return self._events_service.cached(need, now_s)
+            return self.events.cached(need, now_s)
         return None if isinstance(need, PendingApproval) else self._credentials.cached(need, now_s)
 
     async def make(self, need: Pending, now_s: float) -> Result:
         """Return the result once it is made, or the reason of its failure."""
         if isinstance(need, PendingEventsDocument):
-            return self._events_service.cached(need, now_s)
+            return self.events.cached(need, now_s)
         if isinstance(need, PendingApproval):
-            return await self._events_service.approve(need)
+            return await self.events.approve(need)
         return await self._credentials.make(need, now_s)

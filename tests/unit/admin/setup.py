@@ -31,6 +31,7 @@ from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import AccessToken, Failed
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
+from openimds.server.local_recording import LocalRecording
 from openimds.vm.types import Vm
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ JSON = {"Content-Type": "application/json"}
 class MetricsStub:
     """A metrics source with a value of each shape."""
 
-    def samples(self) -> dict[str, Samples]:
+    async def samples(self) -> dict[str, Samples]:
         by_status: dict[tuple[str, ...], float] = {
             ("/instance", "200"): 3,
             ("/instance", "400"): 2,
@@ -75,7 +76,7 @@ def _fail(*_: object) -> None:
     raise StoreError("fleet.db: the disk is full")
 
 
-def variables(vm: Vm, url: str) -> dict[str, dict[str, str]]:
+async def variables(vm: Vm, url: str) -> dict[str, dict[str, str]]:
     endpoint = {"IDENTITY_ENDPOINT": url} if url else {}
     return {"app-service": {**endpoint, "IDENTITY_HEADER": f"secret of {vm.name}"}}
 
@@ -126,7 +127,7 @@ class AdminServer:
             fleet_service=self.fleet_service,
             events_service=self.events_service,
             faults=self.faults,
-            recording=self.recorder,
+            recording=LocalRecording(self.recorder),
             credentials=self.credentials,
             endpoint_variables=variables,
             get_as=self._get_as,

@@ -73,14 +73,14 @@ def test_shortage_of_descriptors_is_reported_once_a_minute() -> None:
             reactor.on_shortage(OSError(errno.EMFILE, "Too many open files"))
         (message,) = messages
         assert message.startswith("accepting connections paused once (Too many open files)")
-        assert server.shortages.pauses == 2
+        assert server.host.shortages.pauses == 2
 
     with_server(look)
 
 
 def test_fault_closes_reopened_listeners_again() -> None:
     def look(server: Server, _: list[str]) -> None:
-        with patch.object(server.listener_faults, "apply") as apply:
+        with patch.object(server.host.listener_faults, "apply") as apply:
             server.listeners._on_reopen()
         apply.assert_called_once_with()
 

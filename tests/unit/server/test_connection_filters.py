@@ -194,7 +194,7 @@ def test_inherited_socket_has_no_filter_after_the_server(tmp_path: Path) -> None
         async def work(stage: Stage) -> None:
             await stage.server.faults.set({**HOLE, "vms": ["a"]})
             stage.expect(A, port=port)
-            await stage.server.listener_faults.close()
+            await stage.server.host.listener_faults.close()
             await stage.put("b", compute={"vmSize": "T"}, reach={"address": [B]})
             stage.expect(port=port)
 

@@ -275,7 +275,7 @@ def test_restart_playbook_refuses_then_answers_500_then_200() -> None:
         await server.faults.play("restart", refused_s=5, errors_s=9)
         assert await ask(port) == "refused"
         await server.events_service.set_clock(server.clock.planned(advance_s=5))
-        await reopened(server.listener_faults)
+        await reopened(server.host.listener_faults)
         assert await ask(port) == "Internal Server Error"
         await server.events_service.set_clock(server.clock.planned(advance_s=4))
         assert await ask(port) == "vm-1"
@@ -290,7 +290,7 @@ def test_clearing_a_fault_reopens_listeners() -> None:
         await server.faults.set({"effect": "refused"})
         assert await ask(port) == "refused"
         await server.faults.clear()
-        await reopened(server.listener_faults)
+        await reopened(server.host.listener_faults)
         assert await ask(port) == "vm-1"
 
     asyncio.run(serving(work))

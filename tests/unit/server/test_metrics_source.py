@@ -15,7 +15,7 @@ from openimds.events.service import EventsService
 from openimds.fleet.quarantine import QuarantinedVm
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import MemoryStore
-from openimds.server.metrics_source import ServerMetrics
+from openimds.server.metrics_source import HostMetrics, ServerMetrics
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
 
 VERSIONS = "/metadata/versions"
@@ -39,19 +39,14 @@ def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
         dispatcher.fleet_index.quarantine["c"] = QuarantinedVm("c", "a reason")
         fleet_service = FleetService(MemoryStore(), dispatcher.fleet_index, lambda: 0.0, Mock())
         events_service = EventsService(fleet_service, Clock(lambda: 0.0), print)
-        source = ServerMetrics(
-            dispatcher,
-            fleet_service,
-            events_service,
-            hook,
-            recorder,
-            {"cut": 1},
-            lambda: 0.25,
-            lambda: 7,
-            lambda: 3,
-        )
+        host = HostMetrics(dispatcher, recorder, {"cut": 1}, lambda: 0.25, lambda: 7, lambda: 3)
+
+        async def of_host() -> dict[str, Samples]:
+            return host.samples()
+
+        source = ServerMetrics(of_host, fleet_service, events_service, hook)
         try:
-            return source.samples()
+            return await source.samples()
         finally:
             fleet_service.close()
 

@@ -63,7 +63,7 @@ def test_start_leaves_the_garbage_collector_alone() -> None:
 def test_start_compacts_the_index_of_a_large_fleet(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, times: int
 ) -> None:
-    monkeypatch.setattr("openimds.server.server._LARGE_FLEET", 3)
+    monkeypatch.setattr("openimds.server.control._LARGE_FLEET", 3)
     file = tmp_path / "fleet.json"
     file.write_bytes(msgspec.json.encode({"vms": {f"vm-{number}": {} for number in range(count)}}))
     startup = load(Settings(admin="none", listen="127.0.0.1:0", fleet=str(file)))

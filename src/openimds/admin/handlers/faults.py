@@ -99,7 +99,7 @@ class PlaybookPage(Page[PlaybookView], frozen=True):
 
 async def list_faults(services: AdminServices, _: Request) -> Answer:
     """List the active faults, in the order in which they are tried."""
-    return _page(services.faults.running)
+    return _page(await services.faults.counted())
 
 
 async def set_faults(services: AdminServices, request: Request) -> Answer:

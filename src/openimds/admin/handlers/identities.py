@@ -145,7 +145,8 @@ async def get_endpoints(services: AdminServices, request: Request) -> Answer:
         base = read_base_url(url, _URL.row.name) if url else ""
     except ConfigError as error:
         raise bad_query(error) from None
-    endpoints = VmEndpoints(stored.name, services.endpoint_variables(decode_vm(stored), base))
+    variables = await services.endpoint_variables(decode_vm(stored), base)
+    endpoints = VmEndpoints(stored.name, variables)
     # It holds a secret, which no cache may keep.
     headers = {"Cache-Control": "no-store"}
     return Response(msgspec.json.encode(endpoints), headers=headers, media_type=JSON)

@@ -95,7 +95,8 @@ async def list_requests(services: AdminServices, request: Request) -> Answer:
     """List the recorded requests, oldest first."""
     limit, since = LIMIT.read(request), number_cursor(request)
     is_wanted = _filter(request)
-    records = [record for record in _records(services, request, since) if is_wanted(record)]
+    found = await _records(services, request, since)
+    records = [record for record in found if is_wanted(record)]
     cursor = str(records[limit - 1].number) if len(records) > limit else None
     return RequestPage([request_view(record) for record in records[:limit]], cursor)
 
@@ -103,13 +104,13 @@ async def list_requests(services: AdminServices, request: Request) -> Answer:
 async def clear_requests(services: AdminServices, _: Request) -> Answer:
     """Drop the recorded requests."""
     _check_recording(services.recording)
-    services.recording.clear()
+    await services.recording.clear()
     return None
 
 
 async def report_requests(services: AdminServices, request: Request) -> Answer:
     """Report the rules that clients broke."""
-    records = _records(services, request, 0)
+    records = await _records(services, request, 0)
     secondary: dict[str, frozenset[str]] = {}
     if _PRIMARY.read(request):
         for name in {record.vm for record in records if record.vm}:
@@ -132,11 +133,12 @@ async def follow_requests(services: AdminServices, request: Request) -> Answer:
 async def _feed(
     recording: RequestRecording, since: int | None, is_wanted: _IsWanted
 ) -> AsyncIterator[ServerSentEvent]:
-    feed, last = recording.subscribe(), recording.last_number
+    feed = recording.subscribe()
     try:
+        last = await recording.last_number()
         if since is not None:
             # A number above the last one is of an earlier process: begin with the first record.
-            for record in _after(recording.records(), 0 if since > last else since):
+            for record in _after(await recording.records(), 0 if since > last else since):
                 if is_wanted(record):
                     yield _event(record)
         while (record_or_end := await feed.get()) is not None:
@@ -147,9 +149,9 @@ async def _feed(
         recording.unsubscribe(feed)
 
 
-def _records(services: AdminServices, request: Request, since: int) -> tuple[Record, ...]:
+async def _records(services: AdminServices, request: Request, since: int) -> tuple[Record, ...]:
     _check_recording(services.recording)
-    return _after(services.recording.records(_VM.read(request)), since)
+    return _after(await services.recording.records(_VM.read(request)), since)
 
 
 def _check_recording(recording: RequestRecording) -> None:

@@ -60,8 +60,8 @@ async def get_readiness(services: AdminServices, _: Request) -> Answer:
 
 async def get_metrics(services: AdminServices, _: Request) -> Answer:
     """Return the metrics."""
-    findings = await services.lint_summary.by_rule()
-    body = exposition({**services.metrics.samples(), FINDINGS: findings})
+    findings = await services.recording.findings()
+    body = exposition({**await services.metrics.samples(), FINDINGS: findings})
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from openimds.admin import services
 from openimds.admin.handlers.requests import request_view
 from openimds.facts.lint import rule
 from openimds.protocol.lint import Finding, Record, report
+from openimds.server import local_recording
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
 from tests.unit.admin.setup import AdminServer, with_server
 
@@ -201,7 +201,7 @@ def test_concurrent_scrapes_judge_the_requests_once(
         looks.append(len(records))
         return report(records)
 
-    monkeypatch.setattr(services, "report", counted)
+    monkeypatch.setattr(local_recording, "report", counted)
 
     async def work(server: AdminServer) -> None:
         first, _, _ = guests(server)

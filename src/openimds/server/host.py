@@ -1,0 +1,215 @@
+"""The host role: data plane, index, and the keys that sign for guests."""
+
+import asyncio
+from asyncio import Task
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from math import inf
+from typing import Any
+
+from msgspec import Struct, field
+
+from openimds.credentials.service import CredentialsService
+from openimds.credentials.tokens.caller_secrets import CallerSecrets
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.recording.recorder import Recorder
+from openimds.errors import Error
+from openimds.events.clock import Clock
+from openimds.facts.protocols import TOKEN_ROUTES
+from openimds.faults import FaultInjector
+from openimds.fleet.index import FleetIndex
+from openimds.protocol.handle import Subject, handle, resume
+from openimds.protocol.identity_dialects import variables
+from openimds.protocol.request import parse_query
+from openimds.protocol.response import Refusal, Response
+from openimds.server.listener_faults import ListenerFaults
+from openimds.server.listener_set import ListenerSet
+from openimds.server.metrics_source import HostMetrics
+from openimds.server.pending_dispatch import PendingDispatch
+from openimds.server.shortage_notices import ShortageNotices
+from openimds.vm.identities import principals
+from openimds.vm.types import Vm
+
+_SWEEP_S = 1.0
+_REVOCATION_S = 60.0
+"""The time between two looks for a list of revoked certificates that is due."""
+_DRAIN_POLL_S = 0.01
+_LOOPBACK = "127.0.0.1"
+
+Notify = Callable[[str], None]
+"""Prints one message to the operator; it has no full stop."""
+
+
+class LocalCaller(Struct, frozen=True):
+    """A source address of this machine that belongs to a VM."""
+
+    address: str
+    has_token: bool
+
+
+class Host(Struct, kw_only=True, eq=False):
+    """The parts that serve guests, inside a running event loop."""
+
+    notify: Notify
+    clock: Clock
+    caller_secrets: CallerSecrets
+    credentials: CredentialsService
+    pending: PendingDispatch
+    dispatcher: Dispatcher
+    recorder: Recorder
+    injector: FaultInjector
+    listeners: ListenerSet
+    listener_faults: ListenerFaults
+    shortages: ShortageNotices
+    forgets_tokens: bool
+    loop_lag_s: float = 0.0
+    _tasks: list[Task[None]] = field(default_factory=list)
+
+    @property
+    def fleet_index(self) -> FleetIndex[Any]:
+        """The VMs that guests are."""
+        return self.dispatcher.fleet_index
+
+    @property
+    def metrics(self) -> HostMetrics:
+        """The values that the host counts."""
+        return HostMetrics(
+            self.dispatcher,
+            self.recorder,
+            self.injector.played,
+            lambda: self.loop_lag_s,
+            lambda: self.shortages.pauses,
+            lambda: self.listeners.failures + self.listener_faults.failures,
+        )
+
+    async def open(self) -> str:
+        """Open every listener, and return the URL of the first.
+
+        Raises:
+            ConfigError: a listener cannot be opened.
+        """
+        first = await self.listeners.open()
+        self.listener_faults.apply()
+        self.run(self._sweep())
+        self.run(self._refresh_revocation())
+        return first.url
+
+    def run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
+        """Run a coroutine until the host closes."""
+        self._tasks.append(asyncio.create_task(work))
+
+    # Changes of what guests are served.
+
+    async def want_listeners(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        """Open the missing listeners of single VMs; close those neither wanted nor kept.
+
+        Raises:
+            TakenError: a listener cannot be opened.
+        """
+        await self.listeners.update(wanted, keep)
+        self.listener_faults.apply()
+
+    def forget_tokens(self, names: AbstractSet[str]) -> None:
+        """Forget the tokens of changed VMs, where the settings ask for it."""
+        if self.forgets_tokens:
+            self.credentials.tokens.forget(names)
+
+    async def take_faults(self) -> None:
+        """Close, filter or reopen listeners to match the active faults before returning."""
+        wanted = self.injector if self.injector.running else None
+        if self.dispatcher.faults is not wanted:
+            self.dispatcher.set_faults(wanted)
+        self.listener_faults.apply()
+        await self.listener_faults.settle()
+
+    async def take_clock(self) -> None:
+        """Drop responses of the old time; faults may begin or end with the new one."""
+        self.fleet_index.clear_responses()
+        await self.take_faults()
+
+    async def stop_tasks(self) -> None:
+        """Cancel what runs beside the requests."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.listener_faults.close()
+        self.recorder.end_feeds()
+
+    async def drain(self, patience_s: float) -> None:
+        """Accept no new connection, wait for open ones, then cut those that remain."""
+        self.listeners.close()
+        connections, now = self.dispatcher.connections, self.dispatcher.now
+        connections.drain()
+        deadline_s = now() + patience_s
+        while len(connections) and now() < deadline_s:
+            connections.sweep(now())
+            await asyncio.sleep(_DRAIN_POLL_S)
+        for _ in ("send the last response", "abort"):
+            connections.sweep(inf)
+
+    def warm(self) -> None:
+        """Make the first key of tokens before a request needs it."""
+        self.run(self.credentials.warm(self.dispatcher.utc()))
+
+    def local_caller(self) -> LocalCaller | None:
+        """Return 127.0.0.1 if a VM has it, else an address of the first VM."""
+        index = self.fleet_index
+        address, entry = _LOOPBACK, index.entry_at(_LOOPBACK)
+        if entry is None and (first := next(iter(index.by_name.values()), None)):
+            own = [text for text in first.claims.addresses if text.startswith("127.")]
+            address, entry = (own[0], first) if own else ("", None)
+        if entry is None:
+            return None
+        identities = entry.vm.identities
+        # Without a system-assigned identity, several user-assigned ones need a choice.
+        return LocalCaller(address, identities.system or len(identities.user) == 1)
+
+    def identity_variables(self, vm: Vm, url: str = "") -> dict[str, dict[str, str]]:
+        """Return the variables of each token route for clients on a VM.
+
+        `url` is the address by which clients reach the VM's listener, by default its own; without
+        any there are no variables.
+        """
+        urls = [url] if url else self.listeners.urls(vm.reach.listen)
+        url = next((url for url in urls if url.startswith("http")), "")
+        secret, extras = self.caller_secrets.of(vm.name), {"", *self.dispatcher.extras}
+        client_id = next((principal.client_id for principal in principals(vm)), "")
+        routes = [row.key for row in TOKEN_ROUTES.values() if row.setting in extras]
+        return {key: variables(key, url, secret, client_id) for key in routes} if url else {}
+
+    async def get_as(self, vm: Vm, target: str) -> Response | Refusal:
+        """Answer a GET as the VM is answered, without limits, faults or a record.
+
+        Raises:
+            Error: a key cannot be read or written.
+        """
+        dispatcher = self.dispatcher
+        query = parse_query(
+            "GET", target.encode(), has_metadata_header=True, extras=dispatcher.extras
+        )
+        subject = Subject(vm, dispatcher.fleet_index.catalog)
+        outcome = handle(query, subject, dispatcher.utc())
+        if isinstance(outcome, Response | Refusal):
+            return outcome
+        result = dispatcher.provider.cached(outcome, dispatcher.utc())
+        if result is None:
+            result = await dispatcher.provider.make(outcome, dispatcher.utc())
+        return resume(query, outcome, result, dispatcher.utc())
+
+    async def _refresh_revocation(self) -> None:
+        """Sign lists of revoked certificates ahead: no request for one costs a signature."""
+        while True:
+            await asyncio.sleep(_REVOCATION_S)
+            try:
+                now_s = self.dispatcher.utc()
+                await asyncio.to_thread(self.credentials.ca.refresh_revocation, now_s)
+            except Error as error:  # The next turn tries again.
+                self.notify(str(error))
+
+    async def _sweep(self) -> None:
+        """Close overdue connections once a second, and measure how late the loop is."""
+        while True:
+            due_s = self.dispatcher.now() + _SWEEP_S
+            await asyncio.sleep(_SWEEP_S)
+            self.loop_lag_s = max(0.0, self.dispatcher.now() - due_s)
+            self.dispatcher.connections.sweep(self.dispatcher.now())
