@@ -45,6 +45,7 @@ _COMPUTE = "the attributes of a resource: region, id, size, name of the VM"
 _VERIFIES = "the chain of a document holds, and for clients fails as Azure's does"
 _REFUSES = "a revoked leaf is refused"
 _NEVER_LOOKS = "it never looks revocation up, and accepts a revoked leaf"
+_SERVICE = "a verifying service accepts a valid document and refuses each invalid one"
 
 CLIENTS = (
     Client(
@@ -228,7 +229,7 @@ CLIENTS = (
         "cryptography",
         "Python",
         pypi("cryptography", "requirements.lock"),
-        f"{_VERIFIES}; {_NEVER_LOOKS}",
+        f"{_VERIFIES}; {_NEVER_LOOKS}; {_SERVICE}, but a revoked one",
     ),
     *(
         Client(
@@ -239,6 +240,20 @@ CLIENTS = (
             "JavaScript",
         )
         for name in ("node-forge", "node-forge-1.3.1")
+    ),
+    Client(
+        "smallstep/pkcs7",
+        "Go",
+        go("github.com/smallstep/pkcs7"),
+        f"{_SERVICE}, but a revoked one",
+        "Go",
+    ),
+    Client(
+        "bcpkix-jdk18on",
+        "Java",
+        maven("bcpkix-jdk18on"),
+        f"{_SERVICE}, a revoked one too",
+        "Java",
     ),
     Client("X509Chain", "C#", "-", "not run: no index of packages here has .NET"),
     *(

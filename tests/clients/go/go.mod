@@ -10,6 +10,7 @@ require (
 	github.com/google/go-tdx-guest v0.3.1
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/prometheus v0.316.0
+	github.com/smallstep/pkcs7 v0.2.3
 	go.opentelemetry.io/contrib/detectors/azure/azurevm v0.19.0
 	go.yaml.in/yaml/v2 v2.4.4
 )
