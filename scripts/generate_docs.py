@@ -422,9 +422,9 @@ def clients_page() -> str:
                 "[The certificates](attested.md) hang under a root of your own, and name lists of "
                 "revoked certificates and an OCSP responder where the server has a public URL. "
                 "With the root, each of the verifiers that were run accepts a document at its "
-                "default settings. After `openimds attest revoke leaf` those that look revocation "
-                "up refuse the documents of before. A check for the purpose clientAuth fails, as "
-                "on Azure since 2026."
+                "default settings, unless its row says otherwise. After `openimds attest revoke "
+                "leaf` those that look revocation up refuse the documents of before. A check for "
+                "the purpose clientAuth fails, as on Azure since 2026."
             ),
             table(
                 ("verifier", "looks revocation up", "needs", "seen", "sources"),
@@ -433,7 +433,7 @@ def clients_page() -> str:
                         row.name,
                         row.looks_up,
                         row.advice,
-                        RUN_ON if row.is_run else "not run by the tests",
+                        RUN_ON if row.is_run else row.seen,
                         why(row.evidence),
                     )
                     for row in VERIFIERS

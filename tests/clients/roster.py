@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tests.clients.node_verifiers import ROWS as NODE_VERIFIERS
 from tests.clients.pins import crate, debian, go, maven, npm, pypi
 from tests.clients.samples import ROWS as SAMPLES_OF_DOCUMENT
 
@@ -16,6 +17,7 @@ README = Path(__file__).parent / "README.md"
 DEV = "requirements-dev.lock"
 VARIABLE = "`AZURE_POD_IDENTITY_AUTHORITY_HOST`"
 MACHINE = "of the machine"
+PROGRAM = "of its program"
 _TABLE = re.compile(r"(<!-- begin:clients -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -256,6 +258,7 @@ CLIENTS = (
         "Java",
     ),
     Client("X509Chain", "C#", "-", "not run: no index of packages here has .NET"),
+    *(Client(row.name, "Go", PROGRAM, row.proves) for row in NODE_VERIFIERS),
     *(
         Client(row.name, row.language, f"SHA-256 {row.sha256[:12]}…", row.proves)
         for row in SAMPLES_OF_DOCUMENT

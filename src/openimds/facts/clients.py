@@ -76,13 +76,14 @@ class Verifier(Struct, frozen=True, kw_only=True):
     """A verifier of attested documents, and its way with revocation.
 
     `looks_up` says when it looks revocation up, and `advice` what it needs here. `is_run` says that
-    the tests run it, before and after a revocation.
+    the tests run it, before and after a revocation; `seen` has the date of another run.
     """
 
     name: str
     looks_up: str
     advice: str
     is_run: bool
+    seen: str = "not run by the tests"
     evidence: Evidence
 
 
@@ -382,6 +383,8 @@ CLIENT_FAULTS: tuple[ClientFault, ...] = (
 )
 
 _VERIFIED = observed("S124")
+_NODES = observed("S126")
+_NODES_RUN_ON = "2026-11-30, by the tests where its program is present"
 _BUNDLE = "every issuer in its hands, for it fetches none"
 _NO_ADDRESSES = "the public URL; it refuses certificates without addresses"
 
@@ -446,18 +449,43 @@ VERIFIERS: tuple[Verifier, ...] = (
         evidence=_VERIFIED,
     ),
     Verifier(
-        name="SPIRE `azure_imds`, Teleport, kops",
+        name="kops",
         looks_up="never",
-        advice="issuers at www.microsoft.com: `openimds exec --pki-names azure`; a root or an "
-        "issuer's name that is built in is missed there too",
+        advice="issuers at https://www.microsoft.com: `openimds exec --pki-names azure`",
         is_run=False,
-        evidence=client("S53"),
+        seen=_NODES_RUN_ON,
+        evidence=_NODES,
     ),
     Verifier(
         name="coder",
         looks_up="never",
-        advice="an issuer's URL that leads to no loopback, private or link-local address: "
-        "`openimds exec --pki-names azure`",
+        advice="issuers at www.microsoft.com alone, by one address, with one CA below the root: "
+        "`openimds exec --pki-names azure --attest-generation 2024`",
+        is_run=False,
+        seen=_NODES_RUN_ON,
+        evidence=_NODES,
+    ),
+    Verifier(
+        name="SPIRE `azure_imds` to 1.15.1",
+        looks_up="never",
+        advice="it refuses every issuer here: the names of Microsoft's are built in",
+        is_run=False,
+        seen=_NODES_RUN_ON,
+        evidence=_NODES,
+    ),
+    Verifier(
+        name="SPIRE `azure_imds` after 1.15.3",
+        looks_up="never",
+        advice="the root and the CAs below it in `trust_bundle_path`, and "
+        "`openimds exec --pki-names azure`; 1.15.2 and 1.15.3 have no such setting, and refuse",
+        is_run=False,
+        seen=_NODES_RUN_ON,
+        evidence=_NODES,
+    ),
+    Verifier(
+        name="Teleport",
+        looks_up="never",
+        advice="it refuses every document here: Microsoft's roots are built in",
         is_run=False,
         evidence=client("S53"),
     ),

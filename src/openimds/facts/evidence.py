@@ -138,6 +138,7 @@ SOURCES: dict[str, str] = {
     "S122": "google/go-sev-guest 0.15.0, verify and kds; AMD's interface specification 57230",
     "S123": "google/go-tdx-guest 0.3.1, verify, abi and pcs; Intel trustauthority-client",
     "S124": "runs of the verifiers of the JDK, OpenSSL, Ruby, Go, Python, JavaScript (2026-11-29)",
+    "S126": "runs of the verifiers of kops, coder and SPIRE at Azure's PKI hosts (2026-11-30)",
     "S110": "a recorded /metadata/versions of 2026, which ends at 2025-11-11",
 }
 """The sources by the keys that rows name."""
