@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.pki.extensions import addresses_in
+from openimds.facts.generations import GENERATIONS
 from tests.system.process import Server, run, serving
 
 pytestmark = pytest.mark.system
@@ -326,3 +327,39 @@ def test_first_address_alone_leads_dotnet_to_every_list(tmp_path: Path) -> None:
         crl = x509.load_der_x509_crl(fetch(before[0][1]))
         assert crl.get_revoked_certificate_by_serial_number(serial)
         assert server.stop()[0] == 0
+
+
+def test_walk_by_the_virtual_clock_verifies_at_every_step(tmp_path: Path) -> None:
+    """A document and the one before it hold with the bundle of the time."""
+    with serving("--virtual-clock", "--no-rate-limit", cwd=tmp_path) as server:
+        variables = server.variables
+
+        def cli(*arguments: str) -> str:
+            got = run(*arguments, cwd=tmp_path, **variables)
+            assert got.returncode == 0, got.stdout + got.stderr
+            return got.stdout
+
+        def look(name: str) -> None:
+            (tmp_path / name).write_text(json.dumps(document(server, "&nonce=1")))
+            (tmp_path / "trust.pem").write_text(cli("attest", "ca"))
+            at = cli("clock").split(" ")[0]
+            for text in dict.fromkeys(("before.json", name)):
+                if (tmp_path / text).exists():
+                    cli("attest", "verify", text, "--trust", "trust.pem", "--nonce", "1",
+                        "--at", at, "--revocation", "hard")  # fmt: skip
+
+        cli("attest", "rehearse", "--every", "28800", "--overlap", "7200")
+        issuers: list[str] = []
+        for _ in range(5):
+            look("before.json")
+            cli("clock", "--advance", "14400")  # The overlap is over, the document still valid.
+            look("now.json")
+            got = json.loads(cli("attest", "ca", "--json"))
+            used = [row["subject"] for row in got["items"] if row["inUse"]]
+            issuers.append(used[0].partition(",")[0])
+            cli("clock", "--advance", "14400")
+        assert [name[3:-3] for name in issuers] == [row.issuer for row in GENERATIONS.values()]
+        code, errors = server.stop()
+    assert code == 0
+    sentences = [line for line in errors.splitlines() if "rehearsal: " in line]
+    assert len(sentences) == 4

@@ -114,6 +114,13 @@ _ROWS = (
         "Requests that were recorded or sent to a follower.",
     ),
     MetricRow(
+        "openimds_certificates_replaced",
+        _COUNTER,
+        "replacements",
+        "Certificates replaced without a command: of age, or by a rehearsal.",
+        ("part", "cause"),
+    ),
+    MetricRow(
         "openimds_event_hook_told", _COUNTER, "log entries", "Log entries that the event hook took."
     ),
     MetricRow(

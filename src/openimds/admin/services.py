@@ -11,6 +11,7 @@ from openimds.admin.token import AdminToken
 from openimds.events.service import EventsService
 from openimds.faults import FaultService
 from openimds.fleet.service import FleetService
+from openimds.protocol.generation_walk import GenerationWalk
 from openimds.protocol.lint import Record
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.types import Vm
@@ -71,6 +72,18 @@ class CertificateSource(Protocol):
 
     def rotate(self, part: str, now_s: float, generation: str = "") -> None:
         """Replace the leaf, the intermediate or the root, the latter two in a generation's form."""
+        ...
+
+    def rehearse(self, walk: GenerationWalk, now_s: float) -> None:
+        """Begin a walk through generations."""
+        ...
+
+    def end_rehearsal(self, now_s: float) -> None:
+        """Stay at the present generation."""
+        ...
+
+    def walk(self, now_s: float) -> GenerationWalk | None:
+        """Return the rehearsal under way or completed, if there is one."""
         ...
 
 

@@ -17,6 +17,7 @@ import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
+from openimds.cli.rehearse import command as rehearse
 from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.credentials.pki.authority import PARTS
 from openimds.credentials.pki.certificates import DOMAINS
@@ -123,6 +124,9 @@ def rotate(part: str | None, generation: str | None, *, is_json: bool, **flags: 
         return
     chain = [certificate["subject"] for certificate in answer["items"] if certificate["inUse"]]
     click.echo(f"{part} replaced; the chain is now {' < '.join(chain)}")
+
+
+command.add_command(rehearse)
 
 
 @command.command("revoke")

@@ -305,7 +305,7 @@ CORRECTIONS: tuple[Correction, ...] = (
         39,
         "Issuers and lifetimes by year, 2019 to 2026.",
         _DONE,
-        "The setting attest_generation, and attest rotate --generation.",
+        "The setting attest_generation, attest rotate --generation, and attest rehearse.",
         observed("S73"),
     ),
     Correction(

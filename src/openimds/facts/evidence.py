@@ -128,6 +128,8 @@ SOURCES: dict[str, str] = {
     "S86": "MicrosoftDocs/azure-docs, management/resource-name-rules.md",
     "S90": "azure-sdk-for-net 18362, 28218, 38218, 42134; js 26898; python 20554, 35938",
     "S92": "entra-docs access-token-claims-reference, optional claims; azure-docs 28514 (2019)",
+    "S95": "taskcluster 8569; Teleport 66727, 66764; coder 25243, 25418; SPIRE 6952 (2026)",
+    "S96": "taskcluster 3638, 3893, 4805 (2020, 2021); coder 13028 (2024); Teleport 61766 (2025)",
     "S94": "Azure/azure-sdk-for-cpp 6698 (2025-08): the answer to a path that begins with //",
     "S93": "terricain/certbot-dns-azure 54 (2025-02): the answer to a proxy's X-Forwarded-For",
     "S91": "RedHatInsights/insights-core 3565 (2022), netdata 14775 (2023), guardicore/monkey 902",

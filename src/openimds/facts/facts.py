@@ -38,8 +38,10 @@ from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.facts.generations import (
     DIFFERENCES,
     GENERATIONS,
+    OVERLAP_EVIDENCE,
     SERIAL_EVIDENCE,
     SERIAL_OCTETS,
+    STEPS,
 )
 from openimds.facts.headers import HEADER_ORDERS
 from openimds.facts.limits import LIMITS
@@ -243,6 +245,11 @@ def _of_answers() -> dict[str, Iterable[tuple[str, Evidence]]]:
         ],
         CERTIFICATES: [
             *((f"the generation of {row.key}", row.evidence) for row in GENERATIONS.values()),
+            *(
+                (f"the step to {row.generation}: {row.change}", row.evidence)
+                for row in STEPS.values()
+            ),
+            ("regions move to another generation one after the other", OVERLAP_EVIDENCE),
             (f"a serial number has {SERIAL_OCTETS} octets", SERIAL_EVIDENCE),
             *((row.name, row.evidence) for row in DIFFERENCES),
             *_REVOCATION.items(),

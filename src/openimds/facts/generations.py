@@ -125,6 +125,57 @@ GENERATIONS: dict[str, CertificateGeneration] = {
 NEWEST = "2026"
 
 
+class GenerationStep(Struct, frozen=True):
+    """The step to a generation: its changes for verifiers, and public reports of broken ones."""
+
+    generation: str
+    change: str
+    reports: tuple[str, ...]
+    evidence: Evidence
+
+
+_EARLIER = "the reports are of changed issuers; that these changes broke others is assumed"
+
+STEPS: dict[str, GenerationStep] = {
+    row.generation: row
+    for row in (
+        GenerationStep(
+            "2019", "731 days, and a key usage that is not critical", (), observed("S73")
+        ),
+        GenerationStep(
+            "2021",
+            "another issuer and root, 365 days, and a critical key usage",
+            ("taskcluster/taskcluster#3638", "taskcluster/taskcluster#4805"),
+            observed("S73", "S96", note=_EARLIER),
+        ),
+        GenerationStep(
+            "2023", "another issuer, and SHA-384", (), observed("S73", note="no report was found")
+        ),
+        GenerationStep(
+            "2024",
+            "another issuer",
+            ("coder/coder#13028", "gravitational/teleport#61766"),
+            observed("S73", "S96", note=_EARLIER),
+        ),
+        GenerationStep(
+            "2026",
+            "a second CA below the root, two addresses of issuers, 180 days, servers only",
+            (
+                "taskcluster/taskcluster#8569",
+                "gravitational/teleport#66727",
+                "gravitational/teleport#66764",
+                "coder/coder#25243",
+                "coder/coder#25418",
+                "spiffe/spire#6952",
+            ),
+            observed("S73", "S95"),
+        ),
+    )
+}
+"""The steps of a rehearsal, oldest first."""
+OVERLAP_EVIDENCE = observed("S95", note="uksouth moved first, the others as their leaves ended")
+
+
 class CertificateDifference(Struct, frozen=True):
     """One difference between the certificates of this server and Azure's, and its reason."""
 

@@ -207,6 +207,7 @@ def _ca_settings(settings: Settings, world: HostWorld) -> CaSettings:
         settings.attest_generation,
         settings.attest_tier_bits,
         bases,
+        world.notify,
     )
 
 

@@ -31,8 +31,8 @@ from openimds.vm.identities import principals
 from openimds.vm.types import Vm
 
 _SWEEP_S = 1.0
-_REVOCATION_S = 60.0
-"""The time between two looks for a list of revoked certificates that is due."""
+_CERTIFICATES_S = 60.0
+"""The time between two looks for certificates and lists that are due."""
 _DRAIN_POLL_S = 0.01
 _LOOPBACK = "127.0.0.1"
 
@@ -80,6 +80,7 @@ class Host(Struct, kw_only=True, eq=False):
             lambda: self.loop_lag_s,
             lambda: self.shortages.pauses,
             lambda: self.listeners.failures + self.listener_faults.failures,
+            self.credentials.ca.replaced,
         )
 
     async def open(self) -> str:
@@ -91,7 +92,7 @@ class Host(Struct, kw_only=True, eq=False):
         first = await self.listeners.open()
         self.listener_faults.apply()
         self.run(self._sweep())
-        self.run(self._refresh_revocation())
+        self.run(self._keep_up_certificates())
         return first.url
 
     def run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
@@ -123,9 +124,10 @@ class Host(Struct, kw_only=True, eq=False):
         await self.listener_faults.settle()
 
     async def take_clock(self) -> None:
-        """Drop responses of the old time; faults may begin or end with the new one."""
+        """Drop responses of the old time; faults, certificates and lists follow the new one."""
         self.fleet_index.clear_responses()
         await self.take_faults()
+        await self._keep_up()
 
     async def stop_tasks(self) -> None:
         """Cancel what runs beside the requests."""
@@ -196,15 +198,17 @@ class Host(Struct, kw_only=True, eq=False):
             result = await dispatcher.provider.make(outcome, dispatcher.utc())
         return resume(query, outcome, result, dispatcher.utc())
 
-    async def _refresh_revocation(self) -> None:
-        """Sign lists of revoked certificates ahead: no request for one costs a signature."""
+    async def _keep_up_certificates(self) -> None:
+        """Sign lists ahead, so that no request costs a signature, and take a rehearsal's steps."""
         while True:
-            await asyncio.sleep(_REVOCATION_S)
-            try:
-                now_s = self.dispatcher.utc()
-                await asyncio.to_thread(self.credentials.ca.refresh_revocation, now_s)
-            except Error as error:  # The next turn tries again.
-                self.notify(str(error))
+            await asyncio.sleep(_CERTIFICATES_S)
+            await self._keep_up()
+
+    async def _keep_up(self) -> None:
+        try:
+            await asyncio.to_thread(self.credentials.ca.keep_up, self.dispatcher.utc())
+        except Error as error:  # The next turn tries again.
+            self.notify(str(error))
 
     async def _sweep(self) -> None:
         """Close overdue connections once a second, and measure how late the loop is."""

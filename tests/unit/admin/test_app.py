@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from openimds.admin import auth
-from openimds.admin.handlers import clock, events, faults, requests, scenarios, tokens
+from openimds.admin.handlers import clock, events, faults, rehearsal, requests, scenarios, tokens
 from openimds.admin.operations import OPERATIONS
 from openimds.fleet.store.port import Change
 from tests.unit.admin.setup import JSON, MERGE, TAKEN, AdminServer, with_server
@@ -119,6 +119,7 @@ def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
                 *clock.OPERATIONS,
                 *events.OPERATIONS,
                 *faults.OPERATIONS,
+                *rehearsal.OPERATIONS,
                 *requests.OPERATIONS,
                 *scenarios.OPERATIONS,
                 *tokens.OPERATIONS,

@@ -6,11 +6,11 @@ its own end. All leaves share one key: the region is a name, not a secret. A lea
 issuer: verifiers check both, so the authority need not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -49,9 +49,11 @@ from openimds.credentials.pki.chain_files import (
 from openimds.credentials.pki.extensions import NO_ADDRESSES
 from openimds.credentials.pki.revocation import ListIssuers, Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
+from openimds.credentials.pki.walk_file import read_walk, write_walk
 from openimds.errors import ConfigError
 from openimds.facts.attested import PkiBases
-from openimds.facts.generations import GENERATIONS, NEWEST, CertificateGeneration
+from openimds.facts.generations import GENERATIONS, NEWEST, STEPS, CertificateGeneration
+from openimds.protocol.generation_walk import GenerationWalk
 
 Part = Literal["leaf", "intermediate", "root"]
 PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root": "root"}
@@ -62,6 +64,11 @@ _RETRY_S = 3600
 """The time between attempts to renew the intermediate, in seconds."""
 _BACKDATED_S = 3600
 """A verifier whose clock is slow by less than this accepts a new leaf."""
+
+Report: TypeAlias = Callable[[str, str, str], None]
+"""Takes a replacement that nobody typed, or its failure: the part ("" if it failed), the cause, a
+sentence."""
+REHEARSAL = "rehearsal"
 
 
 class SigningLeaf(Struct, frozen=True):
@@ -92,8 +99,12 @@ class CertificateAuthority:
         self._leaves: dict[LeafSubject, SigningLeaf] = {}
         self._revoked_leaves: dict[LeafSubject, SigningLeaf] = {}
         self._successors: dict[Part, Chain] = {}
+        self._walk = None if is_external else read_walk(location.folder)
+        self._previous: Issuer | None = None
         self._published: dict[str, bytes] | None = None
         self._renewal_failed_s: float | None = None
+        self._step_failed_s: float | None = None
+        self.report: Report = _ignore
         self.generation = 0
         """Grows with each replacement of the leaf key, the intermediate or the root."""
 
@@ -148,11 +159,13 @@ class CertificateAuthority:
         """
         with self._lock:
             self._renew_intermediate(now_s)
-            subject = LeafSubject(domain, region, days)
-            days = days or self._leaf_days()
+            self.advance(now_s)
+            subject, issuer = LeafSubject(domain, region, days), self._issuer_of(region, now_s)
+            days = days or self._leaf_days(issuer)
             leaf = self._leaves.pop(subject, None)
-            if leaf is None or not self._is_fit(leaf.certificate, days, now_s):
-                leaf = self._issue_for_long(subject, now_s)
+            is_below = leaf and leaf.certificate.issuer == issuer.certificate.subject
+            if not (leaf and is_below and self._is_fit(leaf.certificate, days, now_s)):
+                leaf = self._issue_for_long(subject, now_s, issuer)
             self._leaves[subject] = leaf
             if len(self._leaves) > _MAX_LEAVES:
                 del self._leaves[next(iter(self._leaves))]
@@ -178,14 +191,16 @@ class CertificateAuthority:
                 del self._revoked_leaves[next(iter(self._revoked_leaves))]
             return leaf
 
-    def _issue_for_long(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
+    def _issue_for_long(
+        self, subject: LeafSubject, now_s: float, issuer: Issuer | None = None
+    ) -> SigningLeaf:
         """Issue a leaf for many documents, in a partition of its own."""
+        issuer = issuer or self._chain.issuer
         partition = self._revocation.next_partition()
-        validity = self.leaf_validity(now_s, days=subject.days)
-        leaf = self.issue(subject, validity, partition=partition)
+        validity = self.leaf_validity(now_s, issuer, subject.days)
+        leaf = self.issue(subject, validity, issuer, partition)
         if self._location.public_url:
-            issuer = self._chain.issuer.certificate
-            self._revocation.note(leaf.certificate, issuer, partition, now_s)
+            self._revocation.note(leaf.certificate, issuer.certificate, partition, now_s)
             self._revocation.refresh_if_open(self._list_issuers, now_s)
         return leaf
 
@@ -260,8 +275,8 @@ class CertificateAuthority:
     def rotate(self, part: Part, now_s: float, generation: str = "") -> None:
         """Replace the key of the leaves, the intermediate, or the root and all below it.
 
-        A new intermediate is of the named generation, else of that which the authority was opened
-        with; the leaves below it follow.
+        A new intermediate is of the named generation, else of that of a rehearsal, else of that
+        which the authority was opened with; the leaves below it follow.
 
         Raises:
             KeyFileError: the root's key is absent, or a file cannot be written. A replacement
@@ -288,7 +303,75 @@ class CertificateAuthority:
             self._adopt(chain)
             if self._chain.issuer.certificate != replaced:
                 self._revocation.retire(replaced)
+                self._previous = None
             self.refresh_revocation(now_s)
+
+    @property
+    def walk(self) -> GenerationWalk | None:
+        """The rehearsal under way or completed, if there is one."""
+        return self._walk
+
+    def rehearse(self, walk: GenerationWalk, now_s: float) -> None:
+        """Begin a walk through generations, with its first one; it replaces an earlier walk.
+
+        Raises:
+            KeyFileError: as `rotate`, or the walk cannot be written.
+        """
+        with self._lock:
+            has_begun = self._generation_of(self._chain.issuer).key == walk.generation
+            if self._is_external or not has_begun:
+                self.rotate("intermediate", now_s, walk.generation)
+            write_walk(self._location.folder, walk)
+            self._walk, self._previous, self._step_failed_s = walk, None, None
+
+    def end_rehearsal(self) -> None:
+        """Stay at the present generation, in all regions.
+
+        Raises:
+            KeyFileError: the file of the walk cannot be removed.
+        """
+        with self._lock:
+            write_walk(self._location.folder, None)
+            self._walk = self._previous = None
+            self.generation += 1
+
+    def advance(self, now_s: float) -> None:
+        """Take the due steps of the rehearsal; try a failed one again in an hour."""
+        if self._walk is not None:
+            with self._lock:
+                self._advance(now_s)
+
+    def _advance(self, now_s: float) -> None:
+        walk, failed_s = self._walk, self._step_failed_s
+        if walk is None or (failed_s is not None and 0 <= now_s - failed_s < _RETRY_S):
+            return
+        self._step_failed_s = None
+        try:
+            while walk.done < walk.due(now_s):
+                walk = self._step(structs.replace(walk, done=walk.done + 1), now_s)
+        except KeyFileError as error:
+            self._step_failed_s = now_s
+            self.report("", REHEARSAL, f"a rehearsal is stuck at {walk.generation}: {error}")
+            return
+        if now_s >= walk.overlap_ends_s(walk.done - 1):
+            self._previous = None
+
+    def _step(self, walk: GenerationWalk, now_s: float) -> GenerationWalk:
+        """Go to the next generation; the regions that have not moved keep issuer and leaf."""
+        previous, leaves = self._chain.issuer, {**self._leaves}
+        self.rotate("intermediate", now_s, walk.generation)
+        self._walk, self._previous, self._leaves = walk, previous, leaves
+        name, row = common_name(self._chain.issuer.certificate), STEPS[walk.generation]
+        sentence = f"rehearsal: {name} issues leaves of {walk.generation} ({row.change})"
+        self.report("intermediate", REHEARSAL, sentence)
+        write_walk(self._location.folder, walk)
+        return walk
+
+    def _issuer_of(self, region: str, now_s: float) -> Issuer:
+        """Return the issuer of a region's leaves: during an overlap, perhaps the previous one."""
+        if self._previous and self._walk and not self._walk.has_moved(region, now_s):
+            return self._previous
+        return self._chain.issuer
 
     def revocation_list(self, name: str, now_s: float) -> bytes | None:
         """Return a list in DER by its path below that of lists, or None.
@@ -316,6 +399,7 @@ class CertificateAuthority:
         """Return the issuers whose keys are here: of leaves, and of CA certificates."""
         chains = (self._chain, *self._successors.values())
         of_leaves = [chain.issuer for chain in chains]
+        of_leaves += [self._previous] if self._previous else []
         holders = [holder for chain in chains for holder in (chain.tier, chain.root_key_holder)]
         return ListIssuers(
             [one for one in of_leaves if can_sign_lists(one.certificate)],
@@ -402,7 +486,7 @@ class CertificateAuthority:
         """Return the standing of all certificates, the served lists, and what is lacking."""
         self.refresh_revocation(now_s)
         with self._lock:
-            used = {serial_of(one) for one in self._chain.lineage()}
+            used = {serial_of(one) for one in self._in_use()}
             used |= {serial_of(leaf.certificate) for leaf in self._leaves.values()}
             statuses = self._revocation.statuses(self._ca_entries().values(), used)
             return RevocationStatus(statuses, self._revocation.list_statuses(), self._lacks())
@@ -434,6 +518,7 @@ class CertificateAuthority:
 
     def _replaced(self, part: Part, now_s: float, generation: str) -> Chain:
         location = self._location
+        generation = generation or (self._walk.generation if self._walk else "")
         if generation:
             location = structs.replace(location, generation=GENERATIONS[generation])
         if part == "root":
@@ -472,7 +557,7 @@ class CertificateAuthority:
     def certificate_infos(self) -> list[CertificateInfo]:
         """Return the public facts of the published certificates, those in use first."""
         with self._lock:
-            in_use, published = self._chain.lineage(), self._certificates()
+            in_use, published = self._in_use(), self._certificates()
         return [
             certificate_info(certificate, is_in_use=certificate in in_use)
             for certificate in published
@@ -498,6 +583,11 @@ class CertificateAuthority:
         """Return every published certificate, the current chain's first."""
         chains = (self._chain, *self._successors.values())
         return list(dict.fromkeys(item for chain in chains for item in chain.certificates()))
+
+    def _in_use(self) -> list[x509.Certificate]:
+        """Return the certificates above present leaves."""
+        previous = [self._previous.certificate] if self._previous else []
+        return [*self._chain.lineage(), *previous]
 
     def _current(self) -> Chain:
         with self._lock:
@@ -536,6 +626,10 @@ class CertificateAuthority:
             self._renewal_failed_s = now_s
             if self._chain.issuer.certificate.not_valid_after_utc < now:
                 raise
+
+
+def _ignore(part: str, cause: str, sentence: str) -> None:
+    """Report to nobody."""
 
 
 def _unknown(target: str, seen: str, expected: str) -> ConfigError:

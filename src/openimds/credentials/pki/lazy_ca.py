@@ -1,6 +1,8 @@
 """The certificate authority of attested documents, opened by its first use."""
 
 import threading
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from openimds.credentials.pki.certificates import CertificateInfo
     from openimds.credentials.pki.document_signer import DocumentSigner
     from openimds.credentials.pki.revocation import RevocationStatus
+    from openimds.protocol.generation_walk import GenerationWalk
 
 CA = "ca"
 """The folder of the state directory that holds root and intermediate."""
@@ -25,7 +28,7 @@ class CaSettings(Struct, frozen=True):
 
     `make_key` is a source of new keys other than generating them, `generation` that of new
     certificates, `ca_bits` the size of new keys of CAs. `bases` are in certificates instead of the
-    URL.
+    URL. `notify` takes a sentence on a replacement that nobody typed; it is called in any thread.
     """
 
     folder: Path | None = None
@@ -36,6 +39,7 @@ class CaSettings(Struct, frozen=True):
     generation: str = NEWEST
     ca_bits: int = 2048
     bases: PkiBases | None = None
+    notify: Callable[[str], None] | None = None
 
 
 class LazyCa:
@@ -48,6 +52,8 @@ class LazyCa:
         self._authority: CertificateAuthority | None = None
         self._document_signer: DocumentSigner | None = None
         self._lock = threading.Lock()
+        self.replaced: Counter[tuple[str, ...]] = Counter()
+        """The replacements that nobody typed, by part and cause."""
 
     @property
     def generation(self) -> int:
@@ -70,14 +76,21 @@ class LazyCa:
                 f"Type mv {folder} {folder}.away: a new folder is made"
             )
         if self._settings.issuer_key or (folder and folder.is_dir()):
-            self.authority(now_s)
+            self._open(now_s)
 
     def authority(self, now_s: float) -> "CertificateAuthority":
         """Return the certificate authority; the first call may make its keys.
 
+        A rehearsal takes the steps that are due.
+
         Raises:
             KeyFileError: as `check`, or a missing file cannot be written.
         """
+        authority = self._open(now_s)
+        authority.advance(now_s)
+        return authority
+
+    def _open(self, now_s: float) -> "CertificateAuthority":
         # Imported here: a server that attests nothing does not load cryptography.
         from openimds.credentials.pki.authority import CertificateAuthority  # noqa: PLC0415 - see above
         from openimds.credentials.pki.external_ca import read_external_ca  # noqa: PLC0415 - see above
@@ -100,7 +113,38 @@ class LazyCa:
                     ca_bits=settings.ca_bits,
                     bases=settings.bases,
                 )
+                self._authority.report = self._report
             return self._authority
+
+    def _report(self, part: str, cause: str, sentence: str) -> None:
+        if part:
+            self.replaced[part, cause] += 1
+        if self._settings.notify:
+            self._settings.notify(sentence)
+
+    def rehearse(self, walk: "GenerationWalk", now_s: float) -> None:
+        """Begin a walk through generations.
+
+        Raises:
+            KeyFileError: as `rotate`, or the walk cannot be written.
+        """
+        self.authority(now_s).rehearse(walk, now_s)
+
+    def end_rehearsal(self, now_s: float) -> None:
+        """Stay at the present generation.
+
+        Raises:
+            KeyFileError: as `authority`, or the file of the walk cannot be removed.
+        """
+        self.authority(now_s).end_rehearsal()
+
+    def walk(self, now_s: float) -> "GenerationWalk | None":
+        """Return the rehearsal under way or completed, if there is one.
+
+        Raises:
+            KeyFileError: as `authority`.
+        """
+        return self.authority(now_s).walk
 
     def revocation_list(self, name: str, now_s: float) -> bytes | None:
         """Return a list of revoked certificates in DER by its name, or None.
@@ -135,9 +179,13 @@ class LazyCa:
         """
         return self.authority(now_s).ocsp_response(request, now_s)
 
-    def refresh_revocation(self, now_s: float) -> None:
-        """Sign the lists that are due; an authority that nobody has used yet stays closed."""
+    def keep_up(self, now_s: float) -> None:
+        """Take the steps and sign the lists that are due.
+
+        An authority that nobody has used yet stays closed.
+        """
         if self._authority:
+            self._authority.advance(now_s)
             self._authority.refresh_due_revocation(now_s)
 
     def bundle(self, now_s: float) -> bytes:

@@ -1,0 +1,59 @@
+"""The file of a walk through the generations, `walk.json` in the folder of the CA."""
+
+from pathlib import Path
+
+import msgspec.json
+
+from openimds.credentials.keys.files import KeyFileError, write_file
+from openimds.facts.generations import GENERATIONS
+from openimds.protocol.generation_walk import GenerationWalk
+
+FILE = "walk.json"
+
+
+def read_walk(folder: Path | None) -> GenerationWalk | None:
+    """Return the walk that an earlier process began, or None.
+
+    Raises:
+        KeyFileError: the file cannot be read.
+    """
+    path = folder / FILE if folder else None
+    if path is None:
+        return None
+    try:
+        walk = msgspec.json.decode(path.read_bytes(), type=GenerationWalk)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except msgspec.MsgspecError as error:
+        raise _unfit(path, str(error)[:200].lower()) from None
+    is_known = GENERATIONS.keys() >= {*walk.generations}
+    if not (is_known and 0 < walk.done <= len(walk.generations) and walk.every_s > 0):
+        raise _unfit(path, f"step {walk.done} of {', '.join(walk.generations) or 'none'}")
+    return walk
+
+
+def write_walk(folder: Path | None, walk: GenerationWalk | None) -> None:
+    """Write a walk, or remove the file.
+
+    Raises:
+        KeyFileError: the file cannot be written or removed.
+    """
+    path = folder / FILE if folder else None
+    if path is None:
+        return
+    if walk is not None:
+        write_file(path, msgspec.json.encode(walk))
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _unfit(path: Path, seen: str) -> KeyFileError:
+    return KeyFileError(
+        f"{path}: saw {seen}, expected the steps of a rehearsal. Restore the file from a backup, "
+        "or remove it: the rehearsal then ends, and the certificates stay"
+    )
