@@ -412,8 +412,10 @@ class Connection:
             self._owe(task)
             # Work that changes something is done to its end, also for a peer that has gone.
             self._cancellable = task if request.is_cacheable else None
-        is_last = request.connection == CONNECTION_CLOSE or (
-            fault is not None and fault.row.ends_connection
+        is_last = (
+            request.connection == CONNECTION_CLOSE
+            or (isinstance(response, PreparedResponse) and response.closes)
+            or (fault is not None and fault.row.ends_connection)
         )
         self._move(_STOP if is_last else _END)
         self._forget_request()

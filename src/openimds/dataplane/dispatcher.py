@@ -416,11 +416,12 @@ class Dispatcher:
     ) -> PreparedResponse:
         name = counter or _name(asked)
         served = asked.category.served if isinstance(outcome, Response) else ""
+        is_last = isinstance(outcome, Response) and outcome.closes
         return PreparedResponse(
             outcome,
             outcome.family or served or asked.category.headers,
             self._count(name, outcome.status, reason_of(outcome)),
-            connection=request.connection,
+            connection=CONNECTION_CLOSE if is_last else request.connection,
             has_body=request.method != "HEAD",
         )
 

@@ -12,7 +12,8 @@ from openimds.facts.headers import HTML_MEDIA
 class NamedPage(Struct, frozen=True):
     """One response of a server between the client and IMDS, with its public report.
 
-    An empty `media` is a response without Content-Type, an empty `reason` the words of HTTP.
+    An empty `media` is a response without Content-Type, an empty `reason` the words of HTTP. A page
+    that `closes` ends the connection.
     """
 
     key: str
@@ -23,6 +24,7 @@ class NamedPage(Struct, frozen=True):
     media: str = HTML_MEDIA
     headers: tuple[tuple[str, str], ...] = ()
     reason: str = ""
+    closes: bool = False
 
 
 def _html(title: str, *paragraphs: str) -> str:
@@ -68,11 +70,16 @@ _ROWS = (
     NamedPage(
         "container-403",
         "403 of the proxy of a container engine on a desktop, with the system's error.",
-        observed("S90", note="26898, 42134: these words, no Content-Type; SDKs look for them"),
+        observed(
+            "S90",
+            note="26898, 42134: these words, Connection: close, no Content-Type; SDKs look for the "
+            "words; that the body has them once is assumed",
+        ),
         403,
         UNREACHABLE,
         media="",
-        reason=UNREACHABLE,
+        reason=f"connecting to 169.254.169.254:80: {UNREACHABLE}",
+        closes=True,
     ),
     NamedPage(
         "portal-200",

@@ -26,7 +26,8 @@ class Response(Struct, frozen=True):
 
     `until_s` is the time (seconds since 1970) from which the response differs; without it, the
     response holds until the VM changes. `family` is the header family where it is not that of the
-    query's category; `reason` the words after the status where they are not those of HTTP.
+    query's category; `reason` the words after the status where they are not those of HTTP. One that
+    `closes` is the last of its connection.
     """
 
     body: bytes
@@ -36,6 +37,7 @@ class Response(Struct, frozen=True):
     until_s: float = inf
     family: str = ""
     reason: str = ""
+    closes: bool = False
 
 
 class Refusal(Struct, frozen=True):

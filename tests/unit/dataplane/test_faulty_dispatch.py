@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openimds.dataplane.response_bytes import CountKey
-from openimds.facts.pages import PAGES, UNREACHABLE
+from openimds.facts.pages import PAGES
 from openimds.protocol.pending import PendingToken
 from tests.support.talk import (
     FakeClock,
@@ -78,11 +78,6 @@ DATE = b"Date: Sun, 22 Nov 2026 19:54:46 GMT\r\n"
 @pytest.mark.parametrize(
     "members, head, body",
     [
-        (
-            {"page": "container-403"},
-            b"403 %b\r\n%bContent-Length: %d\r\n" % (UNREACHABLE.encode(), DATE, len(UNREACHABLE)),
-            UNREACHABLE.encode(),
-        ),
         ({"page": "empty-200"}, b"200 OK\r\n%bContent-Length: 0\r\n" % DATE, b""),
         (
             {"status": 599, "body_base64": "/wA=", "content_type": "x/y", "headers": ["A: é, 1"]},
@@ -106,6 +101,18 @@ def test_own_response_is_sent_byte_by_byte(
     expected = b"HTTP/1.1 %b\r\n%b" % (head, body)
     assert data[: len(expected)] == expected
     assert data[len(expected) :].startswith(b"HTTP/1.1 200 OK\r\n")  # The connection goes on.
+
+
+def test_page_that_closes_is_the_last_of_its_connection() -> None:
+    dispatcher = a_dispatcher()
+    inject(dispatcher, {"effect": "response", "page": "container-403", "first": 1})
+    talk = Talk(dispatcher)
+    page = PAGES["container-403"]
+    assert talk.send(request(DOCUMENT, headers={"Metadata": "true"}) * 2) == (
+        b"HTTP/1.1 403 %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+        % (page.reason.encode(), DATE, len(page.body), page.body.encode())
+    )
+    assert talk.is_closed
 
 
 def test_fault_of_imds_leaves_a_probe_its_400() -> None:

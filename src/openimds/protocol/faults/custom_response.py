@@ -75,6 +75,7 @@ def response_of(parameters: Mapping[str, Value]) -> Response:
         (*(header for header in page.headers if header[0].lower() not in names), *given),
         family=INTERPOSED,
         reason=str(parameters.get("reason", reason)),
+        closes=page.closes,
     )
 
 

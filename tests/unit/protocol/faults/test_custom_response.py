@@ -47,6 +47,7 @@ def test_named_page_is_a_whole_response(key: str) -> None:
         page.headers,
         family="interposed",
         reason=page.reason,
+        closes=page.closes,
     )
 
 
