@@ -1,22 +1,32 @@
 """State folders of earlier releases: the server opens them and serves the same bodies.
 
 `state-0.1.0/` comes from release 0.1.0: `fleet.sql` is its store as SQL text, `fleet.yaml` the
-fleet file, `served/` the bodies that its guests got. Keys and tokens are left out; the server makes
-new ones. Its virtual clock stood still, so events and faults are where they were.
+fleet file, `served/` the bodies that its guests got. The keys of tokens are left out; the server
+makes new ones. `ca/` has the chain of its attested documents, with keys that nobody trusts, and
+`document.json` one of these. Its virtual clock stood still, so events and faults are where they
+were.
 """
 
+import base64
 import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
-from tests.system.process import Server, serving
+from openimds.credentials.pki.extensions import addresses_in
+from openimds.credentials.pki.verify import verify
+from openimds.facts.generations import OID_CLIENT, OID_SERVER
+from tests.system.process import Server, run, serving
 
 FOLDERS = sorted(Path(__file__).parent.glob("state-*"))
 CORRECTED = {
@@ -30,26 +40,36 @@ CORRECTED = {
 """Defaults that later recordings have corrected, with the number in `facts.corrections`."""
 ADDRESSES = {"web-1": "127.0.0.11", "db-1": "127.0.0.12", "api-1": "127.0.0.13"}
 
+OPTIONS = ("--fleet", "fleet.yaml", "--state", "state", "--virtual-clock", "--no-rate-limit")
+CLOCK_S = datetime(2026, 11, 1, 12, 2, tzinfo=UTC).timestamp()
+"""The time at which the clock of the folder stands."""
+
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def a_copy(release: Path, at: Path) -> Path:
     """Return a copy of a release's folder with its store built from the SQL text."""
-    copy: Path = tmp_path_factory.mktemp("upgrade") / request.param.name
-    shutil.copytree(request.param, copy)
+    copy = at / release.name
+    shutil.copytree(release, copy)
     state = copy / "state"
     state.mkdir(mode=0o700)
     store = sqlite3.connect(state / "fleet.db")
     store.executescript((copy / "fleet.sql").read_text("utf-8"))
     store.close()
+    shutil.copytree(copy / "ca", state / "ca")
+    for path in (state / "ca").iterdir():
+        path.chmod(0o600)
     return copy
+
+
+@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return a_copy(request.param, tmp_path_factory.mktemp("upgrade"))
 
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Server]:
-    options = ["--fleet", "fleet.yaml", "--state", "state", "--public", "none", "--virtual-clock"]
-    with serving(*options, "--no-rate-limit", cwd=folder) as server:
+    with serving(*OPTIONS, "--public", "none", cwd=folder) as server:
         yield server
 
 
@@ -139,3 +159,78 @@ def test_a_guest_gets_a_token_from_new_keys(served: Server) -> None:
     path = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
     body = json.loads(get(served.url, path, source=ADDRESSES["web-1"], Metadata="true"))
     assert body["token_type"] == "Bearer"
+
+
+# The chain of attested documents.
+
+
+@pytest.fixture
+def certified(folder: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server with a public listener, on a folder that a test may change."""
+    copy = a_copy(Path(__file__).with_name(folder.name), tmp_path)
+    with serving(*OPTIONS, "--public", "127.0.0.1:0", cwd=copy) as server:
+        yield server
+
+
+def command(server: Server, *arguments: str) -> str:
+    got = run(*arguments, cwd=Path.cwd(), **server.variables)
+    assert got.returncode == 0, got.stderr
+    return got.stdout
+
+
+def new_document(server: Server, nonce: str) -> bytes:
+    path = f"/metadata/attested/document?api-version=2021-02-01&nonce={nonce}"
+    return get(server.url, path, source=ADDRESSES["web-1"], Metadata="true")
+
+
+def signer(document: bytes) -> x509.Certificate:
+    (leaf,) = load_der_pkcs7_certificates(base64.b64decode(json.loads(document)["signature"]))
+    return leaf
+
+
+def holds(document: bytes, trust: str) -> bool:
+    domain = "metadata.azure.com"
+    return verify(document, trust=trust.encode(), nonce=None, at_s=CLOCK_S, domain=domain).holds
+
+
+def form(leaf: x509.Certificate) -> tuple[int, set[str], bool]:
+    """Return the days of a leaf, its purposes, and whether it names a list."""
+    purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    days = (leaf.not_valid_after_utc - leaf.not_valid_before_utc).days
+    return days, {oid.dotted_string for oid in purposes}, bool(addresses_in(leaf).crls)
+
+
+def published(server: Server, url: str) -> x509.Certificate:
+    """Return the certificate at the path of a URL on the public listener."""
+    return x509.load_der_x509_certificate(get(server.ready["public"], urlsplit(url).path))
+
+
+def test_chain_stays_until_it_is_replaced(folder: Path, certified: Server) -> None:
+    bundle = command(certified, "attest", "ca")
+    files = [(folder / "ca" / name).read_bytes() for name in ("intermediate.pem", "root.pem")]
+    (intermediate, root) = map(x509.load_pem_x509_certificate, files)
+    assert x509.load_pem_x509_certificates(bundle.encode()) == [root, intermediate]
+    old, new = (folder / "document.json").read_bytes(), new_document(certified, "1")
+    assert holds(old, bundle)
+    assert holds(new, bundle)
+    assert form(signer(new))[:2] == form(signer(old))[:2] == (339, {OID_SERVER, OID_CLIENT})
+    # Its certificates name addresses below /pki, as 0.1.0 had them.
+    (above,) = addresses_in(signer(old)).issuers
+    assert above.startswith("http://pki.example/pki/")
+    assert published(certified, above) == intermediate
+    assert published(certified, addresses_in(intermediate).issuers[0]) == root
+
+
+def test_rotation_brings_the_new_form_with_overlap(folder: Path, certified: Server) -> None:
+    before = command(certified, "attest", "ca", "--root")
+    documents = [(folder / "document.json").read_bytes(), new_document(certified, "1")]
+    command(certified, "attest", "rotate", "intermediate")
+    documents.append(new_document(certified, "2"))
+    bundle = command(certified, "attest", "ca")
+    assert [holds(document, bundle) for document in documents] == [True] * 3
+    assert form(signer(documents[-1])) == (180, {OID_SERVER}, True)
+    assert command(certified, "attest", "ca", "--root") == before
+    (above,) = addresses_in(signer(documents[0])).issuers
+    kept = published(certified, above)
+    assert kept.public_bytes(Encoding.PEM) in bundle.encode()
+    assert signer(documents[-1]).issuer != kept.subject
