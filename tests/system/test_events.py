@@ -219,3 +219,53 @@ def test_bad_scenario_stops_the_start_and_names_its_path(tmp_path: Path) -> None
     got = run("serve", "--fleet", "fleet.json", "--listen", "127.0.0.1:0", cwd=tmp_path)
     assert got.returncode == 2
     assert got.stderr.startswith('openimds: fleet.json: events[0].vms: saw unknown VM "alone"')
+
+
+class TaggedClient:
+    """Polls as the clients of S74: fails without `ETag`, prints new documents alone.
+
+    It sends the value back as it came, and reads the body of a 200 alone.
+    """
+
+    def __init__(self, server: Server, vm: str) -> None:
+        self._server, self._vm, self._tag = server, vm, ""
+        self.printed: list[int] = []
+
+    def poll(self) -> int:
+        """Return the status of a request."""
+        where = urlsplit(self._server.url).netloc
+        http = HTTPConnection(where, timeout=10, source_address=(ADDRESSES[self._vm], 0))
+        condition = {"If-None-Match": self._tag} if self._tag else {}
+        http.request("GET", EVENTS, headers={"Metadata": "true", **condition})
+        got = http.getresponse()
+        body = got.read()
+        http.close()
+        (self._tag,) = got.headers.get_all("ETag", [])
+        assert '"' not in self._tag
+        if got.status == 200:
+            self.printed.append(json.loads(body)["DocumentIncarnation"])
+        else:
+            assert body == b""
+        return got.status
+
+
+def test_client_that_reads_etag_gets_each_document_once(tmp_path: Path) -> None:
+    with serving(*QUICK, cwd=tmp_path) as server:
+        clients = [TaggedClient(server, vm) for vm in ("as-1", "lone")]
+        polls = [[client.poll() for client in clients] for _ in range(2)]
+        scheduled = command(
+            server, tmp_path, "event", "schedule", "Reboot", "--vm", "as-1", "--in", "600"
+        )
+        (event_id,) = [event["id"] for event in scheduled]
+        polls += [[client.poll() for client in clients] for _ in range(2)]
+        assert guest(server, "as-1", "POST", approval(event_id))[0] == 200
+        polls.append([client.poll() for client in clients])
+        # The other client moves into the scope of the first, and sees its document.
+        (tmp_path / "patch.json").write_text('{"availabilitySet": "as"}')
+        command(server, tmp_path, "vm", "patch", "lone", "patch.json")
+        polls.append([client.poll() for client in clients])
+    first, other = zip(*polls, strict=True)
+    assert first == (200, 304, 200, 304, 200, 304)
+    assert other == (200, 304, 304, 304, 304, 200)
+    assert clients[0].printed == [0, 1, 2]
+    assert clients[1].printed == [0, 2]
