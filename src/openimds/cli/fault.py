@@ -13,7 +13,8 @@ from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
-from openimds.facts.faults import EFFECTS, RESPONSE, FaultParameter, ValueKind
+from openimds.facts.fault_parameters import FaultParameter, ValueKind
+from openimds.facts.faults import EFFECTS, RESPONSE
 from openimds.facts.pages import PAGES
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.fleet.fault_bodies import BODY_FILE, SPELLINGS, read_body

@@ -22,7 +22,7 @@ from openimds.dataplane.response_bytes import (
     ResponseStamps,
 )
 from openimds.dataplane.shares import ConnectionTable
-from openimds.facts.faults import EffectMode
+from openimds.facts.effects import EffectMode
 from openimds.facts.limits import class_of
 from openimds.facts.refusals import refusal_row
 from openimds.fleet.index import Allowances, FleetIndex, VmEntry

@@ -7,17 +7,14 @@ playbook's parameter of that name.
 from msgspec import Struct
 
 from openimds.facts.evidence import Evidence, documented, observed
-from openimds.facts.faults import (
-    DELAY,
-    EFFECTS,
+from openimds.facts.fault_parameters import (
     LONGEST_S,
     LONGEST_WAIT_S,
-    MISSING,
     MOST_REQUESTS,
-    REFUSED,
     FaultParameter,
     ValueKind,
 )
+from openimds.facts.faults import DELAY, EFFECTS, MISSING, REFUSED
 
 
 class ParameterValue(Struct, frozen=True):

@@ -7,7 +7,8 @@ from pathlib import Path
 from stat import S_ISREG
 
 from openimds.errors import ConfigError
-from openimds.facts.faults import MOST_BODY_BYTES, RESPONSE
+from openimds.facts.fault_parameters import MOST_BODY_BYTES
+from openimds.facts.faults import RESPONSE
 from openimds.parameters import describe, path_of
 from openimds.protocol.faults.custom_response import BODY, BODY_BASE64, body_member
 

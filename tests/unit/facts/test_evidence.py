@@ -12,6 +12,7 @@ from openimds.facts import attested, balancer, tokens
 from openimds.facts.clients import ChainPin, ClientFault, ClientLibrary, Verifier
 from openimds.facts.clouds import Cloud
 from openimds.facts.confidential import AmdProduct
+from openimds.facts.effects import Effect
 from openimds.facts.endpoints import AbsentPath, Category, Endpoint, EndpointParameter
 from openimds.facts.events import (
     Activation,
@@ -23,7 +24,7 @@ from openimds.facts.events import (
 )
 from openimds.facts.evidence import SOURCES, Evidence, Mark
 from openimds.facts.facts import Fact
-from openimds.facts.faults import Effect, FaultStatus
+from openimds.facts.faults import FaultStatus
 from openimds.facts.fields import Field, Rename
 from openimds.facts.headers import HeaderOrder
 from openimds.facts.kinds import VmKind

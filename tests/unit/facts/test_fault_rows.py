@@ -4,16 +4,10 @@ import pytest
 
 from openimds.credentials.pki.invalid_documents import ROTATIONS, SCENARIOS
 from openimds.credentials.tokens.jwt import FORGERIES
+from openimds.facts.effects import Effect, EffectMode
 from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
-from openimds.facts.faults import (
-    EFFECTS,
-    MATCHERS,
-    STATUSES,
-    Effect,
-    EffectMode,
-    FaultParameter,
-    ValueKind,
-)
+from openimds.facts.fault_parameters import MATCHERS, FaultParameter, ValueKind
+from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.facts.pages import PAGES, UNREACHABLE, NamedPage
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
 from openimds.facts.refusals import refusal_row

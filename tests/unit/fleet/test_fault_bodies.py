@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openimds.facts.faults import MOST_BODY_BYTES
+from openimds.facts.fault_parameters import MOST_BODY_BYTES
 from openimds.fleet.fault_bodies import with_bodies
 from openimds.fleet.fleet_files import read_fleet
 from tests.unit.vm.refused import Refused, refused

@@ -30,7 +30,8 @@ from openimds.admin.problem import not_found
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import Moment, date_of
 from openimds.facts.evidence import Mark
-from openimds.facts.faults import EFFECTS, FaultParameter
+from openimds.facts.fault_parameters import FaultParameter
+from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS, Playbook
 from openimds.faults import ActiveFault
 from openimds.faults.service import API, FILE

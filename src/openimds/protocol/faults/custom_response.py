@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from openimds.errors import ConfigError
 from openimds.facts.evidence import chosen
-from openimds.facts.faults import LONGEST_HEADER, LONGEST_REASON, MOST_BODY_BYTES
+from openimds.facts.fault_parameters import LONGEST_HEADER, LONGEST_REASON, MOST_BODY_BYTES
 from openimds.facts.headers import INTERPOSED
 from openimds.facts.pages import PAGES, NamedPage
 from openimds.parameters import path_of

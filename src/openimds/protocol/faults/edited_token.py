@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from openimds.errors import ConfigError
-from openimds.facts.faults import LONGEST_EDIT
+from openimds.facts.fault_parameters import LONGEST_EDIT
 from openimds.parameters import path_of
 from openimds.protocol.faults.fault import Value
 from openimds.protocol.pending import TokenEdits

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec.json
 from msgspec import Struct, field, structs
 
-from openimds.facts.faults import EFFECTS, STATUS, STATUSES, Effect
+from openimds.facts.effects import Effect
+from openimds.facts.faults import EFFECTS, STATUS, STATUSES
 from openimds.protocol.request import Query
 from openimds.vm.types import Vm
 

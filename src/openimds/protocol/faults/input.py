@@ -8,21 +8,10 @@ from typing import Any
 from msgspec import structs
 
 from openimds.errors import ConfigError
+from openimds.facts.effects import Effect
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.faults import (
-    DELAY,
-    EDITED_TOKEN,
-    EFFECTS,
-    HEADER,
-    MATCHERS,
-    RESPONSE,
-    STATUS,
-    STATUSES,
-    WAIT,
-    Effect,
-    FaultParameter,
-    ValueKind,
-)
+from openimds.facts.fault_parameters import HEADER, MATCHERS, WAIT, FaultParameter, ValueKind
+from openimds.facts.faults import DELAY, EDITED_TOKEN, EFFECTS, RESPONSE, STATUS, STATUSES
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
 from openimds.parameters import (
     MOST_ITEMS,

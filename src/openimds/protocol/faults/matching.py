@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import count
 
-from openimds.facts.faults import HeaderMatch
+from openimds.facts.fault_parameters import HeaderMatch
 from openimds.protocol.checks import lacks_header
 from openimds.protocol.faults.fault import FaultSpec, affects, canonical_text
 from openimds.protocol.request import Query

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 
 from openimds.errors import ConfigError
-from openimds.facts.faults import RETRY_AFTER
+from openimds.facts.fault_parameters import RETRY_AFTER
 from openimds.parameters import path_of
 from openimds.protocol.faults.fault import Value
 

@@ -10,7 +10,8 @@ from typing import TypeAlias
 import msgspec.json
 from msgspec.structs import replace
 
-from openimds.facts.faults import EDITED_TOKEN, RETRY_AFTER, STATUSES
+from openimds.facts.fault_parameters import RETRY_AFTER
+from openimds.facts.faults import EDITED_TOKEN, STATUSES
 from openimds.facts.faults import MISSING as LEFT_OUT
 from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.versions import catalog

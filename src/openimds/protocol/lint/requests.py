@@ -5,8 +5,9 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from openimds.facts.effects import EffectMode
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.faults import EFFECTS, EffectMode
+from openimds.facts.faults import EFFECTS
 from openimds.facts.refusals import refusal_row
 from openimds.protocol.request import parse_query
 from openimds.protocol.request_log import Record

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openimds.facts.faults import (
+from openimds.facts.fault_parameters import (
     HIGHEST_STATUS,
     LONGEST_ENCODED,
     LONGEST_HEADER,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openimds.facts.faults import LONGEST_EDIT, MOST_EDITS
+from openimds.facts.fault_parameters import LONGEST_EDIT, MOST_EDITS
 from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.input import read_fault, read_faults

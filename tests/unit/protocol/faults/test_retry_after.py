@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openimds.facts.faults import EFFECTS, LONGEST_RETRY
+from openimds.facts.fault_parameters import LONGEST_RETRY
+from openimds.facts.faults import EFFECTS
 from openimds.facts.versions import NEWEST, catalog
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.input import effect_rows, read_fault, read_faults
