@@ -40,6 +40,9 @@ HEAD_S = 10.0
 MOST_HANDSHAKES = 64
 """TLS handshakes at one time; a connection beyond them is closed."""
 
+END_CONNECTION = "openimds.end_connection"
+"""The extension of a request's scope whose `end` ends the connection without a response."""
+
 MakeApplication = Callable[[], Any]
 CallLater = Callable[[float, Callable[[], None]], object]
 """Calls a function after so many seconds."""
@@ -91,7 +94,8 @@ class Guarded(_Protocol):
             self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Begin a request."""
+        """Begin a request; its application may end the connection without a response."""
+        self.scope["extensions"] = {END_CONNECTION: {"end": self.give_way}}
         self._stop_timer()
         self.shares.use(self)
         super().on_headers_complete()

@@ -19,7 +19,12 @@ from openimds.facts.pages import PAGES
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.fleet.fault_bodies import BODY_FILE, SPELLINGS, read_body
 from openimds.parameters import camel_case, nearest, read_value
-from openimds.protocol.faults.input import effect_rows, parameter_of, playbook_rows
+from openimds.protocol.faults.input import (
+    check_selectors,
+    effect_rows,
+    parameter_of,
+    playbook_rows,
+)
 
 _HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "ORIGIN", "PARAMETERS")
 _OWN_COLUMNS = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
@@ -88,7 +93,7 @@ def describe(name: str | None, *, is_json: bool) -> None:
     for title, rows in (("Faults", EFFECTS), ("Playbooks", PLAYBOOKS)):
         click.echo(f"{title}:")
         for row in rows.values():
-            click.echo(f"  {row.key:<18} {row.about}")
+            click.echo(f"  {row.key:<19} {row.about}")
 
 
 # The name of 0.1.0, until 1.0.
@@ -146,6 +151,7 @@ def _members(name: str, parameters: tuple[str, ...]) -> dict[str, Any]:
     names = {spelling: key for key in rows for spelling in (camel_case(key), key)}
     members: dict[str, Any] = {}
     lines: dict[str, tuple[str, ...]] = {}
+    check_selectors(name, (text.partition("=")[0] for text in parameters))
     for text in parameters:
         key, _, value = text.partition("=")
         if name == RESPONSE and key in SPELLINGS:

@@ -1,4 +1,4 @@
-"""The type of the effects of faults: their relation to the true response, and their evidence."""
+"""The type of an effect: its relation to the true response, and its evidence."""
 
 from enum import StrEnum
 
@@ -21,6 +21,17 @@ class EffectMode(StrEnum):
     """No response is sent, and the request changes nothing."""
 
 
+class PublicResource(StrEnum):
+    """The documents of the public listener that a fault can spoil."""
+
+    ISSUERS = "issuers"
+    """The certificates of issuers, at the CA Issuers addresses."""
+    LISTS = "lists"
+    """The lists of revoked certificates, at the CRL addresses."""
+    OCSP = "ocsp"
+    """The responses about one certificate."""
+
+
 class Effect(Struct, frozen=True):
     """One effect: the view of the client, the reason to test it, and the evidence.
 
@@ -40,3 +51,5 @@ class Effect(Struct, frozen=True):
     precedes_requests: bool = False
     """Whether the effect concerns connections: no request has been read yet."""
     header: HeaderMatch = HeaderMatch.PRESENT
+    resource: PublicResource | None = None
+    """The documents of the public listener that it spoils; None for an effect on guests."""

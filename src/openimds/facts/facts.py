@@ -15,6 +15,7 @@ from openimds.facts import (
     events,
     kinds,
     protocols,
+    public_faults,
     revocation,
     tokens,
 )
@@ -141,6 +142,10 @@ _REVOCATION = {
     ),
     "an OCSP response lives 4 days": revocation.OCSP_EVIDENCE,
     "OCSP responses are made in advance": revocation.OCSP_FORM_EVIDENCE,
+    "nothing that a verifier fetches is signed on request": public_faults.SIGNED_EVIDENCE,
+    f"a rehearsed OCSP nonce has up to {public_faults.MAX_NONCE} octets": (
+        public_faults.NONCE_EVIDENCE
+    ),
     f"lists of leaves are signed every {revocation.LEAF_CRL_SIGNED_S // 86_400} days": (
         revocation.CRL_EVIDENCE
     ),

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
 
@@ -154,6 +154,31 @@ MATCHERS: tuple[FaultParameter, ...] = (
 )
 """The matchers of requests. All given ones have to match; seconds count from the fault's start."""
 
+ADDRESS = "address"
+"""The matcher that tells the two addresses of a certificate or a list apart."""
+FIRST, SECOND = "first", "second"
+GUESTS_ALONE = ("vms", "endpoint", HEADER, "source")
+"""The matchers that a request at the public listener cannot have: it comes from no VM."""
+_BY_ADDRESS = FaultParameter(
+    ADDRESS,
+    ValueKind.TEXT,
+    "Only the first or the second address in certificates; without it, both.",
+    choices=(FIRST, SECOND),
+)
+_OF_PUBLIC = {
+    "nth": "Only the request of this number; the matching requests of all verifiers count from 1.",
+    "path": "A path below the public URL and all paths below it, or a pattern with * and ?.",
+}
+PUBLIC_MATCHERS: tuple[FaultParameter, ...] = (
+    _BY_ADDRESS,
+    *(
+        structs.replace(row, help=_OF_PUBLIC.get(row.name, row.help))
+        for row in MATCHERS
+        if row.name not in GUESTS_ALONE
+    ),
+)
+"""The matchers of requests at the public listener; a path is the same at both addresses."""
+
 WAIT = FaultParameter(
     "delay_s",
     ValueKind.NUMBER,
@@ -162,6 +187,15 @@ WAIT = FaultParameter(
     maximum=LONGEST_WAIT_S,
 )
 """The parameter of every effect on an open connection."""
+
+HANG = FaultParameter(
+    "hang_s",
+    ValueKind.NUMBER,
+    "Seconds until the connection ends.",
+    minimum=0.001,
+    maximum=LONGEST_WAIT_S,
+)
+"""The parameter of a hang."""
 
 RETRY_AFTER = FaultParameter(
     "retry_after",

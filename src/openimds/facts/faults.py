@@ -1,4 +1,4 @@
-"""Faults on request: their effects.
+"""Faults on request: their effects on the requests of guests.
 
 Each effect has the view of the client, the reason why clients need to meet it, and the evidence
 that Azure does the same. A fault of the network alone is marked `chosen`: it is no fact about
@@ -10,12 +10,12 @@ from msgspec import Struct
 from openimds.facts.effects import Effect, EffectMode
 from openimds.facts.evidence import Evidence, chosen, client, documented, observed
 from openimds.facts.fault_parameters import (
+    HANG,
     HIGHEST_STATUS,
     LONGEST_ENCODED,
     LONGEST_MEDIA,
     LONGEST_REASON,
     LONGEST_S,
-    LONGEST_WAIT_S,
     LOWEST_STATUS,
     MOST_BODY_BYTES,
     MOST_BYTES,
@@ -27,6 +27,7 @@ from openimds.facts.fault_parameters import (
     ValueKind,
 )
 from openimds.facts.pages import PAGES
+from openimds.facts.public_faults import PUBLIC_EFFECTS
 from openimds.facts.versions import GENERAL
 
 
@@ -364,15 +365,7 @@ _ROWS = (
         "No response; the connection ends after `hang_s`, or at the server's own time-out.",
         "Nothing else tests the time-out of a client.",
         documented("S6", "S10", note="a time-out means that IMDS is being updated"),
-        (
-            FaultParameter(
-                "hang_s",
-                ValueKind.NUMBER,
-                "Seconds until the connection ends.",
-                minimum=0.001,
-                maximum=LONGEST_WAIT_S,
-            ),
-        ),
+        (HANG,),
         ends_connection=True,
         header=HeaderMatch.ANY,
     ),
@@ -422,5 +415,5 @@ _ROWS = (
         header=HeaderMatch.ANY,
     ),
 )
-EFFECTS: dict[str, Effect] = {row.key: row for row in _ROWS}
-"""Every effect by its key."""
+EFFECTS: dict[str, Effect] = {row.key: row for row in (*_ROWS, *PUBLIC_EFFECTS)}
+"""Every effect by its key: those on requests of guests, then those at the public listener."""

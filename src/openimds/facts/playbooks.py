@@ -4,10 +4,11 @@ A line of a playbook is a fault as in a fleet file; a `ParameterValue` stands fo
 playbook's parameter of that name.
 """
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from openimds.facts.evidence import Evidence, documented, observed
+from openimds.facts.evidence import Evidence, client, documented, observed
 from openimds.facts.fault_parameters import (
+    FIRST,
     LONGEST_S,
     LONGEST_WAIT_S,
     MOST_REQUESTS,
@@ -15,6 +16,21 @@ from openimds.facts.fault_parameters import (
     ValueKind,
 )
 from openimds.facts.faults import DELAY, EFFECTS, MISSING, REFUSED
+from openimds.facts.public_faults import (
+    ANSWER,
+    CROSS_SIGNED,
+    EXPIRED,
+    FORBIDDEN,
+    ISSUER_CERTIFICATE,
+    LATE,
+    OCSP_RESPONSE,
+    REVOCATION_LIST,
+    STALE,
+    TIER_PATH,
+    TRY_LATER,
+    UNAUTHORIZED,
+)
+from openimds.facts.public_faults import MISSING as MISSING_DOCUMENT
 
 
 class ParameterValue(Struct, frozen=True):
@@ -45,6 +61,14 @@ def _of(effect: str, name: str, default: str | tuple[str, ...]) -> FaultParamete
     """Return a parameter of an effect with a default for the playbook."""
     (row,) = [row for row in EFFECTS[effect].parameters if row.name == name]
     return FaultParameter(row.name, row.kind, row.help, default, choices=row.choices)
+
+
+def _answer(effect: str, name: str, default: str) -> FaultParameter:
+    """Return the answer of an effect at the public listener, without the late one."""
+    row = _of(effect, ANSWER, default)
+    choices = tuple(choice for choice in row.choices if choice != LATE)
+    text = f"The answer of the fault {effect}."
+    return structs.replace(row, name=name, help=text, choices=choices)
 
 
 _ROWS = (
@@ -183,5 +207,87 @@ _ROWS = (
         ),
     ),
 )
-PLAYBOOKS: dict[str, Playbook] = {row.key: row for row in _ROWS}
+_PUBLIC = (
+    Playbook(
+        "issuer-fails-over",
+        "The first address of each issuer's certificate refuses, the second answers.",
+        "Certificates of 2026 name two addresses. Verifiers that took the only one, or that "
+        "knew its host alone, broke; one that tries both continues.",
+        observed("S73", "S130", note="old addresses answered 403, not 404; here either, or none"),
+        (_answer(ISSUER_CERTIFICATE, ANSWER, FORBIDDEN),),
+        ({"effect": ISSUER_CERTIFICATE, ANSWER: ParameterValue(ANSWER), "address": FIRST},),
+    ),
+    Playbook(
+        "issuers-unreachable",
+        "Both addresses of each issuer's certificate refuse.",
+        "A verifier without Internet access, or behind a proxy, has only the certificates that it "
+        "brings along; its error has to name the missing one.",
+        client("S130", note="taskcluster reported a missing tier as a broken signature"),
+        (_answer(ISSUER_CERTIFICATE, ANSWER, MISSING_DOCUMENT),),
+        ({"effect": ISSUER_CERTIFICATE, ANSWER: ParameterValue(ANSWER)},),
+    ),
+    Playbook(
+        "cross-signed",
+        "The first address has each CA cross-signed by an unknown root, the second the true one.",
+        "A CA can have two certificates of one subject and key, as Azure's tier of 2026 has; a "
+        "verifier that keeps one for each subject loses the path to its root.",
+        observed("S73", "S130", note="the tier of 2026 is cross-signed, and a root of its own"),
+        (),
+        ({"effect": ISSUER_CERTIFICATE, ANSWER: CROSS_SIGNED, "address": FIRST},),
+    ),
+    Playbook(
+        "unknown-root",
+        "Each CA is certified by a root that nobody knows yet.",
+        "New roots reach trust stores months after they sign. A verifier has to refuse the "
+        "document until then, and to name the root in its error.",
+        client("S130", note="one region of Azure was dark for a CI until its bundle had the root"),
+        (),
+        ({"effect": ISSUER_CERTIFICATE, ANSWER: CROSS_SIGNED},),
+    ),
+    Playbook(
+        "expired-tier",
+        "The CA between issuing CA and root expired an hour ago; there is none before 2026.",
+        "Bundled intermediates expire unnoticed; a verifier that checks the leaf's times alone "
+        "accepts the document.",
+        client("S130", note="bundled CAs were no longer valid; that it is the tier is assumed"),
+        (),
+        ({"effect": ISSUER_CERTIFICATE, ANSWER: EXPIRED, "path": TIER_PATH},),
+    ),
+    Playbook(
+        "revocation-outage",
+        "Neither lists of revoked certificates nor OCSP answer.",
+        "A verifier decides by its own rule: refuse every document, or accept a revoked "
+        "certificate. One that waits 15 s for each address is down all the same.",
+        client("S131", note="responders that hung stopped checks; botan changed its rule in 2026"),
+        (
+            _answer(REVOCATION_LIST, "lists", MISSING_DOCUMENT),
+            _answer(OCSP_RESPONSE, "ocsp", TRY_LATER),
+        ),
+        (
+            {"effect": REVOCATION_LIST, ANSWER: ParameterValue("lists")},
+            {"effect": OCSP_RESPONSE, ANSWER: ParameterValue("ocsp")},
+        ),
+    ),
+    Playbook(
+        "stale-lists",
+        "Lists of revoked certificates ended an hour ago, and OCSP refuses to answer.",
+        "A list that its CA forgot to renew stops every strict verifier at once, and its error "
+        "rarely names the list.",
+        client("S131", note="lists of enclaves and of a metadata service ended so"),
+        (),
+        (
+            {"effect": REVOCATION_LIST, ANSWER: STALE},
+            {"effect": OCSP_RESPONSE, ANSWER: UNAUTHORIZED},
+        ),
+    ),
+    Playbook(
+        "revoked-leaf",
+        "Attested documents are signed with a revoked certificate, in its list and by OCSP.",
+        "Azure revokes certificates too, and verifiers that never look go on accepting them.",
+        documented("S79", note="a leaf is revoked within days of a compromise; none was recorded"),
+        (),
+        ({"effect": "attested-document", "scenario": "revoked-leaf"},),
+    ),
+)
+PLAYBOOKS: dict[str, Playbook] = {row.key: row for row in (*_ROWS, *_PUBLIC)}
 """Every playbook by its key."""

@@ -8,8 +8,12 @@ from msgspec import Struct
 from openimds.facts.faults import BLACKHOLE, REFUSED
 from openimds.fleet.index import unpack
 from openimds.protocol.faults.fault import Fault, FaultSpec
-from openimds.protocol.faults.matching import is_active, is_hit, matches
+from openimds.protocol.faults.matching import is_active, is_hit, matches, matches_public
+from openimds.protocol.faults.public_request import PublicRequest
 from openimds.protocol.request import Query
+
+_NO_VM = ""
+"""The name under which the requests of all verifiers are counted together."""
 
 
 class FaultCounts(Struct, frozen=True):
@@ -35,6 +39,8 @@ class ActiveFault:
     """The time when it was set, in seconds since 1970."""
     played: int
     """The number of times that it was played."""
+    is_public: bool
+    """Whether it is for the public listener, not for guests."""
 
     def __init__(
         self, key: str, spec: FaultSpec, origin: str, begun_s: float, before: dict[str, bytes]
@@ -42,6 +48,7 @@ class ActiveFault:
         """Begin to count."""
         self.key, self.spec, self.origin, self.begun_s = key, spec, origin, begun_s
         self.played = 0
+        self.is_public = spec.is_public
         self._names, self._before = frozenset(spec.vms), before
         self._seen: dict[str, int] = {}
 
@@ -91,13 +98,34 @@ class FaultInjector:
         self.played: Counter[str] = Counter()
         """How often each effect was played since the start."""
 
+    @property
+    def concerns_guests(self) -> bool:
+        """Whether any fault is for guests; others leave the data plane its caches."""
+        return any(not active.is_public for active in self.running)
+
     def fault(self, vm: str, query: Query, utc_s: float) -> Fault | None:
         """Count a request, and return the fault to play on it, if any."""
         played: Fault | None = None
         for active in self.running:
-            if not active.is_on(vm, utc_s) or not matches(active.spec, query):
+            if active.is_public or not active.is_on(vm, utc_s):
+                continue
+            if not matches(active.spec, query):
                 continue
             hit = active.count(vm)
+            if hit is not None and played is None:
+                played = hit
+                self._count(active)
+        return played
+
+    def public_fault(self, request: PublicRequest, utc_s: float) -> Fault | None:
+        """Count a request at the public listener, and return its fault, if any."""
+        played: Fault | None = None
+        for active in self.running:
+            if not active.is_public or not active.is_on(_NO_VM, utc_s):
+                continue
+            if not matches_public(active.spec, request):
+                continue
+            hit = active.count(_NO_VM)
             if hit is not None and played is None:
                 played = hit
                 self._count(active)

@@ -62,7 +62,8 @@ class FaultService:
     ) -> None:
         """Keep faults in the store of a fleet.
 
-        `attach` gets the injector when the first fault is set, and None when the last one goes.
+        `attach` gets the injector when the first fault of guests is set, and None when the last
+        one goes.
         `notify` receives a message for stored faults that cannot be read.
         """
         self._notify = notify
@@ -91,7 +92,7 @@ class FaultService:
         if self.counts:
             counts = await self.counts()
             for fault in self.running:
-                if fault.key in counts:
+                if fault.key in counts and not fault.is_public:
                     fault.take(counts[fault.key])
         return self.running
 
@@ -235,12 +236,10 @@ class FaultService:
         await self._publish(running)
 
     async def _publish(self, running: tuple[ActiveFault, ...]) -> None:
-        was_quiet = not self.running
+        concerned = self.injector.concerns_guests
         self.injector.running = running
-        if was_quiet and running:
-            self._attach(self.injector)
-        elif not running and not was_quiet:
-            self._attach(None)
+        if self.injector.concerns_guests != concerned:
+            self._attach(None if concerned else self.injector)
         await self.on_change()
 
 

@@ -19,6 +19,7 @@ from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.admin_ports import AdminPorts
 from openimds.server.control import Control, HostAccess
+from openimds.server.fault_checks import FaultChecks
 from openimds.server.host import Notify
 from openimds.server.startup import Startup
 
@@ -132,7 +133,8 @@ def build_control(  # noqa: PLR0913, PLR0917 - the world around control
     faults = FaultService(
         fleet_service, clock, lambda _: None, link.take_faults, notify, injector=link.injector
     )
-    faults.check_system, faults.counts = link.check_faults, link.fault_counts
+    faults.check_system = FaultChecks(link.check_faults, admin_ports).check
+    faults.counts = link.fault_counts
     return Control(
         startup=startup,
         notify=notify,

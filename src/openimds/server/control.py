@@ -32,6 +32,7 @@ from openimds.vm.types import Vm
 if TYPE_CHECKING:  # They load the web server's libraries, which only a connection needs.
     from openimds.admin.metrics import Samples
     from openimds.admin.public_app import PublicationSource
+    from openimds.admin.public_faults import SpoiltAnswers
     from openimds.admin.services import CredentialsAdmin, RequestRecording
 
 _LARGE_FLEET = 1000
@@ -53,6 +54,10 @@ class HostAccess(Protocol):
 
     def publications(self) -> "PublicationSource":
         """Return the documents of the public port."""
+        ...
+
+    def rehearsed_answers(self) -> "SpoiltAnswers":
+        """Return the signed answers of the public port that are wrong on purpose."""
         ...
 
     async def samples(self) -> "Mapping[str, Samples]":
@@ -226,8 +231,19 @@ class Control(Struct, kw_only=True, eq=False):
         from openimds.admin.public_app import (  # noqa: PLC0415 - on the first connection
             application,
         )
+        from openimds.admin.public_faults import (  # noqa: PLC0415 - as above
+            FaultyPublicApplication,
+        )
 
-        return application(self.host.publications(), self.notify)
+        publications = self.host.publications()
+        return FaultyPublicApplication(
+            application(publications, self.notify),
+            self.faults.injector,
+            publications,
+            self.host.rehearsed_answers(),
+            self.clock,
+            self.notify,
+        )
 
     def _run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
         self._tasks.append(asyncio.create_task(work))

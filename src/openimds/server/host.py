@@ -117,7 +117,7 @@ class Host(Struct, kw_only=True, eq=False):
 
     async def take_faults(self) -> None:
         """Close, filter or reopen listeners to match the active faults before returning."""
-        wanted = self.injector if self.injector.running else None
+        wanted = self.injector if self.injector.concerns_guests else None
         if self.dispatcher.faults is not wanted:
             self.dispatcher.set_faults(wanted)
         self.listener_faults.apply()

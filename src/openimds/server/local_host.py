@@ -14,6 +14,7 @@ from openimds.vm.types import Vm
 if TYPE_CHECKING:
     from openimds.admin.metrics import Samples
     from openimds.admin.public_app import PublicationSource
+    from openimds.admin.public_faults import SpoiltAnswers
     from openimds.credentials.service import CredentialsService
 
 
@@ -57,6 +58,15 @@ class LocalHost:
         host = self._host
         clouds, utc = host.fleet_index.clouds, host.dispatcher.utc
         return Publications(self._public_url, host.credentials, clouds, utc)
+
+    def rehearsed_answers(self) -> "SpoiltAnswers":
+        """Return the signed answers of the public port that are wrong on purpose."""
+        from openimds.credentials.pki.rehearsed_answers import (  # noqa: PLC0415 - as above
+            RehearsedAnswers,
+        )
+
+        utc, ca = self._host.dispatcher.utc, self._host.credentials.ca
+        return RehearsedAnswers(lambda: ca.authority(utc()), utc)
 
     async def samples(self) -> "Mapping[str, Samples]":
         """Return the values of the host's metrics."""

@@ -6,10 +6,11 @@ from openimds.credentials.pki.invalid_documents import ROTATIONS, SCENARIOS
 from openimds.credentials.tokens.jwt import FORGERIES
 from openimds.facts.effects import Effect, EffectMode
 from openimds.facts.endpoints import CATEGORIES, ENDPOINTS
-from openimds.facts.fault_parameters import MATCHERS, FaultParameter, ValueKind
+from openimds.facts.fault_parameters import MATCHERS, PUBLIC_MATCHERS, FaultParameter, ValueKind
 from openimds.facts.faults import EFFECTS, STATUSES
 from openimds.facts.pages import PAGES, UNREACHABLE, NamedPage
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
+from openimds.facts.public_faults import ANSWER
 from openimds.facts.refusals import refusal_row
 from openimds.protocol.faults.delivery import _SCRIPTS as DELIVERED
 from openimds.protocol.faults.input import effect_rows, playbook_rows
@@ -18,12 +19,13 @@ from openimds.protocol.faults.substitute import _SUBSTITUTES as ASKED
 each = pytest.mark.parametrize("row", EFFECTS.values(), ids=list(EFFECTS))
 book = pytest.mark.parametrize("row", PLAYBOOKS.values(), ids=list(PLAYBOOKS))
 TARGETS = {row.key for row in ENDPOINTS} | {row.key for row in CATEGORIES}
+OF_REQUESTS = {"matchers": MATCHERS, "public": PUBLIC_MATCHERS}
 PARAMETERS = [
     (owner, parameter)
     for rows in (EFFECTS, PLAYBOOKS)
     for owner, row in rows.items()
     for parameter in row.parameters
-] + [("matchers", row) for row in MATCHERS]
+] + [(owner, row) for owner, rows in OF_REQUESTS.items() for row in rows]
 
 
 def parameter(effect: str, name: str) -> FaultParameter:
@@ -44,7 +46,9 @@ def test_effect_has_a_description_and_a_reason(row: Effect) -> None:
 
 @each
 def test_effect_is_implemented(row: Effect) -> None:
-    if row.mode in (EffectMode.INSTEAD, EffectMode.OTHERWISE):
+    if row.resource:
+        assert parameter(row.key, ANSWER).default in parameter(row.key, ANSWER).choices
+    elif row.mode in (EffectMode.INSTEAD, EffectMode.OTHERWISE):
         assert row.key in ASKED
     else:
         assert row.key in DELIVERED or row.key == "delay"
@@ -111,6 +115,12 @@ def test_playbook_has_a_reason_and_uses_its_parameters(row: Playbook) -> None:
     }
     assert used == {one.name for one in row.parameters}
     assert all(one.default is not None for one in row.parameters)
+
+
+@book
+def test_playbook_is_for_guests_or_for_verifiers(row: Playbook) -> None:
+    places = {EFFECTS[str(line["effect"])].resource is None for line in row.lines}
+    assert len(places) == 1
 
 
 @book

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from openimds.faults import ActiveFault, FaultInjector
 from openimds.protocol.faults.input import read_fault
+from openimds.protocol.faults.public_request import public_request
 from openimds.protocol.request import parse_query
 
 BEGUN_S = 1_795_377_286.0
@@ -73,6 +74,38 @@ def test_first_of_several_hits_is_played_and_each_counts() -> None:
     assert effects_played(faults, 5) == ["hang", "reset", "hang", "garbage", ""]
     assert faults.played == {"hang": 2, "reset": 1, "garbage": 1}
     assert [active.seen for active in faults.running] == [5, 5, 5]
+
+
+LISTS = {"effect": "revocation-list"}
+
+
+def lists_hit(faults: FaultInjector, number: int) -> list[bool]:
+    """Send so many requests for a list, and tell which of them a fault hit."""
+    asked = public_request("GET", "/pkiops/crl/a.crl", "h")
+    assert asked
+    return [faults.public_fault(asked, BEGUN_S) is not None for _ in range(number)]
+
+
+def test_verifiers_are_counted_together_and_apart_from_guests() -> None:
+    faults = injector({**LISTS, "skip": 1, "first": 2}, {"effect": "reset", "nth": 1})
+    assert effects_played(faults, 2) == ["reset", ""]
+    assert lists_hit(faults, 4) == [False, True, True, False]
+    assert faults.played == {"reset": 1, "revocation-list": 2}
+    assert [active.seen for active in faults.running] == [4, 2]
+
+
+def test_fault_of_another_document_does_not_count() -> None:
+    faults = injector({"effect": "ocsp-response"}, {**LISTS, "address": "second"})
+    assert lists_hit(faults, 1) == [False]
+    assert [active.seen for active in faults.running] == [0, 0]
+
+
+def test_window_and_order_hold_for_verifiers() -> None:
+    faults = injector({**LISTS, "until_s": 0.001, "from_s": 0}, {**LISTS, "answer": "stale"})
+    asked = public_request("GET", "/pkiops/crl/a.crl", "h")
+    assert asked
+    hits = [faults.public_fault(asked, BEGUN_S + at_s) for at_s in (0, 1)]
+    assert [hit and hit.text("answer") for hit in hits] == ["missing", "stale"]
 
 
 @given(st.text(max_size=8), st.lists(st.sampled_from(["a", "b", "c"]), max_size=60))

@@ -256,6 +256,21 @@ def test_faults_of_the_file_are_cleared_without_the_store(tmp_path: Path) -> Non
     run(tmp_path, work)
 
 
+def test_fault_of_verifiers_leaves_the_data_plane_alone(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        lists = {"effect": "revocation-list", "answer": "stale"}
+        (fault,) = await server.faults.set(lists)
+        assert server.injectors == []
+        await server.faults.set(GONE)
+        assert server.injectors == [server.faults.injector]
+        await server.faults.clear("2")
+        assert server.injectors == [server.faults.injector, None]
+        again = await restarted(server)
+        assert [active.spec for active in again.running] == [fault.spec]
+
+    run(tmp_path, work)
+
+
 def test_removed_vm_does_no_harm_after_a_restart(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         await server.faults.set({"effect": "stale-document", "vms": ["a"]})

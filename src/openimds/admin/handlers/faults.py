@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, defstruct
+from msgspec import UNSET, Struct, UnsetType, defstruct, structs
 from starlette.requests import Request
 
 from openimds.admin.auth import body_of
@@ -35,12 +35,26 @@ from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS, Playbook
 from openimds.faults import ActiveFault
 from openimds.faults.service import API, FILE
-from openimds.parameters import camel_case
+from openimds.parameters import Parameter, camel_case
 from openimds.protocol.faults.fault import fault_to_value
 from openimds.protocol.faults.input import effect_rows, parameter_of, playbook_rows
 from openimds.vm.decode import decode
 
-_MEMBERS = {row.name: parameter_of(row) for key in EFFECTS for row in effect_rows(key)}
+
+def _members() -> dict[str, Parameter]:
+    """Return the members of all faults; one of several effects has the choices of each."""
+    members: dict[str, Parameter] = {}
+    for key in EFFECTS:
+        for row in effect_rows(key):
+            member, known = parameter_of(row), members.get(row.name)
+            if known and known.choices and member.choices:
+                both = dict.fromkeys([*known.choices, *member.choices])
+                member = structs.replace(member, choices=tuple(both))
+            members[row.name] = member
+    return members
+
+
+_MEMBERS = _members()
 FaultView = defstruct(
     "FaultView",
     [

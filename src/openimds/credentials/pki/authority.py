@@ -47,6 +47,7 @@ from openimds.credentials.pki.chain_files import (
     read_old,
 )
 from openimds.credentials.pki.extensions import NO_ADDRESSES
+from openimds.credentials.pki.ocsp import Responder
 from openimds.credentials.pki.revocation import ListIssuers, Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
 from openimds.credentials.pki.walk_file import read_walk, write_walk
@@ -408,6 +409,31 @@ class CertificateAuthority:
             self._certificates(),
             self._list_addresses,
         )
+
+    def issuers(self) -> list[Issuer]:
+        """Return the issuers whose keys are here (for rehearsed answers)."""
+        with self._lock:
+            found = self._list_issuers()
+            return [*found.of_leaves, *found.of_cas]
+
+    def questions(self) -> list[tuple[Issuer, RegisterEntry]]:
+        """Return the certificates that OCSP knows, each with its issuer (for the same)."""
+        with self._lock:
+            return self._revocation.questions(self._list_issuers())
+
+    def responder(self, issuer: Issuer) -> Responder:
+        """Return the delegated OCSP responder of an issuer (for the same)."""
+        with self._lock:
+            return self._revocation.responder(issuer)
+
+    def unknown_root(self, now_s: float) -> KeyIssuer:
+        """Return a root that is published nowhere, in memory (for the same)."""
+        key = self._location.new_key()
+        return KeyIssuer(root_certificate(key, now_s), key)
+
+    def issuer_addresses(self, issuer: x509.Certificate) -> tuple[str, ...]:
+        """Return the URLs of an issuer's certificate, as certificates below it name them."""
+        return self._location.addresses(issuer, self._location.generation).issuers
 
     def revoke(self, target: str, reason: str, now_s: float) -> None:
         """Revoke leaves or a CA certificate, and replace them where they are in use.

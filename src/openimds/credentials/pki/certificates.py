@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from msgspec import Struct
 
 from openimds.credentials.pki.extensions import (
@@ -29,6 +29,7 @@ from openimds.credentials.pki.extensions import (
     ExtensionValues,
     authority_key_identifier,
     extended,
+    issuer_addresses,
     key_usage,
 )
 from openimds.facts.clouds import CLOUDS
@@ -228,6 +229,37 @@ def responder_certificate(key: RSAPublicKey, issuer: Issuer) -> x509.Certificate
     return issuer.sign(builder)
 
 
+def certified_again(
+    certificate: x509.Certificate, issuer: Issuer, validity: Validity, urls: tuple[str, ...] = ()
+) -> x509.Certificate:
+    """Return a CA certificate of the same subject and key, by this issuer.
+
+    With `urls` it names these addresses of its issuer and no others; else it keeps its addresses.
+    """
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(certificate.subject)
+        .issuer_name(issuer.certificate.subject)
+        .public_key(certificate.public_key())
+        .serial_number(new_serial())
+        .not_valid_before(datetime.fromtimestamp(validity.from_s, UTC))
+        .not_valid_after(datetime.fromtimestamp(validity.to_s, UTC))
+    )
+    replaced = {
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        *((ExtensionOID.AUTHORITY_INFORMATION_ACCESS,) if urls else ()),
+        *((ExtensionOID.CRL_DISTRIBUTION_POINTS,) if urls else ()),
+    }
+    for extension in certificate.extensions:
+        if extension.oid not in replaced:
+            builder = builder.add_extension(extension.value, critical=extension.critical)
+    identifier = authority_key_identifier(issuer.certificate)
+    builder = builder.add_extension(identifier, critical=False)
+    if urls:
+        builder = builder.add_extension(issuer_addresses(urls), critical=False)
+    return issuer.sign(builder)
+
+
 def generation_of(issuer: x509.Certificate) -> CertificateGeneration | None:
     """Return the generation of an issuing CA by its name; None for an operator's own."""
     name = common_name(issuer)
@@ -360,12 +392,17 @@ def _below_root(  # noqa: PLR0913, PLR0917 - each is a fact of the certificate
     return root.sign(extended(builder.issuer_name(root.certificate.subject), order, values))
 
 
+def new_serial() -> int:
+    """Return a random serial number of the length that Azure's have."""
+    return 1 << _SERIAL_BITS | secrets.randbits(_SERIAL_BITS)
+
+
 def _certificate(name: x509.Name, key: RSAPublicKey, validity: Validity) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .public_key(key)
-        .serial_number(1 << _SERIAL_BITS | secrets.randbits(_SERIAL_BITS))
+        .serial_number(new_serial())
         .not_valid_before(datetime.fromtimestamp(validity.from_s, UTC))
         .not_valid_after(datetime.fromtimestamp(validity.to_s, UTC))
     )

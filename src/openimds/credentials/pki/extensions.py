@@ -90,6 +90,14 @@ def addresses_in(certificate: x509.Certificate) -> Addresses:
     return Addresses(tuple(issuers), tuple(crls), ocsp)
 
 
+def issuer_addresses(urls: tuple[str, ...]) -> x509.AuthorityInformationAccess:
+    """Return the extension with the addresses of an issuer's certificate."""
+    issuers = AuthorityInformationAccessOID.CA_ISSUERS
+    return x509.AuthorityInformationAccess(
+        x509.AccessDescription(issuers, x509.UniformResourceIdentifier(url)) for url in urls
+    )
+
+
 def key_usage(usages: tuple[str, ...]) -> x509.KeyUsage:
     """Return the key usage of these bits."""
     return x509.KeyUsage(**{name: name in usages for name in _USAGES})
@@ -127,12 +135,7 @@ def _template_name(_: ExtensionValues) -> Made:
 
 
 def _authority_information(values: ExtensionValues) -> Made:
-    access = [
-        x509.AccessDescription(
-            AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(url)
-        )
-        for url in values.addresses.issuers
-    ]
+    access = [*issuer_addresses(values.addresses.issuers)]
     if values.addresses.ocsp:
         url = x509.UniformResourceIdentifier(values.addresses.ocsp)
         access.append(x509.AccessDescription(AuthorityInformationAccessOID.OCSP, url))

@@ -19,11 +19,15 @@ from msgspec import Struct
 
 from openimds.credentials.pki import der
 from openimds.credentials.pki.revocation_register import RegisterEntry
+from openimds.facts.public_faults import MAX_NONCE
 
-_ENUMERATED, _GENERALIZED_TIME = 0x0A, 0x18
+_BOOLEAN, _ENUMERATED, _GENERALIZED_TIME = 0x01, 0x0A, 0x18
+_HEAD = 3
+"""The octets of tag and length before the longest nonce."""
 _PRIMITIVE = 0x80
 """The tag of a primitive implicit member `[0]`."""
 _BASIC = "1.3.6.1.5.5.7.48.1.1"
+_NONCE = "1.3.6.1.5.5.7.48.1.2"
 _SHA256_WITH_RSA = "1.2.840.113549.1.1.11"
 _SHA1, _SHA256 = "1.3.14.3.2.26", "2.16.840.1.101.3.4.2.1"
 _HASHES = {_SHA1: sha1, _SHA256: sha256}
@@ -107,6 +111,29 @@ def read_request(octets: bytes) -> CertId | None:
     return ids[0] if len(ids) == 1 else None
 
 
+def read_nonce(octets: bytes) -> bytes | None:
+    """Return the value of a request's nonce extension, or None.
+
+    Raises:
+        DerError: the octets are no request, or its nonce is too long.
+    """
+    tbs = der.Members(der.Members(der.read(octets)).take(der.SEQUENCE))
+    tbs.take_if(der.context(0))
+    tbs.take_if(der.context(1))
+    tbs.take(der.SEQUENCE)
+    wrapped = tbs.take_if(der.context(2))
+    extensions = der.Members(der.read_explicit(wrapped, 2)).rest() if wrapped else []
+    for extension in extensions:
+        members = der.Members(extension)
+        if der.read_oid(members.take(der.OID)) == _NONCE:
+            members.take_if(_BOOLEAN)
+            value = der.read_octets(members.take())
+            if len(value) > MAX_NONCE + _HEAD:
+                raise der.DerError(f"a nonce of more than {MAX_NONCE} octets")
+            return value
+    return None
+
+
 def _cert_id(element: der.DerElement) -> CertId:
     members = der.Members(der.Members(element).take(der.SEQUENCE))
     algorithm = der.Members(members.take(der.SEQUENCE))
@@ -129,16 +156,28 @@ def decode_path(text: str) -> bytes:
         raise der.DerError(f"not base64: {error}") from None
 
 
-def sign_response(
-    responder: Responder, cert_id: CertId, entry: RegisterEntry, signed_s: float, ends_s: float
+def sign_response(  # noqa: PLR0913, PLR0917 - each is a fact of the response
+    responder: Responder,
+    cert_id: CertId,
+    entry: RegisterEntry | None,
+    signed_s: float,
+    ends_s: float,
+    nonce: bytes | None = None,
 ) -> bytes:
-    """Return a signed response about one certificate, valid from `signed_s` to `ends_s`."""
+    """Return a signed response about one certificate, valid from `signed_s` to `ends_s`.
+
+    Without an entry the certificate is unknown. `nonce` is the value of a nonce extension.
+    """
     times = _time(signed_s), der.write(der.context(0), _time(ends_s))
     single = der.sequence(cert_id.octets(), _status(entry), *times)
     # RFC 6960 has SHA-1 here: an identifier, no signature.
     key_id = sha1(key_octets(responder.certificate)).digest()  # noqa: S324 - see above
     key_hash = der.write(der.OCTET_STRING, key_id)
-    data = der.sequence(der.write(der.context(2), key_hash), _time(signed_s), der.sequence(single))
+    members = [der.write(der.context(2), key_hash), _time(signed_s), der.sequence(single)]
+    if nonce is not None:
+        extension = der.sequence(der.oid(_NONCE), der.write(der.OCTET_STRING, nonce))
+        members.append(der.write(der.context(1), der.sequence(extension)))
+    data = der.sequence(*members)
     signature = responder.key.sign(data, PKCS1v15(), SHA256())
     certificate = der.sequence(responder.certificate.public_bytes(Encoding.DER))
     basic = der.sequence(
@@ -151,7 +190,9 @@ def sign_response(
     return der.sequence(der.write(_ENUMERATED, b"\0"), der.write(der.context(0), body))
 
 
-def _status(entry: RegisterEntry) -> bytes:
+def _status(entry: RegisterEntry | None) -> bytes:
+    if entry is None:
+        return der.write(_PRIMITIVE | 2, b"")
     if entry.revoked_s is None:
         return der.write(_PRIMITIVE, b"")
     reason = b""

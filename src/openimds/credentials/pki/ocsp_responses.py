@@ -76,10 +76,11 @@ class OcspResponses:
     ) -> SignedResponse:
         signed_s = now_s - BACKDATED_S
         ends_s = signed_s + OCSP_LIFE_S
-        octets = sign_response(self._responder(issuer), cert_id, entry, signed_s, ends_s)
+        octets = sign_response(self.responder(issuer), cert_id, entry, signed_s, ends_s)
         return SignedResponse(octets, entry, signed_s, now_s + OCSP_SIGNED_S, ends_s)
 
-    def _responder(self, issuer: Issuer) -> Responder:
+    def responder(self, issuer: Issuer) -> Responder:
+        """Return the delegated responder of an issuer; call it under a lock."""
         name = list_name(issuer.certificate)
         if name not in self._responders:
             self._key = self._key or self._make_key()

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from openimds.credentials.keys.files import MakeKey, new_key
 from openimds.credentials.pki.certificates import Issuer, common_name, list_name
+from openimds.credentials.pki.ocsp import Responder
 from openimds.credentials.pki.ocsp_responses import OcspResponses
 from openimds.credentials.pki.revocation_lists import ListSigner, RevocationLists, SignedList
 from openimds.credentials.pki.revocation_register import (
@@ -132,6 +133,14 @@ class Revocation:
         self._lists.refresh(signers, entries, now_s)
         self._responses.refresh(self._questions(issuers, entries), now_s)
         self.is_open = True
+
+    def responder(self, issuer: Issuer) -> Responder:
+        """Return the delegated OCSP responder of an issuer."""
+        return self._responses.responder(issuer)
+
+    def questions(self, issuers: ListIssuers) -> list[tuple[Issuer, RegisterEntry]]:
+        """Return the certificates that can be asked about, each with its issuer."""
+        return [*self._questions(issuers, self._register.entries())]
 
     def _questions(
         self, issuers: ListIssuers, entries: Iterable[RegisterEntry]

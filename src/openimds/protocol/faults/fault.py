@@ -35,6 +35,7 @@ class FaultSpec(Struct, frozen=True, omit_defaults=True):
     probability: float | None = None
     seed: str = ""
     source: str = ""
+    address: str = ""
     delay_s: float = 0
     parameters: dict[str, Value] = field(default_factory=dict)
     playbook: str = ""
@@ -43,6 +44,11 @@ class FaultSpec(Struct, frozen=True, omit_defaults=True):
     def row(self) -> Effect:
         """The row of the effect."""
         return EFFECTS[self.effect]
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it hits requests at the public listener, not those of guests."""
+        return self.row.resource is not None
 
     @property
     def matched_header(self) -> str:

@@ -8,11 +8,22 @@ from typing import Any
 from msgspec import structs
 
 from openimds.errors import ConfigError
-from openimds.facts.effects import Effect
+from openimds.facts.effects import Effect, PublicResource
 from openimds.facts.endpoints import ENDPOINTS
-from openimds.facts.fault_parameters import HEADER, MATCHERS, WAIT, FaultParameter, ValueKind
+from openimds.facts.fault_parameters import (
+    ADDRESS,
+    GUESTS_ALONE,
+    HANG,
+    HEADER,
+    MATCHERS,
+    PUBLIC_MATCHERS,
+    WAIT,
+    FaultParameter,
+    ValueKind,
+)
 from openimds.facts.faults import DELAY, EDITED_TOKEN, EFFECTS, RESPONSE, STATUS, STATUSES
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
+from openimds.facts.public_faults import ANSWER, HANGING, LATE
 from openimds.parameters import (
     MOST_ITEMS,
     Parameter,
@@ -35,6 +46,8 @@ _ELEMENT = re.compile(r"\.[0-9]+(?=\.|$)")
 _OF_CONNECTIONS = ("vms", "from_s", "until_s")
 """The matchers of a connection: no request has been read on it yet."""
 _VMS = MATCHERS[0]
+_ONE_ADDRESS = (PublicResource.OCSP,)
+"""The documents of the public listener that have one address."""
 _EFFECT = FaultParameter(
     "effect", ValueKind.TEXT, "The effect of the fault.", choices=tuple(EFFECTS), required=True
 )
@@ -54,6 +67,11 @@ _TYPES: dict[ValueKind, type] = {
 
 def effect_rows(effect: str) -> tuple[FaultParameter, ...]:
     """Return the rows of all members of a fault with this effect."""
+    if resource := EFFECTS[effect].resource:
+        selectors = (
+            row for row in PUBLIC_MATCHERS if row.name != ADDRESS or resource not in _ONE_ADDRESS
+        )
+        return (_EFFECT, *selectors, WAIT, *EFFECTS[effect].parameters)
     if EFFECTS[effect].precedes_requests:
         return (_EFFECT, *(row for row in MATCHERS if row.name in _OF_CONNECTIONS))
     matchers = (_with_default(row, effect) if row.name == HEADER else row for row in MATCHERS)
@@ -73,7 +91,32 @@ def _with_default(row: FaultParameter, effect: str) -> FaultParameter:
 
 def playbook_rows(playbook: str) -> tuple[FaultParameter, ...]:
     """Return the rows of all members of a playbook."""
-    return (_PLAYBOOK, _VMS, *PLAYBOOKS[playbook].parameters)
+    row = PLAYBOOKS[playbook]
+    return (_PLAYBOOK, *(() if _is_public(row) else (_VMS,)), *row.parameters)
+
+
+def _is_public(playbook: Playbook) -> bool:
+    """Tell whether all lines of a playbook are for the public listener."""
+    return all(EFFECTS[str(line["effect"])].resource for line in playbook.lines)
+
+
+def check_selectors(name: str, members: Iterable[str], where: str = "") -> None:
+    """Check that a fault or playbook of the public listener selects no requests of guests.
+
+    Raises:
+        ConfigError: it has such a selector.
+    """
+    if not (EFFECTS[name].resource if name in EFFECTS else _is_public(PLAYBOOKS[name])):
+        return
+    for member in members:
+        if member in GUESTS_ALONE:
+            raise ConfigError(
+                path_of(where, member),
+                f'a selector of guests\' requests beside "{name}"',
+                "selectors of verifiers' requests, such as path",
+                "The public listener cannot know for which VM a verifier asks. For one VM, use the "
+                "fault attested-document, such as scenario=revoked-leaf",
+            )
 
 
 def parameter_of(row: FaultParameter) -> Parameter:
@@ -124,9 +167,11 @@ def read_fault(value: object, where: str = "") -> tuple[FaultSpec, ...]:
         raise ConfigError(place, seen, "one of the two")
     if "playbook" in value:
         playbook = PLAYBOOKS[_key(_PLAYBOOK, value, where)]
+        check_selectors(playbook.key, value, where)
         members = _read(playbook_rows(playbook.key), value, where)
         return tuple(_of_line(line, playbook, members, where) for line in playbook.lines)
     effect = _key(_EFFECT, value, where)
+    check_selectors(effect, value, where)
     return (_spec(_read(effect_rows(effect), value, where), where),)
 
 
@@ -211,8 +256,11 @@ def _clashes(spec: FaultSpec, row: Effect) -> Iterable[tuple[str, str, str]]:
         yield "seed", "a seed without a probability", "a probability beside it"
     if spec.path and not spec.path.startswith(("/", "*", "?")):
         yield "path", f'"{spec.path}"', "a path that begins with /, * or ?"
-    if row.key == DELAY and not spec.delay_s:
+    answer = spec.parameters.get(ANSWER)
+    if (row.key == DELAY or answer == LATE) and not spec.delay_s:
         yield "delay_s", "nothing", f"seconds up to {WAIT.maximum:g}"
+    if answer not in (None, HANGING) and HANG.name in spec.parameters:
+        yield HANG.name, f"a hang beside the answer {answer}", f"{ANSWER} {HANGING} beside it"
     if spec.parameters.get("by_bytes") == 0:
         yield "by_bytes", "0, the right length", "a number of bytes too many or too few"
     if spec.endpoint and not any(_is_both(spec.endpoint, row, item.key) for item in ENDPOINTS):

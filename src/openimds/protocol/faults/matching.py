@@ -8,6 +8,7 @@ from itertools import count
 from openimds.facts.fault_parameters import HeaderMatch
 from openimds.protocol.checks import lacks_header
 from openimds.protocol.faults.fault import FaultSpec, affects, canonical_text
+from openimds.protocol.faults.public_request import PublicRequest
 from openimds.protocol.request import Query
 
 
@@ -35,6 +36,16 @@ def matches(spec: FaultSpec, query: Query) -> bool:
         if spec.endpoint not in (key, query.category.key):
             return False
     return affects(spec.row, query) and (not spec.path or _is_below(query.path, spec.path))
+
+
+def matches_public(spec: FaultSpec, request: PublicRequest) -> bool:
+    """Tell whether a request at the public listener matches a fault."""
+    return (
+        spec.row.resource is request.resource
+        and spec.method in ("", request.method)
+        and spec.address in ("", request.address)
+        and (not spec.path or _is_below(request.path, spec.path))
+    )
 
 
 def is_hit(spec: FaultSpec, vm: str, number: int) -> bool:

@@ -50,6 +50,22 @@ def test_fault_is_set_listed_with_its_counts_and_cleared(tmp_path: Path) -> None
     with_server(tmp_path, work)
 
 
+@pytest.mark.parametrize("answer", ["stale", "late"])
+def test_fault_of_verifiers_is_listed_as_it_was_set(tmp_path: Path, answer: str) -> None:
+    async def work(server: AdminServer) -> None:
+        fault = {"effect": "revocation-list", "answer": answer, "delayS": 1, "address": "first"}
+        got = await server.api.post("/v1/faults", json=fault)
+        assert got.status_code == 201
+        (item,) = await listed(server)
+        assert item.items() >= fault.items()
+        assert (item["seen"], item["played"]) == (0, 0)
+        refused = await server.api.post("/v1/faults", json={**fault, "vms": ["a"]})
+        assert refused.status_code == 422
+        assert "cannot know for which VM" in refused.json()["detail"]
+
+    with_server(tmp_path, work)
+
+
 def test_playbook_sets_all_its_faults(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         body = {"playbook": "restart", "refused_s": 1}

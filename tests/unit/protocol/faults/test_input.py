@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from openimds.errors import ConfigError
 from openimds.facts.faults import EFFECTS
 from openimds.facts.playbooks import PLAYBOOKS
 from openimds.protocol.faults.fault import FaultSpec, canonical_text, fault_to_value
@@ -70,6 +71,65 @@ def test_fault_is_written_and_read_again(key: str) -> None:
     again = fault_to_value(spec)
     assert again.items() >= LEAST[key].items()
     assert read_fault(again) == (spec,)
+
+
+VERIFIERS: list[dict[str, Any]] = [
+    {"effect": "issuer-certificate"},
+    {"effect": "revocation-list"},
+    {"effect": "ocsp-response"},
+    {"playbook": "revocation-outage"},
+]
+
+
+@pytest.mark.parametrize("member", ["vms", "endpoint", "header", "source"])
+@pytest.mark.parametrize("value", VERIFIERS, ids=lambda value: "".join(value.values()))
+def test_selector_of_guests_is_refused_for_verifiers(value: dict[str, Any], member: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_faults([{**value, member: "a"}])
+    assert caught.value.where == f"faults[0].{member}"
+    assert "cannot know for which VM a verifier asks" in str(caught.value)
+
+
+def test_fault_of_verifiers_with_every_member_is_read() -> None:
+    line = {
+        "effect": "revocation-list",
+        "answer": "late",
+        "address": "second",
+        "path": "/pkiops/crl/partition",
+        "method": "GET",
+        "skip": 1,
+        "first": 2,
+        "until_s": 9,
+        "probability": 0.5,
+        "seed": "s",
+        "delay_s": 20,
+    }
+    (spec,) = read_faults([line])
+    assert fault_to_value(spec) == line
+    assert spec.is_public
+
+
+@pytest.mark.parametrize(
+    "members, where, seen",
+    [
+        ({"effect": "revocation-list", "answer": "late"}, "delay_s", "nothing"),
+        (
+            {"effect": "ocsp-response", "hang_s": 3},
+            "hang_s",
+            "a hang beside the answer try-later",
+        ),
+        ({"effect": "ocsp-response", "address": "first"}, "", "address"),
+        ({"effect": "issuer-certificate", "answer": "stale"}, "answer", '"stale"'),
+        ({"effect": "status", "status": 410, "address": "first"}, "", "address"),
+    ],
+)
+def test_mistake_in_a_fault_of_verifiers_is_refused(
+    members: dict[str, Any], where: str, seen: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_fault(members)
+    assert caught.value.where.startswith(where)
+    assert seen in str(caught.value)
 
 
 def test_absent_parameter_has_its_default() -> None:
