@@ -21,7 +21,7 @@ __all__ = ["Environment", "Imds"]
 
 _REAL = "real_address"
 _REAL_INI, _ENV_INI, _PIN_INI = "imds_real_address", "imds_env", "imds_chain_pin"
-_IN_CHILD = "imds_in_child"
+_IN_CHILD, _MEMORY = "imds_in_child", "imds_memory"
 _ADDRESS, _HTTP = "169.254.169.254", 80
 _LOOPBACK = "127.0.0.1"
 _FIXED = ("listen", "loop")
@@ -221,14 +221,14 @@ def _serve(request: pytest.FixtureRequest) -> "Iterator[Imds]":
     from openimds.testing.server_thread import RunningServer  # noqa: PLC0415 - as above
 
     thread = _thread_of(request)
-    is_child = _is_child(request.config)
-    homes = (_LOOPBACK, _ADDRESS) if is_child else (_LOOPBACK,)
+    homes = (_LOOPBACK, _ADDRESS) if _is_child(request.config) else (_LOOPBACK,)
+    memory = str(getattr(request.config.option, _MEMORY, ""))
     messages: list[str] = []
     mistake = ""
     node = cast("pytest.Item | pytest.Collector", request.node)
     try:
-        chosen = marked_options(node, homes, is_in_sandbox=is_child)
-        running = RunningServer(thread, chosen.startup, messages.append, MARK_TEXT)
+        chosen = marked_options(node, homes, is_in_sandbox=bool(memory))
+        running = RunningServer(thread, chosen.startup, messages.append, MARK_TEXT, memory)
     except Error as error:
         mistake = str(error)
     if mistake:  # Outside of the handler: the message is enough, without a traceback.

@@ -49,6 +49,8 @@ def test_at_the_real_address(imds):
     assert urllib.request.urlopen(asked, timeout=5).status == 200
 """
 
+ORDINARY = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
+"""The prefix of a command that runs without capabilities."""
 WITH_AZURES_HOSTS = """
 import ssl
 import urllib.request
@@ -163,6 +165,14 @@ def test_xdist_workers_run_tests_in_children(project: Project) -> None:
 
 def test_azures_hosts_answer_in_children_alone(project: Project) -> None:
     project.run("-p", "no:randomly", *project.take("azure_pki.py")).assert_outcomes(passed=6)
+
+
+def test_children_of_an_ordinary_users_test_read_the_roots(project: Project) -> None:
+    if reason := machine.why_unavailable(prefix=ORDINARY):
+        pytest.skip(reason)
+    names = project.take("azure_pki.py")
+    ran = project.pytester.run(*ORDINARY, sys.executable, "-m", "pytest", "-rA", *names)
+    ran.assert_outcomes(passed=6)
 
 
 def test_azures_hosts_by_an_ini_option_answer(project: Project) -> None:

@@ -144,3 +144,11 @@ def test_each_vm_has_azures_hosts_in_its_own_sandbox(place: Place) -> None:
     assert (got.returncode, got.stderr) == (0, "")
     first, second = sorted(got.stdout.splitlines())
     assert first.removeprefix("a| ") == second.removeprefix("b| "), "one server has one chain"
+
+
+def test_azures_hosts_are_not_behind_the_machines_proxy(place: Place) -> None:
+    fetch = "curl -sS --cacert $SSL_CERT_FILE https://www.microsoft.com/pki/bundle.pem"
+    command = ("--pki-names", "azure", "--", "sh", "-c", fetch)
+    got = place.run(*command, https_proxy="http://127.0.0.1:9")
+    assert (got.returncode, got.stderr) == (0, "")
+    assert got.stdout.startswith("-----BEGIN CERTIFICATE-----")

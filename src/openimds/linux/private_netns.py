@@ -25,6 +25,7 @@ _PROC = Path("/proc")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _TLS_PROXIES = ("https_proxy", "HTTPS_PROXY")
 _NO_PROXY = ("no_proxy", "NO_PROXY")
+_MEMORY = syscalls.NO_SUID | syscalls.NO_DEV | syscalls.NO_EXEC
 _LOCAL = f"{IMDS},127.0.0.1,localhost"
 _ALTERNATIVE = "or type `openimds serve`, and point clients at it with `openimds env`"
 
@@ -76,11 +77,12 @@ RESTRICTIONS = (
 """In the order in which they are checked."""
 
 
-def enter(hosts: Mapping[str, str] = MappingProxyType({})) -> None:
+def enter(hosts: Mapping[str, str] = MappingProxyType({}), memory: str = "") -> None:
     """Move this process into a new network namespace with 169.254.169.254 on `lo`.
 
     The process must have a single thread. Its open sockets stay in their namespace. `hosts` maps
-    names to addresses that `lo` gets as well; the process then has mounts of its own, too.
+    names to addresses that `lo` gets as well; the process then has mounts of its own, too. There
+    the folder `memory`, if named, holds files in memory.
 
     Raises:
         NamespaceError: the kernel refuses; the text names the cause and the remedy.
@@ -92,6 +94,8 @@ def enter(hosts: Mapping[str, str] = MappingProxyType({})) -> None:
         if hosts:
             hide_mounts()
             map_hosts(hosts)
+            if memory:
+                syscalls.mount("tmpfs", memory, "tmpfs", _MEMORY, "mode=0700")
         raise_loopback({IMDS, *hosts.values()})
     except OSError as error:
         raise refusal(error) from None

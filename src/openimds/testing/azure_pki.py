@@ -14,12 +14,10 @@ from openimds.settings import Settings
 class AzurePki:
     """Azure's PKI hosts for one server after another: sockets, and roots to trust."""
 
-    def __init__(self) -> None:
-        """Make an empty file of roots in memory."""
-        self._trust = MemoryFile("trust")
-        # Not os.getpid(): /proc may show the processes of an outer namespace.
-        own = Path("/proc/self").readlink()
-        self.trust_path = f"/proc/{own}/fd/{self._trust.descriptor}"
+    def __init__(self, memory: Path) -> None:
+        """Make an empty file of roots in a folder that is in memory."""
+        self._trust = MemoryFile("trust.pem", memory)
+        self.trust_path = self._trust.path
         """The path of the file of roots, for this process and its children."""
 
     def inherited(self, settings: Settings) -> InheritedSockets:

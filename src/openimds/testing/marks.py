@@ -23,6 +23,7 @@ from openimds.testing.options import (
 MARK = "imds"
 MARK_TEXT = "@pytest.mark.imds"
 _INI = "imds_"
+_PKI_NAMES = "pki_names"
 
 FIXED = {
     "listen": "the session's tests share one port, see imds.url; a VM may have its own in "
@@ -52,12 +53,9 @@ def marked_options(
 
 
 def mapped_hosts(item: pytest.Item) -> dict[str, str]:
-    """Return the addresses of Azure's PKI hosts if a test wants them, else nothing."""
-    try:
-        values = _over(_from_ini(item.config), _marked(item))
-    except ConfigError:  # The fixture reports it.
-        return {}
-    return MAPPED_HOSTS if values.get("pki_names") == AZURE else {}
+    """Return the addresses of Azure's PKI hosts if a test may want them."""
+    marked = [mark.kwargs.get(_PKI_NAMES) for mark in item.iter_markers(MARK)]
+    return MAPPED_HOSTS if AZURE in (*marked, item.config.getini(_INI + _PKI_NAMES)) else {}
 
 
 def _marked(node: pytest.Item | pytest.Collector) -> dict[str, Any]:

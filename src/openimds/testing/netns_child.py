@@ -16,6 +16,8 @@ from openimds.linux.syscalls import end_with_parent
 
 IN_CHILD = "imds_in_child"
 """The pytest option that marks the child; it has no flag on the command line."""
+MEMORY = "imds_memory"
+"""The option with the folder in memory, of a child with Azure's hosts."""
 _FILE = "report"
 _REFUSAL, _REPORT, _WARNING, _OUTPUT = "refusal", "report", "warning", "output"
 
@@ -23,14 +25,15 @@ _REFUSAL, _REPORT, _WARNING, _OUTPUT = "refusal", "report", "warning", "output"
 class ChildRun(Struct):
     """The order to the child: pytest's options and arguments, and xdist's worker input.
 
-    `hosts` maps names to addresses of its network.
+    `hosts` maps names to addresses of its network; then the folder `memory` is in memory.
     """
 
     options: dict[str, Any]
     arguments: list[str]
     worker: dict[str, Any] | None
     folder: str
-    hosts: dict[str, str] = {}
+    hosts: dict[str, str]
+    memory: str
 
 
 class ChildReport(Struct):
@@ -142,7 +145,7 @@ def main(path: str) -> None:
     order: ChildRun = pickle.loads(Path(path).read_bytes())  # noqa: S301 - our parent wrote it
     writer = ReportWriter(Path(order.folder))
     try:
-        enter(order.hosts)
+        enter(order.hosts, order.memory)
     except NamespaceError as error:
         writer.write(_REFUSAL, str(error))
         return

@@ -21,7 +21,7 @@ import pytest
 from openimds.linux.platform import IS_LINUX
 from openimds.linux.private_netns import NEEDS_LINUX, no_proxy_variables
 from openimds.testing.marks import mapped_hosts
-from openimds.testing.netns_child import IN_CHILD, ChildReport, ChildRun, is_plain
+from openimds.testing.netns_child import IN_CHILD, MEMORY, ChildReport, ChildRun, is_plain
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}\n"
@@ -149,9 +149,11 @@ def _result(item: pytest.Item, hosts: dict[str, str]) -> ChildReport:
 def _order(item: pytest.Item, folder: Path, hosts: dict[str, str]) -> ChildRun:
     config = item.config
     name = item.nodeid.partition("::")[2]
+    memory = _memory_folder(folder) if hosts else ""
     options = {key: value for key, value in vars(config.option).items() if is_plain(value)}
     options |= _CHILD_OPTIONS | {
         IN_CHILD: True,
+        MEMORY: memory,
         "basetemp": str(_basetemp(config, folder)),
         "inifilename": str(config.inipath or os.devnull),
         "plugins": ["no:terminal"],
@@ -163,7 +165,14 @@ def _order(item: pytest.Item, folder: Path, hosts: dict[str, str]) -> ChildRun:
     node = f"{item.path}::{name}" if name else str(item.path)
     # As arguments, because the option `plugins` is read after the early plugins are loaded.
     plugins = [word for name in config.option.plugins for word in ("-p", name)]
-    return ChildRun(options, [*plugins, node], worker, str(folder), hosts)
+    return ChildRun(options, [*plugins, node], worker, str(folder), hosts, memory)
+
+
+def _memory_folder(folder: Path) -> str:
+    """Make the folder over which the child mounts one in memory; return its path."""
+    memory = folder / "memory"
+    memory.mkdir()
+    return str(memory)
 
 
 def _basetemp(config: pytest.Config, folder: Path) -> Path:

@@ -199,9 +199,16 @@ class RunningServer:
     """
 
     def __init__(
-        self, thread: ServerThread, startup: Startup, notify: Callable[[str], None], where: str = ""
+        self,
+        thread: ServerThread,
+        startup: Startup,
+        notify: Callable[[str], None],
+        where: str = "",
+        memory: str = "",
     ) -> None:
         """Start a server.
+
+        If it has Azure's hosts, its file of roots is in the folder `memory`.
 
         Raises:
             ConfigError, StoreError: as `ServerThread.open`.
@@ -209,7 +216,7 @@ class RunningServer:
         self.thread, self.where = thread, where
         self._startup, self._notify = startup, notify
         has_azure_hosts = startup.settings.pki_names == AZURE
-        self.azure_pki = AzurePki() if has_azure_hosts else None
+        self.azure_pki = AzurePki(Path(memory)) if has_azure_hosts else None
         """Azure's PKI hosts, if the settings name them."""
         self._folder: TemporaryDirectory[str] | None = None
         self._is_closed = False
