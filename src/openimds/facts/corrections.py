@@ -430,8 +430,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         57,
         "Behind the guest proxy agent 403, 421, 500 and 502 have no body.",
-        _ABSENT,
-        "No agent runs in a guest of this server.",
+        _DONE,
+        "On demand: the pages agent-403, -405, -421, -500 and -502 of the fault response.",
         observed("S71", note="the source of the agent"),
     ),
     Correction(

@@ -42,6 +42,14 @@ UNREACHABLE = (
 )
 """The system's words that SDKs compare with the 403 of a container's proxy."""
 
+
+def _agent(status: int, about: str) -> NamedPage:
+    """Return an answer of the guest proxy agent, which has no body."""
+    note = "Connection: close and no body; the other headers are assumed"
+    evidence = observed("S71", note=f"the source of the agent: {note}")
+    return NamedPage(f"agent-{status}", about, evidence, status, "", media="", closes=True)
+
+
 _ROWS = (
     NamedPage(
         "proxy-502",
@@ -98,6 +106,19 @@ _ROWS = (
         200,
         "",
         media="",
+    ),
+    _agent(403, "403 of the guest proxy agent for a process that its rules refuse."),
+    _agent(421, "421 of the guest proxy agent."),
+    _agent(500, "500 of the guest proxy agent."),
+    _agent(502, "502 of the guest proxy agent."),
+    NamedPage(
+        "agent-405",
+        "405 of the guest proxy agent for CONNECT, TRACE and unknown verbs.",
+        observed("S71", note="the source of the agent; the missing Content-Type is assumed"),
+        405,
+        "Method Not Allowed",
+        media="",
+        headers=(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),),
     ),
 )
 PAGES: dict[str, NamedPage] = {row.key: row for row in _ROWS}

@@ -80,6 +80,12 @@ DATE = b"Date: Sun, 22 Nov 2026 19:54:46 GMT\r\n"
     [
         ({"page": "empty-200"}, b"200 OK\r\n%bContent-Length: 0\r\n" % DATE, b""),
         (
+            {"page": "agent-405"},
+            b"405 Method Not Allowed\r\n%bContent-Length: 18\r\n"
+            b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" % DATE,
+            b"Method Not Allowed",
+        ),
+        (
             {"status": 599, "body_base64": "/wA=", "content_type": "x/y", "headers": ["A: é, 1"]},
             b"599 \r\n%bContent-Type: x/y\r\nContent-Length: 2\r\nA: \xc3\xa9, 1\r\n" % DATE,
             b"\xff\x00",
@@ -111,6 +117,27 @@ def test_page_that_closes_is_the_last_of_its_connection() -> None:
     assert talk.send(request(DOCUMENT, headers={"Metadata": "true"}) * 2) == (
         b"HTTP/1.1 403 %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
         % (page.reason.encode(), DATE, len(page.body), page.body.encode())
+    )
+    assert talk.is_closed
+
+
+@pytest.mark.parametrize(
+    "page, words",
+    [
+        ("agent-403", b"403 Forbidden"),
+        ("agent-421", b"421 Misdirected Request"),
+        ("agent-500", b"500 Internal Server Error"),
+        ("agent-502", b"502 Bad Gateway"),
+    ],
+)
+def test_page_of_the_agent_ends_the_connection(page: str, words: bytes) -> None:
+    dispatcher = a_dispatcher()
+    inject(dispatcher, {"effect": "response", "page": page, "first": 1})
+    talk = Talk(dispatcher)
+    data = talk.send(request(DOCUMENT, headers={"Metadata": "true"}) * 2)
+    assert data == b"HTTP/1.1 %b\r\n%bContent-Length: 0\r\nConnection: close\r\n\r\n" % (
+        words,
+        DATE,
     )
     assert talk.is_closed
 
