@@ -112,6 +112,19 @@ def test_invalid_document_is_refused(served: PrivateServer, service: str) -> Non
     assert accepted == (set() if service == JAVA else {"revoked-leaf"})
 
 
+@EACH
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", "{}", '{"signature": "MAA="}', "x" * 70_000],
+    ids=["nothing", "list", "object", "sequence", "long"],
+)
+def test_unreadable_document_is_refused(served: PrivateServer, service: str, body: str) -> None:
+    good = case("valid")
+    refused, accepted = ask(served, service, {**good, "body": body}, good)
+    assert refused["status"] == 403
+    assert accepted["status"] == 200
+
+
 @pytest.mark.parametrize("language", SOURCES)
 def test_page_shows_the_program_that_is_run(language: str) -> None:
     assert text_of(language) == SOURCES[language].read_text()

@@ -1,7 +1,7 @@
 """Start a verifying service, send it documents of VMs, and end it.
 
-The first case has its command. Each other case gets the document of a VM (`imds`) with a nonce, and
-asks about it with the nonce and the vmId that the service expects.
+The first case has its command. Each other case has a `body`, or gets the document of a VM (`imds`)
+with a nonce, and asks about it with the nonce and the vmId that the service expects.
 """
 
 import json
@@ -16,10 +16,17 @@ SERVICE = "http://127.0.0.1:8180/verify?"
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def outcome(case: dict[str, str]) -> dict[str, object]:
+def document_of(case: dict[str, str]) -> bytes:
+    if "body" in case:
+        return case["body"].encode()
     url = f"{case['imds']}{DOCUMENT}{case['nonce']}"
     with _open(urllib.request.Request(url, headers={"Metadata": "true"}), timeout=30) as got:
-        document = got.read()
+        body: bytes = got.read()
+    return body
+
+
+def outcome(case: dict[str, str]) -> dict[str, object]:
+    document = document_of(case)
     expected = urlencode({"nonce": case["expected_nonce"], "vmId": case["expected_vm"]})
     try:
         with _open(SERVICE + expected, document, timeout=30) as got:

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -95,6 +96,10 @@ func main() {
 		}
 	}
 	http.HandleFunc("POST /verify", verify)
+	listener, err := net.Listen("tcp", "127.0.0.1:8180")
+	if err != nil {
+		panic(err)
+	}
 	fmt.Println("ready")
-	panic(http.ListenAndServe("127.0.0.1:8180", nil))
+	panic(http.Serve(listener, nil))
 }
