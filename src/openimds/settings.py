@@ -150,6 +150,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         _Row("Certificates (PEM) of the external intermediate CA and the CAs above it.", "FILE"),
     ] = ""
+    attest_crl: Annotated[
+        tuple[str, ...],
+        _Row(
+            "Lists of revoked certificates (CRL) that CAs with keys elsewhere have signed; may be "
+            "repeated.",
+            "FILE",
+        ),
+    ] = ()
+    attest_ocsp: Annotated[
+        tuple[str, ...],
+        _Row("OCSP responses that CAs with keys elsewhere have signed; may be repeated.", "FILE"),
+    ] = ()
     attest_generation: Annotated[
         str,
         _Row(

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.facts.generations import GENERATIONS
 from tests.system.process import Server, run, serving
+from tests.unit.credentials.pki.openssl_verify import URL as OWN_URL
+from tests.unit.credentials.pki.own_ca import DAY, OwnCa, write, write_chain
 
 pytestmark = pytest.mark.system
 DOCUMENT = "/metadata/attested/document?api-version=2021-02-01"
@@ -156,6 +158,28 @@ def test_an_issuer_that_cannot_sign_stops_the_start(tmp_path: Path) -> None:
     assert (got.returncode, got.stdout) == (2, "")
     assert "attest_certificates: chain.pem: saw unable to load pem file" in got.stderr
     assert "http" not in got.stderr
+
+
+def test_answers_of_an_own_ca_are_served_as_files(tmp_path: Path) -> None:
+    root = OwnCa("Lab-Root")
+    own = OwnCa("Lab-Own", root)
+    write_chain(tmp_path, own, root)
+    octets = root.crl(ends=2900 * DAY).public_bytes(Encoding.PEM)
+    write(tmp_path, octets, "root.crl")
+    write(tmp_path, root.response(own.certificate), "ended.ocsp")
+    chosen = ("--attest-key", "own.key", "--attest-certificates", "chain.pem")
+    public = ("--public", "127.0.0.1:0", "--public-url", OWN_URL, "--attest-crl", "root.crl")
+    with serving(*chosen, *public, cwd=tmp_path, OPENIMDS_ATTEST_OCSP="ended.ocsp") as server:
+        with urlopen(f"{server.ready['public']}/pkiops/crl/lab-root.crl", timeout=10) as got:
+            crl = x509.load_der_x509_crl(got.read())
+        status = run("attest", "status", cwd=tmp_path, **server.variables)
+        code, errors = server.stop()
+    assert crl.public_bytes(Encoding.PEM) == octets
+    ended = "attest_ocsp: ended.ocsp: it has ended at 2023-08-23 12:00:00 UTC: bring a newer one"
+    assert ended in errors
+    assert ended in status.stderr
+    assert "CN=Lab-Own\tyes\tgood" in status.stdout
+    assert code == 0
 
 
 def test_attest_verify_takes_the_url_of_the_server(server: Server, tmp_path: Path) -> None:

@@ -103,9 +103,22 @@ def _option(row: Setting) -> Callable[[F], F]:
     default = ("on" if row.default else "off") if is_switch else row.default_text
     about = f"{row.help}  [${row.variable}{f'; default: {default}' if default else ''}]"
     kind = None if is_switch else str
+    is_list = row.type is tuple
     return click.option(
-        flags, row.name, type=kind, default=None, metavar=row.metavar or None, help=about
+        flags,
+        row.name,
+        type=kind,
+        default=None,
+        metavar=row.metavar or None,
+        help=about,
+        multiple=is_list,
+        callback=_joined if is_list else None,
     )
+
+
+def _joined(_: object, __: object, texts: tuple[str, ...]) -> str | None:
+    """Return the values of a repeated option as one list."""
+    return ",".join(texts) if texts else None
 
 
 def values(flags: Mapping[str, object]) -> Settings:

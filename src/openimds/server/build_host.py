@@ -208,6 +208,8 @@ def _ca_settings(settings: Settings, world: HostWorld) -> CaSettings:
         settings.attest_tier_bits,
         bases,
         world.notify,
+        tuple(map(Path, settings.attest_crl)),
+        tuple(map(Path, settings.attest_ocsp)),
     )
 
 

@@ -100,12 +100,30 @@ def _check_bursts(settings: Settings) -> None:
 
 
 def _check_external_ca(settings: Settings) -> None:
+    _check_external_revocation(settings)
     if bool(settings.attest_key) == bool(settings.attest_certificates):
         return
     present, absent = "attest_key", "attest_certificates"
     if not settings.attest_key:
         present, absent = absent, present
     raise ConfigError(present, f"no {absent} beside it", "both or neither", f"Set {absent}")
+
+
+def _check_external_revocation(settings: Settings) -> None:
+    name = "attest_crl" if settings.attest_crl else "attest_ocsp"
+    if not (settings.attest_crl or settings.attest_ocsp):
+        return
+    if not (settings.attest_key or settings.state):
+        raise ConfigError(
+            name,
+            "neither attest_key nor state beside it",
+            "a CA whose key is elsewhere",
+            "Set attest_key and attest_certificates",
+        )
+    if settings.public == "none" and not settings.public_url:
+        raise ConfigError(
+            name, "no public address", "a listener that serves it", "Write --public HOST:PORT"
+        )
 
 
 def _has_no_public_url(settings: Settings) -> bool:

@@ -13,7 +13,7 @@ and rotates; `lazy_ca` opens it at the first use. A rehearsal rotates from year 
 envelope of `cms`, valid or as a scenario of `invalid_documents` spoils it, for instance with an
 orphaned intermediate that no verifier can fetch. `document_cache` has the signatures that may be
 returned again. `revocation` keeps the register of leaves and signs ahead what verifiers ask about
-them.
+them; `external_revocation` reads those that CAs with keys elsewhere have signed.
 `web_certificate` is for https in a sandbox, below a root of its own. The other side is `verify`,
 with `chain_validation` for the path from leaf to root.
 

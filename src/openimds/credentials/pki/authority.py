@@ -6,7 +6,7 @@ its own end. All leaves share one key: the region is a name, not a secret. A lea
 issuer: verifiers check both, so the authority need not.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -47,6 +47,7 @@ from openimds.credentials.pki.chain_files import (
     read_old,
 )
 from openimds.credentials.pki.extensions import NO_ADDRESSES
+from openimds.credentials.pki.external_revocation import lacks_of, read_external_revocation
 from openimds.credentials.pki.ocsp import Responder
 from openimds.credentials.pki.revocation import ListIssuers, Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
@@ -508,14 +509,36 @@ class CertificateAuthority:
         """Return the entries of CA certificates below a present issuer, by serial number."""
         return {entry.serial: entry for entry in self._revocation.ca_entries(self._list_issuers())}
 
+    def bring(self, lists: Sequence[Path], responses: Sequence[Path]) -> None:
+        """Serve lists and OCSP responses that other issuers have signed ahead.
+
+        Raises:
+            ConfigError: a file does not fit; see `read_external_revocation`.
+        """
+        with self._lock:
+            certificates, own = self._certificates(), self._own_issuers()
+            external = read_external_revocation(lists, responses, certificates, own)
+            self._revocation.bring(external)
+
+    def _own_issuers(self) -> list[x509.Certificate]:
+        """Return the issuers of CA certificates whose keys are here."""
+        return [one.certificate for one in self._list_issuers().of_cas]
+
+    def notices(self, now_s: float) -> list[str]:
+        """Return sentences on what verifiers cannot learn, or will not accept."""
+        with self._lock:
+            return self._lacks() + self._revocation.external.warnings(now_s)
+
     def revocation_status(self, now_s: float) -> RevocationStatus:
         """Return the standing of all certificates, the served lists, and what is lacking."""
         self.refresh_revocation(now_s)
         with self._lock:
             used = {serial_of(one) for one in self._in_use()}
             used |= {serial_of(leaf.certificate) for leaf in self._leaves.values()}
-            statuses = self._revocation.statuses(self._ca_entries().values(), used)
-            return RevocationStatus(statuses, self._revocation.list_statuses(), self._lacks())
+            cas = (*self._ca_entries().values(), *self._revocation.external.entries())
+            statuses = self._revocation.statuses(cas, used)
+            lists = self._revocation.list_statuses()
+            return RevocationStatus(statuses, lists, self.notices(now_s))
 
     def _lacks(self) -> list[str]:
         if not self._location.public_url:
@@ -524,12 +547,15 @@ class CertificateAuthority:
         if not can_sign_lists(self._chain.issuer.certificate):
             name = common_name(self._chain.issuer.certificate)
             lacks.append(f"{name} has no key usage for lists: leaves name a responder alone")
-        if self._is_external:
-            lacks.append("the certificates above the leaves are an external CA's: it revokes them")
-        elif self._chain.root is not None and self._chain.root_key_holder is None:
+        is_rootless = self._chain.root is not None and self._chain.root_key_holder is None
+        if is_rootless and not self._revocation.external.answers:
             lacks.append(
                 "root.key is absent: the root's list is served until its end, its OCSP not"
             )
+        elif self._is_external or is_rootless or self._chain.root is None:
+            lineage, external = self._chain.lineage(), self._revocation.external
+            url = self._location.public_url
+            lacks += lacks_of(lineage, self._own_issuers(), external, url)
         return lacks
 
     def ocsp_response(self, request: bytes, now_s: float) -> bytes:

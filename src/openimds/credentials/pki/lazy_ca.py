@@ -29,6 +29,7 @@ class CaSettings(Struct, frozen=True):
     `make_key` is a source of new keys other than generating them, `generation` that of new
     certificates, `ca_bits` the size of new keys of CAs. `bases` are in certificates instead of the
     URL. `notify` takes a sentence on a replacement that nobody typed; it is called in any thread.
+    `lists` and `responses` are files that issuers elsewhere have signed ahead.
     """
 
     folder: Path | None = None
@@ -40,6 +41,8 @@ class CaSettings(Struct, frozen=True):
     ca_bits: int = 2048
     bases: PkiBases | None = None
     notify: Callable[[str], None] | None = None
+    lists: tuple[Path, ...] = ()
+    responses: tuple[Path, ...] = ()
 
 
 class LazyCa:
@@ -65,8 +68,9 @@ class LazyCa:
 
         Raises:
             KeyFileError: a key or certificate file cannot be used.
-            ConfigError: the external CA cannot be used.
+            ConfigError: the external CA, or an answer of another issuer, cannot be used.
         """
+        settings = self._settings
         folder = self._folder
         if folder and not folder.is_dir() and (folder.is_symlink() or folder.exists()):
             from openimds.credentials.keys.files import KeyFileError  # noqa: PLC0415 - as in `authority`
@@ -75,8 +79,12 @@ class LazyCa:
                 f"{folder}: saw a file, expected the folder of root and intermediate. "
                 f"Type mv {folder} {folder}.away: a new folder is made"
             )
-        if self._settings.issuer_key or (folder and folder.is_dir()):
-            self._open(now_s)
+        is_elsewhere = settings.issuer_key or settings.lists or settings.responses
+        if is_elsewhere or (folder and folder.is_dir()):
+            authority = self._open(now_s)
+            if is_elsewhere and settings.notify:
+                for sentence in authority.notices(now_s):
+                    settings.notify(sentence)
 
     def authority(self, now_s: float) -> "CertificateAuthority":
         """Return the certificate authority; the first call may make its keys.
@@ -103,7 +111,7 @@ class LazyCa:
                     external_ca = read_external_ca(
                         settings.issuer_certificates, settings.issuer_key, now_s
                     )
-                self._authority = CertificateAuthority.open(
+                authority = CertificateAuthority.open(
                     self._folder,
                     now_s,
                     public_url=settings.public_url,
@@ -113,7 +121,10 @@ class LazyCa:
                     ca_bits=settings.ca_bits,
                     bases=settings.bases,
                 )
-                self._authority.report = self._report
+                if settings.lists or settings.responses:
+                    authority.bring(settings.lists, settings.responses)
+                authority.report = self._report
+                self._authority = authority
             return self._authority
 
     def _report(self, part: str, cause: str, sentence: str) -> None:

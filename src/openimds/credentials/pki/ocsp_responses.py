@@ -1,6 +1,6 @@
 """The OCSP responses of one authority, signed ahead by a delegated responder of each issuer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from msgspec import Struct
@@ -43,6 +43,8 @@ class OcspResponses:
         self._responses: dict[CertId, SignedResponse] = {}
         self._key: RSAPrivateKey | None = None
         self._responders: dict[str, Responder] = {}
+        self.external: Mapping[CertId, bytes] = {}
+        """Responses of issuers whose keys are elsewhere."""
 
     def get(self, request: bytes) -> bytes:
         """Return the response to a request in DER; the unsigned errors of RFC 6960 otherwise."""
@@ -50,8 +52,10 @@ class OcspResponses:
             cert_id = read_request(request)
         except DerError:
             return MALFORMED
-        found = self._responses.get(cert_id) if cert_id else None
-        return found.octets if found else UNAUTHORIZED
+        if cert_id is None:
+            return UNAUTHORIZED
+        found = self._responses.get(cert_id)
+        return found.octets if found else self.external.get(cert_id, UNAUTHORIZED)
 
     def refresh(self, certificates: Iterable[tuple[Issuer, RegisterEntry]], now_s: float) -> None:
         """Sign the responses that are due or changed; keep the others until their end."""

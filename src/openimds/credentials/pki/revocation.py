@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from openimds.credentials.keys.files import MakeKey, new_key
 from openimds.credentials.pki.certificates import Issuer, common_name, list_name
+from openimds.credentials.pki.external_revocation import ExternalRevocation
 from openimds.credentials.pki.ocsp import Responder
 from openimds.credentials.pki.ocsp_responses import OcspResponses
 from openimds.credentials.pki.revocation_lists import ListSigner, RevocationLists, SignedList
@@ -83,8 +84,19 @@ class Revocation:
         self._register = RevocationRegister(folder)
         self._lists = RevocationLists(folder, now_s)
         self._responses = OcspResponses(make_key)
+        self._external = ExternalRevocation()
         self.is_open = False
         """Whether the lists were signed; they are not before a verifier asks for one."""
+
+    @property
+    def external(self) -> ExternalRevocation:
+        """The answers of issuers whose keys are elsewhere."""
+        return self._external
+
+    def bring(self, external: ExternalRevocation) -> None:
+        """Serve the answers of other issuers beside those that are signed here."""
+        self._external = external
+        self._responses.external = external.responses
 
     def close(self) -> None:
         """Let the next question sign what is missing."""
@@ -110,7 +122,8 @@ class Revocation:
 
     def served_list(self, name: str) -> bytes | None:
         """Return a list in DER by its name."""
-        return self._lists.get(name)
+        brought = self._external.lists.get(name)
+        return brought.octets if brought else self._lists.get(name)
 
     def response(self, request: bytes) -> bytes:
         """Return the response to an OCSP request; see `OcspResponses.get`."""
@@ -206,8 +219,11 @@ class Revocation:
         return [_status(entry, is_used=entry.serial in used) for entry in (*cas, *leaves)]
 
     def list_statuses(self) -> list[ListStatus]:
-        """Return the served lists, the oldest first."""
-        return [_list_status(name, signed) for name, signed in self._lists.all().items()]
+        """Return the served lists, those of other issuers first, then the oldest first."""
+        # One that was brought may have several names: that of its own is the first.
+        brought = {id(one): (name, one) for name, one in [*self._external.lists.items()][::-1]}
+        own = self._lists.all().items()
+        return [_list_status(name, signed) for name, signed in (*brought.values(), *own)]
 
     def retire(self, issuer: x509.Certificate) -> None:
         """Store the lists of a replaced issuer, which no key can sign any longer."""

@@ -148,21 +148,21 @@ def _by_ocsp(
         raise UnknownStatusError(response.response_status.name.lower().replace("_", " "))
     if response.serial_number != certificate.serial_number:
         raise UnknownStatusError("the response is about another certificate")
-    starts, ends = _time(response, "this_update"), _time(response, "next_update")
+    starts, ends = response_time(response, "this_update"), response_time(response, "next_update")
     if starts is None or ends is None or not starts <= at <= ends:
         raise UnknownStatusError("the response is not valid at this time")
-    if not _is_signed(response, issuer):
+    if not is_signed_by_responder(response, issuer):
         raise UnknownStatusError("no responder of the issuer signed the response")
     if response.certificate_status == ocsp.OCSPCertStatus.GOOD:
         return ""
     if response.certificate_status != ocsp.OCSPCertStatus.REVOKED:
         raise UnknownStatusError("the responder does not know it")
     reason = response.revocation_reason
-    when = _time(response, "revocation_time")
+    when = response_time(response, "revocation_time")
     return f"revoked {when:%F %T} UTC, {reason.value if reason else 'unspecified'}"
 
 
-def _is_signed(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
+def is_signed_by_responder(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
     """Tell whether the issuer, or a responder that it delegated to, signed a response."""
     delegates = [one for one in response.certificates if _is_delegate(one, issuer)]
     for signer in (issuer, *delegates):
@@ -185,7 +185,7 @@ def _is_delegate(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     return ExtendedKeyUsageOID.OCSP_SIGNING in purposes and is_issued_by(certificate, issuer)
 
 
-def _time(response: ocsp.OCSPResponse, name: str) -> datetime | None:
+def response_time(response: ocsp.OCSPResponse, name: str) -> datetime | None:
     """Return a time with its zone; cryptography before 43 has it without one."""
     if hasattr(response, f"{name}_utc"):
         with_zone: datetime | None = getattr(response, f"{name}_utc")
