@@ -20,10 +20,10 @@ def mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
-def frame(to: str, by: str, kind: int, body: bytes, vlan: int | None = None) -> bytes:
-    """Return an Ethernet frame; with a number it is tagged as of that VLAN."""
-    tag = b"" if vlan is None else struct.pack("!HH", VLAN, vlan)
-    return mac(to) + mac(by) + tag + struct.pack("!H", kind) + body
+def frame(to: str, by: str, kind: int, body: bytes, *vlans: int | None) -> bytes:
+    """Return an Ethernet frame; each number adds a tag of that VLAN, the outermost first."""
+    tags = b"".join(struct.pack("!HH", VLAN, vlan) for vlan in vlans if vlan is not None)
+    return mac(to) + mac(by) + tags + struct.pack("!H", kind) + body
 
 
 def syn(source: str, target: str, port: int = 80, acknowledged: int = 0) -> bytes:

@@ -143,6 +143,6 @@ def lab(folder: Path) -> Iterator[Lab]:
         yield Lab(host)
 
 
-def to_host(by: str, kind: int, body: bytes, vlan: int | None = None) -> bytes:
-    """Return a frame to the host's bridge."""
-    return frame(BRIDGE, by, kind, body, vlan)
+def to_host(by: str, kind: int, body: bytes, *vlans: int | None) -> bytes:
+    """Return a frame to the host's bridge, with the tags of these VLANs."""
+    return frame(BRIDGE, by, kind, body, *vlans)

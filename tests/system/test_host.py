@@ -33,7 +33,7 @@ def here(tmp_path: Path) -> Iterator[Lab]:
 
 def everything(here: Lab) -> str:
     """Return all interfaces with their addresses, all routes and all rules."""
-    return here.host.shell("ip -br address; ip route show table all; nft list ruleset")
+    return here.host.shell("ip -br address; ip rule; ip route show table all; nft list ruleset")
 
 
 def test_up_and_down_are_exact_and_listed_by_a_dry_run(here: Lab) -> None:
@@ -45,7 +45,9 @@ def test_up_and_down_are_exact_and_listed_by_a_dry_run(here: Lab) -> None:
     assert here.up("--ipv6").stdout == f"Nothing to do\n{HERE}\n"
     after = everything(here)
     assert after.count("fe80::a9fe:a9fe/64") == 2
-    assert f"{IMDS}/32" in after
+    assert f"local {IMDS} dev lo table 16925" in after
+    assert f"blackhole {IMDS}" in after
+    assert IMDS not in here.host.shell("ip -br address")
     assert here.up("--ipv6").stdout == f"Nothing to do\n{HERE}\n"
     assert everything(here) == after
     dry = here.host.openimds("host", "down", "--dry-run").stdout
@@ -59,13 +61,11 @@ def test_up_prints_its_steps_in_order(here: Lab) -> None:
     first = here.up().stdout.splitlines()
     assert first[0].startswith("nft -f - (")
     assert first[1:] == [
-        first[1],
-        "ip link set imds0 alias openimds",
-        "ip link set imds0 up",
-        "ip address add 169.254.169.254/32 dev imds0",
+        "ip route add blackhole 169.254.169.254/32 protocol 169",
+        "ip route add local 169.254.169.254/32 dev lo table 16925 protocol 169",
+        "ip rule add fwmark 0x6f696d64 lookup 16925 priority 169 protocol 169",
         HERE,
     ]
-    assert first[1] in ("ip link add imds0 type dummy", "ip link add imds0 type bridge")
     changed = here.up(fleet=fleet("a", "b")).stdout.splitlines()
     assert [line.partition(" (")[0] for line in changed[:-1]] == ["nft -f -"]
 
@@ -92,7 +92,7 @@ def test_status_names_missing_interfaces_and_routes(here: Lab) -> None:
     here.host.shell("ip link delete pb; ip route delete 10.9.0.4/32 dev pd")
     status = here.host.openimds("host", "status")
     first, head, *rows = status.stdout.splitlines()
-    assert first.startswith("169.254.169.254 is here (")
+    assert first == "169.254.169.254 is here"
     assert head == "NAME\tINTERFACE\tON\tHARDWARE\tADDRESSES\tACCEPTED\tDROPPED"
     assert rows == [
         "web-a\tpa\tbr0\t02:00:00:00:00:0a\t10.0.0.4\t0\t0",
@@ -204,4 +204,4 @@ def test_vm_of_azure_local_asks_at_its_own_address(tmp_path: Path) -> None:
             here.send("c", frame(MACS["a"], MACS["c"], IPV4, syn(LOCAL, IPS["a"])))
             assert here.dropped().keys() == {"unknown_interface", "false_service"}
         here.up(fleet=FLEET)
-        assert LOCAL not in here.host.shell("ip address show imds0")
+        assert LOCAL not in here.host.shell("ip route show table all")

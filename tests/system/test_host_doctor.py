@@ -149,7 +149,7 @@ def test_host_rules_that_differ_from_the_fleet_are_wrong(here: Lab) -> None:
     here.up()
     findings = diagnose(here, 0, *up)
     assert findings["host"] == [("ok", "3 VMs are bound", "")]
-    assert findings["address"] == [("ok", f"{IMDS} is on imds0", "")]
+    assert findings["address"] == [("ok", f"{IMDS} is reached through the host rules", "")]
     (here.host.folder / "fleet.json").write_text(json.dumps(fleet("a", "b")))
     assert diagnose(here, 1, *up)["host"][1:] == [
         ("wrong", "the rules are not those of the fleet", "openimds host up")
@@ -158,7 +158,7 @@ def test_host_rules_that_differ_from_the_fleet_are_wrong(here: Lab) -> None:
     assert diagnose(here, 1)["host"] == [
         (
             "wrong",
-            "openimds host is not up, but part of it is there",
+            "the table bridge openimds is missing",
             "openimds host up, or down",
         )
     ]

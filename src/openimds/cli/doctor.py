@@ -22,6 +22,7 @@ from openimds.linux.checks import CheckResult
 from openimds.linux.host.bindings import bindings
 from openimds.linux.host.commands import ToolError, may_configure, run
 from openimds.linux.host.nft_rules import IPV4
+from openimds.linux.host.nft_state import expected_by
 from openimds.linux.host.plan import matches, outdated_gateways, read_state
 from openimds.linux.host.status import host_report, obstacles, route_to
 from openimds.linux.platform import IS_LINUX, file_limits
@@ -175,17 +176,19 @@ def _address(_: DoctorContext) -> Iterator[CheckResult]:
 
 def _host(context: DoctorContext) -> Iterator[CheckResult]:
     """Check that the host rules are there, and that they are those of the fleet."""
-    seen = read_state(run)
-    state = host_report(seen)
+    seen, expected = read_state(run), expected_by(run)
+    state = host_report(seen, expected)
+    if not state.is_there:
+        yield CheckResult("note", "openimds host is not up", "openimds host up, or down")
+        return
     if not state.is_up:
-        is_partly_up = bool(state.device or seen.tables)
-        found = "openimds host is not up" + (", but part of it is there" if is_partly_up else "")
-        yield CheckResult("wrong" if is_partly_up else "note", found, "openimds host up, or down")
+        for problem in state.problems:
+            yield CheckResult("wrong", problem, "openimds host up, or down")
         return
     yield CheckResult("ok", f"{len(state.guests)} VMs are bound")
     if context.vms:
         bound = bindings(context.vms)
-        if not matches(seen, bound):
+        if not matches(seen, bound, expected):
             yield CheckResult("wrong", "the rules are not those of the fleet", "openimds host up")
         elif away := outdated_gateways(seen, bound):
             found = f"the bridge of {', '.join(away)} is not known"

@@ -13,6 +13,7 @@ from openimds.fleet.quarantine import QuarantinedVm, summary
 from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import host_lock, may_configure, run
 from openimds.linux.host.nft_rules import IPV4, IPV4_OF_LOCAL, IPV6, REASONS
+from openimds.linux.host.nft_state import expected_by
 from openimds.linux.host.plan import HostError, PlanStep, plan_down, plan_up, read_state
 from openimds.linux.host.status import Guest, host_report, obstacles, route_to
 from openimds.linux.platform import require_linux
@@ -29,9 +30,9 @@ dry_run = click.option("--dry-run", is_flag=True, help="Print the commands, do n
 def command() -> None:
     """Make this host the metadata host of its guests (needs root).
 
-    169.254.169.254 is put on an interface of its own, and rules of nftables let only the VMs of the
-    fleet reach it, each from its interface (reach.interface), its hardware address and its source
-    addresses. Then `openimds serve --listen 169.254.169.254:80` answers.
+    Rules of nftables make the way to 169.254.169.254 for the VMs of the fleet alone, each from its
+    interface (reach.interface), its hardware address and its source addresses; without the rules
+    there is none. Then `openimds serve --listen 169.254.169.254:80` answers.
     """
 
 
@@ -40,15 +41,15 @@ def command() -> None:
 @click.option("--ipv6", is_flag=True, help=f"{IPV6} on the bridges of the VMs as well.")
 @dry_run
 def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
-    """Bind VMs to their interfaces, and put the address here.
+    """Bind VMs to their interfaces, and make the way to the address.
 
-    The fleet is that of --fleet, else that of the running server. Address and rules that are there
-    already stay as they are; type it again whenever the fleet has changed.
+    The fleet is that of --fleet, else that of the running server. Everything is compared with the
+    wanted state, and replaced where it differs; type it again whenever the fleet has changed.
     """
     _require_root()
     bound = bindings(fleet_of(values(flags)))
     with host_lock():
-        _run(plan_up(read_state(run, probe=True), bound, ipv6=ipv6), is_dry=dry_run)
+        _run(plan_up(read_state(run), bound, expected_by(run), ipv6=ipv6), is_dry=dry_run)
     _warn(bound)
     if not dry_run:
         is_local = any(binding.is_local for binding in bound)
@@ -70,21 +71,24 @@ def host_down(*, dry_run: bool) -> None:
 def status(*, is_json: bool) -> None:
     """Show the bound VMs, and count dropped packets by reason.
 
-    Packets are counted since the rules were last written. The exit code is 1 where the address or
-    the rules are missing.
+    Packets are counted since the rules were last written. The exit code is 1 where a part of the
+    rules is missing or was changed.
     """
     _require_root()
-    state = host_report(read_state(run))
+    state = host_report(read_state(run), expected_by(run))
     if is_json:
         click.echo(msgspec.json.encode(state).decode())
     else:
-        is_here = f"is here ({state.device})" if state.is_up else "is not here: openimds host up"
-        click.echo(f"{IPV4} {is_here}")
+        differs = "not as it should be" if state.is_there else "not here"
+        click.echo(f"{IPV4} is " + ("here" if state.is_up else f"{differs}: openimds host up"))
         head = ("NAME", "INTERFACE", "ON", "HARDWARE", "ADDRESSES", "ACCEPTED", "DROPPED")
         print_table(head, map(_row, state.guests))
         for name, packets in state.dropped.items():
             if packets:
                 click.echo(f"{packets} packets dropped: {REASONS[name]}")
+    if state.is_there:
+        for problem in state.problems:
+            click.echo(f"openimds: {problem}; type openimds host up", err=True)
     _warn(bindings_of(state.guests))
     if not state.is_up:
         raise SystemExit(1)

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -20,15 +21,24 @@ from openimds.dataplane.reactor import Reactor
 from openimds.errors import FREE_RESOURCES, MORE_RESOURCES, ConfigError, shortage
 from openimds.fleet.index import VM_LISTENER
 
+_IS_LINUX = sys.platform == "linux"
 _BACKLOG = 4096
 _DEFERRED_S = 1
 """The time in the kernel of a connection without bytes."""
 _UNIX = "unix:"
 _NETNS = "netns:"
 _NETNS_ADDRESS = ("169.254.169.254", 80)
+_GUARDED = frozenset(("169.254.169.254", "169.254.169.253", "fe80::a9fe:a9fe"))
+"""The addresses to which the rules of `openimds host` lead guests."""
+_FOREIGN = errno.EADDRNOTAVAIL
+_TRANSPARENT = getattr(socket, "IP_TRANSPARENT", 19)
+_NO_INTERFACE = (
+    "Type openimds host up and serve as root, or let systemd open it with Transparent=yes"
+)
 _LARGEST_PORT = 65535
 _HINTS = {
     errno.EADDRINUSE: "Write another port; port 0 is any free one",
+    errno.EPERM: _NO_INTERFACE,
     errno.EACCES: "Write a port of 1024 or above; those below need the capability NET_BIND_SERVICE",
 }
 """Remedies for an address that cannot be bound."""
@@ -214,12 +224,43 @@ def _bound(family: int, place: Any) -> socket.socket:  # noqa: ANN401 - a path, 
         if family == socket.AF_INET6:
             # Each family has a socket of its own; the systems differ in their default.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(place)
+        _bind(bound, place)
         bound.listen(_BACKLOG)
     except OSError:
         bound.close()
         raise
     return bound
+
+
+def _bind(bound: socket.socket, place: Any) -> None:  # noqa: ANN401 - as in `_bound`
+    """Bind a socket, also to the service's address while it is on no interface.
+
+    Then only packets with the mark of the host rules are led to it, which keeps guests out while
+    there are no rules. The kernel asks for NET_ADMIN over the network for such a socket.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    try:
+        bound.bind(place)
+    except OSError as error:
+        is_ours = bound.family == socket.AF_INET and place[0] in _GUARDED
+        if error.errno != _FOREIGN or not (is_ours and _IS_LINUX):
+            raise
+        bound.setsockopt(socket.IPPROTO_IP, _TRANSPARENT, 1)
+        bound.bind(place)
+
+
+def is_guarded(bound: socket.socket) -> bool:
+    """Tell whether only packets that the host rules accept may reach a socket."""
+    if not _IS_LINUX or bound.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    host = str(bound.getsockname()[0]).partition("%")[0]
+    if host not in _GUARDED:
+        return False
+    return bound.family == socket.AF_INET6 or bool(
+        bound.getsockopt(socket.IPPROTO_IP, _TRANSPARENT)
+    )
 
 
 def _unavailable(text: str, where: str, error: OSError) -> ConfigError:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from openimds.linux.host.commands import PACKAGES, Run, ToolError
 from openimds.linux.host.nft_rules import IPV4, TABLE
-from openimds.linux.host.plan import DEVICE, HostState
+from openimds.linux.host.plan import HostState
 from openimds.linux.platform import IS_LINUX, FileLimits
 from openimds.linux.private_netns import why_unavailable
 
@@ -187,13 +187,11 @@ def address(seen: HostState, firmware: Path = Path("/sys/class/dmi/id")) -> Iter
         yield CheckResult("note", f"a cloud serves {IPV4}, over {route}", _ALTERNATIVE)
     names = [item.name for item in seen.interfaces.values() if IPV4 in item.addresses]
     for name in names:
-        if name == DEVICE:
-            yield CheckResult("ok", f"{IPV4} is on {name}")
-        else:
-            yield CheckResult(
-                "note", f"{IPV4} is on {name}", f"openimds host up needs it on {DEVICE}"
-            )
-    if not names and not seen.routes:
+        remedy = f"ip address delete {IPV4}/32 dev {name}, before openimds host up"
+        yield CheckResult("note", f"{IPV4} is on {name}", remedy)
+    if IPV4 in seen.local:
+        yield CheckResult("ok", f"{IPV4} is reached through the host rules")
+    elif not names and not seen.routes:
         yield CheckResult("ok", f"{IPV4} is on no interface")
 
 

@@ -26,6 +26,8 @@ _DETACH_FILTER = 27
 # linux/filter.h
 _LOAD_BYTE, _LOAD_WORD, _LOAD_KEPT, _KEEP = 0x30, 0x20, 0x60, 0x02
 _AND, _JUMP, _JUMP_EQUAL, _RETURN = 0x54, 0x05, 0x15, 0x06
+_MARK = 2**32 - 0x1000 + 20
+"""The mark of a packet (SKF_AD_OFF + SKF_AD_MARK)."""
 _NETWORK_HEADER = 2**32 - 0x100000
 """Where offsets of the IP header begin (SKF_NET_OFF)."""
 _KEEP_ALL, _DROP = 2**32 - 1, 0
@@ -38,27 +40,37 @@ _Instruction = tuple[int, int, int, int]
 """The code, the jumps if true and if false, and the operand of an instruction."""
 
 
-def check(bound: socket.socket) -> None:
+def check(bound: socket.socket, mark: int = 0) -> None:
     """Check that filters can be attached to a socket, by one that drops nothing.
+
+    A socket that drops packets without a mark keeps doing so.
 
     Raises:
         OSError: this system has none, or (EPERM) its kernel wants NET_ADMIN for those of TCP.
     """
-    attach(bound, ())
-    detach(bound)
+    attach(bound, (), mark)
+    if not mark:
+        detach(bound)
 
 
-def attach(listening: socket.socket, sources: Iterable[str] | None) -> None:
+def attach(listening: socket.socket, sources: Iterable[str] | None, mark: int = 0) -> None:
     """Drop packets from these addresses, or from all if None.
 
-    The filter replaces an earlier one, and has at most `MOST_SOURCES` addresses.
+    With `mark`, packets without this mark are dropped, too. The filter
+    replaces an earlier one, and has at most `MOST_SOURCES` addresses. Connections that are accepted
+    later have it, too.
 
     Raises:
         OSError: this system has no such filter, or no memory for it.
     """
     if not IS_LINUX:
         raise OSError(errno.ENOPROTOOPT, "this system has no filters of sockets")
-    instructions = _program(sources)
+    marked: list[_Instruction] = [
+        (_LOAD_WORD, 0, 0, _MARK),
+        (_JUMP_EQUAL, 1, 0, mark),
+        (_RETURN, 0, 0, _DROP),
+    ]
+    instructions = [*(marked if mark else ()), *_program(sources)]
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("@HP", len(instructions), ctypes.addressof(buffer))

@@ -3,15 +3,17 @@
 import errno
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from openimds.dataplane.listeners import Listener
+from openimds.dataplane.listeners import Listener, is_guarded
 from openimds.errors import ConfigError
 from openimds.facts.faults import BLACKHOLE
 from openimds.faults import FaultInjector
 from openimds.fleet.index import FleetIndex
 from openimds.linux import source_filter
+from openimds.linux.host.nft_rules import PACKET_MARK
 from openimds.linux.source_filter import MOST_SOURCES
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.inherited_sockets import InheritedSockets
@@ -23,7 +25,9 @@ _PRIVILEGE = "this kernel wants the capability NET_ADMIN for it"
 class ConnectionFilters:
     """The filters of all TCP listeners.
 
-    A unix socket has none: its connections are accepted, and their requests get no response.
+    A unix socket has none: its connections are accepted, and their requests get no response. A
+    listener behind the rules of `openimds host` drops packets without their mark, where the kernel
+    lets this process: so an open connection ends with the rules, too.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts that it stands between
@@ -42,6 +46,7 @@ class ConnectionFilters:
         self._attached: WeakKeyDictionary[socket.socket, frozenset[str] | None] = (
             WeakKeyDictionary()
         )
+        self._marked: WeakSet[socket.socket] = WeakSet()
         self._reported = ""
 
     @property
@@ -80,7 +85,7 @@ class ConnectionFilters:
             try:
                 # Before the listeners are open, another socket stands for them.
                 for one in [one for one in bound if _is_tcp(one)] or [fresh]:
-                    source_filter.check(one)
+                    source_filter.check(one, _mark_of(one))
             except OSError as error:
                 is_refused = error.errno == errno.EPERM
                 reason = _PRIVILEGE if is_refused else (error.strerror or str(error)).lower()
@@ -90,6 +95,7 @@ class ConnectionFilters:
 
     def apply(self) -> None:
         """Give each listener the filter that the active faults and the fleet have now."""
+        self._require_marks()
         names = self._injector.unanswered(self._utc())
         if not names and names is not None and not self._attached:
             return
@@ -105,8 +111,17 @@ class ConnectionFilters:
             for bound in listener.sockets:
                 self._filter(bound, wanted)
 
+    def _require_marks(self) -> None:
+        """Let listeners behind the host rules drop packets without the mark of these."""
+        for listener in self._listeners():
+            for bound in listener.sockets:
+                if bound not in self._marked and _is_tcp(bound) and (mark := _mark_of(bound)):
+                    self._marked.add(bound)
+                    with suppress(OSError):  # Without privilege, routing alone keeps them out.
+                        source_filter.attach(bound, (), mark)
+
     def clear(self) -> None:
-        """Remove every filter: an inherited socket outlives this server."""
+        """Remove the filters of faults: an inherited socket outlives this server."""
         for bound in [*self._attached]:
             self._filter(bound, _NOBODY)
 
@@ -117,10 +132,13 @@ class ConnectionFilters:
         elif wanted == _NOBODY:
             if bound in self._attached:
                 del self._attached[bound]
-                source_filter.detach(bound)
+                if mark := _mark_of(bound):
+                    source_filter.attach(bound, (), mark)
+                else:
+                    source_filter.detach(bound)
         elif self._attached.get(bound, _NOBODY) != wanted:
             try:
-                source_filter.attach(bound, wanted)
+                source_filter.attach(bound, wanted, _mark_of(bound))
             except OSError as error:
                 self._report((error.strerror or str(error)).lower())
             else:
@@ -139,3 +157,8 @@ class ConnectionFilters:
 def _is_tcp(bound: socket.socket) -> bool:
     """Tell whether a socket is open, and one of TCP."""
     return bound.fileno() >= 0 and bound.family in (socket.AF_INET, socket.AF_INET6)
+
+
+def _mark_of(bound: socket.socket) -> int:
+    """Return the mark that packets to a socket need, or 0."""
+    return PACKET_MARK if is_guarded(bound) else 0

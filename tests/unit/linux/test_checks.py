@@ -11,7 +11,7 @@ from openimds.linux import checks
 from openimds.linux.checks import CheckResult
 from openimds.linux.host.plan import read_state
 from openimds.linux.platform import FileLimits
-from tests.unit.linux.host.fake_host import IMDS0, FakeHost, interface
+from tests.unit.linux.host.fake_host import FakeHost, interface, ways
 
 NOW_S = 1_800_000_000.0
 ALTERNATIVE = "reach.listen: netns:NAME, or openimds exec"
@@ -191,11 +191,15 @@ def test_address_is_found_on_interfaces(tmp_path: Path) -> None:
     assert addresses(FakeHost(), "", tmp_path) == [
         CheckResult("ok", "169.254.169.254 is on no interface")
     ]
-    assert addresses(FakeHost(IMDS0), "", tmp_path) == [
-        CheckResult("ok", "169.254.169.254 is on imds0")
+    assert addresses(FakeHost(routes=ways()), "", tmp_path) == [
+        CheckResult("ok", "169.254.169.254 is reached through the host rules")
     ]
     assert addresses(FakeHost(interface("eth0", "169.254.169.254")), "", tmp_path) == [
-        CheckResult("note", "169.254.169.254 is on eth0", "openimds host up needs it on imds0")
+        CheckResult(
+            "note",
+            "169.254.169.254 is on eth0",
+            "ip address delete 169.254.169.254/32 dev eth0, before openimds host up",
+        )
     ]
 
 

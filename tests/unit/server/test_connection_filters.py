@@ -240,7 +240,7 @@ def test_open_connection_gets_no_response(tmp_path: Path) -> None:
 def test_system_without_filters_refuses_the_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
 ) -> None:
-    def attach(_bound: socket.socket, _sources: object) -> None:
+    def attach(_bound: socket.socket, _sources: object, _mark: int = 0) -> None:
         raise error
 
     async def work(stage: Stage) -> None:
@@ -293,11 +293,11 @@ def test_addresses_beyond_the_bound_are_reported_once(tmp_path: Path) -> None:
 
 
 def test_refusal_of_the_kernel_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def attach(_bound: socket.socket, _sources: object) -> None:
+    def attach(_bound: socket.socket, _sources: object, _mark: int = 0) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     async def work(stage: Stage) -> None:
-        monkeypatch.setattr(source_filter, "check", lambda _: None)
+        monkeypatch.setattr(source_filter, "check", lambda *_: None)
         monkeypatch.setattr(source_filter, "attach", attach)
         await stage.server.faults.set(HOLE)
         stage.expect()

@@ -1,4 +1,4 @@
-"""Host rules: 169.254.169.254 on this machine, and nftables rules that bind guests to it.
+"""Host rules: the way to 169.254.169.254, and the guests that are bound to it.
 
 Rules of the room. It identifies no VM: it makes a source address at the listener as trustworthy as
 a name. A binding joins a VM's interface, hardware address and source addresses as the fleet has
@@ -6,10 +6,12 @@ them (`bindings`). `nft_rules` writes the rules that enforce the bindings, `nft_
 rules in force. `plan` leads from the present state to the wanted one in steps, `status` reports the
 state and the obstacles. Only `commands` runs `ip` and `nft`; nothing else changes the system.
 
-Theory. A plan is computed from the present state and has only the steps that are needed, so that a
-second `up` does nothing. The rules come before the address and go after it, so that it is never
-reachable without them. `down` removes the work of `up` and nothing else: the interface with our
-mark, our two tables, and the IPv6 addresses that the tables list.
+Theory. The address is on no interface. Accepted packets get a mark, and a routing rule leads marked
+packets alone to this host: without the rules nobody gets in. A plan is computed from the present
+state and has only the steps that are needed, so that a second `up` does nothing. The rules in force
+are compared with those that the same kernel makes of the wanted text. `down` removes the work of
+`up` and nothing else: our three tables, the routes and the rule with our number, and the IPv6
+addresses that the tables list.
 
 The room refuses to know: namespaces of guests, the server, the store.
 """

@@ -1,11 +1,15 @@
 """Write nftables rules that make a guest's source address trustworthy, for `nft -f`.
 
-Two tables, both called `openimds`. `bridge` sees the frames of guests on a bridge, the only place
+Three tables, all called `openimds`. `bridge` sees the frames of guests on a bridge, the only place
 that knows their port; `inet` sees packets to the host itself: from routed interfaces, and from
-bridges after `bridge`. Each enforces the same four facts:
+bridges after `bridge`; `arp` sees ARP to the host. They enforce these facts:
 
 - A request reaches the address only by the interface, from the hardware address and from the
   source address of one VM, and only at TCP port 80. Everything else to the address is dropped.
+- Accepted packets get `PACKET_MARK`. The address is on no interface: a routing rule leads packets
+  with the mark, and no others, to this host (`plan`). So without these tables nobody gets in.
+- A packet that comes over a bridge has the mark of `bridge` already. A frame that hides its content
+  from `bridge`, such as one with stacked VLAN tags, has none and is dropped in `inet`.
 - A response leaves only by the interface of its VM, even if a guest has poisoned the bridge or the
   neighbour table. So a VM that pretends to be another one still gets no response.
 - No guest can be the address: frames from it, and ARP that offers it, are dropped; requests for it
@@ -18,7 +22,7 @@ to the host although the guest addressed them to another gateway.
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from msgspec import Struct
 
@@ -30,6 +34,9 @@ STAMP = "stamp"
 IPV4, IPV6 = "169.254.169.254", "fe80::a9fe:a9fe"
 IPV4_OF_LOCAL = "169.254.169.253"
 """The address of the metadata service of Azure Local."""
+PACKET_MARK = 0x6F696D64
+"""The mark of accepted packets; the kernel never sends it over a wire."""
+_SET_MARK = f"meta mark set {PACKET_MARK:#x}"
 _IPV6_HEX = "0xfe8000000000000000000000a9fea9fe"
 _MAX_COMMENT = 120
 """nftables accepts 127 bytes."""
@@ -42,6 +49,7 @@ REASONS = {
     "unknown_interface": "from an interface of no VM",
     "forged_mac": "hardware address not that of the interface's VM",
     "forged_source": "source address not that of the VM",
+    "hidden": "in frames that hide their content, such as those with stacked VLAN tags",
     "not_http": "not to TCP port 80",
     "too_many": f"new connections of a VM beyond {NEW_CONNECTIONS_PER_S} a second",
     "false_service": "claimed to come from the address",
@@ -73,14 +81,10 @@ _V4_OF_LOCAL = _Ip(4, "ip", f"{{ {IPV4}, {IPV4_OF_LOCAL} }}")
 
 
 class Rules(Struct, frozen=True):
-    """The wanted tables: their text, its fingerprint, and the keys of the bindings.
-
-    A key of `keys` is interface, hardware address and source address.
-    """
+    """The wanted tables: their text and its fingerprint."""
 
     text: str
     stamp: str
-    keys: frozenset[tuple[str, ...]]
 
 
 def ruleset(
@@ -91,7 +95,9 @@ def ruleset(
     ipv6: bool = False,
     is_local: bool = False,
 ) -> Rules:
-    """Return the rules for these bindings; their text replaces both tables as a whole.
+    """Return the rules for these bindings; their text replaces all tables as a whole.
+
+    Equal bindings have equal text, in any order.
 
     Args:
         bindings: the VMs.
@@ -102,6 +108,7 @@ def ruleset(
     """
     ipv4 = _V4_OF_LOCAL if is_local else _V4
     versions = (ipv4, _V6) if ipv6 else (ipv4,)
+    bindings = sorted(bindings, key=lambda binding: binding.interface)
     bridge = [
         *_sets(bindings, versions),
         _set("gate", "ifname : ether_addr", _pairs(gateways), "map"),
@@ -109,6 +116,7 @@ def ruleset(
     inet = [*_sets(bindings, versions), *_inet_sets(bindings, versions)]
     inet.append(_set("places", "ifname", [f'"{name}"' for name in ipv6_interfaces]))
     tables = {
+        "arp": [_ports(bindings), _arp_chain(ipv4)],
         "bridge": [*bridge, *_bridge_chains(versions)],
         "inet": [*inet, *_inet_chains(versions)],
     }
@@ -116,12 +124,7 @@ def ruleset(
     counters = [f"counter {name} {{ }}" for name in REASONS]
     counters.append(f'counter {STAMP} {{ comment "{stamp}" }}')
     text = "".join(_table(family, [*counters, *parts]) for family, parts in tables.items())
-    keys = {
-        (binding.interface, binding.mac, address)
-        for ip in versions
-        for binding, address in _each(bindings, ip)
-    }
-    return Rules(text, stamp, frozenset(keys))
+    return Rules(text, stamp)
 
 
 def _table(family: str, parts: list[str]) -> str:
@@ -143,11 +146,21 @@ def _pairs(gateways: Mapping[str, str]) -> list[str]:
 
 
 def _comment(binding: InterfaceBinding) -> str:
-    return f'comment "{quote(binding.vm, safe=" ")[:_MAX_COMMENT]}"'
+    """Return the comment of a VM: the start of its name, escaped reversibly."""
+    text = quote(binding.vm, safe=" ")[:_MAX_COMMENT]
+    while quote(unquote(text), safe=" ") != text:
+        text = text[:-1]
+    return f'comment "{text}"'
 
 
 def _each(bindings: Sequence[InterfaceBinding], ip: _Ip) -> list[tuple[InterfaceBinding, str]]:
-    return [(binding, address) for binding in bindings for address in binding.of(ip.version)]
+    return [
+        (binding, address) for binding in bindings for address in sorted(binding.of(ip.version))
+    ]
+
+
+def _ports(bindings: Sequence[InterfaceBinding]) -> str:
+    return _set("ports", "ifname", [f'"{binding.interface}"' for binding in bindings])
 
 
 def _sets(bindings: Sequence[InterfaceBinding], versions: Sequence[_Ip]) -> list[str]:
@@ -249,6 +262,7 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
         requests.append(_chain(f"request{v}", match, "goto reason"))
     ipv4 = versions[0].address
     ports.append(f"meta protocol arp arp saddr ip {ipv4} counter name false_service drop")
+    ports.append(f"meta protocol arp arp daddr ip {ipv4} iifname @guests {_SET_MARK}")
     between.append(f"meta protocol arp arp daddr ip {ipv4} drop")
     if _V6 in versions:
         # The target of neighbour discovery is eight bytes into the message.
@@ -259,6 +273,7 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
         *_refusals(),
         _chain(
             "welcome",
+            _SET_MARK,
             *([_DISCOVERY] if _V6 in versions else []),
             "tcp dport != 80 counter name not_http goto refuse",
             "meta l4proto != tcp counter name not_http goto refuse",
@@ -270,6 +285,12 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
         _chain("between_ports", *between, hook="forward"),
         _chain("to_ports", *out, hook="output"),
     ]
+
+
+def _arp_chain(ip: _Ip) -> str:
+    """Return the chain that lets the host answer ARP of guests on routed interfaces."""
+    asks = f"arp daddr ip {ip.address} iifname @ports {_SET_MARK}"
+    return _chain("asked", asks, hook="input")
 
 
 def _inet_chains(versions: Sequence[_Ip]) -> list[str]:
@@ -287,11 +308,13 @@ def _inet_chains(versions: Sequence[_Ip]) -> list[str]:
             f"{ip.answer} counter name astray drop",
         ]
         source = f"ether saddr . {word} saddr"
+        bridged = f"meta iifkind {_OVER_BRIDGES} {source} @bridged{v}"
         requests.append(
             _chain(
                 f"request{v}",
                 f"iifname . {source} @tied{v} goto welcome",
-                f"meta iifkind {_OVER_BRIDGES} {source} @bridged{v} goto welcome",
+                f"meta mark {PACKET_MARK:#x} {bridged} goto welcome",
+                f"{bridged} counter name hidden drop",
                 "goto reason",
             )
         )
@@ -299,6 +322,7 @@ def _inet_chains(versions: Sequence[_Ip]) -> list[str]:
         *_refusals(),
         _chain(
             "welcome",
+            _SET_MARK,
             *([_DISCOVERY] if _V6 in versions else []),
             "tcp dport != 80 counter name not_http goto refuse",
             "meta l4proto != tcp counter name not_http goto refuse",

@@ -1,16 +1,28 @@
 """Read the rules in force: our tables, from the JSON of `nft`."""
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import msgspec.json
 from msgspec import Struct, field
 
-from openimds.linux.host.commands import Run
+from openimds.linux.host.commands import Run, ToolError
 from openimds.linux.host.nft_rules import REASONS, STAMP, TABLE
 
-FAMILIES = ("bridge", "inet")
+FAMILIES = ("arp", "bridge", "inet")
+
+Expected: TypeAlias = Callable[[str], Mapping[str, str]]
+"""Returns, by family, the listing of each table that a text of rules makes."""
+_TRIAL = "nft -f - && exec nft -s list ruleset"
+_NAMESPACES = (("unshare", "--net"), ("unshare", "--user", "--map-root-user", "--net"))
+"""Commands that run another in an empty network; the second one needs no privilege."""
+_HEAD = re.compile(r"^table (\w+) ", re.MULTILINE)
+_ELEMENTS = re.compile(r"elements = \{([^{}]*)\}")
+_TRIALS = 16
+"""So many listings are remembered."""
 
 
 class Element(Struct, frozen=True):
@@ -22,9 +34,13 @@ class Element(Struct, frozen=True):
 
 
 class NftTable(Struct, frozen=True):
-    """One of our tables: fingerprint, dropped packets by reason, sets by name."""
+    """One of our tables: fingerprint, dropped packets by reason, sets by name.
+
+    `listing` is everything that it does, as text: the JSON of nft lacks parts, such as flags.
+    """
 
     stamp: str = ""
+    listing: str = ""
     dropped: dict[str, int] = field(default_factory=dict)
     sets: dict[str, tuple[Element, ...]] = field(default_factory=dict)
 
@@ -46,26 +62,70 @@ def tables(run: Run) -> dict[str, NftTable]:
     Raises:
         ToolError: nft is missing, or this process may not read the rules.
     """
-    listed = _objects(run(("nft", "-j", "list", "tables"), ""))
-    listing = [item["table"] for item in listed if "table" in item]
-    families = [table["family"] for table in listing if table["name"] == TABLE]
+    # Not as JSON, see `_objects`.
+    lines = run(("nft", "list", "tables"), "").splitlines()
+    families = [line.split()[1] for line in lines if line.endswith(f" {TABLE}")]
     return {
-        family: _table(_objects(run(("nft", "-j", "list", "table", family, TABLE), "")))
+        family: _table(
+            _objects(run(("nft", "-j", "list", "table", family, TABLE), "")),
+            _listing(run(("nft", "-s", "list", "table", family, TABLE), "")),
+        )
         for family in FAMILIES
         if family in families
     }
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    objects: list[dict[str, Any]] = msgspec.json.decode(text)["nftables"]
+    """Return the listed objects; of a dormant table nft 1.0.6 prints half, so none."""
+    try:
+        objects: list[dict[str, Any]] = msgspec.json.decode(text)["nftables"]
+    except msgspec.DecodeError:
+        return []
     return objects
 
 
-def _table(objects: list[dict[str, Any]]) -> NftTable:
+def expected_by(run: Run) -> Expected:
+    """Return the function that tries a text of rules in an empty network namespace.
+
+    So the rules in force are compared with those that this kernel and this `nft` make of the text,
+    and not with the text itself, of which `nft` lists another form.
+    """
+
+    @lru_cache(_TRIALS)
+    def expected(text: str) -> Mapping[str, str]:
+        """Return the listings; raises ToolError if no namespace can be had."""
+        for command in _NAMESPACES:
+            try:
+                listed = run((*command, "sh", "-c", _TRIAL), text)
+            except ToolError as error:
+                failure = error
+            else:
+                _, *parts = _HEAD.split(listed)
+                return {
+                    family: _listing(f"table {family} {rest}")
+                    for family, rest in zip(parts[::2], parts[1::2], strict=True)
+                }
+        raise failure
+
+    return expected
+
+
+def _listing(text: str) -> str:
+    """Return a listing of `nft -s`, without counts, with elements in order."""
+    return _ELEMENTS.sub(_in_order, text).strip()
+
+
+def _in_order(found: re.Match[str]) -> str:
+    # No name has a comma: comments are escaped.
+    return f"elements = {{ {', '.join(sorted(' '.join(found[1].split()).split(', ')))} }}"
+
+
+def _table(objects: list[dict[str, Any]], listing: str) -> NftTable:
     counters = {item["counter"]["name"]: item["counter"] for item in objects if "counter" in item}
     sets = [item.get("set") or item.get("map") for item in objects]
     return NftTable(
         str(counters.get(STAMP, {}).get("comment", "")),
+        listing,
         {name: counters[name]["packets"] for name in REASONS if name in counters},
         {item["name"]: tuple(map(_element, item.get("elem", ()))) for item in sets if item},
     )

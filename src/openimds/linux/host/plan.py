@@ -9,14 +9,26 @@ from msgspec import Struct
 
 from openimds.errors import Error
 from openimds.linux.host.bindings import InterfaceBinding
-from openimds.linux.host.commands import Run, ToolError
-from openimds.linux.host.nft_rules import IPV4, IPV4_OF_LOCAL, IPV6, TABLE, Rules, ruleset
-from openimds.linux.host.nft_state import FAMILIES, NftTable, tables
+from openimds.linux.host.commands import Run
+from openimds.linux.host.nft_rules import (
+    IPV4,
+    IPV4_OF_LOCAL,
+    IPV6,
+    PACKET_MARK,
+    TABLE,
+    Rules,
+    ruleset,
+)
+from openimds.linux.host.nft_state import FAMILIES, Expected, NftTable, tables
 
-DEVICE = "imds0"
-MARK = "openimds"
-"""The alias of the interface that `plan_up` makes."""
-_DUMMY, _SUBSTITUTE = "dummy", "bridge"
+_OLD_DEVICE, _OLD_ALIAS, _OLD_KINDS = "imds0", "openimds", ("dummy", "bridge")
+"""The interface that had the address in 0.1.0, with its alias."""
+ROUTES = 16925
+"""The number of the routing table in which the address is this host's."""
+PROTOCOL = "169"
+"""The originator of our routes, as the kernel records it; no other program is known to use it."""
+_PRIORITY = "169"
+"""The place of our routing rule, before those that choose a way out of the host."""
 
 
 class HostError(Error):
@@ -38,15 +50,17 @@ class Interface(Struct, frozen=True):
 class HostState(Struct, frozen=True):
     """The present state of the host.
 
-    `device_kind` is the kind of interface to make: `dummy`, or where the kernel has none, a bridge
-    without ports, which does the same. `routes` are the interfaces with a route to a cloud's own
-    metadata service.
+    `routes` are the interfaces with a route to a cloud's own metadata service. `has_rule` tells
+    that packets with our mark use the routing table in which the addresses of `local` are this
+    host's; `blocked` are the addresses that have no way without the mark.
     """
 
     interfaces: dict[str, Interface]
     routes: tuple[str, ...]
     tables: dict[str, NftTable]
-    device_kind: str = _DUMMY
+    has_rule: bool = False
+    local: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
 
     @property
     def ipv6_interfaces(self) -> list[str]:
@@ -78,19 +92,29 @@ class PlanStep(Struct, frozen=True):
         return f"{line} <<'RULES'\n{self.text}RULES" if self.text else line
 
 
-def read_state(run: Run, *, probe: bool = False) -> HostState:
-    """Read the present state; `probe` tries which kind of interface the kernel has.
+def read_state(run: Run) -> HostState:
+    """Read the present state.
 
     Raises:
         ToolError: a program is missing, or this process may not read the state.
     """
     listed = msgspec.json.decode(run(("ip", "-j", "-d", "address", "show"), ""))
     interfaces = {item["ifname"]: _interface(item) for item in listed if "ifname" in item}
+    routes = msgspec.json.decode(run(("ip", "-j", "-4", "route", "show", "table", "all"), ""))
+    routes = [item for item in routes if item.get("dst") in (IPV4, IPV4_OF_LOCAL)]
+    own = [item for item in routes if item.get("protocol") == PROTOCOL]
+    rules = msgspec.json.decode(run(("ip", "-j", "-4", "rule", "show"), ""))
     return HostState(
         interfaces,
-        _routes(run),
+        tuple(
+            str(item.get("dev", ""))
+            for item in routes
+            if item not in own and item.get("type") != "local"
+        ),
         tables(run),
-        _device_kind(run) if probe and DEVICE not in interfaces else _DUMMY,
+        any(map(_is_our_rule, rules)),
+        frozenset(item["dst"] for item in own if item.get("type") == "local"),
+        frozenset(item["dst"] for item in own if item.get("type") == "blackhole"),
     )
 
 
@@ -106,51 +130,45 @@ def _interface(listed: dict[str, Any]) -> Interface:
     )
 
 
-def _routes(run: Run) -> tuple[str, ...]:
-    listed = msgspec.json.decode(run(("ip", "-j", "-4", "route", "show", "table", "all"), ""))
-    ours = (IPV4, IPV4_OF_LOCAL)
-    routes = [item for item in listed if item.get("dst") in ours and item.get("type") != "local"]
-    return tuple(str(route.get("dev", "")) for route in routes)
-
-
-def _device_kind(run: Run) -> str:
-    """Return the kind of interface to make, tried in a throw-away namespace."""
-    try:
-        run(("unshare", "--net", "ip", "link", "add", DEVICE, "type", _DUMMY), "")
-    except ToolError:
-        return _SUBSTITUTE
-    return _DUMMY
+def _is_our_rule(listed: dict[str, Any]) -> bool:
+    wanted = {"fwmark": f"{PACKET_MARK:#x}", "table": str(ROUTES), "priority": int(_PRIORITY)}
+    return all(listed.get(key) == value for key, value in wanted.items())
 
 
 def plan_up(
-    state: HostState, bindings: Sequence[InterfaceBinding], *, ipv6: bool = False
+    state: HostState,
+    bindings: Sequence[InterfaceBinding],
+    expected: Expected,
+    *,
+    ipv6: bool = False,
 ) -> list[PlanStep]:
     """Return the steps that make this host the metadata host of these VMs.
 
+    The whole state is compared with the wanted one, so an `up` that was interrupted is completed,
+    and changes of other programs are undone. `expected` is that of `nft_state`.
+
     Raises:
-        HostError: the address or the interface exists and is not ours.
+        HostError: the address is on an interface, or a cloud serves it.
+        ToolError: the wanted rules cannot be tried.
     """
     _refuse_foreign(state)
     ipv6_interfaces = _ipv6_interfaces(state, bindings) if ipv6 else []
     # The address must not exist without rules, not even for a moment.
     steps = _remove_ipv6(state, set(state.ipv6_interfaces) - set(ipv6_interfaces))
     is_local = any(binding.is_local for binding in bindings)
+    served = _served(is_local=is_local)
     gateways = _gateways(state, bindings)
     rules = ruleset(bindings, gateways, ipv6_interfaces, ipv6=ipv6, is_local=is_local)
-    if not is_local and _has(state, DEVICE, IPV4_OF_LOCAL):
-        steps.append(_ip("address", "delete", f"{IPV4_OF_LOCAL}/32", "dev", DEVICE))
-    if not is_installed(state, rules):
+    steps += [_way(address, "delete") for address in sorted(state.local - served)]
+    steps += [_block(address, "delete") for address in sorted(state.blocked - served)]
+    if not is_installed(state, rules, expected):
         steps.append(PlanStep(("nft", "-f", "-"), rules.text))
-    device = state.interfaces.get(DEVICE)
-    if device is None:
-        steps.append(_ip("link", "add", DEVICE, "type", state.device_kind))
-        steps.append(_ip("link", "set", DEVICE, "alias", MARK))
-    if device is None or not device.is_up:
-        steps.append(_ip("link", "set", DEVICE, "up"))
-    if device is None or IPV4 not in device.addresses:
-        steps.append(_ip("address", "add", f"{IPV4}/32", "dev", DEVICE))
-    if is_local and not _has(state, DEVICE, IPV4_OF_LOCAL):
-        steps.append(_ip("address", "add", f"{IPV4_OF_LOCAL}/32", "dev", DEVICE))
+    if _old_device(state):
+        steps.append(_ip("link", "delete", _OLD_DEVICE))
+    steps += [_block(address, "add") for address in sorted(served - state.blocked)]
+    steps += [_way(address, "add") for address in sorted(served - state.local)]
+    if not state.has_rule:
+        steps.append(_rule("add"))
     return steps + [
         _ip("address", "add", f"{IPV6}/64", "dev", name, "nodad")
         for name in ipv6_interfaces
@@ -161,14 +179,89 @@ def plan_up(
 def plan_down(state: HostState) -> list[PlanStep]:
     """Return the steps that undo `plan_up`, in whole or in part."""
     steps = _remove_ipv6(state, set(state.ipv6_interfaces))
-    device = state.interfaces.get(DEVICE)
-    if device and device.alias == MARK:
-        steps.append(_ip("link", "delete", DEVICE))
+    if _old_device(state):
+        steps.append(_ip("link", "delete", _OLD_DEVICE))
+    if state.has_rule:
+        steps.append(_rule("delete"))
+    steps += [_way(address, "delete") for address in sorted(state.local)]
+    steps += [_block(address, "delete") for address in sorted(state.blocked)]
     # The rules go last, as they came first.
     return steps + [PlanStep(("nft", "delete", "table", family, TABLE)) for family in state.tables]
 
 
-def matches(state: HostState, bindings: Sequence[InterfaceBinding]) -> bool:
+def problems(state: HostState, expected: Expected) -> list[str]:
+    """Return the differences of this host from one that `up` has just left.
+
+    The bindings are those of the rules in force, which may be another fleet's than today's.
+
+    Raises:
+        ToolError: the wanted rules cannot be tried.
+    """
+    missing = [family for family in FAMILIES if family not in state.tables]
+    results = [f"the table {family} {TABLE} is missing" for family in missing]
+    wanted = _wanted(state)
+    if wanted:
+        listings = expected(wanted.text)
+        results += [
+            f"the table {family} {TABLE} was changed"
+            for family, table in state.tables.items()
+            if table.listing != listings[family]
+        ]
+    elif not missing:
+        results.append(f"the tables {TABLE} were changed, or are those of another version")
+    is_local = wanted is not None and IPV4_OF_LOCAL in wanted.text
+    served = _served(is_local=is_local)
+    if not state.has_rule:
+        results.append(f"the routing rule of the mark {PACKET_MARK:#x} is missing")
+    results += [
+        f"the route of {address} to this host is missing"
+        for address in sorted(served - state.local)
+    ]
+    results += [
+        f"the route that blocks {address} without the mark is missing"
+        for address in sorted(served - state.blocked)
+    ]
+    results += [
+        f"{address} is on {interface.name}"
+        for interface in state.interfaces.values()
+        for address in sorted(interface.addresses & {IPV4, IPV4_OF_LOCAL})
+    ]
+    return results
+
+
+def _wanted(state: HostState) -> Rules | None:
+    """Return the rules that the bindings in force come from, found by their fingerprint."""
+    stamps = {table.stamp for table in state.tables.values()}
+    bound = bound_in(state)
+    gateways, known = _known_gateways(state), state.ipv6_interfaces
+    for ipv6 in (False, True):
+        for is_local in (False, True):
+            rules = ruleset(bound, gateways, known, ipv6=ipv6, is_local=is_local)
+            if rules.stamp in stamps:
+                return rules
+    return None
+
+
+def bound_in(state: HostState) -> list[InterfaceBinding]:
+    """Return the bindings of the rules in force, sorted by name."""
+    inet = state.tables.get("inet", NftTable())
+    macs = {link.parts[0]: link.parts[1] for link in inet.sets.get("links", ())}
+    addresses: dict[str, list[str]] = {}
+    for interface, _, address in inet.bound:
+        addresses.setdefault(interface, []).append(address)
+    bound = [
+        InterfaceBinding(
+            guest.vm,
+            guest.parts[0],
+            macs.get(guest.parts[0], ""),
+            tuple(sorted(addresses.get(guest.parts[0], ()))),
+        )
+        for guest in inet.sets.get("guests", ())
+    ]
+    return sorted(bound, key=lambda binding: binding.vm)
+
+
+def matches(state: HostState, bindings: Sequence[InterfaceBinding], expected: Expected) -> bool:
     """Tell whether the rules in force are those of these VMs.
 
     They are with IPv6 or without, and with the address of Azure Local or without. Known bridges and
@@ -181,7 +274,7 @@ def matches(state: HostState, bindings: Sequence[InterfaceBinding]) -> bool:
         for ipv6 in (False, True)
         for is_local in (False, True)
     )
-    return any(is_installed(state, rules) for rules in candidates)
+    return any(is_installed(state, rules, expected) for rules in candidates)
 
 
 def outdated_gateways(state: HostState, bindings: Sequence[InterfaceBinding]) -> list[str]:
@@ -196,12 +289,15 @@ def _known_gateways(state: HostState) -> dict[str, str]:
     return {element.parts[0]: element.parts[1] for element in elements}
 
 
-def is_installed(state: HostState, rules: Rules) -> bool:
-    """Tell whether both tables are in force with these rules and bindings."""
-    return len(state.tables) == len(FAMILIES) and all(
-        table.stamp == rules.stamp and table.bound.keys() == rules.keys
-        for table in state.tables.values()
-    )
+def is_installed(state: HostState, rules: Rules, expected: Expected) -> bool:
+    """Tell whether all tables are in force with these rules, unchanged."""
+    if len(state.tables) < len(FAMILIES):
+        return False
+    # The fingerprint spares a trial of rules that are certainly others.
+    if any(table.stamp != rules.stamp for table in state.tables.values()):
+        return False
+    listings = expected(rules.text)
+    return all(table.listing == listings[family] for family, table in state.tables.items())
 
 
 def _ipv6_interfaces(state: HostState, bindings: Sequence[InterfaceBinding]) -> list[str]:
@@ -240,6 +336,40 @@ def _ip(*words: str) -> PlanStep:
     return PlanStep(("ip", *words))
 
 
+def _served(*, is_local: bool) -> frozenset[str]:
+    return frozenset((IPV4, IPV4_OF_LOCAL) if is_local else (IPV4,))
+
+
+def _rule(action: str) -> PlanStep:
+    """Return the step that leads marked packets to our routing table, or no longer."""
+    place = ("priority", _PRIORITY, "protocol", PROTOCOL)
+    return _ip("rule", action, "fwmark", f"{PACKET_MARK:#x}", "lookup", str(ROUTES), *place)
+
+
+def _way(address: str, action: str) -> PlanStep:
+    """Return the step that adds or deletes an address in our routing table."""
+    more = ("dev", "lo", "table", str(ROUTES), "protocol", PROTOCOL)
+    return _ip("route", action, "local", f"{address}/32", *more)
+
+
+def _block(address: str, action: str) -> PlanStep:
+    """Return the step that keeps packets without the mark from a gateway."""
+    return _ip("route", action, "blackhole", f"{address}/32", "protocol", PROTOCOL)
+
+
+def _old_device(state: HostState) -> bool:
+    """Tell whether the interface of 0.1.0 is there, whole or half-made.
+
+    One that an ended `up` had just made has no alias yet, and nothing else either.
+    """
+    device = state.interfaces.get(_OLD_DEVICE)
+    if device is None or device.alias == _OLD_ALIAS:
+        return device is not None
+    has_ports = any(other.master == _OLD_DEVICE for other in state.interfaces.values())
+    is_bare = not (device.alias or device.is_up or device.addresses or device.master or has_ports)
+    return device.kind in _OLD_KINDS and is_bare
+
+
 def _refuse_foreign(state: HostState) -> None:
     for route in state.routes:
         raise HostError(
@@ -249,12 +379,6 @@ def _refuse_foreign(state: HostState) -> None:
     for interface in state.interfaces.values():
         name = interface.name
         for address in (IPV4, IPV4_OF_LOCAL):
-            if name != DEVICE and address in interface.addresses:
+            if address in interface.addresses and not (name == _OLD_DEVICE and _old_device(state)):
                 remedy = f"type ip address delete {address}/32 dev {name}"
                 raise HostError(f"{address} is already on {name}; {remedy}")
-    device = state.interfaces.get(DEVICE)
-    if device and device.alias != MARK:
-        raise HostError(
-            f"the interface {DEVICE} exists and was not made by openimds; type ip link delete "
-            f"{DEVICE} if it is not needed"
-        )

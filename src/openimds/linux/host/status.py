@@ -10,8 +10,8 @@ from msgspec import Struct
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import Run, ToolError
 from openimds.linux.host.nft_rules import IPV4, REASONS
-from openimds.linux.host.nft_state import FAMILIES, NftTable
-from openimds.linux.host.plan import DEVICE, HostState, Interface
+from openimds.linux.host.nft_state import Expected
+from openimds.linux.host.plan import HostState, Interface, bound_in, plan_down, problems
 
 _OVS, _MAC_BASED = "openvswitch", ("macvtap", "macvlan", "ipvtap", "ipvlan")
 _STRICT = "1"
@@ -35,34 +35,38 @@ class Guest(Struct, frozen=True):
 
 
 class HostReport(Struct, frozen=True):
-    """The status of a host: its VMs, and the dropped packets by reason."""
+    """The status of a host: its VMs, and the dropped packets by reason.
+
+    `is_up` means that everything of `openimds host up` is there and unchanged; otherwise `problems`
+    has the differences. `is_there` tells whether any part is there.
+    """
 
     is_up: bool
-    device: str
+    is_there: bool
+    problems: tuple[str, ...]
     guests: tuple[Guest, ...]
     dropped: dict[str, int]
 
 
-def host_report(state: HostState) -> HostReport:
-    """Return the status, computed from the rules in force."""
-    device = state.interfaces.get(DEVICE)
-    has_address = device is not None and device.is_up and IPV4 in device.addresses
+def host_report(state: HostState, expected: Expected) -> HostReport:
+    """Return the status, computed from the rules in force.
+
+    Raises:
+        ToolError: the rules cannot be compared with the wanted ones.
+    """
     tables = list(state.tables.values())
-    inet = state.tables.get("inet", NftTable())
-    by_port: dict[tuple[str, str, str], list[str]] = {}
-    for (interface, mac, address), vm in inet.bound.items():
-        by_port.setdefault((vm, interface, mac), []).append(address)
+    found = tuple(problems(state, expected))
     return HostReport(
-        has_address and len(tables) == len(FAMILIES),
-        device.kind if device else "",
-        tuple(_guest(state, *port, tuple(sorted(by_port[port]))) for port in sorted(by_port)),
+        not found,
+        bool(plan_down(state)),
+        found,
+        tuple(_guest(state, binding) for binding in bound_in(state)),
         {name: sum(table.dropped.get(name, 0) for table in tables) for name in REASONS},
     )
 
 
-def _guest(
-    state: HostState, vm: str, interface: str, mac: str, addresses: tuple[str, ...]
-) -> Guest:
+def _guest(state: HostState, binding: InterfaceBinding) -> Guest:
+    interface, mac, addresses = binding.interface, binding.mac, binding.addresses
     link = state.interfaces.get(interface)
     inet, tables = state.tables["inet"], state.tables.values()
     accepted = 0
@@ -72,7 +76,7 @@ def _guest(
         accepted += inet.counted(f"bridged{version}", mac, address)
     dropped = sum(table.counted("guests", interface) for table in tables)
     on = link.master if link else ""
-    return Guest(vm, interface, link is not None, on, mac, addresses, accepted, dropped)
+    return Guest(binding.vm, interface, link is not None, on, mac, addresses, accepted, dropped)
 
 
 def route_to(run: Run, address: str) -> str:

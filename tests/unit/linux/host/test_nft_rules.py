@@ -1,4 +1,5 @@
 import pytest
+from msgspec import structs
 
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.nft_rules import REASONS, Rules, ruleset
@@ -13,7 +14,7 @@ def lines(rules: Rules) -> list[str]:
 
 def test_table_is_replaced_as_a_whole() -> None:
     text = lines(ruleset([A], {}))
-    for family in ("bridge", "inet"):
+    for family in ("arp", "bridge", "inet"):
         first = text.index(f"table {family} openimds")
         assert text[first + 1 : first + 3] == [
             f"delete table {family} openimds",
@@ -23,23 +24,22 @@ def test_table_is_replaced_as_a_whole() -> None:
 
 
 def test_vm_names_are_escaped_in_comments() -> None:
-    rules = ruleset([A, B], {"tap-a": "02:00:00:00:00:01"})
-    text = rules.text
+    text = ruleset([A, B], {"tap-a": "02:00:00:00:00:01"}).text
     assert '"tap-a" . 02:00:00:00:00:0a . 10.0.0.4 comment "web-1"' in text
     assert '"tap-b" . 02:00:00:00:00:0b . 10.0.0.5 comment "w%22eb%3B %C3%BC"' in text
     assert (
         'map gate { type ifname : ether_addr; elements = { "tap-a" : 02:00:00:00:00:01 }; }' in text
     )
-    assert rules.keys == {
-        ("tap-a", "02:00:00:00:00:0a", "10.0.0.4"),
-        ("tap-b", "02:00:00:00:00:0b", "10.0.0.5"),
-    }
 
 
 def test_long_vm_name_is_cut_to_the_limit_of_comments() -> None:
     binding = InterfaceBinding("ü" * 200, "tap-a", A.mac, ("10.0.0.4",))
     comments = [part.split('"')[1] for part in ruleset([binding], {}).text.split("comment ")[1:]]
     assert max(map(len, comments)) == 120
+    # A name that was cut and read back has the same comment.
+    odd = InterfaceBinding("x" + "ü" * 200, "tap-a", A.mac, ("10.0.0.4",))
+    text = ruleset([odd], {}).text
+    assert f'comment "x{"%C3%BC" * 19}"' in text
 
 
 def test_without_vms_all_packets_to_the_address_are_dropped() -> None:
@@ -62,10 +62,24 @@ def test_each_interface_has_a_limit_of_new_connections() -> None:
         ]
 
 
-def test_every_reason_has_a_counter_in_both_tables() -> None:
+def test_every_reason_has_a_counter_in_each_table() -> None:
     text = lines(ruleset([A], {}))
     for reason in REASONS:
-        assert text.count(f"counter {reason} {{ }}") == 2
+        assert text.count(f"counter {reason} {{ }}") == 3
+
+
+def test_order_of_vms_and_addresses_makes_no_difference() -> None:
+    turned = structs.replace(A, addresses=A.addresses[::-1])
+    assert ruleset([B, turned], {}, ipv6=True) == ruleset([A, B], {}, ipv6=True)
+
+
+def test_bridged_packet_without_the_mark_is_dropped() -> None:
+    text = lines(ruleset([A], {}))
+    bridged = 'meta iifkind { "bridge", "vlan" } ether saddr . ip saddr @bridged4'
+    place = text.index(f"{bridged} counter name hidden drop")
+    assert text[place - 1] == f"meta mark 0x6f696d64 {bridged} goto welcome"
+    for place in (i for i, line in enumerate(text) if line == "chain welcome {"):
+        assert text[place + 1] == "meta mark set 0x6f696d64"
 
 
 @pytest.mark.parametrize("ipv6", [False, True])
@@ -73,7 +87,6 @@ def test_ipv6_rules_exist_only_if_ipv6_is_served(ipv6: bool) -> None:
     rules = ruleset([A], {}, ["br0"], ipv6=ipv6)
     for word in ("fe80::a9fe:a9fe", "tied6", "icmpv6", "ip6 ", "fe80::a "):
         assert (word in rules.text) is ipv6, word
-    assert (("tap-a", A.mac, "fe80::a") in rules.keys) is ipv6
     assert 'set places { type ifname; elements = { "br0" }; }' in rules.text
 
 

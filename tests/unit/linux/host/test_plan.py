@@ -2,7 +2,9 @@ import pytest
 from msgspec import structs
 
 from openimds.linux.host.bindings import InterfaceBinding
+from openimds.linux.host.commands import ToolError
 from openimds.linux.host.nft_rules import ruleset
+from openimds.linux.host.nft_state import expected_by
 from openimds.linux.host.plan import (
     HostError,
     PlanStep,
@@ -10,18 +12,19 @@ from openimds.linux.host.plan import (
     outdated_gateways,
     plan_down,
     plan_up,
+    problems,
     read_state,
 )
 from tests.unit.linux.host.fake_host import (
     BRIDGE,
     IMDS0,
+    RULE,
     TAP_A,
     TAP_B,
     FakeHost,
-    counted,
     interface,
-    named,
-    stamp,
+    made_tables,
+    ways,
 )
 
 A = InterfaceBinding("a", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4",))
@@ -41,36 +44,47 @@ def installed(
 ) -> FakeHost:
     """Return a host on which `up` was run for these VMs."""
     rules = ruleset(bindings, GATE, ipv6_interfaces, ipv6=ipv6, is_local=is_local)
-    objects = [
-        stamp(rules.stamp),
-        named("tied4", *(counted({"concat": [*parts]}, "a") for parts in sorted(rules.keys))),
-        named("places", *ipv6_interfaces),
-        named("gate", *([*pair] for pair in GATE.items()), word="map"),
-    ]
-    return FakeHost(BRIDGE, TAP_A, TAP_B, IMDS0, tables={"bridge": objects, "inet": objects})
+    routes = [*ways(), *(ways("169.254.169.253") if is_local else ())]
+    made = made_tables(rules.text)
+    return FakeHost(BRIDGE, TAP_A, TAP_B, tables=made, routes=routes, rules=[RULE])
 
 
-def test_up_makes_rules_interface_and_address() -> None:
-    steps = plan_up(read_state(FakeHost(BRIDGE, TAP_A, TAP_B), probe=True), [A, B])
+def up(host: FakeHost, bindings: list[InterfaceBinding], *, ipv6: bool = False) -> list[PlanStep]:
+    return plan_up(read_state(host), bindings, expected_by(host), ipv6=ipv6)
+
+
+def differences(host: FakeHost) -> list[str]:
+    return problems(read_state(host), expected_by(host))
+
+
+def test_up_makes_rules_then_routes_then_the_way() -> None:
+    steps = up(FakeHost(BRIDGE, TAP_A, TAP_B), [A, B])
     assert commands(steps) == [
         "nft -f -",
-        "ip link add imds0 type dummy",
-        "ip link set imds0 alias openimds",
-        "ip link set imds0 up",
-        "ip address add 169.254.169.254/32 dev imds0",
+        "ip route add blackhole 169.254.169.254/32 protocol 169",
+        "ip route add local 169.254.169.254/32 dev lo table 16925 protocol 169",
+        "ip rule add fwmark 0x6f696d64 lookup 16925 priority 169 protocol 169",
     ]
     assert steps[0].text == ruleset([A, B], GATE).text
 
 
-def test_bridge_replaces_a_missing_dummy_interface() -> None:
-    steps = plan_up(read_state(FakeHost(has_dummy=False), probe=True), [])
-    assert "ip link add imds0 type bridge" in commands(steps)
-
-
-def test_second_up_has_no_steps() -> None:
+@pytest.mark.parametrize("can_unshare", [True, False], ids=["root", "user namespace"])
+def test_second_up_has_no_steps(can_unshare: bool) -> None:
     host = installed(A, B)
-    assert plan_up(read_state(host, probe=True), [A, B]) == []
-    assert ("unshare", "--net") not in [command[:2] for command in host.commands]
+    host.can_unshare = can_unshare
+    assert up(host, [A, B]) == []
+    assert up(host, [B, A]) == []
+    assert differences(host) == []
+
+
+def test_rules_that_cannot_be_tried_are_an_error() -> None:
+    host = installed(A)
+
+    def refuse(command: tuple[str, ...], text: str) -> str:
+        raise ToolError("unshare failed: Operation not permitted")
+
+    with pytest.raises(ToolError, match="not permitted"):
+        plan_up(read_state(host), [A], expected_by(refuse))
 
 
 @pytest.mark.parametrize(
@@ -79,29 +93,97 @@ def test_second_up_has_no_steps() -> None:
     ids=["fewer", "another", "none"],
 )
 def test_changed_fleet_replaces_only_the_rules(bindings: list[InterfaceBinding]) -> None:
-    assert commands(plan_up(read_state(installed(A, B)), bindings)) == ["nft -f -"]
+    assert commands(up(installed(A, B), bindings)) == ["nft -f -"]
 
 
-def test_changed_rules_are_rewritten() -> None:
+@pytest.mark.parametrize("family", ["arp", "bridge", "inet"])
+def test_any_difference_of_a_table_replaces_the_rules(family: str) -> None:
     host = installed(A, B)
-    host.tables["bridge"] = [item for item in host.tables["bridge"] if "set" not in item]
-    assert commands(plan_up(read_state(host), [A, B])) == ["nft -f -"]
-    del host.tables["bridge"]
-    assert commands(plan_up(read_state(host), [A, B])) == ["nft -f -"]
+    accept = {"rule": {"chain": "x", "family": family, "expr": "accept"}}
+    host.tables[family] = [*host.tables[family], accept]
+    assert differences(host) == [f"the table {family} openimds was changed"]
+    assert commands(up(host, [A, B])) == ["nft -f -"]
+    del host.tables[family]
+    assert f"the table {family} openimds is missing" in differences(host)
+    assert commands(up(host, [A, B])) == ["nft -f -"]
 
 
-def test_incomplete_interface_is_completed() -> None:
+def test_order_of_rules_is_a_difference_and_that_of_elements_not() -> None:
+    host = installed(A, B)
+    table = host.tables["inet"]
+    (tied,) = (item["set"]["elem"] for item in table if item.get("set", {}).get("name") == "tied4")
+    tied.reverse()
+    for item in table:
+        next(iter(item.values()))["handle"] = 7
+    assert differences(host) == []
+    places = [i for i, item in enumerate(table) if "rule" in item]
+    table[places[0]], table[places[1]] = table[places[1]], table[places[0]]
+    assert differences(host) == ["the table inet openimds was changed"]
+
+
+def test_unknown_fingerprint_is_a_difference() -> None:
     host = installed(A)
-    host.interfaces[-1] = {**IMDS0, "flags": [], "addr_info": []}
-    assert commands(plan_up(read_state(host), [A])) == [
-        "ip link set imds0 up",
-        "ip address add 169.254.169.254/32 dev imds0",
+    host.tables = {
+        family: [{"counter": {"name": "stamp", "comment": "x"}}] for family in host.tables
+    }
+    assert differences(host) == [
+        "the tables openimds were changed, or are those of another version"
     ]
 
 
+def test_missing_way_is_a_difference_and_comes_back() -> None:
+    host = installed(A)
+    host.routes, host.rules = [], []
+    assert differences(host) == [
+        "the routing rule of the mark 0x6f696d64 is missing",
+        "the route of 169.254.169.254 to this host is missing",
+        "the route that blocks 169.254.169.254 without the mark is missing",
+    ]
+    assert [command.split()[1] for command in commands(up(host, [A]))] == ["route", "route", "rule"]
+
+
+def test_address_on_an_interface_is_a_difference() -> None:
+    host = installed(A)
+    host.interfaces.append(interface("eth0", "169.254.169.254"))
+    assert differences(host) == ["169.254.169.254 is on eth0"]
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        IMDS0,
+        interface("imds0", kind="bridge", flags=[]),
+        interface("imds0", kind="dummy", flags=[]),
+    ],
+    ids=["whole", "half-made bridge", "half-made dummy"],
+)
+def test_interface_of_an_older_version_is_removed(old: dict[str, object]) -> None:
+    host = installed(A)
+    host.interfaces.append(old)
+    assert commands(up(host, [A])) == ["ip link delete imds0"]
+    assert commands(plan_down(read_state(host)))[0] == "ip link delete imds0"
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        [interface("imds0", kind="bridge")],
+        [interface("imds0", "10.1.1.1", kind="bridge", flags=[])],
+        [interface("imds0", kind="bridge", flags=[]), interface("tap-x", master="imds0")],
+        [interface("imds0", kind="bridge", flags=[], ifalias="mine")],
+        [interface("imds0", kind="veth", flags=[])],
+    ],
+    ids=["up", "address", "port", "alias", "kind"],
+)
+def test_foreign_interface_of_that_name_stays(foreign: list[dict[str, object]]) -> None:
+    host = installed(A)
+    host.interfaces += foreign
+    assert up(host, [A]) == []
+
+
 def test_ipv6_address_is_added_and_removed() -> None:
-    state = read_state(FakeHost(BRIDGE, TAP_A, TAP_B, IMDS0))
-    steps = plan_up(state, [A, B], ipv6=True)
+    host = FakeHost(BRIDGE, TAP_A, TAP_B, routes=ways(), rules=[RULE])
+    steps = up(host, [A, B], ipv6=True)
     assert commands(steps) == [
         "nft -f -",
         "ip address add fe80::a9fe:a9fe/64 dev br0 nodad",
@@ -112,29 +194,33 @@ def test_ipv6_address_is_added_and_removed() -> None:
     host.interfaces[1:4] = [
         {**item, "addr_info": [{"local": "fe80::a9fe:a9fe"}]} for item in host.interfaces[1:4]
     ]
-    assert plan_up(read_state(host), [A, B], ipv6=True) == []
+    assert up(host, [A, B], ipv6=True) == []
     removal = [
         "ip address delete fe80::a9fe:a9fe/64 dev br0",
         "ip address delete fe80::a9fe:a9fe/64 dev tap-b",
     ]
-    assert commands(plan_up(read_state(host), [A, B])) == [*removal, "nft -f -"]
+    assert commands(up(host, [A, B])) == [*removal, "nft -f -"]
     assert commands(plan_down(read_state(host)))[:2] == removal
 
 
 def test_address_of_azure_local_comes_and_goes_with_its_vms() -> None:
     local = structs.replace(B, is_local=True)
-    added = plan_up(read_state(installed(A, B)), [A, local])
-    assert commands(added) == ["nft -f -", "ip address add 169.254.169.253/32 dev imds0"]
+    added = up(installed(A, B), [A, local])
+    assert commands(added) == [
+        "nft -f -",
+        "ip route add blackhole 169.254.169.253/32 protocol 169",
+        "ip route add local 169.254.169.253/32 dev lo table 16925 protocol 169",
+    ]
     assert added[0].text == ruleset([A, local], GATE, is_local=True).text
     host = installed(A, local, is_local=True)
-    addresses = [*IMDS0["addr_info"], {"local": "169.254.169.253"}]
-    host.interfaces[-1] = {**IMDS0, "addr_info": addresses}
     state = read_state(host)
-    assert plan_up(state, [A, local]) == []
-    assert matches(state, [A, B]), "a running server does not know the kinds"
+    assert up(host, [A, local]) == []
+    assert differences(host) == []
+    assert matches(state, [A, B], expected_by(host)), "a running server does not know the kinds"
     # The address must not exist without rules, not even for a moment.
-    assert commands(plan_up(state, [A, B])) == [
-        "ip address delete 169.254.169.253/32 dev imds0",
+    assert commands(up(host, [A, B])) == [
+        "ip route delete local 169.254.169.253/32 dev lo table 16925 protocol 169",
+        "ip route delete blackhole 169.254.169.253/32 protocol 169",
         "nft -f -",
     ]
 
@@ -142,33 +228,28 @@ def test_address_of_azure_local_comes_and_goes_with_its_vms() -> None:
 def test_address_of_azure_local_elsewhere_is_refused() -> None:
     bridge = {**BRIDGE, "addr_info": [{"local": "169.254.169.253"}]}
     with pytest.raises(HostError, match=r"169\.254\.169\.253 is already on br0; type ip address"):
-        plan_up(read_state(FakeHost(bridge, TAP_A)), [A])
+        up(FakeHost(bridge, TAP_A), [A])
 
 
 def test_existing_ipv6_address_is_not_recorded_as_ours() -> None:
     bridge = {**BRIDGE, "addr_info": [{"local": "fe80::a9fe:a9fe"}]}
-    (step,) = plan_up(read_state(FakeHost(bridge, TAP_A, IMDS0)), [A], ipv6=True)
+    step = up(FakeHost(bridge, TAP_A), [A], ipv6=True)[0]
     assert "set places { type ifname; }" in step.text
 
 
 def test_down_removes_the_work_of_up() -> None:
     assert commands(plan_down(read_state(installed(A)))) == [
-        "ip link delete imds0",
+        "ip rule delete fwmark 0x6f696d64 lookup 16925 priority 169 protocol 169",
+        "ip route delete local 169.254.169.254/32 dev lo table 16925 protocol 169",
+        "ip route delete blackhole 169.254.169.254/32 protocol 169",
+        "nft delete table arp openimds",
         "nft delete table bridge openimds",
         "nft delete table inet openimds",
     ]
     assert plan_down(read_state(FakeHost(BRIDGE, TAP_A))) == []
 
 
-def test_down_leaves_a_foreign_interface() -> None:
-    assert plan_down(read_state(FakeHost(interface("imds0", "169.254.169.254")))) == []
-
-
 TAKEN = "169.254.169.254 is already on eth0; type ip address delete 169.254.169.254/32 dev eth0"
-NOT_OURS = (
-    "the interface imds0 exists and was not made by openimds; type ip link delete imds0 if it is "
-    "not needed"
-)
 CLOUD = (
     "this machine is a VM of a cloud, with a route to 169.254.169.254 over eth0, and would lose "
     "its own metadata; give each VM a network namespace (reach.listen: netns:NAME) instead"
@@ -180,14 +261,13 @@ ROUTE = {"dst": "169.254.169.254", "gateway": "10.0.0.1", "dev": "eth0"}
     "host, message",
     [
         (FakeHost(interface("eth0", "169.254.169.254")), TAKEN),
-        (FakeHost(interface("imds0")), NOT_OURS),
         (FakeHost(routes=[ROUTE]), CLOUD),
     ],
-    ids=["address", "interface", "cloud"],
+    ids=["address", "cloud"],
 )
-def test_up_refuses_foreign_address_interface_and_route(host: FakeHost, message: str) -> None:
+def test_up_refuses_foreign_address_and_route(host: FakeHost, message: str) -> None:
     with pytest.raises(HostError) as caught:
-        plan_up(read_state(host), [A])
+        up(host, [A])
     assert str(caught.value) == message
 
 
@@ -205,20 +285,15 @@ def test_step_is_shell_text_or_one_line() -> None:
     assert PlanStep(("ip", "link")).brief == "ip link"
 
 
-def test_read_state_without_probe_runs_no_unshare() -> None:
-    host = FakeHost(has_dummy=False)
-    assert read_state(host).device_kind == "dummy"
-    assert "unshare" not in [command[0] for command in host.commands]
-
-
 @pytest.mark.parametrize("ipv6", [False, True])
 def test_rules_in_force_are_compared_with_a_fleet(ipv6: bool) -> None:
     host = installed(A, ipv6_interfaces=("br0",) if ipv6 else (), ipv6=ipv6)
     # Missing interfaces make no difference.
     del host.interfaces[2]
-    assert matches(read_state(host), [A])
-    assert not matches(read_state(host), [A, B])
-    assert not matches(read_state(FakeHost()), [A])
+    expected = expected_by(host)
+    assert matches(read_state(host), [A], expected)
+    assert not matches(read_state(host), [A, B], expected)
+    assert not matches(read_state(FakeHost()), [A], expected)
 
 
 def test_interface_of_an_unknown_bridge_is_named() -> None:

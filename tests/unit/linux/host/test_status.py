@@ -4,18 +4,22 @@ import pytest
 
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import ToolError
-from openimds.linux.host.nft_state import Element, tables
+from openimds.linux.host.nft_rules import ruleset
+from openimds.linux.host.nft_state import Element, expected_by, tables
 from openimds.linux.host.plan import read_state
-from openimds.linux.host.status import Guest, host_report, obstacles, route_to, sysctl
+from openimds.linux.host.status import Guest, HostReport, host_report, obstacles, route_to, sysctl
 from tests.unit.linux.host.fake_host import (
     BRIDGE,
     IMDS0,
+    RULE,
     TAP_A,
     FakeHost,
     counted,
     interface,
+    made_tables,
     named,
     stamp,
+    ways,
 )
 
 A = InterfaceBinding("web a", "tap-a", "02:00:00:00:00:0a", ("10.0.0.4", "fe80::a"))
@@ -38,6 +42,7 @@ INET_TABLE = [
     stamp("x"),
     *drops(forged_mac=1),
     named("guests", counted("tap-a", "web%20a", 1)),
+    named("links", {"concat": ["tap-a", A.mac]}),
     named("tied4", counted(KEY_4, "web%20a", 0)),
     named("tied6", counted(KEY_6, "web%20a", 5)),
     named("bridged4", counted({"concat": [A.mac, "10.0.0.4"]}, "web%20a", 7)),
@@ -73,35 +78,48 @@ def test_tables_are_read_with_their_counters() -> None:
     assert by_family["inet"].counted("none", "x") == 0
 
 
-def test_report_adds_up_both_tables() -> None:
-    report = host_report(read_state(FakeHost(BRIDGE, TAP_A, IMDS0, tables=BOTH)))
-    assert report.is_up
-    assert report.device == "dummy"
-    assert report.guests == (_GUEST,)
-    assert {name: count for name, count in report.dropped.items() if count} == {
+def report(host: FakeHost) -> HostReport:
+    return host_report(read_state(host), expected_by(host))
+
+
+def test_report_adds_up_all_tables() -> None:
+    seen = report(FakeHost(BRIDGE, TAP_A, tables=BOTH))
+    assert seen.guests == (_GUEST,)
+    assert {name: count for name, count in seen.dropped.items() if count} == {
         "unknown_interface": 1,
         "forged_mac": 3,
     }
 
 
 def test_guest_without_its_interface_stays_bound() -> None:
-    (guest,) = host_report(read_state(FakeHost(IMDS0, tables=BOTH))).guests
+    (guest,) = report(FakeHost(tables=BOTH)).guests
     assert (guest.is_there, guest.on) == (False, "")
 
 
+def test_whole_host_is_up() -> None:
+    made = made_tables(ruleset([A], {}, ["br0"], ipv6=True).text)
+    host = FakeHost(BRIDGE, TAP_A, tables=made, routes=ways(), rules=[RULE])
+    seen = report(host)
+    assert (seen.is_up, seen.is_there, seen.problems) == (True, True, ())
+    host.rules = []
+    seen = report(host)
+    assert (seen.is_up, seen.is_there) == (False, True)
+    assert seen.problems == ("the routing rule of the mark 0x6f696d64 is missing",)
+
+
 @pytest.mark.parametrize(
-    "host",
+    "host, is_there",
     [
-        FakeHost(),
-        FakeHost(IMDS0),
-        FakeHost(tables=BOTH),
-        FakeHost(IMDS0, tables={"inet": INET_TABLE}),
-        FakeHost({**IMDS0, "flags": []}, tables=BOTH),
-        FakeHost({**IMDS0, "addr_info": []}, tables=BOTH),
+        (FakeHost(), False),
+        (FakeHost(IMDS0), True),
+        (FakeHost(tables=BOTH), True),
+        (FakeHost(routes=ways(), rules=[RULE]), True),
     ],
+    ids=["nothing", "older version", "tables", "routes"],
 )
-def test_incomplete_host_is_not_up(host: FakeHost) -> None:
-    assert not host_report(read_state(host)).is_up
+def test_incomplete_host_is_not_up(host: FakeHost, is_there: bool) -> None:
+    seen = report(host)
+    assert (seen.is_up, seen.is_there) == (False, is_there)
 
 
 def problems(*interfaces: dict[str, object], route: str = "br0", **settings: str) -> list[str]:
