@@ -332,7 +332,8 @@ def _document(vms: "Iterable[Vm]", name: str, version: str, newest: str) -> byte
         ConfigError: the file has no such VM, or there is no such api-version.
     """
     from openimds.facts.versions import catalog
-    from openimds.protocol.handle import catalog_of, instance_document
+    from openimds.protocol.dialect import catalog_of
+    from openimds.protocol.handle import instance_document
 
     by_name = {vm.name: vm for vm in vms}
     if name not in by_name:

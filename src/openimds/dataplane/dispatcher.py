@@ -27,6 +27,7 @@ from openimds.facts.limits import class_of
 from openimds.facts.refusals import refusal_row
 from openimds.fleet.index import Allowances, FleetIndex, VmEntry
 from openimds.fleet.response_cache import CachedResponses
+from openimds.protocol.dialect import in_dialect
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.substitute import substitute
 from openimds.protocol.handle import Subject, handle, resume
@@ -223,14 +224,18 @@ class Dispatcher:
             return cached or self._handle(entry, asked, request, b""), fault
         if fault.row.mode is EffectMode.SILENCE:
             return NoResponse(_name(asked), fault), fault
-        outcome = substitute(fault, asked, self._subject(entry, asked), self.utc())
+        subject = self._subject(entry, asked)
+        asked = in_dialect(asked, subject.vm)
+        outcome = substitute(fault, asked, subject, self.utc())
         return self._resolve(entry, asked, request, outcome, is_cached=False), fault
 
     def _handle(
         self, entry: WireEntry, asked: Query, request: ParsedRequest, raw: bytes
     ) -> PreparedResponse | WaitingRequest:
         """Return the true response to a query within the limits; `raw` as in `respond`."""
-        outcome = handle(asked, self._subject(entry, asked), self.utc())
+        subject = self._subject(entry, asked)
+        asked = in_dialect(asked, subject.vm)
+        outcome = handle(asked, subject, self.utc())
         limit = _limit_of(asked, outcome)
         if limit != asked.category.limit:
             entry.refund(asked.category.limit)

@@ -1,8 +1,8 @@
-"""The kinds of machines: VMs, and two that get a part of the metadata."""
+"""The kinds of machines: VMs, and three that get a part of the metadata."""
 
 from msgspec import Struct
 
-from openimds.facts.evidence import Evidence, chosen, client, documented
+from openimds.facts.evidence import Evidence, chosen, client, documented, observed
 
 
 class VmKind(Struct, frozen=True):
@@ -10,7 +10,8 @@ class VmKind(Struct, frozen=True):
 
     `endpoints` are the keys of those that it reaches, empty for all; other paths are 404. With
     `needs_exact_header` the value of the Metadata header is `true` in lower case. `leaf_days` is
-    the lifetime of the certificate of its attested document, 0 for that of a VM.
+    the lifetime of the certificate of its attested document, 0 for that of a VM. `answers_as`
+    is the key of the endpoint in whose form IMDS's token path answers, empty for its own.
     """
 
     key: str
@@ -18,9 +19,11 @@ class VmKind(Struct, frozen=True):
     endpoints: tuple[str, ...] = ()
     needs_exact_header: bool = False
     leaf_days: int = 0
+    answers_as: str = ""
 
 
 VM, CONTAINER_INSTANCE, AZURE_LOCAL = "vm", "container-instance", "azure-local"
+CLOUD_SHELL = "cloud-shell"
 KINDS: dict[str, VmKind] = {
     row.key: row
     for row in (
@@ -36,6 +39,14 @@ KINDS: dict[str, VmKind] = {
             documented("S69", note="the attested document alone; other paths 404 (assumed)"),
             endpoints=("attested",),
             leaf_days=30,
+        ),
+        VmKind(
+            CLOUD_SHELL,
+            observed(
+                "S82", note="the envelope at IMDS's path; that other paths are 404 is assumed"
+            ),
+            endpoints=("token", "cloud_shell"),
+            answers_as="cloud_shell",
         ),
     )
 }

@@ -1,7 +1,7 @@
 """The row type of refusals: status, headers, exact body, evidence.
 
-A row with an empty category serves every category without a row of its own for that key. The part
-of a category behind a full stop is a dialect, which has the rows of its category where it has none.
+A row with an empty category serves every category without a row of its own for that key. The parts
+of a category behind full stops are dialects, which have the rows before them where they have none.
 Words in braces are blanks, filled with JSON text.
 """
 
@@ -32,7 +32,9 @@ def find_row(rows: tuple[RefusalRow, ...], key: str, category: str) -> RefusalRo
     Raises:
         KeyError: no such row.
     """
-    for wanted in dict.fromkeys((category, category.partition(".")[0], "")):
+    parts = category.split(".")
+    above = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    for wanted in dict.fromkeys((*above, "")):
         for row in rows:
             if row.key == key and row.category == wanted:
                 return row

@@ -7,6 +7,7 @@ from openimds.facts.headers import FRONT, TEXT_MEDIA, XML_MEDIA
 from openimds.facts.refusal import RefusalRow, find_row
 from openimds.facts.refusals_elsewhere import (
     APP_SERVICE,
+    APP_SERVICE_WINDOWS,
     ARC,
     CLOUD_SHELL,
     HTTP,
@@ -212,6 +213,7 @@ REFUSALS: tuple[RefusalRow, ...] = (
     *IDENTITY,
     *LOAD_BALANCER,
     *APP_SERVICE,
+    *APP_SERVICE_WINDOWS,
     *ARC,
     *CLOUD_SHELL,
     *HTTP,

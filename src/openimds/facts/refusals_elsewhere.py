@@ -270,6 +270,33 @@ APP_SERVICE: tuple[RefusalRow, ...] = (
 )
 """App Service, Functions and Azure ML. Two forms: the endpoint's and its framework's."""
 
+WINDOWS = ".windows"
+"""The dialect of App Service for a VM with Windows, before that of the api-version."""
+_ON_WINDOWS = client(
+    "S81", note="the names of the members, from a client's test; the words are those of Linux"
+)
+
+
+def _on_windows(row: RefusalRow) -> RefusalRow:
+    """Return a row of App Service as Windows writes it, with members in PascalCase."""
+    category, dot, version = row.category.partition(".")
+    body = row.body
+    for name in ("statusCode", "message", "correlationId"):
+        body = body.replace(f'"{name}":', f'"{name[0].upper()}{name[1:]}":')
+    evidence = row.evidence if body == row.body else _ON_WINDOWS
+    return structs.replace(
+        row, category=f"{category}{WINDOWS}{dot}{version}", body=body, evidence=evidence
+    )
+
+
+APP_SERVICE_WINDOWS: tuple[RefusalRow, ...] = tuple(
+    _on_windows(row)
+    for row in APP_SERVICE
+    # A 429 is made before the VM is read, and the 503 is that of Windows everywhere.
+    if row.key not in {"throttled", "unavailable"}
+    and (row.category == _OLD_APP_SERVICE or "correlation" in row.body)
+)
+
 _OF_IMDS_ALONE = {
     "claims_unsupported",
     "not_found",

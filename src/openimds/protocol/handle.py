@@ -9,8 +9,8 @@ from msgspec import Struct, field, structs
 
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.headers import TEXT_MEDIA, XML_MEDIA
-from openimds.facts.kinds import KINDS, VM, VmKind
-from openimds.facts.versions import Catalog, catalog
+from openimds.facts.kinds import VM
+from openimds.facts.versions import Catalog
 from openimds.protocol import (
     access_token,
     arc_agent,
@@ -20,6 +20,7 @@ from openimds.protocol import (
     load_balancer,
 )
 from openimds.protocol.checks import check
+from openimds.protocol.dialect import APP_SERVICE, catalog_of, in_dialect, within_reach
 from openimds.protocol.document import MISSING, as_json, as_text, descend, plan_at
 from openimds.protocol.events.document import read_approval
 from openimds.protocol.events.event import place_of
@@ -74,13 +75,12 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
 
     `now_s` is the time in seconds since 1970.
     """
-    if subject.vm.kind != VM:
-        query = _as_reached(query, KINDS[subject.vm.kind])
-    cloud = CLOUDS[subject.vm.cloud]
-    if cloud.endpoints:
-        query = _within(query, cloud.endpoints)
+    vm, cloud = subject.vm, CLOUDS[subject.vm.cloud]
+    # Nearly every query is of an ordinary VM to IMDS itself.
+    if vm.kind != VM or cloud.endpoints or query.category.key == APP_SERVICE:
+        query = within_reach(in_dialect(query, vm), vm)
     if cloud.newest:
-        subject = structs.replace(subject, catalog=catalog_of(subject.vm, subject.catalog))
+        subject = structs.replace(subject, catalog=catalog_of(vm, subject.catalog))
     refusal = check(query, subject.catalog, subject.secret)
     if refusal:
         return refusal
@@ -88,29 +88,11 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
     return HANDLERS[query.endpoint.handler](query, subject, now_s)
 
 
-def _as_reached(query: Query, kind: VmKind) -> Query:
-    """Return the query of a kind of machine that reaches a part of the endpoints."""
-    is_exact = query.is_header_exact or not kind.needs_exact_header
-    return structs.replace(
-        _within(query, kind.endpoints),
-        has_metadata_header=query.has_metadata_header and is_exact,
-    )
-
-
-def _within(query: Query, keys: tuple[str, ...]) -> Query:
-    """Return a query whose path is unknown unless its endpoint is among `keys`."""
-    is_reached = query.endpoint is not None and query.endpoint.key in keys
-    return query if is_reached else structs.replace(query, endpoint=None)
-
-
-def catalog_of(vm: Vm, region: Catalog) -> Catalog:
-    """Return the api-versions of a VM, which its region and its cloud limit."""
-    newest = CLOUDS[vm.cloud].newest
-    return catalog(min(newest, region.general[-1])) if newest else region
-
-
 def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Response | Refusal:
-    """Answer a query with the result of its pending work."""
+    """Answer a query with the result of its pending work.
+
+    The query is the one `in_dialect` of the VM, so that both answers have one form.
+    """
     match result:
         case Failed():
             return refuse(result.key, query, result.blanks, until_s=now_s)

@@ -19,7 +19,8 @@ class Query(Struct, frozen=True):
     secret, by name in lower case; Azure's other identity protocols have some. `none_match` is the
     value of If-None-Match. `is_secondary` is known while faults are active: whether the source is
     a private address of the VM, but not its primary one. `is_header_exact` is false for a Metadata
-    header in other letters than `true`.
+    header in other letters than `true`; `is_on_windows` is true for a query to App Service of a VM
+    with Windows.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Query(Struct, frozen=True):
     none_match: str = ""
     is_secondary: bool = False
     is_header_exact: bool = True
+    is_on_windows: bool = False
 
 
 def parse_query(  # noqa: PLR0913 - the relevant parts of a request

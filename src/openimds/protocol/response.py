@@ -12,6 +12,7 @@ from openimds.facts.headers import JSON_MEDIA
 from openimds.facts.protocols import DIALECTS
 from openimds.facts.refusal import RefusalRow
 from openimds.facts.refusals import refusal_row
+from openimds.facts.refusals_elsewhere import WINDOWS
 from openimds.protocol.request import Query
 
 _BLANK = re.compile(r"\{(\w+)\}")
@@ -89,7 +90,8 @@ def _speaker(query: Query) -> str:
     if query.endpoint is None or query.endpoint.versions != "own":
         return query.category.key
     key = query.endpoint.key, query.parameters.get("api-version", "")
-    return _SPEAKERS.get(key) or query.category.key
+    category, dot, version = (_SPEAKERS.get(key) or query.category.key).partition(".")
+    return f"{category}{WINDOWS if query.is_on_windows else ''}{dot}{version}"
 
 
 def _correlation(query: Query) -> str:

@@ -18,6 +18,7 @@ from openimds.events.clock import Clock
 from openimds.facts.protocols import TOKEN_ROUTES
 from openimds.faults import FaultInjector
 from openimds.fleet.index import FleetIndex
+from openimds.protocol.dialect import in_dialect
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.identity_dialects import variables
 from openimds.protocol.request import parse_query
@@ -189,6 +190,7 @@ class Host(Struct, kw_only=True, eq=False):
         query = parse_query(
             "GET", target.encode(), has_metadata_header=True, extras=dispatcher.extras
         )
+        query = in_dialect(query, vm)
         subject = Subject(vm, dispatcher.fleet_index.catalog)
         outcome = handle(query, subject, dispatcher.utc())
         if isinstance(outcome, Response | Refusal):

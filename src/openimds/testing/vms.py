@@ -9,7 +9,8 @@ from msgspec import to_builtins
 from openimds.errors import ConfigError
 from openimds.fleet.index import VmEntry
 from openimds.parameters import nearest
-from openimds.protocol.handle import catalog_of, instance_document
+from openimds.protocol.dialect import catalog_of
+from openimds.protocol.handle import instance_document
 from openimds.testing.calls import Facade, awaited, blocking
 from openimds.testing.server_thread import RunningServer
 from openimds.vm.fleet_file import parse_vm

@@ -83,11 +83,16 @@ class TracedTalk(Talk):
 
 
 class Stage:
-    """A dispatcher with its provider and clocks, and one connection to it."""
+    """A dispatcher with its provider and clocks, and one connection to it.
 
-    def __init__(self, talk: type[Talk] = Talk, **dispatcher: Any) -> None:
+    `vm` has further members of the VM.
+    """
+
+    def __init__(
+        self, talk: type[Talk] = Talk, vm: dict[str, Any] | None = None, **dispatcher: Any
+    ) -> None:
         self.provider, self.now, self.utc_s = ManualProvider(), FakeClock(), UTC_S
-        vms = a_fleet(**{"vm-1": IDENTITY})
+        vms = a_fleet(**{"vm-1": IDENTITY | (vm or {})})
         self.dispatcher: Dispatcher = a_dispatcher(
             an_index(*vms), provider=self.provider, now=self.now, **dispatcher
         )

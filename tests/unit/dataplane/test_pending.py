@@ -5,7 +5,7 @@ import asyncio
 from openimds.dataplane.dispatcher import Bounds
 from openimds.dataplane.response_bytes import CountKey
 from openimds.fleet.index import Allowance
-from openimds.protocol.pending import Approved
+from openimds.protocol.pending import Approved, Failed
 from tests.support.talk import (
     Talk,
     a_fleet,
@@ -251,3 +251,31 @@ def test_connect_closes_the_connection() -> None:
         assert stage.talk.is_closed
 
     run(play)
+
+
+def test_token_of_a_cloud_shell_keeps_its_form_in_the_cache() -> None:
+    async def play(stage: Stage) -> None:
+        stage.send(TOKEN)
+        await settle()
+        await stage.provider.finish()
+        (first,) = stage.replies()
+        (second,) = replies(stage.send(TOKEN))
+        assert b'"refresh_token":""' in first.body
+        assert first.body == second.body
+        assert len(stage.provider.futures) == 1
+
+    run(play, vm={"kind": "cloud-shell"})
+
+
+def test_failed_token_of_windows_app_service_is_in_pascal_case() -> None:
+    async def play(stage: Stage) -> None:
+        stage.dispatcher.secret_of = lambda _: "x"
+        target = "/msi/token?resource=r://s&api-version=2019-08-01"
+        stage.send(target, **{"X-IDENTITY-HEADER": "x"})
+        await settle()
+        stage.provider.futures[0].set_result(Failed("server_error"))
+        await settle()
+        (reply,) = stage.replies()
+        assert (reply.status, reply.body[:19]) == (500, b'{"StatusCode":500,"')
+
+    run(play, vm={"compute": {"osType": "Windows"}})

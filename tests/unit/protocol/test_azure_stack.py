@@ -5,7 +5,8 @@ import json
 import pytest
 
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import Subject, catalog_of, handle
+from openimds.protocol.dialect import catalog_of
+from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import Pending
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response

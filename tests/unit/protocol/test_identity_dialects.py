@@ -211,6 +211,37 @@ def test_a_failure_has_the_body_of_the_dialect() -> None:
     assert json.loads(got.body)["statusCode"] == got.status == 500
 
 
+WINDOWS = {"compute": {"osType": "Windows"}}
+
+
+@pytest.mark.parametrize(
+    "target, header, message",
+    [
+        (NEW, IDENTITY, "Unable to load the proper Managed Identity."),
+        (OLD, MSI_SECRET, "Unable to load requested managed identity."),
+    ],
+)
+def test_app_service_on_windows_refuses_in_pascal_case(
+    target: str, header: tuple[str, str], message: str
+) -> None:
+    refused = Asked(target, header, metadata=False, identities=USER, fields=WINDOWS).refused
+    body = json.loads(refused.body)
+    assert [*body] == ["StatusCode", "Message", "CorrelationId"]
+    assert (body["StatusCode"], body["Message"]) == (400, message)
+    assert str(UUID(body["CorrelationId"])) == body["CorrelationId"]
+
+
+@pytest.mark.parametrize("target, status", [(NEW, 403), (OLD, 401)])
+def test_missing_secret_on_windows_has_no_body(target: str, status: int) -> None:
+    refused = Asked(target, metadata=False, fields=WINDOWS).refused
+    assert (refused.status, refused.body, refused.family) == (status, b"", "app_service_bare")
+
+
+def test_azure_ml_of_a_windows_vm_keeps_its_words() -> None:
+    refused = Asked(ML, metadata=False, fields=WINDOWS).refused
+    assert refused.body.startswith(b"Invalid secret token header")
+
+
 # Cloud Shell.
 
 

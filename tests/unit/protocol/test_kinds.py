@@ -1,11 +1,14 @@
 """Kinds of machines that reach a part of the endpoints."""
 
+import json
+
 import pytest
 
-from openimds.facts.kinds import AZURE_LOCAL, CONTAINER_INSTANCE, VM
+from openimds.facts.kinds import AZURE_LOCAL, CLOUD_SHELL, CONTAINER_INSTANCE, VM
 from openimds.facts.versions import catalog
-from openimds.protocol.handle import Subject, handle
-from openimds.protocol.pending import Pending, PendingDocument, PendingToken
+from openimds.protocol.dialect import in_dialect
+from openimds.protocol.handle import Subject, handle, resume
+from openimds.protocol.pending import AccessToken, Pending, PendingDocument, PendingToken
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
 from openimds.vm.fleet_file import parse_vm
@@ -70,3 +73,42 @@ def test_azure_local_gets_a_document_of_thirty_days() -> None:
 @pytest.mark.parametrize("target", [target for target in EVERYWHERE if target != ATTESTED])
 def test_azure_local_reaches_nothing_else(target: str) -> None:
     assert refusal(ask(target, AZURE_LOCAL))[0] == 404
+
+
+SHELL_FORMS = (TOKEN, "/oauth2/token?resource=https://vault.azure.net")
+
+
+@pytest.mark.parametrize("target", SHELL_FORMS)
+def test_cloud_shell_gets_a_token_on_both_paths(target: str) -> None:
+    vm = parse_vm("one", {"kind": CLOUD_SHELL, "identities": {"system": True}})
+    query = in_dialect(parse_query("GET", target.encode(), has_metadata_header=True), vm)
+    pending = handle(query, Subject(vm, catalog()), 0)
+    assert isinstance(pending, PendingToken)
+    response = resume(query, pending, AccessToken("eyJ", 0, 86400, 86400), 0)
+    assert [*json.loads(response.body)] == [
+        "access_token",
+        "refresh_token",
+        "expires_in",
+        "expires_on",
+        "not_before",
+        "resource",
+        "token_type",
+    ]
+
+
+@pytest.mark.parametrize("target", ["/metadata/identity/oauth2/token", "/oauth2/token"])
+def test_cloud_shell_refuses_in_one_envelope_on_both_paths(target: str) -> None:
+    status, body = refusal(ask(f"{target}?resource=user.read", CLOUD_SHELL))
+    assert (status, json.loads(body)["error"]["code"]) == (400, "AudienceNotSupported")
+    status, body = refusal(ask(target, CLOUD_SHELL, has_header=False))
+    assert (status, json.loads(body)["error"]["code"]) == (400, "MetadataHeaderMissing")
+
+
+def test_token_path_of_a_vm_keeps_its_own_envelope() -> None:
+    status, body = refusal(ask("/metadata/identity/oauth2/token?api-version=2018-02-01", VM))
+    assert (status, json.loads(body)["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("target", [target for target in EVERYWHERE if target != TOKEN])
+def test_cloud_shell_reaches_nothing_else(target: str) -> None:
+    assert refusal(ask(target, CLOUD_SHELL))[0] == 404

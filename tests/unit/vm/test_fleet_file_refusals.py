@@ -93,7 +93,7 @@ def _where(path: str) -> str:
             Refused(
                 "vms.a.kind",
                 'the string "container"',
-                "one of vm, container-instance, azure-local",
+                "one of vm, container-instance, azure-local, cloud-shell",
                 'Did you mean "container-instance"?',
             ),
         ),

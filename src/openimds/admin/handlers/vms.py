@@ -40,7 +40,8 @@ from openimds.fleet.index import VmEntry
 from openimds.fleet.service import FleetService, decode_vm
 from openimds.fleet.store.port import StoredVm
 from openimds.parameters import Parameter
-from openimds.protocol.handle import catalog_of, instance_document
+from openimds.protocol.dialect import catalog_of
+from openimds.protocol.handle import instance_document
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.serialize import encode_vm
