@@ -12,6 +12,8 @@ a default yields to one that is configured. `index` resolves callers; `response_
 prepared responses without looking inside them; `service` writes each change to the `store` first
 and applies it to the index after; `quarantine` has the stored VMs that cannot be taken, which stop
 nobody else and come back when they can be; `fleet_files` reads the files that describe VMs;
+`applied_file` compares a file with its entries as last applied, so that a text without an edit
+changes nothing, and `entry_edit` changes the leaves that an edit has touched and no other;
 `scope_names` brings a store of release 0.1.0 up to date.
 
 The room does not know the callers of its service, the content of a response, sockets or HTTP.

@@ -37,11 +37,15 @@ def default_vm(*, has_identity: bool = True) -> Vm:
 
 
 class FleetFileContents(Struct, frozen=True):
-    """The VMs, scheduled events and faults of a fleet file or folder."""
+    """The VMs, scheduled events and faults of a fleet file or folder.
+
+    `text` is a digest of what was read, empty for contents that no file has.
+    """
 
     vms: list[Vm]
     events: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
+    text: bytes = b""
 
 
 def read_file(path: str) -> object:
@@ -50,13 +54,20 @@ def read_file(path: str) -> object:
     Raises:
         ConfigError: the file cannot be read, or is not of its format.
     """
-    try:
+    with _naming(path):
         text = Path(path).read_bytes()
-    except OSError as error:
-        raise _unreadable(path, "file", error) from None
     from openimds.vm.decode import decode  # noqa: PLC0415 - a server without a file needs no parser
 
     return decode(text, path)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turn a failure to read a file into a ConfigError with its path."""
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(path, "file", error) from None
 
 
 def _unreadable(path: str, kind: str, error: OSError) -> ConfigError:
@@ -82,6 +93,8 @@ def read_fleet(path: str) -> FleetFileContents:
     Raises:
         ConfigError: a file cannot be read or does not fit, or two files name one VM.
     """
+    from openimds.vm.decode import decode  # noqa: PLC0415 - as in `read_file`
+
     files, folder = [path], Path(path)
     if folder.is_dir():
         files = [str(file) for file in _files_of(folder) if _is_fleet_file(file)]
@@ -89,8 +102,13 @@ def read_fleet(path: str) -> FleetFileContents:
     vms: list[Vm] = []
     events: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
+    digest = sha256()
     for file in files:
-        value = read_file(file)
+        with _naming(file):
+            body = Path(file).read_bytes()
+        digest.update(_label(file, len(body)))
+        digest.update(body)
+        value = decode(body, file)
         try:
             contents = fleet_contents(value, Path(file).parent)
         except ConfigError as error:
@@ -106,7 +124,7 @@ def read_fleet(path: str) -> FleetFileContents:
     if not vms:
         expected = "fleet files ending in " + ", ".join(FILE_ENDINGS)
         raise ConfigError(path, "a folder without any", expected)
-    return FleetFileContents(vms, events, faults)
+    return FleetFileContents(vms, events, faults, digest.digest())
 
 
 def fleet_contents(value: object, folder: Path = Path()) -> FleetFileContents:
@@ -152,8 +170,14 @@ def fingerprint(path: str) -> bytes:
             if shortage(error):
                 raise _unreadable(str(file), "file", error) from None
             continue
-        digest.update(f"{file.name}\0{len(text)}\0".encode() + text)
+        digest.update(_label(file.name, len(text)))
+        digest.update(text)
     return digest.digest()
+
+
+def _label(path: str, length: int) -> bytes:
+    """Return the bytes before a text in a digest of several."""
+    return f"{Path(path).name}\0{length}\0".encode()
 
 
 @contextmanager

@@ -170,7 +170,8 @@ class VmEntry(Generic[R]):
 class Precedence(Enum):
     """The VM that gives way where a planned VM claims what another has.
 
-    REFUSED: neither, the plan fails. PRESENT: the planned one is quarantined. PLANNED: the other.
+    REFUSED: neither, the plan fails. PRESENT: the planned one is quarantined. PLANNED: the other,
+    but of two planned ones the one that is not firm.
     """
 
     REFUSED = "refused"
@@ -262,7 +263,7 @@ class FleetIndex(Generic[R]):
         """Return the update that makes all these changes together; it does not hold the VMs.
 
         With the precedence PRESENT, the VMs to put must not be in the index. The VMs in `firm` give
-        way to none.
+        way to none; those to put come first.
 
         Raises:
             ConfigError: two VMs would claim one address or listener and neither gives way, or an
@@ -288,11 +289,15 @@ class FleetIndex(Generic[R]):
         table = _ClaimTable(self.by_name, self._by_address, self._by_listener, new.keys() | gone)
         for name, packed in [*new.items()]:
             while taken := table.taken(name, packed.claims):
-                if precedence is Precedence.PRESENT:
+                is_fixed = taken.other in new or taken.other in firm
+                is_planned = precedence is Precedence.PLANNED
+                if precedence is Precedence.PRESENT or (
+                    is_planned and is_fixed and name not in firm
+                ):
                     bad[name] = quarantined(name, taken)
                     del new[name]
                     break
-                if precedence is Precedence.REFUSED or taken.other in new or taken.other in firm:
+                if not is_planned or is_fixed:
                     raise taken
                 bad[taken.other] = quarantined(taken.other, _given_way(taken))
                 table.free(taken.other)

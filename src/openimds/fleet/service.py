@@ -15,9 +15,20 @@ import msgspec.json
 from msgspec.structs import replace
 
 from openimds.errors import ConfigError
+from openimds.fleet.applied_file import FileComparison, batches, read_rows, read_stored_fleet
 from openimds.fleet.index import FleetIndex, IndexUpdate, Precedence
 from openimds.fleet.quarantine import QuarantinedVm, TakenError, quarantined
-from openimds.fleet.store.port import Change, LogEntry, Store, StoredVm, StoreError, Write
+from openimds.fleet.store.port import (
+    API,
+    DEFAULT,
+    AppliedFile,
+    Change,
+    LogEntry,
+    Store,
+    StoredVm,
+    StoreError,
+    Write,
+)
 from openimds.vm.claims import refuse_protocol_claims
 from openimds.vm.fleet_file import merge_patch, parse_vm
 from openimds.vm.serialize import encode_vm
@@ -25,15 +36,14 @@ from openimds.vm.types import Vm
 
 T = TypeVar("T")
 
-API = "api"
-DEFAULT = "default"
-"""The origin of the VM that is served when none is configured; the first other VM replaces it."""
 _REPLACED = frozenset({DEFAULT})
 """A change by the API replaces this origin with its own, and keeps every other."""
 _DAMAGE = (msgspec.DecodeError, RecursionError, ValueError)
 """The errors of decoding a damaged body."""
 _PAGE = 5000
 _SLICE = 200
+_EDITS = 50
+"""So many entries with an edit are read and changed between two requests."""
 
 
 def decode_vm(stored: StoredVm) -> Vm:
@@ -189,59 +199,57 @@ class FleetService:
             return bool(await self._change([write], self.fleet_index.plan([], [name]), who))
 
     async def sync(
-        self, vms: Iterable[Vm], origin: str, who: str, *, is_start: bool = False
+        self,
+        vms: Iterable[Vm],
+        origin: str,
+        who: str,
+        *,
+        is_start: bool = False,
+        text: bytes = b"",
     ) -> list[Change]:
-        """Make the VMs of an origin equal to the given ones; return the changes.
+        """Apply the VMs of a file, or of another origin; return the changes.
 
-        VMs of other origins are left alone, except those that are given here. `vms` is read first,
-        to its end; a VM that nothing else holds is freed before its change is written. At the start
-        of a server, a stored VM that claims what a given one has is quarantined.
+        An entry that is as last applied changes nothing; of another one, the leaves that differ are
+        changed in the stored VM. VMs of the origin that are not given are removed, and VMs of other
+        origins are left alone. `text` is a digest of the file: where it is that of last time, all
+        VMs stay as they are. `vms` is read first, to its end; a VM that nothing else holds is freed
+        before its change is written. At the start of a server, a VM that claims what a given one
+        has, and is not itself as in the file, is quarantined.
 
         Raises:
             ConfigError, StoreError: as `put`; nothing has changed.
         """
         async with self._turn:
             wanted = {vm.name: vm for vm in vms}
-            stored = await self.call_store(self._stored)
-            wanted_writes: list[Write] = []
+            stored = await self.call_store(read_stored_fleet, self.store, origin)
+            file = FileComparison(stored, text, self.fleet_index.quarantine.keys())
             for number, (name, vm) in enumerate(wanted.items()):
                 if vm.identities.details:
                     self._check(vm)
-                wanted_writes.append(Write(name, encode_vm(vm), origin))
+                file.add(name, encode_vm(vm))
                 if number % _SLICE == 0:
                     await asyncio.sleep(0)  # Guests are answered between the slices.
-            absent = self.fleet_index.quarantine
-            writes = [
-                write
-                for write in wanted_writes
-                if stored.get(write.name) != (write.body, origin) or write.name in absent
-            ]
-            removed = {
-                name
-                for name, (_, owner) in stored.items()
-                if name not in wanted and owner in (origin, DEFAULT)
-            }
+            for names in batches([*file.unresolved], _EDITS):
+                for row in await self.call_store(read_rows, self.store, names):
+                    wanted[row.vm.name] = file.resolve(row, wanted[row.vm.name])
+            for notice in file.notices:
+                self._notify(notice)
             precedence = Precedence.PLANNED if is_start else Precedence.REFUSED
+            writes = [*file.writes, *file.others]
             puts = (wanted[write.name] for write in writes)
-            firm = frozenset(wanted) if is_start else frozenset()
+            firm = frozenset(file.firm) if is_start else frozenset()
+            file.end(wanted.keys())
+            applied = None if file.is_recorded else AppliedFile(origin, text, file.entries)
+            removed = stored.removed(wanted.keys())
             update = self.fleet_index.plan(puts, removed, precedence, firm)
             wanted.clear()
             if is_start:
                 update = await self._without_unopenable(update, firm)
-            return await self._change(writes, update, who, origin)
+            return await self._change(writes, update, who, origin, applied)
 
     def _check(self, vm: Vm) -> None:
         if not self.unsafe_claims:
             refuse_protocol_claims(vm)
-
-    def _stored(self) -> dict[str, tuple[bytes, str]]:
-        """Return the body and the origin of every stored VM, by name."""
-        stored: dict[str, tuple[bytes, str]] = {}
-        after = ""
-        while page := self.store.page(after, _PAGE):
-            stored.update((vm.name, (vm.body, vm.origin)) for vm in page)
-            after = page[-1].name
-        return stored
 
     async def _default_names(self) -> set[str]:
         """Return the name of the default VM, if it is the only VM."""
@@ -251,7 +259,12 @@ class FleetService:
         return {stored.name} if stored and stored.origin == DEFAULT else set()
 
     async def _change(
-        self, writes: list[Write], update: IndexUpdate, who: str, origin: str = API
+        self,
+        writes: list[Write],
+        update: IndexUpdate,
+        who: str,
+        origin: str = API,
+        applied: AppliedFile | None = None,
     ) -> list[Change]:
         written = {write.name for write in writes}
         removes = [Write(name, None, origin) for name in update.removes - written]
@@ -259,7 +272,8 @@ class FleetService:
             await self._open_listeners(update.listeners, self.fleet_index.listeners.keys())
             if self.before_change:
                 await self.before_change(update)
-            changes = await self.call_store(self.store.write, [*writes, *removes], who, self._now())
+            batch = [*writes, *removes]
+            changes = await self.call_store(self.store.write, batch, who, self._now(), applied)
         except BaseException:
             await self._open_listeners({}, self.fleet_index.listeners.keys())
             raise
@@ -314,8 +328,9 @@ class FleetService:
                 if error.name in firm:
                     raise
                 left = {text: name for text, name in update.listeners.items() if name != error.name}
+                puts = {name: vm for name, vm in update.puts.items() if name != error.name}
                 absent = update.quarantined | {error.name: quarantined(error.name, error)}
-                update = replace(update, listeners=left, quarantined=absent)
+                update = replace(update, puts=puts, listeners=left, quarantined=absent)
             else:
                 return update
 

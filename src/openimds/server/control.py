@@ -20,8 +20,8 @@ from openimds.faults import FaultService
 from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents, default_vm
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.quarantine import notices as quarantine_notices
-from openimds.fleet.service import DEFAULT, FleetService
-from openimds.fleet.store.port import Change
+from openimds.fleet.service import FleetService
+from openimds.fleet.store.port import DEFAULT, Change
 from openimds.protocol.response import Refusal, Response
 from openimds.server.admin_ports import AdminPorts
 from openimds.server.fleet_file_watcher import FleetFileWatcher
@@ -154,7 +154,7 @@ class Control(Struct, kw_only=True, eq=False):
         vms = self.startup.vms
         await self.fleet_service.load(is_last=vms is None)
         if vms is not None:
-            await self._sync(_drain(vms), "start", is_start=True)
+            await self._sync(_drain(vms), "start", self.startup.text, is_start=True)
         elif not self.fleet_index.by_name and not await self._has_own_vms():
             await self._serve_default_vm()
 
@@ -251,14 +251,16 @@ class Control(Struct, kw_only=True, eq=False):
     async def _apply(self, contents: FleetFileContents, who: str) -> list[Change]:
         with self._naming_the_file():
             self.faults.check(contents.faults, (vm.name for vm in contents.vms))
-        changes = await self._sync(contents.vms, who)
+        changes = await self._sync(contents.vms, who, contents.text)
         await self.faults.follow(contents.faults)
         return changes
 
-    async def _sync(self, vms: Iterable[Vm], who: str, *, is_start: bool = False) -> list[Change]:
+    async def _sync(
+        self, vms: Iterable[Vm], who: str, text: bytes, *, is_start: bool = False
+    ) -> list[Change]:
         with self._naming_the_file():
             service, origin = self.fleet_service, self.startup.origin
-            return await service.sync(vms, origin, who, is_start=is_start)
+            return await service.sync(vms, origin, who, is_start=is_start, text=text)
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:

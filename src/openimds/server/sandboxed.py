@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec.json
@@ -12,7 +12,9 @@ from msgspec import Struct
 from openimds.admin.token import AdminToken, TokenError
 from openimds.errors import ConfigError
 from openimds.facts.kinds import AZURE_LOCAL, VM
+from openimds.fleet.applied_file import FileComparison, read_rows, read_stored_fleet
 from openimds.fleet.fleet_files import DEFAULT_VM
+from openimds.fleet.store.port import Store
 from openimds.fleet.store.state import State
 from openimds.linux.loopback import IMDS, IMDS_OF_LOCAL
 from openimds.linux.memory_file import MemoryFile
@@ -28,6 +30,8 @@ from openimds.server.server import Notify, Ready
 from openimds.server.settings_check import check_pki_names
 from openimds.server.startup import Startup
 from openimds.settings import Settings
+from openimds.vm.serialize import encode_vm
+from openimds.vm.types import Vm
 
 _DATAPLANE, _LOCAL, _ADMIN, _PUBLIC = "dataplane", "local", "admin", "public"
 _WEB, _WEB_TLS = "web", "web tls"
@@ -84,7 +88,7 @@ def run_sandboxed(
     check_pki_names(startup.settings, is_in_sandbox=True, is_online=is_online)
     if is_online:
         find_pasta()
-    kinds = _vm_kinds(startup)
+    kinds = _vm_kinds(startup, notify)
     names = choose_vms([*kinds], wanted)
     addresses = _addresses(startup.settings)
     token = None if startup.settings.state or _ADMIN not in addresses else MemoryToken()
@@ -153,37 +157,57 @@ def choose_vms(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted)) or list(names)
 
 
-def _vm_kinds(startup: Startup) -> dict[str, str]:
+def _vm_kinds(startup: Startup, notify: Notify) -> dict[str, str]:
     """Return the kinds of the VMs that the server will have, by name."""
-    from_file = {vm.name: vm.kind for vm in startup.vms or ()}
-    stored = _stored_kinds(startup) if startup.settings.state else {}
-    return {**from_file, **stored, **from_file} or {DEFAULT_VM: VM}
+    if startup.settings.state:
+        kinds = _stored_kinds(startup, notify)
+    else:
+        kinds = {vm.name: vm.kind for vm in startup.vms or ()}
+    return kinds or {DEFAULT_VM: VM}
 
 
-def _stored_kinds(startup: Startup) -> dict[str, str]:
-    """Return the kinds in the state directory, without VMs that the file replaces.
+def _stored_kinds(startup: Startup, notify: Notify) -> dict[str, str]:
+    """Return the kinds of the stored VMs after the file is applied to them.
 
     Raises:
         StoreError: another process holds the directory, or it cannot be used.
     """
+    from openimds.fleet.store.schema import upgrade_notice  # noqa: PLC0415 - as below
     from openimds.fleet.store.sqlite import SqliteStore  # noqa: PLC0415 - only where there is a state
 
     state = State(Path(startup.settings.state).absolute())
     try:
         store = SqliteStore(state.store_path)
+        if store.copied_to:
+            notify(upgrade_notice(store.path, store.copied_to))
         kinds: dict[str, str] = {}
         after = ""
         while page := store.page(after, _PAGE):
-            kinds |= {
-                stored.name: _kind_of(stored.body)
-                for stored in page
-                if startup.vms is None or stored.origin != startup.origin
-            }
+            kinds |= {vm.name: _kind_of(vm.body) for vm in page}
             after = page[-1].name
+        if startup.vms is not None:
+            kinds = _kinds_with_file(kinds, store, startup.vms, startup)
         store.close()
     finally:
         state.close()
     return kinds
+
+
+def _kinds_with_file(
+    kinds: dict[str, str], store: Store, vms: Iterable[Vm], startup: Startup
+) -> dict[str, str]:
+    """Return the kinds of VMs after a file is applied."""
+    fleet = read_stored_fleet(store, startup.origin)
+    file = FileComparison(fleet, startup.text, frozenset())
+    named = {vm.name: vm for vm in vms}
+    for vm in named.values():
+        file.add(vm.name, encode_vm(vm))
+    for row in read_rows(store, [*file.unresolved]):
+        named[row.vm.name] = file.resolve(row, named[row.vm.name])
+    after = kinds | {write.name: named[write.name].kind for write in file.writes + file.others}
+    order = dict.fromkeys([*named, *kinds])
+    ends = fleet.removed(named.keys())
+    return {name: after[name] for name in order if name in after and name not in ends}
 
 
 def _kind_of(body: bytes) -> str:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from openimds.credentials.entra.client import ENTRA_UNCONFIGURED
 from openimds.events.scenario import read_scenario
 from openimds.fleet.fleet_files import fingerprint, gc_paused, read_document, read_fleet
-from openimds.fleet.service import DEFAULT
+from openimds.fleet.store.port import DEFAULT
 from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.settings_check import check, notices
@@ -24,7 +24,8 @@ class Startup(Struct, frozen=True):
     `vms` is None where no file names any: then the store's VMs are served, else the default VM.
     `Server.start` empties the list, for the store and the index hold VMs packed: 100,000 unpacked
     ones weigh 200 MB. `origin` is their owner in the store, `source` the path of their file, and
-    `fingerprint` that of the file's text before it was read. `homes` are those of the fleet index.
+    `fingerprint` that of the file's text before it was read, `text` the digest of its contents as
+    read. `homes` are those of the fleet index.
     """
 
     settings: Settings
@@ -36,6 +37,7 @@ class Startup(Struct, frozen=True):
     faults: tuple[FaultSpec, ...] = ()
     notices: tuple[str, ...] = ()
     homes: dict[str, str] = {}
+    text: bytes = b""
 
 
 def load(settings: Settings) -> Startup:
@@ -80,6 +82,7 @@ def _from_fleet(settings: Settings) -> Startup:
         seen,
         contents.events,
         contents.faults,
+        text=contents.text,
     )
 
 

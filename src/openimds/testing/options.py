@@ -124,8 +124,9 @@ def _startup(values: dict[str, Any], where: str) -> Startup:
     if "document" in inline:
         document = captured_vm(to_builtins(inline["document"]), DEFAULT_VM)
         startup = structs.replace(startup, vms=[document.vm], notices=document.notices)
-    # Without its path the file is not watched: an edit concerns the next test.
-    return with_settings(startup, fleet="")
+    # Without its path the file is not watched: an edit concerns the next test. The VM under test
+    # may get addresses that the text does not have.
+    return with_settings(structs.replace(startup, text=b""), fleet="")
 
 
 def _under_test(vms: list[Vm], chosen: str, homes: tuple[str, ...], where: str) -> str:

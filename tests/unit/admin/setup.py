@@ -108,10 +108,15 @@ class AdminServer:
         self.store = FailingStore()
         self.fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
         self.opened: list[dict[str, str]] = []
+        self.notices: list[str] = []
         self.is_opening = asyncio.Event()
         self.lack: OSError | None = None
         self.fleet_service = FleetService(
-            self.store, self.fleet_index, lambda: self.now_s, self._open
+            self.store,
+            self.fleet_index,
+            lambda: self.now_s,
+            self._open,
+            notify=self.notices.append,
         )
         self.token = AdminToken(folder / "admin-token")
         self.messages: list[str] = []

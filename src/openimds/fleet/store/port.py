@@ -7,6 +7,11 @@ from msgspec import Struct, field
 
 from openimds.errors import Error
 
+API = "api"
+"""The origin of a VM that the API made."""
+DEFAULT = "default"
+"""The origin of the VM that is served when none is configured; the first other VM replaces it."""
+
 
 class StoredVm(Struct, frozen=True):
     """A VM as stored. `origin` names its manager: `api`, `file`, `document` or `default`."""

@@ -106,23 +106,24 @@ class SqliteStore(Store):
             made = [self._make(write, who, at) for write in writes]
             changes = [change for change in made if change]
             if applied:
-                self._record(applied)
+                entries = applied.entries.items()
+                self._forget(applied.origin, [name for name, body in entries if body is None])
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO applied_entry VALUES (?, ?, ?)",
+                    ((name, applied.origin, body) for name, body in entries if body is not None),
+                )
+                self._db.execute(
+                    "INSERT OR REPLACE INTO applied_file VALUES (?, ?)",
+                    (applied.origin, applied.text),
+                )
             self._prune("change", "revision", changes[-1].revision if changes else 0)
             return changes
 
-    def _record(self, applied: AppliedFile) -> None:
-        """Keep the records of an applied file, inside a transaction."""
-        origin, entries = applied.origin, applied.entries.items()
-        self._db.executemany(
-            "INSERT OR REPLACE INTO applied_entry VALUES (?, ?, ?)",
-            ((name, origin, body) for name, body in entries if body is not None),
-        )
+    def _forget(self, origin: str, names: Sequence[str]) -> None:
+        """Forget the applied entries of an origin, inside a transaction."""
         self._db.executemany(
             "DELETE FROM applied_entry WHERE name = ? AND origin = ?",
-            ((name, origin) for name, body in entries if body is None),
-        )
-        self._db.execute(
-            "INSERT OR REPLACE INTO applied_file VALUES (?, ?)", (origin, applied.text)
+            ((name, origin) for name in names),
         )
 
     def applied_entry(self, name: str) -> AppliedEntry | None:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from openimds.facts.versions import GENERAL
-from openimds.fleet.service import DEFAULT
-from openimds.fleet.store.port import Write
+from openimds.fleet.store.port import DEFAULT, Write
 from openimds.vm.types import Vm
 from tests.unit.admin.setup import JSON, MERGE, AdminServer, with_server
 
