@@ -1,5 +1,6 @@
 """Host rules fail closed: without them no guest gets metadata, and changes are seen."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.frames import IPV4, is_tcp, syn
-from tests.system.lab import IMDS, IPS, MACS, NAME, UNKNOWN_CALLERS, Lab, lab, to_host
+from tests.system.lab import IMDS, IPS, MACS, NAME, UNKNOWN_CALLERS, Lab, fleet, lab, to_host
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
@@ -84,6 +85,26 @@ def test_open_connection_ends_with_the_rules(here: Lab) -> None:
         here.host.shell("nft flush ruleset")
         assert kept.ask() == "TimeoutError"
         kept.close()
+
+
+def test_moved_address_is_not_served_to_its_old_guest(here: Lab) -> None:
+    here.up()
+    moved = fleet("a", "b", "d")
+    reach = {name: moved["vms"][f"web-{name}"]["reach"] for name in "ab"}
+    reach["a"]["address"], reach["b"]["address"] = reach["b"]["address"], reach["a"]["address"]
+    with here.serving() as server:
+        kept = Kept(here, "a", 5)
+        assert kept.first == "web-a"
+        (here.host.folder / "fleet.json").write_text(json.dumps(moved))
+        assert server.next_line().endswith("2 changes applied.\n")
+        assert kept.ask() in ("closed", "ConnectionResetError")
+        kept.close()
+        assert f"{IPS['a']} is an address of web-b" in server.next_line()
+        assert here.request("a") == ""
+        here.up(fleet=moved)
+        here.host.shell(f"ip -n b address add {IPS['a']}/32 dev eth0")
+        assert here.request("b", "--interface", IPS["a"]) == "web-b"
+        assert here.request_in_vain("a") == ""
 
 
 CHANGES = {

@@ -34,6 +34,7 @@ from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.phase import TRANSITIONS, Phase, Step
 from openimds.dataplane.poll_set import READ, WRITE, PollSet
 from openimds.dataplane.response_bytes import CONNECTION_CLOSE, PreparedResponse
+from openimds.dataplane.saved_syn import hardware_of
 from openimds.dataplane.shares import LONE_UNITS, TURN_UNITS, UNKNOWN, Share
 from openimds.protocol.faults.fault import Fault
 
@@ -130,7 +131,11 @@ Owed: TypeAlias = "bytes | asyncio.Task[bytes] | FaultyDelivery"
 
 
 class Connection:
-    """One connection. `listener` is set where the listener belongs to one VM."""
+    """One connection. `listener` is set where the listener belongs to one VM.
+
+    `sender` is the hardware address that opened the connection, where host rules bind guests. It
+    ends without a response as soon as the VM of its source address has another one.
+    """
 
     # A connection begins with these values of the class. Many answer one known request and end, and
     # then a value of its own for each would cost as much as the answer.
@@ -141,6 +146,8 @@ class Connection:
     _events = -1
     _generation = -1
     _entry: WireEntry | None = None
+    _sender: bytes | None = None
+    _is_of_another = False
     _parser: httptools.HttpRequestParser | None = None
     _owed: "deque[Owed] | tuple[()]" = ()
     _cancellable: asyncio.Task[bytes] | None = None
@@ -157,13 +164,20 @@ class Connection:
     _headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(
-        self, turns: Turns, accepted: socket.SocketType, peer: str, listener: str = ""
+        self,
+        turns: Turns,
+        accepted: socket.SocketType,
+        peer: str,
+        listener: str = "",
+        sender: bytes | None = None,
     ) -> None:
         """Prepare to serve an accepted socket; `begin` serves it."""
         dispatcher = self.dispatcher = turns.dispatcher
         self._turns = turns
         self._socket, self._descriptor = accepted, accepted.fileno()
         self._listener, self._peer = listener, peer
+        if sender is not None:
+            self._sender = sender
         self._look_up(dispatcher.fleet_index)
         entry = self._entry
         self._share = dispatcher.connections.share(UNKNOWN if entry is None else entry.name)
@@ -204,7 +218,7 @@ class Connection:
     def begin(self) -> None:
         """Accept the connection, unless a bound or a fault forbids it, and serve it."""
         turns, share = self._turns, self._share
-        if not turns.dispatcher.connections.add(self, share):
+        if self._is_of_another or not turns.dispatcher.connections.add(self, share):
             self._move(_CLOSE)
             self._is_over = True
             self._socket.close()
@@ -245,6 +259,9 @@ class Connection:
         """Read a piece, or take the rest of the last one, and answer its requests."""
         if self._is_over:
             return  # It ended while it waited for its turn.
+        if self._sender is not None and self._has_moved():
+            self.abort()
+            return
         turns, share = self._turns, self._share
         if share.turn != turns.turn_number:
             self._begin_turn(turns, share)
@@ -750,6 +767,15 @@ class Connection:
         self._entry = (
             fleet_index.entry_of(listener) if listener else fleet_index.entry_at(self._peer)
         )
+        if self._sender is not None and (entry := self._entry):
+            self._is_of_another = hardware_of(entry.packed) != self._sender
+            if self._is_of_another:
+                self.dispatcher.on_moved_address(self._peer, entry.name)
+
+    def _has_moved(self) -> bool:
+        """Tell whether the source address belongs to another guest's VM now."""
+        self._caller()
+        return self._is_of_another
 
     def _has_refusal_fault(self) -> bool:
         faults = self.dispatcher.faults

@@ -159,6 +159,7 @@ class Dispatcher:
         secret_of: Callable[[str], str] = lambda _: "",
         on_unknown_caller: Callable[[str], None] = lambda _: None,
         on_internal_error: Callable[[BaseException], None] = lambda _: None,
+        on_moved_address: Callable[[str, str], None] = lambda _address, _vm: None,
     ) -> None:
         """Serve the VMs of a fleet index under limits."""
         self.extras, self.secret_of = extras, secret_of
@@ -177,6 +178,7 @@ class Dispatcher:
         self.on_internal_error = on_internal_error
         self.unknown_caller_responses: CachedResponses[PreparedResponse] = CachedResponses()
         self.on_unknown_caller = on_unknown_caller
+        self.on_moved_address = on_moved_address
         self.observer: RequestObserver | None = None
         self.faults: FaultSource | None = None
         self.call_later: CallLater = loop_later

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from openimds.dataplane.reactor import Reactor
+from openimds.dataplane.saved_syn import save_first_packets
 from openimds.errors import FREE_RESOURCES, MORE_RESOURCES, ConfigError, shortage
 from openimds.fleet.index import VM_LISTENER
 
@@ -302,7 +303,10 @@ def _serve(  # noqa: PLR0913 - the facts of a listener
                 # Connections inherit it: no part of a response waits for an acknowledgement.
                 bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _defer(bound)
-            reactor.listen(bound, own)
+            is_behind_rules = is_guarded(bound) and not own
+            if is_behind_rules:
+                save_first_packets(bound)
+            reactor.listen(bound, own, is_guarded=is_behind_rules)
     except OSError:
         for bound in sockets:
             reactor.close_listener(bound)

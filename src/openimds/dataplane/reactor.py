@@ -17,6 +17,7 @@ from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.event_loop import open_poll_set
 from openimds.dataplane.observer import CallLater, loop_later
 from openimds.dataplane.poll_set import READ, PollSet
+from openimds.dataplane.saved_syn import sender_of
 from openimds.dataplane.shares import Share
 from openimds.dataplane.wheel import Wheel
 from openimds.errors import SHORTAGES
@@ -29,11 +30,16 @@ _PAUSE_S = 0.1
 
 
 class ListeningSocket:
-    """A listening socket in the reactor; with `own` its callers are one VM."""
+    """A listening socket in the reactor; with `own` its callers are one VM.
 
-    def __init__(self, reactor: "Reactor", bound: socket.socket, own: str) -> None:
+    One that is guarded has its callers from the host rules, which know their hardware addresses.
+    """
+
+    def __init__(
+        self, reactor: "Reactor", bound: socket.socket, own: str, *, is_guarded: bool
+    ) -> None:
         """Listen already; the reactor calls `accept` when a caller waits."""
-        self._reactor, self._own = reactor, own
+        self._reactor, self._own, self._is_guarded = reactor, own, is_guarded
         self.socket = bound
         # `socket.accept` makes a second object around this one, which costs 2 us a connection.
         self._accept: Callable[[], tuple[int, object]] = getattr(bound, "_accept")  # noqa: B009 - the type has no such name
@@ -54,7 +60,8 @@ class ListeningSocket:
                 continue  # The caller has gone.
             peer = own or (str(address[0]) if isinstance(address, tuple) else "")
             accepted = socket.SocketType(*self._kind, descriptor)
-            Connection(reactor, accepted, peer, own).begin()
+            sender = sender_of(accepted) if self._is_guarded else None
+            Connection(reactor, accepted, peer, own, sender).begin()
 
 
 class Reactor:
@@ -83,8 +90,8 @@ class Reactor:
 
     # Listeners.
 
-    def listen(self, bound: socket.socket, own: str = "") -> None:
-        """Accept the callers of a listening socket from now on.
+    def listen(self, bound: socket.socket, own: str = "", *, is_guarded: bool = False) -> None:
+        """Accept the callers of a listening socket from now on; see `ListeningSocket`.
 
         Raises:
             OSError: the system has no memory for it left; nothing has changed.
@@ -93,7 +100,7 @@ class Reactor:
             self.poll_set.hang(asyncio.get_running_loop(), self.turn)
             self._is_hung = True
         bound.settimeout(0)
-        listening = ListeningSocket(self, bound, own)
+        listening = ListeningSocket(self, bound, own, is_guarded=is_guarded)
         descriptor = bound.fileno()
         self.poll_set.register(descriptor, 0 if self._is_paused else READ)
         self._listening[descriptor] = listening

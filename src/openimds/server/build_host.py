@@ -58,7 +58,9 @@ class HostWorld(Struct, frozen=True, kw_only=True):
     is_entra_reported: bool = False
 
 
-def build_host(settings: Settings, world: HostWorld, resources: ExitStack) -> Host:
+def build_host(  # noqa: C901 - a list of parts, read from top to bottom
+    settings: Settings, world: HostWorld, resources: ExitStack
+) -> Host:
     """Make every part of a host inside the event loop that will serve.
 
     `resources` closes them. Its events provider is set afterwards.
@@ -78,6 +80,12 @@ def build_host(settings: Settings, world: HostWorld, resources: ExitStack) -> Ho
         notify(
             f"unknown caller {address}: no VM has this address, so it gets 404. To serve it, add "
             "the address to reach.address of its VM"
+        )
+
+    def moved_address(address: str, vm: str) -> None:
+        notify_once(
+            f"{address} is an address of {vm}, but the host rules let another hardware address use "
+            "it, so its connections are closed; type openimds host up"
         )
 
     def internal_error(error: BaseException) -> None:
@@ -135,6 +143,7 @@ def build_host(settings: Settings, world: HostWorld, resources: ExitStack) -> Ho
         secret_of=caller_secrets.of,
         on_unknown_caller=unknown_caller,
         on_internal_error=internal_error,
+        on_moved_address=moved_address,
     )
     recorder = Recorder(settings.record, on_active=observers_changed)
     if recorder.is_active:

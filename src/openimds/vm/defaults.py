@@ -102,6 +102,15 @@ def first_mac(vm: Vm) -> str:
     return _Defaults(vm).get("network.interface[].macAddress", (0,))
 
 
+def hardware_address(vm: Vm) -> str:
+    """Return the hexadecimal digits of the hardware address by which a host knows a VM.
+
+    They are 12, in lower case, unless the address is malformed.
+    """
+    text = vm.reach.mac or first_mac(vm)
+    return "".join(char for char in text.lower() if char in "0123456789abcdef")
+
+
 class _Defaults:
     """The defaults of one VM, worked out when a document or another default needs them."""
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.vm.defaults import default_address, first_mac, private_addresses
+from openimds.vm.defaults import default_address, first_mac, hardware_address, private_addresses
 from openimds.vm.types import Vm
 
 _MAC_DIGITS = 12
@@ -71,9 +71,9 @@ def _binding(vm: Vm) -> InterfaceBinding:
 
 
 def _mac(vm: Vm) -> str:
-    text = vm.reach.mac or first_mac(vm)
-    digits = "".join(char for char in text.lower() if char in "0123456789abcdef")
+    digits = hardware_address(vm)
     if len(digits) != _MAC_DIGITS:
+        text = vm.reach.mac or first_mac(vm)
         where = f"vms.{vm.name}.network.interface[0].macAddress"
         hint = "Write reach.mac"
         raise ConfigError(where, f'"{text}"', "a hardware address: 12 hexadecimal digits", hint)
