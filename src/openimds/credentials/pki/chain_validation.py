@@ -28,7 +28,8 @@ STRICT = (
     "a keyUsage: version 45 or newer is less strict"
 )
 """The hint at a version of cryptography that knows the rules of the web alone."""
-_MAX_FETCHED = 6
+_MAX_FETCHED = 12
+"""The most addresses that are fetched for one path."""
 _USES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 _PEM = b"-----BEGIN"
 
@@ -54,16 +55,27 @@ class Trust:
     def path_to_root(
         self, leaf: x509.Certificate, at: datetime, *, may_fetch: bool = True
     ) -> tuple[list[x509.Certificate], str]:
-        """Return the path from a leaf to a root with its names, or the reason."""
+        """Return the path from a leaf to a root with its names, or the reason.
+
+        Where the issuer at one address leads to no root, the one at the next address may: an
+        expired certificate, or the same CA under another root.
+        """
         if not self._roots:
             return [], "the trust bundle has no root: none of its certificates is self-signed"
-        intermediates, reason = self._gather(leaf, may_fetch=may_fetch)
-        try:
-            path = self._path(leaf, intermediates, at)
-        except VerificationError as error:
-            message = str(error).removeprefix("validation failed: ").partition(" (encountered")[0]
-            return [], reason or message + STRICT
-        return path, " < ".join(common_name(item) or "(no name)" for item in path)
+        search = _Search([*self._intermediates], self._fetch, may_fetch=may_fetch)
+        first_reason = ""
+        while True:
+            reason = search.gather(leaf, self._roots)
+            try:
+                path = self._path(leaf, search.known, at)
+            except VerificationError as error:
+                message = str(error).removeprefix("validation failed: ")
+                message = message.partition(" (encountered")[0]
+                first_reason = first_reason or reason or message + STRICT
+            else:
+                return path, " < ".join(common_name(item) or "(no name)" for item in path)
+            if not search.take_alternative():
+                return [], first_reason
 
     def _path(
         self, leaf: x509.Certificate, intermediates: list[x509.Certificate], at: datetime
@@ -80,47 +92,79 @@ class Trust:
         policy = policy.extension_policies(ca_policy=_ca_policy(), ee_policy=_leaf_policy())
         return policy.build_client_verifier().verify(leaf, intermediates).chain
 
-    def _gather(
-        self, leaf: x509.Certificate, *, may_fetch: bool
-    ) -> tuple[list[x509.Certificate], str]:
-        """Return known and fetched intermediates, and the reason if one is missing."""
-        known, current = list(self._intermediates), leaf
+
+class _Search:
+    """The certificates that a search for a path may use, and the addresses that it has left."""
+
+    def __init__(
+        self, known: list[x509.Certificate], fetch: Fetch | None, *, may_fetch: bool
+    ) -> None:
+        self.known = known
+        self._fetch, self._may_fetch = fetch, may_fetch
+        self._left = _MAX_FETCHED
+        self._untried: list[tuple[x509.Certificate, str]] = []
+
+    def gather(self, leaf: x509.Certificate, roots: list[x509.Certificate]) -> str:
+        """Fetch the issuers that are not known up to a root; return a reason if one is missing."""
+        current = leaf
         for _ in range(_MAX_FETCHED):
             seen = [leaf]
             while issuers := [
-                item for item in known if item not in seen and is_issued_by(current, item)
+                item for item in self.known if item not in seen and is_issued_by(current, item)
             ]:
                 current = issuers[0]
                 seen.append(current)
-            if any(is_issued_by(current, root) for root in self._roots):
-                return known, ""
-            fetched, reason = self._fetch_issuer(current, may_fetch=may_fetch)
+            if any(is_issued_by(current, root) for root in roots):
+                return ""
+            fetched, reason = self._fetch_issuer(current)
             if fetched is None:
                 name = current.issuer.rfc4514_string()
-                return known, f"the certificate of the issuer {name} is missing{reason}"
-            known.append(fetched)
-        return known, ""
+                return f"the certificate of the issuer {name} is missing{reason}"
+            self.known.append(fetched)
+        return ""
 
-    def _fetch_issuer(
-        self, certificate: x509.Certificate, *, may_fetch: bool
-    ) -> tuple[x509.Certificate | None, str]:
+    def take_alternative(self) -> bool:
+        """Fetch an issuer from an address that was not needed yet; return False without any."""
+        while self._untried:
+            certificate, url = self._untried.pop()
+            fetched, _ = self._fetch_from(url, certificate)
+            if fetched and fetched not in self.known:
+                self.known.insert(0, fetched)  # The next walk takes the first that fits.
+                return True
+        return False
+
+    def _fetch_issuer(self, certificate: x509.Certificate) -> tuple[x509.Certificate | None, str]:
         """Fetch the issuer from the URLs in a certificate; or return the reason."""
         if self._fetch is None:
             return None, ""
-        if not may_fetch:
+        if not self._may_fetch:
             return None, "; it is not fetched because signature or name fails"
         reasons = ""
-        for url in _issuer_urls(certificate):
-            try:
-                fetched = _certificates(self._fetch(url), url)[0]
-            except (OSError, ConfigError) as error:
-                reasons += f"; {url}: {error}"
-                continue
-            if is_issued_by(certificate, fetched) and not is_root(fetched):
+        urls = _issuer_urls(certificate)
+        for place, url in enumerate(urls, 1):
+            fetched, reason = self._fetch_from(url, certificate)
+            if fetched:
+                self._untried += [(certificate, other) for other in urls[place:]]
                 return fetched, ""
-            name = fetched.subject.rfc4514_string()
-            reasons += f"; {url}: {name} did not issue it, or is not a trusted root"
+            reasons += reason
         return None, reasons or "; the certificate names no URL of its issuer"
+
+    def _fetch_from(
+        self, url: str, certificate: x509.Certificate
+    ) -> tuple[x509.Certificate | None, str]:
+        """Fetch the issuer of a certificate from one URL; or return the reason."""
+        assert self._fetch is not None
+        if not self._left:
+            return None, f"; {url}: not fetched, it would be more than {_MAX_FETCHED}"
+        self._left -= 1
+        try:
+            fetched = _certificates(self._fetch(url), url)[0]
+        except (OSError, ConfigError) as error:
+            return None, f"; {url}: {error}"
+        if is_issued_by(certificate, fetched) and not is_root(fetched):
+            return fetched, ""
+        name = fetched.subject.rfc4514_string()
+        return None, f"; {url}: {name} did not issue it, or is not a trusted root"
 
 
 def _first_name(leaf: x509.Certificate) -> str:

@@ -6,10 +6,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.keys.files import read_key
+from openimds.credentials.pki import chain_validation
 from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.chain_validation import STRICT
 from openimds.credentials.pki.cms import envelope
+from openimds.credentials.pki.rehearsed_answers import RehearsedAnswers
 from openimds.errors import ConfigError
 from tests.unit.credentials.pki.openssl_verify import run
 from tests.unit.credentials.pki.recordings import CREATED_S, PAYLOAD
@@ -141,7 +143,39 @@ def test_circle_of_issuers_ends() -> None:
     circle = serve(own.published(), urls)
     other = CertificateAuthority.open(None, CREATED_S).root_pem()
     assert failures(check(made, trust=other, fetch=circle)).keys() == {"chain"}
-    assert len(urls) == 4, "the intermediate, the tier, and both URLs of an untrusted root"
+    assert len(urls) == 6, "both URLs of the intermediate, of the tier, of an untrusted root"
+
+
+def test_addresses_of_one_path_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chain_validation._MAX_FETCHED == 12
+    monkeypatch.setattr(chain_validation, "_MAX_FETCHED", 3)
+    urls: list[str] = []
+    circle = serve(authority.published(), urls)
+    other = CertificateAuthority.open(None, CREATED_S).root_pem()
+    failed = failures(check(trust=other, fetch=circle))
+    assert failed["chain"].endswith("not fetched, it would be more than 3")
+    assert len(urls) == 3
+
+
+@pytest.mark.parametrize("answer", ["damaged", "expired", "cross-signed"])
+def test_second_address_serves_where_the_first_leads_nowhere(answer: str) -> None:
+    rehearsed = RehearsedAnswers(lambda: authority, lambda: CREATED_S)
+    published = authority.published()
+    urls: list[str] = []
+
+    def fetch(url: str) -> bytes:
+        urls.append(url)
+        name = url.rpartition("/")[2].removesuffix(".crt")
+        if found := rehearsed.unknown_root(name):
+            return found
+        if "/alternate/" in url:
+            return published[name]
+        if answer == "damaged":
+            return published[name][:-1] + bytes([published[name][-1] ^ 1])
+        return rehearsed.certificate(published[name], answer)
+
+    assert check(trust=authority.root_pem(), fetch=fetch).holds
+    assert any("/alternate/" in url for url in urls)
 
 
 # Certificates issued by openssl.
