@@ -62,7 +62,7 @@ class Trust:
         """
         if not self._roots:
             return [], "the trust bundle has no root: none of its certificates is self-signed"
-        search = _Search([*self._intermediates], self._fetch, may_fetch=may_fetch)
+        search = _PathSearch([*self._intermediates], self._fetch, may_fetch=may_fetch)
         first_reason = ""
         while True:
             reason = search.gather(leaf, self._roots)
@@ -93,8 +93,8 @@ class Trust:
         return policy.build_client_verifier().verify(leaf, intermediates).chain
 
 
-class _Search:
-    """The certificates that a search for a path may use, and the addresses that it has left."""
+class _PathSearch:
+    """The certificates that a path may have, and the addresses that are left to fetch."""
 
     def __init__(
         self, known: list[x509.Certificate], fetch: Fetch | None, *, may_fetch: bool
@@ -105,7 +105,7 @@ class _Search:
         self._untried: list[tuple[x509.Certificate, str]] = []
 
     def gather(self, leaf: x509.Certificate, roots: list[x509.Certificate]) -> str:
-        """Fetch the issuers that are not known up to a root; return a reason if one is missing."""
+        """Fetch unknown issuers up to a root; return the reason if one is missing."""
         current = leaf
         for _ in range(_MAX_FETCHED):
             seen = [leaf]
@@ -124,7 +124,7 @@ class _Search:
         return ""
 
     def take_alternative(self) -> bool:
-        """Fetch an issuer from an address that was not needed yet; return False without any."""
+        """Fetch an issuer from an address not yet needed; return False without any."""
         while self._untried:
             certificate, url = self._untried.pop()
             fetched, _ = self._fetch_from(url, certificate)
