@@ -387,3 +387,42 @@ def test_walk_by_the_virtual_clock_verifies_at_every_step(tmp_path: Path) -> Non
     assert code == 0
     sentences = [line for line in errors.splitlines() if "rehearsal: " in line]
     assert len(sentences) == 4
+
+
+def blocks(bundle: str) -> set[x509.Certificate]:
+    return {*x509.load_pem_x509_certificates(bundle.encode())}
+
+
+def test_jump_of_years_renews_what_ends(tmp_path: Path) -> None:
+    # Nineteen years ahead the root is in its last two years: the new one stands beside it.
+    chosen = ("--virtual-clock", "--no-rate-limit", "--state", "lab")
+    with serving(*chosen, cwd=tmp_path) as server:
+        variables = server.variables
+
+        def cli(*arguments: str) -> str:
+            got = run(*arguments, cwd=tmp_path, **variables)
+            assert got.returncode == 0, got.stdout + got.stderr
+            return got.stdout
+
+        document(server)
+        old = cli("attest", "ca", "--root")
+        cli("clock", "--advance", str(19 * 365 * 86_400))
+        (tmp_path / "trust.pem").write_text(cli("attest", "ca"))
+        (tmp_path / "old.pem").write_text(old)
+        (tmp_path / "now.json").write_text(json.dumps(document(server, "&nonce=1")))
+        at = cli("clock").split(" ")[0]
+        for trust in ("trust.pem", "old.pem"):
+            cli("attest", "verify", "now.json", "--trust", trust, "--nonce", "1", "--at", at)
+        bundle = (tmp_path / "trust.pem").read_text()
+        asked = Request(variables["OPENIMDS_ADMIN"] + "/metrics", headers=server.authorization)
+        with urlopen(asked, timeout=10) as got:
+            metrics = got.read().decode()
+        code, errors = server.stop()
+    assert code == 0
+    assert old in bundle
+    assert len([one for one in blocks(bundle) if one.subject == one.issuer]) == 2
+    assert 'openimds_certificates_replaced_total{cause="age",part="root"} 1.0' in metrics
+    assert errors.count("was renewed by") == 1
+    with serving(*chosen, cwd=tmp_path) as server:
+        again = run("attest", "ca", cwd=tmp_path, **server.variables).stdout
+        assert blocks(bundle) <= blocks(again)

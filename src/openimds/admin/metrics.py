@@ -117,7 +117,7 @@ _ROWS = (
         "openimds_certificates_replaced",
         _COUNTER,
         "replacements",
-        "Certificates replaced without a command: of age, or by a rehearsal.",
+        "Certificates and token keys replaced without a command: by age, or by a rehearsal.",
         ("part", "cause"),
     ),
     MetricRow(

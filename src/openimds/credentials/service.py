@@ -153,6 +153,25 @@ class CredentialsService:
         """
         self.keyring().rotate(now_s)
 
+    def keep_up(self, now_s: float) -> None:
+        """Renew keys and certificates of age, and sign the lists that are due.
+
+        What nobody has used yet stays unmade. Call it in a thread.
+
+        Raises:
+            KeyFileError: a key or certificate cannot be written.
+        """
+        try:
+            self._renew_keys(now_s)
+        finally:
+            self.ca.keep_up(now_s)
+
+    def _renew_keys(self, now_s: float) -> None:
+        new = self._keyring.renew(now_s) if self._keyring else None
+        if new is not None:
+            sentence = f"tokens are signed by the new key {new.kid}: the former one was a year old"
+            self.ca.report("token-key", "age", sentence)
+
     def sign(self, claims: Mapping[str, object], now_s: float) -> str:
         """Return a JWT of these claims, signed by the current token key.
 

@@ -201,14 +201,14 @@ class Host(Struct, kw_only=True, eq=False):
         return resume(query, outcome, result, dispatcher.utc())
 
     async def _keep_up_certificates(self) -> None:
-        """Sign lists ahead, so that no request costs a signature, and take a rehearsal's steps."""
+        """Renew what ends, take a rehearsal's steps, and sign lists ahead of requests."""
         while True:
             await asyncio.sleep(_CERTIFICATES_S)
             await self._keep_up()
 
     async def _keep_up(self) -> None:
         try:
-            await asyncio.to_thread(self.credentials.ca.keep_up, self.dispatcher.utc())
+            await asyncio.to_thread(self.credentials.keep_up, self.dispatcher.utc())
         except Error as error:  # The next turn tries again.
             self.notify(str(error))
 

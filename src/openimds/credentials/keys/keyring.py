@@ -30,6 +30,8 @@ from openimds.credentials.keys.files import (
 
 OVERLAP_S = 25 * 3600
 """How long a retired key stays published: its last token lives 24 h 5 min, and clocks differ."""
+LIFE_S = 365 * 86_400
+"""The age at which a key is replaced by itself."""
 LIST = "keyring.json"
 _KID = r"[A-Za-z0-9_-]{27}"
 _KEY_FILE = re.compile(rf"\.?(?P<kid>{_KID})\.pem(\.new)?")
@@ -144,6 +146,18 @@ class Keyring:
         """
         with self._lock:
             self._add_key(now_s)
+
+    def renew(self, now_s: float) -> KeyInfo | None:
+        """Rotate if the current key is old; return the new key, or None.
+
+        Raises:
+            KeyFileError: as `rotate`.
+        """
+        with self._lock:
+            if not _has_current(self._keys) or now_s - self._keys[0].row.began_s < LIFE_S:
+                return None
+            self._add_key(now_s)
+            return self._info(self._keys[0].row)
 
     def prune(self, now_s: float) -> None:
         """Drop the keys whose overlap is over, and remove their files.

@@ -49,6 +49,7 @@ from openimds.credentials.pki.chain_files import (
 from openimds.credentials.pki.extensions import NO_ADDRESSES
 from openimds.credentials.pki.external_revocation import lacks_of, read_external_revocation
 from openimds.credentials.pki.ocsp import Responder
+from openimds.credentials.pki.renewal import AGE, due_renewal, ends_ahead, renewed
 from openimds.credentials.pki.revocation import ListIssuers, Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
 from openimds.credentials.pki.walk_file import read_walk, write_walk
@@ -61,9 +62,8 @@ Part = Literal["leaf", "intermediate", "root"]
 PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root": "root"}
 _MAX_LEAVES = 256
 _RENEW_DAYS = 30
-_RENEW_INTERMEDIATE_DAYS = 366
 _RETRY_S = 3600
-"""The time between attempts to renew the intermediate, in seconds."""
+"""The time between attempts to renew a certificate, or to take a step, in seconds."""
 _BACKDATED_S = 3600
 """A verifier whose clock is slow by less than this accepts a new leaf."""
 
@@ -106,6 +106,7 @@ class CertificateAuthority:
         self._published: dict[str, bytes] | None = None
         self._renewal_failed_s: float | None = None
         self._step_failed_s: float | None = None
+        self._announced: set[str] = set()
         self.report: Report = _ignore
         self.generation = 0
         """Grows with each replacement of the leaf key, the intermediate or the root."""
@@ -160,7 +161,7 @@ class CertificateAuthority:
             KeyFileError: the intermediate has expired, and a new one cannot be written.
         """
         with self._lock:
-            self._renew_intermediate(now_s)
+            self.renew(now_s)
             self.advance(now_s)
             subject, issuer = LeafSubject(domain, region, days), self._issuer_of(region, now_s)
             days = days or self._leaf_days(issuer)
@@ -538,7 +539,8 @@ class CertificateAuthority:
             cas = (*self._ca_entries().values(), *self._revocation.external.entries())
             statuses = self._revocation.statuses(cas, used)
             lists = self._revocation.list_statuses()
-            return RevocationStatus(statuses, lists, self.notices(now_s))
+            lacks = self.notices(now_s) + ends_ahead(self._chain, now_s)
+            return RevocationStatus(statuses, lists, lacks)
 
     def _lacks(self) -> list[str]:
         if not self._location.public_url:
@@ -657,27 +659,37 @@ class CertificateAuthority:
     def _generation_of(self, issuer: Issuer) -> CertificateGeneration:
         return generation_of(issuer.certificate) or self._location.generation
 
-    def _renew_intermediate(self, now_s: float) -> None:
-        """Replace this server's own intermediate in its last year.
+    def renew(self, now_s: float) -> None:
+        """Replace this server's own root or intermediate if it ends soon; retry once an hour.
 
         Raises:
-            KeyFileError: the replacement failed, and the current intermediate has expired.
+            KeyFileError: the replacement failed, and the current certificate has expired.
         """
-        ends = self._chain.issuer.certificate.not_valid_after_utc
-        now = datetime.fromtimestamp(now_s, UTC)
-        is_due = ends < now + timedelta(days=_RENEW_INTERMEDIATE_DAYS)
-        can_renew = self._chain.tier or self._chain.root_key_holder
-        if not can_renew or not is_due:
-            return
-        failed_s = self._renewal_failed_s
-        if failed_s is not None and 0 <= now_s - failed_s < _RETRY_S and now < ends:
-            return
-        try:
-            self.rotate("intermediate", now_s)
-        except KeyFileError:
-            self._renewal_failed_s = now_s
-            if self._chain.issuer.certificate.not_valid_after_utc < now:
-                raise
+        with self._lock:
+            self._announce(now_s)
+            # Two at most: a new root comes with a new intermediate, and both last for years.
+            while due := due_renewal(self._chain, now_s):
+                failed_s, ends_s = self._renewal_failed_s, due.ends.timestamp()
+                if failed_s is not None and 0 <= now_s - failed_s < _RETRY_S and now_s < ends_s:
+                    return
+                try:
+                    self.rotate(due.part, now_s)
+                except KeyFileError as error:
+                    self._renewal_failed_s = now_s
+                    if due_renewal(self._chain, now_s) and ends_s < now_s:
+                        raise
+                    sentence = f"the {due.part} {due.name} cannot be renewed, and ends at "
+                    self.report("", AGE, f"{sentence}{due.ends:%F %T} UTC: {error}")
+                    return
+                self._renewal_failed_s = None
+                self.report(due.part, AGE, renewed(due, self._chain))
+
+    def _announce(self, now_s: float) -> None:
+        """Report once each certificate that ends soon and cannot be renewed here."""
+        for sentence in ends_ahead(self._chain, now_s):
+            if sentence not in self._announced:
+                self._announced.add(sentence)
+                self.report("", AGE, sentence)
 
 
 def _ignore(part: str, cause: str, sentence: str) -> None:

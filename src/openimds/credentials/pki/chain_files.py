@@ -270,10 +270,12 @@ def next_root(chain: Chain, location: ChainLocation, now_s: float) -> Chain:
     addresses = location.addresses(
         _published_root(older.certificate, chain.old), location.generation
     )
-    crossed = cross_certificate(root, older, Addresses(issuers=addresses.issuers))
+    crossed = []
+    if older.certificate.not_valid_after_utc.timestamp() >= now_s:
+        crossed = [cross_certificate(root, older, Addresses(issuers=addresses.issuers))]
     tier = chain.tier or _open_tier(location, chain.root, older, chain.old)
     retired = [tier.certificate] if tier else []
-    old = _retire(location, chain.old, now_s, older.certificate, *retired, replaced, crossed)
+    old = _retire(location, chain.old, now_s, older.certificate, *retired, replaced, *crossed)
     if location.folder:
         write_key(location.folder / "root.key", key)
         write_file(location.folder / "root.pem", pem([root]))

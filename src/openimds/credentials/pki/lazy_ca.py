@@ -123,11 +123,12 @@ class LazyCa:
                 )
                 if settings.lists or settings.responses:
                     authority.bring(settings.lists, settings.responses)
-                authority.report = self._report
+                authority.report = self.report
                 self._authority = authority
             return self._authority
 
-    def _report(self, part: str, cause: str, sentence: str) -> None:
+    def report(self, part: str, cause: str, sentence: str) -> None:
+        """Count a replacement that nobody typed, and print its sentence; "" counts nothing."""
         if part:
             self.replaced[part, cause] += 1
         if self._settings.notify:
@@ -191,11 +192,15 @@ class LazyCa:
         return self.authority(now_s).ocsp_response(request, now_s)
 
     def keep_up(self, now_s: float) -> None:
-        """Take the steps and sign the lists that are due.
+        """Renew certificates, take the steps and sign the lists that are due.
 
         An authority that nobody has used yet stays closed.
+
+        Raises:
+            KeyFileError: a renewal failed, and the certificate has expired.
         """
         if self._authority:
+            self._authority.renew(now_s)
             self._authority.advance(now_s)
             self._authority.refresh_due_revocation(now_s)
 
