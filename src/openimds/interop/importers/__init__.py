@@ -13,11 +13,12 @@ network, disk, identity. `terraform_plan` joins resources that have no ids yet, 
 makes VMs of a set. `domain_xml` and `proxmox` read the VMs of hypervisors; `machines` puts the
 values that both have, and `texts` finds their texts. In a template, `arm_parser` reads an
 expression, `arm_functions` has the functions that need only their arguments, and `arm_scope`
-evaluates with the parameters, variables and loops around; an `Unread` stands for a value that could
-not be read. `mapping` applies the rows of `azure` or `terraform` to one resource; `conversions` has
-the conversions that rows name. `inventory` finds resources by their ids; `assemble` joins the
-resources of one VM, and `network` its interfaces. Each value keeps the path that it came from, and
-`unmapped` lists the paths that no VM has used.
+evaluates with the parameters, variables and loops around; `arm_deployment` has the functions that
+ask for the deployment, `arm_lambdas` those that apply a lambda, and `arm_members` finds members by
+name. An `Unread` stands for a value that could not be read. `mapping` applies the rows of `azure`
+or `terraform` to one resource; `conversions` has the conversions that rows name. `inventory` finds
+resources by their ids; `assemble` joins the resources of one VM, and `network` its interfaces. Each
+value keeps the path that it came from, and `unmapped` lists the paths that no VM has used.
 
 An unmapped path below a VM, or below a resource that a VM uses, is listed with that VM; any other
 one is listed with the first VM. So every path is listed once.
@@ -28,7 +29,7 @@ copies of a loop, characters of a text, and values in all.
 What the room refuses to know: files, YAML, the admin API, and the state of a deployment.
 """
 
-from openimds.interop.importers.arm_scope import Deployment
+from openimds.interop.importers.arm_deployment import Deployment
 from openimds.interop.importers.assemble import ImportedVm
 from openimds.interop.importers.detect import read, read_files
 from openimds.interop.importers.texts import parse_text, source_hint, without_comments

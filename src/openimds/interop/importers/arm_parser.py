@@ -136,3 +136,14 @@ def _tokens(text: str) -> Iterator[_Token]:
         place = match.lastindex or 1
         yield _KINDS[place - 1], match[place]
         at = match.end()
+
+
+def arguments_of(call: Call, count: int) -> tuple[Node, ...]:
+    """Return the arguments of a call that takes so many.
+
+    Raises:
+        UnreadError: there are fewer, or more.
+    """
+    if len(call.arguments) != count:
+        raise UnreadError(f"arguments that {call.spelling}() does not take")
+    return call.arguments

@@ -7,15 +7,21 @@ value made of a secure parameter is a `Secret`, which stands in no message.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import sha256
-from typing import Any, TypeAlias
-from uuid import UUID
-
-from msgspec import Struct
+from typing import Any
 
 from openimds.errors import ConfigError
-from openimds.interop.importers import arm_functions
-from openimds.interop.importers.arm_parser import Call, Literal, Member, Node, parse
+from openimds.interop.importers import arm_deployment, arm_functions, arm_lambdas
+from openimds.interop.importers.arm_deployment import Deployment
+from openimds.interop.importers.arm_members import (
+    CopyLoop,
+    by_lower_name,
+    found,
+    functions_of,
+    is_loop,
+    member_of,
+    variables_of,
+)
+from openimds.interop.importers.arm_parser import Call, Literal, Member, Node, arguments_of, parse
 from openimds.interop.importers.unmapped import Path
 from openimds.interop.importers.unread import (
     UNKNOWN,
@@ -40,21 +46,8 @@ MOST_INSTANCES = 1000
 """VMs of a scale set: Azure's own limit."""
 
 _CHARACTERS = 64
-_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
-_UNIQUE_LENGTH = 13
 _MARKS: tuple[Mark, ...] = (Secret, StandIn)
 _SECURE = ("securestring", "secureobject")
-_DEPLOYED = "only the deployment knows it"
-_Nodes: TypeAlias = tuple[Node, ...]
-_Named: TypeAlias = dict[str, tuple[str, object]]
-
-
-class Deployment(Struct, frozen=True):
-    """The place of a deployment, which no template knows; empty is unknown."""
-
-    subscription: str = ""
-    resource_group: str = ""
-    location: str = ""
 
 
 class Budget:
@@ -83,18 +76,13 @@ class Budget:
                 pending += item
 
 
-class _CopyLoop(Struct, frozen=True):
-    """A variable that a loop makes."""
-
-    loop: dict[str, Any]
-
-
 class Scope:
     """One template: its members, the values given to its parameters, the loops around it.
 
     Attributes:
         used: the paths of the parameters and variables that were looked up.
         outputs: the outputs of nested deployments, by name in lower case.
+        lambda_arguments: the arguments of the lambdas around, by name in lower case.
     """
 
     def __init__(
@@ -109,15 +97,15 @@ class Scope:
         self._given = given
         self.parameters = by_lower_name(template.get("parameters"))
         self._definitions = by_lower_name(template.get("definitions"))
-        self._variables = dict(_variables(template.get("variables")))
-        self._functions = dict(_functions(template.get("functions")))
+        self._variables = dict(variables_of(template.get("variables")))
+        self._functions = dict(functions_of(template.get("functions")))
         self._cached: dict[tuple[str, str], object] = {}
         self._pending: set[tuple[str, str]] = set()
         self._loops: dict[str, int] = {}
         self._loop = ""
         self._depth = 0
         self._arguments: list[dict[str, object]] = []
-        self._lambda: dict[str, object] = {}
+        self.lambda_arguments: dict[str, object] = {}
         self.used: set[Path] = set()
         self.outputs: dict[str, Callable[[], object]] = {}
 
@@ -168,7 +156,7 @@ class Scope:
         members: dict[str, object] = {}
         for name, member in value.items():
             if name == "copy" and isinstance(member, list):
-                members |= dict(self._copied(item) for item in member if _is_loop(item))
+                members |= dict(self._copied(item) for item in member if is_loop(item))
                 continue
             key = str(name)
             if key.startswith("[") and key.endswith("]"):
@@ -213,7 +201,7 @@ class Scope:
         if isinstance(node, Literal):
             return node.value
         if isinstance(node, Member):
-            return _member(self.evaluate(node.owner), self.evaluate(node.key))
+            return member_of(self.evaluate(node.owner), self.evaluate(node.key))
         if special := _SPECIAL.get(node.name):
             return special(self, node)
         arguments = [self.evaluate(argument) for argument in node.arguments]
@@ -242,10 +230,10 @@ class Scope:
 
     def parameter(self, node: Call) -> object:
         """Return the value of a parameter."""
-        name = self._word(node)
+        name = self.word(node)
         if self._arguments:
-            return _found(self._arguments[-1], name, "parameter")
-        spelling, definition = _found(self.parameters, name, "parameter")
+            return found(self._arguments[-1], name, "parameter")
+        spelling, definition = found(self.parameters, name, "parameter")
         self.used.add(("parameters", spelling))
         row = self._definition(definition)
         if name in self._given:
@@ -267,9 +255,9 @@ class Scope:
 
     def variable(self, node: Call) -> object:
         """Return the value of a variable."""
-        name = self._word(node)
-        spelling, value = _found(self._variables, name, "variable")
-        self.used.add(("variables", spelling if not isinstance(value, _CopyLoop) else "copy"))
+        name = self.word(node)
+        spelling, value = found(self._variables, name, "variable")
+        self.used.add(("variables", spelling if not isinstance(value, CopyLoop) else "copy"))
         return self._once(("variables", name), value)
 
     def _once(self, key: tuple[str, str], value: object) -> object:
@@ -279,7 +267,7 @@ class Scope:
                 raise UnreadError(f"{key[1]} refers to itself")
             self._pending.add(key)
             try:
-                if isinstance(value, _CopyLoop):
+                if isinstance(value, CopyLoop):
                     result = self._copied(value.loop)[1]
                 else:
                     result = self.expand(value)
@@ -289,7 +277,7 @@ class Scope:
         self.budget.spend(self._cached[key])
         return self._cached[key]
 
-    def _word(self, node: Call) -> str:
+    def word(self, node: Call) -> str:
         """Return the only argument of a call, in lower case."""
         if len(node.arguments) != 1:
             raise UnreadError(f"arguments that {node.spelling}() does not take")
@@ -297,7 +285,7 @@ class Scope:
 
     def choice(self, node: Call) -> object:
         """Return the branch of `if()`; the other one is not evaluated."""
-        condition, then, otherwise = _exactly(node, 3)
+        condition, then, otherwise = arguments_of(node, 3)
         return self.evaluate(then if self._truth(condition, node) else otherwise)
 
     def every(self, node: Call) -> object:
@@ -325,84 +313,6 @@ class Scope:
             raise UnreadError("arguments that copyIndex() does not take")
         return self._loops[name] + offset
 
-    def resource_id(self, node: Call) -> object:
-        """Return the id of a resource of a group."""
-        before, inner = self._id_parts(node)
-        group = before.pop() if before else self.deployment.resource_group or UNKNOWN
-        return f"{self._subscription_id(before)}/resourceGroups/{group}/providers/{inner}"
-
-    def subscription_resource_id(self, node: Call) -> object:
-        """Return the id of a resource of a subscription."""
-        before, inner = self._id_parts(node)
-        return f"{self._subscription_id(before)}/providers/{inner}"
-
-    def _id_parts(self, node: Call) -> tuple[list[str], str]:
-        arguments = [self.evaluate(argument) for argument in node.arguments]
-        try:
-            return arm_functions.resource_id_parts(arguments)
-        except (ValueError, LookupError, TypeError):
-            raise UnreadError(f"arguments that {node.spelling}() does not take") from None
-
-    def _subscription_id(self, before: list[str]) -> str:
-        return f"/subscriptions/{before[0] if before else self.deployment.subscription or UNKNOWN}"
-
-    def group(self, _: Call) -> object:
-        """Return `resourceGroup()`."""
-        group = self.deployment.resource_group
-        return {
-            "id": f"{self._subscription_id([])}/resourceGroups/{group or UNKNOWN}",
-            "name": group or Unread("resourceGroup().name needs --resource-group"),
-            "location": self._location("resourceGroup"),
-            "tags": Unread(_DEPLOYED),
-        }
-
-    def subscription(self, _: Call) -> object:
-        """Return `subscription()`."""
-        known = self.deployment.subscription
-        return {
-            "id": self._subscription_id([]),
-            "subscriptionId": known or Unread("subscription() needs --subscription"),
-            "tenantId": Unread(_DEPLOYED),
-            "displayName": Unread(_DEPLOYED),
-        }
-
-    def deployment_object(self, _: Call) -> object:
-        """Return `deployment()`."""
-        return {"name": Unread(_DEPLOYED), "location": self._location("deployment")}
-
-    def _location(self, function: str) -> object:
-        return self.deployment.location or Unread(f"{function}().location needs --location")
-
-    def unique(self, node: Call) -> object:
-        """Return a stand-in of 13 characters: Azure's hash is not published."""
-        digest = self._digest(node)
-        return StandIn("".join(_DIGITS[octet % 32] for octet in digest[:_UNIQUE_LENGTH]))
-
-    def guid(self, node: Call) -> object:
-        """Return a stand-in: Azure's hash is not published."""
-        return StandIn(UUID(bytes=self._digest(node)[:16]))
-
-    def _digest(self, node: Call) -> bytes:
-        texts = []
-        for argument in node.arguments:
-            try:
-                texts.append(arm_functions.text_of(self.evaluate(argument)))
-            except UnreadError:  # A stand-in does not need the value, only the same one each time.
-                texts.append(repr(argument))
-        return sha256("\0".join(texts).encode(errors="surrogatepass")).digest()
-
-    def reference(self, node: Call) -> object:
-        """Return the outputs of a nested deployment; other states are not in a template."""
-        name = self.evaluate(node.arguments[0]) if node.arguments else ""
-        outputs = self.outputs.get(str(name).lower().rpartition("/")[2])
-        if outputs is None:
-            raise UnreadError("reference(): " + _DEPLOYED)
-        return {"outputs": outputs()}
-
-    def deployed(self, node: Call) -> object:
-        """Refuse a function whose result is not in a template."""
-        raise UnreadError(f"{node.spelling}(): {_DEPLOYED}")
-
     def try_get(self, node: Call) -> object:
         """Return a member, or null if there is none."""
         if not node.arguments:
@@ -411,71 +321,10 @@ class Scope:
         for argument in node.arguments[1:]:
             key = self.evaluate(argument)
             try:
-                value = _member(value, key)
+                value = member_of(value, key)
             except UnreadError:
                 return None
         return value
-
-    def mapped(self, node: Call) -> object:
-        """Return the results of a lambda for each item of a list."""
-        return [result for _, result in self._each(node)]
-
-    def filtered(self, node: Call) -> object:
-        """Return the items of a list for which a lambda is true."""
-        return [item for item, result in self._each(node) if result is True]
-
-    def reduced(self, node: Call) -> object:
-        """Return the last result of a lambda over its result before and an item."""
-        items_of, first, function = _exactly(node, 3)
-        current, (names, body) = self.evaluate(first), self._lambda_of(function, node)
-        for number, item in enumerate(self._items(items_of, node)):
-            current = self._apply(names, body, (current, item, number))
-        return current
-
-    def to_object(self, node: Call) -> object:
-        """Return an object: a lambda gives the name of each item, another one its value."""
-        items_of, *functions = node.arguments or _exactly(node, 2)
-        lambdas = [self._lambda_of(function, node) for function in functions]
-        made: dict[str, object] = {}
-        for item in self._items(items_of, node):
-            name, *values = (self._apply(names, body, (item,)) for names, body in lambdas)
-            made[str(name)] = values[0] if values else item
-        return made
-
-    def _each(self, node: Call) -> Iterator[tuple[object, object]]:
-        items_of, function = _exactly(node, 2)
-        names, body = self._lambda_of(function, node)
-        for number, item in enumerate(self._items(items_of, node)):
-            yield item, self._apply(names, body, (item, number))
-
-    def _items(self, argument: Node, node: Call) -> list[Any]:
-        items = self.evaluate(argument)
-        if not isinstance(items, list):
-            raise UnreadError(f"arguments that {node.spelling}() does not take")
-        return items
-
-    def _lambda_of(self, function: Node, node: Call) -> tuple[list[str], Node]:
-        """Return the names of a lambda's arguments, and its body."""
-        if not isinstance(function, Call) or function.name != "lambda" or not function.arguments:
-            raise UnreadError(f"arguments that {node.spelling}() does not take")
-        *names, body = function.arguments
-        return [str(self.evaluate(name)).lower() for name in names], body
-
-    def _apply(self, names: list[str], body: Node, values: tuple[object, ...]) -> Any:  # noqa: ANN401 - any JSON value
-        before = self._lambda
-        self._lambda = {**before, **dict(zip(names, values, strict=False))}
-        try:
-            return self.evaluate(body)
-        finally:
-            self._lambda = before
-
-    def unknown_lambda(self, _: Call) -> object:
-        """Refuse a lambda: the function around it is not one of those here."""
-        raise UnreadError("the function around a lambda is not read here")
-
-    def lambda_variable(self, node: Call) -> object:
-        """Return an argument of the lambda around."""
-        return _found(self._lambda, self._word(node), "variable")
 
 
 _SPECIAL: dict[str, Callable[[Scope, Call], object]] = {
@@ -488,55 +337,11 @@ _SPECIAL: dict[str, Callable[[Scope, Call], object]] = {
     "true": lambda _, __: True,
     "false": lambda _, __: False,
     "copyindex": Scope.copy_index,
-    "resourceid": Scope.resource_id,
-    "subscriptionresourceid": Scope.subscription_resource_id,
-    "resourcegroup": Scope.group,
-    "subscription": Scope.subscription,
-    "deployment": Scope.deployment_object,
-    "uniquestring": Scope.unique,
-    "guid": Scope.guid,
-    "reference": Scope.reference,
     "tryget": Scope.try_get,
-    "map": Scope.mapped,
-    "filter": Scope.filtered,
-    "reduce": Scope.reduced,
-    "toobject": Scope.to_object,
-    "lambda": Scope.unknown_lambda,
-    "lambdavariables": Scope.lambda_variable,
-    **dict.fromkeys(
-        ("deployer", "environment", "managementgroup", "newguid", "tenant", "utcnow", "providers"),
-        Scope.deployed,
-    ),
+    **arm_deployment.FUNCTIONS,
+    **arm_lambdas.FUNCTIONS,
 }
 """Functions that need more than the values of their arguments."""
-
-
-def by_lower_name(members: object) -> _Named:
-    """Return members by their names in lower case, each with its spelling."""
-    if not isinstance(members, dict):
-        return {}
-    return {str(name).lower(): (str(name), value) for name, value in members.items()}
-
-
-def _variables(members: object) -> Iterator[tuple[str, tuple[str, object]]]:
-    for lower, (name, value) in by_lower_name(members).items():
-        if lower == "copy" and isinstance(value, list):
-            for loop in filter(_is_loop, value):
-                yield loop["name"].lower(), (loop["name"], _CopyLoop(loop))
-        else:
-            yield lower, (name, value)
-
-
-def _functions(groups: object) -> Iterator[tuple[str, dict[str, Any]]]:
-    for group in groups if isinstance(groups, list) else []:
-        members = group.get("members") if isinstance(group, dict) else None
-        for lower, (_, function) in by_lower_name(members).items():
-            if isinstance(function, dict):
-                yield f"{group.get('namespace')}.{lower}".lower(), function
-
-
-def _is_loop(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("name"), str)
 
 
 def _finished(value: object, expression: str) -> object:
@@ -550,25 +355,3 @@ def _finished(value: object, expression: str) -> object:
     reference = Reference(value)
     reference.expression = expression
     return reference
-
-
-def _member(owner: object, key: object) -> object:
-    if isinstance(owner, dict) and isinstance(key, str):
-        by_name = by_lower_name(owner)
-        if key.lower() in by_name:
-            return by_name[key.lower()][1]
-    elif isinstance(owner, list) and isinstance(key, int) and 0 <= key < len(owner):
-        return owner[key]
-    raise UnreadError("a member or an element that the value does not have")
-
-
-def _found(members: Mapping[str, Any], name: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
-    if name not in members:
-        raise UnreadError(f"the template has no {what} of that name")
-    return members[name]
-
-
-def _exactly(node: Call, count: int) -> _Nodes:
-    if len(node.arguments) != count:
-        raise UnreadError(f"arguments that {node.spelling}() does not take")
-    return node.arguments

@@ -11,8 +11,10 @@ from typing import Any
 from msgspec import Struct
 
 from openimds.errors import ConfigError
+from openimds.interop.importers.arm_deployment import Deployment
 from openimds.interop.importers.arm_functions import inner_id
-from openimds.interop.importers.arm_scope import Budget, Deployment, Scope, by_lower_name
+from openimds.interop.importers.arm_members import by_lower_name
+from openimds.interop.importers.arm_scope import Budget, Scope
 from openimds.interop.importers.assemble import FoundResources
 from openimds.interop.importers.azure import SCALE_SET, SUBNET, TYPES
 from openimds.interop.importers.mapping import MappedValue, Resource, ResourceKind, read_resource

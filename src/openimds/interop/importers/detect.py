@@ -12,7 +12,7 @@ from openimds.interop.importers import (
     proxmox,
     terraform_state,
 )
-from openimds.interop.importers.arm_scope import Deployment
+from openimds.interop.importers.arm_deployment import Deployment
 from openimds.interop.importers.assemble import ImportedVm, assemble
 from openimds.interop.importers.unmapped import written
 from openimds.interop.transcript.dumps import dumped_document

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
+from openimds.interop.importers.arm_deployment import Deployment
 from openimds.interop.importers.arm_parser import DEEPEST, LONGEST, Call, Literal, Member, parse
 from openimds.interop.importers.arm_scope import (
     BUDGET,
     MOST_COPIES,
     Budget,
-    Deployment,
     Scope,
 )
 from openimds.interop.importers.arm_scope import DEEPEST as DEEPEST_VALUE
