@@ -176,7 +176,7 @@ def fidelity_page() -> str:
 
 
 def questions_page() -> str:
-    """Return the page of the requests of a capture."""
+    """Return the page of the requests of a capture, and of other open questions."""
     rows = [
         (
             code(row.key),
@@ -187,6 +187,11 @@ def questions_page() -> str:
             row.about.evidence.mark,
         )
         for row in QUESTIONS
+    ]
+    still_open = [
+        (str(row.number), row.question, row.nearest, row.answer)
+        for row in CORRECTIONS
+        if row.question
     ]
     return "\n\n".join(
         [
@@ -200,6 +205,13 @@ def questions_page() -> str:
                 "row of [the fidelity page](fidelity.md)."
             ),
             table(("question", "request", "why", "when", "fact", "evidence"), rows),
+            "## What is open beside it",
+            (
+                "Findings of the [corrections](fidelity.md#corrections-of-2026-11-29) that leave "
+                "a part of Azure's behaviour open. A recording of the thing would answer each; "
+                "the nearest fact is the closest that is known."
+            ),
+            table(("number", "question", "nearest fact", "the server's answer"), still_open),
             "",
         ]
     )

@@ -22,13 +22,19 @@ class Adoption(StrEnum):
 
 
 class Correction(Struct, frozen=True):
-    """One finding: the fact, the answer of this server, and the evidence."""
+    """One finding: the fact, the answer of this server, and the evidence.
+
+    `question` is the part of Azure's behaviour that the finding leaves open, `nearest` the closest
+    known fact.
+    """
 
     number: int
     fact: str
     verdict: Adoption
     answer: str
     evidence: Evidence
+    question: str = ""
+    nearest: str = ""
 
 
 _DONE, _CHOSEN = Adoption.DONE, Adoption.CHOSEN
@@ -55,6 +61,8 @@ CORRECTIONS: tuple[Correction, ...] = (
         _CHOSEN,
         "It gets the same answer as HEAD without the header.",
         chosen("one rule for every HEAD"),
+        question="What does IMDS answer to HEAD with the Metadata header?",
+        nearest="HEAD without the header is the front's 400; a capture asks it (head).",
     ),
     Correction(
         4,
@@ -115,9 +123,16 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         12,
         "SDKs of Go and JavaScript send claims with xms_az_nwperimid; other keys are 400.",
-        _PARTLY,
-        "The key is accepted and has no effect; other keys are 400, in words of our own.",
-        client("S64"),
+        _CHOSEN,
+        "The key is accepted and changes no token, as none of the decoded ones has it (58).",
+        client("S64", note="the 400 has no useful words; those here are assumed"),
+        question=(
+            "Which claim does a token have that was requested with xms_az_nwperimid, and what "
+            "does the 400 for another key say?"
+        ),
+        nearest=(
+            "No decoded token has the claim; MSAL has the key, and a 400 without a diagnostic."
+        ),
     ),
     Correction(
         13,
@@ -160,6 +175,8 @@ CORRECTIONS: tuple[Correction, ...] = (
         _ABSENT,
         "404: Intel and AMD sign their contents, and clients of attestation read them.",
         client("S68"),
+        question="What do the paths below /metadata/THIM/endorsement answer?",
+        nearest="Clients have their paths, and read what Intel and AMD have signed.",
     ),
     Correction(
         19,
@@ -178,8 +195,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         21,
         "Verifiers want the issuer's certificate at the URL that the leaf names.",
-        _PARTLY,
-        "The public listener serves it in this form; verifiers with embedded roots need Azure's.",
+        _DONE,
+        "In this form on the public listener, and at Azure's hosts with pki_names azure.",
         client("S72"),
     ),
     Correction(
@@ -251,6 +268,8 @@ CORRECTIONS: tuple[Correction, ...] = (
         _CHOSEN,
         "400, as without the header.",
         chosen("two lines are one field (RFC 9110, 5.3)"),
+        question="What does IMDS answer to Metadata twice, or to Metadata: true, true?",
+        nearest="Without the header it is 400; a capture asks it (header-listed).",
     ),
     Correction(
         32,
@@ -279,12 +298,14 @@ CORRECTIONS: tuple[Correction, ...] = (
         _CHOSEN,
         "400.",
         chosen("the documents have no such spelling"),
+        question="Does IMDS take startRequests and eventId in camel case?",
+        nearest="Documents and samples have StartRequests and EventId.",
     ),
     Correction(
         36,
         "The leaf of 2026-07: 180 days, serverAuth alone, twelve extensions in a fixed order.",
         _PARTLY,
-        "By default, without the list of signed certificate timestamps.",
+        "By default, without signed timestamps: each promises an entry in a public log.",
         observed("S73"),
     ),
     Correction(
@@ -298,7 +319,7 @@ CORRECTIONS: tuple[Correction, ...] = (
         38,
         "Its chain has four certificates, and no CA certificate has name constraints.",
         _PARTLY,
-        "A chain of four; our CA certificates have name constraints, which are not critical.",
+        "A chain of four; name constraints stay, to protect those who trust our root.",
         observed("S73"),
     ),
     Correction(
@@ -342,6 +363,8 @@ CORRECTIONS: tuple[Correction, ...] = (
         _CHOSEN,
         "A limit of their own for 400s, ten times that of tokens.",
         documented("S80"),
+        question="How many 400s of the token endpoint does a VM get in a second?",
+        nearest="MSAL's maintainers call the limit much more forgiving than that of 200s.",
     ),
     Correction(
         45,
@@ -395,9 +418,17 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         52,
         "Azure ML: a refused secret and a 404 are not JSON.",
-        _PARTLY,
-        "Both texts, the second for the fault status 404; the status 401 is assumed.",
+        _CHOSEN,
+        "Both texts, the second for the fault status 404. The status 401 is assumed.",
         observed("S83"),
+        question=(
+            "Which status does Azure ML's refusal of a secret have, and what follows the colon "
+            "for a wrong one?"
+        ),
+        nearest=(
+            "The text Invalid secret token header: was seen; App Service's status of "
+            "2017-09-01 is 401."
+        ),
     ),
     Correction(
         53,
@@ -405,6 +436,8 @@ CORRECTIONS: tuple[Correction, ...] = (
         _DONE,
         "The refusals of a VM with Windows but its 429, in the words of Linux; the 503 everywhere.",
         observed("S81", note="PascalCase from a client's test"),
+        question="How does App Service on Windows write a token and a 429?",
+        nearest="Its refusals are in PascalCase; clients read access_token on both systems.",
     ),
     Correction(
         54,
@@ -412,6 +445,8 @@ CORRECTIONS: tuple[Correction, ...] = (
         _DONE,
         "kind: cloud-shell in the fleet file; the recorded part of the list of audiences.",
         observed("S82"),
+        question="Which audiences does Cloud Shell list after the first two?",
+        nearest="The recorded list begins with the two of Azure Resource Manager and goes on.",
     ),
     Correction(
         55,
@@ -479,9 +514,13 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         64,
         "The OS disk is also named VM_disk1_32-hex; the group is in upper case in its id.",
-        _PARTLY,
+        _CHOSEN,
         "Both are accepted; the default is VM_OsDisk_1_ and the group as it is written.",
         observed("S62"),
+        question=(
+            "Which VMs have VM_disk1_32-hex, and which the group in upper case in managedDisk.id?"
+        ),
+        nearest="Three recordings have each; others have VM_OsDisk_1_ and the group as elsewhere.",
     ),
     Correction(
         65,
@@ -507,9 +546,11 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         68,
         "A /metadata/versions of 2026 ends at 2025-11-11.",
-        _PARTLY,
-        "2025-11-11 is observed; two clients ask for 2025-11-15, and --newest-version ends before.",
+        _CHOSEN,
+        "2025-11-15 is served, too; --newest-version 2025-11-11 ends the list as recorded.",
         observed("S62"),
+        question="Does the list of any region have 2025-11-15?",
+        nearest="A list of 2026 ends at 2025-11-11; two clients ask for 2025-11-15.",
     ),
     Correction(
         69,
@@ -517,6 +558,10 @@ CORRECTIONS: tuple[Correction, ...] = (
         _DONE,
         "cloud: AzureStack in the fleet file: such a VM has these members, versions and paths.",
         documented("S69", "S125", note="that a later version is 400 is observed"),
+        question="What does Azure Stack Hub answer for the categories that it lacks?",
+        nearest=(
+            "Its documentation lists five categories, three not available, and no scheduled events."
+        ),
     ),
     Correction(
         70,
