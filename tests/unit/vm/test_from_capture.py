@@ -125,6 +125,7 @@ def test_a_body_without_compute_makes_a_classic_vm() -> None:
         ("AZUREPUBLICCLOUD", "AzurePublicCloud"),
         ("AzureChinaCloud", "AzureChinaCloud"),
         ("azureusgovernmentcloud", "AzureUSGovernmentCloud"),
+        ("AZURESTACK", "AzureStack"),
         ("SomeOtherCloud", "AzurePublicCloud"),
         ("", "AzurePublicCloud"),
     ],
