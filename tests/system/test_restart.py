@@ -64,6 +64,17 @@ def test_removed_vm_comes_back_only_with_an_edit(tmp_path: Path) -> None:
     }
 
 
+def test_start_takes_faults_and_events_of_a_removed_vm(tmp_path: Path) -> None:
+    """The file did not change, so that it cannot stop the server."""
+    text = (
+        f"{FILE}faults: [{{effect: status, status: 410, vms: [web-1]}}]\n"
+        "events: [{type: Reboot, vms: [web-1, db-1], at_s: 86400}]\n"
+    )
+    changed = after(tmp_path, lambda api: api.delete("/v1/vms/web-1"), text)
+    assert after(tmp_path, nothing, text) == changed
+    assert after(tmp_path, nothing, text.replace("86400", "86000")) == changed
+
+
 def test_edit_of_a_stopped_server_keeps_what_the_api_set(tmp_path: Path) -> None:
     patch = {"compute": {"zone": "3", "vmSize": "Mine"}}
     after(tmp_path, lambda api: api.patch("/v1/vms/web-1", json=patch, headers=MERGE))

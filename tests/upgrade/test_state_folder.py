@@ -234,3 +234,40 @@ def test_rotation_brings_the_new_form_with_overlap(folder: Path, certified: Serv
     kept = published(certified, above)
     assert kept.public_bytes(Encoding.PEM) in bundle.encode()
     assert signer(documents[-1]).issuer != kept.subject
+
+
+@pytest.mark.parametrize("release", FOLDERS, ids=lambda folder: folder.name)
+def test_first_start_leaves_what_the_api_changed(release: Path, tmp_path: Path) -> None:
+    """Release 0.1.0 made the VMs of the file as in the file again."""
+    copy = a_copy(release, tmp_path)
+    store = sqlite3.connect(copy / "state" / "fleet.db")
+    with store:
+        columns = "at, who, name, before, after, origin"
+        for name, after in (("web-1", b'{"compute":{"zone":"3"}}'), ("db-1", None)):
+            (before,) = store.execute("SELECT body FROM vm WHERE name = ?", (name,)).fetchone()
+            change = ("now", "api 127.0.0.1", name, before, after, "file" if after else "api")
+            store.execute(f"INSERT INTO change ({columns}) VALUES (?, ?, ?, ?, ?, ?)", change)
+        store.execute("UPDATE vm SET body = ? WHERE name = 'web-1'", (b'{"compute":{"zone":"3"}}',))
+        store.execute("DELETE FROM vm WHERE name = 'db-1'")
+        as_it_was = [*store.iterdump()]
+    store.close()
+    kept = [("api-1", "2"), ("web-1", "3")]
+    with serving(*OPTIONS, "--public", "none", cwd=copy) as server:
+        assert zones(server) == kept
+        notice = server.next_line()
+    assert "rename the copy to fleet.db" in notice
+    text = (copy / "fleet.yaml").read_text()
+    (copy / "fleet.yaml").write_text(text.replace("availabilitySet: as-1", "availabilitySet: as-2"))
+    with serving(*OPTIONS, "--public", "none", cwd=copy) as server:
+        assert zones(server) == kept
+        (web,) = [vm for vm in admin(server, "/v1/vms")["items"] if vm["name"] == "web-1"]
+        assert web["availabilitySet"] == "as-2"
+    # The way back: the store as 0.1.0 left it.
+    store = sqlite3.connect(copy / "state" / "fleet-schema-2.db")
+    assert [*store.iterdump()] == as_it_was
+    store.close()
+
+
+def zones(server: Server) -> list[tuple[str, str]]:
+    items = admin(server, "/v1/vms")["items"]
+    return [(vm["name"], vm.get("compute", {}).get("zone", "")) for vm in items]

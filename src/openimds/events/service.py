@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from uuid import uuid4
 
@@ -203,16 +204,24 @@ class EventsService:
         return self.event_writer.scenarios
 
     async def begin(
-        self, name: str, lines: tuple[RecurringEvent, ...], *, is_once: bool = False
+        self,
+        name: str,
+        lines: tuple[RecurringEvent, ...],
+        *,
+        is_once: bool = False,
+        removed: AbstractSet[str] = frozenset(),
     ) -> None:
         """Begin a scenario now; with `is_once`, not if an equal one has begun before.
 
+        The VMs in `removed` may be named, although they do not exist.
+
         Raises:
-            ConfigError: a line names a VM that does not exist.
+            ConfigError: a line names another VM that does not exist.
             StoreError: the scenario cannot be stored; then it has not begun.
         """
         for place, line in enumerate(lines):
-            self._check_vms(line.vms, f"events[{place}].vms", may_be_absent=True)
+            named = [vm for vm in line.vms if vm not in removed]
+            self._check_vms(named, f"events[{place}].vms", may_be_absent=True)
         begun = self.scenarios.scenarios.get(name)
         if is_once and begun and begun.digest == digest_of(lines):
             return

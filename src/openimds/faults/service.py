@@ -96,17 +96,18 @@ class FaultService:
                     fault.take(counts[fault.key])
         return self.running
 
-    async def load(self, of_file: Iterable[FaultSpec]) -> None:
+    async def load(self, of_file: Iterable[FaultSpec], removed: Iterable[str] = ()) -> None:
         """Resume the stored faults, and set those of the fleet file before them.
 
-        A stored fault that cannot be read is left out and reported.
+        A stored fault that cannot be read is left out and reported. The VMs in `removed` may be
+        named, although they do not exist.
 
         Raises:
-            ConfigError: a VM of the file does not exist.
+            ConfigError: another VM of the file does not exist.
             StoreError: the store cannot be read.
         """
         of_file = tuple(of_file)
-        self.check(of_file)
+        self.check(of_file, removed)
         note = await self._fleet_service.call_store(self._fleet_service.store.value, NOTE)
         resumed = self._resume_all(note) if note else []
         await self._publish((*self._of_file(of_file), *resumed))

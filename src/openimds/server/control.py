@@ -93,6 +93,7 @@ class Control(Struct, kw_only=True, eq=False):
     sandboxed: AbstractSet[str] = frozenset()
     _watcher: FleetFileWatcher | None = None
     _tasks: list[Task[None]] = field(default_factory=list)
+    _removed: AbstractSet[str] = frozenset()
 
     @property
     def fleet_index(self) -> FleetIndex[Any]:
@@ -154,7 +155,10 @@ class Control(Struct, kw_only=True, eq=False):
         vms = self.startup.vms
         await self.fleet_service.load(is_last=vms is None)
         if vms is not None:
+            named = frozenset(vm.name for vm in vms)
             await self._sync(_drain(vms), "start", self.startup.text, is_start=True)
+            index = self.fleet_index
+            self._removed = named - index.by_name.keys() - index.quarantine.keys()
         elif not self.fleet_index.by_name and not await self._has_own_vms():
             await self._serve_default_vm()
 
@@ -195,11 +199,13 @@ class Control(Struct, kw_only=True, eq=False):
             self._run(self.webhook.run())
         if self.startup.events:
             try:
-                await self.events_service.begin(FLEET, self.startup.events, is_once=True)
+                await self.events_service.begin(
+                    FLEET, self.startup.events, is_once=True, removed=self._removed
+                )
             except ConfigError as error:
                 raise error.inside(self.startup.settings.scenario or self.startup.source) from None
         with self._naming_the_file():
-            await self.faults.load(self.startup.faults)
+            await self.faults.load(self.startup.faults, self._removed)
 
     def _compact_fleet(self) -> None:
         """Free the memory that loading a large fleet has left in use."""
