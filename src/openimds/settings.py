@@ -25,6 +25,7 @@ _PUBLIC_URL = re.compile(
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@/-]*)?"
 )
 """An authority, and a path of the letters that RFC 3986 needs not encode."""
+_HOST_NAME = re.compile(r"[a-z0-9._-]{1,253}")
 _URL_FORM = "http://HOST:PORT/PATH, or https, without a user, a query or a fragment"
 
 
@@ -88,6 +89,14 @@ def _names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.lower().rstrip("/") for text in names for name in text.split())
 
 
+def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return host names in lower case; spaces separate them, too."""
+    found = _names(names)
+    if any(not _HOST_NAME.fullmatch(name) for name in found):
+        raise MisfitError("host names, without a port")
+    return found
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings of a server, in the order of the help.
 
@@ -108,6 +117,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen: Annotated[
         str, _Row("Addresses of the data plane, separated by commas.", "HOST:PORT")
     ] = "127.0.0.1:8169"
+    listen_hosts: Annotated[
+        tuple[str, ...],
+        _Row(
+            "Further host names by which clients call loopback listeners of the data plane, "
+            "separated by commas.",
+            "NAMES",
+            convert=_hosts,
+        ),
+    ] = ()
     admin: Annotated[
         str, _Row("Address of the admin API, or none.", "HOST:PORT", convert=_admin)
     ] = "127.0.0.1:8170"

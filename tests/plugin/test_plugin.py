@@ -54,14 +54,15 @@ async def test_on_its_own_loop(imds):
         imds.vm.patch({"compute": {"name": name}})
         reader, writer = await asyncio.open_connection(*imds.url.removeprefix("http://").split(":"))
         target = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
-        writer.write(f"GET {target} HTTP/1.0\\r\\nHost: a\\r\\nMetadata: true\\r\\n\\r\\n".encode())
+        head = f"GET {target} HTTP/1.0\\r\\nHost: localhost\\r\\nMetadata: true"
+        writer.write(f"{head}\\r\\n\\r\\n".encode())
         assert (await reader.read()).endswith(name.encode())
         writer.close()
         await writer.wait_closed()
 """
 LEFT_OPEN = """
 import errno, socket
-HALF = b"GET /metadata/versions HTTP/1.1\\r\\nHost: a\\r\\n"
+HALF = b"GET /metadata/versions HTTP/1.1\\r\\nHost: localhost\\r\\n"
 connections = []
 
 def connect(imds):

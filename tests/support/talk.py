@@ -289,6 +289,7 @@ def a_dispatcher(
     now: FakeClock | None = None,
     bounds: Bounds | None = None,
     provider: PendingProvider | None = None,
+    listen_hosts: frozenset[str] = frozenset(),
 ) -> Dispatcher:
     """Return a dispatcher, without limits unless `allowances` are given."""
     return Dispatcher(
@@ -298,6 +299,7 @@ def a_dispatcher(
         allowances=allowances or {},
         provider=provider or IdleProvider(),
         bounds=bounds or Bounds(),
+        listen_hosts=listen_hosts,
     )
 
 

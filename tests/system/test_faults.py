@@ -127,7 +127,9 @@ def responses(server: Server, number: int) -> list[bytes]:
     """Return the bytes of responses, a connection for each, without date and request id."""
     received = []
     host, port = server.url.removeprefix("http://").split(":")
-    request = f"GET {DOCUMENT} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n"
+    request = (
+        f"GET {DOCUMENT} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nConnection: close\r\n\r\n"
+    )
     for _ in range(number):
         data = b""
         with socket.create_connection((host, int(port))) as connection:
@@ -161,7 +163,7 @@ def test_hanging_connection_does_not_delay_the_stop(tmp_path: Path) -> None:
         api.post("/v1/faults", json={"effect": "hang"}).raise_for_status()
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /metadata/versions HTTP/1.1\r\nHost: localhost\r\n\r\n")
             while not played(api):
                 pass
             assert server.stop() == (0, "")

@@ -23,7 +23,7 @@ vms:
   quiet: {reach: {address: [127.0.0.32]}, compute: {vmSize: SIZE}}
 """
 SIZE = "/metadata/instance/compute/vmSize?api-version=2021-02-01&format=text"
-REQUEST = f"GET {SIZE} HTTP/1.1\r\nHost: imds\r\nMetadata: true\r\n\r\n".encode()
+REQUEST = f"GET {SIZE} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n\r\n".encode()
 ARGUMENTS = ("--fleet", "fleet.yaml", "--state", "s", "--no-rate-limit")
 FILES = 96
 

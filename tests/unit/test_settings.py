@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from openimds.errors import ConfigError
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import GENERAL, NEWEST
 from openimds.settings import FILE_NAME, SETTINGS, Setting, Settings, resolve, setting
@@ -137,6 +138,13 @@ def test_empty_variable_wins_over_the_file() -> None:
 )
 def test_boolean_has_several_words(word: object, expected: object) -> None:
     assert _read("rate_limit", word) is expected
+
+
+@pytest.mark.parametrize("value", ["a:80", "http://a", "a,[::1]", "*"])
+def test_host_names_of_listeners_have_no_port(value: str) -> None:
+    with pytest.raises(ConfigError, match="expected host names, without a port"):
+        _read("listen_hosts", value)
+    assert _read("listen_hosts", "A.example, b_2") == ("a.example", "b_2")
 
 
 @pytest.mark.parametrize("value", ["7", 7, "007"])

@@ -60,6 +60,13 @@ _VERSION = re.compile(rb".* HTTP/1\.[01]\r\n", re.DOTALL)
 _HOST = re.compile(
     rb"[ \t]*(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[\w.~%!$&'()*+,;=-]*)(?::[0-9]*)?[ \t]*", re.ASCII
 )
+_PLAIN_HOST = re.compile(
+    rb"[ \t]*(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|localhost)"
+    rb"(?::[0-9]*)?[ \t]*",
+    re.ASCII,
+)
+"""A Host without a name that a web page can rebind; most requests have one of these."""
+_LOOPBACK_NAMES = frozenset((b"localhost", b"host.docker.internal"))
 _METHODS = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE")
 )
@@ -68,7 +75,7 @@ _STAND_IN = b"PATCH"
 _KEPT = frozenset(
     (
         *(b"metadata", b"host", b"x-forwarded-for", b"authorization", b"secret"),
-        *(b"x-identity-header", b"if-none-match", b"expect"),
+        *(b"x-identity-header", b"if-none-match", b"expect", b"origin"),
         *(b"content-length", b"transfer-encoding"),
     )
 )
@@ -134,8 +141,11 @@ class Connection:
     """One connection. `listener` is set where the listener belongs to one VM.
 
     `sender` is the hardware address that opened the connection, where host rules bind guests. It
-    ends without a response as soon as the VM of its source address has another one.
+    ends without a response as soon as the VM of its source address has another one. `is_local` is
+    true at a loopback listener: there the Host and Origin of web pages are refused.
     """
+
+    is_local = False
 
     # A connection begins with these values of the class. Many answer one known request and end, and
     # then a value of its own for each would cost as much as the answer.
@@ -158,7 +168,7 @@ class Connection:
     _target = _body = b""
     _method = _refusal = _head_refusal = _none_match = ""
     _fed_bytes = _length = _head_bytes = _body_bytes = _header_count = _host_count = 0
-    _is_forwarded = _expects = False
+    _is_forwarded = _expects = _is_rebound = False
     _metadata_values: tuple[bytes, ...] = ()
     _credentials: tuple[tuple[str, str], ...] = ()
     _headers: tuple[tuple[str, str], ...] = ()
@@ -187,7 +197,7 @@ class Connection:
         self._method = self._refusal = self._head_refusal = self._none_match = ""
         self._fed_bytes = self._length = self._head_bytes = self._body_bytes = 0
         self._header_count = self._host_count = 0
-        self._is_forwarded = self._expects = False
+        self._is_forwarded = self._expects = self._is_rebound = False
         self._metadata_values, self._credentials, self._headers = (), (), ()
 
     def _owe(self, response: "Owed") -> None:
@@ -367,6 +377,8 @@ class Connection:
             case b"authorization" | b"secret" | b"x-identity-header":
                 credential = (name.decode(), value.strip().decode("latin-1"))
                 self._credentials = (*self._credentials, credential)
+            case b"origin":
+                self._is_rebound = True
             case b"if-none-match":
                 self._none_match = value.strip().decode("latin-1")
             case _:
@@ -377,8 +389,8 @@ class Connection:
         match name:
             case b"host":
                 self._host_count += 1
-                if not _HOST.fullmatch(value):
-                    self._refuse_head("host_malformed")
+                if not _PLAIN_HOST.fullmatch(value):
+                    self._check_name(value)
             case b"expect":
                 self._expects = value.strip().lower() == b"100-continue"
                 if not self._expects:
@@ -387,6 +399,14 @@ class Connection:
                 self._length = int(value)
             case b"transfer-encoding" if value.strip().lower() != b"chunked":
                 self._refuse_head("coding_unknown")
+
+    def _check_name(self, value: bytes) -> None:
+        """Check a Host that is no address."""
+        if not _HOST.fullmatch(value):
+            self._refuse_head("host_malformed")
+        name = value.strip().partition(b":")[0].lower()
+        if name not in _LOOPBACK_NAMES and name not in self.dispatcher.listen_hosts:
+            self._is_rebound = True
 
     def on_headers_complete(self) -> None:
         """Check the parts of the head that the parser accepts unseen."""
@@ -694,6 +714,7 @@ class Connection:
             credentials=tuple(sorted(self._credentials)),
             body=self._body,
             none_match=self._none_match,
+            is_rebound=self._is_rebound and self.is_local,
         )
 
     def _respond(
@@ -742,7 +763,9 @@ class Connection:
 
     def _raw_request(self) -> bytes:
         """Return the chunk if it certainly is this one request and nothing else."""
-        if self.dispatcher.observer is not None:
+        dispatcher = self.dispatcher
+        if dispatcher.observer is not None or (self._is_rebound and dispatcher.has_loopback):
+            # The bytes of a request that loopback listeners refuse mean another one elsewhere.
             return b""
         end = b"\r\n\r\n"
         # A request with Expect needs 100 Continue each time, so it is always parsed.
@@ -861,6 +884,12 @@ class Connection:
                 response.cancel()
         if self._cancellable is not None:
             self._cancellable.cancel()
+
+
+class LoopbackConnection(Connection):
+    """A connection to a loopback listener."""
+
+    is_local = True
 
 
 def _without_id(data: bytes) -> bytes:

@@ -78,6 +78,7 @@ class ParsedRequest(Struct, frozen=True):
     body: bytes = b""
     none_match: str = ""
     is_header_exact: bool = True
+    is_rebound: bool = False
 
     @property
     def is_cacheable(self) -> bool:
@@ -94,6 +95,8 @@ class ParsedRequest(Struct, frozen=True):
         rest = "".join(f"{name}:{value}\n" for name, value in self.credentials)
         if self.none_match:
             rest += f"none-match:{self.none_match}\n"
+        if self.is_rebound:
+            rest += "rebound\n"
         return flags + self.target.decode("latin-1") + (f"\n{rest}" if rest else "")
 
     def query(self, extras: frozenset[str] = frozenset()) -> Query:
@@ -108,6 +111,7 @@ class ParsedRequest(Struct, frozen=True):
             extras=extras,
             none_match=self.none_match,
             is_header_exact=self.is_header_exact,
+            is_rebound=self.is_rebound,
         )
 
 
@@ -143,7 +147,8 @@ class Dispatcher:
 
     `now` is a steady clock for limits and time-outs, `utc` the wall clock for dates, both in
     seconds. An update of the fleet index takes effect with the next request of each connection.
-    `extras` are settings that add endpoints; `secret_of` returns the secret of a VM by its name.
+    `extras` are settings that add endpoints; `listen_hosts` are further host names of loopback
+    listeners, in lower case; `secret_of` returns the secret of a VM by its name.
     """
 
     def __init__(  # noqa: PLR0913 - all that connections share
@@ -156,6 +161,7 @@ class Dispatcher:
         provider: PendingProvider,
         bounds: Bounds = Bounds(),  # noqa: B008 - a frozen value
         extras: frozenset[str] = frozenset(),
+        listen_hosts: frozenset[str] = frozenset(),
         secret_of: Callable[[str], str] = lambda _: "",
         on_unknown_caller: Callable[[str], None] = lambda _: None,
         on_internal_error: Callable[[BaseException], None] = lambda _: None,
@@ -163,6 +169,8 @@ class Dispatcher:
     ) -> None:
         """Serve the VMs of a fleet index under limits."""
         self.extras, self.secret_of = extras, secret_of
+        self.listen_hosts = frozenset(name.encode() for name in listen_hosts)
+        self.has_loopback = False
         self.provider = provider
         self.fleet_index = fleet_index
         self.now, self.utc = now, utc
@@ -375,6 +383,13 @@ class Dispatcher:
             self._count("http", row.status, key),
             connection=CONNECTION_CLOSE,
         )
+
+    def check_loopback(self) -> None:
+        """Expect requests to loopback listeners, whose Host and Origin are checked, from now on."""
+        if not self.has_loopback:
+            self.has_loopback = True
+            # Requests to other listeners were cached by bytes that are refused on loopback.
+            self.fleet_index.clear_responses()
 
     def set_faults(self, faults: FaultSource | None) -> None:
         """Inject the faults of a source from now on, or none."""

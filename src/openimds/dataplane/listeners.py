@@ -13,6 +13,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -182,7 +183,7 @@ async def listen(  # noqa: PLR0913 - the facts of a listener
             _free(wanted.path)
             family = getattr(socket, "AF_UNIX")  # noqa: B009 - Windows has no such name
             return _serve(reactor, [_bound(family, wanted.path)], own, text, path=wanted.path)
-        return _serve(reactor, await _bound_to_all(wanted), own, text)
+        return _serve(reactor, await _bound_to_all(wanted), own, text, checks_pages=True)
     except (OSError, ImportError, RuntimeError) as error:
         if lack := shortage(error):
             seen = f"{text} ({(lack.strerror or str(lack)).lower()})"
@@ -273,13 +274,22 @@ def _unavailable(text: str, where: str, error: OSError) -> ConfigError:
     return ConfigError(where, f"{text} ({reason})", "an address that is free here", hint)
 
 
-def listen_on(reactor: Reactor, bound: socket.socket, vm: str = "") -> Listener:
+def listen_on(
+    reactor: Reactor, bound: socket.socket, vm: str = "", *, is_in_sandbox: bool = False
+) -> Listener:
     """Serve an inherited socket that is already bound; with `vm`, it belongs to that VM.
 
-    The file of an inherited unix socket is not removed.
+    The file of an inherited unix socket is not removed. No web page reaches a sandbox.
     """
     bound.listen(_BACKLOG)
-    return _serve(reactor, [bound], VM_LISTENER + vm if vm else "")
+    own = VM_LISTENER + vm if vm else ""
+    return _serve(reactor, [bound], own, checks_pages=not is_in_sandbox)
+
+
+def _is_loopback(bound: socket.socket) -> bool:
+    """Tell whether only callers of this machine reach a socket."""
+    place = bound.getsockname()
+    return isinstance(place, tuple) and ip_address(place[0].partition("%")[0]).is_loopback
 
 
 def _serve(  # noqa: PLR0913 - the facts of a listener
@@ -290,8 +300,11 @@ def _serve(  # noqa: PLR0913 - the facts of a listener
     *,
     path: str = "",
     is_stale: IsStale = lambda: False,
+    checks_pages: bool = False,
 ) -> Listener:
     """Serve bound sockets; close all of them if that fails.
+
+    With `checks_pages` those on loopback refuse the requests of web pages.
 
     Raises:
         OSError: the system refuses.
@@ -306,7 +319,8 @@ def _serve(  # noqa: PLR0913 - the facts of a listener
             is_behind_rules = is_guarded(bound) and not own
             if is_behind_rules:
                 save_first_packets(bound)
-            reactor.listen(bound, own, is_guarded=is_behind_rules)
+            is_local = checks_pages and _is_loopback(bound)
+            reactor.listen(bound, own, is_guarded=is_behind_rules, is_local=is_local)
     except OSError:
         for bound in sockets:
             reactor.close_listener(bound)

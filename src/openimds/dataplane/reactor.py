@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from openimds.dataplane.connection import Connection, Delayed
+from openimds.dataplane.connection import Connection, Delayed, LoopbackConnection
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.event_loop import open_poll_set
 from openimds.dataplane.observer import CallLater, loop_later
@@ -33,13 +33,21 @@ class ListeningSocket:
     """A listening socket in the reactor; with `own` its callers are one VM.
 
     One that is guarded has its callers from the host rules, which know their hardware addresses.
+    One that is local, on loopback, refuses web pages.
     """
 
     def __init__(
-        self, reactor: "Reactor", bound: socket.socket, own: str, *, is_guarded: bool
+        self,
+        reactor: "Reactor",
+        bound: socket.socket,
+        own: str,
+        *,
+        is_guarded: bool,
+        is_local: bool,
     ) -> None:
         """Listen already; the reactor calls `accept` when a caller waits."""
         self._reactor, self._own, self._is_guarded = reactor, own, is_guarded
+        self._connection = LoopbackConnection if is_local else Connection
         self.socket = bound
         # `socket.accept` makes a second object around this one, which costs 2 us a connection.
         self._accept: Callable[[], tuple[int, object]] = getattr(bound, "_accept")  # noqa: B009 - the type has no such name
@@ -47,7 +55,7 @@ class ListeningSocket:
 
     def accept(self, _events: int) -> None:
         """Accept a burst of connections, and serve each at once."""
-        reactor, own = self._reactor, self._own
+        reactor, own, connection = self._reactor, self._own, self._connection
         for _ in range(_BURST):
             try:
                 descriptor, address = self._accept()
@@ -61,7 +69,7 @@ class ListeningSocket:
             peer = own or (str(address[0]) if isinstance(address, tuple) else "")
             accepted = socket.SocketType(*self._kind, descriptor)
             sender = sender_of(accepted) if self._is_guarded else None
-            Connection(reactor, accepted, peer, own, sender).begin()
+            connection(reactor, accepted, peer, own, sender).begin()
 
 
 class Reactor:
@@ -90,7 +98,14 @@ class Reactor:
 
     # Listeners.
 
-    def listen(self, bound: socket.socket, own: str = "", *, is_guarded: bool = False) -> None:
+    def listen(
+        self,
+        bound: socket.socket,
+        own: str = "",
+        *,
+        is_guarded: bool = False,
+        is_local: bool = False,
+    ) -> None:
         """Accept the callers of a listening socket from now on; see `ListeningSocket`.
 
         Raises:
@@ -100,9 +115,11 @@ class Reactor:
             self.poll_set.hang(asyncio.get_running_loop(), self.turn)
             self._is_hung = True
         bound.settimeout(0)
-        listening = ListeningSocket(self, bound, own, is_guarded=is_guarded)
+        listening = ListeningSocket(self, bound, own, is_guarded=is_guarded, is_local=is_local)
         descriptor = bound.fileno()
         self.poll_set.register(descriptor, 0 if self._is_paused else READ)
+        if is_local:
+            self.dispatcher.check_loopback()
         self._listening[descriptor] = listening
         self.handlers[descriptor] = listening.accept
 

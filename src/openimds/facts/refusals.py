@@ -107,6 +107,18 @@ GENERAL: tuple[RefusalRow, ...] = (
         family=FRONT,
     ),
     RefusalRow(
+        "rebound",
+        "",
+        403,
+        '{"error":"Forbidden. A loopback listener answers to an address, localhost, '
+        "host.docker.internal or a name of the setting listen_hosts in Host, and to no request "
+        'with Origin"}',
+        chosen(
+            "Azure checks neither Host nor Origin; on loopback, web pages that rebind their name "
+            "(DNS rebinding) could read tokens"
+        ),
+    ),
+    RefusalRow(
         "duplicate_parameter",
         "",
         400,

@@ -1,6 +1,8 @@
 """The request checks in the order of `facts.endpoints.REQUEST_CHECKS`; the first refusal wins.
 
 Each check is a function that returns the key of a refusal, or nothing.
+Azure has no check of web pages (`rebound`): it is for loopback listeners, behind the verb, so that
+such a page learns nothing but the refusals that need no VM.
 """
 
 from collections.abc import Container
@@ -22,7 +24,7 @@ def check(query: Query, catalog: Catalog, secret: str = "") -> Refusal | None:
     `secret` is the proof that callers of App Service's endpoints have to send.
     """
     key = _front(query) or _proof(query, secret) or _path(query) or _verb(query)
-    key = key or _forwarded(query) or _duplicates(query)
+    key = key or _rebound(query) or _forwarded(query) or _duplicates(query)
     if not key:
         assert query.endpoint is not None
         key = _version(query, query.endpoint, catalog) or _required(query, query.endpoint)
@@ -75,6 +77,10 @@ def _proof(query: Query, secret: str) -> str:
     is_open = query.endpoint is not None and query.endpoint.is_open
     is_free = is_open or _is_before_headers(query)
     return "" if is_free else identity_dialects.guard(query, secret)
+
+
+def _rebound(query: Query) -> str:
+    return "rebound" if query.is_rebound else ""
 
 
 def _forwarded(query: Query) -> str:

@@ -20,7 +20,8 @@ class Query(Struct, frozen=True):
     value of If-None-Match. `is_secondary` is known while faults are active: whether the source is
     a private address of the VM, but not its primary one. `is_header_exact` is false for a Metadata
     header in other letters than `true`; `is_on_windows` is true for a query to App Service of a VM
-    with Windows.
+    with Windows. `is_rebound` is true for a request to a loopback listener whose Host or Origin may
+    be that of a web page (DNS rebinding).
     """
 
     method: str
@@ -38,6 +39,7 @@ class Query(Struct, frozen=True):
     is_secondary: bool = False
     is_header_exact: bool = True
     is_on_windows: bool = False
+    is_rebound: bool = False
 
 
 def parse_query(  # noqa: PLR0913 - the relevant parts of a request
@@ -51,6 +53,7 @@ def parse_query(  # noqa: PLR0913 - the relevant parts of a request
     extras: frozenset[str] = frozenset(),
     none_match: str = "",
     is_header_exact: bool = True,
+    is_rebound: bool = False,
 ) -> Query:
     """Return the query of a request line, the relevant headers and a body.
 
@@ -77,6 +80,7 @@ def parse_query(  # noqa: PLR0913 - the relevant parts of a request
         body=body,
         none_match=none_match,
         is_header_exact=is_header_exact,
+        is_rebound=is_rebound,
     )
 
 

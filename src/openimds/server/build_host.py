@@ -140,6 +140,7 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
             connections_per_caller=settings.max_connections_per_vm,
         ),
         extras=_extras(settings),
+        listen_hosts=frozenset(settings.listen_hosts),
         secret_of=caller_secrets.of,
         on_unknown_caller=unknown_caller,
         on_internal_error=internal_error,

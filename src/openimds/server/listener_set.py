@@ -84,7 +84,9 @@ class ListenerSet:
             for text in others:
                 self._others.append(await listen(self._reactor, text, "listen", enter=self._enter))
         for inherited, vm in self._inherited.dataplane:
-            self._others.append(listen_on(self._reactor, inherited, vm))
+            self._others.append(
+                listen_on(self._reactor, inherited, vm, is_in_sandbox=self._inherited.is_exclusive)
+            )
         self._on_count(self._count())
         return self.by_text.get("") or self._others[0]
 

@@ -36,7 +36,7 @@ class Guests:
                 "127.0.0.1", self._port, local_addr=(source, 0)
             )
         reader, writer = self._streams[source]
-        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
         writer.write(head.encode() + body)
         head_bytes = await reader.readuntil(b"\r\n\r\n")
