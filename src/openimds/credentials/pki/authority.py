@@ -356,8 +356,16 @@ class CertificateAuthority:
             self._step_failed_s = now_s
             self.report("", REHEARSAL, f"a rehearsal is stuck at {walk.generation}: {error}")
             return
-        if now_s >= walk.overlap_ends_s(walk.done - 1):
+        if self._previous and now_s >= walk.overlap_ends_s(walk.done - 1):
+            self._end_overlap(now_s)
+
+    def _end_overlap(self, now_s: float) -> None:
+        """Drop the previous issuer; the lists of its last leaves are served until their end."""
+        if self._previous:
+            self.refresh_revocation(now_s)
+            self._revocation.retire(self._previous.certificate)
             self._previous = None
+            self.generation += 1
 
     def _step(self, walk: GenerationWalk, now_s: float) -> GenerationWalk:
         """Go to the next generation; the regions that have not moved keep issuer and leaf."""
@@ -466,9 +474,11 @@ class CertificateAuthority:
                 if entry.issuer not in names:
                     seen = f"a certificate of {entry.issuer}, whose key is not here"
                     raise _unknown(entry.serial, seen, "a certificate of a present issuer")
-            used = {serial_of(self._chain.issuer.certificate)}
-            if any(entry.serial in used for entry in entries):
+            serials = {entry.serial for entry in entries}
+            if serial_of(self._chain.issuer.certificate) in serials:
                 self.rotate("intermediate", now_s)
+            elif self._previous and serial_of(self._previous.certificate) in serials:
+                self._end_overlap(now_s)
             in_use = {serial_of(leaf.certificate) for leaf in self._leaves.values()}
             revoked = []
             try:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from openimds.credentials.keys.files import KeyFileError, write_file
 from openimds.credentials.pki.authority import CertificateAuthority
@@ -12,6 +13,7 @@ from openimds.credentials.pki.certificates import common_name
 from openimds.credentials.pki.document_signer import DocumentSigner
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
+from openimds.credentials.pki.revocation_register import serial_of
 from openimds.credentials.pki.verify import verify
 from openimds.facts.generations import GENERATIONS, NEWEST, STEPS
 from openimds.protocol.attested_document import payload, to_bytes
@@ -254,3 +256,27 @@ def test_leaf_of_an_overlap_has_the_addresses_of_its_issuer() -> None:
         issuers = addresses_in(leaf).issuers
         assert len(issuers) == count
         assert issuers[0].rpartition("/")[2].removesuffix(".crt") in names
+
+
+def test_previous_issuer_that_is_revoked_issues_no_leaf() -> None:
+    authority = CertificateAuthority.open(None, NOW_S, public_url=URL)
+    authority.rehearse(plan(NOW_S, DAY_S, "2023", "2024"), NOW_S)
+    former = certificates(authority.chain_pem())[0]
+    step_s = NOW_S + DAY_S
+    assert issuer_of(authority, LATE, step_s) == GENERATIONS["2023"].issuer
+    authority.revoke(serial_of(former), "superseded", step_s)
+    assert issuer_of(authority, LATE, step_s) == GENERATIONS["2024"].issuer
+    assert certificates(authority.chain_pem())[0].issuer == former.issuer, "both stand below a root"
+
+
+def test_lists_of_last_leaves_of_an_overlap_survive_a_restart(tmp_path: Path) -> None:
+    authority = CertificateAuthority.open(tmp_path, NOW_S, public_url=URL)
+    authority.rehearse(plan(NOW_S, DAY_S, "2023", "2024"), NOW_S)
+    authority.refresh_revocation(NOW_S)
+    step_s, over_s = NOW_S + DAY_S, NOW_S + 1.5 * DAY_S
+    authority.advance(step_s)
+    leaf = authority.leaf("metadata.azure.com", LATE, step_s).certificate
+    authority.advance(over_s)
+    again = CertificateAuthority.open(tmp_path, over_s, public_url=URL)
+    octets = lists_of(again, over_s)(addresses_in(leaf).crls[0])
+    assert x509.load_der_x509_crl(octets).issuer == leaf.issuer
