@@ -136,6 +136,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     state: Annotated[
         str, _Row("State directory; without one, a restart loses every change.", "DIR")
     ] = ""
+    state_group: Annotated[
+        str,
+        _Row("Group that may read and write the state directory, as that of a volume.", "GROUP"),
+    ] = ""
     public: Annotated[
         str,
         _Row(

@@ -21,6 +21,7 @@ VIOLATIONS = {
     "rooms": ("facts/new.py", "import openimds.vm.types", "facts.new -> openimds.vm.types"),
     "circles": ("facts/refusal.py", "import openimds.facts.refusals", ".refusal -> .refusals"),
     "ground": ("errors.py", "import openimds.vm.types", "errors -> openimds.vm.types"),
+    "private-files": ("private_files.py", "import openimds.vm.types", "private_files -> openimds"),
     "settings": ("settings.py", "import openimds.vm.types", "settings -> openimds.vm.types"),
     "vm": ("vm/new.py", "import openimds.settings", "vm.new -> openimds.settings"),
     "protocol": (

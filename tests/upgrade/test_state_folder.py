@@ -56,6 +56,7 @@ def a_copy(release: Path, at: Path) -> Path:
     store = sqlite3.connect(state / "fleet.db")
     store.executescript((copy / "fleet.sql").read_text("utf-8"))
     store.close()
+    (state / "fleet.db").chmod(0o600)
     shutil.copytree(copy / "ca", state / "ca")
     for path in (state / "ca").iterdir():
         path.chmod(0o600)

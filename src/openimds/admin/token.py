@@ -7,11 +7,10 @@ import os
 import secrets
 from pathlib import Path
 
+from openimds import private_files
 from openimds.errors import Error
 
 _BYTES = 32
-_OTHERS = 0o077 if os.name == "posix" else 0
-"""Windows has no such bits: the access list of the user's profile counts."""
 
 
 class TokenError(Error):
@@ -26,13 +25,15 @@ class AdminToken:
 
         Raises:
             TokenError: the file cannot be read or written, is empty, or others may read it.
+            UntrustedFileError: another user owns or can change the folder or a file in it.
         """
         self.path = path
         self._version = (0, 0)
         self._text = ""
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not path.exists():
+            private_files.check_folder(path.parent)
+            if not os.path.lexists(path):
                 self._make()
         except FileExistsError:
             raise self._unusable("there is a plain file instead of its directory") from None
@@ -82,14 +83,18 @@ class AdminToken:
             TokenError: as the constructor.
         """
         try:
-            status = self.path.stat()
+            status = self.path.lstat()
             version = (status.st_mtime_ns, status.st_ino)
             if version == self._version:
                 return
-            text = self.path.read_text("ascii").strip()
+            content, status = private_files.read(self.path)
+            text = content.decode("ascii").strip()
+            version = (status.st_mtime_ns, status.st_ino)
+        except private_files.UntrustedFileError as error:
+            raise TokenError(f"admin token {error}") from None
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
-        if status.st_mode & _OTHERS:
+        if private_files.open_bits(status):
             raise self._unusable(f"mode {status.st_mode & 0o777:o} lets others read it")
         if not text:
             raise self._unusable("it is empty")

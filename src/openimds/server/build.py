@@ -41,7 +41,9 @@ def build(startup: Startup, notify: Notify, inherited: InheritedSockets = _NO_SO
     shortages = ShortageNotices(notify, asyncio.get_running_loop().time)
     with ExitStack() as resources:
         # Exclusive resources: the state lock and the public port, whose URL is signed.
-        state = State(Path(settings.state).absolute()) if settings.state else None
+        state = (
+            State(Path(settings.state).absolute(), settings.state_group) if settings.state else None
+        )
         if state:
             resources.callback(state.close)
         azure_hosts = AzureHosts(inherited.trust) if inherited.trust else None

@@ -175,7 +175,7 @@ def _stored_kinds(startup: Startup, notify: Notify) -> dict[str, str]:
     from openimds.fleet.store.schema import upgrade_notice  # noqa: PLC0415 - as below
     from openimds.fleet.store.sqlite import SqliteStore  # noqa: PLC0415 - only where there is a state
 
-    state = State(Path(startup.settings.state).absolute())
+    state = State(Path(startup.settings.state).absolute(), startup.settings.state_group)
     try:
         store = SqliteStore(state.store_path)
         if store.copied_to:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from openimds import private_files
 from openimds.admin.token import AdminToken, TokenError
 
 
@@ -133,10 +134,10 @@ def test_unchanged_token_file_is_not_read_again(
     token = AdminToken(path)
     made = text(path)
 
-    def read(*_: object) -> str:
+    def read(*_: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(private_files, "read", read)
     assert token.fits(made)
     os.utime(path, ns=(1, 1))
     with pytest.raises(AssertionError, match="read again"):

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
-from openimds.credentials.keys.files import OTHERS, KeyFileError, plain_reason, write_file
+from openimds.credentials.keys.files import KeyFileError, plain_reason, read_file, write_file
+from openimds.private_files import mode_of, open_bits
 
 _REMEDY = (
     "Restore the file from a backup, or remove it and the others of its folder: new ones are made, "
@@ -45,19 +46,17 @@ def open_holder(folder: Path | None, name: str, make: Callable[[], Holder]) -> H
         return make()
     path = folder / f"{name}.pem"
     try:
-        mode, text = path.stat().st_mode, path.read_bytes()
+        text, status = read_file(path)
     except FileNotFoundError:
         holder = make()
         key = holder.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         write_file(path, key + holder.certificate.public_bytes(Encoding.PEM))
         return holder
-    except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    if mode & OTHERS:
+    if open_bits(status):
         raise KeyFileError(
-            f"{path}: saw the mode {mode & 0o777:04o}, expected 0600: others can read this private "
-            f"key. Type chmod 600 {path} if nobody has read it, else remove the folder: a new root "
-            "is made"
+            f"{path}: saw the mode {mode_of(status)}, expected 0600: others can read this "
+            f"private key. Type chmod 600 {path} if nobody has read it, else remove the folder: a "
+            "new root is made"
         )
     try:
         key_in_file = load_pem_private_key(text, None)

@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from openimds import private_files
 from openimds.errors import Error
+from openimds.private_files import mode_of, open_bits
 
 KEY_BITS = 2048
 _EXPONENT = 65537
@@ -41,14 +43,13 @@ def read_key(path: Path, otherwise: str = _REPLACE) -> RSAPrivateKey:
         KeyFileError: the file cannot be read, others may read it, or it holds no RSA key.
     """
     try:
-        mode = path.stat().st_mode
-        text = path.read_bytes()
-    except OSError as error:
+        text, status = read_file(path)
+    except FileNotFoundError as error:
         raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    if mode & OTHERS:
+    if open_bits(status):
         raise KeyFileError(
-            f"{path}: saw the mode {mode & 0o777:04o}, expected 0600: others can read this private "
-            f"key. Type chmod 600 {path} if nobody has read it, else {otherwise}"
+            f"{path}: saw the mode {mode_of(status)}, expected 0600: others can read this "
+            f"private key. Type chmod 600 {path} if nobody has read it, else {otherwise}"
         )
     try:
         key = load_pem_private_key(text, None)
@@ -57,6 +58,23 @@ def read_key(path: Path, otherwise: str = _REPLACE) -> RSAPrivateKey:
     if not isinstance(key, RSAPrivateKey):
         raise _unfit(path, "a key of another kind", otherwise)
     return key
+
+
+def read_file(path: Path) -> tuple[bytes, os.stat_result]:
+    """Return the content of a file of the state folder, and its status.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyFileError: it cannot be read, or another user may have made it.
+    """
+    try:
+        return private_files.read(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except private_files.UntrustedFileError as error:
+        raise KeyFileError(str(error)) from None
 
 
 def plain_reason(error: Exception) -> str:
@@ -80,21 +98,8 @@ def write_file(path: Path, text: bytes) -> None:
     Raises:
         KeyFileError: the file cannot be written.
     """
-    new = path.with_name(f".{path.name}.new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        if os.name == "posix":  # Windows does not open folders.
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        private_files.write(path, text)
     except OSError as error:
         raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 

@@ -23,6 +23,7 @@ from openimds.credentials.keys.files import (
     KeyFileError,
     MakeKey,
     new_key,
+    read_file,
     read_key,
     write_file,
     write_key,
@@ -239,11 +240,9 @@ def _path(folder: Path, kid: str) -> Path:
 
 def _read(folder: Path) -> tuple[_KeyEntry, ...]:
     try:
-        text = (folder / LIST).read_bytes()
+        text, _ = read_file(folder / LIST)
     except FileNotFoundError:
         rows = _unlisted(folder)
-    except OSError as error:
-        raise KeyFileError(f"{folder / LIST}: {(error.strerror or str(error)).lower()}") from None
     else:
         rows = _listed(folder / LIST, text)
     return tuple(_entry(row, _key(folder, row.kid)) for row in rows)

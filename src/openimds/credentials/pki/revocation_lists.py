@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
-from openimds.credentials.keys.files import KeyFileError, write_file
+from openimds.credentials.keys.files import KeyFileError, read_file, write_file
 from openimds.credentials.pki.certificates import Issuer, list_name
 from openimds.credentials.pki.extensions import authority_key_identifier
 from openimds.credentials.pki.revocation_register import RegisterEntry
@@ -182,10 +182,10 @@ def _stored(folder: Path, now_s: float) -> dict[str, SignedList]:
     lists: dict[str, SignedList] = {}
     for path in sorted(folder.rglob("*.crl"))[:MAX_LISTS]:
         try:
-            octets = path.read_bytes()
+            octets, _ = read_file(path)
             crl = x509.load_der_x509_crl(octets)
             ends = crl.next_update_utc
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyFileError):
             continue
         if ends is None or ends.timestamp() <= now_s:
             with suppress(OSError):

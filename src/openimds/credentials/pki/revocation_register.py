@@ -12,7 +12,7 @@ import msgspec.json
 from cryptography import x509
 from msgspec import Struct, structs
 
-from openimds.credentials.keys.files import KeyFileError, write_file
+from openimds.credentials.keys.files import KeyFileError, read_file, write_file
 
 FILE = "revocation.json"
 MAX_ENTRIES = 1024
@@ -115,11 +115,9 @@ class RevocationRegister:
 
 def _read(path: Path) -> _Contents:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Contents)
+        return msgspec.json.decode(read_file(path)[0], type=_Contents)
     except FileNotFoundError:
         return _Contents([])
-    except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except msgspec.MsgspecError as error:
         raise KeyFileError(
             f"{path}: {str(error)[:200].lower()}. Restore the file from a backup, or remove it: "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec.json
 
-from openimds.credentials.keys.files import KeyFileError, write_file
+from openimds.credentials.keys.files import KeyFileError, read_file, write_file
 from openimds.facts.generations import GENERATIONS
 from openimds.protocol.generation_walk import GenerationWalk
 
@@ -21,11 +21,9 @@ def read_walk(folder: Path | None) -> GenerationWalk | None:
     if path is None:
         return None
     try:
-        walk = msgspec.json.decode(path.read_bytes(), type=GenerationWalk)
+        walk = msgspec.json.decode(read_file(path)[0], type=GenerationWalk)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except msgspec.MsgspecError as error:
         raise _unfit(path, str(error)[:200].lower()) from None
     is_known = GENERATIONS.keys() >= {*walk.generations}

@@ -1,16 +1,14 @@
 """The secret of each VM, which callers send in App Service's X-IDENTITY-HEADER."""
 
 import hmac
-import os
 import secrets
 from pathlib import Path
 
+from openimds import private_files
 from openimds.errors import Error
 
 FILE_NAME = "caller-secret"
 _SIZE_BYTES = 32
-_OTHERS = 0o077 if os.name == "posix" else 0
-"""Windows has no such bits: the access list of the user's profile counts."""
 
 
 class SecretFileError(Error):
@@ -29,17 +27,18 @@ class CallerSecrets:
         """Open the secrets of a state directory; without one, they end with the process.
 
         Raises:
-            SecretFileError: the file cannot be read, others may read it, or it is truncated.
-            KeyFileError: the file cannot be written.
+            SecretFileError: the file cannot be read or written, others may read it, or it is
+                truncated.
         """
         if folder is None:
             return cls(secrets.token_bytes(_SIZE_BYTES))
         path = folder / FILE_NAME
         if not path.exists():
-            # Imported here: it loads cryptography, and only the first start writes the file.
-            from openimds.credentials.keys.files import write_file  # noqa: PLC0415 - see above
-
-            write_file(path, secrets.token_hex(_SIZE_BYTES).encode())
+            try:
+                private_files.write(path, secrets.token_hex(_SIZE_BYTES).encode())
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise SecretFileError(f"{path}: {reason}") from None
         return cls(_read(path))
 
     def of(self, vm: str) -> str:
@@ -49,8 +48,10 @@ class CallerSecrets:
 
 def _read(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode
-        seed = bytes.fromhex(path.read_text("ascii"))
+        text, status = private_files.read(path)
+        seed = bytes.fromhex(text.decode("ascii"))
+    except private_files.UntrustedFileError as error:
+        raise SecretFileError(str(error)) from None
     except OSError as error:
         raise SecretFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except ValueError:
@@ -60,9 +61,9 @@ def _read(path: Path) -> bytes:
             f"{path}: saw other content, expected {2 * _SIZE_BYTES} hexadecimal digits. Remove it: "
             "a new one is made, and callers need the new secrets of their VMs"
         )
-    if mode & _OTHERS:
+    if private_files.open_bits(status):
         raise SecretFileError(
-            f"{path}: saw the mode {mode & 0o777:04o}, expected 0600: others can read this secret. "
-            f"Type chmod 600 {path} if nobody has read it, else remove it"
+            f"{path}: saw the mode {private_files.mode_of(status)}, expected 0600: others can read "
+            f"this secret. Type chmod 600 {path} if nobody has read it, else remove it"
         )
     return seed

@@ -5,10 +5,11 @@ crash of the process and of the machine. There is one writer, the process that h
 state directory. `schema` has the tables.
 """
 
+import os
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -27,6 +28,7 @@ from openimds.fleet.store.port import (
 )
 from openimds.fleet.store.schema import bring_up_to_date
 
+_IN_MEMORY = ":memory:"
 _BATCH_ROWS = 1000
 """A large batch prunes its log after so many rows: SQLite reuses freed pages and keeps them."""
 
@@ -48,6 +50,14 @@ def _explain(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(f"{path}: {error}; {hint}")
 
 
+def _make_private(path: Path) -> None:
+    """Make a missing file for its owner alone; SQLite copies the mode to the others."""
+    if path.name == _IN_MEMORY:
+        return
+    with suppress(OSError):  # SQLite gives the reason.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 class SqliteStore(Store):
     """One file, one connection, used from one thread at a time."""
 
@@ -64,6 +74,7 @@ class SqliteStore(Store):
         """
         self.path = path
         try:
+            _make_private(path)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise _explain(path, error) from error
@@ -303,6 +314,6 @@ class MemoryStore(SqliteStore):
 
     def __init__(self) -> None:
         """Open an empty database, which ends with this object."""
-        super().__init__(Path(":memory:"))
+        super().__init__(Path(_IN_MEMORY))
         # A dropped store loses nothing, and Python 3.13 warns of a database that is left open.
         weakref.finalize(self, self._db.close)

@@ -1,4 +1,4 @@
-"""The state directory: for one process at a time, readable by its owner only."""
+"""The state directory: for one process at a time, and its user's alone."""
 
 import os
 from importlib import import_module
@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from openimds.fleet.store.port import StoreError
+from openimds.private_files import (
+    UntrustedFileError,
+    check_tree,
+    mode_of,
+    open_bits,
+    open_file,
+    trust_group,
+)
 
 STORE_NAME = "fleet.db"
 TOKEN_NAME = "admin-token"  # noqa: S105 - the name of a file
@@ -30,25 +38,47 @@ def default_folder() -> Path:
 class State:
     """A state directory, locked by this process until it closes it or ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, group: str = "") -> None:
         """Create the directory if it does not exist, and take its lock.
 
+        Members of `group`, a name or a number, may read and write it too.
+
         Raises:
+            ConfigError: there is no such group.
             StoreError: another process holds the lock (the message has its pid), or the folder
                 cannot be used.
+            UntrustedFileError: another user owns or can change the folder or a file in it.
         """
         self.folder = folder
+        trust_group(group)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_tree(folder)
+            self._check_store()
             self._lock = self._take_lock(folder / _LOCK_NAME)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise StoreError(f"{folder}: {reason}; choose a writable folder with --state") from None
 
+    def _check_store(self) -> None:
+        """Check that nobody else reads the store, or changes it by another name."""
+        for path in sorted(self.folder.glob(f"{STORE_NAME}*")):
+            status = path.lstat()
+            if open_bits(status):
+                raise UntrustedFileError(
+                    f"{path}: saw the mode {mode_of(status)}, expected 0600: others can "
+                    f"read the secrets of VMs. Type chmod 600 {path}"
+                )
+            if status.st_nlink > 1:
+                raise _linked(path, status.st_nlink)
+
     @staticmethod
     def _take_lock(path: Path) -> TextIO:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         lock = os.fdopen(descriptor, "r+")
+        if (names := os.fstat(descriptor).st_nlink) > 1:
+            lock.close()
+            raise _linked(path, names)
         try:
             _lock(descriptor)
         except BlockingIOError:
@@ -71,6 +101,13 @@ class State:
     def close(self) -> None:
         """Release the lock."""
         self._lock.close()
+
+
+def _linked(path: Path, names: int) -> UntrustedFileError:
+    return UntrustedFileError(
+        f"{path}: saw a file with {names} names (hard links), expected one: a write would change "
+        f"the others. Type cp -p {path} {path}.copy && mv {path}.copy {path}"
+    )
 
 
 def _lock(descriptor: int) -> None:

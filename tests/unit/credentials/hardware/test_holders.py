@@ -48,7 +48,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "another key": (_other_key, "saw the certificate of another key"),
     "another kind": (_other_kind, "saw a key of another kind"),
     "readable": (_readable, "saw the mode 0644, expected 0600"),
-    "a folder": (_folder, "is a directory"),
+    "a folder": (_folder, "saw a folder, expected a plain file"),
 }
 
 

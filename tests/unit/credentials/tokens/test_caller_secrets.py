@@ -43,5 +43,5 @@ def test_file_readable_by_others_is_refused(tmp_path: Path) -> None:
 
 def test_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()
-    with pytest.raises(Error, match="is a directory"):
+    with pytest.raises(Error, match="saw a folder, expected a plain file"):
         CallerSecrets.open(tmp_path)

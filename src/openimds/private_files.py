@@ -1,0 +1,239 @@
+"""Files of the state folder: opened without following links, checked for owner, mode and kind.
+
+Another user who may write to the folder could plant a link, a pipe, or a token that he knows. So an
+opened file belongs to this process's user or to root, and is a plain file; its folder likewise, and
+nobody else may write to it. Windows has neither owners by number nor modes: there the access list
+of the user's profile counts.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from openimds.errors import ConfigError, Error
+
+MOST_BYTES = 16 << 20
+"""No key, list or token is as large."""
+IS_POSIX = os.name == "posix"
+_OTHERS = 0o077
+_WRITE = 0o022
+_GROUP = 0o070
+_NO_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_FLAGS = _NO_WAIT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_DEEPEST = 4
+"""Folders below the state folder are looked through so far; its own are one deep or two."""
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_trusted_groups: set[int] = set()
+
+
+class UntrustedFileError(Error):
+    """A file or folder that another user may have made or changed."""
+
+
+def trust_group(name: str) -> None:
+    """Let a group read and write state folders, for the life of this process.
+
+    `name` is a name or a number; an empty one changes nothing.
+
+    Raises:
+        ConfigError: there is no such group.
+    """
+    if not name or not IS_POSIX:
+        return
+    if name.isdecimal():
+        _trusted_groups.add(int(name))
+        return
+    grp: Any = import_module("grp")  # Windows has none.
+    try:
+        _trusted_groups.add(grp.getgrnam(name).gr_gid)
+    except KeyError:
+        seen, expected = f'"{name}"', "a group of this machine, by name or number"
+        raise ConfigError("state_group", seen, expected, f"Type getent group {name}") from None
+
+
+def current_user() -> int:
+    """Return the number of the user whose rights this process has; 0 on Windows."""
+    return int(getattr(os, "geteuid", lambda: 0)())
+
+
+def open_bits(status: os.stat_result, bits: int = _OTHERS) -> int:
+    """Return those permission bits of a file that give more than its owner access."""
+    if not IS_POSIX:
+        return 0
+    return status.st_mode & (bits & ~_GROUP if status.st_gid in _trusted_groups else bits)
+
+
+def mode_of(status: os.stat_result) -> str:
+    """Return the permission bits of a file as chmod takes them."""
+    return f"{stat.S_IMODE(status.st_mode):04o}"
+
+
+def open_file(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """Open a plain file without waiting for a pipe; return its descriptor.
+
+    Raises:
+        OSError: it cannot be opened.
+        UntrustedFileError: it is no plain file, or belongs to another user.
+    """
+    try:
+        descriptor = os.open(path, flags | _FLAGS, mode)
+    except OSError as error:
+        # A symbolic link; a pipe without a reader, or a socket.
+        if error.errno in {errno.ELOOP, errno.EMLINK, errno.ENXIO}:
+            check(path, path.lstat())
+        raise
+    try:
+        check(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read(path: Path, most: int = MOST_BYTES) -> tuple[bytes, os.stat_result]:
+    """Return the content of a file of the state folder, and its status.
+
+    The caller judges `open_bits` of the status: not every file holds a secret.
+
+    Raises:
+        OSError: it cannot be read.
+        UntrustedFileError: as `open_file`, or it is larger than `most` bytes.
+    """
+    with os.fdopen(open_file(path), "rb") as file:
+        content = file.read(most + 1)
+        if len(content) > most:
+            raise UntrustedFileError(f"{path}: saw more than {most} bytes. Restore or remove it")
+        return content, os.fstat(file.fileno())
+
+
+def check(path: Path, status: os.stat_result, users: frozenset[int] = frozenset()) -> None:
+    """Check that a file is plain, and of root, this user or one of `users`.
+
+    Raises:
+        UntrustedFileError: it is not.
+    """
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise UntrustedFileError(
+            f"{path}: saw {_KINDS.get(kind, 'another kind of file')}, expected a plain file: "
+            "another user may have planted it. Remove it"
+        )
+    _check_owner(path, status, users)
+
+
+def check_folder(folder: Path, users: frozenset[int] = frozenset()) -> None:
+    """Check that no user but root, this one and `users` can change a folder.
+
+    A link to the folder is followed: systemd makes one.
+
+    Raises:
+        OSError: it cannot be read.
+        UntrustedFileError: another user owns it, or can write to it.
+    """
+    status = folder.stat()
+    _check_owner(folder, status, users)
+    if open_bits(status, _WRITE):
+        remedy = f"Type chmod go-w {folder}, or name a new folder below it: --state "
+        raise _writable(folder, status, f"{remedy}{folder / 'state'}")
+
+
+def check_tree(folder: Path, users: frozenset[int] = frozenset(), depth: int = 0) -> None:
+    """Check a state folder and all that lies in it; sockets are those of listeners.
+
+    Raises:
+        OSError: it cannot be read.
+        UntrustedFileError: another user owns it or a file in it, or can write to one.
+    """
+    check_folder(folder, users)
+    for entry in _entries(folder):
+        path, status = Path(entry.path), entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            if depth < _DEEPEST:
+                check_tree(path, users, depth + 1)
+        elif stat.S_ISSOCK(status.st_mode):
+            _check_owner(path, status, users)
+        else:
+            check(path, status, users)
+            if open_bits(status, _WRITE):
+                remedy = f"Type chmod go-w {path} if you trust it, else remove it"
+                raise _writable(path, status, remedy)
+
+
+def _entries(folder: Path) -> Iterator[Any]:
+    """Yield the entries of a folder; one of root, as lost+found, may be closed."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except PermissionError:
+        if folder.stat().st_uid != 0:
+            raise
+
+
+def _check_owner(path: Path, status: os.stat_result, users: frozenset[int]) -> None:
+    if not IS_POSIX:
+        return
+    user = current_user()
+    if status.st_uid not in {0, user, *users}:
+        raise UntrustedFileError(
+            f"{path}: belongs to user {status.st_uid}, expected user {user} or root: another user "
+            f"may have planted it. Type chown {user} {path} if you trust it, else remove it"
+        )
+
+
+def _writable(path: Path, status: os.stat_result, remedy: str) -> UntrustedFileError:
+    group = ""
+    if IS_POSIX and not open_bits(status, _WRITE & ~_GROUP):
+        group = f", or --state-group {status.st_gid} if its group is meant to"
+    return UntrustedFileError(
+        f"{path}: saw the mode {mode_of(status)}, expected no other user who may "
+        f"write to it. {remedy}{group}"
+    )
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, mode 0600, that is whole or absent even after a power cut.
+
+    Its folder is opened once: an exchange of folders meanwhile changes nothing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not IS_POSIX:  # Windows does not open folders.
+        _write(path.with_name(f".{path.name}.new"), path, content, None)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | _FOLDER)
+    try:
+        _write(Path(f".{path.name}.new"), Path(path.name), content, folder)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write(new: Path, path: Path, content: bytes, folder: int | None) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(new, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
+    try:
+        with os.fdopen(os.open(new, flags, 0o600, dir_fd=folder), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(new, dir_fd=folder)
+        raise
