@@ -29,6 +29,6 @@ class FaultChecks:
                     "effect",
                     f'"{spec.effect}", a fault of the public listener',
                     "a server that has one",
-                    "Start it with --public auto, or without --public none",
+                    'Start it without --public none; in Python, set public="127.0.0.1:0"',
                 )
         self._check_host(specs)

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from openimds.admin.connection_shares import ConnectionShares
 from openimds.admin.lazy_server import (
+    END_CONNECTION,
     HEAD_S,
     MOST_HANDSHAKES,
     PAUSE_S,
@@ -114,6 +115,14 @@ async def app(_scope: Any, _receive: Any, _send: Any) -> None:
 @pytest.fixture
 def connections() -> Connections:
     return Connections()
+
+
+def test_application_may_end_its_connection_without_a_response(connections: Connections) -> None:
+    made, transport = connections.connect()
+    made.data_received(HEAD)
+    extensions: Any = made.scope["extensions"]
+    extensions[END_CONNECTION]["end"]()
+    assert (transport.is_aborted, transport.written) == (True, b"")
 
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost"])

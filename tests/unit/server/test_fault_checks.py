@@ -31,7 +31,7 @@ def test_fault_of_verifiers_needs_a_public_listener() -> None:
         check("none", {"effect": "ocsp-response"})
     assert str(caught.value) == (
         'faults: effect: saw "ocsp-response", a fault of the public listener, expected a server '
-        "that has one. Start it with --public auto, or without --public none"
+        'that has one. Start it without --public none; in Python, set public="127.0.0.1:0"'
     )
     check("127.0.0.1:0", {"effect": "ocsp-response"})
     check("none", {"effect": "reset"})

@@ -37,7 +37,8 @@ def test_document_and_address_are_read(
     got = public_request("GET", path, host)
     bare = path.removeprefix("/alternate")
     assert got == PublicRequest(resource, "GET", bare, name, address)
-    assert public_request("GET", f"/base{path}", host, ["/base"]) == got
+    assert public_request("GET", f"/base{path}", host, ["/other", "/base"]) == got
+    assert public_request("GET", path, host, ["/base"]) == got
 
 
 @pytest.mark.parametrize(
