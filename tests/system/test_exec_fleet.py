@@ -224,6 +224,19 @@ def test_state_directory_persists_and_names_its_vms(place: Place) -> None:
     assert re.search(r"--vm: saw no name for a fleet of 2 VMs", several.stderr), several.stderr
 
 
+def test_vm_of_the_file_that_was_removed_is_no_choice(place: Place) -> None:
+    (place.folder / "two.yaml").write_text("vms: {a: {}, b: {}}")
+    options = ("--fleet", "two.yaml", "--state", "kept")
+    inside = f"{place.inside} vm remove b"
+    removed = place.run(*options, "--vm", "a", "--", "sh", "-c", inside)
+    assert removed.returncode == 0, removed.stderr
+    got = place.run(*options, "--", "sh", "-c", ASK)
+    assert (got.returncode, got.stdout) == (0, "a"), got.stderr
+    (place.folder / "two.yaml").write_text("vms: {a: {}, b: {classic: true}}")
+    several = place.run(*options, "--", "true")
+    assert "--vm: saw no name for a fleet of 2 VMs" in several.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [

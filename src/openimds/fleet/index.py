@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec.msgpack
 from msgspec import Struct
@@ -14,13 +13,13 @@ from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
 from openimds.facts.limits import LIMITS
 from openimds.facts.versions import Catalog
-from openimds.fleet.quarantine import QuarantinedVm, TakenError, quarantined
+from openimds.fleet.address_claims import AddressClaims, ClaimTable, claims_of, given_way, plain
+from openimds.fleet.quarantine import QuarantinedVm, quarantined
 from openimds.fleet.response_cache import CachedResponses, ResponseCache
 from openimds.protocol.handle import Documents, Subject
 from openimds.protocol.rate_limit import Window, window
-from openimds.vm.defaults import default_address, private_addresses
 from openimds.vm.identities import tenant_of
-from openimds.vm.types import Reach, Vm
+from openimds.vm.types import Vm
 
 R = TypeVar("R")
 _pack = msgspec.msgpack.Encoder().encode
@@ -74,18 +73,6 @@ recent = lru_cache(maxsize=MOST_RECENT)(_unpack)
 def _documents(_name: str) -> Documents:
     """Return the cache of completed documents for the subjects of a VM; see `Subject`."""
     return {}
-
-
-class AddressClaims(Struct, frozen=True):
-    """The configured addresses and listeners of a VM, or the default address it has instead.
-
-    `is_open` tells that the VM has no `reach`: it answers every caller while it is the only VM.
-    """
-
-    addresses: tuple[str, ...]
-    listeners: tuple[str, ...]
-    presumed: str
-    is_open: bool = False
 
 
 class PackedVm(Struct, frozen=True, array_like=True):
@@ -224,7 +211,7 @@ class FleetIndex(Generic[R]):
         """Return the VM at a source address, written as a socket gives it, or None."""
         if self.only is not None:
             return self.only
-        return self._at(address) or self._at(_plain(address))
+        return self._at(address) or self._at(plain(address))
 
     def entry_of(self, listener: str) -> VmEntry[R] | None:
         """Return the VM that a listener belongs to, or None."""
@@ -275,7 +262,7 @@ class FleetIndex(Generic[R]):
         bad: dict[str, QuarantinedVm] = {}
         for vm in puts:
             try:
-                claims = _claims(vm)
+                claims = claims_of(vm)
             except ConfigError as error:
                 if precedence is not Precedence.PRESENT:
                     raise
@@ -286,7 +273,7 @@ class FleetIndex(Generic[R]):
             if vm.cloud != PUBLIC:
                 clouds[tenant_of(vm)] = vm.cloud
         gone = frozenset(removes)
-        table = _ClaimTable(self.by_name, self._by_address, self._by_listener, new.keys() | gone)
+        table = ClaimTable(self.by_name, self._by_address, self._by_listener, new.keys() | gone)
         for name, packed in [*new.items()]:
             while taken := table.taken(name, packed.claims):
                 is_fixed = taken.other in new or taken.other in firm
@@ -299,7 +286,7 @@ class FleetIndex(Generic[R]):
                     break
                 if not is_planned or is_fixed:
                     raise taken
-                bad[taken.other] = quarantined(taken.other, _given_way(taken))
+                bad[taken.other] = quarantined(taken.other, given_way(taken))
                 table.free(taken.other)
             else:
                 table.claim(name, packed.claims)
@@ -405,98 +392,3 @@ class FleetIndex(Generic[R]):
         if others:
             self._presumed[claims.presumed] = others
         self.response_cache.drop(entry.responses)
-
-
-def _claims(vm: Vm) -> AddressClaims:
-    if vm.reach.address is not None:
-        configured = tuple(_normal(address, vm.name) for address in vm.reach.address)
-        return AddressClaims(configured, vm.reach.listen, "")
-    private = tuple(text for text in map(_plain, private_addresses(vm)) if _is_address(text))
-    presumed = "" if private else default_address(vm)
-    return AddressClaims(private, vm.reach.listen, presumed, is_open=vm.reach == Reach())
-
-
-class _ClaimTable:
-    """The claims of a planned update, and of the VMs that it leaves alone."""
-
-    def __init__(
-        self,
-        by_name: Mapping[str, VmEntry[Any]],
-        by_address: Mapping[str, VmEntry[Any]],
-        by_listener: Mapping[str, str],
-        changed: AbstractSet[str],
-    ) -> None:
-        """Begin with the claims of all VMs but the changed ones."""
-        self._by_name, self._by_address, self._changed = by_name, by_address, {*changed}
-        self._addresses: dict[str, str] = {}
-        self.listeners = {text: name for text, name in by_listener.items() if name not in changed}
-
-    def taken(self, name: str, claims: AddressClaims) -> TakenError | None:
-        """Return the error for the first claim of a VM that another has."""
-        for address in claims.addresses:
-            other = self._addresses.get(address, name)
-            if other == name and (owner := self._by_address.get(address)):
-                other = name if owner.name in self._changed else owner.name
-            if other != name:
-                return _taken(name, "reach.address", address, other)
-        for listener in claims.listeners:
-            if (other := self.listeners.get(listener, name)) != name:
-                return _taken(name, "reach.listen", listener, other)
-        return None
-
-    def claim(self, name: str, claims: AddressClaims) -> None:
-        """Add the claims of a VM of the update."""
-        for address in claims.addresses:
-            self._addresses[address] = name
-        for listener in claims.listeners:
-            self.listeners[listener] = name
-
-    def free(self, name: str) -> None:
-        """Take the claims of a VM that is in the index."""
-        self._changed.add(name)
-        for listener in self._by_name[name].claims.listeners:
-            self.listeners.pop(listener, None)
-
-
-def _taken(name: str, where: str, claim: str, other: str) -> TakenError:
-    error = ConfigError(
-        f"vms.{name}.{where}",
-        f"{claim}, which is also that of {other}",
-        "one VM to each",
-        "Give one of them another private address, or a reach of its own",
-    )
-    return TakenError(error, name, claim, other)
-
-
-def _given_way(taken: TakenError) -> TakenError:
-    """Return the same conflict as the error of the other VM."""
-    where = taken.where.removeprefix(f"vms.{taken.name}.")
-    return _taken(taken.other, where, taken.claim, taken.name)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _normal(text: str, vm_name: str) -> str:
-    address = _plain(text)
-    if not _is_address(address):
-        where = f"vms.{vm_name}.reach.address"
-        raise ConfigError(where, f'"{text}"', "an IPv4 or IPv6 address")
-    return address
-
-
-def _plain(text: str) -> str:
-    """Return an address without its zone, in the one form that equal addresses share."""
-    if ":" not in text:
-        return text
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return text
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)

@@ -293,7 +293,7 @@ def test_default_address_returns_when_its_holder_leaves() -> None:
 
 
 def test_shared_default_address_reaches_no_vm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openimds.fleet.index.default_address", lambda _: "10.1.1.1")
+    monkeypatch.setattr("openimds.fleet.address_claims.default_address", lambda _: "10.1.1.1")
     fleet = fleet_index(a={}, b={}, c={"reach": {"address": []}})
     assert fleet.entry_at("10.1.1.1") is None
     assert len(fleet.warnings()) == 2
