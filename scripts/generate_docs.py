@@ -57,7 +57,6 @@ WHY_NO_OLDER = {
     "sse-starlette": "the first that several event loops of a process can use",
     "starlette": "the first that adds no second charset to a media type",
     "uvicorn": "the first whose embedded server can leave the signals alone",
-    "watchfiles": "the first that ends its watch without an error",
 }
 WRITTEN = "<!-- Written by `make docs` from the rows in src/openimds. Change the rows. -->"
 

@@ -12,7 +12,6 @@ import httpx2
 import pytest
 
 from openimds.server.file_budget import FileBudget
-from tests.support.waiting import until
 from tests.system.process import Server, serving
 
 pytestmark = pytest.mark.system
@@ -135,7 +134,6 @@ def test_work_without_a_file_descriptor_is_done_later(tmp_path: Path, fleet: Pat
         held.enter_context(kept.socket)
         kept.ask()
         assert kept.answer() == "One"
-        until(lambda: "anon_inode:inotify" in open_files(server))
         admin = urlsplit(server.ready["admin"])
         with without_files(server):
             caller = socket.create_connection((admin.hostname or "", admin.port or 0), timeout=30)

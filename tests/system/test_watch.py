@@ -1,5 +1,6 @@
 """Editing the fleet file while it is served."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_other_file_in_the_folder_undoes_no_admin_change(tmp_path: Path) -> None
         assert server.server.next_line().endswith("; the previous fleet is still served.\n")
         assert server.vms() == {"a": "Mine", "b": "Two"}
         replace(file, fleet(a="One", b="Three"))
-        assert server.change()[0] == "b"
+        assert server.change()[:2] == ("b", "put")
         assert server.vms() == {"a": "Mine", "b": "Three"}
 
 
@@ -228,6 +229,62 @@ def test_listener_that_moves_to_another_vm_serves_that_vm(tmp_path: Path) -> Non
         assert {server.change()[0], server.change()[0]} == {"a", "b"}
         server.server.next_line()
         assert name() == "b"
+
+
+def test_target_of_a_link_is_followed_when_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / "target.yaml"
+    target.write_text(fleet(a="One"))
+    (tmp_path / "fleet.yaml").symlink_to(target)
+    with watched("fleet.yaml", tmp_path) as server:
+        replace(target, fleet(a="Two"))
+        assert server.change()[:2] == ("a", "put")
+        other = target.with_name("other.yaml")
+        other.write_text(fleet(a="Three"))
+        (tmp_path / "new").symlink_to(other)
+        (tmp_path / "new").replace(tmp_path / "fleet.yaml")
+        assert server.change()[:2] == ("a", "put")
+        assert server.size(31) == (200, "Three")
+
+
+@pytest.mark.parametrize("name", ["volume", "volume/fleet.yaml"])
+def test_swapped_kubernetes_volume_is_served(tmp_path: Path, name: str) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    for data, size in (("..1", "One"), ("..2", "Two")):
+        (volume / data).mkdir()
+        (volume / data / "fleet.yaml").write_text(fleet(a=size))
+    (volume / "..data").symlink_to("..1")
+    (volume / "fleet.yaml").symlink_to("..data/fleet.yaml")
+    with watched(name, tmp_path) as server:
+        (volume / "..data_tmp").symlink_to("..2")
+        (volume / "..data_tmp").replace(volume / "..data")
+        assert server.change()[:2] == ("a", "put")
+        assert server.size(31) == (200, "Two")
+
+
+def test_folder_that_is_made_again_is_served(tmp_path: Path) -> None:
+    folder = tmp_path / "fleets"
+    folder.mkdir()
+    (folder / "fleet.yaml").write_text(fleet(a="One"))
+    with watched("fleets/fleet.yaml", tmp_path) as server:
+        folder.rename(tmp_path / "before")
+        assert "no such file or directory" in server.server.next_line()
+        folder.mkdir()
+        (folder / "fleet.yaml").write_text(fleet(a="Two"))
+        assert server.change()[:2] == ("a", "put")
+        assert server.size(31) == (200, "Two")
+
+
+def test_server_whose_file_cannot_be_read_ends(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet(a="One"))
+    with watched("fleet.yaml", tmp_path) as server:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "pipe").replace(file)
+        assert server.server.next_line().endswith("; the previous fleet is still served.\n")
+        assert server.size(31) == (200, "One")
+        assert server.server.stop() == (0, "")
 
 
 def test_stored_fleet_follows_the_file_of_the_next_start(tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ VIOLATIONS = {
     "parser": ("new_room/parser.py", "import httptools", "new_room.parser -> httptools"),
     "terminal": ("new_room/terminal.py", "import click", "new_room.terminal -> click"),
     "kernel": ("new_room/kernel.py", "import ctypes", "new_room.kernel -> ctypes"),
-    "loop": ("new_room/loop.py", "import watchfiles", "new_room.loop -> watchfiles"),
     "yaml": ("new_room/yaml.py", "import yaml", "new_room.yaml -> yaml"),
     "pytest": ("testing/imds.py", "import pytest", "testing.imds -> pytest"),
 }

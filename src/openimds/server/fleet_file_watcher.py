@@ -1,69 +1,163 @@
 """Apply edits of the fleet file, or folder of them, to a running server.
 
+The file is looked at by name twice a second, with every link of its path followed anew, so that no
+way of replacing it is missed: renames, links, folders, mounted volumes, files of other machines.
+A look costs one `stat`; the text is read when that has changed, and now and then.
+
 A mistake in the file waits for the next edit. An edit that fails because the system has no file
 descriptor or thread left, or because the store fails, is tried again until it is applied.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from asyncio import Future
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
+from typing import NamedTuple, TypeVar
 
 from openimds.errors import Error, shortage
 from openimds.fleet.fleet_files import FILE_ENDINGS, FleetFileContents, fingerprint, read_fleet
 from openimds.fleet.store.port import Change, StoreError
 
+T = TypeVar("T")
+
 Apply = Callable[[FleetFileContents, str], Awaitable[list[Change]]]
 """Applies the contents of a fleet file in the name of an author."""
-Watch = Callable[["WatchedPath"], AsyncIterator[object]]
-"""Yields the edits of a watched path, and nothing (an empty value) once a second."""
-RETRY_TICKS = 5
-"""Seconds until an edit is tried again."""
-RETRY_WATCH_S = 5.0
-"""The time until watching is tried again; meanwhile the file is compared as often."""
+LOOK_S = 0.5
+"""The time between two looks: no replaced file is missed for longer."""
+SETTLE_S = 0.1
+"""An edit is read when two looks, this time apart, find the same."""
+SETTLE_LOOKS = 20
+"""So many times at most; then a file that is written all the time is read as it is."""
+RETRY_S = 5.0
+"""The time until an edit that failed for a while is tried again."""
+CONTENT_S = 30.0
+"""The time between two reads of the text of a file that looks unchanged."""
+COARSE_S = 2.0
+"""The coarsest time stamps of files (FAT): an edit may share its stamp with the one before."""
+SILENT_S = 10.0
+"""A file that takes longer to read is reported."""
 
 
-class WatchedPath:
-    """The folder to watch for edits of a fleet file or a folder."""
+class FileGlance(NamedTuple):
+    """The identity of one file, or the number of the error (`errno`) in its place."""
 
-    def __init__(self, fleet: str) -> None:
-        """Find the folder to watch."""
-        self.path = Path(fleet).absolute()
-        self.folder = self.path if self.path.is_dir() else self.path.parent
-        self.author = f"file {self.path.name}"
+    name: str
+    identity: tuple[int, ...]
+    """Device, inode, size, and the times of the last changes (ns) of text and inode."""
+    changed_s: float
+    """The later of the two times, in seconds since 1970; 0 for an error."""
 
-    def has(self, _change: object, changed: str) -> bool:
-        """Tell whether a changed path may concern the fleet file.
 
-        Names that begin with two dots are Kubernetes' swaps of a mounted volume.
-        """
-        name = Path(changed).name
-        if name.startswith(".."):
-            return True
-        return name.endswith(FILE_ENDINGS) if self.folder == self.path else name == self.path.name
+Glance = tuple[FileGlance, ...]
+"""The files that a path leads to, with all links followed."""
+
+
+def glance(path: str) -> Glance:
+    """Look at a fleet file, or at those of a folder, without reading them.
+
+    Raises:
+        OSError: the system has no descriptor for the folder.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return (_glance_at(folder),)  # Needs no descriptor.
+    try:
+        files = sorted(filter(_is_fleet_file, folder.iterdir()))
+    except OSError as error:
+        if shortage(error):
+            raise
+        return (_absent(folder, error),)
+    return tuple(map(_glance_at, files))
+
+
+def _is_fleet_file(file: Path) -> bool:
+    return file.suffix in FILE_ENDINGS and not file.name.startswith(".")
+
+
+def _glance_at(file: Path) -> FileGlance:
+    try:
+        stat = file.stat()
+    except OSError as error:
+        return _absent(file, error)
+    identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return FileGlance(str(file), identity, max(stat.st_mtime, stat.st_ctime))
+
+
+def _absent(path: Path, error: OSError) -> FileGlance:
+    return FileGlance(str(path), (error.errno or 0,), 0.0)
 
 
 class FleetFileWatcher:
     """Applies edits of a fleet file, or of a folder of them."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the file, its server, and the world of a test
+    def __init__(  # noqa: PLR0913 - the file, its server, and the world of a test
         self,
         fleet: str,
         seen: bytes,
         apply: Apply,
         notify: Callable[[str], None],
-        watch: Watch | None = None,
+        *,
+        look: Callable[[str], Glance] = glance,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        utc: Callable[[], float] = time.time,
+        silent_s: float = SILENT_S,
     ) -> None:
         """Start from `seen`, the fingerprint of the text that is served already.
 
-        `watch` is the system's way to watch a folder by default; `sleep` waits for seconds.
+        `look`, `sleep` (for seconds) and `utc` (the clock of file stamps) are the system's. A read
+        that takes longer than `silent_s` is reported.
         """
         self._fleet, self._seen, self._apply, self._notify = fleet, seen, apply, notify
-        self._watch, self._sleep = watch or _edits, sleep
+        self._look, self._sleep, self._utc, self._silent_s = look, sleep, utc, silent_s
+        self._path = Path(fleet).absolute()
         self._lock = asyncio.Lock()
         self._failure = ""
-        self._ticks = 0
-        """Ticks until an edit is tried again; 0 if none waits."""
+        self._refused = b""
+        """The fingerprint of a text with a mistake, which waits for the next edit."""
+        self._glance: Glance | None = None
+        self._is_traced = False
+        """An edit since the text was read shows in a look."""
+        self._unread_s = 0.0
+        """The time since the text was last read."""
+        self._must_retry = False
+
+    async def follow(self) -> None:
+        """Look after edits for ever."""
+        while True:
+            try:
+                await self._follow()
+            except (OSError, RuntimeError) as error:
+                if shortage(error) is None:
+                    raise
+                # No descriptor or thread to look with; the next look finds the edit.
+            await self._sleep(LOOK_S)
+            self._unread_s += LOOK_S
+
+    async def _follow(self) -> None:
+        """Look once, and apply an edit that is complete."""
+        seen = await self._off_loop(self._look, self._fleet)
+        is_edit = seen != self._glance
+        due_s = RETRY_S if self._must_retry else CONTENT_S
+        if not is_edit and self._is_traced and self._unread_s < due_s:
+            return
+        if is_edit:
+            seen = await self._settled(seen)
+        now_s = self._utc()
+        self._is_traced = all(abs(now_s - file.changed_s) > COARSE_S for file in seen)
+        self._glance = seen
+        await self.apply_edits(is_retry=not is_edit)
+
+    async def _settled(self, seen: Glance) -> Glance:
+        """Wait until a file that is being written stays as it is."""
+        for _ in range(SETTLE_LOOKS):
+            await self._sleep(SETTLE_S)
+            before, seen = seen, await self._off_loop(self._look, self._fleet)
+            if seen == before:
+                break
+        return seen
 
     async def apply_edits(self, *, is_retry: bool = False) -> None:
         """Apply the file's present text; a bad edit changes nothing and is reported.
@@ -71,76 +165,69 @@ class FleetFileWatcher:
         With `is_retry` the same failure is not reported again.
         """
         async with self._lock:
-            self._ticks = 0
+            self._unread_s, self._must_retry, now = 0.0, False, b""
             try:
-                watched = await asyncio.to_thread(WatchedPath, self._fleet)
-                now = await asyncio.to_thread(fingerprint, self._fleet)
-                if now == self._seen:
+                now = await self._off_loop(fingerprint, self._fleet)
+                if now == self._seen or (is_retry and now == self._refused):
                     return  # Touched without an edit: changes by the API stay.
                 # The scenario in the file is not begun again: it goes on as it was.
-                contents = await asyncio.to_thread(read_fleet, self._fleet)
-                changes = await self._apply(contents, watched.author)
+                contents = await self._off_loop(read_fleet, self._fleet)
+                changes = await self._apply(contents, f"file {self._path.name}")
             except (Error, OSError, ImportError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and shortage(error) is None:
                     raise
                 self._report(error, is_retry=is_retry)
+                self._refused = b"" if self._must_retry else now
                 return
-            self._seen, self._failure = now, ""
+            self._seen, self._failure, self._refused = now, "", b""
         if changes:
-            self._notify(f"{watched.path}: {len(changes)} changes applied")
+            self._notify(f"{self._path}: {len(changes)} changes applied")
 
     def _report(self, error: Exception, *, is_retry: bool) -> None:
         passes = isinstance(error, StoreError) or shortage(error) is not None
-        if passes:
-            self._ticks = RETRY_TICKS
+        self._must_retry = passes
         before, self._failure = self._failure, str(error)
         if not is_retry or self._failure != before:
             self._notify(
                 f"fleet file not applied: {error}; the previous fleet is still served"
-                + (f", and the edit is tried again every {RETRY_TICKS} s" if passes else "")
+                + (f", and the edit is tried again every {RETRY_S:g} s" if passes else "")
             )
 
-    async def follow(self) -> None:
-        """Look after every edit; where the system cannot watch the folder, now and then."""
-        is_reported = False
-        while True:
+    async def _off_loop(self, call: Callable[[str], T], path: str) -> T:
+        """Read in a daemon thread: a file system that hangs keeps no process from ending."""
+        loop = asyncio.get_running_loop()
+        result: Future[T] = loop.create_future()
+
+        def work() -> None:
             try:
-                await self._follow()
-            except (OSError, RuntimeError, ImportError) as error:
-                if not is_reported:
-                    is_reported = True
-                    self._notify(
-                        f"{self._fleet}: cannot be watched ({error}); until it can be, it is read "
-                        f"every {RETRY_WATCH_S:g} s"
-                    )
+                value = call(path)
+            except Exception as error:  # noqa: BLE001 - it belongs to the caller
+                post(_fail, result, error)
             else:
-                return  # The server ends.
-            await self.apply_edits(is_retry=True)
-            await self._sleep(RETRY_WATCH_S)
+                post(_settle, result, value)
 
-    async def _follow(self) -> None:
-        watched = await asyncio.to_thread(WatchedPath, self._fleet)
-        is_first = True
-        async for edits in self._watch(watched):
-            # The first look is for an edit that was made before the watching began.
-            if edits or is_first:
-                is_first = False
-                await self.apply_edits(is_retry=not edits)
-            elif self._ticks:
-                self._ticks -= 1
-                if not self._ticks:
-                    await self.apply_edits(is_retry=True)
+        def post(how: Callable[..., None], *arguments: object) -> None:
+            with suppress(RuntimeError):  # The loop is closed: the server has ended.
+                loop.call_soon_threadsafe(how, *arguments)
+
+        Thread(target=work, name="fleet file", daemon=True).start()
+        alarm = loop.call_later(
+            self._silent_s,
+            self._notify,
+            f"{self._path}: not read after {self._silent_s:g} s, as if its file system hangs; the "
+            "previous fleet is still served",
+        )
+        try:
+            return await result
+        finally:
+            alarm.cancel()
 
 
-def _edits(watched: WatchedPath) -> AsyncIterator[object]:
-    from watchfiles import awatch  # noqa: PLC0415 - only where there is a file
+def _settle(result: Future[T], value: T) -> None:
+    if not result.done():
+        result.set_result(value)
 
-    return awatch(
-        watched.folder,
-        watch_filter=watched.has,
-        recursive=False,
-        debounce=100,
-        step=20,
-        rust_timeout=1000,
-        yield_on_timeout=True,
-    )
+
+def _fail(result: Future[T], error: Exception) -> None:
+    if not result.done():
+        result.set_exception(error)

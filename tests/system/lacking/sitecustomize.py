@@ -49,7 +49,6 @@ _LOADED = (
     "urllib.request",
     "uuid",
     "uvicorn.protocols.http.httptools_impl",
-    "watchfiles",
     "yaml",
     "zoneinfo",
 )

@@ -25,7 +25,7 @@ print(*sys.modules, file=sys.stderr)
 """
 HEAVY = (
     *("asyncio", "cryptography", "jwt", "prometheus_client", "rich", "sqlite3", "starlette"),
-    *("sse_starlette", "uvicorn", "watchfiles", "yaml"),
+    *("sse_starlette", "uvicorn", "yaml"),
     *("openimds.admin", "openimds.credentials", "openimds.dataplane", "openimds.events"),
     *("openimds.faults", "openimds.interop", "openimds.linux"),
     *("openimds.protocol", "openimds.server", "openimds.vm"),
