@@ -10,6 +10,7 @@ from enum import Enum
 from functools import partial
 from hashlib import blake2b
 from sys import intern
+from typing import Any
 
 import msgspec.json
 from msgspec import Struct, field
@@ -159,20 +160,19 @@ class FileComparison:
     def resolve(self, row: Row, vm: Vm) -> Vm:
         """Return an unresolved VM with its edit; `vm` is as in the file.
 
-        It is returned where the stored body is damaged, or where the edit does not fit it.
+        It is returned where the row is damaged, or where the edit does not fit it.
         """
         name, entry = row.vm.name, self.unresolved[row.vm.name]
-        result, body = vm, entry
         try:
             result = self._edited(row, entry)
             body = encode_vm(result)
-        except ConfigError as error:
-            self.notices.append(
-                f"{name}: its entry does not fit the changes by the API ({error}), so the VM is "
-                "as in the file"
-            )
-        except _DAMAGE:  # The notice of its quarantine is printed already.
-            pass
+        except (*_DAMAGE, ConfigError) as error:
+            result, body = vm, entry
+            if row.vm.origin != DEFAULT:
+                self.notices.append(
+                    f"{name}: its changes by the API cannot be kept ({error}), so the VM is as in "
+                    "the file"
+                )
         if body == entry:
             self.firm.add(name)
         if body != row.vm.body or name in self._not_served:
@@ -185,7 +185,7 @@ class FileComparison:
 
         Raises:
             ConfigError: the stored body is of another release, or the edit does not fit it.
-            ValueError: the stored body is damaged.
+            ValueError: the row is damaged.
         """
         name, seen = row.vm.name, _hash(entry).digest()
         members = msgspec.json.decode(row.vm.body)
@@ -193,8 +193,8 @@ class FileComparison:
         if self._stored.effect(name, seen, self._text) is not EntryEffect.EDIT:
             return vm
         applied, before = row.applied, {}
-        if applied and applied.body and applied.origin == self._stored.origin:
-            before = msgspec.json.decode(applied.body)
+        if applied and applied.body is not None and applied.origin == self._stored.origin:
+            before = msgspec.json.decode(applied.body, type=dict[str, Any])
         return parse_vm(name, edited(members, before, msgspec.json.decode(entry)))
 
     def end(self, names: AbstractSet[str]) -> None:

@@ -147,10 +147,25 @@ def test_edit_that_does_not_fit_makes_the_vm_as_in_the_file(tmp_path: Path) -> N
         assert shown(server) == {"a": {"reach": reach}}
         (message,) = server.notices
         assert message == (
-            "a: its entry does not fit the changes by the API (vms.a.reach.mac: saw a hardware "
-            "address without an interface, expected both. Write interface beside it), so the VM is "
-            "as in the file"
+            "a: its changes by the API cannot be kept (vms.a.reach.mac: saw a hardware address "
+            "without an interface, expected both. Write interface beside it), so the VM is as in "
+            "the file"
         )
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("table", ["vm", "applied_entry"])
+def test_damaged_row_is_reported_and_replaced(tmp_path: Path, table: str, damage: bytes) -> None:
+    async def work(server: AdminServer) -> None:
+        await apply(server, {"a": {}, "b": {}})
+        with server.store._transaction():
+            server.store._db.execute(f"UPDATE {table} SET body = ? WHERE name = 'a'", (damage,))
+        await apply(server, {"a": SIZE, "b": {}}, is_start=True)
+        assert shown(server) == {"a": SIZE, "b": {}}
+        (message,) = server.notices
+        assert message.startswith("a: its changes by the API cannot be kept (")
 
     with_server(tmp_path, work)
 
