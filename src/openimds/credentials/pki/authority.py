@@ -37,15 +37,8 @@ from openimds.credentials.pki.certificates import (
     pem,
     root_certificate,
 )
-from openimds.credentials.pki.chain_files import (
-    Chain,
-    ChainLocation,
-    ExternalCa,
-    next_intermediate,
-    next_root,
-    open_chain,
-    read_old,
-)
+from openimds.credentials.pki.chain import Chain, ChainLocation, ExternalCa
+from openimds.credentials.pki.chain_files import next_intermediate, next_root, open_chain, read_old
 from openimds.credentials.pki.extensions import NO_ADDRESSES
 from openimds.credentials.pki.external_revocation import lacks_of, read_external_revocation
 from openimds.credentials.pki.ocsp import Responder

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from openimds.credentials.keys.files import KEY_BITS, OTHERS, plain_reason
 from openimds.credentials.pki.certificates import KeyIssuer, is_issued_by
-from openimds.credentials.pki.chain_files import ExternalCa
+from openimds.credentials.pki.chain import ExternalCa
 from openimds.errors import ConfigError
 
 _CERTIFICATES, _KEY = "attest_certificates", "attest_key"

@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from openimds.credentials.pki.certificates import common_name, is_root
-from openimds.credentials.pki.chain_files import Chain
+from openimds.credentials.pki.chain import Chain
 
 AGE = "age"
 ROOT_DAYS = 731

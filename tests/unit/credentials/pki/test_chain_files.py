@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from openimds.credentials.keys.files import KeyFileError, new_key, write_file, write_key
 from openimds.credentials.pki.authority import CertificateAuthority, Part
 from openimds.credentials.pki.certificates import file_name
-from openimds.credentials.pki.chain_files import ExternalCa, read_issuer
+from openimds.credentials.pki.chain import ExternalCa
+from openimds.credentials.pki.chain_files import read_issuer
 from tests.unit.credentials.pki.openssl_verify import (
     DAY_S,
     NOW_S,
@@ -35,7 +36,7 @@ def keys() -> list[RSAPrivateKey]:
 def _reused_keys(keys: list[RSAPrivateKey], monkeypatch: pytest.MonkeyPatch) -> None:
     """Reuse generated keys: a test needs up to sixteen, all different."""
     fresh = iter(keys)
-    monkeypatch.setattr("openimds.credentials.pki.chain_files.new_key", lambda: next(fresh))
+    monkeypatch.setattr("openimds.credentials.pki.chain.new_key", lambda: next(fresh))
 
 
 @pytest.fixture

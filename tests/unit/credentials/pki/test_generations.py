@@ -262,7 +262,7 @@ def test_tier_bits_set_the_size_of_ca_keys(monkeypatch: pytest.MonkeyPatch) -> N
         sizes.append(bits)
         return new_key()
 
-    monkeypatch.setattr("openimds.credentials.pki.chain_files.new_key", make)
+    monkeypatch.setattr("openimds.credentials.pki.chain.new_key", make)
     CertificateAuthority.open(None, NOW_S, ca_bits=4096).leaf(*PUBLIC, NOW_S)
     assert sizes == [4096, 4096, 4096, 2048], "root, intermediate, tier; the leaf's stays"
 

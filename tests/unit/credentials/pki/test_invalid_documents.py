@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.chain_files import ExternalCa
+from openimds.credentials.pki.chain import ExternalCa
 from openimds.credentials.pki.cms import open_envelope
 from openimds.credentials.pki.document_signer import DocumentSigner
 from openimds.credentials.pki.invalid_documents import (

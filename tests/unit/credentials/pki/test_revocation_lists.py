@@ -10,7 +10,7 @@ from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki import extensions
 from openimds.credentials.pki.authority import CertificateAuthority, Part
 from openimds.credentials.pki.certificates import KeyIssuer, LeafSubject
-from openimds.credentials.pki.chain_files import ExternalCa
+from openimds.credentials.pki.chain import ExternalCa
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.revocation_lists import ListSigner, RevocationLists
 from openimds.credentials.pki.revocation_register import (
@@ -265,7 +265,7 @@ def test_external_ca_without_the_usage_names_no_list() -> None:
     own = CertificateAuthority.open(None, NOW_S, public_url=URL)
     issuer = own.successor("intermediate", NOW_S)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("openimds.credentials.pki.chain_files.can_sign_lists", lambda _: False)
+        patch.setattr("openimds.credentials.pki.chain.can_sign_lists", lambda _: False)
         patch.setattr("openimds.credentials.pki.authority.can_sign_lists", lambda _: False)
         external = CertificateAuthority.open(
             None, NOW_S, public_url=URL, external_ca=ExternalCa(issuer)

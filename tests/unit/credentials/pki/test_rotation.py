@@ -98,7 +98,7 @@ def test_failed_renewal_keeps_the_intermediate_until_it_expires(
 def test_rotation_drops_expired_and_oldest_certificates(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         fixed = new_key()
-        patch.setattr("openimds.credentials.pki.chain_files.new_key", lambda: fixed)
+        patch.setattr("openimds.credentials.pki.chain.new_key", lambda: fixed)
         authority = CertificateAuthority.open(folder, NOW_S)
         for _ in range(34):
             authority.rotate("intermediate", NOW_S)

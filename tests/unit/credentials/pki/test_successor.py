@@ -7,7 +7,7 @@ import pytest
 
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.authority import CertificateAuthority, Part
-from openimds.credentials.pki.chain_files import ExternalCa
+from openimds.credentials.pki.chain import ExternalCa
 from openimds.credentials.pki.document_signer import DocumentSigner
 from openimds.credentials.pki.invalid_documents import ROTATIONS
 from openimds.credentials.pki.verify import VerificationReport, verify
