@@ -81,7 +81,7 @@ def mode_of(status: os.stat_result) -> str:
     return f"{stat.S_IMODE(status.st_mode):04o}"
 
 
-def open_file(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+def open_file(path: Path, flags: int = os.O_RDONLY, users: frozenset[int] = frozenset()) -> int:
     """Open a plain file without waiting for a pipe; return its descriptor.
 
     Raises:
@@ -89,21 +89,23 @@ def open_file(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
         UntrustedFileError: it is no plain file, or belongs to another user.
     """
     try:
-        descriptor = os.open(path, flags | _FLAGS, mode)
+        descriptor = os.open(path, flags | _FLAGS, 0o600)
     except OSError as error:
         # A symbolic link; a pipe without a reader, or a socket.
         if error.errno in {errno.ELOOP, errno.EMLINK, errno.ENXIO}:
             check(path, path.lstat())
         raise
     try:
-        check(path, os.fstat(descriptor))
+        check(path, os.fstat(descriptor), users)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def read(path: Path, most: int = MOST_BYTES) -> tuple[bytes, os.stat_result]:
+def read(
+    path: Path, most: int = MOST_BYTES, users: frozenset[int] = frozenset()
+) -> tuple[bytes, os.stat_result]:
     """Return the content of a file of the state folder, and its status.
 
     The caller judges `open_bits` of the status: not every file holds a secret.
@@ -112,7 +114,7 @@ def read(path: Path, most: int = MOST_BYTES) -> tuple[bytes, os.stat_result]:
         OSError: it cannot be read.
         UntrustedFileError: as `open_file`, or it is larger than `most` bytes.
     """
-    with os.fdopen(open_file(path), "rb") as file:
+    with os.fdopen(open_file(path, users=users), "rb") as file:
         content = file.read(most + 1)
         if len(content) > most:
             raise UntrustedFileError(f"{path}: saw more than {most} bytes. Restore or remove it")

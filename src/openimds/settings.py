@@ -136,6 +136,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     state: Annotated[
         str, _Row("State directory; without one, a restart loses every change.", "DIR")
     ] = ""
+    state_recover: Annotated[
+        bool,
+        _Row(
+            "Start although the store is missing, damaged or older than it was, with what is left."
+        ),
+    ] = False
     state_group: Annotated[
         str,
         _Row("Group that may read and write the state directory, as that of a volume.", "GROUP"),

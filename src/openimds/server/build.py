@@ -7,8 +7,8 @@ from pathlib import Path
 
 from openimds.credentials.entra.client import ENTRA_UNCONFIGURED
 from openimds.events.clock import Clock
-from openimds.fleet.store.schema import upgrade_notice
-from openimds.fleet.store.sqlite import MemoryStore, SqliteStore
+from openimds.fleet.store.opening import open_store
+from openimds.fleet.store.sqlite import MemoryStore
 from openimds.fleet.store.state import State
 from openimds.server.admin_ports import AdminPorts
 from openimds.server.azure_hosts import AzureHosts
@@ -70,9 +70,11 @@ def build(startup: Startup, notify: Notify, inherited: InheritedSockets = _NO_SO
         host.fleet_index.homes = startup.homes
         if azure_hosts:
             azure_hosts.publish(host.credentials.ca.root_pem(time.time()))
-        store = SqliteStore(state.store_path) if state else MemoryStore()
-        if store.copied_to:
-            notify(upgrade_notice(store.path, store.copied_to))
+        store = (
+            open_store(state.store_path, notify, is_recovery=settings.state_recover)
+            if state
+            else MemoryStore()
+        )
         control = build_control(
             startup, notify, store, LocalHost(host, world.public_url), admin_ports, resources
         )

@@ -21,6 +21,7 @@ from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents, default_vm
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.quarantine import notices as quarantine_notices
 from openimds.fleet.service import FleetService
+from openimds.fleet.store.kept import KeptStore
 from openimds.fleet.store.port import DEFAULT, Change
 from openimds.protocol.response import Refusal, Response
 from openimds.server.admin_ports import AdminPorts
@@ -113,8 +114,20 @@ class Control(Struct, kw_only=True, eq=False):
         self._check_sandboxed()
         await self._load_events()
         self._compact_fleet()
+        self._check_store()
         for notice in (*self.startup.notices, *self.fleet_index.warnings()):
             self.notify(notice)
+
+    def _check_store(self) -> None:
+        """Check a store beside the requests that is too large to be checked before them."""
+        store = self.fleet_service.store
+        if isinstance(store, KeptStore) and store.is_unchecked:
+
+            async def check() -> None:
+                if damage := await asyncio.to_thread(store.check_beside):
+                    self.notify(damage)
+
+            self._run(check())
 
     def open_admin(self, token: AdminToken) -> str:
         """Open the admin port, and return its URL.

@@ -172,14 +172,12 @@ def _stored_kinds(startup: Startup, notify: Notify) -> dict[str, str]:
     Raises:
         StoreError: another process holds the directory, or it cannot be used.
     """
-    from openimds.fleet.store.schema import upgrade_notice  # noqa: PLC0415 - as below
-    from openimds.fleet.store.sqlite import SqliteStore  # noqa: PLC0415 - only where there is a state
+    from openimds.fleet.store.opening import open_store  # noqa: PLC0415 - only where there is a state
 
-    state = State(Path(startup.settings.state).absolute(), startup.settings.state_group)
+    settings = startup.settings
+    state = State(Path(settings.state).absolute(), settings.state_group)
     try:
-        store = SqliteStore(state.store_path)
-        if store.copied_to:
-            notify(upgrade_notice(store.path, store.copied_to))
+        store = open_store(state.store_path, notify, is_recovery=settings.state_recover)
         kinds: dict[str, str] = {}
         after = ""
         while page := store.page(after, _PAGE):

@@ -138,11 +138,15 @@ def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
                 continue
             more: dict[str, Any] = {"json": {"classic": True}} if row.takes else {}
             got = await server.api.request(row.method, row.path.replace("{name}", "a"), **more)
-            if (row.is_open and row.name != "get_readiness") or row.name == "get_document":
+            if row.is_open or row.name == "get_document":
                 assert got.status_code == 200
             else:
                 assert is_a_problem(got, 503)
                 assert got.json()["detail"] == "fleet.db: the disk is full"
+        assert (await server.api.get("/readyz")).json() == {
+            "status": "degraded",
+            "detail": "fleet.db: the disk is full",
+        }
         server.store.fails.clear()
         assert (await server.api.get("/readyz")).json() == {"status": "ready"}
 

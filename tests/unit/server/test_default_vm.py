@@ -11,6 +11,7 @@ from msgspec import structs
 from openimds.cli.serve import _examples
 from openimds.credentials.service import has_keys
 from openimds.fleet.fleet_files import DEFAULT_VM, fleet_contents
+from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.state import STORE_NAME
 from openimds.server.build import build
 from openimds.server.server import LocalCaller, Ready, Server
@@ -22,9 +23,13 @@ T = TypeVar("T")
 SYSTEM, NONE = Identities(system=True), Identities()
 
 
-def settings(state: Path | None = None) -> Settings:
+def settings(state: Path | None = None, *, recovers: bool = False) -> Settings:
     return Settings(
-        listen="127.0.0.1:0", admin="none", public="none", state=str(state) if state else ""
+        listen="127.0.0.1:0",
+        admin="none",
+        public="none",
+        state=str(state) if state else "",
+        state_recover=recovers,
     )
 
 
@@ -74,9 +79,14 @@ def test_lost_store_gives_no_caller_a_token_of_its_keys(tmp_path: Path) -> None:
     startup = load(settings(tmp_path))
     started(startup, identities)
     (tmp_path / STORE_NAME).unlink()
-    served, messages = started(startup, identities)
+    with pytest.raises(StoreError, match=f"{STORE_NAME} is missing"):
+        started(startup, identities)
+    served, messages = started(load(settings(tmp_path, recovers=True)), identities)
     assert served == {DEFAULT_VM: NONE}
-    assert [message.split(":")[0] for message in messages] == [f"{DEFAULT_VM} has no identity"]
+    assert [message.split(":")[0] for message in messages] == [
+        f"{tmp_path / STORE_NAME} is missing",
+        f"{DEFAULT_VM} has no identity",
+    ]
 
 
 def test_emptied_store_gives_no_caller_a_token_of_its_keys(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from openimds.admin.openapi import INFO, OPENAPI_VERSION
 from openimds.admin.operation import JSON, OK, STORE, Answer, Content, Operation, Tag
 from openimds.admin.services import AdminServices
 from openimds.fleet.quarantine import MOST_DETAILED, summary
+from openimds.fleet.store.port import StoreError
 
 
 class TokenFile(Struct, frozen=True, rename="camel"):
@@ -27,9 +28,10 @@ class Health(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """The readiness of the server.
+    """The readiness of the server: `ready`, or `degraded` while changes are refused.
 
-    `quarantined` and `detail` are there if stored VMs are not served: their number and names.
+    `quarantined` is the number of stored VMs that are not served. `detail` has their names, and the
+    reason why changes are refused.
     """
 
     status: str
@@ -49,13 +51,22 @@ async def get_health(_: AdminServices, __: Request) -> Answer:
 
 
 async def get_readiness(services: AdminServices, _: Request) -> Answer:
-    """Return ready if the store answers; quarantined VMs keep nobody else from it."""
+    """Return ready, or degraded: guests are served, but changes are refused."""
     fleet_service = services.fleet_service
-    await fleet_service.call_store(fleet_service.store.revision)
+    try:
+        await fleet_service.call_store(fleet_service.store.revision)
+        problem = await fleet_service.call_store(fleet_service.store.problem)
+    except StoreError as error:
+        problem = str(error)
     quarantine = fleet_service.fleet_index.quarantine
-    if not quarantine:
-        return Readiness("ready")
-    return Readiness("ready", len(quarantine), summary(quarantine))
+    details = [problem] if problem else []
+    if quarantine:
+        details.append(summary(quarantine))
+    return Readiness(
+        "degraded" if problem else "ready",
+        len(quarantine) or UNSET,
+        "; ".join(details) or UNSET,
+    )
 
 
 async def get_metrics(services: AdminServices, _: Request) -> Answer:
@@ -103,10 +114,11 @@ OPERATIONS: tuple[Operation, ...] = (
         tag=Tag.SERVER,
         summary="Tell whether guests are served and changes can be written",
         handler=get_readiness,
-        description="The detail names stored VMs whose row cannot be taken, at most "
-        f"{MOST_DETAILED}; everybody else is served. `GET /v1/vms` has the reasons.",
+        description="`degraded` means that guests are served, but changes are refused, because the "
+        "disk is full, read-only or damaged; the detail has the reason. It also names stored VMs "
+        f"whose row cannot be taken, at most {MOST_DETAILED}; everybody else is served. "
+        "`GET /v1/vms` has the reasons.",
         answers={OK: Content(Readiness, Readiness("ready"))},
-        problems=(STORE,),
         is_open=True,
     ),
     Operation(

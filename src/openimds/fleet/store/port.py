@@ -181,6 +181,10 @@ class Store(Protocol):
         """Return the number of the last log entry, 0 before the first."""
         ...
 
+    def problem(self) -> str:
+        """Return the reason why changes are refused at the moment, or nothing."""
+        ...
+
     def close(self) -> None:
         """Release every resource."""
         ...

@@ -126,7 +126,7 @@ def bring_up_to_date(database: sqlite3.Connection, path: Path) -> Path | None:
         )
     copy = _copy(database, path, version) if 0 < version < len(STEPS) else None
     for number in range(version, len(STEPS)):
-        _take_step(database, number)
+        take_step(database, number)
     return copy
 
 
@@ -157,7 +157,7 @@ def _copy(database: sqlite3.Connection, path: Path, version: int) -> Path:
     return copy
 
 
-def _take_step(database: sqlite3.Connection, number: int) -> None:
+def take_step(database: sqlite3.Connection, number: int) -> None:
     """Take a step and count it, or do neither."""
     step, counted = STEPS[number], f"PRAGMA user_version = {number + 1}"
     if isinstance(step, str):

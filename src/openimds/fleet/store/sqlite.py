@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from msgspec.structs import replace
 
@@ -32,15 +33,21 @@ _IN_MEMORY = ":memory:"
 _BATCH_ROWS = 1000
 """A large batch prunes its log after so many rows: SQLite reuses freed pages and keeps them."""
 
-_REMEDY = "restore a backup, or move the file away to start empty"
+DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""The first words of SQLite's names for errors of a damaged file."""
+REMEDY = (
+    "restore a backup (openimds state restore FILE), or keep what can be read (openimds serve "
+    "--state-recover)"
+)
 
 
-def _explain(path: Path, error: sqlite3.Error) -> StoreError:
+def explain(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return SQLite's error with the file and the remedy."""
     hints = {
         "SQLITE_FULL": "free space on the disk; nothing was lost and nothing was changed",
         "SQLITE_READONLY": "make the file and its folder writable; nothing was changed",
-        "SQLITE_CORRUPT": f"the file is damaged: {_REMEDY}",
-        "SQLITE_NOTADB": f"this is not a store of OpenIMDS: {_REMEDY}",
+        "SQLITE_CORRUPT": f"the file is damaged: {REMEDY}",
+        "SQLITE_NOTADB": f"this is not a store of OpenIMDS: {REMEDY}",
         "SQLITE_CANTOPEN": "the folder must exist and be writable",
     }
     name = getattr(error, "sqlite_errorname", "") or ""
@@ -50,12 +57,61 @@ def _explain(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(f"{path}: {error}; {hint}")
 
 
+def name_of(error: BaseException) -> str:
+    """Return SQLite's name of an error, or of the one behind a StoreError, or nothing."""
+    return str(getattr(error.__cause__ or error, "sqlite_errorname", None) or "")
+
+
 def _make_private(path: Path) -> None:
     """Make a missing file for its owner alone; SQLite copies the mode to the others."""
     if path.name == _IN_MEMORY:
         return
     with suppress(OSError):  # SQLite gives the reason.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open or create the file of a store for changes.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    _make_private(path)
+    database = None
+    try:
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error as error:
+        if database:
+            database.close()
+        raise explain(path, error) from error
+    return database
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a store for reading alone, also on a file system that takes no changes.
+
+    Such a connection never removes the write-ahead log of a server that was killed. Without a log
+    the file holds everything, and SQLite needs no other file beside it.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    is_whole = not log.exists() or not log.stat().st_size
+    for way in ("mode=ro", "immutable=1"):
+        uri = f"file:{quote(str(path.absolute()))}?{way}"
+        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error as error:
+            database.close()
+            if way == "immutable=1" or not is_whole or name_of(error).startswith(DAMAGED):
+                raise
+        else:
+            return database
+    raise AssertionError("unreachable: the last way returns or raises")
 
 
 class SqliteStore(Store):
@@ -73,24 +129,14 @@ class SqliteStore(Store):
             StoreError: the file cannot be opened, is damaged, or is from a later release.
         """
         self.path = path
+        self._db = open_database(path)
         try:
-            _make_private(path)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise _explain(path, error) from error
-        try:
-            self._prepare(path)
+            self.copied_to = bring_up_to_date(self._db, path)
         except BaseException as error:
             self._db.close()
             if isinstance(error, sqlite3.Error):
-                raise _explain(path, error) from error
+                raise explain(path, error) from error
             raise
-
-    def _prepare(self, path: Path) -> None:
-        run = self._db.execute
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        self.copied_to = bring_up_to_date(self._db, path)
 
     def get(self, name: str) -> StoredVm | None:
         """Return the VM of a name."""
@@ -168,7 +214,7 @@ class SqliteStore(Store):
         try:
             yield
         except sqlite3.Error as error:
-            raise _explain(self.path, error) from error
+            raise explain(self.path, error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -301,6 +347,10 @@ class SqliteStore(Store):
                 "SELECT coalesce(max(number), 0) FROM happening"
             ).fetchone()
             return int(number)
+
+    def problem(self) -> str:
+        """Return nothing: a failed change tells its reason."""
+        return ""
 
     def close(self) -> None:
         """Close the file."""

@@ -38,10 +38,10 @@ def default_folder() -> Path:
 class State:
     """A state directory, locked by this process until it closes it or ends."""
 
-    def __init__(self, folder: Path, group: str = "") -> None:
+    def __init__(self, folder: Path, group: str = "", users: frozenset[int] = frozenset()) -> None:
         """Create the directory if it does not exist, and take its lock.
 
-        Members of `group`, a name or a number, may read and write it too.
+        Members of `group`, a name or a number, may read and write it too; `users` may own files.
 
         Raises:
             ConfigError: there is no such group.
@@ -53,9 +53,9 @@ class State:
         trust_group(group)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            check_tree(folder)
+            check_tree(folder, users)
             self._check_store()
-            self._lock = self._take_lock(folder / _LOCK_NAME)
+            self._lock = self._take_lock(folder / _LOCK_NAME, users)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise StoreError(f"{folder}: {reason}; choose a writable folder with --state") from None
@@ -73,8 +73,8 @@ class State:
                 raise _linked(path, status.st_nlink)
 
     @staticmethod
-    def _take_lock(path: Path) -> TextIO:
-        descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+    def _take_lock(path: Path, users: frozenset[int]) -> TextIO:
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT, users=users)
         lock = os.fdopen(descriptor, "r+")
         if (names := os.fstat(descriptor).st_nlink) > 1:
             lock.close()

@@ -62,8 +62,8 @@ def test_other_file_is_rejected_and_left_alone(path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         SqliteStore(path)
     assert str(caught.value) == (
-        f"{path}: file is not a database; this is not a store of OpenIMDS: restore a backup, or "
-        "move the file away to start empty"
+        f"{path}: file is not a database; this is not a store of OpenIMDS: restore a backup "
+        "(openimds state restore FILE), or keep what can be read (openimds serve --state-recover)"
     )
     assert path.read_bytes() == text
 
@@ -78,8 +78,8 @@ def test_damaged_file_is_reported(path: Path) -> None:
     with pytest.raises(StoreError) as caught, closing(SqliteStore(path)) as store:
         state(store)
     assert str(caught.value) == (
-        f"{path}: database disk image is malformed; the file is damaged: restore a backup, or move "
-        "the file away to start empty"
+        f"{path}: database disk image is malformed; the file is damaged: restore a backup "
+        "(openimds state restore FILE), or keep what can be read (openimds serve --state-recover)"
     )
 
 

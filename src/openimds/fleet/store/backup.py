@@ -1,0 +1,177 @@
+"""Backups of a store, while it is used or not, and their way back."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import msgspec.json
+from msgspec import Struct
+
+from openimds.fleet.store.marker import Progress, StoreMarker
+from openimds.fleet.store.port import StoreError
+from openimds.fleet.store.schema import STEPS
+from openimds.fleet.store.sqlite import explain, open_to_read
+
+_PAGES = 1000
+"""So many pages are copied at a time; a server writes between them."""
+MOST_FINDINGS = 20
+"""So many faults of a file are listed."""
+
+
+class StoreReport(Struct, frozen=True):
+    """The content of a store, and its faults.
+
+    `unreadable` names the VMs whose body is no JSON; the server quarantines them.
+    """
+
+    vms: int
+    change: int
+    log: int
+    schema: int
+    damage: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+def check_store(path: Path) -> StoreReport:
+    """Check every page, index and body of a store; it may be in use.
+
+    Raises:
+        StoreError: it is missing, or is no store at all.
+    """
+    with _opened(path) as database:
+        rows = database.execute(f"PRAGMA integrity_check({MOST_FINDINGS})").fetchall()
+        damage = tuple(" ".join(str(row).split()) for (row,) in rows if row != "ok")
+        with suppress(sqlite3.Error):
+            return _report(database, damage)
+        return StoreReport(0, 0, 0, 0, damage or ("its tables cannot be read",))
+
+
+def back_up(path: Path, into: Path) -> StoreReport:
+    """Copy a store, which may be in use, into a new file of mode 0600.
+
+    Raises:
+        StoreError: the store is missing or damaged, or the copy exists or cannot be written.
+    """
+    if os.path.lexists(into):
+        raise StoreError(f"{into}: exists already; name a new file")
+    new = into.with_name(f".{into.name}.new")
+    with _opened(path) as database, _written(new):
+        with closing(sqlite3.connect(new)) as copy:
+            database.backup(copy, pages=_PAGES)
+            # A copy in this form is one file, which a reader needs no right to write beside.
+            copy.execute("PRAGMA journal_mode = DELETE")
+            report = _report(copy, _damage(copy))
+        if report.damage:
+            raise StoreError(f"{path}: is damaged ({report.damage[0]}); nothing was written")
+        new.rename(into)
+    return report
+
+
+def restore(backup: Path, path: Path) -> tuple[StoreReport, Path | None]:
+    """Put a backup in the place of a store that nobody uses.
+
+    Return the report on it, and the new path of the old store.
+
+    An interruption leaves the old store, the new one, or an error at the next start. Then restore
+    again.
+
+    Raises:
+        StoreError: the backup is missing, damaged or from a later release, or cannot be copied.
+    """
+    new = path.with_name(f".{path.name}.new")
+    with _opened(backup) as database, _written(new):
+        report = _report(database, _damage(database))
+        if report.damage:
+            raise StoreError(f"{backup}: is damaged ({report.damage[0]}); nothing was changed")
+        if not 0 < report.schema <= len(STEPS):
+            raise StoreError(
+                f"{backup}: saw schema {report.schema}, expected 1 to {len(STEPS)}; restore it "
+                "with the release that wrote it"
+            )
+        with closing(sqlite3.connect(new)) as copy:
+            database.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        _sync(new)
+        replaced = _set_aside(path)
+        # Until the marker is written, the store is older than it tells: the start refuses it.
+        new.rename(path)
+        _sync(path.parent)
+        StoreMarker(path).replace(Progress(report.change, report.log))
+    return report, replaced
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Rename a store and the files beside it; return its new path.
+
+    Its log of changes goes first: beside another store it would be applied to that.
+    """
+    replaced = path.with_name(f"{path.name}.replaced")
+    for ending in ("-wal", "-shm", ""):
+        old, away = (one.with_name(f"{one.name}{ending}") for one in (path, replaced))
+        away.unlink(missing_ok=True)
+        if old.exists():
+            old.rename(away)
+    _sync(path.parent)
+    return replaced if replaced.exists() else None
+
+
+def _report(database: sqlite3.Connection, damage: tuple[str, ...]) -> StoreReport:
+    (schema,) = database.execute("PRAGMA user_version").fetchone()
+    numbers = dict(database.execute("SELECT name, seq FROM sqlite_sequence"))
+    vms = 0
+    unreadable: list[str] = []
+    for name, body in database.execute("SELECT name, body FROM vm"):
+        vms += 1
+        try:
+            msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError, ValueError):
+            if len(unreadable) < MOST_FINDINGS:
+                unreadable.append(name)
+    return StoreReport(
+        vms, numbers.get("change", 0), numbers.get("happening", 0), schema, damage, (*unreadable,)
+    )
+
+
+def _damage(database: sqlite3.Connection) -> tuple[str, ...]:
+    (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    return () if found == "ok" else (" ".join(str(found).split()),)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a store for reading alone; turn SQLite's errors into one that names it."""
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    try:
+        with closing(open_to_read(path)) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise explain(path, error) from error
+
+
+@contextmanager
+def _written(new: Path) -> Iterator[None]:
+    """Make an empty file for its owner alone; remove it unless it was renamed inside."""
+    try:
+        new.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            yield
+        finally:
+            for ending in ("", "-journal"):
+                new.with_name(f"{new.name}{ending}").unlink(missing_ok=True)
+    except OSError as error:
+        where = error.filename or new
+        raise StoreError(f"{where}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _sync(path: Path) -> None:
+    """Write a file or folder to the disk; Windows does not open folders."""
+    if os.name == "posix" or path.is_file():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

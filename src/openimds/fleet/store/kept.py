@@ -1,0 +1,225 @@
+"""The store of a state folder, readable while its disk takes no changes.
+
+A full disk, a read-only file system or a damaged page refuses changes with the reason; everything
+that can be read is read. The next change that succeeds ends the refusal.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from openimds.fleet.store.marker import Progress, StoreMarker
+from openimds.fleet.store.port import (
+    AppliedFile,
+    Change,
+    ConflictError,
+    EventBatch,
+    LogEntry,
+    StoreError,
+    Write,
+)
+from openimds.fleet.store.schema import STEPS
+from openimds.fleet.store.sqlite import (
+    DAMAGED,
+    REMEDY,
+    SqliteStore,
+    explain,
+    name_of,
+    open_database,
+    open_to_read,
+)
+from openimds.private_files import current_user
+
+T = TypeVar("T")
+
+_PASSING = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN")
+"""Errors of a disk without space or the right to write: what is there can still be read."""
+_LEAST_FREE_BYTES = 64 << 10
+"""A change needs a few pages of the write-ahead log."""
+_READ_ONLY = getattr(os, "ST_RDONLY", 0)
+_PROBE_S = 1.0
+"""The time between two attempts to write, made for those who ask about readiness."""
+
+
+class KeptStore(SqliteStore):
+    """A store in a file that knows whether it can be written."""
+
+    def __init__(
+        self, path: Path, marker: StoreMarker, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Open or create the file; an existing one for reading alone if need be.
+
+        Raises:
+            StoreError: it cannot be opened at all, is damaged, or is from a later release.
+        """
+        self._marker, self._now = marker, now
+        self._reason, self._damage, self._is_read_only = "", "", False
+        self._probed_s = -_PROBE_S
+        try:
+            super().__init__(path)
+        except StoreError as error:
+            if not name_of(error).startswith(_PASSING):
+                raise
+            self._db = _open_to_read(path, error)
+            self._is_read_only, self._reason = True, str(error)
+
+    def begin(self) -> None:
+        """Mark the progress from now on."""
+        self._progress = self.progress()
+        self._marker.begin(self._progress)
+
+    def progress(self) -> Progress:
+        """Return the numbers of the last change and log entry ever, also pruned ones."""
+        with self._explained():
+            rows = dict(self._db.execute("SELECT name, seq FROM sqlite_sequence"))
+        return Progress(rows.get("change", 0), rows.get("happening", 0))
+
+    def quick_check(self) -> str:
+        """Return the first damage that SQLite finds in the file, or nothing."""
+        return _quick_check(self._db)
+
+    def check_beside(self) -> str:
+        """Check a large store while it is used; return the damage found, or nothing.
+
+        Call it in a thread of its own: it has a connection of its own. `close` ends it.
+        """
+        try:
+            self._beside = open_to_read(self.path)
+            damage = _quick_check(self._beside)
+        except sqlite3.Error as error:
+            damage = str(error)
+        if self._is_closed:
+            return ""
+        if damage:
+            self._damage = f"{self.path} is damaged ({damage}); {REMEDY}"
+        self.is_unchecked = False
+        return self._damage
+
+    def write(
+        self, writes: Sequence[Write], who: str, at: str, applied: AppliedFile | None = None
+    ) -> list[Change]:
+        """Make all the changes or none; they are on the disk when this returns."""
+        changes = self._writing(lambda: SqliteStore.write(self, writes, who, at, applied))
+        if changes:
+            self._note(Progress(changes[-1].revision, self._progress.log))
+        return changes
+
+    def write_events(self, batch: EventBatch) -> list[LogEntry]:
+        """Write one step of scheduled events; it is on the disk when this returns."""
+        log_entries = self._writing(lambda: SqliteStore.write_events(self, batch))
+        if log_entries:
+            self._note(Progress(self._progress.change, log_entries[-1].number))
+        return log_entries
+
+    is_unchecked = False
+    """Whether the store was too large to be checked before it is served."""
+    _progress = Progress()
+    _beside: sqlite3.Connection | None = None
+    _is_closed = False
+
+    def _note(self, progress: Progress) -> None:
+        self._progress = progress
+        self._marker.note(progress)
+
+    def _writing(self, call: Callable[[], T]) -> T:
+        """Make a change, and keep the reason if the disk refuses it."""
+        try:
+            if self._is_read_only:
+                self._reopen()
+            result = call()
+        except ConflictError:
+            raise
+        except StoreError as error:
+            if name_of(error).startswith(DAMAGED):
+                self._damage = str(error)
+            self._reason, self._probed_s = str(error), self._now()
+            raise
+        self._reason = ""
+        return result
+
+    def _reopen(self) -> None:
+        """Open the file for changes again.
+
+        Raises:
+            StoreError: that is still impossible.
+        """
+        database = open_database(self.path)
+        self._db.close()
+        self._db, self._is_read_only = database, False
+        self.begin()
+
+    def problem(self) -> str:
+        """Return the reason why changes are refused, or nothing.
+
+        While there is one, an attempt to write is made, at most once a second.
+        """
+        if self._damage:
+            return self._damage
+        if self._reason:
+            if self._now() - self._probed_s >= _PROBE_S:
+                self._probe()
+            return self._reason
+        return _disk_problem(self.path)
+
+    def _probe(self) -> None:
+        self._probed_s = self._now()
+        batch = EventBatch(values={"probe": str(self._now()).encode()})
+        with suppress(StoreError):  # The reason is kept.
+            self._writing(lambda: SqliteStore.write_events(self, batch))
+
+    def close(self) -> None:
+        """Close the file and its marker, and end a check."""
+        self._is_closed = True
+        if self._beside:
+            self._beside.interrupt()
+        super().close()
+        self._marker.end()
+
+
+def _disk_problem(path: Path) -> str:
+    """Return the reason why the disk of a file takes no changes, or nothing."""
+    if not hasattr(os, "statvfs"):  # Windows: the next change shows it.
+        return ""
+    try:
+        status = os.statvfs(path)
+    except OSError as error:
+        return f"{path}: {(error.strerror or str(error)).lower()}"
+    if status.f_flag & _READ_ONLY:
+        return f"{path}: its file system is read-only; mount it for writing"
+    free = status.f_bfree if current_user() == 0 else status.f_bavail
+    # Network file systems may count no blocks at all.
+    if status.f_blocks and free * status.f_frsize < _LEAST_FREE_BYTES:
+        return f"{path}: the disk is full; free space on it"
+    return ""
+
+
+def _quick_check(database: sqlite3.Connection) -> str:
+    """Return the first damage that SQLite finds, or nothing."""
+    try:
+        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if found == "ok" else " ".join(str(found).removeprefix("*** in database").split())
+
+
+def _open_to_read(path: Path, reason: StoreError) -> sqlite3.Connection:
+    """Open an existing store for reading alone.
+
+    Raises:
+        StoreError: it cannot be read either, or an earlier release wrote it.
+    """
+    if not path.exists():
+        raise reason
+    try:
+        database = open_to_read(path)
+        (steps,) = database.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        raise explain(path, error) from reason
+    if steps != len(STEPS):
+        database.close()
+        raise reason
+    return database

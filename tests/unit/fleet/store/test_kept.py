@@ -1,0 +1,217 @@
+"""A store whose disk takes no changes is still read."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from openimds.fleet.store import kept, sqlite
+from openimds.fleet.store.kept import KeptStore
+from openimds.fleet.store.marker import StoreMarker
+from openimds.fleet.store.port import ConflictError, EventBatch, LogEntry, StoreError, Write
+
+
+class Seconds:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.db"
+
+
+@pytest.fixture
+def store(path: Path, seconds: Seconds) -> Iterator[KeptStore]:
+    store = KeptStore(path, StoreMarker(path), seconds)
+    store.begin()
+    with closing(store):
+        yield store
+
+
+def put(store: KeptStore, name: str, body: bytes = b"{}", expected: int | None = None) -> None:
+    store.write([Write(name, body, "api", expected)], "test", "now")
+
+
+def fill(store: KeptStore) -> None:
+    """Give the file no further page, as a full disk does."""
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def free(store: KeptStore) -> None:
+    store._db.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_full_disk_refuses_changes_and_is_read(store: KeptStore, seconds: Seconds) -> None:
+    put(store, "a")
+    assert store.problem() == ""
+    fill(store)
+    with pytest.raises(StoreError, match="database or disk is full; free space on the disk"):
+        put(store, "b", b"x" * 99_999)
+    assert store.get("a")
+    assert "disk is full" in store.problem()
+    free(store)
+    seconds.now = 10
+    assert store.problem() == ""
+    put(store, "b", b"x" * 99_999)
+
+
+def test_refusal_ends_with_the_next_change(store: KeptStore) -> None:
+    fill(store)
+    with pytest.raises(StoreError):
+        put(store, "b", b"x" * 99_999)
+    free(store)
+    put(store, "b", b"x" * 99_999)
+    assert store._reason == ""
+
+
+def test_attempts_for_readiness_are_a_second_apart(
+    store: KeptStore, seconds: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    with pytest.raises(StoreError):
+        put(store, "b", b"x" * 99_999)
+    attempts: list[float] = []
+    probe = store._probe
+
+    def counted() -> None:
+        attempts.append(seconds.now)
+        fill(store)
+        probe()
+        store._reason = "full"
+
+    monkeypatch.setattr(store, "_probe", counted)
+    for now in (5.0, 5.5, 5.99, 6.0, 6.5, 7.25):
+        seconds.now = now
+        assert store.problem()
+    assert attempts == [5.0, 6.0, 7.25]
+
+
+def test_conflict_is_no_problem_of_the_disk(store: KeptStore) -> None:
+    with pytest.raises(ConflictError):
+        put(store, "a", expected=7)
+    assert store.problem() == ""
+
+
+def test_damage_stays_a_problem(store: KeptStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> None:
+        raise sqlite_error("SQLITE_CORRUPT", "database disk image is malformed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_make", damaged)
+        with pytest.raises(StoreError, match="the file is damaged"):
+            put(store, "a")
+    put(store, "a")
+    assert "the file is damaged" in store.problem()
+
+
+def test_marker_has_every_acknowledged_number(store: KeptStore, path: Path) -> None:
+    put(store, "a")
+    put(store, "b")
+    store.write_events(EventBatch(log_entries=(LogEntry(0, "now", "test", "e", b"{}"),)))
+    put(store, "c")
+    seen = StoreMarker(path).seen()
+    assert seen
+    assert (seen.change, seen.log) == (3, 1)
+
+
+def sqlite_error(name: str, text: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorname = name
+    return error
+
+
+@pytest.fixture
+def no_writing(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Let no store be opened for changes."""
+
+    def refuse(path: Path) -> sqlite3.Connection:
+        error = sqlite_error("SQLITE_IOERR_SHMSIZE", "disk I/O error")
+        raise sqlite.explain(path, error) from error
+
+    with monkeypatch.context() as patched:
+        for module in (sqlite, kept):
+            patched.setattr(module, "open_database", refuse)
+        yield patched
+
+
+@pytest.fixture
+def stored(path: Path) -> None:
+    store = KeptStore(path, StoreMarker(path))
+    store.begin()
+    put(store, "a")
+    store.close()
+
+
+@pytest.mark.usefixtures("stored", "no_writing")
+def test_store_that_cannot_be_written_is_opened_to_read(path: Path) -> None:
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        assert store.get("a")
+        assert "disk I/O error" in store.problem()
+        with pytest.raises(StoreError, match="disk I/O error"):
+            put(store, "b")
+
+
+def test_store_opened_to_read_is_written_once_it_can_be(
+    path: Path, stored: None, no_writing: pytest.MonkeyPatch
+) -> None:
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        no_writing.undo()
+        put(store, "b")
+        assert store.problem() == ""
+        assert [vm.name for vm in store.page("", 9)] == ["a", "b"]
+
+
+@pytest.mark.usefixtures("no_writing")
+def test_missing_store_cannot_be_opened_to_read(path: Path) -> None:
+    with pytest.raises(StoreError, match="disk I/O error"):
+        KeptStore(path, StoreMarker(path))
+
+
+@pytest.mark.usefixtures("stored", "no_writing")
+def test_store_of_an_earlier_release_is_not_opened_to_read(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 1")
+    with pytest.raises(StoreError, match="disk I/O error"):
+        KeptStore(path, StoreMarker(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "statvfs"), reason="this system has no statvfs")
+@pytest.mark.parametrize(
+    "status, reason",
+    [
+        ({}, ""),
+        ({"f_flag": 1}, "its file system is read-only"),
+        ({"f_bavail": 3, "f_bfree": 3}, "the disk is full"),
+        ({"f_blocks": 0, "f_bavail": 0, "f_bfree": 0}, ""),
+    ],
+)
+def test_disk_is_looked_at_before_a_change_fails(
+    store: KeptStore, monkeypatch: pytest.MonkeyPatch, status: dict[str, int], reason: str
+) -> None:
+    usual: dict[str, Any] = {
+        "f_flag": 0,
+        "f_blocks": 999,
+        "f_bavail": 99,
+        "f_bfree": 99,
+        "f_frsize": 4096,
+    }
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**{**usual, **status}))
+    assert (reason in store.problem()) is True
+    assert bool(reason) is bool(store.problem())
