@@ -33,7 +33,7 @@ def test_silent_connections_of_one_guest_leave_room_for_others(tmp_path: Path, p
         path = "/pki/bundle.pem" if port == "public" else "/healthz"
         assert client.get(url + path).status_code == 200
         assert client.head(url + "/pki/bundle.pem").content == b""
-        silent[-1].sendall(b"GET /pki/x.crt HTTP/1.1\r\nHost: a\r\n\r\n")
+        silent[-1].sendall(b"GET /pki/x.crt HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert silent[-1].recv(12) == b"HTTP/1.1 404"
         assert server.stop() == (0, "")
 

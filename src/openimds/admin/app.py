@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from openimds.admin.auth import Authenticator
+from openimds.admin.auth import Authenticator, check_media
+from openimds.admin.host_rule import admin_rule
 from openimds.admin.openapi import openapi_document
 from openimds.admin.operation import JSON, Answer, Operation
 from openimds.admin.operations import OPERATIONS
@@ -23,7 +24,7 @@ from openimds.fleet.store.port import ConflictError
 
 def application(services: AdminServices, hosts: frozenset[str]) -> Starlette:
     """Return the application; `hosts` are its names beside those of loopback."""
-    authenticator = Authenticator(services.token, hosts)
+    authenticator = Authenticator(services.token, admin_rule(hosts))
     by_path: dict[str, dict[str, Operation]] = {}
     for row in OPERATIONS:
         by_path.setdefault(row.path, {})[row.method] = row
@@ -47,6 +48,8 @@ def _endpoint(
         row = rows["GET" if request.method == "HEAD" else request.method]
         try:
             authenticator.check(request, is_open=row.is_open)
+            if row.takes:
+                check_media(request, row.takes.media)
             return _response(await row.handler(services, request), row.status)
         except ProblemError as error:
             return response(error.problem, error.headers)

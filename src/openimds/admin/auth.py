@@ -1,40 +1,37 @@
-"""The checks before every operation: Host, token, and the size of the body."""
+"""The checks before every operation: Host, token, and the type and size of the body."""
 
 import asyncio
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
+from openimds.admin.host_rule import HostHeaderError, HostRule
 from openimds.admin.problem import ProblemError
 from openimds.admin.token import AdminToken
 
 MOST_BODY_BYTES = 1 << 20
 MOST_BODY_S = 10
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Authenticator:
     """Checks the Host header and the bearer token of a request."""
 
-    def __init__(self, token: AdminToken, hosts: frozenset[str]) -> None:
-        """Accept this token, and these hosts beside those of loopback."""
-        self._token = token
-        self._hosts = _LOCAL | hosts
+    def __init__(self, token: AdminToken, rule: HostRule) -> None:
+        """Accept this token, at the names of a rule."""
+        self._token, self._rule = token, rule
 
     def check(self, request: Request, *, is_open: bool) -> None:
         """Refuse a wrong Host or a wrong token.
 
-        A web page that rebinds its name (DNS rebinding) sends a wrong Host.
-
         Raises:
             ProblemError: 421 or 401.
         """
-        host = _host_of(request.headers.get("host", ""))
-        if host not in self._hosts:
-            raise ProblemError(
-                HTTPStatus.MISDIRECTED_REQUEST,
-                f'Host "{host}" is not a name of this API; it answers as {", ".join(self.names)}',
-            )
+        try:
+            self._rule.check(request)
+        except HostHeaderError as error:
+            names = ", ".join(sorted(self._rule.names))
+            detail = f"{error}. The API answers as {names}; --admin-hosts adds names"
+            raise ProblemError(HTTPStatus.MISDIRECTED_REQUEST, detail) from None
         if not is_open and not self._token.fits(_bearer(request)):
             raise ProblemError(
                 HTTPStatus.UNAUTHORIZED,
@@ -42,15 +39,26 @@ class Authenticator:
                 {"WWW-Authenticate": 'Bearer realm="openimds"'},
             )
 
-    @property
-    def names(self) -> list[str]:
-        """The host names that are accepted."""
-        return sorted(self._hosts)
-
 
 def caller(request: Request) -> str:
     """Return the caller as the audit log names it."""
     return f"api {request.client.host if request.client else 'socket'}"
+
+
+def check_media(request: Request, known: tuple[str, ...]) -> None:
+    """Check the type of a body, which may be absent.
+
+    Raises:
+        ProblemError: 415, it is of another type, or has two.
+    """
+    values = request.headers.getlist("content-type") or [known[0]]
+    media = [value.partition(";")[0].strip().lower() for value in values]
+    if len(media) != 1 or media[0] not in known:
+        raise ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f'Content-Type: saw "{", ".join(media)}", expected {" or ".join(known)}. Send the '
+            f"header Content-Type: {known[0]}",
+        )
 
 
 async def body_of(request: Request) -> bytes:
@@ -74,12 +82,6 @@ async def body_of(request: Request) -> bytes:
         detail = f"The body did not arrive within {MOST_BODY_S} seconds"
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
     return body
-
-
-def _host_of(header: str) -> str:
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()
 
 
 def _bearer(request: Request) -> str:

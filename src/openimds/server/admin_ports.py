@@ -5,10 +5,12 @@ from functools import partial
 from socket import socket
 from ssl import SSLContext
 from typing import Any
+from urllib.parse import urlsplit
 
 from openimds.admin.lazy_server import LazyServer, MakeApplication, TlsListeners, bind
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError
+from openimds.facts.attested import AZURE_PKI_HOSTS
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.settings import Settings
 
@@ -68,6 +70,18 @@ class AdminPorts:
         bound = None if self._inherited.admin else address(self._settings.admin, "admin")
         own = {bound.host.lower()} if isinstance(bound, Tcp) else set()
         return frozenset(self._settings.admin_hosts) | own
+
+    @property
+    def public_names(self) -> frozenset[str]:
+        """The host names by which the public listener is called, beside those in certificates."""
+        settings, found = self._settings, {""}
+        for url in (settings.public_url, settings.issuer):
+            found.add(urlsplit(url).hostname or "")
+        if not self._inherited.public and settings.public not in {"auto", "none"}:
+            found.add(tcp_address(settings.public, "public")[0].lower())
+        is_azure = settings.pki_names == "azure" or self._inherited.public_tls
+        azure = AZURE_PKI_HOSTS if is_azure else ()
+        return frozenset(found) - {""} | frozenset(azure)
 
     def open_public(self, make: MakeApplication) -> None:
         """Accept connections to the public port; `make` returns its ASGI application."""

@@ -247,15 +247,15 @@ class Control(Struct, kw_only=True, eq=False):
         return application(services, self.admin_ports.admin_names)
 
     def _public_application(self) -> Any:  # noqa: ANN401 - any ASGI application
-        from openimds.admin.public_app import (  # noqa: PLC0415 - on the first connection
-            application,
-        )
+        from openimds.admin.host_rule import PublicHosts  # noqa: PLC0415 - on the first connection
+        from openimds.admin.public_app import application  # noqa: PLC0415 - as above
         from openimds.admin.public_faults import (  # noqa: PLC0415 - as above
             FaultyPublicApplication,
         )
+        from openimds.credentials.pki.extensions import hosts_in  # noqa: PLC0415 - as above
 
         publications = self.host.publications()
-        return FaultyPublicApplication(
+        faulty = FaultyPublicApplication(
             application(publications, self.notify),
             self.faults.injector,
             publications,
@@ -263,6 +263,8 @@ class Control(Struct, kw_only=True, eq=False):
             self.clock,
             self.notify,
         )
+        names = self.admin_ports.public_names
+        return PublicHosts(faulty, names, lambda: hosts_in(publications.bundle()))
 
     def _run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
         self._tasks.append(asyncio.create_task(work))

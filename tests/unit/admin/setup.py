@@ -229,6 +229,32 @@ class Feed:
                     return {key: value for key, _, value in lines}
 
 
+async def ask(
+    application: Any, method: str, path: str, hosts: tuple[str, ...], version: str = "1.1"
+) -> tuple[int, bytes]:
+    """Return status and body of a request with these Host headers."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": version,
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", host.encode()) for host in hosts],
+    }
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await application(scope, receive, send)
+    return messages[0]["status"], b"".join(message.get("body", b"") for message in messages)
+
+
 def with_server(folder: Path, work: Callable[[AdminServer], Awaitable[T]]) -> T:
     """Run `work` with a server, and close it."""
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from openimds.admin.operation import Operation
 from openimds.admin.operations import OPERATIONS
-from tests.unit.admin.setup import AdminServer, with_server
+from tests.unit.admin.setup import AdminServer, ask, with_server
 
 
 def test_head_answers_like_get_without_a_body(tmp_path: Path) -> None:
@@ -45,12 +46,45 @@ def test_open_operation_needs_no_token_but_a_host(tmp_path: Path) -> None:
         ("localhost.evil.example", False),
         ("[::2]", False),
         ("evil.example", False),
+        ("localhost:1@evil", False),
+        ("localhost:x", False),
+        ("localhost:65536", False),
+        ("localhost/", False),
+        ("[::1", False),
+        ("[::1]x", False),
+        ("::1", False),
+        ("10.0.0.1", False),
     ],
 )
 def test_host_is_one_of_the_names_of_the_api(tmp_path: Path, host: str, fits: bool) -> None:
     async def work(server: AdminServer) -> None:
         got = await server.api.get("/healthz", headers={"Host": host})
         assert got.status_code == (200 if fits else 421)
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize("hosts", [(), ("localhost", "evil.example"), ("localhost", "localhost")])
+def test_request_has_exactly_one_host(tmp_path: Path, hosts: tuple[str, ...]) -> None:
+    async def work(server: AdminServer) -> None:
+        status, body = await ask(server.application, "GET", "/healthz", hosts)
+        assert status == 421
+        assert b"expected one" in body
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize("row", [row for row in OPERATIONS if row.takes], ids=lambda row: row.name)
+def test_body_of_another_type_is_refused(tmp_path: Path, row: Operation) -> None:
+    async def work(server: AdminServer) -> None:
+        assert row.takes
+        for media in ("text/plain", "application/x-www-form-urlencoded", "application/jsonx"):
+            got = await server.api.request(
+                row.method, row.example_path, content=b"{}", headers={"Content-Type": media}
+            )
+            assert got.status_code == 415
+            assert f'saw "{media}"' in got.json()["detail"]
+            assert f"Send the header Content-Type: {row.takes.media[0]}" in got.json()["detail"]
 
     with_server(tmp_path, work)
 

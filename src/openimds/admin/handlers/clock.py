@@ -15,6 +15,7 @@ from openimds.admin.operation import (
     OK,
     SLOW,
     STORE,
+    TYPE,
     UNFIT,
     Answer,
     Content,
@@ -89,7 +90,7 @@ OPERATIONS: tuple[Operation, ...] = (
         description="The server has to run with --virtual-clock; else it answers 409.",
         handler=set_clock,
         answers={OK: Content(ClockView, _CLOCK_VIEW)},
-        problems=(BAD, CONFLICT, LARGE, SLOW, UNFIT, STORE),
+        problems=(BAD, CONFLICT, LARGE, SLOW, TYPE, UNFIT, STORE),
         takes=Content(ClockInput, {"advanceS": 900}),
     ),
 )

@@ -18,6 +18,7 @@ from openimds.admin.operation import (
     OK,
     SLOW,
     STORE,
+    TYPE,
     UNFIT,
     Answer,
     Content,
@@ -237,7 +238,7 @@ OPERATIONS: tuple[Operation, ...] = (
         description="One event for each scope (scale set, availability set, VM) of the VMs.",
         handler=declare_events,
         answers={CREATED: Content(EventPage, EventPage([_EVENT], None))},
-        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
+        problems=(BAD, LARGE, SLOW, TYPE, UNFIT, STORE),
         takes=Content(EventInput, {"type": "Reboot", "vms": ["web-1"], "inS": 900}),
     ),
     Operation(

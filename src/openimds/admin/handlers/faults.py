@@ -18,6 +18,7 @@ from openimds.admin.operation import (
     OK,
     SLOW,
     STORE,
+    TYPE,
     UNFIT,
     Answer,
     Content,
@@ -205,7 +206,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Set a fault, or all faults of a playbook, from now on",
         handler=set_faults,
         answers={CREATED: _PAGE},
-        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
+        problems=(BAD, LARGE, SLOW, TYPE, UNFIT, STORE),
         takes=Content(FaultInput, _FAULT),
     ),
     Operation(

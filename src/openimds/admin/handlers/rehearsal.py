@@ -14,6 +14,7 @@ from openimds.admin.operation import (
     OK,
     SLOW,
     STORE,
+    TYPE,
     UNFIT,
     Answer,
     Content,
@@ -118,7 +119,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
         handler=begin_rehearsal,
         answers={OK: Content(RehearsalView, _EXAMPLE)},
-        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
+        problems=(BAD, LARGE, SLOW, TYPE, UNFIT, STORE),
         takes=Content(RehearsalInput, {"everyS": 86_400, "first": "2024"}),
     ),
     Operation(

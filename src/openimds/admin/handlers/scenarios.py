@@ -17,6 +17,7 @@ from openimds.admin.operation import (
     OK,
     SLOW,
     STORE,
+    TYPE,
     UNFIT,
     Answer,
     Content,
@@ -153,7 +154,7 @@ OPERATIONS: tuple[Operation, ...] = (
         description="An earlier scenario of the same name ends.",
         handler=begin_scenario,
         answers={CREATED: Content(ScenarioView, _SCENARIO_VIEW)},
-        problems=(BAD, LARGE, SLOW, UNFIT, STORE),
+        problems=(BAD, LARGE, SLOW, TYPE, UNFIT, STORE),
         takes=Content(
             ScenarioInput,
             {"name": "soak", "events": [{"type": "Freeze", "vms": ["web-1"], "everyS": 3600}]},

@@ -1,6 +1,8 @@
 """The extensions of a certificate, in the order of its generation's row."""
 
 from collections.abc import Callable
+from functools import lru_cache
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -88,6 +90,17 @@ def addresses_in(certificate: x509.Certificate) -> Addresses:
             for point in extension.value:
                 crls += [str(name.value) for name in point.full_name or ()]
     return Addresses(tuple(issuers), tuple(crls), ocsp)
+
+
+@lru_cache(1)
+def hosts_in(bundle: bytes) -> frozenset[str]:
+    """Return the hosts of all addresses in a bundle's certificates (PEM), in lower case."""
+    found: set[str] = set()
+    for certificate in x509.load_pem_x509_certificates(bundle):
+        those = addresses_in(certificate)
+        urls = (*those.issuers, *those.crls, those.ocsp)
+        found.update(urlsplit(url).hostname or "" for url in urls)
+    return frozenset(found - {""})
 
 
 def issuer_addresses(urls: tuple[str, ...]) -> x509.AuthorityInformationAccess:
