@@ -157,8 +157,7 @@ class VmEntry(Generic[R]):
 class Precedence(Enum):
     """The VM that gives way where a planned VM claims what another has.
 
-    REFUSED: neither, the plan fails. PRESENT: the planned one is quarantined. PLANNED: the other,
-    but of two planned ones the one that is not firm.
+    REFUSED: neither, the plan fails. PRESENT: the planned one is quarantined. PLANNED: the other.
     """
 
     REFUSED = "refused"
@@ -246,11 +245,12 @@ class FleetIndex(Generic[R]):
         removes: Iterable[str] = (),
         precedence: Precedence = Precedence.REFUSED,
         firm: AbstractSet[str] = frozenset(),
+        yielding: AbstractSet[str] = frozenset(),
     ) -> IndexUpdate:
         """Return the update that makes all these changes together; it does not hold the VMs.
 
         With the precedence PRESENT, the VMs to put must not be in the index. The VMs in `firm` give
-        way to none; those to put come first.
+        way to none; those in `yielding`, which come last, are quarantined instead of refused.
 
         Raises:
             ConfigError: two VMs would claim one address or listener and neither gives way, or an
@@ -264,7 +264,7 @@ class FleetIndex(Generic[R]):
             try:
                 claims = claims_of(vm)
             except ConfigError as error:
-                if precedence is not Precedence.PRESENT:
+                if precedence is not Precedence.PRESENT and vm.name not in yielding:
                     raise
                 bad[vm.name] = quarantined(vm.name, error)
                 continue
@@ -277,15 +277,12 @@ class FleetIndex(Generic[R]):
         for name, packed in [*new.items()]:
             while taken := table.taken(name, packed.claims):
                 is_fixed = taken.other in new or taken.other in firm
-                is_planned = precedence is Precedence.PLANNED
-                if precedence is Precedence.PRESENT or (
-                    is_planned and is_fixed and name not in firm
-                ):
+                if precedence is not Precedence.PLANNED or is_fixed:
+                    if precedence is not Precedence.PRESENT and name not in yielding:
+                        raise taken
                     bad[name] = quarantined(name, taken)
                     del new[name]
                     break
-                if not is_planned or is_fixed:
-                    raise taken
                 bad[taken.other] = quarantined(taken.other, given_way(taken))
                 table.free(taken.other)
             else:

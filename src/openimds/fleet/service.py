@@ -214,7 +214,7 @@ class FleetService:
         origins are left alone. `text` is a digest of the file: where it is that of last time, all
         VMs stay as they are. `vms` is read first, to its end; a VM that nothing else holds is freed
         before its change is written. At the start of a server, a VM that claims what a given one
-        has, and is not itself as in the file, is quarantined.
+        has, and is not itself as in the file, is quarantined; later, one in quarantine stays there.
 
         Raises:
             ConfigError, StoreError: as `put`; nothing has changed.
@@ -241,9 +241,13 @@ class FleetService:
             file.end(wanted.keys())
             applied = None if file.is_recorded else AppliedFile(origin, text, file.entries)
             removed = stored.removed(wanted.keys())
-            update = self.fleet_index.plan(puts, removed, precedence, firm)
+            changed = {write.name for write in file.others}
+            yielding = changed if is_start else changed & self.fleet_index.quarantine.keys()
+            update = self.fleet_index.plan(puts, removed, precedence, firm, yielding)
             wanted.clear()
-            if is_start:
+            if not is_start:
+                firm = frozenset(update.puts.keys() | self.fleet_index.by_name.keys()) - yielding
+            if is_start or yielding:
                 update = await self._without_unopenable(update, firm)
             return await self._change(writes, update, who, origin, applied)
 
@@ -326,6 +330,7 @@ class FleetService:
                 await self._open_listeners(update.listeners, self.fleet_index.listeners.keys())
             except TakenError as error:
                 if error.name in firm:
+                    await self._open_listeners({}, self.fleet_index.listeners.keys())
                     raise
                 left = {text: name for text, name in update.listeners.items() if name != error.name}
                 puts = {name: vm for name, vm in update.puts.items() if name != error.name}

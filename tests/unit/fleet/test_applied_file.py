@@ -264,8 +264,31 @@ def test_address_by_the_api_gives_way_to_the_file_at_a_start(
         entry = server.fleet_index.entry_at("10.0.0.2")
         assert entry
         assert entry.name == "b"
+        # Until then edits of the file are applied, also of its entry.
+        await apply(server, {**file, "c": {}})
+        await apply(server, {**file, "a": at("10.0.0.1", classic=True), "c": {}})
+        assert server.fleet_index.quarantine.keys() == {"a"}
+        assert server.fleet_index.by_name.keys() == {"b", "c"}
         await server.fleet_service.patch("a", at("10.0.0.3"), "me")
-        assert shown(server).keys() == {"a", "b"}
+        assert shown(server).keys() == {"a", "b", "c"}
+        assert shown(server)["a"]["classic"]
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize("is_start", [False, True])
+def test_stored_address_that_is_none_stops_no_file(tmp_path: Path, *, is_start: bool) -> None:
+    async def work(server: AdminServer) -> None:
+        await apply(server, {"a": at("10.0.0.1")})
+        with server.store._transaction():
+            server.store._db.execute("UPDATE vm SET body = ?", (b'{"reach":{"address":["none"]}}',))
+        server.fleet_index.apply(server.fleet_index.plan([], ["a"]))
+        await server.fleet_service.load()
+        assert server.fleet_index.quarantine.keys() == {"a"}
+        await apply(server, {"a": at("10.0.0.1"), "b": {}}, is_start=is_start)
+        assert server.fleet_index.by_name.keys() == {"b"}
+        await apply(server, {"a": at("10.0.0.2"), "b": {}})
+        assert shown(server) == {"a": at("10.0.0.2"), "b": {}}
 
     with_server(tmp_path, work)
 

@@ -336,6 +336,27 @@ def test_listener_of_a_stored_vm_does_not_stop_a_file() -> None:
     run({"blue": {"reach": {"listen": [UNOPENABLE]}}}, work, is_last=False)
 
 
+def test_listener_that_the_api_set_stops_no_file() -> None:
+    """Neither at the start nor at a later edit, which opens its own listeners."""
+    listen: dict[str, object] = {"reach": {"address": [], "listen": ["unix:/x"]}}
+
+    async def work(fleet: Fleet) -> None:
+        await fleet.service.sync(vms(red={}, green={}), "file", "start", is_start=True)
+        assert (fleet.served, fleet.absent) == ({"green"}, {"red"})
+        await fleet.service.sync(vms(red={}, green=listen), "file", "edit")
+        assert (fleet.served, fleet.absent) == ({"green"}, {"red"})
+        assert fleet.open == {"unix:/x": "green"}
+        with pytest.raises(ConfigError, match=r"vms.green.reach.listen: saw 192.0.2.1:80"):
+            await fleet.service.sync(vms(red={}, green=unopenable), "file", "edit")
+        assert fleet.open == {"unix:/x": "green"}
+        fleet.unopenable.clear()
+        await fleet.service.return_quarantined()
+        assert fleet.served == {"green", "red"}
+
+    unopenable: dict[str, object] = {"reach": {"address": [], "listen": [UNOPENABLE]}}
+    run({"red": unopenable, "green": {}}, work, {"red": "file", "green": "file"}, is_last=False)
+
+
 @pytest.mark.parametrize("is_stored", [False, True])
 def test_listener_of_the_file_itself_stops_the_start(*, is_stored: bool) -> None:
     red: dict[str, object] = {"reach": {"listen": [UNOPENABLE]}}
