@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.system.frames import frame
 from tests.system.machine import Machine, NetnsServer, machine
+from tests.system.process import COMMAND
 
 FRAMES = Path(__file__).with_name("frames.py")
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
@@ -71,6 +72,26 @@ def fleet(*names: str, **more: Any) -> dict[str, Any]:
 FLEET = fleet("a", "b", "d")
 
 
+class Follow:
+    """A running `openimds host follow`."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def line(self) -> str:
+        """Wait for its next line."""
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+    def lines_until(self, end: str) -> list[str]:
+        """Wait for a line, and return those before it."""
+        lines: list[str] = []
+        while (line := self.line()) != end:
+            assert line, f"it ended after {lines}"
+            lines.append(line)
+        return lines
+
+
 class Lab:
     """The host with its guests."""
 
@@ -81,6 +102,21 @@ class Lab:
         """Run `openimds host up` for a fleet."""
         (self.host.folder / "fleet.json").write_text(json.dumps(fleet))
         return self.host.openimds("host", "up", "--fleet", "fleet.json", *more)
+
+    @contextmanager
+    def following(self, *more: str) -> Iterator["Follow"]:
+        """Run `openimds host follow` inside the block."""
+        words = (*COMMAND, "host", "follow", *more)
+        process = self.host.start("sh", "-c", 'echo $$; exec "$@"', "sh", *words)
+        follow = Follow(process)
+        pid = follow.line()
+        try:
+            yield follow
+        finally:
+            # A child of nsenter would outlive it.
+            self.host.run("kill", "-s", "KILL", pid, code=None)
+            process.kill()
+            process.communicate(timeout=30)
 
     def status(self) -> dict[str, Any]:
         """Return the output of `openimds host status --json`."""

@@ -33,7 +33,10 @@ def here(tmp_path: Path) -> Iterator[Lab]:
 
 def everything(here: Lab) -> str:
     """Return all interfaces with their addresses, all routes and all rules."""
-    return here.host.shell("ip -br address; ip rule; ip route show table all; nft list ruleset")
+    return here.host.shell("""
+        ip -br address; ip rule; ip route show table all; ip neighbour show nud permanent
+        nft list ruleset
+    """)
 
 
 def test_up_and_down_are_exact_and_listed_by_a_dry_run(here: Lab) -> None:
@@ -64,10 +67,18 @@ def test_up_prints_its_steps_in_order(here: Lab) -> None:
         "ip route add blackhole 169.254.169.254/32 protocol 169",
         "ip route add local 169.254.169.254/32 dev lo table 16925 protocol 169",
         "ip rule add fwmark 0x6f696d64 lookup 16925 priority 169 protocol 169",
+        *(
+            f"ip neighbour replace {IPS[name]} lladdr {MACS[name]} dev {device} nud permanent "
+            "protocol 169"
+            for name, device in (("a", "br0"), ("b", "br0"), ("d", "pd"))
+        ),
         HERE,
     ]
     changed = here.up(fleet=fleet("a", "b")).stdout.splitlines()
-    assert [line.partition(" (")[0] for line in changed[:-1]] == ["nft -f -"]
+    assert [line.partition(" (")[0] for line in changed[:-1]] == [
+        "nft -f -",
+        "ip neighbour delete 10.9.0.4 dev pd",
+    ]
 
 
 def test_up_binds_the_fleet_of_a_running_server(here: Lab) -> None:

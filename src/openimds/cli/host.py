@@ -1,6 +1,7 @@
 """`openimds host`: 169.254.169.254 on this host, and the guests that reach it."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 import msgspec.json
@@ -8,10 +9,12 @@ import msgspec.json
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
+from openimds.errors import Error
 from openimds.fleet.fleet_files import read_fleet
 from openimds.fleet.quarantine import QuarantinedVm, summary
 from openimds.linux.host.bindings import InterfaceBinding, bindings
 from openimds.linux.host.commands import host_lock, may_configure, run
+from openimds.linux.host.follow import Follower, KernelEvents
 from openimds.linux.host.nft_rules import IPV4, IPV4_OF_LOCAL, IPV6, REASONS
 from openimds.linux.host.nft_state import expected_by
 from openimds.linux.host.plan import HostError, PlanStep, plan_down, plan_up, read_state
@@ -44,7 +47,8 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
     """Bind VMs to their interfaces, and make the way to the address.
 
     The fleet is that of --fleet, else that of the running server. Everything is compared with the
-    wanted state, and replaced where it differs; type it again whenever the fleet has changed.
+    wanted state, and replaced where it differs; type it again whenever the fleet has changed, or
+    use `follow`.
     """
     _require_root()
     bound = bindings(fleet_of(values(flags)))
@@ -55,6 +59,85 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
         is_local = any(binding.is_local for binding in bound)
         listen = f"{IPV4}:80" + (f",{IPV4_OF_LOCAL}:80" if is_local else "")
         click.echo(f"{IPV4} is here for {len(bound)} VMs: openimds serve --listen {listen}")
+
+
+@command.command("follow")
+@options("fleet", "state")
+@click.option("--ipv6", is_flag=True, help=f"{IPV6} on the bridges of the VMs as well.")
+def host_follow(*, ipv6: bool, **flags: object) -> None:
+    """Do `up`, and restore what other programs, interfaces or the fleet change.
+
+    It runs until it is ended, and prints a line for each thing that it restores. It notices changes
+    of the kernel's rules, routes and interfaces at once, of the fleet within a second, and others
+    within half a minute.
+    """
+    _require_root()
+    source = FleetSource(values(flags))
+
+    def report(text: str) -> None:
+        click.echo(f"openimds: {text}", err=True)
+
+    with KernelEvents() as events:
+        follower = Follower(run, source.bindings, source.has_changed, report, ipv6=ipv6)
+        follower.restore()
+        click.echo(f"following {source.name}")
+        follower.follow(events.wait)
+
+
+class FleetSource:
+    """The fleet of a file or of the running server, and whether it has changed."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read nothing yet."""
+        self._settings = settings
+        self.name = settings.fleet or "the running server"
+        self._seen: object = None
+
+    def bindings(self) -> list[InterfaceBinding]:
+        """Return the bindings of the fleet.
+
+        Raises:
+            ConfigError: the file or the token cannot be read, or the bindings are no fleet's.
+            ServerError: no server answers.
+        """
+        # Before the fleet: a change meanwhile is noticed afterwards.
+        self._seen = self._state()
+        return bindings(fleet_of(self._settings))
+
+    def has_changed(self) -> bool:
+        """Tell whether the fleet may have changed since it was read.
+
+        While none can be read it has not: the next comparison tries again.
+        """
+        try:
+            return self._state() != self._seen
+        except Error:
+            return False
+
+    def _state(self) -> object:
+        """Return a value that changes with the fleet.
+
+        Raises:
+            ConfigError: the token cannot be read.
+            ServerError: no server answers.
+        """
+        if self._settings.fleet:
+            return file_state(Path(self._settings.fleet))
+        client = Client(self._settings.state)
+        since = self._seen if isinstance(self._seen, int) else 0
+        for change in client.items("/v1/audit", {"cursor": since} if since else {}):
+            since = change["revision"]
+        return since
+
+
+def file_state(path: Path) -> object:
+    """Return a value that changes with a file, or with a file of a folder."""
+    try:
+        paths = sorted(path.iterdir()) if path.is_dir() else [path]
+        states = [(str(one), one.stat()) for one in paths]
+    except OSError as error:
+        return error.errno
+    return [(name, one.st_ino, one.st_size, one.st_mtime_ns) for name, one in states]
 
 
 @command.command("down")

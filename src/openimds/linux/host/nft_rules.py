@@ -12,6 +12,8 @@ bridges after `bridge`; `arp` sees ARP to the host. They enforce these facts:
   from `bridge`, such as one with stacked VLAN tags, has none and is dropped in `inet`.
 - A response leaves only by the interface of its VM, even if a guest has poisoned the bridge or the
   neighbour table. So a VM that pretends to be another one still gets no response.
+- No guest can use the hardware address of another VM: the bridge would learn it, and send responses
+  to a port where they are dropped.
 - No guest can be the address: frames from it, and ARP that offers it, are dropped; requests for it
   go to no other port of a bridge.
 - A VM opens only so many connections a second; the packets that would open more are dropped.
@@ -52,6 +54,7 @@ REASONS = {
     "hidden": "in frames that hide their content, such as those with stacked VLAN tags",
     "not_http": "not to TCP port 80",
     "too_many": f"new connections of a VM beyond {NEW_CONNECTIONS_PER_S} a second",
+    "posing": "other frames with the hardware address of another VM",
     "false_service": "claimed to come from the address",
     "astray": "responses that would leave by another interface than the VM's",
     "host": "from the host itself",
@@ -111,6 +114,8 @@ def ruleset(
     bindings = sorted(bindings, key=lambda binding: binding.interface)
     bridge = [
         *_sets(bindings, versions),
+        _ports(bindings),
+        _set("macs", "ether_addr", sorted({binding.mac for binding in bindings})),
         _set("gate", "ifname : ether_addr", _pairs(gateways), "map"),
     ]
     inet = [*_sets(bindings, versions), *_inet_sets(bindings, versions)]
@@ -160,6 +165,7 @@ def _each(bindings: Sequence[InterfaceBinding], ip: _Ip) -> list[tuple[Interface
 
 
 def _ports(bindings: Sequence[InterfaceBinding]) -> str:
+    """Return the set of interfaces; unlike `guests` it counts nothing."""
     return _set("ports", "ifname", [f'"{binding.interface}"' for binding in bindings])
 
 
@@ -262,8 +268,12 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
         requests.append(_chain(f"request{v}", match, "goto reason"))
     ipv4 = versions[0].address
     ports.append(f"meta protocol arp arp saddr ip {ipv4} counter name false_service drop")
-    ports.append(f"meta protocol arp arp daddr ip {ipv4} iifname @guests {_SET_MARK}")
+    ports.append(f"meta protocol arp arp daddr ip {ipv4} iifname @ports {_SET_MARK}")
     between.append(f"meta protocol arp arp daddr ip {ipv4} drop")
+    ports.append(
+        "iifname @ports ether saddr @macs iifname . ether saddr != @links "
+        "counter name posing goto refuse"
+    )
     if _V6 in versions:
         # The target of neighbour discovery is eight bytes into the message.
         target = f"@th,64,128 {_IPV6_HEX}"

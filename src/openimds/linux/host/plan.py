@@ -47,12 +47,21 @@ class Interface(Struct, frozen=True):
     addresses: frozenset[str]
 
 
+class Neighbour(Struct, frozen=True, order=True):
+    """A permanent entry of the neighbour table: no packet of a guest changes it."""
+
+    device: str
+    address: str
+    mac: str
+
+
 class HostState(Struct, frozen=True):
     """The present state of the host.
 
     `routes` are the interfaces with a route to a cloud's own metadata service. `has_rule` tells
     that packets with our mark use the routing table in which the addresses of `local` are this
-    host's; `blocked` are the addresses that have no way without the mark.
+    host's; `blocked` are the addresses that have no way without the mark. `neighbours` are the
+    permanent entries that `up` made, `fixed` the devices and addresses that have one of others.
     """
 
     interfaces: dict[str, Interface]
@@ -61,6 +70,8 @@ class HostState(Struct, frozen=True):
     has_rule: bool = False
     local: frozenset[str] = frozenset()
     blocked: frozenset[str] = frozenset()
+    neighbours: frozenset[Neighbour] = frozenset()
+    fixed: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def ipv6_interfaces(self) -> list[str]:
@@ -104,6 +115,8 @@ def read_state(run: Run) -> HostState:
     routes = [item for item in routes if item.get("dst") in (IPV4, IPV4_OF_LOCAL)]
     own = [item for item in routes if item.get("protocol") == PROTOCOL]
     rules = msgspec.json.decode(run(("ip", "-j", "-4", "rule", "show"), ""))
+    permanent = msgspec.json.decode(run(("ip", "-j", "neighbour", "show", "nud", "permanent"), ""))
+    ours = [item for item in permanent if item.get("protocol") == PROTOCOL]
     return HostState(
         interfaces,
         tuple(
@@ -115,6 +128,8 @@ def read_state(run: Run) -> HostState:
         any(map(_is_our_rule, rules)),
         frozenset(item["dst"] for item in own if item.get("type") == "local"),
         frozenset(item["dst"] for item in own if item.get("type") == "blackhole"),
+        frozenset(Neighbour(item["dev"], item["dst"], item.get("lladdr", "")) for item in ours),
+        frozenset((item["dev"], item["dst"]) for item in permanent if item not in ours),
     )
 
 
@@ -169,6 +184,14 @@ def plan_up(
     steps += [_way(address, "add") for address in sorted(served - state.local)]
     if not state.has_rule:
         steps.append(_rule("add"))
+    neighbours = wanted_neighbours(state, bindings, ipv6=ipv6)
+    places = {(item.device, item.address) for item in neighbours}
+    steps += [
+        _forget(item)
+        for item in sorted(state.neighbours)
+        if (item.device, item.address) not in places
+    ]
+    steps += [_know(item) for item in sorted(neighbours - state.neighbours)]
     return steps + [
         _ip("address", "add", f"{IPV6}/64", "dev", name, "nodad")
         for name in ipv6_interfaces
@@ -181,6 +204,7 @@ def plan_down(state: HostState) -> list[PlanStep]:
     steps = _remove_ipv6(state, set(state.ipv6_interfaces))
     if _old_device(state):
         steps.append(_ip("link", "delete", _OLD_DEVICE))
+    steps += map(_forget, sorted(state.neighbours))
     if state.has_rule:
         steps.append(_rule("delete"))
     steps += [_way(address, "delete") for address in sorted(state.local)]
@@ -240,6 +264,22 @@ def _wanted(state: HostState) -> Rules | None:
             if rules.stamp in stamps:
                 return rules
     return None
+
+
+def wanted_neighbours(
+    state: HostState, bindings: Sequence[InterfaceBinding], *, ipv6: bool
+) -> frozenset[Neighbour]:
+    """Return the permanent entries for guests whose interface is there.
+
+    Without them a guest that poisons the table takes the responses of another away.
+    """
+    wanted = {
+        Neighbour(device, address, binding.mac)
+        for binding in bindings
+        if (device := state.host_interface(binding)) and state.interfaces[device].is_up
+        for address in (*binding.of(4), *(binding.of(6) if ipv6 else ()))
+    }
+    return frozenset(item for item in wanted if (item.device, item.address) not in state.fixed)
 
 
 def bound_in(state: HostState) -> list[InterfaceBinding]:
@@ -355,6 +395,16 @@ def _way(address: str, action: str) -> PlanStep:
 def _block(address: str, action: str) -> PlanStep:
     """Return the step that keeps packets without the mark from a gateway."""
     return _ip("route", action, "blackhole", f"{address}/32", "protocol", PROTOCOL)
+
+
+def _know(entry: Neighbour) -> PlanStep:
+    """Return the step that makes a permanent entry of the neighbour table."""
+    more = ("lladdr", entry.mac, "dev", entry.device, "nud", "permanent", "protocol", PROTOCOL)
+    return _ip("neighbour", "replace", entry.address, *more)
+
+
+def _forget(entry: Neighbour) -> PlanStep:
+    return _ip("neighbour", "delete", entry.address, "dev", entry.device)
 
 
 def _old_device(state: HostState) -> bool:

@@ -11,7 +11,14 @@ from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import Run, ToolError
 from openimds.linux.host.nft_rules import IPV4, REASONS
 from openimds.linux.host.nft_state import Expected
-from openimds.linux.host.plan import HostState, Interface, bound_in, plan_down, problems
+from openimds.linux.host.plan import (
+    HostState,
+    Interface,
+    bound_in,
+    plan_down,
+    problems,
+    wanted_neighbours,
+)
 
 _OVS, _MAC_BASED = "openvswitch", ("macvtap", "macvlan", "ipvtap", "ipvlan")
 _STRICT = "1"
@@ -132,6 +139,12 @@ def obstacles(
             *_arp_problems(state.host_interface(binding), setting),
         ]
         results += [Obstacle(binding.vm, *problem) for problem in problems]
+        # Before `up` there is none.
+        wanted = wanted_neighbours(state, [binding], ipv6=False) if state.has_rule else frozenset()
+        for entry in sorted(wanted - state.neighbours):
+            problem = f"other guests can block responses to {entry.address} on {entry.device}"
+            fix = "type openimds host up"
+            results.append(Obstacle(binding.vm, problem, fix, is_transient=True))
     return results
 
 

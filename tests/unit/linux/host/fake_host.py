@@ -34,6 +34,12 @@ IMDS0 = interface("imds0", "169.254.169.254", kind="dummy", ifalias="openimds")
 RULE = {"priority": 169, "src": "all", "fwmark": "0x6f696d64", "table": "16925"}
 
 
+def neighbour(device: str, address: str, mac: str, protocol: str = "169") -> dict[str, Any]:
+    """Return a permanent entry of the neighbour table."""
+    own = {"protocol": protocol} if protocol else {}
+    return {"dst": address, "dev": device, "lladdr": mac, "state": ["PERMANENT"], **own}
+
+
 def ways(address: str = "169.254.169.254") -> list[dict[str, Any]]:
     """Return the routes of `up` for an address."""
     own = {"dst": address, "protocol": "169", "flags": []}
@@ -49,11 +55,13 @@ class FakeHost:
         routes: list[dict[str, Any]] | None = None,
         tables: dict[str, list[dict[str, Any]]] | None = None,
         rules: list[dict[str, Any]] | None = None,
+        neighbours: list[dict[str, Any]] | None = None,
         can_unshare: bool = True,
     ) -> None:
         self.interfaces = [LO, *interfaces]
         self.routes, self.tables = routes or [], tables or {}
         self.rules, self.can_unshare = rules or [], can_unshare
+        self.neighbours = neighbours or []
         self.commands: list[tuple[str, ...]] = []
 
     def __call__(self, command: tuple[str, ...], text: str) -> str:
@@ -69,6 +77,8 @@ class FakeHost:
                 return "".join((*own, "table ip filter\n", "table ip my-openimds\n"))
             case ("nft", "-j", "list", "table", family, "openimds"):
                 return nft(*self.tables[family])
+            case ("ip", "-j", "neighbour", "show", "nud", "permanent"):
+                return json.dumps(self.neighbours)
             case ("ip", "-j", "-4", "rule", "show"):
                 return json.dumps([{"priority": 0, "src": "all", "table": "local"}, *self.rules])
             case ("nft", "-s", "list", "table", family, "openimds"):

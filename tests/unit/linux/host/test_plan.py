@@ -24,6 +24,7 @@ from tests.unit.linux.host.fake_host import (
     FakeHost,
     interface,
     made_tables,
+    neighbour,
     ways,
 )
 
@@ -46,7 +47,14 @@ def installed(
     rules = ruleset(bindings, GATE, ipv6_interfaces, ipv6=ipv6, is_local=is_local)
     routes = [*ways(), *(ways("169.254.169.253") if is_local else ())]
     made = made_tables(rules.text)
-    return FakeHost(BRIDGE, TAP_A, TAP_B, tables=made, routes=routes, rules=[RULE])
+    known = [
+        neighbour("br0" if binding.vm == "a" else "tap-b", address, binding.mac)
+        for binding in bindings
+        for address in binding.addresses
+    ]
+    return FakeHost(
+        BRIDGE, TAP_A, TAP_B, tables=made, routes=routes, rules=[RULE], neighbours=known
+    )
 
 
 def up(host: FakeHost, bindings: list[InterfaceBinding], *, ipv6: bool = False) -> list[PlanStep]:
@@ -64,6 +72,8 @@ def test_up_makes_rules_then_routes_then_the_way() -> None:
         "ip route add blackhole 169.254.169.254/32 protocol 169",
         "ip route add local 169.254.169.254/32 dev lo table 16925 protocol 169",
         "ip rule add fwmark 0x6f696d64 lookup 16925 priority 169 protocol 169",
+        f"ip neighbour replace 10.0.0.4 lladdr {A.mac} dev br0 nud permanent protocol 169",
+        f"ip neighbour replace 10.0.0.5 lladdr {B.mac} dev tap-b nud permanent protocol 169",
     ]
     assert steps[0].text == ruleset([A, B], GATE).text
 
@@ -87,13 +97,45 @@ def test_rules_that_cannot_be_tried_are_an_error() -> None:
         plan_up(read_state(host), [A], expected_by(refuse))
 
 
+KNOW = "ip neighbour replace {0} lladdr {1} dev {2} nud permanent protocol 169".format
+FORGET_A, FORGET_B = (
+    "ip neighbour delete 10.0.0.4 dev br0",
+    "ip neighbour delete 10.0.0.5 dev tap-b",
+)
+
+
 @pytest.mark.parametrize(
-    "bindings",
-    [[A], [A, InterfaceBinding("b", "tap-b", "02:00:00:00:00:0c", ("10.0.0.5",))], []],
+    "bindings, neighbours",
+    [
+        ([A], [FORGET_B]),
+        (
+            [A, InterfaceBinding("b", "tap-b", "02:00:00:00:00:0c", ("10.0.0.5",))],
+            [KNOW("10.0.0.5", "02:00:00:00:00:0c", "tap-b")],
+        ),
+        ([], [FORGET_A, FORGET_B]),
+    ],
     ids=["fewer", "another", "none"],
 )
-def test_changed_fleet_replaces_only_the_rules(bindings: list[InterfaceBinding]) -> None:
-    assert commands(up(installed(A, B), bindings)) == ["nft -f -"]
+def test_changed_fleet_replaces_rules_and_neighbours(
+    bindings: list[InterfaceBinding], neighbours: list[str]
+) -> None:
+    assert commands(up(installed(A, B), bindings)) == ["nft -f -", *neighbours]
+
+
+def test_permanent_neighbour_of_others_stays() -> None:
+    host = installed(A, B)
+    host.neighbours[1] = neighbour("tap-b", "10.0.0.5", "02:00:00:00:00:99", protocol="")
+    assert up(host, [A, B]) == []
+    assert FORGET_B not in commands(plan_down(read_state(host)))
+
+
+def test_guest_whose_bridge_is_down_has_no_neighbour_yet() -> None:
+    host = installed(A)
+    host.neighbours.clear()
+    host.interfaces[1] = {**BRIDGE, "flags": []}
+    assert up(host, [A]) == []
+    host.interfaces[1] = BRIDGE
+    assert commands(up(host, [A])) == [KNOW("10.0.0.4", A.mac, "br0")]
 
 
 @pytest.mark.parametrize("family", ["arp", "bridge", "inet"])
@@ -182,7 +224,8 @@ def test_foreign_interface_of_that_name_stays(foreign: list[dict[str, object]]) 
 
 
 def test_ipv6_address_is_added_and_removed() -> None:
-    host = FakeHost(BRIDGE, TAP_A, TAP_B, routes=ways(), rules=[RULE])
+    host = installed(A, B)
+    host.tables = {}
     steps = up(host, [A, B], ipv6=True)
     assert commands(steps) == [
         "nft -f -",
@@ -239,6 +282,7 @@ def test_existing_ipv6_address_is_not_recorded_as_ours() -> None:
 
 def test_down_removes_the_work_of_up() -> None:
     assert commands(plan_down(read_state(installed(A)))) == [
+        FORGET_A,
         "ip rule delete fwmark 0x6f696d64 lookup 16925 priority 169 protocol 169",
         "ip route delete local 169.254.169.254/32 dev lo table 16925 protocol 169",
         "ip route delete blackhole 169.254.169.254/32 protocol 169",

@@ -18,6 +18,7 @@ from tests.unit.linux.host.fake_host import (
     interface,
     made_tables,
     named,
+    neighbour,
     stamp,
     ways,
 )
@@ -137,6 +138,17 @@ def test_guest_without_problems_has_no_obstacles() -> None:
 
 def test_route_over_a_vlan_of_the_bridge_is_accepted() -> None:
     assert problems(BRIDGE, TAP_A, interface("br0.10", kind="vlan"), route="br0.10") == []
+
+
+def test_missing_neighbour_of_a_tied_guest_is_transient() -> None:
+    host = FakeHost(BRIDGE, TAP_A, rules=[RULE])
+    (found,) = obstacles(read_state(host), [A], lambda _: "br0", lambda *_: "0")
+    assert found.is_transient
+    assert str(found) == (
+        "web a: other guests can block responses to 10.0.0.4 on br0; type openimds host up"
+    )
+    host.neighbours = [neighbour("br0", "10.0.0.4", A.mac)]
+    assert obstacles(read_state(host), [A], lambda _: "br0", lambda *_: "0") == []
 
 
 NOT_THERE = "the interface tap-a does not exist yet; type openimds host up once it does"
