@@ -147,7 +147,7 @@ class Machine:
             cwd=self.folder,
             env=self._env,
         )
-        pid = "0"
+        pid = ""
         try:
             assert process.stdout
             line = process.stdout.readline()
@@ -157,7 +157,8 @@ class Machine:
             yield NetnsServer(self, process, ready)
         finally:
             # A child of nsenter would outlive it.
-            self.run("kill", "-s", "KILL", pid, code=None)
+            if pid:
+                self.run("kill", "-s", "KILL", pid, code=None)
             process.kill()
             process.communicate(timeout=_TIMEOUT_S)
 

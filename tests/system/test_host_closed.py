@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.system.frames import IPV4, is_tcp, syn
-from tests.system.lab import IMDS, IPS, MACS, NAME, UNKNOWN_CALLERS, Lab, fleet, lab, to_host
+from tests.system.lab import FLEET, IMDS, IPS, MACS, NAME, UNKNOWN_CALLERS, Lab, fleet, lab, to_host
+from tests.system.process import COMMAND
 
 pytestmark = [pytest.mark.system, pytest.mark.netns]
 
@@ -152,3 +153,51 @@ def test_half_made_interface_of_an_ended_up_heals(here: Lab, kind: str) -> None:
         assert here.request("a") == "web-a"
     here.host.openimds("host", "down")
     assert here.host.run("ip", "link", "show", "imds0", code=None).returncode
+
+
+INHERITED = f"""
+import os, socket, sys
+bound = socket.socket()
+bound.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+bound.setsockopt(socket.IPPROTO_IP, 19, int(sys.argv[1]))  # IP_TRANSPARENT
+bound.bind(({IMDS!r}, 80))
+bound.listen()
+os.dup2(bound.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ |= {{"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes a command with a socket as of systemd, transparent or not."""
+
+
+def test_inherited_transparent_socket_is_behind_the_rules(here: Lab) -> None:
+    here.up()
+    before = (sys.executable, "-c", INHERITED, "1")
+    with here.host.serving(FLEET, "--admin", "127.0.0.1:0", before=before):
+        assert here.request("a") == "web-a"
+        claim(here, "a", IPS["b"])
+        here.host.shell("nft flush ruleset")
+        assert here.request_in_vain("a", "--interface", IPS["b"]) == ""
+
+
+def test_inherited_socket_that_cannot_answer_is_reported(here: Lab) -> None:
+    here.up()
+    before = (sys.executable, "-c", INHERITED, "0")
+    with here.host.serving(FLEET, "--admin", "127.0.0.1:0", before=before) as server:
+        assert server.next_line() == (
+            f"openimds: http://{IMDS}:80 cannot answer, as its address is on no interface; write "
+            "Transparent=yes in the socket unit.\n"
+        )
+        assert here.request_in_vain("a") == ""
+
+
+def test_serving_without_the_right_names_the_remedies(here: Lab) -> None:
+    words = ["setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"]
+    serve = [*COMMAND, "serve", "--listen", f"{IMDS}:80", "--admin", "none"]
+    ended = here.host.run(*words, *serve, code=None)
+    assert ended.returncode
+    assert ended.stderr == (
+        f"openimds: listen: saw {IMDS}:80 (operation not permitted), expected an address that is "
+        "free here. Type openimds host up and serve as root, or let systemd open it with "
+        "Transparent=yes\n"
+    )

@@ -153,3 +153,30 @@ def test_hundred_connections_at_once_are_answered(tmp_path: Path) -> None:
             answers = here.request("d", "-H", "Connection: close", *urls)
         assert answers == "web-d" * 100
         assert here.dropped() == {}
+
+
+HELD = f"""
+import socket, sys
+held = [socket.create_connection(({IMDS!r}, 80)) for _ in range(int(sys.argv[1]))]
+print("connected", flush=True)
+sys.stdin.read()
+"""
+"""Keeps connections open until its stdin ends."""
+
+
+@pytest.mark.parametrize("name", ["a", "d"], ids=["bridge", "routed"])
+def test_open_connections_of_an_address_are_bounded(tmp_path: Path, name: str) -> None:
+    others = [other for other in "abd" if other != name]
+    with lab(tmp_path) as here:
+        here.up("--most-open", "3")
+        assert here.status()["is_up"]
+        with here.serving():
+            held = here.host.start("ip", "netns", "exec", name, sys.executable, "-c", HELD, "3")
+            assert held.stdout
+            assert held.stdout.readline() == "connected\n"
+            assert here.request_in_vain(name) == ""
+            assert here.dropped() == {"too_many_open": 1}
+            assert [here.request(other) for other in others] == [f"web-{other}" for other in others]
+            held.communicate(timeout=30)
+        assert here.up("--most-open", "3").stdout.startswith("Nothing to do")
+        assert here.up().stdout.startswith("nft -f - (")

@@ -28,6 +28,17 @@ _READ_ONLY = ("name", "revision", "origin")
 _QUARANTINED = "quarantined"
 dry_run = click.option("--dry-run", is_flag=True, help="Print the commands, do not run them.")
 
+ipv6_option = click.option(
+    "--ipv6", is_flag=True, help=f"{IPV6} on the bridges of the VMs as well."
+)
+most_open_option = click.option(
+    "--most-open",
+    type=click.IntRange(min=0),
+    metavar="NUMBER",
+    default=0,
+    help="The most open connections of each address, counted by connection tracking; 0: no bound.",
+)
+
 
 @click.group("host")
 def command() -> None:
@@ -41,9 +52,10 @@ def command() -> None:
 
 @command.command("up")
 @options("fleet", "state")
-@click.option("--ipv6", is_flag=True, help=f"{IPV6} on the bridges of the VMs as well.")
+@ipv6_option
+@most_open_option
 @dry_run
-def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
+def host_up(*, ipv6: bool, most_open: int, dry_run: bool, **flags: object) -> None:
     """Bind VMs to their interfaces, and make the way to the address.
 
     The fleet is that of --fleet, else that of the running server. Everything is compared with the
@@ -53,7 +65,8 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
     _require_root()
     bound = bindings(fleet_of(values(flags)))
     with host_lock():
-        _run(plan_up(read_state(run), bound, expected_by(run), ipv6=ipv6), is_dry=dry_run)
+        state, expected = read_state(run), expected_by(run)
+        _run(plan_up(state, bound, expected, ipv6=ipv6, most_open=most_open), is_dry=dry_run)
     _warn(bound)
     if not dry_run:
         is_local = any(binding.is_local for binding in bound)
@@ -63,13 +76,14 @@ def host_up(*, ipv6: bool, dry_run: bool, **flags: object) -> None:
 
 @command.command("follow")
 @options("fleet", "state")
-@click.option("--ipv6", is_flag=True, help=f"{IPV6} on the bridges of the VMs as well.")
-def host_follow(*, ipv6: bool, **flags: object) -> None:
-    """Do `up`, and restore what other programs, interfaces or the fleet change.
+@ipv6_option
+@most_open_option
+def host_follow(*, ipv6: bool, most_open: int, **flags: object) -> None:
+    """Do `up`, and restore each later change.
 
     It runs until it is ended, and prints a line for each thing that it restores. It notices changes
-    of the kernel's rules, routes and interfaces at once, of the fleet within a second, and others
-    within half a minute.
+    of the kernel's rules, routes and interfaces by other programs at once, those of the fleet
+    within a second, and others within half a minute.
     """
     _require_root()
     source = FleetSource(values(flags))
@@ -78,7 +92,9 @@ def host_follow(*, ipv6: bool, **flags: object) -> None:
         click.echo(f"openimds: {text}", err=True)
 
     with KernelEvents() as events:
-        follower = Follower(run, source.bindings, source.has_changed, report, ipv6=ipv6)
+        follower = Follower(
+            run, source.bindings, source.has_changed, report, ipv6=ipv6, most_open=most_open
+        )
         follower.restore()
         click.echo(f"following {source.name}")
         follower.follow(events.wait)

@@ -34,6 +34,7 @@ _GUARDED = frozenset(("169.254.169.254", "169.254.169.253", "fe80::a9fe:a9fe"))
 """The addresses to which the rules of `openimds host` lead guests."""
 _FOREIGN = errno.EADDRNOTAVAIL
 _TRANSPARENT = getattr(socket, "IP_TRANSPARENT", 19)
+_NETNS_COOKIE = 71  # asm-generic/socket.h, Linux 5.14
 _NO_INTERFACE = (
     "Type openimds host up and serve as root, or let systemd open it with Transparent=yes"
 )
@@ -263,6 +264,35 @@ def is_guarded(bound: socket.socket) -> bool:
     return bound.family == socket.AF_INET6 or bool(
         bound.getsockopt(socket.IPPROTO_IP, _TRANSPARENT)
     )
+
+
+def cannot_answer(bound: socket.socket) -> bool:
+    """Tell whether a socket cannot send from its address, which is on no interface.
+
+    It can if it is transparent; see `_bind`. A socket of another network namespace is not judged.
+    """
+    if not _IS_LINUX or bound.family != socket.AF_INET or is_guarded(bound):
+        return False
+    host = bound.getsockname()[0]
+    if host not in _GUARDED:
+        return False
+    with socket.socket() as probe:
+        try:
+            if _namespace(probe) != _namespace(bound):
+                return False
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.errno == _FOREIGN
+    return False
+
+
+def _namespace(opened: socket.socket) -> bytes:
+    """Return the number of a socket's network namespace.
+
+    Raises:
+        OSError: this kernel does not tell it.
+    """
+    return opened.getsockopt(socket.SOL_SOCKET, _NETNS_COOKIE, 8)
 
 
 def _unavailable(text: str, where: str, error: OSError) -> ConfigError:

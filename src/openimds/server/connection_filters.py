@@ -3,7 +3,6 @@
 import errno
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -117,8 +116,21 @@ class ConnectionFilters:
             for bound in listener.sockets:
                 if bound not in self._marked and _is_tcp(bound) and (mark := _mark_of(bound)):
                     self._marked.add(bound)
-                    with suppress(OSError):  # Without privilege, routing alone keeps them out.
+                    try:
                         source_filter.attach(bound, (), mark)
+                    except OSError as error:
+                        self._report_unmarked(bound, error)
+
+    def _report_unmarked(self, bound: socket.socket, error: OSError) -> None:
+        """Report that a socket accepts packets without the mark, where no routing keeps them out.
+
+        Routing leads packets to the IPv4 address by their mark; the IPv6 address is on interfaces.
+        """
+        if bound.family == socket.AF_INET6:
+            self._notify(
+                f"{bound.getsockname()[0]} is open to guests while the host rules are missing "
+                f"({(error.strerror or str(error)).lower()}); serve as root"
+            )
 
     def clear(self) -> None:
         """Remove the filters of faults: an inherited socket outlives this server."""

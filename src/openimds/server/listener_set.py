@@ -5,7 +5,15 @@ import socket
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from openimds.dataplane.listeners import Enter, IsStale, Listener, Netns, listen, listen_on
+from openimds.dataplane.listeners import (
+    Enter,
+    IsStale,
+    Listener,
+    Netns,
+    cannot_answer,
+    listen,
+    listen_on,
+)
 from openimds.dataplane.observer import CallLater, loop_later
 from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
@@ -87,6 +95,12 @@ class ListenerSet:
             self._others.append(
                 listen_on(self._reactor, inherited, vm, is_in_sandbox=self._inherited.is_exclusive)
             )
+            if cannot_answer(inherited):
+                url = self._others[-1].url
+                self._notify(
+                    f"{url} cannot answer, as its address is on no interface; write "
+                    "Transparent=yes in the socket unit"
+                )
         self._on_count(self._count())
         return self.by_text.get("") or self._others[0]
 

@@ -93,11 +93,12 @@ class Follower:
         report: Callable[[str], None],
         *,
         ipv6: bool = False,
+        most_open: int = 0,
         lock: Callable[[], AbstractContextManager[None]] = host_lock,
     ) -> None:
         """Follow nothing yet."""
         self._run, self._fleet, self._changed = run, fleet, changed
-        self._report, self._ipv6 = report, ipv6
+        self._report, self._ipv6, self._most_open = report, ipv6, most_open
         self._lock, self._expected = lock, expected_by(run)
         self._bound: Sequence[InterfaceBinding] | None = None
         self._reported = ""
@@ -126,7 +127,9 @@ class Follower:
         with self._lock():
             state = read_state(self._run)
             found = problems(state, self._expected)
-            steps = plan_up(state, bound, self._expected, ipv6=self._ipv6)
+            steps = plan_up(
+                state, bound, self._expected, ipv6=self._ipv6, most_open=self._most_open
+            )
             for step in steps:
                 self._run(step.command, step.text)
         for sentence in _sentences(found, steps):

@@ -16,7 +16,8 @@ bridges after `bridge`; `arp` sees ARP to the host. They enforce these facts:
   to a port where they are dropped.
 - No guest can be the address: frames from it, and ARP that offers it, are dropped; requests for it
   go to no other port of a bridge.
-- A VM opens only so many connections a second; the packets that would open more are dropped.
+- A VM opens only so many connections a second; the packets that would open more are dropped. If the
+  operator wants it, each of its addresses also has only so many open connections.
 
 No other traffic is touched. If the bridge of an interface is known, the map `gate` sends requests
 to the host although the guest addressed them to another gateway.
@@ -54,6 +55,7 @@ REASONS = {
     "hidden": "in frames that hide their content, such as those with stacked VLAN tags",
     "not_http": "not to TCP port 80",
     "too_many": f"new connections of a VM beyond {NEW_CONNECTIONS_PER_S} a second",
+    "too_many_open": "new connections beyond those that one address may have open",
     "posing": "other frames with the hardware address of another VM",
     "false_service": "claimed to come from the address",
     "astray": "responses that would leave by another interface than the VM's",
@@ -90,13 +92,14 @@ class Rules(Struct, frozen=True):
     stamp: str
 
 
-def ruleset(
+def ruleset(  # noqa: PLR0913 - the options of `openimds host up`
     bindings: Sequence[InterfaceBinding],
     gateways: Mapping[str, str],
     ipv6_interfaces: Sequence[str] = (),
     *,
     ipv6: bool = False,
     is_local: bool = False,
+    most_open: int = 0,
 ) -> Rules:
     """Return the rules for these bindings; their text replaces all tables as a whole.
 
@@ -108,6 +111,7 @@ def ruleset(
         ipv6_interfaces: interfaces that `up` gave the IPv6 address; recorded for `down`.
         ipv6: whether the IPv6 address is served as well.
         is_local: whether the address of Azure Local is served as well.
+        most_open: the most open connections of each address; 0: the kernel counts none.
     """
     ipv4 = _V4_OF_LOCAL if is_local else _V4
     versions = (ipv4, _V6) if ipv6 else (ipv4,)
@@ -120,10 +124,11 @@ def ruleset(
     ]
     inet = [*_sets(bindings, versions), *_inet_sets(bindings, versions)]
     inet.append(_set("places", "ifname", [f'"{name}"' for name in ipv6_interfaces]))
+    counting = _counting(bindings, versions, most_open) if most_open else []
     tables = {
         "arp": [_ports(bindings), _arp_chain(ipv4)],
         "bridge": [*bridge, *_bridge_chains(versions)],
-        "inet": [*inet, *_inet_chains(versions)],
+        "inet": [*inet, *_inet_chains(versions), *counting],
     }
     stamp = sha256(str(tables).encode()).hexdigest()[:16]
     counters = [f"counter {name} {{ }}" for name in REASONS]
@@ -211,8 +216,8 @@ def _inet_sets(bindings: Sequence[InterfaceBinding], versions: Sequence[_Ip]) ->
     return sets
 
 
-def _chain(name: str, *rules: str, hook: str = "") -> str:
-    base = [f"type filter hook {hook} priority -350; policy accept;"] if hook else []
+def _chain(name: str, *rules: str, hook: str = "", priority: int = -350) -> str:
+    base = [f"type filter hook {hook} priority {priority}; policy accept;"] if hook else []
     return "\n".join((f"chain {name} {{", *(f"  {rule}" for rule in (*base, *rules)), "}"))
 
 
@@ -295,6 +300,25 @@ def _bridge_chains(versions: Sequence[_Ip]) -> list[str]:
         _chain("between_ports", *between, hook="forward"),
         _chain("to_ports", *out, hook="output"),
     ]
+
+
+def _counting(
+    bindings: Sequence[InterfaceBinding], versions: Sequence[_Ip], most_open: int
+) -> list[str]:
+    """Return the parts that bound the open connections of each address.
+
+    The elements of the sets are the addresses of VMs alone, so that the sets do not grow. Counting
+    takes the kernel's connection tracking, which then tracks all connections of the host.
+    """
+    parts, rules = [], []
+    for ip in versions:
+        addresses = [address for _, address in _each(bindings, ip)]
+        name = f"open{ip.version}"
+        parts.append(_set(name, ip.kind, addresses, more=f" ct count over {most_open};"))
+        new = f"meta mark {PACKET_MARK:#x} ct state new {ip.word} saddr @{name}"
+        rules.append(f"{new} counter name too_many_open drop")
+    # Behind connection tracking, at -200.
+    return [*parts, _chain("open_connections", *rules, hook="prerouting", priority=-150)]
 
 
 def _arp_chain(ip: _Ip) -> str:

@@ -21,6 +21,7 @@ _NAMESPACES = (("unshare", "--net"), ("unshare", "--user", "--map-root-user", "-
 """Commands that run another in an empty network; the second one needs no privilege."""
 _HEAD = re.compile(r"^table (\w+) ", re.MULTILINE)
 _ELEMENTS = re.compile(r"elements = \{([^{}]*)\}")
+_COUNT = re.compile(r"^\s*ct count over (\d+)$", re.MULTILINE)
 _TRIALS = 16
 """So many listings are remembered."""
 
@@ -49,6 +50,12 @@ class NftTable(Struct, frozen=True):
         """The VMs by interface, hardware address and source address."""
         elements = (*self.sets.get("tied4", ()), *self.sets.get("tied6", ()))
         return {element.parts: element.vm for element in elements}
+
+    @property
+    def most_open(self) -> int:
+        """The most open connections of each address; 0: the kernel counts none."""
+        found = _COUNT.search(self.listing)
+        return int(found[1]) if found else 0
 
     def counted(self, name: str, *parts: str) -> int:
         """Return the packets that one element of a set has counted."""

@@ -1,7 +1,7 @@
 """Read the state of this host, and plan the steps to `up` or `down`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec.json
@@ -156,11 +156,13 @@ def plan_up(
     expected: Expected,
     *,
     ipv6: bool = False,
+    most_open: int = 0,
 ) -> list[PlanStep]:
     """Return the steps that make this host the metadata host of these VMs.
 
     The whole state is compared with the wanted one, so an `up` that was interrupted is completed,
-    and changes of other programs are undone. `expected` is that of `nft_state`.
+    and changes of other programs are undone. `expected` is that of `nft_state`, `most_open` as in
+    `ruleset`.
 
     Raises:
         HostError: the address is on an interface, or a cloud serves it.
@@ -173,7 +175,9 @@ def plan_up(
     is_local = any(binding.is_local for binding in bindings)
     served = _served(is_local=is_local)
     gateways = _gateways(state, bindings)
-    rules = ruleset(bindings, gateways, ipv6_interfaces, ipv6=ipv6, is_local=is_local)
+    rules = ruleset(
+        bindings, gateways, ipv6_interfaces, ipv6=ipv6, is_local=is_local, most_open=most_open
+    )
     steps += [_way(address, "delete") for address in sorted(state.local - served)]
     steps += [_block(address, "delete") for address in sorted(state.blocked - served)]
     if not is_installed(state, rules, expected):
@@ -256,14 +260,19 @@ def problems(state: HostState, expected: Expected) -> list[str]:
 def _wanted(state: HostState) -> Rules | None:
     """Return the rules that the bindings in force come from, found by their fingerprint."""
     stamps = {table.stamp for table in state.tables.values()}
-    bound = bound_in(state)
+    candidates = _candidates(state, bound_in(state))
+    return next((rules for rules in candidates if rules.stamp in stamps), None)
+
+
+def _candidates(state: HostState, bindings: Sequence[InterfaceBinding]) -> Iterator[Rules]:
+    """Yield the rules of bindings with the options that the rules in force may have."""
     gateways, known = _known_gateways(state), state.ipv6_interfaces
+    most_open = state.tables.get("inet", NftTable()).most_open
     for ipv6 in (False, True):
         for is_local in (False, True):
-            rules = ruleset(bound, gateways, known, ipv6=ipv6, is_local=is_local)
-            if rules.stamp in stamps:
-                return rules
-    return None
+            yield ruleset(
+                bindings, gateways, known, ipv6=ipv6, is_local=is_local, most_open=most_open
+            )
 
 
 def wanted_neighbours(
@@ -307,13 +316,7 @@ def matches(state: HostState, bindings: Sequence[InterfaceBinding], expected: Ex
     They are with IPv6 or without, and with the address of Azure Local or without. Known bridges and
     IPv6 interfaces make no difference: interfaces come and go.
     """
-    gateways = _known_gateways(state)
-    known = state.ipv6_interfaces
-    candidates = (
-        ruleset(bindings, gateways, known, ipv6=ipv6, is_local=is_local)
-        for ipv6 in (False, True)
-        for is_local in (False, True)
-    )
+    candidates = _candidates(state, bindings)
     return any(is_installed(state, rules, expected) for rules in candidates)
 
 

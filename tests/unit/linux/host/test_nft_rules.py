@@ -62,6 +62,16 @@ def test_each_interface_has_a_limit_of_new_connections() -> None:
         ]
 
 
+def test_open_connections_are_counted_only_if_bounded() -> None:
+    assert "ct " not in ruleset([A, B], {}).text
+    text = lines(ruleset([A, B], {}, most_open=64))
+    elements = "elements = { 10.0.0.4, 10.0.0.5 }"
+    assert f"set open4 {{ type ipv4_addr; ct count over 64; {elements}; }}" in text
+    rule = "meta mark 0x6f696d64 ct state new ip saddr @open4 counter name too_many_open drop"
+    place = text.index(rule)
+    assert text[place - 1] == "type filter hook prerouting priority -150; policy accept;"
+
+
 def test_every_reason_has_a_counter_in_each_table() -> None:
     text = lines(ruleset([A], {}))
     for reason in REASONS:
