@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec.json
 
-from openimds.cli.client import Client
+from openimds.cli.client import Client, ServerError
 from openimds.cli.main import options, values
 from openimds.cli.table import json_instead_of, print_table
 from openimds.errors import Error
@@ -117,7 +117,11 @@ class FleetSource:
             ServerError: no server answers.
         """
         # Before the fleet: a change meanwhile is noticed afterwards.
-        self._seen = self._state()
+        try:
+            self._seen = self._state()
+        except ServerError:  # Its log may have no place any longer that was the last one.
+            self._seen = None
+            self._seen = self._state()
         return bindings(fleet_of(self._settings))
 
     def has_changed(self) -> bool:

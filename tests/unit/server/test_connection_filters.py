@@ -7,14 +7,21 @@ import socket
 from collections.abc import Awaitable, Callable
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from openimds.dataplane.listeners import Listener
+from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
+from openimds.facts.versions import NEWEST, catalog
+from openimds.faults import FaultInjector
+from openimds.fleet.index import FleetIndex
 from openimds.linux import source_filter
+from openimds.linux.host.nft_rules import PACKET_MARK
 from openimds.linux.source_filter import MOST_SOURCES
 from openimds.server.build import build
+from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.server import Server
 from openimds.server.startup import load
@@ -255,6 +262,45 @@ def test_system_without_filters_refuses_the_fault(
         await stage.server.faults.set({"effect": "hang"})
 
     assert serve(tmp_path, work) == []
+
+
+class GuardedSocket:
+    """A listening socket at the IPv6 address of the host rules."""
+
+    family = socket.AF_INET6
+
+    def fileno(self) -> int:
+        return 3
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("fe80::a9fe:a9fe%br0", 80)
+
+
+def test_ipv6_socket_that_takes_unmarked_packets_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attached: list[tuple[object, ...]] = []
+    messages: list[str] = []
+
+    def attach(bound: socket.socket, sources: object, mark: int = 0) -> None:
+        attached.append((bound, sources, mark))
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(source_filter, "attach", attach)
+    bound = cast("socket.socket", GuardedSocket())
+    listener = Listener(cast("Reactor", None), (bound,), "http://[fe80::a9fe:a9fe]:80")
+    index = FleetIndex[Any](catalog(NEWEST), 1000)
+    filters = ConnectionFilters(
+        FaultInjector(), lambda: 0.0, index, lambda: [listener], InheritedSockets(), messages.append
+    )
+    filters.apply()
+    filters.apply()
+    assert attached == [(bound, (), PACKET_MARK)]
+    (message,) = messages
+    assert message == (
+        "fe80::a9fe:a9fe%br0 is open to guests while the host rules are missing (operation not "
+        "permitted); serve as root"
+    )
 
 
 def many(first: int) -> str:
