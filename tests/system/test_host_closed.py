@@ -201,3 +201,12 @@ def test_serving_without_the_right_names_the_remedies(here: Lab) -> None:
         "free here. Type openimds host up and serve as root, or let systemd open it with "
         "Transparent=yes\n"
     )
+
+
+def test_serving_without_host_rules_or_address_is_reported(here: Lab) -> None:
+    with here.serving(fleet={"vms": {"web-a": {}}}) as server:
+        assert server.next_line() == (
+            f"openimds: nobody reaches http://{IMDS}:80: its address is on no interface, and no VM "
+            "has an interface for openimds host up. Type ip address add 169.254.169.254/32 dev lo "
+            "before the server, or write reach.interface.\n"
+        )

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
 from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.listeners import is_guarded
 from openimds.dataplane.recording.recorder import Recorder
 from openimds.errors import Error
 from openimds.events.clock import Clock
@@ -92,9 +93,25 @@ class Host(Struct, kw_only=True, eq=False):
         """
         first = await self.listeners.open()
         self.listener_faults.apply()
+        self._report_unreached()
         self.run(self._sweep())
         self.run(self._keep_up_certificates())
         return first.url
+
+    def _report_unreached(self) -> None:
+        """Report listeners that wait for host rules, which no VM of the fleet can have."""
+        waiting = [
+            listener.url
+            for listener in self.listeners.all
+            if any(map(is_guarded, listener.sockets))
+        ]
+        entries = self.dispatcher.fleet_index.by_name.values()
+        if waiting and not any(entry.vm.reach.interface for entry in entries):
+            self.notify(
+                f"nobody reaches {waiting[0]}: its address is on no interface, and no VM has an "
+                "interface for openimds host up. Type ip address add 169.254.169.254/32 dev lo "
+                "before the server, or write reach.interface"
+            )
 
     def run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
         """Run a coroutine until the host closes."""
