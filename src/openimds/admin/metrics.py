@@ -121,6 +121,13 @@ _ROWS = (
         ("part", "cause"),
     ),
     MetricRow(
+        "openimds_clock_steps",
+        _COUNTER,
+        "steps",
+        "Steps of the wall clock by some seconds or more, also those of a machine that slept.",
+        ("direction",),
+    ),
+    MetricRow(
         "openimds_event_hook_told", _COUNTER, "log entries", "Log entries that the event hook took."
     ),
     MetricRow(

@@ -1,7 +1,7 @@
 """The credentials service: provides tokens, documents, challenges and client certificates."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,18 +50,22 @@ class CredentialsService:
         token_settings: TokenSettings,
         entra: TokenSource | None = None,
         challenges: ChallengeFiles | None = None,
+        *,
+        steady: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Read the keys of a state directory; without one, keys end with the process.
+
+        `steady` is the clock of `TokenCache`.
 
         Raises:
             KeyFileError: a key file cannot be read or used.
         """
         self.token_settings = token_settings
         self.worker = Worker()
-        self.tokens = TokenCache(self.keyring, self.worker, token_settings, entra)
+        self.tokens = TokenCache(self.keyring, self.worker, token_settings, entra, steady=steady)
         self.ca = LazyCa(ca_settings)
         self.documents = DocumentCache(
-            self.ca.document_signer, lambda: self.ca.generation, self.worker
+            self.ca.document_signer, lambda: self.ca.generation, self.worker, steady=steady
         )
         self._arc = (
             ArcTokens(challenges, self.worker, self.tokens) if challenges is not None else None
@@ -95,6 +99,11 @@ class CredentialsService:
                     self._make_key,
                 )
             return self._keyring
+
+    def forget_future(self, now_s: float) -> None:
+        """Drop what was made after this time, because the clock was set back."""
+        self.tokens.forget_future(now_s)
+        self.documents.forget_future(now_s)
 
     def cached(self, pending: Pending, now_s: float) -> Result | None:
         """Return the cached result of pending work at once, or None."""

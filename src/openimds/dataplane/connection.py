@@ -508,7 +508,9 @@ class Connection:
         responses = entry.responses if entry else dispatcher.unknown_caller_responses
         cached = responses.by_request.get(data) or responses.by_request.get(_without_id(data))
         utc_s = dispatcher.utc()
-        if cached is None or not (utc_s < cached.until_s or dispatcher.is_current(cached)):
+        if cached is None or not (
+            cached.since_s <= utc_s < cached.until_s or dispatcher.is_current(cached)
+        ):
             return False
         now_s = dispatcher.now()
         if entry is None:

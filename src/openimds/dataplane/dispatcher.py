@@ -1,7 +1,7 @@
 """The state that all connections share, and the decision which response a request gets."""
 
 from collections.abc import Callable
-from math import floor
+from math import floor, inf
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -304,7 +304,7 @@ class Dispatcher:
     def is_current(self, response: PreparedResponse) -> bool:
         """Tell whether a cached response is current, or could be rendered again at once."""
         utc_s = self.utc()
-        if utc_s < response.until_s:
+        if response.since_s <= utc_s < response.until_s:
             return True
         if response.pending is None or response.query is None:
             return False
@@ -312,10 +312,12 @@ class Dispatcher:
         if result is None:
             return False
         if result is response.result and isinstance(result, Signature):
+            response.since_s = utc_s
             response.until_s = min(result.until_s, floor(utc_s) + 1)
         elif result is not response.result or response.until_s != UNTIL_REPLACED:
             outcome = resume(response.query, response.pending, result, utc_s)
             response.render(outcome)
+            response.since_s = _since(outcome, utc_s)
             response.result = result
             # A condition may have another outcome now: 200 instead of 304, or the other way round.
             response.count = self._count(_name(response.query), outcome.status, reason_of(outcome))
@@ -339,6 +341,7 @@ class Dispatcher:
             return response
         response.limit = _limit_of(asked, outcome)
         response.throttled = self._throttled(asked, request, counts=False)
+        response.since_s = _since(outcome, self.utc())
         response.pending, response.result = pending, result
         response.query = asked if pending else None
         response_cache, key = self.fleet_index.response_cache, request.key()
@@ -454,6 +457,11 @@ class Dispatcher:
 
 def _name(asked: Query) -> str:
     return asked.endpoint.key if asked.endpoint else _OTHER
+
+
+def _since(outcome: Response | Refusal, utc_s: float) -> float:
+    """Return the earliest time at which a response made now is right."""
+    return -inf if outcome.until_s == inf else utc_s
 
 
 def _limit_of(asked: Query, outcome: Response | Refusal | Pending) -> str:

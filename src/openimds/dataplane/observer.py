@@ -81,6 +81,6 @@ class NoResponse(PreparedResponse):
         self.family, self.extra_headers, self.has_body = "", (), False
         self.before = self.between = self.after = b""
         self.count = RequestCount(CountKey(endpoint, 0, fault.spec.effect))
-        self.limit, self.until_s = "", inf
+        self.limit, self.since_s, self.until_s = "", -inf, inf
         self.closes, self.throttled = False, None
         self.pending = self.result = self.query = None

@@ -3,6 +3,7 @@
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from math import inf
 from random import Random, SystemRandom
 from typing import NamedTuple
 
@@ -93,9 +94,9 @@ class PreparedResponse:
     `before`, `between` and `after` stand around the request id and the date, or around the date and
     the id with `is_date_first`; `between` is empty where the header family has no request id.
     `limit` is the limiter class to consult first, and `throttled` the response when that class is
-    exhausted. The response is outdated from `until_s`
-    (seconds since 1970) on. If it was made from the `result` of `pending` work for `query`, it can
-    be rendered again in place.
+    exhausted. The response is outdated from `until_s` (seconds since 1970) on, and before
+    `since_s`: then the clock was set back. If it was made from the `result` of `pending` work for
+    `query`, it can be rendered again in place.
     """
 
     __slots__ = (
@@ -112,6 +113,7 @@ class PreparedResponse:
         "pending",
         "query",
         "result",
+        "since_s",
         "throttled",
         "until_s",
     )
@@ -158,7 +160,7 @@ class PreparedResponse:
         self.between = between[0] if between else b""
         self.is_date_first = head.is_date_first
         self.after = after + body
-        self.until_s = response.until_s
+        self.since_s, self.until_s = -inf, response.until_s
 
     @property
     def size_bytes(self) -> int:

@@ -261,6 +261,14 @@ class EventsService:
         await self.on_clock()
         await self.event_writer.do(self._follow)
 
+    async def follow_clock_step(self) -> None:
+        """Do now all that is due: the timers were set by another time.
+
+        Raises:
+            StoreError: it cannot be stored; it is tried again.
+        """
+        await self.event_writer.do(self._follow)
+
     def _follow(
         self, machine: EventStateMachine, table: ScenarioTable, now_s: float
     ) -> WriteResult:

@@ -26,6 +26,7 @@ from openimds.facts.versions import catalog
 from openimds.faults import FaultInjector
 from openimds.fleet.index import Allowance, Allowances, FleetIndex
 from openimds.protocol.access_token import TokenSettings
+from openimds.server.clock_watch import ClockWatch
 from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.file_budget import FileBudget
 from openimds.server.host import Host, Notify
@@ -119,6 +120,8 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
         token_settings,
         entra,
         ChallengeFiles(Path(settings.arc_folder)) if settings.arc_folder else None,
+        # The lives of a virtual clock are its own.
+        steady=(lambda: 0.0) if settings.virtual_clock else loop_time,
     )
     resources.callback(credentials.close)
     caller_secrets = CallerSecrets.open(world.folder)
@@ -173,6 +176,7 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
         pending=pending,
         dispatcher=dispatcher,
         recorder=recorder,
+        clock_watch=ClockWatch(clock.wall, loop_time),
         injector=injector,
         listeners=listeners,
         listener_faults=listener_faults,

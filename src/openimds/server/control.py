@@ -5,7 +5,7 @@ import gc
 from asyncio import Task
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
@@ -22,9 +22,10 @@ from openimds.fleet.index import FleetIndex
 from openimds.fleet.quarantine import notices as quarantine_notices
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.kept import KeptStore
-from openimds.fleet.store.port import DEFAULT, Change
+from openimds.fleet.store.port import DEFAULT, Change, StoreError
 from openimds.protocol.response import Refusal, Response
 from openimds.server.admin_ports import AdminPorts
+from openimds.server.clock_watch import ClockWatch
 from openimds.server.fleet_file_watcher import FleetFileWatcher
 from openimds.server.host import Notify
 from openimds.server.startup import Startup
@@ -36,6 +37,8 @@ if TYPE_CHECKING:  # They load the web server's libraries, which only a connecti
     from openimds.admin.public_faults import SpoiltAnswers
     from openimds.admin.services import CredentialsAdmin, RequestRecording
 
+_CLOCK_S = 1.0
+"""The time between two comparisons of the wall clock with a steady one."""
 _LARGE_FLEET = 1000
 """From so many VMs on, loading leaves enough memory scattered to be worth a compaction."""
 
@@ -115,6 +118,7 @@ class Control(Struct, kw_only=True, eq=False):
         await self._load_events()
         self._compact_fleet()
         self._check_store()
+        self._run(self._follow_clock())
         for notice in (*self.startup.notices, *self.fleet_index.warnings()):
             self.notify(notice)
 
@@ -219,6 +223,15 @@ class Control(Struct, kw_only=True, eq=False):
                 raise error.inside(self.startup.settings.scenario or self.startup.source) from None
         with self._naming_the_file():
             await self.faults.load(self.startup.faults, self._removed)
+
+    async def _follow_clock(self) -> None:
+        """Set the timers of events anew after a step, which the host reports."""
+        watch = ClockWatch(self.clock.wall, asyncio.get_running_loop().time)
+        while True:
+            await asyncio.sleep(_CLOCK_S)
+            if watch.look():
+                with suppress(StoreError):  # The timers try again.
+                    await self.events_service.follow_clock_step()
 
     def _compact_fleet(self) -> None:
         """Free the memory that loading a large fleet has left in use."""

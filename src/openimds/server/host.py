@@ -24,6 +24,7 @@ from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.identity_dialects import variables
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
+from openimds.server.clock_watch import ClockWatch, step_notice
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.metrics_source import HostMetrics
@@ -63,6 +64,7 @@ class Host(Struct, kw_only=True, eq=False):
     listeners: ListenerSet
     listener_faults: ListenerFaults
     shortages: ShortageNotices
+    clock_watch: ClockWatch
     forgets_tokens: bool
     loop_lag_s: float = 0.0
     _tasks: list[Task[None]] = field(default_factory=list)
@@ -83,6 +85,7 @@ class Host(Struct, kw_only=True, eq=False):
             lambda: self.shortages.pauses,
             lambda: self.listeners.failures + self.listener_faults.failures,
             self.credentials.ca.replaced,
+            self.clock_watch.steps,
         )
 
     async def open(self) -> str:
@@ -146,6 +149,12 @@ class Host(Struct, kw_only=True, eq=False):
         self.fleet_index.clear_responses()
         await self.take_faults()
         await self._keep_up()
+
+    async def take_clock_step(self, step_s: float) -> None:
+        """Drop what a step of the wall clock has made wrong, and report it."""
+        self.notify(step_notice(step_s))
+        self.credentials.forget_future(self.dispatcher.utc())
+        await self.take_clock()
 
     async def stop_tasks(self) -> None:
         """Cancel what runs beside the requests."""
@@ -236,3 +245,5 @@ class Host(Struct, kw_only=True, eq=False):
             await asyncio.sleep(_SWEEP_S)
             self.loop_lag_s = max(0.0, self.dispatcher.now() - due_s)
             self.dispatcher.connections.sweep(self.dispatcher.now())
+            if step_s := self.clock_watch.look():
+                self.run(self.take_clock_step(step_s))

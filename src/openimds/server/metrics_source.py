@@ -27,15 +27,17 @@ class HostMetrics:
         accept_pauses: Callable[[], int],
         listener_failures: Callable[[], int],
         certificates_replaced: Mapping[tuple[str, ...], int],
+        clock_steps: Mapping[str, int],
     ) -> None:
         """Read from these parts.
 
-        `played` counts injected faults by effect, `certificates_replaced` by part and cause.
+        `played` counts injected faults by effect, `certificates_replaced` by part and cause,
+        `clock_steps` by direction.
         """
         self._dispatcher, self._recorder, self._played = dispatcher, recorder, played
         self._loop_lag_s, self._accept_pauses = loop_lag_s, accept_pauses
         self._listener_failures = listener_failures
-        self._certificates_replaced = certificates_replaced
+        self._certificates_replaced, self._clock_steps = certificates_replaced, clock_steps
 
     def samples(self) -> "dict[str, Samples]":
         """Return the values at this moment by the name of the metric."""
@@ -52,6 +54,7 @@ class HostMetrics:
             "openimds_listener_failures": self._listener_failures(),
             "openimds_requests_recorded": self._recorder.last_number,
             "openimds_certificates_replaced": {**self._certificates_replaced},
+            "openimds_clock_steps": {**self._clock_steps},
             "openimds_vms": len(index.by_name),
             "openimds_connections": len(dispatcher.connections),
             "openimds_connections_limit": dispatcher.connections.most,

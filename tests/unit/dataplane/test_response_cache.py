@@ -30,6 +30,31 @@ def test_cached_token_counts_down_by_the_second() -> None:
     run(play)
 
 
+def test_response_of_the_future_is_made_again() -> None:
+    async def play(stage: Stage) -> None:
+        target = "/metadata/attested/document?api-version=2021-02-01"
+        stage.provider.signature = Signature("later", UTC_S + 300)
+        assert b'"later"' in replies(stage.send(target))[0].body
+        assert b'"later"' in replies(stage.send(target))[0].body
+        # The clock is set back, and the provider has no document of that time.
+        stage.utc_s -= 7200
+        stage.provider.signature = Signature("now", stage.utc_s + 300)
+        assert b'"now"' in replies(stage.send(target))[0].body
+
+    run(play)
+
+
+def test_response_without_a_time_is_kept_when_the_clock_is_set() -> None:
+    async def play(stage: Stage) -> None:
+        stage.send(INSTANCE)
+        (before,) = {id(one) for one in stage.cached()}
+        stage.utc_s -= 7200
+        stage.send(INSTANCE)
+        assert {id(one) for one in stage.cached()} == {before}
+
+    run(play)
+
+
 def test_expired_token_is_made_again() -> None:
     async def play(stage: Stage) -> None:
         stage.send(TOKEN)

@@ -40,7 +40,7 @@ def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
         fleet_service = FleetService(MemoryStore(), dispatcher.fleet_index, lambda: 0.0, Mock())
         events_service = EventsService(fleet_service, Clock(lambda: 0.0), print)
         replaced: dict[tuple[str, ...], int] = {("intermediate", "rehearsal"): 4}
-        counts = {"cut": 1}, lambda: 0.25, lambda: 7, lambda: 3, replaced
+        counts = {"cut": 1}, lambda: 0.25, lambda: 7, lambda: 3, replaced, {"back": 1}
         host = HostMetrics(dispatcher, recorder, *counts)
 
         async def of_host() -> dict[str, Samples]:
@@ -68,6 +68,7 @@ def test_every_row_is_read_but_findings() -> None:
     assert samples["openimds_requests_recorded"] == 3
     assert samples["openimds_loop_lag_seconds"] == 0.25
     assert moved(samples["openimds_certificates_replaced"]) == {("intermediate", "rehearsal"): 4}
+    assert samples["openimds_clock_steps"] == {"back": 1}
     assert (samples["openimds_vms"], samples["openimds_vms_quarantined"]) == (2, 1)
 
 

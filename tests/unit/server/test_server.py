@@ -5,7 +5,7 @@ import gc
 import socket
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import msgspec.json
 import pytest
@@ -14,6 +14,7 @@ from openimds.errors import ConfigError
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.store.state import State
 from openimds.server.build import build
+from openimds.server.host import Host
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.startup import load
 from openimds.settings import Settings
@@ -104,3 +105,53 @@ def test_failed_build_leaves_nothing_open(bad: dict[str, Any], tmp_path: Path) -
 
     asyncio.run(fail())
     State(tmp_path).close()
+
+
+def test_step_of_the_wall_clock_drops_what_it_makes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.server.host._SWEEP_S", 0.0)
+    startup = load(Settings(admin="none", public="none", listen="127.0.0.1:0"))
+    has_followed = asyncio.Event()
+
+    async def take_clock(_: Host) -> None:
+        has_followed.set()
+
+    monkeypatch.setattr(Host, "take_clock", take_clock)
+
+    async def play() -> None:
+        messages = asyncio.Queue[str]()
+        server = build(startup, messages.put_nowait)
+        host = server.host
+        host.credentials.forget_future = forget = Mock()  # type: ignore[method-assign]
+        host.clock_watch.look = Mock(side_effect=[0.0, -7200.0, *[0.0] * 9999])  # type: ignore[method-assign]
+        await server.start()
+        while not (message := await messages.get()).startswith("the wall clock was set back by"):
+            pass
+        assert "7200 s" in message
+        await has_followed.wait()
+        assert forget.call_count == 1
+        await server.stop(patience_s=0)
+
+    asyncio.run(play())
+
+
+def test_step_of_the_wall_clock_sets_the_timers_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.server.control._CLOCK_S", 0.0)
+    steps = iter([0.0, 3600.0])
+    monkeypatch.setattr(
+        "openimds.server.control.ClockWatch", lambda *_: Mock(look=lambda: next(steps, 0.0))
+    )
+    startup = load(Settings(admin="none", public="none", listen="127.0.0.1:0"))
+
+    async def play() -> None:
+        server = build(startup, lambda _: None)
+        has_followed = asyncio.Event()
+
+        async def follow() -> None:
+            has_followed.set()
+
+        server.control.events_service.follow_clock_step = follow  # type: ignore[method-assign]
+        await server.start()
+        await has_followed.wait()
+        await server.stop(patience_s=0)
+
+    asyncio.run(play())

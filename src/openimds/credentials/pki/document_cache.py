@@ -23,6 +23,7 @@ class _CachedDocument(Struct, frozen=True):
     signature: Signature
     generation: int
     made_s: float
+    steady_end_s: float
 
 
 class DocumentCache:
@@ -34,15 +35,19 @@ class DocumentCache:
         generation: Callable[[], int],
         worker: Worker,
         max_documents: int = MAX_DOCUMENTS,
+        *,
+        steady: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Begin empty.
 
         `document_signer` opens the CA at its first call, in a thread. `generation` returns another
-        number after each replacement of a key or certificate that signs.
+        number after each replacement of a key or certificate that signs. `steady` is a clock in
+        seconds that nobody sets: no document is cached for longer than its life by it.
         """
         self.made = 0
         self._document_signer, self._worker = document_signer, worker
         self._generation, self._max_documents = generation, max_documents
+        self._steady = steady
         self._cached: OrderedDict[tuple[str, str], _CachedDocument] = OrderedDict()
         self._nonces: dict[str, str] = {}
 
@@ -55,6 +60,7 @@ class DocumentCache:
             and cached.generation == self._generation()
             # After the clock was set back, a document may be of the future.
             and cached.made_s <= now_s < cached.signature.until_s
+            and self._steady() < cached.steady_end_s
         )
         return cached.signature if cached and is_valid and not pending.is_once else None
 
@@ -76,12 +82,18 @@ class DocumentCache:
         signature = Signature(text, cached_until_s(now_s))
         self.made += 1
         if not pending.is_once:
-            entry = _CachedDocument(pending, signature, generation, now_s)
+            steady_end_s = self._steady() + signature.until_s - now_s
+            entry = _CachedDocument(pending, signature, generation, now_s, steady_end_s)
             self._cached[pending.vm, pending.version] = entry
             self._cached.move_to_end((pending.vm, pending.version))
             while len(self._cached) > self._max_documents:
                 self._cached.popitem(last=False)
         return signature
+
+    def forget_future(self, now_s: float) -> None:
+        """Evict the documents that were made after this time: the clock was set back."""
+        for key in [key for key, cached in self._cached.items() if cached.made_s > now_s]:
+            del self._cached[key]
 
     def sign(self, pending: PendingDocument, now_s: float, earlier_nonce: str = "") -> str:
         """Return a signature in base64. Call it in a thread.

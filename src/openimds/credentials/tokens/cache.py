@@ -49,10 +49,13 @@ class TokenSource(Protocol):
 
 
 class _CachedToken(Struct):
-    """A token, and the time to fetch its successor."""
+    """A token, and the times of its making, its successor and its end."""
 
     token: AccessToken
+    made_s: float
     renew_s: float
+    steady_end_s: float
+    """The end on the steady clock."""
 
 
 class _TokenFetch:
@@ -70,19 +73,25 @@ class _TokenFetch:
 class TokenCache:
     """The tokens of all VMs. Called on the event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the sources of tokens, their bounds and a clock
         self,
         keyring: "Callable[[], Keyring]",
         worker: Worker,
         settings: TokenSettings,
         entra: TokenSource | None = None,
         max_tokens: int = MAX_TOKENS,
+        *,
+        steady: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Begin empty; without `entra`, its identities get Azure's 500."""
+        """Begin empty; without `entra`, its identities get Azure's 500.
+
+        `steady` is a clock in seconds that nobody sets: a token is not cached beyond its life by
+        it, whichever time the other clock shows.
+        """
         self.made = 0
         self._keyring, self._worker, self._settings = keyring, worker, settings
         self._entra = entra
-        self._max_tokens = max_tokens
+        self._max_tokens, self._steady = max_tokens, steady
         self._evictions: dict[str, int] = {}
         self._cached: OrderedDict[_Key, _CachedToken] = OrderedDict()
         self._keys: dict[str, OrderedDict[_Key, None]] = {}
@@ -93,8 +102,10 @@ class TokenCache:
         if pending.is_fresh:
             return None
         cached = self._cached.get(_key(pending))
-        # A token that is not valid yet was made before the clock was set back.
-        if cached is None or not cached.token.not_before_s <= now_s < cached.token.expires_s:
+        # A token of the future was made before the clock was set back.
+        if cached is None or not int(cached.made_s) <= now_s < cached.token.expires_s:
+            return None
+        if self._steady() >= cached.steady_end_s:
             return None
         if pending.outdated and sha256(cached.token.text.encode()).hexdigest() == pending.outdated:
             return None
@@ -115,7 +126,7 @@ class TokenCache:
             token = await self._worker.run(pending.vm, key, lambda: self.sign(pending, now_s))
         except BusyError:
             return Failed("throttled")
-        self._store(pending, token, float("inf"), evictions)
+        self._store(pending, token, now_s, float("inf"), evictions)
         return token
 
     def sign(self, pending: PendingToken, now_s: float) -> AccessToken:
@@ -142,6 +153,11 @@ class TokenCache:
             self._evictions[vm] = self._evictions.get(vm, 0) + 1
             for key in self._keys.pop(vm, ()):
                 del self._cached[key]
+
+    def forget_future(self, now_s: float) -> None:
+        """Evict the tokens that were made after this time: the clock was set back."""
+        for key in [key for key, cached in self._cached.items() if int(cached.made_s) > now_s]:
+            self._drop(key)
 
     def __len__(self) -> int:
         """Return the number of cached tokens."""
@@ -181,17 +197,24 @@ class TokenCache:
         evictions = self._evictions.get(pending.vm, 0)
         token = await self._entra.token(pending, now_s)
         if isinstance(token, AccessToken):
-            self._store(pending, token, now_s + (token.expires_s - now_s) / 2, evictions)
+            renew_s = now_s + (token.expires_s - now_s) / 2
+            self._store(pending, token, now_s, renew_s, evictions)
         return token
 
     def _store(
-        self, pending: PendingToken, token: AccessToken, renew_s: float, evictions: int
+        self,
+        pending: PendingToken,
+        token: AccessToken,
+        made_s: float,
+        renew_s: float,
+        evictions: int,
     ) -> None:
         self.made += 1
         if evictions != self._evictions.get(pending.vm, 0):
             return  # The VM's tokens were evicted meanwhile: return this one, but do not cache it.
         key = _key(pending)
-        self._cached[key] = _CachedToken(token, renew_s)
+        steady_end_s = self._steady() + token.expires_s - made_s
+        self._cached[key] = _CachedToken(token, made_s, renew_s, steady_end_s)
         self._cached.move_to_end(key)
         own = self._keys.setdefault(pending.vm, OrderedDict())
         own[key] = None

@@ -37,10 +37,15 @@ class CacheSetup:
     """A document cache with its CA and its worker."""
 
     def __init__(self, folder: Path | None = None, most_waiting: int = 8, limit: int = 8) -> None:
+        self.steady_s = 0.0
         self.ca = LazyCa(CaSettings(folder, URL))
         self.worker = Worker(most_waiting=most_waiting)
         self.documents = DocumentCache(
-            self.ca.document_signer, lambda: self.ca.generation, self.worker, limit
+            self.ca.document_signer,
+            lambda: self.ca.generation,
+            self.worker,
+            limit,
+            steady=lambda: self.steady_s,
         )
 
     async def make(self, pending: PendingDocument, now_s: float = NOW_S) -> Signature:
@@ -85,6 +90,22 @@ def test_document_of_the_future_is_not_returned() -> None:
         await setup.make(wanted())
         assert setup.documents.cached(wanted(), NOW_S - 1) is None
         assert setup.documents.cached(wanted(), NOW_S) is not None
+        setup.documents.forget_future(NOW_S)
+        assert setup.documents.cached(wanted(), NOW_S) is not None
+        setup.documents.forget_future(NOW_S - 1)
+        assert setup.documents.cached(wanted(), NOW_S) is None
+
+    run(check())
+
+
+def test_document_of_a_clock_set_back_ends_with_its_life() -> None:
+    async def check() -> None:
+        setup = CacheSetup()
+        await setup.make(wanted())
+        setup.steady_s = 299.0
+        assert setup.documents.cached(wanted(), NOW_S + 1) is not None
+        setup.steady_s = 300.0
+        assert setup.documents.cached(wanted(), NOW_S + 1) is None
 
     run(check())
 

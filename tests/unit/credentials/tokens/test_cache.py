@@ -59,6 +59,31 @@ def test_token_is_cached_until_it_expires(ring: Keyring) -> None:
     run_async(scenario)
 
 
+def test_token_of_the_future_is_not_returned(ring: Keyring) -> None:
+    async def scenario() -> None:
+        setup = CacheSetup(ring)
+        await setup.text(PENDING)
+        assert setup.tokens.cached(PENDING, NOW_S) is not None
+        assert setup.tokens.cached(PENDING, int(NOW_S) - 0.1) is None
+        setup.tokens.forget_future(NOW_S)
+        assert len(setup.tokens) == 1
+        setup.tokens.forget_future(int(NOW_S) - 0.1)
+        assert len(setup.tokens) == 0
+
+    run_async(scenario)
+
+
+def test_token_of_a_clock_set_back_ends_with_its_life(ring: Keyring) -> None:
+    async def scenario() -> None:
+        steady = iter([1000.0, 1000.0 + 86_399, 1000.0 + 86_400])
+        setup = CacheSetup(ring, steady=lambda: next(steady))
+        await setup.tokens.make(PENDING, NOW_S)
+        assert setup.tokens.cached(PENDING, NOW_S + 1) is not None
+        assert setup.tokens.cached(PENDING, NOW_S + 1) is None
+
+    run_async(scenario)
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -112,7 +137,7 @@ def test_cache_evicts_the_oldest_token_beyond_its_limit(ring: Keyring) -> None:
         # A remade token counts as the newest.
         await setup.text(replace(items[1], is_fresh=True), NOW_S + 1)
         await setup.text(items[0], NOW_S + 1)
-        assert [bool(setup.tokens.cached(pending, NOW_S)) for pending in items] == [
+        assert [bool(setup.tokens.cached(pending, NOW_S + 1)) for pending in items] == [
             True,
             True,
             False,
@@ -258,17 +283,6 @@ def test_changed_identity_does_not_get_the_old_token(ring: Keyring) -> None:
         ):
             assert tokens.cached(changed, NOW_S) is None
         assert tokens.cached(PENDING, NOW_S) is not None
-
-    asyncio.run(scenario())
-
-
-def test_cached_token_of_the_future_is_not_returned(ring: Keyring) -> None:
-    async def scenario() -> None:
-        tokens = TokenCache(lambda: ring, Worker(), TokenSettings(86400))
-        token = await tokens.make(PENDING, NOW_S)
-        assert isinstance(token, AccessToken)
-        assert tokens.cached(PENDING, token.not_before_s) is token
-        assert tokens.cached(PENDING, token.not_before_s - 1) is None
 
     asyncio.run(scenario())
 
