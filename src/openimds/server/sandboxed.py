@@ -53,8 +53,12 @@ class MemoryToken(AdminToken):
         """Make the token; child processes forked afterwards hold it, too."""
         self.descriptor = os.memfd_create("admin-token")
         os.fchmod(self.descriptor, 0o600)
-        os.write(self.descriptor, f"{secrets.token_urlsafe(_TOKEN_BYTES)}\n".encode())
-        super().__init__(Path(f"/proc/self/fd/{self.descriptor}"))
+        self._text = secrets.token_urlsafe(_TOKEN_BYTES)
+        os.write(self.descriptor, f"{self._text}\n".encode())
+        self.path = Path(f"/proc/self/fd/{self.descriptor}")
+
+    def _read(self) -> None:
+        """Keep the token: it is in no file that could be replaced."""
 
     def rotate(self) -> None:
         """Refuse the rotation.
