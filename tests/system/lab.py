@@ -100,7 +100,7 @@ class Lab:
 
     def up(self, *more: str, fleet: Any = FLEET) -> "subprocess.CompletedProcess[str]":
         """Run `openimds host up` for a fleet."""
-        (self.host.folder / "fleet.json").write_text(json.dumps(fleet))
+        self.edit(fleet)
         return self.host.openimds("host", "up", "--fleet", "fleet.json", *more)
 
     @contextmanager
@@ -117,6 +117,16 @@ class Lab:
             self.host.run("kill", "-s", "KILL", pid, code=None)
             process.kill()
             process.communicate(timeout=30)
+
+    def edit(self, fleet: Any) -> None:
+        """Replace the file of the fleet at once: no reader sees a part of it."""
+        self.edit_text(json.dumps(fleet))
+
+    def edit_text(self, text: str) -> None:
+        """Replace the file of the fleet by a text."""
+        new = self.host.folder / "new"
+        new.write_text(text)
+        new.replace(self.host.folder / "fleet.json")
 
     def status(self) -> dict[str, Any]:
         """Return the output of `openimds host status --json`."""

@@ -1,6 +1,5 @@
 """Host rules fail closed: without them no guest gets metadata, and changes are seen."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +95,7 @@ def test_moved_address_is_not_served_to_its_old_guest(here: Lab) -> None:
     with here.serving() as server:
         kept = Kept(here, "a", 5)
         assert kept.first == "web-a"
-        (here.host.folder / "fleet.json").write_text(json.dumps(moved))
+        here.edit(moved)
         assert server.next_line().endswith("2 changes applied.\n")
         assert kept.ask() in ("closed", "ConnectionResetError")
         kept.close()

@@ -1,6 +1,5 @@
 """`openimds host follow` restores the host rules, and reports each thing that it restored."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ BINDINGS = "openimds: restored: the bindings, which the fleet or an interface ha
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Lab]:
     with lab(tmp_path) as here:
-        (tmp_path / "fleet.json").write_text(json.dumps(FLEET))
+        here.edit(FLEET)
         yield here
 
 
@@ -54,13 +53,13 @@ def test_removed_routing_rule_is_restored(here: Lab, follow: Follow) -> None:
 
 
 def test_changed_fleet_file_is_bound(here: Lab, follow: Follow) -> None:
-    (here.host.folder / "fleet.json").write_text(json.dumps(fleet("a", "b")))
+    here.edit(fleet("a", "b"))
     assert follow.line() == BINDINGS
     assert [guest["vm"] for guest in here.status()["guests"]] == ["web-a", "web-b"]
 
 
 def test_bad_fleet_file_leaves_the_bindings(here: Lab, follow: Follow) -> None:
-    (here.host.folder / "fleet.json").write_text("{")
+    here.edit_text("{")
     assert follow.line().endswith("; the bindings stay as they are")
     here.host.shell("nft delete table inet openimds")
     assert follow.line() == "openimds: restored: the table inet openimds is missing"

@@ -8,7 +8,7 @@ from typing import Self
 
 from openimds.errors import Error
 from openimds.linux.host.bindings import InterfaceBinding
-from openimds.linux.host.commands import Run, host_lock
+from openimds.linux.host.commands import Run, ToolError, host_lock
 from openimds.linux.host.nft_state import expected_by
 from openimds.linux.host.plan import PlanStep, plan_up, problems, read_state
 
@@ -33,10 +33,17 @@ class KernelEvents:
         """Subscribe.
 
         Raises:
-            OSError: this kernel has no such events, or refuses them.
+            ToolError: this kernel has no such events, or refuses them.
         """
         groups = _LINK | _ADDRESS_4 | _ROUTE_4 | _RULE_4 | _ADDRESS_6
-        self._sockets = [_subscribed(_ROUTE, groups), _subscribed(_NETFILTER, _NFTABLES)]
+        self._sockets: list[socket.socket] = []
+        try:
+            self._sockets.append(_subscribed(_ROUTE, groups))
+            self._sockets.append(_subscribed(_NETFILTER, _NFTABLES))
+        except OSError as error:
+            self.close()
+            reason = (error.strerror or str(error)).lower()
+            raise ToolError(f"the kernel reports no changes of rules ({reason})") from None
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for an event, then until no other follows; tell whether there was one."""
@@ -62,6 +69,10 @@ class KernelEvents:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End the subscriptions."""
+        self.close()
+
+    def close(self) -> None:
         """End the subscriptions."""
         for one in self._sockets:
             one.close()
@@ -130,10 +141,16 @@ class Follower:
             steps = plan_up(
                 state, bound, self._expected, ipv6=self._ipv6, most_open=self._most_open
             )
-            for step in steps:
-                self._run(step.command, step.text)
-        for sentence in _sentences(found, steps):
-            self._report(f"restored: {sentence}")
+            done: list[PlanStep] = []
+            try:
+                for step in steps:
+                    self._run(step.command, step.text)
+                    done.append(step)
+            finally:
+                is_whole = len(done) == len(steps)
+                sentences = _sentences(found, steps) if is_whole else [step.brief for step in done]
+                for sentence in sentences:
+                    self._report(f"restored: {sentence}")
 
     def follow(self, wait: Callable[[float], bool]) -> None:
         """Restore at each event, change of the fleet, and time of comparison; it never returns.

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import pytest
 
 from openimds.errors import ConfigError
+from openimds.linux.host import follow
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import ToolError
 from openimds.linux.host.follow import DRIFT_S, POLL_S, Follower, KernelEvents
@@ -124,6 +125,46 @@ def test_failure_of_a_tool_is_reported_and_tried_again() -> None:
     assert len(followed.restored()) == 7
 
 
+def test_steps_before_a_failure_are_reported() -> None:
+    host = MendedHost(BRIDGE, TAP_A)
+    broken = [True]
+
+    def run(command: tuple[str, ...], text: str) -> str:
+        if broken and command[:3] == ("ip", "rule", "add"):
+            raise ToolError("ip rule add: never")
+        return host(command, text)
+
+    followed = Followed(host)
+    followed.follower = Follower(
+        run, lambda: [A], lambda: False, followed.reports.append, lock=nullcontext
+    )
+    nft, *others, failure = followed.restored()
+    assert nft.startswith("nft -f - (")
+    assert len(others) == 2
+    assert failure == "ip rule add: never"
+    broken.clear()
+    first, second = followed.restored()
+    assert first == "the routing rule of the mark 0x6f696d64 is missing"
+    assert second.startswith("ip neighbour replace 10.0.0.4 ")
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="Linux has netlink")
+def test_refused_subscription_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[socket.socket] = []
+
+    def subscribed(family: int, _groups: int) -> socket.socket:
+        if opened:
+            raise PermissionError(1, "Operation not permitted")
+        opened.append(socket.socket())
+        return opened[0]
+
+    monkeypatch.setattr(follow, "_subscribed", subscribed)
+    with pytest.raises(ToolError) as caught:
+        KernelEvents()
+    assert str(caught.value) == "the kernel reports no changes of rules (operation not permitted)"
+    assert opened[0].fileno() < 0
+
+
 class EndError(Exception):
     """Ends the loop that never returns."""
 
@@ -154,7 +195,7 @@ def test_comparison_follows_an_event_a_change_or_time(
 def test_events_end_with_their_block() -> None:
     try:
         events = KernelEvents()
-    except OSError as error:
+    except ToolError as error:
         pytest.skip(f"this process may not subscribe: {error}")
     with events:
         (sockets,) = vars(events).values()
