@@ -311,6 +311,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             minimum=1,
         ),
     ] = 1024
+    processes: Annotated[
+        int,
+        _Row(
+            "Processes of openimds serve: 2 keeps operators' requests apart from guests'; 1 takes "
+            "less memory, and is the only choice on Windows.",
+            "N",
+            choices=(1, 2),
+        ),
+    ] = 2
     loop: Annotated[
         Literal["auto", "asyncio", "uvloop"],
         _Row("Without effect, and gone with 1.0: the data plane has its own loop.", "NAME"),

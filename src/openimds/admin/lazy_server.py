@@ -156,6 +156,12 @@ def bind(setting: str, address: tuple[str, int]) -> socket.socket:
         ) from None
 
 
+def url_of(listening: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class TlsListeners(Struct, frozen=True):
     """Listening sockets of https, and the certificate that they show."""
 
@@ -198,8 +204,7 @@ class LazyServer:
                 # Connections inherit it. asyncio sets it only where a socket names its protocol;
                 # without it the second part of an answer waits 40 ms for an acknowledgement.
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        bound = self._sockets[0].getsockname()
-        self.url = f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
+        self.url = url_of(self._sockets[0])
 
     def open(self) -> None:
         """Wait for connections; the first one loads the web server."""

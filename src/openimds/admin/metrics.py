@@ -108,6 +108,12 @@ _ROWS = (
         "Failed tries to open a listener again, each of which is followed by another.",
     ),
     MetricRow(
+        "openimds_control_restarts",
+        _COUNTER,
+        "starts",
+        "Starts of control's process after it had ended; guests are served meanwhile.",
+    ),
+    MetricRow(
         "openimds_requests_recorded",
         _COUNTER,
         "requests",

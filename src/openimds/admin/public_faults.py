@@ -69,6 +69,11 @@ class TrueDocuments(Protocol):
 class SpoiltAnswers(Protocol):
     """The signed answers that are wrong on purpose; see `RehearsedAnswers`."""
 
+    @property
+    def has_unknown_root(self) -> bool:
+        """Whether there may be an unknown root."""
+        ...
+
     def certificate(self, octets: bytes, answer: str) -> bytes:
         """Return the same CA, as certified otherwise."""
         ...
@@ -113,7 +118,7 @@ class FaultyPublicApplication:
             return
         fault = self._faults.public_fault(asked, self._utc())
         if fault is None:
-            root = self._unknown_root(asked)
+            root = await self._unknown_root(asked)
             await (root or self._application)(scope, receive, send)
             return
         body = await _read(receive)
@@ -134,11 +139,12 @@ class FaultyPublicApplication:
         host = Request(scope).headers.get("host", "")
         return public_request(scope["method"], scope["path"], host, self._documents.prefixes)
 
-    def _unknown_root(self, asked: PublicRequest) -> Response | None:
+    async def _unknown_root(self, asked: PublicRequest) -> Response | None:
         """Return the root that has cross-signed for a fault, where a verifier asks for it."""
-        if asked.resource is not PublicResource.ISSUERS:
+        if asked.resource is not PublicResource.ISSUERS or not self._spoilt.has_unknown_root:
             return None
-        root = self._spoilt.unknown_root(asked.name.removesuffix(".crt"))
+        name = asked.name.removesuffix(".crt")
+        root = await asyncio.to_thread(self._spoilt.unknown_root, name)
         return Response(root, media_type=_CERTIFICATE_TYPE) if root else None
 
     async def _wait(self, wait_s: float, receive: Receive) -> bool:
@@ -163,7 +169,8 @@ class FaultyPublicApplication:
                 request = asked.name if asked.method == "GET" else body
                 octets = await asyncio.to_thread(self._spoilt.ocsp_response, request, answer)
                 return Response(octets, media_type=OCSP_TYPE)
-            return await asyncio.to_thread(self._spoil, asked, answer)
+            spoilt = await asyncio.to_thread(self._spoil, asked, answer)
+            return spoilt or await self._unknown_root(asked)
         except Error as error:
             self._notify(str(error))
             return _page(HTTPStatus.SERVICE_UNAVAILABLE)
@@ -176,7 +183,7 @@ class FaultyPublicApplication:
             octets = self._documents.certificate(asked.name.removesuffix(".crt"))
             media = _CERTIFICATE_TYPE
         if octets is None:
-            return self._unknown_root(asked)
+            return None
         spoil: dict[str, Callable[[bytes], bytes]] = {
             DAMAGED: _damaged,
             STALE: self._spoilt.stale_list,

@@ -36,12 +36,17 @@ def command(**flags: object) -> None:
     systemd hands in are served instead of --listen, --admin and --public; their names say which.
     """
     from openimds.linux.systemd import SystemdNotifier, sockets
-    from openimds.server.process import run
+    from openimds.server.process import run, run_host
     from openimds.server.startup import load
 
-    startup = load(values(flags))
-    inherited = by_name(sockets(os.environ, os.getpid()))
-    run(startup, _ready, _notify, inherited, SystemdNotifier(os.environ, os.getpid()))
+    settings, pid = values(flags), os.getpid()
+    if settings.processes == 1 or os.name == "nt":
+        startup = load(settings)
+        inherited = by_name(sockets(os.environ, pid))
+        run(startup, _ready, _notify, inherited, SystemdNotifier(os.environ, pid))
+        return
+    inherited = by_name(sockets(os.environ, pid))
+    run_host(settings, _ready, _notify, inherited, SystemdNotifier(os.environ, pid))
 
 
 def by_name(named: list[tuple[str, socket.socket]]) -> "InheritedSockets":

@@ -62,7 +62,8 @@ class ActiveFault:
         """The counts of all VMs together."""
         return FaultCounts(self.seen, self.played)
 
-    def take(self, counts: FaultCounts) -> None:
+    @counts.setter
+    def counts(self, counts: FaultCounts) -> None:
         """Show the counts of the same fault in another process."""
         self._seen, self.played = {"": counts.seen}, counts.played
 

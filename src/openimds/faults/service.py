@@ -93,7 +93,7 @@ class FaultService:
             counts = await self.counts()
             for fault in self.running:
                 if fault.key in counts and not fault.is_public:
-                    fault.take(counts[fault.key])
+                    fault.counts = counts[fault.key]
         return self.running
 
     async def load(self, of_file: Iterable[FaultSpec], removed: Iterable[str] = ()) -> None:

@@ -384,7 +384,9 @@ class FleetIndex(Generic[R]):
             return
         claims = entry.claims
         for address in claims.addresses:
-            self._by_address.pop(address, None)
+            # In an update of several parts, an earlier part may have given it to another VM.
+            if self._by_address.get(address) is entry:
+                del self._by_address[address]
         others = [other for other in self._presumed.pop(claims.presumed, ()) if other is not entry]
         if others:
             self._presumed[claims.presumed] = others

@@ -1,6 +1,7 @@
 """The system under this process: whether it is Linux, and its limits of open files."""
 
 import os
+import signal
 import sys
 
 from msgspec import Struct
@@ -57,6 +58,14 @@ def file_limits() -> FileLimits | None:
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
     )
     return FileLimits(soft, hard)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, where it can."""
+    if IS_LINUX:
+        from openimds.linux.syscalls import end_with_parent  # noqa: PLC0415 - others have none
+
+        end_with_parent(signal.SIGKILL)
 
 
 def raise_file_limit() -> None:

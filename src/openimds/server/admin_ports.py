@@ -45,7 +45,7 @@ class AdminPorts:
         self._make_public: MakeApplication = lambda: None
         sockets = inherited.public
         if not sockets and settings.public != "none":
-            sockets = (_bind_public(settings.public),)
+            sockets = (bind_public(settings.public),)
         if sockets:
             self._public = self._serve(
                 "public",
@@ -67,7 +67,8 @@ class AdminPorts:
     @property
     def admin_names(self) -> frozenset[str]:
         """The host names by which the admin API may be called."""
-        bound = None if self._inherited.admin else address(self._settings.admin, "admin")
+        is_bound = self._inherited.are_of_settings or not self._inherited.admin
+        bound = address(self._settings.admin, "admin") if is_bound else None
         own = {bound.host.lower()} if isinstance(bound, Tcp) else set()
         return frozenset(self._settings.admin_hosts) | own
 
@@ -127,7 +128,7 @@ def tcp_address(text: str, setting: str) -> tuple[str, int]:
     return tcp.host, tcp.port
 
 
-def _bind_public(text: str) -> socket:
+def bind_public(text: str) -> socket:
     """Bind the public port; if the default one is taken, bind a free one."""
     if text != "auto":
         return bind("public", tcp_address(text, "public"))

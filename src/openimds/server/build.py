@@ -15,9 +15,9 @@ from openimds.server.azure_hosts import AzureHosts
 from openimds.server.build_control import build_control
 from openimds.server.build_host import HostWorld, build_host
 from openimds.server.file_budget import file_budget
-from openimds.server.host import Notify
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.local_host import LocalHost
+from openimds.server.notify import Notify
 from openimds.server.server import Server
 from openimds.server.settings_check import check_pki_names
 from openimds.server.shortage_notices import ShortageNotices

@@ -20,7 +20,7 @@ from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.admin_ports import AdminPorts
 from openimds.server.control import Control, HostAccess
 from openimds.server.fault_checks import FaultChecks
-from openimds.server.host import Notify
+from openimds.server.notify import Notify
 from openimds.server.startup import Startup
 
 

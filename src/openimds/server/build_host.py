@@ -29,10 +29,11 @@ from openimds.protocol.access_token import TokenSettings
 from openimds.server.clock_watch import ClockWatch
 from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.file_budget import FileBudget
-from openimds.server.host import Host, Notify
+from openimds.server.host import Host
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
+from openimds.server.notify import Notify
 from openimds.server.pending_dispatch import PendingDispatch
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.settings import Settings

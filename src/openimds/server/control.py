@@ -27,7 +27,7 @@ from openimds.protocol.response import Refusal, Response
 from openimds.server.admin_ports import AdminPorts
 from openimds.server.clock_watch import ClockWatch
 from openimds.server.fleet_file_watcher import FleetFileWatcher
-from openimds.server.host import Notify
+from openimds.server.notify import Notify
 from openimds.server.startup import Startup
 from openimds.vm.types import Vm
 

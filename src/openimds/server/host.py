@@ -2,7 +2,6 @@
 
 import asyncio
 from asyncio import Task
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from math import inf
 from typing import Any
@@ -28,6 +27,7 @@ from openimds.server.clock_watch import ClockWatch, step_notice
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
 from openimds.server.metrics_source import HostMetrics
+from openimds.server.notify import Notify
 from openimds.server.pending_dispatch import PendingDispatch
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.vm.identities import principals
@@ -38,9 +38,6 @@ _CERTIFICATES_S = 60.0
 """The time between two looks for certificates and lists that are due."""
 _DRAIN_POLL_S = 0.01
 _LOOPBACK = "127.0.0.1"
-
-Notify = Callable[[str], None]
-"""Prints one message to the operator; it has no full stop."""
 
 
 class LocalCaller(Struct, frozen=True):
@@ -67,6 +64,7 @@ class Host(Struct, kw_only=True, eq=False):
     clock_watch: ClockWatch
     forgets_tokens: bool
     loop_lag_s: float = 0.0
+    control_restarts: int = 0
     _tasks: list[Task[None]] = field(default_factory=list)
 
     @property
@@ -86,6 +84,7 @@ class Host(Struct, kw_only=True, eq=False):
             lambda: self.listeners.failures + self.listener_faults.failures,
             self.credentials.ca.replaced,
             self.clock_watch.steps,
+            lambda: self.control_restarts,
         )
 
     async def open(self) -> str:

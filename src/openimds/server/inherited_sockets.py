@@ -20,7 +20,8 @@ class InheritedSockets(Struct, frozen=True):
     caller's source address decides. With `is_exclusive`, the server opens no other listener of the
     data plane, not even for `reach.listen` of a VM. `make_key` supplies new private keys, `token`
     is that of the admin API; both have a default. The sockets of `public_tls` serve what those of
-    `public` do, by https, under a root that the server makes and writes to `trust`.
+    `public` do, by https, under a root that the server makes and writes to `trust`. With
+    `are_of_settings`, those of the ports were bound as the settings say.
     """
 
     dataplane: tuple[tuple[socket.socket, str], ...] = ()
@@ -29,5 +30,6 @@ class InheritedSockets(Struct, frozen=True):
     make_key: "MakeKey | None" = None
     token: AdminToken | None = None
     is_exclusive: bool = False
+    are_of_settings: bool = False
     public_tls: tuple[socket.socket, ...] = ()
     trust: "MemoryFile | None" = None

@@ -28,6 +28,7 @@ class HostMetrics:
         listener_failures: Callable[[], int],
         certificates_replaced: Mapping[tuple[str, ...], int],
         clock_steps: Mapping[str, int],
+        control_restarts: Callable[[], int],
     ) -> None:
         """Read from these parts.
 
@@ -38,6 +39,7 @@ class HostMetrics:
         self._loop_lag_s, self._accept_pauses = loop_lag_s, accept_pauses
         self._listener_failures = listener_failures
         self._certificates_replaced, self._clock_steps = certificates_replaced, clock_steps
+        self._control_restarts = control_restarts
 
     def samples(self) -> "dict[str, Samples]":
         """Return the values at this moment by the name of the metric."""
@@ -52,6 +54,7 @@ class HostMetrics:
             "openimds_connections_evicted": dispatcher.connections.evicted,
             "openimds_accept_pauses": self._accept_pauses(),
             "openimds_listener_failures": self._listener_failures(),
+            "openimds_control_restarts": self._control_restarts(),
             "openimds_requests_recorded": self._recorder.last_number,
             "openimds_certificates_replaced": {**self._certificates_replaced},
             "openimds_clock_steps": {**self._clock_steps},

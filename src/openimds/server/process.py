@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable
+from typing import Protocol
 
 from openimds.dataplane.event_loop import ServingLoop
 from openimds.fleet.fleet_files import gc_paused
@@ -12,31 +13,55 @@ from openimds.linux.systemd import SystemdNotifier
 from openimds.server.build import build
 from openimds.server.file_budget import raise_limit
 from openimds.server.inherited_sockets import InheritedSockets
-from openimds.server.server import Notify, Ready, Server
+from openimds.server.notify import Notify
+from openimds.server.server import Ready
+from openimds.server.settings_check import check, check_pki_names
 from openimds.server.startup import Startup
+from openimds.settings import Settings
 
 NO_SOCKETS = InheritedSockets()
 _STOPPING = ("SIGTERM", "SIGINT", "SIGBREAK")
 NO_SYSTEMD = SystemdNotifier({})
 
 
+class Service(Protocol):
+    """A server of either kind: both roles in this process, or control in another."""
+
+    async def start(self) -> Ready:
+        """Load the fleet, and open every listener."""
+        ...
+
+    async def reload(self) -> None:
+        """Apply the fleet file, reopen stale listeners, and try quarantined VMs again."""
+        ...
+
+    async def stop(self) -> None:
+        """Accept no new connection, wait for open ones, then cut those that remain."""
+        ...
+
+
+Make = Callable[[], Service]
+"""Makes a server inside the event loop that will serve."""
+
+
 async def serve(
-    startup: Startup,
+    make: Make,
     on_ready: Callable[[Ready], None],
     notify: Notify,
-    inherited: InheritedSockets = NO_SOCKETS,
+    max_connections: int,
     systemd: SystemdNotifier = NO_SYSTEMD,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads the fleet file.
 
-    On a terminal SIGHUP means that it was closed, and ends the process as by default.
+    On a terminal SIGHUP means that it was closed, and ends the process as by default. Without
+    `max_connections` no notice is given of a low limit of open files.
 
     Raises:
         ConfigError, StoreError: as `build` and `Server.start`.
     """
-    notice = raise_limit(startup.settings.max_connections)
-    server = build(startup, notify, inherited)
-    if notice and not inherited.is_exclusive:  # A command in a sandbox needs few connections.
+    notice = raise_limit(max_connections)
+    server = make()
+    if notice and max_connections:
         notify(notice)
     stopped = asyncio.Event()
     for name in _STOPPING:
@@ -74,18 +99,55 @@ def run(
     inherited: InheritedSockets = NO_SOCKETS,
     systemd: SystemdNotifier = NO_SYSTEMD,
 ) -> None:
-    """Run `serve` on an event loop of its own.
+    """Run a server in this process alone, on an event loop of its own.
 
     Raises:
         ConfigError: as `serve`.
     """
+    # A command in a sandbox needs few connections.
+    most = 0 if inherited.is_exclusive else startup.settings.max_connections
+    _run(lambda: build(startup, notify, inherited), on_ready, notify, most, systemd)
+
+
+def run_host(
+    settings: Settings,
+    on_ready: Callable[[Ready], None],
+    notify: Notify,
+    inherited: InheritedSockets = NO_SOCKETS,
+    systemd: SystemdNotifier = NO_SYSTEMD,
+) -> None:
+    """Run the host in this process, and control in a child.
+
+    Raises:
+        ConfigError: as `serve`.
+    """
+    from openimds.server.host_process import HostProcess  # noqa: PLC0415 - exec needs none
+
+    check(settings)
+    check_pki_names(settings, is_in_sandbox=False)
+    _run(
+        lambda: HostProcess(settings, notify, inherited),
+        on_ready,
+        notify,
+        settings.max_connections,
+        systemd,
+    )
+
+
+def _run(
+    make: Make,
+    on_ready: Callable[[Ready], None],
+    notify: Notify,
+    max_connections: int,
+    systemd: SystemdNotifier,
+) -> None:
     # Only the owner may read files that this process makes.
     os.umask(0o077)
     with asyncio.Runner(loop_factory=ServingLoop) as runner:
-        runner.run(serve(startup, on_ready, notify, inherited, systemd))
+        runner.run(serve(make, on_ready, notify, max_connections, systemd))
 
 
-async def _reload(server: Server, systemd: SystemdNotifier) -> None:
+async def _reload(server: Service, systemd: SystemdNotifier) -> None:
     systemd.reloading()
     try:
         await server.reload()

@@ -15,13 +15,11 @@ from openimds.fleet.service import FleetService
 from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
 from openimds.protocol.response import Refusal, Response
 from openimds.server.control import Control
-from openimds.server.host import Host, LocalCaller, Notify
+from openimds.server.host import Host, LocalCaller
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_set import ListenerSet
 from openimds.server.startup import Startup
 from openimds.vm.types import Vm
-
-__all__ = ["LocalCaller", "Notify", "Ready", "Server"]
 
 _DRAIN_S = 5.0
 

@@ -40,7 +40,7 @@ def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
         fleet_service = FleetService(MemoryStore(), dispatcher.fleet_index, lambda: 0.0, Mock())
         events_service = EventsService(fleet_service, Clock(lambda: 0.0), print)
         replaced: dict[tuple[str, ...], int] = {("intermediate", "rehearsal"): 4}
-        counts = {"cut": 1}, lambda: 0.25, lambda: 7, lambda: 3, replaced, {"back": 1}
+        counts = {"cut": 1}, lambda: 0.25, lambda: 7, lambda: 3, replaced, {"back": 1}, lambda: 1
         host = HostMetrics(dispatcher, recorder, *counts)
 
         async def of_host() -> dict[str, Samples]:

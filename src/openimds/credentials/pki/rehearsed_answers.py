@@ -107,6 +107,11 @@ class RehearsedAnswers:
 
         return self._keep((answer, sha256(octets).hexdigest(), self._day()), sign)
 
+    @property
+    def has_unknown_root(self) -> bool:
+        """Whether the unknown root has signed."""
+        return self._unknown_root is not None
+
     def unknown_root(self, name: str) -> bytes | None:
         """Return the DER of the unknown root by its name, once it has signed."""
         root = self._unknown_root

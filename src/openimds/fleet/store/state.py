@@ -1,6 +1,7 @@
 """The state directory: for one process at a time, and its user's alone."""
 
 import os
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +21,8 @@ TOKEN_NAME = "admin-token"  # noqa: S105 - the name of a file
 _LOCK_NAME = "lock"
 
 
+WAIT_S, _LOOK_S = 5.0, 0.02
+"""The longest wait for the children of a server that has ended, and the time between two looks."""
 _LOCKED_BYTE = 1 << 20
 """On Windows nobody else reads a locked byte: it stands behind the text."""
 
@@ -80,8 +83,9 @@ class State:
             lock.close()
             raise _linked(path, names)
         try:
-            _lock(descriptor)
+            _lock_soon(descriptor, lock)
         except BlockingIOError:
+            lock.seek(0)
             pid = lock.read().strip() or "unknown"
             lock.close()
             raise StoreError(
@@ -98,6 +102,11 @@ class State:
         """The path of the store's file."""
         return self.folder / STORE_NAME
 
+    @property
+    def lock_descriptor(self) -> int:
+        """The descriptor of the lock: a child that inherits it shares the lock."""
+        return self._lock.fileno()
+
     def close(self) -> None:
         """Release the lock."""
         self._lock.close()
@@ -108,6 +117,39 @@ def _linked(path: Path, names: int) -> UntrustedFileError:
         f"{path}: saw a file with {names} names (hard links), expected one: a write would change "
         f"the others. Type cp -p {path} {path}.copy && mv {path}.copy {path}"
     )
+
+
+def _lock_soon(descriptor: int, lock: TextIO) -> None:
+    """Lock a file; wait while only the children of an ended process have the lock.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    until_s = time.monotonic() + WAIT_S
+    while True:
+        try:
+            _lock(descriptor)
+        except BlockingIOError:
+            lock.seek(0)
+            if _is_alive(lock.read().strip()) or time.monotonic() > until_s:
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            lock.seek(0)
+            return
+
+
+def _is_alive(pid: str) -> bool:
+    """Tell whether a process with this id runs, as far as this process can see."""
+    if os.name == "nt":
+        return True  # There the call below would end it, and a lock ends with its process.
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except (OSError, ValueError):
+        return True  # It is another user's, or its id is unknown.
+    return True
 
 
 def _lock(descriptor: int) -> None:

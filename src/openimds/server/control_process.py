@@ -1,0 +1,150 @@
+"""Control as a process of its own, the child of a host.
+
+It ends when its host ends or says so; signals to the group of processes are for the host.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from openimds.admin.token import AdminToken
+from openimds.dataplane.event_loop import ServingLoop
+from openimds.errors import Error
+from openimds.fleet.fleet_files import gc_paused
+from openimds.fleet.store.schema import upgrade_notice
+from openimds.fleet.store.sqlite import SqliteStore
+from openimds.linux.platform import die_with_parent
+from openimds.private_files import trust_group
+from openimds.protocol.pending import Failed
+from openimds.server.admin_ports import AdminPorts
+from openimds.server.build_control import build_control
+from openimds.server.control import Control
+from openimds.server.file_budget import file_budget
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.seam.channel import Channel, open_channel
+from openimds.server.seam.messages import (
+    Approve,
+    Begin,
+    End,
+    EndPorts,
+    FromHost,
+    Reload,
+    SeamMessage,
+    Started,
+    TakeRecord,
+)
+from openimds.server.seam.remote_host import RemoteHost
+from openimds.server.shortage_notices import ShortageNotices
+from openimds.server.startup import load
+
+_NICE = 5
+"""Guests come first: control gives way to its host where both want the processor."""
+_FOR_HOST = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class ControlProcess:
+    """Serves control to the host at the other end of a channel."""
+
+    def __init__(self) -> None:
+        """Wait for the first message."""
+        self.channel: Channel
+        self._control: Control | None = None
+        self._host: RemoteHost | None = None
+        self._resources = ExitStack()
+
+    async def answer(self, message: SeamMessage) -> Any:  # noqa: ANN401 - of the type that the message has
+        """Do what the host asks, and return the result."""
+        assert isinstance(message, FromHost)
+        if isinstance(message, Begin):
+            return await self._begin(message)
+        control, host = self._control, self._host
+        if control is None and isinstance(message, End):
+            return None  # It could not begin.
+        assert control is not None
+        assert host is not None
+        match message:
+            case Approve():
+                outcome = await control.events_service.approve(message.need)
+                return outcome if isinstance(outcome, Failed) else None
+            case TakeRecord():
+                host.recording.take(message.record)
+            case Reload():
+                await control.reload()
+            case EndPorts():
+                host.recording.end_feeds()
+                await control.stop_tasks()
+            case End():
+                await control.events_service.close()
+                self._resources.close()
+        return None
+
+    async def _begin(self, begin: Begin) -> None:
+        settings = begin.settings
+        trust_group(settings.state_group)
+        shortages = ShortageNotices(notify, asyncio.get_running_loop().time)
+        inherited = InheritedSockets(
+            admin=tuple(map(_socket, begin.admin_sockets)),
+            public=tuple(map(_socket, begin.public_sockets)),
+            are_of_settings=begin.are_of_settings,
+        )
+        with ExitStack() as resources:
+            ports = AdminPorts(
+                settings, inherited, notify, shortages.note, file_budget().port_connections
+            )
+            resources.callback(ports.shut)
+            host = RemoteHost(begin, notify)
+            host.channel = self.channel
+            with gc_paused():
+                startup = await asyncio.to_thread(load, settings)
+                store = SqliteStore(Path(begin.store))
+                if store.copied_to:
+                    notify(upgrade_notice(store.path, store.copied_to))
+                control = build_control(startup, notify, store, host, ports, resources)
+                await control.load()
+            await host.send_snapshot(control.events_service.event_writer.scopes)
+            gc.collect()
+            gc.freeze()
+            if begin.admin_sockets:
+                control.open_admin(AdminToken(Path(begin.token)))
+            control.open_public()
+            control.follow_fleet_file()
+            self._control, self._host, self._resources = control, host, resources.pop_all()
+        await self.channel.call(Started())
+
+
+def notify(sentence: str) -> None:
+    """Print one message to the operator, as the host does."""
+    sys.stderr.write(f"openimds: {sentence}.\n")
+    sys.stderr.flush()
+
+
+async def _run(end: socket.socket) -> None:
+    control = ControlProcess()
+    control.channel = await open_channel(end, FromHost, control.answer)
+    await control.channel.run()
+
+
+def _socket(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes no name
+    return socket.socket(fileno=descriptor)
+
+
+def main(descriptor: int) -> None:
+    """Serve control over the socket of a descriptor, until the host ends."""
+    die_with_parent()
+    os.umask(0o077)
+    os.nice(_NICE)
+    for name in _FOR_HOST:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    end = _socket(descriptor)
+    with asyncio.Runner(loop_factory=ServingLoop) as runner:
+        try:
+            runner.run(_run(end))
+        except Error as error:
+            notify(str(error))

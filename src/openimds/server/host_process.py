@@ -1,0 +1,247 @@
+"""The host as the parent of control, which it starts anew when it ends."""
+
+import asyncio
+import socket
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from msgspec import Struct, structs
+
+from openimds.admin.lazy_server import bind, url_of
+from openimds.errors import Error
+from openimds.events.clock import Clock
+from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, State, default_folder
+from openimds.protocol.events.document import ScopeActivity
+from openimds.protocol.pending import Approved, Failed, PendingApproval
+from openimds.server.admin_ports import bind_public, tcp_address
+from openimds.server.build_host import HostWorld, build_host
+from openimds.server.file_budget import file_budget
+from openimds.server.host import Host
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.notify import Notify
+from openimds.server.seam.channel import Channel, ChannelClosedError, open_channel
+from openimds.server.seam.events_follower import EventsFollower
+from openimds.server.seam.host_end import HostEnd
+from openimds.server.seam.messages import Approve, Begin, End, EndPorts, FromControl, Reload
+from openimds.server.server import Ready
+from openimds.server.shortage_notices import ShortageNotices
+from openimds.settings import Settings
+
+_DRAIN_S = 5.0
+_END_S = 10.0
+"""The longest wait for control to finish what it has begun."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+"""The pause before control is started anew; it doubles with each failure."""
+_CHILD = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from openimds.server.control_process import main; main({descriptor})"
+)
+
+
+class ControlChild(Struct, eq=False):
+    """A running control process, and the channel to it."""
+
+    process: Process
+    channel: Channel
+    reading: "asyncio.Task[None]"
+
+    async def end(self) -> None:
+        """Have it finish, and wait until it has ended; kill it if it does not."""
+        with suppress(Error, TimeoutError):
+            await asyncio.wait_for(self.channel.call(End()), _END_S)
+        self.channel.close()
+        await asyncio.wait({self.reading})
+        try:
+            await asyncio.wait_for(self.process.wait(), _END_S)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+class HostProcess:
+    """A host, and the control process that decides what it serves."""
+
+    def __init__(self, settings: Settings, notify: Notify, inherited: InheritedSockets) -> None:
+        """Make the host; bind the ports of control, which outlive its process.
+
+        Raises:
+            ConfigError: a port cannot be bound, or a setting names something unusable.
+            StoreError: another process holds the state directory.
+        """
+        self._settings, self._notify = settings, notify
+        self._child: ControlChild | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._is_ending = False
+        shortages = ShortageNotices(notify, asyncio.get_running_loop().time)
+        with ExitStack() as resources:
+            # Exclusive resources: the state lock and the public port, whose URL is signed.
+            self._state = (
+                State(Path(settings.state).absolute(), settings.state_group)
+                if settings.state
+                else None
+            )
+            if self._state:
+                resources.callback(self._state.close)
+            self._inherited_admin = bool(inherited.admin)
+            self._public = inherited.public or _bound_public(settings)
+            self._admin = inherited.admin or _bound_admin(settings)
+            for listening in (*self._public, *self._admin):
+                resources.callback(listening.close)
+            self._public_url = url_of(self._public[0]) if self._public else None
+            clock = Clock(time.time, is_virtual=settings.virtual_clock)
+            world = HostWorld(
+                notify=notify,
+                clock=clock,
+                folder=self._state.folder if self._state else None,
+                inherited=inherited,
+                budget=file_budget(),
+                shortages=shortages,
+                public_url=settings.public_url or self._public_url or "",
+            )
+            self.host: Host = build_host(settings, world, resources)
+            follower = EventsFollower(
+                self._approve,
+                clock,
+                notify,
+                ScopeActivity() if settings.events_activation else None,
+            )
+            self.host.pending.events = follower
+            self._end = HostEnd(self.host, world.public_url, follower)
+            self._folder = TemporaryDirectory(prefix="openimds-") if not self._state else None
+            if self._folder:
+                resources.callback(self._folder.cleanup)
+            self._resources = resources.pop_all()
+
+    async def start(self) -> Ready:
+        """Start control, and open every listener once it has sent the fleet.
+
+        Raises:
+            Error: as `Server.start`.
+        """
+        self._child = await self._start_control()
+        url = await self.host.open()
+        settings, host = self._settings, self.host
+        is_named = self._state is not None or bool(settings.fleet or settings.document)
+        if host.fleet_index.has_identities and is_named:
+            host.warm()
+        self._supervisor = asyncio.create_task(self._supervise())
+        ready = Ready(url, None, None, self._public_url, host.local_caller())
+        if self._admin:
+            admin = url_of(self._admin[0])
+            ready = structs.replace(ready, admin=admin, token_file=str(self._token))
+        return ready
+
+    async def reload(self) -> None:
+        """Apply the fleet file, reopen stale listeners, and try quarantined VMs again."""
+        await self.host.listeners.reopen_stale()
+        if self._child:
+            with suppress(ChannelClosedError):  # The next control process reads the file anew.
+                await self._child.channel.call(Reload())
+
+    async def stop(self, patience_s: float = _DRAIN_S) -> None:
+        """Accept no new connection, wait for open ones, then end control and the rest."""
+        self._is_ending = True
+        if self._supervisor:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._end.close()
+        await self.host.stop_tasks()
+        if self._child:
+            with suppress(Error, TimeoutError):
+                await asyncio.wait_for(self._child.channel.call(EndPorts()), _END_S)
+        # Guests' approvals still need control.
+        await self.host.drain(patience_s)
+        if self._child:
+            await self._child.end()
+        self._resources.close()
+
+    @property
+    def _token(self) -> Path:
+        return (self._state.folder if self._state else default_folder()) / TOKEN_NAME
+
+    async def _approve(self, need: PendingApproval) -> Approved | Failed:
+        if self._child is None:
+            raise ChannelClosedError("control is being started anew")
+        failure: Failed | None = await self._child.channel.call(Approve(need))
+        return failure or Approved()
+
+    async def _start_control(self) -> ControlChild:
+        """Start a control process; return it once guests can be served.
+
+        Raises:
+            Error: as the control process raised it, or it has ended.
+        """
+        ours, theirs = socket.socketpair()
+        descriptors = [one.fileno() for one in (*self._admin, *self._public)]
+        code = _CHILD.format(path=sys.path, descriptor=theirs.fileno())
+        with theirs:
+            # The lock is shared: no other server starts while control still writes.
+            locks = [self._state.lock_descriptor] if self._state else []
+            process = await create_subprocess_exec(
+                sys.executable,
+                "-c",
+                code,
+                stdin=DEVNULL,
+                pass_fds=[theirs.fileno(), *descriptors, *locks],
+            )
+        self._end.begin()
+        channel = await open_channel(ours, FromControl, self._end.answer)
+        self._end.post, self._end.unsent_bytes = channel.post, lambda: channel.unsent_bytes
+        child = ControlChild(process, channel, asyncio.create_task(channel.run()))
+        folder = self._state.folder if self._state else Path(self._folder.name)  # type: ignore[union-attr]
+        begin = Begin(
+            settings=self._settings,
+            store=str(folder / STORE_NAME),
+            token=str(self._token),
+            public_url=self._settings.public_url or self._public_url or "",
+            admin_sockets=tuple(one.fileno() for one in self._admin),
+            public_sockets=tuple(one.fileno() for one in self._public),
+            are_of_settings=not self._inherited_admin,
+            had_keys=self.host.credentials.had_keys,
+            faults=self._end.faults,
+        )
+        try:
+            await channel.call(begin)
+        except BaseException:
+            await child.end()
+            raise
+        return child
+
+    async def _supervise(self) -> None:
+        """Start control anew whenever it ends; guests are served meanwhile."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            if self._child:
+                began_s = time.monotonic()
+                await asyncio.wait({self._child.reading})
+                status = await self._child.process.wait()
+                self._child = None
+                if time.monotonic() - began_s > LONGEST_PAUSE_S:
+                    pause_s = FIRST_PAUSE_S
+                self._notify(
+                    f"control has ended (exit status {status}); guests are served on, and control "
+                    f"is started anew in {pause_s:g} s"
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            try:
+                self._child = await self._start_control()
+            except Error as error:
+                self._notify(f"control cannot start: {error}; it is tried again in {pause_s:g} s")
+            else:
+                self.host.control_restarts += 1
+                self._notify("control runs again")
+
+
+def _bound_public(settings: Settings) -> tuple[socket.socket, ...]:
+    return () if settings.public == "none" else (bind_public(settings.public),)
+
+
+def _bound_admin(settings: Settings) -> tuple[socket.socket, ...]:
+    if settings.admin == "none":
+        return ()
+    return (bind("admin", tcp_address(settings.admin, "admin")),)

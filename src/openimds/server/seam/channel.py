@@ -1,0 +1,217 @@
+"""Calls between two processes over a pair of connected sockets.
+
+A frame is four octets of length, and a body of MessagePack: its kind, the number of the call, and a
+message, a result or an error.
+"""
+
+import asyncio
+import socket
+from asyncio import Future, StreamReader, StreamWriter, Task
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from enum import IntEnum
+from typing import Any
+
+import msgspec.msgpack
+from msgspec import MsgspecError, Raw, Struct
+
+from openimds.errors import ConfigError, Error, shortage
+from openimds.fleet.quarantine import TakenError
+from openimds.fleet.store.port import StoreError
+from openimds.server.seam.messages import MAX_FRAME_BYTES, SeamMessage
+
+_LENGTH_OCTETS = 4
+MOST_CALLS = 1024
+"""The calls under way in one direction; a further one waits."""
+_encode = msgspec.msgpack.Encoder().encode
+
+Answer = Callable[[SeamMessage], Awaitable[Any]]
+"""Does what a message asks, and returns its result."""
+
+
+class ChannelClosedError(Error):
+    """The process at the other end has ended, or does not speak these messages."""
+
+
+class _FrameKind(IntEnum):
+    CALL, POST, RESULT, ERROR = range(4)
+
+
+class _Frame(Struct, frozen=True, array_like=True):
+    kind: _FrameKind
+    number: int
+    body: Raw
+
+
+class WireError(Struct, frozen=True):
+    """An error as it passes: its kind and its parts.
+
+    `number` is that of the system's error behind it. The parts of a ConfigError are its four texts;
+    a TakenError has three more.
+    """
+
+    kind: str
+    parts: tuple[str, ...]
+    number: int = 0
+
+
+def to_wire(error: BaseException) -> WireError:
+    """Return an error as it passes."""
+    lack = shortage(error)
+    number = (lack.errno or 0) if lack else 0
+    if isinstance(error, ConfigError):
+        parts = (error.where, error.seen, error.expected, error.hint)
+        if isinstance(error, TakenError):
+            return WireError("taken", (*parts, error.name, error.claim, error.other), number)
+        return WireError("config", parts, number)
+    if isinstance(error, StoreError):
+        return WireError("store", (str(error),), number)
+    if isinstance(error, Error):
+        return WireError("error", (str(error),), number)
+    return WireError("internal", (repr(error),), number)
+
+
+def from_wire(wire: WireError) -> Exception:
+    """Return the error that passed; its cause is the shortage behind it."""
+    error: Exception
+    match wire.kind, wire.parts:
+        case "config", (where, seen, expected, hint):
+            error = ConfigError(where, seen, expected, hint)
+        case "taken", (where, seen, expected, hint, name, claim, other):
+            error = TakenError(ConfigError(where, seen, expected, hint), name, claim, other)
+        case "store", (text,):
+            error = StoreError(text)
+        case "error", (text,):
+            error = Error(text)
+        case _, parts:
+            error = RuntimeError(*parts)
+    if wire.number:
+        error.__cause__ = OSError(wire.number, "a shortage in the other process")
+    return error
+
+
+class Channel:
+    """One end of the seam: calls the other end, and answers its calls."""
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        messages: Any,  # noqa: ANN401 - a union of types
+        answer: Answer,
+    ) -> None:
+        """Answer the messages of a union of types; `run` reads them."""
+        self._reader, self._writer, self._answer = reader, writer, answer
+        self._decode = msgspec.msgpack.Decoder(messages).decode
+        self._calls: dict[int, tuple[Future[Any], Any]] = {}
+        self._tasks: set[Task[None]] = set()
+        self._last = 0
+        self._places = asyncio.Semaphore(MOST_CALLS)
+        self.is_closed = False
+
+    async def call(self, message: SeamMessage) -> Any:  # noqa: ANN401 - of the type that the message has
+        """Return the result of a message, once the other end has done it.
+
+        Raises:
+            ChannelClosedError: the other end has gone.
+            Error: as the other end raised it.
+        """
+        async with self._places:
+            self._check()
+            self._last += 1
+            number = self._last
+            future: Future[Any] = asyncio.get_running_loop().create_future()
+            self._calls[number] = (future, type(message).result)
+            try:
+                self._send(_FrameKind.CALL, number, message)
+                await self._drain()
+                return await future
+            finally:
+                self._calls.pop(number, None)
+
+    def post(self, message: SeamMessage) -> None:
+        """Send a message whose result does not matter.
+
+        Messages are done in the order in which they were sent, as far as they do not wait.
+        """
+        if not self.is_closed:
+            self._send(_FrameKind.POST, 0, message)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """The octets that the other end has not read yet."""
+        return self._writer.transport.get_write_buffer_size()
+
+    async def run(self) -> None:
+        """Answer the other end until it goes, or `close` is called."""
+        try:
+            while True:
+                length = int.from_bytes(await self._reader.readexactly(_LENGTH_OCTETS), "big")
+                if length > MAX_FRAME_BYTES:
+                    break
+                frame = msgspec.msgpack.decode(await self._reader.readexactly(length), type=_Frame)
+                self._take(frame)
+        except (asyncio.IncompleteReadError, ConnectionError, MsgspecError):
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the channel; calls under way fail."""
+        self.is_closed = True
+        self._writer.close()
+        for future, _ in self._calls.values():
+            if not future.done():
+                future.set_exception(ChannelClosedError("the other process has ended"))
+
+    def _take(self, frame: _Frame) -> None:
+        if frame.kind in {_FrameKind.CALL, _FrameKind.POST}:
+            message = self._decode(frame.body)
+            task = asyncio.get_running_loop().create_task(self._do(frame, message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        future, result = self._calls.get(frame.number, (None, None))
+        if future is None or future.done():  # Its caller was cancelled.
+            return
+        kind = result if frame.kind is _FrameKind.RESULT else WireError
+        try:
+            value = msgspec.msgpack.decode(frame.body, type=kind)
+        except MsgspecError as error:
+            future.set_exception(error)
+            return
+        if frame.kind is _FrameKind.RESULT:
+            future.set_result(value)
+        else:
+            future.set_exception(from_wire(value))
+
+    async def _do(self, frame: _Frame, message: SeamMessage) -> None:
+        try:
+            result: object = await self._answer(message)
+            kind = _FrameKind.RESULT
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            result, kind = to_wire(error), _FrameKind.ERROR
+        if frame.kind is _FrameKind.CALL and not self.is_closed:
+            self._send(kind, frame.number, result)
+            with suppress(ChannelClosedError):
+                await self._drain()
+
+    def _send(self, kind: _FrameKind, number: int, body: object) -> None:
+        frame = _encode(_Frame(kind, number, Raw(_encode(body))))
+        self._writer.write(len(frame).to_bytes(_LENGTH_OCTETS, "big") + frame)
+
+    async def _drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            raise ChannelClosedError("the other process has ended") from None
+
+    def _check(self) -> None:
+        if self.is_closed:
+            raise ChannelClosedError("the other process has ended")
+
+
+async def open_channel(end: socket.socket, messages: Any, answer: Answer) -> Channel:  # noqa: ANN401 - a union of types
+    """Return the channel on one of a pair of connected sockets."""
+    reader, writer = await asyncio.open_connection(sock=end)
+    return Channel(reader, writer, messages, answer)

@@ -1,0 +1,400 @@
+"""The host in another process, as control reads and changes it."""
+
+import asyncio
+import time
+from asyncio import AbstractEventLoop, Queue
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec.msgpack
+from msgspec import Struct
+
+from openimds.events.clock import Clock
+from openimds.events.writer import PublishedScope
+from openimds.facts.versions import catalog
+from openimds.faults.injector import FaultCounts, FaultInjector
+from openimds.fleet.index import FleetIndex, IndexUpdate, PackedVm
+from openimds.protocol.events.document import ScopeActivity
+from openimds.protocol.generation_walk import GenerationWalk
+from openimds.protocol.lint import Record
+from openimds.protocol.response import Refusal, Response
+from openimds.server.connection_filters import ConnectionFilters
+from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.notify import Notify
+from openimds.server.seam.channel import Channel
+from openimds.server.seam.fault_states import active_fault, fault_state
+from openimds.server.seam.messages import (
+    SLICE,
+    AnswerState,
+    Begin,
+    BeginSnapshot,
+    CallCredentials,
+    ClearRecords,
+    CountFaults,
+    EndSnapshot,
+    FollowRecords,
+    ForgetTokens,
+    GetAsVm,
+    Publish,
+    ReadFindings,
+    ReadLastNumber,
+    ReadRecords,
+    ReadSamples,
+    ReadVariables,
+    ReadWalk,
+    Rehearse,
+    SampleState,
+    ScopeState,
+    SeamMessage,
+    Spoil,
+    UpdateClock,
+    UpdateFaults,
+    UpdateIndex,
+    UpdateScopes,
+    WantListeners,
+)
+from openimds.server.seam.publication_access import PublicationAccess
+from openimds.vm.types import Vm
+
+if TYPE_CHECKING:
+    from openimds.admin.metrics import Samples
+
+T = TypeVar("T")
+_pack = msgspec.msgpack.Encoder().encode
+_PLAYED = "openimds_faults_played"
+_FEED_LENGTH = 1000
+_COPY_CACHE_BYTES = 1 << 20
+"""Control's copy of the index caches nothing."""
+
+
+class RemoteHost:
+    """Reaches a host over a channel; control's copies are the truth that the host follows."""
+
+    def __init__(self, begin: Begin, notify: Notify) -> None:
+        """Begin with what guests are served; `channel` is set before the first call."""
+        settings = begin.settings
+        self.channel: Channel
+        self.fleet_index: FleetIndex[Any] = FleetIndex(
+            catalog(settings.newest_version), _COPY_CACHE_BYTES
+        )
+        self.clock = Clock(time.time, is_virtual=settings.virtual_clock)
+        self.injector = FaultInjector()
+        self.injector.running = tuple(map(active_fault, begin.faults))
+        self.had_keys = begin.had_keys
+        self.activity: ScopeActivity | None = None
+        self.recording = RemoteRecording(self, settings.record)
+        self.credentials = RemoteCredentials(self)
+        filters = ConnectionFilters(
+            self.injector, self.clock, self.fleet_index, lambda: (), InheritedSockets(), notify
+        )
+        self.check_faults = filters.check
+        self.loop: AbstractEventLoop = asyncio.get_running_loop()
+        bases = (settings.issuer if settings.issuer.startswith("http") else "", begin.public_url)
+        self._prefixes = frozenset(path for base in bases if (path := urlsplit(base).path))
+        self._is_followed = False
+
+    # Changes of what guests are served.
+
+    async def want_listeners(self, wanted: dict[str, str], keep: AbstractSet[str]) -> None:
+        """Open the missing listeners of single VMs; close those neither wanted nor kept.
+
+        Raises:
+            TakenError: a listener cannot be opened.
+        """
+        await self.channel.call(WantListeners(wanted, frozenset(keep)))
+
+    async def take_update(self, update: IndexUpdate) -> None:
+        """Serve an update that control's copy of the index has taken."""
+        if not self._is_followed:
+            return  # The snapshot will have it.
+        slices = list(_slices(update.puts.values())) or [()]
+        for puts in slices[:-1]:
+            await self.channel.call(UpdateIndex(puts))
+        await self.channel.call(
+            UpdateIndex(
+                slices[-1],
+                update.removes,
+                update.quarantined,
+                update.clouds,
+                update.has_identities,
+                update.listeners,
+            )
+        )
+
+    def forget_tokens(self, names: AbstractSet[str]) -> None:
+        """Forget the tokens of changed VMs, where the settings ask for it."""
+        self.channel.post(ForgetTokens(frozenset(names)))
+
+    async def take_scopes(self, scopes: Mapping[str, PublishedScope]) -> None:
+        """Show the published events of these scopes."""
+        if self._is_followed:
+            await self._send_scopes(scopes, is_whole=False)
+
+    async def take_faults(self) -> None:
+        """Play the faults that control's injector has now."""
+        if self._is_followed:
+            states = tuple(map(fault_state, self.injector.running))
+            await self.channel.call(UpdateFaults(states))
+
+    async def take_clock(self) -> None:
+        """Show the time of control's clock; drop responses of the old time."""
+        if self._is_followed:
+            await self.channel.call(UpdateClock(self.clock.state))
+
+    async def send_snapshot(self, scopes: Mapping[str, PublishedScope]) -> None:
+        """Send all that guests are served; from now on each change follows."""
+        index = self.fleet_index
+        if self.clock.is_virtual:
+            await self.channel.call(UpdateClock(self.clock.state))
+        await self.channel.call(BeginSnapshot())
+        vms = (PackedVm(one.name, one.packed, one.claims) for one in index.by_name.values())
+        for puts in _slices(vms):
+            await self.channel.call(UpdateIndex(puts))
+        await self.channel.call(
+            EndSnapshot(index.listeners, index.clouds, index.has_identities, index.quarantine)
+        )
+        await self._send_scopes(scopes, is_whole=True)
+        self._is_followed = True
+        await self.take_faults()
+
+    async def _send_scopes(self, scopes: Mapping[str, PublishedScope], *, is_whole: bool) -> None:
+        states = (ScopeState(key, one.events, one.incarnation) for key, one in scopes.items())
+        for number, part in enumerate(list(_slices(states)) or [()]):
+            await self.channel.call(UpdateScopes(part, is_whole=is_whole and not number))
+
+    # Questions of the admin API and the public port.
+
+    async def fault_counts(self) -> dict[str, FaultCounts]:
+        """Return the counts of the faults by key."""
+        counts: dict[str, FaultCounts] = await self.channel.call(CountFaults())
+        return counts
+
+    async def samples(self) -> "Mapping[str, Samples]":
+        """Return the values of the host's metrics."""
+        states: dict[str, SampleState] = await self.channel.call(ReadSamples())
+        samples = {name: _samples(state) for name, state in states.items()}
+        # The faults of the public port are played in this process.
+        played = Counter(dict(states[_PLAYED].by_label)) + Counter(self.injector.played)
+        return {**samples, _PLAYED: played}
+
+    async def endpoint_variables(self, vm: Vm, url: str) -> dict[str, dict[str, str]]:
+        """Return the environment variables of a VM's clients by token route."""
+        found: dict[str, dict[str, str]] = await self.channel.call(ReadVariables(_pack(vm), url))
+        return found
+
+    async def get_as(self, vm: Vm, target: str) -> Response | Refusal:
+        """Answer a GET of a target as the VM is answered."""
+        answer: AnswerState = await self.channel.call(GetAsVm(_pack(vm), target))
+        found = answer.response or answer.refusal
+        assert found is not None
+        return found
+
+    def publications(self) -> PublicationAccess:
+        """Return the documents of the public port."""
+
+        def ask(name: str, arguments: tuple[str | bytes, ...]) -> object:
+            return self.wait(Publish(name, arguments))
+
+        return PublicationAccess(ask, self._prefixes, time.monotonic, time.sleep)
+
+    def rehearsed_answers(self) -> "RemoteSpoiltAnswers":
+        """Return the signed answers of the public port that are wrong on purpose."""
+        return RemoteSpoiltAnswers(self)
+
+    def wait(self, message: SeamMessage) -> Any:  # noqa: ANN401 - of the type that the message has
+        """Return the result of a message; call it in another thread than the loop's."""
+        return asyncio.run_coroutine_threadsafe(self.channel.call(message), self.loop).result()
+
+
+class RemoteRecording:
+    """The recorded requests of a host in another process."""
+
+    def __init__(self, host: RemoteHost, per_vm: int) -> None:
+        """Read from this host, which keeps so many records of each VM."""
+        self._host, self.per_vm = host, per_vm
+        self._feeds: set[Queue[Record | None]] = set()
+
+    async def last_number(self) -> int:
+        """Return the number of the last request."""
+        number: int = await self._host.channel.call(ReadLastNumber())
+        return number
+
+    async def records(self, vm: str | None = None) -> tuple[Record, ...]:
+        """Return the records, oldest first: of a VM, of unknown callers (""), or all (None)."""
+        records: list[Record] = []
+        while True:
+            since = records[-1].number if records else 0
+            part: tuple[Record, ...] = await self._host.channel.call(ReadRecords(vm, since))
+            if not part:
+                return tuple(records)
+            records += part
+
+    async def clear(self) -> None:
+        """Drop all records."""
+        await self._host.channel.call(ClearRecords())
+
+    async def findings(self) -> Mapping[str, int]:
+        """Return the number of records that break each rule of the client checks."""
+        found: dict[str, int] = await self._host.channel.call(ReadFindings())
+        return found
+
+    def subscribe(self) -> "Queue[Record | None]":
+        """Return a feed of the records from now on."""
+        feed: Queue[Record | None] = Queue(_FEED_LENGTH)
+        self._feeds.add(feed)
+        if len(self._feeds) == 1:
+            self._host.channel.post(FollowRecords(is_on=True))
+        return feed
+
+    def unsubscribe(self, feed: "Queue[Record | None]") -> None:
+        """End a feed."""
+        self._feeds.discard(feed)
+        if not self._feeds:
+            self._host.channel.post(FollowRecords(is_on=False))
+
+    def take(self, record: Record) -> None:
+        """Give a record to every feed; a slow reader gets None for lost records."""
+        for feed in self._feeds:
+            if feed.qsize() < _FEED_LENGTH - 1:
+                feed.put_nowait(record)
+            elif not feed.full():
+                feed.put_nowait(None)
+
+    def end_feeds(self) -> None:
+        """Send every subscriber the end of its feed."""
+        for feed in self._feeds:
+            while not feed.empty():
+                feed.get_nowait()
+            feed.put_nowait(None)
+
+
+class KeyState(Struct, frozen=True):
+    """A key of tokens as it passed; see `credentials.keys.keyring.KeyInfo`."""
+
+    kid: str
+    began_s: float
+    retired_s: float | None = None
+    until_s: float | None = None
+
+
+class RemoteCredentials:
+    """The keys and certificates of a host in another process; its methods block."""
+
+    def __init__(self, host: RemoteHost) -> None:
+        """Call this host."""
+        self._host = host
+        self.ca = RemoteCertificates(host, self.call)
+        self.hardware = RemoteHardware(self)
+
+    def call(self, name: str, *arguments: str | float) -> Any:  # noqa: ANN401 - of any method
+        """Call a method of the host's credentials by its name."""
+        return self._host.wait(CallCredentials(name, arguments))
+
+    def key_infos(self, now_s: float) -> tuple[KeyState, ...]:
+        """Return the published keys of tokens, newest first."""
+        return msgspec.convert(self.call("key_infos", now_s), tuple[KeyState, ...])
+
+    def rotate(self, now_s: float) -> None:
+        """Sign tokens with a new key from now on."""
+        self.call("rotate", now_s)
+
+
+class RemoteCertificates:
+    """The CA certificates of attested documents of a host in another process."""
+
+    def __init__(self, host: RemoteHost, call: Callable[..., Any]) -> None:
+        """Ask this host; `call` calls a method of its credentials."""
+        self._host, self._call = host, call
+
+    def certificate_infos(self, now_s: float) -> list[object]:
+        """Return the public facts of each published certificate, those in use first."""
+        return list(self._call("ca.certificate_infos", now_s))
+
+    def bundle(self, now_s: float) -> bytes:
+        """Return the trust bundle as PEM."""
+        found: bytes = self._call("ca.bundle", now_s)
+        return found
+
+    def revoke(self, target: str, reason: str, now_s: float) -> None:
+        """Revoke leaves or a CA certificate, and replace them where they are in use."""
+        self._call("ca.revoke", target, reason, now_s)
+
+    def revocation_status(self, now_s: float) -> object:
+        """Return the standing of all certificates, and the served lists."""
+        status: object = self._call("ca.revocation_status", now_s)
+        return status
+
+    def rotate(self, part: str, now_s: float, generation: str = "") -> None:
+        """Replace the leaf, the intermediate or the root, the latter two in a generation's form."""
+        self._call("ca.rotate", part, now_s, generation)
+
+    def rehearse(self, walk: GenerationWalk, now_s: float) -> None:
+        """Begin a walk through generations."""
+        self._host.wait(Rehearse(walk, now_s))
+
+    def end_rehearsal(self, now_s: float) -> None:
+        """Stay at the present generation."""
+        self._call("ca.end_rehearsal", now_s)
+
+    def walk(self, now_s: float) -> GenerationWalk | None:
+        """Return the rehearsal under way or completed, if there is one."""
+        found: GenerationWalk | None = self._host.wait(ReadWalk(now_s))
+        return found
+
+
+class RemoteSpoiltAnswers:
+    """The signed answers that are wrong on purpose, by a host in another process."""
+
+    def __init__(self, host: RemoteHost) -> None:
+        """Ask this host."""
+        self._host = host
+        self.has_unknown_root = False
+
+    def certificate(self, octets: bytes, answer: str) -> bytes:
+        """Return the same CA, as certified otherwise."""
+        self.has_unknown_root = True  # It may have one from now on.
+        found: bytes = self._host.wait(Spoil("certificate", (octets, answer)))
+        return found
+
+    def unknown_root(self, name: str) -> bytes | None:
+        """Return the DER of the unknown root by its name."""
+        found: bytes | None = self._host.wait(Spoil("unknown_root", (name,)))
+        return found
+
+    def stale_list(self, octets: bytes) -> bytes:
+        """Return a list with the same entries that has ended."""
+        found: bytes = self._host.wait(Spoil("stale_list", (octets,)))
+        return found
+
+    def ocsp_response(self, request: bytes | str, answer: str) -> bytes:
+        """Return the response to an OCSP request: DER, or the path of a GET."""
+        found: bytes = self._host.wait(Spoil("ocsp_response", (request, answer)))
+        return found
+
+
+class RemoteHardware:
+    """The CA certificates of processors of a host in another process."""
+
+    def __init__(self, credentials: RemoteCredentials) -> None:
+        """Call through these credentials."""
+        self._call = credentials.call
+
+    def certificates(self, maker: str) -> list[object]:
+        """Return the public facts of a maker's CA certificates."""
+        return list(self._call("hardware.certificates", maker))
+
+
+def _slices(values: Iterable[T]) -> Iterator[tuple[T, ...]]:
+    rest = iter(values)
+    while part := tuple(islice(rest, SLICE)):
+        yield part
+
+
+def _samples(state: SampleState) -> "Samples":
+    if state.one is not None:
+        return state.one
+    return dict(state.by_labels) if state.by_labels else dict(state.by_label)

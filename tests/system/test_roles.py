@@ -1,0 +1,110 @@
+"""Control and host as two processes: guests are served without control, too."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from openimds.fleet.store.state import WAIT_S
+from tests.system.process import Server, run, serving
+
+NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+HEADERS = {"Metadata": "true"}
+
+
+def control_of(server: Server) -> int:
+    """Return the id of the child process."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    (child,) = children.read_text().split()
+    return int(child)
+
+
+def name_of(server: Server) -> str:
+    return httpx2.get(server.url + NAME, headers=HEADERS).text
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("vms: {web: {reach: {address: [127.0.0.1]}}}\n")
+    return path
+
+
+def test_killed_control_starts_anew_while_guests_are_served(tmp_path: Path, fleet: Path) -> None:
+    with serving("--fleet", str(fleet), "--state", "kept", cwd=tmp_path) as server:
+        put = run("vm", "patch", "web", "-", cwd=tmp_path, **server.variables)
+        assert put.returncode != 0  # No patch on stdin: nothing has changed.
+        first = control_of(server)
+        os.kill(first, signal.SIGKILL)
+        assert name_of(server) == "web"
+        assert "guests are served on" in server.next_line()
+        assert "control runs again" in server.next_line()
+        assert control_of(server) != first
+        admin = httpx2.get(server.ready["admin"] + "/readyz")
+        assert admin.json() == {"status": "ready"}
+        metrics = httpx2.get(server.ready["admin"] + "/metrics").text
+        assert "openimds_control_restarts_total 1.0" in metrics
+        assert server.stop() == (0, "")
+
+
+def test_changes_outlive_control_without_a_state_folder(tmp_path: Path) -> None:
+    with serving("--no-rate-limit", cwd=tmp_path) as server:
+        body = {"compute": {"tags": {"env": "prod"}}, "reach": {"address": ["127.0.0.1"]}}
+        url = server.ready["admin"] + "/v1/vms/web"
+        assert httpx2.put(url, json=body, headers=server.authorization).status_code == 201
+        os.kill(control_of(server), signal.SIGKILL)
+        assert "guests are served on" in server.next_line()
+        assert "control runs again" in server.next_line()
+        found = httpx2.get(url, headers=server.authorization).json()
+        assert found["compute"]["tags"] == {"env": "prod"}
+        assert name_of(server) == "web"
+
+
+def test_request_of_an_operator_waits_while_control_starts_anew(
+    tmp_path: Path, fleet: Path
+) -> None:
+    with serving("--fleet", str(fleet), cwd=tmp_path) as server:
+        os.kill(control_of(server), signal.SIGKILL)
+        assert httpx2.get(server.ready["admin"] + "/healthz", timeout=30).status_code == 200
+
+
+def test_state_folder_of_a_killed_host_is_free_for_the_next(tmp_path: Path) -> None:
+    for _ in range(2):
+        with serving("--state", "kept", cwd=tmp_path) as server:
+            child = control_of(server)
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.process.wait(30)
+        until_s = time.monotonic() + WAIT_S
+        while Path(f"/proc/{child}/stat").exists() and time.monotonic() < until_s:
+            os.sched_yield()
+        assert not Path(f"/proc/{child}/stat").exists()
+
+
+def test_signals_to_the_whole_group_end_both(tmp_path: Path) -> None:
+    with serving("--state", "kept", cwd=tmp_path) as server:
+        child = control_of(server)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(child, number)  # They are for the host.
+        assert httpx2.get(server.ready["admin"] + "/readyz").status_code == 200
+        assert server.stop() == (0, "")
+        assert not Path(f"/proc/{child}").exists()
+
+
+def test_mistake_in_the_fleet_file_ends_the_start_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("vms: {web: {compute: {vmsize: x}}}\n")
+    ended = run("serve", "--fleet", "fleet.yaml", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "vms.web.compute" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_number_of_processes_is_that_of_the_setting(tmp_path: Path, number: int) -> None:
+    with serving("--processes", str(number), cwd=tmp_path) as server:
+        task = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+        assert len(task.read_text().split()) == number - 1
+        assert name_of(server) == "vm-1"
+        assert server.stop() == (0, "")

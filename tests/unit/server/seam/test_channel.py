@@ -1,0 +1,155 @@
+"""Calls over a pair of sockets: results, errors, and the end of the other side."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from openimds.errors import ConfigError, Error, shortage
+from openimds.fleet.quarantine import TakenError
+from openimds.fleet.store.port import StoreError
+from openimds.server.seam.channel import (
+    Channel,
+    ChannelClosedError,
+    from_wire,
+    open_channel,
+    to_wire,
+)
+from openimds.server.seam.messages import (
+    MAX_FRAME_BYTES,
+    CountFaults,
+    FromControl,
+    FromHost,
+    ReadFindings,
+    ReadLastNumber,
+    SeamMessage,
+    Started,
+)
+
+Answer = Callable[[SeamMessage], Awaitable[Any]]
+
+
+async def _nothing(_: SeamMessage) -> None:
+    return None
+
+
+def joined(answer: Answer, work: Callable[[Channel, socket.socket], Awaitable[None]]) -> None:
+    """Do work with control's channel; the other end gives answers."""
+
+    async def whole() -> None:
+        ours, theirs = socket.socketpair()
+        host = await open_channel(theirs, FromControl, answer)
+        control = await open_channel(ours, FromHost, _nothing)
+        tasks = [asyncio.create_task(one.run()) for one in (host, control)]
+        await work(control, ours)
+        control.close()
+        host.close()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("vms.a", "1", "2", "Write 2"),
+        TakenError(ConfigError("vms.a.reach", "1", "2"), "a", "10.0.0.1", "b"),
+        StoreError("fleet.db: the disk is full"),
+        Error("a key cannot be read"),
+    ],
+)
+def test_error_passes_with_its_type_and_parts(error: Error) -> None:
+    passed = from_wire(to_wire(error))
+    assert type(passed) is type(error)
+    assert str(passed) == str(error)
+    if isinstance(error, TakenError):
+        assert isinstance(passed, TakenError)
+        assert (passed.name, passed.claim, passed.other) == ("a", "10.0.0.1", "b")
+
+
+def test_shortage_behind_an_error_passes() -> None:
+    error = ConfigError("listen", "1", "2")
+    error.__cause__ = OSError(errno.EMFILE, "too many")
+    behind = shortage(from_wire(to_wire(error)))
+    assert behind is not None
+    assert behind.errno == errno.EMFILE
+
+
+def test_internal_error_names_its_type() -> None:
+    assert "ZeroDivisionError" in str(from_wire(to_wire(ZeroDivisionError("by 0"))))
+
+
+def test_calls_at_the_same_time_get_their_own_results() -> None:
+    gate = asyncio.Event()
+
+    async def answer(message: SeamMessage) -> Any:
+        if isinstance(message, ReadLastNumber):
+            await gate.wait()
+            return 7
+        gate.set()
+        return {"rule": 1}
+
+    async def work(channel: Channel, _: socket.socket) -> None:
+        results: object = await asyncio.gather(
+            channel.call(ReadLastNumber()), channel.call(ReadFindings())
+        )
+        assert results == [7, {"rule": 1}]
+
+    joined(answer, work)
+
+
+def test_result_of_another_type_fails_its_call_alone() -> None:
+    async def answer(message: SeamMessage) -> Any:
+        return "none" if isinstance(message, ReadLastNumber) else {}
+
+    async def work(channel: Channel, _: socket.socket) -> None:
+        with pytest.raises(ValueError, match="Expected `int`"):
+            await channel.call(ReadLastNumber())
+        assert await channel.call(CountFaults()) == {}
+
+    joined(answer, work)
+
+
+def test_call_under_way_fails_when_the_other_end_goes() -> None:
+    asked = asyncio.Event()
+
+    async def answer(_: SeamMessage) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async def work(channel: Channel, ours: socket.socket) -> None:
+        call = asyncio.create_task(channel.call(Started()))
+        await asked.wait()
+        channel.close()
+        with pytest.raises(ChannelClosedError):
+            await call
+        with pytest.raises(ChannelClosedError):
+            await channel.call(Started())
+        channel.post(Started())  # It matters to nobody.
+
+    joined(answer, work)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        (MAX_FRAME_BYTES + 1).to_bytes(4, "big"),
+        b"\x00\x00\x00\x01\xc1",
+        b"\x00\x00\x00\x04\x94\x00\x01",
+    ],
+    ids=["too long", "no MessagePack", "cut off"],
+)
+def test_octets_that_are_no_frame_end_the_channel(octets: bytes) -> None:
+    async def whole() -> None:
+        ours, theirs = socket.socketpair()
+        channel = await open_channel(ours, FromHost, _nothing)
+        theirs.sendall(octets)
+        theirs.shutdown(socket.SHUT_WR)
+        await channel.run()
+        assert channel.is_closed
+        theirs.close()
+
+    asyncio.run(whole())

@@ -1,0 +1,239 @@
+"""Control and its host at two ends of a channel."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec.json
+import pytest
+
+from openimds.errors import ConfigError
+from openimds.facts.events import EventStatus
+from openimds.fleet.quarantine import TakenError
+from openimds.protocol.events.request import EventRequest
+from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
+from openimds.server.seam.channel import ChannelClosedError
+from openimds.server.seam.messages import SLICE
+from tests.unit.server.seam.setup import EVENTS, NAME, Roles, with_roles
+
+
+def vm(address: str, **more: Any) -> dict[str, Any]:
+    return {"reach": {"address": [address]}, **more}
+
+
+FLEET = {"vms": {"a": vm("10.0.0.1"), "b": vm("10.0.0.2")}}
+
+
+def test_guests_are_served_the_fleet_of_control(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        assert [roles.name_at(f"10.0.0.{n}") for n in (1, 2, 3)] == ["a", "b", "404"]
+        assert roles.end.started.is_set()
+
+    assert with_roles(tmp_path, work, FLEET)  # The unknown caller is reported.
+
+
+def test_change_is_visible_to_guests_when_it_returns(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        service = roles.control.fleet_service
+        await roles.put("c", vm("10.0.0.3"))
+        assert roles.name_at("10.0.0.3") == "c"
+        await service.patch("a", {"reach": {"address": ["10.0.0.9"]}}, "test")
+        assert [roles.name_at(f"10.0.0.{n}") for n in (1, 9)] == ["404", "a"]
+        await service.remove("b", "test")
+        assert roles.name_at("10.0.0.2") == "404"
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_fleet_of_many_slices_is_served_whole(tmp_path: Path) -> None:
+    count = 2 * SLICE + 1
+    fleet = {"vms": {f"v{n}": vm(f"10.1.{n >> 8}.{n & 255}") for n in range(count)}}
+
+    async def work(roles: Roles) -> None:
+        assert len(roles.host.fleet_index.by_name) == count
+        last = count - 1
+        assert roles.name_at(f"10.1.{last >> 8}.{last & 255}") == f"v{last}"
+
+    with_roles(tmp_path, work, fleet)
+
+
+def test_addresses_that_move_in_one_edit_of_many_slices_arrive(tmp_path: Path) -> None:
+    count = 2 * SLICE
+    names = [f"v{n:03}" for n in range(count)]
+    fleet = {"vms": {name: vm(f"10.1.{n >> 8}.{n & 255}") for n, name in enumerate(names)}}
+    turned = {
+        "vms": {
+            name: vm(f"10.1.{(n + 1) % count >> 8}.{(n + 1) % count & 255}")
+            for n, name in enumerate(names)
+        }
+    }
+
+    async def work(roles: Roles) -> None:
+        (tmp_path / "fleet.json").write_bytes(msgspec.json.encode(turned))
+        await roles.control.reload()
+        found = [roles.name_at(f"10.1.{n >> 8}.{n & 255}") for n in range(count)]
+        assert found == [names[(n - 1) % count] for n in range(count)]
+
+    with_roles(tmp_path, work, fleet)
+
+
+def test_listener_that_cannot_open_refuses_the_change(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        value = vm("10.0.0.3") | {"reach": {"listen": ["unix:/nowhere/at/all.sock"]}}
+        with pytest.raises(TakenError) as caught:
+            await roles.put("c", value)
+        assert caught.value.where == "vms.c.reach.listen"
+        assert "c" not in roles.host.fleet_index.by_name
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_approval_of_a_guest_is_stored_before_it_returns(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        events = roles.control.events_service
+        (event,) = await events.declare(EventRequest("Reboot", ("a",)), "test")
+        document = msgspec.json.decode(roles.ask("10.0.0.1", EVENTS).body)
+        assert [one["EventId"] for one in document["Events"]] == [event.event_id]
+        need = PendingApproval("a", event.scope, (event.event_id,))
+        assert await roles.host.pending.make(need, 0) == Approved()
+        assert [one.status for one in events.events()] == [EventStatus.STARTED]
+        document = msgspec.json.decode(roles.ask("10.0.0.1", EVENTS).body)
+        assert document["Events"][0]["EventStatus"] == "Started"
+        unknown = PendingApproval("a", event.scope, ("none",))
+        assert await roles.host.pending.make(unknown, 0) == Failed("malformed_events")
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_guests_are_served_on_without_control(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        (event,) = await roles.control.events_service.declare(EventRequest("Reboot", ("a",)), "t")
+        await roles.kill()
+        assert [roles.name_at(f"10.0.0.{n}") for n in (1, 2)] == ["a", "b"]
+        need = PendingApproval("a", event.scope, (event.event_id,))
+        assert await roles.host.pending.make(need, 0) == Failed("unavailable")
+        shown = roles.host.pending.cached(PendingEventsDocument("a", event.scope, "2020-07-01"), 0)
+        assert shown is not None
+
+    messages = with_roles(tmp_path, work, FLEET)
+    assert "a could not approve an event: the other process has ended" in messages
+
+
+def test_new_control_shows_what_the_store_has(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        await roles.put("c", vm("10.0.0.3"))
+        (event,) = await roles.control.events_service.declare(EventRequest("Reboot", ("a",)), "t")
+        kept = roles.host.fleet_index.by_name["a"].responses
+        roles.ask("10.0.0.1")
+        await roles.kill()
+        # Control ended between the write of its store and its message: the snapshot mends it.
+        from openimds.fleet.store.sqlite import SqliteStore
+
+        store = SqliteStore(tmp_path / "fleet.db")
+        from openimds.fleet.store.port import Write
+
+        store.write([Write("c", None, "api")], "test", "2026-11-22T00:00:00.000+00:00")
+        store.close()
+        await roles.begin()
+        assert [roles.name_at(f"10.0.0.{n}") for n in (1, 2, 3)] == ["a", "b", "404"]
+        assert roles.host.fleet_index.by_name["a"].responses is kept
+        document = msgspec.json.decode(roles.ask("10.0.0.1", EVENTS).body)
+        assert [one["EventId"] for one in document["Events"]] == [event.event_id]
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_faults_are_played_and_counted(tmp_path: Path) -> None:
+    fleet = FLEET | {"faults": [{"effect": "status", "status": 410, "vms": ["b"]}]}
+
+    async def work(roles: Roles) -> None:
+        (of_api,) = await roles.control.faults.set(
+            {"effect": "status", "status": 503, "vms": ["a"], "first": 1}
+        )
+        assert [roles.name_at("10.0.0.1") for _ in range(2)] == ["503", "a"]
+        assert roles.name_at("10.0.0.2") == "410"
+        counts = {fault.key: fault.counts for fault in await roles.control.faults.counted()}
+        assert (counts[of_api.key].seen, counts[of_api.key].played) == (2, 1)
+        await roles.kill()
+        assert roles.name_at("10.0.0.2") == "410"
+        await roles.begin()
+        after = {fault.key: fault.counts for fault in await roles.control.faults.counted()}
+        assert sorted((one.seen, one.played) for one in after.values()) == [(2, 1), (2, 2)]
+        await roles.control.faults.clear()
+        assert [roles.name_at(f"10.0.0.{n}") for n in (1, 2)] == ["a", "b"]
+
+    with_roles(tmp_path, work, fleet)
+
+
+def test_clock_of_guests_is_set(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        clock = roles.control.clock
+        await roles.control.events_service.set_clock(clock.planned(now_s=2e9, rate=0))
+        assert roles.host.dispatcher.utc() == 2e9
+        await roles.kill()
+        await roles.begin()
+        assert roles.host.dispatcher.utc() == 2e9
+
+    with_roles(tmp_path, work, FLEET, virtual_clock=True)
+
+
+def test_records_are_read_and_followed(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        recording = roles.remote.recording
+        feed = recording.subscribe()
+        assert await recording.last_number() == 0
+        for _ in range(SLICE + 2):
+            roles.ask("10.0.0.1")
+        records = await recording.records("a")
+        assert [one.number for one in records] == list(range(1, SLICE + 3))
+        assert await recording.records("b") == ()
+        first = await feed.get()
+        assert first is not None
+        assert first.target == NAME
+        recording.unsubscribe(feed)
+        assert await recording.findings() == {"over_limit": SLICE - 3}
+        await recording.clear()
+        assert await recording.records() == ()
+
+    with_roles(tmp_path, work, FLEET, record=1000)
+
+
+def test_keys_and_certificates_are_those_of_the_host(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        credentials, now_s = roles.remote.credentials, roles.host.dispatcher.utc()
+        await asyncio.to_thread(credentials.rotate, now_s)
+        keys = await asyncio.to_thread(credentials.key_infos, now_s)
+        assert [one.kid for one in keys] == [
+            one.kid for one in roles.host.credentials.key_infos(now_s)
+        ]
+        bundle = await asyncio.to_thread(credentials.ca.bundle, now_s)
+        assert bundle == roles.host.credentials.ca.bundle(now_s)
+        publications = roles.remote.publications()
+        assert await asyncio.to_thread(publications.bundle) == bundle
+        with pytest.raises(ConfigError):
+            await asyncio.to_thread(credentials.ca.revoke, "ff", "unspecified", now_s)
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_questions_about_a_vm_are_answered_by_the_host(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        entry = roles.control.fleet_index.by_name["a"]
+        answer = await roles.remote.get_as(entry.vm, NAME)
+        assert answer.body == b"a"
+        refused = await roles.remote.get_as(entry.vm, "/metadata/none")
+        assert refused.body == (await roles.host.get_as(entry.vm, "/metadata/none")).body
+        variables = await roles.remote.endpoint_variables(entry.vm, "http://10.0.0.1")
+        assert variables == roles.host.identity_variables(entry.vm, "http://10.0.0.1")
+        assert await roles.remote.samples() == roles.host.metrics.samples()
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_call_after_the_end_of_the_other_process_fails(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        await roles.kill()
+        with pytest.raises(ChannelClosedError):
+            await roles.remote.fault_counts()
+
+    with_roles(tmp_path, work, FLEET)
