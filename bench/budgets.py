@@ -13,6 +13,7 @@ from bench import (
     floods,
     host_floods,
     minting,
+    operators,
     protocol,
     scale,
     signing,
@@ -103,6 +104,15 @@ def _flats() -> tuple[Budget, ...]:
     )
 
 
+def _operators() -> tuple[Budget, ...]:
+    floods = (*operators.ADMIN, *operators.PUBLIC, operators.CHANGES, operators.LARGE)
+    return tuple(
+        Budget(row, "operators", row, "p99_times_idle", most=1.5)
+        for flood in floods
+        for row in (operators.row(flood, kind) for kind in KINDS)
+    )
+
+
 def _floods() -> tuple[Budget, ...]:
     rows: list[Budget] = []
     for flood in floods.REQUESTS:
@@ -158,6 +168,7 @@ BUDGETS: tuple[Budget, ...] = (
     *_scales(),
     *_flats(),
     *_floods(),
+    *_operators(),
     *_connections(),
     *(
         Budget(

@@ -53,6 +53,7 @@ class Shape(Struct, frozen=True):
     connections: int
     addresses: tuple[str, ...]
     target: str = INSTANCE
+    host: str = "169.254.169.254"
 
 
 class Flood:
@@ -63,7 +64,7 @@ class Flood:
         self.counts = Counts()
         self._server, self._shape = server, shape
         self._sources = cycle(shape.addresses)
-        self._requests = _requests(shape.target)
+        self._requests = _requests(shape.target, shape.host)
         self._buffer = memoryview(b"".join(self._requests))
         self._epoll = select.epoll()
         self._open: dict[int, socket.socket] = {}
@@ -168,13 +169,15 @@ def _bind(peer: socket.socket, address: str) -> None:
     peer.bind((address, 0))
 
 
-def _requests(target: str) -> list[bytes]:
+def _requests(target: str, host: str) -> list[bytes]:
     """Return requests that fill a buffer."""
-    size = len(request(target, *METADATA, REQUEST_ID.format(f"{0:012x}")))
-    return [
-        request(target, *METADATA, REQUEST_ID.format(f"{number:012x}"))
-        for number in range(_BUFFER_BYTES // size)
-    ]
+    size = len(_request(target, host, 0))
+    return [_request(target, host, number) for number in range(_BUFFER_BYTES // size)]
+
+
+def _request(target: str, host: str, number: int) -> bytes:
+    data = request(target, *METADATA, REQUEST_ID.format(f"{number:012x}"))
+    return data.replace(b"Host: 169.254.169.254", f"Host: {host}".encode())
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ class Server:
     def cpu_s(self) -> float:
         """Return the CPU seconds of all its processes so far, user and system."""
         ticks = 0
-        for pid in self._pids():
+        for pid in self.pids():
             # The second field is the name in parentheses, which may hold anything. The last two are
             # those of children that have ended (proc_pid_stat(5)).
             fields = _proc(pid, "stat").rpartition(")")[2].split()
@@ -86,14 +86,14 @@ class Server:
 
     def memory_mb(self, field: str = "VmRSS") -> float:
         """Return the resident memory (`VmRSS`) of all its processes, or the peaks (`VmHWM`)."""
-        sizes = (re.search(rf"{field}:\s+(\d+) kB", _proc(pid, "status")) for pid in self._pids())
+        sizes = (re.search(rf"{field}:\s+(\d+) kB", _proc(pid, "status")) for pid in self.pids())
         return sum(int(size[1]) * 1024 / 1e6 for size in sizes if size)
 
     def open_files(self) -> int:
         """Return the number of its open file descriptors."""
-        return sum(len(list((Path("/proc") / str(pid) / "fd").iterdir())) for pid in self._pids())
+        return sum(len(list((Path("/proc") / str(pid) / "fd").iterdir())) for pid in self.pids())
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
         """Return the process and all its descendants."""
         pids = [self._process.pid]
         for pid in pids:

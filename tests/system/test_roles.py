@@ -1,6 +1,7 @@
 """Control and host as two processes: guests are served without control, too."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import httpx2
 import pytest
 
 from openimds.fleet.store.state import WAIT_S
+from tests.support.waiting import until
 from tests.system.process import Server, run, serving
 
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
@@ -20,6 +22,13 @@ def control_of(server: Server) -> int:
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     (child,) = children.read_text().split()
     return int(child)
+
+
+def wait_for(server: Server, *texts: str) -> None:
+    """Wait for a message with one of these texts."""
+    line = ""
+    while not any(text in line for text in texts):
+        line = server.next_line()
 
 
 def name_of(server: Server) -> str:
@@ -91,6 +100,24 @@ def test_signals_to_the_whole_group_end_both(tmp_path: Path) -> None:
         assert httpx2.get(server.ready["admin"] + "/readyz").status_code == 200
         assert server.stop() == (0, "")
         assert not Path(f"/proc/{child}").exists()
+
+
+def test_control_without_a_file_descriptor_tries_its_work_again(
+    tmp_path: Path, fleet: Path
+) -> None:
+    with serving("--fleet", str(fleet), "--no-rate-limit", cwd=tmp_path) as server:
+        child = control_of(server)
+        files = Path(f"/proc/{child}/fd")
+        until(lambda: any("inotify" in str(one.readlink()) for one in files.iterdir()))
+        before = resource.prlimit(child, resource.RLIMIT_NOFILE)
+        resource.prlimit(child, resource.RLIMIT_NOFILE, (3, before[1]))
+        fleet.write_text("vms: {two: {reach: {address: [127.0.0.1]}}}\n")
+        wait_for(server, "fleet file not applied")
+        assert name_of(server) == "web"
+        resource.prlimit(child, resource.RLIMIT_NOFILE, before)
+        wait_for(server, "1 changes applied", "2 changes applied")
+        assert name_of(server) == "two"
+        assert server.stop() == (0, "")
 
 
 def test_mistake_in_the_fleet_file_ends_the_start_with_its_path(tmp_path: Path) -> None:

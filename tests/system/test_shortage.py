@@ -128,7 +128,7 @@ def without_files(server: Server) -> Iterator[None]:
 def test_work_without_a_file_descriptor_is_done_later(tmp_path: Path, fleet: Path) -> None:
     with (
         ExitStack() as held,
-        serving(*ARGUMENTS, cwd=tmp_path) as server,
+        serving(*ARGUMENTS, "--processes", "1", cwd=tmp_path) as server,
     ):
         kept = Guest(server, "127.0.0.32")
         held.enter_context(kept.socket)

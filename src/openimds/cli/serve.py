@@ -40,7 +40,7 @@ def command(**flags: object) -> None:
     from openimds.server.startup import load
 
     settings, pid = values(flags), os.getpid()
-    if settings.processes == 1 or os.name == "nt":
+    if settings.processes == 1 or sys.platform == "win32":
         startup = load(settings)
         inherited = by_name(sockets(os.environ, pid))
         run(startup, _ready, _notify, inherited, SystemdNotifier(os.environ, pid))

@@ -174,6 +174,7 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
         clock=clock,
         caller_secrets=caller_secrets,
         credentials=credentials,
+        entra=entra,
         pending=pending,
         dispatcher=dispatcher,
         recorder=recorder,

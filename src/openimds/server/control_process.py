@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from openimds.admin.token import AdminToken
+from openimds.credentials.entra.client import ENTRA_UNCONFIGURED
 from openimds.dataplane.event_loop import ServingLoop
 from openimds.errors import Error
 from openimds.fleet.fleet_files import gc_paused
@@ -43,7 +44,7 @@ from openimds.server.seam.remote_host import RemoteHost
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.server.startup import load
 
-_NICE = 5
+_NICE = 10
 """Guests come first: control gives way to its host where both want the processor."""
 _FOR_HOST = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -115,7 +116,7 @@ class ControlProcess:
             control.open_public()
             control.follow_fleet_file()
             self._control, self._host, self._resources = control, host, resources.pop_all()
-        await self.channel.call(Started())
+        await self.channel.call(Started(ENTRA_UNCONFIGURED in startup.notices))
 
 
 def notify(sentence: str) -> None:
@@ -139,7 +140,8 @@ def main(descriptor: int) -> None:
     """Serve control over the socket of a descriptor, until the host ends."""
     die_with_parent()
     os.umask(0o077)
-    os.nice(_NICE)
+    if sys.platform != "win32":
+        os.nice(_NICE)
     for name in _FOR_HOST:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     end = _socket(descriptor)

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from openimds.credentials.entra.client import EntraClient, UnconfiguredEntra
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
 from openimds.dataplane.dispatcher import Dispatcher
@@ -54,6 +55,7 @@ class Host(Struct, kw_only=True, eq=False):
     clock: Clock
     caller_secrets: CallerSecrets
     credentials: CredentialsService
+    entra: EntraClient | UnconfiguredEntra
     pending: PendingDispatch
     dispatcher: Dispatcher
     recorder: Recorder
@@ -174,6 +176,11 @@ class Host(Struct, kw_only=True, eq=False):
             await asyncio.sleep(_DRAIN_POLL_S)
         for _ in ("send the last response", "abort"):
             connections.sweep(inf)
+
+    def note_entra(self) -> None:
+        """Report nothing about Entra: the operator knows that no credential is set."""
+        if isinstance(self.entra, UnconfiguredEntra):
+            self.entra.is_known()
 
     def warm(self) -> None:
         """Make the first key of tokens before a request needs it."""

@@ -230,7 +230,7 @@ class HostProcess:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             try:
                 self._child = await self._start_control()
-            except Error as error:
+            except (Error, OSError) as error:
                 self._notify(f"control cannot start: {error}; it is tried again in {pause_s:g} s")
             else:
                 self.host.control_restarts += 1

@@ -324,6 +324,10 @@ class UnconfiguredEntra:
         """Report `ENTRA_UNCONFIGURED` at the first request, unless that was reported before."""
         self._notify, self._is_reported = notify, is_reported
 
+    def is_known(self) -> None:
+        """Report nothing: the operator knows."""
+        self._is_reported = True
+
     async def token(self, _pending: PendingToken, _now_s: float) -> Failed:
         """Return Azure's answer for a directory that does not respond."""
         if not self._is_reported:

@@ -123,7 +123,7 @@ class Channel:
             future: Future[Any] = asyncio.get_running_loop().create_future()
             self._calls[number] = (future, type(message).result)
             try:
-                self._send(_FrameKind.CALL, number, message)
+                self._send(_FrameKind.CALL, number, _encode(message))
                 await self._drain()
                 return await future
             finally:
@@ -135,7 +135,7 @@ class Channel:
         Messages are done in the order in which they were sent, as far as they do not wait.
         """
         if not self.is_closed:
-            self._send(_FrameKind.POST, 0, message)
+            self._send(_FrameKind.POST, 0, _encode(message))
 
     @property
     def unsent_bytes(self) -> int:
@@ -166,8 +166,7 @@ class Channel:
 
     def _take(self, frame: _Frame) -> None:
         if frame.kind in {_FrameKind.CALL, _FrameKind.POST}:
-            message = self._decode(frame.body)
-            task = asyncio.get_running_loop().create_task(self._do(frame, message))
+            task = asyncio.get_running_loop().create_task(self._do(frame))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
@@ -185,19 +184,19 @@ class Channel:
         else:
             future.set_exception(from_wire(value))
 
-    async def _do(self, frame: _Frame, message: SeamMessage) -> None:
+    async def _do(self, frame: _Frame) -> None:
         try:
-            result: object = await self._answer(message)
+            body = _encode(await self._answer(self._decode(frame.body)))
             kind = _FrameKind.RESULT
         except Exception as error:  # noqa: BLE001 - the caller gets it
-            result, kind = to_wire(error), _FrameKind.ERROR
+            body, kind = _encode(to_wire(error)), _FrameKind.ERROR
         if frame.kind is _FrameKind.CALL and not self.is_closed:
-            self._send(kind, frame.number, result)
+            self._send(kind, frame.number, body)
             with suppress(ChannelClosedError):
                 await self._drain()
 
-    def _send(self, kind: _FrameKind, number: int, body: object) -> None:
-        frame = _encode(_Frame(kind, number, Raw(_encode(body))))
+    def _send(self, kind: _FrameKind, number: int, body: bytes) -> None:
+        frame = _encode(_Frame(kind, number, Raw(body)))
         self._writer.write(len(frame).to_bytes(_LENGTH_OCTETS, "big") + frame)
 
     async def _drain(self) -> None:

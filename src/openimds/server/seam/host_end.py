@@ -92,6 +92,8 @@ class HostEnd:
         host = self._host
         match message:
             case Started():
+                if message.is_entra_reported:
+                    host.note_entra()
                 self.started.set()
             case WantListeners():
                 await host.want_listeners(message.wanted, message.keep)

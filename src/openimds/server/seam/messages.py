@@ -81,7 +81,12 @@ FromHost: TypeAlias = Begin | Approve | TakeRecord | Reload | EndPorts | End
 
 
 class Started(SeamMessage, frozen=True):
-    """Control is ready; guests may be served."""
+    """Control is ready; guests may be served.
+
+    `is_entra_reported` tells that the operator knows that no credential for Entra is set.
+    """
+
+    is_entra_reported: bool
 
 
 class WantListeners(SeamMessage, frozen=True):
@@ -239,7 +244,7 @@ class CallCredentials(SeamMessage, frozen=True):
     """Call a method of the keys and certificates: one of `CREDENTIAL_CALLS`."""
 
     name: str
-    arguments: tuple[str | float, ...]
+    arguments: tuple[Any, ...]
     result: ClassVar[Any] = Any
 
 

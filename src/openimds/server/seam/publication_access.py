@@ -36,6 +36,10 @@ class PublicationAccess:
         self._lock = threading.Lock()
         self._next_s = 0.0
 
+    def forget(self) -> None:
+        """Ask the host again for each document, for keys or certificates have changed."""
+        self._answers.clear()
+
     def discovery(self, tenant: str, version: str, host: str = "") -> dict[str, Any]:
         """Return a tenant's discovery document of a version for readers at a host."""
         found: dict[str, Any] = self._answer("discovery", tenant, version, host)

@@ -96,6 +96,7 @@ class RemoteHost:
         bases = (settings.issuer if settings.issuer.startswith("http") else "", begin.public_url)
         self._prefixes = frozenset(path for base in bases if (path := urlsplit(base).path))
         self._is_followed = False
+        self._published: PublicationAccess | None = None
 
     # Changes of what guests are served.
 
@@ -199,7 +200,13 @@ class RemoteHost:
         def ask(name: str, arguments: tuple[str | bytes, ...]) -> object:
             return self.wait(Publish(name, arguments))
 
-        return PublicationAccess(ask, self._prefixes, time.monotonic, time.sleep)
+        self._published = PublicationAccess(ask, self._prefixes, time.monotonic, time.sleep)
+        return self._published
+
+    def forget_publications(self) -> None:
+        """Ask the host again for each document of the public port."""
+        if self._published:
+            self._published.forget()
 
     def rehearsed_answers(self) -> "RemoteSpoiltAnswers":
         """Return the signed answers of the public port that are wrong on purpose."""
@@ -287,12 +294,17 @@ class RemoteCredentials:
     def __init__(self, host: RemoteHost) -> None:
         """Call this host."""
         self._host = host
-        self.ca = RemoteCertificates(host, self.call)
+        self.ca = RemoteCertificates(host, self.call, self.change)
         self.hardware = RemoteHardware(self)
 
     def call(self, name: str, *arguments: str | float) -> Any:  # noqa: ANN401 - of any method
         """Call a method of the host's credentials by its name."""
         return self._host.wait(CallCredentials(name, arguments))
+
+    def change(self, name: str, *arguments: str | float) -> None:
+        """Call a method that changes what is published."""
+        self.call(name, *arguments)
+        self._host.forget_publications()
 
     def key_infos(self, now_s: float) -> tuple[KeyState, ...]:
         """Return the published keys of tokens, newest first."""
@@ -300,15 +312,17 @@ class RemoteCredentials:
 
     def rotate(self, now_s: float) -> None:
         """Sign tokens with a new key from now on."""
-        self.call("rotate", now_s)
+        self.change("rotate", now_s)
 
 
 class RemoteCertificates:
     """The CA certificates of attested documents of a host in another process."""
 
-    def __init__(self, host: RemoteHost, call: Callable[..., Any]) -> None:
-        """Ask this host; `call` calls a method of its credentials."""
-        self._host, self._call = host, call
+    def __init__(
+        self, host: RemoteHost, call: Callable[..., Any], change: Callable[..., None]
+    ) -> None:
+        """Ask this host; `call` and `change` call a method of its credentials."""
+        self._host, self._call, self._change = host, call, change
 
     def certificate_infos(self, now_s: float) -> list[object]:
         """Return the public facts of each published certificate, those in use first."""
@@ -321,7 +335,7 @@ class RemoteCertificates:
 
     def revoke(self, target: str, reason: str, now_s: float) -> None:
         """Revoke leaves or a CA certificate, and replace them where they are in use."""
-        self._call("ca.revoke", target, reason, now_s)
+        self._change("ca.revoke", target, reason, now_s)
 
     def revocation_status(self, now_s: float) -> object:
         """Return the standing of all certificates, and the served lists."""
@@ -330,15 +344,16 @@ class RemoteCertificates:
 
     def rotate(self, part: str, now_s: float, generation: str = "") -> None:
         """Replace the leaf, the intermediate or the root, the latter two in a generation's form."""
-        self._call("ca.rotate", part, now_s, generation)
+        self._change("ca.rotate", part, now_s, generation)
 
     def rehearse(self, walk: GenerationWalk, now_s: float) -> None:
         """Begin a walk through generations."""
         self._host.wait(Rehearse(walk, now_s))
+        self._host.forget_publications()
 
     def end_rehearsal(self, now_s: float) -> None:
         """Stay at the present generation."""
-        self._call("ca.end_rehearsal", now_s)
+        self._change("ca.end_rehearsal", now_s)
 
     def walk(self, now_s: float) -> GenerationWalk | None:
         """Return the rehearsal under way or completed, if there is one."""

@@ -121,14 +121,14 @@ def test_call_under_way_fails_when_the_other_end_goes() -> None:
         await asyncio.Event().wait()
 
     async def work(channel: Channel, ours: socket.socket) -> None:
-        call = asyncio.create_task(channel.call(Started()))
+        call = asyncio.create_task(channel.call(Started(is_entra_reported=False)))
         await asked.wait()
         channel.close()
         with pytest.raises(ChannelClosedError):
             await call
         with pytest.raises(ChannelClosedError):
-            await channel.call(Started())
-        channel.post(Started())  # It matters to nobody.
+            await channel.call(Started(is_entra_reported=False))
+        channel.post(Started(is_entra_reported=False))  # It matters to nobody.
 
     joined(answer, work)
 

@@ -1,0 +1,157 @@
+"""Operators: waits of quiet guests beside floods of the ports of operators.
+
+The host has a core of its own. Its control process shares the other core with the flood and with
+the quiet guests, who go first. Idle is measured beside the same generator that sends to a sink, and
+the two take turns. Memory is that of both processes before the floods, at most, and after them.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import msgspec.json
+
+from bench.beside import Beside
+from bench.changes import AdminClient
+from bench.figures import Plan, Row, Table, progress, spread
+from bench.fleets import unknown_address, write
+from bench.flooder import Shape
+from bench.guests import KINDS, PER_KIND, Kind
+from bench.http_client import pinned
+from bench.loads import Load, running
+from bench.machine import cores
+from bench.quiet import Patience
+from bench.servers import Address, Server, openimds
+
+_FLOODERS = ("127.0.0.1",)
+ADMIN = {
+    "/healthz over 50 connections": "/healthz",
+    "/openapi.json over 50 connections": "/openapi.json",
+    "/metrics over 50 connections": "/metrics",
+    "requests without a token over 50 connections": "/v1/vms",
+}
+PUBLIC = {"public keys over 50 connections": "/common/discovery/v2.0/keys"}
+CHANGES = "250 feed readers that do not read, and changes"
+LARGE = "PUTs of 1 MB, one after the other"
+_ROUNDS, _ROUND_S, _PATIENCE_S = 5, 3.0, 120.0
+_READERS = 250
+_TAGS = 4000
+
+
+def measure(plan: Plan) -> dict[str, Table]:
+    """Return the tables of operators' floods and of the memory."""
+    server_core, client_core = cores()
+    rounds, patience = 1 if plan.is_quick else _ROUNDS, Patience(plan.seconds(_PATIENCE_S))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        fleet = write(1 + len(KINDS) * PER_KIND, "json", Path(folder), has_identities=True)
+        arguments = ("--fleet", str(fleet), "--admin", "127.0.0.1:0", "--public", "127.0.0.1:0")
+        server = stack.enter_context(openimds(*arguments, core=server_core))
+        stack.enter_context(pinned(client_core))
+        for child in server.pids()[1:]:
+            os.sched_setaffinity(child, {client_core})
+        floods = _floods(server)
+        before_mb = server.memory_mb()
+        idle = {name: Beside(partial(_sunk, shape)) for name, (shape, _) in floods.items()}
+        beside = {name: Beside(partial(_flood, *one)) for name, one in floods.items()}
+        admin = {CHANGES: partial(_changes, server), LARGE: partial(_large, server)}
+        idle |= {name: Beside() for name in admin}
+        beside |= {name: Beside(start) for name, start in admin.items()}
+        for number in range(rounds):
+            progress(f"operators: round {number + 1} of {rounds}, {len(beside)} floods")
+            for name, one in beside.items():
+                for measured in (idle[name], one):
+                    patience.wait()
+                    measured.run(server, KINDS, 1, plan.seconds(_ROUND_S))
+        peak_mb, after_mb = server.memory_mb("VmHWM"), server.memory_mb()
+    rows: dict[str, Row] = {}
+    for name, one in beside.items():
+        rows |= {row(name, kind): one.waits(kind, idle[name]) for kind in KINDS}
+    memory: dict[str, Row] = {
+        "before the floods": {"memory_mb": spread([before_mb])},
+        "at most": {"memory_mb": spread([peak_mb])},
+        "after the floods": {"memory_mb": spread([after_mb])},
+    }
+    return {
+        "operators": Table("Quiet guests beside floods of operators", "flood", rows),
+        "operators_memory": Table("Memory of both processes, resident", "when", memory),
+    }
+
+
+def row(flood: str, kind: Kind) -> str:
+    """Return the name of the row of some quiet guests."""
+    return f"{flood}: {kind.name}"
+
+
+def _floods(server: Server) -> dict[str, tuple[Shape, Address]]:
+    floods = {}
+    for url, targets in ((server.ready["admin"], ADMIN), (server.ready["public"], PUBLIC)):
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        for name, target in targets.items():
+            floods[name] = (
+                Shape("in turn", 50, _FLOODERS, target, "localhost"),
+                Address(host, int(port)),
+            )
+    return floods
+
+
+@contextmanager
+def _flood(shape: Shape, server: Address) -> Iterator[Load]:
+    host, port = server
+    with running("bench.flooder", host, str(port), msgspec.json.encode(shape).decode()) as load:
+        yield load
+
+
+@contextmanager
+def _sunk(shape: Shape) -> Iterator[Load]:
+    with running("bench.sink") as sink, _flood(shape, Address("127.0.0.1", int(sink.fact))) as load:
+        yield load
+
+
+@contextmanager
+def _changes(server: Server) -> Iterator[None]:
+    """Open feeds that nobody reads, and change a VM again and again inside the block."""
+    url = server.ready["admin"].removeprefix("http://")
+    token = Path(server.ready["token_file"]).read_text("ascii").strip()
+    readers = []
+    for _ in range(_READERS):
+        reader = HTTPConnection(url, timeout=60)
+        reader.request("GET", "/v1/changes", headers={"Authorization": f"Bearer {token}"})
+        readers.append(reader)
+    with _again(server, lambda number: {"compute": {"zone": str(number)}}):
+        yield
+    for reader in readers:
+        reader.close()
+
+
+@contextmanager
+def _large(server: Server) -> Iterator[None]:
+    """Put a VM of 1 MB again and again inside the block."""
+    tags = {f"tag-{number:04}": "x" * 240 for number in range(_TAGS)}
+    with _again(server, lambda number: {"compute": {"tags": {**tags, "n": str(number)}}}):
+        yield
+
+
+@contextmanager
+def _again(server: Server, body: Callable[[int], dict[str, Any]]) -> Iterator[None]:
+    admin, ended = AdminClient(server), Event()
+
+    def put() -> None:
+        number = 0
+        while not ended.is_set():
+            reach = {"address": [unknown_address(0)]}
+            admin.send("PUT", "/v1/vms/operators", body(number) | {"reach": reach})
+            number += 1
+
+    thread = Thread(target=put, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
