@@ -133,12 +133,16 @@ def test_changed_rules_are_reported_and_replaced(here: Lab, change: str) -> None
 
 
 @pytest.mark.parametrize("tags", [(0, 0), (0, 0, 0)])
-def test_stacked_vlan_tags_do_not_evade_the_port(here: Lab, tags: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("name, reason", [("a", "posing"), ("c", "hidden")])
+def test_stacked_vlan_tags_do_not_evade_the_port(
+    here: Lab, name: str, reason: str, tags: tuple[int, ...]
+) -> None:
     here.up()
     with here.serving() as server, here.capturing("b") as frames:
-        here.send("a", to_host(MACS["b"], IPV4, syn(IPS["b"], IMDS), *tags))
+        here.send(name, to_host(MACS["b"], IPV4, syn(IPS["b"], IMDS), *tags))
         assert here.request("d") == "web-d"
         assert server.counter(UNKNOWN_CALLERS) == 0
+        assert here.dropped() == {reason: 1}
     # An answer would go to b, who did not ask.
     assert [frame for frame in frames if is_tcp(frame)] == []
 
