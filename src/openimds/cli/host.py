@@ -244,7 +244,7 @@ def fleet_of(settings: Settings) -> list[Vm]:
     if absent:
         click.echo(f"openimds: {summary(absent)}; openimds vm list has the reasons", err=True)
     return [
-        parse_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY})
+        parse_vm(vm["name"], {key: vm[key] for key in vm if key not in _READ_ONLY}, is_stored=True)
         for vm in every
         if vm["name"] not in absent
     ]

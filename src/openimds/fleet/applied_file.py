@@ -189,13 +189,14 @@ class FileComparison:
         """
         name, seen = row.vm.name, _hash(entry).digest()
         members = msgspec.json.decode(row.vm.body)
-        vm = parse_vm(name, members)
+        vm = parse_vm(name, members, is_stored=True)
         if self._stored.effect(name, seen, self._text) is not EntryEffect.EDIT:
             return vm
         applied, before = row.applied, {}
         if applied and applied.body is not None and applied.origin == self._stored.origin:
             before = msgspec.json.decode(applied.body, type=dict[str, Any])
-        return parse_vm(name, edited(members, before, msgspec.json.decode(entry)))
+        members = edited(members, before, msgspec.json.decode(entry))
+        return parse_vm(name, members, is_stored=True)
 
     def end(self, names: AbstractSet[str]) -> None:
         """Forget the entries of all VMs but these, which the file names."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec.json
@@ -31,6 +32,7 @@ from openimds.fleet.store.port import (
 )
 from openimds.vm.claims import refuse_protocol_claims
 from openimds.vm.fleet_file import merge_patch, parse_vm
+from openimds.vm.names import check_new_parts, has_old_parts, old_parts_notice
 from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
 
@@ -46,8 +48,10 @@ _EDITS = 50
 """So many entries with an edit are read and changed between two requests."""
 
 
-def decode_vm(stored: StoredVm) -> Vm:
+def decode_vm(stored: StoredVm, old: set[str] | None = None) -> Vm:
     """Decode the body of a stored VM.
+
+    Its name is added to `old` if it has a name or an identity that no new VM may have.
 
     Raises:
         ConfigError: the body is damaged, or another release wrote it, with other keys.
@@ -56,7 +60,10 @@ def decode_vm(stored: StoredVm) -> Vm:
         value = msgspec.json.decode(stored.body)
     except _DAMAGE:
         raise _damaged(stored.name) from None
-    return parse_vm(stored.name, value)
+    vm = parse_vm(stored.name, value, is_stored=True)
+    if old is not None and has_old_parts(vm.name, vm.identities.user):
+        old.add(vm.name)
+    return vm
 
 
 def _damaged(name: str, hint: str = "") -> ConfigError:
@@ -109,18 +116,21 @@ class FleetService:
 
         A VM that cannot be taken is quarantined.
         """
-        after = ""
+        after, old = "", set[str]()
+        decode = partial(decode_vm, old=old)
         while page := await self.call_store(self.store.page, after, _PAGE):
             # Page by page: an unpacked VM weighs ten times as much as a packed one.
             try:
-                update = self.fleet_index.plan(map(decode_vm, page), (), Precedence.PRESENT)
+                update = self.fleet_index.plan(map(decode, page), (), Precedence.PRESENT)
             except ConfigError:
                 bad: dict[str, QuarantinedVm] = {}
-                update = self.fleet_index.plan(_decodable(page, bad), (), Precedence.PRESENT)
+                update = self.fleet_index.plan(_decodable(page, bad, old), (), Precedence.PRESENT)
                 update = replace(update, quarantined=bad | update.quarantined)
             self.fleet_index.apply(update)
             after = page[-1].name
         self.revision = await self.call_store(self.store.revision)
+        if old:
+            self._notify(old_parts_notice(old))
         if is_last:
             update = await self._without_unopenable(self.fleet_index.plan([]), frozenset())
             self.fleet_index.apply(update)
@@ -169,7 +179,9 @@ class FleetService:
                 merged = merge_patch(before, patch)
             except RecursionError:
                 raise ConfigError("body", "values nested too deeply", "a merge patch") from None
-            changed = parse_vm(name, merged)
+            changed = parse_vm(name, merged, is_stored=True)
+            is_old = has_old_parts(name, changed.identities.user)
+            check_new_parts(changed, decode_vm(stored) if is_old else None)
             return (await self._put(changed, who, expected))[0]
 
     async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:
@@ -371,11 +383,13 @@ class FleetService:
         self._thread.shutdown()
 
 
-def _decodable(page: Iterable[StoredVm], bad: dict[str, QuarantinedVm]) -> Iterator[Vm]:
+def _decodable(
+    page: Iterable[StoredVm], bad: dict[str, QuarantinedVm], old: set[str]
+) -> Iterator[Vm]:
     """Yield the VMs of stored rows; add those that cannot be decoded to `bad`."""
     for stored in page:
         try:
-            vm = decode_vm(stored)
+            vm = decode_vm(stored, old)
         except ConfigError as error:
             bad[stored.name] = quarantined(stored.name, error)
         else:

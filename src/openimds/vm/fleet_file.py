@@ -14,6 +14,7 @@ from openimds.facts.kinds import LONGEST_REPROVISION_DATA
 from openimds.parameters import check_names, describe, nearest, quote_hint
 from openimds.vm.claims import check_own_claims
 from openimds.vm.identities import ENTRA, SYSTEM
+from openimds.vm.names import check_name, check_user_assigned
 from openimds.vm.schema import fleet_tree, vm_tree
 from openimds.vm.schema_tree import newest_tree
 from openimds.vm.tags import FORMS, pairs, wire_forms
@@ -21,7 +22,7 @@ from openimds.vm.types import Fleet, Vm
 from openimds.vm.validate import validate
 
 _NAME = re.compile("[^/\ufffd]{1,256}")
-"""No slash, for a name is a segment of a path; no replacement character of undecodable bytes."""
+"""The names of 0.1.0, which the store may have: no slash, no replacement character."""
 _GUID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 VARIED = "varied"
 """As `defaults.network`: default addresses that differ in kind, as on Azure."""
@@ -62,14 +63,23 @@ def parse_fleet(value: object) -> Fleet:
 
 
 def parse_vm(
-    name: object, value: object, cloud: str = PUBLIC, defaults: dict[str, object] | None = None
+    name: object,
+    value: object,
+    cloud: str = PUBLIC,
+    defaults: dict[str, object] | None = None,
+    *,
+    is_stored: bool = False,
 ) -> Vm:
     """Return one VM from its part of a fleet file; `defaults` are validated.
+
+    A stored VM may have a name and identities that a new one may not.
 
     Raises:
         ConfigError: as `parse_fleet`.
     """
     where = f"vms.{name}"
+    if not is_stored:
+        check_name(name)
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
         seen = f"the name {describe(name)}"
         raise ConfigError("vms", seen, "a printable string without /", quote_hint(name))
@@ -78,6 +88,8 @@ def parse_vm(
         members = merge(defaults, members)
     if identities := members.get("identities"):
         _refuse_wrong_identities(identities, f"{where}.identities")
+        if not is_stored:
+            check_user_assigned(identities.get("user", ()), where)
     if len(members.get("reprovisionData", "")) > LONGEST_REPROVISION_DATA:
         seen = f"{len(members['reprovisionData'])} characters"
         expected = f"XML of at most {LONGEST_REPROVISION_DATA} characters"

@@ -7,6 +7,7 @@ from msgspec import Struct, convert
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS, PUBLIC
 from openimds.parameters import describe
+from openimds.vm.names import is_name
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import newest_tree
 from openimds.vm.types import Vm
@@ -23,8 +24,9 @@ class Capture(Struct, frozen=True):
 def parse_capture(body: object, name: str, beside: Mapping[str, object] | None = None) -> Capture:
     """Return the VM whose instance document is `body`.
 
-    `name` is the name of a VM without `compute.name`. A body without `compute` belongs to a classic
-    VM (imds-wire A.2). Fields that are missing from the captured version get their defaults.
+    `name` is the name of a VM whose `compute.name` is missing, or that no new VM can have. A body
+    without `compute` belongs to a classic VM (imds-wire A.2). Fields that are missing from the
+    captured version get their defaults.
     `beside` has parts captured elsewhere, by their key in a fleet file, such as `loadBalancer`.
 
     Raises:
@@ -43,7 +45,7 @@ def parse_capture(body: object, name: str, beside: Mapping[str, object] | None =
     compute = document.get("compute", {})
     clouds = {cloud.lower(): cloud for cloud in CLOUDS}
     identity = {
-        "name": compute.get("name") or name,
+        "name": compute["name"] if is_name(compute.get("name")) else name,
         "cloud": clouds.get(compute.get("azEnvironment", "").lower(), PUBLIC),
         "classic": "compute" not in document,
     }

@@ -121,7 +121,8 @@ def test_variables_are_set_for_the_test(imds: Imds, monkeypatch: pytest.MonkeyPa
 def test_variables_of_azure_ml_name_the_first_identity(imds: Imds) -> None:
     assert "DEFAULT_IDENTITY_CLIENT_ID" not in imds.env.of("azure-ml")
     detail = {"clientId": "c0000000-0000-0000-0000-000000000001"}
-    user = "/subscriptions/s/resourceGroups/g/providers/p/userAssignedIdentities/app"
+    group = "/subscriptions/s/resourceGroups/g"
+    user = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/app"
     imds.vm.patch({"identities": {"user": [user], "details": {user: detail}}})
     assert imds.env.of("azure-ml")["DEFAULT_IDENTITY_CLIENT_ID"] == detail["clientId"]
     imds.vm.patch({"identities": {"system": True}})

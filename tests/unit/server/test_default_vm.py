@@ -20,6 +20,8 @@ from openimds.server.startup import Startup, load
 from openimds.settings import Settings
 from openimds.vm.types import Identities
 
+IDS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+
 T = TypeVar("T")
 SYSTEM, NONE = Identities(system=True), Identities()
 
@@ -128,11 +130,11 @@ def test_server_without_file_and_state_makes_no_key_at_start() -> None:
         ({"a": {}}, LocalCaller("127.0.0.1", has_token=False)),
         ({"a": {"identities": {"system": True}}}, LocalCaller("127.0.0.1", has_token=True)),
         (
-            {"a": {"identities": {"user": ["/subscriptions/s/x/one"]}}},
+            {"a": {"identities": {"user": [f"{IDS}/one"]}}},
             LocalCaller("127.0.0.1", has_token=True),
         ),
         (
-            {"a": {"identities": {"user": ["/subscriptions/s/x/one", "/subscriptions/s/x/two"]}}},
+            {"a": {"identities": {"user": [f"{IDS}/one", f"{IDS}/two"]}}},
             LocalCaller("127.0.0.1", has_token=False),
         ),
         (

@@ -4,6 +4,7 @@ import pytest
 
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_fleet, parse_vm
+from openimds.vm.names import has_old_parts
 from openimds.vm.types import Fleet, Identities, Reach, Vm
 
 IDENTITY = (
@@ -164,9 +165,15 @@ def test_compute_may_have_another_name_than_the_key() -> None:
     assert parsed.document == {"compute": {"name": "front"}}
 
 
-@pytest.mark.parametrize("name", ["a", "web 1", "wéb", "10", "web-1.lab", "x" * 256])
-def test_a_name_is_any_printable_string(name: str) -> None:
+@pytest.mark.parametrize("name", ["a", "web_1", "_web", "10", "web-1.lab", "x" * 128])
+def test_new_name_is_a_word_of_128_characters(name: str) -> None:
     assert parse_vm(name, {}).name == name
+
+
+@pytest.mark.parametrize("name", [" ", "..", "a ", "web 1", "wéb", "%2e", "x" * 256])
+def test_stored_name_may_be_any_printable_string(name: str) -> None:
+    assert parse_vm(name, {}, is_stored=True).name == name
+    assert has_old_parts(name, ())
 
 
 @pytest.mark.parametrize(
@@ -241,11 +248,11 @@ def test_an_empty_address_list_differs_from_none(value: object, expected: Reach)
     [
         ({"system": True}, Identities(system=True)),
         ({"system": False, "user": []}, Identities()),
-        ({"user": ["x", "y"]}, Identities(user=("x", "y"))),
+        ({"user": [IDENTITY, "/S"]}, Identities(user=(IDENTITY, "/S"))),
     ],
 )
 def test_identities_are_parsed(value: object, expected: Identities) -> None:
-    assert parse_vm("a", {"identities": value}).identities == expected
+    assert parse_vm("a", {"identities": value}, is_stored=True).identities == expected
 
 
 def test_parsing_does_not_change_the_value() -> None:

@@ -30,14 +30,20 @@ def test_objects_merge_and_the_vm_wins() -> None:
     }
 
 
+IDS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+
+
 def test_lists_are_replaced() -> None:
     key = {"keyData": "ssh-rsa A", "path": "/a"}
     merged = _of(
-        {"compute": {"publicKeys": [key, key]}, "identities": {"user": ["x"], "system": True}},
-        {"compute": {"publicKeys": []}, "identities": {"user": ["y"]}},
+        {
+            "compute": {"publicKeys": [key, key]},
+            "identities": {"user": [f"{IDS}/x"], "system": True},
+        },
+        {"compute": {"publicKeys": []}, "identities": {"user": [f"{IDS}/y"]}},
     )
     assert merged.document == {"compute": {"publicKeys": []}}
-    assert merged.identities.user == ("y",)
+    assert merged.identities.user == (f"{IDS}/y",)
     assert merged.identities.system
 
 

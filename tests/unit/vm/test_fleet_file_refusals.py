@@ -6,11 +6,13 @@ import pytest
 
 from openimds.facts.fields import FieldKind
 from openimds.vm.fleet_file import parse_fleet, parse_vm
+from openimds.vm.names import NAME_FORM, USER_ASSIGNED_FORM
 from openimds.vm.schema import vm_tree
 from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree, nodes
 from openimds.vm.validate import validate
 from tests.unit.vm.refused import Refused, refused
 
+APP = USER_ASSIGNED_FORM.replace("ID/", "s/").replace("GROUP", "g").replace("NAME", "app")
 MAPPING = "a mapping of names to values"
 LEAVES = [
     node
@@ -116,7 +118,12 @@ def test_wrong_outer_keys_are_refused(value: object, expected: Refused) -> None:
         ("a\nb", 'the name the string "a\nb"', ""),
         ("\ud800", 'the name the string "\ud800"', ""),
         ("a/b", 'the name the string "a/b"', ""),
-        ("x" * 257, f'the name the string "{"x" * 60}…"', ""),
+        (" ", 'the name the string " "', ""),
+        ("..", 'the name the string ".."', ""),
+        ("a ", 'the name the string "a "', ""),
+        ("-a", 'the name the string "-a"', ""),
+        ("wéb", 'the name the string "wéb"', ""),
+        ("x" * 129, f'the name the string "{"x" * 60}…"', ""),
         (1, "the name the number 1", "Put it in quotes"),
         (True, "the name the boolean true", "Put it in quotes"),
         (None, "the name nothing (null)", ""),
@@ -126,7 +133,37 @@ def test_wrong_outer_keys_are_refused(value: object, expected: Refused) -> None:
 )
 def test_a_bad_vm_name_is_refused(name: object, seen: str, hint: str) -> None:
     error = refused(parse_fleet, {"vms": {name: {}}})
-    assert error == Refused("vms", seen, "a printable string without /", hint)
+    assert error == Refused("vms", seen, NAME_FORM, hint)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\nb", "x" * 257, 1])
+def test_name_of_no_release_is_refused_in_the_store(name: object) -> None:
+    error = refused(lambda: parse_vm(name, {}, is_stored=True))
+    assert error.expected == "a printable string without /"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app",
+        "/subscriptions/s/x/one",
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/a",
+        f"{APP}/",
+        f" {APP}",
+        APP.replace("/g/", "//"),
+    ],
+)
+def test_id_of_no_user_assigned_identity_is_refused(text: str) -> None:
+    value = {"identities": {"user": [APP, text]}}
+    error = refused(parse_vm, "a", value)
+    assert (error.where, error.expected) == ("vms.a.identities.user", USER_ASSIGNED_FORM)
+    assert error.seen.startswith(f'the string "{text[:50]}')
+    assert parse_vm("a", value, is_stored=True).identities.user == (APP, text)
+
+
+def test_id_of_a_user_assigned_identity_has_any_letter_case() -> None:
+    for text in (APP, APP.upper(), APP.lower()):
+        assert parse_vm("a", {"identities": {"user": [text]}}).identities.user == (text,)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda node: node.path)

@@ -7,11 +7,14 @@ from openimds.vm.from_capture import parse_capture
 from openimds.vm.serialize import vm_to_value
 from openimds.vm.types import Vm
 
+GROUP = (
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+)
 PARTS: dict[str, object] = {
     "compute": {"vmSize": "Standard_D2s_v5", "tags": "b:1;a:2;3"},
     "network": {"interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.4"}]}}]},
     "extended": {"compute": {"hasCustomData": False}},
-    "identities": {"system": True, "user": ["a", "b"]},
+    "identities": {"system": True, "user": [f"{GROUP}/a", f"{GROUP}/b"]},
     "availabilitySet": "as-1",
     "loadBalancer": {"inboundRules": [{"frontendPort": 80}]},
     "attested": {"plan": {"name": "basic"}},
@@ -32,7 +35,7 @@ def _again(one: Vm) -> Vm:
         *({key: value} for key, value in PARTS.items()),
         {"classic": False},
         {"identities": {"system": True}},
-        {"identities": {"user": ["a"]}},
+        {"identities": {"user": [f"{GROUP}/a"]}},
         {"identities": {}},
         {"reach": {"address": []}},
         {"reach": {"listen": ["netns:web-1"]}},

@@ -44,6 +44,7 @@ from openimds.protocol.dialect import catalog_of
 from openimds.protocol.handle import instance_document
 from openimds.vm.decode import decode
 from openimds.vm.fleet_file import parse_vm
+from openimds.vm.names import check_new_parts, has_old_parts
 from openimds.vm.serialize import encode_vm
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -83,7 +84,11 @@ async def put_vm(services: AdminServices, request: Request) -> Answer:
     expected = _expected_revision(request)
     if request.headers.get("if-match", "").strip() == "*":
         expected = (await _matched(fleet_service, name)).revision
-    work = fleet_service.put(parse_vm(name, members), caller(request), expected)
+    vm = parse_vm(name, members, is_stored=True)
+    entry: VmEntry[Any] | None = fleet_service.fleet_index.by_name.get(name)
+    is_old = entry is not None and has_old_parts(name, vm.identities.user)
+    check_new_parts(vm, entry.vm if entry and is_old else None)
+    work = fleet_service.put(vm, caller(request), expected)
     stored, is_new = await asyncio.shield(work)
     return _vm_response(stored, fleet_service, CREATED if is_new else OK)
 

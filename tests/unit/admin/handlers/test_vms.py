@@ -8,6 +8,8 @@ import pytest
 
 from openimds.facts.versions import GENERAL
 from openimds.fleet.store.port import DEFAULT, Write
+from openimds.vm.fleet_file import parse_vm
+from openimds.vm.names import USER_ASSIGNED_FORM
 from openimds.vm.types import Vm
 from tests.unit.admin.setup import JSON, MERGE, AdminServer, with_server
 
@@ -110,7 +112,7 @@ def test_if_none_match_makes_a_vm_once(tmp_path: Path) -> None:
 
 def test_lists_come_in_pages(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
-        names = sorted(["b", "a", "Ü 1", "c%2F", "?", "z"])
+        names = sorted(["b", "a", "U_1", "c.2F", "_", "z"])
         for name in names:
             (await server.api.put(f"/v1/vms/{quoted(name)}", json={})).raise_for_status()
         for path in ("/v1/vms", "/v1/audit"):
@@ -142,13 +144,51 @@ async def pages(server: AdminServer, path: str, limit: int) -> AsyncIterator[lis
 @pytest.mark.parametrize(
     "name", ["web 1", "a?b=c#d", "100%", "%41", "Ü-中-😀", "..", "a;b,c&d", '"', "x" * 256]
 )
-def test_name_may_have_any_printable_character(tmp_path: Path, name: str) -> None:
+def test_old_name_is_served_and_changed_but_not_made(tmp_path: Path, name: str) -> None:
     async def work(server: AdminServer) -> None:
-        made = await server.api.put(f"/v1/vms/{quoted(name)}", json={})
-        assert (made.status_code, made.json()["name"]) == (201, name)
+        refused = await server.api.put(f"/v1/vms/{quoted(name)}", json={})
+        assert (refused.status_code, refused.json()["where"]) == (422, "vms")
+        await server.fleet_service.put(parse_vm(name, {}, is_stored=True), "0.1.0")
+        made = await server.api.put(f"/v1/vms/{quoted(name)}", json={"classic": False})
+        assert (made.status_code, made.json()["name"]) == (200, name)
+        changed = await server.api.patch(f"/v1/vms/{quoted(name)}", json={"classic": None})
+        assert changed.status_code == 200
         got = await server.api.get(f"/v1/vms/{quoted(name)}/document")
         assert (got.status_code, got.json()["compute"]["name"]) == (200, name)
         assert (await server.api.delete(f"/v1/vms/{quoted(name)}")).status_code == 204
+
+    with_server(tmp_path, work)
+
+
+def test_old_identity_stays_and_no_new_one_comes(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        old = {"identities": {"user": ["/S"]}}
+        await server.fleet_service.put(parse_vm("a", old, is_stored=True), "0.1.0")
+        assert (await server.api.patch("/v1/vms/a", json={"classic": False})).status_code == 200
+        assert (await server.api.put("/v1/vms/a", json=old)).status_code == 200
+        more = {"identities": {"user": ["/S", "/T"]}}
+        for got in (
+            await server.api.patch("/v1/vms/a", json=more),
+            await server.api.put("/v1/vms/a", json=more),
+            await server.api.put("/v1/vms/b", json=old),
+        ):
+            assert (got.status_code, got.json()["expected"]) == (422, USER_ASSIGNED_FORM)
+
+    with_server(tmp_path, work)
+
+
+def test_load_reports_old_names_once(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        names = ["web 1", "b", *(f"x {n}" for n in range(6))]
+        for name in names:
+            await server.fleet_service.put(parse_vm(name, {}, is_stored=True), "0.1.0")
+        server.notices.clear()
+        await server.fleet_service.load()
+        (notice,) = server.notices
+        assert 'the string "web 1", the string "x 0"' in notice
+        assert "and 2 more" in notice
+        assert '"b"' not in notice
+        assert set(server.fleet_index.by_name) == set(names)
 
     with_server(tmp_path, work)
 

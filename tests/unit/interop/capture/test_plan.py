@@ -57,6 +57,7 @@ def test_each_request_is_planned_once() -> None:
 
 NOT_ASKED = {
     # No request can cause it, or none should.
+    "rebound",
     "unknown_caller",
     "updating",
     "throttled",

@@ -221,7 +221,9 @@ def test_vm_without_a_name_is_refused() -> None:
 
 def test_impossible_value_is_refused_with_its_path() -> None:
     assert refused(read, [a_vm(name="a/b")])[:2] == ("[0]: vms", 'the name the string "a/b"')
-    assert refused(read, {"compute": {"name": "a/b"}})[0] == "vms"
+    (named,) = read({"compute": {"name": "a/b"}})
+    assert named.definition["compute"] == {"name": "a/b"}
+    assert named.name == "vm-1"
 
 
 MAPPING = "a mapping of names to values"
