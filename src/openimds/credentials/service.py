@@ -74,6 +74,7 @@ class CredentialsService:
         self.hardware = HardwareService(ca_settings.folder, Worker())
         self._clients: ClientCertificates | None = None
         self._folder, self._make_key = ca_settings.folder, ca_settings.make_key
+        self._notify = ca_settings.notify
         self.had_keys = self._folder is not None and has_keys(self._folder)
         """Whether the state directory had keys before this start."""
         self._keys = self._folder / KEYS if self._folder else None
@@ -98,6 +99,7 @@ class CredentialsService:
                     max(OVERLAP_S, self.token_settings.life_s + _LEEWAY_S),
                     self._make_key,
                 )
+                self._keyring.report = self._notify
             return self._keyring
 
     def forget_future(self, now_s: float) -> None:
@@ -143,7 +145,9 @@ class CredentialsService:
         from openimds.credentials.tokens.client_certificates import ClientCertificates  # noqa: PLC0415 - as in `keyring`
 
         with self._lock:
-            self._clients = self._clients or ClientCertificates(self._folder, self._make_key)
+            self._clients = self._clients or ClientCertificates(
+                self._folder, self._make_key, self._notify
+            )
             return self._clients
 
     def key_infos(self, now_s: float) -> "tuple[KeyInfo, ...]":

@@ -12,6 +12,7 @@ from openimds.parameters import camel_case
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.state_machine import Transition
 
+_DAMAGED = "the row of this log entry is damaged"
 TIME = "time"
 """The actor of a transition that time made."""
 Moment: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -77,7 +78,14 @@ def log_entry(transition: Transition, event: Event) -> LogEntry:
 
 
 def line(entry: LogEntry) -> bytes:
-    """Return a log entry as JSON, with its number and its names in camelCase."""
-    members = msgspec.json.decode(entry.body, type=dict[str, Raw])
+    """Return a log entry as JSON, with its number and its names in camelCase.
+
+    Of a damaged one only the number, the event, the time and the actor are known.
+    """
+    try:
+        members = msgspec.json.decode(entry.body, type=dict[str, Raw])
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        known = {"event": entry.event_id, "at": entry.at, "who": entry.who}
+        return msgspec.json.encode({"number": entry.number, **known, "description": _DAMAGED})
     renamed = {camel_case(name): value for name, value in members.items()}
     return msgspec.json.encode({"number": entry.number, **renamed})

@@ -188,7 +188,7 @@ class FileComparison:
             ValueError: the row is damaged.
         """
         name, seen = row.vm.name, _hash(entry).digest()
-        members = msgspec.json.decode(row.vm.body)
+        members = msgspec.json.decode(row.vm.body, type=dict[str, Any])
         vm = parse_vm(name, members, is_stored=True)
         if self._stored.effect(name, seen, self._text) is not EntryEffect.EDIT:
             return vm

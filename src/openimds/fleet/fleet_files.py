@@ -3,7 +3,10 @@
 The formats and their checks are `vm`'s, `protocol`'s and `interop`'s; here are paths and reading.
 """
 
+import errno
 import gc
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULT_VM = "vm-1"
 """The name of the VM that is served when no file names one."""
+MOST_BYTES = 512 << 20
+"""The size limit of a file; a fleet of 100,000 VMs has some 30 MB."""
 FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
 
 
@@ -55,10 +60,26 @@ def read_file(path: str) -> object:
         ConfigError: the file cannot be read, or is not of its format.
     """
     with _naming(path):
-        text = Path(path).read_bytes()
+        text = read_plain(path)
     from openimds.vm.decode import decode  # noqa: PLC0415 - a server without a file needs no parser
 
     return decode(text, path)
+
+
+def read_plain(path: str | Path) -> bytes:
+    """Return the content of a plain file; a pipe is an error at once.
+
+    Raises:
+        OSError: it cannot be read, or is no plain file, or is larger than `MOST_BYTES`.
+    """
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a device or a folder")
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB")
+    return content
 
 
 @contextmanager
@@ -105,7 +126,7 @@ def read_fleet(path: str) -> FleetFileContents:
     digest = sha256()
     for file in files:
         with _naming(file):
-            body = Path(file).read_bytes()
+            body = read_plain(file)
         digest.update(_label(file, len(body)))
         digest.update(body)
         value = decode(body, file)
@@ -165,7 +186,7 @@ def fingerprint(path: str) -> bytes:
     digest = sha256()
     for file in files:
         try:
-            text = file.read_bytes()
+            text = read_plain(file)
         except OSError as error:
             if shortage(error):
                 raise _unreadable(str(file), "file", error) from None

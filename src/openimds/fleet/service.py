@@ -132,10 +132,14 @@ class FleetService:
         if old:
             self._notify(old_parts_notice(old))
         if is_last:
-            update = await self._without_unopenable(self.fleet_index.plan([]), frozenset())
-            self.fleet_index.apply(update)
-            if update.quarantined:  # Close the other listeners of their VMs.
-                await self._open_listeners(update.listeners, frozenset())
+            await self.open_listeners()
+
+    async def open_listeners(self) -> None:
+        """Open the listeners of the loaded VMs; quarantine those whose listener cannot be."""
+        update = await self._without_unopenable(self.fleet_index.plan([]), frozenset())
+        self.fleet_index.apply(update)
+        if update.quarantined:  # Close the other listeners of their VMs.
+            await self._open_listeners(update.listeners, frozenset())
 
     async def call_store(self, call: Callable[..., T], *arguments: object) -> T:
         """Call the store in its thread and return its answer."""

@@ -125,7 +125,7 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
         steady=(lambda: 0.0) if settings.virtual_clock else loop_time,
     )
     resources.callback(credentials.close)
-    caller_secrets = CallerSecrets.open(world.folder)
+    caller_secrets = CallerSecrets.open(world.folder, notify)
     credentials.ca.check(time.time())
 
     # The data plane, its recorder, its listeners and its faults.

@@ -95,6 +95,8 @@ class Control(Struct, kw_only=True, eq=False):
     host: HostAccess
     had_keys: bool
     sandboxed: AbstractSet[str] = frozenset()
+    _is_unapplied: bool = False
+    """Whether the store has not taken the file at the start."""
     _watcher: FleetFileWatcher | None = None
     _tasks: list[Task[None]] = field(default_factory=list)
     _removed: AbstractSet[str] = frozenset()
@@ -148,9 +150,8 @@ class Control(Struct, kw_only=True, eq=False):
     def follow_fleet_file(self) -> None:
         """Apply edits of the fleet file from now on, if there is one."""
         if path := self.startup.settings.fleet:
-            self._watcher = FleetFileWatcher(
-                path, self.startup.fingerprint, self._apply, self.notify
-            )
+            seen = b"" if self._is_unapplied else self.startup.fingerprint
+            self._watcher = FleetFileWatcher(path, seen, self._apply, self.notify)
             self._run(self._watcher.follow())
 
     async def reload(self) -> None:
@@ -173,11 +174,30 @@ class Control(Struct, kw_only=True, eq=False):
         await self.fleet_service.load(is_last=vms is None)
         if vms is not None:
             named = frozenset(vm.name for vm in vms)
-            await self._sync(_drain(vms), "start", self.startup.text, is_start=True)
+            await self._apply_at_start(vms)
             index = self.fleet_index
             self._removed = named - index.by_name.keys() - index.quarantine.keys()
         elif not self.fleet_index.by_name and not await self._has_own_vms():
             await self._serve_default_vm()
+
+    async def _apply_at_start(self, vms: list[Vm]) -> None:
+        """Apply the file; serve the stored fleet where the store takes no change.
+
+        Raises:
+            ConfigError: a listener cannot be opened, or two VMs claim one address.
+            StoreError: there is no stored VM either.
+        """
+        try:
+            await self._sync(_drain(vms), "start", self.startup.text, is_start=True)
+        except StoreError as error:
+            if not self.fleet_index.by_name:
+                raise
+            self._is_unapplied = True
+            self.notify(
+                f"{self.startup.source} is not applied: {error}. The stored fleet is served until "
+                "it is"
+            )
+            await self.fleet_service.open_listeners()
 
     async def _has_own_vms(self) -> bool:
         """Tell whether a quarantined VM is another than the default one."""

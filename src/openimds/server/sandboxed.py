@@ -217,7 +217,7 @@ def _kind_of(body: bytes) -> str:
     """Return the kind of a stored VM; an unreadable body is a VM."""
     try:
         return msgspec.json.decode(body, type=_Kind).kind
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return VM
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from openimds.fleet import fleet_files
 from openimds.fleet.fleet_files import (
     DEFAULT_VM,
     fingerprint,
@@ -109,7 +110,7 @@ def test_fingerprint_without_a_descriptor_is_refused(
     def fail(_: Path) -> bytes:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(fleet_files, "read_plain", fail)
     assert refused(fingerprint, str(tmp_path if is_folder else file)) == Refused(
         str(file), "too many open files", "a file that can be read"
     )
@@ -124,7 +125,7 @@ def test_fingerprint_leaves_an_unreadable_file_out(
     def fail(_: Path) -> bytes:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(fleet_files, "read_plain", fail)
     assert fingerprint(str(tmp_path)) == before
 
 
@@ -168,3 +169,34 @@ def test_collector_that_was_off_stays_off() -> None:
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("read", [read_file, read_fleet, read_document])
+def test_pipe_is_refused_without_waiting_for_a_writer(
+    tmp_path: Path, read: Callable[[str], object]
+) -> None:
+    os.mkfifo(tmp_path / "fleet.yaml")
+    path = str(tmp_path / "fleet.yaml")
+    assert refused(read, path) == Refused(
+        path, "it is a pipe, a device or a folder", "a file that can be read"
+    )
+    assert fingerprint(path) == fingerprint(str(tmp_path / "none"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such device")
+def test_device_is_refused_without_being_read() -> None:
+    assert refused(read_fleet, "/dev/zero") == Refused(
+        "/dev/zero", "it is a pipe, a device or a folder", "a file that can be read"
+    )
+
+
+def test_file_beyond_the_size_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(ONE)
+    monkeypatch.setattr(fleet_files, "MOST_BYTES", len(ONE))
+    read_fleet(str(path))
+    monkeypatch.setattr(fleet_files, "MOST_BYTES", len(ONE) - 1)
+    assert refused(read_fleet, str(path)).seen == "it is larger than 0 mib"

@@ -31,6 +31,10 @@ class KeyFileError(Error):
     """A key or certificate file of the state directory cannot be read, used or written."""
 
 
+class UnwritableFileError(KeyFileError):
+    """A file that cannot be written: the disk is full, read-only, or fails."""
+
+
 def new_key(bits: int = KEY_BITS) -> RSAPrivateKey:
     """Generate a key; this takes about a tenth of a second."""
     return generate_private_key(_EXPONENT, bits)
@@ -87,7 +91,7 @@ def write_key(path: Path, key: RSAPrivateKey) -> None:
     """Write a key as PEM (PKCS 8), mode 0600; the file is whole or absent.
 
     Raises:
-        KeyFileError: the file cannot be written.
+        UnwritableFileError: the file cannot be written.
     """
     write_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
@@ -96,12 +100,12 @@ def write_file(path: Path, text: bytes) -> None:
     """Write a file, mode 0600, that is whole or absent even after a power cut.
 
     Raises:
-        KeyFileError: the file cannot be written.
+        UnwritableFileError: the file cannot be written.
     """
     try:
         private_files.write(path, text)
     except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        raise UnwritableFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _unfit(path: Path, seen: str, otherwise: str) -> KeyFileError:

@@ -8,6 +8,7 @@ the order key file, list, use; a dropped key disappears in the reverse order.
 import re
 import threading
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
@@ -22,6 +23,7 @@ from openimds.credentials.keys.files import (
     KEY_BITS,
     KeyFileError,
     MakeKey,
+    UnwritableFileError,
     new_key,
     read_file,
     read_key,
@@ -100,6 +102,8 @@ class Keyring:
         self._overlap_s = overlap_s
         self._keys: tuple[_KeyEntry, ...] = ()
         self._lock = threading.Lock()
+        self.report: Callable[[str], None] | None = None
+        """Takes a sentence on a first key that cannot be written; None makes that an error."""
 
     @classmethod
     def open(
@@ -183,8 +187,22 @@ class Keyring:
             with self._lock:
                 # Another thread may have made it meanwhile.
                 if not _has_current(self._keys):
-                    self._add_key(now_s)
+                    self._add_first_key(now_s)
         return self._keys
+
+    def _add_first_key(self, now_s: float) -> None:
+        """Make the first key; keep it in memory on a full disk."""
+        try:
+            self._add_key(now_s)
+        except UnwritableFileError as error:
+            if self.report is None:
+                raise
+            self._folder = None
+            self._add_key(now_s)
+            self.report(
+                f"{error}: tokens are signed by a key in memory, and no longer verify after a "
+                "restart. Free space on the disk, then restart"
+            )
 
     def _add_key(self, now_s: float) -> None:
         key = (self._make_key or new_key)()

@@ -100,6 +100,7 @@ class LazyCa:
 
     def _open(self, now_s: float) -> "CertificateAuthority":
         # Imported here: a server that attests nothing does not load cryptography.
+        from openimds.credentials.keys.files import UnwritableFileError  # noqa: PLC0415 - see below
         from openimds.credentials.pki.authority import CertificateAuthority  # noqa: PLC0415 - see above
         from openimds.credentials.pki.external_ca import read_external_ca  # noqa: PLC0415 - see above
 
@@ -111,16 +112,30 @@ class LazyCa:
                     external_ca = read_external_ca(
                         settings.issuer_certificates, settings.issuer_key, now_s
                     )
-                authority = CertificateAuthority.open(
-                    self._folder,
-                    now_s,
-                    public_url=settings.public_url,
-                    external_ca=external_ca,
-                    make_key=settings.make_key,
-                    generation=settings.generation,
-                    ca_bits=settings.ca_bits,
-                    bases=settings.bases,
-                )
+
+                def opened(folder: Path | None) -> CertificateAuthority:
+                    return CertificateAuthority.open(
+                        folder,
+                        now_s,
+                        public_url=settings.public_url,
+                        external_ca=external_ca,
+                        make_key=settings.make_key,
+                        generation=settings.generation,
+                        ca_bits=settings.ca_bits,
+                        bases=settings.bases,
+                    )
+
+                is_new = not (self._folder and any(self._folder.glob("*.pem")))
+                try:
+                    authority = opened(self._folder)
+                except UnwritableFileError as error:
+                    if not is_new or settings.notify is None:
+                        raise
+                    authority = opened(None)
+                    settings.notify(
+                        f"{error}: attested documents are signed by a CA in memory, and no longer "
+                        "verify after a restart. Free space on the disk, then restart"
+                    )
                 if settings.lists or settings.responses:
                     authority.bring(settings.lists, settings.responses)
                 authority.report = self.report

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from openimds import private_files
@@ -23,8 +24,13 @@ class CallerSecrets:
         self._seed = seed
 
     @classmethod
-    def open(cls, folder: Path | None) -> "CallerSecrets":
+    def open(
+        cls, folder: Path | None, notify: Callable[[str], None] | None = None
+    ) -> "CallerSecrets":
         """Open the secrets of a state directory; without one, they end with the process.
+
+        So do secrets that cannot be written; `notify` takes a sentence on it, None makes it an
+        error.
 
         Raises:
             SecretFileError: the file cannot be read or written, others may read it, or it is
@@ -34,11 +40,18 @@ class CallerSecrets:
             return cls(secrets.token_bytes(_SIZE_BYTES))
         path = folder / FILE_NAME
         if not path.exists():
+            seed = secrets.token_bytes(_SIZE_BYTES)
             try:
-                private_files.write(path, secrets.token_hex(_SIZE_BYTES).encode())
+                private_files.write(path, seed.hex().encode())
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise SecretFileError(f"{path}: {reason}") from None
+                reason = f"{path}: {(error.strerror or str(error)).lower()}"
+                if notify is None:
+                    raise SecretFileError(reason) from None
+                notify(
+                    f"{reason}: the secrets of VMs are in memory, and others after a restart. Free "
+                    "space on the disk, then restart"
+                )
+                return cls(seed)
         return cls(_read(path))
 
     def of(self, vm: str) -> str:

@@ -1,6 +1,7 @@
 """Issue client certificates of MSI v2 for a guest's key."""
 
 from base64 import b64encode
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -12,7 +13,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from openimds.credentials.keys.files import MakeKey, new_key, read_key, write_key
+from openimds.credentials.keys.files import (
+    MakeKey,
+    UnwritableFileError,
+    new_key,
+    read_key,
+    write_key,
+)
 from openimds.protocol.pending import Certificate, Failed, PendingCertificate
 
 FILE_NAME = "msi-v2.key"
@@ -25,8 +32,18 @@ _BITS = (2048, 3072, 4096)
 class ClientCertificates:
     """Signs client certificates with one key, which the first request makes."""
 
-    def __init__(self, folder: Path | None, make_key: MakeKey | None = None) -> None:
-        """Store the key in a state directory; without one, it ends with the process."""
+    def __init__(
+        self,
+        folder: Path | None,
+        make_key: MakeKey | None = None,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        """Store the key in a state directory; without one, it ends with the process.
+
+        So does a key that cannot be written; `notify` takes a sentence on it, None makes it an
+        error.
+        """
+        self._notify = notify
         self._path = folder / FILE_NAME if folder else None
         self._key: RSAPrivateKey | None = None
         self._make_key = make_key
@@ -70,9 +87,22 @@ class ClientCertificates:
                     self._key = read_key(self._path)
                 else:
                     self._key = (self._make_key or new_key)()
-                    if self._path:
-                        write_key(self._path, self._key)
+                    self._write(self._key)
             return self._key
+
+    def _write(self, key: RSAPrivateKey) -> None:
+        """Write a new key; on a full disk it stays in memory."""
+        if self._path is None:
+            return
+        try:
+            write_key(self._path, key)
+        except UnwritableFileError as error:
+            if self._notify is None:
+                raise
+            self._notify(
+                f"{error}: client certificates are signed by a key in memory, and no longer verify "
+                "after a restart. Free space on the disk, then restart"
+            )
 
 
 def _csr_key(csr: bytes) -> RSAPublicKey | None:

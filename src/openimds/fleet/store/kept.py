@@ -103,6 +103,8 @@ class KeptStore(SqliteStore):
         self, writes: Sequence[Write], who: str, at: str, applied: AppliedFile | None = None
     ) -> list[Change]:
         """Make all the changes or none; they are on the disk when this returns."""
+        if not writes and applied is None:
+            return []
         changes = self._writing(lambda: SqliteStore.write(self, writes, who, at, applied))
         if changes:
             self._note(Progress(changes[-1].revision, self._progress.log))

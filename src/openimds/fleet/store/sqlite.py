@@ -48,6 +48,7 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
         "SQLITE_READONLY": "make the file and its folder writable; nothing was changed",
         "SQLITE_CORRUPT": f"the file is damaged: {REMEDY}",
         "SQLITE_NOTADB": f"this is not a store of OpenIMDS: {REMEDY}",
+        "SQLITE_IOERR": "free space on the disk, or mend it; nothing was changed",
         "SQLITE_CANTOPEN": "the folder must exist and be writable",
     }
     name = getattr(error, "sqlite_errorname", "") or ""

@@ -1,7 +1,9 @@
 """The state directory: for one process at a time, and its user's alone."""
 
+import errno
 import os
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
@@ -77,8 +79,15 @@ class State:
 
     @staticmethod
     def _take_lock(path: Path, users: frozenset[int]) -> TextIO:
-        descriptor = open_file(path, os.O_RDWR | os.O_CREAT, users=users)
-        lock = os.fdopen(descriptor, "r+")
+        is_writable = True
+        try:
+            descriptor = open_file(path, os.O_RDWR | os.O_CREAT, users=users)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # The store can still be read, and a file that is open to read can be locked.
+            descriptor, is_writable = open_file(path, users=users), False
+        lock = os.fdopen(descriptor, "r+" if is_writable else "r")
         if (names := os.fstat(descriptor).st_nlink) > 1:
             lock.close()
             raise _linked(path, names)
@@ -92,9 +101,8 @@ class State:
                 f"{path.parent}: in use by the process with pid {pid}; stop it first, or choose "
                 "another --state"
             ) from None
-        lock.truncate()
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        if is_writable:
+            _write_pid(lock)
         return lock
 
     @property
@@ -110,6 +118,14 @@ class State:
     def close(self) -> None:
         """Release the lock."""
         self._lock.close()
+
+
+def _write_pid(lock: TextIO) -> None:
+    """Write the pid of this process, for those that find the lock taken."""
+    with suppress(OSError):  # A full disk has no room for it.
+        lock.truncate()
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
 
 
 def _linked(path: Path, names: int) -> UntrustedFileError:
