@@ -97,9 +97,11 @@ test-all: ## Run everything but long campaigns: test, test-*, cover, quick-clien
 	$(MAKE) quick-clients
 	$(MAKE) containers
 
-soak: .venv/.dev-stamp ## Run the long campaigns: 200 sudden ends, many generated requests
-	OPENIMDS_CRASH_ROUNDS=200 OPENIMDS_SCHEMA_EXAMPLES=300 $(BIN)/python -m pytest -n auto \
+soak: .venv/.dev-stamp ## Run the long campaigns: sudden ends, bad disks, generated requests
+	OPENIMDS_CRASH_ROUNDS=200 OPENIMDS_CUT_ROUNDS=500 OPENIMDS_DISK_ROUNDS=200 \
+		OPENIMDS_SCHEMA_EXAMPLES=300 $(BIN)/python -m pytest -n auto -rP \
 		--timeout=3000 --hypothesis-profile=soak tests/system/test_crash.py \
+		tests/system/test_damage.py tests/unit/server/test_damaged_rows.py \
 		tests/system/test_admin.py tests/property tests/contract
 
 check: .venv/.dev-stamp ## Check format, lint, types, import contracts and words
