@@ -1,8 +1,9 @@
-"""Bad disks and cut files: no guest gets a wrong answer, and nothing ends in a traceback.
+"""Bad disks and cut files: no wrong answer for a guest, and no traceback.
 
 `OPENIMDS_CUT_ROUNDS=500` and `OPENIMDS_DISK_ROUNDS=200` run the long form.
 """
 
+import fcntl
 import json
 import os
 import random
@@ -80,8 +81,15 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             else:
                 server.process.kill()
                 server.process.wait(_TIMEOUT_S)
+    await_lock(folder / "state" / "lock")
     assert (folder / "state" / "fleet.db-wal").stat().st_size > 0
     return folder
+
+
+def await_lock(path: Path) -> None:
+    """Wait until every process of a killed server has ended: each holds the lock."""
+    with path.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def outcome(folder: Path, chance: random.Random) -> str:
@@ -159,6 +167,10 @@ class Disk:
         self.host.shell("dd if=/dev/zero of=disk/filler bs=1k 2>/dev/null || true")
         self.is_full = True
 
+    def settle(self) -> None:
+        """Wait until every process of a killed server has ended."""
+        self.host.shell("flock disk/state/lock true")
+
     def free(self) -> None:
         self.host.shell("rm -f disk/filler")
         self.is_full = False
@@ -212,7 +224,7 @@ ARGUMENTS = ("--state", "disk/state", "--no-rate-limit", *ALONE)
 
 def test_disk_that_fills_and_is_freed_loses_nothing(tmp_path: Path) -> None:
     chance = random.Random(SEED)
-    with machine(tmp_path) as host:
+    with machine(tmp_path, "flock", "mount") as host:
         disk = Disk(host)
         rounds = 0
         while rounds < DISK_ROUNDS:
@@ -237,6 +249,7 @@ def test_disk_that_fills_and_is_freed_loses_nothing(tmp_path: Path) -> None:
                     assert code == 0, err
                     assert "Traceback" not in err, err
                     assert "internal error" not in err, err
+            disk.settle()
             if is_read_only:
                 host.shell("mount -o remount,rw disk")
         disk.free()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
@@ -59,27 +59,33 @@ def read_file(path: str) -> object:
     Raises:
         ConfigError: the file cannot be read, or is not of its format.
     """
-    with _naming(path):
-        text = read_plain(path)
+    with _naming(path), open_plain(path) as file:
+        text = file.read(MOST_BYTES)
     from openimds.vm.decode import decode  # noqa: PLC0415 - a server without a file needs no parser
 
     return decode(text, path)
 
 
-def read_plain(path: str | Path) -> bytes:
-    """Return the content of a plain file; a pipe is an error at once.
+def open_plain(path: str | Path) -> BinaryIO:
+    """Open a plain file to read; a pipe or device is an error at once.
+
+    Read at most `MOST_BYTES` of it, for it may grow.
 
     Raises:
-        OSError: it cannot be read, or is no plain file, or is larger than `MOST_BYTES`.
+        OSError: it cannot be opened, is no plain file, or is larger.
     """
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is a pipe, a device or a folder")
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB")
-    return content
+    file = os.fdopen(os.open(path, os.O_RDONLY | flags), "rb")
+    status = os.fstat(file.fileno())
+    error = None
+    if not stat.S_ISREG(status.st_mode):
+        error = OSError(errno.EINVAL, "it is a pipe, a device or a folder")
+    elif status.st_size > MOST_BYTES:
+        error = OSError(errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB")
+    if error:
+        file.close()
+        raise error
+    return file
 
 
 @contextmanager
@@ -125,8 +131,8 @@ def read_fleet(path: str) -> FleetFileContents:
     faults: tuple[FaultSpec, ...] = ()
     digest = sha256()
     for file in files:
-        with _naming(file):
-            body = read_plain(file)
+        with _naming(file), open_plain(file) as opened:
+            body = opened.read(MOST_BYTES)
         digest.update(_label(file, len(body)))
         digest.update(body)
         value = decode(body, file)
@@ -186,7 +192,8 @@ def fingerprint(path: str) -> bytes:
     digest = sha256()
     for file in files:
         try:
-            text = read_plain(file)
+            with open_plain(file) as opened:
+                text = opened.read(MOST_BYTES)
         except OSError as error:
             if shortage(error):
                 raise _unreadable(str(file), "file", error) from None

@@ -18,8 +18,7 @@ from openimds.credentials.entra.client import ENTRA_UNCONFIGURED
 from openimds.dataplane.event_loop import ServingLoop
 from openimds.errors import Error
 from openimds.fleet.fleet_files import gc_paused
-from openimds.fleet.store.schema import upgrade_notice
-from openimds.fleet.store.sqlite import SqliteStore
+from openimds.fleet.store.opening import open_store
 from openimds.linux.platform import die_with_parent
 from openimds.private_files import trust_group
 from openimds.protocol.pending import Failed
@@ -103,9 +102,7 @@ class ControlProcess:
             host.channel = self.channel
             with gc_paused():
                 startup = await asyncio.to_thread(load, settings)
-                store = SqliteStore(Path(begin.store))
-                if store.copied_to:
-                    notify(upgrade_notice(store.path, store.copied_to))
+                store = open_store(Path(begin.store), notify, is_recovery=settings.state_recover)
                 control = build_control(startup, notify, store, host, ports, resources)
                 await control.load()
             await host.send_snapshot(control.events_service.event_writer.scopes)

@@ -110,7 +110,7 @@ def test_fingerprint_without_a_descriptor_is_refused(
     def fail(_: Path) -> bytes:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(fleet_files, "read_plain", fail)
+    monkeypatch.setattr(fleet_files, "open_plain", fail)
     assert refused(fingerprint, str(tmp_path if is_folder else file)) == Refused(
         str(file), "too many open files", "a file that can be read"
     )
@@ -125,7 +125,7 @@ def test_fingerprint_leaves_an_unreadable_file_out(
     def fail(_: Path) -> bytes:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(fleet_files, "read_plain", fail)
+    monkeypatch.setattr(fleet_files, "open_plain", fail)
     assert fingerprint(str(tmp_path)) == before
 
 
