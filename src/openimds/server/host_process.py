@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from msgspec import Struct, structs
 
 from openimds.admin.lazy_server import bind, url_of
-from openimds.errors import Error
+from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, State, default_folder
 from openimds.protocol.events.document import ScopeActivity
@@ -88,7 +88,12 @@ class HostProcess:
                 resources.callback(self._state.close)
             self._inherited_admin = bool(inherited.admin)
             self._public = inherited.public or _bound_public(settings)
-            self._admin = inherited.admin or _bound_admin(settings)
+            self._admin_error: ConfigError | None = None
+            try:
+                self._admin = inherited.admin or _bound_admin(settings)
+            except ConfigError as error:
+                # A mistake in the fleet file comes first.
+                self._admin, self._admin_error = (), error
             for listening in (*self._public, *self._admin):
                 resources.callback(listening.close)
             self._public_url = url_of(self._public[0]) if self._public else None
@@ -123,6 +128,8 @@ class HostProcess:
             Error: as `Server.start`.
         """
         self._child = await self._start_control()
+        if self._admin_error:
+            raise self._admin_error
         url = await self.host.open()
         settings, host = self._settings, self.host
         is_named = self._state is not None or bool(settings.fleet or settings.document)
