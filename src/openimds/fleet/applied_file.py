@@ -4,7 +4,7 @@ The store has each entry as last applied. An entry that is equal to it changes n
 VM is as in the entry, was changed by the API, or was removed by it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import partial
@@ -100,6 +100,24 @@ def read_stored_fleet(store: Store, origin: str) -> StoredFleet:
             if entry.origin == origin:
                 known = _NOT_KNOWN if entry.body is None else _hash(entry.body).digest()
                 fleet.applied[entry.name] = known
+    return fleet
+
+
+def read_stored_part(store: Store, origin: str, names: Iterable[str]) -> StoredFleet:
+    """Read the VMs and entries of these names for a comparison.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    fleet = StoredFleet(origin, store.applied_text(origin))
+    for name in names:
+        if vm := store.get(name):
+            fleet.owners[name] = intern(vm.origin)
+            fleet.bodies[name] = _hash(vm.body).digest()
+        entry = store.applied_entry(name)
+        if entry and entry.origin == origin:
+            known = _NOT_KNOWN if entry.body is None else _hash(entry.body).digest()
+            fleet.applied[name] = known
     return fleet
 
 

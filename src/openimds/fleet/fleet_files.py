@@ -7,19 +7,21 @@ import errno
 import gc
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from openimds.errors import ConfigError, shortage
 from openimds.fleet.fault_bodies import with_bodies
 from openimds.protocol.events.schedule import RecurringEvent, read_lines
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
+from openimds.vm.file_entries import EntryDigests, split
 from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Identities, Vm
 
@@ -30,6 +32,10 @@ DEFAULT_VM = "vm-1"
 """The name of the VM that is served when no file names one."""
 MOST_BYTES = 512 << 20
 """The size limit of a file; a fleet of 100,000 VMs has some 30 MB."""
+_LARGE = 1000
+"""From so many VMs on, an edit is found by its entries."""
+_MOST_EDITED = 5000
+"""An edit of more entries is read and compared as a whole."""
 FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
 
 
@@ -44,13 +50,24 @@ def default_vm(*, has_identity: bool = True) -> Vm:
 class FleetFileContents(Struct, frozen=True):
     """The VMs, scheduled events and faults of a fleet file or folder.
 
-    `text` is a digest of what was read, empty for contents that no file has.
+    `text` is a digest of what was read, empty for contents that no file has. `entries` has digests
+    of the entries of a large file. Where `gone` is not None, `vms` are only those whose entries
+    differ from a known text, and `gone` the names that are no longer in the file.
     """
 
     vms: list[Vm]
     events: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
     text: bytes = b""
+    entries: EntryDigests | None = None
+    gone: frozenset[str] | None = None
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all VMs of the file."""
+        if self.gone is not None and self.entries:
+            return self.entries.by_name
+        return [vm.name for vm in self.vms]
 
 
 def read_file(path: str) -> object:
@@ -114,8 +131,10 @@ def _files_of(folder: Path) -> list[Path]:
         raise _unreadable(str(folder), "folder", error) from None
 
 
-def read_fleet(path: str) -> FleetFileContents:
+def read_fleet(path: str, known: EntryDigests | None = None) -> FleetFileContents:
     """Read a fleet file, or all fleet files of a folder together.
+
+    With `known`, the entries of a file that was read before, only the VMs of others may be read.
 
     Raises:
         ConfigError: a file cannot be read or does not fit, or two files name one VM.
@@ -135,6 +154,8 @@ def read_fleet(path: str) -> FleetFileContents:
             body = opened.read(MOST_BYTES)
         digest.update(_label(file, len(body)))
         digest.update(body)
+        if known and not folder.is_dir() and (edit := _read_edit(body, file, known)):
+            return replace(edit, text=digest.digest())
         value = decode(body, file)
         try:
             contents = fleet_contents(value, Path(file).parent)
@@ -151,7 +172,40 @@ def read_fleet(path: str) -> FleetFileContents:
     if not vms:
         expected = "fleet files ending in " + ", ".join(FILE_ENDINGS)
         raise ConfigError(path, "a folder without any", expected)
-    return FleetFileContents(vms, events, faults, digest.digest())
+    entries = None
+    if not folder.is_dir() and len(vms) >= _LARGE:
+        entries = _entries_of(body, path, [vm.name for vm in vms])
+    return FleetFileContents(vms, events, faults, digest.digest(), entries)
+
+
+def _entries_of(body: bytes, path: str, names: list[str]) -> EntryDigests | None:
+    """Return the digests of the entries of a text with these VMs."""
+    parts = split(body, path)
+    return parts.digests() if parts and [*parts.entries] == names else None
+
+
+def _read_edit(body: bytes, path: str, known: EntryDigests) -> FleetFileContents | None:
+    """Read the entries that are not known; None asks for the whole text."""
+    from openimds.vm.decode import decode  # noqa: PLC0415 - as in `read_file`
+
+    parts = split(body, path)
+    entries = parts.digests() if parts else None
+    if not parts or not entries or entries.around != known.around:
+        return None
+    before = known.by_name
+    changed = [name for name, one in entries.by_name.items() if before.get(name) != one]
+    gone = before.keys() - entries.by_name.keys()
+    if len(changed) + len(gone) > _MOST_EDITED:
+        return None
+    # A fleet has a VM: if all edits are removals, one that has not changed.
+    names = changed or [*entries.by_name][:1]
+    try:
+        contents = fleet_contents(decode(parts.with_only({*names}), path), Path(path).parent)
+    except ConfigError:
+        return None  # Reading the whole gives the right line and column.
+    if [vm.name for vm in contents.vms] != names:
+        return None
+    return replace(contents, entries=entries, gone=frozenset(gone))
 
 
 def fleet_contents(value: object, folder: Path = Path()) -> FleetFileContents:

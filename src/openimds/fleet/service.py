@@ -16,7 +16,13 @@ import msgspec.json
 from msgspec.structs import replace
 
 from openimds.errors import ConfigError
-from openimds.fleet.applied_file import FileComparison, batches, read_rows, read_stored_fleet
+from openimds.fleet.applied_file import (
+    FileComparison,
+    batches,
+    read_rows,
+    read_stored_fleet,
+    read_stored_part,
+)
 from openimds.fleet.index import FleetIndex, IndexUpdate, Precedence
 from openimds.fleet.quarantine import QuarantinedVm, TakenError, quarantined
 from openimds.fleet.store.port import (
@@ -214,7 +220,7 @@ class FleetService:
             write = Write(name, None, API, expected)
             return bool(await self._change([write], self.fleet_index.plan([], [name]), who))
 
-    async def sync(
+    async def sync(  # noqa: PLR0913 - a file, and how it is applied
         self,
         vms: Iterable[Vm],
         origin: str,
@@ -222,22 +228,29 @@ class FleetService:
         *,
         is_start: bool = False,
         text: bytes = b"",
+        gone: AbstractSet[str] | None = None,
     ) -> list[Change]:
         """Apply the VMs of a file, or of another origin; return the changes.
 
         An entry that is as last applied changes nothing; of another one, the leaves that differ are
         changed in the stored VM. VMs of the origin that are not given are removed, and VMs of other
         origins are left alone. `text` is a digest of the file: where it is that of last time, all
-        VMs stay as they are. `vms` is read first, to its end; a VM that nothing else holds is freed
-        before its change is written. At the start of a server, a VM that claims what a given one
-        has, and is not itself as in the file, is quarantined; later, one in quarantine stays there.
+        VMs stay as they are. With `gone`, `vms` are only those whose entries differ from the text
+        applied last, and `gone` the names that it had in addition. `vms` is read first, to its end;
+        a VM that nothing else holds is freed before its change is written. At the start of a
+        server, a VM that claims what a given one has, and is not itself as in the file, is
+        quarantined; later, one in quarantine stays there.
 
         Raises:
             ConfigError, StoreError: as `put`; nothing has changed.
         """
         async with self._turn:
             wanted = {vm.name: vm for vm in vms}
-            stored = await self.call_store(read_stored_fleet, self.store, origin)
+            if gone is None:
+                stored = await self.call_store(read_stored_fleet, self.store, origin)
+            else:
+                some = [*wanted, *gone]
+                stored = await self.call_store(read_stored_part, self.store, origin, some)
             file = FileComparison(stored, text, self.fleet_index.quarantine.keys())
             for number, (name, vm) in enumerate(wanted.items()):
                 if vm.identities.details:
@@ -261,7 +274,7 @@ class FleetService:
             yielding = changed if is_start else changed & self.fleet_index.quarantine.keys()
             update = self.fleet_index.plan(puts, removed, precedence, firm, yielding)
             wanted.clear()
-            if not is_start:
+            if yielding and not is_start:
                 firm = frozenset(update.puts.keys() | self.fleet_index.by_name.keys()) - yielding
             if is_start or yielding:
                 update = await self._without_unopenable(update, firm)

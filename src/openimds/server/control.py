@@ -150,8 +150,14 @@ class Control(Struct, kw_only=True, eq=False):
     def follow_fleet_file(self) -> None:
         """Apply edits of the fleet file from now on, if there is one."""
         if path := self.startup.settings.fleet:
-            seen = b"" if self._is_unapplied else self.startup.fingerprint
-            self._watcher = FleetFileWatcher(path, seen, self._apply, self.notify)
+            startup, is_unapplied = self.startup, self._is_unapplied
+            self._watcher = FleetFileWatcher(
+                path,
+                b"" if is_unapplied else startup.fingerprint,
+                self._apply,
+                self.notify,
+                entries=None if is_unapplied else startup.entries,
+            )
             self._run(self._watcher.follow())
 
     async def reload(self) -> None:
@@ -304,17 +310,23 @@ class Control(Struct, kw_only=True, eq=False):
 
     async def _apply(self, contents: FleetFileContents, who: str) -> list[Change]:
         with self._naming_the_file():
-            self.faults.check(contents.faults, (vm.name for vm in contents.vms))
-        changes = await self._sync(contents.vms, who, contents.text)
+            self.faults.check(contents.faults, contents.names)
+        changes = await self._sync(contents.vms, who, contents.text, gone=contents.gone)
         await self.faults.follow(contents.faults)
         return changes
 
     async def _sync(
-        self, vms: Iterable[Vm], who: str, text: bytes, *, is_start: bool = False
+        self,
+        vms: Iterable[Vm],
+        who: str,
+        text: bytes,
+        *,
+        is_start: bool = False,
+        gone: AbstractSet[str] | None = None,
     ) -> list[Change]:
         with self._naming_the_file():
             service, origin = self.fleet_service, self.startup.origin
-            return await service.sync(vms, origin, who, is_start=is_start, text=text)
+            return await service.sync(vms, origin, who, is_start=is_start, text=text, gone=gone)
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:

@@ -13,13 +13,21 @@ import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple, TypeVar
 
 from openimds.errors import Error, shortage
-from openimds.fleet.fleet_files import FILE_ENDINGS, FleetFileContents, fingerprint, read_fleet
+from openimds.fleet.fleet_files import (
+    FILE_ENDINGS,
+    FleetFileContents,
+    fingerprint,
+    gc_paused,
+    read_fleet,
+)
 from openimds.fleet.store.port import Change, StoreError
+from openimds.vm.file_entries import EntryDigests
 
 T = TypeVar("T")
 
@@ -100,6 +108,7 @@ class FleetFileWatcher:
         apply: Apply,
         notify: Callable[[str], None],
         *,
+        entries: EntryDigests | None = None,
         look: Callable[[str], Glance] = glance,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         utc: Callable[[], float] = time.time,
@@ -107,10 +116,12 @@ class FleetFileWatcher:
     ) -> None:
         """Start from `seen`, the fingerprint of the text that is served already.
 
+        `entries` are those of that text: of an edit, only other entries are parsed.
         `look`, `sleep` (for seconds) and `utc` (the clock of file stamps) are the system's. A read
         that takes longer than `silent_s` is reported.
         """
         self._fleet, self._seen, self._apply, self._notify = fleet, seen, apply, notify
+        self._entries = entries
         self._look, self._sleep, self._utc, self._silent_s = look, sleep, utc, silent_s
         self._path = Path(fleet).absolute()
         self._lock = asyncio.Lock()
@@ -171,8 +182,10 @@ class FleetFileWatcher:
                 if now == self._seen or (is_retry and now == self._refused):
                     return  # Touched without an edit: changes by the API stay.
                 # The scenario in the file is not begun again: it goes on as it was.
-                contents = await self._off_loop(read_fleet, self._fleet)
-                changes = await self._apply(contents, f"file {self._path.name}")
+                with gc_paused():
+                    read = partial(read_fleet, known=self._entries)
+                    contents = await self._off_loop(read, self._fleet)
+                    changes = await self._apply(contents, f"file {self._path.name}")
             except (Error, OSError, ImportError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and shortage(error) is None:
                     raise
@@ -180,6 +193,7 @@ class FleetFileWatcher:
                 self._refused = b"" if self._must_retry else now
                 return
             self._seen, self._failure, self._refused = now, "", b""
+            self._entries = contents.entries
         if changes:
             self._notify(f"{self._path}: {len(changes)} changes applied")
 

@@ -14,6 +14,7 @@ from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.settings_check import check, notices
 from openimds.settings import Settings
+from openimds.vm.file_entries import EntryDigests
 from openimds.vm.identities import ENTRA
 from openimds.vm.types import Vm
 
@@ -25,7 +26,7 @@ class Startup(Struct, frozen=True):
     `Server.start` empties the list, for the store and the index hold VMs packed: 100,000 unpacked
     ones weigh 200 MB. `origin` is their owner in the store, `source` the path of their file, and
     `fingerprint` that of the file's text before it was read, `text` the digest of its contents as
-    read. `homes` are those of the fleet index.
+    read, `entries` those of its entries. `homes` are those of the fleet index.
     """
 
     settings: Settings
@@ -38,6 +39,7 @@ class Startup(Struct, frozen=True):
     notices: tuple[str, ...] = ()
     homes: dict[str, str] = {}
     text: bytes = b""
+    entries: EntryDigests | None = None
 
 
 def load(settings: Settings) -> Startup:
@@ -83,6 +85,7 @@ def _from_fleet(settings: Settings) -> Startup:
         contents.events,
         contents.faults,
         text=contents.text,
+        entries=contents.entries,
     )
 
 

@@ -327,3 +327,44 @@ def test_applied_file_is_recorded_once(tmp_path: Path) -> None:
         ]
 
     with_server(tmp_path, work)
+
+
+def test_edit_by_its_entries_equals_the_edit_of_the_whole_file(tmp_path: Path) -> None:
+    file: dict[str, Any] = dict.fromkeys("abcdef", SIZE)
+    edited: dict[str, Any] = {
+        "a": SIZE,
+        "b": {"compute": {"vmSize": "T"}},
+        "c": {"compute": {"vmSize": "S", "zone": "1"}},
+        "f": {"compute": {"vmSize": "U"}},
+        "new": SIZE,
+    }
+    results: list[object] = []
+
+    async def work(server: AdminServer) -> None:
+        service, is_whole = server.fleet_service, not results
+        await apply(server, file, text=b"1")
+        for name in "ab":
+            await service.patch(name, {"compute": {"tags": {"env": "test"}}}, "me")
+        for name in "cd":
+            await service.remove(name, "me")
+        await service.put(parse_vm("mine", SIZE), "me")
+        if is_whole:
+            changes = await apply(server, edited, text=b"2")
+        else:
+            some = {name: value for name, value in edited.items() if name != "a"}
+            changes = await apply(server, some, text=b"2", gone=frozenset("de"))
+        applied = {entry.name: entry.body for entry in server.store.applied_entries("", 99)}
+        results.append(
+            (
+                {(change.name, change.after, change.origin) for change in changes},
+                shown(server),
+                origins(server),
+                applied,
+                server.store.applied_text("file"),
+            )
+        )
+
+    for folder in ("whole", "entries"):
+        (tmp_path / folder).mkdir()
+        with_server(tmp_path / folder, work)
+    assert results[0] == results[1]

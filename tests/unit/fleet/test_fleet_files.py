@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from openimds.errors import ConfigError
 from openimds.fleet import fleet_files
 from openimds.fleet.fleet_files import (
     DEFAULT_VM,
@@ -200,3 +201,80 @@ def test_file_beyond_the_size_limit_is_refused(
     read_fleet(str(path))
     monkeypatch.setattr(fleet_files, "MOST_BYTES", len(ONE) - 1)
     assert refused(read_fleet, str(path)).seen == "it is larger than 0 mib"
+
+
+def write_large(file: Path, **sizes: str) -> None:
+    """Write 1,000 VMs with some sizes; an empty size leaves the VM out."""
+    by_name = {f"vm-{number}": "One" for number in range(1000)} | {
+        name.replace("_", "-"): size for name, size in sizes.items()
+    }
+    lines = [f"  {name}: {{compute: {{vmSize: {size}}}}}" for name, size in by_name.items() if size]
+    file.write_text("\n".join(["vms:", *lines, "events: [{type: Reboot, vms: [vm-9]}]", ""]))
+
+
+def test_edited_entries_of_a_large_file_alone_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    write_large(file)
+    before = read_fleet(str(file))
+    assert before.entries is not None
+    write_large(file, vm_5="Two", vm_7="", vm_1001="Three")
+    edit = read_fleet(str(file), before.entries)
+    assert [vm.name for vm in edit.vms] == ["vm-5", "vm-1001"]
+    assert edit.gone == frozenset({"vm-7"})
+    whole = read_fleet(str(file))
+    assert whole.gone is None
+    assert [vm for vm in whole.vms if vm.name in {"vm-5", "vm-1001"}] == edit.vms
+    assert [*edit.names] == [*whole.names]
+    assert (edit.entries, edit.events, edit.text) == (whole.entries, whole.events, whole.text)
+
+
+def test_edit_of_removals_reads_one_vm(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    write_large(file)
+    before = read_fleet(str(file)).entries
+    write_large(file, vm_7="", vm_8="")
+    edit = read_fleet(str(file), before)
+    assert ([vm.name for vm in edit.vms], edit.gone) == (["vm-0"], frozenset({"vm-7", "vm-8"}))
+
+
+@pytest.mark.parametrize(
+    "old, new", [("events:", "defaults: {compute: {zone: '1'}}\nevents:"), ("vm-5:", "vm-5: &a")]
+)
+def test_edit_that_may_concern_other_entries_is_read_whole(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    file = tmp_path / "fleet.yaml"
+    write_large(file)
+    before = read_fleet(str(file)).entries
+    file.write_text(file.read_text().replace(old, new))
+    whole = read_fleet(str(file), before)
+    assert whole.gone is None
+    assert len(whole.vms) == 1000
+
+
+def test_mistake_in_an_edited_entry_has_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    write_large(file)
+    before = read_fleet(str(file)).entries
+    file.write_text(file.read_text().replace("vm-5: {compute", "vm-5: {{compute"))
+    with pytest.raises(ConfigError, match="line 7"):
+        read_fleet(str(file), before)
+
+
+def test_edit_of_many_entries_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openimds.fleet.fleet_files._MOST_EDITED", 1)
+    file = tmp_path / "fleet.yaml"
+    write_large(file)
+    before = read_fleet(str(file)).entries
+    write_large(file, vm_5="Two")
+    assert len(read_fleet(str(file), before).vms) == 1
+    write_large(file, vm_5="Two", vm_7="")
+    assert len(read_fleet(str(file), before).vms) == 999
+
+
+def test_small_file_has_no_entries(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text("vms:\n  a: {}\n")
+    assert read_fleet(str(file)).entries is None

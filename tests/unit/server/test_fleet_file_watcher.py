@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.fleet.fleet_files import FleetFileContents, fingerprint
+from openimds.fleet.fleet_files import FleetFileContents, fingerprint, read_fleet
 from openimds.fleet.store.port import Change, StoreError
 from openimds.server.fleet_file_watcher import (
     COARSE_S,
@@ -508,6 +508,29 @@ def test_internal_error_of_a_look_is_raised(tmp_path: Path) -> None:
             await stage.watcher.follow()
 
     play(tmp_path, work)
+
+
+def test_large_file_is_applied_by_its_edited_entries(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+
+    def write(size: str) -> None:
+        entries = [f"  vm-{number}: {{}}\n" for number in range(1000)]
+        file.write_text("".join(["vms:\n", *entries, f"  last: {{compute: {{vmSize: {size}}}}}\n"]))
+
+    async def work(stage: Stage) -> None:
+        stage.watcher._entries = read_fleet(str(file)).entries
+        stage.error = StoreError("disk full")
+        write("Two")
+        await stage.watcher.apply_edits()
+        stage.error = None
+        # What was not applied is still an edit.
+        await stage.watcher.apply_edits()
+        write("Three")
+        await stage.watcher.apply_edits()
+        assert stage.names == [["last"], ["last"]]
+
+    write("One")
+    play(tmp_path, work, file)
 
 
 def test_file_system_that_hangs_is_reported(tmp_path: Path) -> None:
