@@ -6,6 +6,7 @@ import sys
 from bench import (
     changes,
     connections,
+    edits,
     events,
     faults,
     first_answer,
@@ -38,6 +39,7 @@ _BENCHES: dict[str, Bench] = {
     "connections": connections.measure,
     "operators": operators.measure,
     "changes": changes.measure,
+    "edits": edits.measure,
     "events": events.measure,
     "signing": signing.measure,
     "minting": minting.measure,

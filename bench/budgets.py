@@ -7,6 +7,7 @@ from msgspec import Struct
 from bench import (
     changes,
     connections,
+    edits,
     faults,
     first_answer,
     flat,
@@ -152,6 +153,21 @@ def _connections() -> tuple[Budget, ...]:
     )
 
 
+def _edits() -> tuple[Budget, ...]:
+    one = [edits.row(edits.ONE, ending) for ending in ("json", "yaml")]
+    return (
+        *(Budget(f"{row}: seen", "edits", row, "done_s", most=3) for row in one),
+        *(
+            Budget(f"guests' p99 beside {row}", "edits", row, "p99_times_idle", most=2)
+            for row in (*one, edits.EVENT, edits.LIST)
+        ),
+        *(
+            Budget(f"longest wait beside {row}", "edits", row, "longest_ms", most=10)
+            for row in (*one, edits.EVENT, edits.LIST)
+        ),
+    )
+
+
 BUDGETS: tuple[Budget, ...] = (
     Budget(protocol.CACHED + ", no sockets", "protocol", protocol.CACHED, "cpu_us", most=15),
     *_answers(),
@@ -170,6 +186,7 @@ BUDGETS: tuple[Budget, ...] = (
     *_floods(),
     *_operators(),
     *_connections(),
+    *_edits(),
     *(
         Budget(
             f"an admin change is visible ({engine})",

@@ -62,6 +62,8 @@ MEASURES: dict[str, Measure] = {
     "made_per_s": Measure("made/s", 0),
     "refused": Measure("load's refused share", 3),
     "last_s": Measure("last answer after s", 2),
+    "done_s": Measure("done or seen after s", 2),
+    "longest_ms": Measure("longest wait ms", 1),
     "list_s": Measure("whole list s", 2),
     "declared_ms": Measure("acknowledged after ms", 1),
     "seen_ms": Measure("all saw it after ms", 1),
