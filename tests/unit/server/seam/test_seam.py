@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec.json
 import pytest
@@ -14,6 +15,7 @@ from openimds.protocol.events.request import EventRequest
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
 from openimds.server.seam.channel import ChannelClosedError
 from openimds.server.seam.messages import SLICE
+from openimds.vm.fleet_file import parse_vm
 from tests.unit.server.seam.setup import EVENTS, NAME, Roles, with_roles
 
 
@@ -235,5 +237,27 @@ def test_call_after_the_end_of_the_other_process_fails(tmp_path: Path) -> None:
         await roles.kill()
         with pytest.raises(ChannelClosedError):
             await roles.remote.fault_counts()
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_collector_is_spared_the_vms_of_a_large_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spared: list[int] = []
+
+    async def work(roles: Roles) -> None:
+        monkeypatch.setattr("openimds.server.seam.host_end.FROZEN_EACH", SLICE)
+        index = roles.host.fleet_index
+        monkeypatch.setattr(
+            "openimds.server.seam.host_end.gc",
+            Mock(freeze=lambda: spared.append(len(index.by_name))),
+        )
+        service = roles.control.fleet_service
+        await roles.put("a", vm("10.0.0.9"))
+        assert spared == []
+        vms = [parse_vm(f"v{n}", {}) for n in range(2 * SLICE)]
+        await service.sync(vms, "other", "test")
+        assert len(spared) == 2
 
     with_roles(tmp_path, work, FLEET)
