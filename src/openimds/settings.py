@@ -146,6 +146,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         _Row("Group that may read and write the state directory, as that of a volume.", "GROUP"),
     ] = ""
+    history_days: Annotated[
+        int,
+        _Row(
+            "Days for which the audit log and the event log are kept; 0: without a bound by age.",
+            "N",
+            minimum=0,
+        ),
+    ] = 30
+    history_mib: Annotated[
+        int,
+        _Row("Size limit of the audit log and the event log together.", "MIB", minimum=1),
+    ] = 900
     public: Annotated[
         str,
         _Row(

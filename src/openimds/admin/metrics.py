@@ -134,6 +134,13 @@ _ROWS = (
         ("direction",),
     ),
     MetricRow(
+        "openimds_history_pruned",
+        _COUNTER,
+        "rows",
+        "Rows of the audit log (changes) and of the event log (events) that were pruned.",
+        ("log",),
+    ),
+    MetricRow(
         "openimds_event_hook_told", _COUNTER, "log entries", "Log entries that the event hook took."
     ),
     MetricRow(

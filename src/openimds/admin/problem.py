@@ -49,6 +49,15 @@ def not_found(detail: str) -> ProblemError:
     return ProblemError(HTTPStatus.NOT_FOUND, detail)
 
 
+def gone(pruned: int, kind: str, remedy: str) -> ProblemError:
+    """Return the problem of a position in a log whose next entries were pruned: 410.
+
+    `pruned` is the number of the last pruned entry, `kind` the plural of the entries.
+    """
+    detail = f"The {kind} up to {pruned} were pruned, and with them some after this position"
+    return ProblemError(HTTPStatus.GONE, f"{detail}. {remedy}")
+
+
 def no_vm(name: str, reason: str = "") -> ProblemError:
     """Return the problem of a name that no served VM has: 404.
 

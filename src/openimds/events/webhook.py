@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from openimds.errors import ConfigError, Error, shortage
 from openimds.events.log_format import line
 from openimds.fleet.service import FleetService
-from openimds.fleet.store.port import EventBatch, LogEntry
+from openimds.fleet.store.port import EventBatch, Log, LogEntry
 
 TIMEOUT_S = 10.0
 WAITS_S = (1.0, 2.0, 4.0)
@@ -89,7 +89,21 @@ class Webhook:
             return self._fleet_service.last_log_entry
         return min(int(cursor), self._fleet_service.last_log_entry)
 
+    async def _skip_pruned(self, at: int) -> int:
+        """Return the position, behind lines that were pruned before their delivery."""
+        span = await self._fleet_service.call_store(self._fleet_service.store.span, Log.EVENTS)
+        if at >= span.pruned:
+            return at
+        self.skipped += span.pruned - at
+        self._notify(
+            f"webhook skipped the log entries {at + 1} to {span.pruned}, which were pruned before "
+            "they were delivered"
+        )
+        await self._save(span.pruned)
+        return span.pruned
+
     async def _catch_up(self, at: int) -> None:
+        at = self._at = await self._skip_pruned(at)
         while page := await self._fleet_service.call_store(
             self._fleet_service.store.log_entries, at, _PAGE
         ):

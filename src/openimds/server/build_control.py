@@ -13,7 +13,9 @@ from openimds.events.writer import PublishedScope
 from openimds.faults import FaultInjector, FaultService
 from openimds.faults.injector import FaultCounts
 from openimds.fleet.index import FleetIndex, IndexUpdate
+from openimds.fleet.pruner import Pruner
 from openimds.fleet.service import FleetService
+from openimds.fleet.store.history import HistoryBounds
 from openimds.fleet.store.port import Store
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.faults.fault import FaultSpec
@@ -142,6 +144,11 @@ def build_control(  # noqa: PLR0913, PLR0917 - the world around control
         fleet_service=fleet_service,
         events_service=events_service,
         webhook=webhook,
+        pruner=Pruner(
+            fleet_service,
+            HistoryBounds(settings.history_days, settings.history_mib << 20),
+            notify,
+        ),
         faults=faults,
         admin_ports=admin_ports,
         host=link,

@@ -19,6 +19,7 @@ from openimds.events.webhook import Webhook
 from openimds.faults import FaultService
 from openimds.fleet.fleet_files import DEFAULT_VM, FleetFileContents, default_vm
 from openimds.fleet.index import FleetIndex
+from openimds.fleet.pruner import Pruner
 from openimds.fleet.quarantine import notices as quarantine_notices
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.kept import KeptStore
@@ -90,6 +91,7 @@ class Control(Struct, kw_only=True, eq=False):
     fleet_service: FleetService
     events_service: EventsService
     webhook: Webhook | None
+    pruner: Pruner
     faults: FaultService
     admin_ports: AdminPorts
     host: HostAccess
@@ -121,6 +123,7 @@ class Control(Struct, kw_only=True, eq=False):
         self._compact_fleet()
         self._check_store()
         self._run(self._follow_clock())
+        self._run(self.pruner.run())
         for notice in (*self.startup.notices, *self.fleet_index.warnings()):
             self.notify(notice)
 
@@ -279,7 +282,11 @@ class Control(Struct, kw_only=True, eq=False):
             endpoint_variables=self.host.endpoint_variables,
             get_as=self.host.get_as,
             metrics=ServerMetrics(
-                self.host.samples, self.fleet_service, self.events_service, self.webhook
+                self.host.samples,
+                self.fleet_service,
+                self.events_service,
+                self.webhook,
+                self.pruner.pruned,
             ),
             token=token,
         )

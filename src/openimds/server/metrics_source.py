@@ -91,10 +91,15 @@ class ServerMetrics:
         fleet_service: FleetService,
         events_service: EventsService,
         hook: Webhook | None,
+        pruned: Mapping[str, int],
     ) -> None:
-        """Read from these parts; `of_host` reads the values of the host."""
+        """Read from these parts.
+
+        `of_host` reads the values of the host, `pruned` counts pruned rows by log.
+        """
         self._of_host = of_host
         self._fleet_service, self._events_service, self._hook = fleet_service, events_service, hook
+        self._pruned = pruned
 
     async def samples(self) -> "dict[str, Samples]":
         """Return the values at this moment by the name of the metric."""
@@ -104,6 +109,7 @@ class ServerMetrics:
             "openimds_event_moves": self._events_service.event_writer.transition_counts,
             "openimds_vms_quarantined": len(self._fleet_service.fleet_index.quarantine),
             "openimds_store_revision": self._fleet_service.revision,
+            "openimds_history_pruned": {**self._pruned},
             "openimds_store_age_seconds": self._fleet_service.store_age_s(),
             "openimds_events_scheduled": events[EventStatus.SCHEDULED],
             "openimds_events_started": events[EventStatus.STARTED],

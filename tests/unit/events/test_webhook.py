@@ -15,7 +15,7 @@ from openimds.events.webhook import MOST_BEHIND, Deliver, Webhook, WebhookError,
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
-from openimds.fleet.store.port import EventBatch, LogEntry
+from openimds.fleet.store.port import EventBatch, Log, LogEntry
 from tests.unit.admin.setup import FailingStore
 
 AT = "2026-11-22T19:54:46.000Z"
@@ -119,6 +119,22 @@ def test_new_webhook_skips_earlier_lines() -> None:
         await webhook_run.log("new")
         await until(lambda: webhook_run.webhook.delivered == 1)
         assert webhook_run.names() == ["new"]
+
+    run_webhook(work, store)
+
+
+def test_position_before_pruned_lines_is_moved_and_reported() -> None:
+    store = FailingStore()
+    lines = tuple(LogEntry(0, AT, "me", name, b'{"event":"%s"}' % name.encode()) for name in "abcd")
+    store.write_events(EventBatch(values={"hook": b"1"}, log_entries=lines))
+    store.prune(Log.EVENTS, 3)
+
+    async def work(webhook_run: WebhookRun) -> None:
+        await until(lambda: webhook_run.webhook.delivered == 1 and store.value("hook") == b"4")
+        assert (webhook_run.names(), webhook_run.webhook.skipped) == (["d"], 2)
+        assert webhook_run.notices == [
+            "webhook skipped the log entries 2 to 3, which were pruned before they were delivered"
+        ]
 
     run_webhook(work, store)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any, Literal, cast
 
 import msgspec.json
@@ -22,10 +23,11 @@ from openimds.admin.operation import (
     Tag,
 )
 from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, number_cursor
+from openimds.admin.problem import gone
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import Moment, line
 from openimds.fleet.service import FleetService
-from openimds.fleet.store.port import Change, LogEntry
+from openimds.fleet.store.port import Change, Log, LogEntry
 from openimds.parameters import Parameter
 
 PAGE = 100
@@ -60,6 +62,9 @@ async def list_audit(services: AdminServices, request: Request) -> Answer:
     limit, since = LIMIT.read(request), number_cursor(request)
     fleet_service = services.fleet_service
     changes = await fleet_service.call_store(fleet_service.store.changes, since, limit + 1)
+    pruned = await _pruned(fleet_service, Log.CHANGES)
+    if since < pruned and CURSOR.read(request):
+        raise gone(pruned, "changes", "Begin anew without a cursor, with the oldest kept change")
     cursor = str(changes[limit - 1].revision) if len(changes) > limit else None
     return AuditPage([_audit_entry(change) for change in changes[:limit]], cursor)
 
@@ -70,18 +75,46 @@ async def follow_changes(services: AdminServices, request: Request) -> Answer:
     last_id = request.headers.get("last-event-id", "")
     if match := _POSITION.fullmatch(last_id):
         position = FeedPosition(*(min(int(text or 0), MOST_NUMBER) for text in match.groups()))
-    return EventSourceResponse(_feed(services.fleet_service, position), ping=15)
+    fleet_service = services.fleet_service
+    # A revision above the last one is of another store: begin with the first change.
+    if position.revision and position.revision > fleet_service.revision:
+        position.revision = 0
+    if position.number and position.number > fleet_service.last_log_entry:
+        position.number = 0
+    await _check_kept(fleet_service, position)
+    return EventSourceResponse(_feed(fleet_service, position), ping=15)
+
+
+async def _check_kept(fleet_service: FleetService, position: "FeedPosition") -> None:
+    """Check that the entries after a position are kept.
+
+    Raises:
+        ProblemError: 410, some were pruned.
+    """
+    now = f"{fleet_service.revision}-{fleet_service.last_log_entry}"
+    remedy = (
+        "List the VMs (GET /v1/vms) and events (GET /v1/events) anew, then follow the changes "
+        f"with Last-Event-ID: {now}"
+    )
+    for log, number, kind in (
+        (Log.CHANGES, position.revision, "changes"),
+        (Log.EVENTS, position.number, "entries of the event log"),
+    ):
+        pruned = await _pruned(fleet_service, log)
+        if number is not None and number < pruned:
+            raise gone(pruned, kind, remedy)
+
+
+async def _pruned(fleet_service: FleetService, log: Log) -> int:
+    """Return the number of the last pruned entry of a log."""
+    return (await fleet_service.call_store(fleet_service.store.span, log)).pruned
 
 
 async def _feed(
     fleet_service: FleetService, position: "FeedPosition"
 ) -> AsyncIterator[ServerSentEvent]:
     feed, store = fleet_service.subscribe(), fleet_service.store
-    # A revision above the last one is of another store: begin with the first change.
-    since = position.revision
-    since = 0 if since and since > fleet_service.revision else since
-    number = position.number
-    number = 0 if number and number > fleet_service.last_log_entry else number
+    since, number = position.revision, position.number
     at = FeedPosition(
         fleet_service.revision if since is None else since,
         fleet_service.last_log_entry if number is None else number,
@@ -90,11 +123,15 @@ async def _feed(
         while since is not None and (
             changes := await fleet_service.call_store(store.changes, at.revision, PAGE)
         ):
+            if (at.revision or 0) < await _pruned(fleet_service, Log.CHANGES):
+                return  # Some were pruned meanwhile: the client resumes, and gets 410.
             for change in changes:
                 yield at.advance(change)
         while number is not None and (
             entries := await fleet_service.call_store(store.log_entries, at.number, PAGE)
         ):
+            if (at.number or 0) < await _pruned(fleet_service, Log.EVENTS):
+                return
             for entry in entries:
                 yield at.advance(entry)
         while (item := await feed.get()) is not None:
@@ -184,10 +221,11 @@ OPERATIONS: tuple[Operation, ...] = (
         tag=Tag.CHANGES,
         summary="Follow changes of VMs and steps of scheduled events",
         description="Server-sent events: `change` for a VM, `event` with an entry of the event "
-        "log. Last-Event-ID or `since` continues a feed.",
+        "log. Last-Event-ID or `since` continues a feed; 410 if entries after that position were "
+        "pruned: then list VMs and events anew.",
         handler=follow_changes,
         answers={OK: Content(ChangeView, _CHANGE, (EVENT_STREAM,))},
-        problems=(BAD, STORE),
+        problems=(BAD, HTTPStatus.GONE, STORE),
         queries=(_SINCE,),
         headers=("Last-Event-ID",),
     ),
@@ -199,7 +237,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="List the changes of VMs with before and after, oldest first",
         handler=list_audit,
         answers={OK: Content(AuditPage, AuditPage([_ENTRY], None))},
-        problems=(BAD, STORE),
+        problems=(BAD, HTTPStatus.GONE, STORE),
         queries=(LIMIT, CURSOR),
     ),
 )

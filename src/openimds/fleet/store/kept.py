@@ -18,6 +18,7 @@ from openimds.fleet.store.port import (
     Change,
     ConflictError,
     EventBatch,
+    Log,
     LogEntry,
     StoreError,
     Write,
@@ -116,6 +117,10 @@ class KeptStore(SqliteStore):
         if log_entries:
             self._note(Progress(self._progress.change, log_entries[-1].number))
         return log_entries
+
+    def prune(self, log: Log, until: int) -> int:
+        """Delete the rows of a log up to a number; return how many were there."""
+        return self._writing(lambda: SqliteStore.prune(self, log, until))
 
     is_unchecked = False
     """Whether the store was too large to be checked before it is served."""

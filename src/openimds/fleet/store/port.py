@@ -1,6 +1,7 @@
 """The port of a store, and the values that pass through it."""
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -96,6 +97,28 @@ class EventBatch(Struct, frozen=True):
     log_entries: tuple[LogEntry, ...] = ()
 
 
+class Log(Enum):
+    """A log of the store that is pruned from its oldest row on."""
+
+    CHANGES = "changes"
+    EVENTS = "events"
+
+
+class Span(Struct, frozen=True):
+    """The numbers of a log's oldest kept row and of its last row ever.
+
+    If none is kept, `first` follows `last`. All rows with lower numbers than `first` were pruned.
+    """
+
+    first: int
+    last: int
+
+    @property
+    def pruned(self) -> int:
+        """The number of the last pruned row, 0 if none was."""
+        return self.first - 1
+
+
 class StoreError(Error):
     """A failure of the world: a full disk, a damaged file, a folder without permission."""
 
@@ -150,7 +173,7 @@ class Store(Protocol):
         ...
 
     def revision(self) -> int:
-        """Return the number of the last change, 0 before the first."""
+        """Return the number of the last change ever, 0 before the first."""
         ...
 
     def events(self) -> list[bytes]:
@@ -178,7 +201,32 @@ class Store(Protocol):
         ...
 
     def last_log_entry(self) -> int:
-        """Return the number of the last log entry, 0 before the first."""
+        """Return the number of the last log entry ever, 0 before the first."""
+        ...
+
+    def span(self, log: Log) -> Span:
+        """Return the span of a log."""
+        ...
+
+    def row_sizes(self, log: Log, first: int, last: int) -> list[tuple[int, int]]:
+        """Return number and bytes of each row from `first` to `last`, oldest first."""
+        ...
+
+    def last_older(self, log: Log, date: str, until: int) -> int:
+        """Return the last number, up to `until`, before the first row that is not older.
+
+        A row is older if its date is before `date` as a text.
+        """
+        ...
+
+    def prune(self, log: Log, until: int) -> int:
+        """Delete the rows of a log up to a number; return how many were there.
+
+        VMs, events and the records of applied files stay as they are.
+
+        Raises:
+            StoreError: the world failed; nothing was deleted.
+        """
         ...
 
     def problem(self) -> str:

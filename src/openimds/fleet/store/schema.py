@@ -105,6 +105,12 @@ STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
                 WHERE name = removal.name AND revision > removal.revision
             );
     """,
+    # The history of a store of before is not pruned at once: see `history.PENDING`.
+    """
+    INSERT OR REPLACE INTO note (key, body)
+        SELECT 'history', x''
+        WHERE EXISTS (SELECT 1 FROM change) OR EXISTS (SELECT 1 FROM happening);
+    """,
 )
 """The schema, step by step: SQL, or a function that runs inside a transaction.
 

@@ -20,7 +20,9 @@ from openimds.fleet.store.port import (
     AppliedFile,
     Change,
     EventBatch,
+    Log,
     LogEntry,
+    Span,
     Store,
     StoredVm,
     StoreError,
@@ -32,6 +34,18 @@ from openimds.fleet.store.schema import bring_up_to_date
 _IN_MEMORY = ":memory:"
 _BATCH_ROWS = 1000
 """A large batch prunes its log after so many rows: SQLite reuses freed pages and keeps them."""
+
+_TABLES = {
+    Log.CHANGES: (
+        "change",
+        "revision",
+        "coalesce(length(before), 0) + coalesce(length(after), 0) + 2 * length(name) + length(who)",
+    ),
+    Log.EVENTS: ("happening", "number", "length(body) + length(who) + 2 * length(event_id)"),
+}
+"""Table, key, and the bytes of a row's texts and of their copies in indexes, for each log."""
+_ROW_BYTES = 90
+"""The bytes of a row beside its texts: dates, numbers, and those of SQLite."""
 
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """The first words of SQLite's names for errors of a damaged file."""
@@ -268,10 +282,8 @@ class SqliteStore(Store):
             return [Change(*row) for row in rows]
 
     def revision(self) -> int:
-        """Return the number of the last change, 0 before the first."""
-        with self._explained():
-            (number,) = self._db.execute("SELECT coalesce(max(revision), 0) FROM change").fetchone()
-            return int(number)
+        """Return the number of the last change ever, 0 before the first."""
+        return self.span(Log.CHANGES).last
 
     def events(self) -> list[bytes]:
         """Return the bodies of all scheduled events, in the order of their creation."""
@@ -342,12 +354,45 @@ class SqliteStore(Store):
             return [LogEntry(*row) for row in rows]
 
     def last_log_entry(self) -> int:
-        """Return the number of the last log entry, 0 before the first."""
+        """Return the number of the last log entry ever, 0 before the first."""
+        return self.span(Log.EVENTS).last
+
+    def span(self, log: Log) -> Span:
+        """Return the span of a log."""
+        table, key, _ = _TABLES[log]
+        # The sequence also knows the rows that were deleted.
+        query = (
+            f"SELECT (SELECT min({key}) FROM {table}), "  # noqa: S608 - constants
+            "(SELECT seq FROM sqlite_sequence WHERE name = ?)"
+        )
         with self._explained():
-            (number,) = self._db.execute(
-                "SELECT coalesce(max(number), 0) FROM happening"
-            ).fetchone()
-            return int(number)
+            first, last = self._db.execute(query, (table,)).fetchone()
+        return Span(first or (last or 0) + 1, last or 0)
+
+    def row_sizes(self, log: Log, first: int, last: int) -> list[tuple[int, int]]:
+        """Return number and bytes of each row from `first` to `last`, oldest first."""
+        table, key, size = _TABLES[log]
+        query = (
+            f"SELECT {key}, {size} + {_ROW_BYTES} FROM {table} "  # noqa: S608 - constants
+            f"WHERE {key} BETWEEN ? AND ? ORDER BY {key}"
+        )
+        with self._explained():
+            return self._db.execute(query, (first, last)).fetchall()
+
+    def last_older(self, log: Log, date: str, until: int) -> int:
+        """Return the last number, up to `until`, before the first row that is not older."""
+        table, key, _ = _TABLES[log]
+        query = f"SELECT min({key}) FROM {table} WHERE {key} <= ? AND at >= ?"  # noqa: S608 - as above
+        with self._explained():
+            (younger,) = self._db.execute(query, (until, date)).fetchone()
+        return until if younger is None else int(younger) - 1
+
+    def prune(self, log: Log, until: int) -> int:
+        """Delete the rows of a log up to a number; return how many were there."""
+        table, key, _ = _TABLES[log]
+        statement = f"DELETE FROM {table} WHERE {key} <= ?"  # noqa: S608 - as above
+        with self._transaction():
+            return self._db.execute(statement, (until,)).rowcount
 
     def problem(self) -> str:
         """Return nothing: a failed change tells its reason."""

@@ -7,6 +7,7 @@ import pytest
 
 from openimds.admin.operations import OPERATIONS
 from openimds.fleet import service as service_module
+from openimds.fleet.store.port import EventBatch, Log, LogEntry
 from tests.unit.admin.setup import AdminServer, with_server
 
 
@@ -123,5 +124,94 @@ def test_slow_reader_is_cut_and_resumes_without_loss(
         async with server.follow("", **{"Last-Event-ID": str(seen[-1])}) as feed:
             rest = [int((await feed.next())["id"]) for _ in range(12 - len(seen))]
         assert seen + rest == list(range(1, 13))
+
+    with_server(tmp_path, work)
+
+
+async def put_and_prune(server: AdminServer) -> None:
+    """Make five changes and four log entries, of which the first three are pruned."""
+    for number in range(5):
+        await server.api.put(f"/v1/vms/{number}", json={})
+    entries = tuple(LogEntry(0, "2026", "me", "id", b"{}") for _ in range(4))
+    call, store = server.fleet_service.call_store, server.fleet_service.store
+    for entry in await call(store.write_events, EventBatch(log_entries=entries)):
+        server.fleet_service.publish(entry)
+    for log in Log:
+        await call(store.prune, log, 3)
+
+
+@pytest.mark.parametrize(
+    "query, headers, lost",
+    [
+        ("since=2", {}, "changes"),
+        ("since=0", {}, "changes"),
+        ("", {"Last-Event-ID": "2-4"}, "changes"),
+        ("", {"Last-Event-ID": "500"}, "changes"),
+        ("", {"Last-Event-ID": "5-2"}, "entries of the event log"),
+        ("", {"Last-Event-ID": "5"}, "entries of the event log"),
+    ],
+)
+def test_feed_of_a_pruned_position_gets_410(
+    tmp_path: Path, query: str, headers: dict[str, str], lost: str
+) -> None:
+    async def work(server: AdminServer) -> None:
+        await put_and_prune(server)
+        answer = await server.api.get(f"/v1/changes?{query}", headers=headers)
+        assert answer.status_code == 410
+        assert answer.json()["detail"] == (
+            f"The {lost} up to 3 were pruned, and with them some after this position. List the VMs "
+            "(GET /v1/vms) and events (GET /v1/events) anew, then follow the changes with "
+            "Last-Event-ID: 5-4"
+        )
+        assert not server.fleet_service._feeds
+
+    with_server(tmp_path, work)
+
+
+def test_feed_of_the_last_pruned_position_goes_on(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await put_and_prune(server)
+        async with server.follow("", **{"Last-Event-ID": "3-3"}) as feed:
+            got = [(await feed.next())["id"] for _ in range(3)]
+        assert got == ["4-3", "5-3", "5-4"]
+
+    with_server(tmp_path, work)
+
+
+def test_feed_ends_if_its_next_changes_are_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openimds.admin.handlers.changes.PAGE", 1)
+
+    async def work(server: AdminServer) -> None:
+        for number in range(5):
+            await server.api.put(f"/v1/vms/{number}", json={})
+        store = server.fleet_service.store
+        async with server.follow("since=0") as feed:
+            assert (await feed.messages.get())["status"] == 200
+            feed.may_send.clear()
+            await server.fleet_service.call_store(store.prune, Log.CHANGES, 4)
+            feed.may_send.set()
+            seen = []
+            while event := await feed.next():
+                seen.append(event["id"])
+        assert seen == ["1", "2", "3"][: len(seen)]
+        answer = await server.api.get("/v1/changes", headers={"Last-Event-ID": "3-0"})
+        assert answer.status_code == 410
+
+    with_server(tmp_path, work)
+
+
+def test_audit_begins_with_the_oldest_kept_change(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await put_and_prune(server)
+        page = (await server.api.get("/v1/audit")).json()
+        assert [entry["revision"] for entry in page["items"]] == [4, 5]
+        assert (await server.api.get("/v1/audit?cursor=3")).status_code == 200
+        answer = await server.api.get("/v1/audit?cursor=2")
+        assert answer.status_code == 410
+        assert answer.json()["detail"].endswith(
+            "Begin anew without a cursor, with the oldest kept change"
+        )
 
     with_server(tmp_path, work)

@@ -7,7 +7,8 @@ from unittest.mock import patch
 import pytest
 
 from openimds.fleet.store import schema
-from openimds.fleet.store.port import AppliedEntry, ConflictError, StoreError, Write
+from openimds.fleet.store.history import PENDING
+from openimds.fleet.store.port import AppliedEntry, ConflictError, Log, StoreError, Write
 from openimds.fleet.store.schema import STEPS, upgrade_notice
 from openimds.fleet.store.sqlite import SqliteStore
 
@@ -223,3 +224,37 @@ def test_notice_of_an_upgrade_names_the_way_back(tmp_path: Path) -> None:
     notice = upgrade_notice(tmp_path / "fleet.db", tmp_path / "fleet-schema-3.db")
     assert "rename the copy to fleet.db" in notice
     assert "fleet-schema-3.db beside it is the store from before" in notice
+
+
+@pytest.mark.parametrize("has_history", [True, False])
+def test_history_of_an_earlier_store_waits_to_be_pruned(tmp_path: Path, has_history: bool) -> None:
+    path = tmp_path / "fleet.db"
+    with patch.object(schema, "STEPS", STEPS[:4]), closing(SqliteStore(path)) as store:
+        if has_history:
+            store.write([Write("a", b"{}", "api")], "tester", "2026")
+    with closing(SqliteStore(path)) as store:
+        assert store.value(PENDING) == (b"" if has_history else None)
+    with closing(SqliteStore(tmp_path / "new.db")) as store:
+        assert store.value(PENDING) is None
+
+
+def test_deleted_rows_make_room_for_new_ones(tmp_path: Path) -> None:
+    def grow(store: SqliteStore) -> None:
+        for _ in range(20):
+            store.write(
+                [Write("a", b"%d" % n + b" " * 400, "api") for n in range(100)], "t", "2026"
+            )
+
+    file = tmp_path / "fleet.db"
+
+    def pages() -> int:
+        with closing(sqlite3.connect(file)) as other:
+            return int(other.execute("PRAGMA page_count").fetchone()[0])
+
+    with closing(SqliteStore(file)) as store:
+        grow(store)
+        most = pages()
+        for _ in range(5):
+            store.prune(Log.CHANGES, store.revision() - 100)
+            grow(store)
+    assert pages() < most * 1.1
