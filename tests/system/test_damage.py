@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from tests.system.machine import Machine, NetnsServer, machine
-from tests.system.process import COMMAND, clean_environment, serving
+from tests.system.process import COMMAND, clean_environment, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -261,3 +261,25 @@ def test_disk_that_fills_and_is_freed_loses_nothing(tmp_path: Path) -> None:
         show(f"{rounds} steps", disk.counts)
         assert disk.counts["changes refused"]
         assert disk.counts["changes acknowledged"]
+
+
+def test_fleet_file_that_becomes_a_pipe_lets_sigterm_end_the_server(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.json"
+    file.write_text(json.dumps(FLEET))
+    with serving("--fleet", "fleet.json", "--public", "none", cwd=tmp_path) as server:
+        file.unlink()
+        os.mkfifo(file)
+        message = server.next_line()
+        assert message.startswith(
+            "openimds: fleet file not applied: fleet.json: saw a pipe, a device or a folder"
+        )
+        assert server.stop() == (0, "")
+
+
+def test_pipe_as_fleet_file_is_refused_at_the_start(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fleet.json")
+    ran = run("serve", "--fleet", "fleet.json", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        "openimds: fleet.json: saw a pipe, a device or a folder, expected a file that can be read\n"
+    )

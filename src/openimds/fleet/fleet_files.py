@@ -96,9 +96,9 @@ def open_plain(path: str | Path) -> BinaryIO:
     status = os.fstat(file.fileno())
     error = None
     if not stat.S_ISREG(status.st_mode):
-        error = OSError(errno.EINVAL, "it is a pipe, a device or a folder")
+        error = OSError(errno.EINVAL, "a pipe, a device or a folder")
     elif status.st_size > MOST_BYTES:
-        error = OSError(errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB")
+        error = OSError(errno.EFBIG, f"more than {MOST_BYTES >> 20} MiB")
     if error:
         file.close()
         raise error

@@ -180,7 +180,7 @@ def test_pipe_is_refused_without_waiting_for_a_writer(
     os.mkfifo(tmp_path / "fleet.yaml")
     path = str(tmp_path / "fleet.yaml")
     assert refused(read, path) == Refused(
-        path, "it is a pipe, a device or a folder", "a file that can be read"
+        path, "a pipe, a device or a folder", "a file that can be read"
     )
     assert fingerprint(path) == fingerprint(str(tmp_path / "none"))
 
@@ -188,7 +188,7 @@ def test_pipe_is_refused_without_waiting_for_a_writer(
 @pytest.mark.skipif(os.name != "posix", reason="this system has no such device")
 def test_device_is_refused_without_being_read() -> None:
     assert refused(read_fleet, "/dev/zero") == Refused(
-        "/dev/zero", "it is a pipe, a device or a folder", "a file that can be read"
+        "/dev/zero", "a pipe, a device or a folder", "a file that can be read"
     )
 
 
@@ -200,7 +200,7 @@ def test_file_beyond_the_size_limit_is_refused(
     monkeypatch.setattr(fleet_files, "MOST_BYTES", len(ONE))
     read_fleet(str(path))
     monkeypatch.setattr(fleet_files, "MOST_BYTES", len(ONE) - 1)
-    assert refused(read_fleet, str(path)).seen == "it is larger than 0 mib"
+    assert refused(read_fleet, str(path)).seen == "more than 0 mib"
 
 
 def write_large(file: Path, **sizes: str) -> None:

@@ -14,8 +14,6 @@ from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.schema import STEPS
 from openimds.fleet.store.sqlite import explain, open_to_read
 
-_PAGES = 1000
-"""So many pages are copied at a time; a server writes between them."""
 MOST_FINDINGS = 20
 """So many faults of a file are listed."""
 
@@ -59,7 +57,9 @@ def back_up(path: Path, into: Path) -> StoreReport:
     new = into.with_name(f".{into.name}.new")
     with _opened(path) as database, _written(new):
         with closing(sqlite3.connect(new)) as copy:
-            database.backup(copy, pages=_PAGES)
+            # In one step: a writer of the log is not held up by it, and steps would begin anew
+            # after each change.
+            database.backup(copy)
             # A copy in this form is one file, which a reader needs no right to write beside.
             copy.execute("PRAGMA journal_mode = DELETE")
             report = _report(copy, _damage(copy))
