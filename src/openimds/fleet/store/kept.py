@@ -7,8 +7,8 @@ that can be read is read. The next change that succeeds ends the refusal.
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,6 +132,17 @@ class KeptStore(SqliteStore):
         self._progress = progress
         self._marker.note(progress)
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Keep the damage that a read or a change meets."""
+        try:
+            with super()._explained():
+                yield
+        except StoreError as error:
+            if name_of(error).startswith(DAMAGED):
+                self._damage = str(error)
+            raise
+
     def _writing(self, call: Callable[[], T]) -> T:
         """Make a change, and keep the reason if the disk refuses it."""
         try:
@@ -141,8 +152,6 @@ class KeptStore(SqliteStore):
         except ConflictError:
             raise
         except StoreError as error:
-            if name_of(error).startswith(DAMAGED):
-                self._damage = str(error)
             self._reason, self._probed_s = str(error), self._now()
             raise
         self._reason = ""
@@ -210,7 +219,7 @@ def _quick_check(database: sqlite3.Connection) -> str:
         (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         return str(error)
-    return "" if found == "ok" else " ".join(str(found).removeprefix("*** in database").split())
+    return "" if found == "ok" else " ".join(str(found).rpartition("***")[2].split())
 
 
 def _open_to_read(path: Path, reason: StoreError) -> sqlite3.Connection:

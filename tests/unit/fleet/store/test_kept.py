@@ -121,6 +121,21 @@ def test_damage_stays_a_problem(store: KeptStore, monkeypatch: pytest.MonkeyPatc
     assert "the file is damaged" in store.problem()
 
 
+def test_read_of_a_damaged_page_is_a_problem(path: Path, seconds: Seconds) -> None:
+    store = KeptStore(path, StoreMarker(path), seconds)
+    for number in range(300):
+        put(store, f"vm-{number:03}", b"x" * 500)
+    store.close()
+    data = bytearray(path.read_bytes())
+    data[-8192:] = b"\x5a" * 8192
+    path.write_bytes(data)
+    with closing(KeptStore(path, StoreMarker(path), seconds)) as store:
+        assert store.problem() == ""
+        with pytest.raises(StoreError, match="the file is damaged"):
+            store.page("", 1000)
+        assert "the file is damaged" in store.problem()
+
+
 def test_marker_has_every_acknowledged_number(store: KeptStore, path: Path) -> None:
     put(store, "a")
     put(store, "b")
