@@ -263,7 +263,7 @@ def test_disk_that_fills_and_is_freed_loses_nothing(tmp_path: Path) -> None:
         assert disk.counts["changes acknowledged"]
 
 
-def test_fleet_file_that_becomes_a_pipe_lets_sigterm_end_the_server(tmp_path: Path) -> None:
+def test_fleet_file_that_becomes_a_pipe_lets_sigterm_end_it(tmp_path: Path) -> None:
     file = tmp_path / "fleet.json"
     file.write_text(json.dumps(FLEET))
     with serving("--fleet", "fleet.json", "--public", "none", cwd=tmp_path) as server:

@@ -213,6 +213,10 @@ class HostProcess:
         )
         try:
             await channel.call(begin)
+        except asyncio.CancelledError:
+            process.kill()  # It may wait for a disk that hangs.
+            await child.end()
+            raise
         except BaseException:
             await child.end()
             raise

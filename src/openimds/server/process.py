@@ -4,8 +4,8 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from openimds.dataplane.event_loop import ServingLoop
 from openimds.fleet.fleet_files import gc_paused
@@ -75,7 +75,9 @@ async def serve(
 
     try:
         with gc_paused():
-            ready = await server.start()
+            ready = await _unless(stopped, server.start())
+        if ready is None:
+            return
         # The loaded fleet stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -145,6 +147,21 @@ def _run(
     os.umask(0o077)
     with asyncio.Runner(loop_factory=ServingLoop) as runner:
         runner.run(serve(make, on_ready, notify, max_connections, systemd))
+
+
+async def _unless(stopped: asyncio.Event, start: Coroutine[Any, Any, Ready]) -> Ready | None:
+    """Await a start; return None if the server is stopped meanwhile.
+
+    A start that waits for a disk that hangs never ends.
+    """
+    starting, stopping = asyncio.create_task(start), asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return await starting if starting.done() else None
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
 
 
 async def _reload(server: Service, systemd: SystemdNotifier) -> None:
