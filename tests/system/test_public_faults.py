@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from msgspec import Struct
 
-from openimds.credentials.pki.certificates import is_root, pem
+from openimds.credentials.pki.certificate_info import is_root, pem
 from openimds.credentials.pki.extensions import addresses_in
 from tests.system.process import Server, run, serving
 

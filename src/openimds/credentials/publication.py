@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from cryptography.x509 import load_der_x509_certificate
 from msgspec import Struct
 
-from openimds.credentials.pki.certificates import common_name
+from openimds.credentials.pki.certificate_info import common_name
 from openimds.credentials.pki.der import DerError
 from openimds.credentials.pki.ocsp import MALFORMED, decode_path
 from openimds.credentials.service import CredentialsService

@@ -20,7 +20,7 @@ from openimds.admin.public_app import application
 from openimds.credentials import publication
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import common_name
+from openimds.credentials.pki.certificate_info import common_name
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.pki.ocsp import MALFORMED

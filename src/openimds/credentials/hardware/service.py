@@ -15,7 +15,7 @@ from openimds.protocol.pending import Endorsement, Failed, PendingEndorsement, P
 if TYPE_CHECKING:
     from openimds.credentials.hardware.amd import AmdAuthority
     from openimds.credentials.hardware.intel import IntelAuthority
-    from openimds.credentials.pki.certificates import CertificateInfo
+    from openimds.credentials.pki.certificate_info import CertificateInfo
 
 HARDWARE = "hardware"
 """The folder of the state directory with the keys that vouch for processors."""
@@ -82,7 +82,7 @@ class HardwareService:
         Raises:
             KeyFileError: as `make`.
         """
-        from openimds.credentials.pki.certificates import certificate_info  # noqa: PLC0415 - as in `_authorities`
+        from openimds.credentials.pki.certificate_info import certificate_info  # noqa: PLC0415 - as in `_authorities`
 
         amd, intel = self._authorities()
         if maker == Processor.AMD:
@@ -95,7 +95,7 @@ class HardwareService:
 
     def _endorse(self, pending: PendingEndorsement, now_s: float) -> Endorsement:
         """Certify a processor; runs in a thread."""
-        from openimds.credentials.pki.certificates import pem  # noqa: PLC0415 - as in `_authorities`
+        from openimds.credentials.pki.certificate_info import pem  # noqa: PLC0415 - as in `_authorities`
 
         authority = self._authorities()[0]
         product = AMD_PRODUCTS[pending.product.lower()]

@@ -18,23 +18,25 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct, structs
 
 from openimds.credentials.keys.files import KEY_BITS, KeyFileError, MakeKey
-from openimds.credentials.pki.certificates import (
+from openimds.credentials.pki.certificate_info import (
     CertificateInfo,
-    Issuer,
-    KeyIssuer,
-    LeafSubject,
-    Validity,
     can_sign_lists,
     certificate_info,
     common_name,
     file_name,
     generation_of,
-    intermediate_certificate,
     is_root,
-    leaf_certificate,
     list_name,
     number_after,
     pem,
+)
+from openimds.credentials.pki.certificates import (
+    Issuer,
+    KeyIssuer,
+    LeafSubject,
+    Validity,
+    intermediate_certificate,
+    leaf_certificate,
     root_certificate,
 )
 from openimds.credentials.pki.chain import Chain, ChainLocation, ExternalCa

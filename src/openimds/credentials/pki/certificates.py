@@ -18,11 +18,11 @@ from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from msgspec import Struct
 
+from openimds.credentials.pki.certificate_info import short_id, signature_hash
 from openimds.credentials.pki.extensions import (
     NO_ADDRESSES,
     Addresses,
@@ -34,7 +34,6 @@ from openimds.credentials.pki.extensions import (
 )
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.generations import (
-    GENERATIONS,
     ISSUING_ORDER,
     LEAF_ORDER,
     OID_SERVER,
@@ -62,7 +61,6 @@ _LABEL = 63
 _CA_USAGES = ("digital_signature", "key_cert_sign", "crl_sign")
 _ROOT_ORDER = ("subjectKeyIdentifier", "basicConstraints", "keyUsage", "nameConstraints")
 _CROSS_ORDER = (*_ROOT_ORDER, "policies", "authorityKeyIdentifier", "authorityInformation")
-_HASHES: dict[str, SHA256 | SHA384] = {"sha256": SHA256(), "sha384": SHA384()}
 
 
 class Issuer(Protocol):
@@ -130,7 +128,7 @@ class Validity(Struct, frozen=True):
 
 def root_certificate(key: RSAPrivateKey, now_s: float) -> x509.Certificate:
     """Return a root for a key; its name differs from the roots of other installations."""
-    name = _name(f"OpenIMDS Root CA {_short_id(key.public_key())}")
+    name = _name(f"OpenIMDS Root CA {short_id(key.public_key())}")
     builder = _certificate(name, key.public_key(), _long(now_s, _ROOT_DAYS)).issuer_name(name)
     values = ExtensionValues(
         key=key.public_key(),
@@ -157,7 +155,7 @@ def tier_certificate(
     key: RSAPublicKey, root: Issuer, addresses: Addresses = NO_ADDRESSES
 ) -> x509.Certificate:
     """Return the CA certificate between root and issuing CAs, in a chain of four."""
-    name = _name(f"OpenIMDS TLS RSA Root G2 {_short_id(key)}")
+    name = _name(f"OpenIMDS TLS RSA Root G2 {short_id(key)}")
     return _below_root(name, key, root, addresses, TIER_ORDER, (OID_SERVER,))
 
 
@@ -260,110 +258,6 @@ def certified_again(
     return issuer.sign(builder)
 
 
-def generation_of(issuer: x509.Certificate) -> CertificateGeneration | None:
-    """Return the generation of an issuing CA by its name; None for an operator's own."""
-    name = common_name(issuer)
-    return next((row for row in GENERATIONS.values() if _number(row, name) is not None), None)
-
-
-def signature_hash(issuer: x509.Certificate) -> SHA256 | SHA384:
-    """Return the hash with which a CA signs."""
-    generation = generation_of(issuer)
-    return _HASHES[generation.digest] if generation else SHA384()
-
-
-def number_after(intermediate: x509.Certificate) -> int:
-    """Return the number of the next intermediate; 1 after an external CA's."""
-    generation = generation_of(intermediate)
-    number = _number(generation, common_name(intermediate)) if generation else None
-    return 1 + (number or 0)
-
-
-def _number(generation: CertificateGeneration, name: str) -> int | None:
-    match = re.fullmatch(rf"{generation.issuer} (\d+)", name)
-    return int(match[1]) if match else None
-
-
-def common_name(certificate: x509.Certificate) -> str:
-    """Return the common name of the subject, or an empty string."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
-
-
-def file_name(certificate: x509.Certificate) -> str:
-    """Return a name for files and URLs, unique for each certificate."""
-    return f"{_slug(certificate)}-{certificate.fingerprint(SHA256()).hex()[:8]}"
-
-
-def list_name(issuer: x509.Certificate) -> str:
-    """Return a name for an issuer's lists, one for all certificates of its key."""
-    key = issuer.public_key()
-    assert isinstance(key, RSAPublicKey)
-    return f"{_slug(issuer)}-{_short_id(key)}"
-
-
-def has_critical_constraints(certificate: x509.Certificate) -> bool:
-    """Tell whether name constraints are critical, as those of 0.1.0."""
-    try:
-        return certificate.extensions.get_extension_for_class(x509.NameConstraints).critical
-    except x509.ExtensionNotFound:
-        return False
-
-
-def can_sign_lists(issuer: x509.Certificate) -> bool:
-    """Tell whether the key usage of a CA, if present, allows lists."""
-    try:
-        return issuer.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
-    except x509.ExtensionNotFound:
-        return True
-
-
-def is_root(certificate: x509.Certificate) -> bool:
-    """Tell whether a certificate is self-signed."""
-    return certificate.issuer == certificate.subject and is_issued_by(certificate, certificate)
-
-
-def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Tell whether a certificate bears the issuer's name and signature."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except Exception:  # noqa: BLE001 - an unknown certificate fails in many ways, all of them no
-        return False
-    return True
-
-
-class CertificateInfo(Struct, frozen=True, rename="camel"):
-    """The public facts of a CA certificate; `in_use`: it is above the current leaves."""
-
-    subject: str
-    name: str
-    not_before: str
-    not_after: str
-    sha256: str
-    is_root: bool
-    in_use: bool
-    pem: str
-
-
-def certificate_info(certificate: x509.Certificate, *, is_in_use: bool) -> CertificateInfo:
-    """Return the public facts of a certificate."""
-    return CertificateInfo(
-        subject=certificate.subject.rfc4514_string(),
-        name=file_name(certificate),
-        not_before=certificate.not_valid_before_utc.isoformat(),
-        not_after=certificate.not_valid_after_utc.isoformat(),
-        sha256=certificate.fingerprint(SHA256()).hex(),
-        is_root=is_root(certificate),
-        in_use=is_in_use,
-        pem=pem([certificate]).decode(),
-    )
-
-
-def pem(certificates: list[x509.Certificate]) -> bytes:
-    """Return certificates as PEM, one after the other."""
-    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-
-
 def _long(now_s: float, days: int) -> Validity:
     return Validity(_LONG_AGO.timestamp(), now_s + timedelta(days=days).total_seconds())
 
@@ -406,14 +300,6 @@ def _certificate(name: x509.Name, key: RSAPublicKey, validity: Validity) -> x509
         .not_valid_before(datetime.fromtimestamp(validity.from_s, UTC))
         .not_valid_after(datetime.fromtimestamp(validity.to_s, UTC))
     )
-
-
-def _slug(certificate: x509.Certificate) -> str:
-    return re.sub("[^a-z0-9]+", "-", common_name(certificate).lower()).strip("-") or "ca"
-
-
-def _short_id(key: RSAPublicKey) -> str:
-    return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()[:8]
 
 
 def _name(common: str) -> x509.Name:

@@ -7,13 +7,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from msgspec import Struct
 
 from openimds.credentials.keys.files import KEY_BITS, MakeKey, new_key
-from openimds.credentials.pki.certificates import (
-    Issuer,
-    KeyIssuer,
-    can_sign_lists,
-    file_name,
-    list_name,
-)
+from openimds.credentials.pki.certificate_info import can_sign_lists, file_name, list_name
+from openimds.credentials.pki.certificates import Issuer, KeyIssuer
 from openimds.credentials.pki.extensions import Addresses
 from openimds.credentials.pki.revocation_lists import file_of
 from openimds.facts.attested import ISSUERS_PATH, PkiBases, own_bases

@@ -29,16 +29,18 @@ from openimds.credentials.keys.files import (
     write_file,
     write_key,
 )
-from openimds.credentials.pki.certificates import (
-    KeyIssuer,
-    cross_certificate,
+from openimds.credentials.pki.certificate_info import (
     file_name,
     generation_of,
     has_critical_constraints,
-    intermediate_certificate,
     is_issued_by,
     number_after,
     pem,
+)
+from openimds.credentials.pki.certificates import (
+    KeyIssuer,
+    cross_certificate,
+    intermediate_certificate,
     root_certificate,
     tier_certificate,
 )

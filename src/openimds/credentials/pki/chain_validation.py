@@ -16,7 +16,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from openimds.credentials.keys.files import plain_reason
-from openimds.credentials.pki.certificates import common_name, is_issued_by, is_root
+from openimds.credentials.pki.certificate_info import common_name, is_issued_by, is_root
 from openimds.errors import ConfigError
 
 Fetch = Callable[[str], bytes]

@@ -9,12 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
-from openimds.credentials.pki.certificates import (
-    DOMAINS,
-    KeyIssuer,
-    LeafSubject,
-    Validity,
-)
+from openimds.credentials.pki.certificates import DOMAINS, KeyIssuer, LeafSubject, Validity
 from openimds.credentials.pki.cms import enclose, envelope
 from openimds.credentials.pki.invalid_documents import ROTATIONS
 

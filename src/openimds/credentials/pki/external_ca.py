@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from openimds.credentials.keys.files import KEY_BITS, OTHERS, plain_reason
-from openimds.credentials.pki.certificates import KeyIssuer, is_issued_by
+from openimds.credentials.pki.certificate_info import is_issued_by
+from openimds.credentials.pki.certificates import KeyIssuer
 from openimds.credentials.pki.chain import ExternalCa
 from openimds.errors import ConfigError
 

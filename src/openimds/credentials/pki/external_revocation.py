@@ -16,7 +16,7 @@ from cryptography.x509 import ocsp
 from msgspec import Struct
 
 from openimds.credentials.keys.files import plain_reason
-from openimds.credentials.pki.certificates import can_sign_lists, is_root, list_name
+from openimds.credentials.pki.certificate_info import can_sign_lists, is_root, list_name
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.ocsp import CertId, cert_ids
 from openimds.credentials.pki.revocation_check import is_signed_by_responder, response_time

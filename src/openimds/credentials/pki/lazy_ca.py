@@ -14,7 +14,7 @@ from openimds.facts.generations import NEWEST
 if TYPE_CHECKING:
     from openimds.credentials.keys.files import MakeKey
     from openimds.credentials.pki.authority import CertificateAuthority
-    from openimds.credentials.pki.certificates import CertificateInfo
+    from openimds.credentials.pki.certificate_info import CertificateInfo
     from openimds.credentials.pki.document_signer import DocumentSigner
     from openimds.credentials.pki.revocation import RevocationStatus
     from openimds.protocol.generation_walk import GenerationWalk

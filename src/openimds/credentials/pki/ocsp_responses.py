@@ -6,7 +6,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from msgspec import Struct
 
 from openimds.credentials.keys.files import MakeKey
-from openimds.credentials.pki.certificates import Issuer, list_name, responder_certificate
+from openimds.credentials.pki.certificate_info import list_name
+from openimds.credentials.pki.certificates import Issuer, responder_certificate
 from openimds.credentials.pki.der import DerError
 from openimds.credentials.pki.ocsp import (
     MALFORMED,

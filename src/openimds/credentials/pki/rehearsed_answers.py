@@ -17,15 +17,8 @@ from msgspec import structs
 
 from openimds.credentials.pki import ocsp
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import (
-    Issuer,
-    KeyIssuer,
-    Validity,
-    certified_again,
-    common_name,
-    file_name,
-    is_issued_by,
-)
+from openimds.credentials.pki.certificate_info import common_name, file_name, is_issued_by
+from openimds.credentials.pki.certificates import Issuer, KeyIssuer, Validity, certified_again
 from openimds.credentials.pki.der import DerError
 from openimds.credentials.pki.ocsp import CertId, cert_ids
 from openimds.credentials.pki.revocation_register import RegisterEntry

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from openimds.credentials.pki.certificates import common_name, is_root
+from openimds.credentials.pki.certificate_info import common_name, is_root
 from openimds.credentials.pki.chain import Chain
 
 AGE = "age"

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from openimds.credentials.keys.files import MakeKey, new_key
-from openimds.credentials.pki.certificates import Issuer, common_name, list_name
+from openimds.credentials.pki.certificate_info import common_name, list_name
+from openimds.credentials.pki.certificates import Issuer
 from openimds.credentials.pki.external_revocation import ExternalRevocation
 from openimds.credentials.pki.ocsp import Responder
 from openimds.credentials.pki.ocsp_responses import OcspResponses

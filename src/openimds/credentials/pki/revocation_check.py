@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from openimds.credentials.pki import der
-from openimds.credentials.pki.certificates import common_name, is_issued_by
+from openimds.credentials.pki.certificate_info import common_name, is_issued_by
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.ocsp import cert_ids
 

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from openimds.credentials.keys.files import KeyFileError, read_file, write_file
-from openimds.credentials.pki.certificates import Issuer, list_name
+from openimds.credentials.pki.certificate_info import list_name
+from openimds.credentials.pki.certificates import Issuer
 from openimds.credentials.pki.extensions import authority_key_identifier
 from openimds.credentials.pki.revocation_register import RegisterEntry
 from openimds.facts.revocation import (

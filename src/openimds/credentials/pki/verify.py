@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from msgspec import Struct
 
-from openimds.credentials.pki.certificates import DOMAINS, common_name
+from openimds.credentials.pki.certificate_info import common_name
+from openimds.credentials.pki.certificates import DOMAINS
 from openimds.credentials.pki.chain_validation import Fetch, Trust
 from openimds.credentials.pki.cms import (
     DATA,

@@ -7,7 +7,8 @@ from cryptography import x509
 from cryptography.x509 import verification
 
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import LeafSubject, file_name, list_name
+from openimds.credentials.pki.certificate_info import file_name, list_name
+from openimds.credentials.pki.certificates import LeafSubject
 from openimds.credentials.pki.extensions import Addresses, addresses_in
 from openimds.credentials.pki.web_certificate import web_certificate
 from openimds.facts.attested import AZURE_BASES, AZURE_PKI_HOSTS

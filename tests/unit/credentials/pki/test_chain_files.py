@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.keys.files import KeyFileError, new_key, write_file, write_key
 from openimds.credentials.pki.authority import CertificateAuthority, Part
-from openimds.credentials.pki.certificates import file_name
+from openimds.credentials.pki.certificate_info import file_name
 from openimds.credentials.pki.chain import ExternalCa
 from openimds.credentials.pki.chain_files import read_issuer
 from tests.unit.credentials.pki.openssl_verify import (

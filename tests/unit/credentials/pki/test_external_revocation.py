@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import list_name
+from openimds.credentials.pki.certificate_info import list_name
 from openimds.credentials.pki.external_revocation import MAX_FILES, MAX_OCTETS
 from openimds.credentials.pki.lazy_ca import CA, CaSettings, LazyCa
 from openimds.credentials.pki.ocsp import UNAUTHORIZED

@@ -11,7 +11,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from openimds.credentials.keys.files import new_key
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import common_name
+from openimds.credentials.pki.certificate_info import common_name
 from openimds.facts.generations import (
     GENERATIONS,
     NEWEST,

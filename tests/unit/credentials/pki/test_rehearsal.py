@@ -9,7 +9,7 @@ from cryptography import x509
 
 from openimds.credentials.keys.files import KeyFileError, write_file
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import common_name
+from openimds.credentials.pki.certificate_info import common_name
 from openimds.credentials.pki.document_signer import DocumentSigner
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import file_name, pem
+from openimds.credentials.pki.certificate_info import file_name, pem
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.ocsp import MALFORMED, TRY_LATER, UNAUTHORIZED
 from openimds.credentials.pki.rehearsed_answers import (

@@ -11,7 +11,7 @@ from cryptography import x509
 from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.keys.keyring import LIFE_S, Keyring
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import common_name, is_root
+from openimds.credentials.pki.certificate_info import common_name, is_root
 from openimds.credentials.pki.document_signer import DocumentSigner
 from openimds.credentials.pki.lazy_ca import CA, CaSettings, LazyCa
 from openimds.credentials.pki.renewal import INTERMEDIATE_DAYS, ROOT_DAYS

@@ -10,7 +10,7 @@ from cryptography.x509 import ocsp
 
 from openimds.credentials.keys.files import KeyFileError, write_file
 from openimds.credentials.pki.authority import CertificateAuthority
-from openimds.credentials.pki.certificates import common_name
+from openimds.credentials.pki.certificate_info import common_name
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.revocation_register import MAX_ENTRIES, RegisterEntry, serial_of
 from openimds.errors import ConfigError
