@@ -33,13 +33,14 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # It may be run as a file.
 
 from scripts.api_page import api_page  # noqa: E402 - see above
+from scripts.bounds import BOUNDS, value_of  # noqa: E402 - see above
 
 EACH = {"": "", GENERAL: "at each api-version", OF_EVENTS: "at each api-version of events"}
 OPTIONAL = {
     key: f"with {row.flag}" + (", the default" if row.default else "")
     for key, row in OPTIONS.items()
 }
-FILLED = ("README.md", "docs/know/compat.md")
+FILLED = ("README.md", "docs/know/compat.md", "docs/know/promises.md")
 """Pages written by people, with generated blocks."""
 _TIME = "the release of the time when Python 3.11 appeared; no older one is looked for"
 WHY_NO_OLDER = {
@@ -472,7 +473,26 @@ def floors() -> str:
     return table(("package", "oldest", "extra", "why no older one"), rows)
 
 
-BLOCKS = {"counts": counts, "floors": floors}
+def bounds() -> str:
+    """Return a table of the bounds of each part of the service."""
+    head = ("bounded", "most", "constant", "beyond it", "test")
+    parts = []
+    for title, rows in BOUNDS.items():
+        cells = (
+            (
+                row.holds,
+                f"{value_of(row.constant):,}" if row.constant else "1",
+                code(row.constant.replace(":", ".")),
+                row.beyond,
+                code(row.test),
+            )
+            for row in rows
+        )
+        parts.append(f"### {title}\n\n{table(head, cells)}")
+    return "\n\n".join(parts)
+
+
+BLOCKS = {"bounds": bounds, "counts": counts, "floors": floors}
 PAGES = {
     "docs/know/api.md": api_page,
     "docs/know/fields.md": fields_page,

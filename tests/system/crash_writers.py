@@ -273,12 +273,13 @@ class Faults(Writer[frozenset[int]]):
     """Sets and clears faults of one VM."""
 
     kind = "fault"
+    most = 20
 
     def __init__(self, seed: int) -> None:
         super().__init__(frozenset(), seed)
 
     def choose(self) -> tuple[frozenset[int], str]:
-        if self.known and self.random.random() < 0.5:
+        if self.known and (len(self.known) == self.most or self.random.random() < 0.5):
             return self.known - {self.random.choice(sorted(self.known))}, "fault cleared"
         return self.known | {self.next_number()}, "fault set"
 

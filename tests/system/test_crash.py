@@ -193,6 +193,13 @@ class Campaign:
         with now.api() as api:
             self.history.check(api)
 
+    def oldest_change(self) -> int:
+        """Return the revision of the oldest change that is not pruned."""
+        with self.writers[0].round.api() as api:
+            page = api.get("/v1/audit", params={"limit": "1"}).raise_for_status().json()
+        revision: int = page["items"][0]["revision"]
+        return revision
+
     def acknowledged(self) -> Counter[str]:
         """Return the number of acknowledged changes of each kind."""
         return sum((writer.acknowledged for writer in self.writers), Counter())
@@ -204,7 +211,8 @@ class Campaign:
 
 
 def test_acknowledged_changes_survive_a_sudden_end(tmp_path: Path) -> None:
-    options = ("--state", "kept", "--fleet", "fleet.json", "--no-rate-limit", "--virtual-clock")
+    options = ["--state", "kept", "--fleet", "fleet.json", "--no-rate-limit", "--virtual-clock"]
+    options += ["--history-mib", "1"]  # Each start of control prunes the history.
     with closing(Campaign(tmp_path, random.Random(20260722))) as campaign:
         rounds = iter(range(ROUNDS))
         for _ in rounds:
@@ -213,11 +221,13 @@ def test_acknowledged_changes_survive_a_sudden_end(tmp_path: Path) -> None:
                     pass
         with serving(*options, cwd=tmp_path) as server:
             campaign.check(Round(server))
+            oldest = campaign.oldest_change()
     checked = run("state", "check", "--state", "kept", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert campaign.deaths.total() == ROUNDS
     counts = {"deaths": campaign.deaths, "acknowledged": campaign.acknowledged()}
     counts["read"] = Counter(guests=campaign.guests.asked, backups=campaign.backups.made)
+    counts["pruned"] = Counter(changes=oldest - 1)
     assert counts["acknowledged"].total() > ROUNDS
     for name, counter in counts.items():
         sys.stdout.write(f"{name}: {dict(counter)}\n")

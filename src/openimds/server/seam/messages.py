@@ -19,6 +19,8 @@ MAX_FRAME_BYTES = 64 << 20
 """The bound on one message; a longer one ends the channel."""
 SLICE = 200
 """So many VMs, scopes or records pass in one message."""
+SLICE_BYTES = 8 << 20
+"""A message with more octets of VMs than this takes no further VM."""
 
 
 class SeamMessage(Struct, frozen=True, tag=True):

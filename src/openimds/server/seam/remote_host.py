@@ -29,6 +29,7 @@ from openimds.server.seam.channel import Channel
 from openimds.server.seam.fault_states import active_fault, fault_state
 from openimds.server.seam.messages import (
     SLICE,
+    SLICE_BYTES,
     AnswerState,
     Begin,
     BeginSnapshot,
@@ -112,7 +113,7 @@ class RemoteHost:
         """Serve an update that control's copy of the index has taken."""
         if not self._is_followed:
             return  # The snapshot will have it.
-        slices = list(_slices(update.puts.values())) or [()]
+        slices = list(_slices_of_vms(update.puts.values())) or [()]
         for puts in slices[:-1]:
             await self.channel.call(UpdateIndex(puts))
         await self.channel.call(
@@ -153,7 +154,7 @@ class RemoteHost:
             await self.channel.call(UpdateClock(self.clock.state))
         await self.channel.call(BeginSnapshot())
         vms = (PackedVm(one.name, one.packed, one.claims) for one in index.by_name.values())
-        for puts in _slices(vms):
+        for puts in _slices_of_vms(vms):
             await self.channel.call(UpdateIndex(puts))
         await self.channel.call(
             EndSnapshot(index.listeners, index.clouds, index.has_identities, index.quarantine)
@@ -401,6 +402,20 @@ class RemoteHardware:
     def certificates(self, maker: str) -> list[object]:
         """Return the public facts of a maker's CA certificates."""
         return list(self._call("hardware.certificates", maker))
+
+
+def _slices_of_vms(vms: Iterable[PackedVm]) -> Iterator[tuple[PackedVm, ...]]:
+    """Yield slices that fit into a message, also of large VMs."""
+    part: list[PackedVm] = []
+    size = 0
+    for vm in vms:
+        part.append(vm)
+        size += len(vm.packed)
+        if len(part) == SLICE or size > SLICE_BYTES:
+            yield tuple(part)
+            part, size = [], 0
+    if part:
+        yield tuple(part)
 
 
 def _slices(values: Iterable[T]) -> Iterator[tuple[T, ...]]:

@@ -101,6 +101,32 @@ def test_calls_at_the_same_time_get_their_own_results() -> None:
     joined(answer, work)
 
 
+def test_call_beyond_the_bound_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.server.seam.channel.MOST_CALLS", 2)
+    gate, posted = asyncio.Event(), asyncio.Event()
+    begun = 0
+
+    async def answer(message: SeamMessage) -> Any:
+        nonlocal begun
+        if not isinstance(message, ReadLastNumber):
+            posted.set()
+            return None
+        begun += 1
+        await gate.wait()
+        return 7
+
+    async def work(channel: Channel, _: socket.socket) -> None:
+        calls = [asyncio.create_task(channel.call(ReadLastNumber())) for _ in range(3)]
+        await asyncio.sleep(0)  # Each task has sent its call, or waits for a place.
+        channel.post(ReadFindings())
+        await posted.wait()
+        assert begun == 2
+        gate.set()
+        assert await asyncio.gather(*calls) == [7, 7, 7]
+
+    joined(answer, work)
+
+
 def test_result_of_another_type_fails_its_call_alone() -> None:
     async def answer(message: SeamMessage) -> Any:
         return "none" if isinstance(message, ReadLastNumber) else {}

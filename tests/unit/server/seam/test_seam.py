@@ -14,6 +14,7 @@ from openimds.fleet.quarantine import TakenError
 from openimds.protocol.events.request import EventRequest
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
 from openimds.server.seam.channel import ChannelClosedError
+from openimds.server.seam.host_end import MOST_UNSENT_BYTES
 from openimds.server.seam.messages import SLICE
 from openimds.vm.fleet_file import parse_vm
 from tests.unit.server.seam.setup import EVENTS, NAME, Roles, with_roles
@@ -198,6 +199,51 @@ def test_records_are_read_and_followed(tmp_path: Path) -> None:
         assert await recording.records() == ()
 
     with_roles(tmp_path, work, FLEET, record=1000)
+
+
+def test_slow_follower_of_requests_gets_none_for_lost_ones(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        feed = roles.remote.recording.subscribe()
+        await roles.remote.recording.last_number()  # The host follows from now on.
+        roles.ask("10.0.0.1")
+        record = await feed.get()
+        assert record
+        for _ in range(1100):
+            roles.remote.recording.take(record)
+        got = [feed.get_nowait() for _ in range(feed.qsize())]
+        assert got == [*[record] * 999, None]
+
+    with_roles(tmp_path, work, FLEET, record=10)
+
+
+def test_records_are_left_out_while_control_does_not_read(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        feed = roles.remote.recording.subscribe()
+        await roles.remote.recording.last_number()  # The host follows from now on.
+        unsent = [MOST_UNSENT_BYTES, 0]
+        roles.end.unsent_bytes = lambda: unsent.pop(0)
+        for _ in range(2):
+            roles.ask("10.0.0.1")
+        record = await feed.get()
+        assert record
+        assert record.number == 2
+
+    with_roles(tmp_path, work, FLEET, record=10)
+
+
+def test_snapshot_of_large_vms_passes_in_small_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = {"big": "x" * 200}
+    fleet = {f"vm-{n}": vm(f"10.0.1.{n}", compute={"tags": tags}) for n in range(1, 60)}
+    # All VMs in one message would be too large for the channel.
+    monkeypatch.setattr("openimds.server.seam.channel.MAX_FRAME_BYTES", 8192)
+    monkeypatch.setattr("openimds.server.seam.remote_host.SLICE_BYTES", 1000)
+
+    async def work(roles: Roles) -> None:
+        assert roles.name_at("10.0.1.59") == "vm-59"
+
+    with_roles(tmp_path, work, {"vms": fleet})
 
 
 def test_keys_and_certificates_are_those_of_the_host(tmp_path: Path) -> None:
