@@ -112,12 +112,15 @@ def test_second_server_on_a_state_folder_names_the_first(tmp_path: Path) -> None
 
 def test_broken_store_stops_the_start_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "fleet.db").write_bytes(b"This is no database at all. " * 100)
+    store = tmp_path / "kept" / "fleet.db"
+    store.write_bytes(b"This is no database at all. " * 100)
+    store.chmod(0o600)
     got = run("serve", "--state", "kept", "--listen", "127.0.0.1:0", cwd=tmp_path)
     assert got.returncode == 1
     assert got.stderr == (
-        f"openimds: {tmp_path / 'kept' / 'fleet.db'}: file is not a database; this is not a "
-        "store of OpenIMDS: restore a backup, or move the file away to start empty\n"
+        f"openimds: {store} is damaged (file is not a database). Restore it: openimds state "
+        f"restore FILE --state {store.parent}. Or go on with what is left: openimds serve "
+        "--state-recover\n"
     )
 
 

@@ -10,7 +10,6 @@ import httpx2
 import pytest
 
 from openimds.fleet.store.state import WAIT_S
-from tests.support.waiting import until
 from tests.system.process import Server, run, serving
 
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
@@ -107,8 +106,6 @@ def test_control_without_a_file_descriptor_tries_its_work_again(
 ) -> None:
     with serving("--fleet", str(fleet), "--no-rate-limit", cwd=tmp_path) as server:
         child = control_of(server)
-        files = Path(f"/proc/{child}/fd")
-        until(lambda: any("inotify" in str(one.readlink()) for one in files.iterdir()))
         before = resource.prlimit(child, resource.RLIMIT_NOFILE)
         resource.prlimit(child, resource.RLIMIT_NOFILE, (3, before[1]))
         fleet.write_text("vms: {two: {reach: {address: [127.0.0.1]}}}\n")
