@@ -49,7 +49,7 @@ COMMANDS = (
     CommandRow("host", "Make this host the metadata host of its guests (needs root)."),
     CommandRow("doctor", "Check this host, and print the commands that mend it."),
     CommandRow("token", "Rotate the token of the admin API, or print its path."),
-    CommandRow("state", "Check, back up and restore the store of a state folder."),
+    CommandRow("state", "Check, back up, restore and prune the store of a state folder."),
     CommandRow("completion", "Print the completion script of a shell."),
 )
 """In the order of the help."""

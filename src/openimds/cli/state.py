@@ -1,7 +1,8 @@
-"""`openimds state`: check, back up and restore the store of a state folder."""
+"""`openimds state`: check, back up, restore and prune the store of a state folder."""
 
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from openimds.fleet.store.backup import StoreReport
     from openimds.settings import Settings
 
+_PAUSE_S = 0.005
+"""The time between two steps of pruning, in which a server writes its changes."""
 _json = click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("state")
 def command() -> None:
-    """Check, back up and restore the store of a state folder.
+    """Check, back up, restore and prune the store of a state folder.
 
     The store has VMs, their changes and events. Keys and certificates are plain files beside it.
     """
@@ -89,6 +92,36 @@ def restore(file: str, **flags: object) -> None:
         state.close()
     kept = f"; the store of before is {replaced}" if replaced else ""
     click.echo(f"{_summary(state.store_path, report)}{kept}", err=True)
+
+
+@command.command("prune")
+@click.option("--dry-run", is_flag=True, help="Print the numbers of rows, and delete none.")
+@options("history_days", "history_mib", "state", "state_group")
+@_json
+def prune(*, dry_run: bool, is_json: bool, **flags: object) -> None:
+    """Delete the audit log and the event log beyond their bounds.
+
+    A server does so by itself, at most a tenth of a log at a time. This deletes all of it at once,
+    by the clock of this machine; it may run beside a server. The file keeps its size: new rows use
+    the space.
+    """
+    from openimds.fleet.store import backup as backups
+    from openimds.fleet.store.history import HistoryBounds
+    from openimds.fleet.store.port import Log
+
+    settings = values(flags)
+    path = _store(settings)
+    bounds = HistoryBounds(settings.history_days, settings.history_mib << 20)
+    rows = backups.prune(
+        path, bounds, time.time(), is_dry=dry_run, pause=lambda: time.sleep(_PAUSE_S)
+    )
+    if is_json:
+        counts = {log.value: count for log, count in rows.items()}
+        click.echo(msgspec.json.encode({**counts, "dryRun": dry_run}).decode())
+    else:
+        done = "to delete" if dry_run else "deleted"
+        changes, entries = rows[Log.CHANGES], rows[Log.EVENTS]
+        click.echo(f"{path}: {changes} changes and {entries} event log entries {done}")
 
 
 def _folder(settings: "Settings") -> Path:

@@ -10,8 +10,10 @@ import pytest
 
 from openimds.cli.state import command
 from openimds.errors import Error
+from openimds.fleet.store.history import PENDING
 from openimds.fleet.store.opening import open_store
-from openimds.fleet.store.port import StoreError, Write
+from openimds.fleet.store.port import EventBatch, StoreError, Write
+from openimds.fleet.store.sqlite import SqliteStore
 from openimds.fleet.store.state import State
 from openimds.private_files import UntrustedFileError
 from tests.unit.cli.runner import CliRunner
@@ -121,3 +123,54 @@ def test_root_restores_for_the_owner_of_the_folder(folder: Path) -> None:
     state("check", "--state", "lab")
     state("restore", "copy", "--state", "lab")
     assert {path.stat().st_uid for path in folder.iterdir()} == {54321}
+
+
+def rows(folder: Path) -> tuple[int, bytes | None]:
+    """Return the number of kept changes, and the mark of a store that waits."""
+    with closing(SqliteStore(folder / "fleet.db")) as store:
+        return len(store.changes(0, 100)), store.value(PENDING)
+
+
+def age(folder: Path) -> None:
+    """Make the changes old, as those of an earlier release."""
+    with closing(SqliteStore(folder / "fleet.db")) as store:
+        store._db.execute("UPDATE change SET at = '2020-01-01T00:00:00.000+00:00'")
+        store.write_events(EventBatch(values={PENDING: b""}))
+
+
+def test_prune_deletes_old_changes_at_once(folder: Path) -> None:
+    put(folder, "b", b"{}")
+    age(folder)
+    put(folder, "c", b"{}")
+    out, _ = state("prune", "--dry-run", "--state", "lab")
+    assert out == f"{folder}/fleet.db: 2 changes and 0 event log entries to delete\n"
+    assert rows(folder) == (3, b"")
+    out, _ = state("prune", "--json", "--state", "lab")
+    assert json.loads(out) == {"changes": 2, "events": 0, "dryRun": False}
+    assert rows(folder) == (1, None)
+    out, _ = state("check", "--state", "lab")
+    assert out == f"{folder}/fleet.db: 3 VMs, change 3, log entry 0\n"
+
+
+def test_prune_runs_beside_a_server(folder: Path) -> None:
+    age(folder)
+    locked = State(folder)
+    with closing(open_store(locked.store_path, lambda _: None)) as store:
+        state("prune", "--state", "lab")
+        assert store.changes(0, 9) == []
+        assert store.write([Write("b", b"{}", "api")], "test", "now")[0].revision == 2
+    locked.close()
+
+
+def test_prune_of_an_earlier_store_names_the_remedy(folder: Path) -> None:
+    with closing(SqliteStore(folder / "fleet.db")) as store:
+        store._db.execute("PRAGMA user_version = 4")
+    with pytest.raises(StoreError, match=r"saw schema 4, .* start a server of this release"):
+        state("prune", "--state", "lab")
+
+
+def test_backup_ends_the_wait_of_an_earlier_history(folder: Path) -> None:
+    age(folder)
+    assert rows(folder) == (1, b"")
+    state("backup", "copy.db", "--state", "lab")
+    assert rows(folder) == (1, None)

@@ -1,18 +1,19 @@
-"""Backups of a store, while it is used or not, and their way back."""
+"""Checks, backups and pruning of a store, while it is used or not."""
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec.json
 from msgspec import Struct
 
+from openimds.fleet.store.history import PENDING, History, HistoryBounds
 from openimds.fleet.store.marker import Progress, StoreMarker
-from openimds.fleet.store.port import StoreError
+from openimds.fleet.store.port import EventBatch, Log, StoreError
 from openimds.fleet.store.schema import STEPS
-from openimds.fleet.store.sqlite import explain, open_to_read
+from openimds.fleet.store.sqlite import SqliteStore, explain, open_to_read
 
 MOST_FINDINGS = 20
 """So many faults of a file are listed."""
@@ -66,7 +67,63 @@ def back_up(path: Path, into: Path) -> StoreReport:
         if report.damage:
             raise StoreError(f"{path}: is damaged ({report.damage[0]}); nothing was written")
         new.rename(into)
+    with suppress(StoreError):  # The copy is whole. The history is pruned after its seven days.
+        _end_wait(path)
     return report
+
+
+def _end_wait(path: Path) -> None:
+    """Let the history of a store of an earlier release be pruned."""
+    with _opened(path) as database:
+        if _schema(database) != len(STEPS):
+            return
+        query = "SELECT 1 FROM note WHERE key = ?"
+        waits = database.execute(query, (PENDING,)).fetchone() is not None
+    if waits:
+        with closing(SqliteStore(path)) as store:
+            store.write_events(EventBatch(values={PENDING: None}))
+
+
+def prune(
+    path: Path,
+    bounds: HistoryBounds,
+    now_s: float,
+    *,
+    is_dry: bool,
+    pause: Callable[[], None] = lambda: None,
+) -> dict[Log, int]:
+    """Delete the history of a store, which may be in use, beyond its bounds.
+
+    Return the number of rows by log; a dry run deletes none of them. `pause` runs between two
+    steps. A store of an earlier release does not wait for a backup any longer.
+
+    Raises:
+        StoreError: the store is missing, of another release, or cannot be written.
+    """
+    with _opened(path) as database:
+        schema = _schema(database)
+    if schema != len(STEPS):
+        raise StoreError(
+            f"{path}: saw schema {schema}, expected {len(STEPS)}; start a server of this release "
+            "on it first"
+        )
+    with closing(SqliteStore(path)) as store:
+        history = History(store, bounds)
+        for _ in history.plan(now_s):
+            pause()
+        if is_dry:
+            return history.rows
+        removed = dict.fromkeys(Log, 0)
+        for log, rows in history.prune():
+            removed[log] += rows
+            pause()
+        if store.value(PENDING) is not None:
+            store.write_events(EventBatch(values={PENDING: None}))
+        return removed
+
+
+def _schema(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def restore(backup: Path, path: Path) -> tuple[StoreReport, Path | None]:
@@ -118,7 +175,7 @@ def _set_aside(path: Path) -> Path | None:
 
 
 def _report(database: sqlite3.Connection, damage: tuple[str, ...]) -> StoreReport:
-    (schema,) = database.execute("PRAGMA user_version").fetchone()
+    schema = _schema(database)
     numbers = dict(database.execute("SELECT name, seq FROM sqlite_sequence"))
     vms = 0
     unreadable: list[str] = []

@@ -44,7 +44,7 @@ _TABLES = {
     Log.EVENTS: ("happening", "number", "length(body) + length(who) + 2 * length(event_id)"),
 }
 """Table, key, and the bytes of a row's texts and of their copies in indexes, for each log."""
-_ROW_BYTES = 90
+_ROW_BYTES = 120
 """The bytes of a row beside its texts: dates, numbers, and those of SQLite."""
 
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
