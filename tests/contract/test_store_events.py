@@ -49,6 +49,8 @@ def test_incarnations_and_values_are_replaced(store: Store) -> None:
     )
     store.write_events(EventBatch(incarnations={"vm:a": 2}, values={"k": None, "l": b"3"}))
     assert store.incarnations() == {"vm:a": 2, "vm:b": 7}
+    store.write_events(EventBatch(incarnations={"vm:a": None, "vm:c": None}))
+    assert store.incarnations() == {"vm:b": 7}
     assert (store.value("k"), store.value("l")) == (None, b"3")
 
 

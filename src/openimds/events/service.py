@@ -117,7 +117,9 @@ class EventsService:
     # Changes of the fleet.
 
     async def before_change(self, update: IndexUpdate) -> None:
-        """Raise the incarnations of the scopes to which an update moves VMs.
+        """Raise the incarnations of the scopes to which an update moves VMs, or adds them.
+
+        A scope that was forgotten may have had a number: that of a new VM begins above it.
 
         Raises:
             StoreError: it cannot be stored.
@@ -127,7 +129,9 @@ class EventsService:
         if not self.event_writer.has_scopes:
             return  # No VM has seen an event.
         index = self._fleet_service.fleet_index
+        first = self.event_writer.forgotten + 1
         moves: set[tuple[str, str]] = set()
+        added: set[str] = set()
         for number, (name, vm) in enumerate(update.puts.items()):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)  # Guests are answered between the slices.
@@ -135,12 +139,15 @@ class EventsService:
                 (old, _), (new, _) = place_of(entry.vm), place_of(unpack(vm.packed))
                 if old != new:
                     moves.add((old, new))
+            elif self.event_writer.forgotten:
+                added.add(place_of(unpack(vm.packed))[0])
 
         def job(machine: EventStateMachine, _: ScenarioTable, now_s: float) -> WriteResult:
-            raised = frozenset(new for old, new in sorted(moves) if machine.move(old, new))
-            return WriteResult(Outcome(tuple(machine.tick(now_s))), raised=raised)
+            raised = {new for old, new in sorted(moves) if machine.move(old, new)}
+            raised |= {scope for scope in added if machine.begin(scope, first)}
+            return WriteResult(Outcome(tuple(machine.tick(now_s))), raised=frozenset(raised))
 
-        if moves:
+        if moves or added:
             await self.event_writer.do(job)
 
     # Requests of operators.

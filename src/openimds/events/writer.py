@@ -22,7 +22,7 @@ from openimds.facts.events import FIRST_INCARNATION
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, LogEntry, StoreError
 from openimds.protocol.events.document import document
-from openimds.protocol.events.event import Event
+from openimds.protocol.events.event import Event, place_of
 from openimds.protocol.events.state_machine import EventStateMachine, Outcome, Snapshot, Transition
 from openimds.protocol.pending import EventsDocument
 
@@ -32,6 +32,11 @@ _MOST_WAIT_S = 30.0
 """The longest wait: the wall clock may be set meanwhile."""
 _RETRY_S = 2.0
 _MOST_AT_ONCE = 200
+FORGOTTEN = "incarnation"
+"""The key of the highest incarnation that a forgotten scope had in the store."""
+MOST_UNUSED = 100_000
+"""Scopes without events and VMs are kept up to this number, which take 10 MB in the store."""
+_FORGET_AT_ONCE = 1000
 
 
 class PublishedScope(Struct, frozen=True):
@@ -94,6 +99,8 @@ class EventWriter:
         )
         self._machine = EventStateMachine()
         self._incarnations: dict[str, int] = {}
+        self.forgotten = 0
+        """The highest incarnation of a forgotten scope; scopes of new VMs begin above it."""
         self._jobs: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -102,7 +109,7 @@ class EventWriter:
     @property
     def has_scopes(self) -> bool:
         """Whether any scope ever had an event."""
-        return bool(self._incarnations)
+        return bool(self._incarnations or self.forgotten)
 
     async def load_incarnations(self) -> None:
         """Load the incarnations of all scopes, unless that was done.
@@ -113,6 +120,8 @@ class EventWriter:
         if not self._has_incarnations:
             service = self._fleet_service
             self._incarnations = await service.call_store(service.store.incarnations)
+            text = await service.call_store(service.store.value, FORGOTTEN) or b""
+            self.forgotten = int(text) if text.isdigit() else 0
             self._has_incarnations = True
             self._restore()
 
@@ -127,6 +136,7 @@ class EventWriter:
         call, store = self._fleet_service.call_store, self._fleet_service.store
         self.events = self._readable(await call(store.events))
         await self.load_incarnations()
+        await self._forget_unused()
         body = await call(store.value, SCENARIOS)
         try:
             self.scenarios = decode(body, ScenarioTable) if body else ScenarioTable()
@@ -138,6 +148,30 @@ class EventWriter:
         for scope in self._incarnations:
             self._publish_scope(scope)
         await self.do(self._follow)
+
+    async def _forget_unused(self) -> None:
+        """Forget the scopes without events and VMs, if they are too many.
+
+        Nothing else changes the fleet or its events meanwhile. A VM in quarantine has a scope that
+        is not known: then none is forgotten.
+        """
+        service, index = self._fleet_service, self._fleet_service.fleet_index
+        if len(self._incarnations) <= MOST_UNUSED or index.quarantine:
+            return
+        used = {event.scope for event in self.events.values()}
+        used.update(place_of(entry.vm)[0] for entry in index.by_name.values())
+        unused = [scope for scope in self._incarnations if scope not in used]
+        if len(unused) <= MOST_UNUSED:
+            return
+        self.forgotten = max(self.forgotten, *(self._incarnations[scope] for scope in unused))
+        for start in range(0, len(unused), _FORGET_AT_ONCE):
+            names = unused[start : start + _FORGET_AT_ONCE]
+            batch = EventBatch(
+                incarnations=dict.fromkeys(names), values={FORGOTTEN: b"%d" % self.forgotten}
+            )
+            await service.call_store(service.store.write_events, batch)
+            for name in names:
+                del self._incarnations[name]
 
     def _readable(self, bodies: Iterable[bytes]) -> dict[str, Event]:
         """Return the events of stored bodies by their ids; report those that cannot be read."""

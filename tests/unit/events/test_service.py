@@ -7,6 +7,7 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.events import EventStatus, Trigger
+from openimds.fleet.quarantine import QuarantinedVm
 from openimds.fleet.store.port import EventBatch, StoreError
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import Event
@@ -15,6 +16,7 @@ from openimds.protocol.events.state_machine import RefusalReason, TransitionRefu
 from openimds.protocol.pending import Approved, Failed, PendingEventsDocument
 from openimds.vm.fleet_file import parse_fleet, parse_vm
 from openimds.vm.types import Vm
+from tests.unit.admin.setup import FailingStore
 from tests.unit.events.setup import NOW_S, SCOPE, VMS, EventsRun, run, until
 
 REBOOT = EventRequest("Reboot", ("as-1",))
@@ -361,5 +363,45 @@ def test_move_before_loading_counts_from_the_stored_number() -> None:
         assert len(run.document()["Events"]) == 1
         for scope in ("vm:as-1", "vm:as-2"):
             assert run.document(scope) == {"DocumentIncarnation": seen + 1, "Events": []}
+
+    asyncio.run(work())
+
+
+def test_unused_scopes_are_forgotten_and_numbers_never_fall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", 3)
+
+    async def work() -> None:
+        store = FailingStore()
+        unused = {"vm:gone-1": 9, "vm:gone-2": 5, "vm:gone-3": 2}
+        store.write_events(EventBatch(incarnations={"vm:lone": 4, **unused}))
+        await EventsRun(store).load()
+        assert store.incarnations() == {"vm:lone": 4, **unused}
+        store.write_events(EventBatch(incarnations={"vm:gone-4": 1}))
+        run = await EventsRun(store).load()
+        assert store.incarnations() == {"vm:lone": 4}
+        assert run.document("vm:lone")["DocumentIncarnation"] == 4
+        assert run.document()["DocumentIncarnation"] == 0
+        await run.fleet_service.put(parse_vm("gone-2", {}), "operator")
+        assert run.document("vm:gone-2") == {"DocumentIncarnation": 10, "Events": []}
+        await run.fleet_service.put(parse_vm("lone", {"compute": {"zone": "1"}}), "operator")
+        assert run.document("vm:lone")["DocumentIncarnation"] == 4
+        later = await EventsRun(store).load()
+        await later.fleet_service.put(parse_vm("gone-1", {}), "operator")
+        assert later.document("vm:gone-1")["DocumentIncarnation"] == 10
+
+    asyncio.run(work())
+
+
+def test_no_scope_is_forgotten_while_a_vm_is_quarantined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", 1)
+
+    async def work() -> None:
+        run = EventsRun()
+        run.store.write_events(EventBatch(incarnations={"vm:out": 4, "vm:gone": 2}))
+        run.fleet_index.quarantine["out"] = QuarantinedVm("out", "a reason")
+        await run.load()
+        assert run.store.incarnations() == {"vm:out": 4, "vm:gone": 2}
 
     asyncio.run(work())

@@ -92,7 +92,7 @@ class EventBatch(Struct, frozen=True):
     """
 
     events: dict[str, bytes | None] = field(default_factory=dict)
-    incarnations: dict[str, int] = field(default_factory=dict)
+    incarnations: dict[str, int | None] = field(default_factory=dict)
     values: dict[str, bytes | None] = field(default_factory=dict)
     log_entries: tuple[LogEntry, ...] = ()
 

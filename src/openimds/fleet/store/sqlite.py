@@ -315,9 +315,11 @@ class SqliteStore(Store):
                         "ON CONFLICT (id) DO UPDATE SET body = excluded.body",
                         (event_id, body),
                     )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO scope VALUES (?, ?)", batch.incarnations.items()
-            )
+            for scope, incarnation in batch.incarnations.items():
+                if incarnation is None:
+                    run("DELETE FROM scope WHERE name = ?", (scope,))
+                else:
+                    run("INSERT OR REPLACE INTO scope VALUES (?, ?)", (scope, incarnation))
             for key, value in batch.values.items():
                 if value is None:
                     run("DELETE FROM note WHERE key = ?", (key,))

@@ -125,6 +125,13 @@ class EventStateMachine:
         self._incarnations[new] = seen + 1
         return True
 
+    def begin(self, scope: str, incarnation: int) -> bool:
+        """Let a scope without a number begin with this one; tell whether it does."""
+        is_new = scope not in self._incarnations
+        if is_new:
+            self._incarnations[scope] = incarnation
+        return is_new
+
     def due_s(self) -> float | None:
         """Return the time of the next transition by time, or None."""
         while self._queue:
