@@ -128,9 +128,9 @@ def test_events_have_a_quarter_of_the_size_and_changes_the_rest(store: Store) ->
 def test_size_of_full_steps_is_read_once(store: Store) -> None:
     put(store, 2 * STEP_ROWS + 1, NEW)
     history = History(store, HistoryBounds(30, LARGE))
-    first = len([*history.plan(NOW_S)])
+    steps = len([*history.plan(NOW_S)])
     assert {key[1] for key in history._sizes} == {STEP_ROWS, 2 * STEP_ROWS}
-    assert len([*history.plan(NOW_S)]) == first
+    assert len([*history.plan(NOW_S)]) == steps - 2
     put(store, 1, NEW)
     [*history.plan(NOW_S + 60 * DAY_S)]
     assert not history._sizes
@@ -143,3 +143,13 @@ def test_interrupted_run_is_taken_up_by_the_next(store: Store) -> None:
     assert next(history.prune()) == (Log.CHANGES, STEP_ROWS)
     assert store.span(Log.CHANGES).first == STEP_ROWS + 1
     assert pruned(store)[Log.CHANGES] == 1200 - STEP_ROWS
+
+
+def test_older_rows_are_looked_for_after_a_number_alone(store: Store) -> None:
+    put(store, 1, NEW)
+    put(store, 3, OLD)
+    put(store, 1, NEW)
+    date = "2026-12-31"
+    assert store.last_older(Log.CHANGES, date, 0, 3) == 0
+    assert store.last_older(Log.CHANGES, date, 1, 3) == 3
+    assert store.last_older(Log.CHANGES, date, 1, 5) == 4

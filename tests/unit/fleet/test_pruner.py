@@ -72,8 +72,8 @@ def test_each_run_prunes_a_tenth_of_what_is_too_old() -> None:
 def test_other_calls_come_between_the_steps_of_a_run() -> None:
     async def work(run: PrunerRun) -> None:
         await run.pruner.prune()
-        assert run.pruner.pruned["changes"] == 2 * STEP_ROWS
-        assert len(run.slept) > 20  # Twenty steps of reading, and two of deleting.
+        assert run.pruner.pruned["changes"] == 5 * STEP_ROWS
+        assert len(run.slept) > 55  # Fifty steps of reading, and five of deleting.
         assert {*run.slept} == {PAUSE_S}
 
     run_pruner(work, changes=10_000)

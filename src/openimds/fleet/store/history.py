@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from openimds.fleet.store.port import Log, Span, Store
 
-STEP_ROWS = 500
+STEP_ROWS = 200
 """So many rows are read or deleted in one step."""
 PENDING = "history"
 """The key of the time, in seconds, from which a store of an earlier release is pruned.
@@ -76,11 +76,13 @@ class History:
         used, last = 0, span.last
         while last > span.pruned:
             first = max(span.first, (last - 1) // STEP_ROWS * STEP_ROWS + 1)
-            size = self._size(log, first, last)
+            size = self._sizes.get((log, last))
+            if size is None:
+                size = self._read_size(log, first, last)
+                yield
             if used + size > limit:
                 break
             used, last = used + size, first - 1
-            yield
         else:
             return span.pruned, used
         for number, size in reversed(self._store.row_sizes(log, first, last)):
@@ -95,19 +97,17 @@ class History:
         """Return the number up to which rows are too old, `allowed` at most."""
         while oldest and pruned < allowed:
             until = min(pruned + STEP_ROWS, allowed)
-            pruned = self._store.last_older(log, oldest, until)
+            pruned = self._store.last_older(log, oldest, pruned, until)
             yield
             if pruned < until:
                 break
         return pruned
 
-    def _size(self, log: Log, first: int, last: int) -> int:
-        """Return the bytes of up to a step's rows; full steps are read once."""
-        size = self._sizes.get((log, last))
-        if size is None:
-            size = sum(one for _, one in self._store.row_sizes(log, first, last))
-            if last % STEP_ROWS == 0:
-                self._sizes[log, last] = size
+    def _read_size(self, log: Log, first: int, last: int) -> int:
+        """Return the bytes of up to a step's rows; keep those of a full step."""
+        size = sum(one for _, one in self._store.row_sizes(log, first, last))
+        if last % STEP_ROWS == 0:
+            self._sizes[log, last] = size
         return size
 
     def _forget_pruned(self) -> None:

@@ -212,10 +212,10 @@ class Store(Protocol):
         """Return number and bytes of each row from `first` to `last`, oldest first."""
         ...
 
-    def last_older(self, log: Log, date: str, until: int) -> int:
-        """Return the last number, up to `until`, before the first row that is not older.
+    def last_older(self, log: Log, date: str, after: int, until: int) -> int:
+        """Return the last number of the older rows that follow `after` without a break.
 
-        A row is older if its date is before `date` as a text.
+        A row is older if its date is before `date` as a text. Rows up to `until` are read.
         """
         ...
 

@@ -381,12 +381,12 @@ class SqliteStore(Store):
         with self._explained():
             return self._db.execute(query, (first, last)).fetchall()
 
-    def last_older(self, log: Log, date: str, until: int) -> int:
-        """Return the last number, up to `until`, before the first row that is not older."""
+    def last_older(self, log: Log, date: str, after: int, until: int) -> int:
+        """Return the last number of the older rows that follow `after` without a break."""
         table, key, _ = _TABLES[log]
-        query = f"SELECT min({key}) FROM {table} WHERE {key} <= ? AND at >= ?"  # noqa: S608 - as above
+        query = f"SELECT min({key}) FROM {table} WHERE {key} BETWEEN ? AND ? AND at >= ?"  # noqa: S608 - as above
         with self._explained():
-            (younger,) = self._db.execute(query, (until, date)).fetchone()
+            (younger,) = self._db.execute(query, (after + 1, until, date)).fetchone()
         return until if younger is None else int(younger) - 1
 
     def prune(self, log: Log, until: int) -> int:
