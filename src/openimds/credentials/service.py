@@ -71,7 +71,7 @@ class CredentialsService:
             ArcTokens(challenges, self.worker, self.tokens) if challenges is not None else None
         )
         # A key of AMD takes seconds: tokens must not wait for it.
-        self.hardware = HardwareService(ca_settings.folder, Worker())
+        self.hardware = HardwareService(ca_settings.folder, Worker(), report=ca_settings.notify)
         self._clients: ClientCertificates | None = None
         self._folder, self._make_key = ca_settings.folder, ca_settings.make_key
         self._notify = ca_settings.notify

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from openimds import private_files
+from openimds.credentials.hardware.amd import AmdAuthority
+from openimds.credentials.hardware.intel import IntelAuthority
 from openimds.credentials.keys.files import UnwritableFileError
 from openimds.credentials.keys.keyring import Keyring
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
 from openimds.credentials.tokens.caller_secrets import CallerSecrets, SecretFileError
 from openimds.credentials.tokens.client_certificates import ClientCertificates
+from openimds.facts.confidential import AMD_PRODUCTS
 
 NOW_S = 1_800_000_000.0
 
@@ -98,3 +101,29 @@ def test_signer_of_client_certificates_is_kept_in_memory(tmp_path: Path) -> None
     assert "client certificates are signed by a key in memory" in messages[0]
     with pytest.raises(UnwritableFileError):
         ClientCertificates(tmp_path)._signing_key()
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_keys_of_processors_are_kept_in_memory(tmp_path: Path) -> None:
+    messages: list[str] = []
+    intel = IntelAuthority(tmp_path, messages.append)
+    assert intel.chain() is intel.chain()
+    AmdAuthority(tmp_path, 2048, messages.append).chain(AMD_PRODUCTS["milan"])
+    assert len(messages) == 2
+    assert all("signed by keys in memory" in message for message in messages)
+    with pytest.raises(UnwritableFileError):
+        IntelAuthority(tmp_path).chain()
+
+
+def test_chain_with_a_root_is_not_begun_anew(tmp_path: Path, full_disk: pytest.MonkeyPatch) -> None:
+    full_disk.undo()
+    IntelAuthority(tmp_path).chain()
+    (tmp_path / "intel-pck.pem").unlink()
+
+    def write(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    full_disk.setattr(private_files, "write", write)
+    with pytest.raises(UnwritableFileError, match="read-only file system"):
+        IntelAuthority(tmp_path, lambda _: None).chain()
+    full_disk.undo()

@@ -4,6 +4,7 @@ Root and signing key are RSA of 4096 bits and sign with RSASSA-PSS and SHA-384; 
 is ECDSA on P-384. Each line of processors has a chain of its own.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -23,6 +24,7 @@ from openimds.credentials.hardware.holders import (
     date,
     name_of,
     open_holder,
+    open_lasting,
     place_of,
     start_certificate,
     with_authority,
@@ -60,9 +62,17 @@ class AmdChain(Struct, frozen=True):
 class AmdAuthority:
     """The chains of the lines of processors, made at first use. Thread-safe."""
 
-    def __init__(self, folder: Path | None, bits: int = AMD_BITS) -> None:
-        """Store keys in a folder; without one they end with the process."""
-        self._folder, self._bits = folder, bits
+    def __init__(
+        self,
+        folder: Path | None,
+        bits: int = AMD_BITS,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        """Store keys in a folder; without one they end with the process.
+
+        `report` takes a sentence on keys that cannot be written; None makes that an error.
+        """
+        self._folder, self._bits, self._report = folder, bits, report
         self._chains: dict[str, AmdChain] = {}
         self._lock = Lock()
 
@@ -76,11 +86,14 @@ class AmdAuthority:
             chain = self._chains.get(product.name)
             if chain is None:
                 stem = f"amd-{product.name.lower()}"
-                root = open_holder(self._folder, f"{stem}-ark", lambda: self._root(product))
-                signer = open_holder(
-                    self._folder, f"{stem}-ask", lambda: self._signer(product, root)
-                )
-                chain = self._chains[product.name] = AmdChain(root, signer)
+
+                def opened(folder: Path | None) -> AmdChain:
+                    root = open_holder(folder, f"{stem}-ark", lambda: self._root(product))
+                    signer = open_holder(folder, f"{stem}-ask", lambda: self._signer(product, root))
+                    return AmdChain(root, signer)
+
+                chain = open_lasting(opened, self._folder, f"{stem}-ark", self._report)
+                self._chains[product.name] = chain
             return chain
 
     def certify(self, product: AmdProduct, chip: bytes, tcb: int, now_s: float) -> x509.Certificate:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -17,7 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
-from openimds.credentials.keys.files import KeyFileError, plain_reason, read_file, write_file
+from openimds.credentials.keys.files import (
+    KeyFileError,
+    UnwritableFileError,
+    plain_reason,
+    read_file,
+    write_file,
+)
 from openimds.private_files import mode_of, open_bits
 
 _REMEDY = (
@@ -26,11 +33,42 @@ _REMEDY = (
 )
 
 
+Chain = TypeVar("Chain")
+
+
 class Holder(Struct, frozen=True):
     """A private key, and the certificate of its public half."""
 
     key: RSAPrivateKey | EllipticCurvePrivateKey
     certificate: x509.Certificate
+
+
+def open_lasting(
+    open_chain: Callable[[Path | None], Chain],
+    folder: Path | None,
+    root: str,
+    report: Callable[[str], None] | None,
+) -> Chain:
+    """Open a chain in a folder, or in memory on a full disk.
+
+    A chain whose root is there is not begun anew. `root` is the name of its root's file, `report`
+    takes a sentence on keys in memory; None makes them an error.
+
+    Raises:
+        KeyFileError: a file of the folder cannot be used, or its chain not completed.
+    """
+    is_new = folder is not None and not (folder / f"{root}.pem").exists()
+    try:
+        return open_chain(folder)
+    except UnwritableFileError as error:
+        if report is None or not is_new:
+            raise
+        chain = open_chain(None)
+        report(
+            f"{error}: evidence of processors is signed by keys in memory, and no longer verifies "
+            "after a restart. Free space on the disk, then restart"
+        )
+        return chain
 
 
 def open_holder(folder: Path | None, name: str, make: Callable[[], Holder]) -> Holder:

@@ -4,6 +4,7 @@ Root, platform CA and provisioning certification key (PCK) are ECDSA on P-256. T
 attestation key, which ends with the process; the PCK signs its report.
 """
 
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -29,6 +30,7 @@ from openimds.credentials.hardware.holders import (
     key_usage,
     name_of,
     open_holder,
+    open_lasting,
     place_of,
     start_certificate,
     with_authority,
@@ -57,6 +59,7 @@ _OID = "1.2.840.113741.1.13.1"
 _ENUMERATED, _BOOLEAN = 0x0A, 0x01
 _SCALABLE_WITH_INTEGRITY = 2
 _TRUE = write(_BOOLEAN, b"\xff")
+_ROOT = "intel-root"
 _HALF = SIGNATURE_BYTES // 2
 
 
@@ -72,12 +75,23 @@ class IntelChain(Struct, frozen=True):
         return [holder.certificate for holder in (self.leaf, self.platform, self.root)]
 
 
+def _open(folder: Path | None) -> IntelChain:
+    root = open_holder(folder, _ROOT, _make_root)
+    platform = open_holder(folder, "intel-platform", lambda: _make_platform(root))
+    return IntelChain(
+        root, platform, open_holder(folder, "intel-pck", lambda: _make_leaf(platform))
+    )
+
+
 class IntelAuthority:
     """The chain of the platform and its quoting enclave. Call it in threads."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Store keys in a folder; without one they end with the process."""
-        self._folder = folder
+    def __init__(self, folder: Path | None, report: Callable[[str], None] | None = None) -> None:
+        """Store keys in a folder; without one they end with the process.
+
+        `report` takes a sentence on keys that cannot be written; None makes that an error.
+        """
+        self._folder, self._report = folder, report
         self._chain: IntelChain | None = None
         self._enclave: EllipticCurvePrivateKey | None = None
         self._lock = Lock()
@@ -90,10 +104,7 @@ class IntelAuthority:
         """
         with self._lock:
             if self._chain is None:
-                root = open_holder(self._folder, "intel-root", _make_root)
-                platform = open_holder(self._folder, "intel-platform", lambda: _make_platform(root))
-                leaf = open_holder(self._folder, "intel-pck", lambda: _make_leaf(platform))
-                self._chain = IntelChain(root, platform, leaf)
+                self._chain = open_lasting(_open, self._folder, _ROOT, self._report)
             return self._chain
 
     def quote(self, report: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import threading
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,14 @@ class HardwareService:
         worker: Worker,
         most_endorsements: int = MOST_ENDORSEMENTS,
         bits: int = AMD_BITS,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         """Store keys in a state directory; make none before the first request.
 
-        `bits` is the size of AMD's keys.
+        `bits` is the size of AMD's keys. `report` takes a sentence on keys that cannot be written
+        and stay in memory; None makes that an error.
         """
+        self._report = report
         self._folder = folder / HARDWARE if folder else None
         self._worker, self._most, self._bits = worker, most_endorsements, bits
         self._amd: AmdAuthority | None = None
@@ -116,8 +120,8 @@ class HardwareService:
 
         with self._lock:
             if self._amd is None or self._intel is None:
-                self._amd = AmdAuthority(self._folder, self._bits)
-                self._intel = IntelAuthority(self._folder)
+                self._amd = AmdAuthority(self._folder, self._bits, self._report)
+                self._intel = IntelAuthority(self._folder, self._report)
             return self._amd, self._intel
 
 
