@@ -6,25 +6,19 @@ its own end. All leaves share one key: the region is a name, not a secret. A lea
 issuer: verifiers check both, so the authority need not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import RLock
 from typing import Literal, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct, structs
 
 from openimds.credentials.keys.files import KEY_BITS, KeyFileError, MakeKey
 from openimds.credentials.pki.certificate_info import (
     CertificateInfo,
-    can_sign_lists,
-    certificate_info,
     common_name,
-    file_name,
-    generation_of,
     is_root,
     list_name,
     number_after,
@@ -42,15 +36,15 @@ from openimds.credentials.pki.certificates import (
 from openimds.credentials.pki.chain import Chain, ChainLocation, ExternalCa
 from openimds.credentials.pki.chain_files import next_intermediate, next_root, open_chain, read_old
 from openimds.credentials.pki.extensions import NO_ADDRESSES
-from openimds.credentials.pki.external_revocation import lacks_of, read_external_revocation
-from openimds.credentials.pki.ocsp import Responder
+from openimds.credentials.pki.issuers import Issuers
 from openimds.credentials.pki.renewal import AGE, due_renewal, ends_ahead, renewed
-from openimds.credentials.pki.revocation import ListIssuers, Revocation, RevocationStatus
+from openimds.credentials.pki.revocation import Revocation, RevocationStatus
+from openimds.credentials.pki.revocation_answers import RevocationAnswers
 from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
 from openimds.credentials.pki.walk_file import read_walk, write_walk
 from openimds.errors import ConfigError
 from openimds.facts.attested import PkiBases
-from openimds.facts.generations import GENERATIONS, NEWEST, STEPS, CertificateGeneration
+from openimds.facts.generations import GENERATIONS, NEWEST, STEPS
 from openimds.protocol.generation_walk import GenerationWalk
 
 Part = Literal["leaf", "intermediate", "root"]
@@ -88,17 +82,16 @@ class CertificateAuthority:
         is_external: bool = False,
     ) -> None:
         """Take an opened chain, or that of an external CA; `days` None are its generation's."""
-        self._chain, self._location, self._days = chain, location, days
+        self._location, self._days = location, days
         self._is_external, self._is_interrupted = is_external, False
         self._revocation = revocation
-        self._lock = RLock()
+        self._issuers = Issuers(chain, location)
+        self._lock = self._issuers.lock
+        self.answers = RevocationAnswers(self._issuers, revocation, is_external=is_external)
         self._key: RSAPrivateKey | None = None
         self._leaves: dict[LeafSubject, SigningLeaf] = {}
         self._revoked_leaves: dict[LeafSubject, SigningLeaf] = {}
-        self._successors: dict[Part, Chain] = {}
         self._walk = None if is_external else read_walk(location.folder)
-        self._previous: Issuer | None = None
-        self._published: dict[str, bytes] | None = None
         self._renewal_failed_s: float | None = None
         self._step_failed_s: float | None = None
         self._announced: set[str] = set()
@@ -183,7 +176,7 @@ class CertificateAuthority:
                 entry = self._revocation.find(serial_of(leaf.certificate))
                 if entry:  # There is none without a public URL, whose address it would name.
                     self._revocation.revoke(entry, "keyCompromise", now_s)
-                    self.refresh_due_revocation(now_s)
+                    self.answers.refresh_due(now_s)
             self._revoked_leaves[subject] = leaf
             if len(self._revoked_leaves) > _MAX_LEAVES:
                 del self._revoked_leaves[next(iter(self._revoked_leaves))]
@@ -199,7 +192,7 @@ class CertificateAuthority:
         leaf = self.issue(subject, validity, issuer, partition)
         if self._location.public_url:
             self._revocation.note(leaf.certificate, issuer.certificate, partition, now_s)
-            self._revocation.refresh_if_open(self._list_issuers, now_s)
+            self._revocation.refresh_if_open(self._issuers.list_issuers, now_s)
         return leaf
 
     def issue(
@@ -216,7 +209,7 @@ class CertificateAuthority:
         with self._lock:
             self._key = self._key or self._location.new_key()
             issuer = issuer or self._chain.issuer
-            generation = self._generation_of(issuer)
+            generation = self._issuers.generation_of(issuer)
             addresses = self._location.addresses(issuer.certificate, generation, partition)
             public = self._key.public_key()
             certificate = leaf_certificate(public, subject, validity, issuer, addresses, generation)
@@ -234,7 +227,7 @@ class CertificateAuthority:
         """
         with self._lock:
             holder = self._chain.tier or self._chain.root_key_holder
-            generation = self._generation_of(self._chain.issuer)
+            generation = self._issuers.generation_of(self._chain.issuer)
             number = number_after(self._chain.issuer.certificate)
         if holder is None:
             root_key = self._location.new_key()
@@ -256,7 +249,7 @@ class CertificateAuthority:
             KeyFileError: the root's key is absent.
         """
         with self._lock:
-            chain = self._successors.get(part)
+            chain = self._issuers.successor(part)
             if chain is None:
                 self._revocation.close()  # The next question signs the successor's lists, too.
                 in_memory = ChainLocation(
@@ -266,8 +259,8 @@ class CertificateAuthority:
                     bases=self._location.bases,
                 )
                 make = next_root if part == "root" else next_intermediate
-                chain = self._successors[part] = make(self._chain, in_memory, now_s)
-                self._published = None
+                chain = make(self._chain, in_memory, now_s)
+                self._issuers.add_successor(part, chain)
             return chain.issuer
 
     def rotate(self, part: Part, now_s: float, generation: str = "") -> None:
@@ -288,7 +281,7 @@ class CertificateAuthority:
                 )
             if self._is_interrupted and part != "leaf":
                 self._reopen(now_s)
-            self.refresh_revocation(now_s)  # While the keys are here that a replacement drops.
+            self.answers.refresh(now_s)  # While the keys are here that a replacement drops.
             replaced = self._chain.issuer.certificate
             try:
                 chain = self._replaced(part, now_s, generation)
@@ -301,8 +294,13 @@ class CertificateAuthority:
             self._adopt(chain)
             if self._chain.issuer.certificate != replaced:
                 self._revocation.retire(replaced)
-                self._previous = None
-            self.refresh_revocation(now_s)
+                self._issuers.previous = None
+            self.answers.refresh(now_s)
+
+    @property
+    def _chain(self) -> Chain:
+        """The chain in use."""
+        return self._issuers.chain
 
     @property
     def walk(self) -> GenerationWalk | None:
@@ -316,11 +314,11 @@ class CertificateAuthority:
             KeyFileError: as `rotate`, or the walk cannot be written.
         """
         with self._lock:
-            has_begun = self._generation_of(self._chain.issuer).key == walk.generation
+            has_begun = self._issuers.generation_of(self._chain.issuer).key == walk.generation
             if self._is_external or not has_begun:
                 self.rotate("intermediate", now_s, walk.generation)
             write_walk(self._location.folder, walk)
-            self._walk, self._previous, self._step_failed_s = walk, None, None
+            self._walk, self._issuers.previous, self._step_failed_s = walk, None, None
 
     def end_rehearsal(self) -> None:
         """Stay at the present generation, in all regions.
@@ -330,7 +328,7 @@ class CertificateAuthority:
         """
         with self._lock:
             write_walk(self._location.folder, None)
-            self._walk = self._previous = None
+            self._walk = self._issuers.previous = None
             self.generation += 1
 
     def advance(self, now_s: float) -> None:
@@ -351,22 +349,22 @@ class CertificateAuthority:
             self._step_failed_s = now_s
             self.report("", REHEARSAL, f"a rehearsal is stuck at {walk.generation}: {error}")
             return
-        if self._previous and now_s >= walk.overlap_ends_s(walk.done - 1):
+        if self._issuers.previous and now_s >= walk.overlap_ends_s(walk.done - 1):
             self._end_overlap(now_s)
 
     def _end_overlap(self, now_s: float) -> None:
         """Drop the previous issuer; the lists of its last leaves are served until their end."""
-        if self._previous:
-            self.refresh_revocation(now_s)
-            self._revocation.retire(self._previous.certificate)
-            self._previous = None
+        if self._issuers.previous:
+            self.answers.refresh(now_s)
+            self._revocation.retire(self._issuers.previous.certificate)
+            self._issuers.previous = None
             self.generation += 1
 
     def _step(self, walk: GenerationWalk, now_s: float) -> GenerationWalk:
         """Go to the next generation; the regions that have not moved keep issuer and leaf."""
         previous, leaves = self._chain.issuer, {**self._leaves}
         self.rotate("intermediate", now_s, walk.generation)
-        self._walk, self._previous, self._leaves = walk, previous, leaves
+        self._walk, self._issuers.previous, self._leaves = walk, previous, leaves
         name, row = common_name(self._chain.issuer.certificate), STEPS[walk.generation]
         sentence = f"rehearsal: {name} issues leaves of {walk.generation} ({row.change})"
         self.report("intermediate", REHEARSAL, sentence)
@@ -375,64 +373,26 @@ class CertificateAuthority:
 
     def _issuer_of(self, region: str, now_s: float) -> Issuer:
         """Return the issuer of a region's leaves: during an overlap, perhaps the previous one."""
-        if self._previous and self._walk and not self._walk.has_moved(region, now_s):
-            return self._previous
+        if self._issuers.previous and self._walk and not self._walk.has_moved(region, now_s):
+            return self._issuers.previous
         return self._chain.issuer
 
     def revocation_list(self, name: str, now_s: float) -> bytes | None:
-        """Return a list in DER by its path below that of lists, or None.
+        """Return a list in DER by its path below that of lists, or None."""
+        return self.answers.revocation_list(name, now_s)
 
-        The first call signs the lists; `refresh_revocation` does when one is due.
-        """
-        found = self._revocation.served_list(name)
-        if found is None and not self._revocation.is_open:
-            self.refresh_revocation(now_s)
-            found = self._revocation.served_list(name)
-        return found
+    def ocsp_response(self, request: bytes, now_s: float) -> bytes:
+        """Return the response to an OCSP request, from those signed ahead."""
+        return self.answers.ocsp_response(request, now_s)
 
-    def refresh_revocation(self, now_s: float) -> None:
-        """Sign the lists and responses that are due; without a public URL there are none."""
-        if self._location.public_url:
-            with self._lock:
-                self._revocation.refresh(self._list_issuers(), now_s)
-
-    def refresh_due_revocation(self, now_s: float) -> None:
-        """Sign the lists that are due, once a verifier has asked for one."""
-        if self._revocation.is_open:
-            self.refresh_revocation(now_s)
-
-    def _list_issuers(self) -> ListIssuers:
-        """Return the issuers whose keys are here: of leaves, and of CA certificates."""
-        chains = (self._chain, *self._successors.values())
-        of_leaves = [chain.issuer for chain in chains]
-        of_leaves += [self._previous] if self._previous else []
-        holders = [holder for chain in chains for holder in (chain.tier, chain.root_key_holder)]
-        return ListIssuers(
-            [one for one in of_leaves if can_sign_lists(one.certificate)],
-            of_leaves,
-            [one for one in holders if one],
-            self._certificates(),
-            self._list_addresses,
-        )
-
-    def issuers(self) -> list[Issuer]:
-        """Return the issuers whose keys are here (for rehearsed answers)."""
+    def revocation_status(self, now_s: float) -> RevocationStatus:
+        """Return the standing of all certificates, the served lists, and what is lacking."""
         with self._lock:
-            found = self._list_issuers()
-            return [*found.of_leaves, *found.of_cas]
-
-    def questions(self) -> list[tuple[Issuer, RegisterEntry]]:
-        """Return the certificates that OCSP knows, each with its issuer (for the same)."""
-        with self._lock:
-            return self._revocation.questions(self._list_issuers())
-
-    def responder(self, issuer: Issuer) -> Responder:
-        """Return the delegated OCSP responder of an issuer (for the same)."""
-        with self._lock:
-            return self._revocation.responder(issuer)
+            leaves = {serial_of(leaf.certificate) for leaf in self._leaves.values()}
+            return self.answers.status(leaves, now_s)
 
     def unknown_root(self, now_s: float) -> KeyIssuer:
-        """Return a root that is published nowhere, in memory (for the same)."""
+        """Return a root that is published nowhere, in memory (for rehearsed answers)."""
         key = self._location.new_key()
         return KeyIssuer(root_certificate(key, now_s), key)
 
@@ -454,7 +414,7 @@ class CertificateAuthority:
         """
         with self._lock:
             entries = self._targets(target)
-            signers = self._list_issuers()
+            signers = self._issuers.list_issuers()
             names = {
                 list_name(one.certificate) for one in (*signers.lists_of_leaves, *signers.of_cas)
             }
@@ -470,9 +430,10 @@ class CertificateAuthority:
                     seen = f"a certificate of {entry.issuer}, whose key is not here"
                     raise _unknown(entry.serial, seen, "a certificate of a present issuer")
             serials = {entry.serial for entry in entries}
+            previous = self._issuers.previous
             if serial_of(self._chain.issuer.certificate) in serials:
                 self.rotate("intermediate", now_s)
-            elif self._previous and serial_of(self._previous.certificate) in serials:
+            elif previous and serial_of(previous.certificate) in serials:
                 self._end_overlap(now_s)
             in_use = {serial_of(leaf.certificate) for leaf in self._leaves.values()}
             revoked = []
@@ -483,7 +444,7 @@ class CertificateAuthority:
             finally:  # Where a write fails, the leaves before it are revoked all the same.
                 if in_use & {*revoked}:
                     self._adopt(self._chain)
-                self.refresh_revocation(now_s)
+                self.answers.refresh(now_s)
 
     def _targets(self, target: str) -> list[RegisterEntry]:
         if not self._location.public_url:
@@ -493,7 +454,7 @@ class CertificateAuthority:
                 "a public URL",
                 "Set --public and --public-url, so that verifiers can learn of a revocation",
             )
-        cas = self._ca_entries()
+        cas = self.answers.ca_entries()
         if target == "intermediate":
             serials = [serial_of(self._chain.issuer.certificate)]
             if serials[0] not in cas:
@@ -510,70 +471,6 @@ class CertificateAuthority:
         if not entries:
             raise _unknown(target, "no such certificate", "leaf, intermediate, or a serial number")
         return entries
-
-    def _ca_entries(self) -> dict[str, RegisterEntry]:
-        """Return the entries of CA certificates below a present issuer, by serial number."""
-        return {entry.serial: entry for entry in self._revocation.ca_entries(self._list_issuers())}
-
-    def bring(self, lists: Sequence[Path], responses: Sequence[Path]) -> None:
-        """Serve lists and OCSP responses that other issuers have signed ahead.
-
-        Raises:
-            ConfigError: a file does not fit; see `read_external_revocation`.
-        """
-        with self._lock:
-            certificates, own = self._certificates(), self._own_issuers()
-            external = read_external_revocation(lists, responses, certificates, own)
-            self._revocation.bring(external)
-
-    def _own_issuers(self) -> list[x509.Certificate]:
-        """Return the issuers of CA certificates whose keys are here."""
-        return [one.certificate for one in self._list_issuers().of_cas]
-
-    def notices(self, now_s: float) -> list[str]:
-        """Return sentences on what verifiers cannot learn, or will not accept."""
-        with self._lock:
-            return self._lacks() + self._revocation.external.warnings(now_s)
-
-    def revocation_status(self, now_s: float) -> RevocationStatus:
-        """Return the standing of all certificates, the served lists, and what is lacking."""
-        self.refresh_revocation(now_s)
-        with self._lock:
-            used = {serial_of(one) for one in self._in_use()}
-            used |= {serial_of(leaf.certificate) for leaf in self._leaves.values()}
-            cas = (*self._ca_entries().values(), *self._revocation.external.entries())
-            statuses = self._revocation.statuses(cas, used)
-            lists = self._revocation.list_statuses()
-            lacks = self.notices(now_s) + ends_ahead(self._chain, now_s)
-            return RevocationStatus(statuses, lists, lacks)
-
-    def _lacks(self) -> list[str]:
-        if not self._location.public_url:
-            return ["no public URL: certificates name neither lists nor a responder"]
-        lacks = []
-        if not can_sign_lists(self._chain.issuer.certificate):
-            name = common_name(self._chain.issuer.certificate)
-            lacks.append(f"{name} has no key usage for lists: leaves name a responder alone")
-        is_rootless = self._chain.root is not None and self._chain.root_key_holder is None
-        if is_rootless and not self._revocation.external.answers:
-            lacks.append(
-                "root.key is absent: the root's list is served until its end, its OCSP not"
-            )
-        elif self._is_external or is_rootless or self._chain.root is None:
-            lineage, external = self._chain.lineage(), self._revocation.external
-            url = self._location.public_url
-            lacks += lacks_of(lineage, self._own_issuers(), external, url)
-        return lacks
-
-    def ocsp_response(self, request: bytes, now_s: float) -> bytes:
-        """Return the response to an OCSP request, from those signed ahead."""
-        if not self._revocation.is_open:
-            self.refresh_revocation(now_s)
-        return self._revocation.response(request)
-
-    def _list_addresses(self, issuer: Issuer, partition: int) -> tuple[str, ...]:
-        generation = self._generation_of(issuer)
-        return self._location.addresses(issuer.certificate, generation, partition).crls
 
     def _replaced(self, part: Part, now_s: float, generation: str) -> Chain:
         location = self._location
@@ -594,38 +491,27 @@ class CertificateAuthority:
         self._is_interrupted = False
         if chain.issuer.certificate != self._chain.issuer.certificate:
             self._adopt(chain)
-        self._chain, self._published = chain, None
+        self._issuers.replace(chain)
 
     def _adopt(self, chain: Chain) -> None:
-        self._chain, self._key, self._published = chain, None, None
+        self._issuers.adopt(chain)
+        self._key = None
         self._leaves.clear()
         self._revoked_leaves.clear()
-        self._successors.clear()
         self.generation += 1
 
     def published(self) -> Mapping[str, bytes]:
         """Return the DER of every published CA certificate by name, as in `<name>.crt`."""
-        with self._lock:
-            if self._published is None:
-                self._published = {
-                    file_name(certificate): certificate.public_bytes(Encoding.DER)
-                    for certificate in self._certificates()
-                }
-            return self._published
+        return self._issuers.published()
 
     def certificate_infos(self) -> list[CertificateInfo]:
         """Return the public facts of the published certificates, those in use first."""
-        with self._lock:
-            in_use, published = self._in_use(), self._certificates()
-        return [
-            certificate_info(certificate, is_in_use=certificate in in_use)
-            for certificate in published
-        ]
+        return self._issuers.certificate_infos()
 
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM: current and replaced roots, then intermediates."""
         with self._lock:
-            published = self._certificates()
+            published = self._issuers.certificates()
         return pem(sorted(published, key=lambda certificate: not is_root(certificate)))
 
     def root_pem(self) -> bytes:
@@ -638,16 +524,6 @@ class CertificateAuthority:
         """Return the intermediate and the certificates above it as PEM."""
         return pem(self._current().lineage())
 
-    def _certificates(self) -> list[x509.Certificate]:
-        """Return every published certificate, the current chain's first."""
-        chains = (self._chain, *self._successors.values())
-        return list(dict.fromkeys(item for chain in chains for item in chain.certificates()))
-
-    def _in_use(self) -> list[x509.Certificate]:
-        """Return the certificates above present leaves."""
-        previous = [self._previous.certificate] if self._previous else []
-        return [*self._chain.lineage(), *previous]
-
     def _current(self) -> Chain:
         with self._lock:
             return self._chain
@@ -659,10 +535,7 @@ class CertificateAuthority:
         return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - ahead
 
     def _leaf_days(self, issuer: Issuer | None = None) -> int:
-        return self._days or self._generation_of(issuer or self._chain.issuer).leaf_days
-
-    def _generation_of(self, issuer: Issuer) -> CertificateGeneration:
-        return generation_of(issuer.certificate) or self._location.generation
+        return self._days or self._issuers.generation_of(issuer or self._chain.issuer).leaf_days
 
     def renew(self, now_s: float) -> None:
         """Replace this server's own root or intermediate if it ends soon; retry once an hour.

@@ -83,7 +83,7 @@ class LazyCa:
         if is_elsewhere or (folder and folder.is_dir()):
             authority = self._open(now_s)
             if is_elsewhere and settings.notify:
-                for sentence in authority.notices(now_s):
+                for sentence in authority.answers.notices(now_s):
                     settings.notify(sentence)
 
     def authority(self, now_s: float) -> "CertificateAuthority":
@@ -137,7 +137,7 @@ class LazyCa:
                         "verify after a restart. Free space on the disk, then restart"
                     )
                 if settings.lists or settings.responses:
-                    authority.bring(settings.lists, settings.responses)
+                    authority.answers.bring(settings.lists, settings.responses)
                 authority.report = self.report
                 self._authority = authority
             return self._authority
@@ -217,7 +217,7 @@ class LazyCa:
         if self._authority:
             self._authority.renew(now_s)
             self._authority.advance(now_s)
-            self._authority.refresh_due_revocation(now_s)
+            self._authority.answers.refresh_due(now_s)
 
     def bundle(self, now_s: float) -> bytes:
         """Return the trust bundle as PEM.

@@ -162,9 +162,8 @@ class RehearsedAnswers:
 
     def _signed(self, request: bytes, cert_id: CertId, answer: str, nonce: bytes | None) -> bytes:
         if answer in (NONCE, REVOKED):
-            found = next(
-                (one for one in self._authority().questions() if _is_about(cert_id, *one)), None
-            )
+            questions = self._authority().answers.questions()
+            found = next((one for one in questions if _is_about(cert_id, *one)), None)
             if found is None:
                 return ocsp.UNAUTHORIZED
             issuer, known = found
@@ -175,7 +174,7 @@ class RehearsedAnswers:
             now_s = self._utc() - BACKDATED_S
             revoked = structs.replace(known, revoked_s=now_s, reason="keyCompromise")
             return self._kept_response(issuer, cert_id, answer, revoked)
-        for issuer in self._authority().issuers():
+        for issuer in self._authority().answers.issuers():
             if cert_id in cert_ids(issuer.certificate, cert_id.serial):
                 return self._kept_response(issuer, cert_id, answer, None)
         return ocsp.UNAUTHORIZED
@@ -196,7 +195,7 @@ class RehearsedAnswers:
         self, issuer: Issuer, cert_id: CertId, entry: RegisterEntry | None, nonce: bytes | None
     ) -> bytes:
         signed_s = self._utc() - BACKDATED_S
-        responder = self._authority().responder(issuer)
+        responder = self._authority().answers.responder(issuer)
         ends_s = signed_s + OCSP_LIFE_S
         return ocsp.sign_response(responder, cert_id, entry, signed_s, ends_s, nonce)
 
@@ -230,13 +229,13 @@ class RehearsedAnswers:
         return self._unknown_root
 
     def _issuer_of(self, certificate: x509.Certificate) -> Issuer:
-        for issuer in self._authority().issuers():
+        for issuer in self._authority().answers.issuers():
             if is_issued_by(certificate, issuer.certificate):
                 return issuer
         raise _keyless(f"certificate {common_name(certificate)}")
 
     def _signer_of(self, crl: x509.CertificateRevocationList) -> Issuer:
-        for issuer in self._authority().issuers():
+        for issuer in self._authority().answers.issuers():
             key = issuer.certificate.public_key()
             if crl.issuer == issuer.certificate.subject and crl.is_signature_valid(key):  # type: ignore[arg-type]
                 return issuer

@@ -295,7 +295,7 @@ def test_missing_file_a_pipe_and_too_many_are_refused(served: Served) -> None:
 def test_answer_of_a_key_that_is_here_is_refused(tmp_path: Path) -> None:
     authority = CertificateAuthority.open(tmp_path / CA, NOW_S, public_url=URL)
     authority.leaf(*PUBLIC, NOW_S)
-    authority.refresh_revocation(NOW_S)
+    authority.answers.refresh(NOW_S)
     root = certificates(authority.root_pem())[0]
     octets = authority.revocation_list(f"{list_name(root)}.crl", NOW_S)
     assert octets

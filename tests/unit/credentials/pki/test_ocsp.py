@@ -136,9 +136,9 @@ def test_request_signs_nothing(chain: list[x509.Certificate]) -> None:
         )
         for days in range(0, 30, 3):
             assert authority.ocsp_response(asked, NOW_S + days * DAY_S) == first
-    authority.refresh_due_revocation(NOW_S + 2 * DAY_S - 1)
+    authority.answers.refresh_due(NOW_S + 2 * DAY_S - 1)
     assert authority.ocsp_response(asked, NOW_S) == first
-    authority.refresh_due_revocation(NOW_S + 2 * DAY_S)
+    authority.answers.refresh_due(NOW_S + 2 * DAY_S)
     assert authority.ocsp_response(asked, NOW_S) != first
 
 

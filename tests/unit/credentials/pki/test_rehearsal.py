@@ -70,7 +70,7 @@ def test_every_document_of_a_walk_verifies_as_do_earlier_ones() -> None:
                 text = signer.document(payload_of(now_s), "metadata.azure.com", region, now_s)
                 made.append((now_s, base64.b64decode(text)))
                 seen.append(issuer_of(authority, region, now_s))
-            authority.refresh_due_revocation(now_s)
+            authority.answers.refresh_due(now_s)
             fetch = lists_of(authority, now_s)
             bundle = authority.bundle()
             for at_s, document in made[-4:]:
@@ -272,7 +272,7 @@ def test_previous_issuer_that_is_revoked_issues_no_leaf() -> None:
 def test_lists_of_last_leaves_of_an_overlap_survive_a_restart(tmp_path: Path) -> None:
     authority = CertificateAuthority.open(tmp_path, NOW_S, public_url=URL)
     authority.rehearse(plan(NOW_S, DAY_S, "2023", "2024"), NOW_S)
-    authority.refresh_revocation(NOW_S)
+    authority.answers.refresh(NOW_S)
     step_s, over_s = NOW_S + DAY_S, NOW_S + 1.5 * DAY_S
     authority.advance(step_s)
     leaf = authority.leaf("metadata.azure.com", LATE, step_s).certificate

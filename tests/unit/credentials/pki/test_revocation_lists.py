@@ -135,9 +135,9 @@ def test_list_of_leaves_lives_ten_days_and_is_signed_every_seven(
     assert times.next_update_utc is not None
     assert (times.next_update_utc - times.last_update_utc).days == 10
     assert times.last_update_utc.timestamp() == NOW_S - 3600
-    authority.refresh_due_revocation(NOW_S + 7 * DAY_S - 1)
+    authority.answers.refresh_due(NOW_S + 7 * DAY_S - 1)
     assert listed(authority, url) == first
-    authority.refresh_due_revocation(NOW_S + 7 * DAY_S)
+    authority.answers.refresh_due(NOW_S + 7 * DAY_S)
     assert listed(authority, url) != first
     assert "OK" in openssl(authority, leaf, tmp_path, now_s=NOW_S + 16 * DAY_S)
 
@@ -266,7 +266,7 @@ def test_external_ca_without_the_usage_names_no_list() -> None:
     issuer = own.successor("intermediate", NOW_S)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("openimds.credentials.pki.chain.can_sign_lists", lambda _: False)
-        patch.setattr("openimds.credentials.pki.authority.can_sign_lists", lambda _: False)
+        patch.setattr("openimds.credentials.pki.issuers.can_sign_lists", lambda _: False)
         external = CertificateAuthority.open(
             None, NOW_S, public_url=URL, external_ca=ExternalCa(issuer)
         )
