@@ -6,10 +6,10 @@ its own end. All leaves share one key: the region is a name, not a secret. A lea
 issuer: verifiers check both, so the authority need not.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -20,7 +20,6 @@ from openimds.credentials.pki.certificate_info import (
     CertificateInfo,
     common_name,
     is_root,
-    list_name,
     number_after,
     pem,
 )
@@ -37,12 +36,12 @@ from openimds.credentials.pki.chain import Chain, ChainLocation, ExternalCa
 from openimds.credentials.pki.chain_files import next_intermediate, next_root, open_chain, read_old
 from openimds.credentials.pki.extensions import NO_ADDRESSES
 from openimds.credentials.pki.issuers import Issuers
-from openimds.credentials.pki.renewal import AGE, due_renewal, ends_ahead, renewed
+from openimds.credentials.pki.renewal import RETRY_S, Renewals, Report
 from openimds.credentials.pki.revocation import Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_answers import RevocationAnswers
-from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
+from openimds.credentials.pki.revocation_register import serial_of
+from openimds.credentials.pki.revocation_targets import revocation_targets
 from openimds.credentials.pki.walk_file import read_walk, write_walk
-from openimds.errors import ConfigError
 from openimds.facts.attested import PkiBases
 from openimds.facts.generations import GENERATIONS, NEWEST, STEPS
 from openimds.protocol.generation_walk import GenerationWalk
@@ -51,14 +50,9 @@ Part = Literal["leaf", "intermediate", "root"]
 PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root": "root"}
 _MAX_LEAVES = 256
 _RENEW_DAYS = 30
-_RETRY_S = 3600
-"""The time between attempts to renew a certificate, or to take a step, in seconds."""
 _BACKDATED_S = 3600
 """A verifier whose clock is slow by less than this accepts a new leaf."""
 
-Report: TypeAlias = Callable[[str, str, str], None]
-"""Takes a replacement that nobody typed, or its failure: the part ("" if it failed), the cause, a
-sentence."""
 REHEARSAL = "rehearsal"
 
 
@@ -92,9 +86,8 @@ class CertificateAuthority:
         self._leaves: dict[LeafSubject, SigningLeaf] = {}
         self._revoked_leaves: dict[LeafSubject, SigningLeaf] = {}
         self._walk = None if is_external else read_walk(location.folder)
-        self._renewal_failed_s: float | None = None
+        self._renewals = Renewals(self)
         self._step_failed_s: float | None = None
-        self._announced: set[str] = set()
         self.report: Report = _ignore
         self.generation = 0
         """Grows with each replacement of the leaf key, the intermediate or the root."""
@@ -186,7 +179,7 @@ class CertificateAuthority:
         self, subject: LeafSubject, now_s: float, issuer: Issuer | None = None
     ) -> SigningLeaf:
         """Issue a leaf for many documents, in a partition of its own."""
-        issuer = issuer or self._chain.issuer
+        issuer = issuer or self.chain.issuer
         partition = self._revocation.next_partition()
         validity = self.leaf_validity(now_s, issuer, subject.days)
         leaf = self.issue(subject, validity, issuer, partition)
@@ -208,7 +201,7 @@ class CertificateAuthority:
         """
         with self._lock:
             self._key = self._key or self._location.new_key()
-            issuer = issuer or self._chain.issuer
+            issuer = issuer or self.chain.issuer
             generation = self._issuers.generation_of(issuer)
             addresses = self._location.addresses(issuer.certificate, generation, partition)
             public = self._key.public_key()
@@ -226,9 +219,9 @@ class CertificateAuthority:
         Where the root's key is absent, the intermediate is that of an unknown root.
         """
         with self._lock:
-            holder = self._chain.tier or self._chain.root_key_holder
-            generation = self._issuers.generation_of(self._chain.issuer)
-            number = number_after(self._chain.issuer.certificate)
+            holder = self.chain.tier or self.chain.root_key_holder
+            generation = self._issuers.generation_of(self.chain.issuer)
+            number = number_after(self.chain.issuer.certificate)
         if holder is None:
             root_key = self._location.new_key()
             holder = KeyIssuer(root_certificate(root_key, now_s), root_key)
@@ -259,7 +252,7 @@ class CertificateAuthority:
                     bases=self._location.bases,
                 )
                 make = next_root if part == "root" else next_intermediate
-                chain = make(self._chain, in_memory, now_s)
+                chain = make(self.chain, in_memory, now_s)
                 self._issuers.add_successor(part, chain)
             return chain.issuer
 
@@ -282,7 +275,7 @@ class CertificateAuthority:
             if self._is_interrupted and part != "leaf":
                 self._reopen(now_s)
             self.answers.refresh(now_s)  # While the keys are here that a replacement drops.
-            replaced = self._chain.issuer.certificate
+            replaced = self.chain.issuer.certificate
             try:
                 chain = self._replaced(part, now_s, generation)
             except KeyFileError as error:
@@ -292,13 +285,13 @@ class CertificateAuthority:
                     self._is_interrupted = True
                 raise error from None
             self._adopt(chain)
-            if self._chain.issuer.certificate != replaced:
+            if self.chain.issuer.certificate != replaced:
                 self._revocation.retire(replaced)
                 self._issuers.previous = None
             self.answers.refresh(now_s)
 
     @property
-    def _chain(self) -> Chain:
+    def chain(self) -> Chain:
         """The chain in use."""
         return self._issuers.chain
 
@@ -314,7 +307,7 @@ class CertificateAuthority:
             KeyFileError: as `rotate`, or the walk cannot be written.
         """
         with self._lock:
-            has_begun = self._issuers.generation_of(self._chain.issuer).key == walk.generation
+            has_begun = self._issuers.generation_of(self.chain.issuer).key == walk.generation
             if self._is_external or not has_begun:
                 self.rotate("intermediate", now_s, walk.generation)
             write_walk(self._location.folder, walk)
@@ -339,7 +332,7 @@ class CertificateAuthority:
 
     def _advance(self, now_s: float) -> None:
         walk, failed_s = self._walk, self._step_failed_s
-        if walk is None or (failed_s is not None and 0 <= now_s - failed_s < _RETRY_S):
+        if walk is None or (failed_s is not None and 0 <= now_s - failed_s < RETRY_S):
             return
         self._step_failed_s = None
         try:
@@ -362,10 +355,10 @@ class CertificateAuthority:
 
     def _step(self, walk: GenerationWalk, now_s: float) -> GenerationWalk:
         """Go to the next generation; the regions that have not moved keep issuer and leaf."""
-        previous, leaves = self._chain.issuer, {**self._leaves}
+        previous, leaves = self.chain.issuer, {**self._leaves}
         self.rotate("intermediate", now_s, walk.generation)
         self._walk, self._issuers.previous, self._leaves = walk, previous, leaves
-        name, row = common_name(self._chain.issuer.certificate), STEPS[walk.generation]
+        name, row = common_name(self.chain.issuer.certificate), STEPS[walk.generation]
         sentence = f"rehearsal: {name} issues leaves of {walk.generation} ({row.change})"
         self.report("intermediate", REHEARSAL, sentence)
         write_walk(self._location.folder, walk)
@@ -375,7 +368,7 @@ class CertificateAuthority:
         """Return the issuer of a region's leaves: during an overlap, perhaps the previous one."""
         if self._issuers.previous and self._walk and not self._walk.has_moved(region, now_s):
             return self._issuers.previous
-        return self._chain.issuer
+        return self.chain.issuer
 
     def revocation_list(self, name: str, now_s: float) -> bytes | None:
         """Return a list in DER by its path below that of lists, or None."""
@@ -413,25 +406,11 @@ class CertificateAuthority:
             KeyFileError: a file cannot be written, or the root's key is absent.
         """
         with self._lock:
-            entries = self._targets(target)
-            signers = self._issuers.list_issuers()
-            names = {
-                list_name(one.certificate) for one in (*signers.lists_of_leaves, *signers.of_cas)
-            }
-            tier = self._chain.tier and serial_of(self._chain.tier.certificate)
-            for entry in entries:
-                if entry.serial == tier:
-                    seen = "the tier in use, which only openimds attest rotate root replaces"
-                    raise _unknown(entry.serial, seen, "a leaf or an intermediate")
-                if entry.revoked_s is not None:
-                    seen = "a certificate that is revoked already"
-                    raise _unknown(entry.serial, seen, "one in good standing")
-                if entry.issuer not in names:
-                    seen = f"a certificate of {entry.issuer}, whose key is not here"
-                    raise _unknown(entry.serial, seen, "a certificate of a present issuer")
+            leaves = [serial_of(leaf.certificate) for leaf in self._leaves.values()]
+            entries = revocation_targets(target, leaves, self._issuers, self._revocation)
             serials = {entry.serial for entry in entries}
             previous = self._issuers.previous
-            if serial_of(self._chain.issuer.certificate) in serials:
+            if serial_of(self.chain.issuer.certificate) in serials:
                 self.rotate("intermediate", now_s)
             elif previous and serial_of(previous.certificate) in serials:
                 self._end_overlap(now_s)
@@ -443,34 +422,8 @@ class CertificateAuthority:
                     revoked.append(entry.serial)
             finally:  # Where a write fails, the leaves before it are revoked all the same.
                 if in_use & {*revoked}:
-                    self._adopt(self._chain)
+                    self._adopt(self.chain)
                 self.answers.refresh(now_s)
-
-    def _targets(self, target: str) -> list[RegisterEntry]:
-        if not self._location.public_url:
-            raise ConfigError(
-                f'target "{target}"',
-                "certificates without addresses of lists",
-                "a public URL",
-                "Set --public and --public-url, so that verifiers can learn of a revocation",
-            )
-        cas = self.answers.ca_entries()
-        if target == "intermediate":
-            serials = [serial_of(self._chain.issuer.certificate)]
-            if serials[0] not in cas:
-                seen = "an intermediate whose issuer's key is not here"
-                raise _unknown(target, seen, "the key of tier or root in the folder of the CA")
-        elif target == "leaf":
-            serials = [serial_of(leaf.certificate) for leaf in self._leaves.values()]
-            serials = serials or self._revocation.good_leaves(self._chain.issuer.certificate)
-        else:
-            digits = target.replace(":", "").upper()
-            serials = [f"0{digits}" if len(digits) % 2 else digits]
-        found = [cas.get(serial) or self._revocation.find(serial) for serial in serials]
-        entries = [entry for entry in found if entry]
-        if not entries:
-            raise _unknown(target, "no such certificate", "leaf, intermediate, or a serial number")
-        return entries
 
     def _replaced(self, part: Part, now_s: float, generation: str) -> Chain:
         location = self._location
@@ -478,10 +431,10 @@ class CertificateAuthority:
         if generation:
             location = structs.replace(location, generation=GENERATIONS[generation])
         if part == "root":
-            return next_root(self._chain, location, now_s)
+            return next_root(self.chain, location, now_s)
         if part == "intermediate":
-            return next_intermediate(self._chain, location, now_s)
-        return self._chain
+            return next_intermediate(self.chain, location, now_s)
+        return self.chain
 
     def _reopen(self, now_s: float) -> None:
         """Adopt the chain in the folder; that completes an interrupted replacement."""
@@ -489,7 +442,7 @@ class CertificateAuthority:
             return
         chain = open_chain(self._location, now_s)
         self._is_interrupted = False
-        if chain.issuer.certificate != self._chain.issuer.certificate:
+        if chain.issuer.certificate != self.chain.issuer.certificate:
             self._adopt(chain)
         self._issuers.replace(chain)
 
@@ -526,7 +479,7 @@ class CertificateAuthority:
 
     def _current(self) -> Chain:
         with self._lock:
-            return self._chain
+            return self.chain
 
     def _is_fit(self, certificate: x509.Certificate, days: int, now_s: float) -> bool:
         now = datetime.fromtimestamp(now_s, UTC)
@@ -535,7 +488,7 @@ class CertificateAuthority:
         return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - ahead
 
     def _leaf_days(self, issuer: Issuer | None = None) -> int:
-        return self._days or self._issuers.generation_of(issuer or self._chain.issuer).leaf_days
+        return self._days or self._issuers.generation_of(issuer or self.chain.issuer).leaf_days
 
     def renew(self, now_s: float) -> None:
         """Replace this server's own root or intermediate if it ends soon; retry once an hour.
@@ -544,36 +497,8 @@ class CertificateAuthority:
             KeyFileError: the replacement failed, and the current certificate has expired.
         """
         with self._lock:
-            self._announce(now_s)
-            # Two at most: a new root comes with a new intermediate, and both last for years.
-            while due := due_renewal(self._chain, now_s):
-                failed_s, ends_s = self._renewal_failed_s, due.ends.timestamp()
-                if failed_s is not None and 0 <= now_s - failed_s < _RETRY_S and now_s < ends_s:
-                    return
-                try:
-                    self.rotate(due.part, now_s)
-                except KeyFileError as error:
-                    self._renewal_failed_s = now_s
-                    if due_renewal(self._chain, now_s) and ends_s < now_s:
-                        raise
-                    sentence = f"the {due.part} {due.name} cannot be renewed, and ends at "
-                    self.report("", AGE, f"{sentence}{due.ends:%F %T} UTC: {error}")
-                    return
-                self._renewal_failed_s = None
-                self.report(due.part, AGE, renewed(due, self._chain))
-
-    def _announce(self, now_s: float) -> None:
-        """Report once each certificate that ends soon and cannot be renewed here."""
-        for sentence in ends_ahead(self._chain, now_s):
-            if sentence not in self._announced:
-                self._announced.add(sentence)
-                self.report("", AGE, sentence)
+            self._renewals.renew(now_s)
 
 
 def _ignore(part: str, cause: str, sentence: str) -> None:
     """Report to nobody."""
-
-
-def _unknown(target: str, seen: str, expected: str) -> ConfigError:
-    hint = "Type openimds attest status for the serial numbers"
-    return ConfigError(f'target "{target}"', seen, expected, hint)

@@ -4,11 +4,13 @@ A root is renewed early: the old one certifies the new one, and both are in the 
 the old one ends, so that verifiers have two years to take the new bundle.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from openimds.credentials.keys.files import KeyFileError
 from openimds.credentials.pki.certificate_info import common_name, is_root
 from openimds.credentials.pki.chain import Chain
 
@@ -18,6 +20,26 @@ ROOT_DAYS = 731
 INTERMEDIATE_DAYS = 366
 _EXTERNAL_DAYS = 30
 """The last days of an operator's certificate, in which its end is announced."""
+RETRY_S = 3600
+"""The time between attempts to renew a certificate, or to take a step, in seconds."""
+
+Report: TypeAlias = Callable[[str, str, str], None]
+"""Takes a replacement that nobody typed, or its failure: the part ("" if it failed), the cause, a
+sentence."""
+
+
+class Renewable(Protocol):
+    """The part of an authority that a renewal uses."""
+
+    report: Report
+
+    @property
+    def chain(self) -> Chain:
+        """The chain in use."""
+        ...
+
+    def rotate(self, part: Literal["intermediate", "root"], now_s: float) -> None:
+        """Replace the intermediate, or the root and all below it."""
 
 
 class DueRenewal(Struct, frozen=True):
@@ -75,6 +97,48 @@ def renewed(due: DueRenewal, chain: Chain) -> str:
     else:
         rest = f"the former one, which ends at {until}, stays published"
     return f"the {due.part} {due.name} was renewed by {common_name(new)}; {rest}"
+
+
+class Renewals:
+    """The renewals of one authority: when the last one failed, and the ends announced."""
+
+    def __init__(self, authority: Renewable) -> None:
+        """Renew the chain of an authority; its lock is the caller's matter."""
+        self._authority = authority
+        self._failed_s: float | None = None
+        self._announced: set[str] = set()
+
+    def renew(self, now_s: float) -> None:
+        """Replace the authority's own root or intermediate if it ends soon; retry once an hour.
+
+        Raises:
+            KeyFileError: the replacement failed, and the current certificate has expired.
+        """
+        authority = self._authority
+        self._announce(now_s)
+        # Two at most: a new root comes with a new intermediate, and both last for years.
+        while due := due_renewal(authority.chain, now_s):
+            failed_s, ends_s = self._failed_s, due.ends.timestamp()
+            if failed_s is not None and 0 <= now_s - failed_s < RETRY_S and now_s < ends_s:
+                return
+            try:
+                authority.rotate(due.part, now_s)
+            except KeyFileError as error:
+                self._failed_s = now_s
+                if due_renewal(authority.chain, now_s) and ends_s < now_s:
+                    raise
+                sentence = f"the {due.part} {due.name} cannot be renewed, and ends at "
+                authority.report("", AGE, f"{sentence}{due.ends:%F %T} UTC: {error}")
+                return
+            self._failed_s = None
+            authority.report(due.part, AGE, renewed(due, authority.chain))
+
+    def _announce(self, now_s: float) -> None:
+        """Report once each certificate that ends soon and cannot be renewed here."""
+        for sentence in ends_ahead(self._authority.chain, now_s):
+            if sentence not in self._announced:
+                self._announced.add(sentence)
+                self._authority.report("", AGE, sentence)
 
 
 def _days(count: int) -> timedelta:

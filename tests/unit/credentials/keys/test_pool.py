@@ -43,7 +43,7 @@ def test_second_server_generates_no_key(
 def test_root_and_intermediate_keys_differ() -> None:
     authority = CertificateAuthority.open(None, NOW_S, make_key=KeyPool().supply())
     leaf = authority.leaf("metadata.azure.com", "westeurope", NOW_S)
-    lineage = authority._chain.lineage()
+    lineage = authority.chain.lineage()
     keys = [certificate.public_key() for certificate in (*lineage, leaf.certificate)]
     assert len(keys) == 4
     assert all(one != other for one, other in combinations(keys, 2))

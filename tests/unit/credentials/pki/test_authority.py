@@ -108,7 +108,7 @@ def test_name_constraints_permit_metadata_domains(
 
 def other_leaf(authority: CertificateAuthority, name: str, at: Path) -> x509.Certificate:
     """Issue a leaf of another name with openssl and the CA's intermediate."""
-    issuer = authority._chain.issuer
+    issuer = authority.chain.issuer
     assert isinstance(issuer, KeyIssuer)
     write_key(at / "ca.key", issuer.key)
     (at / "ca.pem").write_bytes(authority.chain_pem())
