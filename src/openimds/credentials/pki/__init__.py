@@ -8,8 +8,8 @@ of the operator.
 Theory. `certificates` builds one certificate in the form of a generation (`facts.generations`),
 `extensions` its extensions; `certificate_info` reads names and other facts from one. `chain_files`
 reads and writes a `chain` of CAs in the state directory; `external_ca` reads an operator's own. The
-`authority` issues leaves below them and rotates, `renewal` has the due time; `lazy_ca` opens it at
-the first use. Its `issuers` are the chain in use, the issuer before it in an overlap, and
+`authority` issues `leaves` below them and rotates, `renewal` has the due time; `lazy_ca` opens it
+at the first use. Its `issuers` are the chain in use, the issuer before it in an overlap, and
 successors. A rehearsal rotates from year to year (`protocol.generation_walk`); `walk_file` stores
 it. `document_signer` puts a payload into the envelope of `cms`, valid or as a scenario of
 `invalid_documents` spoils it, for instance with an orphaned intermediate that no verifier can

@@ -1,19 +1,14 @@
 """The certificate authority of one server: leaves on demand, rotation, and the trust bundle.
 
-It is called from several threads; one lock guards its state. A leaf is issued once for a cloud's
-domain and a region and cached until it has `_RENEW_DAYS` left, so that a document verifies until
-its own end. All leaves share one key: the region is a name, not a secret. A leaf may outlive its
-issuer: verifiers check both, so the authority need not.
+It is called from several threads; one lock guards its state, and that of its parts.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from msgspec import Struct, structs
+from msgspec import structs
 
 from openimds.credentials.keys.files import KEY_BITS, KeyFileError, MakeKey
 from openimds.credentials.pki.certificate_info import (
@@ -27,15 +22,14 @@ from openimds.credentials.pki.certificates import (
     Issuer,
     KeyIssuer,
     LeafSubject,
-    Validity,
     intermediate_certificate,
-    leaf_certificate,
     root_certificate,
 )
 from openimds.credentials.pki.chain import Chain, ChainLocation, ExternalCa
 from openimds.credentials.pki.chain_files import next_intermediate, next_root, open_chain, read_old
 from openimds.credentials.pki.extensions import NO_ADDRESSES
 from openimds.credentials.pki.issuers import Issuers
+from openimds.credentials.pki.leaves import Leaves, SigningLeaf
 from openimds.credentials.pki.renewal import RETRY_S, Renewals, Report
 from openimds.credentials.pki.revocation import Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_answers import RevocationAnswers
@@ -48,19 +42,7 @@ from openimds.protocol.generation_walk import GenerationWalk
 
 Part = Literal["leaf", "intermediate", "root"]
 PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root": "root"}
-_MAX_LEAVES = 256
-_RENEW_DAYS = 30
-_BACKDATED_S = 3600
-"""A verifier whose clock is slow by less than this accepts a new leaf."""
-
 REHEARSAL = "rehearsal"
-
-
-class SigningLeaf(Struct, frozen=True):
-    """A leaf certificate for attested documents, and its key."""
-
-    certificate: x509.Certificate
-    key: RSAPrivateKey
 
 
 class CertificateAuthority:
@@ -76,15 +58,13 @@ class CertificateAuthority:
         is_external: bool = False,
     ) -> None:
         """Take an opened chain, or that of an external CA; `days` None are its generation's."""
-        self._location, self._days = location, days
+        self._location = location
         self._is_external, self._is_interrupted = is_external, False
         self._revocation = revocation
         self._issuers = Issuers(chain, location)
         self._lock = self._issuers.lock
         self.answers = RevocationAnswers(self._issuers, revocation, is_external=is_external)
-        self._key: RSAPrivateKey | None = None
-        self._leaves: dict[LeafSubject, SigningLeaf] = {}
-        self._revoked_leaves: dict[LeafSubject, SigningLeaf] = {}
+        self.leaves = Leaves(self._issuers, days, revocation, self.answers)
         self._walk = None if is_external else read_walk(location.folder)
         self._renewals = Renewals(self)
         self._step_failed_s: float | None = None
@@ -145,73 +125,7 @@ class CertificateAuthority:
             self.renew(now_s)
             self.advance(now_s)
             subject, issuer = LeafSubject(domain, region, days), self._issuer_of(region, now_s)
-            days = days or self._leaf_days(issuer)
-            leaf = self._leaves.pop(subject, None)
-            is_below = leaf and leaf.certificate.issuer == issuer.certificate.subject
-            if not (leaf and is_below and self._is_fit(leaf.certificate, days, now_s)):
-                leaf = self._issue_for_long(subject, now_s, issuer)
-            self._leaves[subject] = leaf
-            if len(self._leaves) > _MAX_LEAVES:
-                del self._leaves[next(iter(self._leaves))]
-            return leaf
-
-    def revoked_leaf(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
-        """Return a revoked leaf, issued once for a domain and a region (for invalid documents).
-
-        Raises:
-            KeyFileError: the revocation cannot be written.
-        """
-        with self._lock:
-            days = subject.days or self._leaf_days()
-            leaf = self._revoked_leaves.pop(subject, None)
-            if leaf is None or not self._is_fit(leaf.certificate, days, now_s):
-                leaf = self._issue_for_long(subject, now_s)
-                entry = self._revocation.find(serial_of(leaf.certificate))
-                if entry:  # There is none without a public URL, whose address it would name.
-                    self._revocation.revoke(entry, "keyCompromise", now_s)
-                    self.answers.refresh_due(now_s)
-            self._revoked_leaves[subject] = leaf
-            if len(self._revoked_leaves) > _MAX_LEAVES:
-                del self._revoked_leaves[next(iter(self._revoked_leaves))]
-            return leaf
-
-    def _issue_for_long(
-        self, subject: LeafSubject, now_s: float, issuer: Issuer | None = None
-    ) -> SigningLeaf:
-        """Issue a leaf for many documents, in a partition of its own."""
-        issuer = issuer or self.chain.issuer
-        partition = self._revocation.next_partition()
-        validity = self.leaf_validity(now_s, issuer, subject.days)
-        leaf = self.issue(subject, validity, issuer, partition)
-        if self._location.public_url:
-            self._revocation.note(leaf.certificate, issuer.certificate, partition, now_s)
-            self._revocation.refresh_if_open(self._issuers.list_issuers, now_s)
-        return leaf
-
-    def issue(
-        self,
-        subject: LeafSubject,
-        validity: Validity,
-        issuer: Issuer | None = None,
-        partition: int = 0,
-    ) -> SigningLeaf:
-        """Issue a leaf of any validity, by the current issuer or another; uncached.
-
-        Partition 0 of the issuer's list is that of leaves for one document.
-        """
-        with self._lock:
-            self._key = self._key or self._location.new_key()
-            issuer = issuer or self.chain.issuer
-            generation = self._issuers.generation_of(issuer)
-            addresses = self._location.addresses(issuer.certificate, generation, partition)
-            public = self._key.public_key()
-            certificate = leaf_certificate(public, subject, validity, issuer, addresses, generation)
-            return SigningLeaf(certificate, self._key)
-
-    def leaf_validity(self, now_s: float, issuer: Issuer | None = None, days: int = 0) -> Validity:
-        """Return the validity of a leaf issued now, by the current issuer or another."""
-        life = timedelta(days=days or self._leaf_days(issuer))
-        return Validity(now_s - _BACKDATED_S, now_s + life.total_seconds())
+            return self.leaves.leaf(subject, now_s, issuer)
 
     def orphaned_intermediate(self, now_s: float) -> KeyIssuer:
         """Return an intermediate of this root that is published nowhere (for invalid documents).
@@ -355,9 +269,10 @@ class CertificateAuthority:
 
     def _step(self, walk: GenerationWalk, now_s: float) -> GenerationWalk:
         """Go to the next generation; the regions that have not moved keep issuer and leaf."""
-        previous, leaves = self.chain.issuer, {**self._leaves}
+        previous, leaves = self.chain.issuer, {**self.leaves.cached}
         self.rotate("intermediate", now_s, walk.generation)
-        self._walk, self._issuers.previous, self._leaves = walk, previous, leaves
+        self._walk, self._issuers.previous = walk, previous
+        self.leaves.restore(leaves)
         name, row = common_name(self.chain.issuer.certificate), STEPS[walk.generation]
         sentence = f"rehearsal: {name} issues leaves of {walk.generation} ({row.change})"
         self.report("intermediate", REHEARSAL, sentence)
@@ -381,8 +296,7 @@ class CertificateAuthority:
     def revocation_status(self, now_s: float) -> RevocationStatus:
         """Return the standing of all certificates, the served lists, and what is lacking."""
         with self._lock:
-            leaves = {serial_of(leaf.certificate) for leaf in self._leaves.values()}
-            return self.answers.status(leaves, now_s)
+            return self.answers.status(self.leaves.serials(), now_s)
 
     def unknown_root(self, now_s: float) -> KeyIssuer:
         """Return a root that is published nowhere, in memory (for rehearsed answers)."""
@@ -406,7 +320,7 @@ class CertificateAuthority:
             KeyFileError: a file cannot be written, or the root's key is absent.
         """
         with self._lock:
-            leaves = [serial_of(leaf.certificate) for leaf in self._leaves.values()]
+            leaves = self.leaves.serials()
             entries = revocation_targets(target, leaves, self._issuers, self._revocation)
             serials = {entry.serial for entry in entries}
             previous = self._issuers.previous
@@ -414,7 +328,7 @@ class CertificateAuthority:
                 self.rotate("intermediate", now_s)
             elif previous and serial_of(previous.certificate) in serials:
                 self._end_overlap(now_s)
-            in_use = {serial_of(leaf.certificate) for leaf in self._leaves.values()}
+            in_use = {*self.leaves.serials()}
             revoked = []
             try:
                 for entry in entries:
@@ -448,9 +362,7 @@ class CertificateAuthority:
 
     def _adopt(self, chain: Chain) -> None:
         self._issuers.adopt(chain)
-        self._key = None
-        self._leaves.clear()
-        self._revoked_leaves.clear()
+        self.leaves.clear()
         self.generation += 1
 
     def published(self) -> Mapping[str, bytes]:
@@ -480,15 +392,6 @@ class CertificateAuthority:
     def _current(self) -> Chain:
         with self._lock:
             return self.chain
-
-    def _is_fit(self, certificate: x509.Certificate, days: int, now_s: float) -> bool:
-        now = datetime.fromtimestamp(now_s, UTC)
-        # A shorter leaf is renewed when half of its life is over.
-        ahead = timedelta(days=min(_RENEW_DAYS, days / 2))
-        return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - ahead
-
-    def _leaf_days(self, issuer: Issuer | None = None) -> int:
-        return self._days or self._issuers.generation_of(issuer or self.chain.issuer).leaf_days
 
     def renew(self, now_s: float) -> None:
         """Replace this server's own root or intermediate if it ends soon; retry once an hour.

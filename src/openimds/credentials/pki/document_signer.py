@@ -8,10 +8,11 @@ import msgspec.json
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import DOMAINS, KeyIssuer, LeafSubject, Validity
 from openimds.credentials.pki.cms import enclose, envelope
 from openimds.credentials.pki.invalid_documents import ROTATIONS
+from openimds.credentials.pki.leaves import SigningLeaf
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
@@ -61,25 +62,25 @@ class DocumentSigner:
 
     def _rotated(self, payload: bytes, subject: LeafSubject, now_s: float, scenario: str) -> bytes:
         issuer = self._authority.successor(ROTATIONS[scenario], now_s)
-        validity = self._authority.leaf_validity(now_s, issuer)
-        return _sealed(payload, self._authority.issue(subject, validity, issuer))
+        validity = self._authority.leaves.validity(now_s, issuer)
+        return _sealed(payload, self._authority.leaves.issue(subject, validity, issuer))
 
     def _expired_leaf(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         validity = Validity(now_s - _DAY_S, now_s - _HOUR_S)
-        return _sealed(payload, self._authority.issue(subject, validity))
+        return _sealed(payload, self._authority.leaves.issue(subject, validity))
 
     def _unknown_intermediate(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         with self._lock:
             self._orphan = orphan = self._orphan or self._authority.orphaned_intermediate(now_s)
         validity = Validity(now_s - _HOUR_S, now_s + _DAY_S)
-        return _sealed(payload, self._authority.issue(subject, validity, orphan))
+        return _sealed(payload, self._authority.leaves.issue(subject, validity, orphan))
 
     def _wrong_cloud(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         other = next(domain for domain in reversed(DOMAINS) if domain != subject.domain)
         return _sealed(payload, self._leaf(LeafSubject(other, subject.region), now_s))
 
     def _revoked_leaf(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
-        return _sealed(payload, self._authority.revoked_leaf(subject, now_s))
+        return _sealed(payload, self._authority.leaves.revoked_leaf(subject, now_s))
 
     def _tampered_payload(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         leaf = self._leaf(subject, now_s)

@@ -83,7 +83,7 @@ def test_name_constraints_reject_other_domains(
     shared: CertificateAuthority, tmp_path: Path
 ) -> None:
     validity = Validity(NOW_S - DAY_S, NOW_S + DAY_S)
-    leaf = shared.issue(LeafSubject("login.example.com", ""), validity).certificate
+    leaf = shared.leaves.issue(LeafSubject("login.example.com", ""), validity).certificate
     output = verify(leaf, shared.bundle(), tmp_path, is_ok=False)
     assert "permitted subtree violation" in output
 
@@ -186,7 +186,7 @@ def test_leaf_cache_evicts_the_least_recently_used() -> None:
     assert authority.leaf("metadata.azure.com", "r0", NOW_S) is first, (
         "it was the most recently used"
     )
-    assert len(authority._leaves) == 256
+    assert len(authority.leaves.cached) == 256
 
 
 def test_concurrent_threads_get_one_leaf() -> None:

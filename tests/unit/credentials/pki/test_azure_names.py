@@ -45,8 +45,8 @@ def test_leaf_and_tiers_name_azures_hosts(authority: CertificateAuthority) -> No
 
 def test_next_issuer_and_its_leaf_name_azures_hosts(authority: CertificateAuthority) -> None:
     issuer = authority.successor("intermediate", CREATED_S)
-    subject, validity = LeafSubject("metadata.azure.com", "eastus"), authority.leaf_validity(1)
-    leaf = authority.issue(subject, validity, issuer).certificate
+    subject, validity = LeafSubject("metadata.azure.com", "eastus"), authority.leaves.validity(1)
+    leaf = authority.leaves.issue(subject, validity, issuer).certificate
     for certificate in (issuer.certificate, leaf):
         hosts = {url.split("/")[2] for url in addresses_in(certificate).issuers}
         assert hosts == {"www.microsoft.com", "caissuers.microsoft.com"}

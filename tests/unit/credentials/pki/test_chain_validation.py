@@ -110,7 +110,7 @@ def test_leaf_without_issuer_url_fails_with_a_reason() -> None:
 
 def test_name_outside_the_constraints_breaks_the_chain() -> None:
     validity = Validity(CREATED_S - 60, CREATED_S + 60)
-    made = signed(PAYLOAD, authority.issue(LeafSubject("example.com", ""), validity))
+    made = signed(PAYLOAD, authority.leaves.issue(LeafSubject("example.com", ""), validity))
     failed = failures(check(made))
     assert failed.keys() == {"chain", "name"}
     assert "permitted" in failed["chain"]
@@ -118,7 +118,7 @@ def test_name_outside_the_constraints_breaks_the_chain() -> None:
 
 def test_expired_ca_certificates_break_the_chain() -> None:
     validity = Validity(CREATED_S + 30 * YEAR_S, CREATED_S + 31 * YEAR_S)
-    made = signed(PAYLOAD, authority.issue(LeafSubject("metadata.azure.com", ""), validity))
+    made = signed(PAYLOAD, authority.leaves.issue(LeafSubject("metadata.azure.com", ""), validity))
     assert "chain" in failures(check(made, at_s=CREATED_S + 30 * YEAR_S + 60))
 
 

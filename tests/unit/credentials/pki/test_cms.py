@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import (
     PKCS7SignatureBuilder,
 )
 
-from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.cms import EnvelopeError, enclose, envelope, open_envelope
+from openimds.credentials.pki.leaves import SigningLeaf
 from tests.unit.credentials.pki.recordings import CREATED_S, CUT_SHORT, PAYLOAD, SAMPLE_DER
 
 ODD_DIGEST = "1.2.840.113549.1.1.11"

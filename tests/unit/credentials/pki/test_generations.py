@@ -251,7 +251,7 @@ def test_successor_is_of_the_opened_generation(tmp_path: Path) -> None:
     authority = CertificateAuthority.open(folder, NOW_S, public_url=URL)
     successor = authority.successor("intermediate", NOW_S)
     assert common_name(successor.certificate) == "OpenIMDS TLS G2 RSA CA OCSP 02"
-    span = authority.leaf_validity(NOW_S, successor)
+    span = authority.leaves.validity(NOW_S, successor)
     assert span.to_s == NOW_S + 180 * DAY_S
 
 

@@ -175,7 +175,7 @@ def test_leaf_issued_after_the_first_question_has_a_list_at_once(
 def test_documents_of_one_time_leaves_are_in_partition_0(
     authority: CertificateAuthority, tmp_path: Path
 ) -> None:
-    leaf = authority.issue(subject(), authority.leaf_validity(NOW_S)).certificate
+    leaf = authority.leaves.issue(subject(), authority.leaves.validity(NOW_S)).certificate
     assert addresses_in(leaf).crls[0].endswith("_Partition00000.crl")
     assert "OK" in openssl(authority, leaf, tmp_path)
 
@@ -187,7 +187,8 @@ def subject() -> LeafSubject:
 def test_list_of_a_successor_is_served(authority: CertificateAuthority) -> None:
     listed(authority, addresses_in(leaf_of(authority)).crls[0])
     issuer = authority.successor("intermediate", NOW_S)
-    leaf = authority.issue(subject(), authority.leaf_validity(NOW_S, issuer), issuer).certificate
+    validity = authority.leaves.validity(NOW_S, issuer)
+    leaf = authority.leaves.issue(subject(), validity, issuer).certificate
     served = crl(listed(authority, addresses_in(leaf).crls[0]))
     assert served.issuer == issuer.certificate.subject
 

@@ -287,7 +287,8 @@ def test_key_other_than_rsa_breaks_the_signature() -> None:
 @pytest.mark.parametrize("shift_s, holds", [(0, True), (1, False)])
 def test_leaf_is_valid_to_its_last_second(shift_s: int, holds: bool) -> None:
     validity = Validity(CREATED_S - YEAR_S, CREATED_S)
-    document = signed(PAYLOAD, authority.issue(LeafSubject("metadata.azure.com", ""), validity))
+    leaf = authority.leaves.issue(LeafSubject("metadata.azure.com", ""), validity)
+    document = signed(PAYLOAD, leaf)
     report = check(document, at_s=CREATED_S + shift_s)
     assert failures(report).keys() == (set() if holds else {"certificate times"})
 
@@ -313,7 +314,7 @@ def test_name_must_be_a_clouds_domain_or_below(
     subject: tuple[str, str], domain: str, holds: bool
 ) -> None:
     validity = Validity(CREATED_S - 60, CREATED_S + 60)
-    document = signed(PAYLOAD, authority.issue(LeafSubject(*subject), validity))
+    document = signed(PAYLOAD, authority.leaves.issue(LeafSubject(*subject), validity))
     assert ("name" not in failures(check(document, domain=domain))) is holds
 
 

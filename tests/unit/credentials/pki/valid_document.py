@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from openimds.credentials.pki.authority import CertificateAuthority, SigningLeaf
+from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.certificates import LeafSubject, Validity
 from openimds.credentials.pki.cms import envelope
+from openimds.credentials.pki.leaves import SigningLeaf
 from openimds.credentials.pki.verify import VerificationReport, verify
 from tests.unit.credentials.pki.recordings import CREATED_S, NONCE, PAYLOAD
 
@@ -22,7 +23,7 @@ leaf = next(
     candidate
     for seconds in count(3600)
     if (
-        candidate := authority.issue(
+        candidate := authority.leaves.issue(
             LeafSubject("metadata.azure.com", "northeurope"),
             Validity(CREATED_S - seconds, CREATED_S + YEAR_S),
         )
