@@ -299,6 +299,12 @@ _OPERATORS = (
         "unit/fleet/test_pruner.py::test_other_calls_come_between_the_steps_of_a_run",
     ),
     Bound(
+        "scopes without events and VMs at a start",
+        "events.writer:MOST_UNUSED",
+        "all of them are forgotten; scopes of VMs added later begin above their numbers",
+        "unit/events/test_service.py::test_unused_scopes_are_forgotten_and_numbers_never_fall",
+    ),
+    Bound(
         "hanging answers of the public port",
         "facts.public_faults:MAX_HELD",
         "the connection ends at once",
