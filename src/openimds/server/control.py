@@ -186,7 +186,11 @@ class Control(Struct, kw_only=True, eq=False):
             await self._apply_at_start(vms)
             index = self.fleet_index
             self._removed = named - index.by_name.keys() - index.quarantine.keys()
-        elif not self.fleet_index.by_name and not await self._has_own_vms():
+        elif (
+            self.startup.origin == DEFAULT  # Else a file could not be read.
+            and not self.fleet_index.by_name
+            and not await self._has_own_vms()
+        ):
             await self._serve_default_vm()
 
     async def _apply_at_start(self, vms: list[Vm]) -> None:

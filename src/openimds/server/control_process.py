@@ -16,7 +16,8 @@ from typing import Any
 from openimds.admin.token import AdminToken
 from openimds.credentials.entra.client import ENTRA_UNCONFIGURED
 from openimds.dataplane.event_loop import ServingLoop
-from openimds.errors import Error
+from openimds.errors import ConfigError, Error
+from openimds.faults.service import FILE
 from openimds.fleet.fleet_files import gc_paused
 from openimds.fleet.store.opening import open_store
 from openimds.linux.platform import die_with_parent
@@ -28,12 +29,14 @@ from openimds.server.control import Control
 from openimds.server.file_budget import file_budget
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.seam.channel import Channel, open_channel
+from openimds.server.seam.fault_states import active_fault
 from openimds.server.seam.messages import (
     Approve,
     Begin,
     End,
     EndPorts,
     FromHost,
+    Ping,
     Reload,
     SeamMessage,
     Started,
@@ -41,11 +44,13 @@ from openimds.server.seam.messages import (
 )
 from openimds.server.seam.remote_host import RemoteHost
 from openimds.server.shortage_notices import ShortageNotices
-from openimds.server.startup import load
+from openimds.server.startup import Startup, load
 
 _NICE = 10
 """Guests come first: control gives way to its host where both want the processor."""
 _FOR_HOST = ("SIGINT", "SIGTERM", "SIGHUP")
+_OF_TERMINAL = "SIGTTOU"
+"""Would stop a process that writes to the terminal from another group than the host's."""
 
 
 class ControlProcess:
@@ -63,6 +68,8 @@ class ControlProcess:
         assert isinstance(message, FromHost)
         if isinstance(message, Begin):
             return await self._begin(message)
+        if isinstance(message, Ping):
+            return None
         control, host = self._control, self._host
         if control is None and isinstance(message, End):
             return None  # It could not begin.
@@ -101,7 +108,7 @@ class ControlProcess:
             host = RemoteHost(begin, notify)
             host.channel = self.channel
             with gc_paused():
-                startup = await asyncio.to_thread(load, settings)
+                startup = await asyncio.to_thread(_load, begin)
                 store = open_store(Path(begin.store), notify, is_recovery=settings.state_recover)
                 control = build_control(startup, notify, store, host, ports, resources)
                 await control.load()
@@ -122,6 +129,28 @@ def notify(sentence: str) -> None:
     sys.stderr.flush()
 
 
+def _load(begin: Begin) -> Startup:
+    """Read the files of the settings; a new control can go on without them.
+
+    Raises:
+        ConfigError: a file cannot be read or does not fit, at the start of the server.
+    """
+    settings = begin.settings
+    try:
+        return load(settings)
+    except ConfigError as error:
+        if not begin.is_restart:
+            raise
+        if not settings.fleet:  # Else its watcher reports the mistake.
+            notify(f"{error}; the stored fleet is served")
+    return Startup(
+        settings,
+        origin="file" if settings.fleet else "document",
+        source=settings.fleet or settings.document,
+        faults=tuple(active_fault(one).spec for one in begin.faults if one.origin == FILE),
+    )
+
+
 async def _run(end: socket.socket) -> None:
     control = ControlProcess()
     control.channel = await open_channel(end, FromHost, control.answer)
@@ -139,7 +168,7 @@ def main(descriptor: int) -> None:
     os.umask(0o077)
     if sys.platform != "win32":
         os.nice(_NICE)
-    for name in _FOR_HOST:
+    for name in (*_FOR_HOST, _OF_TERMINAL):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     end = _socket(descriptor)
     with asyncio.Runner(loop_factory=ServingLoop) as runner:

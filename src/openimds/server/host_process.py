@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 import time
+from asyncio import FIRST_COMPLETED
 from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,7 +27,16 @@ from openimds.server.notify import Notify
 from openimds.server.seam.channel import Channel, ChannelClosedError, open_channel
 from openimds.server.seam.events_follower import EventsFollower
 from openimds.server.seam.host_end import HostEnd
-from openimds.server.seam.messages import Approve, Begin, End, EndPorts, FromControl, Reload
+from openimds.server.seam.messages import (
+    Approve,
+    Begin,
+    End,
+    EndPorts,
+    FromControl,
+    Ping,
+    Reload,
+    SeamMessage,
+)
 from openimds.server.server import Ready
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.settings import Settings
@@ -34,6 +44,12 @@ from openimds.settings import Settings
 _DRAIN_S = 5.0
 _END_S = 10.0
 """The longest wait for control to finish what it has begun."""
+_LOOK_S = 10.0
+_LOOKS = 6
+"""A control process that gives no sign of life for so many looks is killed.
+
+Several short waits: the time for which both processes were stopped together ends only one.
+"""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 """The pause before control is started anew; it doubles with each failure."""
 _CHILD = (
@@ -51,15 +67,58 @@ class ControlChild(Struct, eq=False):
 
     async def end(self) -> None:
         """Have it finish, and wait until it has ended; kill it if it does not."""
-        with suppress(Error, TimeoutError):
-            await asyncio.wait_for(self.channel.call(End()), _END_S)
+        await self.ask(End())
         self.channel.close()
+        await self.wait()
+
+    async def ask(self, message: SeamMessage) -> None:
+        """Have it prepare its end; kill it if it does not answer."""
+        try:
+            async with asyncio.timeout(_END_S):
+                await self.channel.call(message)
+        except TimeoutError:
+            self.kill()
+        except Exception:  # noqa: BLE001 - it has failed or gone, and ends in any case
+            self.channel.close()
+
+    async def wait(self) -> int:
+        """Wait until its channel has ended, then its process; return the exit status."""
         await asyncio.wait({self.reading})
         try:
-            await asyncio.wait_for(self.process.wait(), _END_S)
+            async with asyncio.timeout(_END_S):
+                return await self.process.wait()
         except TimeoutError:
+            self.kill()
+            return await self.process.wait()
+
+    def kill(self) -> None:
+        """Kill the process, if it has not ended."""
+        with suppress(ProcessLookupError):
             self.process.kill()
-            await self.process.wait()
+
+    async def watch(self, look_s: float = _LOOK_S) -> bool:
+        """Wait until the channel has ended; kill a process that answers nothing.
+
+        Returns whether it was killed. There are `look_s` seconds between two looks.
+        """
+        while not self.reading.done():
+            ping = asyncio.create_task(self.channel.call(Ping()))
+            try:
+                for _ in range(_LOOKS):
+                    await asyncio.wait(
+                        {self.reading, ping}, timeout=look_s, return_when=FIRST_COMPLETED
+                    )
+                    if self.reading.done() or ping.done():
+                        break
+                else:
+                    self.kill()
+                    await asyncio.wait({self.reading})
+                    return True
+            finally:
+                ping.cancel()
+                await asyncio.gather(ping, return_exceptions=True)
+            await asyncio.wait({self.reading}, timeout=look_s)
+        return False
 
 
 class HostProcess:
@@ -158,8 +217,7 @@ class HostProcess:
         self._end.close()
         await self.host.stop_tasks()
         if self._child:
-            with suppress(Error, TimeoutError):
-                await asyncio.wait_for(self._child.channel.call(EndPorts()), _END_S)
+            await self._child.ask(EndPorts())
         # Guests' approvals still need control.
         await self.host.drain(patience_s)
         if self._child:
@@ -182,10 +240,12 @@ class HostProcess:
         Raises:
             Error: as the control process raised it, or it has ended.
         """
+        is_restart = self._supervisor is not None
         ours, theirs = socket.socketpair()
         descriptors = [one.fileno() for one in (*self._admin, *self._public)]
         code = _CHILD.format(path=sys.path, descriptor=theirs.fileno())
-        with theirs:
+        with ExitStack() as resources, theirs:
+            resources.enter_context(ours)
             # The lock is shared: no other server starts while control still writes.
             locks = [self._state.lock_descriptor] if self._state else []
             process = await create_subprocess_exec(
@@ -194,7 +254,10 @@ class HostProcess:
                 code,
                 stdin=DEVNULL,
                 pass_fds=[theirs.fileno(), *descriptors, *locks],
+                # Ctrl-C in a terminal is for the host, also before control ignores it.
+                process_group=0,
             )
+            resources.pop_all()
         self._end.begin()
         channel = await open_channel(ours, FromControl, self._end.answer)
         self._end.post, self._end.unsent_bytes = channel.post, lambda: channel.unsent_bytes
@@ -210,13 +273,17 @@ class HostProcess:
             are_of_settings=not self._inherited_admin,
             had_keys=self.host.credentials.had_keys,
             faults=self._end.faults,
+            is_restart=is_restart,
         )
         try:
             await channel.call(begin)
         except asyncio.CancelledError:
-            process.kill()  # It may wait for a disk that hangs.
+            child.kill()  # It may wait for a disk that hangs.
             await child.end()
             raise
+        except ChannelClosedError:
+            status = await child.wait()
+            raise Error(f"control has ended before it was ready (exit status {status})") from None
         except BaseException:
             await child.end()
             raise
@@ -228,8 +295,12 @@ class HostProcess:
         while True:
             if self._child:
                 began_s = time.monotonic()
-                await asyncio.wait({self._child.reading})
-                status = await self._child.process.wait()
+                if await self._child.watch():
+                    self._notify(
+                        f"control has given no sign of life for {_LOOKS * _LOOK_S:g} s, and is "
+                        "killed"
+                    )
+                status = await self._child.wait()
                 self._child = None
                 if time.monotonic() - began_s > LONGEST_PAUSE_S:
                     pause_s = FIRST_PAUSE_S
@@ -241,7 +312,7 @@ class HostProcess:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             try:
                 self._child = await self._start_control()
-            except (Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - any failure may pass
                 self._notify(f"control cannot start: {error}; it is tried again in {pause_s:g} s")
             else:
                 self.host.control_restarts += 1

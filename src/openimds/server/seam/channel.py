@@ -21,8 +21,12 @@ from openimds.fleet.store.port import StoreError
 from openimds.server.seam.messages import MAX_FRAME_BYTES, SeamMessage
 
 _LENGTH_OCTETS = 4
+_HEAD_OCTETS = 16
+"""The most octets of a frame before its message."""
 MOST_CALLS = 1024
 """The calls under way in one direction; a further one waits."""
+CLOSE_S = 10.0
+"""The longest wait of a channel that ends for work that it has begun."""
 _encode = msgspec.msgpack.Encoder().encode
 
 Answer = Callable[[SeamMessage], Awaitable[Any]]
@@ -114,7 +118,7 @@ class Channel:
 
         Raises:
             ChannelClosedError: the other end has gone.
-            Error: as the other end raised it.
+            Error: as the other end raised it, or the message is too long.
         """
         async with self._places:
             self._check()
@@ -123,7 +127,7 @@ class Channel:
             future: Future[Any] = asyncio.get_running_loop().create_future()
             self._calls[number] = (future, type(message).result)
             try:
-                self._send(_FrameKind.CALL, number, _encode(message))
+                self._send(_FrameKind.CALL, number, _checked(_encode(message)))
                 await self._drain()
                 return await future
             finally:
@@ -135,7 +139,7 @@ class Channel:
         Messages are done in the order in which they were sent, as far as they do not wait.
         """
         if not self.is_closed:
-            self._send(_FrameKind.POST, 0, _encode(message))
+            self._send(_FrameKind.POST, 0, _checked(_encode(message)))
 
     @property
     def unsent_bytes(self) -> int:
@@ -143,7 +147,7 @@ class Channel:
         return self._writer.transport.get_write_buffer_size()
 
     async def run(self) -> None:
-        """Answer the other end until it goes, or `close` is called."""
+        """Answer the other end until it goes, or `close` is called; finish what has begun."""
         try:
             while True:
                 length = int.from_bytes(await self._reader.readexactly(_LENGTH_OCTETS), "big")
@@ -155,6 +159,11 @@ class Channel:
             pass
         finally:
             self.close()
+            # Else they would change a host that the next control has begun to fill.
+            if self._tasks:
+                _, late = await asyncio.wait(self._tasks, timeout=CLOSE_S)
+                for task in late:
+                    task.cancel()
 
     def close(self) -> None:
         """End the channel; calls under way fail."""
@@ -186,7 +195,7 @@ class Channel:
 
     async def _do(self, frame: _Frame) -> None:
         try:
-            body = _encode(await self._answer(self._decode(frame.body)))
+            body = _checked(_encode(await self._answer(self._decode(frame.body))))
             kind = _FrameKind.RESULT
         except Exception as error:  # noqa: BLE001 - the caller gets it
             body, kind = _encode(to_wire(error)), _FrameKind.ERROR
@@ -208,6 +217,20 @@ class Channel:
     def _check(self) -> None:
         if self.is_closed:
             raise ChannelClosedError("the other process has ended")
+
+
+def _checked(body: bytes) -> bytes:
+    """Return a message that the other end will read.
+
+    Raises:
+        Error: it is too long.
+    """
+    if len(body) > MAX_FRAME_BYTES - _HEAD_OCTETS:
+        raise Error(
+            f"a message of {len(body) >> 20} MiB between control and host exceeds the bound of "
+            f"{MAX_FRAME_BYTES >> 20} MiB; make the change in smaller parts"
+        )
+    return body
 
 
 async def open_channel(end: socket.socket, messages: Any, answer: Answer) -> Channel:  # noqa: ANN401 - a union of types

@@ -1,5 +1,6 @@
 """Scheduled events as a host shows them: published by control, approved through it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from openimds.errors import Error
@@ -17,6 +18,8 @@ from openimds.server.seam.messages import ScopeState
 
 Send = Callable[[PendingApproval], Awaitable[Approved | Failed]]
 """Sends an approval to control; raises Error if control cannot take it now."""
+APPROVE_S = 10.0
+"""The longest wait of a guest for control; its approval then gets the answer 503."""
 
 
 class EventsFollower:
@@ -28,8 +31,13 @@ class EventsFollower:
         utc: Callable[[], float],
         notify: Notify,
         activity: ScopeActivity | None = None,
+        patience_s: float = APPROVE_S,
     ) -> None:
-        """Show no event; `activity` hides events from inactive scopes."""
+        """Show no event; `activity` hides events from inactive scopes.
+
+        An approval waits for control for at most `patience_s`.
+        """
+        self._patience_s = patience_s
         self._send, self._utc, self._notify, self._activity = send, utc, notify, activity
         self._scopes: dict[str, PublishedScope] = {}
         self._untouched = PublishedScope()
@@ -53,7 +61,14 @@ class EventsFollower:
         if self._activity and not self._activity.asks(need.scope, self._utc()):
             return Failed("malformed_events")
         try:
-            return await self._send(need)
+            async with asyncio.timeout(self._patience_s):
+                return await self._send(need)
+        except TimeoutError:
+            self._notify(
+                f"{need.vm} could not approve an event: control has not answered within "
+                f"{self._patience_s:g} s"
+            )
+            return Failed("unavailable")
         except Error as error:
             self._notify(f"{need.vm} could not approve an event: {error}")
             return Failed("unavailable")

@@ -16,11 +16,11 @@ from openimds.protocol.response import Refusal, Response
 from openimds.settings import Settings
 
 MAX_FRAME_BYTES = 64 << 20
-"""The bound on one message; a longer one ends the channel."""
+"""The bound on one message; its sender refuses a longer one, and its reader ends the channel."""
 SLICE = 200
 """So many VMs, scopes or records pass in one message."""
-SLICE_BYTES = 8 << 20
-"""A message with more octets of VMs than this takes no further VM."""
+SLICE_BYTES = 1 << 20
+"""From so many octets on, a message takes no further VM or scope."""
 
 
 class SeamMessage(Struct, frozen=True, tag=True):
@@ -37,7 +37,8 @@ class Begin(SeamMessage, frozen=True):
 
     `store` is the path of the store's file, `token` that of the admin token. The sockets are
     descriptors of the listening ports, bound as the settings say or inherited. `faults` are those
-    of the host: the ones of the fleet file keep their counts.
+    of the host: the ones of the fleet file keep their counts. With `is_restart` guests are served
+    already, and a fleet file that cannot be used is left until it can.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class Begin(SeamMessage, frozen=True):
     are_of_settings: bool
     had_keys: bool
     faults: "tuple[FaultState, ...]"
+    is_restart: bool = False
 
 
 class Approve(SeamMessage, frozen=True):
@@ -64,6 +66,10 @@ class TakeRecord(SeamMessage, frozen=True):
     record: Record
 
 
+class Ping(SeamMessage, frozen=True):
+    """Do nothing: the answer shows that control works."""
+
+
 class Reload(SeamMessage, frozen=True):
     """Apply the fleet file, and try quarantined VMs again."""
 
@@ -76,7 +82,7 @@ class End(SeamMessage, frozen=True):
     """Finish what has begun, and end the process."""
 
 
-FromHost: TypeAlias = Begin | Approve | TakeRecord | Reload | EndPorts | End
+FromHost: TypeAlias = Begin | Approve | TakeRecord | Ping | Reload | EndPorts | End
 
 
 # From control to the host.

@@ -6,7 +6,6 @@ from asyncio import AbstractEventLoop, Queue
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -68,6 +67,8 @@ T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
 _PLAYED = "openimds_faults_played"
 _FEED_LENGTH = 1000
+_EVENT_BYTES = 1 << 10
+"""About the length of an event in a message."""
 _COPY_CACHE_BYTES = 1 << 20
 """Control's copy of the index caches nothing."""
 
@@ -113,7 +114,7 @@ class RemoteHost:
         """Serve an update that control's copy of the index has taken."""
         if not self._is_followed:
             return  # The snapshot will have it.
-        slices = list(_slices_of_vms(update.puts.values())) or [()]
+        slices = list(_slices(update.puts.values(), _size_of_vm)) or [()]
         for puts in slices[:-1]:
             await self.channel.call(UpdateIndex(puts))
         await self.channel.call(
@@ -154,7 +155,7 @@ class RemoteHost:
             await self.channel.call(UpdateClock(self.clock.state))
         await self.channel.call(BeginSnapshot())
         vms = (PackedVm(one.name, one.packed, one.claims) for one in index.by_name.values())
-        for puts in _slices_of_vms(vms):
+        for puts in _slices(vms, _size_of_vm):
             await self.channel.call(UpdateIndex(puts))
         await self.channel.call(
             EndSnapshot(index.listeners, index.clouds, index.has_identities, index.quarantine)
@@ -165,7 +166,7 @@ class RemoteHost:
 
     async def _send_scopes(self, scopes: Mapping[str, PublishedScope], *, is_whole: bool) -> None:
         states = (ScopeState(key, one.events, one.incarnation) for key, one in scopes.items())
-        for number, part in enumerate(list(_slices(states)) or [()]):
+        for number, part in enumerate(list(_slices(states, _size_of_scope)) or [()]):
             await self.channel.call(UpdateScopes(part, is_whole=is_whole and not number))
 
     # Questions of the admin API and the public port.
@@ -404,24 +405,26 @@ class RemoteHardware:
         return list(self._call("hardware.certificates", maker))
 
 
-def _slices_of_vms(vms: Iterable[PackedVm]) -> Iterator[tuple[PackedVm, ...]]:
-    """Yield slices that fit into a message, also of large VMs."""
-    part: list[PackedVm] = []
-    size = 0
-    for vm in vms:
-        part.append(vm)
-        size += len(vm.packed)
-        if len(part) == SLICE or size > SLICE_BYTES:
+def _slices(values: Iterable[T], size: Callable[[T], int]) -> Iterator[tuple[T, ...]]:
+    """Yield parts that the host takes within a few milliseconds; `size` counts octets."""
+    part: list[T] = []
+    octets = 0
+    for value in values:
+        part.append(value)
+        octets += size(value)
+        if len(part) == SLICE or octets >= SLICE_BYTES:
             yield tuple(part)
-            part, size = [], 0
+            part, octets = [], 0
     if part:
         yield tuple(part)
 
 
-def _slices(values: Iterable[T]) -> Iterator[tuple[T, ...]]:
-    rest = iter(values)
-    while part := tuple(islice(rest, SLICE)):
-        yield part
+def _size_of_vm(vm: PackedVm) -> int:
+    return len(vm.packed)
+
+
+def _size_of_scope(state: ScopeState) -> int:
+    return _EVENT_BYTES * len(state.events)
 
 
 def _samples(state: SampleState) -> "Samples":

@@ -39,6 +39,7 @@ class Roles:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
         self.messages: list[str] = []
+        self.begun = -1
         self.resources = ExitStack()
         clock = Clock(time.time, is_virtual=settings.virtual_clock)
         world = HostWorld(
@@ -65,6 +66,7 @@ class Roles:
 
     async def begin(self) -> None:
         """Start control, as after an end of the one before."""
+        self.begun += 1
         ours, theirs = socket.socketpair()
         self.process = ControlProcess()
         self.process.channel = await open_channel(theirs, FromHost, self.process.answer)
@@ -84,6 +86,7 @@ class Roles:
                 are_of_settings=True,
                 had_keys=False,
                 faults=self.end.faults,
+                is_restart=bool(self.begun),
             )
         )
 

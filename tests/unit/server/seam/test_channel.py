@@ -20,6 +20,7 @@ from openimds.server.seam.channel import (
 )
 from openimds.server.seam.messages import (
     MAX_FRAME_BYTES,
+    CallCredentials,
     CountFaults,
     FromControl,
     FromHost,
@@ -157,6 +158,47 @@ def test_call_under_way_fails_when_the_other_end_goes() -> None:
         channel.post(Started(is_entra_reported=False))  # It matters to nobody.
 
     joined(answer, work)
+
+
+def test_message_that_is_too_long_fails_at_its_sender_alone() -> None:
+    async def answer(message: SeamMessage) -> Any:
+        if isinstance(message, ReadFindings):
+            return {"r" * MAX_FRAME_BYTES: 1}
+        return 7
+
+    async def work(channel: Channel, _: socket.socket) -> None:
+        long = CallCredentials("rotate", ("r" * MAX_FRAME_BYTES,))
+        for message in (long, ReadFindings()):
+            with pytest.raises(Error, match="exceeds the bound of 64 MiB"):
+                await channel.call(message)
+        assert await channel.call(ReadLastNumber()) == 7
+
+    joined(answer, work)
+
+
+def test_work_begun_for_an_ended_channel_ends_before_it() -> None:
+    steps: list[str] = []
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: SeamMessage) -> Any:
+        asked.set()
+        await gate.wait()
+        steps.append("work")
+
+    async def whole() -> None:
+        ours, theirs = socket.socketpair()
+        host = await open_channel(theirs, FromControl, answer)
+        control = await open_channel(ours, FromHost, _nothing)
+        reading = asyncio.create_task(host.run())
+        control.post(ReadLastNumber())
+        await asked.wait()
+        control.close()
+        asyncio.get_running_loop().call_later(0.01, gate.set)
+        await reading
+        steps.append("end")
+
+    asyncio.run(whole())
+    assert steps == ["work", "end"]
 
 
 @pytest.mark.parametrize(

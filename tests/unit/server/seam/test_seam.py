@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import msgspec.json
 import pytest
@@ -14,8 +14,9 @@ from openimds.fleet.quarantine import TakenError
 from openimds.protocol.events.request import EventRequest
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
 from openimds.server.seam.channel import ChannelClosedError
-from openimds.server.seam.host_end import MOST_UNSENT_BYTES
-from openimds.server.seam.messages import SLICE
+from openimds.server.seam.events_follower import EventsFollower
+from openimds.server.seam.host_end import MOST_UNSENT_BYTES, HostEnd
+from openimds.server.seam.messages import SLICE, SLICE_BYTES, UpdateIndex
 from openimds.vm.fleet_file import parse_vm
 from tests.unit.server.seam.setup import EVENTS, NAME, Roles, with_roles
 
@@ -58,6 +59,71 @@ def test_fleet_of_many_slices_is_served_whole(tmp_path: Path) -> None:
         assert roles.name_at(f"10.1.{last >> 8}.{last & 255}") == f"v{last}"
 
     with_roles(tmp_path, work, fleet)
+
+
+def test_large_vms_pass_in_slices_of_few_octets(tmp_path: Path) -> None:
+    large = {"compute": {"userData": "QUFB" * 16000}}
+    fleet = {"vms": {f"v{n}": vm(f"10.1.0.{n}", **large) for n in range(60)}}
+    slices: list[int] = []
+    update = HostEnd._update
+
+    def measured(end: HostEnd, message: UpdateIndex) -> None:
+        slices.append(sum(len(one.packed) for one in message.puts))
+        update(end, message)
+
+    async def work(roles: Roles) -> None:
+        assert len(roles.host.fleet_index.by_name) == len(fleet["vms"])
+
+    with patch.object(HostEnd, "_update", measured):
+        with_roles(tmp_path, work, fleet)
+    assert len(slices) > 1
+    assert max(slices) < 2 * SLICE_BYTES
+
+
+def test_vms_renamed_in_one_edit_of_many_slices_are_served(tmp_path: Path) -> None:
+    count = SLICE + 1
+
+    def named(letter: str) -> dict[str, Any]:
+        return {"vms": {f"{letter}{n:03}": vm(f"10.1.0.{n}") for n in range(count)}}
+
+    async def work(roles: Roles) -> None:
+        (tmp_path / "fleet.json").write_bytes(msgspec.json.encode(named("b")))
+        await roles.control.reload()
+        found = [roles.name_at(f"10.1.0.{n}") for n in range(count)]
+        assert found == [f"b{n:03}" for n in range(count)]
+
+    with_roles(tmp_path, work, named("a"))
+
+
+def test_broken_fleet_file_keeps_a_new_control_from_nothing(tmp_path: Path) -> None:
+    fleet = FLEET | {"faults": [{"effect": "status", "status": 410, "vms": ["b"]}]}
+    text = msgspec.json.encode(fleet)
+
+    async def work(roles: Roles) -> None:
+        await roles.kill()
+        (tmp_path / "fleet.json").write_text("{broken")
+        await roles.begin()
+        assert [roles.name_at(f"10.0.0.{n}") for n in (1, 2, 3)] == ["a", "410", "404"]
+        await roles.put("c", vm("10.0.0.3"))
+        assert roles.name_at("10.0.0.3") == "c"
+        await roles.control.reload()
+        assert any("fleet file not applied" in message for message in roles.messages)
+        (tmp_path / "fleet.json").write_bytes(text.replace(b"10.0.0.1", b"10.0.0.9"))
+        await roles.control.reload()
+        assert [roles.name_at(f"10.0.0.{n}") for n in (1, 2, 9)] == ["404", "410", "a"]
+
+    with_roles(tmp_path, work, fleet)
+
+
+def test_restart_without_its_fleet_file_serves_no_default_vm(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        await roles.control.fleet_service.remove("a", "test")
+        await roles.kill()
+        (tmp_path / "fleet.json").unlink()
+        await roles.begin()
+        assert not roles.host.fleet_index.by_name
+
+    with_roles(tmp_path, work, {"vms": {"a": vm("10.0.0.1")}})
 
 
 def test_addresses_that_move_in_one_edit_of_many_slices_arrive(tmp_path: Path) -> None:
@@ -120,6 +186,22 @@ def test_guests_are_served_on_without_control(tmp_path: Path) -> None:
 
     messages = with_roles(tmp_path, work, FLEET)
     assert "a could not approve an event: the other process has ended" in messages
+
+
+def test_approval_at_a_hung_control_ends_with_a_refusal(tmp_path: Path) -> None:
+    async def work(roles: Roles) -> None:
+        (event,) = await roles.control.events_service.declare(EventRequest("Reboot", ("a",)), "t")
+
+        async def hang(_: PendingApproval) -> Approved:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        follower = EventsFollower(hang, roles.host.clock, roles.messages.append, patience_s=0.01)
+        need = PendingApproval("a", event.scope, (event.event_id,))
+        assert await follower.approve(need) == Failed("unavailable")
+
+    messages = with_roles(tmp_path, work, FLEET)
+    assert "a could not approve an event: control has not answered within 0.01 s" in messages
 
 
 def test_new_control_shows_what_the_store_has(tmp_path: Path) -> None:
