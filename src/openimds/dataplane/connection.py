@@ -1,8 +1,8 @@
 """One connection: bytes in, responses out in the order of their requests.
 
-The parser is httptools. This module decides the rest: sizes are bounded; HTTP/0.9 and a missing
-Host are refused; absolute-form targets are accepted; `Expect: 100-continue` is answered; an
-`Upgrade` is ignored. `phase` holds the state machine.
+The parser is httptools; `request_reader` checks the parts of a request that it passes on.
+HTTP/0.9 is refused; `Expect: 100-continue` is answered; an `Upgrade` is ignored. `phase` holds the
+state machine.
 
 A connection reads a small piece and answers it request by request. While a response is owed or its
 bytes wait for the peer, nothing more is read or answered: the rest waits in the kernel, or, if it
@@ -31,8 +31,9 @@ from openimds.dataplane.dispatcher import (
 )
 from openimds.dataplane.fault_delivery import FaultyDelivery
 from openimds.dataplane.observer import ObservedRequest
-from openimds.dataplane.phase import TRANSITIONS, Phase, Step
+from openimds.dataplane.phase import Phase, Step
 from openimds.dataplane.poll_set import READ, WRITE, PollSet
+from openimds.dataplane.request_reader import RequestReader
 from openimds.dataplane.response_bytes import CONNECTION_CLOSE, PreparedResponse
 from openimds.dataplane.saved_syn import hardware_of
 from openimds.dataplane.shares import LONE_UNITS, TURN_UNITS, UNKNOWN, Share
@@ -47,39 +48,9 @@ _DELAYED_UNITS = 2
 _LINGER_BYTES = 65536
 """Input that is read and dropped behind a refusal, so that the peer gets to read the refusal."""
 _TOO_MANY = 429
-_NEVER = float("inf")
 _NO_REQUEST = ParsedRequest("", b"", has_metadata_header=False, is_forwarded=False, connection="")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BLANK_LINE = b"\r\n\r\n"
-_LINE_BYTES = 64
-"""The most of a request line beside its target."""
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_METHOD = re.compile(rb"(?:%b{1,32}(?: |$))" % _TOKEN)
-_LINE = re.compile(rb"(%b{1,32}) (\S+) HTTP/1\.[01]\r\n" % _TOKEN)
-_VERSION = re.compile(rb".* HTTP/1\.[01]\r\n", re.DOTALL)
-_HOST = re.compile(
-    rb"[ \t]*(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[\w.~%!$&'()*+,;=-]*)(?::[0-9]*)?[ \t]*", re.ASCII
-)
-_PLAIN_HOST = re.compile(
-    rb"[ \t]*(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|localhost)"
-    rb"(?::[0-9]*)?[ \t]*",
-    re.ASCII,
-)
-"""A Host without a name that a web page can rebind; most requests have one of these."""
-_LOOPBACK_NAMES = frozenset((b"localhost", b"host.docker.internal"))
-_METHODS = frozenset(
-    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE")
-)
-"""Methods that the parser is shown; it is shown any other as one that no endpoint allows either."""
-_STAND_IN = b"PATCH"
-_KEPT = frozenset(
-    (
-        *(b"metadata", b"host", b"x-forwarded-for", b"authorization", b"secret"),
-        *(b"x-identity-header", b"if-none-match", b"expect", b"origin"),
-        *(b"content-length", b"transfer-encoding"),
-    )
-)
-"""Headers that matter."""
 _NEW_EACH_TIME = re.compile(rb"\n([A-Za-z-]*[Rr]equest-[Ii][Dd]: [\w-]{1,64}\r\n)", re.ASCII)
 """A header that SDKs send with a new value in each request, and that changes no response."""
 _NAME_OF_IT = b"equest-"
@@ -137,7 +108,7 @@ Owed: TypeAlias = "bytes | asyncio.Task[bytes] | FaultyDelivery"
 """A response that is owed: its bytes, the work that makes them, or a delivery in parts."""
 
 
-class Connection:
+class Connection(RequestReader):
     """One connection. `listener` is set where the listener belongs to one VM.
 
     `sender` is the hardware address that opened the connection, where host rules bind guests. It
@@ -145,12 +116,8 @@ class Connection:
     true at a loopback listener: there the Host and Origin of web pages are refused.
     """
 
-    is_local = False
-
     # A connection begins with these values of the class. Many answer one known request and end, and
     # then a value of its own for each would cost as much as the answer.
-    deadline_s = _NEVER
-    phase = _IDLE
     slot = -1
     delayed: Delayed | None = None
     _events = -1
@@ -161,17 +128,9 @@ class Connection:
     _parser: httptools.HttpRequestParser | None = None
     _owed: "deque[Owed] | tuple[()]" = ()
     _cancellable: asyncio.Task[bytes] | None = None
-    _unsent = _rest = _raw = _line = _before = b""
+    _unsent = _rest = _raw = _before = b""
     _is_pending = _is_ended = _is_lingering = _was_refused = _is_over = False
     _dropped_bytes = 0
-    # The request that is being read.
-    _target = _body = b""
-    _method = _refusal = _head_refusal = _none_match = ""
-    _fed_bytes = _length = _head_bytes = _body_bytes = _header_count = _host_count = 0
-    _is_forwarded = _expects = _is_rebound = False
-    _metadata_values: tuple[bytes, ...] = ()
-    _credentials: tuple[tuple[str, str], ...] = ()
-    _headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(
         self,
@@ -192,23 +151,12 @@ class Connection:
         entry = self._entry
         self._share = dispatcher.connections.share(UNKNOWN if entry is None else entry.name)
 
-    def _forget_request(self) -> None:
-        self._target = self._body = b""
-        self._method = self._refusal = self._head_refusal = self._none_match = ""
-        self._fed_bytes = self._length = self._head_bytes = self._body_bytes = 0
-        self._header_count = self._host_count = 0
-        self._is_forwarded = self._expects = self._is_rebound = False
-        self._metadata_values, self._credentials, self._headers = (), (), ()
-
     def _owe(self, response: "Owed") -> None:
         """Put a response behind those that are owed."""
         if self._owed:
             self._owed.append(response)
         else:
             self._owed = deque((response,))
-
-    def _move(self, step: Step) -> None:
-        self.phase = TRANSITIONS[self.phase][step]
 
     def _most_fed(self) -> int:
         return self.dispatcher.bounds.head_bytes + _READ_BYTES
@@ -347,67 +295,6 @@ class Connection:
 
     # Called by the parser.
 
-    def on_url(self, url: bytes) -> None:
-        """Collect the target, which may come in pieces."""
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count every header and keep those that matter."""
-        self._head_bytes += len(name) + len(value) + 4
-        self._header_count += 1
-        bounds = self.dispatcher.bounds
-        if self._head_bytes > bounds.head_bytes or self._header_count > bounds.header_count:
-            self._refuse_head("headers_too_large")
-        if self.phase is not _READING_HEAD:
-            return  # A trailer behind a chunked body counts towards the bounds only.
-        if self.dispatcher.observer is not None:
-            shown = (name.lower().decode("latin-1"), value.decode("latin-1"))
-            self._headers = (*self._headers, shown)
-        name = name.lower()
-        if name in _KEPT:
-            self._keep(name, value)
-
-    def _keep(self, name: bytes, value: bytes) -> None:
-        """Keep a header that the response depends on, or check one that frames the request."""
-        match name:
-            case b"metadata":
-                self._metadata_values = (*self._metadata_values, value.strip())
-            case b"x-forwarded-for":
-                self._is_forwarded = True
-            case b"authorization" | b"secret" | b"x-identity-header":
-                credential = (name.decode(), value.strip().decode("latin-1"))
-                self._credentials = (*self._credentials, credential)
-            case b"origin":
-                self._is_rebound = True
-            case b"if-none-match":
-                self._none_match = value.strip().decode("latin-1")
-            case _:
-                self._check_frame(name, value)
-
-    def _check_frame(self, name: bytes, value: bytes) -> None:
-        """Check a header that frames the request."""
-        match name:
-            case b"host":
-                self._host_count += 1
-                if not _PLAIN_HOST.fullmatch(value):
-                    self._check_name(value)
-            case b"expect":
-                self._expects = value.strip().lower() == b"100-continue"
-                if not self._expects:
-                    self._refuse_head("expectation_unknown")
-            case b"content-length" if value.strip().isdigit():  # The parser refuses other values.
-                self._length = int(value)
-            case b"transfer-encoding" if value.strip().lower() != b"chunked":
-                self._refuse_head("coding_unknown")
-
-    def _check_name(self, value: bytes) -> None:
-        """Check a Host that is no address."""
-        if not _HOST.fullmatch(value):
-            self._refuse_head("host_malformed")
-        name = value.strip().partition(b":")[0].lower()
-        if name not in _LOOPBACK_NAMES and name not in self.dispatcher.listen_hosts:
-            self._is_rebound = True
-
     def on_headers_complete(self) -> None:
         """Check the parts of the head that the parser accepts unseen."""
         assert self._parser
@@ -420,14 +307,6 @@ class Connection:
         self.deadline_s = self.dispatcher.now() + self.dispatcher.bounds.body_s
         if self._expects and version == "1.1" and not self._refusal:
             self._owe(_CONTINUE)
-
-    def on_body(self, body: bytes) -> None:
-        """Collect a body within its bound."""
-        self._body_bytes += len(body)
-        if self._body_bytes > self.dispatcher.bounds.body_bytes:
-            self._refuse("body_too_large")
-        else:
-            self._body += body
 
     def on_message_complete(self) -> None:
         """Ask the dispatcher for the response to a complete request."""
@@ -558,37 +437,6 @@ class Connection:
             self._move(_STOP)
         self._flush()
 
-    def _checked_line(self, data: bytes) -> bytes:
-        """Return the bytes for the parser: none before a request line is complete and correct.
-
-        The parser accepts more lines than HTTP allows, and fewer methods.
-        """
-        line = self._line + data if self._line else data.lstrip(b"\r\n")
-        if not line:
-            return b""
-        bounds = self.dispatcher.bounds
-        if self.phase is _IDLE:
-            self._move(_BEGIN)
-            self.deadline_s = self.dispatcher.now() + bounds.head_s
-        end, self._line = line.find(b"\n") + 1, b""
-        found = _LINE.match(line) if end else None
-        is_long = (end or len(line)) > bounds.target_bytes + _LINE_BYTES
-        if is_long or (found and len(found[2]) > bounds.target_bytes):
-            self._refuse("target_too_long")
-        elif found and found.end() == end:
-            method = found[1]
-            if method in _METHODS:
-                return line
-            self._method = method.decode()
-            return _STAND_IN + line[len(method) :]
-        elif not _METHOD.match(line):
-            self._refuse("malformed")
-        elif not end:
-            self._line = line
-        else:
-            self._refuse("line_malformed" if _VERSION.match(line, 0, end) else "malformed")
-        return b""
-
     def _flush(self) -> None:
         """Write the responses that are ready, in order; close behind the last one."""
         data, wait_s, resets = self._take_ready()
@@ -701,24 +549,6 @@ class Connection:
             self._owed.popleft()
         return b"".join(ready), 0.0, resets
 
-    def _request(self, method: str, parser: httptools.HttpRequestParser) -> ParsedRequest:
-        is_old = parser.get_http_version() == "1.0"
-        # The bytes behind CONNECT are not HTTP, so the connection cannot stay open.
-        stays = parser.should_keep_alive() and method != "CONNECT"
-        values = self._metadata_values
-        return ParsedRequest(
-            method=method,
-            target=self._target,
-            has_metadata_header=len(values) == 1 and values[0].lower() == b"true",
-            is_header_exact=values in {(), (b"true",)},
-            is_forwarded=self._is_forwarded,
-            connection=CONNECTION_CLOSE if not stays else "keep-alive" if is_old else "",
-            credentials=tuple(sorted(self._credentials)),
-            body=self._body,
-            none_match=self._none_match,
-            is_rebound=self._is_rebound and self.is_local,
-        )
-
     def _respond(
         self, request: ParsedRequest
     ) -> tuple[PreparedResponse | WaitingRequest, Fault | None]:
@@ -806,21 +636,6 @@ class Connection:
         faults = self.dispatcher.faults
         entry = self._caller() if faults else None
         return bool(faults and entry and faults.refuses(entry.name, self.dispatcher.utc()))
-
-    def _refuse_head(self, key: str) -> None:
-        """Refuse the request once its head is complete.
-
-        The parser tells of a header when the next one begins, or at the end of a piece: until the
-        end of the head, a refusal would depend on the pieces.
-        """
-        if self.phase is _READING_HEAD:
-            self._head_refusal = self._head_refusal or key
-        else:
-            self._refuse(key)
-
-    def _refuse(self, key: str) -> None:
-        """Refuse the request being read; the first reason wins."""
-        self._refusal = self._refusal or key
 
     def _close(self, *, by_reset: bool = False) -> None:
         """End the connection once the peer has taken the last bytes, or by a reset."""
