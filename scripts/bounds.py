@@ -174,7 +174,7 @@ _CREDENTIALS = (
     ),
     Bound(
         "signing leaves in memory",
-        "credentials.pki.authority:_MAX_LEAVES",
+        "credentials.pki.leaves:_MAX_LEAVES",
         "the least recently used goes",
         "unit/credentials/pki/test_authority.py::test_leaf_cache_evicts_the_least_recently_used",
     ),
