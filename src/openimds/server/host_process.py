@@ -175,7 +175,7 @@ class HostProcess:
             )
             self.host.pending.events = follower
             self._end = HostEnd(self.host, world.public_url, follower)
-            self._folder = TemporaryDirectory(prefix="openimds-") if not self._state else None
+            self._folder = None if self._state else _temporary_folder()
             if self._folder:
                 resources.callback(self._folder.cleanup)
             self._resources = resources.pop_all()
@@ -317,6 +317,20 @@ class HostProcess:
             else:
                 self.host.control_restarts += 1
                 self._notify("control runs again")
+
+
+def _temporary_folder() -> "TemporaryDirectory[str]":
+    """Make the folder of a store that ends with the server.
+
+    Raises:
+        ConfigError: no folder for temporary files is writable.
+    """
+    try:
+        return TemporaryDirectory(prefix="openimds-")
+    except OSError as error:
+        seen = f"none, and no temporary folder can be made ({error.strerror or error})"
+        hint = "Set --state or TMPDIR, or type --processes 1, which keeps the store in memory"
+        raise ConfigError("state", seen, "a writable folder", hint) from error
 
 
 def _bound_public(settings: Settings) -> tuple[socket.socket, ...]:

@@ -5,8 +5,12 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, create_subprocess_exec
 from collections.abc import Awaitable, Callable
+from unittest.mock import patch
 
-from openimds.server.host_process import ControlChild
+import pytest
+
+from openimds.errors import ConfigError
+from openimds.server.host_process import ControlChild, _temporary_folder
 from openimds.server.seam.channel import Channel, open_channel
 from openimds.server.seam.messages import FromControl, FromHost, SeamMessage
 
@@ -46,6 +50,14 @@ def test_process_that_answers_nothing_is_killed() -> None:
         assert await child.wait() == -9
 
     with_child(work)
+
+
+def test_server_without_any_writable_folder_names_the_settings() -> None:
+    with (
+        patch("tempfile.gettempdir", side_effect=FileNotFoundError(2, "No usable folder")),
+        pytest.raises(ConfigError, match=r"--state or TMPDIR, or type --processes 1"),
+    ):
+        _temporary_folder()
 
 
 def test_process_that_answers_is_watched_until_it_ends() -> None:
