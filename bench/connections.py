@@ -86,7 +86,7 @@ def _growth_mb(fleet: Path, shape: Shape) -> float:
         before_mb = server.memory_mb()
         with flood(shape, server.address):
             time.sleep(_HELD_S)
-            return server.memory_mb("VmHWM") - before_mb
+            return server.peak_mb() - before_mb
 
 
 def _try(server: Server) -> None:

@@ -68,7 +68,7 @@ def measure(plan: Plan) -> dict[str, Table]:
                 for measured in (idle[name], one):
                     patience.wait()
                     measured.run(server, KINDS, 1, plan.seconds(_ROUND_S))
-        peak_mb, after_mb = server.memory_mb("VmHWM"), server.memory_mb()
+        peak_mb, after_mb = server.peak_mb(), server.memory_mb()
     rows: dict[str, Row] = {}
     for name, one in beside.items():
         rows |= {row(name, kind): one.waits(kind, idle[name]) for kind in KINDS}

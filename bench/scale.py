@@ -37,7 +37,7 @@ class Start(Struct):
             self.ready_s.append(server.ready_s)
             self.cpu_s.append(server.cpu_s())
             self.memory_mb.append(server.memory_mb())
-            self.peak_mb.append(server.memory_mb("VmHWM"))
+            self.peak_mb.append(server.peak_mb())
             for number in evenly_spread(self.count, CALLERS):
                 _send(server, number, self.count)
             self.requested_mb.append(server.memory_mb())

@@ -84,9 +84,16 @@ class Server:
             ticks += sum(map(int, fields[11:15]))
         return ticks / _TICKS_PER_S
 
-    def memory_mb(self, field: str = "VmRSS") -> float:
-        """Return the resident memory (`VmRSS`) of all its processes, or the peaks (`VmHWM`)."""
-        sizes = (re.search(rf"{field}:\s+(\d+) kB", _proc(pid, "status")) for pid in self.pids())
+    def memory_mb(self) -> float:
+        """Return the resident memory of its processes; a shared page counts once (PSS)."""
+        return self._sum_mb("smaps_rollup", "Pss")
+
+    def peak_mb(self) -> float:
+        """Return the sum of the peaks of resident memory of its processes (`VmHWM`)."""
+        return self._sum_mb("status", "VmHWM")
+
+    def _sum_mb(self, file: str, field: str) -> float:
+        sizes = (re.search(rf"{field}:\s+(\d+) kB", _proc(pid, file)) for pid in self.pids())
         return sum(int(size[1]) * 1024 / 1e6 for size in sizes if size)
 
     def open_files(self) -> int:
