@@ -70,15 +70,15 @@ def test_guest_sees_a_put_with_its_next_request(tmp_path: Path) -> None:
 def test_restart_keeps_vms_and_revisions(tmp_path: Path) -> None:
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
         assert server.ready["token_file"] == str(tmp_path / "kept" / "admin-token")
-        api.put("/v1/vms/web 1", json=vm("Standard_A", "127.0.0.21")).raise_for_status()
+        api.put("/v1/vms/web_1", json=vm("Standard_A", "127.0.0.21")).raise_for_status()
         before = api.get("/v1/vms").json(), api.get("/v1/audit").json()
         assert server.stop()[0] == 0
-    assert [item["name"] for item in before[0]["items"]] == ["web 1"]
+    assert [item["name"] for item in before[0]["items"]] == ["web_1"]
     with serving("--state", "kept", cwd=tmp_path) as server, admin(server) as api:
         assert (api.get("/v1/vms").json(), api.get("/v1/audit").json()) == before
         with guest(server.url, "127.0.0.21") as caller:
             assert caller.get(SIZE).text == "Standard_A"
-        got = api.put("/v1/vms/web 1", json={}, headers={"If-None-Match": "*"})
+        got = api.put("/v1/vms/web_1", json={}, headers={"If-None-Match": "*"})
         assert got.status_code == 412
 
 
@@ -332,7 +332,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("described")
     recording = ("--state", "kept", "--record", "50")
     with serving(*recording, cwd=folder) as server, admin(server) as api:
-        for name in ("a", "web 1", "ü"):
+        for name in ("a", "web_1", "10.x"):
             api.put(f"/v1/vms/{name}", json={}).raise_for_status()
         url = f"{server.ready['admin']}/openapi.json"
         schema = schemathesis.openapi.from_url(
@@ -348,7 +348,10 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 case.headers["Authorization"] = f"Bearer {data}"
 
         yield schema.exclude(operation_id=[*ENDLESS])
-        assert server.stop() == (0, "")
+        code, messages = server.stop()
+        # The checks send wrong tokens, too, which are reported once a minute.
+        lines = [line for line in messages.splitlines() if "openimds: admin API: " not in line]
+        assert (code, lines) == (0, [])
 
 
 FRAMING = ("Connection", "Content-Length", "Expect", "Host", "Transfer-Encoding", "Upgrade")

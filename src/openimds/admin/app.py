@@ -24,7 +24,7 @@ from openimds.fleet.store.port import ConflictError
 
 def application(services: AdminServices, hosts: frozenset[str]) -> Starlette:
     """Return the application; `hosts` are its names beside those of loopback."""
-    authenticator = Authenticator(services.token, admin_rule(hosts))
+    authenticator = Authenticator(services.token, admin_rule(hosts), services.failed_tokens)
     by_path: dict[str, dict[str, Operation]] = {}
     for row in OPERATIONS:
         by_path.setdefault(row.path, {})[row.method] = row
@@ -47,7 +47,7 @@ def _endpoint(
     async def endpoint(request: Request) -> Response:
         row = rows["GET" if request.method == "HEAD" else request.method]
         try:
-            authenticator.check(request, is_open=row.is_open)
+            await authenticator.check(request, is_open=row.is_open)
             if row.takes:
                 check_media(request, row.takes.media)
             return _response(await row.handler(services, request), row.status)

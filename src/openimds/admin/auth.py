@@ -1,27 +1,36 @@
 """The checks before every operation: Host, token, and the type and size of the body."""
 
 import asyncio
+import re
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
+from openimds.admin.failed_tokens import FailedTokens, TokenFailure
 from openimds.admin.host_rule import HostHeaderError, HostRule
+from openimds.admin.lazy_server import CONNECTION
 from openimds.admin.problem import ProblemError
 from openimds.admin.token import AdminToken
 
 MOST_BODY_BYTES = 1 << 20
 MOST_BODY_S = 10
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,1024}=*")
+"""The form of a bearer token (RFC 6750, 2.1)."""
+Wait = Callable[[float], Awaitable[None]]
 
 
 class Authenticator:
     """Checks the Host header and the bearer token of a request."""
 
-    def __init__(self, token: AdminToken, rule: HostRule) -> None:
-        """Accept this token, at the names of a rule."""
-        self._token, self._rule = token, rule
+    def __init__(
+        self, token: AdminToken, rule: HostRule, failures: FailedTokens, wait: Wait = asyncio.sleep
+    ) -> None:
+        """Accept this token, at the names of a rule; `wait` delays answers to failures."""
+        self._token, self._rule, self._failures, self._wait = token, rule, failures, wait
 
-    def check(self, request: Request, *, is_open: bool) -> None:
-        """Refuse a wrong Host or a wrong token.
+    async def check(self, request: Request, *, is_open: bool) -> None:
+        """Refuse a wrong Host, or a wrong token, which may have to wait.
 
         Raises:
             ProblemError: 421 or 401.
@@ -32,12 +41,20 @@ class Authenticator:
             names = ", ".join(sorted(self._rule.names))
             detail = f"{error}. The API answers as {names}; --admin-hosts adds names"
             raise ProblemError(HTTPStatus.MISDIRECTED_REQUEST, detail) from None
-        if not is_open and not self._token.fits(_bearer(request)):
-            raise ProblemError(
-                HTTPStatus.UNAUTHORIZED,
-                f"Send the header Authorization: Bearer TOKEN; the token is in {self._token.path}",
-                {"WWW-Authenticate": 'Bearer realm="openimds"'},
-            )
+        if is_open:
+            return
+        if self._token.fits(_bearer(request)):
+            _connection(request, "prove")
+            return
+        address = request.client.host if request.client else ""
+        if wait_s := self._failures.note(_failure(request), address):
+            _connection(request, "yield")
+            await self._wait(wait_s)
+        raise ProblemError(
+            HTTPStatus.UNAUTHORIZED,
+            f"Send the header Authorization: Bearer TOKEN; the token is in {self._token.path}",
+            {"WWW-Authenticate": 'Bearer realm="openimds"'},
+        )
 
 
 def caller(request: Request) -> str:
@@ -82,6 +99,23 @@ async def body_of(request: Request) -> bytes:
         detail = f"The body did not arrive within {MOST_BODY_S} seconds"
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
     return body
+
+
+def _failure(request: Request) -> TokenFailure:
+    """Return the kind of a request without the right token."""
+    values = request.headers.getlist("authorization")
+    if not any(values):
+        return TokenFailure.ABSENT
+    if len(values) > 1 or not _TOKEN.fullmatch(_bearer(request)):
+        return TokenFailure.MALFORMED
+    return TokenFailure.WRONG
+
+
+def _connection(request: Request, act: str) -> None:
+    """Tell the web server about the connection of a request; a test may have none."""
+    act_on = request.scope.get("extensions", {}).get(CONNECTION)
+    if act_on:
+        act_on[act]()
 
 
 def _bearer(request: Request) -> str:

@@ -14,7 +14,7 @@ class SharingConnection(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way; half a head is no request."""
+        """Whether no request is under way that needs the place; half a head is none."""
         ...
 
     def give_way(self) -> None:
@@ -26,12 +26,14 @@ class ConnectionShares:
 
     When all places are taken, a newcomer gets that of an idle connection, of the address that has
     most. So idle connections lock nobody out, and no address keeps more than its part while others
-    want one.
+    want one. A part of the places is kept for connections that have shown a right token: others
+    never take it, and while at most these are proven, none of them ends for a newcomer.
     """
 
-    def __init__(self, most: int) -> None:
-        """Start empty; `most` is the bound."""
-        self.most = most
+    def __init__(self, most: int, kept: int = 0) -> None:
+        """Start empty; `most` is the bound, of which `kept` are for proven connections."""
+        self.most, self.kept = most, kept
+        self._proven: set[SharingConnection] = set()
         self._open: dict[SharingConnection, str] = {}
         self._counts: Counter[str] = Counter()
 
@@ -42,7 +44,8 @@ class ConnectionShares:
     def add(self, newcomer: SharingConnection) -> bool:
         """Add a connection, for which another may end; return False if there is no place."""
         caller = newcomer.caller
-        if len(self._open) >= self.most:
+        unproven = len(self._open) - len(self._proven)
+        if len(self._open) >= self.most or (self.kept and unproven >= self.most - self.kept):
             victim = self._victim(caller)
             if victim is None:
                 return False
@@ -57,8 +60,14 @@ class ConnectionShares:
         if (caller := self._open.pop(connection, None)) is not None:
             self._open[connection] = caller
 
+    def prove(self, connection: SharingConnection) -> None:
+        """Note that a right token came on a connection."""
+        if connection in self._open:
+            self._proven.add(connection)
+
     def remove(self, connection: SharingConnection) -> None:
         """Remove a connection, if it has a place."""
+        self._proven.discard(connection)
         if (caller := self._open.pop(connection, None)) is not None:
             self._counts[caller] -= 1
             if not self._counts[caller]:
@@ -71,10 +80,14 @@ class ConnectionShares:
         none, it is a busy one of an address that has more even after the exchange.
         """
         counts = self._counts
+        is_safe = len(self._proven) <= self.kept
+        held = [one for one in self._open if not (is_safe and one in self._proven)]
+        if len(self._open) < self.most:  # Only the places without a token are taken.
+            held = [one for one in held if one not in self._proven]
         own = counts[caller]
         candidates = [
             one
-            for one, other in self._open.items()
-            if one.is_idle and (other == caller or counts[other] > own)
-        ] or [one for one, other in self._open.items() if counts[other] > own + 1]
+            for one in held
+            if one.is_idle and (self._open[one] == caller or counts[self._open[one]] > own)
+        ] or [one for one in held if counts[self._open[one]] > own + 1]
         return max(candidates, key=lambda one: counts[self._open[one]], default=None)

@@ -43,6 +43,13 @@ MOST_HANDSHAKES = 64
 END_CONNECTION = "openimds.end_connection"
 """The extension of a request's scope whose `end` ends the connection without a response."""
 
+CONNECTION = "openimds.connection"
+"""The extension whose `prove` tells that a right token came, and `yield` that an answer waits."""
+MOST_UNPROVEN_S = 60.0
+"""The age at which a connection without a right token ends behind its answer."""
+STALLED_S = 30.0
+"""The longest time for which a caller may take none of the bytes that wait for it."""
+
 MakeApplication = Callable[[], Any]
 CallLater = Callable[[float, Callable[[], None]], object]
 """Calls a function after so many seconds."""
@@ -78,10 +85,15 @@ class Guarded(_Protocol):
     """The open connections of a server."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
+    is_proven = False
+    _yields = False
+    _begun_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a place and wait for a head, or close the connection."""
         super().connection_made(transport)
+        self._begun_s = self.loop.time()
         if self.shares.add(self):
             self._start_timer()
         else:
@@ -90,15 +102,51 @@ class Guarded(_Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse bytes; those of a new request start the time-out of its head."""
         super().data_received(data)
-        if self.is_idle and self._head_timer is None and not self.transport.is_closing():
+        if self._has_no_request and self._head_timer is None and not self.transport.is_closing():
             self._start_timer()
 
     def on_headers_complete(self) -> None:
         """Begin a request; its application may end the connection without a response."""
-        self.scope["extensions"] = {END_CONNECTION: {"end": self.give_way}}
+        self.scope["extensions"] = {
+            END_CONNECTION: {"end": self.give_way},
+            CONNECTION: {"prove": self._prove, "yield": self._yield},
+        }
+        self._yields = False
         self._stop_timer()
         self.shares.use(self)
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Await the next request, unless the connection is old and never showed a right token."""
+        super().on_response_complete()
+        is_old = self.loop.time() - self._begun_s > MOST_UNPROVEN_S
+        if self.shares.kept and is_old and not self.is_proven and self._has_no_request:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Wait for a caller that reads slowly, but not for ever."""
+        super().pause_writing()
+        if self._stall_timer is None:
+            self._stall_timer = self.loop.call_later(STALLED_S, self.give_way)
+
+    def resume_writing(self) -> None:
+        """Go on: the caller has read."""
+        super().resume_writing()
+        self._stop_stall_timer()
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _prove(self) -> None:
+        """Note that the caller has shown a right token."""
+        self.is_proven = True
+        self.shares.prove(self)
+
+    def _yield(self) -> None:
+        """Let a newcomer have the place while the answer waits."""
+        self._yields = True
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence
         """Refuse bytes that are not HTTP, and close the connection."""
@@ -108,6 +156,7 @@ class Guarded(_Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up the place."""
         self._stop_timer()
+        self._stop_stall_timer()
         self.shares.remove(self)
         super().connection_lost(exc)
 
@@ -118,7 +167,11 @@ class Guarded(_Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way; half a head is no request."""
+        """Whether no request needs the place: none is under way, or its answer waits."""
+        return self._yields or self._stall_timer is not None or self._has_no_request
+
+    @property
+    def _has_no_request(self) -> bool:
         cycle: Any = self.cycle  # None before the first request, although its type denies it.
         return cycle is None or bool(cycle.response_complete)
 
@@ -191,7 +244,8 @@ class LazyServer:
         """
         self._make, self._notify, self._setting = make, notify, setting
         self._on_shortage, self._call_later = on_shortage, call_later
-        self._shares = ConnectionShares(most)
+        # A part is kept for callers with a token; the public port has none.
+        self._shares = ConnectionShares(most, most // 4 if setting == "admin" else 0)
         self._tls = tls
         self._sockets = [*sockets, *(tls.sockets if tls else ())]
         self._task: asyncio.Task[None] | None = None

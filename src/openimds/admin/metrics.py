@@ -120,6 +120,13 @@ _ROWS = (
         "Requests that were recorded or sent to a follower.",
     ),
     MetricRow(
+        "openimds_admin_token_failures",
+        _COUNTER,
+        "requests",
+        "Requests to the admin API without the right token: absent, malformed or wrong.",
+        ("kind",),
+    ),
+    MetricRow(
         "openimds_certificates_replaced",
         _COUNTER,
         "replacements",

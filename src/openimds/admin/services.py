@@ -6,6 +6,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from openimds.admin.failed_tokens import FailedTokens
 from openimds.admin.metrics import MetricsSource
 from openimds.admin.token import AdminToken
 from openimds.events.service import EventsService
@@ -162,3 +163,4 @@ class AdminServices(Struct, frozen=True, kw_only=True):
     get_as: GetAs
     metrics: MetricsSource
     token: AdminToken
+    failed_tokens: FailedTokens

@@ -46,6 +46,19 @@ class AdminToken:
         self._read()
         return secrets.compare_digest(offered.encode(), self._text.encode())
 
+    def exposure(self) -> str:
+        """Return a message if others may read the file at present, or nothing."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return ""  # The next request with a token reports it.
+        if not private_files.open_bits(status):
+            return ""
+        return (
+            f"admin token {self.path}: mode {status.st_mode & 0o777:o} lets others read it. Type "
+            f"chmod 600 {self.path}, then openimds token rotate"
+        )
+
     def rotate(self) -> None:
         """Replace the token by a new one.
 

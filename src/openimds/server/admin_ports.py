@@ -78,7 +78,8 @@ class AdminPorts:
         settings, found = self._settings, {""}
         for url in (settings.public_url, settings.issuer):
             found.add(urlsplit(url).hostname or "")
-        if not self._inherited.public and settings.public not in {"auto", "none"}:
+        is_bound = self._inherited.are_of_settings or not self._inherited.public
+        if is_bound and settings.public not in {"auto", "none"}:
             found.add(tcp_address(settings.public, "public")[0].lower())
         is_azure = settings.pki_names == "azure" or self._inherited.public_tls
         azure = AZURE_PKI_HOSTS if is_azure else ()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from asyncio import Task
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -40,6 +41,8 @@ if TYPE_CHECKING:  # They load the web server's libraries, which only a connecti
 
 _CLOCK_S = 1.0
 """The time between two comparisons of the wall clock with a steady one."""
+_TOKEN_S = 10.0
+"""The time between two looks at the mode of the token's file."""
 _LARGE_FLEET = 1000
 """From so many VMs on, loading leaves enough memory scattered to be worth a compaction."""
 
@@ -144,7 +147,19 @@ class Control(Struct, kw_only=True, eq=False):
         Raises:
             ConfigError: the port cannot be bound.
         """
-        return self.admin_ports.open_admin(lambda: self._admin_application(token))
+        url = self.admin_ports.open_admin(lambda: self._admin_application(token))
+        self._run(self._watch_token(token))
+        return url
+
+    async def _watch_token(self, token: AdminToken) -> None:
+        """Report each time that the token's file is opened to others."""
+        reported = ""
+        while True:
+            found = token.exposure()
+            if found and found != reported:
+                self.notify(found)
+            reported = found
+            await asyncio.sleep(_TOKEN_S)
 
     def open_public(self) -> None:
         """Open the public port, if there is one."""
@@ -274,9 +289,11 @@ class Control(Struct, kw_only=True, eq=False):
 
     def _admin_application(self, token: AdminToken) -> Any:  # noqa: ANN401 - any ASGI application
         from openimds.admin.app import application  # noqa: PLC0415 - on the first connection
+        from openimds.admin.failed_tokens import FailedTokens  # noqa: PLC0415 - as above
         from openimds.admin.services import AdminServices  # noqa: PLC0415 - as above
         from openimds.server.metrics_source import ServerMetrics  # noqa: PLC0415 - as above
 
+        failed = FailedTokens(time.monotonic, self.notify)
         services = AdminServices(
             fleet_service=self.fleet_service,
             events_service=self.events_service,
@@ -291,8 +308,10 @@ class Control(Struct, kw_only=True, eq=False):
                 self.events_service,
                 self.webhook,
                 self.pruner.pruned,
+                failed.counts,
             ),
             token=token,
+            failed_tokens=failed,
         )
         return application(services, self.admin_ports.admin_names)
 

@@ -85,18 +85,21 @@ class HostMetrics:
 class ServerMetrics:
     """Reads a value for each row of `admin.metrics`, from host and control."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that count
         self,
         of_host: "Callable[[], Awaitable[Mapping[str, Samples]]]",
         fleet_service: FleetService,
         events_service: EventsService,
         hook: Webhook | None,
         pruned: Mapping[str, int],
+        token_failures: Mapping[str, int],
     ) -> None:
         """Read from these parts.
 
-        `of_host` reads the values of the host, `pruned` counts pruned rows by log.
+        `of_host` reads the values of the host, `pruned` counts pruned rows by log,
+        `token_failures` requests without the right token by kind.
         """
+        self._token_failures = token_failures
         self._of_host = of_host
         self._fleet_service, self._events_service, self._hook = fleet_service, events_service, hook
         self._pruned = pruned
@@ -106,6 +109,7 @@ class ServerMetrics:
         events = self._events_service.counts()
         samples: dict[str, Samples] = {
             **await self._of_host(),
+            "openimds_admin_token_failures": {**self._token_failures},
             "openimds_event_moves": self._events_service.event_writer.transition_counts,
             "openimds_vms_quarantined": len(self._fleet_service.fleet_index.quarantine),
             "openimds_store_revision": self._fleet_service.revision,

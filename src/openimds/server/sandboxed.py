@@ -61,6 +61,10 @@ class MemoryToken(AdminToken):
     def _read(self) -> None:
         """Keep the token: it is in no file that could be replaced."""
 
+    def exposure(self) -> str:
+        """Return nothing: the file is in memory."""
+        return ""
+
     def rotate(self) -> None:
         """Refuse the rotation.
 

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
 
 from openimds.admin.app import application
+from openimds.admin.failed_tokens import FailedTokens
 from openimds.admin.metrics import Samples
 from openimds.admin.services import AdminServices
 from openimds.admin.token import AdminToken
@@ -128,6 +130,8 @@ class AdminServer:
         self.recorder = Recorder(100)
         self.injectors: list[FaultInjector | None] = []
         self.faults = FaultService(self.fleet_service, lambda: self.now_s, self.injectors.append)
+        # Long enough between two failures that no answer waits.
+        unhurried = count(0.0, 10.0)
         self.services = AdminServices(
             fleet_service=self.fleet_service,
             events_service=self.events_service,
@@ -138,6 +142,7 @@ class AdminServer:
             get_as=self._get_as,
             metrics=MetricsStub(),
             token=self.token,
+            failed_tokens=FailedTokens(unhurried.__next__, self.notices.append),
         )
         self.application = application(self.services, frozenset({"host"}))
         self.api = self.client()

@@ -1,9 +1,15 @@
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
+from openimds.admin.auth import Authenticator
+from openimds.admin.failed_tokens import FREE, STEP_S, FailedTokens
+from openimds.admin.host_rule import admin_rule
+from openimds.admin.lazy_server import CONNECTION
 from openimds.admin.operation import Operation
 from openimds.admin.operations import OPERATIONS
+from openimds.admin.problem import ProblemError
 from tests.unit.admin.setup import AdminServer, ask, with_server
 
 
@@ -97,6 +103,71 @@ def test_token_is_a_bearer_token(tmp_path: Path, scheme: str, fits: bool) -> Non
         got = await server.api.get("/v1/vms", headers=headers)
         assert got.status_code == (200 if fits else 401)
         assert ("www-authenticate" in got.headers) is not fits
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "values, kind",
+    [
+        ([], "absent"),
+        ([""], "absent"),
+        (["Basic YTpi"], "malformed"),
+        (["Bearer"], "malformed"),
+        (["Bearer a b"], "malformed"),
+        (["Bearer a", "Bearer b"], "malformed"),
+        (["Bearer abc"], "wrong"),
+    ],
+)
+def test_failed_token_is_counted_by_kind(tmp_path: Path, values: list[str], kind: str) -> None:
+    async def work(server: AdminServer) -> None:
+        api = server.client()
+        del api.headers["Authorization"]
+        headers = [("Authorization", value) for value in values]
+        assert (await api.get("/v1/vms", headers=headers)).status_code == 401
+        counts = server.services.failed_tokens.counts
+        assert {name: count for name, count in counts.items() if count} == {kind: 1}
+        await server.api.get("/v1/vms")
+        await api.get("/healthz")
+        assert sum(counts.values()) == 1
+
+    with_server(tmp_path, work)
+
+
+def test_wrong_tokens_wait_and_right_ones_do_not(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        waits: list[float] = []
+
+        async def wait(wait_s: float) -> None:
+            waits.append(wait_s)
+
+        acts: list[str] = []
+        failures = FailedTokens(lambda: 0.0, server.notices.append)
+        door = Authenticator(server.token, admin_rule(frozenset()), failures, wait)
+        text = server.token.path.read_text().strip()
+
+        async def check(token: str) -> None:
+            scope = {
+                "type": "http",
+                "headers": [(b"host", b"localhost"), (b"authorization", token.encode())],
+                "client": ("10.0.0.9", 5),
+                "extensions": {
+                    CONNECTION: {
+                        "prove": lambda: acts.append("prove"),
+                        "yield": lambda: acts.append("yield"),
+                    }
+                },
+            }
+            await door.check(Request(scope), is_open=False)
+
+        for _ in range(FREE + 2):
+            with pytest.raises(ProblemError, match="Authorization: Bearer TOKEN"):
+                await check("Bearer x")
+        assert waits == [pytest.approx(STEP_S), pytest.approx(2 * STEP_S)]
+        assert acts == ["yield", "yield"]
+        await check(f"Bearer {text}")
+        assert len(waits) == 2
+        assert acts == ["yield", "yield", "prove"]
 
     with_server(tmp_path, work)
 

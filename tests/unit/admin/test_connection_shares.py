@@ -91,3 +91,43 @@ def test_place_is_given_up_once() -> None:
     shares.remove(other)
     shares.remove(newcomer)
     assert (len(shares), shares._counts) == (0, {})
+
+
+def test_places_of_proven_connections_are_kept() -> None:
+    shares = ConnectionShares(8, 2)
+    first = open_many(shares, "127.0.0.1", 6)
+    assert len(shares) == 6
+    shares.prove(first[5])
+    rest = open_many(shares, "127.0.0.1", 20)
+    assert all(one.is_open for one in rest)
+    assert not first[5].has_ended
+    assert len(shares) == 7
+
+
+def test_busy_strangers_do_not_take_the_kept_places() -> None:
+    shares = ConnectionShares(8, 2)
+    held = open_many(shares, "127.0.0.1", 8, is_idle=False)
+    assert [one.is_open for one in held] == [True] * 6 + [False] * 2
+    shares.prove(held[0])
+    assert FakeConnection(shares, "127.0.0.1").is_open
+    assert not any(ended(*held))
+
+
+def test_more_proven_connections_than_are_kept_give_way() -> None:
+    shares = ConnectionShares(4, 1)
+    held: list[FakeConnection] = []
+    for _ in range(4):
+        held += open_many(shares, "127.0.0.1", 1)
+        shares.prove(held[-1])
+    assert FakeConnection(shares, "127.0.0.1").is_open
+    assert ended(*held) == [True, False, False, False]
+
+
+def test_ended_connection_is_not_proven() -> None:
+    shares = ConnectionShares(4, 1)
+    gone = FakeConnection(shares, "127.0.0.1")
+    shares.remove(gone)
+    shares.prove(gone)
+    held = open_many(shares, "127.0.0.1", 3)
+    assert not any(ended(*held))
+    assert len(shares) == 3

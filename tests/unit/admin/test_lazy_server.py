@@ -18,10 +18,13 @@ from uvicorn.server import ServerState
 
 from openimds.admin.connection_shares import ConnectionShares
 from openimds.admin.lazy_server import (
+    CONNECTION,
     END_CONNECTION,
     HEAD_S,
     MOST_HANDSHAKES,
+    MOST_UNPROVEN_S,
     PAUSE_S,
+    STALLED_S,
     Guarded,
     LazyServer,
     TlsListeners,
@@ -47,6 +50,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.timers: list[Timer] = []
+        self.now_s = 0.0
 
     def call_later(self, due_s: float, act: Callable[[], None]) -> Timer:
         self.timers.append(Timer(due_s, act))
@@ -55,6 +59,9 @@ class Loop:
     def create_task(self, work: Any, **_: Any) -> Mock:
         work.close()
         return Mock(asyncio.Task)
+
+    def time(self) -> float:
+        return self.now_s
 
     def pending(self) -> list[float]:
         return [one.due_s for one in self.timers if not one.is_cancelled]
@@ -86,12 +93,18 @@ class CallerTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.written += bytes(data)
 
+    def resume_reading(self) -> None:
+        """Do nothing: the test hands over the bytes."""
+
+    def pause_reading(self) -> None:
+        """Do nothing, as above."""
+
 
 class Connections:
     """A door's connections, with uvicorn's own protocol behind them."""
 
-    def __init__(self) -> None:
-        self.shares = ConnectionShares(3)
+    def __init__(self, most: int = 3, kept: int = 0) -> None:
+        self.shares = ConnectionShares(most, kept)
         self.state = ServerState()
         self.loop = Loop()
 
@@ -201,6 +214,74 @@ def test_idle_connection_ends_for_a_newcomer(connections: Connections) -> None:
     ]
     assert len(connections.shares) == 3
     assert connections.loop.pending() == [HEAD_S] * 2, "those that ended have no timer"
+
+
+def complete(connection: Guarded) -> None:
+    """End the request under way as the web server does."""
+    cycle: Any = connection.cycle
+    cycle.response_complete = True
+    connection.on_response_complete()
+
+
+def test_old_connection_without_a_token_ends_behind_its_answer() -> None:
+    connections = Connections(8, 2)
+    kinds = {"stranger": False, "operator": True}
+    found = {}
+    for name, has_token in kinds.items():
+        made, transport = connections.connect()
+        for now_s in (MOST_UNPROVEN_S, MOST_UNPROVEN_S + 1):
+            connections.loop.now_s += now_s
+            made.data_received(HEAD)
+            if has_token:
+                extensions: Any = made.scope["extensions"]
+                extensions[CONNECTION]["prove"]()
+            complete(made)
+            found[name, now_s] = transport.is_aborted
+            if transport.is_aborted:
+                break
+    assert found == {
+        ("stranger", MOST_UNPROVEN_S): False,
+        ("stranger", MOST_UNPROVEN_S + 1): True,
+        ("operator", MOST_UNPROVEN_S): False,
+        ("operator", MOST_UNPROVEN_S + 1): False,
+    }
+
+
+def test_waiting_answer_gives_way_to_a_newcomer(connections: Connections) -> None:
+    held = [connections.connect() for _ in range(3)]
+    for made, _ in held:
+        made.data_received(HEAD)
+    extensions: Any = held[1][0].scope["extensions"]
+    extensions[CONNECTION]["yield"]()
+    assert not connections.connect()[1].is_aborted
+    assert [transport.is_aborted for _, transport in held] == [False, True, False]
+
+
+def test_caller_who_does_not_read_gives_way_and_ends(connections: Connections) -> None:
+    held = [connections.connect() for _ in range(3)]
+    for made, _ in held:
+        made.data_received(HEAD)
+    held[0][0].pause_writing()
+    held[1][0].pause_writing()
+    held[1][0].resume_writing()
+    assert connections.loop.pending() == [STALLED_S]
+    assert not connections.connect()[1].is_aborted
+    assert [transport.is_aborted for _, transport in held] == [True, False, False]
+    held[2][0].pause_writing()
+    connections.loop.fire()
+    assert held[2][1].is_aborted
+
+
+def test_proven_connection_keeps_its_place() -> None:
+    connections = Connections(4, 1)
+    made, transport = connections.connect()
+    made.data_received(HEAD)
+    extensions: Any = made.scope["extensions"]
+    extensions[CONNECTION]["prove"]()
+    complete(made)
+    others = [connections.connect()[1] for _ in range(9)]
+    assert not transport.is_aborted
+    assert [other.is_aborted for other in others] == [True] * 6 + [False] * 3
 
 
 def test_connection_that_asked_last_ends_last(connections: Connections) -> None:
@@ -387,9 +468,10 @@ def test_silent_connections_do_not_lock_the_port() -> None:
     async def work(port: Port) -> None:
         silent = [await port.connect() for _ in range(12)]
         assert await port.ask() == ANSWERED
-        for reader, _ in silent[:5]:
+        # Two of the eight places are kept for callers with a token.
+        for reader, _ in silent[:7]:
             assert await has_ended(reader)
-        assert not any(reader.at_eof() for reader, _ in silent[5:])
+        assert not any(reader.at_eof() for reader, _ in silent[7:])
         for _, writer in silent:
             writer.close()
 

@@ -142,3 +142,20 @@ def test_unchanged_token_file_is_not_read_again(
     os.utime(path, ns=(1, 1))
     with pytest.raises(AssertionError, match="read again"):
         token.fits(made)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are those of POSIX")
+def test_token_that_others_may_read_is_reported_and_still_fits(tmp_path: Path) -> None:
+    token = AdminToken(tmp_path / "admin-token")
+    text = token.path.read_text().strip()
+    assert token.exposure() == ""
+    token.path.chmod(0o644)
+    assert token.exposure() == (
+        f"admin token {token.path}: mode 644 lets others read it. Type chmod 600 {token.path}, "
+        "then openimds token rotate"
+    )
+    assert token.fits(text)
+    token.path.chmod(0o600)
+    assert token.exposure() == ""
+    token.path.unlink()
+    assert token.exposure() == ""

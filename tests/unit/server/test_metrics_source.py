@@ -46,7 +46,8 @@ def samples_after_three_requests(hook: Any) -> dict[str, Samples]:
         async def of_host() -> dict[str, Samples]:
             return host.samples()
 
-        source = ServerMetrics(of_host, fleet_service, events_service, hook, {"changes": 5})
+        logs = {"changes": 5}
+        source = ServerMetrics(of_host, fleet_service, events_service, hook, logs, {"wrong": 3})
         try:
             return await source.samples()
         finally:
@@ -68,6 +69,7 @@ def test_every_row_is_read_but_findings() -> None:
     assert samples["openimds_requests_recorded"] == 3
     assert samples["openimds_loop_lag_seconds"] == 0.25
     assert moved(samples["openimds_certificates_replaced"]) == {("intermediate", "rehearsal"): 4}
+    assert samples["openimds_admin_token_failures"] == {"wrong": 3}
     assert samples["openimds_clock_steps"] == {"back": 1}
     assert samples["openimds_history_pruned"] == {"changes": 5}
     assert (samples["openimds_vms"], samples["openimds_vms_quarantined"]) == (2, 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,32 @@ def test_step_of_the_wall_clock_sets_the_timers_of_events(monkeypatch: pytest.Mo
         await server.stop(patience_s=0)
 
     asyncio.run(play())
+
+
+def test_token_opened_to_others_while_serving_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openimds.server.control._TOKEN_S", 0.001)
+
+    async def work() -> list[str]:
+        found = asyncio.Event()
+        messages: list[str] = []
+
+        def notify(message: str) -> None:
+            messages.append(message)
+            if message.startswith("admin token"):
+                found.set()
+
+        startup = load(
+            Settings(listen="127.0.0.1:0", admin="127.0.0.1:0", public="none", state=str(tmp_path))
+        )
+        server = build(startup, notify)
+        ready = await server.start()
+        assert ready.token_file
+        os.chmod(ready.token_file, 0o644)  # noqa: PTH101 - one quick call
+        await asyncio.wait_for(found.wait(), 30)
+        await server.stop(patience_s=0)
+        return [message for message in messages if message.startswith("admin token")]
+
+    (message,) = asyncio.run(work())
+    assert f"chmod 600 {tmp_path}" in message
