@@ -108,11 +108,6 @@ def test_flood_of_connections_leaves_files_for_all_others(tmp_path: Path, fleet:
     assert (code, err) == (0, "")
 
 
-def open_files(server: Server) -> list[str]:
-    folder = Path(f"/proc/{server.process.pid}/fd")
-    return [str(file.readlink()) for file in folder.iterdir() if file.is_symlink()]
-
-
 @contextmanager
 def without_files(server: Server) -> Iterator[None]:
     """Let the process open no file meanwhile."""
