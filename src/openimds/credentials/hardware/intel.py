@@ -59,7 +59,7 @@ _OID = "1.2.840.113741.1.13.1"
 _ENUMERATED, _BOOLEAN = 0x0A, 0x01
 _SCALABLE_WITH_INTEGRITY = 2
 _TRUE = write(_BOOLEAN, b"\xff")
-_ROOT = "intel-root"
+_ROOT_FILE = "intel-root"
 _HALF = SIGNATURE_BYTES // 2
 
 
@@ -76,7 +76,7 @@ class IntelChain(Struct, frozen=True):
 
 
 def _open(folder: Path | None) -> IntelChain:
-    root = open_holder(folder, _ROOT, _make_root)
+    root = open_holder(folder, _ROOT_FILE, _make_root)
     platform = open_holder(folder, "intel-platform", lambda: _make_platform(root))
     return IntelChain(
         root, platform, open_holder(folder, "intel-pck", lambda: _make_leaf(platform))
@@ -104,7 +104,7 @@ class IntelAuthority:
         """
         with self._lock:
             if self._chain is None:
-                self._chain = open_lasting(_open, self._folder, _ROOT, self._report)
+                self._chain = open_lasting(_open, self._folder, _ROOT_FILE, self._report)
             return self._chain
 
     def quote(self, report: bytes) -> bytes:
