@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from openimds.fleet.store.state import WAIT_S
+from tests.support.waiting import until
 from tests.system.process import Server, run, serving
 
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
@@ -132,3 +133,14 @@ def test_number_of_processes_is_that_of_the_setting(tmp_path: Path, number: int)
         assert len(task.read_text().split()) == number - 1
         assert name_of(server) == "vm-1"
         assert server.stop() == (0, "")
+
+
+def test_killed_host_leaves_no_temporary_folder(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with serving(cwd=tmp_path, TMPDIR=str(temporary)) as server:
+        (folder,) = temporary.iterdir()
+        assert (folder / "fleet.db").exists()
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(30)
+    until(lambda: not any(temporary.iterdir()))

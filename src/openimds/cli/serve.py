@@ -14,7 +14,7 @@ from openimds.settings import SETTINGS
 
 if TYPE_CHECKING:
     from openimds.server.inherited_sockets import InheritedSockets
-    from openimds.server.server import Ready
+    from openimds.server.ready import Ready
 
 _NOT_DATA_PLANE = ("admin", "public")
 _VM = "vm."

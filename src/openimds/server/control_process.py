@@ -6,9 +6,11 @@ It ends when its host ends or says so; signals to the group of processes are for
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,8 @@ from openimds.server.seam.remote_host import RemoteHost
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.server.startup import Startup, load
 
+_ORPHAN_S, _LOOK_S = 2.0, 0.02
+"""The longest wait for the end of the host to show, and the time between two looks."""
 _NICE = 10
 """Guests come first: control gives way to its host where both want the processor."""
 _FOR_HOST = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -62,6 +66,8 @@ class ControlProcess:
         self._control: Control | None = None
         self._host: RemoteHost | None = None
         self._resources = ExitStack()
+        self._temporary = ""
+        self._parent = os.getppid()
 
     async def answer(self, message: SeamMessage) -> Any:  # noqa: ANN401 - of the type that the message has
         """Do what the host asks, and return the result."""
@@ -72,6 +78,7 @@ class ControlProcess:
             return None
         control, host = self._control, self._host
         if control is None and isinstance(message, End):
+            self._temporary = ""
             return None  # It could not begin.
         assert control is not None
         assert host is not None
@@ -89,10 +96,25 @@ class ControlProcess:
             case End():
                 await control.events_service.close()
                 self._resources.close()
+                self._temporary = ""
         return None
 
+    def clean(self) -> None:
+        """Remove the temporary folder, if the host has been killed.
+
+        Its end shows here a moment after that of its sockets. A host that lives needs the folder.
+        """
+        until_s = time.monotonic() + _ORPHAN_S
+        while self._temporary and time.monotonic() < until_s:
+            if os.getppid() != self._parent:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+                return
+            time.sleep(_LOOK_S)
+
     async def _begin(self, begin: Begin) -> None:
-        settings = begin.settings
+        settings, self._temporary = begin.settings, begin.temporary
+        if not self._temporary:  # Else it has a folder to remove first.
+            die_with_parent()
         trust_group(settings.state_group)
         shortages = ShortageNotices(notify, asyncio.get_running_loop().time)
         inherited = InheritedSockets(
@@ -155,6 +177,7 @@ async def _run(end: socket.socket) -> None:
     control = ControlProcess()
     control.channel = await open_channel(end, FromHost, control.answer)
     await control.channel.run()
+    control.clean()
 
 
 def _socket(descriptor: int) -> socket.socket:
@@ -164,7 +187,6 @@ def _socket(descriptor: int) -> socket.socket:
 
 def main(descriptor: int) -> None:
     """Serve control over the socket of a descriptor, until the host ends."""
-    die_with_parent()
     os.umask(0o077)
     if sys.platform != "win32":
         os.nice(_NICE)

@@ -30,6 +30,7 @@ from openimds.server.listener_set import ListenerSet
 from openimds.server.metrics_source import HostMetrics
 from openimds.server.notify import Notify
 from openimds.server.pending_dispatch import PendingDispatch
+from openimds.server.ready import LocalCaller
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
@@ -39,13 +40,6 @@ _CERTIFICATES_S = 60.0
 """The time between two looks for certificates and lists that are due."""
 _DRAIN_POLL_S = 0.01
 _LOOPBACK = "127.0.0.1"
-
-
-class LocalCaller(Struct, frozen=True):
-    """A source address of this machine that belongs to a VM."""
-
-    address: str
-    has_token: bool
 
 
 class Host(Struct, kw_only=True, eq=False):

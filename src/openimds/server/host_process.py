@@ -6,9 +6,11 @@ import sys
 import time
 from asyncio import FIRST_COMPLETED
 from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
@@ -16,17 +18,13 @@ from openimds.admin.lazy_server import bind, url_of
 from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, State, default_folder
-from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.pending import Approved, Failed, PendingApproval
 from openimds.server.admin_ports import bind_public, tcp_address
-from openimds.server.build_host import HostWorld, build_host
 from openimds.server.file_budget import file_budget
-from openimds.server.host import Host
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.notify import Notify
+from openimds.server.ready import Ready
 from openimds.server.seam.channel import Channel, ChannelClosedError, open_channel
-from openimds.server.seam.events_follower import EventsFollower
-from openimds.server.seam.host_end import HostEnd
 from openimds.server.seam.messages import (
     Approve,
     Begin,
@@ -37,9 +35,12 @@ from openimds.server.seam.messages import (
     Reload,
     SeamMessage,
 )
-from openimds.server.server import Ready
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.settings import Settings
+
+if TYPE_CHECKING:  # They load while control does.
+    from openimds.server.host import Host
+    from openimds.server.seam.host_end import HostEnd
 
 _DRAIN_S = 5.0
 _END_S = 10.0
@@ -125,17 +126,20 @@ class HostProcess:
     """A host, and the control process that decides what it serves."""
 
     def __init__(self, settings: Settings, notify: Notify, inherited: InheritedSockets) -> None:
-        """Make the host; bind the ports of control, which outlive its process.
+        """Bind the ports of control, which outlive its process; `start` makes the host.
 
         Raises:
-            ConfigError: a port cannot be bound, or a setting names something unusable.
+            ConfigError: a port cannot be bound.
             StoreError: another process holds the state directory.
         """
         self._settings, self._notify = settings, notify
         self._child: ControlChild | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._is_ending = False
-        shortages = ShortageNotices(notify, asyncio.get_running_loop().time)
+        self._inherited = inherited
+        self._is_made = False
+        self.host: Host
+        self._end: HostEnd
         with ExitStack() as resources:
             # Exclusive resources: the state lock and the public port, whose URL is signed.
             self._state = (
@@ -156,25 +160,6 @@ class HostProcess:
             for listening in (*self._public, *self._admin):
                 resources.callback(listening.close)
             self._public_url = url_of(self._public[0]) if self._public else None
-            clock = Clock(time.time, is_virtual=settings.virtual_clock)
-            world = HostWorld(
-                notify=notify,
-                clock=clock,
-                folder=self._state.folder if self._state else None,
-                inherited=inherited,
-                budget=file_budget(),
-                shortages=shortages,
-                public_url=settings.public_url or self._public_url or "",
-            )
-            self.host: Host = build_host(settings, world, resources)
-            follower = EventsFollower(
-                self._approve,
-                clock,
-                notify,
-                ScopeActivity() if settings.events_activation else None,
-            )
-            self.host.pending.events = follower
-            self._end = HostEnd(self.host, world.public_url, follower)
             self._folder = None if self._state else _temporary_folder()
             if self._folder:
                 resources.callback(self._folder.cleanup)
@@ -186,7 +171,7 @@ class HostProcess:
         Raises:
             Error: as `Server.start`.
         """
-        self._child = await self._start_control()
+        self._child = await self._start_control(self._make_host)
         if self._admin_error:
             raise self._admin_error
         url = await self.host.open()
@@ -201,6 +186,42 @@ class HostProcess:
             ready = structs.replace(ready, admin=admin, token_file=str(self._token))
         return ready
 
+    def _make_host(self) -> None:
+        """Make the host while control loads its code.
+
+        Raises:
+            ConfigError: a setting names something unusable.
+            KeyFileError: a key file cannot be read or used.
+        """
+        from openimds.protocol.events.document import ScopeActivity  # noqa: PLC0415 - see above
+        from openimds.server.build_host import HostWorld, build_host  # noqa: PLC0415 - see above
+        from openimds.server.seam.events_follower import (  # noqa: PLC0415 - see above
+            EventsFollower,
+        )
+        from openimds.server.seam.host_end import HostEnd  # noqa: PLC0415 - see above
+
+        settings, notify = self._settings, self._notify
+        clock = Clock(time.time, is_virtual=settings.virtual_clock)
+        world = HostWorld(
+            notify=notify,
+            clock=clock,
+            folder=self._state.folder if self._state else None,
+            inherited=self._inherited,
+            budget=file_budget(),
+            shortages=ShortageNotices(notify, asyncio.get_running_loop().time),
+            public_url=settings.public_url or self._public_url or "",
+        )
+        self.host = build_host(settings, world, self._resources)
+        follower = EventsFollower(
+            self._approve,
+            clock,
+            notify,
+            ScopeActivity() if settings.events_activation else None,
+        )
+        self.host.pending.events = follower
+        self._end = HostEnd(self.host, world.public_url, follower)
+        self._is_made = True
+
     async def reload(self) -> None:
         """Apply the fleet file, reopen stale listeners, and try quarantined VMs again."""
         await self.host.listeners.reopen_stale()
@@ -214,12 +235,13 @@ class HostProcess:
         if self._supervisor:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
-        self._end.close()
-        await self.host.stop_tasks()
+        if self._is_made:
+            self._end.close()
+            await self.host.stop_tasks()
         if self._child:
             await self._child.ask(EndPorts())
-        # Guests' approvals still need control.
-        await self.host.drain(patience_s)
+        if self._is_made:  # Guests' approvals still need control.
+            await self.host.drain(patience_s)
         if self._child:
             await self._child.end()
         self._resources.close()
@@ -234,8 +256,10 @@ class HostProcess:
         failure: Failed | None = await self._child.channel.call(Approve(need))
         return failure or Approved()
 
-    async def _start_control(self) -> ControlChild:
+    async def _start_control(self, meanwhile: Callable[[], None] = lambda: None) -> ControlChild:
         """Start a control process; return it once guests can be served.
+
+        `meanwhile` is called while the process loads its code.
 
         Raises:
             Error: as the control process raised it, or it has ended.
@@ -258,6 +282,14 @@ class HostProcess:
                 process_group=0,
             )
             resources.pop_all()
+        try:
+            meanwhile()
+        except BaseException:
+            ours.close()
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
         self._end.begin()
         channel = await open_channel(ours, FromControl, self._end.answer)
         self._end.post, self._end.unsent_bytes = channel.post, lambda: channel.unsent_bytes
@@ -274,6 +306,7 @@ class HostProcess:
             had_keys=self.host.credentials.had_keys,
             faults=self._end.faults,
             is_restart=is_restart,
+            temporary=self._folder.name if self._folder else "",
         )
         try:
             await channel.call(begin)

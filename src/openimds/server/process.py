@@ -10,11 +10,10 @@ from typing import Any, Protocol
 from openimds.dataplane.event_loop import ServingLoop
 from openimds.fleet.fleet_files import gc_paused
 from openimds.linux.systemd import SystemdNotifier
-from openimds.server.build import build
 from openimds.server.file_budget import raise_limit
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.notify import Notify
-from openimds.server.server import Ready
+from openimds.server.ready import Ready
 from openimds.server.settings_check import check, check_pki_names
 from openimds.server.startup import Startup
 from openimds.settings import Settings
@@ -106,6 +105,8 @@ def run(
     Raises:
         ConfigError: as `serve`.
     """
+    from openimds.server.build import build  # noqa: PLC0415 - a host loads while control does
+
     # A command in a sandbox needs few connections.
     most = 0 if inherited.is_exclusive else startup.settings.max_connections
     _run(lambda: build(startup, notify, inherited), on_ready, notify, most, systemd)

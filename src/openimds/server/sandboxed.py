@@ -27,7 +27,7 @@ from openimds.server.azure_hosts import MAPPED_HOSTS, WEB, WEB_TLS
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.notify import Notify
 from openimds.server.process import run
-from openimds.server.server import Ready
+from openimds.server.ready import Ready
 from openimds.server.settings_check import check_pki_names
 from openimds.server.startup import Startup
 from openimds.settings import Settings

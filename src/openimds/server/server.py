@@ -15,26 +15,14 @@ from openimds.fleet.service import FleetService
 from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
 from openimds.protocol.response import Refusal, Response
 from openimds.server.control import Control
-from openimds.server.host import Host, LocalCaller
+from openimds.server.host import Host
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_set import ListenerSet
+from openimds.server.ready import Ready
 from openimds.server.startup import Startup
 from openimds.vm.types import Vm
 
 _DRAIN_S = 5.0
-
-
-class Ready(Struct, frozen=True):
-    """URLs of a server that accepts connections, and its token file.
-
-    `caller` is a source address from which a program on this machine is a VM, if there is one.
-    """
-
-    imds: str
-    admin: str | None
-    token_file: str | None
-    public: str | None = None
-    caller: LocalCaller | None = None
 
 
 class Server(Struct, kw_only=True, eq=False):

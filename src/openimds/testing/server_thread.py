@@ -20,7 +20,8 @@ from openimds.errors import Error
 from openimds.fleet.store.state import TOKEN_NAME
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
-from openimds.server.server import Ready, Server
+from openimds.server.ready import Ready
+from openimds.server.server import Server
 from openimds.server.startup import Startup, with_settings
 from openimds.testing.azure_pki import AzurePki
 from openimds.testing.options import AZURE

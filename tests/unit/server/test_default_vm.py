@@ -14,8 +14,8 @@ from openimds.fleet.fleet_files import DEFAULT_VM, fleet_contents
 from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.state import STORE_NAME
 from openimds.server.build import build
-from openimds.server.host import LocalCaller
-from openimds.server.server import Ready, Server
+from openimds.server.ready import LocalCaller, Ready
+from openimds.server.server import Server
 from openimds.server.startup import Startup, load
 from openimds.settings import Settings
 from openimds.vm.types import Identities

@@ -12,7 +12,7 @@ from openimds.server import host_process
 from openimds.server.host_process import HostProcess
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.process import Service, serve
-from openimds.server.server import Ready
+from openimds.server.ready import Ready
 from openimds.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGTERM")

@@ -38,7 +38,8 @@ class Begin(SeamMessage, frozen=True):
     `store` is the path of the store's file, `token` that of the admin token. The sockets are
     descriptors of the listening ports, bound as the settings say or inherited. `faults` are those
     of the host: the ones of the fleet file keep their counts. With `is_restart` guests are served
-    already, and a fleet file that cannot be used is left until it can.
+    already, and a fleet file that cannot be used is left until it can. `temporary` is the folder to
+    remove when the host is killed.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class Begin(SeamMessage, frozen=True):
     had_keys: bool
     faults: "tuple[FaultState, ...]"
     is_restart: bool = False
+    temporary: str = ""
 
 
 class Approve(SeamMessage, frozen=True):
