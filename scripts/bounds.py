@@ -251,8 +251,20 @@ _OPERATORS = (
         "unit/admin/test_app.py::test_refusal_has_one_shape_and_changes_nothing",
     ),
     Bound(
+        "octets of changes and log entries that a reader of the feed has not taken",
+        "fleet.change_feed:MAX_BYTES",
+        "its connection ends, and it resumes from the store without loss",
+        "unit/fleet/test_change_feed.py::test_reader_beyond_the_octets_gets_none",
+    ),
+    Bound(
+        "octets of a page of a list, beyond its first item",
+        "admin.pages:MAX_PAGE_BYTES",
+        "the page ends, and `next` continues",
+        "unit/admin/test_pages.py::test_page_ends_at_its_octets",
+    ),
+    Bound(
         "changes that a reader of the feed has not taken",
-        "fleet.service:_FEED_LENGTH",
+        "fleet.change_feed:MOST_ITEMS",
         "its connection ends, and it resumes from the store without loss",
         "unit/admin/handlers/test_changes.py::test_slow_reader_is_cut_and_resumes_without_loss",
     ),

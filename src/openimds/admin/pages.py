@@ -1,7 +1,7 @@
 """Lists by pages: `{"items", "next"}`, the cursor, and the query parameters of both."""
 
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec.json
@@ -16,7 +16,15 @@ from openimds.parameters import Parameter
 MOST_NUMBER = 10**15 - 1
 """The highest revision or number that a query may name."""
 LIMIT = QueryParameter(
-    Parameter("limit", int, "The most items of a page.", 100, minimum=1, maximum=1000), 10
+    Parameter(
+        "limit",
+        int,
+        "The most items of a page; it ends earlier at 1 MiB.",
+        100,
+        minimum=1,
+        maximum=1000,
+    ),
+    10,
 )
 CURSOR = QueryParameter(Parameter("cursor", str, "The `next` of the page before.", ""))
 _NUMBER = QueryParameter(
@@ -24,6 +32,21 @@ _NUMBER = QueryParameter(
 )
 
 T = TypeVar("T")
+
+
+MAX_PAGE_BYTES = 1 << 20
+"""The octets of the items of a page, beyond its first one."""
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """Return how many of the first items make one page, at least one."""
+    total, count = 0, 0
+    for size in sizes:
+        total += size
+        if count and total > MAX_PAGE_BYTES:
+            break
+        count += 1
+    return max(count, 1)
 
 
 class Page(Struct, Generic[T], frozen=True):

@@ -23,6 +23,7 @@ from openimds.fleet.applied_file import (
     read_stored_fleet,
     read_stored_part,
 )
+from openimds.fleet.change_feed import ChangeFeed, without_bodies
 from openimds.fleet.index import FleetIndex, IndexUpdate, Precedence
 from openimds.fleet.quarantine import QuarantinedVm, TakenError, quarantined
 from openimds.fleet.store.port import (
@@ -115,7 +116,7 @@ class FleetService:
         """Called with an update that the index has taken, before its caller gets an answer."""
         self._thread = ThreadPoolExecutor(1, "store")
         self._turn = asyncio.Lock()
-        self._feeds: set[asyncio.Queue[Change | LogEntry | None]] = set()
+        self._feeds: set[ChangeFeed] = set()
 
     async def load(self, *, is_last: bool = True) -> None:
         """Load the stored fleet into the index; open its listeners unless a `sync` follows.
@@ -316,9 +317,9 @@ class FleetService:
         self._on_change({change.name for change in changes})
         self.revision = max([self.revision, *(change.revision for change in changes)])
         await self._open_listeners(update.listeners, frozenset())
-        for feed in self._feeds:
-            for change in changes:
-                _offer(feed, change)
+        for change in map(without_bodies, changes) if self._feeds else ():
+            for feed in self._feeds:
+                feed.offer(change)
         await self._return_quarantined()
         return changes
 
@@ -375,24 +376,22 @@ class FleetService:
         """Feed a log entry of scheduled events to the subscribers."""
         self.last_log_entry = log_entry.number
         for feed in self._feeds:
-            _offer(feed, log_entry)
+            feed.offer(log_entry)
 
-    def subscribe(self) -> "asyncio.Queue[Change | LogEntry | None]":
+    def subscribe(self) -> ChangeFeed:
         """Return a feed of changes and log entries from now on; None: some were lost."""
-        feed: asyncio.Queue[Change | LogEntry | None] = asyncio.Queue(_FEED_LENGTH)
+        feed = ChangeFeed()
         self._feeds.add(feed)
         return feed
 
-    def unsubscribe(self, feed: "asyncio.Queue[Change | LogEntry | None]") -> None:
+    def unsubscribe(self, feed: ChangeFeed) -> None:
         """End a feed."""
         self._feeds.discard(feed)
 
     def end_feeds(self) -> None:
         """Send every subscriber the end of its feed."""
         for feed in self._feeds:
-            while not feed.empty():
-                feed.get_nowait()
-            feed.put_nowait(None)
+            feed.end()
 
     def close(self) -> None:
         """Close the store after its last call."""
@@ -411,14 +410,3 @@ def _decodable(
             bad[stored.name] = quarantined(stored.name, error)
         else:
             yield vm
-
-
-_FEED_LENGTH = 1000
-
-
-def _offer(feed: "asyncio.Queue[Change | LogEntry | None]", change: Change | LogEntry) -> None:
-    """Give a change to a feed; None tells a slow reader to read the store."""
-    if feed.qsize() < _FEED_LENGTH - 1:
-        feed.put_nowait(change)
-    elif not feed.full():
-        feed.put_nowait(None)

@@ -22,10 +22,11 @@ from openimds.admin.operation import (
     QueryParameter,
     Tag,
 )
-from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, number_cursor
+from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, fitting, number_cursor
 from openimds.admin.problem import gone
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import Moment, line
+from openimds.fleet.change_feed import without_bodies
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import Change, Log, LogEntry
 from openimds.parameters import Parameter
@@ -65,8 +66,9 @@ async def list_audit(services: AdminServices, request: Request) -> Answer:
     pruned = await _pruned(fleet_service, Log.CHANGES)
     if since < pruned and CURSOR.read(request):
         raise gone(pruned, "changes", "Begin anew without a cursor, with the oldest kept change")
-    cursor = str(changes[limit - 1].revision) if len(changes) > limit else None
-    return AuditPage([_audit_entry(change) for change in changes[:limit]], cursor)
+    page = changes[: min(limit, fitting(map(_size, changes)))]
+    cursor = str(page[-1].revision) if len(changes) > len(page) else None
+    return AuditPage([_audit_entry(change) for change in page], cursor)
 
 
 async def follow_changes(services: AdminServices, request: Request) -> Answer:
@@ -121,7 +123,7 @@ async def _feed(
     )
     try:
         while since is not None and (
-            changes := await fleet_service.call_store(store.changes, at.revision, PAGE)
+            changes := await fleet_service.call_store(_page, fleet_service, at.revision)
         ):
             if (at.revision or 0) < await _pruned(fleet_service, Log.CHANGES):
                 return  # Some were pruned meanwhile: the client resumes, and gets 410.
@@ -140,6 +142,11 @@ async def _feed(
         # The reader was too slow, or the server ends: the client resumes with Last-Event-ID.
     finally:
         fleet_service.unsubscribe(feed)
+
+
+def _page(fleet_service: FleetService, revision: int) -> list[Change]:
+    """Return the changes after a revision, without the bodies that a feed does not show."""
+    return [*map(without_bodies, fleet_service.store.changes(revision, PAGE))]
 
 
 class FeedPosition:
@@ -178,6 +185,10 @@ def _change_view(change: Change) -> ChangeView:
         kind=kind,
         origin=change.origin,
     )
+
+
+def _size(change: Change) -> int:
+    return len(change.before or b"") + len(change.after or b"")
 
 
 def _audit_entry(change: Change) -> AuditEntry:

@@ -27,7 +27,15 @@ from openimds.admin.operation import (
     QueryParameter,
     Tag,
 )
-from openimds.admin.pages import CURSOR, LIMIT, Page, decode_cursor, encode_cursor, number_cursor
+from openimds.admin.pages import (
+    CURSOR,
+    LIMIT,
+    Page,
+    decode_cursor,
+    encode_cursor,
+    fitting,
+    number_cursor,
+)
 from openimds.admin.problem import ProblemError, not_found
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import EventLogLine, Moment, date_of, line
@@ -140,9 +148,10 @@ async def list_event_log(services: AdminServices, request: Request) -> Answer:
     limit, since = LIMIT.read(request), number_cursor(request)
     fleet_service = services.fleet_service
     entries = await fleet_service.call_store(fleet_service.store.log_entries, since, limit + 1)
-    cursor = str(entries[limit - 1].number) if len(entries) > limit else None
+    page = entries[: min(limit, fitting(len(entry.body) for entry in entries))]
+    cursor = str(page[-1].number) if len(entries) > len(page) else None
     # The lines are JSON: they are sent without decoding them.
-    lines = [cast("EventLogLine", Raw(line(entry))) for entry in entries[:limit]]
+    lines = [cast("EventLogLine", Raw(line(entry))) for entry in page]
     return EventLogPage(lines, cursor)
 
 

@@ -30,7 +30,7 @@ from openimds.admin.operation import (
     QueryParameter,
     Tag,
 )
-from openimds.admin.pages import CURSOR, LIMIT, decode_cursor, encode_cursor
+from openimds.admin.pages import CURSOR, LIMIT, decode_cursor, encode_cursor, fitting
 from openimds.admin.problem import ProblemError, bad_query, no_vm
 from openimds.admin.services import AdminServices
 from openimds.admin.vm_types import READ_ONLY, VmInput, VmPage, VmView
@@ -60,8 +60,8 @@ async def list_vms(services: AdminServices, request: Request) -> Answer:
     after = decode_cursor(request, str, "")
     fleet_service = services.fleet_service
     stored = await fleet_service.call_store(fleet_service.store.page, after, limit + 1)
-    page, more = stored[:limit], stored[limit:]
-    cursor = encode_cursor(page[-1].name) if more else None
+    page = stored[: min(limit, fitting(len(vm.body) for vm in stored))]
+    cursor = encode_cursor(page[-1].name) if len(stored) > len(page) else None
     # The stored bodies are JSON: a page is joined from them, without decoding.
     items = b",".join(_body(vm, fleet_service) for vm in page)
     body = b'{"items":[' + items + b'],"next":' + msgspec.json.encode(cursor) + b"}"

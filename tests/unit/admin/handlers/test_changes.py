@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openimds.admin.operations import OPERATIONS
-from openimds.fleet import service as service_module
+from openimds.fleet import change_feed
 from openimds.fleet.store.port import EventBatch, Log, LogEntry
 from tests.unit.admin.setup import AdminServer, with_server
 
@@ -107,7 +107,7 @@ def test_changes_are_followed_from_a_position(
 def test_slow_reader_is_cut_and_resumes_without_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "_FEED_LENGTH", 4)
+    monkeypatch.setattr(change_feed, "MOST_ITEMS", 4)
 
     async def work(server: AdminServer) -> None:
         async with server.follow() as feed:
