@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.facts.generations import GENERATIONS
-from tests.system.process import Server, run, serving
+from tests.system.process import Server, free_port, run, serving
 from tests.unit.credentials.pki.openssl_verify import URL as OWN_URL
 from tests.unit.credentials.pki.own_ca import DAY, OwnCa, write, write_chain
 
@@ -395,8 +395,9 @@ def blocks(bundle: str) -> set[x509.Certificate]:
 
 def test_jump_of_years_renews_what_ends(tmp_path: Path) -> None:
     # Nineteen years ahead the root is in its last two years: the new one stands beside it.
-    # Without the public port: another one after the restart would be another address in the tier.
-    chosen = ("--virtual-clock", "--no-rate-limit", "--state", "lab", "--public", "none")
+    # Another public port after the restart would be another address in the tier.
+    public = ("--public", f"127.0.0.1:{free_port()}")
+    chosen = ("--virtual-clock", "--no-rate-limit", "--state", "lab", *public)
     with serving(*chosen, cwd=tmp_path) as server:
         variables = server.variables
 
