@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec import ValidationError
 
 from openimds.errors import ConfigError, Error, shortage
 from openimds.fleet.quarantine import TakenError
@@ -133,7 +134,7 @@ def test_result_of_another_type_fails_its_call_alone() -> None:
         return "none" if isinstance(message, ReadLastNumber) else {}
 
     async def work(channel: Channel, _: socket.socket) -> None:
-        with pytest.raises(ValueError, match="Expected `int`"):
+        with pytest.raises(ValidationError, match="Expected `int`"):
             await channel.call(ReadLastNumber())
         assert await channel.call(CountFaults()) == {}
 
