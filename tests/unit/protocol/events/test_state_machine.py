@@ -305,3 +305,10 @@ def test_scope_of_a_newcomer_has_a_number_it_has_not_seen(
     assert machine.move("old", "new") is (expected is not None)
     assert machine.incarnation("new") == (expected or before)
     assert machine.incarnation("old") == incarnations.get("old", machine.incarnation("untouched"))
+
+
+def test_scope_begins_with_a_number_once() -> None:
+    machine = EventStateMachine()
+    assert machine.begin("a", 5)
+    assert not machine.begin("a", 9)
+    assert machine.incarnation("a") == 5
