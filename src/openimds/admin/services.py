@@ -161,6 +161,7 @@ class AdminServices(Struct, frozen=True, kw_only=True):
     credentials: CredentialsAdmin
     endpoint_variables: EndpointVariables
     get_as: GetAs
+    check_host: Callable[[], Awaitable[None]]
     metrics: MetricsSource
     token: AdminToken
     failed_tokens: FailedTokens

@@ -68,6 +68,14 @@ class HostAccess(Protocol):
         """Return the signed answers of the public port that are wrong on purpose."""
         ...
 
+    async def check(self) -> None:
+        """Check that the host answers.
+
+        Raises:
+            Error: it does not.
+        """
+        ...
+
     async def samples(self) -> "Mapping[str, Samples]":
         """Return the values of the host's metrics."""
         ...
@@ -302,6 +310,7 @@ class Control(Struct, kw_only=True, eq=False):
             credentials=self.host.credentials,
             endpoint_variables=self.host.endpoint_variables,
             get_as=self.host.get_as,
+            check_host=self.host.check,
             metrics=ServerMetrics(
                 self.host.samples,
                 self.fleet_service,

@@ -172,9 +172,9 @@ class HostProcess:
             Error: as `Server.start`.
         """
         self._child = await self._start_control(self._make_host)
+        url = await self.host.open()
         if self._admin_error:
             raise self._admin_error
-        url = await self.host.open()
         settings, host = self._settings, self.host
         is_named = self._state is not None or bool(settings.fleet or settings.document)
         if host.fleet_index.has_identities and is_named:

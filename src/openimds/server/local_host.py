@@ -68,6 +68,9 @@ class LocalHost:
         utc, ca = self._host.dispatcher.utc, self._host.credentials.ca
         return RehearsedAnswers(lambda: ca.authority(utc()), utc)
 
+    async def check(self) -> None:
+        """Do nothing: this process answers."""
+
     async def samples(self) -> "Mapping[str, Samples]":
         """Return the values of the host's metrics."""
         return self._host.metrics.samples()

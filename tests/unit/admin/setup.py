@@ -20,7 +20,7 @@ from openimds.credentials.keys.keyring import KeyInfo, Keyring
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
 from openimds.credentials.worker import Worker
 from openimds.dataplane.recording.recorder import Recorder
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.facts.versions import NEWEST, catalog
@@ -107,6 +107,7 @@ class AdminServer:
             "eyJ.eyJ.sig", 1_795_376_986, 1_795_463_686, 86_400
         )
         self.targets: list[str] = []
+        self.host_error: Error | None = None
         self.store = FailingStore()
         self.fleet_index: FleetIndex[Any] = FleetIndex(catalog(NEWEST), 1 << 20)
         self.opened: list[dict[str, str]] = []
@@ -140,12 +141,17 @@ class AdminServer:
             credentials=self.credentials,
             endpoint_variables=variables,
             get_as=self._get_as,
+            check_host=self._check_host,
             metrics=MetricsStub(),
             token=self.token,
             failed_tokens=FailedTokens(unhurried.__next__, self.notices.append),
         )
         self.application = application(self.services, frozenset({"host"}))
         self.api = self.client()
+
+    async def _check_host(self) -> None:
+        if self.host_error:
+            raise self.host_error
 
     async def _get_as(self, vm: Vm, target: str) -> Response | Refusal:
         self.targets.append(target)

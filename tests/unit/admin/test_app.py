@@ -10,6 +10,7 @@ import pytest
 from openimds.admin import auth
 from openimds.admin.handlers import clock, events, faults, rehearsal, requests, scenarios, tokens
 from openimds.admin.operations import OPERATIONS
+from openimds.errors import Error
 from openimds.fleet.store.port import Change
 from tests.unit.admin.setup import JSON, MERGE, TAKEN, AdminServer, with_server
 
@@ -244,5 +245,17 @@ def test_change_completes_after_its_caller_has_left(tmp_path: Path) -> None:
         assert isinstance(change, Change)
         assert change.name == "a"
         assert server.fleet_index.by_name.keys() == {"a"}
+
+    with_server(tmp_path, work)
+
+
+def test_host_that_does_not_answer_is_a_503_of_readiness(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        assert (await server.api.get("/readyz")).json() == {"status": "ready"}
+        server.host_error = Error("the process that answers guests does not respond")
+        got = await server.api.get("/readyz")
+        assert is_a_problem(got, 503)
+        assert got.json()["detail"] == "the process that answers guests does not respond"
+        assert (await server.api.get("/healthz")).status_code == 200
 
     with_server(tmp_path, work)

@@ -1,4 +1,4 @@
-"""Sockets behind the host rules: how they are bound, told apart, and served."""
+"""Sockets behind the host rules: bound, recognised and served."""
 
 import errno
 import socket

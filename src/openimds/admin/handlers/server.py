@@ -52,6 +52,7 @@ async def get_health(_: AdminServices, __: Request) -> Answer:
 
 async def get_readiness(services: AdminServices, _: Request) -> Answer:
     """Return ready, or degraded: guests are served, but changes are refused."""
+    await services.check_host()
     fleet_service = services.fleet_service
     try:
         await fleet_service.call_store(fleet_service.store.revision)

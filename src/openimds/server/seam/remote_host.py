@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec.msgpack
 from msgspec import Struct
 
+from openimds.errors import Error
 from openimds.events.clock import Clock
 from openimds.events.writer import PublishedScope
 from openimds.facts.versions import catalog
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
 _PLAYED = "openimds_faults_played"
+_FRESH_S, _PATIENCE_S = 0.1, 2.0
+"""How long an answer of the host counts, and the longest wait for one."""
 _FEED_LENGTH = 1000
 _EVENT_BYTES = 1 << 10
 """About the length of an event in a message."""
@@ -98,6 +101,7 @@ class RemoteHost:
         bases = (settings.issuer if settings.issuer.startswith("http") else "", begin.public_url)
         self._prefixes = frozenset(path for base in bases if (path := urlsplit(base).path))
         self._is_followed = False
+        self._answered_s = float("-inf")
         self._published: PublicationAccess | None = None
 
     # Changes of what guests are served.
@@ -175,6 +179,21 @@ class RemoteHost:
         """Return the counts of the faults by key."""
         counts: dict[str, FaultCounts] = await self.channel.call(CountFaults())
         return counts
+
+    async def check(self) -> None:
+        """Check that the host answers, unless it has a moment ago.
+
+        Raises:
+            Error: it does not.
+        """
+        if time.monotonic() - self._answered_s < _FRESH_S:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.channel.call(ReadLastNumber())
+        except TimeoutError:
+            raise Error("the process that answers guests does not respond") from None
+        self._answered_s = time.monotonic()
 
     async def samples(self) -> "Mapping[str, Samples]":
         """Return the values of the host's metrics."""

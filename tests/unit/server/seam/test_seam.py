@@ -8,11 +8,12 @@ from unittest.mock import Mock, patch
 import msgspec.json
 import pytest
 
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, Error
 from openimds.facts.events import EventStatus
 from openimds.fleet.quarantine import TakenError
 from openimds.protocol.events.request import EventRequest
 from openimds.protocol.pending import Approved, Failed, PendingApproval, PendingEventsDocument
+from openimds.server.seam import remote_host
 from openimds.server.seam.channel import ChannelClosedError
 from openimds.server.seam.events_follower import EventsFollower
 from openimds.server.seam.host_end import MOST_UNSENT_BYTES, HostEnd
@@ -387,5 +388,29 @@ def test_collector_is_spared_the_vms_of_a_large_edit(
         vms = [parse_vm(f"v{n}", {}) for n in range(2 * SLICE)]
         await service.sync(vms, "other", "test")
         assert len(spared) == 2
+
+    with_roles(tmp_path, work, FLEET)
+
+
+def test_host_that_does_not_answer_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_host, "_PATIENCE_S", 0.01)
+
+    async def work(roles: Roles) -> None:
+        await roles.remote.check()
+        await roles.remote.check()  # It has answered a moment ago.
+        monkeypatch.setattr(remote_host, "_FRESH_S", 0.0)
+        gate = asyncio.Event()
+
+        async def hang(_: object) -> None:
+            await gate.wait()
+
+        assert roles.channel
+        monkeypatch.setattr(roles.channel, "_answer", hang)
+        with pytest.raises(Error, match="does not respond"):
+            await roles.remote.check()
+        gate.set()
+        monkeypatch.undo()
 
     with_roles(tmp_path, work, FLEET)
